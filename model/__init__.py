@@ -1,0 +1,1 @@
+"""What runs on the accelerator: signatures, preprocessing, staging, model threads."""

@@ -1,0 +1,1 @@
+"""Tests of TensorFerry; fakes live in support.py."""
