@@ -1,0 +1,393 @@
+"""The cache folder: whole or not at all, and the command that lists it."""
+
+import errno
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from pathlib import Path
+from threading import Barrier, Thread
+
+import click
+import platformdirs
+import pytest
+from click.testing import CliRunner
+
+import model.cache
+from model.cache import (
+    CachedModel,
+    CacheFolder,
+    CacheUnavailableError,
+    DamagedCacheError,
+    ModelContents,
+    read_json,
+    user_cache_folder,
+    write_json_atomically,
+)
+from scripts.models import models
+
+CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
+CONTENTS = ModelContents(
+    files={"graph.pb": b"\x00graph" * 100, "labels.txt": b"cat\ndog\n"},
+    origin="made by hand",
+    licence="MIT",
+)
+OTHER = replace(CONTENTS, files={"graph.pb": b"another"})
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> CacheFolder:
+    """A cache folder that is not there yet, on a day that is known."""
+    return CacheFolder(tmp_path / "cache", now=lambda: CREATED)
+
+
+def names_in(folder: Path) -> set[str]:
+    """Return what lies in *folder*, hidden or not, the lock aside."""
+    return {path.name for path in folder.iterdir()} - {".lock"}
+
+
+def test_what_was_published_is_found_with_all_that_is_known_of_it(cache: CacheFolder) -> None:
+    """The same before and after a restart, and the bytes are those given."""
+    published = cache.publish("net", "1", CONTENTS)
+    assert published == CachedModel(
+        name="net",
+        version="1",
+        path=cache.root / "models" / "net" / "1",
+        size=608,
+        origin="made by hand",
+        licence="MIT",
+        created=CREATED,
+    )
+    assert CacheFolder(cache.root).find("net", "1") == published
+    for name, data in CONTENTS.files.items():
+        assert (published.path / name).read_bytes() == data
+    assert names_in(published.path.parent) == {"1"}
+
+
+def test_nothing_is_found_in_a_cache_that_is_not_there(cache: CacheFolder) -> None:
+    """And looking makes nothing."""
+    assert cache.find("net", "1") is None
+    assert cache.model_names() == []
+    assert not cache.root.exists()
+
+
+def cut_short(folder: Path) -> None:
+    """Lose the last byte of a file."""
+    path = folder / "graph.pb"
+    path.write_bytes(path.read_bytes()[:-1])
+
+
+def flip_a_bit(folder: Path) -> None:
+    """Change one bit and no size."""
+    path = folder / "graph.pb"
+    path.write_bytes(b"\x01" + path.read_bytes()[1:])
+
+
+def edit_manifest(**changes: object) -> Callable[[Path], None]:
+    """Return what sets keys of the manifest."""
+
+    def edit(folder: Path) -> None:
+        path = folder / "manifest.json"
+        path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+
+    return edit
+
+
+def become_a_file(folder: Path) -> None:
+    """Put a file where the folder was."""
+    folder.rename(folder.with_name("away"))
+    folder.write_text("")
+
+
+DAMAGES = [
+    (cut_short, "graph.pb has 599 bytes, 600 were written"),
+    (flip_a_bit, "graph.pb has SHA-256 "),
+    (lambda folder: (folder / "labels.txt").unlink(), "labels.txt is missing"),
+    (lambda folder: (folder / "manifest.json").unlink(), "manifest.json is missing"),
+    (lambda folder: (folder / "manifest.json").write_text("{"), "manifest.json cannot be read"),
+    (lambda folder: (folder / "manifest.json").write_text("[]"), "manifest.json cannot be read"),
+    (edit_manifest(format=2), "format 2, not 1"),
+    (edit_manifest(created="some day"), "manifest.json cannot be read"),
+    (edit_manifest(files={"../graph.pb": {"size": 1, "sha256": ""}}), "cannot be the name"),
+    (edit_manifest(version="2"), "manifest.json is that of net/2"),
+    (become_a_file, "manifest.json is missing"),
+]
+
+
+@pytest.mark.parametrize(("damage", "reason"), DAMAGES)
+def test_damage_is_found_told_in_one_line_and_made_good(
+    cache: CacheFolder, damage: Callable[[Path], object], reason: str
+) -> None:
+    """Whatever was lost or changed, the next use builds the model again."""
+    folder = cache.publish("net", "1", CONTENTS).path
+    damage(folder)
+    with pytest.raises(DamagedCacheError, match=reason) as caught:
+        cache.find("net", "1")
+    assert caught.value.path == folder
+    said: list[str] = []
+    again = cache.ensure("net", "1", lambda: CONTENTS, said.append)
+    assert said == [
+        f"{folder} is damaged: {caught.value.reason}; making it again",
+        f"net/1 is kept in {folder} (0.0 MB)",
+    ]
+    assert cache.find("net", "1") == again
+    assert ".set-aside" not in names_in(folder.parent)
+
+
+def test_a_model_that_is_whole_is_neither_built_nor_written_again(cache: CacheFolder) -> None:
+    """So that a read-only cache will do, and a second start says nothing."""
+    first = cache.publish("net", "1", CONTENTS)
+    (first.path.parent / ".lock").unlink()
+    said: list[str] = []
+    assert cache.ensure("net", "1", lambda: pytest.fail("built again"), said.append) == first
+    assert said == []
+    assert not (first.path.parent / ".lock").exists()
+
+
+def test_the_first_of_two_processes_wins_and_both_get_a_whole_model(cache: CacheFolder) -> None:
+    """The second finishes building after the first has published."""
+
+    def build_late() -> ModelContents:
+        CacheFolder(cache.root, now=lambda: CREATED).publish("net", "1", CONTENTS)
+        return OTHER
+
+    second = cache.ensure("net", "1", build_late, lambda _: None)
+    assert second == cache.find("net", "1")
+    assert (second.path / "graph.pb").read_bytes() == CONTENTS.files["graph.pb"]
+
+
+def test_builders_that_finish_at_once_all_get_the_same_whole_model(cache: CacheFolder) -> None:
+    """Four threads over a damaged folder; the lock is per open file, as between processes."""
+    flip_a_bit(cache.publish("net", "1", CONTENTS).path)
+    barrier = Barrier(4)
+    found: list[CachedModel] = []
+
+    def build() -> ModelContents:
+        barrier.wait(timeout=10)
+        return CONTENTS
+
+    def ensure() -> None:
+        found.append(cache.ensure("net", "1", build, lambda _: None))
+
+    threads = [Thread(target=ensure) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [cache.find("net", "1")] * 4
+    assert names_in(cache.root / "models" / "net") == {"1"}
+
+
+def test_what_a_killed_process_left_is_no_model_and_is_cleared_away(cache: CacheFolder) -> None:
+    """A half-written folder has another name until it is whole."""
+    parent = cache.root / "models" / "net"
+    (parent / ".staged").mkdir(parents=True)
+    (parent / ".staged" / "graph.pb").write_bytes(b"hal")
+    assert cache.find("net", "1") is None
+    assert cache.model_names() == []
+    cache.publish("net", "1", CONTENTS)
+    assert names_in(parent) == {"1"}
+
+
+def test_a_disk_that_fills_leaves_nothing_behind(
+    cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The folder is named, the reason is the system's, and no model is to be seen."""
+    write = model.cache._write_synced
+
+    def write_until_full(path: Path, data: bytes) -> None:
+        if path.name == "labels.txt":
+            raise OSError(errno.ENOSPC, "No space left on device")
+        write(path, data)
+
+    monkeypatch.setattr(model.cache, "_write_synced", write_until_full)
+    with pytest.raises(CacheUnavailableError, match=f"{cache.root} .*No space left on device"):
+        cache.publish("net", "1", CONTENTS)
+    assert cache.find("net", "1") is None
+    assert names_in(cache.root / "models" / "net") == set()
+
+
+def test_every_file_and_folder_is_synced_before_the_folder_gets_its_name(
+    cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And its parent afterwards: a power cut leaves a whole model or none."""
+    happened: list[str] = []
+    fsync, rename = os.fsync, Path.rename
+
+    def noted_fsync(descriptor: int) -> None:
+        happened.append(Path(f"/proc/self/fd/{descriptor}").readlink().name)
+        fsync(descriptor)
+
+    def noted_rename(path: Path, target: Path) -> Path:
+        happened.append(f"{path.name} -> {target.name}")
+        return rename(path, target)
+
+    monkeypatch.setattr(os, "fsync", noted_fsync)
+    monkeypatch.setattr(Path, "rename", noted_rename)
+    cache.publish("net", "1", CONTENTS)
+    assert happened == [
+        "graph.pb",
+        "labels.txt",
+        "manifest.json",
+        ".staged",
+        ".staged -> 1",
+        "net",
+    ]
+
+
+def test_a_cache_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
+    """A file stands where the folder should: the error names it, nothing is built."""
+    (tmp_path / "cache").write_text("")
+    cache = CacheFolder(tmp_path / "cache")
+    expected = f"the cache folder {cache.root} cannot be used: .*; set XDG_CACHE_HOME"
+    with pytest.raises(CacheUnavailableError, match=expected) as caught:
+        cache.ensure("net", "1", lambda: pytest.fail("built in vain"), pytest.fail)
+    assert caught.value.folder == cache.root
+    with pytest.raises(CacheUnavailableError, match=str(tmp_path / "cache")):
+        write_json_atomically(cache.latency_file("abc"), {})
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "/etc", "a\0b"])
+def test_a_name_never_leads_out_of_its_folder(cache: CacheFolder, name: str) -> None:
+    """Of a model, of a version, of a file, of what was measured."""
+    for lead_out in (
+        lambda: cache.model_folder(name, "1"),
+        lambda: cache.model_folder("net", name),
+        lambda: cache.latency_file(name),
+        lambda: cache.publish("net", "1", replace(CONTENTS, files={name: b""})),
+    ):
+        with pytest.raises(ValueError, match="cannot be the name of a file"):
+            lead_out()
+    assert cache.find("net", "1") is None
+
+
+def test_the_users_folder_is_where_xdg_cache_home_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on every free desktop."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    assert user_cache_folder() == CacheFolder(tmp_path / "tensorferry")
+
+
+def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Rather than given a folder called ~ wherever the program was started."""
+    monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name)
+    with pytest.raises(CacheUnavailableError, match="no home folder is known"):
+        user_cache_folder()
+
+
+def test_json_comes_back_as_it_was_written(cache: CacheFolder) -> None:
+    """Absent is None; a second writer replaces the first and leaves nothing else."""
+    path = cache.latency_file("abc")
+    assert path == cache.root / "latency" / "abc.json"
+    assert read_json(path) is None
+    write_json_atomically(path, {"1": 0.25})
+    write_json_atomically(path, {"1": 0.25, "2": 0.5})
+    assert read_json(path) == {"1": 0.25, "2": 0.5}
+    assert names_in(path.parent) == {"abc.json"}
+
+
+def test_json_that_cannot_be_written_leaves_the_old_file(
+    cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither a value that is no JSON nor a failing disk touches what is there."""
+    path = cache.latency_file("abc")
+    write_json_atomically(path, [1])
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        write_json_atomically(path, float("nan"))
+
+    def fail(descriptor: int) -> None:
+        raise OSError(errno.EIO, f"Input/output error on {descriptor}")
+
+    monkeypatch.setattr(os, "fsync", fail)
+    with pytest.raises(CacheUnavailableError, match="Input/output error"):
+        write_json_atomically(path, [2])
+    assert read_json(path) == [1]
+    assert names_in(path.parent) == {"abc.json"}
+
+
+@pytest.mark.parametrize("data", [b"", b'{"1": 0.', b"\xff\xfe"])
+def test_damaged_json_is_told_apart_from_none(cache: CacheFolder, data: bytes) -> None:
+    """The error names the file, so that it can be measured again and overwritten."""
+    path = cache.latency_file("abc")
+    path.parent.mkdir(parents=True)
+    path.write_bytes(data)
+    with pytest.raises(DamagedCacheError, match=r"abc\.json is damaged"):
+        read_json(path)
+
+
+@pytest.fixture
+def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CacheFolder:
+    """The user's own cache folder, in a folder of the test's."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return replace(user_cache_folder(), now=lambda: CREATED)
+
+
+def test_the_command_lists_models_in_aligned_columns(user_cache: CacheFolder) -> None:
+    """Sorted, one line each, in plain text where the output is no terminal."""
+    user_cache.publish("net", "2", replace(CONTENTS, licence="Apache-2.0 (weights)"))
+    user_cache.publish("net", "1", replace(CONTENTS, files={"graph.pb": bytes(12_340_000)}))
+    result = CliRunner().invoke(models)
+    folder = user_cache.root / "models" / "net"
+    assert result.stdout.splitlines() == [
+        "MODEL  SIZE     CONVERTED   LICENCE               PATH",
+        f"net/1  12.3 MB  2026-02-03  MIT                   {folder}/1",
+        f"net/2  0.0 MB   2026-02-03  Apache-2.0 (weights)  {folder}/2",
+    ]
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+def test_the_command_says_so_when_there_is_nothing(user_cache: CacheFolder) -> None:
+    """And where it looked."""
+    result = CliRunner().invoke(models)
+    assert result.stdout == f"no usable model in the cache folder {user_cache.root}\n"
+
+
+def test_the_command_tells_of_damage_beside_the_list(user_cache: CacheFolder) -> None:
+    """A damaged model is not listed as if it could be used; the others are."""
+    for version in ("1", "2"):
+        user_cache.publish("net", version, CONTENTS)
+    cut_short(user_cache.model_folder("net", "1"))
+    result = CliRunner().invoke(models)
+    assert [line.split()[0] for line in result.stdout.splitlines()] == ["MODEL", "net/2"]
+    folder = user_cache.model_folder("net", "1")
+    assert result.stderr == f"{folder} is damaged: graph.pb has 599 bytes, 600 were written\n"
+
+
+def test_the_command_fails_with_one_line_where_the_cache_cannot_be_read(
+    user_cache: CacheFolder,
+) -> None:
+    """A file stands where the folder of models should."""
+    user_cache.root.mkdir()
+    (user_cache.root / "models").write_text("")
+    result = CliRunner().invoke(models)
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: the cache folder {user_cache.root} cannot be used:")
+
+
+class Terminal(io.StringIO):
+    """Standard output in front of a person."""
+
+    def isatty(self) -> bool:
+        """Say that someone looks."""
+        return True
+
+
+def test_the_command_folds_its_table_to_the_terminal(
+    user_cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No line is wider than the window, and nothing of the path is lost."""
+    user_cache.publish("net", "1", CONTENTS)
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setenv("COLUMNS", "60")
+    monkeypatch.setenv("TERM", "xterm")
+    models.main([], standalone_mode=False)
+    lines = click.unstyle(terminal.getvalue()).splitlines()
+    assert max(map(len, lines)) <= 60
+    column = lines[0].index("PATH")
+    path = "".join(line[column:].strip() for line in lines[1:])
+    assert path == str(user_cache.model_folder("net", "1"))
