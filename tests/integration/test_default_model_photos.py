@@ -40,7 +40,7 @@ def converted(tmp_path_factory: pytest.TempPathFactory) -> CachedModel:
 @pytest.fixture(scope="module")
 def tf() -> "ModuleType":
     """TensorFlow's graph mode, imported once."""
-    import tensorflow.compat.v1 as tf  # noqa: PLC0415, TID251 - slow; run as a user would
+    import tensorflow.compat.v1 as tf
 
     module: ModuleType = tf
     return module

