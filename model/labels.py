@@ -1,0 +1,41 @@
+"""
+Read the labels of a classifier and pick the best of its scores.
+
+Pure but for reading the file.
+"""
+
+from pathlib import Path
+
+import numpy as np
+
+from model.runner import ModelError
+
+
+def read_labels(path: Path) -> tuple[str, ...]:
+    """
+    Return the labels in *path*, one a line, in the order of the scores.
+
+    Raises `ModelError` for a file that cannot be read, is not UTF-8, holds no label or an empty one
+    between others.
+    """
+    try:
+        labels = tuple(line.strip() for line in path.read_text("utf-8").rstrip().splitlines())
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise ModelError(f"{path}: not UTF-8 text: byte {error.start}") from error
+    if not labels:
+        raise ModelError(f"{path}: holds no labels")
+    if "" in labels:
+        raise ModelError(f"{path}: line {labels.index('') + 1} is empty")
+    return labels
+
+
+def top_k(scores: np.ndarray, labels: tuple[str, ...], k: int) -> list[tuple[str, np.floating]]:
+    """
+    Return the *k* best of *scores* [labels] with their labels, the best first.
+
+    Equal scores keep the order of the labels.
+    """
+    best = np.argsort(-scores, kind="stable")[:k]
+    return [(labels[index], scores[index]) for index in best]

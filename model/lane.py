@@ -1,0 +1,59 @@
+"""
+Run batches on one model thread: copy the rows in, run once, split the rows out.
+
+`run` belongs to the reactor thread; staging, running and splitting happen on the model thread, and
+the reactor is woken once a batch.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from batcher.errors import ResultCountMismatch
+from batcher.executor import Piece
+
+from model.runner import Runner
+from model.signature import Feed
+from model.staging import Staging
+from model.thread import ModelThread
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+
+class Lane:
+    """A `batcher.executor.Executor`: one model thread with a staging buffer of its own."""
+
+    def __init__(self, thread: ModelThread, runner: Runner) -> None:
+        self.thread = thread
+        self._runner = runner
+        self._staging = Staging()
+        #: Batches run and rows in them, failures included; written by the model thread.
+        self.runs = 0
+        self.rows = 0
+
+    def run(self, pieces: Sequence[Piece[Feed]]) -> "Deferred[Sequence[Feed]]":
+        """
+        Run *pieces*, which agree in shape, as one batch; one result a piece, in order.
+
+        Fails with `ResultCountMismatch` where the model gives another number of rows than it was
+        fed, with `OutOfMemory`, or with what the engine raised.
+        """
+        return self.thread.call(lambda: self.run_now(pieces))
+
+    def run_now(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Feed]:
+        """Run *pieces* on the calling thread, which must be this lane's model thread."""
+        feed = self._staging.stage([(piece.item, piece.start, piece.stop) for piece in pieces])
+        self.runs += 1
+        self.rows += len(feed[0])
+        outputs = self._runner.run(feed)
+        for output in outputs:
+            got = len(output) if output.ndim else 0
+            if got != len(feed[0]):
+                raise ResultCountMismatch(len(feed[0]), got)
+        results: list[Feed] = []
+        start = 0
+        for piece in pieces:
+            stop = start + piece.stop - piece.start
+            results.append(tuple(output[start:stop] for output in outputs))
+            start = stop
+        return results

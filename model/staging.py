@@ -1,0 +1,58 @@
+"""
+Hold the rows of one batch side by side in memory that the accelerator takes as it is.
+
+A `Staging` belongs to one lane and is touched by its thread alone, so that a cancel elsewhere has
+nothing to free.  TensorFlow copies a fed array whose address is not a multiple of 64 while it
+holds the interpreter lock, and numpy's own large arrays never are; these are.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from model.signature import Feed, shape_key
+
+ALIGNMENT = 64  #: bytes
+
+
+def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+    """Return an uninitialised C-contiguous array that starts at a multiple of 64 bytes."""
+    size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+    raw = np.empty(size + ALIGNMENT, np.uint8)
+    start = -raw.ctypes.data % ALIGNMENT
+    return raw[start : start + size].view(dtype).reshape(shape)
+
+
+class Staging:
+    """The buffers of one lane: one an input, for the row shapes that were staged last."""
+
+    def __init__(self) -> None:
+        self._key: object = None
+        self._buffers: tuple[np.ndarray, ...] = ()
+
+    def stage(self, slices: Sequence[tuple[Feed, int, int]]) -> Feed:
+        """
+        Copy the rows [start, stop) of each feed one behind the other; return views of the result.
+
+        All feeds must agree in `shape_key` and dtypes.  The views hold until the next call.
+        """
+        first = slices[0][0]
+        rows = sum(stop - start for _, start, stop in slices)
+        self._fit(first, rows)
+        views = tuple(buffer[:rows] for buffer in self._buffers)
+        filled = 0
+        for feed, start, stop in slices:
+            end = filled + stop - start
+            for view, array in zip(views, feed, strict=True):
+                view[filled:end] = array[start:stop]
+            filled = end
+        return views
+
+    def _fit(self, feed: Feed, rows: int) -> None:
+        key = (shape_key(feed), tuple(array.dtype for array in feed))
+        if key == self._key and rows <= len(self._buffers[0]):
+            return
+        self._buffers = tuple(
+            aligned_empty((rows, *array.shape[1:]), array.dtype) for array in feed
+        )
+        self._key = key
