@@ -1,0 +1,93 @@
+"""
+Choose the device: a GPU where there is one, else the CPU, and say why where a GPU stays unseen.
+
+Imports TensorFlow inside its functions; they may run on any thread.
+"""
+
+import ctypes
+import os
+import shutil
+import subprocess
+from dataclasses import dataclass
+from typing import Literal
+
+from model.runner import ModelError
+
+DeviceChoice = Literal["auto", "cpu", "gpu"]
+
+
+@dataclass(frozen=True, slots=True)
+class Device:
+    """The device that sessions use."""
+
+    kind: Literal["cpu", "gpu"]
+    description: str  #: for the log: the product's name, or the number of cores
+
+
+def gpu_is_installed() -> bool:
+    """Whether `nvidia-smi` lists a GPU, whatever TensorFlow sees."""
+    command = shutil.which("nvidia-smi")
+    if command is None:
+        return False
+    try:
+        answer = subprocess.run(  # noqa: S603 - found on the user's own PATH
+            [command, "-L"], capture_output=True, timeout=20, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return answer.returncode == 0 and b"GPU" in answer.stdout
+
+
+def quieten_tensorflow(choice: DeviceChoice) -> None:
+    """Keep TensorFlow's start-up chatter off the log; call before it is first imported."""
+    without_gpu = choice == "cpu" or not gpu_is_installed()
+    if without_gpu:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
+    # With no GPU wanted its error lines are about drivers that nobody misses; real errors are
+    # raised as exceptions as well.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if without_gpu else "1")
+
+
+def choose_device(choice: DeviceChoice) -> Device:
+    """
+    Return the device for *choice*.
+
+    Raises `ModelError` where a GPU was asked for, or is installed and was not refused, and
+    TensorFlow sees none: serving on the CPU instead would be slow and silent.
+    """
+    cores = len(os.sched_getaffinity(0))
+    cpu = Device("cpu", f"CPU, {cores} core{'s' if cores > 1 else ''}")
+    if choice == "cpu":
+        return cpu
+    import tensorflow as tf
+
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = tf.config.experimental.get_device_details(gpus[0])
+        return Device("gpu", f"GPU, {details.get('device_name', gpus[0].name)}")
+    if choice == "auto" and not gpu_is_installed():
+        return cpu
+    seen = "nvidia-smi lists a GPU" if gpu_is_installed() else "--device gpu was asked for"
+    raise ModelError(
+        f"{seen}, but TensorFlow sees none: {_why_no_gpu()}; --device cpu serves on the CPU"
+    )
+
+
+def _why_no_gpu() -> str:
+    """Return the likeliest reason why TensorFlow sees no GPU."""
+    import tensorflow as tf
+
+    if not tf.test.is_built_with_cuda():
+        return f"this build of TensorFlow {tf.__version__} has no CUDA support"
+    if os.environ.get("CUDA_VISIBLE_DEVICES") in ("-1", ""):
+        return f"CUDA_VISIBLE_DEVICES is {os.environ['CUDA_VISIBLE_DEVICES']!r}"
+    try:
+        ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        return "the driver's library libcuda.so.1 cannot be loaded"
+    build = tf.sysconfig.get_build_info()
+    return (
+        f"its libraries for CUDA {build.get('cuda_version', '?')} and cuDNN "
+        f"{build.get('cudnn_version', '?')} cannot be loaded "
+        "(pip install 'tensorferry[cuda]' brings them)"
+    )

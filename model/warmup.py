@@ -1,0 +1,123 @@
+"""
+Measure how long a run of b rows takes, upwards from one, and stop where more bring nothing.
+
+The decisions are pure functions; `warm_up` performs them on the lanes, all of them at once, since
+lanes that share a device slow each other down.  Durations are seconds.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import partial
+from statistics import median
+
+import numpy as np
+from batcher.errors import OutOfMemory
+from batcher.executor import Piece
+from twisted.internet.defer import Deferred, gatherResults
+
+from model.lane import Lane
+from model.signature import Feed, Signature
+
+#: The largest batch that warm-up tries where nothing else bounds it.
+LARGEST = 128
+
+#: Two sizes in a row that bring less than this factor of more rows a second end the climb.
+WORTH = 1.05
+
+#: Timed runs a size and lane; one before them, untimed, lets the engine prepare for the shape.
+REPEATS = 3
+
+#: A single run longer than this is timed once: the noise is small beside it.
+LONG_RUN = 1.0
+
+
+def sizes_up_to(largest: int) -> list[int]:
+    """Return the sizes to try: the powers of two up to *largest*, and *largest* itself."""
+    sizes = [1]
+    while sizes[-1] * 2 <= largest:
+        sizes.append(sizes[-1] * 2)
+    return sizes if sizes[-1] == largest else [*sizes, largest]
+
+
+def has_levelled_off(measured: dict[int, float]) -> bool:
+    """Whether the last two sizes each brought less than 5 % over the best rate before them."""
+    rates = [rows / seconds for rows, seconds in sorted(measured.items())]
+    if len(rates) < 3:
+        return False
+    return rates[-2] < WORTH * max(rates[:-2]) and rates[-1] < WORTH * max(rates[:-1])
+
+
+def blank_feed(signature: Signature, rows: int) -> Feed:
+    """Return a feed of *rows* zero rows; a size that the signature leaves open is 1."""
+    return tuple(
+        np.zeros((rows, *(1 if size is None else size for size in spec.row_shape)), spec.dtype)
+        for spec in signature.inputs
+    )
+
+
+def _timed_runs(lane: Lane, feed: Feed, seconds: Callable[[], float]) -> list[float]:
+    """Run *feed* on the lane's own thread; return the durations of the timed runs."""
+    piece = Piece(feed, 0, len(feed[0]))
+    times: list[float] = []
+    for _ in range(1 + REPEATS):
+        start = seconds()
+        lane.run_now([piece])
+        times.append(seconds() - start)
+        if len(times) > 1 and times[-1] > LONG_RUN:
+            break
+    return times[1:]
+
+
+async def measure(
+    lanes: Sequence[Lane], signature: Signature, rows: int, seconds: Callable[[], float]
+) -> float:
+    """Return the median duration of a run of *rows* rows with all *lanes* busy."""
+    feed = blank_feed(signature, rows)
+    runs = [lane.thread.call(partial(_timed_runs, lane, feed, seconds)) for lane in lanes]
+    gathered: Deferred[list[list[float]]] = gatherResults(runs, consumeErrors=True)
+    return median(time for times in await gathered for time in times)
+
+
+async def prime(lanes: Sequence[Lane], signature: Signature, largest: int) -> None:
+    """Run each size up to *largest* once on every lane, so that no request pays for the first."""
+
+    def run_all(lane: Lane) -> None:
+        for rows in sizes_up_to(largest):
+            lane.run_now([Piece(blank_feed(signature, rows), 0, rows)])
+
+    runs = [lane.thread.call(partial(run_all, lane)) for lane in lanes]
+    await gatherResults(runs, consumeErrors=True)
+
+
+async def warm_up(
+    lanes: Sequence[Lane],
+    signature: Signature,
+    largest: int | None,
+    *,
+    seconds: Callable[[], float],
+    say: Callable[[str], object],
+) -> dict[int, float]:
+    """
+    Return the measured seconds of a run for 1, 2, 4, ... rows.
+
+    With *largest* None the climb ends where it levels off, or where the device is out of memory;
+    else it goes to *largest*, and a device that has no room for it raises `OutOfMemory`.
+    """
+    measured: dict[int, float] = {}
+    for rows in sizes_up_to(largest or LARGEST):
+        try:
+            measured[rows] = await measure(lanes, signature, rows, seconds)
+        except Exception as error:
+            if largest is not None or not measured or not _is_out_of_memory(error):
+                raise
+            say(f"no room for {rows} rows: the largest batch is {max(measured)}")
+            break
+        say(f"{rows} rows: {measured[rows] * 1e3:.1f} ms")
+        if largest is None and has_levelled_off(measured):
+            break
+    return measured
+
+
+def _is_out_of_memory(error: Exception) -> bool:
+    """Whether *error*, maybe wrapped by `gatherResults`, is the device's lack of memory."""
+    wrapped = getattr(error, "subFailure", None)
+    return isinstance(wrapped.value if wrapped is not None else error, OutOfMemory)
