@@ -1,0 +1,180 @@
+"""
+The native dialect: `POST /` with a picture, answered by `[["label", score], ...]`.
+
+A multipart form's field ``data`` (or ``image`` or ``file``), or the bare bytes of the picture.
+"""
+
+from collections.abc import Callable, Mapping
+
+import orjson
+from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from server.errors import HTTPError, is_our_fault, refusal_for
+from server.http.messages import HTTPRequest, HTTPResponse
+from server.inference import Classifier, Prediction, Timing
+
+_log = Logger()
+
+#: The form fields that may hold the picture.
+FIELDS = ("data", "image", "file")
+
+#: The parts a form may have; a picture needs one.
+MAX_PARTS = 16
+
+#: The largest timeout a client may ask for, in milliseconds: a day.
+MAX_TIMEOUT_MS = 86_400_000
+
+
+class NativeAPI:
+    """The endpoint of `POST /`."""
+
+    def __init__(
+        self,
+        classifier: Callable[[], Classifier],
+        *,
+        default_top: int,
+        seconds: Callable[[], float],
+    ) -> None:
+        """*classifier* raises `HTTPError` while there is none."""
+        self._classifier = classifier
+        self._default_top = default_top
+        self._seconds = seconds
+
+    def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Answer a picture with its best labels."""
+        classifier = self._classifier()
+        timing = Timing()
+        headers = {"X-Model-Version": classifier.model.full_name}
+
+        def answer(prediction: Prediction) -> HTTPResponse:
+            start = self._seconds()
+            body = orjson.dumps(
+                prediction.classes, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+            )
+            timing.encode = self._seconds() - start
+            return HTTPResponse(200, body, {**headers, **server_timing(timing)})
+
+        def refuse(failure: Failure) -> HTTPResponse | Failure:
+            if failure.check(CancelledError):
+                return failure
+            if is_our_fault(failure.value):
+                _log.failure("request {id} failed", failure, id=request.request_id)
+            refusal = refusal_for(failure.value)
+            return refusal.response(request.request_id, {**headers, **server_timing(timing)})
+
+        prediction = maybeDeferred(self._classify, classifier, request, timing)
+        request.disconnected.addCallback(lambda _: prediction.cancel())
+        return prediction.addCallback(answer).addErrback(refuse)
+
+    def _classify(
+        self, classifier: Classifier, request: HTTPRequest, timing: Timing
+    ) -> Deferred[Prediction]:
+        k = top_of(request.query, self._default_top, len(classifier.model.labels))
+        deadline = request.received + timeout_of(request.headers)
+        return classifier.classify(picture_of(request), k, deadline=deadline, timing=timing)
+
+
+def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> int:
+    """Return how many labels to answer with; raises a 400 for a wrong or an unknown parameter."""
+    unknown = sorted(set(query) - {"k"})
+    if unknown:
+        raise HTTPError(400, f"unknown query parameter {unknown[0]!r}: there is only 'k'")
+    values = query.get("k", ())
+    if not values:
+        return min(default, classes)
+    if len(values) > 1 or not values[0].isascii() or not values[0].isdigit():
+        raise HTTPError(400, f"k: expected one number from 1 to {classes}, got {','.join(values)}")
+    k = int(values[0]) if len(values[0]) < 10 else classes + 1
+    if not 1 <= k <= classes:
+        raise HTTPError(400, f"k: expected a number from 1 to {classes}, got {values[0]}")
+    return k
+
+
+def timeout_of(headers: Mapping[str, str]) -> float:
+    """Return the seconds that ``X-Request-Timeout-Ms`` allows; inf where it is not given."""
+    text = headers.get("x-request-timeout-ms")
+    if text is None:
+        return float("inf")
+    try:
+        milliseconds = float(text)
+    except ValueError:
+        milliseconds = -1.0
+    if not 0 < milliseconds <= MAX_TIMEOUT_MS:
+        raise HTTPError(
+            400,
+            f"X-Request-Timeout-Ms: expected milliseconds over 0 and at most {MAX_TIMEOUT_MS}, "
+            f"got {text!r}",
+        )
+    return milliseconds / 1e3
+
+
+def picture_of(request: HTTPRequest) -> bytes:
+    """Return the encoded picture in *request*; raises a 400 or a 415 that says what is wrong."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise HTTPError(415, f"Content-Encoding {encoding!r} is not read here; send the bare bytes")
+    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    if not request.body:
+        raise HTTPError(
+            400, "the body is empty: post a picture, as form field 'data' or as the bare body"
+        )
+    if kind == "multipart/form-data":
+        return _form_picture(request.body, options.get("boundary", ""))
+    if kind == "application/json" or kind.startswith("text/"):
+        raise HTTPError(415, f"{kind} is not read here; post a picture")
+    return request.body
+
+
+def _form_picture(body: bytes, boundary: str) -> bytes:
+    """Return the bytes of the first field of the form that is called as a picture should be."""
+    fields = _form_fields(body, boundary)
+    pictures = [content for name, content in fields if name in FIELDS]
+    if not pictures:
+        wanted = ", ".join(repr(name) for name in FIELDS)
+        names = ", ".join(repr(name) for name, _ in fields) or "none"
+        raise HTTPError(400, f"the form has no field named one of {wanted}; its fields: {names}")
+    if not pictures[0]:
+        raise HTTPError(400, "the picture's field of the form is empty")
+    return pictures[0]
+
+
+def _form_fields(body: bytes, boundary: str) -> list[tuple[str, bytes]]:
+    """Return the names and contents of the form's fields; raises a 400 for a broken form."""
+    if not boundary:
+        raise HTTPError(400, "the multipart form is broken: its Content-Type names no boundary")
+    fields: list[tuple[str, list[bytes]]] = []
+    try:
+        with PushMultipartParser(
+            boundary, content_length=len(body), max_segment_count=MAX_PARTS
+        ) as parser:
+            for event in parser.parse(body):
+                if isinstance(event, MultipartSegment):
+                    fields.append((event.name, []))
+                elif event is not None:
+                    fields[-1][1].append(bytes(event))
+    except MultipartError as error:
+        raise HTTPError(400, f"the multipart form is broken: {error}") from error
+    return [(name, b"".join(chunks)) for name, chunks in fields]
+
+
+def server_timing(timing: Timing) -> dict[str, str]:
+    """
+    Return the Server-Timing header, none where nothing was timed.
+
+    Durations are milliseconds; there is one ``batch`` entry for each batch the request rode in.
+    """
+    runs = timing.trace.runs
+    durations = {
+        "decode": timing.decode,
+        "queue": timing.trace.queued,
+        "run": sum(run.seconds or 0.0 for run in runs) if runs else None,
+        "encode": timing.encode,
+    }
+    entries = [
+        *(f"{name};dur={s * 1e3:.3f}" for name, s in durations.items() if s is not None),
+        *(f'batch;desc="{run.rows}/{run.cap} {run.reason}"' for run in runs),
+    ]
+    return {"Server-Timing": ", ".join(entries)} if entries else {}

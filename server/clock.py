@@ -1,0 +1,35 @@
+"""
+A reactor's timers beside a clock that never jumps.
+
+Twisted's `reactor.seconds` is the time of day, which an administrator or NTP may set back; queue
+times, deadlines and latencies must not follow it.
+"""
+
+import time
+from collections.abc import Callable
+from typing import Any
+
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface import implementer
+
+
+@implementer(IReactorTime)
+class MonotonicTime:
+    """`IReactorTime` with the timers of *reactor* and a monotonic `seconds`."""
+
+    def __init__(self, reactor: IReactorTime) -> None:
+        self._reactor = reactor
+
+    def seconds(self) -> float:
+        """Return the seconds of the monotonic clock."""
+        return time.monotonic()
+
+    def callLater(
+        self, delay: float, function: Callable[..., Any], *args: object, **kwargs: object
+    ) -> IDelayedCall:
+        """Call *function* after *delay* seconds."""
+        return self._reactor.callLater(delay, function, *args, **kwargs)
+
+    def getDelayedCalls(self) -> list[IDelayedCall]:
+        """Return the reactor's pending timers."""
+        return list(self._reactor.getDelayedCalls())

@@ -1,0 +1,44 @@
+"""
+Bound what the bodies of requests may take: each one, and all that are held at once.
+"""
+
+from server.errors import RETRY_AFTER, HTTPError
+
+
+class BodyLimits:
+    """
+    Counts the bytes of all bodies that the server holds.
+
+    *max_body* bytes bound one body, *max_held* bytes all of them together.
+    """
+
+    def __init__(self, *, max_body: int, max_held: int) -> None:
+        self.max_body = max_body
+        self.max_held = max_held
+        self.held = 0
+
+    def check_length(self, length: int | None) -> None:
+        """Raise a 413 where the declared *length* is over the limit; None declares none."""
+        if length is not None and length > self.max_body:
+            raise HTTPError(413, f"the body is {length} bytes, the limit is {self.max_body}")
+
+    def hold(self, already: int, more: int) -> None:
+        """
+        Count *more* bytes of a body of which *already* bytes are held.
+
+        Raises a 413 where the body, or a 429 where all bodies together grow over their limit; then
+        nothing is counted.
+        """
+        if already + more > self.max_body:
+            raise HTTPError(413, f"the body is more than {self.max_body} bytes, which is the limit")
+        if self.held + more > self.max_held:
+            raise HTTPError(
+                429,
+                f"the server holds {self.held} bytes of requests, the limit is {self.max_held}",
+                {"Retry-After": str(RETRY_AFTER)},
+            )
+        self.held += more
+
+    def release(self, count: int) -> None:
+        """Stop counting *count* bytes."""
+        self.held -= count

@@ -1,0 +1,51 @@
+"""
+A request as an endpoint sees it, and its answer, whichever door they pass.
+
+Pure data.  Endpoints run on the reactor thread.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPRequest:
+    """One request, read to its end."""
+
+    method: str
+    path: str  #: decoded, without the query
+    query: Mapping[str, tuple[str, ...]]  #: decoded, in the order of the URL
+    headers: Mapping[str, str]  #: names in lower case; repeated ones joined with a comma
+    body: bytes
+    request_id: str  #: the client's own, or a new one
+    received: float  #: when its head was read; seconds of the monotonic clock
+    connection: object  #: the same for all requests of one connection
+    disconnected: "Deferred[None]"  #: fires when the client hangs up before the answer
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPResponse:
+    """An answer; the door adds the length, the request id and the connection's own headers."""
+
+    status: int
+    body: bytes
+    headers: Mapping[str, str] = field(default_factory=dict)
+    content_type: str = "application/json"
+
+
+#: Answers one request; may raise, and may fail: the door turns both into an error answer.
+Endpoint = Callable[[HTTPRequest], "Deferred[HTTPResponse]"]
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One row of the table of routes."""
+
+    method: str
+    path: str  #: literal
+    endpoint: Endpoint
+    express: bool = False  #: an inference route, which a faster door may take
