@@ -1,0 +1,44 @@
+"""
+The command `tensorferry` and its subcommands.
+
+Only click and the table of settings are imported until a command runs, so that help is instant.
+"""
+
+import os
+import sys
+
+import click
+from server.options import SettingsCommand, click_options
+from server.setting_report import describe
+from server.setting_sources import CommandLine, resolve
+from server.settings import SettingsError
+
+from scripts.classify import classify
+from scripts.models import models
+from tensorferry import __version__
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="tensorferry")
+def main() -> None:
+    """Serve TensorFlow models in batches, and try them from the command line."""
+
+
+@main.command(cls=SettingsCommand)
+@click_options
+def serve(command_line: CommandLine, check_config: bool) -> None:
+    """Serve a model over HTTP: `curl -F data=@photo.jpg localhost:12480`."""
+    try:
+        resolved = resolve(command_line, os.environ)
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    if check_config:
+        click.echo(describe(resolved), nl=False)
+        return
+    from server.run import run  # noqa: PLC0415 - the reactor and Klein, for this command alone
+
+    sys.exit(run(resolved.settings))
+
+
+main.add_command(classify)
+main.add_command(models)

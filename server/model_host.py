@@ -1,0 +1,193 @@
+"""
+Own everything that runs one model: decode pool, model threads, Session, lanes and batcher.
+
+`ModelHost` is inert until `start`.  Its methods belong to the reactor thread.
+"""
+
+import queue
+from collections.abc import Callable, Sequence
+from math import prod
+
+import numpy as np
+from batcher.batcher import Batcher
+from batcher.latency import LatencyCurve
+from batcher.policy import FixedPolicy, GreedyPolicy, Policy
+from model.decode_pool import DecodePool
+from twisted.internet.defer import gatherResults
+from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
+
+from model.cache import CacheUnavailableError, user_cache_folder
+from model.lane import Lane
+from model.latencies import store_latencies, stored_latencies
+from model.runner import ModelError, Runner
+from model.signature import Feed, Signature
+from model.thread import CallFromThread, ModelThread
+from model.warmup import prime, warm_up
+from server.inference import Classifier, ServedModel
+from server.model_source import Loader, load_model
+from server.settings import Settings
+
+_log = Logger()
+
+
+class ModelHost:
+    """One model and the threads that serve it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        clock: IReactorTime,
+        call_from_thread: CallFromThread,
+        pool: DecodePool,
+        say: Callable[[str], object],
+        load: Loader = load_model,
+    ) -> None:
+        """*say* is told the progress of the start in words, on the reactor thread."""
+        self.settings = settings
+        self.threads: list[ModelThread] = []
+        self.lanes: list[Lane] = []
+        #: Set once the model is ready.
+        self.classifier: Classifier | None = None
+        self._clock = clock
+        self._call_from_thread = call_from_thread
+        self._pool = pool
+        self._say = say
+        self._load = load
+        self._runner: Runner | None = None
+
+    async def start(self) -> None:
+        """
+        Load and warm the model; return when it is ready.
+
+        Raises `ModelError` in one line, or `CancelledError` where `stop` came first.
+        """
+        self._pool.start()
+        first = self._start_thread()
+        loaded = await first.call(lambda: self._load(self.settings, self._say_from_thread))
+        self._runner = loaded.runner
+        for _ in range(1, loaded.lanes):
+            self._start_thread()
+        self.lanes = [Lane(thread, loaded.runner) for thread in self.threads]
+        measured = await self._latencies(loaded.runner)
+        batcher = self._batcher(loaded.runner.signature, measured)
+        served = ServedModel(
+            loaded.name,
+            loaded.version,
+            loaded.runner.signature,
+            loaded.preprocessing,
+            loaded.labels,
+            batcher,
+        )
+        self.classifier = Classifier(served, self._pool, max_pixels=self.settings.max_pixels)
+        _log.info(
+            "{name} is ready on {device}: {lanes} lanes, batches of up to {cap} rows",
+            name=served.full_name,
+            device=loaded.runner.device,
+            lanes=len(self.lanes),
+            cap=batcher.stats().cap,
+        )
+
+    async def stop(self) -> None:
+        """Answer what was accepted, end the threads, free the device."""
+        if self.classifier is not None:
+            await self.classifier.model.batcher.drain()
+        await self._stop_threads()
+        await self._pool.stop()
+
+    def abort(self) -> None:
+        """Fail whatever waits or runs; the threads are left to themselves."""
+        if self.classifier is not None:
+            self.classifier.model.batcher.abort()
+
+    async def _stop_threads(self) -> None:
+        await gatherResults([thread.stop() for thread in self.threads])
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
+
+    def _start_thread(self) -> ModelThread:
+        thread = ModelThread(
+            f"model-{len(self.threads)}",
+            queue.SimpleQueue(),
+            call_from_thread=self._call_from_thread,
+            seconds=self._clock.seconds,
+        )
+        thread.start()
+        self.threads.append(thread)
+        return thread
+
+    def _say_from_thread(self, line: str) -> None:
+        self._call_from_thread(self._say, line)
+
+    async def _latencies(self, runner: Runner) -> dict[int, float]:
+        """Return l(b) up to the largest batch there may be, from the cache or measured now."""
+        largest = largest_batch(self.settings, runner.signature)
+        stored = self._stored(runner)
+        if stored is not None and (largest is None or largest <= max(stored)):
+            self._say("warming up")
+            await prime(self.lanes, runner.signature, largest or max(stored))
+            return stored
+        measured = await warm_up(
+            self.lanes,
+            runner.signature,
+            largest,
+            seconds=self._clock.seconds,
+            say=lambda line: self._say(f"warming up: {line}"),
+        )
+        self._store(runner, measured)
+        return measured
+
+    def _stored(self, runner: Runner) -> dict[int, float] | None:
+        try:
+            return stored_latencies(user_cache_folder(), runner.fingerprint)
+        except CacheUnavailableError:
+            return None
+
+    def _store(self, runner: Runner, measured: dict[int, float]) -> None:
+        try:
+            store_latencies(user_cache_folder(), runner.fingerprint, measured)
+        except CacheUnavailableError as error:
+            _log.warn("run times are not kept for the next start: {error}", error=error)
+
+    def _batcher(self, signature: Signature, measured: dict[int, float]) -> Batcher[Feed, Feed]:
+        curve = LatencyCurve(measured)
+        cap = largest_batch(self.settings, signature) or curve.knee(max(measured))
+        rows = max(cap, self.settings.max_queue_bytes // row_bytes(signature))
+        policy = chosen_policy(self.settings, cap)
+        return Batcher(
+            self._clock, self.lanes, policy, curve, cap=cap, max_queued_rows=rows, join=join_rows
+        )
+
+
+def largest_batch(settings: Settings, signature: Signature) -> int | None:
+    """
+    Return the largest batch that the user or the graph fixes, None where it is to be learned.
+
+    Raises `ModelError` where the user asks for more than the graph takes.
+    """
+    fixed, asked = signature.max_rows, settings.max_batch_size
+    if fixed is not None and asked is not None and asked > fixed:
+        raise ModelError(f"--max-batch-size is {asked}, but the graph takes batches of {fixed}")
+    return asked or fixed
+
+
+def chosen_policy(settings: Settings, cap: int) -> Policy:
+    """Return the policy that learns, or the fixed one where the user set a delay."""
+    if settings.max_queue_delay is None:
+        return GreedyPolicy()
+    return FixedPolicy(cap, settings.max_queue_delay)
+
+
+def row_bytes(signature: Signature) -> int:
+    """Return the bytes of one row of all inputs; a size that is open counts as 1."""
+    return sum(
+        prod(size or 1 for size in spec.row_shape) * spec.dtype.itemsize
+        for spec in signature.inputs
+    )
+
+
+def join_rows(parts: Sequence[Feed]) -> Feed:
+    """Return the outputs of a request that was run in *parts*, in order."""
+    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -1,0 +1,52 @@
+"""
+Run a server as a process of its own: reactor, signals, log and exit code.
+"""
+
+import os
+import sys
+
+from twisted.logger import Logger
+
+from server.logs import begin_logging
+from server.settings import Settings
+
+#: Exit codes: every accepted request was answered; the server could not start, or dropped some.
+ANSWERED, FAILED = 0, 1
+
+_log = Logger()
+
+
+def run(settings: Settings) -> int:
+    """
+    Serve until a signal ends it; return the exit code.
+
+    Called once, on the main thread.  A second signal ends the process from within.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
+
+    from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
+    from server.signals import stop_at_once_on_second_signal  # noqa: PLC0415 - the same
+
+    begin_logging()
+    failed: list[str] = []
+
+    def fail(line: str) -> None:
+        failed.append(line)
+        _log.critical("{line}", line=line)
+        reactor.stop()
+
+    service = FerryService(settings, reactor, fail=fail)
+    try:
+        service.privilegedStartService()
+    except StartError as error:
+        _log.critical("{error}", error=error)
+        return FAILED
+    stop_at_once_on_second_signal(service, reactor)
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    service.startService()
+    reactor.run()
+    if service.aborted:
+        # A model thread may be in a run that nobody waits for any more.
+        sys.stderr.flush()
+        os._exit(FAILED)
+    return FAILED if failed else ANSWERED

@@ -1,0 +1,250 @@
+"""
+The server as one Twisted service: bind, start, serve, drain, stop.
+
+`FerryService` is inert until Twisted starts it: no thread, no socket, no TensorFlow, so that twistd
+may fork in between.  Everything here runs on the reactor thread.
+"""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+from model.decode_pool import DecodePool
+from twisted.application.service import Service
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.endpoints import serverFromString
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IListeningPort, IReadDescriptor
+from twisted.internet.task import deferLater
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+
+from model.runner import ModelError
+from server.api.native import NativeAPI
+from server.clock import MonotonicTime
+from server.errors import RETRY_AFTER, HTTPError
+from server.health import HealthAPI, Heartbeat
+from server.http.channel import LimitedSite
+from server.http.klein_door import KleinDoor
+from server.http.limits import BodyLimits
+from server.http.messages import Route
+from server.inference import Classifier
+from server.lifecycle import Lifecycle, State
+from server.model_host import ModelHost
+from server.model_source import Loader, load_model
+from server.settings import Settings
+from server.systemd import notify
+
+_log = Logger()
+
+#: Seconds for which idle connections are kept while draining: a request may be on its way.
+GRACE = 0.25
+
+
+class StartError(Exception):
+    """The server cannot start; the message says why, in one line."""
+
+
+class FerryService(Service):
+    """
+    One server.
+
+    *fail* is called with one line when the model cannot be loaded, after the sockets were bound;
+    it should end the process.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        reactor: Any,  # Any: no type says that it has timers, threads and sockets at once
+        *,
+        fail: Callable[[str], object],
+        load: Loader = load_model,
+    ) -> None:
+        self.settings = settings
+        self.clock = MonotonicTime(reactor)
+        self.lifecycle = Lifecycle()
+        self.pool = DecodePool(reactor.callFromThread, settings.decode_threads)
+        self.host = ModelHost(
+            settings,
+            clock=self.clock,
+            call_from_thread=reactor.callFromThread,
+            pool=self.pool,
+            say=self._progress,
+            load=load,
+        )
+        self.heartbeat = Heartbeat(self.clock, lambda: self.host.threads, on_beat=_tell_watchdog)
+        self.site = self._site()
+        self.ports: list[IListeningPort] = []
+        self._reactor = reactor
+        self._fail = fail
+        self._starting: Deferred[None] | None = None
+        self._stopping: Deferred[None] | None = None
+
+    def _site(self) -> LimitedSite:
+        door = KleinDoor(self.routes(), clock=self.clock, lifecycle=self.lifecycle)
+        limits = BodyLimits(
+            max_body=self.settings.max_body_bytes, max_held=self.settings.max_queue_bytes
+        )
+        return LimitedSite(
+            door.app.resource(),
+            limits=limits,
+            client_timeout=self.settings.client_timeout,
+            clock=self.clock,
+            access_log=_log_access if self.settings.access_log else None,
+        )
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return the table of routes, from which every door is built."""
+        native = NativeAPI(
+            self.classifier,
+            default_top=self.settings.num_top_predictions,
+            seconds=self.clock.seconds,
+        )
+        health = HealthAPI(self.heartbeat, self.lifecycle)
+        return (
+            Route("POST", "/", native.predict, express=True),
+            Route("GET", "/healthz", health.healthz),
+            Route("GET", "/readyz", health.readyz),
+        )
+
+    def classifier(self) -> Classifier:
+        """Return the model's classifier; raises a 503 while there is none."""
+        if self.host.classifier is None:
+            raise HTTPError(
+                503,
+                f"the model is not ready yet: {self.lifecycle.progress}",
+                {"Retry-After": str(RETRY_AFTER)},
+            )
+        return self.host.classifier
+
+    def privilegedStartService(self) -> None:
+        """Bind and listen at once; raises `StartError` where an address cannot be had."""
+        for description in self.settings.endpoints:
+            try:
+                self.ports.append(_listen(self._reactor, description, self.site))
+            except StartError:
+                for port in self.ports:
+                    port.stopListening()
+                raise
+        for port in self.ports:
+            _log.info("listening on {address}", address=_address(port))
+
+    def startService(self) -> None:
+        """Begin to load the model; `GET /readyz` tells when it is ready."""
+        super().startService()
+        self.heartbeat.start()
+        self._starting = ensureDeferred(self._start())
+        self._starting.addErrback(self._start_failed)
+
+    async def _start(self) -> None:
+        await self.host.start()
+        self.lifecycle.move(State.READY)
+        notify("READY=1\nSTATUS=ready")
+
+    def _start_failed(self, failure: Failure) -> None:
+        if self.lifecycle.leaving:
+            return  # the threads were stopped under the start's feet, as was asked
+        if failure.check(ModelError):
+            line = str(failure.value)
+        else:
+            _log.failure("the start failed", failure)
+            line = f"the start failed: {failure.getErrorMessage()}"
+        self._fail(line)
+
+    def _progress(self, line: str) -> None:
+        self.lifecycle.progress = line
+        _log.info("{line}", line=line)
+        notify(f"STATUS={line}")
+
+    def stopService(self) -> Deferred[None]:
+        """Answer everything accepted, then end; fires when all is stopped."""
+        super().stopService()
+        if self._stopping is None:
+            self._stopping = ensureDeferred(self._stop())
+        return self._stopping
+
+    async def _stop(self) -> None:
+        self.lifecycle.move(State.DRAINING)
+        notify("STOPPING=1\nSTATUS=draining")
+        _log.info("draining")
+        try:
+            await self._drain()
+            _log.info("stopped; every accepted request was answered")
+        except CancelledError:
+            _log.warn("stopped at once; requests were dropped")
+        self.heartbeat.stop()
+        self.lifecycle.move(State.STOPPED)
+
+    async def _drain(self) -> None:
+        await self._pause(self.settings.drain_delay)
+        for port in self.ports:
+            self._accept_backlog(port)
+            await maybeDeferred(port.stopListening)
+        await self._pause(GRACE)
+        self.site.close_idle()
+        await self.site.when_quiet()
+        await self.host.stop()
+
+    def abort(self) -> None:
+        """Give up what is still being answered, and stop at once."""
+        self.site.abort_all()
+        self.host.abort()
+        if self._stopping is not None:
+            self._stopping.cancel()
+
+    def _pause(self, seconds: float) -> Deferred[None]:
+        return deferLater(self.clock, seconds, lambda: None)
+
+    def _accept_backlog(self, port: IListeningPort) -> None:
+        """Accept the connections that the kernel has already accepted, or they would be reset."""
+        if not IReadDescriptor.providedBy(port):
+            return
+        accepted = -1
+        while accepted != self.site.accepted:
+            accepted = self.site.accepted
+            cast("IReadDescriptor", port).doRead()
+
+
+def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningPort:
+    """Return the port, bound now; raises `StartError`."""
+    outcomes: list[object] = []
+    serverFromString(reactor, description).listen(site).addBoth(outcomes.append)
+    if not outcomes:
+        raise StartError(f"cannot listen on {description}: it did not bind at once")
+    outcome = outcomes[0]
+    if not isinstance(outcome, Failure):
+        return cast("IListeningPort", outcome)
+    if outcome.check(CannotListenError):
+        reason = getattr(outcome.value.socketError, "strerror", None) or outcome.value.socketError
+        raise StartError(f"cannot listen on {description}: {reason}")
+    raise StartError(f"cannot listen on {description}: {outcome.getErrorMessage()}")
+
+
+def _address(port: IListeningPort) -> str:
+    host = port.getHost()
+    if isinstance(host, IPv4Address):
+        return f"http://{host.host}:{host.port}"
+    if isinstance(host, IPv6Address):
+        return f"http://[{host.host}]:{host.port}"
+    return str(host)
+
+
+def _tell_watchdog(alive: bool) -> None:
+    if alive:
+        notify("WATCHDOG=1")
+
+
+def _log_access(request: Request) -> None:
+    timing = request.responseHeaders.getRawHeaders("server-timing", [""])[0]
+    _log.info(
+        "{client} {method} {uri} {code} {sent} {id} {timing}",
+        client=request.getClientAddress().host,
+        method=request.method.decode("ascii", "replace"),
+        uri=request.uri.decode("ascii", "replace"),
+        code=request.code,
+        sent=request.sentLength,
+        id=getattr(request, "request_id", ""),
+        timing=timing,
+    )

@@ -1,0 +1,68 @@
+"""
+What ``twistd tensorferry`` needs: its options, and a service made of them.
+
+Imported before twistd has chosen its reactor, so Klein and the rest wait for `makeService`.
+"""
+
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
+from twisted.application.service import IService
+from twisted.logger import Logger
+
+from server.setting_report import describe
+from server.twistd_options import TwistdOptions
+
+_log = Logger()
+
+
+class Options(TwistdOptions):
+    """The options of the server; ``--check-config`` prints them and leaves."""
+
+    def postOptions(self) -> None:
+        """Resolve the settings."""
+        super().postOptions()
+        if self["check-config"]:
+            sys.stdout.write(describe(self.resolved))
+            raise SystemExit(0)
+
+
+def makeService(options: Options) -> IService:
+    """Return the server, inert: twistd forks before it starts it."""
+    from twisted.internet import reactor  # noqa: PLC0415, TID251 - twistd has chosen it by now
+
+    from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
+    from server.signals import stop_at_once_on_second_signal  # noqa: PLC0415 - the same
+
+    twistd: Any = options.parent or {}  # Any: Twisted's own options are untyped
+
+    def remove_pidfile() -> None:
+        with suppress(OSError):
+            os.unlink(twistd.get("pidfile") or "")  # noqa: PTH108 - as twistd itself names it
+
+    def fail(line: str) -> None:
+        """End the process with exit code 1; twistd would end with 0 once its reactor stops."""
+        _log.critical("{line}", line=line)
+        remove_pidfile()
+        reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
+        reactor.stop()
+
+    class TwistdService(FerryService):
+        """A server whose start twistd reports in one line, not with a traceback."""
+
+        def privilegedStartService(self) -> None:
+            """Bind and listen."""
+            try:
+                super().privilegedStartService()
+            except StartError as error:
+                if not twistd.get("nodaemon", False):
+                    raise  # the daemon's parent prints it
+                remove_pidfile()
+                sys.stderr.write(f"{error}\n")
+                raise SystemExit(1) from None
+
+    service = TwistdService(options.resolved.settings, reactor, fail=fail)
+    stop_at_once_on_second_signal(service, reactor)
+    return service

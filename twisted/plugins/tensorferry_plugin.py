@@ -1,0 +1,7 @@
+"""Let ``twistd tensorferry`` find the server."""
+
+from twisted.application.service import ServiceMaker
+
+tensorferry = ServiceMaker(
+    "TensorFerry", "server.tap", "A micro-batching inference server", "tensorferry"
+)
