@@ -1,0 +1,340 @@
+"""
+The settings of the server: one table, from which everything that names a setting is made.
+
+A field of `Settings` carries what click's options, twistd's, the TOML file, the ``TENSORFERRY_*``
+variables and docs/options.md need to know of it; to add a setting is to add a field.  Values are
+seconds, bytes, rows and pixels; None stands for what the server finds out by itself.  Pure, and
+imports no TensorFlow, Klein or reactor, so that ``--help`` is instant.
+"""
+
+# ruff: noqa: RUF009 - `setting` returns a dataclass field, which is no shared default
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
+
+from server.setting_kinds import (
+    Choice,
+    Endpoint,
+    Kind,
+    Number,
+    OrAuto,
+    ReadableFile,
+    Size,
+    Switch,
+    TensorName,
+    WholeNumber,
+)
+
+T = TypeVar("T")
+
+Device: TypeAlias = Literal["cpu", "gpu"]
+DEVICES: Choice[Device] = Choice(("cpu", "gpu"))
+
+LISTENING = "Where to listen"
+MODEL = "The model"
+DEVICE = "The device"
+BATCHING = "Batching"
+LIMITS = "Limits"
+RUNNING = "Running"
+CONFIGURATION = "Configuration"
+GROUPS = (LISTENING, MODEL, DEVICE, BATCHING, LIMITS, RUNNING, CONFIGURATION)
+
+VARIABLE_PREFIX = "TENSORFERRY_"
+DEFAULT_ENDPOINT = "tcp:12480:interface=127.0.0.1"
+
+
+class SettingsError(Exception):
+    """A setting that cannot be: one line with its name, value, origin and what was expected."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(printable(line))
+
+
+def printable(text: str) -> str:
+    """Return *text* with line breaks and control characters, as file names may hold, escaped."""
+    return "".join(it if it.isprintable() else repr(it)[1:-1] for it in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Option(Generic[T]):
+    """One row of the table: a setting as people name, write and look it up."""
+
+    name: str  #: with underscores, as in a TOML file
+    kind: Kind[T]  #: of one value, where several may be given
+    group: str  #: one of GROUPS
+    meaning: str  #: in a sentence or two
+    default: str  #: for people; empty where none is worth a word
+    field: str = ""  #: of Settings; empty for an option that says where or how to read settings
+    repeatable: bool = False
+    needs: str = ""  #: the option without which this one says nothing
+    excludes: str = ""  #: the option that says the same in another way
+
+    @property
+    def spelling(self) -> str:
+        """As a command line has it."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def variable(self) -> str:
+        """As the environment has it."""
+        return VARIABLE_PREFIX + self.name.upper()
+
+    @property
+    def metavar(self) -> str:
+        """How help pages write its value; empty for a switch."""
+        return self.kind.metavar
+
+    @property
+    def explanation(self) -> str:
+        """Its meaning, and what has to be given with it."""
+        return f"{self.meaning} Only with --{self.needs}." if self.needs else self.meaning
+
+    def format(self, value: T | tuple[T, ...]) -> tuple[str, ...]:
+        """Return the texts, one or several, that its kind parses as *value*."""
+        return tuple(map(self.kind.format, value if isinstance(value, tuple) else (value,)))
+
+
+@overload
+def setting(
+    kind: Kind[T],
+    group: str,
+    meaning: str,
+    *,
+    default: T,
+    needs: str = "",
+) -> T: ...
+@overload
+def setting(
+    kind: Kind[T],
+    group: str,
+    meaning: str,
+    *,
+    unset: str,
+    name: str = "",
+    needs: str = "",
+    excludes: str = "",
+) -> T | None: ...
+def setting(
+    kind: Kind[T],
+    group: str,
+    meaning: str,
+    *,
+    default: T | None = None,
+    unset: str = "",
+    **more: str,
+) -> T | None:
+    """Declare a field: its *default*, or in words what happens while it is *unset* (None)."""
+    words = unset or kind.format(default)  # type: ignore[arg-type]  # the overloads hold: a T
+    return field(
+        default=default,
+        metadata={"kind": kind, "group": group, "meaning": meaning, "default": words, **more},
+    )
+
+
+def several(kind: Kind[T], group: str, meaning: str, *, default: T) -> tuple[T, ...]:
+    """Declare a field that may be given more than once, each time with one value."""
+    words = kind.format(default)
+    return field(
+        default=(default,),
+        metadata={
+            "kind": kind,
+            "group": group,
+            "meaning": meaning,
+            "default": words,
+            "repeatable": True,
+        },
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """
+    What the server was told to do.
+
+    `server.setting_sources.resolve` makes one and checks it; one made by hand is taken at its word.
+    """
+
+    listen: tuple[str, ...] = several(
+        Endpoint(),
+        LISTENING,
+        "A Twisted server endpoint to listen at; repeat it to listen at several.",
+        default=DEFAULT_ENDPOINT,
+    )
+    port: int | None = setting(
+        WholeNumber("PORT", at_least=0, at_most=65535),
+        LISTENING,
+        "Short for --listen tcp:PORT:interface=127.0.0.1, and given instead of it. "
+        "0 takes any free port.",
+        unset="none",
+        excludes="listen",
+    )
+    graph: Path | None = setting(
+        ReadableFile(),
+        MODEL,
+        "A frozen TensorFlow graph to serve.",
+        unset="none, the default model is served",
+        needs="labels",
+    )
+    labels: Path | None = setting(
+        ReadableFile(),
+        MODEL,
+        "The labels of the graph's classes, one a line, in the order of its output.",
+        unset="none",
+        needs="graph",
+    )
+    input_layer: str | None = setting(
+        TensorName(),
+        MODEL,
+        "The tensor of the graph that takes images: NAME, or NAME:INDEX.",
+        unset="found in the graph",
+        needs="graph",
+    )
+    output_layer: str = setting(
+        TensorName(),
+        MODEL,
+        "The tensor of the graph that gives a score for each label.",
+        default="final_result:0",
+        needs="graph",
+    )
+    num_top_predictions: int = setting(
+        WholeNumber("N"),
+        MODEL,
+        "How many labels an answer lists, best first.",
+        default=5,
+    )
+    input_height: int | None = setting(
+        WholeNumber("PIXELS"),
+        MODEL,
+        "The height to which images are resized for the graph.",
+        unset="from the graph",
+        needs="graph",
+    )
+    input_width: int | None = setting(
+        WholeNumber("PIXELS"),
+        MODEL,
+        "The width to which images are resized for the graph.",
+        unset="from the graph",
+        needs="graph",
+    )
+    input_mean: float = setting(
+        Number("NUMBER"),
+        MODEL,
+        "What is subtracted from each colour value, 0 to 255, before the graph takes it.",
+        default=0.0,
+        needs="graph",
+    )
+    input_std: float = setting(
+        Number("NUMBER", above=0),
+        MODEL,
+        "What the difference is then divided by.",
+        default=255.0,
+        needs="graph",
+    )
+    device: Device | None = setting(
+        OrAuto(DEVICES),
+        DEVICE,
+        "Where the model runs; auto takes a GPU if there is one.",
+        default=None,
+    )
+    lanes: int | None = setting(
+        OrAuto(WholeNumber("N")),
+        DEVICE,
+        "How many threads run the model; auto fits the device.",
+        default=None,
+    )
+    gpu_memory_limit: int | None = setting(
+        Size(),
+        DEVICE,
+        "The most memory, in bytes, that TensorFlow may take on a GPU.",
+        unset="none, it grows as needed",
+    )
+    max_batch_size: int | None = setting(
+        WholeNumber("ROWS"),
+        BATCHING,
+        "The most rows that one run of the model may take.",
+        unset="learned",
+    )
+    #: seconds, though people write milliseconds
+    max_queue_delay: float | None = setting(
+        Number("MS", at_least=0, shift=-3),
+        BATCHING,
+        "How many milliseconds a request may wait for others to share its batch; 0 never waits.",
+        unset="learned",
+        name="max_queue_delay_ms",
+    )
+    max_queue_bytes: int = setting(
+        Size(),
+        LIMITS,
+        "The most bytes of input that may wait for the model.",
+        default=256 * 2**20,
+    )
+    max_body_bytes: int = setting(
+        Size(),
+        LIMITS,
+        "The largest body of a request, in bytes.",
+        default=64 * 2**20,
+    )
+    max_pixels: int = setting(
+        WholeNumber("PIXELS"),
+        LIMITS,
+        "The largest image, as its width times its height.",
+        default=50_000_000,
+    )
+    decode_threads: int | None = setting(
+        OrAuto(WholeNumber("N")),
+        LIMITS,
+        "How many threads decode images; auto fits the processor.",
+        default=None,
+    )
+    client_timeout: float = setting(
+        Number("SECONDS", above=0),
+        LIMITS,
+        "How many seconds a client may take to send its request.",
+        default=30.0,
+    )
+    drain_delay: float = setting(
+        Number("SECONDS", at_least=0),
+        RUNNING,
+        "How many seconds new connections are still taken after the server was told to stop.",
+        default=0.0,
+    )
+    access_log: bool = setting(
+        Switch(),
+        RUNNING,
+        "Log a line for each request.",
+        default=False,
+    )
+
+    @property
+    def endpoints(self) -> tuple[str, ...]:
+        """The Twisted server endpoint strings to listen at, however they were given."""
+        if self.port is None:
+            return self.listen
+        return (f"tcp:{self.port}:interface=127.0.0.1",)
+
+
+#: The settings, in the order of the table.
+# Any: a table of many types; `setting` ties each kind to the type of its field.
+OPTIONS: tuple[Option[Any], ...] = tuple(
+    Option(field=f.name, **{"name": f.name, **f.metadata}) for f in fields(Settings)
+)
+OPTION_NAMED: Mapping[str, Option[Any]] = {option.name: option for option in OPTIONS}
+
+#: Where more settings are read: on the command line and in the environment.
+CONFIG = Option(
+    name="config",
+    kind=ReadableFile(),
+    group=CONFIGURATION,
+    meaning="A TOML file to read settings from.",
+    default="none",
+)
+#: On the command line alone, and no setting: what to do instead of serving.
+CHECK_CONFIG = Option(
+    name="check_config",
+    kind=Switch(),
+    group=CONFIGURATION,
+    meaning="Check the settings, print each with where it came from, and exit.",
+    default="",
+)

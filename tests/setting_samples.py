@@ -1,0 +1,75 @@
+"""For each setting, how good and bad values are written, so that no test can forget one."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from server.settings import OPTION_NAMED, Option
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """One setting, in a folder that `write_sample_files` has filled."""
+
+    text: str  #: as a command line and the environment have it; for a list, one item
+    toml: str  #: the same in a file
+    value: object  #: the same in Settings; a path is relative
+    bad: tuple[str, ...]  #: texts that must be refused
+    bad_toml: tuple[str, ...]  #: values in a file that must be refused
+
+
+_BAD_TENSORS = (("a b", ":0", "a:", "a:x", "^a"), ('"a b"', "3", '["a"]'))
+_BAD_COUNTS = (("0", "-1", "1.5", "many", "1e3"), ("0", '"8"', "1.0", "true"))
+_BAD_AUTO = (("0", "Auto", "1.5"), ("0", '"many"', "false"))
+_BAD_SIZES = (("0", "-1", "1.5", "0.5B", "1XiB", "1iB", "MiB"), ("0", "1.5", "true", '"a lot"'))
+_BAD_FILES = (("missing", ".", "nul\0"), ('"missing"', "1", '"."'))
+_BAD_POSITIVE = (("0", "-1", "nan", "inf", "1e999", "1e99999999999999999999", "wide"), ("0", '"1"'))
+_BAD_DELAYS = (("-1", "nan", "inf", "5ms"), ("-0.5", '"1"', "nan", "inf"))
+
+SAMPLES = {
+    "listen": Sample(
+        "unix:/run/a\\:b.sock",
+        '["unix:/run/a\\\\:b.sock"]',
+        ("unix:/run/a\\:b.sock",),
+        ("8080", "tcp", "tcp:", ":80", "127.0.0.1:80"),
+        ("[]", "8080", '["tcp:80", 81]', '[["tcp:80"]]'),
+    ),
+    "port": Sample("0", "0", 0, ("-1", "65536", "http", "tcp:80"), ("-1", "65536", '"80"', "80.0")),
+    "graph": Sample("graph.pb", '"graph.pb"', Path("graph.pb"), *_BAD_FILES),
+    "labels": Sample("labels.txt", '"labels.txt"', Path("labels.txt"), *_BAD_FILES),
+    "input_layer": Sample("in/put", '"in/put"', "in/put:0", *_BAD_TENSORS),
+    "output_layer": Sample("softmax:1", '"softmax:1"', "softmax:1", *_BAD_TENSORS),
+    "num_top_predictions": Sample("3", "3", 3, *_BAD_COUNTS),
+    "input_height": Sample("299", "299", 299, *_BAD_COUNTS),
+    "input_width": Sample("224", "224", 224, *_BAD_COUNTS),
+    "input_mean": Sample("-12.5", "-12.5", -12.5, ("nan", "inf", "grey"), ("nan", '"1"', "true")),
+    "input_std": Sample("1e2", "100", 100.0, *_BAD_POSITIVE),
+    "device": Sample("gpu", '"gpu"', "gpu", ("GPU", "tpu", "0"), ('"tpu"', "0", "true")),
+    "lanes": Sample("4", "4", 4, *_BAD_AUTO),
+    "gpu_memory_limit": Sample("1.5GiB", '"1.5GiB"', 1536 * 2**20, *_BAD_SIZES),
+    "max_batch_size": Sample("32", "32", 32, *_BAD_COUNTS),
+    "max_queue_delay_ms": Sample("2.5", "2.5", 0.0025, *_BAD_DELAYS),
+    "max_queue_bytes": Sample("2gb", '"2gb"', 2 * 10**9, *_BAD_SIZES),
+    "max_body_bytes": Sample("1_000", "1_000", 1000, *_BAD_SIZES),
+    "max_pixels": Sample("1_000_000", "1_000_000", 10**6, *_BAD_COUNTS),
+    "decode_threads": Sample("2", "2", 2, *_BAD_AUTO),
+    "client_timeout": Sample("0.5", "0.5", 0.5, *_BAD_POSITIVE),
+    "drain_delay": Sample("5", "5", 5.0, *_BAD_DELAYS),
+    "access_log": Sample("On", "true", True, ("maybe", "2"), ('"true"', "1")),
+}
+
+
+def write_sample_files(folder: Path) -> None:
+    """Write the files that samples name."""
+    for name in ("graph.pb", "labels.txt"):
+        folder.joinpath(name).write_bytes(b"x")
+
+
+def with_needed(name: str) -> Iterator[Option[object]]:
+    """Yield the option called *name*, and those without which it would be refused."""
+    names = [name]
+    for needing in names:  # grows on the way
+        needed = OPTION_NAMED[needing].needs
+        if needed and needed not in names:
+            names.append(needed)
+    return (OPTION_NAMED[each] for each in names)

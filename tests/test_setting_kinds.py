@@ -1,0 +1,146 @@
+"""Kinds of values: what they read, what they refuse, and that they read what they write."""
+
+import os
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from server.setting_kinds import (
+    Choice,
+    Endpoint,
+    Kind,
+    Number,
+    OrAuto,
+    ReadableFile,
+    Size,
+    Switch,
+    TensorName,
+    WholeNumber,
+)
+
+MILLISECONDS = Number("MS", at_least=0, shift=-3)
+WORDS: Choice[str] = Choice(("cpu", "gpu"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (WholeNumber("N"), " 7 ", 7),
+        (WholeNumber("N", at_least=0, at_most=9), "9", 9),
+        (Number("N"), "-1e-3", -0.001),
+        (Number("N", at_least=0), "0", 0.0),
+        (MILLISECONDS, "2.3", 0.0023),
+        (MILLISECONDS, "0.1", 0.0001),
+        (Size(), "1", 1),
+        (Size(), "64MiB", 67108864),
+        (Size(), "64 mib", 67108864),
+        (Size(), "1.5KiB", 1536),
+        (Size(), "1kB", 1000),
+        (Size(), "3B", 3),
+        (Size(), "2TB", 2 * 10**12),
+        (Size(), "2TiB", 2 * 2**40),
+        (OrAuto(WholeNumber("N")), "auto", None),
+        (OrAuto(WholeNumber("N")), "2", 2),
+        (OrAuto(WORDS), "gpu", "gpu"),
+        (TensorName(), "final_result", "final_result:0"),
+        (TensorName(), "module/out.1:12", "module/out.1:12"),
+        (Endpoint(), "tcp:80", "tcp:80"),
+        (Endpoint(), "unix:/run/my app.sock", "unix:/run/my app.sock"),
+        (Switch(), "YES", True),
+        (Switch(), "0", False),
+    ],
+)
+def test_a_kind_reads_the_texts_that_people_write(
+    kind: Kind[object], text: str, value: object
+) -> None:
+    """And what it writes for the value, it reads as the same value."""
+    assert kind.parse(text) == value
+    assert kind.parse(kind.format(value)) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text"),
+    [
+        (WholeNumber("N", at_most=9), "10"),
+        (WholeNumber("N"), "0"),
+        (WholeNumber("N"), ""),
+        (Number("N", above=0), "0"),
+        (MILLISECONDS, "-0.001"),
+        (Size(), "0.1KiB"),
+        (Size(), "1Kb b"),
+        (WORDS, "CPU"),
+        (WORDS, "auto"),
+        (TensorName(), "a:0:0"),
+        (TensorName(), ""),
+        (Endpoint(), "tcp: "),
+        (Switch(), ""),
+    ],
+)
+def test_a_kind_refuses_what_it_cannot_mean(kind: Kind[object], text: str) -> None:
+    """With ValueError; the caller knows how to say it."""
+    with pytest.raises(ValueError):  # noqa: PT011 - there is no message, the caller writes it
+        kind.parse(text)
+
+
+@given(seconds=st.floats(min_value=0, allow_infinity=False, allow_nan=False))
+def test_milliseconds_and_seconds_turn_into_each_other_without_loss(seconds: float) -> None:
+    """For every duration that a float can hold."""
+    text = MILLISECONDS.format(seconds)
+    # Near the largest float the milliseconds are no float, and still are text.
+    assert MILLISECONDS.parse(text) == seconds
+
+
+@given(
+    case=st.one_of(
+        st.tuples(st.just(Number("N")), st.floats(allow_infinity=False, allow_nan=False)),
+        st.tuples(st.just(Size()), st.integers(min_value=1, max_value=2**70)),
+        st.tuples(st.just(WholeNumber("N")), st.integers(min_value=1)),
+        st.tuples(st.just(OrAuto(Size())), st.none() | st.integers(min_value=1, max_value=2**60)),
+    )
+)
+def test_what_a_kind_writes_it_reads(case: tuple[Kind[Any], object]) -> None:
+    """For every value that it may hold."""
+    kind, value = case
+    assert kind.parse(kind.format(value)) == value
+
+
+def test_a_file_is_absolute_and_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that changes its folder later still finds it."""
+    monkeypatch.chdir(tmp_path)
+    tmp_path.joinpath("graph.pb").touch()
+    assert ReadableFile().parse("graph.pb") == tmp_path / "graph.pb"
+    assert ReadableFile().format(tmp_path / "graph.pb") == f"{tmp_path}/graph.pb"
+
+
+def test_a_file_that_is_not_there_or_no_file_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """A pipe too: the first look would empty it, or wait for ever."""
+    os.mkfifo(tmp_path / "pipe")
+    for name, reason in [
+        ("missing", "No such file or directory"),
+        ("", "not a regular file"),
+        ("pipe", "not a regular file"),
+    ]:
+        with pytest.raises(OSError, match=reason):
+            ReadableFile().parse(str(tmp_path / name))
+
+
+def test_a_file_that_may_not_be_read_is_refused() -> None:
+    """Found out by opening it, as somebody who is not root."""
+    root = os.geteuid() == 0
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)  # so that anybody sees that the file is there
+        secret = Path(folder, "secret")
+        secret.touch(mode=0o000)
+        if root:
+            os.seteuid(65534)
+        try:
+            assert secret.is_file()
+            with pytest.raises(PermissionError):
+                ReadableFile().parse(str(secret))
+        finally:
+            if root:
+                os.seteuid(0)
