@@ -1,0 +1,122 @@
+"""The settings as text: what --check-config prints, and docs/options.md."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from server.setting_report import describe, options_markdown
+from server.setting_sources import CommandLine, Resolved, resolve
+from server.settings import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
+from tests.setting_samples import SAMPLES, write_sample_files
+
+PAGE = Path(__file__).parent.parent / "docs" / "options.md"
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be in a folder with the files that samples name."""
+    monkeypatch.chdir(tmp_path)
+    write_sample_files(tmp_path)
+    return tmp_path
+
+
+def read_back(text: str) -> Resolved:
+    """Resolve *text* as a file of settings that lies elsewhere."""
+    Path("elsewhere").mkdir(exist_ok=True)
+    Path("elsewhere/ferry.toml").write_text(text, encoding="utf-8")
+    return resolve({"config": "elsewhere/ferry.toml"}, {})
+
+
+SAMPLED = {name: sample.text for name, sample in SAMPLES.items()}
+
+
+@pytest.mark.parametrize(
+    "command_line",
+    [
+        {},
+        {name: text for name, text in SAMPLED.items() if name != "port"},
+        {name: text for name, text in SAMPLED.items() if name != "listen"},
+        {"listen": ["tcp:1", 'unix:/run/"quoted" \\:name\t\x7f.sock', "unix:/run/é"]},
+        {"port": "0"},
+        {"max_queue_delay_ms": "0.1", "client_timeout": "1e-7", "drain_delay": "12345678.9"},
+        {"max_queue_delay_ms": "0", "max_queue_bytes": "1025", "lanes": "auto", "device": "auto"},
+    ],
+    ids=["nothing", "all but port", "all but listen", "endpoints", "port", "decimals", "words"],
+)
+def test_what_is_described_can_be_read_back(command_line: CommandLine) -> None:
+    """To the same settings, and then described the same but for the origins."""
+    resolved = resolve(command_line, {})
+    text = describe(resolved)
+    again = read_back(text)
+    assert again.settings == resolved.settings
+    assert values(describe(again)) == values(text)
+
+
+def values(description: str) -> list[str]:
+    """Return the lines without what follows the last comment sign, which is the origin."""
+    return [line.rpartition("  # ")[0].rstrip() for line in description.splitlines()]
+
+
+def test_a_description_has_a_line_for_each_setting_with_its_origin(folder: Path) -> None:
+    """Aligned; without a value, or where another setting decides, it is a comment."""
+    Path("ferry.toml").write_text("max-batch-size = 8\n", encoding="utf-8")
+    resolved = resolve(
+        {"config": "ferry.toml", "port": "80"}, {"TENSORFERRY_MAX_QUEUE_BYTES": "1GiB"}
+    )
+    lines = describe(resolved).splitlines()
+    assert len(lines) == len(OPTIONS)
+    assert len({line.index(" = ") if " = " in line else -1 for line in lines}) == 1
+    assert len({line.rindex("  # ") for line in lines}) == 1
+    squeezed = {re.sub(" +", " ", line) for line in lines}
+    assert squeezed > {
+        '# listen = ["tcp:12480:interface=127.0.0.1"] # default; port is given instead',
+        "port = 80 # command line",
+        "# graph = none, the default model is served # default",
+        '# output_layer = "final_result:0" # default; only with graph',
+        'device = "auto" # default',
+        f"max_batch_size = 8 # {folder}/ferry.toml: max-batch-size",
+        "# max_queue_delay_ms = learned # default",
+        'max_queue_bytes = "1GiB" # TENSORFERRY_MAX_QUEUE_BYTES',
+        "access_log = false # default",
+    }
+
+
+def test_an_origin_cannot_break_out_of_its_comment() -> None:
+    """Not even a file with a line break in its name."""
+    Path("a\nport = 1.toml").write_text("lanes = 2\n", encoding="utf-8")
+    resolved = resolve({"config": "a\nport = 1.toml"}, {})
+    assert tomllib.loads(describe(resolved))["lanes"] == 2
+    assert "port" not in tomllib.loads(describe(resolved))
+
+
+def test_the_page_is_up_to_date() -> None:
+    """Else: python -m server.setting_report > docs/options.md."""
+    assert PAGE.read_text(encoding="utf-8") == options_markdown()
+
+
+def test_every_option_is_a_row_of_the_page() -> None:
+    """In the table of its group, with the same number of cells as the head."""
+    sections = dict(re.findall(r"^## (.+)\n\n((?:\|.*\n)+)", options_markdown(), re.MULTILINE))
+    assert list(sections) == list(GROUPS)
+    for option in (*OPTIONS, CONFIG, CHECK_CONFIG):
+        rows = [
+            row
+            for row in sections[option.group].splitlines()
+            if re.match(rf"\| `{option.spelling}[ `]", row)
+        ]
+        assert len(rows) == 1
+        assert len(re.findall(r"(?<!\\)\|", rows[0])) == 5
+        assert option.explanation in rows[0]
+        assert f"| {option.default} |" in rows[0]
+        assert (f"| `{option.variable}` |" in rows[0]) is (option is not CHECK_CONFIG)
+
+
+def test_the_file_that_the_page_shows_is_one() -> None:
+    """Whoever pastes it gets what it says."""
+    example = re.search(r"```toml\n(.+?)```", options_markdown(), re.DOTALL)
+    assert example is not None
+    settings = read_back(example[1]).settings
+    assert settings.endpoints == ("tcp:12480:interface=127.0.0.1", "unix:/run/tensorferry.sock")
+    assert (settings.max_queue_bytes, settings.access_log) == (2**30, True)

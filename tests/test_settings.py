@@ -1,0 +1,82 @@
+"""The table of settings: what a row must hold, and what Settings adds up."""
+
+import subprocess
+import sys
+from dataclasses import FrozenInstanceError
+from typing import Any
+
+import pytest
+
+from server.settings import CHECK_CONFIG, CONFIG, GROUPS, OPTION_NAMED, OPTIONS, Option, Settings
+from tests.setting_samples import SAMPLES
+
+EVERY_OPTION = pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+
+
+@EVERY_OPTION
+def test_a_row_of_the_table_is_whole(option: Option[Any]) -> None:
+    """It has a place, a sentence, a default in words, and names others by names that exist."""
+    assert option.group in GROUPS
+    assert option.meaning.endswith(".")
+    assert option.default
+    for other in (option.needs, option.excludes):
+        assert other in {"", *OPTION_NAMED}
+        assert other != option.name
+
+
+@EVERY_OPTION
+def test_a_default_is_a_value_that_could_be_given(option: Option[Any]) -> None:
+    """What help pages say of it, its kind reads as the default of the field."""
+    default = getattr(Settings(), option.field)
+    if default is None and option.default != "auto":
+        with pytest.raises((ValueError, OSError)):  # words, which are no value
+            option.kind.parse(option.default)
+    elif option.repeatable:
+        assert (option.kind.parse(option.default),) == default
+    else:
+        assert option.kind.parse(option.default) == default
+
+
+def test_every_setting_has_a_sample() -> None:
+    """So that the tables of the other tests hold them all."""
+    assert SAMPLES.keys() == OPTION_NAMED.keys()
+
+
+def test_a_setting_has_a_name_on_the_command_line_and_one_in_the_environment() -> None:
+    """Both come from the one in the table; seconds inside are milliseconds outside."""
+    option = OPTION_NAMED["max_queue_delay_ms"]
+    assert option.field == "max_queue_delay"
+    assert option.spelling == "--max-queue-delay-ms"
+    assert option.variable == "TENSORFERRY_MAX_QUEUE_DELAY_MS"
+    names = [option.name for option in (*OPTIONS, CONFIG, CHECK_CONFIG)]
+    assert len(set(names)) == len(names)
+
+
+def test_the_server_listens_on_the_loopback_unless_told_otherwise() -> None:
+    """A port is short for an endpoint there."""
+    assert Settings().endpoints == ("tcp:12480:interface=127.0.0.1",)
+    assert Settings(port=0).endpoints == ("tcp:0:interface=127.0.0.1",)
+    assert Settings(listen=("tcp:80", "unix:/run/a")).endpoints == ("tcp:80", "unix:/run/a")
+
+
+def test_settings_do_not_change() -> None:
+    """They are decided once, before anything starts."""
+    settings = Settings()
+    with pytest.raises(FrozenInstanceError):
+        settings.port = 80  # type: ignore[misc]  # that is what is tested
+
+
+def test_no_reactor_and_no_tensorflow_is_imported_for_settings() -> None:
+    """Help is instant, and twistd has yet to choose its reactor; click and twistd need no other."""
+    forbidden = "{'tensorflow', 'numpy', 'klein', 'twisted.internet.reactor', 'twisted.web'}"
+    for modules, more in [
+        ("server.options, server.setting_report", "{'twisted'}"),
+        ("server.twistd_options", "{'click'}"),
+    ]:
+        program = (
+            f"import sys, {modules}; sys.exit(repr(({forbidden} | {more}) & {{*sys.modules}}))"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", program], capture_output=True, text=True, check=False
+        )
+        assert done.stderr.strip() == "set()"
