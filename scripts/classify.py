@@ -11,9 +11,10 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
+
 from server.options import SettingsCommand, click_options
 from server.setting_sources import CommandLine, resolve
 from server.settings import BATCHING, DEVICE, MODEL, Settings, SettingsError
@@ -122,13 +123,14 @@ def label_files(settings: Settings, names: Iterable[str], *, show_names: bool) -
     and the rest are imported here, since the command's help must be instant.
     """
     from model.decode_pool import DecodePool  # noqa: PLC0415
-    from twisted.internet import reactor  # noqa: PLC0415 - importing it installs one
+    from twisted.internet import reactor as installed  # noqa: PLC0415 - importing installs it
     from twisted.internet.defer import ensureDeferred  # noqa: PLC0415
 
     from model.runner import ModelError  # noqa: PLC0415
     from server.clock import MonotonicTime  # noqa: PLC0415
     from server.model_host import ModelHost  # noqa: PLC0415
 
+    reactor: Any = installed  # Any: no type says that it has timers and threads at once
     failures: list[bool] = []
     slots = threading.Semaphore(AHEAD)
     host = ModelHost(

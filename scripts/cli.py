@@ -8,13 +8,13 @@ import os
 import sys
 
 import click
-from server.options import SettingsCommand, click_options
-from server.setting_report import describe
-from server.setting_sources import CommandLine, resolve
-from server.settings import SettingsError
 
 from scripts.classify import classify
 from scripts.models import models
+from server.options import SettingsCommand, click_options
+from server.setting_report import describe
+from server.setting_sources import CommandLine, resolve
+from server.settings import GROUPS, SettingsError
 from tensorferry import __version__
 
 
@@ -25,7 +25,7 @@ def main() -> None:
 
 
 @main.command(cls=SettingsCommand)
-@click_options
+@click_options(*GROUPS)
 def serve(command_line: CommandLine, check_config: bool) -> None:
     """Serve a model over HTTP: `curl -F data=@photo.jpg localhost:12480`."""
     try:

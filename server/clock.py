@@ -25,10 +25,14 @@ class MonotonicTime:
         return time.monotonic()
 
     def callLater(
-        self, delay: float, function: Callable[..., Any], *args: object, **kwargs: object
+        self,
+        delay: float,
+        callable: Callable[..., Any],  # noqa: A002 - the interface's own name
+        *args: object,
+        **kwargs: object,
     ) -> IDelayedCall:
-        """Call *function* after *delay* seconds."""
-        return self._reactor.callLater(delay, function, *args, **kwargs)
+        """Call *callable* after *delay* seconds."""
+        return self._reactor.callLater(delay, callable, *args, **kwargs)
 
     def getDelayedCalls(self) -> list[IDelayedCall]:
         """Return the reactor's pending timers."""

@@ -66,7 +66,7 @@ _STATUSES: tuple[tuple[type[Exception], int, Mapping[str, str]], ...] = (
 )
 
 
-def refusal_for(error: BaseException) -> Refusal:
+def refusal_for(error: BaseException | None) -> Refusal:
     """Return what *error* is in HTTP; one that nobody foresaw is a 500 that tells no internals."""
     if isinstance(error, HTTPError):
         return Refusal(error.status, str(error), error.headers)
@@ -77,6 +77,6 @@ def refusal_for(error: BaseException) -> Refusal:
     return Refusal(500, "the server failed to answer; its log says why, under this request id")
 
 
-def is_our_fault(error: BaseException) -> bool:
+def is_our_fault(error: BaseException | None) -> bool:
     """Whether *error* belongs in the log: the client could not have avoided it."""
     return refusal_for(error).status in (500, 502)

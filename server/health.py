@@ -112,7 +112,7 @@ class HealthAPI:
     def readyz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer 200 while requests are welcome, else 503 with the state and its progress."""
         state = self._lifecycle.state
-        content = {"ready": state is State.READY, "state": state.value}
+        content: dict[str, object] = {"ready": state is State.READY, "state": state.value}
         if state is State.STARTING:
             content["progress"] = self._lifecycle.progress
         return _json(200 if state is State.READY else 503, content)

@@ -18,29 +18,34 @@ from server.settings import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS, Option
 R = TypeVar("R")
 
 
-def click_options(command: Callable[..., R]) -> Callable[..., R]:
+def click_options(*groups: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """
-    Decorate the function of a click command, so that it takes every setting.
+    Decorate the function of a click command, so that it takes the settings of *groups*.
 
-    The function is called with ``command_line``, what was given, for `resolve`; and with
-    ``check_config``, true if the settings are only to be checked and shown.  Use it under
-    ``@click.command(cls=SettingsCommand)``.
+    The function is called with ``command_line``, what was given, for `resolve`; and, if the
+    configuration is among the groups, with ``check_config``, true if the settings are only to be
+    checked and shown.  Use it under ``@click.command(cls=SettingsCommand)``.
     """
+    chosen = [option for option in (*OPTIONS, CONFIG, CHECK_CONFIG) if option.group in groups]
 
-    @wraps(command)
-    def with_command_line(*args: object, **parameters: object) -> R:
-        context = click.get_current_context()
-        values = {option.name: parameters.pop(option.name) for option in (*OPTIONS, CONFIG)}
-        given = {
-            name: value
-            for name, value in values.items()
-            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
-        }
-        return command(*args, command_line=given, **parameters)
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @wraps(command)
+        def with_command_line(*args: object, **parameters: object) -> R:
+            context = click.get_current_context()
+            names = [option.name for option in chosen if option is not CHECK_CONFIG]
+            values = {name: parameters.pop(name) for name in names}
+            given = {
+                name: value
+                for name, value in values.items()
+                if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            }
+            return command(*args, command_line=given, **parameters)
 
-    for option in reversed((*OPTIONS, CONFIG, CHECK_CONFIG)):
-        click.option(cls=_SettingOption, setting=option)(with_command_line)
-    return with_command_line
+        for option in reversed(chosen):
+            click.option(cls=_SettingOption, setting=option)(with_command_line)
+        return with_command_line
+
+    return decorate
 
 
 class SettingsCommand(click.Command):
@@ -84,7 +89,7 @@ class _SettingOption(click.Option):
             allow_from_autoenv=False,
         )
 
-    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:  # noqa: ARG002 - click's
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
         """Show the canonical spelling, the meaning and the default."""
         names = " / ".join([self.opts[0], *self.secondary_opts[:1]])
         default = f"  [default: {self.setting.default}]" if self.setting.default else ""

@@ -79,6 +79,8 @@ class FerryService(Service):
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
         self._fail = fail
+        #: Whether the stop was cut short, and requests were dropped.
+        self.aborted = False
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
 
@@ -189,6 +191,7 @@ class FerryService(Service):
 
     def abort(self) -> None:
         """Give up what is still being answered, and stop at once."""
+        self.aborted = True
         self.site.abort_all()
         self.host.abort()
         if self._stopping is not None:
@@ -216,10 +219,11 @@ def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningP
     outcome = outcomes[0]
     if not isinstance(outcome, Failure):
         return cast("IListeningPort", outcome)
-    if outcome.check(CannotListenError):
-        reason = getattr(outcome.value.socketError, "strerror", None) or outcome.value.socketError
-        raise StartError(f"cannot listen on {description}: {reason}")
-    raise StartError(f"cannot listen on {description}: {outcome.getErrorMessage()}")
+    error = outcome.value
+    reason = error.socketError if isinstance(error, CannotListenError) else error
+    raise StartError(
+        f"cannot listen on {description}: {getattr(reason, 'strerror', None) or reason}"
+    )
 
 
 def _address(port: IListeningPort) -> str:

@@ -292,7 +292,7 @@ class Settings:
         Number("SECONDS", above=0),
         LIMITS,
         "How many seconds a client may take to send its request.",
-        default=30.0,
+        default=60.0,
     )
     drain_delay: float = setting(
         Number("SECONDS", at_least=0),

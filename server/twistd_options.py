@@ -37,7 +37,7 @@ class TwistdOptions(usage.Options):
     resolved: Resolved
 
     def __init__(self, environ: Mapping[str, str] = os.environ) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's own is untyped
+        super().__init__()
         self.environ = environ
         self.command_line: dict[str, list[str]] = {}
         self["check-config"] = False
@@ -46,7 +46,7 @@ class TwistdOptions(usage.Options):
         """Parse as Twisted does, with underscores as good as dashes, and a hint if misspelled."""
         arguments = [self._with_dashes(it) for it in (sys.argv[1:] if options is None else options)]
         try:
-            super().parseOptions(arguments)  # type: ignore[no-untyped-call]  # as above
+            super().parseOptions(arguments)
         except usage.UsageError as error:
             cause = error.__context__
             if isinstance(cause, GetoptError) and self._is_unknown(cause.opt):

@@ -24,7 +24,7 @@ def command(heard: list[tuple[CommandLine, bool]]) -> click.Command:
     """Return a command that has an option of its own and writes down the rest."""
 
     @click.command(cls=SettingsCommand)
-    @click_options
+    @click_options(*GROUPS)
     @click.option("--own", help="No setting.")
     def serve(command_line: CommandLine, check_config: bool, own: str | None) -> None:
         assert own in {None, "own"}
@@ -101,7 +101,7 @@ def test_click_options_keep_the_name_and_the_words_of_the_command() -> None:
     """The help page begins with them."""
 
     @click.command(cls=SettingsCommand)
-    @click_options
+    @click_options(*GROUPS)
     def serve(command_line: CommandLine, check_config: bool) -> None:
         """Serve a model."""
 

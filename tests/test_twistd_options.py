@@ -10,7 +10,7 @@ from twisted.python import usage
 
 from server.options import SettingsCommand, click_options
 from server.setting_sources import CommandLine, Resolved, resolve
-from server.settings import OPTIONS, Option
+from server.settings import GROUPS, OPTIONS, Option
 from server.twistd_options import TwistdOptions
 from tests.setting_samples import SAMPLES, with_needed, write_sample_files
 
@@ -35,7 +35,7 @@ def by_click(*arguments: str) -> Resolved:
     heard: list[Resolved] = []
 
     @click.command(cls=SettingsCommand)
-    @click_options
+    @click_options(*GROUPS)
     def serve(command_line: CommandLine, check_config: bool) -> None:
         assert not check_config
         heard.append(resolve(command_line, {}))

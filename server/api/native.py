@@ -57,9 +57,9 @@ class NativeAPI:
             timing.encode = self._seconds() - start
             return HTTPResponse(200, body, {**headers, **server_timing(timing)})
 
-        def refuse(failure: Failure) -> HTTPResponse | Failure:
+        def refuse(failure: Failure) -> HTTPResponse:
             if failure.check(CancelledError):
-                return failure
+                failure.raiseException()
             if is_our_fault(failure.value):
                 _log.failure("request {id} failed", failure, id=request.request_id)
             refusal = refusal_for(failure.value)

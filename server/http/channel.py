@@ -10,11 +10,13 @@ no public way to answer before the body has come, and the tests of this module g
 import re
 from collections.abc import Callable
 from io import BytesIO
+from typing import Any, cast
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime
+from twisted.internet.protocol import connectionDone
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.resource import IResource
@@ -115,7 +117,7 @@ class LimitedChannel(http.HTTPChannel):
         super().connectionMade()
         self.site.channel_opened(self)
 
-    def connectionLost(self, reason: Failure) -> None:
+    def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Hear that the connection is gone."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
@@ -192,7 +194,7 @@ class LimitedChannel(http.HTTPChannel):
 
     def refuse(self, error: HTTPError, request_id: str | None = None) -> None:
         """Answer with *error* now, discard the rest of the request, and close."""
-        if self._discarding:
+        if self._discarding or self.transport is None:
             return
         self._discarding = True
         self._reading = False
@@ -209,16 +211,18 @@ class LimitedChannel(http.HTTPChannel):
         }
         lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{k}: {v}" for k, v in head.items())]
         self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body)
-        self._linger = self.callLater(LINGER, self.transport.loseConnection)
+        transport: Any = self.transport  # Any: TCP can close one direction, TLS cannot
+        self._linger = self.callLater(LINGER, transport.loseConnection)
         if IHalfCloseableDescriptor.providedBy(self.transport):
-            self.transport.loseWriteConnection()
+            transport.loseWriteConnection()
         self.site.channel_idle()
 
 
 class LimitedSite(Site):
     """The connections of one server; knows which of them are busy."""
 
-    protocol = LimitedChannel
+    # Without HTTP/2, which twisted.web's own factory would choose under TLS where it can.
+    protocol = LimitedChannel  # type: ignore[assignment]  # a channel like any other
     requestFactory = LimitedRequest
 
     def __init__(
@@ -242,10 +246,10 @@ class LimitedSite(Site):
         #: Connections accepted so far.
         self.accepted = 0
 
-    def log(self, request: Request) -> None:
+    def log(self, request: http.Request) -> None:
         """Tell the access log of an answer."""
         if self._access_log is not None:
-            self._access_log(request)
+            self._access_log(cast("Request", request))
 
     def channel_opened(self, channel: LimitedChannel) -> None:
         """Count a connection."""

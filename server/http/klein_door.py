@@ -6,7 +6,7 @@ runs on the reactor thread, and under any `twisted.web.server.Site`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import cast
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -20,6 +20,9 @@ from server.errors import HTTPError, Refusal, is_our_fault, refusal_for
 from server.http.channel import request_id_of
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle
+
+if TYPE_CHECKING:
+    from klein._app import KleinErrorFunction
 
 _log = Logger()
 
@@ -35,8 +38,10 @@ class KleinDoor:
         self.app = Klein()
         for route in routes:
             self._add(route)
-        self.app.handle_errors(HTTPException)(self._not_routed)
-        self.app.handle_errors(HTTPError)(self._refused)
+        handlers = {HTTPException: self._not_routed, HTTPError: self._refused}
+        for kind, handler in handlers.items():
+            # Klein types the request as the bare interface; only a Site's requests come here.
+            self.app.handle_errors(kind)(cast("KleinErrorFunction", handler))
 
     def _add(self, route: Route) -> None:
         name = f"{route.method} {route.path}"
@@ -67,7 +72,8 @@ class KleinDoor:
     def _refused(self, request: Request, failure: Failure) -> bytes:
         """Answer a request that no endpoint saw."""
         request_id = id_of(request)
-        return self._write(refusal_for(failure.value).response(request_id), request, request_id)
+        refusal = refusal_for(failure.value)
+        return self._write(refusal.response(request_id), request, request_id)
 
     def _not_routed(self, request: Request, failure: Failure) -> bytes:
         """Answer where no route fits: 404, or 405 with the methods that would."""
@@ -112,7 +118,7 @@ def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
             name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
             for name, values in request.requestHeaders.getAllRawHeaders()
         },
-        body=request.content.read(),
+        body=cast("BinaryIO", request.content).read(),
         request_id=id_of(request),
         received=getattr(request, "received", 0.0) or clock.seconds(),
         connection=request.channel,

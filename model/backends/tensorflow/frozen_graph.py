@@ -88,7 +88,7 @@ def serving_graph(path: Path, options: FrozenGraphOptions) -> ServingGraph:
 
 
 def _only_placeholder(graph_def: "tf.GraphDef") -> str:
-    names = [node.name for node in graph_def.node if node.op == "Placeholder"]
+    names: list[str] = [node.name for node in graph_def.node if node.op == "Placeholder"]
     if len(names) != 1:
         found = ", ".join(names) or "none"
         raise ModelError(f"--input-layer is needed: the graph's placeholders are {found}")
