@@ -31,7 +31,7 @@ from model.backends.tensorflow.efficientnet_lite import (
     fold_norm,
 )
 from model.cache import CacheFolder
-from tests.support import torch_weights_file
+from tests.torch_files import torch_weights_file
 
 
 def test_the_table_spells_out_efficientnet_lite0() -> None:

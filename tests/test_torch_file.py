@@ -11,7 +11,7 @@ from model.backends.tensorflow.torch_file import (
     TorchFileError,
     read_torch_file,
 )
-from tests.support import Call, Global, Persistent, pickled, torch_file, torch_tensor
+from tests.torch_files import Call, Global, Persistent, pickled, torch_file, torch_tensor
 
 TWELVE = np.arange(12, dtype="<f4")
 GOOD = torch_file(
