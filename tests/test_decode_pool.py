@@ -1,0 +1,393 @@
+"""Threads for decoding, stepped by hand: model/decode_pool.py."""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from itertools import count
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.python.failure import Failure
+
+from model.decode_pool import DecodePool, PoolNotRunning, default_threads
+from tests.support import Calls, ManualThreads, kinds, outcomes
+
+
+class World:
+    """A started pool, the thread that works for it, and the calls that it sends back."""
+
+    def __init__(self) -> None:
+        self.threads = ManualThreads()
+        self.calls = Calls()
+        ticks = count(step=2.0)
+        self.pool = DecodePool(self.calls, 1, pool=self.threads, clock=lambda: next(ticks))
+        self.pool.start()
+
+    def finish(self) -> None:
+        """Do the oldest piece of work, and answer it."""
+        self.threads.step()
+        self.calls.step()
+
+
+def fail_with(error: BaseException) -> object:
+    """Raise *error*."""
+    raise error
+
+
+# --- work
+
+
+def test_construction_starts_nothing() -> None:
+    """Neither given threads nor real ones: twistd forks after it."""
+    threads = ManualThreads()
+    DecodePool(Calls(), pool=threads)
+    assert threads.threads == []
+    before = threading.active_count()
+    DecodePool(Calls(), 3)
+    assert threading.active_count() == before
+
+
+def test_a_result_is_given_on_the_reactors_thread_only() -> None:
+    """Not when the work ends, but when the reactor comes to it."""
+    world = World()
+    fired = outcomes(world.pool.run(lambda a, b: a + b, "pix", "els"))
+    world.threads.step()
+    assert fired == []
+    world.calls.step()
+    assert fired == ["pixels"]
+
+
+@pytest.mark.parametrize("error", [ValueError("bad picture"), SystemExit(1), KeyboardInterrupt()])
+def test_an_exception_is_given_as_a_failure(error: BaseException) -> None:
+    """Even one that would end a thread."""
+    world = World()
+    fired = outcomes(world.pool.run(fail_with, error))
+    world.finish()
+    assert fired == [error]
+
+
+@pytest.mark.parametrize("function", [lambda: "pixels", lambda: fail_with(ValueError("bad"))])
+def test_the_seconds_of_the_work_are_told_before_its_result(function: Callable[[], object]) -> None:
+    """Also of work that failed; waiting does not count."""
+    world = World()
+    told: list[object] = []
+    world.pool.run(function, took=told.append).addBoth(lambda _: told.append("result"))
+    world.finish()
+    assert told == [2.0, "result"]
+
+
+def test_a_listener_that_fails_does_not_cost_the_result() -> None:
+    """Its error is the reactor's to log."""
+    world = World()
+    fired = outcomes(world.pool.run(lambda: "pixels", took=lambda _: fail_with(KeyError("oops"))))
+    world.threads.step()
+    with pytest.raises(KeyError, match="oops"):
+        world.calls.step()
+    assert fired == ["pixels"]
+
+
+def test_threads_that_work_at_once_are_fine() -> None:
+    """Server tests use them: no step is needed."""
+    pool = DecodePool(lambda f, *args: f(*args), 1, pool=ManualThreads(inline=True))
+    pool.start()
+    assert outcomes(pool.run(lambda: "pixels")) == ["pixels"]
+    assert outcomes(pool.stop()) == [None]
+
+
+# --- cancelling
+
+
+def test_work_cancelled_before_it_began_never_runs() -> None:
+    """And what it was to work on is let go at once, though the pool still queues it."""
+
+    class Body:
+        pass
+
+    world = World()
+    ran: list[Body] = []
+    body = Body()
+    alive = weakref.ref(body)
+    deferred = world.pool.run(ran.append, body)
+    del body
+    fired = outcomes(deferred)
+    deferred.cancel()
+    assert kinds(fired) == [CancelledError]
+    assert alive() is None
+    assert (world.pool.waiting, world.pool.working) == (0, 0)
+    world.threads.step()
+    world.calls.drain()
+    assert ran == []
+    assert len(fired) == 1
+
+
+@pytest.mark.parametrize("function", [lambda: "pixels", lambda: fail_with(ValueError("bad"))])
+def test_work_cancelled_while_it_runs_ends_unheard(function: Callable[[], object]) -> None:
+    """Its result is dropped, whatever it is, and its seconds are not told."""
+    world = World()
+    told: list[float] = []
+
+    def work() -> object:
+        deferred.cancel()
+        return function()
+
+    deferred = world.pool.run(work, took=told.append)
+    fired = outcomes(deferred)
+    world.threads.step()
+    assert kinds(fired) == [CancelledError]
+    assert world.pool.working == 1
+    world.calls.step()
+    assert kinds(fired) == [CancelledError]
+    assert told == []
+    assert world.pool.working == 0
+
+
+def test_work_cancelled_between_its_end_and_its_answer_is_dropped() -> None:
+    """The result is already on its way to the reactor."""
+    world = World()
+    deferred = world.pool.run(lambda: "pixels")
+    fired = outcomes(deferred)
+    world.threads.step()
+    deferred.cancel()
+    world.calls.step()
+    assert kinds(fired) == [CancelledError]
+
+
+# --- numbers
+
+
+def test_work_is_counted_where_it_is() -> None:
+    """Waiting, then working until it is answered."""
+    world = World()
+    seen: list[tuple[int, int]] = []
+
+    def work() -> None:
+        seen.append((world.pool.waiting, world.pool.working))
+
+    for _ in range(3):
+        world.pool.run(work)
+    assert (world.pool.waiting, world.pool.working) == (3, 0)
+    world.threads.step()
+    assert seen == [(2, 1)]
+    assert (world.pool.waiting, world.pool.working) == (2, 1)
+    world.calls.step()
+    assert (world.pool.waiting, world.pool.working) == (2, 0)
+
+
+@pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 2), (64, 63)])
+def test_one_core_is_left_to_the_reactor(
+    cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of those that this process may use, not of all that the machine has."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    assert default_threads() == threads
+    assert DecodePool(Calls()).threads == threads
+
+
+# --- life and death
+
+
+def test_a_pool_is_alive_between_start_and_stop() -> None:
+    """And only as long as all its threads are."""
+    threads = ManualThreads()
+    pool = DecodePool(Calls(), 1, pool=threads)
+    assert not pool.alive()
+    pool.start()
+    assert pool.alive()
+    threads.threads[0].alive = False
+    assert not pool.alive()
+    threads.threads[0].alive = True
+    pool.stop()
+    assert not pool.alive()
+
+
+def test_work_is_refused_before_the_start_and_after_the_stop() -> None:
+    """With the reason; nothing is queued."""
+    threads = ManualThreads()
+    pool = DecodePool(Calls(), 1, pool=threads)
+    early = outcomes(pool.run(lambda: None))
+    pool.start()
+    pool.stop()
+    late = outcomes(pool.run(lambda: None))
+    assert kinds(early + late) == [PoolNotRunning, PoolNotRunning]
+    assert [str(error) for error in early + late] == [
+        "the decode pool is not started",
+        "the decode pool is stopped",
+    ]
+    assert not threads.queue
+
+
+def test_a_pool_starts_once() -> None:
+    """Twisted's threads cannot be started again."""
+    pool = DecodePool(Calls(), 1, pool=ManualThreads())
+    pool.start()
+    with pytest.raises(RuntimeError, match="running cannot be started"):
+        pool.start()
+    unused = DecodePool(Calls(), 1, pool=ManualThreads())
+    assert outcomes(unused.stop()) == [None]
+    with pytest.raises(RuntimeError, match="stopped cannot be started"):
+        unused.start()
+
+
+def test_a_stop_fails_what_waits_and_waits_for_what_runs() -> None:
+    """In order of arrival; the threads end when the last answer has been given."""
+    world = World()
+    running = outcomes(world.pool.run(lambda: "pixels"))
+    world.threads.step()
+    order: list[object] = []
+
+    def note(failure: Failure, number: int) -> None:
+        order.append((number, type(failure.value)))
+
+    for number in range(3):
+        world.pool.run(order.append, "ran").addErrback(note, number)
+    stopped, again = outcomes(world.pool.stop()), outcomes(world.pool.stop())
+    assert order == [(number, PoolNotRunning) for number in range(3)]
+    assert (running, stopped, again) == ([], [], [])
+    assert world.threads.alive()
+    world.calls.step()
+    assert (running, stopped, again) == (["pixels"], [None], [None])
+    assert not world.threads.alive()
+    assert len(order) == 3
+    assert outcomes(world.pool.stop()) == [None]
+
+
+def test_a_stop_waits_for_work_whose_owner_has_gone() -> None:
+    """The thread is busy all the same."""
+    world = World()
+    deferred = world.pool.run(lambda: "pixels")
+    cancelled = outcomes(deferred)
+    world.threads.step()
+    deferred.cancel()
+    stopped = outcomes(world.pool.stop())
+    assert stopped == []
+    world.calls.step()
+    assert stopped == [None]
+    assert kinds(cancelled) == [CancelledError]
+
+
+def test_giving_up_the_wait_for_a_stop_does_not_take_it_back() -> None:
+    """Nor does it disturb the end."""
+    world = World()
+    world.pool.run(lambda: "pixels")
+    world.threads.step()
+    stop = world.pool.stop()
+    fired = outcomes(stop)
+    stop.cancel()
+    world.calls.step()
+    assert kinds(fired) == [CancelledError]
+    assert not world.threads.alive()
+
+
+def test_owners_may_react_to_a_stop_as_they_like() -> None:
+    """By cancelling others, asking again, or stopping once more."""
+    world = World()
+    first, second = world.pool.run(lambda: 1), world.pool.run(lambda: 2)
+    heard: list[object] = []
+    cancelled = outcomes(second)
+    retried: list[object] = []
+    stops: list[list[object]] = []
+
+    def react(failure: Failure) -> None:
+        heard.append(type(failure.value))
+        second.cancel()
+        retried.extend(outcomes(world.pool.run(lambda: 3)))
+        stops.append(outcomes(world.pool.stop()))
+
+    first.addErrback(react)
+    stops.append(outcomes(world.pool.stop()))
+    assert heard == [PoolNotRunning]
+    assert kinds(cancelled) == [CancelledError]
+    assert kinds(retried) == [PoolNotRunning]
+    assert stops == [[None], [None]]
+
+
+EVENTS = st.sampled_from(["run", "run", "step", "answer", "cancel", "stop"])
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.lists(st.tuples(EVENTS, st.integers(0, 9)), max_size=40))
+def test_every_deferred_fires_exactly_once(story: list[tuple[str, int]]) -> None:
+    """Whatever happens in whatever order; no work runs twice, and none without an answer."""
+    world = World()
+    owned: list[Deferred[None]] = []
+    fired: list[list[object]] = []
+    ran: list[int] = []
+    for event, number in story:
+        match event:
+            case "run":
+                owned.append(world.pool.run(ran.append, len(owned)))
+                fired.append(outcomes(owned[-1]))
+            case "step" if world.threads.queue:
+                world.threads.step()
+            case "answer":
+                world.calls.drain()
+            case "cancel" if owned:
+                owned[number % len(owned)].cancel()
+            case "stop":
+                world.pool.stop()
+    stopped = outcomes(world.pool.stop())
+    world.calls.drain()
+    assert stopped == [None]
+    assert [len(once) for once in fired] == [1] * len(owned)
+    assert (world.pool.waiting, world.pool.working) == (0, 0)
+    assert len(ran) == len(set(ran))
+    assert {number for number, once in enumerate(fired) if once == [None]} <= set(ran)
+    refused = {number for number, once in enumerate(fired) if kinds(once) == [PoolNotRunning]}
+    assert not refused & set(ran)
+
+
+# --- real threads
+
+
+def test_real_threads_do_the_same() -> None:
+    """Work on threads of the pool's own, answers on the caller's; they end with the stop."""
+    calls = Calls()
+    pool = DecodePool(calls, 2)
+    pool.start()
+    assert pool.alive()
+    both = threading.Barrier(2)
+
+    def meet() -> str:
+        both.wait(timeout=30)
+        return threading.current_thread().name
+
+    answered: list[str] = []
+    names: set[str] = set()
+    for _ in range(2):
+        deferred = pool.run(meet)
+        deferred.addCallback(names.add)
+        deferred.addCallback(lambda _: answered.append(threading.current_thread().name))
+    failed = outcomes(pool.run(int, "not a number"))
+    for _ in range(3):
+        calls.step()
+    assert len(names) == 2
+    assert all("decode" in name for name in names)
+    assert answered == [threading.current_thread().name] * 2
+    assert kinds(failed) == [ValueError]
+    stopped = outcomes(pool.stop())
+    assert stopped == [None]
+    assert not {thread.name for thread in threading.enumerate()} & names
+
+
+def test_a_stop_of_real_threads_waits_for_what_runs() -> None:
+    """Without blocking the caller: it is the one who lets the work end here."""
+    calls = Calls()
+    pool = DecodePool(calls, 1)
+    pool.start()
+    began, may_end = threading.Event(), threading.Event()
+
+    def work() -> bool:
+        began.set()
+        return may_end.wait(timeout=30)
+
+    running, queued = outcomes(pool.run(work)), outcomes(pool.run(lambda: "never"))
+    assert began.wait(timeout=30)
+    stopped = outcomes(pool.stop())
+    assert kinds(queued) == [PoolNotRunning]
+    assert (running, stopped) == ([], [])
+    may_end.set()
+    calls.step()
+    assert (running, stopped) == ([True], [None])
