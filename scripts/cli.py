@@ -42,3 +42,6 @@ def serve(command_line: CommandLine, check_config: bool) -> None:
 
 main.add_command(classify)
 main.add_command(models)
+
+if __name__ == "__main__":
+    main()

@@ -16,8 +16,8 @@ from twisted.logger import (
     globalLogBeginner,
 )
 
-#: Below warnings, these only tell of ports and factories.
-_CHATTY = ("twisted.internet", "twisted.web", "twisted.python.threadpool", "klein")
+#: Below warnings, these only tell of ports, factories and pools.
+_CHATTY = ("log_legacy", "twisted", "server.http.channel")
 
 
 def format_event(event: LogEvent) -> str | None:

@@ -9,21 +9,21 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
-from batcher.batcher import Batcher
-from batcher.latency import LatencyCurve
-from batcher.policy import FixedPolicy, GreedyPolicy, Policy
-from model.decode_pool import DecodePool
 from twisted.internet.defer import gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
+from batcher.batcher import Batcher
+from batcher.latency import LatencyCurve
+from batcher.policy import FixedPolicy, GreedyPolicy, Policy
 from model.cache import CacheUnavailableError, user_cache_folder
+from model.decode_pool import DecodePool
 from model.lane import Lane
 from model.latencies import store_latencies, stored_latencies
 from model.runner import ModelError, Runner
 from model.signature import Feed, Signature
 from model.thread import CallFromThread, ModelThread
-from model.warmup import prime, warm_up
+from model.warmup import learned_cap, prime, warm_up
 from server.inference import Classifier, ServedModel
 from server.model_source import Loader, load_model
 from server.settings import Settings
@@ -153,7 +153,7 @@ class ModelHost:
 
     def _batcher(self, signature: Signature, measured: dict[int, float]) -> Batcher[Feed, Feed]:
         curve = LatencyCurve(measured)
-        cap = largest_batch(self.settings, signature) or curve.knee(max(measured))
+        cap = largest_batch(self.settings, signature) or learned_cap(measured)
         rows = max(cap, self.settings.max_queue_bytes // row_bytes(signature))
         policy = chosen_policy(self.settings, cap)
         return Batcher(

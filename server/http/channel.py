@@ -224,6 +224,7 @@ class LimitedSite(Site):
     # Without HTTP/2, which twisted.web's own factory would choose under TLS where it can.
     protocol = LimitedChannel  # type: ignore[assignment]  # a channel like any other
     requestFactory = LimitedRequest
+    noisy = False
 
     def __init__(
         self,
