@@ -1,0 +1,94 @@
+"""
+Say why a request has no answer.
+
+One class per thing a caller can act upon; the numbers are attributes, and the message is made of
+them.  Knows no HTTP: the server alone turns these into status codes.  Imports nothing of ours.
+"""
+
+# ruff: noqa: N818 - each is named for what happened, as its reader would say it
+
+from typing import Literal
+
+#: Where a deadline was found to have passed.
+Stage = Literal["submit", "queue", "answer"]
+
+
+class BatcherError(Exception):
+    """Base of every error that a request may end with."""
+
+
+class QueueFull(BatcherError):
+    """Refused at submit: the rows waiting and these would pass the limit.  Come back later."""
+
+    def __init__(self, rows: int, waiting: int, limit: int) -> None:
+        super().__init__(rows, waiting, limit)
+        self.rows = rows
+        self.waiting = waiting
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows do not fit: {self.waiting} of {self.limit} rows are waiting"
+
+
+class DeadlineExceeded(BatcherError):
+    """
+    The deadline passed *late* seconds ago.
+
+    *stage* says where it was noticed: at ``submit``, in the ``queue`` (never run), or at the
+    ``answer`` (run, and the result dropped).
+    """
+
+    def __init__(self, late: float, stage: Stage) -> None:
+        super().__init__(late, stage)
+        self.late = late
+        self.stage: Stage = stage
+
+    def __str__(self) -> str:
+        return f"the deadline passed {self.late:.3f} s ago (seen at: {self.stage})"
+
+
+class ShuttingDown(BatcherError):
+    """Refused while draining, or given up by an abort.  Another server may take it."""
+
+    def __str__(self) -> str:
+        return "the batcher is shutting down"
+
+
+class ResultCountMismatch(BatcherError):
+    """The model returned *got* results for *expected* pieces: the model's error, not the items'."""
+
+    def __init__(self, expected: int, got: int) -> None:
+        super().__init__(expected, got)
+        self.expected = expected
+        self.got = got
+
+    def __str__(self) -> str:
+        return f"the model returned {self.got} results for {self.expected} pieces"
+
+
+class RunFailed(BatcherError):
+    """A run failed for this item alone; *cause* is what the model, or the joining, raised."""
+
+    def __init__(self, cause: BaseException) -> None:
+        super().__init__(cause)
+        self.cause = cause
+        self.__cause__ = cause
+
+    def __str__(self) -> str:
+        return f"the run failed: {type(self.cause).__name__}: {self.cause}"
+
+
+class OutOfMemory(BatcherError):
+    """
+    A run of *rows* rows did not fit into memory.
+
+    An executor errbacks with it; the batcher then runs smaller batches.  A request sees it only as
+    the cause of a `RunFailed`, when one row alone did not fit.
+    """
+
+    def __init__(self, rows: int) -> None:
+        super().__init__(rows)
+        self.rows = rows
+
+    def __str__(self) -> str:
+        return f"a run of {self.rows} rows did not fit into memory"

@@ -1,0 +1,45 @@
+"""What the errors of the batcher say."""
+
+import copy
+
+import pytest
+
+from batcher.errors import (
+    BatcherError,
+    DeadlineExceeded,
+    OutOfMemory,
+    QueueFull,
+    ResultCountMismatch,
+    RunFailed,
+    ShuttingDown,
+)
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [
+        (QueueFull(3, 6, 8), "3 rows do not fit: 6 of 8 rows are waiting"),
+        (
+            DeadlineExceeded(1.5, "queue"),
+            "the deadline passed 1.500 s ago (seen at: queue)",
+        ),
+        (ShuttingDown(), "the batcher is shutting down"),
+        (ResultCountMismatch(4, 3), "the model returned 3 results for 4 pieces"),
+        (RunFailed(KeyError("x")), "the run failed: KeyError: 'x'"),
+        (OutOfMemory(64), "a run of 64 rows did not fit into memory"),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_a_message_holds_the_numbers_and_survives_a_copy(error: BatcherError, message: str) -> None:
+    """Each is a BatcherError, reads as written, and can be copied as threads and logs may do."""
+    assert isinstance(error, BatcherError)
+    assert str(error) == message
+    assert str(copy.copy(error)) == message
+
+
+def test_a_failed_run_names_its_cause() -> None:
+    """Both as an attribute and for a traceback."""
+    cause = ValueError("bad image")
+    error = RunFailed(cause)
+    assert error.cause is cause
+    assert error.__cause__ is cause

@@ -1,0 +1,101 @@
+"""The measured service time: what it learns and what it foretells."""
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from batcher.latency import LatencyCurve
+
+CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
+
+
+@pytest.mark.parametrize(
+    ("measured", "rows", "seconds"),
+    [
+        ({}, 5, 0.0),  # nothing known
+        (CURVE, 1, 4.0),  # measured
+        (CURVE, 32, 27.0),
+        (CURVE, 2, 5.0),  # between
+        (CURVE, 12, 11.0),
+        (CURVE, 24, 19.0),
+        (CURVE, 64, 59.0),  # beyond: one second a row, as from 16 to 32
+        ({4: 8.0}, 1, 8.0),  # fewer than ever measured
+        ({4: 8.0}, 8, 16.0),  # one size: in proportion
+        ({1: 2.0, 30: 33.0, 32: 33.0}, 63, 64.0),  # a flat neighbour does not tilt the line
+        ({1: 5.0, 2: 3.0, 4: 8.0}, 2, 5.0),  # never quicker than fewer rows
+        ({1: 5.0, 2: 3.0, 4: 8.0}, 3, 6.5),
+    ],
+)
+def test_predict(measured: dict[int, float], rows: int, seconds: float) -> None:
+    """Linear between measurements, the last doubling's line beyond, and never falling."""
+    assert LatencyCurve(measured).predict(rows) == pytest.approx(seconds)
+
+
+def test_a_measurement_moves_its_own_size_a_little() -> None:
+    """A twentieth of the way, and no other size moves; a new size counts in full."""
+    curve = LatencyCurve({1: 4.0, 8: 20.0})
+    curve.observe(8, 40.0)
+    assert curve.predict(8) == 21.0
+    assert curve.predict(1) == 4.0
+    curve.observe(4, 6.0)
+    assert curve.predict(4) == 6.0
+
+
+def test_the_envelope_is_made_anew_only_after_a_measurement() -> None:
+    """Predictions are asked for on the inference path, often many between two runs."""
+    curve = LatencyCurve({1: 4.0, 8: 20.0})
+    before = curve._envelope()[1]
+    curve.predict(3)
+    assert curve._envelope()[1] is before
+    curve.observe(8, 40.0)
+    assert curve._envelope()[1] is not before
+
+
+def test_the_average_arrives_where_the_measurements_are() -> None:
+    """After many runs at a new speed, the old one is forgotten."""
+    curve = LatencyCurve({8: 64.0})
+    for _ in range(200):
+        curve.observe(8, 16.0)
+    assert curve.predict(8) == pytest.approx(16.0, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("measured", "max_rows", "knee"),
+    [
+        ({}, 16, 16),
+        ({32: 1.0}, 16, 16),  # nothing measured as small as that
+        ({1: 1.0, 2: 2.0, 4: 4.0}, 8, 1),  # no gain in size
+        ({1: 4.0, 2: 4.0, 4: 4.0, 8: 8.0}, 8, 4),
+        ({1: 4.0, 2: 4.0, 4: 4.0, 8: 7.75}, 8, 4),  # 8 is better, but by less than 5 %
+        ({1: 4.0, 2: 4.0, 4: 4.0, 8: 7.5}, 8, 8),
+        ({1: 4.0, 2: 4.0, 4: 4.0, 8: 7.5}, 4, 4),  # out of reach
+        ({1: 0.0, 2: 1.0}, 8, 1),  # too quick to measure
+    ],
+)
+def test_knee(measured: dict[int, float], max_rows: int, knee: int) -> None:
+    """The smallest measured size that brings 95 % of the best rows a second."""
+    assert LatencyCurve(measured).knee(max_rows) == knee
+
+
+@pytest.mark.parametrize(
+    ("rows", "seconds"), [(0, 1.0), (1, -1.0), (1, float("nan")), (1, float("inf"))]
+)
+def test_a_measurement_that_cannot_be_is_refused(rows: int, seconds: float) -> None:
+    """With both numbers, and nothing learned."""
+    curve = LatencyCurve({1: 4.0})
+    with pytest.raises(ValueError, match=f"no run of {rows} rows takes {seconds} s"):
+        curve.observe(rows, seconds)
+    assert curve.predict(1) == 4.0
+
+
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(st.dictionaries(st.integers(1, 128), st.floats(0.0, 1024.0), min_size=1, max_size=12))
+def test_predictions_never_fall_as_rows_grow(measured: dict[int, float]) -> None:
+    """Whatever was measured, more rows are never foretold to be quicker."""
+    curve = LatencyCurve(measured)
+    predicted = [curve.predict(rows) for rows in range(1, 200)]
+    slack = 1e-9 * max(predicted)  # the two lines that meet at a size round differently
+    assert all(a <= b + slack for a, b in pairwise(predicted))
+    assert all(curve.predict(rows) >= seconds for rows, seconds in measured.items())
