@@ -1,97 +1,183 @@
-"""Fakes that stand in for threads, clocks and models in more than one test module."""
+"""Fakes that tests share: they keep the contracts of the things that they stand for."""
 
-from collections import deque
-from collections.abc import Callable
-from functools import partial
-from queue import SimpleQueue
-from typing import TypeVar
+import gc
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from math import inf
+from typing import Generic
 
 from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+from twisted.logger import ILogObserver, LogEvent, globalLogPublisher
 from twisted.python.failure import Failure
+from zope.interface import implementer
 
-T = TypeVar("T")
+from batcher.batcher import Batcher
+from batcher.executor import Executor, Item, Piece
+from batcher.latency import LatencyCurve
+from batcher.policy import GreedyPolicy, Policy
+from batcher.trace import Trace
+
+#: What `ManualExecutor` answers for a piece: its item beside the number of each of its rows.
+Rows = list[tuple[Item, int]]
 
 
-class FakeThread:
-    """A thread that is alive until it is told otherwise."""
+def rows_of(piece: Piece[Item]) -> Rows[Item]:
+    """Return the answer to *piece*, which tells whose rows were run, and which."""
+    return [(piece.item, row) for row in range(piece.start, piece.stop)]
+
+
+def join_rows(parts: Sequence[Rows[Item]]) -> Rows[Item]:
+    """Join what `rows_of` returned for the parts of one item."""
+    return [row for part in parts for row in part]
+
+
+@dataclass(eq=False)
+class ManualRun(Generic[Item]):
+    """A run that lasts until the test ends it."""
+
+    given: Sequence[Piece[Item]]
+    answer: Deferred[Sequence[Rows[Item]]] = field(default_factory=Deferred)
+    ended: bool = False
+
+    @property
+    def pieces(self) -> list[tuple[Item, int, int]]:
+        """Item, first row and end of each piece."""
+        return [(piece.item, piece.start, piece.stop) for piece in self.given]
+
+    @property
+    def rows(self) -> int:
+        """Rows of the batch."""
+        return sum(piece.rows for piece in self.given)
+
+    def finish(self, results: Sequence[Rows[Item]] | None = None) -> None:
+        """Answer with *results*, or with what `rows_of` says."""
+        self.ended = True
+        self.answer.callback(
+            [rows_of(piece) for piece in self.given] if results is None else results
+        )
+
+    def fail(self, error: Exception) -> None:
+        """Fail the whole run."""
+        self.ended = True
+        self.answer.errback(error)
+
+
+class ManualExecutor(Generic[Item]):
+    """An Executor whose runs the test finishes or fails by hand; holds every run it was given."""
 
     def __init__(self) -> None:
-        self.alive = True
+        self.runs: list[ManualRun[Item]] = []
 
-    def is_alive(self) -> bool:
-        """Return what was set."""
-        return self.alive
+    def run(self, pieces: Sequence[Piece[Item]]) -> Deferred[Sequence[Rows[Item]]]:
+        """Begin a run; raises AssertionError if the one before has not ended."""
+        assert not self.runs or self.runs[-1].ended, "one run at a time"
+        self.runs.append(ManualRun(pieces))
+        return self.runs[-1].answer
 
-
-class ManualThreads:
-    """
-    A pool of one thread that works when told; with *inline*, at once and inside the call.
-
-    Like Twisted's, it does at its stop what is still in its queue.
-    """
-
-    def __init__(self, *, inline: bool = False) -> None:
-        self.threads: list[FakeThread] = []
-        self.queue: deque[Callable[[], object]] = deque()
-        self.inline = inline
-
-    def start(self) -> None:
-        """Come alive."""
-        self.threads.append(FakeThread())
-
-    def stop(self) -> None:
-        """Empty the queue and end."""
-        while self.queue:
-            self.step()
-        for thread in self.threads:
-            thread.alive = False
-
-    def alive(self) -> bool:
-        """Return whether a thread is there that has not ended."""
-        return any(thread.alive for thread in self.threads)
-
-    def callInThread(self, func: Callable[[], object]) -> None:
-        """Queue *func*, or call it."""
-        self.queue.append(func)
-        if self.inline:
-            self.step()
-
-    def step(self) -> None:
-        """Do the oldest piece of work."""
-        self.queue.popleft()()
+    @property
+    def current(self) -> ManualRun[Item]:
+        """The run under way; raises AssertionError if there is none."""
+        assert self.runs, "never asked to run"
+        assert not self.runs[-1].ended, "idle"
+        return self.runs[-1]
 
 
-class Calls:
-    """Calls for the reactor's thread, made when told; safe to fill from any thread."""
+class Scene:
+    """A batcher on a Clock, its lanes, and what became of each request, in order."""
+
+    def __init__(
+        self,
+        *,
+        lanes: int = 1,
+        policy: Policy | None = None,
+        cap: int = 8,
+        limit: int = 64,
+        executors: Sequence[Executor[str, Rows[str]]] = (),
+    ) -> None:
+        self.clock = Clock()
+        self.lanes: list[ManualExecutor[str]] = [ManualExecutor() for _ in range(lanes)]
+        self.latency = LatencyCurve({})
+        self.batcher: Batcher[str, Rows[str]] = Batcher(
+            self.clock,
+            executors or self.lanes,
+            policy or GreedyPolicy(),
+            self.latency,
+            cap=cap,
+            max_queued_rows=limit,
+            join=join_rows,
+        )
+        self.ended: list[str] = []  # names, in the order of their answers
+        self.results: dict[str, Rows[str]] = {}
+        self.errors: dict[str, BaseException] = {}
+
+    def submit(
+        self,
+        name: str,
+        rows: int = 1,
+        *,
+        key: str = "",
+        deadline: float = inf,
+        trace: Trace | None = None,
+    ) -> Deferred[Rows[str]]:
+        """Submit an item called *name* and note how it ends."""
+        answer = self.batcher.submit(name, rows, key=key, deadline=deadline, trace=trace)
+        answer.addCallbacks(self._answered, self._failed, callbackArgs=(name,), errbackArgs=(name,))
+        return answer
+
+    def _answered(self, result: Rows[str], name: str) -> None:
+        self.ended.append(name)
+        self.results[name] = result
+
+    def _failed(self, failure: Failure, name: str) -> None:
+        self.ended.append(name)
+        assert failure.value is not None
+        self.errors[name] = failure.value
+
+    def drained(self) -> list[None]:
+        """Drain, and return a list that gets an entry when that is done."""
+        done: list[None] = []
+        self.batcher.drain().addCallback(done.append)
+        return done
+
+    @property
+    def lane(self) -> ManualExecutor[str]:
+        """The only lane."""
+        (lane,) = self.lanes
+        return lane
+
+    @property
+    def riders(self) -> list[list[str]]:
+        """The names in each run of the only lane."""
+        return [[piece.item for piece in run.given] for run in self.lane.runs]
+
+
+def whole(name: str, rows: int = 1) -> Rows[str]:
+    """Return the answer to all *rows* of the item called *name*."""
+    return [(name, row) for row in range(rows)]
+
+
+@implementer(ILogObserver)
+class _LoggedFailures:
+    """Keeps every failure that is logged."""
 
     def __init__(self) -> None:
-        self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
+        self.failures: list[object] = []
 
-    def __call__(self, function: Callable[..., object], *args: object) -> None:
-        """Stand in for the reactor's callFromThread."""
-        self._calls.put(partial(function, *args))
-
-    def step(self) -> None:
-        """Make the oldest call; wait for it if need be, but not for ever."""
-        self._calls.get(timeout=30)()
-
-    def drain(self) -> None:
-        """Make all calls that are there."""
-        while not self._calls.empty():
-            self.step()
+    def __call__(self, event: LogEvent) -> None:
+        if "log_failure" in event:
+            self.failures.append(event["log_failure"])
 
 
-def outcomes(deferred: Deferred[T]) -> list[object]:
-    """Return a list that will hold what *deferred* fires with; of a failure, its exception."""
-    fired: list[object] = []
-
-    def note(result: object) -> None:
-        fired.append(result.value if isinstance(result, Failure) else result)
-
-    deferred.addBoth(note)
-    return fired
-
-
-def kinds(fired: list[object]) -> list[type]:
-    """Return the types of what has fired."""
-    return [type(result) for result in fired]
+@contextmanager
+def no_unhandled_errors() -> Iterator[None]:
+    """Fail if Twisted logs a failure within the block, as it does for one that nobody took."""
+    observer = _LoggedFailures()
+    globalLogPublisher.addObserver(observer)
+    try:
+        yield
+        gc.collect()  # a Deferred logs its error when it is collected
+    finally:
+        globalLogPublisher.removeObserver(observer)
+    assert observer.failures == []

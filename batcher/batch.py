@@ -1,0 +1,108 @@
+"""
+A closed batch: whose pieces ride in it, what becomes of its results, how it is run again.
+
+Pure: fires no Deferred and knows no time but what it is told.
+"""
+
+from collections.abc import Sequence
+from heapq import heappop, heappush
+from math import inf
+from typing import Generic
+
+from batcher.errors import ResultCountMismatch
+from batcher.executor import Item, Result
+from batcher.pending import Part, Ticket
+
+
+class Batch(Generic[Item, Result]):
+    """Pieces of one key, in order of arrival; at least one."""
+
+    __slots__ = ("parts", "rows")
+
+    def __init__(self, parts: list[Part[Item, Result]]) -> None:
+        self.parts = parts
+        self.rows = sum(part.rows for part in parts)
+
+    @property
+    def wanted(self) -> list[Part[Item, Result]]:
+        """The parts whose requests are still open."""
+        return [part for part in self.parts if part.ticket.open]
+
+    def scatter(self, results: Sequence[Result]) -> list[Ticket[Item, Result]]:
+        """
+        Hand each open request its result, and return those requests in order.
+
+        Raises `ResultCountMismatch`, and then hands out nothing.
+        """
+        if len(results) != len(self.parts):
+            raise ResultCountMismatch(expected=len(self.parts), got=len(results))
+        tickets = []
+        for part, result in zip(self.parts, results, strict=True):
+            if part.ticket.open:
+                part.ticket.add(part, result)
+                tickets.append(part.ticket)
+        return tickets
+
+    def halves(self) -> "list[Batch[Item, Result]]":
+        """Return what is still wanted in two halves by pieces; one or none if that is all."""
+        parts = self.wanted
+        # Someone has left since: a lone survivor may be innocent, and is run once more.
+        middle = (len(parts) + 1) // 2
+        return [Batch(half) for half in (parts[:middle], parts[middle:]) if half]
+
+    def cut(self, rows: int) -> "tuple[Batch[Item, Result], Batch[Item, Result]]":
+        """Return the first *rows* rows and the rest, cutting a piece in two if it must."""
+        first: list[Part[Item, Result]] = []
+        rest: list[Part[Item, Result]] = []
+        for part in self.parts:
+            stop = min(part.stop, part.start + rows)
+            if stop > part.start:
+                first.append(Part(part.item, part.start, stop, part.ticket))
+            if stop < part.stop:
+                rest.append(Part(part.item, max(stop, part.start), part.stop, part.ticket))
+            rows -= stop - part.start
+        return Batch(first), Batch(rest)
+
+
+class Retries(Generic[Item, Result]):
+    """Batches that are to be run again, the oldest first."""
+
+    __slots__ = ("_heap",)
+
+    def __init__(self) -> None:
+        # Number and first row are unique: no two batches are ever compared.
+        self._heap: list[tuple[int, int, Batch[Item, Result]]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    @property
+    def tickets(self) -> list[Ticket[Item, Result]]:
+        """The open requests among them."""
+        return [part.ticket for _, _, batch in sorted(self._heap) for part in batch.wanted]
+
+    @property
+    def rows(self) -> int:
+        """Rows still wanted."""
+        return sum(part.rows for _, _, batch in self._heap for part in batch.wanted)
+
+    def push(self, batch: Batch[Item, Result]) -> None:
+        """Keep *batch* until a lane is idle."""
+        head = batch.parts[0]
+        heappush(self._heap, (head.ticket.number, head.start, batch))
+
+    def pop(self, cap: int) -> Batch[Item, Result] | None:
+        """Remove and return the oldest batch, at most *cap* rows of it, without closed requests."""
+        while self._heap:
+            parts = heappop(self._heap)[2].wanted
+            if parts:
+                batch = Batch(parts)
+                if batch.rows > cap:
+                    batch, rest = batch.cut(cap)
+                    self.push(rest)
+                return batch
+        return None
+
+    def deadline(self) -> float:
+        """Return the earliest deadline among the open requests; inf when there is none."""
+        return min((ticket.deadline for ticket in self.tickets), default=inf)
