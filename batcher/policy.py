@@ -84,7 +84,7 @@ class GreedyPolicy:
     side by side end sooner than a whole one beside an idle lane.
     """
 
-    def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:  # noqa: ARG002 - Policy's signature
+    def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """Launch ``ceil(rows / idle)`` rows, at most the cap."""
         if queue.rows == 0 or lanes.idle == 0:
             return IDLE

@@ -201,7 +201,7 @@ class DecodePool:
         try:
             result = work.call()
         except BaseException:  # noqa: BLE001 - whatever it was, the Deferred must fire
-            result = Failure()  # type: ignore[no-untyped-call]  # Twisted does not annotate it
+            result = Failure()
         self._call_from_thread(self._answer, work, result, self._clock() - began)
 
     def _answer(self, work: _Work, result: object, seconds: float) -> None:

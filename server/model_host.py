@@ -155,7 +155,7 @@ class ModelHost:
         curve = LatencyCurve(measured)
         cap = largest_batch(self.settings, signature) or learned_cap(measured)
         rows = max(cap, self.settings.max_queue_bytes // row_bytes(signature))
-        policy = chosen_policy(self.settings, cap)
+        policy = chosen_policy(self.settings, cap, curve)
         return Batcher(
             self._clock, self.lanes, policy, curve, cap=cap, max_queued_rows=rows, join=join_rows
         )
@@ -173,11 +173,11 @@ def largest_batch(settings: Settings, signature: Signature) -> int | None:
     return asked or fixed
 
 
-def chosen_policy(settings: Settings, cap: int) -> Policy:
+def chosen_policy(settings: Settings, cap: int, curve: LatencyCurve) -> Policy:
     """Return the policy that learns, or the fixed one where the user set a delay."""
     if settings.max_queue_delay is None:
         return GreedyPolicy()
-    return FixedPolicy(cap, settings.max_queue_delay)
+    return FixedPolicy(cap, settings.max_queue_delay, curve)
 
 
 def row_bytes(signature: Signature) -> int:

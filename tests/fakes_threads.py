@@ -1,4 +1,4 @@
-"""Fakes that stand in for threads, clocks and models in more than one test module."""
+"""Fakes that stand in for threads."""
 
 from collections import deque
 from collections.abc import Callable

@@ -249,7 +249,7 @@ def test_a_policy_that_raises_leaves_nobody_waiting() -> None:
 class GreatPolicy:
     """Asks for more rows than there are, or than a batch may have."""
 
-    def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:  # noqa: ARG002 - Policy's signature
+    def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """Launch a thousand rows."""
         return Launch(1000, "full")
 

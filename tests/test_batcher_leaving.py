@@ -251,7 +251,7 @@ def test_a_drain_waits_for_a_run_that_nobody_wants() -> None:
 class StubbornPolicy:
     """Never launches while anybody could still leave by himself: not even in a drain."""
 
-    def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:  # noqa: ARG002 - Policy's signature
+    def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """Wait for ever."""
         return WaitUntil(inf, "fixed")
 
