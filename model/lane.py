@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from batcher.errors import ResultCountMismatch
 from batcher.executor import Piece
-
 from model.runner import Runner
 from model.signature import Feed
 from model.staging import Staging

@@ -122,10 +122,10 @@ def label_files(settings: Settings, names: Iterable[str], *, show_names: bool) -
     *names* is read on a thread of its own, a little ahead of the answers.  The reactor, TensorFlow
     and the rest are imported here, since the command's help must be instant.
     """
-    from model.decode_pool import DecodePool  # noqa: PLC0415
     from twisted.internet import reactor as installed  # noqa: PLC0415 - importing installs it
     from twisted.internet.defer import ensureDeferred  # noqa: PLC0415
 
+    from model.decode_pool import DecodePool  # noqa: PLC0415
     from model.runner import ModelError  # noqa: PLC0415
     from server.clock import MonotonicTime  # noqa: PLC0415
     from server.model_host import ModelHost  # noqa: PLC0415

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
+
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
@@ -14,7 +15,6 @@ from batcher.errors import (
 )
 from model.decode_pool import PoolNotRunning
 from model.preprocess import BadImage, SideTooLong, TooManyPixels
-
 from model.runner import ModelError
 from model.signature import FeedError
 from server.http.messages import HTTPResponse

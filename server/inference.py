@@ -10,13 +10,13 @@ from functools import partial
 from math import inf
 
 import numpy as np
+from twisted.internet.defer import Deferred
+
 from batcher.batcher import Batcher
 from batcher.trace import Trace
 from model.decode_pool import DecodePool
-from model.preprocess import Preprocessing, decode_image
-from twisted.internet.defer import Deferred
-
 from model.labels import top_k
+from model.preprocess import Preprocessing, decode_image
 from model.signature import Feed, Signature, shape_key
 
 

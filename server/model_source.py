@@ -10,8 +10,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from model.preprocess import Preprocessing, Resample
-
 from model.backends.tensorflow.default_model import (
     DEFAULT_MODEL,
     GRAPH_FILE,
@@ -24,6 +22,7 @@ from model.backends.tensorflow.frozen_graph import FrozenGraphOptions
 from model.backends.tensorflow.session import SessionOptions, SessionRunner, load_frozen_graph
 from model.cache import CacheUnavailableError, DamagedCacheError, user_cache_folder
 from model.labels import read_labels
+from model.preprocess import Preprocessing, Resample
 from model.runner import ModelError, Runner
 from server.settings import Settings
 

@@ -8,7 +8,6 @@ may fork in between.  Everything here runs on the reactor thread.
 from collections.abc import Callable
 from typing import Any, cast
 
-from model.decode_pool import DecodePool
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
@@ -20,6 +19,7 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
+from model.decode_pool import DecodePool
 from model.runner import ModelError
 from server.api.native import NativeAPI
 from server.clock import MonotonicTime

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-from batcher.errors import OutOfMemory
 
+from batcher.errors import OutOfMemory
 from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.frozen_graph import FrozenGraphOptions, ServingGraph, serving_graph
 from model.runner import ModelError
