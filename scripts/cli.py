@@ -6,6 +6,7 @@ Only click and the table of settings are imported until a command runs, so that 
 
 import os
 import sys
+from typing import Any
 
 import click
 
@@ -18,7 +19,19 @@ from server.settings import GROUPS, SettingsError
 from tensorferry import __version__
 
 
-@click.group(context_settings={"help_option_names": ["-h", "--help"]})
+class OneLineErrors(click.Group):
+    """Commands that say in one line what was wrong with their options."""
+
+    def invoke(self, ctx: click.Context) -> Any:  # Any: what a command returns, as click has it
+        """Run the subcommand."""
+        try:
+            return super().invoke(ctx)
+        except click.UsageError as error:
+            error.ctx = None  # or click prints the usage before the error
+            raise
+
+
+@click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tensorferry")
 def main() -> None:
     """Serve TensorFlow models in batches, and try them from the command line."""

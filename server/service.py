@@ -79,6 +79,7 @@ class FerryService(Service):
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
         self._fail = fail
+        self._start_has_failed = False
         #: Whether the stop was cut short, and requests were dropped.
         self.aborted = False
         self._starting: Deferred[None] | None = None
@@ -148,6 +149,7 @@ class FerryService(Service):
     def _start_failed(self, failure: Failure) -> None:
         if self.lifecycle.leaving:
             return  # the threads were stopped under the start's feet, as was asked
+        self._start_has_failed = True
         if failure.check(ModelError):
             line = str(failure.value)
         else:
@@ -170,12 +172,15 @@ class FerryService(Service):
     async def _stop(self) -> None:
         self.lifecycle.move(State.DRAINING)
         notify("STOPPING=1\nSTATUS=draining")
-        _log.info("draining")
+        if not self._start_has_failed:
+            _log.info("draining")
         try:
             await self._drain()
-            _log.info("stopped; every accepted request was answered")
         except CancelledError:
             _log.warn("stopped at once; requests were dropped")
+        else:
+            if not self._start_has_failed:
+                _log.info("stopped; every accepted request was answered")
         self.heartbeat.stop()
         self.lifecycle.move(State.STOPPED)
 

@@ -6,11 +6,13 @@ Imported before twistd has chosen its reactor, so Klein and the rest wait for `m
 
 import os
 import sys
+from collections.abc import Sequence
 from contextlib import suppress
 from typing import Any
 
 from twisted.application.service import IService
 from twisted.logger import Logger
+from twisted.python.usage import UsageError
 
 from server.setting_report import describe
 from server.twistd_options import TwistdOptions
@@ -20,6 +22,14 @@ _log = Logger()
 
 class Options(TwistdOptions):
     """The options of the server; ``--check-config`` prints them and leaves."""
+
+    def parseOptions(self, options: Sequence[str] | None = None) -> None:
+        """Parse, or leave with one line; twistd would print all its help before the error."""
+        try:
+            super().parseOptions(options)
+        except UsageError as error:
+            sys.stderr.write(f"tensorferry: {error}\n")
+            raise SystemExit(2) from None
 
     def postOptions(self) -> None:
         """Resolve the settings."""
