@@ -2,15 +2,12 @@
 Run a server as a process of its own: reactor, signals, log and exit code.
 """
 
-import os
-import sys
-
 from twisted.logger import Logger
 
 from server.logs import begin_logging
 from server.settings import Settings
 
-#: Exit codes: every accepted request was answered; the server could not start, or dropped some.
+#: Exit codes: every accepted request was answered; the server could not start.
 ANSWERED, FAILED = 0, 1
 
 _log = Logger()
@@ -25,7 +22,7 @@ def run(settings: Settings) -> int:
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
     from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
-    from server.signals import stop_at_once_on_second_signal  # noqa: PLC0415 - the same
+    from server.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
 
     begin_logging()
     failed: list[str] = []
@@ -41,12 +38,8 @@ def run(settings: Settings) -> int:
     except StartError as error:
         _log.critical("{error}", error=error)
         return FAILED
-    stop_at_once_on_second_signal(service, reactor)
+    end_at_once_on_second_signal(service, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()
     reactor.run()
-    if service.aborted:
-        # A model thread may be in a run that nobody waits for any more.
-        sys.stderr.flush()
-        os._exit(FAILED)
     return FAILED if failed else ANSWERED

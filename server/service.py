@@ -80,8 +80,6 @@ class FerryService(Service):
         self._reactor = reactor
         self._fail = fail
         self._start_has_failed = False
-        #: Whether the stop was cut short, and requests were dropped.
-        self.aborted = False
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
 
@@ -196,7 +194,6 @@ class FerryService(Service):
 
     def abort(self) -> None:
         """Give up what is still being answered, and stop at once."""
-        self.aborted = True
         self.site.abort_all()
         self.host.abort()
         if self._stopping is not None:

@@ -1,23 +1,40 @@
 """
-Let a second signal end what the first one began.
+Let a second signal end at once what the first one began.
 """
 
+import os
 import signal
+from collections.abc import Callable
 from typing import Any
 
 from server.lifecycle import State
 from server.service import FerryService
 
+#: The exit code of a server that dropped requests.
+DROPPED = 1
 
-def stop_at_once_on_second_signal(service: FerryService, reactor: Any) -> None:
+
+def end_at_once_on_second_signal(
+    service: FerryService, reactor: Any, *, clean_up: Callable[[], object] = lambda: None
+) -> None:
     """
     Make SIGTERM and SIGINT abort *service* once it drains; the reactor took the first of them.
 
-    Called on the main thread.  Any: see `FerryService`.
+    The process then ends with `DROPPED`, after *clean_up*, as soon as the reactor has stopped,
+    without waiting for threads: one of them may be in a run that nobody waits for any more.  Called
+    on the main thread.  Any: see `FerryService`.
     """
 
+    def leave() -> None:
+        clean_up()
+        os._exit(DROPPED)
+
+    def abort() -> None:
+        reactor.addSystemEventTrigger("after", "shutdown", leave)
+        service.abort()
+
     def abort_soon(*_: object) -> None:
-        reactor.callFromThread(service.abort)
+        reactor.callFromThread(abort)
 
     def watch(state: State) -> None:
         if state is State.DRAINING:

@@ -44,7 +44,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - twistd has chosen it by now
 
     from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
-    from server.signals import stop_at_once_on_second_signal  # noqa: PLC0415 - the same
+    from server.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
 
     twistd: Any = options.parent or {}  # Any: Twisted's own options are untyped
 
@@ -74,5 +74,5 @@ def makeService(options: Options) -> IService:
                 raise SystemExit(1) from None
 
     service = TwistdService(options.resolved.settings, reactor, fail=fail)
-    stop_at_once_on_second_signal(service, reactor)
+    end_at_once_on_second_signal(service, reactor, clean_up=remove_pidfile)
     return service
