@@ -1,0 +1,156 @@
+"""Fakes of what runs a model, and the contract that they share with the real thing."""
+
+from collections import deque
+from collections.abc import Callable
+
+import numpy as np
+
+from batcher.errors import OutOfMemory
+from model.runner import Runner
+from model.signature import Feed, Signature, TensorSpec
+from model.thread import Job, ModelThread, Stop
+from tests.fakes_threads import Calls
+
+#: Pictures of 2 x 2 pixels in, three scores out.
+PICTURES = Signature(
+    inputs=(TensorSpec("images", np.dtype(np.uint8), (None, 2, 2, 3)),),
+    outputs=(TensorSpec("scores", np.dtype(np.float32), (None, 3)),),
+)
+
+
+def pictures(*values: int) -> Feed:
+    """Return a feed with a row for each of *values*, all of whose pixels are that value."""
+    rows = np.array(values, np.uint8).reshape(-1, 1, 1, 1)
+    return (np.broadcast_to(rows, (len(values), 2, 2, 3)).copy(),)
+
+
+class FakeRunner:
+    """
+    A `model.runner.Runner` whose every score of a row is the sum of what the row holds.
+
+    It has room for *capacity* rows, calls *spend* with the rows of each run (to let a clock move,
+    say) and, where there is one, raises the first of *errors* instead of an answer.
+    """
+
+    def __init__(
+        self,
+        signature: Signature = PICTURES,
+        *,
+        capacity: int | None = None,
+        spend: Callable[[int], object] | None = None,
+    ) -> None:
+        self.signature = signature
+        self.fingerprint = "fake"
+        self.device = "a fake device"
+        self.errors: list[Exception] = []
+        #: A copy of each feed, as it was when it ran, failures included.
+        self.fed: list[Feed] = []
+        #: How often it was closed.
+        self.closed = 0
+        self._capacity = capacity
+        self._spend = spend
+
+    def run(self, feed: Feed) -> Feed:
+        """Answer each row for itself."""
+        rows = len(feed[0])
+        self.fed.append(tuple(array.copy() for array in feed))
+        if self._spend is not None:
+            self._spend(rows)
+        if self.errors:
+            raise self.errors.pop(0)
+        if self._capacity is not None and rows > self._capacity:
+            raise OutOfMemory(rows)
+        sums = sum(array.reshape(rows, -1).sum(axis=1, dtype=np.float64) for array in feed)
+        return tuple(self._answer(spec, np.asarray(sums)) for spec in self.signature.outputs)
+
+    def _answer(self, spec: TensorSpec, sums: np.ndarray) -> np.ndarray:
+        columns = sums.reshape(-1, *(1 for _ in spec.row_shape))
+        shape = (len(sums), *(size or 1 for size in spec.row_shape))
+        return np.broadcast_to(columns, shape).astype(spec.dtype)
+
+    def close(self) -> None:
+        """Count the call."""
+        self.closed += 1
+
+
+def check_runner(runner: Runner, feed: Feed) -> None:
+    """
+    Hold *runner* to the contract of `model.runner.Runner` with *feed*, of two rows or more.
+
+    Its outputs fit its signature, row i answers row i whatever its company, and they stay as they
+    are when the memory of the feed is written again.
+    """
+    spare = tuple(array.copy() for array in feed)
+    outputs = runner.run(spare)
+    answered = [output.copy() for output in outputs]
+    for array in spare:
+        array[:] = 0
+    backwards = runner.run(tuple(array[::-1].copy() for array in feed))
+    alone = runner.run(tuple(array[1:2].copy() for array in feed))
+    for spec, output, before, turned, one in zip(
+        runner.signature.outputs, outputs, answered, backwards, alone, strict=True
+    ):
+        assert spec.accepts(output), (spec, output.dtype, output.shape)
+        assert len(output) == len(feed[0])
+        np.testing.assert_array_equal(output, before)
+        np.testing.assert_allclose(turned[::-1], output, rtol=1e-5)
+        np.testing.assert_allclose(one, output[1:2], rtol=1e-5)
+    assert (len(runner.fingerprint) > 0, len(runner.device) > 0) == (True, True)
+
+
+class SteppingQueue:
+    """A `model.thread.JobQueue` for one thread: taking from it while empty fails, never waits."""
+
+    def __init__(self) -> None:
+        self.jobs: deque[Job | Stop] = deque()
+
+    def put(self, job: Job | Stop) -> None:
+        """Add *job* at the end."""
+        self.jobs.append(job)
+
+    def get(self) -> Job | Stop:
+        """Take the first job; raises AssertionError where a real thread would wait."""
+        assert self.jobs, "the model thread would wait for ever"
+        return self.jobs.popleft()
+
+
+class SteppedThread:
+    """A `ModelThread` that does nothing until it is told, and the calls that wake its reactor."""
+
+    def __init__(self, name: str = "model-0", seconds: Callable[[], float] = lambda: 0.0) -> None:
+        self.queue = SteppingQueue()
+        #: The name of each thread that was started.
+        self.started: list[str] = []
+        self.calls = Calls()
+        self.thread = ModelThread(
+            name,
+            self.queue,
+            call_from_thread=self.calls,
+            seconds=seconds,
+            start_thread=self._start,
+        )
+
+    def _start(self, target: Callable[[], None], name: str) -> None:
+        self.started.append(name)
+
+    def step(self) -> bool:
+        """Do the first job as the model thread; return whether more may come."""
+        return self.thread.step()
+
+    def run_all(self) -> int:
+        """Do and deliver every job there is, those that come of them too; return how many."""
+        done = 0
+        while self.queue.jobs:
+            self.step()
+            self.calls.drain()
+            done += 1
+        return done
+
+
+def started_thread(
+    name: str = "model-0", seconds: Callable[[], float] = lambda: 0.0
+) -> SteppedThread:
+    """Return a stepped thread that takes calls."""
+    stepped = SteppedThread(name, seconds)
+    stepped.thread.start()
+    return stepped

@@ -1,0 +1,149 @@
+"""Lanes: rows copied in, one run, rows split out, all on the model thread."""
+
+import numpy as np
+import pytest
+
+from batcher.errors import OutOfMemory, ResultCountMismatch
+from batcher.executor import Executor, Piece
+from model.lane import Lane
+from model.signature import Feed, Signature, TensorSpec
+from tests.fakes_model import PICTURES, FakeRunner, check_runner, pictures, started_thread
+from tests.fakes_threads import kinds, outcomes
+
+TWO_EACH = Signature(
+    inputs=(
+        TensorSpec("left", np.dtype(np.float32), (None, 2)),
+        TensorSpec("right", np.dtype(np.int64), (None,)),
+    ),
+    outputs=(
+        TensorSpec("sum", np.dtype(np.float64), (None,)),
+        TensorSpec("scores", np.dtype(np.float32), (None, 3)),
+    ),
+)
+
+
+def whole(feed: Feed) -> Piece[Feed]:
+    """Return all of *feed*."""
+    return Piece(feed, 0, len(feed[0]))
+
+
+def scores(results: list[object]) -> list[list[float]]:
+    """Return the first score of each row of each piece of a batch that went well."""
+    (batch,) = results
+    assert isinstance(batch, list)
+    return [output[:, 0].tolist() for (output,) in batch]
+
+
+def test_a_batch_is_one_run_and_each_piece_gets_its_own_rows() -> None:
+    """Whole feeds and parts of one, in the order given."""
+    stepped, runner = started_thread(), FakeRunner()
+    lane: Executor[Feed, Feed] = Lane(stepped.thread, runner)
+    many = pictures(5, 6, 7)
+    fired = outcomes(lane.run([Piece(many, 1, 3), whole(pictures(1)), Piece(many, 0, 1)]))
+    assert stepped.run_all() == 1
+    assert [feed[0][:, 0, 0, 0].tolist() for feed in runner.fed] == [[6, 7, 1, 5]]
+    assert scores(fired) == [[72.0, 84.0], [12.0], [60.0]]
+
+
+def test_nothing_happens_on_the_reactor_thread() -> None:
+    """Neither the copy nor the run comes before the model thread's step, nor an answer before
+    the reactor is woken, which it is once a batch.
+    """
+    stepped, runner = started_thread(), FakeRunner()
+    lane = Lane(stepped.thread, runner)
+    fired = outcomes(lane.run([whole(pictures(1)), whole(pictures(2)), whole(pictures(3))]))
+    assert (lane.runs, runner.fed, fired) == (0, [], [])
+    stepped.step()
+    assert (lane.runs, len(runner.fed), fired) == (1, 1, [])
+    stepped.calls.step()
+    assert scores(fired) == [[12.0], [24.0], [36.0]]
+    assert not stepped.queue.jobs
+
+
+def test_every_input_is_staged_and_every_output_split() -> None:
+    """In the order of the signature."""
+    lane = Lane(started_thread().thread, FakeRunner(TWO_EACH))
+    left = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
+    right = np.array([10, 20, 30])
+    first, second = lane.run_now([Piece((left, right), 0, 2), Piece((left, right), 2, 3)])
+    assert [output.tolist() for output in first] == [[13, 27], [[13] * 3, [27] * 3]]
+    assert [output.tolist() for output in second] == [[41], [[41] * 3]]
+
+
+def test_an_answer_stays_as_it_was_through_later_batches() -> None:
+    """The staging buffer is used again; what was answered from it is not."""
+    lane = Lane(started_thread().thread, FakeRunner())
+    ((early,),) = lane.run_now([whole(pictures(1, 2))])
+    lane.run_now([whole(pictures(9, 9))])
+    assert early[:, 0].tolist() == [12, 24]
+
+
+def test_the_model_is_fed_aligned_memory_and_the_clients_arrays_are_left_alone() -> None:
+    """Whatever the alignment of what came."""
+    fed: list[Feed] = []
+
+    class Watching(FakeRunner):
+        def run(self, feed: Feed) -> Feed:
+            fed.append(feed)
+            return super().run(feed)
+
+    odd = np.zeros(25, np.uint8)[1:].reshape(2, 2, 2, 3)
+    odd.flags.writeable = False
+    Lane(started_thread().thread, Watching()).run_now([whole((odd,))])
+    ((staged,),) = fed
+    assert staged.ctypes.data % 64 == 0
+    assert not np.shares_memory(staged, odd)
+
+
+@pytest.mark.parametrize("got", [0, 1, 3])
+def test_another_number_of_rows_is_the_models_error(got: int) -> None:
+    """The rows cannot be told apart any more, so nobody gets one."""
+
+    class Miscounting(FakeRunner):
+        def run(self, feed: Feed) -> Feed:
+            return (np.zeros((got, 3), np.float32),)
+
+    stepped = started_thread()
+    fired = outcomes(Lane(stepped.thread, Miscounting()).run([whole(pictures(1, 2))]))
+    stepped.run_all()
+    (error,) = fired
+    assert isinstance(error, ResultCountMismatch)
+    assert (error.expected, error.got) == (2, got)
+
+
+def test_a_scalar_answer_is_an_answer_to_no_row() -> None:
+    """As of a graph that averages over its batch."""
+
+    class Averaging(FakeRunner):
+        def run(self, feed: Feed) -> Feed:
+            return (np.array(0.5, np.float32),)
+
+    with pytest.raises(ResultCountMismatch):
+        Lane(started_thread().thread, Averaging()).run_now([whole(pictures(1))])
+
+
+def test_failures_are_handed_on_and_counted_and_the_lane_goes_on() -> None:
+    """Out of memory, whatever the engine raised, and then a run that goes well."""
+    stepped, runner = started_thread(), FakeRunner(capacity=2)
+    lane = Lane(stepped.thread, runner)
+    runner.errors = [ValueError("the engine's own")]
+    fired = [
+        outcomes(lane.run([whole(pictures(1))])),
+        outcomes(lane.run([whole(pictures(1, 2)), whole(pictures(3))])),
+        outcomes(lane.run([whole(pictures(2))])),
+    ]
+    stepped.run_all()
+    assert [kinds(each) for each in fired] == [[ValueError], [OutOfMemory], [list]]
+    assert scores(fired[2]) == [[24.0]]
+    assert (lane.runs, lane.rows) == (3, 5)
+
+
+@pytest.mark.parametrize("signature", [PICTURES, TWO_EACH], ids=["one input", "two inputs"])
+def test_the_fake_runner_keeps_the_contract_of_runners(signature: Signature) -> None:
+    """The same that a real Session is held to."""
+    generator = np.random.default_rng(1)
+    feed = tuple(
+        generator.integers(0, 9, (5, *(size or 1 for size in spec.row_shape))).astype(spec.dtype)
+        for spec in signature.inputs
+    )
+    check_runner(FakeRunner(signature), feed)
