@@ -13,19 +13,22 @@ from model.runner import ModelError
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """
-    Return the labels in *path*, one a line, in the order of the scores.
+    Return the labels in *path*, one a line, in the order of the scores; blank lines at the end are
+    none.
 
     Raises `ModelError` for a file that cannot be read, is not UTF-8, holds no label or an empty one
     between others.
     """
     try:
-        labels = tuple(line.strip() for line in path.read_text("utf-8").rstrip().splitlines())
+        # Some editors begin a file with a mark, and a label may hold what splitlines() splits at.
+        text = path.read_text("utf-8-sig").rstrip()
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
     except UnicodeDecodeError as error:
         raise ModelError(f"{path}: not UTF-8 text: byte {error.start}") from error
-    if not labels:
+    if not text:
         raise ModelError(f"{path}: holds no labels")
+    labels = tuple(line.strip() for line in text.split("\n"))
     if "" in labels:
         raise ModelError(f"{path}: line {labels.index('') + 1} is empty")
     return labels
@@ -37,5 +40,6 @@ def top_k(scores: np.ndarray, labels: tuple[str, ...], k: int) -> list[tuple[str
 
     Equal scores keep the order of the labels.
     """
-    best = np.argsort(-scores, kind="stable")[:k]
+    # As float64, since the negative of an unsigned integer is another one.
+    best = np.argsort(-scores.astype(np.float64), kind="stable")[:k]
     return [(labels[index], scores[index]) for index in best]

@@ -1,0 +1,101 @@
+"""Labels: read from a file, and the best of the scores told by name."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from model.labels import read_labels, top_k
+from model.runner import ModelError
+
+ANIMALS = ("cat", "dog", "eel", "fox")
+
+
+@pytest.mark.parametrize(
+    ("data", "labels"),
+    [
+        (b"cat\ndog\n", ("cat", "dog")),
+        (b"cat\r\ndog", ("cat", "dog")),
+        (b"  tiger cat \nca\xc3\xb1a\n\n \n", ("tiger cat", "caña")),
+        (b"\xef\xbb\xbfcat\ndog\n", ("cat", "dog")),
+        ("a\u2028b\nc\x0cd\n".encode(), ("a\u2028b", "c\x0cd")),
+        (b"cat\ncat\n", ("cat", "cat")),
+    ],
+    ids=["plain", "windows", "spaces", "byte order mark", "odd separators", "twice the same"],
+)
+def test_labels_are_the_lines_of_the_file(
+    tmp_path: Path, data: bytes, labels: tuple[str, ...]
+) -> None:
+    """Trimmed, whatever the editor that wrote them; only an end of line parts two."""
+    path = tmp_path / "labels.txt"
+    path.write_bytes(data)
+    assert read_labels(path) == labels
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (b"", "holds no labels"),
+        (b" \n\n\t\n", "holds no labels"),
+        (b"cat\n\ndog\n", "line 2 is empty"),
+        (b"\ncat\n", "line 1 is empty"),
+        (b"cat\x0cdog\n \neel\n", "line 2 is empty"),
+        (b"cat\nd\xf6g\n", "not UTF-8 text: byte 5"),
+    ],
+    ids=["empty", "blank", "a gap", "a gap at the top", "a gap after a form feed", "latin-1"],
+)
+def test_a_file_without_a_label_a_score_is_refused(
+    tmp_path: Path, data: bytes, message: str
+) -> None:
+    """With its path and the place, since a shifted list would name everything wrongly."""
+    path = tmp_path / "labels.txt"
+    path.write_bytes(data)
+    with pytest.raises(ModelError) as caught:
+        read_labels(path)
+    assert str(caught.value) == f"{path}: {message}"
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
+    """Absent, or no file at all."""
+    for path, reason in (
+        (tmp_path / "absent.txt", "No such file or directory"),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(ModelError) as caught:
+            read_labels(path)
+        assert str(caught.value) == f"{path}: {reason}"
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8, np.int8, np.int64])
+def test_the_best_come_first_with_their_scores(dtype: type[np.generic]) -> None:
+    """Whatever the numbers are, those of a quantised graph too."""
+    scores = np.array([0, 3, 1, 120], dtype)
+    best = top_k(scores, ANIMALS, 3)
+    assert [(name, float(score)) for name, score in best] == [("fox", 120), ("dog", 3), ("eel", 1)]
+    assert all(score.dtype == scores.dtype for _, score in best)
+
+
+@pytest.mark.parametrize(
+    ("scores", "k", "names"),
+    [
+        ([0.5, 0.2, 0.5, 0.2], 4, ["cat", "eel", "dog", "fox"]),
+        ([0.1, 0.2, 0.3, 0.4], 9, ["fox", "eel", "dog", "cat"]),
+        ([0.1, 0.2, 0.3, 0.4], 0, []),
+        ([-1.0, float("nan"), -2.0, float("-inf")], 4, ["cat", "eel", "fox", "dog"]),
+    ],
+    ids=["equal scores", "more than there are", "none", "not a number"],
+)
+def test_ties_keep_the_order_of_the_labels(scores: list[float], k: int, names: list[str]) -> None:
+    """There are never more than there are labels, and what is no number comes last."""
+    assert [name for name, _ in top_k(np.array(scores, np.float32), ANIMALS, k)] == names
+
+
+@given(st.lists(st.integers(0, 255), min_size=1, max_size=30), st.integers(1, 40))
+def test_top_k_is_what_a_stable_sort_gives(scores: list[int], k: int) -> None:
+    """For any bytes."""
+    labels = tuple(map(str, range(len(scores))))
+    expected = sorted(range(len(scores)), key=lambda index: -scores[index])[:k]
+    best = top_k(np.array(scores, np.uint8), labels, k)
+    assert [name for name, _ in best] == [labels[index] for index in expected]
