@@ -19,7 +19,7 @@ def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] |
         return None
     try:
         measured = {int(rows): float(seconds) for rows, seconds in value.items()}
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return None
     sound = 1 in measured and all(
         rows > 0 and 0 < seconds < float("inf") for rows, seconds in measured.items()
