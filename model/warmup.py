@@ -8,15 +8,21 @@ lanes that share a device slow each other down.  Durations are seconds.
 from collections.abc import Callable, Sequence
 from functools import partial
 from statistics import median
+from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
-from twisted.internet.defer import Deferred, gatherResults
+from twisted.internet.defer import DeferredList
 
 from batcher.errors import OutOfMemory
 from batcher.executor import Piece
 from batcher.latency import LatencyCurve
 from model.lane import Lane
 from model.signature import Feed, Signature
+
+if TYPE_CHECKING:
+    from twisted.python.failure import Failure
+
+T = TypeVar("T")
 
 #: The largest batch that warm-up tries where nothing else bounds it.
 LARGEST = 128
@@ -84,14 +90,28 @@ def _timed_runs(lane: Lane, feed: Feed, seconds: Callable[[], float]) -> list[fl
     return times[1:]
 
 
+async def _on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[T]:
+    """
+    Return what *work* gives on the thread of each of *lanes*, which do it at the same time.
+
+    Returns when all have done it, and then raises what the first one of those that failed raised.
+    """
+    calls = [lane.thread.call(partial(work, lane)) for lane in lanes]
+    results: list[T] = []
+    for succeeded, result in await DeferredList(calls, consumeErrors=True):
+        if not succeeded:
+            cast("Failure", result).raiseException()
+        results.append(result)
+    return results
+
+
 async def measure(
     lanes: Sequence[Lane], signature: Signature, rows: int, seconds: Callable[[], float]
 ) -> float:
     """Return the median duration of a run of *rows* rows with all *lanes* busy."""
     feed = blank_feed(signature, rows)
-    runs = [lane.thread.call(partial(_timed_runs, lane, feed, seconds)) for lane in lanes]
-    gathered: Deferred[list[list[float]]] = gatherResults(runs, consumeErrors=True)
-    return median(time for times in await gathered for time in times)
+    gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed, seconds))
+    return median(time for times in gathered for time in times)
 
 
 async def prime(lanes: Sequence[Lane], signature: Signature, largest: int) -> None:
@@ -101,8 +121,7 @@ async def prime(lanes: Sequence[Lane], signature: Signature, largest: int) -> No
         for rows in sizes_up_to(largest):
             lane.run_now([Piece(blank_feed(signature, rows), 0, rows)])
 
-    runs = [lane.thread.call(partial(run_all, lane)) for lane in lanes]
-    await gatherResults(runs, consumeErrors=True)
+    await _on_all(lanes, run_all)
 
 
 async def warm_up(
@@ -123,8 +142,8 @@ async def warm_up(
     for rows in sizes_up_to(largest or LARGEST):
         try:
             measured[rows] = await measure(lanes, signature, rows, seconds)
-        except Exception as error:
-            if largest is not None or not measured or not _is_out_of_memory(error):
+        except OutOfMemory:
+            if largest is not None or not measured:
                 raise
             say(f"no room for {rows} rows: the largest batch is {max(measured)}")
             break
@@ -132,9 +151,3 @@ async def warm_up(
         if largest is None and has_levelled_off(measured):
             break
     return measured
-
-
-def _is_out_of_memory(error: Exception) -> bool:
-    """Whether *error*, maybe wrapped by `gatherResults`, is the device's lack of memory."""
-    wrapped = getattr(error, "subFailure", None)
-    return isinstance(wrapped.value if wrapped is not None else error, OutOfMemory)

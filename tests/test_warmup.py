@@ -1,0 +1,271 @@
+"""Warm-up: the sizes it tries, where it stops, and what it measures."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from batcher.errors import OutOfMemory, ResultCountMismatch
+from model.lane import Lane
+from model.signature import Signature, TensorSpec
+from model.warmup import (
+    LARGEST,
+    LONG_RUN,
+    REPEATS,
+    blank_feed,
+    has_levelled_off,
+    prime,
+    sizes_up_to,
+    warm_up,
+)
+from tests.fakes_model import PICTURES, FakeRunner, started_thread
+from tests.fakes_threads import kinds, outcomes
+
+RUNS = 1 + REPEATS  #: of a size that is quick
+
+
+@pytest.mark.parametrize(
+    ("largest", "sizes"),
+    [(1, [1]), (2, [1, 2]), (3, [1, 2, 3]), (8, [1, 2, 4, 8]), (24, [1, 2, 4, 8, 16, 24])],
+)
+def test_the_sizes_are_powers_of_two_and_the_largest(largest: int, sizes: list[int]) -> None:
+    """Each once, upwards from one."""
+    assert sizes_up_to(largest) == sizes
+
+
+@pytest.mark.parametrize(
+    ("rates", "over"),
+    [
+        ([10], False),
+        ([10, 10], False),
+        ([10, 10, 10], True),
+        ([10, 10.4, 10.8], True),
+        ([10, 10.6, 10.8], False),
+        ([10, 10.4, 11], False),
+        ([10, 20, 20, 40], False),
+        ([10, 20, 20.5, 20.5], True),
+        ([10, 20, 15, 20.5], True),
+        ([40, 10, 20], True),
+        ([10, 20, 40, 41], False),
+    ],
+)
+def test_two_sizes_that_bring_less_than_five_percent_end_the_climb(
+    rates: list[float], *, over: bool
+) -> None:
+    """Each beside the best rate before it, in rows a second; one such size may be an accident."""
+    measured = {2**index: 2**index / rate for index, rate in enumerate(rates)}
+    assert has_levelled_off(dict(reversed(measured.items()))) is over
+
+
+def test_a_blank_feed_is_what_the_signature_takes() -> None:
+    """All its inputs, of zeros; sizes that are open are one."""
+    signature = Signature(
+        (
+            TensorSpec("images", np.dtype(np.uint8), (None, 4, None, 3)),
+            TensorSpec("weight", np.dtype(np.float32), (None,)),
+        ),
+        (),
+    )
+    images, weight = blank_feed(signature, 5)
+    assert (images.shape, weight.shape) == ((5, 4, 1, 3), (5,))
+    assert not images.any()
+    signature.feed({"images": images, "weight": weight})
+
+
+class Machine:
+    """Lanes whose runs take as long as *duration* says of their rows; *say* keeps the lines."""
+
+    def __init__(
+        self,
+        duration: Callable[[int], float] = lambda rows: 1 + rows / 8,
+        *,
+        lanes: int = 1,
+        capacity: int | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.threads = [started_thread(seconds=self.clock.seconds) for _ in range(lanes)]
+        self.runners = [
+            FakeRunner(capacity=capacity, spend=lambda rows: self.clock.advance(duration(rows)))
+            for _ in range(lanes)
+        ]
+        self.lanes = [
+            Lane(stepped.thread, runner)
+            for stepped, runner in zip(self.threads, self.runners, strict=True)
+        ]
+        self.said: list[str] = []
+
+    def warm_up(self, largest: int | None = None) -> list[object]:
+        """Begin a warm-up; return what will hold its outcome."""
+        return outcomes(
+            Deferred.fromCoroutine(
+                warm_up(
+                    self.lanes,
+                    PICTURES,
+                    largest,
+                    seconds=self.clock.seconds,
+                    say=self.said.append,
+                )
+            )
+        )
+
+    def work(self) -> None:
+        """Let every lane do all that it is given."""
+        while any(stepped.run_all() for stepped in self.threads):
+            pass
+
+    def rows(self) -> list[int]:
+        """Return the rows of each run of the first lane."""
+        return [len(feed[0]) for feed in self.runners[0].fed]
+
+
+def finished(machine: Machine, largest: int | None = None) -> list[object]:
+    """Return the outcome of a whole warm-up."""
+    outcome = machine.warm_up(largest)
+    machine.work()
+    return outcome
+
+
+def test_each_size_is_run_once_for_the_engine_and_then_timed() -> None:
+    """The median counts, and the run before them does not, however long it took."""
+    durations = iter([64.0, 0.25, 0.75, 0.5])
+    machine = Machine(lambda _: next(durations))
+    (measured,) = finished(machine, largest=1)
+    assert machine.rows() == [1] * RUNS
+    assert measured == {1: 0.5}
+    assert machine.said == ["1 rows: 500.0 ms"]
+
+
+def test_a_long_run_is_timed_once() -> None:
+    """A slow model is not made slower to start."""
+    machine = Machine(lambda _: LONG_RUN * 2)
+    assert finished(machine, largest=1) == [{1: LONG_RUN * 2}]
+    assert machine.rows() == [1, 1]
+
+
+def test_the_climb_ends_where_more_rows_bring_nothing() -> None:
+    """Up to four rows cost as much as one; from there each costs its share."""
+    machine = Machine(lambda rows: max(1, rows / 4) / 4)
+    assert finished(machine) == [{1: 0.25, 2: 0.25, 4: 0.25, 8: 0.5, 16: 1.0}]
+
+
+def test_the_climb_ends_at_its_limit_where_more_rows_always_bring_more() -> None:
+    """As on an accelerator that no batch fills."""
+    (measured,) = finished(Machine(lambda _: 0.5))
+    assert measured == dict.fromkeys([1, 2, 4, 8, 16, 32, 64, LARGEST], 0.5)
+
+
+def test_the_climb_ends_below_what_the_device_has_no_room_for() -> None:
+    """What was measured holds, and the log says why there is no more."""
+    machine = Machine(lambda _: 0.5, capacity=5)
+    assert finished(machine) == [{1: 0.5, 2: 0.5, 4: 0.5}]
+    assert machine.said[-1] == "no room for 8 rows: the largest batch is 4"
+
+
+@pytest.mark.parametrize("lanes", [1, 2])
+@pytest.mark.parametrize(("capacity", "largest"), [(0, None), (5, 8), (0, 1)])
+def test_a_size_that_must_be_and_does_not_fit_is_an_error(
+    capacity: int, largest: int | None, lanes: int
+) -> None:
+    """One row always must, and so must the size that the user or the graph fixes."""
+    (error,) = finished(Machine(lambda _: 0.5, capacity=capacity, lanes=lanes), largest)
+    assert isinstance(error, OutOfMemory)
+    assert error.rows == max(1, 8 * (capacity > 0))
+
+
+def test_a_fixed_size_is_climbed_to_whatever_it_brings() -> None:
+    """The curve is wanted whole, and never beyond."""
+    machine = Machine(lambda rows: rows / 8)
+    assert finished(machine, largest=24) == [{rows: rows / 8 for rows in (1, 2, 4, 8, 16, 24)}]
+
+
+def test_another_failure_is_handed_on_as_it_is() -> None:
+    """Also from the second lane, and also after sizes that went well."""
+    machine = Machine(lambda _: 0.5, lanes=2)
+    error = ResultCountMismatch(2, 1)
+    outcome = machine.warm_up()
+    machine.threads[0].run_all()
+    machine.threads[1].step()
+    machine.runners[1].errors = [error]
+    machine.threads[1].calls.drain()
+    machine.work()
+    assert outcome == [error]
+    assert machine.said == ["1 rows: 500.0 ms"]
+
+
+def test_a_failure_is_told_when_every_lane_is_idle_again() -> None:
+    """Else the first requests would wait for a measurement that nobody wants any more."""
+    machine = Machine(lambda _: 0.5, lanes=2, capacity=0)
+    outcome = machine.warm_up()
+    machine.threads[0].run_all()
+    assert outcome == []
+    machine.threads[1].run_all()
+    assert kinds(outcome) == [OutOfMemory]
+
+
+def test_a_cancelled_warm_up_ends_at_once() -> None:
+    """What the lanes have begun is run and forgotten."""
+    machine = Machine(lambda _: 0.5, lanes=2)
+    warming = Deferred.fromCoroutine(
+        warm_up(machine.lanes, PICTURES, None, seconds=machine.clock.seconds, say=print)
+    )
+    fired = outcomes(warming)
+    warming.cancel()
+    assert kinds(fired) == [CancelledError]
+    machine.work()
+    assert machine.rows() == [1] * RUNS
+
+
+def test_all_lanes_run_a_size_at_the_same_time() -> None:
+    """Each has its calls before any has begun, and the next size waits for the slowest."""
+    machine = Machine(lambda _: 0.5, lanes=3)
+    outcome = machine.warm_up(2)
+    jobs = [stepped.queue.jobs for stepped in machine.threads]
+    assert list(map(len, jobs)) == [1, 1, 1]
+    for stepped in machine.threads[:2]:
+        stepped.run_all()
+    assert list(map(len, jobs)) == [0, 0, 1]
+    machine.work()
+    assert outcome == [{1: 0.5, 2: 0.5}]
+    assert [lane.runs for lane in machine.lanes] == [2 * RUNS] * 3
+
+
+def test_the_median_is_over_all_lanes() -> None:
+    """A lane that is slower than the others has its say."""
+    durations = iter([0.5] * RUNS + [0.25] * RUNS + [0.125] * RUNS)
+    assert finished(Machine(lambda _: next(durations), lanes=3), largest=1) == [{1: 0.25}]
+
+
+def primed(machine: Machine, largest: int) -> list[object]:
+    """Return the outcome of a whole priming."""
+    outcome = outcomes(Deferred.fromCoroutine(prime(machine.lanes, PICTURES, largest)))
+    machine.work()
+    return outcome
+
+
+def test_priming_runs_every_size_once_on_every_lane() -> None:
+    """For a start that knows the run times already."""
+    machine = Machine(lanes=2)
+    assert primed(machine, 6) == [None]
+    assert machine.rows() == [1, 2, 4, 6]
+    assert [lane.runs for lane in machine.lanes] == [4, 4]
+
+
+def test_priming_hands_a_failure_on_as_it_is() -> None:
+    """The device may have less room than when the run times were measured."""
+    (error,) = primed(Machine(lanes=2, capacity=3), 4)
+    assert isinstance(error, OutOfMemory)
+    assert error.rows == 4
+
+
+def test_a_thread_that_is_stopped_ends_the_warm_up() -> None:
+    """As when a server is told to go while it still starts."""
+    machine = Machine(lanes=1)
+    (stepped,) = machine.threads
+    outcome = machine.warm_up()
+    stepped.thread.stop()
+    machine.work()
+    (error,) = outcome
+    assert isinstance(error, RuntimeError)
+    assert str(error) == "the model thread model-0 has stopped"
