@@ -1,5 +1,7 @@
 """
 Write the log as one readable line an event, for people and for journals.
+
+A failure's traceback stands below its line.
 """
 
 import sys
@@ -13,21 +15,38 @@ from twisted.logger import (
     LogLevel,
     LogLevelFilterPredicate,
     eventAsText,
+    formatEvent,
     globalLogBeginner,
 )
 
+#: The namespace of what Twisted still logs through its old interface.
+_LEGACY = "log_legacy"
+
 #: Below warnings, these only tell of ports, factories and pools.
-_CHATTY = ("log_legacy", "twisted", "server.http.channel")
+_CHATTY = (_LEGACY, "twisted", "server.http.channel")
 
 
 def format_event(event: LogEvent) -> str | None:
     """Return the line for *event*, with the date shown to people; None where it says nothing."""
+    message = formatEvent(event)
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     if not text:
         return None
+    if event.get("log_namespace") == _LEGACY:  # its text holds the traceback already
+        message = message.partition("\n")[0]
+    traceback = text.removeprefix(message).rstrip("\n")
     when = datetime.fromtimestamp(event["log_time"], UTC).astimezone()
     level = event.get("log_level", LogLevel.info).name
-    return f"{when:%Y-%m-%d %H:%M:%S} {level:<8} {text}\n"
+    return f"{when:%Y-%m-%d %H:%M:%S} {level:<8} {_spelled_out(message)}{traceback}\n"
+
+
+def _spelled_out(text: str) -> str:
+    """Return *text* in one line that can neither steer a terminal nor pass for two events."""
+    if text.isprintable():
+        return text
+    return "".join(
+        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
+    )
 
 
 def begin_logging(to: TextIO = sys.stderr) -> None:
