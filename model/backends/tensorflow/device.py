@@ -39,12 +39,16 @@ def gpu_is_installed() -> bool:
 
 
 def quieten_tensorflow(choice: DeviceChoice) -> None:
-    """Keep TensorFlow's start-up chatter off the log; call before it is first imported."""
-    without_gpu = choice == "cpu" or not gpu_is_installed()
-    if without_gpu:
+    """
+    Keep TensorFlow's start-up chatter off the log, and GPUs from a CPU's server.
+
+    Call before it is first imported.  What it writes before it reads its settings remains.
+    """
+    if choice == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    # With no GPU wanted its error lines are about drivers that nobody misses; real errors are
+    # With no GPU at hand its error lines are about drivers that nobody misses; real errors are
     # raised as exceptions as well.
+    without_gpu = choice == "cpu" or not gpu_is_installed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if without_gpu else "1")
 
 
