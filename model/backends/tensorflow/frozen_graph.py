@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 from model.runner import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import tensorflow.compat.v1 as tf
 
 
@@ -52,9 +54,8 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
         raise ModelError(f"{path}: not a frozen GraphDef: it holds no nodes")
     variables = [node.name for node in graph_def.node if node.op in ("VariableV2", "VarHandleOp")]
     if variables:
-        raise ModelError(
-            f"{path}: not frozen: {len(variables)} variables have no values, {variables[0]!r} first"
-        )
+        more = f", and {len(variables) - 1} more" if len(variables) > 1 else ""
+        raise ModelError(f"{path}: not frozen: the variable {variables[0]!r} has no value{more}")
     return graph_def
 
 
@@ -78,12 +79,7 @@ def serving_graph(path: Path, options: FrozenGraphOptions) -> ServingGraph:
         if dtype != tf.uint8:
             pictures = (tf.cast(images, tf.float32) - options.mean) / options.std
             pictures = tf.cast(pictures, dtype)
-        try:
-            (scores,) = tf.import_graph_def(
-                graph_def, input_map={input_name: pictures}, return_elements=[output_name], name=""
-            )
-        except ValueError as error:
-            raise ModelError(f"{path}: {str(error).splitlines()[0]}") from error
+        scores = _imported(path, graph_def, output_name, {input_name: pictures})
     return ServingGraph(graph, images, scores)
 
 
@@ -107,6 +103,21 @@ def _tensor_name(path: Path, graph_def: "tf.GraphDef", name: str) -> str:
     return f"{node}:{output or 0}"
 
 
+def _imported(
+    path: Path, graph_def: "tf.GraphDef", name: str, inputs: "Mapping[str, tf.Tensor]"
+) -> "tf.Tensor":
+    """Return the tensor *name* of *graph_def*, put into the default graph and fed with *inputs*."""
+    import tensorflow.compat.v1 as tf
+
+    try:
+        (tensor,) = tf.import_graph_def(
+            graph_def, input_map=dict(inputs), return_elements=[name], name=""
+        )
+    except (ValueError, tf.errors.OpError) as error:
+        raise ModelError(f"{path}: {str(error).splitlines()[0]}") from error
+    return tensor
+
+
 def _picture_shape(
     path: Path, graph_def: "tf.GraphDef", input_name: str, options: FrozenGraphOptions
 ) -> tuple[list[int | None], "tf.DType"]:
@@ -114,7 +125,7 @@ def _picture_shape(
     import tensorflow.compat.v1 as tf
 
     with tf.Graph().as_default():
-        (tensor,) = tf.import_graph_def(graph_def, return_elements=[input_name], name="")
+        tensor = _imported(path, graph_def, input_name, {})
     if tensor.dtype == tf.string:
         raise ModelError(
             f"{path}: {input_name!r} takes encoded pictures as strings, and only graphs that take "

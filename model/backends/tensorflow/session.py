@@ -101,7 +101,7 @@ def load_frozen_graph(
         (scores,) = runner.run((blank,))
     except (tf.errors.OpError, OutOfMemory) as error:
         runner.close()
-        raise ModelError(f"{path}: a run of one row failed: {_first_line(error)}") from error
+        raise ModelError(f"{path}: a run of one row failed: {_reason(error)}") from error
     if scores.shape != (rows, classes):
         runner.close()
         raise ModelError(
@@ -111,8 +111,12 @@ def load_frozen_graph(
     return runner
 
 
-def _first_line(error: Exception) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]
+def _reason(error: Exception) -> str:
+    """Return what went wrong in one line: TensorFlow says first at which node, and who made it."""
+    lines = str(error).splitlines()
+    nodes = [number for number, line in enumerate(lines) if line.startswith("Node: ")]
+    reasons = (line.strip() for line in lines[nodes[0] + 1 if nodes else 0 :])
+    return next(filter(None, reasons), type(error).__name__)
 
 
 def _spec(tensor: "tf.Tensor") -> TensorSpec:

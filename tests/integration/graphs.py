@@ -1,0 +1,109 @@
+"""Small graphs for the tests with TensorFlow: how they are made, written, loaded and closed."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.backends.tensorflow.device import Device
+from model.backends.tensorflow.frozen_graph import FrozenGraphOptions
+from model.backends.tensorflow.session import SessionOptions, SessionRunner, load_frozen_graph
+from model.runner import ModelError
+
+#: Puts operations into the default graph of the TensorFlow that it is given.
+Build = Callable[[ModuleType], object]
+
+CPU = SessionOptions(Device("cpu", "CPU"), lanes=1)
+
+#: The output that is served where nothing else is said.
+SCORES = "final_result"
+
+
+class Graphs:
+    """Writes graphs into *folder* and loads them, for a test that has three labels."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._runners: list[SessionRunner] = []
+
+    def write(self, build: Build) -> Path:
+        """Return the file of a graph, which takes the place of the one before it."""
+        import tensorflow.compat.v1 as tf
+
+        graph = tf.Graph()
+        with graph.as_default():
+            build(tf)
+        path = self._folder / "graph.pb"
+        path.write_bytes(graph.as_graph_def().SerializeToString())
+        return path
+
+    def load(
+        self, path: Path, options: SessionOptions = CPU, *, classes: int = 3, **given: Any
+    ) -> SessionRunner:
+        """Load *path* with the `FrozenGraphOptions` in *given*."""
+        graph_options = replace(FrozenGraphOptions(), **given)
+        runner = load_frozen_graph(path, graph_options, options, classes=classes)
+        self._runners.append(runner)
+        return runner
+
+    def refusal(self, path: Path, *, classes: int = 3, **given: Any) -> str:
+        """Return why *path* is refused: one line."""
+        with pytest.raises(ModelError) as caught:
+            self.load(path, classes=classes, **given)
+        (line,) = str(caught.value).splitlines()
+        return line
+
+    def close(self) -> None:
+        """Close all that was loaded."""
+        for runner in self._runners:
+            runner.close()
+
+
+def picture_input(dtype: str = "float32", shape: object = (None, 4, 5, 3)) -> Build:
+    """Return a graph that takes pictures and scores each colour by its mean."""
+
+    def build(tf: ModuleType) -> None:
+        pictures = tf.placeholder(dtype, shape, name="input")
+        tf.reduce_mean(tf.cast(pictures, tf.float32), axis=[1, 2], name=SCORES)
+
+    return build
+
+
+def noise(rows: int, height: int = 4, width: int = 5) -> np.ndarray:
+    """Return *rows* pictures, the same ones each time."""
+    return np.random.default_rng(7).integers(0, 256, (rows, height, width, 3)).astype(np.uint8)
+
+
+def placeholder(name: str, dtype: str, shape: object) -> Build:
+    """Return a graph that takes something and does nothing with it."""
+    return lambda tf: tf.placeholder(dtype, shape, name=name)
+
+
+def constant_scores(tf: ModuleType) -> None:
+    """Make a graph whose scores hang on nothing."""
+    tf.constant([[1.0, 2.0, 3.0]], name=SCORES)
+
+
+def together(*builds: Build) -> Build:
+    """Return a graph of several parts."""
+
+    def build(tf: ModuleType) -> None:
+        for each in builds:
+            each(tf)
+
+    return build
+
+
+def applied(function: str, *names: str, to: str) -> Build:
+    """Return the part of a graph that applies a *function* of TensorFlow to tensors there are."""
+
+    def build(tf: ModuleType) -> None:
+        graph = tf.get_default_graph()
+        operands = [graph.get_tensor_by_name(f"{name}:0") for name in names]
+        getattr(tf, function)(*operands, name=to)
+
+    return build

@@ -1,0 +1,323 @@
+"""Reading frozen graphs with TensorFlow itself: what is served, and what is refused and how."""
+
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.integration.graphs import (
+    SCORES,
+    Build,
+    Graphs,
+    applied,
+    constant_scores,
+    noise,
+    picture_input,
+    placeholder,
+    together,
+)
+
+
+@pytest.fixture
+def graphs(tmp_path: Path) -> Iterator[Graphs]:
+    """Graphs that are closed after the test."""
+    with closing(Graphs(tmp_path)) as graphs:
+        yield graphs
+
+
+# --- what goes in
+
+
+@pytest.mark.parametrize(
+    ("dtype", "tolerance"),
+    [("float32", 1e-5), ("float64", 1e-5), ("float16", 1e-2), ("bfloat16", 1e-1)],
+)
+def test_a_float_input_gets_pixels_less_the_mean_over_the_deviation(
+    graphs: Graphs, dtype: str, tolerance: float
+) -> None:
+    """As numpy reckons it; the picture itself is fed as the bytes it came in."""
+    runner = graphs.load(graphs.write(picture_input(dtype)), mean=127.5, std=64.0)
+    (images,) = runner.signature.inputs
+    assert (images.dtype, images.shape) == (np.dtype(np.uint8), (None, 4, 5, 3))
+    pixels = noise(6)
+    (scores,) = runner.run((pixels,))
+    expected = ((pixels.astype(np.float64) - 127.5) / 64.0).mean(axis=(1, 2))
+    np.testing.assert_allclose(scores, expected, atol=tolerance)
+
+
+def test_a_float_input_is_scaled_to_one_by_default(graphs: Graphs) -> None:
+    """From 0 to 1."""
+    runner = graphs.load(graphs.write(picture_input()))
+    (scores,) = runner.run((np.full((1, 4, 5, 3), 255, np.uint8),))
+    np.testing.assert_allclose(scores, [[1, 1, 1]])
+
+
+def test_a_uint8_input_gets_the_pixels_as_they_are(graphs: Graphs) -> None:
+    """Mean and deviation belong to graphs that take floats."""
+    pixels = noise(6)
+    (scores,) = graphs.load(graphs.write(picture_input("uint8")), mean=127.5, std=64.0).run(
+        (pixels,)
+    )
+    np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_a_graph_may_fix_its_batch_to_one_row(graphs: Graphs) -> None:
+    """The signature says so, and the batcher makes no larger ones."""
+    runner = graphs.load(graphs.write(picture_input(shape=(1, 4, 5, 3))))
+    assert runner.signature.max_rows == 1
+    assert runner.run((noise(1),))[0].shape == (1, 3)
+
+
+@pytest.mark.parametrize(
+    "shape", [(None, None, None, 3), (None, None, 5, None), None], ids=["sizes", "some", "rank"]
+)
+def test_sizes_that_the_graph_leaves_open_are_given(graphs: Graphs, shape: object) -> None:
+    """And are fixed from then on."""
+    runner = graphs.load(graphs.write(picture_input(shape=shape)), height=4, width=5)
+    assert runner.signature.inputs[0].shape == (None, 4, 5, 3)
+    pixels = noise(2)
+    (scores,) = runner.run((pixels,))
+    np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)) / 255, rtol=1e-5)
+
+
+def test_any_tensor_may_be_the_input(graphs: Graphs) -> None:
+    """As in graphs that decode and scale their one JPEG before a tensor that takes any batch."""
+
+    def build(tf: ModuleType) -> None:
+        decoded = tf.image.decode_jpeg(tf.placeholder(tf.string, name="contents"), channels=3)
+        resized = tf.image.resize_bilinear(tf.cast(decoded[None], tf.float32), (4, 5))
+        scaled = tf.multiply(resized, 2, name="Mul")
+        tf.reduce_mean(tf.placeholder_with_default(scaled, (None, 4, 5, 3)), [1, 2], name=SCORES)
+
+    path = graphs.write(build)
+    pixels = noise(3)
+    (scores,) = graphs.load(path, input_layer="PlaceholderWithDefault:0", std=1.0).run((pixels,))
+    np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_the_only_placeholder_is_found_beside_those_with_defaults(graphs: Graphs) -> None:
+    """Which need not be fed."""
+
+    def build(tf: ModuleType) -> None:
+        picture_input()(tf)
+        tf.placeholder_with_default(1.0, (), name="keep_prob")
+
+    assert graphs.load(graphs.write(build)).run((noise(2),))[0].shape == (2, 3)
+
+
+def test_names_of_the_graph_never_clash_with_ours(graphs: Graphs) -> None:
+    """Cast, subtract and divide are called the same in many a graph."""
+
+    def build(tf: ModuleType) -> None:
+        pictures = tf.placeholder(tf.float32, (None, 4, 5, 3), name="tensorferry_images")
+        cast = tf.cast(pictures, tf.float64, name="Cast")
+        half = tf.divide(tf.subtract(cast, 1, name="sub"), 2, name="truediv")
+        tf.cast(tf.reduce_mean(half, [1, 2]), tf.float32, name="Cast_1")
+
+    pixels = noise(3)
+    (scores,) = graphs.load(graphs.write(build), output_layer="Cast_1", std=1.0).run((pixels,))
+    np.testing.assert_allclose(scores, (pixels.mean(axis=(1, 2)) - 1) / 2, rtol=1e-5)
+
+
+# --- what is refused
+
+
+KEEP_PROB = placeholder("keep_prob", "float32", ())
+
+#: A graph, options (or the number of labels), and what the refusal says.
+REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
+    "several placeholders": (
+        together(picture_input(), KEEP_PROB),
+        {},
+        "--input-layer is needed: the graph's placeholders are input, keep_prob",
+    ),
+    "no placeholder": (
+        constant_scores,
+        {},
+        "--input-layer is needed: the graph's placeholders are none",
+    ),
+    "no such input": (
+        picture_input(),
+        {"input_layer": "imput"},
+        "no tensor 'imput'; near it: input",
+    ),
+    "no such output": (
+        picture_input(),
+        {"output_layer": "final_reslut:0"},
+        "no tensor 'final_reslut:0'; near it: final_result",
+    ),
+    "nothing near": (
+        picture_input(),
+        {"output_layer": "xyzzy"},
+        "no tensor 'xyzzy'; near it: input, final_result/reduction_indices, final_result",
+    ),
+    "no number behind the colon": (
+        picture_input(),
+        {"output_layer": "final_result:first"},
+        "'final_result:first' is no tensor: expected NAME or NAME:0",
+    ),
+    "no such output of the input": (
+        picture_input(),
+        {"input_layer": "input:1"},
+        "output 1 of node 'input', which has 1 output",
+    ),
+    "no such output of the output": (
+        picture_input(),
+        {"output_layer": "final_result:3"},
+        "output 3 of node 'final_result', which has 1 output",
+    ),
+    "an operation without outputs": (
+        together(picture_input(), applied("no_op", to="nothing")),
+        {"output_layer": "nothing"},
+        "output 0 of node 'nothing', which has 0 output",
+    ),
+    "strings": (
+        together(placeholder("input", "string", (None,)), constant_scores),
+        {},
+        (
+            "'input:0' takes encoded pictures as strings, and only graphs that take pixels "
+            "[rows, height, width, 3] are served; --input-layer names another tensor"
+        ),
+    ),
+    "integers": (
+        picture_input("int32"),
+        {},
+        "'input:0' is int32, not uint8 or a float",
+    ),
+    "one colour": (
+        picture_input(shape=(None, 4, 5, 1)),
+        {},
+        "'input:0' has shape [None, 4, 5, 1], expected [rows, height, width, 3]",
+    ),
+    "no rows": (
+        together(placeholder("input", "float32", (4, 5, 3)), constant_scores),
+        {},
+        "'input:0' has shape [4, 5, 3], expected [rows, height, width, 3]",
+    ),
+    "a fixed batch of four": (
+        picture_input(shape=(4, 4, 5, 3)),
+        {},
+        "'input:0' fixes a batch of 4 rows, expected any or 1",
+    ),
+    "no height": (
+        picture_input(shape=(None, None, 5, 3)),
+        {"width": 5},
+        "--input-height and --input-width are needed: the graph says [None, None, 5, 3]",
+    ),
+    "no width": (
+        picture_input(shape=None),
+        {"height": 4},
+        "--input-height and --input-width are needed: the graph says [None, None, None, 3]",
+    ),
+    "another height": (
+        picture_input(),
+        {"height": 8},
+        "--input-height is 8, but the graph fixes 4",
+    ),
+    "another width": (
+        picture_input(),
+        {"width": 8},
+        "--input-width is 8, but the graph fixes 5",
+    ),
+    "an input that nobody feeds": (
+        together(picture_input(), KEEP_PROB, applied("multiply", SCORES, "keep_prob", to="out")),
+        {"input_layer": "input", "output_layer": "out"},
+        "a run of one row failed: You must feed a value for placeholder tensor 'keep_prob'",
+    ),
+    "too few labels": (
+        picture_input(),
+        {"classes": 2},
+        "'final_result:0' gives [1, 3] for 1 row, but the labels are 2: expected [1, 2]",
+    ),
+    "too many labels": (
+        picture_input(),
+        {"classes": 1000},
+        "'final_result:0' gives [1, 3] for 1 row, but the labels are 1000: expected [1, 1000]",
+    ),
+    "one number for all": (
+        together(picture_input(), applied("reduce_mean", SCORES, to="mean")),
+        {"output_layer": "mean"},
+        "'mean' gives [] for 1 row, but the labels are 3: expected [1, 3]",
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "given", "reason"), list(REFUSED.values()), ids=list(REFUSED))
+def test_a_graph_that_cannot_be_served_is_refused_in_one_line(
+    graphs: Graphs, build: Build, given: dict[str, Any], reason: str
+) -> None:
+    """Which says what to change."""
+    assert reason in graphs.refusal(graphs.write(build), **given)
+
+
+def variable(name: str, *, use_resource: bool) -> Build:
+    """Return the part of a graph that was never frozen."""
+    return lambda tf: tf.get_variable(name, (3,), use_resource=use_resource)
+
+
+@pytest.mark.parametrize("use_resource", [False, True])
+@pytest.mark.parametrize(
+    ("names", "more"), [(["weights"], ""), (["weights", "bias", "scale"], ", and 2 more")]
+)
+def test_a_graph_that_is_not_frozen_is_refused(
+    graphs: Graphs, names: list[str], more: str, *, use_resource: bool
+) -> None:
+    """Its variables have no values in the file."""
+    variables = [variable(name, use_resource=use_resource) for name in names]
+    path = graphs.write(together(picture_input(), *variables))
+    assert graphs.refusal(path) == f"{path}: not frozen: the variable 'weights' has no value{more}"
+
+
+def test_a_graph_of_unknown_operations_is_refused(graphs: Graphs) -> None:
+    """As of one that was made for a library of its own."""
+    import tensorflow.compat.v1 as tf
+
+    path = graphs.write(picture_input())
+    definition = tf.GraphDef.FromString(path.read_bytes())
+    definition.node.add(name="strange", op="MadeElsewhere", input=["input"])
+    path.write_bytes(definition.SerializeToString())
+    assert graphs.refusal(path).startswith(f"{path}: Op type not registered 'MadeElsewhere'")
+
+
+def saved_model(graph_file: bytes) -> bytes:
+    """Return a SavedModel of the same graph."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved = SavedModel(saved_model_schema_version=1)
+    meta = saved.meta_graphs.add()
+    meta.meta_info_def.tags.append("serve")
+    meta.graph_def.ParseFromString(graph_file)
+    data: bytes = saved.SerializeToString()
+    return data
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [
+        lambda data: data[: len(data) // 2],
+        lambda data: data[:-1],
+        lambda _: b"",
+        lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9,
+        lambda _: b"cat\ndog\n",
+        saved_model,
+    ],
+    ids=["half of it", "the last byte lost", "empty", "a picture", "labels", "a SavedModel"],
+)
+def test_a_file_that_holds_no_graph_is_refused(
+    graphs: Graphs, spoil: Callable[[bytes], bytes]
+) -> None:
+    """Cut short, or something else altogether."""
+    path = graphs.write(picture_input())
+    path.write_bytes(spoil(path.read_bytes()))
+    assert graphs.refusal(path).startswith(f"{path}: not a frozen GraphDef")
+
+
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, graphs: Graphs) -> None:
+    """Absent, or no file."""
+    absent = tmp_path / "absent.pb"
+    assert graphs.refusal(absent) == f"{absent}: No such file or directory"
+    assert graphs.refusal(tmp_path) == f"{tmp_path}: Is a directory"

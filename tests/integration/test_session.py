@@ -1,0 +1,268 @@
+"""Sessions that TensorFlow runs: one run a batch, several lanes, little memory, the device."""
+
+import os
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import replace
+from pathlib import Path
+from queue import SimpleQueue
+from threading import Barrier
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from batcher.errors import OutOfMemory
+from batcher.executor import Piece
+from model.backends.tensorflow.device import Device, DeviceChoice, choose_device, gpu_is_installed
+from model.backends.tensorflow.session import SessionOptions, SessionRunner, session_config
+from model.lane import Lane
+from model.runner import ModelError, Runner
+from model.signature import Feed, TensorSpec
+from model.thread import ModelThread
+from tests.fakes_model import check_runner
+from tests.fakes_threads import Calls, outcomes
+from tests.integration.graphs import CPU, SCORES, Graphs, noise, picture_input
+
+
+@pytest.fixture
+def graphs(tmp_path: Path) -> Iterator[Graphs]:
+    """Graphs that are closed after the test."""
+    with closing(Graphs(tmp_path)) as graphs:
+        yield graphs
+
+
+# --- runs
+
+
+def test_a_session_keeps_the_contract_of_runners(graphs: Graphs) -> None:
+    """The same that the fake one is held to."""
+    runner: Runner = graphs.load(graphs.write(picture_input("uint8")))
+    assert runner.signature.inputs == (
+        TensorSpec("tensorferry_images", np.dtype(np.uint8), (None, 4, 5, 3)),
+    )
+    assert runner.signature.outputs == (TensorSpec(SCORES, np.dtype(np.float32), (None, 3)),)
+    assert runner.device == "CPU"
+    check_runner(runner, (noise(5),))
+
+
+def test_what_was_answered_outlives_the_staging_buffer(graphs: Graphs) -> None:
+    """Even where the graph gives back what it was fed: nobody else's pixels come to light."""
+
+    def build(tf: ModuleType) -> None:
+        pictures = tf.placeholder(tf.uint8, (None, 64, 64, 3), name="input")
+        tf.reshape(pictures, (-1, 64 * 64 * 3), name=SCORES)
+
+    runner = graphs.load(graphs.write(build), classes=64 * 64 * 3)
+    lane = Lane(idle_thread(Calls()), runner)
+    first, second = noise(4, 64, 64), noise(4, 64, 64)[::-1].copy()
+    ((answer,),) = lane.run_now([Piece((first,), 0, 4)])
+    lane.run_now([Piece((second,), 0, 4)])
+    np.testing.assert_array_equal(answer, first.reshape(4, -1))
+
+
+def idle_thread(calls: Calls) -> ModelThread:
+    """Return a model thread that is not started."""
+    return ModelThread("model", SimpleQueue(), call_from_thread=calls, seconds=lambda: 0.0)
+
+
+def test_a_batch_is_one_run_of_the_session(graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many requests ride in it."""
+    runner = graphs.load(graphs.write(picture_input("uint8")))
+    session_runs: list[int] = []
+    run = runner._callable
+
+    def counting(*feed: np.ndarray) -> object:
+        session_runs.append(len(feed[0]))
+        return run(*feed)
+
+    monkeypatch.setattr(runner, "_callable", counting)
+    pixels = noise(9)
+    feed: Feed = (pixels,)
+    pieces = [Piece(feed, start, start + rows) for start, rows in ((0, 4), (4, 1), (5, 4))]
+    results = Lane(idle_thread(Calls()), runner).run_now(pieces)
+    assert session_runs == [9]
+    np.testing.assert_allclose(
+        np.concatenate([scores for (scores,) in results]), pixels.mean(axis=(1, 2)), rtol=1e-5
+    )
+
+
+class Together:
+    """Two lanes' runs of one runner, which begin at the same time or not at all."""
+
+    def __init__(self, runner: SessionRunner) -> None:
+        self.signature, self.fingerprint = runner.signature, runner.fingerprint
+        self.device, self.close = runner.device, runner.close
+        self._runner = runner
+        self._both = Barrier(2, timeout=60)
+
+    def run(self, feed: Feed) -> Feed:
+        """Run when the other lane does."""
+        self._both.wait()
+        return self._runner.run(feed)
+
+
+def test_two_lanes_run_at_once_and_each_gets_its_own_rows(graphs: Graphs) -> None:
+    """On threads of their own, through one Session, over and over."""
+    options = replace(CPU, lanes=2)
+    runner = Together(graphs.load(graphs.write(picture_input("uint8")), options))
+    calls = Calls()
+    threads = [idle_thread(calls) for _ in range(2)]
+    lanes = [Lane(thread, runner) for thread in threads]
+    pictures = [noise(40)[lane::2] for lane in range(2)]
+    for thread in threads:
+        thread.start()
+    fired = [
+        (lane, rows, outcomes(lanes[lane].run([Piece((pictures[lane],), rows.start, rows.stop)])))
+        for rows in (slice(0, 8), slice(8, 9), slice(9, 20), slice(3, 17), slice(0, 20))
+        for lane in range(2)
+    ]
+    ended = [outcomes(thread.stop()) for thread in threads]
+    for _ in range(len(fired) + len(ended)):
+        calls.step()
+    assert ended == [[None], [None]]
+    for lane, rows, ((batch),) in fired:
+        assert isinstance(batch, list), batch
+        ((scores,),) = batch
+        expected = pictures[lane][rows].mean(axis=(1, 2))
+        np.testing.assert_allclose(scores, expected, rtol=1e-5)
+
+
+def out_of_memory(*_: np.ndarray) -> None:
+    """Fail as TensorFlow does where a device is too small."""
+    import tensorflow as tf
+
+    raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
+
+
+def test_a_run_without_room_is_out_of_memory(
+    graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The error holds the rows, and the Session goes on."""
+    runner = graphs.load(graphs.write(picture_input("uint8")))
+    with monkeypatch.context() as context:
+        context.setattr(runner, "_callable", out_of_memory)
+        with pytest.raises(OutOfMemory) as caught:
+            runner.run((noise(4),))
+    assert caught.value.rows == 4
+    assert runner.run((noise(4),))[0].shape == (4, 3)
+
+
+def test_a_model_without_room_for_one_row_is_refused(
+    graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """At the start, not at the first request."""
+    import tensorflow.compat.v1 as tf
+
+    monkeypatch.setattr(tf.Session, "make_callable", lambda *_: out_of_memory)
+    path = graphs.write(picture_input())
+    assert graphs.refusal(path) == (
+        f"{path}: a run of one row failed: a run of 1 rows did not fit into memory"
+    )
+
+
+@pytest.mark.full
+def test_a_device_that_is_really_too_small_is_out_of_memory(graphs: Graphs) -> None:
+    """TensorFlow waits ten seconds for memory before it gives up; the next run goes well."""
+
+    def build(tf: ModuleType) -> None:
+        pictures = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
+        rows = tf.shape(pictures, out_type=tf.int64)[0]
+        # 16 KiB for one row, and for four of them a petabyte, which no machine has.
+        numbers = tf.fill([tf.bitwise.left_shift(tf.constant(1, tf.int64), 12 * rows)], 0.5)
+        scores = tf.reduce_mean(tf.cast(pictures, tf.float32), axis=[1, 2])
+        tf.add(scores, tf.reduce_max(numbers), name=SCORES)
+
+    runner = graphs.load(graphs.write(build))
+    with pytest.raises(OutOfMemory) as caught:
+        runner.run((noise(4),))
+    assert caught.value.rows == 4
+    (scores,) = runner.run((noise(1),))
+    np.testing.assert_allclose(scores, noise(1).mean(axis=(1, 2)) + 0.5, rtol=1e-5)
+
+
+def test_an_error_of_the_graph_is_tensorflows_own(graphs: Graphs) -> None:
+    """What it says is not ours to guess."""
+    import tensorflow.compat.v1 as tf
+
+    def build(tf: ModuleType) -> None:
+        pictures = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
+        checked = tf.ensure_shape(tf.reshape(pictures, (-1, 60)), (1, 60))
+        tf.cast(checked[:, :3], tf.float32, name=SCORES)
+
+    runner = graphs.load(graphs.write(build))
+    with pytest.raises(tf.errors.InvalidArgumentError):
+        runner.run((noise(2),))
+    assert runner.run((noise(1),))[0].shape == (1, 3)
+
+
+def test_a_closed_session_runs_no_more(graphs: Graphs) -> None:
+    """And closing it again does nothing."""
+    runner = graphs.load(graphs.write(picture_input()))
+    runner.close()
+    with pytest.raises(RuntimeError, match="closed"):
+        runner.run((noise(1),))
+
+
+def test_the_fingerprint_names_all_that_decides_how_long_a_run_takes(graphs: Graphs) -> None:
+    """The same for the same, and another for another graph, option, device or number of lanes."""
+    path = graphs.write(picture_input())
+    same = graphs.load(path).fingerprint
+    assert graphs.load(path).fingerprint == same
+    others = [
+        graphs.load(path, std=1.0),
+        graphs.load(path, replace(CPU, lanes=2)),
+        graphs.load(path, replace(CPU, device=Device("cpu", "CPU, 96 cores"))),
+        graphs.load(graphs.write(picture_input("uint8"))),
+    ]
+    assert len({same, *(runner.fingerprint for runner in others)}) == 5
+
+
+# --- the device
+
+
+@pytest.mark.parametrize(
+    ("cores", "lanes", "each"), [(8, 1, 8), (8, 2, 4), (8, 3, 2), (8, 8, 1), (2, 16, 1)]
+)
+def test_lanes_share_the_cores_of_a_cpu(
+    monkeypatch: pytest.MonkeyPatch, cores: int, lanes: int, each: int
+) -> None:
+    """A thread for every lane's operations, and the cores split between them within one."""
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
+    config = session_config(replace(CPU, lanes=lanes))
+    assert config.inter_op_parallelism_threads == lanes
+    assert config.intra_op_parallelism_threads == each
+    assert config.device_count == {"GPU": 0}
+    assert config.allow_soft_placement
+
+
+@pytest.mark.parametrize(
+    ("limit", "limits"), [(None, []), (512 * 2**20, [[512.0]]), (3 * 2**19, [[1.5]])]
+)
+def test_the_memory_of_a_gpu_grows_up_to_its_limit(
+    limit: int | None, limits: list[list[float]]
+) -> None:
+    """Others may use the device, too; the threads on the CPU are TensorFlow's to choose."""
+    config = session_config(SessionOptions(Device("gpu", "GPU"), 1, gpu_memory_limit=limit))
+    assert config.gpu_options.allow_growth
+    virtual = config.gpu_options.experimental.virtual_devices
+    assert [list(device.memory_limit_mb) for device in virtual] == limits
+    assert config.intra_op_parallelism_threads == config.inter_op_parallelism_threads == 0
+    assert config.allow_soft_placement
+
+
+@pytest.mark.parametrize("choice", ["auto", "gpu"])
+def test_tensorflow_itself_is_asked_for_gpus(choice: DeviceChoice) -> None:
+    """Whatever this machine has, the answer is a device or one line that says why not."""
+    import tensorflow as tf
+
+    if tf.config.list_physical_devices("GPU"):
+        assert choose_device(choice).kind == "gpu"
+    elif choice == "auto" and not gpu_is_installed():
+        assert choose_device(choice).kind == "cpu"
+    else:
+        with pytest.raises(ModelError, match=r"sees none: .*; --device cpu") as caught:
+            choose_device(choice)
+        assert len(str(caught.value).splitlines()) == 1
+    assert isinstance(tf.test.is_built_with_cuda(), bool)
+    assert isinstance(tf.sysconfig.get_build_info(), dict)
