@@ -16,6 +16,7 @@ from model.warmup import (
     REPEATS,
     blank_feed,
     has_levelled_off,
+    learned_cap,
     prime,
     sizes_up_to,
     warm_up,
@@ -57,6 +58,27 @@ def test_two_sizes_that_bring_less_than_five_percent_end_the_climb(
     """Each beside the best rate before it, in rows a second; one such size may be an accident."""
     measured = {2**index: 2**index / rate for index, rate in enumerate(rates)}
     assert has_levelled_off(dict(reversed(measured.items()))) is over
+
+
+@pytest.mark.parametrize(
+    ("rates", "cap"),
+    [
+        ([10], 1),
+        ([10, 20, 40, 41, 41], 4),
+        ([10, 20, 40, 80, 81], 8),
+        ([10, 15, 20, 21.5, 22], 8),
+        ([10, 10, 10, 10], 4),
+        ([10, 9.8, 9.2, 8], 4),
+        ([10, 9.8, 8.8, 8], 2),
+        ([10, 8, 8, 8], 1),
+        ([10, 8, 9.2, 8], 4),
+    ],
+)
+def test_the_cap_is_the_knee_or_four_rows_where_that_costs_little(
+    rates: list[float], cap: int
+) -> None:
+    """By the rows a second of 1, 2, 4, ... rows: 95 % of the best, or 90 % for company."""
+    assert learned_cap({2**index: 2**index / rate for index, rate in enumerate(rates)}) == cap
 
 
 def test_a_blank_feed_is_what_the_signature_takes() -> None:
