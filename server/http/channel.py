@@ -104,13 +104,16 @@ class LimitedChannel(http.HTTPChannel):
     def __init__(self) -> None:
         super().__init__()
         self._discarding = False
-        self._reading = False  #: from the first byte of a request to its last
         self._linger: IDelayedCall | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being read or answered."""
-        return self._reading or (bool(self.requests) and not self._discarding)
+        """Whether a request is being read, from its first byte, or answered."""
+        if self._discarding:
+            return False
+        # Bytes of a first line; a mere line's end belongs to no request.
+        begun = self.persistent and self._buffer.strip()
+        return bool(self.requests or begun)
 
     def connectionMade(self) -> None:
         """Hear that the connection stands."""
@@ -121,7 +124,6 @@ class LimitedChannel(http.HTTPChannel):
         """Hear that the connection is gone."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
-        self._reading = False
         super().connectionLost(reason)
         self.site.channel_closed(self)
 
@@ -129,9 +131,8 @@ class LimitedChannel(http.HTTPChannel):
         """Take bytes; the time to send a request counts from the first of them."""
         if self._discarding:
             return
-        if not self._reading and not self._handlingRequest:
+        if not self.busy:
             self.setTimeout(self.timeOut)
-            self._reading = True
         super().dataReceived(data)
 
     def resetTimeout(self) -> None:
@@ -160,20 +161,17 @@ class LimitedChannel(http.HTTPChannel):
 
     def allContentReceived(self) -> None:
         """Hand the request on."""
-        self._reading = False
         if not self._discarding:
             super().allContentReceived()
 
     def requestDone(self, request: Request) -> None:
         """Go on with what the client sent meanwhile, or close."""
-        if self.persistent and self._dataBuffer:
-            self._reading = True
         super().requestDone(request)
         self.site.channel_idle()
 
     def timeoutConnection(self) -> None:
         """Tell a client that was too slow; close a connection that was only idle."""
-        if self._reading and not self._discarding:
+        if self.busy:
             limit = f"{self.timeOut:g}"
             self.refuse(HTTPError(408, f"the request did not arrive within {limit} seconds"))
         else:
@@ -197,7 +195,6 @@ class LimitedChannel(http.HTTPChannel):
         if self._discarding or self.transport is None:
             return
         self._discarding = True
-        self._reading = False
         self.setTimeout(None)
         request_id = request_id or request_id_of(None)
         answer = refusal_for(error).response(request_id)
