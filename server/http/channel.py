@@ -169,6 +169,11 @@ class LimitedChannel(http.HTTPChannel):
         super().requestDone(request)
         self.site.channel_idle()
 
+    def close_if_idle(self) -> None:
+        """Close the connection if it is at rest; one that was refused closes by itself."""
+        if not self.busy and not self._discarding:
+            self.loseConnection()
+
     def timeoutConnection(self) -> None:
         """Tell a client that was too slow; close a connection that was only idle."""
         if self.busy:
@@ -281,8 +286,7 @@ class LimitedSite(Site):
     def close_idle(self) -> None:
         """Close the connections that are at rest."""
         for channel in list(self.channels):
-            if not channel.busy:
-                channel.loseConnection()
+            channel.close_if_idle()
 
     def abort_all(self) -> None:
         """Cut every connection off."""
