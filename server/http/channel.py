@@ -41,6 +41,12 @@ def request_id_of(header: str | None) -> str:
     return uuid4().hex
 
 
+def request_id_in(request: Request) -> str:
+    """Return the id of *request* from its header, whatever bytes that has, or a new one."""
+    header = request.getHeader(b"x-request-id")
+    return request_id_of(None if header is None else header.decode("latin-1"))
+
+
 class LimitedRequest(Request):
     """A request whose body stays in memory and is counted while it is held."""
 
@@ -55,7 +61,7 @@ class LimitedRequest(Request):
 
     def head_received(self, now: float) -> None:
         """Note the id and the time of arrival, once all headers have come."""
-        self.request_id = request_id_of(self.getHeader("x-request-id"))
+        self.request_id = request_id_in(self)
         self.received = now
 
     def gotLength(self, length: int | None) -> None:

@@ -17,7 +17,7 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
 from server.errors import HTTPError, Refusal, is_our_fault, refusal_for
-from server.http.channel import request_id_of
+from server.http.channel import request_id_in
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle
 
@@ -103,7 +103,7 @@ def _error_answer(failure: Failure, incoming: HTTPRequest) -> HTTPResponse:
 
 def id_of(request: Request) -> str:
     """Return the request's id, under whatever Site it came in."""
-    return getattr(request, "request_id", "") or request_id_of(request.getHeader("x-request-id"))
+    return getattr(request, "request_id", "") or request_id_in(request)
 
 
 def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
