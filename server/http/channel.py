@@ -80,12 +80,18 @@ class LimitedRequest(Request):
 
     def process(self) -> None:
         """Find who answers; a path that is no text is nobody's."""
+        # Not every answer comes from an endpoint: that to `OPTIONS *` is twisted.web's own.
+        self.setHeader("X-Request-Id", self.request_id)
         try:
             unquote_to_bytes(self.path).decode()
         except UnicodeDecodeError:
             self.channel.refuse(HTTPError(400, "the path is not UTF-8"), self.request_id)
         else:
             super().process()
+
+    def getRequestHostname(self) -> bytes:
+        """Return a name; what the client calls this host routes nothing, and may be no name."""
+        return b"localhost"
 
     def finish(self) -> None:
         """End the answer."""
