@@ -7,6 +7,7 @@ runs on the reactor thread, and under any `twisted.web.server.Site`.
 
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, BinaryIO, cast
+from urllib.parse import unquote
 
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
@@ -112,7 +113,7 @@ def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
     request.notifyFinish().addErrback(lambda _: disconnected.callback(None))
     return HTTPRequest(
         method=request.method.decode("ascii"),
-        path=request.path.decode("utf-8", "replace"),
+        path=unquote(request.path, errors="replace"),
         query=_decoded_query(request.args),
         headers={
             name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
