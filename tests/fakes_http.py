@@ -1,0 +1,213 @@
+"""
+Connections without sockets, and what a client says and hears on them.
+
+What a real connection does later happens here at the next turn of a `Clock`, never inside a call.
+"""
+
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IReactorTime
+from twisted.internet.testing import StringTransport
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from server.http.channel import LimitedChannel, LimitedSite
+from server.http.messages import HTTPRequest
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, as a client reads it."""
+
+    status: int
+    headers: Mapping[str, str]  #: names in lower case
+    body: bytes
+
+    def json(self) -> Any:  # Any: what a body holds is for the test to say
+        """Return what the body says."""
+        return json.loads(self.body)
+
+    @property
+    def error(self) -> str:
+        """What the body of a refusal says in words."""
+        message = self.json()["error"]
+        assert isinstance(message, str)
+        return message
+
+
+def read_answers(data: bytes) -> list[Answer]:
+    """Return the answers in *data*; fails where one is cut short or has a header twice."""
+    answers: list[Answer] = []
+    while data:
+        head, end, data = data.partition(b"\r\n\r\n")
+        assert end, f"a head without an end: {head!r}"
+        status_line, *lines = head.decode("ascii").split("\r\n")
+        pairs = [line.lower().split(": ", 1)[0] for line in lines]
+        assert len(set(pairs)) == len(pairs), f"a header twice: {pairs}"
+        headers = {name.lower(): value for name, value in (ln.split(": ", 1) for ln in lines)}
+        version, status = status_line.split(" ")[:2]
+        assert version in ("HTTP/1.1", "HTTP/1.0")
+        length = int(headers.get("content-length", "0"))
+        assert len(data) >= length, "a body that is cut short"
+        answers.append(Answer(int(status), headers, data[:length]))
+        data = data[length:]
+    return answers
+
+
+def request(
+    method: str = "POST",
+    target: str = "/",
+    body: bytes = b"",
+    headers: Mapping[str, str] | None = None,
+) -> bytes:
+    """Return a request with *headers* and, unless they say how *body* is sent, its length."""
+    all_headers = {"Host": "localhost", **(headers or {})}
+    if body and "Transfer-Encoding" not in all_headers:
+        all_headers.setdefault("Content-Length", str(len(body)))
+    lines = [f"{method} {target} HTTP/1.1", *(f"{k}: {v}" for k, v in all_headers.items())]
+    return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def chunk(data: bytes) -> bytes:
+    """Return *data* as a chunk of a chunked body; the empty one ends it."""
+    return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+class PlainTransport(StringTransport):
+    """A connection's near end that cannot close one direction alone, as under TLS."""
+
+    def __init__(self, clock: IReactorTime, peer: IAddress) -> None:
+        super().__init__(peerAddress=peer, lenient=True)  # type: ignore[no-untyped-call]  # Twisted's
+        self.half_closed = False
+        self.aborted = False
+        self.protocol: LimitedChannel
+        self._clock = clock
+
+    def unregisterProducer(self) -> None:
+        """Forget the producer; as with the real ones, also where there is none."""
+        self.producer = None
+
+    def loseConnection(self) -> None:
+        """Close soon."""
+        if not self.disconnecting:
+            self.disconnecting = True
+            self._clock.callLater(0, self.lost)
+
+    def abortConnection(self) -> None:
+        """Cut off soon."""
+        self.aborted = True
+        self.loseConnection()
+
+    def lost(self) -> None:
+        """Be gone, and tell the protocol."""
+        if self.connected:
+            self.connected = False
+            self.protocol.connectionLost(Failure(ConnectionDone()))
+
+
+@implementer(IHalfCloseableDescriptor)
+class HalfCloseable(PlainTransport):
+    """A connection's near end that can, as TCP's."""
+
+    def loseWriteConnection(self) -> None:
+        """Say that no more will be written."""
+        self.half_closed = True
+
+    def writeConnectionLost(self, reason: Failure) -> None:
+        """Do nothing: no kernel tells of it."""
+
+    def readConnectionLost(self, reason: Failure) -> None:
+        """Do as most protocols do where the client ends its own direction."""
+        self.lost()
+
+    def write(self, data: bytes) -> None:
+        """Take *data*, unless it was said that none would come."""
+        assert not self.half_closed, f"written after the end: {data!r}"
+        super().write(data)  # type: ignore[no-untyped-call]  # Twisted's
+
+
+PEER = IPv4Address("TCP", "192.0.2.7", 40_000)
+
+
+class Client:
+    """A client's end of one connection to *site*."""
+
+    def __init__(
+        self,
+        site: LimitedSite,
+        clock: IReactorTime,
+        *,
+        transport: Callable[[IReactorTime, IAddress], PlainTransport] = HalfCloseable,
+        peer: IAddress = PEER,
+    ) -> None:
+        self.transport = transport(clock, peer)
+        protocol = site.buildProtocol(peer)  # type: ignore[no-untyped-call]  # Twisted's
+        assert isinstance(protocol, LimitedChannel)
+        self.channel = self.transport.protocol = protocol
+        protocol.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def send(self, *pieces: bytes) -> None:
+        """Send *pieces*, each in a segment of its own."""
+        for piece in pieces:
+            assert self.transport.connected, "sent on a closed connection"
+            self.channel.dataReceived(piece)
+
+    def hang_up(self) -> None:
+        """Close the connection."""
+        self.transport.lost()
+
+    @property
+    def received(self) -> bytes:
+        """All bytes that have come."""
+        value = self.transport.value()  # type: ignore[no-untyped-call]  # Twisted's
+        assert isinstance(value, bytes)
+        return value
+
+    @property
+    def answers(self) -> list[Answer]:
+        """All answers that have come."""
+        return read_answers(self.received)
+
+    @property
+    def answer(self) -> Answer:
+        """The only answer that has come."""
+        (answer,) = self.answers
+        return answer
+
+    @property
+    def statuses(self) -> list[int]:
+        """The statuses of all answers that have come."""
+        return [answer.status for answer in self.answers]
+
+    @property
+    def open(self) -> bool:
+        """Whether the server has left the connection as it is."""
+        return self.transport.connected and not self.transport.disconnecting
+
+
+def http_request(
+    body: bytes = b"",
+    *,
+    query: Mapping[str, tuple[str, ...]] | None = None,
+    received: float = 0.0,
+    disconnected: Deferred[None] | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> HTTPRequest:
+    """Return a request as an endpoint sees it; names in *headers* are in lower case."""
+    return HTTPRequest(
+        method="POST",
+        path="/",
+        query=query or {},
+        headers=headers or {},
+        body=body,
+        request_id="the-id",
+        received=received,
+        connection=object(),
+        disconnected=disconnected or Deferred(),
+    )

@@ -1,0 +1,418 @@
+"""A server without sockets, engines and threads of its own, and a log that is watched."""
+
+import gc
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+
+import numpy as np
+import pytest
+from twisted.internet.address import IPv4Address, IPv6Address
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.error import CannotListenError
+from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IReadDescriptor
+from twisted.internet.protocol import ServerFactory
+from twisted.internet.task import Clock
+from twisted.internet.testing import MemoryReactorClock
+from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
+from twisted.python.failure import Failure
+from zope.interface import implementer
+
+from batcher.batcher import Batcher
+from batcher.executor import Executor, Piece
+from batcher.latency import LatencyCurve
+from batcher.policy import GreedyPolicy, Policy
+from model.decode_pool import DecodePool
+from model.preprocess import Preprocessing, Resample
+from model.signature import Feed, Signature, TensorSpec
+from model.thread import CallFromThread, JobQueue, ModelThread
+from server.inference import Classifier, Prediction, ServedModel, Timing
+from server.model_host import join_rows
+from server.model_source import LoadedModel, Say
+from server.service import FerryService
+from server.settings import Settings
+from tests.fakes_http import Client
+from tests.support import Calls, ManualThreads
+
+# --- the log
+
+
+@implementer(ILogObserver)
+class Log:
+    """What was logged while it was watched."""
+
+    def __init__(self) -> None:
+        self.events: list[LogEvent] = []
+
+    def __call__(self, event: LogEvent) -> None:
+        """Hear of *event*."""
+        self.events.append(event)
+
+    def lines(self) -> list[str]:
+        """Return all lines, without their dates and systems."""
+        return [_line(event) for event in self.events]
+
+    def errors(self) -> list[str]:
+        """Return the errors among them."""
+        return [_line(event) for event in self.events if _is_error(event)]
+
+    def flush(self, kind: type[BaseException]) -> list[str]:
+        """Forget and return the failures of this *kind*, which the test has expected."""
+        flushed = [event for event in self.events if isinstance(_raised(event), kind)]
+        self.events = [event for event in self.events if event not in flushed]
+        return [_line(event) for event in flushed]
+
+
+def _line(event: LogEvent) -> str:
+    return eventAsText(event, includeTimestamp=False, includeSystem=False)
+
+
+def _raised(event: LogEvent) -> BaseException | None:
+    failure = event.get("log_failure")
+    return failure.value if isinstance(failure, Failure) else None
+
+
+def _is_error(event: LogEvent) -> bool:
+    level = event.get("log_level", LogLevel.info)
+    return "log_failure" in event or level in (LogLevel.error, LogLevel.critical)
+
+
+@contextmanager
+def watched_log() -> Iterator[Log]:
+    """
+    Fail the test that leaves an error in the log, or one in a Deferred that nobody asked.
+
+    Such a Deferred tells of it when it is collected; only those made meanwhile are looked for.
+    """
+    log = Log()
+    globalLogPublisher.addObserver(log)
+    gc.freeze()
+    try:
+        yield log
+        gc.collect()
+    finally:
+        gc.unfreeze()
+        globalLogPublisher.removeObserver(log)
+    assert not log.errors(), log.errors()
+
+
+LABELS = ("cat", "dog", "eel")
+SIZE = 4  #: pixels a side
+SIGNATURE = Signature(
+    inputs=(TensorSpec("image", np.dtype(np.uint8), (None, SIZE, SIZE, 3)),),
+    outputs=(TensorSpec("scores", np.dtype(np.float32), (None, len(LABELS))),),
+)
+PREPROCESSING = Preprocessing(SIZE, SIZE, None, Resample.BILINEAR)
+
+
+class ManualLane:
+    """An executor that answers when told."""
+
+    def __init__(self) -> None:
+        self.batches: list[list[Feed]] = []
+        self._answer: Deferred[Sequence[Feed]] | None = None
+
+    def run(self, pieces: Sequence[Piece[Feed]]) -> Deferred[Sequence[Feed]]:
+        """Hold *pieces*."""
+        assert self._answer is None, "a lane runs one batch at a time"
+        self.batches.append([piece.item for piece in pieces])
+        self._answer = Deferred()
+        return self._answer
+
+    def finish(self, *scores: Sequence[float]) -> None:
+        """Answer the batch with *scores*, a row an item."""
+        self._take().callback([(np.array([row], np.float32),) for row in scores])
+
+    def fail(self, error: Exception) -> None:
+        """Let the batch fail."""
+        self._take().errback(error)
+
+    def _take(self) -> Deferred[Sequence[Feed]]:
+        answer, self._answer = self._answer, None
+        assert answer is not None, "nothing runs"
+        return answer
+
+
+def served_model(
+    clock: IReactorTime,
+    executor: Executor[Feed, Feed],
+    *,
+    policy: Policy | None = None,
+    max_queued_rows: int = 8,
+) -> ServedModel:
+    """Return a model of three labels that *executor* runs."""
+    batcher: Batcher[Feed, Feed] = Batcher(
+        clock,
+        [executor],
+        policy or GreedyPolicy(),
+        LatencyCurve({1: 1.0}),
+        cap=4,
+        max_queued_rows=max_queued_rows,
+        join=join_rows,
+    )
+    return ServedModel("pets", "7", SIGNATURE, PREPROCESSING, LABELS, batcher)
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a `FakeClassifier` was asked for."""
+
+    data: bytes
+    k: int
+    deadline: float
+    timing: Timing
+    answer: Deferred[Prediction]
+
+
+class FakeClassifier(Classifier):
+    """Notes what it is asked, and answers when told; see `Asked.answer`."""
+
+    def __init__(self, clock: IReactorTime) -> None:
+        self.model = served_model(clock, ManualLane())
+        self.asked: list[Asked] = []
+        self.cancelled = 0
+
+    def classify(
+        self, data: bytes, k: int, *, deadline: float = float("inf"), timing: Timing | None = None
+    ) -> Deferred[Prediction]:
+        """Note the question."""
+
+        def cancel(_: Deferred[Prediction]) -> None:
+            self.cancelled += 1
+
+        asked = Asked(data, k, deadline, timing or Timing(), Deferred(cancel))
+        self.asked.append(asked)
+        return asked.answer
+
+
+def prediction(**scores: float) -> Prediction:
+    """Return these labels with their *scores*."""
+    return Prediction([(label, np.float32(score)) for label, score in scores.items()])
+
+
+# --- models
+
+
+class FakeRunner:
+    """A model whose scores are the means of the colours, and whose runs take time of *clock*."""
+
+    device = "a fake device"
+
+    def __init__(
+        self,
+        clock: Clock,
+        *,
+        signature: Signature = SIGNATURE,
+        seconds: Callable[[int], float] = lambda rows: rows / 64,
+    ) -> None:
+        self.signature = signature
+        self.fingerprint = "f1"
+        self.rows: list[int] = []  #: of each run
+        self.error: Exception | None = None
+        self.closed = 0
+        self._clock = clock
+        self._seconds = seconds
+
+    def run(self, feed: Feed) -> Feed:
+        """Return the mean of each colour, 0 to 1."""
+        assert not self.closed, "run after close"
+        (images,) = feed
+        self.rows.append(len(images))
+        self._clock.rightNow += self._seconds(len(images))
+        if self.error is not None:
+            raise self.error
+        return (images.mean(axis=(1, 2), dtype=np.float64).astype(np.float32) / np.float32(256),)
+
+    def close(self) -> None:
+        """Note that the device was freed."""
+        self.closed += 1
+
+
+class FakeLoader:
+    """Loads *runner* for some *lanes*, or fails."""
+
+    def __init__(self, runner: FakeRunner, *, lanes: int = 1) -> None:
+        self.runner = runner
+        self.lanes = lanes
+        self.error: Exception | None = None
+        self.loads = 0
+
+    def __call__(self, settings: Settings, say: Say) -> LoadedModel:
+        """Load."""
+        self.loads += 1
+        say("loading pets/7")
+        if self.error is not None:
+            raise self.error
+        return LoadedModel("pets", "7", self.runner, PREPROCESSING, LABELS, self.lanes)
+
+
+# --- threads and reactor
+
+
+class SteppedThreads:
+    """Makes model threads that work when told."""
+
+    def __init__(self) -> None:
+        self.started: list[ModelThread] = []
+        self.ended: list[ModelThread] = []
+        self._queues: dict[ModelThread, JobQueue] = {}
+
+    def __call__(
+        self,
+        name: str,
+        queue: JobQueue,
+        *,
+        call_from_thread: CallFromThread,
+        seconds: Callable[[], float],
+    ) -> ModelThread:
+        """Stand in for `ModelThread`."""
+        thread = ModelThread(
+            name,
+            queue,
+            call_from_thread=call_from_thread,
+            seconds=seconds,
+            start_thread=lambda _target, _name: self.started.append(thread),
+        )
+        self._queues[thread] = queue
+        return thread
+
+    @property
+    def running(self) -> list[ModelThread]:
+        """The threads that have been started and have not ended."""
+        return [thread for thread in self.started if thread not in self.ended]
+
+    def step(self) -> bool:
+        """Let each thread do what it was given; return whether there was anything."""
+        worked = False
+        for thread in self.running:
+            while thread not in self.ended and not self._queues[thread].empty():  # type: ignore[attr-defined]  # SimpleQueue
+                worked = True
+                if not thread.step():
+                    self.ended.append(thread)
+        return worked
+
+
+@implementer(IListeningPort)
+class FakePort:
+    """A port that listens until it is stopped."""
+
+    def __init__(self, factory: ServerFactory, host: IAddress) -> None:
+        self.factory = factory
+        self.stopped = False
+        self._host = host
+
+    def startListening(self) -> None:
+        """Do nothing: it listens from the start."""
+
+    def stopListening(self) -> Deferred[None]:
+        """Listen no more."""
+        self.stopped = True
+        return succeed(None)
+
+    def getHost(self) -> IAddress:
+        """Return what was bound."""
+        return self._host
+
+
+@implementer(IReadDescriptor)
+class BacklogPort(FakePort):
+    """One behind which the kernel holds connections that nobody has accepted."""
+
+    def __init__(self, factory: ServerFactory, host: IAddress) -> None:
+        super().__init__(factory, host)
+        self.backlog: list[Callable[[], object]] = []  #: each connects
+
+    def doRead(self) -> None:
+        """Accept two of the connections, as a real port accepts some, if it listens."""
+        assert not self.stopped, "accepted on a closed port"
+        accepted, self.backlog = self.backlog[:2], self.backlog[2:]
+        for connect in accepted:
+            connect()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Do nothing: this is no connection."""
+
+    def fileno(self) -> int:
+        """Return that there is no file."""
+        return -1
+
+    def logPrefix(self) -> str:
+        """Return a name."""
+        return "port"
+
+
+class FakeReactor(MemoryReactorClock):
+    """A reactor whose time, threads and ports are moved by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
+        self.from_threads = Calls()
+        self.ports: list[FakePort] = []
+        self.taken: set[int] = set()  #: port numbers that others have
+        self.port_kind = FakePort
+
+    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
+        """Call soon."""
+        self.from_threads(function, *args)
+
+    def listenTCP(
+        self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = ""
+    ) -> IListeningPort:
+        """Bind and listen, unless another has the port."""
+        if port in self.taken:
+            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
+        kind = IPv6Address if ":" in interface else IPv4Address
+        self.ports.append(self.port_kind(factory, kind("TCP", interface, port)))
+        return self.ports[-1]
+
+
+class House:
+    """A whole server in one thread: its threads, timers and connections move when told."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        settings: Settings | None = None,
+        *,
+        lanes: int = 1,
+    ) -> None:
+        self.reactor = FakeReactor()
+        self.pool = ManualThreads()
+        self.threads = SteppedThreads()
+        self.runner = FakeRunner(self.reactor)
+        self.loader = FakeLoader(self.runner, lanes=lanes)
+        self.failures: list[str] = []
+        decode_pool = partial(DecodePool, pool=self.pool, clock=self.reactor.seconds)
+        monkeypatch.setattr("server.service.DecodePool", decode_pool)
+        monkeypatch.setattr("server.service.MonotonicTime", lambda reactor: reactor)
+        monkeypatch.setattr("server.model_host.ModelThread", self.threads)
+        self.service = FerryService(
+            settings or Settings(), self.reactor, fail=self.failures.append, load=self.loader
+        )
+
+    def start(self) -> None:
+        """Bind, and begin to load."""
+        self.service.privilegedStartService()
+        self.service.startService()
+
+    def turn(self, *, model: bool = True, decode: bool = True) -> None:
+        """Do all that is to be done now; without *model* or *decode*, those threads hang."""
+        while True:
+            self.reactor.from_threads.drain()
+            self.reactor.advance(0)
+            if decode and self.pool.queue:
+                self.pool.step()
+            elif not (model and self.threads.step()):
+                break
+
+    def wait(self, seconds: float, *, model: bool = True) -> None:
+        """Let *seconds* pass."""
+        self.turn(model=model)
+        self.reactor.advance(seconds)
+        self.turn(model=model)
+
+    def connect(self) -> Client:
+        """Connect to the first port."""
+        assert not self.reactor.ports[0].stopped, "nobody listens"
+        return Client(self.service.site, self.reactor)

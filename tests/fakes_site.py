@@ -1,0 +1,96 @@
+"""A site that answers with what it was asked, at once or when told."""
+
+from dataclasses import dataclass
+
+from twisted.internet.interfaces import IAddress
+from twisted.internet.task import Clock
+from twisted.web.resource import Resource
+from twisted.web.server import NOT_DONE_YET, Request
+
+from server.http.channel import AccessLog, LimitedRequest, LimitedSite
+from server.http.limits import BodyLimits
+from tests.fakes_http import PEER, Client, HalfCloseable, PlainTransport
+from tests.support import outcomes
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A request that waits for its answer."""
+
+    request: Request
+    body: bytes
+
+    def answer(self) -> None:
+        """Say what was asked."""
+        self.request.write(self.body)
+        self.request.finish()
+
+
+class Desk(Resource):
+    """Takes all requests."""
+
+    isLeaf = True
+
+    def __init__(self, *, at_once: bool) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
+        self.at_once = at_once
+        self.waiting: list[Waiting] = []
+        self.ids: list[str] = []
+
+    def render(self, request: Request) -> bytes | int:
+        """Answer *request*, or keep it."""
+        assert isinstance(request, LimitedRequest)
+        self.ids.append(request.request_id)
+        content = request.content
+        assert content is not None
+        body = b"%s %s %s" % (request.method, request.uri, content.read())
+        request.setHeader("Content-Length", str(len(body)))  # type: ignore[no-untyped-call]  # Twisted's
+        if self.at_once:
+            return body
+        waiting = Waiting(request, body)
+        self.waiting.append(waiting)
+        request.notifyFinish().addErrback(lambda _: self.waiting.remove(waiting))
+        return NOT_DONE_YET
+
+    def answer_all(self) -> None:
+        """Answer those that wait, and those that come behind them."""
+        while self.waiting:
+            self.waiting.pop(0).answer()
+
+
+class World:
+    """A site and its clock."""
+
+    def __init__(
+        self,
+        *,
+        at_once: bool = True,
+        max_body: int = 100,
+        max_held: int = 1000,
+        access_log: AccessLog | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.desk = Desk(at_once=at_once)
+        self.limits = BodyLimits(max_body=max_body, max_held=max_held)
+        self.site = LimitedSite(
+            self.desk,
+            limits=self.limits,
+            client_timeout=8.0,
+            clock=self.clock,
+            access_log=access_log,
+        )
+
+    def connect(
+        self,
+        *,
+        kind: type[PlainTransport] = HalfCloseable,
+        closes: bool = True,
+        peer: IAddress = PEER,
+    ) -> Client:
+        """Return a new connection; one that never *closes* has lost its client."""
+        # A transport whose own clock stands still never gets round to closing.
+        return Client(self.site, self.clock if closes else Clock(), transport=kind, peer=peer)
+
+    def when_quiet(self) -> list[object]:
+        """Return a list that is filled when the site is quiet."""
+        return outcomes(self.site.when_quiet())

@@ -1,0 +1,360 @@
+"""Connections that serve one request after another, on time: server/http/channel.py."""
+
+from collections.abc import Iterator
+
+import pytest
+from twisted.web.server import Request
+
+from server.http.channel import request_id_of
+from tests.fakes_http import chunk, request
+from tests.fakes_server import Log, watched_log
+from tests.fakes_site import World
+
+TIMEOUT = 8.0
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+# --- one request after another
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("cut", [1, 7, 10_000])
+def test_a_connection_is_kept_for_the_next_request(at_once: bool, cut: int) -> None:
+    """With and without a body, in whatever segments, answered at once or later."""
+    world = World(at_once=at_once)
+    client = world.connect()
+    requests = (
+        request("GET", "/one"),
+        request("POST", "/two", b"body"),
+        request(
+            "POST",
+            "/three",
+            chunk(b"bo") + chunk(b"dy") + chunk(b""),
+            {"Transfer-Encoding": "chunked"},
+        ),
+        request("GET", "/four"),
+    )
+    for data in requests:
+        client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
+        world.desk.answer_all()
+        assert client.open
+        assert not client.channel.busy
+    assert client.statuses == [200] * 4
+    assert [answer.body for answer in client.answers] == [
+        b"GET /one ",
+        b"POST /two body",
+        b"POST /three body",
+        b"GET /four ",
+    ]
+    assert world.limits.held == 0
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("cut", [1, 7, 10_000])
+def test_pipelined_requests_are_answered_in_their_order(at_once: bool, cut: int) -> None:
+    """The next one is not even looked at before the one before it has its answer."""
+    world = World(at_once=at_once)
+    client = world.connect()
+    data = request("POST", "/one", b"1") + request("GET", "/two") + request("POST", "/three", b"3")
+    client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
+    if not at_once:
+        assert len(world.desk.waiting) == 1
+        world.desk.answer_all()
+    assert [answer.body for answer in client.answers] == [
+        b"POST /one 1",
+        b"GET /two ",
+        b"POST /three 3",
+    ]
+    assert client.open
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"GET / HTTP/1.0\r\n\r\n",
+        b"POST / HTTP/1.0\r\nContent-Length: 2\r\n\r\nhi",
+        request("GET", headers={"Connection": "close"}),
+        request("POST", body=b"hi", headers={"Connection": "close"}),
+    ],
+)
+def test_a_client_that_wants_no_more_is_answered_and_left(data: bytes) -> None:
+    """HTTP/1.0, and those that say so."""
+    world = World()
+    client = world.connect()
+    client.send(data)
+    assert client.statuses == [200]
+    assert client.transport.disconnecting
+    world.clock.advance(0)
+    assert not world.site.channels
+
+
+def test_what_follows_the_last_request_is_not_served() -> None:
+    """The client has said that it would send no more."""
+    world = World()
+    client = world.connect()
+    client.send(request("GET", "/one", headers={"Connection": "close"}) + request("GET", "/two"))
+    assert [answer.body for answer in client.answers] == [b"GET /one "]
+
+
+# --- time
+
+
+@pytest.mark.parametrize(
+    "before",
+    [
+        (),
+        (request("GET"),),
+        (request("POST", body=b"hello"),),
+        (request("POST", body=b"hello") + b"\r\n",),
+        (request("GET"), request("POST", body=b"hello")),
+        (b"\r\n",),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_idle_connection_is_closed_without_a_word(
+    before: tuple[bytes, ...], at_once: bool
+) -> None:
+    """A 408 would be taken for the answer to the request that crosses it."""
+    world = World(at_once=at_once)
+    client = world.connect()
+    for data in before:
+        client.send(data)
+        world.desk.answer_all()
+    answered = client.received
+    world.clock.advance(TIMEOUT / 2)
+    assert client.open
+    world.clock.advance(TIMEOUT / 2)
+    assert client.received == answered
+    assert client.transport.disconnecting
+
+
+def test_an_idle_connection_that_does_not_close_is_cut_off() -> None:
+    """Its client may be gone without a word."""
+    world = World()
+    client = world.connect(closes=False)
+    world.clock.advance(TIMEOUT)
+    assert not client.transport.aborted
+    world.clock.advance(16)
+    assert client.transport.aborted
+
+
+_HALVES = {
+    "a byte": b"G",
+    "half a line": b"GET / HT",
+    "a line": b"GET / HTTP/1.1\r\n",
+    "half a head": b"GET / HTTP/1.1\r\nHost: local",
+    "a head": b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\n",
+    "half a body": b"POST / HTTP/1.1\r\nContent-Length: 9\r\n\r\nhalf",
+    "half a chunk": b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nha",
+    "no last chunk": b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b"half"),
+}
+
+
+@pytest.mark.parametrize("before", [b"", request("GET"), request("POST", body=b"hello")])
+@pytest.mark.parametrize("joined", [True, False], ids=["one segment", "two segments"])
+@pytest.mark.parametrize("half", _HALVES.values(), ids=_HALVES.keys())
+def test_a_request_that_does_not_arrive_in_time_is_told_so(
+    half: bytes, joined: bool, before: bytes
+) -> None:
+    """Wherever it stops, and also behind others; then the connection is closed."""
+    world = World()
+    client = world.connect()
+    client.send(*([before + half] if joined else filter(None, [before, half])))
+    assert client.channel.busy
+    world.clock.advance(TIMEOUT)
+    answer = client.answers[-1]
+    assert answer.status == 408
+    assert answer.error == "the request did not arrive within 8 seconds"
+    assert answer.headers["connection"] == "close"
+    assert client.transport.half_closed
+    world.clock.advance(2.0)
+    assert not world.site.channels
+    assert world.limits.held == 0
+
+
+@pytest.mark.parametrize(
+    "start",
+    [b"GET / HTTP/1.1\r\nX-Slow: ", b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\n"],
+    ids=["head", "body"],
+)
+def test_a_byte_now_and_then_does_not_hold_a_connection(start: bytes) -> None:
+    """The time is for the whole request, counted from its first byte."""
+    world = World()
+    client = world.connect()
+    world.clock.advance(TIMEOUT - 1)
+    client.send(start)
+    for _ in range(int(TIMEOUT) - 1):
+        world.clock.advance(1)
+        client.send(b"x")
+    assert client.received == b""
+    world.clock.advance(1)
+    assert client.answer.status == 408
+
+
+def test_each_request_has_the_whole_time() -> None:
+    """Not what the one before it has left, and not what its answer took."""
+    world = World(at_once=False)
+    client = world.connect()
+    for number in range(3):
+        data = request("POST", body=b"hello")
+        client.send(data[:9])
+        world.clock.advance(TIMEOUT - 1)
+        client.send(data[9:])
+        world.clock.advance(1000)
+        assert client.statuses == [200] * number
+        world.desk.answer_all()
+        world.clock.advance(TIMEOUT - 1)
+    assert client.statuses == [200] * 3
+    assert client.open
+
+
+def test_a_pipelined_request_has_its_time_from_when_it_is_looked_at() -> None:
+    """It lay here, and nobody could take more of it."""
+    world = World(at_once=False)
+    client = world.connect()
+    client.send(request("GET") + b"GET / HT")
+    world.clock.advance(1000)
+    world.desk.answer_all()
+    world.clock.advance(TIMEOUT - 1)
+    assert client.statuses == [200]
+    world.clock.advance(1)
+    assert client.statuses == [200, 408]
+
+
+# --- who a request is
+
+
+@pytest.mark.parametrize("own", ["a", "!~", "0f-" * 42, "x" * 128])
+def test_a_clients_own_request_id_is_kept(own: str) -> None:
+    """Where it is printable and short."""
+    assert request_id_of(own) == own
+
+
+@pytest.mark.parametrize(
+    "own", [None, "", " ", "a b", "x" * 129, "a\r\nb", "a\n", "\x7f", "é", "\0"]
+)
+def test_any_other_request_gets_an_id_of_its_own(own: str | None) -> None:
+    """A new one each time, which is fit to be sent back."""
+    first, second = request_id_of(own), request_id_of(own)
+    assert own not in (first, second)
+    assert first != second
+    assert request_id_of(first) == first
+
+
+@pytest.mark.parametrize("own", [b"\xff", b"\xc3\xa9", b"\x80"])
+def test_an_id_that_is_no_text_harms_nobody(own: bytes) -> None:
+    """It came from a client, and must not end in our log."""
+    world = World()
+    client = world.connect()
+    client.send(b"GET / HTTP/1.1\r\nX-Request-Id: " + own + b"\r\n\r\n")
+    assert client.statuses == [200]
+    assert request_id_of(world.desk.ids[0]) == world.desk.ids[0]
+
+
+def test_the_access_log_is_told_of_each_answer() -> None:
+    """Once, with all that it may want to write."""
+    told: list[tuple[bytes, int, str]] = []
+
+    def log_access(request: Request) -> None:
+        told.append((request.uri, request.code, getattr(request, "request_id", "")))
+
+    world = World(access_log=log_access)
+    client = world.connect()
+    client.send(request("GET", "/a?b", headers={"X-Request-Id": "mine"}))
+    client.send(request("POST", "/c", b"body", headers={"X-Request-Id": "yours"}))
+    assert told == [(b"/a?b", 200, "mine"), (b"/c", 200, "yours")]
+
+
+# --- rest
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("rest", [b"", b"\r\n"])
+def test_a_site_is_quiet_when_all_that_has_come_is_answered(at_once: bool, rest: bytes) -> None:
+    """Connections that only stand do not count, and a line's end behind a body is nothing."""
+    world = World(at_once=at_once)
+    world.connect()
+    client = world.connect()
+    data = request("POST", body=b"hello") + rest
+    client.send(data[:5])
+    fired = world.when_quiet()
+    assert not fired
+    client.send(data[5:])
+    assert bool(fired) == at_once
+    world.desk.answer_all()
+    assert fired == [None]
+    assert world.when_quiet() == [None]
+
+
+@pytest.mark.parametrize("sent", [b"GET", request("GET"), request("POST", body=b"1") + b"GET"])
+def test_a_site_is_quiet_when_the_last_busy_client_is_gone(sent: bytes) -> None:
+    """Nobody is left to answer."""
+    world = World(at_once=False)
+    client = world.connect()
+    client.send(sent)
+    fired = world.when_quiet()
+    assert not fired
+    client.hang_up()
+    assert fired == [None]
+    assert not world.site.channels
+
+
+def test_a_request_that_was_refused_keeps_nobody_waiting() -> None:
+    """It has its answer, though its connection stands a moment longer."""
+    world = World()
+    client = world.connect()
+    client.send(b"GET")
+    fired = world.when_quiet()
+    client.send(b"\r\n")
+    assert client.statuses == [400]
+    assert fired == [None]
+
+
+def test_close_idle_leaves_those_alone_who_are_busy() -> None:
+    """Those who send and those who wait for an answer; the others are closed."""
+    world = World(at_once=False)
+    idle, sending, waiting, served = (world.connect() for _ in range(4))
+    sending.send(b"GET / HT")
+    waiting.send(request("GET"))
+    served.send(request("POST", body=b"hello"))
+    world.desk.waiting.pop().answer()
+    world.site.close_idle()
+    world.clock.advance(0)
+    assert [client.open for client in (idle, sending, waiting, served)] == [
+        False,
+        True,
+        True,
+        False,
+    ]
+    assert world.site.accepted == 4
+    assert len(world.site.channels) == 2
+
+
+def test_close_idle_leaves_time_to_read_a_refusal() -> None:
+    """Who is still sending would see a reset instead."""
+    world = World()
+    client = world.connect()
+    client.send(b"nonsense\r\n")
+    world.site.close_idle()
+    assert client.open
+    world.clock.advance(2.0)
+    assert not client.open
+
+
+def test_abort_all_cuts_every_connection_off() -> None:
+    """Whatever it is busy with."""
+    world = World(at_once=False)
+    clients = [world.connect() for _ in range(3)]
+    clients[1].send(b"GET / HT")
+    clients[2].send(request("POST", body=b"hello"))
+    world.site.abort_all()
+    world.clock.advance(0)
+    assert all(client.transport.aborted for client in clients)
+    assert not world.site.channels
+    assert world.limits.held == 0

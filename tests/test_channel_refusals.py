@@ -1,0 +1,332 @@
+"""Requests that are refused before they have come to their end: server/http/channel.py."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from server.http.channel import LINGER
+from tests.fakes_http import Client, HalfCloseable, PlainTransport, chunk, request
+from tests.fakes_server import Log, watched_log
+from tests.fakes_site import World
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+def head(*lines: str, method: str = "POST") -> bytes:
+    """Return the head of a request."""
+    return "\r\n".join((f"{method} / HTTP/1.1", *lines, "", "")).encode()
+
+
+DECLARED = head("Content-Length: 100")
+CHUNKED = head("Transfer-Encoding: chunked")
+
+# --- bodies
+
+
+@pytest.mark.parametrize("cut", [1, 9, 10_000])
+@pytest.mark.parametrize(
+    "data",
+    [
+        request(body=bytes(100)),
+        CHUNKED + chunk(bytes(100)) + chunk(b""),
+        CHUNKED + chunk(bytes(99)) + chunk(b"x") + chunk(b""),
+    ],
+    ids=["declared", "in one chunk", "in two chunks"],
+)
+def test_a_body_may_be_as_long_as_the_limit(data: bytes, cut: int) -> None:
+    """In whatever segments it comes."""
+    world = World(max_body=100)
+    client = world.connect()
+    client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
+    assert client.statuses == [200]
+    assert world.limits.held == 0
+
+
+@pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
+def test_a_body_that_is_declared_too_long_is_refused_before_a_byte_of_it(
+    expect: tuple[str, ...],
+) -> None:
+    """A client that asks whether it should send it is not told to go on."""
+    world = World(max_body=100)
+    client = world.connect()
+    client.send(head("Content-Length: 101", "X-Request-Id: mine", *expect))
+    answer = client.answer
+    assert answer.status == 413
+    assert answer.json() == {
+        "error": "the body is 101 bytes, the limit is 100",
+        "status": 413,
+        "request_id": "mine",
+    }
+    assert answer.headers == {
+        "content-type": "application/json",
+        "content-length": str(len(answer.body)),
+        "connection": "close",
+        "x-request-id": "mine",
+    }
+    assert client.received.startswith(b"HTTP/1.1 413 ")
+    assert client.transport.half_closed
+    assert world.desk.ids == []
+
+
+def test_a_client_that_asks_first_is_told_to_go_on() -> None:
+    """Where its body is welcome."""
+    world = World(max_body=100)
+    client = world.connect()
+    client.send(head("Content-Length: 100", "Expect: 100-continue"))
+    assert client.received == b"HTTP/1.1 100 Continue\r\n\r\n"
+    client.send(bytes(100))
+    assert client.statuses == [100, 200]
+
+
+@pytest.mark.parametrize("separately", [True, False])
+def test_a_chunked_body_is_refused_where_it_grows_too_long(separately: bool) -> None:
+    """Midway: neither its end nor even that of the chunk is waited for."""
+    world = World(max_body=100)
+    client = world.connect()
+    client.send(CHUNKED)
+    client.send(chunk(bytes(100)))
+    assert client.received == b""
+    assert world.limits.held == 100
+    more = [b"5\r\n", b"x", chunk(b"y"), chunk(b"z") * 50]
+    client.send(*(more if separately else [b"".join(more)]))
+    assert client.answer.status == 413
+    assert client.answer.error == "the body is more than 100 bytes, which is the limit"
+    assert world.desk.ids == []
+    assert world.limits.held <= 100
+    client.hang_up()
+    assert world.limits.held == 0
+
+
+@pytest.mark.parametrize("kind", [HalfCloseable, PlainTransport], ids=["TCP", "TLS"])
+def test_what_still_comes_after_a_refusal_is_discarded(kind: type[PlainTransport]) -> None:
+    """For a moment; a client that is busy sending would see a reset instead of the answer."""
+    world = World(max_body=100)
+    client = world.connect(kind=kind)
+    client.send(head("Content-Length: 1000000"))
+    answered = client.received
+    for _ in range(8):
+        client.send(bytes(1000), b"\r\n\r\n" + request("GET", "/evil"))
+        world.clock.advance(LINGER / 16)
+    assert client.transport.half_closed == (kind is HalfCloseable)
+    assert client.open
+    assert client.received == answered
+    assert world.limits.held == 0
+    world.clock.advance(LINGER / 2)
+    assert not world.site.channels
+    assert world.desk.ids == []
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_client_that_has_read_its_refusal_may_go() -> None:
+    """No timer is left behind."""
+    world = World(max_body=100)
+    client = world.connect()
+    client.send(head("Content-Length: 101"))
+    client.hang_up()
+    assert world.clock.getDelayedCalls() == []
+    assert not world.site.channels
+
+
+# --- all bodies together
+
+
+def _is_answered(world: World, client: Client) -> None:
+    client.send(bytes(20))
+    world.desk.answer_all()
+
+
+def _hangs_up_while_sending(_: World, client: Client) -> None:
+    client.hang_up()
+
+
+def _hangs_up_while_waiting(_: World, client: Client) -> None:
+    client.send(bytes(20))
+    client.hang_up()
+
+
+def _is_too_slow(world: World, _: Client) -> None:
+    world.clock.pump([8.0, LINGER])
+
+
+def _sends_too_much(world: World, client: Client) -> None:
+    client.send(b"\x80\r\n" + bytes(30))
+    world.clock.advance(LINGER)
+
+
+def _is_cut_off(world: World, _: Client) -> None:
+    world.site.abort_all()
+    world.clock.advance(0)
+
+
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        (DECLARED, _is_answered),
+        (DECLARED, _hangs_up_while_sending),
+        (DECLARED, _hangs_up_while_waiting),
+        (DECLARED, _is_too_slow),
+        (DECLARED, _is_cut_off),
+        (CHUNKED, _is_too_slow),
+        (CHUNKED, _sends_too_much),
+    ],
+)
+def test_what_all_bodies_may_take_is_given_back(
+    start: bytes, end: Callable[[World, Client], None]
+) -> None:
+    """However a request ends; meanwhile others are asked to come again."""
+    world = World(at_once=False, max_body=100, max_held=150)
+    first = world.connect()
+    first.send(start, bytes(80) if start == DECLARED else chunk(bytes(80)))
+    assert world.limits.held == 80
+    second = world.connect()
+    second.send(CHUNKED + chunk(bytes(70)))
+    assert second.received == b""
+    second.send(b"1\r\nx")
+    assert second.answer.status == 429
+    assert second.answer.headers["retry-after"] == "1"
+    assert second.answer.error == "the server holds 150 bytes of requests, the limit is 150"
+    second.hang_up()
+    assert world.limits.held == 80
+    end(world, first)
+    assert world.limits.held == 0
+    third = world.connect()
+    third.send(request(body=bytes(100)))
+    world.desk.answer_all()
+    assert third.statuses == [200]
+    assert world.limits.held == 0
+
+
+def test_a_refused_body_is_given_back_when_its_connection_closes() -> None:
+    """At the latest after the moment in which the rest is discarded."""
+    world = World(max_body=100)
+    client = world.connect()
+    client.send(CHUNKED + chunk(bytes(100)) + chunk(b"x"))
+    assert client.answer.status == 413
+    world.clock.advance(LINGER)
+    assert world.limits.held == 0
+
+
+# --- heads
+
+NONSENSE = {
+    "no HTTP": b"hello\r\n",
+    "HTTP/0.9": b"GET /\r\n",
+    "HTTP/2": b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+    "too new": b"GET / HTTP/1.2\r\n\r\n",
+    "a method that is no word": b"G@T / HTTP/1.1\r\n\r\n",
+    "a space in the path": b"GET /a b HTTP/1.1\r\n\r\n",
+    "a control character": b"GET /a\x01 HTTP/1.1\r\n\r\n",
+    "bytes in the path": b"GET /\xff HTTP/1.1\r\n\r\n",
+    "a field without a colon": head("Host localhost"),
+    "a field before others": head("Host localhost", "A: b", "C: d"),
+    "a field's name": head("Ho st: localhost"),
+    "a zero byte": head("A: b\0c"),
+    "a length": head("Content-Length: many"),
+    "a negative length": head("Content-Length: -1"),
+    "two lengths": head("Content-Length: 1", "Content-Length: 1"),
+    "two ways to send a body": head("Content-Length: 1", "Transfer-Encoding: chunked"),
+    "an encoding": head("Transfer-Encoding: gzip, chunked"),
+    "a chunk": CHUNKED + b"many\r\n",
+    "a chunk's end": CHUNKED + b"1\r\nxyz\r\n",
+}
+
+
+@pytest.mark.parametrize("data", NONSENSE.values(), ids=NONSENSE.keys())
+@pytest.mark.parametrize("before", [b"", request("GET"), request(body=b"hello")])
+@pytest.mark.parametrize("cut", [1, 10_000])
+def test_what_is_no_request_is_refused(data: bytes, before: bytes, cut: int) -> None:
+    """In JSON too, and what comes behind it is never served."""
+    world = World()
+    client = world.connect()
+    data = before + data + request("GET", "/evil")
+    client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
+    assert client.statuses == [200, 400][not before :]
+    answer = client.answers[-1]
+    assert answer.error == "this is not an HTTP/1.1 request"
+    assert answer.headers["connection"] == "close"
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    assert client.transport.half_closed
+    world.clock.advance(LINGER)
+    assert not world.site.channels
+    assert world.limits.held == 0
+
+
+LONG_HEADS = {
+    "a first line without an end": (b"GET /" + b"x" * 16_400, "a line of the head is over 16384"),
+    "a first line": (
+        b"GET /" + b"x" * 16_400 + b" HTTP/1.1\r\n",
+        "a line of the head is over 16384",
+    ),
+    "a field": (head("A: " + "x" * 16_400), "a line of the head is over 16384"),
+    "a field without an end": (head()[:-2] + b"A" * 16_400, "a line of the head is over 16384"),
+    "many long fields": (head(*["A: " + "x" * 1000] * 17), "the head is over 16384 bytes"),
+    "many fields": (head(*["A:b"] * 501), "the head has more than 500 fields"),
+    "many fields without an end": (head(*["A:b"] * 502)[:-2], "the head has more than 500 fields"),
+}
+
+
+@pytest.mark.parametrize(("data", "error"), LONG_HEADS.values(), ids=LONG_HEADS.keys())
+def test_a_head_that_is_too_long_is_refused(data: bytes, error: str) -> None:
+    """Without waiting for its end; the client is told which limit it was."""
+    world = World()
+    client = world.connect()
+    client.send(request("GET"))
+    client.send(data)
+    assert client.statuses == [200, 431]
+    assert client.answers[-1].error.startswith(error)
+    assert client.transport.half_closed
+    assert world.desk.ids[1:] == []
+
+
+@pytest.mark.parametrize("lines", [["A:b"] * 500, ["A: " + "x" * 1000] * 16])
+def test_a_long_head_is_taken(lines: list[str]) -> None:
+    """Up to the limits."""
+    world = World()
+    client = world.connect()
+    client.send(head(*lines, method="GET"), head(*lines, method="GET"))
+    assert client.statuses == [200, 200]
+
+
+# --- paths and ids
+
+
+@pytest.mark.parametrize("target", ["/%ff", "/%C3", "/a%80b", "/\x80"])
+def test_a_path_that_is_no_text_is_refused(target: str) -> None:
+    """It would otherwise be logged as an error of ours."""
+    world = World()
+    client = world.connect()
+    client.send(request(target=target, body=b"body", headers={"X-Request-Id": "mine"}))
+    assert client.answer.status == 400
+    assert client.answer.error == "the path is not UTF-8"
+    assert client.answer.headers["x-request-id"] == "mine"
+    world.clock.advance(LINGER)
+    assert not world.site.channels
+    assert world.limits.held == 0
+
+
+@pytest.mark.parametrize("own", [b"a\rEvil: 1", b"a\tb", b"\x1b[31m", b"x" * 129, b"\xff", b""])
+def test_an_id_that_could_harm_is_not_sent_back(own: bytes) -> None:
+    """A new one takes its place, in the header and in the body."""
+    world = World()
+    client = world.connect()
+    client.send(b"POST / HTTP/1.1\r\nX-Request-Id: " + own + b"\r\nContent-Length: 101\r\n\r\n")
+    answer = client.answer
+    assert answer.status in (400, 413)
+    assert "evil" not in answer.headers
+    assert own.strip() != answer.headers["x-request-id"].encode()
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+
+
+def test_refusals_have_ids_of_their_own() -> None:
+    """Each another one."""
+    ids = set()
+    for _ in range(3):
+        client = World().connect()
+        client.send(b"hello\r\n")
+        ids.add(client.answer.headers["x-request-id"])
+    assert len(ids) == 3

@@ -1,0 +1,301 @@
+"""The native dialect, `POST /` with a picture: server/api/native.py."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from math import inf
+
+import numpy as np
+import orjson
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
+from batcher.trace import Run, Trace
+from model.picture import NotAnImage, TooManyPixels
+from server.api.native import NativeAPI, server_timing, timeout_of, top_of
+from server.errors import HTTPError
+from server.http.messages import HTTPRequest, HTTPResponse
+from server.inference import Classifier, Prediction, Timing
+from tests.fakes_http import http_request
+from tests.fakes_server import FakeClassifier, Log, prediction, watched_log
+from tests.support import kinds, outcomes
+
+PICTURE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+@dataclass
+class World:
+    """The endpoint before a classifier that answers when told."""
+
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        """Build it."""
+        self.classifier = FakeClassifier(self.clock)
+        self.api = NativeAPI(lambda: self.classifier, default_top=2, seconds=self.clock.seconds)
+
+    def answered(self, request: HTTPRequest, answer: Prediction | Exception) -> HTTPResponse:
+        """Return the response to *request* where the classifier gives *answer*."""
+        fired = outcomes(self.api.predict(request))
+        assert fired == []
+        deferred = self.classifier.asked[-1].answer
+        if isinstance(answer, Prediction):
+            deferred.callback(answer)
+        else:
+            deferred.errback(answer)
+        return the_response(fired)
+
+
+def the_response(fired: list[object]) -> HTTPResponse:
+    """Return the only thing that has fired."""
+    (response,) = fired
+    assert isinstance(response, HTTPResponse)
+    return response
+
+
+def refused(response: HTTPResponse) -> str:
+    """Return what a refusal says."""
+    content = orjson.loads(response.body)
+    assert content["status"] == response.status
+    assert content["request_id"] == "the-id"
+    return str(content["error"])
+
+
+# --- answers
+
+
+def test_an_answer_is_pairs_of_label_and_score() -> None:
+    """The best first; each score in the fewest digits that still give the same float32."""
+    scores = prediction(cat=0.1, dog=1 / 3, eel=1e-7)
+    response = World().answered(http_request(PICTURE), scores)
+    assert response.status == 200
+    assert response.content_type == "application/json"
+    assert response.body == b'[["cat",0.1],["dog",0.33333334],["eel",1e-7]]\n'
+    for (_, score), (_, sent) in zip(scores.classes, orjson.loads(response.body), strict=True):
+        assert np.float32(sent) == score
+
+
+def test_labels_are_written_as_they_are() -> None:
+    """In UTF-8, with what JSON needs escaped."""
+    labels = Prediction([('café "au lait"\n', np.float32(1.0))])
+    response = World().answered(http_request(PICTURE), labels)
+    assert orjson.loads(response.body) == [['café "au lait"\n', 1.0]]
+    assert "café".encode() in response.body
+
+
+def test_an_answer_tells_its_model_and_its_times() -> None:
+    """Those that the classifier noted on the way, and the writing of the answer itself."""
+    world = World()
+    fired = outcomes(world.api.predict(http_request(PICTURE)))
+    asked = world.classifier.asked[0]
+    asked.timing.decode = 0.0015
+    asked.timing.trace.queued = 0.25
+    asked.timing.trace.runs.append(Run(rows=3, cap=8, reason="idle", seconds=0.5))
+    asked.answer.callback(prediction(cat=1.0))
+    assert dict(the_response(fired).headers) == {
+        "X-Model-Version": "pets/7",
+        "Server-Timing": "decode;dur=1.500, queue;dur=250.000, run;dur=500.000, "
+        'encode;dur=0.000, batch;desc="3/8 idle"',
+    }
+
+
+ERRORS: list[tuple[Exception, int]] = [
+    (NotAnImage("text", 5), 400),
+    (TooManyPixels(100, 100, 99), 413),
+    (QueueFull(rows=1, waiting=8, limit=8), 429),
+    (DeadlineExceeded(0.5, "queue"), 504),
+    (ShuttingDown(), 503),
+    (RunFailed(ValueError("bad op")), 500),
+    (ZeroDivisionError("secret"), 500),
+    (CancelledError(), 500),
+]
+
+
+@pytest.mark.parametrize(("error", "status"), ERRORS, ids=lambda it: type(it).__name__)
+def test_an_error_tells_the_model_and_the_times_too(
+    error: Exception, status: int, log: Log
+) -> None:
+    """A client, and a load test, can see how far the request came."""
+    world = World()
+    fired = outcomes(world.api.predict(http_request(PICTURE)))
+    world.classifier.asked[0].timing.decode = 0.002
+    world.classifier.asked[0].answer.errback(error)
+    if isinstance(error, CancelledError):
+        assert kinds(fired) == [CancelledError]  # for the door to say whose wish it was
+        return
+    response = the_response(fired)
+    assert response.status == status
+    assert refused(response)
+    assert response.headers["X-Model-Version"] == "pets/7"
+    assert response.headers["Server-Timing"] == "decode;dur=2.000"
+    assert ("Retry-After" in response.headers) == (status in (429, 503))
+    logged = log.flush(type(error))
+    assert len(logged) == (status == 500)
+    assert all(line.startswith("request the-id failed") for line in logged)
+
+
+def test_a_request_that_is_refused_at_once_tells_the_model() -> None:
+    """It was not timed, so there is no header of times."""
+    world = World()
+    response = the_response(outcomes(world.api.predict(http_request(b""))))
+    assert response.status == 400
+    assert dict(response.headers) == {"X-Model-Version": "pets/7"}
+    assert world.classifier.asked == []
+
+
+def test_while_there_is_no_model_nothing_is_asked() -> None:
+    """Whoever knows why says so; the door makes an answer of it."""
+
+    def none() -> Classifier:
+        raise HTTPError(503, "loading")
+
+    api = NativeAPI(none, default_top=5, seconds=Clock().seconds)
+    with pytest.raises(HTTPError, match="loading"):
+        api.predict(http_request(PICTURE))
+
+
+def test_a_hang_up_cancels_the_work() -> None:
+    """Nobody waits for it any more."""
+    world = World()
+    disconnected: Deferred[None] = Deferred()
+    fired = outcomes(world.api.predict(http_request(PICTURE, disconnected=disconnected)))
+    assert world.classifier.cancelled == 0
+    disconnected.callback(None)
+    assert world.classifier.cancelled == 1
+    assert kinds(fired) == [CancelledError]
+
+
+def test_a_hang_up_after_the_answer_changes_nothing() -> None:
+    """Nor after a refusal."""
+    world = World()
+    disconnected: Deferred[None] = Deferred()
+    request = http_request(PICTURE, disconnected=disconnected)
+    assert world.answered(request, prediction(cat=1.0)).status == 200
+    assert world.answered(request, QueueFull(1, 8, 8)).status == 429
+    disconnected.callback(None)
+    assert world.classifier.cancelled == 0
+
+
+# --- how many labels, and by when
+
+
+@pytest.mark.parametrize(
+    ("values", "k"),
+    [(None, 5), (("1",), 1), (("7",), 7), (("1000",), 1000), (("007",), 7)],
+)
+def test_k_is_how_many_labels_are_wanted(values: tuple[str, ...] | None, k: int) -> None:
+    """The default where it is not given."""
+    assert top_of({} if values is None else {"k": values}, 5, 1000) == k
+
+
+def test_the_default_is_no_more_than_there_are() -> None:
+    """A model of two classes has no five best."""
+    assert top_of({}, 5, 2) == 2
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        *[(text,) for text in ("0", "8", "-1", "+1", "1.0", "1e0", "", " 1", "one", "²", "٣")],
+        *[(text,) for text in ("9" * 10, "9" * 5000, "0x1", "1_0", "nan")],
+        ("1", "2"),
+        ("1", "1"),
+    ],
+)
+def test_a_k_that_cannot_be_is_refused(values: tuple[str, ...]) -> None:
+    """With what it may be."""
+    with pytest.raises(HTTPError, match=r"^k: expected .*1 to 7, got ") as caught:
+        top_of({"k": values}, 5, 7)
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("query", [{"K": ("1",)}, {"top": ("1",)}, {"k": ("1",), "x": ("",)}])
+def test_a_parameter_that_means_nothing_here_is_refused(query: dict[str, tuple[str, ...]]) -> None:
+    """A misspelt one would otherwise be taken for granted."""
+    with pytest.raises(HTTPError, match=r"unknown query parameter '(K|top|x)': there is only 'k'"):
+        top_of(query, 5, 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"),
+    [
+        (None, inf),
+        ("1", 0.001),
+        ("250", 0.25),
+        ("0.5", 0.0005),
+        (" 2e3 ", 2.0),
+        ("86400000", 86_400.0),
+    ],
+)
+def test_a_client_says_how_long_it_waits(text: str | None, seconds: float) -> None:
+    """In milliseconds; for ever where it says nothing."""
+    assert timeout_of({} if text is None else {"x-request-timeout-ms": text}) == seconds
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["0", "-1", "-0.0", "", "soon", "5ms", "nan", "inf", "1e999", "86400001", "1, 2", "0x10"],
+)
+def test_a_timeout_that_cannot_be_is_refused(text: str) -> None:
+    """With what it may be."""
+    with pytest.raises(HTTPError, match=r"^X-Request-Timeout-Ms: expected .* 86400000, ") as caught:
+        timeout_of({"x-request-timeout-ms": text})
+    assert caught.value.status == 400
+
+
+def test_what_a_request_asks_for_reaches_the_classifier() -> None:
+    """The time to answer counts from when its head was read."""
+    world = World()
+    world.api.predict(http_request(PICTURE)).addErrback(lambda _: None)
+    world.api.predict(
+        http_request(
+            PICTURE, query={"k": ("3",)}, received=64.0, headers={"x-request-timeout-ms": "500"}
+        )
+    )
+    first, second = world.classifier.asked
+    assert (first.data, first.k, first.deadline) == (PICTURE, 2, inf)
+    assert (second.data, second.k, second.deadline) == (PICTURE, 3, 64.5)
+
+
+# --- times
+
+
+@pytest.mark.parametrize(
+    ("timing", "header"),
+    [
+        (Timing(), None),
+        (Timing(decode=0.0), "decode;dur=0.000"),
+        (Timing(decode=0.0123456), "decode;dur=12.346"),
+        (Timing(decode=0.5, trace=Trace(queued=2.0)), "decode;dur=500.000, queue;dur=2000.000"),
+        (
+            Timing(trace=Trace(0.0, [Run(17, 32, "full", 0.25)]), encode=0.001),
+            'queue;dur=0.000, run;dur=250.000, encode;dur=1.000, batch;desc="17/32 full"',
+        ),
+        (  # split over two batches
+            Timing(trace=Trace(0.0, [Run(8, 8, "full", 0.25), Run(3, 8, "idle", 0.125)])),
+            'queue;dur=0.000, run;dur=375.000, batch;desc="8/8 full", batch;desc="3/8 idle"',
+        ),
+        (  # failed, and run again alone
+            Timing(trace=Trace(0.0, [Run(4, 8, "drain", 0.5), Run(1, 2, "retry", 0.25)])),
+            'queue;dur=0.000, run;dur=750.000, batch;desc="4/8 drain", batch;desc="1/2 retry"',
+        ),
+        (  # given up while it ran
+            Timing(trace=Trace(0.0, [Run(4, 8, "deadline", None)])),
+            'queue;dur=0.000, run;dur=0.000, batch;desc="4/8 deadline"',
+        ),
+    ],
+    ids=["none", "zero", "decoded", "queued", "run", "split", "retried", "given up"],
+)
+def test_times_are_milliseconds_and_a_batch_is_named_for_each_ride(
+    timing: Timing, header: str | None
+) -> None:
+    """What was not timed has no entry."""
+    assert server_timing(timing) == ({} if header is None else {"Server-Timing": header})

@@ -1,0 +1,195 @@
+"""Where the picture is in a request: server/api/native.py."""
+
+import pytest
+
+from server.api.native import MAX_PARTS, picture_of
+from server.errors import HTTPError
+from tests.fakes_http import http_request
+
+PICTURE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
+
+
+def form(*parts: tuple[str, bytes], boundary: str = "edge") -> bytes:
+    """Return a form; each part is its Content-Disposition and its content."""
+    edge = b"--" + boundary.encode()
+    blocks = [
+        edge + b"\r\nContent-Disposition: " + disposition.encode() + b"\r\n\r\n" + content
+        for disposition, content in parts
+    ]
+    return b"\r\n".join([*blocks, edge + b"--\r\n"])
+
+
+def named(name: str, content: bytes = PICTURE) -> tuple[str, bytes]:
+    """Return a part that is called *name*."""
+    return f'form-data; name="{name}"; filename="x.png"', content
+
+
+FORM = "multipart/form-data; boundary=edge"
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        None,
+        "",
+        "image/jpeg",
+        "image/png",
+        "application/octet-stream",
+        "application/x-www-form-urlencoded",  # what curl --data-binary says
+        "IMAGE/PNG; q=1",
+        "multipart/mixed; boundary=edge",
+        "no type at all",
+        "é",
+    ],
+)
+@pytest.mark.parametrize("encoding", [None, "", "identity", " Identity "])
+def test_a_bare_body_is_a_picture(kind: str | None, encoding: str | None) -> None:
+    """Whatever its sender calls it; the decoder looks for itself."""
+    headers = {"content-type": kind, "content-encoding": encoding}
+    given = {name: value for name, value in headers.items() if value is not None}
+    assert picture_of(http_request(PICTURE, headers=given)) == PICTURE
+
+
+@pytest.mark.parametrize(
+    ("headers", "named_as"),
+    [
+        ({"content-type": "application/json"}, "application/json"),
+        ({"content-type": "Application/JSON; charset=utf-8"}, "application/json"),
+        ({"content-type": "text/plain"}, "text/plain"),
+        ({"content-type": "text/html; charset=x"}, "text/html"),
+        ({"content-encoding": "gzip"}, "gzip"),
+        ({"content-encoding": "GZIP", "content-type": FORM}, "gzip"),
+        ({"content-encoding": "identity, br"}, "br"),
+    ],
+)
+def test_what_nobody_here_reads_is_refused(headers: dict[str, str], named_as: str) -> None:
+    """By its name."""
+    with pytest.raises(HTTPError, match=named_as) as caught:
+        picture_of(http_request(b'{"instances": []}', headers=headers))
+    assert caught.value.status == 415
+
+
+@pytest.mark.parametrize("kind", ["image/png", FORM, "application/json", ""])
+def test_an_empty_body_is_told_what_to_send(kind: str) -> None:
+    """The first thing that people try."""
+    with pytest.raises(HTTPError, match="the body is empty: post a picture") as caught:
+        picture_of(http_request(b"", headers={"content-type": kind}))
+    assert caught.value.status == 400
+
+
+@pytest.mark.parametrize("name", ["data", "image", "file"])
+@pytest.mark.parametrize(
+    "disposition",
+    [
+        'form-data; name="{}"',
+        'form-data; name="{}"; filename="a.png"\r\nContent-Type: image/png',
+        'form-data; filename="data"; name="{}"',
+        "form-data; name={}",
+        'Form-Data; NAME="{}"',
+    ],
+)
+def test_a_form_may_call_the_picture_by_three_names(name: str, disposition: str) -> None:
+    """In a file's field or in a bare one."""
+    body = form((disposition.format(name), PICTURE))
+    assert picture_of(http_request(body, headers={"content-type": FORM})) == PICTURE
+
+
+@pytest.mark.parametrize("others", [["other"], ["Data", "datas"], ["filename", ""]])
+def test_other_fields_of_a_form_do_not_matter(others: list[str]) -> None:
+    """Before or behind the picture, full or empty."""
+    parts = [named(name, b"no picture") for name in others]
+    for body in (form(*parts, named("image")), form(named("image"), *parts)):
+        assert picture_of(http_request(body, headers={"content-type": FORM})) == PICTURE
+
+
+def test_the_first_of_several_pictures_is_taken() -> None:
+    """Whatever its name is."""
+    body = form(named("other"), named("file", b"first"), named("data", b"second"))
+    assert picture_of(http_request(body, headers={"content-type": FORM})) == b"first"
+
+
+@pytest.mark.parametrize(
+    ("kind", "boundary"),
+    [
+        ('multipart/form-data; boundary="edge"', "edge"),
+        ("multipart/form-data; boundary=edge; charset=utf-8", "edge"),
+        ("Multipart/Form-Data;Boundary=edge", "edge"),
+        ("multipart/form-data ; boundary = edge", "edge"),
+        ('multipart/form-data; boundary="a b:c/d?e=f"', "a b:c/d?e=f"),
+        ("multipart/form-data; boundary=----WebKitFormBoundary7MA4", "----WebKitFormBoundary7MA4"),
+        ("multipart/form-data; boundary=" + "x" * 70, "x" * 70),
+    ],
+)
+def test_the_boundary_is_understood_however_it_is_written(kind: str, boundary: str) -> None:
+    """With quotes, other parameters and capitals."""
+    body = form(named("data"), boundary=boundary)
+    assert picture_of(http_request(body, headers={"content-type": kind})) == PICTURE
+
+
+def test_what_stands_around_a_form_does_not_matter() -> None:
+    """Old mail programs write there."""
+    body = b"preamble\r\n" + form(named("data")) + b"epilogue"
+    assert picture_of(http_request(body, headers={"content-type": FORM})) == PICTURE
+
+
+def test_a_picture_is_found_in_a_large_form() -> None:
+    """Every byte of it, line ends and dashes too."""
+    picture = bytes(range(256)) * 1024 + b"\r\n--edg\r\n--" * 1000
+    assert (
+        picture_of(http_request(form(named("data", picture)), headers={"content-type": FORM}))
+        == picture
+    )
+
+
+WHOLE = form(named("data"))
+BROKE = "the multipart form is broken"
+EMPTY = "the picture's field of the form is empty"
+BROKEN: dict[str, tuple[bytes, str, str]] = {
+    "no boundary": (WHOLE, "multipart/form-data", "its Content-Type names no boundary"),
+    "empty boundary": (WHOLE, 'multipart/form-data; boundary=""', "its Content-Type names no"),
+    "another boundary": (
+        WHOLE,
+        "multipart/form-data; boundary=other",
+        BROKE,
+    ),
+    "boundary beyond ASCII": (WHOLE, 'multipart/form-data; boundary="é"', BROKE),
+    "cut in the picture": (WHOLE[:90], FORM, BROKE),
+    "cut in a header": (WHOLE[:30], FORM, BROKE),
+    "cut at the end": (WHOLE[:-5], FORM, BROKE),
+    "no form": (PICTURE, FORM, BROKE),
+    "bare line ends": (WHOLE.replace(b"\r\n", b"\n"), FORM, BROKE),
+    "no name": (form(("form-data", PICTURE)), FORM, "its fields: ''"),
+    "no disposition": (form(("", PICTURE)), FORM, BROKE),
+    "a header that is no text": (
+        WHOLE.replace(b'"data"', b'"\xff"'),
+        FORM,
+        BROKE,
+    ),
+    "too many parts": (
+        form(*[named("x", b"y")] * (MAX_PARTS + 1), named("data")),
+        FORM,
+        BROKE,
+    ),
+    "too long a header": (form(named("x" * 10_000)), FORM, BROKE),
+    "no fields": (b"--edge--\r\n", FORM, "no field named one of 'data', 'image', 'file'"),
+    "other names": (form(named("Data"), named("it")), FORM, "its fields: 'Data', 'it'"),
+    "an empty picture": (
+        form(named("data", b"")),
+        FORM,
+        EMPTY,
+    ),
+    "an empty one first": (
+        form(named("data", b""), named("image")),
+        FORM,
+        EMPTY,
+    ),
+}
+
+
+@pytest.mark.parametrize(("body", "kind", "error"), BROKEN.values(), ids=BROKEN.keys())
+def test_a_form_that_holds_no_picture_is_told_why(body: bytes, kind: str, error: str) -> None:
+    """In words that name what was found."""
+    with pytest.raises(HTTPError, match=error) as caught:
+        picture_of(http_request(body, headers={"content-type": kind}))
+    assert caught.value.status == 400
+    assert "\n" not in str(caught.value)

@@ -1,0 +1,116 @@
+"""Which error has which status: server/errors.py."""
+
+import json
+
+import pytest
+from twisted.internet.defer import CancelledError
+
+from batcher.errors import (
+    BatcherError,
+    DeadlineExceeded,
+    OutOfMemory,
+    QueueFull,
+    ResultCountMismatch,
+    RunFailed,
+    ShuttingDown,
+)
+from model.decode_pool import PoolNotRunning
+from model.picture import NotAnImage, TruncatedImage
+from model.preprocess import BadImage, SideTooLong, TooManyPixels
+from model.runner import ModelError
+from model.signature import FeedError
+from server.errors import HTTPError, Refusal, is_our_fault, refusal_for
+
+BUSY = {"Retry-After": "1"}
+
+FORESEEN: list[tuple[Exception, int, dict[str, str]]] = [
+    (BadImage("no picture"), 400, {}),
+    (NotAnImage("text", 5), 400, {}),
+    (TruncatedImage("PNG", 10), 400, {}),
+    (TooManyPixels(10, 10, 99), 413, {}),
+    (SideTooLong(70_000, 1, 65_535), 413, {}),
+    (FeedError("input 'image': expected 4"), 400, {}),
+    (QueueFull(rows=1, waiting=8, limit=8), 429, BUSY),
+    (DeadlineExceeded(0.5, "queue"), 504, {}),
+    (ShuttingDown(), 503, BUSY),
+    (PoolNotRunning("stopped"), 503, BUSY),
+    (RunFailed(ValueError("bad op")), 500, {}),
+    (ResultCountMismatch(expected=2, got=1), 500, {}),
+    (OutOfMemory(4), 500, {}),
+    (ModelError("no such file"), 500, {}),
+]
+
+
+@pytest.mark.parametrize(("error", "status", "headers"), FORESEEN, ids=lambda it: type(it).__name__)
+def test_each_error_has_its_status(error: Exception, status: int, headers: dict[str, str]) -> None:
+    """Its own words are the client's to read."""
+    assert refusal_for(error) == Refusal(status, str(error), headers)
+
+
+def test_no_error_of_the_batcher_is_forgotten() -> None:
+    """A new one is to have a row."""
+    known = {type(error) for error, _, _ in FORESEEN}
+    assert set(BatcherError.__subclasses__()) <= known
+    assert set(BadImage.__subclasses__()) <= known
+
+
+@pytest.mark.parametrize("status", [400, 404, 415, 503])
+def test_an_answer_that_was_raised_is_taken_at_its_word(status: int) -> None:
+    """All of its lines too: they are ours."""
+    error = HTTPError(status, "one\ntwo", {"Allow": "POST"})
+    assert refusal_for(error) == Refusal(status, "one\ntwo", {"Allow": "POST"})
+
+
+def test_an_engines_error_shows_its_first_line_only() -> None:
+    """Behind it stand the graph's stack and paths of this machine."""
+    cause = ValueError("bad op\n\t [[node secret/path]]\n/home/me/model.py")
+    shown = refusal_for(RunFailed(cause))
+    assert shown == Refusal(500, "the run failed: ValueError: bad op")
+    assert refusal_for(ModelError("one\ntwo")).message == "one"
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("secret"), KeyError("secret"), CancelledError("secret"), None]
+)
+def test_what_nobody_foresaw_tells_nothing(error: BaseException | None) -> None:
+    """But where to look."""
+    refusal = refusal_for(error)
+    assert refusal.status == 500
+    assert refusal.message == (
+        "the server failed to answer; its log says why, under this request id"
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "ours"),
+    [
+        (ValueError(), True),
+        (RunFailed(ValueError()), True),
+        (ModelError("gone"), True),
+        (HTTPError(500, "oh"), True),
+        (HTTPError(502, "oh"), True),
+        (HTTPError(503, "loading"), False),
+        (ShuttingDown(), False),
+        (QueueFull(1, 8, 8), False),
+        (DeadlineExceeded(1.0, "answer"), False),
+        (BadImage("no"), False),
+        (FeedError("no"), False),
+    ],
+)
+def test_only_what_a_client_could_not_avoid_is_logged(error: Exception, ours: bool) -> None:
+    """Load, lateness and bad pictures are no news."""
+    assert is_our_fault(error) == ours
+
+
+def test_a_refusal_is_an_answer_in_json() -> None:
+    """The id stands in it, and headers are added to its own."""
+    response = Refusal(429, 'say "when"', BUSY).response("the-id", {"Server-Timing": "queue;dur=1"})
+    assert response.status == 429
+    assert response.content_type == "application/json"
+    assert dict(response.headers) == {"Retry-After": "1", "Server-Timing": "queue;dur=1"}
+    assert response.body.endswith(b"\n")
+    assert json.loads(response.body) == {
+        "error": 'say "when"',
+        "status": 429,
+        "request_id": "the-id",
+    }
