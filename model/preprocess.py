@@ -159,6 +159,9 @@ _UPRIGHT = {
     8: Image.Transpose.ROTATE_90,
 }
 
+#: Orientations whose first stored column, or row, is the last of its axis when upright.
+_MIRRORED_X, _MIRRORED_Y = frozenset({2, 3, 7, 8}), frozenset({3, 4, 6, 7})
+
 
 def _decode(picture: Picture, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
     image = _OPENERS[picture.format](BytesIO(b"".join(picture.parts)))
@@ -168,7 +171,9 @@ def _decode(picture: Picture, preprocessing: Preprocessing) -> npt.NDArray[np.ui
             f"and {image.size[0]} x {image.size[1]} pixels"
         )
     image.load()
-    cut = image if preprocessing.crop is None else _centre(image, preprocessing.crop)
+    cut: Image.Image = image
+    if preprocessing.crop is not None:
+        cut = _centre(image, preprocessing.crop, picture.orientation)
     size = preprocessing.width, preprocessing.height
     if picture.orientation >= 5:
         size = size[1], size[0]
@@ -180,15 +185,21 @@ def _decode(picture: Picture, preprocessing: Preprocessing) -> npt.NDArray[np.ui
     return np.array(small if small.mode == "RGB" else small.convert("RGB"))
 
 
-def _centre(image: Image.Image, fraction: float) -> Image.Image:
+def _centre(image: Image.Image, fraction: float, orientation: int) -> Image.Image:
     """
-    Return the centred square of *image*, as a copy.
+    Return the centred square of *image*, as a copy: the same pixels whichever way it is stored.
 
     Cut before resizing, not with resize's own box: there the pixels outside still weigh on the
     border, and the array would not be the one that a crop and a resize give.
     """
-    box = centre_square(*image.size, fraction)
-    side = box[2] - box[0]
+    left, top, right, bottom = centre_square(*image.size, fraction)
+    side = right - left
+    # An odd pixel stays out at the left and at the top of the upright picture.
+    if orientation in _MIRRORED_X:
+        left = image.width - right
+    if orientation in _MIRRORED_Y:
+        top = image.height - bottom
+    box = left, top, left + side, top + side
     # A plain cut inside Pillow.  Its crop method warns at a process-wide number of pixels.
     return image.resize((side, side), Image.Resampling.NEAREST, box)
 

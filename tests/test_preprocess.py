@@ -292,10 +292,13 @@ def test_a_turned_picture_is_seen_upright(orientation: int) -> None:
     np.testing.assert_array_equal(STORED[orientation](decode(made)), lossy)
 
 
+@pytest.mark.parametrize("size", [(80, 48), (81, 48), (80, 49), (49, 80)])
 @pytest.mark.parametrize("orientation", STORED)
-def test_turning_before_or_after_the_resize_is_the_same(orientation: int) -> None:
+def test_turning_before_or_after_the_cut_and_resize_is_the_same(
+    orientation: int, size: tuple[int, int]
+) -> None:
     """Within one level: the passes of a resize round in another order."""
-    upright = np.asarray(coloured(80, 48))
+    upright = np.asarray(coloured(*size))
     turned = np.ascontiguousarray(STORED[orientation](upright))
     wanted = Preprocessing(20, 30, crop=0.75, resample=Resample.BICUBIC)
     expected = decode(png(upright, 8, 2), wanted).astype(int)
