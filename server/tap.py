@@ -24,12 +24,12 @@ class Options(TwistdOptions):
     """The options of the server; ``--check-config`` prints them and leaves."""
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse, or leave with one line; twistd would print all its help before the error."""
+        """Parse; what is wrong is told in one line, not under pages of help on stdout."""
         try:
             super().parseOptions(options)
         except UsageError as error:
-            sys.stderr.write(f"tensorferry: {error}\n")
-            raise SystemExit(2) from None
+            sys.stderr.write(f"twistd tensorferry: {error}\n")
+            raise SystemExit(1) from None
 
     def postOptions(self) -> None:
         """Resolve the settings."""
@@ -37,6 +37,14 @@ class Options(TwistdOptions):
         if self["check-config"]:
             sys.stdout.write(describe(self.resolved))
             raise SystemExit(0)
+
+
+def _tell(line: str) -> None:
+    """Say why there is no server: in the log, and on stderr, which twistd has made part of it."""
+    _log.critical("{line}", line=line)
+    if sys.__stderr__ is not None:
+        sys.__stderr__.write(f"{line}\n")
+        sys.__stderr__.flush()
 
 
 def makeService(options: Options) -> IService:
@@ -54,7 +62,7 @@ def makeService(options: Options) -> IService:
 
     def fail(line: str) -> None:
         """End the process with exit code 1; twistd would end with 0 once its reactor stops."""
-        _log.critical("{line}", line=line)
+        _tell(line)
         remove_pidfile()
         reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         reactor.stop()
@@ -70,7 +78,7 @@ def makeService(options: Options) -> IService:
                 if not twistd.get("nodaemon", False):
                     raise  # the daemon's parent prints it
                 remove_pidfile()
-                sys.stderr.write(f"{error}\n")
+                _tell(str(error))
                 raise SystemExit(1) from None
 
     service = TwistdService(options.resolved.settings, reactor, fail=fail)

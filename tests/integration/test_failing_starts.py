@@ -1,0 +1,97 @@
+"""What people read when a server cannot start: one line that says why."""
+
+import re
+import socket
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from model.backends.tensorflow.default_model import GRAPH_FILE, ensure_default_model
+from model.cache import CacheFolder
+from tests.integration.servers import SERVE, TWISTD, TWISTD_N, run_program
+
+#: TensorFlow's own words at its import, click's usage lines, and the log of what went well.
+NOISE = re.compile(r"[IW]\d{4} |WARNING: All log|Usage: |Try '|\S+ \S+ info |$")
+
+
+def reasons(stderr: str) -> list[str]:
+    """Return the lines that tell why a start failed."""
+    assert "Traceback" not in stderr
+    return [line for line in stderr.splitlines() if not NOISE.match(line)]
+
+
+@pytest.fixture(scope="module")
+def taken() -> Iterator[int]:
+    """A port where somebody else listens."""
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        yield other.getsockname()[1]
+
+
+@pytest.fixture(scope="module")
+def files(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a good graph, a bad one and labels for two classes."""
+    folder = tmp_path_factory.mktemp("files")
+    model = ensure_default_model(CacheFolder(cache_home / "tensorferry"), lambda _: None)
+    (folder / "good.pb").symlink_to(model.path / GRAPH_FILE)
+    (folder / "bad.pb").write_bytes(b"\xff" * 100)
+    (folder / "two.txt").write_text("cat\ndog\n")
+    return folder
+
+
+#: The options, and what the one line must say.
+FAILURES = {
+    "taken port": (
+        "--port {taken}",
+        r"cannot listen on tcp:{taken}:interface=127\.0\.0\.1: Address already in use",
+    ),
+    "missing graph": (
+        "--graph absent.pb --labels two.txt",
+        r"--graph: expected a readable file, got 'absent\.pb' \(command line\): No such file or .*",
+    ),
+    "graph that is none": (
+        "--port 0 --graph bad.pb --labels two.txt",
+        r"\S+/bad\.pb: not a frozen GraphDef, or cut short \(.*\)",
+    ),
+    "labels of another number": (
+        "--port 0 --graph good.pb --labels two.txt",
+        r"\S+/good\.pb: 'final_result:0' gives \[1, 1000\] for 1 row, but the labels are 2: .*",
+    ),
+    "wrong option": (
+        "--max-batch-size none",
+        r"--max-batch-size: expected a whole number of at least 1, got 'none' \(command line\)",
+    ),
+    "unknown option": (
+        "--max-batch-sizes 3",
+        r".*--max-batch-sizes.*--max-batch-size\b.*",
+    ),
+    "option of nothing": ("--labels two.txt", r"labels \(command line\) needs graph, .*"),
+}
+
+
+@pytest.mark.parametrize("door", [SERVE, TWISTD_N], ids=["serve", "twistd"])
+@pytest.mark.parametrize("kind", FAILURES)
+def test_a_start_that_fails_says_why_in_one_line(
+    cache_home: Path, files: Path, taken: int, door: tuple[str, ...], kind: str
+) -> None:
+    """On stderr, with no traceback, and with an exit code that is not 0."""
+    options, reason = (text.replace("{taken}", str(taken)) for text in FAILURES[kind])
+    result = run_program([*door, *options.split()], cache_home=cache_home, folder=files)
+    assert result.returncode in {1, 2}
+    (line,) = reasons(result.stderr)
+    assert re.search(f"(^|: | critical ){reason}$", line), line
+    assert "Traceback" not in result.stdout
+    assert not (files / "twistd.pid").exists()
+
+
+def test_a_daemon_that_cannot_listen_says_so_before_it_is_one(
+    cache_home: Path, tmp_path: Path, taken: int
+) -> None:
+    """The parent, which waits for the child's word, prints the reason and fails."""
+    command = [*TWISTD, "tensorferry", "--port", str(taken)]
+    result = run_program(command, cache_home=cache_home, folder=tmp_path)
+    assert result.returncode == 1
+    told = [line for line in reasons(result.stderr) if "Please look at log file" not in line]
+    (line,) = told
+    assert f"cannot listen on tcp:{taken}:interface=127.0.0.1: Address already in use" in line
+    assert not (tmp_path / "twistd.pid").exists()
