@@ -1,0 +1,195 @@
+"""
+Post pictures as clients do, one or many at a time, and read what answers tell.
+
+A failure in any client's thread fails the test that waits for it.
+"""
+
+import re
+import select
+import socket
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPResponse
+from time import monotonic
+
+import orjson
+
+#: Seconds for which a client waits for a byte before it gives up.
+PATIENCE = 60.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ride:
+    """One entry ``batch`` of Server-Timing."""
+
+    rows: int
+    cap: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """One answer, read to its end."""
+
+    status: int
+    headers: Mapping[str, str]  #: names in lower case
+    body: bytes
+    began: float  #: when its first byte was sent, by the monotonic clock
+    ended: float  #: when the last byte of the answer was read
+
+    @property
+    def seconds(self) -> float:
+        """How long the client waited."""
+        return self.ended - self.began
+
+    @property
+    def labels(self) -> list[tuple[str, float]]:
+        """The labels and their scores, the best first."""
+        assert self.status == 200, f"{self.status} {self.body!r}"
+        return [(label, score) for label, score in orjson.loads(self.body)]
+
+    @property
+    def best(self) -> str:
+        """The best label."""
+        return self.labels[0][0]
+
+    @property
+    def error(self) -> str:
+        """What an error answer says was wrong; its status and request id are checked."""
+        content = orjson.loads(self.body)
+        assert content["status"] == self.status
+        assert content["request_id"] == self.headers["x-request-id"]
+        return str(content["error"])
+
+    @property
+    def rides(self) -> list[Ride]:
+        """The batches it rode in."""
+        timing = self.headers.get("server-timing", "")
+        found = re.findall(r'batch;desc="(\d+)/(\d+) ([\w-]+)"', timing)
+        return [Ride(int(rows), int(cap), reason) for rows, cap, reason in found]
+
+
+def read_answer(response: HTTPResponse, began: float) -> Answer:
+    """Read *response*, asked for when the clock showed *began*."""
+    body = response.read()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Answer(response.status, headers, body, began, monotonic())
+
+
+def connect(port: int) -> HTTPConnection:
+    """Return a connection that stands."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection.connect()
+    return connection
+
+
+def ask(
+    connection: HTTPConnection,
+    body: bytes,
+    *,
+    path: str = "/",
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """Post *body* over *connection*, which may be used again."""
+    began = monotonic()
+    connection.request("POST", path, body, dict(headers or {}))
+    return read_answer(connection.getresponse(), began)
+
+
+def post(
+    port: int, body: bytes, *, path: str = "/", headers: Mapping[str, str] | None = None
+) -> Answer:
+    """Post *body* over a connection of its own."""
+    connection = connect(port)
+    try:
+        return ask(connection, body, path=path, headers=headers)
+    finally:
+        connection.close()
+
+
+def post_all(
+    port: int,
+    bodies: Sequence[bytes],
+    connections: int,
+    *,
+    path: str = "/",
+    on_start: Callable[[], None] | None = None,
+) -> list[Answer]:
+    """
+    Post *bodies* over as many *connections*, all beginning at once; return the answers in order.
+
+    Each connection posts its share, one after the other.  *on_start* is called when they begin.
+    """
+    together = threading.Barrier(connections, on_start)
+
+    def post_share(start: int) -> list[Answer]:
+        connection = connect(port)
+        try:
+            together.wait(PATIENCE)
+            return [ask(connection, body, path=path) for body in bodies[start::connections]]
+        except BaseException:
+            together.abort()
+            raise
+        finally:
+            connection.close()
+
+    answers: list[Answer | None] = [None] * len(bodies)
+    with ThreadPoolExecutor(connections) as threads:
+        for start, share in enumerate(threads.map(post_share, range(connections))):
+            answers[start::connections] = share
+    return [answer for answer in answers if answer is not None]
+
+
+def mean_rows(answers: Iterable[Answer]) -> float:
+    """
+    Return the mean rows of the batches that *answers* rode in.
+
+    A batch of n rows shows up in n answers, so each of them counts for a n-th of it.
+    """
+    rides = [ride for answer in answers for ride in answer.rides]
+    return len(rides) / sum(1 / ride.rows for ride in rides)
+
+
+def form(content: bytes, field: str = "data") -> tuple[bytes, dict[str, str]]:
+    """Return the body and the header of a form with one file in *field*."""
+    head = f'--b\r\nContent-Disposition: form-data; name="{field}"; filename="a.jpg"\r\n\r\n'
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    return head.encode() + content + b"\r\n--b--\r\n", headers
+
+
+def request_bytes(body: bytes, *, close: bool = False) -> bytes:
+    """Return a whole request that posts *body*, as it travels."""
+    head = f"POST / HTTP/1.1\r\nHost: ferry\r\nContent-Length: {len(body)}\r\n"
+    return head.encode() + (b"Connection: close\r\n" if close else b"") + b"\r\n" + body
+
+
+def open_socket(port: int) -> socket.socket:
+    """Return a raw connection."""
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+
+
+def receive_answer(raw: socket.socket, began: float) -> Answer:
+    """Read one answer from a raw connection."""
+    response = HTTPResponse(raw, method="POST")
+    try:
+        response.begin()
+        return read_answer(response, began)
+    finally:
+        response.close()
+
+
+def send_until_answered(port: int, parts: Iterator[bytes]) -> Answer:
+    """Send *parts* until there is an answer, as a client does that listens while it sends."""
+    began = monotonic()
+    with open_socket(port) as raw:
+        for part in parts:
+            unsent = memoryview(part)
+            while unsent:
+                answered, room, _ = select.select([raw], [raw], [], PATIENCE)
+                assert answered or room, "the server neither reads nor answers"
+                if answered:
+                    return receive_answer(raw, began)
+                unsent = unsent[raw.send(unsent) :]
+        return receive_answer(raw, began)

@@ -1,0 +1,215 @@
+"""What a server answers to photographs, in every form that a client may send them."""
+
+import subprocess
+from collections.abc import Callable, Iterator
+from io import BytesIO
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import orjson
+import pytest
+from PIL import Image
+
+from model.backends.tensorflow.default_model import (
+    DEFAULT_MODEL,
+    GRAPH_FILE,
+    LABELS_FILE,
+    ensure_default_model,
+)
+from model.cache import CacheFolder
+from tests.integration.clients import Answer, form, post, post_all
+from tests.integration.photos import KNOWN, jpeg, mixed, photo
+from tests.integration.servers import Server
+from tests.pictures import encoded, exif, png
+
+#: How far two runs of the same picture may be apart.
+SAME = 1e-4
+
+COFFEE, ROCKET = "coffee.png", "rocket.jpg"
+
+Scores = dict[str, list[float]]
+
+
+def all_scores(answer: Answer) -> Scores:
+    """Return the scores of an answer with all labels, by label; some labels stand for two."""
+    scores: Scores = {}
+    for label, score in answer.labels:
+        scores.setdefault(label, []).append(score)
+    assert sum(map(len, scores.values())) == DEFAULT_MODEL.classes
+    return scores
+
+
+def distance(some: Scores, others: Scores) -> float:
+    """Return by how much two sets of scores differ at most."""
+    assert some.keys() == others.keys()
+    return max(
+        abs(a - b)
+        for label in some
+        for a, b in zip(sorted(some[label]), sorted(others[label]), strict=True)
+    )
+
+
+def preprocessed(file: bytes) -> npt.NDArray[np.uint8]:
+    """Return a picture as EfficientNet-Lite0 wants it, by the words of its own documentation."""
+    image = Image.open(BytesIO(file))
+    side = int(224 / 256 * min(image.size))
+    left, top = ((size - side + 1) // 2 for size in image.size)
+    square = image.crop((left, top, left + side, top + side))
+    return np.asarray(square.resize((224, 224), Image.Resampling.BICUBIC))
+
+
+@pytest.fixture(scope="module")
+def reference(cache_home: Path) -> Iterator[Callable[[bytes], Scores]]:
+    """Run the converted graph, the servers' own, in a Session of this test's."""
+    import tensorflow.compat.v1 as tf
+
+    folder = ensure_default_model(CacheFolder(cache_home / "tensorferry"), lambda _: None).path
+    names = (folder / LABELS_FILE).read_text().splitlines()
+    with tf.Graph().as_default() as graph:
+        definition = tf.GraphDef.FromString((folder / GRAPH_FILE).read_bytes())
+        tf.import_graph_def(definition, name="")
+    with tf.Session(graph=graph) as session:
+
+        def run(file: bytes) -> Scores:
+            feed = {DEFAULT_MODEL.input_layer: preprocessed(file)[np.newaxis]}
+            scores: Scores = {}
+            for label, score in zip(
+                names, session.run(DEFAULT_MODEL.output_layer, feed)[0], strict=True
+            ):
+                scores.setdefault(label, []).append(float(score))
+            return scores
+
+        yield run
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_a_photo_is_labelled_right(server: Server, name: str) -> None:
+    """As a form and as the bare body, with five labels, the best first, in one batch alone."""
+    for body, headers in (form(jpeg(name)), (jpeg(name), {})):
+        answer = post(server.port, body, headers=headers)
+        assert answer.best in KNOWN[name]
+        scores = [score for _, score in answer.labels]
+        assert len(scores) == 5
+        assert scores == sorted(scores, reverse=True)
+        assert answer.headers["x-model-version"] == "efficientnet-lite0/1"
+        assert [ride.rows for ride in answer.rides] == [1]
+
+
+def test_a_photo_scores_the_same_alone_in_a_batch_and_outside(
+    server: Server, big_batches: Server, reference: Callable[[bytes], Scores]
+) -> None:
+    """All thousand scores, in batches of at least sixteen mixed photos too."""
+    seen: dict[str, int] = {}
+    expected = {name: reference(jpeg(name)) for name in KNOWN}
+    for name in KNOWN:
+        alone = all_scores(post(server.port, jpeg(name), path="/?k=1000"))
+        assert distance(alone, expected[name]) < SAME
+    for _ in range(10):  # a busy machine may be too slow to fill a batch in time
+        photos = mixed(32)
+        bodies = [file for _, file in photos]
+        answers = post_all(big_batches.port, bodies, 32, path="/?k=1000")
+        for (name, _), answer in zip(photos, answers, strict=True):
+            assert distance(all_scores(answer), expected[name]) < SAME
+            (ride,) = answer.rides
+            seen[name] = max(ride.rows, seen.get(name, 0))
+        if min(seen.values()) >= 16:
+            break
+    assert min(seen.values()) >= 16, f"the largest batches were {seen}"
+
+
+def coffee_samples(bits: int) -> npt.NDArray[np.integer]:
+    """Return the pixels of the cup of coffee with *bits* a sample."""
+    return np.asarray(photo(COFFEE)).astype(np.uint16) << (bits - 8)
+
+
+def with_alpha(image: Image.Image) -> Image.Image:
+    """Return *image* with corners that cannot be seen, and are black where they are not shown."""
+    alpha = Image.new("L", image.size, 255)
+    alpha.paste(0, (0, 0, 60, 60))
+    black = Image.new("RGB", image.size)
+    shown = Image.composite(image, black, alpha).convert("RGBA")
+    shown.putalpha(alpha)
+    return shown
+
+
+FORMS: dict[str, Callable[[], bytes]] = {
+    "JPEG": lambda: encoded(photo(COFFEE), "JPEG"),
+    "JPEG, progressive": lambda: encoded(photo(COFFEE), "JPEG", progressive=True),
+    "JPEG, grey": lambda: encoded(photo(COFFEE).convert("L"), "JPEG"),
+    "JPEG, CMYK": lambda: encoded(photo(COFFEE).convert("CMYK"), "JPEG", quality=95),
+    "PNG": lambda: encoded(photo(COFFEE), "PNG"),
+    "PNG, alpha": lambda: encoded(with_alpha(photo(COFFEE)), "PNG"),
+    "PNG, palette": lambda: encoded(photo(COFFEE).quantize(64), "PNG"),
+    "PNG, 16 bit": lambda: png(coffee_samples(16), 16, 2),
+    "GIF": lambda: encoded(photo(COFFEE), "GIF"),
+    "BMP": lambda: encoded(photo(COFFEE), "BMP"),
+    "WebP": lambda: encoded(photo(COFFEE), "WEBP"),
+    "WebP, lossless": lambda: encoded(photo(COFFEE), "WEBP", lossless=True),
+}
+
+
+@pytest.mark.parametrize("kind", FORMS)
+def test_a_photo_is_known_in_every_format(server: Server, kind: str) -> None:
+    """A cup of coffee is an espresso, however it is stored."""
+    assert post(server.port, FORMS[kind]()).best == "espresso"
+
+
+#: What a camera has done to a picture, for each orientation that EXIF may tell.
+STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
+    1: lambda image: image,
+    2: lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
+    3: lambda image: image.transpose(Image.Transpose.ROTATE_180),
+    4: lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
+    5: lambda image: image.transpose(Image.Transpose.TRANSPOSE),
+    6: lambda image: image.transpose(Image.Transpose.ROTATE_90),
+    7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
+    8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
+}
+
+
+@pytest.mark.parametrize("orientation", STORED)
+def test_a_photo_is_turned_upright(server: Server, orientation: int) -> None:
+    """The answer is that of the upright photo; without the word of EXIF it is another."""
+    upright = all_scores(post(server.port, encoded(photo(ROCKET), "PNG"), path="/?k=1000"))
+    stored = STORED[orientation](photo(ROCKET))
+    told = encoded(stored, "PNG", exif=exif(orientation))
+    turned = all_scores(post(server.port, told, path="/?k=1000"))
+    as_stored = all_scores(post(server.port, encoded(stored, "PNG"), path="/?k=1000"))
+    # The passes of the resize round in another order, which is a level here and there.
+    assert distance(turned, upright) < 0.01
+    assert orientation == 1 or distance(as_stored, upright) > 0.05
+    in_jpeg = encoded(stored, "JPEG", quality=95, exif=exif(orientation))
+    assert post(server.port, in_jpeg).best in KNOWN[ROCKET]
+
+
+def curl(*arguments: str, stdin: bytes = b"") -> str:
+    """Return what curl prints, whatever the status."""
+    command = ["curl", "--silent", "--show-error", "--max-time", "60", *arguments]
+    return subprocess.run(command, input=stdin, capture_output=True, check=True).stdout.decode()
+
+
+def test_the_session_of_the_readme_works(server: Server, tmp_path: Path) -> None:
+    """Each of its commands, word for word but for the port, answers in that form."""
+    file = tmp_path / "coffee.jpg"
+    file.write_bytes(encoded(photo(COFFEE), "JPEG"))
+    url = f"localhost:{server.port}"
+    full = orjson.loads(curl("-F", f"data=@{file}", url))
+    assert [label for label, _ in full][:2] == ["espresso", "consomme"]
+    assert len(full) == 5
+    assert full[0][1] == pytest.approx(0.902, abs=0.005)
+    short = orjson.loads(curl("--data-binary", f"@{file}", f"{url}/?k=1"))
+    assert short == full[:1]
+    print_timing = ("-o", str(tmp_path / "answer.json"), "-w", "%header{server-timing}\n")
+    timing = curl("-s", *print_timing, "-F", f"data=@{file}", url)
+    assert [part.partition(";")[0] for part in timing.split(", ")] == [
+        "decode", "queue", "run", "encode", "batch",
+    ]  # fmt: skip
+    assert orjson.loads((tmp_path / "answer.json").read_bytes()) == full
+    assert curl(f"{url}/readyz") == '{"ready":true,"state":"ready"}\n'
+    refused = orjson.loads(curl("--data-binary", "@-", url, stdin=b"hello\n"))
+    assert refused["error"] == (
+        "data that begins with 68 65 6c 6c 6f 0a (6 bytes) "
+        "is not a JPEG, PNG, GIF, BMP or WebP picture"
+    )
+    assert refused["status"] == 400

@@ -1,0 +1,134 @@
+"""What becomes of inputs that are no pictures, and of those who ride beside them."""
+
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from subprocess import PIPE, Popen, run
+from threading import Event
+
+import orjson
+import pytest
+
+from tests.integration.clients import Answer, form, post, post_all, send_until_answered
+from tests.integration.photos import KNOWN, jpeg, mixed
+from tests.integration.servers import MemoryWatch, Server, wait_for
+from tests.pictures import claims
+
+MIB = 2**20
+HUGE = 100 * 10**6  #: bytes
+
+
+def huge_body() -> Iterator[bytes]:
+    """Return a body that says its length, and is over the limit."""
+    yield f"POST / HTTP/1.1\r\nHost: ferry\r\nContent-Length: {HUGE}\r\n\r\n".encode()
+    for _ in range(HUGE // 10**6):
+        yield bytes(10**6)
+
+
+def endless_body() -> Iterator[bytes]:
+    """Return a body as long that does not say it."""
+    yield b"POST / HTTP/1.1\r\nHost: ferry\r\nTransfer-Encoding: chunked\r\n\r\n"
+    for _ in range(HUGE // 10**6):
+        yield b"%x\r\n" % 10**6 + bytes(10**6) + b"\r\n"
+    yield b"0\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Bad:
+    """A request that cannot be answered with labels."""
+
+    send: Callable[[int], Answer]  #: takes the port
+    status: int
+    reason: str  #: part of what the answer says
+
+
+def posted(body: bytes, headers: dict[str, str] | None = None) -> Callable[[int], Answer]:
+    """Return what posts *body*."""
+    return lambda port: post(port, body, headers=headers)
+
+
+BAD = {
+    "not an image": Bad(posted(b"%PDF-1.7 and so on"), 400, "is not a JPEG, PNG, GIF, BMP or WebP"),
+    "empty": Bad(posted(*form(b"")), 400, "the picture's field of the form is empty"),
+    "no body": Bad(posted(b""), 400, "the body is empty: post a picture"),
+    "truncated": Bad(posted(jpeg("coffee.png")[:-1000]), 400, "the JPEG picture is cut short"),
+    "wrong field": Bad(
+        posted(*form(jpeg("coffee.png"), "photo")),
+        400,
+        "no field named one of 'data', 'image', 'file'; its fields: 'photo'",
+    ),
+    "PNG bomb": Bad(
+        posted(claims("PNG", 50_000, 50_000)),
+        413,
+        "50000 x 50000 is 2500000000 pixels, over the limit of 50000000",
+    ),
+    "100 MB": Bad(
+        lambda port: send_until_answered(port, huge_body()),
+        413,
+        f"the body is {HUGE} bytes, the limit is {64 * MIB}",
+    ),
+    "100 MB, length not told": Bad(
+        lambda port: send_until_answered(port, endless_body()),
+        413,
+        f"the body is more than {64 * MIB} bytes",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_a_bad_input_is_refused_and_harms_nobody(server: Server, kind: str) -> None:
+    """Within 2 s, in words, in less than 150 MB; 31 clients beside it are answered right."""
+    bad = BAD[kind]
+    photos = mixed(62)
+    files = [file for _, file in photos]
+    under_way = Event()
+    with MemoryWatch(server.pid) as memory, ThreadPoolExecutor(1) as thread:
+        others = thread.submit(post_all, server.port, files, 31, on_start=under_way.set)
+        assert under_way.wait(30)
+        refused = bad.send(server.port)
+        answers = others.result()
+    assert refused.began < max(answer.ended for answer in answers), "they were not side by side"
+    assert refused.status == bad.status
+    assert bad.reason in refused.error
+    assert refused.seconds < 2
+    assert memory.growth < 150e6
+    for (name, _), answer in zip(photos, answers, strict=True):
+        assert answer.best in KNOWN[name]
+
+
+def test_the_memory_watch_sees_what_a_process_takes() -> None:
+    """The check above is one that can fail: here 200 MB come, and go again."""
+    program = "import sys; print(flush=True); input(); held = b'x' * 200_000_000; input()"
+    with Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        process.stdout.readline()
+        with MemoryWatch(process.pid) as memory:
+            print(file=process.stdin, flush=True)
+            wait_for(lambda: memory.growth > 150e6, "200 MB")
+        print(file=process.stdin, flush=True)
+
+
+@pytest.mark.parametrize("upload", [["--data-binary"], ["-H", "Expect:", "--data-binary"], ["-T"]])
+def test_curl_shows_why_a_body_is_too_long(
+    server: Server, tmp_path: Path, upload: list[str]
+) -> None:
+    """A client that goes on sending reads the answer, and not that the connection was reset."""
+    file = tmp_path / "huge.bin"
+    with file.open("wb") as sparse:
+        sparse.truncate(HUGE)
+    name = str(file) if upload == ["-T"] else f"@{file}"
+    command = ["curl", "-sS", "-X", "POST", *upload, name, f"http://127.0.0.1:{server.port}/"]
+    result = run(command, capture_output=True, check=True, timeout=60)
+    assert orjson.loads(result.stdout)["status"] == 413
+
+
+def test_a_server_that_saw_them_all_answers_as_before(server: Server) -> None:
+    """One after the other over one connection, good and bad: every good one is right."""
+    bodies = [body for _, good in mixed(4) for body in (good, good[:5000])]
+    answers = post_all(server.port, bodies, 1)
+    assert [answer.status for answer in answers] == [200, 400] * 4
+    for (name, _), answer in zip(mixed(4), answers[::2], strict=True):
+        assert answer.best in KNOWN[name]
