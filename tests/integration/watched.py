@@ -1,0 +1,128 @@
+"""
+Run the real service inside the test's own process, where its runs can be counted and held back.
+
+Its sockets, threads and Session are those of any server; only the reactor is pytest-twisted's.
+"""
+
+import os
+import threading
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import ParamSpec
+
+import pytest_twisted  # type: ignore[import-untyped, unused-ignore]  # it has no types
+from twisted.internet import reactor
+from twisted.internet.address import IPv4Address
+from twisted.internet.defer import Deferred
+from twisted.internet.task import deferLater
+
+from model.runner import Runner
+from model.signature import Feed, Signature
+from server.lifecycle import State
+from server.model_source import LoadedModel, Say, load_model
+from server.service import FerryService
+from server.settings import Settings
+from tests.integration.servers import environment
+
+P = ParamSpec("P")
+
+#: Lets a test await Deferreds.
+in_reactor: Callable[[Callable[P, Coroutine[object, object, None]]], Callable[P, None]] = (
+    pytest_twisted.ensureDeferred
+)
+
+
+class WatchedRunner:
+    """A runner that notes the rows of each run, and lets none begin while its gate is closed."""
+
+    def __init__(self, runner: Runner) -> None:
+        self._runner = runner
+        #: The rows of each run, in the order of their beginnings; filled by the model threads.
+        self.batches: list[int] = []
+        self.gate = threading.Event()
+        self.gate.set()
+
+    @property
+    def signature(self) -> Signature:
+        """The model's own."""
+        return self._runner.signature
+
+    @property
+    def fingerprint(self) -> str:
+        """The model's own."""
+        return self._runner.fingerprint
+
+    @property
+    def device(self) -> str:
+        """The model's own."""
+        return self._runner.device
+
+    def run(self, feed: Feed) -> Feed:
+        """Run the batch in the real Session, once the gate is open."""
+        self.batches.append(len(feed[0]))
+        assert self.gate.wait(60), "nobody opened the gate"
+        return self._runner.run(feed)
+
+    def close(self) -> None:
+        """Close the real Session."""
+        self._runner.close()
+
+
+class WatchedServer:
+    """A `FerryService` with a runner that is watched; use as `watched_server` gives it."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.ready: Deferred[None] = Deferred()
+        self.service = FerryService(settings, reactor, fail=self._failed, load=self._load)
+        self.service.lifecycle.observe(self._moved)
+
+    @property
+    def port(self) -> int:
+        """The port that it listens on."""
+        address = self.service.ports[0].getHost()
+        assert isinstance(address, IPv4Address)
+        return address.port
+
+    def _failed(self, line: str) -> None:
+        self.ready.errback(AssertionError(line))
+
+    def _moved(self, state: State) -> None:
+        if state is State.READY:
+            self.runner.batches.clear()  # those of the warm-up
+            self.ready.callback(None)
+
+    def _load(self, settings: Settings, say: Say) -> LoadedModel:
+        loaded = load_model(settings, say)
+        self.runner = WatchedRunner(loaded.runner)
+        return LoadedModel(
+            loaded.name, loaded.version, self.runner, loaded.preprocessing, loaded.labels,
+            loaded.lanes,
+        )  # fmt: skip
+
+    async def until(self, condition: Callable[[], bool], what: str) -> None:
+        """Return once *condition* holds, looked at every few milliseconds; fail after 30 s."""
+        for _ in range(3000):
+            if condition():
+                return
+            await deferLater(reactor, 0.01)
+        raise AssertionError(f"waited in vain for {what}")
+
+
+@asynccontextmanager
+async def watched_server(settings: Settings, cache_home: Path) -> AsyncIterator[WatchedServer]:
+    """Give a server that is ready; at the end it drains, and the environment is as before."""
+    before = dict(os.environ)
+    os.environ.clear()
+    os.environ.update(environment(cache_home))
+    watched = WatchedServer(settings)
+    watched.service.privilegedStartService()
+    watched.service.startService()
+    try:
+        await watched.ready
+        yield watched
+    finally:
+        watched.runner.gate.set()
+        await watched.service.stopService()
+        os.environ.clear()
+        os.environ.update(before)
