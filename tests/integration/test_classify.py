@@ -1,0 +1,117 @@
+"""`tensorferry classify`: pictures labelled from the command line."""
+
+import re
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+
+import pytest
+
+from tests.integration.clients import post
+from tests.integration.photos import KNOWN, jpeg, mixed
+from tests.integration.servers import START, TENSORFERRY, Server, environment, run_program
+
+CLASSIFY = (*TENSORFERRY, "classify")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> list[str]:
+    """The names of files that hold the known photos, in the folder where the tests work."""
+    for name in KNOWN:
+        (tmp_path / f"{name}.jpg").write_bytes(jpeg(name))
+    return [f"{name}.jpg" for name in KNOWN]
+
+
+def answers_in(stdout: str) -> list[tuple[str, list[tuple[str, float]]]]:
+    """Return the files named in *stdout*, each with its labels and scores."""
+    answers: list[tuple[str, list[tuple[str, float]]]] = []
+    for line in stdout.splitlines():
+        scored = re.fullmatch(r"(.+) \(score = (\d\.\d{5})\)", line)
+        if scored:
+            answers[-1][1].append((scored[1], float(scored[2])))
+        else:
+            assert line.endswith(":")
+            answers.append((line[:-1], []))
+    return answers
+
+
+def test_one_picture_is_labelled_as_label_image_does(
+    cache_home: Path, tmp_path: Path, photos: list[str], server: Server
+) -> None:
+    """Lines of a label and its score, no name, no chatter; the scores are those of the server."""
+    command = [*CLASSIFY, "--image", photos[0]]
+    result = run_program(command, cache_home=cache_home, folder=tmp_path)
+    assert result.returncode == 0
+    ((_, labels),) = answers_in(f":\n{result.stdout}")
+    served = post(server.port, jpeg("chelsea.png")).labels
+    assert [label for label, _ in labels] == [label for label, _ in served]
+    assert [score for _, score in labels] == pytest.approx([s for _, s in served], abs=1e-4)
+
+
+def test_pictures_that_wait_share_a_batch(cache_home: Path, tmp_path: Path) -> None:
+    """Of 32 none would be answered for ten minutes, were they not run all in one."""
+    names = []
+    for number, (_, file) in enumerate(mixed(32)):
+        names.append(f"{number}.jpg")
+        (tmp_path / names[-1]).write_bytes(file)
+    images = [argument for name in names for argument in ("--image", name)]
+    command = [*CLASSIFY, "--max-batch-size=32", "--max-queue-delay-ms=600000", *images]
+    result = run_program(
+        [*command, "--num_top_predictions", "2"], cache_home=cache_home, folder=tmp_path
+    )
+    assert result.returncode == 0
+    answers = answers_in(result.stdout)
+    assert [name for name, _ in answers] == names
+    for (photo, _), (_, labels) in zip(mixed(32), answers, strict=True):
+        assert len(labels) == 2
+        assert labels[0][0] in KNOWN[photo]
+
+
+@contextmanager
+def classify_names(cache_home: Path, folder: Path) -> Iterator["subprocess.Popen[str]"]:
+    """Run the command on names that are written to its stdin, for two minutes at most."""
+    with subprocess.Popen(
+        CLASSIFY,
+        cwd=folder,
+        env=environment(cache_home),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        deadline = threading.Timer(START, process.kill)
+        deadline.start()
+        try:
+            yield process
+        finally:
+            deadline.cancel()
+            process.kill()
+
+
+def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
+    cache_home: Path, tmp_path: Path, photos: list[str]
+) -> None:
+    """A file that is no picture gets a line on stderr; the loop goes on, and ends with 1."""
+    (tmp_path / "text.txt").write_text("no picture")
+    with classify_names(cache_home, tmp_path) as process:
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        for name in [*photos[:2], "text.txt", "absent.jpg", *photos[2:]]:
+            process.stdin.write(f"{name}\n")
+            process.stdin.flush()
+            if name not in photos:
+                lines = iter(process.stderr.readline, "")
+                line = next(line for line in lines if line.startswith(f"{name}: "))
+                assert re.search("is not a JPEG, PNG, .* picture$|No such file or dir.*$", line)
+                continue
+            ((answered, labels),) = answers_in("".join(islice(process.stdout, 6)))
+            assert answered == name
+            assert labels[0][0] in KNOWN[name.removesuffix(".jpg")]
+        process.stdin.close()
+        assert process.wait(30) == 1
+        assert process.stdout.read() == ""
+        assert "Traceback" not in process.stderr.read()

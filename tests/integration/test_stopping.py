@@ -1,0 +1,166 @@
+"""What becomes of requests when a server is told to stop."""
+
+import threading
+from contextlib import closing
+from dataclasses import dataclass
+from http.client import HTTPResponse
+from math import inf
+from pathlib import Path
+from signal import SIGTERM
+from socket import socket
+from time import monotonic
+
+import pytest
+
+from tests.integration.clients import (
+    Answer,
+    open_socket,
+    read_answer,
+    receive_answer,
+    request_bytes,
+)
+from tests.integration.photos import KNOWN, jpeg, mixed
+from tests.integration.servers import (
+    SERVE,
+    TWISTD_N,
+    Server,
+    readiness,
+    serving,
+    wait_for,
+)
+
+CLIENTS = 32
+
+
+@dataclass(slots=True)
+class Attempt:
+    """One request, and what became of it."""
+
+    written: float = inf  #: when it was wholly written, by the monotonic clock
+    answer: Answer | None = None  #: None where the connection ended before a byte of it came
+
+
+class Customer:
+    """
+    Posts one photo after the other, from a thread, until nobody listens any more.
+
+    A connection carries one request, or with *keep_alive* as many as the server lets it.
+    """
+
+    def __init__(self, port: int, name: str, *, keep_alive: bool) -> None:
+        self.name = name
+        self.attempts: list[Attempt] = []
+        self._port = port
+        self._request = request_bytes(jpeg(name), close=not keep_alive)
+        self._left = False
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._thread.start()
+
+    def wait(self) -> None:
+        """Wait until it has left; fail where it ended otherwise."""
+        self._thread.join(30)
+        assert self._left, "a client is still there, or got what is no answer"
+
+    def _run(self) -> None:
+        while not self._left:
+            try:
+                raw = open_socket(self._port)
+            except ConnectionError:
+                self._left = True
+            else:
+                with raw:
+                    while self._goes_on_after_attempt(raw):
+                        pass
+
+    def _goes_on_after_attempt(self, raw: socket) -> bool:
+        attempt = Attempt()
+        self.attempts.append(attempt)
+        with closing(HTTPResponse(raw, method="POST")) as response:
+            try:
+                raw.sendall(self._request)
+                attempt.written = monotonic()
+                response.begin()
+            except ConnectionError:
+                return False
+            # Not forgiven from here on: half an answer is worse than none.
+            attempt.answer = read_answer(response, attempt.written)
+            return not response.will_close
+
+
+def stop_under_load(server: Server) -> tuple[list[Customer], float]:
+    """Tell *server* to stop while customers come; return them, gone, and when it was told."""
+    customers = [
+        Customer(server.port, name, keep_alive=number % 2 == 0)
+        for number, (name, _) in enumerate(mixed(CLIENTS))
+    ]
+    wait_for(lambda: all(len(each.attempts) > 3 for each in customers), "three answers for all")
+    told = monotonic()
+    server.signal()
+    for each in customers:
+        each.wait()
+    return customers, told
+
+
+@pytest.mark.parametrize(
+    ("door", "code"),
+    # As Popen has it; a shell says 143 of a process that SIGTERM ended.
+    [pytest.param(SERVE, 0, id="serve"), pytest.param(TWISTD_N, -SIGTERM, id="twistd")],
+)
+def test_a_stop_under_load_answers_what_was_sent(
+    cache_home: Path, tmp_path: Path, door: tuple[str, ...], code: int
+) -> None:
+    """
+    A request that was written when the signal came is answered, whatever its connection.
+
+    Later ones are answered as well, or their connection ends before a byte of an answer.
+    """
+    with serving(cache_home=cache_home, folder=tmp_path, door=door) as server:
+        customers, told = stop_under_load(server)
+        assert server.exit_code() == code
+    for customer in customers:
+        for attempt in customer.attempts:
+            assert attempt.answer is not None or attempt.written > told
+            if attempt.answer is not None:
+                assert attempt.answer.best in KNOWN[customer.name]
+    answers = [it.answer for each in customers for it in each.attempts if it.answer is not None]
+    under_way = [it for it in answers if it.began < told < it.ended]
+    assert len(under_way) >= CLIENTS / 2, "there was no load to speak of"
+    assert any(it.headers.get("connection") == "close" for it in under_way)
+    assert "stopped; every accepted request was answered" in server.log
+
+
+@pytest.mark.parametrize("door", [SERVE, TWISTD_N], ids=["serve", "twistd"])
+def test_a_second_signal_ends_a_long_drain_at_once(
+    cache_home: Path, tmp_path: Path, door: tuple[str, ...]
+) -> None:
+    """While it waits for the rest of a request it does not end; then it does, and not with 0."""
+    with serving(cache_home=cache_home, folder=tmp_path, door=door) as server:
+        with open_socket(server.port) as slow:
+            slow.sendall(request_bytes(jpeg("coffee.png"))[:-1])
+            assert readiness(server.port) == 200
+            server.signal()
+            server.wait_for(lambda: readiness(server.port) is None, "a port that is closed")
+            assert server.running
+            server.signal()
+            began = monotonic()
+            assert server.exit_code(10) != 0
+            assert monotonic() - began < 2
+        assert "stopped at once; requests were dropped" in server.log
+
+
+def test_a_request_half_sent_before_the_stop_is_answered_after_it(
+    cache_home: Path, tmp_path: Path
+) -> None:
+    """And while `--drain-delay` lasts, so is one that comes new; `/readyz` says 503 meanwhile."""
+    with serving("--drain-delay", "2", cache_home=cache_home, folder=tmp_path) as server:
+        request = request_bytes(jpeg("coffee.png"))
+        with open_socket(server.port) as half, open_socket(server.port) as late:
+            half.sendall(request[:1000])
+            server.signal()
+            server.wait_for(lambda: readiness(server.port) == 503, "a drain")
+            late.sendall(request)
+            assert receive_answer(late, monotonic()).best == "espresso"
+            server.wait_for(lambda: readiness(server.port) is None, "a port that is closed")
+            half.sendall(request[1000:])
+            assert receive_answer(half, monotonic()).best == "espresso"
+        assert server.exit_code() == 0

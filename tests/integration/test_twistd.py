@@ -1,0 +1,50 @@
+"""The server as a daemon of twistd's."""
+
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+from tests.integration.clients import post
+from tests.integration.photos import jpeg
+from tests.integration.servers import TWISTD, port_in, readiness, run_program, wait_for
+
+
+def has_ended(pid: int) -> bool:
+    """Return whether process *pid* runs no more; whoever inherited it may not have noticed yet."""
+    try:
+        state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
+    except FileNotFoundError:
+        return True
+    return state == "Z"
+
+
+@contextmanager
+def ended_at_last(pidfile: Path) -> Iterator[None]:
+    """End the daemon that *pidfile* names, if the block leaves one behind."""
+    try:
+        yield
+    finally:
+        if pidfile.exists():
+            with suppress(ProcessLookupError):
+                os.kill(int(pidfile.read_text()), signal.SIGKILL)
+
+
+def test_a_daemon_serves_until_its_pidfile_is_used(cache_home: Path, tmp_path: Path) -> None:
+    """It answers, drains at SIGTERM, tells so in its log, and takes its pidfile away."""
+    pidfile, logfile = tmp_path / "ferry.pid", tmp_path / "ferry.log"
+    command = [*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}", "tensorferry", "--port=0"]
+    with ended_at_last(pidfile):
+        parent = run_program(command, cache_home=cache_home, folder=tmp_path)
+        assert (parent.returncode, parent.stdout, parent.stderr) == (0, "", "")
+        pid = int(pidfile.read_text())
+        port = wait_for(lambda: port_in(logfile.read_text()), "a port in the log")
+        wait_for(lambda: readiness(port) == 200, "readiness", 120)
+        assert post(port, jpeg("coffee.png")).best == "espresso"
+        os.kill(pid, signal.SIGTERM)
+        wait_for(lambda: has_ended(pid), "the end of the daemon")
+    assert not pidfile.exists()
+    log = logfile.read_text()
+    assert log.index("] draining\n") < log.index("] stopped; every accepted request was answered\n")
+    assert "Traceback" not in log
