@@ -33,7 +33,7 @@ from server.model_source import LoadedModel, Say
 from server.service import FerryService
 from server.settings import Settings
 from tests.fakes_http import Client
-from tests.support import Calls, ManualThreads
+from tests.fakes_threads import Calls, ManualThreads
 
 # --- the log
 

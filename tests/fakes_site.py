@@ -10,7 +10,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from server.http.channel import AccessLog, LimitedRequest, LimitedSite
 from server.http.limits import BodyLimits
 from tests.fakes_http import PEER, Client, HalfCloseable, PlainTransport
-from tests.support import outcomes
+from tests.fakes_threads import outcomes
 
 
 @dataclass(frozen=True, slots=True)

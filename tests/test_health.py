@@ -14,7 +14,7 @@ from server.http.messages import HTTPResponse
 from server.lifecycle import Lifecycle, State
 from tests.fakes_http import http_request
 from tests.fakes_server import SteppedThreads
-from tests.support import Calls, outcomes
+from tests.fakes_threads import Calls, outcomes
 
 
 @dataclass

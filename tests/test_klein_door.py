@@ -18,7 +18,7 @@ from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle, State
 from tests.fakes_http import Answer, Client, request
 from tests.fakes_server import Log, watched_log
-from tests.support import outcomes
+from tests.fakes_threads import outcomes
 
 
 @pytest.fixture(autouse=True)

@@ -19,7 +19,7 @@ from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Classifier, Prediction, Timing
 from tests.fakes_http import http_request
 from tests.fakes_server import FakeClassifier, Log, prediction, watched_log
-from tests.support import kinds, outcomes
+from tests.fakes_threads import kinds, outcomes
 
 PICTURE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
 
