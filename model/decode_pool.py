@@ -6,7 +6,6 @@ reactor's own pool: that one resolves names and reads files, which must not wait
 Knows nothing of pictures; may not import Pillow, numpy or the reactor.
 """
 
-import os
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -19,11 +18,13 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from model.cores import usable_cores
+
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class PoolNotRunning(Exception):  # noqa: N818 - named for what is wrong, like all errors here
+class PoolNotRunning(Exception):
     """The work was not begun: the pool has not started, is stopping or has stopped."""
 
 
@@ -53,7 +54,7 @@ class Threads(Protocol):
 
 def default_threads() -> int:
     """Return how many threads decode: one less than this process has cores, but at least 1."""
-    return max(1, len(os.sched_getaffinity(0)) - 1)
+    return max(1, usable_cores() - 1)
 
 
 class _State(Enum):

@@ -5,7 +5,6 @@ Turn the settings into a loaded model.
 before.
 """
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from model.backends.tensorflow.device import choose_device, quieten_tensorflow
 from model.backends.tensorflow.frozen_graph import FrozenGraphOptions
 from model.backends.tensorflow.session import SessionOptions, SessionRunner, load_frozen_graph
 from model.cache import CacheUnavailableError, DamagedCacheError, user_cache_folder
+from model.cores import usable_cores
 from model.labels import read_labels
 from model.preprocess import Preprocessing, Resample
 from model.runner import ModelError, Runner
@@ -73,7 +73,7 @@ def load_model(settings: Settings, say: Say) -> LoadedModel:
     labels = read_labels(source.labels)
     say("loading TensorFlow")
     device = choose_device(choice)
-    lanes = settings.lanes or (1 if device.kind == "gpu" else len(os.sched_getaffinity(0)))
+    lanes = settings.lanes or (1 if device.kind == "gpu" else usable_cores())
     say(f"loading {source.name}/{source.version} on {device.description}")
     options = SessionOptions(device, lanes, settings.gpu_memory_limit)
     runner = load_frozen_graph(source.graph, source.options, options, classes=len(labels))

@@ -183,6 +183,7 @@ def test_the_cpu_is_told_by_the_cores_that_may_be_used(
 ) -> None:
     """TensorFlow is not even imported for it."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
+    monkeypatch.setattr("model.backends.tensorflow.device._processor_name", lambda: "CPU")
     assert choose_device("cpu") == Device("cpu", words)
 
 

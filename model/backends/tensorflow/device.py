@@ -9,8 +9,10 @@ import os
 import shutil
 import subprocess
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
+from model.cores import usable_cores
 from model.runner import ModelError
 
 DeviceChoice = Literal["auto", "cpu", "gpu"]
@@ -59,8 +61,8 @@ def choose_device(choice: DeviceChoice) -> Device:
     Raises `ModelError` where a GPU was asked for, or is installed and was not refused, and
     TensorFlow sees none: serving on the CPU instead would be slow and silent.
     """
-    cores = len(os.sched_getaffinity(0))
-    cpu = Device("cpu", f"CPU, {cores} core{'s' if cores > 1 else ''}")
+    cores = usable_cores()
+    cpu = Device("cpu", f"{_processor_name()}, {cores} core{'s' if cores > 1 else ''}")
     if choice == "cpu":
         return cpu
     import tensorflow as tf
@@ -75,6 +77,16 @@ def choose_device(choice: DeviceChoice) -> Device:
     raise ModelError(
         f"{seen}, but TensorFlow sees none: {_why_no_gpu()}; --device cpu serves on the CPU"
     )
+
+
+def _processor_name() -> str:
+    """Return what the kernel calls the processor, or just CPU."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"CPU {names[0]}" if names else "CPU"
 
 
 def _why_no_gpu() -> str:

@@ -5,7 +5,6 @@ Loading and running belong to model threads; `run` may be called from several at
 """
 
 import hashlib
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +14,7 @@ import numpy as np
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.frozen_graph import FrozenGraphOptions, ServingGraph, serving_graph
+from model.cores import usable_cores
 from model.runner import ModelError
 from model.signature import Feed, Signature, TensorSpec
 
@@ -68,12 +68,13 @@ def session_config(options: SessionOptions) -> "tf.ConfigProto":
 
     config = tf.ConfigProto(allow_soft_placement=True)
     if options.device.kind == "cpu":
-        cores = len(os.sched_getaffinity(0))
         config.device_count["GPU"] = 0
-        config.intra_op_parallelism_threads = max(1, cores // options.lanes)
+        config.intra_op_parallelism_threads = max(1, usable_cores() // options.lanes)
         config.inter_op_parallelism_threads = options.lanes
         return config
     config.gpu_options.allow_growth = True
+    # Or TensorFlow takes memory on every GPU, while the lanes use the first.
+    config.gpu_options.visible_device_list = "0"
     if options.gpu_memory_limit is not None:
         device = config.gpu_options.experimental.virtual_devices.add()
         device.memory_limit_mb.append(options.gpu_memory_limit / 2**20)
