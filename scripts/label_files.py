@@ -1,0 +1,172 @@
+"""
+Label files one behind the other with one Session kept open.
+
+Pictures that wait at the same time share a batch; answers are printed in the order of the names.
+"""
+
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import click
+from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
+from twisted.python.failure import Failure
+
+from model.decode_pool import DecodePool
+from model.runner import ModelError
+from server.clock import MonotonicTime
+from server.inference import Classifier, Prediction
+from server.model_host import ModelHost
+from server.settings import Settings
+
+#: Pictures that may be under way at once; no more names are read meanwhile.
+AHEAD = 64
+
+
+class LabelPrinter:
+    """
+    Labels files as their names come, and prints the answers in that order.
+
+    Everything runs on the reactor thread.  *answered* is called once for each name.
+    """
+
+    def __init__(
+        self,
+        classifier: Classifier,
+        k: int,
+        *,
+        show_names: bool,
+        answered: Callable[[], object],
+    ) -> None:
+        self._classifier = classifier
+        self._k = min(k, len(classifier.model.labels))
+        self._show_names = show_names
+        self._answered = answered
+        self._lines: deque[tuple[str, list[Prediction | Failure]]] = deque()
+        self._ended: Callable[[], object] | None = None
+        #: Whether any file could not be labelled.
+        self.failed = False
+
+    def take(self, name: str) -> Deferred[None]:
+        """Begin with the file *name*; the Deferred fails where nothing can be printed any more."""
+        outcome: list[Prediction | Failure] = []
+        self._lines.append((name, outcome))
+        labelled = maybeDeferred(
+            lambda: self._classifier.classify(Path(name).read_bytes(), self._k)
+        )
+        return labelled.addBoth(outcome.append).addCallback(lambda _: self._print())
+
+    def end(self, ended: Callable[[], object]) -> None:
+        """Call *ended* when the last answer has been printed; no more names come."""
+        self._ended = ended
+        self._print()
+
+    def _print(self) -> None:
+        while self._lines and self._lines[0][1]:
+            name, (outcome,) = self._lines.popleft()
+            self._print_one(click.format_filename(name), outcome)
+            self._answered()
+        sys.stdout.flush()
+        if self._ended is not None and not self._lines:
+            self._ended()
+
+    def _print_one(self, name: str, outcome: Prediction | Failure) -> None:
+        if not isinstance(outcome, Prediction):
+            self.failed = True
+            reason = getattr(outcome.value, "strerror", None) or outcome.getErrorMessage()
+            click.echo(f"{name}: {reason}", err=True)
+            return
+        if self._show_names:
+            click.echo(f"{name}:")
+        for label, score in outcome.classes:
+            click.echo(f"{label} (score = {score:.5f})")
+
+
+class LabelRun:
+    """
+    Loads the model, labels all files, and ends the process's reactor.
+
+    *names* is read on a thread of its own, a little ahead of the answers.
+    """
+
+    def __init__(self, settings: Settings, names: Iterable[str], *, show_names: bool) -> None:
+        from twisted.internet import reactor as installed  # noqa: PLC0415 - importing installs it
+
+        reactor: Any = installed  # Any: no type says that it has timers and threads at once
+        self._reactor = reactor
+        self._settings = settings
+        self._names = names
+        self._show_names = show_names
+        self._slots = threading.Semaphore(AHEAD)
+        self._host = ModelHost(
+            settings,
+            clock=MonotonicTime(reactor),
+            call_from_thread=reactor.callFromThread,
+            pool=DecodePool(reactor.callFromThread, settings.decode_threads),
+            say=_tell_a_person,
+        )
+        # Until all is done: a signal may end the run before that.
+        self._exit_code = 1
+
+    def run(self) -> int:
+        """Return the exit code, 1 if any file was not labelled; called once, on the main thread."""
+        self._reactor.callWhenRunning(self._begin)
+        self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
+        self._reactor.run()
+        return self._exit_code
+
+    def _begin(self) -> None:
+        ensureDeferred(self._start()).addErrback(self._give_up)
+
+    async def _start(self) -> None:
+        printer = LabelPrinter(
+            await self._host.start(),
+            self._settings.num_top_predictions,
+            show_names=self._show_names,
+            answered=self._slots.release,
+        )
+        # A daemon, for it may wait for a line that never comes when a signal ends the program.
+        threading.Thread(target=self._read, args=(printer,), name="names", daemon=True).start()
+
+    def _read(self, printer: LabelPrinter) -> None:
+        """Hand the names to the reactor, on a thread of their own."""
+        try:
+            for name in self._names:
+                self._slots.acquire()
+                self._reactor.callFromThread(self._take, printer, name)
+        except OSError:
+            self._reactor.callFromThread(self._give_up, Failure())
+        else:
+            self._reactor.callFromThread(printer.end, lambda: self._finish(printer))
+
+    def _take(self, printer: LabelPrinter, name: str) -> None:
+        printer.take(name).addErrback(self._give_up)
+
+    def _finish(self, printer: LabelPrinter) -> None:
+        self._exit_code = int(printer.failed)
+        self._reactor.stop()
+
+    def _give_up(self, failure: Failure) -> None:
+        """Say why, unless it is that nobody reads what is printed, and end."""
+        if failure.check(BrokenPipeError):
+            # The interpreter flushes stdout once more at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        else:
+            expected = failure.check(ModelError, OSError)
+            click.echo(failure.getErrorMessage() if expected else failure.getTraceback(), err=True)
+        if self._reactor.running:
+            self._reactor.stop()
+
+    def _stop(self) -> Deferred[None]:
+        self._host.abort()
+        return ensureDeferred(self._host.stop())
+
+
+def _tell_a_person(line: str) -> None:
+    """Show the progress of the start where a person sees it."""
+    if sys.stderr.isatty():
+        click.echo(line, err=True)
