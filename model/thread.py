@@ -31,6 +31,10 @@ class JobQueue(Protocol):
         """Wait for the first job and take it."""
 
 
+class ThreadStopped(RuntimeError):
+    """A call came after the model thread was told to stop, or before it was started."""
+
+
 class Stop(Enum):
     """The job that ends a model thread."""
 
@@ -91,11 +95,11 @@ class ModelThread:
         """
         Return a Deferred of *function()*, run on the model thread after all earlier calls.
 
-        It fires on the reactor thread.  After `stop` it fails with `RuntimeError`.
+        It fires on the reactor thread.  After `stop` it fails with `ThreadStopped`.
         """
         answer: Deferred[T] = Deferred()
         if self._stopped is not None or not self.alive:
-            answer.errback(Failure(RuntimeError(f"the model thread {self.name} has stopped")))
+            answer.errback(Failure(ThreadStopped(f"the model thread {self.name} has stopped")))
         else:
             self._queue.put(Job(function, answer))  # type: ignore[arg-type]  # T is forgotten
         return answer

@@ -11,13 +11,14 @@ from statistics import median
 from typing import TYPE_CHECKING, TypeVar, cast
 
 import numpy as np
-from twisted.internet.defer import DeferredList
+from twisted.internet.defer import CancelledError, DeferredList
 
-from batcher.errors import OutOfMemory
 from batcher.executor import Piece
 from batcher.latency import LatencyCurve
 from model.lane import Lane
+from model.runner import ModelError
 from model.signature import Feed, Signature
+from model.thread import ThreadStopped
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure
@@ -54,6 +55,11 @@ def has_levelled_off(measured: dict[int, float]) -> bool:
     if len(rates) < 3:
         return False
     return rates[-2] < WORTH * max(rates[:-2]) and rates[-1] < WORTH * max(rates[:-1])
+
+
+def climb_is_over(measured: dict[int, float]) -> bool:
+    """Whether a climb to *measured* had seen all it looks for, and was not cut short."""
+    return has_levelled_off(measured) or max(measured) == LARGEST
 
 
 def learned_cap(measured: dict[int, float]) -> int:
@@ -114,14 +120,21 @@ async def measure(
     return median(time for times in gathered for time in times)
 
 
-async def prime(lanes: Sequence[Lane], signature: Signature, largest: int) -> None:
-    """Run each size up to *largest* once on every lane, so that no request pays for the first."""
+async def prime(
+    lanes: Sequence[Lane], signature: Signature, largest: int, seconds: Callable[[], float]
+) -> float:
+    """
+    Run the sizes of the climb up to *largest*, so that the engine has prepared for them.
+
+    Return the median duration of one more run of *largest* rows with all *lanes* busy.
+    """
 
     def run_all(lane: Lane) -> None:
         for rows in sizes_up_to(largest):
             lane.run_now([Piece(blank_feed(signature, rows), 0, rows)])
 
     await _on_all(lanes, run_all)
+    return await measure(lanes, signature, largest, seconds)
 
 
 async def warm_up(
@@ -135,17 +148,21 @@ async def warm_up(
     """
     Return the measured seconds of a run for 1, 2, 4, ... rows.
 
-    With *largest* None the climb ends where it levels off, or where the device is out of memory;
-    else it goes to *largest*, and a device that has no room for it raises `OutOfMemory`.
+    With *largest* None the climb ends where it levels off, or at a size that cannot be run: the
+    device may be out of memory, or the graph made for one row inside.  Else it goes to *largest*.
+    Raises `ModelError` where one row, or a size up to *largest*, cannot be run.
     """
     measured: dict[int, float] = {}
     for rows in sizes_up_to(largest or LARGEST):
         try:
             measured[rows] = await measure(lanes, signature, rows, seconds)
-        except OutOfMemory:
+        except (CancelledError, ThreadStopped):
+            raise
+        except Exception as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0]
             if largest is not None or not measured:
-                raise
-            say(f"no room for {rows} rows: the largest batch is {max(measured)}")
+                raise ModelError(f"a run of {rows} rows failed: {reason}") from error
+            say(f"a run of {rows} rows failed, the largest batch is {max(measured)}: {reason}")
             break
         say(f"{rows} rows: {measured[rows] * 1e3:.1f} ms")
         if largest is None and has_levelled_off(measured):

@@ -9,11 +9,12 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
-from twisted.internet.defer import gatherResults
+from twisted.internet.defer import CancelledError, gatherResults
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from batcher.batcher import Batcher
+from batcher.errors import OutOfMemory
 from batcher.latency import LatencyCurve
 from batcher.policy import FixedPolicy, GreedyPolicy, Policy
 from model.cache import CacheUnavailableError, user_cache_folder
@@ -23,12 +24,15 @@ from model.latencies import store_latencies, stored_latencies
 from model.runner import ModelError, Runner
 from model.signature import Feed, Signature
 from model.thread import CallFromThread, ModelThread
-from model.warmup import learned_cap, prime, warm_up
+from model.warmup import climb_is_over, learned_cap, prime, warm_up
 from server.inference import Classifier, ServedModel
 from server.model_source import Loader, load_model
 from server.settings import Settings
 
 _log = Logger()
+
+#: Stored run times that are wrong by this factor were measured on a machine that was not itself.
+DRIFT = 2.0
 
 
 class ModelHost:
@@ -56,10 +60,11 @@ class ModelHost:
         self._say = say
         self._load = load
         self._runner: Runner | None = None
+        self._stopping = False
 
-    async def start(self) -> None:
+    async def start(self) -> Classifier:
         """
-        Load and warm the model; return when it is ready.
+        Load and warm the model; return what answers with it.
 
         Raises `ModelError` in one line, or `CancelledError` where `stop` came first.
         """
@@ -67,10 +72,12 @@ class ModelHost:
         first = self._start_thread()
         loaded = await first.call(lambda: self._load(self.settings, self._say_from_thread))
         self._runner = loaded.runner
+        self._go_on()
         for _ in range(1, loaded.lanes):
             self._start_thread()
         self.lanes = [Lane(thread, loaded.runner) for thread in self.threads]
         measured = await self._latencies(loaded.runner)
+        self._go_on()
         batcher = self._batcher(loaded.runner.signature, measured)
         served = ServedModel(
             loaded.name,
@@ -80,7 +87,9 @@ class ModelHost:
             loaded.labels,
             batcher,
         )
-        self.classifier = Classifier(served, self._pool, max_pixels=self.settings.max_pixels)
+        self.classifier = Classifier(
+            served, self._pool, max_pixels=self.settings.max_pixels, seconds=self._clock.seconds
+        )
         _log.info(
             "{name} is ready on {device}: {lanes} lanes, batches of up to {cap} rows",
             name=served.full_name,
@@ -88,9 +97,16 @@ class ModelHost:
             lanes=len(self.lanes),
             cap=batcher.stats().cap,
         )
+        return self.classifier
+
+    def _go_on(self) -> None:
+        """Raise `CancelledError` where a stop came while the start waited for a thread."""
+        if self._stopping:
+            raise CancelledError
 
     async def stop(self) -> None:
         """Answer what was accepted, end the threads, free the device."""
+        self._stopping = True
         if self.classifier is not None:
             await self.classifier.model.batcher.drain()
         await self._stop_threads()
@@ -124,10 +140,10 @@ class ModelHost:
     async def _latencies(self, runner: Runner) -> dict[int, float]:
         """Return l(b) up to the largest batch there may be, from the cache or measured now."""
         largest = largest_batch(self.settings, runner.signature)
-        stored = self._stored(runner)
-        if stored is not None and (largest is None or largest <= max(stored)):
-            self._say("warming up")
-            await prime(self.lanes, runner.signature, largest or max(stored))
+        # A climb to a size that was asked for tells nothing of where a climb by itself would end.
+        key = f"{runner.fingerprint}-{largest or 'learned'}"
+        stored = self._stored(key)
+        if stored is not None and await self._still_true(stored, runner.signature):
             return stored
         measured = await warm_up(
             self.lanes,
@@ -136,18 +152,34 @@ class ModelHost:
             seconds=self._clock.seconds,
             say=lambda line: self._say(f"warming up: {line}"),
         )
-        self._store(runner, measured)
+        if largest is not None or climb_is_over(measured):
+            self._store(key, measured)
         return measured
 
-    def _stored(self, runner: Runner) -> dict[int, float] | None:
+    async def _still_true(self, stored: dict[int, float], signature: Signature) -> bool:
+        """Warm up, and return whether a run takes about as long as it did when it was measured."""
+        self._say("warming up")
+        largest = max(stored)
         try:
-            return stored_latencies(user_cache_folder(), runner.fingerprint)
+            now = await prime(self.lanes, signature, largest, self._clock.seconds)
+        except OutOfMemory as error:
+            self._say(f"{error}, as they did before: measuring again")
+            return False
+        then = stored[largest]
+        if then / DRIFT < now < then * DRIFT:
+            return True
+        self._say(f"{largest} rows take {now * 1e3:.1f} ms, not {then * 1e3:.1f}: measuring again")
+        return False
+
+    def _stored(self, key: str) -> dict[int, float] | None:
+        try:
+            return stored_latencies(user_cache_folder(), key)
         except CacheUnavailableError:
             return None
 
-    def _store(self, runner: Runner, measured: dict[int, float]) -> None:
+    def _store(self, key: str, measured: dict[int, float]) -> None:
         try:
-            store_latencies(user_cache_folder(), runner.fingerprint, measured)
+            store_latencies(user_cache_folder(), key, measured)
         except CacheUnavailableError as error:
             _log.warn("run times are not kept for the next start: {error}", error=error)
 

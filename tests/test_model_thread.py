@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from model.thread import Job, JobQueue, ModelThread, Stop, start_daemon_thread
+from model.thread import Job, JobQueue, ModelThread, Stop, ThreadStopped, start_daemon_thread
 from tests.fakes_model import SteppedThread, SteppingQueue, started_thread
 from tests.fakes_threads import Calls, kinds, outcomes
 
@@ -89,7 +89,7 @@ def test_stop_lets_earlier_calls_finish_and_refuses_later_ones() -> None:
     earlier = outcomes(stepped.thread.call(lambda: "done"))
     stopped = outcomes(stepped.thread.stop())
     (refusal,) = outcomes(stepped.thread.call(lambda: "never"))
-    assert isinstance(refusal, RuntimeError)
+    assert isinstance(refusal, ThreadStopped)
     assert str(refusal) == "the model thread model-7 has stopped"
     assert stepped.step()
     stepped.calls.drain()
@@ -112,7 +112,7 @@ def test_stopping_twice_is_stopping_once() -> None:
 def test_a_thread_that_was_never_started_refuses_calls_and_stops_at_once() -> None:
     """Nothing would ever take them from the queue."""
     stepped = SteppedThread()
-    assert kinds(outcomes(stepped.thread.call(lambda: None))) == [RuntimeError]
+    assert kinds(outcomes(stepped.thread.call(lambda: None))) == [ThreadStopped]
     assert outcomes(stepped.thread.stop()) == [None]
     assert not stepped.queue.jobs
 

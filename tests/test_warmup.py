@@ -9,12 +9,15 @@ from twisted.internet.task import Clock
 
 from batcher.errors import OutOfMemory, ResultCountMismatch
 from model.lane import Lane
+from model.runner import ModelError
 from model.signature import Signature, TensorSpec
+from model.thread import ThreadStopped
 from model.warmup import (
     LARGEST,
     LONG_RUN,
     REPEATS,
     blank_feed,
+    climb_is_over,
     has_levelled_off,
     learned_cap,
     prime,
@@ -182,7 +185,21 @@ def test_the_climb_ends_below_what_the_device_has_no_room_for() -> None:
     """What was measured holds, and the log says why there is no more."""
     machine = Machine(lambda _: 0.5, capacity=5)
     assert finished(machine) == [{1: 0.5, 2: 0.5, 4: 0.5}]
-    assert machine.said[-1] == "no room for 8 rows: the largest batch is 4"
+    assert machine.said[-1] == (
+        "a run of 8 rows failed, the largest batch is 4: a run of 8 rows did not fit into memory"
+    )
+
+
+def test_the_climb_ends_below_a_size_that_the_graph_is_not_made_for() -> None:
+    """As where a constant inside fixes the rows: it is served, with as many as it takes."""
+    machine = Machine(lambda _: 0.5, lanes=2)
+    outcome = machine.warm_up()
+    for stepped in machine.threads:
+        stepped.run_all()
+    machine.runners[1].errors = [ResultCountMismatch(2, 1)]
+    machine.work()
+    assert outcome == [{1: 0.5, 2: 0.5}]
+    assert "the largest batch is 2: the model returned 1 results" in machine.said[-1]
 
 
 @pytest.mark.parametrize("lanes", [1, 2])
@@ -192,8 +209,11 @@ def test_a_size_that_must_be_and_does_not_fit_is_an_error(
 ) -> None:
     """One row always must, and so must the size that the user or the graph fixes."""
     (error,) = finished(Machine(lambda _: 0.5, capacity=capacity, lanes=lanes), largest)
-    assert isinstance(error, OutOfMemory)
-    assert error.rows == max(1, 8 * (capacity > 0))
+    rows = max(1, 8 * (capacity > 0))
+    assert isinstance(error, ModelError)
+    assert (
+        str(error) == f"a run of {rows} rows failed: a run of {rows} rows did not fit into memory"
+    )
 
 
 def test_a_fixed_size_is_climbed_to_whatever_it_brings() -> None:
@@ -202,18 +222,17 @@ def test_a_fixed_size_is_climbed_to_whatever_it_brings() -> None:
     assert finished(machine, largest=24) == [{rows: rows / 8 for rows in (1, 2, 4, 8, 16, 24)}]
 
 
-def test_another_failure_is_handed_on_as_it_is() -> None:
-    """Also from the second lane, and also after sizes that went well."""
-    machine = Machine(lambda _: 0.5, lanes=2)
-    error = ResultCountMismatch(2, 1)
-    outcome = machine.warm_up()
-    machine.threads[0].run_all()
-    machine.threads[1].step()
-    machine.runners[1].errors = [error]
-    machine.threads[1].calls.drain()
-    machine.work()
-    assert outcome == [error]
-    assert machine.said == ["1 rows: 500.0 ms"]
+@pytest.mark.parametrize(
+    ("measured", "over"),
+    [
+        ({1: 1.0, 2: 1.0, 4: 1.0}, False),
+        ({1: 1.0, 2: 2.0, 4: 4.0}, True),
+        (dict.fromkeys([1, LARGEST], 1.0), True),
+    ],
+)
+def test_a_climb_that_was_cut_short_is_not_over(measured: dict[int, float], over: bool) -> None:
+    """It must not be kept: the next start may have more room."""
+    assert climb_is_over(measured) is over
 
 
 def test_a_failure_is_told_when_every_lane_is_idle_again() -> None:
@@ -223,7 +242,7 @@ def test_a_failure_is_told_when_every_lane_is_idle_again() -> None:
     machine.threads[0].run_all()
     assert outcome == []
     machine.threads[1].run_all()
-    assert kinds(outcome) == [OutOfMemory]
+    assert kinds(outcome) == [ModelError]
 
 
 def test_a_cancelled_warm_up_ends_at_once() -> None:
@@ -261,17 +280,19 @@ def test_the_median_is_over_all_lanes() -> None:
 
 def primed(machine: Machine, largest: int) -> list[object]:
     """Return the outcome of a whole priming."""
-    outcome = outcomes(Deferred.fromCoroutine(prime(machine.lanes, PICTURES, largest)))
+    outcome = outcomes(
+        Deferred.fromCoroutine(prime(machine.lanes, PICTURES, largest, machine.clock.seconds))
+    )
     machine.work()
     return outcome
 
 
-def test_priming_runs_every_size_once_on_every_lane() -> None:
-    """For a start that knows the run times already."""
-    machine = Machine(lanes=2)
-    assert primed(machine, 6) == [None]
-    assert machine.rows() == [1, 2, 4, 6]
-    assert [lane.runs for lane in machine.lanes] == [4, 4]
+def test_priming_runs_every_size_on_every_lane_and_times_the_largest() -> None:
+    """For a start that knows the run times already, and wants to hear if they still hold."""
+    machine = Machine(lambda rows: rows / 12, lanes=2)
+    assert primed(machine, 6) == [0.5]
+    assert machine.rows() == [1, 2, 4, 6] + [6] * RUNS
+    assert [lane.runs for lane in machine.lanes] == [4 + RUNS] * 2
 
 
 def test_priming_hands_a_failure_on_as_it_is() -> None:
@@ -289,5 +310,5 @@ def test_a_thread_that_is_stopped_ends_the_warm_up() -> None:
     stepped.thread.stop()
     machine.work()
     (error,) = outcome
-    assert isinstance(error, RuntimeError)
+    assert isinstance(error, ThreadStopped)
     assert str(error) == "the model thread model-0 has stopped"
