@@ -5,8 +5,6 @@ One class per thing a caller can act upon; the numbers are attributes, and the m
 them.  Knows no HTTP: the server alone turns these into status codes.  Imports nothing of ours.
 """
 
-# ruff: noqa: N818 - each is named for what happened, as its reader would say it
-
 from typing import Literal
 
 #: Where a deadline was found to have passed.

@@ -38,8 +38,9 @@ def top_k(scores: np.ndarray, labels: tuple[str, ...], k: int) -> list[tuple[str
     """
     Return the *k* best of *scores* [labels] with their labels, the best first.
 
-    Equal scores keep the order of the labels.
+    Scores of whatever type become float32, or float64 where they are; equal scores keep the order
+    of the labels.
     """
-    # As float64, since the negative of an unsigned integer is another one.
-    best = np.argsort(-scores.astype(np.float64), kind="stable")[:k]
-    return [(labels[index], scores[index]) for index in best]
+    numbers = scores if scores.dtype == np.float64 else scores.astype(np.float32)
+    best = np.argsort(-numbers, kind="stable")[:k]
+    return [(labels[index], numbers[index]) for index in best]

@@ -21,7 +21,7 @@ MAX_PARTS = 65_536  #: chunks, segments or blocks; real files have some thousand
 MAX_SCANS = 100  #: of one JPEG, each a pass over all its pixels; a progressive one has about 10
 
 
-class BadImage(ValueError):  # noqa: N818 - named for what is wrong, like all errors here
+class BadImage(ValueError):
     """The client's bytes cannot be turned into pixels; the message says why."""
 
 

@@ -25,7 +25,10 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     python=$(find_python)
     echo "setting up $venv with $("$python" --version): [$extras]; this takes minutes, once" >&2
     [ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv"
-    rm -f "$venv"/.stamp-*
+    # Stamps of another making are no longer true; those of this one are.
+    for old in "$venv"/.stamp-*; do
+        [ "$(cat "$old" 2>/dev/null)" = "$wanted" ] || rm -f "$old"
+    done
     "$venv/bin/pip" install --disable-pip-version-check \
         --constraint "$home/constraints.txt" --editable "$home[$extras]" >&2
     echo "$wanted" >"$stamp"

@@ -41,9 +41,14 @@ class Heartbeat:
         clock: IReactorTime,
         threads: Callable[[], Sequence[ModelThread]],
         *,
+        decoding: Callable[[], bool] = lambda: True,
         on_beat: Callable[[bool], object] = bool,
     ) -> None:
-        """*on_beat* is told at each beat whether the server is alive."""
+        """
+        *decoding* tells whether the decode threads live; *on_beat* is told at each beat whether
+        the server does.
+        """
+        self._decoding = decoding
         self._clock = clock
         self._threads = threads
         self._on_beat = on_beat
@@ -77,8 +82,11 @@ class Heartbeat:
 
     @property
     def alive(self) -> bool:
-        """Whether all model threads show a heartbeat; that this is asked shows the reactor's."""
-        return all(pulse.alive for pulse in self.pulses())
+        """
+        Whether all model threads show a heartbeat and the decode threads live; that this is asked
+        shows the reactor's.
+        """
+        return self._decoding() and all(pulse.alive for pulse in self.pulses())
 
     def _beat(self) -> None:
         now = self._clock.seconds()

@@ -5,14 +5,15 @@ Knows neither HTTP nor sockets: the dialects in server/api translate to and from
 here runs on the reactor thread; the work is done in the decode pool and on the model threads.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from functools import partial
 from math import inf
 
 import numpy as np
 from twisted.internet.defer import Deferred
 
 from batcher.batcher import Batcher
+from batcher.errors import DeadlineExceeded
 from batcher.trace import Trace
 from model.decode_pool import DecodePool
 from model.labels import top_k
@@ -60,10 +61,19 @@ class Prediction:
 class Classifier:
     """Answers pictures with the labels of one model."""
 
-    def __init__(self, model: ServedModel, pool: DecodePool, *, max_pixels: int) -> None:
+    def __init__(
+        self,
+        model: ServedModel,
+        pool: DecodePool,
+        *,
+        max_pixels: int,
+        seconds: Callable[[], float],
+    ) -> None:
+        """*seconds* is the clock of the deadlines, read on the decode threads."""
         self.model = model
         self._pool = pool
         self._max_pixels = max_pixels
+        self._seconds = seconds
 
     def classify(
         self, data: bytes, k: int, *, deadline: float = inf, timing: Timing | None = None
@@ -75,8 +85,7 @@ class Classifier:
         queue it stands in.  Fails with `BadImage`, or with what `Batcher.submit` fails with.
         """
         timing = timing or Timing()
-        decode = partial(decode_image, max_pixels=self._max_pixels)
-        decoded = self._pool.run(decode, data, self.model.preprocessing, took=timing.decoded)
+        decoded = self._pool.run(self._decode, data, deadline, took=timing.decoded)
 
         def submit(image: np.ndarray) -> Deferred[Feed]:
             (spec,) = self.model.signature.inputs
@@ -89,3 +98,10 @@ class Classifier:
             return Prediction(top_k(outputs[0][0], self.model.labels, k))
 
         return decoded.addCallback(submit).addCallback(pick)
+
+    def _decode(self, data: bytes, deadline: float) -> np.ndarray:
+        """Decode *data*, on a thread of the pool, unless the queue for it took too long."""
+        late = self._seconds() - deadline
+        if late > 0:
+            raise DeadlineExceeded(late, "queue")
+        return decode_image(data, self.model.preprocessing, max_pixels=self._max_pixels)

@@ -74,7 +74,12 @@ class FerryService(Service):
             say=self._progress,
             load=load,
         )
-        self.heartbeat = Heartbeat(self.clock, lambda: self.host.threads, on_beat=_tell_watchdog)
+        self.heartbeat = Heartbeat(
+            self.clock,
+            lambda: self.host.threads,
+            decoding=self.pool.alive,
+            on_beat=_tell_watchdog,
+        )
         self.site = self._site()
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
@@ -86,7 +91,9 @@ class FerryService(Service):
     def _site(self) -> LimitedSite:
         door = KleinDoor(self.routes(), clock=self.clock, lifecycle=self.lifecycle)
         limits = BodyLimits(
-            max_body=self.settings.max_body_bytes, max_held=self.settings.max_queue_bytes
+            # A body that all together may not have is too long, however idle the server is.
+            max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
+            max_held=self.settings.max_queue_bytes,
         )
         return LimitedSite(
             door.app.resource(),
@@ -183,11 +190,13 @@ class FerryService(Service):
         self.lifecycle.move(State.STOPPED)
 
     async def _drain(self) -> None:
-        await self._pause(self.settings.drain_delay)
+        if not self._start_has_failed:
+            await self._pause(self.settings.drain_delay)
         for port in self.ports:
             self._accept_backlog(port)
             await maybeDeferred(port.stopListening)
-        await self._pause(GRACE)
+        if not self._start_has_failed:
+            await self._pause(GRACE)
         self.site.close_idle()
         await self.site.when_quiet()
         await self.host.stop()

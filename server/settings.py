@@ -267,7 +267,7 @@ class Settings:
     max_queue_bytes: int = setting(
         Size(),
         LIMITS,
-        "The most bytes of input that may wait for the model.",
+        "The most bytes of bodies that the server may hold, and of decoded pictures that may wait.",
         default=256 * 2**20,
     )
     max_body_bytes: int = setting(

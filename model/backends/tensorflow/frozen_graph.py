@@ -80,6 +80,8 @@ def serving_graph(path: Path, options: FrozenGraphOptions) -> ServingGraph:
             pictures = (tf.cast(images, tf.float32) - options.mean) / options.std
             pictures = tf.cast(pictures, dtype)
         scores = _imported(path, graph_def, output_name, {input_name: pictures})
+    if not (scores.dtype.is_floating or scores.dtype.is_integer):
+        raise ModelError(f"{path}: {output_name!r} gives {scores.dtype.name}, expected numbers")
     return ServingGraph(graph, images, scores)
 
 
