@@ -1,5 +1,6 @@
 """A cache folder for the whole run, so that the model is converted once, and shared servers."""
 
+import gc
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -30,3 +31,10 @@ def big_batches(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> I
     folder = tmp_path_factory.mktemp("big-batches")
     with serving(*options, cache_home=cache_home, folder=folder) as ready:
         yield ready
+
+
+@pytest.fixture(scope="package", autouse=True)
+def light_collections() -> Iterator[None]:
+    """Spare later tests, some of which collect garbage, the walk through all of TensorFlow."""
+    yield
+    gc.freeze()

@@ -128,10 +128,10 @@ class Server:
 
         return wait_for(met, what, seconds)
 
-    def wait_until_ready(self) -> None:
+    def wait_until_ready(self, seconds: float = START) -> None:
         """Return when `/readyz` answers 200."""
-        port = self.port
-        self.wait_for(lambda: readiness(port) == 200, "readiness")
+        self.wait_for(lambda: port_in(self.log), "a port in the log", seconds)
+        self.wait_for(lambda: readiness(self.port) == 200, "readiness")
 
     def signal(self, number: signal.Signals = signal.SIGTERM) -> None:
         """Send a signal to this process."""
@@ -142,13 +142,13 @@ class Server:
         return self._process.wait(seconds)
 
     def end(self) -> None:
-        """End it if it still runs, by force after a while."""
+        """End it, and what it may have started, if it still runs; by force after a while."""
         if self.running:
-            self.signal()
+            os.killpg(self.pid, signal.SIGTERM)
             try:
                 self._process.wait(20)
             except subprocess.TimeoutExpired:
-                self._process.kill()
+                os.killpg(self.pid, signal.SIGKILL)
                 self._process.wait()
 
 
@@ -174,6 +174,7 @@ def started(
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=subprocess.STDOUT,
+            start_new_session=True,
         )
     server = Server(process, log_file)
     try:
@@ -189,13 +190,14 @@ def serving(
     folder: Path,
     door: Sequence[str] = SERVE,
     variables: Mapping[str, str] | None = None,
+    patience: float = START,
 ) -> Iterator[Server]:
-    """Start a server on any free port as `started` does, and wait until it is ready."""
+    """Start a server on any free port as `started` does; wait *patience* seconds at most."""
     with started(
         "--port", "0", *options, cache_home=cache_home, folder=folder, door=door,
         variables=variables,
     ) as server:  # fmt: skip
-        server.wait_until_ready()
+        server.wait_until_ready(patience)
         yield server
 
 

@@ -1,9 +1,7 @@
 """What becomes of inputs that are no pictures, and of those who ride beside them."""
 
 import sys
-from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 from subprocess import PIPE, Popen, run
 from threading import Event
@@ -11,70 +9,10 @@ from threading import Event
 import orjson
 import pytest
 
-from tests.integration.clients import Answer, form, post, post_all, send_until_answered
-from tests.integration.photos import KNOWN, jpeg, mixed
+from tests.integration.bad_inputs import BAD, HUGE
+from tests.integration.clients import post_all
+from tests.integration.photos import KNOWN, mixed
 from tests.integration.servers import MemoryWatch, Server, wait_for
-from tests.pictures import claims
-
-MIB = 2**20
-HUGE = 100 * 10**6  #: bytes
-
-
-def huge_body() -> Iterator[bytes]:
-    """Return a body that says its length, and is over the limit."""
-    yield f"POST / HTTP/1.1\r\nHost: ferry\r\nContent-Length: {HUGE}\r\n\r\n".encode()
-    for _ in range(HUGE // 10**6):
-        yield bytes(10**6)
-
-
-def endless_body() -> Iterator[bytes]:
-    """Return a body as long that does not say it."""
-    yield b"POST / HTTP/1.1\r\nHost: ferry\r\nTransfer-Encoding: chunked\r\n\r\n"
-    for _ in range(HUGE // 10**6):
-        yield b"%x\r\n" % 10**6 + bytes(10**6) + b"\r\n"
-    yield b"0\r\n\r\n"
-
-
-@dataclass(frozen=True, slots=True)
-class Bad:
-    """A request that cannot be answered with labels."""
-
-    send: Callable[[int], Answer]  #: takes the port
-    status: int
-    reason: str  #: part of what the answer says
-
-
-def posted(body: bytes, headers: dict[str, str] | None = None) -> Callable[[int], Answer]:
-    """Return what posts *body*."""
-    return lambda port: post(port, body, headers=headers)
-
-
-BAD = {
-    "not an image": Bad(posted(b"%PDF-1.7 and so on"), 400, "is not a JPEG, PNG, GIF, BMP or WebP"),
-    "empty": Bad(posted(*form(b"")), 400, "the picture's field of the form is empty"),
-    "no body": Bad(posted(b""), 400, "the body is empty: post a picture"),
-    "truncated": Bad(posted(jpeg("coffee.png")[:-1000]), 400, "the JPEG picture is cut short"),
-    "wrong field": Bad(
-        posted(*form(jpeg("coffee.png"), "photo")),
-        400,
-        "no field named one of 'data', 'image', 'file'; its fields: 'photo'",
-    ),
-    "PNG bomb": Bad(
-        posted(claims("PNG", 50_000, 50_000)),
-        413,
-        "50000 x 50000 is 2500000000 pixels, over the limit of 50000000",
-    ),
-    "100 MB": Bad(
-        lambda port: send_until_answered(port, huge_body()),
-        413,
-        f"the body is {HUGE} bytes, the limit is {64 * MIB}",
-    ),
-    "100 MB, length not told": Bad(
-        lambda port: send_until_answered(port, endless_body()),
-        413,
-        f"the body is more than {64 * MIB} bytes",
-    ),
-}
 
 
 @pytest.mark.parametrize("kind", BAD)

@@ -144,7 +144,7 @@ def test_a_second_signal_ends_a_long_drain_at_once(
             server.signal()
             began = monotonic()
             assert server.exit_code(10) != 0
-            assert monotonic() - began < 2
+            assert monotonic() - began < 5
         assert "stopped at once; requests were dropped" in server.log
 
 

@@ -1,0 +1,94 @@
+"""What is packed, and that it works where nothing but the wheel was installed."""
+
+import subprocess
+import sys
+import sysconfig
+import venv
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from tensorferry import __version__
+from tests.integration.clients import post
+from tests.integration.photos import jpeg
+from tests.integration.servers import ROOT, TWISTD, run_program, serving
+
+pytestmark = pytest.mark.full
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built as a packager builds it: from the source distribution."""
+    folder = tmp_path_factory.mktemp("dist")
+    command = [sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)]
+    subprocess.run(command, check=True, timeout=600, capture_output=True)
+    (built,) = folder.glob("*.whl")
+    return built
+
+
+@pytest.fixture(scope="module")
+def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of a virtualenv that has the wheel, and borrows all it depends on."""
+    folder = tmp_path_factory.mktemp("installed")
+    venv.create(folder, symlinks=True)
+    interpreter = folder / "bin" / "python"
+    pip = [sys.executable, "-m", "pip", "--python", str(interpreter), "install"]
+    subprocess.run(
+        [*pip, "--no-deps", "--no-index", str(wheel)], check=True, timeout=120, capture_output=True
+    )
+    (packages,) = folder.glob("lib/python3*/site-packages")
+    # Its own .pth files are not followed: an editable install of the project stays out.
+    (packages / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    return interpreter
+
+
+def test_the_wheel_holds_what_is_imported_and_no_more(wheel: Path) -> None:
+    """No tests, no shell scripts, nothing of Twisted's own but the plugin."""
+    with ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    info = f"tensorferry-{__version__}.dist-info"
+    assert {name.partition("/")[0] for name in names} == {
+        "batcher", "model", "scripts", "server", "tensorferry", "twisted", info,
+    }  # fmt: skip
+    assert {name for name in names if name.startswith("twisted/")} == {
+        "twisted/plugins/tensorferry_plugin.py"
+    }
+    sources = {
+        str(path.relative_to(ROOT))
+        for package in ("batcher", "model", "scripts", "server", "tensorferry")
+        for path in (ROOT / package).rglob("*.py")
+    }
+    packed = {name for name in names if not name.startswith(("twisted/", info))}
+    assert packed == sources | {"tensorferry/py.typed"}
+    assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= names
+
+
+def test_twistd_lists_the_plugin_of_an_installed_wheel(
+    python: Path, cache_home: Path, tmp_path: Path
+) -> None:
+    """With its one line of description; and the project's folder plays no part in it."""
+    nowhere = {"PYTHONPATH": ""}
+    where = [str(python), "-c", "import server; print(server.__file__)"]
+    found = run_program(where, cache_home=cache_home, folder=tmp_path, variables=nowhere)
+    assert found.stdout.startswith(str(python.parents[1]))
+    command = [str(python), "-P", *TWISTD, "--help"]
+    listed = run_program(command, cache_home=cache_home, folder=tmp_path, variables=nowhere)
+    assert listed.returncode == 0
+    (line,) = [line for line in listed.stdout.splitlines() if line.split()[:1] == ["tensorferry"]]
+    assert line.split(maxsplit=1)[1] == "A micro-batching inference server"
+
+
+@pytest.mark.parametrize("door", ["tensorferry", "twistd"])
+def test_an_installed_wheel_serves(
+    python: Path, cache_home: Path, tmp_path: Path, door: str
+) -> None:
+    """Through its own command, and through twistd."""
+    command = {
+        "tensorferry": (str(python.with_name("tensorferry")), "serve"),
+        "twistd": (str(python), "-P", *TWISTD, "-n", "tensorferry"),
+    }[door]
+    with serving(
+        cache_home=cache_home, folder=tmp_path, door=command, variables={"PYTHONPATH": ""}
+    ) as server:
+        assert post(server.port, jpeg("coffee.png")).best == "espresso"
