@@ -36,3 +36,9 @@ def mixed(count: int) -> list[tuple[str, bytes]]:
     """Return *count* photographs, names and files, each of the known ones in turn."""
     names = list(KNOWN)
     return [(name, jpeg(name)) for name in (names * count)[:count]]
+
+
+@cache
+def small_jpeg(name: str) -> bytes:
+    """Return a photograph at half its size, which is decoded faster than any model runs."""
+    return encoded(photo(name).reduce(2), "JPEG", quality=95)
