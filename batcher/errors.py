@@ -61,7 +61,7 @@ class ResultCountMismatch(BatcherError):
         self.got = got
 
     def __str__(self) -> str:
-        return f"the model returned {self.got} results for {self.expected} pieces"
+        return f"the model returned {self.got} results where {self.expected} were expected"
 
 
 class RunFailed(BatcherError):

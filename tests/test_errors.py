@@ -24,7 +24,7 @@ from batcher.errors import (
             "the deadline passed 1.500 s ago (seen at: queue)",
         ),
         (ShuttingDown(), "the batcher is shutting down"),
-        (ResultCountMismatch(4, 3), "the model returned 3 results for 4 pieces"),
+        (ResultCountMismatch(4, 3), "the model returned 3 results where 4 were expected"),
         (RunFailed(KeyError("x")), "the run failed: KeyError: 'x'"),
         (OutOfMemory(64), "a run of 64 rows did not fit into memory"),
     ],
