@@ -1,0 +1,246 @@
+"""One picture through decoding, queue, run and labels: server/inference.py."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import numpy as np
+import pytest
+from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
+
+from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
+from batcher.policy import FixedPolicy
+from model.decode_pool import DecodePool, PoolNotRunning
+from model.picture import NotAnImage, TooManyPixels
+from server.inference import Classifier, Timing
+from tests.fakes_server import SIZE, Log, ManualLane, served_model, watched_log
+from tests.pictures import coloured, encoded
+from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
+
+PICTURE = encoded(coloured(16, 16), "PNG")
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+@dataclass
+class World:
+    """A classifier whose decode thread and lane work when told."""
+
+    clock: Clock = field(default_factory=Clock)
+    lane: ManualLane = field(default_factory=ManualLane)
+    threads: ManualThreads = field(default_factory=ManualThreads)
+    calls: Calls = field(default_factory=Calls)
+    max_queued_rows: int = 8
+
+    def __post_init__(self) -> None:
+        """Start the pool; each decoding takes two seconds."""
+        ticks = iter(range(0, 1000, 2))
+        self.pool = DecodePool(self.calls, 1, pool=self.threads, clock=lambda: float(next(ticks)))
+        self.pool.start()
+        model = served_model(
+            self.clock,
+            self.lane,
+            policy=FixedPolicy(4, 0.0),
+            max_queued_rows=self.max_queued_rows,
+        )
+        self.classifier = Classifier(model, self.pool, max_pixels=1000)
+
+    def decode(self) -> None:
+        """Decode one picture."""
+        self.threads.step()
+        self.calls.step()
+
+
+def classes(fired: list[object]) -> list[tuple[str, float]]:
+    """Return the labels and scores of the only thing that has fired."""
+    (prediction,) = fired
+    return [(label, float(score)) for label, score in getattr(prediction, "classes", ())]
+
+
+def test_a_picture_is_decoded_run_and_labelled() -> None:
+    """In the model's own size, and the best labels come first."""
+    world = World()
+    fired = outcomes(world.classifier.classify(PICTURE, 2))
+    assert world.lane.batches == []
+    world.decode()
+    (((image,),),) = world.lane.batches
+    assert (image.shape, image.dtype) == ((1, SIZE, SIZE, 3), np.uint8)
+    assert fired == []
+    world.lane.finish([0.25, 0.125, 0.5])
+    assert classes(fired) == [("eel", 0.5), ("cat", 0.25)]
+
+
+@pytest.mark.parametrize(
+    ("k", "labels"), [(1, ["cat"]), (2, ["cat", "dog"]), (3, ["cat", "dog", "eel"])]
+)
+def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) -> None:
+    """An answer does not change from one time to the next."""
+    world = World()
+    fired = outcomes(world.classifier.classify(PICTURE, k))
+    world.decode()
+    world.lane.finish([0.5, 0.5, 0.5])
+    assert [label for label, _ in classes(fired)] == labels
+
+
+def test_pictures_that_wait_together_share_a_batch_and_get_their_own_labels() -> None:
+    """Whatever sizes they came in."""
+    world = World()
+    first = outcomes(world.classifier.classify(PICTURE, 1))
+    others = [encoded(coloured(width, 8), "PNG") for width in (5, 50)]
+    fired = [outcomes(world.classifier.classify(data, 1)) for data in others]
+    for _ in range(3):
+        world.decode()
+    world.lane.finish([1.0, 0.0, 0.0])
+    assert len(world.lane.batches[1]) == 2
+    world.lane.finish([0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
+    assert [classes(each)[0][0] for each in (first, *fired)] == ["cat", "dog", "eel"]
+
+
+def test_the_times_of_a_picture_are_noted_on_its_way() -> None:
+    """In seconds, each as soon as it is known."""
+    world = World()
+    timing = Timing()
+    world.classifier.classify(PICTURE, 1).addErrback(lambda _: None)
+    second = outcomes(world.classifier.classify(PICTURE, 1, timing=timing))
+    assert timing == Timing()
+    world.decode()
+    world.decode()
+    assert timing.decode == 2.0
+    assert timing.trace.queued is None
+    world.clock.advance(4)
+    world.lane.finish([1.0, 0.0, 0.0])
+    assert timing.trace.queued == 4.0
+    world.clock.advance(8)
+    world.lane.finish([1.0, 0.0, 0.0])
+    (run,) = timing.trace.runs
+    assert (run.rows, run.cap, run.reason, run.seconds) == (1, 4, "fixed", 8.0)
+    assert len(second) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "kind"),
+    [(b"no picture", NotAnImage), (encoded(coloured(40, 40), "PNG"), TooManyPixels)],
+)
+def test_a_bad_picture_never_reaches_the_queue(data: bytes, kind: type[Exception]) -> None:
+    """The time that it took to find out is noted all the same."""
+    world = World()
+    timing = Timing()
+    fired = outcomes(world.classifier.classify(data, 1, timing=timing))
+    world.decode()
+    assert kinds(fired) == [kind]
+    assert timing.decode == 2.0
+    assert world.lane.batches == []
+
+
+def test_a_deadline_holds_in_the_queue() -> None:
+    """And is told to it as a time of the clock."""
+    world = World()
+    world.classifier.classify(PICTURE, 1).addErrback(lambda _: None)
+    fired = outcomes(world.classifier.classify(PICTURE, 1, deadline=4.0))
+    world.decode()
+    world.decode()
+    world.clock.advance(3)
+    assert fired == []
+    world.clock.advance(1)
+    assert kinds(fired) == [DeadlineExceeded]
+    world.lane.finish([1.0, 0.0, 0.0])
+    assert len(world.lane.batches) == 1
+
+
+def _stop_pool(world: World) -> None:
+    world.pool.stop()
+
+
+def _drain(world: World) -> None:
+    world.classifier.model.batcher.drain()
+
+
+@pytest.mark.parametrize(("end", "kind"), [(_stop_pool, PoolNotRunning), (_drain, ShuttingDown)])
+def test_what_is_ending_takes_no_pictures(
+    end: Callable[[World], None], kind: type[Exception]
+) -> None:
+    """Neither the pool nor the batcher."""
+    world = World()
+    end(world)
+    fired = outcomes(world.classifier.classify(PICTURE, 1))
+    if world.threads.queue:
+        world.decode()
+    assert kinds(fired) == [kind]
+
+
+def test_a_full_queue_and_a_failed_run_are_told() -> None:
+    """As the batcher has them."""
+    world = World(max_queued_rows=1)
+    fired = [outcomes(world.classifier.classify(PICTURE, 1)) for _ in range(3)]
+    for _ in range(3):
+        world.decode()
+    assert [kinds(each) for each in fired] == [[], [], [QueueFull]]
+    world.lane.fail(ValueError("bad op"))
+    assert kinds(fired[0]) == [RunFailed]
+
+
+# --- cancelling
+
+
+def test_a_picture_cancelled_before_its_decoding_is_never_decoded() -> None:
+    """The thread has better to do."""
+    world = World()
+    deferred = world.classifier.classify(PICTURE, 1)
+    fired = outcomes(deferred)
+    deferred.cancel()
+    assert kinds(fired) == [CancelledError]
+    world.threads.step()
+    world.calls.drain()
+    assert world.lane.batches == []
+
+
+def test_a_picture_cancelled_while_it_is_decoded_is_never_queued() -> None:
+    """Its pixels are dropped."""
+    world = World()
+    deferred = world.classifier.classify(PICTURE, 1)
+    fired = outcomes(deferred)
+    world.threads.step()
+    deferred.cancel()
+    assert kinds(fired) == [CancelledError]
+    world.calls.step()
+    assert world.lane.batches == []
+
+
+def test_a_picture_cancelled_in_the_queue_is_never_run() -> None:
+    """Its place is free for another at once."""
+    world = World(max_queued_rows=1)
+    first, second = (world.classifier.classify(PICTURE, 1) for _ in range(2))
+    others = [outcomes(first)]
+    fired = outcomes(second)
+    world.decode()
+    world.decode()
+    second.cancel()
+    assert kinds(fired) == [CancelledError]
+    assert world.classifier.model.batcher.stats().waiting == 0
+    others.append(outcomes(world.classifier.classify(PICTURE, 1)))
+    world.decode()
+    world.lane.finish([1.0, 0.0, 0.0])
+    world.lane.finish([1.0, 0.0, 0.0])
+    assert [classes(each)[0][0] for each in others] == ["cat", "cat"]
+    assert [len(batch) for batch in world.lane.batches] == [1, 1]
+
+
+def test_a_picture_cancelled_while_it_runs_does_not_harm_its_batch() -> None:
+    """Its result is dropped."""
+    world = World()
+    first = outcomes(world.classifier.classify(PICTURE, 1))
+    second, third = (world.classifier.classify(PICTURE, 1) for _ in range(2))
+    fired = [outcomes(second), outcomes(third)]
+    for _ in range(3):
+        world.decode()
+    world.lane.finish([1.0, 0.0, 0.0])
+    assert len(first) == 1
+    second.cancel()
+    world.lane.finish([0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
+    assert kinds(fired[0]) == [CancelledError]
+    assert classes(fired[1])[0][0] == "eel"
