@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from math import prod
 
 import numpy as np
-from twisted.internet.defer import CancelledError, gatherResults
+from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
@@ -132,7 +132,8 @@ class ModelHost:
             self.classifier.model.batcher.abort()
 
     async def _stop_threads(self) -> None:
-        await gatherResults([thread.stop() for thread in self.threads])
+        for ended in [thread.stop() for thread in self.threads]:
+            await ended
         if self._runner is not None:
             self._runner.close()
             self._runner = None
