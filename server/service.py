@@ -255,7 +255,7 @@ def _log_access(request: Request) -> None:
     timing = request.responseHeaders.getRawHeaders("server-timing", [""])[0]
     _log.info(
         "{client} {method} {uri} {code} {sent} {id} {timing}",
-        client=request.getClientAddress().host,
+        client=getattr(request.getClientAddress(), "host", "-"),  # a UNIX socket has none
         method=request.method.decode("ascii", "replace"),
         uri=request.uri.decode("ascii", "replace"),
         code=request.code,
