@@ -159,7 +159,8 @@ class FerryService(Service):
             line = str(failure.value)
         else:
             _log.failure("the start failed", failure)
-            line = f"the start failed: {failure.getErrorMessage()}"
+            first_line, _, _ = failure.getErrorMessage().partition("\n")
+            line = f"the start failed: {first_line}"
         self._fail(line)
 
     def _progress(self, line: str) -> None:
