@@ -185,8 +185,7 @@ class Client:
         """The statuses of all answers that have come."""
         return [answer.status for answer in self.answers]
 
-    @property
-    def open(self) -> bool:
+    def is_open(self) -> bool:
         """Whether the server has left the connection as it is."""
         return self.transport.connected and not self.transport.disconnecting
 

@@ -1,20 +1,13 @@
-"""A server without sockets, engines and threads of its own, and a log that is watched."""
+"""A log that is watched, and models and threads that do as they are told."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from functools import partial
 
 import numpy as np
-import pytest
-from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import Deferred, succeed
-from twisted.internet.error import CannotListenError
-from twisted.internet.interfaces import IAddress, IListeningPort, IReactorTime, IReadDescriptor
-from twisted.internet.protocol import ServerFactory
-from twisted.internet.task import Clock
-from twisted.internet.testing import MemoryReactorClock
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IReactorTime
 from twisted.logger import ILogObserver, LogEvent, LogLevel, eventAsText, globalLogPublisher
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -23,17 +16,14 @@ from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
 from batcher.latency import LatencyCurve
 from batcher.policy import GreedyPolicy, Policy
-from model.decode_pool import DecodePool
 from model.preprocess import Preprocessing, Resample
 from model.signature import Feed, Signature, TensorSpec
 from model.thread import CallFromThread, JobQueue, ModelThread
 from server.inference import Classifier, Prediction, ServedModel, Timing
 from server.model_host import join_rows
 from server.model_source import LoadedModel, Say
-from server.service import FerryService
 from server.settings import Settings
-from tests.fakes_http import Client
-from tests.fakes_threads import Calls, ManualThreads
+from tests.fakes_model import FakeRunner
 
 # --- the log
 
@@ -194,41 +184,6 @@ def prediction(**scores: float) -> Prediction:
 # --- models
 
 
-class FakeRunner:
-    """A model whose scores are the means of the colours, and whose runs take time of *clock*."""
-
-    device = "a fake device"
-
-    def __init__(
-        self,
-        clock: Clock,
-        *,
-        signature: Signature = SIGNATURE,
-        seconds: Callable[[int], float] = lambda rows: rows / 64,
-    ) -> None:
-        self.signature = signature
-        self.fingerprint = "f1"
-        self.rows: list[int] = []  #: of each run
-        self.error: Exception | None = None
-        self.closed = 0
-        self._clock = clock
-        self._seconds = seconds
-
-    def run(self, feed: Feed) -> Feed:
-        """Return the mean of each colour, 0 to 1."""
-        assert not self.closed, "run after close"
-        (images,) = feed
-        self.rows.append(len(images))
-        self._clock.rightNow += self._seconds(len(images))
-        if self.error is not None:
-            raise self.error
-        return (images.mean(axis=(1, 2), dtype=np.float64).astype(np.float32) / np.float32(256),)
-
-    def close(self) -> None:
-        """Note that the device was freed."""
-        self.closed += 1
-
-
 class FakeLoader:
     """Loads *runner* for some *lanes*, or fails."""
 
@@ -247,7 +202,7 @@ class FakeLoader:
         return LoadedModel("pets", "7", self.runner, PREPROCESSING, LABELS, self.lanes)
 
 
-# --- threads and reactor
+# --- threads
 
 
 class SteppedThreads:
@@ -291,128 +246,3 @@ class SteppedThreads:
                 if not thread.step():
                     self.ended.append(thread)
         return worked
-
-
-@implementer(IListeningPort)
-class FakePort:
-    """A port that listens until it is stopped."""
-
-    def __init__(self, factory: ServerFactory, host: IAddress) -> None:
-        self.factory = factory
-        self.stopped = False
-        self._host = host
-
-    def startListening(self) -> None:
-        """Do nothing: it listens from the start."""
-
-    def stopListening(self) -> Deferred[None]:
-        """Listen no more."""
-        self.stopped = True
-        return succeed(None)
-
-    def getHost(self) -> IAddress:
-        """Return what was bound."""
-        return self._host
-
-
-@implementer(IReadDescriptor)
-class BacklogPort(FakePort):
-    """One behind which the kernel holds connections that nobody has accepted."""
-
-    def __init__(self, factory: ServerFactory, host: IAddress) -> None:
-        super().__init__(factory, host)
-        self.backlog: list[Callable[[], object]] = []  #: each connects
-
-    def doRead(self) -> None:
-        """Accept two of the connections, as a real port accepts some, if it listens."""
-        assert not self.stopped, "accepted on a closed port"
-        accepted, self.backlog = self.backlog[:2], self.backlog[2:]
-        for connect in accepted:
-            connect()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Do nothing: this is no connection."""
-
-    def fileno(self) -> int:
-        """Return that there is no file."""
-        return -1
-
-    def logPrefix(self) -> str:
-        """Return a name."""
-        return "port"
-
-
-class FakeReactor(MemoryReactorClock):
-    """A reactor whose time, threads and ports are moved by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
-        self.from_threads = Calls()
-        self.ports: list[FakePort] = []
-        self.taken: set[int] = set()  #: port numbers that others have
-        self.port_kind = FakePort
-
-    def callFromThread(self, function: Callable[..., object], *args: object) -> None:
-        """Call soon."""
-        self.from_threads(function, *args)
-
-    def listenTCP(
-        self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = ""
-    ) -> IListeningPort:
-        """Bind and listen, unless another has the port."""
-        if port in self.taken:
-            raise CannotListenError(interface, port, OSError(98, "Address already in use"))
-        kind = IPv6Address if ":" in interface else IPv4Address
-        self.ports.append(self.port_kind(factory, kind("TCP", interface, port)))
-        return self.ports[-1]
-
-
-class House:
-    """A whole server in one thread: its threads, timers and connections move when told."""
-
-    def __init__(
-        self,
-        monkeypatch: pytest.MonkeyPatch,
-        settings: Settings | None = None,
-        *,
-        lanes: int = 1,
-    ) -> None:
-        self.reactor = FakeReactor()
-        self.pool = ManualThreads()
-        self.threads = SteppedThreads()
-        self.runner = FakeRunner(self.reactor)
-        self.loader = FakeLoader(self.runner, lanes=lanes)
-        self.failures: list[str] = []
-        decode_pool = partial(DecodePool, pool=self.pool, clock=self.reactor.seconds)
-        monkeypatch.setattr("server.service.DecodePool", decode_pool)
-        monkeypatch.setattr("server.service.MonotonicTime", lambda reactor: reactor)
-        monkeypatch.setattr("server.model_host.ModelThread", self.threads)
-        self.service = FerryService(
-            settings or Settings(), self.reactor, fail=self.failures.append, load=self.loader
-        )
-
-    def start(self) -> None:
-        """Bind, and begin to load."""
-        self.service.privilegedStartService()
-        self.service.startService()
-
-    def turn(self, *, model: bool = True, decode: bool = True) -> None:
-        """Do all that is to be done now; without *model* or *decode*, those threads hang."""
-        while True:
-            self.reactor.from_threads.drain()
-            self.reactor.advance(0)
-            if decode and self.pool.queue:
-                self.pool.step()
-            elif not (model and self.threads.step()):
-                break
-
-    def wait(self, seconds: float, *, model: bool = True) -> None:
-        """Let *seconds* pass."""
-        self.turn(model=model)
-        self.reactor.advance(seconds)
-        self.turn(model=model)
-
-    def connect(self) -> Client:
-        """Connect to the first port."""
-        assert not self.reactor.ports[0].stopped, "nobody listens"
-        return Client(self.service.site, self.reactor)

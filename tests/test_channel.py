@@ -43,7 +43,7 @@ def test_a_connection_is_kept_for_the_next_request(at_once: bool, cut: int) -> N
     for data in requests:
         client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
         world.desk.answer_all()
-        assert client.open
+        assert client.is_open()
         assert not client.channel.busy
     assert client.statuses == [200] * 4
     assert [answer.body for answer in client.answers] == [
@@ -71,7 +71,7 @@ def test_pipelined_requests_are_answered_in_their_order(at_once: bool, cut: int)
         b"GET /two ",
         b"POST /three 3",
     ]
-    assert client.open
+    assert client.is_open()
 
 
 @pytest.mark.parametrize(
@@ -128,7 +128,7 @@ def test_an_idle_connection_is_closed_without_a_word(
         world.desk.answer_all()
     answered = client.received
     world.clock.advance(TIMEOUT / 2)
-    assert client.open
+    assert client.is_open()
     world.clock.advance(TIMEOUT / 2)
     assert client.received == answered
     assert client.transport.disconnecting
@@ -211,7 +211,7 @@ def test_each_request_has_the_whole_time() -> None:
         world.desk.answer_all()
         world.clock.advance(TIMEOUT - 1)
     assert client.statuses == [200] * 3
-    assert client.open
+    assert client.is_open()
 
 
 def test_a_pipelined_request_has_its_time_from_when_it_is_looked_at() -> None:
@@ -326,7 +326,7 @@ def test_close_idle_leaves_those_alone_who_are_busy() -> None:
     world.desk.waiting.pop().answer()
     world.site.close_idle()
     world.clock.advance(0)
-    assert [client.open for client in (idle, sending, waiting, served)] == [
+    assert [client.is_open() for client in (idle, sending, waiting, served)] == [
         False,
         True,
         True,
@@ -342,9 +342,9 @@ def test_close_idle_leaves_time_to_read_a_refusal() -> None:
     client = world.connect()
     client.send(b"nonsense\r\n")
     world.site.close_idle()
-    assert client.open
+    assert client.is_open()
     world.clock.advance(2.0)
-    assert not client.open
+    assert not client.is_open()
 
 
 def test_abort_all_cuts_every_connection_off() -> None:

@@ -113,7 +113,7 @@ def test_what_still_comes_after_a_refusal_is_discarded(kind: type[PlainTransport
         client.send(bytes(1000), b"\r\n\r\n" + request("GET", "/evil"))
         world.clock.advance(LINGER / 16)
     assert client.transport.half_closed == (kind is HalfCloseable)
-    assert client.open
+    assert client.is_open()
     assert client.received == answered
     assert world.limits.held == 0
     world.clock.advance(LINGER / 2)

@@ -3,7 +3,6 @@
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-import numpy as np
 import pytest
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
@@ -14,8 +13,8 @@ from model.decode_pool import DecodePool, PoolNotRunning
 from model.picture import NotAnImage, TooManyPixels
 from server.inference import Classifier, Timing
 from tests.fakes_server import SIZE, Log, ManualLane, served_model, watched_log
-from tests.pictures import coloured, encoded
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
+from tests.pictures import coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 
@@ -69,7 +68,7 @@ def test_a_picture_is_decoded_run_and_labelled() -> None:
     assert world.lane.batches == []
     world.decode()
     (((image,),),) = world.lane.batches
-    assert (image.shape, image.dtype) == ((1, SIZE, SIZE, 3), np.uint8)
+    assert (image.shape, image.dtype.name) == ((1, SIZE, SIZE, 3), "uint8")
     assert fired == []
     world.lane.finish([0.25, 0.125, 0.5])
     assert classes(fired) == [("eel", 0.5), ("cat", 0.25)]
@@ -107,11 +106,10 @@ def test_the_times_of_a_picture_are_noted_on_its_way() -> None:
     timing = Timing()
     world.classifier.classify(PICTURE, 1).addErrback(lambda _: None)
     second = outcomes(world.classifier.classify(PICTURE, 1, timing=timing))
-    assert timing == Timing()
+    assert (timing.decode, timing.trace.queued) == (None, None)
     world.decode()
     world.decode()
-    assert timing.decode == 2.0
-    assert timing.trace.queued is None
+    assert (timing.decode, timing.trace.queued) == (2.0, None)
     world.clock.advance(4)
     world.lane.finish([1.0, 0.0, 0.0])
     assert timing.trace.queued == 4.0

@@ -1,0 +1,101 @@
+"""A model host on fake threads, with a fake model, that moves when told."""
+
+import numpy as np
+import pytest
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+
+from model.decode_pool import DecodePool
+from model.signature import Feed, Signature, shape_key
+from server.inference import Prediction
+from server.model_host import ModelHost
+from server.settings import Settings
+from tests.fakes_model import FakeRunner
+from tests.fakes_server import SIGNATURE, SIZE, FakeLoader, SteppedThreads
+from tests.fakes_threads import Calls, ManualThreads, outcomes
+from tests.pictures import coloured, encoded
+
+PICTURE = encoded(coloured(16, 16), "PNG")
+
+
+class World:
+    """A host whose threads work when told; a run takes its rows in 64ths of a second."""
+
+    def __init__(
+        self,
+        monkeypatch: pytest.MonkeyPatch,
+        settings: Settings | None = None,
+        *,
+        lanes: int = 1,
+        signature: Signature = SIGNATURE,
+        capacity: int | None = None,
+    ) -> None:
+        self.clock = Clock()
+        self.calls = Calls()
+        self.decoders = ManualThreads()
+        self.threads = SteppedThreads()
+        self.said: list[str] = []
+        self.runs_after_close = 0
+        self.runner = FakeRunner(signature, capacity=capacity, spend=self._spend)
+        self.loader = FakeLoader(self.runner, lanes=lanes)
+        monkeypatch.setattr("server.model_host.ModelThread", self.threads)
+        self.host = ModelHost(
+            settings or Settings(),
+            clock=self.clock,
+            call_from_thread=self.calls,
+            pool=DecodePool(self.calls, 1, pool=self.decoders),
+            say=self.said.append,
+            load=self.loader,
+        )
+
+    def _spend(self, rows: int) -> None:
+        self.runs_after_close += self.runner.closed
+        self.clock.rightNow += rows / 64
+
+    def turn(self) -> None:
+        """Do all that there is to do."""
+        working = True
+        while working:
+            while self.decoders.queue:
+                self.decoders.step()
+            self.calls.drain()
+            working = self.threads.step()
+            self.calls.drain()
+            working |= bool(self.decoders.queue)
+
+    def begin(self) -> list[object]:
+        """Return what the start will end with."""
+        return outcomes(ensureDeferred(self.host.start()))
+
+    def start(self) -> None:
+        """Start, to the end."""
+        started = self.begin()
+        self.turn()
+        assert started == [None]
+
+    def stop(self) -> list[object]:
+        """Return what the stop will end with."""
+        return outcomes(ensureDeferred(self.host.stop()))
+
+    def classify(self) -> Deferred[Prediction]:
+        """Ask for the best label of a picture."""
+        assert self.host.classifier is not None
+        return self.host.classifier.classify(PICTURE, 1)
+
+    def submit(self, rows: int = 1) -> list[object]:
+        """Return what the batcher will answer to *rows* rows."""
+        assert self.host.classifier is not None
+        feed: Feed = (np.zeros((rows, SIZE, SIZE, 3), np.uint8),)
+        batcher = self.host.classifier.model.batcher
+        return outcomes(batcher.submit(feed, rows, key=shape_key(feed)))
+
+    @property
+    def cap(self) -> int:
+        """The largest batch."""
+        assert self.host.classifier is not None
+        return self.host.classifier.model.batcher.stats().cap
+
+    @property
+    def rows(self) -> list[int]:
+        """The rows of each run so far."""
+        return [len(feed[0]) for feed in self.runner.fed]

@@ -1,0 +1,215 @@
+"""All that runs one model, started, used and stopped: server/model_host.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.internet.defer import CancelledError
+
+from batcher.errors import RunFailed, ShuttingDown
+from model.decode_pool import PoolNotRunning
+from model.runner import ModelError
+from server.inference import Prediction
+from tests.fakes_host import World
+from tests.fakes_server import (
+    LABELS,
+    Log,
+    watched_log,
+)
+from tests.fakes_threads import kinds, outcomes
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep run times in a folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+# --- start
+
+
+def test_a_host_that_was_not_started_has_done_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread, no model: a process may still fork."""
+    world = World(monkeypatch)
+    assert world.threads.started == []
+    assert world.decoders.threads == []
+    assert world.loader.loads == 0
+
+
+def test_a_model_is_loaded_on_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Never on the reactor's, which would stand still for seconds."""
+    world = World(monkeypatch)
+    started = world.begin()
+    assert [thread.name for thread in world.threads.started] == ["model-0"]
+    assert (world.loader.loads, started) == (0, [])
+    world.threads.step()
+    assert (world.loader.loads, world.said) == (1, [])
+    world.calls.drain()
+    assert world.said == ["loading pets/7"]
+    assert world.host.classifier is None
+    world.turn()
+    assert started == [None]
+
+
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_a_start_ends_with_a_model_that_is_warm(
+    lanes: int, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """Each lane has a thread, and each has run each size."""
+    world = World(monkeypatch, lanes=lanes)
+    world.start()
+    assert [thread.name for thread in world.threads.running] == [
+        f"model-{number}" for number in range(lanes)
+    ]
+    assert [lane.runs for lane in world.host.lanes] == [len(world.rows) // lanes] * lanes
+    assert world.said[0] == "loading pets/7"
+    assert world.said[1].startswith("warming up: 1 rows: ")
+    classifier = world.host.classifier
+    assert classifier is not None
+    assert (classifier.model.full_name, classifier.model.labels) == ("pets/7", LABELS)
+    ready = f"pets/7 is ready on a fake device: {lanes} lanes, batches of up to 4 rows"
+    assert log.lines()[-1] == ready
+
+
+def test_a_started_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the lanes that were warmed."""
+    world = World(monkeypatch)
+    world.start()
+    fired = outcomes(world.classify())
+    world.turn()
+    assert kinds(fired) == [Prediction]
+
+
+@pytest.mark.parametrize("error", [ModelError("no such file"), ValueError("bad op")])
+def test_a_load_that_fails_is_told_and_can_be_cleaned_up(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The threads end, and nothing is left to free."""
+    world = World(monkeypatch)
+    world.loader.error = error
+    started = world.begin()
+    world.turn()
+    assert started == [error]
+    stopped = world.stop()
+    world.turn()
+    assert stopped == [None]
+    assert (world.threads.running, world.runner.closed) == ([], 0)
+    assert not world.decoders.alive()
+
+
+def test_a_warm_up_that_fails_is_told_and_frees_the_device(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The model was there already."""
+    world = World(monkeypatch, lanes=2)
+    error = ValueError("bad op")
+    world.runner.errors.append(error)
+    started = world.begin()
+    world.turn()
+    assert started == [error]
+    assert world.host.classifier is None
+    stopped = world.stop()
+    world.turn()
+    assert (stopped, world.threads.running, world.runner.closed) == ([None], [], 1)
+
+
+# --- stop
+
+
+def test_a_stop_answers_what_was_accepted_before_anything_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Then the threads end, then the device is freed, and last the pool."""
+    world = World(monkeypatch, lanes=2)
+    world.start()
+    accepted = [world.submit() for _ in range(12)]
+    stopped = world.stop()
+    assert kinds(world.submit()) == [ShuttingDown]
+    assert len(world.threads.running) == 2
+    assert world.runner.closed == 0
+    while not stopped:
+        ended = not world.threads.running
+        assert world.runner.closed == 0 or ended
+        assert world.decoders.alive() or world.runner.closed
+        world.threads.step()
+        world.calls.drain()
+    assert stopped == [None]
+    assert kinds([fired[0] for fired in accepted]) == [tuple] * 12
+    assert (world.threads.running, world.runner.closed) == ([], 1)
+    assert world.runs_after_close == 0
+    assert not world.decoders.alive()
+    assert kinds(outcomes(world.classify())) == [PoolNotRunning]
+
+
+def test_a_host_that_was_not_started_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And is no more to be started."""
+    world = World(monkeypatch)
+    assert world.stop() == [None]
+    assert kinds(world.begin()) == [RuntimeError]
+    assert world.threads.started == []
+
+
+@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("lanes", [1, 3])
+def test_a_stop_during_the_start_leaves_nothing_running(
+    steps: int, lanes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whether it loads or warms up: every thread ends, and only then the device is freed."""
+    world = World(monkeypatch, lanes=lanes)
+    started = world.begin()
+    for _ in range(steps):
+        world.threads.step()
+        world.calls.drain()
+    assert started == ([] if steps < 4 else [None])
+    stopped = world.stop()
+    world.turn()
+    assert stopped == [None]
+    assert kinds(started) == ([CancelledError] if steps < 4 else [type(None)])
+    assert world.threads.running == []
+    assert world.runner.closed == 1
+    assert world.runs_after_close == 0
+    assert not world.decoders.alive()
+
+
+def test_a_stop_during_a_load_that_fails_is_still_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What went wrong is of no use any more."""
+    world = World(monkeypatch)
+    world.loader.error = ModelError("no such file")
+    started = world.begin()
+    stopped = world.stop()
+    world.turn()
+    assert stopped == [None]
+    assert kinds(started) == [CancelledError]
+
+
+def test_an_abort_fails_what_waits_and_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once; the thread that runs is left to itself."""
+    world = World(monkeypatch)
+    world.host.abort()  # without a model there is nothing to give up
+    world.start()
+    running, waiting = world.submit(), world.submit()
+    stopped = world.stop()
+    world.host.abort()
+    assert kinds(running) == kinds(waiting) == [ShuttingDown]
+    assert stopped == []
+    world.turn()
+    assert stopped == [None]
+
+
+def test_a_run_that_fails_costs_its_own_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lane goes on."""
+    world = World(monkeypatch)
+    world.start()
+    world.runner.errors.append(ValueError("bad op"))
+    first, second = world.submit(), world.submit()
+    world.turn()
+    assert kinds(first) == [RunFailed]
+    assert kinds(second) == [tuple]

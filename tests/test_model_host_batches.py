@@ -1,0 +1,256 @@
+"""How large batches are, how many rows wait, and what is kept of it: server/model_host.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from batcher.errors import QueueFull
+from batcher.latency import LatencyCurve
+from batcher.policy import FixedPolicy, GreedyPolicy
+from model.cache import user_cache_folder
+from model.runner import ModelError
+from model.signature import Signature, TensorSpec
+from server.model_host import chosen_policy, join_rows, largest_batch, row_bytes
+from server.settings import Settings
+from tests.fakes_host import World
+from tests.fakes_server import (
+    SIGNATURE,
+    SIZE,
+    Log,
+    watched_log,
+)
+from tests.fakes_threads import kinds
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Keep run times in a folder of the test's own."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    return tmp_path
+
+
+def fixed(rows: int | None) -> Signature:
+    """Return a signature whose graph takes *rows* rows at a time."""
+    image = TensorSpec("image", np.dtype(np.uint8), (rows, SIZE, SIZE, 3))
+    return Signature((image,), (TensorSpec("scores", np.dtype(np.float32), (rows, 3)),))
+
+
+@pytest.mark.parametrize(
+    ("graph", "asked", "largest"),
+    [(None, None, None), (None, 8, 8), (16, None, 16), (16, 16, 16), (16, 1, 1), (1, None, 1)],
+)
+def test_the_largest_batch_is_what_was_asked_for_or_what_the_graph_fixes(
+    graph: int | None, asked: int | None, largest: int | None
+) -> None:
+    """Where neither is there, it is learned."""
+    assert largest_batch(Settings(max_batch_size=asked), fixed(graph)) == largest
+
+
+def test_no_batch_can_be_larger_than_the_graph_takes(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The start says so, with both numbers, before anything is measured."""
+    world = World(monkeypatch, Settings(max_batch_size=17), signature=fixed(16))
+    started = world.begin()
+    world.turn()
+    assert kinds(started) == [ModelError]
+    assert str(started[0]) == "--max-batch-size is 17, but the graph takes batches of 16"
+    assert world.rows == []
+
+
+@pytest.mark.parametrize(
+    ("delay", "policy"),
+    [
+        (None, GreedyPolicy),
+        (0.0, FixedPolicy(8, 0.0, LatencyCurve({}))),
+        (0.25, FixedPolicy(8, 0.25, LatencyCurve({}))),
+    ],
+)
+def test_a_delay_that_was_asked_for_makes_the_policy_a_fixed_one(
+    delay: float | None, policy: FixedPolicy | type[GreedyPolicy]
+) -> None:
+    """A delay of 0 too; it knows how long runs take, for the sake of deadlines."""
+    curve = LatencyCurve({1: 1.0})
+    chosen = chosen_policy(Settings(max_queue_delay=delay), 8, curve)
+    if isinstance(policy, type):
+        assert isinstance(chosen, policy)
+    else:
+        assert chosen == FixedPolicy(policy.max_batch_size, policy.max_queue_delay, curve)
+
+
+@pytest.mark.parametrize(
+    ("settings", "signature", "cap", "tried"),
+    [
+        (Settings(), SIGNATURE, 4, [1, 2, 4]),  # linear: more than four bring nothing
+        (Settings(max_batch_size=2), SIGNATURE, 2, [1, 2]),
+        (Settings(max_batch_size=6), SIGNATURE, 6, [1, 2, 4, 6]),
+        (Settings(), fixed(2), 2, [1, 2]),
+    ],
+)
+def test_sizes_are_tried_up_to_the_largest_batch(
+    settings: Settings,
+    signature: Signature,
+    cap: int,
+    tried: list[int],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Or, where it is learned, up to where more bring nothing."""
+    world = World(monkeypatch, settings, signature=signature)
+    world.start()
+    assert world.cap == cap
+    assert sorted(set(world.rows)) == tried
+
+
+def test_a_device_with_little_room_sets_the_largest_batch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where nobody asked for more."""
+    world = World(monkeypatch, capacity=2)
+    world.start()
+    assert world.cap == 2
+    assert world.said[-1] == "warming up: no room for 4 rows: the largest batch is 2"
+
+
+def test_as_many_rows_may_wait_as_their_bytes_allow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Counted as the model takes them, not as the files that came."""
+    limit = 3 * SIZE * SIZE * 3
+    world = World(monkeypatch, Settings(max_batch_size=2, max_queue_bytes=limit + 47))
+    world.start()
+    running, *waiting = [world.submit() for _ in range(4)]
+    assert [running, *waiting] == [[]] * 4
+    (error,) = world.submit()
+    assert isinstance(error, QueueFull)
+    assert error.limit == 3
+    world.turn()
+    assert [len(fired) for fired in (running, *waiting)] == [1] * 4
+
+
+def test_at_least_one_batch_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few bytes were allowed."""
+    world = World(monkeypatch, Settings(max_batch_size=4, max_queue_bytes=1))
+    world.start()
+    world.submit()
+    assert [world.submit() for _ in range(4)] == [[]] * 4
+    assert kinds(world.submit()) == [QueueFull]
+    world.turn()
+
+
+@pytest.mark.parametrize(
+    ("specs", "size"),
+    [
+        ([(np.uint8, (None, 4, 4, 3))], 48),
+        ([(np.float32, (8, 4, 4, 3))], 192),
+        ([(np.float32, (None,))], 4),
+        ([(np.uint8, (None, None, 4, 3))], 12),
+        ([(np.uint8, (None, 2)), (np.float64, (None, 3))], 26),
+    ],
+)
+def test_the_bytes_of_a_row_are_those_of_all_inputs(
+    specs: list[tuple[type, tuple[int | None, ...]]], size: int
+) -> None:
+    """The batch axis does not count, and a size that is open counts as 1."""
+    inputs = tuple(
+        TensorSpec(f"in{number}", np.dtype(dtype), shape)
+        for number, (dtype, shape) in enumerate(specs)
+    )
+    assert row_bytes(Signature(inputs, ())) == size
+
+
+def test_the_parts_of_a_request_are_joined_row_by_row() -> None:
+    """Each output for itself, in order."""
+    parts = [(np.array([[1], [2]]), np.array([5, 6])), (np.array([[3]]), np.array([7]))]
+    first, second = join_rows(parts)
+    assert first.tolist() == [[1], [2], [3]]
+    assert second.tolist() == [5, 6, 7]
+
+
+def test_a_request_of_more_rows_than_a_batch_is_answered_whole(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """In as many batches as it takes."""
+    world = World(monkeypatch, Settings(max_batch_size=2))
+    world.start()
+    fired = world.submit(rows=5)
+    world.turn()
+    (answer,) = fired
+    assert isinstance(answer, tuple)
+    assert answer[0].shape == (5, 3)
+    assert world.rows[-3:] == [2, 2, 1]
+
+
+# --- what was measured before
+
+
+def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It runs each size once, so that no request pays for its first run."""
+    first = World(monkeypatch, lanes=2)
+    first.start()
+    assert first.rows == [1] * 8 + [2] * 8 + [4] * 8
+    second = World(monkeypatch, lanes=2)
+    second.start()
+    assert sorted(second.rows) == [1, 1, 2, 2, 4, 4]
+    assert second.said == ["loading pets/7", "warming up"]
+    assert second.cap == first.cap
+
+
+@pytest.mark.parametrize(
+    ("settings", "again"),
+    [
+        (Settings(max_batch_size=3), False),
+        (Settings(max_batch_size=4), False),
+        (Settings(max_batch_size=5), True),
+    ],
+)
+def test_what_was_measured_serves_as_far_as_it_goes(
+    settings: Settings, again: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A larger batch than was ever run is measured."""
+    World(monkeypatch).start()
+    world = World(monkeypatch, settings)
+    world.start()
+    assert (max(world.rows.count(rows) for rows in world.rows) > 1) == again
+    assert world.cap == settings.max_batch_size == max(world.rows)
+
+
+def test_another_model_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or the same on another device: whatever decides how long a run takes."""
+    World(monkeypatch).start()
+    world = World(monkeypatch)
+    world.runner.fingerprint = "another"
+    world.start()
+    assert world.rows == [1] * 4 + [2] * 4 + [4] * 4
+
+
+@pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b'{"2": 0.5}', b'{"1": -1}'])
+def test_what_is_damaged_is_measured_anew(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And written whole."""
+    World(monkeypatch).start()
+    file = user_cache_folder().latency_file("fake")
+    whole = file.read_bytes()
+    file.write_bytes(content)
+    world = World(monkeypatch)
+    world.start()
+    assert world.rows == [1] * 4 + [2] * 4 + [4] * 4
+    assert file.read_bytes() == whole
+
+
+@pytest.mark.parametrize("home", ["file", "relative"])
+def test_a_cache_that_cannot_be_used_costs_only_time(
+    home: str, cache: Path, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """A warning says that the next start will measure again."""
+    cache.joinpath("file").touch()
+    where = {"file": str(cache / "file"), "relative": ""}[home]
+    monkeypatch.setenv("XDG_CACHE_HOME", where)
+    if home == "relative":
+        monkeypatch.setattr("platformdirs.user_cache_path", Path)
+    world = World(monkeypatch)
+    world.start()
+    assert world.cap == 4
+    warnings = [line for line in log.lines() if "not kept for the next start" in line]
+    assert len(warnings) == 1

@@ -1,0 +1,254 @@
+"""A whole server, bound, started and in use: server/service.py."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from twisted.internet.address import UNIXAddress
+
+from model.runner import ModelError
+from server.service import StartError
+from server.settings import Settings
+from tests.fakes_house import House
+from tests.fakes_http import Client, request
+from tests.fakes_server import Log, watched_log
+from tests.pictures import coloured, encoded
+
+PICTURE = encoded(coloured(16, 16), "PNG")
+POST = request(body=PICTURE)
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+@pytest.fixture(autouse=True)
+def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Have a cache of the test's own, and no systemd."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
+
+
+@pytest.fixture
+def house(monkeypatch: pytest.MonkeyPatch) -> House:
+    """Return a server that nobody has started."""
+    return House(monkeypatch)
+
+
+# --- start
+
+
+def test_a_service_is_inert_until_it_starts(house: House) -> None:
+    """No thread, no socket, no timer, no file: twistd forks after it was made."""
+    assert house.reactor.ports == []
+    assert house.reactor.getDelayedCalls() == []
+    assert (house.threads.started, house.pool.threads, house.loader.loads) == ([], [], 0)
+    assert house.service.running == 0
+
+
+def test_it_listens_before_it_loads(house: House) -> None:
+    """So that a port that is taken is told at once; a client is told to come again."""
+    house.service.privilegedStartService()
+    assert len(house.reactor.ports) == 1
+    assert house.loader.loads == 0
+    house.service.startService()
+    client = house.connect()
+    client.send(POST)
+    assert client.answer.status == 503
+    assert client.answer.error == "the model is not ready yet: starting"
+    assert client.answer.headers["retry-after"] == "1"
+    assert client.is_open()
+    assert house.readyz() == (503, {"ready": False, "state": "starting", "progress": "starting"})
+    house.threads.step()
+    house.reactor.from_threads.drain()
+    progress = house.service.lifecycle.progress
+    assert progress == "loading pets/7"
+    assert house.readyz()[1] == {"ready": False, "state": "starting", "progress": progress}
+    house.turn()
+    assert house.readyz() == (200, {"ready": True, "state": "ready"})
+    client.send(POST)
+    house.turn()
+    assert client.statuses == [503, 200]
+    assert house.failures == []
+
+
+def test_it_says_where_it_listens(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    """In a form that can be clicked, where there is one."""
+    listen = ("tcp:80:interface=127.0.0.1", r"tcp:81:interface=\:\:1", "unix:/run/a.sock")
+    house = House(monkeypatch, Settings(listen=listen))
+    house.service.privilegedStartService()
+    assert log.lines() == [
+        "listening on http://127.0.0.1:80",
+        "listening on http://[::1]:81",
+        "listening on UNIXAddress('/run/a.sock')",
+    ]
+
+
+def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the ports that were free are given back."""
+    listen = ("tcp:80:interface=127.0.0.1", "tcp:81:interface=127.0.0.1", "tcp:82")
+    house = House(monkeypatch, Settings(listen=listen))
+    house.reactor.taken.add(81)
+    with pytest.raises(StartError) as caught:
+        house.service.privilegedStartService()
+    assert str(caught.value) == (
+        "cannot listen on tcp:81:interface=127.0.0.1: Address already in use"
+    )
+    assert [port.stopped for port in house.reactor.ports] == [True]
+    assert house.loader.loads == 0
+
+
+@pytest.mark.parametrize("error", [ModelError("no such file: x.pb"), ValueError("one\ntwo")])
+def test_a_load_that_fails_is_told_once_and_in_one_line(
+    error: Exception, house: House, log: Log
+) -> None:
+    """What nobody foresaw is in the log too, with its traceback."""
+    house.loader.error = error
+    house.start()
+    house.turn()
+    (line,) = house.failures
+    foreseen = isinstance(error, ModelError)
+    assert line == ("no such file: x.pb" if foreseen else "the start failed: one")
+    assert len(log.flush(ValueError)) == (not foreseen)
+    assert house.readyz()[0] == 503
+    house.stop()
+    assert house.threads.running == []
+    assert len(house.failures) == 1
+
+
+# --- use
+
+
+def test_a_picture_goes_in_and_labels_come_out(house: House) -> None:
+    """Through every part of the server; the answer tells how."""
+    client = house.started().connect()
+    client.send(request(target="/?k=2", body=PICTURE, headers={"X-Request-Id": "mine"}))
+    house.turn()
+    answer = client.answer
+    assert answer.status == 200
+    (first, score), (second, _) = answer.json()
+    assert (first, second) == ("cat", "dog")
+    assert score > 0
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.headers["x-model-version"] == "pets/7"
+    assert answer.headers["server-timing"].endswith('batch;desc="1/4 idle"')
+    assert client.is_open()
+    assert house.service.site.limits.held == 0
+
+
+def test_the_server_keeps_to_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that other parts are made with."""
+    settings = Settings(
+        max_body_bytes=1000,
+        max_queue_bytes=900,
+        max_pixels=100,
+        client_timeout=4.0,
+        num_top_predictions=1,
+        max_batch_size=2,
+        max_queue_delay=0.0,
+    )
+    house = House(monkeypatch, settings).started()
+    sizes = {999: 429, 1001: 413}
+    for size, status in sizes.items():
+        client = house.connect()
+        client.send(request(body=bytes(size)))
+        house.turn()
+        assert client.answer.status == status
+        client.hang_up()
+    small = encoded(coloured(8, 8), "PNG")
+    for body, status in ((PICTURE, 413), (small, 200)):
+        client = house.connect()
+        client.send(request(body=body))
+        house.turn()
+        assert client.answer.status == status
+    assert len(client.answer.json()) == 1
+    assert client.answer.headers["server-timing"].endswith('batch;desc="1/2 fixed"')
+    house.wait(4.0)
+    assert not client.is_open()
+
+
+@pytest.mark.parametrize("peer", ["an internet address", "a socket's name", "a nameless socket"])
+def test_the_access_log_has_a_line_for_each_answer(
+    peer: str, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """Wherever the client comes from."""
+    house = House(monkeypatch, Settings(access_log=True)).started()
+    peers = {
+        "an internet address": None,
+        "a socket's name": UNIXAddress("/run/client.sock"),
+        "a nameless socket": UNIXAddress(None),
+    }
+    address = peers[peer]
+    client = (
+        house.connect()
+        if address is None
+        else Client(house.service.site, house.reactor, peer=address)
+    )
+    client.send(request("GET", "/readyz?x=1", headers={"X-Request-Id": "mine"}))
+    client.send(request("POST", "/", PICTURE, headers={"X-Request-Id": "yours"}))
+    house.turn()
+    assert client.statuses == [200, 200]
+    first, second = log.lines()[-2:]
+    who = "192.0.2.7" if address is None else "-"
+    size = client.answers[0].headers["content-length"]
+    assert first.startswith(f"{who} GET /readyz?x=1 200 {size} mine")
+    assert second.startswith(f"{who} POST / 200 ")
+    assert " yours decode;dur=" in second
+
+
+def test_without_an_access_log_requests_leave_no_line(house: House, log: Log) -> None:
+    """Bad ones neither."""
+    client = house.started().connect()
+    before = log.lines()
+    client.send(POST, request("GET", "/none"))
+    house.turn()
+    assert client.statuses == [200, 404]
+    assert log.lines() == before
+
+
+def test_a_failed_run_is_a_500_and_is_logged_once(house: House, log: Log) -> None:
+    """With the request's id; the next request is served."""
+    client = house.started().connect()
+    house.runner.errors.append(ValueError("bad op\n/secret/path"))
+    client.send(request(body=PICTURE, headers={"X-Request-Id": "mine"}))
+    house.turn()
+    assert client.answer.status == 500
+    assert client.answer.error == "the run failed: ValueError: bad op"
+    failed = [line for line in log.errors() if line.startswith("request mine failed")]
+    assert len(failed) == len(log.errors()) == 1
+    log.events.clear()
+    client.send(POST)
+    house.turn()
+    assert client.statuses == [500, 200]
+
+
+@pytest.mark.parametrize("moment", ["decoding waits", "it is decoded", "it is queued", "it runs"])
+def test_a_hang_up_costs_nobody_else_anything(moment: str, house: House) -> None:
+    """What has not begun is not done, and no error is left behind."""
+    house.started()
+    busy, gone, other = house.connect(), house.connect(), house.connect()
+    runs = len(house.runner.fed)
+    if moment in ("it is queued", "it runs"):
+        busy.send(POST)
+        house.turn(model=False)
+    gone.send(POST)
+    if moment == "it is decoded":
+        house.pool.step()
+    elif moment == "it is queued":
+        house.turn(model=False)
+    elif moment == "it runs":
+        house.turn(model=False)
+        house.threads.step()  # the run of the busy one
+        house.reactor.from_threads.drain()
+        house.threads.step()  # its own
+    gone.hang_up()
+    other.send(POST)
+    house.turn()
+    assert gone.received == b""
+    assert other.statuses == [200]
+    expected = {"decoding waits": 1, "it is decoded": 1, "it is queued": 2, "it runs": 3}
+    assert len(house.runner.fed) - runs == expected[moment]
+    assert house.service.site.limits.held == 0
