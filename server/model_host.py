@@ -70,14 +70,14 @@ class ModelHost:
         """
         self._pool.start()
         try:
-            await self._start()
+            return await self._start()
         except Exception as error:
             if self._stopping:
                 # Whatever failed did so for want of threads, or is of no use to know.
                 raise CancelledError from error
             raise
 
-    async def _start(self) -> None:
+    async def _start(self) -> Classifier:
         first = self._start_thread()
         loaded = await first.call(lambda: self._load(self.settings, self._say_from_thread))
         self._runner = loaded.runner
@@ -107,11 +107,6 @@ class ModelHost:
             cap=batcher.stats().cap,
         )
         return self.classifier
-
-    def _go_on(self) -> None:
-        """Raise `CancelledError` where a stop came while the start waited for a thread."""
-        if self._stopping:
-            raise CancelledError
 
     def _go_on(self) -> None:
         """Raise `CancelledError` where `stop` has come: no more threads, it has counted them."""

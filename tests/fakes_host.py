@@ -71,7 +71,7 @@ class World:
         """Start, to the end."""
         started = self.begin()
         self.turn()
-        assert started == [None]
+        assert started == [self.host.classifier] != [None]
 
     def stop(self) -> list[object]:
         """Return what the stop will end with."""

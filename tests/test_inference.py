@@ -47,7 +47,7 @@ class World:
             policy=FixedPolicy(4, 0.0),
             max_queued_rows=self.max_queued_rows,
         )
-        self.classifier = Classifier(model, self.pool, max_pixels=1000)
+        self.classifier = Classifier(model, self.pool, max_pixels=1000, seconds=self.clock.seconds)
 
     def decode(self) -> None:
         """Decode one picture."""

@@ -10,8 +10,10 @@ from batcher.errors import QueueFull
 from batcher.latency import LatencyCurve
 from batcher.policy import FixedPolicy, GreedyPolicy
 from model.cache import user_cache_folder
+from model.latencies import store_latencies, stored_latencies
 from model.runner import ModelError
 from model.signature import Signature, TensorSpec
+from model.warmup import REPEATS
 from server.model_host import chosen_policy, join_rows, largest_batch, row_bytes
 from server.settings import Settings
 from tests.fakes_host import World
@@ -113,7 +115,9 @@ def test_a_device_with_little_room_sets_the_largest_batch(monkeypatch: pytest.Mo
     world = World(monkeypatch, capacity=2)
     world.start()
     assert world.cap == 2
-    assert world.said[-1] == "warming up: no room for 4 rows: the largest batch is 2"
+    reason = "a run of 4 rows did not fit into memory"
+    last = f"warming up: a run of 4 rows failed, the largest batch is 2: {reason}"
+    assert world.said[-1] == last
 
 
 def test_as_many_rows_may_wait_as_their_bytes_allow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -187,34 +191,64 @@ def test_a_request_of_more_rows_than_a_batch_is_answered_whole(
 
 
 def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It runs each size once, so that no request pays for its first run."""
+    """It runs each size, and times the largest to see whether the run times still hold."""
+    timed = [1 + REPEATS] * 2
     first = World(monkeypatch, lanes=2)
     first.start()
-    assert first.rows == [1] * 8 + [2] * 8 + [4] * 8
+    assert first.rows == [rows for rows in (1, 2, 4) for _ in range(sum(timed))]
     second = World(monkeypatch, lanes=2)
     second.start()
-    assert sorted(second.rows) == [1, 1, 2, 2, 4, 4]
+    assert second.rows == [1, 2, 4] * 2 + [4] * sum(timed)
     assert second.said == ["loading pets/7", "warming up"]
     assert second.cap == first.cap
 
 
-@pytest.mark.parametrize(
-    ("settings", "again"),
-    [
-        (Settings(max_batch_size=3), False),
-        (Settings(max_batch_size=4), False),
-        (Settings(max_batch_size=5), True),
-    ],
-)
-def test_what_was_measured_serves_as_far_as_it_goes(
-    settings: Settings, again: bool, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("settings", [Settings(max_batch_size=3), Settings(max_batch_size=8)])
+def test_a_climb_to_a_size_that_was_asked_for_is_kept_apart(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A larger batch than was ever run is measured."""
+    """It tells nothing of where a climb by itself ends: each start finds its own, or measures."""
+    asked = World(monkeypatch, settings)
+    asked.start()
+    assert asked.cap == settings.max_batch_size == max(asked.rows)
+    learned = World(monkeypatch)
+    learned.start()
+    assert learned.cap == 4
+    assert learned.said[-1].startswith("warming up: ")
+    again = World(monkeypatch, settings)
+    again.start()
+    assert (again.cap, again.said[-1]) == (asked.cap, "warming up")
+
+
+def test_a_climb_that_was_cut_short_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The next start may have more room."""
+    World(monkeypatch, capacity=2).start()
+    roomy = World(monkeypatch)
+    roomy.start()
+    assert roomy.cap == 4
+
+
+def test_run_times_that_no_longer_hold_are_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were measured on another machine, or on one that was busy."""
     World(monkeypatch).start()
-    world = World(monkeypatch, settings)
+    key = f"{World(monkeypatch).runner.fingerprint}-learned"
+    store_latencies(user_cache_folder(), key, {1: 100.0, 2: 200.0, 4: 400.0})
+    world = World(monkeypatch)
     world.start()
-    assert (max(world.rows.count(rows) for rows in world.rows) > 1) == again
-    assert world.cap == settings.max_batch_size == max(world.rows)
+    assert "4 rows take" in " ".join(world.said)
+    kept = stored_latencies(user_cache_folder(), key)
+    assert kept is not None
+    assert kept[4] < 100.0
+
+
+def test_run_times_for_which_there_is_no_room_are_measured_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Another process may have taken the device's memory since."""
+    World(monkeypatch).start()
+    world = World(monkeypatch, capacity=2)
+    world.start()
+    assert world.cap == 2
 
 
 def test_another_model_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,19 +257,19 @@ def test_another_model_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None
     world = World(monkeypatch)
     world.runner.fingerprint = "another"
     world.start()
-    assert world.rows == [1] * 4 + [2] * 4 + [4] * 4
+    assert world.rows == [rows for rows in (1, 2, 4) for _ in range(1 + REPEATS)]
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b'{"2": 0.5}', b'{"1": -1}'])
 def test_what_is_damaged_is_measured_anew(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """And written whole."""
     World(monkeypatch).start()
-    file = user_cache_folder().latency_file("fake")
+    file = user_cache_folder().latency_file("fake-learned")
     whole = file.read_bytes()
     file.write_bytes(content)
     world = World(monkeypatch)
     world.start()
-    assert world.rows == [1] * 4 + [2] * 4 + [4] * 4
+    assert world.rows == [rows for rows in (1, 2, 4) for _ in range(1 + REPEATS)]
     assert file.read_bytes() == whole
 
 

@@ -151,7 +151,7 @@ def test_the_server_keeps_to_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
         max_queue_delay=0.0,
     )
     house = House(monkeypatch, settings).started()
-    sizes = {999: 429, 1001: 413}
+    sizes = {901: 413, 1001: 413}
     for size, status in sizes.items():
         client = house.connect()
         client.send(request(body=bytes(size)))

@@ -1,0 +1,73 @@
+"""README.md runs: its session, its links, its options and its length."""
+
+import json
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from scripts.cli import main
+from tests.integration.photos import photo
+from tests.integration.servers import ROOT, Server
+from tests.pictures import encoded
+
+README = (ROOT / "README.md").read_text()
+
+#: What differs from one run to the next.
+_CHANGING = re.compile(r'\d+\.\d+|"[0-9a-f]{32}"')
+
+
+def session() -> list[tuple[str, str]]:
+    """Return the commands of the session, and what README says that each prints."""
+    (block,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
+    steps = [step.partition("\n") for step in block.split("$ ")[1:]]
+    return [(command, output.strip()) for command, _, output in steps]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the photo that the session posts, as Pillow saves it by default."""
+    folder = tmp_path_factory.mktemp("readme")
+    (folder / "coffee.jpg").write_bytes(encoded(photo("coffee.png"), "JPEG"))
+    return folder
+
+
+@pytest.mark.skipif(shutil.which("curl") is None, reason="the session is one with curl")
+@pytest.mark.parametrize(("command", "shown"), session())
+def test_the_session_prints_what_the_readme_shows(
+    server: Server, folder: Path, command: str, shown: str
+) -> None:
+    """To the letter, but for times, ids and the last digits of scores."""
+    here = command.replace("localhost:12480", f"127.0.0.1:{server.port}")
+    ran = subprocess.run(
+        ["sh", "-c", here], cwd=folder, capture_output=True, timeout=60, check=True
+    )
+    printed = ran.stdout.decode().strip()
+    assert _CHANGING.sub("~", printed) == _CHANGING.sub("~", shown)
+    if shown.startswith("[["):
+        scores, expected = (dict(json.loads(text)) for text in (printed, shown))
+        assert scores == pytest.approx(expected, abs=0.01)
+
+
+def test_what_the_readme_links_to_is_there() -> None:
+    """Each relative link leads to a file of the project."""
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
+    assert links
+    assert [link for link in links if not (ROOT / link).is_file()] == []
+
+
+def test_the_commands_and_options_of_the_readme_exist() -> None:
+    """Every option that it names is one of a command that it names with it."""
+    for line in re.findall(r"^tensorferry (.+)$", README, re.MULTILINE):
+        command, *words = line.split()
+        text = CliRunner().invoke(main, [command, "--help"]).output
+        for option in (word for word in words if word.startswith("--")):
+            assert option.replace("_", "-") in text, line
+
+
+def test_the_readme_is_short() -> None:
+    """Six hundred words are what a reader gives it."""
+    assert len(README.split()) <= 600
