@@ -15,7 +15,7 @@ from server.setting_sources import CommandLine, resolve
 from server.settings import BATCHING, DEVICE, MODEL, SettingsError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Iterator
 
 
 @click.command(cls=SettingsCommand)
@@ -39,7 +39,17 @@ def classify(command_line: CommandLine, images: tuple[str, ...]) -> None:
         raise click.UsageError(str(error)) from error
     from scripts.label_files import LabelRun  # noqa: PLC0415 - the reactor, for this command alone
 
-    # As bytes, for a file may have any name.
-    lines = (os.fsdecode(line.rstrip(b"\n")) for line in sys.stdin.buffer)
-    names: Iterable[str] = images or lines
+    names: Iterable[str] = images or lines_of(sys.stdin.fileno())
     sys.exit(LabelRun(settings, names, show_names=len(images) != 1).run())
+
+
+def lines_of(descriptor: int) -> "Iterator[str]":
+    """
+    Yield the file names, one a line, of any bytes, as they come.
+
+    Without a buffer: at the end of the process, the thread that waits for the next line would hold
+    the buffer's lock.
+    """
+    with open(descriptor, "rb", buffering=0, closefd=False) as lines:
+        for line in lines:
+            yield os.fsdecode(line.rstrip(b"\n"))

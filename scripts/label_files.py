@@ -48,6 +48,7 @@ class LabelPrinter:
         self._answered = answered
         self._lines: deque[tuple[str, list[Prediction | Failure]]] = deque()
         self._ended: Callable[[], object] | None = None
+        self._silent = False
         #: Whether any file could not be labelled.
         self.failed = False
 
@@ -65,7 +66,13 @@ class LabelPrinter:
         self._ended = ended
         self._print()
 
+    def silence(self) -> None:
+        """Print nothing more."""
+        self._silent = True
+
     def _print(self) -> None:
+        if self._silent:
+            return
         while self._lines and self._lines[0][1]:
             name, (outcome,) = self._lines.popleft()
             self._print_one(click.format_filename(name), outcome)
@@ -100,6 +107,7 @@ class LabelRun:
         self._reactor = reactor
         self._settings = settings
         self._names = names
+        self._printer: LabelPrinter | None = None
         self._show_names = show_names
         self._slots = threading.Semaphore(AHEAD)
         self._host = ModelHost(
@@ -111,6 +119,7 @@ class LabelRun:
         )
         # Until all is done: a signal may end the run before that.
         self._exit_code = 1
+        self._ending = False
 
     def run(self) -> int:
         """Return the exit code, 1 if any file was not labelled; called once, on the main thread."""
@@ -123,14 +132,17 @@ class LabelRun:
         ensureDeferred(self._start()).addErrback(self._give_up)
 
     async def _start(self) -> None:
-        printer = LabelPrinter(
+        self._printer = LabelPrinter(
             await self._host.start(),
             self._settings.num_top_predictions,
             show_names=self._show_names,
             answered=self._slots.release,
         )
         # A daemon, for it may wait for a line that never comes when a signal ends the program.
-        threading.Thread(target=self._read, args=(printer,), name="names", daemon=True).start()
+        reader = threading.Thread(
+            target=self._read, args=(self._printer,), name="names", daemon=True
+        )
+        reader.start()
 
     def _read(self, printer: LabelPrinter) -> None:
         """Hand the names to the reactor, on a thread of their own."""
@@ -148,20 +160,30 @@ class LabelRun:
 
     def _finish(self, printer: LabelPrinter) -> None:
         self._exit_code = int(printer.failed)
-        self._reactor.stop()
+        self._end()
 
     def _give_up(self, failure: Failure) -> None:
         """Say why, unless it is that nobody reads what is printed, and end."""
+        if self._ending:
+            return  # whatever failed did so under the end's feet
         if failure.check(BrokenPipeError):
             # The interpreter flushes stdout once more at its end.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         else:
             expected = failure.check(ModelError, OSError)
             click.echo(failure.getErrorMessage() if expected else failure.getTraceback(), err=True)
-        if self._reactor.running:
+        self._end()
+
+    def _end(self) -> None:
+        if not self._ending:
+            self._ending = True
             self._reactor.stop()
 
     def _stop(self) -> Deferred[None]:
+        """Leave nothing behind; a signal comes here without `_end`."""
+        self._ending = True
+        if self._printer is not None:
+            self._printer.silence()
         self._host.abort()
         return ensureDeferred(self._host.stop())
 

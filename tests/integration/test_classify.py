@@ -1,6 +1,8 @@
 """`tensorferry classify`: pictures labelled from the command line."""
 
 import re
+import shlex
+import signal
 import subprocess
 import threading
 from collections.abc import Iterator
@@ -115,3 +117,49 @@ def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
         assert process.wait(30) == 1
         assert process.stdout.read() == ""
         assert "Traceback" not in process.stderr.read()
+
+
+def test_a_model_that_cannot_be_loaded_ends_it(cache_home: Path, tmp_path: Path) -> None:
+    """With one line and 1, though the decode threads have started by then."""
+    (tmp_path / "labels.txt").write_text("a\nb\n")
+    command = [*CLASSIFY, "--graph", "labels.txt", "--labels", "labels.txt", "--image", "x.jpg"]
+    result = run_program(command, cache_home=cache_home, folder=tmp_path)
+    assert result.returncode == 1
+    assert "labels.txt: not a frozen GraphDef" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_reader_that_has_seen_enough_ends_it(
+    cache_home: Path, tmp_path: Path, photos: list[str]
+) -> None:
+    """As `| head -1` does, without a word; a name may be of any bytes before that."""
+    (tmp_path / "names").write_bytes(b"\xff\xfe.jpg\n" + f"{photos[0]}\n".encode() * 200)
+    command = f"{shlex.join(CLASSIFY)} < names 2> errors | head -1"
+    ran = subprocess.run(
+        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
+        env=environment(cache_home), cwd=tmp_path, capture_output=True, timeout=START, check=False,
+    )  # fmt: skip
+    errors = (tmp_path / "errors").read_bytes()
+    assert ran.stdout.decode() == f"{photos[0]}:\n"
+    assert ran.returncode == 1
+    assert b".jpg: No such file or directory" in errors
+    assert b"Traceback" not in errors
+    assert b"shutting down" not in errors
+
+
+def test_a_signal_ends_it_while_it_waits_for_a_name(cache_home: Path, tmp_path: Path) -> None:
+    """Without a word, and with 1: nobody can say that all names were answered."""
+    with subprocess.Popen(
+        CLASSIFY, env=environment(cache_home), cwd=tmp_path,
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as process:  # fmt: skip
+        assert process.stdin is not None
+        assert process.stdout is not None
+        assert process.stderr is not None
+        process.stdin.write(b"nothing.jpg\n")
+        process.stdin.flush()
+        heard = next(line for line in process.stderr if line.startswith(b"nothing.jpg: "))
+        assert heard == b"nothing.jpg: No such file or directory\n"
+        process.send_signal(signal.SIGINT)
+        assert process.wait(START) == 1
+        assert process.stderr.read() == b""
