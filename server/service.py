@@ -17,7 +17,6 @@ from twisted.internet.interfaces import IListeningPort, IReadDescriptor
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.server import Request
 
 from model.decode_pool import DecodePool
 from model.runner import ModelError
@@ -25,6 +24,7 @@ from server.api.native import NativeAPI
 from server.clock import MonotonicTime
 from server.errors import RETRY_AFTER, HTTPError
 from server.health import HealthAPI, Heartbeat
+from server.http.access import Access
 from server.http.channel import LimitedSite
 from server.http.klein_door import KleinDoor
 from server.http.limits import BodyLimits
@@ -252,15 +252,14 @@ def _tell_watchdog(alive: bool) -> None:
         notify("WATCHDOG=1")
 
 
-def _log_access(request: Request) -> None:
-    timing = request.responseHeaders.getRawHeaders("server-timing", [""])[0]
+def _log_access(access: Access) -> None:
     _log.info(
         "{client} {method} {uri} {code} {sent} {id} {timing}",
-        client=getattr(request.getClientAddress(), "host", "-"),  # a UNIX socket has none
-        method=request.method.decode("ascii", "replace"),
-        uri=request.uri.decode("ascii", "replace"),
-        code=request.code,
-        sent=request.sentLength,
-        id=getattr(request, "request_id", ""),
-        timing=timing,
+        client=access.client,
+        method=access.method,
+        uri=access.uri,
+        code=access.status,
+        sent=access.sent,
+        id=access.request_id,
+        timing=access.timing,
     )

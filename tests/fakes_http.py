@@ -9,10 +9,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
-from twisted.internet.error import ConnectionDone
+from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IReactorTime
+from twisted.internet.task import Clock
 from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
@@ -82,6 +84,9 @@ def chunk(data: bytes) -> bytes:
 class PlainTransport(StringTransport):
     """A connection's near end that cannot close one direction alone, as under TLS."""
 
+    dataBuffer = b""  # all that is written is read at once
+    offset = 0
+
     def __init__(self, clock: IReactorTime, peer: IAddress) -> None:
         super().__init__(peerAddress=peer, lenient=True)  # type: ignore[no-untyped-call]  # Twisted's
         self.half_closed = False
@@ -130,6 +135,118 @@ class HalfCloseable(PlainTransport):
         """Take *data*, unless it was said that none would come."""
         assert not self.half_closed, f"written after the end: {data!r}"
         super().write(data)  # type: ignore[no-untyped-call]  # Twisted's
+
+
+class NarrowTransport(FileDescriptor):
+    """
+    A connection's near end with all that Twisted's real ones do, except for the socket.
+
+    What is written is passed on as far as there is *room*, which the client makes by reading.
+    """
+
+    def __init__(self, clock: IReactorTime, peer: IAddress) -> None:
+        super().__init__(clock)  # type: ignore[arg-type]  # no descriptor is ever given to it
+        self.connected = 1
+        self.protocol: LimitedChannel
+        self.room = 0
+        self.read = bytearray()  #: what the client has
+        self.reading = True
+        self.writing = False
+        self.half_closed = False
+        self.aborted = False
+        self._clock = clock
+        self._peer = peer
+
+    def getPeer(self) -> IAddress:
+        """Return the client's address."""
+        return self._peer
+
+    def getHost(self) -> IAddress:
+        """Return the server's address."""
+        return IPv4Address("TCP", "192.0.2.1", 8000)
+
+    def startReading(self) -> None:
+        """Take what the client sends."""
+        self.reading = True
+
+    def stopReading(self) -> None:
+        """Leave what the client sends where it is."""
+        self.reading = False
+
+    def startWriting(self) -> None:
+        """Pass on what is written, soon."""
+        self.writing = True
+        self._clock.callLater(0, self.pass_on)
+
+    def stopWriting(self) -> None:
+        """Have nothing to pass on."""
+        self.writing = False
+
+    def writeSomeData(self, data: bytes) -> int:
+        """Pass on as much of *data* as there is room for."""
+        taken = bytes(data[: self.room])
+        self.read += taken
+        self.room -= len(taken)
+        return len(taken)
+
+    def pass_on(self) -> None:
+        """Do what a reactor does where a socket takes more."""
+        while self.writing and (self.room or not self.unsent):
+            gone = self.doWrite()  # type: ignore[no-untyped-call]  # Twisted's
+            if gone:
+                self.connectionLost(Failure(gone))
+
+    @property
+    def unsent(self) -> int:
+        """How many bytes wait for room."""
+        return len(self.dataBuffer) - self.offset + self._tempDataLen
+
+    def _closeWriteConnection(self) -> None:
+        self.half_closed = True
+
+    def abortConnection(self) -> None:
+        """Cut off soon."""
+        self.aborted = True
+        self.stopWriting()
+        self._clock.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Be gone, and tell the protocol."""
+        super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
+        self.protocol.connectionLost(reason)
+
+
+class NarrowClient:
+    """A client of *site* that reads when told, and sends as much as is taken from it."""
+
+    def __init__(self, site: LimitedSite, clock: Clock, *, room: int = 0) -> None:
+        self.transport = NarrowTransport(clock, PEER)
+        self.transport.room = room
+        self.unsent = b""  #: sent, and not taken by the server
+        self._clock = clock
+        protocol = site.buildProtocol(PEER)  # type: ignore[no-untyped-call]  # Twisted's
+        assert isinstance(protocol, LimitedChannel)
+        self.channel = self.transport.protocol = protocol
+        protocol.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
+
+    def send(self, data: bytes, segment: int = 0x10000) -> None:
+        """Send *data*; what the server does not take waits."""
+        self.unsent += data
+        while self.unsent and self.transport.reading:
+            data, self.unsent = self.unsent[:segment], self.unsent[segment:]
+            self.channel.dataReceived(data)
+            self._clock.advance(0)
+
+    def read(self, count: int) -> None:
+        """Read up to *count* bytes more."""
+        self.transport.room += count
+        self.transport.pass_on()
+        self.send(b"")
+
+    def read_all(self) -> list[Answer]:
+        """Read whatever comes, and return all answers."""
+        self.read(1 << 40)
+        return read_answers(bytes(self.transport.read))
 
 
 PEER = IPv4Address("TCP", "192.0.2.7", 40_000)

@@ -7,9 +7,11 @@ from twisted.internet.task import Clock
 from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
-from server.http.channel import AccessLog, LimitedRequest, LimitedSite
+from server.http.access import AccessLog
+from server.http.channel import LimitedSite
 from server.http.limits import BodyLimits
-from tests.fakes_http import PEER, Client, HalfCloseable, PlainTransport
+from server.http.request import LimitedRequest
+from tests.fakes_http import PEER, Client, HalfCloseable, NarrowClient, PlainTransport
 from tests.fakes_threads import outcomes
 
 
@@ -31,9 +33,10 @@ class Desk(Resource):
 
     isLeaf = True
 
-    def __init__(self, *, at_once: bool) -> None:
+    def __init__(self, *, at_once: bool, padding: int) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         self.at_once = at_once
+        self._padding = bytes(padding)
         self.waiting: list[Waiting] = []
         self.ids: list[str] = []
 
@@ -43,7 +46,7 @@ class Desk(Resource):
         self.ids.append(request.request_id)
         content = request.content
         assert content is not None
-        body = b"%s %s %s" % (request.method, request.uri, content.read())
+        body = b"%s %s %s" % (request.method, request.uri, content.read()) + self._padding
         request.setHeader("Content-Length", str(len(body)))  # type: ignore[no-untyped-call]  # Twisted's
         if self.at_once:
             return body
@@ -65,12 +68,13 @@ class World:
         self,
         *,
         at_once: bool = True,
+        padding: int = 0,  # bytes at the end of each answer
         max_body: int = 100,
         max_held: int = 1000,
         access_log: AccessLog | None = None,
     ) -> None:
         self.clock = Clock()
-        self.desk = Desk(at_once=at_once)
+        self.desk = Desk(at_once=at_once, padding=padding)
         self.limits = BodyLimits(max_body=max_body, max_held=max_held)
         self.site = LimitedSite(
             self.desk,
@@ -90,6 +94,10 @@ class World:
         """Return a new connection; one that never *closes* has lost its client."""
         # A transport whose own clock stands still never gets round to closing.
         return Client(self.site, self.clock if closes else Clock(), transport=kind, peer=peer)
+
+    def connect_narrow(self, *, room: int = 0) -> NarrowClient:
+        """Return a new connection whose client reads only when told."""
+        return NarrowClient(self.site, self.clock, room=room)
 
     def when_quiet(self) -> list[object]:
         """Return a list that is filled when the site is quiet."""

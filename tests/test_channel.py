@@ -3,9 +3,8 @@
 from collections.abc import Iterator
 
 import pytest
-from twisted.web.server import Request
 
-from server.http.channel import request_id_of
+from server.http.request import request_id_of
 from tests.fakes_http import chunk, request
 from tests.fakes_server import Log, watched_log
 from tests.fakes_site import World
@@ -100,6 +99,20 @@ def test_what_follows_the_last_request_is_not_served() -> None:
     client = world.connect()
     client.send(request("GET", "/one", headers={"Connection": "close"}) + request("GET", "/two"))
     assert [answer.body for answer in client.answers] == [b"GET /one "]
+    assert world.when_quiet() == [None]
+
+
+@pytest.mark.parametrize("data", [request("GET"), b"GET / HT", b"nonsense\r\n"])
+def test_what_comes_behind_a_close_is_nothing(data: bytes) -> None:
+    """A connection under TLS may go on hearing while it says goodbye."""
+    world = World()
+    client = world.connect()
+    world.site.close_idle()
+    client.send(data)
+    assert world.when_quiet() == [None]
+    world.clock.advance(0)
+    assert client.received == b""
+    assert world.clock.getDelayedCalls() == []
 
 
 # --- time
@@ -197,6 +210,33 @@ def test_a_byte_now_and_then_does_not_hold_a_connection(start: bytes) -> None:
     assert client.answer.status == 408
 
 
+@pytest.mark.parametrize("before", [b"", request("GET"), request("POST", body=b"hello") + b"\r\n"])
+@pytest.mark.parametrize("drop", [b" ", b"\t", b"\n", b"\r"], ids=repr)
+def test_blanks_do_not_hold_a_connection_for_ever(drop: bytes, before: bytes) -> None:
+    """They are the first bytes of a request like any other, only of none that is told so."""
+    world = World()
+    client = world.connect()
+    client.send(*filter(None, [before]))
+    answered = client.received
+    for _ in range(int(TIMEOUT)):
+        client.send(drop)
+        world.clock.advance(1)
+    assert not client.open
+    assert client.received == answered
+
+
+def test_a_lines_end_takes_no_time_from_the_request_behind_it() -> None:
+    """Some clients send one behind a body; the next request may come much later."""
+    world = World()
+    client = world.connect()
+    client.send(request("POST", body=b"hello"), b"\r\n")
+    world.clock.advance(TIMEOUT - 1)
+    client.send(b"GET / HT")
+    world.clock.advance(TIMEOUT - 1)
+    client.send(b"TP/1.1\r\n\r\n")
+    assert client.statuses == [200, 200]
+
+
 def test_each_request_has_the_whole_time() -> None:
     """Not what the one before it has left, and not what its answer took."""
     world = World(at_once=False)
@@ -255,20 +295,6 @@ def test_an_id_that_is_no_text_harms_nobody(own: bytes) -> None:
     client.send(b"GET / HTTP/1.1\r\nX-Request-Id: " + own + b"\r\n\r\n")
     assert client.statuses == [200]
     assert request_id_of(world.desk.ids[0]) == world.desk.ids[0]
-
-
-def test_the_access_log_is_told_of_each_answer() -> None:
-    """Once, with all that it may want to write."""
-    told: list[tuple[bytes, int, str]] = []
-
-    def log_access(request: Request) -> None:
-        told.append((request.uri, request.code, getattr(request, "request_id", "")))
-
-    world = World(access_log=log_access)
-    client = world.connect()
-    client.send(request("GET", "/a?b", headers={"X-Request-Id": "mine"}))
-    client.send(request("POST", "/c", b"body", headers={"X-Request-Id": "yours"}))
-    assert told == [(b"/a?b", 200, "mine"), (b"/c", 200, "yours")]
 
 
 # --- rest

@@ -97,7 +97,7 @@ def test_a_chunked_body_is_refused_where_it_grows_too_long(separately: bool) -> 
     assert client.answer.status == 413
     assert client.answer.error == "the body is more than 100 bytes, which is the limit"
     assert world.desk.ids == []
-    assert world.limits.held <= 100
+    assert world.limits.held == 0
     client.hang_up()
     assert world.limits.held == 0
 
@@ -150,12 +150,11 @@ def _hangs_up_while_waiting(_: World, client: Client) -> None:
 
 
 def _is_too_slow(world: World, _: Client) -> None:
-    world.clock.pump([8.0, LINGER])
+    world.clock.advance(8.0)
 
 
-def _sends_too_much(world: World, client: Client) -> None:
+def _sends_too_much(_: World, client: Client) -> None:
     client.send(b"\x80\r\n" + bytes(30))
-    world.clock.advance(LINGER)
 
 
 def _is_cut_off(world: World, _: Client) -> None:
@@ -190,6 +189,7 @@ def test_what_all_bodies_may_take_is_given_back(
     assert second.answer.status == 429
     assert second.answer.headers["retry-after"] == "1"
     assert second.answer.error == "the server holds 150 bytes of requests, the limit is 150"
+    assert world.limits.held == 80
     second.hang_up()
     assert world.limits.held == 80
     end(world, first)
@@ -201,14 +201,40 @@ def test_what_all_bodies_may_take_is_given_back(
     assert world.limits.held == 0
 
 
-def test_a_refused_body_is_given_back_when_its_connection_closes() -> None:
-    """At the latest after the moment in which the rest is discarded."""
+REFUSED_LATE = {
+    "too long": (CHUNKED + chunk(bytes(99)) + chunk(b"xx"), 413),
+    "no chunk": (CHUNKED + chunk(bytes(99)) + b"many\r\n", 400),
+    "many chunks behind": (CHUNKED + chunk(bytes(101)) + chunk(b"x") * 50 + chunk(b""), 413),
+    "no path": (request(target="/%ff", body=bytes(100)), 400),
+    "too slow": (DECLARED + bytes(99), 408),
+}
+
+
+@pytest.mark.parametrize(("data", "status"), REFUSED_LATE.values(), ids=REFUSED_LATE.keys())
+def test_a_refused_body_is_dropped_at_once(data: bytes, status: int) -> None:
+    """The moment in which the rest is discarded needs none of it."""
     world = World(max_body=100)
     client = world.connect()
-    client.send(CHUNKED + chunk(bytes(100)) + chunk(b"x"))
-    assert client.answer.status == 413
-    world.clock.advance(LINGER)
+    client.send(data)
+    if status == 408:
+        world.clock.advance(8.0)
+    assert client.answer.status == status
     assert world.limits.held == 0
+    (refused,) = client.channel.requests
+    assert refused.content.getvalue() == b""
+    client.send(chunk(b"more"))
+    assert world.limits.held == 0
+    assert refused.content.getvalue() == b""
+
+
+def test_a_slow_body_is_told_under_its_own_id() -> None:
+    """The head has come, and with it the client's name for the request."""
+    world = World()
+    client = world.connect()
+    client.send(head("Content-Length: 9", "X-Request-Id: mine"))
+    world.clock.advance(8.0)
+    assert client.answer.status == 408
+    assert client.answer.headers["x-request-id"] == "mine"
 
 
 # --- heads

@@ -1,111 +1,38 @@
 """
-twisted.web's connection and request, with limits that act before a body is read to its end.
+twisted.web's connection, with limits that act before a body is read to its end.
 
 An early refusal answers, closes its own direction, discards what still comes for a moment, and only
-then closes: a client that is busy sending would see a reset instead of the answer otherwise.  Four
-names of `HTTPChannel` that begin with an underscore are overridden or read here; twisted.web offers
-no public way to answer before the body has come, and the tests of this module guard them.
+then closes: a client that is busy sending would see a reset instead of the answer otherwise.
+
+A client that does not read its answers is read no more: its next request waits until the transport
+has passed on all that was written, and a transport that passes nothing on is cut off.
+
+twisted.web offers no public way to answer before the body has come, nor to see how far a request
+has come.  The names of `HTTPChannel` that begin with an underscore are overridden or read here for
+that alone; the tests of this module guard them.
 """
 
-import re
-from collections.abc import Callable
-from io import BytesIO
 from typing import Any, cast
-from urllib.parse import unquote_to_bytes
-from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime
 from twisted.internet.protocol import connectionDone
+from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
 from twisted.web.resource import IResource
-from twisted.web.server import Request, Site
+from twisted.web.server import Site
 
 from server.errors import HTTPError, refusal_for
+from server.http.access import UNKNOWN, Access, AccessLog, client_name, text_of
 from server.http.limits import BodyLimits
+from server.http.messages import HTTPResponse
+from server.http.request import LimitedRequest, request_id_of
 
-#: Writes one line about a request that was answered.
-AccessLog = Callable[[Request], object]
+_log = Logger()
 
 #: Seconds for which a connection that was refused early goes on discarding what comes.
 LINGER = 2.0
-
-_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
-
-
-def request_id_of(header: str | None) -> str:
-    """Return the client's own request id where it is printable and short, else a new one."""
-    if header is not None and _REQUEST_ID.fullmatch(header):
-        return header
-    return uuid4().hex
-
-
-def request_id_in(request: Request) -> str:
-    """Return the id of *request* from its header, whatever bytes that has, or a new one."""
-    header = request.getHeader(b"x-request-id")
-    return request_id_of(None if header is None else header.decode("latin-1"))
-
-
-class LimitedRequest(Request):
-    """A request whose body stays in memory and is counted while it is held."""
-
-    channel: "LimitedChannel"
-
-    def __init__(self, channel: "LimitedChannel", *args: object, **kwargs: object) -> None:
-        super().__init__(channel, *args, **kwargs)
-        self.request_id = ""
-        self.received = 0.0
-        self._limits = channel.site.limits
-        self._held = 0
-
-    def head_received(self, now: float) -> None:
-        """Note the id and the time of arrival, once all headers have come."""
-        self.request_id = request_id_in(self)
-        self.received = now
-
-    def gotLength(self, length: int | None) -> None:
-        """Prepare for the body; twisted.web's own way would put a photo into a file."""
-        self.content = BytesIO()
-
-    def handleContentChunk(self, data: bytes) -> None:
-        """Take a part of the body, or refuse the request."""
-        try:
-            self._limits.hold(self._held, len(data))
-        except HTTPError as error:
-            self.channel.refuse(error, self.request_id)
-        else:
-            self._held += len(data)
-            super().handleContentChunk(data)
-
-    def process(self) -> None:
-        """Find who answers; a path that is no text is nobody's."""
-        # Not every answer comes from an endpoint: that to `OPTIONS *` is twisted.web's own.
-        self.setHeader("X-Request-Id", self.request_id)
-        try:
-            unquote_to_bytes(self.path).decode()
-        except UnicodeDecodeError:
-            self.channel.refuse(HTTPError(400, "the path is not UTF-8"), self.request_id)
-        else:
-            super().process()
-
-    def getRequestHostname(self) -> bytes:
-        """Return a name; what the client calls this host routes nothing, and may be no name."""
-        return b"localhost"
-
-    def finish(self) -> None:
-        """End the answer."""
-        self._release()
-        super().finish()
-
-    def connectionLost(self, reason: Failure) -> None:
-        """Hear that the client is gone."""
-        self._release()
-        super().connectionLost(reason)
-
-    def _release(self) -> None:
-        self._limits.release(self._held)
-        self._held = 0
 
 
 class LimitedChannel(http.HTTPChannel):
@@ -116,16 +43,21 @@ class LimitedChannel(http.HTTPChannel):
     def __init__(self) -> None:
         super().__init__()
         self._discarding = False
+        self._closing = False
         self._linger: IDelayedCall | None = None
+        #: The transport has more to pass on than it likes.
+        self._unread = False
+        #: How far it was when it was last looked at; None while nobody waits for it.
+        self._passed_on: tuple[int, int] | None = None
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being read, from its first byte, or answered."""
+        """Whether a request is being read, from its first byte, or an answer not passed on."""
         if self._discarding:
             return False
         # Bytes of a first line; a mere line's end belongs to no request.
-        begun = self.persistent and self._buffer.strip()
-        return bool(self.requests or begun)
+        begun = not self._closing and self._buffer.strip()
+        return bool(self.requests or begun or self._unread)
 
     def connectionMade(self) -> None:
         """Hear that the connection stands."""
@@ -141,9 +73,10 @@ class LimitedChannel(http.HTTPChannel):
 
     def dataReceived(self, data: bytes) -> None:
         """Take bytes; the time to send a request counts from the first of them."""
-        if self._discarding:
+        if self._discarding or self._closing:
             return
-        if not self.busy:
+        # What lies in the buffer has set the time already, were it only a space.
+        if not (self.requests or self._buffer):
             self.setTimeout(self.timeOut)
         super().dataReceived(data)
 
@@ -167,7 +100,7 @@ class LimitedChannel(http.HTTPChannel):
         try:
             self.site.limits.check_length(self.length)
         except HTTPError as error:
-            self.refuse(error, request.request_id)
+            self.refuse(error)
         else:
             super().allHeadersReceived()
 
@@ -176,10 +109,44 @@ class LimitedChannel(http.HTTPChannel):
         if not self._discarding:
             super().allContentReceived()
 
-    def requestDone(self, request: Request) -> None:
-        """Go on with what the client sent meanwhile, or close."""
+    def requestDone(self, request: http.Request) -> None:
+        """Go on with what the client sent meanwhile, if it reads the answers, or close."""
+        self.paused = self._unread  # a LineReceiver that is paused keeps what it has
         super().requestDone(request)
         self.site.channel_idle()
+
+    def pauseProducing(self) -> None:
+        """Hear that the client does not read what was written; read nothing more from it."""
+        super().pauseProducing()
+        # Where a request is being answered, twisted.web would go on reading the next ones.
+        transport: Any = self.transport  # Any: what pauses a connection can be paused itself
+        transport.pauseProducing()
+        if not self._unread:
+            self._unread = True
+            self._watch(self.site.timeOut)
+
+    def resumeProducing(self) -> None:
+        """Hear that all was passed on; go on with what the client sent meanwhile."""
+        self._unread = False
+        self._passed_on = None
+        self.setTimeout(None if self._handlingRequest else self.site.timeOut)
+        super().resumeProducing()
+        if self.paused:
+            self.paused = False
+            super().dataReceived(b"")
+        self.site.channel_idle()
+
+    def loseConnection(self) -> None:
+        """Close when all that was written is passed on; a client that reads nothing is cut off."""
+        if not self._closing:
+            self._closing = True
+            self._watch(self.abortTimeout)
+        super().loseConnection()
+
+    def _watch(self, seconds: float | None) -> None:
+        """See to it that the transport passes something on within each so many *seconds*."""
+        self._passed_on = _passed_on(self.transport)
+        self.setTimeout(seconds)
 
     def close_if_idle(self) -> None:
         """Close the connection if it is at rest; one that was refused closes by itself."""
@@ -187,12 +154,17 @@ class LimitedChannel(http.HTTPChannel):
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
-        """Tell a client that was too slow; close a connection that was only idle."""
-        if self.busy:
+        """Cut off, tell or close: who reads nothing, who sends too slowly, who is only idle."""
+        if self._passed_on is not None:
+            if self._passed_on == _passed_on(self.transport):
+                self.forceAbortClient()
+            else:
+                self._watch(self.timeOut)
+        elif self.busy:
             limit = f"{self.timeOut:g}"
             self.refuse(HTTPError(408, f"the request did not arrive within {limit} seconds"))
         else:
-            super().timeoutConnection()
+            self.loseConnection()
 
     def lineLengthExceeded(self, line: bytes) -> None:
         """Refuse a line of the head that is too long."""
@@ -207,29 +179,64 @@ class LimitedChannel(http.HTTPChannel):
             error = HTTPError(400, "this is not an HTTP/1.1 request")
         self.refuse(error)
 
-    def refuse(self, error: HTTPError, request_id: str | None = None) -> None:
-        """Answer with *error* now, discard the rest of the request, and close."""
+    def refuse(self, error: HTTPError) -> None:
+        """Answer what is being read with *error* now, discard the rest of it, and close."""
         if self._discarding or self.transport is None:
             return
-        self._discarding = True
-        self.setTimeout(None)
-        request_id = request_id or request_id_of(None)
+        request: LimitedRequest | None = self.requests[-1] if self.requests else None
+        request_id = (request.request_id if request else "") or request_id_of(None)
         answer = refusal_for(error).response(request_id)
-        reason = http.RESPONSES.get(answer.status, b"Refused").decode()
-        head = {
-            "Content-Type": answer.content_type,
-            "Content-Length": str(len(answer.body)),
-            "Connection": "close",
-            "X-Request-Id": request_id,
-            **answer.headers,
-        }
-        lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{k}: {v}" for k, v in head.items())]
-        self.transport.write("\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body)
+        access = self._refusal(answer, request_id)
+        self._discard()
         transport: Any = self.transport  # Any: TCP can close one direction, TLS cannot
-        self._linger = self.callLater(LINGER, transport.loseConnection)
+        # This channel has no more to write; a producer that is paused would put off every close.
+        transport.unregisterProducer()
+        transport.write(_head(answer, request_id) + answer.body)
+        self._linger = self.callLater(LINGER, self.loseConnection)
         if IHalfCloseableDescriptor.providedBy(self.transport):
             transport.loseWriteConnection()
+        self.site.tell(access)
         self.site.channel_idle()
+
+    def _discard(self) -> None:
+        """Forget what has come of the body, and take no more."""
+        self._discarding = True
+        self.setTimeout(None)
+        for request in self.requests:
+            request.refused()
+
+    def _refusal(self, answer: HTTPResponse, request_id: str) -> Access:
+        # Known from when the first line was understood until the whole request has come.
+        method, uri = getattr(self, "_command", None), getattr(self, "_path", None)
+        if self._handlingRequest:
+            method, uri = self.requests[-1].method, self.requests[-1].uri
+        return Access(
+            client=client_name(self.getPeer()),
+            method=UNKNOWN if method is None else text_of(method),
+            uri=UNKNOWN if uri is None else text_of(uri),
+            status=answer.status,
+            sent=len(answer.body),
+            request_id=request_id,
+        )
+
+
+def _head(answer: HTTPResponse, request_id: str) -> bytes:
+    """Return the head of an answer after which the connection closes."""
+    reason = http.RESPONSES.get(answer.status, b"Refused").decode()
+    fields = {
+        "Content-Type": answer.content_type,
+        "Content-Length": str(len(answer.body)),
+        "Connection": "close",
+        "X-Request-Id": request_id,
+        **answer.headers,
+    }
+    lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{k}: {v}" for k, v in fields.items())]
+    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+
+
+def _passed_on(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
+    """Return what differs when *transport* has passed something on to the kernel."""
+    return len(transport.dataBuffer), transport.offset
 
 
 class LimitedSite(Site):
@@ -263,8 +270,16 @@ class LimitedSite(Site):
 
     def log(self, request: http.Request) -> None:
         """Tell the access log of an answer."""
-        if self._access_log is not None:
-            self._access_log(cast("Request", request))
+        self.tell(cast("LimitedRequest", request).access())
+
+    def tell(self, access: Access) -> None:
+        """Tell the access log; where that fails, the answer goes its way all the same."""
+        if self._access_log is None:
+            return
+        try:
+            self._access_log(access)
+        except Exception:  # noqa: BLE001  # whatever it is: an answer and its connection hang on it
+            _log.failure("the access log failed")
 
     def channel_opened(self, channel: LimitedChannel) -> None:
         """Count a connection."""

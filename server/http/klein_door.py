@@ -18,8 +18,8 @@ from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
 from server.errors import HTTPError, Refusal, is_our_fault, refusal_for
-from server.http.channel import request_id_in
 from server.http.messages import HTTPRequest, HTTPResponse, Route
+from server.http.request import request_id_in
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:

@@ -1,0 +1,136 @@
+"""
+twisted.web's request, with a body that is bounded, held in memory, and held once.
+"""
+
+import re
+from io import BytesIO
+from typing import TYPE_CHECKING
+from urllib.parse import unquote_to_bytes
+from uuid import uuid4
+
+from twisted.python.failure import Failure
+from twisted.web.server import Request
+
+from server.errors import HTTPError
+from server.http.access import Access, client_name, text_of
+
+if TYPE_CHECKING:
+    from server.http.channel import LimitedChannel
+
+_REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
+
+
+def request_id_of(header: str | None) -> str:
+    """Return the client's own request id where it is printable and short, else a new one."""
+    if header is not None and _REQUEST_ID.fullmatch(header):
+        return header
+    return uuid4().hex
+
+
+def request_id_in(request: Request) -> str:
+    """Return the id of *request* from its header, whatever bytes that has, or a new one."""
+    header = request.getHeader(b"x-request-id")
+    return request_id_of(None if header is None else header.decode("latin-1"))
+
+
+class HeldBody(BytesIO):
+    """A body that is kept until it is read as a whole: then its reader has the only copy."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        """Return *size* bytes, or all that is left and forget everything."""
+        if size is not None and size >= 0:
+            return super().read(size)
+        # Taken whole, the bytes are handed over; `read` would copy them.
+        body = self.getvalue() if self.tell() == 0 else super().read()
+        self.drop()
+        return body
+
+    def drop(self) -> None:
+        """Forget everything."""
+        self.seek(0)
+        self.truncate()
+
+
+class LimitedRequest(Request):
+    """A request whose body stays in memory and is counted while it is held."""
+
+    channel: "LimitedChannel"
+    content: HeldBody | None
+
+    def __init__(self, channel: "LimitedChannel", *args: object, **kwargs: object) -> None:
+        super().__init__(channel, *args, **kwargs)
+        self.request_id = ""
+        self.received = 0.0
+        self._limits = channel.site.limits
+        self._held = 0
+        self._refused = False
+
+    def head_received(self, now: float) -> None:
+        """Note the id and the time of arrival, once all headers have come."""
+        self.request_id = request_id_in(self)
+        self.received = now
+
+    def gotLength(self, length: int | None) -> None:
+        """Prepare for the body; twisted.web's own way would put a photo into a file."""
+        self.content = HeldBody()
+
+    def handleContentChunk(self, data: bytes) -> None:
+        """Take a part of the body, or refuse the request."""
+        if self._refused:
+            return  # one segment may hold many chunks
+        try:
+            self._limits.hold(self._held, len(data))
+        except HTTPError as error:
+            self.channel.refuse(error)
+        else:
+            self._held += len(data)
+            super().handleContentChunk(data)
+
+    def refused(self) -> None:
+        """Hear that this was refused; forget what has come of the body, and what may come."""
+        self._refused = True
+        self._release()
+        if self.content is not None:
+            self.content.drop()
+
+    def process(self) -> None:
+        """Find who answers; a path that is no text is nobody's."""
+        # Not every answer comes from an endpoint: that to `OPTIONS *` is twisted.web's own.
+        self.setHeader("X-Request-Id", self.request_id)
+        try:
+            unquote_to_bytes(self.path).decode()
+        except UnicodeDecodeError:
+            self.channel.refuse(HTTPError(400, "the path is not UTF-8"))
+        else:
+            super().process()
+
+    def getRequestHostname(self) -> bytes:
+        """Return a name; what the client calls this host routes nothing, and may be no name."""
+        return b"localhost"
+
+    def access(self) -> Access:
+        """Return what the access log is told of this request, once it is answered."""
+        timing = self.responseHeaders.getRawHeaders("server-timing", [""])
+        return Access(
+            client=client_name(self.client),
+            method=text_of(self.method),
+            uri=text_of(self.uri),
+            status=self.code,
+            sent=self.sentLength,
+            request_id=self.request_id,
+            timing=timing[0],
+        )
+
+    def finish(self) -> None:
+        """End the answer."""
+        self._release()
+        super().finish()
+
+    def connectionLost(self, reason: Failure) -> None:
+        """Hear that the client is gone."""
+        self._release()
+        super().connectionLost(reason)
+
+    def _release(self) -> None:
+        self._limits.release(self._held)
+        self._held = 0

@@ -1,0 +1,132 @@
+"""What the access log is told, and what it cannot break: server/http/access.py, channel.py."""
+
+from collections.abc import Iterator
+
+import pytest
+from twisted.internet.address import HostnameAddress, IPv6Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
+
+from server.http.access import Access, client_name
+from server.settings import Settings
+from tests.fakes_http import PEER, Client, chunk, request
+from tests.fakes_server import House, Log, watched_log
+from tests.fakes_site import World
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+def test_each_answer_is_told_once() -> None:
+    """With all that a line may want."""
+    told: list[Access] = []
+    client = World(access_log=told.append).connect()
+    client.send(request("GET", "/a?b", headers={"X-Request-Id": "mine"}))
+    client.send(request("POST", "/c", b"body", headers={"X-Request-Id": "yours"}))
+    assert told == [
+        Access("192.0.2.7", "GET", "/a?b", 200, len(b"GET /a?b "), "mine"),
+        Access("192.0.2.7", "POST", "/c", 200, len(b"POST /c body"), "yours"),
+    ]
+
+
+def test_the_timing_of_an_answer_is_told() -> None:
+    """As the client was told."""
+    told: list[Access] = []
+    world = World(at_once=False, access_log=told.append)
+    client = world.connect()
+    client.send(request("GET"))
+    world.desk.waiting[0].request.setHeader("Server-Timing", "queue;dur=1")
+    world.desk.answer_all()
+    assert [access.timing for access in told] == ["queue;dur=1"]
+
+
+POST = b"POST /p?q HTTP/1.1\r\n"
+REFUSALS = {
+    "no request": (b"hello\r\n", ("-", "-", 400)),
+    "a first line too long": (b"GET /" + b"x" * 16_400, ("-", "-", 431)),
+    "half a first line": (b"GET /p", ("-", "-", 408)),
+    "a field too long": (POST + b"A: " + b"x" * 16_400, ("POST", "/p?q", 431)),
+    "half a head": (POST, ("POST", "/p?q", 408)),
+    "a field": (POST + b"no colon\r\n\r\n", ("POST", "/p?q", 400)),
+    "a length": (POST + b"Content-Length: 101\r\n\r\n", ("POST", "/p?q", 413)),
+    "half a body": (POST + b"Content-Length: 9\r\n\r\nhalf", ("POST", "/p?q", 408)),
+    "a chunk": (
+        POST + b"Transfer-Encoding: chunked\r\n\r\n" + chunk(bytes(60)),
+        ("POST", "/p?q", 429),
+    ),
+    "a path": (request("GET", "/%ff"), ("GET", "/%ff", 400)),
+}
+
+
+@pytest.mark.parametrize(("data", "known"), REFUSALS.values(), ids=REFUSALS.keys())
+@pytest.mark.parametrize("before", [b"", request("GET", "/before"), request(body=b"hello")])
+def test_each_early_refusal_is_told_once(
+    data: bytes, known: tuple[str, str, int], before: bytes
+) -> None:
+    """With what is known of it, which is what an operator looks for."""
+    told: list[Access] = []
+    world = World(max_held=50, access_log=told.append)
+    client = world.connect()
+    client.send(before + data)
+    if known[2] == 408:
+        world.clock.advance(8.0)
+    answer = client.answers[-1]
+    told_id = answer.headers["x-request-id"]
+    assert told[-1] == Access("192.0.2.7", *known, len(answer.body), told_id)
+    client.hang_up()
+    assert len(told) == (2 if before else 1)
+
+
+@pytest.mark.parametrize(
+    ("address", "name"),
+    [
+        (PEER, "192.0.2.7"),
+        (IPv6Address("TCP", "2001:db8::7", 1), "2001:db8::7"),
+        (UNIXAddress(None), "unix"),
+        (UNIXAddress(b"/tmp/a\nb"), "unix"),
+        (HostnameAddress(b"example.org", 1), "-"),
+    ],
+)
+def test_every_client_has_a_name(address: IAddress, name: str) -> None:
+    """One that is fit for a line of a log, whatever it came through."""
+    assert client_name(address) == name
+
+
+@pytest.mark.parametrize("peer", [UNIXAddress(None), UNIXAddress(b""), PEER], ids=repr)
+def test_the_server_logs_whoever_comes(
+    monkeypatch: pytest.MonkeyPatch, log: Log, peer: IAddress
+) -> None:
+    """Answers and refusals alike, one line each; the connection goes on."""
+    house = House(monkeypatch, Settings(access_log=True))
+    client = Client(house.service.site, house.reactor, peer=peer)
+    headers = {"X-Request-Id": "mine"}
+    client.send(
+        request("GET", "/healthz", headers=headers), request("GET", "/none"), b"nonsense\r\n"
+    )
+    assert client.statuses == [200, 404, 400]
+    name = client_name(peer)
+    first, second, third = log.lines()
+    assert first == f"{name} GET /healthz 200 {len(client.answers[0].body)} mine "
+    assert second.startswith(f"{name} GET /none 404 ")
+    assert third.startswith(f"{name} - - 400 {len(client.answers[2].body)} ")
+
+
+@pytest.mark.parametrize("data", [request("GET"), b"nonsense\r\n"], ids=["answer", "refusal"])
+def test_a_log_that_fails_breaks_no_answer(data: bytes, log: Log) -> None:
+    """Its failure is logged, and the connection goes its way."""
+
+    def fail(_: Access) -> None:
+        raise OSError(28, "No space left on device")
+
+    world = World(access_log=fail)
+    client = world.connect()
+    client.send(data)
+    assert len(client.answers) == 1
+    assert world.when_quiet() == [None]
+    world.clock.advance(30)
+    assert not world.site.channels
+    (line,) = log.flush(OSError)
+    assert line.startswith("the access log failed")

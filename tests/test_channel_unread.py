@@ -1,0 +1,237 @@
+"""Clients that do not read what they are answered: server/http/channel.py."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from server.http.channel import LINGER
+from tests.fakes_http import NarrowClient, request
+from tests.fakes_server import Log, watched_log
+from tests.fakes_site import World
+
+TIMEOUT = 8.0
+KIB = 1024
+#: What a transport takes before it asks for a pause.
+FULL = 64 * KIB
+ANSWER = 100 * KIB
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+def cut_off(client: NarrowClient) -> bool:
+    """Return whether the server gave the connection up."""
+    return client.transport.aborted
+
+
+# --- what they take
+
+
+@pytest.mark.parametrize("at_once", [True, False])
+@pytest.mark.parametrize("segment", [100, FULL])
+@pytest.mark.parametrize("body", [b"", b"body"])
+def test_a_client_that_reads_nothing_is_not_read_for_ever(
+    at_once: bool, segment: int, body: bytes
+) -> None:
+    """What it is owed, and what lies here of its requests, stays bounded."""
+    world = World(at_once=at_once)
+    client = world.connect_narrow()
+    data = request("POST" if body else "GET", body=body) * 5000
+    client.send(data[:FULL], segment)
+    world.desk.answer_all()
+    client.send(data[FULL:], segment)
+    world.desk.answer_all()
+    assert FULL < client.transport.unsent < FULL + KIB
+    assert len(client.unsent) > len(data) - 3 * FULL
+    assert client.channel.busy
+    assert world.limits.held == 0
+
+
+@pytest.mark.parametrize("segment", [100, FULL])
+@pytest.mark.parametrize("step", [10 * KIB, 1 << 40])
+@pytest.mark.parametrize("body", [b"", b"body"])
+def test_a_client_that_reads_late_gets_all_its_answers_in_order(
+    segment: int, step: int, body: bytes
+) -> None:
+    """However much it sent ahead, and however much it reads at a time."""
+    world = World()
+    client = world.connect_narrow()
+    targets = [f"/{number}" for number in range(1500)]
+    client.send(b"".join(request("POST", target, body) for target in targets), segment)
+    while client.unsent or client.transport.unsent:
+        client.read(step)
+    bodies = [answer.body.decode() for answer in client.read_all()]
+    assert bodies == [f"POST {target} {body.decode()}" for target in targets]
+    assert world.when_quiet() == [None]
+    assert not client.channel.busy
+
+
+def test_nothing_is_read_ahead_behind_an_answer_in_parts() -> None:
+    """Its first part fills the transport, while the request is still being answered."""
+    world = World(at_once=False)
+    client = world.connect_narrow()
+    client.send(request("GET", "/one"))
+    waiting = world.desk.waiting.pop()
+    waiting.request.write(bytes(ANSWER))
+    client.send(request("GET", "/two"))
+    assert client.unsent == request("GET", "/two")
+    client.read(2 * ANSWER)
+    waiting.request.finish()
+    client.send(b"")
+    assert client.unsent == b""
+    assert len(world.desk.waiting) == 1
+
+
+# --- time
+
+
+def test_a_client_that_reads_nothing_is_cut_off() -> None:
+    """It has as long as for a request."""
+    world = World(padding=ANSWER)
+    client = world.connect_narrow()
+    client.send(request("GET"))
+    fired = world.when_quiet()
+    world.clock.advance(TIMEOUT - 1)
+    assert not cut_off(client)
+    assert fired == []
+    world.clock.advance(1)
+    assert cut_off(client)
+    assert fired == [None]
+    assert not world.site.channels
+    assert world.clock.getDelayedCalls() == []
+
+
+def test_a_client_that_stops_reading_is_cut_off() -> None:
+    """What it read before has bought it time, and no more than that."""
+    world = World(padding=ANSWER)
+    client = world.connect_narrow()
+    client.send(request("GET"))
+    world.clock.advance(TIMEOUT / 2)
+    client.read(KIB)
+    world.clock.advance(TIMEOUT / 2)
+    assert not cut_off(client)
+    world.clock.advance(TIMEOUT)
+    assert cut_off(client)
+    assert not world.site.channels
+
+
+@pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept", "closed"])
+def test_a_client_that_reads_slowly_gets_its_answer(headers: dict[str, str]) -> None:
+    """As long as something of it goes its way; a drain waits for it."""
+    world = World(padding=ANSWER)
+    client = world.connect_narrow()
+    client.send(request("GET", headers=headers))
+    fired = world.when_quiet()
+    for _ in range(ANSWER // (4 * KIB)):
+        world.clock.advance(TIMEOUT / 2)
+        client.read(4 * KIB)
+        assert fired == []
+    (answer,) = client.read_all()
+    assert answer.body == b"GET / " + bytes(ANSWER)
+    assert fired == [None]
+    assert bool(world.site.channels) == (not headers)
+
+
+def test_who_has_read_everything_has_the_whole_time_for_the_next_request() -> None:
+    """And rests in between like anybody else."""
+    world = World(padding=ANSWER)
+    client = world.connect_narrow()
+    client.send(request("GET"))
+    world.clock.advance(TIMEOUT - 1)
+    client.read_all()
+    world.clock.advance(TIMEOUT - 1)
+    client.send(b"GET / HT")
+    world.clock.advance(TIMEOUT - 1)
+    client.send(b"TP/1.1\r\n\r\n")
+    assert len(client.read_all()) == 2
+    world.clock.advance(TIMEOUT)
+    assert not world.site.channels
+    assert not cut_off(client)
+
+
+def test_an_answer_that_takes_long_is_waited_for_by_a_client_that_has_read() -> None:
+    """The time for reading ends with what there is to read."""
+    world = World(at_once=False)
+    client = world.connect_narrow()
+    client.send(request("GET"))
+    waiting = world.desk.waiting.pop()
+    waiting.request.write(bytes(ANSWER))
+    client.read(2 * ANSWER)
+    world.clock.advance(1000)
+    assert client.transport.read.endswith(bytes(KIB))
+    assert not cut_off(client)
+    waiting.request.finish()
+    world.clock.advance(TIMEOUT)
+    assert not world.site.channels
+
+
+# --- ends
+
+
+def _closes(_: World, client: NarrowClient) -> None:
+    client.send(request("GET", headers={"Connection": "close"}))
+
+
+def _is_refused(_: World, client: NarrowClient) -> None:
+    client.send(b"nonsense\r\n")
+
+
+def _is_slow(world: World, client: NarrowClient) -> None:
+    client.send(b"GET")
+    world.clock.advance(TIMEOUT)
+
+
+def _rests(world: World, _: NarrowClient) -> None:
+    world.clock.advance(TIMEOUT)
+
+
+@pytest.mark.parametrize("end", [_closes, _is_refused, _is_slow, _rests])
+@pytest.mark.parametrize("unread", [0, 1, 300, 600], ids="{} answers".format)
+def test_every_close_comes_to_its_end_without_a_reader(
+    unread: int, end: Callable[[World, NarrowClient], None]
+) -> None:
+    """However much lies unread before it, below what makes a transport pause and above."""
+    world = World()
+    client = world.connect_narrow()
+    client.send(request("GET", "/" + "x" * 80) * unread)
+    end(world, client)
+    for _ in range(3):
+        world.clock.advance(LINGER)
+        world.clock.advance(15)
+    assert not world.site.channels
+    assert world.clock.getDelayedCalls() == []
+    assert cut_off(client) == bool(unread or end is not _rests)
+
+
+@pytest.mark.parametrize("room", [0, 1 << 40], ids=["reads late", "reads"])
+def test_a_refusal_behind_many_answers_arrives(room: int) -> None:
+    """And the connection is closed in one direction behind it."""
+    world = World()
+    client = world.connect_narrow(room=room)
+    client.send(request("GET", "/" + "x" * 80) * 600 + b"nonsense\r\n")
+    answers = client.read_all()
+    assert [answer.status for answer in answers] == [200] * 600 + [400]
+    assert client.transport.half_closed
+    world.clock.advance(LINGER)
+    assert not world.site.channels
+    assert not cut_off(client)
+
+
+def test_a_refusal_that_fills_the_transport_arrives() -> None:
+    """A channel that is paused by it has nothing more to write, and puts off no close."""
+    world = World()
+    client = world.connect_narrow()
+    client.send(request("GET"))
+    one = client.transport.unsent
+    client.send(request("GET") * (FULL // one - 1))
+    assert FULL - one < client.transport.unsent <= FULL
+    client.send(b"nonsense\r\n")
+    assert client.transport.unsent > FULL
+    client.send(bytes(FULL))
+    assert client.unsent == b""
+    assert client.read_all()[-1].status == 400
+    assert client.transport.half_closed
