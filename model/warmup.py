@@ -66,13 +66,13 @@ def learned_cap(measured: dict[int, float]) -> int:
     """
     Return the largest batch worth running: the smallest size with 95 % of the best rate.
 
-    Where that is below 4 rows, as on most CPUs, 4 will do as long as it costs less than 20 % of
-    the rate: what the server itself spends on a run is then shared by more rows, and a machine
-    that was busy while it was measured is not held to batches of one.
+    Where that is below 4 rows, as on most CPUs, it is 4 unless that halves the rate: what the
+    server itself spends on a run is then shared by more rows, and a machine that was busy while it
+    was measured is not held to batches of one.
     """
     knee = LatencyCurve(measured).knee(max(measured))
     rates = {rows: rows / seconds for rows, seconds in measured.items()}
-    worthy = [rows for rows in rates if rows <= SHARED and rates[rows] > 0.8 * max(rates.values())]
+    worthy = [rows for rows in rates if rows <= SHARED and rates[rows] > 0.5 * max(rates.values())]
     return max(knee, *worthy) if worthy else knee
 
 

@@ -52,4 +52,5 @@ def lines_of(descriptor: int) -> "Iterator[str]":
     """
     with open(descriptor, "rb", buffering=0, closefd=False) as lines:
         for line in lines:
-            yield os.fsdecode(line.rstrip(b"\n"))
+            if name := line.rstrip(b"\r\n"):
+                yield os.fsdecode(name)

@@ -3,7 +3,7 @@
 # A stamp inside .venv for each set of extras says what it was made of, so that a second start
 # installs nothing.
 
-home=$(cd "$(dirname "$0")/.." && pwd)
+home=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 venv="$home/.venv"
 
 find_python() {

@@ -225,7 +225,9 @@ class FerryService(Service):
 def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningPort:
     """Return the port, bound now; raises `StartError`."""
     outcomes: list[object] = []
-    serverFromString(reactor, description).listen(site).addBoth(outcomes.append)
+    maybeDeferred(lambda: serverFromString(reactor, description).listen(site)).addBoth(
+        outcomes.append
+    )
     if not outcomes:
         raise StartError(f"cannot listen on {description}: it did not bind at once")
     outcome = outcomes[0]

@@ -221,7 +221,7 @@ def test_blanks_do_not_hold_a_connection_for_ever(drop: bytes, before: bytes) ->
     for _ in range(int(TIMEOUT)):
         client.send(drop)
         world.clock.advance(1)
-    assert not client.open
+    assert not client.is_open()
     assert client.received == answered
 
 

@@ -8,8 +8,9 @@ from twisted.internet.interfaces import IAddress
 
 from server.http.access import Access, client_name
 from server.settings import Settings
+from tests.fakes_house import House
 from tests.fakes_http import PEER, Client, chunk, request
-from tests.fakes_server import House, Log, watched_log
+from tests.fakes_server import Log, watched_log
 from tests.fakes_site import World
 
 

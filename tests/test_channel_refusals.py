@@ -273,7 +273,7 @@ def test_what_is_no_request_is_refused(data: bytes, before: bytes, cut: int) -> 
     client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
     assert client.statuses == [200, 400][not before :]
     answer = client.answers[-1]
-    assert answer.error == "this is not an HTTP/1.1 request"
+    assert answer.error == "the head or the framing of this request is not HTTP/1.1"
     assert answer.headers["connection"] == "close"
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
     assert client.transport.half_closed

@@ -102,6 +102,21 @@ def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("error", [ModelError("no such file: x.pb"), ValueError("one\ntwo")])
+@pytest.mark.parametrize(
+    "endpoint", ["foo:12", "tcp:abc", "tcp:13020:bogus=1", "ssl:13020:privateKey=/absent.pem"]
+)
+def test_an_endpoint_that_cannot_be_is_told_in_one_line(
+    endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever Twisted has against it."""
+    house = House(monkeypatch, Settings(listen=(endpoint,)))
+    with pytest.raises(StartError) as caught:
+        house.service.privilegedStartService()
+    line = str(caught.value)
+    assert line.startswith(f"cannot listen on {endpoint}: ")
+    assert "\n" not in line
+
+
 def test_a_load_that_fails_is_told_once_and_in_one_line(
     error: Exception, house: House, log: Log
 ) -> None:
@@ -192,7 +207,7 @@ def test_the_access_log_has_a_line_for_each_answer(
     house.turn()
     assert client.statuses == [200, 200]
     first, second = log.lines()[-2:]
-    who = "192.0.2.7" if address is None else "-"
+    who = "192.0.2.7" if address is None else "unix"
     size = client.answers[0].headers["content-length"]
     assert first.startswith(f"{who} GET /readyz?x=1 200 {size} mine")
     assert second.startswith(f"{who} POST / 200 ")

@@ -4,6 +4,7 @@ The native dialect: `POST /` with a picture, answered by `[["label", score], ...
 A multipart form's field ``data`` (or ``image`` or ``file``), or the bare bytes of the picture.
 """
 
+import re
 from collections.abc import Callable, Mapping
 
 import orjson
@@ -23,6 +24,8 @@ FIELDS = ("data", "image", "file")
 
 #: The parts a form may have; a picture needs one.
 MAX_PARTS = 16
+
+_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,9})?")
 
 #: The largest timeout a client may ask for, in milliseconds: a day.
 MAX_TIMEOUT_MS = 86_400_000
@@ -98,10 +101,7 @@ def timeout_of(headers: Mapping[str, str]) -> float:
     text = headers.get("x-request-timeout-ms")
     if text is None:
         return float("inf")
-    try:
-        milliseconds = float(text)
-    except ValueError:
-        milliseconds = -1.0
+    milliseconds = float(text) if _NUMBER.fullmatch(text) else -1.0
     if not 0 < milliseconds <= MAX_TIMEOUT_MS:
         raise HTTPError(
             400,
@@ -156,7 +156,8 @@ def _form_fields(body: bytes, boundary: str) -> list[tuple[str, bytes]]:
                 elif event is not None:
                     fields[-1][1].append(bytes(event))
     except MultipartError as error:
-        raise HTTPError(400, f"the multipart form is broken: {error}") from error
+        reason = next((arg for arg in error.args if isinstance(arg, str)), "unreadable")
+        raise HTTPError(400, f"the multipart form is broken: {reason}") from error
     return [(name, b"".join(chunks)) for name, chunks in fields]
 
 

@@ -176,7 +176,7 @@ class LimitedChannel(http.HTTPChannel):
         elif self._receivedHeaderCount > self.maxHeaders:
             error = HTTPError(431, f"the head has more than {self.maxHeaders} fields")
         else:
-            error = HTTPError(400, "this is not an HTTP/1.1 request")
+            error = HTTPError(400, "the head or the framing of this request is not HTTP/1.1")
         self.refuse(error)
 
     def refuse(self, error: HTTPError) -> None:
