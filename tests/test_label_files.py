@@ -1,0 +1,169 @@
+"""Answers printed in the order of the names: scripts/label_files.py."""
+
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from twisted.internet.task import Clock
+
+from model.picture import NotAnImage
+from scripts.label_files import LabelPrinter
+from tests.fakes_server import FakeClassifier, Log, prediction, watched_log
+from tests.fakes_threads import kinds, outcomes
+
+
+@pytest.fixture(autouse=True)
+def log() -> Iterator[Log]:
+    """See that no test leaves an error behind."""
+    with watched_log() as log:
+        yield log
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Be in a folder with three pictures, each of which holds its own name."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.png", "b.png", "c.png"):
+        tmp_path.joinpath(name).write_bytes(name.encode())
+    return tmp_path
+
+
+@dataclass
+class World:
+    """A printer before a classifier that answers when told."""
+
+    k: int = 2
+    show_names: bool = True
+    answered: list[None] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        """Build it."""
+        self.classifier = FakeClassifier(Clock())
+        self.printer = LabelPrinter(
+            self.classifier,
+            self.k,
+            show_names=self.show_names,
+            answered=lambda: self.answered.append(None),
+        )
+
+    def answer(self, number: int, **scores: float) -> None:
+        """Answer the question with this *number*."""
+        self.classifier.asked[number].answer.callback(prediction(**scores))
+
+    def refuse(self, number: int, error: Exception) -> None:
+        """Let the question with this *number* fail."""
+        self.classifier.asked[number].answer.errback(error)
+
+
+def test_answers_come_out_in_the_order_of_the_names(capsys: pytest.CaptureFixture[str]) -> None:
+    """Whichever is there first."""
+    world = World()
+    for name in ("a.png", "b.png", "c.png"):
+        world.printer.take(name)
+    assert [asked.data for asked in world.classifier.asked] == [b"a.png", b"b.png", b"c.png"]
+    world.answer(2, eel=1.0)
+    world.answer(1, dog=0.5, cat=0.25)
+    assert capsys.readouterr() == ("", "")
+    assert world.answered == []
+    world.answer(0, cat=1 / 3)
+    assert capsys.readouterr().out == (
+        "a.png:\ncat (score = 0.33333)\n"
+        "b.png:\ndog (score = 0.50000)\ncat (score = 0.25000)\n"
+        "c.png:\neel (score = 1.00000)\n"
+    )
+    assert len(world.answered) == 3
+    assert not world.printer.failed
+
+
+def test_a_lone_picture_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+    """As label_image has it."""
+    world = World(show_names=False)
+    world.printer.take("a.png")
+    world.answer(0, cat=0.5)
+    assert capsys.readouterr().out == "cat (score = 0.50000)\n"
+
+
+@pytest.mark.parametrize(("wanted", "k"), [(1, 1), (3, 3), (5, 3)])
+def test_no_more_labels_are_wanted_than_there_are(wanted: int, k: int) -> None:
+    """The model has three."""
+    world = World(k=wanted)
+    world.printer.take("a.png")
+    assert world.classifier.asked[0].k == k
+
+
+def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On stderr, when its turn comes; the others are not harmed."""
+    folder.joinpath("folder").mkdir()
+    world = World()
+    for name in ("a.png", "missing.png", "folder", "b.png", "c.png"):
+        world.printer.take(name)
+    world.refuse(1, NotAnImage("text", 5))
+    world.answer(2, eel=1.0)
+    assert capsys.readouterr() == ("", "")
+    world.answer(0, cat=1.0)
+    out, err = capsys.readouterr()
+    assert out == "a.png:\ncat (score = 1.00000)\nc.png:\neel (score = 1.00000)\n"
+    assert err == (
+        "missing.png: No such file or directory\n"
+        "folder: Is a directory\n"
+        f"b.png: {NotAnImage('text', 5)}\n"
+    )
+    assert len(world.answered) == 5
+    assert world.printer.failed
+
+
+def test_a_name_that_is_no_text_can_be_told(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file may have any."""
+    world = World()
+    world.printer.take("missing-\udcff.png")
+    err = capsys.readouterr().err
+    assert err.startswith("missing-")
+    assert err.endswith(".png: No such file or directory\n")
+
+
+def test_the_end_comes_after_the_last_answer() -> None:
+    """Once."""
+    world = World()
+    ended: list[str] = []
+    for name in ("a.png", "b.png"):
+        world.printer.take(name)
+    world.answer(1, cat=1.0)
+    world.printer.end(lambda: ended.append("ended"))
+    assert ended == []
+    world.answer(0, cat=1.0)
+    assert ended == ["ended"]
+
+
+@pytest.mark.parametrize("names", [[], ["a.png"], ["missing.png"]])
+def test_the_end_comes_at_once_where_nothing_waits(names: list[str]) -> None:
+    """No names at all, or all of them printed."""
+    world = World()
+    ended: list[str] = []
+    for name in names:
+        world.printer.take(name)
+    for asked in world.classifier.asked:
+        asked.answer.callback(prediction(cat=1.0))
+    world.printer.end(lambda: ended.append("ended"))
+    assert ended == ["ended"]
+
+
+def test_a_reader_who_has_gone_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To whoever handed over the name, for more of them are of no use."""
+
+    class Closed(StringIO):
+        """A pipe that nobody reads."""
+
+        def write(self, text: str) -> int:
+            """Refuse *text*."""
+            raise BrokenPipeError
+
+    world = World()
+    fired = outcomes(world.printer.take("a.png"))
+    monkeypatch.setattr(sys, "stdout", Closed())
+    world.answer(0, cat=1.0)
+    assert kinds(fired) == [BrokenPipeError]
