@@ -71,6 +71,7 @@ class World:
         padding: int = 0,  # bytes at the end of each answer
         max_body: int = 100,
         max_held: int = 1000,
+        client_timeout: float = 8.0,
         access_log: AccessLog | None = None,
     ) -> None:
         self.clock = Clock()
@@ -79,7 +80,7 @@ class World:
         self.site = LimitedSite(
             self.desk,
             limits=self.limits,
-            client_timeout=8.0,
+            client_timeout=client_timeout,
             clock=self.clock,
             access_log=access_log,
         )

@@ -122,6 +122,40 @@ def test_what_still_comes_after_a_refusal_is_discarded(kind: type[PlainTransport
     assert world.clock.getDelayedCalls() == []
 
 
+@pytest.mark.parametrize(
+    ("status", "data"),
+    [
+        (413, head("Content-Length: 101") + bytes(50)),
+        (413, head("Content-Length: 101") + bytes(101)),
+        (413, head("Content-Length: 101") + bytes(101) + request("GET")),
+        (413, CHUNKED + chunk(bytes(101)) + chunk(b"")),
+        (413, CHUNKED + chunk(bytes(90)) + chunk(bytes(11)) + chunk(b"") + request("GET")),
+        (429, request(body=bytes(96))),
+        (429, CHUNKED + chunk(bytes(96)) + chunk(b"")),
+    ],
+)
+def test_what_comes_with_a_refused_head_is_discarded_too(status: int, data: bytes) -> None:
+    """In one segment, even where it is the whole body: the request is never served."""
+    world = World(max_body=100, max_held=95)
+    client = world.connect()
+    client.send(data)
+    assert client.statuses == [status]
+    assert world.desk.ids == []
+    world.clock.advance(LINGER)
+    assert world.limits.held == 0
+
+
+def test_a_refusal_has_its_moment_however_little_time_clients_have() -> None:
+    """To send a request is one thing, to read an answer another."""
+    world = World(client_timeout=1.0)
+    client = world.connect()
+    client.send(b"hello\r\n")
+    world.clock.advance(LINGER - 0.5)
+    assert client.is_open()
+    world.clock.advance(0.5)
+    assert not client.is_open()
+
+
 def test_a_client_that_has_read_its_refusal_may_go() -> None:
     """No timer is left behind."""
     world = World(max_body=100)

@@ -45,6 +45,7 @@ class World:
         self.clock.advance(64)
         self.lifecycle = Lifecycle()
         self.seen: list[HTTPRequest] = []
+        self.logged: list[str] = []
 
         def endpoint(asked: HTTPRequest) -> Deferred[HTTPResponse]:
             self.seen.append(asked)
@@ -62,6 +63,7 @@ class World:
             limits=BodyLimits(max_body=100, max_held=1000),
             client_timeout=8.0,
             clock=self.clock,
+            access_log=lambda request: self.logged.append(getattr(request, "request_id", "")),
         )
 
     def ask(
@@ -146,6 +148,15 @@ def test_an_endpoint_sees_a_decoded_path() -> None:
     world = World()
     assert world.ask("GET", "/%73tate?x=%2F").status == 200
     assert world.seen[0].path == "/state"
+
+
+def test_a_request_has_one_id_throughout() -> None:
+    """The endpoint, the answer and the access log agree on one that was made here."""
+    world = World()
+    client = world.connect()
+    client.send(request())
+    assert [seen.request_id for seen in world.seen] == world.logged
+    assert [client.answer.headers["x-request-id"]] == world.logged
 
 
 def test_requests_of_one_connection_can_be_told() -> None:
@@ -295,7 +306,7 @@ def test_an_error_that_nobody_foresaw_is_logged_once_and_tells_nothing(
 def test_a_cancel_that_was_no_hang_up_is_an_error(log: Log) -> None:
     """The client is there, and gets an answer."""
     received = World(lambda _: fail(CancelledError())).ask()
-    assert received.status == 500
+    assert received.status == received.json()["status"] == 500
     assert len(log.flush(CancelledError)) == 1
 
 

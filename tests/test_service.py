@@ -101,7 +101,6 @@ def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     assert house.loader.loads == 0
 
 
-@pytest.mark.parametrize("error", [ModelError("no such file: x.pb"), ValueError("one\ntwo")])
 @pytest.mark.parametrize(
     "endpoint", ["foo:12", "tcp:abc", "tcp:13020:bogus=1", "ssl:13020:privateKey=/absent.pem"]
 )
@@ -117,6 +116,7 @@ def test_an_endpoint_that_cannot_be_is_told_in_one_line(
     assert "\n" not in line
 
 
+@pytest.mark.parametrize("error", [ModelError("no such file: x.pb"), ValueError("one\ntwo")])
 def test_a_load_that_fails_is_told_once_and_in_one_line(
     error: Exception, house: House, log: Log
 ) -> None:
