@@ -51,6 +51,11 @@ class LimitedChannel(http.HTTPChannel):
         self._passed_on: tuple[int, int] | None = None
 
     @property
+    def limits(self) -> BodyLimits:
+        """What bodies may take."""
+        return self.site.limits
+
+    @property
     def busy(self) -> bool:
         """Whether a request is being read, from its first byte, or an answer not passed on."""
         if self._discarding:

@@ -4,7 +4,7 @@ twisted.web's request, with a body that is bounded, held in memory, and held onc
 
 import re
 from io import BytesIO
-from typing import TYPE_CHECKING
+from typing import Protocol
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
@@ -13,9 +13,7 @@ from twisted.web.server import Request
 
 from server.errors import HTTPError
 from server.http.access import Access, client_name, text_of
-
-if TYPE_CHECKING:
-    from server.http.channel import LimitedChannel
+from server.http.limits import BodyLimits
 
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -51,17 +49,28 @@ class HeldBody(BytesIO):
         self.truncate()
 
 
+class LimitedConnection(Protocol):
+    """What a request needs of the connection it comes through, beside what twisted.web needs."""
+
+    @property
+    def limits(self) -> BodyLimits:
+        """What bodies may take."""
+
+    def refuse(self, error: HTTPError) -> None:
+        """Answer with *error* now, and close."""
+
+
 class LimitedRequest(Request):
     """A request whose body stays in memory and is counted while it is held."""
 
-    channel: "LimitedChannel"
+    channel: LimitedConnection  # type: ignore[assignment]  # an HTTPChannel of that kind
     content: HeldBody | None
 
-    def __init__(self, channel: "LimitedChannel", *args: object, **kwargs: object) -> None:
+    def __init__(self, channel: LimitedConnection, *args: object, **kwargs: object) -> None:
         super().__init__(channel, *args, **kwargs)
         self.request_id = ""
         self.received = 0.0
-        self._limits = channel.site.limits
+        self._limits = channel.limits
         self._held = 0
         self._refused = False
 
