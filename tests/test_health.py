@@ -23,6 +23,7 @@ class World:
 
     names: tuple[str, ...] = ("model-0", "model-1")
     beats: list[bool] = field(default_factory=list)
+    decoding: bool = True
 
     def __post_init__(self) -> None:
         """Start the threads."""
@@ -37,7 +38,12 @@ class World:
         ]
         for thread in self.threads:
             thread.start()
-        self.heartbeat = Heartbeat(self.clock, lambda: self.threads, on_beat=self.beats.append)
+        self.heartbeat = Heartbeat(
+            self.clock,
+            lambda: self.threads,
+            decoding=lambda: self.decoding,
+            on_beat=self.beats.append,
+        )
         self.lifecycle = Lifecycle()
         self.api = HealthAPI(self.heartbeat, self.lifecycle)
 
@@ -115,6 +121,17 @@ def test_a_thread_that_has_ended_is_dead() -> None:
     status, content = told(world.api.healthz(http_request()))
     assert status == 503
     assert [pulse["alive"] for pulse in content["model_threads"]] == [False, True]
+
+
+def test_a_server_that_cannot_decode_is_dead() -> None:
+    """Its model threads may be as well as they like."""
+    world = World()
+    world.lifecycle.move(State.READY)
+    assert told(world.api.healthz(http_request()))[0] == 200
+    world.decoding = False
+    status, content = told(world.api.healthz(http_request()))
+    assert (status, content["alive"]) == (503, False)
+    assert [pulse["alive"] for pulse in content["model_threads"]] == [True, True]
 
 
 def test_a_load_that_takes_long_is_no_death() -> None:

@@ -150,6 +150,23 @@ def test_a_deadline_holds_in_the_queue() -> None:
     assert len(world.lane.batches) == 1
 
 
+def test_a_picture_whose_time_is_over_is_not_even_decoded() -> None:
+    """The threads have better to do; up to its last moment it is."""
+    world = World()
+    timing = Timing()
+    late, just = (
+        outcomes(world.classifier.classify(b"no picture", 1, deadline=at, timing=timing))
+        for at in (3.5, 4.0)
+    )
+    world.clock.advance(4)
+    world.decode()
+    world.decode()
+    (error,) = late
+    assert isinstance(error, DeadlineExceeded)
+    assert (error.late, error.stage) == (0.5, "queue")
+    assert kinds(just) == [NotAnImage]
+
+
 def _stop_pool(world: World) -> None:
     world.pool.stop()
 

@@ -166,13 +166,16 @@ def test_the_server_keeps_to_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
         max_queue_delay=0.0,
     )
     house = House(monkeypatch, settings).started()
-    sizes = {901: 413, 1001: 413}
+    half = house.connect()
+    half.send(request(body=bytes(600))[:-1])
+    sizes = {600: 429, 901: 413, 1001: 413}
     for size, status in sizes.items():
         client = house.connect()
         client.send(request(body=bytes(size)))
         house.turn()
         assert client.answer.status == status
         client.hang_up()
+    half.hang_up()
     small = encoded(coloured(8, 8), "PNG")
     for body, status in ((PICTURE, 413), (small, 200)):
         client = house.connect()
@@ -212,6 +215,39 @@ def test_the_access_log_has_a_line_for_each_answer(
     assert first.startswith(f"{who} GET /readyz?x=1 200 {size} mine")
     assert second.startswith(f"{who} POST / 200 ")
     assert " yours decode;dur=" in second
+
+
+def test_systemd_is_told_how_it_goes(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While it starts, when it is ready, that it lives, and that it stops."""
+    told: list[str] = []
+    monkeypatch.setattr("server.service.notify", told.append)
+    house.start()
+    house.turn()
+    beat = "WATCHDOG=1"
+    assert "STATUS=loading pets/7" in told
+    assert told[-1] == "READY=1\nSTATUS=ready"
+    told.clear()
+    house.wait(1.0)
+    house.wait(1.0)
+    assert told == [beat, beat]
+    for _ in range(31):
+        house.wait(1.0, model=False)
+    told.clear()
+    house.wait(1.0, model=False)
+    assert told == []  # a model thread hangs: let systemd start another server
+    house.wait(1.0)
+    assert told == [beat]
+    house.stop()
+    assert told[1] == "STOPPING=1\nSTATUS=draining"
+
+
+def test_a_server_whose_decoding_has_died_is_not_healthy(house: House) -> None:
+    """Whoever watches it may start another."""
+    client = house.started().connect()
+    client.send(request("GET", "/healthz"))
+    house.pool.threads[0].alive = False
+    client.send(request("GET", "/healthz"))
+    assert client.statuses == [200, 503]
 
 
 def test_without_an_access_log_requests_leave_no_line(house: House, log: Log) -> None:

@@ -3,9 +3,10 @@
 import os
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from twisted.application.service import IService
@@ -128,6 +129,26 @@ def test_a_start_that_fails_later_ends_twistd_with_1(
     ((function, args, _),) = reactor.triggers["after"]["shutdown"]
     function(*args)
     assert exits == [1]
+
+
+def test_a_second_signal_ends_twistd_at_once(
+    reactor: FakeReactor, pidfile: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And takes its pidfile along."""
+    handlers: list[Callable[..., object]] = []
+    exits: list[int] = []
+    fake = SimpleNamespace(signal=lambda _, heard: handlers.append(heard), SIGTERM=15, SIGINT=2)
+    monkeypatch.setattr("server.signals.signal", fake)
+    monkeypatch.setattr(os, "_exit", exits.append)
+    service = made(nodaemon=True, pidfile=str(pidfile))
+    service.stopService()
+    handlers[0]()
+    reactor.from_threads.drain()
+    assert pidfile.exists()
+    ((function, args, _),) = reactor.triggers["after"]["shutdown"]
+    function(*args)
+    assert exits == [1]
+    assert not pidfile.exists()
 
 
 def test_a_process_without_stderr_can_still_fail(
