@@ -303,3 +303,21 @@ def test_a_hang_up_costs_nobody_else_anything(moment: str, house: House) -> None
     expected = {"decoding waits": 1, "it is decoded": 1, "it is queued": 2, "it runs": 3}
     assert len(house.runner.fed) - runs == expected[moment]
     assert house.service.site.limits.held == 0
+
+
+@pytest.mark.parametrize(
+    ("target", "status"),
+    [
+        ("http://here/readyz", 200),
+        ("HTTPS://here:81/readyz?x=http://there/", 200),
+        ("http://here", 405),
+        ("http://here?x=/readyz", 405),
+        ("http://here/nowhere", 404),
+        ("/http://here/readyz", 404),
+    ],
+)
+def test_a_target_may_have_a_scheme_and_a_host(target: str, status: int, house: House) -> None:
+    """As proxies get it; the host routes nothing."""
+    client = house.started().connect()
+    client.send(request("GET", target))
+    assert client.answer.status == status

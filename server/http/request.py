@@ -15,6 +15,7 @@ from server.errors import HTTPError
 from server.http.access import Access, client_name, text_of
 from server.http.limits import BodyLimits
 
+_ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
@@ -102,6 +103,11 @@ class LimitedRequest(Request):
         if self.content is not None:
             self.content.drop()
 
+    def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
+        """Take the whole request; a target with scheme and host, as proxies get it, has a path."""
+        target = _ABSOLUTE.sub(b"", path)
+        super().requestReceived(command, target if target == path else _rooted(target), version)
+
     def process(self) -> None:
         """Find who answers; a path that is no text is nobody's."""
         # Not every answer comes from an endpoint: that to `OPTIONS *` is twisted.web's own.
@@ -143,3 +149,8 @@ class LimitedRequest(Request):
     def _release(self) -> None:
         self._limits.release(self._held)
         self._held = 0
+
+
+def _rooted(target: bytes) -> bytes:
+    """Return *target* with the slash that a URL may leave out before its query."""
+    return target if target.startswith(b"/") else b"/" + target
