@@ -1,22 +1,15 @@
 """Connections that serve one request after another, on time: server/http/channel.py."""
 
-from collections.abc import Iterator
-
 import pytest
 
 from server.http.request import request_id_of
 from tests.fakes_http import chunk, request
-from tests.fakes_server import Log, watched_log
 from tests.fakes_site import World
 
 TIMEOUT = 8.0
 
 
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 # --- one request after another

@@ -1,7 +1,5 @@
 """What the access log is told, and what it cannot break: server/http/access.py, channel.py."""
 
-from collections.abc import Iterator
-
 import pytest
 from twisted.internet.address import HostnameAddress, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
@@ -10,15 +8,10 @@ from server.http.access import Access, client_name
 from server.settings import Settings
 from tests.fakes_house import House
 from tests.fakes_http import PEER, Client, chunk, request
-from tests.fakes_server import Log, watched_log
+from tests.fakes_server import Log
 from tests.fakes_site import World
 
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 def test_each_answer_is_told_once() -> None:
@@ -87,7 +80,7 @@ def test_each_early_refusal_is_told_once(
         (PEER, "192.0.2.7"),
         (IPv6Address("TCP", "2001:db8::7", 1), "2001:db8::7"),
         (UNIXAddress(None), "unix"),
-        (UNIXAddress(b"/tmp/a\nb"), "unix"),
+        (UNIXAddress(b"/run/a\nb"), "unix"),
         (HostnameAddress(b"example.org", 1), "-"),
     ],
 )

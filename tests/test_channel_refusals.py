@@ -1,20 +1,14 @@
 """Requests that are refused before they have come to their end: server/http/channel.py."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from server.http.channel import LINGER
 from tests.fakes_http import Client, HalfCloseable, PlainTransport, chunk, request
-from tests.fakes_server import Log, watched_log
 from tests.fakes_site import World
 
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 def head(*lines: str, method: str = "POST") -> bytes:

@@ -1,12 +1,11 @@
 """Clients that do not read what they are answered: server/http/channel.py."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 
 from server.http.channel import LINGER
 from tests.fakes_http import NarrowClient, request
-from tests.fakes_server import Log, watched_log
 from tests.fakes_site import World
 
 TIMEOUT = 8.0
@@ -16,11 +15,7 @@ FULL = 64 * KIB
 ANSWER = 100 * KIB
 
 
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 def cut_off(client: NarrowClient) -> bool:

@@ -1,6 +1,6 @@
 """One picture through decoding, queue, run and labels: server/inference.py."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -12,18 +12,14 @@ from batcher.policy import FixedPolicy
 from model.decode_pool import DecodePool, PoolNotRunning
 from model.picture import NotAnImage, TooManyPixels
 from server.inference import Classifier, Timing
-from tests.fakes_server import SIZE, Log, ManualLane, served_model, watched_log
+from tests.fakes_server import SIZE, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
 from tests.pictures import coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 
 
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 @dataclass

@@ -1,6 +1,6 @@
 """The Klein front end, under StubTreq and on connections of its own: server/http/klein_door.py."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -17,15 +17,10 @@ from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle, State
 from tests.fakes_http import Answer, Client, request
-from tests.fakes_server import Log, watched_log
+from tests.fakes_server import Log
 from tests.fakes_threads import outcomes
 
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 _StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions

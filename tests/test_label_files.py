@@ -1,7 +1,6 @@
 """Answers printed in the order of the names: scripts/label_files.py."""
 
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -11,15 +10,10 @@ from twisted.internet.task import Clock
 
 from model.picture import NotAnImage
 from scripts.label_files import LabelPrinter
-from tests.fakes_server import FakeClassifier, Log, prediction, watched_log
+from tests.fakes_server import FakeClassifier, prediction
 from tests.fakes_threads import kinds, outcomes
 
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """All that runs one model, started, used and stopped: server/model_host.py."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,16 +13,10 @@ from tests.fakes_host import World
 from tests.fakes_server import (
     LABELS,
     Log,
-    watched_log,
 )
 from tests.fakes_threads import kinds, outcomes
 
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 @pytest.fixture(autouse=True)

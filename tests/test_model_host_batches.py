@@ -1,6 +1,5 @@
 """How large batches are, how many rows wait, and what is kept of it: server/model_host.py."""
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -21,16 +20,10 @@ from tests.fakes_server import (
     SIGNATURE,
     SIZE,
     Log,
-    watched_log,
 )
 from tests.fakes_threads import kinds
 
-
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 @pytest.fixture(autouse=True)

@@ -1,6 +1,5 @@
 """The native dialect, `POST /` with a picture: server/api/native.py."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from math import inf
 
@@ -18,17 +17,13 @@ from server.errors import HTTPError
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Classifier, Prediction, Timing
 from tests.fakes_http import http_request
-from tests.fakes_server import FakeClassifier, Log, prediction, watched_log
+from tests.fakes_server import FakeClassifier, Log, prediction
 from tests.fakes_threads import kinds, outcomes
 
 PICTURE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
 
 
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 @dataclass

@@ -1,8 +1,6 @@
 """A whole server that drains, stops or is cut short: server/service.py."""
 
-from collections.abc import Iterator
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
 
@@ -11,31 +9,14 @@ from server.lifecycle import State
 from server.settings import Settings
 from tests.fakes_house import BacklogPort, House
 from tests.fakes_http import Client, request
-from tests.fakes_server import Log, watched_log
+from tests.fakes_server import Log
 from tests.pictures import coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 POST = request(body=PICTURE)
 
 
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
-
-
-@pytest.fixture(autouse=True)
-def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a cache of the test's own, and no systemd."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
-
-
-@pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> House:
-    """Return a server that nobody has started."""
-    return House(monkeypatch)
+pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 
 # --- stop

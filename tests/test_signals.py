@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -12,16 +12,11 @@ from server.lifecycle import State
 from server.signals import end_at_once_on_second_signal
 from tests.fakes_house import House
 from tests.fakes_http import request
-from tests.fakes_server import Log, watched_log
 
 Handlers = dict[signal.Signals, Callable[..., object]]
 
 
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 @pytest.fixture

@@ -3,10 +3,10 @@
 import os
 import sys
 import threading
-from collections.abc import Callable, Iterator
 from io import StringIO
 from pathlib import Path
 from types import SimpleNamespace
+from typing import TYPE_CHECKING
 
 import pytest
 from twisted.application.service import IService
@@ -17,15 +17,13 @@ from server.service import FerryService, StartError
 from server.settings import Settings
 from server.tap import Options, makeService
 from tests.fakes_house import FakeReactor
-from tests.fakes_server import Log, watched_log
+from tests.fakes_server import Log
 from twisted import internet
 
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-@pytest.fixture(autouse=True)
-def log() -> Iterator[Log]:
-    """See that no test leaves an error behind."""
-    with watched_log() as log:
-        yield log
+pytestmark = pytest.mark.usefixtures("log")
 
 
 @pytest.fixture
