@@ -96,3 +96,11 @@ class Signature:
 def shape_key(feed: Feed) -> ShapeKey:
     """Return what feeds must have in common to share a run: the shapes of their rows."""
     return tuple(array.shape[1:] for array in feed)
+
+
+def blank_feed(signature: Signature, rows: int) -> Feed:
+    """Return a feed of *rows* zero rows; a size that the signature leaves open is 1."""
+    return tuple(
+        np.zeros((rows, *(1 if size is None else size for size in spec.row_shape)), spec.dtype)
+        for spec in signature.inputs
+    )

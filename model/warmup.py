@@ -10,14 +10,13 @@ from functools import partial
 from statistics import median
 from typing import TYPE_CHECKING, TypeVar, cast
 
-import numpy as np
 from twisted.internet.defer import CancelledError, DeferredList
 
 from batcher.executor import Piece
 from batcher.latency import LatencyCurve
 from model.lane import Lane
 from model.runner import ModelError
-from model.signature import Feed, Signature
+from model.signature import Feed, Signature, blank_feed
 from model.thread import ThreadStopped
 
 if TYPE_CHECKING:
@@ -74,14 +73,6 @@ def learned_cap(measured: dict[int, float]) -> int:
     rates = {rows: rows / seconds for rows, seconds in measured.items()}
     worthy = [rows for rows in rates if rows <= SHARED and rates[rows] > 0.5 * max(rates.values())]
     return max(knee, *worthy) if worthy else knee
-
-
-def blank_feed(signature: Signature, rows: int) -> Feed:
-    """Return a feed of *rows* zero rows; a size that the signature leaves open is 1."""
-    return tuple(
-        np.zeros((rows, *(1 if size is None else size for size in spec.row_shape)), spec.dtype)
-        for spec in signature.inputs
-    )
 
 
 def _timed_runs(lane: Lane, feed: Feed, seconds: Callable[[], float]) -> list[float]:

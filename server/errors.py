@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 import orjson
+from twisted.logger import Logger
+from twisted.python.failure import Failure
 
 from batcher.errors import (
     BatcherError,
@@ -18,6 +20,8 @@ from model.preprocess import BadImage, SideTooLong, TooManyPixels
 from model.runner import ModelError
 from model.signature import FeedError
 from server.http.messages import HTTPResponse
+
+_log = Logger()
 
 #: Seconds after which a client that was refused for lack of room may try again.
 RETRY_AFTER = 1
@@ -80,3 +84,12 @@ def refusal_for(error: BaseException | None) -> Refusal:
 def is_our_fault(error: BaseException | None) -> bool:
     """Whether *error* belongs in the log: the client could not have avoided it."""
     return refusal_for(error).status in (500, 502)
+
+
+def error_response(
+    failure: Failure, request_id: str, headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
+    """Return the answer for *failure*, with *headers* added; what is our fault is logged."""
+    if is_our_fault(failure.value):
+        _log.failure("request {id} failed", failure, id=request_id)
+    return refusal_for(failure.value).response(request_id, headers)

@@ -10,13 +10,12 @@ from twisted.internet.task import Clock
 from batcher.errors import OutOfMemory, ResultCountMismatch
 from model.lane import Lane
 from model.runner import ModelError
-from model.signature import Signature, TensorSpec
+from model.signature import Signature, TensorSpec, blank_feed
 from model.thread import ThreadStopped
 from model.warmup import (
     LARGEST,
     LONG_RUN,
     REPEATS,
-    blank_feed,
     climb_is_over,
     has_levelled_off,
     learned_cap,

@@ -10,14 +10,11 @@ from collections.abc import Callable, Mapping
 import orjson
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from server.errors import HTTPError, is_our_fault, refusal_for
+from server.errors import HTTPError, error_response
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Classifier, Prediction, Timing
-
-_log = Logger()
 
 #: The form fields that may hold the picture.
 FIELDS = ("data", "image", "file")
@@ -63,10 +60,7 @@ class NativeAPI:
         def refuse(failure: Failure) -> HTTPResponse:
             if failure.check(CancelledError):
                 failure.raiseException()
-            if is_our_fault(failure.value):
-                _log.failure("request {id} failed", failure, id=request.request_id)
-            refusal = refusal_for(failure.value)
-            return refusal.response(request.request_id, {**headers, **server_timing(timing)})
+            return error_response(failure, request.request_id, {**headers, **server_timing(timing)})
 
         prediction = maybeDeferred(self._classify, classifier, request, timing)
         request.disconnected.addCallback(lambda _: prediction.cancel())

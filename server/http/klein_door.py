@@ -12,20 +12,17 @@ from urllib.parse import unquote
 from klein import Klein
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 from werkzeug.exceptions import HTTPException
 
-from server.errors import HTTPError, Refusal, is_our_fault, refusal_for
+from server.errors import HTTPError, Refusal, error_response, refusal_for
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import request_id_in
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from klein._app import KleinErrorFunction
-
-_log = Logger()
 
 
 class KleinDoor:
@@ -97,9 +94,7 @@ def _error_answer(failure: Failure, incoming: HTTPRequest) -> HTTPResponse:
     """Return the answer for a failed endpoint; a client's hang-up passes, nobody reads it."""
     if failure.check(CancelledError) and incoming.disconnected.called:
         return failure  # type: ignore[return-value]  # an errback may hand its failure on
-    if is_our_fault(failure.value):
-        _log.failure("request {id} failed", failure, id=incoming.request_id)
-    return refusal_for(failure.value).response(incoming.request_id)
+    return error_response(failure, incoming.request_id)
 
 
 def id_of(request: Request) -> str:

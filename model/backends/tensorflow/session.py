@@ -16,7 +16,7 @@ from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.frozen_graph import FrozenGraphOptions, ServingGraph, serving_graph
 from model.cores import usable_cores
 from model.runner import ModelError
-from model.signature import Feed, Signature, TensorSpec
+from model.signature import Feed, Signature, TensorSpec, blank_feed
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -95,11 +95,9 @@ def load_frozen_graph(
     serving = serving_graph(path, graph_options)
     fingerprint = _fingerprint(path, graph_options, options)
     runner = SessionRunner(serving, options, fingerprint=fingerprint)
-    (images,) = runner.signature.inputs
-    rows = images.shape[0] or 1
-    blank = np.zeros((rows, *(size or 1 for size in images.row_shape)), images.dtype)
+    rows = runner.signature.max_rows or 1
     try:
-        (scores,) = runner.run((blank,))
+        (scores,) = runner.run(blank_feed(runner.signature, rows))
     except (tf.errors.OpError, OutOfMemory) as error:
         runner.close()
         raise ModelError(f"{path}: a run of one row failed: {_reason(error)}") from error
