@@ -1,0 +1,162 @@
+"""What kind of model a path leads to: model/model_files.py."""
+
+import os
+from pathlib import Path
+from zipfile import ZipFile
+
+import pytest
+
+from model.model_files import ModelFiles, ModelKind, find_model
+from model.runner import ModelError
+
+HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(8)
+TAKEN = "a frozen graph (.pb), a SavedModel folder, or a .keras or .h5 file"
+NONE = f"holds no model; expected {TAKEN}, found"
+
+
+def write(folder: Path, *names: str, data: bytes = b"x") -> Path:
+    """Write a file for each of *names*, which may lie deeper; return *folder*."""
+    for name in names:
+        path = folder / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+    return folder
+
+
+def refusal(path: Path) -> str:
+    """Return what is said of *path*, behind it."""
+    with pytest.raises(ModelError) as caught:
+        find_model(path)
+    line = str(caught.value)
+    assert line.isprintable()
+    assert line.startswith(f"{path}: ")
+    return line.removeprefix(f"{path}: ")
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("flowers.pb", ModelKind.FROZEN_GRAPH),
+        ("FLOWERS.PB", ModelKind.FROZEN_GRAPH),
+        ("flowers.v2.keras", ModelKind.KERAS),
+        ("flowers.h5", ModelKind.KERAS),
+        ("flowers.HDF5", ModelKind.KERAS),
+        ("flowers", ModelKind.FROZEN_GRAPH),
+        ("flowers.model", ModelKind.FROZEN_GRAPH),
+    ],
+)
+def test_a_file_is_told_by_the_end_of_its_name(tmp_path: Path, name: str, kind: ModelKind) -> None:
+    """Given itself, or with the folder that holds no other; the folder's model.toml counts."""
+    write(tmp_path, name)
+    assert find_model(tmp_path / name) == ModelFiles(kind, tmp_path / name, tmp_path)
+    if "." in name and not name.endswith(".model"):
+        write(tmp_path, "model.toml", "labels.txt", ".DS_Store", f"._{name}", "notes/other.pb")
+        assert find_model(tmp_path) == ModelFiles(kind, tmp_path / name, tmp_path)
+
+
+def test_a_file_of_another_name_is_told_by_how_it_begins(tmp_path: Path) -> None:
+    """HDF5 and the archive of a .keras file do so always."""
+    write(tmp_path, "weights.bin", data=HDF5)
+    with ZipFile(tmp_path / "download", "w") as archive:
+        archive.writestr("config.json", "{}")
+    for name in ("weights.bin", "download"):
+        assert find_model(tmp_path / name).kind is ModelKind.KERAS
+    write(tmp_path, "odd.pb", data=HDF5)
+    assert find_model(tmp_path / "odd.pb").kind is ModelKind.FROZEN_GRAPH
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "saved_model.pbtxt"])
+def test_a_saved_model_is_its_folder(tmp_path: Path, name: str) -> None:
+    """Named by the folder or by the file in it, whatever else lies there."""
+    folder = write(tmp_path / "1", name, "variables/variables.index", "fingerprint.pb", "copy.h5")
+    expected = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
+    assert find_model(folder) == find_model(folder / name) == expected
+
+
+def test_a_relative_path_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As the caller wrote it."""
+    monkeypatch.chdir(write(tmp_path, "saved_model.pb"))
+    here = Path()
+    expected = ModelFiles(ModelKind.SAVED_MODEL, here, here)
+    assert find_model(Path("saved_model.pb")) == find_model(here) == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "what"),
+    [
+        ("graph.pbtxt", "a graph written as text"),
+        ("flowers.tflite", "a TensorFlow Lite model"),
+        ("model.ckpt", "a part of a checkpoint"),
+        ("model.ckpt-1000", "a part of a checkpoint"),
+        ("variables.index", "a part of a checkpoint"),
+        ("model.ckpt-1000.meta", "a part of a checkpoint"),
+        ("variables.data-00000-of-00001", "a part of a checkpoint"),
+        ("flowers.onnx", "an ONNX model"),
+        ("flowers.pth", "a PyTorch model"),
+        ("flowers.PT", "a PyTorch model"),
+        ("flowers.weights.h5", "weights without their model"),
+    ],
+)
+def test_what_is_known_to_be_something_else_is_called_by_its_name(
+    tmp_path: Path, name: str, what: str
+) -> None:
+    """With what is taken instead."""
+    write(tmp_path, name)
+    assert refusal(tmp_path / name) == f"{what} cannot be served; expected {TAKEN}"
+
+
+@pytest.mark.parametrize(
+    ("names", "line"),
+    [
+        ((), f"{NONE} nothing"),
+        ((".hidden.pb",), f"{NONE} nothing"),
+        (
+            ("model.toml", "flowers.tflite", "a\nb", "sub/graph.pb"),
+            f"{NONE} 'a\\nb', 'flowers.tflite', 'model.toml', 'sub'",
+        ),
+        (
+            tuple("abcdefghij"),
+            f"{NONE} 'a', 'b', 'c', 'd', 'e', 'f', 'g', 'h' and 2 more",
+        ),
+        (("b.h5", "a.pb", "c.keras"), "holds 3 models; name one of 'a.pb', 'b.h5', 'c.keras'"),
+        (
+            ("1/saved_model.pb", "2/saved_model.pb", "labels.txt"),
+            "is no SavedModel; name one of those in it: '1', '2'",
+        ),
+        (
+            ("variables/variables.index", "fingerprint.pb"),
+            "holds variables/, but not the saved_model.pb of a SavedModel",
+        ),
+    ],
+    ids=["empty", "hidden", "none", "many files", "several", "versions", "half a SavedModel"],
+)
+def test_a_folder_holds_exactly_one_model(
+    tmp_path: Path, names: tuple[str, ...], line: str
+) -> None:
+    """Else what it holds is told."""
+    assert refusal(write(tmp_path, *names)) == line
+
+
+def test_weights_beside_their_model_do_no_harm(tmp_path: Path) -> None:
+    """Keras writes both; and a folder is no model file, whatever it is called."""
+    write(tmp_path, "flowers.keras", "flowers.weights.h5", "old.pb/readme.txt")
+    assert find_model(tmp_path).path == tmp_path / "flowers.keras"
+
+
+def test_what_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    """Absent, below a file, or nothing that has a beginning and an end."""
+    write(tmp_path, "file")
+    os.mkfifo(tmp_path / "pipe.pb")
+    for name, reason in [
+        ("absent.pb", "No such file or directory"),
+        ("absent", "No such file or directory"),
+        ("file/graph.pb", "Not a directory"),
+        ("pipe.pb", "neither a file nor a folder"),
+    ]:
+        assert refusal(tmp_path / name) == reason
+
+
+def test_what_may_not_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
+    """A link to itself is as good as a secret, and one for root too."""
+    tmp_path.joinpath("graph.pb").symlink_to("graph.pb")
+    assert refusal(tmp_path / "graph.pb") == "Too many levels of symbolic links"
