@@ -14,6 +14,7 @@ import numpy as np
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.frozen_graph import FrozenGraphOptions, ServingGraph, serving_graph
+from model.backends.tensorflow.reasons import one_line
 from model.cores import usable_cores
 from model.runner import ModelError
 from model.signature import Feed, Signature, TensorSpec, blank_feed
@@ -100,7 +101,7 @@ def load_frozen_graph(
         (scores,) = runner.run(blank_feed(runner.signature, rows))
     except (tf.errors.OpError, OutOfMemory) as error:
         runner.close()
-        raise ModelError(f"{path}: a run of one row failed: {_reason(error)}") from error
+        raise ModelError(f"{path}: a run of one row failed: {one_line(error)}") from error
     if scores.shape != (rows, classes):
         runner.close()
         raise ModelError(
@@ -108,14 +109,6 @@ def load_frozen_graph(
             f"but the labels are {classes}: expected [{rows}, {classes}]"
         )
     return runner
-
-
-def _reason(error: Exception) -> str:
-    """Return what went wrong in one line: TensorFlow says first at which node, and who made it."""
-    lines = str(error).splitlines()
-    nodes = [number for number, line in enumerate(lines) if line.startswith("Node: ")]
-    reasons = (line.strip() for line in lines[nodes[0] + 1 if nodes else 0 :])
-    return next(filter(None, reasons), type(error).__name__)
 
 
 def _spec(tensor: "tf.Tensor") -> TensorSpec:

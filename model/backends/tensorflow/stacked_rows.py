@@ -1,0 +1,85 @@
+"""
+Compare a batch with its rows one at a time, and find the node at which they part.
+
+Pure, but for the runs that it is handed.
+"""
+
+from collections.abc import Callable, Sequence
+from itertools import accumulate
+from operator import mul
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Value = npt.NDArray[Any]
+
+#: Returns the values of tensors that are named.
+Fetch = Callable[[Sequence[str]], list[Value]]
+
+#: How far values of some kind may lie apart, for the largest of 1 or below; any other is exact.
+_BOUNDS = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-2}
+
+#: Tensors that are held at once; a few rows of each of a large graph's would fill the memory.
+_AT_ONCE = 32
+
+
+def bound(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
+    """Return how far values of *dtype* may lie apart that were computed *within* others."""
+    if np.dtype(dtype).name not in _BOUNDS:
+        return 0.0
+    return max(_BOUNDS.get(np.dtype(each).name, 0.0) for each in (dtype, *within))
+
+
+def difference(value: Value, expected: Value) -> float:
+    """
+    Return the largest difference, over the largest of *expected* where that is above 1.
+
+    Infinite where the shapes differ or a number is none.
+    """
+    if value.shape != expected.shape:
+        return np.inf
+    if value.size == 0:
+        return 0.0
+    exact = expected.astype(np.float64)
+    apart = float(np.abs(value.astype(np.float64) - exact).max() / max(1.0, np.abs(exact).max()))
+    return np.inf if np.isnan(apart) else apart
+
+
+def holds_each_row(value: Value, rows: Sequence[Value]) -> bool:
+    """
+    Whether *value* is made up of *rows*, each the tensor as one row alone gives it.
+
+    The axis of the batch need not come first: some graphs move it behind that of time.
+    """
+    one = rows[0]
+    if any(row.shape != one.shape for row in rows):
+        return False
+    if value.size == one.size:  # what never looks at the rows
+        return all(_alike(value.ravel(), row.ravel()) for row in rows)
+    if value.size != one.size * len(rows):
+        return False
+    return any(
+        _alike(value.ravel(), np.stack([row.reshape(before, -1) for row in rows], 1).ravel())
+        for before in dict.fromkeys(accumulate(one.shape, mul, initial=1))
+    )
+
+
+def parting(names: Sequence[str], batch: Fetch, singles: Sequence[Fetch]) -> str | None:
+    """Return the first of the tensors *names* that in a *batch* is not what *singles* give."""
+    for start in range(0, len(names), _AT_ONCE):
+        some = names[start : start + _AT_ONCE]
+        rows = zip(*(fetch(some) for fetch in singles), strict=True)
+        for name, value, each in zip(some, batch(some), rows, strict=True):
+            if not holds_each_row(value, each):
+                return name
+    return None
+
+
+def _alike(value: Value, expected: Value) -> bool:
+    """Whether two vectors differ by no more than they may; infinities lie within some graphs."""
+    with np.errstate(invalid="ignore"):
+        exact = expected.astype(np.float64)
+        finite = np.abs(exact[np.isfinite(exact)])
+        tolerance = bound(expected.dtype) * max(1.0, finite.max(initial=0.0))
+        return np.allclose(value.astype(np.float64), exact, 0.0, tolerance, equal_nan=True)

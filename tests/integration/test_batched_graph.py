@@ -1,0 +1,449 @@
+"""Graphs that take one picture, freed to take batches: what comes out, and what is in the way."""
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.backends.tensorflow.batched_graph import Alone, Batched, Probe, free_the_batch
+from model.backends.tensorflow.probe_pictures import probe_pictures, probe_pixels
+from tests.integration import scalar_graphs as made
+from tests.integration.graphs import SCORES, Build
+from tests.integration.scalar_graphs import chain, part_of
+from tests.pictures import coloured, encoded
+
+
+def graph_def(build: Build) -> Any:
+    """Return the GraphDef of a graph, as a file holds it."""
+    import tensorflow.compat.v1 as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        build(tf)
+    return graph.as_graph_def()
+
+
+def one_at_a_time(definition: Any, feed: str, fetched: str, values: Sequence[Any]) -> Any:
+    """Return what the graph makes of each value, one after the other."""
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default():
+        tf.import_graph_def(definition, name="")
+        with tf.Session() as session:
+            return [session.run(fetched, {feed: value}) for value in values]
+
+
+def together(batched: Batched, rows: Any) -> Any:
+    """Return the scores of all *rows* in one run."""
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default():
+        fed = tf.placeholder(batched.dtype, (None, *batched.row))
+        scores = batched.connect(fed)
+        assert scores.shape.as_list() == [None, *batched.scores]
+        with tf.Session() as session:
+            return session.run(scores, {fed: rows})
+
+
+def freed(definition: Any, feed: str, probes: Mapping[str, Sequence[Probe]]) -> Batched:
+    """Return the graph for batches, with whatever is in the way in the failure's message."""
+    result = free_the_batch(definition, f"{feed}:0", f"{SCORES}:0", probes)
+    assert isinstance(result, Batched), result
+    return result
+
+
+SMALL_DENSE = (*made.SMALL, made.reshaped(1, 128), made.dense(5), made.softmax)
+
+
+def small(*source: made.Part) -> Build:
+    """Return a small network behind another decoding."""
+    return chain(made.contents, *source, *SMALL_DENSE)
+
+
+def behind_small(*parts: made.Part) -> Build:
+    """Return a small network with other parts behind its layers."""
+    return chain(made.contents, made.decoded, made.resized(64), *made.SMALL, *parts)
+
+
+def standardised(tf: ModuleType, pictures: Any) -> Any:
+    """Resize a picture without a batch, by a function that puts one around it and drops it."""
+    picture = tf.image.resize_images(pictures[0], [64, 64])
+    return tf.expand_dims(tf.image.per_image_standardization(picture), 0)
+
+
+def time_major(start: made.Part, *, functional: bool) -> made.Part:
+    """Sum up along the picture, in a loop over time: of nodes, or of functions as of late."""
+
+    def part(tf: ModuleType, rows: Any) -> Any:
+        steps = tf.transpose(tf.reshape(rows, [-1, 16, 8]), [1, 0, 2])
+        weights = tf.constant(made.weights(16, 8))
+
+        def step(number: Any, state: Any) -> tuple[Any, Any]:
+            both = tf.concat([state, steps[number]], 1, name="lstm/concat")
+            return number + 1, tf.tanh(tf.matmul(both, weights))
+
+        (tf.enable_control_flow_v2 if functional else tf.disable_control_flow_v2)()
+        try:
+            return tf.while_loop(lambda number, _: number < 16, step, (0, start(tf, steps)))[1]
+        finally:
+            tf.enable_control_flow_v2()
+
+    return part
+
+
+def first_nothing(_: ModuleType, steps: Any) -> Any:
+    """Return zeros for as many rows as there are."""
+    return steps[0] * 0.0
+
+
+def constant_state(tf: ModuleType, _: Any) -> Any:
+    """Return zeros for one row."""
+    return tf.zeros([1, 8], name="lstm/state")
+
+
+def branch(tf: ModuleType, rows: Any) -> Any:
+    """Do something else while training, as graphs do that were frozen with the choice in them."""
+    training = tf.placeholder_with_default(False, (), name="training")
+    kept, dropped = tf.raw_ops.Switch(data=rows, pred=training)
+    return tf.raw_ops.Merge(inputs=[tf.identity(kept), dropped * 2.0])[0]
+
+
+#: Graphs that take an encoded picture, the shape of a row, and its scores.
+ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
+    "retrained": (
+        chain(made.contents, made.decoded, made.resized(), *made.RETRAINED),
+        (79, 79, 3),
+        (5,),
+    ),
+    "retrained, of 2015": (
+        chain(made.constant_contents, made.decoded, made.resized(), *made.RETRAINED),
+        (79, 79, 3),
+        (5,),
+    ),
+    "a PNG, bicubic": (
+        small(made.png_decoded, made.resized(64, "resize_bicubic")),
+        (64, 64, 3),
+        (5,),
+    ),
+    "a PNG, area": (small(made.png_decoded, made.resized(64, "resize_area")), (64, 64, 3), (5,)),
+    "a PNG, nearest": (
+        small(made.png_decoded, made.resized(64, "resize_nearest_neighbor")),
+        (64, 64, 3),
+        (5,),
+    ),
+    "any format": (small(made.any_decoded, made.resized(64)), (64, 64, 3), (5,)),
+    "standardised one by one": (small(made.decoded, standardised), (64, 64, 3), (5,)),
+    "scores of no batch": (
+        behind_small(made.reshaped(1, 128), made.dense(5), made.softmax, made.squeezed()),
+        (64, 64, 3),
+        (5,),
+    ),
+    "the first of one": (
+        behind_small(made.reshaped(1, 128), made.dense(5), lambda _, rows: rows[0]),
+        (64, 64, 3),
+        (5,),
+    ),
+    "the first of one, as a slice": (
+        behind_small(
+            made.reshaped(1, 128),
+            part_of("slice", [0, 0], [1, 100]),
+            lambda _, rows: rows[0:1, ::2],
+            made.dense(5),
+        ),
+        (64, 64, 3),
+        (5,),
+    ),
+    "squeezed and expanded": (
+        behind_small(
+            made.reshaped(1, 1, 128), made.squeezed(), part_of("expand_dims", 0), made.dense(5)
+        ),
+        (64, 64, 3),
+        (5,),
+    ),
+    "unstacked and stacked": (
+        behind_small(
+            made.reshaped(-1, 128),
+            lambda tf, rows: tf.stack(tf.unstack(rows, 1), axis=-2),
+            made.dense(5),
+        ),
+        (64, 64, 3),
+        (5,),
+    ),
+    "places as rows": (
+        behind_small(
+            made.reshaped(16, 8),
+            made.dense(6),
+            made.reshaped(1, 4, 4, 6),
+            part_of("reduce_mean", [1, 2]),
+        ),
+        (64, 64, 3),
+        (6,),
+    ),
+    "a score for each place": (behind_small(made.reshaped(16, 8)), (64, 64, 3), (16, 8)),
+    "a size of its own": (
+        behind_small(
+            lambda tf, rows: tf.reshape(rows, [tf.raw_ops.Shape(input=rows)[0], -1]),
+            part_of("ensure_shape", [1, 128]),
+        ),
+        (64, 64, 3),
+        (128,),
+    ),
+    "the best label": (
+        behind_small(made.reshaped(1, 128), part_of("argmax", 1)),
+        (64, 64, 3),
+        (1,),
+    ),
+    "one number": (
+        behind_small(made.reshaped(1, 128), made.dense(1), made.squeezed()),
+        (64, 64, 3),
+        (),
+    ),
+    "a loop of nodes, time before rows": (
+        behind_small(time_major(first_nothing, functional=False), made.dense(5)),
+        (64, 64, 3),
+        (5,),
+    ),
+    "a loop of functions, time before rows": (
+        behind_small(time_major(first_nothing, functional=True), made.dense(5)),
+        (64, 64, 3),
+        (5,),
+    ),
+    "a branch": (
+        behind_small(branch, made.reshaped(1, 128)),
+        (64, 64, 3),
+        (128,),
+    ),
+    "batch normalisation": (
+        behind_small(
+            lambda tf, rows: tf.nn.fused_batch_norm(
+                rows, [1.0] * 8, [0.5] * 8, [0.1] * 8, [2.0] * 8, is_training=False
+            )[0],
+            made.reshaped(1, 128),
+        ),
+        (64, 64, 3),
+        (128,),
+    ),
+    "half as precise": (
+        behind_small(
+            part_of("cast", "float16"),
+            made.reshaped(1, 128),
+            part_of("nn.softmax"),
+            part_of("cast", "float32"),
+        ),
+        (64, 64, 3),
+        (128,),
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "row", "scores"), list(ENCODED.values()), ids=list(ENCODED))
+def test_encoded_pictures_ride_together_and_get_what_each_got_alone(
+    build: Build, row: tuple[int, ...], scores: tuple[int, ...]
+) -> None:
+    """Pictures that it was not tried with, of other sizes: pixel for pixel the graph's own."""
+    definition = graph_def(build)
+    batched = freed(definition, made.CONTENTS, probe_pictures())
+    assert (batched.takes, batched.row, batched.scores) == ("JPEG", row, scores)
+    sizes = [(20, 30), (64, 64), (500, 333), (1, 90), (101, 100), (31, 640), (8, 8)]
+    files = [encoded(coloured(*size), "JPEG") for size in sizes]
+    rows = one_at_a_time(batched.prefix, batched.input, batched.cut, files)
+    alone = one_at_a_time(definition, batched.input, batched.output, files)
+    expected = np.stack([each.reshape(scores) for each in alone])
+    tolerance = 1e-2 if build is ENCODED["half as precise"][0] else 1e-5
+    np.testing.assert_allclose(together(batched, np.concatenate(rows)), expected, 0, tolerance)
+
+
+#: Graphs that take pixels, their dtype and size, and the number of their scores.
+PIXELS: dict[str, tuple[Build, str, int, int]] = {
+    "squeezed of all": (
+        chain(made.pixels(), *made.MOBILE, made.squeezed(), made.softmax),
+        "float32",
+        224,
+        6,
+    ),
+    "squeezed of height and width": (
+        chain(made.pixels(), *made.MOBILE, made.squeezed(1, 2), made.reshaped(1, 6), made.softmax),
+        "float32",
+        224,
+        6,
+    ),
+    "reshaped to one": (
+        chain(made.pixels(None), *made.MOBILE, made.reshaped(1, -1), made.softmax),
+        "float32",
+        224,
+        6,
+    ),
+    "squeezed of what comes first from behind": (
+        chain(made.pixels(), *made.MOBILE, made.squeezed(-4, -3), part_of("expand_dims", -3)),
+        "float32",
+        224,
+        6,
+    ),
+    "bytes": (
+        chain(made.pixels(1, "uint8", 64), *SMALL_DENSE),
+        "uint8",
+        64,
+        5,
+    ),
+    "halves": (
+        chain(made.pixels(1, "float16", 64), *SMALL_DENSE),
+        "float16",
+        64,
+        5,
+    ),
+}
+
+
+@pytest.mark.parametrize(
+    ("build", "dtype", "side", "labels"), list(PIXELS.values()), ids=list(PIXELS)
+)
+def test_pixels_ride_together_and_get_what_each_got_alone(
+    build: Build, dtype: str, side: int, labels: int
+) -> None:
+    """The cut is the input itself; there is nothing in front of it."""
+    definition = graph_def(build)
+    batched = freed(definition, made.PIXELS, probe_pixels(side, side, dtype))
+    assert (batched.takes, batched.cut, len(batched.prefix.node)) == ("pixels", "input:0", 0)
+    assert (batched.row, batched.dtype) == ((side, side, 3), np.dtype(dtype))
+    pictures = np.random.default_rng(1).integers(0, 256, (7, *batched.row)).astype(dtype)
+    alone = one_at_a_time(definition, "input:0", f"{SCORES}:0", np.split(pictures, 7))
+    expected = np.stack([each.ravel()[-labels:] for each in alone])
+    np.testing.assert_allclose(
+        together(batched, pictures).reshape(7, labels), expected, rtol=0, atol=1e-5
+    )
+
+
+def training_mode(tf: ModuleType, rows: Any) -> Any:
+    """Normalise by the mean of the batch itself."""
+    with tf.name_scope("bn"):
+        return tf.nn.fused_batch_norm(rows, [1.0] * 8, [0.5] * 8, is_training=True)[0]
+
+
+def with_state(tf: ModuleType, rows: Any) -> Any:
+    """Put a state beside the rows that was frozen for one of them."""
+    return tf.concat([rows, tf.zeros([1, 4], name="lstm/state")], 1, name="lstm/concat")
+
+
+def shrunk_by_half(tf: ModuleType, pictures: Any) -> Any:
+    """Resize by a factor."""
+    return tf.image.resize_bilinear(pictures, tf.shape(pictures)[1:3] // 2)
+
+
+def cropped_at_random(tf: ModuleType, pictures: Any) -> Any:
+    """Cut anything out, as for training."""
+    return tf.image.random_crop(tf.image.resize_bilinear(pictures, [80, 80]), [1, 64, 64, 3])
+
+
+def nothing_but_png(tf: ModuleType, file: Any) -> Any:
+    """Look at the first bytes before decoding."""
+    is_png = tf.debugging.assert_equal(tf.strings.substr(file, 1, 3), "PNG")
+    with tf.control_dependencies([is_png]):
+        return tf.identity(file)
+
+
+#: Graphs that take an encoded picture alone, and why.
+ALONE: dict[str, tuple[Build, str]] = {
+    "a state of one row": (
+        behind_small(made.reshaped(1, 128), with_state, made.dense(5)),
+        "its node 'lstm/concat' (ConcatV2) cannot take 5 rows: ConcatOp : Dimension",
+    ),
+    "a state of one row in a loop of nodes": (
+        behind_small(time_major(constant_state, functional=False), made.dense(5)),
+        "its node 'while/lstm/concat' (ConcatV2) cannot take 5 rows: ConcatOp : Dimension",
+    ),
+    "a state of one row in a loop of functions": (
+        behind_small(time_major(constant_state, functional=True), made.dense(5)),
+        "its node 'lstm/concat' cannot take 5 rows: ConcatOp : Dimension",
+    ),
+    "a mean of all rows": (
+        behind_small(
+            part_of("reduce_mean", 0, name="mean"), part_of("expand_dims", 0), made.reshaped(1, 128)
+        ),
+        "its node 'mean' (Mean) mixes the rows of a batch",
+    ),
+    "moments of all rows": (
+        behind_small(
+            lambda tf, rows: rows - tf.nn.moments(rows, [0, 1, 2], name="bn")[0],
+            made.reshaped(1, 128),
+        ),
+        "its node 'bn/mean' (Mean) mixes the rows of a batch",
+    ),
+    "batch normalisation in training": (
+        behind_small(training_mode, made.reshaped(1, 128), made.dense(5)),
+        "its node 'bn/FusedBatchNormV3' (FusedBatchNormV3) mixes the rows of a batch",
+    ),
+    "a mean in front of what fails by it": (
+        behind_small(
+            made.reshaped(1, 128),
+            lambda tf, rows: tf.concat([rows, tf.reduce_mean(rows, 0, True, name="mean")], 1),
+        ),
+        "its node 'mean' (Mean) mixes the rows of a batch",
+    ),
+    "a size that hangs on the picture": (
+        chain(
+            made.contents,
+            made.decoded,
+            shrunk_by_half,
+            *made.SMALL,
+            part_of("reduce_mean", [1, 2]),
+        ),
+        "no tensor in front of its node 'Conv2D' (Conv2D) has the same shape for every picture",
+    ),
+    "no network": (
+        chain(made.contents, made.decoded, part_of("reduce_mean", [0, 1, 2])),
+        "no tensor behind the decoding has the same shape for every picture",
+    ),
+    "an output of any size": (
+        chain(made.contents, made.decoded, shrunk_by_half),
+        "the shape of its output changes with the picture: [1, 12, 16, 3] and [1, 64, 48, 3]",
+    ),
+    "a random crop": (
+        small(made.decoded, cropped_at_random),
+        "it is not deterministic: its node 'random_crop/random_uniform' (RandomUniformInt) draws",
+    ),
+    "no number": (
+        behind_small(made.reshaped(1, 128), lambda tf, rows: tf.log(rows * 0 - 1)),
+        "its output holds numbers that are not finite",
+    ),
+    "no picture": (
+        chain(made.contents, lambda tf, file: tf.io.decode_raw(file, tf.float32)[None]),
+        "takes neither JPEG nor PNG: Input to DecodeRaw has length",
+    ),
+    "something else as well": (
+        behind_small(lambda tf, rows: rows * tf.placeholder(tf.float32, (), name="keep_prob")),
+        "takes neither JPEG nor PNG: You must feed a value for placeholder tensor 'keep_prob'",
+    ),
+    "several pictures": (
+        chain(
+            lambda tf, _: tf.placeholder(tf.string, (None,), name=made.CONTENTS),
+            lambda _, files: files[0],
+            made.decoded,
+            made.resized(64),
+            *SMALL_DENSE,
+        ),
+        "takes neither JPEG nor PNG: Cannot feed value of shape () for Tensor",
+    ),
+    "an output that hangs on nothing": (
+        chain(made.contents, lambda tf, _: tf.constant([[1.0, 2.0]])),
+        "its output does not hang on its input",
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "reason"), list(ALONE.values()), ids=list(ALONE))
+def test_a_graph_that_stays_alone_says_which_node_stands_in_the_way(
+    build: Build, reason: str
+) -> None:
+    """In one line."""
+    alone = free_the_batch(graph_def(build), f"{made.CONTENTS}:0", f"{SCORES}:0", probe_pictures())
+    assert isinstance(alone, Alone)
+    (line,) = alone.reason.splitlines()
+    assert line.startswith(reason)
+
+
+def test_a_graph_that_takes_no_jpeg_is_tried_with_png() -> None:
+    """And says which it was."""
+    definition = graph_def(small(nothing_but_png, made.decoded, made.resized(64)))
+    assert freed(definition, made.CONTENTS, probe_pictures()).takes == "PNG"

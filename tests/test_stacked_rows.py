@@ -1,0 +1,87 @@
+"""Comparing a batch with its rows."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pytest
+
+from model.backends.tensorflow.stacked_rows import bound, difference, holds_each_row, parting
+
+ROWS = [np.arange(12, dtype=np.float32).reshape(4, 1, 3) * (row + 1) for row in range(5)]
+
+
+@pytest.mark.parametrize(
+    ("dtypes", "expected"),
+    [
+        (["float32"], 1e-5),
+        (["float64", "int32"], 1e-5),
+        (["float32", "float16"], 1e-2),
+        (["float16"], 1e-2),
+        (["int64", "float16"], 0),
+        (["uint8"], 0),
+    ],
+)
+def test_the_coarsest_type_says_how_far_values_may_lie_apart(
+    dtypes: list[str], expected: float
+) -> None:
+    """But whole numbers are exact, however they came about."""
+    assert bound(*dtypes) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "expected", "apart"),
+    [
+        ([1.0, 2.0], [1.0, 2.0], 0),
+        ([1.0, 2.5], [1.0, 2.0], 0.25),
+        ([0.1, 0.2], [0.1, 0.3], 0.1),
+        ([1.0, np.nan], [1.0, 2.0], np.inf),
+        ([1.0, np.inf], [1.0, 2.0], np.inf),
+        ([1.0], [1.0, 2.0], np.inf),
+        ([], [], 0),
+    ],
+)
+def test_the_difference_is_measured_by_the_largest_number(
+    value: list[float], expected: list[float], apart: float
+) -> None:
+    """Where that is above 1; what is no number is far from any."""
+    assert difference(np.array(value), np.array(expected)) == pytest.approx(apart)
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_rows_may_be_stacked_along_any_axis(axis: int) -> None:
+    """Behind time, as some graphs have it."""
+    stacked = np.stack(ROWS, axis)
+    assert holds_each_row(stacked, ROWS)
+    assert not holds_each_row(np.flip(stacked, axis), ROWS)
+
+
+def test_rows_that_were_mixed_or_lost_are_noticed() -> None:
+    """Also where there are as many numbers as there should be."""
+    mixed = np.stack(ROWS)
+    mixed[3] += 0.01
+    assert not holds_each_row(mixed, ROWS)
+    assert not holds_each_row(np.stack(ROWS[:4]), ROWS)
+    assert not holds_each_row(np.mean(ROWS, axis=0), ROWS)
+    assert not holds_each_row(np.stack(ROWS), [*ROWS[:4], ROWS[4][:2]])
+
+
+def test_what_never_looked_at_the_rows_holds_each_of_them() -> None:
+    """It is the same for one row and for many; infinities mask things in some graphs."""
+    mask = np.array([0.0, -np.inf, np.nan])
+    assert holds_each_row(mask, [mask] * 5)
+    assert holds_each_row(np.zeros((5, 0)), [np.zeros((1, 0))] * 5)
+
+
+def test_the_first_tensor_that_parts_is_found_however_many_there_are() -> None:
+    """A few at a time, and none behind it."""
+    asked = list[str]()
+
+    def batch(names: Sequence[str]) -> list[np.ndarray]:
+        asked.extend(names)
+        return [np.stack(ROWS) + (int(name) >= 40) for name in names]
+
+    singles = [lambda names, row=row: [row] * len(names) for row in ROWS]
+    names = [str(number) for number in range(100)]
+    assert parting(names, batch, singles) == "40"
+    assert asked == names[:64]
+    assert parting(names[:40], batch, singles) is None
