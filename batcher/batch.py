@@ -12,16 +12,22 @@ from typing import Generic
 from batcher.errors import ResultCountMismatch
 from batcher.executor import Item, Result
 from batcher.pending import Part, Ticket
+from batcher.profile import Profile
 
 
 class Batch(Generic[Item, Result]):
-    """Pieces of one key, in order of arrival; at least one."""
+    """Pieces of one profile, in order of arrival; at least one."""
 
     __slots__ = ("parts", "rows")
 
     def __init__(self, parts: list[Part[Item, Result]]) -> None:
         self.parts = parts
         self.rows = sum(part.rows for part in parts)
+
+    @property
+    def profile(self) -> Profile:
+        """What kind of run it is."""
+        return self.parts[0].ticket.profile
 
     @property
     def wanted(self) -> list[Part[Item, Result]]:
@@ -91,14 +97,14 @@ class Retries(Generic[Item, Result]):
         head = batch.parts[0]
         heappush(self._heap, (head.ticket.number, head.start, batch))
 
-    def pop(self, cap: int) -> Batch[Item, Result] | None:
-        """Remove and return the oldest batch, at most *cap* rows of it, without closed requests."""
+    def pop(self) -> Batch[Item, Result] | None:
+        """Remove and return the oldest batch, within its cap, without closed requests."""
         while self._heap:
             parts = heappop(self._heap)[2].wanted
             if parts:
                 batch = Batch(parts)
-                if batch.rows > cap:
-                    batch, rest = batch.cut(cap)
+                if batch.rows > batch.profile.cap:
+                    batch, rest = batch.cut(batch.profile.cap)
                     self.push(rest)
                 return batch
         return None

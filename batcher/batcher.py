@@ -8,7 +8,7 @@ never stand idle while callbacks run.
 """
 
 from collections import deque
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -30,9 +30,9 @@ from batcher.errors import (
     Stage,
 )
 from batcher.executor import Executor, Item, Result
-from batcher.latency import LatencyCurve
-from batcher.pending import KeyQueue, Pending, Ticket
+from batcher.pending import Pending, ProfileQueue, Ticket
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, WaitUntil
+from batcher.profile import Profile
 from batcher.stats import BatcherStats, State, Totals
 from batcher.trace import Reason, Run, Trace
 
@@ -51,15 +51,13 @@ class Batcher(Generic[Item, Result]):
     """
     Rides many requests together through few runs, and hands each its own answer.
 
-    *executors* are the lanes, one run at a time each; *policy* decides when and how many,
-    *latency* learns what each run took.  A batch has at most *cap* rows, less after out of memory.
-    At most *max_queued_rows* rows wait, not counting those that are run again.  *join* makes one
-    result of the parts of a request that was split, in the order of its rows.
+    *executors* are the lanes, one run at a time each; *policy* decides when and how many.  *join*
+    makes one result of the parts of a request that was split, in the order of its rows.
 
     The clock may be set back, as a reactor's may: no duration is ever negative.
 
     Every method is called on the reactor thread; every Deferred fires there, exactly once.
-    Callbacks may call any method.  Raises ValueError without executors or for limits below 1.
+    Callbacks may call any method.  Raises ValueError without executors.
     """
 
     def __init__(
@@ -67,22 +65,13 @@ class Batcher(Generic[Item, Result]):
         clock: IReactorTime,
         executors: Sequence[Executor[Item, Result]],
         policy: Policy,
-        latency: LatencyCurve,
         *,
-        cap: int,
-        max_queued_rows: int,
         join: Callable[[Sequence[Result]], Result],
     ) -> None:
-        if not executors or cap < 1 or max_queued_rows < 1:
-            raise ValueError(
-                f"no batcher has {len(executors)} executors, a cap of {cap} rows "
-                f"and a queue of {max_queued_rows} rows"
-            )
+        if not executors:
+            raise ValueError("a batcher without executors would never answer")
         self._clock = clock
         self._policy = policy
-        self._latency = latency
-        self._cap = cap
-        self._max_queued_rows = max_queued_rows
         self._join = join
         self._lanes = len(executors)
         # A stack: the lane that ran last has the warmest caches, and the first goes first.
@@ -107,17 +96,17 @@ class Batcher(Generic[Item, Result]):
     def submit(
         self,
         item: Item,
-        rows: int = 1,
+        rows: int,
+        profile: Profile,
         *,
-        key: Hashable = None,
         deadline: float = inf,
         trace: Trace | None = None,
     ) -> Deferred[Result]:
         """
         Queue the *rows* rows of *item* and return a Deferred of their result.
 
-        Only items of equal *key* share a run.  *deadline* is a time of the clock: the last moment
-        for the answer, and too late for a launch.  *trace*, a new one, is kept up to date.
+        Only items of the same *profile* share a run.  *deadline* is a time of the clock: the last
+        moment for the answer, and too late for a launch.  *trace*, a new one, is kept up to date.
         Cancelling drops the item if it has not been launched, else its result.
 
         The Deferred errbacks with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`,
@@ -126,11 +115,13 @@ class Batcher(Generic[Item, Result]):
         if rows < 1:
             raise ValueError(f"{rows} rows cannot be run")
         now = self._clock.seconds()
-        refusal = self._refusal(now, rows, deadline)
+        refusal = self._refusal(now, rows, profile, deadline)
         if refusal is not None:
             return fail(refusal)
         self._number += 1
-        ticket: Ticket[Item, Result] = Ticket(self._number, item, rows, key, now, deadline, trace)
+        ticket: Ticket[Item, Result] = Ticket(
+            self._number, item, rows, profile, now, deadline, trace
+        )
         answer = ticket.answer = Deferred(partial(self._cancel, ticket))
         self._pending.push(ticket)
         self._turn()
@@ -167,7 +158,6 @@ class Batcher(Generic[Item, Result]):
         """Return this moment's numbers."""
         return BatcherStats(
             state=self._state,
-            cap=self._cap,
             waiting=self._pending.rows,
             retrying=self._retries.rows,
             lanes=self._lanes,
@@ -177,7 +167,9 @@ class Batcher(Generic[Item, Result]):
 
     # A request comes, and goes.
 
-    def _refusal(self, now: float, rows: int, deadline: float) -> BatcherError | None:
+    def _refusal(
+        self, now: float, rows: int, profile: Profile, deadline: float
+    ) -> BatcherError | None:
         """Return why a request cannot be taken in, and count it."""
         if self._state is not State.RUNNING:
             self._totals.refused += rows
@@ -185,9 +177,10 @@ class Batcher(Generic[Item, Result]):
         if deadline <= now:
             self._totals.expired += rows
             return DeadlineExceeded(now - deadline, "submit")
-        if self._pending.rows + rows > self._max_queued_rows:
+        waiting = self._pending.rows_of(profile)
+        if waiting + rows > profile.max_queued_rows:
             self._totals.refused += rows
-            return QueueFull(rows, self._pending.rows, self._max_queued_rows)
+            return QueueFull(rows, waiting, profile.max_queued_rows)
         return None
 
     def _cancel(self, ticket: Ticket[Item, Result], answer: Deferred[Result]) -> None:
@@ -252,25 +245,26 @@ class Batcher(Generic[Item, Result]):
         self._decided_wake = inf
         if not self._idle:
             return False
-        retry = self._retries.pop(self._cap)
+        retry = self._retries.pop()
         if retry is not None:
             self._launch(retry, "retry", now)
             return True
         for queue in self._pending.by_age():
             decision = self._decide(queue, now)
             if isinstance(decision, Launch):
-                rows = min(max(1, decision.rows), self._cap)
-                parts = self._pending.take(queue.head.key, rows)
+                profile = queue.profile
+                rows = min(max(1, decision.rows), profile.cap)
+                parts = self._pending.take(profile, rows)
                 self._launch(Batch(parts), decision.reason, now)
                 return True
             if isinstance(decision, WaitUntil):
                 self._decided_wake = min(self._decided_wake, decision.time)
         return False
 
-    def _decide(self, queue: KeyQueue[Item, Result], now: float) -> Decision:
+    def _decide(self, queue: ProfileQueue[Item, Result], now: float) -> Decision:
         """Ask the policy; if it raises, whoever it was to decide about is told."""
         view = queue.view(draining=self._state is not State.RUNNING)
-        lanes = LaneView(len(self._idle), self._lanes, self._cap)
+        lanes = LaneView(len(self._idle), self._lanes, queue.profile.cap)
         try:
             return self._policy.decide(now, view, lanes)
         except Exception as error:  # noqa: BLE001 - a faulty policy must leave nobody waiting
@@ -281,7 +275,7 @@ class Batcher(Generic[Item, Result]):
     def _launch(self, batch: Batch[Item, Result], reason: Reason, now: float) -> None:
         """Run *batch* on an idle lane; everything is noted before the executor can call back."""
         executor = self._idle.pop()
-        run = Run(batch.rows, self._cap, reason)
+        run = Run(batch.rows, batch.profile.cap, reason)
         flight = _Flight(executor, batch, run, now)
         self._flights[flight] = None
         self._totals.runs += 1
@@ -357,7 +351,7 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 - an executor may return anything
             self._fail(batch, RunFailed(error))
         else:
-            self._latency.observe(batch.rows, taken)
+            batch.profile.latency.observe(batch.rows, taken)
             self._expire([ticket for ticket in tickets if ticket.deadline < now], now, "answer")
             for ticket in tickets:
                 if not ticket.missing:
@@ -372,7 +366,8 @@ class Batcher(Generic[Item, Result]):
             self._fail(batch, error)
         elif isinstance(error, OutOfMemory) and batch.rows > 1:
             # Halved by rows: what is run again is cut to the cap when it is launched.
-            self._cap = min(self._cap, (batch.rows + 1) // 2)
+            profile = batch.profile
+            profile.cap = min(profile.cap, (batch.rows + 1) // 2)
             self._retries.push(batch)
         elif len(batch.parts) == 1:
             self._fail(batch, RunFailed(error))

@@ -1,11 +1,11 @@
 """
-The rows that wait: one queue per key, in order of arrival, left by launch, cancel or expiry.
+The rows that wait: one queue per profile, in order of arrival, left by launch, cancel or expiry.
 
 Pure: told the time, owns no timer and fires no Deferred.  Counts rows, never requests.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Generic
 
 from batcher.executor import Item, Piece, Result
 from batcher.policy import QueueView
+from batcher.profile import Profile
 from batcher.trace import Trace
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ class Ticket(Generic[Item, Result]):
     number: int  #: of arrival: the order in everything
     item: Item
     rows: int
-    key: Hashable
+    profile: Profile
     arrived: float
     deadline: float = inf
     trace: Trace | None = None
@@ -72,12 +73,13 @@ class Part(Piece[Item], Generic[Item, Result]):
     ticket: Ticket[Item, Result]
 
 
-class KeyQueue(Generic[Item, Result]):
-    """The tickets of one key that have rows waiting, in order of arrival."""
+class ProfileQueue(Generic[Item, Result]):
+    """The tickets of one profile that have rows waiting, in order of arrival."""
 
-    __slots__ = ("_deadlines", "_tickets", "rows")
+    __slots__ = ("_deadlines", "_tickets", "profile", "rows")
 
-    def __init__(self) -> None:
+    def __init__(self, profile: Profile) -> None:
+        self.profile = profile
         self.rows = 0
         # Linked, so that the head is found at once however many have left before it.
         self._tickets: OrderedDict[int, Ticket[Item, Result]] = OrderedDict()
@@ -96,7 +98,9 @@ class KeyQueue(Generic[Item, Result]):
 
     def view(self, *, draining: bool) -> QueueView:
         """Return what a policy may see."""
-        return QueueView(self.rows, self.head.arrived, self.deadline(), draining)
+        return QueueView(
+            self.rows, self.head.arrived, self.deadline(), draining, self.profile.latency
+        )
 
     def push(self, ticket: Ticket[Item, Result]) -> None:
         """Append a ticket that has all its rows."""
@@ -145,43 +149,48 @@ class KeyQueue(Generic[Item, Result]):
 
 
 class Pending(Generic[Item, Result]):
-    """Every queue that is not empty, by key."""
+    """Every queue that is not empty, by profile."""
 
     __slots__ = ("_queues", "rows")
 
     def __init__(self) -> None:
-        self.rows = 0  #: rows waiting, of all keys
-        self._queues: dict[Hashable, KeyQueue[Item, Result]] = {}
+        self.rows = 0  #: rows waiting, of all profiles
+        self._queues: dict[Profile, ProfileQueue[Item, Result]] = {}
 
     def push(self, ticket: Ticket[Item, Result]) -> None:
-        """Append *ticket* to the queue of its key."""
-        queue = self._queues.get(ticket.key)
+        """Append *ticket* to the queue of its profile."""
+        queue = self._queues.get(ticket.profile)
         if queue is None:
-            queue = self._queues[ticket.key] = KeyQueue()
+            queue = self._queues[ticket.profile] = ProfileQueue(ticket.profile)
         queue.push(ticket)
         self.rows += ticket.rows
 
-    def by_age(self) -> list[KeyQueue[Item, Result]]:
+    def by_age(self) -> list[ProfileQueue[Item, Result]]:
         """Return the queues, the oldest head first, so that none can be starved by a busier one."""
         queues = list(self._queues.values())
         if len(queues) > 1:
             queues.sort(key=_age)
         return queues
 
-    def take(self, key: Hashable, rows: int) -> list[Part[Item, Result]]:
-        """Remove and return the *rows* oldest rows of *key*."""
-        queue = self._queues[key]
+    def rows_of(self, profile: Profile) -> int:
+        """Return how many rows of *profile* wait."""
+        queue = self._queues.get(profile)
+        return 0 if queue is None else queue.rows
+
+    def take(self, profile: Profile, rows: int) -> list[Part[Item, Result]]:
+        """Remove and return the *rows* oldest rows of *profile*."""
+        queue = self._queues[profile]
         parts = queue.take(rows)
         self.rows -= sum(part.rows for part in parts)
-        self._forget_if_empty(key, queue)
+        self._forget_if_empty(queue)
         return parts
 
     def remove(self, ticket: Ticket[Item, Result]) -> None:
         """Remove what still waits of *ticket*, if anything."""
-        queue = self._queues.get(ticket.key)
+        queue = self._queues.get(ticket.profile)
         if queue is not None:
             self.rows -= queue.remove(ticket)
-            self._forget_if_empty(ticket.key, queue)
+            self._forget_if_empty(queue)
 
     def deadline(self) -> float:
         """Return the earliest deadline waiting; inf when there is none."""
@@ -194,10 +203,10 @@ class Pending(Generic[Item, Result]):
             self.remove(ticket)
         return found
 
-    def _forget_if_empty(self, key: Hashable, queue: KeyQueue[Item, Result]) -> None:
+    def _forget_if_empty(self, queue: ProfileQueue[Item, Result]) -> None:
         if queue.rows == 0:
-            del self._queues[key]
+            del self._queues[queue.profile]
 
 
-def _age(queue: KeyQueue[Item, Result]) -> int:
+def _age(queue: ProfileQueue[Item, Result]) -> int:
     return queue.head.number

@@ -9,22 +9,34 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
+from batcher.latency import LatencyCurve
 from batcher.trace import Reason
+
+
+class LatencyModel(Protocol):
+    """Whoever can tell how long a run takes."""
+
+    def predict(self, rows: int) -> float:
+        """Return the expected seconds of one run of *rows* rows; 0.0 when not known."""
+
+
+UNKNOWN: LatencyModel = LatencyCurve({})
 
 
 @dataclass(slots=True)
 class QueueView:
-    """What a policy may see of the queue of one key."""
+    """What a policy may see of the queue of one profile."""
 
     rows: int  #: rows waiting; 0 when empty
     oldest: float  #: when the head arrived
     deadline: float = inf  #: the earliest deadline waiting
     draining: bool = False  #: nobody else will come
+    latency: LatencyModel = UNKNOWN  #: of its runs
 
 
 @dataclass(slots=True)
 class LaneView:
-    """What a policy may see of the lanes, which all keys share."""
+    """What a policy may see of the lanes, which all profiles share."""
 
     idle: int  #: lanes that could start a run now
     total: int
@@ -69,13 +81,6 @@ class Policy(Protocol):
         """
 
 
-class LatencyModel(Protocol):
-    """Whoever can tell how long a run takes."""
-
-    def predict(self, rows: int) -> float:
-        """Return the expected seconds of one run of *rows* rows; 0.0 when not known."""
-
-
 class GreedyPolicy:
     """
     Never wait: an idle lane takes what is ready.
@@ -100,13 +105,12 @@ class FixedPolicy:
     TensorFlow Serving's way: flush when full, when the head has waited enough, or when it must.
 
     *max_batch_size* is in rows, *max_queue_delay* in seconds; 0 never waits.  A deadline pulls the
-    launch forward by what *latency* expects of the run; while that is not known, a deadline within
-    the delay launches at once.
+    launch forward by what is expected of the run; while that is not known, a deadline within the
+    delay launches at once.
     """
 
     max_batch_size: int
     max_queue_delay: float
-    latency: LatencyModel | None = None
 
     def __post_init__(self) -> None:
         if self.max_batch_size < 1 or not self.max_queue_delay >= 0.0:
@@ -125,14 +129,15 @@ class FixedPolicy:
         if queue.draining:
             return Launch(rows, "drain")
         waited = queue.oldest + self.max_queue_delay
-        must = self._latest_start(queue.deadline, waited, rows)
+        must = _latest_start(queue, waited, rows)
         at = min(must, waited)
         reason: Reason = "deadline" if must < waited else "fixed"
         return Launch(rows, reason) if at <= now else WaitUntil(at, reason)
 
-    def _latest_start(self, deadline: float, waited: float, rows: int) -> float:
-        """Return when *rows* must leave for *deadline*; the past, or never, if none can tell."""
-        expected = 0.0 if self.latency is None else self.latency.predict(rows)
-        if expected > 0.0:
-            return deadline - expected
-        return -inf if deadline <= waited else inf
+
+def _latest_start(queue: QueueView, waited: float, rows: int) -> float:
+    """Return when *rows* must leave for their deadline; the past, or never, if none can tell."""
+    expected = queue.latency.predict(rows)
+    if expected > 0.0:
+        return queue.deadline - expected
+    return -inf if queue.deadline <= waited else inf

@@ -34,7 +34,6 @@ class BatcherStats:
     """One moment's numbers."""
 
     state: State
-    cap: int  #: the most rows a batch may have
     waiting: int  #: rows in the queues
     retrying: int  #: rows that are to be run again
     lanes: int

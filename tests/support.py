@@ -1,6 +1,7 @@
 """Fakes that tests share: they keep the contracts of the things that they stand for."""
 
 import gc
+from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,6 +18,7 @@ from batcher.batcher import Batcher
 from batcher.executor import Executor, Item, Piece
 from batcher.latency import LatencyCurve
 from batcher.policy import GreedyPolicy, Policy
+from batcher.profile import Profile
 from batcher.trace import Trace
 
 #: What `ManualExecutor` answers for a piece: its item beside the number of each of its rows.
@@ -99,13 +101,14 @@ class Scene:
         self.clock = Clock()
         self.lanes: list[ManualExecutor[str]] = [ManualExecutor() for _ in range(lanes)]
         self.latency = LatencyCurve({})
+        #: By the key that requests name; all learn from the same runs.
+        self.profiles: defaultdict[str, Profile] = defaultdict(
+            lambda: Profile(self.latency, cap, limit)
+        )
         self.batcher: Batcher[str, Rows[str]] = Batcher(
             self.clock,
             executors or self.lanes,
             policy or GreedyPolicy(),
-            self.latency,
-            cap=cap,
-            max_queued_rows=limit,
             join=join_rows,
         )
         self.ended: list[str] = []  # names, in the order of their answers
@@ -122,7 +125,7 @@ class Scene:
         trace: Trace | None = None,
     ) -> Deferred[Rows[str]]:
         """Submit an item called *name* and note how it ends."""
-        answer = self.batcher.submit(name, rows, key=key, deadline=deadline, trace=trace)
+        answer = self.batcher.submit(name, rows, self.profiles[key], deadline=deadline, trace=trace)
         answer.addCallbacks(self._answered, self._failed, callbackArgs=(name,), errbackArgs=(name,))
         return answer
 
@@ -140,6 +143,11 @@ class Scene:
         done: list[None] = []
         self.batcher.drain().addCallback(done.append)
         return done
+
+    @property
+    def cap(self) -> int:
+        """The most rows that a batch may now have, of requests that name no key."""
+        return self.profiles[""].cap
 
     @property
     def lane(self) -> ManualExecutor[str]:

@@ -6,17 +6,20 @@ import pytest
 
 from batcher.batch import Batch, Retries
 from batcher.errors import ResultCountMismatch
+from batcher.latency import LatencyCurve
 from batcher.pending import Part, Ticket
+from batcher.profile import Profile
 from tests.support import Rows, rows_of
 
 StrBatch = Batch[str, Rows[str]]
 
 
-def batch_of(*rows: int, first: int = 1) -> StrBatch:
+def batch_of(*rows: int, first: int = 1, cap: int = 8) -> StrBatch:
     """Return a batch of whole requests of so many *rows*, numbered from *first*."""
+    profile = Profile(LatencyCurve({}), cap, 64)
     parts = []
     for number, count in enumerate(rows, first):
-        ticket: Ticket[str, Rows[str]] = Ticket(number, f"item {number}", count, None, 0.0)
+        ticket: Ticket[str, Rows[str]] = Ticket(number, f"item {number}", count, profile, 0.0)
         parts.append(Part(ticket.item, 0, count, ticket))
     return Batch(parts)
 
@@ -87,13 +90,13 @@ def test_the_oldest_batch_is_run_again_first_and_within_the_cap() -> None:
     """Whichever came last; what is over the cap stays, and is still the oldest."""
     retries: Retries[str, Rows[str]] = Retries()
     retries.push(batch_of(1, 1, first=5))
-    retries.push(batch_of(5, first=2))
+    retries.push(batch_of(5, first=2, cap=3))
     assert retries.rows == 7
-    assert spans(retries.pop(3)) == [(2, 0, 3)]
-    assert spans(retries.pop(3)) == [(2, 3, 5)]
-    assert spans(retries.pop(3)) == [(5, 0, 1), (6, 0, 1)]
+    assert spans(retries.pop()) == [(2, 0, 3)]
+    assert spans(retries.pop()) == [(2, 3, 5)]
+    assert spans(retries.pop()) == [(5, 0, 1), (6, 0, 1)]
     assert not retries
-    assert retries.pop(3) is None
+    assert retries.pop() is None
 
 
 def test_those_who_left_are_not_run_again() -> None:
@@ -109,4 +112,4 @@ def test_those_who_left_are_not_run_again() -> None:
     assert (retries.rows, retries.deadline()) == (2, 8.0)
     stays.parts[0].ticket.open = False
     assert retries.deadline() == inf
-    assert spans(retries.pop(8)) == [(3, 0, 1)]
+    assert spans(retries.pop()) == [(3, 0, 1)]

@@ -7,7 +7,9 @@ from twisted.internet.defer import Deferred, succeed
 
 from batcher.errors import OutOfMemory, QueueFull
 from batcher.executor import Piece
+from batcher.latency import LatencyCurve
 from batcher.policy import FixedPolicy
+from batcher.profile import Profile
 from batcher.stats import State
 from batcher.trace import Run, Trace
 from tests.support import Rows, Scene, no_unhandled_errors, rows_of, whole
@@ -47,7 +49,7 @@ def test_the_next_run_is_launched_before_anyone_is_answered() -> None:
     """So that the lane does not stand idle while callbacks run; by then l(b) is learned."""
     scene = Scene()
     seen: list[tuple[int, float]] = []
-    first = scene.batcher.submit("a", 4)
+    first = scene.batcher.submit("a", 4, scene.profiles[""])
     first.addCallback(lambda _: seen.append((len(scene.lane.runs), scene.latency.predict(4))))
     scene.submit("b")
     scene.clock.advance(2.0)
@@ -149,12 +151,47 @@ def test_no_request_is_without_rows(rows: int) -> None:
         scene.submit("a", rows)
 
 
-@pytest.mark.parametrize(("lanes", "cap", "limit"), [(0, 8, 8), (1, 0, 8), (1, 8, 0)])
-def test_a_batcher_needs_lanes_and_room(lanes: int, cap: int, limit: int) -> None:
-    """All three numbers are told."""
-    message = f"{lanes} executors, a cap of {cap} rows and a queue of {limit} rows"
+def test_a_batcher_needs_lanes() -> None:
+    """Without one it would take requests in and never answer."""
+    with pytest.raises(ValueError, match="without executors"):
+        Scene(lanes=0)
+
+
+@pytest.mark.parametrize(("cap", "limit"), [(0, 8), (8, 0)])
+def test_a_profile_needs_room(cap: int, limit: int) -> None:
+    """Both numbers are told."""
+    message = f"a cap of {cap} rows and a queue of {limit} rows"
     with pytest.raises(ValueError, match=message):
-        Scene(lanes=lanes, cap=cap, limit=limit)
+        Profile(LatencyCurve({}), cap, limit)
+
+
+def test_a_full_queue_keeps_nobody_out_of_another() -> None:
+    """Each profile has its own cap and its own room."""
+    scene = Scene(cap=8, limit=16)
+    scene.profiles["small"] = Profile(LatencyCurve({}), 2, 4)
+    scene.submit("running", 1)
+    scene.submit("full", 4, key="small")
+    scene.submit("refused", 1, key="small")
+    scene.submit("other", 16)
+    assert isinstance(scene.errors["refused"], QueueFull)
+    assert (scene.errors["refused"].waiting, scene.errors["refused"].limit) == (4, 4)
+    for _ in range(5):
+        scene.lane.current.finish()
+    assert [run.rows for run in scene.lane.runs] == [1, 2, 2, 8, 8]
+    assert scene.ended == ["refused", "running", "full", "other"]
+
+
+def test_each_profile_learns_how_long_its_own_runs_take() -> None:
+    """And loses rows to a lack of memory for itself alone."""
+    scene = Scene()
+    scene.profiles["large"] = Profile(LatencyCurve({}), 8, 64)
+    scene.submit("large", 8, key="large")
+    scene.lane.current.fail(OutOfMemory(8))
+    scene.clock.advance(2.0)
+    scene.lane.current.finish()
+    assert scene.profiles["large"].latency.predict(4) == 2.0
+    assert (scene.profiles["large"].cap, scene.cap) == (4, 8)
+    assert scene.latency.predict(4) == 0.0
 
 
 def test_a_callback_may_submit_and_the_answers_stay_in_order() -> None:
@@ -282,7 +319,7 @@ def test_stats_count_rows_and_do_not_change_afterwards() -> None:
     assert scene.batcher.stats().retrying == 2
     scene.lane.current.fail(ValueError("bad"))
     stats = scene.batcher.stats()
-    assert (stats.state, stats.cap, stats.lanes, stats.running) == (State.RUNNING, 4, 1, 1)
+    assert (stats.state, stats.lanes, stats.running) == (State.RUNNING, 1, 1)
     assert (stats.waiting, stats.retrying) == (5, 0)
     assert (stats.totals.runs, stats.totals.run_rows) == (4, 11)
     assert (stats.totals.answered, stats.totals.failed) == (3, 2)

@@ -88,7 +88,7 @@ def test_out_of_memory_halves_by_rows_and_lowers_the_cap_from_then_on() -> None:
     scene.lane.current.finish()
     assert scene.lane.current.rows == 8
     scene.lane.current.fail(OutOfMemory(8))
-    assert scene.batcher.stats().cap == 4
+    assert scene.cap == 4
     scene.submit("c", 6)
     while not scene.lane.runs[-1].ended:
         scene.lane.current.finish()
@@ -113,9 +113,9 @@ def test_what_is_run_again_keeps_to_a_cap_lowered_meanwhile() -> None:
     quick, slow = scene.lanes
     quick.current.fail(OutOfMemory(8))
     quick.current.fail(OutOfMemory(4))
-    assert scene.batcher.stats().cap == 2
+    assert scene.cap == 2
     slow.current.fail(OutOfMemory(8))
-    assert scene.batcher.stats().cap == 2
+    assert scene.cap == 2
     launched = len(quick.runs), len(slow.runs)
     while scene.batcher.stats().running:
         for lane in scene.lanes:
@@ -134,7 +134,7 @@ def test_one_row_out_of_memory_fails_its_request_and_leaves_the_cap() -> None:
     error = scene.errors["a"]
     assert isinstance(error, RunFailed)
     assert isinstance(error.cause, OutOfMemory)
-    assert scene.batcher.stats().cap == 8
+    assert scene.cap == 8
 
 
 @pytest.mark.parametrize("got", [0, 1, 3])

@@ -16,6 +16,7 @@ from batcher.errors import DeadlineExceeded, OutOfMemory, QueueFull, RunFailed, 
 from batcher.executor import Piece
 from batcher.latency import LatencyCurve
 from batcher.policy import FixedPolicy, GreedyPolicy
+from batcher.profile import Profile
 from batcher.stats import State
 from batcher.trace import Trace
 from tests.support import ManualExecutor, Rows, join_rows, no_unhandled_errors
@@ -28,6 +29,7 @@ def _nothing_is_left_to_the_log() -> Iterator[None]:
         yield
 
 
+KEYS = "ab"
 LIMIT = 24  # rows that may wait
 
 
@@ -120,11 +122,9 @@ class Ferry:
             self.clock,
             self.lanes,
             FixedPolicy(4, 4.0) if world.fixed else GreedyPolicy(),
-            LatencyCurve({}),
-            cap=world.cap,
-            max_queued_rows=LIMIT,
             join=join_rows,
         )
+        self.profiles = {key: Profile(LatencyCurve({}), world.cap, LIMIT) for key in KEYS}
         self.riders: list[Rider] = []
         self.wrong: list[AssertionError] = []
         self.drained: list[None] = []
@@ -152,7 +152,11 @@ class Ferry:
         rider = Rider(len(self.riders), submit, self.clock.seconds() + submit.timeout)
         self.riders.append(rider)
         rider.answer = self.batcher.submit(
-            rider.number, submit.rows, key=submit.key, deadline=rider.deadline, trace=rider.trace
+            rider.number,
+            submit.rows,
+            self.profiles[submit.key],
+            deadline=rider.deadline,
+            trace=rider.trace,
         )
         rider.answer.addBoth(self.ends, rider)
 
@@ -163,8 +167,8 @@ class Ferry:
     def boards(self, pieces: Sequence[Piece[int]]) -> None:
         """Check a batch that is launched."""
         riders = [self.riders[piece.item] for piece in pieces]
-        assert sum(piece.rows for piece in pieces) <= self.batcher.stats().cap
-        assert len({rider.submit.key for rider in riders}) == 1
+        (key,) = {rider.submit.key for rider in riders}
+        assert sum(piece.rows for piece in pieces) <= self.profiles[key].cap
         for piece, rider in zip(pieces, riders, strict=True):
             rows = set(range(piece.start, piece.stop))
             assert rows, "a piece without rows"
@@ -213,7 +217,7 @@ class Ferry:
         assert self.wrong == []
         stats = self.batcher.stats()
         calls = self.clock.getDelayedCalls()
-        assert stats.waiting <= LIMIT
+        assert stats.waiting <= LIMIT * len(KEYS)
         assert len(calls) <= 1
         assert stats.running == sum(not lane.runs[-1].ended for lane in self.lanes if lane.runs)
         if stats.running < stats.lanes:
@@ -243,7 +247,8 @@ class Ferry:
         stats = self.batcher.stats()
         assert stats.state is State.STOPPED
         assert (stats.waiting, stats.retrying, stats.running) == (0, 0, 0)
-        assert stats.cap >= min(self.world.cap, (self.world.fits + 2) // 2)
+        for profile in self.profiles.values():
+            assert profile.cap >= min(self.world.cap, (self.world.fits + 2) // 2)
         ends = {"answered": 0, "failed": 0, "expired": 0, "cancelled": 0, "refused": 0}
         for rider in self.riders:
             ends[self.judge(rider)] += rider.submit.rows
@@ -295,7 +300,7 @@ worlds = st.builds(
 submits = st.builds(
     Submit,
     rows=st.sampled_from([1, 1, 1, 2, 3, 5, 12]),
-    key=st.sampled_from("aab"),
+    key=st.sampled_from(KEYS[:1] + KEYS),
     timeout=st.sampled_from([inf, inf, 1.0, 2.0, 4.0, 16.0]),
     poison=st.sampled_from([False, False, False, True]),
 )

@@ -1,18 +1,21 @@
 """The rows that wait: order, bounds, expiry and fairness."""
 
-from collections.abc import Hashable
 from math import inf
 
-from batcher.pending import KeyQueue, Part, Pending, Ticket
+from batcher.latency import LatencyCurve
+from batcher.pending import Part, Pending, ProfileQueue, Ticket
 from batcher.policy import QueueView
+from batcher.profile import Profile
 from tests.support import Rows, join_rows, rows_of
 
 StrTicket = Ticket[str, Rows[str]]
 
+ONE, OTHER = (Profile(LatencyCurve({}), 8, 64) for _ in range(2))
 
-def ticket(number: int, rows: int = 1, key: Hashable = None, deadline: float = inf) -> StrTicket:
+
+def ticket(number: int, rows: int = 1, profile: Profile = ONE, deadline: float = inf) -> StrTicket:
     """Return a ticket named and arrived by its *number*."""
-    return Ticket(number, f"item {number}", rows, key, float(number), deadline)
+    return Ticket(number, f"item {number}", rows, profile, float(number), deadline)
 
 
 def waiting(*tickets: StrTicket) -> Pending[str, Rows[str]]:
@@ -32,10 +35,10 @@ def test_rows_leave_in_order_of_arrival_and_a_request_may_leave_in_parts() -> No
     """Three takes of four rows cut the second and third request where the batches end."""
     pending = waiting(ticket(1, 3), ticket(2, 2), ticket(3, 6))
     assert pending.rows == 11
-    assert spans(pending.take(None, 4)) == [(1, 0, 3), (2, 0, 1)]
-    assert spans(pending.take(None, 4)) == [(2, 1, 2), (3, 0, 3)]
+    assert spans(pending.take(ONE, 4)) == [(1, 0, 3), (2, 0, 1)]
+    assert spans(pending.take(ONE, 4)) == [(2, 1, 2), (3, 0, 3)]
     assert pending.rows == 3
-    assert spans(pending.take(None, 4)) == [(3, 3, 6)]
+    assert spans(pending.take(ONE, 4)) == [(3, 3, 6)]
     assert pending.rows == 0
     assert pending.by_age() == []
 
@@ -44,24 +47,24 @@ def test_removal_takes_only_what_still_waits() -> None:
     """Of a request half launched the other half, of a stranger nothing, and twice is once."""
     half, whole, gone = ticket(1, 4), ticket(2, 2), ticket(3, 5)
     pending = waiting(half, whole)
-    pending.take(None, 3)
+    pending.take(ONE, 3)
     pending.remove(half)
     assert pending.rows == 2
     pending.remove(half)
     pending.remove(gone)
     assert pending.rows == 2
-    assert spans(pending.take(None, 9)) == [(2, 0, 2)]
+    assert spans(pending.take(ONE, 9)) == [(2, 0, 2)]
     pending.remove(whole)
     assert pending.rows == 0
 
 
 def test_expiry_removes_those_whose_deadline_has_come() -> None:
-    """At the deadline itself, the earliest first, whatever the order of arrival or the key."""
+    """At the deadline itself, the earliest first, whatever the order of arrival or the profile."""
     late, soon, never, other = (
         ticket(1, deadline=9.0),
         ticket(2, 2, deadline=4.0),
         ticket(3),
-        ticket(4, key="other", deadline=6.0),
+        ticket(4, profile=OTHER, deadline=6.0),
     )
     pending = waiting(late, soon, never, other)
     assert pending.deadline() == 4.0
@@ -83,14 +86,14 @@ def test_a_deadline_is_forgotten_with_its_request() -> None:
     )
     pending = waiting(launched, removed, half)
     pending.remove(removed)
-    pending.take(None, 2)
+    pending.take(ONE, 2)
     assert pending.deadline() == 4.0
     assert pending.expired(8.0) == [half]
 
 
 def test_deadlines_of_the_departed_do_not_pile_up() -> None:
     """Behind one early deadline that stays, a thousand come and go; few are remembered."""
-    queue: KeyQueue[str, Rows[str]] = KeyQueue()
+    queue: ProfileQueue[str, Rows[str]] = ProfileQueue(ONE)
     queue.push(ticket(0, deadline=1.0))
     for number in range(1, 1000):
         visitor = ticket(number, deadline=1000.0 - number)
@@ -101,29 +104,30 @@ def test_deadlines_of_the_departed_do_not_pile_up() -> None:
     assert queue.rows == 1
 
 
-def test_keys_come_in_the_order_of_their_oldest_heads() -> None:
-    """A busy key that keeps getting more does not overtake the head of a quiet one."""
-    pending = waiting(ticket(1, 8, "busy"), ticket(2, 1, "quiet"), ticket(3, 8, "busy"))
+def test_profiles_come_in_the_order_of_their_oldest_heads() -> None:
+    """A busy one that keeps getting more does not overtake the head of a quiet one."""
+    pending = waiting(ticket(1, 8, ONE), ticket(2, 1, OTHER), ticket(3, 8, ONE))
     assert [queue.head.number for queue in pending.by_age()] == [1, 2]
-    pending.take("busy", 8)
-    pending.push(ticket(4, 8, "busy"))
+    assert (pending.rows_of(ONE), pending.rows_of(OTHER)) == (16, 1)
+    pending.take(ONE, 8)
+    pending.push(ticket(4, 8, ONE))
     assert [queue.head.number for queue in pending.by_age()] == [2, 3]
 
 
 def test_a_view_tells_what_a_policy_may_see() -> None:
-    """Rows still waiting, the head's arrival, the earliest deadline, and no payload."""
+    """Rows still waiting, the head's arrival, the earliest deadline, l(b), and no payload."""
     pending = waiting(ticket(4, 3), ticket(5, 2, deadline=9.0))
-    pending.take(None, 1)
+    pending.take(ONE, 1)
     (queue,) = pending.by_age()
-    assert queue.view(draining=False) == QueueView(4, 4.0, 9.0, draining=False)
-    assert queue.view(draining=True) == QueueView(4, 4.0, 9.0, draining=True)
+    assert queue.view(draining=False) == QueueView(4, 4.0, 9.0, False, ONE.latency)
+    assert queue.view(draining=True) == QueueView(4, 4.0, 9.0, True, ONE.latency)
 
 
 def test_results_of_parts_are_joined_in_order_of_rows() -> None:
     """However they came; a single part is not joined at all."""
     split = ticket(1, 3)
     pending = waiting(split)
-    first, second = pending.take(None, 2)[0], pending.take(None, 2)[0]
+    first, second = pending.take(ONE, 2)[0], pending.take(ONE, 2)[0]
     split.add(second, rows_of(second))
     assert split.missing == 2
     split.add(first, rows_of(first))

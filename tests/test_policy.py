@@ -1,5 +1,6 @@
 """When a batch leaves, and with how many rows."""
 
+from dataclasses import replace
 from math import inf
 
 import pytest
@@ -66,11 +67,10 @@ def test_greedy(queue: QueueView, lanes: LaneView, decision: Decision) -> None:
 )
 def test_fixed(now: float, queue: QueueView, lanes: LaneView, decision: Decision) -> None:
     """Full, old, urgent and draining queues leave; the others say when they will."""
-    latency = LatencyCurve({1: 2.0, 3: 4.0})
-    assert FixedPolicy(4, 10.0, latency).decide(now, queue, lanes) == decision
+    known = replace(queue, latency=LatencyCurve({1: 2.0, 3: 4.0}))
+    assert FixedPolicy(4, 10.0).decide(now, known, lanes) == decision
 
 
-@pytest.mark.parametrize("latency", [None, LatencyCurve({})])
 @pytest.mark.parametrize(
     ("deadline", "decision"),
     [
@@ -81,10 +81,10 @@ def test_fixed(now: float, queue: QueueView, lanes: LaneView, decision: Decision
     ],
 )
 def test_fixed_without_a_latency_does_not_gamble_with_a_deadline(
-    latency: LatencyCurve | None, deadline: float, decision: Decision
+    deadline: float, decision: Decision
 ) -> None:
     """A deadline within the delay leaves no room that is known to be enough: launch at once."""
-    policy = FixedPolicy(max_batch_size=4, max_queue_delay=10.0, latency=latency)
+    policy = FixedPolicy(max_batch_size=4, max_queue_delay=10.0)
     assert policy.decide(5.0, QueueView(3, 5.0, deadline), ONE) == decision
 
 

@@ -1,0 +1,29 @@
+"""
+What is known of one kind of run: how long it takes, how large it may be, how many may wait.
+
+Plain data, kept up to date by the batcher on the reactor thread.
+"""
+
+from dataclasses import dataclass
+
+from batcher.latency import LatencyCurve
+
+
+@dataclass(slots=True, eq=False)
+class Profile:
+    """
+    One kind of run: only requests with the very same profile share a batch, and a queue.
+
+    Raises ValueError for limits below 1.
+    """
+
+    latency: LatencyCurve  #: learns what each run took
+    cap: int  #: the most rows a batch may have; less after out of memory
+    max_queued_rows: int  #: the most rows that wait, not counting those that are run again
+
+    def __post_init__(self) -> None:
+        if self.cap < 1 or self.max_queued_rows < 1:
+            raise ValueError(
+                f"no batcher has a cap of {self.cap} rows and a queue of "
+                f"{self.max_queued_rows} rows"
+            )
