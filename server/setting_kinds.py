@@ -225,6 +225,25 @@ class TensorName:
 
 
 @dataclass(frozen=True, slots=True)
+class Name:
+    """A name that a model's author chose."""
+
+    metavar: str = "NAME"
+    expected: ClassVar[str] = "a name without spaces"
+    toml_types: ClassVar[tuple[type, ...]] = (str,)
+
+    def parse(self, text: str) -> str:
+        """Take it as it stands."""
+        if not text.isprintable() or text.split() != [text]:
+            raise ValueError
+        return text
+
+    def format(self, value: str) -> str:
+        """Write the name as it is."""
+        return value
+
+
+@dataclass(frozen=True, slots=True)
 class Endpoint:
     """
     A Twisted server endpoint string.
@@ -252,17 +271,30 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class ReadableFile:
-    """A file that exists and can be read, now."""
+    """A file, or else a folder where that will do, that exists and can be read, now."""
 
-    metavar: str = "FILE"
-    expected: ClassVar[str] = "a readable file"
+    or_folder: bool = False
     toml_types: ClassVar[tuple[type, ...]] = (str,)
 
+    @property
+    def metavar(self) -> str:
+        """What it may be."""
+        return "PATH" if self.or_folder else "FILE"
+
+    @property
+    def expected(self) -> str:
+        """What it may be."""
+        return "a readable file or folder" if self.or_folder else "a readable file"
+
     def parse(self, text: str) -> Path:
-        """Return the absolute path, for a daemon changes its folder; open the file once to see."""
+        """Return the absolute path, for a daemon changes its folder; open it once to see."""
         path = Path(text).absolute()
+        mode = path.stat().st_mode
+        if self.or_folder and text and stat.S_ISDIR(mode):
+            next(path.iterdir(), None)
+            return path
         # A pipe would be emptied, or waited for, by the first look at it.
-        if not stat.S_ISREG(path.stat().st_mode):
+        if not stat.S_ISREG(mode):
             raise OSError(None, "not a regular file")
         with path.open("rb"):
             return path

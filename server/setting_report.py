@@ -71,8 +71,6 @@ def _row(option: Option[Any], resolved: Resolved) -> tuple[str, str, str]:
     shown = f"[{', '.join(texts)}]" if option.repeatable else texts[0]
     for other in OPTIONS:
         is_set = getattr(resolved.settings, other.field) is not None
-        if other.name == option.needs and not is_set:
-            return f"# {option.name}", shown, f"{why}; only with {other.name}"
         if other.excludes == option.name and is_set:
             return f"# {option.name}", shown, f"{why}; {other.name} is given instead"
     return option.name, shown, why

@@ -178,8 +178,8 @@ def _check_together(given: Mapping[str, _Given]) -> None:
         if option.excludes in given:
             that = f"{option.excludes} ({given[option.excludes].origin})"
             raise SettingsError(f"{this} and {that} say the same: give one")
-        if option.needs and option.needs not in given:
-            raise SettingsError(f"{this} needs {option.needs}, which is not given")
+        if option.needs and given.keys().isdisjoint(option.needs):
+            raise SettingsError(f"{this} needs {' or '.join(option.needs)}, which is not given")
 
 
 def _refused(option: Option[Any], shown: str, origin: str, reason: str = "") -> SettingsError:

@@ -18,6 +18,7 @@ from server.setting_kinds import (
     Choice,
     Endpoint,
     Kind,
+    Name,
     Number,
     OrAuto,
     ReadableFile,
@@ -40,6 +41,10 @@ LIMITS = "Limits"
 RUNNING = "Running"
 CONFIGURATION = "Configuration"
 GROUPS = (LISTENING, MODEL, DEVICE, BATCHING, LIMITS, RUNNING, CONFIGURATION)
+
+#: Labels in an answer where neither the settings nor the model's own file say how many.
+TOP_PREDICTIONS = 5
+_OWN_MODEL = ("graph", "model")
 
 VARIABLE_PREFIX = "TENSORFERRY_"
 DEFAULT_ENDPOINT = "tcp:12480:interface=127.0.0.1"
@@ -68,7 +73,7 @@ class Option(Generic[T]):
     default: str  #: for people; empty where none is worth a word
     field: str = ""  #: of Settings; empty for an option that says where or how to read settings
     repeatable: bool = False
-    needs: str = ""  #: the option without which this one says nothing
+    needs: tuple[str, ...] = ()  #: the options without one of which this one says nothing
     excludes: str = ""  #: the option that says the same in another way
 
     @property
@@ -89,7 +94,8 @@ class Option(Generic[T]):
     @property
     def explanation(self) -> str:
         """Its meaning, and what has to be given with it."""
-        return f"{self.meaning} Only with --{self.needs}." if self.needs else self.meaning
+        needed = " or ".join(f"--{name}" for name in self.needs)
+        return f"{self.meaning} Only with {needed}." if needed else self.meaning
 
     def format(self, value: T | tuple[T, ...]) -> tuple[str, ...]:
         """Return the texts, one or several, that its kind parses as *value*."""
@@ -103,7 +109,6 @@ def setting(
     meaning: str,
     *,
     default: T,
-    needs: str = "",
 ) -> T: ...
 @overload
 def setting(
@@ -113,7 +118,7 @@ def setting(
     *,
     unset: str,
     name: str = "",
-    needs: str = "",
+    needs: tuple[str, ...] = (),
     excludes: str = "",
 ) -> T | None: ...
 def setting(
@@ -123,7 +128,7 @@ def setting(
     *,
     default: T | None = None,
     unset: str = "",
-    **more: str,
+    **more: str | tuple[str, ...],
 ) -> T | None:
     """Declare a field: its *default*, or in words what happens while it is *unset* (None)."""
     words = unset or kind.format(default)  # type: ignore[arg-type]  # the overloads hold: a T
@@ -175,62 +180,76 @@ class Settings:
         MODEL,
         "A frozen TensorFlow graph to serve.",
         unset="none, the default model is served",
-        needs="labels",
+    )
+    model: Path | None = setting(
+        ReadableFile(or_folder=True),
+        MODEL,
+        "A model to serve: a frozen graph, a SavedModel folder, a .keras or .h5 file, or a folder "
+        "with one of these and a model.toml.",
+        unset="none",
+        excludes="graph",
     )
     labels: Path | None = setting(
         ReadableFile(),
         MODEL,
-        "The labels of the graph's classes, one a line, in the order of its output.",
-        unset="none",
-        needs="graph",
+        "The labels of the model's classes, one a line, in the order of its output.",
+        unset="from model.toml, else none",
+        needs=_OWN_MODEL,
+    )
+    signature: str | None = setting(
+        Name(),
+        MODEL,
+        "The signature that pictures use, and requests that name none.",
+        unset="from model.toml, else serving_default",
+        needs=("model",),
     )
     input_layer: str | None = setting(
         TensorName(),
         MODEL,
-        "The tensor of the graph that takes images: NAME, or NAME:INDEX.",
-        unset="found in the graph",
-        needs="graph",
+        "The tensor that takes images: NAME, or NAME:INDEX.",
+        unset="from model.toml, else found in the model",
+        needs=_OWN_MODEL,
     )
-    output_layer: str = setting(
+    output_layer: str | None = setting(
         TensorName(),
         MODEL,
-        "The tensor of the graph that gives a score for each label.",
-        default="final_result:0",
-        needs="graph",
+        "The tensor that gives a score for each label.",
+        unset="from model.toml, else final_result or the graph's only output",
+        needs=_OWN_MODEL,
     )
-    num_top_predictions: int = setting(
+    num_top_predictions: int | None = setting(
         WholeNumber("N"),
         MODEL,
         "How many labels an answer lists, best first.",
-        default=5,
+        unset=f"from model.toml, else {TOP_PREDICTIONS}",
     )
     input_height: int | None = setting(
         WholeNumber("PIXELS"),
         MODEL,
-        "The height to which images are resized for the graph.",
-        unset="from the graph",
-        needs="graph",
+        "The height to which images are resized for the model.",
+        unset="from model.toml, else from the model",
+        needs=_OWN_MODEL,
     )
     input_width: int | None = setting(
         WholeNumber("PIXELS"),
         MODEL,
-        "The width to which images are resized for the graph.",
-        unset="from the graph",
-        needs="graph",
+        "The width to which images are resized for the model.",
+        unset="from model.toml, else from the model",
+        needs=_OWN_MODEL,
     )
-    input_mean: float = setting(
+    input_mean: float | None = setting(
         Number("NUMBER"),
         MODEL,
-        "What is subtracted from each colour value, 0 to 255, before the graph takes it.",
-        default=0.0,
-        needs="graph",
+        "What is subtracted from each colour value, 0 to 255, before the model takes it.",
+        unset="from model.toml, else 0",
+        needs=_OWN_MODEL,
     )
-    input_std: float = setting(
+    input_std: float | None = setting(
         Number("NUMBER", above=0),
         MODEL,
         "What the difference is then divided by.",
-        default=255.0,
-        needs="graph",
+        unset="from model.toml, else 255",
+        needs=_OWN_MODEL,
     )
     device: Device | None = setting(
         OrAuto(DEVICES),

@@ -36,7 +36,17 @@ SAMPLES = {
     ),
     "port": Sample("0", "0", 0, ("-1", "65536", "http", "tcp:80"), ("-1", "65536", '"80"', "80.0")),
     "graph": Sample("graph.pb", '"graph.pb"', Path("graph.pb"), *_BAD_FILES),
+    "model": Sample(
+        "served", '"served"', Path("served"), ("missing", "nul\0"), ('"missing"', "1", "true")
+    ),
     "labels": Sample("labels.txt", '"labels.txt"', Path("labels.txt"), *_BAD_FILES),
+    "signature": Sample(
+        "serving_default",
+        '"serving_default"',
+        "serving_default",
+        ("a b", "a\t", "a\0b"),
+        ('""', '"a b"', "1", '["a"]'),
+    ),
     "input_layer": Sample("in/put", '"in/put"', "in/put:0", *_BAD_TENSORS),
     "output_layer": Sample("softmax:1", '"softmax:1"', "softmax:1", *_BAD_TENSORS),
     "num_top_predictions": Sample("3", "3", 3, *_BAD_COUNTS),
@@ -60,7 +70,8 @@ SAMPLES = {
 
 
 def write_sample_files(folder: Path) -> None:
-    """Write the files that samples name."""
+    """Write the files and the folder that samples name."""
+    folder.joinpath("served").mkdir(exist_ok=True)
     for name in ("graph.pb", "labels.txt"):
         folder.joinpath(name).write_bytes(b"x")
 
@@ -70,6 +81,6 @@ def with_needed(name: str) -> Iterator[Option[object]]:
     names = [name]
     for needing in names:  # grows on the way
         needed = OPTION_NAMED[needing].needs
-        if needed and needed not in names:
-            names.append(needed)
+        if needed and not {*needed} & {*names}:
+            names.append(needed[0])
     return (OPTION_NAMED[each] for each in names)

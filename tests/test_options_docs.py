@@ -36,14 +36,14 @@ SAMPLED = {name: sample.text for name, sample in SAMPLES.items()}
     "command_line",
     [
         {},
-        {name: text for name, text in SAMPLED.items() if name != "port"},
-        {name: text for name, text in SAMPLED.items() if name != "listen"},
+        {n: text for n, text in SAMPLED.items() if n not in {"port", "model", "signature"}},
+        {n: text for n, text in SAMPLED.items() if n not in {"listen", "graph"}},
         {"listen": ["tcp:1", 'unix:/run/"quoted" \\:name\t\x7f.sock', "unix:/run/é"]},
         {"port": "0"},
         {"max_queue_delay_ms": "0.1", "client_timeout": "1e-7", "drain_delay": "12345678.9"},
         {"max_queue_delay_ms": "0", "max_queue_bytes": "1025", "lanes": "auto", "device": "auto"},
     ],
-    ids=["nothing", "all but port", "all but listen", "endpoints", "port", "decimals", "words"],
+    ids=["nothing", "with a graph", "with a model", "endpoints", "port", "decimals", "words"],
 )
 def test_what_is_described_can_be_read_back(command_line: CommandLine) -> None:
     """To the same settings, and then described the same but for the origins."""
@@ -74,7 +74,7 @@ def test_a_description_has_a_line_for_each_setting_with_its_origin(folder: Path)
         '# listen = ["tcp:12480:interface=127.0.0.1"] # default; port is given instead',
         "port = 80 # command line",
         "# graph = none, the default model is served # default",
-        '# output_layer = "final_result:0" # default; only with graph',
+        "# input_std = from model.toml, else 255 # default",
         'device = "auto" # default',
         f"max_batch_size = 8 # {folder}/ferry.toml: max-batch-size",
         "# max_queue_delay_ms = learned # default",

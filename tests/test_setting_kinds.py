@@ -13,6 +13,7 @@ from server.setting_kinds import (
     Choice,
     Endpoint,
     Kind,
+    Name,
     Number,
     OrAuto,
     ReadableFile,
@@ -48,6 +49,7 @@ WORDS: Choice[str] = Choice(("cpu", "gpu"))
         (OrAuto(WORDS), "gpu", "gpu"),
         (TensorName(), "final_result", "final_result:0"),
         (TensorName(), "module/out.1:12", "module/out.1:12"),
+        (Name(), "__saved_model_init_op", "__saved_model_init_op"),
         (Endpoint(), "tcp:80", "tcp:80"),
         (Endpoint(), "unix:/run/my app.sock", "unix:/run/my app.sock"),
         (Switch(), "YES", True),
@@ -76,6 +78,8 @@ def test_a_kind_reads_the_texts_that_people_write(
         (WORDS, "auto"),
         (TensorName(), "a:0:0"),
         (TensorName(), ""),
+        (Name(), ""),
+        (Name(), " a"),
         (Endpoint(), "tcp: "),
         (Switch(), ""),
     ],
@@ -128,19 +132,38 @@ def test_a_file_that_is_not_there_or_no_file_is_refused_with_the_reason(tmp_path
             ReadableFile().parse(str(tmp_path / name))
 
 
-def test_a_file_that_may_not_be_read_is_refused() -> None:
+def test_a_folder_will_do_where_it_may_be_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Empty or not; but nothing at all is not the current folder."""
+    monkeypatch.chdir(tmp_path)
+    kind = ReadableFile(or_folder=True)
+    assert kind.parse(".") == tmp_path
+    tmp_path.joinpath("graph.pb").touch()
+    assert kind.parse(".") == tmp_path
+    assert kind.parse("graph.pb") == tmp_path / "graph.pb"
+    for text in ("", "missing"):
+        with pytest.raises(OSError, match=r"not a regular file|No such file"):
+            kind.parse(text)
+    assert (kind.metavar, ReadableFile().metavar) == ("PATH", "FILE")
+
+
+def test_what_may_not_be_read_is_refused() -> None:
     """Found out by opening it, as somebody who is not root."""
     root = os.geteuid() == 0
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o755)  # so that anybody sees that the file is there
-        secret = Path(folder, "secret")
+        secret, closed = Path(folder, "secret"), Path(folder, "closed")
         secret.touch(mode=0o000)
+        closed.mkdir(mode=0o000)
         if root:
             os.seteuid(65534)
         try:
             assert secret.is_file()
             with pytest.raises(PermissionError):
                 ReadableFile().parse(str(secret))
+            with pytest.raises(PermissionError):
+                ReadableFile(or_folder=True).parse(str(closed))
         finally:
             if root:
                 os.seteuid(0)

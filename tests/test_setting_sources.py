@@ -94,6 +94,15 @@ def test_every_setting_can_be_set_from_everywhere(
     assert resolved.origins[name] == origin.format(upper=name.upper(), name=name, folder=folder)
 
 
+@pytest.mark.parametrize("model", ["graph", "model"])
+@pytest.mark.parametrize("name", [o.name for o in OPTIONS if o.needs == ("graph", "model")])
+def test_a_graph_and_a_model_are_described_by_the_same_settings(name: str, model: str) -> None:
+    """Either will do, and neither needs any."""
+    given = {model: SAMPLES[model].text}
+    assert resolve(given, {}).origins[model] == "command line"
+    assert resolve(given | {name: SAMPLES[name].text}, {}).origins[name] == "command line"
+
+
 def test_what_nobody_gives_is_the_default() -> None:
     """And is known to be."""
     resolved = resolve({}, {"PATH": "/bin", "HOME": "/"})
@@ -209,18 +218,23 @@ def test_a_switch_that_is_on_in_a_file_can_be_turned_off() -> None:
         ),
         (
             {"graph": "graph.pb"},
-            {},
-            "graph (command line) needs labels, which is not given",
+            {"TENSORFERRY_MODEL": "served"},
+            "model (TENSORFERRY_MODEL) and graph (command line) say the same: give one",
         ),
         (
             {},
             {"TENSORFERRY_LABELS": "labels.txt"},
-            "labels (TENSORFERRY_LABELS) needs graph, which is not given",
+            "labels (TENSORFERRY_LABELS) needs graph or model, which is not given",
         ),
         (
             {"output_layer": "softmax"},
             {},
-            "output_layer (command line) needs graph, which is not given",
+            "output_layer (command line) needs graph or model, which is not given",
+        ),
+        (
+            {"graph": "graph.pb", "signature": "serving_default"},
+            {},
+            "signature (command line) needs model, which is not given",
         ),
         (
             {"max_batchsize": "1"},

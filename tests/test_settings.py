@@ -19,7 +19,7 @@ def test_a_row_of_the_table_is_whole(option: Option[Any]) -> None:
     assert option.group in GROUPS
     assert option.meaning.endswith(".")
     assert option.default
-    for other in (option.needs, option.excludes):
+    for other in (*option.needs, option.excludes):
         assert other in {"", *OPTION_NAMED}
         assert other != option.name
 

@@ -130,7 +130,10 @@ def test_checking_is_asked_for_by_a_flag_that_is_no_setting() -> None:
             ["--port", "x"],
             "--port: expected a whole number from 0 to 65535, got 'x' (command line)",
         ),
-        (["--graph", "graph.pb"], "graph (command line) needs labels, which is not given"),
+        (
+            ["--labels", "labels.txt"],
+            "labels (command line) needs graph or model, which is not given",
+        ),
         (
             ["--config", "."],
             "--config: expected a readable file, got '.' (command line): not a regular file",
