@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from batcher.errors import ResultCountMismatch
 from batcher.executor import Piece
 from model.runner import Runner
-from model.signature import Feed
+from model.signature import Arrays, Feed
 from model.staging import Staging
 from model.thread import ModelThread
 
@@ -30,26 +30,30 @@ class Lane:
         self.runs = 0
         self.rows = 0
 
-    def run(self, pieces: Sequence[Piece[Feed]]) -> "Deferred[Sequence[Feed]]":
+    def run(self, pieces: Sequence[Piece[Feed]]) -> "Deferred[Sequence[Arrays]]":
         """
-        Run *pieces*, which agree in shape, as one batch; one result a piece, in order.
+        Run *pieces*, which agree in their key, as one batch; one result a piece, in order.
 
         Fails with `ResultCountMismatch` where the model gives another number of rows than it was
         fed, with `OutOfMemory`, or with what the engine raised.
         """
         return self.thread.call(lambda: self.run_now(pieces))
 
-    def run_now(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Feed]:
+    def run_now(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
         """Run *pieces* on the calling thread, which must be this lane's model thread."""
-        feed = self._staging.stage([(piece.item, piece.start, piece.stop) for piece in pieces])
         self.runs += 1
-        self.rows += len(feed[0])
+        first = pieces[0].item
+        if not first.signature.batched:
+            self.rows += 1
+            return [self._runner.run(first)]
+        feed = self._staging.stage([(piece.item, piece.start, piece.stop) for piece in pieces])
+        self.rows += feed.rows
         outputs = self._runner.run(feed)
         for output in outputs:
             got = len(output) if output.ndim else 0
-            if got != len(feed[0]):
-                raise ResultCountMismatch(len(feed[0]), got)
-        results: list[Feed] = []
+            if got != feed.rows:
+                raise ResultCountMismatch(feed.rows, got)
+        results: list[Arrays] = []
         start = 0
         for piece in pieces:
             stop = start + piece.stop - piece.start

@@ -42,6 +42,7 @@ __all__ = [
     "TooManyPixels",
     "TruncatedImage",
     "centre_square",
+    "check_size",
     "decode_image",
 ]
 
@@ -102,6 +103,20 @@ def centre_square(width: int, height: int, fraction: float) -> tuple[int, int, i
     return left, top, left + side, top + side
 
 
+def check_size(data: bytes, max_pixels: int) -> Picture:
+    """
+    Return what the picture file *data* says of itself; no pixel is decoded.
+
+    Raises BadImage, or of it TooManyPixels where there are more than *max_pixels* and SideTooLong.
+    """
+    picture = read_picture(data)
+    if picture.width * picture.height > max_pixels:
+        raise TooManyPixels(picture.width, picture.height, max_pixels)
+    if max(picture.width, picture.height) > MAX_SIDE:
+        raise SideTooLong(picture.width, picture.height, MAX_SIDE)
+    return picture
+
+
 def decode_image(
     data: bytes, preprocessing: Preprocessing, *, max_pixels: int
 ) -> npt.NDArray[np.uint8]:
@@ -121,11 +136,7 @@ def decode_image(
     or a PNG whose compressed rows end early, has grey or black where pixels are missing.  WebP
     over twice PIL.Image.MAX_IMAGE_PIXELS, 179 million, is refused whatever *max_pixels* is.
     """
-    picture = read_picture(data)
-    if picture.width * picture.height > max_pixels:
-        raise TooManyPixels(picture.width, picture.height, max_pixels)
-    if max(picture.width, picture.height) > MAX_SIDE:
-        raise SideTooLong(picture.width, picture.height, MAX_SIDE)
+    picture = check_size(data, max_pixels)
     try:
         return _decode(picture, preprocessing)
     except BadImage:

@@ -4,9 +4,10 @@ State what the rest of the house needs of a loaded model, whatever engine runs i
 A backend's `load` returns a `Runner`; lanes call it from their model threads.
 """
 
+from collections.abc import Sequence
 from typing import Protocol
 
-from model.signature import Feed, Signature
+from model.signature import Arrays, Feed, Signature
 
 
 class ModelError(Exception):
@@ -17,8 +18,8 @@ class Runner(Protocol):
     """A loaded model.  `run` is called from several model threads at once."""
 
     @property
-    def signature(self) -> Signature:
-        """What the model takes and gives."""
+    def signatures(self) -> Sequence[Signature]:
+        """What the model can be asked for; no two of one name."""
 
     @property
     def fingerprint(self) -> str:
@@ -28,9 +29,9 @@ class Runner(Protocol):
     def device(self) -> str:
         """The device in words, for the log."""
 
-    def run(self, feed: Feed) -> Feed:
+    def run(self, feed: Feed) -> Arrays:
         """
-        Run the whole batch once; return the outputs in the order of the signature.
+        Run the whole batch once; return the outputs in the order of the feed's signature.
 
         Called on a model thread.  Raises `batcher.errors.OutOfMemory` where the device had no
         room for so many rows, and whatever the engine raises otherwise.

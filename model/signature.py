@@ -1,8 +1,8 @@
 """
 Say what a model takes, and check a feed against it before it enters a queue.
 
-Pure.  A feed is one array an input, each with the batch axis first: one bad feed is refused here,
-by name, so that it can never spoil the batch it would have ridden in.
+Pure.  A feed is one array an input; where feeds may share a run, each has the batch axis first.
+One bad feed is refused here, by name, so that it can never spoil the batch it would have ridden in.
 """
 
 from collections.abc import Mapping, Sequence
@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-#: The arrays of one request in the order of `Signature.inputs`, each [rows, ...].
-Feed = tuple[np.ndarray, ...]
+#: The arrays of one request or of one batch, in the order of a signature's inputs or outputs.
+Arrays = tuple[np.ndarray, ...]
 
-#: The shapes of a feed without the batch axis: feeds of one key may share a run.
-ShapeKey = tuple[tuple[int, ...], ...]
+#: What a string tensor is in numpy: an array of bytes objects.
+STRING = np.dtype(object)
 
 
 class FeedError(ValueError):
@@ -23,27 +23,39 @@ class FeedError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class TensorSpec:
-    """One tensor: its name, dtype and shape with the batch axis first; None is any size."""
+    """One tensor: its name, dtype (`STRING` for strings) and shape."""
 
     name: str
     dtype: np.dtype
-    shape: tuple[int | None, ...]
+    shape: tuple[int | None, ...] | None
+    """With the batch axis first, where there is one; a size of None is any, and so is a shape."""
 
     @property
     def row_shape(self) -> tuple[int | None, ...]:
         """The shape of one row."""
-        return self.shape[1:]
+        return (self.shape or ())[1:]
+
+    @property
+    def type_name(self) -> str:
+        """The dtype, as people call it."""
+        return "string" if self.dtype == STRING else str(self.dtype)
 
     def __str__(self) -> str:
+        if self.shape is None:
+            return f"{self.type_name} of any shape"
         sizes = ", ".join("?" if size is None else str(size) for size in self.shape)
-        return f"{self.dtype}[{sizes}]"
+        return f"{self.type_name}[{sizes}]"
 
     def accepts(self, array: np.ndarray) -> bool:
         """Whether *array* has this dtype and fits this shape."""
-        return (
-            array.dtype == self.dtype
-            and array.ndim == len(self.shape)
-            and all(want in (None, got) for want, got in zip(self.shape, array.shape, strict=True))
+        return array.dtype == self.dtype and (
+            self.shape is None
+            or (
+                array.ndim == len(self.shape)
+                and all(
+                    want in (None, got) for want, got in zip(self.shape, array.shape, strict=True)
+                )
+            )
         )
 
 
@@ -53,29 +65,35 @@ class Signature:
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
+    name: str = "serving_default"
+    alone: str = ""  #: why its feeds cannot share a run, in words; empty where they can
 
     @property
-    def max_rows(self) -> int | None:
-        """The batch size that the graph fixes, or None where any will do."""
-        return self.inputs[0].shape[0]
+    def batched(self) -> bool:
+        """Whether feeds may share a run: every tensor has the batch axis first, of any size."""
+        return not self.alone
 
-    def feed(self, arrays: Mapping[str, np.ndarray]) -> Feed:
+    def feed(self, arrays: Mapping[str, np.ndarray]) -> "Feed":
         """
-        Return *arrays* in the order of the inputs, checked.
+        Return *arrays*, checked.
 
+        An array of shape [n] becomes the [n, 1] that some models ask for where a row is a number.
         Raises `FeedError` that names the first input which is missing, unknown, of another dtype
         or shape, or of another number of rows than the others.
         """
         names = [spec.name for spec in self.inputs]
         for name in arrays:
             if name not in names:
-                raise FeedError(f"unknown input {name!r}: the model takes {', '.join(names)}")
+                raise FeedError(f"unknown input {name[:80]!r}: the model takes {', '.join(names)}")
         checked: list[np.ndarray] = []
         for spec in self.inputs:
             if spec.name not in arrays:
                 raise FeedError(f"input {spec.name!r} is missing: expected {spec}")
-            checked.append(self._checked(spec, arrays[spec.name], checked))
-        return tuple(checked)
+            array = arrays[spec.name]
+            if array.ndim == 1 and spec.shape == (None, 1):
+                array = array[:, np.newaxis]
+            checked.append(self._checked(spec, array, checked))
+        return Feed(self, tuple(checked))
 
     def _checked(
         self, spec: TensorSpec, array: np.ndarray, before: Sequence[np.ndarray]
@@ -83,6 +101,8 @@ class Signature:
         if not spec.accepts(array):
             got = TensorSpec(spec.name, array.dtype, array.shape)
             raise FeedError(f"input {spec.name!r}: expected {spec}, got {got}")
+        if not self.batched:
+            return array
         if len(array) == 0:
             raise FeedError(f"input {spec.name!r}: expected at least 1 row, got 0")
         if before and len(array) != len(before[0]):
@@ -93,14 +113,61 @@ class Signature:
         return array
 
 
-def shape_key(feed: Feed) -> ShapeKey:
-    """Return what feeds must have in common to share a run: the shapes of their rows."""
-    return tuple(array.shape[1:] for array in feed)
+def reason_to_run_alone(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
+    """Return why feeds of these tensors cannot share a run; empty where they can."""
+    if not inputs:
+        return "it has no inputs"
+    for spec in inputs:
+        if not spec.shape or spec.shape[0] is not None:
+            return f"input {spec.name!r} is {spec}: no batch axis of any size"
+    for spec in outputs:
+        if spec.shape is not None and (not spec.shape or spec.shape[0] is not None):
+            return f"output {spec.name!r} is {spec}: not one row for each row"
+    return ""
 
 
-def blank_feed(signature: Signature, rows: int) -> Feed:
-    """Return a feed of *rows* zero rows; a size that the signature leaves open is 1."""
-    return tuple(
-        np.zeros((rows, *(1 if size is None else size for size in spec.row_shape)), spec.dtype)
-        for spec in signature.inputs
-    )
+@dataclass(frozen=True, slots=True)
+class RunKey:
+    """What feeds must have in common to share a run: the signature and the shapes of their rows."""
+
+    signature: str
+    shapes: tuple[tuple[int, ...], ...]
+
+
+@dataclass(slots=True, eq=False)
+class Feed:
+    """The arrays of a request, or of a batch, and the signature that they fit."""
+
+    signature: Signature
+    arrays: Arrays
+
+    @property
+    def rows(self) -> int:
+        """How many rows it has; 1 where it can only run alone."""
+        return len(self.arrays[0]) if self.signature.batched else 1
+
+    @property
+    def key(self) -> RunKey:
+        """The queue that it belongs into."""
+        first = 1 if self.signature.batched else 0
+        return RunKey(self.signature.name, tuple(array.shape[first:] for array in self.arrays))
+
+    @property
+    def row_bytes(self) -> int:
+        """The bytes of one row; a string counts as a reference."""
+        return sum(array.nbytes for array in self.arrays) // self.rows
+
+    def repeated(self, rows: int) -> "Feed":
+        """Return a feed with its first row *rows* times."""
+        return Feed(
+            self.signature, tuple(np.repeat(array[:1], rows, axis=0) for array in self.arrays)
+        )
+
+
+def blank_feed(signature: Signature) -> Feed:
+    """Return a feed of one row of zeros, or of empty strings; a size that is left open is 1."""
+    arrays: list[np.ndarray] = []
+    for spec in signature.inputs:
+        shape = tuple(1 if size is None else size for size in spec.shape or ())
+        arrays.append(np.full(shape, b"" if spec.dtype == STRING else 0, spec.dtype))
+    return Feed(signature, tuple(arrays))

@@ -10,13 +10,19 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from model.signature import Feed, shape_key
+from model.signature import STRING, Arrays, Feed, RunKey
 
 ALIGNMENT = 64  #: bytes
 
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
-    """Return an uninitialised C-contiguous array that starts at a multiple of 64 bytes."""
+    """
+    Return an uninitialised C-contiguous array that starts at a multiple of 64 bytes.
+
+    One of strings holds references, which TensorFlow copies whatever their address.
+    """
+    if dtype == STRING:
+        return np.empty(shape, dtype)
     size = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
     raw = np.empty(size + ALIGNMENT, np.uint8)
     start = -raw.ctypes.data % ALIGNMENT
@@ -24,17 +30,17 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 class Staging:
-    """The buffers of one lane: one an input, for the row shapes that were staged last."""
+    """The buffers of one lane: one an input, for the signature and shapes that were staged last."""
 
     def __init__(self) -> None:
-        self._key: object = None
-        self._buffers: tuple[np.ndarray, ...] = ()
+        self._key: RunKey | None = None
+        self._buffers: Arrays = ()
 
     def stage(self, slices: Sequence[tuple[Feed, int, int]]) -> Feed:
         """
         Copy the rows [start, stop) of each feed one behind the other; return views of the result.
 
-        All feeds must agree in `shape_key` and dtypes.  The views hold until the next call.
+        All feeds must agree in their key.  The views hold until the next call.
         """
         first = slices[0][0]
         rows = sum(stop - start for _, start, stop in slices)
@@ -43,16 +49,16 @@ class Staging:
         filled = 0
         for feed, start, stop in slices:
             end = filled + stop - start
-            for view, array in zip(views, feed, strict=True):
+            for view, array in zip(views, feed.arrays, strict=True):
                 view[filled:end] = array[start:stop]
             filled = end
-        return views
+        return Feed(first.signature, views)
 
     def _fit(self, feed: Feed, rows: int) -> None:
-        key = (shape_key(feed), tuple(array.dtype for array in feed))
+        key = feed.key
         if key == self._key and rows <= len(self._buffers[0]):
             return
         self._buffers = tuple(
-            aligned_empty((rows, *array.shape[1:]), array.dtype) for array in feed
+            aligned_empty((rows, *array.shape[1:]), array.dtype) for array in feed.arrays
         )
         self._key = key

@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, TypeVar, cast
 
 from twisted.internet.defer import CancelledError, DeferredList
 
+from batcher.errors import OutOfMemory
 from batcher.executor import Piece
 from batcher.latency import LatencyCurve
 from model.lane import Lane
 from model.runner import ModelError
-from model.signature import Feed, Signature, blank_feed
+from model.signature import Feed
 from model.thread import ThreadStopped
 
 if TYPE_CHECKING:
@@ -38,6 +39,10 @@ REPEATS = 5
 
 #: A single run longer than this is timed once: the noise is small beside it.
 LONG_RUN = 1.0
+
+
+class SampleFailed(ModelError):
+    """The model cannot run the row that was made up to measure it with."""
 
 
 def sizes_up_to(largest: int) -> list[int]:
@@ -75,9 +80,14 @@ def learned_cap(measured: dict[int, float]) -> int:
     return max(knee, *worthy) if worthy else knee
 
 
+def sized(sample: Feed, rows: int) -> Feed:
+    """Return *rows* rows like *sample*; the very same where it can only run alone."""
+    return sample.repeated(rows) if sample.signature.batched else sample
+
+
 def _timed_runs(lane: Lane, feed: Feed, seconds: Callable[[], float]) -> list[float]:
     """Run *feed* on the lane's own thread; return the durations of the timed runs."""
-    piece = Piece(feed, 0, len(feed[0]))
+    piece = Piece(feed, 0, feed.rows)
     times: list[float] = []
     for _ in range(1 + REPEATS):
         start = seconds()
@@ -104,54 +114,57 @@ async def _on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[T]:
 
 
 async def measure(
-    lanes: Sequence[Lane], signature: Signature, rows: int, seconds: Callable[[], float]
+    lanes: Sequence[Lane], sample: Feed, rows: int, seconds: Callable[[], float]
 ) -> float:
-    """Return the median duration of a run of *rows* rows with all *lanes* busy."""
-    feed = blank_feed(signature, rows)
+    """Return the median duration of a run of *rows* rows like *sample* with all *lanes* busy."""
+    feed = sized(sample, rows)
     gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed, seconds))
     return median(time for times in gathered for time in times)
 
 
 async def prime(
-    lanes: Sequence[Lane], signature: Signature, largest: int, seconds: Callable[[], float]
+    lanes: Sequence[Lane], sample: Feed, largest: int, seconds: Callable[[], float]
 ) -> float:
     """
-    Run the sizes of the climb up to *largest*, so that the engine has prepared for them.
+    Run the sizes of a climb with *sample* to *largest*, so that the engine has prepared for them.
 
     Return the median duration of one more run of *largest* rows with all *lanes* busy.
     """
 
     def run_all(lane: Lane) -> None:
         for rows in sizes_up_to(largest):
-            lane.run_now([Piece(blank_feed(signature, rows), 0, rows)])
+            lane.run_now([Piece(sized(sample, rows), 0, rows)])
 
     await _on_all(lanes, run_all)
-    return await measure(lanes, signature, largest, seconds)
+    return await measure(lanes, sample, largest, seconds)
 
 
 async def warm_up(
     lanes: Sequence[Lane],
-    signature: Signature,
+    sample: Feed,
     largest: int | None,
     *,
     seconds: Callable[[], float],
     say: Callable[[str], object],
 ) -> dict[int, float]:
     """
-    Return the measured seconds of a run for 1, 2, 4, ... rows.
+    Return the measured seconds of a run for 1, 2, 4, ... rows like *sample*, of one row.
 
     With *largest* None the climb ends where it levels off, or at a size that cannot be run: the
     device may be out of memory, or the graph made for one row inside.  Else it goes to *largest*.
-    Raises `ModelError` where one row, or a size up to *largest*, cannot be run.
+    Raises `SampleFailed` where one row cannot be run, `ModelError` where it finds no room, and for
+    more rows up to *largest*.
     """
     measured: dict[int, float] = {}
     for rows in sizes_up_to(largest or LARGEST):
         try:
-            measured[rows] = await measure(lanes, signature, rows, seconds)
+            measured[rows] = await measure(lanes, sample, rows, seconds)
         except (CancelledError, ThreadStopped):
             raise
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
+            if not measured and not isinstance(error, OutOfMemory):
+                raise SampleFailed(f"a run of one row failed: {reason}") from error
             if largest is not None or not measured:
                 raise ModelError(f"a run of {rows} rows failed: {reason}") from error
             say(f"a run of {rows} rows failed, the largest batch is {max(measured)}: {reason}")

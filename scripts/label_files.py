@@ -19,7 +19,7 @@ from twisted.python.failure import Failure
 from model.decode_pool import DecodePool
 from model.runner import ModelError
 from server.clock import MonotonicTime
-from server.inference import Classifier, Prediction
+from server.inference import Inference, Prediction
 from server.model_host import ModelHost
 from server.settings import Settings
 
@@ -36,14 +36,14 @@ class LabelPrinter:
 
     def __init__(
         self,
-        classifier: Classifier,
+        inference: Inference,
         k: int,
         *,
         show_names: bool,
         answered: Callable[[], object],
     ) -> None:
-        self._classifier = classifier
-        self._k = min(k, len(classifier.model.labels))
+        self._inference = inference
+        self._k = min(k, len(inference.model.labels))
         self._show_names = show_names
         self._answered = answered
         self._lines: deque[tuple[str, list[Prediction | Failure]]] = deque()
@@ -56,9 +56,7 @@ class LabelPrinter:
         """Begin with the file *name*; the Deferred fails where nothing can be printed any more."""
         outcome: list[Prediction | Failure] = []
         self._lines.append((name, outcome))
-        labelled = maybeDeferred(
-            lambda: self._classifier.classify(Path(name).read_bytes(), self._k)
-        )
+        labelled = maybeDeferred(lambda: self._inference.classify(Path(name).read_bytes(), self._k))
         return labelled.addBoth(outcome.append).addCallback(lambda _: self._print())
 
     def end(self, ended: Callable[[], object]) -> None:
@@ -132,9 +130,12 @@ class LabelRun:
         ensureDeferred(self._start()).addErrback(self._give_up)
 
     async def _start(self) -> None:
+        inference = await self._host.start()
+        if not inference.model.labels:
+            raise ModelError(f"{inference.model.full_name} has no labels: --labels names the file")
         self._printer = LabelPrinter(
-            await self._host.start(),
-            self._settings.num_top_predictions,
+            inference,
+            inference.model.top,
             show_names=self._show_names,
             answered=self._slots.release,
         )

@@ -1,36 +1,43 @@
 """
-Take one picture through the house: decode, wait, run, pick the best labels.
+Take one request through the house: prepare, wait, run, pick the best labels.
 
 Knows neither HTTP nor sockets: the dialects in server/api translate to and from this.  Everything
 here runs on the reactor thread; the work is done in the decode pool and on the model threads.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from math import inf
 
 import numpy as np
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import Deferred, fail
 
 from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded
 from batcher.trace import Trace
 from model.decode_pool import DecodePool
 from model.labels import top_k
-from model.preprocess import Preprocessing, decode_image
-from model.signature import Feed, Signature, shape_key
+from model.picture_input import PictureInput
+from model.profiles import Profiles
+from model.runner import ModelError
+from model.signature import Arrays, Feed, Signature
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that is ready, with all it takes to answer a picture with labels."""
+    """A model that is ready, with all it takes to answer tensors and pictures."""
 
     name: str
     version: str
-    signature: Signature
-    preprocessing: Preprocessing
-    labels: tuple[str, ...]
-    batcher: Batcher[Feed, Feed]
+    device: str  #: in words
+    signatures: Mapping[str, Signature]
+    default: str  #: the signature of requests that name none
+    pictures: PictureInput | None  #: None where no picture can be its input
+    labels: tuple[str, ...]  #: none where there are none
+    top: int  #: how many labels an answer has that was not asked for another number
+    profiles: Profiles
+    batcher: Batcher[Feed, Arrays]
 
     @property
     def full_name(self) -> str:
@@ -52,56 +59,71 @@ class Timing:
 
 
 @dataclass(frozen=True, slots=True)
+class Outputs:
+    """What a model gave, in the order of its signature."""
+
+    signature: Signature
+    arrays: Arrays
+
+
+@dataclass(frozen=True, slots=True)
 class Prediction:
     """The best labels of one picture, the best first."""
 
     classes: list[tuple[str, np.floating]]
 
 
-class Classifier:
-    """Answers pictures with the labels of one model."""
+class Inference:
+    """Answers tensors, and pictures with labels, with one model."""
 
     def __init__(
-        self,
-        model: ServedModel,
-        pool: DecodePool,
-        *,
-        max_pixels: int,
-        seconds: Callable[[], float],
+        self, model: ServedModel, pool: DecodePool, *, seconds: Callable[[], float]
     ) -> None:
         """*seconds* is the clock of the deadlines, read on the decode threads."""
         self.model = model
         self._pool = pool
-        self._max_pixels = max_pixels
         self._seconds = seconds
+
+    def run(
+        self, prepare: Callable[[], Feed], *, deadline: float = inf, timing: Timing | None = None
+    ) -> Deferred[Outputs]:
+        """
+        Return what the model makes of the feed that *prepare* returns, on a decode thread.
+
+        *deadline* is a time of the monotonic clock.  Cancelling takes the request out of whichever
+        queue it stands in.  Fails with what *prepare* or `Batcher.submit` fails with.
+        """
+        timing = timing or Timing()
+        prepared = self._pool.run(self._in_time, prepare, deadline, took=timing.decoded)
+        return prepared.addCallback(self._submit, deadline, timing.trace)
 
     def classify(
         self, data: bytes, k: int, *, deadline: float = inf, timing: Timing | None = None
     ) -> Deferred[Prediction]:
         """
-        Return the *k* best labels of the encoded picture *data*.
+        Return the *k* best labels of the picture file *data*, as `run` does.
 
-        *deadline* is a time of the monotonic clock.  Cancelling takes the picture out of whichever
-        queue it stands in.  Fails with `BadImage`, or with what `Batcher.submit` fails with.
+        Only for a model that has labels; fails with `BadImage` as well.
         """
-        timing = timing or Timing()
-        decoded = self._pool.run(self._decode, data, deadline, took=timing.decoded)
+        pictures = self.model.pictures
+        if pictures is None:
+            return fail(ModelError(f"{self.model.full_name} takes no pictures"))
 
-        def submit(image: np.ndarray) -> Deferred[Feed]:
-            (spec,) = self.model.signature.inputs
-            feed = self.model.signature.feed({spec.name: image[np.newaxis]})
-            return self.model.batcher.submit(
-                feed, key=shape_key(feed), deadline=deadline, trace=timing.trace
-            )
+        def pick(outputs: Outputs) -> Prediction:
+            scores = outputs.arrays[pictures.scores]
+            return Prediction(top_k(scores.reshape(-1), self.model.labels, k))
 
-        def pick(outputs: Feed) -> Prediction:
-            return Prediction(top_k(outputs[0][0], self.model.labels, k))
+        ran = self.run(partial(pictures.feed, data), deadline=deadline, timing=timing)
+        return ran.addCallback(pick)
 
-        return decoded.addCallback(submit).addCallback(pick)
-
-    def _decode(self, data: bytes, deadline: float) -> np.ndarray:
-        """Decode *data*, on a thread of the pool, unless the queue for it took too long."""
+    def _in_time(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
+        """Prepare a feed, on a thread of the pool, unless the queue for it took too long."""
         late = self._seconds() - deadline
         if late > 0:
             raise DeadlineExceeded(late, "queue")
-        return decode_image(data, self.model.preprocessing, max_pixels=self._max_pixels)
+        return prepare()
+
+    def _submit(self, feed: Feed, deadline: float, trace: Trace) -> Deferred[Outputs]:
+        profile = self.model.profiles.of(feed)
+        answer = self.model.batcher.submit(feed, feed.rows, profile, deadline=deadline, trace=trace)
+        return answer.addCallback(partial(Outputs, feed.signature))

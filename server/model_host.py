@@ -4,9 +4,9 @@ Own everything that runs one model: decode pool, model threads, Session, lanes a
 `ModelHost` is inert until `start`.  Its methods belong to the reactor thread.
 """
 
+import hashlib
 import queue
 from collections.abc import Callable, Sequence
-from math import prod
 
 import numpy as np
 from twisted.internet.defer import CancelledError
@@ -15,24 +15,27 @@ from twisted.logger import Logger
 
 from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory
-from batcher.latency import LatencyCurve
 from batcher.policy import FixedPolicy, GreedyPolicy, Policy
 from model.cache import CacheUnavailableError, user_cache_folder
 from model.decode_pool import DecodePool
 from model.lane import Lane
 from model.latencies import store_latencies, stored_latencies
-from model.runner import ModelError, Runner
-from model.signature import Feed, Signature
+from model.profiles import Profiles
+from model.runner import Runner
+from model.signature import Arrays, Feed, Signature
 from model.thread import CallFromThread, ModelThread
-from model.warmup import climb_is_over, learned_cap, prime, warm_up
-from server.inference import Classifier, ServedModel
-from server.model_source import Loader, load_model
+from model.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
+from server.inference import Inference, ServedModel
+from server.model_source import LoadedModel, Loader, load_model
 from server.settings import Settings
 
 _log = Logger()
 
 #: Stored run times that are wrong by this factor were measured on a machine that was not itself.
 DRIFT = 2.0
+
+#: The largest batch of a signature whose runs could not be measured.
+UNMEASURED = 32
 
 
 class ModelHost:
@@ -53,7 +56,7 @@ class ModelHost:
         self.threads: list[ModelThread] = []
         self.lanes: list[Lane] = []
         #: Set once the model is ready.
-        self.classifier: Classifier | None = None
+        self.inference: Inference | None = None
         self._clock = clock
         self._call_from_thread = call_from_thread
         self._pool = pool
@@ -62,7 +65,7 @@ class ModelHost:
         self._runner: Runner | None = None
         self._stopping = False
 
-    async def start(self) -> Classifier:
+    async def start(self) -> Inference:
         """
         Load and warm the model; return what answers with it.
 
@@ -77,7 +80,7 @@ class ModelHost:
                 raise CancelledError from error
             raise
 
-    async def _start(self) -> Classifier:
+    async def _start(self) -> Inference:
         first = self._start_thread()
         loaded = await first.call(lambda: self._load(self.settings, self._say_from_thread))
         self._runner = loaded.runner
@@ -85,28 +88,32 @@ class ModelHost:
         for _ in range(1, loaded.lanes):
             self._start_thread()
         self.lanes = [Lane(thread, loaded.runner) for thread in self.threads]
-        measured = await self._latencies(loaded.runner)
+        profiles = Profiles(self.settings.max_queue_bytes)
+        for signature in loaded.runner.signatures:
+            await self._learn(loaded, signature, profiles)
         self._go_on()
-        batcher = self._batcher(loaded.runner.signature, measured)
+        policy = chosen_policy(self.settings)
         served = ServedModel(
-            loaded.name,
-            loaded.version,
-            loaded.runner.signature,
-            loaded.preprocessing,
-            loaded.labels,
-            batcher,
+            name=loaded.name,
+            version=loaded.version,
+            device=loaded.runner.device,
+            signatures={signature.name: signature for signature in loaded.runner.signatures},
+            default=loaded.default,
+            pictures=loaded.pictures,
+            labels=loaded.labels,
+            top=loaded.top,
+            profiles=profiles,
+            batcher=Batcher(self._clock, self.lanes, policy, join=join_rows),
         )
-        self.classifier = Classifier(
-            served, self._pool, max_pixels=self.settings.max_pixels, seconds=self._clock.seconds
-        )
+        self.inference = Inference(served, self._pool, seconds=self._clock.seconds)
         _log.info(
             "{name} is ready on {device}: {lanes} lanes, batches of up to {cap} rows",
             name=served.full_name,
-            device=loaded.runner.device,
+            device=served.device,
             lanes=len(self.lanes),
-            cap=batcher.stats().cap,
+            cap=profiles.cap(served.default),
         )
-        return self.classifier
+        return self.inference
 
     def _go_on(self) -> None:
         """Raise `CancelledError` where `stop` has come: no more threads, it has counted them."""
@@ -116,15 +123,15 @@ class ModelHost:
     async def stop(self) -> None:
         """Answer what was accepted, end the threads, free the device."""
         self._stopping = True
-        if self.classifier is not None:
-            await self.classifier.model.batcher.drain()
+        if self.inference is not None:
+            await self.inference.model.batcher.drain()
         await self._stop_threads()
         await self._pool.stop()
 
     def abort(self) -> None:
         """Fail whatever waits or runs; the threads are left to themselves."""
-        if self.classifier is not None:
-            self.classifier.model.batcher.abort()
+        if self.inference is not None:
+            self.inference.model.batcher.abort()
 
     async def _stop_threads(self) -> None:
         for ended in [thread.stop() for thread in self.threads]:
@@ -147,17 +154,31 @@ class ModelHost:
     def _say_from_thread(self, line: str) -> None:
         self._call_from_thread(self._say, line)
 
-    async def _latencies(self, runner: Runner) -> dict[int, float]:
-        """Return l(b) up to the largest batch there may be, from the cache or measured now."""
-        largest = largest_batch(self.settings, runner.signature)
-        # A climb to a size that was asked for tells nothing of where a climb by itself would end.
-        key = f"{runner.fingerprint}-{largest or 'learned'}"
+    async def _learn(self, loaded: LoadedModel, signature: Signature, profiles: Profiles) -> None:
+        """Put what a run of *signature* takes into *profiles*, from the cache or measured now."""
+        sample = loaded.samples[signature.name]
+        if not signature.batched:
+            self._say(f"{signature.name} runs one request at a time: {signature.alone}")
+        asked = self.settings.max_batch_size if signature.batched else 1
+        try:
+            measured = await self._latencies(loaded.runner, sample, asked)
+        except SampleFailed as error:
+            self._say(f"{signature.name} is not warmed up, nor its batches measured: {error}")
+            profiles.learn(sample, asked or UNMEASURED, {})
+        else:
+            profiles.learn(sample, asked or learned_cap(measured), measured)
+
+    async def _latencies(
+        self, runner: Runner, sample: Feed, largest: int | None
+    ) -> dict[int, float]:
+        """Return l(b) of rows like *sample* up to *largest*, from the cache or measured now."""
+        key = latency_key(runner.fingerprint, sample.signature, largest)
         stored = self._stored(key)
-        if stored is not None and await self._still_true(stored, runner.signature):
+        if stored is not None and await self._still_true(stored, sample):
             return stored
         measured = await warm_up(
             self.lanes,
-            runner.signature,
+            sample,
             largest,
             seconds=self._clock.seconds,
             say=lambda line: self._say(f"warming up: {line}"),
@@ -166,12 +187,12 @@ class ModelHost:
             self._store(key, measured)
         return measured
 
-    async def _still_true(self, stored: dict[int, float], signature: Signature) -> bool:
+    async def _still_true(self, stored: dict[int, float], sample: Feed) -> bool:
         """Warm up, and return whether a run takes about as long as it did when it was measured."""
         self._say("warming up")
         largest = max(stored)
         try:
-            now = await prime(self.lanes, signature, largest, self._clock.seconds)
+            now = await prime(self.lanes, sample, largest, self._clock.seconds)
         except OutOfMemory as error:
             self._say(f"{error}, as they did before: measuring again")
             return False
@@ -193,43 +214,24 @@ class ModelHost:
         except CacheUnavailableError as error:
             _log.warn("run times are not kept for the next start: {error}", error=error)
 
-    def _batcher(self, signature: Signature, measured: dict[int, float]) -> Batcher[Feed, Feed]:
-        curve = LatencyCurve(measured)
-        cap = largest_batch(self.settings, signature) or learned_cap(measured)
-        rows = max(cap, self.settings.max_queue_bytes // row_bytes(signature))
-        policy = chosen_policy(self.settings, cap, curve)
-        return Batcher(
-            self._clock, self.lanes, policy, curve, cap=cap, max_queued_rows=rows, join=join_rows
-        )
 
-
-def largest_batch(settings: Settings, signature: Signature) -> int | None:
+def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> str:
     """
-    Return the largest batch that the user or the graph fixes, None where it is to be learned.
+    Return the name under which the run times of *signature* are kept.
 
-    Raises `ModelError` where the user asks for more than the graph takes.
+    A climb to a size that was asked for tells nothing of where a climb by itself would end.
     """
-    fixed, asked = signature.max_rows, settings.max_batch_size
-    if fixed is not None and asked is not None and asked > fixed:
-        raise ModelError(f"--max-batch-size is {asked}, but the graph takes batches of {fixed}")
-    return asked or fixed
+    facts = f"{fingerprint} {signature} {largest or 'learned'}"
+    return hashlib.sha256(facts.encode()).hexdigest()
 
 
-def chosen_policy(settings: Settings, cap: int, curve: LatencyCurve) -> Policy:
+def chosen_policy(settings: Settings) -> Policy:
     """Return the policy that learns, or the fixed one where the user set a delay."""
     if settings.max_queue_delay is None:
         return GreedyPolicy()
-    return FixedPolicy(cap, settings.max_queue_delay, curve)
+    return FixedPolicy(settings.max_batch_size or LARGEST, settings.max_queue_delay)
 
 
-def row_bytes(signature: Signature) -> int:
-    """Return the bytes of one row of all inputs; a size that is open counts as 1."""
-    return sum(
-        prod(size or 1 for size in spec.row_shape) * spec.dtype.itemsize
-        for spec in signature.inputs
-    )
-
-
-def join_rows(parts: Sequence[Feed]) -> Feed:
+def join_rows(parts: Sequence[Arrays]) -> Arrays:
     """Return the outputs of a request that was run in *parts*, in order."""
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

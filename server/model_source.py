@@ -5,8 +5,8 @@ Turn the settings into a loaded model.
 before.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from model.backends.tensorflow.default_model import (
@@ -17,14 +17,18 @@ from model.backends.tensorflow.default_model import (
     ensure_default_model,
 )
 from model.backends.tensorflow.device import choose_device, quieten_tensorflow
-from model.backends.tensorflow.frozen_graph import FrozenGraphOptions
-from model.backends.tensorflow.session import SessionOptions, SessionRunner, load_frozen_graph
+from model.backends.tensorflow.loading import load_files
+from model.backends.tensorflow.session import SessionOptions
 from model.cache import CacheUnavailableError, DamagedCacheError, user_cache_folder
 from model.cores import usable_cores
 from model.labels import read_labels
-from model.preprocess import Preprocessing, Resample
+from model.model_files import ModelFiles, ModelKind, find_model
+from model.model_toml import ModelFacts, PictureFacts, read_model_toml
+from model.picture_input import PictureInput
+from model.preprocess import Resample
 from model.runner import ModelError, Runner
-from server.settings import Settings
+from model.signature import Feed
+from server.settings import TOP_PREDICTIONS, Settings
 
 Say = Callable[[str], None]
 
@@ -36,8 +40,11 @@ class LoadedModel:
     name: str
     version: str
     runner: Runner
-    preprocessing: Preprocessing
+    default: str  #: the signature of requests that name none
+    pictures: PictureInput | None
     labels: tuple[str, ...]
+    top: int  #: how many labels an answer has
+    samples: Mapping[str, Feed]  #: for each signature a row to measure it with
     lanes: int  #: model threads that may call the runner at once
 
 
@@ -45,70 +52,86 @@ class LoadedModel:
 Loader = Callable[[Settings, Say], LoadedModel]
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """A graph and its labels on disk."""
-
-    name: str
-    version: str
-    graph: Path
-    labels: Path
-    options: FrozenGraphOptions
-    crop: float | None
-    resample: Resample
-
-
 def load_model(settings: Settings, say: Say) -> LoadedModel:
     """
-    Load the graph that *settings* name, or else the default model, into a TensorFlow Session.
+    Load the model that *settings* name, or else the default model, into a TensorFlow Session.
 
     Raises `ModelError`, in one line.
     """
     choice = settings.device or "auto"
     quieten_tensorflow(choice)
-    try:
-        source = _source(settings, say)
-    except (DefaultModelUnavailableError, CacheUnavailableError, DamagedCacheError) as error:
-        raise ModelError(str(error)) from error
-    labels = read_labels(source.labels)
+    files, facts = _source(settings, say)
+    labels = read_labels(facts.labels) if facts.labels is not None else ()
     say("loading TensorFlow")
     device = choose_device(choice)
     lanes = settings.lanes or (1 if device.kind == "gpu" else usable_cores())
-    say(f"loading {source.name}/{source.version} on {device.description}")
+    name, version = facts.name or "default", facts.version or "1"
+    say(f"loading {name}/{version} on {device.description}")
     options = SessionOptions(device, lanes, settings.gpu_memory_limit)
-    runner = load_frozen_graph(source.graph, source.options, options, classes=len(labels))
-    preprocessing = _preprocessing(runner, source)
-    return LoadedModel(source.name, source.version, runner, preprocessing, labels, lanes)
-
-
-def _source(settings: Settings, say: Say) -> _Source:
-    if settings.graph is not None and settings.labels is not None:
-        options = FrozenGraphOptions(
-            input_layer=settings.input_layer,
-            output_layer=settings.output_layer,
-            height=settings.input_height,
-            width=settings.input_width,
-            mean=settings.input_mean,
-            std=settings.input_std,
-        )
-        return _Source(
-            "default", "1", settings.graph, settings.labels, options, None, Resample.BILINEAR
-        )
-    found = ensure_default_model(user_cache_folder(), say)
-    return _Source(
-        DEFAULT_MODEL.name,
-        DEFAULT_MODEL.version,
-        found.path / GRAPH_FILE,
-        found.path / LABELS_FILE,
-        FrozenGraphOptions(DEFAULT_MODEL.input_layer, DEFAULT_MODEL.output_layer),
-        DEFAULT_MODEL.crop_fraction,
-        Resample(DEFAULT_MODEL.resampling),
+    loaded = load_files(
+        files, facts, options, classes=len(labels), max_pixels=settings.max_pixels, say=say
+    )
+    return LoadedModel(
+        name=name,
+        version=version,
+        runner=loaded.runner,
+        default=loaded.default,
+        pictures=loaded.pictures,
+        labels=labels,
+        top=settings.num_top_predictions or facts.top_k or TOP_PREDICTIONS,
+        samples=loaded.samples,
+        lanes=lanes,
     )
 
 
-def _preprocessing(runner: SessionRunner, source: _Source) -> Preprocessing:
-    (images,) = runner.signature.inputs
-    _, height, width, _ = images.shape
-    if height is None or width is None:  # the serving graph fixes both
-        raise ModelError(f"{source.graph}: the size of a picture is not known")
-    return Preprocessing(height, width, source.crop, source.resample)
+def _source(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
+    """Return where the model lies, and what is known of it besides: settings before model.toml."""
+    if settings.model is not None:
+        files = find_model(settings.model)
+    elif settings.graph is not None:
+        files = ModelFiles(ModelKind.FROZEN_GRAPH, settings.graph, settings.graph.parent)
+    else:
+        return _default_model(say)
+    facts = read_model_toml(files.folder)
+    return files, replace(
+        facts,
+        labels=settings.labels or facts.labels or _labels_beside(files),
+        signature=settings.signature or facts.signature,
+        input=settings.input_layer or facts.input,
+        output=settings.output_layer or facts.output,
+        preprocessing=_preprocessing(settings, facts.preprocessing),
+    )
+
+
+def _preprocessing(settings: Settings, facts: PictureFacts) -> PictureFacts:
+    mean, std = settings.input_mean, settings.input_std
+    return replace(
+        facts,
+        height=settings.input_height or facts.height,
+        width=settings.input_width or facts.width,
+        mean=facts.mean if mean is None else (mean,) * 3,
+        scale=facts.scale if std is None else (1 / std,) * 3,
+    )
+
+
+def _labels_beside(files: ModelFiles) -> Path | None:
+    """Return the labels that retraining leaves beside its graph, if they are there."""
+    path = files.folder / LABELS_FILE
+    return path if path.is_file() else None
+
+
+def _default_model(say: Say) -> tuple[ModelFiles, ModelFacts]:
+    try:
+        found = ensure_default_model(user_cache_folder(), say)
+    except (DefaultModelUnavailableError, CacheUnavailableError, DamagedCacheError) as error:
+        raise ModelError(str(error)) from error
+    return ModelFiles(ModelKind.FROZEN_GRAPH, found.path / GRAPH_FILE, found.path), ModelFacts(
+        name=DEFAULT_MODEL.name,
+        version=DEFAULT_MODEL.version,
+        input=DEFAULT_MODEL.input_layer,
+        output=DEFAULT_MODEL.output_layer,
+        labels=found.path / LABELS_FILE,
+        preprocessing=PictureFacts(
+            crop=DEFAULT_MODEL.crop_fraction, resample=Resample(DEFAULT_MODEL.resampling)
+        ),
+    )

@@ -29,11 +29,12 @@ from server.http.channel import LimitedSite
 from server.http.klein_door import KleinDoor
 from server.http.limits import BodyLimits
 from server.http.messages import Route
-from server.inference import Classifier
+from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost
 from server.model_source import Loader, load_model
 from server.settings import Settings
+from server.status import StatusAPI
 from server.systemd import notify
 
 _log = Logger()
@@ -105,27 +106,24 @@ class FerryService(Service):
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table of routes, from which every door is built."""
-        native = NativeAPI(
-            self.classifier,
-            default_top=self.settings.num_top_predictions,
-            seconds=self.clock.seconds,
-        )
+        native = NativeAPI(self.inference, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
             Route("POST", "/", native.predict, express=True),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
+            Route("GET", "/status", StatusAPI(self.inference).status),
         )
 
-    def classifier(self) -> Classifier:
-        """Return the model's classifier; raises a 503 while there is none."""
-        if self.host.classifier is None:
+    def inference(self) -> Inference:
+        """Return the model's inference; raises a 503 while there is none."""
+        if self.host.inference is None:
             raise HTTPError(
                 503,
                 f"the model is not ready yet: {self.lifecycle.progress}",
                 {"Retry-After": str(RETRY_AFTER)},
             )
-        return self.host.classifier
+        return self.host.inference
 
     def privilegedStartService(self) -> None:
         """Bind and listen at once; raises `StartError` where an address cannot be had."""

@@ -1,12 +1,14 @@
 """A model host on fake threads, with a fake model, that moves when told."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from model.decode_pool import DecodePool
-from model.signature import Feed, Signature, shape_key
+from model.signature import Feed, Signature, blank_feed
 from server.inference import Prediction
 from server.model_host import ModelHost
 from server.settings import Settings
@@ -27,7 +29,7 @@ class World:
         settings: Settings | None = None,
         *,
         lanes: int = 1,
-        signature: Signature = SIGNATURE,
+        signatures: Sequence[Signature] = (SIGNATURE,),
         capacity: int | None = None,
     ) -> None:
         self.clock = Clock()
@@ -36,7 +38,7 @@ class World:
         self.threads = SteppedThreads()
         self.said: list[str] = []
         self.runs_after_close = 0
-        self.runner = FakeRunner(signature, capacity=capacity, spend=self._spend)
+        self.runner = FakeRunner(*signatures, capacity=capacity, spend=self._spend)
         self.loader = FakeLoader(self.runner, lanes=lanes)
         monkeypatch.setattr("server.model_host.ModelThread", self.threads)
         self.host = ModelHost(
@@ -71,7 +73,7 @@ class World:
         """Start, to the end."""
         started = self.begin()
         self.turn()
-        assert started == [self.host.classifier] != [None]
+        assert started == [self.host.inference] != [None]
 
     def stop(self) -> list[object]:
         """Return what the stop will end with."""
@@ -79,21 +81,22 @@ class World:
 
     def classify(self) -> Deferred[Prediction]:
         """Ask for the best label of a picture."""
-        assert self.host.classifier is not None
-        return self.host.classifier.classify(PICTURE, 1)
+        assert self.host.inference is not None
+        return self.host.inference.classify(PICTURE, 1)
 
     def submit(self, rows: int = 1) -> list[object]:
         """Return what the batcher will answer to *rows* rows."""
-        assert self.host.classifier is not None
-        feed: Feed = (np.zeros((rows, SIZE, SIZE, 3), np.uint8),)
-        batcher = self.host.classifier.model.batcher
-        return outcomes(batcher.submit(feed, rows, key=shape_key(feed)))
+        assert self.host.inference is not None
+        model = self.host.inference.model
+        feed = Feed(SIGNATURE, (np.zeros((rows, SIZE, SIZE, 3), np.uint8),))
+        return outcomes(model.batcher.submit(feed, rows, model.profiles.of(feed)))
 
     @property
     def cap(self) -> int:
         """The largest batch."""
-        assert self.host.classifier is not None
-        return self.host.classifier.model.batcher.stats().cap
+        assert self.host.inference is not None
+        model = self.host.inference.model
+        return model.profiles.of(blank_feed(model.signatures[model.default])).cap
 
     @property
     def rows(self) -> list[int]:

@@ -7,7 +7,7 @@ import numpy as np
 
 from batcher.errors import OutOfMemory
 from model.runner import Runner
-from model.signature import Feed, Signature, TensorSpec
+from model.signature import Arrays, Feed, Signature, TensorSpec
 from model.thread import Job, ModelThread, Stop
 from tests.fakes_threads import Calls
 
@@ -21,7 +21,7 @@ PICTURES = Signature(
 def pictures(*values: int) -> Feed:
     """Return a feed with a row for each of *values*, all of whose pixels are that value."""
     rows = np.array(values, np.uint8).reshape(-1, 1, 1, 1)
-    return (np.broadcast_to(rows, (len(values), 2, 2, 3)).copy(),)
+    return Feed(PICTURES, (np.broadcast_to(rows, (len(values), 2, 2, 3)).copy(),))
 
 
 class FakeRunner:
@@ -34,34 +34,33 @@ class FakeRunner:
 
     def __init__(
         self,
-        signature: Signature = PICTURES,
-        *,
+        *signatures: Signature,
         capacity: int | None = None,
         spend: Callable[[int], object] | None = None,
     ) -> None:
-        self.signature = signature
+        self.signatures = signatures or (PICTURES,)
         self.fingerprint = "fake"
         self.device = "a fake device"
         self.errors: list[Exception] = []
         #: A copy of each feed, as it was when it ran, failures included.
-        self.fed: list[Feed] = []
+        self.fed: list[Arrays] = []
         #: How often it was closed.
         self.closed = 0
         self._capacity = capacity
         self._spend = spend
 
-    def run(self, feed: Feed) -> Feed:
+    def run(self, feed: Feed) -> Arrays:
         """Answer each row for itself."""
-        rows = len(feed[0])
-        self.fed.append(tuple(array.copy() for array in feed))
+        rows = feed.rows
+        self.fed.append(tuple(array.copy() for array in feed.arrays))
         if self._spend is not None:
             self._spend(rows)
         if self.errors:
             raise self.errors.pop(0)
         if self._capacity is not None and rows > self._capacity:
             raise OutOfMemory(rows)
-        sums = sum(array.reshape(rows, -1).sum(axis=1, dtype=np.float64) for array in feed)
-        return tuple(self._answer(spec, np.asarray(sums)) for spec in self.signature.outputs)
+        sums = sum(array.reshape(rows, -1).sum(axis=1, dtype=np.float64) for array in feed.arrays)
+        return tuple(self._answer(spec, np.asarray(sums)) for spec in feed.signature.outputs)
 
     def _answer(self, spec: TensorSpec, sums: np.ndarray) -> np.ndarray:
         columns = sums.reshape(-1, *(1 for _ in spec.row_shape))
@@ -80,18 +79,18 @@ def check_runner(runner: Runner, feed: Feed) -> None:
     Its outputs fit its signature, row i answers row i whatever its company, and they stay as they
     are when the memory of the feed is written again.
     """
-    spare = tuple(array.copy() for array in feed)
-    outputs = runner.run(spare)
+    spare = tuple(array.copy() for array in feed.arrays)
+    outputs = runner.run(Feed(feed.signature, spare))
     answered = [output.copy() for output in outputs]
     for array in spare:
         array[:] = 0
-    backwards = runner.run(tuple(array[::-1].copy() for array in feed))
-    alone = runner.run(tuple(array[1:2].copy() for array in feed))
+    backwards = runner.run(Feed(feed.signature, tuple(array[::-1].copy() for array in feed.arrays)))
+    alone = runner.run(Feed(feed.signature, tuple(array[1:2].copy() for array in feed.arrays)))
     for spec, output, before, turned, one in zip(
-        runner.signature.outputs, outputs, answered, backwards, alone, strict=True
+        feed.signature.outputs, outputs, answered, backwards, alone, strict=True
     ):
         assert spec.accepts(output), (spec, output.dtype, output.shape)
-        assert len(output) == len(feed[0])
+        assert len(output) == feed.rows
         np.testing.assert_array_equal(output, before)
         np.testing.assert_allclose(turned[::-1], output, rtol=1e-5)
         np.testing.assert_allclose(one, output[1:2], rtol=1e-5)

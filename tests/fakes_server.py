@@ -14,12 +14,13 @@ from zope.interface import implementer
 
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
-from batcher.latency import LatencyCurve
 from batcher.policy import GreedyPolicy, Policy
-from model.preprocess import Preprocessing, Resample
-from model.signature import Feed, Signature, TensorSpec
+from model.picture_input import PictureInput
+from model.preprocess import Preprocessing, Resample, decode_image
+from model.profiles import Profiles
+from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from model.thread import CallFromThread, JobQueue, ModelThread
-from server.inference import Classifier, Prediction, ServedModel, Timing
+from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
 from server.model_source import LoadedModel, Say
 from server.settings import Settings
@@ -96,14 +97,23 @@ SIGNATURE = Signature(
 PREPROCESSING = Preprocessing(SIZE, SIZE, None, Resample.BILINEAR)
 
 
+def pictures(max_pixels: int = 1000) -> PictureInput:
+    """Return the way of pictures of so many pixels at most into `SIGNATURE`."""
+
+    def array_of(data: bytes) -> np.ndarray:
+        return decode_image(data, PREPROCESSING, max_pixels=max_pixels)[np.newaxis]
+
+    return PictureInput(SIGNATURE, array_of, f"{SIZE} x {SIZE} RGB")
+
+
 class ManualLane:
     """An executor that answers when told."""
 
     def __init__(self) -> None:
         self.batches: list[list[Feed]] = []
-        self._answer: Deferred[Sequence[Feed]] | None = None
+        self._answer: Deferred[Sequence[Arrays]] | None = None
 
-    def run(self, pieces: Sequence[Piece[Feed]]) -> Deferred[Sequence[Feed]]:
+    def run(self, pieces: Sequence[Piece[Feed]]) -> Deferred[Sequence[Arrays]]:
         """Hold *pieces*."""
         assert self._answer is None, "a lane runs one batch at a time"
         self.batches.append([piece.item for piece in pieces])
@@ -118,7 +128,7 @@ class ManualLane:
         """Let the batch fail."""
         self._take().errback(error)
 
-    def _take(self) -> Deferred[Sequence[Feed]]:
+    def _take(self) -> Deferred[Sequence[Arrays]]:
         answer, self._answer = self._answer, None
         assert answer is not None, "nothing runs"
         return answer
@@ -126,27 +136,34 @@ class ManualLane:
 
 def served_model(
     clock: IReactorTime,
-    executor: Executor[Feed, Feed],
+    executor: Executor[Feed, Arrays],
     *,
     policy: Policy | None = None,
     max_queued_rows: int = 8,
+    takes_pictures: bool = True,
+    labels: tuple[str, ...] = LABELS,
 ) -> ServedModel:
-    """Return a model of three labels that *executor* runs."""
-    batcher: Batcher[Feed, Feed] = Batcher(
-        clock,
-        [executor],
-        policy or GreedyPolicy(),
-        LatencyCurve({1: 1.0}),
-        cap=4,
-        max_queued_rows=max_queued_rows,
-        join=join_rows,
+    """Return a model, of three labels unless told, that *executor* runs."""
+    blank = blank_feed(SIGNATURE)
+    profiles = Profiles(max_queued_rows * blank.row_bytes)
+    profiles.learn(blank, min(4, max_queued_rows), {1: 1.0})
+    return ServedModel(
+        name="pets",
+        version="7",
+        device="a fake device",
+        signatures={SIGNATURE.name: SIGNATURE},
+        default=SIGNATURE.name,
+        pictures=pictures() if takes_pictures else None,
+        labels=labels,
+        top=2,
+        profiles=profiles,
+        batcher=Batcher(clock, [executor], policy or GreedyPolicy(), join=join_rows),
     )
-    return ServedModel("pets", "7", SIGNATURE, PREPROCESSING, LABELS, batcher)
 
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a `FakeClassifier` was asked for."""
+    """What a `FakeInference` was asked for."""
 
     data: bytes
     k: int
@@ -155,7 +172,7 @@ class Asked:
     answer: Deferred[Prediction]
 
 
-class FakeClassifier(Classifier):
+class FakeInference(Inference):
     """Notes what it is asked, and answers when told; see `Asked.answer`."""
 
     def __init__(self, clock: IReactorTime) -> None:
@@ -199,7 +216,18 @@ class FakeLoader:
         say("loading pets/7")
         if self.error is not None:
             raise self.error
-        return LoadedModel("pets", "7", self.runner, PREPROCESSING, LABELS, self.lanes)
+        signatures = self.runner.signatures
+        return LoadedModel(
+            name="pets",
+            version="7",
+            runner=self.runner,
+            default=signatures[0].name,
+            pictures=pictures(settings.max_pixels) if signatures[0] is SIGNATURE else None,
+            labels=LABELS if signatures[0] is SIGNATURE else (),
+            top=settings.num_top_predictions or 5,
+            samples={signature.name: blank_feed(signature) for signature in signatures},
+            lanes=self.lanes,
+        )
 
 
 # --- threads

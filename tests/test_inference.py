@@ -11,7 +11,7 @@ from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
 from batcher.policy import FixedPolicy
 from model.decode_pool import DecodePool, PoolNotRunning
 from model.picture import NotAnImage, TooManyPixels
-from server.inference import Classifier, Timing
+from server.inference import Inference, Timing
 from tests.fakes_server import SIZE, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
 from tests.pictures import coloured, encoded
@@ -24,7 +24,7 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @dataclass
 class World:
-    """A classifier whose decode thread and lane work when told."""
+    """An inference whose decode thread and lane work when told."""
 
     clock: Clock = field(default_factory=Clock)
     lane: ManualLane = field(default_factory=ManualLane)
@@ -43,7 +43,7 @@ class World:
             policy=FixedPolicy(4, 0.0),
             max_queued_rows=self.max_queued_rows,
         )
-        self.classifier = Classifier(model, self.pool, max_pixels=1000, seconds=self.clock.seconds)
+        self.inference = Inference(model, self.pool, seconds=self.clock.seconds)
 
     def decode(self) -> None:
         """Decode one picture."""
@@ -60,10 +60,11 @@ def classes(fired: list[object]) -> list[tuple[str, float]]:
 def test_a_picture_is_decoded_run_and_labelled() -> None:
     """In the model's own size, and the best labels come first."""
     world = World()
-    fired = outcomes(world.classifier.classify(PICTURE, 2))
+    fired = outcomes(world.inference.classify(PICTURE, 2))
     assert world.lane.batches == []
     world.decode()
-    (((image,),),) = world.lane.batches
+    ((feed,),) = world.lane.batches
+    (image,) = feed.arrays
     assert (image.shape, image.dtype.name) == ((1, SIZE, SIZE, 3), "uint8")
     assert fired == []
     world.lane.finish([0.25, 0.125, 0.5])
@@ -76,7 +77,7 @@ def test_a_picture_is_decoded_run_and_labelled() -> None:
 def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) -> None:
     """An answer does not change from one time to the next."""
     world = World()
-    fired = outcomes(world.classifier.classify(PICTURE, k))
+    fired = outcomes(world.inference.classify(PICTURE, k))
     world.decode()
     world.lane.finish([0.5, 0.5, 0.5])
     assert [label for label, _ in classes(fired)] == labels
@@ -85,9 +86,9 @@ def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) ->
 def test_pictures_that_wait_together_share_a_batch_and_get_their_own_labels() -> None:
     """Whatever sizes they came in."""
     world = World()
-    first = outcomes(world.classifier.classify(PICTURE, 1))
+    first = outcomes(world.inference.classify(PICTURE, 1))
     others = [encoded(coloured(width, 8), "PNG") for width in (5, 50)]
-    fired = [outcomes(world.classifier.classify(data, 1)) for data in others]
+    fired = [outcomes(world.inference.classify(data, 1)) for data in others]
     for _ in range(3):
         world.decode()
     world.lane.finish([1.0, 0.0, 0.0])
@@ -100,8 +101,8 @@ def test_the_times_of_a_picture_are_noted_on_its_way() -> None:
     """In seconds, each as soon as it is known."""
     world = World()
     timing = Timing()
-    world.classifier.classify(PICTURE, 1).addErrback(lambda _: None)
-    second = outcomes(world.classifier.classify(PICTURE, 1, timing=timing))
+    world.inference.classify(PICTURE, 1).addErrback(lambda _: None)
+    second = outcomes(world.inference.classify(PICTURE, 1, timing=timing))
     assert (timing.decode, timing.trace.queued) == (None, None)
     world.decode()
     world.decode()
@@ -124,7 +125,7 @@ def test_a_bad_picture_never_reaches_the_queue(data: bytes, kind: type[Exception
     """The time that it took to find out is noted all the same."""
     world = World()
     timing = Timing()
-    fired = outcomes(world.classifier.classify(data, 1, timing=timing))
+    fired = outcomes(world.inference.classify(data, 1, timing=timing))
     world.decode()
     assert kinds(fired) == [kind]
     assert timing.decode == 2.0
@@ -134,8 +135,8 @@ def test_a_bad_picture_never_reaches_the_queue(data: bytes, kind: type[Exception
 def test_a_deadline_holds_in_the_queue() -> None:
     """And is told to it as a time of the clock."""
     world = World()
-    world.classifier.classify(PICTURE, 1).addErrback(lambda _: None)
-    fired = outcomes(world.classifier.classify(PICTURE, 1, deadline=4.0))
+    world.inference.classify(PICTURE, 1).addErrback(lambda _: None)
+    fired = outcomes(world.inference.classify(PICTURE, 1, deadline=4.0))
     world.decode()
     world.decode()
     world.clock.advance(3)
@@ -151,7 +152,7 @@ def test_a_picture_whose_time_is_over_is_not_even_decoded() -> None:
     world = World()
     timing = Timing()
     late, just = (
-        outcomes(world.classifier.classify(b"no picture", 1, deadline=at, timing=timing))
+        outcomes(world.inference.classify(b"no picture", 1, deadline=at, timing=timing))
         for at in (3.5, 4.0)
     )
     world.clock.advance(4)
@@ -168,7 +169,7 @@ def _stop_pool(world: World) -> None:
 
 
 def _drain(world: World) -> None:
-    world.classifier.model.batcher.drain()
+    world.inference.model.batcher.drain()
 
 
 @pytest.mark.parametrize(("end", "kind"), [(_stop_pool, PoolNotRunning), (_drain, ShuttingDown)])
@@ -178,7 +179,7 @@ def test_what_is_ending_takes_no_pictures(
     """Neither the pool nor the batcher."""
     world = World()
     end(world)
-    fired = outcomes(world.classifier.classify(PICTURE, 1))
+    fired = outcomes(world.inference.classify(PICTURE, 1))
     if world.threads.queue:
         world.decode()
     assert kinds(fired) == [kind]
@@ -187,7 +188,7 @@ def test_what_is_ending_takes_no_pictures(
 def test_a_full_queue_and_a_failed_run_are_told() -> None:
     """As the batcher has them."""
     world = World(max_queued_rows=1)
-    fired = [outcomes(world.classifier.classify(PICTURE, 1)) for _ in range(3)]
+    fired = [outcomes(world.inference.classify(PICTURE, 1)) for _ in range(3)]
     for _ in range(3):
         world.decode()
     assert [kinds(each) for each in fired] == [[], [], [QueueFull]]
@@ -201,7 +202,7 @@ def test_a_full_queue_and_a_failed_run_are_told() -> None:
 def test_a_picture_cancelled_before_its_decoding_is_never_decoded() -> None:
     """The thread has better to do."""
     world = World()
-    deferred = world.classifier.classify(PICTURE, 1)
+    deferred = world.inference.classify(PICTURE, 1)
     fired = outcomes(deferred)
     deferred.cancel()
     assert kinds(fired) == [CancelledError]
@@ -213,7 +214,7 @@ def test_a_picture_cancelled_before_its_decoding_is_never_decoded() -> None:
 def test_a_picture_cancelled_while_it_is_decoded_is_never_queued() -> None:
     """Its pixels are dropped."""
     world = World()
-    deferred = world.classifier.classify(PICTURE, 1)
+    deferred = world.inference.classify(PICTURE, 1)
     fired = outcomes(deferred)
     world.threads.step()
     deferred.cancel()
@@ -225,15 +226,15 @@ def test_a_picture_cancelled_while_it_is_decoded_is_never_queued() -> None:
 def test_a_picture_cancelled_in_the_queue_is_never_run() -> None:
     """Its place is free for another at once."""
     world = World(max_queued_rows=1)
-    first, second = (world.classifier.classify(PICTURE, 1) for _ in range(2))
+    first, second = (world.inference.classify(PICTURE, 1) for _ in range(2))
     others = [outcomes(first)]
     fired = outcomes(second)
     world.decode()
     world.decode()
     second.cancel()
     assert kinds(fired) == [CancelledError]
-    assert world.classifier.model.batcher.stats().waiting == 0
-    others.append(outcomes(world.classifier.classify(PICTURE, 1)))
+    assert world.inference.model.batcher.stats().waiting == 0
+    others.append(outcomes(world.inference.classify(PICTURE, 1)))
     world.decode()
     world.lane.finish([1.0, 0.0, 0.0])
     world.lane.finish([1.0, 0.0, 0.0])
@@ -244,8 +245,8 @@ def test_a_picture_cancelled_in_the_queue_is_never_run() -> None:
 def test_a_picture_cancelled_while_it_runs_does_not_harm_its_batch() -> None:
     """Its result is dropped."""
     world = World()
-    first = outcomes(world.classifier.classify(PICTURE, 1))
-    second, third = (world.classifier.classify(PICTURE, 1) for _ in range(2))
+    first = outcomes(world.inference.classify(PICTURE, 1))
+    second, third = (world.inference.classify(PICTURE, 1) for _ in range(2))
     fired = [outcomes(second), outcomes(third)]
     for _ in range(3):
         world.decode()

@@ -6,7 +6,7 @@ import pytest
 from batcher.errors import OutOfMemory, ResultCountMismatch
 from batcher.executor import Executor, Piece
 from model.lane import Lane
-from model.signature import Feed, Signature, TensorSpec
+from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes_model import PICTURES, FakeRunner, check_runner, pictures, started_thread
 from tests.fakes_threads import kinds, outcomes
 
@@ -24,7 +24,7 @@ TWO_EACH = Signature(
 
 def whole(feed: Feed) -> Piece[Feed]:
     """Return all of *feed*."""
-    return Piece(feed, 0, len(feed[0]))
+    return Piece(feed, 0, feed.rows)
 
 
 def scores(results: list[object]) -> list[list[float]]:
@@ -37,7 +37,7 @@ def scores(results: list[object]) -> list[list[float]]:
 def test_a_batch_is_one_run_and_each_piece_gets_its_own_rows() -> None:
     """Whole feeds and parts of one, in the order given."""
     stepped, runner = started_thread(), FakeRunner()
-    lane: Executor[Feed, Feed] = Lane(stepped.thread, runner)
+    lane: Executor[Feed, Arrays] = Lane(stepped.thread, runner)
     many = pictures(5, 6, 7)
     fired = outcomes(lane.run([Piece(many, 1, 3), whole(pictures(1)), Piece(many, 0, 1)]))
     assert stepped.run_all() == 1
@@ -64,8 +64,8 @@ def test_every_input_is_staged_and_every_output_split() -> None:
     """In the order of the signature."""
     lane = Lane(started_thread().thread, FakeRunner(TWO_EACH))
     left = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
-    right = np.array([10, 20, 30])
-    first, second = lane.run_now([Piece((left, right), 0, 2), Piece((left, right), 2, 3)])
+    both = Feed(TWO_EACH, (left, np.array([10, 20, 30])))
+    first, second = lane.run_now([Piece(both, 0, 2), Piece(both, 2, 3)])
     assert [output.tolist() for output in first] == [[13, 27], [[13] * 3, [27] * 3]]
     assert [output.tolist() for output in second] == [[41], [[41] * 3]]
 
@@ -83,14 +83,14 @@ def test_the_model_is_fed_aligned_memory_and_the_clients_arrays_are_left_alone()
     fed: list[Feed] = []
 
     class Watching(FakeRunner):
-        def run(self, feed: Feed) -> Feed:
+        def run(self, feed: Feed) -> Arrays:
             fed.append(feed)
             return super().run(feed)
 
     odd = np.zeros(25, np.uint8)[1:].reshape(2, 2, 2, 3)
     odd.flags.writeable = False
-    Lane(started_thread().thread, Watching()).run_now([whole((odd,))])
-    ((staged,),) = fed
+    Lane(started_thread().thread, Watching()).run_now([whole(Feed(PICTURES, (odd,)))])
+    ((staged,),) = (feed.arrays for feed in fed)
     assert staged.ctypes.data % 64 == 0
     assert not np.shares_memory(staged, odd)
 
@@ -100,7 +100,7 @@ def test_another_number_of_rows_is_the_models_error(got: int) -> None:
     """The rows cannot be told apart any more, so nobody gets one."""
 
     class Miscounting(FakeRunner):
-        def run(self, feed: Feed) -> Feed:
+        def run(self, feed: Feed) -> Arrays:
             return (np.zeros((got, 3), np.float32),)
 
     stepped = started_thread()
@@ -115,7 +115,7 @@ def test_a_scalar_answer_is_an_answer_to_no_row() -> None:
     """As of a graph that averages over its batch."""
 
     class Averaging(FakeRunner):
-        def run(self, feed: Feed) -> Feed:
+        def run(self, feed: Feed) -> Arrays:
             return (np.array(0.5, np.float32),)
 
     with pytest.raises(ResultCountMismatch):
@@ -142,8 +142,8 @@ def test_failures_are_handed_on_and_counted_and_the_lane_goes_on() -> None:
 def test_the_fake_runner_keeps_the_contract_of_runners(signature: Signature) -> None:
     """The same that a real Session is held to."""
     generator = np.random.default_rng(1)
-    feed = tuple(
+    arrays = tuple(
         generator.integers(0, 9, (5, *(size or 1 for size in spec.row_shape))).astype(spec.dtype)
         for spec in signature.inputs
     )
-    check_runner(FakeRunner(signature), feed)
+    check_runner(FakeRunner(signature), Feed(signature, arrays))

@@ -5,10 +5,10 @@ from pathlib import Path
 import pytest
 from twisted.internet.defer import CancelledError
 
-from batcher.errors import RunFailed, ShuttingDown
+from batcher.errors import OutOfMemory, RunFailed, ShuttingDown
 from model.decode_pool import PoolNotRunning
 from model.runner import ModelError
-from server.inference import Classifier, Prediction
+from server.inference import Inference, Prediction
 from tests.fakes_host import World
 from tests.fakes_server import (
     LABELS,
@@ -47,9 +47,9 @@ def test_a_model_is_loaded_on_its_own_thread(monkeypatch: pytest.MonkeyPatch) ->
     assert (world.loader.loads, world.said) == (1, [])
     world.calls.drain()
     assert world.said == ["loading pets/7"]
-    assert world.host.classifier is None
+    assert world.host.inference is None
     world.turn()
-    assert started == [world.host.classifier] != [None]
+    assert started == [world.host.inference] != [None]
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
@@ -65,9 +65,9 @@ def test_a_start_ends_with_a_model_that_is_warm(
     assert [lane.runs for lane in world.host.lanes] == [len(world.rows) // lanes] * lanes
     assert world.said[0] == "loading pets/7"
     assert world.said[1].startswith("warming up: 1 rows: ")
-    classifier = world.host.classifier
-    assert classifier is not None
-    assert (classifier.model.full_name, classifier.model.labels) == ("pets/7", LABELS)
+    inference = world.host.inference
+    assert inference is not None
+    assert (inference.model.full_name, inference.model.labels) == ("pets/7", LABELS)
     ready = f"pets/7 is ready on a fake device: {lanes} lanes, batches of up to 4 rows"
     assert log.lines()[-1] == ready
 
@@ -103,13 +103,12 @@ def test_a_warm_up_that_fails_is_told_and_frees_the_device(
 ) -> None:
     """The model was there already."""
     world = World(monkeypatch, lanes=2)
-    error = ValueError("bad op")
-    world.runner.errors.append(error)
+    world.runner.errors.append(OutOfMemory(1))
     started = world.begin()
     world.turn()
     assert kinds(started) == [ModelError]
-    assert str(started[0]) == "a run of 1 rows failed: bad op"
-    assert world.host.classifier is None
+    assert str(started[0]) == "a run of 1 rows failed: a run of 1 rows did not fit into memory"
+    assert world.host.inference is None
     stopped = world.stop()
     world.turn()
     assert (stopped, world.threads.running, world.runner.closed) == ([None], [], 1)
@@ -162,11 +161,11 @@ def test_a_stop_during_the_start_leaves_nothing_running(
     for _ in range(steps):
         world.threads.step()
         world.calls.drain()
-    assert started == ([] if steps < 4 else [world.host.classifier])
+    assert started == ([] if steps < 4 else [world.host.inference])
     stopped = world.stop()
     world.turn()
     assert stopped == [None]
-    assert kinds(started) == ([CancelledError] if steps < 4 else [Classifier])
+    assert kinds(started) == ([CancelledError] if steps < 4 else [Inference])
     assert world.threads.running == []
     assert world.runner.closed == 1
     assert world.runs_after_close == 0

@@ -6,14 +6,12 @@ import numpy as np
 import pytest
 
 from batcher.errors import QueueFull
-from batcher.latency import LatencyCurve
 from batcher.policy import FixedPolicy, GreedyPolicy
 from model.cache import user_cache_folder
 from model.latencies import store_latencies, stored_latencies
-from model.runner import ModelError
-from model.signature import Signature, TensorSpec
-from model.warmup import REPEATS
-from server.model_host import chosen_policy, join_rows, largest_batch, row_bytes
+from model.signature import Signature, TensorSpec, blank_feed
+from model.warmup import LARGEST, REPEATS
+from server.model_host import UNMEASURED, chosen_policy, join_rows, latency_key
 from server.settings import Settings
 from tests.fakes_host import World
 from tests.fakes_server import (
@@ -33,51 +31,27 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def fixed(rows: int | None) -> Signature:
-    """Return a signature whose graph takes *rows* rows at a time."""
-    image = TensorSpec("image", np.dtype(np.uint8), (rows, SIZE, SIZE, 3))
-    return Signature((image,), (TensorSpec("scores", np.dtype(np.float32), (rows, 3)),))
-
-
-@pytest.mark.parametrize(
-    ("graph", "asked", "largest"),
-    [(None, None, None), (None, 8, 8), (16, None, 16), (16, 16, 16), (16, 1, 1), (1, None, 1)],
+ALONE = Signature(
+    (TensorSpec("x", np.dtype(np.float32), (3,)),),
+    (TensorSpec("y", np.dtype(np.float32), ()),),
+    "lonely",
+    alone="input 'x' is float32[3]: no batch axis",
 )
-def test_the_largest_batch_is_what_was_asked_for_or_what_the_graph_fixes(
-    graph: int | None, asked: int | None, largest: int | None
-) -> None:
-    """Where neither is there, it is learned."""
-    assert largest_batch(Settings(max_batch_size=asked), fixed(graph)) == largest
-
-
-def test_no_batch_can_be_larger_than_the_graph_takes(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The start says so, with both numbers, before anything is measured."""
-    world = World(monkeypatch, Settings(max_batch_size=17), signature=fixed(16))
-    started = world.begin()
-    world.turn()
-    assert kinds(started) == [ModelError]
-    assert str(started[0]) == "--max-batch-size is 17, but the graph takes batches of 16"
-    assert world.rows == []
 
 
 @pytest.mark.parametrize(
-    ("delay", "policy"),
+    ("settings", "policy"),
     [
-        (None, GreedyPolicy),
-        (0.0, FixedPolicy(8, 0.0, LatencyCurve({}))),
-        (0.25, FixedPolicy(8, 0.25, LatencyCurve({}))),
+        (Settings(max_queue_delay=0.0, max_batch_size=8), FixedPolicy(8, 0.0)),
+        (Settings(max_queue_delay=0.25), FixedPolicy(LARGEST, 0.25)),
     ],
 )
 def test_a_delay_that_was_asked_for_makes_the_policy_a_fixed_one(
-    delay: float | None, policy: FixedPolicy | type[GreedyPolicy]
+    settings: Settings, policy: FixedPolicy
 ) -> None:
-    """A delay of 0 too; it knows how long runs take, for the sake of deadlines."""
-    curve = LatencyCurve({1: 1.0})
-    chosen = chosen_policy(Settings(max_queue_delay=delay), 8, curve)
-    if isinstance(policy, type):
-        assert isinstance(chosen, policy)
-    else:
-        assert chosen == FixedPolicy(policy.max_batch_size, policy.max_queue_delay, curve)
+    """A delay of 0 too; the largest batch is each signature's own where none was asked for."""
+    assert chosen_policy(settings) == policy
+    assert isinstance(chosen_policy(Settings()), GreedyPolicy)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +60,7 @@ def test_a_delay_that_was_asked_for_makes_the_policy_a_fixed_one(
         (Settings(), SIGNATURE, 4, [1, 2, 4]),  # linear: more than four bring nothing
         (Settings(max_batch_size=2), SIGNATURE, 2, [1, 2]),
         (Settings(max_batch_size=6), SIGNATURE, 6, [1, 2, 4, 6]),
-        (Settings(), fixed(2), 2, [1, 2]),
+        (Settings(max_batch_size=6), ALONE, 1, [3]),  # one run, whatever was asked for
     ],
 )
 def test_sizes_are_tried_up_to_the_largest_batch(
@@ -97,7 +71,7 @@ def test_sizes_are_tried_up_to_the_largest_batch(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Or, where it is learned, up to where more bring nothing."""
-    world = World(monkeypatch, settings, signature=signature)
+    world = World(monkeypatch, settings, signatures=(signature,))
     world.start()
     assert world.cap == cap
     assert sorted(set(world.rows)) == tried
@@ -137,25 +111,35 @@ def test_at_least_one_batch_may_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     world.turn()
 
 
-@pytest.mark.parametrize(
-    ("specs", "size"),
-    [
-        ([(np.uint8, (None, 4, 4, 3))], 48),
-        ([(np.float32, (8, 4, 4, 3))], 192),
-        ([(np.float32, (None,))], 4),
-        ([(np.uint8, (None, None, 4, 3))], 12),
-        ([(np.uint8, (None, 2)), (np.float64, (None, 3))], 26),
-    ],
-)
-def test_the_bytes_of_a_row_are_those_of_all_inputs(
-    specs: list[tuple[type, tuple[int | None, ...]]], size: int
+def test_each_signature_is_measured_for_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And what runs alone is said once, with the reason."""
+    world = World(monkeypatch, signatures=(SIGNATURE, ALONE))
+    world.start()
+    assert [line for line in world.said if "alone" in line or "one request" in line] == [
+        "lonely runs one request at a time: input 'x' is float32[3]: no batch axis"
+    ]
+    assert world.host.inference is not None
+    profiles = world.host.inference.model.profiles
+    assert (profiles.cap(SIGNATURE.name), profiles.cap("lonely")) == (4, 1)
+    lonely = profiles.of(blank_feed(ALONE))
+    assert lonely.latency.predict(1) > 0.0
+
+
+def test_a_signature_that_cannot_run_a_blank_row_is_served_all_the_same(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The batch axis does not count, and a size that is open counts as 1."""
-    inputs = tuple(
-        TensorSpec(f"in{number}", np.dtype(dtype), shape)
-        for number, (dtype, shape) in enumerate(specs)
+    """Who knows what it takes: its first requests warm it up, and the log says so."""
+    world = World(monkeypatch, signatures=(SIGNATURE,))
+    world.runner.errors = [ValueError("zeros will not do")]
+    world.start()
+    assert world.cap == UNMEASURED
+    assert world.said[-1] == (
+        f"{SIGNATURE.name} is not warmed up, nor its batches measured: "
+        "a run of one row failed: zeros will not do"
     )
-    assert row_bytes(Signature(inputs, ())) == size
+    fired = world.submit()
+    world.turn()
+    assert len(fired) == 1
 
 
 def test_the_parts_of_a_request_are_joined_row_by_row() -> None:
@@ -224,7 +208,7 @@ def test_a_climb_that_was_cut_short_is_not_kept(monkeypatch: pytest.MonkeyPatch)
 def test_run_times_that_no_longer_hold_are_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """They were measured on another machine, or on one that was busy."""
     World(monkeypatch).start()
-    key = f"{World(monkeypatch).runner.fingerprint}-learned"
+    key = latency_key("fake", SIGNATURE, None)
     store_latencies(user_cache_folder(), key, {1: 100.0, 2: 200.0, 4: 400.0})
     world = World(monkeypatch)
     world.start()
@@ -257,7 +241,7 @@ def test_another_model_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None
 def test_what_is_damaged_is_measured_anew(content: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     """And written whole."""
     World(monkeypatch).start()
-    file = user_cache_folder().latency_file("fake-learned")
+    file = user_cache_folder().latency_file(latency_key("fake", SIGNATURE, None))
     whole = file.read_bytes()
     file.write_bytes(content)
     world = World(monkeypatch)

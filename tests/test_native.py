@@ -15,9 +15,9 @@ from model.picture import NotAnImage, TooManyPixels
 from server.api.native import NativeAPI, server_timing, timeout_of, top_of
 from server.errors import HTTPError
 from server.http.messages import HTTPRequest, HTTPResponse
-from server.inference import Classifier, Prediction, Timing
+from server.inference import Inference, Prediction, Timing
 from tests.fakes_http import http_request
-from tests.fakes_server import FakeClassifier, Log, prediction
+from tests.fakes_server import FakeInference, Log, prediction
 from tests.fakes_threads import kinds, outcomes
 
 PICTURE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
@@ -28,20 +28,20 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @dataclass
 class World:
-    """The endpoint before a classifier that answers when told."""
+    """The endpoint before an inference that answers when told."""
 
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
         """Build it."""
-        self.classifier = FakeClassifier(self.clock)
-        self.api = NativeAPI(lambda: self.classifier, default_top=2, seconds=self.clock.seconds)
+        self.inference = FakeInference(self.clock)
+        self.api = NativeAPI(lambda: self.inference, seconds=self.clock.seconds)
 
     def answered(self, request: HTTPRequest, answer: Prediction | Exception) -> HTTPResponse:
-        """Return the response to *request* where the classifier gives *answer*."""
+        """Return the response to *request* where the inference gives *answer*."""
         fired = outcomes(self.api.predict(request))
         assert fired == []
-        deferred = self.classifier.asked[-1].answer
+        deferred = self.inference.asked[-1].answer
         if isinstance(answer, Prediction):
             deferred.callback(answer)
         else:
@@ -87,10 +87,10 @@ def test_labels_are_written_as_they_are() -> None:
 
 
 def test_an_answer_tells_its_model_and_its_times() -> None:
-    """Those that the classifier noted on the way, and the writing of the answer itself."""
+    """Those that the inference noted on the way, and the writing of the answer itself."""
     world = World()
     fired = outcomes(world.api.predict(http_request(PICTURE)))
-    asked = world.classifier.asked[0]
+    asked = world.inference.asked[0]
     asked.timing.decode = 0.0015
     asked.timing.trace.queued = 0.25
     asked.timing.trace.runs.append(Run(rows=3, cap=8, reason="idle", seconds=0.5))
@@ -121,8 +121,8 @@ def test_an_error_tells_the_model_and_the_times_too(
     """A client, and a load test, can see how far the request came."""
     world = World()
     fired = outcomes(world.api.predict(http_request(PICTURE)))
-    world.classifier.asked[0].timing.decode = 0.002
-    world.classifier.asked[0].answer.errback(error)
+    world.inference.asked[0].timing.decode = 0.002
+    world.inference.asked[0].answer.errback(error)
     if isinstance(error, CancelledError):
         assert kinds(fired) == [CancelledError]  # for the door to say whose wish it was
         return
@@ -143,16 +143,16 @@ def test_a_request_that_is_refused_at_once_tells_the_model() -> None:
     response = the_response(outcomes(world.api.predict(http_request(b""))))
     assert response.status == 400
     assert dict(response.headers) == {"X-Model-Version": "pets/7"}
-    assert world.classifier.asked == []
+    assert world.inference.asked == []
 
 
 def test_while_there_is_no_model_nothing_is_asked() -> None:
     """Whoever knows why says so; the door makes an answer of it."""
 
-    def none() -> Classifier:
+    def none() -> Inference:
         raise HTTPError(503, "loading")
 
-    api = NativeAPI(none, default_top=5, seconds=Clock().seconds)
+    api = NativeAPI(none, seconds=Clock().seconds)
     with pytest.raises(HTTPError, match="loading"):
         api.predict(http_request(PICTURE))
 
@@ -162,9 +162,9 @@ def test_a_hang_up_cancels_the_work() -> None:
     world = World()
     disconnected: Deferred[None] = Deferred()
     fired = outcomes(world.api.predict(http_request(PICTURE, disconnected=disconnected)))
-    assert world.classifier.cancelled == 0
+    assert world.inference.cancelled == 0
     disconnected.callback(None)
-    assert world.classifier.cancelled == 1
+    assert world.inference.cancelled == 1
     assert kinds(fired) == [CancelledError]
 
 
@@ -176,7 +176,7 @@ def test_a_hang_up_after_the_answer_changes_nothing() -> None:
     assert world.answered(request, prediction(cat=1.0)).status == 200
     assert world.answered(request, QueueFull(1, 8, 8)).status == 429
     disconnected.callback(None)
-    assert world.classifier.cancelled == 0
+    assert world.inference.cancelled == 0
 
 
 # --- how many labels, and by when
@@ -270,7 +270,7 @@ def test_what_a_request_asks_for_reaches_the_classifier() -> None:
             PICTURE, query={"k": ("3",)}, received=64.0, headers={"x-request-timeout-ms": "500"}
         )
     )
-    first, second = world.classifier.asked
+    first, second = world.inference.asked
     assert (first.data, first.k, first.deadline) == (PICTURE, 2, inf)
     assert (second.data, second.k, second.deadline) == (PICTURE, 3, 64.5)
 

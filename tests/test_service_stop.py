@@ -176,8 +176,8 @@ def test_an_abort_drops_what_is_not_answered(house: House, log: Log) -> None:
     assert fired == [None]
     assert half.transport.aborted
     assert waiting.transport.aborted
-    assert house.service.host.classifier is not None
-    assert house.service.host.classifier.model.batcher.stats().state is Batching.STOPPED
+    assert house.service.host.inference is not None
+    assert house.service.host.inference.model.batcher.stats().state is Batching.STOPPED
     assert house.service.lifecycle.state is State.STOPPED
     assert log.lines()[-1] == "stopped at once; requests were dropped"
     assert house.reactor.getDelayedCalls() == []

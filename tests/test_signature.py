@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from model.signature import FeedError, Signature, TensorSpec, shape_key
+from model.signature import STRING, Feed, FeedError, RunKey, Signature, TensorSpec, blank_feed
 
 IMAGES = TensorSpec("images", np.dtype(np.uint8), (None, 2, None, 3))
 WEIGHT = TensorSpec("weight", np.dtype(np.float32), (None,))
@@ -24,7 +24,7 @@ def weights(rows: int) -> np.ndarray:
 def test_a_feed_comes_in_the_order_of_the_inputs_and_is_not_copied() -> None:
     """Whatever the order in which the arrays were given."""
     given = {"weight": weights(4), "images": images(4, 2, 7, 3)}
-    first, second = SIGNATURE.feed(given)
+    first, second = SIGNATURE.feed(given).arrays
     assert first is given["images"]
     assert second is given["weight"]
 
@@ -79,14 +79,42 @@ def test_a_bad_feed_is_refused_by_name(arrays: dict[str, np.ndarray], message: s
     assert str(caught.value) == message
 
 
-def test_a_graph_of_fixed_batch_says_so() -> None:
-    """Its feeds have that many rows, no more and no fewer."""
-    fixed = Signature((TensorSpec("x", np.dtype(np.float32), (1, 4)),), (SCORES,))
-    assert (SIGNATURE.max_rows, fixed.max_rows) == (None, 1)
-    (fed,) = fixed.feed({"x": np.zeros((1, 4), np.float32)})
-    assert fed.shape == (1, 4)
+def test_a_feed_that_runs_alone_comes_as_it_is() -> None:
+    """Whatever its first axis: it is one row to the batcher, and nothing is compared."""
+    specs = (TensorSpec("x", np.dtype(np.float32), (1, 4)), TensorSpec("y", np.dtype(bool), ()))
+    alone = Signature(specs, (SCORES,), "lonely", alone="input 'x' has a batch axis of 1")
+    assert (SIGNATURE.batched, alone.batched) == (True, False)
+    feed = alone.feed({"x": np.zeros((1, 4), np.float32), "y": np.array(True)})
+    assert (feed.rows, feed.key) == (1, RunKey("lonely", ((1, 4), ())))
     with pytest.raises(FeedError, match=r"expected float32\[1, 4\], got float32\[2, 4\]"):
-        fixed.feed({"x": np.zeros((2, 4), np.float32)})
+        alone.feed({"x": np.zeros((2, 4), np.float32), "y": np.array(True)})
+
+
+def test_a_tensor_of_any_shape_takes_any_shape() -> None:
+    """But only its own dtype."""
+    spec = TensorSpec("x", np.dtype(np.float32), None)
+    assert all(spec.accepts(np.zeros(shape, np.float32)) for shape in [(), (3,), (1, 2, 3)])
+    assert not spec.accepts(np.zeros(3))
+    assert (str(spec), spec.row_shape) == ("float32 of any shape", ())
+
+
+def test_a_list_of_numbers_fits_where_a_row_is_one_number() -> None:
+    """As models with columns of one feature ask for it; nowhere else."""
+    column = Signature((TensorSpec("age", np.dtype(np.float32), (None, 1)),), (SCORES,))
+    feed = column.feed({"age": weights(3)})
+    assert (feed.rows, feed.arrays[0].shape) == (3, (3, 1))
+    pair = Signature((TensorSpec("age", np.dtype(np.float32), (None, 2)),), (SCORES,))
+    with pytest.raises(FeedError, match=r"expected float32\[\?, 2\], got float32\[3\]"):
+        pair.feed({"age": weights(3)})
+
+
+def test_strings_are_called_so() -> None:
+    """Not objects, as numpy has it."""
+    words = Signature((TensorSpec("words", STRING, (None,)),), (SCORES,))
+    assert words.feed({"words": np.array([b"a", b"b"], STRING)}).rows == 2
+    with pytest.raises(FeedError) as caught:
+        words.feed({"words": weights(2)})
+    assert str(caught.value) == "input 'words': expected string[?], got float32[2]"
 
 
 def test_the_shape_of_a_row_leaves_out_the_batch_axis() -> None:
@@ -95,17 +123,41 @@ def test_the_shape_of_a_row_leaves_out_the_batch_axis() -> None:
     assert WEIGHT.row_shape == ()
 
 
+ONE_ROW = SIGNATURE.feed({"images": images(1, 2, 7, 3), "weight": weights(1)})
+
+
 @pytest.mark.parametrize(
-    ("one", "other", "together"),
+    ("feed", "together"),
     [
-        ((images(1, 2, 7, 3), weights(1)), (images(9, 2, 7, 3), weights(9)), True),
-        ((images(1, 2, 7, 3), weights(1)), (images(1, 2, 8, 3), weights(1)), False),
-        ((images(1, 2, 7, 3), weights(1)), (images(1, 2, 7, 3),), False),
+        (SIGNATURE.feed({"images": images(9, 2, 7, 3), "weight": weights(9)}), True),
+        (SIGNATURE.feed({"images": images(1, 2, 8, 3), "weight": weights(1)}), False),
+        (Feed(Signature((IMAGES, WEIGHT), (SCORES,), "other"), ONE_ROW.arrays), False),
     ],
-    ids=["other rows", "other width", "other inputs"],
+    ids=["other rows", "other width", "other signature"],
 )
-def test_feeds_share_a_run_where_their_rows_have_one_shape(
-    one: tuple[np.ndarray, ...], other: tuple[np.ndarray, ...], *, together: bool
+def test_feeds_share_a_run_where_signature_and_rows_are_alike(
+    feed: Feed, *, together: bool
 ) -> None:
     """The number of rows has no part in it."""
-    assert (shape_key(one) == shape_key(other)) is together
+    assert (feed.key == ONE_ROW.key) is together
+
+
+def test_a_feed_knows_the_size_of_its_rows_and_repeats_the_first() -> None:
+    """Of all inputs together, in bytes."""
+    feed = SIGNATURE.feed({"images": images(3, 2, 7, 3), "weight": np.arange(3, dtype=np.float32)})
+    assert feed.row_bytes == 2 * 7 * 3 + 4
+    more = feed.repeated(5)
+    assert (more.rows, more.key, more.arrays[1].tolist()) == (5, feed.key, [0.0] * 5)
+
+
+def test_a_blank_feed_is_what_the_signature_takes() -> None:
+    """A row of zeros and empty strings; sizes that are open are one."""
+    words = TensorSpec("words", STRING, (None, 2))
+    signature = Signature((IMAGES, WEIGHT, words), (SCORES,))
+    blank = blank_feed(signature)
+    pictures, weight, text = blank.arrays
+    assert (pictures.shape, weight.shape, text.tolist()) == ((1, 2, 1, 3), (1,), [[b"", b""]])
+    assert not pictures.any()
+    assert signature.feed({"images": pictures, "weight": weight, "words": text}).key == blank.key
+    alone = blank_feed(Signature((TensorSpec("x", np.dtype(bool), None),), (), alone="any shape"))
+    assert (alone.rows, alone.arrays[0].shape) == (1, ())

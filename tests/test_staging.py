@@ -1,16 +1,20 @@
 """Staging: the rows of a batch side by side, where the accelerator takes them as they are."""
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.signature import STRING, Feed, Signature, TensorSpec
 from model.staging import Staging, aligned_empty
 
-if TYPE_CHECKING:
-    from model.signature import Feed
+
+def fed(*arrays: np.ndarray) -> Feed:
+    """Return a feed of *arrays*, one an input."""
+    specs = [
+        TensorSpec(str(at), each.dtype, (None, *each.shape[1:])) for at, each in enumerate(arrays)
+    ]
+    return Feed(Signature(tuple(specs), (), str([spec.type_name for spec in specs])), arrays)
 
 
 def address(array: np.ndarray) -> int:
@@ -36,9 +40,8 @@ def test_rows_stand_one_behind_the_other_in_the_order_given() -> None:
     """Parts of feeds as well as whole ones, and each input in a buffer of its own."""
     letters = np.arange(10, dtype=np.uint8).reshape(5, 2)
     numbers = np.arange(5, dtype=np.float32) / 2
-    whole: Feed = (letters[:1], numbers[:1])
-    part: Feed = (letters, numbers)
-    staged = Staging().stage([(part, 3, 5), (whole, 0, 1), (part, 1, 2)])
+    whole, part = fed(letters[:1], numbers[:1]), fed(letters, numbers)
+    staged = Staging().stage([(part, 3, 5), (whole, 0, 1), (part, 1, 2)]).arrays
     assert [array.tolist() for array in staged] == [
         [[6, 7], [8, 9], [0, 1], [2, 3]],
         [1.5, 2.0, 0.0, 0.5],
@@ -54,11 +57,12 @@ def test_any_batch_after_any_other_is_what_concatenation_gives(
     cuts: list[tuple[int, int]], again: list[tuple[int, int]]
 ) -> None:
     """Nothing of an earlier batch shines through, whether it was larger or smaller."""
-    source: Feed = (np.arange(36, dtype=np.int32).reshape(12, 3),)
+    rows = np.arange(36, dtype=np.int32).reshape(12, 3)
+    source = fed(rows)
     staging = Staging()
     for batch in (cuts, again):
-        (staged,) = staging.stage([(source, start, start + rows) for start, rows in batch])
-        expected = np.concatenate([source[0][start : start + rows] for start, rows in batch])
+        (staged,) = staging.stage([(source, start, start + count) for start, count in batch]).arrays
+        expected = np.concatenate([rows[start : start + count] for start, count in batch])
         np.testing.assert_array_equal(staged, expected)
         assert address(staged) % 64 == 0
 
@@ -68,7 +72,7 @@ def test_one_buffer_serves_every_batch_that_fits_into_it() -> None:
     staging = Staging()
 
     def where(rows: int, width: int = 3, dtype: type[np.generic] = np.uint8) -> np.ndarray:
-        (staged,) = staging.stage([((np.ones((rows, width), dtype),), 0, rows)])
+        (staged,) = staging.stage([(fed(np.ones((rows, width), dtype)), 0, rows)]).arrays
         assert (staged == 1).all()
         return staged
 
@@ -81,7 +85,25 @@ def test_one_buffer_serves_every_batch_that_fits_into_it() -> None:
 
 def test_what_was_staged_is_a_copy() -> None:
     """A feed that is written to afterwards leaves the batch alone."""
-    feed: Feed = (np.ones((2, 2), np.float32),)
-    (staged,) = Staging().stage([(feed, 0, 2)])
-    feed[0][:] = 5
+    ones = np.ones((2, 2), np.float32)
+    (staged,) = Staging().stage([(fed(ones), 0, 2)]).arrays
+    ones[:] = 5
     assert (staged == 1).all()
+
+
+def test_strings_are_staged_as_any_rows() -> None:
+    """By reference: each may be of any length."""
+    words = np.array([b"a", b"", b"ccc" * 100], STRING)
+    (staged,) = Staging().stage([(fed(words), 2, 3), (fed(words), 0, 2)]).arrays
+    assert staged.tolist() == [b"ccc" * 100, b"a", b""]
+
+
+def test_another_signature_of_the_same_shapes_gets_buffers_of_its_own() -> None:
+    """Its dtypes may be others."""
+    staging = Staging()
+    staging.stage([(fed(np.ones((2, 2), np.float32)), 0, 2)])
+    other = Signature((TensorSpec("0", np.dtype(np.int32), (None, 2)),), (), "other")
+    feed = Feed(other, (np.full((2, 2), 7, np.int32),))
+    (staged,) = staging.stage([(feed, 0, 2)]).arrays
+    assert staged.dtype == np.int32
+    assert staged.tolist() == [[7, 7], [7, 7]]

@@ -16,10 +16,12 @@ from model.warmup import (
     LARGEST,
     LONG_RUN,
     REPEATS,
+    SampleFailed,
     climb_is_over,
     has_levelled_off,
     learned_cap,
     prime,
+    sized,
     sizes_up_to,
     warm_up,
 )
@@ -83,19 +85,12 @@ def test_the_cap_is_the_knee_or_four_rows_where_that_costs_little(
     assert learned_cap({2**index: 2**index / rate for index, rate in enumerate(rates)}) == cap
 
 
-def test_a_blank_feed_is_what_the_signature_takes() -> None:
-    """All its inputs, of zeros; sizes that are open are one."""
-    signature = Signature(
-        (
-            TensorSpec("images", np.dtype(np.uint8), (None, 4, None, 3)),
-            TensorSpec("weight", np.dtype(np.float32), (None,)),
-        ),
-        (),
-    )
-    images, weight = blank_feed(signature, 5)
-    assert (images.shape, weight.shape) == ((5, 4, 1, 3), (5,))
-    assert not images.any()
-    signature.feed({"images": images, "weight": weight})
+def test_a_sample_that_can_only_run_alone_is_run_as_it_is() -> None:
+    """Whatever its first axis means."""
+    signature = Signature((TensorSpec("x", np.dtype(np.float32), (3,)),), (), alone="no batch axis")
+    sample = blank_feed(signature)
+    assert sized(sample, 8) is sample
+    assert sized(blank_feed(PICTURES), 8).rows == 8
 
 
 class Machine:
@@ -126,7 +121,7 @@ class Machine:
             Deferred.fromCoroutine(
                 warm_up(
                     self.lanes,
-                    PICTURES,
+                    blank_feed(PICTURES),
                     largest,
                     seconds=self.clock.seconds,
                     say=self.said.append,
@@ -209,10 +204,19 @@ def test_a_size_that_must_be_and_does_not_fit_is_an_error(
     """One row always must, and so must the size that the user or the graph fixes."""
     (error,) = finished(Machine(lambda _: 0.5, capacity=capacity, lanes=lanes), largest)
     rows = max(1, 8 * (capacity > 0))
-    assert isinstance(error, ModelError)
+    assert kinds([error]) == [ModelError]
     assert (
         str(error) == f"a run of {rows} rows failed: a run of {rows} rows did not fit into memory"
     )
+
+
+def test_a_sample_that_the_model_cannot_run_says_so() -> None:
+    """Whoever made it up may go on without a measurement."""
+    machine = Machine(lambda _: 0.5)
+    machine.runners[0].errors = [ValueError("zeros will not do\nand more of it")]
+    (error,) = finished(machine)
+    assert isinstance(error, SampleFailed)
+    assert str(error) == "a run of one row failed: zeros will not do"
 
 
 def test_a_fixed_size_is_climbed_to_whatever_it_brings() -> None:
@@ -248,7 +252,7 @@ def test_a_cancelled_warm_up_ends_at_once() -> None:
     """What the lanes have begun is run and forgotten."""
     machine = Machine(lambda _: 0.5, lanes=2)
     warming = Deferred.fromCoroutine(
-        warm_up(machine.lanes, PICTURES, None, seconds=machine.clock.seconds, say=print)
+        warm_up(machine.lanes, blank_feed(PICTURES), None, seconds=machine.clock.seconds, say=print)
     )
     fired = outcomes(warming)
     warming.cancel()
@@ -280,7 +284,9 @@ def test_the_median_is_over_all_lanes() -> None:
 def primed(machine: Machine, largest: int) -> list[object]:
     """Return the outcome of a whole priming."""
     outcome = outcomes(
-        Deferred.fromCoroutine(prime(machine.lanes, PICTURES, largest, machine.clock.seconds))
+        Deferred.fromCoroutine(
+            prime(machine.lanes, blank_feed(PICTURES), largest, machine.clock.seconds)
+        )
     )
     machine.work()
     return outcome

@@ -1,20 +1,27 @@
 """
-The native dialect: `POST /` with a picture, answered by `[["label", score], ...]`.
+The native dialect: `POST /` with a picture, answered by `[["label", score], ...]`, or with JSON.
 
-A multipart form's field ``data`` (or ``image`` or ``file``), or the bare bytes of the picture.
+A picture is a multipart form's field ``data`` (or ``image`` or ``file``), or the bare body.  JSON
+is ``{"inputs": {"name": value, ...}}``, answered by ``{"outputs": {"name": value, ...}}``; so
+are pictures where there are no labels.
 """
 
 import re
 from collections.abc import Callable, Mapping
+from functools import partial
+from typing import cast
 
 import orjson
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from model.signature import Feed, FeedError
+from server import json_tensors
 from server.errors import HTTPError, error_response
 from server.http.messages import HTTPRequest, HTTPResponse
-from server.inference import Classifier, Prediction, Timing
+from server.inference import Inference, Outputs, Prediction, ServedModel, Timing
+from server.samples import sample_request
 
 #: The form fields that may hold the picture.
 FIELDS = ("data", "image", "file")
@@ -33,27 +40,23 @@ class NativeAPI:
 
     def __init__(
         self,
-        classifier: Callable[[], Classifier],
+        inference: Callable[[], Inference],
         *,
-        default_top: int,
         seconds: Callable[[], float],
     ) -> None:
-        """*classifier* raises `HTTPError` while there is none."""
-        self._classifier = classifier
-        self._default_top = default_top
+        """*inference* raises `HTTPError` while there is none."""
+        self._inference = inference
         self._seconds = seconds
 
     def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer a picture with its best labels."""
-        classifier = self._classifier()
+        """Answer a picture with its best labels, and tensors with tensors."""
+        inference = self._inference()
         timing = Timing()
-        headers = {"X-Model-Version": classifier.model.full_name}
+        headers = {"X-Model-Version": inference.model.full_name}
 
-        def answer(prediction: Prediction) -> HTTPResponse:
+        def answer(result: Prediction | Outputs) -> HTTPResponse:
             start = self._seconds()
-            body = orjson.dumps(
-                prediction.classes, option=orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
-            )
+            body = body_of(result)
             timing.encode = self._seconds() - start
             return HTTPResponse(200, body, {**headers, **server_timing(timing)})
 
@@ -62,16 +65,69 @@ class NativeAPI:
                 failure.raiseException()
             return error_response(failure, request.request_id, {**headers, **server_timing(timing)})
 
-        prediction = maybeDeferred(self._classify, classifier, request, timing)
-        request.disconnected.addCallback(lambda _: prediction.cancel())
-        return prediction.addCallback(answer).addErrback(refuse)
+        result = maybeDeferred(_infer, inference, request, timing)
+        request.disconnected.addCallback(lambda _: result.cancel())
+        return result.addCallback(answer).addErrback(refuse)
 
-    def _classify(
-        self, classifier: Classifier, request: HTTPRequest, timing: Timing
-    ) -> Deferred[Prediction]:
-        k = top_of(request.query, self._default_top, len(classifier.model.labels))
-        deadline = request.received + timeout_of(request.headers)
-        return classifier.classify(picture_of(request), k, deadline=deadline, timing=timing)
+
+def _infer(
+    inference: Inference, request: HTTPRequest, timing: Timing
+) -> Deferred[Prediction | Outputs]:
+    """Run what *request* holds; raises an `HTTPError` where that can be told at once."""
+    model = inference.model
+    deadline = request.received + timeout_of(request.headers)
+    check_body(request)
+    if is_json(request):
+        top_of(request.query, 1, 0)
+        prepare = partial(tensor_feed, model, request.body)
+        ran = inference.run(prepare, deadline=deadline, timing=timing)
+        return cast("Deferred[Prediction | Outputs]", ran)
+    k = top_of(request.query, model.top, len(model.labels))
+    data = picture_of(request)
+    if model.pictures is None:
+        sample = sample_request(model.signatures[model.default], model.default)
+        raise HTTPError(415, f"this model takes tensors, no pictures; post JSON such as {sample}")
+    if model.labels:
+        classified = inference.classify(data, k, deadline=deadline, timing=timing)
+        return cast("Deferred[Prediction | Outputs]", classified)
+    ran = inference.run(partial(model.pictures.feed, data), deadline=deadline, timing=timing)
+    return cast("Deferred[Prediction | Outputs]", ran)
+
+
+def check_body(request: HTTPRequest) -> None:
+    """Raise a 415 for a body that is encoded, and a 400 where there is none."""
+    encoding = request.headers.get("content-encoding", "identity").strip().lower()
+    if encoding not in ("", "identity"):
+        raise HTTPError(415, f"Content-Encoding {encoding!r} is not read here; send the bare bytes")
+    if not request.body:
+        raise HTTPError(
+            400,
+            "the body is empty: post a picture, as form field 'data' or as the bare body, or JSON",
+        )
+
+
+def is_json(request: HTTPRequest) -> bool:
+    """Whether the body is JSON, whatever ``curl -d`` calls it; no picture begins with a brace."""
+    kind, _ = parse_options_header(request.headers.get("content-type", ""))
+    return kind == "application/json" or request.body[:64].lstrip()[:1] == b"{"
+
+
+def tensor_feed(model: ServedModel, body: bytes) -> Feed:
+    """Return the feed that the JSON *body* asks for; raises `FeedError`.  On a decode thread."""
+    name, inputs = json_tensors.parse_request(body)
+    signature = model.signatures.get(model.default if name is None else name)
+    if signature is None:
+        known = ", ".join(model.signatures)
+        raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
+    return signature.feed(json_tensors.arrays_of(signature, inputs))
+
+
+def body_of(result: Prediction | Outputs) -> bytes:
+    """Return *result* as JSON."""
+    if isinstance(result, Outputs):
+        return json_tensors.answer(result.signature.outputs, result.arrays)
+    option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
+    return orjson.dumps(result.classes, option=option)
 
 
 def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> int:
@@ -82,6 +138,8 @@ def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> 
     values = query.get("k", ())
     if not values:
         return min(default, classes)
+    if not classes:
+        raise HTTPError(400, "k: there are no labels to choose from")
     if len(values) > 1 or not values[0].isascii() or not values[0].isdigit():
         raise HTTPError(400, f"k: expected one number from 1 to {classes}, got {','.join(values)}")
     k = int(values[0]) if len(values[0]) < 10 else classes + 1
@@ -107,18 +165,11 @@ def timeout_of(headers: Mapping[str, str]) -> float:
 
 def picture_of(request: HTTPRequest) -> bytes:
     """Return the encoded picture in *request*; raises a 400 or a 415 that says what is wrong."""
-    encoding = request.headers.get("content-encoding", "identity").strip().lower()
-    if encoding not in ("", "identity"):
-        raise HTTPError(415, f"Content-Encoding {encoding!r} is not read here; send the bare bytes")
     kind, options = parse_options_header(request.headers.get("content-type", ""))
-    if not request.body:
-        raise HTTPError(
-            400, "the body is empty: post a picture, as form field 'data' or as the bare body"
-        )
     if kind == "multipart/form-data":
         return _form_picture(request.body, options.get("boundary", ""))
-    if kind == "application/json" or kind.startswith("text/"):
-        raise HTTPError(415, f"{kind} is not read here; post a picture")
+    if kind.startswith("text/"):
+        raise HTTPError(415, f"{kind} is not read here; post a picture or JSON")
     return request.body
 
 

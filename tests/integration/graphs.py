@@ -1,7 +1,6 @@
 """Small graphs for the tests with TensorFlow: how they are made, written, loaded and closed."""
 
 from collections.abc import Callable
-from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -10,9 +9,12 @@ import numpy as np
 import pytest
 
 from model.backends.tensorflow.device import Device
-from model.backends.tensorflow.frozen_graph import FrozenGraphOptions
-from model.backends.tensorflow.session import SessionOptions, SessionRunner, load_frozen_graph
+from model.backends.tensorflow.loading import LoadedFiles, load_files
+from model.backends.tensorflow.session import SessionOptions
+from model.model_files import ModelFiles, ModelKind
+from model.model_toml import ModelFacts, PictureFacts
 from model.runner import ModelError
+from model.signature import Feed, TensorSpec
 
 #: Puts operations into the default graph of the TensorFlow that it is given.
 Build = Callable[[ModuleType], object]
@@ -23,12 +25,41 @@ CPU = SessionOptions(Device("cpu", "CPU"), lanes=1)
 SCORES = "final_result"
 
 
+class Loaded:
+    """A graph in a Session, as a lane would use it."""
+
+    def __init__(self, files: LoadedFiles) -> None:
+        self.runner = files.runner
+        self.pictures = files.pictures
+        #: That of pictures, or else of requests that name none.
+        self.signature = (
+            self.runner.signatures[0] if self.pictures is None else self.pictures.signature
+        )
+
+    @property
+    def spec(self) -> TensorSpec:
+        """The only input."""
+        (spec,) = self.signature.inputs
+        return spec
+
+    def feed(self, array: np.ndarray) -> Feed:
+        """Return *array* as the only input."""
+        return self.signature.feed({self.spec.name: array})
+
+    def run(self, array: np.ndarray) -> np.ndarray:
+        """Return the scores of *array*."""
+        (scores,) = self.runner.run(self.feed(array))
+        return scores
+
+
 class Graphs:
     """Writes graphs into *folder* and loads them, for a test that has three labels."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._runners: list[SessionRunner] = []
+        self._loaded: list[Loaded] = []
+        #: What was told while graphs were loaded.
+        self.said: list[str] = []
 
     def write(self, build: Build) -> Path:
         """Return the file of a graph, which takes the place of the one before it."""
@@ -42,13 +73,24 @@ class Graphs:
         return path
 
     def load(
-        self, path: Path, options: SessionOptions = CPU, *, classes: int = 3, **given: Any
-    ) -> SessionRunner:
-        """Load *path* with the `FrozenGraphOptions` in *given*."""
-        graph_options = replace(FrozenGraphOptions(), **given)
-        runner = load_frozen_graph(path, graph_options, options, classes=classes)
-        self._runners.append(runner)
-        return runner
+        self,
+        path: Path,
+        options: SessionOptions = CPU,
+        *,
+        classes: int = 3,
+        tensors: tuple[str | None, str | None] = (None, None),
+        **given: Any,
+    ) -> Loaded:
+        """Load *path* with these *tensors*, in and out, and the `PictureFacts` in *given*."""
+        facts = ModelFacts(input=tensors[0], output=tensors[1], preprocessing=PictureFacts(**given))
+        files = ModelFiles(ModelKind.FROZEN_GRAPH, path, path.parent)
+        loaded = Loaded(
+            load_files(
+                files, facts, options, classes=classes, max_pixels=10**6, say=self.said.append
+            )
+        )
+        self._loaded.append(loaded)
+        return loaded
 
     def refusal(self, path: Path, *, classes: int = 3, **given: Any) -> str:
         """Return why *path* is refused: one line."""
@@ -59,8 +101,8 @@ class Graphs:
 
     def close(self) -> None:
         """Close all that was loaded."""
-        for runner in self._runners:
-            runner.close()
+        for loaded in self._loaded:
+            loaded.runner.close()
 
 
 def picture_input(dtype: str = "float32", shape: object = (None, 4, 5, 3)) -> Build:

@@ -55,8 +55,8 @@ async def test_clients_that_hang_up_while_queued_cost_no_run(cache_home: Path) -
     settings = Settings(port=0, lanes=2, max_batch_size=4)
     request = request_bytes(jpeg("coffee.png"))
     async with watched_server(settings, cache_home) as watched:
-        assert watched.service.host.classifier is not None
-        batcher = watched.service.host.classifier.model.batcher
+        assert watched.service.host.inference is not None
+        batcher = watched.service.host.inference.model.batcher
         watched.runner.gate.clear()
         staying = [deferToThread(partial(post, watched.port, jpeg("rocket.jpg"))) for _ in range(2)]
         await watched.until(lambda: batcher.stats().running == 2, "two runs that are held")

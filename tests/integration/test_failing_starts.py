@@ -55,7 +55,7 @@ FAILURES = {
     ),
     "labels of another number": (
         "--port 0 --graph good.pb --labels two.txt",
-        r"\S+/good\.pb: 'final_result:0' gives \[1, 1000\] for 1 row, but the labels are 2: .*",
+        r"\S+/good\.pb: 'final_result' gives \[1, 1000\] for 1 row, but the labels are 2: .*",
     ),
     "wrong option": (
         "--max-batch-size none",
@@ -65,7 +65,7 @@ FAILURES = {
         "--max-batch-sizes 3",
         r".*--max-batch-sizes.*--max-batch-size\b.*",
     ),
-    "option of nothing": ("--labels two.txt", r"labels \(command line\) needs graph, .*"),
+    "option of nothing": ("--labels two.txt", r"labels \(command line\) needs graph or model, .*"),
 }
 
 

@@ -40,36 +40,68 @@ def test_a_float_input_gets_pixels_less_the_mean_over_the_deviation(
     graphs: Graphs, dtype: str, tolerance: float
 ) -> None:
     """As numpy reckons it; the picture itself is fed as the bytes it came in."""
-    runner = graphs.load(graphs.write(picture_input(dtype)), mean=127.5, std=64.0)
-    (images,) = runner.signature.inputs
-    assert (images.dtype, images.shape) == (np.dtype(np.uint8), (None, 4, 5, 3))
+    loaded = graphs.load(graphs.write(picture_input(dtype)), mean=(127.5,) * 3, scale=(1 / 64,) * 3)
+    assert (loaded.spec.dtype, loaded.spec.shape) == (np.dtype(np.uint8), (None, 4, 5, 3))
     pixels = noise(6)
-    (scores,) = runner.run((pixels,))
+    scores = loaded.run(pixels)
     expected = ((pixels.astype(np.float64) - 127.5) / 64.0).mean(axis=(1, 2))
     np.testing.assert_allclose(scores, expected, atol=tolerance)
 
 
 def test_a_float_input_is_scaled_to_one_by_default(graphs: Graphs) -> None:
     """From 0 to 1."""
-    runner = graphs.load(graphs.write(picture_input()))
-    (scores,) = runner.run((np.full((1, 4, 5, 3), 255, np.uint8),))
+    loaded = graphs.load(graphs.write(picture_input()))
+    scores = loaded.run(np.full((1, 4, 5, 3), 255, np.uint8))
     np.testing.assert_allclose(scores, [[1, 1, 1]])
 
 
 def test_a_uint8_input_gets_the_pixels_as_they_are(graphs: Graphs) -> None:
     """Mean and deviation belong to graphs that take floats."""
     pixels = noise(6)
-    (scores,) = graphs.load(graphs.write(picture_input("uint8")), mean=127.5, std=64.0).run(
-        (pixels,)
-    )
+    scores = graphs.load(
+        graphs.write(picture_input("uint8")), mean=(127.5,) * 3, scale=(1 / 64,) * 3
+    ).run(pixels)
     np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)), rtol=1e-5)
 
 
-def test_a_graph_may_fix_its_batch_to_one_row(graphs: Graphs) -> None:
-    """The signature says so, and the batcher makes no larger ones."""
-    runner = graphs.load(graphs.write(picture_input(shape=(1, 4, 5, 3))))
-    assert runner.signature.max_rows == 1
-    assert runner.run((noise(1),))[0].shape == (1, 3)
+def test_a_batch_of_one_in_the_graphs_input_is_opened(graphs: Graphs) -> None:
+    """It takes any number of rows then, and the log tells with which difference."""
+    loaded = graphs.load(graphs.write(picture_input(shape=(1, 4, 5, 3))))
+    assert loaded.spec.shape == (None, 4, 5, 3)
+    assert loaded.signature.batched
+    pixels = noise(7)
+    np.testing.assert_allclose(loaded.run(pixels), pixels.mean(axis=(1, 2)) / 255, rtol=1e-5)
+    assert "the graph's batch of one is opened; the largest difference" in graphs.said[0]
+
+
+def test_a_graph_with_a_batch_of_one_inside_is_opened_too(graphs: Graphs) -> None:
+    """Though its input says that it takes any number of rows."""
+
+    def build(tf: ModuleType) -> None:
+        pictures = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
+        means = tf.reduce_mean(tf.cast(pictures, tf.float32), axis=[1, 2])
+        tf.reshape(means, (1, 3), name=SCORES)
+
+    pixels = noise(5)
+    loaded = graphs.load(graphs.write(build))
+    np.testing.assert_allclose(loaded.run(pixels), pixels.mean(axis=(1, 2)), rtol=1e-5)
+
+
+def test_a_graph_whose_batch_cannot_be_opened_runs_one_row_at_a_time(graphs: Graphs) -> None:
+    """The signature and the log name the node that stands in the way."""
+
+    def build(tf: ModuleType) -> None:
+        pictures = tf.placeholder(tf.float32, (1, 4, 5, 3), name="input")
+        means = tf.reduce_mean(pictures, axis=[1, 2])
+        tf.subtract(means, tf.reduce_mean(means, axis=0, keepdims=True, name="mixing"), name="out")
+        tf.add(means, tf.get_default_graph().get_tensor_by_name("out:0"), name=SCORES)
+
+    loaded = graphs.load(graphs.write(build))
+    assert "its node 'mixing' (Mean) mixes the rows" in loaded.signature.alone
+    assert loaded.signature.alone in graphs.said[0]
+    assert loaded.spec.shape == (1, 4, 5, 3)
+    pixels = noise(1)
+    np.testing.assert_allclose(loaded.run(pixels), pixels.mean(axis=(1, 2)) / 255, rtol=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -77,10 +109,10 @@ def test_a_graph_may_fix_its_batch_to_one_row(graphs: Graphs) -> None:
 )
 def test_sizes_that_the_graph_leaves_open_are_given(graphs: Graphs, shape: object) -> None:
     """And are fixed from then on."""
-    runner = graphs.load(graphs.write(picture_input(shape=shape)), height=4, width=5)
-    assert runner.signature.inputs[0].shape == (None, 4, 5, 3)
+    loaded = graphs.load(graphs.write(picture_input(shape=shape)), height=4, width=5)
+    assert loaded.spec.shape == (None, 4, 5, 3)
     pixels = noise(2)
-    (scores,) = runner.run((pixels,))
+    scores = loaded.run(pixels)
     np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)) / 255, rtol=1e-5)
 
 
@@ -95,7 +127,9 @@ def test_any_tensor_may_be_the_input(graphs: Graphs) -> None:
 
     path = graphs.write(build)
     pixels = noise(3)
-    (scores,) = graphs.load(path, input_layer="PlaceholderWithDefault:0", std=1.0).run((pixels,))
+    scores = graphs.load(path, tensors=("PlaceholderWithDefault:0", None), scale=(1.0,) * 3).run(
+        pixels
+    )
     np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)), rtol=1e-5)
 
 
@@ -106,7 +140,7 @@ def test_the_only_placeholder_is_found_beside_those_with_defaults(graphs: Graphs
         picture_input()(tf)
         tf.placeholder_with_default(1.0, (), name="keep_prob")
 
-    assert graphs.load(graphs.write(build)).run((noise(2),))[0].shape == (2, 3)
+    assert graphs.load(graphs.write(build)).run(noise(2)).shape == (2, 3)
 
 
 def test_names_of_the_graph_never_clash_with_ours(graphs: Graphs) -> None:
@@ -119,7 +153,9 @@ def test_names_of_the_graph_never_clash_with_ours(graphs: Graphs) -> None:
         tf.cast(tf.reduce_mean(half, [1, 2]), tf.float32, name="Cast_1")
 
     pixels = noise(3)
-    (scores,) = graphs.load(graphs.write(build), output_layer="Cast_1", std=1.0).run((pixels,))
+    scores = graphs.load(graphs.write(build), tensors=(None, "Cast_1"), scale=(1.0,) * 3).run(
+        pixels
+    )
     np.testing.assert_allclose(scores, (pixels.mean(axis=(1, 2)) - 1) / 2, rtol=1e-5)
 
 
@@ -142,105 +178,97 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
     ),
     "no such input": (
         picture_input(),
-        {"input_layer": "imput"},
+        {"tensors": ("imput", None)},
         "no tensor 'imput'; near it: input",
     ),
     "no such output": (
         picture_input(),
-        {"output_layer": "final_reslut:0"},
+        {"tensors": (None, "final_reslut:0")},
         "no tensor 'final_reslut:0'; near it: final_result",
     ),
     "nothing near": (
         picture_input(),
-        {"output_layer": "xyzzy"},
+        {"tensors": (None, "xyzzy")},
         "no tensor 'xyzzy'; near it: input, final_result/reduction_indices, final_result",
     ),
     "no number behind the colon": (
         picture_input(),
-        {"output_layer": "final_result:first"},
+        {"tensors": (None, "final_result:first")},
         "'final_result:first' is no tensor: expected NAME or NAME:0",
     ),
     "no such output of the input": (
         picture_input(),
-        {"input_layer": "input:1"},
+        {"tensors": ("input:1", None)},
         "output 1 of node 'input', which has 1 output",
     ),
     "no such output of the output": (
         picture_input(),
-        {"output_layer": "final_result:3"},
+        {"tensors": (None, "final_result:3")},
         "output 3 of node 'final_result', which has 1 output",
     ),
     "an operation without outputs": (
         together(picture_input(), applied("no_op", to="nothing")),
-        {"output_layer": "nothing"},
+        {"tensors": (None, "nothing")},
         "output 0 of node 'nothing', which has 0 output",
-    ),
-    "strings": (
-        together(placeholder("input", "string", (None,)), constant_scores),
-        {},
-        (
-            "'input:0' takes encoded pictures as strings, and only graphs that take pixels "
-            "[rows, height, width, 3] are served; --input-layer names another tensor"
-        ),
     ),
     "integers": (
         picture_input("int32"),
         {},
-        "'input:0' is int32, not uint8 or a float",
+        "labels are for pictures, but 'input' is int32[?, 4, 5, 3]: expected [rows, height, ",
     ),
     "one colour": (
         picture_input(shape=(None, 4, 5, 1)),
         {},
-        "'input:0' has shape [None, 4, 5, 1], expected [rows, height, width, 3]",
+        "labels are for pictures, but 'input' is float32[?, 4, 5, 1]: expected [rows, height, ",
     ),
     "no rows": (
         together(placeholder("input", "float32", (4, 5, 3)), constant_scores),
         {},
-        "'input:0' has shape [4, 5, 3], expected [rows, height, width, 3]",
+        "labels are for pictures, but 'input' is float32[4, 5, 3]: expected [rows, height, ",
     ),
     "a fixed batch of four": (
         picture_input(shape=(4, 4, 5, 3)),
         {},
-        "'input:0' fixes a batch of 4 rows, expected any or 1",
+        "labels are for pictures, but 'input' is float32[4, 4, 5, 3]: expected [rows, height, ",
     ),
     "no height": (
         picture_input(shape=(None, None, 5, 3)),
         {"width": 5},
-        "--input-height and --input-width are needed: the graph says [None, None, 5, 3]",
+        "of a size that the model or --input-height and --input-width say",
     ),
     "no width": (
         picture_input(shape=None),
         {"height": 4},
-        "--input-height and --input-width are needed: the graph says [None, None, None, 3]",
+        "of a size that the model or --input-height and --input-width say",
     ),
     "another height": (
         picture_input(),
         {"height": 8},
-        "--input-height is 8, but the graph fixes 4",
+        "the height of pictures is said to be 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
     "another width": (
         picture_input(),
         {"width": 8},
-        "--input-width is 8, but the graph fixes 5",
+        "the width of pictures is said to be 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
     "an input that nobody feeds": (
         together(picture_input(), KEEP_PROB, applied("multiply", SCORES, "keep_prob", to="out")),
-        {"input_layer": "input", "output_layer": "out"},
+        {"tensors": ("input", "out")},
         "a run of one row failed: You must feed a value for placeholder tensor 'keep_prob'",
     ),
     "too few labels": (
         picture_input(),
         {"classes": 2},
-        "'final_result:0' gives [1, 3] for 1 row, but the labels are 2: expected [1, 2]",
+        "'final_result' gives [1, 3] for 1 row, but the labels are 2: expected [1, 2]",
     ),
     "too many labels": (
         picture_input(),
         {"classes": 1000},
-        "'final_result:0' gives [1, 3] for 1 row, but the labels are 1000: expected [1, 1000]",
+        "'final_result' gives [1, 3] for 1 row, but the labels are 1000: expected [1, 1000]",
     ),
     "one number for all": (
         together(picture_input(), applied("reduce_mean", SCORES, to="mean")),
-        {"output_layer": "mean"},
+        {"tensors": (None, "mean")},
         "'mean' gives [] for 1 row, but the labels are 3: expected [1, 3]",
     ),
 }

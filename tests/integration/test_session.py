@@ -18,7 +18,7 @@ from model.backends.tensorflow.device import Device, DeviceChoice, choose_device
 from model.backends.tensorflow.session import SessionOptions, SessionRunner, session_config
 from model.lane import Lane
 from model.runner import ModelError, Runner
-from model.signature import Feed, TensorSpec
+from model.signature import Arrays, Feed, TensorSpec
 from model.thread import ModelThread
 from tests.fakes_model import check_runner
 from tests.fakes_threads import Calls, outcomes
@@ -37,13 +37,13 @@ def graphs(tmp_path: Path) -> Iterator[Graphs]:
 
 def test_a_session_keeps_the_contract_of_runners(graphs: Graphs) -> None:
     """The same that the fake one is held to."""
-    runner: Runner = graphs.load(graphs.write(picture_input("uint8")))
-    assert runner.signature.inputs == (
-        TensorSpec("tensorferry_images", np.dtype(np.uint8), (None, 4, 5, 3)),
-    )
-    assert runner.signature.outputs == (TensorSpec(SCORES, np.dtype(np.float32), (None, 3)),)
+    loaded = graphs.load(graphs.write(picture_input("uint8")))
+    runner: Runner = loaded.runner
+    (signature,) = runner.signatures
+    assert signature.inputs == (TensorSpec("input", np.dtype(np.uint8), (None, 4, 5, 3)),)
+    assert signature.outputs == (TensorSpec(SCORES, np.dtype(np.float32), (None, 3)),)
     assert runner.device == "CPU"
-    check_runner(runner, (noise(5),))
+    check_runner(runner, loaded.feed(noise(5)))
 
 
 def test_what_was_answered_outlives_the_staging_buffer(graphs: Graphs) -> None:
@@ -53,11 +53,11 @@ def test_what_was_answered_outlives_the_staging_buffer(graphs: Graphs) -> None:
         pictures = tf.placeholder(tf.uint8, (None, 64, 64, 3), name="input")
         tf.reshape(pictures, (-1, 64 * 64 * 3), name=SCORES)
 
-    runner = graphs.load(graphs.write(build), classes=64 * 64 * 3)
-    lane = Lane(idle_thread(Calls()), runner)
+    loaded = graphs.load(graphs.write(build), classes=64 * 64 * 3)
+    lane = Lane(idle_thread(Calls()), loaded.runner)
     first, second = noise(4, 64, 64), noise(4, 64, 64)[::-1].copy()
-    ((answer,),) = lane.run_now([Piece((first,), 0, 4)])
-    lane.run_now([Piece((second,), 0, 4)])
+    ((answer,),) = lane.run_now([Piece(loaded.feed(first), 0, 4)])
+    lane.run_now([Piece(loaded.feed(second), 0, 4)])
     np.testing.assert_array_equal(answer, first.reshape(4, -1))
 
 
@@ -68,19 +68,20 @@ def idle_thread(calls: Calls) -> ModelThread:
 
 def test_a_batch_is_one_run_of_the_session(graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many requests ride in it."""
-    runner = graphs.load(graphs.write(picture_input("uint8")))
+    loaded = graphs.load(graphs.write(picture_input("uint8")))
     session_runs: list[int] = []
-    run = runner._callable
+    name = loaded.signature.name
+    run = loaded.runner._callables[name]
 
-    def counting(*feed: np.ndarray) -> object:
-        session_runs.append(len(feed[0]))
-        return run(*feed)
+    def counting(*arrays: np.ndarray) -> list[np.ndarray]:
+        session_runs.append(len(arrays[0]))
+        return run(*arrays)
 
-    monkeypatch.setattr(runner, "_callable", counting)
+    monkeypatch.setitem(loaded.runner._callables, name, counting)
     pixels = noise(9)
-    feed: Feed = (pixels,)
+    feed = loaded.feed(pixels)
     pieces = [Piece(feed, start, start + rows) for start, rows in ((0, 4), (4, 1), (5, 4))]
-    results = Lane(idle_thread(Calls()), runner).run_now(pieces)
+    results = Lane(idle_thread(Calls()), loaded.runner).run_now(pieces)
     assert session_runs == [9]
     np.testing.assert_allclose(
         np.concatenate([scores for (scores,) in results]), pixels.mean(axis=(1, 2)), rtol=1e-5
@@ -91,12 +92,12 @@ class Together:
     """Two lanes' runs of one runner, which begin at the same time or not at all."""
 
     def __init__(self, runner: SessionRunner) -> None:
-        self.signature, self.fingerprint = runner.signature, runner.fingerprint
+        self.signatures, self.fingerprint = runner.signatures, runner.fingerprint
         self.device, self.close = runner.device, runner.close
         self._runner = runner
         self._both = Barrier(2, timeout=60)
 
-    def run(self, feed: Feed) -> Feed:
+    def run(self, feed: Feed) -> Arrays:
         """Run when the other lane does."""
         self._both.wait()
         return self._runner.run(feed)
@@ -105,7 +106,8 @@ class Together:
 def test_two_lanes_run_at_once_and_each_gets_its_own_rows(graphs: Graphs) -> None:
     """On threads of their own, through one Session, over and over."""
     options = replace(CPU, lanes=2)
-    runner = Together(graphs.load(graphs.write(picture_input("uint8")), options))
+    loaded = graphs.load(graphs.write(picture_input("uint8")), options)
+    runner = Together(loaded.runner)
     calls = Calls()
     threads = [idle_thread(calls) for _ in range(2)]
     lanes = [Lane(thread, runner) for thread in threads]
@@ -113,7 +115,11 @@ def test_two_lanes_run_at_once_and_each_gets_its_own_rows(graphs: Graphs) -> Non
     for thread in threads:
         thread.start()
     fired = [
-        (lane, rows, outcomes(lanes[lane].run([Piece((pictures[lane],), rows.start, rows.stop)])))
+        (
+            lane,
+            rows,
+            outcomes(lanes[lane].run([Piece(loaded.feed(pictures[lane]), rows.start, rows.stop)])),
+        )
         for rows in (slice(0, 8), slice(8, 9), slice(9, 20), slice(3, 17), slice(0, 20))
         for lane in range(2)
     ]
@@ -139,13 +145,13 @@ def test_a_run_without_room_is_out_of_memory(
     graphs: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error holds the rows, and the Session goes on."""
-    runner = graphs.load(graphs.write(picture_input("uint8")))
+    loaded = graphs.load(graphs.write(picture_input("uint8")))
     with monkeypatch.context() as context:
-        context.setattr(runner, "_callable", out_of_memory)
+        context.setitem(loaded.runner._callables, loaded.signature.name, out_of_memory)
         with pytest.raises(OutOfMemory) as caught:
-            runner.run((noise(4),))
+            loaded.run(noise(4))
     assert caught.value.rows == 4
-    assert runner.run((noise(4),))[0].shape == (4, 3)
+    assert loaded.run(noise(4)).shape == (4, 3)
 
 
 def test_a_model_without_room_for_one_row_is_refused(
@@ -173,12 +179,11 @@ def test_a_device_that_is_really_too_small_is_out_of_memory(graphs: Graphs) -> N
         scores = tf.reduce_mean(tf.cast(pictures, tf.float32), axis=[1, 2])
         tf.add(scores, tf.reduce_max(numbers), name=SCORES)
 
-    runner = graphs.load(graphs.write(build))
+    loaded = graphs.load(graphs.write(build))
     with pytest.raises(OutOfMemory) as caught:
-        runner.run((noise(4),))
+        loaded.run(noise(4))
     assert caught.value.rows == 4
-    (scores,) = runner.run((noise(1),))
-    np.testing.assert_allclose(scores, noise(1).mean(axis=(1, 2)) + 0.5, rtol=1e-5)
+    np.testing.assert_allclose(loaded.run(noise(1)), noise(1).mean(axis=(1, 2)) + 0.5, rtol=1e-5)
 
 
 def test_an_error_of_the_graph_is_tensorflows_own(graphs: Graphs) -> None:
@@ -187,35 +192,35 @@ def test_an_error_of_the_graph_is_tensorflows_own(graphs: Graphs) -> None:
 
     def build(tf: ModuleType) -> None:
         pictures = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
-        checked = tf.ensure_shape(tf.reshape(pictures, (-1, 60)), (1, 60))
-        tf.cast(checked[:, :3], tf.float32, name=SCORES)
+        numbers = tf.cast(tf.reshape(pictures, (-1, 60))[:, :3], tf.float32)
+        tf.debugging.check_numerics(1.0 / (255.0 - numbers), "white", name=SCORES)
 
-    runner = graphs.load(graphs.write(build))
-    with pytest.raises(tf.errors.InvalidArgumentError):
-        runner.run((noise(2),))
-    assert runner.run((noise(1),))[0].shape == (1, 3)
+    loaded = graphs.load(graphs.write(build))
+    with pytest.raises(tf.errors.InvalidArgumentError, match="white"):
+        loaded.run(np.full((2, 4, 5, 3), 255, np.uint8))
+    assert loaded.run(np.zeros((1, 4, 5, 3), np.uint8)).shape == (1, 3)
 
 
 def test_a_closed_session_runs_no_more(graphs: Graphs) -> None:
     """And closing it again does nothing."""
-    runner = graphs.load(graphs.write(picture_input()))
-    runner.close()
+    loaded = graphs.load(graphs.write(picture_input()))
+    loaded.runner.close()
     with pytest.raises(RuntimeError, match="closed"):
-        runner.run((noise(1),))
+        loaded.run(noise(1))
 
 
 def test_the_fingerprint_names_all_that_decides_how_long_a_run_takes(graphs: Graphs) -> None:
     """The same for the same, and another for another graph, option, device or number of lanes."""
     path = graphs.write(picture_input())
-    same = graphs.load(path).fingerprint
-    assert graphs.load(path).fingerprint == same
+    same = graphs.load(path).runner.fingerprint
+    assert graphs.load(path).runner.fingerprint == same
     others = [
-        graphs.load(path, std=1.0),
+        graphs.load(path, scale=(1.0, 1.0, 1.0)),
         graphs.load(path, replace(CPU, lanes=2)),
         graphs.load(path, replace(CPU, device=Device("cpu", "CPU, 96 cores"))),
         graphs.load(graphs.write(picture_input("uint8"))),
     ]
-    assert len({same, *(runner.fingerprint for runner in others)}) == 5
+    assert len({same, *(loaded.runner.fingerprint for loaded in others)}) == 5
 
 
 # --- the device

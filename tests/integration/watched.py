@@ -6,8 +6,9 @@ Its sockets, threads and Session are those of any server; only the reactor is py
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec
 
@@ -18,7 +19,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from model.runner import Runner
-from model.signature import Feed, Signature
+from model.signature import Arrays, Feed, Signature
 from server.lifecycle import State
 from server.model_source import LoadedModel, Say, load_model
 from server.service import FerryService
@@ -44,9 +45,9 @@ class WatchedRunner:
         self.gate.set()
 
     @property
-    def signature(self) -> Signature:
+    def signatures(self) -> Sequence[Signature]:
         """The model's own."""
-        return self._runner.signature
+        return self._runner.signatures
 
     @property
     def fingerprint(self) -> str:
@@ -58,9 +59,9 @@ class WatchedRunner:
         """The model's own."""
         return self._runner.device
 
-    def run(self, feed: Feed) -> Feed:
+    def run(self, feed: Feed) -> Arrays:
         """Run the batch in the real Session, once the gate is open."""
-        self.batches.append(len(feed[0]))
+        self.batches.append(feed.rows)
         assert self.gate.wait(60), "nobody opened the gate"
         return self._runner.run(feed)
 
@@ -95,10 +96,7 @@ class WatchedServer:
     def _load(self, settings: Settings, say: Say) -> LoadedModel:
         loaded = load_model(settings, say)
         self.runner = WatchedRunner(loaded.runner)
-        return LoadedModel(
-            loaded.name, loaded.version, self.runner, loaded.preprocessing, loaded.labels,
-            loaded.lanes,
-        )  # fmt: skip
+        return replace(loaded, runner=self.runner)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
         """Return once *condition* holds, looked at every few milliseconds; fail after 30 s."""

@@ -1,156 +1,218 @@
 """
-Read a frozen GraphDef and put the cast and the normalisation of its pictures into the graph.
+Load a frozen GraphDef: find what it takes and gives, and serve it in batches where it can be.
 
-The picture then travels as uint8, a quarter of the bytes, and Python never touches its pixels.
+A graph that takes one encoded picture is cut behind its decoding; one that takes pixels gets the
+cast and the normalisation of uint8 pictures put in front of it.
 """
 
-from dataclasses import dataclass
-from difflib import get_close_matches
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING
 
-from model.runner import ModelError
+import numpy as np
+
+from model.backends.tensorflow.batched_graph import Alone, Batched, free_the_batch
+from model.backends.tensorflow.graph_file import FrozenGraph, spec_of
+from model.backends.tensorflow.pictures import (
+    from_bytes,
+    from_pixels,
+    normalisation,
+    normalised,
+    picture_size,
+    takes_encoded,
+    takes_pixels,
+)
+from model.backends.tensorflow.probe_pictures import probe_pictures, probe_pixels
+from model.backends.tensorflow.reasons import one_line
+from model.backends.tensorflow.session import (
+    Endpoint,
+    LoadedGraph,
+    SessionOptions,
+    session_config,
+)
+from model.model_toml import ModelFacts
+from model.picture import BadImage
+from model.signature import Signature, TensorSpec, reason_to_run_alone
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     import tensorflow.compat.v1 as tf
 
-
-@dataclass(frozen=True, slots=True)
-class FrozenGraphOptions:
-    """What the file cannot say of itself."""
-
-    input_layer: str | None = None  #: NAME or NAME:0; None finds the only placeholder
-    output_layer: str = "final_result:0"
-    height: int | None = None  #: pixels; None where the graph fixes it
-    width: int | None = None
-    mean: float = 0.0  #: a float input gets (pixel - mean) / std
-    std: float = 255.0
+#: Puts the served part of a graph behind a tensor of the default graph; returns the output.
+Connect = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
-@dataclass(frozen=True, slots=True)
-class ServingGraph:
-    """A graph that takes uint8 pictures [rows, height, width, 3] and gives scores [rows, n]."""
-
-    graph: "tf.Graph"
-    images: "tf.Tensor"
-    scores: "tf.Tensor"
-
-
-def read_graph_def(path: Path) -> "tf.GraphDef":
-    """Return the GraphDef in *path*; raises `ModelError` where it holds none."""
-    import tensorflow.compat.v1 as tf
-    from google.protobuf.message import DecodeError
-
-    graph_def = tf.GraphDef()
-    try:
-        graph_def.ParseFromString(path.read_bytes())
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
-    except DecodeError as error:
-        raise ModelError(f"{path}: not a frozen GraphDef, or cut short ({error})") from error
-    if not graph_def.node:
-        raise ModelError(f"{path}: not a frozen GraphDef: it holds no nodes")
-    variables = [node.name for node in graph_def.node if node.op in ("VariableV2", "VarHandleOp")]
-    if variables:
-        more = f", and {len(variables) - 1} more" if len(variables) > 1 else ""
-        raise ModelError(f"{path}: not frozen: the variable {variables[0]!r} has no value{more}")
-    return graph_def
-
-
-def serving_graph(path: Path, options: FrozenGraphOptions) -> ServingGraph:
+def load_frozen_graph(
+    frozen: FrozenGraph,
+    facts: ModelFacts,
+    options: SessionOptions,
+    *,
+    max_pixels: int,
+    say: Callable[[str], object],
+) -> LoadedGraph:
     """
-    Return the graph of *path*, fed with uint8 pictures.
+    Put *frozen* into a Session; *say* is told whether it takes batches.
 
-    Raises `ModelError` for a tensor that is not there, an input that is not a batch of pictures,
-    or a size that neither the graph nor *options* gives.
+    Raises `ModelError` where TensorFlow cannot put it together, or pictures of the size that
+    *facts* say do not fit.
     """
+    if frozen.scalar_string:
+        return _load_scalar(frozen, options, max_pixels, say)
+    spec = replace(frozen.spec, shape=_pixel_shape(frozen.spec))
+    if not takes_pixels(Signature((spec,), ())):
+        loaded = _put_together(options, spec, frozen.connect)
+        signature = loaded.endpoints[0].signature
+        if not takes_encoded(signature):
+            return loaded
+        return replace(loaded, pictures=from_bytes(signature, max_pixels))
+    loaded = _load_pixels(replace(frozen, spec=spec), facts, options, say)
+    signature = loaded.endpoints[-1].signature
+    if picture_size(spec, facts.preprocessing) is None:
+        return loaded
+    floats = spec.type_name != "uint8"
+    pictures = from_pixels(signature, facts.preprocessing, max_pixels, floats=floats)
+    return replace(loaded, pictures=pictures)
+
+
+def _load_scalar(
+    frozen: FrozenGraph, options: SessionOptions, max_pixels: int, say: Callable[[str], object]
+) -> LoadedGraph:
+    """Load a graph that takes one encoded picture: cut in two, or as it is."""
+    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probe_pictures())
+    if isinstance(freed, Alone):
+        say(f"the graph runs one picture at a time: {freed.reason}")
+        spec = replace(frozen.spec, shape=())
+        loaded = _put_together(options, spec, frozen.connect, alone=freed.reason)
+        return replace(loaded, pictures=from_bytes(loaded.endpoints[0].signature, max_pixels))
+    say(
+        f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each picture, "
+        f"the rest in batches; the largest difference to one at a time is {freed.difference:.1e}"
+    )
+    spec = TensorSpec(freed.cut.partition(":")[0], freed.dtype, (None, *freed.row))
+    loaded = _put_together(options, spec, freed.connect)
+    decoder, decode = _decoder(freed)
+    signature = loaded.endpoints[0].signature
+    return replace(loaded, decoder=decoder, pictures=from_bytes(signature, max_pixels, decode))
+
+
+def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
+    """Return a Session with the front part of a graph, and what runs it on any thread."""
     import tensorflow.compat.v1 as tf
 
-    graph_def = read_graph_def(path)
-    input_name = _tensor_name(path, graph_def, options.input_layer or _only_placeholder(graph_def))
-    output_name = _tensor_name(path, graph_def, options.output_layer)
-    shape, dtype = _picture_shape(path, graph_def, input_name, options)
     graph = tf.Graph()
     with graph.as_default():
-        images = tf.placeholder(tf.uint8, shape, name="tensorferry_images")
-        pictures = images
-        if dtype != tf.uint8:
-            pictures = (tf.cast(images, tf.float32) - options.mean) / options.std
-            pictures = tf.cast(pictures, dtype)
-        scores = _imported(path, graph_def, output_name, {input_name: pictures})
-    if not (scores.dtype.is_floating or scores.dtype.is_integer):
-        raise ModelError(f"{path}: {output_name!r} gives {scores.dtype.name}, expected numbers")
-    return ServingGraph(graph, images, scores)
+        contents = tf.placeholder(tf.string, ())
+        (row,) = tf.import_graph_def(
+            freed.prefix, input_map={freed.input: contents}, return_elements=[freed.cut], name=""
+        )
+    # The decode threads are many already: each runs the operations itself, one by one.
+    config = tf.ConfigProto(device_count={"GPU": 0}, inter_op_parallelism_threads=-1)
+    session = tf.Session(graph=graph, config=config)
+    run = session.make_callable(row, [contents])
+
+    def decode(data: bytes) -> np.ndarray:
+        try:
+            # As an object: numpy's own strings end before trailing zeros.
+            array: np.ndarray = run(np.array(data, object))
+        except tf.errors.OpError as error:
+            raise BadImage(f"the model cannot decode the picture: {one_line(error)}") from None
+        return array
+
+    return session, decode
 
 
-def _only_placeholder(graph_def: "tf.GraphDef") -> str:
-    names: list[str] = [node.name for node in graph_def.node if node.op == "Placeholder"]
-    if len(names) != 1:
-        found = ", ".join(names) or "none"
-        raise ModelError(f"--input-layer is needed: the graph's placeholders are {found}")
-    return names[0]
+def _load_pixels(
+    frozen: FrozenGraph,
+    facts: ModelFacts,
+    options: SessionOptions,
+    say: Callable[[str], object],
+) -> LoadedGraph:
+    """Load a graph that takes pixels, freed from a batch of one where it has one inside."""
+    spec = frozen.spec
+    rows, height, width, _ = spec.shape or (None,) * 4
+    put_together = partial(_put_together, options, facts=facts)
+    if rows is None:
+        loaded = put_together(spec, frozen.connect)
+        if _runs_two_rows(loaded):
+            return loaded
+        loaded.close()
+    size = picture_size(spec, facts.preprocessing) or (height or 1, width or 1)
+    probes = probe_pixels(*size, spec.dtype)
+    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probes)
+    if isinstance(freed, Alone):
+        say(f"the graph runs one picture at a time: {freed.reason}")
+        one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
+        return put_together(one, frozen.connect, alone=freed.reason)
+    say(
+        "the graph's batch of one is opened; the largest difference to one at a time is "
+        f"{freed.difference:.1e}"
+    )
+    return put_together(replace(spec, shape=(None, *freed.row)), freed.connect)
 
 
-def _tensor_name(path: Path, graph_def: "tf.GraphDef", name: str) -> str:
-    """Return *name* as NODE:OUTPUT, where the graph has such a node."""
-    node, _, output = name.partition(":")
-    names = [each.name for each in graph_def.node]
-    if node not in names:
-        near = get_close_matches(node, names, n=3, cutoff=0.4) or names[-3:]
-        raise ModelError(f"{path}: no tensor {name!r}; near it: {', '.join(near)}")
-    if output and not output.isdigit():
-        raise ModelError(f"{path}: {name!r} is no tensor: expected NAME or NAME:0")
-    return f"{node}:{output or 0}"
-
-
-def _imported(
-    path: Path, graph_def: "tf.GraphDef", name: str, inputs: "Mapping[str, tf.Tensor]"
-) -> "tf.Tensor":
-    """Return the tensor *name* of *graph_def*, put into the default graph and fed with *inputs*."""
+def _runs_two_rows(loaded: LoadedGraph) -> bool:
+    """Whether two rows give two: a graph may have a batch of one inside."""
     import tensorflow.compat.v1 as tf
 
+    signature = loaded.endpoints[-1].signature
+    (spec,) = signature.inputs
+    pixels = np.zeros((2, *(size or 64 for size in spec.row_shape)), spec.dtype)
     try:
-        (tensor,) = tf.import_graph_def(
-            graph_def, input_map=dict(inputs), return_elements=[name], name=""
+        (output,) = loaded.session.run(
+            list(loaded.endpoints[-1].fetches), {loaded.endpoints[-1].feeds[0]: pixels}
         )
-    except (ValueError, tf.errors.OpError) as error:
-        raise ModelError(f"{path}: {str(error).splitlines()[0]}") from error
-    return tensor
+    except tf.errors.OpError:
+        return False
+    return np.ndim(output) > 0 and len(output) == 2
 
 
-def _picture_shape(
-    path: Path, graph_def: "tf.GraphDef", input_name: str, options: FrozenGraphOptions
-) -> tuple[list[int | None], "tf.DType"]:
-    """Return [rows or None, height, width, 3] and the dtype that the graph's own input has."""
+def _put_together(
+    options: SessionOptions,
+    spec: TensorSpec,
+    connect: Connect,
+    *,
+    facts: ModelFacts | None = None,
+    alone: str = "",
+) -> LoadedGraph:
+    """
+    Return a Session in which *connect* has put a graph behind an input of this *spec*.
+
+    With *facts* it takes pictures, too: a second endpoint, or the same where it takes uint8, is fed
+    with uint8 of the size that they or the graph say, if one of them does.
+    """
     import tensorflow.compat.v1 as tf
 
-    with tf.Graph().as_default():
-        tensor = _imported(path, graph_def, input_name, {})
-    if tensor.dtype == tf.string:
-        raise ModelError(
-            f"{path}: {input_name!r} takes encoded pictures as strings, and only graphs that take "
-            "pixels [rows, height, width, 3] are served; --input-layer names another tensor"
-        )
-    if tensor.dtype not in (tf.uint8, tf.float16, tf.bfloat16, tf.float32, tf.float64):
-        raise ModelError(f"{path}: {input_name!r} is {tensor.dtype.name}, not uint8 or a float")
-    sizes = tensor.shape.as_list() if tensor.shape.rank is not None else [None, None, None, 3]
-    if len(sizes) != 4 or sizes[3] not in (None, 3):
-        raise ModelError(
-            f"{path}: {input_name!r} has shape {sizes}, expected [rows, height, width, 3]"
-        )
-    rows, height, width = sizes[0], sizes[1] or options.height, sizes[2] or options.width
-    if rows not in (None, 1):
-        raise ModelError(f"{path}: {input_name!r} fixes a batch of {rows} rows, expected any or 1")
-    if height is None or width is None:
-        raise ModelError(
-            f"{path}: --input-height and --input-width are needed: the graph says {sizes}"
-        )
-    for name, fixed, asked in (
-        ("height", sizes[1], options.height),
-        ("width", sizes[2], options.width),
-    ):
-        if None not in (fixed, asked) and fixed != asked:
-            raise ModelError(f"{path}: --input-{name} is {asked}, but the graph fixes {fixed}")
-    return [rows, height, width, 3], tensor.dtype
+    graph = tf.Graph()
+    with graph.as_default():
+        size = picture_size(spec, facts.preprocessing) if facts is not None else None
+        images = given = None
+        if facts is not None and size is not None:
+            rows = (spec.shape or (None,))[0]
+            images = tf.placeholder(tf.uint8, [rows, *size, 3], name="tensorferry_images")
+            numbers = normalised(
+                images, tf.as_dtype(spec.dtype), normalisation(facts.preprocessing)
+            )
+            given = (
+                images if numbers is images else tf.placeholder_with_default(numbers, spec.shape)
+            )
+        if given is None:
+            given = tf.placeholder(tf.as_dtype(spec.dtype), spec.shape, name="tensorferry_input")
+        output = connect(given)
+    inputs = [(given, replace(spec_of(given), name=spec.name))]
+    if images is not None and images is not given:
+        inputs.append((images, replace(spec_of(images), name=spec.name)))
+    session = tf.Session(graph=graph, config=session_config(options))
+    names = ("serving_default", "serving_default:pictures")
+    endpoints = []
+    for name, (tensor, given_spec) in zip(names, inputs, strict=False):
+        specs = ((given_spec,), (spec_of(output),))
+        signature = Signature(*specs, name, alone or reason_to_run_alone(*specs))
+        endpoints.append(Endpoint(signature, (tensor,), (output,)))
+    return LoadedGraph(session, endpoints)
+
+
+def _pixel_shape(spec: TensorSpec) -> tuple[int | None, ...] | None:
+    """Return the shape of *spec*; of numbers that may have any, it is that of pictures."""
+    if spec.shape is None and spec.type_name != "string":
+        return (None, None, None, 3)
+    return spec.shape

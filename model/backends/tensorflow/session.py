@@ -1,23 +1,20 @@
 """
-Keep one long-lived Session for a graph and run batches through it.
+Run batches through one long-lived Session, whatever file its graph came from.
 
 Loading and running belong to model threads; `run` may be called from several at once.
 """
 
-import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.device import Device
-from model.backends.tensorflow.frozen_graph import FrozenGraphOptions, ServingGraph, serving_graph
-from model.backends.tensorflow.reasons import one_line
 from model.cores import usable_cores
-from model.runner import ModelError
-from model.signature import Feed, Signature, TensorSpec, blank_feed
+from model.picture_input import PictureInput
+from model.signature import STRING, Arrays, Feed, Signature, TensorSpec
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -32,30 +29,68 @@ class SessionOptions:
     gpu_memory_limit: int | None = None  #: bytes; None lets the memory grow as needed
 
 
-class SessionRunner:
-    """A `model.runner.Runner`: a Session and its one callable."""
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """A signature and its tensors in the graph, in the same order."""
 
-    def __init__(self, serving: ServingGraph, options: SessionOptions, *, fingerprint: str) -> None:
+    signature: Signature
+    feeds: tuple["tf.Tensor", ...]
+    fetches: tuple["tf.Tensor", ...]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedGraph:
+    """A Session that is ready to run, and what it can be asked for."""
+
+    session: "tf.Session"
+    endpoints: Sequence[Endpoint]  #: the default one first
+    pictures: PictureInput | None = None  #: into the signature of one of them
+    decoder: "tf.Session | None" = None  #: one more, in which the model decodes its pictures
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.session.close()
+        if self.decoder is not None:
+            self.decoder.close()
+
+
+class SessionRunner:
+    """A `model.runner.Runner`: a Session with a callable for each of its endpoints."""
+
+    def __init__(self, graph: LoadedGraph, device: Device, *, fingerprint: str) -> None:
         import tensorflow.compat.v1 as tf
 
-        self._session = tf.Session(graph=serving.graph, config=session_config(options))
-        # Parsing feeds and fetches costs more than a hand-over; the callable does it once.
-        self._callable = self._session.make_callable([serving.scores], [serving.images])
+        self._graph = graph
+        # Parsing feeds and fetches costs more than a hand-over; a callable does it once.
+        self._callables: dict[str, Callable[..., list[np.ndarray]]] = {
+            endpoint.signature.name: graph.session.make_callable(
+                list(endpoint.fetches), list(endpoint.feeds)
+            )
+            for endpoint in graph.endpoints
+        }
         self._out_of_memory = tf.errors.ResourceExhaustedError
-        self.signature = Signature((_spec(serving.images),), (_spec(serving.scores),))
+        self.signatures = tuple(endpoint.signature for endpoint in graph.endpoints)
         self.fingerprint = fingerprint
-        self.device = options.device.description
+        self.device = device.description
 
-    def run(self, feed: Feed) -> Feed:
+    def run(self, feed: Feed) -> Arrays:
         """Run the batch in one `Session.run`; raises `OutOfMemory` or TensorFlow's own errors."""
         try:
-            return tuple(self._callable(*feed))
+            outputs = self._callables[feed.signature.name](*feed.arrays)
         except self._out_of_memory as error:
-            raise OutOfMemory(len(feed[0])) from error
+            raise OutOfMemory(feed.rows) from error
+        return tuple(map(_array, feed.signature.outputs, outputs))
 
     def close(self) -> None:
         """Close the Session."""
-        self._session.close()
+        self._graph.close()
+
+
+def _array(spec: TensorSpec, output: object) -> np.ndarray:
+    """Return *output* as an array: TensorFlow gives a scalar, or a string, as what it is."""
+    if isinstance(output, np.ndarray):
+        return output
+    return np.array(output, STRING if spec.dtype == STRING else None)
 
 
 def session_config(options: SessionOptions) -> "tf.ConfigProto":
@@ -80,45 +115,3 @@ def session_config(options: SessionOptions) -> "tf.ConfigProto":
         device = config.gpu_options.experimental.virtual_devices.add()
         device.memory_limit_mb.append(options.gpu_memory_limit / 2**20)
     return config
-
-
-def load_frozen_graph(
-    path: Path, graph_options: FrozenGraphOptions, options: SessionOptions, *, classes: int
-) -> SessionRunner:
-    """
-    Load *path* and run one blank row, so that a graph that cannot run fails here.
-
-    Raises `ModelError`, in one line, also where the scores of a row are not one for each of
-    *classes* labels.
-    """
-    import tensorflow.compat.v1 as tf
-
-    serving = serving_graph(path, graph_options)
-    fingerprint = _fingerprint(path, graph_options, options)
-    runner = SessionRunner(serving, options, fingerprint=fingerprint)
-    rows = runner.signature.max_rows or 1
-    try:
-        (scores,) = runner.run(blank_feed(runner.signature, rows))
-    except (tf.errors.OpError, OutOfMemory) as error:
-        runner.close()
-        raise ModelError(f"{path}: a run of one row failed: {one_line(error)}") from error
-    if scores.shape != (rows, classes):
-        runner.close()
-        raise ModelError(
-            f"{path}: {graph_options.output_layer!r} gives {list(scores.shape)} for {rows} row, "
-            f"but the labels are {classes}: expected [{rows}, {classes}]"
-        )
-    return runner
-
-
-def _spec(tensor: "tf.Tensor") -> TensorSpec:
-    shape = tuple(tensor.shape.as_list()) if tensor.shape.rank is not None else (None, None)
-    return TensorSpec(tensor.op.name, np.dtype(tensor.dtype.as_numpy_dtype), shape)
-
-
-def _fingerprint(path: Path, graph_options: FrozenGraphOptions, options: SessionOptions) -> str:
-    import tensorflow.compat.v1 as tf
-
-    facts = hashlib.sha256(path.read_bytes())
-    facts.update(repr((graph_options, options, tf.__version__)).encode())
-    return facts.hexdigest()

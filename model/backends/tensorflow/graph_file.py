@@ -1,0 +1,153 @@
+"""
+Read a frozen GraphDef, and find the tensors in it that are served.
+
+Opens no Session; TensorFlow only puts the graph together, to tell shapes.
+"""
+
+import re
+from dataclasses import dataclass
+from difflib import get_close_matches
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.model_toml import ModelFacts
+from model.runner import ModelError
+from model.signature import TensorSpec
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+#: What a retrained graph calls its output.
+FINAL_RESULT = "final_result"
+
+_DECODES = re.compile("Decode(Jpeg|Png|Image|Gif|Bmp|WebP|AndCropJpeg)$")
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenGraph:
+    """A graph file, and which of its tensors are served."""
+
+    path: Path
+    graph_def: "tf.GraphDef"
+    input: str  #: NODE:OUTPUT
+    output: str
+    spec: TensorSpec  #: of the input, as the graph has it
+
+    @property
+    def scalar_string(self) -> bool:
+        """Whether it takes one encoded picture; some files do not say that it is only one."""
+        return self.spec.type_name == "string" and not self.spec.shape
+
+    def connect(self, given: "tf.Tensor") -> "tf.Tensor":
+        """Put the graph behind *given*, which takes the place of its input."""
+        return _imported(self.path, self.graph_def, self.output, given, self.input)
+
+
+def read_frozen_graph(path: Path, facts: ModelFacts) -> FrozenGraph:
+    """
+    Return the graph in *path*, and the tensors that *facts* name or that stand out.
+
+    Raises `ModelError` for a file that holds none, and for a tensor that is not there or has to be
+    named.
+    """
+    import tensorflow.compat.v1 as tf
+
+    graph_def = read_graph_def(path)
+    input_name = _tensor_name(path, graph_def, facts.input or _default_input(path, graph_def))
+    output_name = _tensor_name(path, graph_def, facts.output or _default_output(path, graph_def))
+    with tf.Graph().as_default():
+        spec = spec_of(_imported(path, graph_def, input_name))
+    return FrozenGraph(path, graph_def, input_name, output_name, spec)
+
+
+def spec_of(tensor: "tf.Tensor") -> TensorSpec:
+    """Return what there is to know of *tensor*."""
+    shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
+    return TensorSpec(tensor.op.name, np.dtype(tensor.dtype.as_numpy_dtype), shape)
+
+
+def read_graph_def(path: Path) -> "tf.GraphDef":
+    """Return the GraphDef in *path*; raises `ModelError` where it holds none."""
+    import tensorflow.compat.v1 as tf
+    from google.protobuf.message import DecodeError
+
+    graph_def = tf.GraphDef()
+    try:
+        graph_def.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    except DecodeError as error:
+        raise ModelError(f"{path}: not a frozen GraphDef, or cut short ({error})") from error
+    if not graph_def.node:
+        raise ModelError(f"{path}: not a frozen GraphDef: it holds no nodes")
+    variables = [node.name for node in graph_def.node if node.op in ("VariableV2", "VarHandleOp")]
+    if variables:
+        more = f", and {len(variables) - 1} more" if len(variables) > 1 else ""
+        raise ModelError(f"{path}: not frozen: the variable {variables[0]!r} has no value{more}")
+    return graph_def
+
+
+def _default_input(path: Path, graph_def: "tf.GraphDef") -> str:
+    """Return the only placeholder, or else what the only picture is decoded from."""
+    names = [str(node.name) for node in graph_def.node if node.op == "Placeholder"]
+    if len(names) == 1:
+        return names[0]
+    # The file of the first Inception holds an empty constant where the picture is to be fed.
+    encoded = [str(node.input[0]) for node in graph_def.node if _DECODES.match(node.op)]
+    if len(encoded) == 1:
+        return encoded[0]
+    found = ", ".join(names) or "none"
+    raise ModelError(f"{path}: --input-layer is needed: the graph's placeholders are {found}")
+
+
+def _default_output(path: Path, graph_def: "tf.GraphDef") -> str:
+    """Return the output that retraining makes, or else the only node that nothing hangs on."""
+    names = {node.name for node in graph_def.node}
+    if FINAL_RESULT in names:
+        return FINAL_RESULT
+    taken = {each.lstrip("^").partition(":")[0] for node in graph_def.node for each in node.input}
+    ends = [
+        str(node.name)
+        for node in graph_def.node
+        if node.name not in taken and node.input and node.op not in ("NoOp", "Assert")
+    ]
+    if len(ends) == 1:
+        return ends[0]
+    found = ", ".join(ends[:8]) or "none"
+    raise ModelError(f"{path}: --output-layer is needed: the graph's ends are {found}")
+
+
+def _tensor_name(path: Path, graph_def: "tf.GraphDef", name: str) -> str:
+    """Return *name* as NODE:OUTPUT, where the graph has such a node."""
+    node, _, output = name.partition(":")
+    names = [each.name for each in graph_def.node]
+    if node not in names:
+        near = get_close_matches(node, names, n=3, cutoff=0.4) or names[-3:]
+        raise ModelError(f"{path}: no tensor {name!r}; near it: {', '.join(near)}")
+    if output and not output.isdigit():
+        raise ModelError(f"{path}: {name!r} is no tensor: expected NAME or NAME:0")
+    return f"{node}:{output or 0}"
+
+
+def _imported(
+    path: Path,
+    graph_def: "tf.GraphDef",
+    name: str,
+    given: "tf.Tensor | None" = None,
+    fed: str = "",
+) -> "tf.Tensor":
+    """Return the tensor *name* of *graph_def*, put into the default graph, *given* for *fed*."""
+    import tensorflow.compat.v1 as tf
+
+    try:
+        (tensor,) = tf.import_graph_def(
+            graph_def,
+            input_map={} if given is None else {fed: given},
+            return_elements=[name],
+            name="",
+        )
+    except (ValueError, tf.errors.OpError) as error:
+        raise ModelError(f"{path}: {str(error).splitlines()[0]}") from error
+    return tensor

@@ -1,0 +1,162 @@
+"""
+Load whatever kind of model there is, and see that it runs.
+
+`load_files` blocks for seconds: it runs on a model thread.
+"""
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from batcher.errors import OutOfMemory
+from model.backends.tensorflow.frozen_graph import load_frozen_graph
+from model.backends.tensorflow.graph_file import read_frozen_graph
+from model.backends.tensorflow.probe_pictures import probe_pictures
+from model.backends.tensorflow.reasons import one_line
+from model.backends.tensorflow.session import LoadedGraph, SessionOptions, SessionRunner
+from model.model_files import ModelFiles, ModelKind
+from model.model_toml import ModelFacts
+from model.picture import BadImage
+from model.picture_input import PictureInput
+from model.runner import ModelError
+from model.signature import Feed, Signature, blank_feed
+
+Say = Callable[[str], object]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedFiles:
+    """A model in memory."""
+
+    runner: SessionRunner
+    default: str  #: the signature of requests that name none
+    pictures: PictureInput | None
+    samples: Mapping[str, Feed]  #: for each signature a row to measure it with
+
+
+def load_files(
+    files: ModelFiles,
+    facts: ModelFacts,
+    options: SessionOptions,
+    *,
+    classes: int,
+    max_pixels: int,
+    say: Say,
+) -> LoadedFiles:
+    """
+    Load *files* into a Session, with what *facts* say of them; *say* is told what is worth telling.
+
+    Raises `ModelError`, in one line, for a model that cannot be loaded, a frozen graph that cannot
+    run a row, and where there are *classes* labels but not a score for each.
+    """
+    graph = _loaded(files, facts, options, max_pixels, say)
+    try:
+        pictures = _with_scores(graph, facts, classes)
+        runner = SessionRunner(
+            graph, options.device, fingerprint=_fingerprint(files, facts, options)
+        )
+        samples = {each.name: _sample(each, pictures) for each in runner.signatures}
+        tried = pictures.signature if pictures is not None else runner.signatures[0]
+        _try(runner, samples[tried.name], files, pictures, classes)
+    except ModelError:
+        graph.close()
+        raise
+    if pictures is not None:
+        say(f"pictures become {pictures.meaning}")
+    return LoadedFiles(runner, runner.signatures[0].name, pictures, samples)
+
+
+def _loaded(
+    files: ModelFiles, facts: ModelFacts, options: SessionOptions, max_pixels: int, say: Say
+) -> LoadedGraph:
+    match files.kind:
+        case ModelKind.FROZEN_GRAPH:
+            frozen = read_frozen_graph(files.path, facts)
+            return load_frozen_graph(frozen, facts, options, max_pixels=max_pixels, say=say)
+        case ModelKind.SAVED_MODEL | ModelKind.KERAS:
+            raise NotImplementedError
+
+
+def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> PictureInput | None:
+    """Return the way of pictures, with the output that labels are for; raises `ModelError`."""
+    pictures = graph.pictures
+    if pictures is None:
+        if classes == 0:
+            return None
+        specs = graph.endpoints[0].signature.inputs
+        inputs = ", ".join(f"{spec.name!r} is {spec}" for spec in specs)
+        raise ModelError(
+            f"labels are for pictures, but {inputs}: "
+            "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
+            "--input-height and --input-width say, or encoded pictures"
+        )
+    outputs = pictures.signature.outputs
+    names = [spec.name for spec in outputs]
+    if facts.output in names:
+        return replace(pictures, scores=names.index(facts.output))
+    if classes == 0 or len(outputs) == 1:
+        return pictures
+    fitting = [at for at, spec in enumerate(outputs) if spec.shape and spec.shape[-1] == classes]
+    if len(fitting) != 1:
+        raise ModelError(f"--output-layer is needed: the outputs are {', '.join(names)}")
+    return replace(pictures, scores=fitting[0])
+
+
+def _sample(signature: Signature, pictures: PictureInput | None) -> Feed:
+    """Return a row to run: a picture where one can be taken, else zeros."""
+    if pictures is not None and pictures.signature is signature:
+        for encoded in probe_pictures().values():
+            try:
+                return pictures.feed(encoded[0])
+            except BadImage:
+                continue
+    return blank_feed(signature)
+
+
+def _try(
+    runner: SessionRunner,
+    sample: Feed,
+    files: ModelFiles,
+    pictures: PictureInput | None,
+    classes: int,
+) -> None:
+    """Run *sample*; raises `ModelError` where it fails, or gives another number of scores."""
+    import tensorflow.compat.v1 as tf
+
+    try:
+        outputs = runner.run(sample)
+    except (tf.errors.OpError, OutOfMemory) as error:
+        if files.kind is not ModelKind.FROZEN_GRAPH:
+            return  # it may want other values than zeros; warm-up tells
+        raise ModelError(f"{files.path}: a run of one row failed: {one_line(error)}") from error
+    if pictures is None or classes == 0:
+        return
+    scores, spec = outputs[pictures.scores], pictures.signature.outputs[pictures.scores]
+    if scores.size != classes or scores.shape[-1:] != (classes,):
+        raise ModelError(
+            f"{files.path}: {spec.name!r} gives {list(scores.shape)} for 1 row, "
+            f"but the labels are {classes}: expected [1, {classes}]"
+        )
+    if not np.issubdtype(scores.dtype, np.number) and scores.dtype.name != "bfloat16":
+        raise ModelError(f"{files.path}: {spec.name!r} gives {spec.type_name}, expected numbers")
+
+
+def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) -> str:
+    """Return a hash of what decides how long a run takes; of weights, their sizes will do."""
+    import tensorflow.compat.v1 as tf
+
+    hashed = hashlib.sha256()
+    for path in _files(files.path):
+        if path.suffix.startswith(".data-"):
+            hashed.update(str(path.stat().st_size).encode())
+        else:
+            hashed.update(path.read_bytes())
+    hashed.update(repr((facts, options, tf.__version__)).encode())
+    return hashed.hexdigest()
+
+
+def _files(path: Path) -> Iterable[Path]:
+    return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]

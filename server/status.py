@@ -1,0 +1,67 @@
+"""
+Tell what is served, and how: `GET /status`.
+
+Runs on the reactor thread.
+"""
+
+from collections.abc import Callable
+
+import orjson
+from twisted.internet.defer import Deferred, succeed
+
+from model.signature import Signature, TensorSpec
+from server.http.messages import HTTPRequest, HTTPResponse
+from server.inference import Inference, ServedModel
+from server.samples import sample_request
+
+
+class StatusAPI:
+    """The endpoint of `GET /status`."""
+
+    def __init__(self, inference: Callable[[], Inference]) -> None:
+        """*inference* raises `HTTPError` while there is none."""
+        self._inference = inference
+
+    def status(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Answer with the model, its signatures, and whether and why not they share runs."""
+        content = status_of(self._inference().model)
+        return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
+
+
+def status_of(model: ServedModel) -> dict[str, object]:
+    """Return what there is to know of *model*."""
+    return {
+        "model": model.full_name,
+        "device": model.device,
+        "lanes": model.batcher.stats().lanes,
+        "labels": len(model.labels),
+        "pictures": model.pictures
+        and {
+            "signature": model.pictures.signature.name,
+            "become": model.pictures.meaning,
+        },
+        "default_signature": model.default,
+        "signatures": {
+            name: {
+                **signature_facts(signature, model.default),
+                "max_batch_size": model.profiles.cap(name),
+            }
+            for name, signature in model.signatures.items()
+        },
+    }
+
+
+def signature_facts(signature: Signature, default: str) -> dict[str, object]:
+    """Return what *signature* takes and gives, and whether its feeds share runs."""
+    facts: dict[str, object] = {
+        "inputs": [_tensor(spec) for spec in signature.inputs],
+        "outputs": [_tensor(spec) for spec in signature.outputs],
+        "batched": signature.batched,
+    }
+    if signature.alone:
+        facts["alone"] = signature.alone
+    return {**facts, "sample": sample_request(signature, default)}
+
+
+def _tensor(spec: TensorSpec) -> dict[str, object]:
+    return {"name": spec.name, "dtype": spec.type_name, "shape": spec.shape}
