@@ -1,0 +1,323 @@
+"""
+Read a SavedModel: which graph in it is served, what its signatures take, and how it is loaded.
+
+What a folder says of itself is read from its protos, without running anything; only
+`load_saved_model` opens a Session.  Both TensorFlow 1 and 2 write what is read here.
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.backends.tensorflow.reason import reason_of
+from model.runner import ModelError
+from model.signature import STRING, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+DEFAULT_SIGNATURE = "serving_default"
+
+#: Signatures that stand for an operation of the loader, or of a training loop.
+_NOT_SERVED = ("__saved_model_init_op", "__saved_model_train_op")
+
+#: The dtypes that requests and answers can carry, besides strings.
+_DTYPES = (
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "bfloat16", "float32", "float64"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One signature in a Session's graph; feeds and fetches are in its order."""
+
+    signature: Signature
+    feeds: "Sequence[tf.Tensor]"
+    fetches: "Sequence[tf.Tensor]"
+
+
+@dataclass(frozen=True, slots=True)
+class PixelInput:
+    """An input that is to take uint8 pixels, besides what its signature says."""
+
+    signature: str
+    input: str
+    shape: tuple[int | None, ...]  #: of the pixels
+    normalised: "Callable[[tf.Tensor], tf.Tensor]"
+    """Puts into the graph what becomes of the pixels; they are cast to the input's dtype after."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedGraph:
+    """A Session that is ready to run, and what it can be asked for."""
+
+    session: "tf.Session"
+    endpoints: dict[str, Endpoint]  #: by the signatures' names, in the order of `signatures_of`
+    pixels: Endpoint | None = None  #: NAME:pixels, the signature of the `PixelInput` with pixels
+
+
+def read_meta_graph(folder: Path) -> "tf.MetaGraphDef":
+    """
+    Return the graph of the SavedModel in *folder* that is for serving.
+
+    It is the one with the tag "serve" alone, else the only one, else the one with the fewest tags
+    beside "serve".  Raises `ModelError` where there is no such graph, or no SavedModel.
+    """
+    graphs = list(_parsed(folder).meta_graphs)
+    tag_sets = [sorted(graph.meta_info_def.tags) for graph in graphs]
+    if ["serve"] in tag_sets:
+        return graphs[tag_sets.index(["serve"])]
+    if len(graphs) == 1:
+        return graphs[0]
+    serving = sorted((tags for tags in tag_sets if "serve" in tags), key=len)
+    if not serving or [len(tags) for tags in serving].count(len(serving[0])) > 1:
+        found = ", ".join(f"[{', '.join(tags)}]" for tags in tag_sets) or "none"
+        raise ModelError(f"{folder}: no graph is tagged [serve]: the graphs are {found}")
+    return graphs[tag_sets.index(serving[0])]
+
+
+def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...], dict[str, str]]:
+    """
+    Return the signatures that can be served, the default one first, and why others cannot be.
+
+    Inputs and outputs are sorted by name.  Raises `ModelError` where none can be served.
+    """
+    served: list[Signature] = []
+    unserved: dict[str, str] = {}
+    definitions = meta_graph.signature_def
+    for name in sorted(definitions, key=lambda name: (name != DEFAULT_SIGNATURE, name)):
+        definition = definitions[name]
+        if name in _NOT_SERVED or not definition.outputs:
+            continue
+        reason = _unservable(definition)
+        if reason:
+            unserved[name] = reason
+            continue
+        inputs, outputs = _specs(definition.inputs), _specs(definition.outputs)
+        served.append(Signature(inputs, outputs, name, _alone(inputs, outputs)))
+    if not served:
+        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in unserved.items())
+        raise ModelError(f"no signature can be served: {reasons or 'there is none'}")
+    return tuple(served), unserved
+
+
+def load_saved_model(
+    folder: Path,
+    meta_graph: "tf.MetaGraphDef",
+    config: "tf.ConfigProto",
+    pixels: PixelInput | None = None,
+) -> LoadedGraph:
+    """
+    Return the SavedModel in *folder*, with the *meta_graph* that was read from there, in a Session.
+
+    Restores the variables and runs the init op; the caller closes the Session.  Raises
+    `ModelError`, in one line, where something in the folder is missing or cannot be read.
+    """
+    import tensorflow.compat.v1 as tf
+
+    signatures, _ = signatures_of(meta_graph)
+    _check_files(folder, meta_graph)
+    session = tf.Session(graph=tf.Graph(), config=config)
+    try:
+        with session.graph.as_default():
+            opened = {} if pixels is None else _opened(meta_graph, pixels)
+            inputs = {name: tensor for name, (tensor, _) in opened.items()}
+            tags = list(meta_graph.meta_info_def.tags)
+            tf.saved_model.loader.load(session, tags, str(folder), input_map=inputs)
+            loaded = LoadedGraph(
+                session,
+                {each.name: _endpoint(meta_graph, each, inputs, inputs) for each in signatures},
+            )
+            if pixels is None:
+                return loaded
+            feeds = {name: tensor for name, (_, tensor) in opened.items()}
+            signature = loaded.endpoints[pixels.signature].signature
+            endpoint = _endpoint(meta_graph, signature, feeds, inputs)
+            return replace(loaded, pixels=_taking_pixels(endpoint, pixels))
+    except (OSError, RuntimeError, TypeError, ValueError, LookupError, tf.errors.OpError) as error:
+        session.close()
+        raise ModelError(f"{folder}: cannot be loaded: {reason_of(error)}") from error
+
+
+def _parsed(folder: Path) -> "SavedModel":
+    from google.protobuf import text_format
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved_model = SavedModel()
+    path, text = folder / "saved_model.pb", folder / "saved_model.pbtxt"
+    try:
+        if text.exists() and not path.exists():
+            path = text
+            text_format.Parse(path.read_bytes(), saved_model)
+        else:
+            saved_model.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    except (DecodeError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise ModelError(f"{path}: not a SavedModel, or cut short ({error})") from error
+    return saved_model
+
+
+def _unservable(definition: "tf.SignatureDef") -> str:
+    """Return why no request can ask for this; empty where one can."""
+    tensors: dict[str, str] = {}
+    for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
+        for name, info in sorted(infos.items()):
+            encoding = info.WhichOneof("encoding")
+            if encoding in ("coo_sparse", "composite_tensor"):
+                return f"{kind} {name!r} is several tensors in one: sparse, ragged or the like"
+            if not info.name:
+                return f"{kind} {name!r} names no tensor"
+            if _dtype(info) is None:
+                return f"{kind} {name!r} is {_type_name(info)}, which no request can carry"
+            if kind == "input" and tensors.setdefault(_tensor_name(info), name) != name:
+                return f"inputs {tensors[_tensor_name(info)]!r} and {name!r} are the same tensor"
+    return ""
+
+
+def _specs(infos: "Mapping[str, tf.TensorInfo]") -> tuple[TensorSpec, ...]:
+    return tuple(_spec(name, infos[name]) for name in sorted(infos))
+
+
+def _spec(name: str, info: "tf.TensorInfo") -> TensorSpec:
+    dtype = _dtype(info)
+    if dtype is None:
+        raise ValueError(f"{name!r} is {_type_name(info)}")
+    if not info.HasField("tensor_shape") or info.tensor_shape.unknown_rank:
+        return TensorSpec(name, dtype, None)
+    sizes = (size.size for size in info.tensor_shape.dim)
+    return TensorSpec(name, dtype, tuple(None if size < 0 else size for size in sizes))
+
+
+def _dtype(info: "tf.TensorInfo") -> np.dtype | None:
+    """Return the dtype in numpy; None where no request can carry it."""
+    import tensorflow.compat.v1 as tf
+
+    name = _type_name(info)
+    if name == "string":
+        return STRING
+    return np.dtype(tf.as_dtype(name).as_numpy_dtype) if name in _DTYPES else None
+
+
+def _type_name(info: "tf.TensorInfo") -> str:
+    """Return the dtype as people call it; that of a reference is that of what it refers to."""
+    import tensorflow.compat.v1 as tf
+
+    try:
+        name: str = tf.as_dtype(info.dtype).base_dtype.name
+    except TypeError:
+        return f"of the unknown type {info.dtype}"
+    return name
+
+
+def _tensor_name(info: "tf.TensorInfo") -> str:
+    return info.name if ":" in info.name else f"{info.name}:0"
+
+
+def _alone(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
+    """Return why feeds cannot share a run; empty where they can."""
+    if not inputs:
+        return "it has no inputs"
+    for spec in inputs:
+        if not spec.shape or spec.shape[0] is not None:
+            return f"input {spec.name!r} is {spec}: no batch axis of any size"
+    for spec in outputs:
+        if spec.shape is not None and (not spec.shape or spec.shape[0] is not None):
+            return f"output {spec.name!r} is {spec}: not one row for each row"
+    return ""
+
+
+def _check_files(folder: Path, meta_graph: "tf.MetaGraphDef") -> None:
+    """Raise `ModelError` where the graph needs a file that is not there, or lies elsewhere."""
+    import tensorflow.compat.v1 as tf
+
+    variables = folder / "variables" / "variables"
+    if meta_graph.HasField("saver_def") and not tf.train.checkpoint_exists(str(variables)):
+        raise ModelError(f"{folder}: the variables are missing: no {variables}.index")
+    for name in _assets(meta_graph):
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise ModelError(f"{folder}: the asset {name!r} lies outside of the model")
+        if not (folder / "assets" / name).exists():
+            raise ModelError(f"{folder}: the asset {name!r} is missing in {folder}/assets")
+
+
+def _assets(meta_graph: "tf.MetaGraphDef") -> Iterator[str]:
+    """Yield the names of the files that the init op reads."""
+    from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
+
+    yield from (asset.filename for asset in meta_graph.asset_file_def)
+    if "saved_model_assets" in meta_graph.collection_def:
+        for packed in meta_graph.collection_def["saved_model_assets"].any_list.value:
+            asset = AssetFileDef()
+            packed.Unpack(asset)
+            yield asset.filename
+
+
+def _opened(
+    meta_graph: "tf.MetaGraphDef", pixels: PixelInput
+) -> "dict[str, tuple[tf.Tensor, tf.Tensor]]":
+    """
+    Put in front of an input what lets it be fed with pixels, too.
+
+    Returns, by the name of the input's tensor, the one that takes its place and that of the pixels.
+    """
+    import tensorflow.compat.v1 as tf
+
+    info = meta_graph.signature_def[pixels.signature].inputs[pixels.input]
+    names = {node.name.partition("/")[0] for node in meta_graph.graph_def.node}
+    scope = "tensorferry"
+    while scope in names:
+        scope += "_"
+    with tf.name_scope(scope):
+        # Where functions are inlined, other nodes may wait for the input's node although it is fed.
+        # Without pixels it then works on no rows, rather than ask for some.
+        no_pixels = tf.zeros([size or 0 for size in pixels.shape], tf.uint8)
+        images = tf.placeholder_with_default(no_pixels, pixels.shape)
+        numbers = tf.cast(pixels.normalised(images), tf.as_dtype(info.dtype).base_dtype)
+        given = tf.placeholder_with_default(numbers, _spec(pixels.input, info).shape)
+    return {_tensor_name(info): (given, images)}
+
+
+def _endpoint(
+    meta_graph: "tf.MetaGraphDef",
+    signature: Signature,
+    fed: "Mapping[str, tf.Tensor]",
+    fetched: "Mapping[str, tf.Tensor]",
+) -> Endpoint:
+    """Return *signature* in the default graph; *fed* and *fetched* replace tensors by name."""
+    import tensorflow.compat.v1 as tf
+
+    definition = meta_graph.signature_def[signature.name]
+    graph = tf.get_default_graph()
+
+    def tensor(info: "tf.TensorInfo", replaced: "Mapping[str, tf.Tensor]") -> "tf.Tensor":
+        name = _tensor_name(info)
+        return replaced[name] if name in replaced else graph.get_tensor_by_name(name)
+
+    feeds = [tensor(definition.inputs[spec.name], fed) for spec in signature.inputs]
+    fetches = [tensor(definition.outputs[spec.name], fetched) for spec in signature.outputs]
+    # A Session does not fetch what it is fed.
+    fetches = [tf.identity(each) if any(each is fed for fed in feeds) else each for each in fetches]
+    return Endpoint(signature, feeds, fetches)
+
+
+def _taking_pixels(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
+    """Return *endpoint* with a signature that says that it takes pixels."""
+    signature = endpoint.signature
+    inputs = tuple(
+        TensorSpec(spec.name, np.dtype(np.uint8), pixels.shape)
+        if spec.name == pixels.input
+        else spec
+        for spec in signature.inputs
+    )
+    alone = _alone(inputs, signature.outputs)
+    return replace(
+        endpoint,
+        signature=Signature(inputs, signature.outputs, f"{signature.name}:pixels", alone),
+    )

@@ -1,0 +1,310 @@
+"""Reading and loading SavedModels with TensorFlow itself: what they answer, and what is refused."""
+
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from shutil import rmtree
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.backends.tensorflow.saved_model import (
+    Endpoint,
+    LoadedGraph,
+    PixelInput,
+    load_saved_model,
+    read_meta_graph,
+)
+from model.runner import ModelError
+from model.signature import STRING
+from tests.integration.saved_models import MEANS, PIXELS, SAVED_MODELS, Served, colour_means
+from tests.integration.saving import Ends, Write, edit, save_functions, tf1, tf2
+
+#: Loads a SavedModel, which is closed after the test.
+Load = Callable[..., LoadedGraph]
+
+
+@pytest.fixture
+def load() -> Iterator[Load]:
+    """Load what a folder holds."""
+    import tensorflow.compat.v1 as tf
+
+    sessions = []
+
+    def loaded(folder: Path, pixels: PixelInput | None = None) -> LoadedGraph:
+        graph = load_saved_model(folder, read_meta_graph(folder), tf.ConfigProto(), pixels)
+        sessions.append(graph.session)
+        return graph
+
+    yield loaded
+    for session in sessions:
+        session.close()
+
+
+def answer(
+    loaded: LoadedGraph, endpoint: Endpoint, arrays: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Return what an *endpoint* answers, by the outputs' names."""
+    feed = endpoint.signature.feed(arrays)
+    call = loaded.session.make_callable(endpoint.fetches, list(endpoint.feeds))
+    names = [spec.name for spec in endpoint.signature.outputs]
+    return dict(zip(names, call(*feed.arrays), strict=True))
+
+
+def assert_same(got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
+    """Have the same names in the same order, and the same values, dtypes and shapes."""
+    assert list(got) == list(expected)
+    for name, array in got.items():
+        assert array.dtype == expected[name].dtype
+        assert array.shape == expected[name].shape
+        if array.dtype == STRING:
+            assert array.tolist() == expected[name].tolist()
+        else:
+            np.testing.assert_allclose(
+                array.astype(np.float64), np.asarray(expected[name], np.float64), rtol=1e-5
+            )
+
+
+# --- what is served
+
+
+@pytest.mark.parametrize("served", list(SAVED_MODELS.values()), ids=list(SAVED_MODELS))
+def test_a_saved_model_answers(tmp_path: Path, load: Load, served: Served) -> None:
+    """By the names of its signature, in their order, wherever the folder has gone."""
+    served.write(tmp_path / "written")
+    folder = (tmp_path / "written").rename(tmp_path / "moved")
+    loaded = load(folder)
+    endpoint = loaded.endpoints[served.signature]
+    assert endpoint.signature.batched is not served.alone, endpoint.signature.alone
+    assert_same(answer(loaded, endpoint, served.feed), served.expected)
+
+
+def test_a_saved_model_may_be_text(tmp_path: Path, load: Load) -> None:
+    """As `as_text` writes it."""
+    from google.protobuf import text_format
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    served = SAVED_MODELS["affine"]
+    served.write(tmp_path / "model")
+    binary = tmp_path / "model" / "saved_model.pb"
+    text = text_format.MessageToString(SavedModel.FromString(binary.read_bytes()))
+    binary.unlink()
+    (tmp_path / "model" / "saved_model.pbtxt").write_text(text, "utf-8")
+    loaded = load(tmp_path / "model")
+    assert_same(answer(loaded, loaded.endpoints["serving_default"], served.feed), served.expected)
+
+
+# --- loading
+
+
+def unknown_operation(graph: Any) -> None:
+    """Have an operation of a library that is not here."""
+    graph.graph_def.node.add(name="strange", op="MadeElsewhere")
+
+
+def unknown_operation_in_a_function(graph: Any) -> None:
+    """The same, further down."""
+    graph.graph_def.library.function[0].node_def.add(name="strange", op="MadeElsewhere")
+
+
+def no_such_tensor(graph: Any) -> None:
+    """Have an output that the graph has not."""
+    (info,) = graph.signature_def["serving_default"].outputs.values()
+    info.name = "nowhere:0"
+
+
+def asset_outside(graph: Any) -> None:
+    """Ask for a file of the machine."""
+    graph.asset_file_def[0].filename = "../../vocabulary.txt"
+
+
+def collected_asset_outside(graph: Any) -> None:
+    """The same, as TensorFlow 1 does."""
+    from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
+
+    (packed,) = graph.collection_def["saved_model_assets"].any_list.value
+    asset = AssetFileDef()
+    packed.Unpack(asset)
+    asset.filename = "/etc/hostname"
+    packed.Pack(asset)
+
+
+def rewritten(path: str, data: bytes | None) -> Callable[[Path], None]:
+    """Return what cuts a file of a SavedModel short, or removes it."""
+
+    def change(folder: Path) -> None:
+        if data is None:
+            rmtree(folder / path)
+        else:
+            (folder / path).write_bytes(data)
+
+    return change
+
+
+def edited(change: Callable[[Any], None]) -> Callable[[Path], None]:
+    """Return what makes a *change* to the graph in a folder."""
+    return lambda folder: edit(folder, change)
+
+
+DATA = "variables/variables.data-00000-of-00001"
+
+SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
+    "no variables": (
+        "affine",
+        rewritten("variables", None),
+        "the variables are missing: no {folder}/variables/variables.index",
+    ),
+    "short variables": (
+        "affine",
+        rewritten(DATA, b"\0"),
+        "cannot be loaded: Read less bytes than requested",
+    ),
+    "a short index": (
+        "several signatures of one tensor",
+        rewritten("variables/variables.index", b"\0" * 40),
+        "cannot be loaded: file is too short to be an sstable",
+    ),
+    "no asset": (
+        "vocabulary",
+        rewritten("assets", None),
+        "the asset 'model.txt' is missing in {folder}/assets",
+    ),
+    "no asset, TensorFlow 1": (
+        "vocabulary, legacy init op",
+        rewritten("assets", None),
+        "the asset 'model.txt' is missing in {folder}/assets",
+    ),
+    "an asset elsewhere": (
+        "vocabulary",
+        edited(asset_outside),
+        "the asset '../../vocabulary.txt' lies outside of the model",
+    ),
+    "an asset elsewhere, TensorFlow 1": (
+        "vocabulary, TensorFlow 1",
+        edited(collected_asset_outside),
+        "the asset '/etc/hostname' lies outside of the model",
+    ),
+    "an asset that is no vocabulary": (
+        "vocabulary",
+        rewritten("assets/model.txt", b"ferry\nferry\n"),
+        (
+            "cannot be loaded: HashTable has different value for same key. "
+            "Key ferry has 0 and trying to add value 1"
+        ),
+    ),
+    "an unknown operation": (
+        "affine",
+        edited(unknown_operation),
+        "cannot be loaded: Op type not registered 'MadeElsewhere'",
+    ),
+    "an unknown operation in a function": (
+        "affine",
+        edited(unknown_operation_in_a_function),
+        "cannot be loaded: Op type not registered 'MadeElsewhere'",
+    ),
+    "no such tensor": (
+        "affine",
+        edited(no_such_tensor),
+        (
+            "cannot be loaded: The name 'nowhere:0' refers to a Tensor which does not exist. "
+            "The operation, 'nowhere', does not exist in the graph."
+        ),
+    ),
+}
+
+
+@pytest.mark.parametrize(("name", "spoil", "reason"), list(SPOILT.values()), ids=list(SPOILT))
+def test_a_spoilt_saved_model_is_refused(
+    tmp_path: Path, load: Load, name: str, spoil: Callable[[Path], None], reason: str
+) -> None:
+    """In one line that says what is wrong with it."""
+    folder = tmp_path / "model"
+    SAVED_MODELS[name].write(folder)
+    spoil(folder)
+    with pytest.raises(ModelError) as caught:
+        load(folder)
+    assert str(caught.value) == f"{folder}: {reason.format(folder=folder)}"
+
+
+# --- pixels
+
+
+def tf1_pictures(tf: Any) -> Mapping[str, Ends]:
+    """Two signatures that share the pictures' tensor; one gives them back."""
+    image = tf.placeholder(tf.float32, (None, 4, 5, 3), name="tensorferry/Placeholder")
+    scores = colour_means(tf, image=image)["scores"] * tf.get_variable("one", initializer=1.0)
+    return {
+        "serving_default": ({"image": image}, {"scores": scores}),
+        "echo": ({"x": image}, {"same": image, "scores": scores}),
+    }
+
+
+def write_tf2_pictures(folder: Path) -> None:
+    """A function with a variable: it is inlined when it runs, behind what it was fed with."""
+    import tensorflow as tf
+
+    one = tf.Variable(1.0)
+    spec = ("float32", (None, 4, 5, 3))
+    save_functions(
+        folder,
+        {
+            "serving_default": (
+                lambda image: {"scores": tf.reduce_mean(image, axis=[1, 2]) * one},
+                {"image": spec},
+            ),
+            "echo": (lambda x: {"same": x, "scores": tf.reduce_mean(x, [1, 2])}, {"x": spec}),
+        },
+        one=one,
+    )
+
+
+@pytest.mark.parametrize(("signature", "name"), [("serving_default", "image"), ("echo", "x")])
+@pytest.mark.parametrize("write", [tf1(tf1_pictures), write_tf2_pictures], ids=["tf1", "tf2"])
+def test_an_input_takes_pixels_and_still_floats(
+    tmp_path: Path, load: Load, write: Write, signature: str, name: str
+) -> None:
+    """In any order, and every signature still takes floats, whichever of them takes pixels."""
+    write(tmp_path / "model")
+    pixels = PixelInput(signature, name, (None, 4, 5, 3), lambda images: images / 255)
+    loaded = load(tmp_path / "model", pixels)
+    assert loaded.pixels is not None
+    (spec,) = loaded.pixels.signature.inputs
+    assert (loaded.pixels.signature.name, str(spec)) == (f"{signature}:pixels", "uint8[?, 4, 5, 3]")
+    scaled = (PIXELS / 255).astype(np.float32)
+    expected = {"same": scaled, "scores": MEANS / 255}
+    requests: list[tuple[Endpoint, dict[str, np.ndarray], slice]] = [
+        (loaded.pixels, {name: PIXELS}, slice(0, 2)),
+        (loaded.endpoints["serving_default"], {"image": scaled}, slice(0, 2)),
+        (loaded.endpoints["echo"], {"x": scaled}, slice(0, 2)),
+        (loaded.pixels, {name: PIXELS[:1]}, slice(0, 1)),
+        (loaded.endpoints[signature], {name: scaled[1:]}, slice(1, 2)),
+    ]
+    for endpoint, arrays, rows in requests:
+        got = answer(loaded, endpoint, arrays)
+        assert_same(got, {key: expected[key][rows] for key in got})
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape"), [("float32", (None, None, None, 3)), ("float16", (None, 4, 5, 3))]
+)
+def test_pixels_may_fix_what_the_model_leaves_open(
+    tmp_path: Path, load: Load, dtype: str, shape: object
+) -> None:
+    """The sizes, when pictures are made to fit; and they become what the input takes."""
+    tf2(colour_means, image=(dtype, shape))(tmp_path / "model")
+    pixels = PixelInput("serving_default", "image", (None, 4, 5, 3), lambda images: images)
+    loaded = load(tmp_path / "model", pixels)
+    assert loaded.pixels is not None
+    assert_same(answer(loaded, loaded.pixels, {"image": PIXELS}), {"scores": MEANS})
+
+
+def test_a_fixed_batch_of_pixels_runs_alone(tmp_path: Path, load: Load) -> None:
+    """As it does with floats."""
+    tf2(colour_means, image=("float32", (1, 4, 5, 3)))(tmp_path / "model")
+    pixels = PixelInput("serving_default", "image", (1, 4, 5, 3), lambda images: images)
+    loaded = load(tmp_path / "model", pixels)
+    assert loaded.pixels is not None
+    assert loaded.pixels.signature.alone == (
+        "input 'image' is uint8[1, 4, 5, 3]: no batch axis of any size"
+    )
+    assert_same(answer(loaded, loaded.pixels, {"image": PIXELS[:1]}), {"scores": MEANS[:1]})
