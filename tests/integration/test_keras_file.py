@@ -1,0 +1,349 @@
+"""Keras files, written by Keras itself: what they answer as SavedModels, and what is refused."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
+
+import numpy as np
+import pytest
+
+from model.backends.tensorflow.keras_file import exported, is_keras_file
+from model.backends.tensorflow.saved_model import load_saved_model, read_meta_graph
+from model.runner import ModelError
+from tests.integration.saved_models import ROWS, strings
+
+#: What Keras says of itself, and of models that are what they are on purpose.
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:When providing .inputs. as a dict:UserWarning"),
+    pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built"),
+    pytest.mark.filterwarnings("ignore:The object being serialized includes:UserWarning"),
+]
+
+#: Returns a model of the Keras that it is given.
+Build = Callable[[Any], Any]
+
+SUFFIXES = (".keras", ".h5")
+
+ONES = np.ones((3, 2), np.float32)
+SUMS = ROWS @ ONES
+
+
+def dense(keras: Any, name: str) -> Any:
+    """Return a layer that sums each row, twice."""
+    return keras.layers.Dense(2, kernel_initializer="ones", name=name)
+
+
+def sequential(keras: Any) -> Any:
+    """A stack of layers."""
+    return keras.Sequential([keras.Input((3,), name="row"), dense(keras, "scores")])
+
+
+def built_later(keras: Any) -> Any:
+    """A stack that was told its input last."""
+    model = keras.Sequential([dense(keras, "scores")])
+    model.build((None, 3))
+    return model
+
+
+def two_sided(keras: Any) -> Any:
+    """Inputs and outputs by the names of their layers; one is a keyword, one gives twice."""
+    first, second = (keras.Input((3,), name=name) for name in ("second", "class"))
+    twice = keras.layers.ReLU(name="twice")
+    return keras.Model(
+        [first, second],
+        [keras.layers.Subtract(name="difference")([first, second]), twice(first), twice(second)],
+    )
+
+
+def keyed(keras: Any) -> Any:
+    """Inputs and outputs by the keys of dicts."""
+    first, second = (keras.Input((3,), name=name) for name in ("z", "a"))
+    difference = keras.layers.Subtract(name="difference")([first, second])
+    return keras.Model({"from": first, "b": second}, {"y": difference, "in": second})
+
+
+def of_words(keras: Any) -> Any:
+    """A vocabulary that the file holds."""
+    word = keras.Input((), dtype="string", name="word")
+    number = keras.layers.StringLookup(vocabulary=["ferry", "river"], name="number")
+    return keras.Model(word, number(word))
+
+
+def of_pictures(keras: Any) -> Any:
+    """As classifiers are: convolutions, batch normalisation and dropout, which rest here."""
+    return keras.Sequential(
+        [
+            keras.Input((4, 5, 3), name="image"),
+            keras.layers.Conv2D(2, 1, kernel_initializer="ones", use_bias=False),
+            keras.layers.BatchNormalization(epsilon=0.0),
+            keras.layers.Dropout(0.5),
+            keras.layers.GlobalAveragePooling2D(name="means"),
+        ]
+    )
+
+
+Arrays = dict[str, np.ndarray]
+
+SERVED: dict[str, tuple[Build, Arrays, Arrays]] = {
+    "sequential": (sequential, {"row": ROWS}, {"scores": SUMS}),
+    "several": (
+        two_sided,
+        {"class": ROWS, "second": ROWS * 2},
+        {"difference": ROWS, "twice": ROWS * 2, "twice_1": ROWS},
+    ),
+    "keyed": (keyed, {"b": ROWS, "from": ROWS * 3}, {"in": ROWS, "y": ROWS * 2}),
+    "pictures": (
+        of_pictures,
+        {"image": np.ones((2, 4, 5, 3), np.float32)},
+        {"means": np.full((2, 2), 3, np.float32)},
+    ),
+}
+
+
+def written(build: Build, path: Path) -> Path:
+    """Write what is built to *path*."""
+    import tensorflow as tf
+
+    build(tf.keras).save(path)
+    return path
+
+
+def answer(path: Path, arrays: Arrays) -> Arrays:
+    """Return what the model answers, by the outputs' names, after its folder is gone."""
+    import tensorflow.compat.v1 as tf
+
+    with exported(path) as folder:
+        loaded = load_saved_model(folder, read_meta_graph(folder), tf.ConfigProto())
+    assert not folder.exists()
+    (endpoint,) = loaded.endpoints.values()
+    assert endpoint.signature.alone == ""
+    with loaded.session:
+        call = loaded.session.make_callable(endpoint.fetches, list(endpoint.feeds))
+        outputs = call(*endpoint.signature.feed(arrays).arrays)
+    return dict(zip([spec.name for spec in endpoint.signature.outputs], outputs, strict=True))
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("build", "feed", "expected"), list(SERVED.values()), ids=list(SERVED))
+def test_a_keras_file_answers(
+    tmp_path: Path, build: Build, feed: Arrays, expected: Arrays, suffix: str
+) -> None:
+    """By the names of its layers, or its own keys, any number of rows at a time."""
+    got = answer(written(build, tmp_path / f"model{suffix}"), feed)
+    assert list(got) == list(expected)
+    for name, array in expected.items():
+        np.testing.assert_allclose(got[name], array, rtol=1e-5)
+
+
+def test_an_input_that_nobody_named_is_called_as_keras_calls_it(tmp_path: Path) -> None:
+    """By the layer that Keras put there."""
+    import tensorflow as tf
+
+    path = written(built_later, tmp_path / "model.keras")
+    (layer,) = tf.keras.models.load_model(path).inputs
+    (got,) = answer(path, {layer._keras_history.operation.name: ROWS}).values()
+    np.testing.assert_allclose(got, SUMS)
+
+
+def test_a_vocabulary_comes_along(tmp_path: Path) -> None:
+    """The words are in the file."""
+    got = answer(written(of_words, tmp_path / "m.keras"), {"word": strings("river", "x", "ferry")})
+    assert got["number"].tolist() == [2, 0, 1]
+
+
+@pytest.mark.parametrize(
+    ("name", "is_one"),
+    [("a.keras", True), ("a.h5", True), ("a.hdf5", True), ("A.H5", True), ("a.pb", False)],
+)
+def test_a_keras_file_is_known_by_its_name(name: str, *, is_one: bool) -> None:
+    """As Keras itself knows it."""
+    assert is_keras_file(Path(name)) is is_one
+
+
+# --- what is refused
+
+
+def with_lambda(keras: Any) -> Any:
+    """A layer of Python code, some layers down."""
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x, name="sly")])
+    return keras.Sequential([keras.Input((3,)), inner])
+
+
+def with_function(keras: Any) -> Any:
+    """A layer that applies a function that it names."""
+    return keras.Sequential([keras.Input((3,)), keras.layers.Lambda(keras.ops.abs, name="sly")])
+
+
+def with_code_within(keras: Any) -> Any:
+    """Code as the activation of a layer of Keras's own."""
+    layer = keras.layers.Dense(2, name="sly", activation=lambda x: x)
+    return keras.Sequential([keras.Input((3,)), layer])
+
+
+def with_own_layer(keras: Any) -> Any:
+    """A layer whose class is not here any more when the file is read."""
+
+    class Own(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
+        def call(self, x: Any) -> Any:
+            return x
+
+    return keras.Sequential([keras.Input((3,)), Own(name="mine")])
+
+
+CODE = "layer 'sly' holds Python code (Lambda), which is not run"
+
+REFUSED: dict[str, tuple[Build, str, str]] = {
+    "lambda": (with_lambda, ".keras", CODE),
+    "lambda, HDF5": (with_lambda, ".h5", CODE),
+    "named function": (with_function, ".keras", CODE),
+    "named function, HDF5": (with_function, ".h5", CODE),
+    "own layer": (
+        with_own_layer,
+        ".keras",
+        "layer 'mine' is of the class 'Own', which is not Keras's own",
+    ),
+    "own layer, HDF5": (with_own_layer, ".h5", "Keras cannot load it: Unknown layer: 'Own'"),
+}
+
+
+def refusal(path: Path) -> str:
+    """Return why *path* is refused."""
+    with pytest.raises(ModelError) as caught, exported(path):
+        pass
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(("build", "suffix", "reason"), list(REFUSED.values()), ids=list(REFUSED))
+def test_a_keras_file_with_code_is_refused(
+    tmp_path: Path, build: Build, suffix: str, reason: str
+) -> None:
+    """In one line that names the layer."""
+    path = written(build, tmp_path / f"model{suffix}")
+    assert refusal(path) == f"{path}: {reason}"
+
+
+def edit_config(path: Path, change: Callable[[Any], None]) -> None:
+    """Make a *change* to what a file says of its first layer of weights."""
+    if path.suffix == ".h5":
+        import h5py  # type: ignore[import-untyped]  # it ships no type information
+
+        with h5py.File(path, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            change(config["config"]["layers"][1])
+            file.attrs["model_config"] = json.dumps(config)
+        return
+    with ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    change(config["config"]["layers"][1])
+    members["config.json"] = json.dumps(config).encode()
+    with ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def lambda_as_activation(layer: Any) -> None:
+    """As Keras 3 writes a lambda that is no layer."""
+    layer["config"]["activation"] = {"class_name": "__lambda__", "config": {"code": "4wAA"}}
+
+
+def lambda_of_keras_2(layer: Any) -> None:
+    """As Keras 2 wrote one."""
+    layer["config"]["activation"] = {"function": ["4wAA", None, None], "function_type": "lambda"}
+
+
+def function_of_a_module(layer: Any) -> None:
+    """A function of any module of Python."""
+    layer["config"]["activation"] = {
+        "module": "os",
+        "class_name": "function",
+        "config": "system",
+        "registered_name": "system",
+    }
+
+
+HOSTILE = [
+    (lambda_as_activation, "layer 'scores' holds Python code (Lambda), which is not run"),
+    (lambda_of_keras_2, "layer 'scores' holds Python code (Lambda), which is not run"),
+    (function_of_a_module, "layer 'scores' is of the class 'function', which is not Keras's own"),
+]
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize(("change", "reason"), HOSTILE)
+def test_code_is_found_wherever_it_hides(
+    tmp_path: Path, change: Callable[[Any], None], reason: str, suffix: str
+) -> None:
+    """Before Keras has seen the file."""
+    path = written(sequential, tmp_path / f"model{suffix}")
+    edit_config(path, change)
+    assert refusal(path) == f"{path}: {reason}"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_code_in_a_form_of_its_own_is_refused_too(tmp_path: Path, suffix: str) -> None:
+    """As Keras 3 writes the code of an activation; it cannot read that itself."""
+    path = written(with_code_within, tmp_path / f"model{suffix}")
+    assert refusal(path) == (
+        f"{path}: Keras cannot load it: Could not interpret activation function identifier"
+    )
+
+
+def test_weights_alone_are_refused(tmp_path: Path) -> None:
+    """They do not say what they belong to."""
+    import tensorflow as tf
+
+    path = tmp_path / "model.weights.h5"
+    sequential(tf.keras).save_weights(path)
+    assert refusal(path) == f"{path}: it holds weights, but no model: save the whole model"
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "reason"),
+    [
+        ("m.keras", b"PK", "not a Keras file, or cut short (File is not a zip file)"),
+        ("m.h5", b"\x89HDF\r\n", "not an HDF5 file, or cut short"),
+        ("m.keras", None, "No such file or directory"),
+        ("m.h5", None, "No such file or directory"),
+    ],
+)
+def test_what_is_no_keras_file_is_refused(
+    tmp_path: Path, name: str, data: bytes | None, reason: str
+) -> None:
+    """In one line."""
+    if data is not None:
+        (tmp_path / name).write_bytes(data)
+    (line,) = refusal(tmp_path / name).splitlines()
+    assert line.startswith(f"{tmp_path / name}: {reason}")
+
+
+def test_a_zip_without_a_model_is_refused(tmp_path: Path) -> None:
+    """Whatever else it holds."""
+    with ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("readme.txt", "")
+    assert "not a Keras file" in refusal(tmp_path / "m.keras")
+
+
+def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
+    """With the line in which Keras says so."""
+    path = written(sequential, tmp_path / "model.keras")
+    edit_config(path, lambda layer: layer["config"].update(units=7))
+    assert refusal(path) == (
+        f"{path}: Keras cannot load it: A total of 1 objects could not be loaded"
+    )
+
+
+def never_built(keras: Any) -> Any:
+    """A stack that never saw an input."""
+    return keras.Sequential([dense(keras, "scores")])
+
+
+def test_a_model_that_knows_no_shapes_is_refused(tmp_path: Path) -> None:
+    """It has no weights yet, either."""
+    path = written(never_built, tmp_path / "model.keras")
+    assert refusal(path) == (
+        f"{path}: Keras cannot load it: it was saved before it knew the shape of its input"
+    )
