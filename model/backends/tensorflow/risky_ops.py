@@ -1,0 +1,104 @@
+"""
+Find the operations of a graph that read or write files, run Python or talk to other machines.
+
+Pure: the protos are read and nothing is run.  What nobody asks for is not looked at, such as the
+operations that save and restore the variables.
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+#: Python, files, checkpoints, data sets, records of runs and other machines, in this order.  That
+#: a lookup table is filled from an asset is no risk: it is a part of the model.
+RISKY_OPERATION = re.compile(
+    r"""
+    (Eager)?PyFunc(Stateless)?
+    | ReadFile | WriteFile | MatchingFiles | ImmutableConst | FileSystemSetConfiguration
+    | (WholeFile|TextLine|TFRecord|FixedLengthRecord|LMDB)Reader(V2)?
+    | (Distributed)?Save(V2|Slices)? | (DTensor)?Restore(V2|Slice)? | MergeV2Checkpoints
+    | LoadAndRemapMatrix | GenerateVocabRemapping
+    | (Experimental)?(TextLine|TFRecord|FixedLengthRecord|CSV|LMDB|Sql|MatchingFiles)Dataset(V\d)?
+    | (Cache|Save|Load)Dataset(V\d)? | Snapshot(Nested|Chunk)?Dataset(V\d|Reader)?
+    | ListSnapshotChunksDataset | (Experimental)?DatasetToTFRecord
+    | CreateSummary(File|Db)Writer | Debug(Identity|NanCount|NumericSummary)(V\d)? | DumpTensor
+    | CalibrationStatisticsSaver
+    | DataServiceDataset(V\d)? | Rpc(Client|Call|Server|ServerStart)
+    """,
+    re.VERBOSE,
+)
+
+
+def risky_operations(
+    graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]
+) -> list[tuple[str, str]]:
+    """
+    Return the risky operations that *outputs* depend on, as (operation, node), in order.
+
+    *outputs* are names of tensors or nodes.  What a SavedModel runs when it is loaded counts, too,
+    and so do the bodies of functions, whose nodes are named FUNCTION/NODE.
+    """
+    graph_def = graph if not hasattr(graph, "graph_def") else graph.graph_def
+    wanted = [*outputs, *_run_at_load(graph)]
+    functions = {each.signature.name: each for each in graph_def.library.function}
+    found: set[tuple[str, str]] = set()
+    called: set[str] = set()
+    waiting = [("", list(_reachable(graph_def.node, wanted)))]
+    while waiting:
+        prefix, nodes = waiting.pop()
+        for node in nodes:
+            if _is_risky(node):
+                found.add((node.op, prefix + node.name))
+            for name in (set(_functions_of(node)) & functions.keys()) - called:
+                called.add(name)
+                waiting.append((f"{name}/", list(functions[name].node_def)))
+    return sorted(found)
+
+
+def _run_at_load(graph: "tf.MetaGraphDef | tf.GraphDef") -> Iterator[str]:
+    """Yield the names of what TensorFlow runs when it loads the graph, besides the restoring."""
+    if not hasattr(graph, "graph_def"):
+        return
+    signature = graph.signature_def.get("__saved_model_init_op")
+    if signature is not None:
+        yield from (info.name for info in signature.outputs.values())
+    for key in ("saved_model_main_op", "legacy_init_op"):
+        if key in graph.collection_def:
+            yield from graph.collection_def[key].node_list.value
+
+
+def _reachable(nodes: "Iterable[tf.NodeDef]", wanted: Iterable[str]) -> "Iterator[tf.NodeDef]":
+    by_name: Mapping[str, tf.NodeDef] = {node.name: node for node in nodes}
+    waiting = [_node_name(name) for name in wanted]
+    seen: set[str] = set()
+    while waiting:
+        name = waiting.pop()
+        if name in seen or name not in by_name:
+            continue
+        seen.add(name)
+        yield by_name[name]
+        waiting.extend(map(_node_name, by_name[name].input))
+
+
+def _node_name(name: str) -> str:
+    return name.removeprefix("^").partition(":")[0]
+
+
+def _functions_of(node: "tf.NodeDef") -> Iterator[str]:
+    """Yield the names of the functions that a node may call."""
+    yield node.op
+    for attribute in node.attr.values():
+        kind = attribute.WhichOneof("value")
+        if kind == "func":
+            yield attribute.func.name
+        elif kind == "list":
+            yield from (function.name for function in attribute.list.func)
+
+
+def _is_risky(node: "tf.NodeDef") -> bool:
+    if node.op == "PrintV2":  # which writes to standard error, unless it is told otherwise
+        return bytes(node.attr["output_stream"].s).startswith(b"file://")
+    return RISKY_OPERATION.fullmatch(node.op) is not None
