@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.keras_file import exported, is_keras_file
+from model.backends.tensorflow.keras_file import exported
 from model.backends.tensorflow.saved_model import load_saved_model, read_meta_graph
 from model.runner import ModelError
 from tests.integration.saved_models import ROWS, strings
@@ -154,13 +154,13 @@ def test_a_vocabulary_comes_along(tmp_path: Path) -> None:
     assert got["number"].tolist() == [2, 0, 1]
 
 
-@pytest.mark.parametrize(
-    ("name", "is_one"),
-    [("a.keras", True), ("a.h5", True), ("a.hdf5", True), ("A.H5", True), ("a.pb", False)],
-)
-def test_a_keras_file_is_known_by_its_name(name: str, *, is_one: bool) -> None:
-    """As Keras itself knows it."""
-    assert is_keras_file(Path(name)) is is_one
+@pytest.mark.parametrize("suffix", SUFFIXES)
+@pytest.mark.parametrize("name", ["model", "model.h5.bak", "model.KERAS", "Model.HDF5"])
+def test_a_keras_file_may_be_called_anything(tmp_path: Path, suffix: str, name: str) -> None:
+    """Its first bytes tell what it is, though Keras itself goes by the name."""
+    path = written(sequential, tmp_path / f"model{suffix}").rename(tmp_path / name)
+    with exported(path) as folder:
+        assert (folder / "saved_model.pb").is_file()
 
 
 # --- what is refused

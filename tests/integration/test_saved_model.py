@@ -9,19 +9,19 @@ import numpy as np
 import pytest
 
 from model.backends.tensorflow.saved_model import (
-    Endpoint,
-    LoadedGraph,
     PixelInput,
+    RestoredGraph,
     load_saved_model,
     read_meta_graph,
 )
+from model.backends.tensorflow.session import Endpoint
 from model.runner import ModelError
 from model.signature import STRING
 from tests.integration.saved_models import MEANS, PIXELS, SAVED_MODELS, Served, colour_means
 from tests.integration.saving import Ends, Write, edit, save_functions, tf1, tf2
 
 #: Loads a SavedModel, which is closed after the test.
-Load = Callable[..., LoadedGraph]
+Load = Callable[..., RestoredGraph]
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def load() -> Iterator[Load]:
 
     sessions = []
 
-    def loaded(folder: Path, pixels: PixelInput | None = None) -> LoadedGraph:
+    def loaded(folder: Path, pixels: PixelInput | None = None) -> RestoredGraph:
         graph = load_saved_model(folder, read_meta_graph(folder), tf.ConfigProto(), pixels)
         sessions.append(graph.session)
         return graph
@@ -42,11 +42,11 @@ def load() -> Iterator[Load]:
 
 
 def answer(
-    loaded: LoadedGraph, endpoint: Endpoint, arrays: Mapping[str, np.ndarray]
+    loaded: RestoredGraph, endpoint: Endpoint, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return what an *endpoint* answers, by the outputs' names."""
     feed = endpoint.signature.feed(arrays)
-    call = loaded.session.make_callable(endpoint.fetches, list(endpoint.feeds))
+    call = loaded.session.make_callable(list(endpoint.fetches), list(endpoint.feeds))
     names = [spec.name for spec in endpoint.signature.outputs]
     return dict(zip(names, call(*feed.arrays), strict=True))
 

@@ -25,6 +25,7 @@ from model.backends.tensorflow.pictures import (
 )
 from model.backends.tensorflow.probe_pictures import probe_pictures, probe_pixels
 from model.backends.tensorflow.reasons import one_line
+from model.backends.tensorflow.risky_ops import tell_of_risks
 from model.backends.tensorflow.session import (
     Endpoint,
     LoadedGraph,
@@ -56,6 +57,7 @@ def load_frozen_graph(
     Raises `ModelError` where TensorFlow cannot put it together, or pictures of the size that
     *facts* say do not fit.
     """
+    tell_of_risks(frozen.graph_def, [frozen.output], say)
     if frozen.scalar_string:
         return _load_scalar(frozen, options, max_pixels, say)
     spec = replace(frozen.spec, shape=_pixel_shape(frozen.spec))
@@ -189,9 +191,7 @@ def _put_together(
         if facts is not None and size is not None:
             rows = (spec.shape or (None,))[0]
             images = tf.placeholder(tf.uint8, [rows, *size, 3], name="tensorferry_images")
-            numbers = normalised(
-                images, tf.as_dtype(spec.dtype), normalisation(facts.preprocessing)
-            )
+            numbers = normalised(images, spec.dtype, normalisation(facts.preprocessing))
             given = (
                 images if numbers is images else tf.placeholder_with_default(numbers, spec.shape)
             )

@@ -15,19 +15,11 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from zipfile import BadZipFile, ZipFile
 
-from model.backends.tensorflow.reason import reason_of
+from model.backends.tensorflow.reasons import one_line
 from model.runner import ModelError
 
 if TYPE_CHECKING:
     import tensorflow as tf
-
-#: What `is_keras_file` goes by.
-SUFFIXES = (".keras", ".h5", ".hdf5")
-
-
-def is_keras_file(path: Path) -> bool:
-    """Whether *path* is named as Keras names its files."""
-    return path.suffix.lower() in SUFFIXES
 
 
 @contextmanager
@@ -39,24 +31,37 @@ def exported(path: Path) -> "Iterator[Path]":
     model that takes a dict, and the outputs likewise.  Raises `ModelError`, in one line, for a
     file that is no whole model, and for one that asks for code that is not Keras's own.
     """
-    _check_code(path, _config(path))
+    archive = _is_archive(path)
+    _check_code(path, _config(path, archive=archive))
     import tensorflow as tf
 
     unreadable = (OSError, RuntimeError, TypeError, ValueError, LookupError, AttributeError)
     with TemporaryDirectory(prefix="tensorferry-") as folder:
+        # Keras goes by how a file is called.
+        named = Path(folder, "model.keras" if archive else "model.h5")
+        named.symlink_to(path.resolve())
         try:
-            _export(path, Path(folder))
+            _export(named, Path(folder, "saved"))
         except (*unreadable, tf.errors.OpError) as error:
             raise ModelError(f"{path}: Keras cannot load it: {_reason(error)}") from error
-        yield Path(folder)
+        yield Path(folder, "saved")
 
 
-def _config(path: Path) -> object:
+def _is_archive(path: Path) -> bool:
+    """Whether it is a .keras archive, whatever it is called, and not HDF5."""
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK"
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+
+
+def _config(path: Path, *, archive: bool) -> object:
     """Return what the file says of its layers."""
     try:
-        if path.suffix.lower() == ".keras":
-            with ZipFile(path) as archive:
-                return json.loads(archive.read("config.json"))
+        if archive:
+            with ZipFile(path) as members:
+                return json.loads(members.read("config.json"))
         import h5py  # type: ignore[import-untyped]  # it ships no type information
 
         with path.open("rb") as stream, h5py.File(stream) as file:
@@ -165,4 +170,4 @@ def _rename(folder: Path, inputs: list[str], outputs: list[str]) -> None:
 def _reason(error: Exception) -> str:
     """Return what was wrong: Keras says it last, then goes on about registering or shows bytes."""
     _, _, last = str(error).rpartition("Exception encountered: ")
-    return reason_of(ValueError(last)).partition(". ")[0].partition(": {")[0]
+    return one_line(ValueError(last)).partition(". ")[0].partition(": {")[0]

@@ -14,8 +14,10 @@ import numpy as np
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.frozen_graph import load_frozen_graph
 from model.backends.tensorflow.graph_file import read_frozen_graph
+from model.backends.tensorflow.keras_file import exported
 from model.backends.tensorflow.probe_pictures import probe_pictures
 from model.backends.tensorflow.reasons import one_line
+from model.backends.tensorflow.saved_loading import load_saved_folder
 from model.backends.tensorflow.session import LoadedGraph, SessionOptions, SessionRunner
 from model.model_files import ModelFiles, ModelKind
 from model.model_toml import ModelFacts
@@ -76,8 +78,12 @@ def _loaded(
         case ModelKind.FROZEN_GRAPH:
             frozen = read_frozen_graph(files.path, facts)
             return load_frozen_graph(frozen, facts, options, max_pixels=max_pixels, say=say)
-        case ModelKind.SAVED_MODEL | ModelKind.KERAS:
-            raise NotImplementedError
+        case ModelKind.SAVED_MODEL:
+            return load_saved_folder(files.path, facts, options, max_pixels=max_pixels, say=say)
+        case ModelKind.KERAS:
+            say(f"converting {files.path.name}")
+            with exported(files.path) as folder:
+                return load_saved_folder(folder, facts, options, max_pixels=max_pixels, say=say)
 
 
 def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> PictureInput | None:
@@ -95,8 +101,9 @@ def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> Picture
         )
     outputs = pictures.signature.outputs
     names = [spec.name for spec in outputs]
-    if facts.output in names:
-        return replace(pictures, scores=names.index(facts.output))
+    output = (facts.output or "").removesuffix(":0")
+    if output in names:
+        return replace(pictures, scores=names.index(output))
     if classes == 0 or len(outputs) == 1:
         return pictures
     fitting = [at for at, spec in enumerate(outputs) if spec.shape and spec.shape[-1] == classes]

@@ -76,7 +76,7 @@ def normalisation(facts: PictureFacts) -> Normalisation:
     )
 
 
-def normalised(images: "tf.Tensor", dtype: "tf.DType", numbers: Normalisation) -> "tf.Tensor":
+def normalised(images: "tf.Tensor", dtype: np.dtype, numbers: Normalisation) -> "tf.Tensor":
     """
     Return what a model wants of *images*, uint8 [rows, height, width, 3], in its graph.
 
@@ -88,7 +88,7 @@ def normalised(images: "tf.Tensor", dtype: "tf.DType", numbers: Normalisation) -
     pictures = images
     if numbers.colour_order is ColourOrder.BGR:
         pictures = tf.reverse(pictures, [3])
-    if dtype == tf.uint8:
+    if dtype == UINT8:
         return pictures
     floats = tf.cast(pictures, tf.float32)
     return tf.cast((floats - list(numbers.mean)) * list(numbers.scale), dtype)

@@ -6,7 +6,7 @@ operations that save and restore the variables.
 """
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -30,6 +30,16 @@ RISKY_OPERATION = re.compile(
     """,
     re.VERBOSE,
 )
+
+
+def tell_of_risks(
+    graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str], say: Callable[[str], object]
+) -> None:
+    """Call *say* once with the risky operations that *outputs* depend on, if there are any."""
+    found = [f"{operation} ({node})" for operation, node in risky_operations(graph, outputs)]
+    if found:
+        more = f", and {len(found) - 8} more" if len(found) > 8 else ""
+        say(f"careful: the model reaches out of itself with {', '.join(found[:8])}{more}")
 
 
 def risky_operations(

@@ -5,16 +5,17 @@ What a folder says of itself is read from its protos, without running anything; 
 `load_saved_model` opens a Session.  Both TensorFlow 1 and 2 write what is read here.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.backends.tensorflow.reason import reason_of
+from model.backends.tensorflow.reasons import one_line
+from model.backends.tensorflow.session import Endpoint
 from model.runner import ModelError
-from model.signature import STRING, Signature, TensorSpec
+from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -33,15 +34,6 @@ _DTYPES = (
 
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One signature in a Session's graph; feeds and fetches are in its order."""
-
-    signature: Signature
-    feeds: "Sequence[tf.Tensor]"
-    fetches: "Sequence[tf.Tensor]"
-
-
-@dataclass(frozen=True, slots=True)
 class PixelInput:
     """An input that is to take uint8 pixels, besides what its signature says."""
 
@@ -53,7 +45,7 @@ class PixelInput:
 
 
 @dataclass(frozen=True, slots=True)
-class LoadedGraph:
+class RestoredGraph:
     """A Session that is ready to run, and what it can be asked for."""
 
     session: "tf.Session"
@@ -99,7 +91,7 @@ def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...],
             unserved[name] = reason
             continue
         inputs, outputs = _specs(definition.inputs), _specs(definition.outputs)
-        served.append(Signature(inputs, outputs, name, _alone(inputs, outputs)))
+        served.append(Signature(inputs, outputs, name, reason_to_run_alone(inputs, outputs)))
     if not served:
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in unserved.items())
         raise ModelError(f"no signature can be served: {reasons or 'there is none'}")
@@ -111,7 +103,7 @@ def load_saved_model(
     meta_graph: "tf.MetaGraphDef",
     config: "tf.ConfigProto",
     pixels: PixelInput | None = None,
-) -> LoadedGraph:
+) -> RestoredGraph:
     """
     Return the SavedModel in *folder*, with the *meta_graph* that was read from there, in a Session.
 
@@ -129,7 +121,7 @@ def load_saved_model(
             inputs = {name: tensor for name, (tensor, _) in opened.items()}
             tags = list(meta_graph.meta_info_def.tags)
             tf.saved_model.loader.load(session, tags, str(folder), input_map=inputs)
-            loaded = LoadedGraph(
+            loaded = RestoredGraph(
                 session,
                 {each.name: _endpoint(meta_graph, each, inputs, inputs) for each in signatures},
             )
@@ -141,7 +133,7 @@ def load_saved_model(
             return replace(loaded, pixels=_taking_pixels(endpoint, pixels))
     except (OSError, RuntimeError, TypeError, ValueError, LookupError, tf.errors.OpError) as error:
         session.close()
-        raise ModelError(f"{folder}: cannot be loaded: {reason_of(error)}") from error
+        raise ModelError(f"{folder}: cannot be loaded: {one_line(error)}") from error
 
 
 def _parsed(folder: Path) -> "SavedModel":
@@ -220,19 +212,6 @@ def _tensor_name(info: "tf.TensorInfo") -> str:
     return info.name if ":" in info.name else f"{info.name}:0"
 
 
-def _alone(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
-    """Return why feeds cannot share a run; empty where they can."""
-    if not inputs:
-        return "it has no inputs"
-    for spec in inputs:
-        if not spec.shape or spec.shape[0] is not None:
-            return f"input {spec.name!r} is {spec}: no batch axis of any size"
-    for spec in outputs:
-        if spec.shape is not None and (not spec.shape or spec.shape[0] is not None):
-            return f"output {spec.name!r} is {spec}: not one row for each row"
-    return ""
-
-
 def _check_files(folder: Path, meta_graph: "tf.MetaGraphDef") -> None:
     """Raise `ModelError` where the graph needs a file that is not there, or lies elsewhere."""
     import tensorflow.compat.v1 as tf
@@ -304,7 +283,7 @@ def _endpoint(
     fetches = [tensor(definition.outputs[spec.name], fetched) for spec in signature.outputs]
     # A Session does not fetch what it is fed.
     fetches = [tf.identity(each) if any(each is fed for fed in feeds) else each for each in fetches]
-    return Endpoint(signature, feeds, fetches)
+    return Endpoint(signature, tuple(feeds), tuple(fetches))
 
 
 def _taking_pixels(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
@@ -316,7 +295,7 @@ def _taking_pixels(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
         else spec
         for spec in signature.inputs
     )
-    alone = _alone(inputs, signature.outputs)
+    alone = reason_to_run_alone(inputs, signature.outputs)
     return replace(
         endpoint,
         signature=Signature(inputs, signature.outputs, f"{signature.name}:pixels", alone),
