@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from scripts.classify import classify
+from scripts.inspect_model import inspect_model
 from scripts.models import models
 from server.options import SettingsCommand, click_options
 from server.setting_report import describe
@@ -54,6 +55,7 @@ def serve(command_line: CommandLine, check_config: bool) -> None:
 
 
 main.add_command(classify)
+main.add_command(inspect_model)
 main.add_command(models)
 
 if __name__ == "__main__":

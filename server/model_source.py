@@ -60,7 +60,7 @@ def load_model(settings: Settings, say: Say) -> LoadedModel:
     """
     choice = settings.device or "auto"
     quieten_tensorflow(choice)
-    files, facts = _source(settings, say)
+    files, facts = source_of(settings, say)
     labels = read_labels(facts.labels) if facts.labels is not None else ()
     say("loading TensorFlow")
     device = choose_device(choice)
@@ -84,8 +84,12 @@ def load_model(settings: Settings, say: Say) -> LoadedModel:
     )
 
 
-def _source(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
-    """Return where the model lies, and what is known of it besides: settings before model.toml."""
+def source_of(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
+    """
+    Return where the model lies, and what is known of it besides: settings before model.toml.
+
+    Raises `ModelError`, in one line.
+    """
     if settings.model is not None:
         files = find_model(settings.model)
     elif settings.graph is not None:

@@ -38,7 +38,7 @@ def status_of(model: ServedModel) -> dict[str, object]:
         "pictures": model.pictures
         and {
             "signature": model.pictures.signature.name,
-            "become": model.pictures.meaning,
+            "how": model.pictures.meaning,
         },
         "default_signature": model.default,
         "signatures": {

@@ -14,6 +14,7 @@ import numpy as np
 
 from model.backends.tensorflow.batched_graph import Alone, Batched, free_the_batch
 from model.backends.tensorflow.graph_file import FrozenGraph, spec_of
+from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
     from_bytes,
     from_pixels,
@@ -25,7 +26,6 @@ from model.backends.tensorflow.pictures import (
 )
 from model.backends.tensorflow.probe_pictures import probe_pictures, probe_pixels
 from model.backends.tensorflow.reasons import one_line
-from model.backends.tensorflow.risky_ops import tell_of_risks
 from model.backends.tensorflow.session import (
     Endpoint,
     LoadedGraph,
@@ -64,7 +64,8 @@ def load_frozen_graph(
     if not takes_pixels(Signature((spec,), ())):
         loaded = _put_together(options, spec, frozen.connect)
         signature = loaded.endpoints[0].signature
-        if not takes_encoded(signature):
+        decodes = decodes_pictures(frozen.graph_def, [frozen.output])
+        if not (decodes and takes_encoded(signature)):
             return loaded
         return replace(loaded, pictures=from_bytes(signature, max_pixels))
     loaded = _load_pixels(replace(frozen, spec=spec), facts, options, say)
@@ -202,7 +203,7 @@ def _put_together(
     if images is not None and images is not given:
         inputs.append((images, replace(spec_of(images), name=spec.name)))
     session = tf.Session(graph=graph, config=session_config(options))
-    names = ("serving_default", "serving_default:pictures")
+    names = ("serving_default", "serving_default:pixels")
     endpoints = []
     for name, (tensor, given_spec) in zip(names, inputs, strict=False):
         specs = ((given_spec,), (spec_of(output),))

@@ -4,7 +4,6 @@ Read a frozen GraphDef, and find the tensors in it that are served.
 Opens no Session; TensorFlow only puts the graph together, to tell shapes.
 """
 
-import re
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.backends.tensorflow.operations import DECODES_PICTURES
 from model.model_toml import ModelFacts
 from model.runner import ModelError
 from model.signature import TensorSpec
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 
 #: What a retrained graph calls its output.
 FINAL_RESULT = "final_result"
-
-_DECODES = re.compile("Decode(Jpeg|Png|Image|Gif|Bmp|WebP|AndCropJpeg)$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +32,7 @@ class FrozenGraph:
     input: str  #: NODE:OUTPUT
     output: str
     spec: TensorSpec  #: of the input, as the graph has it
+    output_spec: TensorSpec
 
     @property
     def scalar_string(self) -> bool:
@@ -59,7 +58,9 @@ def read_frozen_graph(path: Path, facts: ModelFacts) -> FrozenGraph:
     output_name = _tensor_name(path, graph_def, facts.output or _default_output(path, graph_def))
     with tf.Graph().as_default():
         spec = spec_of(_imported(path, graph_def, input_name))
-    return FrozenGraph(path, graph_def, input_name, output_name, spec)
+    with tf.Graph().as_default():
+        output_spec = spec_of(_imported(path, graph_def, output_name))
+    return FrozenGraph(path, graph_def, input_name, output_name, spec, output_spec)
 
 
 def spec_of(tensor: "tf.Tensor") -> TensorSpec:
@@ -95,7 +96,7 @@ def _default_input(path: Path, graph_def: "tf.GraphDef") -> str:
     if len(names) == 1:
         return names[0]
     # The file of the first Inception holds an empty constant where the picture is to be fed.
-    encoded = [str(node.input[0]) for node in graph_def.node if _DECODES.match(node.op)]
+    encoded = [str(node.input[0]) for node in graph_def.node if DECODES_PICTURES.fullmatch(node.op)]
     if len(encoded) == 1:
         return encoded[0]
     found = ", ".join(names) or "none"

@@ -67,7 +67,7 @@ def load_files(
         graph.close()
         raise
     if pictures is not None:
-        say(f"pictures become {pictures.meaning}")
+        say(f"pictures: {pictures.meaning}")
     return LoadedFiles(runner, runner.signatures[0].name, pictures, samples)
 
 

@@ -138,7 +138,7 @@ def from_bytes(
             return decode(data)
         return np.full((1,) * rank, data, STRING)
 
-    return PictureInput(signature, array_of, "encoded, as the model itself decodes them")
+    return PictureInput(signature, array_of, "decoded by the model itself")
 
 
 def _said(numbers: tuple[float, float, float]) -> str:

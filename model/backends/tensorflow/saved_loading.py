@@ -5,9 +5,11 @@ Load a SavedModel for serving: choose the signature that pictures go into, and h
 from collections.abc import Callable, Sequence
 from difflib import get_close_matches
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
     from_bytes,
     from_pixels,
@@ -17,7 +19,6 @@ from model.backends.tensorflow.pictures import (
     takes_encoded,
     takes_pixels,
 )
-from model.backends.tensorflow.risky_ops import tell_of_risks
 from model.backends.tensorflow.saved_model import (
     PixelInput,
     load_saved_model,
@@ -28,6 +29,9 @@ from model.backends.tensorflow.session import LoadedGraph, SessionOptions, sessi
 from model.model_toml import ModelFacts
 from model.runner import ModelError
 from model.signature import Signature
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
 
 
 def load_saved_folder(
@@ -48,10 +52,7 @@ def load_saved_folder(
     signatures, unserved = signatures_of(meta_graph)
     for name, reason in unserved.items():
         say(f"signature {name} is not served: {reason}")
-    outputs = [
-        info.name for each in meta_graph.signature_def.values() for info in each.outputs.values()
-    ]
-    tell_of_risks(meta_graph, outputs, say)
+    tell_of_risks(meta_graph, served_outputs(meta_graph), say)
     chosen = default_signature(signatures, facts)
     size = picture_size(chosen.inputs[0], facts.preprocessing) if takes_pixels(chosen) else None
     pixels = _pixel_input(chosen, facts, size) if size is not None else None
@@ -65,9 +66,18 @@ def load_saved_folder(
         signature = restored.pixels.signature
         floats = chosen.inputs[0].dtype != np.uint8
         pictures = from_pixels(signature, facts.preprocessing, max_pixels, floats=floats)
-    elif takes_encoded(chosen):
+    elif takes_encoded(chosen) and decodes_pictures(meta_graph, _outputs(meta_graph, chosen.name)):
         pictures = from_bytes(chosen, max_pixels)
     return LoadedGraph(restored.session, endpoints, pictures)
+
+
+def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:
+    """Return the tensors that any signature gives."""
+    return [name for each in meta_graph.signature_def for name in _outputs(meta_graph, each)]
+
+
+def _outputs(meta_graph: "tf.MetaGraphDef", signature: str) -> list[str]:
+    return [info.name for info in meta_graph.signature_def[signature].outputs.values()]
 
 
 def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Signature:

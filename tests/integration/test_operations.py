@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from model.backends.tensorflow.risky_ops import RISKY_OPERATION, risky_operations
+from model.backends.tensorflow.operations import RISKY_OPERATION, risky_operations
 from model.backends.tensorflow.saved_model import read_meta_graph
 from tests.integration.saved_models import SAVED_MODELS, Served
 from tests.integration.saving import Ends, Tensors, Write, tf1, tf2

@@ -1,8 +1,9 @@
 """
-Find the operations of a graph that read or write files, run Python or talk to other machines.
+Find the operations that a graph's outputs depend on, and what they do besides arithmetic.
 
-Pure: the protos are read and nothing is run.  What nobody asks for is not looked at, such as the
-operations that save and restore the variables.
+Some read or write files, run Python or talk to other machines; some decode pictures.  Pure: the
+protos are read and nothing is run.  What nobody asks for is not looked at, such as the operations
+that save and restore the variables.
 """
 
 import re
@@ -32,6 +33,10 @@ RISKY_OPERATION = re.compile(
 )
 
 
+#: What makes pixels of an encoded picture.
+DECODES_PICTURES = re.compile("Decode(Jpeg|Png|Image|Gif|Bmp|WebP|AndCropJpeg)")
+
+
 def tell_of_risks(
     graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str], say: Callable[[str], object]
 ) -> None:
@@ -51,21 +56,31 @@ def risky_operations(
     *outputs* are names of tensors or nodes.  What a SavedModel runs when it is loaded counts, too,
     and so do the bodies of functions, whose nodes are named FUNCTION/NODE.
     """
+    found = {(node.op, name) for name, node in _nodes_of(graph, outputs) if _is_risky(node)}
+    return sorted(found)
+
+
+def decodes_pictures(graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]) -> bool:
+    """Whether *outputs*, named as above, come of pictures that the graph decodes."""
+    return any(DECODES_PICTURES.fullmatch(node.op) for _, node in _nodes_of(graph, outputs))
+
+
+def _nodes_of(
+    graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]
+) -> "Iterator[tuple[str, tf.NodeDef]]":
+    """Yield the nodes that *outputs* depend on, or that are run at load, with their full names."""
     graph_def = graph if not hasattr(graph, "graph_def") else graph.graph_def
     wanted = [*outputs, *_run_at_load(graph)]
     functions = {each.signature.name: each for each in graph_def.library.function}
-    found: set[tuple[str, str]] = set()
     called: set[str] = set()
     waiting = [("", list(_reachable(graph_def.node, wanted)))]
     while waiting:
         prefix, nodes = waiting.pop()
         for node in nodes:
-            if _is_risky(node):
-                found.add((node.op, prefix + node.name))
+            yield prefix + node.name, node
             for name in (set(_functions_of(node)) & functions.keys()) - called:
                 called.add(name)
                 waiting.append((f"{name}/", list(functions[name].node_def)))
-    return sorted(found)
 
 
 def _run_at_load(graph: "tf.MetaGraphDef | tf.GraphDef") -> Iterator[str]:

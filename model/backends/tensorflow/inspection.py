@@ -1,0 +1,77 @@
+"""
+Find out what a model file holds, and how it would be served, without a server.
+
+A model is loaded and runs one row, unless it could reach out of itself: then it is only read.
+"""
+
+from dataclasses import dataclass, replace
+
+from model.backends.tensorflow.device import Device
+from model.backends.tensorflow.graph_file import read_frozen_graph
+from model.backends.tensorflow.keras_file import exported
+from model.backends.tensorflow.loading import load_files
+from model.backends.tensorflow.operations import tell_of_risks
+from model.backends.tensorflow.saved_loading import default_signature, served_outputs
+from model.backends.tensorflow.saved_model import read_meta_graph, signatures_of
+from model.backends.tensorflow.session import SessionOptions
+from model.model_files import ModelFiles, ModelKind
+from model.model_toml import ModelFacts
+from model.signature import Signature, reason_to_run_alone
+
+
+@dataclass(frozen=True, slots=True)
+class Inspection:
+    """What there is to know of a model."""
+
+    signatures: tuple[Signature, ...]
+    default: str  #: the signature of requests that name none
+    pictures: str | None  #: the signature that pictures go into, if there is one
+    notes: tuple[str, ...]  #: what a server would log while it loads it
+    loaded: bool  #: whether it was loaded and run, and not only read
+
+
+def inspect_files(
+    files: ModelFiles, facts: ModelFacts, *, classes: int, max_pixels: int
+) -> Inspection:
+    """
+    Return what *files* hold, for *facts* and so many labels, on the CPU.
+
+    Raises `ModelError`, in one line, for what a server would refuse to serve.
+    """
+    if files.kind is ModelKind.KERAS:
+        with exported(files.path) as folder:
+            saved = replace(files, kind=ModelKind.SAVED_MODEL, path=folder)
+            return inspect_files(saved, facts, classes=classes, max_pixels=max_pixels)
+    notes: list[str] = []
+    signatures, default = _read(files, facts, notes)
+    if notes:
+        notes.append("it was read, but neither loaded nor run")
+        return Inspection(signatures, default, None, tuple(notes), loaded=False)
+    options = SessionOptions(Device("cpu", "CPU"), lanes=1)
+    loaded = load_files(
+        files, facts, options, classes=classes, max_pixels=max_pixels, say=notes.append
+    )
+    loaded.runner.close()
+    return Inspection(
+        loaded.runner.signatures,
+        loaded.default,
+        loaded.pictures.signature.name if loaded.pictures is not None else None,
+        tuple(notes),
+        loaded=True,
+    )
+
+
+def _read(
+    files: ModelFiles, facts: ModelFacts, notes: list[str]
+) -> tuple[tuple[Signature, ...], str]:
+    """Return the signatures and the default one, as the file has them; *notes* gets the risks."""
+    if files.kind is ModelKind.FROZEN_GRAPH:
+        frozen = read_frozen_graph(files.path, facts)
+        tell_of_risks(frozen.graph_def, [frozen.output], notes.append)
+        specs = ((frozen.spec,), (frozen.output_spec,))
+        signature = Signature(*specs, alone=reason_to_run_alone(*specs))
+        return (signature,), signature.name
+    meta_graph = read_meta_graph(files.path)
+    tell_of_risks(meta_graph, served_outputs(meta_graph), notes.append)
+    signatures, _ = signatures_of(meta_graph)
+    return signatures, default_signature(signatures, facts).name

@@ -1,0 +1,101 @@
+"""
+`tensorferry inspect`: what a model file holds, whether it batches, and how to ask it.
+
+Imports only click and the table of settings until the command runs, so that help is instant.
+"""
+
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+import orjson
+
+from server.options import SettingsCommand, click_options
+from server.setting_sources import CommandLine, resolve
+from server.settings import MODEL, SettingsError
+
+if TYPE_CHECKING:
+    from model.backends.tensorflow.inspection import Inspection
+    from model.model_files import ModelFiles
+
+ADDRESS = "localhost:12480"
+
+
+@click.command("inspect", cls=SettingsCommand)
+@click_options(MODEL)
+@click.argument("path", required=False)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) -> None:
+    """
+    Show what the model at PATH holds: a frozen graph, a SavedModel folder, a .keras or .h5 file, or
+    a folder with one of these and a model.toml; without PATH the default model.
+
+    It is loaded and runs one row on the CPU, unless it holds operations that read or write files
+    or run Python: then it is only read.
+    """
+    given = command_line if path is None else {**command_line, "model": path}
+    try:
+        settings = resolve(given, os.environ).settings
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    from model.backends.tensorflow.device import quieten_tensorflow  # noqa: PLC0415 - for this command
+    from model.backends.tensorflow.inspection import inspect_files  # noqa: PLC0415 - the same
+    from model.labels import read_labels  # noqa: PLC0415 - the same
+    from model.runner import ModelError  # noqa: PLC0415 - the same
+    from server.model_source import source_of  # noqa: PLC0415 - the same
+
+    quieten_tensorflow("cpu")
+    try:
+        files, facts = source_of(settings, lambda line: click.echo(line, err=True))
+        labels = read_labels(facts.labels) if facts.labels is not None else ()
+        found = inspect_files(files, facts, classes=len(labels), max_pixels=settings.max_pixels)
+    except ModelError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        click.echo(orjson.dumps(facts_of(files, found, labels), option=orjson.OPT_INDENT_2))
+    else:
+        click.echo(told(files, found, labels), nl=False)
+
+
+def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> dict[str, Any]:
+    """Return what was *found* as plain data."""
+    from server.status import signature_facts  # noqa: PLC0415 - numpy, when a command needs it
+
+    return {
+        "path": str(files.path),
+        "kind": files.kind.value,
+        "labels": len(labels),
+        "loaded": found.loaded,
+        "pictures": found.pictures,
+        "default_signature": found.default,
+        "notes": list(found.notes),
+        "signatures": {
+            each.name: signature_facts(each, found.default) for each in found.signatures
+        },
+    }
+
+
+def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> str:
+    """Return what was *found* in words, line by line."""
+    from server.samples import sample_command  # noqa: PLC0415 - numpy, when a command needs it
+
+    lines = [f"{files.path}: {files.kind.value}, {_size(files)}", *found.notes]
+    if labels:
+        lines.append(f"{len(labels)} labels: {labels[0]}, ... {labels[-1]}")
+    for signature in found.signatures:
+        lines += ["", signature.name + (" (default)" if signature.name == found.default else "")]
+        for verb, specs in (("takes", signature.inputs), ("gives", signature.outputs)):
+            lines += [f"  {verb}    {spec.name}: {spec}" for spec in specs]
+        batches = "yes" if signature.batched else f"no, one request at a time: {signature.alone}"
+        lines.append(f"  batches  {batches}")
+        if signature.name == found.pictures:
+            lines.append(f"  try      curl -F data=@photo.jpg {ADDRESS}")
+        lines.append(f"  try      {sample_command(signature, found.default, ADDRESS)}")
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _size(files: "ModelFiles") -> str:
+    """Return the size of all its files."""
+    inside = files.path.rglob("*") if files.path.is_dir() else [files.path]
+    total = sum(each.stat().st_size for each in inside if each.is_file())
+    return f"{total / 1e6:.1f} MB" if total >= 1e5 else f"{total / 1e3:.1f} kB"
