@@ -125,20 +125,18 @@ class ModelHost:
         self._stopping = True
         if self.inference is not None:
             await self.inference.model.batcher.drain()
-        await self._stop_threads()
+        for ended in [thread.stop() for thread in self.threads]:
+            await ended
         await self._pool.stop()
+        # Last: decode threads may run a part of the model, too.
+        if self._runner is not None:
+            self._runner.close()
+            self._runner = None
 
     def abort(self) -> None:
         """Fail whatever waits or runs; the threads are left to themselves."""
         if self.inference is not None:
             self.inference.model.batcher.abort()
-
-    async def _stop_threads(self) -> None:
-        for ended in [thread.stop() for thread in self.threads]:
-            await ended
-        if self._runner is not None:
-            self._runner.close()
-            self._runner = None
 
     def _start_thread(self) -> ModelThread:
         thread = ModelThread(

@@ -5,6 +5,7 @@ Imports TensorFlow inside its functions; they may run on any thread.
 """
 
 import ctypes
+import logging
 import os
 import shutil
 import subprocess
@@ -52,6 +53,8 @@ def quieten_tensorflow(choice: DeviceChoice) -> None:
     # raised as exceptions as well.
     without_gpu = choice == "cpu" or not gpu_is_installed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if without_gpu else "1")
+    # What was deprecated when a model was made is of no use to whoever serves it.
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
 def choose_device(choice: DeviceChoice) -> Device:
