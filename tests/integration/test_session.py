@@ -223,6 +223,26 @@ def test_the_fingerprint_names_all_that_decides_how_long_a_run_takes(graphs: Gra
     assert len({same, *(loaded.runner.fingerprint for loaded in others)}) == 5
 
 
+def test_the_first_session_of_all_is_as_the_served_one(
+    graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """TensorFlow makes the thread pools of the process as its first Session wants them."""
+    import tensorflow.compat.v1 as tf
+
+    configs: list[object] = []
+    session = tf.Session
+
+    def noted(*args: object, config: object = None, **given: object) -> object:
+        configs.append(config)
+        return session(*args, config=config, **given)
+
+    monkeypatch.setattr(tf, "Session", noted)
+    options = replace(CPU, lanes=2)
+    graphs.load(graphs.write(picture_input(shape=(1, 4, 5, 3))), options)
+    assert len(configs) > 2
+    assert configs[0] == configs[-1] == session_config(options) != configs[1]
+
+
 # --- the device
 
 

@@ -18,7 +18,12 @@ from model.backends.tensorflow.keras_file import exported
 from model.backends.tensorflow.probe_pictures import probe_pictures
 from model.backends.tensorflow.reasons import one_line
 from model.backends.tensorflow.saved_loading import load_saved_folder
-from model.backends.tensorflow.session import LoadedGraph, SessionOptions, SessionRunner
+from model.backends.tensorflow.session import (
+    LoadedGraph,
+    SessionOptions,
+    SessionRunner,
+    claim_thread_pools,
+)
 from model.model_files import ModelFiles, ModelKind
 from model.model_toml import ModelFacts
 from model.picture import BadImage
@@ -54,6 +59,7 @@ def load_files(
     Raises `ModelError`, in one line, for a model that cannot be loaded, a frozen graph that cannot
     run a row, and where there are *classes* labels but not a score for each.
     """
+    claim_thread_pools(options)
     graph = _loaded(files, facts, options, max_pixels, say)
     try:
         pictures = _with_scores(graph, facts, classes)

@@ -86,6 +86,19 @@ class SessionRunner:
         self._graph.close()
 
 
+def claim_thread_pools(options: SessionOptions) -> None:
+    """
+    Have TensorFlow make its thread pools as *options* want them.
+
+    It does so at the first Session of a process, and whoever comes later, such as Keras or a trial
+    run, would else decide how the served one runs.
+    """
+    import tensorflow.compat.v1 as tf
+
+    with tf.Session(graph=tf.Graph(), config=session_config(options)):
+        pass
+
+
 def _array(spec: TensorSpec, output: object) -> np.ndarray:
     """Return *output* as an array: TensorFlow gives a scalar, or a string, as what it is."""
     if isinstance(output, np.ndarray):
