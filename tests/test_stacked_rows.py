@@ -5,7 +5,13 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.stacked_rows import bound, difference, holds_each_row, parting
+from model.backends.tensorflow.stacked_rows import (
+    bound,
+    difference,
+    holds_each_row,
+    parting,
+    told_apart,
+)
 
 ROWS = [np.arange(12, dtype=np.float32).reshape(4, 1, 3) * (row + 1) for row in range(5)]
 
@@ -58,7 +64,7 @@ def test_rows_may_be_stacked_along_any_axis(axis: int) -> None:
 def test_rows_that_were_mixed_or_lost_are_noticed() -> None:
     """Also where there are as many numbers as there should be."""
     mixed = np.stack(ROWS)
-    mixed[3] += 0.01
+    mixed[3] += 1
     assert not holds_each_row(mixed, ROWS)
     assert not holds_each_row(np.stack(ROWS[:4]), ROWS)
     assert not holds_each_row(np.mean(ROWS, axis=0), ROWS)
@@ -70,6 +76,15 @@ def test_what_never_looked_at_the_rows_holds_each_of_them() -> None:
     mask = np.array([0.0, -np.inf, np.nan])
     assert holds_each_row(mask, [mask] * 5)
     assert holds_each_row(np.zeros((5, 0)), [np.zeros((1, 0))] * 5)
+
+
+def test_noise_is_no_row_of_its_own() -> None:
+    """So that rows which differ by no more prove nothing."""
+    noisy = [row * np.float32(1 + 1e-6 * number) for number, row in enumerate([ROWS[0]] * 5)]
+    assert holds_each_row(np.stack(noisy[::-1]), noisy)
+    assert not told_apart(noisy)
+    assert told_apart(ROWS)
+    assert told_apart([ROWS[0], ROWS[0][:2]])
 
 
 def test_the_first_tensor_that_parts_is_found_however_many_there_are() -> None:

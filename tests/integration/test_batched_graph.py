@@ -1,11 +1,13 @@
 """Graphs that take one picture, freed to take batches: what comes out, and what is in the way."""
 
 from collections.abc import Mapping, Sequence
+from io import BytesIO
 from types import ModuleType
 from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model.backends.tensorflow.batched_graph import Alone, Batched, Probe, free_the_batch
 from model.backends.tensorflow.probe_pictures import probe_pictures, probe_pixels
@@ -15,14 +17,14 @@ from tests.integration.scalar_graphs import chain, part_of
 from tests.pictures import coloured, encoded
 
 
-def graph_def(build: Build) -> Any:
-    """Return the GraphDef of a graph, as a file holds it."""
+def graph_def(build: Build, *, add_shapes: bool = False) -> Any:
+    """Return the GraphDef of a graph, as a file holds it; some hold what shapes there were."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
     with graph.as_default():
         build(tf)
-    return graph.as_graph_def()
+    return graph.as_graph_def(add_shapes=add_shapes)
 
 
 def one_at_a_time(definition: Any, feed: str, fetched: str, values: Sequence[Any]) -> Any:
@@ -190,6 +192,16 @@ ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
         (64, 64, 3),
         (128,),
     ),
+    "time before rows, by a size of its own": (
+        behind_small(
+            made.reshaped(-1, 16, 8),
+            part_of("transpose", [1, 0, 2]),
+            lambda tf, rows: tf.reshape(rows, [4, 4, tf.raw_ops.Shape(input=rows)[1], 8]),
+            part_of("reduce_mean", [0, 1]),
+        ),
+        (64, 64, 3),
+        (8,),
+    ),
     "the best label": (
         behind_small(made.reshaped(1, 128), part_of("argmax", 1)),
         (64, 64, 3),
@@ -255,6 +267,12 @@ def test_encoded_pictures_ride_together_and_get_what_each_got_alone(
     np.testing.assert_allclose(together(batched, np.concatenate(rows)), expected, 0, tolerance)
 
 
+def waited_for(tf: ModuleType, rows: Any) -> Any:
+    """Have a constant wait for the rows."""
+    with tf.control_dependencies([rows]):
+        return rows * tf.constant(0.5)
+
+
 #: Graphs that take pixels, their dtype and size, and the number of their scores.
 PIXELS: dict[str, tuple[Build, str, int, int]] = {
     "squeezed of all": (
@@ -280,6 +298,12 @@ PIXELS: dict[str, tuple[Build, str, int, int]] = {
         "float32",
         224,
         6,
+    ),
+    "an order to wait for the picture": (
+        chain(made.pixels(side=64), waited_for, *SMALL_DENSE),
+        "float32",
+        64,
+        5,
     ),
     "bytes": (
         chain(made.pixels(1, "uint8", 64), *SMALL_DENSE),
@@ -381,6 +405,32 @@ ALONE: dict[str, tuple[Build, str]] = {
         ),
         "its node 'mean' (Mean) mixes the rows of a batch",
     ),
+    "a mean that the scores hide": (
+        behind_small(
+            made.reshaped(1, 128),
+            lambda tf, rows: rows - tf.reduce_mean(rows, 0, name="mean"),
+            part_of("multiply", 1e-7),
+            made.softmax,
+        ),
+        "its node 'mean' (Mean) mixes the rows of a batch",
+    ),
+    "a mean far from both ends": (
+        behind_small(
+            *[part_of("multiply", 1.01)] * 40,
+            lambda tf, rows: rows + tf.reduce_mean(rows, 0, name="mean"),
+            *[part_of("multiply", 1.01)] * 40,
+            made.reshaped(1, 128),
+        ),
+        "its node 'mean' (Mean) mixes the rows of a batch",
+    ),
+    "values that decide on shapes": (
+        behind_small(lambda tf, rows: tf.boolean_mask(rows, rows > 0.1), part_of("reduce_mean")),
+        "its node 'boolean_mask/Squeeze' (Squeeze) cannot take 5 rows: Can not squeeze dim[1]",
+    ),
+    "a network that sees nothing": (
+        small(made.decoded, made.resized(64), part_of("multiply", 0.0)),
+        "it makes the same of 5 different pictures",
+    ),
     "a size that hangs on the picture": (
         chain(
             made.contents,
@@ -441,6 +491,60 @@ def test_a_graph_that_stays_alone_says_which_node_stands_in_the_way(
     assert isinstance(alone, Alone)
     (line,) = alone.reason.splitlines()
     assert line.startswith(reason)
+
+
+def test_constants_stay_as_they_are() -> None:
+    """For a shape may be shared with weights; each that is changed is one of the node's own."""
+
+    def shared(tf: ModuleType, rows: Any) -> Any:
+        sizes = tf.constant([1, 128], name="sizes")
+        return tf.reshape(rows, sizes) * tf.reshape(made.weights(128), sizes)
+
+    definition = graph_def(behind_small(shared))
+    batched = freed(definition, made.CONTENTS, probe_pictures())
+    constants = {node.name: node for node in definition.node if node.op == "Const"}
+    kept = [node for node in batched.suffix.node if node.name in constants]
+    assert "sizes" in {node.name for node in kept}
+    assert all(node == constants[node.name] for node in kept)
+
+
+def test_shapes_that_the_file_remembers_are_forgotten() -> None:
+    """They speak of one row, and TensorFlow would believe them."""
+    build = ENCODED["retrained"][0]
+    batched = freed(graph_def(build, add_shapes=True), made.CONTENTS, probe_pictures())
+    assert together(batched, np.zeros((3, *batched.row))).shape == (3, 5)
+
+
+def test_a_graph_of_the_first_tensorflow_keeps_its_version() -> None:
+    """Its batch normalisation is long gone, but is still there for graphs that old."""
+
+    def normalised(tf: ModuleType, rows: Any) -> Any:
+        tf.constant([0.5] * int(rows.shape[-1]), name="statistics")
+        return tf.identity(rows, name="norm")
+
+    source = (made.constant_contents, made.decoded, made.resized())
+    layers = (*made.RETRAINED[:3], normalised, *made.RETRAINED[3:])
+    definition = graph_def(chain(*source, *layers))
+    definition.versions.producer = 8
+    for node in definition.node:
+        for since in ("explicit_paddings", "dilations"):
+            node.attr.pop(since, None)
+        if node.name == "norm":
+            node.op = "BatchNormWithGlobalNormalization"
+            node.input.extend(["statistics"] * 4)
+            node.attr["variance_epsilon"].f = 0.001
+            node.attr["scale_after_normalization"].b = True
+    batched = freed(definition, made.CONTENTS, probe_pictures())
+    assert batched.suffix.versions.producer == 8
+
+
+def test_pictures_to_try_a_graph_with_are_of_many_sizes_and_the_same_each_time() -> None:
+    """In each format the same ones."""
+    probes = probe_pictures()
+    assert probes == probe_pictures()
+    sizes = {kind: [Image.open(BytesIO(each)).size for each in probes[kind]] for kind in probes}
+    assert sizes["JPEG"] == sizes["PNG"]
+    assert len(set(sizes["PNG"])) == len(sizes["PNG"]) >= 5
 
 
 def test_a_graph_that_takes_no_jpeg_is_tried_with_png() -> None:

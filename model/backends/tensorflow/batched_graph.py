@@ -14,15 +14,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
 from itertools import islice
+from math import ceil
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from model.backends.tensorflow.cpu_run import CpuRun, Value, on_cpu
-from model.backends.tensorflow.free_batch import Shape, freed, observed_tensors, part_of, suffix_of
-from model.backends.tensorflow.graph_cut import data_path, dominators, edge, needed, reached
+from model.backends.tensorflow.free_batch import Shape, freed_behind, observed_tensors, part_of
+from model.backends.tensorflow.graph_cut import (
+    CONTROL,
+    data_path,
+    dominators,
+    edge,
+    needed,
+    reached,
+)
 from model.backends.tensorflow.reasons import blamed_node, one_line
-from model.backends.tensorflow.stacked_rows import bound, difference, parting
+from model.backends.tensorflow.stacked_rows import (
+    AT_ONCE,
+    bound,
+    difference,
+    holds_each_row,
+    parting,
+    told_apart,
+)
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -30,6 +45,10 @@ if TYPE_CHECKING:
 Probe = bytes | Value  #: an encoded picture, or pixels [height, width, 3]
 
 MAX_TRIALS = 8  #: tensors at which a graph is cut on trial
+
+#: Tensors, the last in front of the output, that are compared beside it: scores near 0 and 1
+#: may tell little of what went before.
+WITNESSES = 16
 
 #: What a network is made of.  The front part runs on one picture at a time, so it has none.
 _LAYER = re.compile("Conv|MatMul|Einsum|BatchNorm")
@@ -48,9 +67,8 @@ class Batched:
     suffix: "tf.GraphDef"  #: makes the tensor *output* of *cut*, [rows, *row]
     output: str
     scores: Shape  #: of one row
-    difference: float = (
-        np.inf
-    )  #: to one row at a time, the largest for probes, as `difference` has it
+    #: The largest, for probes, to one row at a time; over the largest score where that is above 1.
+    difference: float = np.inf
 
     def connect(self, rows: "tf.Tensor") -> "tf.Tensor":
         """
@@ -84,8 +102,9 @@ def free_the_batch(
     Return *graph_def* for batches, or why it stays alone.
 
     *probes* are sets of at least five different pictures, by the name of their format; the first
-    that the graph takes is used.  Tensors are called NODE:OUTPUT.  The graph must be one that can
-    be imported.
+    that the graph takes is used.  Their sizes decide what counts as the same for every picture,
+    so a row of another picture may still have another shape.  Tensors are called NODE:OUTPUT.
+    Raises ValueError for a graph that cannot be imported.
     """
     import tensorflow.compat.v1 as tf
 
@@ -94,9 +113,7 @@ def free_the_batch(
         tf.import_graph_def(graph_def, name="")
     try:
         with on_cpu(graph, input_name) as run:
-            takes, feeds, outputs = _taken(run, output_name, probes)
-            original = _Original(graph_def, input_name, output_name, takes, run, feeds, outputs)
-            return _first_that_holds(original)
+            return _first_that_holds(_tried_alone(graph_def, input_name, output_name, run, probes))
     except _StaysAlone as obstacle:
         return Alone(str(obstacle))
 
@@ -110,17 +127,20 @@ class _Original:
     """The graph as it came, and what it makes of each probe."""
 
     graph_def: "tf.GraphDef"
+    nodes: Mapping[str, Any]
     input: str
     output: str
-    takes: str
     run: CpuRun
+    cuts: Sequence[str]  #: tensors at which it may be cut
+    layer: str | None  #: the first node behind these that a network is made of
+    witnesses: Sequence[str]
+    takes: str
     feeds: Sequence[Probe]
-    outputs: Sequence[Value]
+    values: Sequence[Mapping[str, Value]]  #: of all these tensors, for each probe
 
-    @property
-    def nodes(self) -> dict[str, Any]:
-        """The nodes by their names."""
-        return {node.name: node for node in self.graph_def.node}
+    def of(self, tensor: str) -> list[Value]:
+        """Return the values of one tensor, for each probe."""
+        return [each[tensor] for each in self.values]
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,26 +149,51 @@ class _Trial:
 
     batched: Batched
     rows: Value  #: one for each probe
-    allowed: float  #: the largest difference with which the trial is passed
-    error: Exception | None  #: TensorFlow's, where the run failed
+    start: str  #: as far as this the rows are known to be what they are alone
+    passed: bool  #: whether each row got what it gets alone
+    end: str = ""  #: where the rows were seen to part
+    error: Exception | None = None  #: TensorFlow's, where the run failed
 
-    @property
-    def passed(self) -> bool:
-        """Whether each row got what it gets alone."""
-        return self.batched.difference <= self.allowed
+
+def _tried_alone(
+    graph_def: "tf.GraphDef",
+    input_name: str,
+    output: str,
+    run: CpuRun,
+    probes: Mapping[str, Sequence[Probe]],
+) -> _Original:
+    """Run the graph on the first set of *probes* that it takes, twice."""
+    nodes = {node.name: node for node in graph_def.node}
+    way = dominators(nodes, input_name, output)
+    if not way:
+        raise _StaysAlone("its output does not hang on its input")
+    if output not in run.numbers(way):
+        raise _StaysAlone("its output holds no numbers")
+    pixels = not isinstance(next(iter(probes.values()))[0], bytes)
+    before, layer = (1, None) if pixels else _first_layer(nodes, way)
+    cuts = run.numbers(way[:before])
+    witnesses = [each for each in run.numbers(way)[-WITNESSES:] if each != input_name]
+    names = list(dict.fromkeys((*cuts, *witnesses, output)))
+    takes, feeds, first = _taken(run, names, probes)
+    again = [dict(zip(names, run(names, feed), strict=True)) for feed in feeds]
+    original = _Original(
+        graph_def, nodes, input_name, output, run, cuts, layer, witnesses, takes, feeds, again
+    )
+    _check_outputs(original, [each[names.index(output)] for each in first])
+    return original
 
 
 def _taken(
-    run: CpuRun, output: str, probes: Mapping[str, Sequence[Probe]]
-) -> tuple[str, list[Probe], list[Value]]:
-    """Return the first set of *probes* that the graph takes, as it is fed, and the outputs."""
+    run: CpuRun, names: Sequence[str], probes: Mapping[str, Sequence[Probe]]
+) -> tuple[str, list[Probe], list[list[Value]]]:
+    """Return the first set of *probes* that the graph takes, as it is fed, and the tensors."""
     import tensorflow.compat.v1 as tf
 
     reasons = []
     for kind, pictures in probes.items():
         feeds = [each if isinstance(each, bytes) else each[np.newaxis] for each in pictures]
         try:
-            return kind, feeds, [run([output], feed)[0] for feed in feeds]
+            return kind, feeds, [run(names, feed) for feed in feeds]
         except (tf.errors.OpError, ValueError) as error:
             reasons.append(one_line(error))
     formats = " nor ".join(probes)
@@ -156,105 +201,104 @@ def _taken(
 
 
 def _first_that_holds(original: _Original) -> Batched:
-    tensors, behind = _before_layers(original)
-    fetched = [original.output, *original.run.numbers(tensors)]
-    values = [original.run(fetched, feed) for feed in original.feeds]
-    _check_outputs(original, [each[0] for each in values])
     trial = None
-    for cut, rows in islice(_cuts(fetched[1:], [each[1:] for each in values]), MAX_TRIALS):
-        trial = _tried(original, cut, rows)
+    for cut in islice(filter(partial(_is_row, original), original.cuts), MAX_TRIALS):
+        trial = _tried(original, cut)
         if trial.passed:
             return trial.batched
-    if trial is None:
-        raise _StaysAlone(f"no tensor {behind} has the same shape for every picture")
-    # The last is the nearest to the network: what stood in its way stands in the way of all.
-    raise _StaysAlone(_obstacle(original, trial))
+    if trial:
+        # The last is the nearest to the network: what stood in its way stands in that of all.
+        raise _StaysAlone(_obstacle(original, trial))
+    where = "behind the decoding"
+    if original.layer:
+        where = f"in front of {_described(original, original.layer)}"
+    raise _StaysAlone(f"no tensor {where} has the same shape for every picture")
 
 
-def _before_layers(original: _Original) -> tuple[list[str], str]:
-    """Return the tensors at which the graph may be cut, and in words where they stand."""
-    nodes = original.nodes
-    way = dominators(nodes, original.input, original.output)
-    if not way:
-        raise _StaysAlone("its output does not hang on its input")
-    if not isinstance(original.feeds[0], bytes):
-        return way[:1], "at its input"
-    hanging = reached(nodes, original.input)
+def _first_layer(nodes: Mapping[str, Any], way: Sequence[str]) -> tuple[int, str | None]:
+    """Return how many tensors of *way* need no layer of a network, and the first layer if any."""
+    hanging = reached(nodes, way[0])
     for number, tensor in enumerate(way):
-        before = needed(nodes, tensor, original.input)
-        for node in nodes.values():
-            if node.name in before and node.name in hanging and _LAYER.search(node.op):
-                return way[:number], f"in front of {_described(original, node.name)}"
-    return way[:-1], "behind the decoding"
+        before = needed(nodes, tensor, way[0])
+        for name, node in nodes.items():
+            if name in before and name in hanging and _LAYER.search(node.op):
+                return number, name
+    return len(way) - 1, None
 
 
-def _check_outputs(original: _Original, again: Sequence[Value]) -> None:
-    """See that the outputs can be compared at all; raises `_StaysAlone`."""
-    shape = original.outputs[0].shape
-    for output, repeated in zip(original.outputs, again, strict=True):
+def _is_row(original: _Original, tensor: str) -> bool:
+    """Whether *tensor* is one row of the same shape for every probe."""
+    shapes = {each.shape for each in original.of(tensor)}
+    return len(shapes) == 1 and len(shape := shapes.pop()) > 1 and shape[0] == 1
+
+
+def _check_outputs(original: _Original, before: Sequence[Value]) -> None:
+    """See that outputs can be compared, with those of the run *before* and with each other."""
+    outputs = original.of(original.output)
+    for output, earlier in zip(outputs, before, strict=True):
         if not np.isfinite(output).all():
             raise _StaysAlone("its output holds numbers that are not finite")
-        if difference(repeated, output) > bound(output.dtype):
+        if difference(output, earlier) > bound(output.dtype):
             raise _StaysAlone(f"it is not deterministic{_lottery(original)}")
-        if output.shape != shape:
-            raise _StaysAlone(
-                f"the shape of its output changes with the picture: {list(shape)} and "
-                f"{list(output.shape)}"
-            )
+        if output.shape != outputs[0].shape:
+            shapes = f"{list(outputs[0].shape)} and {list(output.shape)}"
+            raise _StaysAlone(f"the shape of its output changes with the picture: {shapes}")
 
 
 def _lottery(original: _Original) -> str:
-    nodes = original.nodes
-    wanted = needed(nodes, original.output, original.input)
-    for name in nodes:
+    wanted = needed(original.nodes, original.output, original.input)
+    for name in original.nodes:
         if name in wanted and original.run.draws_lots(name):
             return f": {_described(original, name)} draws random numbers"
     return ""
 
 
-def _cuts(tensors: Sequence[str], values: Sequence[Sequence[Value]]) -> Iterator[tuple[str, Value]]:
-    """Yield the tensors that are a row of one shape for each probe, with all the rows."""
-    for tensor, rows in zip(tensors, zip(*values, strict=True), strict=True):
-        shape = rows[0].shape
-        if len(shape) > 1 and shape[0] == 1 and all(row.shape == shape for row in rows):
-            yield tensor, np.concatenate(rows)
-
-
-def _tried(original: _Original, cut: str, rows: Value) -> _Trial:
-    """Cut the graph at the tensor *cut* and run all *rows* of it together."""
+def _tried(original: _Original, cut: str) -> _Trial:
+    """Cut the graph at the tensor *cut* and run all rows of it together."""
     import tensorflow.compat.v1 as tf
 
-    batched = _cut_in_two(original, cut, rows)
-    expected = np.stack([each.reshape(batched.scores) for each in original.outputs])
-    allowed = bound(expected.dtype, *_dtypes(batched))
+    batched = _cut_in_two(original, cut)
+    rows = np.concatenate(original.of(cut))
+    outputs = original.of(original.output)
+    expected = np.stack([each.reshape(batched.scores) for each in outputs])
+    allowed = bound(expected.dtype, *_coarse_dtypes(batched))
+    behind = dominators(original.nodes, cut, original.output)[1:]
+    witnesses = [each for each in original.witnesses if each in behind]
+    if not any(told_apart(original.of(each)) for each in witnesses):
+        raise _StaysAlone(f"it makes the same of {len(rows)} different pictures")
     apart = 0.0
     # TensorFlow's optimiser believes what nodes say of shapes, and some may still say "one row".
     for optimised in (False, True):
         try:
             with _run_of(batched, optimised=optimised) as (run, scores):
-                apart = max(apart, difference(run([scores], rows)[0], expected))
+                value, *within = run([scores, *witnesses], rows)
         except (tf.errors.OpError, ValueError) as error:
-            return _Trial(batched, rows, allowed, error)
-        if apart > allowed:
-            break
-    return _Trial(replace(batched, difference=apart), rows, allowed, None)
+            return _Trial(batched, rows, cut, passed=False, error=error)
+        apart = max(apart, difference(value, expected))
+        held = map(holds_each_row, within, map(original.of, witnesses))
+        parted = [each for each, holds in zip(witnesses, held, strict=True) if not holds]
+        if apart > allowed or parted:
+            ends = [cut, *witnesses, original.output]
+            place = ends.index(parted[0]) if parted else len(ends) - 1
+            batched = replace(batched, difference=apart)
+            return _Trial(batched, rows, ends[place - 1], passed=False, end=ends[place])
+    return _Trial(replace(batched, difference=apart), rows, cut, passed=True)
 
 
-def _cut_in_two(original: _Original, cut: str, rows: Value) -> Batched:
+def _cut_in_two(original: _Original, cut: str) -> Batched:
     graph_def, output = original.graph_def, original.output
-    front = needed(original.nodes, cut) if cut != original.input else ()
-    suffix = suffix_of(graph_def, cut, output)
-    names = observed_tensors(suffix, cut, output)
+    front = needed(original.nodes, cut) if cut != original.input else set[str]()
+    names = observed_tensors(graph_def, cut, output)
     shapes = [each.shape for each in original.run(names, original.feeds[0])]
-    scores = original.outputs[0].shape
+    row, scores = original.of(cut)[0], original.of(output)[0].shape
     return Batched(
         takes=original.takes,
         input=original.input,
         prefix=part_of(graph_def, front),
         cut=cut,
-        row=rows.shape[1:],
-        dtype=rows.dtype,
-        suffix=freed(suffix, cut, output, dict(zip(names, shapes, strict=True))),
+        row=row.shape[1:],
+        dtype=row.dtype,
+        suffix=freed_behind(graph_def, cut, output, dict(zip(names, shapes, strict=True))),
         output=output,
         scores=scores[1:] if len(scores) > 1 and scores[0] == 1 else scores,
     )
@@ -273,7 +317,7 @@ def _run_of(batched: Batched, *, optimised: bool = False) -> Iterator[tuple[CpuR
         yield run, scores.name
 
 
-def _dtypes(batched: Batched) -> Iterator["np.dtype[Any]"]:
+def _coarse_dtypes(batched: Batched) -> Iterator["np.dtype[Any]"]:
     """Yield the types in which the rows are computed with, as far as they are coarse."""
     import tensorflow.compat.v1 as tf
 
@@ -286,22 +330,18 @@ def _dtypes(batched: Batched) -> Iterator["np.dtype[Any]"]:
 
 def _obstacle(original: _Original, trial: _Trial) -> str:
     """Return which node stood in the way of the *trial*, in one line."""
-    batched, rows, error = trial.batched, trial.rows, trial.error
-    nodes = {node.name: node for node in batched.suffix.node}
-    path = data_path(nodes, batched.cut, batched.output)
+    error, count = trial.error, len(trial.rows)
     blamed = blamed_node(error) if error else None
-    if blamed in nodes:
-        before = needed(nodes, f"{blamed}:0", batched.cut) - {blamed}
-        path = [name for name in path if name in before]
-    # A graph that cannot be put together, or fails no one can say where, cannot be looked into.
-    if not error or (blamed in nodes and not isinstance(error, ValueError)):
-        parted = _parting(original, trial, path)
+    # What TensorFlow refuses to put together cannot be looked into, nor what fails in a function.
+    if error is None or (blamed in original.nodes and not isinstance(error, ValueError)):
+        ends = original.nodes[blamed].input if blamed else [trial.end]
+        parted = _parting(original, trial, ends)
         if parted:
             return f"{_described(original, parted)} mixes the rows of a batch"
     if error:
         what = _described(original, blamed) if blamed else "it"
-        return f"{what} cannot take {len(rows)} rows: {one_line(error)}"
-    return f"its output differs by {batched.difference:.1e} in a batch of {len(rows)} rows"
+        return f"{what} cannot take {count} rows: {one_line(error)}"
+    return f"its output differs by {trial.batched.difference:.1e} in a batch of {count} rows"
 
 
 def _described(original: _Original, name: str) -> str:
@@ -309,15 +349,30 @@ def _described(original: _Original, name: str) -> str:
     return f"its node {name!r} ({node.op})" if node else f"its node {name!r}"
 
 
-def _parting(original: _Original, trial: _Trial, path: Sequence[str]) -> str | None:
-    """Return the first node on *path* at which the rows part from what they are alone."""
+def _parting(original: _Original, trial: _Trial, ends: Sequence[str]) -> str | None:
+    """Return the first node at which the rows part that part at one of *ends*; None if none do."""
     batched = trial.batched
-    taken = {edge(each) for node in batched.suffix.node for each in node.input}
-    taken.add(edge(batched.output))
-    place = {name: number for number, name in enumerate(path)}
-    outputs = sorted((place[node], number) for node, number in taken if node in place)
+    nodes = {node.name: node for node in batched.suffix.node}
+    path = data_path(nodes, batched.cut, batched.output)
+    tensors = ["{}:{}".format(*each) for each in map(edge, ends) if each[0] in path]
     with _run_of(batched) as (run, _):
-        names = run.numbers(f"{path[node]}:{number}" for node, number in outputs if number >= 0)
         singles = [partial(original.run, value=feed) for feed in original.feeds]
-        found = parting(names, partial(run, value=trial.rows), singles)
-    return edge(found)[0] if found else None
+        first = partial(parting, batch=partial(run, value=trial.rows), singles=singles)
+        found = first(run.numbers(tensors))
+        if found is None:
+            return None
+        way = [trial.start, *run.numbers(dominators(nodes, trial.start, found)[1:])]
+        while len(way) > 2:
+            step = ceil(len(way) / AT_ONCE)
+            place = way.index(first([*way[step:-1:step], way[-1]]) or way[-1])
+            way = way[place - step : place + 1]
+        between = _outputs(nodes, data_path(nodes, way[0], way[-1]))
+        return edge(first(run.numbers(between)) or found)[0]
+
+
+def _outputs(nodes: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Return the tensors of the nodes *names* that other nodes take, in the order of *names*."""
+    place = {name: number for number, name in enumerate(names)}
+    taken = {edge(each) for node in nodes.values() for each in node.input}
+    values = [each for each in taken if each[0] in place and each[1] != CONTROL]
+    return ["{}:{}".format(*each) for each in sorted(values, key=lambda each: place[each[0]])]

@@ -23,31 +23,19 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]  #: of tensors, called NODE:OUTPUT, as one row makes them
 
 
-def suffix_of(graph_def: "tf.GraphDef", cut: str, output: str) -> "tf.GraphDef":
-    """Return the nodes that make *output* where the tensor *cut* is at hand."""
-    nodes = {node.name: node for node in graph_def.node}
-    suffix = part_of(graph_def, needed(nodes, output, cut))
-    for node in suffix.node:
-        inputs = [each for each in node.input if edge(each) != (edge(cut)[0], CONTROL)]
-        del node.input[:]
-        node.input.extend(inputs)
-    return suffix
-
-
-def part_of(graph_def: "tf.GraphDef", names: Iterable[str]) -> "tf.GraphDef":
+def part_of(graph_def: "tf.GraphDef", names: Collection[str]) -> "tf.GraphDef":
     """Return a copy of *graph_def* that holds the nodes in *names* alone."""
     import tensorflow.compat.v1 as tf
 
-    kept = set(names)
     part = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)
-    part.node.extend(node for node in graph_def.node if node.name in kept)
+    part.node.extend(node for node in graph_def.node if node.name in names)
     return part
 
 
-def observed_tensors(suffix: "tf.GraphDef", cut: str, output: str) -> list[str]:
-    """Return the tensors whose shapes `freed` wants to know; their values can be fetched."""
-    nodes = {node.name: node for node in suffix.node}
-    names = {output: None}
+def observed_tensors(graph_def: "tf.GraphDef", cut: str, output: str) -> list[str]:
+    """Return the tensors whose shapes `freed_behind` wants to know; they can be fetched."""
+    nodes = {node.name: node for node in graph_def.node}
+    names: dict[str, None] = {}
     for name in data_path(nodes, cut, output):
         if nodes[name].op in _REWRITES:
             node, number = edge(nodes[name].input[0])
@@ -55,21 +43,26 @@ def observed_tensors(suffix: "tf.GraphDef", cut: str, output: str) -> list[str]:
     return list(names)
 
 
-def freed(suffix: "tf.GraphDef", cut: str, output: str, shapes: Shapes) -> "tf.GraphDef":
-    """Return *suffix* for any number of rows in *cut*; *shapes* are of its `observed_tensors`."""
-    import tensorflow.compat.v1 as tf
+def freed_behind(graph_def: "tf.GraphDef", cut: str, output: str, shapes: Shapes) -> "tf.GraphDef":
+    """
+    Return what makes *output* of the tensor *cut*, for any number of rows in it.
 
-    nodes = {node.name: node for node in suffix.node}
+    The node of *cut* is not in it.  *shapes* are those of the `observed_tensors`.
+    """
+    nodes = {node.name: node for node in graph_def.node}
+    suffix = part_of(graph_def, needed(nodes, output, cut))
     path = set(data_path(nodes, cut, output))
     surroundings = _Surroundings(nodes, shapes, reached(nodes, cut))
-    result = tf.GraphDef(versions=suffix.versions, library=suffix.library)
+    constants = []
     for node in suffix.node:
-        copy = result.node.add()
-        copy.CopyFrom(node)
-        copy.attr.pop("_output_shapes", None)
+        inputs = [each for each in node.input if edge(each) != (edge(cut)[0], CONTROL)]
+        del node.input[:]
+        node.input.extend(inputs)
+        node.attr.pop("_output_shapes", None)
         if node.name in path and node.op in _REWRITES:
-            result.node.extend(_REWRITES[node.op](copy, surroundings))
-    return result
+            constants += _REWRITES[node.op](node, surroundings)
+    suffix.node.extend(constants)
+    return suffix
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,7 +21,7 @@ Fetch = Callable[[Sequence[str]], list[Value]]
 _BOUNDS = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-2}
 
 #: Tensors that are held at once; a few rows of each of a large graph's would fill the memory.
-_AT_ONCE = 32
+AT_ONCE = 32
 
 
 def bound(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
@@ -48,7 +48,7 @@ def difference(value: Value, expected: Value) -> float:
 
 def holds_each_row(value: Value, rows: Sequence[Value]) -> bool:
     """
-    Whether *value* is made up of *rows*, each the tensor as one row alone gives it.
+    Whether *value*, from within a graph, is made up of *rows*, which one row alone gives each.
 
     The axis of the batch need not come first: some graphs move it behind that of time.
     """
@@ -65,10 +65,18 @@ def holds_each_row(value: Value, rows: Sequence[Value]) -> bool:
     )
 
 
+def told_apart(rows: Sequence[Value]) -> bool:
+    """Whether it would be noticed if the first of *rows* were any of the others."""
+    first = rows[0]
+    return not any(
+        row.shape == first.shape and _alike(row.ravel(), first.ravel()) for row in rows[1:]
+    )
+
+
 def parting(names: Sequence[str], batch: Fetch, singles: Sequence[Fetch]) -> str | None:
     """Return the first of the tensors *names* that in a *batch* is not what *singles* give."""
-    for start in range(0, len(names), _AT_ONCE):
-        some = names[start : start + _AT_ONCE]
+    for start in range(0, len(names), AT_ONCE):
+        some = names[start : start + AT_ONCE]
         rows = zip(*(fetch(some) for fetch in singles), strict=True)
         for name, value, each in zip(some, batch(some), rows, strict=True):
             if not holds_each_row(value, each):
@@ -77,9 +85,13 @@ def parting(names: Sequence[str], batch: Fetch, singles: Sequence[Fetch]) -> str
 
 
 def _alike(value: Value, expected: Value) -> bool:
-    """Whether two vectors differ by no more than they may; infinities lie within some graphs."""
+    """
+    Whether two vectors differ by noise alone; infinities lie within some graphs.
+
+    Layers make noise larger, but what belongs to another row is larger still.
+    """
     with np.errstate(invalid="ignore"):
         exact = expected.astype(np.float64)
-        finite = np.abs(exact[np.isfinite(exact)])
-        tolerance = bound(expected.dtype) * max(1.0, finite.max(initial=0.0))
+        largest = np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
+        tolerance = np.sqrt(bound(expected.dtype)) * largest
         return np.allclose(value.astype(np.float64), exact, 0.0, tolerance, equal_nan=True)
