@@ -1,0 +1,215 @@
+"""A graph that takes one JPEG file, as retraining leaves it, served over HTTP."""
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+
+from tests.integration import scalar_graphs as made
+from tests.integration.clients import Answer, connect, form, mean_rows, post, post_all
+from tests.integration.graphs import SCORES, Graphs
+from tests.integration.photos import KNOWN, jpeg, mixed, photo
+from tests.integration.servers import TENSORFERRY, Server, run_program, serving
+from tests.pictures import claims, encoded
+
+#: A graph and its labels.
+Files = tuple[Path, Path]
+
+#: Returns the scores of each JPEG file, the best first.
+Scores = Callable[[Sequence[bytes]], list[np.ndarray]]
+
+
+@pytest.fixture(scope="module")
+def scalar(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """The default model, as the program for it writes it."""
+    folder = tmp_path_factory.mktemp("scalar")
+    command = [sys.executable, "-P", "-m", "scripts.scalar_graph", str(folder)]
+    result = run_program(command, cache_home=cache_home, folder=folder)
+    assert result.returncode == 0, result.stderr
+    return folder / "output_graph.pb", folder / "output_labels.txt"
+
+
+@pytest.fixture(scope="module")
+def served(
+    scalar: Files, cache_home: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Server]:
+    """A server of that graph; with one lane, 16 clients have to share runs on any machine."""
+    options = (*named(*scalar), "--lanes", "1", "--max-batch-size", "8", "--max-pixels", "1000000")
+    with serving(*options, cache_home=cache_home, folder=tmp_path_factory.mktemp("log")) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def lonely(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    """A graph that joins each picture with a state of one row, and so cannot be cut."""
+    folder = tmp_path_factory.mktemp("lonely")
+    state = made.weights(1, 4)
+    layers = (
+        made.reshaped(1, 128),
+        lambda tf, rows: tf.concat([rows, tf.constant(state)], 1, name="joined"),
+        made.dense(5),
+        made.softmax,
+    )
+    build = made.chain(made.contents, made.decoded, made.resized(64), *made.SMALL, *layers)
+    labels = folder / "labels.txt"
+    labels.write_text("".join(f"label {number}\n" for number in range(5)))
+    return Graphs(folder).write(build), labels
+
+
+def named(graph: Path, labels: Path) -> tuple[str, ...]:
+    """Return what names these files on a command line."""
+    return "--graph", str(graph), "--labels", str(labels)
+
+
+def original(graph: Path) -> Scores:
+    """Return what runs the graph as it came, one file at a time."""
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default() as whole:
+        tf.import_graph_def(tf.GraphDef.FromString(graph.read_bytes()), name="")
+
+    def scores(files: Sequence[bytes]) -> list[np.ndarray]:
+        fed = f"{made.CONTENTS}:0"
+        with tf.Session(graph=whole) as session:
+            rows = [session.run(f"{SCORES}:0", {fed: file}) for file in files]
+        return [np.sort(row, axis=None)[::-1] for row in rows]
+
+    return scores
+
+
+def check_scores(answers: Sequence[Answer], expected: Sequence[np.ndarray]) -> None:
+    """See that each answer has the scores expected, as many as it tells."""
+    for answer, scores in zip(answers, expected, strict=True):
+        told = [score for _, score in answer.labels]
+        np.testing.assert_allclose(told, scores[: len(told)], 0, 1e-5)
+
+
+def status_of(server: Server) -> Any:
+    """Return the answer to `GET /status`."""
+    connection = connect(server.port)
+    try:
+        connection.request("GET", "/status")
+        return orjson.loads(connection.getresponse().read())
+    finally:
+        connection.close()
+
+
+# --- one that can be cut
+
+
+def test_what_it_tells_of_itself(served: Server) -> None:
+    """Its log where it was cut and how far a batch lies from single runs, once; its status both."""
+    cut = (
+        r"the graph is cut at (\S+):0, \[224, 224, 3\]: decoding runs for each picture, the rest "
+        r"in batches; the largest difference to one at a time is (\S+)$"
+    )
+    ((tensor, difference),) = re.findall(cut, served.log, re.MULTILINE)
+    assert float(difference) <= 1e-5
+    status = status_of(served)
+    signature = status["signatures"]["serving_default"]
+    assert signature["batched"]
+    assert "alone" not in signature
+    assert signature["max_batch_size"] == 8
+    assert [spec["name"] for spec in signature["inputs"]] == [tensor]
+    assert [spec["shape"] for spec in signature["inputs"]] == [[None, 224, 224, 3]]
+    assert status["pictures"]["how"] == "decoded by the model itself"
+
+
+def test_sixteen_clients_share_batches_and_get_what_they_would_alone(
+    served: Server, scalar: Files
+) -> None:
+    """Of 64 photos more than one ride together; each is right, and as the graph by itself says."""
+    photos = mixed(64)
+    answers = post_all(served.port, [file for _, file in photos], 16)
+    for (name, _), answer in zip(photos, answers, strict=True):
+        assert answer.best in KNOWN[name]
+    assert mean_rows(answers) > 1
+    known = original(scalar[0])([jpeg(name) for name in KNOWN])
+    check_scores(answers, known * (64 // len(KNOWN)))
+
+
+@pytest.mark.parametrize("name", KNOWN)
+def test_every_score_is_that_of_the_graph_by_itself(
+    served: Server, scalar: Files, name: str
+) -> None:
+    """All thousand of them."""
+    answer = post(served.port, jpeg(name), path="/?k=1000")
+    assert len(answer.labels) == 1000
+    check_scores([answer], original(scalar[0])([jpeg(name)]))
+
+
+def test_broken_files_harm_nobody_in_their_batch(served: Server, scalar: Files) -> None:
+    """Every fourth cannot be decoded: it gets a 400, the others their scores."""
+    whole = jpeg("coffee.png")
+    answers = post_all(served.port, [whole, whole, whole, without_pixels(whole)] * 16, 16)
+    assert [answer.status for answer in answers[3::4]] == [400] * 16
+    good = [answer for answer in answers if answer.status == 200]
+    assert len(good) == 48
+    assert mean_rows(good) > 1
+    check_scores(good, original(scalar[0])([whole]) * 48)
+
+
+def without_pixels(file: bytes) -> bytes:
+    """Return a JPEG file that begins and ends as it should, and has nothing but tables between."""
+    return file[: file.index(b"\xff\xda")] + b"\xff\xd9"
+
+
+UNDECODED = "the model cannot decode the picture: "
+
+#: Bodies, the status of the answer, and part of what it says.
+REFUSED = {
+    "text": (b"hello\n", 400, "is not a JPEG, PNG, GIF, BMP or WebP picture"),
+    "cut short": (jpeg("rocket.jpg")[:9000], 400, "the JPEG picture is cut short"),
+    "broken": (without_pixels(jpeg("rocket.jpg")), 400, f"{UNDECODED}jpeg::Uncompress failed"),
+    "another format": (encoded(photo("coffee.png"), "WEBP"), 400, UNDECODED),
+    "too large": (
+        claims("JPEG", 1001, 1000),
+        413,
+        "1001 x 1000 is 1001000 pixels, over the limit of 1000000",
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", REFUSED)
+def test_what_the_graph_cannot_take_is_refused_in_words(served: Server, kind: str) -> None:
+    """As a bare body and in a form."""
+    body, status, reason = REFUSED[kind]
+    in_form, headers = form(body)
+    for answer in (post(served.port, body), post(served.port, in_form, headers=headers)):
+        assert answer.status == status
+        assert reason in answer.error
+
+
+def test_classify_prints_the_labels(scalar: Files, cache_home: Path, tmp_path: Path) -> None:
+    """As for any other graph."""
+    (tmp_path / "coffee.jpg").write_bytes(jpeg("coffee.png"))
+    command = [*TENSORFERRY, "classify", *named(*scalar), "--image", "coffee.jpg"]
+    result = run_program(command, cache_home=cache_home, folder=tmp_path)
+    assert result.returncode == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert re.fullmatch(r"espresso \(score = 0\.\d{5}\)", lines[0])
+    assert len(lines) == 5
+
+
+# --- one that cannot
+
+
+def test_a_graph_that_cannot_be_cut_is_served_one_at_a_time(
+    lonely: Files, cache_home: Path, tmp_path: Path
+) -> None:
+    """Its log and its status name the node that is in the way; its answers are right."""
+    files = [jpeg(name) for name in KNOWN]
+    with serving(*named(*lonely), cache_home=cache_home, folder=tmp_path) as server:
+        answers = post_all(server.port, files * 4, 8)
+        signature = status_of(server)["signatures"]["serving_default"]
+    assert {ride.rows for answer in answers for ride in answer.rides} == {1}
+    check_scores(answers, original(lonely[0])(files) * 4)
+    assert not signature["batched"]
+    assert signature["alone"].startswith("its node 'joined' (ConcatV2) cannot take 5 rows")
+    line = f"the graph runs one picture at a time: {signature['alone']}"
+    assert server.log.count(line) == 1
