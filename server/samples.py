@@ -5,6 +5,7 @@ Pure; imports neither Twisted nor TensorFlow.
 """
 
 import json
+import shlex
 from math import prod
 
 from model.signature import STRING, Signature, TensorSpec
@@ -28,11 +29,11 @@ def sample_request(signature: Signature, default: str) -> str:
 def sample_command(signature: Signature, default: str, address: str) -> str:
     """Return a shell command that posts a request of one row of zeros to *address*."""
     if all(_count(spec) <= FEW for spec in signature.inputs):
-        return f"curl -d '{sample_request(signature, default)}' {address}"
+        return f"curl -d {shlex.quote(sample_request(signature, default))} {address}"
     inputs = ", ".join(f"{json.dumps(spec.name)}: {_expression(spec)}" for spec in signature.inputs)
-    named = "" if signature.name == default else f', "signature_name": "{signature.name}"'
+    named = "" if signature.name == default else f', "signature_name": {json.dumps(signature.name)}'
     program = f'import json; print(json.dumps({{"inputs": {{{inputs}}}{named}}}))'
-    return f"python3 -c '{program}' | curl -d @- {address}"
+    return f"python3 -c {shlex.quote(program)} | curl -d @- {address}"
 
 
 def _envelope(inputs: dict[str, object], signature: Signature, default: str) -> dict[str, object]:
@@ -43,7 +44,7 @@ def _envelope(inputs: dict[str, object], signature: Signature, default: str) -> 
 
 
 def _sizes(spec: TensorSpec) -> list[int]:
-    return [size or 1 for size in spec.shape or ()]
+    return [1 if size is None else size for size in spec.shape or ()]
 
 
 def _count(spec: TensorSpec) -> int:
