@@ -136,7 +136,8 @@ def from_bytes(
         check_size(data, max_pixels)
         if decode is not None:
             return decode(data)
-        return np.full((1,) * rank, data, STRING)
+        # As an object first: numpy's own strings, which `full` makes, end before trailing zeros.
+        return np.array(data, STRING).reshape((1,) * rank)
 
     return PictureInput(signature, array_of, "decoded by the model itself")
 

@@ -1,0 +1,210 @@
+"""How a picture becomes an input: model/picture_input.py, and TensorFlow's pictures.py."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.backends.tensorflow.pictures import (
+    from_bytes,
+    from_pixels,
+    normalisation,
+    picture_size,
+    takes_encoded,
+    takes_pixels,
+)
+from model.model_toml import PictureFacts
+from model.normalisation import ColourOrder, Normalisation
+from model.picture import NotAnImage, TooManyPixels
+from model.picture_input import PictureInput
+from model.preprocess import Resample
+from model.runner import ModelError
+from model.signature import STRING, FeedError, Signature, TensorSpec
+from tests.pictures import coloured, encoded
+
+Shape = tuple[int | None, ...] | None
+
+
+def signature(dtype: object, *shapes: Shape) -> Signature:
+    """Return a signature with an input of each shape."""
+    kind = np.dtype(dtype)  # type: ignore[call-overload]  # a table's
+    inputs = tuple(TensorSpec(f"x{at}", kind, shape) for at, shape in enumerate(shapes))
+    return Signature(inputs, ())
+
+
+# --- which inputs take pictures
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shapes", "taken"),
+    [
+        ("uint8", [(None, 4, 5, 3)], True),
+        ("float16", [(None, 4, 5, 3)], True),
+        ("float32", [(None, None, None, 3)], True),
+        ("float64", [(1, 4, 5, None)], True),
+        ("float32", [(None, 4, 5, 1)], False),
+        ("float32", [(None, 3, 4, 5)], False),
+        ("float32", [(2, 4, 5, 3)], False),
+        ("float32", [(4, 5, 3)], False),
+        ("float32", [(None, 4)], False),
+        ("float32", [()], False),
+        ("float32", [None], False),
+        ("int8", [(None, 4, 5, 3)], False),
+        ("int32", [(None, 4, 5, 3)], False),
+        (STRING, [(None, 4, 5, 3)], False),
+        ("uint8", [], False),
+        ("uint8", [(None, 4, 5, 3), (None, 4, 5, 3)], False),
+    ],
+)
+def test_pixels_are_the_only_input_and_have_three_colours(
+    dtype: object, shapes: list[Shape], taken: bool
+) -> None:
+    """In the order of rows, height, width and colours."""
+    assert takes_pixels(signature(dtype, *shapes)) == taken
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shapes", "taken"),
+    [
+        (STRING, [()], True),
+        (STRING, [(None,)], True),
+        (STRING, [(1,)], True),
+        (STRING, [(2,)], False),
+        (STRING, [(None, 1)], False),
+        (STRING, [None], False),
+        (STRING, [], False),
+        (STRING, [(), ()], False),
+        ("uint8", [(None,)], False),
+    ],
+)
+def test_an_encoded_picture_is_the_only_string(
+    dtype: object, shapes: list[Shape], taken: bool
+) -> None:
+    """Or one a row."""
+    assert takes_encoded(signature(dtype, *shapes)) == taken
+
+
+# --- of what size, and with which numbers
+
+
+@pytest.mark.parametrize(
+    ("shape", "facts", "size"),
+    [
+        ((None, 4, 5, 3), PictureFacts(), (4, 5)),
+        ((None, 4, 5, 3), PictureFacts(height=4, width=5), (4, 5)),
+        ((None, None, None, 3), PictureFacts(height=4, width=5), (4, 5)),
+        ((None, None, 5, 3), PictureFacts(height=4), (4, 5)),
+        (None, PictureFacts(height=4, width=5), (4, 5)),
+        ((None, None, 5, 3), PictureFacts(), None),
+        ((None, None, None, 3), PictureFacts(width=5), None),
+        (None, PictureFacts(), None),
+    ],
+)
+def test_the_size_is_the_models_or_given(
+    shape: Shape, facts: PictureFacts, size: tuple[int, int] | None
+) -> None:
+    """There is none where neither says both sides."""
+    assert picture_size(TensorSpec("x", np.dtype(np.uint8), shape), facts) == size
+
+
+@pytest.mark.parametrize(
+    ("facts", "said"),
+    [
+        (PictureFacts(height=8), "the height of pictures is said to be 8, but input 'x' is uint8"),
+        (PictureFacts(height=4, width=8), "the width of pictures is said to be 8, but input 'x'"),
+    ],
+)
+def test_a_size_that_contradicts_the_model_is_refused(facts: PictureFacts, said: str) -> None:
+    """Nothing could be fed."""
+    with pytest.raises(ModelError, match=said):
+        picture_size(TensorSpec("x", np.dtype(np.uint8), (None, 4, 5, 3)), facts)
+
+
+def test_numbers_that_are_not_given_are_the_plain_ones() -> None:
+    """A mean of 0 is given."""
+    assert normalisation(PictureFacts()) == Normalisation()
+    given = normalisation(
+        PictureFacts(mean=(0.0, 0.0, 0.0), scale=(1.0, 2.0, 3.0), colour_order=ColourOrder.BGR)
+    )
+    assert given == Normalisation((0.0, 0.0, 0.0), (1.0, 2.0, 3.0), ColourOrder.BGR)
+
+
+# --- the way in
+
+
+def test_pixels_are_decoded_as_they_are_said_to_be() -> None:
+    """Cut, resized by the filter, still uint8 and RGB: the graph does the rest."""
+    facts = PictureFacts(
+        crop=0.5,
+        resample=Resample.NEAREST,
+        mean=(1.0, 2.0, 3.5),
+        scale=(0.5, 0.5, 0.5),
+        colour_order=ColourOrder.BGR,
+    )
+    way = from_pixels(signature("uint8", (None, 4, 4, 3)), facts, 100, floats=True)
+    picture = coloured(8, 8)
+    (pixels,) = way.feed(encoded(picture, "PNG")).arrays
+    np.testing.assert_array_equal(pixels, np.asarray(picture)[None, 2:6, 2:6])
+    assert way.meaning == (
+        "4 x 4 BGR, nearest, the middle 0.5 of the shorter side, as (pixel - (1, 2, 3.5)) * 0.5"
+    )
+    with pytest.raises(TooManyPixels):
+        way.feed(encoded(coloured(11, 10), "PNG"))
+
+
+def test_a_model_of_uint8_is_told_no_numbers() -> None:
+    """It gets the pixels as they are, resized by bilinear interpolation unless told."""
+    way = from_pixels(signature("uint8", (None, 4, 4, 3)), PictureFacts(), 100, floats=False)
+    assert way.meaning == "4 x 4 RGB, bilinear"
+    (pixels,) = way.feed(encoded(coloured(4, 4), "PNG")).arrays
+    np.testing.assert_array_equal(pixels[0], np.asarray(coloured(4, 4)))
+
+
+@pytest.mark.parametrize("shape", [(), (None,), (1,)])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_an_encoded_picture_goes_in_as_it_came(shape: Shape, kind: str) -> None:
+    """To the last byte: a BMP that ends in black ends in zeros."""
+    data = encoded(Image.new("RGB", (3, 3)), kind)
+    alone = "" if shape == (None,) else "one at a time"
+    way = from_bytes(replace(signature(STRING, shape), alone=alone), 100)
+    (array,) = way.feed(data).arrays
+    assert array.dtype == STRING
+    assert array.shape == (() if shape == () else (1,))
+    assert array.reshape(-1)[0] == data
+
+
+def test_a_model_may_decode_with_operations_of_its_own() -> None:
+    """Which only ever see what is a picture, and of no more pixels than are allowed."""
+    seen: list[bytes] = []
+
+    def decode(data: bytes) -> np.ndarray:
+        seen.append(data)
+        return np.asarray(Image.open(BytesIO(data)))[np.newaxis]
+
+    way = from_bytes(signature("uint8", (None, 4, 5, 3)), 100, decode)
+    data = encoded(coloured(5, 4), "PNG")
+    (pixels,) = way.feed(data).arrays
+    np.testing.assert_array_equal(pixels[0], np.asarray(coloured(5, 4)))
+    for bad, kind in ((b"text", NotAnImage), (encoded(coloured(11, 10), "PNG"), TooManyPixels)):
+        with pytest.raises(kind):
+            way.feed(bad)
+    assert seen == [data]
+
+
+@pytest.mark.parametrize(
+    ("array_of", "said"),
+    [
+        (lambda _: np.zeros((1, 4, 4, 3), np.uint8), r"expected uint8\[\?, 4, 5, 3\]"),
+        (lambda _: np.zeros((1, 4, 5, 3), np.float32), r"got float32\[1, 4, 5, 3\]"),
+    ],
+)
+def test_what_is_decoded_wrongly_never_reaches_a_batch(
+    array_of: Callable[[bytes], np.ndarray], said: str
+) -> None:
+    """As from a model whose own operations decode to another size than it was probed with."""
+    way = PictureInput(signature("uint8", (None, 4, 5, 3)), array_of, "")
+    with pytest.raises(FeedError, match=said):
+        way.feed(b"")
