@@ -10,7 +10,7 @@ from batcher.latency import LatencyCurve
 from batcher.profile import Profile
 from model.signature import Feed, RunKey
 
-#: Shapes whose profiles are remembered; a client may send any number of them.
+#: Shapes beside those of the start whose profiles are remembered; clients may send any number.
 REMEMBERED = 1024
 
 
@@ -24,12 +24,13 @@ class Profiles:
     def __init__(self, max_queue_bytes: int) -> None:
         self._max_queue_bytes = max_queue_bytes
         self._caps: dict[str, int] = {}
-        self._profiles: OrderedDict[RunKey, Profile] = OrderedDict()
+        self._learned: dict[RunKey, Profile] = {}
+        self._others: OrderedDict[RunKey, Profile] = OrderedDict()  # that used last stands last
 
     def learn(self, sample: Feed, cap: int, measured: dict[int, float]) -> None:
         """Take in what warm-up found with *sample*; *cap* holds for other shapes, too."""
         self._caps[sample.signature.name] = cap
-        self._profiles[sample.key] = self._new(sample, cap, measured)
+        self._learned[sample.key] = self._new(sample, cap, measured)
 
     def cap(self, signature: str) -> int:
         """Return the largest batch that *signature* was given at the start."""
@@ -38,11 +39,12 @@ class Profiles:
     def of(self, feed: Feed) -> Profile:
         """Return the profile of the runs that *feed* may share, whose signature was learned."""
         key = feed.key
-        profile = self._profiles.get(key)
+        profile = self._learned.get(key)
         if profile is None:
-            profile = self._profiles[key] = self._new(feed, self._caps[key.signature], {})
-            if len(self._profiles) > REMEMBERED:
-                self._profiles.popitem(last=False)
+            profile = self._others.pop(key, None) or self._new(feed, self._caps[key.signature], {})
+            self._others[key] = profile
+            if len(self._others) > REMEMBERED:
+                self._others.popitem(last=False)
         return profile
 
     def _new(self, feed: Feed, cap: int, measured: dict[int, float]) -> Profile:
