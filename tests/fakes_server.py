@@ -122,7 +122,11 @@ class ManualLane:
 
     def finish(self, *scores: Sequence[float]) -> None:
         """Answer the batch with *scores*, a row an item."""
-        self._take().callback([(np.array([row], np.float32),) for row in scores])
+        self.give(*((np.array([row], np.float32),) for row in scores))
+
+    def give(self, *results: Arrays) -> None:
+        """Answer the batch with *results*, one an item."""
+        self._take().callback(list(results))
 
     def fail(self, error: Exception) -> None:
         """Let the batch fail."""

@@ -1,0 +1,177 @@
+"""What is served, and how: server/status.py."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from twisted.internet.task import Clock
+
+from model.profiles import Profiles
+from model.signature import STRING, Signature, TensorSpec, blank_feed
+from server.http.messages import HTTPResponse
+from server.inference import Inference, ServedModel
+from server.status import StatusAPI, signature_facts, status_of
+from tests.fakes_house import House
+from tests.fakes_http import Answer, http_request, request
+from tests.fakes_server import SIGNATURE, FakeInference, ManualLane, served_model
+from tests.fakes_threads import outcomes
+
+pytestmark = pytest.mark.usefixtures("log")
+
+SCORES = TensorSpec("scores", np.dtype(np.float32), (None, 2))
+ROWS = Signature((TensorSpec("x", np.dtype(np.float32), (None, 4)),), (SCORES,))
+TEXTS = Signature(
+    (TensorSpec("texts", STRING, (None,)), TensorSpec("weight", np.dtype(np.float64), ())),
+    (TensorSpec("lengths", np.dtype(np.int64), None), TensorSpec("known", np.dtype(bool), (1,))),
+    "count",
+    alone="input 'weight' is float64[]: no batch axis of any size",
+)
+
+
+def tensors() -> ServedModel:
+    """Return a model of two signatures, neither of which takes pictures."""
+    profiles = Profiles(800)
+    profiles.learn(blank_feed(ROWS), 16, {})
+    profiles.learn(blank_feed(TEXTS), 1, {})
+    return replace(
+        served_model(Clock(), ManualLane(), takes_pictures=False, labels=()),
+        signatures={ROWS.name: ROWS, TEXTS.name: TEXTS},
+        default=ROWS.name,
+        profiles=profiles,
+    )
+
+
+def test_a_model_of_tensors_is_told() -> None:
+    """Each signature with its tensors, its largest batch, and why it runs alone if it does."""
+    assert status_of(tensors()) == {
+        "model": "pets/7",
+        "device": "a fake device",
+        "lanes": 1,
+        "labels": 0,
+        "pictures": None,
+        "default_signature": "serving_default",
+        "signatures": {
+            "serving_default": {
+                "inputs": [{"name": "x", "dtype": "float32", "shape": (None, 4)}],
+                "outputs": [{"name": "scores", "dtype": "float32", "shape": (None, 2)}],
+                "batched": True,
+                "sample": '{"inputs": {"x": [[0.0, 0.0, 0.0, 0.0]]}}',
+                "max_batch_size": 16,
+            },
+            "count": {
+                "inputs": [
+                    {"name": "texts", "dtype": "string", "shape": (None,)},
+                    {"name": "weight", "dtype": "float64", "shape": ()},
+                ],
+                "outputs": [
+                    {"name": "lengths", "dtype": "int64", "shape": None},
+                    {"name": "known", "dtype": "bool", "shape": (1,)},
+                ],
+                "batched": False,
+                "alone": "input 'weight' is float64[]: no batch axis of any size",
+                "sample": '{"inputs": {"texts": ["text"], "weight": 0.0}, '
+                '"signature_name": "count"}',
+                "max_batch_size": 1,
+            },
+        },
+    }
+
+
+def test_a_model_of_pictures_says_what_becomes_of_them() -> None:
+    """In which signature, and how many labels it has."""
+    status = status_of(served_model(Clock(), ManualLane()))
+    assert status["labels"] == 3
+    assert status["pictures"] == {"signature": "serving_default", "how": "4 x 4 RGB"}
+
+
+def test_the_facts_of_a_signature_need_no_server() -> None:
+    """Nor a batch."""
+    facts = signature_facts(SIGNATURE, "another")
+    assert set(facts) == {"inputs", "outputs", "batched", "sample"}
+    assert '"signature_name": "serving_default"' in str(facts["sample"])
+
+
+def test_the_largest_batch_is_that_of_the_start() -> None:
+    """What one shape has lost to a full memory is not told."""
+    model = tensors()
+    model.profiles.of(blank_feed(ROWS)).cap = 2
+    signatures: Any = status_of(model)["signatures"]
+    assert signatures["serving_default"]["max_batch_size"] == 16
+
+
+def test_names_of_any_letters_are_told() -> None:
+    """An answer is JSON in UTF-8."""
+    name = """it's "x" είσοδος😀\\\n"""
+    odd = Signature((TensorSpec(name, np.dtype(np.float32), (None, 1)),), (SCORES,), name)
+    profiles = Profiles(800)
+    profiles.learn(blank_feed(odd), 1, {})
+    inference = FakeInference(Clock())
+    inference.model = replace(tensors(), signatures={name: odd}, default=name, profiles=profiles)
+    (response,) = outcomes(StatusAPI(lambda: inference).status(http_request()))
+    assert isinstance(response, HTTPResponse)
+    assert (response.status, response.content_type) == (200, "application/json")
+    assert response.body.endswith(b"}\n")
+    content = orjson.loads(response.body)
+    assert content["default_signature"] == name
+    assert content["signatures"][name]["inputs"] == [
+        {"name": name, "dtype": "float32", "shape": [None, 1]}
+    ]
+    assert orjson.loads(content["signatures"][name]["sample"]) == {"inputs": {name: [[0.0]]}}
+
+
+# --- in a server
+
+
+def asked(house: House, method: str = "GET", body: bytes = b"") -> Answer:
+    """Return how a request for the status is answered."""
+    client = house.connect()
+    client.send(request(method, "/status", body))
+    return client.answer
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_there_is_no_status_before_there_is_a_model(house: House) -> None:
+    """A client is told to come again."""
+    house.start()
+    answer = asked(house)
+    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+    assert answer.error == "the model is not ready yet: starting"
+    house.turn()
+    answer = asked(house)
+    assert answer.status == 200
+    assert answer.json()["model"] == "pets/7"
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_the_status_is_only_read(house: House) -> None:
+    """It is told while the server drains, too."""
+    house.started()
+    assert asked(house, "POST", b"{}").status == 405
+    assert asked(house, "POST", b"{}").headers["allow"] == "GET, HEAD"
+    client = house.connect()
+    house.service.stopService()
+    client.send(request("GET", "/status"))
+    assert client.answer.status == 200
+
+
+@pytest.mark.usefixtures("surroundings")
+def test_the_sample_that_is_told_is_answered(house: House) -> None:
+    """As it stands."""
+    house.started()
+    sample = asked(house).json()["signatures"]["serving_default"]["sample"]
+    client = house.connect()
+    client.send(request(body=sample.encode()))
+    house.turn()
+    assert client.answer.json() == {"outputs": {"scores": [[0.0, 0.0, 0.0]]}}
+
+
+def test_whoever_knows_why_there_is_no_model_says_so() -> None:
+    """The door makes an answer of it."""
+
+    def none() -> Inference:
+        raise ZeroDivisionError
+
+    with pytest.raises(ZeroDivisionError):
+        StatusAPI(none).status(http_request())
