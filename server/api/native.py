@@ -82,11 +82,11 @@ def _infer(
         prepare = partial(tensor_feed, model, request.body)
         ran = inference.run(prepare, deadline=deadline, timing=timing)
         return cast("Deferred[Prediction | Outputs]", ran)
-    k = top_of(request.query, model.top, len(model.labels))
-    data = picture_of(request)
     if model.pictures is None:
         sample = sample_request(model.signatures[model.default], model.default)
         raise HTTPError(415, f"this model takes tensors, no pictures; post JSON such as {sample}")
+    k = top_of(request.query, model.top, len(model.labels))
+    data = picture_of(request)
     if model.labels:
         classified = inference.classify(data, k, deadline=deadline, timing=timing)
         return cast("Deferred[Prediction | Outputs]", classified)
