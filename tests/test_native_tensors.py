@@ -1,0 +1,429 @@
+"""The native dialect, `POST /` with JSON: server/api/native.py."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.task import Clock
+
+from batcher.errors import RunFailed
+from batcher.policy import FixedPolicy
+from model.decode_pool import DecodePool
+from model.profiles import Profiles
+from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
+from server.api.native import NativeAPI, body_of, is_json, tensor_feed
+from server.http.messages import HTTPResponse
+from server.inference import Inference, Outputs, Prediction, ServedModel
+from tests.fakes_http import http_request
+from tests.fakes_server import LABELS, SIGNATURE, Log, ManualLane, served_model
+from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
+from tests.pictures import coloured, encoded
+
+PICTURE = encoded(coloured(16, 16), "PNG")
+JSON = {"content-type": "application/json"}
+FORM = {"content-type": "multipart/form-data; boundary=edge"}
+FORM_BODY = (
+    b'--edge\r\nContent-Disposition: form-data; name="data"; filename="a.png"\r\n\r\n'
+    + PICTURE
+    + b"\r\n--edge--\r\n"
+)
+
+X = TensorSpec("x", np.dtype(np.float32), (None, 4))
+ROWS = Signature((X,), (TensorSpec("y", np.dtype(np.float32), (None, 2)),))
+#: One of each kind of output, and it runs alone.
+MIXED = Signature(
+    (TensorSpec("a", np.dtype(np.int32), ()), TensorSpec("b", STRING, (2,))),
+    (TensorSpec("known", np.dtype(bool), ()), TensorSpec("names", STRING, (2,))),
+    "mixed",
+    alone="input 'a' is int32[]: no batch axis of any size",
+)
+
+pytestmark = pytest.mark.usefixtures("log")
+
+
+def tensors(
+    clock: Clock, lane: ManualLane, *, labels: tuple[str, ...] = (), max_queue_bytes: int = 128
+) -> ServedModel:
+    """Return a model of numbers, in whose queue eight rows may wait, four a batch."""
+    profiles = Profiles(max_queue_bytes)
+    profiles.learn(blank_feed(ROWS), 4, {})
+    profiles.learn(blank_feed(MIXED), 1, {})
+    return replace(
+        served_model(clock, lane, policy=FixedPolicy(4, 0.0), takes_pictures=False, labels=labels),
+        signatures={ROWS.name: ROWS, MIXED.name: MIXED},
+        profiles=profiles,
+    )
+
+
+@dataclass
+class World:
+    """The endpoint before a model whose decode thread and lane work when told."""
+
+    clock: Clock = field(default_factory=Clock)
+    lane: ManualLane = field(default_factory=ManualLane)
+    threads: ManualThreads = field(default_factory=ManualThreads)
+    calls: Calls = field(default_factory=Calls)
+    model: ServedModel | None = None
+
+    def __post_init__(self) -> None:
+        """Start the pool."""
+        pool = DecodePool(self.calls, 1, pool=self.threads, clock=self.clock.seconds)
+        pool.start()
+        inference = Inference(
+            self.model or tensors(self.clock, self.lane), pool, seconds=self.clock.seconds
+        )
+        self.api = NativeAPI(lambda: inference, seconds=self.clock.seconds)
+
+    def decode(self) -> None:
+        """Do what waits for the decode thread."""
+        while self.threads.queue:
+            self.threads.step()
+        self.calls.drain()
+
+    def posted(self, body: bytes, headers: Mapping[str, str] = JSON, **given: Any) -> list[object]:
+        """Post *body*, let it be read, and return what that fires with."""
+        fired = outcomes(self.api.predict(http_request(body, headers=headers, **given)))
+        self.decode()
+        return fired
+
+    def refusal(
+        self, body: bytes, headers: Mapping[str, str] = JSON, **given: Any
+    ) -> tuple[int, str]:
+        """Return how *body* is refused, without a run."""
+        response = the_response(self.posted(body, headers, **given))
+        assert self.lane.batches == []
+        content = orjson.loads(response.body)
+        assert (content["status"], content["request_id"]) == (response.status, "the-id")
+        assert response.headers["X-Model-Version"] == "pets/7"
+        assert content["error"].isprintable()
+        return response.status, content["error"]
+
+
+def the_response(fired: list[object]) -> HTTPResponse:
+    """Return the only thing that has fired."""
+    (response,) = fired
+    assert isinstance(response, HTTPResponse)
+    return response
+
+
+def inputs(*rows: list[float]) -> bytes:
+    """Return a request of these rows."""
+    return orjson.dumps({"inputs": {"x": rows}})
+
+
+def scores(*rows: list[float]) -> tuple[np.ndarray]:
+    """Return what the model gives."""
+    return (np.array(rows, np.float32),)
+
+
+# --- answers
+
+
+def test_json_in_is_json_out() -> None:
+    """Each output by its name, all rows of the request in it, and the times in the header."""
+    world = World()
+    fired = world.posted(inputs([1, 2, 3, 4], [5, 6, 7.5, 8]))
+    ((feed,),) = world.lane.batches
+    assert feed.signature is ROWS
+    (array,) = feed.arrays
+    assert array.dtype == np.float32
+    assert array.tolist() == [[1, 2, 3, 4], [5, 6, 7.5, 8]]
+    world.lane.give(scores([0.5, 1 / 3], [1e-7, 4]))
+    response = the_response(fired)
+    assert (response.status, response.content_type) == (200, "application/json")
+    assert response.body == b'{"outputs":{"y":[[0.5,0.33333334],[1e-7,4.0]]}}\n'
+    assert dict(response.headers) == {
+        "X-Model-Version": "pets/7",
+        "Server-Timing": "decode;dur=0.000, queue;dur=0.000, run;dur=0.000, encode;dur=0.000, "
+        'batch;desc="2/4 fixed"',
+    }
+
+
+def test_rows_beyond_a_batch_ride_in_several() -> None:
+    """And come back in their order."""
+    world = World()
+    fired = world.posted(inputs(*([float(row), 0, 0, 0] for row in range(6))))
+    world.lane.give(scores(*([float(row), 0] for row in range(4))))
+    assert fired == []
+    world.lane.give(scores(*([float(row), 0] for row in range(4, 6))))
+    response = the_response(fired)
+    assert orjson.loads(response.body)["outputs"]["y"] == [[row, 0] for row in range(6)]
+    rides = 'batch;desc="4/4 full", batch;desc="2/4 fixed"'
+    assert response.headers["Server-Timing"].endswith(rides)
+
+
+def test_a_signature_is_named_and_may_run_alone() -> None:
+    """With outputs of any kind, whatever they are of."""
+    world = World()
+    body = {"signature_name": "mixed", "inputs": {"b": ["x", {"b64": "/w=="}], "a": 7}}
+    fired = world.posted(orjson.dumps(body))
+    ((feed,),) = world.lane.batches
+    assert feed.signature is MIXED
+    assert [array.tolist() for array in feed.arrays] == [7, [b"x", b"\xff"]]
+    world.lane.give((np.array(True), np.array([b"a", b"\xff\0"], STRING)))
+    answer = orjson.loads(the_response(fired).body)
+    assert answer == {"outputs": {"known": True, "names": ["a", {"b64": "/wA="}]}}
+
+
+def test_what_is_no_number_is_null() -> None:
+    """JSON has neither NaN nor infinities."""
+    y = TensorSpec("y", np.dtype(np.float32), (None, 3))
+    array = np.array([[np.nan, np.inf, -np.inf]], np.float32)
+    result = Outputs(Signature((X,), (y,)), (array,))
+    assert body_of(result) == b'{"outputs":{"y":[[null,null,null]]}}\n'
+    assert body_of(Prediction([("cat", np.float32("nan"))])) == b'[["cat",null]]\n'
+
+
+def test_the_sample_of_a_refusal_is_answered() -> None:
+    """Copied from the message as it stands."""
+    world = World()
+    _, error = world.refusal(PICTURE, {})
+    fired = world.posted(error[error.index("{") :].encode())
+    world.lane.give(scores([0, 0]))
+    assert the_response(fired).status == 200
+
+
+# --- what is JSON
+
+
+@pytest.mark.parametrize(
+    ("body", "kind", "json"),
+    [
+        (b"{}", None, True),
+        (b"{}", "application/x-www-form-urlencoded", True),  # what curl -d says
+        (b"{}", "text/plain", True),
+        (b"{}", "image/png", True),
+        (b" \t\r\n{}", None, True),
+        (b"\n" * 63 + b"{", None, True),
+        (b"[1]", None, False),
+        (b"[1]", "application/json", True),
+        (b"1", "application/json; charset=utf-8", True),
+        (PICTURE, "Application/JSON", True),
+        (b"", "application/json", True),
+        (b"", None, False),
+        (PICTURE, None, False),
+        (PICTURE, "application/octet-stream", False),
+        (FORM_BODY, FORM["content-type"], False),
+        (b"\xff\xd8\xff{", None, False),
+    ],
+)
+def test_json_is_what_says_so_or_begins_with_a_brace(
+    body: bytes, kind: str | None, json: bool
+) -> None:
+    """No picture begins with one."""
+    headers = {} if kind is None else {"content-type": kind}
+    assert is_json(http_request(body, headers=headers)) == json
+
+
+@pytest.mark.parametrize(
+    "headers", [JSON, {}, {"content-type": "application/x-www-form-urlencoded"}]
+)
+def test_json_is_read_whatever_it_is_called(headers: dict[str, str]) -> None:
+    """With white space before it, too."""
+    world = World()
+    world.posted(b" \n" + inputs([1, 2, 3, 4]), headers)
+    assert len(world.lane.batches) == 1
+
+
+# --- what is refused
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (b"", "the body is empty: post a picture, "),
+        (b"{", "the body is no JSON: "),
+        (b"[[1, 2, 3, 4]]", "the body: expected an object, got a list"),
+        (b"null", "the body: expected an object, got null"),
+        (b"{}", "the body has no key 'inputs'"),
+        (b'{"instances": []}', "unknown key 'instances': the body takes inputs, signature_name"),
+        (PICTURE, "the body is no JSON: "),
+        (b"\xef\xbb\xbf{}", "the body is no JSON: "),
+        (b'{"inputs": {"z": 1}}', "unknown input 'z': the model takes x"),
+        (b'{"inputs": {}}', "input 'x' is missing: expected float32[?, 4]"),
+        (b'{"inputs": {"x": [1]}}', "input 'x': expected float32[?, 4], got float32[1]"),
+        (b'{"inputs": {"x": []}}', "input 'x': expected float32[?, 4], got float32[0]"),
+        (inputs([1, 2, 3]), "input 'x': expected float32[?, 4], got float32[1, 3]"),
+        (inputs([1], [2, 3]), "input 'x' at [1]: the lists are ragged"),
+        (b'{"inputs": {"x": [["1", 2, 3, 4]]}}', "input 'x' at [0, 0]: expected numbers "),
+        (b'{"inputs": {"x": [[1, 2, 3, NaN]]}}', "the body is no JSON: "),
+        (b'{"inputs": {"x": ' + b"[" * 2000, "the body is no JSON: "),
+        (
+            b'{"inputs": 1, "signature_name": "predict"}',
+            "unknown signature 'predict': the model has serving_default, mixed",
+        ),
+        (
+            b'{"inputs": 1, "signature_name": "' + b"x" * 999 + b'"}',
+            f"unknown signature '{'x' * 80}': the model has serving_default, mixed",
+        ),
+        (b'{"inputs": 1, "signature_name": null}', "signature_name: expected a string, got null"),
+        (
+            b'{"inputs": [1], "signature_name": "mixed"}',
+            "inputs: expected an object of 2 names, got a list",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_refused_by_its_name(body: bytes, said: str) -> None:
+    """With a 400, and never a run."""
+    status, error = World().refusal(body)
+    assert status == 400
+    assert error.startswith(said)
+
+
+@pytest.mark.parametrize("query", [{"k": ("1",)}, {"k": ("0",)}])
+@pytest.mark.parametrize("labels", [(), LABELS])
+def test_json_is_answered_without_labels(
+    query: dict[str, tuple[str, ...]], labels: tuple[str, ...]
+) -> None:
+    """Whether the model has some or not."""
+    clock, lane = Clock(), ManualLane()
+    world = World(clock, lane, model=tensors(clock, lane, labels=labels))
+    status, error = world.refusal(inputs([1, 2, 3, 4]), query=query)
+    assert (status, error) == (400, "k: there are no labels to choose from")
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "said"),
+    [
+        ({**JSON, "content-encoding": "gzip"}, 415, "Content-Encoding 'gzip' is not read here"),
+        ({**JSON, "x-request-timeout-ms": "soon"}, 400, "X-Request-Timeout-Ms: expected "),
+    ],
+)
+def test_the_headers_of_json_are_checked_too(
+    headers: dict[str, str], status: int, said: str
+) -> None:
+    """Before anything is read."""
+    world = World()
+    got, error = world.refusal(inputs([1, 2, 3, 4]), headers)
+    assert got == status
+    assert error.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("body", "headers"),
+    [
+        (PICTURE, {}),
+        (PICTURE, {"content-type": "image/png"}),
+        (FORM_BODY, FORM),
+        (FORM_BODY.replace(b'"data"', b'"upload"'), FORM),
+        (FORM_BODY, {"content-type": "multipart/form-data"}),
+        (b"[[1, 2, 3, 4]]", {}),
+        (b"[[1, 2, 3, 4]]", {"content-type": "text/plain"}),
+        (b"x=1&y=2", {"content-type": "application/x-www-form-urlencoded"}),
+    ],
+    ids=["bare", "typed", "form", "other field", "no boundary", "list", "text", "urlencoded"],
+)
+def test_what_is_no_json_is_shown_a_sample(body: bytes, headers: dict[str, str]) -> None:
+    """Where the model takes tensors, no form of a picture would do."""
+    status, error = World().refusal(body, headers)
+    assert status == 415
+    assert error.startswith("this model takes tensors, no pictures; post JSON such as ")
+    assert error.endswith(' {"inputs": {"x": [[0.0, 0.0, 0.0, 0.0]]}}')
+
+
+def test_more_rows_than_may_ever_wait_are_refused() -> None:
+    """As those that find the queue full."""
+    world = World()
+    status, error = world.refusal(inputs(*([[0.0] * 4] * 9)))
+    assert status == 429
+    assert "9" in error
+    world.posted(inputs([1, 2, 3, 4]))
+    fired = [world.posted(inputs(*([[0.0] * 4] * 4))) for _ in range(3)]
+    assert [len(each) for each in fired] == [0, 0, 1]
+    response = the_response(fired[2])
+    assert (response.status, response.headers["Retry-After"]) == (429, "1")
+
+
+# --- time
+
+
+def test_a_deadline_holds_for_json() -> None:
+    """It counts from when the head was read, in the queue for a thread and in that for a lane."""
+    world = World()
+    headers = {**JSON, "x-request-timeout-ms": "2000"}
+    world.posted(inputs([1, 2, 3, 4]))
+    waiting = world.posted(inputs([1, 2, 3, 4]), headers)
+    unread = outcomes(world.api.predict(http_request(inputs([1, 2, 3, 4]), headers=headers)))
+    world.clock.advance(2)
+    assert the_response(waiting).status == 504
+    world.clock.advance(1)
+    world.decode()
+    assert the_response(unread).status == 504
+    assert len(world.lane.batches) == 1
+
+
+def test_a_hang_up_takes_json_out_of_its_queue() -> None:
+    """Before it is read, or before it is run."""
+    world = World()
+    world.posted(inputs([1, 2, 3, 4]))
+    gone: list[Deferred[None]] = [Deferred(), Deferred()]
+    fired = world.posted(inputs([5, 6, 7, 8]), disconnected=gone[0])
+    request = http_request(inputs([5, 6, 7, 8]), disconnected=gone[1])
+    unread = outcomes(world.api.predict(request))
+    for disconnected in gone:
+        disconnected.callback(None)
+    assert kinds(fired) == kinds(unread) == [CancelledError]
+    world.decode()
+    world.lane.give(scores([0, 0]))
+    assert len(world.lane.batches) == 1
+
+
+def test_a_failed_run_is_our_fault(log: Log) -> None:
+    """And logged with the request's id."""
+    world = World()
+    fired = world.posted(inputs([1, 2, 3, 4]))
+    world.lane.fail(ValueError("bad op"))
+    assert the_response(fired).status == 500
+    (line,) = log.flush(RunFailed)
+    assert line.startswith("request the-id failed")
+
+
+# --- pictures without labels
+
+
+def test_pictures_without_labels_are_answered_with_tensors() -> None:
+    """In the signature that pictures go into."""
+    clock, lane = Clock(), ManualLane()
+    world = World(clock, lane, model=served_model(clock, lane, labels=()))
+    for body, headers in ((PICTURE, {}), (FORM_BODY, FORM)):
+        fired = world.posted(body, headers)
+        ((feed,),) = world.lane.batches
+        assert feed.signature is SIGNATURE
+        world.lane.finish([0.5, 0.25, 1.0])
+        assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
+        world.lane.batches.clear()
+    assert world.refusal(PICTURE, {}, query={"k": ("1",)}) == (
+        400,
+        "k: there are no labels to choose from",
+    )
+    assert world.refusal(b"no picture", {})[0] == 400
+
+
+def test_a_model_of_pictures_takes_json_beside_them() -> None:
+    """Pixels, as they are."""
+    clock, lane = Clock(), ManualLane()
+    world = World(clock, lane, model=served_model(clock, lane))
+    fired = world.posted(orjson.dumps({"inputs": [np.zeros((4, 4, 3), int).tolist()]}))
+    world.lane.finish([0.5, 0.25, 1.0])
+    assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
+
+
+def test_a_model_of_pictures_refuses_text() -> None:
+    """With what it reads."""
+    clock, lane = Clock(), ManualLane()
+    world = World(clock, lane, model=served_model(clock, lane))
+    status, error = world.refusal(b"hello", {"content-type": "text/plain"})
+    assert (status, error) == (415, "text/plain is not read here; post a picture or JSON")
+
+
+def test_a_feed_is_made_for_the_signature_that_is_named() -> None:
+    """Or for the default one."""
+    model = tensors(Clock(), ManualLane())
+    assert isinstance(feed := tensor_feed(model, inputs([1, 2, 3, 4])), Feed)
+    assert feed.signature is ROWS
+    with pytest.raises(FeedError, match="unknown signature 'Serving_default': the model has "):
+        tensor_feed(model, b'{"inputs": 1, "signature_name": "Serving_default"}')
