@@ -1,6 +1,7 @@
 """Small graphs for the tests with TensorFlow: how they are made, written, loaded and closed."""
 
 from collections.abc import Callable
+from functools import reduce
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -79,10 +80,16 @@ class Graphs:
         *,
         classes: int = 3,
         tensors: tuple[str | None, str | None] = (None, None),
+        signature: str | None = None,
         **given: Any,
     ) -> Loaded:
         """Load *path* with these *tensors*, in and out, and the `PictureFacts` in *given*."""
-        facts = ModelFacts(input=tensors[0], output=tensors[1], preprocessing=PictureFacts(**given))
+        facts = ModelFacts(
+            signature=signature,
+            input=tensors[0],
+            output=tensors[1],
+            preprocessing=PictureFacts(**given),
+        )
         files = ModelFiles(ModelKind.FROZEN_GRAPH, path, path.parent)
         loaded = Loaded(
             load_files(
@@ -143,9 +150,10 @@ def together(*builds: Build) -> Build:
 def applied(function: str, *names: str, to: str) -> Build:
     """Return the part of a graph that applies a *function* of TensorFlow to tensors there are."""
 
-    def build(tf: ModuleType) -> None:
+    def build(tf: Any) -> None:
         graph = tf.get_default_graph()
         operands = [graph.get_tensor_by_name(f"{name}:0") for name in names]
-        getattr(tf, function)(*operands, name=to)
+        called: Any = reduce(getattr, function.split("."), tf)
+        called(*operands, name=to)
 
     return build

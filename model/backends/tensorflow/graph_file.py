@@ -19,6 +19,9 @@ from model.signature import TensorSpec
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
+#: What requests that name a signature call that of a graph, which has no name for it.
+SIGNATURE = "serving_default"
+
 #: What a retrained graph calls its output.
 FINAL_RESULT = "final_result"
 
@@ -48,11 +51,15 @@ def read_frozen_graph(path: Path, facts: ModelFacts) -> FrozenGraph:
     """
     Return the graph in *path*, and the tensors that *facts* name or that stand out.
 
-    Raises `ModelError` for a file that holds none, and for a tensor that is not there or has to be
-    named.
+    Raises `ModelError` for a file that holds none, for a tensor that is not there or has to be
+    named, and where *facts* name a signature that no graph has.
     """
     import tensorflow.compat.v1 as tf
 
+    if facts.signature not in (None, SIGNATURE):
+        raise ModelError(
+            f"{path}: no signature {facts.signature!r}: a frozen graph has only {SIGNATURE!r}"
+        )
     graph_def = read_graph_def(path)
     input_name = _tensor_name(path, graph_def, facts.input or _default_input(path, graph_def))
     output_name = _tensor_name(path, graph_def, facts.output or _default_output(path, graph_def))
