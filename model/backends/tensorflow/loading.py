@@ -29,7 +29,7 @@ from model.model_toml import ModelFacts
 from model.picture import BadImage
 from model.picture_input import PictureInput
 from model.runner import ModelError
-from model.signature import Feed, Signature, blank_feed
+from model.signature import STRING, Feed, Signature, blank_feed
 
 Say = Callable[[str], object]
 
@@ -129,6 +129,14 @@ def _sample(signature: Signature, pictures: PictureInput | None) -> Feed:
     return blank_feed(signature)
 
 
+def _guessed(sample: Feed) -> bool:
+    """Whether there is more to a row than its signature says: open sizes, or what a string is."""
+    return any(
+        spec.dtype == STRING or spec.shape is None or None in spec.row_shape
+        for spec in sample.signature.inputs
+    )
+
+
 def _try(
     runner: SessionRunner,
     sample: Feed,
@@ -142,8 +150,8 @@ def _try(
     try:
         outputs = runner.run(sample)
     except (tf.errors.OpError, OutOfMemory) as error:
-        if files.kind is not ModelKind.FROZEN_GRAPH:
-            return  # it may want other values than zeros; warm-up tells
+        if files.kind is not ModelKind.FROZEN_GRAPH or (pictures is None and _guessed(sample)):
+            return  # it may want other values than zeros, or other sizes; warm-up tells
         raise ModelError(f"{files.path}: a run of one row failed: {one_line(error)}") from error
     if pictures is None or classes == 0:
         return
