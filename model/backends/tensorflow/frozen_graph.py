@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.backends.tensorflow.batched_graph import Alone, Batched, free_the_batch
-from model.backends.tensorflow.graph_file import FrozenGraph, spec_of
+from model.backends.tensorflow.graph_file import SIGNATURE, FrozenGraph, spec_of
 from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
     from_bytes,
@@ -32,9 +32,9 @@ from model.backends.tensorflow.session import (
     SessionOptions,
     session_config,
 )
-from model.model_toml import ModelFacts
+from model.model_toml import ModelFacts, PictureFacts
 from model.picture import BadImage
-from model.signature import Signature, TensorSpec, reason_to_run_alone
+from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -58,13 +58,13 @@ def load_frozen_graph(
     *facts* say do not fit.
     """
     tell_of_risks(frozen.graph_def, [frozen.output], say)
-    if frozen.scalar_string:
+    decodes = decodes_pictures(frozen.graph_def, [frozen.output])
+    if decodes and frozen.scalar_string:
         return _load_scalar(frozen, options, max_pixels, say)
-    spec = replace(frozen.spec, shape=_pixel_shape(frozen.spec))
+    spec = replace(frozen.spec, shape=_pixel_shape(frozen.spec, facts.preprocessing))
     if not takes_pixels(Signature((spec,), ())):
-        loaded = _put_together(options, spec, frozen.connect)
+        loaded = _load_tensors(options, spec, frozen.connect)
         signature = loaded.endpoints[0].signature
-        decodes = decodes_pictures(frozen.graph_def, [frozen.output])
         if not (decodes and takes_encoded(signature)):
             return loaded
         return replace(loaded, pictures=from_bytes(signature, max_pixels))
@@ -96,6 +96,18 @@ def _load_scalar(
     decoder, decode = _decoder(freed)
     signature = loaded.endpoints[0].signature
     return replace(loaded, decoder=decoder, pictures=from_bytes(signature, max_pixels, decode))
+
+
+def _load_tensors(options: SessionOptions, spec: TensorSpec, connect: Connect) -> LoadedGraph:
+    """Load a graph that takes no pixels, to run alone where its rows do not come out one by one."""
+    loaded = _put_together(options, spec, connect)
+    signature = loaded.endpoints[0].signature
+    rows = _rows_of_two(loaded) if signature.batched else None
+    if rows in (2, None):
+        return loaded
+    loaded.close()
+    alone = f"output {signature.outputs[0].name!r} has {rows} rows for 2 rows of zeros"
+    return _put_together(options, spec, connect, alone=alone)
 
 
 def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
@@ -136,7 +148,7 @@ def _load_pixels(
     put_together = partial(_put_together, options, facts=facts)
     if rows is None:
         loaded = put_together(spec, frozen.connect)
-        if _runs_two_rows(loaded):
+        if _rows_of_two(loaded) == 2:
             return loaded
         loaded.close()
     size = picture_size(spec, facts.preprocessing) or (height or 1, width or 1)
@@ -153,20 +165,19 @@ def _load_pixels(
     return put_together(replace(spec, shape=(None, *freed.row)), freed.connect)
 
 
-def _runs_two_rows(loaded: LoadedGraph) -> bool:
-    """Whether two rows give two: a graph may have a batch of one inside."""
+def _rows_of_two(loaded: LoadedGraph) -> int | None:
+    """Return how many rows two rows of zeros give; None where they cannot be run."""
     import tensorflow.compat.v1 as tf
 
-    signature = loaded.endpoints[-1].signature
-    (spec,) = signature.inputs
-    pixels = np.zeros((2, *(size or 64 for size in spec.row_shape)), spec.dtype)
+    endpoint = loaded.endpoints[-1]
+    (spec,) = endpoint.signature.inputs
+    shape = (2, *(64 if size is None else size for size in spec.row_shape))
+    zeros = np.full(shape, b"" if spec.dtype == STRING else 0, spec.dtype)
     try:
-        (output,) = loaded.session.run(
-            list(loaded.endpoints[-1].fetches), {loaded.endpoints[-1].feeds[0]: pixels}
-        )
+        (output,) = loaded.session.run(list(endpoint.fetches), {endpoint.feeds[0]: zeros})
     except tf.errors.OpError:
-        return False
-    return np.ndim(output) > 0 and len(output) == 2
+        return None
+    return len(output) if np.ndim(output) > 0 else 0
 
 
 def _put_together(
@@ -203,7 +214,7 @@ def _put_together(
     if images is not None and images is not given:
         inputs.append((images, replace(spec_of(images), name=spec.name)))
     session = tf.Session(graph=graph, config=session_config(options))
-    names = ("serving_default", "serving_default:pixels")
+    names = (SIGNATURE, f"{SIGNATURE}:pixels")
     endpoints = []
     for name, (tensor, given_spec) in zip(names, inputs, strict=False):
         specs = ((given_spec,), (spec_of(output),))
@@ -212,8 +223,14 @@ def _put_together(
     return LoadedGraph(session, endpoints)
 
 
-def _pixel_shape(spec: TensorSpec) -> tuple[int | None, ...] | None:
-    """Return the shape of *spec*; of numbers that may have any, it is that of pictures."""
-    if spec.shape is None and spec.type_name != "string":
-        return (None, None, None, 3)
+def _pixel_shape(spec: TensorSpec, facts: PictureFacts) -> tuple[int | None, ...] | None:
+    """Return the shape of *spec*; where any would do and *facts* say a size, that of pictures."""
+    pictures = (None, None, None, 3)
+    sized = facts.height is not None and facts.width is not None
+    if (
+        spec.shape is None
+        and sized
+        and takes_pixels(Signature((replace(spec, shape=pictures),), ()))
+    ):
+        return pictures
     return spec.shape

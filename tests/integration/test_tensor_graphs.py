@@ -1,0 +1,233 @@
+"""Frozen graphs that take other things than pictures: what they are served as, and run alone if."""
+
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import orjson
+import pytest
+
+from model.signature import Signature
+from server.json_tensors import answer, arrays_of, parse_request
+from server.samples import sample_request
+from tests.integration.graphs import SCORES, Build, Graphs, Loaded, applied, placeholder, together
+
+
+@pytest.fixture
+def graphs(tmp_path: Path) -> Iterator[Graphs]:
+    """Graphs that are closed after the test."""
+    with closing(Graphs(tmp_path)) as graphs:
+        yield graphs
+
+
+def of_input(dtype: str, shape: object, function: str) -> Build:
+    """Return a graph that applies a *function* of TensorFlow to its only input."""
+    return together(placeholder("x", dtype, shape), applied(function, "x", to=SCORES))
+
+
+def weighted(shape: object = (None, 4), dtype: str = "float32") -> Build:
+    """Return a graph that multiplies rows of four numbers by weights."""
+
+    def build(tf: ModuleType) -> None:
+        rows = tf.cast(tf.placeholder(dtype, shape, name="x"), tf.float32)
+        tf.matmul(rows, tf.constant(np.arange(8, dtype=np.float32).reshape(4, 2)), name=SCORES)
+
+    return build
+
+
+def asked(loaded: Loaded, body: str) -> object:
+    """Return how the native dialect answers *body*."""
+    name, inputs = parse_request(body.encode())
+    signature = next(each for each in loaded.runner.signatures if name in (None, each.name))
+    outputs = loaded.runner.run(signature.feed(arrays_of(signature, inputs)))
+    return orjson.loads(answer(signature.outputs, outputs))["outputs"][SCORES]
+
+
+def specs(signature: Signature) -> tuple[str, str]:
+    """Return what goes in and what comes out, in words."""
+    ((taken,), (given,)) = (signature.inputs, signature.outputs)
+    return str(taken), str(given)
+
+
+def test_rows_of_numbers_ride_together(graphs: Graphs) -> None:
+    """In the graph's own numbers, and no picture can be posted."""
+    loaded = graphs.load(graphs.write(weighted()), classes=0)
+    assert loaded.pictures is None
+    assert loaded.signature.batched
+    assert [each.name for each in loaded.runner.signatures] == ["serving_default"]
+    assert specs(loaded.signature) == ("float32[?, 4]", "float32[?, 2]")
+    body = '{"inputs": {"x": [[1, 0, 0, 0], [0, 0, 0.5, 1]]}}'
+    assert asked(loaded, body) == [[0, 1], [8, 9.5]]
+    assert graphs.said == []
+
+
+#: A graph, what it takes and gives, and how its sample is answered.
+SAMPLES: dict[str, tuple[Build, str, str, object]] = {
+    "true or false out": (
+        of_input("float32", (None, 2), "is_finite"), "float32[?, 2]", "bool[?, 2]", [[True, True]]
+    ),
+    "true or false in": (
+        of_input("bool", (None, 2), "logical_not"), "bool[?, 2]", "bool[?, 2]", [[True, True]]
+    ),
+    "strings out": (
+        of_input("int32", (None, 2), "as_string"), "int32[?, 2]", "string[?, 2]", [["0", "0"]]
+    ),
+    "strings in": (
+        of_input("string", (None, 2), "strings.upper"),
+        "string[?, 2]", "string[?, 2]", [["TEXT", "TEXT"]],
+    ),
+    "a string a row": (
+        of_input("string", (None,), "strings.length"), "string[?]", "int32[?]", [4]
+    ),
+    "whole numbers": (
+        of_input("int64", (None, 2), "sign"), "int64[?, 2]", "int64[?, 2]", [[0, 0]]
+    ),
+    "no numbers": (
+        of_input("float32", (None, 2), "log"), "float32[?, 2]", "float32[?, 2]", [[None, None]]
+    ),
+    "half precision": (
+        of_input("bfloat16", (None, 2), "exp"), "bfloat16[?, 2]", "bfloat16[?, 2]", [[1, 1]]
+    ),
+    "one number": (of_input("float32", (), "exp"), "float32[]", "float32[]", 1),
+    "one string": (of_input("string", (), "strings.upper"), "string[]", "string[]", "TEXT"),
+    "any string": (
+        of_input("string", None, "strings.upper"), "string of any shape", "string of any shape",
+        "TEXT",
+    ),
+    "a fixed batch": (
+        of_input("float32", (2, 1), "exp"), "float32[2, 1]", "float32[2, 1]", [[1], [1]]
+    ),
+    "one answer for all rows": (
+        of_input("float32", (None, 2), "reduce_sum"), "float32[?, 2]", "float32[]", 0
+    ),
+    "any numbers": (
+        of_input("int32", None, "sign"), "int32 of any shape", "int32 of any shape", 0
+    ),
+    "any floats": (
+        of_input("float32", None, "exp"), "float32 of any shape", "float32 of any shape", 1
+    ),
+    "an answer a number": (
+        of_input("float32", (None, 2), "where"), "float32[?, 2]", "int64[?, 2]", []
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("build", "takes", "gives", "answered"), list(SAMPLES.values()), ids=list(SAMPLES)
+)
+def test_a_graph_of_anything_is_served(
+    graphs: Graphs, build: Build, takes: str, gives: str, answered: object
+) -> None:
+    """And answers its own sample, whether its rows ride together or not."""
+    loaded = graphs.load(graphs.write(build), classes=0)
+    assert loaded.pictures is None
+    assert specs(loaded.signature) == (takes, gives)
+    assert asked(loaded, sample_request(loaded.signature, "serving_default")) == answered
+
+
+#: A graph, and why its requests cannot share a run.
+ALONE: dict[str, tuple[Build, str]] = {
+    "one number": (
+        of_input("float32", (), "exp"),
+        "input 'x' is float32[]: no batch axis of any size",
+    ),
+    "a fixed batch": (
+        of_input("float32", (2, 1), "exp"),
+        "input 'x' is float32[2, 1]: no batch axis of any size",
+    ),
+    "any shape": (
+        of_input("float32", None, "exp"),
+        "input 'x' is float32 of any shape: no batch axis of any size",
+    ),
+    "one answer for all rows": (
+        of_input("float32", (None, 2), "reduce_sum"),
+        "output 'final_result' is float32[]: not one row for each row",
+    ),
+    "an answer a number": (
+        of_input("float32", (None, 2), "where"),
+        "output 'final_result' has 0 rows for 2 rows of zeros",
+    ),
+    "a row for two": (
+        together(
+            placeholder("x", "float32", (None, 4)),
+            lambda tf: tf.reshape(
+                tf.get_default_graph().get_tensor_by_name("x:0"), (-1, 2), name=SCORES
+            ),
+        ),
+        "output 'final_result' has 4 rows for 2 rows of zeros",
+    ),
+    "any answer": (
+        together(
+            placeholder("x", "float32", (None, 4)),
+            placeholder("unused", "int32", None),
+            lambda tf: tf.reduce_sum(
+                tf.get_default_graph().get_tensor_by_name("x:0"),
+                axis=tf.placeholder_with_default([0, 1], None),
+                name=SCORES,
+            ),
+        ),
+        "output 'final_result' has 0 rows for 2 rows of zeros",
+    ),
+}
+
+
+@pytest.mark.parametrize(("build", "reason"), list(ALONE.values()), ids=list(ALONE))
+def test_what_gives_no_row_for_each_row_runs_alone(
+    graphs: Graphs, build: Build, reason: str
+) -> None:
+    """Or every answer would fail."""
+    loaded = graphs.load(graphs.write(build), classes=0, tensors=("x", None))
+    assert loaded.signature.alone == reason
+    assert not loaded.signature.batched
+
+
+@pytest.mark.parametrize("shape", [(None, None), None])
+def test_zeros_that_do_not_fit_prove_nothing(graphs: Graphs, shape: object) -> None:
+    """Where the graph leaves sizes open, whoever asks knows them."""
+    loaded = graphs.load(graphs.write(weighted(shape)), classes=0)
+    assert asked(loaded, '{"inputs": {"x": [[1, 0, 0, 0]]}}') == [[0, 1]]
+    assert loaded.signature.batched == (shape is not None)
+
+
+def test_a_graph_that_cannot_run_a_row_of_zeros_is_refused(graphs: Graphs) -> None:
+    """Where it says of itself that they fit."""
+    build = together(
+        weighted(),
+        placeholder("scale", "float32", ()),
+        applied("multiply", SCORES, "scale", to="out"),
+    )
+    line = graphs.refusal(graphs.write(build), classes=0, tensors=("x", "out"))
+    assert "a run of one row failed: You must feed a value for placeholder tensor 'scale'" in line
+
+
+@pytest.mark.parametrize("shape", [(None, 4), None, (None, None, None, 3)])
+def test_labels_are_refused_where_no_picture_can_be_taken(graphs: Graphs, shape: object) -> None:
+    """Of what size it was to be, nobody has said."""
+    build = of_input("float32", shape, "exp")
+    line = graphs.refusal(graphs.write(build), classes=3)
+    assert "labels are for pictures, but 'x' is float32" in line
+    assert "--input-height and --input-width" in line
+
+
+def test_a_size_makes_pictures_of_floats_of_any_shape(graphs: Graphs) -> None:
+    """And JSON may still bring other numbers of the same size."""
+    loaded = graphs.load(
+        graphs.write(of_input("float32", None, "exp")), classes=0, height=1, width=2
+    )
+    assert loaded.pictures is not None
+    assert [specs(each)[0] for each in loaded.runner.signatures] == [
+        "float32[?, ?, ?, 3]",
+        "uint8[?, 1, 2, 3]",
+    ]
+
+
+@pytest.mark.parametrize("name", ["predict", "serving_default:pixels"])
+def test_a_graph_has_but_one_signature_to_choose(graphs: Graphs, name: str) -> None:
+    """Another is refused, as of a model that has several."""
+    path = graphs.write(weighted())
+    assert graphs.refusal(path, classes=0, signature=name) == (
+        f"{path}: no signature {name!r}: a frozen graph has only 'serving_default'"
+    )
+    assert graphs.load(path, classes=0, signature="serving_default").signature.batched
