@@ -493,6 +493,20 @@ def test_a_graph_that_stays_alone_says_which_node_stands_in_the_way(
     assert line.startswith(reason)
 
 
+def test_the_smallest_row_is_where_a_graph_is_cut() -> None:
+    """Of four behind the resize the one of bytes, and the first of two that are alike."""
+
+    def rounded(tf: ModuleType, pictures: Any) -> Any:
+        return tf.cast(tf.clip_by_value(tf.round(pictures), 0, 255), tf.uint8, name="bytes")
+
+    def again(tf: ModuleType, pictures: Any) -> Any:
+        return tf.cast(tf.identity(pictures), tf.float32)
+
+    definition = graph_def(small(made.decoded, made.resized(64), rounded, again))
+    batched = freed(definition, made.CONTENTS, probe_pictures())
+    assert (batched.cut, batched.dtype) == ("bytes:0", np.dtype(np.uint8))
+
+
 def test_constants_stay_as_they_are() -> None:
     """For a shape may be shared with weights; each that is changed is one of the node's own."""
 

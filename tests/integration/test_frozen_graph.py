@@ -98,7 +98,6 @@ def test_a_graph_whose_batch_cannot_be_opened_runs_one_row_at_a_time(graphs: Gra
 
     loaded = graphs.load(graphs.write(build))
     assert "its node 'mixing' (Mean) mixes the rows" in loaded.signature.alone
-    assert loaded.signature.alone in graphs.said[0]
     assert loaded.spec.shape == (1, 4, 5, 3)
     pixels = noise(1)
     np.testing.assert_allclose(loaded.run(pixels), pixels.mean(axis=(1, 2)) / 255, rtol=1e-5)

@@ -211,5 +211,5 @@ def test_a_graph_that_cannot_be_cut_is_served_one_at_a_time(
     check_scores(answers, original(lonely[0])(files) * 4)
     assert not signature["batched"]
     assert signature["alone"].startswith("its node 'joined' (ConcatV2) cannot take 5 rows")
-    line = f"the graph runs one picture at a time: {signature['alone']}"
+    line = f"serving_default runs one request at a time: {signature['alone']}"
     assert server.log.count(line) == 1

@@ -13,7 +13,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
 from math import ceil
 from typing import TYPE_CHECKING, Any
 
@@ -201,14 +200,18 @@ def _taken(
 
 
 def _first_that_holds(original: _Original) -> Batched:
-    trial = None
-    for cut in islice(filter(partial(_is_row, original), original.cuts), MAX_TRIALS):
-        trial = _tried(original, cut)
-        if trial.passed:
-            return trial.batched
-    if trial:
-        # The last is the nearest to the network: what stood in its way stands in that of all.
-        raise _StaysAlone(_obstacle(original, trial))
+    rows = filter(partial(_is_row, original), original.cuts)
+    # The smallest row is the cheapest to queue and to copy; of equal ones the first decodes least.
+    smallest = sorted(rows, key=lambda cut: original.of(cut)[0].nbytes)
+    trials = []
+    for cut in smallest[:MAX_TRIALS]:
+        trials.append(_tried(original, cut))
+        if trials[-1].passed:
+            return trials[-1].batched
+    if trials:
+        # What stood in the way of the cut that is nearest to the network stands in that of all.
+        nearest = max(trials, key=lambda trial: original.cuts.index(trial.batched.cut))
+        raise _StaysAlone(_obstacle(original, nearest))
     where = "behind the decoding"
     if original.layer:
         where = f"in front of {_described(original, original.layer)}"

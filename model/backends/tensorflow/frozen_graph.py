@@ -83,7 +83,6 @@ def _load_scalar(
     """Load a graph that takes one encoded picture: cut in two, or as it is."""
     freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probe_pictures())
     if isinstance(freed, Alone):
-        say(f"the graph runs one picture at a time: {freed.reason}")
         spec = replace(frozen.spec, shape=())
         loaded = _put_together(options, spec, frozen.connect, alone=freed.reason)
         return replace(loaded, pictures=from_bytes(loaded.endpoints[0].signature, max_pixels))
@@ -155,7 +154,6 @@ def _load_pixels(
     probes = probe_pixels(*size, spec.dtype)
     freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probes)
     if isinstance(freed, Alone):
-        say(f"the graph runs one picture at a time: {freed.reason}")
         one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
         return put_together(one, frozen.connect, alone=freed.reason)
     say(

@@ -175,7 +175,9 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
             hashed.update(str(path.stat().st_size).encode())
         else:
             hashed.update(path.read_bytes())
-    hashed.update(repr((facts, options, tf.__version__)).encode())
+    # Labels and the rest are not the model's business, and their path not the machine's.
+    timed = (facts.input, facts.output, facts.preprocessing, options, tf.__version__)
+    hashed.update(repr(timed).encode())
     return hashed.hexdigest()
 
 
