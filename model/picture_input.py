@@ -4,7 +4,7 @@ Say how a client's picture file becomes what a model takes, whoever decodes it.
 The decoding itself is given: Pillow's (model/preprocess.py) or the model's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -24,8 +24,27 @@ class PictureInput:
     """
     meaning: str  #: in words, for the log: the size, the filter, the numbers
     scores: int = 0  #: which output has a score for each label
+    encoded: Signature | None = None
+    """
+    What the model's file says that it takes, encoded pictures as strings, where that is not what is
+    run; requests may ask for it.
+    """
+
+    @property
+    def asked(self) -> Signature:
+        """The signature that a request with pictures asks for."""
+        return self.encoded or self.signature
 
     def feed(self, data: bytes) -> Feed:
         """Return the feed of the picture file *data*; raises `BadImage`."""
+        return self._feed([data])
+
+    def feed_encoded(self, feed: Feed) -> Feed:
+        """Return what is run for *feed*, of the signature *encoded*; raises `BadImage`."""
+        return self._feed(list(feed.arrays[0]))
+
+    def _feed(self, pictures: Sequence[bytes]) -> Feed:
         (spec,) = self.signature.inputs
-        return self.signature.feed({spec.name: self.array_of(data)})
+        arrays = [self.array_of(data) for data in pictures]
+        array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
+        return self.signature.feed({spec.name: array})

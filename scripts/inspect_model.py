@@ -66,18 +66,22 @@ def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) 
         "kind": files.kind.value,
         "labels": len(labels),
         "loaded": found.loaded,
-        "pictures": found.pictures,
+        "pictures": found.pictures and found.pictures.asked.name,
         "default_signature": found.default,
         "notes": list(found.notes),
         "signatures": {
-            each.name: signature_facts(each, found.default) for each in found.signatures
+            each.name: signature_facts(each, found.default, found.pictures)
+            for each in found.signatures
         },
     }
 
 
 def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> str:
     """Return what was *found* in words, line by line."""
-    from server.samples import sample_command  # noqa: PLC0415 - numpy, when a command needs it
+    from server.samples import (  # noqa: PLC0415 - numpy, when a command needs it
+        PICTURE,
+        sample_command,
+    )
 
     lines = [f"{files.path}: {files.kind.value}, {_size(files)}", *found.notes]
     if labels:
@@ -88,9 +92,12 @@ def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> s
             lines += [f"  {verb}    {spec.name}: {spec}" for spec in specs]
         batches = "yes" if signature.batched else f"no, one request at a time: {signature.alone}"
         lines.append(f"  batches  {batches}")
-        if signature.name == found.pictures:
+        string: object = "text"
+        if found.pictures is not None and signature is found.pictures.asked:
+            string = PICTURE
             lines.append(f"  try      curl -F data=@photo.jpg {ADDRESS}")
-        lines.append(f"  try      {sample_command(signature, found.default, ADDRESS)}")
+        command = sample_command(signature, found.default, ADDRESS, string)
+        lines.append(f"  try      {command}")
     return "".join(f"{line}\n" for line in lines)
 
 

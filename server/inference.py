@@ -44,6 +44,13 @@ class ServedModel:
         """The name and the version, as answers tell them."""
         return f"{self.name}/{self.version}"
 
+    def cap(self, signature: str) -> int:
+        """Return the largest batch that the *signature* of this name had at the start."""
+        pictures = self.pictures
+        if pictures is not None and self.signatures[signature] is pictures.encoded:
+            signature = pictures.signature.name
+        return self.profiles.cap(signature)
+
 
 @dataclass(slots=True)
 class Timing:

@@ -97,8 +97,8 @@ class ModelHost:
             name=loaded.name,
             version=loaded.version,
             device=loaded.runner.device,
-            signatures={signature.name: signature for signature in loaded.runner.signatures},
-            default=loaded.default,
+            signatures={signature.name: signature for signature in loaded.signatures},
+            default=loaded.signatures[0].name,
             pictures=loaded.pictures,
             labels=loaded.labels,
             top=loaded.top,
@@ -111,7 +111,7 @@ class ModelHost:
             name=served.full_name,
             device=served.device,
             lanes=len(self.lanes),
-            cap=profiles.cap(served.default),
+            cap=served.cap(served.default),
         )
         return self.inference
 

@@ -5,7 +5,7 @@ Turn the settings into a loaded model.
 before.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -27,7 +27,7 @@ from model.model_toml import ModelFacts, PictureFacts, read_model_toml
 from model.picture_input import PictureInput
 from model.preprocess import Resample
 from model.runner import ModelError, Runner
-from model.signature import Feed
+from model.signature import Feed, Signature
 from server.settings import TOP_PREDICTIONS, Settings
 
 Say = Callable[[str], None]
@@ -40,7 +40,7 @@ class LoadedModel:
     name: str
     version: str
     runner: Runner
-    default: str  #: the signature of requests that name none
+    signatures: Sequence[Signature]  #: what can be asked for; the first by who names none
     pictures: PictureInput | None
     labels: tuple[str, ...]
     top: int  #: how many labels an answer has
@@ -75,7 +75,7 @@ def load_model(settings: Settings, say: Say) -> LoadedModel:
         name=name,
         version=version,
         runner=loaded.runner,
-        default=loaded.default,
+        signatures=loaded.signatures,
         pictures=loaded.pictures,
         labels=labels,
         top=settings.num_top_predictions or facts.top_k or TOP_PREDICTIONS,

@@ -9,10 +9,11 @@ from collections.abc import Callable
 import orjson
 from twisted.internet.defer import Deferred, succeed
 
+from model.picture_input import PictureInput
 from model.signature import Signature, TensorSpec
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference, ServedModel
-from server.samples import sample_request
+from server.samples import PICTURE, sample_request
 
 
 class StatusAPI:
@@ -36,22 +37,21 @@ def status_of(model: ServedModel) -> dict[str, object]:
         "lanes": model.batcher.stats().lanes,
         "labels": len(model.labels),
         "pictures": model.pictures
-        and {
-            "signature": model.pictures.signature.name,
-            "how": model.pictures.meaning,
-        },
+        and {"signature": model.pictures.asked.name, "how": model.pictures.meaning},
         "default_signature": model.default,
         "signatures": {
             name: {
-                **signature_facts(signature, model.default),
-                "max_batch_size": model.profiles.cap(name),
+                **signature_facts(signature, model.default, model.pictures),
+                "max_batch_size": model.cap(name),
             }
             for name, signature in model.signatures.items()
         },
     }
 
 
-def signature_facts(signature: Signature, default: str) -> dict[str, object]:
+def signature_facts(
+    signature: Signature, default: str, pictures: PictureInput | None
+) -> dict[str, object]:
     """Return what *signature* takes and gives, and whether its feeds share runs."""
     facts: dict[str, object] = {
         "inputs": [_tensor(spec) for spec in signature.inputs],
@@ -60,7 +60,8 @@ def signature_facts(signature: Signature, default: str) -> dict[str, object]:
     }
     if signature.alone:
         facts["alone"] = signature.alone
-    return {**facts, "sample": sample_request(signature, default)}
+    string = PICTURE if pictures is not None and signature is pictures.asked else "text"
+    return {**facts, "sample": sample_request(signature, default, string)}
 
 
 def _tensor(spec: TensorSpec) -> dict[str, object]:

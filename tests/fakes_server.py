@@ -225,7 +225,7 @@ class FakeLoader:
             name="pets",
             version="7",
             runner=self.runner,
-            default=signatures[0].name,
+            signatures=signatures,
             pictures=pictures(settings.max_pixels) if signatures[0] is SIGNATURE else None,
             labels=LABELS if signatures[0] is SIGNATURE else (),
             top=settings.num_top_predictions or 5,

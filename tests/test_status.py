@@ -88,7 +88,7 @@ def test_a_model_of_pictures_says_what_becomes_of_them() -> None:
 
 def test_the_facts_of_a_signature_need_no_server() -> None:
     """Nor a batch."""
-    facts = signature_facts(SIGNATURE, "another")
+    facts = signature_facts(SIGNATURE, "another", None)
     assert set(facts) == {"inputs", "outputs", "batched", "sample"}
     assert '"signature_name": "serving_default"' in str(facts["sample"])
 

@@ -119,7 +119,11 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     if signature is None:
         known = ", ".join(model.signatures)
         raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
-    return signature.feed(json_tensors.arrays_of(signature, inputs))
+    feed = signature.feed(json_tensors.arrays_of(signature, inputs))
+    pictures = model.pictures
+    if pictures is not None and signature is pictures.encoded:
+        return pictures.feed_encoded(feed)
+    return feed
 
 
 def body_of(result: Prediction | Outputs) -> bytes:

@@ -2,6 +2,7 @@
 
 import re
 import sys
+from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -111,13 +112,35 @@ def test_what_it_tells_of_itself(served: Server) -> None:
     ((tensor, difference),) = re.findall(cut, served.log, re.MULTILINE)
     assert float(difference) <= 1e-5
     status = status_of(served)
-    signature = status["signatures"]["serving_default"]
-    assert signature["batched"]
-    assert "alone" not in signature
-    assert signature["max_batch_size"] == 8
-    assert [spec["name"] for spec in signature["inputs"]] == [tensor]
-    assert [spec["shape"] for spec in signature["inputs"]] == [[None, 224, 224, 3]]
-    assert status["pictures"]["how"] == "decoded by the model itself"
+    files, rows = (status["signatures"][f"serving_default{kind}"] for kind in ("", ":rows"))
+    assert files["inputs"] == [{"name": "DecodeJpeg/contents", "dtype": "string", "shape": [None]}]
+    assert rows["inputs"] == [{"name": tensor, "dtype": "uint8", "shape": [None, 224, 224, 3]}]
+    for signature in (files, rows):
+        assert signature["batched"]
+        assert "alone" not in signature
+        assert signature["max_batch_size"] == 8
+    assert status["pictures"] == {
+        "signature": "serving_default",
+        "how": "decoded by the model itself",
+    }
+
+
+def test_pictures_in_json_are_asked_for_by_the_files_own_name(
+    served: Server, scalar: Files
+) -> None:
+    """Several in one request are as many rows; one that is none costs the whole request."""
+    files = [jpeg(name) for name in KNOWN]
+    encoded = [{"b64": b64encode(file).decode()} for file in files]
+    answer = post(served.port, orjson.dumps({"inputs": {"DecodeJpeg/contents": encoded}}))
+    scores = np.array(orjson.loads(answer.body)["outputs"]["final_result"])
+    best = np.sort(scores, axis=1)[:, ::-1]
+    np.testing.assert_allclose(best, original(scalar[0])(files), 0, 1e-5)
+    assert sum(ride.rows for ride in answer.rides) == len(files)
+    encoded[1] = {"b64": b64encode(b"hello").decode()}
+    refused = post(served.port, orjson.dumps({"inputs": {"DecodeJpeg/contents": encoded}}))
+    assert refused.status == 400
+    sample = status_of(served)["signatures"]["serving_default"]["sample"]
+    assert post(served.port, sample.encode()).status == 200
 
 
 def test_sixteen_clients_share_batches_and_get_what_they_would_alone(

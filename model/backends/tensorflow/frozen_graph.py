@@ -63,7 +63,7 @@ def load_frozen_graph(
         return _load_scalar(frozen, options, max_pixels, say)
     spec = replace(frozen.spec, shape=_pixel_shape(frozen.spec, facts.preprocessing))
     if not takes_pixels(Signature((spec,), ())):
-        loaded = _load_tensors(options, spec, frozen.connect)
+        loaded = _load_tensors(options, frozen, spec)
         signature = loaded.endpoints[0].signature
         if not (decodes and takes_encoded(signature)):
             return loaded
@@ -84,29 +84,36 @@ def _load_scalar(
     freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probe_pictures())
     if isinstance(freed, Alone):
         spec = replace(frozen.spec, shape=())
-        loaded = _put_together(options, spec, frozen.connect, alone=freed.reason)
+        loaded = _put_together(options, frozen, spec, alone=freed.reason)
         return replace(loaded, pictures=from_bytes(loaded.endpoints[0].signature, max_pixels))
     say(
         f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each picture, "
         f"the rest in batches; the largest difference to one at a time is {freed.difference:.1e}"
     )
     spec = TensorSpec(freed.cut.partition(":")[0], freed.dtype, (None, *freed.row))
-    loaded = _put_together(options, spec, freed.connect)
+    loaded = _put_together(
+        options, frozen, spec, connect=freed.connect, names=(f"{SIGNATURE}:rows",)
+    )
     decoder, decode = _decoder(freed)
     signature = loaded.endpoints[0].signature
-    return replace(loaded, decoder=decoder, pictures=from_bytes(signature, max_pixels, decode))
+    files = TensorSpec(frozen.spec.name, STRING, (None,))
+    pictures = replace(
+        from_bytes(signature, max_pixels, decode),
+        encoded=Signature((files,), signature.outputs, SIGNATURE),
+    )
+    return replace(loaded, decoder=decoder, pictures=pictures)
 
 
-def _load_tensors(options: SessionOptions, spec: TensorSpec, connect: Connect) -> LoadedGraph:
+def _load_tensors(options: SessionOptions, frozen: FrozenGraph, spec: TensorSpec) -> LoadedGraph:
     """Load a graph that takes no pixels, to run alone where its rows do not come out one by one."""
-    loaded = _put_together(options, spec, connect)
+    loaded = _put_together(options, frozen, spec)
     signature = loaded.endpoints[0].signature
     rows = _rows_of_two(loaded) if signature.batched else None
     if rows in (2, None):
         return loaded
     loaded.close()
     alone = f"output {signature.outputs[0].name!r} has {rows} rows for 2 rows of zeros"
-    return _put_together(options, spec, connect, alone=alone)
+    return _put_together(options, frozen, spec, alone=alone)
 
 
 def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
@@ -144,9 +151,9 @@ def _load_pixels(
     """Load a graph that takes pixels, freed from a batch of one where it has one inside."""
     spec = frozen.spec
     rows, height, width, _ = spec.shape or (None,) * 4
-    put_together = partial(_put_together, options, facts=facts)
+    put_together = partial(_put_together, options, frozen, facts=facts)
     if rows is None:
-        loaded = put_together(spec, frozen.connect)
+        loaded = put_together(spec)
         if _rows_of_two(loaded) == 2:
             return loaded
         loaded.close()
@@ -155,12 +162,12 @@ def _load_pixels(
     freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probes)
     if isinstance(freed, Alone):
         one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
-        return put_together(one, frozen.connect, alone=freed.reason)
+        return put_together(one, alone=freed.reason)
     say(
         "the graph's batch of one is opened; the largest difference to one at a time is "
         f"{freed.difference:.1e}"
     )
-    return put_together(replace(spec, shape=(None, *freed.row)), freed.connect)
+    return put_together(replace(spec, shape=(None, *freed.row)), connect=freed.connect)
 
 
 def _rows_of_two(loaded: LoadedGraph) -> int | None:
@@ -180,14 +187,16 @@ def _rows_of_two(loaded: LoadedGraph) -> int | None:
 
 def _put_together(
     options: SessionOptions,
+    frozen: FrozenGraph,
     spec: TensorSpec,
-    connect: Connect,
     *,
+    connect: Connect | None = None,
     facts: ModelFacts | None = None,
     alone: str = "",
+    names: tuple[str, ...] = (SIGNATURE, f"{SIGNATURE}:pixels"),
 ) -> LoadedGraph:
     """
-    Return a Session in which *connect* has put a graph behind an input of this *spec*.
+    Return a Session with *frozen*, or what *connect* makes of it, behind an input of this *spec*.
 
     With *facts* it takes pictures, too: a second endpoint, or the same where it takes uint8, is fed
     with uint8 of the size that they or the graph say, if one of them does.
@@ -207,15 +216,14 @@ def _put_together(
             )
         if given is None:
             given = tf.placeholder(tf.as_dtype(spec.dtype), spec.shape, name="tensorferry_input")
-        output = connect(given)
+        output = (connect or frozen.connect)(given)
     inputs = [(given, replace(spec_of(given), name=spec.name))]
     if images is not None and images is not given:
         inputs.append((images, replace(spec_of(images), name=spec.name)))
     session = tf.Session(graph=graph, config=session_config(options))
-    names = (SIGNATURE, f"{SIGNATURE}:pixels")
     endpoints = []
     for name, (tensor, given_spec) in zip(names, inputs, strict=False):
-        specs = ((given_spec,), (spec_of(output),))
+        specs = ((given_spec,), (replace(spec_of(output), name=frozen.output_spec.name),))
         signature = Signature(*specs, name, alone or reason_to_run_alone(*specs))
         endpoints.append(Endpoint(signature, (tensor,), (output,)))
     return LoadedGraph(session, endpoints)

@@ -16,6 +16,7 @@ from model.backends.tensorflow.saved_model import read_meta_graph, signatures_of
 from model.backends.tensorflow.session import SessionOptions
 from model.model_files import ModelFiles, ModelKind
 from model.model_toml import ModelFacts
+from model.picture_input import PictureInput
 from model.signature import Signature, reason_to_run_alone
 
 
@@ -25,7 +26,7 @@ class Inspection:
 
     signatures: tuple[Signature, ...]
     default: str  #: the signature of requests that name none
-    pictures: str | None  #: the signature that pictures go into, if there is one
+    pictures: PictureInput | None
     notes: tuple[str, ...]  #: what a server would log while it loads it
     loaded: bool  #: whether it was loaded and run, and not only read
 
@@ -53,9 +54,9 @@ def inspect_files(
     )
     loaded.runner.close()
     return Inspection(
-        loaded.runner.signatures,
-        loaded.default,
-        loaded.pictures.signature.name if loaded.pictures is not None else None,
+        loaded.signatures,
+        loaded.signatures[0].name,
+        loaded.pictures,
         tuple(notes),
         loaded=True,
     )

@@ -39,7 +39,7 @@ class LoadedFiles:
     """A model in memory."""
 
     runner: SessionRunner
-    default: str  #: the signature of requests that name none
+    signatures: tuple[Signature, ...]  #: what can be asked for; the first by who names none
     pictures: PictureInput | None
     samples: Mapping[str, Feed]  #: for each signature a row to measure it with
 
@@ -74,7 +74,8 @@ def load_files(
         raise
     if pictures is not None:
         say(f"pictures: {pictures.meaning}")
-    return LoadedFiles(runner, runner.signatures[0].name, pictures, samples)
+    encoded = () if pictures is None or pictures.encoded is None else (pictures.encoded,)
+    return LoadedFiles(runner, (*encoded, *runner.signatures), pictures, samples)
 
 
 def _loaded(
