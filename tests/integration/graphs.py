@@ -112,12 +112,14 @@ class Graphs:
             loaded.runner.close()
 
 
-def picture_input(dtype: str = "float32", shape: object = (None, 4, 5, 3)) -> Build:
+def picture_input(
+    dtype: str = "float32", shape: object = (None, 4, 5, 3), scores: str = SCORES
+) -> Build:
     """Return a graph that takes pictures and scores each colour by its mean."""
 
     def build(tf: ModuleType) -> None:
         pictures = tf.placeholder(dtype, shape, name="input")
-        tf.reduce_mean(tf.cast(pictures, tf.float32), axis=[1, 2], name=SCORES)
+        tf.reduce_mean(tf.cast(pictures, tf.float32), axis=[1, 2], name=scores)
 
     return build
 
