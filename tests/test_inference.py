@@ -1,8 +1,10 @@
 """One picture through decoding, queue, run and labels: server/inference.py."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 
+import numpy as np
 import pytest
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
@@ -11,8 +13,10 @@ from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
 from batcher.policy import FixedPolicy
 from model.decode_pool import DecodePool, PoolNotRunning
 from model.picture import NotAnImage, TooManyPixels
-from server.inference import Inference, Timing
-from tests.fakes_server import SIZE, ManualLane, served_model
+from model.runner import ModelError
+from model.signature import Feed, FeedError
+from server.inference import Inference, Outputs, Timing
+from tests.fakes_server import SIGNATURE, SIZE, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
 from tests.pictures import coloured, encoded
 
@@ -194,6 +198,78 @@ def test_a_full_queue_and_a_failed_run_are_told() -> None:
     assert [kinds(each) for each in fired] == [[], [], [QueueFull]]
     world.lane.fail(ValueError("bad op"))
     assert kinds(fired[0]) == [RunFailed]
+
+
+# --- tensors
+
+
+def feed(*values: int) -> Feed:
+    """Return a row of each of *values*."""
+    rows = np.array(values, np.uint8).reshape(-1, 1, 1, 1)
+    return SIGNATURE.feed({"image": np.broadcast_to(rows, (len(values), SIZE, SIZE, 3)).copy()})
+
+
+def test_a_feed_is_prepared_on_a_thread_and_answered_with_its_signature() -> None:
+    """All rows of it, and all outputs."""
+    world = World()
+    timing = Timing()
+    fired = outcomes(world.inference.run(partial(feed, 1, 2), timing=timing))
+    assert world.lane.batches == []
+    world.decode()
+    ((given,),) = world.lane.batches
+    assert given.arrays[0][:, 0, 0, 0].tolist() == [1, 2]
+    scores = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
+    world.lane.give((scores,))
+    (result,) = fired
+    assert isinstance(result, Outputs)
+    assert result.signature is SIGNATURE
+    assert [array.tolist() for array in result.arrays] == [scores.tolist()]
+    assert timing.decode == 2.0
+    assert [run.rows for run in timing.trace.runs] == [2]
+
+
+def test_a_feed_that_cannot_be_prepared_never_reaches_the_queue() -> None:
+    """Nor is one prepared whose time is over."""
+    world = World()
+    prepared: list[None] = []
+
+    def fail() -> Feed:
+        prepared.append(None)
+        raise FeedError("no")
+
+    world.clock.advance(8)
+    fired = [outcomes(world.inference.run(fail, deadline=at)) for at in (8.0, 7.0)]
+    world.decode()
+    world.decode()
+    assert [kinds(each) for each in fired] == [[FeedError], [DeadlineExceeded]]
+    assert (len(prepared), world.lane.batches) == (1, [])
+
+
+def test_pictures_and_tensors_of_one_shape_share_a_batch() -> None:
+    """Each gets its own kind of answer."""
+    world = World()
+    world.inference.classify(PICTURE, 1).addErrback(lambda _: None)
+    labelled = outcomes(world.inference.classify(PICTURE, 1))
+    plain = outcomes(world.inference.run(partial(feed, 7)))
+    for _ in range(3):
+        world.decode()
+    world.lane.finish([1.0, 0.0, 0.0])
+    assert len(world.lane.batches[1]) == 2
+    world.lane.finish([0.0, 1.0, 0.0], [0.25, 0.5, 0.125])
+    assert classes(labelled) == [("dog", 1.0)]
+    (result,) = plain
+    assert isinstance(result, Outputs)
+    assert result.arrays[0].tolist() == [[0.25, 0.5, 0.125]]
+
+
+def test_a_model_without_pictures_labels_none() -> None:
+    """Whoever asks did not look; the door does."""
+    world = World()
+    world.inference.model = replace(world.inference.model, pictures=None)
+    fired = outcomes(world.inference.classify(PICTURE, 1))
+    (error,) = fired
+    assert isinstance(error, ModelError)
+    assert str(error) == "pets/7 takes no pictures"
 
 
 # --- cancelling
