@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.clients import post
+from tests.integration.graphs import Graphs, picture_input
 from tests.integration.photos import KNOWN, jpeg, mixed
 from tests.integration.servers import START, TENSORFERRY, Server, environment, run_program
 
@@ -126,6 +127,16 @@ def test_a_model_that_cannot_be_loaded_ends_it(cache_home: Path, tmp_path: Path)
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     assert result.returncode == 1
     assert "labels.txt: not a frozen GraphDef" in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_model_without_labels_is_refused(cache_home: Path, tmp_path: Path) -> None:
+    """For it could print nothing."""
+    graph = Graphs(tmp_path).write(picture_input())
+    command = [*CLASSIFY, "--model", graph.name, "--image", "x.jpg"]
+    result = run_program(command, cache_home=cache_home, folder=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr.splitlines()[-1] == "default/1 has no labels: --labels names the file"
     assert "Traceback" not in result.stderr
 
 
