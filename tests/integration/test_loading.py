@@ -1,0 +1,311 @@
+"""Models loaded and tried, whatever kind they are: TensorFlow's loading.py."""
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from batcher.errors import OutOfMemory
+from model.backends.tensorflow.loading import LoadedFiles, load_files
+from model.backends.tensorflow.session import LoadedGraph, SessionRunner
+from model.model_files import ModelFiles, ModelKind
+from model.model_toml import ModelFacts, PictureFacts, read_model_toml
+from model.runner import ModelError
+from model.signature import Arrays
+from tests.integration.graphs import CPU, Graphs, picture_input
+from tests.integration.saving import Tensors, Write, tf2
+from tests.integration.scalar_graphs import SMALL, any_decoded, chain, contents, dense, resized
+from tests.integration.scalar_graphs import part_of as scalar_part
+from tests.pictures import coloured, encoded
+
+Load = Callable[..., LoadedFiles]
+
+
+@pytest.fixture
+def load(tmp_path: Path) -> Iterator[Load]:
+    """Writes a SavedModel and loads it, and closes it after the test."""
+    loaded: list[LoadedFiles] = []
+
+    def load(write: Write, classes: int = 0, max_pixels: int = 10**6, **facts: Any) -> LoadedFiles:
+        folder = tmp_path / "saved"
+        if not folder.exists():
+            write(folder)
+        files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
+        known = ModelFacts(**facts)
+        loaded.append(
+            load_files(
+                files, known, CPU, classes=classes, max_pixels=max_pixels, say=lambda _: None
+            )
+        )
+        return loaded[-1]
+
+    yield load
+    for each in loaded:
+        each.runner.close()
+
+
+def refusal(load: Load, write: Write, **given: Any) -> str:
+    """Return why it is refused: one line."""
+    with pytest.raises(ModelError) as caught:
+        load(write, **given)
+    (line,) = str(caught.value).splitlines()
+    return line
+
+
+def outputs(**columns: int) -> Write:
+    """Return a SavedModel of pictures with outputs of so many columns, each full of its number."""
+
+    def call(tf: Any, image: Any) -> Tensors:
+        mean = tf.reduce_mean(image, axis=[1, 2, 3])[:, None]
+        return {name: mean * 0 + tf.ones((1, count)) * count for name, count in columns.items()}
+
+    return tf2(call, image=("float32", (None, 4, 5, 3)))
+
+
+# --- the scores
+
+
+@pytest.mark.parametrize(
+    ("columns", "classes", "output", "chosen"),
+    [
+        ({"only": 3}, 3, None, "only"),
+        ({"a": 7, "b": 3}, 3, None, "b"),
+        ({"a": 3, "b": 7}, 3, None, "a"),
+        ({"a": 3, "b": 3}, 3, "b", "b"),
+        ({"a": 3, "b": 3}, 3, "b:0", "b"),
+        ({"a": 3, "b": 3}, 0, None, "a"),
+        ({"a": 3, "b": 3}, 0, "b", "b"),
+    ],
+)
+def test_the_scores_are_what_is_named_or_has_one_for_each_label(
+    load: Load, columns: dict[str, int], classes: int, output: str | None, chosen: str
+) -> None:
+    """Without labels it matters to nobody."""
+    loaded = load(outputs(**columns), classes, output=output)
+    pictures = loaded.pictures
+    assert pictures is not None
+    assert pictures.signature.outputs[pictures.scores].name == chosen
+    given = loaded.runner.run(pictures.feed(encoded(coloured(5, 4), "PNG")))
+    assert given[pictures.scores].tolist() == [[columns[chosen]] * columns[chosen]]
+
+
+@pytest.mark.parametrize(
+    ("columns", "given", "said"),
+    [
+        ({"a": 3, "b": 3}, {"classes": 3}, "--output-layer is needed: the outputs are a, b"),
+        ({"a": 3, "b": 4}, {"classes": 5}, "--output-layer is needed: the outputs are a, b"),
+        (
+            {"a": 3, "b": 4},
+            {"classes": 3, "output": "b"},
+            "'b' gives [1, 4] for 1 row, but the labels are 3: expected [1, 3]",
+        ),
+        ({"a": 3}, {"classes": 3, "output": "c"}, "has no output 'c'; it has a"),
+        ({"a": 3}, {"signature": "predict"}, "no signature 'predict'; there is serving_default"),
+    ],
+)
+def test_scores_that_cannot_be_told_are_refused(
+    load: Load, columns: dict[str, int], given: dict[str, Any], said: str
+) -> None:
+    """With what there is."""
+    assert refusal(load, outputs(**columns), **given).endswith(said)
+
+
+@pytest.mark.parametrize(
+    ("function", "said"),
+    [
+        (lambda tf, means: tf.strings.as_string(means), "'scores' gives string, expected numbers"),
+        (lambda tf, means: tf.math.is_finite(means), "'scores' gives bool, expected numbers"),
+        (
+            lambda tf, means: tf.expand_dims(means, 2),
+            "'scores' gives [1, 3, 1] for 1 row, but the labels are 3",
+        ),
+        (
+            lambda tf, means: tf.concat([means, means], 0),
+            "'scores' gives [2, 3] for 1 row, but the labels are 3",
+        ),
+        (lambda tf, means: tf.expand_dims(means, 1), None),
+        (lambda tf, means: tf.reduce_mean(means, 0), None),
+        (lambda tf, means: tf.cast(means, tf.bfloat16), None),
+        (lambda tf, means: tf.cast(means, tf.uint8), None),
+    ],
+    ids=["strings", "true or false", "behind", "two rows", "between", "no rows", "half", "whole"],
+)
+def test_scores_are_numbers_one_for_each_label(
+    load: Load, function: Callable[[Any, Any], Any], said: str | None
+) -> None:
+    """With any axes of 1 before the labels, or none where it runs one picture at a time."""
+
+    def call(tf: Any, image: Any) -> Tensors:
+        return {"scores": function(tf, tf.reduce_mean(image, axis=[1, 2]))}
+
+    write = tf2(call, image=("float32", (None, 4, 5, 3)))
+    if said is None:
+        assert load(write, 3).pictures is not None
+    else:
+        assert said in refusal(load, write, classes=3)
+
+
+def test_labels_want_pictures(load: Load) -> None:
+    """And the line names all inputs, where several stand in the way."""
+
+    def call(tf: Any, image: Any, weight: Any) -> Tensors:
+        return {"scores": tf.reduce_mean(image, axis=[1, 2]) * weight}
+
+    write = tf2(call, image=("float32", (None, 4, 5, 3)), weight=("float32", (None, 1)))
+    assert refusal(load, write, classes=3).startswith(
+        "labels are for pictures, but 'image' is float32[?, 4, 5, 3], 'weight' is float32[?, 1]: "
+        "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
+        "--input-height and --input-width say, or encoded pictures"
+    )
+    assert load(write).pictures is None
+
+
+# --- what is run to measure
+
+
+def test_each_signature_has_a_row_to_measure_it_with(load: Load) -> None:
+    """A picture where one can be taken, else zeros."""
+    loaded = load(outputs(scores=3))
+    assert [each.name for each in loaded.runner.signatures] == [
+        "serving_default",
+        "serving_default:pixels",
+    ]
+    assert loaded.default == "serving_default"
+    assert set(loaded.samples) == {"serving_default", "serving_default:pixels"}
+    for name, feed in loaded.samples.items():
+        assert feed.signature.name == name
+        assert feed.rows == 1
+        loaded.runner.run(feed)
+    assert not loaded.samples["serving_default"].arrays[0].any()
+    assert loaded.samples["serving_default:pixels"].arrays[0].any()
+
+
+@pytest.mark.parametrize("max_pixels", [10**6, 1])
+def test_a_model_that_decodes_is_measured_with_a_picture(tmp_path: Path, max_pixels: int) -> None:
+    """Or with zeros, where no picture may be as large as those that come with the server."""
+    parts = (
+        contents,
+        any_decoded,
+        resized(64),
+        *SMALL,
+        scalar_part("reduce_mean", axis=[1, 2]),
+        dense(3),
+    )
+    path = Graphs(tmp_path).write(chain(*parts))
+    files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
+    loaded = load_files(
+        files, ModelFacts(), CPU, classes=3, max_pixels=max_pixels, say=lambda _: None
+    )
+    try:
+        feed = loaded.samples[loaded.default]
+        assert bool(feed.arrays[0].any()) == (max_pixels > 1)
+        assert len(loaded.runner.run(feed)[0]) == 1
+    finally:
+        loaded.runner.close()
+
+
+@pytest.mark.parametrize("error", [OutOfMemory(1), "tensorflow"])
+@pytest.mark.parametrize("kind", ["frozen", "saved"])
+def test_a_row_that_cannot_be_run_is_told_of_frozen_graphs_alone(
+    load: Load,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    kind: str,
+    error: Exception | str,
+) -> None:
+    """What was saved with its signatures may want other values; the Session is closed again."""
+    import tensorflow.compat.v1 as tf
+
+    raised = tf.errors.InternalError(None, None, "no kernel") if error == "tensorflow" else error
+    said = "no kernel" if error == "tensorflow" else str(error)
+
+    def fail(*_: object) -> Arrays:
+        assert isinstance(raised, Exception)
+        raise raised
+
+    closed: list[LoadedGraph] = []
+
+    def close(graph: LoadedGraph) -> None:
+        closed.append(graph)
+
+    path = Graphs(tmp_path).write(picture_input())
+    with monkeypatch.context() as patched:
+        patched.setattr(SessionRunner, "run", fail)
+        if kind == "saved":
+            assert load(outputs(scores=3), 3).pictures is not None
+            return
+        patched.setattr(LoadedGraph, "close", close)
+        files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
+        with pytest.raises(ModelError) as caught:
+            load_files(files, ModelFacts(), CPU, classes=3, max_pixels=100, say=lambda _: None)
+    assert str(caught.value) == f"{path}: a run of one row failed: {said}"
+    (graph,) = closed
+    graph.close()
+
+
+# --- the fingerprint
+
+
+def test_the_fingerprint_tells_saved_models_apart(load: Load, tmp_path: Path) -> None:
+    """By their graph, what is known of them and the sizes of their weights, not the values."""
+    write = outputs(scores=3)
+    before = load(write).runner.fingerprint
+    assert load(write).runner.fingerprint == before
+    facts = PictureFacts(scale=(1.0, 1.0, 1.0))
+    assert load(write, preprocessing=facts).runner.fingerprint != before
+    folder = tmp_path / "saved"
+    weights = folder / "variables" / "variables.data-00000-of-00001"
+    data = weights.read_bytes()
+    weights.write_bytes(data[::-1])
+    assert load(write).runner.fingerprint == before
+    weights.write_bytes(data + b"\0")
+    assert load(write).runner.fingerprint != before
+    weights.write_bytes(data)
+    assert load(write).runner.fingerprint == before
+    (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes() + b"\x08\x01")
+    assert load(write).runner.fingerprint != before
+
+
+# --- model.toml
+
+
+PICTURE = coloured(20, 16)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "uint8"])
+@pytest.mark.parametrize("order", ["rgb", "bgr"])
+def test_what_is_known_of_pictures_is_done_to_them(tmp_path: Path, dtype: str, order: str) -> None:
+    """Crop and filter before the batch; order, mean and scale, by channel, inside the graph."""
+    (tmp_path / "model.toml").write_text(
+        f"""
+        [preprocessing]
+        height = 4
+        width = 4
+        crop = 0.5
+        resample = "nearest"
+        colour_order = "{order}"
+        mean = [10, 20, 30]
+        scale = [0.5, 0.25, 0.125]
+        """
+    )
+    path = Graphs(tmp_path).write(picture_input(dtype, (None, None, None, 3)))
+    files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
+    loaded = load_files(
+        files, read_model_toml(tmp_path), CPU, classes=3, max_pixels=1000, say=lambda _: None
+    )
+    try:
+        assert loaded.pictures is not None
+        feed = loaded.pictures.feed(encoded(PICTURE, "PNG"))
+        (pixels,) = feed.arrays
+        # The middle 8 x 8, of which the filter takes the later one of each two.
+        expected = np.asarray(PICTURE)[4:12, 6:14][1::2, 1::2]
+        np.testing.assert_array_equal(pixels[0], expected)
+        channels = expected if order == "rgb" else expected[..., ::-1]
+        if dtype == "float32":
+            channels = (channels - np.array([10.0, 20, 30])) * [0.5, 0.25, 0.125]
+        (scores,) = loaded.runner.run(feed)
+        np.testing.assert_allclose(scores[0], channels.mean(axis=(0, 1)), rtol=1e-5)
+    finally:
+        loaded.runner.close()
