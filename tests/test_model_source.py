@@ -248,7 +248,7 @@ class FakeLoading:
         self.loads.append((files, facts, options, classes, max_pixels))
         say("pictures: as they are")
         runner: Any = FakeRunner()
-        return LoadedFiles(runner, PICTURES.name, None, {PICTURES.name: pictures(0)})
+        return LoadedFiles(runner, (PICTURES,), None, {PICTURES.name: pictures(0)})
 
 
 CPU, GPU = Device("cpu", "a CPU"), Device("gpu", "a GPU")
@@ -266,9 +266,9 @@ def test_a_model_is_loaded_with_all_that_is_known(
     assert said == ["loading TensorFlow", "loading flowers/3 on a CPU", "pictures: as they are"]
     assert loading.choices == ["cpu", "cpu"]
     assert loading.loads == [(*found(settings), SessionOptions(CPU, 6, None), 2, 1000)]
-    assert (loaded.name, loaded.version, loaded.default) == ("flowers", "3", "serving_default")
+    assert (loaded.name, loaded.version, loaded.signatures) == ("flowers", "3", (PICTURES,))
     assert (loaded.labels, loaded.pictures, loaded.top) == (("rose", "tulip"), None, 7)
-    assert np.array_equal(loaded.samples[loaded.default].arrays[0], pictures(0).arrays[0])
+    assert np.array_equal(loaded.samples[PICTURES.name].arrays[0], pictures(0).arrays[0])
 
 
 @pytest.mark.parametrize(

@@ -172,7 +172,7 @@ def test_each_signature_has_a_row_to_measure_it_with(load: Load) -> None:
         "serving_default",
         "serving_default:pixels",
     ]
-    assert loaded.default == "serving_default"
+    assert loaded.signatures == loaded.runner.signatures
     assert set(loaded.samples) == {"serving_default", "serving_default:pixels"}
     for name, feed in loaded.samples.items():
         assert feed.signature.name == name
@@ -183,7 +183,7 @@ def test_each_signature_has_a_row_to_measure_it_with(load: Load) -> None:
 
 
 @pytest.mark.parametrize("max_pixels", [10**6, 1])
-def test_a_model_that_decodes_is_measured_with_a_picture(tmp_path: Path, max_pixels: int) -> None:
+def test_a_graph_that_was_cut_is_measured_with_a_picture(tmp_path: Path, max_pixels: int) -> None:
     """Or with zeros, where no picture may be as large as those that come with the server."""
     parts = (
         contents,
@@ -199,7 +199,11 @@ def test_a_model_that_decodes_is_measured_with_a_picture(tmp_path: Path, max_pix
         files, ModelFacts(), CPU, classes=3, max_pixels=max_pixels, say=lambda _: None
     )
     try:
-        feed = loaded.samples[loaded.default]
+        asked, rows = loaded.signatures
+        assert (asked.name, rows.name) == ("serving_default", "serving_default:rows")
+        assert loaded.pictures is not None
+        assert loaded.pictures.asked == asked
+        feed = loaded.samples[rows.name]
         assert bool(feed.arrays[0].any()) == (max_pixels > 1)
         assert len(loaded.runner.run(feed)[0]) == 1
     finally:
