@@ -67,7 +67,7 @@ def load_saved_folder(
         floats = chosen.inputs[0].dtype != np.uint8
         pictures = from_pixels(signature, facts.preprocessing, max_pixels, floats=floats)
     elif takes_encoded(chosen) and decodes_pictures(meta_graph, _outputs(meta_graph, chosen.name)):
-        pictures = from_bytes(chosen, max_pixels)
+        pictures = from_bytes(endpoints[0].signature, max_pixels)
     return LoadedGraph(restored.session, endpoints, pictures)
 
 
