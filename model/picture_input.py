@@ -26,8 +26,8 @@ class PictureInput:
     scores: int = 0  #: which output has a score for each label
     encoded: Signature | None = None
     """
-    What the model's file says that it takes, encoded pictures as strings, where that is not what is
-    run; requests may ask for it.
+    What requests may ask for that bring encoded pictures as strings; where the model's decoding is
+    not a part of the run, it is not the same as *signature*.
     """
 
     @property
@@ -41,7 +41,7 @@ class PictureInput:
 
     def feed_encoded(self, feed: Feed) -> Feed:
         """Return what is run for *feed*, of the signature *encoded*; raises `BadImage`."""
-        return self._feed(list(feed.arrays[0]))
+        return self._feed(feed.arrays[0].reshape(-1).tolist())
 
     def _feed(self, pictures: Sequence[bytes]) -> Feed:
         (spec,) = self.signature.inputs

@@ -1,5 +1,6 @@
 """The native dialect, `POST /` with JSON: server/api/native.py."""
 
+from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -12,6 +13,7 @@ from twisted.internet.task import Clock
 
 from batcher.errors import RunFailed
 from batcher.policy import FixedPolicy
+from model.backends.tensorflow.pictures import from_bytes
 from model.decode_pool import DecodePool
 from model.profiles import Profiles
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
@@ -21,7 +23,7 @@ from server.inference import Inference, Outputs, Prediction, ServedModel
 from tests.fakes_http import http_request
 from tests.fakes_server import LABELS, SIGNATURE, Log, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
-from tests.pictures import coloured, encoded
+from tests.pictures import claims, coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 JSON = {"content-type": "application/json"}
@@ -418,6 +420,56 @@ def test_a_model_of_pictures_refuses_text() -> None:
     world = World(clock, lane, model=served_model(clock, lane))
     status, error = world.refusal(b"hello", {"content-type": "text/plain"})
     assert (status, error) == (415, "text/plain is not read here; post a picture or JSON")
+
+
+FILES, TEXTS = (
+    Signature(
+        (TensorSpec("file", STRING, (None,)),),
+        (TensorSpec("scores", np.dtype(np.float32), (None, 3)),),
+        name,
+    )
+    for name in ("files", "texts")
+)
+
+
+def encoded_b64(picture: bytes) -> dict[str, str]:
+    """Return a picture file as JSON carries it."""
+    return {"b64": b64encode(picture).decode()}
+
+
+@pytest.mark.parametrize(
+    ("strings", "name", "status"),
+    [
+        ([encoded_b64(PICTURE)], "files", None),
+        ([encoded_b64(PICTURE), encoded_b64(PICTURE)], "files", None),
+        (["text"], "files", 400),
+        ([encoded_b64(PICTURE), encoded_b64(PICTURE[:20])], "files", 400),
+        ([encoded_b64(PICTURE), encoded_b64(claims("PNG", 30_000, 30_000))], "files", 413),
+        (["text"], "texts", None),
+    ],
+)
+def test_a_model_decodes_no_more_of_json_than_of_a_posted_picture(
+    strings: list[object], name: str, status: int | None
+) -> None:
+    """In the signature that pictures go into: other strings are none of ours."""
+    clock, lane = Clock(), ManualLane()
+    profiles = Profiles(800)
+    for each in (FILES, TEXTS):
+        profiles.learn(blank_feed(each), 4, {})
+    model = replace(
+        served_model(clock, lane, policy=FixedPolicy(4, 0.0)),
+        signatures={FILES.name: FILES, TEXTS.name: TEXTS},
+        default=FILES.name,
+        pictures=from_bytes(FILES, 1000),
+        profiles=profiles,
+    )
+    world = World(clock, lane, model=model)
+    body = orjson.dumps({"inputs": {"file": strings}, "signature_name": name})
+    if status is None:
+        assert world.posted(body) == []
+        assert len(lane.batches) == 1
+    else:
+        assert world.refusal(body)[0] == status
 
 
 def test_a_feed_is_made_for_the_signature_that_is_named() -> None:

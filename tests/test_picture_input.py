@@ -23,7 +23,7 @@ from model.picture_input import PictureInput
 from model.preprocess import Resample
 from model.runner import ModelError
 from model.signature import STRING, FeedError, Signature, TensorSpec
-from tests.pictures import coloured, encoded
+from tests.pictures import claims, coloured, encoded
 
 Shape = tuple[int | None, ...] | None
 
@@ -174,6 +174,12 @@ def test_an_encoded_picture_goes_in_as_it_came(shape: Shape, kind: str) -> None:
     assert array.dtype == STRING
     assert array.shape == (() if shape == () else (1,))
     assert array.reshape(-1)[0] == data
+    for bad, error in ((b"text", NotAnImage), (claims("PNG", 50, 50), TooManyPixels)):
+        strings = way.signature.feed({"x0": np.array(bad, STRING).reshape(array.shape)})
+        with pytest.raises(error):
+            way.feed_encoded(strings)
+    (same,) = way.feed_encoded(way.feed(data)).arrays
+    assert (same.shape, same.tolist()) == (array.shape, array.tolist())
 
 
 def test_a_model_may_decode_with_operations_of_its_own() -> None:

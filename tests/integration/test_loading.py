@@ -12,13 +12,20 @@ from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.model_files import ModelFiles, ModelKind
 from model.model_toml import ModelFacts, PictureFacts, read_model_toml
+from model.picture import TooManyPixels
 from model.runner import ModelError
-from model.signature import Arrays
+from model.signature import STRING, Arrays
+from server.json_tensors import arrays_of, parse_request
+from server.samples import PICTURE as PICTURE_SAMPLE
+from server.samples import sample_request
 from tests.integration.graphs import CPU, Graphs, picture_input
 from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.scalar_graphs import SMALL, any_decoded, chain, contents, dense, resized
 from tests.integration.scalar_graphs import part_of as scalar_part
-from tests.pictures import coloured, encoded
+from tests.pictures import claims, coloured, encoded
+
+PICTURE = coloured(20, 16)
+TOO_LARGE = claims("PNG", 30_000, 30_000)
 
 Load = Callable[..., LoadedFiles]
 
@@ -210,6 +217,30 @@ def test_a_graph_that_was_cut_is_measured_with_a_picture(tmp_path: Path, max_pix
         loaded.runner.close()
 
 
+def decoding(tf: Any, image_bytes: Any) -> Tensors:
+    """Score pictures that come encoded, as models for TensorFlow Serving do."""
+
+    def row(data: Any) -> Any:
+        return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(data, channels=3), tf.float32), [0, 1])
+
+    return {"scores": tf.map_fn(row, image_bytes, fn_output_signature=tf.float32)}
+
+
+def test_the_sample_of_a_model_that_decodes_is_answered(load: Load) -> None:
+    """As it stands in the status; what is too large is refused before it is decoded."""
+    loaded = load(tf2(decoding, image_bytes=("string", (None,))), 3)
+    (signature,) = loaded.signatures
+    pictures = loaded.pictures
+    assert pictures is not None
+    assert pictures.signature is pictures.encoded is signature
+    assert loaded.samples[signature.name].arrays[0].tolist() != [b""]
+    sample = sample_request(signature, signature.name, PICTURE_SAMPLE)
+    feed = signature.feed(arrays_of(signature, parse_request(sample.encode())[1]))
+    assert loaded.runner.run(pictures.feed_encoded(feed))[0].tolist() == [[255, 255, 255]]
+    with pytest.raises(TooManyPixels):
+        pictures.feed_encoded(signature.feed({"image_bytes": np.array([TOO_LARGE], STRING)}))
+
+
 @pytest.mark.parametrize("error", [OutOfMemory(1), "tensorflow"])
 @pytest.mark.parametrize("kind", ["frozen", "saved"])
 def test_a_row_that_cannot_be_run_is_told_of_frozen_graphs_alone(
@@ -273,9 +304,6 @@ def test_the_fingerprint_tells_saved_models_apart(load: Load, tmp_path: Path) ->
 
 
 # --- model.toml
-
-
-PICTURE = coloured(20, 16)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])

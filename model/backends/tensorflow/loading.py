@@ -74,8 +74,9 @@ def load_files(
         raise
     if pictures is not None:
         say(f"pictures: {pictures.meaning}")
-    encoded = () if pictures is None or pictures.encoded is None else (pictures.encoded,)
-    return LoadedFiles(runner, (*encoded, *runner.signatures), pictures, samples)
+    run = runner.signatures
+    asked = () if pictures is None or pictures.asked in run else (pictures.asked,)
+    return LoadedFiles(runner, (*asked, *run), pictures, samples)
 
 
 def _loaded(

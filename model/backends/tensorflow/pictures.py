@@ -139,7 +139,8 @@ def from_bytes(
         # As an object first: numpy's own strings, which `full` makes, end before trailing zeros.
         return np.array(data, STRING).reshape((1,) * rank)
 
-    return PictureInput(signature, array_of, "decoded by the model itself")
+    encoded = signature if decode is None else None
+    return PictureInput(signature, array_of, "decoded by the model itself", encoded=encoded)
 
 
 def _said(numbers: tuple[float, float, float]) -> str:
