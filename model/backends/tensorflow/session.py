@@ -12,6 +12,7 @@ import numpy as np
 
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.device import Device
+from model.backends.tensorflow.reasons import one_line
 from model.cores import usable_cores
 from model.picture_input import PictureInput
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec
@@ -69,16 +70,23 @@ class SessionRunner:
             for endpoint in graph.endpoints
         }
         self._out_of_memory = tf.errors.ResourceExhaustedError
+        self._failed = tf.errors.OpError
         self.signatures = tuple(endpoint.signature for endpoint in graph.endpoints)
         self.fingerprint = fingerprint
         self.device = device.description
 
     def run(self, feed: Feed) -> Arrays:
-        """Run the batch in one `Session.run`; raises `OutOfMemory` or TensorFlow's own errors."""
+        """
+        Run the batch in one `Session.run`.
+
+        Raises `OutOfMemory`, or TensorFlow's own error, which then says in one line what is wrong.
+        """
         try:
             outputs = self._callables[feed.signature.name](*feed.arrays)
         except self._out_of_memory as error:
             raise OutOfMemory(feed.rows) from error
+        except self._failed as error:
+            raise type(error)(None, None, one_line(error)) from error
         return tuple(map(_array, feed.signature.outputs, outputs))
 
     def close(self) -> None:
