@@ -109,6 +109,17 @@ def post(
         connection.close()
 
 
+def get(port: int, path: str) -> Answer:
+    """Ask for what is at *path*."""
+    connection = connect(port)
+    try:
+        began = monotonic()
+        connection.request("GET", path)
+        return read_answer(connection.getresponse(), began)
+    finally:
+        connection.close()
+
+
 def post_all(
     port: int,
     bodies: Sequence[bytes],

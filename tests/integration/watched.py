@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import ParamSpec
+from typing import ParamSpec, TypeVar
 
 import pytest_twisted  # type: ignore[import-untyped, unused-ignore]  # it has no types
 from twisted.internet import reactor
@@ -27,11 +27,20 @@ from server.settings import Settings
 from tests.integration.servers import environment
 
 P = ParamSpec("P")
+Fixture = TypeVar("Fixture", bound=Callable[..., object])
 
 #: Lets a test await Deferreds.
 in_reactor: Callable[[Callable[P, Coroutine[object, object, None]]], Callable[P, None]] = (
     pytest_twisted.ensureDeferred
 )
+
+
+def module_fixture(*params: str) -> Callable[[Fixture], Fixture]:
+    """Make an async generator a fixture of its module, one for each of *params*."""
+    decorate: Callable[[Fixture], Fixture] = pytest_twisted.async_yield_fixture(
+        scope="module", params=params
+    )
+    return decorate
 
 
 class WatchedRunner:

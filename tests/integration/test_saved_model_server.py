@@ -1,0 +1,226 @@
+"""Every SavedModel of the table, served by the real service and asked over real sockets."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import orjson
+import pytest
+from click.testing import CliRunner
+from twisted.internet.threads import deferToThread
+
+from batcher.errors import RunFailed
+from scripts.inspect_model import inspect_model
+from server.settings import Settings
+from tests.fakes_server import Log, watched_log
+from tests.integration.clients import Answer, ask, connect, get, post
+from tests.integration.saved_models import SAVED_MODELS, Served
+from tests.integration.tensors import (
+    Json,
+    assert_outputs,
+    inputs_of,
+    request_body,
+    wrong_inputs,
+)
+from tests.integration.watched import WatchedServer, in_reactor, module_fixture, watched_server
+
+#: The most rows of a run here, so that few rows are too many.
+CAP = 2
+
+ALL = slice(None)
+
+
+@dataclass(frozen=True)
+class Row:
+    """A row of the table, on disk and served."""
+
+    name: str
+    served: Served
+    folder: Path
+    server: WatchedServer
+    log: Log
+
+    @property
+    def port(self) -> int:
+        """Where it is served."""
+        return self.server.port
+
+    @property
+    def rows(self) -> int:
+        """The rows of its request; 1 where it runs alone, whatever its arrays have."""
+        return 1 if self.served.alone else len(next(iter(self.served.feed.values())))
+
+    def body(self, rows: slice = ALL) -> bytes:
+        """Return the request, or some *rows* of it."""
+        return request_body(inputs_of(self._cut(self.served.feed, rows)), self.served.signature)
+
+    def assert_answered(self, answer: Answer, rows: slice = ALL) -> None:
+        """Have the right answer to `body`."""
+        assert answer.status == 200, answer.body
+        assert_outputs(answer.body, self._cut(self.served.expected, rows))
+
+    def _cut(self, arrays: Mapping[str, np.ndarray], rows: slice) -> Mapping[str, np.ndarray]:
+        if self.served.alone:
+            return arrays
+        return {name: array[rows] for name, array in arrays.items()}
+
+    async def status(self) -> Json:
+        """Ask what is served."""
+        return orjson.loads((await deferToThread(get, self.port, "/status")).body)
+
+
+@module_fixture(*SAVED_MODELS)
+async def row(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Row]:
+    """Serve one row after the other, each for all tests."""
+    served = SAVED_MODELS[request.param]
+    base = tmp_path_factory.mktemp("served")
+    served.write(base / "model")
+    settings = Settings(port=0, model=base / "model", max_batch_size=CAP, lanes=1)
+    with watched_log() as log:
+        async with watched_server(settings, base) as server:
+            yield Row(request.param, served, base / "model", server, log)
+
+
+def batches_of(rows: int) -> list[int]:
+    """Return the runs that so many rows take."""
+    return [CAP] * (rows // CAP) + [1] * (rows % CAP)
+
+
+@in_reactor
+async def test_a_saved_model_answers_over_http(row: Row) -> None:
+    """Exactly; a request of more rows than a run may have is split and joined."""
+    row.server.runner.batches.clear()
+    row.assert_answered(await deferToThread(post, row.port, row.body()))
+    assert row.server.runner.batches == batches_of(row.rows)
+
+
+@in_reactor
+async def test_the_only_input_needs_no_name(row: Row) -> None:
+    """Its value alone will do; several inputs, or none, do not go without their names."""
+    inputs = inputs_of(row.served.feed)
+    values = list(inputs.values())
+    bare = request_body(values[0] if len(values) == 1 else values, row.served.signature)
+    answer = await deferToThread(post, row.port, bare)
+    if len(values) == 1:
+        row.assert_answered(answer)
+    else:
+        assert (answer.status, answer.error) == (
+            400,
+            f"inputs: expected an object of {len(values)} names, got a list",
+        )
+
+
+@in_reactor
+async def test_requests_share_runs_unless_they_must_run_alone(row: Row) -> None:
+    """A row of each request beside others, and each gets its own; else one after the other."""
+    watched = row.server
+    assert watched.service.host.inference is not None
+    stats = watched.service.host.inference.model.batcher.stats
+    cuts = [slice(at, at + 1) for at in range(row.rows)] * 3
+    watched.runner.batches.clear()
+    watched.runner.gate.clear()
+    first = deferToThread(post, row.port, row.body(cuts[0]))
+    await watched.until(lambda: stats().running == 1, "a run that is held")
+    others = [deferToThread(post, row.port, row.body(cut)) for cut in cuts]
+    await watched.until(lambda: stats().waiting == len(cuts), "the others in the queue")
+    watched.runner.gate.set()
+    row.assert_answered(await first, cuts[0])
+    for cut, answer in zip(cuts, others, strict=True):
+        row.assert_answered(await answer, cut)
+    shared = [1] * len(cuts) if row.served.alone else batches_of(len(cuts))
+    assert watched.runner.batches == [1, *shared]
+
+
+@in_reactor
+async def test_the_status_and_the_log_tell_what_shares_runs(row: Row) -> None:
+    """The log once, with the reason; no signature's runs are larger than they may be."""
+    said = row.log.lines()
+    for name, facts in (await row.status())["signatures"].items():
+        assert facts["max_batch_size"] == (CAP if facts["batched"] else 1)
+        reason = f"{name} runs one request at a time: {facts.get('alone')}"
+        assert said.count(reason) == (0 if facts["batched"] else 1)
+        if name == row.served.signature:
+            assert facts["batched"] is not row.served.alone
+
+
+@in_reactor
+async def test_inspect_shows_what_is_served(row: Row) -> None:
+    """Signatures, dtypes and shapes, batched or alone, and the samples: as the status does."""
+    status = await row.status()
+    result = CliRunner().invoke(inspect_model, [str(row.folder), "--json"])
+    assert (result.exit_code, result.exception) == (0, None)
+    shown = orjson.loads(result.stdout)
+    for facts in status["signatures"].values():
+        del facts["max_batch_size"]  # which is for a server to find out
+    assert shown == {
+        "path": str(row.folder),
+        "kind": "SavedModel",
+        "labels": 0,
+        "loaded": True,
+        "pictures": status["pictures"] and status["pictures"]["signature"],
+        "default_signature": status["default_signature"],
+        "notes": [f"pictures: {status['pictures']['how']}"] if status["pictures"] else [],
+        "signatures": status["signatures"],
+    }
+    facts = shown["signatures"][row.served.signature]
+    for side, arrays in (("inputs", row.served.feed), ("outputs", row.served.expected)):
+        types = {name: array.dtype.name for name, array in arrays.items()}
+        found = {each["name"]: each["dtype"] for each in facts[side]}
+        assert found == {name: {"object": "string"}.get(it, it) for name, it in types.items()}
+
+
+@in_reactor
+async def test_a_wrong_request_is_refused_by_name(row: Row) -> None:
+    """Whatever is wrong with whichever input; none of it is ever run."""
+    facts = (await row.status())["signatures"][row.served.signature]
+    wrong = [
+        (request_body(inputs, row.served.signature), repr(name))
+        for inputs, name in wrong_inputs(facts, inputs_of(row.served.feed))
+    ]
+    row.server.runner.batches.clear()
+
+    def ask_all() -> list[Answer]:
+        connection = connect(row.port)
+        try:
+            return [ask(connection, body) for body, _ in wrong]
+        finally:
+            connection.close()
+
+    for (body, name), answer in zip(wrong, await deferToThread(ask_all), strict=True):
+        assert answer.status == 400, (body, answer.body)
+        assert name in answer.error, body
+    assert row.server.runner.batches == []
+    row.assert_answered(await deferToThread(post, row.port, row.body()))
+
+
+@in_reactor
+async def test_an_unknown_signature_is_refused_with_those_that_there_are(row: Row) -> None:
+    """In the order of the status."""
+    known = ", ".join((await row.status())["signatures"])
+    body = request_body(inputs_of(row.served.feed), "nobody")
+    answer = await deferToThread(post, row.port, body)
+    said = f"unknown signature 'nobody': the model has {known}"
+    assert (answer.status, answer.error) == (400, said)
+
+
+#: The rows whose sample is not of the kind that their model reads, and what it says then.
+UNREAD = {
+    "encoded pictures": "Unknown image file format",
+    "tf.Example": "Could not parse example input",
+}
+
+
+@in_reactor
+async def test_the_samples_of_the_status_are_answered(row: Row) -> None:
+    """Posted as they are; unless a text is none that the model reads."""
+    for facts in (await row.status())["signatures"].values():
+        answer = await deferToThread(post, row.port, facts["sample"].encode())
+        if row.name in UNREAD:
+            (logged,) = row.log.flush(RunFailed)
+            assert UNREAD[row.name] in logged
+            assert (answer.status, UNREAD[row.name] in answer.error) == (500, True), answer.error
+        else:
+            assert answer.status == 200, answer.body
