@@ -157,6 +157,12 @@ def passed_through(tf: Any) -> Mapping[str, Ends]:
     return {"serving_default": ({"key": x}, {"key": x, "twice": x * 2})}
 
 
+def any_shape(tf: Any) -> Mapping[str, Ends]:
+    """An input of which nothing is known but its dtype."""
+    x = tf.placeholder(tf.float32)
+    return {"serving_default": ({"x": x}, {"size": tf.size(x), "y": x * 2})}
+
+
 def with_default(tf: Any) -> Mapping[str, Ends]:
     """An input that the graph could do without."""
     x = tf.placeholder_with_default([[1.0, 2.0]], (None, 2))
@@ -225,6 +231,9 @@ def strings(*words: str) -> np.ndarray:
 WEIGHTS = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
 BIAS = np.array([0.5, -1], np.float32)
 SCALE = np.array([2, 3], np.float32)
+#: Not all of them are numbers that a float64 has.
+SIGNED = np.array([2**53 + 1, -(2**63), 2**63 - 1], np.int64)
+UNSIGNED = np.array([2**53 + 2, 1, 2**64 - 1], np.uint64)
 
 ROWS = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
 PAIRS = ROWS[:, :2]
@@ -268,6 +277,25 @@ SAVED_MODELS: dict[str, Served] = {
         tf2(lambda _, x: {"y": x * 2}, x=("bfloat16", (None, 3))),
         {"x": ROWS.astype(bfloat16)},
         {"y": (ROWS * 2).astype(bfloat16)},
+    ),
+    "whole numbers": Served(
+        tf2(
+            lambda _, signed, unsigned: {"signed": signed, "unsigned": unsigned - 1},
+            signed=("int64", [None]),
+            unsigned=("uint64", [None]),
+        ),
+        {"signed": SIGNED, "unsigned": UNSIGNED},
+        {"signed": SIGNED, "unsigned": UNSIGNED - np.uint64(1)},
+    ),
+    "no numbers": Served(
+        tf2(lambda tf, x: {"y": tf.math.log(x)}, x=("float32", [None])),
+        {"x": np.array([-1, 0, 1], np.float32)},
+        {"y": np.array([np.nan, -np.inf, 0], np.float32)},
+    ),
+    "bytes": Served(
+        tf2(lambda tf, text: {"bytes": tf.strings.join([text, b"\xff"])}, text=("string", [None])),
+        {"text": strings("ferry", "río")},
+        {"bytes": np.array([b"ferry\xff", b"r\xc3\xado\xff"], STRING)},
     ),
     "strings": Served(
         tf2(lambda tf, text: {"upper": tf.strings.upper(text)}, text=("string", [None])),
@@ -316,6 +344,19 @@ SAVED_MODELS: dict[str, Served] = {
         {"x": ROWS[:1]},
         {"y": ROWS[:1] * 2},
         alone=True,
+    ),
+    "a number and a text": Served(
+        tf2(
+            lambda tf, x, text: {"text": tf.strings.join([text, tf.strings.as_string(x)])},
+            x=("int32", []),
+            text=("string", []),
+        ),
+        {"text": np.array(b"ferry ", STRING), "x": np.array(7, np.int32)},
+        {"text": np.array(b"ferry 7", STRING)},
+        alone=True,
+    ),
+    "any shape": Served(
+        tf1(any_shape), {"x": ROWS}, {"size": np.array(6, np.int32), "y": ROWS * 2}, alone=True
     ),
     "no inputs": Served(
         tf2(lambda tf: {"version": tf.constant([3, 1])}),
