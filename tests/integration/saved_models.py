@@ -163,6 +163,19 @@ def any_shape(tf: Any) -> Mapping[str, Ends]:
     return {"serving_default": ({"x": x}, {"size": tf.size(x), "y": x * 2})}
 
 
+def different_rows(tf: Any) -> Mapping[str, Ends]:
+    """An output of as many rows as the feed has different ones."""
+    x = tf.placeholder(tf.float32, [None])
+    return {"serving_default": ({"x": x}, {"y": tf.unique(x).y})}
+
+
+def sum_of_unknown_shape(tf: Any) -> Mapping[str, Ends]:
+    """An output that could be rows, for all that the graph says."""
+    x = tf.placeholder(tf.float32, (None, 2))
+    total = tf.placeholder_with_default(tf.reduce_sum(x), None)
+    return {"serving_default": ({"x": x}, {"sum": total})}
+
+
 def with_default(tf: Any) -> Mapping[str, Ends]:
     """An input that the graph could do without."""
     x = tf.placeholder_with_default([[1.0, 2.0]], (None, 2))
@@ -422,4 +435,23 @@ SAVED_MODELS: dict[str, Served] = {
         {"k": np.array([7, 8], np.int64), "scores": PAIRS * 3},
     ),
     "Keras": Served(write_keras, {"row": ROWS}, {"output_0": ROWS @ WEIGHTS}),
+}
+
+#: Models whose answers have not a row for each row, which only a run shows.
+ALONE_WHEN_RUN: dict[str, Served] = {
+    "words of texts": Served(
+        tf2(
+            lambda tf, text: {"words": tf.strings.split(text).values},
+            text=("string", [None]),
+        ),
+        {"text": strings("to the ferry", "")},
+        {"words": strings("to", "the", "ferry")},
+        alone=True,
+    ),
+    "different rows": Served(
+        tf1(different_rows), {"x": ROWS[0] // 2}, {"y": np.array([0, 1], np.float32)}, alone=True
+    ),
+    "a sum of unknown shape": Served(
+        tf1(sum_of_unknown_shape), {"x": PAIRS}, {"sum": np.array(12, np.float32)}, alone=True
+    ),
 }

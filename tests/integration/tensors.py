@@ -94,6 +94,9 @@ def wrong_inputs(facts: Mapping[str, Json], inputs: Inputs) -> Iterator[tuple[In
         yield others, name
         for wrong in wrong_values(spec, value):
             yield {**others, name: wrong}, name
+        # Where it runs alone, a list of none is the model's own business.
+        if spec["shape"] and (facts["batched"] or spec["shape"] != [None]):
+            yield {**others, name: []}, name
         if facts["batched"] and others:
             yield {**others, name: [*value, value[0]]}, name
 
@@ -116,8 +119,6 @@ def wrong_values(spec: Mapping[str, Json], value: Json) -> Iterator[Json]:
     for axis, size in enumerate(shape):
         if size is not None:
             yield _grown(full, axis)
-    if shape:
-        yield []
 
 
 def _kind(dtype: str) -> str:

@@ -15,7 +15,7 @@ from scripts.inspect_model import inspect_model
 from server.settings import Settings
 from tests.fakes_server import Log, watched_log
 from tests.integration.clients import Answer, ask, connect, get, post
-from tests.integration.saved_models import SAVED_MODELS, Served
+from tests.integration.saved_models import ALONE_WHEN_RUN, SAVED_MODELS, Served
 from tests.integration.tensors import (
     Json,
     assert_outputs,
@@ -29,6 +29,8 @@ from tests.integration.watched import WatchedServer, in_reactor, module_fixture,
 CAP = 2
 
 ALL = slice(None)
+
+TABLE = {**SAVED_MODELS, **ALONE_WHEN_RUN}
 
 
 @dataclass(frozen=True)
@@ -70,12 +72,12 @@ class Row:
         return orjson.loads((await deferToThread(get, self.port, "/status")).body)
 
 
-@module_fixture(*SAVED_MODELS)
+@module_fixture(*TABLE)
 async def row(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Row]:
     """Serve one row after the other, each for all tests."""
-    served = SAVED_MODELS[request.param]
+    served = TABLE[request.param]
     base = tmp_path_factory.mktemp("served")
     served.write(base / "model")
     settings = Settings(port=0, model=base / "model", max_batch_size=CAP, lanes=1)
@@ -121,12 +123,11 @@ async def test_requests_share_runs_unless_they_must_run_alone(row: Row) -> None:
     stats = watched.service.host.inference.model.batcher.stats
     cuts = [slice(at, at + 1) for at in range(row.rows)] * 3
     watched.runner.batches.clear()
-    watched.runner.gate.clear()
-    first = deferToThread(post, row.port, row.body(cuts[0]))
-    await watched.until(lambda: stats().running == 1, "a run that is held")
-    others = [deferToThread(post, row.port, row.body(cut)) for cut in cuts]
-    await watched.until(lambda: stats().waiting == len(cuts), "the others in the queue")
-    watched.runner.gate.set()
+    with watched.runner.held():
+        first = deferToThread(post, row.port, row.body(cuts[0]))
+        await watched.until(lambda: stats().running == 1, "a run that is held")
+        others = [deferToThread(post, row.port, row.body(cut)) for cut in cuts]
+        await watched.until(lambda: stats().waiting == len(cuts), "the others in the queue")
     row.assert_answered(await first, cuts[0])
     for cut, answer in zip(cuts, others, strict=True):
         row.assert_answered(await answer, cut)

@@ -6,8 +6,8 @@ Its sockets, threads and Session are those of any server; only the reactor is py
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -67,6 +67,15 @@ class WatchedRunner:
     def device(self) -> str:
         """The model's own."""
         return self._runner.device
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Let no run begin while the block runs."""
+        self.gate.clear()
+        try:
+            yield
+        finally:
+            self.gate.set()
 
     def run(self, feed: Feed) -> Arrays:
         """Run the batch in the real Session, once the gate is open."""
