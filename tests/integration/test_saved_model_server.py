@@ -8,6 +8,7 @@ import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 from twisted.internet.threads import deferToThread
 
 from batcher.errors import RunFailed
@@ -15,7 +16,13 @@ from scripts.inspect_model import inspect_model
 from server.settings import Settings
 from tests.fakes_server import Log, watched_log
 from tests.integration.clients import Answer, ask, connect, get, post
-from tests.integration.saved_models import ALONE_WHEN_RUN, SAVED_MODELS, Served
+from tests.integration.saved_models import (
+    ALONE_WHEN_RUN,
+    MEANS,
+    PIXELS,
+    SAVED_MODELS,
+    Served,
+)
 from tests.integration.tensors import (
     Json,
     assert_outputs,
@@ -24,11 +31,14 @@ from tests.integration.tensors import (
     wrong_inputs,
 )
 from tests.integration.watched import WatchedServer, in_reactor, module_fixture, watched_server
+from tests.pictures import encoded
 
 #: The most rows of a run here, so that few rows are too many.
 CAP = 2
 
 ALL = slice(None)
+
+PICTURE = encoded(Image.fromarray(PIXELS[0]), "PNG")
 
 TABLE = {**SAVED_MODELS, **ALONE_WHEN_RUN}
 
@@ -205,6 +215,22 @@ async def test_an_unknown_signature_is_refused_with_those_that_there_are(row: Ro
     answer = await deferToThread(post, row.port, body)
     said = f"unknown signature 'nobody': the model has {known}"
     assert (answer.status, answer.error) == (400, said)
+
+
+@in_reactor
+async def test_a_picture_is_taken_where_one_can_be(row: Row) -> None:
+    """Else the refusal shows what to post instead."""
+    status = await row.status()
+    answer = await deferToThread(post, row.port, PICTURE)
+    if status["pictures"]:
+        assert answer.status == 200, answer.body
+        (array,) = row.served.feed.values()
+        scores = MEANS[:1] / 255 if array.dtype == np.float32 else MEANS[:1]
+        assert_outputs(answer.body, {"scores": scores})
+    else:
+        sample = status["signatures"][status["default_signature"]]["sample"]
+        said = f"this model takes tensors, no pictures; post JSON such as {sample}"
+        assert (answer.status, answer.error) == (415, said)
 
 
 #: The rows whose sample is not of the kind that their model reads, and what it says then.
