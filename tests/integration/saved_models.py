@@ -27,6 +27,8 @@ class Served:
     expected: Mapping[str, np.ndarray]
     signature: str = "serving_default"
     alone: bool = False  #: whether its feeds cannot share a run
+    kind: str = "SavedModel"
+    suffix: str = ""  #: of its file, where it is no folder
 
 
 # --- the graphs

@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 #: Writes a SavedModel into a folder that is not there yet.
-Write = Callable[[Path], None]
+Write = Callable[[Path], object]
 Tensors = Mapping[str, Any]
 #: The inputs and outputs of one signature.
 Ends = tuple[Tensors, Tensors]

@@ -6,6 +6,7 @@ from dataclasses import replace
 from functools import partial
 from io import BytesIO
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import orjson
@@ -16,6 +17,7 @@ from twisted.internet.threads import deferToThread
 from model.signature import STRING
 from server.settings import Settings
 from tests.integration.clients import Answer, form, get, post
+from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.photos import jpeg, photo
 from tests.integration.saved_models import MEANS, PIXELS, colour_means, decoded_means
 from tests.integration.saving import Write, tf2
@@ -23,7 +25,7 @@ from tests.integration.tensors import Json, assert_outputs, inputs_of, request_b
 from tests.integration.watched import WatchedServer, in_reactor, watched_server
 from tests.pictures import encoded
 
-pytestmark = pytest.mark.usefixtures("log")
+pytestmark = [pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
 
 #: What a model.toml says of a classifier: for each channel, blue first, numbers of its own.
 CLASSIFIER = """
@@ -117,6 +119,28 @@ async def test_a_photo_is_labelled_as_model_toml_says(tmp_path: Path) -> None:
         "signature": "serving_default:pixels",
         "how": "4 x 5 BGR, bilinear, as (pixel - (100, 110.5, 120)) * (0.5, -0.25, 0.125)",
     }
+
+
+def keras_means(keras: Any) -> Any:
+    """Score each colour by its mean."""
+    return keras.Sequential(
+        [keras.Input((4, 5, 3), name="image"), keras.layers.GlobalAveragePooling2D(name="scores")]
+    )
+
+
+def write_keras_means(folder: Path) -> None:
+    """Put a Keras file into a folder that may hold more."""
+    folder.mkdir()
+    written(keras_means, folder / "colours.keras")
+
+
+@in_reactor
+async def test_a_keras_file_in_a_folder_labels_photos(tmp_path: Path) -> None:
+    """With the model.toml and the labels that lie beside it."""
+    async with serving(tmp_path, write_keras_means, CLASSIFIER) as watched:
+        answer = await asked(watched, png(PIXELS[0]))
+        scores = ((MEANS[0, ::-1] - MEAN) * SCALE).astype(np.float32)
+        check_labels(answer, best_of(scores)[:2])
 
 
 @in_reactor

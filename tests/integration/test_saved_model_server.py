@@ -1,7 +1,8 @@
-"""Every SavedModel of the table, served by the real service and asked over real sockets."""
+"""Every model of the tables, served by the real service and asked over real sockets."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from scripts.inspect_model import inspect_model
 from server.settings import Settings
 from tests.fakes_server import Log, watched_log
 from tests.integration.clients import Answer, ask, connect, get, post
+from tests.integration.keras_models import KERAS_MODELS, KERAS_WARNINGS, SUFFIXES, written
 from tests.integration.saved_models import (
     ALONE_WHEN_RUN,
     MEANS,
@@ -40,7 +42,17 @@ ALL = slice(None)
 
 PICTURE = encoded(Image.fromarray(PIXELS[0]), "PNG")
 
-TABLE = {**SAVED_MODELS, **ALONE_WHEN_RUN}
+KERAS = {
+    f"Keras, {name}{suffix}": Served(
+        partial(written, build), feed, expected, kind="Keras model", suffix=suffix
+    )
+    for name, (build, feed, expected) in KERAS_MODELS.items()
+    for suffix in SUFFIXES
+}
+
+TABLE = {**SAVED_MODELS, **ALONE_WHEN_RUN, **KERAS}
+
+pytestmark = KERAS_WARNINGS
 
 
 @dataclass(frozen=True)
@@ -49,7 +61,7 @@ class Row:
 
     name: str
     served: Served
-    folder: Path
+    path: Path
     server: WatchedServer
     log: Log
 
@@ -89,11 +101,12 @@ async def row(
     """Serve one row after the other, each for all tests."""
     served = TABLE[request.param]
     base = tmp_path_factory.mktemp("served")
-    served.write(base / "model")
-    settings = Settings(port=0, model=base / "model", max_batch_size=CAP, lanes=1)
+    path = base / f"model{served.suffix}"
+    served.write(path)
+    settings = Settings(port=0, model=path, max_batch_size=CAP, lanes=1)
     with watched_log() as log:
         async with watched_server(settings, base) as server:
-            yield Row(request.param, served, base / "model", server, log)
+            yield Row(request.param, served, path, server, log)
 
 
 def batches_of(rows: int) -> list[int]:
@@ -161,14 +174,14 @@ async def test_the_status_and_the_log_tell_what_shares_runs(row: Row) -> None:
 async def test_inspect_shows_what_is_served(row: Row) -> None:
     """Signatures, dtypes and shapes, batched or alone, and the samples: as the status does."""
     status = await row.status()
-    result = CliRunner().invoke(inspect_model, [str(row.folder), "--json"])
+    result = CliRunner().invoke(inspect_model, [str(row.path), "--json"])
     assert (result.exit_code, result.exception) == (0, None)
     shown = orjson.loads(result.stdout)
     for facts in status["signatures"].values():
         del facts["max_batch_size"]  # which is for a server to find out
     assert shown == {
-        "path": str(row.folder),
-        "kind": "SavedModel",
+        "path": str(row.path),
+        "kind": row.served.kind,
         "labels": 0,
         "loaded": True,
         "pictures": status["pictures"] and status["pictures"]["signature"],
@@ -222,7 +235,9 @@ async def test_a_picture_is_taken_where_one_can_be(row: Row) -> None:
     """Else the refusal shows what to post instead."""
     status = await row.status()
     answer = await deferToThread(post, row.port, PICTURE)
-    if status["pictures"]:
+    if status["pictures"] and row.served.suffix:
+        assert (answer.status, list(orjson.loads(answer.body)["outputs"])) == (200, ["means"])
+    elif status["pictures"]:
         assert answer.status == 200, answer.body
         (array,) = row.served.feed.values()
         scores = MEANS[:1] / 255 if array.dtype == np.float32 else MEANS[:1]

@@ -1,0 +1,98 @@
+"""Keras models for the tests with TensorFlow, and what they answer."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from tests.integration.saved_models import ROWS
+
+#: What Keras says of itself, and of models that are what they are on purpose.
+KERAS_WARNINGS = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.filterwarnings("ignore:When providing .inputs. as a dict:UserWarning"),
+    pytest.mark.filterwarnings("ignore:You are saving a model that has not yet been built"),
+    pytest.mark.filterwarnings("ignore:The object being serialized includes:UserWarning"),
+]
+
+#: Returns a model of the Keras that it is given.
+Build = Callable[[Any], Any]
+
+SUFFIXES = (".keras", ".h5")
+
+ONES = np.ones((3, 2), np.float32)
+SUMS = ROWS @ ONES
+
+
+def dense(keras: Any, name: str) -> Any:
+    """Return a layer that sums each row, twice."""
+    return keras.layers.Dense(2, kernel_initializer="ones", name=name)
+
+
+def sequential(keras: Any) -> Any:
+    """A stack of layers."""
+    return keras.Sequential([keras.Input((3,), name="row"), dense(keras, "scores")])
+
+
+def two_sided(keras: Any) -> Any:
+    """Inputs and outputs by the names of their layers; one is a keyword, one gives twice."""
+    first, second = (keras.Input((3,), name=name) for name in ("second", "class"))
+    twice = keras.layers.ReLU(name="twice")
+    return keras.Model(
+        [first, second],
+        [keras.layers.Subtract(name="difference")([first, second]), twice(first), twice(second)],
+    )
+
+
+def keyed(keras: Any) -> Any:
+    """Inputs and outputs by the keys of dicts."""
+    first, second = (keras.Input((3,), name=name) for name in ("z", "a"))
+    difference = keras.layers.Subtract(name="difference")([first, second])
+    return keras.Model({"from": first, "b": second}, {"y": difference, "in": second})
+
+
+def of_pictures(keras: Any) -> Any:
+    """As classifiers are: convolutions, batch normalisation and dropout, which rest here."""
+    return keras.Sequential(
+        [
+            keras.Input((4, 5, 3), name="image"),
+            keras.layers.Conv2D(2, 1, kernel_initializer="ones", use_bias=False),
+            keras.layers.BatchNormalization(epsilon=0.0),
+            keras.layers.Dropout(0.5),
+            keras.layers.GlobalAveragePooling2D(name="means"),
+        ]
+    )
+
+
+def with_lambda(keras: Any) -> Any:
+    """A layer of Python code, some layers down."""
+    inner = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x, name="sly")])
+    return keras.Sequential([keras.Input((3,)), inner])
+
+
+Arrays = dict[str, np.ndarray]
+
+KERAS_MODELS: dict[str, tuple[Build, Arrays, Arrays]] = {
+    "sequential": (sequential, {"row": ROWS}, {"scores": SUMS}),
+    "several": (
+        two_sided,
+        {"class": ROWS, "second": ROWS * 2},
+        {"difference": ROWS, "twice": ROWS * 2, "twice_1": ROWS},
+    ),
+    "keyed": (keyed, {"b": ROWS, "from": ROWS * 3}, {"in": ROWS, "y": ROWS * 2}),
+    "pictures": (
+        of_pictures,
+        {"image": np.ones((2, 4, 5, 3), np.float32)},
+        {"means": np.full((2, 2), 3, np.float32)},
+    ),
+}
+
+
+def written(build: Build, path: Path) -> Path:
+    """Write what is built to *path*."""
+    import tensorflow as tf
+
+    build(tf.keras).save(path)
+    return path
