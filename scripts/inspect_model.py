@@ -93,7 +93,7 @@ def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> s
         batches = "yes" if signature.batched else f"no, one request at a time: {signature.alone}"
         lines.append(f"  batches  {batches}")
         string: object = "text"
-        if found.pictures is not None and signature is found.pictures.asked:
+        if found.pictures is not None and signature == found.pictures.asked:
             string = PICTURE
             lines.append(f"  try      curl -F data=@photo.jpg {ADDRESS}")
         command = sample_command(signature, found.default, ADDRESS, string)

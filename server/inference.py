@@ -47,7 +47,7 @@ class ServedModel:
     def cap(self, signature: str) -> int:
         """Return the largest batch that the *signature* of this name had at the start."""
         pictures = self.pictures
-        if pictures is not None and self.signatures[signature] is pictures.encoded:
+        if pictures is not None and pictures.asked.name == signature:
             signature = pictures.signature.name
         return self.profiles.cap(signature)
 

@@ -60,7 +60,7 @@ def signature_facts(
     }
     if signature.alone:
         facts["alone"] = signature.alone
-    string = PICTURE if pictures is not None and signature is pictures.asked else "text"
+    string = PICTURE if pictures is not None and signature == pictures.asked else "text"
     return {**facts, "sample": sample_request(signature, default, string)}
 
 

@@ -121,7 +121,7 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
         raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
     feed = signature.feed(json_tensors.arrays_of(signature, inputs))
     pictures = model.pictures
-    if pictures is not None and signature is pictures.encoded:
+    if pictures is not None and signature == pictures.encoded:
         return pictures.feed_encoded(feed)
     return feed
 

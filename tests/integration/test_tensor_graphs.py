@@ -147,7 +147,7 @@ ALONE: dict[str, tuple[Build, str]] = {
     ),
     "an answer a number": (
         of_input("float32", (None, 2), "where"),
-        "output 'final_result' has 0 rows for 2 rows of zeros",
+        "output 'final_result' is [0, 2] for 3 rows: not one row for each row",
     ),
     "a row for two": (
         together(
@@ -156,7 +156,7 @@ ALONE: dict[str, tuple[Build, str]] = {
                 tf.get_default_graph().get_tensor_by_name("x:0"), (-1, 2), name=SCORES
             ),
         ),
-        "output 'final_result' has 4 rows for 2 rows of zeros",
+        "output 'final_result' is [6, 2] for 3 rows: not one row for each row",
     ),
     "any answer": (
         together(
@@ -168,7 +168,7 @@ ALONE: dict[str, tuple[Build, str]] = {
                 name=SCORES,
             ),
         ),
-        "output 'final_result' has 0 rows for 2 rows of zeros",
+        "output 'final_result' is [] for 3 rows: not one row for each row",
     ),
 }
 

@@ -63,7 +63,7 @@ def load_frozen_graph(
         return _load_scalar(frozen, options, max_pixels, say)
     spec = replace(frozen.spec, shape=_pixel_shape(frozen.spec, facts.preprocessing))
     if not takes_pixels(Signature((spec,), ())):
-        loaded = _load_tensors(options, frozen, spec)
+        loaded = _put_together(options, frozen, spec)
         signature = loaded.endpoints[0].signature
         if not (decodes and takes_encoded(signature)):
             return loaded
@@ -104,18 +104,6 @@ def _load_scalar(
     return replace(loaded, decoder=decoder, pictures=pictures)
 
 
-def _load_tensors(options: SessionOptions, frozen: FrozenGraph, spec: TensorSpec) -> LoadedGraph:
-    """Load a graph that takes no pixels, to run alone where its rows do not come out one by one."""
-    loaded = _put_together(options, frozen, spec)
-    signature = loaded.endpoints[0].signature
-    rows = _rows_of_two(loaded) if signature.batched else None
-    if rows in (2, None):
-        return loaded
-    loaded.close()
-    alone = f"output {signature.outputs[0].name!r} has {rows} rows for 2 rows of zeros"
-    return _put_together(options, frozen, spec, alone=alone)
-
-
 def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
     """Return a Session with the front part of a graph, and what runs it on any thread."""
     import tensorflow.compat.v1 as tf
@@ -154,7 +142,7 @@ def _load_pixels(
     put_together = partial(_put_together, options, frozen, facts=facts)
     if rows is None:
         loaded = put_together(spec)
-        if _rows_of_two(loaded) == 2:
+        if _takes_two_rows(loaded):
             return loaded
         loaded.close()
     size = picture_size(spec, facts.preprocessing) or (height or 1, width or 1)
@@ -170,19 +158,18 @@ def _load_pixels(
     return put_together(replace(spec, shape=(None, *freed.row)), connect=freed.connect)
 
 
-def _rows_of_two(loaded: LoadedGraph) -> int | None:
-    """Return how many rows two rows of zeros give; None where they cannot be run."""
+def _takes_two_rows(loaded: LoadedGraph) -> bool:
+    """Whether two rows give two: a graph may have a batch of one inside."""
     import tensorflow.compat.v1 as tf
 
     endpoint = loaded.endpoints[-1]
     (spec,) = endpoint.signature.inputs
-    shape = (2, *(64 if size is None else size for size in spec.row_shape))
-    zeros = np.full(shape, b"" if spec.dtype == STRING else 0, spec.dtype)
+    pixels = np.zeros((2, *(size or 64 for size in spec.row_shape)), spec.dtype)
     try:
-        (output,) = loaded.session.run(list(endpoint.fetches), {endpoint.feeds[0]: zeros})
+        (output,) = loaded.session.run(list(endpoint.fetches), {endpoint.feeds[0]: pixels})
     except tf.errors.OpError:
-        return None
-    return len(output) if np.ndim(output) > 0 else 0
+        return False
+    return bool(np.shape(output)[:1] == (2,))
 
 
 def _put_together(

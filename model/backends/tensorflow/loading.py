@@ -17,9 +17,9 @@ from model.backends.tensorflow.graph_file import read_frozen_graph
 from model.backends.tensorflow.keras_file import exported
 from model.backends.tensorflow.probe_pictures import probe_pictures
 from model.backends.tensorflow.reasons import one_line
+from model.backends.tensorflow.rows_seen import with_rows_seen
 from model.backends.tensorflow.saved_loading import load_saved_folder
 from model.backends.tensorflow.session import (
-    Endpoint,
     LoadedGraph,
     SessionOptions,
     SessionRunner,
@@ -63,7 +63,7 @@ def load_files(
     claim_thread_pools(options)
     graph = _loaded(files, facts, options, max_pixels, say)
     try:
-        graph = _put_right(graph)
+        graph = with_rows_seen(graph)
         pictures = _with_scores(graph, facts, classes)
         runner = SessionRunner(
             graph, options.device, fingerprint=_fingerprint(files, facts, options)
@@ -96,40 +96,6 @@ def _loaded(
                 return load_saved_folder(folder, facts, options, max_pixels=max_pixels, say=say)
 
 
-def _put_right(graph: LoadedGraph) -> LoadedGraph:
-    """Return *graph* with those signatures alone whose answers are no rows, whatever they say."""
-    endpoints = [
-        replace(each, signature=replace(each.signature, alone=_reason_seen(graph, each)))
-        for each in graph.endpoints
-    ]
-    pictures = graph.pictures
-    if pictures is not None:
-        by_name = {each.signature.name: each.signature for each in endpoints}
-        pictures = replace(pictures, signature=by_name[pictures.signature.name])
-    return replace(graph, endpoints=endpoints, pictures=pictures)
-
-
-def _reason_seen(graph: LoadedGraph, endpoint: Endpoint) -> str:
-    """Return why feeds cannot share a run, as the signature or a run of three rows tells."""
-    import tensorflow.compat.v1 as tf
-
-    signature = endpoint.signature
-    if not signature.batched:
-        return signature.alone
-    arrays = blank_feed(signature).repeated(3).arrays
-    try:
-        outputs = graph.session.run(
-            list(endpoint.fetches), dict(zip(endpoint.feeds, arrays, strict=True))
-        )
-    except (tf.errors.OpError, ValueError):
-        return ""  # it may want other values than zeros, or no more than one row: warm-up tells
-    for spec, output in zip(signature.outputs, outputs, strict=True):
-        shape = np.shape(output)
-        if shape[:1] != (3,):
-            return f"output {spec.name!r} is {list(shape)} for 3 rows: not one row for each row"
-    return ""
-
-
 def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> PictureInput | None:
     """Return the way of pictures, with the output that labels are for; raises `ModelError`."""
     pictures = graph.pictures
@@ -158,7 +124,7 @@ def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> Picture
 
 def _sample(signature: Signature, pictures: PictureInput | None) -> Feed:
     """Return a row to run: a picture where one can be taken, else zeros."""
-    if pictures is not None and pictures.signature is signature:
+    if pictures is not None and pictures.signature == signature:
         for encoded in probe_pictures().values():
             try:
                 return pictures.feed(encoded[0])
