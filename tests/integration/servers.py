@@ -223,6 +223,16 @@ def run_program(
     )
 
 
+#: TensorFlow's own words at its import, click's usage lines, and the log of what went well.
+NOISE = re.compile(r"[IW]\d{4} |WARNING: All log|Usage: |Try '|\S+ \S+ info |$")
+
+
+def reasons(stderr: str) -> list[str]:
+    """Return the lines on *stderr* that tell why a start failed."""
+    assert "Traceback" not in stderr
+    return [line for line in stderr.splitlines() if not NOISE.match(line)]
+
+
 def resident_bytes(pid: int) -> int:
     """Return the memory that process *pid* holds in RAM."""
     status = Path(f"/proc/{pid}/status").read_text()

@@ -9,16 +9,7 @@ import pytest
 
 from model.backends.tensorflow.default_model import GRAPH_FILE, ensure_default_model
 from model.cache import CacheFolder
-from tests.integration.servers import SERVE, TWISTD, TWISTD_N, run_program
-
-#: TensorFlow's own words at its import, click's usage lines, and the log of what went well.
-NOISE = re.compile(r"[IW]\d{4} |WARNING: All log|Usage: |Try '|\S+ \S+ info |$")
-
-
-def reasons(stderr: str) -> list[str]:
-    """Return the lines that tell why a start failed."""
-    assert "Traceback" not in stderr
-    return [line for line in stderr.splitlines() if not NOISE.match(line)]
+from tests.integration.servers import SERVE, TWISTD, TWISTD_N, reasons, run_program
 
 
 @pytest.fixture(scope="module")
@@ -30,12 +21,16 @@ def taken() -> Iterator[int]:
 
 @pytest.fixture(scope="module")
 def files(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a good graph, a bad one and labels for two classes."""
+    """A folder with a good graph, a bad one, folders without one and labels for two classes."""
     folder = tmp_path_factory.mktemp("files")
     model = ensure_default_model(CacheFolder(cache_home / "tensorferry"), lambda _: None)
     (folder / "good.pb").symlink_to(model.path / GRAPH_FILE)
     (folder / "bad.pb").write_bytes(b"\xff" * 100)
     (folder / "two.txt").write_text("cat\ndog\n")
+    (folder / "empty").mkdir()
+    (folder / "toml").mkdir()
+    (folder / "toml" / "good.pb").symlink_to(model.path / GRAPH_FILE)
+    (folder / "toml" / "model.toml").write_text('label = "two.txt"')
     return folder
 
 
@@ -56,6 +51,18 @@ FAILURES = {
     "labels of another number": (
         "--port 0 --graph good.pb --labels two.txt",
         r"\S+/good\.pb: 'final_result' gives \[1, 1000\] for 1 row, but the labels are 2: .*",
+    ),
+    "missing model": (
+        "--model absent",
+        r"--model: expected a readable file or folder, got 'absent' \(command line\): No such .*",
+    ),
+    "folder with no model": (
+        "--port 0 --model empty",
+        r"\S+/empty: holds no model; expected .*, found nothing",
+    ),
+    "model.toml of another kind": (
+        "--port 0 --model toml",
+        r"\S+/toml/model\.toml: no such key: 'label'; did you mean labels\?",
     ),
     "wrong option": (
         "--max-batch-size none",

@@ -1,0 +1,63 @@
+"""`tensorferry inspect`: what people and programs read of a model."""
+
+import json
+from pathlib import Path
+
+import orjson
+from click.testing import CliRunner
+
+from scripts.inspect_model import inspect_model
+from tests.integration.saved_models import SAVED_MODELS
+from tests.integration.servers import TENSORFERRY, reasons, run_program
+
+TOLD = """\
+pictures: 4 x 5 RGB, bilinear, as (pixel - 0) * 0.00392157
+3 labels: red, ... blue
+
+serving_default (default)
+  takes    image: float32[?, 4, 5, 3]
+  gives    scores: float32[?, 3]
+  batches  yes
+  try      curl -d '{"inputs": {"image": FLOATS}}' localhost:12480
+
+serving_default:pixels
+  takes    image: uint8[?, 4, 5, 3]
+  gives    scores: float32[?, 3]
+  batches  yes
+  try      curl -F data=@photo.jpg localhost:12480
+  try      curl -d '{"inputs": {"image": BYTES}, "signature_name": "serving_default:pixels"}' \
+localhost:12480
+"""
+
+
+def test_people_read_what_a_model_takes_gives_and_how_to_try_it(tmp_path: Path) -> None:
+    """Its size first, then line by line."""
+    model = tmp_path / "model"
+    SAVED_MODELS["float pictures"].write(model)
+    (model / "model.toml").write_text('labels = "names.txt"')
+    (model / "names.txt").write_text("red\ngreen\nblue\n")
+    result = CliRunner().invoke(inspect_model, [str(model)])
+    assert (result.exit_code, result.exception) == (0, None)
+    first, _, others = result.output.partition("\n")
+    assert first == f"{model}: SavedModel, {size_of(model) / 1e3:.1f} kB"
+    floats, integers = (json.dumps([[[[zero] * 3] * 5] * 4]) for zero in (0.0, 0))
+    told = TOLD.replace("\\\n", "").replace("FLOATS", floats).replace("BYTES", integers)
+    assert others == told
+
+
+def size_of(folder: Path) -> int:
+    """Return the bytes of all files in *folder*."""
+    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+
+def test_programs_read_json(tmp_path: Path) -> None:
+    """Alone on standard output, while TensorFlow has nothing to say of its own functions."""
+    SAVED_MODELS["several signatures"].write(tmp_path / "model")
+    command = [*TENSORFERRY, "inspect", "model", "--signature=sums", "--json"]
+    result = run_program(command, cache_home=tmp_path, folder=tmp_path)
+    assert (result.returncode, reasons(result.stderr)) == (0, [])
+    shown = orjson.loads(result.stdout)
+    assert (shown["default_signature"], list(shown["signatures"])) == (
+        "sums",
+        ["sums", "serving_default"],
+    )
