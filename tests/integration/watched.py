@@ -88,6 +88,10 @@ class WatchedRunner:
         self._runner.close()
 
 
+class StartFailed(AssertionError):
+    """What a server said that could not start."""
+
+
 class WatchedServer:
     """A `FerryService` with a runner that is watched; use as `watched_server` gives it."""
 
@@ -104,7 +108,7 @@ class WatchedServer:
         return address.port
 
     def _failed(self, line: str) -> None:
-        self.ready.errback(AssertionError(line))
+        self.ready.errback(StartFailed(line))
 
     def _moved(self, state: State) -> None:
         if state is State.READY:
@@ -127,7 +131,11 @@ class WatchedServer:
 
 @asynccontextmanager
 async def watched_server(settings: Settings, cache_home: Path) -> AsyncIterator[WatchedServer]:
-    """Give a server that is ready; at the end it drains, and the environment is as before."""
+    """
+    Give a server that is ready; at the end it drains, and the environment is as before.
+
+    Raises `StartFailed`.
+    """
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(environment(cache_home))
@@ -136,9 +144,11 @@ async def watched_server(settings: Settings, cache_home: Path) -> AsyncIterator[
     watched.service.startService()
     try:
         await watched.ready
-        yield watched
+        try:
+            yield watched
+        finally:
+            watched.runner.gate.set()
     finally:
-        watched.runner.gate.set()
         await watched.service.stopService()
         os.environ.clear()
         os.environ.update(before)

@@ -90,12 +90,13 @@ def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Sig
     else:
         near = get_close_matches(facts.signature, by_name, n=3, cutoff=0.4) or list(by_name)
         raise ModelError(f"no signature {facts.signature!r}; there is {', '.join(near)}")
-    for side, name, specs in (
+    for side, given, specs in (
         ("input", facts.input, chosen.inputs),
         ("output", facts.output, chosen.outputs),
     ):
         names = [spec.name for spec in specs]
-        if name is not None and name.removesuffix(":0") not in names:
+        name = given and given.removesuffix(":0")
+        if name and name not in names:
             raise ModelError(
                 f"signature {chosen.name!r} has no {side} {name!r}; it has {', '.join(names)}"
             )

@@ -1,0 +1,322 @@
+"""What a server says of a model while it loads it: why not, what not, and what to beware of."""
+
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from click.testing import CliRunner
+from twisted.internet.threads import deferToThread
+
+from scripts.inspect_model import inspect_model
+from server.setting_sources import resolve
+from server.settings import Settings
+from tests.fakes_server import Log
+from tests.integration.clients import get, post
+from tests.integration.keras_models import KERAS_WARNINGS, with_lambda, written
+from tests.integration.saved_models import (
+    SAVED_MODELS,
+    colour_means,
+    decoded_means,
+    write_affine,
+    write_several_signatures,
+)
+from tests.integration.saving import Ends, Tensors, Write, edit, tf1, tf2
+from tests.integration.tensors import Json, assert_outputs, request_body
+from tests.integration.watched import StartFailed, in_reactor, watched_server
+
+pytestmark = [pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
+
+# --- why not
+
+
+def resolved(**given: str) -> Settings:
+    """Return the settings that a command line gives."""
+    return resolve({name.replace("-", "_"): value for name, value in given.items()}, {}).settings
+
+
+def empty(model: Path) -> None:
+    """Have a folder with nothing in it."""
+    model.mkdir()
+
+
+def two_files(model: Path) -> None:
+    """Have a folder with two models in it."""
+    model.mkdir()
+    (model / "a.pb").touch()
+    (model / "b.keras").touch()
+
+
+def two_versions(model: Path) -> None:
+    """Have a folder with versions of a model in it."""
+    for version in ("1", "2"):
+        write_affine(model / version)
+
+
+def corrupt(model: Path) -> None:
+    """Have something that is called like a model."""
+    model.mkdir()
+    (model / "saved_model.pb").write_bytes(b"\xff" * 100)
+
+
+def without_variables(model: Path) -> None:
+    """Have a model that was not copied whole."""
+    write_affine(model)
+    (model / "variables" / "variables.index").unlink()
+
+
+def with_toml(write: Write, text: str) -> Write:
+    """Return what writes a model and a model.toml into its folder."""
+
+    def write_both(model: Path) -> None:
+        write(model)
+        (model / "model.toml").write_text(text)
+
+    return write_both
+
+
+def with_keras_lambda(model: Path) -> None:
+    """Have a folder with a Keras file that holds Python code."""
+    model.mkdir()
+    written(with_lambda, model / "m.keras")
+
+
+def complex_only(tf: Any) -> Mapping[str, Ends]:
+    """A signature of numbers that no request can carry."""
+    x = tf.placeholder(tf.complex64, (None, 2))
+    return {"serving_default": ({"x": x}, {"y": tf.abs(x)})}
+
+
+def unsigned(model: Path) -> None:
+    """Have a model that says nothing of what it can be asked for."""
+    write_affine(model)
+    edit(model, lambda graph: graph.signature_def.clear())
+
+
+PICTURES = tf2(colour_means, image=("float32", (None, 4, 5, 3)))
+ENCODED = tf2(decoded_means, image_bytes=("string", [None]))
+
+COUNT = "{model}: 'scores' gives [1, 3] for 1 row, but the labels are 2: expected [1, 2]"
+
+#: What is there, the options, and what is said; "..." stands for more words.
+REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
+    "an empty folder": (
+        empty,
+        {},
+        "{model}: holds no model; expected ..., found nothing",
+    ),
+    "two models": (two_files, {}, "{model}: holds 2 models; name one of 'a.pb', 'b.keras'"),
+    "two versions": (
+        two_versions,
+        {},
+        "{model}: is no SavedModel; name one of those in it: '1', '2'",
+    ),
+    "a corrupt file": (
+        corrupt,
+        {},
+        "{model}/saved_model.pb: not a SavedModel, or cut short (...)",
+    ),
+    "no variables": (
+        without_variables,
+        {},
+        "{model}: the variables are missing: no {model}/variables/variables.index",
+    ),
+    "no signature": (unsigned, {}, "no signature can be served: there is none"),
+    "complex numbers": (
+        tf1(complex_only),
+        {},
+        "no signature can be served: 'serving_default': input 'x' is complex64, which ...",
+    ),
+    "a signature with a near name": (
+        write_several_signatures,
+        {"signature": "sum"},
+        "no signature 'sum'; there is sums",
+    ),
+    "a signature like no other": (
+        write_several_signatures,
+        {"signature": "zzz"},
+        "no signature 'zzz'; there is serving_default, sums",
+    ),
+    "an unknown input": (
+        write_affine,
+        {"input-layer": "images"},
+        "signature 'serving_default' has no input 'images'; it has x",
+    ),
+    "an unknown output": (
+        write_affine,
+        {"output-layer": "final_result"},
+        "signature 'serving_default' has no output 'final_result'; it has y",
+    ),
+    "labels without pictures": (
+        write_affine,
+        {"labels": "{two}"},
+        "labels are for pictures, but 'x' is float32[?, 3]: expected [rows, height, width, 3] ...",
+    ),
+    "labels of another number": (PICTURES, {"labels": "{two}"}, COUNT),
+    "labels of another number, encoded pictures": (ENCODED, {"labels": "{two}"}, COUNT),
+    "labels that are not there": (
+        with_toml(PICTURES, 'labels = "no.txt"'),
+        {},
+        "{model}/no.txt: No such file or directory",
+    ),
+    "another height": (
+        with_toml(PICTURES, "[preprocessing]\nheight = 7"),
+        {},
+        "the height of pictures is said to be 7, but input 'image' is float32[?, 4, 5, 3]",
+    ),
+    "an unknown key": (
+        with_toml(PICTURES, 'label = "names.txt"'),
+        {},
+        "{model}/model.toml: no such key: 'label'; did you mean labels?",
+    ),
+    "Python code in Keras": (
+        with_keras_lambda,
+        {},
+        "{model}/m.keras: layer 'sly' holds Python code (Lambda), which is not run",
+    ),
+}
+
+
+@pytest.mark.parametrize(("write", "given", "reason"), list(REFUSED.values()), ids=list(REFUSED))
+@in_reactor
+async def test_a_model_that_cannot_be_served_is_refused_in_one_line(
+    tmp_path: Path, write: Write, given: Mapping[str, str], reason: str
+) -> None:
+    """By the server, which then ends, and by inspect."""
+    model, two = tmp_path / "model", tmp_path / "two.txt"
+    write(model)
+    two.write_text("cat\ndog\n")
+    options = {name: value.format(two=two) for name, value in given.items()}
+    line = re.escape(reason.format(model=model)).replace(r"\.\.\.", ".+")
+    with pytest.raises(StartFailed) as caught:
+        async with watched_server(resolved(model=str(model), port="0", **options), tmp_path):
+            pass
+    assert re.fullmatch(line, str(caught.value))
+    told = [f"--{name}={value}" for name, value in options.items()]
+    result = CliRunner().invoke(inspect_model, [str(model), *told])
+    assert (result.exit_code, result.output) == (1, f"Error: {caught.value}\n")
+
+
+# --- what not, and what to beware of
+
+
+def spectrum_beside(tf: Any) -> Mapping[str, Ends]:
+    """A signature of numbers that no request can carry, beside a good one."""
+    x = tf.placeholder(tf.float32, (None, 2))
+    return {
+        "serving_default": ({"x": x}, {"y": x * 2}),
+        "spectrum": ({"x": x}, {"y": tf.cast(x, tf.complex64)}),
+    }
+
+
+@in_reactor
+async def test_a_signature_that_cannot_be_served_is_told_and_the_others_are_served(
+    tmp_path: Path, log: Log
+) -> None:
+    """In the log and by inspect with the reason; who asks for it is told what there is."""
+    model = tmp_path / "model"
+    tf1(spectrum_beside)(model)
+    reason = "signature spectrum is not served: output 'y' is complex64, which no request can carry"
+    async with watched_server(Settings(port=0, model=model), tmp_path) as watched:
+        assert log.lines().count(reason) == 1
+        good = request_body({"x": [[1.0, 2.0]]})
+        answer = await deferToThread(post, watched.port, good)
+        assert_outputs(answer.body, {"y": np.array([[2, 4]], np.float32)})
+        wrong = request_body({"x": [[1.0, 2.0]]}, "spectrum")
+        answer = await deferToThread(post, watched.port, wrong)
+        said = "unknown signature 'spectrum': the model has serving_default"
+        assert (answer.status, answer.error) == (400, said)
+    shown = inspected(model)
+    assert (shown["notes"], list(shown["signatures"])) == ([reason], ["serving_default"])
+
+
+def inspected(model: Path) -> Json:
+    """Return what inspect shows."""
+    result = CliRunner().invoke(inspect_model, [str(model), "--json"])
+    assert result.exit_code == 0, result.output
+    return orjson.loads(result.stdout)
+
+
+@in_reactor
+async def test_a_model_that_writes_files_is_only_read_by_inspect(tmp_path: Path, log: Log) -> None:
+    """A server warns and runs it: it was asked to."""
+    model, written_file = tmp_path / "model", tmp_path / "written"
+
+    def write_and_double(tf: Any, x: Any) -> Tensors:
+        with tf.control_dependencies([tf.io.write_file(str(written_file), "x")]):
+            return {"y": x * 2}
+
+    tf2(write_and_double, x=("float32", [None]))(model)
+    shown = inspected(model)
+    assert not written_file.exists()
+    assert not shown["loaded"]
+    careful, unread = shown["notes"]
+    assert careful.startswith("careful: the model reaches out of itself with WriteFile (")
+    assert unread == "it was read, but neither loaded nor run"
+    async with watched_server(Settings(port=0, model=model), tmp_path) as watched:
+        assert log.lines().count(careful) == 1
+        status = orjson.loads((await deferToThread(get, watched.port, "/status")).body)
+        for facts in status["signatures"].values():
+            del facts["max_batch_size"]
+        assert status["signatures"] == shown["signatures"]
+        answer = await deferToThread(post, watched.port, request_body({"x": [1.0]}))
+        assert_outputs(answer.body, {"y": np.array([2], np.float32)})
+    assert written_file.read_text() == "x"
+
+
+def python_of(tf: Any, x: Any) -> Tensors:
+    """Call Python, which the file does not hold."""
+    return {"y": tf.ensure_shape(tf.py_function(lambda x: x * 2, [x], tf.float32), [None])}
+
+
+def file_of(tf: Any, path: Any) -> Tensors:
+    """Read the files that are asked for."""
+    return {"content": tf.map_fn(tf.io.read_file, path)}
+
+
+@pytest.mark.parametrize(
+    ("write", "operation"),
+    [
+        (tf2(python_of, x=("float32", [None])), "EagerPyFunc"),
+        (tf2(file_of, path=("string", [None])), "ReadFile"),
+    ],
+    ids=["Python", "files"],
+)
+@in_reactor
+async def test_a_model_that_reaches_out_is_told_of(
+    tmp_path: Path, log: Log, write: Write, operation: str
+) -> None:
+    """By inspect, which leaves it at that, and in the server's log."""
+    model = tmp_path / "model"
+    write(model)
+    careful, unread = inspected(model)["notes"]
+    assert careful.startswith(f"careful: the model reaches out of itself with {operation} (")
+    assert unread == "it was read, but neither loaded nor run"
+    async with watched_server(Settings(port=0, model=model), tmp_path):
+        assert log.lines().count(careful) == 1
+
+
+@in_reactor
+async def test_rows_of_two_shapes_never_share_a_run(tmp_path: Path) -> None:
+    """Each waits for others of its own shape."""
+    model = tmp_path / "model"
+    SAVED_MODELS["any second axis"].write(model)
+    settings = Settings(port=0, model=model, lanes=1, max_batch_size=8)
+    rows = [[1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0], [8.0, 9.0, 10.0], [11.0, 12.0]]
+    async with watched_server(settings, tmp_path) as watched:
+        assert watched.service.host.inference is not None
+        stats = watched.service.host.inference.model.batcher.stats
+        with watched.runner.held():
+            held = deferToThread(post, watched.port, request_body([[0.0]]))
+            await watched.until(lambda: stats().running == 1, "a run that is held")
+            answers = []
+            for row in rows:
+                answers.append(deferToThread(post, watched.port, request_body([row])))
+                await watched.until(lambda: stats().waiting == len(answers), "one more in a queue")
+        assert_outputs((await held).body, {"sum": np.zeros(1, np.float32)})
+        for row, answer in zip(rows, answers, strict=True):
+            assert_outputs((await answer).body, {"sum": np.array([sum(row)], np.float32)})
+        assert watched.runner.batches == [1, 3, 2]
