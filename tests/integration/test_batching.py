@@ -55,19 +55,17 @@ async def test_clients_that_hang_up_while_queued_cost_no_run(cache_home: Path) -
     settings = Settings(port=0, lanes=2, max_batch_size=4)
     request = request_bytes(jpeg("coffee.png"))
     async with watched_server(settings, cache_home) as watched:
-        assert watched.service.host.inference is not None
-        batcher = watched.service.host.inference.model.batcher
         watched.runner.gate.clear()
         staying = [deferToThread(partial(post, watched.port, jpeg("rocket.jpg"))) for _ in range(2)]
-        await watched.until(lambda: batcher.stats().running == 2, "two runs that are held")
+        await watched.until(lambda: watched.stats.running == 2, "two runs that are held")
         leaving = [open_socket(watched.port) for _ in range(32)]
         for raw in leaving:
             raw.sendall(request)
-        await watched.until(lambda: batcher.stats().waiting == 32, "32 rows in the queue")
+        await watched.until(lambda: watched.stats.waiting == 32, "32 rows in the queue")
         for raw in leaving:
             raw.close()
-        await watched.until(lambda: batcher.stats().totals.cancelled == 32, "32 hang-ups")
-        assert batcher.stats().waiting == 0
+        await watched.until(lambda: watched.stats.totals.cancelled == 32, "32 hang-ups")
+        assert watched.stats.waiting == 0
         watched.runner.gate.set()
         for answer in staying:
             assert (await answer).best == "missile"

@@ -157,6 +157,14 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     ),
     "labels of another number": (PICTURES, {"labels": "{two}"}, COUNT),
     "labels of another number, encoded pictures": (ENCODED, {"labels": "{two}"}, COUNT),
+    "labels for either of two outputs": (
+        tf2(
+            lambda _, image: {"a": image[:, 0, 0], "b": image[:, 0, 1]},
+            image=("float32", (None, 4, 5, 3)),
+        ),
+        {"labels": "{three}"},
+        "--output-layer is needed: the outputs are a, b",
+    ),
     "labels that are not there": (
         with_toml(PICTURES, 'labels = "no.txt"'),
         {},
@@ -186,10 +194,11 @@ async def test_a_model_that_cannot_be_served_is_refused_in_one_line(
     tmp_path: Path, write: Write, given: Mapping[str, str], reason: str
 ) -> None:
     """By the server, which then ends, and by inspect."""
-    model, two = tmp_path / "model", tmp_path / "two.txt"
+    model, two, three = (tmp_path / name for name in ("model", "two.txt", "three.txt"))
     write(model)
     two.write_text("cat\ndog\n")
-    options = {name: value.format(two=two) for name, value in given.items()}
+    three.write_text("cat\ndog\neel\n")
+    options = {name: value.format(two=two, three=three) for name, value in given.items()}
     line = re.escape(reason.format(model=model)).replace(r"\.\.\.", ".+")
     with pytest.raises(StartFailed) as caught:
         async with watched_server(resolved(model=str(model), port="0", **options), tmp_path):
@@ -299,6 +308,24 @@ async def test_a_model_that_reaches_out_is_told_of(
         assert log.lines().count(careful) == 1
 
 
+@pytest.mark.parametrize("given", [{"signature": "sums"}, {}], ids=["option", "model.toml"])
+@in_reactor
+async def test_the_signature_of_requests_that_name_none_can_be_chosen(
+    tmp_path: Path, given: dict[str, str]
+) -> None:
+    """By an option before model.toml."""
+    model = tmp_path / "model"
+    write_several_signatures(model)
+    inside = "serving_default" if given else "sums"
+    (model / "model.toml").write_text(f'signature = "{inside}"')
+    async with watched_server(resolved(model=str(model), port="0", **given), tmp_path) as watched:
+        answer = await deferToThread(post, watched.port, request_body([[1.0, 2.0]]))
+        assert_outputs(answer.body, {"sum": np.array([3], np.float32)})
+        named = request_body([[1.0, 2.0]], "serving_default")
+        answer = await deferToThread(post, watched.port, named)
+        assert_outputs(answer.body, {"y": np.array([[3, 6]], np.float32)})
+
+
 @in_reactor
 async def test_rows_of_two_shapes_never_share_a_run(tmp_path: Path) -> None:
     """Each waits for others of its own shape."""
@@ -307,15 +334,13 @@ async def test_rows_of_two_shapes_never_share_a_run(tmp_path: Path) -> None:
     settings = Settings(port=0, model=model, lanes=1, max_batch_size=8)
     rows = [[1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0], [8.0, 9.0, 10.0], [11.0, 12.0]]
     async with watched_server(settings, tmp_path) as watched:
-        assert watched.service.host.inference is not None
-        stats = watched.service.host.inference.model.batcher.stats
         with watched.runner.held():
             held = deferToThread(post, watched.port, request_body([[0.0]]))
-            await watched.until(lambda: stats().running == 1, "a run that is held")
+            await watched.until(lambda: watched.stats.running == 1, "a run that is held")
             answers = []
             for row in rows:
                 answers.append(deferToThread(post, watched.port, request_body([row])))
-                await watched.until(lambda: stats().waiting == len(answers), "one more in a queue")
+                await watched.until(lambda: watched.stats.waiting == len(answers), "a longer queue")
         assert_outputs((await held).body, {"sum": np.zeros(1, np.float32)})
         for row, answer in zip(rows, answers, strict=True):
             assert_outputs((await answer).body, {"sum": np.array([sum(row)], np.float32)})

@@ -20,7 +20,7 @@ from tests.integration.clients import Answer, form, get, post
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.photos import jpeg, photo
 from tests.integration.saved_models import MEANS, PIXELS, colour_means, decoded_means
-from tests.integration.saving import Write, tf2
+from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.tensors import Json, assert_outputs, inputs_of, request_body
 from tests.integration.watched import WatchedServer, in_reactor, watched_server
 from tests.pictures import encoded
@@ -150,14 +150,12 @@ async def test_pixels_and_photos_share_runs_and_floats_go_in_as_they_are(tmp_pat
     normalised = (MEANS - [1, 2, 3]) * [0.5, 0.25, 0.125]
     pixels = request_body(inputs_of({"image": PIXELS[:1]}), "serving_default:pixels")
     async with serving(tmp_path, tf2(colour_means, **FLOATS), toml) as watched:
-        assert watched.service.host.inference is not None
-        stats = watched.service.host.inference.model.batcher.stats
         with watched.runner.held():
             first = deferToThread(post, watched.port, pixels)
-            await watched.until(lambda: stats().running == 1, "a run that is held")
+            await watched.until(lambda: watched.stats.running == 1, "a run that is held")
             second = deferToThread(post, watched.port, png(PIXELS[1]))
             third = deferToThread(post, watched.port, pixels)
-            await watched.until(lambda: stats().waiting == 2, "two in the queue")
+            await watched.until(lambda: watched.stats.waiting == 2, "two in the queue")
         for answer, row in ((first, 0), (second, 1), (third, 0)):
             assert_outputs((await answer).body, {"scores": normalised[row : row + 1]})
         assert watched.runner.batches == [1, 2]
@@ -220,3 +218,48 @@ async def test_a_model_that_decodes_for_itself_has_labels_too(tmp_path: Path) ->
         check_labels(answer, best_of(MEANS[1]))
         tensors = {"image_bytes": np.array([png(PIXELS[0])], STRING)}
         await check(watched, request_body(inputs_of(tensors)), {"scores": MEANS[:1]})
+
+
+def two_outputs(columns: int, dtype: str) -> Write:
+    """Return what writes a model that scores colours, and gives *columns* of other numbers."""
+
+    def function(tf: Any, image: Any) -> Tensors:
+        scores = tf.cast(colour_means(tf, image=image)["scores"], dtype)
+        return {"scores": scores, "others": scores[:, ::-1][:, :columns]}
+
+    return tf2(function, **FLOATS)
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "int32", "uint8"])
+@in_reactor
+async def test_scores_of_any_numbers_are_labelled(tmp_path: Path, dtype: str) -> None:
+    """Those of the output that has one for each label."""
+    toml = 'labels = "names.txt"\n[preprocessing]\nscale = 1.0'
+    async with serving(tmp_path, two_outputs(2, dtype), toml) as watched:
+        answer = await asked(watched, png(PIXELS[0]))
+        check_labels(answer, best_of(MEANS[0].astype(dtype).astype(np.float64)))
+
+
+@in_reactor
+async def test_the_output_that_is_named_is_labelled(tmp_path: Path) -> None:
+    """Where more than one could be; tensors are answered with all of them."""
+    toml = 'labels = "names.txt"\noutput = "others"\n[preprocessing]\nscale = 1.0'
+    async with serving(tmp_path, two_outputs(3, "float32"), toml) as watched:
+        answer = await asked(watched, png(PIXELS[0]))
+        check_labels(answer, best_of(MEANS[0, ::-1]))
+        tensors = request_body(inputs_of({"image": PIXELS.astype(np.float32)}))
+        await check(watched, tensors, {"others": MEANS[:, ::-1], "scores": MEANS})
+
+
+@in_reactor
+async def test_a_model_of_one_picture_at_a_time_gets_one(tmp_path: Path) -> None:
+    """However many wait."""
+    pictures: Pictures = {"image": ("float32", (1, 4, 5, 3))}
+    toml = "[preprocessing]\nscale = 1.0"
+    async with serving(tmp_path, tf2(colour_means, **pictures), toml) as watched:
+        with watched.runner.held():
+            answers = [deferToThread(post, watched.port, png(each)) for each in PIXELS]
+            await watched.until(lambda: watched.stats.waiting == 1, "one in the queue")
+        for row, answer in enumerate(answers):
+            assert_outputs((await answer).body, {"scores": MEANS[row : row + 1]})
+        assert watched.runner.batches == [1, 1]

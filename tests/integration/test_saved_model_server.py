@@ -142,15 +142,13 @@ async def test_the_only_input_needs_no_name(row: Row) -> None:
 async def test_requests_share_runs_unless_they_must_run_alone(row: Row) -> None:
     """A row of each request beside others, and each gets its own; else one after the other."""
     watched = row.server
-    assert watched.service.host.inference is not None
-    stats = watched.service.host.inference.model.batcher.stats
     cuts = [slice(at, at + 1) for at in range(row.rows)] * 3
     watched.runner.batches.clear()
     with watched.runner.held():
         first = deferToThread(post, row.port, row.body(cuts[0]))
-        await watched.until(lambda: stats().running == 1, "a run that is held")
+        await watched.until(lambda: watched.stats.running == 1, "a run that is held")
         others = [deferToThread(post, row.port, row.body(cut)) for cut in cuts]
-        await watched.until(lambda: stats().waiting == len(cuts), "the others in the queue")
+        await watched.until(lambda: watched.stats.waiting == len(cuts), "the others in the queue")
     row.assert_answered(await first, cuts[0])
     for cut, answer in zip(cuts, others, strict=True):
         row.assert_answered(await answer, cut)

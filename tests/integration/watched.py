@@ -18,6 +18,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
+from batcher.stats import BatcherStats
 from model.runner import Runner
 from model.signature import Arrays, Feed, Signature
 from server.lifecycle import State
@@ -106,6 +107,11 @@ class WatchedServer:
         address = self.service.ports[0].getHost()
         assert isinstance(address, IPv4Address)
         return address.port
+
+    @property
+    def stats(self) -> BatcherStats:
+        """How many rows wait, and how many runs are under way, just now."""
+        return self.service.inference().model.batcher.stats()
 
     def _failed(self, line: str) -> None:
         self.ready.errback(StartFailed(line))
