@@ -167,6 +167,22 @@ async def test_pixels_and_photos_share_runs_and_floats_go_in_as_they_are(tmp_pat
 
 
 @in_reactor
+async def test_photos_and_tensors_are_one_kind_of_run_where_both_are_pixels(tmp_path: Path) -> None:
+    """A model of uint8 RGB has nothing to be done to a photo: it has one signature, and one run."""
+    async with serving(tmp_path, tf2(colour_means, **BYTES)) as watched:
+        assert list(watched.service.inference().model.signatures) == ["serving_default"]
+        tensors = request_body(inputs_of({"image": PIXELS[:1]}))
+        with watched.runner.held():
+            first = deferToThread(post, watched.port, tensors)
+            await watched.until(lambda: watched.stats.running == 1, "a run that is held")
+            others = [deferToThread(post, watched.port, it) for it in (png(PIXELS[1]), tensors)]
+            await watched.until(lambda: watched.stats.waiting == 2, "two in the queue")
+        for answer, row in zip((first, *others), (0, 1, 0), strict=True):
+            assert_outputs((await answer).body, {"scores": MEANS[row : row + 1]})
+        assert watched.runner.batches == [1, 2]
+
+
+@in_reactor
 async def test_a_model_of_uint8_gets_photos_in_its_colour_order(tmp_path: Path) -> None:
     """BGR, with nothing subtracted; tensors are in the model's own order unless they are pixels."""
     toml = '[preprocessing]\ncolour_order = "bgr"'

@@ -7,10 +7,9 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
+    UINT8,
     from_bytes,
     from_pixels,
     normalisation,
@@ -27,6 +26,7 @@ from model.backends.tensorflow.saved_model import (
 )
 from model.backends.tensorflow.session import LoadedGraph, SessionOptions, session_config
 from model.model_toml import ModelFacts
+from model.normalisation import ColourOrder
 from model.runner import ModelError
 from model.signature import Signature
 
@@ -61,10 +61,12 @@ def load_saved_folder(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
     pictures = None
-    if restored.pixels is not None:
-        endpoints.append(restored.pixels)
-        signature = restored.pixels.signature
-        floats = chosen.inputs[0].dtype != np.uint8
+    if size is not None:
+        signature = chosen
+        if restored.pixels is not None:
+            endpoints.append(restored.pixels)
+            signature = restored.pixels.signature
+        floats = chosen.inputs[0].dtype != UINT8
         pictures = from_pixels(signature, facts.preprocessing, max_pixels, floats=floats)
     elif takes_encoded(chosen) and decodes_pictures(meta_graph, _outputs(meta_graph, chosen.name)):
         pictures = from_bytes(endpoints[0].signature, max_pixels)
@@ -103,12 +105,18 @@ def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Sig
     return chosen
 
 
-def _pixel_input(signature: Signature, facts: ModelFacts, size: tuple[int, int]) -> PixelInput:
+def _pixel_input(
+    signature: Signature, facts: ModelFacts, size: tuple[int, int]
+) -> PixelInput | None:
+    """Return what lets a signature be fed with pixels; None where it is, as they are."""
     (spec,) = signature.inputs
     numbers = normalisation(facts.preprocessing)
+    shape = ((spec.shape or (None,))[0], *size, 3)
+    if (spec.dtype, spec.shape) == (UINT8, shape) and numbers.colour_order is ColourOrder.RGB:
+        return None
     return PixelInput(
         signature=signature.name,
         input=spec.name,
-        shape=((spec.shape or (None,))[0], *size, 3),
+        shape=shape,
         normalised=lambda images: normalised(images, spec.dtype, numbers),
     )
