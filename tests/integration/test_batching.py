@@ -3,12 +3,17 @@
 from functools import partial
 from pathlib import Path
 
+import numpy as np
 from twisted.internet.threads import deferToThread
 
+from batcher.errors import RunFailed
 from server.settings import Settings
+from tests.fakes_server import Log
 from tests.integration.clients import mean_rows, open_socket, post, post_all, request_bytes
 from tests.integration.photos import KNOWN, jpeg, mixed, small_jpeg
+from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.servers import Server
+from tests.integration.tensors import assert_outputs, request_body
 from tests.integration.watched import in_reactor, watched_server
 
 
@@ -71,3 +76,54 @@ async def test_clients_that_hang_up_while_queued_cost_no_run(cache_home: Path) -
             assert (await answer).best == "missile"
         assert (await deferToThread(post, watched.port, jpeg("coffee.png"))).best == "espresso"
         assert watched.runner.batches == [1, 1, 1]
+
+
+@in_reactor
+async def test_rows_of_two_shapes_never_share_a_run(tmp_path: Path) -> None:
+    """Each waits for others of its own shape."""
+    model = tmp_path / "model"
+    SAVED_MODELS["any second axis"].write(model)
+    settings = Settings(port=0, model=model, lanes=1, max_batch_size=8)
+    rows = [[1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0], [8.0, 9.0, 10.0], [11.0, 12.0]]
+    async with watched_server(settings, tmp_path) as watched:
+        with watched.runner.held():
+            held = deferToThread(post, watched.port, request_body([[0.0]]))
+            await watched.until(lambda: watched.stats.running == 1, "a run that is held")
+            answers = []
+            for row in rows:
+                answers.append(deferToThread(post, watched.port, request_body([row])))
+                await watched.until(lambda: watched.stats.waiting == len(answers), "a longer queue")
+        assert_outputs((await held).body, {"sum": np.zeros(1, np.float32)})
+        for row, answer in zip(rows, answers, strict=True):
+            assert_outputs((await answer).body, {"sum": np.array([sum(row)], np.float32)})
+        assert watched.runner.batches == [1, 3, 2]
+
+
+@in_reactor
+async def test_a_row_that_the_model_cannot_take_fails_alone(tmp_path: Path, log: Log) -> None:
+    """Those who shared its run are run again without it, and answered."""
+    model = tmp_path / "model"
+    SAVED_MODELS["int64 lookup"].write(model)
+    settings = Settings(port=0, model=model, lanes=1, max_batch_size=4)
+    async with watched_server(settings, tmp_path) as watched:
+        with watched.runner.held():
+            held = deferToThread(post, watched.port, request_body([0]))
+            await watched.until(lambda: watched.stats.running == 1, "a run that is held")
+            answers = []
+            for key in (2, 0, 3, 1):
+                answers.append(deferToThread(post, watched.port, request_body([key])))
+                await watched.until(lambda: watched.stats.waiting == len(answers), "a longer queue")
+        assert (await held).status == 200
+        for value, answer in zip((3.5, 1.5, None, 2.5), answers, strict=True):
+            if value is None:
+                bad = await answer
+            else:
+                assert_outputs((await answer).body, {"value": np.array([[value]], np.float32)})
+        assert bad.status == 500
+        assert bad.error == (
+            "the run failed: InvalidArgumentError: indices[0] = 3 is not in [0, 3)"
+        )
+        assert watched.runner.batches == [1, 4, 2, 2, 1, 1]
+    assert [line.splitlines()[0] for line in log.flush(RunFailed)] == [
+        f"request {bad.headers['x-request-id']} failed"
+    ]

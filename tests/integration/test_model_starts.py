@@ -18,7 +18,6 @@ from tests.fakes_server import Log
 from tests.integration.clients import get, post
 from tests.integration.keras_models import KERAS_WARNINGS, with_lambda, written
 from tests.integration.saved_models import (
-    SAVED_MODELS,
     colour_means,
     decoded_means,
     write_affine,
@@ -324,24 +323,3 @@ async def test_the_signature_of_requests_that_name_none_can_be_chosen(
         named = request_body([[1.0, 2.0]], "serving_default")
         answer = await deferToThread(post, watched.port, named)
         assert_outputs(answer.body, {"y": np.array([[3, 6]], np.float32)})
-
-
-@in_reactor
-async def test_rows_of_two_shapes_never_share_a_run(tmp_path: Path) -> None:
-    """Each waits for others of its own shape."""
-    model = tmp_path / "model"
-    SAVED_MODELS["any second axis"].write(model)
-    settings = Settings(port=0, model=model, lanes=1, max_batch_size=8)
-    rows = [[1.0, 2.0], [3.0, 4.0, 5.0], [6.0, 7.0], [8.0, 9.0, 10.0], [11.0, 12.0]]
-    async with watched_server(settings, tmp_path) as watched:
-        with watched.runner.held():
-            held = deferToThread(post, watched.port, request_body([[0.0]]))
-            await watched.until(lambda: watched.stats.running == 1, "a run that is held")
-            answers = []
-            for row in rows:
-                answers.append(deferToThread(post, watched.port, request_body([row])))
-                await watched.until(lambda: watched.stats.waiting == len(answers), "a longer queue")
-        assert_outputs((await held).body, {"sum": np.zeros(1, np.float32)})
-        for row, answer in zip(rows, answers, strict=True):
-            assert_outputs((await answer).body, {"sum": np.array([sum(row)], np.float32)})
-        assert watched.runner.batches == [1, 3, 2]
