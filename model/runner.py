@@ -14,6 +14,10 @@ class ModelError(Exception):
     """A model cannot be loaded or served; the message says what to change, in one line."""
 
 
+class RowsRefused(ValueError):
+    """The model does not take these values, though dtype and shape fit; the message says why."""
+
+
 class Runner(Protocol):
     """A loaded model.  `run` is called from several model threads at once."""
 
@@ -34,7 +38,7 @@ class Runner(Protocol):
         Run the whole batch once; return the outputs in the order of the feed's signature.
 
         Called on a model thread.  Raises `batcher.errors.OutOfMemory` where the device had no
-        room for so many rows, and whatever the engine raises otherwise.
+        room for so many rows, `RowsRefused`, and whatever the engine raises otherwise.
         """
 
     def close(self) -> None:

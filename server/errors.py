@@ -13,11 +13,12 @@ from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
     QueueFull,
+    RunFailed,
     ShuttingDown,
 )
 from model.decode_pool import PoolNotRunning
 from model.preprocess import BadImage, SideTooLong, TooManyPixels
-from model.runner import ModelError
+from model.runner import ModelError, RowsRefused
 from model.signature import FeedError
 from server.http.messages import HTTPResponse
 
@@ -74,6 +75,8 @@ def refusal_for(error: BaseException | None) -> Refusal:
     """Return what *error* is in HTTP; one that nobody foresaw is a 500 that tells no internals."""
     if isinstance(error, HTTPError):
         return Refusal(error.status, str(error), error.headers)
+    if isinstance(error, RunFailed) and isinstance(error.cause, RowsRefused):
+        return Refusal(400, f"the model does not take these values: {error.cause}")
     for kind, status, headers in _STATUSES:
         if isinstance(error, kind):
             # Engines' errors run over many lines, with the stack of the graph behind the first.

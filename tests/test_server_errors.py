@@ -17,7 +17,7 @@ from batcher.errors import (
 from model.decode_pool import PoolNotRunning
 from model.picture import NotAnImage, TruncatedImage
 from model.preprocess import BadImage, SideTooLong, TooManyPixels
-from model.runner import ModelError
+from model.runner import ModelError, RowsRefused
 from model.signature import FeedError
 from server.errors import HTTPError, Refusal, is_our_fault, refusal_for
 
@@ -59,6 +59,14 @@ def test_an_answer_that_was_raised_is_taken_at_its_word(status: int) -> None:
     """All of its lines too: they are ours."""
     error = HTTPError(status, "one\ntwo", {"Allow": "POST"})
     assert refusal_for(error) == Refusal(status, "one\ntwo", {"Allow": "POST"})
+
+
+def test_values_that_the_model_refuses_are_whoever_sent_them_to_mend() -> None:
+    """Not a failure of the server, which its log would tell."""
+    error = RunFailed(RowsRefused("indices[0] = 3 is not in [0, 3)"))
+    message = "the model does not take these values: indices[0] = 3 is not in [0, 3)"
+    assert refusal_for(error) == Refusal(400, message)
+    assert not is_our_fault(error)
 
 
 def test_an_engines_error_shows_its_first_line_only() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from model.backends.tensorflow.default_model import GRAPH_FILE, ensure_default_model
 from model.cache import CacheFolder
-from tests.integration.servers import SERVE, TWISTD, TWISTD_N, reasons, run_program
+from tests.integration.servers import SERVE, TWISTD, TWISTD_N, reasons, run_program, wait_for
 
 
 @pytest.fixture(scope="module")
@@ -101,4 +101,5 @@ def test_a_daemon_that_cannot_listen_says_so_before_it_is_one(
     told = [line for line in reasons(result.stderr) if "Please look at log file" not in line]
     (line,) = told
     assert f"cannot listen on tcp:{taken}:interface=127.0.0.1: Address already in use" in line
-    assert not (tmp_path / "twistd.pid").exists()
+    # The child removes its file after it has spoken.
+    wait_for(lambda: not (tmp_path / "twistd.pid").exists(), "no pid file")

@@ -87,6 +87,8 @@ def test_signatures_stand_with_the_default_one_first(tmp_path: Path) -> None:
 ALONE: dict[str, str] = {
     "no batch axis": "input 'x' is float32[3]: no batch axis of any size",
     "a batch of one": "input 'x' is float32[1, 3]: no batch axis of any size",
+    "a number and a text": "input 'text' is string[]: no batch axis of any size",
+    "any shape": "input 'x' is float32 of any shape: no batch axis of any size",
     "no inputs": "it has no inputs",
     "reference variables": "output 'scale' is float32[2]: not one row for each row",
     "a fed reference": "input 'scale' is float32[2]: no batch axis of any size",

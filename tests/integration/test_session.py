@@ -17,7 +17,7 @@ from batcher.executor import Piece
 from model.backends.tensorflow.device import Device, DeviceChoice, choose_device, gpu_is_installed
 from model.backends.tensorflow.session import SessionOptions, SessionRunner, session_config
 from model.lane import Lane
-from model.runner import ModelError, Runner
+from model.runner import ModelError, RowsRefused, Runner
 from model.signature import Arrays, Feed, TensorSpec
 from model.thread import ModelThread
 from tests.fakes_model import check_runner
@@ -186,9 +186,23 @@ def test_a_device_that_is_really_too_small_is_out_of_memory(graphs: Graphs) -> N
     np.testing.assert_allclose(loaded.run(noise(1)), noise(1).mean(axis=(1, 2)) + 0.5, rtol=1e-5)
 
 
-def test_an_error_of_the_graph_is_tensorflows_own(graphs: Graphs) -> None:
+def test_an_error_of_the_graph_is_tensorflows_own(
+    graphs: Graphs, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """What it says is not ours to guess, but its first line is what is wrong."""
     import tensorflow.compat.v1 as tf
+
+    def fail(*_: np.ndarray) -> None:
+        raise tf.errors.InternalError(None, None, "Graph execution error:\n\nNode: 'x'\nit broke")
+
+    loaded = graphs.load(graphs.write(picture_input("uint8")))
+    monkeypatch.setitem(loaded.runner._callables, loaded.signature.name, fail)
+    with pytest.raises(tf.errors.InternalError, match=r"^it broke$"):
+        loaded.run(noise(1))
+
+
+def test_values_that_an_operation_calls_invalid_are_refused(graphs: Graphs) -> None:
+    """That is whoever sent them to mend; others get their answers."""
 
     def build(tf: ModuleType) -> None:
         pictures = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
@@ -196,7 +210,7 @@ def test_an_error_of_the_graph_is_tensorflows_own(graphs: Graphs) -> None:
         tf.debugging.check_numerics(1.0 / (255.0 - numbers), "white", name=SCORES)
 
     loaded = graphs.load(graphs.write(build))
-    with pytest.raises(tf.errors.InvalidArgumentError, match=r"^white : Tensor had Inf"):
+    with pytest.raises(RowsRefused, match=r"^white : Tensor had Inf"):
         loaded.run(np.full((2, 4, 5, 3), 255, np.uint8))
     assert loaded.run(np.zeros((1, 4, 5, 3), np.uint8)).shape == (1, 3)
 

@@ -29,7 +29,7 @@ from model.model_files import ModelFiles, ModelKind
 from model.model_toml import ModelFacts
 from model.picture import BadImage
 from model.picture_input import PictureInput
-from model.runner import ModelError
+from model.runner import ModelError, RowsRefused
 from model.signature import STRING, Feed, Signature, blank_feed
 
 Say = Callable[[str], object]
@@ -153,7 +153,7 @@ def _try(
 
     try:
         outputs = runner.run(sample)
-    except (tf.errors.OpError, OutOfMemory) as error:
+    except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
         if files.kind is not ModelKind.FROZEN_GRAPH or (pictures is None and _guessed(sample)):
             return  # it may want other values than zeros, or other sizes; warm-up tells
         raise ModelError(f"{files.path}: a run of one row failed: {one_line(error)}") from error

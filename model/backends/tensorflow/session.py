@@ -15,6 +15,7 @@ from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.reasons import one_line
 from model.cores import usable_cores
 from model.picture_input import PictureInput
+from model.runner import RowsRefused
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -69,8 +70,7 @@ class SessionRunner:
             )
             for endpoint in graph.endpoints
         }
-        self._out_of_memory = tf.errors.ResourceExhaustedError
-        self._failed = tf.errors.OpError
+        self._errors = tf.errors
         self.signatures = tuple(endpoint.signature for endpoint in graph.endpoints)
         self.fingerprint = fingerprint
         self.device = device.description
@@ -79,13 +79,16 @@ class SessionRunner:
         """
         Run the batch in one `Session.run`.
 
-        Raises `OutOfMemory`, or TensorFlow's own error, which then says in one line what is wrong.
+        Raises `OutOfMemory`, `RowsRefused` for values that an operation calls invalid, such as an
+        index out of range, or TensorFlow's own error, which then says in one line what is wrong.
         """
         try:
             outputs = self._callables[feed.signature.name](*feed.arrays)
-        except self._out_of_memory as error:
+        except self._errors.ResourceExhaustedError as error:
             raise OutOfMemory(feed.rows) from error
-        except self._failed as error:
+        except self._errors.InvalidArgumentError as error:
+            raise RowsRefused(one_line(error)) from error
+        except self._errors.OpError as error:
             raise type(error)(None, None, one_line(error)) from error
         return tuple(map(_array, feed.signature.outputs, outputs))
 
