@@ -193,10 +193,26 @@ def function_of_a_module(layer: Any) -> None:
     }
 
 
+def function_without_a_registered_name(layer: Any) -> None:
+    """The same, as some releases of Keras take it, too."""
+    function_of_a_module(layer)
+    del layer["config"]["activation"]["registered_name"]
+
+
+def function_registered_as_nothing(layer: Any) -> None:
+    """The same, as Keras writes its own classes."""
+    function_of_a_module(layer)
+    layer["config"]["activation"]["registered_name"] = None
+
+
+NOT_KERAS = "layer 'scores' is of the class 'function', which is not Keras's own"
+
 HOSTILE = [
     (lambda_as_activation, "layer 'scores' holds Python code (Lambda), which is not run"),
     (lambda_of_keras_2, "layer 'scores' holds Python code (Lambda), which is not run"),
-    (function_of_a_module, "layer 'scores' is of the class 'function', which is not Keras's own"),
+    (function_of_a_module, NOT_KERAS),
+    (function_without_a_registered_name, NOT_KERAS),
+    (function_registered_as_nothing, NOT_KERAS),
 ]
 
 
@@ -253,6 +269,43 @@ def test_a_zip_without_a_model_is_refused(tmp_path: Path) -> None:
     with ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.writestr("readme.txt", "")
     assert "not a Keras file" in refusal(tmp_path / "m.keras")
+
+
+@pytest.mark.parametrize("config", ["5", "null", "{", "[" * 100_000], ids=lambda text: text[:4])
+def test_a_config_that_is_no_object_is_refused(tmp_path: Path, config: str) -> None:
+    """In one line, in both kinds of file."""
+    import h5py
+
+    with ZipFile(tmp_path / "m.keras", "w") as archive:
+        archive.writestr("config.json", config)
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        # Longer ones do not fit into an attribute.
+        file.attrs["model_config"] = config[:60_000]
+    for name in ("m.keras", "m.h5"):
+        (line,) = refusal(tmp_path / name).splitlines()
+        assert "not a Keras file, or cut short" in line
+
+
+def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
+    """HDF5 keeps numbers there as well."""
+    import h5py
+
+    with h5py.File(tmp_path / "m.h5", "w") as file:
+        file.attrs["model_config"] = [1, 2]
+    assert "not a Keras file" in refusal(tmp_path / "m.h5")
+
+
+@pytest.mark.parametrize(("at", "flag"), [(6, 1), (8, 77)])
+def test_an_archive_that_cannot_be_unpacked_is_refused(tmp_path: Path, at: int, flag: int) -> None:
+    """It may want a password, or be packed in a way that nobody knows."""
+    path = tmp_path / "m.keras"
+    with ZipFile(path, "w") as archive:
+        archive.writestr("config.json", "{}")
+    data = bytearray(path.read_bytes())
+    # Once for the file within, and once in the table of contents, two bytes further.
+    data[at] = data[data.index(b"PK\1\2") + at + 2] = flag
+    path.write_bytes(data)
+    assert "not a Keras file" in refusal(path)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:

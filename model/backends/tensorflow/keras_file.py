@@ -13,7 +13,7 @@ from itertools import count
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile, ZipFile
+from zipfile import ZipFile
 
 from model.backends.tensorflow.reasons import one_line
 from model.runner import ModelError
@@ -56,47 +56,58 @@ def _is_archive(path: Path) -> bool:
         raise ModelError(f"{path}: {error.strerror}") from error
 
 
-def _config(path: Path, *, archive: bool) -> object:
+def _config(path: Path, *, archive: bool) -> dict[str, Any]:
     """Return what the file says of its layers."""
     try:
-        if archive:
-            with ZipFile(path) as members:
-                return json.loads(members.read("config.json"))
-        import h5py  # type: ignore[import-untyped]  # it ships no type information
-
-        with path.open("rb") as stream, h5py.File(stream) as file:
-            config = file.attrs.get("model_config")
-    except (BadZipFile, KeyError, ValueError) as error:
-        raise ModelError(f"{path}: not a Keras file, or cut short ({error})") from error
+        text = _config_text(path, archive=archive)
+        config = {} if text is None else json.loads(text)
     except OSError as error:
         reason = error.strerror or f"not an HDF5 file, or cut short ({error})"
         raise ModelError(f"{path}: {reason}") from error
-    if config is None:
+    except Exception as error:  # no list says what broken archives raise
+        raise ModelError(f"{path}: not a Keras file, or cut short ({one_line(error)})") from error
+    if text is None:
         raise ModelError(f"{path}: it holds weights, but no model: save the whole model")
-    return json.loads(config)
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: not a Keras file, or cut short (its config is no object)")
+    return config
 
 
-def _check_code(path: Path, config: object) -> None:
+def _config_text(path: Path, *, archive: bool) -> Any:
+    """Return the JSON in the file, if all is well with it; None where an HDF5 file has none."""
+    if archive:
+        with ZipFile(path) as members:
+            return members.read("config.json")
+    import h5py  # type: ignore[import-untyped]  # it ships no type information
+
+    with path.open("rb") as stream, h5py.File(stream) as file:
+        return file.attrs.get("model_config")
+
+
+def _check_code(path: Path, config: dict[str, Any]) -> None:
     """Raise `ModelError` where *config* holds code, or names some that is not Keras's."""
-    for each, layer in _objects(config, "the model"):
+    for each, layer in _objects(config):
         kind, module = each.get("class_name"), each.get("module")
         if kind in ("Lambda", "__lambda__") or each.get("function_type") == "lambda":
             raise ModelError(f"{path}: {layer} holds Python code (Lambda), which is not run")
         own = module in ("keras", "builtins") or str(module).startswith("keras.")
-        if "registered_name" in each and not (own or each["registered_name"] is None):
+        # Some releases of Keras import whatever module stands there.
+        if (each.get("registered_name") or (kind and module)) and not own:
             raise ModelError(f"{path}: {layer} is of the class {kind!r}, which is not Keras's own")
 
 
-def _objects(config: Any, layer: str) -> Iterator[tuple[dict[str, Any], str]]:
+def _objects(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
     """Yield each object of *config*, and the layer that it is or belongs to, in words."""
-    if isinstance(config, dict):
-        inner = config.get("config")
-        if "class_name" in config and isinstance(inner, dict) and "name" in inner:
-            layer = f"layer {inner['name']!r}"
-        yield config, layer
-    for each in config.values() if isinstance(config, dict) else config:
-        if isinstance(each, dict | list):
-            yield from _objects(each, layer)
+    waiting: list[tuple[Any, str]] = [(config, "the model")]
+    while waiting:
+        each, layer = waiting.pop()
+        if isinstance(each, dict):
+            inner = each.get("config")
+            if "class_name" in each and isinstance(inner, dict) and "name" in inner:
+                layer = f"layer {inner['name']!r}"
+            yield each, layer
+            each = list(each.values())
+        waiting += [(one, layer) for one in reversed(each) if isinstance(one, dict | list)]
 
 
 def _export(path: Path, folder: Path) -> None:
