@@ -273,6 +273,12 @@ def waited_for(tf: ModuleType, rows: Any) -> Any:
         return rows * tf.constant(0.5)
 
 
+def placed_with(tf: ModuleType, rows: Any) -> Any:
+    """Have something run where the rows are, as the branches of a condition do."""
+    with tf.get_default_graph().colocate_with(rows.op):
+        return tf.identity(rows)
+
+
 #: Graphs that take pixels, their dtype and size, and the number of their scores.
 PIXELS: dict[str, tuple[Build, str, int, int]] = {
     "squeezed of all": (
@@ -301,6 +307,12 @@ PIXELS: dict[str, tuple[Build, str, int, int]] = {
     ),
     "an order to wait for the picture": (
         chain(made.pixels(side=64), waited_for, *SMALL_DENSE),
+        "float32",
+        64,
+        5,
+    ),
+    "an order to run where the picture is": (
+        chain(made.pixels(side=64), placed_with, *SMALL_DENSE),
         "float32",
         64,
         5,

@@ -24,11 +24,17 @@ Shapes = Mapping[str, Shape]  #: of tensors, called NODE:OUTPUT, as one row make
 
 
 def part_of(graph_def: "tf.GraphDef", names: Collection[str]) -> "tf.GraphDef":
-    """Return a copy of *graph_def* that holds the nodes in *names* alone."""
+    """
+    Return a copy of *graph_def* that holds the nodes in *names* alone.
+
+    None is bound to the place of another any more, which may not be in it.
+    """
     import tensorflow.compat.v1 as tf
 
     part = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)
     part.node.extend(node for node in graph_def.node if node.name in names)
+    for node in part.node:
+        node.attr.pop("_class", None)
     return part
 
 
