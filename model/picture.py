@@ -99,6 +99,31 @@ def read_picture(data: bytes) -> Picture:
     return picture
 
 
+def first_picture(data: bytes, kind: Format) -> bytes:
+    """
+    Return *data*, which `read_picture` has taken, with no picture behind the first.
+
+    For decoders that would decode all of an animation, whatever memory that takes.  Raises
+    BadImage for a WebP animation, whose first picture does not stand alone.
+    """
+    if kind is Format.WEBP and data[12:16] == b"VP8X" and data[20] & 2:
+        raise BadImage("the WebP file is an animation, which this model cannot decode")
+    if kind is not Format.GIF:
+        return data
+    try:
+        position = _gif_frame(data) + 9
+        # Behind the head of the frame: its colours if it has any, and one byte more.
+        position += 2 + _gif_colours(data[position])
+        for _ in range(MAX_PARTS):
+            length = data[position]
+            position += 1 + length
+            if length == 0:
+                return data[:position] + b";"
+    except IndexError:
+        raise TruncatedImage(kind, len(data)) from None
+    raise _too_many_parts(kind)
+
+
 def exif_orientation(exif: bytes | memoryview) -> int:
     """
     Return how a picture is to be turned, 1 to 8 as EXIF counts; 1 when *exif* does not tell.
@@ -254,8 +279,22 @@ def _read_png(data: bytes) -> Picture:
 
 
 def _read_gif(data: bytes) -> Picture:
-    width, height, flags = unpack_from("<HHB", data, 6)
-    position = 13 + (3 << (flags & 7) + 1 if flags & 0x80 else 0)
+    width, height = unpack_from("<HH", data, 6)
+    left, top, frame_width, frame_height = unpack_from("<4H", data, _gif_frame(data) + 1)
+    width, height = max(width, left + frame_width), max(height, top + frame_height)
+    # The screen is written anew, so that no decoder has to enlarge it for the frame.
+    parts = (data[:6], pack("<HH", width, height), memoryview(data)[10:])
+    return Picture(Format.GIF, width, height, parts)
+
+
+def _gif_colours(flags: int) -> int:
+    """Return the bytes of the table of colours that stands behind *flags* and what goes with it."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _gif_frame(data: bytes) -> int:
+    """Return where the first picture begins."""
+    position = 13 + _gif_colours(data[10])
     in_extension = False
     for _ in range(MAX_PARTS):
         lead = data[position]
@@ -266,11 +305,7 @@ def _read_gif(data: bytes) -> Picture:
             position += 2
             in_extension = True
         elif lead == 0x2C:
-            left, top, frame_width, frame_height = unpack_from("<4H", data, position + 1)
-            width, height = max(width, left + frame_width), max(height, top + frame_height)
-            # The screen is written anew, so that no decoder has to enlarge it for the frame.
-            parts = (data[:6], pack("<HH", width, height), memoryview(data)[10:])
-            return Picture(Format.GIF, width, height, parts)
+            return position
         elif lead == 0x3B:
             raise BadImage("the GIF file holds no picture")
         else:

@@ -1,9 +1,11 @@
 """What a picture file says of itself: model/picture.py."""
 
+from io import BytesIO
 from struct import pack
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from model.picture import (
     MAX_PARTS,
@@ -13,6 +15,7 @@ from model.picture import (
     NotAnImage,
     TruncatedImage,
     exif_orientation,
+    first_picture,
     read_picture,
 )
 from tests.pictures import chunk, claims, coloured, encoded, exif, jpeg_segment, png
@@ -184,6 +187,41 @@ def test_blocks_before_the_first_frame_of_a_gif_are_passed_over() -> None:
     head = 13 + (3 << (GIF[10] & 7) + 1)
     data = GIF[:head] + b"!\xfe\x05hello\x02!,\0" + b"\0" + GIF[head:]
     assert (read_picture(data).width, read_picture(data).height) == (40, 24)
+
+
+FILM = {"save_all": True, "append_images": [PHOTO.rotate(90), PHOTO.rotate(180)]}
+
+
+@pytest.mark.parametrize("photo", [PHOTO, PHOTO.convert("L")])
+def test_a_gif_is_cut_behind_its_first_picture(photo: Image.Image) -> None:
+    """With a table of colours of its own or without; one that has no other stays as it is."""
+    alone, film = encoded(photo, "GIF"), encoded(photo, "GIF", **FILM)
+    assert first_picture(alone, Format.GIF) == alone
+    cut = Image.open(BytesIO(first_picture(film, Format.GIF)))
+    assert getattr(cut, "n_frames", 1) == 1
+    np.testing.assert_array_equal(cut.convert("RGB"), Image.open(BytesIO(film)).convert("RGB"))
+
+
+def test_files_of_one_picture_stay_as_they_are() -> None:
+    """To the last byte."""
+    for kind in ("JPEG", "PNG", "BMP", "WEBP"):
+        data = encoded(PHOTO, kind)
+        assert first_picture(data, read_picture(data).format) is data
+
+
+@pytest.mark.parametrize(
+    ("data", "message"),
+    [
+        (encoded(PHOTO, "WEBP", **FILM), "the WebP file is an animation"),
+        (GIF[:-20], "cut short"),
+        (claims("GIF", 4, 4)[:-2] + b"\1\0" * MAX_PARTS + b"\0;", "in more than 65536 parts"),
+    ],
+    ids=["film", "cut", "parts"],
+)
+def test_a_first_picture_that_cannot_be_had_alone_is_refused(data: bytes, message: str) -> None:
+    """No decoder of more than one sees it."""
+    with pytest.raises(BadImage, match=message):
+        first_picture(data, read_picture(data).format)
 
 
 SCANS = encoded(PHOTO, "JPEG", progressive=True)

@@ -18,7 +18,7 @@ from model.backends.tensorflow.pictures import (
 )
 from model.model_toml import PictureFacts
 from model.normalisation import ColourOrder, Normalisation
-from model.picture import NotAnImage, TooManyPixels
+from model.picture import BadImage, NotAnImage, TooManyPixels
 from model.picture_input import PictureInput
 from model.preprocess import Resample
 from model.runner import ModelError
@@ -180,6 +180,16 @@ def test_an_encoded_picture_goes_in_as_it_came(shape: Shape, kind: str) -> None:
             way.feed_encoded(strings)
     (same,) = way.feed_encoded(way.feed(data)).arrays
     assert (same.shape, same.tolist()) == (array.shape, array.tolist())
+
+
+def test_a_model_that_decodes_sees_a_single_picture() -> None:
+    """TensorFlow decodes all of a GIF, however many, and dies of some WebP animations."""
+    film = {"save_all": True, "append_images": [coloured(4, 4).rotate(90)] * 9}
+    way = from_bytes(signature(STRING, (None,)), 100)
+    (array,) = way.feed(encoded(coloured(4, 4), "GIF", **film)).arrays
+    assert getattr(Image.open(BytesIO(array[0])), "n_frames", 1) == 1
+    with pytest.raises(BadImage, match="is an animation"):
+        way.feed(encoded(coloured(4, 4), "WEBP", **film))
 
 
 def test_a_model_may_decode_with_operations_of_its_own() -> None:

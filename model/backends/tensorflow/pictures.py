@@ -14,6 +14,7 @@ import numpy as np
 
 from model.model_toml import PictureFacts
 from model.normalisation import ColourOrder, Normalisation
+from model.picture import first_picture
 from model.picture_input import PictureInput
 from model.preprocess import Preprocessing, Resample, check_size, decode_image
 from model.runner import ModelError
@@ -128,12 +129,12 @@ def from_bytes(
     """
     Return the way of an encoded picture into *signature*, as it is or through the model's *decode*.
 
-    What is no picture, or has too many pixels, never gets there.
+    What is no picture, or has too many pixels, never gets there, nor more than one picture.
     """
     rank = len(signature.inputs[0].shape or ())
 
     def array_of(data: bytes) -> np.ndarray:
-        check_size(data, max_pixels)
+        data = first_picture(data, check_size(data, max_pixels).format)
         if decode is not None:
             return decode(data)
         # As an object first: numpy's own strings, which `full` makes, end before trailing zeros.
