@@ -4,7 +4,7 @@ Say how a client's picture file becomes what a model takes, whoever decodes it.
 The decoding itself is given: Pillow's (model/preprocess.py) or the model's own.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -37,14 +37,12 @@ class PictureInput:
 
     def feed(self, data: bytes) -> Feed:
         """Return the feed of the picture file *data*; raises `BadImage`."""
-        return self._feed([data])
+        (spec,) = self.signature.inputs
+        return self.signature.feed({spec.name: self.array_of(data)})
 
     def feed_encoded(self, feed: Feed) -> Feed:
         """Return what is run for *feed*, of the signature *encoded*; raises `BadImage`."""
-        return self._feed(feed.arrays[0].reshape(-1).tolist())
-
-    def _feed(self, pictures: Sequence[bytes]) -> Feed:
-        (spec,) = self.signature.inputs
-        arrays = [self.array_of(data) for data in pictures]
-        array = arrays[0] if len(arrays) == 1 else np.concatenate(arrays)
-        return self.signature.feed({spec.name: array})
+        feeds = [self.feed(data) for data in feed.arrays[0].reshape(-1)]
+        if len(feeds) < 2:
+            return feeds[0] if feeds else feed
+        return Feed(self.signature, (np.concatenate([each.arrays[0] for each in feeds]),))

@@ -192,6 +192,26 @@ def test_a_model_that_decodes_sees_a_single_picture() -> None:
         way.feed(encoded(coloured(4, 4), "WEBP", **film))
 
 
+def test_no_picture_at_all_is_for_the_model_to_judge() -> None:
+    """Where it runs alone it may take an empty list."""
+    way = from_bytes(replace(signature(STRING, (None,)), alone="one at a time"), 100)
+    (array,) = way.feed_encoded(way.signature.feed({"x0": np.array([], STRING)})).arrays
+    assert (array.dtype, array.shape) == (STRING, (0,))
+
+
+def test_pictures_that_become_rows_of_different_shapes_are_refused() -> None:
+    """As one alone would be."""
+    way = from_bytes(
+        signature("uint8", (None, 4, 5, 3)),
+        100,
+        lambda data: np.asarray(Image.open(BytesIO(data)))[np.newaxis],
+    )
+    files = [encoded(coloured(*size), "PNG") for size in ((5, 4), (5, 5))]
+    strings = signature(STRING, (None,)).feed({"x0": np.array(files, STRING)})
+    with pytest.raises(FeedError, match=r"got uint8\[1, 5, 5, 3\]"):
+        way.feed_encoded(strings)
+
+
 def test_a_model_may_decode_with_operations_of_its_own() -> None:
     """Which only ever see what is a picture, and of no more pixels than are allowed."""
     seen: list[bytes] = []
