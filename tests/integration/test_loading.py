@@ -1,5 +1,6 @@
 """Models loaded and tried, whatever kind they are: TensorFlow's loading.py."""
 
+import gc
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -280,6 +281,49 @@ def test_a_row_that_cannot_be_run_is_told_of_frozen_graphs_alone(
     graph.close()
 
 
+@pytest.mark.parametrize("error", [ModelError("no"), MemoryError()])
+def test_the_session_is_closed_whatever_goes_wrong(
+    load: Load, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """The memory of the device would be taken for good."""
+    closed: list[LoadedGraph] = []
+
+    def fail(*_: object) -> Arrays:
+        raise error
+
+    def close(graph: LoadedGraph) -> None:
+        closed.append(graph)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(SessionRunner, "run", fail)
+        patched.setattr(LoadedGraph, "close", close)
+        with pytest.raises(type(error)):
+            load(outputs(scores=3), 3)
+    (graph,) = closed
+    graph.close()
+
+
+def test_nothing_of_the_proof_stays_in_memory(tmp_path: Path) -> None:
+    """Only the graphs that are run: each of the others has all the weights once more."""
+    import tensorflow.compat.v1 as tf
+
+    def graphs() -> int:
+        return sum(isinstance(each, tf.Graph) for each in gc.get_objects())
+
+    parts = (contents, any_decoded, resized(64), *SMALL, scalar_part("reshape", [1, 128]), dense(3))
+    path = Graphs(tmp_path).write(chain(*parts))
+    files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
+    gc.collect()
+    before = graphs()
+    loaded = load_files(files, ModelFacts(), CPU, classes=3, max_pixels=10**6, say=lambda _: None)
+    try:
+        assert loaded.pictures is not None
+        assert loaded.pictures.encoded != loaded.pictures.signature
+        assert graphs() - before == 2
+    finally:
+        loaded.runner.close()
+
+
 # --- the fingerprint
 
 
@@ -298,6 +342,8 @@ def test_the_fingerprint_tells_saved_models_apart(load: Load, tmp_path: Path) ->
     weights.write_bytes(data + b"\0")
     assert load(write).runner.fingerprint != before
     weights.write_bytes(data)
+    assert load(write).runner.fingerprint == before
+    (folder / "model.toml").write_text("top_k = 3")
     assert load(write).runner.fingerprint == before
     (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes() + b"\x08\x01")
     assert load(write).runner.fingerprint != before

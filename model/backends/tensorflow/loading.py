@@ -4,8 +4,9 @@ Load whatever kind of model there is, and see that it runs.
 `load_files` blocks for seconds: it runs on a model thread.
 """
 
+import gc
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -71,9 +72,11 @@ def load_files(
         samples = {each.name: _sample(each, pictures) for each in runner.signatures}
         tried = pictures.signature if pictures is not None else runner.signatures[0]
         _try(runner, samples[tried.name], files, pictures, classes)
-    except ModelError:
+    except BaseException:
         graph.close()
         raise
+    # What was tried lies in cycles, with all the weights, and nothing else would soon look for it.
+    gc.collect()
     if pictures is not None:
         say(f"pictures: {pictures.meaning}")
     run = runner.signatures
@@ -185,5 +188,11 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
     return hashed.hexdigest()
 
 
-def _files(path: Path) -> Iterable[Path]:
-    return sorted(each for each in path.rglob("*") if each.is_file()) if path.is_dir() else [path]
+def _files(path: Path) -> list[Path]:
+    """Return the files that TensorFlow reads."""
+    found = (
+        each
+        for name in ("saved_model.pb*", "variables/*", "assets/**/*")
+        for each in path.glob(name)
+    )
+    return sorted(each for each in found if each.is_file()) or [path]
