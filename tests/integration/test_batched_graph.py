@@ -505,6 +505,29 @@ def test_a_graph_that_stays_alone_says_which_node_stands_in_the_way(
     assert line.startswith(reason)
 
 
+@pytest.mark.parametrize("runs", [7, 10])
+def test_a_graph_that_fails_now_and_then_stays_alone(runs: int) -> None:
+    """Whatever was being tried when it did."""
+    left = runs
+
+    def tired(rows: Any) -> Any:
+        nonlocal left
+        left -= 1
+        if left < 0:
+            raise ValueError("no more")
+        return rows
+
+    def part(tf: ModuleType, rows: Any) -> Any:
+        again = tf.numpy_function(tired, [rows], tf.float32)
+        again.set_shape(rows.shape)
+        return again
+
+    definition = graph_def(small(made.decoded, made.resized(64), part))
+    result = free_the_batch(definition, f"{made.CONTENTS}:0", f"{SCORES}:0", probe_pictures())
+    assert isinstance(result, Alone)
+    assert result.reason == "ValueError: no more"
+
+
 def test_the_smallest_row_is_where_a_graph_is_cut() -> None:
     """Of four behind the resize the one of bytes, and the first of two that are alike."""
 

@@ -115,6 +115,8 @@ def free_the_batch(
             return _first_that_holds(_tried_alone(graph_def, input_name, output_name, run, probes))
     except _StaysAlone as obstacle:
         return Alone(str(obstacle))
+    except tf.errors.OpError as error:  # it ran before, but not each time
+        return Alone(one_line(error))
 
 
 class _StaysAlone(Exception):
