@@ -12,7 +12,7 @@ import orjson
 
 from server.options import SettingsCommand, click_options
 from server.setting_sources import CommandLine, resolve
-from server.settings import MODEL, SettingsError
+from server.settings import MODEL, SettingsError, printable
 
 if TYPE_CHECKING:
     from model.backends.tensorflow.inspection import Inspection
@@ -50,7 +50,7 @@ def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) ->
         labels = read_labels(facts.labels) if facts.labels is not None else ()
         found = inspect_files(files, facts, classes=len(labels), max_pixels=settings.max_pixels)
     except ModelError as error:
-        raise click.ClickException(str(error)) from error
+        raise click.ClickException(printable(str(error))) from error
     if as_json:
         click.echo(orjson.dumps(facts_of(files, found, labels), option=orjson.OPT_INDENT_2))
     else:
@@ -98,7 +98,8 @@ def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> s
             lines.append(f"  try      curl -F data=@photo.jpg {ADDRESS}")
         command = sample_command(signature, found.default, ADDRESS, string)
         lines.append(f"  try      {command}")
-    return "".join(f"{line}\n" for line in lines)
+    # The names are whatever the file's author liked.
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _size(files: "ModelFiles") -> str:

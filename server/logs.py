@@ -19,6 +19,8 @@ from twisted.logger import (
     globalLogBeginner,
 )
 
+from server.settings import printable
+
 #: The namespace of what Twisted still logs through its old interface.
 _LEGACY = "log_legacy"
 
@@ -37,16 +39,8 @@ def format_event(event: LogEvent) -> str | None:
     traceback = text.removeprefix(message).rstrip("\n")
     when = datetime.fromtimestamp(event["log_time"], UTC).astimezone()
     level = event.get("log_level", LogLevel.info).name
-    return f"{when:%Y-%m-%d %H:%M:%S} {level:<8} {_spelled_out(message)}{traceback}\n"
-
-
-def _spelled_out(text: str) -> str:
-    """Return *text* in one line that can neither steer a terminal nor pass for two events."""
-    if text.isprintable():
-        return text
-    return "".join(
-        each if each.isprintable() else each.encode("unicode_escape").decode() for each in text
-    )
+    # In one line that can neither steer a terminal nor pass for two events.
+    return f"{when:%Y-%m-%d %H:%M:%S} {level:<8} {printable(message)}{traceback}\n"
 
 
 def begin_logging(to: TextIO = sys.stderr) -> None:

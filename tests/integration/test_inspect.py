@@ -2,12 +2,14 @@
 
 import json
 from pathlib import Path
+from typing import Any
 
 import orjson
 from click.testing import CliRunner
 
 from scripts.inspect_model import inspect_model
 from tests.integration.saved_models import SAVED_MODELS
+from tests.integration.saving import save_functions
 from tests.integration.servers import TENSORFERRY, reasons, run_program
 
 TOLD = """\
@@ -43,6 +45,21 @@ def test_people_read_what_a_model_takes_gives_and_how_to_try_it(tmp_path: Path) 
     floats, integers = (json.dumps([[[[zero] * 3] * 5] * 4]) for zero in (0.0, 0))
     told = TOLD.replace("\\\n", "").replace("FLOATS", floats).replace("BYTES", integers)
     assert others == told
+
+
+def test_no_name_breaks_out_of_its_line(tmp_path: Path) -> None:
+    """A file may hold any, and could otherwise say whatever it likes of itself."""
+
+    def double(x: Any) -> dict[str, Any]:
+        return {"y": x * 2}
+
+    name = "a\n  batches  yes\x1b[2J"
+    model = tmp_path / "model"
+    save_functions(model, {name: (double, {"x": ("float32", (3,))})})
+    result = CliRunner().invoke(inspect_model, [str(model)])
+    assert result.exit_code == 0
+    assert "\na\\n  batches  yes\\x1b[2J (default)\n" in result.output
+    assert "\x1b" not in result.output
 
 
 def size_of(folder: Path) -> int:
