@@ -8,9 +8,8 @@ the reactor is woken once a batch.
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from batcher.errors import ResultCountMismatch
 from batcher.executor import Piece
-from model.runner import Runner
+from model.runner import ModelError, Runner
 from model.signature import Arrays, Feed
 from model.staging import Staging
 from model.thread import ModelThread
@@ -34,8 +33,8 @@ class Lane:
         """
         Run *pieces*, which agree in their key, as one batch; one result a piece, in order.
 
-        Fails with `ResultCountMismatch` where the model gives another number of rows than it was
-        fed, with `OutOfMemory`, or with what the engine raised.
+        Fails with `ModelError` where the model gives another number of rows than it was fed, which
+        may be due to one of them, with `OutOfMemory`, or with what the engine raised.
         """
         return self.thread.call(lambda: self.run_now(pieces))
 
@@ -52,7 +51,7 @@ class Lane:
         for output in outputs:
             got = len(output) if output.ndim else 0
             if got != feed.rows:
-                raise ResultCountMismatch(feed.rows, got)
+                raise ModelError(f"the model gave {got} rows for {feed.rows}")
         results: list[Arrays] = []
         start = 0
         for piece in pieces:

@@ -2,10 +2,16 @@
 
 import numpy as np
 import pytest
+from twisted.internet.task import Clock
 
-from batcher.errors import OutOfMemory, ResultCountMismatch
+from batcher.batcher import Batcher
+from batcher.errors import OutOfMemory, RunFailed
 from batcher.executor import Executor, Piece
+from batcher.latency import LatencyCurve
+from batcher.policy import GreedyPolicy
+from batcher.profile import Profile
 from model.lane import Lane
+from model.runner import ModelError
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes_model import PICTURES, FakeRunner, check_runner, pictures, started_thread
 from tests.fakes_threads import kinds, outcomes
@@ -107,8 +113,29 @@ def test_another_number_of_rows_is_the_models_error(got: int) -> None:
     fired = outcomes(Lane(stepped.thread, Miscounting()).run([whole(pictures(1, 2))]))
     stepped.run_all()
     (error,) = fired
-    assert isinstance(error, ResultCountMismatch)
-    assert (error.expected, error.got) == (2, got)
+    assert isinstance(error, ModelError)
+    assert str(error) == f"the model gave {got} rows for 2"
+
+
+def test_who_gets_no_row_takes_nobody_elses() -> None:
+    """As of a model that leaves out some rows: the batch is halved until they stand alone."""
+
+    class LeavingOut(FakeRunner):
+        def run(self, feed: Feed) -> Arrays:
+            ((output,), (rows,)) = (super().run(feed), feed.arrays)
+            return (output[rows[:, 0, 0, 0] < 9],)
+
+    stepped, clock = started_thread(), Clock()
+    batcher = Batcher(clock, [Lane(stepped.thread, LeavingOut())], GreedyPolicy(), join=max)
+    profile = Profile(LatencyCurve({}), 8, 8)
+    fired = [outcomes(batcher.submit(pictures(value), 1, profile)) for value in (1, 2, 9, 3)]
+    stepped.run_all()
+    assert [kinds(each) for each in fired] == [[tuple], [tuple], [RunFailed], [tuple]]
+    assert [scores([each])[0] for each in (fired[0], fired[1], fired[3])] == [
+        [12.0],
+        [24.0],
+        [36.0],
+    ]
 
 
 def test_a_scalar_answer_is_an_answer_to_no_row() -> None:
@@ -118,7 +145,7 @@ def test_a_scalar_answer_is_an_answer_to_no_row() -> None:
         def run(self, feed: Feed) -> Arrays:
             return (np.array(0.5, np.float32),)
 
-    with pytest.raises(ResultCountMismatch):
+    with pytest.raises(ModelError, match="the model gave 0 rows for 1"):
         Lane(started_thread().thread, Averaging()).run_now([whole(pictures(1))])
 
 
