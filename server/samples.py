@@ -31,7 +31,8 @@ def sample_request(signature: Signature, default: str, string: object = "text") 
         spec.name: _value(spec, string) if _count(spec) <= FEW else f"<{spec}>"
         for spec in signature.inputs
     }
-    return json.dumps(_envelope(written, signature, default))
+    named = {} if signature.name == default else {"signature_name": signature.name}
+    return json.dumps({"inputs": written, **named})
 
 
 def sample_command(
@@ -46,13 +47,6 @@ def sample_command(
     named = "" if signature.name == default else f', "signature_name": {json.dumps(signature.name)}'
     program = f'import json; print(json.dumps({{"inputs": {{{inputs}}}{named}}}))'
     return f"python3 -c {shlex.quote(program)} | curl -d @- {address}"
-
-
-def _envelope(inputs: dict[str, object], signature: Signature, default: str) -> dict[str, object]:
-    envelope: dict[str, object] = {"inputs": inputs}
-    if signature.name != default:
-        envelope["signature_name"] = signature.name
-    return envelope
 
 
 def _sizes(spec: TensorSpec) -> list[int]:

@@ -9,7 +9,7 @@ are pictures where there are no labels.
 import re
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import cast
+from typing import Any
 
 import orjson
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
@@ -70,28 +70,27 @@ class NativeAPI:
         return result.addCallback(answer).addErrback(refuse)
 
 
-def _infer(
-    inference: Inference, request: HTTPRequest, timing: Timing
-) -> Deferred[Prediction | Outputs]:
-    """Run what *request* holds; raises an `HTTPError` where that can be told at once."""
+def _infer(inference: Inference, request: HTTPRequest, timing: Timing) -> Deferred[Any]:
+    """
+    Return the `Prediction` or the `Outputs` of what *request* holds.
+
+    Raises an `HTTPError` where that can be told at once.
+    """
     model = inference.model
     deadline = request.received + timeout_of(request.headers)
     check_body(request)
     if is_json(request):
         top_of(request.query, 1, 0)
         prepare = partial(tensor_feed, model, request.body)
-        ran = inference.run(prepare, deadline=deadline, timing=timing)
-        return cast("Deferred[Prediction | Outputs]", ran)
+        return inference.run(prepare, deadline=deadline, timing=timing)
     if model.pictures is None:
         sample = sample_request(model.signatures[model.default], model.default)
         raise HTTPError(415, f"this model takes tensors, no pictures; post JSON such as {sample}")
     k = top_of(request.query, model.top, len(model.labels))
     data = picture_of(request)
     if model.labels:
-        classified = inference.classify(data, k, deadline=deadline, timing=timing)
-        return cast("Deferred[Prediction | Outputs]", classified)
-    ran = inference.run(partial(model.pictures.feed, data), deadline=deadline, timing=timing)
-    return cast("Deferred[Prediction | Outputs]", ran)
+        return inference.classify(data, k, deadline=deadline, timing=timing)
+    return inference.run(partial(model.pictures.feed, data), deadline=deadline, timing=timing)
 
 
 def check_body(request: HTTPRequest) -> None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.backends.tensorflow.cpu_run import CpuRun, Value, on_cpu
+from model.backends.tensorflow.cpu_run import CpuRun, on_cpu
 from model.backends.tensorflow.free_batch import Shape, freed_behind, observed_tensors, part_of
 from model.backends.tensorflow.graph_cut import (
     CONTROL,
@@ -31,6 +31,7 @@ from model.backends.tensorflow.graph_cut import (
 from model.backends.tensorflow.reasons import blamed_node, one_line
 from model.backends.tensorflow.stacked_rows import (
     AT_ONCE,
+    Value,
     bound,
     difference,
     holds_each_row,

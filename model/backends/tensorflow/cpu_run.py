@@ -2,15 +2,14 @@
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
+
+from model.backends.tensorflow.stacked_rows import Value
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
-
-Value = npt.NDArray[Any]
 
 
 class CpuRun:

@@ -192,28 +192,30 @@ def _put_together(
 
     graph = tf.Graph()
     with graph.as_default():
-        size = picture_size(spec, facts.preprocessing) if facts is not None else None
-        images = given = None
-        if facts is not None and size is not None:
-            rows = (spec.shape or (None,))[0]
-            images = tf.placeholder(tf.uint8, [rows, *size, 3], name="tensorferry_images")
-            numbers = normalised(images, spec.dtype, normalisation(facts.preprocessing))
-            given = (
-                images if numbers is images else tf.placeholder_with_default(numbers, spec.shape)
-            )
-        if given is None:
-            given = tf.placeholder(tf.as_dtype(spec.dtype), spec.shape, name="tensorferry_input")
-        output = (connect or frozen.connect)(given)
-    inputs = [(given, replace(spec_of(given), name=spec.name))]
-    if images is not None and images is not given:
-        inputs.append((images, replace(spec_of(images), name=spec.name)))
-    session = tf.Session(graph=graph, config=session_config(options))
+        fed = _fed(spec, facts.preprocessing if facts is not None else None)
+        output = (connect or frozen.connect)(fed[0])
+    gives = (replace(spec_of(output), name=frozen.output_spec.name),)
     endpoints = []
-    for name, (tensor, given_spec) in zip(names, inputs, strict=False):
-        specs = ((given_spec,), (replace(spec_of(output), name=frozen.output_spec.name),))
-        signature = Signature(*specs, name, alone or reason_to_run_alone(*specs))
+    for name, tensor in zip(names, fed, strict=False):
+        takes = (replace(spec_of(tensor), name=spec.name),)
+        signature = Signature(takes, gives, name, alone or reason_to_run_alone(takes, gives))
         endpoints.append(Endpoint(signature, (tensor,), (output,)))
-    return LoadedGraph(session, endpoints)
+    return LoadedGraph(tf.Session(graph=graph, config=session_config(options)), endpoints)
+
+
+def _fed(spec: TensorSpec, facts: PictureFacts | None) -> list["tf.Tensor"]:
+    """Return, in the default graph, what a graph takes, and pictures where they are another."""
+    import tensorflow.compat.v1 as tf
+
+    size = picture_size(spec, facts) if facts is not None else None
+    if facts is None or size is None:
+        return [tf.placeholder(tf.as_dtype(spec.dtype), spec.shape, name="tensorferry_input")]
+    rows = (spec.shape or (None,))[0]
+    images = tf.placeholder(tf.uint8, [rows, *size, 3], name="tensorferry_images")
+    numbers = normalised(images, spec.dtype, normalisation(facts))
+    if numbers is images:
+        return [images]
+    return [tf.placeholder_with_default(numbers, spec.shape), images]
 
 
 def _pixel_shape(spec: TensorSpec, facts: PictureFacts) -> tuple[int | None, ...] | None:

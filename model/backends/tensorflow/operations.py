@@ -10,6 +10,8 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from model.backends.tensorflow.graph_cut import edge
+
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
@@ -97,7 +99,7 @@ def _run_at_load(graph: "tf.MetaGraphDef | tf.GraphDef") -> Iterator[str]:
 
 def _reachable(nodes: "Iterable[tf.NodeDef]", wanted: Iterable[str]) -> "Iterator[tf.NodeDef]":
     by_name: Mapping[str, tf.NodeDef] = {node.name: node for node in nodes}
-    waiting = [_node_name(name) for name in wanted]
+    waiting = [edge(name)[0] for name in wanted]
     seen: set[str] = set()
     while waiting:
         name = waiting.pop()
@@ -105,11 +107,7 @@ def _reachable(nodes: "Iterable[tf.NodeDef]", wanted: Iterable[str]) -> "Iterato
             continue
         seen.add(name)
         yield by_name[name]
-        waiting.extend(map(_node_name, by_name[name].input))
-
-
-def _node_name(name: str) -> str:
-    return name.removeprefix("^").partition(":")[0]
+        waiting.extend(edge(each)[0] for each in by_name[name].input)
 
 
 def _functions_of(node: "tf.NodeDef") -> Iterator[str]:
