@@ -28,7 +28,7 @@ def sample_request(signature: Signature, default: str, string: object = "text") 
     An input of many numbers is told by its dtype and shape in angle brackets instead.
     """
     written = {
-        spec.name: _value(spec, string) if _count(spec) <= FEW else f"<{spec}>"
+        spec.name: _value(spec, string) if is_short(spec) else f"<{spec}>"
         for spec in signature.inputs
     }
     named = {} if signature.name == default else {"signature_name": signature.name}
@@ -39,7 +39,7 @@ def sample_command(
     signature: Signature, default: str, address: str, string: object = "text"
 ) -> str:
     """Return a shell command that posts a request as `sample_request` has it to *address*."""
-    if all(_count(spec) <= FEW for spec in signature.inputs):
+    if all(map(is_short, signature.inputs)):
         return f"curl -d {shlex.quote(sample_request(signature, default, string))} {address}"
     inputs = ", ".join(
         f"{json.dumps(spec.name)}: {_expression(spec, string)}" for spec in signature.inputs
@@ -51,6 +51,11 @@ def sample_command(
 
 def _sizes(spec: TensorSpec) -> list[int]:
     return [1 if size is None else size for size in spec.shape or ()]
+
+
+def is_short(spec: TensorSpec) -> bool:
+    """Whether a value of *spec* is written out in a sample."""
+    return _count(spec) <= FEW
 
 
 def _count(spec: TensorSpec) -> int:

@@ -13,7 +13,7 @@ from model.picture_input import PictureInput
 from model.signature import Signature, TensorSpec
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference, ServedModel
-from server.samples import PICTURE, sample_request
+from server.samples import PICTURE, is_short, sample_request
 
 
 class StatusAPI:
@@ -61,7 +61,9 @@ def signature_facts(
     if signature.alone:
         facts["alone"] = signature.alone
     string = PICTURE if pictures is not None and signature == pictures.asked else "text"
-    return {**facts, "sample": sample_request(signature, default, string)}
+    if all(is_short(spec) for spec in signature.inputs):
+        facts["sample"] = sample_request(signature, default, string)
+    return facts
 
 
 def _tensor(spec: TensorSpec) -> dict[str, object]:

@@ -309,3 +309,12 @@ def test_times_are_milliseconds_and_a_batch_is_named_for_each_ride(
 ) -> None:
     """What was not timed has no entry."""
     assert server_timing(timing) == ({} if header is None else {"Server-Timing": header})
+
+
+def test_a_request_that_rode_in_very_many_batches_lists_the_first() -> None:
+    """And tells their number: clients and proxies refuse a head that is too long."""
+    runs = [Run(rows=4, cap=4, reason="full", seconds=0.5) for _ in range(5000)]
+    header = server_timing(Timing(trace=Trace(0.0, runs)))["Server-Timing"]
+    assert header.count('batch;desc="4/4 full"') == 16
+    assert header.startswith("queue;dur=0.000, run;dur=2500000.000, batch;")
+    assert header.endswith(', batches;desc="5000"')

@@ -31,6 +31,10 @@ MAX_PARTS = 16
 
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,9})?")
 
+#: The batches that an answer lists: a request of many rows rides in any number of them, and clients
+#: and proxies refuse a head that is too long.
+MAX_BATCHES = 16
+
 #: The largest timeout a client may ask for, in milliseconds: a day.
 MAX_TIMEOUT_MS = 86_400_000
 
@@ -213,7 +217,8 @@ def server_timing(timing: Timing) -> dict[str, str]:
     """
     Return the Server-Timing header, none where nothing was timed.
 
-    Durations are milliseconds; there is one ``batch`` entry for each batch the request rode in.
+    Durations are milliseconds; there is one ``batch`` entry for each batch the request rode in, up
+    to `MAX_BATCHES`, and then their number.
     """
     runs = timing.trace.runs
     durations = {
@@ -224,6 +229,8 @@ def server_timing(timing: Timing) -> dict[str, str]:
     }
     entries = [
         *(f"{name};dur={s * 1e3:.3f}" for name, s in durations.items() if s is not None),
-        *(f'batch;desc="{run.rows}/{run.cap} {run.reason}"' for run in runs),
+        *(f'batch;desc="{run.rows}/{run.cap} {run.reason}"' for run in runs[:MAX_BATCHES]),
     ]
+    if len(runs) > MAX_BATCHES:
+        entries.append(f'batches;desc="{len(runs)}"')
     return {"Server-Timing": ", ".join(entries)} if entries else {}

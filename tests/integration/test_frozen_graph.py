@@ -87,6 +87,22 @@ def test_a_graph_with_a_batch_of_one_inside_is_opened_too(graphs: Graphs) -> Non
     np.testing.assert_allclose(loaded.run(pixels), pixels.mean(axis=(1, 2)), rtol=1e-5)
 
 
+@pytest.mark.parametrize("measure", ["reduce_max", "reduce_min", "reduce_mean"])
+def test_a_graph_that_measures_its_whole_input_runs_one_row_at_a_time(
+    graphs: Graphs, measure: str
+) -> None:
+    """No two pictures that it is tried with are as dark, as bright or as strong in contrast."""
+
+    def build(tf: ModuleType) -> None:
+        pictures = tf.placeholder(tf.float32, (1, 64, 64, 3), name="input")
+        level = getattr(tf, measure)(pictures, name="level")
+        tf.reduce_mean(pictures / (level + 1.0), axis=[1, 2], name=SCORES)
+
+    loaded = graphs.load(graphs.write(build))
+    assert "its node 'level'" in loaded.signature.alone
+    assert loaded.signature.alone.endswith("mixes the rows of a batch")
+
+
 def test_a_graph_whose_batch_cannot_be_opened_runs_one_row_at_a_time(graphs: Graphs) -> None:
     """The signature and the log name the node that stands in the way."""
 

@@ -110,7 +110,7 @@ def test_the_scores_are_what_is_named_or_has_one_for_each_label(
             "'b' gives [1, 4] for 1 row, but the labels are 3: expected [1, 3]",
         ),
         ({"a": 3}, {"classes": 3, "output": "c"}, "has no output 'c'; it has a"),
-        ({"a": 3}, {"signature": "predict"}, "no signature 'predict'; there is serving_default"),
+        ({"a": 3}, {"signature": "predict"}, "no signature 'predict'; near it: serving_default"),
     ],
 )
 def test_scores_that_cannot_be_told_are_refused(

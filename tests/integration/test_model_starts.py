@@ -132,12 +132,12 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "a signature with a near name": (
         write_several_signatures,
         {"signature": "sum"},
-        "no signature 'sum'; there is sums",
+        "no signature 'sum'; near it: sums",
     ),
     "a signature like no other": (
         write_several_signatures,
         {"signature": "zzz"},
-        "no signature 'zzz'; there is serving_default, sums",
+        "no signature 'zzz'; near it: serving_default, sums",
     ),
     "an unknown input": (
         write_affine,

@@ -147,7 +147,7 @@ ALONE: dict[str, tuple[Build, str]] = {
     ),
     "an answer a number": (
         of_input("float32", (None, 2), "where"),
-        "output 'final_result' is [0, 2] for 3 rows: not one row for each row",
+        "output 'final_result' is [6, 2] for 3 rows: not one row for each row",
     ),
     "a row for two": (
         together(

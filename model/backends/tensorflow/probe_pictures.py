@@ -9,26 +9,35 @@ from PIL import Image
 #: Width and height.  A graph that keeps a trace of them somewhere gives itself away.
 _SIZES = ((32, 24), (96, 128), (224, 224), (320, 200), (75, 301))
 
+#: The darkest and the brightest level of each picture: what measures a batch by its extremes, its
+#: mean or its contrast gives itself away, too.
+_LEVELS = ((0, 255), (20, 90), (150, 250), (100, 140), (60, 230))
+
 
 def probe_pictures() -> dict[str, tuple[bytes, ...]]:
     """Return the same pictures in each of the formats that a graph may want."""
-    pictures = [Image.fromarray(_pixels(height, width, width)) for width, height in _SIZES]
+    pictures = [
+        Image.fromarray(_pixels(height, width, number))
+        for number, (width, height) in enumerate(_SIZES)
+    ]
     return {kind: tuple(_encoded(each, kind) for each in pictures) for kind in ("JPEG", "PNG")}
 
 
 def probe_pixels(
     height: int, width: int, dtype: npt.DTypeLike
 ) -> dict[str, tuple[npt.NDArray[np.generic], ...]]:
-    """Return pictures of 0 to 255, [height, width, 3], in a set of the same form."""
+    """Return pictures within 0 to 255, [height, width, 3], in a set of the same form."""
     return {"pixels": tuple(_pixels(height, width, seed).astype(dtype) for seed in range(5))}
 
 
 def _pixels(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
     """Return waves with some noise on them, uint8 [height, width, 3]."""
     y, x, colour = np.ogrid[:height, :width, :3]
-    waves = 128 + 90 * np.sin(x / (5 + seed % 7) + 2 * colour) * np.cos(y / 9 + seed + colour)
-    noise = np.random.default_rng(seed).normal(0, 12, (height, width, 3))
-    pixels: npt.NDArray[np.uint8] = np.clip(waves + noise, 0, 255).astype(np.uint8)
+    waves = 0.5 + 0.35 * np.sin(x / (5 + seed % 7) + 2 * colour) * np.cos(y / 9 + seed + colour)
+    noise = np.random.default_rng(seed).normal(0, 0.05, (height, width, 3))
+    darkest, brightest = _LEVELS[seed]
+    levels = darkest + (brightest - darkest) * np.clip(waves + noise, 0, 1)
+    pixels: npt.NDArray[np.uint8] = levels.astype(np.uint8)
     return pixels
 
 

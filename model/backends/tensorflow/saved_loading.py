@@ -91,7 +91,7 @@ def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Sig
         chosen = by_name[facts.signature]
     else:
         near = get_close_matches(facts.signature, by_name, n=3, cutoff=0.4) or list(by_name)
-        raise ModelError(f"no signature {facts.signature!r}; there is {', '.join(near)}")
+        raise ModelError(f"no signature {facts.signature!r}; near it: {', '.join(near)}")
     for side, given, specs in (
         ("input", facts.input, chosen.inputs),
         ("output", facts.output, chosen.outputs),

@@ -1,0 +1,87 @@
+"""SavedModels that say [?] and mean something else: whether each row stands for itself."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from model.backends.tensorflow.loading import load_files
+from model.model_files import ModelFiles, ModelKind
+from model.model_toml import ModelFacts
+from model.signature import Signature
+from tests.integration.graphs import CPU
+from tests.integration.saving import save_functions
+
+#: Makes an output of the input, [rows, 3], with the TensorFlow that it is given.
+Make = Callable[[Any, Any], Any]
+
+
+def loaded_signature(folder: Path, make: Make, dtype: str = "float32") -> Signature:
+    """Return the signature of a SavedModel as it would be served."""
+    import tensorflow as tf
+
+    rows = {"x": (dtype, (None, 3))}
+    save_functions(folder, {"serving_default": (lambda x: {"y": make(tf, x)}, rows)})
+    files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
+    loaded = load_files(files, ModelFacts(), CPU, classes=0, max_pixels=1000, say=lambda _: None)
+    loaded.runner.close()
+    (signature,) = loaded.signatures
+    return signature
+
+
+MIXING: dict[str, tuple[Make, str]] = {
+    "the mean of the batch": (lambda tf, x: x - tf.reduce_mean(x, axis=0), "float32"),
+    "the largest of the batch": (lambda tf, x: x / tf.reduce_max(tf.abs(x)), "float32"),
+    "a sorted batch": (lambda tf, x: tf.sort(x, axis=0), "float32"),
+    "a batch sorted down": (lambda tf, x: tf.sort(x, axis=0, direction="DESCENDING"), "float32"),
+    "shares of the batch": (lambda tf, x: tf.nn.softmax(x, axis=0), "float32"),
+    "a batch upside down": (lambda tf, x: tf.reverse(x, [0]), "float32"),
+    "sums so far": (lambda tf, x: tf.cumsum(x), "int32"),
+    "the others' texts": (lambda tf, x: tf.roll(x, 1, axis=0), "string"),
+    "pixels over the brightest": (
+        lambda tf, x: tf.cast(x, tf.float32) / tf.cast(tf.reduce_max(x), tf.float32),
+        "uint8",
+    ),
+    "half of the batch's mean": (lambda tf, x: x - tf.reduce_mean(x, axis=0) / 2, "float16"),
+}
+
+
+@pytest.mark.parametrize(("make", "dtype"), list(MIXING.values()), ids=list(MIXING))
+def test_a_model_that_mixes_the_rows_of_a_batch_runs_alone(
+    tmp_path: Path, make: Make, dtype: str
+) -> None:
+    """Or one client's numbers would change another's answer."""
+    signature = loaded_signature(tmp_path / "model", make, dtype)
+    assert signature.alone == "output 'y' mixes the rows of a batch"
+
+
+SOUND: dict[str, tuple[Make, str]] = {
+    "each row's own mean": (lambda tf, x: x - tf.reduce_mean(x, axis=1, keepdims=True), "float32"),
+    "numbers that are none": (lambda tf, x: tf.math.log(x), "float32"),
+    "tiny numbers": (lambda tf, x: tf.nn.softmax(x) * 1e-9, "float32"),
+    "nothing but zeros": (lambda tf, x: tf.zeros_like(x), "float64"),
+    "half precision": (lambda tf, x: tf.tanh(x), "bfloat16"),
+    "texts": (lambda tf, x: tf.strings.upper(x), "string"),
+    "whole numbers": (lambda tf, x: tf.multiply(x, 3), "int64"),
+    "flags": (lambda tf, x: tf.logical_not(x), "bool"),
+    "what draws lots": (lambda tf, x: x + tf.random.normal(tf.shape(x)), "float32"),
+}
+
+
+@pytest.mark.parametrize(("make", "dtype"), list(SOUND.values()), ids=list(SOUND))
+def test_a_model_whose_rows_stand_for_themselves_is_batched(
+    tmp_path: Path, make: Make, dtype: str
+) -> None:
+    """Whatever it makes of them; where it draws lots nothing can be compared."""
+    assert loaded_signature(tmp_path / "model", make, dtype).alone == ""
+
+
+def test_a_model_that_cannot_run_made_up_rows_is_taken_at_its_word(tmp_path: Path) -> None:
+    """Its first requests will tell."""
+
+    def make(tf: Any, x: Any) -> Any:
+        with tf.control_dependencies([tf.debugging.assert_greater(x, 100.0)]):
+            return tf.identity(x)
+
+    assert loaded_signature(tmp_path / "model", make).batched
