@@ -9,7 +9,30 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.signature import Feed, Signature
+from model.picture import NotAnImage, first_picture
+from model.preprocess import check_size
+from model.signature import STRING, Feed, Signature
+
+
+def guarded(feed: Feed, max_pixels: int) -> Feed:
+    """
+    Return *feed* for a model that decodes: each string that is a picture, and no other, is checked.
+
+    It becomes one picture where it was several.  Raises `BadImage`, as for one over *max_pixels*.
+    """
+    guard = np.frompyfunc(lambda data: _guarded(data, max_pixels), 1, 1)
+    arrays = (
+        np.asarray(guard(each), STRING) if each.dtype == STRING else each for each in feed.arrays
+    )
+    return Feed(feed.signature, tuple(arrays))
+
+
+def _guarded(data: bytes, max_pixels: int) -> bytes:
+    try:
+        picture = check_size(data, max_pixels)
+    except NotAnImage:
+        return data
+    return first_picture(data, picture.format)
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ class ServedModel:
     pictures: PictureInput | None  #: None where no picture can be its input
     labels: tuple[str, ...]  #: none where there are none
     top: int  #: how many labels an answer has that was not asked for another number
+    #: The most pixels of a picture among a request's strings; None where the model decodes none.
+    max_pixels: int | None
     profiles: Profiles
     batcher: Batcher[Feed, Arrays]
 

@@ -102,6 +102,7 @@ class ModelHost:
             pictures=loaded.pictures,
             labels=loaded.labels,
             top=loaded.top,
+            max_pixels=self.settings.max_pixels if loaded.decodes else None,
             profiles=profiles,
             batcher=Batcher(self._clock, self.lanes, policy, join=join_rows),
         )

@@ -45,6 +45,7 @@ class LoadedModel:
     labels: tuple[str, ...]
     top: int  #: how many labels an answer has
     samples: Mapping[str, Feed]  #: for each signature a row to measure it with
+    decodes: bool  #: whether any of its signatures decodes pictures
     lanes: int  #: model threads that may call the runner at once
 
 
@@ -80,6 +81,7 @@ def load_model(settings: Settings, say: Say) -> LoadedModel:
         labels=labels,
         top=settings.num_top_predictions or facts.top_k or TOP_PREDICTIONS,
         samples=loaded.samples,
+        decodes=loaded.decodes,
         lanes=lanes,
     )
 

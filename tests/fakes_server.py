@@ -160,6 +160,7 @@ def served_model(
         pictures=pictures() if takes_pictures else None,
         labels=labels,
         top=2,
+        max_pixels=None,
         profiles=profiles,
         batcher=Batcher(clock, [executor], policy or GreedyPolicy(), join=join_rows),
     )
@@ -230,6 +231,7 @@ class FakeLoader:
             labels=LABELS if signatures[0] is SIGNATURE else (),
             top=settings.num_top_predictions or 5,
             samples={signature.name: blank_feed(signature) for signature in signatures},
+            decodes=False,
             lanes=self.lanes,
         )
 

@@ -248,7 +248,7 @@ class FakeLoading:
         self.loads.append((files, facts, options, classes, max_pixels))
         say("pictures: as they are")
         runner: Any = FakeRunner()
-        return LoadedFiles(runner, (PICTURES,), None, {PICTURES.name: pictures(0)})
+        return LoadedFiles(runner, (PICTURES,), None, {PICTURES.name: pictures(0)}, decodes=False)
 
 
 CPU, GPU = Device("cpu", "a CPU"), Device("gpu", "a GPU")

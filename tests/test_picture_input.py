@@ -19,7 +19,7 @@ from model.backends.tensorflow.pictures import (
 from model.model_toml import PictureFacts
 from model.normalisation import ColourOrder, Normalisation
 from model.picture import BadImage, NotAnImage, TooManyPixels
-from model.picture_input import PictureInput
+from model.picture_input import PictureInput, guarded
 from model.preprocess import Resample
 from model.runner import ModelError
 from model.signature import STRING, FeedError, Signature, TensorSpec
@@ -244,3 +244,24 @@ def test_what_is_decoded_wrongly_never_reaches_a_batch(
     way = PictureInput(signature("uint8", (None, 4, 5, 3)), array_of, "")
     with pytest.raises(FeedError, match=said):
         way.feed(b"")
+
+
+def test_strings_that_are_pictures_are_held_to_the_limit_and_others_are_left_alone() -> None:
+    """In whatever input and place; an animation becomes its first picture."""
+    words = TensorSpec("words", STRING, (None, 2))
+    number = TensorSpec("number", np.dtype(np.float32), (None,))
+    signature = Signature((words, number), ())
+    small = encoded(coloured(4, 4), "PNG")
+    array = np.array([[small, b"a text"], [b"", small]], STRING)
+    feed = signature.feed({"words": array, "number": np.zeros(2, np.float32)})
+    checked = guarded(feed, 16)
+    assert checked.signature is signature
+    assert checked.arrays[0].tolist() == array.tolist()
+    assert checked.arrays[0].dtype == STRING
+    assert checked.arrays[1] is feed.arrays[1]
+    with pytest.raises(TooManyPixels):
+        guarded(feed, 15)
+    scalar = Signature((TensorSpec("x", STRING, ()),), (), alone="no batch axis")
+    alone = guarded(scalar.feed({"x": np.array(small, STRING)}), 16)
+    assert alone.arrays[0].shape == ()
+    assert alone.arrays[0].item() == small

@@ -16,6 +16,7 @@ from multipart import MultipartError, MultipartSegment, PushMultipartParser, par
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from model.picture_input import guarded
 from model.signature import Feed, FeedError
 from server import json_tensors
 from server.errors import HTTPError, error_response
@@ -126,7 +127,7 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     pictures = model.pictures
     if pictures is not None and signature == pictures.encoded:
         return pictures.feed_encoded(feed)
-    return feed
+    return feed if model.max_pixels is None else guarded(feed, model.max_pixels)
 
 
 def body_of(result: Prediction | Outputs) -> bytes:

@@ -16,6 +16,7 @@ from model.backends.tensorflow.batched_graph import Alone, Batched, free_the_bat
 from model.backends.tensorflow.graph_file import SIGNATURE, FrozenGraph, spec_of
 from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
+    NEEDS_SIZE,
     from_bytes,
     from_pixels,
     normalisation,
@@ -66,11 +67,12 @@ def load_frozen_graph(
         loaded = _put_together(options, frozen, spec)
         signature = loaded.endpoints[0].signature
         if not (decodes and takes_encoded(signature)):
-            return loaded
+            return replace(loaded, decodes=decodes)
         return replace(loaded, pictures=from_bytes(signature, max_pixels))
     loaded = _load_pixels(replace(frozen, spec=spec), facts, options, say)
     signature = loaded.endpoints[-1].signature
     if picture_size(spec, facts.preprocessing) is None:
+        say(NEEDS_SIZE)
         return loaded
     floats = spec.type_name != "uint8"
     pictures = from_pixels(signature, facts.preprocessing, max_pixels, floats=floats)

@@ -44,6 +44,7 @@ class LoadedFiles:
     signatures: tuple[Signature, ...]  #: what can be asked for; the first by who names none
     pictures: PictureInput | None
     samples: Mapping[str, Feed]  #: for each signature a row to measure it with
+    decodes: bool  #: whether any of them decodes pictures
 
 
 def load_files(
@@ -81,7 +82,7 @@ def load_files(
         say(f"pictures: {pictures.meaning}")
     run = runner.signatures
     asked = () if pictures is None or pictures.asked in run else (pictures.asked,)
-    return LoadedFiles(runner, (*asked, *run), pictures, samples)
+    return LoadedFiles(runner, (*asked, *run), pictures, samples, graph.decodes)
 
 
 def _loaded(

@@ -25,6 +25,10 @@ if TYPE_CHECKING:
 
 UINT8 = np.dtype(np.uint8)
 
+NEEDS_SIZE = (
+    "pictures can be posted once --input-height and --input-width, or model.toml, say their size"
+)
+
 _PIXEL_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 
 

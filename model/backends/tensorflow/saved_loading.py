@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
+    NEEDS_SIZE,
     UINT8,
     from_bytes,
     from_pixels,
@@ -56,6 +57,8 @@ def load_saved_folder(
     chosen = default_signature(signatures, facts)
     size = picture_size(chosen.inputs[0], facts.preprocessing) if takes_pixels(chosen) else None
     pixels = _pixel_input(chosen, facts, size) if size is not None else None
+    if size is None and takes_pixels(chosen):
+        say(NEEDS_SIZE)
     restored = load_saved_model(folder, meta_graph, session_config(options), pixels)
     endpoints = sorted(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
@@ -70,7 +73,8 @@ def load_saved_folder(
         pictures = from_pixels(signature, facts.preprocessing, max_pixels, floats=floats)
     elif takes_encoded(chosen) and decodes_pictures(meta_graph, _outputs(meta_graph, chosen.name)):
         pictures = from_bytes(endpoints[0].signature, max_pixels)
-    return LoadedGraph(restored.session, endpoints, pictures)
+    decodes = decodes_pictures(meta_graph, served_outputs(meta_graph))
+    return LoadedGraph(restored.session, endpoints, pictures, decodes)
 
 
 def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:

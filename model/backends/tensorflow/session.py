@@ -47,6 +47,7 @@ class LoadedGraph:
     session: "tf.Session"
     endpoints: Sequence[Endpoint]  #: the default one first
     pictures: PictureInput | None = None  #: into the signature of one of them
+    decodes: bool = False  #: whether any of them decodes pictures
     decoder: "tf.Session | None" = None  #: one more, in which the model decodes its pictures
 
     def close(self) -> None:
