@@ -140,6 +140,7 @@ def test_a_model_without_labels_is_refused(cache_home: Path, tmp_path: Path) -> 
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.full
 def test_a_reader_that_has_seen_enough_ends_it(
     cache_home: Path, tmp_path: Path, photos: list[str]
 ) -> None:
@@ -158,6 +159,7 @@ def test_a_reader_that_has_seen_enough_ends_it(
     assert b"shutting down" not in errors
 
 
+@pytest.mark.full
 def test_a_signal_ends_it_while_it_waits_for_a_name(cache_home: Path, tmp_path: Path) -> None:
     """Without a word, and with 1: nobody can say that all names were answered."""
     with subprocess.Popen(

@@ -208,6 +208,7 @@ def test_what_the_graph_cannot_take_is_refused_in_words(served: Server, kind: st
         assert reason in answer.error
 
 
+@pytest.mark.full
 def test_classify_prints_the_labels(scalar: Files, cache_home: Path, tmp_path: Path) -> None:
     """As for any other graph."""
     (tmp_path / "coffee.jpg").write_bytes(jpeg("coffee.png"))

@@ -114,6 +114,7 @@ def test_a_second_start_is_ready_in_seconds(cache_home: Path, tmp_path: Path) ->
     assert seconds < 10
 
 
+@pytest.mark.full
 @pytest.mark.skipif(gpu_is_installed(), reason="this machine has a GPU")
 def test_a_gpu_that_tensorflow_cannot_see_is_not_passed_over(
     cache_home: Path, tmp_path: Path

@@ -129,6 +129,7 @@ def test_a_stop_under_load_answers_what_was_sent(
     assert "stopped; every accepted request was answered" in server.log
 
 
+@pytest.mark.full
 @pytest.mark.parametrize("door", [SERVE, TWISTD_N], ids=["serve", "twistd"])
 def test_a_second_signal_ends_a_long_drain_at_once(
     cache_home: Path, tmp_path: Path, door: tuple[str, ...]
