@@ -12,6 +12,7 @@ import click
 
 from scripts.classify import classify
 from scripts.inspect_model import inspect_model
+from scripts.loadtest import loadtest
 from scripts.models import models
 from server.options import SettingsCommand, click_options
 from server.setting_report import describe
@@ -56,6 +57,7 @@ def serve(command_line: CommandLine, check_config: bool) -> None:
 
 main.add_command(classify)
 main.add_command(inspect_model)
+main.add_command(loadtest)
 main.add_command(models)
 
 if __name__ == "__main__":

@@ -1,0 +1,85 @@
+"""
+Say what the requests carry: picture files, any file, or pictures made on the fly.
+
+Pictures go as they are, or as the field of a form, as ``curl -F data=@photo.jpg`` sends them.
+"""
+
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from PIL import Image
+
+#: Picture files by the end of their names, and how a request calls their content.
+TYPES = {
+    ".jpg": "image/jpeg",
+    ".jpeg": "image/jpeg",
+    ".png": "image/png",
+    ".gif": "image/gif",
+    ".bmp": "image/bmp",
+    ".webp": "image/webp",
+}
+
+#: How many different pictures are made: a server that remembers answers must not look quick.
+MADE = 16
+
+_BOUNDARY = "tensorferry-loadtest-5f0c1e9b7a3d"
+
+
+@dataclass(frozen=True, slots=True)
+class Payload:
+    """One body and what it is."""
+
+    body: bytes
+    content_type: str
+
+    def as_form(self, field: str) -> "Payload":
+        """Return it as the file *field* of a multipart form."""
+        extension = next((end for end, kind in TYPES.items() if kind == self.content_type), "")
+        head = (
+            f"--{_BOUNDARY}\r\n"
+            f'Content-Disposition: form-data; name="{field}"; filename="picture{extension}"\r\n'
+            f"Content-Type: {self.content_type}\r\n\r\n"
+        )
+        body = head.encode() + self.body + f"\r\n--{_BOUNDARY}--\r\n".encode()
+        return Payload(body, f"multipart/form-data; boundary={_BOUNDARY}")
+
+
+def pictures_at(path: Path) -> list[Payload]:
+    """
+    Return the picture file at *path*, or those in the folder there, by their names.
+
+    Raises ValueError where there is none, and OSError.
+    """
+    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    pictures = [file for file in files if file.suffix.lower() in TYPES and file.is_file()]
+    if not pictures and not path.is_dir():
+        pictures = files  # whatever it is called, it was asked for
+    if not pictures:
+        raise ValueError(f"there is no picture in {path}: {', '.join(TYPES)}")
+    return [
+        Payload(file.read_bytes(), TYPES.get(file.suffix.lower(), "application/octet-stream"))
+        for file in pictures
+    ]
+
+
+def made_pictures(width: int, height: int, seed: int) -> Sequence[Payload]:
+    """Return `MADE` JPEG files, which compress about as well as photos do."""
+    return [Payload(file, "image/jpeg") for file in _jpegs(width, height, seed)]
+
+
+def _jpegs(width: int, height: int, seed: int) -> Iterator[bytes]:
+    chance = np.random.default_rng(seed)
+    for _ in range(MADE):
+        picture = np.zeros((height, width, 3))
+        # As in photos, what is twice as fine is half as strong.
+        for cells, strength in ((4, 64.0), (16, 32.0), (64, 16.0), (256, 8.0)):
+            noise = chance.normal(128, strength, (cells, cells, 3)).clip(0, 255).astype(np.uint8)
+            layer = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
+            picture += np.asarray(layer, np.float64) - 128
+        file = io.BytesIO()
+        pixels = (picture + 128).clip(0, 255).astype(np.uint8)
+        Image.fromarray(pixels).save(file, "JPEG", quality=90)
+        yield file.getvalue()

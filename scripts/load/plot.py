@@ -1,0 +1,86 @@
+"""
+Draw what loads have shown, as PNG files.
+
+Needs matplotlib, which the extra ``plot`` brings; imported when something is drawn.
+"""
+
+from collections.abc import Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from scripts.load.record import Record
+from scripts.load.search import Point
+from scripts.load.summary import Summary
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+#: Points drawn of one load at most: more show no more.
+DRAWN = 20_000
+
+
+def can_plot() -> bool:
+    """Return whether matplotlib is installed."""
+    return find_spec("matplotlib") is not None
+
+
+def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
+    """Write latencies over time and by percentile, answers over time and batch sizes to *path*."""
+    figure, axes = _figure(2, 2, title)
+    due, latencies = np.frombuffer(record.intended), np.frombuffer(record.latencies) * 1e3
+    every = max(1, len(due) // DRAWN)
+    over_time, by_share, rates, batches = axes.flat
+    over_time.semilogy(due[::every], latencies[::every], ".", markersize=2)
+    over_time.axhline(summary.slo_ms, color="tab:red", linewidth=1)
+    over_time.set(xlabel="due, s", ylabel="latency, ms", title="latency over time")
+    _by_share(by_share, np.sort(latencies))
+    ended = np.frombuffer(record.ended)
+    if len(ended):
+        rates.stairs(*np.histogram(ended, np.arange(0, np.ceil(ended.max()) + 1)))
+    rates.set(xlabel="s", ylabel="answers/s", title="answers", ylim=(0, None))
+    batches.bar(list(summary.rides), list(summary.rides.values()))
+    told = "batches" if summary.rides else "batches: the server tells nothing of them"
+    batches.set(xlabel="rows of the batch", ylabel="requests", title=told)
+    figure.savefig(path)
+
+
+def _by_share(axes: "Axes", latencies: np.ndarray) -> None:
+    """Draw the latencies over 1 / (1 - share), so that each nine takes the same room."""
+    if len(latencies):
+        beyond = len(latencies) / np.arange(len(latencies), 0, -1)
+        axes.loglog(beyond, latencies)
+    nines = {1: "min", 2: "p50", 10: "p90", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
+    shown = [place for place in nines if place <= max(2, len(latencies))]
+    axes.set_xticks(shown, [nines[place] for place in shown])
+    axes.tick_params(axis="x", which="minor", bottom=False)
+    axes.set(ylabel="latency, ms", title="latency by percentile")
+
+
+def plot_search(path: Path, title: str, points: Sequence[Point], slo: float) -> None:
+    """Write p50, p99 and goodput over the rate to *path*."""
+    figure, (latency, goodput) = _figure(1, 2, title)
+    rates = [point.rate for point in points]
+    for name in ("p50_ms", "p99_ms"):
+        values = [getattr(point.summary, name) for point in points]
+        known = [np.nan if value is None else value for value in values]
+        latency.semilogy(rates, known, "o-", markersize=3, label=name[:3])
+    latency.axhline(slo * 1e3, color="tab:red", linewidth=1, label="SLO")
+    latency.set(xlabel="requests/s", ylabel="latency, ms", title="latency over the rate")
+    latency.legend()
+    goodput.plot(rates, rates, color="lightgrey", label="offered")
+    goodput.plot(rates, [point.summary.goodput for point in points], "o-", markersize=3)
+    goodput.set(xlabel="requests/s", ylabel="answers in time/s", title="goodput over the rate")
+    figure.savefig(path)
+
+
+def _figure(rows: int, columns: int, title: str) -> Any:  # Any: pyplot's own shape of axes
+    from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
+    from matplotlib.figure import Figure  # noqa: PLC0415 - the same
+
+    figure = Figure(figsize=(5.5 * columns, 3.6 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    return figure, figure.subplots(rows, columns)

@@ -1,0 +1,61 @@
+"""
+Show on a terminal how a load is getting on: one line, drawn anew a few times a second.
+
+Draws on the reactor thread and never by a thread of its own, which would hold up what is measured.
+"""
+
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from scripts.load.measure import Progress
+
+if TYPE_CHECKING:
+    from scripts.load.record import Record
+
+
+class ProgressLine:
+    """The line, while it is open; on anything but a terminal there is none."""
+
+    def __init__(self, console: Console) -> None:
+        self._live = Live(console=console, auto_refresh=False, transient=True)
+        self._shown = console.is_terminal
+        self._seen: tuple[Record | None, int, float] = (None, 0, 0.0)
+
+    def __enter__(self) -> Self:
+        if self._shown:
+            self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._shown:
+            self._live.stop()
+
+    def tell(self, progress: Progress) -> None:
+        """Draw the line anew."""
+        if self._shown:
+            self._live.update(Text(self.line(progress)), refresh=True)
+
+    def line(self, progress: Progress) -> str:
+        """Return what there is to tell: the rate and the latencies are of what came since last."""
+        record = progress.record
+        before, at = self._seen[1:] if self._seen[0] is record else (0, 0.0)
+        recent = np.frombuffer(record.latencies[before:])
+        self._seen = (record, len(record.latencies), progress.elapsed)
+        rate = len(recent) / max(progress.elapsed - at, 1e-9)
+        p50, p99 = (1e3 * np.percentile(recent, (50, 99))) if len(recent) else (np.nan, np.nan)
+        return (
+            f"{progress.elapsed:5.1f}/{progress.load.seconds:g} s  {progress.load.name}  "
+            f"{rate:,.0f}/s  p50 {p50:.1f} ms  p99 {p99:.1f} ms  in flight {progress.in_flight}  "
+            f"answered {len(record.latencies):,}  refused {len(record.refusals):,}  "
+            f"errors {sum(record.errors.values()):,}"
+        )

@@ -1,0 +1,199 @@
+"""
+Sum up what a load has shown.
+
+Pure: a record in, figures out.  A request that no answer came to counts as endless in the
+percentiles, so that a server does not look quick by dropping requests; refusals and error answers
+stand apart.
+"""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from math import ceil, inf, isfinite
+from typing import Any
+
+import numpy as np
+
+from scripts.load.record import Record
+
+PERCENTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p95_ms": 95.0, "p99_ms": 99.0, "p999_ms": 99.9}
+
+#: A client that sent a hundredth of its requests this much later than they were due was too slow.
+LATE = 0.005
+
+#: And so was one that used, or waited for a core, for more than this share of the time.
+BUSY = 0.9
+
+#: A percentile that fewer answers than this lie beyond says little.
+TAIL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """What is to be known of the client beside its record."""
+
+    seconds: float  #: how long requests were due, without the warm-up
+    closed: bool  #: whether each client waited for its answer
+    cores: float  #: CPU seconds a second that the client used
+    starved: float  #: seconds a second that it waited for a core
+    connections: int  #: how many were opened
+    waited: int  #: requests that waited for one of the connections allowed
+    limit: int  #: connections allowed
+    retried: int
+    slo: float  #: seconds in which an answer is good
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """The figures of one load; None is what cannot be told, endless for a percentile."""
+
+    rate: float  #: answers a second while requests were due
+    offered: float  #: requests a second that were due
+    sent: int  #: answered + refused + errors
+    answered: int
+    refused: int
+    errors: int
+    mean_ms: float | None
+    p50_ms: float | None
+    p90_ms: float | None
+    p95_ms: float | None
+    p99_ms: float | None
+    p999_ms: float | None
+    max_ms: float | None
+    slo_ms: float
+    goodput: float  #: answers a second that came within the SLO
+    good_share: float  #: of the requests sent
+    refused_p99_ms: float | None
+    mean_rows: float | None  #: rows of a batch, mean over the batches; None if the server told none
+    rides: Mapping[str, int]  #: rows of a batch: requests that rode in such a batch
+    decode_p50_ms: float | None
+    decode_p99_ms: float | None
+    queue_p50_ms: float | None
+    queue_p99_ms: float | None
+    run_p50_ms: float | None
+    run_p99_ms: float | None
+    statuses: Mapping[str, int]
+    error_kinds: Mapping[str, int]
+    examples: Mapping[str, str]  #: the first body of each status that is no success
+    duration: float  #: seconds
+    connections: int
+    retried: int
+    send_lag_p99_ms: float | None
+    client_cores: float  #: CPU seconds a second that the client used
+    client_starved: float  #: seconds a second that it waited for a core
+    warnings: tuple[str, ...]  #: why the figures may not be what they seem
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures under their names."""
+        return asdict(self)
+
+
+def summed_up(record: Record, client: Client) -> Summary:
+    """Return the figures of *record*."""
+    latencies = np.frombuffer(record.latencies)
+    waits = np.sort(np.concatenate([latencies, np.full(record.unanswered, inf)]))
+    good = latencies <= client.slo
+    here, span = _while_it_lasted(record, client)
+    # Each client of a closed loop waits for its last answer, after the end.
+    in_time = int((good & here).sum() if client.closed else good.sum())
+    sent = record.sent
+    return Summary(
+        rate=_rounded(int(here.sum()) / span),
+        offered=_rounded(sent / client.seconds),
+        sent=sent,
+        answered=len(latencies),
+        refused=len(record.refusals),
+        errors=sum(record.errors.values()),
+        mean_ms=_milliseconds(float(waits.mean())) if len(waits) else None,
+        **{name: percentile(waits, share) for name, share in PERCENTILES.items()},
+        max_ms=percentile(waits, 100.0),
+        slo_ms=client.slo * 1e3,
+        goodput=_rounded(in_time / span),
+        good_share=_rounded(int(good.sum()) / sent) if sent else 0.0,
+        refused_p99_ms=percentile(np.sort(np.frombuffer(record.refusals)), 99.0),
+        mean_rows=_mean_rows(record),
+        rides={str(rows): count for rows, count in sorted(record.rides.items())},
+        **_parts(record),
+        statuses={str(status): count for status, count in sorted(record.statuses.items())},
+        error_kinds=dict(record.errors.most_common()),
+        examples={str(status): body for status, body in sorted(record.examples.items())},
+        duration=_rounded(client.seconds),
+        connections=client.connections,
+        retried=client.retried,
+        send_lag_p99_ms=percentile(np.sort(np.frombuffer(record.lags)), 99.0),
+        client_cores=_rounded(client.cores),
+        client_starved=_rounded(client.starved),
+        warnings=tuple(_warnings(record, client)),
+    )
+
+
+def percentile(ordered: np.ndarray, share: float) -> float | None:
+    """
+    Return the milliseconds that *share* per cent of the *ordered* seconds do not exceed.
+
+    It is one of the values.  None where there are none, or where it is endless.
+    """
+    if not len(ordered):
+        return None
+    return _milliseconds(float(ordered[max(0, ceil(share / 100 * len(ordered)) - 1)]))
+
+
+def _milliseconds(seconds: float) -> float | None:
+    return round(seconds * 1e3, 3) if isfinite(seconds) else None
+
+
+def _rounded(number: float) -> float:
+    return round(number, 4)
+
+
+def _while_it_lasted(record: Record, client: Client) -> tuple[np.ndarray, float]:
+    """
+    Return which answers came while requests were due, and the seconds to divide them by.
+
+    A closed loop's answers come in batches: its time ends with the last of them that counts, so
+    that no part of a batch is counted.
+    """
+    ended = np.frombuffer(record.ended) - (record.counted_from - record.start)
+    here = ended <= client.seconds
+    if client.closed and here.any():
+        return here, float(ended[here].max())
+    return here, client.seconds
+
+
+def _mean_rows(record: Record) -> float | None:
+    """Return the rows of a batch: one of n rows was told by each of the n that rode in it."""
+    told = sum(record.rides.values())
+    batches = sum(count / rows for rows, count in record.rides.items() if rows)
+    return _rounded(told / batches) if batches else None
+
+
+def _parts(record: Record) -> dict[str, float | None]:
+    figures: dict[str, float | None] = {}
+    for part, column in record.parts.items():
+        times = np.frombuffer(column)
+        told = np.sort(times[~np.isnan(times)])
+        figures[f"{part}_p50_ms"] = percentile(told, 50.0)
+        figures[f"{part}_p99_ms"] = percentile(told, 99.0)
+    return figures
+
+
+def _warnings(record: Record, client: Client) -> Iterator[str]:
+    lag = percentile(np.sort(np.frombuffer(record.lags)), 99.0)
+    if client.cores + client.starved > BUSY:
+        yield (
+            f"this client used {client.cores:.0%} of a core and waited for one "
+            f"{client.starved:.0%} of the time: it may be the bottleneck, "
+            "and the server may do better than this"
+        )
+    if lag is not None and lag > LATE * 1e3:
+        yield (
+            f"1 request in 100 was sent {lag:.0f} ms after it was due or later: "
+            "this client or its machine was too busy, and the latencies are too high by that"
+        )
+    if client.waited:
+        yield (
+            f"{client.waited} requests waited for one of the {client.limit} connections; "
+            "allow more with --connections"
+        )
+    beyond = len(record.latencies) + record.unanswered
+    if 0 < beyond / 100 < TAIL:
+        yield f"p99 rests on {beyond} answers: measure for longer to rely on it"

@@ -1,0 +1,104 @@
+"""
+Find the server that a URL names, and write requests to it.
+
+The name is resolved and tried once, before the load: a wrong address is told at once, and no
+request pays for the resolving.
+"""
+
+import socket
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
+from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.ssl import optionsForClientTLS
+
+from scripts.load.payloads import Payload
+from tensorferry import __version__
+
+#: Seconds that the server may take to accept the first connection.
+PATIENCE = 10.0
+
+
+class UnreachableError(Exception):
+    """Nobody accepts connections there; the message says why, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Where requests go."""
+
+    url: str
+    secure: bool
+    host: str
+    port: int
+    path: str  #: with the query
+
+    def request(self, payload: Payload, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
+        """Return the bytes of a POST of *payload*; *headers* replace those of the same name."""
+        fields = {
+            "host": ("Host", self._host),
+            "user-agent": ("User-Agent", f"tensorferry-loadtest/{__version__}"),
+            "accept": ("Accept", "*/*"),
+            "content-type": ("Content-Type", payload.content_type),
+            "content-length": ("Content-Length", str(len(payload.body))),
+        }
+        fields |= {name.lower(): (name, value) for name, value in headers}
+        lines = [
+            f"POST {self.path} HTTP/1.1",
+            *(f"{name}: {value}" for name, value in fields.values()),
+        ]
+        return "\r\n".join([*lines, "", ""]).encode("latin-1") + payload.body
+
+    @property
+    def _host(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
+
+    def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
+        """
+        Return what connects to the first of its addresses that accepts a connection now.
+
+        Blocks until then; raises `UnreachableError`.
+        """
+        family, address = _accepting(self.host, self.port)
+        kind = TCP6ClientEndpoint if family == socket.AF_INET6 else TCP4ClientEndpoint
+        endpoint: IStreamClientEndpoint = kind(reactor, address, self.port, timeout=PATIENCE)
+        if self.secure:
+            return wrapClientTLS(optionsForClientTLS(self.host), endpoint)
+        return endpoint
+
+
+def parse_url(url: str) -> Target:
+    """Return what *url* names, ``http://`` where it names no scheme; raises ValueError."""
+    parts = urlsplit(url if "://" in url else f"http://{url}")
+    if parts.scheme not in ("http", "https"):
+        raise ValueError(f"expected an http or https URL, got {url!r}")
+    if not parts.hostname or parts.username is not None:
+        raise ValueError(f"expected a URL such as http://localhost:12480, got {url!r}")
+    secure = parts.scheme == "https"
+    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+    if not path.isascii() or any(character <= " " for character in path):
+        raise ValueError(f"expected a path of ASCII characters, others as %XX, got {path!r}")
+    port = parts.port if parts.port is not None else (443 if secure else 80)
+    return Target(url, secure, parts.hostname, port, path)
+
+
+def _accepting(host: str, port: int) -> tuple[int, str]:
+    """Return the family and the address of *host* that accepts connections."""
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    except OSError as error:
+        raise UnreachableError(f"cannot resolve {host}: {error.strerror}") from error
+    reason = ""
+    for family, kind, protocol, _, address in found:
+        with socket.socket(family, kind, protocol) as tried:
+            tried.settimeout(PATIENCE)
+            try:
+                tried.connect(address)
+            except OSError as error:
+                reason = error.strerror or "no answer"
+            else:
+                return family, str(address[0])
+    raise UnreachableError(f"cannot connect to {host} port {port}: {reason}")
