@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from httptools import HttpParserError, HttpResponseParser
+from OpenSSL.SSL import Error as TLSError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
 from twisted.internet.protocol import Protocol as TwistedProtocol
@@ -140,4 +141,6 @@ class Connection(TwistedProtocol):
 def _in_words(reason: Failure) -> str:
     if reason.check(ConnectionDone):
         return "the server closed the connection without an answer"
+    if isinstance(reason.value, TLSError):
+        return f"TLS failed: {reason.value}"
     return "the connection broke before the answer"

@@ -1,0 +1,265 @@
+"""`tensorferry loadtest` over real sockets: what it says of servers whose times are known."""
+
+import json
+import signal
+import ssl
+import subprocess
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.integration.photos import KNOWN, jpeg
+from tests.integration.servers import TENSORFERRY, Server, environment, run_program, wait_for
+from tests.integration.timed_server import TimedServer, plain, timed_server
+
+LOADTEST = (*TENSORFERRY, "loadtest")
+
+SMALL = ("--body", "body.bin")
+
+
+@pytest.fixture(autouse=True)
+def small_body(tmp_path: Path) -> None:
+    """Have a body at hand that costs nothing to send."""
+    (tmp_path / "body.bin").write_bytes(bytes(1024))
+
+
+def loadtest(
+    folder: Path, *options: str, code: int = 0, variables: Mapping[str, str] | None = None
+) -> tuple[dict[str, Any], str]:
+    """Return the figures of a load test and what it prints; it has to end with *code*."""
+    command = [*LOADTEST, *options, "--json", "figures.json"]
+    ran = run_program(command, cache_home=folder, folder=folder, variables=variables)
+    assert ran.returncode == code, ran.stderr
+    assert "Traceback" not in ran.stderr
+    figures: dict[str, Any] = json.loads((folder / "figures.json").read_text())
+    return figures, ran.stdout
+
+
+def test_a_stall_of_one_second_shows(tmp_path: Path) -> None:
+    """What was due during the stall waited for its end, and says so; nothing was held back."""
+    with timed_server(TimedServer(stall_at=50, stall=1.0)) as server:
+        figures, _ = loadtest(
+            tmp_path, f"127.0.0.1:{server.port}", *SMALL,
+            "--rate", "100", "--arrivals", "constant", "--duration", "3s",
+        )  # fmt: skip
+    assert figures["sent"] == figures["answered"] == server.requests == 300
+    assert figures["max_ms"] >= 990
+    assert figures["p99_ms"] >= 900
+    # About 100 of the 300 were due during the stall, half of them in its first half.
+    assert 0.75 < figures["goodput"] / 100 < 0.88
+    assert figures["p50_ms"] < 250
+
+
+def test_a_closed_loop_sees_the_stall_only_at_its_end(tmp_path: Path) -> None:
+    """A client that waits sends nothing meanwhile: that is why open loops are there."""
+    with timed_server(TimedServer(delay=0.002, stall_at=50, stall=1.0)) as server:
+        figures, _ = loadtest(
+            tmp_path, f"127.0.0.1:{server.port}", *SMALL, "--clients", "1", "--duration", "2s"
+        )
+    assert figures["max_ms"] >= 990
+    assert figures["p99_ms"] < 500
+
+
+def test_five_milliseconds_are_told_as_five(tmp_path: Path) -> None:
+    """Whatever disturbs a machine only adds: of five tries one has to be within a tenth."""
+    for _ in range(5):
+        with timed_server(TimedServer(delay=0.005)) as server:
+            figures, _ = loadtest(
+                tmp_path, f"127.0.0.1:{server.port}", *SMALL,
+                "--rate", "100", "--arrivals", "constant", "--duration", "600ms",
+            )  # fmt: skip
+        if 4.5 <= figures["p50_ms"] <= 5.5:
+            return
+    raise AssertionError(f"p50 of a server that takes 5 ms: {figures['p50_ms']} ms")
+
+
+def test_the_server_itself_tells_its_batches(tmp_path: Path, server: Server) -> None:
+    """Pictures from a folder; rows, queue and run are read from the answers' headers."""
+    (tmp_path / "photos").mkdir()
+    for name in KNOWN:
+        (tmp_path / "photos" / f"{name}.jpg").write_bytes(jpeg(name))
+    figures, shown = loadtest(
+        tmp_path, f"localhost:{server.port}", "--image", "photos",
+        "--clients", "8", "--duration", "2s", "--png", "plot.png",
+    )  # fmt: skip
+    assert figures["answered"] == figures["sent"] > 0
+    assert 1 <= figures["mean_rows"] <= 8
+    assert sum(figures["rides"].values()) == figures["answered"]
+    assert 0 < figures["run_p50_ms"] < figures["p50_ms"]
+    assert "of their batch" in shown
+    assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("options", [(), ("--form", "data"), ("--image-size", "224x224")])
+def test_pictures_are_made_on_the_fly(
+    tmp_path: Path, server: Server, options: tuple[str, ...]
+) -> None:
+    """Bare, or as the field of a form; the server takes them for pictures."""
+    figures, _ = loadtest(
+        tmp_path, f"127.0.0.1:{server.port}", "--rate", "20", "--duration", "1s", *options
+    )
+    assert figures["answered"] == figures["sent"] > 0
+
+
+def test_what_a_server_refuses_and_breaks_is_told_apart(tmp_path: Path) -> None:
+    """Statuses, the first body of each, a broken connection; none of it passes for an answer."""
+    answers = {
+        1: plain(b"too busy", "429 Too Many Requests"),
+        2: plain(b"what is [bold]this", "400 Bad Request"),
+        3: b"no HTTP at all\r\n\r\n",
+    }
+    with timed_server(TimedServer(answer=lambda n: answers.get(n % 4, plain()))) as server:
+        figures, shown = loadtest(
+            tmp_path, f"127.0.0.1:{server.port}", *SMALL,
+            "--rate", "40", "--arrivals", "constant", "--duration", "1s",
+        )  # fmt: skip
+    told = {name: figures[name] for name in ("sent", "answered", "refused", "errors", "statuses")}
+    assert told == {
+        "sent": 40,
+        "answered": 10,
+        "refused": 10,
+        "errors": 20,
+        "statuses": {"200": 10, "400": 10, "429": 10},
+    }
+    assert figures["max_ms"] is None  # ten had no answer
+    assert "what is [bold]this" in shown
+    assert "too busy" in shown
+    assert "not HTTP" in shown
+
+
+def test_nobody_there_is_told_in_one_line(tmp_path: Path) -> None:
+    """Before anything is sent; the exit code says so."""
+    with timed_server(TimedServer()) as gone:
+        port = gone.port
+    ran = run_program([*LOADTEST, f"127.0.0.1:{port}"], cache_home=tmp_path, folder=tmp_path)
+    assert (ran.returncode, ran.stdout) == (1, "")
+    assert ran.stderr == f"Error: cannot connect to 127.0.0.1 port {port}: Connection refused\n"
+
+
+def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
+    """Each request at its timeout, and nothing was answered: exit code 1."""
+    with timed_server(TimedServer(delay=60)) as server:
+        figures, _ = loadtest(
+            tmp_path, f"127.0.0.1:{server.port}", *SMALL,
+            "--clients", "3", "--duration", "1s", "--timeout", "300ms", code=1,
+        )  # fmt: skip
+    assert figures["errors"] == figures["sent"] >= 3
+    assert list(figures["error_kinds"]) == ["no answer within 0.3 s"]
+    assert figures["p50_ms"] is None
+
+
+def test_a_trace_is_replayed_faster(tmp_path: Path) -> None:
+    """Forty times as fast, every arrival once, the last one too."""
+    (tmp_path / "trace.txt").write_text("".join(f"{n / 4}\n" for n in range(161)))
+    with timed_server(TimedServer()) as server:
+        figures, _ = loadtest(
+            tmp_path, f"127.0.0.1:{server.port}", *SMALL, "--arrivals", "trace.txt", "--speed", "40"
+        )
+    assert figures["answered"] == 161
+    assert figures["offered"] == pytest.approx(160, rel=0.01)
+
+
+@pytest.mark.full
+def test_two_servers_are_compared_in_turn(tmp_path: Path) -> None:
+    """One that takes ten times as long gets a tenth of the rate from a client that waits."""
+    with (
+        timed_server(TimedServer(delay=0.05)) as slow,
+        timed_server(TimedServer(delay=0.005)) as fast,
+    ):
+        figures, shown = loadtest(
+            tmp_path, "--compare", f"127.0.0.1:{slow.port}", f"127.0.0.1:{fast.port}", *SMALL,
+            "--clients", "2", "--duration", "500ms", "--rounds", "3",
+        )  # fmt: skip
+    assert figures["ratios"]["p50_ms"]["median"] > 5
+    assert figures["ratios"]["rate"]["median"] < 0.2
+    assert [len(figures[which]["rounds"]) for which in "ab"] == [3, 3]
+    assert "first / second" in shown
+
+
+@pytest.mark.full
+def test_the_rate_that_keeps_an_slo_is_found(tmp_path: Path) -> None:
+    """A server that answers 20 a second at most, whoever asks, keeps 200 ms somewhat below."""
+    with timed_server(TimedServer(delay=0.05)) as server:
+        figures, shown = loadtest(
+            tmp_path, f"127.0.0.1:{server.port}", *SMALL, "--find-slo", "200ms",
+            "--arrivals", "constant", "--duration", "500ms", "--connections", "1",
+            "--png", "curve.png",
+        )  # fmt: skip
+    assert 10 < figures["rate"] < 40
+    rates = [point["asked"] for point in figures["curve"]]
+    assert rates == sorted(rates)
+    assert "99 in 100 are answered within 200 ms at up to" in shown
+    assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_an_interrupt_tells_what_was_measured(tmp_path: Path) -> None:
+    """The first SIGINT ends the sending; what came until then is summed up."""
+    with timed_server(TimedServer()) as server:
+        command = [*LOADTEST, f"127.0.0.1:{server.port}", *SMALL, "--rate", "50", "--json", "-"]
+        process = subprocess.Popen(
+            [*command, "--duration", "10m"],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stdout=subprocess.PIPE,
+        )
+        try:
+            wait_for(lambda: server.requests > 20, "requests")
+            process.send_signal(signal.SIGINT)
+            printed, _ = process.communicate(timeout=30)
+        finally:
+            process.kill()
+    figures = json.loads(printed)
+    assert figures["answered"] == figures["sent"] == server.requests
+    assert figures["offered"] == pytest.approx(50, rel=0.5)
+    assert process.returncode == 0
+
+
+@pytest.mark.full
+def test_a_server_behind_tls_is_measured(tmp_path: Path) -> None:
+    """With a certificate that the system trusts; one that it does not is an error in words."""
+    context = certified(tmp_path)
+    with timed_server(TimedServer(), context) as server:
+        url = f"https://localhost:{server.port}"
+        options = (url, *SMALL, "--clients", "2", "--duration", "500ms")
+        trusted = {"SSL_CERT_FILE": str(tmp_path / "certificate.pem")}
+        figures, _ = loadtest(tmp_path, *options, variables=trusted)
+        assert figures["answered"] == figures["sent"] > 0
+        figures, shown = loadtest(tmp_path, *options, code=1)
+    assert figures["answered"] == 0
+    assert "certificate" in shown
+
+
+def certified(folder: Path) -> ssl.SSLContext:
+    """Return a context with a certificate for localhost of its own, left in *folder*."""
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "localhost")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(days=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    (folder / "certificate.pem").write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+    (folder / "key.pem").write_bytes(
+        key.private_bytes(
+            serialization.Encoding.PEM,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(folder / "certificate.pem", folder / "key.pem")
+    return context
