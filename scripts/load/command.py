@@ -321,7 +321,7 @@ def tell(options: Options, results: Results) -> None:
     if options.json_file is not None and str(options.json_file) == "-":
         sys.stdout.write(figures + "\n")
     else:
-        Console(highlight=False).print(results.shown)
+        Console(highlight=False, soft_wrap=True).print(results.shown)
         if options.json_file is not None:
             options.json_file.write_text(figures + "\n")
     if options.png_file is not None and results.plot is not None:
