@@ -4,7 +4,10 @@ Run a server as a process of its own: reactor, signals, log and exit code.
 
 from twisted.logger import Logger
 
+from server.api.dialect import Dialect
+from server.api.native import NATIVE
 from server.logs import begin_logging
+from server.model_source import Loader, load_model
 from server.settings import Settings
 
 #: Exit codes: every accepted request was answered; the server could not start.
@@ -13,9 +16,9 @@ ANSWERED, FAILED = 0, 1
 _log = Logger()
 
 
-def run(settings: Settings) -> int:
+def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NATIVE) -> int:
     """
-    Serve until a signal ends it; return the exit code.
+    Serve what *load* gives, in *dialect*, until a signal ends it; return the exit code.
 
     Called once, on the main thread.  A second signal ends the process from within.
     """
@@ -32,7 +35,7 @@ def run(settings: Settings) -> int:
         _log.critical("{line}", line=line)
         reactor.stop()
 
-    service = FerryService(settings, reactor, fail=fail)
+    service = FerryService(settings, reactor, fail=fail, load=load, dialect=dialect)
     try:
         service.privilegedStartService()
     except StartError as error:

@@ -20,7 +20,8 @@ from twisted.python.failure import Failure
 
 from model.decode_pool import DecodePool
 from model.runner import ModelError
-from server.api.native import NativeAPI
+from server.api.dialect import Dialect, InferenceAPI
+from server.api.native import NATIVE
 from server.clock import MonotonicTime
 from server.errors import RETRY_AFTER, HTTPError
 from server.health import HealthAPI, Heartbeat
@@ -49,7 +50,7 @@ class StartError(Exception):
 
 class FerryService(Service):
     """
-    One server.
+    One server, which understands *dialect* at `POST /`.
 
     *fail* is called with one line when the model cannot be loaded, after the sockets were bound;
     it should end the process.
@@ -62,8 +63,10 @@ class FerryService(Service):
         *,
         fail: Callable[[str], object],
         load: Loader = load_model,
+        dialect: Dialect = NATIVE,
     ) -> None:
         self.settings = settings
+        self.dialect = dialect
         self.clock = MonotonicTime(reactor)
         self.lifecycle = Lifecycle()
         self.pool = DecodePool(reactor.callFromThread, settings.decode_threads)
@@ -106,10 +109,10 @@ class FerryService(Service):
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table of routes, from which every door is built."""
-        native = NativeAPI(self.inference, seconds=self.clock.seconds)
+        api = InferenceAPI(self.inference, self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
-            Route("POST", "/", native.predict, express=True),
+            Route("POST", "/", api.predict, express=True),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
             Route("GET", "/status", StatusAPI(self.inference).status),

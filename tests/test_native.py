@@ -12,7 +12,8 @@ from twisted.internet.task import Clock
 from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
 from batcher.trace import Run, Trace
 from model.picture import NotAnImage, TooManyPixels
-from server.api.native import NativeAPI, server_timing, timeout_of, top_of
+from server.api.dialect import InferenceAPI, server_timing
+from server.api.native import NATIVE, timeout_of, top_of
 from server.errors import HTTPError
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference, Prediction, Timing
@@ -35,7 +36,7 @@ class World:
     def __post_init__(self) -> None:
         """Build it."""
         self.inference = FakeInference(self.clock)
-        self.api = NativeAPI(lambda: self.inference, seconds=self.clock.seconds)
+        self.api = InferenceAPI(lambda: self.inference, NATIVE, seconds=self.clock.seconds)
 
     def answered(self, request: HTTPRequest, answer: Prediction | Exception) -> HTTPResponse:
         """Return the response to *request* where the inference gives *answer*."""
@@ -152,7 +153,7 @@ def test_while_there_is_no_model_nothing_is_asked() -> None:
     def none() -> Inference:
         raise HTTPError(503, "loading")
 
-    api = NativeAPI(none, seconds=Clock().seconds)
+    api = InferenceAPI(none, NATIVE, seconds=Clock().seconds)
     with pytest.raises(HTTPError, match="loading"):
         api.predict(http_request(PICTURE))
 

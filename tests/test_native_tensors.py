@@ -17,7 +17,8 @@ from model.backends.tensorflow.pictures import from_bytes
 from model.decode_pool import DecodePool
 from model.profiles import Profiles
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
-from server.api.native import NativeAPI, body_of, is_json, tensor_feed
+from server.api.dialect import InferenceAPI
+from server.api.native import NATIVE, body_of, is_json, tensor_feed
 from server.http.messages import HTTPResponse
 from server.inference import Inference, Outputs, Prediction, ServedModel
 from tests.fakes_http import http_request
@@ -78,7 +79,7 @@ class World:
         inference = Inference(
             self.model or tensors(self.clock, self.lane), pool, seconds=self.clock.seconds
         )
-        self.api = NativeAPI(lambda: inference, seconds=self.clock.seconds)
+        self.api = InferenceAPI(lambda: inference, NATIVE, seconds=self.clock.seconds)
 
     def decode(self) -> None:
         """Do what waits for the decode thread."""

@@ -7,20 +7,21 @@ are pictures where there are no labels.
 """
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
+from math import inf
 from typing import Any
 
 import orjson
 from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
-from twisted.python.failure import Failure
+from twisted.internet.defer import Deferred
 
 from model.picture_input import guarded
 from model.signature import Feed, FeedError
 from server import json_tensors
-from server.errors import HTTPError, error_response
-from server.http.messages import HTTPRequest, HTTPResponse
+from server.api.dialect import Dialect
+from server.errors import HTTPError
+from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, Prediction, ServedModel, Timing
 from server.samples import sample_request
 
@@ -32,47 +33,8 @@ MAX_PARTS = 16
 
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,9})?")
 
-#: The batches that an answer lists: a request of many rows rides in any number of them, and clients
-#: and proxies refuse a head that is too long.
-MAX_BATCHES = 16
-
 #: The largest timeout a client may ask for, in milliseconds: a day.
 MAX_TIMEOUT_MS = 86_400_000
-
-
-class NativeAPI:
-    """The endpoint of `POST /`."""
-
-    def __init__(
-        self,
-        inference: Callable[[], Inference],
-        *,
-        seconds: Callable[[], float],
-    ) -> None:
-        """*inference* raises `HTTPError` while there is none."""
-        self._inference = inference
-        self._seconds = seconds
-
-    def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer a picture with its best labels, and tensors with tensors."""
-        inference = self._inference()
-        timing = Timing()
-        headers = {"X-Model-Version": inference.model.full_name}
-
-        def answer(result: Prediction | Outputs) -> HTTPResponse:
-            start = self._seconds()
-            body = body_of(result)
-            timing.encode = self._seconds() - start
-            return HTTPResponse(200, body, {**headers, **server_timing(timing)})
-
-        def refuse(failure: Failure) -> HTTPResponse:
-            if failure.check(CancelledError):
-                failure.raiseException()
-            return error_response(failure, request.request_id, {**headers, **server_timing(timing)})
-
-        result = maybeDeferred(_infer, inference, request, timing)
-        request.disconnected.addCallback(lambda _: result.cancel())
-        return result.addCallback(answer).addErrback(refuse)
 
 
 def _infer(inference: Inference, request: HTTPRequest, timing: Timing) -> Deferred[Any]:
@@ -156,11 +118,11 @@ def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> 
     return k
 
 
-def timeout_of(headers: Mapping[str, str]) -> float:
-    """Return the seconds that ``X-Request-Timeout-Ms`` allows; inf where it is not given."""
+def timeout_of(headers: Mapping[str, str], default: float = inf) -> float:
+    """Return the seconds that ``X-Request-Timeout-Ms`` allows; *default* where it is not given."""
     text = headers.get("x-request-timeout-ms")
     if text is None:
-        return float("inf")
+        return default
     milliseconds = float(text) if _NUMBER.fullmatch(text) else -1.0
     if not 0 < milliseconds <= MAX_TIMEOUT_MS:
         raise HTTPError(
@@ -214,24 +176,5 @@ def _form_fields(body: bytes, boundary: str) -> list[tuple[str, bytes]]:
     return [(name, b"".join(chunks)) for name, chunks in fields]
 
 
-def server_timing(timing: Timing) -> dict[str, str]:
-    """
-    Return the Server-Timing header, none where nothing was timed.
-
-    Durations are milliseconds; there is one ``batch`` entry for each batch the request rode in, up
-    to `MAX_BATCHES`, and then their number.
-    """
-    runs = timing.trace.runs
-    durations = {
-        "decode": timing.decode,
-        "queue": timing.trace.queued,
-        "run": sum(run.seconds or 0.0 for run in runs) if runs else None,
-        "encode": timing.encode,
-    }
-    entries = [
-        *(f"{name};dur={s * 1e3:.3f}" for name, s in durations.items() if s is not None),
-        *(f'batch;desc="{run.rows}/{run.cap} {run.reason}"' for run in runs[:MAX_BATCHES]),
-    ]
-    if len(runs) > MAX_BATCHES:
-        entries.append(f'batches;desc="{len(runs)}"')
-    return {"Server-Timing": ", ".join(entries)} if entries else {}
+#: The dialect of `POST /`.
+NATIVE = Dialect(_infer, body_of)
