@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from model.backends.null import LENGTHS, NullRunner
 from model.backends.tensorflow.default_model import (
     DEFAULT_MODEL,
     GRAPH_FILE,
@@ -27,7 +28,7 @@ from model.model_toml import ModelFacts, PictureFacts, read_model_toml
 from model.picture_input import PictureInput
 from model.preprocess import Resample
 from model.runner import ModelError, Runner
-from model.signature import Feed, Signature
+from model.signature import Feed, Signature, blank_feed
 from server.settings import TOP_PREDICTIONS, Settings
 
 Say = Callable[[str], None]
@@ -83,6 +84,24 @@ def load_model(settings: Settings, say: Say) -> LoadedModel:
         samples=loaded.samples,
         decodes=loaded.decodes,
         lanes=lanes,
+    )
+
+
+def load_null(settings: Settings, say: Say) -> LoadedModel:
+    """Return the null model: a `Loader` for whoever measures everything around the model."""
+    say("loading the null model")
+    return LoadedModel(
+        name="null",
+        version="1",
+        runner=NullRunner(),
+        signatures=(LENGTHS,),
+        pictures=None,
+        labels=(),
+        top=TOP_PREDICTIONS,
+        samples={LENGTHS.name: blank_feed(LENGTHS)},
+        decodes=False,
+        # It holds the interpreter lock while it runs: a second lane would only wait for it.
+        lanes=settings.lanes or 1,
     )
 
 

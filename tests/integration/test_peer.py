@@ -1,0 +1,107 @@
+"""`python -m scripts.peer` over a socket: what a yardstick checks, and what is the house's."""
+
+import sys
+from collections.abc import Iterator
+from io import BytesIO
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+
+from tests.integration.clients import Answer, get, mean_rows, post, post_all
+from tests.integration.graphs import Graphs
+from tests.integration.servers import serving, started
+from tests.pictures import coloured, encoded
+
+PEER = (sys.executable, "-P", "-m", "scripts.peer")
+SIDE, CLASSES = 8, 7
+JPEG = encoded(coloured(50, 37), "JPEG")
+WEIGHTS = np.random.default_rng(3).normal(size=(3, CLASSES)).astype(np.float32)
+ONE_LANE = {"TENSORFERRY_LANES": "1"}
+
+
+@pytest.fixture(scope="module")
+def null(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of the null model."""
+    folder = tmp_path_factory.mktemp("null")
+    with serving(cache_home=folder, folder=folder, door=PEER) as server:
+        yield server.port
+
+
+# --- the null model
+
+
+@pytest.mark.parametrize("size", [0, 1, 1024, 1 << 20])
+def test_the_null_model_answers_the_length(null: int, size: int) -> None:
+    """Of any body, none included, and with where the time went."""
+    answer = post(null, b"\0" * size)
+    assert (answer.status, orjson.loads(answer.body)) == (200, {"n": size})
+    assert answer.headers["content-type"] == "application/json"
+    assert answer.headers["x-model-version"] == "null/1"
+    assert answer.headers["server-timing"].startswith("decode;dur=")
+    assert [ride.rows for ride in answer.rides] == [1]
+
+
+def test_each_of_many_clients_gets_its_own_length(null: int) -> None:
+    """Though they ride together."""
+    answers = post_all(null, [b"x" * size for size in range(800)], 16)
+    assert [orjson.loads(answer.body)["n"] for answer in answers] == list(range(800))
+    assert mean_rows(answers) > 1
+
+
+def test_refusals_are_the_houses_own(null: int) -> None:
+    """With its status and its words."""
+    wrong = post(null, b"x", headers={"X-Request-Timeout-Ms": "0"})
+    assert (wrong.status, "X-Request-Timeout-Ms" in wrong.error) == (400, True)
+    late = post(null, b"x", headers={"X-Request-Timeout-Ms": "0.000001"})
+    assert late.status == 504
+    assert get(null, "/").status == 405
+    assert get(null, "/readyz").status == 200
+
+
+# --- a net
+
+
+def pictures_to_scores(tf: ModuleType) -> None:
+    """Make a graph that weighs the mean of each colour for each class."""
+    pictures = tf.placeholder(tf.float32, (None, SIDE, SIDE, 3), name="pictures")
+    tf.matmul(tf.reduce_mean(pictures, axis=[1, 2]), tf.constant(WEIGHTS), name="scores")
+
+
+def picture() -> np.ndarray:
+    """Return `JPEG` as the yardstick has it decoded."""
+    image = Image.open(BytesIO(JPEG)).convert("RGB")
+    small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
+    return np.asarray(small, np.float32) / 127.5 - 1
+
+
+def is_best(answer: Answer) -> bool:
+    """Whether *answer* has the five best classes of `JPEG`, in order, and their scores."""
+    assert answer.status == 200, answer.body
+    content = orjson.loads(answer.body)
+    scores = picture().mean(axis=(0, 1)) @ WEIGHTS
+    best = np.argsort(-scores)[:5]
+    np.testing.assert_allclose(content["scores"], scores[best], rtol=1e-4)
+    return bool(content["classes"] == best.tolist())
+
+
+def test_a_net_answers_pictures_and_numbers(tmp_path: Path) -> None:
+    """Both alike, once it is ready; before, and for what is neither, as the house does."""
+    graph = Graphs(tmp_path).write(pictures_to_scores)
+    variables = {"PEER_MODEL": "net", "PEER_GRAPH": str(graph), "PEER_PORT": "0", **ONE_LANE}
+    with started(cache_home=tmp_path, folder=tmp_path, door=PEER, variables=variables) as server:
+        early = post(server.port, JPEG)
+        assert (early.status, early.headers["retry-after"]) == (503, "1")
+        server.wait_until_ready()
+        port = server.port
+        assert is_best(post(port, JPEG, headers={"Content-Type": "image/jpeg"}))
+        assert is_best(post(port, JPEG))
+        numbers = {"Content-Type": "application/octet-stream"}
+        assert is_best(post(port, picture().tobytes(), headers=numbers))
+        assert all(map(is_best, post_all(port, [JPEG, picture().tobytes()] * 40, 8)))
+        assert "is not a JPEG" in post(port, picture().tobytes()[:-4]).error
+        assert post(port, b"").status == 400
+        assert post(port, JPEG, headers={"Content-Type": "text/plain"}).status == 415
