@@ -5,6 +5,7 @@ The server as one Twisted service: bind, start, serve, drain, stop.
 may fork in between.  Everything here runs on the reactor thread.
 """
 
+import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -42,6 +43,11 @@ _log = Logger()
 
 #: Seconds for which idle connections are kept while draining: a request may be on its way.
 GRACE = 0.25
+
+
+#: Connections that may wait to be accepted, where an endpoint does not say: Twisted's 50 are full
+#: when a few hundred clients come at once, and who finds them full tries again a second later.
+BACKLOG = 1024
 
 
 class StartError(Exception):
@@ -226,9 +232,9 @@ class FerryService(Service):
 def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningPort:
     """Return the port, bound now; raises `StartError`."""
     outcomes: list[object] = []
-    maybeDeferred(lambda: serverFromString(reactor, description).listen(site)).addBoth(
-        outcomes.append
-    )
+    maybeDeferred(
+        lambda: serverFromString(reactor, with_backlog(description)).listen(site)
+    ).addBoth(outcomes.append)
     if not outcomes:
         raise StartError(f"cannot listen on {description}: it did not bind at once")
     outcome = outcomes[0]
@@ -239,6 +245,12 @@ def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningP
     raise StartError(
         f"cannot listen on {description}: {getattr(reason, 'strerror', None) or reason}"
     )
+
+
+def with_backlog(description: str) -> str:
+    """Return the endpoint *description* with `BACKLOG`, where it could say one and does not."""
+    says = re.match("(tcp|tcp6|ssl|unix):(?!.*:backlog=)", description) is None
+    return description if says else f"{description}:backlog={BACKLOG}"
 
 
 def _address(port: IListeningPort) -> str:

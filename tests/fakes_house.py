@@ -30,6 +30,7 @@ class FakePort:
     def __init__(self, factory: ServerFactory, host: IAddress) -> None:
         self.factory = factory
         self.stopped = False
+        self.waiting = 0  #: how many connections may wait to be accepted
         self._host = host
 
     def startListening(self) -> None:
@@ -94,6 +95,7 @@ class FakeReactor(MemoryReactorClock):
             raise CannotListenError(interface, port, OSError(98, "Address already in use"))
         kind = IPv6Address if ":" in interface else IPv4Address
         self.ports.append(self.port_kind(factory, kind("TCP", interface, port)))
+        self.ports[-1].waiting = backlog
         return self.ports[-1]
 
 

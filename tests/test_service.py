@@ -67,6 +67,19 @@ def test_it_says_where_it_listens(monkeypatch: pytest.MonkeyPatch, log: Log) -> 
     ]
 
 
+@pytest.mark.parametrize(
+    ("listen", "backlog"),
+    [("tcp:80", 1024), ("tcp6:80", 1024), ("tcp:80:backlog=7:interface=127.0.0.1", 7)],
+)
+def test_many_clients_may_come_at_once(
+    monkeypatch: pytest.MonkeyPatch, listen: str, backlog: int
+) -> None:
+    """Unless an endpoint says otherwise; of Twisted's own 50, others come a second later."""
+    house = House(monkeypatch, Settings(listen=(listen,)))
+    house.service.privilegedStartService()
+    assert [port.waiting for port in house.reactor.ports] == [backlog]
+
+
 def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the ports that were free are given back."""
     listen = ("tcp:80:interface=127.0.0.1", "tcp:81:interface=127.0.0.1", "tcp:82")
