@@ -1,5 +1,5 @@
 """
-`python -m scripts.bench_scalar`: a graph that takes one picture, one at a time and in batches.
+`python -m scripts.bench.scalar`: a graph that takes one picture, one at a time and in batches.
 
 Both run in one process, turn about.  One at a time, threads call `Session.run` on the graph as it
 came, as a server does that cannot batch it; in batches, the server's own parts run it, without
