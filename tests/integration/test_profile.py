@@ -1,0 +1,45 @@
+"""A program sampled by py-spy: scripts/bench/profile.py."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+
+from scripts.bench.parts import OTHER
+from scripts.bench.profile import sample, spied
+
+pytestmark = pytest.mark.full
+
+#: Says when it has begun, and ends with its parent.
+BUSY = """
+import select, sys, threading  # which gives the thread its name
+print("begun", flush=True)
+while not select.select([sys.stdin], [], [], 0)[0]:
+    sum(range(1000))
+"""
+
+
+def test_a_busy_thread_is_seen_running_and_holding_the_lock(tmp_path: Path) -> None:
+    """And the kernel's account of it fits the time."""
+    program = [sys.executable, "-c", BUSY]
+    with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as busy:
+        assert busy.stdout is not None
+        assert busy.stdout.readline() == b"begun\n"
+        sampled = sample(busy.pid, 1, tmp_path)
+        busy.kill()
+    name, seconds = sampled.cpu[busy.pid]
+    assert name
+    assert 0 < seconds <= 1.1
+    for seen in (sampled.running, sampled.holding):
+        assert seen[busy.pid].name == "MainThread"
+        assert set(seen[busy.pid].parts) == {OTHER.name}
+
+
+def test_a_process_that_cannot_be_sampled_is_told_in_a_line(tmp_path: Path) -> None:
+    """It has ended, or belongs to someone else."""
+    with subprocess.Popen([sys.executable, "-c", ""]) as ended:
+        ended.wait()
+    with pytest.raises(click.ClickException, match="py-spy could not sample the server"):
+        spied(ended.pid, 1, tmp_path)
