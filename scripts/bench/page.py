@@ -1,0 +1,85 @@
+"""
+Write docs/performance.md out of the measurements that are kept.
+
+Pure: the page tells nothing that is not in them, and a kind that was never measured has no section.
+"""
+
+from collections.abc import Mapping
+
+from scripts.bench import decode_page, load_page, losses, profile_page, yardstick_page
+from scripts.bench.kept import KINDS, Kept
+from scripts.bench.machine import sentence
+from scripts.bench.markdown import paragraphs
+from scripts.bench.yardstick import OFFLINE, Yardstick
+
+#: The plots by kind, beside the page.
+PLOTS = {"yardstick": "performance-yardstick.png", "profile": "performance-profile.png"}
+
+UNDER_LOAD = """\
+The JPEG of workload B, this server alone, by its own load test: clients that keep it busy, then \
+Poisson arrivals at shares of that rate. Latencies count from when a request was due; the ceiling \
+is the best offline loop."""
+
+#: Headings and first words of the sections on this server alone.
+LOADS = {
+    "loadtest": ("Under load", UNDER_LOAD),
+    "replay": ("A real trace", "The same, with arrivals as a real service saw them, made faster."),
+}
+
+INTRODUCTION = """\
+# Performance
+
+What was measured, on which machine, how it compares with other servers and with what the machine \
+can do at all, and where this server loses. Figures of other machines differ; ratios differ less.
+
+This page is written by a program, out of the measurements in [performance/](performance/):
+
+```sh
+python -m scripts.bench.performance --measure --peers FOLDER --trace FILE
+python -m scripts.bench.performance    # only writes it again
+```
+
+FOLDER is a yardstick that compares servers, with this one in its slot `new`; it measures by \
+`run.py bench`, and nothing else should run meanwhile. FILE holds arrival times, one a line. \
+`--only profile,decode` leaves out the rest."""
+
+
+def page(kept: Mapping[str, Kept]) -> str:
+    """Return the page on the measurements by kind."""
+    return paragraphs(INTRODUCTION, machines(kept), *_sections(kept)) + "\n"
+
+
+def machines(kept: Mapping[str, Kept]) -> str:
+    """Return on which machine each kind was measured; those on one machine together."""
+    found: dict[str, list[str]] = {}
+    for kind in KINDS:
+        if kind in kept and "machine" in kept[kind]:
+            found.setdefault(sentence(kept[kind]["machine"]), []).append(kind)
+    if len(found) == 1:
+        return f"Machine: {next(iter(found))}."
+    return "\n".join(f"- Machine of {', '.join(kinds)}: {words}." for words, kinds in found.items())
+
+
+def _sections(kept: Mapping[str, Kept]) -> list[str]:
+    sections = []
+    if "yardstick" in kept:
+        yardstick = Yardstick(kept["yardstick"])
+        sections.append(yardstick_page.section(yardstick, PLOTS["yardstick"]))
+        sections.append(losses.section(yardstick, kept.get("profile")))
+    if "profile" in kept:
+        sections.append(profile_page.section(kept["profile"], PLOTS["profile"]))
+    if "decode" in kept:
+        sections.append(decode_page.section(kept["decode"]))
+    ceiling = _ceiling(kept)
+    for kind, (heading, words) in LOADS.items():
+        if kind in kept:
+            sections.append(load_page.section(kept[kind], heading, words, ceiling))
+    return sections
+
+
+def _ceiling(kept: Mapping[str, Kept]) -> float | None:
+    """Return the images a second of the best offline loop; None where it was not measured."""
+    if "yardstick" not in kept:
+        return None
+    yardstick = Yardstick(kept["yardstick"])
+    return yardstick.middle("B", OFFLINE, yardstick.best_point("B", OFFLINE))

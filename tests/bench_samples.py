@@ -1,0 +1,111 @@
+"""Small measurements, made up, as each kind is kept."""
+
+from collections.abc import Mapping
+from typing import Any
+
+MACHINE = {
+    "cpu": "Abacus", "cores": 2, "memory_gib": 7.5, "kernel": "6.1.2-somebody's", "libc": "glibc 2",
+    "python": "3.11.7", "simd": ["avx2"], "hostname": "somewhere",
+}  # fmt: skip
+
+
+def run(
+    workload: str, peer: str, point: float | str, round_: int, **figures: Any
+) -> dict[str, Any]:
+    """Return one run as a yardstick writes it."""
+    return {
+        "workload": workload, "peer": peer, "point": point, "round": round_, "other_cores": 0.1,
+        "statuses": {"200": 5}, "tries": 1, **figures,
+    }  # fmt: skip
+
+
+def closed(rate: float, **more: Any) -> dict[str, Any]:
+    """Return the figures of a closed loop."""
+    return {"rate": rate, "p50": 10.0, "p99": 20.0, "errors": 0, "cpu_per_1000": 1.5, **more}
+
+
+def opened(offered: float, goodput: float, **more: Any) -> dict[str, Any]:
+    """Return the figures of an open loop."""
+    sent = {"sent": 100, "refused": 0, "refused_p99": None, "errors": 0}
+    return {"offered": offered, "goodput": goodput, "p50": 30.0, "p99": 90.0, **sent, **more}
+
+
+#: Round 1 was twice as fast as round 0, for all.
+RESULT: Mapping[str, Any] = {
+    "machine": MACHINE,
+    "options": {
+        "rounds": 2, "seconds": 4, "open_seconds": 20, "slo_ms": 500, "capacity": 100.0,
+        "out": "/home/somebody/run.json",
+    },
+    "settings": {"new": {"env": {"PEER_TMP": "/home/somebody/tmp"}}},
+    "runs": [
+        *(run("A", "nginx", 64, n, **closed(40_000.0 * (n + 1))) for n in (0, 1)),
+        *(run("A", "new", 64, n, **closed(2_000.0 * (n + 1))) for n in (0, 1)),
+        *(run("A", "quick", 64, n, **closed(10_000.0 * (n + 1), errors=n)) for n in (0, 1)),
+        run("A", "slow", 64, 1, **closed(500.0, other_cores=0.9)),
+        *(run("B", "offline", "one 8", n, rate=100.0 * (n + 1)) for n in (0, 1)),
+        *(run("B", "offline", "one 32", n, rate=80.0 * (n + 1)) for n in (0, 1)),
+        *(run("B", "new", 1, n, **closed(40.0 * (n + 1))) for n in (0, 1)),
+        *(run("B", "new", 32, n, **closed(90.0 * (n + 1))) for n in (0, 1)),
+        *(run("B", "quick", 32, n, **closed(80.0 * (n + 1))) for n in (0, 1)),
+        run("C", "new", 0.6, 0, **opened(60.0, 60.0)),
+        run("C", "new", 1.2, 0, **opened(120.0, 90.0, refused=20, refused_p99=5.0)),
+        run("C", "quick", 0.6, 0, **opened(60.0, 30.0, p99=None, errors=2)),
+        run("E", "new", "net", 0, cold_start=6.0, idle_cores=0.01, pss_idle=900),
+        run("E", "quick", "net", 0, cold_start=3.0, idle_cores=0.5, pss_idle=2000),
+    ],
+    "failed": {"slow net": "/home/somebody/slow.py ended early"},
+}  # fmt: skip
+
+
+def profile() -> dict[str, Any]:
+    """Return a profile of A alone."""
+
+    def part(name: str, share: float, gil: float) -> dict[str, Any]:
+        return {"part": name, "share": share, "us_per_request": 500 * share, "gil": gil}
+
+    return {
+        "what": "profile", "machine": MACHINE, "seconds": 20, "sampling": 100,
+        "workloads": {
+            "A": {
+                "rate": 2000.0, "clients": 64, "requests": 40_000, "cpu_us_per_request": 500.0,
+                "gil": 0.75,
+                "threads": {
+                    "reactor": {"cores": 0.9, "us_per_request": 450.0, "gil": 0.7},
+                    "decode": {"cores": 0.1, "us_per_request": 50.0, "gil": 0.05},
+                },
+                "parts": [
+                    part("Klein and werkzeug", 0.6, 0.5),
+                    part("HTTP parsing", 0.3, 0.2),
+                    part("batcher", 0.095, 0.05),
+                    part("JSON", 0.004, 0.0),
+                    part("logging", 0.001, 0.0),
+                ],
+            }
+        },
+    }  # fmt: skip
+
+
+def decode() -> dict[str, Any]:
+    """Return rates of two arrangements in two rounds, the second twice as fast."""
+
+    def row(arrangement: str, *rates: float) -> dict[str, Any]:
+        return {
+            "size": "224x224", "arrangement": arrangement, "model": arrangement == "model",
+            "images_per_second": list(rates), "cpu_seconds_per_1000": [2.0, 4.0],
+            "late_p50_ms": 0.1, "late_p99_ms": 5.0,
+        }  # fmt: skip
+
+    rows = [row("threads: 1", 100, 200), row("processes: 1", 50, 100), row("model", 30, 60)]
+    machine = {"cores": 2, "cpu": "Abacus", "python": "3.11.7"}
+    return {"what": "decode", "rounds": 2, "seconds": 3.0, "machine": machine, "rows": rows}
+
+
+def load(what: str) -> dict[str, Any]:
+    """Return a load test of two rates."""
+    rows = [
+        {"name": "60 %", "offered": 60.0, "rate": 60.0, "p99_ms": 80.0, "refused": 0},
+        {"name": "120 %", "offered": 120.0, "rate": 99.0, "p99_ms": None, "refused": 21,
+         "warnings": ["the client was late"]},
+    ]  # fmt: skip
+    return {"what": what, "machine": MACHINE, "command": f"tensorferry {what}", "rows": rows}

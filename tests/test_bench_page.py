@@ -1,0 +1,291 @@
+"""docs/performance.md: scripts/bench/page.py and the sections that it is made of."""
+
+import json
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from scripts.bench import decode_page, kept, load_page, losses, profile_page
+from scripts.bench.loads import row, speed_for
+from scripts.bench.markdown import figure, listed, number, percent, table
+from scripts.bench.page import PLOTS, page
+from scripts.bench.performance import FOLDER, PAGE, Means, main, write_page
+from scripts.bench.profile import cpu_seconds
+from scripts.bench.served import WORKLOADS, load_test
+from scripts.bench.yardstick import Yardstick, trimmed
+from scripts.bench.yardstick_page import middle_and_ends, standing
+from tests.bench_samples import RESULT, decode, load, profile
+
+DOCS = Path(__file__).parent.parent / "docs"
+
+ALL: dict[str, kept.Kept] = {
+    "yardstick": trimmed(RESULT),
+    "profile": profile(),
+    "decode": decode(),
+    "loadtest": load("loadtest"),
+    "replay": load("replay"),
+}
+YARDSTICK = Yardstick(ALL["yardstick"])
+
+HEADINGS = {
+    "yardstick": ["Beside other servers", "Where we lose, and why"],
+    "profile": ["Where the time goes"],
+    "decode": ["Decoding: threads against processes"],
+    "loadtest": ["Under load"],
+    "replay": ["A real trace"],
+}
+
+
+#: A rate that is all that was offered, and its share.
+FULL = ("60.0", "1.00")
+
+
+def cells(row: str) -> list[str]:
+    """Return the cells of a row of a table."""
+    return [cell.strip() for cell in row.strip("|").split(" | ")]
+
+
+def row_of(text: str, name: str) -> list[str]:
+    """Return the one row that begins with *name*."""
+    (row,) = [line for line in text.splitlines() if line.startswith(f"| {name} |")]
+    return cells(row)
+
+
+def test_the_page_is_what_the_kept_measurements_say() -> None:
+    """Else: python -m scripts.bench.performance.  Without measurements there is no page."""
+    measured = kept.read_all(DOCS / FOLDER)
+    file = DOCS / PAGE
+    written = file.read_text(encoding="utf-8") if file.exists() else None
+    assert written == (page(measured) if measured else None)
+    for kind in PLOTS:
+        assert DOCS.joinpath(PLOTS[kind]).exists() is (kind in measured)
+
+
+def test_no_measurement_names_a_place_on_a_machine() -> None:
+    """Neither those that are kept nor the page."""
+    for file in [*DOCS.glob(f"{FOLDER}/*.json"), *DOCS.glob(PAGE)]:
+        assert not re.search(r"/(home|root|tmp|work|usr|opt)\b", file.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("kind", kept.KINDS)
+def test_a_kind_that_was_never_measured_has_no_section(kind: str) -> None:
+    """And each that was has its own, in the order of the kinds."""
+    assert re.findall("^## (.+)", page({kind: ALL[kind]}), re.MULTILINE) == HEADINGS[kind]
+    every = re.findall("^## (.+)", page(ALL), re.MULTILINE)
+    assert every == [heading for each in kept.KINDS for heading in HEADINGS[each]]
+
+
+def test_all_rows_of_a_table_have_the_cells_of_its_head() -> None:
+    """Whatever was left out of the measurements."""
+    tables = re.findall(r"(?:^\|.*\n)+", page(ALL), re.MULTILINE)
+    assert len(tables) == 12
+    for each in tables:
+        assert len({len(cells(row)) for row in each.splitlines()}) == 1
+
+
+def test_machines_that_differ_are_told_apart() -> None:
+    """One line for all where they do not."""
+    same = page(
+        {
+            "yardstick": ALL["yardstick"],
+            "profile": {**profile(), "machine": ALL["yardstick"]["machine"]},
+        }
+    )
+    assert (
+        "\nMachine: 2 cores of Abacus (avx2) with 8 GiB, Linux 6.1, libc: glibc 2, Python" in same
+    )
+    assert "- Machine of decode: 2 cores of Abacus, Python 3.11.7." in page(ALL)
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("A, 64 clients", ["3,000 answers/s", "15,000 (quick)", "0.20", "60,000", "0.05"]),
+        ("B, 1 client", ["60.0 images/s", "-", "-", "150", "0.40"]),
+        ("B, 32 clients", ["135 images/s", "120 (quick)", "1.12", "150", "0.90"]),
+        ("C, 60 % of the capacity", ["60.0 good answers/s", "30.0 (quick)", "2.00", *FULL]),
+        ("C, 120 % of the capacity", ["90.0 good answers/s", "-", "-", "120", "0.75"]),
+    ],
+)  # fmt: skip
+def test_the_standing_has_the_best_of_the_others_and_the_ceiling(
+    name: str, expected: list[str]
+) -> None:
+    """With both ratios, taken within a round."""
+    assert row_of(standing(YARDSTICK), name)[1:] == expected
+
+
+@pytest.mark.parametrize(
+    ("ratios", "text"),
+    [
+        ([], "-"),
+        ([0.5], "0.50"),
+        ([0.501, 0.502], "0.50"),
+        ([0.4, 0.9, 0.5], "0.50 (0.40 to 0.90)"),
+    ],
+)
+def test_a_ratio_is_shown_with_its_least_and_its_largest(ratios: list[float], text: str) -> None:
+    """Where two digits tell them apart."""
+    assert middle_and_ends(ratios) == text
+
+
+def test_what_was_lost_is_listed_with_both_numbers_and_a_reason() -> None:
+    """What was won is not."""
+    text = losses.section(YARDSTICK, profile())
+    assert "Of 3 comparisons of rates, 1 was lost: less than 95 % of the best other" in text
+    assert (
+        "- A, 64 clients: 3,000 answers/s against 15,000 of quick, 0.20 of it; the ceiling is"
+        " 60,000." in text
+    )
+    assert (
+        "a request costs 500 µs of CPU, of which Klein and werkzeug takes 60 % (300 µs), HTTP"
+        " parsing takes 30 % (150 µs) and batcher takes 9.5 % (47.5 µs)." in text
+    )
+    assert "Of 2 cores the server uses 1.00, and reactor 0.90 of that" in text
+    assert "could be cut by: an express lane beside Klein." in text
+    assert "- start s, net: 6.0 against 3.0 of quick." in text
+    assert "- PSS MiB" not in text
+    assert "Why:" not in losses.section(YARDSTICK, None)
+    assert losses.section(Yardstick(trimmed({**RESULT, "runs": []})), profile()) == ""
+
+
+def test_where_this_server_gave_up_first_it_has_lost() -> None:
+    """It was not tried at the rate that another was."""
+    runs = [run for run in RESULT["runs"] if (run["peer"], run["point"]) != ("new", 1.2)]
+    tried = [{**run, "peer": "quick"} for run in RESULT["runs"] if run["point"] == 1.2]
+    yardstick = Yardstick(trimmed({**RESULT, "runs": [*runs, *tried]}))
+    (lost,) = [loss for loss in losses.losses(yardstick) if loss.match.workload == "C"]
+    assert (lost.ours, lost.theirs, lost.ratio, lost.ceiling) == (0.0, 90.0, 0.0, 120.0)
+    assert (
+        "TensorFerry was not tried, hopeless as it was at the rate before; quick refuses 20 % and"
+        " has a p99 of 90 ms." in losses.section(yardstick, None)
+    )
+
+
+def test_a_profile_tells_what_each_part_costs_and_what_is_to_be_gained() -> None:
+    """Parts below a hundredth are one line."""
+    text = profile_page.section(profile(), "plot.png")
+    assert row_of(text, "Klein and werkzeug") == [
+        "Klein and werkzeug", "300", "60 %", "50 %", "x 2.50", "an express lane beside Klein",
+    ]  # fmt: skip
+    assert row_of(text, "smaller parts")[1:4] == ["2.50", "0.5 %", "0 %"]
+    assert row_of(text, "reactor") == ["reactor", "0.90", "10 %", "450", "70 %"]
+    assert row_of(text, "decode")[2] == ""
+
+
+def test_decoding_is_compared_with_the_first_line_of_its_kind() -> None:
+    """Within a round; with the model is a kind of its own."""
+    text = decode_page.section(decode())
+    ratios = [cells(row)[3] for row in text.splitlines() if row.startswith("| 224x224")]
+    assert ratios == ["1.00", "0.50", "1.00"]
+
+
+def test_a_load_test_shows_the_columns_that_it_has_figures_for() -> None:
+    """And the warnings of the client below."""
+    text = load_page.section(load("loadtest"), "Under load", "Words.", 150.0)
+    assert "| load | offered/s | answers/s | ceiling/s | p99 ms | refused |" in text
+    assert row_of(text, "120 %") == ["120 %", "120", "99.0", "150", "-", "21"]
+    assert text.endswith("\n- 120 %: the client was late")
+
+
+def test_the_page_and_its_plots_are_written_from_what_is_kept(tmp_path: Path) -> None:
+    """And what is kept is read back as it was written."""
+    for kind, measured in ALL.items():
+        kept.write(tmp_path / FOLDER, kind, measured)
+    assert kept.read_all(tmp_path / FOLDER) == ALL
+    write_page(tmp_path)
+    text = (tmp_path / PAGE).read_text(encoding="utf-8")
+    assert text == page(ALL)
+    for name in re.findall(r"!\[.*\]\((.*)\)", text):
+        assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_measurement_is_kept_with_a_row_a_line() -> None:
+    """So that a new one can be read as a difference."""
+    text = kept.dumped({"what": "x", "none": [], "rows": [{"a": 1}, {"b": [2, 3]}], "m": {"c": 4}})
+    assert text.splitlines()[3:6] == ['"rows": [', ' {"a": 1},', ' {"b": [2, 3]}']
+    assert json.loads(text)["m"] == {"c": 4}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "complaint"),
+    [
+        (
+            ["--measure", "--only", "weather"],
+            "--only takes yardstick, profile, decode, loadtest, replay, not weather",
+        ),
+        (["--measure", "--only", "replay"], "--trace is missing: a file of arrival times"),
+        (["--measure", "--only", "yardstick"], "--peers is missing: the folder of the yardstick"),
+    ],
+)
+def test_what_cannot_be_measured_is_refused_in_a_line(arguments: list[str], complaint: str) -> None:
+    """Before anything is written."""
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 2
+    assert complaint in result.output
+
+
+def test_the_data_lie_where_the_yardstick_put_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the variable that it obeys says, else in its own folder."""
+    monkeypatch.delenv("PEERS_WORK", raising=False)
+    assert Means(tmp_path, None, ()).data() == tmp_path / ".work" / "data"
+    monkeypatch.setenv("PEERS_WORK", "elsewhere")
+    assert Means(tmp_path, None, ()).data() == Path("elsewhere/data")
+
+
+def test_a_load_test_sends_the_body_of_its_workload(tmp_path: Path) -> None:
+    """With the type of that, and what else it is told."""
+    command = load_test(
+        WORKLOADS["B"], "http://x/", tmp_path, tmp_path / "figures.json", "--duration", "9"
+    )
+    options: dict[str, Any] = dict(zip(command[5::2], command[6::2], strict=True))
+    assert command[2:5] == ["scripts.cli", "loadtest", "http://x/"]
+    assert options == {
+        "--body": str(tmp_path / "photo.jpg"), "--content-type": "image/jpeg", "--warmup": "3.0",
+        "--json": str(tmp_path / "figures.json"), "--duration": "9",
+    }  # fmt: skip
+
+
+def test_a_row_keeps_what_the_page_shows() -> None:
+    """And no more: examples of bodies and the URL stay out."""
+    figures = {"url": "http://x/", "rate": 5.0, "examples": {"429": "later"}, "warnings": ["late"]}
+    assert row("60%", figures) == {"name": "60%", "rate": 5.0, "warnings": ["late"]}
+
+
+def test_a_trace_is_as_fast_as_makes_the_rate() -> None:
+    """Ten arrivals in twenty seconds, three times as fast, are 1.5 a second."""
+    assert speed_for(1.5, 20.0, 10) == 3.0
+
+
+def test_the_kernel_tells_what_each_thread_has_used() -> None:
+    """Of this process: at least its first thread has used something."""
+    name, seconds = cpu_seconds(os.getpid())[os.getpid()]
+    assert name
+    assert seconds > 0
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        (number(None), "-"),
+        (number(12345.6), "12,346"),
+        (figure(0.125), "0.12"),
+        (figure(99.96), "100.0"),
+        (figure(1234.5), "1,234"),
+        (percent(0.0949), "9.5 %"),
+        (percent(0.0), "0 %"),
+        (percent(0.0996), "10 %"),
+        (percent(1), "100 %"),
+        (listed(["a"]), "a"),
+        (listed(["a", "b", "c"]), "a, b and c"),
+        (table(["a", "b"], [["1", "2"]]), "| a | b |\n| --- | ---: |\n| 1 | 2 |"),
+    ],
+)
+def test_figures_are_written_with_as_many_digits_as_they_deserve(text: str, expected: str) -> None:
+    """Three at least."""
+    assert text == expected
