@@ -108,4 +108,5 @@ def load(what: str) -> dict[str, Any]:
         {"name": "120 %", "offered": 120.0, "rate": 99.0, "p99_ms": None, "refused": 21,
          "warnings": ["the client was late"]},
     ]  # fmt: skip
+    rows = [{"workload": "B", **row} for row in rows]
     return {"what": what, "machine": MACHINE, "command": f"tensorferry {what}", "rows": rows}

@@ -26,6 +26,7 @@ ALL: dict[str, kept.Kept] = {
     "yardstick": trimmed(RESULT),
     "profile": profile(),
     "decode": decode(),
+    "client": load("client"),
     "loadtest": load("loadtest"),
     "replay": load("replay"),
 }
@@ -35,6 +36,7 @@ HEADINGS = {
     "yardstick": ["Beside other servers", "Where we lose, and why"],
     "profile": ["Where the time goes"],
     "decode": ["Decoding: threads against processes"],
+    "client": ["The load test itself"],
     "loadtest": ["Under load"],
     "replay": ["A real trace"],
 }
@@ -82,7 +84,7 @@ def test_a_kind_that_was_never_measured_has_no_section(kind: str) -> None:
 def test_all_rows_of_a_table_have_the_cells_of_its_head() -> None:
     """Whatever was left out of the measurements."""
     tables = re.findall(r"(?:^\|.*\n)+", page(ALL), re.MULTILINE)
-    assert len(tables) == 12
+    assert len(tables) == 13
     for each in tables:
         assert len({len(cells(row)) for row in each.splitlines()}) == 1
 
@@ -185,7 +187,7 @@ def test_decoding_is_compared_with_the_first_line_of_its_kind() -> None:
 
 def test_a_load_test_shows_the_columns_that_it_has_figures_for() -> None:
     """And the warnings of the client below."""
-    text = load_page.section(load("loadtest"), "Under load", "Words.", 150.0)
+    text = load_page.section(load("loadtest"), "Under load", "Words.", {"B": 150.0})
     assert "| load | offered/s | answers/s | ceiling/s | p99 ms | refused |" in text
     assert row_of(text, "120 %") == ["120 %", "120", "99.0", "150", "-", "21"]
     assert text.endswith("\n- 120 %: the client was late")
@@ -215,7 +217,7 @@ def test_a_measurement_is_kept_with_a_row_a_line() -> None:
     [
         (
             ["--measure", "--only", "weather"],
-            "--only takes yardstick, profile, decode, loadtest, replay, not weather",
+            "--only takes yardstick, profile, decode, client, loadtest, replay, not weather",
         ),
         (["--measure", "--only", "replay"], "--trace is missing: a file of arrival times"),
         (["--measure", "--only", "yardstick"], "--peers is missing: the folder of the yardstick"),
@@ -254,7 +256,8 @@ def test_a_load_test_sends_the_body_of_its_workload(tmp_path: Path) -> None:
 def test_a_row_keeps_what_the_page_shows() -> None:
     """And no more: examples of bodies and the URL stay out."""
     figures = {"url": "http://x/", "rate": 5.0, "examples": {"429": "later"}, "warnings": ["late"]}
-    assert row("60%", figures) == {"name": "60%", "rate": 5.0, "warnings": ["late"]}
+    expected = {"name": "60%", "workload": "B", "rate": 5.0, "warnings": ["late"]}
+    assert row("60%", "B", figures) == expected
 
 
 def test_a_trace_is_as_fast_as_makes_the_rate() -> None:

@@ -5,7 +5,7 @@ Pure: a measurement in, Markdown out.  A row holds its name and figures of
 `scripts.load.summary.Summary`; a column that no row has a figure for is left out.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from scripts.bench.kept import Kept
 from scripts.bench.markdown import figure, number, paragraphs, percent, table
@@ -20,6 +20,7 @@ COLUMNS: dict[str, tuple[str, Callable[[float | None], str]]] = {
     "p50_ms": ("p50 ms", figure),
     "p99_ms": ("p99 ms", figure),
     "p999_ms": ("p99.9 ms", figure),
+    "max_ms": ("max ms", figure),
     "mean_rows": ("rows a batch", figure),
     "refused": ("refused", number),
     "refused_p99_ms": ("p99 ms of those", figure),
@@ -29,9 +30,18 @@ COLUMNS: dict[str, tuple[str, Callable[[float | None], str]]] = {
 }
 
 
-def section(kept: Kept, heading: str, words: str, ceiling: float | None = None) -> str:
-    """Return a section under *heading* that begins with *words*; *ceiling* is answers a second."""
-    rows: list[Kept] = [{**row, "ceiling": ceiling} for row in kept["rows"]]
+def section(
+    kept: Kept, heading: str, words: str, ceilings: Mapping[str, float | None] | None = None
+) -> str:
+    """
+    Return a section under *heading* that begins with *words*.
+
+    *ceilings* are the answers a second that no server can exceed, by workload.
+    """
+    known = ceilings or {}
+    rows: list[Kept] = [
+        {**row, "ceiling": known.get(row.get("workload", ""))} for row in kept["rows"]
+    ]
     keys = [key for key in COLUMNS if any(row.get(key) is not None for row in rows)]
     warnings = [f"- {row['name']}: {each}" for row in rows for each in row.get("warnings", ())]
     return paragraphs(

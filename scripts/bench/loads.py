@@ -1,7 +1,7 @@
 """
 Load this server alone by its own load test: rates of all sizes, and a trace.
 
-The picture and the graph are those of the yardstick's workload B, so that its ceiling counts.
+The bodies and the graph are those of the yardstick, so that its ceilings count.
 """
 
 import json
@@ -13,13 +13,33 @@ from typing import Any
 
 from scripts.bench.load_page import COLUMNS
 from scripts.bench.machine import this_machine
-from scripts.bench.served import SETTLING, WORKLOADS, load_test, serving
+from scripts.bench.served import (
+    SETTLING,
+    WORKLOADS,
+    known_times,
+    load_test,
+    serving,
+)
 from scripts.load.arrivals import read_trace
 
-PICTURE = WORKLOADS["B"]
+PICTURE, NOTHING = "B", "A"  #: of `WORKLOADS`
 CLOSED, OPEN, TRACE = 10, 20, 60  #: seconds of a load
 SHARES = (0.3, 0.6, 0.9, 1.2)  #: of the rate of a closed loop
-REPLAYED = (0.6, 0.9)  #: and those that a trace has on average
+REPLAYED = 0.6  #: and the one that a trace has on average, of pictures
+SPEED = 40.0  #: how fast a trace is replayed where there is no model
+
+#: What the load test says of servers whose times are known: the server's options and the load's.
+KNOWN = {
+    "answers at once; 64 clients": ((), ("--clients", "64", "--duration", "10")),
+    "answers after 5 ms; 100/s": (
+        ("--delay", "5ms"),
+        ("--rate", "100", "--arrivals", "constant", "--duration", "10"),
+    ),
+    "stalls once, for 1 s; 100/s": (
+        ("--delay", "5ms", "--stall-at", "500", "--stall", "1s"),
+        ("--rate", "100", "--arrivals", "constant", "--duration", "10"),
+    ),
+}
 
 COMMAND = f"tensorferry loadtest URL --body photo.jpg --warmup {SETTLING:g}s"
 
@@ -30,24 +50,38 @@ def under_load(data: Path) -> dict[str, Any]:
         rows = [_closed(url, data, Path(name))]
         for share in SHARES:
             rate = round(rows[0]["rate"] * share, 1)
-            figures = _figures(url, data, Path(name), "--rate", str(rate), "--duration", str(OPEN))
-            rows.append(row(f"{share:.0%}", figures))
+            figures = _figures(
+                PICTURE, url, data, Path(name), "--rate", str(rate), "--duration", str(OPEN)
+            )
+            rows.append(row(f"{share:.0%}", PICTURE, figures))
     return _kept("loadtest", f"{COMMAND} --rate RATE --duration {OPEN}s", rows)
 
 
+def of_known_servers(data: Path) -> dict[str, Any]:
+    """Return what the load test says of servers whose times are known."""
+    rows = []
+    for name, (server, load) in KNOWN.items():
+        with TemporaryDirectory() as folder, known_times(Path(folder), *server) as url:
+            rows.append(row(name, "", _figures(NOTHING, url, data, Path(folder), *load)))
+    return _kept("client", "tensorferry loadtest URL --body small.bin", rows)
+
+
 def replayed(data: Path, trace: Path) -> dict[str, Any]:
-    """Return the figures of the arrivals in *trace*, as fast as makes shares of that rate."""
+    """Return the figures of *trace* on the null model, and on the net at a share of its rate."""
+    arrivals = ("--arrivals", str(trace), "--speed")
+    rows = []
+    with TemporaryDirectory() as name, serving("null", data, Path(name)) as (_, url):
+        figures = _figures(NOTHING, url, data, Path(name), *arrivals, str(SPEED))
+        rows.append(row(f"null model, {SPEED:g} times its speed", NOTHING, figures))
     times = read_trace(trace)
     with TemporaryDirectory() as name, serving("net", data, Path(name)) as (_, url):
-        rows = [_closed(url, data, Path(name))]
-        for share in REPLAYED:
-            speed = round(speed_for(rows[0]["rate"] * share, times[-1], len(times)), 2)
-            figures = _figures(
-                url, data, Path(name), "--arrivals", str(trace), "--speed", str(speed),
-                "--duration", str(TRACE),
-            )  # fmt: skip
-            rows.append(row(f"{share:.0%} on average, {speed:g} times its speed", figures))
-    return _kept("replay", f"{COMMAND} --arrivals FILE --speed SPEED --duration {TRACE}s", rows)
+        closed = _closed(url, data, Path(name))
+        speed = round(speed_for(closed["rate"] * REPLAYED, times[-1], len(times)), 2)
+        options = (*arrivals, str(speed), "--duration", str(TRACE))
+        figures = _figures(PICTURE, url, data, Path(name), *options)
+        share = f"{REPLAYED:.0%} of what {WORKLOADS[PICTURE].clients} clients get"
+        rows.append(row(f"pictures, {speed:g} times its speed: {share}", PICTURE, figures))
+    return _kept("replay", "tensorferry loadtest URL --arrivals FILE --speed SPEED", rows)
 
 
 def speed_for(rate: float, seconds: float, arrivals: int) -> float:
@@ -55,20 +89,21 @@ def speed_for(rate: float, seconds: float, arrivals: int) -> float:
     return rate * seconds / arrivals
 
 
-def row(name: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of the *figures* of a load test."""
-    return {"name": name, **{key: figures[key] for key in (*COLUMNS, "warnings") if key in figures}}
+def row(name: str, workload: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of the *figures* of a load test; *workload* says which ceiling it has."""
+    told = {key: figures[key] for key in (*COLUMNS, "warnings") if key in figures}
+    return {"name": name, "workload": workload, **told}
 
 
 def _closed(url: str, data: Path, folder: Path) -> dict[str, Any]:
-    clients = str(PICTURE.clients)
-    figures = _figures(url, data, folder, "--clients", clients, "--duration", str(CLOSED))
-    return row(f"{clients} clients, 100%", figures)
+    clients = str(WORKLOADS[PICTURE].clients)
+    figures = _figures(PICTURE, url, data, folder, "--clients", clients, "--duration", str(CLOSED))
+    return row(f"{clients} clients, 100%", PICTURE, figures)
 
 
-def _figures(url: str, data: Path, folder: Path, *options: str) -> dict[str, Any]:
+def _figures(workload: str, url: str, data: Path, folder: Path, *options: str) -> dict[str, Any]:
     file = folder / "load.json"
-    command = load_test(PICTURE, url, data, file, *options)
+    command = load_test(WORKLOADS[workload], url, data, file, *options)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - a program of ours
     figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     return figures

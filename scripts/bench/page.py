@@ -10,7 +10,7 @@ from scripts.bench import decode_page, load_page, losses, profile_page, yardstic
 from scripts.bench.kept import KINDS, Kept
 from scripts.bench.machine import sentence
 from scripts.bench.markdown import paragraphs
-from scripts.bench.yardstick import OFFLINE, Yardstick
+from scripts.bench.yardstick import NGINX, OFFLINE, Yardstick
 
 #: The plots by kind, beside the page.
 PLOTS = {"yardstick": "performance-yardstick.png", "profile": "performance-profile.png"}
@@ -20,10 +20,20 @@ The JPEG of workload B, this server alone, by its own load test: clients that ke
 Poisson arrivals at shares of that rate. Latencies count from when a request was due; the ceiling \
 is the best offline loop."""
 
+CLIENT = """\
+What `tensorferry loadtest` can send, and what it says of servers whose every answer takes a known \
+time (`python -m scripts.bench.known_server`). During a stall all that falls due has to wait."""
+
+REPLAY = """\
+Arrivals as a production service saw them in an hour (Azure/AzurePublicDataset, \
+AzureLLMInferenceTrace_conv, CC-BY-4.0), made faster: on the null model, where what counts is what \
+surrounds a model, and with the JPEG of workload B. The ceilings: nginx, the best offline loop."""
+
 #: Headings and first words of the sections on this server alone.
 LOADS = {
+    "client": ("The load test itself", CLIENT),
     "loadtest": ("Under load", UNDER_LOAD),
-    "replay": ("A real trace", "The same, with arrivals as a real service saw them, made faster."),
+    "replay": ("A real trace", REPLAY),
 }
 
 INTRODUCTION = """\
@@ -70,16 +80,18 @@ def _sections(kept: Mapping[str, Kept]) -> list[str]:
         sections.append(profile_page.section(kept["profile"], PLOTS["profile"]))
     if "decode" in kept:
         sections.append(decode_page.section(kept["decode"]))
-    ceiling = _ceiling(kept)
+    ceilings = _ceilings(kept)
     for kind, (heading, words) in LOADS.items():
         if kind in kept:
-            sections.append(load_page.section(kept[kind], heading, words, ceiling))
+            sections.append(load_page.section(kept[kind], heading, words, ceilings))
     return sections
 
 
-def _ceiling(kept: Mapping[str, Kept]) -> float | None:
-    """Return the images a second of the best offline loop; None where it was not measured."""
+def _ceilings(kept: Mapping[str, Kept]) -> dict[str, float | None]:
+    """Return the answers a second that no server can exceed, by workload, where measured."""
     if "yardstick" not in kept:
-        return None
+        return {}
     yardstick = Yardstick(kept["yardstick"])
-    return yardstick.middle("B", OFFLINE, yardstick.best_point("B", OFFLINE))
+    offline = yardstick.middle("B", OFFLINE, yardstick.best_point("B", OFFLINE))
+    nginx = yardstick.middle("A", NGINX, yardstick.best_point("A", NGINX))
+    return {"A": nginx, "B": offline}

@@ -70,6 +70,10 @@ def _decode(_: Means) -> dict[str, Any]:
         return measured
 
 
+def _client(means: Means) -> dict[str, Any]:
+    return loads.of_known_servers(means.data())
+
+
 def _loadtest(means: Means) -> dict[str, Any]:
     return loads.under_load(means.data())
 
@@ -85,6 +89,7 @@ MEASURES: Mapping[str, Callable[[Means], dict[str, Any]]] = {
     "yardstick": _yardstick,
     "profile": _profile,
     "decode": _decode,
+    "client": _client,
     "loadtest": _loadtest,
     "replay": _replay,
 }

@@ -1,5 +1,5 @@
 """
-Start `scripts.peer` as a process of its own, and load it by `tensorferry loadtest`.
+Start servers as processes of their own, and load them by `tensorferry loadtest`.
 
 The bodies and the graph are the yardstick's, so that figures can be laid beside each other.
 """
@@ -9,7 +9,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -53,32 +53,67 @@ def load_test(workload: Workload, url: str, data: Path, file: Path, *options: st
 @contextmanager
 def serving(model: str, data: Path, folder: Path) -> Iterator[tuple[int, str]]:
     """Give the process id and the URL of a server that is ready, and end it afterwards."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     variables = {
         "PEER_PORT": str(port),
         "PEER_MODEL": model,
         "PEER_GRAPH": str(data / "graph.pb"),
         "CUDA_VISIBLE_DEVICES": "",
     }
+    with _running("scripts.peer", folder, lambda: is_ready(port), variables) as pid:
+        yield pid, f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
+def known_times(folder: Path, *options: str) -> Iterator[str]:
+    """Give the URL of a `scripts.bench.known_server` with *options*, and end it afterwards."""
+    port = free_port()
+    known = ("--port", str(port), *options)
+    with _running("scripts.bench.known_server", folder, lambda: accepts(port), {}, *known):
+        yield f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
+def _running(
+    module: str,
+    folder: Path,
+    ready: Callable[[], bool],
+    variables: Mapping[str, str],
+    *options: str,
+) -> Iterator[int]:
     with (folder / "server.log").open("wb") as log:
-        server = subprocess.Popen(
-            [sys.executable, "-m", "scripts.peer"],
+        server = subprocess.Popen(  # noqa: S603 - ours
+            [sys.executable, "-m", module, *options],
             env={**os.environ, **variables}, stdout=log, stderr=log,
         )  # fmt: skip
     try:
         deadline = time.monotonic() + PATIENCE
-        while not is_ready(port):
+        while not ready():
             if server.poll() is not None or time.monotonic() > deadline:
                 raise click.ClickException((folder / "server.log").read_text())
             time.sleep(0.1)
-        yield server.pid, f"http://127.0.0.1:{port}/"
+        yield server.pid
     finally:
         server.terminate()
         try:
             server.wait(PATIENCE)
         finally:
             server.kill()
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody has."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        return int(free.getsockname()[1])
+
+
+def accepts(port: int) -> bool:
+    """Return whether anybody listens on *port*."""
+    try:
+        socket.create_connection(("127.0.0.1", port), 5.0).close()
+    except OSError:
+        return False
+    return True
 
 
 def is_ready(port: int) -> bool:
