@@ -7,7 +7,7 @@ Parses with llhttp, for the client must cost less than what it measures.  Reacto
 from collections.abc import Callable
 from typing import Protocol
 
-from httptools import HttpParserError, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpResponseParser
 from OpenSSL.SSL import Error as TLSError
 from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import ITCPTransport
@@ -87,18 +87,27 @@ class Connection(TwistedProtocol):
         self._silent = False
         try:
             self._parser.feed_data(data)
-        except HttpParserError as error:
-            self._reason = f"the answer is not HTTP: {error}"
-            self.transport.abortConnection()
-            return
+        except (HttpParserError, HttpParserUpgrade) as error:
+            self.reusable = False
+            if not self._complete:
+                switches = isinstance(error, HttpParserUpgrade)
+                problem = "it switches protocols" if switches else error
+                self._reason = f"the answer is not HTTP: {problem}"
+                self.transport.abortConnection()
+                return
         if self._complete:
             self._answer(self._exchange)
 
+    def on_message_begin(self) -> None:
+        """Read no further than the end of the answer; llhttp calls this and what follows."""
+        if self._complete:
+            raise ValueError("more than one answer to a request")
+
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note what matters of the answer's head; llhttp calls this and what follows."""
+        """Note what matters of the answer's head."""
         name = name.lower()
-        if name == b"server-timing":
-            self._timing = value
+        if name == b"server-timing":  # a proxy adds one of its own
+            self._timing = self._timing + b", " + value if self._timing else value
         elif name in (b"content-length", b"transfer-encoding"):
             self._sized = True
 
@@ -112,10 +121,12 @@ class Connection(TwistedProtocol):
             self._body += body[:KEPT]
 
     def on_message_complete(self) -> None:
-        """Note the end, unless it is a 100 that another answer follows."""
+        """Note the end, unless it is a 100 or such, which another answer follows."""
         if self._status >= 200:
             self._complete = True
             self.reusable = self._parser.should_keep_alive()
+        else:
+            self._timing, self._sized = b"", False
 
     def _answer(self, exchange: Exchange) -> None:
         self._exchange = None
@@ -126,21 +137,23 @@ class Connection(TwistedProtocol):
         self.answers += 1
         self._begin()
         if not self.reusable:
-            self.transport.loseConnection()
+            self.transport.abortConnection()  # a server may never read the rest of the request
         self._owner.answered(self, exchange)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
         """Hand back what was under way; an answer without a length is complete by this."""
         self.reusable = False
-        if self._exchange is not None and self._status >= 200 and not self._sized:
+        whole = self._status >= 200 and not self._sized and reason.check(ConnectionDone)
+        if self._exchange is not None and whole:
             self._answer(self._exchange)
         exchange, self._exchange = self._exchange, None
-        self._owner.lost(self, exchange, self._reason or _in_words(reason))
+        self._owner.lost(self, exchange, self._reason or _in_words(reason, self._silent))
 
 
-def _in_words(reason: Failure) -> str:
+def _in_words(reason: Failure, silent: bool) -> str:
     if reason.check(ConnectionDone):
-        return "the server closed the connection without an answer"
+        part = "without an answer" if silent else "in the middle of the answer"
+        return f"the server closed the connection {part}"
     if isinstance(reason.value, TLSError):
         return f"TLS failed: {reason.value}"
     return "the connection broke before the answer"

@@ -53,6 +53,7 @@ class Pool:
         self._free: list[Connection] = []
         self._all: set[Connection] = set()
         self._opening = 0
+        self._closed = False
         self._line: deque[Exchange] = deque()
         self._under_way: dict[Exchange, Connection | None] = {}
 
@@ -67,13 +68,21 @@ class Pool:
         self._place(exchange)
 
     def _place(self, exchange: Exchange) -> None:
-        if self._free:
-            self._lend(self._free.pop(), exchange)
-        elif len(self._all) + self._opening < self._limit:
-            self._open(exchange)
-        else:
+        if not self._begins(exchange):
             self.waited += 1
             self._line.append(exchange)
+
+    def _begins(self, exchange: Exchange) -> bool:
+        """Send *exchange* on a free connection or on a new one, and return whether there is one."""
+        while self._free:
+            connection = self._free.pop()
+            if connection.reusable:  # or it is about to be lost
+                self._lend(connection, exchange)
+                return True
+        if len(self._all) + self._opening >= self._limit:
+            return False
+        self._open(exchange)
+        return True
 
     def _lend(self, connection: Connection, exchange: Exchange) -> None:
         self._under_way[exchange] = connection
@@ -87,7 +96,9 @@ class Pool:
             connection = cast("Connection", protocol)
             self._opening -= 1
             self._all.add(connection)
-            if exchange in self._under_way:
+            if self._closed:
+                connection.close()
+            elif exchange in self._under_way:
                 self._lend(connection, exchange)
             else:  # its time ran out meanwhile
                 self._give_back(connection)
@@ -114,10 +125,8 @@ class Pool:
         while self._line:
             exchange = self._line.popleft()
             if exchange in self._under_way:
-                if self._free:
-                    self._lend(self._free.pop(), exchange)
-                else:
-                    self._open(exchange)
+                if not self._begins(exchange):
+                    self._line.appendleft(exchange)
                 return
 
     def lost(self, connection: Connection, exchange: Exchange | None, reason: str) -> None:
@@ -131,18 +140,18 @@ class Pool:
                 self._place(exchange)
                 return
             self._end(exchange, reason)
-        if len(self._all) + self._opening < self._limit:
-            self._next_in_line()
+        self._next_in_line()
 
     def expire(self) -> None:
         """Give up what was due longer ago than the timeout; to be called now and then."""
         due = self._seconds() - self._timeout
-        late: list[tuple[Exchange, Connection | None]] = []
-        for exchange, connection in self._under_way.items():  # in the order they were due
+        late: list[Exchange] = []
+        for exchange in self._under_way:  # in the order they were due
             if exchange.intended > due:
                 break
-            late.append((exchange, connection))
-        for exchange, connection in late:
+            late.append(exchange)
+        for exchange in late:
+            connection = self._under_way.get(exchange)
             self._end(exchange, f"no answer within {self._timeout:g} s")
             if connection is not None:
                 connection.abort()
@@ -157,6 +166,7 @@ class Pool:
 
     def close(self) -> None:
         """End every connection; what is under way never finishes."""
+        self._closed = True
         self._under_way.clear()
         self._line.clear()
         for connection in self._all:
