@@ -16,7 +16,12 @@ from scripts.load.exchange import Exchange
 #: Timeout.
 REFUSALS = frozenset({408, 429, 503, 504})
 
-_ENTRY = re.compile(rb'\b(decode|queue|run);dur=([0-9.]+)|\bbatch;desc="([0-9]+)/')
+#: Entries of Server-Timing as this project's server writes them; what others write is passed over.
+_ENTRY = re.compile(
+    rb"(?:^|,)\s*(?:"
+    rb"(decode|queue|run)\s*;\s*dur=([0-9]{1,9}(?:\.[0-9]+)?)(?=\s*(?:[,;]|$))"
+    rb'|batch\s*;\s*desc="([1-9][0-9]{0,8})/)'
+)
 
 #: The parts of an answer's time that the server tells.
 PARTS = ("decode", "queue", "run")
