@@ -9,16 +9,16 @@ from typing import Any
 
 import click
 
-from scripts.load.units import Duration, Header, Size
+from scripts.load.units import Duration, Field, Header, MediaType, Positive, Size
 
 FILE = click.Path(dir_okay=False, path_type=Path)
-
-RATE = click.FloatRange(0, min_open=True)
 
 
 @click.command()
 @click.argument("url", required=False)
-@click.option("--rate", type=RATE, help="Open loop: so many requests a second, come what may.")
+@click.option(
+    "--rate", type=Positive(), help="Open loop: so many requests a second, come what may."
+)
 @click.option(
     "--clients",
     type=click.IntRange(1),
@@ -33,7 +33,7 @@ RATE = click.FloatRange(0, min_open=True)
     help="When the requests of an open loop are due; FILE has seconds, one a line.",
 )
 @click.option(
-    "--speed", type=RATE, default=1.0, show_default=True, help="How fast FILE is replayed."
+    "--speed", type=Positive(), default=1.0, show_default=True, help="How fast FILE is replayed."
 )
 @click.option(
     "--image",
@@ -43,9 +43,11 @@ RATE = click.FloatRange(0, min_open=True)
 @click.option(
     "--image-size", type=Size(), default="500x375", show_default=True, help="Of those made."
 )
-@click.option("--form", metavar="FIELD", help="Send what is sent as this file of a form.")
+@click.option("--form", type=Field(), help="Send what is sent as this file of a form.")
 @click.option("--body", type=FILE, help="Any file to send instead of a picture.")
-@click.option("--content-type", help="What it is.  [default: application/octet-stream]")
+@click.option(
+    "--content-type", type=MediaType(), help="What it is.  [default: application/octet-stream]"
+)
 @click.option("--header", "headers", type=Header(), multiple=True, help="Repeatable.")
 @click.option("--connections", type=click.IntRange(1), help="At most.  [default: 1000]")
 @click.option(
@@ -59,7 +61,7 @@ RATE = click.FloatRange(0, min_open=True)
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of --compare."
 )
 @click.option("--seed", type=int, default=1, show_default=True, help="Of all that is random.")
-@click.option("--json", "json_file", type=click.Path(path_type=Path), help="All figures; - prints.")
+@click.option("--json", "json_file", type=FILE, help="All figures; - prints.")
 @click.option("--png", "png_file", type=FILE, help="A plot; needs tensorferry[plot].")
 def loadtest(**options: Any) -> None:  # Any: as click has parsed them, see `Options`
     """

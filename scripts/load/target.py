@@ -5,6 +5,7 @@ The name is resolved and tried once, before the load: a wrong address is told at
 request pays for the resolving.
 """
 
+import re
 import socket
 from dataclasses import dataclass
 from typing import Any
@@ -77,9 +78,11 @@ def parse_url(url: str) -> Target:
         raise ValueError(f"expected an http or https URL, got {url!r}")
     if not parts.hostname or parts.username is not None:
         raise ValueError(f"expected a URL such as http://localhost:12480, got {url!r}")
+    if re.fullmatch("[!-~]+", parts.hostname) is None:
+        raise ValueError(f"expected a host name of ASCII characters, got {parts.hostname!r}")
     secure = parts.scheme == "https"
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if not path.isascii() or any(character <= " " for character in path):
+    if re.fullmatch("[!-~]+", path) is None:
         raise ValueError(f"expected a path of ASCII characters, others as %XX, got {path!r}")
     port = parts.port if parts.port is not None else (443 if secure else 80)
     return Target(url, secure, parts.hostname, port, path)
@@ -89,8 +92,9 @@ def _accepting(host: str, port: int) -> tuple[int, str]:
     """Return the family and the address of *host* that accepts connections."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise UnreachableError(f"cannot resolve {host}: {error.strerror}") from error
+    except (OSError, UnicodeError) as error:  # the latter where a part is empty or too long
+        problem = getattr(error, "strerror", None) or "no such name can be"
+        raise UnreachableError(f"cannot resolve {host}: {problem}") from error
     reason = ""
     for family, kind, protocol, _, address in found:
         with socket.socket(family, kind, protocol) as tried:

@@ -1,6 +1,11 @@
-"""Read what people write on the command line of a load test: durations, sizes, headers."""
+"""
+Read what people write on the command line of a load test: durations, sizes, headers.
+
+What goes into the head of a request or a form cannot end its line, and so adds nothing else to it.
+"""
 
 import re
+from math import isfinite
 from typing import Any
 
 import click
@@ -25,9 +30,25 @@ class Duration(click.ParamType[float]):
             return value
         found = _DURATION.fullmatch(str(value).strip())
         seconds = float(found[1]) * _SECONDS[found[2]] if found else -1.0
-        if seconds < 0 or (seconds == 0 and not self._zero):
+        if seconds < 0 or not isfinite(seconds) or (seconds == 0 and not self._zero):
             self.fail(f"expected a duration such as 200ms, 10s or 2m, got {value!r}", param, ctx)
         return seconds
+
+
+class Positive(click.FloatRange):
+    """A number above 0 that is finite, such as a rate."""
+
+    def __init__(self) -> None:
+        super().__init__(min=0, min_open=True)
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number."""
+        number: float = super().convert(value, param, ctx)
+        if not isfinite(number):
+            self.fail(f"expected a finite number, got {value!r}", param, ctx)
+        return number
 
 
 class Size(click.ParamType[tuple[int, int]]):
@@ -62,6 +83,35 @@ class Header(click.ParamType[tuple[str, str]]):
         if found is None:
             self.fail(f"expected a header such as 'Name: value', got {value!r}", param, ctx)
         return found[1], found[2].rstrip()
+
+
+class _Text(click.ParamType[str]):
+    """Text that *pattern* matches; *expected* is what to say of other text."""
+
+    pattern: str
+    expected: str
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Return the text."""
+        if re.fullmatch(self.pattern, str(value)) is None:
+            self.fail(f"expected {self.expected}, got {value!r}", param, ctx)
+        return str(value)
+
+
+class MediaType(_Text):
+    """``image/png``: what a header Content-Type says."""
+
+    name = "TYPE"
+    pattern = "[!-~][ -~]*"
+    expected = "a type such as image/png"
+
+
+class Field(_Text):
+    """``data``: the name of a field of a form, which stands in quotes there."""
+
+    name = "FIELD"
+    pattern = r'[^"\\\x00-\x1f\x7f]+'
+    expected = "the name of a field such as data"
 
 
 def seconds_in_words(seconds: float) -> str:
