@@ -44,7 +44,7 @@ def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
     batches.bar(list(summary.rides), list(summary.rides.values()))
     told = "batches" if summary.rides else "batches: the server tells nothing of them"
     batches.set(xlabel="rows of the batch", ylabel="requests", title=told)
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def _by_share(axes: "Axes", latencies: np.ndarray) -> None:
@@ -73,7 +73,7 @@ def plot_search(path: Path, title: str, points: Sequence[Point], slo: float) -> 
     goodput.plot(rates, rates, color="lightgrey", label="offered")
     goodput.plot(rates, [point.summary.goodput for point in points], "o-", markersize=3)
     goodput.set(xlabel="requests/s", ylabel="answers in time/s", title="goodput over the rate")
-    figure.savefig(path)
+    figure.savefig(path, format="png")
 
 
 def _figure(rows: int, columns: int, title: str) -> Any:  # Any: pyplot's own shape of axes

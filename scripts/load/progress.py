@@ -52,10 +52,14 @@ class ProgressLine:
         recent = np.frombuffer(record.latencies[before:])
         self._seen = (record, len(record.latencies), progress.elapsed)
         rate = len(recent) / max(progress.elapsed - at, 1e-9)
-        p50, p99 = (1e3 * np.percentile(recent, (50, 99))) if len(recent) else (np.nan, np.nan)
+        p50, p99 = (
+            (f"{1e3 * each:.1f}" for each in np.percentile(recent, (50, 99)))
+            if len(recent)
+            else ("-", "-")
+        )
         return (
             f"{progress.elapsed:5.1f}/{progress.load.seconds:g} s  {progress.load.name}  "
-            f"{rate:,.0f}/s  p50 {p50:.1f} ms  p99 {p99:.1f} ms  in flight {progress.in_flight}  "
+            f"{rate:,.0f}/s  p50 {p50} ms  p99 {p99} ms  in flight {progress.in_flight}  "
             f"answered {len(record.latencies):,}  refused {len(record.refusals):,}  "
             f"errors {sum(record.errors.values()):,}"
         )

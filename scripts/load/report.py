@@ -124,10 +124,16 @@ def _words(summary: Summary) -> Iterator[Text]:
         told = ", ".join(f"{n} with status {name}" for name, n in statuses.items())
         yield Text(f"\nnot answered: {told}; refusals' p99 {_number(summary.refused_p99_ms)} ms")
     for kind, count in list(summary.error_kinds.items())[:5]:
-        yield Text(f"{count} x {kind}", style="red")
+        yield Text(f"{count} x {_plainly(kind)}", style="red")
     for status, body in summary.examples.items():
-        yield Text(f"the first {status} said: {body.strip()[:200]}", style="dim")
+        yield Text(f"the first {status} said: {_plainly(body[:200])}", style="dim")
     yield from map(_warning, summary.warnings)
+
+
+def _plainly(said: str) -> str:
+    """Return *said* on one line, and what would draw on a terminal as its code."""
+    line = " ".join(said.split())
+    return "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
 
 
 def _sizes(summary: Summary) -> str:
