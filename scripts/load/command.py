@@ -19,7 +19,7 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import deferLater, react
 
 from scripts.load import arrivals
-from scripts.load.compare import compare
+from scripts.load.compare import Comparison, compare
 from scripts.load.measure import ClosedLoop, Load, Measurement, OpenLoop, Outcome, Server, Terms
 from scripts.load.payloads import Payload, made_pictures, pictures_at
 from scripts.load.plot import can_plot, plot_load, plot_search
@@ -95,6 +95,9 @@ class Options:
             "--png needs matplotlib: pip install 'tensorferry[plot]'": self.png_file
             and not can_plot(),
             "--png draws one load, or a search": self.png_file and self.compare,
+            "--json and --png need a folder that is there": any(
+                file and not file.parent.is_dir() for file in (self.json_file, self.png_file)
+            ),
         }
         for problem, holds in wrong.items():
             if holds:
@@ -126,8 +129,12 @@ class Options:
             raise UsageProblem(
                 f"--arrivals: neither {names} nor a file of arrivals: {path}: {problem}"
             ) from error
-        # The last arrival counts, too.
-        seconds = self.duration or times[-1] / self.speed + 1e-3
+        # The last arrival counts, too; after it nothing is due, whatever the duration.
+        seconds = times[-1] / self.speed + 1e-3 - self.warmup
+        if seconds <= 0:
+            raise UsageProblem("--warmup leaves nothing of the file of arrivals")
+        if self.duration is not None:
+            seconds = min(seconds, self.duration)
 
         def replayed(until: float, _: object) -> Iterator[float]:
             return arrivals.replayed(times, self.speed, until)
@@ -218,6 +225,12 @@ class LoadTester:
             self._go_on()
         return outcome
 
+    async def _whole(self, server: Server, load: Load, terms: Terms) -> Summary:
+        """Return the figures of a load that is one of several: cut short, it tells nothing."""
+        outcome = await self._measure(server, load, terms)
+        self._go_on()
+        return outcome.summary
+
     def _go_on(self) -> None:
         if self._interrupted:
             raise Interrupted
@@ -227,10 +240,10 @@ class LoadTester:
 
         async def at(rate: float, number: int) -> Summary:
             drawn = replace(terms, seed=terms.seed + number)
-            return (await self._measure(server, options.open_loop(rate), drawn)).summary
+            return await self._whole(server, options.open_loop(rate), drawn)
 
         brief = ClosedLoop(CLIENTS, min(3.0, options.duration or DURATION))
-        first = (await self._measure(server, brief, terms)).summary.rate
+        first = (await self._whole(server, brief, terms)).rate
         points: list[Point] = []
         best: float | None = None
         if first:
@@ -238,6 +251,7 @@ class LoadTester:
                 best, points = await find_slo(at, first * BEGIN, points.append)
             except Interrupted:
                 best = bounds(points)[0]
+                points.sort(key=lambda point: point.rate)
         figures = {
             "url": server.name,
             "slo_ms": terms.slo * 1e3,
@@ -257,12 +271,15 @@ class LoadTester:
         terms = self._options.terms(load)
 
         async def one(server: Server, number: int) -> Summary:
-            return (
-                await self._measure(server, load, replace(terms, seed=terms.seed + number))
-            ).summary
+            return await self._whole(server, load, replace(terms, seed=terms.seed + number))
 
         first, second = servers
-        seen = await compare((partial(one, first), partial(one, second)), self._options.rounds)
+        seen = Comparison()
+        try:
+            await compare((partial(one, first), partial(one, second)), self._options.rounds, seen)
+        except Interrupted:
+            if not seen.first:
+                raise
         names = (first.name, second.name)
         figures = {
             "load": load.name,

@@ -5,8 +5,8 @@ A machine is faster in one minute than in the next, so what counts is the ratio 
 round goes to the two in the other order than the last.
 """
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
 from statistics import median
 
 from scripts.load.summary import Summary
@@ -26,10 +26,10 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What each round showed of the two."""
+    """What each round showed of the two; grows with each that both have had."""
 
-    first: Sequence[Summary]
-    second: Sequence[Summary]
+    first: list[Summary] = field(default_factory=list)
+    second: list[Summary] = field(default_factory=list)
 
     def ratios(self) -> dict[str, Ratio]:
         """Return for each figure how the two compare, where rounds have it of both."""
@@ -48,10 +48,13 @@ class Comparison:
 async def compare(
     measures: tuple[Callable[[int], Awaitable[Summary]], Callable[[int], Awaitable[Summary]]],
     rounds: int,
-) -> Comparison:
-    """Return what *rounds* rounds show; each measure is given the number of its round."""
-    seen: tuple[list[Summary], list[Summary]] = ([], [])
+    seen: Comparison,
+) -> None:
+    """Put *rounds* rounds to *seen*; each measure is given the number of its round."""
     for number in range(rounds):
-        for which in (0, 1) if number % 2 == 0 else (1, 0):
-            seen[which].append(await measures[which](number))
-    return Comparison(*seen)
+        figures = {
+            which: await measures[which](number)
+            for which in ((0, 1) if number % 2 == 0 else (1, 0))
+        }
+        seen.first.append(figures[0])
+        seen.second.append(figures[1])

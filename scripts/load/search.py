@@ -71,7 +71,8 @@ async def find_slo(
     """
     Return the highest rate that keeps the promise, None where none does, and the curve by rate.
 
-    What it found is measured once more before it is believed.  *first* is where it begins.
+    What it found is measured once more before it is believed, unless `MOST` loads are too few for
+    that, as where nothing breaks.  *first* is where it begins.
     """
     points: list[Point] = []
 
