@@ -1,0 +1,114 @@
+"""Wake the reactor on time: scripts/load/alarm.py; the timer is Linux's own."""
+
+import os
+import select
+import time
+from collections.abc import Iterator
+
+import pytest
+from twisted.internet.error import ConnectionDone
+from twisted.internet.interfaces import IReadDescriptor
+from twisted.python.failure import Failure
+
+from scripts.load.alarm import Alarm
+
+
+class Readers:
+    """The part of a reactor that an alarm needs; turns only when told."""
+
+    def __init__(self) -> None:
+        self.readers: set[IReadDescriptor] = set()
+
+    def addReader(self, reader: IReadDescriptor) -> None:
+        """Watch it."""
+        self.readers.add(reader)
+
+    def removeReader(self, reader: IReadDescriptor) -> None:
+        """Watch it no more."""
+        self.readers.remove(reader)
+
+    def turn(self, milliseconds: int = 1000) -> bool:
+        """Wait for any of them to be readable; returns whether one was."""
+        poll = select.poll()
+        by_number = {reader.fileno(): reader for reader in self.readers}
+        for number in by_number:
+            poll.register(number, select.POLLIN)
+        ready = poll.poll(milliseconds)
+        for number, _ in ready:
+            by_number[number].doRead()
+        return bool(ready)
+
+
+@pytest.fixture
+def reactor() -> Readers:
+    """A reactor without anything to watch."""
+    return Readers()
+
+
+@pytest.fixture
+def alarm(reactor: Readers) -> Iterator[Alarm]:
+    """An alarm that is not set."""
+    alarm = Alarm(reactor)  # type: ignore[arg-type]  # the part that it needs
+    yield alarm
+    if reactor.readers:
+        alarm.close()
+
+
+def test_it_goes_off_on_time_and_once(reactor: Readers, alarm: Alarm) -> None:
+    """Not before, and not again."""
+    called: list[float] = []
+    when = time.monotonic() + 0.003
+    alarm.at(when, lambda: called.append(time.monotonic()))
+    assert reactor.turn()
+    assert called[0] >= when
+    assert not reactor.turn(0)
+    assert len(called) == 1
+
+
+@pytest.mark.parametrize("when", [-1.0, 0.0, 1e-9])
+def test_a_time_that_has_passed_is_now(reactor: Readers, alarm: Alarm, when: float) -> None:
+    """In the reactor's next turn, and never inside `at`."""
+    called: list[str] = []
+    alarm.at(when, lambda: called.append("called"))
+    assert called == []
+    assert reactor.turn()
+    assert called == ["called"]
+
+
+def test_the_time_set_last_counts(reactor: Readers, alarm: Alarm) -> None:
+    """Earlier or later than what was set before; also where that had gone off already."""
+    called: list[str] = []
+    alarm.at(time.monotonic() + 3600, lambda: called.append("far"))
+    alarm.at(0.0, lambda: called.append("near"))
+    assert reactor.turn()
+    alarm.at(0.0, lambda: called.append("near"))
+    alarm.at(time.monotonic() + 3600, lambda: called.append("far"))
+    assert not reactor.turn(0)
+    alarm.doRead()  # as a reactor does that had looked before it was set anew
+    assert called == ["near"]
+
+
+def test_what_it_calls_may_set_it_again(reactor: Readers, alarm: Alarm) -> None:
+    """One after the other, in order."""
+    called: list[int] = []
+
+    def call() -> None:
+        called.append(len(called))
+        if len(called) < 4:
+            alarm.at(time.monotonic() + 0.0002, call)
+
+    alarm.at(0.0, call)
+    while reactor.turn(20):
+        pass
+    assert called == [0, 1, 2, 3]
+
+
+def test_closed_it_is_gone(reactor: Readers, alarm: Alarm) -> None:
+    """The reactor knows it no more, and the descriptor is free."""
+    number = alarm.fileno()
+    assert alarm.logPrefix() == "alarm"
+    alarm.connectionLost(Failure(ConnectionDone()))
+    alarm.close()
+    assert reactor.readers == set()
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        os.fstat(number)

@@ -1,0 +1,140 @@
+"""One load on one server: scripts/load/measure.py; the time is real, and nobody waits for it."""
+
+import random
+from collections.abc import Iterator
+
+import pytest
+from twisted.internet.defer import Deferred, ensureDeferred
+from twisted.internet.task import Clock
+
+from scripts.load.measure import (
+    TICK,
+    ClosedLoop,
+    Load,
+    Measurement,
+    OpenLoop,
+    Outcome,
+    Progress,
+    Server,
+    Terms,
+)
+from tests.fakes_load import Door, plain
+
+
+class Reactor(Clock):
+    """Timers and descriptors, both turned by hand."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.readers: list[object] = []
+        self.addReader = self.readers.append
+        self.removeReader = self.readers.remove
+
+
+class World:
+    """A load that was begun, and the server's door."""
+
+    def __init__(self, load: Load, timeout: float = 60.0, warmup: float = 0.0) -> None:
+        self.reactor = Reactor()
+        self.door = Door(self.reactor)
+        self._left = isinstance(load, ClosedLoop)  # the timer of its end, which does no harm
+        self.told: list[Progress] = []
+        self.outcomes: list[Outcome] = []
+        server = Server("name", self.door, [b"a", b"b"])
+        terms = Terms(warmup, connections=10, timeout=timeout, slo=30.0, seed=1)
+        self.measurement = Measurement(self.reactor, server, load, terms, self.told.append)
+        running: Deferred[Outcome] = ensureDeferred(self.measurement.run())
+        running.addCallback(self.outcomes.append)
+
+    @property
+    def outcome(self) -> Outcome:
+        """What the load showed; all that it needed is given back."""
+        (outcome,) = self.outcomes
+        self.reactor.advance(0)
+        assert self.reactor.readers == []
+        assert all(wire.ending for wire in self.door.wires)
+        assert len(self.reactor.getDelayedCalls()) == self._left
+        return outcome
+
+
+def at(*times: float) -> OpenLoop:
+    """Return an open loop with these arrivals, told of the seconds it has."""
+
+    def arrivals(seconds: float, _: random.Random) -> Iterator[float]:
+        return (time for time in times if time < seconds)
+
+    return OpenLoop("name", arrivals, 100.0)
+
+
+def test_a_load_ends_when_all_that_was_sent_has_finished() -> None:
+    """Its requests go out in turn; its figures come with its record."""
+    world = World(at(0.0, 0.0))
+    first, second = world.door.let_in(), world.door.let_in()
+    assert (first.requests, second.requests) == ([b"a"], [b"b"])
+    first.say(plain())
+    assert world.outcomes == []
+    second.say(plain(b"", "503 Busy"))
+    summary = world.outcome.summary
+    assert (summary.sent, summary.answered, summary.refused) == (2, 1, 1)
+    assert (summary.duration, summary.connections, summary.slo_ms) == (100.0, 2, 30_000.0)
+    assert world.outcome.record.sent == 2
+
+
+def test_progress_is_told_and_what_is_late_given_up_every_quarter_of_a_second() -> None:
+    """A timeout needs no answer to be noticed."""
+    world = World(at(0.0), timeout=0.0)
+    world.door.let_in()
+    world.reactor.advance(TICK)
+    assert world.outcome.summary.error_kinds == {"no answer within 0 s": 1}
+    (progress,) = world.told
+    assert progress.record is world.outcome.record
+    assert progress.in_flight == 0
+
+
+def test_an_open_loop_that_is_stopped_tells_of_the_time_until_then() -> None:
+    """Rates are over that, not over what was planned."""
+    world = World(at(0.0, 50.0))
+    world.measurement.stop()
+    world.door.let_in().say(plain())
+    assert world.outcome.summary.sent == 1
+    assert TICK <= world.outcome.summary.duration < 50
+
+
+def test_a_load_that_is_stopped_in_its_warm_up_has_sent_nothing_that_counts() -> None:
+    """And has lasted for a moment, for there is something to divide by."""
+    world = World(at(0.0), warmup=50.0)
+    world.door.let_in().say(plain())
+    assert (world.outcome.summary.sent, world.outcome.summary.duration) == (0, 100.0)
+    world = World(at(0.0, 120.0), warmup=50.0)
+    world.measurement.stop()
+    world.door.let_in().say(plain())
+    assert (world.outcome.summary.sent, world.outcome.summary.duration) == (0, TICK)
+
+
+def test_the_clients_of_a_closed_loop_go_on_until_it_is_stopped() -> None:
+    """Each on its own connection."""
+    world = World(ClosedLoop(2, 100.0))
+    wires = [world.door.let_in(), world.door.let_in()]
+    for wire in wires:
+        wire.say(plain())
+    assert [len(wire.requests) for wire in wires] == [2, 2]
+    world.measurement.stop()
+    for wire in wires:
+        wire.say(plain())
+    assert world.outcome.summary.answered == 4
+
+
+@pytest.mark.parametrize("load", [at(), ClosedLoop(1, 1.0)])
+def test_stopping_twice_is_stopping_once(load: Load) -> None:
+    """Also where there is nothing left to stop."""
+    world = World(load)
+    world.measurement.stop()
+    world.measurement.stop()
+    if world.door.waiting:
+        world.door.let_in().say(plain())
+    assert world.outcomes
+
+
+def test_a_load_has_a_name() -> None:
+    """For the title."""
+    assert ClosedLoop(3, 1.0).name == "3 clients, each waiting for its answer"

@@ -1,0 +1,39 @@
+"""What this thread has had of a core: scripts/load/own_cpu.py."""
+
+from pathlib import Path
+
+import pytest
+
+import scripts.load.own_cpu
+from scripts.load.own_cpu import CPU, own_cpu
+
+
+def told(monkeypatch: pytest.MonkeyPatch, path: Path) -> CPU:
+    """Return what is read where the kernel tells it at *path*."""
+    monkeypatch.setattr(scripts.load.own_cpu, "_SCHEDSTAT", path)
+    return own_cpu()
+
+
+def test_linux_tells_nanoseconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """On a core, and ready to run without one; counted from an earlier look."""
+    (tmp_path / "stat").write_text("2500000000 500000000 17\n")
+    cpu = told(monkeypatch, tmp_path / "stat")
+    assert cpu == CPU(used=2.5, waited=0.5)
+    assert cpu.since(CPU(1.0, 0.25)) == CPU(1.5, 0.25)
+
+
+@pytest.mark.parametrize("text", [None, "", "1 2", "a b c"])
+def test_a_kernel_that_does_not_tell_leaves_the_cpu_time(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, text: str | None
+) -> None:
+    """Nothing is known of the waiting."""
+    if text is not None:
+        (tmp_path / "stat").write_text(text)
+    cpu = told(monkeypatch, tmp_path / "stat")
+    assert cpu.used > 0
+    assert cpu.waited == 0
+
+
+def test_time_passes_for_this_thread() -> None:
+    """Whatever this machine tells."""
+    assert own_cpu().since(CPU()).used > 0

@@ -1,0 +1,82 @@
+"""What the requests carry: scripts/load/payloads.py."""
+
+import io
+from pathlib import Path
+
+import multipart
+import pytest
+from PIL import Image
+
+from scripts.load.payloads import MADE, Payload, made_pictures, pictures_at
+
+
+def test_made_pictures_are_jpeg_files_of_the_size_asked_for() -> None:
+    """They decode, and no two are alike: a server that remembers must not look quick."""
+    pictures = made_pictures(50, 30, seed=1)
+    assert len({picture.body for picture in pictures}) == len(pictures) == MADE
+    for picture in pictures:
+        assert picture.content_type == "image/jpeg"
+        with Image.open(io.BytesIO(picture.body)) as image:
+            image.load()
+            assert (image.format, image.size) == ("JPEG", (50, 30))
+
+
+def test_equal_seeds_make_equal_pictures() -> None:
+    """And others make others."""
+    first, again, other = (made_pictures(20, 20, seed) for seed in (1, 1, 2))
+    assert first == again
+    assert not {picture.body for picture in first} & {picture.body for picture in other}
+
+
+@pytest.mark.parametrize("size", [(1, 1), (1, 700), (300, 2)])
+def test_pictures_of_any_size_are_made(size: tuple[int, int]) -> None:
+    """Narrow ones, too."""
+    with Image.open(io.BytesIO(made_pictures(*size, seed=1)[0].body)) as image:
+        assert image.size == size
+
+
+@pytest.mark.parametrize(
+    ("kind", "filename"),
+    [
+        ("image/jpeg", "picture.jpg"),
+        ("image/png", "picture.png"),
+        ("application/octet-stream", "picture"),
+    ],
+)
+@pytest.mark.parametrize("body", [b"", b"\r\n--x\r\n", bytes(range(256))])
+def test_a_form_has_the_file_as_its_only_part(kind: str, filename: str, body: bytes) -> None:
+    """As a parser of forms reads it, under its field, byte for byte."""
+    form = Payload(body, kind).as_form("b\u00fcld")
+    name, options = multipart.parse_options_header(form.content_type)
+    assert name == "multipart/form-data"
+    parser = multipart.MultipartParser(
+        io.BytesIO(form.body), options["boundary"], content_length=len(form.body), strict=True
+    )
+    (part,) = parser.parts()
+    assert (part.name, part.filename, part.content_type) == ("b\u00fcld", filename, kind)
+    assert part.raw == body
+
+
+def test_a_folder_s_pictures_go_by_their_names(tmp_path: Path) -> None:
+    """What else lies there is left there."""
+    for name in ("b.PNG", "a.jpeg", "c.txt", "d"):
+        (tmp_path / name).write_bytes(name.encode())
+    (tmp_path / "e.jpg").mkdir()
+    assert pictures_at(tmp_path) == [
+        Payload(b"a.jpeg", "image/jpeg"),
+        Payload(b"b.PNG", "image/png"),
+    ]
+
+
+def test_a_file_that_is_named_is_sent_whatever_it_is_called(tmp_path: Path) -> None:
+    """It was asked for."""
+    path = tmp_path / "photo"
+    path.write_bytes(b"any")
+    assert pictures_at(path) == [Payload(b"any", "application/octet-stream")]
+
+
+def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+    """It says what it would take."""
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(ValueError, match=r"there is no picture in .*: \.jpg, \.jpeg, \.png"):
+        pictures_at(tmp_path)

@@ -1,0 +1,63 @@
+"""What loads have shown as PNG files: scripts/load/plot.py."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from scripts.load.exchange import Exchange
+from scripts.load.plot import can_plot, plot_load, plot_search
+from scripts.load.search import Point
+from scripts.load.summary import summed_up
+from tests.fakes_load import CLIENT, exchange, figures, recorded
+
+TIMING = b'batch;desc="4/8 full"'
+
+
+def drawn(path: Path) -> tuple[int, int]:
+    """Return the size of the PNG file at *path*."""
+    with Image.open(path) as image:
+        image.load()
+        assert image.format == "PNG"
+        return image.size
+
+
+def test_this_environment_can_plot() -> None:
+    """The tests below need it."""
+    assert can_plot()
+
+
+@pytest.mark.parametrize(
+    "exchanges",
+    [
+        [],
+        [exchange(), exchange(status=0, detail="broke"), exchange(status=503)],
+        [
+            exchange(0.01 + number % 7 / 100, due=number / 50, timing=TIMING)
+            for number in range(500)
+        ],
+    ],
+    ids=["empty", "one answer", "many"],
+)
+def test_a_load_is_drawn(tmp_path: Path, exchanges: Sequence[Exchange]) -> None:
+    """Whatever came of it, and whatever the file is called."""
+    record = recorded(*exchanges)
+    plot_load(tmp_path / "plot.txt", "title", record, summed_up(record, CLIENT))
+    width, height = drawn(tmp_path / "plot.txt")
+    assert width > height > 100
+
+
+@pytest.mark.parametrize(
+    "points",
+    [
+        [Point(1.0, figures())],
+        [Point(float(rate), figures(p50_ms=rate, p99_ms=2.0 * rate)) for rate in (1, 2, 3)],
+    ],
+    ids=["nothing answered", "a curve"],
+)
+def test_a_search_is_drawn(tmp_path: Path, points: list[Point]) -> None:
+    """Also where nothing was answered."""
+    plot_search(tmp_path / "curve", "title", points, slo=0.2)
+    width, height = drawn(tmp_path / "curve")
+    assert width > height > 100

@@ -1,0 +1,141 @@
+"""Whatever a server does, and when, each request ends exactly once: scripts/load/pool.py."""
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from twisted.internet.error import ConnectionLost
+from twisted.internet.error import ConnectionRefusedError as Refused
+from twisted.internet.task import Clock
+
+from scripts.load.exchange import Exchange
+from scripts.load.pool import Pool
+from tests.fakes_load import Door, Wire, plain
+
+LIMIT, TIMEOUT = 3, 8.0
+
+PICK = st.integers(0, 1000)
+
+
+class Pooled(RuleBasedStateMachine):
+    """A pool before a server that answers, refuses, stalls, breaks and hangs up."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.clock = Clock()
+        self.door = Door(self.clock)
+        self.pool = Pool(self.door, limit=LIMIT, timeout=TIMEOUT, seconds=self.clock.seconds)
+        self.sent: list[Exchange] = []
+        self.ends: list[Exchange] = []
+        self.answered: dict[Wire, int] = {}
+
+    def finish(self, exchange: Exchange) -> None:
+        """Take an end; the requests of some clients are followed by another at once."""
+        self.ends.append(exchange)
+        if exchange.request.endswith(b"+"):
+            self.send(again=False)
+
+    @property
+    def wires(self) -> list[Wire]:
+        """The connections that are up, from the server's side."""
+        return [wire for wire in self.door.wires if wire.connected]
+
+    @property
+    def asked(self) -> list[Wire]:
+        """Those that wait for an answer."""
+        return [
+            wire
+            for wire in self.wires
+            if not wire.ending and len(wire.requests) > self.answered.get(wire, 0)
+        ]
+
+    def answer(self, wire: Wire, head: str = "") -> None:
+        """Answer the last request with its name, in two pieces."""
+        name = wire.requests[-1].decode()
+        whole = plain(head=f"Server-Timing: {name}\r\n{head}")
+        self.answered[wire] = len(wire.requests)
+        wire.say(whole[:20], whole[20:])
+
+    @rule(again=st.booleans())
+    def send(self, again: bool) -> None:
+        """A request is due."""
+        now = self.clock.seconds()
+        name = f"{len(self.sent)}{'+' if again else ''}".encode()
+        exchange = Exchange(name, now, now, self.finish)
+        self.sent.append(exchange)
+        self.pool.send(exchange)
+
+    @precondition(lambda self: self.door.waiting)
+    @rule()
+    def let_in(self) -> None:
+        """A connection is made."""
+        self.door.let_in()
+
+    @precondition(lambda self: self.door.waiting)
+    @rule()
+    def turn_away(self) -> None:
+        """A connection is refused."""
+        self.door.turn_away(Refused())
+
+    @precondition(lambda self: self.asked)
+    @rule(pick=PICK, head=st.sampled_from(["", "", "Connection: close\r\n"]))
+    def reply(self, pick: int, head: str) -> None:
+        """An answer comes."""
+        self.answer(self.asked[pick % len(self.asked)], head)
+
+    @precondition(lambda self: self.wires)
+    @rule(pick=PICK, clean=st.booleans())
+    def hang_up(self, pick: int, clean: bool) -> None:
+        """A connection ends, whatever it was doing."""
+        self.wires[pick % len(self.wires)].hang_up(None if clean else ConnectionLost())
+
+    @precondition(lambda self: self.wires)
+    @rule(pick=PICK, data=st.sampled_from([b"garbage", b"HTTP/1.1 200", plain() + b"more"]))
+    def babble(self, pick: int, data: bytes) -> None:
+        """Something comes that is no answer, or is more, or is half of one, and then nothing."""
+        wire = self.wires[pick % len(self.wires)]
+        self.answered[wire] = len(wire.requests)
+        wire.say(data)
+
+    @rule(seconds=st.sampled_from([0.0, 1.0, 5.0]))
+    def wait(self, seconds: float) -> None:
+        """Time goes by."""
+        self.clock.advance(seconds)
+        self.pool.expire()
+
+    @invariant()
+    def each_ends_once_and_none_is_forgotten(self) -> None:
+        """What has not finished is in flight, and nothing else is."""
+        assert len(set(self.ends)) == len(self.ends)
+        assert self.pool.in_flight == len(self.sent) - len(self.ends)
+        for exchange in self.ends:
+            assert (exchange.status == 0) == bool(exchange.detail)
+            assert exchange.timing in (exchange.request, b"")
+
+    @invariant()
+    def the_limit_holds(self) -> None:
+        """Counting those that are being made, and those that have yet to hear of their end."""
+        assert len(self.wires) + len(self.door.waiting) <= LIMIT
+
+    def teardown(self) -> None:
+        """A server that does its work from now on gets everything done but what it spoilt."""
+        now = self.clock.seconds()
+        for _ in range(3 * len(self.sent) + 10):
+            self.clock.advance(0)
+            while self.door.waiting:
+                self.door.let_in()
+            for wire in self.asked:
+                self.answer(wire)
+        spoilt = [wire for wire in self.wires if wire.requests and not wire.ending]
+        assert self.pool.in_flight <= len(spoilt)
+        assert self.clock.seconds() == now
+        self.clock.advance(TIMEOUT)
+        self.pool.expire()
+        self.clock.advance(0)
+        self.each_ends_once_and_none_is_forgotten()
+        self.the_limit_holds()
+
+
+TestPooled = Pooled.TestCase
+TestPooled.settings = settings(
+    derandomize=True, deadline=None, max_examples=80, stateful_step_count=40
+)

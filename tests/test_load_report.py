@@ -1,0 +1,174 @@
+"""What people are shown: scripts/load/report.py."""
+
+import io
+from collections.abc import Sequence
+from dataclasses import replace
+
+import pytest
+from rich.console import Console, RenderableType
+
+from scripts.load.compare import Comparison
+from scripts.load.exchange import Exchange
+from scripts.load.report import SIZES, of_comparison, of_load, of_search
+from scripts.load.search import Point
+from scripts.load.summary import summed_up
+from tests.fakes_load import CLIENT, exchange, figures, recorded
+
+TIMING = b'decode;dur=2, queue;dur=0.05, run;dur=7.3, batch;desc="2/8 full"'
+
+FINE = [exchange(0.012 + number / 1e5, due=number / 60, timing=TIMING) for number in range(600)]
+
+
+def shown(what: RenderableType) -> list[str]:
+    """Return the lines on a wide terminal, each without the space at its end."""
+    console = Console(file=io.StringIO(), record=True, width=200, highlight=False)
+    console.print(what, soft_wrap=True)
+    return [line.rstrip() for line in console.export_text().splitlines()]
+
+
+def load(exchanges: Sequence[Exchange], **client: float) -> list[str]:
+    """Return the lines that tell of a load."""
+    made = replace(CLIENT, **client)  # type: ignore[arg-type]
+    return shown(of_load("server  load", summed_up(recorded(*exchanges), made)))
+
+
+def test_a_load_that_went_well_is_told_in_two_tables_and_a_sentence() -> None:
+    """Nothing is said of what did not happen."""
+    assert load(FINE) == [
+        "server  load",
+        "",
+        "sent  answered  refused  errors    rate  goodput               in time",
+        " 600       600        0       0  59.9/s   60.0/s  100.0% within 500 ms",
+        "",
+        "ms             mean   p50   p90   p95   p99  p99.9   max",
+        "from when due  15.0  15.0  17.4  17.7  17.9   18.0  18.0",
+        "  decode             2.00              2.00",
+        "  queue              0.05              0.05",
+        "  run                7.30              7.30",
+        "",
+        "batches of 2.0 rows on average; requests by the rows of their batch: 2: 100%",
+    ]
+
+
+def test_a_load_that_nothing_was_answered_of_has_no_latencies() -> None:
+    """The reasons stand below, in words."""
+    lines = load([exchange(status=0, detail="the connection was refused")] * 3)
+    assert lines[3].split() == [
+        "3",
+        "0",
+        "0",
+        "3",
+        "0.00/s",
+        "0.00/s",
+        "0.0%",
+        "within",
+        "500",
+        "ms",
+    ]
+    assert lines[6] == "from when due     -    -    -    -    -      -    -"
+    assert lines[7] == "3 x the connection was refused"
+    assert load([])[6] == lines[6]
+
+
+def test_latencies_without_end_are_called_so() -> None:
+    """Where some were answered."""
+    lines = load([*FINE, *[exchange(status=0, detail="no answer within 30 s")] * 60])
+    assert lines[6].split()[3:] == f"endless 15.3 17.9 {3 * 'endless '}endless".split()
+    assert "60 x no answer within 30 s" in lines
+
+
+def test_refusals_and_errors_come_with_what_the_server_said_first() -> None:
+    """Their counts by status, their time, and an example of each."""
+    refused = [exchange(0.25, 429, detail="too busy\n"), exchange(0.25, 503, detail="later")]
+    lines = load([*FINE, *refused, exchange(status=500, detail="oops")])
+    assert (
+        "not answered: 1 with status 429, 1 with status 500, 1 with status 503; " in lines[-5] + " "
+    )
+    assert lines[-5].endswith("refusals' p99 250.0 ms")
+    assert lines[-4:] == [
+        "1 x status 500",
+        "the first 429 said: too busy",
+        "the first 500 said: oops",
+        "the first 503 said: later",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        ("[red]danger[/red] [/]", "[red]danger[/red] [/]"),
+        ("\x1b[31mred\x1b[0m\x07\x08", r"\x1b[31mred\x1b[0m\x07\x08"),
+        ("\x9b2J\x7f", r"\x9b2J\x7f"),
+        ("\u202eright to left", r"\u202eright to left"),
+        ("<html>\r\n<body>\n\tbusy", "<html> <body> busy"),
+        ("b\u00fccher \N{SNOWMAN}", "b\u00fccher \N{SNOWMAN}"),
+        ("x" * 300, "x" * 200),
+        ("", ""),
+    ],
+)
+def test_what_a_server_says_is_shown_as_text(body: str, expected: str) -> None:
+    """It cannot draw on the terminal."""
+    line = load([exchange(status=500, detail=body)])[-1]
+    assert line == f"the first 500 said: {expected}".rstrip()
+    assert f"1 x {expected}".rstrip() in load([exchange(status=0, detail=body[:200])])
+
+
+def test_warnings_stand_at_the_end() -> None:
+    """Each on its line."""
+    lines = load(FINE, waited=3, cores=0.99)
+    assert [line.split(":")[0] for line in lines[-2:]] == ["warning", "warning"]
+
+
+def test_many_batch_sizes_are_cut_short_in_the_middle() -> None:
+    """Those at both ends are the ones to see."""
+    rides = {str(rows): 1 for rows in range(1, 21)}
+    line = shown(of_load("", figures(rides=rides, mean_rows=10.0)))[-1]
+    assert line.count("5%") == SIZES
+    assert "6: 5%, ..., 15: 5%" in line
+    few = {str(rows): 1 for rows in range(1, SIZES + 1)}
+    assert "..." not in shown(of_load("", figures(rides=few, mean_rows=6.0)))[-1]
+
+
+def point(rate: float, share: float, warnings: tuple[str, ...] = ()) -> Point:
+    """Return what a search has seen at *rate*."""
+    seen = figures(sent=100, rate=rate, goodput=rate * share, p50_ms=10.0, p99_ms=None)
+    return Point(rate, replace(seen, good_share=share, warnings=warnings))
+
+
+def test_a_search_shows_its_curve_and_what_it_found() -> None:
+    """With the warnings of the rate that it found, and of no other."""
+    points = [point(50, 1.0), point(1000, 0.995, ("slow client",)), point(2000, 0.5, ("slower",))]
+    lines = shown(of_search(0.2, 1000, points))
+    assert [line.split() for line in lines[:4]] == [
+        ["rate/s", "answered/s", "goodput/s", "p50", "ms", "p99", "ms", "in", "time", "rows"],
+        ["50.0", "50.0", "50.0", "10.0", "-", "100.0%", "-"],
+        ["1,000", "1,000", "995.0", "10.0", "-", "99.5%", "-"],
+        ["2,000", "2,000", "1,000", "10.0", "-", "50.0%", "-", "broken"],
+    ]
+    assert lines[-2:] == [
+        "99 in 100 are answered within 200 ms at up to 1000.0 requests/s",
+        "warning: slow client",
+    ]
+
+
+@pytest.mark.parametrize("points", [[], [point(1.0, 0.0)]])
+def test_a_search_that_found_nothing_says_so(points: list[Point]) -> None:
+    """Also where it was interrupted before there was anything."""
+    assert shown(of_search(0.2, None, points))[-1] == "no rate tried keeps 200 ms for 99 in 100"
+
+
+def test_a_comparison_shows_medians_and_ratios() -> None:
+    """Names as they are, refusals and errors of each, and the first warnings."""
+    first = [figures(rate=rate, p99_ms=None, refused=1) for rate in (10.0, 30.0, 20.0)]
+    second = [figures(rate=10.0, errors=2, warnings=("slow", "late")) for _ in range(3)]
+    lines = shown(of_comparison(("http://[::1]/a", "b"), Comparison(first, second)))
+    assert lines == [
+        "first: http://[::1]/a: refused 3, errors 0",
+        "second: b: refused 0, errors 6",
+        "",
+        "      first  second  first / second  least   most",
+        "rate   20.0    10.0           2.000  1.000  3.000",
+        "medians of 3 rounds, in turn; ratios are within a round",
+        "warning: slow",
+        "warning: slow",
+    ]

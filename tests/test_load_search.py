@@ -1,0 +1,130 @@
+"""The highest rate that keeps a promise: scripts/load/search.py."""
+
+from collections.abc import Callable
+
+import pytest
+
+from scripts.load.search import CLOSE, CURVE, MOST, Point, bounds, find_slo, next_rate
+from scripts.load.summary import Summary
+from tests.fakes_load import chance, figures, run
+
+#: The share of good answers at a rate; the number is that of the load.
+Server = Callable[[float, int], float]
+
+
+def found(server: Server, first: float) -> tuple[float | None, list[Point], list[Point]]:
+    """Return what a search finds on *server*, its curve, and what it was told on the way."""
+    told: list[Point] = []
+
+    async def measure(rate: float, number: int) -> Summary:
+        assert number == len(told)
+        return figures(sent=100, good_share=server(rate, number))
+
+    best, curve = run(find_slo(measure, first, told.append))
+    return best, curve, told
+
+
+def points(kept: list[float], broke: list[float]) -> list[Point]:
+    """Return points at these rates."""
+    good, bad = figures(sent=1, good_share=1.0), figures(sent=1, good_share=0.98)
+    return [*(Point(rate, good) for rate in kept), *(Point(rate, bad) for rate in broke)]
+
+
+@pytest.mark.parametrize("knee", [60.0, 99.0, 100.0, 250.0, 3000.0])
+def test_the_knee_is_found_within_5_per_cent(knee: float) -> None:
+    """From below and from above, and measured twice; the curve goes down to a quarter of it."""
+    best, curve, told = found(lambda rate, _: 1.0 if rate <= knee else 0.5, 100.0)
+    assert best is not None
+    assert knee / CLOSE <= best <= knee
+    assert [point.rate for point in told].count(best) == 2
+    assert [point.rate for point in curve] == sorted(point.rate for point in told)
+    assert {best * share for share in CURVE} <= {point.rate for point in curve}
+    assert len(told) <= MOST
+
+
+def test_99_in_100_are_enough_and_a_load_of_nothing_proves_nothing() -> None:
+    """A promise is kept by answers."""
+    assert Point(1.0, figures(sent=100, good_share=0.99)).keeps
+    assert not Point(1.0, figures(sent=100, good_share=0.9899)).keeps
+    assert not Point(1.0, figures(sent=0, good_share=1.0)).keeps
+
+
+def test_where_nothing_keeps_there_is_no_rate_and_no_curve() -> None:
+    """Down to about a hundredth of where it began."""
+    best, curve, told = found(lambda *_: 0.0, 100.0)
+    assert best is None
+    assert len(curve) == len(told) <= MOST - len(CURVE)
+    assert 0.5 < curve[0].rate < 1.5
+
+
+def test_where_everything_keeps_the_search_ends() -> None:
+    """At a rate that was measured."""
+    best, _, told = found(lambda *_: 1.0, 100.0)
+    assert len(told) == MOST
+    assert best == max(point.rate for point in told)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_noise_does_not_keep_a_search_going(seed: int) -> None:
+    """It ends, and what it found has not broken."""
+    noise = chance(seed)
+
+    def server(rate: float, _: int) -> float:
+        return 1.0 if rate * noise.uniform(0.7, 1.3) < 100 else 0.9
+
+    best, _, told = found(server, 70.0)
+    assert len(told) <= MOST
+    assert best is not None
+    broken = [point.rate for point in told[: -len(CURVE)] if not point.keeps]
+    assert all(best < rate for rate in broken)
+
+
+def test_a_rate_that_breaks_the_second_time_is_not_the_one() -> None:
+    """The search goes on below it."""
+    seen: set[float] = set()
+
+    def server(rate: float, _: int) -> float:
+        again = rate in seen
+        seen.add(rate)
+        return 1.0 if rate < 90 or (rate < 100 and not again) else 0.5
+
+    best, _, _ = found(server, 100.0)
+    assert best is not None
+    assert 90 / CLOSE <= best < 90
+
+
+@pytest.mark.parametrize(
+    ("kept", "broke", "expected"),
+    [
+        ([], [], (None, None)),
+        ([10.0, 20.0], [], (20.0, None)),
+        ([], [30.0, 40.0], (None, 30.0)),
+        ([10.0, 20.0], [30.0], (20.0, 30.0)),
+        ([10.0, 20.0, 50.0], [30.0], (20.0, 30.0)),
+        ([20.0], [20.0], (None, 20.0)),
+    ],
+)
+def test_the_bounds_lie_around_the_knee(
+    kept: list[float], broke: list[float], expected: tuple[float | None, float | None]
+) -> None:
+    """A rate above one that broke keeps nothing."""
+    assert bounds(points(kept, broke)) == expected
+
+
+@pytest.mark.parametrize(
+    ("kept", "broke", "expected"),
+    [
+        ([], [], 100.0),
+        ([100.0], [], 150.0),
+        ([], [100.0], 100 / 1.5),
+        ([], [1.01], 1.01 / 1.5),
+        ([], [1.0], None),
+        ([100.0], [400.0], 200.0),
+        ([100.0], [105.0], None),
+    ],
+)
+def test_the_next_rate_follows_from_the_bounds(
+    kept: list[float], broke: list[float], expected: float | None
+) -> None:
+    """None when they are close, or there is no hope."""
+    assert next_rate(points(kept, broke), 100.0) == expected

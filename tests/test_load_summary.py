@@ -1,0 +1,194 @@
+"""The figures of a load: scripts/load/summary.py."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import replace
+from fractions import Fraction
+from math import inf
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from scripts.load.exchange import Exchange
+from scripts.load.summary import PERCENTILES, Client, Summary, percentile, summed_up
+from tests.fakes_load import CLIENT, exchange, recorded
+
+#: Enough for a p99 that there is no warning about.
+MANY = 500
+
+
+def summary(exchanges: Sequence[Exchange], client: Client = CLIENT, warmup: float = 0.0) -> Summary:
+    """Return the figures of *exchanges*."""
+    return summed_up(recorded(*exchanges, warmup=warmup), client)
+
+
+def naive(values: Sequence[float], share: str) -> float:
+    """Return the least of *values* that *share* per cent of them do not exceed."""
+    least = Fraction(share) / 100 * len(values)
+    return min(one for one in values if sum(other <= one for other in values) >= least)
+
+
+@given(
+    st.lists(st.sampled_from([0.001, 0.002, 0.004, 0.008, 1.0, inf]), min_size=1, max_size=60),
+    st.sampled_from(["0", "50", "90", "95", "99", "99.9", "100"]),
+)
+@settings(derandomize=True, deadline=None)
+def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(
+    values: list[float], share: str
+) -> None:
+    """It is one of the values; endless is None."""
+    expected = naive(values, share) * 1e3
+    found = percentile(np.sort(np.array(values)), float(share))
+    assert found == (None if expected == inf else expected)
+
+
+@pytest.mark.parametrize("share", PERCENTILES.values())
+def test_percentiles_fall_on_the_value_itself_at_every_count(share: float) -> None:
+    """Where the share of the count is whole, no rounding moves it to the next."""
+    for count in (10, 20, 100, 1000, 2000, 3000, 7000, 10_000):
+        ordered = np.arange(1, count + 1) / 1e3
+        place = -(-Fraction(str(share)) * count // 100)
+        assert percentile(ordered, share) == place
+
+
+def test_there_is_no_percentile_of_nothing() -> None:
+    """None, as where it is endless."""
+    assert percentile(np.array([]), 50.0) is None
+    assert percentile(np.array([1.0, inf]), 50.0) == 1000.0
+    assert percentile(np.array([1.0, inf]), 51.0) is None
+
+
+def test_what_had_no_answer_counts_as_endless() -> None:
+    """Refusals and error answers stand apart."""
+    answers = [exchange(0.1) for _ in range(98)]
+    others = [exchange(status=0, detail="broke"), exchange(0.3, 503), exchange(0.2, 500)]
+    found = summary([*answers, *others])
+    assert (found.p50_ms, found.p90_ms, found.p95_ms) == (100.0, 100.0, 100.0)
+    assert (found.p999_ms, found.max_ms, found.mean_ms) == (None, None, None)
+    assert (found.sent, found.answered, found.refused, found.errors) == (101, 98, 1, 2)
+    assert found.refused_p99_ms == 300.0
+    assert found.error_kinds == {"broke": 1, "status 500": 1}
+    assert found.good_share == pytest.approx(98 / 101, abs=1e-4)
+
+
+STATUSES = st.sampled_from([0, 200, 204, 301, 404, 408, 429, 500, 503])
+
+
+@given(
+    st.lists(st.tuples(STATUSES, st.floats(0, 12), st.floats(0, 40))),
+    st.booleans(),
+    st.sampled_from([0.0, 1.0, 30.0]),
+)
+@settings(derandomize=True, deadline=None)
+def test_figures_add_up_and_are_json(
+    events: list[tuple[int, float, float]], closed: bool, warmup: float
+) -> None:
+    """Neither NaN nor Infinity, of whatever load."""
+    events.sort(key=lambda event: event[1] + event[2])
+    exchanges = [exchange(took, status, due=due) for status, due, took in events]
+    found = summary(exchanges, replace(CLIENT, closed=closed), warmup)
+    assert found.sent == found.answered + found.refused + found.errors
+    assert found.sent == sum(due >= warmup for _, due, _ in events)
+    assert json.loads(json.dumps(found.as_json(), allow_nan=False))["sent"] == found.sent
+    assert found.goodput <= found.rate or not closed
+    assert 0 <= found.good_share <= 1
+
+
+def test_an_open_loop_is_measured_while_requests_are_due() -> None:
+    """Goodput is of the requests that were due then, whenever their answers came."""
+    taken = [(1.0, 0.4), (2.0, 0.6), (9.8, 0.4), (9.9, 0.6)]
+    found = summary([exchange(took, due=due) for due, took in taken])
+    assert (found.rate, found.offered, found.goodput, found.good_share) == (0.2, 0.4, 0.2, 0.5)
+
+
+CLOSED = replace(CLIENT, closed=True)
+
+
+def test_a_closed_loop_ends_with_the_last_answer_in_time() -> None:
+    """Four clients whose batch takes 3 s have three batches in 9 s, not in 10."""
+    answers = [exchange(3.0, due=3.0 * batch) for batch in range(4) for _ in range(4)]
+    found = summary(answers, replace(CLOSED, slo=5.0))
+    assert found.rate == found.goodput == pytest.approx(12 / 9, abs=1e-4)
+    assert found.sent == 16
+
+
+@pytest.mark.parametrize("after", [[], [exchange(9.5, due=1.0)], [exchange(status=0, due=1.0)]])
+def test_a_server_that_stalls_to_the_end_does_not_look_quick(after: list[Exchange]) -> None:
+    """The closed loop's time does not end with the last answer before the stall."""
+    answers = [exchange(0.1, due=number / 10) for number in range(10)]
+    found = summary([*answers, *after], CLOSED)
+    assert found.rate == found.goodput == 1.0
+
+
+def test_a_closed_loop_that_nothing_was_answered_in_has_no_rate() -> None:
+    """Not within its time, that is."""
+    found = summary([exchange(11.0)], CLOSED)
+    assert (found.rate, found.goodput, found.answered) == (0.0, 0.0, 1)
+
+
+def test_the_warm_up_is_left_out_of_rates_too() -> None:
+    """Seconds count from its end."""
+    found = summary([exchange(0.1, due=float(due)) for due in range(12)], warmup=2.0)
+    assert (found.rate, found.offered, found.sent) == (1.0, 1.0, 10)
+
+
+def ride(rows: int) -> bytes:
+    """Return what is told of a ride in a batch of so many rows."""
+    return f'batch;desc="{rows}/32 full"'.encode()
+
+
+def test_the_mean_of_the_rows_is_over_batches() -> None:
+    """Ten in a batch of 10 and one alone: two batches, of 5.5 rows."""
+    found = summary([*(exchange(timing=ride(10)) for _ in range(10)), exchange(timing=ride(1))])
+    assert found.mean_rows == 5.5
+    assert found.rides == {"1": 1, "10": 10}
+    assert summary([exchange()]).mean_rows is None
+
+
+def test_parts_are_of_the_answers_that_tell_them() -> None:
+    """None where none does."""
+    timings = [b"queue;dur=1", b"queue;dur=3, run;dur=7", b"", b"queue;dur=2"]
+    found = summary([exchange(timing=timing) for timing in timings])
+    assert (found.queue_p50_ms, found.queue_p99_ms) == (2.0, 3.0)
+    assert (found.run_p50_ms, found.run_p99_ms) == (7.0, 7.0)
+    assert (found.decode_p50_ms, found.decode_p99_ms) == (None, None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "late", "count", "said"),
+    [
+        ({}, 0.0, MANY, []),
+        ({"cores": 0.9}, 0.005, MANY, []),
+        ({"cores": 0.91}, 0.0, MANY, ["this client used 91% of a core and waited for one 0% "]),
+        ({"starved": 0.95}, 0.0, MANY, ["this client used 10% of a core and waited for one 95% "]),
+        ({}, 0.006, MANY, ["1 request in 100 was sent 6 ms after it was due or later"]),
+        ({"waited": 7, "limit": 2}, 0.0, MANY, ["7 requests waited for one of the 2 connections"]),
+        ({}, 0.0, MANY - 1, ["p99 rests on 499 answers"]),
+        ({}, 0.0, 0, []),
+    ],
+)
+def test_what_makes_figures_doubtful_is_said(
+    changes: dict[str, float], late: float, count: int, said: list[str]
+) -> None:
+    """Each warning where it should be, and nowhere else."""
+    client = replace(CLIENT, **changes)  # type: ignore[arg-type]
+    found = summary([exchange(late=late) for _ in range(count)], client)
+    assert [line.startswith(start) for line, start in zip(found.warnings, said, strict=True)] == [
+        True
+    ] * len(said)
+
+
+def test_one_late_request_in_more_than_a_hundred_is_no_warning() -> None:
+    """It takes a hundredth of them."""
+    exchanges = [exchange(late=1.0 if number < 5 else 0.0) for number in range(MANY)]
+    assert summary(exchanges).warnings == ()
+    assert len(summary([*exchanges, exchange(late=1.0)]).warnings) == 1
+
+
+def test_the_client_s_own_figures_are_kept() -> None:
+    """For whoever reads the JSON."""
+    found = summary([exchange()], replace(CLIENT, connections=3, retried=2)).as_json()
+    names = ("connections", "retried", "duration", "slo_ms", "client_cores", "client_starved")
+    assert [found[name] for name in names] == [3, 2, 10.0, 500.0, 0.1, 0.0]
