@@ -49,6 +49,9 @@ GRACE = 0.25
 #: when a few hundred clients come at once, and who finds them full tries again a second later.
 BACKLOG = 1024
 
+#: Which of an endpoint's parts without a name is the backlog, by its kind.
+BACKLOG_PLACES = {"tcp": 3, "tcp6": 2, "unix": 3, "ssl": 6}
+
 
 class StartError(Exception):
     """The server cannot start; the message says why, in one line."""
@@ -249,7 +252,10 @@ def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningP
 
 def with_backlog(description: str) -> str:
     """Return the endpoint *description* with `BACKLOG`, where it could say one and does not."""
-    says = re.match("(tcp|tcp6|ssl|unix):(?!.*:backlog=)", description) is None
+    kind, *parts = re.split(r"(?<!\\):", description)
+    named = [part for part in parts if re.search(r"(?<!\\)=", part)]
+    place = BACKLOG_PLACES.get(kind, 0)
+    says = len(parts) - len(named) >= place or any(part.startswith("backlog=") for part in named)
     return description if says else f"{description}:backlog={BACKLOG}"
 
 

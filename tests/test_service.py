@@ -4,7 +4,7 @@ import pytest
 from twisted.internet.address import UNIXAddress
 
 from model.runner import ModelError
-from server.service import StartError
+from server.service import StartError, with_backlog
 from server.settings import Settings
 from tests.fakes_house import House
 from tests.fakes_http import Client, request
@@ -69,7 +69,15 @@ def test_it_says_where_it_listens(monkeypatch: pytest.MonkeyPatch, log: Log) -> 
 
 @pytest.mark.parametrize(
     ("listen", "backlog"),
-    [("tcp:80", 1024), ("tcp6:80", 1024), ("tcp:80:backlog=7:interface=127.0.0.1", 7)],
+    [
+        ("tcp:80", 1024),
+        ("tcp6:80", 1024),
+        (r"tcp:80:interface=\:\:1", 1024),
+        ("tcp:80:backlog=7:interface=127.0.0.1", 7),
+        ("tcp:80:127.0.0.1:7", 7),
+        ("tcp:80:127.0.0.1", 1024),
+        ("tcp6:80:7", 7),
+    ],
 )
 def test_many_clients_may_come_at_once(
     monkeypatch: pytest.MonkeyPatch, listen: str, backlog: int
@@ -78,6 +86,22 @@ def test_many_clients_may_come_at_once(
     house = House(monkeypatch, Settings(listen=(listen,)))
     house.service.privilegedStartService()
     assert [port.waiting for port in house.reactor.ports] == [backlog]
+
+
+@pytest.mark.parametrize(
+    ("description", "expected"),
+    [
+        ("unix:/run/a.sock", "unix:/run/a.sock:backlog=1024"),
+        ("unix:/run/a.sock:600", "unix:/run/a.sock:600:backlog=1024"),
+        ("unix:/run/a.sock:600:7", "unix:/run/a.sock:600:7"),
+        ("ssl:443:privateKey=/k.pem", "ssl:443:privateKey=/k.pem:backlog=1024"),
+        ("ssl:443:/k.pem:/c.pem:::7", "ssl:443:/k.pem:/c.pem:::7"),
+        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
+    ],
+)
+def test_an_endpoint_keeps_the_backlog_that_it_says(description: str, expected: str) -> None:
+    """With a name or by its place; other kinds of endpoint have none to say."""
+    assert with_backlog(description) == expected
 
 
 def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
