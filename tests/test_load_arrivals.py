@@ -81,13 +81,15 @@ def trace(folder: Path, text: str | bytes) -> Path:
 
 def test_a_trace_is_seconds_one_a_line(tmp_path: Path) -> None:
     """Two may come at once."""
-    path = trace(tmp_path, "0\n0.5\n 0.5 \r\n2e1")
-    assert read_trace(path) == [0.0, 0.5, 0.5, 20.0]
+    for end in ("", "\n", "\n\n"):
+        path = trace(tmp_path, f"0\n0.5\n 0.5 \r\n2e1{end}")
+        assert read_trace(path) == [0.0, 0.5, 0.5, 20.0]
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
+        ("1763900000.5\n", "expected seconds from the start, but the first arrival is 1.7639e+09"),
         ("1\n2\nthree\n", "line 3: expected seconds, none before the last; got 'three'"),
         ("1\n\n2\n", "line 2: expected seconds, none before the last; got ''"),
         ("2\n1\n", "line 2: expected seconds, none before the last; got '1'"),

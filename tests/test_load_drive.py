@@ -1,6 +1,6 @@
 """Open and closed loops: scripts/load/drive.py."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import cycle
 
 import pytest
@@ -209,3 +209,37 @@ def test_the_warm_up_is_sent_but_left_out() -> None:
     world.finish([200] * 4)
     assert len(world.server.sent) == 4
     assert list(world.record.intended) == [2.0, 3.0]
+
+
+def test_what_is_wrong_here_ends_the_load_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Instead of a load that waits for ever for an answer that it has had."""
+
+    def broken(*_: object) -> None:
+        raise ZeroDivisionError
+
+    world = World()
+    drive = world.closed(2, 10.0)
+    monkeypatch.setattr(Record, "add", broken)
+    world.finish([200])
+    failures: list[object] = []
+    drive.done.addErrback(lambda failure: failures.append(failure.type))
+    assert failures == [ZeroDivisionError]
+    assert not drive.sending
+
+
+def test_arrivals_that_fail_end_the_load_with_their_reason() -> None:
+    """Which is told, whenever it comes."""
+
+    def arrivals() -> Iterator[float]:
+        yield 1.0
+        raise ZeroDivisionError
+
+    world = World()
+    drive = OpenDrive(
+        world.clock, world.server, world.requests, world.record,
+        arrivals=arrivals(), waker=ClockWaker(world.clock),
+    )  # fmt: skip
+    world.clock.advance(1.0)
+    failures: list[object] = []
+    drive.done.addErrback(lambda failure: failures.append(failure.type))
+    assert failures == [ZeroDivisionError]

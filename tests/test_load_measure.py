@@ -66,6 +66,14 @@ def at(*times: float) -> OpenLoop:
     return OpenLoop("name", arrivals, 100.0)
 
 
+def test_a_load_that_is_over_within_a_tick_still_tells_what_its_client_used() -> None:
+    """A busy client must not pass for an idle one because its load was short."""
+    world = World(at(0.0))
+    sum(range(2_000_000))  # the kernel counts every few milliseconds
+    world.door.let_in().say(plain())
+    assert world.outcome.summary.client_cores > 0
+
+
 def test_a_load_ends_when_all_that_was_sent_has_finished() -> None:
     """Its requests go out in turn; its figures come with its record."""
     world = World(at(0.0, 0.0))

@@ -14,7 +14,7 @@ LOAD = ClosedLoop(clients=4, seconds=10.0)
 
 def progress(record: Record, elapsed: float, in_flight: int = 4) -> Progress:
     """Return how far *LOAD* has come."""
-    return Progress(LOAD, elapsed, in_flight, record)
+    return Progress("localhost:1", LOAD, elapsed, 10.0, in_flight, record)
 
 
 def line() -> ProgressLine:
@@ -26,8 +26,8 @@ def test_the_rate_and_the_latencies_are_of_what_came_since_the_last_line() -> No
     """The counts are of everything."""
     shown, record = line(), recorded(*[exchange(0.1)] * 50)
     assert shown.line(progress(record, 0.5)) == (
-        "  0.5/10 s  4 clients, each waiting for its answer  100/s  p50 100.0 ms  p99 100.0 ms  "
-        "in flight 4  answered 50  refused 0  errors 0"
+        "  0.5/10 s  localhost:1  4 clients, each waiting for its answer  100/s  "
+        "p50 100.0 ms  p99 100.0 ms  in flight 4  answered 50  refused 0  errors 0"
     )
     for each in (*[exchange(0.2)] * 3, exchange(status=503), exchange(status=0, detail="broke")):
         record.add(each)

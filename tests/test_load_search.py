@@ -30,6 +30,13 @@ def points(kept: list[float], broke: list[float]) -> list[Point]:
     return [*(Point(rate, good) for rate in kept), *(Point(rate, bad) for rate in broke)]
 
 
+def test_a_part_of_the_curve_that_breaks_is_no_rate_to_rely_on() -> None:
+    """The rate found is below all that broke, the curve's points among them."""
+    best, _, _ = found(lambda rate, _: 0.5 if 40 < rate < 60 or rate > 100 else 1.0, 100.0)
+    assert best is not None
+    assert best <= 40
+
+
 @pytest.mark.parametrize("knee", [60.0, 99.0, 100.0, 250.0, 3000.0])
 def test_the_knee_is_found_within_5_per_cent(knee: float) -> None:
     """From below and from above, and measured twice; the curve goes down to a quarter of it."""

@@ -99,25 +99,19 @@ def test_the_host_is_named_as_a_browser_names_it(url: str, host: str) -> None:
 
 
 def test_headers_replace_those_of_the_same_name() -> None:
-    """Whatever the case; others are added, and the last of two counts."""
+    """Whatever the case; others are added, each of two."""
     headers = (("content-TYPE", "text/plain"), ("X-A", "1"), ("x-a", "2"), ("Host", "other"))
     found = fields(parse_url("localhost").request(PAYLOAD, headers))
     assert [name for name, _ in found] == [
-        "Host",
         "User-Agent",
         "Accept",
-        "content-TYPE",
         "Content-Length",
+        "content-TYPE",
+        "X-A",
         "x-a",
+        "Host",
     ]
-    assert dict(found) | {"User-Agent": ""} == {
-        "Host": "other",
-        "User-Agent": "",
-        "Accept": "*/*",
-        "content-TYPE": "text/plain",
-        "Content-Length": "6",
-        "x-a": "2",
-    }
+    assert found[1:] == [("Accept", "*/*"), ("Content-Length", "6"), *headers]
 
 
 class Network:
@@ -179,7 +173,7 @@ def test_the_first_address_that_accepts_is_the_one(
     """A server that listens on one family alone is found, whichever a name is resolved to first."""
     network = Network(**addresses)
     monkeypatch.setattr("scripts.load.target.socket", network)
-    assert isinstance(parse_url("http://a.example").endpoint(Clock()), kind)
+    assert isinstance(parse_url("http://a.example").endpoint(Clock(), 5.0), kind)
     assert network.tried == tried
 
 
@@ -197,7 +191,7 @@ def test_a_server_that_is_not_there_is_told_in_one_line(
     """Before the load."""
     monkeypatch.setattr("scripts.load.target.socket", Network(**addresses))
     with pytest.raises(UnreachableError) as caught:
-        parse_url("http://a.example").endpoint(Clock())
+        parse_url("http://a.example").endpoint(Clock(), 5.0)
     assert str(caught.value) == said
 
 
@@ -205,4 +199,4 @@ def test_a_server_that_is_not_there_is_told_in_one_line(
 def test_a_name_that_no_server_can_have_is_told_in_one_line(host: str) -> None:
     """Nobody is asked for it."""
     with pytest.raises(UnreachableError, match=f"cannot resolve {host}: "):
-        parse_url(f"http://{host}").endpoint(Clock())
+        parse_url(f"http://{host}").endpoint(Clock(), 5.0)

@@ -86,6 +86,12 @@ def test_a_size_is_a_width_and_a_height() -> None:
     assert read(Size(), (1, 2)) == (1, 2)
 
 
+def test_a_picture_that_no_server_takes_by_default_is_not_made() -> None:
+    """It would take gigabytes here."""
+    assert read(Size(), "10000x5000") == (10000, 5000)
+    assert refused(Size(), "10000x5001") == "expected at most 50,000,000 pixels, got '10000x5001'"
+
+
 @pytest.mark.parametrize("text", ["", "500", "0x10", "10x0", "-1x5", "1x2x3", "500X375", "1e3x1"])
 def test_what_is_no_size_is_refused(text: str) -> None:
     """With a word on what would be."""

@@ -15,6 +15,9 @@ BURST, LULL = 1.8, 0.2
 #: How long a burst or a lull lasts on average, in seconds.
 SOJOURN = 0.5
 
+#: The first arrival of a trace comes within a day, or its times are no seconds from the start.
+MOST_AWAITED = 86_400.0
+
 #: Yields the times of a load of this rate, this many seconds long, from a source of chance.
 Pattern = Callable[[float, float, random.Random], Iterator[float]]
 
@@ -56,7 +59,7 @@ def read_trace(path: Path) -> Sequence[float]:
     Raises ValueError for anything else, naming the line.
     """
     times: list[float] = []
-    for number, line in enumerate(path.read_text().splitlines(), 1):
+    for number, line in enumerate(path.read_text().rstrip().splitlines(), 1):
         try:
             time = float(line)
         except ValueError:
@@ -66,6 +69,8 @@ def read_trace(path: Path) -> Sequence[float]:
         times.append(time)
     if not times or times[-1] == 0:
         raise ValueError("expected arrival times, seconds, one a line")
+    if times[0] > MOST_AWAITED:
+        raise ValueError(f"expected seconds from the start, but the first arrival is {times[0]:g}")
     return times
 
 

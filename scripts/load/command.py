@@ -29,6 +29,7 @@ from scripts.load.search import Point, bounds, find_slo
 from scripts.load.summary import Summary
 from scripts.load.target import Target, UnreachableError, parse_url
 from scripts.load.units import seconds_in_words
+from tensorferry import __version__
 
 #: Seconds that requests are sent, the clients of a closed loop and the connections, by default.
 DURATION, CLIENTS, CONNECTIONS = 10.0, 32, 1000
@@ -209,7 +210,7 @@ class LoadTester:
         terms = self._options.terms(load)
         outcome = await self._measure(servers[0], load, terms)
         title = f"{servers[0].name}  {load.name}"
-        facts = {"url": servers[0].name, "load": load.name, "seed": terms.seed}
+        facts = {"url": servers[0].name, "load": load.name, **asdict(terms), "version": __version__}
         return Results(
             of_load(title, outcome.summary),
             facts | outcome.summary.as_json(),
@@ -242,15 +243,18 @@ class LoadTester:
             drawn = replace(terms, seed=terms.seed + number)
             return await self._whole(server, options.open_loop(rate), drawn)
 
-        brief = ClosedLoop(CLIENTS, min(3.0, options.duration or DURATION))
-        first = (await self._whole(server, brief, terms)).rate
+        brief = ClosedLoop(CLIENTS, min(max(3.0, 5 * terms.slo), options.duration or DURATION))
+        seen = await self._whole(server, brief, terms)
+        first = seen.rate or seen.answered / brief.seconds
         points: list[Point] = []
         best: float | None = None
         if first:
             try:
                 best, points = await find_slo(at, first * BEGIN, points.append)
             except Interrupted:
-                best = bounds(points)[0]
+                if not points:
+                    raise
+                best, _ = bounds(points)
                 points.sort(key=lambda point: point.rate)
         figures = {
             "url": server.name,
@@ -310,7 +314,7 @@ def run(options: Options) -> None:
             servers = [
                 Server(
                     target.url,
-                    target.endpoint(reactor),
+                    target.endpoint(reactor, options.timeout),
                     [target.request(payload, options.headers) for payload in payloads],
                 )
                 for target in targets

@@ -22,6 +22,7 @@ class Ratio:
     median: float
     least: float
     most: float
+    rounds: int  #: that had the figure of both; an endless percentile is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Comparison:
             ]
             each = [one / other for one, other in pairs if one is not None and other]
             if each:
-                found[name] = Ratio(median(each), min(each), max(each))
+                found[name] = Ratio(median(each), min(each), max(each), len(each))
         return found
 
 

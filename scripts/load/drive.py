@@ -12,6 +12,7 @@ from typing import Protocol
 
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IReactorTime
+from twisted.python.failure import Failure
 
 from scripts.load.exchange import Exchange, Sender
 from scripts.load.record import Record
@@ -59,9 +60,18 @@ class Drive:
 
     def _finished(self, exchange: Exchange) -> None:
         self._under_way -= 1
-        self.record.add(exchange)
-        self._go_on(exchange)
+        try:
+            self.record.add(exchange)
+            self._go_on(exchange)
+        except Exception:  # noqa: BLE001 - the reactor would log it and wait for ever
+            self.fail(Failure())
         self._end_if_done()
+
+    def fail(self, failure: Failure) -> None:
+        """Let `done` fail, for something here is wrong."""
+        self.sending = False
+        if not self.done.called:
+            self.done.errback(failure)
 
     def _go_on(self, exchange: Exchange) -> None:
         """Do what follows the end of *exchange*."""
@@ -93,6 +103,12 @@ class OpenDrive(Drive):
     def _wake(self) -> None:
         if not self.sending:
             return
+        try:
+            self._send_due()
+        except Exception:  # noqa: BLE001 - the reactor would log it and wait for ever
+            self.fail(Failure())
+
+    def _send_due(self) -> None:
         start, now = self.record.start, self._clock.seconds()
         while self._next is not None and start + self._next <= now:
             self._send(start + self._next)

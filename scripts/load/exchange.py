@@ -14,7 +14,17 @@ if TYPE_CHECKING:
 class Exchange:
     """A request that is due, is on its way, or has been answered."""
 
-    __slots__ = ("asked", "detail", "ended", "finish", "intended", "request", "status", "timing")
+    __slots__ = (
+        "asked",
+        "detail",
+        "ended",
+        "finish",
+        "intended",
+        "request",
+        "retried",
+        "status",
+        "timing",
+    )
 
     def __init__(
         self, request: bytes, intended: float, asked: float, finish: "Callable[[Exchange], object]"
@@ -24,6 +34,7 @@ class Exchange:
         self.intended = intended  #: when it was due
         self.asked = asked  #: when it was handed over to be sent
         self.finish = finish
+        self.retried = False  #: whether it was sent once more
         self.ended = 0.0  #: when the last byte of the answer was read
         self.status = 0  #: of HTTP; 0 where there was no answer
         self.timing = b""  #: the answer's header Server-Timing

@@ -74,8 +74,10 @@ class Server:
 class Progress:
     """How far a load has come."""
 
+    server: str  #: its name
     load: Load
     elapsed: float  #: seconds
+    seconds: float  #: how long requests are sent in all
     in_flight: int
     record: Record
 
@@ -105,6 +107,7 @@ class Measurement:
         self._load = load
         self._terms = terms
         self._tell = tell
+        self._name = server.name
         self._requests = cycle(server.requests)
         self._pool = Pool(
             server.endpoint,
@@ -116,18 +119,22 @@ class Measurement:
         self._seconds = load.seconds
         self._cpu = CPU()
         self._elapsed = TICK
+        self._looked = False
 
     async def run(self) -> Outcome:
         """Return what the load showed, once all that was sent has finished."""
         start = self._clock.seconds()
         record = Record(start, start + self._terms.warmup)
         alarm = Alarm(self._reactor)
-        ticking = LoopingCall(self._tick, record, own_cpu())
+        before = own_cpu()
+        ticking = LoopingCall(self._tick, record, before)
         ticking.clock = self._clock
         try:
             self._drive = self._start(record, alarm)
-            ticking.start(TICK, now=False)
+            ticking.start(TICK, now=False).addErrback(self._drive.fail)
             await self._drive.done
+            if not self._looked:
+                self._look(record, before)
         finally:
             if ticking.running:
                 ticking.stop()
@@ -152,10 +159,17 @@ class Measurement:
 
     def _tick(self, record: Record, before: CPU) -> None:
         self._pool.expire()
-        elapsed = self._clock.seconds() - record.start
         if self._drive is not None and self._drive.sending:
-            self._cpu, self._elapsed = own_cpu().since(before), elapsed
-        self._tell(Progress(self._load, elapsed, self._pool.in_flight, record))
+            self._look(record, before)
+        elapsed = self._clock.seconds() - record.start
+        seconds = self._terms.warmup + self._load.seconds
+        in_flight = self._pool.in_flight
+        self._tell(Progress(self._name, self._load, elapsed, seconds, in_flight, record))
+
+    def _look(self, record: Record, before: CPU) -> None:
+        """See what the client itself has used."""
+        self._cpu, self._looked = own_cpu().since(before), True
+        self._elapsed = self._clock.seconds() - record.start
 
     def _client(self) -> Client:
         return Client(

@@ -22,7 +22,7 @@ TYPES = {
     ".webp": "image/webp",
 }
 
-#: How many different pictures are made: a server that remembers answers must not look quick.
+#: How many different pictures are made, to be sent in turn.
 MADE = 16
 
 _BOUNDARY = "tensorferry-loadtest-5f0c1e9b7a3d"

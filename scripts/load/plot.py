@@ -18,8 +18,8 @@ from scripts.load.summary import Summary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: Points drawn of one load at most: more show no more.
-DRAWN = 20_000
+#: How many points are drawn of one load, about: more show no more; but of the slowest all are.
+DRAWN, WORST = 20_000, 0.001
 
 
 def can_plot() -> bool:
@@ -32,11 +32,14 @@ def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
     figure, axes = _figure(2, 2, title)
     due, latencies = np.frombuffer(record.intended), np.frombuffer(record.latencies) * 1e3
     every = max(1, len(due) // DRAWN)
+    drawn = np.arange(len(due)) % every == 0
+    if len(due):
+        drawn |= latencies >= np.percentile(latencies, 100 - 100 * WORST)
     over_time, by_share, rates, batches = axes.flat
-    over_time.semilogy(due[::every], latencies[::every], ".", markersize=2)
+    over_time.semilogy(due[drawn], latencies[drawn], ".", markersize=2)
     over_time.axhline(summary.slo_ms, color="tab:red", linewidth=1)
     over_time.set(xlabel="due, s", ylabel="latency, ms", title="latency over time")
-    _by_share(by_share, np.sort(latencies))
+    _by_share(by_share, np.sort(latencies), record.unanswered)
     ended = np.frombuffer(record.ended)
     if len(ended):
         rates.stairs(*np.histogram(ended, np.arange(0, np.ceil(ended.max()) + 1)))
@@ -47,11 +50,11 @@ def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
     figure.savefig(path, format="png")
 
 
-def _by_share(axes: "Axes", latencies: np.ndarray) -> None:
+def _by_share(axes: "Axes", latencies: np.ndarray, endless: int) -> None:
     """Draw the latencies over 1 / (1 - share), so that each nine takes the same room."""
     if len(latencies):
-        beyond = len(latencies) / np.arange(len(latencies), 0, -1)
-        axes.loglog(beyond, latencies)
+        sent = len(latencies) + endless
+        axes.loglog(sent / np.arange(sent, endless, -1), latencies)
     nines = {1: "min", 2: "p50", 10: "p90", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
     shown = [place for place in nines if place <= max(2, len(latencies))]
     axes.set_xticks(shown, [nines[place] for place in shown])

@@ -1,8 +1,8 @@
 """
 Lend out connections: a free one, a new one, or, where there are as many as may be, a place in line.
 
-Decides what is tried again: a request on a kept connection that the server had closed meanwhile, as
-any client does.  All else that fails is told.  Reactor thread only.
+Decides what is tried again: a request on a kept connection that the server had closed meanwhile,
+once and on a new connection, as clients do.  All else that fails is told.  Reactor thread only.
 """
 
 from collections import deque
@@ -135,9 +135,10 @@ class Pool:
         if connection in self._free:
             self._free.remove(connection)
         if exchange is not None and exchange in self._under_way:
-            if connection.stale:
+            if connection.stale and not exchange.retried:
+                exchange.retried = True
                 self.retried += 1
-                self._place(exchange)
+                self._open(exchange)  # in the place of the connection that was lost
                 return
             self._end(exchange, reason)
         self._next_in_line()

@@ -58,7 +58,8 @@ class ProgressLine:
             else ("-", "-")
         )
         return (
-            f"{progress.elapsed:5.1f}/{progress.load.seconds:g} s  {progress.load.name}  "
+            f"{progress.elapsed:5.1f}/{progress.seconds:g} s  "
+            f"{progress.server}  {progress.load.name}  "
             f"{rate:,.0f}/s  p50 {p50} ms  p99 {p99} ms  in flight {progress.in_flight}  "
             f"answered {len(record.latencies):,}  refused {len(record.refusals):,}  "
             f"errors {sum(record.errors.values()):,}"

@@ -40,6 +40,8 @@ class Record:
         #: For each answer what the server tells of it; nan where it tells nothing.
         self.parts = {part: array("d") for part in PARTS}
         self.refusals = array("d")  #: the seconds of each refusal
+        #: The seconds of answers to what was due before, which came when things counted already.
+        self.carried = array("d")
         self.unanswered = 0  #: requests that no answer of any kind came to
         self.statuses: Counter[int] = Counter()  #: of all answers
         self.errors: Counter[str] = Counter()  #: what is neither answer nor refusal, in words
@@ -48,9 +50,11 @@ class Record:
 
     def add(self, exchange: Exchange) -> None:
         """Take what came of one exchange."""
-        if exchange.intended < self.counted_from:
-            return
         took, status = exchange.ended - exchange.intended, exchange.status
+        if exchange.intended < self.counted_from:
+            if 200 <= status < 300 and exchange.ended >= self.counted_from:
+                self.carried.append(took)
+            return
         self.lags.append(exchange.asked - exchange.intended)
         if status == 0:
             self.unanswered += 1

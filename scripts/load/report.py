@@ -4,15 +4,17 @@ Show people what a load has shown, as tables.
 Pure: figures in, what rich can print out.
 """
 
+import re
 from collections.abc import Iterator, Sequence
-from itertools import chain
+from statistics import median
 
 from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from scripts.load.compare import Comparison
-from scripts.load.search import Point
+from scripts.load.record import REFUSALS
+from scripts.load.search import Point, bounds
 from scripts.load.summary import Summary
 
 #: Batch sizes that are listed; the rest are summed up.
@@ -46,20 +48,28 @@ def of_search(slo: float, best: float | None, points: Sequence[Point]) -> Render
             _number(figures.mean_rows),
             "" if point.keeps else "broken",
         )
+    once = sum(point.rate == best for point in points) == 1
     found = (
         f"99 in 100 are answered within {slo * 1e3:g} ms at up to {best:.1f} requests/s"
+        + (", measured only once" if once else "")
         if best is not None
         else f"no rate tried keeps {slo * 1e3:g} ms for 99 in 100"
     )
-    # At higher rates the client may well be at its end, too; that takes nothing from the finding.
-    here = (point.summary.warnings for point in points if point.rate == best)
-    warnings = map(_warning, dict.fromkeys(chain.from_iterable(here)))
+    _, broke = bounds(points)
+    warnings = [
+        _warning(
+            f"at {point.rate:.1f}/s, which {'kept' if point.rate == best else 'broke'} it: {line}"
+        )
+        for point in points
+        if point.rate in (best, broke)
+        for line in point.summary.warnings
+    ]
     return Group(table, Text(""), Text(found, style="bold"), *warnings)
 
 
 def of_comparison(names: tuple[str, str], seen: Comparison) -> RenderableType:
     """Return the medians of both, and the ratios within the rounds."""
-    table = _table("", "first", "second", "first / second", "least", "most", left=1)
+    table = _table("", "first", "second", "first / second", "least", "most", "rounds", left=1)
     ratios = seen.ratios()
     for name, ratio in ratios.items():
         table.add_row(
@@ -69,6 +79,7 @@ def of_comparison(names: tuple[str, str], seen: Comparison) -> RenderableType:
             f"{ratio.median:.3f}",
             f"{ratio.least:.3f}",
             f"{ratio.most:.3f}",
+            f"{ratio.rounds}",
         )
     counts = [
         Text(
@@ -79,23 +90,37 @@ def of_comparison(names: tuple[str, str], seen: Comparison) -> RenderableType:
             ("first", "second"), names, (seen.first, seen.second), strict=True
         )
     ]
-    warnings = [line for each in (*seen.first, *seen.second) for line in each.warnings[:1]]
-    rounds = Text(f"medians of {len(seen.first)} rounds, in turn; ratios are within a round")
-    return Group(*counts, Text(""), table, rounds, *map(_warning, warnings[:2]))
+    warnings = [
+        _warning(f"{which}: {line}")
+        for which, rounds in (("first", seen.first), ("second", seen.second))
+        for line in _each_kind(rounds)
+    ]
+    note = Text(f"medians of {len(seen.first)} rounds, in turn; ratios are within a round")
+    return Group(*counts, Text(""), table, note, *warnings)
 
 
 def _middle(rounds: Sequence[Summary], name: str) -> float | None:
-    values = sorted(value for each in rounds if (value := getattr(each, name)) is not None)
-    return values[len(values) // 2] if values else None
+    values = [value for each in rounds if (value := getattr(each, name)) is not None]
+    return median(values) if values else None
+
+
+def _each_kind(rounds: Sequence[Summary]) -> list[str]:
+    """Return the first warning of each kind: those that differ by more than numbers."""
+    lines = (line for each in rounds for line in each.warnings)
+    kinds: dict[str, str] = {}
+    for line in lines:
+        kinds.setdefault(re.sub(r"[\d.,%]+", "", line), line)
+    return list(kinds.values())
 
 
 def _counts(summary: Summary) -> Table:
-    table = _table("sent", "answered", "refused", "errors", "rate", "goodput", "in time")
+    table = _table("sent", "answered", "refused", "errors", "offered", "rate", "goodput", "in time")
     table.add_row(
         f"{summary.sent:,}",
         f"{summary.answered:,}",
         f"{summary.refused:,}",
         f"{summary.errors:,}",
+        f"{_number(summary.offered)}/s",
         f"{_number(summary.rate)}/s",
         f"{_number(summary.goodput)}/s",
         f"{summary.good_share:.1%} within {summary.slo_ms:g} ms",
@@ -120,9 +145,9 @@ def _words(summary: Summary) -> Iterator[Text]:
     if summary.mean_rows is not None:
         yield Text(f"\nbatches of {summary.mean_rows:.1f} rows on average; {_sizes(summary)}")
     if summary.refused:
-        statuses = {name: n for name, n in summary.statuses.items() if not name.startswith("2")}
+        statuses = {name: n for name, n in summary.statuses.items() if int(name) in REFUSALS}
         told = ", ".join(f"{n} with status {name}" for name, n in statuses.items())
-        yield Text(f"\nnot answered: {told}; refusals' p99 {_number(summary.refused_p99_ms)} ms")
+        yield Text(f"\nrefused: {told}; p99 {_number(summary.refused_p99_ms)} ms")
     for kind, count in list(summary.error_kinds.items())[:5]:
         yield Text(f"{count} x {_plainly(kind)}", style="red")
     for status, body in summary.examples.items():

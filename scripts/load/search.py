@@ -94,4 +94,5 @@ async def find_slo(
     for share in CURVE:
         if best is not None:
             await take(best * share)
+    best, _ = bounds(points)  # a part of the curve may have broken
     return best, sorted(points, key=lambda point: point.rate)

@@ -17,11 +17,15 @@ from scripts.load.record import Record
 
 PERCENTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p95_ms": 95.0, "p99_ms": 99.0, "p999_ms": 99.9}
 
-#: A client that sent a hundredth of its requests this much later than they were due was too slow.
-LATE = 0.005
+#: A client was too slow that sent requests later than they were due by more than this share of the
+#: latencies, at the same percentile; less than a time that no one can tell from chance counts not.
+LATE, LEAST_LATE = 0.1, 0.0005
 
 #: And so was one that used, or waited for a core, for more than this share of the time.
 BUSY = 0.9
+
+#: A client that had to send more than this share again has met more than idle connections' ends.
+RETRIED = 0.01
 
 #: A percentile that fewer answers than this lie beyond says little.
 TAIL = 5
@@ -92,12 +96,13 @@ def summed_up(record: Record, client: Client) -> Summary:
     latencies = np.frombuffer(record.latencies)
     waits = np.sort(np.concatenate([latencies, np.full(record.unanswered, inf)]))
     good = latencies <= client.slo
+    carried = np.frombuffer(record.carried)
     here, span = _while_it_lasted(record, client)
     # Each client of a closed loop waits for its last answer, after the end.
-    in_time = int((good & here).sum() if client.closed else good.sum())
+    in_time = (good & here).sum() + (carried <= client.slo).sum() if client.closed else good.sum()
     sent = record.sent
     return Summary(
-        rate=_rounded(int(here.sum()) / span),
+        rate=_rounded((int(here.sum()) + len(carried)) / span),
         offered=_rounded(sent / client.seconds),
         sent=sent,
         answered=len(latencies),
@@ -107,7 +112,7 @@ def summed_up(record: Record, client: Client) -> Summary:
         **{name: percentile(waits, share) for name, share in PERCENTILES.items()},
         max_ms=percentile(waits, 100.0),
         slo_ms=client.slo * 1e3,
-        goodput=_rounded(in_time / span),
+        goodput=_rounded(int(in_time) / span),
         good_share=_rounded(int(good.sum()) / sent) if sent else 0.0,
         refused_p99_ms=percentile(np.sort(np.frombuffer(record.refusals)), 99.0),
         mean_rows=_mean_rows(record),
@@ -150,16 +155,14 @@ def _while_it_lasted(record: Record, client: Client) -> tuple[np.ndarray, float]
     Return which answers came while requests were due, and the seconds to divide them by.
 
     A closed loop's answers come in batches: its time ends with the last of them that counts, so
-    that no part of a batch is counted; unless none came for longer than ever before, for a server
-    that stalls must not look quick.
+    that no part of a batch is counted; but no sooner than a typical latency before the end, for a
+    server that stalls then must not look quick.
     """
     ended = np.frombuffer(record.ended) - (record.counted_from - record.start)
     here = ended <= client.seconds
     if client.closed and here.any():
-        times = np.sort(ended[here])
-        last = float(times[-1])
-        if client.seconds - last <= np.diff(times, prepend=0.0).max():
-            return here, last
+        typical = float(np.median(np.frombuffer(record.latencies)))
+        return here, max(float(ended[here].max()), client.seconds - typical)
     return here, client.seconds
 
 
@@ -181,22 +184,30 @@ def _parts(record: Record) -> dict[str, float | None]:
 
 
 def _warnings(record: Record, client: Client) -> Iterator[str]:
-    lag = percentile(np.sort(np.frombuffer(record.lags)), 99.0)
     if client.cores + client.starved > BUSY:
         yield (
             f"this client used {client.cores:.0%} of a core and waited for one "
             f"{client.starved:.0%} of the time: it may be the bottleneck, "
             "and the server may do better than this"
         )
-    if lag is not None and lag > LATE * 1e3:
-        yield (
-            f"1 request in 100 was sent {lag:.0f} ms after it was due or later: "
-            "this client or its machine was too busy, and the latencies are too high by that"
-        )
+    waits, lags = np.sort(np.frombuffer(record.latencies)), np.sort(np.frombuffer(record.lags))
+    for share, one_in in ((99.0, 100), (99.9, 1000)):
+        lag, wait = percentile(lags, share), percentile(waits, share)
+        if lag is not None and lag > max(LEAST_LATE * 1e3, LATE * (wait or 0.0)):
+            yield (
+                f"1 request in {one_in} was sent {lag:.1f} ms after it was due or later: "
+                "this client or its machine was too busy, and the latencies are too high by that"
+            )
+            break
     if client.waited:
         yield (
             f"{client.waited} requests waited for one of the {client.limit} connections; "
             "allow more with --connections"
+        )
+    if client.retried > RETRIED * record.sent:
+        yield (
+            f"{client.retried} requests were sent once more, for the server had closed the "
+            "connection that it kept open until then"
         )
     beyond = len(record.latencies) + record.unanswered
     if 0 < beyond / 100 < TAIL:

@@ -18,9 +18,6 @@ from twisted.internet.ssl import optionsForClientTLS
 from scripts.load.payloads import Payload
 from tensorferry import __version__
 
-#: Seconds that the server may take to accept the first connection.
-PATIENCE = 10.0
-
 
 class UnreachableError(Exception):
     """Nobody accepts connections there; the message says why, in one line."""
@@ -37,7 +34,7 @@ class Target:
     path: str  #: with the query
 
     def request(self, payload: Payload, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
-        """Return the bytes of a POST of *payload*; *headers* replace those of the same name."""
+        """Return the bytes of a POST of *payload*; *headers* replace its own of the same names."""
         fields = {
             "host": ("Host", self._host),
             "user-agent": ("User-Agent", f"tensorferry-loadtest/{__version__}"),
@@ -45,10 +42,11 @@ class Target:
             "content-type": ("Content-Type", payload.content_type),
             "content-length": ("Content-Length", str(len(payload.body))),
         }
-        fields |= {name.lower(): (name, value) for name, value in headers}
+        given = {name.lower() for name, _ in headers}
+        kept = [field for name, field in fields.items() if name not in given]
         lines = [
             f"POST {self.path} HTTP/1.1",
-            *(f"{name}: {value}" for name, value in fields.values()),
+            *(f"{name}: {value}" for name, value in (*kept, *headers)),
         ]
         return "\r\n".join([*lines, "", ""]).encode("latin-1") + payload.body
 
@@ -57,15 +55,15 @@ class Target:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if self.port == (443 if self.secure else 80) else f"{host}:{self.port}"
 
-    def endpoint(self, reactor: Any) -> IStreamClientEndpoint:
+    def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
         """
         Return what connects to the first of its addresses that accepts a connection now.
 
-        Blocks until then; raises `UnreachableError`.
+        Each connection may take *timeout* seconds.  Blocks; raises `UnreachableError`.
         """
-        family, address = _accepting(self.host, self.port)
+        family, address = _accepting(self.host, self.port, timeout)
         kind = TCP6ClientEndpoint if family == socket.AF_INET6 else TCP4ClientEndpoint
-        endpoint: IStreamClientEndpoint = kind(reactor, address, self.port, timeout=PATIENCE)
+        endpoint: IStreamClientEndpoint = kind(reactor, address, self.port, timeout=timeout)
         if self.secure:
             return wrapClientTLS(optionsForClientTLS(self.host), endpoint)
         return endpoint
@@ -88,7 +86,7 @@ def parse_url(url: str) -> Target:
     return Target(url, secure, parts.hostname, port, path)
 
 
-def _accepting(host: str, port: int) -> tuple[int, str]:
+def _accepting(host: str, port: int, timeout: float) -> tuple[int, str]:
     """Return the family and the address of *host* that accepts connections."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
@@ -98,7 +96,7 @@ def _accepting(host: str, port: int) -> tuple[int, str]:
     reason = ""
     for family, kind, protocol, _, address in found:
         with socket.socket(family, kind, protocol) as tried:
-            tried.settimeout(PATIENCE)
+            tried.settimeout(timeout)
             try:
                 tried.connect(address)
             except OSError as error:

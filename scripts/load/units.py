@@ -14,6 +14,10 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
+#: The pixels of the largest picture that is made: what the server takes by default.
+MOST_PIXELS = 50_000_000
+
+
 class Duration(click.ParamType[float]):
     """``200ms``, ``10s`` or ``2m``; a bare number is seconds."""
 
@@ -65,7 +69,10 @@ class Size(click.ParamType[tuple[int, int]]):
         found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", str(value))
         if found is None:
             self.fail(f"expected a size such as 500x375, got {value!r}", param, ctx)
-        return int(found[1]), int(found[2])
+        width, height = int(found[1]), int(found[2])
+        if width * height > MOST_PIXELS:
+            self.fail(f"expected at most {MOST_PIXELS:,} pixels, got {value!r}", param, ctx)
+        return width, height
 
 
 class Header(click.ParamType[tuple[str, str]]):
