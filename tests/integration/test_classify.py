@@ -130,6 +130,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(cache_home: Path, tmp_path: Path)
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.full
 def test_a_model_without_labels_is_refused(cache_home: Path, tmp_path: Path) -> None:
     """For it could print nothing."""
     graph = Graphs(tmp_path).write(picture_input())

@@ -53,6 +53,7 @@ def test_a_stall_of_one_second_shows(tmp_path: Path) -> None:
     assert figures["p50_ms"] < 250
 
 
+@pytest.mark.full
 def test_a_closed_loop_sees_the_stall_only_at_its_end(tmp_path: Path) -> None:
     """A client that waits sends nothing meanwhile: that is why open loops are there."""
     with timed_server(TimedServer(delay=0.002, stall_at=50, stall=1.0)) as server:

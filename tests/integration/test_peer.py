@@ -88,6 +88,7 @@ def is_best(answer: Answer) -> bool:
     return bool(content["classes"] == best.tolist())
 
 
+@pytest.mark.full
 def test_a_net_answers_pictures_and_numbers(tmp_path: Path) -> None:
     """Both alike, once it is ready; before, and for what is neither, as the house does."""
     graph = Graphs(tmp_path).write(pictures_to_scores)
