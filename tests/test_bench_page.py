@@ -91,16 +91,12 @@ def test_all_rows_of_a_table_have_the_cells_of_its_head() -> None:
 
 def test_machines_that_differ_are_told_apart() -> None:
     """One line for all where they do not."""
-    same = page(
-        {
-            "yardstick": ALL["yardstick"],
-            "profile": {**profile(), "machine": ALL["yardstick"]["machine"]},
-        }
-    )
-    assert (
-        "\nMachine: 2 cores of Abacus (avx2) with 8 GiB, Linux 6.1, libc: glibc 2, Python" in same
-    )
-    assert "- Machine of decode: 2 cores of Abacus, Python 3.11.7." in page(ALL)
+    words = "2 cores of Abacus (avx2) with 8 GiB, Linux 6.1, libc: glibc 2, Python 3.11.7."
+    assert f"\nMachine: {words}\n" in page(ALL)
+    other = {**decode(), "machine": {"cores": 4, "cpu": "Slide rule"}}
+    text = page({**ALL, "decode": other})
+    assert f"- Machine of yardstick, profile, client, loadtest, replay: {words}" in text
+    assert "- Machine of decode: 4 cores of Slide rule." in text
 
 
 @pytest.mark.parametrize(
@@ -179,10 +175,13 @@ def test_a_profile_tells_what_each_part_costs_and_what_is_to_be_gained() -> None
 
 
 def test_decoding_is_compared_with_the_first_line_of_its_kind() -> None:
-    """Within a round; with the model is a kind of its own."""
+    """Within a round and by the cores that others left; with the model is a kind of its own."""
     text = decode_page.section(decode())
-    ratios = [cells(row)[3] for row in text.splitlines() if row.startswith("| 224x224")]
-    assert ratios == ["1.00", "0.50", "1.00"]
+    rows = [cells(row)[2:5] for row in text.splitlines() if row.startswith("| 224x224")]
+    assert rows == [["150", "100", "1.00"], ["75.0", "50.0", "0.50"], ["45.0", "30.0", "1.00"]]
+    assert "median size: 224x224 16 kB. A worker" in text
+    assert "starts in 0.14 s and holds 39 MB" in text
+    assert "np.array 29.6 µs; np.asarray 23.9 µs." in text
 
 
 def test_a_load_test_shows_the_columns_that_it_has_figures_for() -> None:

@@ -8,13 +8,13 @@ how long either keeps it waiting.  Needs the extra `test`, for its photographs.
 
 import json
 import os
-import platform
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
+from math import nan
 from pathlib import Path
 from statistics import median
 from time import perf_counter
@@ -33,12 +33,15 @@ from model.backends.tensorflow.device import quieten_tensorflow
 from model.cores import usable_cores
 from model.decode_pool import DecodePool
 from model.preprocess import Preprocessing, Resample, decode_image
+from scripts.bench.decode_page import per_free_core, ratios
 from scripts.bench.decode_processes import DecodeProcesses
 from scripts.bench.decode_worker import MAX_PIXELS
-from scripts.bench.lateness import Ticker, quantile_ms
+from scripts.bench.lateness import Ticker
+from scripts.bench.machine import this_machine
 from scripts.bench.photos import large_photos, small_photos
 from scripts.bench.pixel_copies import copies
 from scripts.bench.scalar import SETTLING, Load, Tally, in_flight
+from scripts.load.summary import percentile
 from server.clock import MonotonicTime
 from server.inference import ServedModel
 from server.model_host import ModelHost
@@ -58,6 +61,9 @@ per core: images a second for each core that other programs left, or each worker
 fewer and no model runs; others: the cores that other programs took
 ratio: of that, to the first line of the size, alone or with the model; median of each round's own
 p50 to max: how late a thread woke up that wants the interpreter lock every millisecond"""
+
+#: What is told of the lateness of all wake-ups: names, and the per cent that are no later.
+LATENESS = {"p50": 50.0, "p99": 99.0, "max": 100.0}
 
 FILE = click.Path(dir_okay=False, path_type=Path)
 TELL = partial(click.echo, err=True)
@@ -108,7 +114,7 @@ class Row:
 
     def as_json(self) -> dict[str, Any]:
         """Return the numbers of each round; the lateness of all rounds together."""
-        late = [each for reading in self.readings for each in reading.late]
+        late = np.sort(np.concatenate([reading.late for reading in self.readings]))
         return {
             "size": self.size,
             "arrangement": self.arrangement,
@@ -116,9 +122,7 @@ class Row:
             "workers": self.workers,
             "images_per_second": [round(it.images_per_second, 2) for it in self.readings],
             "cpu_seconds_per_1000": [round(it.cpu_seconds_per_1000, 3) for it in self.readings],
-            "late_p50_ms": round(quantile_ms(late, 0.5), 3),
-            "late_p99_ms": round(quantile_ms(late, 0.99), 3),
-            "late_max_ms": round(max(late) * 1e3, 3),
+            **{f"late_{name}_ms": percentile(late, share) for name, share in LATENESS.items()},
             "own_cores": [round(it.own_cores, 3) for it in self.readings],
             "others_cores": [round(it.others_cores, 3) for it in self.readings],
         }
@@ -168,32 +172,17 @@ def loads_of(arrangement: Arrangement, run: Run, photos: Sequence[bytes]) -> dic
     return {it: in_flight(arrangement.name, IN_FLIGHT, each, photos) for it, each in asked.items()}
 
 
-def per_free_core(row: dict[str, Any], cores: int) -> list[float]:
-    """
-    Return the images a second of each round, for each core that other programs left.
-
-    So rounds can be compared in which they left more or less.  Workers that decode and nothing
-    else take no more cores than they are.
-    """
-    most = cores if row["model"] else row["workers"]
-    rates = zip(row["images_per_second"], row["others_cores"], strict=True)
-    return [rate / max(0.1, min(most, cores - others)) for rate, others in rates]
-
-
 def table(rows: Sequence[dict[str, Any]], cores: int) -> str:
     """Return *rows* as lines: medians of the rounds, and each to the first one of its kind."""
     head = ("images/s", "per core", "ratio", "cpu s/1000", "p50 ms", "p99 ms", "max ms", "others")
     lines = [f"{'':42}" + "".join(f"{each:>11}" for each in head)]
-    first: dict[tuple[str, bool], list[float]] = {}
-    for row in rows:
-        rates = per_free_core(row, cores)
-        pairs = zip(rates, first.setdefault((row["size"], row["model"]), rates), strict=True)
+    for row, ratio in zip(rows, ratios(rows, cores), strict=True):
         columns = (
             median(row["images_per_second"]),
-            median(rates),
-            median(each / base if base else 0.0 for each, base in pairs),
+            median(per_free_core(row, cores)),
+            nan if ratio is None else ratio,
             median(row["cpu_seconds_per_1000"]),
-            *(row[f"late_{name}_ms"] for name in ("p50", "p99", "max")),
+            *(row[f"late_{name}_ms"] for name in LATENESS),
             median(row["others_cores"]),
         )
         name = row["arrangement"] + (" + model" if row["model"] else "")
@@ -278,12 +267,17 @@ async def ended(pool: DecodePool) -> None:
     await pool.stop()
 
 
-def machine() -> dict[str, Any]:
-    """Return what there is to know of this machine."""
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    names = [line.partition(": ")[2] for line in lines if line.startswith("model name")]
-    cpu = names[0] if names else platform.machine()
-    return {"cores": usable_cores(), "cpu": cpu, "python": platform.python_version()}
+def conditions(rounds: int, seconds: float, lanes: int | None) -> dict[str, Any]:
+    """Return under which conditions is measured, as they are written into a file."""
+    return {
+        "what": "decode",
+        "rounds": rounds,
+        "seconds": seconds,
+        "machine": this_machine(),
+        "cores": usable_cores(),
+        "lanes": lanes or usable_cores(),
+        "in_flight": IN_FLIGHT,
+    }
 
 
 async def numbers_of(rounds: int, seconds: float, lanes: int | None) -> dict[str, Any]:
@@ -309,12 +303,7 @@ async def numbers_of(rounds: int, seconds: float, lanes: int | None) -> dict[str
         rows = await measure(clock, ticker, arranged, run, photos, rounds, seconds)
         memory = median(it.memory_mb() for each in processes for it in each.workers)
     return {
-        "what": "decode",
-        "rounds": rounds,
-        "seconds": seconds,
-        "machine": machine(),
-        "lanes": lanes or usable_cores(),
-        "in_flight": IN_FLIGHT,
+        **conditions(rounds, seconds, lanes),
         "file_bytes": {size: int(median(map(len, each))) for size, each in photos.items()},
         "process": {"start_seconds": round(started, 2), "memory_mb": round(memory, 1)},
         "copy_microseconds": {name: round(each, 1) for name, each in copies(SIDE).items()},
@@ -333,7 +322,7 @@ def main(seconds: float, rounds: int, lanes: int | None, json_file: Path | None)
 
     async def report() -> None:
         numbers = await numbers_of(rounds, seconds, lanes)
-        click.echo(table(numbers["rows"], usable_cores()))
+        click.echo(table(numbers["rows"], numbers["cores"]))
         click.echo(json.dumps({key: each for key, each in numbers.items() if key != "rows"}))
         if json_file is not None:
             json_file.write_text(json.dumps(numbers, indent=1) + "\n")

@@ -6,7 +6,6 @@ scheduler as well.
 """
 
 import threading
-from collections.abc import Sequence
 from time import perf_counter, sleep
 
 PERIOD = 0.001  #: seconds between two wake-ups
@@ -39,9 +38,3 @@ class Ticker:
             due = perf_counter() + PERIOD
             sleep(PERIOD)
             self._late.append(perf_counter() - due)
-
-
-def quantile_ms(seconds: Sequence[float], fraction: float) -> float:
-    """Return the value of *seconds* that *fraction* of them do not exceed, in milliseconds."""
-    ordered = sorted(seconds)
-    return 1e3 * ordered[min(len(ordered) - 1, int(fraction * len(ordered)))]
