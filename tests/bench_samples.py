@@ -108,11 +108,12 @@ def decode() -> dict[str, Any]:
 
 
 def load(what: str) -> dict[str, Any]:
-    """Return a load test of two rates."""
+    """Return a load test of two rates; of a trace, where that is what is measured."""
     rows = [
         {"name": "60 %", "offered": 60.0, "rate": 60.0, "p99_ms": 80.0, "refused": 0},
         {"name": "120 %", "offered": 120.0, "rate": 99.0, "p99_ms": None, "refused": 21,
-         "warnings": ["the client was late"]},
+         "server": "s", "warnings": ["the client was late"]},
     ]  # fmt: skip
-    rows = [{"workload": "B", **row} for row in rows]
-    return {"what": what, "machine": told(MACHINE), "command": f"tensorferry {what}", "rows": rows}
+    rows = [{"workload": "B", "command": f"tensorferry {what}", **row} for row in rows]
+    trace = {"trace": {"file": "times.txt", "source": "a shop, CC-BY"}} if what == "replay" else {}
+    return {"what": what, "machine": told(MACHINE), **trace, "rows": rows}

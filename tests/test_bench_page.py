@@ -3,6 +3,7 @@
 import json
 import os
 import re
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,12 @@ import pytest
 from click.testing import CliRunner
 
 from scripts.bench import decode_page, kept, load_page, losses, profile_page
-from scripts.bench.loads import row, speed_for
+from scripts.bench.loads import Loaded, row, speed_for
 from scripts.bench.markdown import figure, listed, number, percent, table
 from scripts.bench.page import PLOTS, page
-from scripts.bench.performance import FOLDER, PAGE, Means, main, write_page
+from scripts.bench.performance import FOLDER, MEASURES, PAGE, Means, main, write_page
 from scripts.bench.profile import cpu_seconds
-from scripts.bench.served import WORKLOADS, load_test
+from scripts.bench.served import DATA, WORKLOADS, load_test, shown
 from scripts.bench.yardstick import Yardstick, trimmed
 from scripts.bench.yardstick_page import middle_and_ends, standing
 from tests.bench_samples import RESULT, decode, load, profile
@@ -58,13 +59,12 @@ def row_of(text: str, name: str) -> list[str]:
 
 
 def test_the_page_is_what_the_kept_measurements_say() -> None:
-    """Else: python -m scripts.bench.performance.  Without measurements there is no page."""
+    """Of every kind; else: python -m scripts.bench.performance."""
     measured = kept.read_all(DOCS / FOLDER)
-    file = DOCS / PAGE
-    written = file.read_text(encoding="utf-8") if file.exists() else None
-    assert written == (page(measured) if measured else None)
-    for kind in PLOTS:
-        assert DOCS.joinpath(PLOTS[kind]).exists() is (kind in measured)
+    assert tuple(measured) == kept.KINDS
+    assert DOCS.joinpath(PAGE).read_text(encoding="utf-8") == page(measured)
+    for plot in PLOTS.values():
+        assert DOCS.joinpath(plot).read_bytes().startswith(b"\x89PNG")
 
 
 def test_no_measurement_names_a_place_on_a_machine() -> None:
@@ -185,11 +185,24 @@ def test_decoding_is_compared_with_the_first_line_of_its_kind() -> None:
 
 
 def test_a_load_test_shows_the_columns_that_it_has_figures_for() -> None:
-    """And the warnings of the client below."""
+    """The command of each row below, and the warnings of the client."""
     text = load_page.section(load("loadtest"), "Under load", "Words.", {"B": 150.0})
+    assert "\n- 60 %: `tensorferry loadtest`\n- 120 %: `tensorferry loadtest`, of `s`\n" in text
     assert "| load | offered/s | answers/s | ceiling/s | p99 ms | refused |" in text
     assert row_of(text, "120 %") == ["120 %", "120", "99.0", "150", "-", "21"]
     assert text.endswith("\n- 120 %: the client was late")
+
+
+@pytest.mark.parametrize(
+    ("trace", "words"),
+    [
+        ({"file": "times.txt", "source": "a shop, CC-BY"}, "in times.txt (a shop, CC-BY), made"),
+        ({"file": "mine.txt", "source": ""}, "in mine.txt, made"),
+    ],
+)
+def test_a_trace_is_named_as_it_was_when_it_was_replayed(trace: kept.Kept, words: str) -> None:
+    """With its source, where that was told."""
+    assert words in page({"replay": {**load("replay"), "trace": trace}})
 
 
 def test_the_page_and_its_plots_are_written_from_what_is_kept(tmp_path: Path) -> None:
@@ -218,15 +231,55 @@ def test_a_measurement_is_kept_with_a_row_a_line() -> None:
             ["--measure", "--only", "weather"],
             "--only takes yardstick, profile, decode, client, loadtest, replay, not weather",
         ),
-        (["--measure", "--only", "replay"], "--trace is missing: a file of arrival times"),
-        (["--measure", "--only", "yardstick"], "--peers is missing: the folder of the yardstick"),
+        (["--measure"], "--peers is missing: the folder of the yardstick"),
+        (["--measure", "--peers", "."], "no run.py in it: ."),
+        (["--measure", "--only", "decode,replay", "--peers", "p"], "--trace is missing: a file of"),
+        (
+            ["--measure", "--only", "loadtest", "--peers", "bare"],
+            "run.py setup makes what is missing",
+        ),
+        (
+            ["--measure", "--only", "replay", "--peers", "p", "--trace", "p/run.py"],
+            "--trace: line 1: expected seconds",
+        ),
+        (
+            ["--measure", "--only", "decode", "--", "--rounds", "1"],
+            "BENCH_OPTIONS are for the yardstick, which is not measured",
+        ),
+        (["--measure", "--results", "p/run.py"], "--results is for a yardstick that is not"),
+        (["--only", "decode"], "--only says what to measure: --measure is missing"),
+        (["--trace", "p/run.py"], "--trace says what to measure: --measure is missing"),
+        (["--", "--rounds", "1"], "BENCH_OPTIONS says what to measure: --measure is missing"),
+        (["--measure", "--trace-source", "a shop"], "--trace-source tells of a --trace"),
     ],
 )
-def test_what_cannot_be_measured_is_refused_in_a_line(arguments: list[str], complaint: str) -> None:
-    """Before anything is written."""
+def test_what_cannot_be_measured_is_refused_in_a_line(
+    arguments: list[str], complaint: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before anything is measured: p holds a yardstick, and bare one that lacks some data."""
+
+    def take(_: Means) -> dict[str, Any]:
+        raise AssertionError("something was measured")
+
+    for kind, how in MEASURES.items():
+        monkeypatch.setitem(MEASURES, kind, replace(how, take=take))
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PEERS_WORK", raising=False)
+    made(tmp_path / "p")
+    (made(tmp_path / "bare") / DATA[0]).unlink()
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 2
     assert complaint in result.output
+
+
+def made(peers: Path) -> Path:
+    """Return the data, all empty, of a yardstick at *peers*."""
+    data = peers / ".work" / "data"
+    data.mkdir(parents=True)
+    for name in DATA:
+        (data / name).touch()
+    (peers / "run.py").write_text("print()\n", encoding="utf-8")
+    return data
 
 
 def test_the_data_lie_where_the_yardstick_put_them(
@@ -234,9 +287,10 @@ def test_the_data_lie_where_the_yardstick_put_them(
 ) -> None:
     """Where the variable that it obeys says, else in its own folder."""
     monkeypatch.delenv("PEERS_WORK", raising=False)
-    assert Means(tmp_path, None, ()).data() == tmp_path / ".work" / "data"
-    monkeypatch.setenv("PEERS_WORK", "elsewhere")
-    assert Means(tmp_path, None, ()).data() == Path("elsewhere/data")
+    data = made(tmp_path)
+    assert Means(peers=tmp_path).data() == data
+    monkeypatch.setenv("PEERS_WORK", str(data.parent))
+    assert Means().data() == data
 
 
 def test_a_load_test_sends_the_body_of_its_workload(tmp_path: Path) -> None:
@@ -244,19 +298,33 @@ def test_a_load_test_sends_the_body_of_its_workload(tmp_path: Path) -> None:
     command = load_test(
         WORKLOADS["B"], "http://x/", tmp_path, tmp_path / "figures.json", "--duration", "9"
     )
-    options: dict[str, Any] = dict(zip(command[5::2], command[6::2], strict=True))
+    options: dict[Any, Any] = dict(zip(command[5::2], command[6::2], strict=True))
     assert command[2:5] == ["scripts.cli", "loadtest", "http://x/"]
     assert options == {
-        "--body": str(tmp_path / "photo.jpg"), "--content-type": "image/jpeg", "--warmup": "3.0",
-        "--json": str(tmp_path / "figures.json"), "--duration": "9",
+        "--body": tmp_path / "photo.jpg", "--content-type": "image/jpeg", "--warmup": "3.0",
+        "--json": tmp_path / "figures.json", "--duration": "9",
     }  # fmt: skip
+
+
+def test_a_command_is_told_as_it_ran_but_for_places(tmp_path: Path) -> None:
+    """Of files the names stay; a URL and where the figures went are of that run alone."""
+    trace = tmp_path / "a trace.txt"
+    command = load_test(
+        WORKLOADS["A"], "http://x:99/", tmp_path, tmp_path / "load.json", "--arrivals", trace
+    )
+    assert shown(command) == (
+        "tensorferry loadtest URL --body small.bin --content-type application/octet-stream"
+        " --warmup 3.0 --json load.json --arrivals 'a trace.txt'"
+    )
 
 
 def test_a_row_keeps_what_the_page_shows() -> None:
     """And no more: examples of bodies and the URL stay out."""
     figures = {"url": "http://x/", "rate": 5.0, "examples": {"429": "later"}, "warnings": ["late"]}
-    expected = {"name": "60%", "workload": "B", "rate": 5.0, "warnings": ["late"]}
-    assert row("60%", "B", figures) == expected
+    expected = {
+        "name": "60%", "workload": "B", "command": "load", "rate": 5.0, "warnings": ["late"]
+    }  # fmt: skip
+    assert row("60%", "B", Loaded("load", figures)) == expected
 
 
 def test_a_trace_is_as_fast_as_makes_the_rate() -> None:

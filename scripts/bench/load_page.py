@@ -47,10 +47,15 @@ def section(
     return paragraphs(
         f"## {heading}",
         words,
-        f"`{kept['command']}`" if kept.get("command") else "",
         table(
             ["load", *(COLUMNS[key][0] for key in keys)],
             ([row["name"], *(COLUMNS[key][1](row.get(key)) for key in keys)] for row in rows),
         ),
-        "\n".join(warnings),
+        "\n".join(map(_command, rows)),
+        paragraphs("What the load test itself warns of:", "\n".join(warnings)) if warnings else "",
     )
+
+
+def _command(row: Kept) -> str:
+    server = f", of `{row['server']}`" if "server" in row else ""
+    return f"- {row['name']}: `{row['command']}`{server}"

@@ -5,21 +5,17 @@ The bodies and the graph are those of the yardstick, so that its ceilings count.
 """
 
 import json
+import shlex
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
 from scripts.bench.load_page import COLUMNS
 from scripts.bench.machine import this_machine
-from scripts.bench.served import (
-    SETTLING,
-    WORKLOADS,
-    known_times,
-    load_test,
-    serving,
-)
+from scripts.bench.served import WORKLOADS, known_times, load_test, serving, shown
 from scripts.load.arrivals import read_trace
 
 PICTURE, NOTHING = "B", "A"  #: of `WORKLOADS`
@@ -41,7 +37,13 @@ KNOWN = {
     ),
 }
 
-COMMAND = f"tensorferry loadtest URL --body photo.jpg --warmup {SETTLING:g}s"
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What came of a load."""
+
+    command: str  #: as it ran, without places
+    figures: Mapping[str, Any]
 
 
 def under_load(data: Path) -> dict[str, Any]:
@@ -50,11 +52,11 @@ def under_load(data: Path) -> dict[str, Any]:
         rows = [_closed(url, data, Path(name))]
         for share in SHARES:
             rate = round(rows[0]["rate"] * share, 1)
-            figures = _figures(
+            loaded = _loaded(
                 PICTURE, url, data, Path(name), "--rate", str(rate), "--duration", str(OPEN)
             )
-            rows.append(row(f"{share:.0%}", PICTURE, figures))
-    return _kept("loadtest", f"{COMMAND} --rate RATE --duration {OPEN}s", rows)
+            rows.append(row(f"{share:.0%}", PICTURE, loaded))
+    return _kept("loadtest", rows)
 
 
 def of_known_servers(data: Path) -> dict[str, Any]:
@@ -62,26 +64,32 @@ def of_known_servers(data: Path) -> dict[str, Any]:
     rows = []
     for name, (server, load) in KNOWN.items():
         with TemporaryDirectory() as folder, known_times(Path(folder), *server) as url:
-            rows.append(row(name, "", _figures(NOTHING, url, data, Path(folder), *load)))
-    return _kept("client", "tensorferry loadtest URL --body small.bin", rows)
+            loaded = row(name, "", _loaded(NOTHING, url, data, Path(folder), *load))
+        program = shlex.join(["python", "-m", "scripts.bench.known_server", *server])
+        rows.append({**loaded, "server": program})
+    return _kept("client", rows)
 
 
-def replayed(data: Path, trace: Path) -> dict[str, Any]:
-    """Return the figures of *trace* on the null model, and on the net at a share of its rate."""
-    arrivals = ("--arrivals", str(trace), "--speed")
+def replayed(data: Path, trace: Path, source: str) -> dict[str, Any]:
+    """
+    Return the figures of *trace* on the null model, and on the net at a share of its rate.
+
+    *source* says where it is from; it is kept beside them.
+    """
+    arrivals = ("--arrivals", trace, "--speed")
     rows = []
     with TemporaryDirectory() as name, serving("null", data, Path(name)) as (_, url):
-        figures = _figures(NOTHING, url, data, Path(name), *arrivals, str(SPEED))
-        rows.append(row(f"null model, {SPEED:g} times its speed", NOTHING, figures))
+        loaded = _loaded(NOTHING, url, data, Path(name), *arrivals, str(SPEED))
+        rows.append(row(f"null model, {SPEED:g} times its speed", NOTHING, loaded))
     times = read_trace(trace)
     with TemporaryDirectory() as name, serving("net", data, Path(name)) as (_, url):
         closed = _closed(url, data, Path(name))
         speed = round(speed_for(closed["rate"] * REPLAYED, times[-1], len(times)), 2)
         options = (*arrivals, str(speed), "--duration", str(TRACE))
-        figures = _figures(PICTURE, url, data, Path(name), *options)
+        loaded = _loaded(PICTURE, url, data, Path(name), *options)
         share = f"{REPLAYED:.0%} of what {WORKLOADS[PICTURE].clients} clients get"
-        rows.append(row(f"pictures, {speed:g} times its speed: {share}", PICTURE, figures))
-    return _kept("replay", "tensorferry loadtest URL --arrivals FILE --speed SPEED", rows)
+        rows.append(row(f"pictures, {speed:g} times its speed: {share}", PICTURE, loaded))
+    return _kept("replay", rows, trace={"file": trace.name, "source": source})
 
 
 def speed_for(rate: float, seconds: float, arrivals: int) -> float:
@@ -89,25 +97,24 @@ def speed_for(rate: float, seconds: float, arrivals: int) -> float:
     return rate * seconds / arrivals
 
 
-def row(name: str, workload: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of the *figures* of a load test; *workload* says which ceiling it has."""
-    told = {key: figures[key] for key in (*COLUMNS, "warnings") if key in figures}
-    return {"name": name, "workload": workload, **told}
+def row(name: str, workload: str, loaded: Loaded) -> dict[str, Any]:
+    """Return what is kept of a load test; *workload* says which ceiling it has."""
+    told = {key: loaded.figures[key] for key in (*COLUMNS, "warnings") if key in loaded.figures}
+    return {"name": name, "workload": workload, "command": loaded.command, **told}
 
 
 def _closed(url: str, data: Path, folder: Path) -> dict[str, Any]:
     clients = str(WORKLOADS[PICTURE].clients)
-    figures = _figures(PICTURE, url, data, folder, "--clients", clients, "--duration", str(CLOSED))
-    return row(f"{clients} clients, 100%", PICTURE, figures)
+    loaded = _loaded(PICTURE, url, data, folder, "--clients", clients, "--duration", str(CLOSED))
+    return row(f"{clients} clients, 100%", PICTURE, loaded)
 
 
-def _figures(workload: str, url: str, data: Path, folder: Path, *options: str) -> dict[str, Any]:
+def _loaded(workload: str, url: str, data: Path, folder: Path, *options: str | Path) -> Loaded:
     file = folder / "load.json"
     command = load_test(WORKLOADS[workload], url, data, file, *options)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - a program of ours
-    figures: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
-    return figures
+    return Loaded(shown(command), json.loads(file.read_text(encoding="utf-8")))
 
 
-def _kept(what: str, command: str, rows: list[dict[str, Any]]) -> dict[str, Any]:
-    return {"what": what, "machine": this_machine(), "command": command, "rows": rows}
+def _kept(what: str, rows: list[dict[str, Any]], **more: object) -> dict[str, Any]:
+    return {"what": what, "machine": this_machine(), **more, "rows": rows}

@@ -1,7 +1,8 @@
 """
 Say where this server is behind the best of the others, and why, out of the measurements alone.
 
-Pure.  No sentence names a figure that is not in the data, so none can become untrue.
+Pure.  Every figure is out of the data.  What could be done about a part is a text of `parts.PARTS`,
+and stays true only as long as somebody sees to it.
 """
 
 from dataclasses import dataclass

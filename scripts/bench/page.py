@@ -1,7 +1,8 @@
 """
 Write docs/performance.md out of the measurements that are kept.
 
-Pure: the page tells nothing that is not in them, and a kind that was never measured has no section.
+Pure.  Every figure is out of them, and a kind that was never measured has no section.  What the
+fixed words tell is how each kind is measured, which its program decides.
 """
 
 from collections.abc import Mapping
@@ -25,9 +26,9 @@ What `tensorferry loadtest` can send, and what it says of servers whose every an
 time (`python -m scripts.bench.known_server`). During a stall all that falls due has to wait."""
 
 REPLAY = """\
-Arrivals as a production service saw them in an hour (Azure/AzurePublicDataset, \
-AzureLLMInferenceTrace_conv, CC-BY-4.0), made faster: on the null model, where what counts is what \
-surrounds a model, and with the JPEG of workload B. The ceilings: nginx, the best offline loop."""
+Requests as they arrived elsewhere, at the times in {trace}, made faster: on the null model, where \
+what counts is what surrounds a model, and with the JPEG of workload B. The ceilings: nginx, the \
+best offline loop."""
 
 #: Headings and first words of the sections on this server alone.
 LOADS = {
@@ -45,12 +46,13 @@ can do at all, and where this server loses. Figures of other machines differ; ra
 This page is written by a program, out of the measurements in [performance/](performance/):
 
 ```sh
-python -m scripts.bench.performance --measure --peers FOLDER --trace FILE
+python -m scripts.bench.performance --measure --peers FOLDER --trace FILE --trace-source TEXT
 python -m scripts.bench.performance    # only writes it again
 ```
 
 FOLDER is a yardstick that compares servers, with this one in its slot `new`; it measures by \
-`run.py bench`, and nothing else should run meanwhile. FILE holds arrival times, one a line. \
+`run.py bench`, and nothing else should run meanwhile. FILE holds arrival times, one a line, and \
+TEXT says where they are from. \
 `--only profile,decode` leaves out the rest."""
 
 
@@ -83,8 +85,14 @@ def _sections(kept: Mapping[str, Kept]) -> list[str]:
     ceilings = _ceilings(kept)
     for kind, (heading, words) in LOADS.items():
         if kind in kept:
-            sections.append(load_page.section(kept[kind], heading, words, ceilings))
+            told = words.format(trace=_trace(kept[kind].get("trace", {})))
+            sections.append(load_page.section(kept[kind], heading, told, ceilings))
     return sections
+
+
+def _trace(trace: Kept) -> str:
+    source = f" ({trace['source']})" if trace.get("source") else ""
+    return f"{trace.get('file', '')}{source}"
 
 
 def _ceilings(kept: Mapping[str, Kept]) -> dict[str, float | None]:

@@ -9,7 +9,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -20,7 +20,9 @@ import click
 from scripts.bench import kept, loads, profile
 from scripts.bench.page import page
 from scripts.bench.plots import draw
+from scripts.bench.served import DATA
 from scripts.bench.yardstick import trimmed
+from scripts.load.arrivals import read_trace
 
 DOCS = Path(__file__).parents[2] / "docs"
 FOLDER = "performance"
@@ -31,22 +33,42 @@ SAMPLED = 20.0  #: seconds of each sampling of each workload
 
 @dataclass(frozen=True, slots=True)
 class Means:
-    """What measuring needs to be told."""
+    """What measuring needs to be told; all methods raise UsageError where it was not."""
 
-    peers: Path | None  #: the yardstick's folder
-    trace: Path | None  #: arrival times, seconds, one a line
-    bench_options: Sequence[str]  #: for the yardstick
+    peers: Path | None = None  #: the yardstick's folder
+    trace: Path | None = None  #: arrival times, seconds, one a line
+    trace_source: str = ""  #: where they are from, in words
+    bench_options: Sequence[str] = ()  #: for the yardstick
 
     def yardstick(self) -> Path:
-        """Return the yardstick's folder; raises UsageError where it was not named."""
+        """Return the yardstick's folder."""
         if self.peers is None:
             raise click.UsageError("--peers is missing: the folder of the yardstick")
+        if not (self.peers / "run.py").exists():
+            raise click.UsageError(
+                f"--peers is no yardstick, there is no run.py in it: {self.peers}"
+            )
         return self.peers
 
     def data(self) -> Path:
         """Return the folder of the graph and the bodies that the yardstick has made."""
         work = os.environ.get("PEERS_WORK")
-        return (Path(work) if work else self.yardstick() / ".work") / "data"
+        folder = (Path(work) if work else self.yardstick() / ".work") / "data"
+        missing = [name for name in DATA if not (folder / name).exists()]
+        if missing:
+            names = ", ".join(missing)
+            raise click.UsageError(f"run.py setup makes what is missing in {folder}: {names}")
+        return folder
+
+    def arrivals(self) -> Path:
+        """Return the file of arrival times, which can be read."""
+        if self.trace is None:
+            raise click.UsageError("--trace is missing: a file of arrival times")
+        try:
+            read_trace(self.trace)
+        except ValueError as problem:
+            raise click.UsageError(f"--trace: {problem}") from problem
+        return self.trace
 
 
 def _yardstick(means: Means) -> dict[str, Any]:
@@ -79,19 +101,24 @@ def _loadtest(means: Means) -> dict[str, Any]:
 
 
 def _replay(means: Means) -> dict[str, Any]:
-    if means.trace is None:
-        raise click.UsageError("--trace is missing: a file of arrival times")
-    return loads.replayed(means.data(), means.trace)
+    return loads.replayed(means.data(), means.arrivals(), means.trace_source)
 
 
-#: How each kind is measured.
-MEASURES: Mapping[str, Callable[[Means], dict[str, Any]]] = {
-    "yardstick": _yardstick,
-    "profile": _profile,
-    "decode": _decode,
-    "client": _client,
-    "loadtest": _loadtest,
-    "replay": _replay,
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How a kind is measured."""
+
+    take: Callable[[Means], dict[str, Any]]
+    needs: tuple[Callable[[Means], Path], ...] = ()  #: each raises UsageError where it is missing
+
+
+MEASURES = {
+    "yardstick": Measure(_yardstick, (Means.yardstick,)),
+    "profile": Measure(_profile, (Means.data,)),
+    "decode": Measure(_decode),
+    "client": Measure(_client, (Means.data,)),
+    "loadtest": Measure(_loadtest, (Means.data,)),
+    "replay": Measure(_replay, (Means.data, Means.arrivals)),
 }
 
 
@@ -111,6 +138,31 @@ def _kinds(text: str) -> list[str]:
     return kinds
 
 
+def _refuse_what_is_ignored(context: click.Context) -> None:
+    """Raise UsageError for options that say what to measure where nothing is measured."""
+    given = context.params
+    if given["trace_source"] and not given["trace"]:
+        raise click.UsageError("--trace-source tells of a --trace, which is missing")
+    if given["measure"]:
+        return
+    names = {"bench_options": "BENCH_OPTIONS", "trace_source": "--trace-source"}
+    for key in ("peers", "trace", "trace_source", "only", "bench_options"):
+        if given[key]:
+            name = names.get(key, f"--{key}")
+            raise click.UsageError(f"{name} says what to measure: --measure is missing")
+
+
+def _checked(kinds: Sequence[str], means: Means, results: Path | None) -> None:
+    """Raise UsageError where *means* lack what one of *kinds* needs, or have what none does."""
+    if "yardstick" in kinds and results is not None:
+        raise click.UsageError("--results is for a yardstick that is not measured anew")
+    if "yardstick" not in kinds and means.bench_options:
+        raise click.UsageError("BENCH_OPTIONS are for the yardstick, which is not measured")
+    for kind in kinds:
+        for need in MEASURES[kind].needs:
+            need(means)
+
+
 FOLDER_TYPE = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE_TYPE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -119,25 +171,36 @@ FILE_TYPE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--measure", is_flag=True, help="Measure anew; else only write the page.")
 @click.option("--peers", type=FOLDER_TYPE, help="The folder of the yardstick that has run.py.")
 @click.option("--trace", type=FILE_TYPE, help="Arrival times to replay: seconds, one a line.")
+@click.option("--trace-source", default="", help="Where the trace is from, as the page tells it.")
 @click.option("--only", default="", help=f"What to measure: {','.join(MEASURES)}.")
-@click.option("--results", type=FILE_TYPE, help="A result of the yardstick, kept as it is.")
+@click.option(
+    "--results",
+    type=FILE_TYPE,
+    help="A yardstick's result to keep, trimmed to what the page needs.",
+)
 @click.argument("bench_options", nargs=-1)
+@click.pass_context
 def main(
+    context: click.Context,
     measure: bool,
     peers: Path | None,
     trace: Path | None,
+    trace_source: str,
     only: str,
     results: Path | None,
     bench_options: Sequence[str],
 ) -> None:
     """Write docs/performance.md; BENCH_OPTIONS, behind --, go to the yardstick's `run.py bench`."""
+    _refuse_what_is_ignored(context)
+    kinds = _kinds(only) if measure else []
+    means = Means(peers, trace, trace_source, bench_options)
+    _checked(kinds, means, results)
     if results is not None:
         trim = trimmed(json.loads(results.read_text(encoding="utf-8")))
         kept.write(DOCS / FOLDER, "yardstick", trim)
-    means = Means(peers, trace, bench_options)
-    for kind in _kinds(only) if measure else ():
+    for kind in kinds:
         click.echo(f"measuring: {kind}", err=True)
-        kept.write(DOCS / FOLDER, kind, MEASURES[kind](means))
+        kept.write(DOCS / FOLDER, kind, MEASURES[kind].take(means))
     write_page(DOCS)
 
 

@@ -5,11 +5,12 @@ The bodies and the graph are the yardstick's, so that figures can be laid beside
 """
 
 import os
+import shlex
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from http.client import HTTPConnection, HTTPException
@@ -38,16 +39,32 @@ WORKLOADS = {
 }
 
 
-def load_test(workload: Workload, url: str, data: Path, file: Path, *options: str) -> list[str]:
+#: The files of the yardstick's data that are used here.
+GRAPH = "graph.pb"
+DATA = (GRAPH, *sorted({workload.body for workload in WORKLOADS.values()}))
+
+#: A command: files are paths.
+Command = Sequence[str | Path]
+
+
+def load_test(
+    workload: Workload, url: str, data: Path, file: Path, *options: str | Path
+) -> Command:
     """Return the command that loads *url* and writes its figures to *file*."""
-    given = {
+    given: Mapping[str, str | Path] = {
         "--body": data / workload.body,
         "--content-type": workload.content_type,
-        "--warmup": SETTLING,
+        "--warmup": str(SETTLING),
         "--json": file,
     }
-    words = [str(word) for option in given.items() for word in option]
+    words = [word for option in given.items() for word in option]
     return [sys.executable, "-m", "scripts.cli", "loadtest", url, *words, *options]
+
+
+def shown(load_test: Command) -> str:
+    """Return a command of `load_test` as a person types it, who is where the files are."""
+    options = [word.name if isinstance(word, Path) else word for word in load_test[5:]]
+    return shlex.join(["tensorferry", "loadtest", "URL", *options])
 
 
 @contextmanager
@@ -57,7 +74,7 @@ def serving(model: str, data: Path, folder: Path) -> Iterator[tuple[int, str]]:
     variables = {
         "PEER_PORT": str(port),
         "PEER_MODEL": model,
-        "PEER_GRAPH": str(data / "graph.pb"),
+        "PEER_GRAPH": str(data / GRAPH),
         "CUDA_VISIBLE_DEVICES": "",
     }
     with _running("scripts.peer", folder, lambda: is_ready(port), variables) as pid:
