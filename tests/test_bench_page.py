@@ -18,8 +18,8 @@ from scripts.bench.performance import FOLDER, MEASURES, PAGE, Means, main, write
 from scripts.bench.profile import cpu_seconds
 from scripts.bench.served import DATA, WORKLOADS, load_test, shown
 from scripts.bench.yardstick import Yardstick, trimmed
-from scripts.bench.yardstick_page import middle_and_ends, standing
-from tests.bench_samples import RESULT, decode, load, profile
+from scripts.bench.yardstick_page import middle_and_ends, section, standing
+from tests.bench_samples import RESULT, closed, decode, load, opened, profile, run
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -45,6 +45,7 @@ HEADINGS = {
 
 #: A rate that is all that was offered, and its share.
 FULL = ("60.0", "1.00")
+ONE_ROUND = "30.0 (quick), 1 of 2 rounds"
 
 
 def cells(row: str) -> list[str]:
@@ -105,7 +106,7 @@ def test_machines_that_differ_are_told_apart() -> None:
         ("A, 64 clients", ["3,000 answers/s", "15,000 (quick)", "0.20", "60,000", "0.05"]),
         ("B, 1 client", ["60.0 images/s", "-", "-", "150", "0.40"]),
         ("B, 32 clients", ["135 images/s", "120 (quick)", "1.12", "150", "0.90"]),
-        ("C, 60 % of the capacity", ["60.0 good answers/s", "30.0 (quick)", "2.00", *FULL]),
+        ("C, 60 % of the capacity", ["60.0 good answers/s", ONE_ROUND, "2.00", *FULL]),
         ("C, 120 % of the capacity", ["90.0 good answers/s", "-", "-", "120", "0.75"]),
     ],
 )  # fmt: skip
@@ -150,13 +151,46 @@ def test_what_was_lost_is_listed_with_both_numbers_and_a_reason() -> None:
     assert losses.section(Yardstick(trimmed({**RESULT, "runs": []})), profile()) == ""
 
 
+def where_ours_left(goodput: float) -> Yardstick:
+    """Return results in which only another was at 120 %, and ours had this *goodput* at 60 %."""
+    kept = [run for run in RESULT["runs"] if run["workload"] != "C"]
+    ours = [run("C", "new", 0.6, n, **opened(60.0, goodput)) for n in (0, 1)]
+    theirs = [{**run, "peer": "quick"} for run in RESULT["runs"] if run["point"] == 1.2]
+    return Yardstick(trimmed({**RESULT, "runs": [*kept, *ours, *theirs]}))
+
+
+def test_what_has_no_figure_in_a_common_round_is_not_compared() -> None:
+    """It is neither lost nor won: this server broke down, or was hopeless in no rate before."""
+    yardstick = where_ours_left(goodput=60.0)
+    assert [loss for loss in losses.losses(yardstick) if loss.match.workload == "C"] == []
+    text = losses.section(yardstick, None)
+    assert "Of 2 comparisons of rates, 1 was lost" in text
+    assert "Not compared, without figures of one round: C, 120 % of the capacity." in text
+    assert row_of(standing(yardstick), "C, 120 % of the capacity")[1] == "not measured"
+
+
+def test_where_no_other_has_anything_there_is_nothing_to_lose_to() -> None:
+    """A rate that only this server keeps up with is compared, and won."""
+    runs = [run_ for run_ in RESULT["runs"] if run_["workload"] == "A" and run_["peer"] == "new"]
+    runs.append(run("A", "quick", 64, 0, **closed(0.0)))
+    text = losses.section(Yardstick(trimmed({**RESULT, "runs": runs})), None)
+    assert "In none of 1 comparison of rates" in text
+
+
+def test_a_figure_of_fewer_rounds_says_so() -> None:
+    """In each table."""
+    text = section(YARDSTICK, "plot.png")
+    assert "| slow | 500, 1 of 2 rounds | 0.006 |" in text
+    assert "| quick | 30.0 = 50 % (30 / none; 2 errors; 1 of 2 rounds) | not measured |" in text
+    assert "90.0 = 75 % (30 / 90; refused 20 %)** |" in text
+
+
 def test_where_this_server_gave_up_first_it_has_lost() -> None:
     """It was not tried at the rate that another was."""
-    runs = [run for run in RESULT["runs"] if (run["peer"], run["point"]) != ("new", 1.2)]
-    tried = [{**run, "peer": "quick"} for run in RESULT["runs"] if run["point"] == 1.2]
-    yardstick = Yardstick(trimmed({**RESULT, "runs": [*runs, *tried]}))
-    (lost,) = [loss for loss in losses.losses(yardstick) if loss.match.workload == "C"]
+    yardstick = where_ours_left(goodput=2.0)
+    *_, lost = [loss for loss in losses.losses(yardstick) if loss.match.workload == "C"]
     assert (lost.ours, lost.theirs, lost.ratio, lost.ceiling) == (0.0, 90.0, 0.0, 120.0)
+    assert row_of(standing(yardstick), "C, 120 % of the capacity")[1] == "not tried"
     assert (
         "TensorFerry was not tried, hopeless as it was at the rate before; quick refuses 20 % and"
         " has a p99 of 90 ms." in losses.section(yardstick, None)

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from scripts.bench.yardstick import NGINX, OFFLINE, OURS, Point, Yardstick, noisy, trimmed
-from tests.bench_samples import RESULT
+from tests.bench_samples import RESULT, opened, run
 
 KEPT = trimmed(RESULT)
 YARDSTICK = Yardstick(KEPT)
@@ -79,6 +79,23 @@ def test_the_ceiling_of_pictures_is_the_best_offline_loop() -> None:
     assert YARDSTICK.ceiling("D", 32) == (OFFLINE, None)
     assert YARDSTICK.offered(1.2) == 120.0
     assert YARDSTICK.offered(2.0) is None
+
+
+@pytest.mark.parametrize(
+    ("goodput", "share", "gave_up"),
+    [
+        ([1.0, 2.0], 1.2, True),
+        ([1.0, 3.0], 1.2, False),
+        ([1.0, 2.0], 0.6, False),
+        ([1.0, 2.0], 0.3, False),
+    ],
+)
+def test_a_server_gave_up_where_it_was_hopeless_at_the_rate_before(
+    goodput: list[float], share: float, *, gave_up: bool
+) -> None:
+    """In every round; else it failed to be measured."""
+    runs = [run("C", "quick", 0.6, n, **opened(60.0, good)) for n, good in enumerate(goodput)]
+    assert Yardstick(trimmed({**RESULT, "runs": runs})).gave_up("quick", share) is gave_up
 
 
 def test_the_best_of_the_others_has_the_most_or_the_least() -> None:

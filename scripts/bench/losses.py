@@ -6,13 +6,14 @@ and stays true only as long as somebody sees to it.
 """
 
 from dataclasses import dataclass
+from math import inf
 
 from scripts.bench.kept import Kept
 from scripts.bench.markdown import figure, listed, number, paragraphs, percent
 from scripts.bench.parts import PARTS, RUN
 from scripts.bench.profile_page import cores_of
 from scripts.bench.yardstick import OURS, Point, Yardstick
-from scripts.bench.yardstick_page import COSTS, LABELS, Match, ceiling_of, matches
+from scripts.bench.yardstick_page import COSTS, LABELS, Match, ceiling_of, matches, of_rounds
 
 #: A ratio to the best of the others below this is a loss; nearer is chance.
 LOST = 0.95
@@ -33,39 +34,56 @@ class Loss:
     ceiling: float | None
 
 
+def compared(yardstick: Yardstick) -> list[tuple[Match, str, float | None]]:
+    """Return the matches with another server, the best of those, and our ratio to it."""
+    return [
+        (match, peer, _ratio(yardstick, match, peer))
+        for match in matches(yardstick)
+        if (peer := yardstick.best_peer(match.workload, match.point, match.key))
+    ]
+
+
+def _ratio(yardstick: Yardstick, match: Match, peer: str) -> float | None:
+    """
+    Return our ratio to *peer* within a round; None where no round has figures of both.
+
+    Endless where not even *peer* had anything; 0 where we were not tried, hopeless before that.
+    """
+    workload, point, key = match.workload, match.point, match.key
+    gave_up = workload == "C" and yardstick.gave_up(OURS, point)
+    taken = gave_up or yardstick.rounds(workload, OURS, point)
+    if taken and yardstick.middle(workload, peer, point, key) == 0:
+        return inf
+    return 0.0 if gave_up else yardstick.ratio(workload, point, key, OURS, (peer, point))
+
+
 def losses(yardstick: Yardstick) -> list[Loss]:
     """Return the matches that were lost, in the order of the page."""
     found = []
-    for match in matches(yardstick):
-        workload, point, key = match.workload, match.point, match.key
-        peer = yardstick.best_peer(workload, point, key)
-        ours = yardstick.middle(workload, OURS, point, key)
-        if peer is None:
-            continue
-        theirs = yardstick.middle(workload, peer, point, key)
-        # None where ours gave nothing, or was not tried since it was hopeless before.
-        ratio = yardstick.ratio(workload, point, key, OURS, (peer, point)) or 0.0
-        if theirs and ratio < LOST:
+    for match, peer, ratio in compared(yardstick):
+        if ratio is not None and ratio < LOST:
+            ours, theirs = (
+                yardstick.middle(match.workload, name, match.point, match.key) or 0.0
+                for name in (OURS, peer)
+            )
             ceiling, _ = ceiling_of(yardstick, match, OURS)
-            found.append(Loss(match, peer, ours or 0.0, theirs, ratio, ceiling))
+            found.append(Loss(match, peer, ours, theirs, ratio, ceiling))
     return found
 
 
 def section(yardstick: Yardstick, profile: Kept | None) -> str:
     """Return the section on what was lost, with reasons where there is a *profile*; empty alone."""
-    lost = losses(yardstick)
-    taken = sum(
-        yardstick.best_peer(match.workload, match.point, match.key) is not None
-        for match in matches(yardstick)
-    )
-    if not taken:
+    lost, each = losses(yardstick), compared(yardstick)
+    if not each:
         return ""
+    apart = [match.words() for match, _, ratio in each if ratio is None]
+    taken = len(each) - len(apart)
+    comparisons = f"{taken} comparison{'' if taken == 1 else 's'} of rates"
     head = (
-        f"Of {taken} comparisons of rates, {len(lost)} {'was' if len(lost) == 1 else 'were'} lost:"
+        f"Of {comparisons}, {len(lost)} {'was' if len(lost) == 1 else 'were'} lost:"
         f" less than {percent(LOST)} of the best other server's."
         if lost
-        else f"In none of {taken} comparisons of rates does another server lead by more than"
-        f" {percent(1 - LOST)}."
+        else f"In none of {comparisons} does another server lead by more than {percent(1 - LOST)}."
     )
     parts = []
     for workload in "ABCD":
@@ -73,6 +91,8 @@ def section(yardstick: Yardstick, profile: Kept | None) -> str:
         parts.append("\n".join(_line(loss, yardstick) for loss in its))
         if its and workload != "C":
             parts.append(why(profile, workload))
+    if apart:
+        parts.append(f"Not compared, without figures of one round: {'; '.join(apart)}.")
     return paragraphs("## Where we lose, and why", head, *parts, dearer(yardstick))
 
 
@@ -80,9 +100,9 @@ def _line(loss: Loss, yardstick: Yardstick) -> str:
     match = loss.match
     ceiling = f"; the ceiling is {figure(loss.ceiling)}" if loss.ceiling else ""
     line = (
-        f"- {match.words()}: {figure(loss.ours)} {match.unit} against"
-        f" {figure(loss.theirs)} of {LABELS.get(loss.peer, loss.peer)}, {figure(loss.ratio)} of it"
-        f"{ceiling}."
+        f"- {match.words()}: {figure(loss.ours)} {match.unit}{of_rounds(yardstick, match, OURS)}"
+        f" against {figure(loss.theirs)} of {LABELS.get(loss.peer, loss.peer)}"
+        f"{of_rounds(yardstick, match, loss.peer)}, {figure(loss.ratio)} of it{ceiling}."
     )
     if match.workload != "C":
         return line

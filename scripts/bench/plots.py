@@ -1,7 +1,7 @@
 """
 Draw what the page shows: the standing among servers, and the CPU of a request by part.
 
-Needs matplotlib, the extra `plot`, which is imported only here and when something is drawn.
+Needs matplotlib, which the extra `plot` brings; imported when something is drawn.
 """
 
 from collections.abc import Mapping
@@ -95,7 +95,7 @@ def _bars(axes: "Axes", yardstick: Yardstick, workload: str) -> None:
 
 
 def _lines(axes: "Axes", yardstick: Yardstick, workload: str) -> None:
-    """Draw a line for each server; the ceiling of C is what is offered."""
+    """Draw a line for each server, hollow where it has not all rounds; C's ceiling is the offer."""
     key = "goodput" if workload == "C" else "rate"
     points = sorted(yardstick.points(workload), key=float)
     for peer in yardstick.peers(workload):
@@ -107,6 +107,12 @@ def _lines(axes: "Axes", yardstick: Yardstick, workload: str) -> None:
             [points.index(point) for point, _ in seen], [rate for _, rate in seen],
             marker="o", markersize=4, label=peer, color=_colour(yardstick, peer),
             linewidth=2.6 if peer == OURS else 1.3, zorder=3 if peer == OURS else 2,
+        )  # fmt: skip
+        every = yardstick.kept["options"]["rounds"]
+        hollow = [p for p, _ in seen if yardstick.rounds(workload, peer, p) < every]
+        axes.scatter(
+            [points.index(point) for point in hollow], [dict(seen)[point] for point in hollow],
+            s=16, facecolor="white", edgecolor=_colour(yardstick, peer), zorder=4,
         )  # fmt: skip
     axes.plot(
         range(len(points)), [_ceiling(yardstick, workload, point) for point in points],

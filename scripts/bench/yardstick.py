@@ -33,6 +33,9 @@ FIGURES = (
 #: Of these, those that are kept where they are not 0 in every round.
 TROUBLE = frozenset({"errors", "refused", "refused_p99"})
 
+#: The yardstick tries no higher rate on a server with less good answers than this share of them.
+HOPELESS = 0.05
+
 _OPTIONS = ("rounds", "seconds", "open_seconds", "slo_ms", "capacity")
 
 #: A point of a workload.
@@ -109,6 +112,19 @@ class Yardstick:
             and (row["peer"] == peer if peer else row["peer"] not in {NGINX, OFFLINE})
         }
         return list(found)
+
+    def rounds(self, workload: str, peer: str, point: Point) -> int:
+        """Return in how many rounds *peer* was measured there."""
+        return len(set(self.row(workload, peer, point).get("round", ())))
+
+    def gave_up(self, peer: str, share: Point) -> bool:
+        """Return whether *peer* was not tried in C at *share*, hopeless as it was before that."""
+        before = [point for point in self.points("C", peer) if float(point) < float(share)]
+        if self.rounds("C", peer, share) or not before:
+            return False
+        last = self.row("C", peer, max(before, key=float))
+        figures = zip(last["goodput"], last["offered"], strict=True)
+        return all(good < HOPELESS * offered for good, offered in figures)
 
     def middle(
         self, workload: str, peer: str, point: Point | None, key: str = "rate"

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from statistics import median
 
 from scripts.bench.markdown import bold, figure, number, paragraphs, percent, table
-from scripts.bench.yardstick import NGINX, OFFLINE, OURS, Point, Yardstick, noisy
+from scripts.bench.yardstick import HOPELESS, NGINX, OFFLINE, OURS, Point, Yardstick, noisy
 
 #: What a reader would misread in the short name.
 LABELS = {"triton": "triton (PyTriton)", NGINX: "nginx, the ceiling", OURS: "TensorFerry"}
@@ -102,8 +102,12 @@ def standing(yardstick: Yardstick) -> str:
         rows.append(
             [
                 match.words(),
-                "saturated" if ours is None else f"{figure(ours)} {match.unit}",
-                f"{figure(theirs)} ({LABELS.get(peer, peer)})" if peer else "-",
+                absent(yardstick, match, OURS)
+                if ours is None
+                else f"{figure(ours)} {match.unit}{of_rounds(yardstick, match, OURS)}",
+                f"{figure(theirs)} ({LABELS.get(peer, peer)}){of_rounds(yardstick, match, peer)}"
+                if peer
+                else "-",
                 middle_and_ends(versus),
                 figure(top),
                 figure(share),
@@ -111,6 +115,19 @@ def standing(yardstick: Yardstick) -> str:
         )
     head = ["workload", "TensorFerry", "best other", "of the best", "ceiling", "of the ceiling"]
     return table(head, rows)
+
+
+def of_rounds(yardstick: Yardstick, match: Match, peer: str) -> str:
+    """Say of how many rounds the figure of *peer* is the median; empty where it is of all."""
+    rounds = yardstick.rounds(match.workload, peer, match.point)
+    every = yardstick.kept["options"]["rounds"]
+    return f", {rounds} of {every} rounds" if 0 < rounds < every else ""
+
+
+def absent(yardstick: Yardstick, match: Match, peer: str) -> str:
+    """Say why *peer* has no figure."""
+    given_up = match.workload == "C" and yardstick.gave_up(peer, match.point)
+    return "not tried" if given_up else "not measured"
 
 
 def middle_and_ends(ratios: Sequence[float]) -> str:
@@ -173,9 +190,10 @@ def _closed_cells(
 ) -> list[str]:
     cells = []
     for point in points:
-        _, share = ceiling_of(yardstick, Match(workload, point, "rate"), peer)
+        match = Match(workload, point, "rate")
+        _, share = ceiling_of(yardstick, match, peer)
         p50, p99 = (figure(yardstick.middle(workload, peer, point, key)) for key in ("p50", "p99"))
-        rate = figure(yardstick.middle(workload, peer, point))
+        rate = figure(yardstick.middle(workload, peer, point)) + of_rounds(yardstick, match, peer)
         cells += [rate, number(share, 3 if workload == "A" else 2), f"{p50} / {p99}"]
     errors = (yardstick.middle(workload, peer, point, "errors") or 0 for point in points)
     return [*cells, number(sum(errors))]
@@ -205,25 +223,27 @@ def _open(yardstick: Yardstick) -> str:
         f"Answers a second within {number(options['slo_ms'])} ms, which share of what was sent that"
         " is, and in brackets p50 and p99 in ms, counted from when a request was due; what was"
         f" refused stands apart. 100 % is {figure(options['capacity'])} images/s;"
-        f" {number(options['open_seconds'])} s each. A server that was hopeless at one rate was not"
-        " tried at the next.",
+        f" {number(options['open_seconds'])} s each. A server with good answers to less than"
+        f" {percent(HOPELESS)} at one rate was not tried at the next in that round; where others of"
+        " its rounds were better, the cell says of how many it is the median.",
         table(["server", *(percent(float(share)) for share in shares)], rows),
     )
 
 
 def _open_cell(yardstick: Yardstick, peer: str, share: Point) -> str:
+    match = Match("C", share, "goodput")
     good, offered, p50, p99, refused, sent, errors = (
         yardstick.middle("C", peer, share, key)
         for key in ("goodput", "offered", "p50", "p99", "refused", "sent", "errors")
     )
     if good is None or not offered:
-        return "saturated"
+        return absent(yardstick, match, peer)
     p50_text, p99_text = ("none" if value is None else number(value) for value in (p50, p99))
     refusals = f"; refused {percent(refused / sent)}" if refused and sent else ""
     failures = f"; {number(errors)} errors" if errors else ""
-    return (
-        f"{figure(good)} = {percent(good / offered)} ({p50_text} / {p99_text}{refusals}{failures})"
-    )
+    rounds = of_rounds(yardstick, match, peer).replace(",", ";")
+    notes = f"{p50_text} / {p99_text}{refusals}{failures}{rounds}"
+    return f"{figure(good)} = {percent(good / offered)} ({notes})"
 
 
 #: The figures of E: heading, workload, point, key, digits.
@@ -246,7 +266,13 @@ def _costs(yardstick: Yardstick) -> str:
                       for _, w, point, key, digits in COSTS])
         for peer in peers
     ]  # fmt: skip
-    return table(["server", *(cost[0] for cost in COSTS)], rows) if yardstick.peers("E") else ""
+    if not yardstick.peers("E"):
+        return ""
+    return paragraphs(
+        "A start lasts until the first right answer. After its first one, TensorFerry may start by"
+        " run times that it has kept in its cache folder.",
+        table(["server", *(cost[0] for cost in COSTS)], rows),
+    )
 
 
 def _caveats(yardstick: Yardstick) -> str:
