@@ -180,7 +180,7 @@ def test_where_no_other_has_anything_there_is_nothing_to_lose_to() -> None:
 def test_a_figure_of_fewer_rounds_says_so() -> None:
     """In each table."""
     text = section(YARDSTICK, "plot.png")
-    assert "| slow | 500, 1 of 2 rounds | 0.006 |" in text
+    assert "| slow | 500 = 0.6 % (10.0 / 20.0; 1 of 2 rounds) | 0 |" in text
     assert "| quick | 30.0 = 50 % (30 / none; 2 errors; 1 of 2 rounds) | not measured |" in text
     assert "90.0 = 75 % (30 / 90; refused 20 %)** |" in text
 

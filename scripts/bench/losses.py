@@ -83,7 +83,8 @@ def section(yardstick: Yardstick, profile: Kept | None) -> str:
         f"Of {comparisons}, {len(lost)} {'was' if len(lost) == 1 else 'were'} lost:"
         f" less than {percent(LOST)} of the best other server's."
         if lost
-        else f"In none of {comparisons} does another server lead by more than {percent(1 - LOST)}."
+        else f"In none of {comparisons} does another server lead by more than"
+        f" {number(100 - LOST * 100)} %."
     )
     parts = []
     for workload in "ABCD":

@@ -41,7 +41,7 @@ INTRODUCTION = """\
 # Performance
 
 What was measured, on which machine, how it compares with other servers and with what the machine \
-can do at all, and where this server loses. Figures of other machines differ; ratios differ less.
+can do at all, and where this server loses. On another machine the figures are others.
 
 This page is written by a program, out of the measurements in [performance/](performance/):
 

@@ -5,7 +5,7 @@ Needs matplotlib, which the extra `plot` brings; imported when something is draw
 """
 
 from collections.abc import Mapping
-from math import nan
+from math import floor, log10, nan
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +13,7 @@ from scripts.bench.kept import Kept
 from scripts.bench.page import PLOTS
 from scripts.bench.parts import PARTS
 from scripts.bench.yardstick import OURS, Point, Yardstick
+from scripts.bench.yardstick_page import LABELS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -45,7 +46,7 @@ def _save(figure: "Figure", path: Path) -> None:
 def _standing(yardstick: Yardstick) -> "Figure":
     """Draw a panel for each of A to D that was measured."""
     panels = {
-        "A": ("A: null model, answers/s", _bars),
+        "A": ("A: null model, answers/s, in powers of ten", _bars),
         "B": ("B: JPEG, images/s over clients", _lines),
         "C": ("C: good answers/s over the share of the capacity", _lines),
         "D": ("D: tensor, images/s", _bars),
@@ -81,7 +82,9 @@ def _bars(axes: "Axes", yardstick: Yardstick, workload: str) -> None:
     for place, peer in enumerate(peers):
         rates = [yardstick.middle(workload, peer, point) or 0 for point in points]
         where = [group - 0.42 + width * (place + 0.5) for group in range(len(points))]
-        axes.bar(where, rates, width * 0.92, label=peer, color=_colour(yardstick, peer))
+        axes.bar(
+            where, rates, width * 0.92, label=LABELS.get(peer, peer), color=_colour(yardstick, peer)
+        )
     for group, point in enumerate(points):
         ceiling = yardstick.middle(workload, *yardstick.ceiling(workload, point))
         if ceiling:
@@ -92,6 +95,7 @@ def _bars(axes: "Axes", yardstick: Yardstick, workload: str) -> None:
     axes.set_xticks(range(len(points)), [f"{point} clients" for point in points])
     if workload == "A":
         axes.set_yscale("log")
+        axes.set_ylim(bottom=10 ** floor(log10(axes.get_ylim()[0])))
 
 
 def _lines(axes: "Axes", yardstick: Yardstick, workload: str) -> None:
@@ -105,7 +109,7 @@ def _lines(axes: "Axes", yardstick: Yardstick, workload: str) -> None:
         ]
         axes.plot(
             [points.index(point) for point, _ in seen], [rate for _, rate in seen],
-            marker="o", markersize=4, label=peer, color=_colour(yardstick, peer),
+            marker="o", markersize=4, label=LABELS.get(peer, peer), color=_colour(yardstick, peer),
             linewidth=2.6 if peer == OURS else 1.3, zorder=3 if peer == OURS else 2,
         )  # fmt: skip
         every = yardstick.kept["options"]["rounds"]

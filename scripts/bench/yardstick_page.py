@@ -30,6 +30,11 @@ WORKLOADS = table(
     words=4,
 )  # fmt: skip
 
+OFFLINE_LOOPS = """\
+Loops without HTTP, of so many rows a batch: one thread decodes and runs, *in turn*; a *pool* of \
+threads decodes, in turn with the run; one thread decodes while another runs, *overlapped*; each \
+core has a *thread* or a *process* that does both."""
+
 
 @dataclass(frozen=True, slots=True)
 class Match:
@@ -82,6 +87,7 @@ def section(yardstick: Yardstick, image: str) -> str:
         " the same cores.",
         WORKLOADS,
         f"![Rates of all servers below the ceilings]({image})",
+        "A hollow mark is of fewer rounds than all.",
         "### The standing",
         standing(yardstick),
         *_details(yardstick),
@@ -174,15 +180,14 @@ def _closed(yardstick: Yardstick, workload: str) -> str:
     if not peers:
         return ""
     unit = Match(workload, points[0], "rate").unit
-    columns = [
-        column
-        for point in points
-        for column in (f"{unit}, {clients(point)}", "of the ceiling", "p50 / p99 ms")
-    ]
     if workload == "A":
         peers.insert(0, NGINX)
     rows = (_named(peer, _closed_cells(yardstick, workload, peer, points)) for peer in peers)
-    return table(["server", *columns, "errors"], rows)
+    return paragraphs(
+        f"{unit.capitalize()}, which share of the ceiling that is, and in brackets p50 and p99 in"
+        " ms.",
+        table(["server", *map(clients, points), "errors"], rows),
+    )
 
 
 def _closed_cells(
@@ -192,9 +197,15 @@ def _closed_cells(
     for point in points:
         match = Match(workload, point, "rate")
         _, share = ceiling_of(yardstick, match, peer)
-        p50, p99 = (figure(yardstick.middle(workload, peer, point, key)) for key in ("p50", "p99"))
-        rate = figure(yardstick.middle(workload, peer, point)) + of_rounds(yardstick, match, peer)
-        cells += [rate, number(share, 3 if workload == "A" else 2), f"{p50} / {p99}"]
+        rate, p50, p99 = (
+            yardstick.middle(workload, peer, point, key) for key in ("rate", "p50", "p99")
+        )
+        if rate is None:
+            cells.append(absent(yardstick, match, peer))
+            continue
+        of_it = f" = {percent(share)}" if share is not None else ""
+        rounds = of_rounds(yardstick, match, peer).replace(",", ";")
+        cells.append(f"{figure(rate)}{of_it} ({figure(p50)} / {figure(p99)}{rounds})")
     errors = (yardstick.middle(workload, peer, point, "errors") or 0 for point in points)
     return [*cells, number(sum(errors))]
 
@@ -207,7 +218,7 @@ def _offline(yardstick: Yardstick) -> str:
         for point in arrangements
     ]  # fmt: skip
     head = ["arrangement, rows a batch", "B images/s", "D images/s"]
-    return table(head, rows) if rows else ""
+    return paragraphs(OFFLINE_LOOPS, table(head, rows)) if rows else ""
 
 
 def _open(yardstick: Yardstick) -> str:
@@ -222,10 +233,11 @@ def _open(yardstick: Yardstick) -> str:
     return paragraphs(
         f"Answers a second within {number(options['slo_ms'])} ms, which share of what was sent that"
         " is, and in brackets p50 and p99 in ms, counted from when a request was due; what was"
-        f" refused stands apart. 100 % is {figure(options['capacity'])} images/s;"
+        " refused stands apart, and *none* says that more than that share got no answer. 100 % is"
+        f" {figure(options['capacity'])} images/s;"
         f" {number(options['open_seconds'])} s each. A server with good answers to less than"
-        f" {percent(HOPELESS)} at one rate was not tried at the next in that round; where others of"
-        " its rounds were better, the cell says of how many it is the median.",
+        f" {number(HOPELESS * 100)} % at one rate was not tried at the next in that round; where"
+        " others of its rounds were better, the cell says of how many it is the median.",
         table(["server", *(percent(float(share)) for share in shares)], rows),
     )
 
@@ -269,8 +281,8 @@ def _costs(yardstick: Yardstick) -> str:
     if not yardstick.peers("E"):
         return ""
     return paragraphs(
-        "A start lasts until the first right answer. After its first one, TensorFerry may start by"
-        " run times that it has kept in its cache folder.",
+        "A start lasts until the first right answer. TensorFerry keeps run times in its cache"
+        " folder, so that its starts after the first may be quicker.",
         table(["server", *(cost[0] for cost in COSTS)], rows),
     )
 
