@@ -221,7 +221,9 @@ def test_decoding_is_compared_with_the_first_line_of_its_kind() -> None:
 def test_a_load_test_shows_the_columns_that_it_has_figures_for() -> None:
     """The command of each row below, and the warnings of the client."""
     text = load_page.section(load("loadtest"), "Under load", "Words.", {"B": 150.0})
-    assert "\n- 60 %: `tensorferry loadtest`\n- 120 %: `tensorferry loadtest`, of `s`\n" in text
+    assert (
+        "\n- 60 %: `tensorferry loadtest`\n- 120 %: `tensorferry loadtest`, against `s`\n" in text
+    )
     assert "| load | offered/s | answers/s | ceiling/s | p99 ms | refused |" in text
     assert row_of(text, "120 %") == ["120 %", "120", "99.0", "150", "-", "21"]
     assert text.endswith("\n- 120 %: the client was late")

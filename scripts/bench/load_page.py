@@ -57,5 +57,5 @@ def section(
 
 
 def _command(row: Kept) -> str:
-    server = f", of `{row['server']}`" if "server" in row else ""
+    server = f", against `{row['server']}`" if "server" in row else ""
     return f"- {row['name']}: `{row['command']}`{server}"
