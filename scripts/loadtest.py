@@ -12,6 +12,7 @@ import click
 from scripts.load.units import Duration, Field, Header, MediaType, Positive, Size
 
 FILE = click.Path(dir_okay=False, path_type=Path)
+READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 
 @click.command()
@@ -44,7 +45,7 @@ FILE = click.Path(dir_okay=False, path_type=Path)
     "--image-size", type=Size(), default="500x375", show_default=True, help="Of those made."
 )
 @click.option("--form", type=Field(), help="Send what is sent as this file of a form.")
-@click.option("--body", type=FILE, help="Any file to send instead of a picture.")
+@click.option("--body", type=READABLE, help="Any file to send instead of a picture.")
 @click.option(
     "--content-type", type=MediaType(), help="What it is.  [default: application/octet-stream]"
 )
@@ -53,14 +54,20 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 @click.option(
     "--timeout", type=Duration(), default="30s", show_default=True, help="Then it is an error."
 )
-@click.option("--warmup", type=Duration(zero=True), default="0s", help="Left out of all figures.")
+@click.option(
+    "--warmup",
+    type=Duration(zero=True),
+    help="Left out of all figures.  [default: 0s; 1s with --find-slo and --compare]",
+)
 @click.option("--slo", type=Duration(), default="500ms", show_default=True, help="Answers in time.")
 @click.option("--find-slo", type=Duration(), help="Find the highest rate whose p99 keeps this.")
 @click.option("--compare", nargs=2, metavar="URL URL", help="Two servers, in turn; ratios.")
 @click.option(
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of --compare."
 )
-@click.option("--seed", type=int, default=1, show_default=True, help="Of all that is random.")
+@click.option(
+    "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all that is random."
+)
 @click.option("--json", "json_file", type=FILE, help="All figures; - prints.")
 @click.option("--png", "png_file", type=FILE, help="A plot; needs tensorferry[plot].")
 def loadtest(**options: Any) -> None:  # Any: as click has parsed them, see `Options`
@@ -71,7 +78,8 @@ def loadtest(**options: Any) -> None:  # Any: as click has parsed them, see `Opt
     refusal (408, 429, 503, 504) and an error are told apart; a request without an answer counts as
     endless.  The exit code is 1 where nothing was answered.
     """
-    from scripts.load.command import Options, UsageProblem, run  # noqa: PLC0415 - the reactor
+    from scripts.load.command import run  # noqa: PLC0415 - the reactor
+    from scripts.load.options import Options, UsageProblem  # noqa: PLC0415 - numpy
 
     try:
         run(Options(**options))

@@ -2,6 +2,7 @@
 
 import io
 import json
+import resource
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -12,18 +13,10 @@ from rich.console import Console
 from rich.text import Text
 
 import scripts.load.command
-from scripts.load.command import (
-    CLIENTS,
-    CONNECTIONS,
-    DURATION,
-    Interrupted,
-    LoadTester,
-    Options,
-    Results,
-    UsageProblem,
-    tell,
-)
+import scripts.load.options
+from scripts.load.command import Interrupted, LoadTester, Results, tell
 from scripts.load.measure import ClosedLoop, Load, OpenLoop, Outcome, Server, Terms
+from scripts.load.options import CLIENTS, CONNECTIONS, DURATION, Options, UsageProblem
 from scripts.load.progress import ProgressLine
 from scripts.load.summary import Summary
 from tests.fakes_load import chance, exchange, figures, recorded, run
@@ -113,7 +106,7 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
 
 def test_a_plot_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told before the load, not after it."""
-    monkeypatch.setattr(scripts.load.command, "can_plot", lambda: False)
+    monkeypatch.setattr(scripts.load.options, "can_plot", lambda: False)
     with pytest.raises(UsageProblem, match=r"pip install 'tensorferry\[plot\]'"):
         replace(GIVEN, png_file=Path("a.png")).check()
 
@@ -157,8 +150,8 @@ def test_a_trace_lasts_from_the_warm_up_to_its_last_arrival(
     assert isinstance(load, OpenLoop)
     assert load.name == f"trace.txt at {given.speed:g} times its speed"
     assert load.seconds == pytest.approx(seconds)
-    due = list(load.arrivals(load.seconds + given.warmup, chance(1)))
-    assert sum(time >= given.warmup for time in due) == counted
+    due = list(load.arrivals(load.seconds + given.warm(), chance(1)))
+    assert sum(time >= given.warm() for time in due) == counted
 
 
 @pytest.mark.parametrize(
@@ -284,6 +277,39 @@ def test_a_signal_before_anything_was_sent_leaves_nothing_to_tell(
         loads.results()
 
 
+def test_a_search_of_a_server_that_answers_nothing_tells_what_it_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """No rate is tried."""
+    loads = Loads(monkeypatch, find_slo=0.2)
+    failed = figures(sent=3, errors=3, error_kinds={"status 500": 3}, examples={"500": "oops"})
+    monkeypatch.setattr(loads, "_seen", lambda _: failed)
+    results = loads.results()
+    assert len(loads.put) == 1
+    assert (results.answered, results.figures["rate"]) == (False, None)
+    assert results.figures["error_kinds"] == {"status 500": 3}
+    console = Console(file=io.StringIO(), record=True, width=200)
+    console.print(results.shown)
+    assert "the first 500 said: oops" in console.export_text()
+
+
+def test_a_search_and_a_comparison_warm_up_unless_told_otherwise() -> None:
+    """A client that opens its connections is slower for a moment than the server."""
+    two = ("a", "b")
+    given = replace(GIVEN, warmup=None)
+    several = [replace(given, find_slo=0.2), replace(given, url=None, compare=two)]
+    assert [options.warm() for options in several] == [1.0, 1.0]
+    assert [replace(options, warmup=0.0).warm() for options in several] == [0.0, 0.0]
+    assert given.warm() == 0.0
+
+
+def test_more_connections_than_the_system_allows_are_refused() -> None:
+    """Before the first is opened."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with pytest.raises(UsageProblem, match=f"{hard} connections are more than the"):
+        scripts.load.command.run(replace(GIVEN, connections=hard))
+
+
 def test_a_search_begins_below_what_waiting_clients_get(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each load has arrivals of its own."""
     loads = Loads(monkeypatch, find_slo=0.2)
@@ -292,7 +318,7 @@ def test_a_search_begins_below_what_waiting_clients_get(monkeypatch: pytest.Monk
     assert loads.put[1][1].name == "poisson, 700/s"
     assert [seed for _, _, seed in loads.put[1:]] == [1 + n for n in range(len(loads.put) - 1)]
     assert 95 <= results.figures["rate"] <= 100
-    assert (results.figures["slo_ms"], results.figures["closed_loop_rate"]) == (200.0, 1000.0)
+    assert (results.figures["slo_ms"], results.figures["closed_loop"]["rate"]) == (200.0, 1000.0)
 
 
 def test_a_search_that_is_interrupted_tells_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from scripts.load.measure import (
+    LINGER,
     TICK,
     ClosedLoop,
     Load,
@@ -130,6 +131,18 @@ def test_the_clients_of_a_closed_loop_go_on_until_it_is_stopped() -> None:
     for wire in wires:
         wire.say(plain())
     assert world.outcome.summary.answered == 4
+
+
+def test_a_load_that_is_stopped_does_not_wait_for_what_may_never_come() -> None:
+    """What has no answer a moment later is left out."""
+    world = World(ClosedLoop(2, 100.0))
+    wires = [world.door.let_in(), world.door.let_in()]
+    world.measurement.stop()
+    wires[0].say(plain())
+    world.reactor.advance(LINGER - 0.1)
+    assert world.outcomes == []
+    world.reactor.advance(0.1)
+    assert (world.outcome.summary.sent, world.outcome.summary.answered) == (1, 1)
 
 
 @pytest.mark.parametrize("load", [at(), ClosedLoop(1, 1.0)])

@@ -80,3 +80,12 @@ def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"there is no picture in .*: \.jpg, \.jpeg, \.png"):
         pictures_at(tmp_path)
+
+
+def test_an_empty_picture_is_refused(tmp_path: Path) -> None:
+    """Alone, and among others, by its name."""
+    (tmp_path / "a.jpg").write_bytes(b"a")
+    (tmp_path / "b.jpg").write_bytes(b"")
+    for path in (tmp_path, tmp_path / "b.jpg"):
+        with pytest.raises(ValueError, match=r"^b\.jpg is empty$"):
+            pictures_at(path)

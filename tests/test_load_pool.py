@@ -156,7 +156,8 @@ def test_what_no_answer_comes_to_in_time_is_given_up(world: World) -> None:
     for name in (b"under way", b"connecting", b"in line"):
         world.clock.advance(1)
         world.pool.expire()
-        assert world.ends() == [(name, 0, "no answer within 10 s")]
+        reason = "no answer" if name == b"under way" else "no connection"
+        assert world.ends() == [(name, 0, f"{reason} within 10 s")]
     assert wire.ending == "aborted"
     assert world.pool.in_flight == 0
 

@@ -3,6 +3,7 @@
 import io
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import pytest
 from rich.console import Console, RenderableType
@@ -101,14 +102,14 @@ def test_refusals_and_errors_come_with_what_the_server_said_first() -> None:
         ("<html>\r\n<body>\n\tbusy", "<html> <body> busy"),
         ("b\u00fccher \N{SNOWMAN}", "b\u00fccher \N{SNOWMAN}"),
         ("x" * 300, "x" * 200),
-        ("", ""),
     ],
 )
 def test_what_a_server_says_is_shown_as_text(body: str, expected: str) -> None:
     """It cannot draw on the terminal."""
     line = load([exchange(status=500, detail=body)])[-1]
-    assert line == f"the first 500 said: {expected}".rstrip()
-    assert f"1 x {expected}".rstrip() in load([exchange(status=0, detail=body[:200])])
+    assert line == f"the first 500 said: {expected}"
+    assert f"1 x {expected}" in load([exchange(status=0, detail=body[:200])])
+    assert load([exchange(status=302)])[-1] == "the first 302 said: nothing"
 
 
 def test_warnings_stand_at_the_end() -> None:
@@ -164,11 +165,18 @@ def test_a_search_that_found_nothing_says_so(points: list[Point]) -> None:
 def test_a_comparison_shows_medians_and_ratios() -> None:
     """Names as they are, refusals and errors of each, and the first warnings."""
     first = [figures(rate=rate, p99_ms=None, refused=1) for rate in (10.0, 30.0, 20.0)]
-    second = [figures(rate=10.0, errors=2, warnings=("slow", "late")) for _ in range(3)]
+    failed: dict[str, Any] = {
+        "errors": 2,
+        "error_kinds": {"status 500": 2},
+        "examples": {"500": "oops"},
+    }
+    second = [figures(rate=10.0, **failed, warnings=("slow", "late")) for _ in range(3)]
     lines = shown(of_comparison(("http://[::1]/a", "b"), Comparison(first, second)))
     assert lines == [
         "first: http://[::1]/a: refused 3, errors 0",
         "second: b: refused 0, errors 6",
+        "second: 6 x status 500",
+        "second: the first 500 said: oops",
         "",
         "      first  second  first / second  least   most  rounds",
         "rate   20.0    10.0           2.000  1.000  3.000       3",

@@ -174,7 +174,7 @@ def test_parts_are_of_the_answers_that_tell_them() -> None:
         ({"retried": 6}, 0.0, MANY, ["6 requests were sent once more"]),
         ({"retried": 5}, 0.0, MANY, []),
         ({"waited": 7, "limit": 2}, 0.0, MANY, ["7 requests waited for one of the 2 connections"]),
-        ({}, 0.0, MANY - 1, ["p99 rests on 499 answers"]),
+        ({}, 0.0, MANY - 1, ["p99 rests on 499 requests"]),
         ({}, 0.0, 0, []),
     ],
 )

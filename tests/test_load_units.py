@@ -52,7 +52,7 @@ def test_a_duration_is_seconds(text: object, seconds: float) -> None:
 )
 def test_what_is_no_duration_is_refused(text: str) -> None:
     """With a word on what would be."""
-    expected = f"expected a duration such as 200ms, 10s or 2m, got {text!r}"
+    expected = f"expected a duration such as 200ms, 10s, 2m or 1h, got {text!r}"
     assert refused(Duration(), text) == expected
 
 
@@ -89,7 +89,11 @@ def test_a_size_is_a_width_and_a_height() -> None:
 def test_a_picture_that_no_server_takes_by_default_is_not_made() -> None:
     """It would take gigabytes here."""
     assert read(Size(), "10000x5000") == (10000, 5000)
-    assert refused(Size(), "10000x5001") == "expected at most 50,000,000 pixels, got '10000x5001'"
+    assert "65,500 pixels a side" in refused(Size(), "70000x2")
+    assert (
+        refused(Size(), "10000x5001")
+        == "expected at most 65,500 pixels a side and 50,000,000 in all, got '10000x5001'"
+    )
 
 
 @pytest.mark.parametrize("text", ["", "500", "0x10", "10x0", "-1x5", "1x2x3", "500X375", "1e3x1"])
@@ -111,6 +115,12 @@ def test_a_header_is_a_name_and_a_value(text: str, header: tuple[str, str]) -> N
     """Without the space around the value."""
     assert read(Header(), text) == header
     assert read(Header(), header) == header
+
+
+@pytest.mark.parametrize("name", ["Content-Length", "content-length", "Transfer-Encoding"])
+def test_where_a_request_ends_is_nobody_s_to_say(name: str) -> None:
+    """Or the server would take its body for the next request."""
+    assert refused(Header(), f"{name}: 5").startswith(f"{name} follows from what is sent")
 
 
 #: What would end a header and begin another one.

@@ -68,7 +68,7 @@ def read_trace(path: Path) -> Sequence[float]:
             raise ValueError(f"line {number}: expected seconds, none before the last; got {line!r}")
         times.append(time)
     if not times or times[-1] == 0:
-        raise ValueError("expected arrival times, seconds, one a line")
+        raise ValueError("expected arrival times, seconds, one a line, some of them after 0")
     if times[0] > MOST_AWAITED:
         raise ValueError(f"expected seconds from the start, but the first arrival is {times[0]:g}")
     return times

@@ -155,5 +155,7 @@ def _in_words(reason: Failure, silent: bool) -> str:
         part = "without an answer" if silent else "in the middle of the answer"
         return f"the server closed the connection {part}"
     if isinstance(reason.value, TLSError):
-        return f"TLS failed: {reason.value}"
+        told = reason.value.args[0] if reason.value.args else ""
+        words = ", ".join(entry[-1] for entry in told) if isinstance(told, list) else str(told)
+        return f"TLS failed: {words}"
     return "the connection broke before the answer"

@@ -67,6 +67,12 @@ class Drive:
             self.fail(Failure())
         self._end_if_done()
 
+    def give_up(self) -> None:
+        """Wait no longer for what is under way; it is left out of the record."""
+        self.sending = False
+        if not self.done.called:
+            self.done.callback(None)
+
     def fail(self, failure: Failure) -> None:
         """Let `done` fail, for something here is wrong."""
         self.sending = False
@@ -77,8 +83,8 @@ class Drive:
         """Do what follows the end of *exchange*."""
 
     def _end_if_done(self) -> None:
-        if not self.sending and not self._under_way and not self.done.called:
-            self.done.callback(None)
+        if not self.sending and not self._under_way:
+            self.give_up()
 
 
 class OpenDrive(Drive):

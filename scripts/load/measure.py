@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from itertools import cycle
 from typing import Any
 
-from twisted.internet.interfaces import IStreamClientEndpoint
+from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 
 from scripts.load.alarm import Alarm
@@ -23,6 +23,9 @@ from server.clock import MonotonicTime
 
 #: Seconds between two looks at what has waited for too long, and at the progress.
 TICK = 0.25
+
+#: Seconds for which a load that was stopped waits for the answers that are under way.
+LINGER = 2.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +47,8 @@ class ClosedLoop:
     @property
     def name(self) -> str:
         """The load in words."""
-        return f"{self.clients} clients, each waiting for its answer"
+        clients = "1 client" if self.clients == 1 else f"{self.clients} clients"
+        return f"{clients}, each waiting for its answer"
 
 
 Load = OpenLoop | ClosedLoop
@@ -116,6 +120,7 @@ class Measurement:
             seconds=self._clock.seconds,
         )
         self._drive: Drive | None = None
+        self._giving_up: IDelayedCall | None = None
         self._seconds = load.seconds
         self._cpu = CPU()
         self._elapsed = TICK
@@ -138,16 +143,20 @@ class Measurement:
         finally:
             if ticking.running:
                 ticking.stop()
+            if self._giving_up is not None and self._giving_up.active():
+                self._giving_up.cancel()
             alarm.close()
             self._pool.close()
         return Outcome(record, summed_up(record, self._client()))
 
     def stop(self) -> None:
-        """Send no more; the summary is of what was sent until now."""
+        """Send no more; the summary is of what was sent and has finished `LINGER` seconds later."""
         if self._drive is not None and self._drive.sending:
             elapsed = self._clock.seconds() - self._drive.record.start
             self._seconds = max(TICK, elapsed - self._terms.warmup)
             self._drive.stop()
+        if self._drive is not None and self._giving_up is None:
+            self._giving_up = self._clock.callLater(LINGER, self._drive.give_up)
 
     def _start(self, record: Record, alarm: Alarm) -> Drive:
         load, seconds = self._load, self._load.seconds + self._terms.warmup

@@ -59,6 +59,9 @@ def pictures_at(path: Path) -> list[Payload]:
         pictures = files  # whatever it is called, it was asked for
     if not pictures:
         raise ValueError(f"there is no picture in {path}: {', '.join(TYPES)}")
+    empty = [file.name for file in pictures if not file.stat().st_size]
+    if empty:
+        raise ValueError(f"{empty[0]} is empty")
     return [
         Payload(file.read_bytes(), TYPES.get(file.suffix.lower(), "application/octet-stream"))
         for file in pictures

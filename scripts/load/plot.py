@@ -29,7 +29,10 @@ def can_plot() -> bool:
 
 def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
     """Write latencies over time and by percentile, answers over time and batch sizes to *path*."""
-    figure, axes = _figure(2, 2, title)
+    counts = (
+        f"answered {summary.answered:,}, refused {summary.refused:,}, errors {summary.errors:,}"
+    )
+    figure, axes = _figure(2, 2, f"{title}\n{counts}")
     due, latencies = np.frombuffer(record.intended), np.frombuffer(record.latencies) * 1e3
     every = max(1, len(due) // DRAWN)
     drawn = np.arange(len(due)) % every == 0
@@ -42,7 +45,9 @@ def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
     _by_share(by_share, np.sort(latencies), record.unanswered)
     ended = np.frombuffer(record.ended)
     if len(ended):
-        rates.stairs(*np.histogram(ended, np.arange(0, np.ceil(ended.max()) + 1)))
+        rates.stairs(
+            *np.histogram(ended, np.arange(0, np.ceil(max(ended.max(), summary.duration)) + 1))
+        )
     rates.set(xlabel="s", ylabel="answers/s", title="answers", ylim=(0, None))
     batches.bar(list(summary.rides), list(summary.rides.values()))
     told = "batches" if summary.rides else "batches: the server tells nothing of them"
@@ -65,6 +70,7 @@ def _by_share(axes: "Axes", latencies: np.ndarray, endless: int) -> None:
 def plot_search(path: Path, title: str, points: Sequence[Point], slo: float) -> None:
     """Write p50, p99 and goodput over the rate to *path*."""
     figure, (latency, goodput) = _figure(1, 2, title)
+    points = list({point.rate: point for point in points}.values())  # the last of each rate
     rates = [point.rate for point in points]
     for name in ("p50_ms", "p99_ms"):
         values = [getattr(point.summary, name) for point in points]

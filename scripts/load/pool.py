@@ -153,7 +153,8 @@ class Pool:
             late.append(exchange)
         for exchange in late:
             connection = self._under_way.get(exchange)
-            self._end(exchange, f"no answer within {self._timeout:g} s")
+            what = "no connection" if connection is None else "no answer"
+            self._end(exchange, f"{what} within {self._timeout:g} s")
             if connection is not None:
                 connection.abort()
 

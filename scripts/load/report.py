@@ -5,7 +5,8 @@ Pure: figures in, what rich can print out.
 """
 
 import re
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from statistics import median
 
 from rich.console import Group, RenderableType
@@ -90,6 +91,14 @@ def of_comparison(names: tuple[str, str], seen: Comparison) -> RenderableType:
             ("first", "second"), names, (seen.first, seen.second), strict=True
         )
     ]
+    for which, rounds in (("first", seen.first), ("second", seen.second)):
+        kinds = Counter[str]()
+        for each in rounds:
+            kinds.update(each.error_kinds)
+        examples = {status: body for each in rounds for status, body in each.examples.items()}
+        counts += (
+            Text(f"{which}: {line.plain}", style=line.style) for line in _failures(kinds, examples)
+        )
     warnings = [
         _warning(f"{which}: {line}")
         for which, rounds in (("first", seen.first), ("second", seen.second))
@@ -148,11 +157,15 @@ def _words(summary: Summary) -> Iterator[Text]:
         statuses = {name: n for name, n in summary.statuses.items() if int(name) in REFUSALS}
         told = ", ".join(f"{n} with status {name}" for name, n in statuses.items())
         yield Text(f"\nrefused: {told}; p99 {_number(summary.refused_p99_ms)} ms")
-    for kind, count in list(summary.error_kinds.items())[:5]:
-        yield Text(f"{count} x {_plainly(kind)}", style="red")
-    for status, body in summary.examples.items():
-        yield Text(f"the first {status} said: {_plainly(body[:200])}", style="dim")
+    yield from _failures(summary.error_kinds, summary.examples)
     yield from map(_warning, summary.warnings)
+
+
+def _failures(kinds: Mapping[str, int], examples: Mapping[str, str]) -> Iterator[Text]:
+    for kind, count in sorted(kinds.items(), key=lambda each: -each[1])[:5]:
+        yield Text(f"{count} x {_plainly(kind)}", style="red")
+    for status, body in examples.items():
+        yield Text(f"the first {status} said: {_plainly(body[:200]) or 'nothing'}", style="dim")
 
 
 def _plainly(said: str) -> str:

@@ -19,7 +19,7 @@ PERCENTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p95_ms": 95.0, "p99_ms": 99.0, "
 
 #: A client was too slow that sent requests later than they were due by more than this share of the
 #: latencies, at the same percentile; less than a time that no one can tell from chance counts not.
-LATE, LEAST_LATE = 0.1, 0.0005
+LATE, LEAST_LATE = 0.1, 0.001
 
 #: And so was one that used, or waited for a core, for more than this share of the time.
 BUSY = 0.9
@@ -211,4 +211,4 @@ def _warnings(record: Record, client: Client) -> Iterator[str]:
         )
     beyond = len(record.latencies) + record.unanswered
     if 0 < beyond / 100 < TAIL:
-        yield f"p99 rests on {beyond} answers: measure for longer to rely on it"
+        yield f"p99 rests on {beyond} requests: measure for longer to rely on it"

@@ -74,7 +74,9 @@ def parse_url(url: str) -> Target:
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"expected an http or https URL, got {url!r}")
-    if not parts.hostname or parts.username is not None:
+    if parts.username is not None:
+        raise ValueError("a URL with a user name is not taken; give --header 'Authorization: ...'")
+    if not parts.hostname:
         raise ValueError(f"expected a URL such as http://localhost:12480, got {url!r}")
     if re.fullmatch("[!-~]+", parts.hostname) is None:
         raise ValueError(f"expected a host name of ASCII characters, got {parts.hostname!r}")

@@ -17,6 +17,12 @@ _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 #: The pixels of the largest picture that is made: what the server takes by default.
 MOST_PIXELS = 50_000_000
 
+#: Headers that say where a request ends.
+FRAMING = ("content-length", "transfer-encoding")
+
+#: The longest side that JPEG has.
+MOST_SIDE = 65_500
+
 
 class Duration(click.ParamType[float]):
     """``200ms``, ``10s`` or ``2m``; a bare number is seconds."""
@@ -35,7 +41,9 @@ class Duration(click.ParamType[float]):
         found = _DURATION.fullmatch(str(value).strip())
         seconds = float(found[1]) * _SECONDS[found[2]] if found else -1.0
         if seconds < 0 or not isfinite(seconds) or (seconds == 0 and not self._zero):
-            self.fail(f"expected a duration such as 200ms, 10s or 2m, got {value!r}", param, ctx)
+            self.fail(
+                f"expected a duration such as 200ms, 10s, 2m or 1h, got {value!r}", param, ctx
+            )
         return seconds
 
 
@@ -70,8 +78,13 @@ class Size(click.ParamType[tuple[int, int]]):
         if found is None:
             self.fail(f"expected a size such as 500x375, got {value!r}", param, ctx)
         width, height = int(found[1]), int(found[2])
-        if width * height > MOST_PIXELS:
-            self.fail(f"expected at most {MOST_PIXELS:,} pixels, got {value!r}", param, ctx)
+        if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
+            self.fail(
+                f"expected at most {MOST_SIDE:,} pixels a side and {MOST_PIXELS:,} in all, "
+                f"got {value!r}",
+                param,
+                ctx,
+            )
         return width, height
 
 
@@ -89,6 +102,8 @@ class Header(click.ParamType[tuple[str, str]]):
         found = re.fullmatch(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([ -~\t]*)", str(value))
         if found is None:
             self.fail(f"expected a header such as 'Name: value', got {value!r}", param, ctx)
+        if found[1].lower() in FRAMING:
+            self.fail(f"{found[1]} follows from what is sent, and is not to be given", param, ctx)
         return found[1], found[2].rstrip()
 
 

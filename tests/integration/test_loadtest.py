@@ -218,6 +218,43 @@ def test_an_interrupt_tells_what_was_measured(tmp_path: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.parametrize("options", [("--json", "/dev/full"), ("--png", "/dev/full")])
+def test_a_file_that_cannot_be_written_is_told_after_the_report(
+    tmp_path: Path, options: tuple[str, ...]
+) -> None:
+    """In one line; what was measured is not lost."""
+    with timed_server(TimedServer()) as server:
+        command = [*LOADTEST, f"127.0.0.1:{server.port}", *SMALL, "--duration", "100ms", *options]
+        ran = run_program(command, cache_home=tmp_path, folder=tmp_path)
+    assert ran.returncode == 1
+    assert ran.stderr == "Error: cannot write: No space left on device\n"
+    assert "from when due" in ran.stdout
+
+
+def test_an_interrupt_does_not_wait_for_a_silent_server(tmp_path: Path) -> None:
+    """A moment, and then it says that there is nothing to tell."""
+    with timed_server(TimedServer(delay=60)) as server:
+        command = [*LOADTEST, f"127.0.0.1:{server.port}", *SMALL, "--clients", "1"]
+        process = subprocess.Popen(
+            [*command, "--duration", "10m"],
+            cwd=tmp_path,
+            env=environment(tmp_path),
+            stderr=subprocess.PIPE,
+        )
+        try:
+            wait_for(lambda: server.requests, "a request")
+            process.send_signal(signal.SIGINT)
+            _, said = process.communicate(timeout=20)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert said.decode().split("\n")[1:] == [
+        "interrupted: answers have 2 s; once more ends at once",
+        "Error: interrupted before there was anything to tell",
+        "",
+    ]
+
+
 @pytest.mark.full
 def test_a_server_behind_tls_is_measured(tmp_path: Path) -> None:
     """With a certificate that the system trusts; one that it does not is an error in words."""

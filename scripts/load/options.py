@@ -1,0 +1,158 @@
+"""
+Say what the options of `tensorferry loadtest` mean together.
+
+Reads the files that they name; sends nothing.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from scripts.load import arrivals
+from scripts.load.measure import ClosedLoop, Load, OpenLoop, Terms
+from scripts.load.payloads import Payload, made_pictures, pictures_at
+from scripts.load.plot import can_plot
+from scripts.load.target import Target, parse_url
+
+#: Seconds that requests are sent, the clients of a closed loop and the connections, by default.
+DURATION, CLIENTS, CONNECTIONS = 10.0, 32, 1000
+
+#: Seconds that each of several loads runs before anything counts, by default: a search goes where a
+#: client that opens its connections has no time to spare.
+WARMUP = 1.0
+
+
+class UsageProblem(Exception):
+    """The options do not go together; the message says what to change, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The options as they were given, None where they were not; times are seconds."""
+
+    url: str | None
+    rate: float | None
+    clients: int | None
+    duration: float | None
+    arrivals: str
+    speed: float
+    image: Path | None
+    image_size: tuple[int, int]
+    form: str | None
+    body: Path | None
+    content_type: str | None
+    headers: tuple[tuple[str, str], ...]
+    connections: int | None
+    timeout: float
+    warmup: float | None
+    slo: float
+    find_slo: float | None
+    compare: tuple[str, str] | None
+    rounds: int
+    seed: int
+    json_file: Path | None
+    png_file: Path | None
+
+    def check(self) -> None:
+        """Raise `UsageProblem` where they contradict each other."""
+        trace = self.arrivals not in arrivals.PATTERNS
+        wrong = {
+            "give a URL, or --compare with two": (self.url is None) == (self.compare is None),
+            "--rate is an open loop, --clients a closed one": self.rate and self.clients,
+            "--find-slo chooses the rates itself": self.find_slo
+            and (self.rate or self.clients or trace or self.compare),
+            "a file of arrivals has its own rate: use --speed": trace and self.rate,
+            "a closed loop has no --arrivals": self.clients and self.arrivals != "poisson",
+            "--speed is for a file of arrivals": self.speed != 1 and not trace,
+            "--arrivals needs --rate": self.arrivals != "poisson"
+            and not trace
+            and not self.rate
+            and not self.find_slo,
+            "--body and --image exclude each other": self.body and self.image,
+            "--content-type belongs to --body": self.content_type and not self.body,
+            "--png needs matplotlib: pip install 'tensorferry[plot]'": self.png_file
+            and not can_plot(),
+            "--png draws one load, or a search": self.png_file and self.compare,
+            "--json and --png need a folder that is there": any(
+                file and not file.parent.is_dir() for file in (self.json_file, self.png_file)
+            ),
+        }
+        for problem, holds in wrong.items():
+            if holds:
+                raise UsageProblem(problem)
+
+    def load(self) -> Load:
+        """Return the one load that is asked for; raises `UsageProblem`."""
+        if self.arrivals not in arrivals.PATTERNS:
+            return self._replay()
+        seconds = self.duration or DURATION
+        if self.rate is None:
+            return ClosedLoop(self.clients or CLIENTS, seconds)
+        return self.open_loop(self.rate)
+
+    def open_loop(self, rate: float) -> OpenLoop:
+        """Return an open loop of *rate* requests a second."""
+        pattern = arrivals.PATTERNS[self.arrivals]
+        return OpenLoop(
+            f"{self.arrivals}, {rate:g}/s", partial(pattern, rate), self.duration or DURATION
+        )
+
+    def _replay(self) -> OpenLoop:
+        path = Path(self.arrivals)
+        try:
+            times = arrivals.read_trace(path)
+        except (OSError, ValueError) as error:
+            names = ", ".join(arrivals.PATTERNS)
+            problem = error.strerror if isinstance(error, OSError) else error
+            raise UsageProblem(
+                f"--arrivals: neither {names} nor a file of arrivals: {path}: {problem}"
+            ) from error
+        # The last arrival counts, too; after it nothing is due, whatever the duration.
+        seconds = times[-1] / self.speed + 1e-3 - self.warm()
+        if seconds <= 0:
+            raise UsageProblem("--warmup leaves nothing of the file of arrivals")
+        if self.duration is not None:
+            seconds = min(seconds, self.duration)
+
+        def replayed(until: float, _: object) -> Iterator[float]:
+            return arrivals.replayed(times, self.speed, until)
+
+        return OpenLoop(f"{path.name} at {self.speed:g} times its speed", replayed, seconds)
+
+    def payloads(self) -> list[Payload]:
+        """Return what is sent in turn; raises `UsageProblem`."""
+        try:
+            if self.body is not None:
+                kind = self.content_type or "application/octet-stream"
+                payloads = [Payload(self.body.read_bytes(), kind)]
+            elif self.image is not None:
+                payloads = pictures_at(self.image)
+            else:
+                payloads = list(made_pictures(*self.image_size, self.seed))
+        except (OSError, ValueError) as error:
+            raise UsageProblem(f"{getattr(error, 'strerror', None) or error}") from error
+        return [each.as_form(self.form) for each in payloads] if self.form else payloads
+
+    def warm(self) -> float:
+        """Return the seconds before anything counts."""
+        several = self.find_slo is not None or self.compare is not None
+        return (WARMUP if several else 0.0) if self.warmup is None else self.warmup
+
+    def terms(self, load: Load | None) -> Terms:
+        """Return what is the same for every load."""
+        clients = load.clients if isinstance(load, ClosedLoop) else 0
+        return Terms(
+            warmup=self.warm(),
+            connections=self.connections or max(CONNECTIONS, clients),
+            timeout=self.timeout,
+            slo=self.find_slo or self.slo,
+            seed=self.seed,
+        )
+
+    def targets(self) -> tuple[Target, ...]:
+        """Return where requests go; raises `UsageProblem`."""
+        try:
+            return tuple(parse_url(url) for url in self.compare or (self.url or "",))
+        except ValueError as error:
+            raise UsageProblem(str(error)) from error
