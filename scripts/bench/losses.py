@@ -18,6 +18,13 @@ from scripts.bench.yardstick_page import COSTS, LABELS, Match, ceiling_of, match
 #: A ratio to the best of the others below this is a loss; nearer is chance.
 LOST = 0.95
 
+#: Why one client that waits may be served quicker elsewhere; the profiles are of many.
+ALONE = (
+    "A single request runs on one lane, and on a CPU a lane has one core"
+    " ([why](architecture.md#threads)); a server that spreads each run over all cores is quicker"
+    " with it, and slower with many."
+)
+
 #: How many parts of a profile are named as the reason.
 REASONS = 3
 
@@ -105,6 +112,8 @@ def _line(loss: Loss, yardstick: Yardstick) -> str:
         f" against {figure(loss.theirs)} of {LABELS.get(loss.peer, loss.peer)}"
         f"{of_rounds(yardstick, match, loss.peer)}, {figure(loss.ratio)} of it{ceiling}."
     )
+    if (match.workload, match.point) == ("B", 1):
+        return f"{line} {ALONE}"
     if match.workload != "C":
         return line
     ours, theirs = (_sheds(yardstick, peer, match.point) for peer in (OURS, loss.peer))

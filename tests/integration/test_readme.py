@@ -68,6 +68,15 @@ def test_the_commands_and_options_of_the_readme_exist() -> None:
             assert option.replace("_", "-") in text, line
 
 
+def test_what_the_readme_says_was_measured_is_on_the_page() -> None:
+    """To the digit."""
+    (measured,) = re.findall(r"## Measured\n(.*?)\n## ", README, re.DOTALL)
+    page = (ROOT / "docs" / "performance.md").read_text()
+    figures = re.findall(r"\d[\d,]*\d", measured)
+    assert len(figures) >= 8
+    assert [figure for figure in figures if f" {figure} " not in page] == []
+
+
 def test_the_readme_is_short() -> None:
     """Six hundred words are what a reader gives it."""
     assert len(README.split()) <= 600
