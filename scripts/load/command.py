@@ -24,12 +24,13 @@ from zope.interface import provider
 from scripts.load.compare import Comparison, compare
 from scripts.load.measure import LINGER, ClosedLoop, Load, Measurement, Outcome, Server, Terms
 from scripts.load.options import CLIENTS, DURATION, Options, UsageProblem
+from scripts.load.payloads import Payload
 from scripts.load.plot import plot_load, plot_search
 from scripts.load.progress import ProgressLine
 from scripts.load.report import of_comparison, of_load, of_search
 from scripts.load.search import Point, bounds, find_slo
 from scripts.load.summary import Summary
-from scripts.load.target import UnreachableError
+from scripts.load.target import Target, UnreachableError
 from scripts.load.units import seconds_in_words
 from tensorferry import __version__
 
@@ -198,22 +199,10 @@ def run(options: Options) -> None:
     load = None if options.find_slo else options.load()
     targets, payloads = options.targets(), options.payloads()
     _need_descriptors(options.terms(load).connections)
-    _log_in_lines()
+    _log_failures()
 
     async def main(reactor: Any) -> None:
-        try:
-            servers = [
-                Server(
-                    target.url,
-                    target.endpoint(reactor, options.timeout),
-                    [target.request(payload, options.headers) for payload in payloads],
-                )
-                for target in targets
-            ]
-        except UnreachableError as error:
-            raise SystemExit(f"Error: {error}") from None
-        except KeyboardInterrupt:
-            raise SystemExit(NOTHING) from None
+        servers = [_server(reactor, target, payloads, options) for target in targets]
         await deferLater(reactor, 0)  # now the reactor runs, and has set its signals
         with ProgressLine(Console(stderr=True)) as line:
             tester = LoadTester(reactor, options, line)
@@ -231,6 +220,18 @@ def run(options: Options) -> None:
             raise SystemExit(FAILED)
 
     react(lambda reactor: ensureDeferred(main(reactor)))
+
+
+def _server(reactor: Any, target: Target, payloads: Sequence[Payload], options: Options) -> Server:
+    """Return the server at *target*, which has to be there: else this ends the process."""
+    try:
+        endpoint = target.endpoint(reactor, options.timeout)
+    except UnreachableError as error:
+        raise SystemExit(f"Error: {error}") from None
+    except KeyboardInterrupt:
+        raise SystemExit(NOTHING) from None
+    requests = [target.request(payload, options.headers) for payload in payloads]
+    return Server(target.url, endpoint, requests)
 
 
 def tell(options: Options, results: Results) -> None:
@@ -270,17 +271,24 @@ def _need_descriptors(connections: int) -> None:
         )
 
 
-def _log_in_lines() -> None:
-    """Have what Twisted logs as wrong on stderr, a line for each kind, and no tracebacks."""
+def _log_failures() -> None:
+    """
+    Have what Twisted logs as failed on stderr, once for each kind.
+
+    What it has against a certificate is a line, for the summary tells it, too; anything else is
+    wrong here, and comes with its traceback.
+    """
     told: set[str] = set()
 
     @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
         failure = event.get("log_failure")
-        if failure is not None:
-            line = f"{formatEvent(event)}: {failure.getErrorMessage()}"
-            if line not in told:
-                told.add(line)
-                click.echo(line, err=True)
+        if failure is None:
+            return
+        line = f"{formatEvent(event)}: {failure.getErrorMessage()}"
+        if line not in told:
+            told.add(line)
+            of_a_certificate = "sslverify" in event.get("log_namespace", "")
+            click.echo(line if of_a_certificate else failure.getTraceback(), err=True)
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False)
