@@ -120,6 +120,7 @@ def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
         assert "Traceback" not in process.stderr.read()
 
 
+@pytest.mark.full
 def test_a_model_that_cannot_be_loaded_ends_it(cache_home: Path, tmp_path: Path) -> None:
     """With one line and 1, though the decode threads have started by then."""
     (tmp_path / "labels.txt").write_text("a\nb\n")

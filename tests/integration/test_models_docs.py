@@ -24,6 +24,7 @@ def block(language: str) -> str:
     return str(found)
 
 
+@pytest.mark.full
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the request is one with curl")
 def test_the_request_is_answered_as_shown(tmp_path: Path, cache_home: Path) -> None:
     """By a model that multiplies with a matrix."""

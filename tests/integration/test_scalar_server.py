@@ -223,6 +223,7 @@ def test_classify_prints_the_labels(scalar: Files, cache_home: Path, tmp_path: P
 # --- one that cannot
 
 
+@pytest.mark.full
 def test_a_graph_that_cannot_be_cut_is_served_one_at_a_time(
     lonely: Files, cache_home: Path, tmp_path: Path
 ) -> None:

@@ -21,7 +21,13 @@ from tests.integration.servers import (
     started,
 )
 
-DOORS = pytest.mark.parametrize("door", [SERVE, TWISTD_N], ids=["serve", "twistd"])
+DOORS = pytest.mark.parametrize(
+    "door",
+    [
+        pytest.param(SERVE, id="serve"),
+        pytest.param(TWISTD_N, id="twistd", marks=pytest.mark.full),
+    ],
+)
 
 
 @pytest.fixture

@@ -104,7 +104,10 @@ def stop_under_load(server: Server) -> tuple[list[Customer], float]:
 @pytest.mark.parametrize(
     ("door", "code"),
     # As Popen has it; a shell says 143 of a process that SIGTERM ended.
-    [pytest.param(SERVE, 0, id="serve"), pytest.param(TWISTD_N, -SIGTERM, id="twistd")],
+    [
+        pytest.param(SERVE, 0, id="serve"),
+        pytest.param(TWISTD_N, -SIGTERM, id="twistd", marks=pytest.mark.full),
+    ],
 )
 def test_a_stop_under_load_answers_what_was_sent(
     cache_home: Path, tmp_path: Path, door: tuple[str, ...], code: int
