@@ -107,6 +107,19 @@ def test_a_request_on_a_stale_connection_is_tried_again_once(world: World) -> No
     assert world.pool.in_flight == 0
 
 
+def test_a_second_try_that_gets_no_connection_says_so(world: World) -> None:
+    """It has no more to do with the stale one."""
+    world.send(b"a")
+    kept = world.door.let_in()
+    kept.say(plain())
+    world.ends()
+    world.send(b"b")
+    kept.hang_up()
+    world.clock.advance(10)
+    world.pool.expire()
+    assert world.ends() == [(b"b", 0, "no connection within 10 s")]
+
+
 def test_a_kept_connection_that_ends_while_it_is_free_is_forgotten(world: World) -> None:
     """Whether the server closes it, or says something first: neither is lent again."""
     world.send(b"a")

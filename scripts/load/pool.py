@@ -138,6 +138,7 @@ class Pool:
             if connection.stale and not exchange.retried:
                 exchange.retried = True
                 self.retried += 1
+                self._under_way[exchange] = None
                 self._open(exchange)  # in the place of the connection that was lost
                 return
             self._end(exchange, reason)
