@@ -13,6 +13,9 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import cast
 
+#: Seconds that a sleep may last too long.
+OVERSLEPT = 0.0005
+
 #: Returns the bytes of the answer to the request of this number, counted from 1.
 Answer = Callable[[int], bytes]
 
@@ -53,7 +56,9 @@ class TimedServer:
             if number == self.stall_at:
                 self._stalled_until = now + self.stall
             due = max(now + self.delay, self._stalled_until)
-        time.sleep(max(0.0, due - time.monotonic()))
+        time.sleep(max(0.0, due - time.monotonic() - OVERSLEPT))
+        while time.monotonic() < due:
+            pass  # a sleep is longer than it should be, by a part of what is measured
         return self.answer(number)
 
 
