@@ -123,8 +123,7 @@ class Measurement:
         self._giving_up: IDelayedCall | None = None
         self._seconds = load.seconds
         self._cpu = CPU()
-        self._elapsed = TICK
-        self._looked = False
+        self._elapsed = 0.0  # how long that took; 0 until it was looked at
 
     async def run(self) -> Outcome:
         """Return what the load showed, once all that was sent has finished."""
@@ -138,7 +137,7 @@ class Measurement:
             self._drive = self._start(record, alarm)
             ticking.start(TICK, now=False).addErrback(self._drive.fail)
             await self._drive.done
-            if not self._looked:
+            if not self._elapsed:
                 self._look(record, before)
         finally:
             if ticking.running:
@@ -177,7 +176,7 @@ class Measurement:
 
     def _look(self, record: Record, before: CPU) -> None:
         """See what the client itself has used."""
-        self._cpu, self._looked = own_cpu().since(before), True
+        self._cpu = own_cpu().since(before)
         self._elapsed = self._clock.seconds() - record.start
 
     def _client(self) -> Client:

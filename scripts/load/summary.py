@@ -100,7 +100,7 @@ def summed_up(record: Record, client: Client) -> Summary:
     here, span = _while_it_lasted(record, client)
     # Each client of a closed loop waits for its last answer, after the end.
     in_time = (good & here).sum() + (carried <= client.slo).sum() if client.closed else good.sum()
-    sent = record.sent
+    sent, lags = record.sent, np.sort(np.frombuffer(record.lags))
     return Summary(
         rate=_rounded((int(here.sum()) + len(carried)) / span),
         offered=_rounded(sent / client.seconds),
@@ -124,10 +124,10 @@ def summed_up(record: Record, client: Client) -> Summary:
         duration=_rounded(client.seconds),
         connections=client.connections,
         retried=client.retried,
-        send_lag_p99_ms=percentile(np.sort(np.frombuffer(record.lags)), 99.0),
+        send_lag_p99_ms=percentile(lags, 99.0),
         client_cores=_rounded(client.cores),
         client_starved=_rounded(client.starved),
-        warnings=tuple(_warnings(record, client)),
+        warnings=tuple(_warnings(record, client, lags)),
     )
 
 
@@ -183,14 +183,14 @@ def _parts(record: Record) -> dict[str, float | None]:
     return figures
 
 
-def _warnings(record: Record, client: Client) -> Iterator[str]:
+def _warnings(record: Record, client: Client, lags: np.ndarray) -> Iterator[str]:
     if client.cores + client.starved > BUSY:
         yield (
             f"this client used {client.cores:.0%} of a core and waited for one "
             f"{client.starved:.0%} of the time: it may be the bottleneck, "
             "and the server may do better than this"
         )
-    waits, lags = np.sort(np.frombuffer(record.latencies)), np.sort(np.frombuffer(record.lags))
+    waits = np.sort(np.frombuffer(record.latencies))
     for share, one_in in ((99.0, 100), (99.9, 1000)):
         lag, wait = percentile(lags, share), percentile(waits, share)
         if lag is not None and lag > max(LEAST_LATE * 1e3, LATE * (wait or 0.0)):

@@ -196,26 +196,36 @@ def test_the_rate_that_keeps_an_slo_is_found(tmp_path: Path) -> None:
     assert (tmp_path / "curve.png").read_bytes().startswith(b"\x89PNG")
 
 
+def interrupted(
+    folder: Path, server: TimedServer, requests: int, *options: str
+) -> "subprocess.CompletedProcess[str]":
+    """Return a load test of ten minutes that got a SIGINT once *server* had so many requests."""
+    command = [*LOADTEST, f"127.0.0.1:{server.port}", *SMALL, "--duration", "10m", *options]
+    process = subprocess.Popen(
+        command,
+        cwd=folder,
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    try:
+        wait_for(lambda: server.requests >= requests, "requests")
+        process.send_signal(signal.SIGINT)
+        printed, said = process.communicate(timeout=20)
+    finally:
+        process.kill()
+    return subprocess.CompletedProcess(command, process.returncode, printed, said)
+
+
 def test_an_interrupt_tells_what_was_measured(tmp_path: Path) -> None:
     """The first SIGINT ends the sending; what came until then is summed up."""
     with timed_server(TimedServer()) as server:
-        command = [*LOADTEST, f"127.0.0.1:{server.port}", *SMALL, "--rate", "50", "--json", "-"]
-        process = subprocess.Popen(
-            [*command, "--duration", "10m"],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            stdout=subprocess.PIPE,
-        )
-        try:
-            wait_for(lambda: server.requests > 20, "requests")
-            process.send_signal(signal.SIGINT)
-            printed, _ = process.communicate(timeout=30)
-        finally:
-            process.kill()
-    figures = json.loads(printed)
+        ran = interrupted(tmp_path, server, 21, "--rate", "50", "--json", "-")
+    figures = json.loads(ran.stdout)
     assert figures["answered"] == figures["sent"] == server.requests
     assert figures["offered"] == pytest.approx(50, rel=0.5)
-    assert process.returncode == 0
+    assert ran.returncode == 0
 
 
 @pytest.mark.parametrize("options", [("--json", "/dev/full"), ("--png", "/dev/full")])
@@ -234,21 +244,9 @@ def test_a_file_that_cannot_be_written_is_told_after_the_report(
 def test_an_interrupt_does_not_wait_for_a_silent_server(tmp_path: Path) -> None:
     """A moment, and then it says that there is nothing to tell."""
     with timed_server(TimedServer(delay=60)) as server:
-        command = [*LOADTEST, f"127.0.0.1:{server.port}", *SMALL, "--clients", "1"]
-        process = subprocess.Popen(
-            [*command, "--duration", "10m"],
-            cwd=tmp_path,
-            env=environment(tmp_path),
-            stderr=subprocess.PIPE,
-        )
-        try:
-            wait_for(lambda: server.requests, "a request")
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=20)
-        finally:
-            process.kill()
-    assert process.returncode == 1
-    assert said.decode().split("\n")[1:] == [
+        ran = interrupted(tmp_path, server, 1, "--clients", "1")
+    assert ran.returncode == 1
+    assert ran.stderr.split("\n")[1:] == [
         "interrupted: answers have 2 s; once more ends at once",
         "Error: interrupted before there was anything to tell",
         "",
