@@ -8,7 +8,7 @@ never stand idle while callbacks run.
 """
 
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from math import inf
@@ -32,8 +32,9 @@ from batcher.errors import (
 from batcher.executor import Executor, Item, Result
 from batcher.pending import Pending, ProfileQueue, Ticket
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, WaitUntil
+from batcher.priority import Priority
 from batcher.profile import Profile
-from batcher.stats import BatcherStats, State, Totals
+from batcher.stats import BatcherReport, BatcherStats, State, Totals
 from batcher.trace import Reason, Run, Trace
 
 
@@ -100,13 +101,16 @@ class Batcher(Generic[Item, Result]):
         profile: Profile,
         *,
         deadline: float = inf,
+        priority: Priority = Priority.NORMAL,
+        source: Hashable | None = None,
         trace: Trace | None = None,
     ) -> Deferred[Result]:
         """
         Queue the *rows* rows of *item* and return a Deferred of their result.
 
         Only items of the same *profile* share a run.  *deadline* is a time of the clock: the last
-        moment for the answer, and too late for a launch.  *trace*, a new one, is kept up to date.
+        moment for the answer, and too late for a launch.  *source* tells who sends one request
+        after the other, such as a connection.  *trace*, a new one, is kept up to date.
         Cancelling drops the item if it has not been launched, else its result.
 
         The Deferred errbacks with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`,
@@ -126,6 +130,30 @@ class Batcher(Generic[Item, Result]):
         self._pending.push(ticket)
         self._turn()
         return answer
+
+    def admit(
+        self,
+        profile: Profile,
+        *,
+        deadline: float,
+        priority: Priority = Priority.NORMAL,
+        ahead: int = 0,
+    ) -> None:
+        """
+        Raise `Overloaded` where a row of *profile* that came now would miss its *deadline*.
+
+        Asked before a request costs anything.  *ahead* are the rows that were admitted and have
+        not been submitted yet.
+        """
+
+    @property
+    def hung(self) -> bool:
+        """Whether a run has taken so long that its lane is given up."""
+        return False
+
+    def report(self) -> BatcherReport:
+        """Return what there is to know of why batches leave as they do."""
+        return BatcherReport(self.stats(), "", (), ())
 
     def drain(self) -> Deferred[None]:
         """

@@ -30,7 +30,7 @@ class QueueFull(BatcherError):
 
 class DeadlineExceeded(BatcherError):
     """
-    The deadline passed *late* seconds ago.
+    The deadline passed *late* seconds ago; below 0, it could not be met any more.
 
     *stage* says where it was noticed: at ``submit``, in the ``queue`` (never run), or at the
     ``answer`` (run, and the result dropped).
@@ -42,7 +42,44 @@ class DeadlineExceeded(BatcherError):
         self.stage: Stage = stage
 
     def __str__(self) -> str:
+        if self.late < 0.0:
+            return f"{-self.late:.3f} s before its deadline a run would have come too late"
         return f"the deadline passed {self.late:.3f} s ago (seen at: {self.stage})"
+
+
+class Overloaded(BatcherError):
+    """
+    Refused before it cost anything: its answer would come too late.
+
+    The answer is expected in *wait* seconds, and *allowed* seconds are left for it.
+    """
+
+    def __init__(self, wait: float, allowed: float) -> None:
+        super().__init__(wait, allowed)
+        self.wait = wait
+        self.allowed = allowed
+
+    @property
+    def retry_after(self) -> float:
+        """Seconds after which the queue will have gone down enough, if nobody else comes."""
+        return max(0.0, self.wait - self.allowed)
+
+    def __str__(self) -> str:
+        return (
+            f"too busy: an answer is expected in {self.wait:.3f} s, "
+            f"and {max(0.0, self.allowed):.3f} s are allowed"
+        )
+
+
+class RunHung(BatcherError):
+    """A run did not end within *limit* seconds; whoever rode in it or waited for it is told."""
+
+    def __init__(self, limit: float) -> None:
+        super().__init__(limit)
+        self.limit = limit
+
+    def __str__(self) -> str:
+        return f"the model has been running for more than {self.limit:.1f} s without an end"
 
 
 class ShuttingDown(BatcherError):

@@ -1,11 +1,13 @@
 """
 What a batcher tells about itself.
 
-Plain data, read on the reactor thread.  Imports nothing of ours.
+Plain data, read on the reactor thread.
 """
 
 from dataclasses import dataclass
 from enum import Enum
+
+from batcher.trace import Reason
 
 
 class State(Enum):
@@ -39,3 +41,41 @@ class BatcherStats:
     lanes: int
     running: int  #: lanes that run a batch
     totals: Totals  #: a copy: it does not grow
+
+
+@dataclass(frozen=True, slots=True)
+class Flush:
+    """One batch that left, as it is told afterwards."""
+
+    ago: float  #: seconds since its launch
+    rows: int
+    cap: int  #: the most rows that it could have had
+    left: int  #: rows that stayed in its queue
+    reason: Reason
+    expected: float  #: seconds its run was expected to take; 0.0 where nobody knew
+    seconds: float | None  #: how long it ran; None while it does
+
+
+@dataclass(frozen=True, slots=True)
+class QueueReport:
+    """What is known and waits of one kind of run; times are seconds."""
+
+    name: str
+    rows: dict[str, int]  #: waiting, by priority
+    waited: float  #: by the oldest row; 0.0 where none waits
+    arrivals: float  #: rows a second
+    latency: dict[int, float]  #: l(b) as it is believed, by rows
+    knee: int  #: the rows from which on size buys next to nothing
+    best: float  #: rows a second that one lane runs at most
+    cap: int
+    margin: float  #: by which a deadline must exceed what is expected
+
+
+@dataclass(frozen=True, slots=True)
+class BatcherReport:
+    """Why the batcher does what it does."""
+
+    stats: BatcherStats
+    policy: str  #: in words
+    queues: tuple[QueueReport, ...]  #: those used last first
+    flushes: tuple[Flush, ...]  #: the latest first
