@@ -4,7 +4,7 @@ A closed batch: whose pieces ride in it, what becomes of its results, how it is 
 Pure: fires no Deferred and knows no time but what it is told.
 """
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from heapq import heappop, heappush
 from math import inf
 from typing import Generic
@@ -33,6 +33,13 @@ class Batch(Generic[Item, Result]):
     def wanted(self) -> list[Part[Item, Result]]:
         """The parts whose requests are still open."""
         return [part for part in self.parts if part.ticket.open]
+
+    @property
+    def riders(self) -> list[tuple[Hashable, int]]:
+        """Who sent them and how many rows, of those who send one request after the other."""
+        return [
+            (part.ticket.source, part.rows) for part in self.parts if part.ticket.source is not None
+        ]
 
     def scatter(self, results: Sequence[Result]) -> list[Ticket[Item, Result]]:
         """
@@ -111,4 +118,6 @@ class Retries(Generic[Item, Result]):
 
     def deadline(self) -> float:
         """Return the earliest deadline among the open requests; inf when there is none."""
+        if not self._heap:
+            return inf
         return min((ticket.deadline for ticket in self.tickets), default=inf)

@@ -7,45 +7,48 @@ expire, decide, launch, set the one timer, and only then fire the Deferreds, so 
 never stand idle while callbacks run.
 """
 
-from collections import deque
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Generic, cast
 
 from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
-from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from batcher.admission import Backlog, expected_wait, rows_before
 from batcher.batch import Batch, Retries
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
     OutOfMemory,
+    Overloaded,
     QueueFull,
     ResultCountMismatch,
     RunFailed,
+    RunHung,
     ShuttingDown,
     Stage,
 )
 from batcher.executor import Executor, Item, Result
+from batcher.flights import Departure, Flight, Flights
+from batcher.outbox import Outbox
 from batcher.pending import Pending, ProfileQueue, Ticket
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, WaitUntil
 from batcher.priority import Priority
 from batcher.profile import Profile
+from batcher.report import queue_report
 from batcher.stats import BatcherReport, BatcherStats, State, Totals
 from batcher.trace import Reason, Run, Trace
+from batcher.wake import Wake
 
+#: Seconds that a run may take, however short it should be, before it is given up.
+RUN_TIMEOUT = 30.0
 
-@dataclass(slots=True, eq=False)
-class _Flight(Generic[Item, Result]):
-    """A batch on its lane."""
-
-    executor: Executor[Item, Result]
-    batch: Batch[Item, Result]
-    run: Run
-    started: float
+#: Profiles that a report tells of, those used last.
+REPORTED = 16
 
 
 class Batcher(Generic[Item, Result]):
@@ -53,7 +56,9 @@ class Batcher(Generic[Item, Result]):
     Rides many requests together through few runs, and hands each its own answer.
 
     *executors* are the lanes, one run at a time each; *policy* decides when and how many.  *join*
-    makes one result of the parts of a request that was split, in the order of its rows.
+    makes one result of the parts of a request that was split, in the order of its rows.  A run that
+    takes longer than *run_timeout* seconds, and 10 times as long as expected, is given up; its lane
+    is, until it ends after all.
 
     The clock may be set back, as a reactor's may: no duration is ever negative.
 
@@ -68,29 +73,28 @@ class Batcher(Generic[Item, Result]):
         policy: Policy,
         *,
         join: Callable[[Sequence[Result]], Result],
+        run_timeout: float = RUN_TIMEOUT,
     ) -> None:
         if not executors:
             raise ValueError("a batcher without executors would never answer")
         self._clock = clock
         self._policy = policy
-        self._join = join
         self._lanes = len(executors)
         # A stack: the lane that ran last has the warmest caches, and the first goes first.
         self._idle = list(reversed(executors))
-        # In order of launch, which a set would not keep.
-        self._flights: dict[_Flight[Item, Result], None] = {}
+        self._flights: Flights[Item, Result] = Flights(run_timeout)
+        self._profiles: OrderedDict[Profile, None] = OrderedDict()  # that used last stands last
+        self._run_timeout = run_timeout
         self._pending: Pending[Item, Result] = Pending()
         self._retries: Retries[Item, Result] = Retries()
-        self._outbox: deque[Ticket[Item, Result]] = deque()
-        self._drains: list[Deferred[None]] = []
         self._totals = Totals()
+        self._outbox: Outbox[Item, Result] = Outbox(join, self._totals)
+        self._drains: list[Deferred[None]] = []
         self._state = State.RUNNING
         self._number = 0
         self._turning = False
-        self._answering = False
         self._decided_wake = inf  #: when the policy wants to be asked again
-        self._timer: IDelayedCall | None = None
-        self._timer_at = inf
+        self._wake = Wake(clock, self._turn)
 
     # What callers ask.
 
@@ -124,11 +128,17 @@ class Batcher(Generic[Item, Result]):
             return fail(refusal)
         self._number += 1
         ticket: Ticket[Item, Result] = Ticket(
-            self._number, item, rows, profile, now, deadline, trace
+            self._number, item, rows, profile, now, deadline, priority, source, trace
         )
         answer = ticket.answer = Deferred(partial(self._cancel, ticket))
         self._pending.push(ticket)
-        self._turn()
+        profile.arrivals.came(rows, now)
+        if source is not None:
+            profile.returns.came(source, now)
+        if self._idle:
+            self._turn()
+        else:
+            self._wake.set(min(deadline, self._wake.at))
         return answer
 
     def admit(
@@ -143,17 +153,31 @@ class Batcher(Generic[Item, Result]):
         Raise `Overloaded` where a row of *profile* that came now would miss its *deadline*.
 
         Asked before a request costs anything.  *ahead* are the rows that were admitted and have
-        not been submitted yet.
+        not been submitted yet.  Raises `ShuttingDown` and `RunHung`, too.
         """
+        if self._state is not State.RUNNING:
+            raise ShuttingDown
+        if self._all_hung:
+            raise RunHung(self._run_timeout)
+        if deadline == inf:
+            return
+        now = self._clock.seconds()
+        backlog = self._backlog(profile, priority, ahead, now)
+        wait = expected_wait(backlog, profile.latency, deadline - now) * profile.latency.margin
+        if wait > deadline - now:
+            raise Overloaded(wait, deadline - now)
 
     @property
     def hung(self) -> bool:
         """Whether a run has taken so long that its lane is given up."""
-        return False
+        return self._flights.hung > 0
 
     def report(self) -> BatcherReport:
         """Return what there is to know of why batches leave as they do."""
-        return BatcherReport(self.stats(), "", (), ())
+        now = self._clock.seconds()
+        profiles = list(reversed(self._profiles))
+        queues = tuple(queue_report(it, self._pending.of(it), now) for it in profiles)
+        return BatcherReport(self.stats(), str(self._policy), queues, self._flights.flushes(now))
 
     def drain(self) -> Deferred[None]:
         """
@@ -177,7 +201,7 @@ class Batcher(Generic[Item, Result]):
         self._state = State.STOPPED
         tickets = [part.ticket for flight in self._flights for part in flight.batch.wanted]
         tickets += self._retries.tickets
-        tickets += [ticket for queue in self._pending.by_age() for ticket in queue.tickets]
+        tickets += self._pending.tickets
         for ticket in sorted(tickets, key=lambda ticket: ticket.number):
             self._close(ticket, ShuttingDown())
         self._turn()
@@ -190,6 +214,7 @@ class Batcher(Generic[Item, Result]):
             retrying=self._retries.rows,
             lanes=self._lanes,
             running=len(self._flights),
+            hung=self._flights.hung,
             totals=replace(self._totals),
         )
 
@@ -202,6 +227,9 @@ class Batcher(Generic[Item, Result]):
         if self._state is not State.RUNNING:
             self._totals.refused += rows
             return ShuttingDown()
+        if self._all_hung:
+            self._totals.refused += rows
+            return RunHung(self._run_timeout)
         if deadline <= now:
             self._totals.expired += rows
             return DeadlineExceeded(now - deadline, "submit")
@@ -210,6 +238,19 @@ class Batcher(Generic[Item, Result]):
             self._totals.refused += rows
             return QueueFull(rows, waiting, profile.max_queued_rows)
         return None
+
+    def _backlog(self, profile: Profile, priority: Priority, ahead: int, now: float) -> Backlog:
+        """Return what stands between a row that comes now and its run."""
+        rows = ahead + self._retries.rows
+        for queue in self._pending.by_turn():
+            rows += rows_before(priority, queue.rows_by_level())
+        lanes = max(1, self._lanes - self._flights.hung)
+        free_in = 0.0 if self._idle else self._flights.free_in(now)
+        return Backlog(rows, free_in, lanes, profile.cap)
+
+    @property
+    def _all_hung(self) -> bool:
+        return self._flights.hung == self._lanes
 
     def _cancel(self, ticket: Ticket[Item, Result], answer: Deferred[Result]) -> None:
         """Forget *ticket*, whose *answer* its owner no longer wants; called by that Deferred."""
@@ -225,7 +266,7 @@ class Batcher(Generic[Item, Result]):
         if ticket.open:
             self._leave(ticket)
             ticket.error = error
-            self._outbox.append(ticket)
+            self._outbox.put(ticket)
 
     def _expire(self, tickets: Iterable[Ticket[Item, Result]], now: float, stage: Stage) -> None:
         for ticket in tickets:
@@ -253,15 +294,10 @@ class Batcher(Generic[Item, Result]):
         try:
             while self._launch_next():
                 pass
-            self._set_timer()
+            self._wake.set(self._due())
         finally:
             self._turning = False
-        if not self._answering:
-            self._answering = True
-            try:
-                self._answer()
-            finally:
-                self._answering = False
+        self._answer()
 
     def _launch_next(self) -> bool:
         """Launch one batch if there is a lane for it and a reason; return whether it was."""
@@ -270,6 +306,7 @@ class Batcher(Generic[Item, Result]):
         if self._retries:
             late = [ticket for ticket in self._retries.tickets if ticket.deadline <= now]
             self._expire(late, now, "queue")
+        self._give_up(now)
         self._decided_wake = inf
         if not self._idle:
             return False
@@ -277,21 +314,37 @@ class Batcher(Generic[Item, Result]):
         if retry is not None:
             self._launch(retry, "retry", now)
             return True
-        for queue in self._pending.by_age():
-            decision = self._decide(queue, now)
-            if isinstance(decision, Launch):
-                profile = queue.profile
-                rows = min(max(1, decision.rows), profile.cap)
-                parts = self._pending.take(profile, rows)
+        return any(self._launch_from(queue, now) for queue in self._pending.by_turn())
+
+    def _launch_from(self, queue: ProfileQueue[Item, Result], now: float) -> bool:
+        """Launch from *queue*, or drop who would be late; return whether anything has changed."""
+        decision = self._decide(queue, now)
+        profile = queue.profile
+        if isinstance(decision, Launch):
+            rows = min(max(1, decision.rows), profile.cap)
+            parts, late = self._pending.take(profile, rows, decision.finish)
+            self._expire(late, now, "queue")
+            if parts:
+                profile.returns.left()
                 self._launch(Batch(parts), decision.reason, now)
-                return True
-            if isinstance(decision, WaitUntil):
-                self._decided_wake = min(self._decided_wake, decision.time)
+            return True
+        if isinstance(decision, WaitUntil):
+            self._decided_wake = min(self._decided_wake, decision.time)
+            if decision.reason == "return-hold":
+                profile.returns.hold()
         return False
+
+    def _give_up(self, now: float) -> None:
+        """Tell the riders of runs that hang; and, where no lane is left, who waits for one."""
+        for flight in self._flights.give_up(now):
+            self._fail(flight.batch, RunHung(flight.hangs_at - flight.departure.started))
+            if self._all_hung:
+                for ticket in (*self._retries.tickets, *self._pending.tickets):
+                    self._close(ticket, RunHung(self._run_timeout))
 
     def _decide(self, queue: ProfileQueue[Item, Result], now: float) -> Decision:
         """Ask the policy; if it raises, whoever it was to decide about is told."""
-        view = queue.view(draining=self._state is not State.RUNNING)
+        view = queue.view(now, draining=self._state is not State.RUNNING)
         lanes = LaneView(len(self._idle), self._lanes, queue.profile.cap)
         try:
             return self._policy.decide(now, view, lanes)
@@ -303,9 +356,15 @@ class Batcher(Generic[Item, Result]):
     def _launch(self, batch: Batch[Item, Result], reason: Reason, now: float) -> None:
         """Run *batch* on an idle lane; everything is noted before the executor can call back."""
         executor = self._idle.pop()
-        run = Run(batch.rows, batch.profile.cap, reason)
-        flight = _Flight(executor, batch, run, now)
-        self._flights[flight] = None
+        profile = batch.profile
+        run = Run(batch.rows, profile.cap, reason)
+        expected = profile.latency.predict(batch.rows)
+        departure = Departure(run, now, expected, self._pending.rows_of(profile))
+        flight = self._flights.launch(executor, batch, departure)
+        self._profiles[profile] = None
+        self._profiles.move_to_end(profile)
+        if len(self._profiles) > REPORTED:
+            self._profiles.popitem(last=False)
         self._totals.runs += 1
         self._totals.run_rows += batch.rows
         for part in batch.parts:
@@ -317,58 +376,29 @@ class Batcher(Generic[Item, Result]):
             self._succeeded, self._failed, callbackArgs=(flight,), errbackArgs=(flight,)
         )
 
-    def _set_timer(self) -> None:
-        """See that the one timer rings no later than something is due."""
-        due = min(self._decided_wake, self._pending.deadline(), self._retries.deadline())
-        if due == inf:
-            if self._timer is not None:
-                self._timer.cancel()
-            self._timer, self._timer_at = None, inf
-        elif due < self._timer_at:
-            delay = max(0.0, due - self._clock.seconds())
-            if self._timer is None:
-                self._timer = self._clock.callLater(delay, self._ring)
-            else:
-                self._timer.reset(delay)
-            self._timer_at = due
-        # Else it rings too early and is set again then: cheaper than setting it at every submit.
-
-    def _ring(self) -> None:
-        self._timer, self._timer_at = None, inf
-        self._turn()
+    def _due(self) -> float:
+        """Return when something is to be looked at again, even if nothing happens."""
+        return min(
+            self._decided_wake,
+            self._pending.deadline(),
+            self._retries.deadline(),
+            self._flights.hangs_at(),
+        )
 
     def _answer(self) -> None:
         """Fire what has ended, in order, and then the drains if nothing is left to wait for."""
-        while self._outbox:
-            self._deliver(self._outbox.popleft())
+        if not self._outbox.deliver():
+            return
         # What is to be run again keeps a lane busy, or was dropped by this turn.
-        if self._state is State.DRAINING and not (self._pending.rows or self._flights):
+        flying = len(self._flights) - self._flights.hung
+        if self._state is State.DRAINING and not (self._pending.rows or flying):
             self._state = State.STOPPED
         while self._state is State.STOPPED and self._drains:
             self._drains.pop(0).callback(None)
 
-    def _deliver(self, ticket: Ticket[Item, Result]) -> None:
-        answer, ticket.answer = ticket.answer, None
-        if answer is None:
-            return  # cancelled by a callback of this very turn
-        if ticket.error is None:
-            try:
-                result = ticket.joined(self._join)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
-                ticket.error = RunFailed(error)
-            else:
-                self._totals.answered += ticket.rows
-                answer.callback(result)
-                return
-        if isinstance(ticket.error, DeadlineExceeded):
-            self._totals.expired += ticket.rows
-        else:
-            self._totals.failed += ticket.rows
-        answer.errback(ticket.error)
-
     # A run ends.
 
-    def _succeeded(self, results: Sequence[Result], flight: _Flight[Item, Result]) -> None:
+    def _succeeded(self, results: Sequence[Result], flight: Flight[Item, Result]) -> None:
         """Learn and scatter; the turn launches the next run before anyone is answered."""
         batch = flight.batch
         now, taken = self._land(flight)
@@ -380,13 +410,14 @@ class Batcher(Generic[Item, Result]):
             self._fail(batch, RunFailed(error))
         else:
             batch.profile.latency.observe(batch.rows, taken)
+            batch.profile.returns.answered(batch.riders, now)
             self._expire([ticket for ticket in tickets if ticket.deadline < now], now, "answer")
             for ticket in tickets:
                 if not ticket.missing:
                     self._close(ticket)
         self._turn()
 
-    def _failed(self, failure: Failure, flight: _Flight[Item, Result]) -> None:
+    def _failed(self, failure: Failure, flight: Flight[Item, Result]) -> None:
         """Run again in smaller batches, or fail those who cannot be helped."""
         self._land(flight)
         batch, error = flight.batch, cast("BaseException", failure.value)
@@ -404,12 +435,11 @@ class Batcher(Generic[Item, Result]):
                 self._retries.push(half)
         self._turn()
 
-    def _land(self, flight: _Flight[Item, Result]) -> tuple[float, float]:
+    def _land(self, flight: Flight[Item, Result]) -> tuple[float, float]:
         """Free the lane of *flight*; return the time, and how long the run took."""
         now = self._clock.seconds()
-        del self._flights[flight]
+        taken = self._flights.land(flight, now)
         self._idle.append(flight.executor)
-        taken = flight.run.seconds = max(0.0, now - flight.started)
         return now, taken
 
     def _fail(self, batch: Batch[Item, Result], error: BatcherError) -> None:

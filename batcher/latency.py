@@ -1,61 +1,127 @@
 """
 The measured service time l(b): how many seconds a run of b rows takes.
 
-Pure: told each measurement, asked for predictions.  Imports nothing of ours.
+Pure: told each measurement, asked for predictions.  Imports nothing of ours but the fit.
 """
 
-from bisect import bisect_left, bisect_right
-from collections.abc import Mapping, Sequence
-from itertools import accumulate
+from bisect import bisect_left
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate, chain, repeat
+from math import sqrt
 
-WEIGHT = 0.05  #: of a new measurement in the moving average of its size
+from batcher.fit import Line, Point, fit_lines
+
+WEIGHT = 0.05  #: of a new measurement in the moving average of its size, once many are in it
+WARMED = 3.0  #: measurements that the median of a warm-up's repeats is worth
 KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to nothing
+NOISE = 0.05  #: of a run's time, relative to it, until it is known
+NOISE_WEIGHT = 0.02  #: of a new measurement in the noise
+OUTLIER = 0.5  #: a run further off than this, relative to what was expected, counts as this far off
+REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
+MARGIN = 1.1  #: the least by which a deadline must exceed what is expected
+
+
+@dataclass(slots=True)
+class _Measured:
+    """The moving average of one size."""
+
+    seconds: float
+    count: float  #: of measurements that it is worth
+
+
+@dataclass(frozen=True, slots=True)
+class Sizes:
+    """
+    The sizes worth running, upwards: each brings more rows per second than all before it.
+
+    Up to the knee every size is there.  Beyond, only those that were measured, and those between
+    two that lie on one line: a guess between two lines may be far off.
+    """
+
+    rows: tuple[int, ...] = ()
+    rates: tuple[float, ...] = ()  #: rows per second of each
+    longest: float = 0.0  #: seconds of a run at the cap
+    measured: int = 0  #: the largest size that ever ran
 
 
 class LatencyCurve:
     """
-    Seconds per run by rows: a moving average per size, made monotone.
+    Seconds per run by rows: moving averages per size, smoothed by as few lines as explain them.
 
-    Predictions lie on the envelope in which no size is quicker than a smaller one, so noise never
-    makes a larger batch look cheaper.  *measured* maps rows to seconds, from a warm-up or an
+    Predictions never fall as rows grow.  *measured* maps rows to seconds, from a warm-up or an
     earlier life; raises ValueError for rows below 1 or seconds that are negative or not finite.
     """
 
-    __slots__ = ("_measured", "_seconds", "_sizes", "_stale")
+    __slots__ = ("_fitted", "_lines", "_measured", "_noise", "_observed", "_sizes")
 
     def __init__(self, measured: Mapping[int, float]) -> None:
-        self._measured: dict[int, float] = {}
-        self._sizes: list[int] = []
-        self._seconds: list[float] = []
-        self._stale = False
-        for rows, seconds in measured.items():
-            self.observe(rows, seconds)
+        self._noise = NOISE**2
+        self._observed = 0  # since the lines were fitted
+        self._measured: dict[int, _Measured] = {}
+        for rows, seconds in sorted(measured.items()):
+            _check(rows, seconds)
+            self._measured[rows] = _Measured(seconds, WARMED)
+        self._sizes: dict[int, Sizes] = {}  # by cap
+        self._fit()
 
     def observe(self, rows: int, seconds: float) -> None:
         """Learn that a run of *rows* rows took *seconds*; the first of a size counts in full."""
-        if rows < 1 or not 0.0 <= seconds < float("inf"):
-            raise ValueError(f"no run of {rows} rows takes {seconds} s")
+        _check(rows, seconds)
+        expected = self.predict(rows)
+        if expected > 0.0:
+            error = max(-OUTLIER, min(OUTLIER, seconds / expected - 1.0))
+            self._noise += NOISE_WEIGHT * (error * error - self._noise)
         known = self._measured.get(rows)
-        self._measured[rows] = seconds if known is None else known + WEIGHT * (seconds - known)
-        self._stale = True
+        if known is None:
+            self._measured[rows] = _Measured(seconds, 1.0)
+        else:
+            near = max(known.seconds * (1 - OUTLIER), min(known.seconds * (1 + OUTLIER), seconds))
+            known.count = min(known.count + 1.0, 1.0 / WEIGHT)
+            known.seconds += (near - known.seconds) / known.count
+        self._observed += 1
+        sizes = len(self._measured)
+        if self._observed >= max(REFIT, sizes * sizes // 16) or self._first_steps:
+            self._fit()
+
+    @property
+    def noise(self) -> float:
+        """The standard deviation of a run's time, relative to what was expected."""
+        return sqrt(self._noise)
+
+    @property
+    def margin(self) -> float:
+        """The factor by which a deadline must exceed what is expected, to be met."""
+        return max(MARGIN, 1.0 + 2.0 * self.noise)
+
+    @property
+    def fitted(self) -> dict[int, float]:
+        """The expected seconds of each size that was measured."""
+        return dict(self._fitted)
 
     def predict(self, rows: int) -> float:
         """
         Return the expected seconds of a run of *rows* rows; 0.0 while nothing is known.
 
         Linear between measured sizes.  Fewer rows than were ever measured take as long as the
-        fewest that were.  More go on along the line of the last doubling, which one odd
-        neighbour cannot tilt; with a single size, in proportion to the rows.
+        fewest that were.  More go on along the last line; after a lone size, in proportion.
         """
-        sizes, seconds = self._envelope()
+        known = self._fitted.get(rows)
+        if known is not None:
+            return known
+        sizes = list(self._fitted)
         if not sizes:
             return 0.0
         at = bisect_left(sizes, rows)
+        if at == 0:
+            return self._fitted[sizes[0]]
+        low = sizes[at - 1]
         if at == len(sizes):
-            return self._beyond(rows)
-        if at == 0 or sizes[at] == rows:
-            return seconds[at]
-        return _line(rows, sizes[at - 1 : at + 1], seconds[at - 1 : at + 1])
+            line = self._lines[-1]
+            slope = line.slope if line.points > 1 else self._fitted[low] / low
+            return self._fitted[low] + slope * (rows - low)
+        slope = (self._fitted[sizes[at]] - self._fitted[low]) / (sizes[at] - low)
+        return self._fitted[low] + slope * (rows - low)
 
     def knee(self, max_rows: int) -> int:
         """
@@ -63,33 +129,69 @@ class LatencyCurve:
 
         Only sizes up to *max_rows* count; where none was measured, *max_rows* itself.
         """
-        sizes, seconds = self._envelope()
-        rates = [
-            (size, size / taken if taken > 0.0 else float("inf"))
-            for size, taken in zip(sizes, seconds, strict=True)
-            if size <= max_rows
-        ]
-        enough = KNEE * max((rate for _, rate in rates), default=0.0)
-        return next((size for size, rate in rates if rate >= enough), max_rows)
+        rates = {rows: _rate(rows, s) for rows, s in self._fitted.items() if rows <= max_rows}
+        enough = KNEE * max(rates.values(), default=0.0)
+        return next((rows for rows, rate in rates.items() if rate >= enough), max_rows)
 
-    def _beyond(self, rows: int) -> float:
-        """Return the expected seconds of more rows than were ever measured."""
-        sizes, seconds = self._envelope()
-        if len(sizes) == 1:
-            return seconds[0] * rows / sizes[0]
-        half = max(0, bisect_right(sizes, sizes[-1] / 2) - 1)
-        return _line(rows, (sizes[half], sizes[-1]), (seconds[half], seconds[-1]))
+    def sizes(self, cap: int) -> Sizes:
+        """Return the sizes worth running, up to *cap*; none while nothing is known."""
+        sizes = self._sizes.get(cap)
+        if sizes is None:
+            sizes = self._sizes[cap] = self._worth_running(cap)
+        return sizes
 
-    def _envelope(self) -> tuple[list[int], list[float]]:
-        """Return sizes and their monotone seconds, made anew only after a measurement."""
-        if self._stale:
-            self._sizes = sorted(self._measured)
-            self._seconds = list(accumulate((self._measured[size] for size in self._sizes), max))
-            self._stale = False
-        return self._sizes, self._seconds
+    def _worth_running(self, cap: int) -> Sizes:
+        knee = self.knee(cap)
+        trusted = self._trusted()
+        rows: list[int] = []
+        rates: list[float] = []
+        for size in range(1, cap + 1) if self._fitted else ():
+            rate = _rate(size, self.predict(size))
+            if (size <= knee or size in trusted) and (not rates or rate > rates[-1]):
+                rows.append(size)
+                rates.append(rate)
+        return Sizes(tuple(rows), tuple(rates), self.predict(cap), max(self._fitted, default=0))
+
+    def _trusted(self) -> set[int]:
+        """Return the sizes that were measured, or lie between two on one line."""
+        sizes = list(self._fitted)
+        trusted: set[int] = set()
+        start = 0
+        for line in self._lines:
+            on_it = sizes[start : start + line.points]
+            trusted.update(range(on_it[0], on_it[-1] + 1))
+            start += line.points
+        return trusted
+
+    @property
+    def _first_steps(self) -> bool:
+        """Whether so little is known that each run tells much."""
+        return sum(it.count for it in self._measured.values()) < REFIT
+
+    def _fit(self) -> None:
+        """Smooth the averages."""
+        measured = sorted(self._measured.items())
+        certain = min((it.seconds for _, it in measured if it.seconds > 0.0), default=1.0)
+        floor = max(self._noise, 1e-6)
+        self._lines: list[Line] = fit_lines(
+            [
+                Point(rows, it.seconds, it.count / (floor * max(it.seconds, certain) ** 2))
+                for rows, it in measured
+            ]
+        )
+        of_each = chain.from_iterable(repeat(line, line.points) for line in self._lines)
+        values = (line.at(rows) for (rows, _), line in zip(measured, of_each, strict=True))
+        self._fitted = dict(
+            zip((rows for rows, _ in measured), accumulate(values, max), strict=True)
+        )
+        self._observed = 0
+        self._sizes.clear()
 
 
-def _line(rows: int, sizes: Sequence[int], seconds: Sequence[float]) -> float:
-    """Return the value at *rows* of the line through two measured points."""
-    slope = (seconds[1] - seconds[0]) / (sizes[1] - sizes[0])
-    return seconds[0] + slope * (rows - sizes[0])
+def _check(rows: int, seconds: float) -> None:
+    if rows < 1 or not 0.0 <= seconds < float("inf"):
+        raise ValueError(f"no run of {rows} rows takes {seconds} s")
+
+
+def _rate(rows: int, seconds: float) -> float:
+    return rows / max(seconds, 1e-9)

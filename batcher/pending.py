@@ -1,11 +1,13 @@
 """
-The rows that wait: one queue per profile, in order of arrival, left by launch, cancel or expiry.
+The rows that wait: one queue per profile, left by launch, cancel or expiry.
+
+In order of arrival within a priority; the priorities take turns.
 
 Pure: told the time, owns no timer and fires no Deferred.  Counts rows, never requests.
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -13,6 +15,7 @@ from typing import TYPE_CHECKING, Generic
 
 from batcher.executor import Item, Piece, Result
 from batcher.policy import QueueView
+from batcher.priority import SHARES, Priority, Turns
 from batcher.profile import Profile
 from batcher.trace import Trace
 
@@ -34,6 +37,8 @@ class Ticket(Generic[Item, Result]):
     profile: Profile
     arrived: float
     deadline: float = inf
+    priority: Priority = Priority.NORMAL
+    source: Hashable | None = None  #: who sends one request after the other, such as a connection
     trace: Trace | None = None
     taken: int = 0  #: rows that have left the queue
     missing: int = field(init=False)  #: rows without a result
@@ -74,61 +79,109 @@ class Part(Piece[Item], Generic[Item, Result]):
 
 
 class ProfileQueue(Generic[Item, Result]):
-    """The tickets of one profile that have rows waiting, in order of arrival."""
+    """The tickets of one profile that have rows waiting."""
 
-    __slots__ = ("_deadlines", "_tickets", "profile", "rows")
+    __slots__ = ("_deadlines", "_levels", "_turns", "profile", "rows")
 
-    def __init__(self, profile: Profile) -> None:
+    def __init__(self, profile: Profile, turns: Turns) -> None:
         self.profile = profile
         self.rows = 0
-        # Linked, so that the head is found at once however many have left before it.
-        self._tickets: OrderedDict[int, Ticket[Item, Result]] = OrderedDict()
+        self._turns = turns
+        # Linked, so that a head is found at once however many have left before it.
+        self._levels: tuple[OrderedDict[int, Ticket[Item, Result]], ...] = tuple(
+            OrderedDict() for _ in SHARES
+        )
         # Numbers, not tickets: a number whose ticket has left holds no payload.
-        self._deadlines: list[tuple[float, int]] = []
+        self._deadlines: list[tuple[float, int, Priority]] = []
 
     @property
     def head(self) -> Ticket[Item, Result]:
-        """The oldest ticket; there must be one."""
-        return next(iter(self._tickets.values()))
+        """The ticket whose turn it is; there must be one."""
+        return self.head_of(self._turn())
+
+    def head_of(self, level: int) -> Ticket[Item, Result]:
+        """Return the oldest ticket of *level*; there must be one."""
+        return next(iter(self._levels[level].values()))
+
+    @property
+    def oldest(self) -> float:
+        """When the oldest ticket arrived."""
+        return min(self.head_of(level).arrived for level in self.levels)
+
+    @property
+    def levels(self) -> list[int]:
+        """The priorities in which somebody waits."""
+        return [level for level, tickets in enumerate(self._levels) if tickets]
+
+    def waits(self, level: int) -> bool:
+        """Return whether anybody of *level* waits."""
+        return bool(self._levels[level])
 
     @property
     def tickets(self) -> list[Ticket[Item, Result]]:
         """Everyone who waits, the oldest first."""
-        return list(self._tickets.values())
+        everyone = [ticket for level in self._levels for ticket in level.values()]
+        return sorted(everyone, key=_number)
 
-    def view(self, *, draining: bool) -> QueueView:
+    def rows_by_level(self) -> list[int]:
+        """Return how many rows of each priority wait."""
+        return [
+            sum(ticket.rows - ticket.taken for ticket in level.values()) for level in self._levels
+        ]
+
+    def view(self, now: float, *, draining: bool) -> QueueView:
         """Return what a policy may see."""
         return QueueView(
-            self.rows, self.head.arrived, self.deadline(), draining, self.profile.latency
+            self.rows,
+            self.oldest,
+            self.deadline(),
+            draining,
+            self.profile.latency,
+            self.profile.expected(now),
+            self.profile.returns.expect(),
+            self.head.deadline,
         )
 
     def push(self, ticket: Ticket[Item, Result]) -> None:
         """Append a ticket that has all its rows."""
-        self._tickets[ticket.number] = ticket
+        self._levels[ticket.priority][ticket.number] = ticket
         self.rows += ticket.rows
         if ticket.deadline < inf:
-            heappush(self._deadlines, (ticket.deadline, ticket.number))
-            if len(self._deadlines) > 2 * len(self._tickets) + _SLACK:
-                self._deadlines = [at for at in self._deadlines if at[1] in self._tickets]
+            heappush(self._deadlines, (ticket.deadline, ticket.number, ticket.priority))
+            if len(self._deadlines) > 2 * sum(map(len, self._levels)) + _SLACK:
+                self._deadlines = [at for at in self._deadlines if at[1] in self._levels[at[2]]]
                 heapify(self._deadlines)
 
-    def take(self, rows: int) -> list[Part[Item, Result]]:
-        """Remove and return the *rows* oldest rows, or all there are; the last may be a part."""
+    def take(
+        self, rows: int, finish: float = -inf
+    ) -> tuple[list[Part[Item, Result]], list[Ticket[Item, Result]]]:
+        """
+        Remove the next *rows* rows, or all there are; the last ticket may leave in part.
+
+        Those on the way whose deadline is before *finish* are removed, too, and returned apart.
+        """
         parts: list[Part[Item, Result]] = []
-        while rows > 0 and self._tickets:
-            ticket = self.head
+        late: list[Ticket[Item, Result]] = []
+        while rows > 0 and self.rows:
+            level = self._turn()
+            ticket = self.head_of(level)
+            if ticket.deadline < finish:
+                late.append(ticket)
+                self.remove(ticket)
+                continue
             start = ticket.taken
             stop = ticket.taken = min(ticket.rows, start + rows)
             parts.append(Part(ticket.item, start, stop, ticket))
             rows -= stop - start
             self.rows -= stop - start
+            self._turns.pay(level, stop - start)
             if stop == ticket.rows:
-                del self._tickets[ticket.number]
-        return parts
+                del self._levels[level][ticket.number]
+        return parts, late
 
     def remove(self, ticket: Ticket[Item, Result]) -> int:
         """Remove the waiting rows of *ticket* and return how many there were."""
-        if self._tickets.pop(ticket.number, None) is None:
+        if self._levels[ticket.priority].pop(ticket.number, None) is None:
             return 0
         rows = ticket.rows - ticket.taken
         self.rows -= rows
@@ -136,54 +189,87 @@ class ProfileQueue(Generic[Item, Result]):
 
     def deadline(self) -> float:
         """Return the earliest deadline waiting; inf when there is none."""
-        while self._deadlines and self._deadlines[0][1] not in self._tickets:
-            heappop(self._deadlines)
-        return self._deadlines[0][0] if self._deadlines else inf
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1] not in self._levels[deadlines[0][2]]:
+            heappop(deadlines)
+        return deadlines[0][0] if deadlines else inf
 
     def expired(self, now: float) -> list[Ticket[Item, Result]]:
         """Return, and keep, those whose deadline has come, the earliest deadline first."""
         found = []
         while self.deadline() <= now:
-            found.append(self._tickets[heappop(self._deadlines)[1]])
+            _, number, level = heappop(self._deadlines)
+            found.append(self._levels[level][number])
         return found
+
+    def _turn(self) -> int:
+        """Return the priority whose turn it is, of those in which somebody waits."""
+        high, normal, low = self._levels
+        if not (high or low):
+            return Priority.NORMAL
+        return self._turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
 
 
 class Pending(Generic[Item, Result]):
     """Every queue that is not empty, by profile."""
 
-    __slots__ = ("_queues", "rows")
+    __slots__ = ("_levels", "_queues", "_turns", "rows")
 
     def __init__(self) -> None:
         self.rows = 0  #: rows waiting, of all profiles
+        self._turns = Turns()
         self._queues: dict[Profile, ProfileQueue[Item, Result]] = {}
 
     def push(self, ticket: Ticket[Item, Result]) -> None:
         """Append *ticket* to the queue of its profile."""
         queue = self._queues.get(ticket.profile)
         if queue is None:
-            queue = self._queues[ticket.profile] = ProfileQueue(ticket.profile)
+            queue = self._queues[ticket.profile] = ProfileQueue(ticket.profile, self._turns)
+        if not any(queue.waits(ticket.priority) for queue in self._queues.values()):
+            self._turns.wake(ticket.priority)
         queue.push(ticket)
         self.rows += ticket.rows
 
-    def by_age(self) -> list[ProfileQueue[Item, Result]]:
-        """Return the queues, the oldest head first, so that none can be starved by a busier one."""
+    def by_turn(self) -> list[ProfileQueue[Item, Result]]:
+        """
+        Return the queues in the order in which they may launch.
+
+        First those in which the priority waits whose turn it is, the oldest head first, so that
+        none can be starved by a busier one.
+        """
         queues = list(self._queues.values())
-        if len(queues) > 1:
-            queues.sort(key=_age)
-        return queues
+        if len(queues) < 2:
+            return queues
+        order: dict[ProfileQueue[Item, Result], None] = {}
+        for level in self._turns.next(range(len(SHARES))):
+            waiting = [(q.head_of(level).number, q) for q in queues if q.waits(level)]
+            order.update((queue, None) for _, queue in sorted(waiting, key=_first))
+        return list(order)
+
+    @property
+    def tickets(self) -> list[Ticket[Item, Result]]:
+        """Everyone who waits."""
+        return [ticket for queue in self._queues.values() for ticket in queue.tickets]
+
+    def of(self, profile: Profile) -> ProfileQueue[Item, Result] | None:
+        """Return the queue of *profile*, if anybody waits in it."""
+        return self._queues.get(profile)
 
     def rows_of(self, profile: Profile) -> int:
         """Return how many rows of *profile* wait."""
         queue = self._queues.get(profile)
         return 0 if queue is None else queue.rows
 
-    def take(self, profile: Profile, rows: int) -> list[Part[Item, Result]]:
-        """Remove and return the *rows* oldest rows of *profile*."""
+    def take(
+        self, profile: Profile, rows: int, finish: float = -inf
+    ) -> tuple[list[Part[Item, Result]], list[Ticket[Item, Result]]]:
+        """Remove and return the next *rows* rows of *profile*, as `ProfileQueue.take` does."""
         queue = self._queues[profile]
-        parts = queue.take(rows)
-        self.rows -= sum(part.rows for part in parts)
+        before = queue.rows
+        taken = queue.take(rows, finish)
+        self.rows -= before - queue.rows
         self._forget_if_empty(queue)
-        return parts
+        return taken
 
     def remove(self, ticket: Ticket[Item, Result]) -> None:
         """Remove what still waits of *ticket*, if anything."""
@@ -194,10 +280,15 @@ class Pending(Generic[Item, Result]):
 
     def deadline(self) -> float:
         """Return the earliest deadline waiting; inf when there is none."""
-        return min((queue.deadline() for queue in self._queues.values()), default=inf)
+        earliest = inf
+        for queue in self._queues.values():
+            earliest = min(earliest, queue.deadline())
+        return earliest
 
     def expired(self, now: float) -> list[Ticket[Item, Result]]:
         """Remove and return those whose deadline has come."""
+        if self.deadline() > now:
+            return []
         found = [ticket for queue in self._queues.values() for ticket in queue.expired(now)]
         for ticket in found:
             self.remove(ticket)
@@ -208,5 +299,9 @@ class Pending(Generic[Item, Result]):
             del self._queues[queue.profile]
 
 
-def _age(queue: ProfileQueue[Item, Result]) -> int:
-    return queue.head.number
+def _number(ticket: Ticket[Item, Result]) -> int:
+    return ticket.number
+
+
+def _first(pair: tuple[int, object]) -> int:
+    return pair[0]

@@ -9,15 +9,33 @@ from dataclasses import dataclass
 from math import inf
 from typing import Protocol
 
-from batcher.latency import LatencyCurve
+from batcher.arrivals import UNEXPECTED, Arrivals
+from batcher.latency import LatencyCurve, Sizes
+from batcher.returns import NOBODY, Returning
 from batcher.trace import Reason
+
+#: Of the best rate, where arrivals count as no more: whoever is late with more is late anyway.
+SATURATED = 0.95
+
+#: Of what a hold would gain, the most it may cost.
+WORTH_HOLDING = 0.9
+
+#: Times the usual until those who have not come back are given up.
+PATIENCE = 1.5
 
 
 class LatencyModel(Protocol):
     """Whoever can tell how long a run takes."""
 
+    @property
+    def margin(self) -> float:
+        """The factor by which a deadline must exceed what is expected, to be met."""
+
     def predict(self, rows: int) -> float:
         """Return the expected seconds of one run of *rows* rows; 0.0 when not known."""
+
+    def sizes(self, cap: int) -> Sizes:
+        """Return the sizes worth running, up to *cap*; none while nothing is known."""
 
 
 UNKNOWN: LatencyModel = LatencyCurve({})
@@ -32,6 +50,9 @@ class QueueView:
     deadline: float = inf  #: the earliest deadline waiting
     draining: bool = False  #: nobody else will come
     latency: LatencyModel = UNKNOWN  #: of its runs
+    arrivals: Arrivals = UNEXPECTED  #: of its rows
+    returning: Returning = NOBODY  #: who was answered last
+    head_deadline: float = inf  #: of the request whose turn it is
 
 
 @dataclass(slots=True)
@@ -45,10 +66,11 @@ class LaneView:
 
 @dataclass(slots=True)
 class Launch:
-    """Run the *rows* oldest rows now."""
+    """Run the next *rows* rows now, without those whose deadline is before *finish*."""
 
     rows: int
     reason: Reason
+    finish: float = -inf
 
 
 @dataclass(slots=True)
@@ -81,22 +103,103 @@ class Policy(Protocol):
         """
 
 
-class GreedyPolicy:
+class LotPolicy:
     """
-    Never wait: an idle lane takes what is ready.
+    Nothing to tune: never wait for strangers, take as many rows as pay, hold for who comes back.
 
-    The rows are shared over the idle lanes before a batch is filled, because two half batches
-    side by side end sooner than a whole one beside an idle lane.
+    Clearing a queue in batches of b rows takes as long as it takes until runs have caught up with
+    arrivals, and everyone in a batch waits for its end: `lot_size` finds the b with the least sum
+    of waiting.  An idle lane never waits, but for the few clients who were just answered and whose
+    next requests would otherwise ride in a run of their own.
     """
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
-        """Launch ``ceil(rows / idle)`` rows, at most the cap."""
+        """Launch what pays, or wait for who comes back."""
         if queue.rows == 0 or lanes.idle == 0:
             return IDLE
-        rows = min(lanes.cap, -(-queue.rows // lanes.idle))
-        if rows == lanes.cap:
-            return Launch(rows, "full")
-        return Launch(rows, "drain" if queue.draining else "idle")
+        until = _held_until(queue, lanes)
+        if now < until:
+            return WaitUntil(until, "return-hold")
+        share = -(-queue.rows // lanes.idle)
+        rows = lot_size(share, lanes, queue)
+        latency, late = queue.latency, queue.head_deadline - now
+        finish = now + latency.margin * latency.predict(rows if rows < queue.rows else 1)
+        if rows == queue.rows and late < latency.margin * latency.predict(rows):
+            rows = _within(late / latency.margin, rows, latency)
+            return Launch(rows, "deadline", finish)
+        return Launch(rows, _why(rows, share, queue, lanes), finish)
+
+
+def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
+    """
+    Return how many rows leave so that those who wait, and those who come, wait least.
+
+    *share* of the rows wait for this lane.  With n of them, a surge that is yet to come counted
+    among them, with batches of b rows and a rate of arrivals r, the sum is proportional to
+    ``(2 n + b) / (b / l(b) - r)``.  Sizes of which nothing is known are tried, each twice the last.
+    """
+    sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
+    largest = min(share, lanes.cap)
+    if largest > sizes.measured:
+        return min(largest, 2 * sizes.measured) or largest
+    best = 1
+    rate = min(queue.arrivals.rate / lanes.total, SATURATED * sizes.rates[-1])
+    waiting = 2.0 * (share + queue.arrivals.surge / lanes.total)
+    least = inf
+    for rows, throughput in zip(sizes.rows, sizes.rates, strict=True):
+        if rows > share:
+            break
+        if throughput <= rate:
+            best = rows  # the largest yet, and the quickest: it catches up soonest
+        elif (cost := (waiting + rows) / (throughput - rate)) < least:
+            best, least = rows, cost
+    return best
+
+
+def fitting(sizes: Sizes, allowed: float) -> Sizes:
+    """
+    Return those of *sizes* of which two runs fit into *allowed* seconds; at least the first.
+
+    Who just misses a run waits for its end and rides in the next one.
+    """
+    if 2.0 * sizes.longest <= allowed or not sizes.rows:
+        return sizes
+    fit = sum(2.0 * b <= allowed * rate for b, rate in zip(sizes.rows, sizes.rates, strict=True))
+    fit = max(1, fit)
+    return Sizes(sizes.rows[:fit], sizes.rates[:fit], sizes.longest, sizes.measured)
+
+
+def _held_until(queue: QueueView, lanes: LaneView) -> float:
+    """Return when a lane stops waiting for those who come back; the past where it does not."""
+    latency, back = queue.latency, queue.returning
+    together = queue.rows + back.rows
+    if not back.rows or queue.draining or together > lanes.cap:
+        return -inf
+    shared = latency.predict(together)
+    gain = latency.predict(queue.rows) + latency.predict(back.rows) - shared
+    if back.each * together > WORTH_HOLDING * gain:
+        return -inf
+    patience = min(gain, max(PATIENCE * back.each * together, 0.0))
+    return min(back.since + patience, queue.deadline - latency.margin * shared)
+
+
+def _within(seconds: float, rows: int, latency: LatencyModel) -> int:
+    """Return the most of *rows* rows whose run takes at most *seconds*; at least 1."""
+    while rows > 1 and latency.predict(rows) > seconds:
+        rows -= 1
+    return rows
+
+
+def _why(rows: int, share: int, queue: QueueView, lanes: LaneView) -> Reason:
+    if lanes.cap == 1:
+        return "alone"
+    if rows == lanes.cap:
+        return "full"
+    if rows < share:
+        return "lot"
+    if queue.draining:
+        return "drain"
+    return "return-hold" if queue.returning.held else "idle"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,9 +1,10 @@
 """
 How much a request matters beside others: three levels, served in shares.
 
-Plain data.  Imports nothing of ours.
+Pure.  Imports nothing of ours.
 """
 
+from collections.abc import Iterable
 from enum import IntEnum
 
 
@@ -16,4 +17,32 @@ class Priority(IntEnum):
 
 
 #: Rows of each level that leave where all of them wait: none is ever passed over for good.
-SHARES = {Priority.HIGH: 16, Priority.NORMAL: 4, Priority.LOW: 1}
+SHARES = (16, 4, 1)
+
+
+class Turns:
+    """
+    Whose turn it is: the longer a level has waited for its share, the sooner.
+
+    Each level pays for the rows that leave by one over its share; the one that has paid least
+    goes next.
+    """
+
+    __slots__ = ("_now", "_paid")
+
+    def __init__(self) -> None:
+        self._paid = [0.0] * len(SHARES)
+        self._now = 0.0  # what the level that went last had paid
+
+    def next(self, levels: Iterable[int]) -> list[int]:
+        """Return *levels*, the one whose turn it is first."""
+        return sorted(levels, key=lambda level: (self._paid[level], level))
+
+    def pay(self, level: int, rows: int) -> None:
+        """Note that *rows* rows of *level* have left."""
+        self._now = self._paid[level]
+        self._paid[level] += rows / SHARES[level]
+
+    def wake(self, level: int) -> None:
+        """Note that *level* has somebody waiting again: what it did not use is forgone."""
+        self._paid[level] = max(self._paid[level], self._now)

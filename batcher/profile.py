@@ -1,12 +1,14 @@
 """
-What is known of one kind of run: how long it takes, how large it may be, how many may wait.
+What is known of one kind of run: how long it takes, how many come, how large it may be.
 
-Plain data, kept up to date by the batcher on the reactor thread.
+Kept up to date by the batcher on the reactor thread.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
+from batcher.arrivals import ArrivalRate, Arrivals
 from batcher.latency import LatencyCurve
+from batcher.returns import Returns
 
 
 @dataclass(slots=True, eq=False)
@@ -20,6 +22,9 @@ class Profile:
     latency: LatencyCurve  #: learns what each run took
     cap: int  #: the most rows a batch may have; less after out of memory
     max_queued_rows: int  #: the most rows that wait, not counting those that are run again
+    name: str = ""  #: for people
+    arrivals: ArrivalRate = field(default_factory=ArrivalRate)
+    returns: Returns = field(default_factory=Returns)
 
     def __post_init__(self) -> None:
         if self.cap < 1 or self.max_queued_rows < 1:
@@ -27,3 +32,7 @@ class Profile:
                 f"no batcher has a cap of {self.cap} rows and a queue of "
                 f"{self.max_queued_rows} rows"
             )
+
+    def expected(self, now: float) -> Arrivals:
+        """Return how many rows are to be expected."""
+        return self.arrivals.expect(now, self.latency.predict(self.cap))

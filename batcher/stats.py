@@ -40,6 +40,7 @@ class BatcherStats:
     retrying: int  #: rows that are to be run again
     lanes: int
     running: int  #: lanes that run a batch
+    hung: int  #: of those, lanes whose run has been given up
     totals: Totals  #: a copy: it does not grow
 
 

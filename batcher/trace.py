@@ -9,7 +9,9 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 #: Why a batch left.
-Reason = Literal["full", "idle", "fixed", "deadline", "drain", "retry"]
+Reason = Literal[
+    "full", "idle", "lot", "return-hold", "fixed", "deadline", "drain", "retry", "alone"
+]
 
 
 @dataclass(slots=True)

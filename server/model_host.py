@@ -15,7 +15,7 @@ from twisted.logger import Logger
 
 from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory
-from batcher.policy import FixedPolicy, GreedyPolicy, Policy
+from batcher.policy import FixedPolicy, LotPolicy, Policy
 from model.cache import CacheUnavailableError, user_cache_folder
 from model.decode_pool import DecodePool
 from model.lane import Lane
@@ -227,7 +227,7 @@ def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> 
 def chosen_policy(settings: Settings) -> Policy:
     """Return the policy that learns, or the fixed one where the user set a delay."""
     if settings.max_queue_delay is None:
-        return GreedyPolicy()
+        return LotPolicy()
     return FixedPolicy(settings.max_batch_size or LARGEST, settings.max_queue_delay)
 
 

@@ -14,7 +14,7 @@ from zope.interface import implementer
 
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
-from batcher.policy import GreedyPolicy, Policy
+from batcher.policy import LotPolicy, Policy
 from model.picture_input import PictureInput
 from model.preprocess import Preprocessing, Resample, decode_image
 from model.profiles import Profiles
@@ -162,7 +162,7 @@ def served_model(
         top=2,
         max_pixels=None,
         profiles=profiles,
-        batcher=Batcher(clock, [executor], policy or GreedyPolicy(), join=join_rows),
+        batcher=Batcher(clock, [executor], policy or LotPolicy(), join=join_rows),
     )
 
 

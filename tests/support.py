@@ -2,7 +2,7 @@
 
 import gc
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from math import inf
@@ -17,7 +17,8 @@ from zope.interface import implementer
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Item, Piece
 from batcher.latency import LatencyCurve
-from batcher.policy import GreedyPolicy, Policy
+from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, QueueView
+from batcher.priority import Priority
 from batcher.profile import Profile
 from batcher.trace import Trace
 
@@ -33,6 +34,19 @@ def rows_of(piece: Piece[Item]) -> Rows[Item]:
 def join_rows(parts: Sequence[Rows[Item]]) -> Rows[Item]:
     """Join what `rows_of` returned for the parts of one item."""
     return [row for part in parts for row in part]
+
+
+class GreedyPolicy:
+    """A policy that is easily foretold: an idle lane takes its share of what is ready."""
+
+    def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
+        """Launch ``ceil(rows / idle)`` rows, at most the cap."""
+        if queue.rows == 0 or lanes.idle == 0:
+            return IDLE
+        rows = min(lanes.cap, -(-queue.rows // lanes.idle))
+        if rows == lanes.cap:
+            return Launch(rows, "full")
+        return Launch(rows, "drain" if queue.draining else "idle")
 
 
 @dataclass(eq=False)
@@ -97,6 +111,8 @@ class Scene:
         cap: int = 8,
         limit: int = 64,
         executors: Sequence[Executor[str, Rows[str]]] = (),
+        join: Callable[[Sequence[Rows[str]]], Rows[str]] = join_rows,
+        run_timeout: float = 1000.0,
     ) -> None:
         self.clock = Clock()
         self.lanes: list[ManualExecutor[str]] = [ManualExecutor() for _ in range(lanes)]
@@ -109,7 +125,8 @@ class Scene:
             self.clock,
             executors or self.lanes,
             policy or GreedyPolicy(),
-            join=join_rows,
+            join=join,
+            run_timeout=run_timeout,
         )
         self.ended: list[str] = []  # names, in the order of their answers
         self.results: dict[str, Rows[str]] = {}
@@ -122,10 +139,20 @@ class Scene:
         *,
         key: str = "",
         deadline: float = inf,
+        priority: Priority = Priority.NORMAL,
+        source: Hashable | None = None,
         trace: Trace | None = None,
     ) -> Deferred[Rows[str]]:
         """Submit an item called *name* and note how it ends."""
-        answer = self.batcher.submit(name, rows, self.profiles[key], deadline=deadline, trace=trace)
+        answer = self.batcher.submit(
+            name,
+            rows,
+            self.profiles[key],
+            deadline=deadline,
+            priority=priority,
+            source=source,
+            trace=trace,
+        )
         answer.addCallbacks(self._answered, self._failed, callbackArgs=(name,), errbackArgs=(name,))
         return answer
 

@@ -111,6 +111,7 @@ def test_the_fixed_policy_waits_by_one_timer() -> None:
     assert scene.riders == [["a", "c"]]
     scene.clock.advance(4.0)
     assert scene.riders == [["a", "c"], ["b"]]
+    scene.lane.current.finish()
     assert scene.clock.getDelayedCalls() == []
 
 

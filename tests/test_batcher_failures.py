@@ -7,8 +7,8 @@ from twisted.internet.defer import Deferred
 
 from batcher.errors import OutOfMemory, ResultCountMismatch, RunFailed, ShuttingDown
 from batcher.executor import Piece
-from batcher.policy import Decision, GreedyPolicy, LaneView, Launch, QueueView
-from tests.support import Rows, Scene, no_unhandled_errors, whole
+from batcher.policy import Decision, LaneView, Launch, QueueView
+from tests.support import GreedyPolicy, Rows, Scene, no_unhandled_errors, whole
 
 
 @pytest.fixture(autouse=True)
@@ -207,8 +207,7 @@ def test_a_join_that_raises_fails_its_request_alone() -> None:
     def join(_: Sequence[Rows[str]]) -> Rows[str]:
         raise KeyError("cannot join")
 
-    scene = Scene(cap=2)
-    scene.batcher._join = join
+    scene = Scene(cap=2, join=join)
     scene.submit("a", 3)
     scene.submit("b")
     scene.lane.current.finish()

@@ -37,6 +37,7 @@ def test_a_cancelled_request_that_was_not_launched_is_never_run() -> None:
     assert scene.riders == [["running"], ["b", "c"]]
     assert isinstance(scene.errors["a"], CancelledError)
     assert scene.ended.count("a") == 1
+    scene.lane.current.finish()
     assert scene.clock.getDelayedCalls() == []
 
 

@@ -15,11 +15,11 @@ from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, OutOfMemory, QueueFull, RunFailed, ShuttingDown
 from batcher.executor import Piece
 from batcher.latency import LatencyCurve
-from batcher.policy import FixedPolicy, GreedyPolicy
+from batcher.policy import FixedPolicy
 from batcher.profile import Profile
 from batcher.stats import State
 from batcher.trace import Trace
-from tests.support import ManualExecutor, Rows, join_rows, no_unhandled_errors
+from tests.support import GreedyPolicy, ManualExecutor, Rows, join_rows, no_unhandled_errors
 
 
 @pytest.fixture(autouse=True)

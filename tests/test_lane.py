@@ -8,13 +8,13 @@ from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory, RunFailed
 from batcher.executor import Executor, Piece
 from batcher.latency import LatencyCurve
-from batcher.policy import GreedyPolicy
 from batcher.profile import Profile
 from model.lane import Lane
 from model.runner import ModelError
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes_model import PICTURES, FakeRunner, check_runner, pictures, started_thread
 from tests.fakes_threads import kinds, outcomes
+from tests.support import GreedyPolicy
 
 TWO_EACH = Signature(
     inputs=(

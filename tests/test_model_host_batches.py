@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batcher.errors import QueueFull
-from batcher.policy import FixedPolicy, GreedyPolicy
+from batcher.policy import FixedPolicy, LotPolicy
 from model.cache import user_cache_folder
 from model.latencies import store_latencies, stored_latencies
 from model.signature import Signature, TensorSpec, blank_feed
@@ -51,7 +51,7 @@ def test_a_delay_that_was_asked_for_makes_the_policy_a_fixed_one(
 ) -> None:
     """A delay of 0 too; the largest batch is each signature's own where none was asked for."""
     assert chosen_policy(settings) == policy
-    assert isinstance(chosen_policy(Settings()), GreedyPolicy)
+    assert isinstance(chosen_policy(Settings()), LotPolicy)
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from math import inf
 from batcher.latency import LatencyCurve
 from batcher.pending import Part, Pending, ProfileQueue, Ticket
 from batcher.policy import QueueView
+from batcher.priority import Turns
 from batcher.profile import Profile
 from tests.support import Rows, join_rows, rows_of
 
@@ -35,12 +36,12 @@ def test_rows_leave_in_order_of_arrival_and_a_request_may_leave_in_parts() -> No
     """Three takes of four rows cut the second and third request where the batches end."""
     pending = waiting(ticket(1, 3), ticket(2, 2), ticket(3, 6))
     assert pending.rows == 11
-    assert spans(pending.take(ONE, 4)) == [(1, 0, 3), (2, 0, 1)]
-    assert spans(pending.take(ONE, 4)) == [(2, 1, 2), (3, 0, 3)]
+    assert spans(pending.take(ONE, 4)[0]) == [(1, 0, 3), (2, 0, 1)]
+    assert spans(pending.take(ONE, 4)[0]) == [(2, 1, 2), (3, 0, 3)]
     assert pending.rows == 3
-    assert spans(pending.take(ONE, 4)) == [(3, 3, 6)]
+    assert spans(pending.take(ONE, 4)[0]) == [(3, 3, 6)]
     assert pending.rows == 0
-    assert pending.by_age() == []
+    assert pending.by_turn() == []
 
 
 def test_removal_takes_only_what_still_waits() -> None:
@@ -53,7 +54,7 @@ def test_removal_takes_only_what_still_waits() -> None:
     pending.remove(half)
     pending.remove(gone)
     assert pending.rows == 2
-    assert spans(pending.take(ONE, 9)) == [(2, 0, 2)]
+    assert spans(pending.take(ONE, 9)[0]) == [(2, 0, 2)]
     pending.remove(whole)
     assert pending.rows == 0
 
@@ -93,7 +94,7 @@ def test_a_deadline_is_forgotten_with_its_request() -> None:
 
 def test_deadlines_of_the_departed_do_not_pile_up() -> None:
     """Behind one early deadline that stays, a thousand come and go; few are remembered."""
-    queue: ProfileQueue[str, Rows[str]] = ProfileQueue(ONE)
+    queue: ProfileQueue[str, Rows[str]] = ProfileQueue(ONE, Turns())
     queue.push(ticket(0, deadline=1.0))
     for number in range(1, 1000):
         visitor = ticket(number, deadline=1000.0 - number)
@@ -107,27 +108,27 @@ def test_deadlines_of_the_departed_do_not_pile_up() -> None:
 def test_profiles_come_in_the_order_of_their_oldest_heads() -> None:
     """A busy one that keeps getting more does not overtake the head of a quiet one."""
     pending = waiting(ticket(1, 8, ONE), ticket(2, 1, OTHER), ticket(3, 8, ONE))
-    assert [queue.head.number for queue in pending.by_age()] == [1, 2]
+    assert [queue.head.number for queue in pending.by_turn()] == [1, 2]
     assert (pending.rows_of(ONE), pending.rows_of(OTHER)) == (16, 1)
     pending.take(ONE, 8)
     pending.push(ticket(4, 8, ONE))
-    assert [queue.head.number for queue in pending.by_age()] == [2, 3]
+    assert [queue.head.number for queue in pending.by_turn()] == [2, 3]
 
 
 def test_a_view_tells_what_a_policy_may_see() -> None:
     """Rows still waiting, the head's arrival, the earliest deadline, l(b), and no payload."""
     pending = waiting(ticket(4, 3), ticket(5, 2, deadline=9.0))
     pending.take(ONE, 1)
-    (queue,) = pending.by_age()
-    assert queue.view(draining=False) == QueueView(4, 4.0, 9.0, False, ONE.latency)
-    assert queue.view(draining=True) == QueueView(4, 4.0, 9.0, True, ONE.latency)
+    (queue,) = pending.by_turn()
+    assert queue.view(5.0, draining=False) == QueueView(4, 4.0, 9.0, False, ONE.latency)
+    assert queue.view(5.0, draining=True) == QueueView(4, 4.0, 9.0, True, ONE.latency)
 
 
 def test_results_of_parts_are_joined_in_order_of_rows() -> None:
     """However they came; a single part is not joined at all."""
     split = ticket(1, 3)
     pending = waiting(split)
-    first, second = pending.take(ONE, 2)[0], pending.take(ONE, 2)[0]
+    first, second = pending.take(ONE, 2)[0][0], pending.take(ONE, 2)[0][0]
     split.add(second, rows_of(second))
     assert split.missing == 2
     split.add(first, rows_of(first))

@@ -9,10 +9,10 @@ from batcher.latency import LatencyCurve
 from batcher.policy import (
     Decision,
     FixedPolicy,
-    GreedyPolicy,
     Idle,
     LaneView,
     Launch,
+    LotPolicy,
     QueueView,
     WaitUntil,
 )
@@ -41,7 +41,7 @@ LOWERED = LaneView(idle=1, total=2, cap=2)
 )
 def test_greedy(queue: QueueView, lanes: LaneView, decision: Decision) -> None:
     """What is ready leaves at once, shared over the idle lanes."""
-    assert GreedyPolicy().decide(100.0, queue, lanes) == decision
+    assert LotPolicy().decide(100.0, queue, lanes) == decision
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,63 @@
+"""
+The arrival rate: how many rows come in a second, in the long run and of late.
+
+Pure: told each arrival, asked for the rates.  Imports nothing of ours.
+"""
+
+from dataclasses import dataclass
+from math import expm1
+
+LONG = 32.0  #: longest runs over which the rate is averaged
+LATE = 2.0  #: longest runs that count as of late
+LASTS = 2.0  #: longest runs for which what is of late may be expected to go on
+STEP = 1 / 32  #: of what counts as of late: no more often are the averages renewed
+
+
+@dataclass(frozen=True, slots=True)
+class Arrivals:
+    """What to expect."""
+
+    rate: float = 0.0  #: rows per second, in the long run
+    surge: float = 0.0  #: rows beyond that which will come before a burst has passed
+
+
+UNEXPECTED = Arrivals()
+
+
+class ArrivalRate:
+    """Two moving averages of the rows per second: told each arrival, asked now and then."""
+
+    __slots__ = ("_came", "_expected", "_late", "_long", "_since", "_start")
+
+    def __init__(self) -> None:
+        self._came = 0
+        self._long = self._late = 0.0
+        self._start: float | None = None
+        self._since = 0.0
+        self._expected = UNEXPECTED
+
+    def came(self, rows: int, now: float) -> None:
+        """Count *rows* that came at *now*, in seconds."""
+        if self._start is None:
+            self._start = self._since = now
+        self._came += rows
+
+    def expect(self, now: float, longest: float) -> Arrivals:
+        """Return what to expect at *now*, where the longest run takes *longest* seconds."""
+        passed = now - self._since
+        if self._start is None or longest <= 0.0 or 0.0 <= passed < STEP * LATE * longest:
+            return self._expected
+        self._since = now
+        if passed > 0.0:
+            self._expected = self._renewed(passed, longest)
+        return self._expected
+
+    def _renewed(self, passed: float, longest: float) -> Arrivals:
+        recent, self._came = self._came / passed, 0
+        self._long -= (recent - self._long) * expm1(-passed / (LONG * longest))
+        self._late -= (recent - self._late) * expm1(-passed / (LATE * longest))
+        # Both began at nothing: what they have not seen yet is not to count as silence.
+        age = max(passed, self._since - (self._start or 0.0))
+        rate = self._long / -expm1(-age / (LONG * longest))
+        late = self._late / -expm1(-age / (LATE * longest))
+        return Arrivals(rate, max(0.0, late - rate) * LASTS * longest)

@@ -1,0 +1,96 @@
+"""
+Return-hold: the few clients who were just answered may be about to come back.
+
+Clients who send one request after the other fall into groups that take turns on a lane, each run
+a small one.  Merged, all of them ride in one.  Merging is worth the time that runs are shorter
+together than apart, and costs the time until all are back.  Pure: told who was answered, who came
+and what left; says whom to expect.
+"""
+
+from collections import deque
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from math import inf
+from statistics import median
+
+REMEMBERED = 9  #: batches whose returns are remembered
+ENOUGH = 3  #: of them before anybody is expected
+STRAGGLERS = 16  #: of so many, one may be missing
+LONGEST_PAUSE = 64  #: batches without a hold after many that failed
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """Who is expected back."""
+
+    rows: int  #: so many rows of those who were answered last have not come again yet
+    since: float  #: when they were answered
+    each: float  #: seconds for each row until a batch is back
+    held: bool = False  #: a batch waits for them, or has until now
+
+
+NOBODY = Returning(0, 0.0, inf)
+
+
+class Returns:
+    """Who was answered by the last batch, and how soon such clients come back."""
+
+    __slots__ = (
+        "_back",
+        "_failures",
+        "_few",
+        "_held",
+        "_missing",
+        "_pause",
+        "_rows",
+        "_since",
+        "_taken"
+    )  # fmt: skip
+
+    def __init__(self) -> None:
+        self._missing: dict[Hashable, int] = {}  # rows that each had
+        self._rows = 0  # of all who were answered
+        self._few = 0  # so many may be missing
+        self._back = True  # all but a few have been seen again
+        self._since = 0.0
+        self._taken: deque[float] = deque(maxlen=REMEMBERED)
+        self._held = False
+        self._failures = 0
+        self._pause = 0
+
+    def answered(self, riders: Iterable[tuple[Hashable, int]], now: float) -> None:
+        """Expect *riders*, sources and their rows, of a batch that ended at *now*."""
+        if not self._back:
+            self._taken.append(inf)
+        self._missing = dict(riders)
+        self._rows = sum(self._missing.values())
+        self._few = len(self._missing) // STRAGGLERS
+        self._back = not self._missing
+        self._since = now
+
+    def came(self, source: Hashable, now: float) -> None:
+        """Note that *source* has sent its next request."""
+        if self._missing.pop(source, None) is not None and not self._back:
+            self._back = len(self._missing) <= self._few
+            if self._back:
+                self._taken.append((now - self._since) / self._rows)
+
+    def expect(self) -> Returning:
+        """Return whom to expect; nobody where that is not known, or has failed lately."""
+        if self._pause or len(self._taken) < ENOUGH:
+            return NOBODY
+        rows = 0 if self._back else sum(self._missing.values())
+        return Returning(rows, self._since, median(self._taken), self._held)
+
+    def hold(self) -> None:
+        """Note that a batch waits for them."""
+        self._held = True
+
+    def left(self) -> None:
+        """Note that a batch has left: the hold that it ends has failed if somebody is missing."""
+        if self._held:
+            self._held = False
+            self._failures = 0 if self._back else self._failures + 1
+            self._pause = 0 if self._back else min(LONGEST_PAUSE, 2**self._failures)
+        elif self._pause:
+            self._pause -= 1
