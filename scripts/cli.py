@@ -14,6 +14,7 @@ from scripts.classify import classify
 from scripts.inspect_model import inspect_model
 from scripts.loadtest import loadtest
 from scripts.models import models
+from scripts.simulate import simulate
 from server.options import SettingsCommand, click_options
 from server.setting_report import describe
 from server.setting_sources import CommandLine, resolve
@@ -59,6 +60,7 @@ main.add_command(classify)
 main.add_command(inspect_model)
 main.add_command(loadtest)
 main.add_command(models)
+main.add_command(simulate)
 
 if __name__ == "__main__":
     main()

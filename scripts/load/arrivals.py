@@ -38,11 +38,13 @@ def constant(rate: float, seconds: float, _: random.Random) -> Iterator[float]:
         number += 1
 
 
-def bursts(rate: float, seconds: float, chance: random.Random) -> Iterator[float]:
-    """Yield independent arrivals, now at `BURST` and now at `LULL` times the rate."""
+def bursts(
+    rate: float, seconds: float, chance: random.Random, sojourn: float = SOJOURN
+) -> Iterator[float]:
+    """Yield independent arrivals, *sojourn* s on average at `BURST` or at `LULL` times the rate."""
     began, share = 0.0, chance.choice((BURST, LULL))
     while began < seconds:
-        ends = min(seconds, began + chance.expovariate(1 / SOJOURN))
+        ends = min(seconds, began + chance.expovariate(1 / sojourn))
         for time in poisson(rate * share, ends - began, chance):
             yield began + time
         began, share = ends, BURST + LULL - share

@@ -32,7 +32,7 @@ def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
     counts = (
         f"answered {summary.answered:,}, refused {summary.refused:,}, errors {summary.errors:,}"
     )
-    figure, axes = _figure(2, 2, f"{title}\n{counts}")
+    figure, axes = new_figure(2, 2, f"{title}\n{counts}")
     due, latencies = np.frombuffer(record.intended), np.frombuffer(record.latencies) * 1e3
     every = max(1, len(due) // DRAWN)
     drawn = np.arange(len(due)) % every == 0
@@ -69,7 +69,7 @@ def _by_share(axes: "Axes", latencies: np.ndarray, endless: int) -> None:
 
 def plot_search(path: Path, title: str, points: Sequence[Point], slo: float) -> None:
     """Write p50, p99 and goodput over the rate to *path*."""
-    figure, (latency, goodput) = _figure(1, 2, title)
+    figure, (latency, goodput) = new_figure(1, 2, title)
     points = list({point.rate: point for point in points}.values())  # the last of each rate
     rates = [point.rate for point in points]
     for name in ("p50_ms", "p99_ms"):
@@ -85,7 +85,8 @@ def plot_search(path: Path, title: str, points: Sequence[Point], slo: float) -> 
     figure.savefig(path, format="png")
 
 
-def _figure(rows: int, columns: int, title: str) -> Any:  # Any: pyplot's own shape of axes
+def new_figure(rows: int, columns: int, title: str) -> Any:  # Any: pyplot's own shape of axes
+    """Return a figure of so many plots under *title*, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
     from matplotlib.figure import Figure  # noqa: PLC0415 - the same
 

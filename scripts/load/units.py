@@ -48,10 +48,10 @@ class Duration(click.ParamType[float]):
 
 
 class Positive(click.FloatRange):
-    """A number above 0 that is finite, such as a rate."""
+    """A number above 0 that is finite, such as a rate; or with *zero* 0, and *most* at most."""
 
-    def __init__(self) -> None:
-        super().__init__(min=0, min_open=True)
+    def __init__(self, *, zero: bool = False, most: float | None = None) -> None:
+        super().__init__(min=0, max=most, min_open=not zero)
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -61,6 +61,33 @@ class Positive(click.FloatRange):
         if not isfinite(number):
             self.fail(f"expected a finite number, got {value!r}", param, ctx)
         return number
+
+
+class Rate(Positive):
+    """``300/s``, or a bare number."""
+
+    name = "RATE"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        """Return the number a second."""
+        return super().convert(str(value).strip().removesuffix("/s"), param, ctx)
+
+
+class Shares(click.ParamType[tuple[float, ...]]):
+    """``0.3,0.5,0.9``: numbers above 0."""
+
+    name = "LOAD,LOAD..."
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> tuple[float, ...]:
+        """Return the numbers."""
+        if isinstance(value, tuple):
+            return value
+        each = Positive()
+        return tuple(each.convert(text, param, ctx) for text in str(value).split(","))
 
 
 class Size(click.ParamType[tuple[int, int]]):

@@ -1,0 +1,73 @@
+"""
+Carry out the command `tensorferry simulate`: options in, worlds played, figures out.
+"""
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from batcher.simulate import World
+from scripts.simulation.options import Options
+from scripts.simulation.policies import Contender, policy_named, tuned
+from scripts.simulation.report import Row, of_rows
+from scripts.simulation.service import Service
+
+#: Columns of what is printed to no terminal.
+WIDE = 160
+
+
+def run(options: Options) -> None:
+    """Do what the options ask for, and print the figures; raises UsageError."""
+    options.check()
+    if options.png is not None:
+        _need_matplotlib()
+    service = options.service()
+    contender = policy_named(options.policy, service)
+    rows = [
+        _row(options, service, contender, load, world)
+        for load, world in options.worlds(options.terms(service))
+    ]
+    title = _title(options, service)
+    if options.json:
+        found = [row.as_json() for row in rows]
+        click.echo(json.dumps({"loads": found} if options.loads else found[0]))
+    else:
+        console = Console(highlight=False, soft_wrap=True)
+        console.width = max(console.width, WIDE)
+        console.print(of_rows(title, rows))
+    if options.png is not None:
+        _draw(options.png, options.slo, title, rows)
+
+
+def _row(
+    options: Options, service: Service, contender: Contender, load: float | None, world: World
+) -> Row:
+    return Row(
+        load,
+        contender.play(world),
+        tuned(world, service) if options.tune else None,
+        stable=load is None or load < contender.stable / service.best_rate,
+    )
+
+
+def _title(options: Options, service: Service) -> str:
+    lanes = f"{options.lanes} lane" + "s" * (options.lanes > 1)
+    return f"{service.name}, {options.arrivals}, {options.policy}, {lanes}, seed {options.seed}"
+
+
+def _need_matplotlib() -> None:
+    from scripts.load.plot import can_plot  # noqa: PLC0415 - numpy
+
+    if not can_plot():
+        raise click.UsageError("--png needs matplotlib: pip install 'tensorferry[plot]'")
+
+
+def _draw(path: Path, slo: float | None, title: str, rows: list[Row]) -> None:
+    from scripts.simulation.plot import plot_loads  # noqa: PLC0415 - an extra
+
+    try:
+        plot_loads(path, title, rows, slo)
+    except OSError as error:
+        raise click.UsageError(f"--png: {path}: {error.strerror}") from error

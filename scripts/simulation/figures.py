@@ -1,0 +1,75 @@
+"""
+Sum up what became of the requests of a world.
+
+Pure.  The first fifth of the requests is left out of every figure: the queue was still empty.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import ceil, inf
+
+from batcher.simulate import History
+
+#: One in so many requests is left out, from the first on.
+LEFT_OUT = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Figures:
+    """None is what cannot be told, as nothing was answered or no time went by."""
+
+    requests: int  #: that count
+    mean_ms: float | None  #: from arrival to answer, of those that were answered; the same below
+    p50_ms: float | None
+    p99_ms: float | None
+    rate: float | None  #: answers a second
+    offered: float | None  #: requests a second
+    goodput: float | None  #: answers a second that came within the SLO; without one, all
+    goodput_share: float  #: of the requests
+    refused: int
+    dropped: int
+    runs: int
+    mean_rows: float | None  #: of a run
+
+
+def figures_of(history: History, slo: float = inf) -> Figures:
+    """Return the figures of *history*, where an answer is good within *slo* seconds."""
+    first = len(history.due) // LEFT_OUT
+    due = history.due[first:]
+    answers = [
+        (ended, ended - at) for at, ended in zip(due, history.ended[first:], strict=True)
+        if ended < inf
+    ]  # fmt: skip
+    latencies = sorted(latency for _, latency in answers)
+    # The batcher drops what is late by its own sum, which may differ in the last digit.
+    good = sum(latency <= slo * (1 + 1e-9) for latency in latencies)
+    # Answers to an overload go on when nobody comes any more.
+    seconds = max(due[-1] - due[0], _span([ended for ended, _ in answers]))
+    rows = [rows for oldest, rows in history.runs if oldest >= first]
+    return Figures(
+        requests=len(due),
+        mean_ms=sum(latencies) / len(latencies) * 1e3 if latencies else None,
+        p50_ms=percentile_ms(latencies, 50),
+        p99_ms=percentile_ms(latencies, 99),
+        rate=_ratio(len(latencies), seconds),
+        offered=_ratio(len(due), due[-1] - due[0]),
+        goodput=_ratio(good, seconds),
+        goodput_share=good / len(due),
+        refused=sum(number >= first for number in history.refused),
+        dropped=sum(number >= first for number in history.dropped),
+        runs=len(rows),
+        mean_rows=_ratio(sum(rows), len(rows)),
+    )
+
+
+def percentile_ms(ordered: Sequence[float], share: int) -> float | None:
+    """Return the milliseconds that *share* per cent of the *ordered* seconds do not exceed."""
+    return ordered[ceil(share * len(ordered) / 100) - 1] * 1e3 if ordered else None
+
+
+def _span(times: Sequence[float]) -> float:
+    return max(times) - min(times) if times else 0.0
+
+
+def _ratio(count: int, of: float) -> float | None:
+    return count / of if of > 0.0 else None

@@ -1,0 +1,90 @@
+"""
+Show people what simulations have shown: one row a load.
+
+Pure: figures in, what rich can print out.
+"""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from scripts.simulation.figures import Figures
+from scripts.simulation.policies import Tuned
+
+#: A percentile that fewer requests than this lie beyond says little.
+TAIL = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """What came of one load."""
+
+    load: float | None  #: as a share of what the lanes can do; None in a closed loop
+    figures: Figures
+    tuned: Tuned | None
+    stable: bool  #: whether the policy can serve as many as come
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the figures under their names."""
+        found = {"load": self.load, **asdict(self.figures), "stable": self.stable}
+        if self.tuned is not None:
+            found["tuned"] = {
+                "max_batch": self.tuned.max_batch,
+                "timeout_ms": self.tuned.timeout * 1e3,
+                **asdict(self.tuned.figures),
+            }
+        return found
+
+
+def of_rows(title: str, rows: Sequence[Row]) -> RenderableType:
+    """Return the table of *rows* under *title*."""
+    tuned = any(row.tuned for row in rows)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    names = ("load", "offered/s", "rate/s", "goodput/s", "in time", "mean ms", "p50 ms", "p99 ms")
+    rest = ("rows", "refused", "dropped")
+    for name in (*names, *rest, *(("tuned", "mean ms", "p99 ms") if tuned else ())):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(*_cells(row))
+    return Group(Text(title, style="bold"), Text(""), table, *_warnings(rows))
+
+
+def _cells(row: Row) -> Iterator[str]:
+    figures = row.figures
+    yield "-" if row.load is None else f"{row.load:.3g}"
+    for value in (figures.offered, figures.rate, figures.goodput):
+        yield _number(value)
+    yield f"{figures.goodput_share:.1%}"
+    for value in (figures.mean_ms, figures.p50_ms, figures.p99_ms, figures.mean_rows):
+        yield _number(value)
+    yield f"{figures.refused:,}"
+    yield f"{figures.dropped:,}"
+    if row.tuned is not None:
+        yield f"{row.tuned.max_batch} rows, {row.tuned.timeout * 1e3:.3g} ms"
+        yield _number(row.tuned.figures.mean_ms)
+        yield _number(row.tuned.figures.p99_ms)
+
+
+def _warnings(rows: Sequence[Row]) -> Iterator[Text]:
+    unstable = ", ".join(f"{row.load:.3g}" for row in rows if not row.stable and row.load)
+    if unstable:
+        yield _warning(
+            f"load {unstable}: more come than can be served so; latencies grow with --requests"
+        )
+    fewest = min(row.figures.requests for row in rows)
+    if fewest / 100 < TAIL:
+        yield _warning(f"p99 rests on {fewest} requests: simulate more to rely on it")
+
+
+def _warning(line: str) -> Text:
+    return Text(f"warning: {line}", style="yellow")
+
+
+def _number(value: float | None) -> str:
+    if value is None:
+        return "-"
+    return f"{value:,.0f}" if value >= 1000 else f"{value:.{1 if value >= 100 else 2}f}"

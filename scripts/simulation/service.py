@@ -1,0 +1,143 @@
+"""
+Know how long runs take: the built-in profiles, or what a file says.
+
+Pure but for `read_service`.  Durations are seconds.
+"""
+
+import json
+import re
+from bisect import bisect_left
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+#: No batch has more rows.
+MOST_ROWS = 65_536
+
+#: Seconds that a run takes at least and at most: others were measured in another unit.
+LEAST_SECONDS, MOST_SECONDS = 1e-6, 3600.0
+
+#: Bytes of a file of latencies: more than the longest that makes sense.
+MOST_BYTES = 4_000_000
+
+#: Of two sizes whose rates differ by less than this, the smaller one is as good.
+TIE = 1e-9
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What runs take on one lane."""
+
+    name: str
+    seconds: tuple[float, ...]  #: of a run of as many rows as the index says; of 0 rows, 0.0
+    sizes: tuple[int, ...]  #: that a warm-up would measure, in order
+
+    @property
+    def cap(self) -> int:
+        """The most rows a run may have."""
+        return len(self.seconds) - 1
+
+    @property
+    def knee(self) -> int:
+        """The smallest size with the most rows a second."""
+        rates = [self.rate(rows) for rows in range(1, self.cap + 1)]
+        enough = max(rates) * (1 - TIE)
+        return 1 + next(at for at, rate in enumerate(rates) if rate >= enough)
+
+    @property
+    def best_rate(self) -> float:
+        """The most rows a second."""
+        return self.rate(self.knee)
+
+    def rate(self, rows: int) -> float:
+        """Return how many rows a second runs of *rows* rows bring."""
+        return rows / self.seconds[rows]
+
+
+def _gpu(rows: int) -> float:
+    """Flat, then in steps: every 32 rows beyond 64 are one more wave of the same length."""
+    return 4.0 + 0.1 * rows if rows <= 64 else 10.4 + 5.2 * -(-(rows - 64) // 32)
+
+
+def _padded(rows: int) -> float:
+    """A batch is padded to the next power of two."""
+    return 4.0 + 0.1 * (1 << (rows - 1).bit_length())
+
+
+def _cpu(rows: int) -> float:
+    """Every row costs, and a run hardly more than its rows."""
+    return 2.0 + 12.0 * rows
+
+
+#: Milliseconds of a run by its rows, and the most rows.
+PROFILES: dict[str, tuple[Callable[[int], float], int]] = {
+    "gpu": (_gpu, 128),
+    "pad": (_padded, 64),
+    "cpu": (_cpu, 32),
+}
+
+
+def built_in(name: str) -> Service:
+    """Return the service of that name, one of `PROFILES`; its warm-up takes powers of two."""
+    milliseconds, cap = PROFILES[name]
+    return Service(
+        name,
+        (0.0, *(milliseconds(rows) * 1e-3 for rows in range(1, cap + 1))),
+        tuple(1 << power for power in range(cap.bit_length())),
+    )
+
+
+def measured(name: str, points: Mapping[int, float]) -> Service:
+    """Return the service that was measured at *points*, at least one: lines between them."""
+    sizes = sorted(points)
+    return Service(
+        name, (0.0, *(_between(points, sizes, rows) for rows in range(1, sizes[-1] + 1))),
+        tuple(sizes),
+    )  # fmt: skip
+
+
+def _between(points: Mapping[int, float], sizes: list[int], rows: int) -> float:
+    """Return the seconds of *rows* rows; fewer than the fewest measured take as long as those."""
+    above = bisect_left(sizes, rows)
+    if above == 0 or sizes[above] == rows:
+        return points[sizes[above]]
+    low, high = sizes[above - 1], sizes[above]
+    share = (rows - low) / (high - low)
+    return points[low] + share * (points[high] - points[low])
+
+
+def read_service(path: Path) -> Service:
+    """
+    Return what the JSON file at *path* says: ``{"1": 0.0041, "2": 0.0042}``, seconds by rows.
+
+    Raises ValueError for anything else, in one line, and OSError.
+    """
+    with path.open("rb") as file:
+        text = file.read(MOST_BYTES + 1)
+    if len(text) > MOST_BYTES:
+        raise ValueError(f"expected at most {MOST_BYTES:,} bytes")
+    try:
+        pairs = json.loads(text, object_pairs_hook=list)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"not JSON: {str(error).splitlines()[0]}") from error
+    if not isinstance(pairs, list) or not pairs or not all(isinstance(at, tuple) for at in pairs):
+        raise ValueError('expected seconds by rows, such as {"1": 0.004, "8": 0.006}')
+    points: dict[int, float] = {}
+    for rows, seconds in pairs:
+        if not re.fullmatch("[1-9][0-9]{0,9}", rows, re.ASCII) or int(rows) > MOST_ROWS:
+            raise ValueError(f"expected rows from 1 to {MOST_ROWS:,}, got {rows[:40]!r}")
+        if int(rows) in points:
+            raise ValueError(f"{rows} rows are there twice")
+        if not _are_seconds(seconds):
+            raise ValueError(
+                f"expected from a microsecond to an hour for {rows} rows, in seconds; "
+                f"got {str(seconds)[:40]}"
+            )
+        points[int(rows)] = float(seconds)
+    return measured(path.name, points)
+
+
+def _are_seconds(value: Any) -> bool:
+    """Whether *value*, from JSON, is how long a run may take; NaN is not."""
+    return type(value) in (int, float) and LEAST_SECONDS <= value <= MOST_SECONDS

@@ -1,0 +1,180 @@
+"""The batcher on simulated time: batcher/simulate.py."""
+
+from math import inf
+
+import pytest
+from twisted.internet.error import AlreadyCalled
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from zope.interface.verify import verifyObject
+
+from batcher.errors import RunFailed
+from batcher.policy import Decision, FixedPolicy, GreedyPolicy, LaneView, QueueView
+from batcher.simulate import START, SimulatedClock, World, simulate, simulate_fixed
+from tests.fakes_load import chance
+
+#: What runs take, in seconds by rows: flat, in steps, and by the row.
+FLAT = [0.0, *(4.0 + 0.25 * rows for rows in range(1, 33))]
+STEPS = [0.0, *(4.0 + 5.0 * (rows // 4) for rows in range(1, 9))]
+ROWS = [0.0, *(0.5 + 3.0 * rows for rows in range(1, 5))]
+
+
+def a_world(
+    due: list[float],
+    seconds: list[float] = FLAT,
+    *,
+    requests: int = 0,
+    think: float | None = None,
+    slo: float = inf,
+    lanes: int = 1,
+    noise: tuple[float, ...] = (1.0,),
+) -> World:
+    """Return a world of requests *due* at these seconds from its start."""
+    requests = requests or len(due)
+    return World(
+        seconds=seconds,
+        measured={rows: seconds[rows] for rows in (1, len(seconds) - 1)},
+        noise=(noise * requests)[:requests],
+        due=[START + time for time in due],
+        requests=requests,
+        think=think,
+        slo=slo,
+        lanes=lanes,
+    )
+
+
+def random_world(seconds: list[float], load: float, seed: int, *, grain: int | None) -> World:
+    """Return a noisy world of 150 requests, whose times are whole *grain*-ths of a second."""
+    source = chance(seed)
+    due, time = [], 0.0
+    for _ in range(150):
+        time += source.expovariate(
+            load * max(rows / seconds[rows] for rows in range(1, len(seconds)))
+        )
+        due.append(time if grain is None else round(time * grain) / grain)
+    noise = (1.0,) if grain else tuple(source.lognormvariate(0.0, 0.2) for _ in due)
+    return a_world(due, seconds, noise=noise)
+
+
+def ends(world: World, policy: FixedPolicy | GreedyPolicy, cap: int = 32) -> list[float]:
+    """Return when the requests of *world* are answered, from its start."""
+    return [ended - START for ended in simulate(world, policy, cap).ended]
+
+
+def test_the_clock_is_a_reactors() -> None:
+    """So is what it gives for a call to come."""
+    clock = SimulatedClock(START)
+    assert verifyObject(IReactorTime, clock)
+    assert verifyObject(IDelayedCall, clock.callLater(1.0, list))
+
+
+def test_calls_are_made_in_order_of_their_times_and_then_of_their_making() -> None:
+    """Also those that were put off, brought forward or made by others; cancelled ones are not."""
+    clock = SimulatedClock(8.0)
+    said: list[tuple[float, str]] = []
+
+    def say(word: str, then: str = "") -> None:
+        said.append((clock.seconds(), word))
+        if then:
+            clock.callLater(0.0, say, then)
+
+    calls = {word: clock.callLater(2.0, say, word, then=word * 2) for word in "abcd"}
+    calls["a"].delay(1.0)
+    calls["b"].reset(1.0)
+    calls["c"].cancel()
+    assert [call.getTime() for call in clock.getDelayedCalls()] == [9.0, 10.0, 11.0]
+    while clock.next() < inf:
+        clock.step()
+    assert said == [(9, "b"), (9, "bb"), (10, "d"), (10, "dd"), (11, "a"), (11, "aa")]
+    assert not any(call.active() for call in calls.values())
+    with pytest.raises(AlreadyCalled):
+        calls["a"].cancel()
+
+
+def test_a_run_takes_its_time_and_its_noise() -> None:
+    """The first one alone, then those who came meanwhile; noise is by the number of the run."""
+    world = a_world([0.0, 1.0, 2.0, 100.0], noise=(1.0, 2.0, 0.5, 1.0))
+    history = simulate(world, GreedyPolicy(), cap=32)
+    assert [ended - START for ended in history.ended] == [4.25, 13.25, 13.25, 102.125]
+    assert history.runs == [(0, 1), (1, 2), (3, 1)]
+
+
+def test_lanes_run_side_by_side() -> None:
+    """Each takes one of two requests, as long as it takes alone."""
+    assert ends(a_world([0.0, 0.0, 1.0]), GreedyPolicy()) == [4.25, 8.75, 8.75]
+    assert ends(a_world([0.0, 0.0, 1.0], lanes=2), GreedyPolicy()) == [4.25, 4.25, 8.5]
+
+
+@pytest.mark.parametrize(
+    ("policy", "latency"),
+    [(GreedyPolicy(), 8.5), (FixedPolicy(2, 8.0), 4.5)],
+    ids=["never wait", "wait for two"],
+)
+def test_clients_who_wait_for_their_answers_come_back(
+    policy: FixedPolicy | GreedyPolicy, latency: float
+) -> None:
+    """Two of them pay for each other's run for ever, unless the batch waits for both."""
+    history = simulate(a_world([0.0, 0.0], requests=40, think=0.0), policy, cap=2)
+    assert len(history.due) == 40
+    waits = [ended - due for due, ended in zip(history.due, history.ended, strict=True)]
+    assert waits[2:] == [latency] * 38
+
+
+def test_clients_think_before_they_send_one_more() -> None:
+    """For as long as the world says."""
+    history = simulate(a_world([0.0], requests=3, think=10.0), GreedyPolicy(), cap=2)
+    assert [due - START for due in history.due] == [0.0, 14.25, 28.5]
+
+
+def test_what_cannot_be_in_time_is_dropped() -> None:
+    """And has no end; clients come back all the same."""
+    history = simulate(a_world([0.0, 1.0, 1.0], slo=5.0), GreedyPolicy(), cap=1)
+    assert history.ended == [START + 4.25, inf, inf]
+    assert sorted(history.dropped) == [1, 2]
+    history = simulate(a_world([0.0], requests=9, think=1.0, slo=4.0), GreedyPolicy(), cap=1)
+    assert len(history.due) == len(history.dropped) + len(history.refused) == 9
+
+
+def test_a_faulty_policy_ends_the_simulation() -> None:
+    """With what it raised, as the batcher tells it."""
+
+    class Faulty:
+        def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
+            raise KeyError(queue.rows)
+
+    with pytest.raises(RunFailed, match="KeyError: 1"):
+        simulate(a_world([0.0]), Faulty(), cap=1)
+
+
+@pytest.mark.parametrize("seconds", [FLAT, STEPS, ROWS], ids=["flat", "steps", "rows"])
+@pytest.mark.parametrize("load", [0.3, 0.9, 1.5])
+@pytest.mark.parametrize("grain", [None, 2])
+def test_going_from_run_to_run_ends_as_the_batcher_does(
+    seconds: list[float], load: float, grain: int | None
+) -> None:
+    """To the last bit: whatever fills a batch first, also where everything happens at once."""
+    cap = len(seconds) - 1
+    for seed in range(3):
+        world = random_world(seconds, load, seed, grain=grain)
+        for rows in (1, 2, cap):
+            for delay in (0.0, 0.5, 2.0, 5.0, 20.0):
+                policy = FixedPolicy(rows, delay)
+                assert simulate_fixed(world, policy) == simulate(world, policy, rows)
+
+
+@pytest.mark.parametrize("think", [0.0, 0.5, 7.0])
+@pytest.mark.parametrize("clients", [1, 5, 40])
+def test_so_it_does_with_clients_who_come_back(think: float, clients: int) -> None:
+    """However many of the next batch they are."""
+    for noise in ((1.0,), (1.0, 1.25, 0.8)):
+        world = a_world([0.0] * clients, requests=200, think=think, noise=noise)
+        for rows in (1, 4, 32):
+            for delay in (0.0, 0.5, 7.0, 20.0):
+                policy = FixedPolicy(rows, delay)
+                assert simulate_fixed(world, policy) == simulate(world, policy, rows)
+
+
+@pytest.mark.parametrize("world", [a_world([0.0], lanes=2), a_world([0.0], slo=1.0)])
+def test_it_takes_one_lane_without_deadlines(world: World) -> None:
+    """Others are for the batcher itself."""
+    with pytest.raises(ValueError, match="one lane and no SLO"):
+        simulate_fixed(world, FixedPolicy(1, 0.0))
