@@ -230,7 +230,7 @@ class _Simulation:
         self._come_back(client, 0.0)
 
     def _failed(self, failure: Failure, number: int, client: int) -> None:
-        if failure.check(QueueFull):
+        if failure.check(QueueFull, Overloaded):
             self._turn_away(number, client)
         elif failure.check(DeadlineExceeded):
             self.history.dropped.append(number)

@@ -56,13 +56,19 @@ def test_constant_arrivals_have_equal_distances() -> None:
 
 
 def test_bursts_scatter_more_than_independent_arrivals() -> None:
-    """Both in their gaps and in what comes within a quarter of a second."""
+    """Both in their gaps and in what comes within a quarter of a second, unless they are short."""
     times = list(bursts(100.0, 400.0, chance(1)))
     assert variation(gaps(times)) > 1.3
+    assert scatter(times) > 5
+    assert scatter(list(bursts(100.0, 400.0, chance(1), sojourn=0.01))) < 2
+
+
+def scatter(times: Sequence[float]) -> float:
+    """Return the variance of what comes within a quarter of a second, over its mean."""
     counts = [0] * 1600
     for time in times:
         counts[int(time * 4)] += 1
-    assert pstdev(counts) ** 2 > 5 * fmean(counts)
+    return pstdev(counts) ** 2 / fmean(counts)
 
 
 def test_equal_seeds_give_equal_arrivals() -> None:

@@ -43,10 +43,10 @@ def a_world(
 
 
 def random_world(seconds: list[float], load: float, seed: int, *, grain: int | None) -> World:
-    """Return a noisy world of 150 requests, whose times are whole *grain*-ths of a second."""
+    """Return a noisy world of 80 requests, whose times are whole *grain*-ths of a second."""
     source = chance(seed)
     due, time = [], 0.0
-    for _ in range(150):
+    for _ in range(80):
         time += source.expovariate(
             load * max(rows / seconds[rows] for rows in range(1, len(seconds)))
         )
@@ -153,10 +153,10 @@ def test_going_from_run_to_run_ends_as_the_batcher_does(
 ) -> None:
     """To the last bit: whatever fills a batch first, also where everything happens at once."""
     cap = len(seconds) - 1
-    for seed in range(3):
+    for seed in range(2):
         world = random_world(seconds, load, seed, grain=grain)
         for rows in (1, 2, cap):
-            for delay in (0.0, 0.5, 2.0, 5.0, 20.0):
+            for delay in (0.0, 0.5, 5.0, 20.0):
                 policy = FixedPolicy(rows, delay)
                 assert simulate_fixed(world, policy) == simulate(world, policy, rows)
 
@@ -166,7 +166,7 @@ def test_going_from_run_to_run_ends_as_the_batcher_does(
 def test_so_it_does_with_clients_who_come_back(think: float, clients: int) -> None:
     """However many of the next batch they are."""
     for noise in ((1.0,), (1.0, 1.25, 0.8)):
-        world = a_world([0.0] * clients, requests=200, think=think, noise=noise)
+        world = a_world([0.0] * clients, requests=100, think=think, noise=noise)
         for rows in (1, 4, 32):
             for delay in (0.0, 0.5, 7.0, 20.0):
                 policy = FixedPolicy(rows, delay)

@@ -189,7 +189,7 @@ def test_a_load_that_cannot_be_served_is_played_and_named() -> None:
 
 def test_several_loads_are_rows_and_a_plot(tmp_path: Path) -> None:
     """As JSON, a list."""
-    asked = ("--loads", "0.1,0.5", "--requests", 600, "--tune", "--slo", "50ms")
+    asked = ("--loads", "0.1,0.5", "--requests", 100, "--tune", "--slo", "50ms")
     found = figures(*asked, "--png", tmp_path / "plot")
     assert [row["load"] for row in found["loads"]] == [0.1, 0.5]
     assert found["loads"][0]["mean_ms"] < found["loads"][1]["mean_ms"]

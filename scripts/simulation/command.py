@@ -36,9 +36,9 @@ def run(options: Options) -> None:
     else:
         console = Console(highlight=False, soft_wrap=True)
         console.width = max(console.width, WIDE)
-        console.print(of_rows(title, rows))
+        console.print(of_rows(title, options.policy, rows))
     if options.png is not None:
-        _draw(options.png, options.slo, title, rows)
+        _draw(options.png, options.slo, f"{title}: {options.policy}", rows)
 
 
 def _row(
@@ -54,7 +54,7 @@ def _row(
 
 def _title(options: Options, service: Service) -> str:
     lanes = f"{options.lanes} lane" + "s" * (options.lanes > 1)
-    return f"{service.name}, {options.arrivals}, {options.policy}, {lanes}, seed {options.seed}"
+    return f"{service.name}, {options.arrivals}, {lanes}, seed {options.seed}"
 
 
 def _need_matplotlib() -> None:

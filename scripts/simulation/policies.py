@@ -62,6 +62,11 @@ class Tuned:
     timeout: float  #: seconds
     figures: Figures
 
+    @property
+    def name(self) -> str:
+        """What `policy_named` takes for it, rounded."""
+        return f"fixed:{self.max_batch},{self.timeout * 1e3:.4g}ms"
+
 
 def tuned(world: World, service: Service) -> Tuned:
     """

@@ -15,6 +15,11 @@ from rich.text import Text
 from scripts.simulation.figures import Figures
 from scripts.simulation.policies import Tuned
 
+COLUMNS = (
+    *("load", "policy", "offered/s", "rate/s", "goodput/s", "in time"),
+    *("mean ms", "p50 ms", "p99 ms", "rows", "refused", "dropped"),
+)
+
 #: A percentile that fewer requests than this lie beyond says little.
 TAIL = 5
 
@@ -40,22 +45,20 @@ class Row:
         return found
 
 
-def of_rows(title: str, rows: Sequence[Row]) -> RenderableType:
-    """Return the table of *rows* under *title*."""
-    tuned = any(row.tuned for row in rows)
+def of_rows(title: str, policy: str, rows: Sequence[Row]) -> RenderableType:
+    """Return the table of *rows* under *title*, each with that of the tuned setting below."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    names = ("load", "offered/s", "rate/s", "goodput/s", "in time", "mean ms", "p50 ms", "p99 ms")
-    rest = ("rows", "refused", "dropped")
-    for name in (*names, *rest, *(("tuned", "mean ms", "p99 ms") if tuned else ())):
-        table.add_column(name, justify="right")
+    for name in COLUMNS:
+        table.add_column(name, justify="left" if name == "policy" else "right")
     for row in rows:
-        table.add_row(*_cells(row))
+        load = "-" if row.load is None else f"{row.load:.3g}"
+        table.add_row(load, policy, *_cells(row.figures))
+        if row.tuned is not None:
+            table.add_row("", row.tuned.name, *_cells(row.tuned.figures))
     return Group(Text(title, style="bold"), Text(""), table, *_warnings(rows))
 
 
-def _cells(row: Row) -> Iterator[str]:
-    figures = row.figures
-    yield "-" if row.load is None else f"{row.load:.3g}"
+def _cells(figures: Figures) -> Iterator[str]:
     for value in (figures.offered, figures.rate, figures.goodput):
         yield _number(value)
     yield f"{figures.goodput_share:.1%}"
@@ -63,10 +66,6 @@ def _cells(row: Row) -> Iterator[str]:
         yield _number(value)
     yield f"{figures.refused:,}"
     yield f"{figures.dropped:,}"
-    if row.tuned is not None:
-        yield f"{row.tuned.max_batch} rows, {row.tuned.timeout * 1e3:.3g} ms"
-        yield _number(row.tuned.figures.mean_ms)
-        yield _number(row.tuned.figures.p99_ms)
 
 
 def _warnings(rows: Sequence[Row]) -> Iterator[Text]:
