@@ -16,20 +16,22 @@ PENALTY = 16.0
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One measured size: *y* at *x*, as sure as *weight*, one over its variance, says."""
+    """What was measured at *x*."""
 
     x: float
     y: float
-    weight: float
+    count: float  #: of measurements that *y* is worth
+    weight: float  #: one over its variance
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that never falls, and how many points it explains."""
+    """A line that never falls."""
 
     start: float  #: at x = 0
     slope: float
-    points: int
+    points: int  #: that it explains
+    weight: float  #: the measurements that these are worth
 
     def at(self, x: float) -> float:
         """Return the value at *x*."""
@@ -61,7 +63,8 @@ def fit_lines(points: Sequence[Point]) -> list[Line]:
     stop = len(points)
     while stop:
         begin, start, slope = last[stop - 1]
-        lines.append(Line(start, slope, stop - begin))
+        weight = sum(point.count for point in points[begin:stop])
+        lines.append(Line(start, slope, stop - begin, weight))
         stop = begin
     return lines[::-1]
 

@@ -16,9 +16,11 @@ WEIGHT = 0.05  #: of a new measurement in the moving average of its size, once m
 WARMED = 3.0  #: measurements that the median of a warm-up's repeats is worth
 KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to nothing
 NOISE = 0.05  #: of a run's time, relative to it, until it is known
+LEAST_NOISE = 0.001  #: no clock is better
 NOISE_WEIGHT = 0.02  #: of a new measurement in the noise
 OUTLIER = 0.5  #: a run further off than this, relative to what was expected, counts as this far off
 REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
+DOUBT = 2.0  #: standard errors by which a larger size must be better, unless on the same line
 MARGIN = 1.1  #: the least by which a deadline must exceed what is expected
 
 
@@ -36,7 +38,8 @@ class Sizes:
     The sizes worth running, upwards: each brings more rows per second than all before it.
 
     Up to the knee every size is there.  Beyond, only those that were measured, and those between
-    two that lie on one line: a guess between two lines may be far off.
+    two that lie on one line: a guess between two lines may be far off.  Where a new line begins, it
+    must be quicker by more than the noise explains.
     """
 
     rows: tuple[int, ...] = ()
@@ -142,26 +145,43 @@ class LatencyCurve:
 
     def _worth_running(self, cap: int) -> Sizes:
         knee = self.knee(cap)
-        trusted = self._trusted()
         rows: list[int] = []
         rates: list[float] = []
+        before = line = None
+        hurdle = 0.0
+        lines = self._lines_of_sizes()
         for size in range(1, cap + 1) if self._fitted else ():
+            if size > knee and size not in lines:
+                continue
+            if lines.get(size, line) is not line:
+                before, line = line, lines[size]
+                hurdle = self._doubt(before, line) * max(rates, default=0.0)
             rate = _rate(size, self.predict(size))
-            if (size <= knee or size in trusted) and (not rates or rate > rates[-1]):
+            if not rates or rate > max(rates[-1], hurdle):
                 rows.append(size)
                 rates.append(rate)
         return Sizes(tuple(rows), tuple(rates), self.predict(cap), max(self._fitted, default=0))
 
-    def _trusted(self) -> set[int]:
-        """Return the sizes that were measured, or lie between two on one line."""
+    def _lines_of_sizes(self) -> dict[int, Line]:
+        """Return the line of each size that was measured, or lies between two on one line."""
         sizes = list(self._fitted)
-        trusted: set[int] = set()
+        lines: dict[int, Line] = {}
         start = 0
         for line in self._lines:
             on_it = sizes[start : start + line.points]
-            trusted.update(range(on_it[0], on_it[-1] + 1))
+            lines.update((size, line) for size in range(on_it[0], on_it[-1] + 1))
             start += line.points
-        return trusted
+        return lines
+
+    def _doubt(self, before: Line | None, line: Line) -> float:
+        """
+        Return by which factor a rate on *line* must exceed those before, to be believed.
+
+        Noise makes one of several that are equally quick look best; the smallest of them is.
+        """
+        if before is None:
+            return 0.0
+        return 1.0 + DOUBT * self.noise * sqrt(2.0 / before.weight + 2.0 / line.weight)
 
     @property
     def _first_steps(self) -> bool:
@@ -175,7 +195,9 @@ class LatencyCurve:
         floor = max(self._noise, 1e-6)
         self._lines: list[Line] = fit_lines(
             [
-                Point(rows, it.seconds, it.count / (floor * max(it.seconds, certain) ** 2))
+                Point(
+                    rows, it.seconds, it.count, it.count / (floor * max(it.seconds, certain) ** 2)
+                )
                 for rows, it in measured
             ]
         )

@@ -8,9 +8,10 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 from zope.interface.verify import verifyObject
 
 from batcher.errors import RunFailed
-from batcher.policy import Decision, FixedPolicy, GreedyPolicy, LaneView, QueueView
+from batcher.policy import Decision, FixedPolicy, LaneView, QueueView
 from batcher.simulate import START, SimulatedClock, World, simulate, simulate_fixed
 from tests.fakes_load import chance
+from tests.support import GreedyPolicy
 
 #: What runs take, in seconds by rows: flat, in steps, and by the row.
 FLAT = [0.0, *(4.0 + 0.25 * rows for rows in range(1, 33))]

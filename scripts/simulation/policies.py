@@ -9,7 +9,7 @@ from math import inf
 
 import click
 
-from batcher.policy import FixedPolicy, GreedyPolicy, Policy
+from batcher.policy import FixedPolicy, LotPolicy, Policy
 from batcher.simulate import History, World, simulate, simulate_fixed
 from scripts.load.units import Duration
 from scripts.simulation.figures import Figures, figures_of
@@ -37,9 +37,10 @@ class Contender:
 def policy_named(text: str, service: Service) -> Contender:
     """Return what *text* names; raises UsageError."""
     if text == "auto":
-        return Contender(GreedyPolicy, service.cap, service.rate(service.cap))
+        return Contender(LotPolicy, service.cap, service.best_rate)
     if text == "greedy":
-        return Contender(GreedyPolicy, service.knee, service.best_rate)
+        knee = service.knee
+        return Contender(lambda: FixedPolicy(knee, 0.0), knee, service.best_rate)
     found = _FIXED.fullmatch(text)
     try:
         if found is not None:
