@@ -2,7 +2,8 @@
 twisted.web's connection, with limits that act before a body is read to its end.
 
 An early refusal answers, closes its own direction, discards what still comes for a moment, and only
-then closes: a client that is busy sending would see a reset instead of the answer otherwise.
+then closes: a client that is busy sending would see a reset instead of the answer otherwise.  Where
+no more than the rest of a small body is to come, that is discarded and the connection stays.
 
 A client that does not read its answers is read no more: its next request waits until the transport
 has passed on all that was written, and a transport that passes nothing on is cut off.
@@ -12,6 +13,7 @@ has come.  The names of `HTTPChannel` that begin with an underscore are overridd
 that alone; the tests of this module guard them.
 """
 
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -26,13 +28,17 @@ from twisted.web.server import Site
 from server.errors import HTTPError, refusal_for
 from server.http.access import UNKNOWN, Access, AccessLog, client_name, text_of
 from server.http.limits import BodyLimits
-from server.http.messages import HTTPResponse
+from server.http.messages import HTTPResponse, Route
 from server.http.request import LimitedRequest, request_id_of
 
 _log = Logger()
 
 #: Seconds for which a connection that was refused early goes on discarding what comes.
 LINGER = 2.0
+
+#: Bytes of a refused body that are discarded rather than the connection closed: a new one costs as
+#: much as they do.
+SMALL = 1 << 18
 
 
 class LimitedChannel(http.HTTPChannel):
@@ -62,7 +68,12 @@ class LimitedChannel(http.HTTPChannel):
             return False
         # Bytes of a first line; a mere line's end belongs to no request.
         begun = not self._closing and self._buffer.strip()
-        return bool(self.requests or begun or self._unread)
+        return bool(begun or self._unread or (self.requests and not self._answered_early))
+
+    @property
+    def _answered_early(self) -> bool:
+        """Whether only the rest of a body is to come, of a request that has its answer."""
+        return bool(self.requests and self.requests[-1].is_refused)
 
     def connectionMade(self) -> None:
         """Hear that the connection stands."""
@@ -99,15 +110,45 @@ class LimitedChannel(http.HTTPChannel):
             super().rawDataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        """Refuse a body that is declared too long before a byte of it is read."""
-        request = self.requests[-1]
+        """Refuse what is declared too long, or not welcome, before a byte of its body is read."""
+        request: LimitedRequest = self.requests[-1]
         request.head_received(self.site.seconds())
         try:
             self.site.limits.check_length(self.length)
         except HTTPError as error:
             self.refuse(error)
-        else:
+            return
+        answer = self._preflight(request)
+        if answer is None:
             super().allHeadersReceived()
+        elif self._stays(request):
+            super().allHeadersReceived()
+            self._answer_early(request, answer)
+        else:
+            self._end_with(answer, request.request_id)
+
+    def _preflight(self, request: LimitedRequest) -> HTTPResponse | None:
+        path = self._path.partition(b"?")[0]
+        preflight = self.site.preflights.get((self._command, path))
+        return None if preflight is None else preflight(request.head(self._command, path))
+
+    def _stays(self, request: LimitedRequest) -> bool:
+        """Whether the connection is worth more than the body of *request*, which is refused."""
+        if self.length is None or self.length > SMALL or self.site.leaving():
+            return False
+        # Whoever waits to be told to go on may send the body after all, or the next request.
+        if request.requestHeaders.hasHeader(b"Expect"):
+            return False
+        return bool(self.checkPersistence(request, self._version))
+
+    def _answer_early(self, request: LimitedRequest, answer: HTTPResponse) -> None:
+        """Answer *request* before its body has come."""
+        access = self._refusal(answer, request.request_id)
+        request.refused()
+        transport: Any = self.transport  # Any: see `_leave`
+        transport.write(_head(answer, request.request_id, {}) + answer.body)
+        self.site.tell(access)
+        self.site.channel_idle()
 
     def allContentReceived(self) -> None:
         """Hand the request on."""
@@ -155,7 +196,11 @@ class LimitedChannel(http.HTTPChannel):
 
     def close_if_idle(self) -> None:
         """Close the connection if it is at rest; one that was refused closes by itself."""
-        if not self.busy and not self._discarding:
+        if self.busy or self._discarding:
+            return
+        if self._answered_early:
+            self._leave()
+        else:
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
@@ -190,25 +235,28 @@ class LimitedChannel(http.HTTPChannel):
             return
         request: LimitedRequest | None = self.requests[-1] if self.requests else None
         request_id = (request.request_id if request else "") or request_id_of(None)
-        answer = refusal_for(error).response(request_id)
+        self._end_with(refusal_for(error).response(request_id), request_id)
+
+    def _end_with(self, answer: HTTPResponse, request_id: str) -> None:
+        """Send *answer* to what is being read, discard the rest of it, and close."""
         access = self._refusal(answer, request_id)
-        self._discard()
-        transport: Any = self.transport  # Any: TCP can close one direction, TLS cannot
-        # This channel has no more to write; a producer that is paused would put off every close.
-        transport.unregisterProducer()
-        transport.write(_head(answer, request_id) + answer.body)
-        self._linger = self.callLater(LINGER, self.loseConnection)
-        if IHalfCloseableDescriptor.providedBy(self.transport):
-            transport.loseWriteConnection()
+        self._leave(_head(answer, request_id, {"Connection": "close"}) + answer.body)
         self.site.tell(access)
         self.site.channel_idle()
 
-    def _discard(self) -> None:
-        """Forget what has come of the body, and take no more."""
+    def _leave(self, last: bytes = b"") -> None:
+        """Write *last*, forget what has come of a body, discard the rest for a moment, close."""
         self._discarding = True
         self.setTimeout(None)
         for request in self.requests:
             request.refused()
+        transport: Any = self.transport  # Any: TCP can close one direction, TLS cannot
+        # This channel has no more to write; a producer that is paused would put off every close.
+        transport.unregisterProducer()
+        transport.write(last)
+        self._linger = self.callLater(LINGER, self.loseConnection)
+        if IHalfCloseableDescriptor.providedBy(cast("object", transport)):
+            transport.loseWriteConnection()
 
     def _refusal(self, answer: HTTPResponse, request_id: str) -> Access:
         # Known from when the first line was understood until the whole request has come.
@@ -222,17 +270,18 @@ class LimitedChannel(http.HTTPChannel):
             status=answer.status,
             sent=len(answer.body),
             request_id=request_id,
+            timing=answer.headers.get("Server-Timing", ""),
         )
 
 
-def _head(answer: HTTPResponse, request_id: str) -> bytes:
-    """Return the head of an answer after which the connection closes."""
+def _head(answer: HTTPResponse, request_id: str, more: Mapping[str, str]) -> bytes:
+    """Return the head of an early *answer*, with *more* fields."""
     reason = http.RESPONSES.get(answer.status, b"Refused").decode()
     fields = {
         "Content-Type": answer.content_type,
         "Content-Length": str(len(answer.body)),
-        "Connection": "close",
         "X-Request-Id": request_id,
+        **more,
         **answer.headers,
     }
     lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{k}: {v}" for k, v in fields.items())]
@@ -260,12 +309,24 @@ class LimitedSite(Site):
         client_timeout: float,
         clock: IReactorTime,
         access_log: AccessLog | None = None,
+        routes: Iterable[Route] = (),
+        leaving: Callable[[], bool] = bool,
     ) -> None:
+        """
+        *routes* may have preflights; *leaving* tells whether connections are to end soon.
+
+        The requests themselves are *resource*'s to route.
+        """
         # Form bodies are parsed where they are understood, and never twice.
         super().__init__(
             resource, parsePOSTFormSubmission=False, timeout=client_timeout, reactor=clock
         )
         self.limits = limits
+        self.leaving = leaving
+        #: By method and path.  A target that is spelled otherwise is asked for when it has come.
+        self.preflights = {
+            (route.method.encode(), route.path.encode()): route.preflight for route in routes
+        }
         self.seconds = clock.seconds
         self.channels: set[LimitedChannel] = set()
         self._quiet: list[Deferred[None]] = []

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 
 from server.errors import HTTPError, Refusal, error_response, refusal_for
 from server.http.messages import HTTPRequest, HTTPResponse, Route
-from server.http.request import request_id_in
+from server.http.request import fields_of, request_id_in
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -110,10 +110,7 @@ def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
         method=request.method.decode("ascii"),
         path=unquote(request.path, errors="replace"),
         query=_decoded_query(request.args),
-        headers={
-            name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
-            for name, values in request.requestHeaders.getAllRawHeaders()
-        },
+        headers=getattr(request, "fields", None) or fields_of(request),
         body=cast("BinaryIO", request.content).read(),
         request_id=id_of(request),
         received=getattr(request, "received", 0.0) or clock.seconds(),

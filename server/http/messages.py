@@ -13,17 +13,23 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class HTTPRequest:
-    """One request, read to its end."""
+class Head:
+    """What is known of a request before its body has come."""
 
     method: str
     path: str  #: decoded, without the query
-    query: Mapping[str, tuple[str, ...]]  #: decoded, in the order of the URL
     headers: Mapping[str, str]  #: names in lower case; repeated ones joined with a comma
-    body: bytes
     request_id: str  #: the client's own, or a new one
     received: float  #: when its head was read; seconds of the monotonic clock
     connection: object  #: the same for all requests of one connection
+
+
+@dataclass(frozen=True, slots=True)
+class HTTPRequest(Head):
+    """One request, read to its end."""
+
+    query: Mapping[str, tuple[str, ...]]  #: decoded, in the order of the URL
+    body: bytes
     disconnected: "Deferred[None]"  #: fires when the client hangs up before the answer
 
 
@@ -40,6 +46,9 @@ class HTTPResponse:
 #: Answers one request; may raise, and may fail: the door turns both into an error answer.
 Endpoint = Callable[[HTTPRequest], "Deferred[HTTPResponse]"]
 
+#: Returns the answer to a request that is refused before its body is read, else None; never raises.
+Preflight = Callable[[Head], HTTPResponse | None]
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
@@ -49,3 +58,4 @@ class Route:
     path: str  #: literal
     endpoint: Endpoint
     express: bool = False  #: an inference route, which a faster door may take
+    preflight: Preflight | None = None  #: asked as soon as the head is complete

@@ -14,6 +14,7 @@ from twisted.web.server import Request
 from server.errors import HTTPError
 from server.http.access import Access, client_name, text_of
 from server.http.limits import BodyLimits
+from server.http.messages import Head
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -30,6 +31,14 @@ def request_id_in(request: Request) -> str:
     """Return the id of *request* from its header, whatever bytes that has, or a new one."""
     header = request.getHeader(b"x-request-id")
     return request_id_of(None if header is None else header.decode("latin-1"))
+
+
+def fields_of(request: Request) -> dict[str, str]:
+    """Return the headers of *request* as endpoints see them."""
+    return {
+        name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
+        for name, values in request.requestHeaders.getAllRawHeaders()
+    }
 
 
 class HeldBody(BytesIO):
@@ -60,6 +69,9 @@ class LimitedConnection(Protocol):
     def refuse(self, error: HTTPError) -> None:
         """Answer with *error* now, and close."""
 
+    def requestDone(self, request: Request) -> None:
+        """Go on with the next request, or close."""
+
 
 class LimitedRequest(Request):
     """A request whose body stays in memory and is counted while it is held."""
@@ -71,14 +83,29 @@ class LimitedRequest(Request):
         super().__init__(channel, *args, **kwargs)
         self.request_id = ""
         self.received = 0.0
+        #: The headers as endpoints see them, once somebody has looked.
+        self.fields: dict[str, str] = {}
+        #: Whether it was answered before its body came.
+        self.is_refused = False
         self._limits = channel.limits
         self._held = 0
-        self._refused = False
 
     def head_received(self, now: float) -> None:
         """Note the id and the time of arrival, once all headers have come."""
         self.request_id = request_id_in(self)
         self.received = now
+
+    def head(self, method: bytes, path: bytes) -> Head:
+        """Return what is known now; *method* and *path* are those of a route."""
+        self.fields = fields_of(self)
+        return Head(
+            method=method.decode("ascii"),
+            path=path.decode("ascii"),
+            headers=self.fields,
+            request_id=self.request_id,
+            received=self.received,
+            connection=self.channel,
+        )
 
     def gotLength(self, length: int | None) -> None:
         """Prepare for the body; twisted.web's own way would put a photo into a file."""
@@ -86,7 +113,7 @@ class LimitedRequest(Request):
 
     def handleContentChunk(self, data: bytes) -> None:
         """Take a part of the body, or refuse the request."""
-        if self._refused:
+        if self.is_refused:
             return  # one segment may hold many chunks
         try:
             self._limits.hold(self._held, len(data))
@@ -98,13 +125,16 @@ class LimitedRequest(Request):
 
     def refused(self) -> None:
         """Hear that this was refused; forget what has come of the body, and what may come."""
-        self._refused = True
+        self.is_refused = True
         self._release()
         if self.content is not None:
             self.content.drop()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
         """Take the whole request; a target with scheme and host, as proxies get it, has a path."""
+        if self.is_refused:
+            self.channel.requestDone(self)
+            return
         target = _ABSOLUTE.sub(b"", path)
         super().requestReceived(command, target if target == path else _rooted(target), version)
 
