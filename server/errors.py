@@ -4,6 +4,7 @@ Translate errors into HTTP: the only module that knows which error has which sta
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from math import ceil
 
 import orjson
 from twisted.logger import Logger
@@ -12,8 +13,10 @@ from twisted.python.failure import Failure
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
+    Overloaded,
     QueueFull,
     RunFailed,
+    RunHung,
     ShuttingDown,
 )
 from model.decode_pool import PoolNotRunning
@@ -64,6 +67,7 @@ _STATUSES: tuple[tuple[type[Exception], int, Mapping[str, str]], ...] = (
     (FeedError, 400, {}),
     (QueueFull, 429, _BUSY),
     (DeadlineExceeded, 504, {}),
+    (RunHung, 503, _BUSY),
     (ShuttingDown, 503, _BUSY),
     (PoolNotRunning, 503, _BUSY),
     (BatcherError, 500, {}),
@@ -77,6 +81,9 @@ def refusal_for(error: BaseException | None) -> Refusal:
         return Refusal(error.status, str(error), error.headers)
     if isinstance(error, RunFailed) and isinstance(error.cause, RowsRefused):
         return Refusal(400, f"the model does not take these values: {error.cause}")
+    if isinstance(error, Overloaded):
+        later = str(max(RETRY_AFTER, ceil(error.retry_after)))
+        return Refusal(429, str(error), {"Retry-After": later})
     for kind, status, headers in _STATUSES:
         if isinstance(error, kind):
             # Engines' errors run over many lines, with the stack of the graph behind the first.
@@ -90,9 +97,11 @@ def is_our_fault(error: BaseException | None) -> bool:
 
 
 def error_response(
-    failure: Failure, request_id: str, headers: Mapping[str, str] | None = None
+    problem: Failure | Exception, request_id: str, headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
-    """Return the answer for *failure*, with *headers* added; what is our fault is logged."""
-    if is_our_fault(failure.value):
+    """Return the answer for *problem*, with *headers* added; what is our fault is logged."""
+    error = problem.value if isinstance(problem, Failure) else problem
+    if is_our_fault(error):
+        failure = problem if isinstance(problem, Failure) else Failure(problem)
         _log.failure("request {id} failed", failure, id=request_id)
-    return refusal_for(failure.value).response(request_id, headers)
+    return refusal_for(error).response(request_id, headers)

@@ -9,9 +9,11 @@ from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
     OutOfMemory,
+    Overloaded,
     QueueFull,
     ResultCountMismatch,
     RunFailed,
+    RunHung,
     ShuttingDown,
 )
 from model.decode_pool import PoolNotRunning
@@ -31,8 +33,10 @@ FORESEEN: list[tuple[Exception, int, dict[str, str]]] = [
     (SideTooLong(70_000, 1, 65_535), 413, {}),
     (FeedError("input 'image': expected 4"), 400, {}),
     (QueueFull(rows=1, waiting=8, limit=8), 429, BUSY),
+    (Overloaded(wait=1.5, allowed=1.0), 429, BUSY),
     (DeadlineExceeded(0.5, "queue"), 504, {}),
     (ShuttingDown(), 503, BUSY),
+    (RunHung(30.0), 503, BUSY),
     (PoolNotRunning("stopped"), 503, BUSY),
     (RunFailed(ValueError("bad op")), 500, {}),
     (ResultCountMismatch(expected=2, got=1), 500, {}),
@@ -45,6 +49,17 @@ FORESEEN: list[tuple[Exception, int, dict[str, str]]] = [
 def test_each_error_has_its_status(error: Exception, status: int, headers: dict[str, str]) -> None:
     """Its own words are the client's to read."""
     assert refusal_for(error) == Refusal(status, str(error), headers)
+
+
+@pytest.mark.parametrize(
+    ("wait", "allowed", "seconds"),
+    [(0.5, 0.5, "1"), (2.0, 1.0, "1"), (2.5, 1.0, "2"), (90, 0, "90")],
+)
+def test_who_comes_to_a_busy_server_is_told_when_to_come_again(
+    wait: float, allowed: float, seconds: str
+) -> None:
+    """In whole seconds, as HTTP has it: none too early, and at least one."""
+    assert refusal_for(Overloaded(wait, allowed)).headers == {"Retry-After": seconds}
 
 
 def test_no_error_of_the_batcher_is_forgotten() -> None:
@@ -100,6 +115,7 @@ def test_what_nobody_foresaw_tells_nothing(error: BaseException | None) -> None:
         (HTTPError(503, "loading"), False),
         (ShuttingDown(), False),
         (QueueFull(1, 8, 8), False),
+        (Overloaded(2.0, 1.0), False),
         (DeadlineExceeded(1.0, "answer"), False),
         (BadImage("no"), False),
         (FeedError("no"), False),
