@@ -120,7 +120,12 @@ class DecodePool:
     @property
     def waiting(self) -> int:
         """How many pieces of work wait for a thread."""
-        return len(self._unanswered) - self._working
+        return self.pending - self._working
+
+    @property
+    def pending(self) -> int:
+        """How many pieces of work are not answered yet."""
+        return len(self._unanswered)
 
     def alive(self) -> bool:
         """Return whether work can be given, and no thread has died."""

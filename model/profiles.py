@@ -23,14 +23,17 @@ class Profiles:
 
     def __init__(self, max_queue_bytes: int) -> None:
         self._max_queue_bytes = max_queue_bytes
+        #: Those of the start, by the names of their signatures.
+        self.known: dict[str, Profile] = {}
         self._caps: dict[str, int] = {}
         self._learned: dict[RunKey, Profile] = {}
         self._others: OrderedDict[RunKey, Profile] = OrderedDict()  # that used last stands last
 
     def learn(self, sample: Feed, cap: int, measured: dict[int, float]) -> None:
         """Take in what warm-up found with *sample*; *cap* holds for other shapes, too."""
-        self._caps[sample.signature.name] = cap
-        self._learned[sample.key] = self._new(sample, cap, measured)
+        name = sample.signature.name
+        self._caps[name] = cap
+        self._learned[sample.key] = self.known[name] = self._new(sample, cap, measured)
 
     def cap(self, signature: str) -> int:
         """Return the largest batch that *signature* was given at the start."""

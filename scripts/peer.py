@@ -18,7 +18,7 @@ import os
 import sys
 from collections.abc import Callable
 from functools import partial
-from math import inf, prod
+from math import prod
 from pathlib import Path
 
 import click
@@ -27,8 +27,9 @@ import orjson
 from twisted.internet.defer import Deferred
 
 from model.signature import STRING, Feed
+from server.admission import Terms
 from server.api.dialect import Dialect
-from server.api.native import check_body, picture_of, timeout_of
+from server.api.native import check_body, picture_of
 from server.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, ServedModel, Timing
@@ -86,16 +87,15 @@ def write_best(outputs: Outputs) -> bytes:
 
 
 def dialect_of(
-    feed_of: Callable[[ServedModel, HTTPRequest], Feed],
-    write: Callable[[Outputs], bytes],
-    timeout: float,
+    feed_of: Callable[[ServedModel, HTTPRequest], Feed], write: Callable[[Outputs], bytes]
 ) -> Dialect:
-    """Return how requests are read by *feed_of*, where they name no timeout with this one (s)."""
+    """Return how requests are read by *feed_of*, and answered by *write*."""
 
-    def infer(inference: Inference, request: HTTPRequest, timing: Timing) -> Deferred[Outputs]:
-        deadline = request.received + timeout_of(request.headers, timeout)
+    def infer(
+        inference: Inference, request: HTTPRequest, terms: Terms, timing: Timing
+    ) -> Deferred[Outputs]:
         prepare = partial(feed_of, inference.model, request)
-        return inference.run(prepare, deadline=deadline, timing=timing)
+        return inference.run(prepare, terms, timing=timing)
 
     return Dialect(infer, write)
 
@@ -116,14 +116,17 @@ def main(port: str, model: str, graph: Path | None, timeout_ms: float) -> None:
     net = model == "net"
     if net and graph is None:
         raise click.UsageError("--model net needs --graph")
-    given = {"port": port, **({"graph": str(graph), **NET} if net else {})}
+    default_timeout = str(timeout_ms / 1e3) if timeout_ms else "none"
+    given = {"port": port, "default_timeout": default_timeout}
+    if net:
+        given |= {"graph": str(graph), **NET}
     try:
         settings = resolve(given, os.environ).settings
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
     feed_of, write = (net_feed, write_best) if net else (null_feed, write_length)
-    dialect = dialect_of(feed_of, write, timeout_ms / 1e3 or inf)
-    sys.exit(run(settings, load=load_model if net else load_null, dialect=dialect))
+    load = load_model if net else load_null
+    sys.exit(run(settings, load=load, dialect=dialect_of(feed_of, write)))
 
 
 if __name__ == "__main__":

@@ -8,13 +8,13 @@ here runs on the reactor thread; the work is done in the decode pool and on the 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from math import inf
 
 import numpy as np
 from twisted.internet.defer import Deferred, fail
 
 from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded
+from batcher.profile import Profile
 from batcher.trace import Trace
 from model.decode_pool import DecodePool
 from model.labels import top_k
@@ -22,6 +22,7 @@ from model.picture_input import PictureInput
 from model.profiles import Profiles
 from model.runner import ModelError
 from model.signature import Arrays, Feed, Signature
+from server.admission import ANY_TIME, NO_TIMEOUT, Decoding, DefaultTimeout, Terms
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,12 +47,21 @@ class ServedModel:
         """The name and the version, as answers tell them."""
         return f"{self.name}/{self.version}"
 
+    @property
+    def usual(self) -> Profile:
+        """The runs of requests that name no signature, and of pictures."""
+        return self.profiles.known[self._run_as(self.default)]
+
     def cap(self, signature: str) -> int:
         """Return the largest batch that the *signature* of this name had at the start."""
+        return self.profiles.cap(self._run_as(signature))
+
+    def _run_as(self, signature: str) -> str:
+        """Return the name of the signature that is run for requests for this one."""
         pictures = self.pictures
         if pictures is not None and pictures.asked.name == signature:
-            signature = pictures.signature.name
-        return self.profiles.cap(signature)
+            return pictures.signature.name
+        return signature
 
 
 @dataclass(slots=True)
@@ -61,10 +71,6 @@ class Timing:
     decode: float | None = None
     encode: float | None = None
     trace: Trace = field(default_factory=Trace)
-
-    def decoded(self, seconds: float) -> None:
-        """Note how long the decoding took."""
-        self.decode = seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,28 +92,56 @@ class Inference:
     """Answers tensors, and pictures with labels, with one model."""
 
     def __init__(
-        self, model: ServedModel, pool: DecodePool, *, seconds: Callable[[], float]
+        self,
+        model: ServedModel,
+        pool: DecodePool,
+        *,
+        seconds: Callable[[], float],
+        default_timeout: DefaultTimeout = NO_TIMEOUT,
     ) -> None:
         """*seconds* is the clock of the deadlines, read on the decode threads."""
         self.model = model
+        self.default_timeout = default_timeout
+        self.decoding = Decoding(pool.threads)
         self._pool = pool
         self._seconds = seconds
 
+    def admit(self, terms: Terms) -> None:
+        """
+        Raise where a request on these *terms* would be answered too late: it has cost nothing yet.
+
+        `Overloaded`, `DeadlineExceeded` where its time is over, and what `Batcher.admit` raises.
+        """
+        deadline = self._deadline(terms)
+        allowed = deadline - self._seconds()
+        if allowed <= 0.0:
+            raise DeadlineExceeded(-allowed, "submit")
+        # A row each, as far as one can know.
+        pending = self._pool.pending
+        usual = self.model.usual
+        self.decoding.admit(pending, usual, allowed)
+        self.model.batcher.admit(usual, deadline=deadline, priority=terms.priority, ahead=pending)
+
     def run(
-        self, prepare: Callable[[], Feed], *, deadline: float = inf, timing: Timing | None = None
+        self,
+        prepare: Callable[[], Feed],
+        terms: Terms = ANY_TIME,
+        *,
+        timing: Timing | None = None,
     ) -> Deferred[Outputs]:
         """
         Return what the model makes of the feed that *prepare* returns, on a decode thread.
 
-        *deadline* is a time of the monotonic clock.  Cancelling takes the request out of whichever
-        queue it stands in.  Fails with what *prepare* or `Batcher.submit` fails with.
+        Cancelling takes the request out of whichever queue it stands in.  Fails with what *prepare*
+        or `Batcher.submit` fails with.
         """
         timing = timing or Timing()
-        prepared = self._pool.run(self._in_time, prepare, deadline, took=timing.decoded)
-        return prepared.addCallback(self._submit, deadline, timing.trace)
+        took = partial(self._decoded, timing)
+        prepared = self._pool.run(self._in_time, prepare, self._deadline(terms), took=took)
+        return prepared.addCallback(self._submit, terms, timing)
 
     def classify(
-        self, data: bytes, k: int, *, deadline: float = inf, timing: Timing | None = None
+        self, data: bytes, k: int, terms: Terms = ANY_TIME, *, timing: Timing | None = None
     ) -> Deferred[Prediction]:
         """
         Return the *k* best labels of the picture file *data*, as `run` does.
@@ -122,7 +156,7 @@ class Inference:
             scores = outputs.arrays[pictures.scores]
             return Prediction(top_k(scores.reshape(-1), self.model.labels, k))
 
-        ran = self.run(partial(pictures.feed, data), deadline=deadline, timing=timing)
+        ran = self.run(partial(pictures.feed, data), terms, timing=timing)
         return ran.addCallback(pick)
 
     def _in_time(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
@@ -132,7 +166,27 @@ class Inference:
             raise DeadlineExceeded(late, "queue")
         return prepare()
 
-    def _submit(self, feed: Feed, deadline: float, trace: Trace) -> Deferred[Outputs]:
-        profile = self.model.profiles.of(feed)
-        answer = self.model.batcher.submit(feed, feed.rows, profile, deadline=deadline, trace=trace)
+    def _decoded(self, timing: Timing, seconds: float) -> None:
+        timing.decode = seconds
+        self.decoding.observe(seconds)
+
+    def _deadline(self, terms: Terms) -> float:
+        timeout = terms.timeout
+        return terms.since + (self.default_timeout.seconds if timeout is None else timeout)
+
+    def _submit(self, feed: Feed, terms: Terms, timing: Timing) -> Deferred[Outputs]:
+        profile, rows = self.model.profiles.of(feed), feed.rows
+        timeout = terms.timeout
+        if timeout is None:
+            # However long its own picture takes: nobody named a limit that it could keep.
+            timeout = self.default_timeout.of(profile, rows) + (timing.decode or 0.0)
+        answer = self.model.batcher.submit(
+            feed,
+            rows,
+            profile,
+            deadline=terms.since + timeout,
+            priority=terms.priority,
+            source=terms.source,
+            trace=timing.trace,
+        )
         return answer.addCallback(partial(Outputs, feed.signature))

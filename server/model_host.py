@@ -25,6 +25,7 @@ from model.runner import Runner
 from model.signature import Arrays, Feed, Signature
 from model.thread import CallFromThread, ModelThread
 from model.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
+from server.admission import default_timeout
 from server.inference import Inference, ServedModel
 from server.model_source import LoadedModel, Loader, load_model
 from server.settings import Settings
@@ -106,13 +107,18 @@ class ModelHost:
             profiles=profiles,
             batcher=Batcher(self._clock, self.lanes, policy, join=join_rows),
         )
-        self.inference = Inference(served, self._pool, seconds=self._clock.seconds)
+        delay = self.settings.max_queue_delay or 0.0
+        timeout = default_timeout(self.settings.default_timeout, profiles.known.values(), delay)
+        self.inference = Inference(
+            served, self._pool, seconds=self._clock.seconds, default_timeout=timeout
+        )
         _log.info(
-            "{name} is ready on {device}: {lanes} lanes, batches of up to {cap} rows",
+            "{name} is ready on {device}: {lanes} lanes, batches of up to {cap} rows, {timeout}",
             name=served.full_name,
             device=served.device,
             lanes=len(self.lanes),
             cap=served.cap(served.default),
+            timeout=timeout,
         )
         return self.inference
 

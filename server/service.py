@@ -102,7 +102,8 @@ class FerryService(Service):
         self._stopping: Deferred[None] | None = None
 
     def _site(self) -> LimitedSite:
-        door = KleinDoor(self.routes(), clock=self.clock, lifecycle=self.lifecycle)
+        routes = self.routes()
+        door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
         limits = BodyLimits(
             # A body that all together may not have is too long, however idle the server is.
             max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
@@ -114,6 +115,8 @@ class FerryService(Service):
             client_timeout=self.settings.client_timeout,
             clock=self.clock,
             access_log=_log_access if self.settings.access_log else None,
+            routes=routes,
+            leaving=lambda: self.lifecycle.leaving,
         )
 
     def routes(self) -> tuple[Route, ...]:
@@ -121,7 +124,7 @@ class FerryService(Service):
         api = InferenceAPI(self.inference, self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
-            Route("POST", "/", api.predict, express=True),
+            Route("POST", "/", api.predict, express=True, preflight=api.preflight),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
             Route("GET", "/status", StatusAPI(self.inference).status),

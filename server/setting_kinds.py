@@ -204,6 +204,36 @@ class OrAuto(Generic[T]):
 
 
 @dataclass(frozen=True, slots=True)
+class OrNone:
+    """The word ``none``, which is infinity, or a number."""
+
+    kind: Number
+
+    @property
+    def metavar(self) -> str:
+        """What is written, with ``none`` first."""
+        return f"none|{self.kind.metavar}"
+
+    @property
+    def expected(self) -> str:
+        """Either."""
+        return f"none or {self.kind.expected}"
+
+    @property
+    def toml_types(self) -> tuple[type, ...]:
+        """Those of a number, and a string."""
+        return (*self.kind.toml_types, str)
+
+    def parse(self, text: str) -> float:
+        """Read ``none`` as infinity."""
+        return inf if text == "none" else self.kind.parse(text)
+
+    def format(self, value: float) -> str:
+        """Write infinity as ``none``."""
+        return "none" if value == inf else self.kind.format(value)
+
+
+@dataclass(frozen=True, slots=True)
 class TensorName:
     """A tensor of a TensorFlow graph; the name of an operation means its first output."""
 

@@ -79,7 +79,7 @@ def _row(option: Option[Any], resolved: Resolved) -> tuple[str, str, str]:
 def _toml(option: Option[Any], text: str) -> str:
     """Return *text* as a TOML value of a type that the option takes."""
     types = option.kind.toml_types
-    if str not in types or (int in types and text.isdecimal()):
+    if str not in types or (int in types and text.replace(".", "", 1).isdecimal()):
         return text
     # JSON's strings are TOML's, but for DEL.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")

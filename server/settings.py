@@ -21,6 +21,7 @@ from server.setting_kinds import (
     Name,
     Number,
     OrAuto,
+    OrNone,
     ReadableFile,
     Size,
     Switch,
@@ -282,6 +283,13 @@ class Settings:
         "How many milliseconds a request may wait for others to share its batch; 0 never waits.",
         unset="learned",
         name="max_queue_delay_ms",
+    )
+    default_timeout: float | None = setting(
+        OrNone(Number("SECONDS", above=0)),
+        LIMITS,
+        "How many seconds a request may take that has no X-Request-Timeout-Ms, once it has come; "
+        "if it would take longer, it is refused. With none it takes what it takes.",
+        unset="learned: 5 of the longest runs, at least 0.5",
     )
     max_queue_bytes: int = setting(
         Size(),

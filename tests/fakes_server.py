@@ -20,6 +20,7 @@ from model.preprocess import Preprocessing, Resample, decode_image
 from model.profiles import Profiles
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from model.thread import CallFromThread, JobQueue, ModelThread
+from server.admission import ANY_TIME, Terms
 from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
 from server.model_source import LoadedModel, Say
@@ -172,7 +173,7 @@ class Asked:
 
     data: bytes
     k: int
-    deadline: float
+    terms: Terms
     timing: Timing
     answer: Deferred[Prediction]
 
@@ -184,16 +185,25 @@ class FakeInference(Inference):
         self.model = served_model(clock, ManualLane())
         self.asked: list[Asked] = []
         self.cancelled = 0
+        self.admitted: list[Terms] = []
+        #: What each request that is asked about is refused with, unless it is None.
+        self.refusal: Exception | None = None
+
+    def admit(self, terms: Terms) -> None:
+        """Note the question."""
+        self.admitted.append(terms)
+        if self.refusal is not None:
+            raise self.refusal
 
     def classify(
-        self, data: bytes, k: int, *, deadline: float = float("inf"), timing: Timing | None = None
+        self, data: bytes, k: int, terms: Terms = ANY_TIME, *, timing: Timing | None = None
     ) -> Deferred[Prediction]:
         """Note the question."""
 
         def cancel(_: Deferred[Prediction]) -> None:
             self.cancelled += 1
 
-        asked = Asked(data, k, deadline, timing or Timing(), Deferred(cancel))
+        asked = Asked(data, k, terms, timing or Timing(), Deferred(cancel))
         self.asked.append(asked)
         return asked.answer
 

@@ -59,6 +59,9 @@ SAMPLES = {
     "gpu_memory_limit": Sample("1.5GiB", '"1.5GiB"', 1536 * 2**20, *_BAD_SIZES),
     "max_batch_size": Sample("32", "32", 32, *_BAD_COUNTS),
     "max_queue_delay_ms": Sample("2.5", "2.5", 0.0025, *_BAD_DELAYS),
+    "default_timeout": Sample(
+        "2.5", "2.5", 2.5, (*_BAD_POSITIVE[0], "None"), ("0", "true", "nan", '"soon"')
+    ),
     "max_queue_bytes": Sample("2gb", '"2gb"', 2 * 10**9, *_BAD_SIZES),
     "max_body_bytes": Sample("1_000", "1_000", 1000, *_BAD_SIZES),
     "max_pixels": Sample("1_000_000", "1_000_000", 10**6, *_BAD_COUNTS),

@@ -69,7 +69,7 @@ def test_a_start_ends_with_a_model_that_is_warm(
     assert inference is not None
     assert (inference.model.full_name, inference.model.labels) == ("pets/7", LABELS)
     ready = f"pets/7 is ready on a fake device: {lanes} lanes, batches of up to 4 rows"
-    assert log.lines()[-1] == ready
+    assert log.lines()[-1] == f"{ready}, 0.5 s for an answer"
 
 
 def test_a_started_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,10 +40,11 @@ SAMPLED = {name: sample.text for name, sample in SAMPLES.items()}
         {n: text for n, text in SAMPLED.items() if n not in {"listen", "graph"}},
         {"listen": ["tcp:1", 'unix:/run/"quoted" \\:name\t\x7f.sock', "unix:/run/é"]},
         {"port": "0"},
-        {"max_queue_delay_ms": "0.1", "client_timeout": "1e-7", "drain_delay": "12345678.9"},
-        {"max_queue_delay_ms": "0", "max_queue_bytes": "1025", "lanes": "auto", "device": "auto"},
+        {"max_queue_delay_ms": "0.1", "client_timeout": "1e-7", "default_timeout": "12345678.9"},
+        {"max_queue_bytes": "1025", "lanes": "auto", "device": "auto", "default_timeout": "none"},
+        {"max_queue_delay_ms": "0"},
     ],
-    ids=["nothing", "with a graph", "with a model", "endpoints", "port", "decimals", "words"],
+    ids=["nothing", "with a graph", "with a model", "endpoints", "port", "decimals", "words", "0"],
 )
 def test_what_is_described_can_be_read_back(command_line: CommandLine) -> None:
     """To the same settings, and then described the same but for the origins."""

@@ -1,38 +1,18 @@
 """What the yardstick asks, and what it is answered: scripts/peer.py."""
 
-from collections.abc import Callable
 from math import inf
 
 import numpy as np
 import orjson
 import pytest
 from click.testing import CliRunner
-from twisted.internet.defer import Deferred
-from twisted.internet.task import Clock
 
-from model.signature import Feed, Signature, TensorSpec
-from scripts.peer import dialect_of, main, null_feed, write_best, write_length
-from server.errors import HTTPError
-from server.inference import Inference, Outputs, Timing
-from tests.fakes_http import http_request
-from tests.fakes_server import ManualLane, served_model
+from model.signature import Signature, TensorSpec
+from scripts.peer import main, write_best, write_length
+from server.inference import Outputs
+from server.settings import Settings
 
 SCORES = Signature((), (TensorSpec("scores", np.dtype(np.float32), (None, None)),))
-
-
-class NotingInference(Inference):
-    """Notes the deadlines that it is given, and answers nothing."""
-
-    def __init__(self) -> None:
-        self.model = served_model(Clock(), ManualLane())
-        self.deadlines: list[float] = []
-
-    def run(
-        self, prepare: Callable[[], Feed], *, deadline: float = inf, timing: Timing | None = None
-    ) -> Deferred[Outputs]:
-        """Note the deadline."""
-        self.deadlines.append(deadline)
-        return Deferred()
 
 
 @pytest.mark.parametrize(
@@ -56,28 +36,20 @@ def test_the_answer_of_the_null_model_is_the_length() -> None:
     assert write_length(Outputs(SCORES, (np.array([1024]),))) == b'{"n":1024}'
 
 
-@pytest.mark.parametrize(
-    ("header", "timeout", "deadline"),
-    [(None, 0.5, 10.5), (None, inf, inf), ("2000", 0.5, 12.0), ("250", inf, 10.25)],
-)
-def test_a_deadline_is_the_clients_own_or_else_the_default(
-    header: str | None, timeout: float, deadline: float
+@pytest.mark.parametrize(("variables", "default"), [({}, inf), ({"PEER_TIMEOUT_MS": "500"}, 0.5)])
+def test_a_timeout_is_the_servers_default(
+    variables: dict[str, str], default: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Counted from the arrival of the request."""
-    inference = NotingInference()
-    headers = {} if header is None else {"x-request-timeout-ms": header}
-    dialect = dialect_of(null_feed, write_length, timeout)
-    dialect.infer(inference, http_request(b"x", received=10.0, headers=headers), Timing())
-    assert inference.deadlines == [deadline]
+    """There is none unless the yardstick asks for it, whatever the server would learn."""
+    served: list[Settings] = []
 
+    def run(settings: Settings, **_: object) -> int:
+        served.append(settings)
+        return 0
 
-def test_a_wrong_timeout_is_refused_before_anything_runs() -> None:
-    """As in the native dialect."""
-    inference = NotingInference()
-    dialect = dialect_of(null_feed, write_length, inf)
-    with pytest.raises(HTTPError, match="expected milliseconds"):
-        dialect.infer(inference, http_request(headers={"x-request-timeout-ms": "soon"}), Timing())
-    assert inference.deadlines == []
+    monkeypatch.setattr("scripts.peer.run", run)
+    assert CliRunner().invoke(main, [], env=variables).exit_code == 0
+    assert [settings.default_timeout for settings in served] == [default]
 
 
 @pytest.mark.parametrize(

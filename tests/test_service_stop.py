@@ -1,6 +1,7 @@
 """A whole server that drains, stops or is cut short: server/service.py."""
 
 from dataclasses import replace
+from math import inf
 
 import pytest
 
@@ -45,9 +46,9 @@ def test_a_second_stop_waits_for_the_first(house: House) -> None:
     assert first.called
 
 
-def test_while_it_drains_it_serves_what_it_has_taken(house: House) -> None:
+def test_while_it_drains_it_serves_what_it_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:
     """Half read, decoded or queued; each answer says that it is the last on its connection."""
-    house.started()
+    house = House(monkeypatch, Settings(default_timeout=inf)).started()
     half, waiting, idle, late = (house.connect() for _ in range(4))
     half.send(POST[:-100])
     waiting.send(POST)

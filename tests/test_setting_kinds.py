@@ -1,6 +1,7 @@
 """Kinds of values: what they read, what they refuse, and that they read what they write."""
 
 import os
+from math import inf
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,6 +17,7 @@ from server.setting_kinds import (
     Name,
     Number,
     OrAuto,
+    OrNone,
     ReadableFile,
     Size,
     Switch,
@@ -47,6 +49,8 @@ WORDS: Choice[str] = Choice(("cpu", "gpu"))
         (OrAuto(WholeNumber("N")), "auto", None),
         (OrAuto(WholeNumber("N")), "2", 2),
         (OrAuto(WORDS), "gpu", "gpu"),
+        (OrNone(Number("N")), "none", inf),
+        (OrNone(Number("N")), "0.5", 0.5),
         (TensorName(), "final_result", "final_result:0"),
         (TensorName(), "module/out.1:12", "module/out.1:12"),
         (Name(), "__saved_model_init_op", "__saved_model_init_op"),
@@ -76,6 +80,8 @@ def test_a_kind_reads_the_texts_that_people_write(
         (Size(), "1Kb b"),
         (WORDS, "CPU"),
         (WORDS, "auto"),
+        (OrNone(Number("N", above=0)), "inf"),
+        (OrNone(Number("N", above=0)), "0"),
         (TensorName(), "a:0:0"),
         (TensorName(), ""),
         (Name(), ""),

@@ -12,8 +12,10 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
+from server.admission import Terms
+from server.api.terms import terms_of
 from server.errors import error_response
-from server.http.messages import HTTPRequest, HTTPResponse
+from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Timing
 
 #: The batches that an answer lists: a request of many rows rides in any number of them, and clients
@@ -26,13 +28,13 @@ class Dialect:
     """What the bodies of requests and of their answers mean."""
 
     #: Begins the inference that a request asks for; it may raise what it could fail with.
-    infer: Callable[[Inference, HTTPRequest, Timing], Deferred[Any]]
+    infer: Callable[[Inference, HTTPRequest, Terms, Timing], Deferred[Any]]
     #: Returns what that gave as JSON.
     write: Callable[[Any], bytes]
 
 
 class InferenceAPI:
-    """The endpoint of inference requests."""
+    """The endpoint of inference requests, and its preflight."""
 
     def __init__(
         self,
@@ -46,11 +48,32 @@ class InferenceAPI:
         self._dialect = dialect
         self._seconds = seconds
 
+    def preflight(self, head: Head) -> HTTPResponse | None:
+        """Return the answer to a request that is refused before its body is read, else None."""
+        headers: dict[str, str] = {}
+        try:
+            inference = self._inference()
+            headers = _model_header(inference)
+            self._admitted(inference, head)
+        except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
+            return error_response(error, head.request_id, headers)
+        return None
+
+    def _admitted(self, inference: Inference, head: Head) -> Terms:
+        terms = terms_of(head, self._seconds())
+        inference.admit(terms)
+        return terms
+
     def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer with what the model makes of *request*."""
         inference = self._inference()
         timing = Timing()
-        headers = {"X-Model-Version": inference.model.full_name}
+        headers = _model_header(inference)
+
+        def infer() -> Deferred[Any]:
+            # Once more: while the body came, others did.
+            terms = self._admitted(inference, request)
+            return self._dialect.infer(inference, request, terms, timing)
 
         def answer(result: object) -> HTTPResponse:
             start = self._seconds()
@@ -63,9 +86,13 @@ class InferenceAPI:
                 failure.raiseException()
             return error_response(failure, request.request_id, {**headers, **server_timing(timing)})
 
-        result = maybeDeferred(self._dialect.infer, inference, request, timing)
+        result = maybeDeferred(infer)
         request.disconnected.addCallback(lambda _: result.cancel())
         return result.addCallback(answer).addErrback(refuse)
+
+
+def _model_header(inference: Inference) -> dict[str, str]:
+    return {"X-Model-Version": inference.model.full_name}
 
 
 def server_timing(timing: Timing) -> dict[str, str]:

@@ -6,10 +6,8 @@ is ``{"inputs": {"name": value, ...}}``, answered by ``{"outputs": {"name": valu
 are pictures where there are no labels.
 """
 
-import re
 from collections.abc import Mapping
 from functools import partial
-from math import inf
 from typing import Any
 
 import orjson
@@ -19,6 +17,7 @@ from twisted.internet.defer import Deferred
 from model.picture_input import guarded
 from model.signature import Feed, FeedError
 from server import json_tensors
+from server.admission import Terms
 from server.api.dialect import Dialect
 from server.errors import HTTPError
 from server.http.messages import HTTPRequest
@@ -31,33 +30,29 @@ FIELDS = ("data", "image", "file")
 #: The parts a form may have; a picture needs one.
 MAX_PARTS = 16
 
-_NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,9})?")
 
-#: The largest timeout a client may ask for, in milliseconds: a day.
-MAX_TIMEOUT_MS = 86_400_000
-
-
-def _infer(inference: Inference, request: HTTPRequest, timing: Timing) -> Deferred[Any]:
+def _infer(
+    inference: Inference, request: HTTPRequest, terms: Terms, timing: Timing
+) -> Deferred[Any]:
     """
     Return the `Prediction` or the `Outputs` of what *request* holds.
 
     Raises an `HTTPError` where that can be told at once.
     """
     model = inference.model
-    deadline = request.received + timeout_of(request.headers)
     check_body(request)
     if is_json(request):
         top_of(request.query, 1, 0)
         prepare = partial(tensor_feed, model, request.body)
-        return inference.run(prepare, deadline=deadline, timing=timing)
+        return inference.run(prepare, terms, timing=timing)
     if model.pictures is None:
         sample = sample_request(model.signatures[model.default], model.default)
         raise HTTPError(415, f"this model takes tensors, no pictures; post JSON such as {sample}")
     k = top_of(request.query, model.top, len(model.labels))
     data = picture_of(request)
     if model.labels:
-        return inference.classify(data, k, deadline=deadline, timing=timing)
-    return inference.run(partial(model.pictures.feed, data), deadline=deadline, timing=timing)
+        return inference.classify(data, k, terms, timing=timing)
+    return inference.run(partial(model.pictures.feed, data), terms, timing=timing)
 
 
 def check_body(request: HTTPRequest) -> None:
@@ -116,21 +111,6 @@ def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> 
     if not 1 <= k <= classes:
         raise HTTPError(400, f"k: expected a number from 1 to {classes}, got {values[0]}")
     return k
-
-
-def timeout_of(headers: Mapping[str, str], default: float = inf) -> float:
-    """Return the seconds that ``X-Request-Timeout-Ms`` allows; *default* where it is not given."""
-    text = headers.get("x-request-timeout-ms")
-    if text is None:
-        return default
-    milliseconds = float(text) if _NUMBER.fullmatch(text) else -1.0
-    if not 0 < milliseconds <= MAX_TIMEOUT_MS:
-        raise HTTPError(
-            400,
-            f"X-Request-Timeout-Ms: expected milliseconds over 0 and at most {MAX_TIMEOUT_MS}, "
-            f"got {text!r}",
-        )
-    return milliseconds / 1e3
 
 
 def picture_of(request: HTTPRequest) -> bytes:

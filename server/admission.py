@@ -1,0 +1,102 @@
+"""
+Decide how long a request may take that does not say it, and whether decoding leaves time for it.
+
+Pure; times are seconds.  Whether the model has time for it is the batcher's to say.
+"""
+
+from collections.abc import Hashable, Iterable
+from dataclasses import dataclass
+from math import ceil, inf
+
+from batcher.errors import Overloaded
+from batcher.priority import Priority
+from batcher.profile import Profile
+
+#: The least that a request may take which does not say it.
+LEAST = 0.5
+
+#: How many full batches may be run before it.
+AHEAD = 4
+
+#: Of a new measurement in the moving average of decoding.
+WEIGHT = 0.1
+
+
+def patience(profile: Profile, rows: int = 1) -> float:
+    """Return what *rows* rows may take: as long as their own runs and `AHEAD`; inf if unknown."""
+    run = profile.latency.predict(profile.cap)
+    return max(LEAST, (AHEAD + ceil(rows / profile.cap)) * run) if run > 0.0 else inf
+
+
+@dataclass(slots=True)
+class Terms:
+    """What a request asks for beside its answer."""
+
+    since: float = 0.0  #: when its time began, by the monotonic clock
+    timeout: float | None = inf  #: seconds; None: the default
+    priority: Priority = Priority.NORMAL
+    source: Hashable | None = None  #: who sends one request after the other: its connection
+
+
+#: Of who waits as long as it takes.
+ANY_TIME = Terms()
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultTimeout:
+    """What a request may take that does not say it, counted from when all of it has come."""
+
+    seconds: float = inf  #: inf: what it takes
+    learned: bool = False  #: from the times of runs, which others may need more of
+
+    def __str__(self) -> str:
+        most = "any time" if self.seconds == inf else f"{self.seconds:.3g} s"
+        return f"{most} for an answer"
+
+    def of(self, profile: Profile, rows: int) -> float:
+        """Return the timeout of *rows* rows: none is shorter than what was never measured."""
+        return max(self.seconds, patience(profile, rows)) if self.learned else self.seconds
+
+
+#: Nobody is refused who does not say how long he waits.
+NO_TIMEOUT = DefaultTimeout()
+
+
+def default_timeout(
+    asked: float | None, profiles: Iterable[Profile], max_queue_delay: float
+) -> DefaultTimeout:
+    """
+    Return the timeout that was *asked* for, or else the one that the slowest of *profiles* needs.
+
+    *max_queue_delay* are the seconds for which a batch may wait for company, on top of that.
+    """
+    if asked is not None:
+        return DefaultTimeout(asked)
+    needed = [seconds for seconds in map(patience, profiles) if seconds < inf]
+    return DefaultTimeout(max(needed) + max_queue_delay if needed else inf, learned=True)
+
+
+class Decoding:
+    """How long decoding takes, and whether there is time to wait for it."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        #: Seconds that a thread takes for one request; 0.0 while nobody knows.
+        self.average = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Learn that a request took *seconds* of a thread; the first counts in full."""
+        weight = WEIGHT if self.average else 1.0
+        self.average += weight * (seconds - self.average)
+
+    def admit(self, pending: int, profile: Profile, allowed: float) -> None:
+        """
+        Raise `Overloaded` where *pending* requests on or before the threads leave no time.
+
+        *allowed* seconds are left for the answer, of which a run of *profile* takes some.
+        """
+        behind = pending + 1 - self.threads
+        if behind > 0:
+            wait = behind / self.threads * self.average + profile.latency.predict(1)
+            if wait > allowed:
+                raise Overloaded(wait, allowed)

@@ -1,0 +1,137 @@
+"""How long requests may take, and whether decoding leaves time for it: server/admission.py."""
+
+from math import inf
+
+import pytest
+
+from batcher.errors import Overloaded
+from batcher.latency import LatencyCurve
+from batcher.profile import Profile
+from server.admission import Decoding, DefaultTimeout, default_timeout, patience
+
+
+def profile(cap: int, measured: dict[int, float]) -> Profile:
+    """Return what is known of runs that took so many seconds, by their rows."""
+    return Profile(LatencyCurve(measured), cap, 64)
+
+
+QUICK = profile(8, {1: 0.001, 8: 0.002})
+SLOW = profile(4, {1: 0.5, 4: 1.0})
+UNKNOWN = profile(32, {})
+
+
+@pytest.mark.parametrize(
+    ("of", "rows", "seconds"),
+    [
+        (QUICK, 1, 0.5),  # the least
+        (SLOW, 1, 5.0),  # five full batches, its own among them
+        (SLOW, 4, 5.0),
+        (SLOW, 5, 6.0),  # two of its own
+        (SLOW, 40, 14.0),
+        (QUICK, 8000, 2.008),
+        (UNKNOWN, 1, inf),
+    ],
+)
+def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
+    of: Profile, rows: int, seconds: float
+) -> None:
+    """What was never measured may take as long as it does."""
+    assert patience(of, rows) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("asked", "profiles", "delay", "expected"),
+    [
+        (None, [QUICK], 0.0, DefaultTimeout(0.5, learned=True)),
+        (None, [QUICK, SLOW], 0.0, DefaultTimeout(5.0, learned=True)),
+        (None, [QUICK, UNKNOWN], 0.0, DefaultTimeout(0.5, learned=True)),
+        (None, [UNKNOWN], 0.0, DefaultTimeout(inf, learned=True)),
+        (None, [QUICK], 2.0, DefaultTimeout(2.5, learned=True)),  # they wait for company
+        (0.25, [SLOW], 2.0, DefaultTimeout(0.25)),
+        (inf, [QUICK], 0.0, DefaultTimeout(inf)),
+    ],
+)
+def test_the_default_is_what_was_asked_for_or_what_the_slowest_runs_need(
+    asked: float | None, profiles: list[Profile], delay: float, expected: DefaultTimeout
+) -> None:
+    """Those that were measured."""
+    assert default_timeout(asked, profiles, delay) == expected
+
+
+@pytest.mark.parametrize(
+    ("default", "of", "rows", "seconds"),
+    [
+        (DefaultTimeout(0.5, learned=True), QUICK, 8, 0.5),
+        (DefaultTimeout(0.5, learned=True), QUICK, 8000, 2.008),
+        (DefaultTimeout(0.5, learned=True), SLOW, 1, 5.0),
+        (DefaultTimeout(0.5, learned=True), UNKNOWN, 1, inf),
+        (DefaultTimeout(0.5), SLOW, 40, 0.5),
+        (DefaultTimeout(0.5), UNKNOWN, 1, 0.5),
+    ],
+)
+def test_a_learned_default_is_never_shorter_than_the_run_itself(
+    default: DefaultTimeout, of: Profile, rows: int, seconds: float
+) -> None:
+    """Of many rows, or of a shape that nobody measured; one that was asked for holds for all."""
+    assert default.of(of, rows) == pytest.approx(seconds)
+
+
+@pytest.mark.parametrize(
+    ("default", "words"),
+    [
+        (DefaultTimeout(0.5), "0.5 s for an answer"),
+        (DefaultTimeout(1 / 3), "0.333 s for an answer"),
+        (DefaultTimeout(inf), "any time for an answer"),
+    ],
+)
+def test_a_default_can_be_said(default: DefaultTimeout, words: str) -> None:
+    """At the start, in the log."""
+    assert str(default) == words
+
+
+# --- decoding
+
+
+def test_the_time_of_decoding_is_a_moving_average() -> None:
+    """The first counts in full, the others by a tenth."""
+    decoding = Decoding(threads=2)
+    assert decoding.average == 0.0
+    averages = []
+    for seconds in (2.0, 2.0, 7.0, 0.0):
+        decoding.observe(seconds)
+        averages.append(decoding.average)
+    assert averages == pytest.approx([2.0, 2.0, 2.5, 2.25])
+
+
+@pytest.mark.parametrize(
+    ("threads", "pending", "allowed", "wait"),
+    [
+        (1, 0, 0.0, None),  # a thread is free: the batcher has the last word
+        (2, 1, 0.0, None),
+        (1, 1, 2.5, None),
+        (1, 1, 2.25, 2.5),
+        (2, 2, 1.5, None),
+        (2, 2, 1.25, 1.5),
+        (2, 9, 8.0, 8.5),
+        (2, 1000, inf, None),
+    ],
+)
+def test_who_would_wait_too_long_for_a_thread_is_refused(
+    threads: int, pending: int, allowed: float, wait: float | None
+) -> None:
+    """A picture takes two seconds of a thread here, and a run of one row half a second."""
+    decoding = Decoding(threads)
+    decoding.observe(2.0)
+    if wait is None:
+        decoding.admit(pending, SLOW, allowed)
+        return
+    with pytest.raises(Overloaded) as caught:
+        decoding.admit(pending, SLOW, allowed)
+    assert (caught.value.wait, caught.value.allowed) == (wait, allowed)
+
+
+def test_nobody_is_refused_while_nobody_knows_how_long_decoding_takes() -> None:
+    """But for what the model takes."""
+    Decoding(1).admit(1000, SLOW, 0.5)
+    with pytest.raises(Overloaded):
+        Decoding(1).admit(1000, SLOW, 0.25)

@@ -1,0 +1,115 @@
+"""A whole server that refuses before it reads: server/service.py."""
+
+from math import inf
+
+import pytest
+
+from batcher.errors import Overloaded
+from server.settings import Settings
+from tests.fakes_house import House
+from tests.fakes_http import request
+from tests.fakes_server import Log
+from tests.pictures import coloured, encoded
+
+PICTURE = encoded(coloured(16, 16), "PNG")
+POST = request(body=PICTURE)
+HEAD = request(headers={"Content-Length": str(len(PICTURE))})
+
+pytestmark = pytest.mark.usefixtures("log", "surroundings")
+
+
+def refuse(*_: object, **__: object) -> None:
+    """Stand in for a batcher that has too much to do."""
+    raise Overloaded(wait=3.25, allowed=0.5)
+
+
+@pytest.fixture
+def busy(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+    """A server that is started, and too busy for anybody else."""
+    house.started()
+    assert house.service.host.inference is not None
+    monkeypatch.setattr(house.service.host.inference.model.batcher, "admit", refuse)
+    return house
+
+
+def test_a_busy_server_answers_before_the_body_comes(busy: House) -> None:
+    """With when to come again; the connection stays, and nothing was decoded."""
+    client = busy.connect()
+    client.send(HEAD)
+    answer = client.answer
+    assert (answer.status, answer.headers["retry-after"]) == (429, "3")
+    assert answer.error == "too busy: an answer is expected in 3.250 s, and 0.500 s are allowed"
+    assert answer.headers["x-model-version"] == "pets/7"
+    assert answer.headers["x-request-id"] == answer.json()["request_id"]
+    client.send(PICTURE)
+    client.send(request("GET", "/readyz"))
+    assert client.statuses == [429, 200]
+    assert not busy.pool.queue
+
+
+def test_a_server_that_became_busy_refuses_before_it_decodes(
+    house: House, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While the body was on its way, others came."""
+    client = house.started().connect()
+    client.send(HEAD)
+    assert house.service.host.inference is not None
+    monkeypatch.setattr(house.service.host.inference.model.batcher, "admit", refuse)
+    assert client.received == b""
+    client.send(PICTURE)
+    assert client.statuses == [429]
+    assert client.answer.headers["x-model-version"] == "pets/7"
+    assert not house.pool.queue
+
+
+def test_a_server_that_is_not_ready_reads_no_bodies(house: House) -> None:
+    """They would be in vain."""
+    house.start()
+    client = house.connect()
+    client.send(HEAD)
+    assert (client.answer.status, client.answer.headers["retry-after"]) == (503, "1")
+
+
+@pytest.mark.parametrize(
+    ("headers", "error"),
+    [
+        ({"X-Request-Priority": "urgent"}, "X-Request-Priority: expected high, normal or low"),
+        ({"X-Request-Timeout-Ms": "0"}, "X-Request-Timeout-Ms: expected milliseconds"),
+    ],
+)
+def test_what_a_head_asks_for_in_vain_is_refused_at_once(
+    headers: dict[str, str], error: str, house: House
+) -> None:
+    """Whatever the body may be."""
+    client = house.started().connect()
+    client.send(request(headers={"Content-Length": "100", **headers}))
+    assert client.answer.status == 400
+    assert client.answer.error.startswith(error)
+
+
+@pytest.mark.parametrize(
+    ("settings", "words", "seconds", "status"),
+    [
+        (Settings(), "0.5 s for an answer", 0.25, 200),
+        (Settings(), "0.5 s for an answer", 1.0, 504),
+        (Settings(default_timeout=4.0), "4 s for an answer", 1.0, 200),
+        (Settings(default_timeout=4.0), "4 s for an answer", 8.0, 504),
+        (Settings(default_timeout=inf), "any time for an answer", 8.0, 200),
+    ],
+)
+def test_who_names_no_timeout_has_the_default(
+    settings: Settings,
+    words: str,
+    seconds: float,
+    status: int,
+    monkeypatch: pytest.MonkeyPatch,
+    log: Log,
+) -> None:
+    """It is told at the start; here the model hangs for some *seconds*."""
+    house = House(monkeypatch, settings).started()
+    assert log.lines()[-1].endswith(f"batches of up to 4 rows, {words}")
+    client = house.connect()
+    client.send(POST)
+    house.wait(seconds, model=False)
+    house.turn()
+    assert client.statuses == [status]
