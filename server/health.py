@@ -1,8 +1,9 @@
 """
 Tell whether the server lives and whether it is ready.
 
-Alive means that the reactor turns and that every model thread shows a heartbeat; ready means that
-a model is warm and the server is not about to go.  Everything here runs on the reactor thread.
+Alive means that the reactor turns, that every model thread shows a heartbeat, and that no run has
+been given up; ready means that a model is warm and the server lives and is not about to go.
+Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable, Sequence
@@ -42,13 +43,15 @@ class Heartbeat:
         threads: Callable[[], Sequence[ModelThread]],
         *,
         decoding: Callable[[], bool] = lambda: True,
+        hung: Callable[[], bool] = bool,
         on_beat: Callable[[bool], object] = bool,
     ) -> None:
         """
-        *decoding* tells whether the decode threads live; *on_beat* is told at each beat whether
-        the server does.
+        *decoding* tells whether the decode threads live, *hung* whether a run has been given up;
+        *on_beat* is told at each beat whether the server lives.
         """
         self._decoding = decoding
+        self._hung = hung
         self._clock = clock
         self._threads = threads
         self._on_beat = on_beat
@@ -81,12 +84,18 @@ class Heartbeat:
         ]
 
     @property
-    def alive(self) -> bool:
+    def trouble(self) -> str:
         """
-        Whether all model threads show a heartbeat and the decode threads live; that this is asked
-        shows the reactor's.
+        Why the server does not live, in words; empty while it does.
+
+        That this is asked shows the reactor's own life.
         """
-        return self._decoding() and all(pulse.alive for pulse in self.pulses())
+        if self._hung():
+            return "a run of the model does not end"
+        if not self._decoding():
+            return "a decode thread has died"
+        silent = [pulse.name for pulse in self.pulses() if not pulse.alive]
+        return f"no heartbeat of {', '.join(silent)}" if silent else ""
 
     def _beat(self) -> None:
         now = self._clock.seconds()
@@ -94,7 +103,7 @@ class Heartbeat:
         self._last = now
         for thread in self._threads():
             thread.ping()
-        self._on_beat(self.alive)
+        self._on_beat(not self.trouble)
 
 
 class HealthAPI:
@@ -105,26 +114,30 @@ class HealthAPI:
         self._lifecycle = lifecycle
 
     def healthz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer 200 while the server lives, else 503; a load that takes long is no death."""
-        starting = self._lifecycle.state is State.STARTING
-        alive = starting or self._heartbeat.alive
-        return _json(
-            200 if alive else 503,
-            {
-                "alive": alive,
-                "reactor_lag_s": round(self._heartbeat.reactor_lag, 3),
-                "model_threads": [asdict(pulse) for pulse in self._heartbeat.pulses()],
-            },
-        )
+        """Answer 200 while the server lives, else 503 with the reason; a load may take long."""
+        trouble = self._trouble()
+        content: dict[str, object] = {
+            "alive": not trouble,
+            "reactor_lag_s": round(self._heartbeat.reactor_lag, 3),
+            "model_threads": [asdict(pulse) for pulse in self._heartbeat.pulses()],
+        }
+        return _json(not trouble, content, trouble)
 
     def readyz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer 200 while requests are welcome, else 503 with the state and its progress."""
-        state = self._lifecycle.state
-        content: dict[str, object] = {"ready": state is State.READY, "state": state.value}
+        state, trouble = self._lifecycle.state, self._trouble()
+        ready = state is State.READY and not trouble
+        content: dict[str, object] = {"ready": ready, "state": state.value}
         if state is State.STARTING:
             content["progress"] = self._lifecycle.progress
-        return _json(200 if state is State.READY else 503, content)
+        return _json(ready, content, trouble)
+
+    def _trouble(self) -> str:
+        return "" if self._lifecycle.state is State.STARTING else self._heartbeat.trouble
 
 
-def _json(status: int, content: dict[str, object]) -> Deferred[HTTPResponse]:
-    return succeed(HTTPResponse(status, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
+def _json(well: bool, content: dict[str, object], trouble: str) -> Deferred[HTTPResponse]:
+    if trouble:
+        content["trouble"] = trouble
+    body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+    return succeed(HTTPResponse(200 if well else 503, body))

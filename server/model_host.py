@@ -66,6 +66,11 @@ class ModelHost:
         self._runner: Runner | None = None
         self._stopping = False
 
+    @property
+    def hung(self) -> bool:
+        """Whether a run has taken so long that its lane is given up."""
+        return self.inference is not None and self.inference.model.batcher.hung
+
     async def start(self) -> Inference:
         """
         Load and warm the model; return what answers with it.

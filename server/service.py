@@ -91,6 +91,7 @@ class FerryService(Service):
             self.clock,
             lambda: self.host.threads,
             decoding=self.pool.alive,
+            hung=lambda: self.host.hung,
             on_beat=_tell_watchdog,
         )
         self.site = self._site()

@@ -24,6 +24,7 @@ class World:
     names: tuple[str, ...] = ("model-0", "model-1")
     beats: list[bool] = field(default_factory=list)
     decoding: bool = True
+    hung: bool = False
 
     def __post_init__(self) -> None:
         """Start the threads."""
@@ -42,6 +43,7 @@ class World:
             self.clock,
             lambda: self.threads,
             decoding=lambda: self.decoding,
+            hung=lambda: self.hung,
             on_beat=self.beats.append,
         )
         self.lifecycle = Lifecycle()
@@ -103,7 +105,7 @@ def test_a_thread_that_is_silent_too_long_is_dead(state: State) -> None:
         {"name": "model-0", "alive": True, "silent_s": 0.0},
         {"name": "model-1", "alive": False, "silent_s": SILENCE},
     ]
-    assert not world.heartbeat.alive
+    assert content["trouble"] == world.heartbeat.trouble == "no heartbeat of model-1"
     world.wait(1)
     assert world.beats[-2:] == [False, False]
     world.stepped.started.append(world.threads[1])
@@ -153,6 +155,27 @@ def test_a_server_without_a_thread_yet_lives() -> None:
     world = World(names=())
     world.lifecycle.move(State.READY)
     assert told(world.api.healthz(http_request()))[0] == 200
+
+
+def test_a_run_that_does_not_end_is_told_and_takes_no_more_requests() -> None:
+    """Nobody should send any; the heartbeats may go on, and the watchdog is not told so."""
+    world = World()
+    world.lifecycle.move(State.READY)
+    world.heartbeat.start()
+    world.hung = True
+    world.wait(1)
+    trouble = "a run of the model does not end"
+    status, content = told(world.api.healthz(http_request()))
+    assert (status, content["alive"], content["trouble"]) == (503, False, trouble)
+    assert told(world.api.readyz(http_request())) == (
+        503,
+        {"ready": False, "state": "ready", "trouble": trouble},
+    )
+    world.hung = False
+    world.wait(1)
+    assert told(world.api.readyz(http_request())) == (200, {"ready": True, "state": "ready"})
+    assert world.beats == [True, False, True]
+    world.heartbeat.stop()
 
 
 def test_a_reactor_that_is_late_tells_by_how_much() -> None:

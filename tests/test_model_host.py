@@ -206,3 +206,13 @@ def test_a_run_that_fails_costs_its_own_request_alone(monkeypatch: pytest.Monkey
     world.turn()
     assert kinds(first) == [RunFailed]
     assert kinds(second) == [tuple]
+
+
+def test_a_run_that_was_given_up_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before there is a model nothing hangs."""
+    world = World(monkeypatch)
+    assert not world.host.hung
+    world.start()
+    assert not world.host.hung
+    monkeypatch.setattr("batcher.batcher.Batcher.hung", True)
+    assert world.host.hung
