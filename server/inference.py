@@ -106,6 +106,11 @@ class Inference:
         self._pool = pool
         self._seconds = seconds
 
+    @property
+    def pending(self) -> int:
+        """How many requests wait for a decode thread, or are on one."""
+        return self._pool.pending
+
     def admit(self, terms: Terms) -> None:
         """
         Raise where a request on these *terms* would be answered too late: it has cost nothing yet.
@@ -116,11 +121,10 @@ class Inference:
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
             raise DeadlineExceeded(-allowed, "submit")
+        usual, ahead = self.model.usual, self.pending
+        self.decoding.admit(ahead, usual, allowed)
         # A row each, as far as one can know.
-        pending = self._pool.pending
-        usual = self.model.usual
-        self.decoding.admit(pending, usual, allowed)
-        self.model.batcher.admit(usual, deadline=deadline, priority=terms.priority, ahead=pending)
+        self.model.batcher.admit(usual, deadline=deadline, priority=terms.priority, ahead=ahead)
 
     def run(
         self,

@@ -24,6 +24,7 @@ from model.runner import ModelError
 from server.api.dialect import Dialect, InferenceAPI
 from server.api.native import NATIVE
 from server.clock import MonotonicTime
+from server.debug import DebugAPI
 from server.errors import RETRY_AFTER, HTTPError
 from server.health import HealthAPI, Heartbeat
 from server.http.access import Access
@@ -129,6 +130,7 @@ class FerryService(Service):
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
             Route("GET", "/status", StatusAPI(self.inference).status),
+            Route("GET", "/debug/batcher", DebugAPI(self.inference).batcher),
         )
 
     def inference(self) -> Inference:

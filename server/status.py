@@ -5,12 +5,14 @@ Runs on the reactor thread.
 """
 
 from collections.abc import Callable
+from math import inf
 
 import orjson
 from twisted.internet.defer import Deferred, succeed
 
 from model.picture_input import PictureInput
 from model.signature import Signature, TensorSpec
+from server.admission import DefaultTimeout
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference, ServedModel
 from server.samples import PICTURE, is_short, sample_request
@@ -25,16 +27,18 @@ class StatusAPI:
 
     def status(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer with the model, its signatures, and whether and why not they share runs."""
-        content = status_of(self._inference().model)
+        inference = self._inference()
+        content = status_of(inference.model, inference.default_timeout)
         return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
 
 
-def status_of(model: ServedModel) -> dict[str, object]:
-    """Return what there is to know of *model*."""
+def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
+    """Return what there is to know of *model*, and the *timeout* of who names none."""
     return {
         "model": model.full_name,
         "device": model.device,
         "lanes": model.batcher.stats().lanes,
+        "default_timeout_s": timeout.seconds if timeout.seconds < inf else None,
         "labels": len(model.labels),
         "pictures": model.pictures
         and {"signature": model.pictures.asked.name, "how": model.pictures.meaning},

@@ -20,7 +20,7 @@ from model.preprocess import Preprocessing, Resample, decode_image
 from model.profiles import Profiles
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from model.thread import CallFromThread, JobQueue, ModelThread
-from server.admission import ANY_TIME, Terms
+from server.admission import ANY_TIME, NO_TIMEOUT, Terms
 from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
 from server.model_source import LoadedModel, Say
@@ -183,6 +183,7 @@ class FakeInference(Inference):
 
     def __init__(self, clock: IReactorTime) -> None:
         self.model = served_model(clock, ManualLane())
+        self.default_timeout = NO_TIMEOUT
         self.asked: list[Asked] = []
         self.cancelled = 0
         self.admitted: list[Terms] = []

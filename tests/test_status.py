@@ -10,6 +10,7 @@ from twisted.internet.task import Clock
 
 from model.profiles import Profiles
 from model.signature import STRING, Signature, TensorSpec, blank_feed
+from server.admission import NO_TIMEOUT, DefaultTimeout
 from server.http.messages import HTTPResponse
 from server.inference import Inference, ServedModel
 from server.status import StatusAPI, signature_facts, status_of
@@ -45,10 +46,11 @@ def tensors() -> ServedModel:
 
 def test_a_model_of_tensors_is_told() -> None:
     """Each signature with its tensors, its largest batch, and why it runs alone if it does."""
-    assert status_of(tensors()) == {
+    assert status_of(tensors(), DefaultTimeout(2.5)) == {
         "model": "pets/7",
         "device": "a fake device",
         "lanes": 1,
+        "default_timeout_s": 2.5,
         "labels": 0,
         "pictures": None,
         "default_signature": "serving_default",
@@ -81,7 +83,7 @@ def test_a_model_of_tensors_is_told() -> None:
 
 def test_a_model_of_pictures_says_what_becomes_of_them() -> None:
     """In which signature, and how many labels it has."""
-    status = status_of(served_model(Clock(), ManualLane()))
+    status = status_of(served_model(Clock(), ManualLane()), NO_TIMEOUT)
     assert status["labels"] == 3
     assert status["pictures"] == {"signature": "serving_default", "how": "4 x 4 RGB"}
 
@@ -97,7 +99,7 @@ def test_the_largest_batch_is_that_of_the_start() -> None:
     """What one shape has lost to a full memory is not told."""
     model = tensors()
     model.profiles.of(blank_feed(ROWS)).cap = 2
-    signatures: Any = status_of(model)["signatures"]
+    signatures: Any = status_of(model, NO_TIMEOUT)["signatures"]
     assert signatures["serving_default"]["max_batch_size"] == 16
 
 
@@ -115,6 +117,7 @@ def test_names_of_any_letters_are_told() -> None:
     assert response.body.endswith(b"}\n")
     content = orjson.loads(response.body)
     assert content["default_signature"] == name
+    assert content["default_timeout_s"] is None
     assert content["signatures"][name]["inputs"] == [
         {"name": name, "dtype": "float32", "shape": [None, 1]}
     ]
