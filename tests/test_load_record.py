@@ -22,7 +22,7 @@ def test_each_is_an_answer_a_refusal_or_an_error(statuses: list[int]) -> None:
     record = recorded(*(exchange(status=status) for status in statuses))
     answered = sum(200 <= status < 300 for status in statuses)
     refused = sum(status in REFUSALS for status in statuses)
-    assert (len(record.latencies), len(record.refusals)) == (answered, refused)
+    assert (len(record.latencies), record.refused) == (answered, refused)
     assert sum(record.errors.values()) == len(statuses) - answered - refused
     assert record.sent == len(statuses)
     assert record.unanswered == statuses.count(0)
@@ -56,7 +56,7 @@ def test_the_warm_up_leaves_no_trace() -> None:
     early = [exchange(due=1.999, status=status, detail="x") for status in (0, 200, 429, 500)]
     record = recorded(*early, exchange(due=2.0), warmup=2.0)
     assert record.sent == 1
-    assert (record.unanswered, len(record.refusals), record.examples) == (0, 0, {})
+    assert (record.unanswered, record.refused, record.examples) == (0, 0, {})
 
 
 def told(timing: bytes) -> tuple[dict[str, float], dict[int, int]]:

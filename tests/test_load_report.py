@@ -81,9 +81,11 @@ def test_latencies_without_end_are_called_so() -> None:
 
 def test_refusals_and_errors_come_with_what_the_server_said_first() -> None:
     """Their counts by status, their time, and an example of each."""
-    refused = [exchange(0.25, 429, detail="too busy\n"), exchange(0.25, 503, detail="later")]
+    refused = [exchange(0.25, 429, detail="too busy\n"), exchange(0.5, 503, detail="later")]
     lines = load([*FINE, *refused, exchange(status=500, detail="oops")])
-    assert lines[-5] == "refused: 1 with status 429, 1 with status 503; p99 250.0 ms"
+    assert (
+        lines[-5] == "refused: 1 with status 429 (p99 250.0 ms), 1 with status 503 (p99 500.0 ms)"
+    )
     assert lines[-4:] == [
         "1 x status 500",
         "the first 429 said: too busy",

@@ -69,6 +69,7 @@ def test_what_had_no_answer_counts_as_endless() -> None:
     assert (found.p999_ms, found.max_ms, found.mean_ms) == (None, None, None)
     assert (found.sent, found.answered, found.refused, found.errors) == (101, 98, 1, 2)
     assert found.refused_p99_ms == 300.0
+    assert found.refusals == {"503": {"p50_ms": 300.0, "p99_ms": 300.0, "max_ms": 300.0}}
     assert found.error_kinds == {"broke": 1, "status 500": 1}
     assert found.good_share == pytest.approx(98 / 101, abs=1e-4)
 

@@ -61,6 +61,6 @@ class ProgressLine:
             f"{progress.elapsed:5.1f}/{progress.seconds:g} s  "
             f"{progress.server}  {progress.load.name}  "
             f"{rate:,.0f}/s  p50 {p50} ms  p99 {p99} ms  in flight {progress.in_flight}  "
-            f"answered {len(record.latencies):,}  refused {len(record.refusals):,}  "
+            f"answered {len(record.latencies):,}  refused {record.refused:,}  "
             f"errors {sum(record.errors.values()):,}"
         )

@@ -39,7 +39,8 @@ class Record:
         self.intended, self.ended, self.latencies = array("d"), array("d"), array("d")
         #: For each answer what the server tells of it; nan where it tells nothing.
         self.parts = {part: array("d") for part in PARTS}
-        self.refusals = array("d")  #: the seconds of each refusal
+        #: The seconds of each refusal, by its status.
+        self.refusals: dict[int, array[float]] = {}
         #: The seconds of answers to what was due before, which came when things counted already.
         self.carried = array("d")
         self.unanswered = 0  #: requests that no answer of any kind came to
@@ -69,7 +70,7 @@ class Record:
             return
         self.examples.setdefault(status, exchange.detail)
         if status in REFUSALS:
-            self.refusals.append(took)
+            self.refusals.setdefault(status, array("d")).append(took)
         else:
             self.errors[f"status {status}"] += 1
 
@@ -83,6 +84,11 @@ class Record:
                     told[part.decode()] = float(milliseconds) / 1e3
         for part, column in self.parts.items():
             column.append(told.get(part, nan))
+
+    @property
+    def refused(self) -> int:
+        """How many were refused."""
+        return sum(map(len, self.refusals.values()))
 
     @property
     def sent(self) -> int:

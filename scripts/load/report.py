@@ -14,7 +14,6 @@ from rich.table import Table
 from rich.text import Text
 
 from scripts.load.compare import Comparison
-from scripts.load.record import REFUSALS
 from scripts.load.search import Point, bounds
 from scripts.load.summary import Summary
 
@@ -154,9 +153,11 @@ def _words(summary: Summary) -> Iterator[Text]:
     if summary.mean_rows is not None:
         yield Text(f"\nbatches of {summary.mean_rows:.1f} rows on average; {_sizes(summary)}")
     if summary.refused:
-        statuses = {name: n for name, n in summary.statuses.items() if int(name) in REFUSALS}
-        told = ", ".join(f"{n} with status {name}" for name, n in statuses.items())
-        yield Text(f"\nrefused: {told}; p99 {_number(summary.refused_p99_ms)} ms")
+        told = ", ".join(
+            f"{summary.statuses[status]} with status {status} (p99 {_number(times['p99_ms'])} ms)"
+            for status, times in summary.refusals.items()
+        )
+        yield Text(f"\nrefused: {told}")
     yield from _failures(summary.error_kinds, summary.examples)
     yield from map(_warning, summary.warnings)
 

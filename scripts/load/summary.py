@@ -17,6 +17,9 @@ from scripts.load.record import Record
 
 PERCENTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p95_ms": 95.0, "p99_ms": 99.0, "p999_ms": 99.9}
 
+#: What is told of refusals.
+REFUSAL_FIGURES = {"p50_ms": 50.0, "p99_ms": 99.0, "max_ms": 100.0}
+
 #: A client was too slow that sent requests later than they were due by more than this share of the
 #: latencies, at the same percentile; less than a time that no one can tell from chance counts not.
 LATE, LEAST_LATE = 0.1, 0.001
@@ -67,6 +70,8 @@ class Summary:
     goodput: float  #: answers a second that came within the SLO
     good_share: float  #: of the requests sent
     refused_p99_ms: float | None
+    #: How soon refusals of each status came: those at once, and those that the time ran out for.
+    refusals: Mapping[str, Mapping[str, float | None]]
     mean_rows: float | None  #: rows of a batch, mean over the batches; None if the server told none
     rides: Mapping[str, int]  #: rows of a batch: requests that rode in such a batch
     decode_p50_ms: float | None
@@ -100,13 +105,16 @@ def summed_up(record: Record, client: Client) -> Summary:
     here, span = _while_it_lasted(record, client)
     # Each client of a closed loop waits for its last answer, after the end.
     in_time = (good & here).sum() + (carried <= client.slo).sum() if client.closed else good.sum()
+    refusals = {
+        status: np.sort(np.frombuffer(each)) for status, each in sorted(record.refusals.items())
+    }
     sent, lags = record.sent, np.sort(np.frombuffer(record.lags))
     return Summary(
         rate=_rounded((int(here.sum()) + len(carried)) / span),
         offered=_rounded(sent / client.seconds),
         sent=sent,
         answered=len(latencies),
-        refused=len(record.refusals),
+        refused=record.refused,
         errors=sum(record.errors.values()),
         mean_ms=_milliseconds(float(waits.mean())) if len(waits) else None,
         **{name: percentile(waits, share) for name, share in PERCENTILES.items()},
@@ -114,7 +122,11 @@ def summed_up(record: Record, client: Client) -> Summary:
         slo_ms=client.slo * 1e3,
         goodput=_rounded(int(in_time) / span),
         good_share=_rounded(int(good.sum()) / sent) if sent else 0.0,
-        refused_p99_ms=percentile(np.sort(np.frombuffer(record.refusals)), 99.0),
+        refused_p99_ms=percentile(np.sort(np.concatenate([*refusals.values(), []])), 99.0),
+        refusals={
+            str(status): {name: percentile(each, share) for name, share in REFUSAL_FIGURES.items()}
+            for status, each in refusals.items()
+        },
         mean_rows=_mean_rows(record),
         rides={str(rows): count for rows, count in sorted(record.rides.items())},
         **_parts(record),
