@@ -382,7 +382,7 @@ class Batcher(Generic[Item, Result]):
             self._decided_wake,
             self._pending.deadline(),
             self._retries.deadline(),
-            self._flights.hangs_at(),
+            self._flights.hangs_at() if self._state is not State.STOPPED else inf,
         )
 
     def _answer(self) -> None:

@@ -17,6 +17,9 @@ WARMED = 3.0  #: measurements that the median of a warm-up's repeats is worth
 KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to nothing
 NOISE = 0.05  #: of a run's time, relative to it, until it is known
 LEAST_NOISE = 0.001  #: no clock is better
+LEAST_NOISE = 0.001  #: no clock is better
+INSTANT = 1e-9  #: seconds; no run is shorter
+SPAN = 1e-6  #: of the longest run: differences below that are none
 NOISE_WEIGHT = 0.02  #: of a new measurement in the noise
 OUTLIER = 0.5  #: a run further off than this, relative to what was expected, counts as this far off
 REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
@@ -191,16 +194,13 @@ class LatencyCurve:
     def _fit(self) -> None:
         """Smooth the averages."""
         measured = sorted(self._measured.items())
-        certain = min((it.seconds for _, it in measured if it.seconds > 0.0), default=1.0)
-        floor = max(self._noise, 1e-6)
-        self._lines: list[Line] = fit_lines(
-            [
-                Point(
-                    rows, it.seconds, it.count, it.count / (floor * max(it.seconds, certain) ** 2)
-                )
-                for rows, it in measured
-            ]
-        )
+        noise = max(self._noise, LEAST_NOISE**2)
+        least = max(INSTANT, SPAN * max((it.seconds for _, it in measured), default=0.0))
+        points = []
+        for rows, it in measured:
+            variance = noise * max(it.seconds, least) ** 2 / it.count
+            points.append(Point(rows, it.seconds, it.count, 1.0 / variance))
+        self._lines: list[Line] = fit_lines(points)
         of_each = chain.from_iterable(repeat(line, line.points) for line in self._lines)
         values = (line.at(rows) for (rows, _), line in zip(measured, of_each, strict=True))
         self._fitted = dict(
@@ -216,4 +216,4 @@ def _check(rows: int, seconds: float) -> None:
 
 
 def _rate(rows: int, seconds: float) -> float:
-    return rows / max(seconds, 1e-9)
+    return rows / max(seconds, INSTANT)

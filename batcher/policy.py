@@ -23,6 +23,9 @@ WORTH_HOLDING = 0.9
 #: Times the usual until those who have not come back are given up.
 PATIENCE = 1.5
 
+#: Of the gain: so long is waited for who usually comes back at once.
+LEAST_PATIENCE = 0.125
+
 
 class LatencyModel(Protocol):
     """Whoever can tell how long a run takes."""
@@ -179,7 +182,7 @@ def _held_until(queue: QueueView, lanes: LaneView) -> float:
     gain = latency.predict(queue.rows) + latency.predict(back.rows) - shared
     if back.each * together > WORTH_HOLDING * gain:
         return -inf
-    patience = min(gain, max(PATIENCE * back.each * together, 0.0))
+    patience = min(gain, max(PATIENCE * back.each * together, LEAST_PATIENCE * gain))
     return min(back.since + patience, queue.deadline - latency.margin * shared)
 
 

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from math import inf
-from statistics import median
 
 REMEMBERED = 9  #: batches whose returns are remembered
 ENOUGH = 3  #: of them before anybody is expected
@@ -53,7 +52,7 @@ class Returns:
         self._few = 0  # so many may be missing
         self._back = True  # all but a few have been seen again
         self._since = 0.0
-        self._taken: deque[float] = deque(maxlen=REMEMBERED)
+        self._taken: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)  # seconds, and rows
         self._held = False
         self._failures = 0
         self._pause = 0
@@ -61,7 +60,7 @@ class Returns:
     def answered(self, riders: Iterable[tuple[Hashable, int]], now: float) -> None:
         """Expect *riders*, sources and their rows, of a batch that ended at *now*."""
         if not self._back:
-            self._taken.append(inf)
+            self._taken.append((inf, self._rows))
         self._missing = dict(riders)
         self._rows = sum(self._missing.values())
         self._few = len(self._missing) // STRAGGLERS
@@ -73,14 +72,18 @@ class Returns:
         if self._missing.pop(source, None) is not None and not self._back:
             self._back = len(self._missing) <= self._few
             if self._back:
-                self._taken.append((now - self._since) / self._rows)
+                self._taken.append((now - self._since, self._rows))
 
     def expect(self) -> Returning:
         """Return whom to expect; nobody where that is not known, or has failed lately."""
         if self._pause or len(self._taken) < ENOUGH:
             return NOBODY
+        seen = [taken for taken in self._taken if taken[0] < inf]
+        if 2 * len(seen) <= len(self._taken):
+            return NOBODY
+        each = sum(seconds for seconds, _ in seen) / sum(rows for _, rows in seen)
         rows = 0 if self._back else sum(self._missing.values())
-        return Returning(rows, self._since, median(self._taken), self._held)
+        return Returning(rows, self._since, each, self._held)
 
     def hold(self) -> None:
         """Note that a batch waits for them."""

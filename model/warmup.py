@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, DeferredList
 
 from batcher.errors import OutOfMemory
 from batcher.executor import Piece
-from batcher.latency import LatencyCurve
+from batcher.latency import KNEE
 from model.lane import Lane
 from model.runner import ModelError
 from model.signature import Feed
@@ -74,8 +74,8 @@ def learned_cap(measured: dict[int, float]) -> int:
     server itself spends on a run is then shared by more rows, and a machine that was busy while it
     was measured is not held to batches of one.
     """
-    knee = LatencyCurve(measured).knee(max(measured))
     rates = {rows: rows / seconds for rows, seconds in measured.items()}
+    knee = min(rows for rows in rates if rates[rows] >= KNEE * max(rates.values()))
     worthy = [rows for rows in rates if rows <= SHARED and rates[rows] > 0.5 * max(rates.values())]
     return max(knee, *worthy) if worthy else knee
 

@@ -11,7 +11,7 @@ from tests.pictures import coloured, encoded
 pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 REPORT = BatcherReport(
-    stats=BatcherStats(State.RUNNING, 3, 1, 2, 1, Totals(runs=9, run_rows=30, answered=26)),
+    stats=BatcherStats(State.RUNNING, 3, 1, 2, 1, 0, Totals(runs=9, run_rows=30, answered=26)),
     policy="take what pays",
     queues=(
         QueueReport(

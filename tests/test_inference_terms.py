@@ -11,7 +11,6 @@ from twisted.internet.task import Clock
 
 from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
-from batcher.policy import GreedyPolicy
 from batcher.priority import Priority
 from model.decode_pool import DecodePool
 from model.signature import Arrays, Feed, Signature, TensorSpec
@@ -20,6 +19,7 @@ from server.inference import Inference
 from server.model_host import join_rows
 from tests.fakes_server import SIGNATURE, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
+from tests.support import GreedyPolicy
 
 pytestmark = pytest.mark.usefixtures("log")
 

@@ -5,6 +5,7 @@ from math import inf
 
 import pytest
 
+from batcher.arrivals import Arrivals
 from batcher.latency import LatencyCurve
 from batcher.policy import (
     Decision,
@@ -16,6 +17,7 @@ from batcher.policy import (
     QueueView,
     WaitUntil,
 )
+from batcher.returns import Returning
 
 ONE = LaneView(idle=1, total=2, cap=8)
 TWO = LaneView(idle=2, total=2, cap=8)
@@ -39,9 +41,76 @@ LOWERED = LaneView(idle=1, total=2, cap=2)
         (QueueView(5, 0.0, deadline=1.0), ONE, Launch(5, "idle")),
     ],
 )
-def test_greedy(queue: QueueView, lanes: LaneView, decision: Decision) -> None:
+def test_who_knows_nothing_takes_what_is_there(
+    queue: QueueView, lanes: LaneView, decision: Decision
+) -> None:
     """What is ready leaves at once, shared over the idle lanes."""
-    assert LotPolicy().decide(100.0, queue, lanes) == decision
+    made = LotPolicy().decide(0.5, queue, lanes)
+    if isinstance(decision, Launch):
+        decision = replace(decision, finish=0.5)
+    assert made == decision
+
+
+CPU = LatencyCurve({rows: 2.0 + 12.0 * rows for rows in (1, 2, 4, 8, 16, 32)})
+AFFINE = LatencyCurve({1: 4.1, 8: 4.8, 32: 7.2})
+LANE = LaneView(idle=1, total=1, cap=32)
+
+
+@pytest.mark.parametrize(
+    ("waiting", "rate", "rows"),
+    [
+        (1, 0.0, 1),
+        (10, 0.0, 2),  # about sqrt(2 n alpha / beta)
+        (10, 0.06, 4),
+        (30, 0.0, 3),
+        (30, 0.078, 15),  # near saturation more, and yet not all that there is room for
+    ],
+)
+def test_as_many_leave_as_leave_everyone_waiting_least(
+    waiting: int, rate: float, rows: int
+) -> None:
+    """On a curve of 2 + 12 b, more where more are coming."""
+    queue = QueueView(waiting, 0.0, latency=CPU, arrivals=Arrivals(rate))
+    made = LotPolicy().decide(0.5, queue, LANE)
+    assert isinstance(made, Launch)
+    assert abs(made.rows - rows) <= 1
+    assert made.reason == ("idle" if made.rows == waiting else "lot")
+
+
+@pytest.mark.parametrize(
+    ("returning", "decision"),
+    [
+        (Returning(4, 10.0, 0.1), WaitUntil(11.2, "return-hold")),  # 1.5 times the usual
+        (Returning(4, 10.0, 0.0), WaitUntil(10.5, "return-hold")),  # at once: an eighth of 4
+        (Returning(4, 8.0, 0.1), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # they are long overdue
+        (Returning(4, 10.0, 0.5), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # not worth it
+        (Returning(0, 10.0, 0.1, held=True), Launch(4, "return-hold", 10.0 + 1.1 * 4.1)),
+        (Returning(30, 10.0, 0.01), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # over the cap
+    ],
+)
+def test_a_lane_waits_for_who_comes_back(returning: Returning, decision: Decision) -> None:
+    """While that costs less than what runs together save."""
+    queue = QueueView(4, 9.0, latency=AFFINE, returning=returning)
+    made = LotPolicy().decide(10.0, queue, LANE)
+    assert type(made) is type(decision)
+    if isinstance(made, WaitUntil):
+        assert isinstance(decision, WaitUntil)
+        assert made.time == pytest.approx(decision.time)
+        assert made.reason == decision.reason
+    if isinstance(made, Launch):
+        assert isinstance(decision, Launch)
+        assert (made.rows, made.reason) == (decision.rows, decision.reason)
+        assert made.finish == pytest.approx(decision.finish, abs=0.01)
+
+
+@pytest.mark.parametrize(("deadline", "rows"), [(100.0, 4), (60.0, 4), (40.0, 2), (5.0, 1)])
+def test_a_deadline_makes_a_batch_smaller(deadline: float, rows: int) -> None:
+    """So that the head is in time, where everyone who waits would have left."""
+    queue = QueueView(4, -1000.0, latency=CPU, arrivals=Arrivals(1.0), head_deadline=deadline)
+    made = LotPolicy().decide(0.0, queue, LANE)
+    assert isinstance(made, Launch)
+    assert made.rows == rows
+    assert made.reason == ("idle" if deadline >= 60.0 else "deadline")
 
 
 @pytest.mark.parametrize(

@@ -73,7 +73,7 @@ def test_no_reactor_and_no_tensorflow_is_imported_for_settings() -> None:
         ("server.options, server.setting_report", "{'twisted'}"),
         ("server.twistd_options", "{'click'}"),
         ("scripts.cli", "{'rich', 'PIL'}"),
-        ("scripts.loadtest", "{'twisted', 'rich'}"),
+        ("scripts.loadtest, scripts.simulate", "{'twisted', 'rich'}"),
     ]:
         program = (
             f"import sys, {modules}; sys.exit(repr(({forbidden} | {more}) & {{*sys.modules}}))"

@@ -126,13 +126,22 @@ def test_clients_think_before_they_send_one_more() -> None:
     assert [due - START for due in history.due] == [0.0, 14.25, 28.5]
 
 
-def test_what_cannot_be_in_time_is_dropped() -> None:
-    """And has no end; clients come back all the same."""
+def test_what_cannot_be_in_time_is_turned_away() -> None:
+    """And has no end; a client comes back all the same, after the time of a run."""
     history = simulate(a_world([0.0, 1.0, 1.0], slo=5.0), GreedyPolicy(), cap=1)
     assert history.ended == [START + 4.25, inf, inf]
-    assert sorted(history.dropped) == [1, 2]
-    history = simulate(a_world([0.0], requests=9, think=1.0, slo=4.0), GreedyPolicy(), cap=1)
-    assert len(history.due) == len(history.dropped) + len(history.refused) == 9
+    assert (history.refused, history.dropped) == ([1, 2], [])
+    history = simulate(a_world([0.0], requests=3, think=1.0, slo=4.0), GreedyPolicy(), cap=1)
+    assert [due - START for due in history.due] == [0.0, 5.25, 10.5]
+    assert history.refused == [0, 1, 2]
+
+
+def test_what_is_late_all_the_same_is_dropped() -> None:
+    """Here the first run takes three times as long as it was expected to."""
+    world = a_world([0.0, 0.5, 20.0], slo=10.0, noise=(3.0, 1.0, 1.0))
+    history = simulate(world, GreedyPolicy(), cap=1)
+    assert history.ended == [inf, inf, START + 24.25]
+    assert (history.refused, sorted(history.dropped)) == ([], [0, 1])
 
 
 def test_a_faulty_policy_ends_the_simulation() -> None:
