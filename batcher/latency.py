@@ -24,6 +24,7 @@ NOISE_WEIGHT = 0.02  #: of a new measurement in the noise
 OUTLIER = 0.5  #: a run further off than this, relative to what was expected, counts as this far off
 REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
 DOUBT = 2.0  #: standard errors by which a larger size must be better, unless on the same line
+TRIAL = 512  #: runs from one trial to the next, and without a size that is worth one
 MARGIN = 1.1  #: the least by which a deadline must exceed what is expected
 
 
@@ -33,6 +34,7 @@ class _Measured:
 
     seconds: float
     count: float  #: of measurements that it is worth
+    last: int = 0  #: the number of the run that was measured last
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +51,7 @@ class Sizes:
     rates: tuple[float, ...] = ()  #: rows per second of each
     longest: float = 0.0  #: seconds of a run at the cap
     measured: int = 0  #: the largest size that ever ran
+    trial: int = 0  #: a size that has not run for long: what is believed of it may be wrong
 
 
 class LatencyCurve:
@@ -59,10 +62,15 @@ class LatencyCurve:
     earlier life; raises ValueError for rows below 1 or seconds that are negative or not finite.
     """
 
-    __slots__ = ("_fitted", "_lines", "_measured", "_noise", "_observed", "_sizes")
+    __slots__ = (
+        "_fitted", "_lines", "_measured", "_noise", "_observed", "_runs", "_sizes", "_trial",
+        "_trial_at",
+    )  # fmt: skip
 
     def __init__(self, measured: Mapping[int, float]) -> None:
         self._noise = NOISE**2
+        self._runs = 0
+        self._trial = self._trial_at = 0
         self._observed = 0  # since the lines were fitted
         self._measured: dict[int, _Measured] = {}
         for rows, seconds in sorted(measured.items()):
@@ -86,6 +94,11 @@ class LatencyCurve:
             known.count = min(known.count + 1.0, 1.0 / WEIGHT)
             known.seconds += (near - known.seconds) / known.count
         self._observed += 1
+        self._runs += 1
+        self._measured[rows].last = self._runs
+        if rows == self._trial:
+            self._trial = 0
+            self._sizes.clear()
         sizes = len(self._measured)
         if self._observed >= max(REFIT, sizes * sizes // 16) or self._first_steps:
             self._fit()
@@ -163,7 +176,8 @@ class LatencyCurve:
             if not rates or rate > max(rates[-1], hurdle):
                 rows.append(size)
                 rates.append(rate)
-        return Sizes(tuple(rows), tuple(rates), self.predict(cap), max(self._fitted, default=0))
+        measured = max(self._fitted, default=0)
+        return Sizes(tuple(rows), tuple(rates), self.predict(cap), measured, self._trial)
 
     def _lines_of_sizes(self) -> dict[int, Line]:
         """Return the line of each size that was measured, or lies between two on one line."""
@@ -207,7 +221,22 @@ class LatencyCurve:
             zip((rows for rows, _ in measured), accumulate(values, max), strict=True)
         )
         self._observed = 0
+        self._choose_trial()
         self._sizes.clear()
+
+    def _choose_trial(self) -> None:
+        """
+        Choose a size to try now and then.
+
+        One that looked slow, perhaps because the machine was busy when it was measured, would
+        otherwise never run again, and look slow for ever.
+        """
+        if self._trial or self._runs - self._trial_at < TRIAL:
+            return
+        rows, oldest = min(self._measured.items(), key=lambda each: each[1].last)
+        if self._runs - oldest.last >= TRIAL:
+            self._trial, self._trial_at = rows, self._runs
+            oldest.count = 1.0  # what is old counts for little beside what is new
 
 
 def _check(rows: int, seconds: float) -> None:

@@ -116,6 +116,9 @@ class LotPolicy:
     next requests would otherwise ride in a run of their own.
     """
 
+    def __str__(self) -> str:
+        return "lot sizes by measured run times and arrivals"
+
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """Launch what pays, or wait for who comes back."""
         if queue.rows == 0 or lanes.idle == 0:
@@ -143,6 +146,8 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     """
     sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
     largest = min(share, lanes.cap)
+    if 0 < sizes.trial <= largest:
+        return sizes.trial
     if largest > sizes.measured:
         return min(largest, 2 * sizes.measured) or largest
     best = 1

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcher.latency import LatencyCurve
+from batcher.latency import TRIAL, LatencyCurve
 
 CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
 
@@ -31,6 +31,28 @@ CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
 def test_predict(measured: dict[int, float], rows: int, seconds: float) -> None:
     """Linear between measurements, the last doubling's line beyond, and never falling."""
     assert LatencyCurve(measured).predict(rows) == pytest.approx(seconds)
+
+
+def test_a_size_that_has_not_run_for_long_is_tried() -> None:
+    """Once, and then not before as many runs have passed again."""
+    curve = LatencyCurve({1: 4.0, 2: 99.0})
+    while not curve.sizes(2).trial:
+        curve.observe(1, 4.0)
+    assert curve.sizes(2).trial == 2
+    curve.observe(2, 5.0)
+    assert curve.sizes(2).trial == 0
+    for _ in range(TRIAL - 1):
+        curve.observe(1, 4.0)
+        assert curve.sizes(2).trial == 0
+
+
+def test_a_size_that_looked_slow_is_found_to_be_quick() -> None:
+    """By what the trials show, in the end."""
+    curve = LatencyCurve({1: 4.0, 2: 12.0})
+    assert curve.sizes(2).rows == (1,)
+    for _ in range(6 * TRIAL):
+        curve.observe(curve.sizes(2).trial or 1, 4.0)
+    assert curve.sizes(2).rows == (1, 2)
 
 
 def test_one_outlier_moves_little() -> None:
