@@ -42,6 +42,7 @@ def report_of(report: BatcherReport) -> dict[str, object]:
         "state": stats.state.value,
         "lanes": stats.lanes,
         "running": stats.running,
+        "hung": stats.hung,
         "waiting": stats.waiting,
         "retrying": stats.retrying,
         "totals": asdict(stats.totals),

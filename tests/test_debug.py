@@ -40,6 +40,7 @@ def test_a_report_is_told_in_milliseconds_and_rows() -> None:
         "state": "running",
         "lanes": 2,
         "running": 1,
+        "hung": 0,
         "waiting": 3,
         "retrying": 1,
         "totals": {
