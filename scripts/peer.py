@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 from twisted.internet.defer import Deferred
 
-from model.signature import STRING, Feed
+from model.signature import STRING, Feed, TensorSpec
 from server.admission import Terms
 from server.api.dialect import Dialect
 from server.api.native import check_body, picture_of
@@ -56,18 +56,28 @@ def null_feed(model: ServedModel, request: HTTPRequest) -> Feed:
     return signature.feed({signature.inputs[0].name: np.array([request.body], STRING)})
 
 
+def is_row(model: ServedModel, request: HTTPRequest) -> bool:
+    """Whether the body has as many bytes as one row of numbers."""
+    spec = model.signatures[model.default].inputs[0]
+    return len(request.body) == prod(_row_of(spec)) * spec.dtype.itemsize
+
+
+def _row_of(spec: TensorSpec) -> list[int]:
+    return [size or 0 for size in spec.row_shape]
+
+
 def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
     """
-    Return the body as one row of numbers where it has as many bytes, else as a picture.
+    Return the body as one row of numbers where `is_row`, else as a picture.
 
-    Called on a decode thread; raises `HTTPError` and `BadImage`.
+    The latter is for a decode thread; raises `HTTPError` and `BadImage`.
     """
     check_body(request)
     signature = model.signatures[model.default]
     spec = signature.inputs[0]
-    row = [size or 0 for size in spec.row_shape]
-    if len(request.body) == prod(row) * spec.dtype.itemsize:
-        return signature.feed({spec.name: np.frombuffer(request.body, spec.dtype).reshape(1, *row)})
+    if is_row(model, request):
+        numbers = np.frombuffer(request.body, spec.dtype).reshape(1, *_row_of(spec))
+        return signature.feed({spec.name: numbers})
     if model.pictures is None:
         raise HTTPError(415, f"expected the bytes of one row of {spec}, got {len(request.body)}")
     return model.pictures.feed(picture_of(request))
@@ -87,13 +97,21 @@ def write_best(outputs: Outputs) -> bytes:
 
 
 def dialect_of(
-    feed_of: Callable[[ServedModel, HTTPRequest], Feed], write: Callable[[Outputs], bytes]
+    feed_of: Callable[[ServedModel, HTTPRequest], Feed],
+    write: Callable[[Outputs], bytes],
+    at_once: Callable[[ServedModel, HTTPRequest], bool] = lambda *_: True,
 ) -> Dialect:
-    """Return how requests are read by *feed_of*, and answered by *write*."""
+    """
+    Return how requests are read by *feed_of*, and answered by *write*.
+
+    On a decode thread, but for those of which *at_once* says that it would cost more than it frees.
+    """
 
     def infer(
         inference: Inference, request: HTTPRequest, terms: Terms, timing: Timing
     ) -> Deferred[Outputs]:
+        if at_once(inference.model, request):
+            return inference.submit(feed_of(inference.model, request), terms, timing)
         prepare = partial(feed_of, inference.model, request)
         return inference.run(prepare, terms, timing=timing)
 
@@ -124,9 +142,11 @@ def main(port: str, model: str, graph: Path | None, timeout_ms: float) -> None:
         settings = resolve(given, os.environ).settings
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
-    feed_of, write = (net_feed, write_best) if net else (null_feed, write_length)
-    load = load_model if net else load_null
-    sys.exit(run(settings, load=load, dialect=dialect_of(feed_of, write)))
+    if net:
+        dialect, load = dialect_of(net_feed, write_best, is_row), load_model
+    else:
+        dialect, load = dialect_of(null_feed, write_length), load_null
+    sys.exit(run(settings, load=load, dialect=dialect))
 
 
 if __name__ == "__main__":

@@ -142,7 +142,32 @@ class Inference:
         timing = timing or Timing()
         took = partial(self._decoded, timing)
         prepared = self._pool.run(self._in_time, prepare, self._deadline(terms), took=took)
-        return prepared.addCallback(self._submit, terms, timing)
+        return prepared.addCallback(self.submit, terms, timing)
+
+    def submit(
+        self, feed: Feed, terms: Terms = ANY_TIME, timing: Timing | None = None
+    ) -> Deferred[Outputs]:
+        """
+        Return what the model makes of *feed*, which needs no decode thread; else as `run` does.
+
+        Fails with what `Batcher.submit` fails with.
+        """
+        timing = timing or Timing()
+        profile, rows = self.model.profiles.of(feed), feed.rows
+        timeout = terms.timeout
+        if timeout is None:
+            # However long its own picture takes: nobody named a limit that it could keep.
+            timeout = self.default_timeout.of(profile, rows) + (timing.decode or 0.0)
+        answer = self.model.batcher.submit(
+            feed,
+            rows,
+            profile,
+            deadline=terms.since + timeout,
+            priority=terms.priority,
+            source=terms.source,
+            trace=timing.trace,
+        )
+        return answer.addCallback(partial(Outputs, feed.signature))
 
     def classify(
         self, data: bytes, k: int, terms: Terms = ANY_TIME, *, timing: Timing | None = None
@@ -177,20 +202,3 @@ class Inference:
     def _deadline(self, terms: Terms) -> float:
         timeout = terms.timeout
         return terms.since + (self.default_timeout.seconds if timeout is None else timeout)
-
-    def _submit(self, feed: Feed, terms: Terms, timing: Timing) -> Deferred[Outputs]:
-        profile, rows = self.model.profiles.of(feed), feed.rows
-        timeout = terms.timeout
-        if timeout is None:
-            # However long its own picture takes: nobody named a limit that it could keep.
-            timeout = self.default_timeout.of(profile, rows) + (timing.decode or 0.0)
-        answer = self.model.batcher.submit(
-            feed,
-            rows,
-            profile,
-            deadline=terms.since + timeout,
-            priority=terms.priority,
-            source=terms.source,
-            trace=timing.trace,
-        )
-        return answer.addCallback(partial(Outputs, feed.signature))
