@@ -27,25 +27,27 @@ UNEXPECTED = Arrivals()
 class ArrivalRate:
     """Two moving averages of the rows per second: told each arrival, asked now and then."""
 
-    __slots__ = ("_came", "_expected", "_late", "_long", "_since", "_start")
+    __slots__ = ("_came", "_expected", "_late", "_long", "_seen", "_since")
 
     def __init__(self) -> None:
         self._came = 0
         self._long = self._late = 0.0
-        self._start: float | None = None
-        self._since = 0.0
+        self._since: float | None = None  # when the averages were last renewed
+        self._seen = 0.0  # seconds that they are of
         self._expected = UNEXPECTED
 
     def came(self, rows: int, now: float) -> None:
         """Count *rows* that came at *now*, in seconds."""
-        if self._start is None:
-            self._start = self._since = now
+        if self._since is None:
+            self._since = now
         self._came += rows
 
     def expect(self, now: float, longest: float) -> Arrivals:
         """Return what to expect at *now*, where the longest run takes *longest* seconds."""
+        if self._since is None or longest <= 0.0:
+            return self._expected
         passed = now - self._since
-        if self._start is None or longest <= 0.0 or 0.0 <= passed < STEP * LATE * longest:
+        if 0.0 <= passed < STEP * LATE * longest:
             return self._expected
         self._since = now
         if passed > 0.0:
@@ -57,7 +59,7 @@ class ArrivalRate:
         self._long -= (recent - self._long) * expm1(-passed / (LONG * longest))
         self._late -= (recent - self._late) * expm1(-passed / (LATE * longest))
         # Both began at nothing: what they have not seen yet is not to count as silence.
-        age = max(passed, self._since - (self._start or 0.0))
-        rate = self._long / -expm1(-age / (LONG * longest))
-        late = self._late / -expm1(-age / (LATE * longest))
+        self._seen += passed
+        rate = self._long / -expm1(-self._seen / (LONG * longest))
+        late = self._late / -expm1(-self._seen / (LATE * longest))
         return Arrivals(rate, max(0.0, late - rate) * LASTS * longest)

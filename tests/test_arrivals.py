@@ -1,0 +1,49 @@
+"""The arrival rate: in the long run, and of late."""
+
+import pytest
+
+from batcher.arrivals import ArrivalRate, Arrivals
+
+
+def told(rate: ArrivalRate, start: float, stop: float, each: float, longest: float) -> Arrivals:
+    """Let a row come every so many seconds, and return what is then expected."""
+    now = start
+    while now < stop:
+        rate.came(1, now)
+        rate.expect(now, longest)
+        now += each
+    return rate.expect(stop, longest)
+
+
+def test_nobody_came_so_nobody_is_expected() -> None:
+    """Nor where no run is known to take time."""
+    rate = ArrivalRate()
+    assert rate.expect(9.0, 1.0) == Arrivals(0.0, 0.0)
+    rate.came(1, 9.0)
+    assert rate.expect(10.0, 0.0) == Arrivals(0.0, 0.0)
+
+
+@pytest.mark.parametrize("seconds", [4.0, 64.0, 512.0])
+def test_a_steady_stream_has_its_rate(seconds: float) -> None:
+    """From the start on, and no surge."""
+    expected = told(ArrivalRate(), 0.0, seconds, 0.125, 1.0)
+    assert expected.rate == pytest.approx(8.0, rel=0.05)
+    assert expected.surge == pytest.approx(0.0, abs=1.0)
+
+
+def test_a_burst_is_a_surge_before_it_is_a_rate() -> None:
+    """Ten times as many for two of the longest runs."""
+    rate = ArrivalRate()
+    told(rate, 0.0, 256.0, 1.0, 1.0)
+    expected = told(rate, 256.0, 258.0, 0.1, 1.0)
+    assert expected.rate < 2.5
+    assert expected.surge > 5.0
+
+
+def test_a_clock_that_is_set_back_is_borne() -> None:
+    """What is expected stays, until time goes on."""
+    rate = ArrivalRate()
+    before = told(rate, 100.0, 164.0, 0.5, 1.0)
+    assert rate.expect(50.0, 1.0) == before
+    after = told(rate, 50.0, 114.0, 0.5, 1.0)
+    assert after.rate == pytest.approx(2.0, rel=0.1)

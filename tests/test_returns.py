@@ -1,0 +1,73 @@
+"""Who was just answered, and how soon such clients come back."""
+
+import pytest
+
+from batcher.returns import ENOUGH, LONGEST_PAUSE, NOBODY, Returns
+
+
+def learned(seconds: float = 1.0) -> Returns:
+    """Return what has seen two clients come back so soon, often enough."""
+    returns = Returns()
+    for turn in range(ENOUGH):
+        answered(returns, 10.0 * turn)
+        for client in "ab":
+            returns.came(client, 10.0 * turn + seconds)
+    return returns
+
+
+def answered(returns: Returns, now: float) -> None:
+    """Answer both clients, a row each."""
+    returns.answered([("a", 1), ("b", 1)], now)
+
+
+def test_nobody_is_expected_before_enough_has_been_seen() -> None:
+    """Nor where nobody says who sends."""
+    returns = Returns()
+    answered(returns, 0.0)
+    assert returns.expect() is NOBODY
+    returns.answered([], 1.0)
+    assert returns.expect() is NOBODY
+
+
+def test_those_who_are_missing_are_expected() -> None:
+    """Fewer with each who comes; strangers do not count."""
+    returns = learned()
+    answered(returns, 100.0)
+    assert returns.expect().rows == 2
+    assert returns.expect().since == 100.0
+    assert returns.expect().each == pytest.approx(0.5)
+    returns.came("stranger", 100.5)
+    returns.came("a", 100.5)
+    assert returns.expect().rows == 1
+    returns.came("b", 100.5)
+    assert returns.expect().rows == 0
+
+
+def test_who_mostly_does_not_come_back_is_not_waited_for() -> None:
+    """More than half of the batches that are remembered."""
+    returns = learned()
+    for turn in range(ENOUGH + 1):
+        answered(returns, 100.0 + turn)
+    assert returns.expect() is NOBODY
+
+
+def test_a_hold_that_fails_is_followed_by_longer_and_longer_pauses() -> None:
+    """And one that succeeds ends them."""
+    returns = learned()
+    for pause in (2, 4, 8, 16, 32, LONGEST_PAUSE, LONGEST_PAUSE):
+        answered(returns, 0.0)
+        returns.hold()
+        returns.left()
+        for _ in range(pause):
+            assert returns.expect() is NOBODY
+            returns.left()
+        for client in "ab":
+            returns.came(client, 1.0)
+        assert returns.expect() is not NOBODY
+    answered(returns, 0.0)
+    returns.hold()
+    for client in "ab":
+        returns.came(client, 1.0)
+    assert returns.expect().held
+    returns.left()
+    assert returns.expect() is not NOBODY
