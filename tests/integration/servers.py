@@ -192,10 +192,14 @@ def serving(
     variables: Mapping[str, str] | None = None,
     patience: float = START,
 ) -> Iterator[Server]:
-    """Start a server on any free port as `started` does; wait *patience* seconds at most."""
+    """
+    Start a server on any free port as `started` does; wait *patience* seconds at most.
+
+    Without a default timeout, unless *options* name one: what is asked is answered on any machine.
+    """
     with started(
         "--port", "0", *options, cache_home=cache_home, folder=folder, door=door,
-        variables=variables,
+        variables={"TENSORFERRY_DEFAULT_TIMEOUT": "none", **(variables or {})},
     ) as server:  # fmt: skip
         server.wait_until_ready(patience)
         yield server
