@@ -40,7 +40,17 @@ def served(
     scalar: Files, cache_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
     """A server of that graph; with one lane, 16 clients have to share runs on any machine."""
-    options = (*named(*scalar), "--lanes", "1", "--max-batch-size", "8", "--max-pixels", "1000000")
+    options = (
+        *named(*scalar),
+        "--lanes",
+        "1",
+        "--max-batch-size",
+        "8",
+        "--max-queue-delay-ms",
+        "0",
+        "--max-pixels",
+        "1000000",
+    )
     with serving(*options, cache_home=cache_home, folder=tmp_path_factory.mktemp("log")) as ready:
         yield ready
 

@@ -9,6 +9,7 @@ import threading
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from math import inf
 from pathlib import Path
 from typing import ParamSpec, TypeVar
 
@@ -140,8 +141,11 @@ async def watched_server(settings: Settings, cache_home: Path) -> AsyncIterator[
     """
     Give a server that is ready; at the end it drains, and the environment is as before.
 
-    Raises `StartFailed`.
+    An idle lane takes all that waits, however long runs take, and there is no default timeout: a
+    test knows which batches there will be.  Raises `StartFailed`.
     """
+    delay = settings.max_queue_delay or 0.0
+    settings = replace(settings, max_queue_delay=delay, default_timeout=inf)
     before = dict(os.environ)
     os.environ.clear()
     os.environ.update(environment(cache_home))
