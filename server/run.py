@@ -6,6 +6,7 @@ from twisted.logger import Logger
 
 from server.api.dialect import Dialect
 from server.api.native import NATIVE
+from server.collector import settle
 from server.logs import begin_logging
 from server.model_source import Loader, load_model
 from server.settings import Settings
@@ -35,7 +36,7 @@ def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NAT
         _log.critical("{line}", line=line)
         reactor.stop()
 
-    service = FerryService(settings, reactor, fail=fail, load=load, dialect=dialect)
+    service = FerryService(settings, reactor, fail=fail, settle=settle, load=load, dialect=dialect)
     try:
         service.privilegedStartService()
     except StartError as error:

@@ -63,7 +63,7 @@ class FerryService(Service):
     One server, which understands *dialect* at `POST /`.
 
     *fail* is called with one line when the model cannot be loaded, after the sockets were bound;
-    it should end the process.
+    it should end the process.  *settle* is called when it has been loaded, before it is used.
     """
 
     def __init__(
@@ -72,6 +72,7 @@ class FerryService(Service):
         reactor: Any,  # Any: no type says that it has timers, threads and sockets at once
         *,
         fail: Callable[[str], object],
+        settle: Callable[[], object] = lambda: None,
         load: Loader = load_model,
         dialect: Dialect = NATIVE,
     ) -> None:
@@ -99,6 +100,7 @@ class FerryService(Service):
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
         self._fail = fail
+        self._settle = settle
         self._start_has_failed = False
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
@@ -164,6 +166,7 @@ class FerryService(Service):
 
     async def _start(self) -> None:
         await self.host.start()
+        self._settle()
         self.lifecycle.move(State.READY)
         notify("READY=1\nSTATUS=ready")
 

@@ -14,6 +14,7 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
+from server.collector import settle
 from server.setting_report import describe
 from server.twistd_options import TwistdOptions
 
@@ -81,6 +82,6 @@ def makeService(options: Options) -> IService:
                 _tell(str(error))
                 raise SystemExit(1) from None
 
-    service = TwistdService(options.resolved.settings, reactor, fail=fail)
+    service = TwistdService(options.resolved.settings, reactor, fail=fail, settle=settle)
     end_at_once_on_second_signal(service, reactor, clean_up=remove_pidfile)
     return service

@@ -115,13 +115,19 @@ class House:
         self.runner = FakeRunner(SIGNATURE, spend=self._spend)
         self.loader = FakeLoader(self.runner, lanes=lanes)
         self.failures: list[str] = []
+        #: The server's states when it said that all was loaded.
+        self.settled: list[State] = []
         self.runs_after_close = 0
         decode_pool = partial(DecodePool, pool=self.pool, clock=self.reactor.seconds)
         monkeypatch.setattr("server.service.DecodePool", decode_pool)
         monkeypatch.setattr("server.service.MonotonicTime", lambda reactor: reactor)
         monkeypatch.setattr("server.model_host.ModelThread", self.threads)
         self.service = FerryService(
-            settings or Settings(), self.reactor, fail=self.failures.append, load=self.loader
+            settings or Settings(),
+            self.reactor,
+            fail=self.failures.append,
+            settle=lambda: self.settled.append(self.service.lifecycle.state),
+            load=self.loader,
         )
 
     def _spend(self, rows: int) -> None:

@@ -4,6 +4,7 @@ import pytest
 from twisted.internet.address import UNIXAddress
 
 from model.runner import ModelError
+from server.lifecycle import State
 from server.service import StartError, with_backlog
 from server.settings import Settings
 from tests.fakes_house import House
@@ -53,6 +54,17 @@ def test_it_listens_before_it_loads(house: House) -> None:
     house.turn()
     assert client.statuses == [503, 200]
     assert house.failures == []
+
+
+def test_it_settles_once_when_all_is_loaded(house: House) -> None:
+    """Before it is ready: whatever that takes, nobody waits for it."""
+    house.start()
+    house.threads.step()
+    assert house.settled == []
+    house.turn()
+    house.wait(60)
+    assert house.settled == [State.STARTING]
+    assert house.service.lifecycle.state is State.READY
 
 
 def test_it_says_where_it_listens(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
