@@ -118,3 +118,52 @@ def load(what: str) -> dict[str, Any]:
     rows = [{"workload": "B", "command": f"tensorferry {what}", **row} for row in rows]
     trace = {"trace": {"file": "times.txt", "source": "a shop, CC-BY"}} if what == "replay" else {}
     return {"what": what, "machine": told(MACHINE), **trace, "rows": rows}
+
+
+def sleeping() -> dict[str, Any]:
+    """Return a server beside a grid at one load, beside greedy, and under overload."""
+
+    def terms(curve: str, cap: int, capacity: float, **more: Any) -> dict[str, Any]:
+        extent = {"rounds": 2, "warmup": 1.0, "seconds": 6.0}
+        return {"curve": curve, "cap": cap, "capacity": capacity, **extent, **more}
+
+    def fixed(rows: int | None, delay: float | None, *means: float) -> dict[str, Any]:
+        return {
+            "load": 0.6, "max_batch": rows, "delay_ms": delay, "mean_ms": list(means),
+            "p99_ms": [2 * mean for mean in means], "refused": [0] * len(means),
+            "mean_rows": [4.0] * len(means), "others_cores": [0.0] * len(means),
+        }  # fmt: skip
+
+    def closed(clients: int, policy: str, *rates: float) -> dict[str, Any]:
+        return {
+            "clients": clients, "policy": policy, "rate": list(rates), "mean_ms": [8.0, 8.0],
+            "mean_rows": [float(clients)] * 2, "others_cores": [0.0, 0.0],
+        }  # fmt: skip
+
+    def over(pattern: str, share: float, *goodput: float) -> dict[str, Any]:
+        return {
+            "arrivals": pattern, "load": share, "offered": [200.0 * share, 80.0],
+            "goodput": list(goodput), "p99_ms": [490.0, 495.0], "refused": [9, 11],
+            "refused_p99_ms": [4.0, None], "dropped": [0, 1], "mean_rows": [15.0, 16.0],
+            "send_lag_p99_ms": [0.1, 0.1], "others_cores": [0.0, 0.0],
+        }  # fmt: skip
+
+    return {
+        "what": "sleeping", "machine": told(MACHINE),
+        "terms": {
+            "grid": terms("20 + 2 b ms", 32, 380.95, settings=24),
+            "closed": terms("4 + 0.1 b ms", 64, 6153.85, greedy=64),
+            "overload": terms(
+                "20 + 4 b ms", 16, 190.48, slo_ms=500.0, clients=48, closed_loop=[180.0, 190.0]
+            ),
+        },
+        "grid": [
+            fixed(None, None, 33.0, 44.0), fixed(16, 22.0, 39.0), fixed(32, 0.0, 30.0, 40.0),
+            fixed(32, 11.0, 32.0, 44.0), fixed(32, 44.0, 60.0),
+        ],
+        "closed": [
+            closed(1, "auto", 200.0, 210.0), closed(1, "greedy", 200.0, 200.0),
+            closed(8, "auto", 900.0, 1400.0), closed(8, "greedy", 700.0, 700.0),
+        ],
+        "overload": [over("poisson", 1.2, 190.48, 72.0), over("bursts", 1.2, 152.384, 40.0)],
+    }  # fmt: skip

@@ -19,7 +19,7 @@ from scripts.bench.profile import cpu_seconds
 from scripts.bench.served import DATA, WORKLOADS, load_test, shown
 from scripts.bench.yardstick import Yardstick, trimmed
 from scripts.bench.yardstick_page import middle_and_ends, section, standing
-from tests.bench_samples import RESULT, closed, decode, load, opened, profile, run
+from tests.bench_samples import RESULT, closed, decode, load, opened, profile, run, sleeping
 
 DOCS = Path(__file__).parent.parent / "docs"
 
@@ -30,6 +30,7 @@ ALL: dict[str, kept.Kept] = {
     "client": load("client"),
     "loadtest": load("loadtest"),
     "replay": load("replay"),
+    "sleeping": sleeping(),
 }
 YARDSTICK = Yardstick(ALL["yardstick"])
 
@@ -40,6 +41,7 @@ HEADINGS = {
     "client": ["The load test itself"],
     "loadtest": ["Under load"],
     "replay": ["A real trace"],
+    "sleeping": ["The server against itself"],
 }
 
 
@@ -85,7 +87,7 @@ def test_a_kind_that_was_never_measured_has_no_section(kind: str) -> None:
 def test_all_rows_of_a_table_have_the_cells_of_its_head() -> None:
     """Whatever was left out of the measurements."""
     tables = re.findall(r"(?:^\|.*\n)+", page(ALL), re.MULTILINE)
-    assert len(tables) == 13
+    assert len(tables) == 16
     for each in tables:
         assert len({len(cells(row)) for row in each.splitlines()}) == 1
 
@@ -96,7 +98,7 @@ def test_machines_that_differ_are_told_apart() -> None:
     assert f"\nMachine: {words}\n" in page(ALL)
     other = {**decode(), "machine": {"cores": 4, "cpu": "Slide rule"}}
     text = page({**ALL, "decode": other})
-    assert f"- Machine of yardstick, profile, client, loadtest, replay: {words}" in text
+    assert f"- Machine of yardstick, profile, client, loadtest, replay, sleeping: {words}" in text
     assert "- Machine of decode: 4 cores of Slide rule." in text
 
 
@@ -265,7 +267,7 @@ def test_a_measurement_is_kept_with_a_row_a_line() -> None:
     [
         (
             ["--measure", "--only", "weather"],
-            "--only takes yardstick, profile, decode, client, loadtest, replay, not weather",
+            "--only takes yardstick, profile, decode, client, loadtest, replay, sleeping, not weather",
         ),
         (["--measure"], "--peers is missing: the folder of the yardstick"),
         (["--measure", "--peers", "."], "no run.py in it: ."),

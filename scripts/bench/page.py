@@ -7,7 +7,14 @@ fixed words tell is how each kind is measured, which its program decides.
 
 from collections.abc import Mapping
 
-from scripts.bench import decode_page, load_page, losses, profile_page, yardstick_page
+from scripts.bench import (
+    decode_page,
+    load_page,
+    losses,
+    profile_page,
+    sleeping_page,
+    yardstick_page,
+)
 from scripts.bench.kept import KINDS, Kept
 from scripts.bench.machine import sentence
 from scripts.bench.markdown import paragraphs
@@ -87,6 +94,8 @@ def _sections(kept: Mapping[str, Kept]) -> list[str]:
         if kind in kept:
             told = words.format(trace=_trace(kept[kind].get("trace", {})))
             sections.append(load_page.section(kept[kind], heading, told, ceilings))
+    if "sleeping" in kept:
+        sections.append(sleeping_page.section(kept["sleeping"]))
     return sections
 
 

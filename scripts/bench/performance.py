@@ -84,10 +84,19 @@ def _profile(means: Means) -> dict[str, Any]:
 
 
 def _decode(_: Means) -> dict[str, Any]:
+    return _told_by("scripts.bench.decode")
+
+
+def _sleeping(_: Means) -> dict[str, Any]:
+    return _told_by("scripts.bench.sleeping", "run")
+
+
+def _told_by(module: str, *command: str) -> dict[str, Any]:
+    """Return what a program of ours writes as JSON, which has a process and a reactor of its own."""
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "decode.json"
-        command = [sys.executable, "-m", "scripts.bench.decode", "--json", str(file)]
-        subprocess.run(command, check=True)  # noqa: S603 - a program of ours
+        file = Path(folder) / "measured.json"
+        program = [sys.executable, "-m", module, *command, "--json", str(file)]
+        subprocess.run(program, check=True)  # noqa: S603 - a program of ours
         measured: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return measured
 
@@ -119,6 +128,7 @@ MEASURES = {
     "client": Measure(_client, (Means.data,)),
     "loadtest": Measure(_loadtest, (Means.data,)),
     "replay": Measure(_replay, (Means.data, Means.arrivals)),
+    "sleeping": Measure(_sleeping),
 }
 
 

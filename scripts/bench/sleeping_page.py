@@ -221,9 +221,9 @@ def overload_bars(rows: Sequence[Row], terms: Row) -> list[Bar]:
     """Return the least goodput of each kind of arrivals, and the latest refusals."""
     bars = []
     for pattern, bound in LEAST_GOODPUT.items():
-        shares = [_good(row, terms) for row in rows if row["arrivals"] == pattern]
+        shares = [good_share(row, terms) for row in rows if row["arrivals"] == pattern]
         known = [share for share in shares if share is not None]
-        name = f"goodput to capacity, least of all loads, {pattern}"
+        name = f"goodput to what is possible, least of all loads, {pattern}"
         bars.append(Bar(name, min(known, default=None), bound))
     late = [middle(row["refused_p99_ms"]) for row in rows]
     latest = max((each for each in late if each is not None), default=None)
@@ -231,16 +231,17 @@ def overload_bars(rows: Sequence[Row], terms: Row) -> list[Bar]:
     return [*bars, Bar(name, latest, REFUSED_WITHIN, least=False)]
 
 
-def _good(row: Row, terms: Row) -> float | None:
-    goodput = middle(row["goodput"])
-    return None if goodput is None else goodput / float(terms["capacity"])
+def good_share(row: Row, terms: Row) -> float | None:
+    """Return the share of the capacity, or of what came where that was less, answered in time."""
+    pairs = zip(row["goodput"], row["offered"], strict=True)
+    return middle(good / min(came, float(terms["capacity"])) for good, came in pairs if came)
 
 
 def _overload(rows: Sequence[Row], terms: Row) -> str:
     lines = [
         [
             row["arrivals"], percent(row["load"]), figure(middle(row["offered"])),
-            figure(middle(row["goodput"])), number(_good(row, terms), 3),
+            figure(middle(row["goodput"])), number(good_share(row, terms), 3),
             figure(middle(row["p99_ms"])), number(middle(row["refused"])),
             figure(middle(row["refused_p99_ms"])), number(middle(row["dropped"])),
             figure(middle(row["mean_rows"])),
@@ -248,7 +249,7 @@ def _overload(rows: Sequence[Row], terms: Row) -> str:
         for row in rows
     ]  # fmt: skip
     head = [
-        "arrivals", "load", "offered/s", "good/s", "of the capacity", "p99 ms", "refused",
+        "arrivals", "load", "offered/s", "good/s", "of the possible", "p99 ms", "refused",
         "p99 ms of those", "given up", "rows a batch",
     ]  # fmt: skip
     return paragraphs(
@@ -257,7 +258,8 @@ def _overload(rows: Sequence[Row], terms: Row) -> str:
         f" {figure(terms['capacity'])} a second at best; {number(terms['clients'])} clients who"
         f" wait for their answers get {figure(middle(terms['closed_loop']))}. Each request grants"
         f" {number(terms['slo_ms'])} ms, and what comes later is not good. *Refused* is at once,"
-        " with 429; *given up* is what was taken in and could not be in time, with 504."
+        " with 429; *given up* is what was taken in and could not be in time, with 504. *Possible*"
+        " is the capacity, or what came where chance made that less."
         " Bursts and lulls are 1.8 and 0.2 times the rate and last for three of the longest runs"
         f" on average. {_rounds(terms)}.",
         table(head, lines, words=1),

@@ -10,8 +10,11 @@ from math import inf
 
 from scripts.simulation.service import Service, measured
 
-#: Slow enough that the server around the model is no bottleneck on one core: 20 ms and 2 a row.
+#: Slow enough that the server around the model is no bottleneck on one core: 381 rows a second.
 SLOW = measured("20 + 2 b ms", {1: 0.022, 32: 0.084})
+
+#: And that it can refuse twice as many as it answers: 190 a second, about what pictures get.
+SLOWER = measured("20 + 4 b ms", {1: 0.024, 16: 0.084})
 
 #: As quick as runs on a GPU: what surrounds them counts as well.
 QUICK = measured("4 + 0.1 b ms", {1: 0.0041, 64: 0.0104})

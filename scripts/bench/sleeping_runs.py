@@ -28,6 +28,7 @@ from scripts.bench.sleeping_plan import (
     OVERLOADS,
     QUICK,
     SLOW,
+    SLOWER,
     Fixed,
     finalists,
     greedy,
@@ -270,7 +271,7 @@ async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = 
 
 async def measure_overload(bench: Bench, extent: Extent) -> Part:
     """Load a server without flags with more than it can do, of requests that grant `SLO`."""
-    service = SLOW
+    service = SLOWER
     seen = Rounds(
         "offered", "goodput", "p99_ms", "refused", "refused_p99_ms", "dropped", "mean_rows",
         "send_lag_p99_ms",

@@ -1,0 +1,68 @@
+"""`python -m scripts.bench.sleeping`: a model that sleeps, served over a socket and loaded."""
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+
+import orjson
+import pytest
+
+from tests.integration.clients import get, mean_rows, post, post_all
+from tests.integration.servers import run_program, serving
+
+pytestmark = pytest.mark.full
+
+SLEEPING = (sys.executable, "-P", "-m", "scripts.bench.sleeping")
+
+#: A run of one row, of as many as there is room for, and how much longer it may be: seconds.
+ONE, ROOM, LATE = 0.02, 8, 0.002
+
+
+@pytest.fixture(scope="module")
+def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """The port of a server that nothing was told of its model."""
+    folder = tmp_path_factory.mktemp("sleeping")
+    curve = folder / "curve.json"
+    curve.write_text(json.dumps({"1": ONE, str(ROOM): 2 * ONE}))
+    door = (*SLEEPING, "serve", "--latency", str(curve))
+    with serving(cache_home=folder, folder=folder, door=door) as server:
+        yield server.port
+
+
+def test_the_curve_is_learned_as_that_of_any_model(port: int) -> None:
+    """To a tenth of the time, on a machine that others may use; and how many rows fit."""
+    (queue,) = orjson.loads(get(port, "/debug/batcher").body)["queues"] or [None]
+    if queue is None:  # nobody has asked for anything yet
+        assert post(port, b"x").status == 200
+        (queue,) = orjson.loads(get(port, "/debug/batcher").body)["queues"]
+    assert queue["cap"] == ROOM
+    assert queue["run_ms"]["1"] == pytest.approx(1e3 * ONE, rel=0.1)
+    assert queue["run_ms"][str(ROOM)] == pytest.approx(2e3 * ONE, rel=0.1)
+
+
+def test_a_run_takes_as_long_as_the_curve_says(port: int) -> None:
+    """The median of some: never less."""
+    answers = [post(port, b"x" * size) for size in range(9)]
+    assert [orjson.loads(answer.body)["n"] for answer in answers] == list(range(9))
+    assert ONE <= median(answer.seconds for answer in answers) <= ONE + 10 * LATE
+
+
+def test_each_of_many_clients_gets_its_own_answer(port: int) -> None:
+    """Though they sleep together."""
+    answers = post_all(port, [b"x" * size for size in range(200)], 16)
+    assert [orjson.loads(answer.body)["n"] for answer in answers] == list(range(200))
+    assert mean_rows(answers) > 4
+
+
+def test_a_quick_measurement_prints_its_table_and_keeps_it(tmp_path: Path) -> None:
+    """Of one part, in a minute; the bars may be missed on a machine that others use."""
+    file = tmp_path / "sleeping.json"
+    program = (*SLEEPING, "run", "--quick", "--only", "overload", "--json", str(file))
+    done = run_program(*program, cache_home=tmp_path)
+    assert "### More than it can do" in done.stdout
+    kept = json.loads(file.read_text(encoding="utf-8"))
+    assert list(kept) == ["what", "machine", "terms", "overload"]
+    assert len(kept["overload"]) == 10
+    assert all(goodput > 0 for row in kept["overload"] for goodput in row["goodput"])
