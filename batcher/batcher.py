@@ -220,6 +220,8 @@ class Batcher(Generic[Item, Result]):
 
     def _expire(self, tickets: Iterable[Ticket[Item, Result]], now: float, stage: Stage) -> None:
         for ticket in tickets:
+            profile = ticket.profile
+            profile.caution.late(now, profile.latency.predict(profile.cap))
             self._close(ticket, DeadlineExceeded(now - ticket.deadline, stage))
 
     def _leave(self, ticket: Ticket[Item, Result]) -> None:
@@ -357,7 +359,10 @@ class Batcher(Generic[Item, Result]):
         else:
             batch.profile.latency.observe(batch.rows, taken)
             batch.profile.returns.answered(batch.riders, now)
-            self._expire([ticket for ticket in tickets if ticket.deadline < now], now, "answer")
+            late = [ticket for ticket in tickets if ticket.deadline < now]
+            self._expire(late, now, "answer")
+            if tickets and not late:
+                batch.profile.caution.in_time(tickets[0].used(now))
             for ticket in tickets:
                 if not ticket.missing:
                     self._close(ticket)

@@ -81,7 +81,7 @@ class Door(Generic[Item, Result]):
         if deadline == inf:
             return
         backlog = self._backlog(now, profile, priority, ahead)
-        wait = expected_wait(backlog, profile.latency, deadline - now) * profile.latency.margin
+        wait = expected_wait(backlog, profile.latency, deadline - now) * profile.margin
         if wait > deadline - now:
             raise Overloaded(wait, deadline - now)
 

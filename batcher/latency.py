@@ -5,10 +5,12 @@ Pure: told each measurement, asked for predictions.  Imports nothing of ours but
 """
 
 from bisect import bisect_left
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, chain, repeat
 from math import sqrt
+from statistics import fmean, stdev
 
 from batcher.fit import Line, Point, fit_lines
 
@@ -17,11 +19,13 @@ WARMED = 3.0  #: measurements that the median of a warm-up's repeats is worth
 KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to nothing
 NOISE = 0.05  #: of a run's time, relative to it, until it is known
 LEAST_NOISE = 0.001  #: no clock is better
-LEAST_NOISE = 0.001  #: no clock is better
 INSTANT = 1e-9  #: seconds; no run is shorter
 SPAN = 1e-6  #: of the longest run: differences below that are none
 NOISE_WEIGHT = 0.02  #: of a new measurement in the noise
 OUTLIER = 0.5  #: a run further off than this, relative to what was expected, counts as this far off
+LATELY = 8  #: runs that tell whether the machine is another than it was
+DRIFT = 0.1  #: by which they must then be off on average, relative to what was expected,
+SURE = 3.0  #: and by so many standard errors
 REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
 DOUBT = 2.0  #: standard errors by which a larger size must be better, unless on the same line
 TRIAL = 512  #: runs from one trial to the next, and without a size that is worth one
@@ -63,12 +67,13 @@ class LatencyCurve:
     """
 
     __slots__ = (
-        "_fitted", "_lines", "_measured", "_noise", "_observed", "_runs", "_sizes", "_trial",
-        "_trial_at",
+        "_fitted", "_lately", "_lines", "_measured", "_noise", "_observed", "_runs", "_sizes",
+        "_trial", "_trial_at",
     )  # fmt: skip
 
     def __init__(self, measured: Mapping[int, float]) -> None:
         self._noise = NOISE**2
+        self._lately: deque[float] = deque(maxlen=LATELY)  # what runs took over what was expected
         self._runs = 0
         self._trial = self._trial_at = 0
         self._observed = 0  # since the lines were fitted
@@ -86,6 +91,7 @@ class LatencyCurve:
         if expected > 0.0:
             error = max(-OUTLIER, min(OUTLIER, seconds / expected - 1.0))
             self._noise += NOISE_WEIGHT * (error * error - self._noise)
+            self._lately.append(seconds / expected)
         known = self._measured.get(rows)
         if known is None:
             self._measured[rows] = _Measured(seconds, 1.0)
@@ -100,7 +106,9 @@ class LatencyCurve:
             self._trial = 0
             self._sizes.clear()
         sizes = len(self._measured)
-        if self._observed >= max(REFIT, sizes * sizes // 16) or self._first_steps:
+        if self._drifted():
+            self._fit()
+        elif self._observed >= max(REFIT, sizes * sizes // 16) or self._first_steps:
             self._fit()
 
     @property
@@ -205,6 +213,24 @@ class LatencyCurve:
         """Whether so little is known that each run tells much."""
         return sum(it.count for it in self._measured.values()) < REFIT
 
+    def _drifted(self) -> bool:
+        """
+        Rescale every size where all runs take longer or shorter of late; return whether they do.
+
+        What slows one size down, another program or a hot chip, slows down all of them: those
+        that do not run now would be believed to be quick otherwise, and tried one by one.
+        """
+        lately = self._lately
+        if len(lately) < LATELY:
+            return False
+        factor, spread = fmean(lately), stdev(lately)
+        if abs(factor - 1.0) < max(DRIFT, SURE * spread / sqrt(LATELY)):
+            return False
+        for rows, it in self._measured.items():
+            it.seconds = self.predict(rows) * factor
+        self._noise = min(self._noise, (spread / factor) ** 2)
+        return True
+
     def _fit(self) -> None:
         """Smooth the averages."""
         measured = sorted(self._measured.items())
@@ -221,6 +247,7 @@ class LatencyCurve:
             zip((rows for rows, _ in measured), accumulate(values, max), strict=True)
         )
         self._observed = 0
+        self._lately.clear()
         self._choose_trial()
         self._sizes.clear()
 

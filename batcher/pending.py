@@ -55,6 +55,10 @@ class Ticket(Generic[Item, Result]):
         if self.trace is not None and self.trace.queued is None:
             self.trace.queued = max(0.0, now - self.arrived)
 
+    def used(self, now: float) -> float:
+        """Return the share of its time that has gone by at *now*; 0.0 where it has any time."""
+        return (now - self.arrived) / (self.deadline - self.arrived)
+
     def add(self, piece: Piece[Item], result: Result) -> None:
         """Keep the *result* of one of its pieces."""
         self.results.append((piece.start, result))

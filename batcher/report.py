@@ -59,5 +59,5 @@ def queue_report(
         knee=latency.knee(profile.cap),
         best=max(latency.sizes(profile.cap).rates, default=0.0),
         cap=profile.cap,
-        margin=latency.margin,
+        margin=profile.margin,
     )
