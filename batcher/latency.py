@@ -10,7 +10,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, chain, repeat
 from math import sqrt
-from statistics import fmean, stdev
 
 from batcher.fit import Line, Point, fit_lines
 
@@ -23,8 +22,8 @@ INSTANT = 1e-9  #: seconds; no run is shorter
 SPAN = 1e-6  #: of the longest run: differences below that are none
 NOISE_WEIGHT = 0.02  #: of a new measurement in the noise
 OUTLIER = 0.5  #: a run further off than this, relative to what was expected, counts as this far off
-LATELY = 8  #: runs that tell whether the machine is another than it was
-DRIFT = 0.1  #: by which they must then be off on average, relative to what was expected,
+LATELY = 8  #: runs that tell, if all are off in one direction, that the machine is another now;
+DRIFT = 0.1  #: by so much on average, relative to what was expected,
 SURE = 3.0  #: and by so many standard errors
 REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
 DOUBT = 2.0  #: standard errors by which a larger size must be better, unless on the same line
@@ -73,7 +72,7 @@ class LatencyCurve:
 
     def __init__(self, measured: Mapping[int, float]) -> None:
         self._noise = NOISE**2
-        self._lately: deque[float] = deque(maxlen=LATELY)  # what runs took over what was expected
+        self._lately: deque[tuple[int, float]] = deque(maxlen=LATELY)  # rows and seconds
         self._runs = 0
         self._trial = self._trial_at = 0
         self._observed = 0  # since the lines were fitted
@@ -91,7 +90,7 @@ class LatencyCurve:
         if expected > 0.0:
             error = max(-OUTLIER, min(OUTLIER, seconds / expected - 1.0))
             self._noise += NOISE_WEIGHT * (error * error - self._noise)
-            self._lately.append(seconds / expected)
+        self._lately.append((rows, seconds))
         known = self._measured.get(rows)
         if known is None:
             self._measured[rows] = _Measured(seconds, 1.0)
@@ -105,10 +104,7 @@ class LatencyCurve:
         if rows == self._trial:
             self._trial = 0
             self._sizes.clear()
-        sizes = len(self._measured)
-        if self._drifted():
-            self._fit()
-        elif self._observed >= max(REFIT, sizes * sizes // 16) or self._first_steps:
+        if self._drifted() or self._observed >= self._patience or self._first_steps:
             self._fit()
 
     @property
@@ -209,9 +205,14 @@ class LatencyCurve:
         return 1.0 + DOUBT * self.noise * sqrt(2.0 / before.weight + 2.0 / line.weight)
 
     @property
+    def _patience(self) -> int:
+        """Runs after which the lines are fitted anew."""
+        return max(REFIT, len(self._measured) ** 2 // 16)
+
+    @property
     def _first_steps(self) -> bool:
         """Whether so little is known that each run tells much."""
-        return sum(it.count for it in self._measured.values()) < REFIT
+        return self._runs < REFIT
 
     def _drifted(self) -> bool:
         """
@@ -220,15 +221,17 @@ class LatencyCurve:
         What slows one size down, another program or a hot chip, slows down all of them: those
         that do not run now would be believed to be quick otherwise, and tried one by one.
         """
-        lately = self._lately
-        if len(lately) < LATELY:
+        if len(self._lately) < LATELY:
             return False
-        factor, spread = fmean(lately), stdev(lately)
-        if abs(factor - 1.0) < max(DRIFT, SURE * spread / sqrt(LATELY)):
+        ratios = [seconds / max(self.predict(rows), INSTANT) for rows, seconds in self._lately]
+        factor = sum(ratios) / LATELY
+        enough = max(DRIFT, SURE * self.noise / sqrt(LATELY))
+        if abs(factor - 1.0) < enough or min(ratios) < 1.0 < max(ratios):
             return False
         for rows, it in self._measured.items():
-            it.seconds = self.predict(rows) * factor
-        self._noise = min(self._noise, (spread / factor) ** 2)
+            it.seconds = factor * self.predict(rows)
+        self._noise = min(self._noise, sum((r / factor - 1.0) ** 2 for r in ratios) / LATELY)
+        self._lately.clear()
         return True
 
     def _fit(self) -> None:
@@ -247,7 +250,6 @@ class LatencyCurve:
             zip((rows for rows, _ in measured), accumulate(values, max), strict=True)
         )
         self._observed = 0
-        self._lately.clear()
         self._choose_trial()
         self._sizes.clear()
 
