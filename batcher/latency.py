@@ -90,7 +90,7 @@ class LatencyCurve:
         if expected > 0.0:
             error = max(-OUTLIER, min(OUTLIER, seconds / expected - 1.0))
             self._noise += NOISE_WEIGHT * (error * error - self._noise)
-        self._lately.append((rows, seconds))
+        self._lately.append((rows, max(seconds, INSTANT)))
         known = self._measured.get(rows)
         if known is None:
             self._measured[rows] = _Measured(seconds, 1.0)
