@@ -128,8 +128,8 @@ class Batcher(Generic[Item, Result]):
             profile.returns.came(source, now)
         if self._flights.idle:
             self._turn()
-        else:
-            self._wake.set(min(deadline, self._wake.at))
+        elif deadline < self._wake.at:
+            self._wake.set(deadline)
         return answer
 
     def admit(
@@ -211,8 +211,8 @@ class Batcher(Generic[Item, Result]):
         answer.errback(CancelledError())
         self._turn()
 
-    def _close(self, ticket: Ticket[Item, Result], error: BatcherError | None = None) -> None:
-        """End *ticket*, with its results or *error*; it is told at the end of the turn."""
+    def _close(self, ticket: Ticket[Item, Result], error: BatcherError) -> None:
+        """End *ticket* with *error*; it is told at the end of the turn."""
         if ticket.open:
             self._leave(ticket)
             ticket.error = error
@@ -225,8 +225,10 @@ class Batcher(Generic[Item, Result]):
     def _leave(self, ticket: Ticket[Item, Result]) -> None:
         """Let nothing more of *ticket* be launched."""
         ticket.open = False
-        self._pending.remove(ticket)
-        ticket.note_wait(self._clock.seconds())
+        if ticket.taken < ticket.rows:
+            self._pending.remove(ticket)
+        if ticket.trace is not None:
+            ticket.trace.left(self._clock.seconds() - ticket.arrived)
 
     # A turn: decide and launch, set the timer, answer.
 
@@ -314,9 +316,10 @@ class Batcher(Generic[Item, Result]):
         self._totals.runs += 1
         self._totals.run_rows += batch.rows
         for part in batch.parts:
-            part.ticket.note_wait(now)
-            if part.ticket.trace is not None:
-                part.ticket.trace.runs.append(run)
+            ticket = part.ticket
+            if ticket.trace is not None:
+                ticket.trace.left(now - ticket.arrived)
+                ticket.trace.runs.append(run)
         running = maybeDeferred(flight.executor.run, batch.parts)
         running.addCallbacks(
             self._succeeded, self._failed, callbackArgs=(flight,), errbackArgs=(flight,)
@@ -357,10 +360,12 @@ class Batcher(Generic[Item, Result]):
         else:
             batch.profile.latency.observe(batch.rows, taken)
             batch.profile.returns.answered(batch.riders, now)
-            self._expire([ticket for ticket in tickets if ticket.deadline < now], now, "answer")
             for ticket in tickets:
-                if not ticket.missing:
-                    self._close(ticket)
+                if ticket.deadline < now:
+                    self._close(ticket, DeadlineExceeded(now - ticket.deadline, "answer"))
+                elif ticket.done == ticket.rows:
+                    ticket.open = False
+                    self._outbox.put(ticket)
         self._turn()
 
     def _failed(self, failure: Failure, flight: Flight[Item, Result]) -> None:

@@ -130,9 +130,9 @@ def test_results_of_parts_are_joined_in_order_of_rows() -> None:
     pending = waiting(split)
     first, second = pending.take(ONE, 2)[0][0], pending.take(ONE, 2)[0][0]
     split.add(second, rows_of(second))
-    assert split.missing == 2
+    assert split.done == 1
     split.add(first, rows_of(first))
-    assert split.missing == 0
+    assert split.done == 3
     assert split.joined(join_rows) == [("item 1", 0), ("item 1", 1), ("item 1", 2)]
     whole = ticket(2)
     whole.add(Part("item 2", 0, 1, whole), [("item 2", 0)])
