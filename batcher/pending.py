@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
     from batcher.errors import BatcherError
 
+_NORMAL = int(Priority.NORMAL)  # the attribute of an Enum is slow to find
 _SLACK = 64  #: deadlines of the departed that a queue may remember, beside as many as wait
 
 
@@ -214,7 +215,7 @@ class ProfileQueue(Generic[Item, Result]):
         """Return the priority whose turn it is, of those in which somebody waits."""
         high, normal, low = self._levels
         if not (high or low):
-            return Priority.NORMAL
+            return _NORMAL
         return self._turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
 
 

@@ -13,7 +13,7 @@ from itertools import cycle
 from pathlib import Path
 from statistics import median
 from time import process_time
-from typing import Any, Protocol
+from typing import Protocol
 
 import click
 from twisted.internet.defer import Deferred
@@ -28,10 +28,12 @@ from batcher.profile import Profile
 from batcher.trace import Trace
 from scripts.bench.kept import Kept, dumped
 from scripts.bench.machine import this_machine
+from scripts.bench.overhead_page import ratios
 
 BATCH = 32  #: rows, and the cap
 CLIENTS = 2 * BATCH  #: connections that take turns: one batch waits while another runs
 TIMEOUT = 0.5  #: seconds that a request has
+RUN_TIMEOUT = 30.0  #: seconds after which a run is given up
 WARMING = 20  #: batches before the CPU is read
 
 #: Seconds of a run by rows, as a warm-up finds them: 4 ms, and 0.1 ms a row.
@@ -96,16 +98,12 @@ class Submits:
         self.clock = Clock()
         self.lane = HeldLane()
         self.batcher: Batcher[None, None] = Batcher(
-            self.clock, [self.lane], LotPolicy(), join=lambda _: None
+            self.clock, [self.lane], LotPolicy(), join=lambda _: None, run_timeout=RUN_TIMEOUT
         )
         self._profile = Profile(LatencyCurve(MEASURED), BATCH, 4 * BATCH)
         self._sources: Iterator[object] = cycle([object() for _ in range(CLIENTS)])
         self._submit = self._served if served else self._bare
-        for _ in range(BATCH):
-            self._submit()
-        # The first went alone; the others wait for it to end.
-        self.lane.end()
-        self._submit()
+        self._submit()  # it is run alone, and the others wait for it
 
     def batch(self) -> None:
         """Submit as many as ride together, and then end the run that is under way."""
@@ -162,18 +160,12 @@ def measure(rounds: int, batches: int, cpu: Callable[[], float] = process_time) 
     }
 
 
-def ratios(costs: dict[str, list[float]], name: str) -> list[float]:
-    """Return what *name* costs beside the Deferred, in each round."""
-    return [cost / base for cost, base in zip(costs[name], costs[DEFERRED], strict=True)]
-
-
 def table(kept: Kept) -> str:
     """Return what was measured as lines: medians of the rounds, and how far apart they are."""
-    costs: dict[str, list[float]] = kept["microseconds"]
     lines = [f"{'':34}{'us':>8}{'ratio':>8}{'least':>8}{'most':>8}"]
-    for name in costs:
-        each = ratios(costs, name)
-        figures = (median(costs[name]), median(each), min(each), max(each))
+    for name, costs in kept["microseconds"].items():
+        each = ratios(kept, name)
+        figures = (median(costs), median(each), min(each), max(each))
         lines.append(f"{name:34}" + "".join(f"{figure:8.2f}" for figure in figures))
     return "\n".join(lines)
 
@@ -184,7 +176,7 @@ def table(kept: Kept) -> str:
 @click.option("--json", "json_file", type=FILE, help="A file for the numbers of each round.")
 def main(rounds: int, batches: int, json_file: Path | None) -> None:
     """Measure what the batcher costs of each request, beside a Deferred with three callbacks."""
-    numbers: dict[str, Any] = dict(measure(rounds, batches))
+    numbers = measure(rounds, batches)
     click.echo(table(numbers))
     if json_file is not None:
         json_file.write_text(dumped(numbers), encoding="utf-8")
