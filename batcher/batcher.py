@@ -41,9 +41,6 @@ from batcher.stats import BatcherReport, BatcherStats, State, Totals
 from batcher.trace import Reason, Run, Trace
 from batcher.wake import Wake
 
-#: Seconds that a run may take, however short it should be, before it is given up.
-RUN_TIMEOUT = 30.0
-
 
 class Batcher(Generic[Item, Result]):
     """
@@ -52,7 +49,7 @@ class Batcher(Generic[Item, Result]):
     *executors* are the lanes, one run at a time each; *policy* decides when and how many.  *join*
     makes one result of the parts of a request that was split, in the order of its rows.  A run that
     takes longer than *run_timeout* seconds, and 10 times as long as expected, is given up; its lane
-    is, until it ends after all.
+    is, until it ends after all.  None is unless it is told.
 
     The clock may be set back, as a reactor's may: no duration is ever negative.
 
@@ -67,7 +64,7 @@ class Batcher(Generic[Item, Result]):
         policy: Policy,
         *,
         join: Callable[[Sequence[Result]], Result],
-        run_timeout: float = RUN_TIMEOUT,
+        run_timeout: float = inf,
     ) -> None:
         if not executors:
             raise ValueError("a batcher without executors would never answer")
