@@ -1,10 +1,11 @@
 """
 The shell around the decisions: takes requests, runs batches on lanes, answers.
 
-The one module here with state and time.  Everything happens on the reactor thread; the clock is
-given.  Whatever happens is first noted (a ticket pushed, closed, answered), then a turn is taken:
-expire, decide, launch, set the one timer, and only then fire the Deferreds, so that the lanes
-never stand idle while callbacks run.
+The one module here that acts by itself: the parts that it is made of keep count of who waits, what
+runs and who is to be told, and are told the time.  Everything happens on the reactor thread; the
+clock is given.  Whatever happens is first noted (a ticket pushed, closed, answered), then a turn is
+taken: expire, decide, launch, set the one timer, and only then fire the Deferreds, so that the
+lanes never stand idle while callbacks run.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -41,9 +42,6 @@ from batcher.stats import BatcherReport, BatcherStats, State, Totals
 from batcher.trace import Reason, Run, Trace
 from batcher.wake import Wake
 
-#: Seconds that a run may take, however short it should be, before it is given up.
-RUN_TIMEOUT = 30.0
-
 
 class Batcher(Generic[Item, Result]):
     """
@@ -52,7 +50,7 @@ class Batcher(Generic[Item, Result]):
     *executors* are the lanes, one run at a time each; *policy* decides when and how many.  *join*
     makes one result of the parts of a request that was split, in the order of its rows.  A run that
     takes longer than *run_timeout* seconds, and 10 times as long as expected, is given up; its lane
-    is, until it ends after all.
+    is, until it ends after all.  None is unless it is told.
 
     The clock may be set back, as a reactor's may: no duration is ever negative.
 
@@ -67,7 +65,7 @@ class Batcher(Generic[Item, Result]):
         policy: Policy,
         *,
         join: Callable[[Sequence[Result]], Result],
-        run_timeout: float = RUN_TIMEOUT,
+        run_timeout: float = inf,
     ) -> None:
         if not executors:
             raise ValueError("a batcher without executors would never answer")
@@ -128,8 +126,8 @@ class Batcher(Generic[Item, Result]):
             profile.returns.came(source, now)
         if self._flights.idle:
             self._turn()
-        else:
-            self._wake.set(min(deadline, self._wake.at))
+        elif deadline < self._wake.at:
+            self._wake.set(deadline)
         return answer
 
     def admit(
@@ -211,8 +209,8 @@ class Batcher(Generic[Item, Result]):
         answer.errback(CancelledError())
         self._turn()
 
-    def _close(self, ticket: Ticket[Item, Result], error: BatcherError | None = None) -> None:
-        """End *ticket*, with its results or *error*; it is told at the end of the turn."""
+    def _close(self, ticket: Ticket[Item, Result], error: BatcherError) -> None:
+        """End *ticket* with *error*; it is told at the end of the turn."""
         if ticket.open:
             self._leave(ticket)
             ticket.error = error
@@ -227,8 +225,10 @@ class Batcher(Generic[Item, Result]):
     def _leave(self, ticket: Ticket[Item, Result]) -> None:
         """Let nothing more of *ticket* be launched."""
         ticket.open = False
-        self._pending.remove(ticket)
-        ticket.note_wait(self._clock.seconds())
+        if ticket.taken < ticket.rows:
+            self._pending.remove(ticket)
+        if ticket.trace is not None:
+            ticket.trace.left(self._clock.seconds() - ticket.arrived)
 
     # A turn: decide and launch, set the timer, answer.
 
@@ -316,9 +316,10 @@ class Batcher(Generic[Item, Result]):
         self._totals.runs += 1
         self._totals.run_rows += batch.rows
         for part in batch.parts:
-            part.ticket.note_wait(now)
-            if part.ticket.trace is not None:
-                part.ticket.trace.runs.append(run)
+            ticket = part.ticket
+            if ticket.trace is not None:
+                ticket.trace.left(now - ticket.arrived)
+                ticket.trace.runs.append(run)
         running = maybeDeferred(flight.executor.run, batch.parts)
         running.addCallbacks(
             self._succeeded, self._failed, callbackArgs=(flight,), errbackArgs=(flight,)
@@ -359,13 +360,14 @@ class Batcher(Generic[Item, Result]):
         else:
             batch.profile.latency.observe(batch.rows, taken)
             batch.profile.returns.answered(batch.riders, now)
-            late = [ticket for ticket in tickets if ticket.deadline < now]
-            self._expire(late, now, "answer")
-            if tickets and not late:
+            if tickets and tickets[0].deadline >= now:
                 batch.profile.caution.in_time(tickets[0].used(now))
             for ticket in tickets:
-                if not ticket.missing:
-                    self._close(ticket)
+                if ticket.deadline < now:
+                    self._expire((ticket,), now, "answer")
+                elif ticket.done == ticket.rows:
+                    ticket.open = False
+                    self._outbox.put(ticket)
         self._turn()
 
     def _failed(self, failure: Failure, flight: Flight[Item, Result]) -> None:

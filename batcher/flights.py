@@ -47,7 +47,7 @@ class Flight(Generic[Item, Result]):
 class Flights(Generic[Item, Result]):
     """What runs, in order of launch, and the lanes that do not."""
 
-    __slots__ = ("_flying", "hung", "idle", "lanes", "patience")
+    __slots__ = ("_flying", "all_hung", "hung", "idle", "lanes", "patience")
 
     def __init__(self, executors: Sequence[Executor[Item, Result]], patience: float) -> None:
         """A run may take *patience* seconds, or `HANGING` times the usual if that is more."""
@@ -58,17 +58,13 @@ class Flights(Generic[Item, Result]):
         # In order of launch, which a set would not keep.
         self._flying: dict[Flight[Item, Result], None] = {}
         self.hung = 0  #: those given up that have not ended yet
+        self.all_hung = False  #: whether no lane is left that could ever run anything
 
     def __len__(self) -> int:
         return len(self._flying)
 
     def __iter__(self) -> Iterator[Flight[Item, Result]]:
         return iter(self._flying)
-
-    @property
-    def all_hung(self) -> bool:
-        """Whether no lane is left that could ever run anything."""
-        return self.hung == self.lanes
 
     def launch(self, batch: Batch[Item, Result], departure: Departure) -> Flight[Item, Result]:
         """Note that *batch* leaves on a lane that is idle; there must be one."""
@@ -80,7 +76,9 @@ class Flights(Generic[Item, Result]):
     def land(self, flight: Flight[Item, Result], now: float) -> float:
         """Note that *flight* has ended and its lane is idle, and return how long it took."""
         del self._flying[flight]
-        self.hung -= flight.hung
+        if flight.hung:
+            self.hung -= 1
+            self.all_hung = False
         self.idle.append(flight.executor)
         taken = flight.departure.run.seconds = max(0.0, now - flight.departure.started)
         return taken
@@ -91,6 +89,7 @@ class Flights(Generic[Item, Result]):
         for flight in lost:
             flight.hung = True
             self.hung += 1
+            self.all_hung = self.hung == self.lanes
         return lost
 
     def hangs_at(self) -> float:

@@ -13,7 +13,7 @@ from typing import Any
 Kept = Mapping[str, Any]
 
 #: The kinds, in the order of the page.
-KINDS = ("yardstick", "profile", "decode", "client", "loadtest", "replay")
+KINDS = ("yardstick", "profile", "overhead", "decode", "client", "loadtest", "replay")
 
 
 def read_all(folder: Path) -> dict[str, Kept]:

@@ -7,7 +7,14 @@ fixed words tell is how each kind is measured, which its program decides.
 
 from collections.abc import Mapping
 
-from scripts.bench import decode_page, load_page, losses, profile_page, yardstick_page
+from scripts.bench import (
+    decode_page,
+    load_page,
+    losses,
+    overhead_page,
+    profile_page,
+    yardstick_page,
+)
 from scripts.bench.kept import KINDS, Kept
 from scripts.bench.machine import sentence
 from scripts.bench.markdown import paragraphs
@@ -80,6 +87,8 @@ def _sections(kept: Mapping[str, Kept]) -> list[str]:
         sections.append(losses.section(yardstick, kept.get("profile")))
     if "profile" in kept:
         sections.append(profile_page.section(kept["profile"], PLOTS["profile"]))
+    if "overhead" in kept:
+        sections.append(overhead_page.section(kept["overhead"]))
     if "decode" in kept:
         sections.append(decode_page.section(kept["decode"]))
     ceilings = _ceilings(kept)

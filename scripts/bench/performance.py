@@ -83,10 +83,19 @@ def _profile(means: Means) -> dict[str, Any]:
     return profile.measure(means.data(), SAMPLED)
 
 
+def _overhead(_: Means) -> dict[str, Any]:
+    return _by_itself("scripts.bench.overhead")
+
+
 def _decode(_: Means) -> dict[str, Any]:
+    return _by_itself("scripts.bench.decode")
+
+
+def _by_itself(module: str) -> dict[str, Any]:
+    """Return what *module* measures in a process of its own."""
     with TemporaryDirectory() as folder:
-        file = Path(folder) / "decode.json"
-        command = [sys.executable, "-m", "scripts.bench.decode", "--json", str(file)]
+        file = Path(folder) / "measured.json"
+        command = [sys.executable, "-m", module, "--json", str(file)]
         subprocess.run(command, check=True)  # noqa: S603 - a program of ours
         measured: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
         return measured
@@ -115,6 +124,7 @@ class Measure:
 MEASURES = {
     "yardstick": Measure(_yardstick, (Means.yardstick,)),
     "profile": Measure(_profile, (Means.data,)),
+    "overhead": Measure(_overhead),
     "decode": Measure(_decode),
     "client": Measure(_client, (Means.data,)),
     "loadtest": Measure(_loadtest, (Means.data,)),
