@@ -3,9 +3,9 @@ The shell around the decisions: takes requests, runs batches on lanes, answers.
 
 The one module here that acts by itself: the parts that it is made of keep count of who waits, what
 runs and who is to be told, and are told the time.  Everything happens on the reactor thread; the
-clock is given.  Whatever happens is first noted (a ticket pushed, closed, answered), then a turn is taken:
-expire, decide, launch, set the one timer, and only then fire the Deferreds, so that the lanes
-never stand idle while callbacks run.
+clock is given.  Whatever happens is first noted (a ticket pushed, closed, answered), then a turn is
+taken: expire, decide, launch, set the one timer, and only then fire the Deferreds, so that the
+lanes never stand idle while callbacks run.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
