@@ -97,6 +97,6 @@ class Door(Generic[Item, Result]):
         """Return what stands between a row that comes now and its run."""
         rows = ahead + self._retries.rows
         for queue in self._pending.by_turn():
-            rows += rows_before(priority, queue.rows_by_level())
+            rows += rows_before(priority, queue.by_level)
         lanes = max(1, self._flights.lanes - self._flights.hung)
         return Backlog(rows, self._flights.free_in(now), lanes, profile.cap)

@@ -85,11 +85,20 @@ class Part(Piece[Item], Generic[Item, Result]):
 class ProfileQueue(Generic[Item, Result]):
     """The tickets of one profile that have rows waiting."""
 
-    __slots__ = ("_deadlines", "_levels", "_most_deadlines", "_turns", "profile", "rows")
+    __slots__ = (
+        "_deadlines",
+        "_levels",
+        "_most_deadlines",
+        "_turns",
+        "by_level",
+        "profile",
+        "rows",
+    )
 
     def __init__(self, profile: Profile, turns: Turns) -> None:
         self.profile = profile
         self.rows = 0
+        self.by_level = [0] * len(SHARES)  #: rows of each priority; their sum is `rows`
         self._turns = turns
         # Linked, so that a head is found at once however many have left before it.
         self._levels: tuple[OrderedDict[int, Ticket[Item, Result]], ...] = tuple(
@@ -128,12 +137,6 @@ class ProfileQueue(Generic[Item, Result]):
         everyone = [ticket for level in self._levels for ticket in level.values()]
         return sorted(everyone, key=_number)
 
-    def rows_by_level(self) -> list[int]:
-        """Return how many rows of each priority wait."""
-        return [
-            sum(ticket.rows - ticket.taken for ticket in level.values()) for level in self._levels
-        ]
-
     def view(self, now: float, *, draining: bool) -> QueueView:
         """Return what a policy may see."""
         return QueueView(
@@ -150,7 +153,7 @@ class ProfileQueue(Generic[Item, Result]):
     def push(self, ticket: Ticket[Item, Result]) -> None:
         """Append a ticket that has all its rows."""
         self._levels[ticket.priority][ticket.number] = ticket
-        self.rows += ticket.rows
+        self._count(ticket.priority, ticket.rows)
         if ticket.deadline < inf:
             heappush(self._deadlines, (ticket.deadline, ticket.number, ticket.priority))
             if len(self._deadlines) > self._most_deadlines:
@@ -173,7 +176,7 @@ class ProfileQueue(Generic[Item, Result]):
             start, stop = ticket.taken, ticket.rows
             if ticket.deadline < finish:
                 late.append(ticket)
-                self.rows -= stop - start
+                self._count(level, start - stop)
                 continue
             if stop - start > rows:
                 stop = start + rows
@@ -182,7 +185,7 @@ class ProfileQueue(Generic[Item, Result]):
             ticket.taken = stop
             parts.append(Part(ticket.item, start, stop, ticket))
             rows -= stop - start
-            self.rows -= stop - start
+            self._count(level, start - stop)
             self._turns.pay(level, stop - start)
         return parts, late
 
@@ -191,7 +194,7 @@ class ProfileQueue(Generic[Item, Result]):
         if self._levels[ticket.priority].pop(ticket.number, None) is None:
             return 0
         rows = ticket.rows - ticket.taken
-        self.rows -= rows
+        self._count(ticket.priority, -rows)
         return rows
 
     def deadline(self) -> float:
@@ -208,6 +211,11 @@ class ProfileQueue(Generic[Item, Result]):
             _, number, level = heappop(self._deadlines)
             found.append(self._levels[level][number])
         return found
+
+    def _count(self, level: int, rows: int) -> None:
+        """Note that *rows* more rows of *level* wait, or fewer."""
+        self.rows += rows
+        self.by_level[level] += rows
 
     def _forget_the_departed(self) -> None:
         """Keep only the deadlines of those who wait."""

@@ -49,7 +49,7 @@ def queue_report(
 ) -> QueueReport:
     """Return the report of *profile* at *now*; *queue* is None where nobody waits."""
     latency = profile.latency
-    levels = queue.rows_by_level() if queue else [0] * len(Priority)
+    levels = queue.by_level if queue else [0] * len(Priority)
     return QueueReport(
         name=profile.name,
         rows={level.name.lower(): levels[level] for level in Priority},
