@@ -7,7 +7,6 @@ how long either keeps it waiting.  Needs the extra `test`, for its photographs.
 """
 
 import json
-import os
 import sys
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
@@ -37,7 +36,7 @@ from scripts.bench.decode_page import per_free_core, ratios
 from scripts.bench.decode_processes import DecodeProcesses
 from scripts.bench.decode_worker import MAX_PIXELS
 from scripts.bench.lateness import Ticker
-from scripts.bench.machine import this_machine
+from scripts.bench.machine import machine_cpu_seconds, this_machine
 from scripts.bench.photos import large_photos, small_photos
 from scripts.bench.pixel_copies import copies
 from scripts.bench.scalar import SETTLING, Load, Tally, in_flight
@@ -126,13 +125,6 @@ class Row:
             "own_cores": [round(it.own_cores, 3) for it in self.readings],
             "others_cores": [round(it.others_cores, 3) for it in self.readings],
         }
-
-
-def machine_cpu_seconds() -> float:
-    """Return what all programs of the machine have used of its cores since it started."""
-    fields = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
-    user, nice, system, _, _, irq, softirq, steal = map(int, fields)
-    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 async def reading_of(

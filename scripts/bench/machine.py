@@ -1,4 +1,8 @@
-"""Describe the machine that measured: what figures hang on, and nothing that identifies it."""
+"""
+Describe the machine that measured, and tell what its cores have done.
+
+What figures hang on, and nothing that identifies it.
+"""
 
 import os
 import platform
@@ -39,6 +43,13 @@ def told(machine: Mapping[str, Any]) -> dict[str, Any]:
     if version := re.match(r"\d+\.\d+", str(kept.get("kernel", ""))):
         kept["kernel"] = version[0]
     return kept
+
+
+def machine_cpu_seconds() -> float:
+    """Return what all programs of the machine have used of its cores since it started."""
+    fields = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
+    user, nice, system, _, _, irq, softirq, steal = map(int, fields)
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 def sentence(machine: Mapping[str, Any]) -> str:

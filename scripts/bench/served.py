@@ -91,6 +91,20 @@ def known_times(folder: Path, *options: str) -> Iterator[str]:
 
 
 @contextmanager
+def sleeping(folder: Path, latency: Path, *options: str) -> Iterator[tuple[int, str]]:
+    """
+    Give the process id and the URL of a `scripts.bench.sleeping`, ready, and end it afterwards.
+
+    What it measures of its model it keeps in *folder*, for nobody else.
+    """
+    port = free_port()
+    given = ("serve", "--port", str(port), "--latency", str(latency), *options)
+    cache = {"XDG_CACHE_HOME": str(folder)}
+    with _running("scripts.bench.sleeping", folder, lambda: is_ready(port), cache, *given) as pid:
+        yield pid, f"http://127.0.0.1:{port}/"
+
+
+@contextmanager
 def _running(
     module: str,
     folder: Path,

@@ -1,0 +1,76 @@
+"""
+Say what the server is held against, and with which loads.
+
+Pure.  Times are seconds unless a name says milliseconds; rates are requests a second.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from math import inf
+
+from scripts.simulation.service import Service, measured
+
+#: Slow enough that the server around the model is no bottleneck on one core: 20 ms and 2 a row.
+SLOW = measured("20 + 2 b ms", {1: 0.022, 32: 0.084})
+
+#: As quick as runs on a GPU: what surrounds them counts as well.
+QUICK = measured("4 + 0.1 b ms", {1: 0.0041, 64: 0.0104})
+
+#: How long the head of the queue waits for company, in runs of one row.
+WAITS = (0.0, 0.5, 1.0, 2.0)
+
+#: Shares of the capacity at which fixed settings are tried, and the clients of the closed loop.
+LOADS = (0.3, 0.6, 0.9)
+CLIENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
+
+#: Shares of the capacity that are too much.
+OVERLOADS = (1.05, 1.2, 1.5, 2.0, 3.0)
+
+#: Of the best of a first round: what is further off is not tried again, nor are more than so many.
+CLOSE, FINALISTS = 1.15, 5
+
+
+@dataclass(frozen=True, slots=True)
+class Fixed:
+    """What a person could fix."""
+
+    rows: int  #: in a batch, at most
+    delay_ms: float  #: for which a batch waits for company
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The options of `tensorferry serve` that fix it."""
+        return (
+            "--max-batch-size", f"{self.rows}",
+            "--max-queue-delay-ms", f"{self.delay_ms:g}",
+        )  # fmt: skip
+
+    def __str__(self) -> str:
+        return f"{self.rows} rows, {self.delay_ms:g} ms"
+
+
+def grid(service: Service) -> list[Fixed]:
+    """Return the settings to try: powers of two up to the cap, and for each all of `WAITS`."""
+    sizes = [1 << power for power in range(service.cap.bit_length())]
+    delays = [round(wait * service.seconds[1] * 1e3, 3) for wait in WAITS]
+    return [Fixed(rows, delay) for rows in sizes for delay in delays]
+
+
+def that_carry(settings: Iterable[Fixed], service: Service, share: float) -> list[Fixed]:
+    """Return those of *settings* that keep up with *share* of the capacity: full batches do."""
+    return [it for it in settings if service.rate(it.rows) > share * service.best_rate]
+
+
+def greedy(service: Service) -> Fixed:
+    """Return what never waits, and takes whoever is there up to the knee."""
+    return Fixed(service.knee, 0.0)
+
+
+def finalists(means: Mapping[Fixed, float | None]) -> list[Fixed]:
+    """Return the settings whose *means* of a first round are close to the best, the best first."""
+    known: Sequence[tuple[float, Fixed]] = sorted(
+        ((mean, fixed) for fixed, mean in means.items() if mean is not None),
+        key=lambda each: each[0],
+    )
+    best = known[0][0] if known else inf
+    return [fixed for mean, fixed in known[:FINALISTS] if mean <= CLOSE * best]

@@ -1,0 +1,301 @@
+"""
+Start servers with a model that sleeps, and load one after the other.
+
+All of a part are started before the first load and stand idle until it is their turn, so that
+rounds can be interleaved.  Arrivals of a round are the same for each server.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from itertools import chain
+from math import inf
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Self, TypeVar
+
+from twisted.internet.task import deferLater
+
+from scripts.bench.machine import machine_cpu_seconds
+from scripts.bench.profile import cpu_seconds
+from scripts.bench.served import sleeping
+from scripts.bench.sleeping_plan import (
+    CLIENTS,
+    LOADS,
+    OVERLOADS,
+    QUICK,
+    SLOW,
+    Fixed,
+    finalists,
+    greedy,
+    grid,
+    that_carry,
+)
+from scripts.load.arrivals import bursts, poisson
+from scripts.load.measure import ClosedLoop, Load, Measurement, OpenLoop, Server, Terms
+from scripts.load.payloads import Payload
+from scripts.load.summary import Summary
+from scripts.load.target import parse_url
+from scripts.simulation.service import Service
+
+T = TypeVar("T")
+
+#: The body of each request.
+BODY = Payload(b"x" * 64, "application/octet-stream")
+
+#: Where a request says what it grants for its answer.
+TIMEOUT_HEADER = "X-Request-Timeout-Ms"
+
+#: What that is, in seconds: so much that nobody is refused, or as much as is asked.
+ANY_TIME, SLO = 10.0, 0.5
+
+#: Clients who wait for their answers, in largest batches, that leave no run without a full one.
+SATURATING = 3
+
+#: How long a burst or a lull lasts on average, in runs of the largest size.
+SOJOURN = 3
+
+#: Cores that other programs may use meanwhile, how often a load is tried where they use more, and
+#: the seconds of a look at that and of waiting for it.
+QUIET, TRIES, LOOK, PATIENCE = 0.2, 3, 0.5, 30.0
+
+#: Connections at most, and seconds to wait for one, or for an answer.
+CONNECTIONS, TIMEOUT = 2000, 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Extent:
+    """How long a part is measured."""
+
+    rounds: int
+    warmup: float  #: seconds before anything counts
+    seconds: float  #: of each load
+
+    def terms(self, seed: int, granted: float) -> Terms:
+        """Return the terms of one load: arrivals by *seed*, answers within *granted* seconds."""
+        return Terms(self.warmup, CONNECTIONS, TIMEOUT, granted, seed)
+
+    def quick(self) -> "Extent":
+        """Return what is enough to see that all goes well."""
+        return Extent(1, min(self.warmup, 1.0), min(self.seconds, 2.0))
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """What was measured of a part: how, and a row for each thing that was loaded."""
+
+    terms: Mapping[str, Any]
+    rows: Sequence[Mapping[str, Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """What a load showed, and how many cores other programs used meanwhile."""
+
+    summary: Summary
+    others_cores: float
+
+
+class Rounds:
+    """The rows of a part: what was loaded, and lists of figures with an item for each round."""
+
+    def __init__(self, *names: str) -> None:
+        """*names* are those of the figures that are kept."""
+        self._names = (*names, "others_cores")
+        self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def add(self, what: Mapping[str, Any], loaded: Loaded) -> None:
+        """Take the figures that a round has for *what* was loaded."""
+        row = self._rows.setdefault(
+            tuple(what.values()), {**what, **{name: [] for name in self._names}}
+        )
+        told = figures_of(loaded)
+        for name in self._names:
+            row[name].append(told[name])
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The rows, in the order in which they were first loaded."""
+        return list(self._rows.values())
+
+
+def figures_of(loaded: Loaded) -> dict[str, Any]:
+    """
+    Return the figures of a load, with what was refused at once apart from what was given up.
+
+    The former are answers of 429, the latter of 504.
+    """
+    summary = loaded.summary
+    return {
+        **summary.as_json(),
+        "refused": summary.statuses.get("429", 0),
+        "refused_p99_ms": summary.refusals.get("429", {}).get("p99_ms"),
+        "dropped": summary.statuses.get("504", 0),
+        "others_cores": round(loaded.others_cores, 2),
+    }
+
+
+class Bench:
+    """Servers, each started when it is first asked for, and their loads; ends them when left."""
+
+    def __init__(self, reactor: Any, say: Callable[[str], object]) -> None:
+        """*say* hears of the progress."""
+        self._reactor = reactor
+        self._say = say
+        self._stack = ExitStack()
+        self._folder = Path()
+        self._servers: dict[tuple[str, Fixed | None], tuple[int, str]] = {}
+
+    def __enter__(self) -> Self:
+        self._folder = Path(self._stack.enter_context(TemporaryDirectory()))
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def url(self, service: Service, fixed: Fixed | None) -> str:
+        """Return where a server of *service* is that is ready, *fixed* or without flags; blocks."""
+        key = (service.name, fixed)
+        if key not in self._servers:
+            self._say(f"starting: {service.name}, {fixed or 'no flags'}")
+            folder = self._folder / str(len(self._servers))
+            folder.mkdir()
+            latency = folder / "latency.json"
+            latency.write_text(json.dumps({rows: service.seconds[rows] for rows in service.sizes}))
+            options = fixed.options if fixed is not None else ()
+            self._servers[key] = self._stack.enter_context(sleeping(folder, latency, *options))
+        return self._servers[key][1]
+
+    async def load(self, url: str, load: Load, terms: Terms) -> Loaded:
+        """
+        Return what *load* shows, whose requests grant the SLO of *terms* where it is finite.
+
+        Again where other programs used the machine, up to `TRIES` times; then the quietest counts.
+        """
+        tries = []
+        for _ in range(TRIES):
+            await self._wait_for_quiet()
+            tries.append(await self._try(url, load, terms))
+            if tries[-1].others_cores < QUIET:
+                break
+        return min(tries, key=lambda each: each.others_cores)
+
+    async def _try(self, url: str, load: Load, terms: Terms) -> Loaded:
+        granted = () if terms.slo == inf else ((TIMEOUT_HEADER, f"{terms.slo * 1e3:g}"),)
+        target = parse_url(url)
+        request = target.request(BODY, granted)
+        server = Server(url, target.endpoint(self._reactor, TIMEOUT), [request])
+        began, before = time.monotonic(), self._others()
+        outcome = await Measurement(self._reactor, server, load, terms, lambda _: None).run()
+        others = max(0.0, self._others() - before) / (time.monotonic() - began)
+        told = outcome.summary
+        self._say(
+            f"  {load.name}: {told.rate:.1f}/s, mean {told.mean_ms} ms, p99 {told.p99_ms} ms,"
+            f" {told.mean_rows} rows a batch, statuses {dict(told.statuses)},"
+            f" {others:.2f} cores used by others"
+        )
+        for warning in told.warnings:
+            self._say(f"    {warning}")
+        return Loaded(told, others)
+
+    async def _wait_for_quiet(self) -> None:
+        """Wait until other programs leave the machine alone, for `PATIENCE` at most."""
+        for _ in range(round(PATIENCE / LOOK)):
+            before = self._others()
+            await deferLater(self._reactor, LOOK)
+            if self._others() - before < QUIET * LOOK:
+                break
+
+    def _others(self) -> float:
+        """Return the CPU seconds that other programs have used."""
+        servers = (cpu_seconds(pid).values() for pid, _ in self._servers.values())
+        own = time.process_time() + sum(used for threads in servers for _, used in threads)
+        return machine_cpu_seconds() - own
+
+
+def arriving(pattern: str, rate: float, service: Service, seconds: float) -> OpenLoop:
+    """Return an open loop of *rate*: poisson, or bursts of `SOJOURN` runs of the largest size."""
+    sojourn = SOJOURN * service.seconds[-1]
+    make = poisson if pattern == "poisson" else partial(bursts, sojourn=sojourn)
+    return OpenLoop(f"{pattern}, {rate:.1f}/s", partial(make, rate), seconds)
+
+
+def in_turn(these: Sequence[T], number: int) -> Sequence[T]:
+    """Return *these* in the order of the round of this *number*: forwards, and then backwards."""
+    return these if number % 2 == 0 else these[::-1]
+
+
+async def measure_grid(bench: Bench, extent: Extent) -> Part:
+    """Load a server without flags and those with fixed settings, in turn, at each of `LOADS`."""
+    service, seen = SLOW, Rounds("mean_ms", "p99_ms", "refused", "mean_rows")
+    tried: dict[float, list[Fixed | None]] = {
+        share: [None, *that_carry(grid(service), service, share)] for share in LOADS
+    }
+    for fixed in dict.fromkeys(chain.from_iterable(tried.values())):
+        bench.url(service, fixed)
+    for number in range(extent.rounds):
+        for share, settings in tried.items():
+            load = arriving("poisson", share * service.best_rate, service, extent.seconds)
+            means: dict[Fixed, float | None] = {}
+            for fixed in in_turn(settings, number):
+                url = bench.url(service, fixed)
+                loaded = await bench.load(url, load, extent.terms(number, ANY_TIME))
+                rows, delay = (fixed.rows, fixed.delay_ms) if fixed else (None, None)
+                seen.add({"load": share, "max_batch": rows, "delay_ms": delay}, loaded)
+                if fixed is not None:
+                    means[fixed] = loaded.summary.mean_ms
+            if number == 0:
+                settings[1:] = finalists(means)
+    return Part({**_terms(service, extent), "settings": len(grid(service))}, seen.rows)
+
+
+async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = CLIENTS) -> Part:
+    """Load a server without flags and a greedy one with so many *clients*, in turn."""
+    service, seen = QUICK, Rounds("rate", "mean_ms", "mean_rows")
+    policies = {"auto": None, "greedy": greedy(service)}
+    for fixed in policies.values():
+        bench.url(service, fixed)
+    for number in range(extent.rounds):
+        for count in clients:
+            for name in in_turn(list(policies), number):
+                url = bench.url(service, policies[name])
+                loop = ClosedLoop(count, extent.seconds)
+                loaded = await bench.load(url, loop, extent.terms(number, inf))
+                seen.add({"clients": count, "policy": name}, loaded)
+    return Part({**_terms(service, extent), "greedy": greedy(service).rows}, seen.rows)
+
+
+async def measure_overload(bench: Bench, extent: Extent) -> Part:
+    """Load a server without flags with more than it can do, of requests that grant `SLO`."""
+    service = SLOW
+    seen = Rounds(
+        "offered", "goodput", "p99_ms", "refused", "refused_p99_ms", "dropped", "mean_rows",
+        "send_lag_p99_ms",
+    )  # fmt: skip
+    url = bench.url(service, None)
+    capacity = []
+    for number in range(extent.rounds):
+        loop = ClosedLoop(SATURATING * service.cap, extent.seconds)
+        saturated = await bench.load(url, loop, extent.terms(number, ANY_TIME))
+        capacity.append(saturated.summary.rate)
+        for pattern in ("poisson", "bursts"):
+            for share in OVERLOADS:
+                load = arriving(pattern, share * service.best_rate, service, extent.seconds)
+                loaded = await bench.load(url, load, extent.terms(number, SLO))
+                seen.add({"arrivals": pattern, "load": share}, loaded)
+    terms = {"slo_ms": SLO * 1e3, "clients": loop.clients, "closed_loop": capacity}
+    return Part({**_terms(service, extent), **terms}, seen.rows)
+
+
+def _terms(service: Service, extent: Extent) -> dict[str, Any]:
+    return {
+        "curve": service.name,
+        "cap": service.cap,
+        "capacity": round(service.best_rate, 2),
+        "rounds": extent.rounds,
+        "warmup": extent.warmup,
+        "seconds": extent.seconds,
+    }
