@@ -22,7 +22,7 @@ class Batch(Generic[Item, Result]):
 
     def __init__(self, parts: list[Part[Item, Result]]) -> None:
         self.parts = parts
-        self.rows = sum(part.rows for part in parts)
+        self.rows = sum([part.stop - part.start for part in parts])
 
     @property
     def profile(self) -> Profile:
@@ -38,7 +38,9 @@ class Batch(Generic[Item, Result]):
     def riders(self) -> list[tuple[Hashable, int]]:
         """Who sent them and how many rows, of those who send one request after the other."""
         return [
-            (part.ticket.source, part.rows) for part in self.parts if part.ticket.source is not None
+            (part.ticket.source, part.stop - part.start)
+            for part in self.parts
+            if part.ticket.source is not None
         ]
 
     def scatter(self, results: Sequence[Result]) -> list[Ticket[Item, Result]]:
@@ -51,9 +53,10 @@ class Batch(Generic[Item, Result]):
             raise ResultCountMismatch(expected=len(self.parts), got=len(results))
         tickets = []
         for part, result in zip(self.parts, results, strict=True):
-            if part.ticket.open:
-                part.ticket.add(part, result)
-                tickets.append(part.ticket)
+            ticket = part.ticket
+            if ticket.open:
+                ticket.add(part, result)
+                tickets.append(ticket)
         return tickets
 
     def halves(self) -> "list[Batch[Item, Result]]":

@@ -1,13 +1,13 @@
 """
 The shell around the decisions: takes requests, runs batches on lanes, answers.
 
-The one module here with state and time.  Everything happens on the reactor thread; the clock is
-given.  Whatever happens is first noted (a ticket pushed, closed, answered), then a turn is taken:
-expire, decide, launch, set the one timer, and only then fire the Deferreds, so that the lanes
-never stand idle while callbacks run.
+The one module here that acts by itself: the parts that it is made of keep count of who waits, what
+runs and who is to be told, and are told the time.  Everything happens on the reactor thread; the
+clock is given.  Whatever happens is first noted (a ticket pushed, closed, answered), then a turn is
+taken: expire, decide, launch, set the one timer, and only then fire the Deferreds, so that the
+lanes never stand idle while callbacks run.
 """
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -18,14 +18,12 @@ from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from batcher.admission import Backlog, expected_wait, rows_before
 from batcher.batch import Batch, Retries
+from batcher.door import Door
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
     OutOfMemory,
-    Overloaded,
-    QueueFull,
     ResultCountMismatch,
     RunFailed,
     RunHung,
@@ -39,16 +37,10 @@ from batcher.pending import Pending, ProfileQueue, Ticket
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, WaitUntil
 from batcher.priority import Priority
 from batcher.profile import Profile
-from batcher.report import queue_report
+from batcher.report import Logbook
 from batcher.stats import BatcherReport, BatcherStats, State, Totals
 from batcher.trace import Reason, Run, Trace
 from batcher.wake import Wake
-
-#: Seconds that a run may take, however short it should be, before it is given up.
-RUN_TIMEOUT = 30.0
-
-#: Profiles that a report tells of, those used last.
-REPORTED = 16
 
 
 class Batcher(Generic[Item, Result]):
@@ -58,7 +50,7 @@ class Batcher(Generic[Item, Result]):
     *executors* are the lanes, one run at a time each; *policy* decides when and how many.  *join*
     makes one result of the parts of a request that was split, in the order of its rows.  A run that
     takes longer than *run_timeout* seconds, and 10 times as long as expected, is given up; its lane
-    is, until it ends after all.
+    is, until it ends after all.  None is unless it is told.
 
     The clock may be set back, as a reactor's may: no duration is ever negative.
 
@@ -73,21 +65,18 @@ class Batcher(Generic[Item, Result]):
         policy: Policy,
         *,
         join: Callable[[Sequence[Result]], Result],
-        run_timeout: float = RUN_TIMEOUT,
+        run_timeout: float = inf,
     ) -> None:
         if not executors:
             raise ValueError("a batcher without executors would never answer")
         self._clock = clock
         self._policy = policy
-        self._lanes = len(executors)
-        # A stack: the lane that ran last has the warmest caches, and the first goes first.
-        self._idle = list(reversed(executors))
-        self._flights: Flights[Item, Result] = Flights(run_timeout)
-        self._profiles: OrderedDict[Profile, None] = OrderedDict()  # that used last stands last
-        self._run_timeout = run_timeout
+        self._flights: Flights[Item, Result] = Flights(executors, run_timeout)
         self._pending: Pending[Item, Result] = Pending()
         self._retries: Retries[Item, Result] = Retries()
         self._totals = Totals()
+        self._door = Door(self._pending, self._retries, self._flights, self._totals)
+        self._logbook = Logbook()
         self._outbox: Outbox[Item, Result] = Outbox(join, self._totals)
         self._drains: list[Deferred[None]] = []
         self._state = State.RUNNING
@@ -123,7 +112,7 @@ class Batcher(Generic[Item, Result]):
         if rows < 1:
             raise ValueError(f"{rows} rows cannot be run")
         now = self._clock.seconds()
-        refusal = self._refusal(now, rows, profile, deadline)
+        refusal = self._door.refusal(now, rows, profile, deadline)
         if refusal is not None:
             return fail(refusal)
         self._number += 1
@@ -135,10 +124,10 @@ class Batcher(Generic[Item, Result]):
         profile.arrivals.came(rows, now)
         if source is not None:
             profile.returns.came(source, now)
-        if self._idle:
+        if self._flights.idle:
             self._turn()
-        else:
-            self._wake.set(min(deadline, self._wake.at))
+        elif deadline < self._wake.at:
+            self._wake.set(deadline)
         return answer
 
     def admit(
@@ -155,17 +144,7 @@ class Batcher(Generic[Item, Result]):
         Asked before a request costs anything.  *ahead* are the rows that were admitted and have
         not been submitted yet.  Raises `ShuttingDown` and `RunHung`, too.
         """
-        if self._state is not State.RUNNING:
-            raise ShuttingDown
-        if self._all_hung:
-            raise RunHung(self._run_timeout)
-        if deadline == inf:
-            return
-        now = self._clock.seconds()
-        backlog = self._backlog(profile, priority, ahead, now)
-        wait = expected_wait(backlog, profile.latency, deadline - now) * profile.latency.margin
-        if wait > deadline - now:
-            raise Overloaded(wait, deadline - now)
+        self._door.admit(self._clock.seconds(), profile, deadline, priority, ahead)
 
     @property
     def hung(self) -> bool:
@@ -175,9 +154,8 @@ class Batcher(Generic[Item, Result]):
     def report(self) -> BatcherReport:
         """Return what there is to know of why batches leave as they do."""
         now = self._clock.seconds()
-        profiles = list(reversed(self._profiles))
-        queues = tuple(queue_report(it, self._pending.of(it), now) for it in profiles)
-        return BatcherReport(self.stats(), str(self._policy), queues, self._flights.flushes(now))
+        queues = self._logbook.queues(self._pending, now)
+        return BatcherReport(self.stats(), str(self._policy), queues, self._logbook.flushes(now))
 
     def drain(self) -> Deferred[None]:
         """
@@ -185,6 +163,7 @@ class Batcher(Generic[Item, Result]):
 
         May be called again, even when stopped: each Deferred fires once, and may be cancelled.
         """
+        self._door.shut()
         drained: Deferred[None] = Deferred(self._drains.remove)
         self._drains.append(drained)
         if self._state is State.RUNNING:
@@ -198,6 +177,7 @@ class Batcher(Generic[Item, Result]):
 
         Runs are left to end by themselves and their results are dropped; drains fire at once.
         """
+        self._door.shut()
         self._state = State.STOPPED
         tickets = [part.ticket for flight in self._flights for part in flight.batch.wanted]
         tickets += self._retries.tickets
@@ -212,45 +192,13 @@ class Batcher(Generic[Item, Result]):
             state=self._state,
             waiting=self._pending.rows,
             retrying=self._retries.rows,
-            lanes=self._lanes,
+            lanes=self._flights.lanes,
             running=len(self._flights),
             hung=self._flights.hung,
             totals=replace(self._totals),
         )
 
     # A request comes, and goes.
-
-    def _refusal(
-        self, now: float, rows: int, profile: Profile, deadline: float
-    ) -> BatcherError | None:
-        """Return why a request cannot be taken in, and count it."""
-        if self._state is not State.RUNNING:
-            self._totals.refused += rows
-            return ShuttingDown()
-        if self._all_hung:
-            self._totals.refused += rows
-            return RunHung(self._run_timeout)
-        if deadline <= now:
-            self._totals.expired += rows
-            return DeadlineExceeded(now - deadline, "submit")
-        waiting = self._pending.rows_of(profile)
-        if waiting + rows > profile.max_queued_rows:
-            self._totals.refused += rows
-            return QueueFull(rows, waiting, profile.max_queued_rows)
-        return None
-
-    def _backlog(self, profile: Profile, priority: Priority, ahead: int, now: float) -> Backlog:
-        """Return what stands between a row that comes now and its run."""
-        rows = ahead + self._retries.rows
-        for queue in self._pending.by_turn():
-            rows += rows_before(priority, queue.rows_by_level())
-        lanes = max(1, self._lanes - self._flights.hung)
-        free_in = 0.0 if self._idle else self._flights.free_in(now)
-        return Backlog(rows, free_in, lanes, profile.cap)
-
-    @property
-    def _all_hung(self) -> bool:
-        return self._flights.hung == self._lanes
 
     def _cancel(self, ticket: Ticket[Item, Result], answer: Deferred[Result]) -> None:
         """Forget *ticket*, whose *answer* its owner no longer wants; called by that Deferred."""
@@ -261,8 +209,8 @@ class Batcher(Generic[Item, Result]):
         answer.errback(CancelledError())
         self._turn()
 
-    def _close(self, ticket: Ticket[Item, Result], error: BatcherError | None = None) -> None:
-        """End *ticket*, with its results or *error*; it is told at the end of the turn."""
+    def _close(self, ticket: Ticket[Item, Result], error: BatcherError) -> None:
+        """End *ticket* with *error*; it is told at the end of the turn."""
         if ticket.open:
             self._leave(ticket)
             ticket.error = error
@@ -270,13 +218,17 @@ class Batcher(Generic[Item, Result]):
 
     def _expire(self, tickets: Iterable[Ticket[Item, Result]], now: float, stage: Stage) -> None:
         for ticket in tickets:
+            profile = ticket.profile
+            profile.caution.late(now, profile.latency.predict(profile.cap))
             self._close(ticket, DeadlineExceeded(now - ticket.deadline, stage))
 
     def _leave(self, ticket: Ticket[Item, Result]) -> None:
         """Let nothing more of *ticket* be launched."""
         ticket.open = False
-        self._pending.remove(ticket)
-        ticket.note_wait(self._clock.seconds())
+        if ticket.taken < ticket.rows:
+            self._pending.remove(ticket)
+        if ticket.trace is not None:
+            ticket.trace.left(self._clock.seconds() - ticket.arrived)
 
     # A turn: decide and launch, set the timer, answer.
 
@@ -308,7 +260,7 @@ class Batcher(Generic[Item, Result]):
             self._expire(late, now, "queue")
         self._give_up(now)
         self._decided_wake = inf
-        if not self._idle:
+        if not self._flights.idle:
             return False
         retry = self._retries.pop()
         if retry is not None:
@@ -338,14 +290,14 @@ class Batcher(Generic[Item, Result]):
         """Tell the riders of runs that hang; and, where no lane is left, who waits for one."""
         for flight in self._flights.give_up(now):
             self._fail(flight.batch, RunHung(flight.hangs_at - flight.departure.started))
-            if self._all_hung:
+            if self._flights.all_hung:
                 for ticket in (*self._retries.tickets, *self._pending.tickets):
-                    self._close(ticket, RunHung(self._run_timeout))
+                    self._close(ticket, RunHung(self._flights.patience))
 
     def _decide(self, queue: ProfileQueue[Item, Result], now: float) -> Decision:
         """Ask the policy; if it raises, whoever it was to decide about is told."""
         view = queue.view(now, draining=self._state is not State.RUNNING)
-        lanes = LaneView(len(self._idle), self._lanes, queue.profile.cap)
+        lanes = LaneView(len(self._flights.idle), self._flights.lanes, queue.profile.cap)
         try:
             return self._policy.decide(now, view, lanes)
         except Exception as error:  # noqa: BLE001 - a faulty policy must leave nobody waiting
@@ -355,23 +307,20 @@ class Batcher(Generic[Item, Result]):
 
     def _launch(self, batch: Batch[Item, Result], reason: Reason, now: float) -> None:
         """Run *batch* on an idle lane; everything is noted before the executor can call back."""
-        executor = self._idle.pop()
         profile = batch.profile
         run = Run(batch.rows, profile.cap, reason)
         expected = profile.latency.predict(batch.rows)
         departure = Departure(run, now, expected, self._pending.rows_of(profile))
-        flight = self._flights.launch(executor, batch, departure)
-        self._profiles[profile] = None
-        self._profiles.move_to_end(profile)
-        if len(self._profiles) > REPORTED:
-            self._profiles.popitem(last=False)
+        flight = self._flights.launch(batch, departure)
+        self._logbook.left(profile, departure)
         self._totals.runs += 1
         self._totals.run_rows += batch.rows
         for part in batch.parts:
-            part.ticket.note_wait(now)
-            if part.ticket.trace is not None:
-                part.ticket.trace.runs.append(run)
-        running = maybeDeferred(executor.run, batch.parts)
+            ticket = part.ticket
+            if ticket.trace is not None:
+                ticket.trace.left(now - ticket.arrived)
+                ticket.trace.runs.append(run)
+        running = maybeDeferred(flight.executor.run, batch.parts)
         running.addCallbacks(
             self._succeeded, self._failed, callbackArgs=(flight,), errbackArgs=(flight,)
         )
@@ -400,8 +349,8 @@ class Batcher(Generic[Item, Result]):
 
     def _succeeded(self, results: Sequence[Result], flight: Flight[Item, Result]) -> None:
         """Learn and scatter; the turn launches the next run before anyone is answered."""
-        batch = flight.batch
-        now, taken = self._land(flight)
+        batch, now = flight.batch, self._clock.seconds()
+        taken = self._flights.land(flight, now)
         try:
             tickets = batch.scatter(results)
         except ResultCountMismatch as error:
@@ -411,15 +360,19 @@ class Batcher(Generic[Item, Result]):
         else:
             batch.profile.latency.observe(batch.rows, taken)
             batch.profile.returns.answered(batch.riders, now)
-            self._expire([ticket for ticket in tickets if ticket.deadline < now], now, "answer")
+            if tickets and tickets[0].deadline >= now:
+                batch.profile.caution.in_time(tickets[0].used(now))
             for ticket in tickets:
-                if not ticket.missing:
-                    self._close(ticket)
+                if ticket.deadline < now:
+                    self._expire((ticket,), now, "answer")
+                elif ticket.done == ticket.rows:
+                    ticket.open = False
+                    self._outbox.put(ticket)
         self._turn()
 
     def _failed(self, failure: Failure, flight: Flight[Item, Result]) -> None:
         """Run again in smaller batches, or fail those who cannot be helped."""
-        self._land(flight)
+        self._flights.land(flight, self._clock.seconds())
         batch, error = flight.batch, cast("BaseException", failure.value)
         if isinstance(error, (ResultCountMismatch, ShuttingDown)):
             self._fail(batch, error)
@@ -434,13 +387,6 @@ class Batcher(Generic[Item, Result]):
             for half in batch.halves():
                 self._retries.push(half)
         self._turn()
-
-    def _land(self, flight: Flight[Item, Result]) -> tuple[float, float]:
-        """Free the lane of *flight*; return the time, and how long the run took."""
-        now = self._clock.seconds()
-        taken = self._flights.land(flight, now)
-        self._idle.append(flight.executor)
-        return now, taken
 
     def _fail(self, batch: Batch[Item, Result], error: BatcherError) -> None:
         for part in batch.parts:

@@ -1,11 +1,10 @@
 """
-The batches on their lanes: what runs, for how long, and what has left of late.
+The lanes and the batches on them: which is idle, what runs, and when it has run for too long.
 
-Pure: told the time.  A run that takes far too long is given up, and its lane with it.
+Told the time; calls no executor.  A run that takes far too long is given up, and its lane with it.
 """
 
-from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import inf
 from typing import Generic
@@ -15,7 +14,6 @@ from batcher.executor import Executor, Item, Result
 from batcher.stats import Flush
 from batcher.trace import Run
 
-REMEMBERED = 64  #: departures
 HANGING = 10.0  #: times what is expected, a run may take before it is given up
 
 
@@ -47,17 +45,20 @@ class Flight(Generic[Item, Result]):
 
 
 class Flights(Generic[Item, Result]):
-    """What runs, in order of launch, and what has left."""
+    """What runs, in order of launch, and the lanes that do not."""
 
-    __slots__ = ("_departures", "_flying", "_patience", "hung")
+    __slots__ = ("_flying", "all_hung", "hung", "idle", "lanes", "patience")
 
-    def __init__(self, patience: float) -> None:
+    def __init__(self, executors: Sequence[Executor[Item, Result]], patience: float) -> None:
         """A run may take *patience* seconds, or `HANGING` times the usual if that is more."""
-        self._patience = patience
+        self.patience = patience
+        self.lanes = len(executors)
+        #: A stack: the lane that ran last has the warmest caches, and the first goes first.
+        self.idle = list(reversed(executors))
         # In order of launch, which a set would not keep.
         self._flying: dict[Flight[Item, Result], None] = {}
-        self._departures: deque[Departure] = deque(maxlen=REMEMBERED)
         self.hung = 0  #: those given up that have not ended yet
+        self.all_hung = False  #: whether no lane is left that could ever run anything
 
     def __len__(self) -> int:
         return len(self._flying)
@@ -65,20 +66,20 @@ class Flights(Generic[Item, Result]):
     def __iter__(self) -> Iterator[Flight[Item, Result]]:
         return iter(self._flying)
 
-    def launch(
-        self, executor: Executor[Item, Result], batch: Batch[Item, Result], departure: Departure
-    ) -> Flight[Item, Result]:
-        """Note that *batch* has left on *executor*."""
-        limit = max(self._patience, HANGING * departure.expected)
-        flight = Flight(executor, batch, departure, departure.started + limit)
+    def launch(self, batch: Batch[Item, Result], departure: Departure) -> Flight[Item, Result]:
+        """Note that *batch* leaves on a lane that is idle; there must be one."""
+        limit = max(self.patience, HANGING * departure.expected)
+        flight = Flight(self.idle.pop(), batch, departure, departure.started + limit)
         self._flying[flight] = None
-        self._departures.append(departure)
         return flight
 
     def land(self, flight: Flight[Item, Result], now: float) -> float:
-        """Note that *flight* has ended, and return how long it took."""
+        """Note that *flight* has ended and its lane is idle, and return how long it took."""
         del self._flying[flight]
-        self.hung -= flight.hung
+        if flight.hung:
+            self.hung -= 1
+            self.all_hung = False
+        self.idle.append(flight.executor)
         taken = flight.departure.run.seconds = max(0.0, now - flight.departure.started)
         return taken
 
@@ -88,6 +89,7 @@ class Flights(Generic[Item, Result]):
         for flight in lost:
             flight.hung = True
             self.hung += 1
+            self.all_hung = self.hung == self.lanes
         return lost
 
     def hangs_at(self) -> float:
@@ -99,13 +101,11 @@ class Flights(Generic[Item, Result]):
         return earliest
 
     def free_in(self, now: float) -> float:
-        """Return the seconds until the first of them ends, as expected; inf if none runs."""
+        """Return the seconds until a lane is idle, as expected; inf if all runs hang."""
+        if self.idle:
+            return 0.0
         soonest = inf
         for flight in self._flying:
             if not flight.hung:
                 soonest = min(soonest, flight.departure.started + flight.departure.expected)
         return max(0.0, soonest - now)
-
-    def flushes(self, now: float) -> tuple[Flush, ...]:
-        """Return what has left, the latest first."""
-        return tuple(departure.flush(now) for departure in reversed(self._departures))

@@ -8,10 +8,10 @@ Pure: told the time, owns no timer and fires no Deferred.  Counts rows, never re
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
-from typing import TYPE_CHECKING, Generic
+from typing import TYPE_CHECKING, Generic, cast
 
 from batcher.executor import Item, Piece, Result
 from batcher.policy import QueueView
@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 
     from batcher.errors import BatcherError
 
-_SLACK = 64  #: deadlines of the departed that a queue may remember before it forgets them all
+_NORMAL = int(Priority.NORMAL)  # the attribute of an Enum is slow to find
+_SLACK = 64  #: deadlines of the departed that a queue may remember, beside as many as wait
 
 
 @dataclass(slots=True, eq=False)
@@ -41,29 +42,32 @@ class Ticket(Generic[Item, Result]):
     source: Hashable | None = None  #: who sends one request after the other, such as a connection
     trace: Trace | None = None
     taken: int = 0  #: rows that have left the queue
-    missing: int = field(init=False)  #: rows without a result
-    results: list[tuple[int, Result]] = field(default_factory=list)  #: with the first row of each
+    done: int = 0  #: rows that have a result
+    result: Result | None = None  #: of all rows, where they rode together
+    results: list[tuple[int, Result]] | None = None  #: else of each part, with its first row
     open: bool = True  #: still wants rows to be run
     error: "BatcherError | None" = None  #: what it ends with, if not with its results
     answer: "Deferred[Result] | None" = None  #: what it was promised, until that has fired
 
-    def __post_init__(self) -> None:
-        self.missing = self.rows
-
-    def note_wait(self, now: float) -> None:
-        """Write into the trace how long it queued, unless that is already known."""
-        if self.trace is not None and self.trace.queued is None:
-            self.trace.queued = max(0.0, now - self.arrived)
+    def used(self, now: float) -> float:
+        """Return the share of its time that has gone by at *now*; 0.0 where it has any time."""
+        return (now - self.arrived) / (self.deadline - self.arrived)
 
     def add(self, piece: Piece[Item], result: Result) -> None:
         """Keep the *result* of one of its pieces."""
-        self.results.append((piece.start, result))
-        self.missing -= piece.rows
+        rows = piece.stop - piece.start
+        self.done += rows
+        if rows == self.rows:
+            self.result = result
+        elif self.results is None:
+            self.results = [(piece.start, result)]
+        else:
+            self.results.append((piece.start, result))
 
     def joined(self, join: Callable[[Sequence[Result]], Result]) -> Result:
-        """Return the whole result, its parts in order of rows; *join* is asked only for several."""
-        if len(self.results) == 1:
-            return self.results[0][1]
+        """Return the result of all rows, which must be done; *join* is asked only for several."""
+        if self.results is None:
+            return cast("Result", self.result)
         return join([result for _, result in sorted(self.results, key=_first_row)])
 
 
@@ -81,11 +85,20 @@ class Part(Piece[Item], Generic[Item, Result]):
 class ProfileQueue(Generic[Item, Result]):
     """The tickets of one profile that have rows waiting."""
 
-    __slots__ = ("_deadlines", "_levels", "_turns", "profile", "rows")
+    __slots__ = (
+        "_deadlines",
+        "_levels",
+        "_most_deadlines",
+        "_turns",
+        "by_level",
+        "profile",
+        "rows",
+    )
 
     def __init__(self, profile: Profile, turns: Turns) -> None:
         self.profile = profile
         self.rows = 0
+        self.by_level = [0] * len(SHARES)  #: rows of each priority; their sum is `rows`
         self._turns = turns
         # Linked, so that a head is found at once however many have left before it.
         self._levels: tuple[OrderedDict[int, Ticket[Item, Result]], ...] = tuple(
@@ -93,6 +106,7 @@ class ProfileQueue(Generic[Item, Result]):
         )
         # Numbers, not tickets: a number whose ticket has left holds no payload.
         self._deadlines: list[tuple[float, int, Priority]] = []
+        self._most_deadlines = _SLACK
 
     @property
     def head(self) -> Ticket[Item, Result]:
@@ -123,12 +137,6 @@ class ProfileQueue(Generic[Item, Result]):
         everyone = [ticket for level in self._levels for ticket in level.values()]
         return sorted(everyone, key=_number)
 
-    def rows_by_level(self) -> list[int]:
-        """Return how many rows of each priority wait."""
-        return [
-            sum(ticket.rows - ticket.taken for ticket in level.values()) for level in self._levels
-        ]
-
     def view(self, now: float, *, draining: bool) -> QueueView:
         """Return what a policy may see."""
         return QueueView(
@@ -145,12 +153,11 @@ class ProfileQueue(Generic[Item, Result]):
     def push(self, ticket: Ticket[Item, Result]) -> None:
         """Append a ticket that has all its rows."""
         self._levels[ticket.priority][ticket.number] = ticket
-        self.rows += ticket.rows
+        self._count(ticket.priority, ticket.rows)
         if ticket.deadline < inf:
             heappush(self._deadlines, (ticket.deadline, ticket.number, ticket.priority))
-            if len(self._deadlines) > 2 * sum(map(len, self._levels)) + _SLACK:
-                self._deadlines = [at for at in self._deadlines if at[1] in self._levels[at[2]]]
-                heapify(self._deadlines)
+            if len(self._deadlines) > self._most_deadlines:
+                self._forget_the_departed()
 
     def take(
         self, rows: int, finish: float = -inf
@@ -164,19 +171,22 @@ class ProfileQueue(Generic[Item, Result]):
         late: list[Ticket[Item, Result]] = []
         while rows > 0 and self.rows:
             level = self._turn()
-            ticket = self.head_of(level)
+            tickets = self._levels[level]
+            number, ticket = tickets.popitem(last=False)
+            start, stop = ticket.taken, ticket.rows
             if ticket.deadline < finish:
                 late.append(ticket)
-                self.remove(ticket)
+                self._count(level, start - stop)
                 continue
-            start = ticket.taken
-            stop = ticket.taken = min(ticket.rows, start + rows)
+            if stop - start > rows:
+                stop = start + rows
+                tickets[number] = ticket
+                tickets.move_to_end(number, last=False)
+            ticket.taken = stop
             parts.append(Part(ticket.item, start, stop, ticket))
             rows -= stop - start
-            self.rows -= stop - start
+            self._count(level, start - stop)
             self._turns.pay(level, stop - start)
-            if stop == ticket.rows:
-                del self._levels[level][ticket.number]
         return parts, late
 
     def remove(self, ticket: Ticket[Item, Result]) -> int:
@@ -184,7 +194,7 @@ class ProfileQueue(Generic[Item, Result]):
         if self._levels[ticket.priority].pop(ticket.number, None) is None:
             return 0
         rows = ticket.rows - ticket.taken
-        self.rows -= rows
+        self._count(ticket.priority, -rows)
         return rows
 
     def deadline(self) -> float:
@@ -202,11 +212,22 @@ class ProfileQueue(Generic[Item, Result]):
             found.append(self._levels[level][number])
         return found
 
+    def _count(self, level: int, rows: int) -> None:
+        """Note that *rows* more rows of *level* wait, or fewer."""
+        self.rows += rows
+        self.by_level[level] += rows
+
+    def _forget_the_departed(self) -> None:
+        """Keep only the deadlines of those who wait."""
+        self._deadlines = [at for at in self._deadlines if at[1] in self._levels[at[2]]]
+        heapify(self._deadlines)
+        self._most_deadlines = 2 * len(self._deadlines) + _SLACK
+
     def _turn(self) -> int:
         """Return the priority whose turn it is, of those in which somebody waits."""
         high, normal, low = self._levels
         if not (high or low):
-            return Priority.NORMAL
+            return _NORMAL
         return self._turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
 
 
@@ -225,8 +246,9 @@ class Pending(Generic[Item, Result]):
         queue = self._queues.get(ticket.profile)
         if queue is None:
             queue = self._queues[ticket.profile] = ProfileQueue(ticket.profile, self._turns)
-        if not any(queue.waits(ticket.priority) for queue in self._queues.values()):
-            self._turns.wake(ticket.priority)
+        level = ticket.priority
+        if not queue.waits(level) and not any(it.waits(level) for it in self._queues.values()):
+            self._turns.wake(level)
         queue.push(ticket)
         self.rows += ticket.rows
 

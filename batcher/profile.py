@@ -7,6 +7,7 @@ Kept up to date by the batcher on the reactor thread.
 from dataclasses import dataclass, field
 
 from batcher.arrivals import ArrivalRate, Arrivals
+from batcher.caution import Caution
 from batcher.latency import LatencyCurve
 from batcher.returns import Returns
 
@@ -25,6 +26,7 @@ class Profile:
     name: str = ""  #: for people
     arrivals: ArrivalRate = field(default_factory=ArrivalRate)
     returns: Returns = field(default_factory=Returns)
+    caution: Caution = field(default_factory=Caution)  #: in letting requests in
 
     def __post_init__(self) -> None:
         if self.cap < 1 or self.max_queued_rows < 1:
@@ -32,6 +34,11 @@ class Profile:
                 f"no batcher has a cap of {self.cap} rows and a queue of "
                 f"{self.max_queued_rows} rows"
             )
+
+    @property
+    def margin(self) -> float:
+        """The factor by which the time of who is let in must exceed what is expected."""
+        return self.latency.margin * self.caution.factor
 
     def expected(self, now: float) -> Arrivals:
         """Return how many rows are to be expected."""

@@ -69,7 +69,7 @@ class QueueReport:
     knee: int  #: the rows from which on size buys next to nothing
     best: float  #: rows a second that one lane runs at most
     cap: int
-    margin: float  #: by which a deadline must exceed what is expected
+    margin: float  #: by which the time that a request has must exceed what is expected of it
 
 
 @dataclass(frozen=True, slots=True)

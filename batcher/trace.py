@@ -35,3 +35,8 @@ class Trace:
     #: Seconds until the first launch, or until it ended without one; None while it waits.
     queued: float | None = None
     runs: list[Run] = field(default_factory=list)
+
+    def left(self, waited: float) -> None:
+        """Note that the request has *waited* so many seconds, unless that is already known."""
+        if self.queued is None:
+            self.queued = max(0.0, waited)

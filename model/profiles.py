@@ -52,4 +52,18 @@ class Profiles:
 
     def _new(self, feed: Feed, cap: int, measured: dict[int, float]) -> Profile:
         rows = max(cap, self._max_queue_bytes // max(1, feed.row_bytes))
-        return Profile(LatencyCurve(measured), cap, rows)
+        return Profile(LatencyCurve(measured), cap, rows, run_name(feed))
+
+
+def run_name(feed: Feed) -> str:
+    """
+    Return what people may call the runs that *feed* may share.
+
+    The name of its signature, and the shapes of its rows where the signature leaves any open.
+    """
+    signature = feed.signature
+    first = 1 if signature.batched else 0
+    shapes = [spec.shape and spec.shape[first:] for spec in signature.inputs]
+    if all(shape is not None and None not in shape for shape in shapes):
+        return signature.name
+    return f"{signature.name} {', '.join(str(list(shape)) for shape in feed.key.shapes)}"

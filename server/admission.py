@@ -98,5 +98,6 @@ class Decoding:
         behind = pending + 1 - self.threads
         if behind > 0:
             wait = behind / self.threads * self.average + profile.latency.predict(1)
+            wait *= profile.caution.factor
             if wait > allowed:
                 raise Overloaded(wait, allowed)

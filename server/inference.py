@@ -49,8 +49,10 @@ class ServedModel:
 
     @property
     def usual(self) -> Profile:
-        """The runs of requests that name no signature, and of pictures."""
-        return self.profiles.known[self._run_as(self.default)]
+        """The runs of pictures where the model takes any, else of who names no signature."""
+        pictures = self.pictures
+        name = self.default if pictures is None else pictures.signature.name
+        return self.profiles.known[name]
 
     def cap(self, signature: str) -> int:
         """Return the largest batch that the *signature* of this name had at the start."""
@@ -105,6 +107,8 @@ class Inference:
         self.decoding = Decoding(pool.threads)
         self._pool = pool
         self._seconds = seconds
+        # What a request will run as is not known before its body: as the last one did.
+        self._last = model.usual
 
     @property
     def pending(self) -> int:
@@ -121,10 +125,10 @@ class Inference:
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
             raise DeadlineExceeded(-allowed, "submit")
-        usual, ahead = self.model.usual, self.pending
-        self.decoding.admit(ahead, usual, allowed)
+        profile, ahead = self._last, self.pending
+        self.decoding.admit(ahead, profile, allowed)
         # A row each, as far as one can know.
-        self.model.batcher.admit(usual, deadline=deadline, priority=terms.priority, ahead=ahead)
+        self.model.batcher.admit(profile, deadline=deadline, priority=terms.priority, ahead=ahead)
 
     def run(
         self,
@@ -154,6 +158,7 @@ class Inference:
         """
         timing = timing or Timing()
         profile, rows = self.model.profiles.of(feed), feed.rows
+        self._last = profile
         timeout = terms.timeout
         if timeout is None:
             # However long its own picture takes: nobody named a limit that it could keep.

@@ -110,7 +110,13 @@ class ModelHost:
             top=loaded.top,
             max_pixels=self.settings.max_pixels if loaded.decodes else None,
             profiles=profiles,
-            batcher=Batcher(self._clock, self.lanes, policy, join=join_rows),
+            batcher=Batcher(
+                self._clock,
+                self.lanes,
+                policy,
+                join=join_rows,
+                run_timeout=self.settings.run_timeout,
+            ),
         )
         delay = self.settings.max_queue_delay or 0.0
         timeout = default_timeout(self.settings.default_timeout, profiles.known.values(), delay)

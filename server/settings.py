@@ -291,6 +291,14 @@ class Settings:
         "if it would take longer, it is refused. With none it takes what it takes.",
         unset="learned: 5 of the longest runs, at least 0.5",
     )
+    run_timeout: float = setting(
+        OrNone(Number("SECONDS", above=0)),
+        LIMITS,
+        "How many seconds a run of the model may take, or 10 times as long as expected if that is "
+        "more, until its requests fail and the server calls itself unhealthy. With none it takes "
+        "what it takes.",
+        default=30.0,
+    )
     max_queue_bytes: int = setting(
         Size(),
         LIMITS,

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from math import inf
 from pathlib import Path
 
 from server.settings import OPTION_NAMED, Option
@@ -61,6 +62,9 @@ SAMPLES = {
     "max_queue_delay_ms": Sample("2.5", "2.5", 0.0025, *_BAD_DELAYS),
     "default_timeout": Sample(
         "2.5", "2.5", 2.5, (*_BAD_POSITIVE[0], "None"), ("0", "true", "nan", '"soon"')
+    ),
+    "run_timeout": Sample(
+        "none", '"none"', inf, (*_BAD_POSITIVE[0], "None"), ("0", "true", "nan", '"soon"')
     ),
     "max_queue_bytes": Sample("2gb", '"2gb"', 2 * 10**9, *_BAD_SIZES),
     "max_body_bytes": Sample("1_000", "1_000", 1000, *_BAD_SIZES),

@@ -37,8 +37,8 @@ def test_results_go_to_those_who_still_want_them() -> None:
     batch.parts[0].ticket.open = False
     tickets = batch.scatter([rows_of(part) for part in batch.parts])
     assert [ticket.number for ticket in tickets] == [2, 3]
-    assert tickets[0].results == [(0, [("item 2", 0), ("item 2", 1)])]
-    assert batch.parts[0].ticket.results == []
+    assert tickets[0].result == [("item 2", 0), ("item 2", 1)]
+    assert batch.parts[0].ticket.result is None
 
 
 @pytest.mark.parametrize("got", [0, 1, 3])
@@ -48,7 +48,7 @@ def test_a_wrong_number_of_results_reaches_nobody(got: int) -> None:
     with pytest.raises(ResultCountMismatch) as caught:
         batch.scatter([[]] * got)
     assert (caught.value.expected, caught.value.got) == (2, got)
-    assert all(part.ticket.results == [] for part in batch.parts)
+    assert all(part.ticket.result is None for part in batch.parts)
 
 
 @pytest.mark.parametrize(

@@ -150,6 +150,19 @@ def test_an_answer_at_the_deadline_is_in_time_and_after_it_too_late() -> None:
     assert (error.late, error.stage) == (4.0, "answer")
 
 
+def test_whoever_is_late_is_told_in_the_order_of_the_batch() -> None:
+    """Between those who rode before and behind."""
+    scene = Scene()
+    scene.submit("running")
+    for name, deadline in [("a", inf), ("b", 4.0), ("c", 8.0), ("d", 2.0)]:
+        scene.submit(name, deadline=deadline)
+    scene.lane.current.finish()
+    scene.clock.advance(6.0)
+    scene.lane.current.finish()
+    assert scene.ended == ["running", "a", "b", "c", "d"]
+    assert list(scene.errors) == ["b", "d"]
+
+
 def test_a_split_request_that_expires_drops_the_rest_of_its_rows() -> None:
     """In the queue, at its deadline; the part that runs changes nothing."""
     scene = Scene(cap=4)

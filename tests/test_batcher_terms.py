@@ -70,6 +70,28 @@ def test_who_would_be_late_is_dropped_and_leaves_the_place_to_others() -> None:
     assert scene.riders[-1] == ["patient"]
 
 
+def test_admission_grows_careful_when_those_let_in_come_too_late() -> None:
+    """What was expected in time before is not any more, by a tenth for each late batch."""
+    scene = Scene(cap=1, policy=LotPolicy())
+    for _ in range(40):
+        scene.latency.observe(1, 4.0)
+    profile = scene.profiles[""]
+    margin = profile.margin
+    scene.batcher.admit(profile, deadline=5.0)
+    scene.submit("late", deadline=5.0)
+    scene.clock.advance(6.0)
+    scene.lane.current.finish()
+    assert isinstance(scene.errors["late"], DeadlineExceeded)
+    assert profile.margin > 1.05 * margin
+    with pytest.raises(Overloaded):
+        scene.batcher.admit(profile, deadline=scene.clock.seconds() + 4.5)
+    for _ in range(400):
+        scene.submit("slow", deadline=scene.clock.seconds() + 6.0)
+        scene.clock.advance(4.0)
+        scene.lane.current.finish()
+    assert profile.caution.factor == 1.0
+
+
 def test_admission_foretells_the_wait() -> None:
     """The run under way, those before it, its own; times the margin."""
     scene = Scene(cap=1, policy=LotPolicy())

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from scripts.bench import decode_page, kept, load_page, losses, profile_page
+from scripts.bench import decode_page, kept, load_page, losses, overhead_page, profile_page
 from scripts.bench.loads import Loaded, row, speed_for
 from scripts.bench.markdown import figure, listed, number, percent, table
 from scripts.bench.page import PLOTS, page
@@ -19,13 +19,24 @@ from scripts.bench.profile import cpu_seconds
 from scripts.bench.served import DATA, WORKLOADS, load_test, shown
 from scripts.bench.yardstick import Yardstick, trimmed
 from scripts.bench.yardstick_page import middle_and_ends, section, standing
-from tests.bench_samples import RESULT, closed, decode, load, opened, profile, run, sleeping
+from tests.bench_samples import (
+    RESULT,
+    closed,
+    decode,
+    load,
+    opened,
+    overhead,
+    profile,
+    run,
+    sleeping,
+)
 
 DOCS = Path(__file__).parent.parent / "docs"
 
 ALL: dict[str, kept.Kept] = {
     "yardstick": trimmed(RESULT),
     "profile": profile(),
+    "overhead": overhead(),
     "decode": decode(),
     "client": load("client"),
     "loadtest": load("loadtest"),
@@ -37,6 +48,7 @@ YARDSTICK = Yardstick(ALL["yardstick"])
 HEADINGS = {
     "yardstick": ["Beside other servers", "Where we lose, and why"],
     "profile": ["Where the time goes"],
+    "overhead": ["What the batcher costs"],
     "decode": ["Decoding: threads against processes"],
     "client": ["The load test itself"],
     "loadtest": ["Under load"],
@@ -87,7 +99,7 @@ def test_a_kind_that_was_never_measured_has_no_section(kind: str) -> None:
 def test_all_rows_of_a_table_have_the_cells_of_its_head() -> None:
     """Whatever was left out of the measurements."""
     tables = re.findall(r"(?:^\|.*\n)+", page(ALL), re.MULTILINE)
-    assert len(tables) == 16
+    assert len(tables) == 17
     for each in tables:
         assert len({len(cells(row)) for row in each.splitlines()}) == 1
 
@@ -98,7 +110,8 @@ def test_machines_that_differ_are_told_apart() -> None:
     assert f"\nMachine: {words}\n" in page(ALL)
     other = {**decode(), "machine": {"cores": 4, "cpu": "Slide rule"}}
     text = page({**ALL, "decode": other})
-    assert f"- Machine of yardstick, profile, client, loadtest, replay, sleeping: {words}" in text
+    kinds = "yardstick, profile, overhead, client, loadtest, replay, sleeping"
+    assert f"- Machine of {kinds}: {words}" in text
     assert "- Machine of decode: 4 cores of Slide rule." in text
 
 
@@ -267,7 +280,7 @@ def test_a_measurement_is_kept_with_a_row_a_line() -> None:
     [
         (
             ["--measure", "--only", "weather"],
-            "--only takes yardstick, profile, decode, client, loadtest, replay, sleeping, not weather",
+            f"--only takes {', '.join(kept.KINDS)}, not weather",
         ),
         (["--measure"], "--peers is missing: the folder of the yardstick"),
         (["--measure", "--peers", "."], "no run.py in it: ."),
@@ -329,6 +342,14 @@ def test_the_data_lie_where_the_yardstick_put_them(
     assert Means(peers=tmp_path).data() == data
     monkeypatch.setenv("PEERS_WORK", str(data.parent))
     assert Means().data() == data
+
+
+def test_the_overhead_is_told_beside_a_deferred_of_the_same_round() -> None:
+    """The median of the ratios is not the ratio of the medians."""
+    text = overhead_page.section(overhead())
+    assert "Medians of 3 rounds of 3,200 requests" in text
+    assert row_of(text, "a Deferred")[1:] == ["2.00", "1.00", "1.00", "1.00"]
+    assert row_of(text, "submit")[1:] == ["4.00", "2.00", "1.00", "2.05"]
 
 
 def test_a_load_test_sends_the_body_of_its_workload(tmp_path: Path) -> None:

@@ -1,12 +1,22 @@
 """Why batches leave as they do: server/debug.py."""
 
+import numpy as np
 import pytest
 
 from batcher.stats import BatcherReport, BatcherStats, Flush, QueueReport, State, Totals
+from model.signature import Signature, TensorSpec
 from server.debug import report_of
 from tests.fakes_house import House
 from tests.fakes_http import Answer, request
+from tests.fakes_server import SIGNATURE
 from tests.pictures import coloured, encoded
+
+#: Rows of any number of words.
+WORDS = Signature(
+    (TensorSpec("words", np.dtype(np.float32), (None, None)),),
+    (TensorSpec("sums", np.dtype(np.float32), (None, 1)),),
+    "words",
+)
 
 pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
@@ -100,6 +110,22 @@ def test_there_is_no_report_before_there_is_a_model(house: House) -> None:
     house.start()
     answer = asked(house)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+
+
+def test_each_kind_of_run_has_a_name(house: House) -> None:
+    """Of those that were run, the latest first: the signature's, and the shape where it is open."""
+    house.runner.signatures = (SIGNATURE, WORDS)
+    client = house.started().connect()
+    json = {"content-type": "application/json"}
+    for inputs in ("[[1]]", "[[1, 2]]"):
+        body = f'{{"inputs": {inputs}, "signature_name": "words"}}'.encode()
+        client.send(request(body=body, headers=json))
+        house.turn()
+    client.send(request(body=encoded(coloured(16, 16), "PNG")))
+    house.turn()
+    assert client.statuses == [200] * 3
+    names = [queue["name"] for queue in asked(house).json()["queues"]]
+    assert names == ["serving_default", "words [2]", "words [1]"]
 
 
 def test_a_server_tells_what_it_does(house: House) -> None:

@@ -95,6 +95,21 @@ def test_a_request_is_asked_for_with_all_that_is_known_of_it() -> None:
     assert world.inference.model.usual.cap == 4
 
 
+def test_a_request_is_taken_to_be_like_the_last_one() -> None:
+    """Whose runs are known: those that nobody asks for never learn what a run takes now."""
+    world = World()
+    profiles = world.inference.model.profiles
+    profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 8, {1: 4.0})
+    usual, other = world.inference.model.usual, profiles.known["other"]
+    asked = []
+    for signature in (SIGNATURE, OTHER, SIGNATURE):
+        world.begin(Terms(64.0, 4.0), signature=signature)
+        world.decode()
+        world.inference.admit(Terms(64.0, 4.0))
+        asked.append(world.batcher.admitted[-1]["profile"])
+    assert asked == [usual, other, usual]
+
+
 def test_what_the_batcher_refuses_is_refused() -> None:
     """In its own words."""
     world = World()

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcher.latency import TRIAL, LatencyCurve
+from batcher.latency import LATELY, TRIAL, LatencyCurve
 
 CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
 
@@ -62,6 +62,31 @@ def test_one_outlier_moves_little() -> None:
     mild.observe(8, 30.0)
     assert wild.predict(8) == mild.predict(8)
     assert wild.noise == mild.noise
+
+
+def test_a_machine_that_slows_down_slows_every_size_down() -> None:
+    """After a few runs that took twice as long, sizes that did not run are believed to, too."""
+    curve = LatencyCurve({1: 4.0, 2: 6.0, 4: 10.0})
+    for number in range(64):
+        curve.observe(4, 10.0 + number % 2 / 8)
+    noise = curve.noise
+    for number in range(LATELY):
+        curve.observe(4, 20.0 + number % 2 / 4)
+    assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([8.0, 12.0, 20.0], rel=0.1)
+    assert curve.noise == pytest.approx(noise, rel=0.5)
+    for _ in range(LATELY):
+        curve.observe(4, 10.0)
+    assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([4.0, 6.0, 10.0], rel=0.1)
+
+
+def test_noise_is_not_taken_for_another_machine() -> None:
+    """However wild the runs are, while their mean is what was expected; nor one wild run."""
+    curve = LatencyCurve({1: 4.0, 2: 6.0})
+    for number in range(256):
+        curve.observe(2, 3.0 if number % 2 else 9.0)
+        assert curve.predict(1) == pytest.approx(4.0)
+    curve.observe(2, 60.0)
+    assert curve.predict(1) == pytest.approx(4.0)
 
 
 def test_the_average_arrives_where_the_measurements_are() -> None:

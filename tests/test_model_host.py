@@ -1,14 +1,16 @@
 """All that runs one model, started, used and stopped: server/model_host.py."""
 
+from math import inf
 from pathlib import Path
 
 import pytest
 from twisted.internet.defer import CancelledError
 
-from batcher.errors import OutOfMemory, RunFailed, ShuttingDown
+from batcher.errors import OutOfMemory, RunFailed, RunHung, ShuttingDown
 from model.decode_pool import PoolNotRunning
 from model.runner import ModelError
 from server.inference import Inference, Prediction
+from server.settings import Settings
 from tests.fakes_host import World
 from tests.fakes_server import (
     LABELS,
@@ -206,6 +208,27 @@ def test_a_run_that_fails_costs_its_own_request_alone(monkeypatch: pytest.Monkey
     world.turn()
     assert kinds(first) == [RunFailed]
     assert kinds(second) == [tuple]
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds", "ended"),
+    [
+        (Settings(), 29.0, []),
+        (Settings(), 30.0, [RunHung]),
+        (Settings(run_timeout=4.0), 4.0, [RunHung]),
+        (Settings(run_timeout=inf), 2.0**40, []),
+    ],
+)
+def test_a_run_is_given_up_after_the_time_that_was_set(
+    monkeypatch: pytest.MonkeyPatch, settings: Settings, seconds: float, ended: list[type]
+) -> None:
+    """Half a minute unless told, and never where that is none."""
+    world = World(monkeypatch, settings)
+    world.start()
+    answer = world.submit()
+    world.clock.advance(seconds)
+    assert kinds(answer) == ended
+    assert world.host.hung == bool(ended)
 
 
 def test_a_run_that_was_given_up_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

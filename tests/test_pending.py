@@ -105,6 +105,24 @@ def test_deadlines_of_the_departed_do_not_pile_up() -> None:
     assert queue.rows == 1
 
 
+def test_deadlines_of_a_crowd_are_kept_and_forgotten_when_it_has_gone() -> None:
+    """A queue that has been long may remember as many as waited, and no more."""
+    queue: ProfileQueue[str, Rows[str]] = ProfileQueue(ONE, Turns())
+    crowd = [ticket(number, deadline=2000.0 - number) for number in range(1000)]
+    for each in crowd:
+        queue.push(each)
+    assert queue.deadline() == 1001.0
+    for each in crowd[:-1]:
+        queue.remove(each)
+    for number in range(1000, 4000):
+        visitor = ticket(number, deadline=5000.0 - number)
+        queue.push(visitor)
+        queue.remove(visitor)
+        assert len(queue._deadlines) < 3000
+    assert len(queue._deadlines) < 100
+    assert queue.deadline() == 1001.0
+
+
 def test_profiles_come_in_the_order_of_their_oldest_heads() -> None:
     """A busy one that keeps getting more does not overtake the head of a quiet one."""
     pending = waiting(ticket(1, 8, ONE), ticket(2, 1, OTHER), ticket(3, 8, ONE))
@@ -130,9 +148,9 @@ def test_results_of_parts_are_joined_in_order_of_rows() -> None:
     pending = waiting(split)
     first, second = pending.take(ONE, 2)[0][0], pending.take(ONE, 2)[0][0]
     split.add(second, rows_of(second))
-    assert split.missing == 2
+    assert split.done == 1
     split.add(first, rows_of(first))
-    assert split.missing == 0
+    assert split.done == 3
     assert split.joined(join_rows) == [("item 1", 0), ("item 1", 1), ("item 1", 2)]
     whole = ticket(2)
     whole.add(Part("item 2", 0, 1, whole), [("item 2", 0)])

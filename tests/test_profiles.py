@@ -1,5 +1,7 @@
 """What is known of each kind of run: model/profiles.py."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -10,6 +12,9 @@ OUTPUT = TensorSpec("y", np.dtype(np.float32), (None, 1))
 WORDS = Signature((TensorSpec("words", np.dtype(np.float32), (None, None)),), (OUTPUT,))
 OTHER = Signature((TensorSpec("words", np.dtype(np.float32), (None, None)),), (OUTPUT,), "other")
 ALONE = Signature((TensorSpec("x", np.dtype(np.float32), (None,)),), (OUTPUT,), alone="why")
+ANY = Signature(
+    (TensorSpec("x", np.dtype(float), None), TensorSpec("n", np.dtype(float), (None,))), (OUTPUT,)
+)
 TEXTS = Signature((TensorSpec("x", STRING, (None, 2)),), (OUTPUT,))
 
 
@@ -42,6 +47,26 @@ def test_feeds_that_cannot_share_a_run_have_profiles_of_their_own() -> None:
     assert [profile.cap for profile in found] == [4, 4, 7, 7]
     assert [profiles.of(feed) for feed in feeds] == found
     assert (profiles.cap("serving_default"), profiles.cap("other")) == (4, 7)
+
+
+@pytest.mark.parametrize(
+    ("feed", "name"),
+    [
+        (words(10), "serving_default [10]"),
+        (words(3, rows=2, signature=OTHER), "other [3]"),
+        (blank_feed(TEXTS), "serving_default"),
+        (blank_feed(ALONE), "serving_default [1]"),
+        (blank_feed(replace(ALONE, inputs=(TensorSpec("x", STRING, ()),))), "serving_default"),
+        (Feed(ANY, (np.zeros((2, 4, 3)), np.zeros(2))), "serving_default [4, 3], []"),
+    ],
+)
+def test_runs_are_named_by_signature_and_by_the_shapes_that_it_leaves_open(
+    feed: Feed, name: str
+) -> None:
+    """Of one row; what runs alone has no rows, and the whole shape is told."""
+    profiles = learned()
+    profiles.learn(feed, 4, {})
+    assert profiles.of(feed).name == name
 
 
 def test_another_shape_has_the_cap_but_not_the_times() -> None:

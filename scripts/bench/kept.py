@@ -13,7 +13,16 @@ from typing import Any
 Kept = Mapping[str, Any]
 
 #: The kinds, in the order of the page.
-KINDS = ("yardstick", "profile", "decode", "client", "loadtest", "replay", "sleeping")
+KINDS = (
+    "yardstick",
+    "profile",
+    "overhead",
+    "decode",
+    "client",
+    "loadtest",
+    "replay",
+    "sleeping",
+)
 
 
 def read_all(folder: Path) -> dict[str, Kept]:

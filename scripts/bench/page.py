@@ -11,6 +11,7 @@ from scripts.bench import (
     decode_page,
     load_page,
     losses,
+    overhead_page,
     profile_page,
     sleeping_page,
     yardstick_page,
@@ -87,6 +88,8 @@ def _sections(kept: Mapping[str, Kept]) -> list[str]:
         sections.append(losses.section(yardstick, kept.get("profile")))
     if "profile" in kept:
         sections.append(profile_page.section(kept["profile"], PLOTS["profile"]))
+    if "overhead" in kept:
+        sections.append(overhead_page.section(kept["overhead"]))
     if "decode" in kept:
         sections.append(decode_page.section(kept["decode"]))
     ceilings = _ceilings(kept)

@@ -83,16 +83,20 @@ def _profile(means: Means) -> dict[str, Any]:
     return profile.measure(means.data(), SAMPLED)
 
 
+def _overhead(_: Means) -> dict[str, Any]:
+    return _by_itself("scripts.bench.overhead")
+
+
 def _decode(_: Means) -> dict[str, Any]:
-    return _told_by("scripts.bench.decode")
+    return _by_itself("scripts.bench.decode")
 
 
 def _sleeping(_: Means) -> dict[str, Any]:
-    return _told_by("scripts.bench.sleeping", "run")
+    return _by_itself("scripts.bench.sleeping", "run")
 
 
-def _told_by(module: str, *command: str) -> dict[str, Any]:
-    """Return what a program of ours writes as JSON, which has a process and a reactor of its own."""
+def _by_itself(module: str, *command: str) -> dict[str, Any]:
+    """Return what *module*, told by *command*, measures in a process of its own."""
     with TemporaryDirectory() as folder:
         file = Path(folder) / "measured.json"
         program = [sys.executable, "-m", module, *command, "--json", str(file)]
@@ -124,6 +128,7 @@ class Measure:
 MEASURES = {
     "yardstick": Measure(_yardstick, (Means.yardstick,)),
     "profile": Measure(_profile, (Means.data,)),
+    "overhead": Measure(_overhead),
     "decode": Measure(_decode),
     "client": Measure(_client, (Means.data,)),
     "loadtest": Measure(_loadtest, (Means.data,)),

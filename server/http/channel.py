@@ -336,7 +336,8 @@ class LimitedSite(Site):
 
     def log(self, request: http.Request) -> None:
         """Tell the access log of an answer."""
-        self.tell(cast("LimitedRequest", request).access())
+        if self._access_log is not None:
+            self.tell(cast("LimitedRequest", request).access())
 
     def tell(self, access: Access) -> None:
         """Tell the access log; where that fails, the answer goes its way all the same."""

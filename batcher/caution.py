@@ -1,0 +1,50 @@
+"""
+How careful to be in letting requests in, learned from those that were let in and came too late.
+
+What is expected of a wait rests on runs alone, and does not know of all that happens beside them: a
+busy machine, a front end, another process.  Pure: told what became of requests.
+"""
+
+from math import inf
+
+#: By which somebody who came too late raises the factor.
+STEP = 0.1
+
+#: Of the batches that are let in with little time left, so many may have somebody who is late.
+LATE = 0.01
+
+#: The largest factor: who is expected within a quarter of his time is always let in.
+MOST = 4.0
+
+#: Of the time that a request has, the share that a wait must be expected to take to tell anything.
+TELLING = 0.5
+
+
+class Caution:
+    """
+    A factor for what is expected: its `LATE` quantile in the long run, but no less than 1.
+
+    Each lateness raises it by `STEP`; each batch in time that was let in with little time left
+    lowers it by so much less that both balance.
+    """
+
+    __slots__ = ("_raised", "factor")
+
+    def __init__(self) -> None:
+        self.factor = 1.0  #: of the seconds that are expected
+        self._raised = -inf  # when it was
+
+    def late(self, now: float, pause: float) -> None:
+        """
+        Note that somebody who was let in came too late, or will, as seen at *now*.
+
+        All within *pause* seconds have one cause, and count as one.
+        """
+        if not 0.0 <= now - self._raised < pause:
+            self._raised = now
+            self.factor = min(MOST, self.factor * (1.0 + STEP))
+
+    def in_time(self, share: float) -> None:
+        """Note that a batch came in time, its oldest request after that *share* of its time."""
+        if share * self.factor >= TELLING:
+            self.factor = max(1.0, self.factor * (1.0 - STEP * LATE))

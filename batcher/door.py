@@ -1,0 +1,102 @@
+"""
+The door: who is taken in, and why the others are not.
+
+Looks at what waits, at what is to be run again and at the lanes, and changes nothing but the count
+of those refused.  Told the time; fires no Deferred.
+"""
+
+from math import inf
+from typing import Generic
+
+from batcher.admission import Backlog, expected_wait, rows_before
+from batcher.batch import Retries
+from batcher.errors import (
+    BatcherError,
+    DeadlineExceeded,
+    Overloaded,
+    QueueFull,
+    RunHung,
+    ShuttingDown,
+)
+from batcher.executor import Item, Result
+from batcher.flights import Flights
+from batcher.pending import Pending
+from batcher.priority import Priority
+from batcher.profile import Profile
+from batcher.stats import Totals
+
+
+class Door(Generic[Item, Result]):
+    """Open until it is shut for good."""
+
+    __slots__ = ("_flights", "_pending", "_retries", "_totals", "open")
+
+    def __init__(
+        self,
+        pending: Pending[Item, Result],
+        retries: Retries[Item, Result],
+        flights: Flights[Item, Result],
+        totals: Totals,
+    ) -> None:
+        """Judge by *pending*, *retries* and *flights*; count who is refused in *totals*."""
+        self._pending = pending
+        self._retries = retries
+        self._flights = flights
+        self._totals = totals
+        self.open = True  #: whether anybody is taken in
+
+    def shut(self) -> None:
+        """Take nobody in from now on."""
+        self.open = False
+
+    def refusal(
+        self, now: float, rows: int, profile: Profile, deadline: float
+    ) -> BatcherError | None:
+        """Return why a request that is here cannot be taken in, and count it; None where it can."""
+        closed = self._closed()
+        if closed is not None:
+            self._totals.refused += rows
+            return closed
+        if deadline <= now:
+            self._totals.expired += rows
+            return DeadlineExceeded(now - deadline, "submit")
+        waiting = self._pending.rows_of(profile)
+        if waiting + rows > profile.max_queued_rows:
+            self._totals.refused += rows
+            return QueueFull(rows, waiting, profile.max_queued_rows)
+        return None
+
+    def admit(
+        self, now: float, profile: Profile, deadline: float, priority: Priority, ahead: int
+    ) -> None:
+        """
+        Raise `Overloaded` where a row of *profile* that came now would miss its *deadline*.
+
+        *ahead* are the rows that were let in and are not here yet.  Raises `ShuttingDown` and
+        `RunHung`, too.
+        """
+        closed = self._closed()
+        if closed is not None:
+            raise closed
+        if deadline == inf:
+            return
+        backlog = self._backlog(now, profile, priority, ahead)
+        wait = expected_wait(backlog, profile.latency, deadline - now) * profile.margin
+        if wait > deadline - now:
+            raise Overloaded(wait, deadline - now)
+
+    def _closed(self) -> BatcherError | None:
+        """Return why nobody at all is taken in, if that is so."""
+        if not self.open:
+            return ShuttingDown()
+        if self._flights.all_hung:
+            return RunHung(self._flights.patience)
+        return None
+
+    def _backlog(self, now: float, profile: Profile, priority: Priority, ahead: int) -> Backlog:
+        """Return what stands between a row that comes now and its run."""
+        rows = ahead + self._retries.rows
+        for queue in self._pending.by_turn():
+            rows += rows_before(priority, queue.by_level)
+        lanes = max(1, self._flights.lanes - self._flights.hung)
+        return Backlog(rows, self._flights.free_in(now), lanes, profile.cap)

@@ -1,0 +1,75 @@
+"""The benchmark of what the batcher costs: scripts/bench/overhead.py."""
+
+import json
+from itertools import count
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from scripts.bench.overhead import (
+    BARE,
+    BATCH,
+    DEFERRED,
+    SERVED,
+    WARMING,
+    WORKS,
+    Submits,
+    main,
+    measure,
+    microseconds,
+    table,
+)
+from tests.bench_samples import overhead
+
+
+@pytest.mark.parametrize("served", [False, True])
+def test_all_requests_of_a_batch_ride_together_and_are_answered(served: bool) -> None:
+    """They wait while the lane is busy; only the very first one is run alone."""
+    work = Submits(served=served)
+    for _ in range(10):
+        work.batch()
+    report = work.batcher.report()
+    totals = report.stats.totals
+    assert (totals.runs, totals.run_rows) == (11, 1 + 10 * BATCH)
+    assert totals.answered == 1 + 9 * BATCH
+    assert {flush.rows for flush in report.flushes[:-1]} == {BATCH}
+    assert report.queues[0].rows == {"high": 0, "normal": 0, "low": 0}
+
+
+def test_the_cpu_is_that_of_the_batches_after_the_warming() -> None:
+    """Of each request, in microseconds."""
+    done: list[float] = []
+
+    class Steady:
+        def batch(self) -> None:
+            done.append(2.0)
+
+    assert microseconds(Steady(), 5, lambda: sum(done)) == 2.0 / BATCH * 1e6
+    assert len(done) == WARMING + 5
+
+
+def test_each_work_has_its_turn_in_each_round() -> None:
+    """A clock that ticks once a look makes all of them cost the same."""
+    ticks = count()
+    kept = measure(3, 1, lambda: float(next(ticks)))
+    assert list(kept["microseconds"]) == list(WORKS) == [DEFERRED, BARE, SERVED]
+    assert set(map(tuple, kept["microseconds"].values())) == {(31250.0,) * 3}
+    assert kept["requests"] == BATCH
+
+
+def test_the_table_has_the_medians_and_how_far_apart_the_ratios_are() -> None:
+    """Within a round."""
+    _, base, submit, _ = (line.split() for line in table(overhead()).splitlines())
+    assert base == ["a", "Deferred", "2.00", "1.00", "1.00", "1.00"]
+    assert submit == ["submit", "4.00", "2.00", "1.00", "2.05"]
+
+
+def test_the_numbers_of_each_round_are_kept(tmp_path: Path) -> None:
+    """As JSON, where a file is named."""
+    file = tmp_path / "overhead.json"
+    arguments = ["--rounds", "2", "--batches", "3", "--json", str(file)]
+    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
+    kept = json.loads(file.read_text())
+    assert result.output.rstrip() == table(kept)
+    assert [len(each) for each in kept["microseconds"].values()] == [2, 2, 2]
