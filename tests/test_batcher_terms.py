@@ -85,7 +85,7 @@ def test_admission_grows_careful_when_those_let_in_come_too_late() -> None:
     assert profile.margin > 1.05 * margin
     with pytest.raises(Overloaded):
         scene.batcher.admit(profile, deadline=scene.clock.seconds() + 4.5)
-    for _ in range(400):
+    for _ in range(600):
         scene.submit("slow", deadline=scene.clock.seconds() + 6.0)
         scene.clock.advance(4.0)
         scene.lane.current.finish()
