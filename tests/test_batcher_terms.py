@@ -254,6 +254,36 @@ def test_clients_who_come_back_ride_together() -> None:
     assert all(len(riders) == 2 for riders in scene.riders[-5:])
 
 
+def returning(lanes: int = 1) -> Scene:
+    """Return a batcher that has seen a client come back in no time, and knows what it would save."""
+    scene = Scene(policy=LotPolicy(), lanes=lanes)
+    for rows in (1, 8):
+        scene.latency.observe(rows, 8.0)
+    for _ in range(3):
+        scene.profiles[""].returns.answered([("client", 1)], 0.0)
+        scene.profiles[""].returns.came("client", 0.0)
+    return scene
+
+
+def test_nobody_waits_for_a_client_whose_request_is_half_run() -> None:
+    """It cannot come back before it is answered."""
+    scene = returning(lanes=2)
+    scene.submit("a", 4, source="client")
+    scene.lanes[0].current.finish()
+    scene.submit("b")
+    assert scene.lanes[0].current.pieces == [("b", 0, 1)]
+
+
+def test_nobody_waits_for_a_client_that_hung_up() -> None:
+    """Its run ended, and it heard nothing of it."""
+    scene = returning()
+    answer = scene.submit("a", source="client")
+    answer.cancel()
+    scene.lane.current.finish()
+    scene.submit("b")
+    assert scene.riders[-1] == ["b"]
+
+
 def test_the_report_tells_why() -> None:
     """The last batches with their reasons, and what is known of their kind of run."""
     scene = Scene(policy=LotPolicy())
