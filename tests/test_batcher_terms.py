@@ -255,7 +255,7 @@ def test_clients_who_come_back_ride_together() -> None:
 
 
 def returning(lanes: int = 1) -> Scene:
-    """Return a batcher that has seen a client come back in no time, and knows what it would save."""
+    """Return a batcher that expects its client back in no time, and would save a run by it."""
     scene = Scene(policy=LotPolicy(), lanes=lanes)
     for rows in (1, 8):
         scene.latency.observe(rows, 8.0)
