@@ -71,7 +71,7 @@ class Batcher(Generic[Item, Result]):
             raise ValueError("a batcher without executors would never answer")
         self._clock = clock
         self._policy = policy
-        self._flights: Flights[Item, Result] = Flights(executors, run_timeout)
+        self._flights: Flights[Item, Result] = Flights(executors, run_timeout, clock.seconds())
         self._pending: Pending[Item, Result] = Pending()
         self._retries: Retries[Item, Result] = Retries()
         self._totals = Totals()
@@ -147,6 +147,11 @@ class Batcher(Generic[Item, Result]):
         self._door.admit(self._clock.seconds(), profile, deadline, priority, ahead)
 
     @property
+    def idle(self) -> bool:
+        """Whether nothing runs or waits."""
+        return not (self._flights or self._pending.rows)
+
+    @property
     def hung(self) -> bool:
         """Whether a run has taken so long that its lane is given up."""
         return self._flights.hung > 0
@@ -218,9 +223,9 @@ class Batcher(Generic[Item, Result]):
 
     def _expire(self, tickets: Iterable[Ticket[Item, Result]], now: float, stage: Stage) -> None:
         for ticket in tickets:
-            profile = ticket.profile
-            profile.caution.late(now, profile.latency.predict(profile.cap))
-            self._close(ticket, DeadlineExceeded(now - ticket.deadline, stage))
+            if ticket.open:
+                self._door.late(ticket.profile, ticket.rows, now)
+                self._close(ticket, DeadlineExceeded(now - ticket.deadline, stage))
 
     def _leave(self, ticket: Ticket[Item, Result]) -> None:
         """Let nothing more of *ticket* be launched."""
@@ -292,7 +297,7 @@ class Batcher(Generic[Item, Result]):
             self._fail(flight.batch, RunHung(flight.hangs_at - flight.departure.started))
             if self._flights.all_hung:
                 for ticket in (*self._retries.tickets, *self._pending.tickets):
-                    self._close(ticket, RunHung(self._flights.patience))
+                    self._close(ticket, RunHung(self._flights.run_timeout))
 
     def _decide(self, queue: ProfileQueue[Item, Result], now: float) -> Decision:
         """Ask the policy; if it raises, whoever it was to decide about is told."""
@@ -360,14 +365,16 @@ class Batcher(Generic[Item, Result]):
         else:
             batch.profile.latency.observe(batch.rows, taken)
             batch.profile.returns.answered(batch.riders, now)
-            if tickets and tickets[0].deadline >= now:
-                batch.profile.caution.in_time(tickets[0].used(now))
+            late = False
             for ticket in tickets:
                 if ticket.deadline < now:
+                    late = True
                     self._expire((ticket,), now, "answer")
                 elif ticket.done == ticket.rows:
                     ticket.open = False
                     self._outbox.put(ticket)
+            if tickets and not late:
+                batch.profile.caution.in_time(tickets[0].used(now))
         self._turn()
 
     def _failed(self, failure: Failure, flight: Flight[Item, Result]) -> None:

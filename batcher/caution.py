@@ -14,7 +14,7 @@ STEP = 0.1
 #: has cost a decoding, and waited for his refusal.
 LATE = 0.002
 
-#: The largest factor: who is expected within a quarter of his time is always let in.
+#: The largest factor.
 MOST = 4.0
 
 #: Of the time that a request has, the share that a wait must be expected to take to tell anything.
@@ -23,7 +23,7 @@ TELLING = 0.5
 
 class Caution:
     """
-    A factor for what is expected: its `LATE` quantile in the long run, but no less than 1.
+    A factor for what is expected of a wait: all but `LATE` keep to it in the long run.
 
     Each lateness raises it by `STEP`; each batch in time that was let in with little time left
     lowers it by so much less that both balance.
@@ -39,13 +39,13 @@ class Caution:
         """
         Note that somebody who was let in came too late, or will, as seen at *now*.
 
-        All within *pause* seconds have one cause, and count as one.
+        All within *pause* seconds, over 0, have one cause and count as one.
         """
         if not 0.0 <= now - self._raised < pause:
             self._raised = now
             self.factor = min(MOST, self.factor * (1.0 + STEP))
 
     def in_time(self, share: float) -> None:
-        """Note that a batch came in time, its oldest request after that *share* of its time."""
+        """Note that a batch came in time, its first request after that *share* of its time."""
         if share * self.factor >= TELLING:
             self.factor = max(1.0, self.factor * (1.0 - STEP * LATE))

@@ -1,8 +1,8 @@
 """
 The door: who is taken in, and why the others are not.
 
-Looks at what waits, at what is to be run again and at the lanes, and changes nothing but the count
-of those refused.  Told the time; fires no Deferred.
+Looks at what waits, at what is to be run again and at the lanes, counts those refused, and learns
+from those who were let in and came too late.  Told the time; fires no Deferred.
 """
 
 from math import inf
@@ -24,6 +24,9 @@ from batcher.pending import Pending
 from batcher.priority import Priority
 from batcher.profile import Profile
 from batcher.stats import Totals
+
+#: Runs of one row, of the time of which nothing has run: then whoever comes is let in.
+DOUBTED = 8.0
 
 
 class Door(Generic[Item, Result]):
@@ -59,6 +62,7 @@ class Door(Generic[Item, Result]):
             return closed
         if deadline <= now:
             self._totals.expired += rows
+            self.late(profile, rows, now)
             return DeadlineExceeded(now - deadline, "submit")
         waiting = self._pending.rows_of(profile)
         if waiting + rows > profile.max_queued_rows:
@@ -80,17 +84,36 @@ class Door(Generic[Item, Result]):
             raise closed
         if deadline == inf:
             return
+        if not ahead and self._is_doubtful(profile, now):
+            return
         backlog = self._backlog(now, profile, priority, ahead)
         wait = expected_wait(backlog, profile.latency, deadline - now) * profile.margin
         if wait > deadline - now:
             raise Overloaded(wait, deadline - now)
+
+    def late(self, profile: Profile, rows: int, now: float) -> None:
+        """Note that a request of so many *rows*, which was let in, came too late."""
+        pause = profile.latency.predict(profile.cap) / self._flights.lanes
+        # A request of many rows was let in as if it had one; of new runs nobody knew anything.
+        if rows <= profile.cap and pause > 0.0:
+            profile.caution.late(now, pause)
+
+    def _is_doubtful(self, profile: Profile, now: float) -> bool:
+        """
+        Whether nothing has run for so long that what is believed of *profile* is to be tried.
+
+        Where everybody is refused, nobody else would ever show that it has become wrong.
+        """
+        idle_for = now - self._flights.landed
+        nothing = not (self._flights or self._pending.rows)
+        return nothing and idle_for >= DOUBTED * profile.latency.predict(1)
 
     def _closed(self) -> BatcherError | None:
         """Return why nobody at all is taken in, if that is so."""
         if not self.open:
             return ShuttingDown()
         if self._flights.all_hung:
-            return RunHung(self._flights.patience)
+            return RunHung(self._flights.run_timeout)
         return None
 
     def _backlog(self, now: float, profile: Profile, priority: Priority, ahead: int) -> Backlog:

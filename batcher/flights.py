@@ -47,12 +47,15 @@ class Flight(Generic[Item, Result]):
 class Flights(Generic[Item, Result]):
     """What runs, in order of launch, and the lanes that do not."""
 
-    __slots__ = ("_flying", "all_hung", "hung", "idle", "lanes", "patience")
+    __slots__ = ("_flying", "all_hung", "hung", "idle", "landed", "lanes", "run_timeout")
 
-    def __init__(self, executors: Sequence[Executor[Item, Result]], patience: float) -> None:
-        """A run may take *patience* seconds, or `HANGING` times the usual if that is more."""
-        self.patience = patience
+    def __init__(
+        self, executors: Sequence[Executor[Item, Result]], run_timeout: float, now: float
+    ) -> None:
+        """A run may take *run_timeout* seconds, or `HANGING` times the usual if that is more."""
+        self.run_timeout = run_timeout
         self.lanes = len(executors)
+        self.landed = now  #: when a run ended last, or since when there has been none
         #: A stack: the lane that ran last has the warmest caches, and the first goes first.
         self.idle = list(reversed(executors))
         # In order of launch, which a set would not keep.
@@ -68,7 +71,7 @@ class Flights(Generic[Item, Result]):
 
     def launch(self, batch: Batch[Item, Result], departure: Departure) -> Flight[Item, Result]:
         """Note that *batch* leaves on a lane that is idle; there must be one."""
-        limit = max(self.patience, HANGING * departure.expected)
+        limit = max(self.run_timeout, HANGING * departure.expected)
         flight = Flight(self.idle.pop(), batch, departure, departure.started + limit)
         self._flying[flight] = None
         return flight
@@ -80,6 +83,7 @@ class Flights(Generic[Item, Result]):
             self.hung -= 1
             self.all_hung = False
         self.idle.append(flight.executor)
+        self.landed = now
         taken = flight.departure.run.seconds = max(0.0, now - flight.departure.started)
         return taken
 

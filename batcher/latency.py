@@ -5,12 +5,12 @@ Pure: told each measurement, asked for predictions.  Imports nothing of ours but
 """
 
 from bisect import bisect_left
-from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import accumulate, chain, repeat
 from math import sqrt
 
+from batcher.drift import Change, Drift
 from batcher.fit import Line, Point, fit_lines
 
 WEIGHT = 0.05  #: of a new measurement in the moving average of its size, once many are in it
@@ -22,9 +22,6 @@ INSTANT = 1e-9  #: seconds; no run is shorter
 SPAN = 1e-6  #: of the longest run: differences below that are none
 NOISE_WEIGHT = 0.02  #: of a new measurement in the noise
 OUTLIER = 0.5  #: a run further off than this, relative to what was expected, counts as this far off
-LATELY = 8  #: runs that tell, if all are off in one direction, that the machine is another now;
-DRIFT = 0.1  #: by so much on average, relative to what was expected,
-SURE = 3.0  #: and by so many standard errors
 REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
 DOUBT = 2.0  #: standard errors by which a larger size must be better, unless on the same line
 TRIAL = 512  #: runs from one trial to the next, and without a size that is worth one
@@ -66,13 +63,13 @@ class LatencyCurve:
     """
 
     __slots__ = (
-        "_fitted", "_lately", "_lines", "_measured", "_noise", "_observed", "_runs", "_sizes",
+        "_drift", "_fitted", "_lines", "_measured", "_noise", "_observed", "_runs", "_sizes",
         "_trial", "_trial_at",
     )  # fmt: skip
 
     def __init__(self, measured: Mapping[int, float]) -> None:
         self._noise = NOISE**2
-        self._lately: deque[tuple[int, float]] = deque(maxlen=LATELY)  # rows and seconds
+        self._drift = Drift()
         self._runs = 0
         self._trial = self._trial_at = 0
         self._observed = 0  # since the lines were fitted
@@ -90,8 +87,9 @@ class LatencyCurve:
         if expected > 0.0:
             error = max(-OUTLIER, min(OUTLIER, seconds / expected - 1.0))
             self._noise += NOISE_WEIGHT * (error * error - self._noise)
-        self._lately.append((rows, max(seconds, INSTANT)))
-        known = self._measured.get(rows)
+        known, change = self._measured.get(rows), None
+        if known is not None and known.count >= WARMED and expected > 0.0:
+            change = self._drift.observe(seconds / expected, self.noise)
         if known is None:
             self._measured[rows] = _Measured(seconds, 1.0)
         else:
@@ -104,7 +102,9 @@ class LatencyCurve:
         if rows == self._trial:
             self._trial = 0
             self._sizes.clear()
-        if self._drifted() or self._observed >= self._patience or self._first_steps:
+        if change is not None:
+            self._rescale(change)
+        elif self._observed >= self._patience or self._first_steps:
             self._fit()
 
     @property
@@ -214,25 +214,12 @@ class LatencyCurve:
         """Whether so little is known that each run tells much."""
         return self._runs < REFIT
 
-    def _drifted(self) -> bool:
-        """
-        Rescale every size where all runs take longer or shorter of late; return whether they do.
-
-        What slows one size down, another program or a hot chip, slows down all of them: those
-        that do not run now would be believed to be quick otherwise, and tried one by one.
-        """
-        if len(self._lately) < LATELY:
-            return False
-        ratios = [seconds / max(self.predict(rows), INSTANT) for rows, seconds in self._lately]
-        factor = sum(ratios) / LATELY
-        enough = max(DRIFT, SURE * self.noise / sqrt(LATELY))
-        if abs(factor - 1.0) < enough or min(ratios) < 1.0 < max(ratios):
-            return False
+    def _rescale(self, change: Change) -> None:
+        """Believe that all sizes have changed as those did that ran of late."""
         for rows, it in self._measured.items():
-            it.seconds = factor * self.predict(rows)
-        self._noise = min(self._noise, sum((r / factor - 1.0) ** 2 for r in ratios) / LATELY)
-        self._lately.clear()
-        return True
+            it.seconds = change.factor * self.predict(rows)
+        self._noise = min(self._noise, change.variance)
+        self._fit()
 
     def _fit(self) -> None:
         """Smooth the averages."""
@@ -250,6 +237,7 @@ class LatencyCurve:
             zip((rows for rows, _ in measured), accumulate(values, max), strict=True)
         )
         self._observed = 0
+        self._drift.clear()
         self._choose_trial()
         self._sizes.clear()
 

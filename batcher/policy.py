@@ -130,6 +130,8 @@ class LotPolicy:
         rows = lot_size(share, lanes, queue)
         latency, late = queue.latency, queue.head_deadline - now
         finish = now + latency.margin * latency.predict(rows if rows < queue.rows else 1)
+        if queue.rows == 1:
+            finish = -inf  # it keeps nobody waiting, and shows what a run takes now
         if rows == queue.rows and late < latency.margin * latency.predict(rows):
             rows = _within(late / latency.margin, rows, latency)
             return Launch(rows, "deadline", finish)

@@ -8,6 +8,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from math import ceil, inf
 
+from batcher.caution import Caution
 from batcher.errors import Overloaded
 from batcher.priority import Priority
 from batcher.profile import Profile
@@ -83,21 +84,28 @@ class Decoding:
         self.threads = threads
         #: Seconds that a thread takes for one request; 0.0 while nobody knows.
         self.average = 0.0
+        self._caution = Caution()
 
     def observe(self, seconds: float) -> None:
         """Learn that a request took *seconds* of a thread; the first counts in full."""
         weight = WEIGHT if self.average else 1.0
         self.average += weight * (seconds - self.average)
+        self._caution.in_time(1.0)
+
+    def late(self, now: float) -> None:
+        """Learn that somebody's time was over, at *now*, before a thread was free for him."""
+        self._caution.late(now, self.average)
 
     def admit(self, pending: int, profile: Profile, allowed: float) -> None:
         """
         Raise `Overloaded` where *pending* requests on or before the threads leave no time.
 
-        *allowed* seconds are left for the answer, of which a run of *profile* takes some.
+        *allowed* seconds are left for the answer, of which a run of *profile* takes some.  What is
+        expected is taken times a factor that follows from who was let in and came too late.
         """
         behind = pending + 1 - self.threads
         if behind > 0:
             wait = behind / self.threads * self.average + profile.latency.predict(1)
-            wait *= profile.caution.factor
+            wait *= self._caution.factor
             if wait > allowed:
                 raise Overloaded(wait, allowed)

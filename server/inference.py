@@ -11,9 +11,10 @@ from functools import partial
 
 import numpy as np
 from twisted.internet.defer import Deferred, fail
+from twisted.python.failure import Failure
 
 from batcher.batcher import Batcher
-from batcher.errors import DeadlineExceeded
+from batcher.errors import DeadlineExceeded, Overloaded
 from batcher.profile import Profile
 from batcher.trace import Trace
 from model.decode_pool import DecodePool
@@ -128,7 +129,16 @@ class Inference:
         profile, ahead = self._last, self.pending
         self.decoding.admit(ahead, profile, allowed)
         # A row each, as far as one can know.
-        self.model.batcher.admit(profile, deadline=deadline, priority=terms.priority, ahead=ahead)
+        ask = partial(
+            self.model.batcher.admit, deadline=deadline, priority=terms.priority, ahead=ahead
+        )
+        try:
+            ask(profile)
+        except Overloaded:
+            if ahead or not self.model.batcher.idle:
+                raise
+            # One of another kind has time enough, perhaps, and keeps nobody waiting.
+            ask(self.model.usual)
 
     def run(
         self,
@@ -146,7 +156,7 @@ class Inference:
         timing = timing or Timing()
         took = partial(self._decoded, timing)
         prepared = self._pool.run(self._in_time, prepare, self._deadline(terms), took=took)
-        return prepared.addCallback(self.submit, terms, timing)
+        return prepared.addCallbacks(self.submit, self._not_decoded, callbackArgs=(terms, timing))
 
     def submit(
         self, feed: Feed, terms: Terms = ANY_TIME, timing: Timing | None = None
@@ -192,6 +202,12 @@ class Inference:
 
         ran = self.run(partial(pictures.feed, data), terms, timing=timing)
         return ran.addCallback(pick)
+
+    def _not_decoded(self, failure: Failure) -> Failure:
+        """Learn that a request waited too long for a decode thread, if that is why it failed."""
+        if failure.check(DeadlineExceeded):
+            self.decoding.late(self._seconds())
+        return failure
 
     def _in_time(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
         """Prepare a feed, on a thread of the pool, unless the queue for it took too long."""

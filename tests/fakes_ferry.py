@@ -88,6 +88,7 @@ class Ferry:
         #: Who was answered last, and may come back.
         self.missing: dict[str, set[int | None]] = {key: set() for key in KEYS}
         self.since = dict.fromkeys(KEYS, 0.0)  #: when they were answered
+        self.landed = 0.0  #: when a run ended last
         self.closed = self.aborted = False
         self.drains = 0
         self.drained: list[None] = []
@@ -150,6 +151,7 @@ class Ferry:
     def end(self, lane: Witness, fault: Fault) -> None:
         """End the run on *lane*."""
         run, now = lane.current, self.clock.seconds()
+        self.landed = now
         riders = [self.riders[piece.item] for piece in run.given]
         key = riders[0].asked.key
         error: Exception | None = None

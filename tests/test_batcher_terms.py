@@ -144,6 +144,38 @@ def test_admission_grows_careful_when_those_let_in_come_too_late() -> None:
     assert profile.caution.factor == 1.0
 
 
+def test_who_comes_after_a_long_silence_is_let_in_and_run() -> None:
+    """However slow runs were believed to be: else nobody would ever show that they are not."""
+    scene = Scene(cap=1, policy=LotPolicy())
+    for _ in range(40):
+        scene.latency.observe(1, 4.0)
+    profile = scene.profiles[""]
+    scene.submit("slow")
+    scene.clock.advance(4.0)
+    scene.lane.current.finish()
+    scene.clock.advance(24.0)
+    with pytest.raises(Overloaded):
+        scene.batcher.admit(profile, deadline=scene.clock.seconds() + 2.0)
+    scene.clock.advance(16.0)
+    scene.batcher.admit(profile, deadline=scene.clock.seconds() + 2.0)
+    scene.submit("probe", deadline=scene.clock.seconds() + 2.0)
+    with pytest.raises(Overloaded):
+        scene.batcher.admit(profile, deadline=scene.clock.seconds() + 2.0)
+    scene.clock.advance(1.0)
+    scene.lane.current.finish()
+    assert "probe" in scene.results
+
+
+def test_who_asked_for_too_much_teaches_no_caution() -> None:
+    """A request of many rows is let in as if it had one: its lateness is its own doing."""
+    scene = Scene(cap=2, policy=LotPolicy())
+    scene.latency.observe(1, 4.0)
+    profile = scene.profiles[""]
+    scene.submit("huge", rows=20, deadline=4.25)
+    assert isinstance(scene.errors["huge"], DeadlineExceeded)
+    assert profile.caution.factor == 1.0
+
+
 def test_admission_foretells_the_wait() -> None:
     """The run under way, those before it, its own; times the margin."""
     scene = Scene(cap=1, policy=LotPolicy())

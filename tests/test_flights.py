@@ -31,7 +31,7 @@ class NamedLane:
 
 def flights_on(names: str, patience: float = PATIENCE) -> Flights[str, str]:
     """Return flights over lanes with these *names*."""
-    return Flights([NamedLane(name) for name in names], patience)
+    return Flights([NamedLane(name) for name in names], patience, 0.0)
 
 
 def launched(

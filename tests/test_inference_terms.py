@@ -110,6 +110,40 @@ def test_a_request_is_taken_to_be_like_the_last_one() -> None:
     assert asked == [usual, other, usual]
 
 
+def test_an_idle_server_refuses_only_what_no_kind_of_run_leaves_time_for() -> None:
+    """The last one may have been slow, and the next one be of the usual kind."""
+    clock = Clock()
+    lane = ManualLane()
+    model = served_model(clock, lane)  # the usual kind takes a second
+    slow = Feed(OTHER, (np.zeros((1, 1), np.float32),))
+    model.profiles.learn(slow, 1, {1: 4.0})
+    inference = Inference(
+        model, DecodePool(Calls(), 1, pool=ManualThreads()), seconds=clock.seconds
+    )
+    inference.submit(slow)
+    with pytest.raises(Overloaded):
+        inference.admit(Terms(since=0.0, timeout=2.0))
+    lane.give((np.zeros((1, 1), np.float32),))
+    inference.admit(Terms(since=0.0, timeout=2.0))
+    with pytest.raises(Overloaded):
+        inference.admit(Terms(since=0.0, timeout=1.0))
+
+
+def test_whoever_waits_too_long_for_a_thread_makes_admission_careful() -> None:
+    """By a tenth; and every one that was decoded, a little less."""
+    world = World(DefaultTimeout(3.0))
+    world.begin(Terms(64.0, None))
+    world.decode()
+    for _ in range(2):
+        world.begin(Terms(64.0, None))
+    world.inference.admit(Terms(since=64.0, timeout=5.1))
+    world.clock.advance(4.0)
+    world.decode()
+    with pytest.raises(Overloaded):
+        world.inference.admit(Terms(since=68.0, timeout=3.1))
+    world.inference.admit(Terms(since=68.0, timeout=3.5))
+
+
 def test_what_the_batcher_refuses_is_refused() -> None:
     """In its own words."""
     world = World()

@@ -1,0 +1,55 @@
+"""
+Is the machine another than it was?  Told by runs that all take longer, or shorter, of late.
+
+Pure.  What slows one size down, another program or a hot chip, slows down all of them; what is
+wrong about one size alone shows in runs of that size, and is left to its average.
+"""
+
+from collections import deque
+from dataclasses import dataclass
+from math import sqrt
+from statistics import median
+
+LATELY = 8  #: runs that tell, if all are off in one direction
+LEAST = 0.1  #: by which the one in their middle must be off, relative to what was expected,
+SURE = 3.0  #: and by so many standard errors of a mean
+COUNTED = 6  #: of those runs, that tell the new noise
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """By what runs differ now."""
+
+    factor: float  #: times what was expected
+    variance: float  #: of the runs around that, relative to it
+
+
+class Drift:
+    """The last runs, by what they took over what was expected."""
+
+    __slots__ = ("_ratios",)
+
+    def __init__(self) -> None:
+        self._ratios: deque[float] = deque(maxlen=LATELY)
+
+    def clear(self) -> None:
+        """Forget all runs: something else is expected now."""
+        self._ratios.clear()
+
+    def observe(self, ratio: float, noise: float) -> Change | None:
+        """
+        Take in a run that took *ratio* times what was expected; return what has changed, if so.
+
+        *noise* is the standard deviation of such ratios.
+        """
+        self._ratios.append(ratio)
+        ratios = self._ratios
+        if len(ratios) < LATELY or min(ratios) <= 1.0 <= max(ratios):
+            return None
+        # One run that stalled says nothing of the others: no mean.
+        factor = median(ratios)
+        if factor <= 0.0 or abs(factor - 1.0) < max(LEAST, SURE * noise / sqrt(LATELY)):
+            return None
+        # Those furthest off may be from before the change.
+        off = sorted(abs(ratio / factor - 1.0) for ratio in ratios)[:COUNTED]
+        return Change(factor, sum(each * each for each in off) / COUNTED)

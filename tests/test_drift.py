@@ -1,0 +1,50 @@
+"""Whether the machine is another than it was: batcher/drift.py."""
+
+import pytest
+
+from batcher.drift import LATELY, Change, Drift
+
+
+@pytest.mark.parametrize(
+    ("ratios", "noise", "factor"),
+    [
+        ([2.0] * LATELY, 0.05, 2.0),
+        ([0.5] * LATELY, 0.05, 0.5),
+        ([1.9, 2.1] * (LATELY // 2), 0.05, 2.0),
+        ([2.0] * (LATELY - 1), 0.05, None),  # too few
+        ([2.0] * (LATELY - 1) + [0.99], 0.05, None),  # not all of them
+        ([1.09] * LATELY, 0.01, None),  # not by much
+        ([1.2] * LATELY, 0.2, None),  # no more than noise explains
+        ([1.002] * (LATELY - 1) + [500.0], 0.02, None),  # one stall
+        ([2.0] * (LATELY - 1) + [500.0], 0.05, 2.0),
+        ([0.0] * LATELY, 0.05, None),  # no time at all: a clock was set back
+        ([1.0] * 40 + [2.0] * LATELY, 0.05, 2.0),
+    ],
+)
+def test_a_change_shows_in_all_of_the_last_runs(
+    ratios: list[float], noise: float, factor: float | None
+) -> None:
+    """By the one in their middle."""
+    drift = Drift()
+    changes = [drift.observe(ratio, noise) for ratio in ratios]
+    assert changes[:-1] == [None] * (len(ratios) - 1)
+    change = changes[-1]
+    assert (change and change.factor) == (factor and pytest.approx(factor))
+
+
+def test_the_noise_of_the_new_runs_is_told() -> None:
+    """Around their middle; without those furthest off, which may be from before."""
+    drift = Drift()
+    ratios = [1.001, 2.2, 1.8, 2.0, 2.0, 2.0, 2.0, 500.0]
+    changes = [drift.observe(ratio, 0.05) for ratio in ratios]
+    assert changes[-1] == Change(2.0, pytest.approx(0.02 / 6))
+
+
+def test_what_is_forgotten_tells_nothing() -> None:
+    """After something else has been expected, it takes as many runs again."""
+    drift = Drift()
+    for _ in range(LATELY - 1):
+        drift.observe(2.0, 0.05)
+    drift.clear()
+    assert [drift.observe(2.0, 0.05) for _ in range(LATELY - 1)] == [None] * (LATELY - 1)
+    assert drift.observe(2.0, 0.05) == Change(2.0, 0.0)
