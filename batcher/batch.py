@@ -36,11 +36,16 @@ class Batch(Generic[Item, Result]):
 
     @property
     def riders(self) -> list[tuple[Hashable, int]]:
-        """Who sent them and how many rows, of those who send one request after the other."""
+        """
+        Who is about to be answered and may come back, and how many rows each had.
+
+        Neither those who have left, nor those who wait for more of their rows.
+        """
+        tickets = [part.ticket for part in self.parts]
         return [
-            (part.ticket.source, part.stop - part.start)
-            for part in self.parts
-            if part.ticket.source is not None
+            (it.source, it.rows)
+            for it in tickets
+            if it.source is not None and it.open and it.done == it.rows
         ]
 
     def scatter(self, results: Sequence[Result]) -> list[Ticket[Item, Result]]:

@@ -10,8 +10,9 @@ from math import inf
 #: By which somebody who came too late raises the factor.
 STEP = 0.1
 
-#: Of the batches that are let in with little time left, so many may have somebody who is late.
-LATE = 0.01
+#: Of the batches that are let in with little time left, so many may have somebody who is late: he
+#: has cost a decoding, and waited for his refusal.
+LATE = 0.002
 
 #: The largest factor: who is expected within a quarter of his time is always let in.
 MOST = 4.0

@@ -7,7 +7,7 @@ Pure: told the time, owns no timer and fires no Deferred.  Counts rows, never re
 """
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
 from math import inf
@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
 
     from batcher.errors import BatcherError
+
+#: By priority, the number of nobody.
+NOBODY_ELSE: Mapping[int, int] = {}
 
 _NORMAL = int(Priority.NORMAL)  # the attribute of an Enum is slow to find
 _SLACK = 64  #: deadlines of the departed that a queue may remember, beside as many as wait
@@ -111,7 +114,7 @@ class ProfileQueue(Generic[Item, Result]):
     @property
     def head(self) -> Ticket[Item, Result]:
         """The ticket whose turn it is; there must be one."""
-        return self.head_of(self._turn())
+        return self.head_of(self.turn(self._turns))
 
     def head_of(self, level: int) -> Ticket[Item, Result]:
         """Return the oldest ticket of *level*; there must be one."""
@@ -160,33 +163,42 @@ class ProfileQueue(Generic[Item, Result]):
                 self._forget_the_departed()
 
     def take(
-        self, rows: int, finish: float = -inf
+        self, rows: int, finish: float = -inf, elsewhere: Mapping[int, int] = NOBODY_ELSE
     ) -> tuple[list[Part[Item, Result]], list[Ticket[Item, Result]]]:
         """
         Remove the next *rows* rows, or all there are; the last ticket may leave in part.
 
         Those on the way whose deadline is before *finish* are removed, too, and returned apart.
+        After one whose turn it was, it may be another queue's: then nobody is taken.  It is no turn
+        of a priority if one is taken who is younger than its number *elsewhere*.
         """
         parts: list[Part[Item, Result]] = []
         late: list[Ticket[Item, Result]] = []
+        turns = self._turns.copy() if elsewhere else self._turns
         while rows > 0 and self.rows:
-            level = self._turn()
+            level = self.turn(turns)
             tickets = self._levels[level]
-            number, ticket = tickets.popitem(last=False)
+            _, ticket = tickets.popitem(last=False)
             start, stop = ticket.taken, ticket.rows
             if ticket.deadline < finish:
                 late.append(ticket)
                 self._count(level, start - stop)
                 continue
+            if not parts:
+                if late:
+                    _put_back(tickets, ticket)
+                    break
+                self._turns.go(level)
             if stop - start > rows:
                 stop = start + rows
-                tickets[number] = ticket
-                tickets.move_to_end(number, last=False)
+                _put_back(tickets, ticket)
             ticket.taken = stop
             parts.append(Part(ticket.item, start, stop, ticket))
             rows -= stop - start
             self._count(level, start - stop)
-            self._turns.pay(level, stop - start)
+            turns.pay(level, stop - start)
+            if turns is not self._turns and ticket.number < elsewhere.get(level, inf):
+                self._turns.pay(level, stop - start)
         return parts, late
 
     def remove(self, ticket: Ticket[Item, Result]) -> int:
@@ -223,12 +235,12 @@ class ProfileQueue(Generic[Item, Result]):
         heapify(self._deadlines)
         self._most_deadlines = 2 * len(self._deadlines) + _SLACK
 
-    def _turn(self) -> int:
+    def turn(self, turns: Turns) -> int:
         """Return the priority whose turn it is, of those in which somebody waits."""
         high, normal, low = self._levels
         if not (high or low):
             return _NORMAL
-        return self._turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
+        return turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
 
 
 class Pending(Generic[Item, Result]):
@@ -246,9 +258,6 @@ class Pending(Generic[Item, Result]):
         queue = self._queues.get(ticket.profile)
         if queue is None:
             queue = self._queues[ticket.profile] = ProfileQueue(ticket.profile, self._turns)
-        level = ticket.priority
-        if not queue.waits(level) and not any(it.waits(level) for it in self._queues.values()):
-            self._turns.wake(level)
         queue.push(ticket)
         self.rows += ticket.rows
 
@@ -288,7 +297,7 @@ class Pending(Generic[Item, Result]):
         """Remove and return the next *rows* rows of *profile*, as `ProfileQueue.take` does."""
         queue = self._queues[profile]
         before = queue.rows
-        taken = queue.take(rows, finish)
+        taken = queue.take(rows, finish, self._elsewhere(queue))
         self.rows -= before - queue.rows
         self._forget_if_empty(queue)
         return taken
@@ -316,6 +325,23 @@ class Pending(Generic[Item, Result]):
             self.remove(ticket)
         return found
 
+    def _elsewhere(self, queue: ProfileQueue[Item, Result]) -> Mapping[int, int]:
+        """
+        Return the number of the oldest in other queues, by priority; not that whose turn it is.
+
+        He would never have his turn if those of *queue* had it in the midst of every batch.
+        """
+        if len(self._queues) < 2:
+            return NOBODY_ELSE
+        turn = queue.turn(self._turns)
+        others = [other for other in self._queues.values() if other is not queue]
+        heads = {
+            level: [other.head_of(level).number for other in others if other.waits(level)]
+            for level in queue.levels
+            if level != turn
+        }
+        return {level: min(numbers) for level, numbers in heads.items() if numbers}
+
     def _forget_if_empty(self, queue: ProfileQueue[Item, Result]) -> None:
         if queue.rows == 0:
             del self._queues[queue.profile]
@@ -327,3 +353,11 @@ def _number(ticket: Ticket[Item, Result]) -> int:
 
 def _first(pair: tuple[int, object]) -> int:
     return pair[0]
+
+
+def _put_back(
+    tickets: OrderedDict[int, Ticket[Item, Result]], ticket: Ticket[Item, Result]
+) -> None:
+    """Have *ticket* be the first again."""
+    tickets[ticket.number] = ticket
+    tickets.move_to_end(ticket.number, last=False)

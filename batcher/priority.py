@@ -28,21 +28,26 @@ class Turns:
     goes next.
     """
 
-    __slots__ = ("_now", "_paid")
+    __slots__ = ("_paid",)
 
     def __init__(self) -> None:
         self._paid = [0.0] * len(SHARES)
-        self._now = 0.0  # what the level that went last had paid
 
     def next(self, levels: Iterable[int]) -> list[int]:
         """Return *levels*, the one whose turn it is first."""
         return sorted(levels, key=lambda level: (self._paid[level], level))
 
+    def copy(self) -> "Turns":
+        """Return another one that has seen the same, for turns that are to count for little."""
+        copy = Turns()
+        copy._paid = list(self._paid)
+        return copy
+
+    def go(self, level: int) -> None:
+        """Note that it is the turn of *level*: who could not use an earlier one has forgone it."""
+        now = self._paid[level]
+        self._paid = [max(now, paid) for paid in self._paid]
+
     def pay(self, level: int, rows: int) -> None:
         """Note that *rows* rows of *level* have left."""
-        self._now = self._paid[level]
         self._paid[level] += rows / SHARES[level]
-
-    def wake(self, level: int) -> None:
-        """Note that *level* has somebody waiting again: what it did not use is forgone."""
-        self._paid[level] = max(self._paid[level], self._now)

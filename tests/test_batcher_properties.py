@@ -1,25 +1,28 @@
 """Whatever comes in whatever order, the batcher keeps its contract."""
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
-from math import inf
+from collections.abc import Iterator
+from dataclasses import replace
+from math import inf, prod
+from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import HealthCheck, Phase, settings
 from hypothesis import strategies as st
-from twisted.internet.defer import CancelledError, Deferred
-from twisted.internet.task import Clock
-from twisted.python.failure import Failure
+from hypothesis.stateful import (
+    RuleBasedStateMachine,
+    initialize,
+    invariant,
+    precondition,
+    rule,
+    run_state_machine_as_test,
+)
 
-from batcher.batcher import Batcher
-from batcher.errors import DeadlineExceeded, OutOfMemory, QueueFull, RunFailed, ShuttingDown
-from batcher.executor import Piece
-from batcher.latency import LatencyCurve
-from batcher.policy import FixedPolicy
-from batcher.profile import Profile
-from batcher.stats import State
-from batcher.trace import Trace
-from tests.support import GreedyPolicy, ManualExecutor, Rows, join_rows, no_unhandled_errors
+from batcher.priority import Priority
+from tests.fakes_contract import check, check_admission, check_over, check_report
+from tests.fakes_ferry import Ferry
+from tests.fakes_riders import Hangup, Submission
+from tests.fakes_world import KEYS, Fault, World
+from tests.support import no_unhandled_errors
 
 
 @pytest.fixture(autouse=True)
@@ -29,302 +32,196 @@ def _nothing_is_left_to_the_log() -> Iterator[None]:
         yield
 
 
-KEYS = "ab"
-LIMIT = 24  # rows that may wait
+#: What requests are made of; the first of each is the simplest, what stands there twice likelier.
+ROWS = (1, 1, 1, 1, 2, 3, 5, 12)
+PROFILES = (*KEYS, KEYS[0])
+PRIORITIES = (Priority.NORMAL, Priority.HIGH, Priority.LOW)
+TIMEOUTS = (inf, inf, inf, 16.0, 4.0, 2.0, 1.0, 0.0)
+POISON = (False,) * 7 + (True,)
+SOURCES = (None, None, 0, 1, 2)
+CHOICES = (ROWS, PROFILES, PRIORITIES, TIMEOUTS, POISON, SOURCES)
 
 
-@dataclass(frozen=True)
-class Submit:
-    """A request comes."""
-
-    rows: int
-    key: str
-    timeout: float = inf
-    poison: bool = False
-
-
-@dataclass(frozen=True)
-class Cancel:
-    """The owner of one of the requests so far hangs up."""
-
-    which: int
+def submission(number: int) -> Submission:
+    """Return one of all requests: to draw them by their *number* is quicker than part by part."""
+    chosen: list[Any] = []
+    for choices in CHOICES:
+        number, at = divmod(number, len(choices))
+        chosen.append(choices[at])
+    return Submission(*chosen)
 
 
-@dataclass(frozen=True)
-class End:
-    """The run on one of the lanes ends, if there is one, as its riders and its size will have."""
-
-    lane: int
-
-
-@dataclass(frozen=True)
-class Sleep:
-    """Time passes; *punctual* when timers fire, else the reactor is busy and they are late."""
-
-    seconds: int
-    punctual: bool
-
-
-Step = Submit | Cancel | End | Sleep
-
-
-@dataclass(frozen=True)
-class World:
-    """What stays the same throughout one example."""
-
-    lanes: int
-    cap: int
-    fits: int  # rows; a larger run is out of memory
-    fixed: bool  # the policy
-    aborts: bool  # the end: else it drains
-
-
-@dataclass(eq=False)
-class Rider:
-    """What the test knows of one request."""
-
-    number: int
-    submit: Submit
-    deadline: float
-    trace: Trace = field(default_factory=Trace)
-    answer: Deferred[Rows[int]] | None = None
-    outcomes: list[object] = field(default_factory=list)  # a result or an error; must be one
-    served: set[int] = field(default_factory=set)  # rows that were run with success
-    running: set[int] = field(default_factory=set)
-    doomed: bool = False  # its run failed for it alone; it is told after the next launch
-    launched: int = 0  # rows that left the queue, which they do in order
-
-
-class Witness(ManualExecutor[int]):
-    """A lane that looks at each batch as it is launched."""
-
-    def __init__(self, ferry: "Ferry") -> None:
-        super().__init__()
-        self.ferry = ferry
-
-    def run(self, pieces: Sequence[Piece[int]]) -> Deferred[Sequence[Rows[int]]]:
-        """Note what is wrong with the batch, since whatever is raised here would be answered."""
-        try:
-            self.ferry.boards(pieces)
-        except AssertionError as error:
-            self.ferry.wrong.append(error)
-        return super().run(pieces)
-
-
-class Ferry:
-    """A batcher, the requests it was given, and all that must hold between them."""
-
-    def __init__(self, world: World) -> None:
-        self.world = world
-        self.clock = Clock()
-        self.lanes = [Witness(self) for _ in range(world.lanes)]
-        self.batcher: Batcher[int, Rows[int]] = Batcher(
-            self.clock,
-            self.lanes,
-            FixedPolicy(4, 4.0) if world.fixed else GreedyPolicy(),
-            join=join_rows,
-        )
-        self.profiles = {key: Profile(LatencyCurve({}), world.cap, LIMIT) for key in KEYS}
-        self.riders: list[Rider] = []
-        self.wrong: list[AssertionError] = []
-        self.drained: list[None] = []
-
-    def take(self, step: Step) -> None:
-        """Let *step* happen."""
-        match step:
-            case Submit():
-                self.submit(step)
-            case Cancel(which):
-                if self.riders:
-                    answer = self.riders[which % len(self.riders)].answer
-                    assert answer is not None
-                    answer.cancel()
-            case End(which):
-                self.end(self.lanes[which % len(self.lanes)])
-            case Sleep(seconds, punctual):
-                if punctual:
-                    self.clock.advance(seconds)
-                else:
-                    self.clock.rightNow += seconds
-
-    def submit(self, submit: Submit) -> None:
-        """Submit a request and note whatever its Deferred fires with."""
-        rider = Rider(len(self.riders), submit, self.clock.seconds() + submit.timeout)
-        self.riders.append(rider)
-        rider.answer = self.batcher.submit(
-            rider.number,
-            submit.rows,
-            self.profiles[submit.key],
-            deadline=rider.deadline,
-            trace=rider.trace,
-        )
-        rider.answer.addBoth(self.ends, rider)
-
-    def ends(self, outcome: Rows[int] | Failure, rider: Rider) -> None:
-        """Note the *outcome* of *rider*; a second is an error in Twisted itself."""
-        rider.outcomes.append(outcome.value if isinstance(outcome, Failure) else outcome)
-
-    def boards(self, pieces: Sequence[Piece[int]]) -> None:
-        """Check a batch that is launched."""
-        riders = [self.riders[piece.item] for piece in pieces]
-        (key,) = {rider.submit.key for rider in riders}
-        assert sum(piece.rows for piece in pieces) <= self.profiles[key].cap
-        for piece, rider in zip(pieces, riders, strict=True):
-            rows = set(range(piece.start, piece.stop))
-            assert rows, "a piece without rows"
-            assert not rider.outcomes, "run after its end"
-            assert not rider.doomed, "run again although it failed alone"
-            assert rider.deadline > self.clock.seconds(), "run after its deadline"
-            assert not rows & (rider.served | rider.running), "run twice"
-            rider.running |= rows
-            if piece.stop > rider.launched:  # for the first time: nobody older is left behind
-                assert piece.start == rider.launched
-                rider.launched = piece.stop
-                for older in self.riders[: rider.number]:
-                    if older.submit.key == rider.submit.key and not older.outcomes:
-                        assert (
-                            older.launched == older.submit.rows
-                            or older.doomed
-                            or self.is_late(older)
-                        )
-
-    def is_late(self, rider: Rider) -> bool:
-        """Return whether the deadline of *rider* has come, though nobody may have been told."""
-        return rider.deadline <= self.clock.seconds()
-
-    def end(self, lane: Witness) -> None:
-        """End the run on *lane* as its pieces would have it."""
-        if not lane.runs or lane.runs[-1].ended:
-            return
-        run = lane.current
-        good = run.rows <= self.world.fits
-        good = good and not any(self.riders[piece.item].submit.poison for piece in run.given)
-        for piece in run.given:
-            rows = set(range(piece.start, piece.stop))
-            self.riders[piece.item].running -= rows
-            if good:
-                self.riders[piece.item].served |= rows
-        if good:
-            run.finish()
-        elif run.rows > self.world.fits:
-            run.fail(OutOfMemory(run.rows))
-        else:
-            self.riders[run.given[0].item].doomed = len(run.given) == 1
-            run.fail(ValueError("poison"))
-
-    def check(self, step: Step) -> None:
-        """Check what must hold after every step."""
-        assert self.wrong == []
-        stats = self.batcher.stats()
-        calls = self.clock.getDelayedCalls()
-        assert stats.waiting <= LIMIT * len(KEYS)
-        assert len(calls) <= 1
-        assert stats.running == sum(not lane.runs[-1].ended for lane in self.lanes if lane.runs)
-        if stats.running < stats.lanes:
-            assert stats.retrying == 0
-            assert stats.waiting == 0 or (self.world.fixed and calls)
-        if isinstance(step, Sleep) and step.punctual:
-            for rider in self.riders:
-                if len(rider.running | rider.served) < rider.submit.rows:
-                    assert rider.outcomes or not self.is_late(rider), "waits past its deadline"
-
-    def finish(self) -> None:
-        """Stop in the way of this world, and end what still runs."""
-        self.batcher.drain().addCallback(self.drained.append)
-        if self.world.aborts:
-            self.batcher.abort()
-            assert all(rider.outcomes for rider in self.riders)
-            assert self.drained == [None]
-        while self.batcher.stats().running:
-            for lane in self.lanes:
-                self.end(lane)
-        assert self.wrong == []
-
-    def account(self) -> None:
-        """Check what must hold when all is over."""
-        assert self.drained == [None]
-        assert self.clock.getDelayedCalls() == []
-        stats = self.batcher.stats()
-        assert stats.state is State.STOPPED
-        assert (stats.waiting, stats.retrying, stats.running) == (0, 0, 0)
-        for profile in self.profiles.values():
-            assert profile.cap >= min(self.world.cap, (self.world.fits + 2) // 2)
-        ends = {"answered": 0, "failed": 0, "expired": 0, "cancelled": 0, "refused": 0}
-        for rider in self.riders:
-            ends[self.judge(rider)] += rider.submit.rows
-        totals = stats.totals
-        assert ends == {name: getattr(totals, name) for name in ends}
-        assert totals.runs == sum(len(lane.runs) for lane in self.lanes)
-        assert totals.run_rows == sum(run.rows for lane in self.lanes for run in lane.runs)
-
-    def judge(self, rider: Rider) -> str:
-        """Check that *rider* ended once, in a way that it deserved, and return which."""
-        (outcome,) = rider.outcomes
-        rows = rider.submit.rows
-        runs = [run for lane in self.lanes for run in lane.runs]
-        rides = sum(piece.item == rider.number for run in runs for piece in run.given)
-        assert len(rider.trace.runs) == rides
-        match outcome:
-            case list():
-                assert outcome == [(rider.number, row) for row in range(rows)]
-                assert not rider.submit.poison
-                assert rider.served == set(range(rows))
-                return "answered"
-            case DeadlineExceeded():
-                assert rider.submit.timeout < inf
-                return "expired"
-            case RunFailed():
-                assert rider.submit.poison
-                assert isinstance(outcome.cause, ValueError)
-                return "failed"
-            case ShuttingDown():
-                assert self.world.aborts
-                return "failed"
-            case QueueFull():
-                assert outcome.waiting + rows > LIMIT
-                assert rides == 0
-                return "refused"
-            case _:
-                assert isinstance(outcome, CancelledError)
-                return "cancelled"
-
-
+submissions = st.integers(0, prod(map(len, CHOICES)) - 1).map(submission)
+hangups = st.builds(Hangup, st.integers(0, 15))
+thens = st.one_of(st.none(), hangups, submissions)
+keys = st.sampled_from(PROFILES)
+priorities = st.sampled_from(PRIORITIES)
+timeouts = st.sampled_from(TIMEOUTS)
+faults: st.SearchStrategy[Fault] = st.sampled_from(
+    ["none", "none", "none", "none", "memory", "too few", "too many", "leaving"]
+)
+caps = st.integers(1, 8)
 worlds = st.builds(
     World,
     lanes=st.integers(1, 3),
-    cap=st.integers(1, 8),
-    fits=st.sampled_from([1, 2, 3, 5, 99]),
-    fixed=st.booleans(),
-    aborts=st.booleans(),
+    caps=st.tuples(caps, caps, caps),
+    fits=st.sampled_from([99, 99, 99, 5, 3, 2, 1]),
+    known=st.sampled_from([(), ((1, 1.0), (8, 2.0)), ((1, 4.0), (8, 4.5))]),
+    instant=st.sampled_from([0, 0, 0, 3, 2, 1]),
+    returns=st.booleans(),
 )
-submits = st.builds(
-    Submit,
-    rows=st.sampled_from([1, 1, 1, 2, 3, 5, 12]),
-    key=st.sampled_from(KEYS[:1] + KEYS),
-    timeout=st.sampled_from([inf, inf, 1.0, 2.0, 4.0, 16.0]),
-    poison=st.sampled_from([False, False, False, True]),
-)
-ends = st.builds(End, st.integers(0, 2))
-others = st.one_of(
-    st.builds(Cancel, st.integers(0, 63)),
-    st.builds(Sleep, st.integers(1, 4), st.booleans()),
-)
-journeys = st.lists(st.one_of(submits, submits, ends, ends, others), min_size=8, max_size=64)
 
 
-@settings(derandomize=True, deadline=None, max_examples=1000)
-@given(worlds, journeys)
-def test_every_request_ends_once_and_as_it_deserves(world: World, journey: list[Step]) -> None:
+class Journey(RuleBasedStateMachine):
+    """One example: what comes, runs that end, and time."""
+
+    fixed: bool  #: the policy
+
+    @initialize(world=worlds)
+    def begin(self, world: World) -> None:
+        """Have a batcher."""
+        self.ferry = Ferry(replace(world, fixed=self.fixed))
+        self.punctual = True
+        self.steps = 0
+        self.broken = False
+
+    @rule(asked=submissions, then=thens)
+    def submit(self, asked: Submission, then: Submission | Hangup | None) -> None:
+        """One request comes, whose owner goes on at its end."""
+        self.ferry.submit(replace(asked, then=then))
+
+    @rule(several=st.lists(submissions, min_size=3, max_size=8))
+    def submit_several(self, several: list[Submission]) -> None:
+        """A burst comes."""
+        for asked in several:
+            self.ferry.submit(asked)
+
+    @rule(hangup=hangups)
+    def cancel(self, hangup: Hangup) -> None:
+        """An owner hangs up."""
+        self.ferry.cancel(hangup.which)
+
+    @rule(lane=st.integers(0, 2), fault=faults)
+    def end(self, lane: int, fault: Fault) -> None:
+        """A run ends, if that lane has one."""
+        chosen = self.ferry.lanes[lane % len(self.ferry.lanes)]
+        if chosen.busy:
+            self.ferry.end(chosen, fault)
+
+    @rule(turns=st.integers(1, 6))
+    def work(self, turns: int) -> None:
+        """All lanes do what they are there for, some turns long."""
+        self.work_for(turns)
+
+    def work_for(self, turns: int) -> bool:
+        """End all runs, one turn after the other; return whether none is left."""
+        for _ in range(turns):
+            for lane in self.ferry.lanes:
+                if lane.busy:
+                    self.ferry.end(lane, "none")
+        return not self.ferry.flying
+
+    @rule(seconds=st.sampled_from([1.0, 1.0, 0.25, 2.0, 4.0, 8.0]))
+    def sleep(self, seconds: float) -> None:
+        """Time passes, and timers ring."""
+        self.ferry.sleep(seconds)
+        self.punctual = True
+
+    @rule(seconds=st.sampled_from([0.25, 1.0, 4.0, 10.0]))
+    def oversleep(self, seconds: float) -> None:
+        """The reactor is busy: time passes, and no timer rings."""
+        self.ferry.set_clock(self.ferry.clock.seconds() + seconds)
+        self.punctual = False
+
+    @rule(seconds=st.sampled_from([0.25, 1.0]))
+    def set_clock_back(self, seconds: float) -> None:
+        """The machine's time is corrected."""
+        self.ferry.set_clock(self.ferry.clock.seconds() - seconds)
+
+    @rule(key=keys, timeout=timeouts, priority=priorities, ahead=st.sampled_from([0, 0, 1, 9]))
+    def admit(self, key: str, timeout: float, priority: Priority, ahead: int) -> None:
+        """Somebody asks whether it is worth while to come."""
+        check_admission(self.ferry, key, timeout, priority, ahead)
+
+    @rule()
+    def report(self) -> None:
+        """Somebody looks."""
+        check_report(self.ferry)
+
+    @precondition(lambda self: self.steps > 16)
+    @rule()
+    def drain(self) -> None:
+        """The server is told to stop."""
+        self.ferry.drain()
+
+    @precondition(lambda self: self.steps > 24)
+    @rule()
+    def abort(self) -> None:
+        """The server is told to stop at once."""
+        self.ferry.abort()
+
+    @invariant()
+    def contract(self) -> None:
+        """Check that the contract holds."""
+        self.steps += 1
+        self.broken = True
+        check(self.ferry, punctual=self.punctual)
+        self.broken = False
+        self.punctual = False
+
+    def teardown(self) -> None:
+        """Drain, let all runs end, and see that nothing and nobody is left."""
+        if self.broken:
+            return
+        self.ferry.drain()
+        assert self.work_for(200), "runs without end"
+        check_over(self.ferry)
+
+
+class LotJourney(Journey):
+    """One with nothing to tune."""
+
+    fixed = False
+
+
+class FixedJourney(Journey):
+    """One with a fixed size and delay."""
+
+    fixed = True
+
+
+def travel(journey: type[Journey], examples: int) -> None:
+    """Run so many *examples* of *journey*, the same ones each time."""
+    few_words = settings(
+        derandomize=True,
+        deadline=None,
+        max_examples=examples,
+        stateful_step_count=40,
+        suppress_health_check=list(HealthCheck),
+        phases=[Phase.generate, Phase.shrink],
+        report_multiple_bugs=False,
+    )
+    run_state_machine_as_test(journey, settings=few_words)
+
+
+JOURNEYS = pytest.mark.parametrize("journey", [LotJourney, FixedJourney])
+
+
+@JOURNEYS
+def test_every_request_ends_once_and_as_it_deserves(journey: type[Journey]) -> None:
     """
     Each Deferred fires once, with its own rows in order or an error that its request has earned.
 
     And all along: no row is run again after it succeeded, beside itself, or after its request has
-    ended; no batch passes the cap or mixes keys; nobody is overtaken within a key; no lane is
-    idle while there is work for it; the queue is bounded, and there is one timer at most.
+    ended; no batch passes the cap or mixes profiles; nobody is overtaken within a priority, or
+    passed over for more than the shares allow; no lane is idle while there is work for it; one that
+    hangs is neither used nor lost; the queue is bounded, and there is one timer at most.
     """
-    ferry = Ferry(world)
-    for step in journey:
-        ferry.take(step)
-        ferry.check(step)
-    ferry.finish()
-    ferry.account()
+    travel(journey, 200)
+
+
+@pytest.mark.full
+@JOURNEYS
+def test_many_more_requests_end_once_and_as_they_deserve(journey: type[Journey]) -> None:
+    """The same, for a minute."""
+    travel(journey, 2000)

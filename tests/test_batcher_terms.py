@@ -5,8 +5,9 @@ from collections import Counter
 import pytest
 
 from batcher.errors import DeadlineExceeded, Overloaded, RunHung, ShuttingDown
-from batcher.policy import LotPolicy
+from batcher.policy import FixedPolicy, LotPolicy
 from batcher.priority import Priority
+from batcher.profile import Profile
 from tests.support import Scene, whole
 
 
@@ -37,6 +38,57 @@ def test_a_flood_of_the_highest_does_not_starve_the_lowest() -> None:
     for _ in range(18):
         scene.lane.current.finish()
     assert "low" in scene.results
+
+
+@pytest.mark.parametrize("cap", [4, 8, 16, 17, 21])
+def test_a_flood_of_another_kind_of_run_starves_nobody_of_its_priorities(cap: int) -> None:
+    """The low rows that ride in its batches are no turn of the one that waits for another run."""
+    scene = Scene(cap=cap, limit=10_000)
+    scene.submit("running")
+    scene.submit("low", key="lone", priority=Priority.LOW)
+    runs = 0
+    while "low" not in scene.riders[-1]:
+        for number in range(cap):
+            scene.submit(f"{runs} {number}", key="busy", priority=Priority.HIGH)
+            scene.submit(f"{runs} {number} low", key="busy", priority=Priority.LOW)
+        scene.lane.current.finish()
+        runs += 1
+        assert (runs - 1) * cap <= 16 + cap
+
+
+@pytest.mark.parametrize("follower", [Priority.LOW, Priority.HIGH])
+def test_who_is_dropped_leaves_his_turn_to_the_next_of_his_priority(follower: Priority) -> None:
+    """Nobody who is lower, or came later, slips in because he waits for the same kind of run."""
+    scene = Scene(cap=1, policy=LotPolicy())
+    scene.latency.observe(1, 4.0)
+    scene.submit("running")
+    scene.submit("hopeless", key="other", priority=Priority.HIGH, deadline=6.0)
+    scene.submit("next", priority=Priority.HIGH)
+    scene.submit("follower", key="other", priority=follower)
+    scene.clock.advance(3.0)
+    scene.lane.current.finish()
+    assert list(scene.errors) == ["hopeless"]
+    assert scene.riders[-1] == ["next"]
+
+
+def test_a_level_that_waited_for_company_has_no_claim_on_the_past() -> None:
+    """What left beside it, while it had not wanted to, is no debt of those who come later."""
+    scene = Scene(policy=FixedPolicy(max_batch_size=4, max_queue_delay=8.0), limit=1000)
+    scene.profiles["alone"] = Profile(scene.latency, 1, 1000)
+    scene.submit("waits for company")
+    for number in range(20):
+        scene.submit(f"low {number}", key="alone", priority=Priority.LOW)
+    for number in range(20):
+        if number == 19:
+            for each in range(40):
+                scene.submit(f"normal {each}", key="alone")
+                scene.submit(f"high {each}", key="alone", priority=Priority.HIGH)
+        scene.lane.current.finish()
+    for _ in range(20):
+        scene.lane.current.finish()
+    left = Counter(riders[0].split()[0] for riders in scene.riders[20:40])
+    assert 15 <= left["high"] <= 17
+    assert 3 <= left["normal"] <= 5
 
 
 def test_a_level_that_was_away_has_no_claim_on_the_past() -> None:
@@ -85,7 +137,7 @@ def test_admission_grows_careful_when_those_let_in_come_too_late() -> None:
     assert profile.margin > 1.05 * margin
     with pytest.raises(Overloaded):
         scene.batcher.admit(profile, deadline=scene.clock.seconds() + 4.5)
-    for _ in range(400):
+    for _ in range(600):
         scene.submit("slow", deadline=scene.clock.seconds() + 6.0)
         scene.clock.advance(4.0)
         scene.lane.current.finish()
@@ -200,6 +252,36 @@ def test_clients_who_come_back_ride_together() -> None:
                 scene.clock.advance(0.01)
                 last[client] = scene.submit(f"{client} {turn}", source=client)
     assert all(len(riders) == 2 for riders in scene.riders[-5:])
+
+
+def returning(lanes: int = 1) -> Scene:
+    """Return a batcher that expects its client back in no time, and would save a run by it."""
+    scene = Scene(policy=LotPolicy(), lanes=lanes)
+    for rows in (1, 8):
+        scene.latency.observe(rows, 8.0)
+    for _ in range(3):
+        scene.profiles[""].returns.answered([("client", 1)], 0.0)
+        scene.profiles[""].returns.came("client", 0.0)
+    return scene
+
+
+def test_nobody_waits_for_a_client_whose_request_is_half_run() -> None:
+    """It cannot come back before it is answered."""
+    scene = returning(lanes=2)
+    scene.submit("a", 4, source="client")
+    scene.lanes[0].current.finish()
+    scene.submit("b")
+    assert scene.lanes[0].current.pieces == [("b", 0, 1)]
+
+
+def test_nobody_waits_for_a_client_that_hung_up() -> None:
+    """Its run ended, and it heard nothing of it."""
+    scene = returning()
+    answer = scene.submit("a", source="client")
+    answer.cancel()
+    scene.lane.current.finish()
+    scene.submit("b")
+    assert scene.riders[-1] == ["b"]
 
 
 def test_the_report_tells_why() -> None:

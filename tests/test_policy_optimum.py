@@ -20,7 +20,13 @@ CURVES = {
     "knee": tuple(6.0 + 0.5 * min(rows, 8) + 2.0 * max(0, rows - 8) for rows in range(1, 17)),
 }
 
-CASES = [(name, load) for name in CURVES for load in (0.05, 0.3, 0.5, 0.7, 0.9, 0.95)]
+QUICK, MORE = (0.05, 0.7, 0.95), (0.3, 0.5, 0.9)  #: loads
+
+CASES = [
+    pytest.param(name, load, marks=[pytest.mark.full] if load in MORE else [])
+    for name in CURVES
+    for load in sorted(QUICK + MORE)
+]
 
 
 def station(name: str, load: float) -> Station:

@@ -170,9 +170,12 @@ def form(content: bytes, field: str = "data") -> tuple[bytes, dict[str, str]]:
     return head.encode() + content + b"\r\n--b--\r\n", headers
 
 
-def request_bytes(body: bytes, *, close: bool = False) -> bytes:
+def request_bytes(
+    body: bytes, *, close: bool = False, headers: Mapping[str, str] | None = None
+) -> bytes:
     """Return a whole request that posts *body*, as it travels."""
     head = f"POST / HTTP/1.1\r\nHost: ferry\r\nContent-Length: {len(body)}\r\n"
+    head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return head.encode() + (b"Connection: close\r\n" if close else b"") + b"\r\n" + body
 
 

@@ -96,6 +96,7 @@ def test_a_photo_is_labelled_right(server: Server, name: str) -> None:
         assert [ride.rows for ride in answer.rides] == [1]
 
 
+@pytest.mark.full
 def test_a_photo_scores_the_same_alone_in_a_batch_and_outside(
     server: Server, big_batches: Server, reference: Callable[[bytes], Scores]
 ) -> None:

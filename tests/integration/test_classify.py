@@ -54,6 +54,7 @@ def test_one_picture_is_labelled_as_label_image_does(
     assert [score for _, score in labels] == pytest.approx([s for _, s in served], abs=1e-4)
 
 
+@pytest.mark.full
 def test_pictures_that_wait_share_a_batch(cache_home: Path, tmp_path: Path) -> None:
     """Of 32 none would be answered for ten minutes, were they not run all in one."""
     names = []
@@ -94,6 +95,7 @@ def classify_names(cache_home: Path, folder: Path) -> Iterator["subprocess.Popen
             process.kill()
 
 
+@pytest.mark.full
 def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
     cache_home: Path, tmp_path: Path, photos: list[str]
 ) -> None:

@@ -34,6 +34,8 @@ def files(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+DOORS = {"serve": SERVE, "twistd": TWISTD_N}
+
 #: The options, and what the one line must say.
 FAILURES = {
     "taken port": (
@@ -76,17 +78,19 @@ FAILURES = {
 }
 
 
-#: These import TensorFlow first, which takes seconds: through the second door in --full alone.
-SLOW = ("labels of another number", "graph that is none")
+#: These import TensorFlow first, which takes seconds: all but the first of them in --full alone.
+SLOW = [
+    (kind, name) for kind in ("graph that is none", "labels of another number") for name in DOORS
+]
 
 WAYS = [
     pytest.param(
         *(door, kind),
         id=f"{kind}-{name}",
-        marks=[pytest.mark.full] if name == "twistd" and kind in SLOW else [],
+        marks=[pytest.mark.full] if (kind, name) in SLOW[1:] else [],
     )
     for kind in FAILURES
-    for name, door in (("serve", SERVE), ("twistd", TWISTD_N))
+    for name, door in DOORS.items()
 ]
 
 

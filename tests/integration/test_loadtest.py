@@ -77,6 +77,7 @@ def test_five_milliseconds_are_told_as_five(tmp_path: Path) -> None:
     raise AssertionError(f"p50 of a server that takes 5 ms: {figures['p50_ms']} ms")
 
 
+@pytest.mark.full
 def test_the_server_itself_tells_its_batches(tmp_path: Path, server: Server) -> None:
     """Pictures from a folder; rows, queue and run are read from the answers' headers."""
     (tmp_path / "photos").mkdir()
@@ -94,7 +95,14 @@ def test_the_server_itself_tells_its_batches(tmp_path: Path, server: Server) -> 
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("options", [(), ("--form", "data"), ("--image-size", "224x224")])
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--form", "data"),
+        pytest.param((), marks=pytest.mark.full),
+        pytest.param(("--image-size", "224x224"), marks=pytest.mark.full),
+    ],
+)
 def test_pictures_are_made_on_the_fly(
     tmp_path: Path, server: Server, options: tuple[str, ...]
 ) -> None:
@@ -228,7 +236,10 @@ def test_an_interrupt_tells_what_was_measured(tmp_path: Path) -> None:
     assert ran.returncode == 0
 
 
-@pytest.mark.parametrize("options", [("--json", "/dev/full"), ("--png", "/dev/full")])
+@pytest.mark.parametrize(
+    "options",
+    [("--json", "/dev/full"), pytest.param(("--png", "/dev/full"), marks=pytest.mark.full)],
+)
 def test_a_file_that_cannot_be_written_is_told_after_the_report(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:

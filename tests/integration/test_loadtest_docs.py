@@ -5,6 +5,7 @@ import subprocess
 from dataclasses import fields
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from scripts.cli import main
@@ -20,6 +21,7 @@ def shape_of(text: str) -> list[list[str]]:
     return [re.sub(r"[\d.,]+", "~", line.partition("batch:")[0]).split() for line in lines]
 
 
+@pytest.mark.full
 def test_the_session_prints_what_is_shown(server: Server, tmp_path: Path) -> None:
     """But for the numbers."""
     (block,) = re.findall(r"```console\n\$ tensorferry (.*?)\n(.*?)```", DOCS, re.DOTALL)

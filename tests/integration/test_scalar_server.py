@@ -18,6 +18,10 @@ from tests.integration.photos import KNOWN, jpeg, mixed, photo
 from tests.integration.servers import TENSORFERRY, Server, run_program, serving
 from tests.pictures import claims, encoded
 
+# Its program, its conversion and its start take long; what is special of such graphs has quick
+# tests in test_batched_graph.py, test_loading.py and test_picture_models.py.
+pytestmark = pytest.mark.full
+
 #: A graph and its labels.
 Files = tuple[Path, Path]
 
@@ -218,7 +222,6 @@ def test_what_the_graph_cannot_take_is_refused_in_words(served: Server, kind: st
         assert reason in answer.error
 
 
-@pytest.mark.full
 def test_classify_prints_the_labels(scalar: Files, cache_home: Path, tmp_path: Path) -> None:
     """As for any other graph."""
     (tmp_path / "coffee.jpg").write_bytes(jpeg("coffee.png"))
@@ -233,7 +236,6 @@ def test_classify_prints_the_labels(scalar: Files, cache_home: Path, tmp_path: P
 # --- one that cannot
 
 
-@pytest.mark.full
 def test_a_graph_that_cannot_be_cut_is_served_one_at_a_time(
     lonely: Files, cache_home: Path, tmp_path: Path
 ) -> None:

@@ -62,6 +62,7 @@ class Systemd:
         self._socket.close()
 
 
+@pytest.mark.full
 @DOORS
 def test_a_server_in_a_crowded_folder_answers_and_tells_systemd(
     cache_home: Path, crowded: Path, door: tuple[str, ...]
@@ -108,6 +109,7 @@ def test_check_config_prints_what_would_be_and_exits(
     assert again.returncode == 0
 
 
+@pytest.mark.full
 @pytest.mark.usefixtures("server")
 def test_a_second_start_is_ready_in_seconds(cache_home: Path, tmp_path: Path) -> None:
     """The model is converted and measured already: 5 s are promised, 10 allowed to others' load."""

@@ -152,6 +152,7 @@ def test_a_second_signal_ends_a_long_drain_at_once(
         assert "stopped at once; requests were dropped" in server.log
 
 
+@pytest.mark.full
 def test_a_request_half_sent_before_the_stop_is_answered_after_it(
     cache_home: Path, tmp_path: Path
 ) -> None:

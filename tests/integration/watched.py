@@ -52,6 +52,8 @@ class WatchedRunner:
         self._runner = runner
         #: The rows of each run, in the order of their beginnings; filled by the model threads.
         self.batches: list[int] = []
+        #: The first number, or string, of each of them.
+        self.firsts: list[object] = []
         self.gate = threading.Event()
         self.gate.set()
 
@@ -82,6 +84,7 @@ class WatchedRunner:
     def run(self, feed: Feed) -> Arrays:
         """Run the batch in the real Session, once the gate is open."""
         self.batches.append(feed.rows)
+        self.firsts.append(feed.arrays[0].flat[0])
         assert self.gate.wait(60), "nobody opened the gate"
         return self._runner.run(feed)
 
@@ -120,6 +123,7 @@ class WatchedServer:
     def _moved(self, state: State) -> None:
         if state is State.READY:
             self.runner.batches.clear()  # those of the warm-up
+            self.runner.firsts.clear()
             self.ready.callback(None)
 
     def _load(self, settings: Settings, say: Say) -> LoadedModel:

@@ -1,0 +1,164 @@
+"""What requests ask for beside their answer, and what harms some of them, with TensorFlow."""
+
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from twisted.internet.threads import deferToThread
+
+from batcher.latency import LatencyCurve
+from server.settings import Settings
+from tests.integration.clients import Answer, get, open_socket, post, receive_answer, request_bytes
+from tests.integration.saved_models import SAVED_MODELS
+from tests.integration.tensors import assert_outputs, request_body
+from tests.integration.watched import WatchedServer, in_reactor, watched_server
+
+VALUES = (1.5, 2.5, 3.5)  #: of the keys that the model knows; any other is an error
+BAD = len(VALUES)
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A request on a connection of its own, whose answer nobody has read yet."""
+
+    raw: socket.socket
+    keys: tuple[int, ...]
+
+    async def answer(self) -> Answer:
+        """Read the answer."""
+        try:
+            return await deferToThread(receive_answer, self.raw, 0.0)
+        finally:
+            self.raw.close()
+
+    async def is_right(self) -> bool:
+        """Read the answer, and see that it is the model's own; return False for another status."""
+        answer = await self.answer()
+        if answer.status == 200:
+            values = np.array([[VALUES[key]] for key in self.keys], np.float32)
+            assert_outputs(answer.body, {"value": values})
+        return answer.status == 200
+
+
+def send(watched: WatchedServer, *keys: int, **headers: str) -> Sent:
+    """Send a request with some rows; in the names of *headers* a line is a hyphen."""
+    raw = open_socket(watched.port)
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    raw.sendall(request_bytes(request_body(list(keys)), headers=named))
+    return Sent(raw, keys)
+
+
+@asynccontextmanager
+async def lookup_server(folder: Path, **settings: float) -> AsyncIterator[WatchedServer]:
+    """Serve a model that looks keys up, on one lane, with these *settings*."""
+    model = folder / "model"
+    SAVED_MODELS["int64 lookup"].write(model)
+    chosen = Settings(port=0, model=model, lanes=1, **settings)  # type: ignore[arg-type]  # numbers
+    async with watched_server(chosen, folder) as watched:
+        yield watched
+
+
+async def hold(watched: WatchedServer, key: int = 0, **headers: str) -> Sent:
+    """Have a run under way that does not end before the gate is opened."""
+    watched.runner.gate.clear()
+    sent = send(watched, key, **headers)
+    await watched.until(lambda: watched.stats.running == 1, "a run that is held")
+    return sent
+
+
+async def queue(watched: WatchedServer, *keys: int, **headers: str) -> Sent:
+    """Send a request and return once it is in the queue."""
+    before = watched.stats.waiting
+    sent = send(watched, *keys, **headers)
+    await watched.until(lambda: watched.stats.waiting == before + len(keys), "a longer queue")
+    return sent
+
+
+@in_reactor
+async def test_one_bad_row_among_32_leaves_31_right_answers(tmp_path: Path) -> None:
+    """Their batch is halved until it stands alone: in 11 runs, none of which is in vain."""
+    async with lookup_server(tmp_path, max_batch_size=32) as watched:
+        held = await hold(watched)
+        keys = [BAD if number == 20 else number % len(VALUES) for number in range(32)]
+        sent = [await queue(watched, key) for key in keys]
+        watched.runner.gate.set()
+        assert await held.is_right()
+        bad = await sent[20].answer()
+        assert [await each.is_right() for each in sent if each.keys != (BAD,)].count(True) == 31
+        assert watched.runner.batches == [1, 32, 16, 16, 8, 4, 4, 2, 1, 1, 2, 8]
+    assert bad.status == 400
+    assert bad.error == "the model does not take these values: indices[0] = 3 is not in [0, 3)"
+
+
+@in_reactor
+async def test_who_expires_in_the_queue_is_not_run(tmp_path: Path) -> None:
+    """It hears so in time, while a run is held; the rows of the others alone are run."""
+    async with lookup_server(tmp_path, max_batch_size=8) as watched:
+        held = await hold(watched)
+        patient = await queue(watched, 0, 1)
+        hasty = await send(watched, 0, 1, 2, X_Request_Timeout_Ms="250").answer()
+        late = await queue(watched, 2)
+        assert watched.runner.batches == [1]
+        watched.runner.gate.set()
+        assert [await each.is_right() for each in (held, patient, late)] == [True] * 3
+        assert watched.runner.batches == [1, 3]
+        assert hasty.status in (429, 504)
+        assert watched.stats.totals.expired == (3 if hasty.status == 504 else 0)
+    assert hasty.rides == []
+
+
+@in_reactor
+async def test_who_cannot_be_in_time_is_refused_before_the_body_is_sent(tmp_path: Path) -> None:
+    """With when to come again; one with more time is read, and answered."""
+    async with lookup_server(tmp_path, max_batch_size=8) as watched:
+        for profile in watched.service.inference().model.profiles.known.values():
+            profile.latency = LatencyCurve({1: 4.0, 8: 4.0})
+        body = request_body([2])
+        for timeout, status in ((2_000, 429), (60_000, 200)):
+            request = request_bytes(body, headers={"X-Request-Timeout-Ms": str(timeout)})
+            raw = open_socket(watched.port)
+            raw.sendall(request[: -len(body)])
+            if status == 200:
+                raw.sendall(body)
+            answer = await Sent(raw, (2,)).answer()
+            assert answer.status == status, answer.body
+            if status == 429:
+                assert answer.error.startswith("too busy: an answer is expected in 4.")
+                assert 2 <= int(answer.headers["retry-after"]) <= 4
+        assert watched.runner.batches == [1]
+
+
+@in_reactor
+async def test_priorities_decide_who_leaves_first(tmp_path: Path) -> None:
+    """Whoever came first."""
+    async with lookup_server(tmp_path, max_batch_size=1) as watched:
+        held = await hold(watched, 1, X_Request_Priority="low")
+        low = await queue(watched, 0, X_Request_Priority="low")
+        normal = await queue(watched, 1)
+        high = await queue(watched, 2, X_Request_Priority="HIGH")
+        watched.runner.gate.set()
+        assert [await each.is_right() for each in (held, low, normal, high)] == [True] * 4
+        assert watched.runner.firsts == [1, 2, 1, 0]
+
+
+@in_reactor
+async def test_a_run_that_hangs_keeps_nobody_waiting(tmp_path: Path) -> None:
+    """Its rider, who waits and who comes are told; when it has ended, all is well again."""
+    async with lookup_server(tmp_path, max_batch_size=8, run_timeout=0.5) as watched:
+        told = [await hold(watched), await queue(watched, 1), await queue(watched, 2)]
+        answers = [await each.answer() for each in told]
+        answers.append(await deferToThread(post, watched.port, request_body([1])))
+        for answer in answers:
+            assert (answer.status, answer.headers["retry-after"]) == (503, "1")
+            assert answer.error == "the model has been running for more than 0.5 s without an end"
+        for path in ("/healthz", "/readyz"):
+            assert (await deferToThread(get, watched.port, path)).status == 503
+        watched.runner.gate.set()
+        await watched.until(lambda: watched.stats.hung == 0, "the end of the run")
+        for path in ("/healthz", "/readyz"):
+            assert (await deferToThread(get, watched.port, path)).status == 200
+        assert await send(watched, 2, 1).is_right()
+        assert watched.runner.batches == [1, 2]
