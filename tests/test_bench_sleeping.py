@@ -135,10 +135,10 @@ def test_a_part_takes_the_place_of_an_older_one() -> None:
 @pytest.mark.parametrize(
     ("value", "least", "text"),
     [
-        (1.3, True, "x: 1.30, at least 1.30: holds"),
-        (1.29, True, "x: 1.29, at least 1.30: **missed**"),
-        (1.3, False, "x: 1.30, at most 1.30: holds"),
-        (1.31, False, "x: 1.31, at most 1.30: **missed**"),
+        (1.3, True, "x: 1.300, at least 1.30: holds"),
+        (1.29, True, "x: 1.290, at least 1.30: **missed**"),
+        (1.3, False, "x: 1.300, at most 1.30: holds"),
+        (1.31, False, "x: 1.310, at most 1.30: **missed**"),
         (None, False, "x: -, at most 1.30: **missed**"),
     ],
 )
@@ -193,7 +193,7 @@ def test_the_page_tells_of_all_three_and_whether_they_hold() -> None:
     assert text.count("**missed**") == 2
     assert "| **60 %** | **no flags** | **38.5** | **1.100** |" in text
     assert "| 60 % | 2 others, one round |  | 1.30 to 2.00 |" in text
-    assert "| 8 | 1,150 | 700 | 1.64 | 8.00 | 8.00 |" in text
+    assert "| 8 | 1,150 | 700 | 1.643 | 8.00 | 8.00 |" in text
     assert "| poisson | 120 % | 160 | 131 | 0.950 | 492 | 10 | 4.00 | 0 | 15.5 |" in text
     assert "### " not in sleeping_page.section({"terms": {}})
 

@@ -21,6 +21,7 @@ from scripts.bench.kept import Kept, dumped
 from scripts.bench.machine import this_machine
 from scripts.bench.sleeping_model import sleeping_loader
 from scripts.bench.sleeping_runs import (
+    TRIES,
     Bench,
     Extent,
     Part,
@@ -72,8 +73,7 @@ def serve(port: str, latency: Path, **fixed: str | None) -> None:
 def with_part(kept: Kept, name: str, part: Part) -> dict[str, Any]:
     """Return *kept* with the *part* of this *name*, measured here and now, in its place."""
     terms = {**kept.get("terms", {}), name: dict(part.terms)}
-    others = {key: kept[key] for key in PARTS if key in kept}
-    rows = {**others, name: [dict(row) for row in part.rows]}
+    rows = {**kept, name: [dict(row) for row in part.rows]}
     parts = {key: rows[key] for key in PARTS if key in rows}
     return {"what": "sleeping", "machine": this_machine(), "terms": terms, **parts}
 
@@ -94,7 +94,8 @@ def run(only: str | None, quick: bool, file: Path | None) -> None:
         settle()  # a pause of this program would look like one of the server
         for name in [only] if only else PARTS:
             how, extent = PARTS[name]
-            with Bench(reactor, lambda line: click.echo(line, err=True)) as bench:
+            tries = 1 if quick else TRIES
+            with Bench(reactor, lambda line: click.echo(line, err=True), tries=tries) as bench:
                 part = await how(bench, extent.quick() if quick else extent)
             kept = with_part(kept, name, part)
             if file is not None:

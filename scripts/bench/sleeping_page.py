@@ -47,7 +47,8 @@ class Bar:
     def __str__(self) -> str:
         side = "at least" if self.least else "at most"
         verdict = "holds" if self.holds else "**missed**"
-        return f"{self.name}: {figure(self.value)}, {side} {number(self.bound, 2)}: {verdict}"
+        value = number(self.value, 1 if self.value is not None and self.value >= 10 else 3)
+        return f"{self.name}: {value}, {side} {number(self.bound, 2)}: {verdict}"
 
 
 def middle(values: Iterable[float | None]) -> float | None:
@@ -196,7 +197,7 @@ def _closed(rows: Sequence[Row], terms: Row) -> str:
     lines = [
         [
             number(count), *(figure(middle(by[count, name]["rate"])) for name in POLICIES),
-            number(gain, 2), *(figure(middle(by[count, name]["mean_rows"])) for name in POLICIES),
+            number(gain, 3), *(figure(middle(by[count, name]["mean_rows"])) for name in POLICIES),
         ]
         for count, gain in gains(rows).items()
     ]  # fmt: skip

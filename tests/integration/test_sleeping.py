@@ -1,6 +1,7 @@
 """`python -m scripts.bench.sleeping`: a model that sleeps, served over a socket and loaded."""
 
 import json
+import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,8 +17,8 @@ pytestmark = pytest.mark.full
 
 SLEEPING = (sys.executable, "-P", "-m", "scripts.bench.sleeping")
 
-#: A run of one row, of as many as there is room for, and how much longer it may be: seconds.
-ONE, ROOM, LATE = 0.02, 8, 0.002
+#: Seconds of a run of one row, and how many there is room for, which take twice as long.
+ONE, ROOM = 0.02, 8
 
 
 @pytest.fixture(scope="module")
@@ -32,21 +33,28 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def test_the_curve_is_learned_as_that_of_any_model(port: int) -> None:
-    """To a tenth of the time, on a machine that others may use; and how many rows fit."""
-    (queue,) = orjson.loads(get(port, "/debug/batcher").body)["queues"] or [None]
-    if queue is None:  # nobody has asked for anything yet
-        assert post(port, b"x").status == 200
-        (queue,) = orjson.loads(get(port, "/debug/batcher").body)["queues"]
+    """To a part of it, on a machine that others may use; and how many rows fit."""
+    assert post(port, b"x").status == 200
+    (queue,) = orjson.loads(get(port, "/debug/batcher").body)["queues"]
     assert queue["cap"] == ROOM
-    assert queue["run_ms"]["1"] == pytest.approx(1e3 * ONE, rel=0.1)
-    assert queue["run_ms"][str(ROOM)] == pytest.approx(2e3 * ONE, rel=0.1)
+    assert queue["run_ms"]["1"] == pytest.approx(1e3 * ONE, rel=0.25)
+    assert queue["run_ms"][str(ROOM)] == pytest.approx(2e3 * ONE, rel=0.25)
 
 
 def test_a_run_takes_as_long_as_the_curve_says(port: int) -> None:
-    """The median of some: never less."""
+    """Never less, and the server tells it."""
     answers = [post(port, b"x" * size) for size in range(9)]
     assert [orjson.loads(answer.body)["n"] for answer in answers] == list(range(9))
-    assert ONE <= median(answer.seconds for answer in answers) <= ONE + 10 * LATE
+    assert all(answer.seconds >= ONE for answer in answers)
+    told = [timing(answer.headers["server-timing"], "run") for answer in answers]
+    assert median(told) == pytest.approx(ONE, rel=0.25)
+
+
+def timing(header: str, part: str) -> float:
+    """Return the seconds of *part* that a Server-Timing *header* tells."""
+    found = re.search(rf"{part};dur=([0-9.]+)", header)
+    assert found is not None
+    return float(found[1]) / 1e3
 
 
 def test_each_of_many_clients_gets_its_own_answer(port: int) -> None:
@@ -60,7 +68,8 @@ def test_a_quick_measurement_prints_its_table_and_keeps_it(tmp_path: Path) -> No
     """Of one part, in a minute; the bars may be missed on a machine that others use."""
     file = tmp_path / "sleeping.json"
     program = (*SLEEPING, "run", "--quick", "--only", "overload", "--json", str(file))
-    done = run_program(*program, cache_home=tmp_path)
+    done = run_program(program, cache_home=tmp_path, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
     assert "### More than it can do" in done.stdout
     kept = json.loads(file.read_text(encoding="utf-8"))
     assert list(kept) == ["what", "machine", "terms", "overload"]
