@@ -50,7 +50,7 @@ class Batcher(Generic[Item, Result]):
     *executors* are the lanes, one run at a time each; *policy* decides when and how many.  *join*
     makes one result of the parts of a request that was split, in the order of its rows.  A run that
     takes longer than *run_timeout* seconds, and 10 times as long as expected, is given up; its lane
-    is, until it ends after all.  None is unless it is told.
+    is, until it ends after all; by default none is.
 
     The clock may be set back, as a reactor's may: no duration is ever negative.
 
@@ -107,7 +107,8 @@ class Batcher(Generic[Item, Result]):
         Cancelling drops the item if it has not been launched, else its result.
 
         The Deferred errbacks with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`,
-        `ResultCountMismatch` or, when cancelled, CancelledError.  Raises ValueError for rows < 1.
+        `RunHung`, `ResultCountMismatch` or, when cancelled, CancelledError.  Raises ValueError for
+        rows < 1.
         """
         if rows < 1:
             raise ValueError(f"{rows} rows cannot be run")

@@ -79,7 +79,7 @@ class RunHung(BatcherError):
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"the model has been running for more than {self.limit:.1f} s without an end"
+        return f"the model has been running for more than {self.limit:.3g} s without an end"
 
 
 class ShuttingDown(BatcherError):

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 NOBODY_ELSE: Mapping[int, int] = {}
 
 _NORMAL = int(Priority.NORMAL)  # the attribute of an Enum is slow to find
-_SLACK = 64  #: deadlines of the departed that a queue may remember, beside as many as wait
+_SLACK = 64  #: more deadlines than twice as many as waited then, and the departed are forgotten
 
 
 @dataclass(slots=True, eq=False)
@@ -224,6 +224,13 @@ class ProfileQueue(Generic[Item, Result]):
             found.append(self._levels[level][number])
         return found
 
+    def turn(self, turns: Turns) -> int:
+        """Return the priority whose turn it is, of those in which somebody waits."""
+        high, normal, low = self._levels
+        if not (high or low):
+            return _NORMAL
+        return turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
+
     def _count(self, level: int, rows: int) -> None:
         """Note that *rows* more rows of *level* wait, or fewer."""
         self.rows += rows
@@ -235,18 +242,11 @@ class ProfileQueue(Generic[Item, Result]):
         heapify(self._deadlines)
         self._most_deadlines = 2 * len(self._deadlines) + _SLACK
 
-    def turn(self, turns: Turns) -> int:
-        """Return the priority whose turn it is, of those in which somebody waits."""
-        high, normal, low = self._levels
-        if not (high or low):
-            return _NORMAL
-        return turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
-
 
 class Pending(Generic[Item, Result]):
     """Every queue that is not empty, by profile."""
 
-    __slots__ = ("_levels", "_queues", "_turns", "rows")
+    __slots__ = ("_queues", "_turns", "rows")
 
     def __init__(self) -> None:
         self.rows = 0  #: rows waiting, of all profiles

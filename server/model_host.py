@@ -98,26 +98,7 @@ class ModelHost:
         for signature in loaded.runner.signatures:
             await self._learn(loaded, signature, profiles)
         self._go_on()
-        policy = chosen_policy(self.settings)
-        served = ServedModel(
-            name=loaded.name,
-            version=loaded.version,
-            device=loaded.runner.device,
-            signatures={signature.name: signature for signature in loaded.signatures},
-            default=loaded.signatures[0].name,
-            pictures=loaded.pictures,
-            labels=loaded.labels,
-            top=loaded.top,
-            max_pixels=self.settings.max_pixels if loaded.decodes else None,
-            profiles=profiles,
-            batcher=Batcher(
-                self._clock,
-                self.lanes,
-                policy,
-                join=join_rows,
-                run_timeout=self.settings.run_timeout,
-            ),
-        )
+        served = self._served(loaded, profiles)
         delay = self.settings.max_queue_delay or 0.0
         timeout = default_timeout(self.settings.default_timeout, profiles.known.values(), delay)
         self.inference = Inference(
@@ -132,6 +113,27 @@ class ModelHost:
             timeout=timeout,
         )
         return self.inference
+
+    def _served(self, loaded: LoadedModel, profiles: Profiles) -> ServedModel:
+        return ServedModel(
+            name=loaded.name,
+            version=loaded.version,
+            device=loaded.runner.device,
+            signatures={signature.name: signature for signature in loaded.signatures},
+            default=loaded.signatures[0].name,
+            pictures=loaded.pictures,
+            labels=loaded.labels,
+            top=loaded.top,
+            max_pixels=self.settings.max_pixels if loaded.decodes else None,
+            profiles=profiles,
+            batcher=Batcher(
+                self._clock,
+                self.lanes,
+                chosen_policy(self.settings),
+                join=join_rows,
+                run_timeout=self.settings.run_timeout,
+            ),
+        )
 
     def _go_on(self) -> None:
         """Raise `CancelledError` where `stop` has come: no more threads, it has counted them."""

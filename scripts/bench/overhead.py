@@ -39,8 +39,10 @@ WARMING = 20  #: batches before the CPU is read
 #: Seconds of a run by rows, as a warm-up finds them: 4 ms, and 0.1 ms a row.
 MEASURED = {rows: 0.004 + 0.0001 * rows for rows in (1, 2, 4, 8, 16, 32)}
 
+#: Who is compared.
 DEFERRED, BARE, SERVED = "a Deferred with three callbacks", "submit", "submit, as the server does"
 
+#: An option that names a file.
 FILE = click.Path(dir_okay=False, path_type=Path)
 
 
@@ -156,7 +158,7 @@ def measure(rounds: int, batches: int, cpu: Callable[[], float] = process_time) 
         "machine": this_machine(),
         "batch": BATCH,
         "requests": batches * BATCH,
-        "microseconds": {name: [round(each, 3) for each in all_] for name, all_ in costs.items()},
+        "microseconds": {name: [round(each, 3) for each in taken] for name, taken in costs.items()},
     }
 
 

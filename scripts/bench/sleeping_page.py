@@ -51,6 +51,10 @@ class Bar:
         return f"{self.name}: {value}, {side} {number(self.bound, 2)}: {verdict}"
 
 
+#: Who is compared where clients wait for their answers: no flags, and who never waits.
+POLICIES = ("auto", "greedy")
+
+
 def middle(values: Iterable[float | None]) -> float | None:
     """Return the median of those that are known."""
     known = [value for value in values if value is not None]
@@ -210,9 +214,6 @@ def _closed(rows: Sequence[Row], terms: Row) -> str:
         table(head, lines, words=0),
         verdicts(closed_bars(rows)),
     )
-
-
-POLICIES = ("auto", "greedy")
 
 
 # --- overload

@@ -336,7 +336,7 @@ class LimitedSite(Site):
 
     def log(self, request: http.Request) -> None:
         """Tell the access log of an answer."""
-        if self._access_log is not None:
+        if self._access_log is not None:  # what it is told costs something to find out
             self.tell(cast("LimitedRequest", request).access())
 
     def tell(self, access: Access) -> None:
