@@ -146,7 +146,8 @@ def sleeping() -> dict[str, Any]:
     def closed(clients: int, policy: str, *rates: float) -> dict[str, Any]:
         return {
             "clients": clients, "policy": policy, "rate": list(rates), "mean_ms": [8.0, 8.0],
-            "mean_rows": [float(clients)] * 2, "others_cores": [0.0, 0.0],
+            "mean_rows": [float(clients)] * 2, "server_cores": [0.4, 0.6],
+            "others_cores": [0.0, 0.0],
         }  # fmt: skip
 
     def over(pattern: str, share: float, *goodput: float) -> dict[str, Any]:

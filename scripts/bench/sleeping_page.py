@@ -198,19 +198,23 @@ def closed_bars(rows: Sequence[Row]) -> list[Bar]:
 
 def _closed(rows: Sequence[Row], terms: Row) -> str:
     by = {(row["clients"], row["policy"]): row for row in rows}
-    lines = [
-        [
-            number(count), *(figure(middle(by[count, name]["rate"])) for name in POLICIES),
-            number(gain, 3), *(figure(middle(by[count, name]["mean_rows"])) for name in POLICIES),
-        ]
-        for count, gain in gains(rows).items()
+    lines = []
+    for count, gain in gains(rows).items():
+        both = [by[count, name] for name in POLICIES]
+        rates, batches, cores = (
+            [figure(middle(row.get(key, ()))) for row in both]
+            for key in ("rate", "mean_rows", "server_cores")
+        )
+        lines.append([number(count), *rates, number(gain, 3), *batches, *cores])
+    head = [
+        "clients", "answers/s", "greedy's", "ratio", "rows a batch", "greedy's", "server's cores",
+        "greedy's",
     ]  # fmt: skip
-    head = ["clients", "answers/s", "greedy's", "ratio", "rows a batch", "greedy's"]
     return paragraphs(
         "### Clients who wait for their answers",
         f"A run of b rows takes {terms['curve']}, at most {terms['cap']} rows."
         f" Greedy never waits and takes up to {number(terms['greedy'])} rows, the true knee."
-        f" {_rounds(terms)}.",
+        f" {_rounds(terms)}. The server answers on one core: what comes near that limits both.",
         table(head, lines, words=0),
         verdicts(closed_bars(rows)),
     )

@@ -94,10 +94,11 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """What a load showed, and how many cores other programs used meanwhile."""
+    """What a load showed, and how many cores were used meanwhile."""
 
     summary: Summary
-    others_cores: float
+    server_cores: float
+    others_cores: float  #: by other programs
 
 
 class Rounds:
@@ -105,7 +106,7 @@ class Rounds:
 
     def __init__(self, *names: str) -> None:
         """*names* are those of the figures that are kept."""
-        self._names = (*names, "others_cores")
+        self._names = (*names, "server_cores", "others_cores")
         self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def add(self, what: Mapping[str, Any], loaded: Loaded) -> None:
@@ -135,6 +136,7 @@ def figures_of(loaded: Loaded) -> dict[str, Any]:
         "refused": summary.statuses.get("429", 0),
         "refused_p99_ms": summary.refusals.get("429", {}).get("p99_ms"),
         "dropped": summary.statuses.get("504", 0),
+        "server_cores": round(loaded.server_cores, 2),
         "others_cores": round(loaded.others_cores, 2),
     }
 
@@ -191,32 +193,40 @@ class Bench:
         target = parse_url(url)
         request = target.request(BODY, granted)
         server = Server(url, target.endpoint(self._reactor, TIMEOUT), [request])
-        began, before = time.monotonic(), self._others()
+        began, before = time.monotonic(), self._used(url)
         outcome = await Measurement(self._reactor, server, load, terms, lambda _: None).run()
-        others = max(0.0, self._others() - before) / (time.monotonic() - began)
+        took = time.monotonic() - began
+        own, others = (
+            max(0.0, after - then) / took
+            for after, then in zip(self._used(url), before, strict=True)
+        )
         told = outcome.summary
         self._say(
             f"  {load.name}: {told.rate:.1f}/s, mean {told.mean_ms} ms, p99 {told.p99_ms} ms,"
             f" {told.mean_rows} rows a batch, statuses {dict(told.statuses)},"
-            f" {others:.2f} cores used by others"
+            f" {own:.2f} cores used by the server and {others:.2f} by others"
         )
         for warning in told.warnings:
             self._say(f"    {warning}")
-        return Loaded(told, others)
+        return Loaded(told, own, others)
 
     async def _wait_for_quiet(self) -> None:
         """Wait until other programs leave the machine alone, for `PATIENCE` at most."""
         for _ in range(round(PATIENCE / LOOK)):
-            before = self._others()
+            _, before = self._used()
             await deferLater(self._reactor, LOOK)
-            if self._others() - before < QUIET * LOOK:
+            _, after = self._used()
+            if after - before < QUIET * LOOK:
                 break
 
-    def _others(self) -> float:
-        """Return the CPU seconds that other programs have used."""
-        servers = (cpu_seconds(pid).values() for pid, _ in self._servers.values())
-        own = time.process_time() + sum(used for threads in servers for _, used in threads)
-        return machine_cpu_seconds() - own
+    def _used(self, url: str = "") -> tuple[float, float]:
+        """Return the CPU seconds that the server at *url* has used, and that others have."""
+        servers = {
+            its: sum(used for _, used in cpu_seconds(pid).values())
+            for pid, its in self._servers.values()
+        }
+        others = machine_cpu_seconds() - time.process_time() - sum(servers.values())
+        return servers.get(url, 0.0), others
 
 
 def arriving(pattern: str, rate: float, service: Service, seconds: float) -> OpenLoop:
