@@ -39,7 +39,8 @@ class World:
     All that a batcher meets: the same one for each policy that is to be compared.
 
     The requests *due* come from outside.  With *think*, each of these comes from a client who sends
-    one more so long after an answer, until there were *requests* in all.
+    one more so long after an answer, until there were *requests* in all.  Clients are answered one
+    by one, *per_answer* seconds each, so that they do not come back at once.
     """
 
     seconds: Sequence[float]  #: of a run of as many rows as the index says; of 0 rows, any
@@ -48,6 +49,7 @@ class World:
     due: Sequence[float]  #: in order, from `START` on
     requests: int
     think: float | None = None
+    per_answer: float = 0.0
     slo: float = inf  #: what each request is given for its answer
     lanes: int = 1
 
@@ -178,6 +180,7 @@ class _Simulation:
         self.history = History()
         # Times and clients of those that came and of those known to come, in order.
         self._arrivals = [(due, client) for client, due in enumerate(world.due)]
+        self._told = START  #: when the last answer was
         self._faults: list[Failure] = []
         self._profile = Profile(LatencyCurve(world.measured), cap, world.requests)
         self._batcher: Batcher[int, int] = Batcher(
@@ -247,7 +250,8 @@ class _Simulation:
         """Have *client* send one more, after *pause* and the time to think, if it is one to."""
         world = self._world
         if world.think is not None and len(self._arrivals) < world.requests:
-            due = self._clock.now + pause + world.think
+            self._told = max(self._told, self._clock.now) + world.per_answer
+            due = self._told + pause + world.think
             insort(self._arrivals, (due, client), lo=len(self.history.due), key=itemgetter(0))
 
 
@@ -269,7 +273,7 @@ def simulate_fixed(world: World, policy: FixedPolicy) -> History:
     limit, history = policy.max_batch_size, History(due=list(world.due))
     due, ended, runs = history.due, history.ended, history.runs
     # The requests up to *head* have left, those up to *ready* wait at the time *free*.
-    head, ready, free = 0, 0, START
+    head, ready, free, told = 0, 0, START, START
     while head < len(due):
         start, stop = free, min(ready, head + limit)
         if stop < head + limit and (stop == head or free < due[head] + policy.max_queue_delay):
@@ -281,7 +285,9 @@ def simulate_fixed(world: World, policy: FixedPolicy) -> History:
         # Whoever comes back at once does so after the next run has been decided upon.
         head, ready = stop, bisect_right(due, free, stop)
         if world.think is not None:
-            due.extend(repeat(free + world.think, min(rows, world.requests - len(due))))
+            for _ in range(min(rows, world.requests - len(due))):
+                told = max(told, free) + world.per_answer
+                due.append(told + world.think)
     return history
 
 

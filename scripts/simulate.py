@@ -73,11 +73,13 @@ MOST_REQUESTS = 2_000_000
 )
 @click.option(
     "--policy",
-    default="auto",
+    "policies",
+    multiple=True,
+    default=("auto",),
     show_default=True,
     metavar="auto|greedy|fixed:ROWS,SECONDS",
     help="auto: the server's own; greedy: at once, with the best batch for throughput at most; "
-    "fixed: a largest batch and how long the first one waits.",
+    "fixed: a largest batch and how long the first one waits. Give several to compare them.",
 )
 @click.option("--tune", is_flag=True, help="Also find the best fixed setting for the same load.")
 @click.option("--json", is_flag=True, help="Print the figures as JSON.")

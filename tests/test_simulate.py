@@ -25,6 +25,7 @@ def a_world(
     *,
     requests: int = 0,
     think: float | None = None,
+    per_answer: float = 0.0,
     slo: float = inf,
     lanes: int = 1,
     noise: tuple[float, ...] = (1.0,),
@@ -38,6 +39,7 @@ def a_world(
         due=[START + time for time in due],
         requests=requests,
         think=think,
+        per_answer=per_answer,
         slo=slo,
         lanes=lanes,
     )
@@ -126,6 +128,13 @@ def test_clients_think_before_they_send_one_more() -> None:
     assert [due - START for due in history.due] == [0.0, 14.25, 28.5]
 
 
+def test_clients_are_answered_one_by_one() -> None:
+    """The second of two who rode together comes back later than the first."""
+    world = a_world([0.0, 0.0], requests=6, think=0.0, per_answer=1.0)
+    history = simulate(world, FixedPolicy(2, 1.0), cap=2)
+    assert [due - START for due in history.due] == [0.0, 0.0, 5.5, 6.5, 12.0, 13.0]
+
+
 def test_what_cannot_be_in_time_is_turned_away() -> None:
     """And has no end; a client comes back all the same, after the time of a run."""
     history = simulate(a_world([0.0, 1.0, 1.0], slo=5.0), GreedyPolicy(), cap=1)
@@ -171,12 +180,16 @@ def test_going_from_run_to_run_ends_as_the_batcher_does(
                 assert simulate_fixed(world, policy) == simulate(world, policy, rows)
 
 
-@pytest.mark.parametrize("think", [0.0, 0.5, 7.0])
+@pytest.mark.parametrize(("think", "per_answer"), [(0, 0), (0.5, 0), (7, 0), (0, 0.3), (7, 2)])
 @pytest.mark.parametrize("clients", [1, 5, 40])
-def test_so_it_does_with_clients_who_come_back(think: float, clients: int) -> None:
-    """However many of the next batch they are."""
+def test_so_it_does_with_clients_who_come_back(
+    think: float, per_answer: float, clients: int
+) -> None:
+    """However many of the next batch they are, and however soon they are answered."""
     for noise in ((1.0,), (1.0, 1.25, 0.8)):
-        world = a_world([0.0] * clients, requests=100, think=think, noise=noise)
+        world = a_world(
+            [0.0] * clients, requests=100, think=think, per_answer=per_answer, noise=noise
+        )
         for rows in (1, 4, 32):
             for delay in (0.0, 0.5, 7.0, 20.0):
                 policy = FixedPolicy(rows, delay)

@@ -180,7 +180,7 @@ def test_a_load_that_cannot_be_served_is_played_and_named() -> None:
     """Its figures depend on how long it lasts."""
     code, output = said("--load", 1.25, "--requests", 600)
     assert code == 0
-    assert "warning: load 1.25: more come than can be served so" in output
+    assert "warning: auto, load 1.25: more come than can be served so" in output
     assert "warning: p99 rests on 480 requests" in output
     assert figures("--load", 1.25, "--requests", 600)["stable"] is False
     assert figures("--load", 0.7, "--requests", 600, "--policy", "fixed:8,0")["stable"] is False
@@ -198,6 +198,22 @@ def test_several_loads_are_rows_and_a_plot(tmp_path: Path) -> None:
     code, output = said("--loads", "0.1,0.5", "--requests", 600)
     assert code == 0
     assert [line.split()[0] for line in output.splitlines()[3:5]] == ["0.1", "0.5"]
+
+
+def test_policies_are_compared_in_the_same_world(tmp_path: Path) -> None:
+    """Each has a row and figures of its own, in the order in which they were given."""
+    asked = ("--requests", 600, "--policy", "greedy", "--policy", "fixed:8,0")
+    found = figures(*asked, "--loads", "0.1,0.5", "--tune", "--png", tmp_path / "plot")["loads"]
+    assert [(row["load"], row["policy"]) for row in found] == [
+        *((0.1, "greedy"), (0.1, "fixed:8,0")),
+        *((0.5, "greedy"), (0.5, "fixed:8,0")),
+    ]
+    assert ["tuned" in row for row in found] == [False, True, False, True]
+    assert found[0] == figures("--requests", 600, "--policy", "greedy", "--load", 0.1)
+    code, output = said(*asked, "--load", 0.7)
+    assert code == 0
+    assert [line.split()[0] for line in output.splitlines()[3:5]] == ["0.7", "fixed:8,0"]
+    assert "warning: fixed:8,0, load 0.7: more come" in output
 
 
 def test_nothing_in_time_is_a_figure_too(tmp_path: Path) -> None:

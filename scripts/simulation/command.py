@@ -3,6 +3,7 @@ Carry out the command `tensorferry simulate`: options in, worlds played, figures
 """
 
 import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import click
@@ -24,32 +25,41 @@ def run(options: Options) -> None:
     if options.png is not None:
         _need_matplotlib()
     service = options.service()
-    contender = policy_named(options.policy, service)
+    contenders = [policy_named(policy, service) for policy in options.policies]
     rows = [
-        _row(options, service, contender, load, world)
+        row
         for load, world in options.worlds(options.terms(service))
+        for row in _rows(options, service, contenders, load, world)
     ]
     title = _title(options, service)
     if options.json:
         found = [row.as_json() for row in rows]
-        click.echo(json.dumps({"loads": found} if options.loads else found[0]))
+        several = options.loads or len(found) > 1
+        click.echo(json.dumps({"loads": found} if several else found[0]))
     else:
         console = Console(highlight=False, soft_wrap=True)
         console.width = max(console.width, WIDE)
-        console.print(of_rows(title, options.policy, rows))
+        console.print(of_rows(title, rows))
     if options.png is not None:
-        _draw(options.png, options.slo, f"{title}: {options.policy}", rows)
+        _draw(options.png, options.slo, title, rows)
 
 
-def _row(
-    options: Options, service: Service, contender: Contender, load: float | None, world: World
-) -> Row:
-    return Row(
-        load,
-        contender.play(world),
-        tuned(world, service) if options.tune else None,
-        stable=load is None or load < contender.stable / service.best_rate,
-    )
+def _rows(
+    options: Options,
+    service: Service,
+    contenders: Sequence[Contender],
+    load: float | None,
+    world: World,
+) -> Iterator[Row]:
+    """Yield what came of each policy in the same world; the last tells of the tuned setting."""
+    for contender in contenders:
+        yield Row(
+            load,
+            contender.name,
+            contender.play(world),
+            tuned(world, service) if options.tune and contender is contenders[-1] else None,
+            stable=load is None or load < contender.stable / service.best_rate,
+        )
 
 
 def _title(options: Options, service: Service) -> str:

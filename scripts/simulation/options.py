@@ -43,7 +43,7 @@ class Options:
     slo: float | None
     seed: int
     noise: float
-    policy: str
+    policies: tuple[str, ...]
     tune: bool
     json: bool
     png: Path | None

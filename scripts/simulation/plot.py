@@ -1,28 +1,44 @@
 """
-Draw latency over the load, as a PNG file.
+Draw latencies over the load, as a PNG file.
 
 Needs matplotlib, which the extra ``plot`` brings.
 """
 
 from collections.abc import Sequence
+from math import nan
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from scripts.load.plot import new_figure
 from scripts.simulation.report import Row
 
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
 
 def plot_loads(path: Path, title: str, rows: Sequence[Row], slo: float | None) -> None:
-    """Write mean and p99 over the load to *path*; dashed, those of the tuned settings."""
-    figure, axes = new_figure(1, 1, title)
-    loads = [row.load for row in rows]
-    for name, colour in (("mean_ms", "tab:blue"), ("p99_ms", "tab:orange")):
-        values = [getattr(row.figures, name) for row in rows]
-        axes.semilogy(loads, values, "o-", markersize=3, color=colour, label=name[:-3])
-        if all(row.tuned for row in rows):
-            values = [row.tuned and getattr(row.tuned.figures, name) for row in rows]
-            axes.semilogy(loads, values, "--", color=colour, label=f"{name[:-3]}, tuned")
-    if slo is not None:
-        axes.axhline(slo * 1e3, color="tab:red", linewidth=1, label="SLO")
-    axes.set(xlabel="load, share of the best rate", ylabel="latency, ms")
-    axes.legend()
+    """Write mean and p99 of each policy over the load to *path*; dashed, of the tuned settings."""
+    figure, panels = new_figure(1, 2, title)
+    for axes, name in zip(panels, ("mean_ms", "p99_ms"), strict=True):
+        for policy in dict.fromkeys(row.policy for row in rows):
+            its = [row for row in rows if row.policy == policy]
+            _draw(axes, its, [getattr(row.figures, name) for row in its], "o-", policy)
+        best = [row for row in rows if row.tuned]
+        if best:
+            values = [row.tuned and getattr(row.tuned.figures, name) for row in best]
+            _draw(axes, best, values, "k--", "tuned for each load")
+        if slo is not None:
+            axes.axhline(slo * 1e3, color="tab:red", linewidth=1, label="SLO")
+        axes.set(xlabel="load, share of the best rate", ylabel="ms", title=name[:-3])
+        axes.yaxis.set_major_formatter("{x:g}")
+        axes.grid(alpha=0.3)
+        axes.legend()
     figure.savefig(path, format="png")
+
+
+def _draw(
+    axes: "Axes", rows: Sequence[Row], values: Sequence[float | None], style: str, label: str
+) -> None:
+    loads = [row.load for row in rows]
+    known = [nan if value is None else value for value in values]
+    axes.semilogy(loads, known, style, markersize=3, linewidth=1, label=label)

@@ -25,6 +25,7 @@ _FIXED = re.compile(r"fixed:([1-9][0-9]{0,8}),(.+)")
 class Contender:
     """How to play one policy in any world."""
 
+    name: str  #: as it was asked for
     make: Callable[[], Policy]  #: a new one for each world, since it may learn
     cap: int  #: the most rows that it may put into a run
     stable: float  #: the requests a second that each lane can serve so
@@ -37,16 +38,16 @@ class Contender:
 def policy_named(text: str, service: Service) -> Contender:
     """Return what *text* names; raises UsageError."""
     if text == "auto":
-        return Contender(LotPolicy, service.cap, service.best_rate)
+        return Contender(text, LotPolicy, service.cap, service.best_rate)
     if text == "greedy":
         knee = service.knee
-        return Contender(lambda: FixedPolicy(knee, 0.0), knee, service.best_rate)
+        return Contender(text, lambda: FixedPolicy(knee, 0.0), knee, service.best_rate)
     found = _FIXED.fullmatch(text)
     try:
         if found is not None:
             delay = Duration(zero=True).convert(found[2], None, None)
             rows = min(int(found[1]), service.cap)
-            return Contender(lambda: FixedPolicy(rows, delay), rows, service.rate(rows))
+            return Contender(text, lambda: FixedPolicy(rows, delay), rows, service.rate(rows))
     except click.BadParameter:
         pass
     raise click.UsageError(

@@ -1,5 +1,5 @@
 """
-Show people what simulations have shown: one row a load.
+Show people what simulations have shown: one row for each load and policy.
 
 Pure: figures in, what rich can print out.
 """
@@ -26,16 +26,22 @@ TAIL = 5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What came of one load."""
+    """What came of one policy at one load."""
 
     load: float | None  #: as a share of what the lanes can do; None in a closed loop
+    policy: str
     figures: Figures
     tuned: Tuned | None
     stable: bool  #: whether the policy can serve as many as come
 
     def as_json(self) -> dict[str, Any]:
         """Return the figures under their names."""
-        found = {"load": self.load, **asdict(self.figures), "stable": self.stable}
+        found = {
+            "load": self.load,
+            "policy": self.policy,
+            **asdict(self.figures),
+            "stable": self.stable,
+        }
         if self.tuned is not None:
             found["tuned"] = {
                 "max_batch": self.tuned.max_batch,
@@ -45,16 +51,19 @@ class Row:
         return found
 
 
-def of_rows(title: str, policy: str, rows: Sequence[Row]) -> RenderableType:
+def of_rows(title: str, rows: Sequence[Row]) -> RenderableType:
     """Return the table of *rows* under *title*, each with that of the tuned setting below."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "policy" else "right")
+    before: Row | None = None
     for row in rows:
         load = "-" if row.load is None else f"{row.load:.3g}"
-        table.add_row(load, policy, *_cells(row.figures))
+        again = before is not None and before.load == row.load
+        table.add_row("" if again else load, row.policy, *_cells(row.figures))
         if row.tuned is not None:
             table.add_row("", row.tuned.name, *_cells(row.tuned.figures))
+        before = row
     return Group(Text(title, style="bold"), Text(""), table, *_warnings(rows))
 
 
@@ -69,11 +78,14 @@ def _cells(figures: Figures) -> Iterator[str]:
 
 
 def _warnings(rows: Sequence[Row]) -> Iterator[Text]:
-    unstable = ", ".join(f"{row.load:.3g}" for row in rows if not row.stable and row.load)
-    if unstable:
-        yield _warning(
-            f"load {unstable}: more come than can be served so; latencies grow with --requests"
-        )
+    for policy in dict.fromkeys(row.policy for row in rows):
+        unstable = [row.load for row in rows if row.policy == policy and not row.stable]
+        if unstable:
+            loads = ", ".join(f"{load:.3g}" for load in unstable if load is not None)
+            yield _warning(
+                f"{policy}, load {loads}: more come than can be served so; "
+                "latencies grow with --requests"
+            )
     fewest = min(row.figures.requests for row in rows)
     if fewest / 100 < TAIL:
         yield _warning(f"p99 rests on {fewest} requests: simulate more to rely on it")

@@ -7,7 +7,7 @@ differ in nothing but what was asked to differ.
 
 import random
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
 from statistics import median
@@ -66,10 +66,17 @@ class Terms:
         """Return the world of requests *due* at these seconds from its start; raises UsageError."""
         return self._world([START + time for time in due], len(due), None, due[-1])
 
-    def closed_world(self, clients: int, think: float, requests: int) -> World:
-        """Return the world of *clients* who wait for their answers, and *think*."""
+    def closed_world(
+        self, clients: int, think: float, requests: int, per_answer: float = 0.0
+    ) -> World:
+        """
+        Return the world of *clients* who wait for their answers, and *think*.
+
+        They are answered one by one, *per_answer* seconds each.
+        """
         clients = min(clients, requests)
-        return self._world([START] * clients, requests, think, think * requests / clients)
+        world = self._world([START] * clients, requests, think, think * requests / clients)
+        return replace(world, per_answer=per_answer)
 
     def _world(
         self, due: Sequence[float], requests: int, think: float | None, lasts: float
