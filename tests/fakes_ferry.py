@@ -216,6 +216,12 @@ class Ferry:
         """What runs, of those lanes that do."""
         return [lane.flown[-1] for lane in self.lanes if lane.busy]
 
+    def waiting(self, asked: Submission) -> int:
+        """Return how many rows wait of the profile and the priority of *asked*."""
+        line = asked.key, asked.priority
+        mine = (it for it in self.open.values() if (it.asked.key, it.asked.priority) == line)
+        return sum(rider.waiting for rider in mine)
+
     def certain(self, rider: Rider) -> bool:
         """
         Return whether *rider* must still be served.

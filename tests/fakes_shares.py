@@ -4,7 +4,7 @@ How many rows of other priorities may leave before those who wait.
 Counts by the shares that users are told, and by nothing that the batcher itself counts.
 """
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 
@@ -67,35 +67,39 @@ class Fairness:
         turn = pieces[0].priority
         heads = [it.head for (_, level), it in ready.items() if level is turn]
         assert pieces[0].number <= min(heads, default=inf), "an older one had the same turn"
+        self._forget_the_absent(turn, waiting)
         for piece in pieces:
-            level = piece.priority
-            elsewhere = [waiting[it] for it in waiting if it[1] is level and it[0] != key]
+            elsewhere = (waiting[it] for it in waiting if it[1] is piece.priority and it[0] != key)
             younger = piece.number > min(elsewhere, default=inf)
             for line in self._may_pass:
-                mine = line[0] == key
-                fills = level is not turn and (younger or not mine)
-                if level is line[1]:
-                    if mine or not fills or line not in ready or piece.number < ready[line].head:
-                        self._served(line, piece.rows, {it for _, it in waiting})
-                elif not fills:
-                    self._passed(line, piece, waits=line in ready)
-            own = ready.get((key, level))
+                fills = piece.priority is not turn and (younger or line[0] != key)
+                self._note(line, piece, ready.get(line), mine=line[0] == key, fills=fills)
+            own = ready.get((key, piece.priority))
             if own is not None:
                 own.rows -= piece.rows
                 if own.rows <= 0:
-                    del ready[key, level]
+                    del ready[key, piece.priority]
         for line in ready:
             for other in Priority:
                 allowed = SHARES[other] / SHARES[line[1]] + 2 * batch
                 assert self._may_pass[line][other] >= -allowed, f"{line} starves"
 
-    def _served(self, line: Line, rows: int, waiting: Collection[Priority]) -> None:
-        """Let others pass for *rows* rows of the line's priority."""
-        for other in Priority:
-            before = self._may_pass[line][other] if other in waiting else 0.0
-            earned = rows * SHARES[other] / SHARES[line[1]]
-            self._may_pass[line][other] = before + earned
+    def _forget_the_absent(self, turn: Priority, waiting: Mapping[Line, int]) -> None:
+        """Forget what those who are away could have used while it was the *turn* of others."""
+        absent = set(Priority) - {level for _, level in waiting}
+        for line, may_pass in self._may_pass.items():
+            if line[1] is turn:
+                may_pass.update(dict.fromkeys(absent, 0.0))
 
-    def _passed(self, line: Line, piece: Leaving, *, waits: bool) -> None:
-        left = self._may_pass[line][piece.priority] - piece.rows
-        self._may_pass[line][piece.priority] = left if waits else max(0.0, left)
+    def _note(
+        self, line: Line, piece: Leaving, ready: Ready | None, *, mine: bool, fills: bool
+    ) -> None:
+        """Note what it means to *line* that *piece* leaves."""
+        may_pass = self._may_pass[line]
+        if piece.priority is line[1]:
+            if mine or not fills or ready is None or piece.number < ready.head:
+                for other in Priority:
+                    may_pass[other] += piece.rows * SHARES[other] / SHARES[line[1]]
+        elif not fills:
+            left = may_pass[piece.priority] - piece.rows
+            may_pass[piece.priority] = max(0.0, left) if ready is None else left

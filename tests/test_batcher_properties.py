@@ -6,7 +6,7 @@ from math import inf, prod
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, Phase, settings
+from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -52,6 +52,15 @@ def submission(number: int) -> Submission:
 
 
 submissions = st.integers(0, prod(map(len, CHOICES)) - 1).map(submission)
+#: Who comes again and again: of each profile and priority, some of them in a hurry.
+CROWD = [
+    Submission(rows, key, priority, timeout)
+    for timeout in (inf, 2.0)
+    for rows in (1, 2)
+    for key in KEYS
+    for priority in PRIORITIES
+]
+crowds = st.tuples(st.sets(st.sampled_from(CROWD), min_size=2, max_size=5), st.integers(2, 24))
 hangups = st.builds(Hangup, st.integers(0, 15))
 thens = st.one_of(st.none(), hangups, submissions)
 keys = st.sampled_from(PROFILES)
@@ -69,6 +78,7 @@ worlds = st.builds(
     known=st.sampled_from([(), ((1, 1.0), (8, 2.0)), ((1, 4.0), (8, 4.5))]),
     instant=st.sampled_from([0, 0, 0, 3, 2, 1]),
     returns=st.booleans(),
+    fixed=st.booleans(),
 )
 
 
@@ -190,20 +200,14 @@ class FixedJourney(Journey):
     fixed = True
 
 
-def travel(journey: type[Journey], examples: int) -> None:
-    """Run so many *examples* of *journey*, the same ones each time."""
-    few_words = settings(
-        derandomize=True,
-        deadline=None,
-        max_examples=examples,
-        stateful_step_count=40,
-        suppress_health_check=list(HealthCheck),
-        phases=[Phase.generate, Phase.shrink],
-        report_multiple_bugs=False,
-    )
-    run_state_machine_as_test(journey, settings=few_words)
-
-
+QUIET = settings(
+    derandomize=True,
+    deadline=None,
+    stateful_step_count=40,
+    suppress_health_check=list(HealthCheck),
+    phases=[Phase.generate, Phase.shrink],
+    report_multiple_bugs=False,
+)
 JOURNEYS = pytest.mark.parametrize("journey", [LotJourney, FixedJourney])
 
 
@@ -217,11 +221,48 @@ def test_every_request_ends_once_and_as_it_deserves(journey: type[Journey]) -> N
     passed over for more than the shares allow; no lane is idle while there is work for it; one that
     hangs is neither used nor lost; the queue is bounded, and there is one timer at most.
     """
-    travel(journey, 200)
+    run_state_machine_as_test(journey, settings=settings(QUIET, max_examples=120))
 
 
 @pytest.mark.full
 @JOURNEYS
 def test_many_more_requests_end_once_and_as_they_deserve(journey: type[Journey]) -> None:
     """The same, for a minute."""
-    travel(journey, 2000)
+    run_state_machine_as_test(journey, settings=settings(QUIET, max_examples=2000))
+
+
+def crowd(world: World, stays: list[tuple[set[Submission], int]]) -> None:
+    """Have more come than can be served, a set of kinds for some turns and then another."""
+    ferry = Ferry(world)
+    for kinds, turns in stays:
+        for _ in range(turns):
+            for asked in sorted(kinds, key=CROWD.index):
+                for _ in range(6 - ferry.waiting(asked)):
+                    ferry.submit(asked)
+            ferry.sleep(0.25)
+            for lane in ferry.lanes:
+                if lane.busy:
+                    ferry.end(lane, "none")
+            check(ferry, punctual=False)
+
+
+stays = st.lists(crowds, min_size=1, max_size=4)
+
+
+@settings(QUIET, max_examples=40)
+@given(worlds, stays)
+def test_nobody_is_passed_over_however_crowded_it_is(
+    world: World, stays: list[tuple[set[Submission], int]]
+) -> None:
+    """Each has a share of the rows that leave, be it of high priority or low, and whatever for."""
+    crowd(world, stays)
+
+
+@pytest.mark.full
+@settings(QUIET, max_examples=400)
+@given(worlds, stays)
+def test_nobody_is_passed_over_in_many_more_crowds(
+    world: World, stays: list[tuple[set[Submission], int]]
+) -> None:
+    """The same, for a minute."""
+    crowd(world, stays)
