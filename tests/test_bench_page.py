@@ -17,7 +17,7 @@ from scripts.bench.page import PLOTS, page
 from scripts.bench.performance import FOLDER, MEASURES, PAGE, Means, main, write_page
 from scripts.bench.profile import cpu_seconds
 from scripts.bench.served import DATA, WORKLOADS, load_test, shown
-from scripts.bench.yardstick import Yardstick, trimmed
+from scripts.bench.yardstick import Yardstick, of_workload, trimmed
 from scripts.bench.yardstick_page import middle_and_ends, section, standing
 from tests.bench_samples import (
     RESULT,
@@ -35,6 +35,7 @@ DOCS = Path(__file__).parent.parent / "docs"
 
 ALL: dict[str, kept.Kept] = {
     "yardstick": trimmed(RESULT),
+    "shedding": of_workload("C", trimmed(RESULT)),
     "profile": profile(),
     "overhead": overhead(),
     "decode": decode(),
@@ -47,6 +48,7 @@ YARDSTICK = Yardstick(ALL["yardstick"])
 
 HEADINGS = {
     "yardstick": ["Beside other servers", "Where we lose, and why"],
+    "shedding": ["Beside other servers, at more than they can do"],
     "profile": ["Where the time goes"],
     "overhead": ["What the batcher costs"],
     "decode": ["Decoding: threads against processes"],
@@ -99,7 +101,7 @@ def test_a_kind_that_was_never_measured_has_no_section(kind: str) -> None:
 def test_all_rows_of_a_table_have_the_cells_of_its_head() -> None:
     """Whatever was left out of the measurements."""
     tables = re.findall(r"(?:^\|.*\n)+", page(ALL), re.MULTILINE)
-    assert len(tables) == 17
+    assert len(tables) == 18
     for each in tables:
         assert len({len(cells(row)) for row in each.splitlines()}) == 1
 
@@ -110,7 +112,7 @@ def test_machines_that_differ_are_told_apart() -> None:
     assert f"\nMachine: {words}\n" in page(ALL)
     other = {**decode(), "machine": {"cores": 4, "cpu": "Slide rule"}}
     text = page({**ALL, "decode": other})
-    kinds = "yardstick, profile, overhead, client, loadtest, replay, sleeping"
+    kinds = "yardstick, shedding, profile, overhead, client, loadtest, replay, sleeping"
     assert f"- Machine of {kinds}: {words}" in text
     assert "- Machine of decode: 4 cores of Slide rule." in text
 
@@ -197,7 +199,7 @@ def test_a_figure_of_fewer_rounds_says_so() -> None:
     text = section(YARDSTICK, "plot.png")
     assert "| slow | 500 = 0.6 % (10.0 / 20.0; 1 of 2 rounds) | 0 |" in text
     assert "| quick | 30.0 = 50 % (30 / none; 2 errors; 1 of 2 rounds) | not measured |" in text
-    assert "90.0 = 75 % (30 / 90; refused 20 %)** |" in text
+    assert "90.0 = 75 % (30 / 90; refused 20 % in 5)** |" in text
 
 
 def test_where_this_server_gave_up_first_it_has_lost() -> None:

@@ -15,6 +15,7 @@ Kept = Mapping[str, Any]
 #: The kinds, in the order of the page.
 KINDS = (
     "yardstick",
+    "shedding",
     "profile",
     "overhead",
     "decode",

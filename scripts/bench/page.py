@@ -13,6 +13,7 @@ from scripts.bench import (
     losses,
     overhead_page,
     profile_page,
+    shedding_page,
     sleeping_page,
     yardstick_page,
 )
@@ -86,6 +87,8 @@ def _sections(kept: Mapping[str, Kept]) -> list[str]:
         yardstick = Yardstick(kept["yardstick"])
         sections.append(yardstick_page.section(yardstick, PLOTS["yardstick"]))
         sections.append(losses.section(yardstick, kept.get("profile")))
+    if "shedding" in kept:
+        sections.append(shedding_page.section(kept["shedding"]))
     if "profile" in kept:
         sections.append(profile_page.section(kept["profile"], PLOTS["profile"]))
     if "overhead" in kept:

@@ -10,7 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,7 +21,7 @@ from scripts.bench import kept, loads, profile
 from scripts.bench.page import page
 from scripts.bench.plots import draw
 from scripts.bench.served import DATA
-from scripts.bench.yardstick import trimmed
+from scripts.bench.yardstick import of_workload, trimmed
 from scripts.load.arrivals import read_trace
 
 DOCS = Path(__file__).parents[2] / "docs"
@@ -79,6 +79,12 @@ def _yardstick(means: Means) -> dict[str, Any]:
         return trimmed(json.loads(file.read_text(encoding="utf-8")))
 
 
+def _shedding(means: Means) -> dict[str, Any]:
+    """Return workload C; B comes before it, for the capacity that its rates are shares of."""
+    options = ("--workloads", "BC", *means.bench_options)
+    return of_workload("C", _yardstick(replace(means, bench_options=options)))
+
+
 def _profile(means: Means) -> dict[str, Any]:
     return profile.measure(means.data(), SAMPLED)
 
@@ -127,6 +133,7 @@ class Measure:
 
 MEASURES = {
     "yardstick": Measure(_yardstick, (Means.yardstick,)),
+    "shedding": Measure(_shedding, (Means.yardstick,)),
     "profile": Measure(_profile, (Means.data,)),
     "overhead": Measure(_overhead),
     "decode": Measure(_decode),
@@ -171,7 +178,7 @@ def _checked(kinds: Sequence[str], means: Means, results: Path | None) -> None:
     """Raise UsageError where *means* lack what one of *kinds* needs, or have what none does."""
     if "yardstick" in kinds and results is not None:
         raise click.UsageError("--results is for a yardstick that is not measured anew")
-    if "yardstick" not in kinds and means.bench_options:
+    if not {"yardstick", "shedding"} & set(kinds) and means.bench_options:
         raise click.UsageError("BENCH_OPTIONS are for the yardstick, which is not measured")
     for kind in kinds:
         for need in MEASURES[kind].needs:

@@ -63,6 +63,12 @@ def trimmed(result: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def of_workload(workload: str, kept: Kept) -> dict[str, Any]:
+    """Return *kept* with the rows of one *workload*, as a measurement of how load is shed."""
+    rows = [row for row in kept["rows"] if row["workload"] == workload]
+    return {**kept, "what": "shedding", "rows": rows}
+
+
 def _name(peer: str) -> str:
     return OURS if peer == SLOT else peer
 

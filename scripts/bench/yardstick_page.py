@@ -163,7 +163,7 @@ def _details(yardstick: Yardstick) -> list[str]:
         "### A: the null model": _closed(yardstick, "A"),
         "### The offline ceilings": _offline(yardstick),
         "### B: JPEG to labels": _closed(yardstick, "B"),
-        "### C: arrivals at a fixed rate": _open(yardstick),
+        "### C: arrivals at a fixed rate": open_loops(yardstick),
         "### D: tensor to labels": _closed(yardstick, "D"),
         "### E: memory, start, CPU": _costs(yardstick),
     }
@@ -221,7 +221,8 @@ def _offline(yardstick: Yardstick) -> str:
     return paragraphs(OFFLINE_LOOPS, table(head, rows)) if rows else ""
 
 
-def _open(yardstick: Yardstick) -> str:
+def open_loops(yardstick: Yardstick) -> str:
+    """Return the table of C, below what its cells mean; nothing where C was not measured."""
     shares = sorted(yardstick.points("C"), key=float)
     if not shares:
         return ""
@@ -233,8 +234,8 @@ def _open(yardstick: Yardstick) -> str:
     return paragraphs(
         f"Answers a second within {number(options['slo_ms'])} ms, which share of what was sent that"
         " is, and in brackets p50 and p99 in ms, counted from when a request was due; what was"
-        " refused stands apart, and *none* says that more than that share got no answer. 100 % is"
-        f" {figure(options['capacity'])} images/s;"
+        " refused stands apart, with its own p99 in ms, and *none* says that more than that share"
+        f" got no answer. 100 % is {figure(options['capacity'])} images/s;"
         f" {number(options['open_seconds'])} s each. A server with good answers to less than"
         f" {number(HOPELESS * 100)} % at one rate was not tried at the next in that round; where"
         " others of its rounds were better, the cell says of how many it is the median.",
@@ -244,14 +245,15 @@ def _open(yardstick: Yardstick) -> str:
 
 def _open_cell(yardstick: Yardstick, peer: str, share: Point) -> str:
     match = Match("C", share, "goodput")
-    good, offered, p50, p99, refused, sent, errors = (
+    good, offered, p50, p99, refused, soon, sent, errors = (
         yardstick.middle("C", peer, share, key)
-        for key in ("goodput", "offered", "p50", "p99", "refused", "sent", "errors")
+        for key in ("goodput", "offered", "p50", "p99", "refused", "refused_p99", "sent", "errors")
     )
     if good is None or not offered:
         return absent(yardstick, match, peer)
     p50_text, p99_text = ("none" if value is None else number(value) for value in (p50, p99))
     refusals = f"; refused {percent(refused / sent)}" if refused and sent else ""
+    refusals += f" in {number(soon)}" if refusals and soon else ""
     failures = f"; {number(errors)} errors" if errors else ""
     rounds = of_rounds(yardstick, match, peer).replace(",", ";")
     notes = f"{p50_text} / {p99_text}{refusals}{failures}{rounds}"

@@ -25,7 +25,8 @@ def plot_loads(path: Path, title: str, rows: Sequence[Row], slo: float | None) -
             _draw(axes, its, [getattr(row.figures, name) for row in its], "o-", policy)
         best = [row for row in rows if row.tuned]
         if best:
-            values = [row.tuned and getattr(row.tuned.figures, name) for row in best]
+            tuned = [row.tuned.figures for row in best if row.tuned]
+            values = [getattr(figures, name) for figures in tuned]
             _draw(axes, best, values, "k--", "tuned for each load")
         if slo is not None:
             axes.axhline(slo * 1e3, color="tab:red", linewidth=1, label="SLO")
