@@ -6,6 +6,7 @@ wrong about one size alone shows in runs of that size, and is left to its averag
 """
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import sqrt
 from statistics import median
@@ -25,26 +26,31 @@ class Change:
 
 
 class Drift:
-    """The last runs, by what they took over what was expected."""
+    """The last runs, and what was to be expected of them."""
 
-    __slots__ = ("_ratios",)
+    __slots__ = ("_runs",)
 
     def __init__(self) -> None:
-        self._ratios: deque[float] = deque(maxlen=LATELY)
+        self._runs: deque[tuple[int, float]] = deque(maxlen=LATELY)  # rows and seconds
 
     def clear(self) -> None:
-        """Forget all runs: something else is expected now."""
-        self._ratios.clear()
+        """Forget all runs: what they showed is believed."""
+        self._runs.clear()
 
-    def observe(self, ratio: float, noise: float) -> Change | None:
+    def observe(
+        self, rows: int, seconds: float, expected: Callable[[int], float], noise: float
+    ) -> Change | None:
         """
-        Take in a run that took *ratio* times what was expected; return what has changed, if so.
+        Take in a run of *rows* rows that took *seconds*; return what has changed, if so.
 
-        *noise* is the standard deviation of such ratios.
+        *expected* are the seconds, over 0, that a run of so many rows is believed to take now;
+        *noise* is the standard deviation of runs relative to that.
         """
-        self._ratios.append(ratio)
-        ratios = self._ratios
-        if len(ratios) < LATELY or min(ratios) <= 1.0 <= max(ratios):
+        self._runs.append((rows, seconds))
+        if len(self._runs) < LATELY:
+            return None
+        ratios = [seconds / expected(rows) for rows, seconds in self._runs]
+        if min(ratios) <= 1.0 <= max(ratios):
             return None
         # One run that stalled says nothing of the others: no mean.
         factor = median(ratios)

@@ -8,9 +8,11 @@ the noise.  Pure; imports nothing of ours.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import accumulate
+from itertools import accumulate, pairwise
+from math import hypot, log, sqrt
 
-#: What one more line must explain, in variances of the noise: fewer and it fits the noise.
+#: What one more line must explain, in variances of the noise: fewer and it fits the noise.  Less
+#: where there is more room for it to begin: a change anywhere in a gap is one at its end.
 PENALTY = 16.0
 
 
@@ -20,7 +22,6 @@ class Point:
 
     x: float
     y: float
-    count: float  #: of measurements that *y* is worth
     weight: float  #: one over its variance
 
 
@@ -30,41 +31,46 @@ class Line:
 
     start: float  #: at x = 0
     slope: float
-    points: int  #: that it explains
-    weight: float  #: the measurements that these are worth
+    points: int = 1  #: that it explains
+    centre: float = 0.0  #: the x where it is known best,
+    error: float = 0.0  #: the standard error there,
+    tilt: float = 0.0  #: and that of its slope
 
     def at(self, x: float) -> float:
         """Return the value at *x*."""
         return self.start + self.slope * x
+
+    def error_at(self, x: float) -> float:
+        """Return the standard error of the value at *x*."""
+        return hypot(self.error, self.tilt * (x - self.centre))
 
 
 def fit_lines(points: Sequence[Point]) -> list[Line]:
     """
     Return the lines that explain *points*, which ascend in x, from left to right.
 
-    The sum of squared errors, in variances, and `PENALTY` for each line are least; the time taken
+    The sum of squared errors, in variances, and the penalty for each line are least; the time taken
     grows with the square of the points.
     """
     sums = [
         [0.0, *accumulate(terms)]
         for terms in zip(*(_moments(point) for point in points), strict=True)
     ]
-    costs = [0.0]
-    last: list[tuple[int, float, float]] = []
+    gaps = (after.x - before.x for before, after in pairwise(points))
+    penalties = [PENALTY, *(PENALTY - 2.0 * log(gap) for gap in gaps)]
+    best = [(0.0, 0)]  # of the points up to each: the cost, and where the last line begins
     for stop in range(1, len(points) + 1):
-        cost, begin, start, slope = min(
-            (costs[begin] + error, begin, start, slope)
-            for begin in range(stop)
-            for error, start, slope in (_line(sums, begin, stop),)
+        best.append(
+            min(
+                (best[begin][0] + penalties[begin] + _squares(sums, begin, stop), begin)
+                for begin in range(stop)
+            )
         )
-        costs.append(cost + PENALTY)
-        last.append((begin, start, slope))
     lines: list[Line] = []
     stop = len(points)
     while stop:
-        begin, start, slope = last[stop - 1]
-        weight = sum(point.count for point in points[begin:stop])
-        lines.append(Line(start, slope, stop - begin, weight))
+        begin = best[stop][1]
+        lines.append(_line(sums, begin, stop))
         stop = begin
     return lines[::-1]
 
@@ -74,11 +80,22 @@ def _moments(point: Point) -> tuple[float, ...]:
     return w, w * x, w * y, w * x * x, w * x * y, w * y * y
 
 
-def _line(sums: Sequence[Sequence[float]], begin: int, stop: int) -> tuple[float, float, float]:
-    """Return the squared error, the start and the slope of the best line that never falls."""
+def _squares(sums: Sequence[Sequence[float]], begin: int, stop: int) -> float:
+    """Return the squared error of the best line that never falls."""
     w, x, y, xx, xy, yy = (total[stop] - total[begin] for total in sums)
-    spread = xx - x * x / w
     covary = xy - x * y / w
-    slope = max(0.0, covary / spread) if stop - begin > 1 and spread > 0.0 else 0.0
+    spread = xx - x * x / w
+    flat = yy - y * y / w
+    return flat - covary * covary / spread if covary > 0.0 < spread else flat
+
+
+def _line(sums: Sequence[Sequence[float]], begin: int, stop: int) -> Line:
+    w, x, y, xx, xy, _ = (total[stop] - total[begin] for total in sums)
+    covary = xy - x * y / w
+    spread = xx - x * x / w
+    points, centre, error = stop - begin, x / w, sqrt(1.0 / w)
+    if points == 1 or covary <= 0.0 or spread <= 0.0:
+        return Line(y / w, 0.0, points, centre, error)
+    slope = covary / spread
     start = (y - slope * x) / w
-    return yy - y * y / w - slope * (2.0 * covary - slope * spread), start, slope
+    return Line(start, slope, points, centre, error, sqrt(1.0 / spread))

@@ -10,8 +10,9 @@ from math import inf
 from typing import Protocol
 
 from batcher.arrivals import UNEXPECTED, Arrivals
-from batcher.latency import LatencyCurve, Sizes
+from batcher.latency import LatencyCurve
 from batcher.returns import NOBODY, Returning
+from batcher.sizes import Sizes
 from batcher.trace import Reason
 
 #: Of the best rate, where arrivals count as no more: whoever is late with more is late anyway.
@@ -145,11 +146,13 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     *share* of the rows wait for this lane.  With n of them, a surge that is yet to come counted
     among them, with batches of b rows and a rate of arrivals r, the sum is proportional to
     ``(2 n + b) / (b / l(b) - r)``.  Sizes of which nothing is known are tried, each twice the last.
+    So are those that may be quicker than is known, where many wait: else speed matters little.
     """
     sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
     largest = min(share, lanes.cap)
-    if 0 < sizes.trial <= largest:
-        return sizes.trial
+    trial = next((size for size in sizes.trials if 2 * size <= share), 0)
+    if trial:
+        return trial
     if largest > sizes.measured:
         return min(largest, 2 * sizes.measured) or largest
     best = 1

@@ -5,6 +5,11 @@ import pytest
 from batcher.drift import LATELY, Change, Drift
 
 
+def expected(_: int) -> float:
+    """Return what is believed of all sizes."""
+    return 3.0
+
+
 @pytest.mark.parametrize(
     ("ratios", "noise", "factor"),
     [
@@ -26,7 +31,7 @@ def test_a_change_shows_in_all_of_the_last_runs(
 ) -> None:
     """By the one in their middle."""
     drift = Drift()
-    changes = [drift.observe(ratio, noise) for ratio in ratios]
+    changes = [drift.observe(4, 3.0 * ratio, expected, noise) for ratio in ratios]
     assert changes[:-1] == [None] * (len(ratios) - 1)
     change = changes[-1]
     assert (change and change.factor) == (factor and pytest.approx(factor))
@@ -36,7 +41,7 @@ def test_the_noise_of_the_new_runs_is_told() -> None:
     """Around their middle; without those furthest off, which may be from before."""
     drift = Drift()
     ratios = [1.001, 2.2, 1.8, 2.0, 2.0, 2.0, 2.0, 500.0]
-    changes = [drift.observe(ratio, 0.05) for ratio in ratios]
+    changes = [drift.observe(4, 3.0 * ratio, expected, 0.05) for ratio in ratios]
     change = changes[-1]
     assert change is not None
     assert (change.factor, change.variance) == pytest.approx((2.0, 0.02 / 6))
@@ -46,7 +51,17 @@ def test_what_is_forgotten_tells_nothing() -> None:
     """After something else has been expected, it takes as many runs again."""
     drift = Drift()
     for _ in range(LATELY - 1):
-        drift.observe(2.0, 0.05)
+        drift.observe(4, 6.0, expected, 0.05)
     drift.clear()
-    assert [drift.observe(2.0, 0.05) for _ in range(LATELY - 1)] == [None] * (LATELY - 1)
-    assert drift.observe(2.0, 0.05) == Change(2.0, 0.0)
+    assert [drift.observe(4, 6.0, expected, 0.05) for _ in range(LATELY - 1)] == [None] * (
+        LATELY - 1
+    )
+    assert drift.observe(4, 6.0, expected, 0.05) == Change(2.0, 0.0)
+
+
+def test_runs_are_held_against_what_is_believed_now() -> None:
+    """A new belief that explains them leaves nothing to tell."""
+    drift = Drift()
+    for _ in range(LATELY - 1):
+        drift.observe(4, 6.0, expected, 0.05)
+    assert drift.observe(4, 6.0, lambda _: 5.9, 0.05) is None

@@ -13,7 +13,7 @@ def points(seconds: dict[int, float], noise: float = NOISE) -> list[Point]:
     """Return *seconds* by rows, each off by what chance says."""
     chance = random.Random(7)  # noqa: S311 - not for secrets
     return [
-        Point(rows, y * (1.0 + chance.gauss(0.0, noise)), 1.0, 1.0 / (NOISE * y) ** 2)
+        Point(rows, y * (1.0 + chance.gauss(0.0, noise)), 1.0 / (NOISE * y) ** 2)
         for rows, y in seconds.items()
     ]
 
@@ -21,7 +21,7 @@ def points(seconds: dict[int, float], noise: float = NOISE) -> list[Point]:
 def test_nothing_takes_no_line() -> None:
     """And one point a flat one."""
     assert fit_lines([]) == []
-    assert fit_lines([Point(4, 8.0, 3.0, 1.0)]) == [Line(8.0, 0.0, 1, 3.0)]
+    assert fit_lines([Point(4, 8.0, 0.25)]) == [Line(8.0, 0.0, 1, 4.0, 2.0)]
 
 
 def test_noise_averages_out_within_a_line() -> None:
@@ -41,5 +41,21 @@ def test_a_step_is_believed_once_it_stands_out() -> None:
 
 def test_a_line_never_falls() -> None:
     """Where fewer rows took longer, both take the same."""
-    falling = [Point(1, 5.0, 1.0, 1.0), Point(2, 4.0, 1.0, 1.0)]
-    assert fit_lines(falling) == [Line(4.5, 0.0, 2, 2.0)]
+    falling = [Point(1, 5.0, 1.0), Point(3, 4.0, 1.0)]
+    assert fit_lines(falling) == [Line(4.5, 0.0, 2, 2.0, 0.5**0.5)]
+
+
+def test_a_line_is_known_best_in_its_middle() -> None:
+    """Between two points as well as both tell together; beyond them less and less."""
+    (line,) = fit_lines([Point(1, 5.0, 1.0), Point(3, 6.0, 1.0)])
+    assert [line.at(x) for x in (0, 2, 4)] == pytest.approx([4.5, 5.5, 6.5])
+    errors = [0.5**0.5, 1.0, 2.5**0.5, 5.0**0.5]
+    assert [line.error_at(x) for x in (2, 1, 0, 5)] == pytest.approx([*errors[:3], errors[3]])
+
+
+def test_a_change_is_rather_in_a_wide_gap_than_before_it() -> None:
+    """A point off by two errors stays with its neighbours, though it also fits what is beyond."""
+    seconds = {x: 4.0 + 0.1 * x for x in range(4, 65, 4)}
+    seconds[64] *= 1.0 + 2.0 * NOISE
+    found = fit_lines(points({**seconds, 128: 20.8}, noise=0.0))
+    assert [line.points for line in found] == [16, 1]

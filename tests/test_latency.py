@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher.drift import LATELY
-from batcher.latency import TRIAL, LatencyCurve
+from batcher.latency import AGAIN, WARMED, LatencyCurve
 
 CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
 
@@ -35,25 +35,46 @@ def test_predict(measured: dict[int, float], rows: int, seconds: float) -> None:
 
 
 def test_a_size_that_has_not_run_for_long_is_tried() -> None:
-    """Once, and then not before as many runs have passed again."""
-    curve = LatencyCurve({1: 4.0, 2: 99.0})
-    while not curve.sizes(2).trial:
+    """The sooner, the less is known of it; once, and then not before as many runs again."""
+    curve = LatencyCurve({1: 4.0, 2: 9.0})
+    runs = 0
+    while not curve.sizes(2).trials:
         curve.observe(1, 4.0)
-    assert curve.sizes(2).trial == 2
-    curve.observe(2, 5.0)
-    assert curve.sizes(2).trial == 0
-    for _ in range(TRIAL - 1):
+        runs += 1
+    assert runs >= AGAIN * WARMED
+    assert curve.sizes(2).trials == (2,)
+    curve.observe(2, 9.0)
+    for _ in range(int(AGAIN * (WARMED + 1))):
+        assert curve.sizes(2).trials == ()
         curve.observe(1, 4.0)
-        assert curve.sizes(2).trial == 0
 
 
 def test_a_size_that_looked_slow_is_found_to_be_quick() -> None:
     """By what the trials show, in the end."""
     curve = LatencyCurve({1: 4.0, 2: 12.0})
     assert curve.sizes(2).rows == (1,)
-    for _ in range(6 * TRIAL):
-        curve.observe(curve.sizes(2).trial or 1, 4.0)
+    for _ in range(4000):
+        curve.observe(next(iter(curve.sizes(2).trials), 1), 4.0)
     assert curve.sizes(2).rows == (1, 2)
+
+
+def test_a_step_is_seen_by_the_first_run_beyond_it() -> None:
+    """What was a guess between two sizes is not run again where it was far off."""
+    curve = LatencyCurve({1: 4.1, 8: 4.8, 64: 10.4, 128: 16.8})
+    assert curve.sizes(128).rows[-1] == 128
+    assert curve.predict(96) == pytest.approx(13.6, rel=0.01)
+    curve.observe(96, 20.0)
+    assert 96 not in curve.sizes(128).rows
+    assert curve.predict(96) > 16.0
+
+
+def test_a_curve_that_is_no_line_is_not_noise() -> None:
+    """Noise is how runs of one size differ from each other."""
+    curve = LatencyCurve({1: 4.0, 2: 4.5, 4: 6.5, 8: 8.0, 16: 18.0, 32: 30.0})
+    for _ in range(200):
+        for rows, seconds in ((1, 4.0), (4, 6.5), (16, 18.0)):
+            curve.observe(rows, seconds)
+    assert curve.noise < 0.001
 
 
 def test_one_outlier_moves_little() -> None:
@@ -73,11 +94,11 @@ def test_a_machine_that_slows_down_slows_every_size_down() -> None:
     noise = curve.noise
     for number in range(LATELY):
         curve.observe(4, 20.0 + number % 2 / 4)
-    assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([8.0, 12.0, 20.0], rel=0.1)
+    assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([8.0, 12.0, 20.0], rel=0.3)
     assert curve.noise < 2 * noise
     for _ in range(LATELY):
         curve.observe(4, 10.0)
-    assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([4.0, 6.0, 10.0], rel=0.1)
+    assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([4.0, 6.0, 10.0], rel=0.3)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,101 @@
+"""The policy held against tuned settings, reduced: scripts/simulation/judgement.py."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from scripts.bench import judgement as command
+from scripts.simulation.judgement import SERVICES, Case, Closed, Found, Open, Verdict, judged
+
+
+def failed(cases: Sequence[Case], seeds: range, requests: int) -> list[Verdict]:
+    """Play *cases*, and return the verdicts on the bars that were not met."""
+    found = {case: [case.play(seed, requests) for seed in seeds] for case in cases}
+    return [verdict for verdict in judged(found) if not verdict.passed]
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        Open("gpu", "poisson", 0.5),
+        Open("pad", "mmpp", 0.7),
+        Open("cpu", "poisson", 0.7),
+        Closed(0.0, 8),
+        Closed(0.0003, 16),
+    ],
+    ids=str,
+)
+def test_the_policy_meets_the_bars(case: Case) -> None:
+    """In a few cases, with fewer requests than the judgement has."""
+    assert not failed([case], range(1, 2), 4000)
+
+
+@pytest.mark.full
+@pytest.mark.parametrize("pattern", ["poisson", "mmpp"])
+@pytest.mark.parametrize("service", SERVICES)
+def test_the_policy_meets_the_bars_before_each_service(service: str, pattern: str) -> None:
+    """At a low, a middle and a high load."""
+    cases = [Open(service, pattern, load) for load in (0.2, 0.6, 0.9)]
+    assert not failed(cases, range(1, 4), 10_000)
+
+
+def ratios(mean: float = 1.0, p99: float = 1.0, greedy: float = 1.0) -> list[dict[str, float]]:
+    """Return what two seeds could be, whose means these are."""
+    return [{"mean": mean + off, "p99": p99 + off, "greedy": greedy + off} for off in (-0.25, 0.25)]
+
+
+def rates(gain: float, share: float) -> list[dict[str, float]]:
+    """Return what a seed in a closed loop could be."""
+    return [{"gain": gain, "share": share}]
+
+
+LOW, HIGH = Open("gpu", "poisson", 0.9), Open("gpu", "poisson", 0.95)
+FEW, MANY = Closed(0.0, 8), Closed(0.0, 64)
+
+
+@pytest.mark.parametrize(
+    ("found", "bars"),
+    [
+        ({LOW: ratios(1.0, 1.19, 1.0), HIGH: ratios(1.03, 1.0, 1.0)}, []),
+        ({LOW: ratios(mean=1.06)}, ["mean to tuned, to load 0.9", "mean to tuned, on average"]),
+        ({LOW: ratios(mean=0.9), HIGH: ratios(mean=1.09)}, ["mean to tuned, beyond"]),
+        ({LOW: ratios(p99=1.3)}, ["p99 to tuned"]),
+        ({HIGH: ratios(greedy=1.02)}, ["mean to greedy"]),
+        ({FEW: rates(1.31, 0.99), MANY: rates(1.0, 0.9)}, []),
+        ({FEW: rates(1.29, 0.98)}, ["rate to greedy, 2 to 8 clients"]),
+        ({FEW: rates(1.2, 0.99)}, []),  # nobody could be quicker
+        ({FEW: rates(1.31, 0.9)}, ["rate to the best fixed, 2 to 8 clients"]),
+        ({MANY: rates(0.98, 1.0)}, ["rate to greedy"]),
+    ],
+)
+def test_each_bar_is_for_its_cases(found: Found, bars: list[str]) -> None:
+    """And is held against the mean of the seeds."""
+    not_met = [verdict.bar for verdict in judged(found) if not verdict.passed]
+    assert [bar.split(": ")[0] for bar in not_met] == bars
+
+
+@pytest.mark.parametrize(("worst", "code"), [(1.005, 0), (1.015, 1)])
+def test_the_command_ends_with_1_where_a_bar_is_not_met(
+    worst: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It prints every case and every bar, and writes each ratio into the file."""
+    found = {LOW: ratios(greedy=worst), FEW: rates(1.5, 1.0)}
+    monkeypatch.setattr(command, "played", lambda *_: found)
+    file = tmp_path / "found.json"
+    result = CliRunner().invoke(command.main, ["--json", str(file)])
+    assert result.exit_code == code
+    assert ("FAIL" in result.stdout) == bool(code)
+    assert "gpu      poisson    0.9      1.0000" in result.stdout
+    assert [len(each["seeds"]) for each in json.loads(file.read_text())] == [2, 1]
+
+
+def test_the_work_is_shared_by_processes() -> None:
+    """What comes back is by case, in the order in which they were given."""
+    cases = [Closed(0.0, 2), Open("pad", "poisson", 0.5)]
+    found = command.played([(case, seed, 50) for case in cases for seed in (1, 2)], processes=2)
+    assert list(found) == cases
+    assert [len(each) for each in found.values()] == [2, 2]
+    assert found[cases[0]][0] == cases[0].play(1, 50)

@@ -1,0 +1,91 @@
+"""Which sizes are worth running, and which a trial: batcher/sizes.py."""
+
+from collections.abc import Mapping
+from itertools import pairwise
+
+import pytest
+
+from batcher.fit import Line
+from batcher.sizes import Estimate, Sizes, choose
+
+#: Lines whose start is sure, and one through the origin, which has none that is.
+SURE, RAY = Line(4.0, 0.1, 4, 1.0, 0.01, 0.001), Line(0.1, 0.16, 2, 96.0, 0.2, 0.01)
+STEP = Line(20.0, 0.0, 1, 128.0, 0.4)
+
+
+def estimates(
+    seconds: Mapping[int, tuple[float, Line]], error: float, due: tuple[int, ...] = ()
+) -> list[Estimate]:
+    """Return what is known of sizes that take these seconds and lie on these lines."""
+    return [
+        Estimate(rows, taken, error, line, rows in due, taken * (1.0 + error))
+        for rows, (taken, line) in seconds.items()
+    ]
+
+
+def chosen(known: list[Estimate], spent: float = 0.0) -> Sizes:
+    """Return what is chosen of *known*, with straight lines between them."""
+
+    def predict(rows: int) -> float:
+        for low, high in pairwise(known):
+            if low.rows <= rows <= high.rows:
+                share = (rows - low.rows) / (high.rows - low.rows)
+                return low.seconds + share * (high.seconds - low.seconds)
+        return known[0].seconds
+
+    return choose(known, known[-1].rows, predict, spent)
+
+
+def growing(last: float, line: Line) -> dict[int, tuple[float, Line]]:
+    """Return the seconds of 4 + 0.1 b to 64 rows, and those of 128 rows on *line*."""
+    small = {rows: (4.0 + 0.1 * rows, SURE) for rows in (1, 16, 64)}
+    return {**small, 128: (last, line)}
+
+
+def test_nothing_known_is_nothing_worth_running() -> None:
+    """Nor trying."""
+    assert choose([], 8, lambda _: 0.0, 1.0) == Sizes()
+
+
+def test_up_to_the_knee_all_sizes_are_worth_running() -> None:
+    """However little is known of them, where each is quicker than the last."""
+    sizes = chosen(estimates(growing(20.8, STEP), error=0.03))
+    assert sizes.rows == tuple(range(1, 65))
+    assert sizes.rates[-1] == pytest.approx(64 / 10.4)
+    assert (sizes.longest, sizes.measured) == (20.8, 128)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "error", "largest", "trials"),
+    [
+        (20.8, 0.03, 64, (128,)),  # as quick: may be quicker
+        (20.8, 0.009, 64, ()),  # that is known well enough
+        (22.0, 0.03, 64, ()),  # surely slower
+        (20.0, 0.03, 64, (128,)),  # quicker by 4 %, as noise is
+        (20.0, 0.02, 128, ()),  # beyond doubt
+    ],
+)
+def test_a_larger_size_is_run_where_it_is_quicker_beyond_doubt(
+    seconds: float, error: float, largest: int, trials: tuple[int, ...]
+) -> None:
+    """With those between; and tried where it may be quicker by what makes it worth it."""
+    sizes = chosen(estimates(growing(seconds, STEP), error))
+    assert sizes.rows[-1] == largest
+    assert sizes.trials == trials
+
+
+def test_a_line_goes_on_where_its_start_is_sure() -> None:
+    """More rows share it: no size on the line has to prove that by itself."""
+    line = Line(2.0, 12.0, 6, 2.0, 0.1, 0.1)
+    gently = {rows: (2.0 + 12.0 * rows, line) for rows in (1, 4, 8, 32)}
+    assert chosen(estimates(gently, error=0.03)).rows == tuple(range(1, 33))
+    origin = {rows: (12.1 * rows - rows / 100, RAY) for rows in (1, 4, 8, 32)}
+    assert chosen(estimates(origin, error=0.03)).rows == (1,)
+
+
+def test_what_has_not_run_for_long_is_tried_as_far_as_that_can_be_afforded() -> None:
+    """Here it would take four seconds more than the same rows in the quickest runs."""
+    curve = {1: (4.0, Line(4.0, 0.0)), 2: (12.0, Line(12.0, 0.0))}
+    known = estimates(curve, error=0.0, due=(1, 2))
+    assert chosen(known, spent=7_999.0).trials == ()
+    assert chosen(known, spent=8_001.0).trials == (2,)
