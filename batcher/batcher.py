@@ -49,8 +49,8 @@ class Batcher(Generic[Item, Result]):
 
     *executors* are the lanes, one run at a time each; *policy* decides when and how many.  *join*
     makes one result of the parts of a request that was split, in the order of its rows.  A run that
-    takes longer than *run_timeout* seconds, and 10 times as long as expected, is given up; its lane
-    is, until it ends after all; by default none is.
+    takes longer than *run_timeout* seconds, and 10 times as long as expected, is given up, and its
+    lane until it ends after all; by default none is.
 
     The clock may be set back, as a reactor's may: no duration is ever negative.
 
@@ -106,9 +106,8 @@ class Batcher(Generic[Item, Result]):
         after the other, such as a connection.  *trace*, a new one, is kept up to date.
         Cancelling drops the item if it has not been launched, else its result.
 
-        The Deferred errbacks with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`,
-        `RunHung`, `ResultCountMismatch` or, when cancelled, CancelledError.  Raises ValueError for
-        rows < 1.
+        Fails with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`, `RunHung`,
+        `ResultCountMismatch` or, cancelled, CancelledError.  Raises ValueError for rows < 1.
         """
         if rows < 1:
             raise ValueError(f"{rows} rows cannot be run")
@@ -150,7 +149,7 @@ class Batcher(Generic[Item, Result]):
     @property
     def idle(self) -> bool:
         """Whether nothing runs or waits."""
-        return not (self._flights or self._pending.rows)
+        return self._door.quiet
 
     @property
     def hung(self) -> bool:

@@ -48,6 +48,11 @@ class Door(Generic[Item, Result]):
         self._totals = totals
         self.open = True  #: whether anybody is taken in
 
+    @property
+    def quiet(self) -> bool:
+        """Whether nothing runs or waits."""
+        return not (self._flights or self._pending.rows)
+
     def shut(self) -> None:
         """Take nobody in from now on."""
         self.open = False
@@ -105,8 +110,7 @@ class Door(Generic[Item, Result]):
         Where everybody is refused, nobody else would ever show that it has become wrong.
         """
         idle_for = now - self._flights.landed
-        nothing = not (self._flights or self._pending.rows)
-        return nothing and idle_for >= DOUBTED * profile.latency.predict(1)
+        return self.quiet and idle_for >= DOUBTED * profile.latency.predict(1)
 
     def _closed(self) -> BatcherError | None:
         """Return why nobody at all is taken in, if that is so."""

@@ -94,7 +94,7 @@ def test_the_command_ends_with_1_where_a_bar_is_not_met(
 
 def test_the_work_is_shared_by_processes() -> None:
     """What comes back is by case, in the order in which they were given."""
-    cases = [Closed(0.0, 2), Open("pad", "poisson", 0.5)]
+    cases: list[Case] = [Closed(0.0, 2), Open("pad", "poisson", 0.5)]
     found = command.played([(case, seed, 50) for case in cases for seed in (1, 2)], processes=2)
     assert list(found) == cases
     assert [len(each) for each in found.values()] == [2, 2]

@@ -23,11 +23,10 @@ def plot_loads(path: Path, title: str, rows: Sequence[Row], slo: float | None) -
         for policy in dict.fromkeys(row.policy for row in rows):
             its = [row for row in rows if row.policy == policy]
             _draw(axes, its, [getattr(row.figures, name) for row in its], "o-", policy)
-        best = [row for row in rows if row.tuned]
+        best = [(row, row.tuned.figures) for row in rows if row.tuned]
         if best:
-            tuned = [row.tuned.figures for row in best if row.tuned]
-            values = [getattr(figures, name) for figures in tuned]
-            _draw(axes, best, values, "k--", "tuned for each load")
+            values = [getattr(figures, name) for _, figures in best]
+            _draw(axes, [row for row, _ in best], values, "k--", "tuned for each load")
         if slo is not None:
             axes.axhline(slo * 1e3, color="tab:red", linewidth=1, label="SLO")
         axes.set(xlabel="load, share of the best rate", ylabel="ms", title=name[:-3])
