@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, DeferredList
 
 from batcher.errors import OutOfMemory
 from batcher.executor import Piece
-from batcher.latency import KNEE
+from batcher.sizes import KNEE
 from model.lane import Lane
 from model.runner import ModelError
 from model.signature import Feed
