@@ -43,13 +43,16 @@ class Drift:
         """
         Take in a run of *rows* rows that took *seconds*; return what has changed, if so.
 
-        *expected* are the seconds, over 0, that a run of so many rows is believed to take now;
+        *expected* are the seconds that a run of so many rows is believed to take now;
         *noise* is the standard deviation of runs relative to that.
         """
         self._runs.append((rows, seconds))
         if len(self._runs) < LATELY:
             return None
-        ratios = [seconds / expected(rows) for rows, seconds in self._runs]
+        believed = [expected(rows) for rows, _ in self._runs]
+        if min(believed) <= 0.0:
+            return None
+        ratios = [seconds / each for (_, seconds), each in zip(self._runs, believed, strict=True)]
         if min(ratios) <= 1.0 <= max(ratios):
             return None
         # One run that stalled says nothing of the others: no mean.

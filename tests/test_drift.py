@@ -65,3 +65,11 @@ def test_runs_are_held_against_what_is_believed_now() -> None:
     for _ in range(LATELY - 1):
         drift.observe(4, 6.0, expected, 0.05)
     assert drift.observe(4, 6.0, lambda _: 5.9, 0.05) is None
+
+
+def test_what_is_believed_to_take_no_time_tells_nothing() -> None:
+    """A belief may have become so since the run: it is no divisor."""
+    drift = Drift()
+    for _ in range(LATELY - 1):
+        drift.observe(4, 6.0, expected, 0.05)
+    assert drift.observe(4, 6.0, lambda _: 0.0, 0.05) is None
