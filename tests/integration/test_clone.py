@@ -42,12 +42,9 @@ def test_a_clone_serves_at_its_first_command_and_soon_at_its_second(
         assert "setting up " in server.log
         server.signal()
         assert server.exit_code() == 0
-    began = monotonic()
     with serving(
         cache_home=tmp_path, folder=clone / "scripts", door=("./serve",), variables=alone
     ) as server:
-        seconds = monotonic() - began
         assert post(server.port, jpeg("coffee.png")).best == "espresso"
         assert "setting up " not in server.log
-    sys.stdout.write(f"ready after {seconds:.2f} s\n")
-    assert seconds < 10
+        assert "converting" not in server.log

@@ -111,15 +111,11 @@ def test_check_config_prints_what_would_be_and_exits(
 
 @pytest.mark.full
 @pytest.mark.usefixtures("server")
-def test_a_second_start_is_ready_in_seconds(cache_home: Path, tmp_path: Path) -> None:
-    """The model is converted and measured already: 5 s are promised, 10 allowed to others' load."""
-    began = monotonic()
+def test_a_second_start_converts_and_measures_nothing(cache_home: Path, tmp_path: Path) -> None:
+    """What takes long was done by the first."""
     with serving(cache_home=cache_home, folder=tmp_path) as server:
-        seconds = monotonic() - began
         assert "converting" not in server.log
         assert " rows: " not in server.log, "it measured again"
-    sys.stdout.write(f"ready after {seconds:.2f} s\n")
-    assert seconds < 10
 
 
 @pytest.mark.full
