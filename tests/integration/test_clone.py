@@ -1,9 +1,7 @@
 """The two commands of the README, from a clean clone."""
 
 import subprocess
-import sys
 from pathlib import Path
-from time import monotonic
 
 import pytest
 

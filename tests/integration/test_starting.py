@@ -4,7 +4,6 @@ import socket
 import sys
 from contextlib import closing
 from pathlib import Path
-from time import monotonic
 
 import pytest
 
