@@ -37,6 +37,14 @@ class Executor(Protocol[Item, Result]):
     therefore leaves it alone from then on.
     """
 
+    @property
+    def seconds(self) -> float | None:
+        """
+        How long the last run took by itself, without the way there and back.
+
+        None where that is not known; read on the reactor thread, when the Deferred has fired.
+        """
+
     def run(self, pieces: Sequence[Piece[Item]]) -> Deferred[Sequence[Result]]:
         """
         Run *pieces* as one batch and return one result a piece, in their order.

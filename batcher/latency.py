@@ -1,6 +1,10 @@
 """
 The measured service time l(b): how many seconds a run of b rows takes.
 
+It has two parts: what the run itself takes, which is learned of each size, and the way to the lane
+and back, which is learned of all sizes together: a busy reactor or machine makes some runs wait,
+and that says nothing of their size.
+
 Pure: told each measurement, asked for predictions.  Imports nothing of ours but the fit, what is
 made of it, the sizes worth running, and what tells that the machine has changed.
 """
@@ -26,6 +30,9 @@ OUTLIER = 0.5  #: a run further off than this, relative to the average, counts a
 REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
 NEWS = 4.0  #: standard errors from the lines: they are fitted anew soon
 AGAIN = 16.0  #: runs for each measurement that a size is worth, until it has not run for long
+WAY_WEIGHT = 0.05  #: of a new measurement in the time of the way
+WAY_OUTLIER = 3.0  #: a way longer than so many times the usual counts as so long,
+WAY_LEAST = 0.0005  #: or as so many seconds, if that is more
 MARGIN = 1.1  #: the least by which a deadline must exceed what is expected
 
 
@@ -42,13 +49,14 @@ class LatencyCurve:
     """
     Seconds per run by rows: moving averages per size, smoothed by as few lines as explain them.
 
-    Predictions never fall as rows grow.  *measured* maps rows to seconds, from a warm-up or an
-    earlier life; raises ValueError for rows below 1 or seconds that are negative or not finite.
+    To what the runs take, the time of the way to their lane and back is added.  Predictions never
+    fall as rows grow.  *measured* maps rows to the seconds of runs, from a warm-up or an earlier
+    life; raises ValueError for rows below 1 or seconds that are negative or not finite.
     """
 
     __slots__ = (
         "_drift", "_fitted", "_lines", "_measured", "_noise", "_observed", "_runs", "_sizes",
-        "_spent",
+        "_spent", "_way", "_ways",
     )  # fmt: skip
 
     def __init__(self, measured: Mapping[int, float]) -> None:
@@ -56,6 +64,8 @@ class LatencyCurve:
         self._drift = Drift()
         self._runs = 0
         self._spent = 0.0  # seconds of the runs since the last trial
+        self._ways = 0.0  # the moving average of the seconds of a way
+        self._way = 0.0  # that when the lines were fitted: all sizes are held to the same
         self._observed = 0  # since the lines were fitted
         self._measured: dict[int, _Measured] = {}
         for rows, seconds in sorted(measured.items()):
@@ -66,9 +76,15 @@ class LatencyCurve:
         self._sizes: dict[int, Sizes] = {}  # by cap
         self._fit()
 
-    def observe(self, rows: int, seconds: float) -> None:
-        """Learn that a run of *rows* rows took *seconds*; the first of a size counts in full."""
+    def observe(self, rows: int, seconds: float, way: float = 0.0) -> None:
+        """
+        Learn that a run of *rows* rows took *seconds*; the first of a size counts in full.
+
+        *way* are the seconds that its lane was taken before and after.
+        """
         _check(rows, seconds)
+        most = max(WAY_LEAST, WAY_OUTLIER * self._ways)
+        self._ways += WAY_WEIGHT * (min(way, most) - self._ways)
         known, change = self._measured.get(rows), None
         if known is None:
             known = self._measured[rows] = _Measured(seconds, 1.0)
@@ -91,12 +107,12 @@ class LatencyCurve:
         """Return what runs show to have changed; sizes of which little is known show nothing."""
         if known.count < WARMED or self._fitted.get(rows, 0.0) <= 0.0:
             return None
-        return self._drift.observe(rows, seconds, self.predict, self.noise)
+        return self._drift.observe(rows, seconds, self._run, self.noise)
 
     def _rescale(self, change: Change) -> None:
         """Believe that all sizes have changed as those did that ran of late."""
         for rows, it in self._measured.items():
-            it.seconds = change.factor * self.predict(rows)
+            it.seconds = change.factor * self._run(rows)
         self._noise = min(self._noise, change.variance)
         self._drift.clear()
         self._fit()
@@ -117,7 +133,7 @@ class LatencyCurve:
         squared = len(self._measured) ** 2
         if self._observed >= max(REFIT, squared // 16) or self._first_steps:
             return True
-        off = abs(known.seconds - self.predict(rows))
+        off = abs(known.seconds - self._run(rows))
         news = NEWS * self.noise * known.seconds / sqrt(known.count)
         return self._observed >= squared // 128 and off > news
 
@@ -137,7 +153,7 @@ class LatencyCurve:
     @property
     def fitted(self) -> dict[int, float]:
         """The expected seconds of each size that was measured."""
-        return dict(self._fitted)
+        return {rows: self._way + seconds for rows, seconds in self._fitted.items()}
 
     def predict(self, rows: int) -> float:
         """
@@ -146,6 +162,10 @@ class LatencyCurve:
         Linear between measured sizes.  Fewer rows than were ever measured take as long as the
         fewest that were.  More go on along the last line; after a lone size, in proportion.
         """
+        return self._way + self._run(rows) if self._fitted else 0.0
+
+    def _run(self, rows: int) -> float:
+        """Return that without the way."""
         known = self._fitted.get(rows)
         if known is not None:
             return known
@@ -169,7 +189,7 @@ class LatencyCurve:
 
         Only sizes up to *max_rows* count; where none was measured, *max_rows* itself.
         """
-        rates = {rows: rate_of(rows, s) for rows, s in self._fitted.items() if rows <= max_rows}
+        rates = {rows: rate_of(rows, s) for rows, s in self.fitted.items() if rows <= max_rows}
         enough = KNEE * max(rates.values(), default=0.0)
         return next((rows for rows, rate in rates.items() if rate >= enough), max_rows)
 
@@ -185,10 +205,10 @@ class LatencyCurve:
         """Yield what is known of each size that was measured."""
         of_each = chain.from_iterable(repeat(line, line.points) for line in self._lines)
         for (rows, seconds), line in zip(self._fitted.items(), of_each, strict=True):
-            known = self._measured[rows]
-            error = line.error_at(rows) / max(seconds, INSTANT)
-            risk = seconds * (1.0 + self.noise / sqrt(known.count))
-            yield Estimate(rows, seconds, error, line, self._is_due(known), risk)
+            known, total = self._measured[rows], self._way + seconds
+            error = line.error_at(rows) / max(total, INSTANT)
+            risk = total + seconds * self.noise / sqrt(known.count)
+            yield Estimate(rows, total, error, line, self._is_due(known), risk)
 
     @property
     def _first_steps(self) -> bool:
@@ -203,7 +223,7 @@ class LatencyCurve:
         points = []
         for rows, it in measured:
             # By what is expected: else whatever was quick by chance would count for more.
-            expected = max(self.predict(rows) or it.seconds, least)
+            expected = max(self._run(rows) or it.seconds, least)
             points.append(Point(rows, it.seconds, 1.0 / (noise * expected**2 / it.count)))
         self._lines = fit_lines(points)
         of_each = chain.from_iterable(repeat(line, line.points) for line in self._lines)
@@ -211,6 +231,7 @@ class LatencyCurve:
         self._fitted = dict(
             zip((rows for rows, _ in measured), accumulate(values, max), strict=True)
         )
+        self._way = self._ways
         self._observed = 0
         self._sizes.clear()
 

@@ -156,6 +156,8 @@ class SimulatedClock:
 class _Lane:
     """Takes the time that the world says, and answers each request with its number."""
 
+    seconds: float | None = None
+
     def __init__(self, clock: SimulatedClock, world: World, history: History) -> None:
         self._clock = clock
         self._world = world

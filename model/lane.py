@@ -25,6 +25,8 @@ class Lane:
         self.thread = thread
         self._runner = runner
         self._staging = Staging()
+        #: How long the last run took, copying in and splitting included; None before the first.
+        self.seconds: float | None = None
         #: Batches run and rows in them, failures included; written by the model thread.
         self.runs = 0
         self.rows = 0
@@ -36,7 +38,14 @@ class Lane:
         Fails with `ModelError` where the model gives another number of rows than it was fed, which
         may be due to one of them, with `OutOfMemory`, or with what the engine raised.
         """
-        return self.thread.call(lambda: self.run_now(pieces))
+        return self.thread.call(lambda: self._timed(pieces))
+
+    def _timed(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
+        began = self.thread.seconds()
+        try:
+            return self.run_now(pieces)
+        finally:
+            self.seconds = self.thread.seconds() - began
 
     def run_now(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
         """Run *pieces* on the calling thread, which must be this lane's model thread."""

@@ -78,7 +78,7 @@ class ModelThread:
         self.name = name
         self._queue = queue
         self._call_from_thread = call_from_thread
-        self._seconds = seconds
+        self.seconds = seconds  #: the clock
         self._start_thread = start_thread
         self._stopped: Deferred[None] | None = None
         #: When the thread last took or finished a call: its heartbeat, in seconds of the clock.
@@ -126,7 +126,7 @@ class ModelThread:
     def step(self) -> bool:
         """Take one job and do it, on the model thread; return whether more may come."""
         job = self._queue.get()
-        self.last_beat = self._seconds()
+        self.last_beat = self.seconds()
         if job is Stop.STOP:
             self._call_from_thread(self._ended)
             return False
@@ -134,7 +134,7 @@ class ModelThread:
             outcome: object = job.call()
         except BaseException:  # noqa: BLE001 - whatever it was belongs to the caller
             outcome = Failure()
-        self.last_beat = self._seconds()
+        self.last_beat = self.seconds()
         self._call_from_thread(job.answer.callback, outcome)
         return True
 

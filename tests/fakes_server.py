@@ -110,6 +110,8 @@ def pictures(max_pixels: int = 1000) -> PictureInput:
 class ManualLane:
     """An executor that answers when told."""
 
+    seconds: float | None = None
+
     def __init__(self) -> None:
         self.batches: list[list[Feed]] = []
         self._answer: Deferred[Sequence[Arrays]] | None = None

@@ -83,6 +83,8 @@ class ManualRun(Generic[Item]):
 class ManualExecutor(Generic[Item]):
     """An Executor whose runs the test finishes or fails by hand; holds every run it was given."""
 
+    seconds: float | None = None
+
     def __init__(self) -> None:
         self.runs: list[ManualRun[Item]] = []
 

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from batcher.errors import OutOfMemory, QueueFull
 from batcher.executor import Piece
-from batcher.latency import LatencyCurve
+from batcher.latency import WAY_LEAST, WAY_WEIGHT, LatencyCurve
 from batcher.policy import FixedPolicy
 from batcher.profile import Profile
 from batcher.stats import State
@@ -217,6 +217,8 @@ def test_a_callback_may_submit_and_the_answers_stay_in_order() -> None:
 class InstantExecutor:
     """Answers before it returns, and first does what the test asks."""
 
+    seconds: float | None = None
+
     def __init__(self) -> None:
         self.sizes: list[int] = []
         self.before: list[tuple[str, int]] = []
@@ -339,6 +341,28 @@ def test_the_latency_of_runs_that_succeed_is_learned() -> None:
     scene.clock.advance(8.0)
     scene.lane.current.finish()
     assert scene.latency.predict(4) == 8.0
+
+
+@pytest.mark.parametrize(
+    ("own", "of_one"),
+    [
+        (None, 4.5),  # the batcher's watch alone: each size for itself
+        (6.0, 4.5 + WAY_WEIGHT * WAY_LEAST),  # two seconds on the way: a little of it, of any size
+        (9.0, 4.5),  # no run takes longer than it took
+    ],
+)
+def test_what_a_lane_says_of_its_runs_counts(own: float | None, of_one: float) -> None:
+    """The rest is the way there and back, which is shared by all sizes."""
+    scene = Scene()
+    scene.latency.observe(1, 4.5)
+    scene.lane.seconds = own
+    scene.submit("a", 4)
+    scene.clock.advance(8.0)
+    scene.lane.current.finish()
+    assert scene.latency.predict(4) == pytest.approx(
+        8.0 if own in {None, 9.0} else 6.0 + WAY_WEIGHT * WAY_LEAST
+    )
+    assert scene.latency.predict(1) == pytest.approx(of_one)
 
 
 def test_a_clock_that_is_set_back_harms_nobody() -> None:

@@ -170,6 +170,8 @@ def test_an_error_that_is_no_item_s_fault_is_not_retried(error: Exception) -> No
 class BrokenExecutor:
     """Raises instead of returning, or returns what is no sequence."""
 
+    seconds: float | None = None
+
     def __init__(self, returned: object = None) -> None:
         self.returned = returned
         self.asked = 0

@@ -21,6 +21,8 @@ PATIENCE = 32.0
 class NamedLane:
     """A lane that is never asked: whoever keeps count of lanes runs nothing."""
 
+    seconds: float | None = None
+
     def __init__(self, name: str) -> None:
         self.name = name
 

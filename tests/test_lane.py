@@ -51,6 +51,25 @@ def test_a_batch_is_one_run_and_each_piece_gets_its_own_rows() -> None:
     assert scores(fired) == [[72.0, 84.0], [12.0], [60.0]]
 
 
+def test_a_lane_says_what_a_run_took_by_itself() -> None:
+    """Not how long it waited for the model thread, or the reactor for it; a failure, too."""
+    clock = Clock()
+    stepped = started_thread(seconds=clock.seconds)
+    runner = FakeRunner(spend=lambda rows: clock.advance(4.0 + rows))
+    lane = Lane(stepped.thread, runner)
+    assert lane.seconds is None
+    for error, rows in ((None, 1), (ValueError("bad"), 2)):
+        if error is not None:
+            runner.errors.append(error)
+        fired = outcomes(lane.run([whole(pictures(*range(rows)))]))
+        clock.advance(1.0)
+        stepped.step()
+        clock.advance(1.0)
+        stepped.calls.drain()
+        assert len(fired) == 1
+        assert lane.seconds == 4.0 + rows
+
+
 def test_nothing_happens_on_the_reactor_thread() -> None:
     """Neither the copy nor the run comes before the model thread's step, nor an answer before
     the reactor is woken, which it is once a batch.

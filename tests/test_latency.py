@@ -173,3 +173,25 @@ def test_predictions_never_fall_as_rows_grow(measured: dict[int, float]) -> None
     predicted = [curve.predict(rows) for rows in range(1, 200)]
     slack = 1e-9 * max(predicted)  # the two lines that meet at a size round differently
     assert all(a <= b + slack for a, b in pairwise(predicted))
+
+
+def test_the_way_to_the_lane_is_the_same_for_all_sizes() -> None:
+    """Runs of one size that had to wait make no step, and larger batches are worth more."""
+    curve = LatencyCurve({1: 4.0, 8: 4.8, 16: 32.0})
+    assert curve.sizes(16).rows[-1] == 8
+    assert curve.knee(16) == 8
+    for _ in range(400):
+        curve.observe(8, 4.8, 2.0)
+    assert curve.fitted == pytest.approx({1: 6.0, 8: 6.8, 16: 34.0}, rel=1e-3)
+    assert curve.predict(1) == pytest.approx(6.0, rel=1e-3)
+
+
+def test_one_long_way_moves_little() -> None:
+    """A machine that stalled was not on its way."""
+    curve = LatencyCurve({1: 4.0, 2: 5.0})
+    for _ in range(400):
+        curve.observe(1, 4.0, 0.001)
+    curve.observe(1, 4.0, 100.0)
+    for _ in range(64):
+        curve.observe(1, 4.0, 0.001)
+    assert curve.predict(2) == pytest.approx(5.001, abs=1e-3)

@@ -77,6 +77,8 @@ def same(value: None) -> None:
 class HeldLane:
     """A lane that runs nothing, until it is told to end."""
 
+    seconds: float | None = None
+
     def __init__(self) -> None:
         self._running: Deferred[Sequence[None]] = Deferred()
         self._results: list[None] = []
