@@ -190,9 +190,10 @@ def _held_until(queue: QueueView, lanes: LaneView) -> float:
         return -inf
     shared = latency.predict(together)
     gain = latency.predict(queue.rows) + latency.predict(back.rows) - shared
-    if back.each * together > WORTH_HOLDING * gain:
+    usual = back.within(together)
+    if usual > WORTH_HOLDING * gain:
         return -inf
-    patience = min(gain, max(PATIENCE * back.each * together, LEAST_PATIENCE * gain))
+    patience = min(gain, max(PATIENCE * usual, LEAST_PATIENCE * gain))
     return min(back.since + patience, queue.deadline - latency.margin * shared)
 
 

@@ -24,11 +24,25 @@ class Returning:
 
     rows: int  #: so many rows of those who were answered last have not come again yet
     since: float  #: when they were answered
-    each: float  #: seconds for each row until a batch is back
+    fixed: float  #: seconds until a batch is back, however small it is,
+    each: float  #: and for each of its rows
     held: bool = False  #: a batch waits for them, or has until now
 
+    def within(self, rows: int) -> float:
+        """Return the seconds until a batch of *rows* rows is back."""
+        return self.fixed + self.each * rows
 
-NOBODY = Returning(0, 0.0, inf)
+
+NOBODY = Returning(0, 0.0, 0.0, inf)
+
+
+@dataclass(frozen=True, slots=True)
+class _Return:
+    """How a batch came back."""
+
+    rows: int
+    first: float = inf  #: seconds until the first was back; inf if nobody came
+    last: float = inf  #: and all but a few
 
 
 class Returns:
@@ -38,6 +52,7 @@ class Returns:
         "_back",
         "_failures",
         "_few",
+        "_first",
         "_held",
         "_missing",
         "_pause",
@@ -52,7 +67,8 @@ class Returns:
         self._few = 0  # so many may be missing
         self._back = True  # all but a few have been seen again
         self._since = 0.0
-        self._taken: deque[tuple[float, int]] = deque(maxlen=REMEMBERED)  # seconds, and rows
+        self._first = inf  # seconds until the first was back
+        self._taken: deque[_Return] = deque(maxlen=REMEMBERED)
         self._held = False
         self._failures = 0
         self._pause = 0
@@ -60,30 +76,41 @@ class Returns:
     def answered(self, riders: Iterable[tuple[Hashable, int]], now: float) -> None:
         """Expect *riders*, sources and their rows, of a batch that ended at *now*."""
         if not self._back:
-            self._taken.append((inf, self._rows))
+            self._taken.append(_Return(self._rows))
         self._missing = dict(riders)
         self._rows = sum(self._missing.values())
         self._few = len(self._missing) // STRAGGLERS
         self._back = not self._missing
         self._since = now
+        self._first = inf
 
     def came(self, source: Hashable, now: float) -> None:
         """Note that *source* has sent its next request."""
         if self._missing.pop(source, None) is not None and not self._back:
+            taken = now - self._since
+            self._first = min(self._first, taken)
             self._back = len(self._missing) <= self._few
             if self._back:
-                self._taken.append((now - self._since, self._rows))
+                self._taken.append(_Return(self._rows, self._first, taken))
 
     def expect(self) -> Returning:
-        """Return whom to expect; nobody where that is not known, or has failed lately."""
+        """
+        Return whom to expect; nobody where that is not known, or has failed lately.
+
+        Of more rows than came back until now, each is expected to take as long as passed between
+        one and the next of these, and as much again for its answer, which goes out before any comes
+        back; but not more than its share of all the time.
+        """
         if self._pause or len(self._taken) < ENOUGH:
             return NOBODY
-        seen = [taken for taken in self._taken if taken[0] < inf]
+        seen = [taken for taken in self._taken if taken.last < inf]
         if 2 * len(seen) <= len(self._taken):
             return NOBODY
-        each = sum(seconds for seconds, _ in seen) / sum(rows for _, rows in seen)
-        rows = 0 if self._back else sum(self._missing.values())
-        return Returning(rows, self._since, each, self._held)
+        total, rows = sum(taken.last for taken in seen), sum(taken.rows for taken in seen)
+        between, steps = sum(it.last - it.first for it in seen), rows - len(seen)
+        each = min(total / rows, 2.0 * between / steps) if steps else total / rows
+        missing = 0 if self._back else sum(self._missing.values())
+        return Returning(missing, self._since, (total - each * rows) / len(seen), each, self._held)
 
     def hold(self) -> None:
         """Note that a batch waits for them."""

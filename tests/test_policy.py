@@ -81,12 +81,12 @@ def test_as_many_leave_as_leave_everyone_waiting_least(
 @pytest.mark.parametrize(
     ("returning", "decision"),
     [
-        (Returning(4, 10.0, 0.1), WaitUntil(11.2, "return-hold")),  # 1.5 times the usual
-        (Returning(4, 10.0, 0.0), WaitUntil(10.5, "return-hold")),  # at once: an eighth of 4
-        (Returning(4, 8.0, 0.1), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # they are long overdue
-        (Returning(4, 10.0, 0.5), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # not worth it
-        (Returning(0, 10.0, 0.1, held=True), Launch(4, "return-hold", 10.0 + 1.1 * 4.1)),
-        (Returning(30, 10.0, 0.01), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # over the cap
+        (Returning(4, 10.0, 0.0, 0.1), WaitUntil(11.2, "return-hold")),  # 1.5 times the usual
+        (Returning(4, 10.0, 0.0, 0.0), WaitUntil(10.5, "return-hold")),  # at once: an eighth of 4
+        (Returning(4, 8.0, 0.0, 0.1), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # they are long overdue
+        (Returning(4, 10.0, 0.0, 0.5), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # not worth it
+        (Returning(0, 10.0, 0.0, 0.1, held=True), Launch(4, "return-hold", 10.0 + 1.1 * 4.1)),
+        (Returning(30, 10.0, 0.0, 0.01), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # over the cap
     ],
 )
 def test_a_lane_waits_for_who_comes_back(returning: Returning, decision: Decision) -> None:

@@ -35,12 +35,44 @@ def test_those_who_are_missing_are_expected() -> None:
     answered(returns, 100.0)
     assert returns.expect().rows == 2
     assert returns.expect().since == 100.0
-    assert returns.expect().each == pytest.approx(0.5)
+    assert returns.expect().within(2) == pytest.approx(1.0)
     returns.came("stranger", 100.5)
     returns.came("a", 100.5)
     assert returns.expect().rows == 1
     returns.came("b", 100.5)
     assert returns.expect().rows == 0
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "of_two", "of_six"),
+    [
+        (1.0, 1.0, 1.0, 1.0),  # on the way for long, and all at once
+        (0.9, 1.0, 1.0, 1.8),  # one after the other, as long again for each answer
+        (0.5, 1.0, 1.0, 3.0),  # all the time is theirs
+        (0.0, 1.0, 1.0, 3.0),  # and never more than that
+    ],
+)
+def test_more_take_longer_only_by_what_passes_between_them(
+    first: float, last: float, of_two: float, of_six: float
+) -> None:
+    """The time on the way is the same for all."""
+    returns = Returns()
+    for turn in range(ENOUGH):
+        answered(returns, 10.0 * turn)
+        returns.came("a", 10.0 * turn + first)
+        returns.came("b", 10.0 * turn + last)
+    assert returns.expect().within(2) == pytest.approx(of_two)
+    assert returns.expect().within(6) == pytest.approx(of_six)
+
+
+def test_of_batches_of_one_nothing_is_known_but_that_more_take_longer() -> None:
+    """In proportion."""
+    returns = Returns()
+    for turn in range(ENOUGH):
+        returns.answered([("a", 1)], 10.0 * turn)
+        returns.came("a", 10.0 * turn + 1.0)
+    assert returns.expect().within(1) == pytest.approx(1.0)
+    assert returns.expect().within(3) == pytest.approx(3.0)
 
 
 def test_who_mostly_does_not_come_back_is_not_waited_for() -> None:
