@@ -27,6 +27,7 @@ from twisted.web.server import Site
 
 from server.errors import HTTPError, refusal_for
 from server.http.access import UNKNOWN, Access, AccessLog, client_name, text_of
+from server.http.head import head_of
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse, Route
 from server.http.request import LimitedRequest, request_id_of
@@ -146,7 +147,7 @@ class LimitedChannel(http.HTTPChannel):
         access = self._refusal(answer, request.request_id)
         request.refused()
         transport: Any = self.transport  # Any: see `_leave`
-        transport.write(_head(answer, request.request_id, {}) + answer.body)
+        transport.write(_whole(answer, request.request_id, {}))
         self.site.tell(access)
         self.site.channel_idle()
 
@@ -240,7 +241,7 @@ class LimitedChannel(http.HTTPChannel):
     def _end_with(self, answer: HTTPResponse, request_id: str) -> None:
         """Send *answer* to what is being read, discard the rest of it, and close."""
         access = self._refusal(answer, request_id)
-        self._leave(_head(answer, request_id, {"Connection": "close"}) + answer.body)
+        self._leave(_whole(answer, request_id, {"Connection": "close"}))
         self.site.tell(access)
         self.site.channel_idle()
 
@@ -274,9 +275,8 @@ class LimitedChannel(http.HTTPChannel):
         )
 
 
-def _head(answer: HTTPResponse, request_id: str, more: Mapping[str, str]) -> bytes:
-    """Return the head of an early *answer*, with *more* fields."""
-    reason = http.RESPONSES.get(answer.status, b"Refused").decode()
+def _whole(answer: HTTPResponse, request_id: str, more: Mapping[str, str]) -> bytes:
+    """Return an early *answer*, with *more* fields in its head."""
     fields = {
         "Content-Type": answer.content_type,
         "Content-Length": str(len(answer.body)),
@@ -284,8 +284,7 @@ def _head(answer: HTTPResponse, request_id: str, more: Mapping[str, str]) -> byt
         **more,
         **answer.headers,
     }
-    lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{k}: {v}" for k, v in fields.items())]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+    return head_of(answer.status, fields) + answer.body
 
 
 def _passed_on(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names

@@ -18,7 +18,7 @@ from werkzeug.exceptions import HTTPException
 
 from server.errors import HTTPError, Refusal, error_response, refusal_for
 from server.http.messages import HTTPRequest, HTTPResponse, Route
-from server.http.request import fields_of, request_id_in
+from server.http.request import LimitedRequest, fields_of, request_id_in
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -52,19 +52,22 @@ class KleinDoor:
             return answer.addCallback(self._write, request, incoming.request_id)
 
     def _write(self, answer: HTTPResponse, request: Request, request_id: str) -> bytes:
-        request.setResponseCode(answer.status)
-        headers = {
+        fields = {
             "Server": "TensorFerry",
             "Content-Type": answer.content_type,
             "Content-Length": str(len(answer.body)),
             "X-Request-Id": request_id,
             **answer.headers,
         }
-        for name, value in headers.items():
-            request.setHeader(name, value)
         if self._lifecycle.leaving:
-            request.setHeader("Connection", "close")
+            fields["Connection"] = "close"
             request.channel.persistent = False
+        if isinstance(request, LimitedRequest):
+            request.begin(answer.status, fields)
+        else:
+            request.setResponseCode(answer.status)
+            for name, value in fields.items():
+                request.setHeader(name, value)
         return answer.body
 
     def _refused(self, request: Request, failure: Failure) -> bytes:

@@ -3,7 +3,9 @@ twisted.web's request, with a body that is bounded, held in memory, and held onc
 """
 
 import re
+from collections.abc import Mapping
 from io import BytesIO
+from time import time  # noqa: TID251  # the date of an answer is the wall clock's
 from typing import Protocol
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
@@ -13,6 +15,7 @@ from twisted.web.server import Request
 
 from server.errors import HTTPError
 from server.http.access import Access, client_name, text_of
+from server.http.head import date_of, head_of
 from server.http.limits import BodyLimits
 from server.http.messages import Head
 
@@ -69,6 +72,9 @@ class LimitedConnection(Protocol):
     def refuse(self, error: HTTPError) -> None:
         """Answer with *error* now, and close."""
 
+    def write(self, data: bytes) -> None:
+        """Send *data*."""
+
     def requestDone(self, request: Request) -> None:
         """Go on with the next request, or close."""
 
@@ -89,6 +95,9 @@ class LimitedRequest(Request):
         self.is_refused = False
         self._limits = channel.limits
         self._held = 0
+        #: Of a head that goes out with the body.
+        self._fields: Mapping[str, str] | None = None
+        self._timing = ""
 
     def head_received(self, now: float) -> None:
         """Note the id and the time of arrival, once all headers have come."""
@@ -155,7 +164,6 @@ class LimitedRequest(Request):
 
     def access(self) -> Access:
         """Return what the access log is told of this request, once it is answered."""
-        timing = self.responseHeaders.getRawHeaders("server-timing", [""])
         return Access(
             client=client_name(self.client),
             method=text_of(self.method),
@@ -163,8 +171,31 @@ class LimitedRequest(Request):
             status=self.code,
             sent=self.sentLength,
             request_id=self.request_id,
-            timing=timing[0],
+            timing=self._timing,
         )
+
+    def begin(self, status: int, fields: Mapping[str, str]) -> None:
+        """Have the answer begin with a head of *fields*; the next `write` is all of its body."""
+        self.setResponseCode(status)
+        self._fields = fields
+        self._timing = fields.get("Server-Timing", "")
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the body, or all of it with its head."""
+        fields, self._fields = self._fields, None
+        if fields is None or self.channel is None:
+            super().write(data)
+            return
+        self.startedWriting = 1
+        if self.method == b"HEAD":
+            data = b""
+        self.sentLength = len(data)
+        own = {
+            name.decode("latin-1"): values[-1].decode("latin-1")
+            for name, values in self.responseHeaders.getAllRawHeaders()
+        }
+        own["Date"] = date_of(int(time()))
+        self.channel.write(head_of(self.code, {**own, **fields}, self.clientproto) + data)
 
     def finish(self) -> None:
         """End the answer."""
