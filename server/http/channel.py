@@ -16,6 +16,7 @@ that alone; the tests of this module guard them.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime
 from twisted.internet.protocol import connectionDone
@@ -156,6 +157,17 @@ class LimitedChannel(http.HTTPChannel):
         if not self._discarding:
             super().allContentReceived()
 
+    def write(self, data: bytes) -> None:
+        """Send *data*, at once where nothing waits: a turn of the reactor costs more."""
+        transport = self.transport
+        if isinstance(transport, FileDescriptor) and _is_free(transport):
+            sent = transport.writeSomeData(data)
+            # Where that failed, the transport finds out by itself, and tells.
+            if isinstance(sent, int):
+                data = data[sent:]
+        if data:
+            super().write(data)
+
     def requestDone(self, request: http.Request) -> None:
         """Go on with what the client sent meanwhile, if it reads the answers, or close."""
         self.paused = self._unread  # a LineReceiver that is paused keeps what it has
@@ -285,6 +297,12 @@ def _whole(answer: HTTPResponse, request_id: str, more: Mapping[str, str]) -> by
         **answer.headers,
     }
     return head_of(answer.status, fields) + answer.body
+
+
+def _is_free(transport: FileDescriptor) -> bool:
+    """Whether *transport* takes data and has none to pass on before it."""
+    waiting = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001  # nothing public says it
+    return bool(transport.connected and not transport.disconnecting and not waiting)
 
 
 def _passed_on(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
