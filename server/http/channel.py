@@ -18,7 +18,12 @@ from typing import Any, cast
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableDescriptor,
+    IReactorTime,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -53,6 +58,7 @@ class LimitedChannel(http.HTTPChannel):
         self._discarding = False
         self._closing = False
         self._linger: IDelayedCall | None = None
+        self._host: IAddress | None = None
         #: The transport has more to pass on than it likes.
         self._unread = False
         #: How far it was when it was last looked at; None while nobody waits for it.
@@ -76,6 +82,12 @@ class LimitedChannel(http.HTTPChannel):
     def _answered_early(self) -> bool:
         """Whether only the rest of a body is to come, of a request that has its answer."""
         return bool(self.requests and self.requests[-1].is_refused)
+
+    def getHost(self) -> IAddress:
+        """Return this end's address; it stays, and to ask the kernel costs each request a call."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
 
     def connectionMade(self) -> None:
         """Hear that the connection stands."""
@@ -159,7 +171,7 @@ class LimitedChannel(http.HTTPChannel):
 
     def write(self, data: bytes) -> None:
         """Send *data*, at once where nothing waits: a turn of the reactor costs more."""
-        transport = self.transport
+        transport: Any = self.transport  # Any: TCP's can send at once, TLS's cannot
         if isinstance(transport, FileDescriptor) and _is_free(transport):
             sent = transport.writeSomeData(data)
             # Where that failed, the transport finds out by itself, and tells.

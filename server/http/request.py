@@ -10,6 +10,7 @@ from typing import Protocol
 from urllib.parse import unquote_to_bytes
 from uuid import uuid4
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
@@ -98,6 +99,8 @@ class LimitedRequest(Request):
         #: Of a head that goes out with the body.
         self._fields: Mapping[str, str] | None = None
         self._timing = ""
+        #: Fires when the client hangs up before the answer.
+        self.disconnected: Deferred[None] = Deferred()
 
     def head_received(self, now: float) -> None:
         """Note the id and the time of arrival, once all headers have come."""
@@ -183,19 +186,26 @@ class LimitedRequest(Request):
     def write(self, data: bytes) -> None:
         """Send a part of the body, or all of it with its head."""
         fields, self._fields = self._fields, None
-        if fields is None or self.channel is None:
+        if fields is None or self.disconnected.called:
             super().write(data)
             return
-        self.startedWriting = 1
         if self.method == b"HEAD":
             data = b""
-        self.sentLength = len(data)
         own = {
             name.decode("latin-1"): values[-1].decode("latin-1")
             for name, values in self.responseHeaders.getAllRawHeaders()
         }
         own["Date"] = date_of(int(time()))
-        self.channel.write(head_of(self.code, {**own, **fields}, self.clientproto) + data)
+        head = head_of(self.code, {**own, **fields}, self.clientproto)
+        self.startedWriting = 1
+        self.sentLength = len(data)
+        self.channel.write(head + data)
+
+    def end_with(self, body: bytes) -> None:
+        """Write *body* and end the answer, unless the client is gone."""
+        if not self.disconnected.called:
+            self.write(body)
+            self.finish()
 
     def finish(self) -> None:
         """End the answer."""
@@ -206,6 +216,7 @@ class LimitedRequest(Request):
         """Hear that the client is gone."""
         self._release()
         super().connectionLost(reason)
+        self.disconnected.callback(None)
 
     def _release(self) -> None:
         self._limits.release(self._held)
