@@ -106,7 +106,9 @@ class LimitedChannel(http.HTTPChannel):
         if self._discarding or self._closing:
             return
         # What lies in the buffer has set the time already, were it only a space.
-        if not (self.requests or self._buffer):
+        if self.requests:
+            self.requests[-1].admitted = False
+        elif not self._buffer:
             self.setTimeout(self.timeOut)
         super().dataReceived(data)
 
@@ -144,7 +146,11 @@ class LimitedChannel(http.HTTPChannel):
     def _preflight(self, request: LimitedRequest) -> HTTPResponse | None:
         path = self._path.partition(b"?")[0]
         preflight = self.site.preflights.get((self._command, path))
-        return None if preflight is None else preflight(request.head(self._command, path))
+        if preflight is None:
+            return None
+        answer = preflight(request.head(self._command, path))
+        request.admitted = answer is None
+        return answer
 
     def _stays(self, request: LimitedRequest) -> bool:
         """Whether the connection is worth more than the body of *request*, which is refused."""

@@ -168,6 +168,7 @@ def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
         received=getattr(request, "received", 0.0) or clock.seconds(),
         connection=request.channel,
         disconnected=_disconnected(request),
+        admitted=getattr(request, "admitted", False),
     )
 
 

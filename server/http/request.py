@@ -94,6 +94,8 @@ class LimitedRequest(Request):
         self.fields: dict[str, str] = {}
         #: Whether it was answered before its body came.
         self.is_refused = False
+        #: Whether its preflight has let it in, and nothing has happened since.
+        self.admitted = False
         self._limits = channel.limits
         self._held = 0
         #: Of a head that goes out with the body.
