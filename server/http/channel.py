@@ -350,7 +350,7 @@ class LimitedSite(Site):
         """
         *routes* may have preflights; *leaving* tells whether connections are to end soon.
 
-        The requests themselves are *resource*'s to route.
+        The requests themselves are *resource*'s to route, all of them: it is a leaf.
         """
         # Form bodies are parsed where they are understood, and never twice.
         super().__init__(

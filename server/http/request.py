@@ -5,10 +5,10 @@ twisted.web's request, with a body that is bounded, held in memory, and held onc
 import re
 from collections.abc import Mapping
 from io import BytesIO
+from random import getrandbits
 from time import time  # noqa: TID251  # the date of an answer is the wall clock's
-from typing import Protocol
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
-from uuid import uuid4
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
@@ -28,7 +28,8 @@ def request_id_of(header: str | None) -> str:
     """Return the client's own request id where it is printable and short, else a new one."""
     if header is not None and _REQUEST_ID.fullmatch(header):
         return header
-    return uuid4().hex
+    # Unique is enough: what cannot be guessed costs a call of the kernel.
+    return f"{getrandbits(128):032x}"
 
 
 def request_id_in(request: Request) -> str:
@@ -65,6 +66,8 @@ class HeldBody(BytesIO):
 
 class LimitedConnection(Protocol):
     """What a request needs of the connection it comes through, beside what twisted.web needs."""
+
+    site: Any  #: twisted.web's, which knows the routes
 
     @property
     def limits(self) -> BodyLimits:
@@ -154,6 +157,9 @@ class LimitedRequest(Request):
 
     def process(self) -> None:
         """Find who answers; a path that is no text is nobody's."""
+        if (self.method, self.path) in self.channel.site.preflights:
+            self._render_routed()
+            return
         # Not every answer comes from an endpoint: that to `OPTIONS *` is twisted.web's own.
         self.setHeader("X-Request-Id", self.request_id)
         try:
@@ -162,6 +168,15 @@ class LimitedRequest(Request):
             self.channel.refuse(HTTPError(400, "the path is not UTF-8"))
         else:
             super().process()
+
+    def _render_routed(self) -> None:
+        """Have the one resource answer; what twisted.web finds out first, it knows of a route."""
+        self.site = self.channel.site
+        self.prepath, self.postpath = [], self.path[1:].split(b"/")
+        try:
+            self.render(self.site.resource)
+        except Exception:  # noqa: BLE001  # whatever it is: the client hears of it
+            self.processingFailed(Failure())
 
     def getRequestHostname(self) -> bytes:
         """Return a name; what the client calls this host routes nothing, and may be no name."""
