@@ -314,6 +314,7 @@ def http_request(
     received: float = 0.0,
     disconnected: Deferred[None] | None = None,
     headers: Mapping[str, str] | None = None,
+    admitted: bool = False,
 ) -> HTTPRequest:
     """Return a request as an endpoint sees it; names in *headers* are in lower case."""
     return HTTPRequest(
@@ -326,4 +327,5 @@ def http_request(
         received=received,
         connection=object(),
         disconnected=disconnected or Deferred(),
+        admitted=admitted,
     )

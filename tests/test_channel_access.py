@@ -5,6 +5,7 @@ from twisted.internet.address import HostnameAddress, IPv6Address, UNIXAddress
 from twisted.internet.interfaces import IAddress
 
 from server.http.access import Access, client_name
+from server.http.request import LimitedRequest
 from server.settings import Settings
 from tests.fakes_house import House
 from tests.fakes_http import PEER, Client, chunk, request
@@ -32,7 +33,9 @@ def test_the_timing_of_an_answer_is_told() -> None:
     world = World(at_once=False, access_log=told.append)
     client = world.connect()
     client.send(request("GET"))
-    world.desk.waiting[0].request.setHeader("Server-Timing", "queue;dur=1")
+    waiting = world.desk.waiting[0].request
+    assert isinstance(waiting, LimitedRequest)
+    waiting.begin(200, {"Server-Timing": "queue;dur=1", "Content-Length": "6"})
     world.desk.answer_all()
     assert [access.timing for access in told] == ["queue;dur=1"]
 

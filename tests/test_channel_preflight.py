@@ -103,6 +103,30 @@ def test_other_requests_are_not_asked_about(data: bytes) -> None:
     assert len(client.answers) == 1
 
 
+@pytest.mark.parametrize(
+    ("segments", "admitted"),
+    [
+        ([post() + BODY], [True]),
+        ([(post() + BODY) * 2], [True, True]),
+        ([post()[:9], post()[9:] + BODY], [True]),
+        ([post(), BODY], [False]),
+        ([post() + BODY[:9], BODY[9:]], [False]),
+        ([post() + BODY + post(), BODY], [True, False]),
+        ([request("PUT", body=BODY)], []),
+        ([request("POST", "http://here/", BODY)], [False]),
+    ],
+)
+def test_a_verdict_holds_for_a_body_that_comes_with_its_head(
+    segments: list[bytes], admitted: list[bool]
+) -> None:
+    """Nothing has happened since; else, and where there was none, whoever answers looks again."""
+    world = World(refuses=False)
+    client = world.connect()
+    client.send(*segments)
+    assert [served.admitted for served in world.served] == admitted
+    assert len(client.answers) == max(1, len(admitted))
+
+
 @pytest.mark.parametrize("cut", [1, 50, 10_000])
 def test_a_refused_request_costs_its_connection_nothing(cut: int) -> None:
     """Its answer is there before its body; that is discarded, and the next request is served."""

@@ -230,3 +230,28 @@ def test_a_refusal_that_fills_the_transport_arrives() -> None:
     assert client.unsent == b""
     assert client.read_all()[-1].status == 400
     assert client.transport.half_closed
+
+
+# --- what goes out at once
+
+
+@pytest.mark.parametrize("room", [0, 10, 1 << 20])
+def test_an_answer_goes_out_at_once_as_far_as_there_is_room(room: int) -> None:
+    """Not at the reactor's next turn; the rest waits for room."""
+    client = World().connect_narrow(room=room)
+    client.channel.dataReceived(request("GET", "/one"))
+    assert bool(client.transport.read) == bool(room)
+    assert bool(client.transport.unsent) == (room < 1 << 20)
+    assert [answer.body for answer in client.read_all()] == [b"GET /one "]
+
+
+def test_an_answer_waits_for_what_was_written_before_it() -> None:
+    """Such as that a client may go on, which the reactor sends at its next turn."""
+    client = World().connect_narrow(room=1 << 20)
+    headers = {"Expect": "100-continue"}
+    client.channel.dataReceived(request("POST", "/two", b"body", headers))
+    assert client.transport.read == b""
+    client.read(0)
+    told, _, answer = bytes(client.transport.read).partition(b"\r\n\r\n")
+    assert told == b"HTTP/1.1 100 Continue"
+    assert answer.endswith(b"POST /two body")

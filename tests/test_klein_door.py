@@ -342,6 +342,15 @@ def test_no_header_of_an_answer_can_add_another(value: str) -> None:
     assert "evil" not in client.answer.headers
 
 
+def test_an_answer_that_cannot_be_written_is_an_error(log: Log) -> None:
+    """Logged, and told to whoever waits for it."""
+    broken = HTTPResponse(200, b"", {"X-Extra": "\udc80"})
+    client = World(lambda _: succeed(broken)).connect()
+    client.send(request())
+    assert client.answer.status == 500
+    assert len(log.flush(UnicodeEncodeError)) == 1
+
+
 # --- leaving
 
 

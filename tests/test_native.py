@@ -181,6 +181,15 @@ def test_a_head_that_is_welcome_is_let_in() -> None:
     assert world.inference.asked == []
 
 
+def test_who_was_let_in_a_moment_ago_is_not_looked_at_again() -> None:
+    """His body came with his head, and nobody in between."""
+    world = World()
+    world.inference.refusal = Overloaded(2.5, 0.5)
+    world.api.predict(http_request(PICTURE, admitted=True))
+    assert world.inference.admitted == []
+    assert len(world.inference.asked) == 1
+
+
 @pytest.mark.parametrize(
     ("error", "status"),
     [(Overloaded(2.5, 0.5), 429), (DeadlineExceeded(0.0, "submit"), 504), (RunHung(9.0), 503)],

@@ -54,15 +54,10 @@ class InferenceAPI:
         try:
             inference = self._inference()
             headers = _model_header(inference)
-            self._admitted(inference, head)
+            inference.admit(terms_of(head, self._seconds()))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
             return error_response(error, head.request_id, headers)
         return None
-
-    def _admitted(self, inference: Inference, head: Head) -> Terms:
-        terms = terms_of(head, self._seconds())
-        inference.admit(terms)
-        return terms
 
     def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer with what the model makes of *request*."""
@@ -71,8 +66,9 @@ class InferenceAPI:
         headers = _model_header(inference)
 
         def infer() -> Deferred[Any]:
-            # Once more: while the body came, others did.
-            terms = self._admitted(inference, request)
+            terms = terms_of(request, self._seconds())
+            if not request.admitted:  # while the body came, others did
+                inference.admit(terms)
             return self._dialect.infer(inference, request, terms, timing)
 
         def answer(result: object) -> HTTPResponse:

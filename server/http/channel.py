@@ -16,8 +16,14 @@ that alone; the tests of this module guard them.
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, cast
 
+from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
-from twisted.internet.interfaces import IDelayedCall, IHalfCloseableDescriptor, IReactorTime
+from twisted.internet.interfaces import (
+    IAddress,
+    IDelayedCall,
+    IHalfCloseableDescriptor,
+    IReactorTime,
+)
 from twisted.internet.protocol import connectionDone
 from twisted.logger import Logger
 from twisted.python.failure import Failure
@@ -27,6 +33,7 @@ from twisted.web.server import Site
 
 from server.errors import HTTPError, refusal_for
 from server.http.access import UNKNOWN, Access, AccessLog, client_name, text_of
+from server.http.head import head_of
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse, Route
 from server.http.request import LimitedRequest, request_id_of
@@ -51,6 +58,7 @@ class LimitedChannel(http.HTTPChannel):
         self._discarding = False
         self._closing = False
         self._linger: IDelayedCall | None = None
+        self._host: IAddress | None = None
         #: The transport has more to pass on than it likes.
         self._unread = False
         #: How far it was when it was last looked at; None while nobody waits for it.
@@ -75,6 +83,12 @@ class LimitedChannel(http.HTTPChannel):
         """Whether only the rest of a body is to come, of a request that has its answer."""
         return bool(self.requests and self.requests[-1].is_refused)
 
+    def getHost(self) -> IAddress:
+        """Return this end's address; it stays, and to ask the kernel costs each request a call."""
+        if self._host is None:
+            self._host = super().getHost()
+        return self._host
+
     def connectionMade(self) -> None:
         """Hear that the connection stands."""
         super().connectionMade()
@@ -92,7 +106,9 @@ class LimitedChannel(http.HTTPChannel):
         if self._discarding or self._closing:
             return
         # What lies in the buffer has set the time already, were it only a space.
-        if not (self.requests or self._buffer):
+        if self.requests:
+            self.requests[-1].admitted = False
+        elif not self._buffer:
             self.setTimeout(self.timeOut)
         super().dataReceived(data)
 
@@ -130,7 +146,11 @@ class LimitedChannel(http.HTTPChannel):
     def _preflight(self, request: LimitedRequest) -> HTTPResponse | None:
         path = self._path.partition(b"?")[0]
         preflight = self.site.preflights.get((self._command, path))
-        return None if preflight is None else preflight(request.head(self._command, path))
+        if preflight is None:
+            return None
+        answer = preflight(request.head(self._command, path))
+        request.admitted = answer is None
+        return answer
 
     def _stays(self, request: LimitedRequest) -> bool:
         """Whether the connection is worth more than the body of *request*, which is refused."""
@@ -146,7 +166,7 @@ class LimitedChannel(http.HTTPChannel):
         access = self._refusal(answer, request.request_id)
         request.refused()
         transport: Any = self.transport  # Any: see `_leave`
-        transport.write(_head(answer, request.request_id, {}) + answer.body)
+        transport.write(_whole(answer, request.request_id, {}))
         self.site.tell(access)
         self.site.channel_idle()
 
@@ -154,6 +174,17 @@ class LimitedChannel(http.HTTPChannel):
         """Hand the request on."""
         if not self._discarding:
             super().allContentReceived()
+
+    def write(self, data: bytes) -> None:
+        """Send *data*, at once where nothing waits: a turn of the reactor costs more."""
+        transport: Any = self.transport  # Any: TCP's can send at once, TLS's cannot
+        if isinstance(transport, FileDescriptor) and _is_free(transport):
+            sent = transport.writeSomeData(data)
+            # Where that failed, the transport finds out by itself, and tells.
+            if isinstance(sent, int):
+                data = data[sent:]
+        if data:
+            super().write(data)
 
     def requestDone(self, request: http.Request) -> None:
         """Go on with what the client sent meanwhile, if it reads the answers, or close."""
@@ -240,7 +271,7 @@ class LimitedChannel(http.HTTPChannel):
     def _end_with(self, answer: HTTPResponse, request_id: str) -> None:
         """Send *answer* to what is being read, discard the rest of it, and close."""
         access = self._refusal(answer, request_id)
-        self._leave(_head(answer, request_id, {"Connection": "close"}) + answer.body)
+        self._leave(_whole(answer, request_id, {"Connection": "close"}))
         self.site.tell(access)
         self.site.channel_idle()
 
@@ -274,9 +305,8 @@ class LimitedChannel(http.HTTPChannel):
         )
 
 
-def _head(answer: HTTPResponse, request_id: str, more: Mapping[str, str]) -> bytes:
-    """Return the head of an early *answer*, with *more* fields."""
-    reason = http.RESPONSES.get(answer.status, b"Refused").decode()
+def _whole(answer: HTTPResponse, request_id: str, more: Mapping[str, str]) -> bytes:
+    """Return an early *answer*, with *more* fields in its head."""
     fields = {
         "Content-Type": answer.content_type,
         "Content-Length": str(len(answer.body)),
@@ -284,8 +314,13 @@ def _head(answer: HTTPResponse, request_id: str, more: Mapping[str, str]) -> byt
         **more,
         **answer.headers,
     }
-    lines = [f"HTTP/1.1 {answer.status} {reason}", *(f"{k}: {v}" for k, v in fields.items())]
-    return "\r\n".join(lines).encode() + b"\r\n\r\n"
+    return head_of(answer.status, fields) + answer.body
+
+
+def _is_free(transport: FileDescriptor) -> bool:
+    """Whether *transport* takes data and has none to pass on before it."""
+    waiting = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001  # nothing public says it
+    return bool(transport.connected and not transport.disconnecting and not waiting)
 
 
 def _passed_on(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
@@ -315,7 +350,7 @@ class LimitedSite(Site):
         """
         *routes* may have preflights; *leaving* tells whether connections are to end soon.
 
-        The requests themselves are *resource*'s to route.
+        The requests themselves are *resource*'s to route, all of them: it is a leaf.
         """
         # Form bodies are parsed where they are understood, and never twice.
         super().__init__(

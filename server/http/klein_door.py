@@ -6,23 +6,70 @@ runs on the reactor thread, and under any `twisted.web.server.Site`.
 """
 
 from collections.abc import Iterable, Mapping
-from typing import TYPE_CHECKING, BinaryIO, cast
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote
 
 from klein import Klein
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from klein.resource import KleinResource
+from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succeed
 from twisted.internet.interfaces import IReactorTime
+from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.server import Request
+from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 
 from server.errors import HTTPError, Refusal, error_response, refusal_for
 from server.http.messages import HTTPRequest, HTTPResponse, Route
-from server.http.request import fields_of, request_id_in
+from server.http.request import LimitedRequest, fields_of, request_id_in
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
     from klein._app import KleinErrorFunction
+
+_log = Logger()
+
+
+class LiteralRoutes(KleinResource):
+    """
+    Klein's resource, which looks a literal path up where Klein matches it each time.
+
+    Only for endpoints whose answer is a Deferred of bytes, and ends where the client hangs up.
+    """
+
+    def __init__(self, app: Klein, endpoints: Mapping[tuple[bytes, bytes], str]) -> None:
+        super().__init__(app)
+        self._endpoints = endpoints
+
+    def render(self, request: Request) -> Any:  # type: ignore[override]  # only a Site asks
+        """Answer *request*; Klein does where it is no `LimitedRequest`, or spelled otherwise."""
+        endpoint = self._endpoints.get((request.method, request.path))
+        if endpoint is None or not isinstance(request, LimitedRequest):
+            return super().render(request)
+        answer = cast("Deferred[bytes]", self._app.execute_endpoint(endpoint, request))
+        answer.addCallback(request.end_with)
+        answer.addErrback(_not_answered, request)
+        return NOT_DONE_YET
+
+
+def _not_answered(failure: Failure, request: LimitedRequest) -> None:
+    """Tell whoever is to know of a *failure* to answer; a hang-up is none."""
+    gone = request.disconnected.called
+    if not (gone or request.startedWriting):
+        request.processingFailed(failure)  # type: ignore[no-untyped-call]  # Twisted's
+    elif not (gone and failure.check(CancelledError)):
+        _log.failure("request {id} was not answered", failure, id=request.request_id)
+
+
+class DoorKlein(Klein):
+    """A Klein app of literal routes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.literal: dict[tuple[bytes, bytes], str] = {}
+
+    def resource(self) -> KleinResource:
+        """Return the root of a Site."""
+        return LiteralRoutes(self, self.literal)
 
 
 class KleinDoor:
@@ -33,44 +80,51 @@ class KleinDoor:
     ) -> None:
         self._clock = clock
         self._lifecycle = lifecycle
-        self.app = Klein()
+        self.app = DoorKlein()
         for route in routes:
             self._add(route)
-        handlers = {HTTPException: self._not_routed, HTTPError: self._refused}
-        for kind, handler in handlers.items():
-            # Klein types the request as the bare interface; only a Site's requests come here.
-            self.app.handle_errors(kind)(cast("KleinErrorFunction", handler))
+        # Klein types the request as the bare interface; only a Site's requests come here.
+        handler = cast("KleinErrorFunction", self._not_routed)
+        self.app.handle_errors(HTTPException)(handler)
 
     def _add(self, route: Route) -> None:
         name = f"{route.method} {route.path}"
+        self.app.literal[route.method.encode(), route.path.encode()] = name
 
         @self.app.route(route.path, methods=[route.method], endpoint=name)
         def view(request: Request) -> Deferred[bytes]:
-            incoming = read_request(request, self._clock)
+            try:
+                incoming = read_request(request, self._clock)
+            except HTTPError as error:
+                return succeed(self._refused(request, error))
             answer = maybeDeferred(route.endpoint, incoming)
+            incoming.disconnected.addCallback(lambda _: answer.cancel())
             answer.addErrback(_error_answer, incoming)
             return answer.addCallback(self._write, request, incoming.request_id)
 
     def _write(self, answer: HTTPResponse, request: Request, request_id: str) -> bytes:
-        request.setResponseCode(answer.status)
-        headers = {
+        fields = {
             "Server": "TensorFerry",
             "Content-Type": answer.content_type,
             "Content-Length": str(len(answer.body)),
             "X-Request-Id": request_id,
             **answer.headers,
         }
-        for name, value in headers.items():
-            request.setHeader(name, value)
         if self._lifecycle.leaving:
-            request.setHeader("Connection", "close")
+            fields["Connection"] = "close"
             request.channel.persistent = False
+        if isinstance(request, LimitedRequest):
+            request.begin(answer.status, fields)
+        else:
+            request.setResponseCode(answer.status)
+            for name, value in fields.items():
+                request.setHeader(name, value)
         return answer.body
 
-    def _refused(self, request: Request, failure: Failure) -> bytes:
+    def _refused(self, request: Request, error: HTTPError) -> bytes:
         """Answer a request that no endpoint saw."""
         request_id = id_of(request)
-        refusal = refusal_for(failure.value)
+        refusal = refusal_for(error)
         return self._write(refusal.response(request_id), request, request_id)
 
     def _not_routed(self, request: Request, failure: Failure) -> bytes:
@@ -104,8 +158,6 @@ def id_of(request: Request) -> str:
 
 def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
     """Return *request* as endpoints see it; raises `HTTPError` for a query that is not UTF-8."""
-    disconnected: Deferred[None] = Deferred()
-    request.notifyFinish().addErrback(lambda _: disconnected.callback(None))
     return HTTPRequest(
         method=request.method.decode("ascii"),
         path=unquote(request.path, errors="replace"),
@@ -115,8 +167,18 @@ def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
         request_id=id_of(request),
         received=getattr(request, "received", 0.0) or clock.seconds(),
         connection=request.channel,
-        disconnected=disconnected,
+        disconnected=_disconnected(request),
+        admitted=getattr(request, "admitted", False),
     )
+
+
+def _disconnected(request: Request) -> "Deferred[None]":
+    """Return a Deferred that fires when the client of *request* hangs up before the answer."""
+    if isinstance(request, LimitedRequest):
+        return request.disconnected
+    disconnected: Deferred[None] = Deferred()
+    request.notifyFinish().addErrback(lambda _: disconnected.callback(None))
+    return disconnected
 
 
 def _decoded_query(args: Mapping[bytes, list[bytes]]) -> dict[str, tuple[str, ...]]:

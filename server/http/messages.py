@@ -31,6 +31,8 @@ class HTTPRequest(Head):
     query: Mapping[str, tuple[str, ...]]  #: decoded, in the order of the URL
     body: bytes
     disconnected: "Deferred[None]"  #: fires when the client hangs up before the answer
+    #: Whether its preflight has let it in, and nothing has happened since: its body came with it.
+    admitted: bool = False
 
 
 @dataclass(frozen=True, slots=True)

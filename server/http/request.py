@@ -3,16 +3,20 @@ twisted.web's request, with a body that is bounded, held in memory, and held onc
 """
 
 import re
+from collections.abc import Mapping
 from io import BytesIO
-from typing import Protocol
+from random import getrandbits
+from time import time  # noqa: TID251  # the date of an answer is the wall clock's
+from typing import Any, Protocol
 from urllib.parse import unquote_to_bytes
-from uuid import uuid4
 
+from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.server import Request
 
 from server.errors import HTTPError
 from server.http.access import Access, client_name, text_of
+from server.http.head import date_of, head_of
 from server.http.limits import BodyLimits
 from server.http.messages import Head
 
@@ -24,7 +28,8 @@ def request_id_of(header: str | None) -> str:
     """Return the client's own request id where it is printable and short, else a new one."""
     if header is not None and _REQUEST_ID.fullmatch(header):
         return header
-    return uuid4().hex
+    # Unique is enough: what cannot be guessed costs a call of the kernel.
+    return f"{getrandbits(128):032x}"
 
 
 def request_id_in(request: Request) -> str:
@@ -62,12 +67,17 @@ class HeldBody(BytesIO):
 class LimitedConnection(Protocol):
     """What a request needs of the connection it comes through, beside what twisted.web needs."""
 
+    site: Any  #: twisted.web's, which knows the routes
+
     @property
     def limits(self) -> BodyLimits:
         """What bodies may take."""
 
     def refuse(self, error: HTTPError) -> None:
         """Answer with *error* now, and close."""
+
+    def write(self, data: bytes) -> None:
+        """Send *data*."""
 
     def requestDone(self, request: Request) -> None:
         """Go on with the next request, or close."""
@@ -87,8 +97,15 @@ class LimitedRequest(Request):
         self.fields: dict[str, str] = {}
         #: Whether it was answered before its body came.
         self.is_refused = False
+        #: Whether its preflight has let it in, and nothing has happened since.
+        self.admitted = False
         self._limits = channel.limits
         self._held = 0
+        #: Of a head that goes out with the body.
+        self._fields: Mapping[str, str] | None = None
+        self._timing = ""
+        #: Fires when the client hangs up before the answer.
+        self.disconnected: Deferred[None] = Deferred()
 
     def head_received(self, now: float) -> None:
         """Note the id and the time of arrival, once all headers have come."""
@@ -140,6 +157,9 @@ class LimitedRequest(Request):
 
     def process(self) -> None:
         """Find who answers; a path that is no text is nobody's."""
+        if (self.method, self.path) in self.channel.site.preflights:
+            self._render_routed()
+            return
         # Not every answer comes from an endpoint: that to `OPTIONS *` is twisted.web's own.
         self.setHeader("X-Request-Id", self.request_id)
         try:
@@ -149,13 +169,21 @@ class LimitedRequest(Request):
         else:
             super().process()
 
+    def _render_routed(self) -> None:
+        """Have the one resource answer; what twisted.web finds out first, it knows of a route."""
+        self.site = self.channel.site
+        self.prepath, self.postpath = [], self.path[1:].split(b"/")
+        try:
+            self.render(self.site.resource)
+        except Exception:  # noqa: BLE001  # whatever it is: the client hears of it
+            self.processingFailed(Failure())
+
     def getRequestHostname(self) -> bytes:
         """Return a name; what the client calls this host routes nothing, and may be no name."""
         return b"localhost"
 
     def access(self) -> Access:
         """Return what the access log is told of this request, once it is answered."""
-        timing = self.responseHeaders.getRawHeaders("server-timing", [""])
         return Access(
             client=client_name(self.client),
             method=text_of(self.method),
@@ -163,8 +191,38 @@ class LimitedRequest(Request):
             status=self.code,
             sent=self.sentLength,
             request_id=self.request_id,
-            timing=timing[0],
+            timing=self._timing,
         )
+
+    def begin(self, status: int, fields: Mapping[str, str]) -> None:
+        """Have the answer begin with a head of *fields*; the next `write` is all of its body."""
+        self.setResponseCode(status)
+        self._fields = fields
+        self._timing = fields.get("Server-Timing", "")
+
+    def write(self, data: bytes) -> None:
+        """Send a part of the body, or all of it with its head."""
+        fields, self._fields = self._fields, None
+        if fields is None or self.disconnected.called:
+            super().write(data)
+            return
+        if self.method == b"HEAD":
+            data = b""
+        own = {
+            name.decode("latin-1"): values[-1].decode("latin-1")
+            for name, values in self.responseHeaders.getAllRawHeaders()
+        }
+        own["Date"] = date_of(int(time()))
+        head = head_of(self.code, {**own, **fields}, self.clientproto)
+        self.startedWriting = 1
+        self.sentLength = len(data)
+        self.channel.write(head + data)
+
+    def end_with(self, body: bytes) -> None:
+        """Write *body* and end the answer, unless the client is gone."""
+        if not self.disconnected.called:
+            self.write(body)
+            self.finish()
 
     def finish(self) -> None:
         """End the answer."""
@@ -175,6 +233,7 @@ class LimitedRequest(Request):
         """Hear that the client is gone."""
         self._release()
         super().connectionLost(reason)
+        self.disconnected.callback(None)
 
     def _release(self) -> None:
         self._limits.release(self._held)

@@ -1,0 +1,26 @@
+"""The head of an answer: server/http/head.py."""
+
+import pytest
+
+from server.http.head import date_of, head_of
+
+
+def test_a_head_has_its_fields_in_order() -> None:
+    """Behind the version and the status, before an empty line."""
+    head = head_of(404, {"Content-Length": "3", "X-É": "é"}, b"HTTP/1.0")
+    assert head == "HTTP/1.0 404 Not Found\r\nContent-Length: 3\r\nX-É: é\r\n\r\n".encode()
+
+
+@pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
+@pytest.mark.parametrize("value", ["a{}Evil: 1", "{}Evil: 1", "a{}", "a{0}{0}"])
+def test_no_value_adds_a_line(value: str, end: str) -> None:
+    """Nor ends the head."""
+    head = head_of(200, {"First": value.format(end), "Last": value.format(end)})
+    assert head.endswith(b"\r\n\r\n")
+    lines = head[:-4].splitlines()
+    assert [line.partition(b":")[0] for line in lines] == [b"HTTP/1.1 200 OK", b"First", b"Last"]
+
+
+def test_a_date_is_written_as_http_has_it() -> None:
+    """In Greenwich's time."""
+    assert date_of(784_111_777) == "Sun, 06 Nov 1994 08:49:37 GMT"
