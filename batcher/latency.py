@@ -55,8 +55,8 @@ class LatencyCurve:
     """
 
     __slots__ = (
-        "_drift", "_fitted", "_lines", "_measured", "_noise", "_observed", "_runs", "_sizes",
-        "_spent", "_way", "_ways",
+        "_drift", "_fitted", "_lines", "_measured", "_noise", "_observed", "_predicted", "_runs",
+        "_sizes", "_spent", "_way", "_ways",
     )  # fmt: skip
 
     def __init__(self, measured: Mapping[int, float]) -> None:
@@ -73,6 +73,7 @@ class LatencyCurve:
             self._measured[rows] = _Measured(seconds, WARMED)
         self._lines: list[Line] = []
         self._fitted: dict[int, float] = {}
+        self._predicted: dict[int, float] = {}  # what was asked since; few sizes ever are
         self._sizes: dict[int, Sizes] = {}  # by cap
         self._fit()
 
@@ -162,7 +163,10 @@ class LatencyCurve:
         Linear between measured sizes.  Fewer rows than were ever measured take as long as the
         fewest that were.  More go on along the last line; after a lone size, in proportion.
         """
-        return self._way + self._run(rows) if self._fitted else 0.0
+        known = self._predicted.get(rows)
+        if known is None:
+            known = self._predicted[rows] = self._way + self._run(rows) if self._fitted else 0.0
+        return known
 
     def _run(self, rows: int) -> float:
         """Return that without the way."""
@@ -233,6 +237,7 @@ class LatencyCurve:
         )
         self._way = self._ways
         self._observed = 0
+        self._predicted.clear()
         self._sizes.clear()
 
 
