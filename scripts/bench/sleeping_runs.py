@@ -6,16 +6,19 @@ rounds can be interleaved.  Arrivals of a round are the same for each server.
 """
 
 import json
+import resource
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from math import inf
+from operator import itemgetter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Self, TypeVar
+from urllib.request import urlopen
 
 from twisted.internet.task import deferLater
 
@@ -35,8 +38,9 @@ from scripts.bench.sleeping_plan import (
     grid,
     that_carry,
 )
+from scripts.bench.wrk import closed_loop
 from scripts.load.arrivals import bursts, poisson
-from scripts.load.measure import ClosedLoop, Load, Measurement, OpenLoop, Server, Terms
+from scripts.load.measure import Measurement, OpenLoop, Server, Terms
 from scripts.load.payloads import Payload
 from scripts.load.summary import Summary
 from scripts.load.target import parse_url
@@ -109,12 +113,11 @@ class Rounds:
         self._names = (*names, "server_cores", "others_cores")
         self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
 
-    def add(self, what: Mapping[str, Any], loaded: Loaded) -> None:
-        """Take the figures that a round has for *what* was loaded."""
+    def add(self, what: Mapping[str, Any], told: Mapping[str, Any]) -> None:
+        """Take the figures that a round has *told* of *what* was loaded."""
         row = self._rows.setdefault(
             tuple(what.values()), {**what, **{name: [] for name in self._names}}
         )
-        told = figures_of(loaded)
         for name in self._names:
             row[name].append(told[name])
 
@@ -136,8 +139,8 @@ def figures_of(loaded: Loaded) -> dict[str, Any]:
         "refused": summary.statuses.get("429", 0),
         "refused_p99_ms": summary.refusals.get("429", {}).get("p99_ms"),
         "dropped": summary.statuses.get("504", 0),
-        "server_cores": round(loaded.server_cores, 2),
-        "others_cores": round(loaded.others_cores, 2),
+        "server_cores": loaded.server_cores,
+        "others_cores": loaded.others_cores,
     }
 
 
@@ -173,33 +176,66 @@ class Bench:
             self._servers[key] = self._stack.enter_context(sleeping(folder, latency, *options))
         return self._servers[key][1]
 
-    async def load(self, url: str, load: Load, terms: Terms) -> Loaded:
-        """
-        Return what *load* shows, whose requests grant the SLO of *terms* where it is finite.
+    async def load(self, url: str, load: OpenLoop, terms: Terms) -> dict[str, Any]:
+        """Return what *load* shows, whose requests grant the SLO of *terms* where it is finite."""
+        return await self._quietest(lambda: self._try(url, load, terms))
 
-        Again where other programs used the machine; after the last try the quietest counts.
+    async def loop(self, url: str, clients: int, extent: Extent) -> dict[str, Any]:
+        """Return what so many *clients* see who each wait for their answer."""
+        return await self._quietest(lambda: self._try_loop(url, clients, extent))
+
+    async def _quietest(self, attempt: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """
-        tries: list[Loaded] = []
+        Return the figures of an *attempt*, again where other programs used the machine.
+
+        After the last one those of the quietest count.
+        """
+        tries: list[dict[str, Any]] = []
         for _ in range(self._tries):
             if self._tries > 1:
                 await self._wait_for_quiet()
-            tries.append(await self._try(url, load, terms))
-            if tries[-1].others_cores < QUIET:
+            tries.append(await attempt())
+            if tries[-1]["others_cores"] < QUIET:
                 break
-        return min(tries, key=lambda each: each.others_cores)
+        return min(tries, key=itemgetter("others_cores"))
 
-    async def _try(self, url: str, load: Load, terms: Terms) -> Loaded:
+    async def _try_loop(self, url: str, clients: int, extent: Extent) -> dict[str, Any]:
+        size = len(BODY.body)
+        closed_loop(url, clients, extent.warmup, size)
+        runs, rows = runs_of(url)
+        began, before = time.monotonic(), self._used(url)
+        seen = closed_loop(url, clients, extent.seconds, size)
+        own, others = self._cores(began, before, url)
+        more_runs, more_rows = runs_of(url)
+        told = {
+            "rate": round(seen.rate, 1),
+            "mean_ms": seen.mean_ms,
+            "p99_ms": seen.p99_ms,
+            "failed": seen.failed,
+            "mean_rows": round((more_rows - rows) / max(1, more_runs - runs), 2),
+            "server_cores": own,
+            "others_cores": others,
+        }
+        self._say(f"  {clients} clients: {told}")
+        return told
+
+    def _cores(self, began: float, before: tuple[float, float], url: str) -> tuple[float, float]:
+        """Return how many cores the server and others have used since *began*."""
+        took = time.monotonic() - began
+        own, others = (
+            round(max(0.0, after - then) / took, 2)
+            for after, then in zip(self._used(url), before, strict=True)
+        )
+        return own, others
+
+    async def _try(self, url: str, load: OpenLoop, terms: Terms) -> dict[str, Any]:
         granted = () if terms.slo == inf else ((TIMEOUT_HEADER, f"{terms.slo * 1e3:g}"),)
         target = parse_url(url)
         request = target.request(BODY, granted)
         server = Server(url, target.endpoint(self._reactor, TIMEOUT), [request])
         began, before = time.monotonic(), self._used(url)
         outcome = await Measurement(self._reactor, server, load, terms, lambda _: None).run()
-        took = time.monotonic() - began
-        own, others = (
-            max(0.0, after - then) / took
-            for after, then in zip(self._used(url), before, strict=True)
-        )
+        own, others = self._cores(began, before, url)
         told = outcome.summary
         self._say(
             f"  {load.name}: {told.rate:.1f}/s, mean {told.mean_ms} ms, p99 {told.p99_ms} ms,"
@@ -208,7 +244,7 @@ class Bench:
         )
         for warning in told.warnings:
             self._say(f"    {warning}")
-        return Loaded(told, own, others)
+        return figures_of(Loaded(told, own, others))
 
     async def _wait_for_quiet(self) -> None:
         """Wait until other programs leave the machine alone, for `PATIENCE` at most."""
@@ -225,8 +261,22 @@ class Bench:
             its: sum(used for _, used in cpu_seconds(pid).values())
             for pid, its in self._servers.values()
         }
-        others = machine_cpu_seconds() - time.process_time() - sum(servers.values())
+        clients = time.process_time() + ended_children_seconds()
+        others = machine_cpu_seconds() - clients - sum(servers.values())
         return servers.get(url, 0.0), others
+
+
+def ended_children_seconds() -> float:
+    """Return what the programs have used that this one started and saw the end of."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
+
+
+def runs_of(url: str) -> tuple[int, int]:
+    """Return the runs of the server at *url* and the rows in them."""
+    with urlopen(f"{url}debug/batcher", timeout=TIMEOUT) as answer:  # noqa: S310 - our own
+        totals = json.loads(answer.read())["totals"]
+    return totals["runs"], totals["run_rows"]
 
 
 def arriving(pattern: str, rate: float, service: Service, seconds: float) -> OpenLoop:
@@ -259,7 +309,7 @@ async def measure_grid(bench: Bench, extent: Extent) -> Part:
                 rows, delay = (fixed.rows, fixed.delay_ms) if fixed else (None, None)
                 seen.add({"load": share, "max_batch": rows, "delay_ms": delay}, loaded)
                 if fixed is not None:
-                    means[fixed] = loaded.summary.mean_ms
+                    means[fixed] = loaded["mean_ms"]
             if number == 0:
                 settings[1:] = finalists(means)
     return Part({**_terms(service, extent), "settings": len(grid(service))}, seen.rows)
@@ -267,7 +317,7 @@ async def measure_grid(bench: Bench, extent: Extent) -> Part:
 
 async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = CLIENTS) -> Part:
     """Load a server without flags and a greedy one with so many *clients*, in turn."""
-    service, seen = QUICK, Rounds("rate", "mean_ms", "mean_rows")
+    service, seen = QUICK, Rounds("rate", "mean_ms", "mean_rows", "failed")
     policies = {"auto": None, "greedy": greedy(service)}
     for fixed in policies.values():
         bench.url(service, fixed)
@@ -275,8 +325,7 @@ async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = 
         for count in clients:
             for name in in_turn(list(policies), number):
                 url = bench.url(service, policies[name])
-                loop = ClosedLoop(count, extent.seconds)
-                loaded = await bench.load(url, loop, extent.terms(number, inf))
+                loaded = await bench.loop(url, count, extent)
                 seen.add({"clients": count, "policy": name}, loaded)
     return Part({**_terms(service, extent), "greedy": greedy(service).rows}, seen.rows)
 
@@ -291,15 +340,14 @@ async def measure_overload(bench: Bench, extent: Extent) -> Part:
     url = bench.url(service, None)
     capacity = []
     for number in range(extent.rounds):
-        loop = ClosedLoop(SATURATING * service.cap, extent.seconds)
-        saturated = await bench.load(url, loop, extent.terms(number, ANY_TIME))
-        capacity.append(saturated.summary.rate)
+        saturated = await bench.loop(url, SATURATING * service.cap, extent)
+        capacity.append(saturated["rate"])
         for pattern in ("poisson", "bursts"):
             for share in OVERLOADS:
                 load = arriving(pattern, share * service.best_rate, service, extent.seconds)
                 loaded = await bench.load(url, load, extent.terms(number, SLO))
                 seen.add({"arrivals": pattern, "load": share}, loaded)
-    terms = {"slo_ms": SLO * 1e3, "clients": loop.clients, "closed_loop": capacity}
+    terms = {"slo_ms": SLO * 1e3, "clients": SATURATING * service.cap, "closed_loop": capacity}
     return Part({**_terms(service, extent), **terms}, seen.rows)
 
 

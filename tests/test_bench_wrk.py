@@ -1,0 +1,60 @@
+"""Clients that each wait for their answer: scripts/bench/wrk.py."""
+
+import subprocess
+
+import click
+import pytest
+
+from scripts.bench.wrk import Closed, closed_loop, read_closed
+
+TOLD = """Running 2s test @ http://127.0.0.1:8000/
+  1 threads and 2 connections
+Requests/sec:    297.47
+
+{"answered": 600, "seconds": 2.000000, "mean_ms": 6.7000, "p99_ms": 9.1000, "failed": 4}
+"""
+
+
+def test_the_figures_stand_at_the_end() -> None:
+    """Those that failed do not count."""
+    closed = read_closed(TOLD)
+    assert closed == Closed(600, 2.0, 6.7, 9.1, 4)
+    assert closed.rate == 298.0
+
+
+def test_so_many_clients_post_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In whole seconds: wrk knows no others."""
+    asked: list[list[str]] = []
+
+    def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
+        asked.append(command)
+        return subprocess.CompletedProcess(command, 0, TOLD, "")
+
+    monkeypatch.setattr(subprocess, "run", run)
+    assert closed_loop("http://127.0.0.1:8000/", 2, 0.2, 64).answered == 600
+    assert closed_loop("http://127.0.0.1:8000/", 2, 2.6, 64).answered == 600
+    assert [command[:4] for command in asked] == [
+        ["wrk", "-t1", "-c2", "-d1s"],
+        ["wrk", "-t1", "-c2", "-d3s"],
+    ]
+
+
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (FileNotFoundError("wrk"), "apt-get install wrk"),
+        (subprocess.CalledProcessError(1, "wrk"), "wrk failed"),
+        (subprocess.TimeoutExpired("wrk", 12.0), "wrk failed"),
+    ],
+)
+def test_what_went_wrong_is_told(
+    error: Exception, told: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In a line."""
+
+    def run(*_: object, **__: object) -> None:
+        raise error
+
+    monkeypatch.setattr(subprocess, "run", run)
+    with pytest.raises(click.ClickException, match=told):
+        closed_loop("http://127.0.0.1:8000/", 2, 1.0, 64)
