@@ -363,9 +363,7 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 - an executor may return anything
             self._fail(batch, RunFailed(error))
         else:
-            own = flight.executor.seconds
-            ran = taken if own is None else min(own, taken)
-            batch.profile.latency.observe(batch.rows, ran, taken - ran)
+            batch.profile.latency.observe(batch.rows, *flight.parted(taken))
             batch.profile.returns.answered(batch.riders, now)
             late = False
             for ticket in tickets:

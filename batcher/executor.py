@@ -42,7 +42,7 @@ class Executor(Protocol[Item, Result]):
         """
         How long the last run took by itself, without the way there and back.
 
-        None where that is not known; read on the reactor thread, when the Deferred has fired.
+        None where that is not known; read on the reactor thread, when a run has succeeded.
         """
 
     def run(self, pieces: Sequence[Piece[Item]]) -> Deferred[Sequence[Result]]:

@@ -43,6 +43,12 @@ class Flight(Generic[Item, Result]):
     hangs_at: float  #: when it is given up
     hung: bool = False
 
+    def parted(self, taken: float) -> tuple[float, float]:
+        """Return what the run has *taken* by itself, as its lane tells, and on the way."""
+        own = self.executor.seconds
+        ran = taken if own is None else max(0.0, min(own, taken))
+        return ran, taken - ran
+
 
 class Flights(Generic[Item, Result]):
     """What runs, in order of launch, and the lanes that do not."""

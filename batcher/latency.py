@@ -56,7 +56,7 @@ class LatencyCurve:
 
     __slots__ = (
         "_drift", "_fitted", "_lines", "_measured", "_noise", "_observed", "_predicted", "_runs",
-        "_sizes", "_spent", "_way", "_ways",
+        "_sizes", "_spent", "_way", "_way_variance", "_ways",
     )  # fmt: skip
 
     def __init__(self, measured: Mapping[int, float]) -> None:
@@ -65,6 +65,7 @@ class LatencyCurve:
         self._runs = 0
         self._spent = 0.0  # seconds of the runs since the last trial
         self._ways = 0.0  # the moving average of the seconds of a way
+        self._way_variance = 0.0
         self._way = 0.0  # that when the lines were fitted: all sizes are held to the same
         self._observed = 0  # since the lines were fitted
         self._measured: dict[int, _Measured] = {}
@@ -84,8 +85,9 @@ class LatencyCurve:
         *way* are the seconds that its lane was taken before and after.
         """
         _check(rows, seconds)
-        most = max(WAY_LEAST, WAY_OUTLIER * self._ways)
-        self._ways += WAY_WEIGHT * (min(way, most) - self._ways)
+        off = min(way, max(WAY_LEAST, WAY_OUTLIER * self._ways)) - self._ways
+        self._ways += WAY_WEIGHT * off
+        self._way_variance += WAY_WEIGHT * (off * off - self._way_variance)
         known, change = self._measured.get(rows), None
         if known is None:
             known = self._measured[rows] = _Measured(seconds, 1.0)
@@ -94,7 +96,7 @@ class LatencyCurve:
             self._learn(known, seconds)
         self._runs += 1
         self._observed += 1
-        self._spent += seconds
+        self._spent += seconds + way
         known.last = self._runs
         tried = any(rows in sizes.trials for sizes in self._sizes.values())
         if tried:
@@ -149,7 +151,9 @@ class LatencyCurve:
     @property
     def margin(self) -> float:
         """The factor by which a deadline must exceed what is expected, to be met."""
-        return max(MARGIN, 1.0 + 2.0 * self.noise)
+        shortest = self.predict(1)
+        of_way = self._way_variance / max(shortest, INSTANT) ** 2
+        return max(MARGIN, 1.0 + 2.0 * sqrt(self._noise + of_way))
 
     @property
     def fitted(self) -> dict[int, float]:

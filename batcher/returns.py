@@ -33,7 +33,7 @@ class Returning:
         return self.fixed + self.each * rows
 
 
-NOBODY = Returning(0, 0.0, 0.0, inf)
+NOBODY = Returning(0, 0.0, inf, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +41,9 @@ class _Return:
     """How a batch came back."""
 
     rows: int
-    first: float = inf  #: seconds until the first was back; inf if nobody came
-    last: float = inf  #: and all but a few
+    last: float = inf  #: seconds until all but a few were back; inf if they never were
+    between: float = 0.0  #: seconds from the first to the last
+    followed: int = 0  #: rows that came in that time
 
 
 class Returns:
@@ -53,6 +54,7 @@ class Returns:
         "_failures",
         "_few",
         "_first",
+        "_followed",
         "_held",
         "_missing",
         "_pause",
@@ -68,6 +70,7 @@ class Returns:
         self._back = True  # all but a few have been seen again
         self._since = 0.0
         self._first = inf  # seconds until the first was back
+        self._followed = 0  # rows that have come since
         self._taken: deque[_Return] = deque(maxlen=REMEMBERED)
         self._held = False
         self._failures = 0
@@ -83,15 +86,21 @@ class Returns:
         self._back = not self._missing
         self._since = now
         self._first = inf
+        self._followed = 0
 
     def came(self, source: Hashable, now: float) -> None:
         """Note that *source* has sent its next request."""
-        if self._missing.pop(source, None) is not None and not self._back:
+        rows = self._missing.pop(source, None)
+        if rows is not None and not self._back:
             taken = now - self._since
-            self._first = min(self._first, taken)
+            if self._first == inf:
+                self._first = taken
+            else:
+                self._followed += rows
             self._back = len(self._missing) <= self._few
             if self._back:
-                self._taken.append(_Return(self._rows, self._first, taken))
+                between = taken - self._first
+                self._taken.append(_Return(self._rows, taken, between, self._followed))
 
     def expect(self) -> Returning:
         """
@@ -107,8 +116,8 @@ class Returns:
         if 2 * len(seen) <= len(self._taken):
             return NOBODY
         total, rows = sum(taken.last for taken in seen), sum(taken.rows for taken in seen)
-        between, steps = sum(it.last - it.first for it in seen), rows - len(seen)
-        each = min(total / rows, 2.0 * between / steps) if steps else total / rows
+        between, followed = sum(it.between for it in seen), sum(it.followed for it in seen)
+        each = min(total / rows, 2.0 * between / followed) if followed else total / rows
         missing = 0 if self._back else sum(self._missing.values())
         return Returning(missing, self._since, (total - each * rows) / len(seen), each, self._held)
 

@@ -25,9 +25,10 @@ class Lane:
         self.thread = thread
         self._runner = runner
         self._staging = Staging()
+        # Written by the model thread:
         #: How long the last run took, copying in and splitting included; None before the first.
         self.seconds: float | None = None
-        #: Batches run and rows in them, failures included; written by the model thread.
+        #: Batches run and rows in them, failures included.
         self.runs = 0
         self.rows = 0
 

@@ -78,7 +78,7 @@ class ModelThread:
         self.name = name
         self._queue = queue
         self._call_from_thread = call_from_thread
-        self.seconds = seconds  #: the clock
+        self.seconds = seconds  #: the clock's time; any thread may ask
         self._start_thread = start_thread
         self._stopped: Deferred[None] | None = None
         #: When the thread last took or finished a call: its heartbeat, in seconds of the clock.

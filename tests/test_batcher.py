@@ -343,15 +343,22 @@ def test_the_latency_of_runs_that_succeed_is_learned() -> None:
     assert scene.latency.predict(4) == 8.0
 
 
+#: What is believed of the way after one run that was long on it.
+WAY = WAY_WEIGHT * WAY_LEAST
+
+
 @pytest.mark.parametrize(
-    ("own", "of_one"),
+    ("own", "of_one", "of_four"),
     [
-        (None, 4.5),  # the batcher's watch alone: each size for itself
-        (6.0, 4.5 + WAY_WEIGHT * WAY_LEAST),  # two seconds on the way: a little of it, of any size
-        (9.0, 4.5),  # no run takes longer than it took
+        (None, 4.5, 8.0),  # the batcher's watch alone: each size for itself
+        (6.0, 4.5 + WAY, 6.0 + WAY),  # two seconds on the way: a little of it, of any size
+        (9.0, 4.5, 8.0),  # no run takes longer than it took,
+        (-1.0, 4.5 + WAY, 4.5 + WAY),  # nor less than no time, where a clock was set back
     ],
 )
-def test_what_a_lane_says_of_its_runs_counts(own: float | None, of_one: float) -> None:
+def test_what_a_lane_says_of_its_runs_counts(
+    own: float | None, of_one: float, of_four: float
+) -> None:
     """The rest is the way there and back, which is shared by all sizes."""
     scene = Scene()
     scene.latency.observe(1, 4.5)
@@ -359,9 +366,7 @@ def test_what_a_lane_says_of_its_runs_counts(own: float | None, of_one: float) -
     scene.submit("a", 4)
     scene.clock.advance(8.0)
     scene.lane.current.finish()
-    assert scene.latency.predict(4) == pytest.approx(
-        8.0 if own in {None, 9.0} else 6.0 + WAY_WEIGHT * WAY_LEAST
-    )
+    assert scene.latency.predict(4) == pytest.approx(of_four)
     assert scene.latency.predict(1) == pytest.approx(of_one)
 
 

@@ -26,7 +26,7 @@ from scripts.bench.sleeping_page import (
     ratio,
 )
 from scripts.bench.sleeping_plan import QUICK, SLOW, Fixed, finalists, greedy, grid, that_carry
-from scripts.bench.sleeping_runs import Extent, Loaded, Part, Rounds, arriving, figures_of, in_turn
+from scripts.bench.sleeping_runs import Extent, Part, Rounds, arriving, figures_of, in_turn
 from scripts.load.summary import Summary
 from scripts.simulation.service import Service
 from server.settings import Settings
@@ -103,8 +103,8 @@ def test_rows_hold_a_figure_for_each_round() -> None:
         statuses={"200": 9}, refusals={}, as_json=lambda: {"rate": 6.0, "refusals": {}}
     )
     rounds = Rounds("rate", "refused", "refused_p99_ms", "dropped")
-    rounds.add({"clients": 2}, figures_of(Loaded(summary, 0.46, 0.12)))
-    rounds.add({"clients": 2}, figures_of(Loaded(calm, 0.5, 0.0)))
+    rounds.add({"clients": 2}, figures_of(summary, 0.46, 0.12))
+    rounds.add({"clients": 2}, figures_of(calm, 0.5, 0.0))
     assert rounds.rows == [
         {
             "clients": 2, "rate": [5.0, 6.0], "refused": [3, 0], "refused_p99_ms": [7.0, None],

@@ -1,6 +1,7 @@
 """Clients that each wait for their answer: scripts/bench/wrk.py."""
 
 import subprocess
+from pathlib import Path
 
 import click
 import pytest
@@ -11,39 +12,50 @@ TOLD = """Running 2s test @ http://127.0.0.1:8000/
   1 threads and 2 connections
 Requests/sec:    297.47
 
-{"answered": 600, "seconds": 2.000000, "mean_ms": 6.7000, "p99_ms": 9.1000, "failed": 4}
+{"answered": 600, "refused": 4, "broken": 3, "seconds": 2.0, "mean_ms": 6.7, "p99_ms": 9.1}
 """
 
 
 def test_the_figures_stand_at_the_end() -> None:
-    """Those that failed do not count."""
+    """Who was refused does not count."""
     closed = read_closed(TOLD)
-    assert closed == Closed(600, 2.0, 6.7, 9.1, 4)
+    assert closed == Closed(600, 4, 3, 2.0, 6.7, 9.1)
     assert closed.rate == 298.0
 
 
 def test_so_many_clients_post_for_so_long(monkeypatch: pytest.MonkeyPatch) -> None:
     """In whole seconds: wrk knows no others."""
     asked: list[list[str]] = []
+    scripts: list[str] = []
 
     def run(command: list[str], **_: object) -> subprocess.CompletedProcess[str]:
         asked.append(command)
+        scripts.append(Path(command[-2]).read_text())
         return subprocess.CompletedProcess(command, 0, TOLD, "")
 
     monkeypatch.setattr(subprocess, "run", run)
     assert closed_loop("http://127.0.0.1:8000/", 2, 0.2, 64).answered == 600
-    assert closed_loop("http://127.0.0.1:8000/", 2, 2.6, 64).answered == 600
+    assert closed_loop("http://127.0.0.1:8000/", 2, 2.2, 64, {"X-More": "1"}).answered == 600
     assert [command[:4] for command in asked] == [
         ["wrk", "-t1", "-c2", "-d1s"],
         ["wrk", "-t1", "-c2", "-d3s"],
     ]
+    assert ['string.rep("x", 64)' in script for script in scripts] == [True, True]
+    assert ['wrk.headers["X-More"] = "1"' in script for script in scripts] == [False, True]
+
+
+@pytest.mark.parametrize("told", ["", "Requests/sec: 2", "[]", '{"answered": 1}'])
+def test_what_has_no_figures_is_told(told: str) -> None:
+    """As when it was cut short."""
+    with pytest.raises(click.ClickException, match="no figures"):
+        read_closed(told)
 
 
 @pytest.mark.parametrize(
     ("error", "told"),
     [
         (FileNotFoundError("wrk"), "apt-get install wrk"),
-        (subprocess.CalledProcessError(1, "wrk"), "wrk failed"),
+        (subprocess.CalledProcessError(1, "wrk", stderr="no such host"), "no such host"),
         (subprocess.TimeoutExpired("wrk", 12.0), "wrk failed"),
     ],
 )

@@ -186,6 +186,17 @@ def test_the_way_to_the_lane_is_the_same_for_all_sizes() -> None:
     assert curve.predict(1) == pytest.approx(6.0, rel=1e-3)
 
 
+def test_a_way_of_any_length_widens_the_margin() -> None:
+    """Though the runs themselves take as long as ever."""
+    calm, busy = LatencyCurve({1: 0.004}), LatencyCurve({1: 0.004})
+    for run in range(400):
+        calm.observe(1, 0.004, 0.002)
+        busy.observe(1, 0.004, 0.004 * (run % 2))
+    assert busy.predict(1) == pytest.approx(calm.predict(1), rel=0.05)
+    assert calm.margin == pytest.approx(1.1)
+    assert busy.margin > 1.5
+
+
 def test_one_long_way_moves_little() -> None:
     """A machine that stalled was not on its way."""
     curve = LatencyCurve({1: 4.0, 2: 5.0})

@@ -75,6 +75,19 @@ def test_of_batches_of_one_nothing_is_known_but_that_more_take_longer() -> None:
     assert returns.expect().within(3) == pytest.approx(3.0)
 
 
+def test_a_client_of_many_rows_is_one() -> None:
+    """Its rows come together, and say nothing of what passes between one client and the next."""
+    alone, two = Returns(), Returns()
+    for turn in range(ENOUGH):
+        alone.answered([("a", 4)], 10.0 * turn)
+        alone.came("a", 10.0 * turn + 1.0)
+        two.answered([("a", 4), ("b", 4)], 10.0 * turn)
+        two.came("a", 10.0 * turn + 0.75)
+        two.came("b", 10.0 * turn + 1.0)
+    assert alone.expect().within(12) == pytest.approx(3.0)
+    assert two.expect().within(12) == pytest.approx(1.0 + 4 * 2 * 0.25 / 4)
+
+
 def test_who_mostly_does_not_come_back_is_not_waited_for() -> None:
     """More than half of the batches that are remembered."""
     returns = learned()

@@ -36,7 +36,7 @@ from server.run import run as run_server
 from server.setting_sources import resolve
 from server.settings import SettingsError
 
-#: The parts, how each is measured, and how long: 11, 4 and 6 minutes in all.
+#: The parts, how each is measured, and how long: 11, 6 and 6 minutes in all.
 PARTS: dict[str, tuple[Callable[[Bench, Extent], Awaitable[Part]], Extent]] = {
     "grid": (measure_grid, Extent(rounds=3, warmup=2.5, seconds=6.0)),
     "closed": (measure_closed, Extent(rounds=5, warmup=1.0, seconds=2.0)),

@@ -96,15 +96,6 @@ class Part:
     rows: Sequence[Mapping[str, Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What a load showed, and how many cores were used meanwhile."""
-
-    summary: Summary
-    server_cores: float
-    others_cores: float  #: by other programs
-
-
 class Rounds:
     """The rows of a part: what was loaded, and lists of figures with an item for each round."""
 
@@ -127,20 +118,20 @@ class Rounds:
         return list(self._rows.values())
 
 
-def figures_of(loaded: Loaded) -> dict[str, Any]:
+def figures_of(summary: Summary, server_cores: float, others_cores: float) -> dict[str, Any]:
     """
     Return the figures of a load, with what was refused at once apart from what was given up.
 
-    The former are answers of 429, the latter of 504.
+    The former are answers of 429, the latter of 504.  The cores are those that the server and other
+    programs used meanwhile.
     """
-    summary = loaded.summary
     return {
         **summary.as_json(),
         "refused": summary.statuses.get("429", 0),
         "refused_p99_ms": summary.refusals.get("429", {}).get("p99_ms"),
         "dropped": summary.statuses.get("504", 0),
-        "server_cores": loaded.server_cores,
-        "others_cores": loaded.others_cores,
+        "server_cores": server_cores,
+        "others_cores": others_cores,
     }
 
 
@@ -180,9 +171,11 @@ class Bench:
         """Return what *load* shows, whose requests grant the SLO of *terms* where it is finite."""
         return await self._quietest(lambda: self._try(url, load, terms))
 
-    async def loop(self, url: str, clients: int, extent: Extent) -> dict[str, Any]:
-        """Return what so many *clients* see who each wait for their answer."""
-        return await self._quietest(lambda: self._try_loop(url, clients, extent))
+    async def loop(
+        self, url: str, clients: int, extent: Extent, granted: float = inf
+    ) -> dict[str, Any]:
+        """Return what *clients* see who each wait for their answer, and grant it so long."""
+        return await self._quietest(lambda: self._try_loop(url, clients, extent, granted))
 
     async def _quietest(self, attempt: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """
@@ -199,19 +192,21 @@ class Bench:
                 break
         return min(tries, key=itemgetter("others_cores"))
 
-    async def _try_loop(self, url: str, clients: int, extent: Extent) -> dict[str, Any]:
-        size = len(BODY.body)
-        closed_loop(url, clients, extent.warmup, size)
+    async def _try_loop(
+        self, url: str, clients: int, extent: Extent, granted: float
+    ) -> dict[str, Any]:
+        size, headers = len(BODY.body), dict(granting(granted))
+        closed_loop(url, clients, extent.warmup, size, headers)
         runs, rows = runs_of(url)
         began, before = time.monotonic(), self._used(url)
-        seen = closed_loop(url, clients, extent.seconds, size)
+        seen = closed_loop(url, clients, extent.seconds, size, headers)
         own, others = self._cores(began, before, url)
         more_runs, more_rows = runs_of(url)
         told = {
             "rate": round(seen.rate, 1),
             "mean_ms": seen.mean_ms,
             "p99_ms": seen.p99_ms,
-            "failed": seen.failed,
+            "failed": seen.refused + seen.broken,
             "mean_rows": round((more_rows - rows) / max(1, more_runs - runs), 2),
             "server_cores": own,
             "others_cores": others,
@@ -229,7 +224,7 @@ class Bench:
         return own, others
 
     async def _try(self, url: str, load: OpenLoop, terms: Terms) -> dict[str, Any]:
-        granted = () if terms.slo == inf else ((TIMEOUT_HEADER, f"{terms.slo * 1e3:g}"),)
+        granted = granting(terms.slo)
         target = parse_url(url)
         request = target.request(BODY, granted)
         server = Server(url, target.endpoint(self._reactor, TIMEOUT), [request])
@@ -244,7 +239,7 @@ class Bench:
         )
         for warning in told.warnings:
             self._say(f"    {warning}")
-        return figures_of(Loaded(told, own, others))
+        return figures_of(told, own, others)
 
     async def _wait_for_quiet(self) -> None:
         """Wait until other programs leave the machine alone, for `PATIENCE` at most."""
@@ -264,6 +259,11 @@ class Bench:
         clients = time.process_time() + ended_children_seconds()
         others = machine_cpu_seconds() - clients - sum(servers.values())
         return servers.get(url, 0.0), others
+
+
+def granting(seconds: float) -> tuple[tuple[str, str], ...]:
+    """Return the headers of a request that grants so many *seconds* for its answer."""
+    return () if seconds == inf else ((TIMEOUT_HEADER, f"{seconds * 1e3:g}"),)
 
 
 def ended_children_seconds() -> float:
@@ -305,11 +305,11 @@ async def measure_grid(bench: Bench, extent: Extent) -> Part:
             means: dict[Fixed, float | None] = {}
             for fixed in in_turn(settings, number):
                 url = bench.url(service, fixed)
-                loaded = await bench.load(url, load, extent.terms(number, ANY_TIME))
+                told = await bench.load(url, load, extent.terms(number, ANY_TIME))
                 rows, delay = (fixed.rows, fixed.delay_ms) if fixed else (None, None)
-                seen.add({"load": share, "max_batch": rows, "delay_ms": delay}, loaded)
+                seen.add({"load": share, "max_batch": rows, "delay_ms": delay}, told)
                 if fixed is not None:
-                    means[fixed] = loaded["mean_ms"]
+                    means[fixed] = told["mean_ms"]
             if number == 0:
                 settings[1:] = finalists(means)
     return Part({**_terms(service, extent), "settings": len(grid(service))}, seen.rows)
@@ -325,8 +325,8 @@ async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = 
         for count in clients:
             for name in in_turn(list(policies), number):
                 url = bench.url(service, policies[name])
-                loaded = await bench.loop(url, count, extent)
-                seen.add({"clients": count, "policy": name}, loaded)
+                told = await bench.loop(url, count, extent)
+                seen.add({"clients": count, "policy": name}, told)
     return Part({**_terms(service, extent), "greedy": greedy(service).rows}, seen.rows)
 
 
@@ -340,13 +340,13 @@ async def measure_overload(bench: Bench, extent: Extent) -> Part:
     url = bench.url(service, None)
     capacity = []
     for number in range(extent.rounds):
-        saturated = await bench.loop(url, SATURATING * service.cap, extent)
+        saturated = await bench.loop(url, SATURATING * service.cap, extent, ANY_TIME)
         capacity.append(saturated["rate"])
         for pattern in ("poisson", "bursts"):
             for share in OVERLOADS:
                 load = arriving(pattern, share * service.best_rate, service, extent.seconds)
-                loaded = await bench.load(url, load, extent.terms(number, SLO))
-                seen.add({"arrivals": pattern, "load": share}, loaded)
+                told = await bench.load(url, load, extent.terms(number, SLO))
+                seen.add({"arrivals": pattern, "load": share}, told)
     terms = {"slo_ms": SLO * 1e3, "clients": SATURATING * service.cap, "closed_loop": capacity}
     return Part({**_terms(service, extent), **terms}, seen.rows)
 

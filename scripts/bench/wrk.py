@@ -7,10 +7,11 @@ is what a closed loop then shows.  The program comes with Debian's package of it
 
 import json
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
+from math import ceil
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
 
 import click
 
@@ -19,14 +20,15 @@ _SCRIPT = """
 wrk.method = "POST"
 wrk.body = string.rep("x", {size})
 wrk.headers["Content-Type"] = "application/octet-stream"
+{headers}
 
 function done(summary, latency, requests)
   local errors = summary.errors
-  local failed = errors.connect + errors.read + errors.write + errors.status + errors.timeout
-  io.write(string.format(
-    '\\n{{"answered": %d, "seconds": %.6f, "mean_ms": %.4f, "p99_ms": %.4f, "failed": %d}}\\n',
-    summary.requests, summary.duration / 1e6, latency.mean / 1e3,
-    latency:percentile(99) / 1e3, failed))
+  local broken = errors.connect + errors.read + errors.write + errors.timeout
+  io.write(string.format('\\n{{"answered": %d, "refused": %d, "broken": %d, "seconds": %.6f,'
+    .. ' "mean_ms": %.4f, "p99_ms": %.4f}}\\n',
+    summary.requests, errors.status, broken, summary.duration / 1e6,
+    latency.mean / 1e3, latency:percentile(99) / 1e3))
 end
 """
 
@@ -39,28 +41,32 @@ class Closed:
     """What clients saw who each waited for their answer."""
 
     answered: int
+    refused: int  #: of those answers, with a status of 400 or more
+    broken: int  #: requests without an answer
     seconds: float
     mean_ms: float
     p99_ms: float
-    failed: int  #: no answers, or others than of 200
 
     @property
     def rate(self) -> float:
         """Good answers a second."""
-        return max(0, self.answered - self.failed) / self.seconds
+        return (self.answered - self.refused) / self.seconds
 
 
-def closed_loop(url: str, clients: int, seconds: float, size: int) -> Closed:
+def closed_loop(
+    url: str, clients: int, seconds: float, size: int, headers: Mapping[str, str] | None = None
+) -> Closed:
     """
-    Return what *clients* see who post bodies of *size* bytes to *url*; blocks for *seconds*.
+    Return what *clients* see who post bodies of *size* bytes to *url*; blocks meanwhile.
 
-    Raises `click.ClickException` where wrk is not installed, or fails.
+    *seconds* count as whole ones, at least 1: wrk knows no others.  Raises `click.ClickException`
+    where wrk is not installed, or fails.
     """
-    # Whole seconds alone are understood.
-    lasting = max(1, round(seconds))
+    lasting = max(1, ceil(seconds))
+    more = (f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items())
     with TemporaryDirectory() as folder:
         script = Path(folder) / "post.lua"
-        script.write_text(_SCRIPT.format(size=size))
+        script.write_text(_SCRIPT.format(size=size, headers="\n".join(more)))
         command = ["wrk", "-t1", f"-c{clients}", f"-d{lasting}s", "-s", str(script), url]
         try:
             done = subprocess.run(  # noqa: S603 - ours
@@ -69,11 +75,14 @@ def closed_loop(url: str, clients: int, seconds: float, size: int) -> Closed:
         except FileNotFoundError as error:
             raise click.ClickException("wrk loads the server: apt-get install wrk") from error
         except subprocess.SubprocessError as error:
-            raise click.ClickException(f"wrk failed: {error}") from error
+            told = getattr(error, "stderr", None) or ""
+            raise click.ClickException(f"wrk failed: {error} {told}".strip()) from error
     return read_closed(done.stdout)
 
 
 def read_closed(told: str) -> Closed:
-    """Return the figures at the end of what wrk *told*."""
-    figures: dict[str, Any] = json.loads(told.strip().splitlines()[-1])
-    return Closed(**figures)
+    """Return the figures at the end of what wrk *told*; raises `click.ClickException`."""
+    try:
+        return Closed(**json.loads(told.strip().splitlines()[-1]))
+    except (IndexError, TypeError, ValueError) as error:
+        raise click.ClickException(f"wrk told no figures: {told}") from error
