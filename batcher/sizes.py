@@ -14,9 +14,10 @@ from math import hypot
 from batcher.fit import Line
 
 KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to nothing
+SURELY = 1.25  #: standard errors that the best rate may be lower than it looks, for the knee
 DOUBT = 2.0  #: standard errors by which a size beyond the knee may be slower than it looks,
 CHANCE = 1.5  #: and by which it may be quicker
-UNSURE = 0.005  #: the relative standard error of a rate that is known well enough
+UNSURE = 0.0075  #: the relative standard error of a rate that is known well enough
 AFFORDED = 0.0005  #: of the time of all runs, that trials of what was known may cost
 INSTANT = 1e-9  #: seconds; no run is shorter
 
@@ -87,9 +88,11 @@ def choose(
         if not rates or rate > rates[-1]:
             rows.append(size)
             rates.append(rate)
-    beyond = ((it, _doubt(it, knee)) for it in known if it.rows > knee.rows)
+    # Of the doubt about two rates a trial can only clear up its own size's.
     trials = tuple(
-        Trial(it.rows, it.rate * (1.0 + CHANCE * doubt)) for it, doubt in beyond if doubt > UNSURE
+        Trial(it.rows, it.rate * (1.0 + CHANCE * it.error))
+        for it in known
+        if it.rows > knee.rows and it.error > UNSURE
     )
     listed = set(rows)
     overdue = (it for it in known if it.due and it.rows not in listed)
@@ -99,7 +102,7 @@ def choose(
 
 def _knee(known: Sequence[Estimate]) -> Estimate:
     """Return the smallest of *known* that certainly has nearly the best rate."""
-    enough = KNEE * max(it.rate / (1.0 + DOUBT * it.error) for it in known)
+    enough = KNEE * max(it.rate / (1.0 + SURELY * it.error) for it in known)
     return next(it for it in known if it.rate >= enough)
 
 
@@ -140,6 +143,7 @@ def _along(rows: int, seconds: float, knee: Estimate) -> float:
     Both are off together, the more so the nearer the line comes to the origin.
     """
     line = knee.line
-    level = 1.0 / seconds - 1.0 / knee.seconds
-    tilt = (rows - line.centre) / seconds - (knee.rows - line.centre) / knee.seconds
+    here, there = max(seconds, INSTANT), max(knee.seconds, INSTANT)
+    level = 1.0 / here - 1.0 / there
+    tilt = (rows - line.centre) / here - (knee.rows - line.centre) / there
     return hypot(line.error * level, line.tilt * tilt)
