@@ -7,7 +7,7 @@ Pure: told each arrival, asked for the rates.  Imports nothing of ours.
 from dataclasses import dataclass
 from math import expm1
 
-LONG = 32.0  #: longest runs over which the rate is averaged
+LONG = 64.0  #: longest runs over which the rate is averaged
 LATE = 2.0  #: longest runs that count as of late
 LASTS = 2.0  #: longest runs for which what is of late may be expected to go on
 STEP = 1 / 32  #: of what counts as of late: no more often are the averages renewed

@@ -13,7 +13,7 @@ from math import hypot, log, sqrt
 
 #: What one more line must explain, in variances of the noise: fewer and it fits the noise.  Less
 #: where there is more room for it to begin: a change anywhere in a gap is one at its end.
-PENALTY = 16.0
+PENALTY = 10.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from batcher.drift import Change, Drift
 from batcher.fit import Line, Point, fit_lines
 from batcher.sizes import INSTANT, KNEE, Estimate, Sizes, choose, rate_of
 
-WEIGHT = 0.05  #: of a new measurement in the moving average of its size, once many are in it
+WEIGHT = 1 / 64  #: of a new measurement in the moving average of its size, once many are in it
 MOST = 2.0 / WEIGHT - 1.0  #: measurements that such an average is worth
 WARMED = 3.0  #: measurements that the median of a warm-up's repeats is worth
 NOISE = 0.05  #: of a run's time, relative to it, until it is known
@@ -98,7 +98,7 @@ class LatencyCurve:
         self._observed += 1
         self._spent += seconds + way
         known.last = self._runs
-        tried = any(rows in sizes.trials for sizes in self._sizes.values())
+        tried = any(sizes.tries(rows) for sizes in self._sizes.values())
         if tried:
             self._spent = 0.0
         if change is not None:

@@ -21,6 +21,9 @@ SATURATED = 0.95
 #: Of what a hold would gain, the most it may cost.
 WORTH_HOLDING = 0.9
 
+#: Of the waiting, what a trial may leave at best: what it teaches is worth little where it is more.
+WORTH_TRYING = 0.8
+
 #: Times the usual until those who have not come back are given up.
 PATIENCE = 1.5
 
@@ -146,13 +149,14 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     *share* of the rows wait for this lane.  With n of them, a surge that is yet to come counted
     among them, with batches of b rows and a rate of arrivals r, the sum is proportional to
     ``(2 n + b) / (b / l(b) - r)``.  Sizes of which nothing is known are tried, each twice the last.
-    So are those that may be quicker than is known, where many wait: else speed matters little.
+    So are those that have not run for long, where many wait, and larger ones with which the sum
+    may be far less than is known.
     """
     sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
     largest = min(share, lanes.cap)
-    trial = next((size for size in sizes.trials if 2 * size <= share), 0)
-    if trial:
-        return trial
+    due = next((rows for rows in sizes.due if 2 * rows <= share), 0)
+    if due:
+        return due
     if largest > sizes.measured:
         return min(largest, 2 * sizes.measured) or largest
     best = 1
@@ -166,6 +170,10 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
             best = rows  # the largest yet, and the quickest: it catches up soonest
         elif (cost := (waiting + rows) / (throughput - rate)) < least:
             best, least = rows, cost
+    least *= WORTH_TRYING
+    for it in sizes.trials:
+        if best < it.rows <= share and waiting + it.rows < least * (it.rate - rate):
+            best, least = it.rows, (waiting + it.rows) / (it.rate - rate)
     return best
 
 

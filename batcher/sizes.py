@@ -2,26 +2,32 @@
 Decide which batch sizes are worth running, and which ones are worth a trial.
 
 What is known of a run's time is noisy, and of several sizes that are about as quick noise makes
-one look best.  A larger size makes everyone wait longer, so it is believed to be quicker only
-beyond doubt; but where it may well be, doubt is worth a trial.  Pure; imports nothing of ours but
-the fit.
+one look best.  A larger size makes everyone wait longer, so beyond the knee it counts as quick as
+it is beyond doubt; how quick it may be at best tells whether doubt is worth a trial.  Pure; imports
+nothing of ours but the fit.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
-from math import hypot, log2
+from math import hypot
 
 from batcher.fit import Line
 
 KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to nothing
-DOUBT = 1.25  #: standard errors by which a size beyond the knee must be quicker
-START = 2.0  #: standard errors by which the start of a line must exceed 0: else it brings no gain
-UNSURE = 0.01  #: the relative standard error of a rate that is known well enough
-CHANCE = 1.5  #: standard errors by which a size may be quicker than it looks
-WORTH = 0.02  #: of the rows per second, that twice the rows must bring to be worth a trial
-AFFORDED = 0.0005  #: of the time of all runs, that trials may cost
+SURELY = 1.25  #: standard errors that the best rate may be lower than it looks, for the knee
+DOUBT = 2.0  #: standard errors by which a size beyond the knee may be slower than it looks,
+CHANCE = 1.5  #: and by which it may be quicker
+UNSURE = 0.0075  #: the relative standard error of a rate that is known well enough
+AFFORDED = 0.0005  #: of the time of all runs, that trials of what was known may cost
 INSTANT = 1e-9  #: seconds; no run is shorter
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """A size beyond the knee that is not known well enough."""
+
+    rows: int
+    rate: float  #: rows per second, at best
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +38,14 @@ class Sizes:
     rates: tuple[float, ...] = ()  #: rows per second of each
     longest: float = 0.0  #: seconds of a run at the cap
     measured: int = 0  #: the largest size that ever ran
-    trials: tuple[int, ...] = ()  #: others that may be quicker than is known, the first first
+    trials: tuple[Trial, ...] = ()  #: those that may be quicker than is known, upwards
+    due: tuple[int, ...] = ()  #: others that have not run for long
+
+    def tries(self, rows: int) -> bool:
+        """Whether runs of *rows* rows are for what they teach, and for nothing else."""
+        if rows in self.rows:
+            return False
+        return rows in self.due or any(rows == it.rows for it in self.trials)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,64 +74,76 @@ def choose(
     known: Sequence[Estimate], cap: int, predict: Callable[[int], float], spent: float
 ) -> Sizes:
     """
-    Return the sizes worth running, and those worth a trial.
+    Return the sizes worth running, and those that a trial may show to be.
 
-    *known* are the sizes up to *cap* that were measured, in order.  Between two of them all sizes
-    are there, at the seconds that *predict* says, where the upper one is believed.  *spent* are the
-    seconds of the runs since the last trial.
-    """
-    believed, doubtful = _believed(known)
-    rows: list[int] = []
-    rates: list[float] = []
-    for below, size in pairwise([0, *(it.rows for it in known)]):
-        for each in range(below + 1, size + 1) if size in believed else ():
-            rate = rate_of(each, predict(each))
-            if not rates or rate > rates[-1]:
-                rows.append(each)
-                rates.append(rate)
-    listed = set(rows)
-    overdue = (it for it in known if it.due and it.rows not in listed)
-    due = [it.rows for it in overdue if it.risk - it.rows / rates[-1] <= AFFORDED * spent]
-    largest = known[-1].rows if known else 0
-    return Sizes(tuple(rows), tuple(rates), predict(cap), largest, (*doubtful, *due))
-
-
-def _believed(known: Sequence[Estimate]) -> tuple[set[int], list[int]]:
-    """
-    Return those of *known* that are believed, and those beyond the knee that may be quicker.
-
-    Up to the knee all are believed: the smallest that certainly has nearly the best rate.
+    *known* are the sizes up to *cap* that were measured, in order.  *predict* says how many seconds
+    a run of any size takes.  *spent* are the seconds of the runs since the last trial.
     """
     if not known:
-        return set(), []
-    enough = KNEE * max(it.rate / (1.0 + DOUBT * it.error) for it in known)
-    knee = next(at for at, it in enumerate(known) if it.rate >= enough)
-    best, believed, doubtful = known[knee], {it.rows for it in known[: knee + 1]}, []
-    others = [it for it in known[:knee] if it.line is not best.line]
-    apart = max(others, key=lambda it: it.rate, default=None)
-    for it in known[knee + 1 :]:
-        if _is_quicker(it, best, apart):
-            apart = apart if it.line is best.line else best
-            best = it
-            believed.add(it.rows)
-        elif it.error > UNSURE and _may_be_worth_it(it, best):
-            doubtful.append(it.rows)
-    return believed, doubtful
+        return Sizes()
+    knee = _knee(known)
+    rows: list[int] = []
+    rates: list[float] = []
+    for size, rate in _certain_rates(known, knee, predict):
+        if not rates or rate > rates[-1]:
+            rows.append(size)
+            rates.append(rate)
+    # Of the doubt about two rates a trial can only clear up its own size's.
+    trials = tuple(
+        Trial(it.rows, it.rate * (1.0 + CHANCE * it.error))
+        for it in known
+        if it.rows > knee.rows and it.error > UNSURE
+    )
+    listed = set(rows)
+    overdue = (it for it in known if it.due and it.rows not in listed)
+    due = (it.rows for it in overdue if it.risk - it.rows / rates[-1] <= AFFORDED * spent)
+    return Sizes(tuple(rows), tuple(rates), predict(cap), known[-1].rows, trials, tuple(due))
 
 
-def _is_quicker(it: Estimate, best: Estimate, apart: Estimate | None) -> bool:
+def _knee(known: Sequence[Estimate]) -> Estimate:
+    """Return the smallest of *known* that certainly has nearly the best rate."""
+    enough = KNEE * max(it.rate / (1.0 + SURELY * it.error) for it in known)
+    return next(it for it in known if it.rate >= enough)
+
+
+def _certain_rates(
+    known: Sequence[Estimate], knee: Estimate, predict: Callable[[int], float]
+) -> Iterator[tuple[int, float]]:
     """
-    Whether *it* is beyond doubt quicker than the smaller *best*; *apart* is that of other lines.
+    Yield the sizes up to the largest *known*, and the rows per second of each.
 
-    Along a line larger sizes share its start among more rows: what is certain there is the start.
+    Up to the *knee* they are what *predict* says; beyond it, what is certain.
     """
-    if it.rate <= best.rate:
-        return False
-    goes_on = it.line is best.line and it.line.start > START * it.line.error_at(0.0)
-    base = apart if goes_on else best
-    return base is None or it.rate > base.rate * (1.0 + DOUBT * hypot(it.error, base.error))
+    below: Estimate | None = None
+    for it in known:
+        for rows in range(below.rows + 1 if below else 1, it.rows + 1):
+            seconds = predict(rows)
+            if it.rows <= knee.rows:
+                doubt = 0.0
+            elif below is not None and below.line is it.line is knee.line:
+                doubt = _along(rows, seconds, knee)
+            else:
+                # There may be a step anywhere: that no more rows take longer is all there is.
+                seconds, doubt = it.seconds, _doubt(it, knee)
+            yield rows, rate_of(rows, seconds * (1.0 + DOUBT * doubt))
+        below = it
 
 
-def _may_be_worth_it(it: Estimate, best: Estimate) -> bool:
-    gain = it.rate / best.rate - 1.0
-    return gain + CHANCE * it.error > WORTH * log2(it.rows / best.rows)
+def _doubt(it: Estimate, knee: Estimate) -> float:
+    """Return the standard error of the ratio of the two rates."""
+    if it.line is knee.line:
+        return _along(it.rows, it.seconds, knee)
+    return hypot(it.error, knee.error)
+
+
+def _along(rows: int, seconds: float, knee: Estimate) -> float:
+    """
+    Return that of a size on the line of *knee*.
+
+    Both are off together, the more so the nearer the line comes to the origin.
+    """
+    line = knee.line
+    here, there = max(seconds, INSTANT), max(knee.seconds, INSTANT)
+    level = 1.0 / here - 1.0 / there
+    tilt = (rows - line.centre) / here - (knee.rows - line.centre) / there
+    return hypot(line.error * level, line.tilt * tilt)

@@ -38,14 +38,14 @@ def test_a_size_that_has_not_run_for_long_is_tried() -> None:
     """The sooner, the less is known of it; once, and then not before as many runs again."""
     curve = LatencyCurve({1: 4.0, 2: 9.0})
     runs = 0
-    while not curve.sizes(2).trials:
+    while not curve.sizes(2).due:
         curve.observe(1, 4.0)
         runs += 1
     assert runs >= AGAIN * WARMED
-    assert curve.sizes(2).trials == (2,)
+    assert curve.sizes(2).due == (2,)
     curve.observe(2, 9.0)
     for _ in range(int(AGAIN * (WARMED + 1))):
-        assert curve.sizes(2).trials == ()
+        assert curve.sizes(2).due == ()
         curve.observe(1, 4.0)
 
 
@@ -54,7 +54,7 @@ def test_a_size_that_looked_slow_is_found_to_be_quick() -> None:
     curve = LatencyCurve({1: 4.0, 2: 12.0})
     assert curve.sizes(2).rows == (1,)
     for _ in range(4000):
-        curve.observe(next(iter(curve.sizes(2).trials), 1), 4.0)
+        curve.observe(next(iter(curve.sizes(2).due), 1), 4.0)
     assert curve.sizes(2).rows == (1, 2)
 
 

@@ -78,6 +78,26 @@ def test_as_many_leave_as_leave_everyone_waiting_least(
     assert made.reason == ("idle" if made.rows == waiting else "lot")
 
 
+#: Of which 64 rows are the knee, known well, and 128 are as quick as far as three runs can tell.
+GPU = LatencyCurve({rows: 4.0 + 0.1 * rows for rows in range(1, 65)} | {128: 20.8})
+
+
+@pytest.mark.parametrize(
+    ("waiting", "rate", "rows"),
+    [
+        (600, 0.5, 64),  # runs catch up soon as it is
+        (600, 5.8, 128),  # who would not, if 128 rows are quicker, might wait far less
+        (100, 5.8, 64),  # there are not as many
+    ],
+)
+def test_a_trial_is_made_where_it_may_save_much(waiting: int, rate: float, rows: int) -> None:
+    """At best, and everyone waits longer for a larger run."""
+    queue = QueueView(waiting, 0.0, latency=GPU, arrivals=Arrivals(rate))
+    made = LotPolicy().decide(0.5, queue, LaneView(idle=1, total=1, cap=128))
+    assert isinstance(made, Launch)
+    assert made.rows == rows
+
+
 @pytest.mark.parametrize(
     ("returning", "decision"),
     [

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from batcher.fit import Line
-from batcher.sizes import Estimate, Sizes, choose
+from batcher.sizes import DOUBT, Estimate, Sizes, choose
 
 #: Lines whose start is sure, and one through the origin, which has none that is.
 SURE, RAY = Line(4.0, 0.1, 4, 1.0, 0.01, 0.001), Line(0.1, 0.16, 2, 96.0, 0.2, 0.01)
@@ -56,36 +56,60 @@ def test_up_to_the_knee_all_sizes_are_worth_running() -> None:
 
 
 @pytest.mark.parametrize(
-    ("seconds", "error", "largest", "trials"),
+    ("seconds", "error", "largest", "best"),
     [
-        (20.8, 0.03, 64, (128,)),  # as quick: may be quicker
-        (20.8, 0.009, 64, ()),  # that is known well enough
-        (22.0, 0.03, 64, ()),  # surely slower
-        (20.0, 0.03, 64, (128,)),  # quicker by 4 %, as noise is
-        (20.0, 0.02, 128, ()),  # beyond doubt
+        (20.8, 0.03, 64, 1.045),  # as quick: may be quicker
+        (20.8, 0.003, 64, None),  # that is known well enough
+        (22.0, 0.03, 64, 0.988),  # slower, it seems
+        (20.0, 0.03, 64, 1.087),  # quicker by 4 %, as noise is
+        (20.0, 0.01, 128, 1.056),  # beyond doubt
     ],
 )
-def test_a_larger_size_is_run_where_it_is_quicker_beyond_doubt(
-    seconds: float, error: float, largest: int, trials: tuple[int, ...]
+def test_a_size_beyond_the_knee_is_as_quick_as_it_is_beyond_doubt(
+    seconds: float, error: float, largest: int, best: float | None
 ) -> None:
-    """With those between; and tried where it may be quicker by what makes it worth it."""
+    """And a trial tells whether it is as quick as it may be: *best* times what 64 rows are."""
     sizes = chosen(estimates(growing(seconds, STEP), error))
     assert sizes.rows[-1] == largest
-    assert sizes.trials == trials
+    assert [it.rows for it in sizes.trials] == ([] if best is None else [128])
+    if best is not None:
+        assert sizes.trials[0].rate == pytest.approx(best * 64 / 10.4, rel=0.001)
+
+
+def test_what_is_doubtful_counts_for_less() -> None:
+    """The rate that a size beyond the knee has at worst, by the errors of both."""
+    sizes = chosen(estimates(growing(19.8, STEP), error=0.005))
+    at_worst = 128 / 19.8 / (1.0 + DOUBT * 0.005 * 2**0.5)
+    assert sizes.rows[-1] == 128
+    assert sizes.rates[-1] == pytest.approx(at_worst)
+
+
+def test_between_two_lines_there_may_be_a_step() -> None:
+    """No more rows take longer than the next that were measured: not what lies between."""
+    sizes = chosen(estimates(growing(20.0, STEP), error=0.001))
+    rows = [size for size in sizes.rows if size > 64]
+    assert rows == list(range(rows[0], 129))
+    assert rows[0] / 20.0 > 64 / 10.4 > (rows[0] - 2) / 20.0
 
 
 def test_a_line_goes_on_where_its_start_is_sure() -> None:
     """More rows share it: no size on the line has to prove that by itself."""
-    line = Line(2.0, 12.0, 6, 2.0, 0.1, 0.1)
+    line = Line(2.0, 12.0, 6, 2.0, 0.1, 0.01)
     gently = {rows: (2.0 + 12.0 * rows, line) for rows in (1, 4, 8, 32)}
     assert chosen(estimates(gently, error=0.03)).rows == tuple(range(1, 33))
     origin = {rows: (12.1 * rows - rows / 100, RAY) for rows in (1, 4, 8, 32)}
     assert chosen(estimates(origin, error=0.03)).rows == (1,)
 
 
+def test_runs_that_take_no_time_leave_no_doubt_to_divide_by() -> None:
+    """A clock may be set back: a belief of no seconds is borne."""
+    nothing = {rows: (0.0, Line(0.0, 0.0, 3, 2.0)) for rows in (1, 2, 4)}
+    assert chosen(estimates(nothing, error=0.0)).rows == (1, 2, 3, 4)
+
+
 def test_what_has_not_run_for_long_is_tried_as_far_as_that_can_be_afforded() -> None:
     """Here it would take four seconds more than the same rows in the quickest runs."""
     curve = {1: (4.0, Line(4.0, 0.0)), 2: (12.0, Line(12.0, 0.0))}
     known = estimates(curve, error=0.0, due=(1, 2))
-    assert chosen(known, spent=7_999.0).trials == ()
-    assert chosen(known, spent=8_001.0).trials == (2,)
+    assert chosen(known, spent=7_999.0).due == ()
+    assert chosen(known, spent=8_001.0).due == (2,)
