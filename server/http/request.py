@@ -38,6 +38,11 @@ def request_id_in(request: Request) -> str:
     return request_id_of(None if header is None else header.decode("latin-1"))
 
 
+def date() -> str:
+    """Return the date of an answer that is given now."""
+    return date_of(int(time()))
+
+
 def fields_of(request: Request) -> dict[str, str]:
     """Return the headers of *request* as endpoints see them."""
     return {
@@ -212,7 +217,7 @@ class LimitedRequest(Request):
             name.decode("latin-1"): values[-1].decode("latin-1")
             for name, values in self.responseHeaders.getAllRawHeaders()
         }
-        own["Date"] = date_of(int(time()))
+        own["Date"] = date()
         head = head_of(self.code, {**own, **fields}, self.clientproto)
         self.startedWriting = 1
         self.sentLength = len(data)
