@@ -43,8 +43,12 @@ class Answer:
         return message
 
 
-def read_answers(data: bytes) -> list[Answer]:
-    """Return the answers in *data*; fails where one is cut short or has a header twice."""
+def read_answers(data: bytes, *, bodies: bool = True) -> list[Answer]:
+    """
+    Return the answers in *data*; fails where one is cut short or has a header twice.
+
+    Without *bodies* they are those to HEAD.
+    """
     answers: list[Answer] = []
     while data:
         head, end, data = data.partition(b"\r\n\r\n")
@@ -55,7 +59,7 @@ def read_answers(data: bytes) -> list[Answer]:
         headers = {name.lower(): value for name, value in (ln.split(": ", 1) for ln in lines)}
         version, status = status_line.split(" ")[:2]
         assert version in ("HTTP/1.1", "HTTP/1.0")
-        length = int(headers.get("content-length", "0"))
+        length = int(headers.get("content-length", "0")) if bodies else 0
         assert len(data) >= length, "a body that is cut short"
         answers.append(Answer(int(status), headers, data[:length]))
         data = data[length:]
@@ -147,6 +151,7 @@ class NarrowTransport(FileDescriptor):
     def __init__(self, clock: IReactorTime, peer: IAddress) -> None:
         super().__init__(clock)  # type: ignore[arg-type]  # no descriptor is ever given to it
         self.connected = 1
+        self.TLS = False  #: whether what is written is encrypted first, after `startTLS`
         self.protocol: LimitedChannel
         self.room = 0
         self.read = bytearray()  #: what the client has

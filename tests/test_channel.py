@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.http.request import request_id_of
+from server.http.request import LimitedRequest, request_id_of
 from tests.fakes_http import chunk, request
 from tests.fakes_site import World
 
@@ -377,3 +377,20 @@ def test_abort_all_cuts_every_connection_off() -> None:
     assert all(client.transport.aborted for client in clients)
     assert not world.site.channels
     assert world.limits.held == 0
+
+
+# --- fields
+
+
+def test_a_field_that_was_set_goes_out_as_it_was_set() -> None:
+    """Encoded once, beside those of the head."""
+    world = World(at_once=False)
+    client = world.connect()
+    client.send(request("GET"))
+    waiting = world.desk.waiting[0].request
+    assert isinstance(waiting, LimitedRequest)
+    waiting.setHeader("X-Label", "café")  # type: ignore[no-untyped-call]  # Twisted's
+    waiting.begin(200, {"Content-Length": "6", "X-Other": "thé"})
+    world.desk.answer_all()
+    assert "X-Label: café\r\n".encode() in client.received
+    assert "X-Other: thé\r\n".encode() in client.received

@@ -140,6 +140,8 @@ def test_a_refused_request_costs_its_connection_nothing(cut: int) -> None:
         "x-request-id": client.answer.headers["x-request-id"],
         "retry-after": "3",
         "x-model-version": "a",
+        "server": "TensorFerry",
+        "date": client.answer.headers["date"],
     }
     client.send(*(BODY[at : at + cut] for at in range(0, len(BODY), cut)))
     world.refuses = False

@@ -255,3 +255,12 @@ def test_an_answer_waits_for_what_was_written_before_it() -> None:
     told, _, answer = bytes(client.transport.read).partition(b"\r\n\r\n")
     assert told == b"HTTP/1.1 100 Continue"
     assert answer.endswith(b"POST /two body")
+
+
+def test_nothing_passes_by_the_layer_that_encrypts() -> None:
+    """A plain connection that has begun to speak TLS writes through it, or in the clear."""
+    client = World().connect_narrow(room=1 << 20)
+    client.transport.TLS = True
+    client.channel.dataReceived(request("GET", "/one"))
+    assert client.transport.read == b""
+    assert client.transport.unsent

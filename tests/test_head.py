@@ -2,7 +2,8 @@
 
 import pytest
 
-from server.http.head import date_of, head_of
+from server.http.head import date_of, head_of, whole
+from server.http.messages import HTTPResponse
 
 
 def test_a_head_has_its_fields_in_order() -> None:
@@ -24,3 +25,12 @@ def test_no_value_adds_a_line(value: str, end: str) -> None:
 def test_a_date_is_written_as_http_has_it() -> None:
     """In Greenwich's time."""
     assert date_of(784_111_777) == "Sun, 06 Nov 1994 08:49:37 GMT"
+
+
+def test_an_answer_is_ready_as_a_whole() -> None:
+    """Its own fields have the last word."""
+    answer = HTTPResponse(404, b"no\n", {"Retry-After": "1", "X-Two": "own"}, "text/plain")
+    assert whole(answer, {"Date": "today", "X-Two": "other"}) == (
+        b"HTTP/1.1 404 Not Found\r\nServer: TensorFerry\r\nContent-Type: text/plain\r\n"
+        b"Content-Length: 3\r\nDate: today\r\nX-Two: own\r\nRetry-After: 1\r\n\r\nno\n"
+    )

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from treq import testing
@@ -16,7 +16,7 @@ from server.http.klein_door import KleinDoor
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle, State
-from tests.fakes_http import Answer, Client, request
+from tests.fakes_http import Answer, Client, read_answers, request
 from tests.fakes_server import Log
 from tests.fakes_threads import outcomes
 
@@ -58,6 +58,7 @@ class World:
             limits=BodyLimits(max_body=100, max_held=1000),
             client_timeout=8.0,
             clock=self.clock,
+            routes=routes,
             access_log=lambda request: self.logged.append(getattr(request, "request_id", "")),
         )
 
@@ -249,12 +250,13 @@ def test_head_is_get_without_its_body() -> None:
         (request("POST", headers={"Content-Type": "multipart/form-data"}, body=b"x"), 200),
     ],
 )
-def test_every_answer_carries_the_id(data: bytes, status: int) -> None:
+def test_every_answer_carries_the_id_the_server_and_the_date(data: bytes, status: int) -> None:
     """Also where `twisted.web` or Klein answer by themselves; and none of it is our fault."""
     client = World().connect()
     client.send(data.replace(b"Host:", b"X-Request-Id: mine\r\nHost:", 1))
     assert client.answer.status == status
     assert client.answer.headers["x-request-id"] == "mine"
+    assert {"server", "date"} <= client.answer.headers.keys()
     if status >= 400 and client.answer.body:
         assert client.answer.json()["request_id"] == "mine"
 
@@ -342,13 +344,64 @@ def test_no_header_of_an_answer_can_add_another(value: str) -> None:
     assert "evil" not in client.answer.headers
 
 
-def test_an_answer_that_cannot_be_written_is_an_error(log: Log) -> None:
-    """Logged, and told to whoever waits for it."""
-    broken = HTTPResponse(200, b"", {"X-Extra": "\udc80"})
-    client = World(lambda _: succeed(broken)).connect()
+#: Requests for one endpoint, as they come to it with and without Klein's own search for a route.
+WAYS = [request(), request("GET", "/state"), request("HEAD", "/state"), request("GET", "/st%61te")]
+
+
+def _nothing(_: HTTPRequest) -> Deferred[HTTPResponse]:
+    return succeed(cast("HTTPResponse", None))
+
+
+def _unwritable(_: HTTPRequest) -> Deferred[HTTPResponse]:
+    return succeed(HTTPResponse(200, b"", {"X-Extra": "\udc80", "Server-Timing": "queue;dur=1"}))
+
+
+@pytest.mark.parametrize("data", WAYS)
+@pytest.mark.parametrize(
+    ("endpoint", "error"),
+    [(_unwritable, UnicodeEncodeError), (_nothing, AttributeError)],
+)
+def test_an_answer_that_cannot_be_written_is_an_error(
+    endpoint: Callable[[HTTPRequest], Deferred[HTTPResponse]],
+    error: type[Exception],
+    data: bytes,
+    log: Log,
+) -> None:
+    """Logged, and told to whoever waits for it, with what every answer has."""
+    world = World(endpoint)
+    client = world.connect()
+    client.send(data.replace(b"Host:", b"X-Request-Id: mine\r\nHost:", 1))
+    (answer,) = read_answers(client.received, bodies=not data.startswith(b"HEAD"))
+    assert answer.status == 500
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.headers["server"] == "TensorFerry"
+    assert "date" in answer.headers
+    assert len(log.flush(error)) == 1
+    assert not world.site.busy
+    assert world.logged == ["mine"]
+
+
+def test_a_body_that_is_no_bytes_is_an_error(log: Log) -> None:
+    """Found behind the head, of which nothing has gone out."""
+    world = World(lambda _: succeed(HTTPResponse(200, cast("bytes", "text"))))
+    client = world.connect()
     client.send(request())
     assert client.answer.status == 500
-    assert len(log.flush(UnicodeEncodeError)) == 1
+    assert len(log.flush(TypeError)) == 1
+
+
+@pytest.mark.parametrize("data", WAYS)
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_has_no_body_sends_none(status: int, data: bytes) -> None:
+    """What followed the head would be taken for the next answer."""
+    world = World(lambda _: succeed(HTTPResponse(status, b"body\n")))
+    client = world.connect()
+    client.send(data, data)
+    heads = client.received.split(b"\r\n\r\n")
+    assert len(heads) == 3
+    assert all(head.startswith(b"HTTP/1.1 %d " % status) for head in heads[:2])
+    assert heads[2] == b""
+    assert (b"Content-Length" in heads[0]) == (status == 304)
 
 
 # --- leaving

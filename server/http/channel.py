@@ -13,10 +13,9 @@ has come.  The names of `HTTPChannel` that begin with an underscore are overridd
 that alone; the tests of this module guard them.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from typing import Any, cast
 
-from twisted.internet.abstract import FileDescriptor
 from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
@@ -33,10 +32,11 @@ from twisted.web.server import Site
 
 from server.errors import HTTPError, refusal_for
 from server.http.access import UNKNOWN, Access, AccessLog, client_name, text_of
-from server.http.head import head_of
+from server.http.head import whole
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse, Route
-from server.http.request import LimitedRequest, request_id_of
+from server.http.request import LimitedRequest, date, request_id_of
+from server.http.transport import passed_on, send_now
 
 _log = Logger()
 
@@ -166,7 +166,7 @@ class LimitedChannel(http.HTTPChannel):
         access = self._refusal(answer, request.request_id)
         request.refused()
         transport: Any = self.transport  # Any: see `_leave`
-        transport.write(_whole(answer, request.request_id, {}))
+        transport.write(whole(answer, {"X-Request-Id": request.request_id, "Date": date()}))
         self.site.tell(access)
         self.site.channel_idle()
 
@@ -177,14 +177,9 @@ class LimitedChannel(http.HTTPChannel):
 
     def write(self, data: bytes) -> None:
         """Send *data*, at once where nothing waits: a turn of the reactor costs more."""
-        transport: Any = self.transport  # Any: TCP's can send at once, TLS's cannot
-        if isinstance(transport, FileDescriptor) and _is_free(transport):
-            sent = transport.writeSomeData(data)
-            # Where that failed, the transport finds out by itself, and tells.
-            if isinstance(sent, int):
-                data = data[sent:]
-        if data:
-            super().write(data)
+        rest = send_now(self.transport, data)
+        if rest:
+            super().write(rest)
 
     def requestDone(self, request: http.Request) -> None:
         """Go on with what the client sent meanwhile, if it reads the answers, or close."""
@@ -222,7 +217,7 @@ class LimitedChannel(http.HTTPChannel):
 
     def _watch(self, seconds: float | None) -> None:
         """See to it that the transport passes something on within each so many *seconds*."""
-        self._passed_on = _passed_on(self.transport)
+        self._passed_on = passed_on(self.transport)
         self.setTimeout(seconds)
 
     def close_if_idle(self) -> None:
@@ -237,7 +232,7 @@ class LimitedChannel(http.HTTPChannel):
     def timeoutConnection(self) -> None:
         """Cut off, tell or close: who reads nothing, who sends too slowly, who is only idle."""
         if self._passed_on is not None:
-            if self._passed_on == _passed_on(self.transport):
+            if self._passed_on == passed_on(self.transport):
                 self.forceAbortClient()
             else:
                 self._watch(self.timeOut)
@@ -271,7 +266,8 @@ class LimitedChannel(http.HTTPChannel):
     def _end_with(self, answer: HTTPResponse, request_id: str) -> None:
         """Send *answer* to what is being read, discard the rest of it, and close."""
         access = self._refusal(answer, request_id)
-        self._leave(_whole(answer, request_id, {"Connection": "close"}))
+        fields = {"X-Request-Id": request_id, "Date": date(), "Connection": "close"}
+        self._leave(whole(answer, fields))
         self.site.tell(access)
         self.site.channel_idle()
 
@@ -303,29 +299,6 @@ class LimitedChannel(http.HTTPChannel):
             request_id=request_id,
             timing=answer.headers.get("Server-Timing", ""),
         )
-
-
-def _whole(answer: HTTPResponse, request_id: str, more: Mapping[str, str]) -> bytes:
-    """Return an early *answer*, with *more* fields in its head."""
-    fields = {
-        "Content-Type": answer.content_type,
-        "Content-Length": str(len(answer.body)),
-        "X-Request-Id": request_id,
-        **more,
-        **answer.headers,
-    }
-    return head_of(answer.status, fields) + answer.body
-
-
-def _is_free(transport: FileDescriptor) -> bool:
-    """Whether *transport* takes data and has none to pass on before it."""
-    waiting = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001  # nothing public says it
-    return bool(transport.connected and not transport.disconnecting and not waiting)
-
-
-def _passed_on(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
-    """Return what differs when *transport* has passed something on to the kernel."""
-    return len(transport.dataBuffer), transport.offset
 
 
 class LimitedSite(Site):

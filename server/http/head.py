@@ -1,5 +1,5 @@
 """
-Write the head of an answer.
+Write the head of an answer, or one that is ready as a whole.
 
 Pure.
 """
@@ -8,6 +8,11 @@ from collections.abc import Mapping
 from functools import lru_cache
 
 from twisted.web.http import RESPONSES, datetimeToString
+
+from server.http.messages import HTTPResponse
+
+#: What the server calls itself in its answers.
+SERVER = "TensorFerry"
 
 
 def head_of(status: int, fields: Mapping[str, str], version: bytes = b"HTTP/1.1") -> bytes:
@@ -18,6 +23,16 @@ def head_of(status: int, fields: Mapping[str, str], version: bytes = b"HTTP/1.1"
     if len(head.splitlines()) != len(lines):
         head = b"".join(b"%b\r\n" % b" ".join(line.splitlines()) for line in lines)
     return b"%b %d %b\r\n%b\r\n" % (version, status, reason, head)
+
+
+def whole(answer: HTTPResponse, fields: Mapping[str, str]) -> bytes:
+    """Return *answer* from its first byte to its last, with *fields* in its head."""
+    own = {
+        "Server": SERVER,
+        "Content-Type": answer.content_type,
+        "Content-Length": str(len(answer.body)),
+    }
+    return head_of(answer.status, {**own, **fields, **answer.headers}) + answer.body
 
 
 @lru_cache(maxsize=1)

@@ -15,10 +15,12 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succ
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
+from twisted.web.http import NO_CONTENT
 from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 
 from server.errors import HTTPError, Refusal, error_response, refusal_for
+from server.http.head import SERVER
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import LimitedRequest, fields_of, request_id_in
 from server.lifecycle import Lifecycle
@@ -33,7 +35,7 @@ class LiteralRoutes(KleinResource):
     """
     Klein's resource, which looks a literal path up where Klein matches it each time.
 
-    Only for endpoints whose answer is a Deferred of bytes, and ends where the client hangs up.
+    Only for endpoints whose answer is a Deferred of bytes that is cancelled at a hang-up.
     """
 
     def __init__(self, app: Klein, endpoints: Mapping[tuple[bytes, bytes], str]) -> None:
@@ -55,7 +57,7 @@ def _not_answered(failure: Failure, request: LimitedRequest) -> None:
     """Tell whoever is to know of a *failure* to answer; a hang-up is none."""
     gone = request.disconnected.called
     if not (gone or request.startedWriting):
-        request.processingFailed(failure)  # type: ignore[no-untyped-call]  # Twisted's
+        request.processingFailed(failure)
     elif not (gone and failure.check(CancelledError)):
         _log.failure("request {id} was not answered", failure, id=request.request_id)
 
@@ -104,12 +106,14 @@ class KleinDoor:
 
     def _write(self, answer: HTTPResponse, request: Request, request_id: str) -> bytes:
         fields = {
-            "Server": "TensorFerry",
+            "Server": SERVER,
             "Content-Type": answer.content_type,
             "Content-Length": str(len(answer.body)),
             "X-Request-Id": request_id,
             **answer.headers,
         }
+        if answer.status == NO_CONTENT:
+            del fields["Content-Length"]  # HTTP forbids it there
         if self._lifecycle.leaving:
             fields["Connection"] = "close"
             request.channel.persistent = False

@@ -12,11 +12,12 @@ from urllib.parse import unquote_to_bytes
 
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
+from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
 from server.errors import HTTPError
 from server.http.access import Access, client_name, text_of
-from server.http.head import date_of, head_of
+from server.http.head import SERVER, date_of, head_of
 from server.http.limits import BodyLimits
 from server.http.messages import Head
 
@@ -36,6 +37,11 @@ def request_id_in(request: Request) -> str:
     """Return the id of *request* from its header, whatever bytes that has, or a new one."""
     header = request.getHeader(b"x-request-id")
     return request_id_of(None if header is None else header.decode("latin-1"))
+
+
+def date() -> str:
+    """Return the date of an answer that is given now."""
+    return date_of(int(time()))
 
 
 def fields_of(request: Request) -> dict[str, str]:
@@ -101,8 +107,8 @@ class LimitedRequest(Request):
         self.admitted = False
         self._limits = channel.limits
         self._held = 0
-        #: Of a head that goes out with the body.
-        self._fields: Mapping[str, str] | None = None
+        #: A head that goes out with the body; empty where there is none.
+        self._head = b""
         self._timing = ""
         #: Fires when the client hangs up before the answer.
         self.disconnected: Deferred[None] = Deferred()
@@ -195,28 +201,45 @@ class LimitedRequest(Request):
         )
 
     def begin(self, status: int, fields: Mapping[str, str]) -> None:
-        """Have the answer begin with a head of *fields*; the next `write` is all of its body."""
+        """
+        Have the answer begin with a head of *fields*; the next `write` is all of its body.
+
+        The door calls this on the reactor thread, before it hands the body on.  Where a field
+        cannot be encoded, that raises `UnicodeEncodeError`, and nothing has begun.  After a hang-up
+        the head is dropped by that `write`, or with the request if there is none.
+        """
+        own = {
+            name.decode("latin-1"): values[-1].decode(errors="replace")
+            for name, values in self.responseHeaders.getAllRawHeaders()
+        }
+        own["Date"] = date()
+        # Built here, and not where it is written: only the door's errors become answers.
+        self._head = head_of(status, {**own, **fields}, self.clientproto)
         self.setResponseCode(status)
-        self._fields = fields
         self._timing = fields.get("Server-Timing", "")
 
     def write(self, data: bytes) -> None:
         """Send a part of the body, or all of it with its head."""
-        fields, self._fields = self._fields, None
-        if fields is None or self.disconnected.called:
+        head, self._head = self._head, b""
+        if not head or self.disconnected.called:
             super().write(data)
             return
-        if self.method == b"HEAD":
+        if self.method == b"HEAD" or self.code in NO_BODY_CODES:
             data = b""
-        own = {
-            name.decode("latin-1"): values[-1].decode("latin-1")
-            for name, values in self.responseHeaders.getAllRawHeaders()
-        }
-        own["Date"] = date_of(int(time()))
-        head = head_of(self.code, {**own, **fields}, self.clientproto)
+        whole = head + data
         self.startedWriting = 1
         self.sentLength = len(data)
-        self.channel.write(head + data)
+        self.channel.write(whole)
+
+    def processingFailed(self, reason: Failure) -> Failure:
+        """Answer 500, with the fields that all answers have; whoever finds a failure calls this."""
+        if not self.startedWriting:
+            self._head, self._timing = b"", ""
+            self.setHeader("X-Request-Id", self.request_id)
+            self.setHeader("Server", SERVER)
+            self.setHeader("Date", date())
+        super().processingFailed(reason)
+        return reason
 
     def end_with(self, body: bytes) -> None:
         """Write *body* and end the answer, unless the client is gone."""
