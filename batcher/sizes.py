@@ -17,14 +17,13 @@ KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to noth
 SURELY = 1.25  #: standard errors that the best rate may be lower than it looks, for the knee
 DOUBT = 2.0  #: standard errors by which a size beyond the knee may be slower than it looks,
 CHANCE = 1.5  #: and by which it may be quicker
-UNSURE = 0.0075  #: the relative standard error of a rate that is known well enough
 AFFORDED = 0.0005  #: of the time of all runs, that trials of what was known may cost
 INSTANT = 1e-9  #: seconds; no run is shorter
 
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A size beyond the knee that is not known well enough."""
+    """A size beyond the knee, which may be quicker than is known."""
 
     rows: int
     rate: float  #: rows per second, at best
@@ -90,9 +89,7 @@ def choose(
             rates.append(rate)
     # Of the doubt about two rates a trial can only clear up its own size's.
     trials = tuple(
-        Trial(it.rows, it.rate * (1.0 + CHANCE * it.error))
-        for it in known
-        if it.rows > knee.rows and it.error > UNSURE
+        Trial(it.rows, it.rate * (1.0 + CHANCE * it.error)) for it in known if it.rows > knee.rows
     )
     listed = set(rows)
     overdue = (it for it in known if it.due and it.rows not in listed)
