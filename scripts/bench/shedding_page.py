@@ -4,6 +4,9 @@ Write how this server and others shed load: a yardstick's workload C by itself.
 Pure: a measurement in, Markdown out.
 """
 
+from collections.abc import Mapping
+from typing import Any
+
 from scripts.bench.kept import Kept
 from scripts.bench.markdown import number, paragraphs
 from scripts.bench.yardstick import Yardstick
@@ -11,6 +14,13 @@ from scripts.bench.yardstick_page import open_loops
 
 #: Cores that other programs used, from which on the page tells of them.
 SHOWN = 0.1
+
+
+def _rounds(options: Mapping[str, Any]) -> str:
+    lasting = f"{number(options['open_seconds'])} s"
+    if options["rounds"] == 1:
+        return f"One round of {lasting} for each rate."
+    return f"Medians of {number(options['rounds'])} interleaved rounds of {lasting} for each rate."
 
 
 def section(kept: Kept) -> str:
@@ -21,7 +31,7 @@ def section(kept: Kept) -> str:
     return paragraphs(
         "## Beside other servers, at more than they can do",
         "Workload C of the yardstick: a JPEG of 500 x 375 to its five best labels, Poisson arrivals"
-        f" at fixed rates. Medians of {number(kept['options']['rounds'])} interleaved rounds. Each"
+        f" at fixed rates. {_rounds(kept['options'])} Each"
         " server sheds load by its own means, set by hand for these 500 ms; this one has no setting"
         " but the deadline. The load runs on the same cores.",
         open_loops(yardstick),

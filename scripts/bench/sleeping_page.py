@@ -214,7 +214,9 @@ def _closed(rows: Sequence[Row], terms: Row) -> str:
         "### Clients who wait for their answers",
         f"A run of b rows takes {terms['curve']}, at most {terms['cap']} rows."
         f" Greedy never waits and takes up to {number(terms['greedy'])} rows, the true knee."
-        f" {_rounds(terms)}. The server answers on one core: what comes near that limits both.",
+        f" {_rounds(terms)}; wrk is the client. The server answers on one core: what comes near"
+        " that limits both. Those who are waited for come through it while the model stands"
+        " still: the more there are, the less is gained by running them together.",
         table(head, lines, words=0),
         verdicts(closed_bars(rows)),
     )
