@@ -65,14 +65,15 @@ def test_a_closed_loop_sees_the_stall_only_at_its_end(tmp_path: Path) -> None:
 
 
 def test_five_milliseconds_are_told_as_five(tmp_path: Path) -> None:
-    """Whatever disturbs a machine only adds: of five tries one has to be within a tenth."""
+    """Never as less; whatever disturbs a machine only adds, seldom half in each of five tries."""
     for _ in range(5):
         with timed_server(TimedServer(delay=0.005)) as server:
             figures, _ = loadtest(
                 tmp_path, f"127.0.0.1:{server.port}", *SMALL,
                 "--rate", "100", "--arrivals", "constant", "--duration", "600ms",
             )  # fmt: skip
-        if 4.5 <= figures["p50_ms"] <= 5.5:
+        assert figures["p50_ms"] >= 4.9
+        if figures["p50_ms"] <= 7.5:
             return
     raise AssertionError(f"p50 of a server that takes 5 ms: {figures['p50_ms']} ms")
 

@@ -37,8 +37,8 @@ def test_the_curve_is_learned_as_that_of_any_model(port: int) -> None:
     assert post(port, b"x").status == 200
     (queue,) = orjson.loads(get(port, "/debug/batcher").body)["queues"]
     assert queue["cap"] == ROOM
-    assert queue["run_ms"]["1"] == pytest.approx(1e3 * ONE, rel=0.25)
-    assert queue["run_ms"][str(ROOM)] == pytest.approx(2e3 * ONE, rel=0.25)
+    assert queue["run_ms"]["1"] == pytest.approx(1e3 * ONE, rel=0.5)
+    assert queue["run_ms"][str(ROOM)] == pytest.approx(2e3 * ONE, rel=0.5)
 
 
 def test_a_run_takes_as_long_as_the_curve_says(port: int) -> None:
@@ -47,7 +47,7 @@ def test_a_run_takes_as_long_as_the_curve_says(port: int) -> None:
     assert [orjson.loads(answer.body)["n"] for answer in answers] == list(range(9))
     assert all(answer.seconds >= ONE for answer in answers)
     told = [timing(answer.headers["server-timing"], "run") for answer in answers]
-    assert median(told) == pytest.approx(ONE, rel=0.25)
+    assert median(told) == pytest.approx(ONE, rel=0.5)
 
 
 def timing(header: str, part: str) -> float:
