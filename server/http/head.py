@@ -7,7 +7,7 @@ Pure.
 from collections.abc import Mapping
 from functools import lru_cache
 
-from twisted.web.http import RESPONSES, datetimeToString
+from twisted.web.http import NO_CONTENT, RESPONSES, datetimeToString
 
 from server.http.messages import HTTPResponse
 
@@ -25,14 +25,23 @@ def head_of(status: int, fields: Mapping[str, str], version: bytes = b"HTTP/1.1"
     return b"%b %d %b\r\n%b\r\n" % (version, status, reason, head)
 
 
-def whole(answer: HTTPResponse, fields: Mapping[str, str]) -> bytes:
-    """Return *answer* from its first byte to its last, with *fields* in its head."""
-    own = {
+def fields_of_answer(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the fields of the head of *answer*, with *more*; its own have the last word."""
+    fields = {
         "Server": SERVER,
         "Content-Type": answer.content_type,
         "Content-Length": str(len(answer.body)),
+        **more,
+        **answer.headers,
     }
-    return head_of(answer.status, {**own, **fields, **answer.headers}) + answer.body
+    if answer.status == NO_CONTENT:
+        del fields["Content-Length"]  # HTTP forbids it there
+    return fields
+
+
+def whole(answer: HTTPResponse, more: Mapping[str, str]) -> bytes:
+    """Return *answer* from its first byte to its last, with *more* fields in its head."""
+    return head_of(answer.status, fields_of_answer(answer, more)) + answer.body
 
 
 @lru_cache(maxsize=1)

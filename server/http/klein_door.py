@@ -15,12 +15,11 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred, succ
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 from twisted.python.failure import Failure
-from twisted.web.http import NO_CONTENT
 from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 
 from server.errors import HTTPError, Refusal, error_response, refusal_for
-from server.http.head import SERVER
+from server.http.head import fields_of_answer
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import LimitedRequest, fields_of, request_id_in
 from server.lifecycle import Lifecycle
@@ -105,15 +104,7 @@ class KleinDoor:
             return answer.addCallback(self._write, request, incoming.request_id)
 
     def _write(self, answer: HTTPResponse, request: Request, request_id: str) -> bytes:
-        fields = {
-            "Server": SERVER,
-            "Content-Type": answer.content_type,
-            "Content-Length": str(len(answer.body)),
-            "X-Request-Id": request_id,
-            **answer.headers,
-        }
-        if answer.status == NO_CONTENT:
-            del fields["Content-Length"]  # HTTP forbids it there
+        fields = fields_of_answer(answer, {"X-Request-Id": request_id})
         if self._lifecycle.leaving:
             fields["Connection"] = "close"
             request.channel.persistent = False

@@ -226,10 +226,10 @@ class LimitedRequest(Request):
             return
         if self.method == b"HEAD" or self.code in NO_BODY_CODES:
             data = b""
-        whole = head + data
+        message = head + data  # where the body is no bytes, nothing has begun
         self.startedWriting = 1
         self.sentLength = len(data)
-        self.channel.write(whole)
+        self.channel.write(message)
 
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer 500, with the fields that all answers have; whoever finds a failure calls this."""
