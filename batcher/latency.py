@@ -13,7 +13,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from itertools import accumulate, chain, repeat
-from math import sqrt
+from math import pi, sqrt
 
 from batcher.drift import Change, Drift
 from batcher.fit import Line, Point, fit_lines
@@ -21,7 +21,11 @@ from batcher.sizes import INSTANT, KNEE, Estimate, Sizes, choose, rate_of
 
 WEIGHT = 1 / 64  #: of a new measurement in the moving average of its size, once many are in it
 MOST = 2.0 / WEIGHT - 1.0  #: measurements that such an average is worth
-WARMED = 3.0  #: measurements that the median of a warm-up's repeats is worth
+WARM_SECONDS = 0.5  #: that a warm-up may spend on a size where its runs are many
+LONG_RUN = 1.0  #: seconds; a longer run is measured once: the noise is small beside it
+FEWEST, REPEATS = 5, 25  #: runs of a size in a warm-up, at least and at most
+MEDIAN = 2.0 / pi  #: of the measurements in a median, those in an average that is as good
+LITTLE = 3.0  #: measurements that too little is known with, to tell whether anything has changed
 NOISE = 0.05  #: of a run's time, relative to it, until it is known
 LEAST_NOISE = 0.001  #: no clock is better
 SPAN = 1e-6  #: of the longest run: differences below that are none
@@ -34,6 +38,13 @@ WAY_WEIGHT = 0.05  #: of a new measurement in the time of the way
 WAY_OUTLIER = 3.0  #: a way longer than so many times the usual counts as so long,
 WAY_LEAST = 0.0005  #: or as so many seconds, if that is more
 MARGIN = 1.1  #: the least by which a deadline must exceed what is expected
+
+
+def warm_repeats(seconds: float) -> int:
+    """Return how many runs a warm-up times of a size whose runs take *seconds*."""
+    if seconds > LONG_RUN:
+        return 1
+    return max(FEWEST, min(REPEATS, int(WARM_SECONDS / max(seconds, INSTANT))))
 
 
 @dataclass(slots=True)
@@ -50,8 +61,9 @@ class LatencyCurve:
     Seconds per run by rows: moving averages per size, smoothed by as few lines as explain them.
 
     To what the runs take, the time of the way to their lane and back is added.  Predictions never
-    fall as rows grow.  *measured* maps rows to the seconds of runs, from a warm-up or an earlier
-    life; raises ValueError for rows below 1 or seconds that are negative or not finite.
+    fall as rows grow.  *measured* maps rows to the seconds of runs, each the median of as many as
+    `warm_repeats` says; raises ValueError for rows below 1 or seconds that are negative or not
+    finite.
     """
 
     __slots__ = (
@@ -71,7 +83,7 @@ class LatencyCurve:
         self._measured: dict[int, _Measured] = {}
         for rows, seconds in sorted(measured.items()):
             _check(rows, seconds)
-            self._measured[rows] = _Measured(seconds, WARMED)
+            self._measured[rows] = _Measured(seconds, max(1.0, MEDIAN * warm_repeats(seconds)))
         self._lines: list[Line] = []
         self._fitted: dict[int, float] = {}
         self._predicted: dict[int, float] = {}  # what was asked since; few sizes ever are
@@ -108,7 +120,7 @@ class LatencyCurve:
 
     def _changed(self, known: _Measured, rows: int, seconds: float) -> Change | None:
         """Return what runs show to have changed; sizes of which little is known show nothing."""
-        if known.count < WARMED or self._fitted.get(rows, 0.0) <= 0.0:
+        if known.count < LITTLE or self._fitted.get(rows, 0.0) <= 0.0:
             return None
         return self._drift.observe(rows, seconds, self._run, self.noise)
 

@@ -39,17 +39,17 @@ class Lane:
         Fails with `ModelError` where the model gives another number of rows than it was fed, which
         may be due to one of them, with `OutOfMemory`, or with what the engine raised.
         """
-        return self.thread.call(lambda: self._timed(pieces))
-
-    def _timed(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
-        began = self.thread.seconds()
-        try:
-            return self.run_now(pieces)
-        finally:
-            self.seconds = self.thread.seconds() - began
+        return self.thread.call(lambda: self.run_now(pieces))
 
     def run_now(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
         """Run *pieces* on the calling thread, which must be this lane's model thread."""
+        began = self.thread.seconds()
+        try:
+            return self._run(pieces)
+        finally:
+            self.seconds = self.thread.seconds() - began
+
+    def _run(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
         self.runs += 1
         first = pieces[0].item
         if not first.signature.batched:

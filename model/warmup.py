@@ -14,6 +14,7 @@ from twisted.internet.defer import CancelledError, DeferredList
 
 from batcher.errors import OutOfMemory
 from batcher.executor import Piece
+from batcher.latency import warm_repeats
 from batcher.sizes import KNEE
 from model.lane import Lane
 from model.runner import ModelError
@@ -33,12 +34,6 @@ WORTH = 1.05
 
 #: Rows over which a run's own cost in the server is spread well enough.
 SHARED = 4
-
-#: Timed runs a size and lane; one before them, untimed, lets the engine prepare for the shape.
-REPEATS = 5
-
-#: A single run longer than this is timed once: the noise is small beside it.
-LONG_RUN = 1.0
 
 
 class SampleFailed(ModelError):
@@ -85,17 +80,19 @@ def sized(sample: Feed, rows: int) -> Feed:
     return sample.repeated(rows) if sample.signature.batched else sample
 
 
-def _timed_runs(lane: Lane, feed: Feed, seconds: Callable[[], float]) -> list[float]:
-    """Run *feed* on the lane's own thread; return the durations of the timed runs."""
+def _timed_runs(lane: Lane, feed: Feed) -> list[float]:
+    """
+    Run *feed* on the lane's own thread; return the durations of the timed runs.
+
+    One before them, untimed, lets the engine prepare for the shape.
+    """
     piece = Piece(feed, 0, feed.rows)
+    lane.run_now([piece])
     times: list[float] = []
-    for _ in range(1 + REPEATS):
-        start = seconds()
+    while not times or len(times) < warm_repeats(median(times)):
         lane.run_now([piece])
-        times.append(seconds() - start)
-        if len(times) > 1 and times[-1] > LONG_RUN:
-            break
-    return times[1:]
+        times.append(lane.seconds or 0.0)
+    return times
 
 
 async def _on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[T]:
@@ -113,18 +110,14 @@ async def _on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[T]:
     return results
 
 
-async def measure(
-    lanes: Sequence[Lane], sample: Feed, rows: int, seconds: Callable[[], float]
-) -> float:
+async def measure(lanes: Sequence[Lane], sample: Feed, rows: int) -> float:
     """Return the median duration of a run of *rows* rows like *sample* with all *lanes* busy."""
     feed = sized(sample, rows)
-    gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed, seconds))
+    gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed))
     return median(time for times in gathered for time in times)
 
 
-async def prime(
-    lanes: Sequence[Lane], sample: Feed, largest: int, seconds: Callable[[], float]
-) -> float:
+async def prime(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
     """
     Run the sizes of a climb with *sample* to *largest*, so that the engine has prepared for them.
 
@@ -136,7 +129,7 @@ async def prime(
             lane.run_now([Piece(sized(sample, rows), 0, rows)])
 
     await _on_all(lanes, run_all)
-    return await measure(lanes, sample, largest, seconds)
+    return await measure(lanes, sample, largest)
 
 
 async def warm_up(
@@ -144,7 +137,6 @@ async def warm_up(
     sample: Feed,
     largest: int | None,
     *,
-    seconds: Callable[[], float],
     say: Callable[[str], object],
 ) -> dict[int, float]:
     """
@@ -158,7 +150,7 @@ async def warm_up(
     measured: dict[int, float] = {}
     for rows in sizes_up_to(largest or LARGEST):
         try:
-            measured[rows] = await measure(lanes, sample, rows, seconds)
+            measured[rows] = await measure(lanes, sample, rows)
         except (CancelledError, ThreadStopped):
             raise
         except Exception as error:

@@ -198,7 +198,6 @@ class ModelHost:
             self.lanes,
             sample,
             largest,
-            seconds=self._clock.seconds,
             say=lambda line: self._say(f"warming up: {line}"),
         )
         if largest is not None or climb_is_over(measured):
@@ -210,7 +209,7 @@ class ModelHost:
         self._say("warming up")
         largest = max(stored)
         try:
-            now = await prime(self.lanes, sample, largest, self._clock.seconds)
+            now = await prime(self.lanes, sample, largest)
         except OutOfMemory as error:
             self._say(f"{error}, as they did before: measuring again")
             return False

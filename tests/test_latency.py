@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher.drift import LATELY
-from batcher.latency import AGAIN, WARMED, LatencyCurve
+from batcher.latency import AGAIN, FEWEST, MEDIAN, LatencyCurve
 
 CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
 
@@ -36,25 +36,25 @@ def test_predict(measured: dict[int, float], rows: int, seconds: float) -> None:
 
 def test_a_size_that_has_not_run_for_long_is_tried() -> None:
     """The sooner, the less is known of it; once, and then not before as many runs again."""
-    curve = LatencyCurve({1: 4.0, 2: 9.0})
-    runs = 0
+    curve = LatencyCurve({1: 0.4, 2: 0.9})
+    runs, warmed = 0, FEWEST * MEDIAN
     while not curve.sizes(2).due:
-        curve.observe(1, 4.0)
+        curve.observe(1, 0.4)
         runs += 1
-    assert runs >= AGAIN * WARMED
+    assert runs >= AGAIN * warmed
     assert curve.sizes(2).due == (2,)
-    curve.observe(2, 9.0)
-    for _ in range(int(AGAIN * (WARMED + 1))):
+    curve.observe(2, 0.9)
+    for _ in range(int(AGAIN * (warmed + 1))):
         assert curve.sizes(2).due == ()
-        curve.observe(1, 4.0)
+        curve.observe(1, 0.4)
 
 
 def test_a_size_that_looked_slow_is_found_to_be_quick() -> None:
     """By what the trials show, in the end."""
-    curve = LatencyCurve({1: 4.0, 2: 12.0})
+    curve = LatencyCurve({1: 0.4, 2: 1.2})
     assert curve.sizes(2).rows == (1,)
     for _ in range(4000):
-        curve.observe(next(iter(curve.sizes(2).due), 1), 4.0)
+        curve.observe(next(iter(curve.sizes(2).due), 1), 0.4)
     assert curve.sizes(2).rows == (1, 2)
 
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 from batcher.errors import QueueFull
+from batcher.latency import warm_repeats
 from batcher.policy import FixedPolicy, LotPolicy
 from model.cache import user_cache_folder
 from model.latencies import store_latencies, stored_latencies
 from model.signature import Signature, TensorSpec, blank_feed
-from model.warmup import LARGEST, REPEATS
+from model.warmup import LARGEST
 from server.model_host import UNMEASURED, chosen_policy, join_rows, latency_key
 from server.settings import Settings
 from tests.fakes_host import World
@@ -169,15 +170,19 @@ def test_a_request_of_more_rows_than_a_batch_is_answered_whole(
 # --- what was measured before
 
 
+def warmed(*sizes: int, lanes: int = 1) -> list[int]:
+    """Return the rows of each run of a warm-up of *sizes* in a `World`."""
+    return [rows for rows in sizes for _ in range(lanes * (1 + warm_repeats(rows / 64)))]
+
+
 def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) -> None:
     """It runs each size, and times the largest to see whether the run times still hold."""
-    timed = [1 + REPEATS] * 2
     first = World(monkeypatch, lanes=2)
     first.start()
-    assert first.rows == [rows for rows in (1, 2, 4) for _ in range(sum(timed))]
+    assert first.rows == warmed(1, 2, 4, lanes=2)
     second = World(monkeypatch, lanes=2)
     second.start()
-    assert second.rows == [1, 2, 4] * 2 + [4] * sum(timed)
+    assert second.rows == [1, 2, 4] * 2 + warmed(4, lanes=2)
     assert second.said == ["loading pets/7", "warming up"]
     assert second.cap == first.cap
 
@@ -236,7 +241,7 @@ def test_another_model_is_measured_anew(monkeypatch: pytest.MonkeyPatch) -> None
     world = World(monkeypatch)
     world.runner.fingerprint = "another"
     world.start()
-    assert world.rows == [rows for rows in (1, 2, 4) for _ in range(1 + REPEATS)]
+    assert world.rows == warmed(1, 2, 4)
 
 
 @pytest.mark.parametrize("content", [b"", b"nonsense", b"[]", b'{"2": 0.5}', b'{"1": -1}'])
@@ -248,7 +253,7 @@ def test_what_is_damaged_is_measured_anew(content: bytes, monkeypatch: pytest.Mo
     file.write_bytes(content)
     world = World(monkeypatch)
     world.start()
-    assert world.rows == [rows for rows in (1, 2, 4) for _ in range(1 + REPEATS)]
+    assert world.rows == warmed(1, 2, 4)
     assert file.read_bytes() == whole
 
 

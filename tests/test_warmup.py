@@ -8,14 +8,13 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from batcher.errors import OutOfMemory, ResultCountMismatch
+from batcher.latency import FEWEST, LONG_RUN, REPEATS, warm_repeats
 from model.lane import Lane
 from model.runner import ModelError
 from model.signature import Signature, TensorSpec, blank_feed
 from model.thread import ThreadStopped
 from model.warmup import (
     LARGEST,
-    LONG_RUN,
-    REPEATS,
     SampleFailed,
     climb_is_over,
     has_levelled_off,
@@ -28,7 +27,7 @@ from model.warmup import (
 from tests.fakes_model import PICTURES, FakeRunner, started_thread
 from tests.fakes_threads import kinds, outcomes
 
-RUNS = 1 + REPEATS  #: of a size that is quick
+RUNS = 1 + FEWEST  #: of a size that takes a while
 
 
 @pytest.mark.parametrize(
@@ -123,7 +122,6 @@ class Machine:
                     self.lanes,
                     blank_feed(PICTURES),
                     largest,
-                    seconds=self.clock.seconds,
                     say=self.said.append,
                 )
             )
@@ -154,6 +152,25 @@ def test_each_size_is_run_once_for_the_engine_and_then_timed() -> None:
     assert machine.rows() == [1] * RUNS
     assert measured == {1: 0.5}
     assert machine.said == ["1 rows: 500.0 ms"]
+
+
+def test_quick_runs_are_timed_more_often() -> None:
+    """The more repeats, the better what is learned; all together take half a second at most."""
+    machine = Machine(lambda _: 0.05)
+    assert finished(machine, largest=1) == [{1: pytest.approx(0.05)}]
+    assert machine.rows() == [1] * (1 + 10)
+    machine = Machine(lambda _: 0.001)
+    finished(machine, largest=1)
+    assert machine.rows() == [1] * (1 + REPEATS)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "runs"),
+    [(0.0, 25), (0.02, 25), (0.025, 20), (0.1, 5), (0.9, 5), (1.0, 5), (1.1, 1), (60.0, 1)],
+)
+def test_a_warm_up_times_what_fits_into_half_a_second(seconds: float, runs: int) -> None:
+    """At least five runs and at most 25, but a long one once."""
+    assert warm_repeats(seconds) == runs
 
 
 def test_a_long_run_is_timed_once() -> None:
@@ -251,9 +268,7 @@ def test_a_failure_is_told_when_every_lane_is_idle_again() -> None:
 def test_a_cancelled_warm_up_ends_at_once() -> None:
     """What the lanes have begun is run and forgotten."""
     machine = Machine(lambda _: 0.5, lanes=2)
-    warming = Deferred.fromCoroutine(
-        warm_up(machine.lanes, blank_feed(PICTURES), None, seconds=machine.clock.seconds, say=print)
-    )
+    warming = Deferred.fromCoroutine(warm_up(machine.lanes, blank_feed(PICTURES), None, say=print))
     fired = outcomes(warming)
     warming.cancel()
     assert kinds(fired) == [CancelledError]
@@ -283,11 +298,7 @@ def test_the_median_is_over_all_lanes() -> None:
 
 def primed(machine: Machine, largest: int) -> list[object]:
     """Return the outcome of a whole priming."""
-    outcome = outcomes(
-        Deferred.fromCoroutine(
-            prime(machine.lanes, blank_feed(PICTURES), largest, machine.clock.seconds)
-        )
-    )
+    outcome = outcomes(Deferred.fromCoroutine(prime(machine.lanes, blank_feed(PICTURES), largest)))
     machine.work()
     return outcome
 
