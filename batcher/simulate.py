@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from functools import partial
 from heapq import heappop, heappush
 from itertools import repeat
-from math import inf
+from math import exp, inf, sqrt
 from operator import itemgetter
 from typing import Any
 
@@ -34,6 +34,23 @@ START = 1024.0
 
 
 @dataclass(frozen=True, slots=True)
+class Noise:
+    """
+    By what runs take longer or less: lognormal, 1 on average, one run's independent of another's.
+
+    Every request has a share, standard normal, in that of the run it rides in: whoever shares the
+    same requests out among other runs meets the same chance, as far as that can be.
+    """
+
+    sigma: float  #: of the logarithm
+    shares: Sequence[float]  #: one a request, by its number
+
+    def stretch(self, shares: Sequence[float]) -> float:
+        """Return the factor for a run of as many rows as *shares*, which are theirs."""
+        return exp(self.sigma * (sum(shares) / sqrt(len(shares)) - self.sigma / 2.0))
+
+
+@dataclass(frozen=True, slots=True)
 class World:
     """
     All that a batcher meets: the same one for each policy that is to be compared.
@@ -45,7 +62,7 @@ class World:
 
     seconds: Sequence[float]  #: of a run of as many rows as the index says; of 0 rows, any
     measured: Mapping[int, float]  #: what a warm-up saw of that, by rows
-    noise: Sequence[float]  #: by what the first run, the second, ... takes longer; one a request
+    noise: Noise
     due: Sequence[float]  #: in order, from `START` on
     requests: int
     think: float | None = None
@@ -165,8 +182,9 @@ class _Lane:
 
     def run(self, pieces: Sequence[Piece[int]]) -> Deferred[Sequence[int]]:
         """Fire when the run has ended."""
-        rows = len(pieces)
-        taken = self._world.seconds[rows] * self._world.noise[len(self._runs)]
+        rows, noise = len(pieces), self._world.noise
+        shares = [noise.shares[piece.item] for piece in pieces]
+        taken = self._world.seconds[rows] * noise.stretch(shares)
         self._runs.append((pieces[0].item, rows))
         ended: Deferred[Sequence[int]] = Deferred()
         self._clock.callLater(taken, ended.callback, [piece.item for piece in pieces])
@@ -273,7 +291,7 @@ def simulate_fixed(world: World, policy: FixedPolicy) -> History:
     if world.lanes != 1 or world.slo < inf:
         raise ValueError("one lane and no SLO: the rest takes the batcher itself")
     limit, history = policy.max_batch_size, History(due=list(world.due))
-    due, ended, runs = history.due, history.ended, history.runs
+    due, ended, runs, noise = history.due, history.ended, history.runs, world.noise
     # The requests up to *head* have left, those up to *ready* wait at the time *free*.
     head, ready, free, told = 0, 0, START, START
     while head < len(due):
@@ -281,7 +299,7 @@ def simulate_fixed(world: World, policy: FixedPolicy) -> History:
         if stop < head + limit and (stop == head or free < due[head] + policy.max_queue_delay):
             start, stop = _gathered(due, head, policy)
         rows = stop - head
-        free = start + world.seconds[rows] * world.noise[len(runs)]
+        free = start + world.seconds[rows] * noise.stretch(noise.shares[head:stop])
         ended.extend(repeat(free, rows))
         runs.append((head, rows))
         # Whoever comes back at once does so after the next run has been decided upon.

@@ -1,6 +1,7 @@
 """The batcher on simulated time: batcher/simulate.py."""
 
-from math import inf
+from math import exp, inf, log, sqrt
+from statistics import fmean, stdev
 
 import pytest
 from twisted.internet.error import AlreadyCalled
@@ -9,7 +10,7 @@ from zope.interface.verify import verifyObject
 
 from batcher.errors import RunFailed
 from batcher.policy import Decision, FixedPolicy, LaneView, QueueView
-from batcher.simulate import START, SimulatedClock, World, simulate, simulate_fixed
+from batcher.simulate import START, Noise, SimulatedClock, World, simulate, simulate_fixed
 from tests.fakes_load import chance
 from tests.support import GreedyPolicy
 
@@ -28,14 +29,14 @@ def a_world(
     per_answer: float = 0.0,
     slo: float = inf,
     lanes: int = 1,
-    noise: tuple[float, ...] = (1.0,),
+    noise: Noise | None = None,
 ) -> World:
     """Return a world of requests *due* at these seconds from its start."""
     requests = requests or len(due)
     return World(
         seconds=seconds,
         measured={rows: seconds[rows] for rows in (1, len(seconds) - 1)},
-        noise=(noise * requests)[:requests],
+        noise=noise or Noise(0.0, [0.0] * requests),
         due=[START + time for time in due],
         requests=requests,
         think=think,
@@ -43,6 +44,17 @@ def a_world(
         slo=slo,
         lanes=lanes,
     )
+
+
+def stretched(*factors: float) -> Noise:
+    """Return the noise in which the run of a request alone takes so many times as long."""
+    return Noise(1.0, [log(factor) + 0.5 for factor in factors])
+
+
+def random_noise(seed: int, sigma: float = 0.2, requests: int = 100) -> Noise:
+    """Return the noise of a world of at most so many *requests*."""
+    source = chance(seed)
+    return Noise(sigma, [source.gauss(0.0, 1.0) for _ in range(requests)])
 
 
 def random_world(seconds: list[float], load: float, seed: int, *, grain: int | None) -> World:
@@ -54,8 +66,7 @@ def random_world(seconds: list[float], load: float, seed: int, *, grain: int | N
             load * max(rows / seconds[rows] for rows in range(1, len(seconds)))
         )
         due.append(time if grain is None else round(time * grain) / grain)
-    noise = (1.0,) if grain else tuple(source.lognormvariate(0.0, 0.2) for _ in due)
-    return a_world(due, seconds, noise=noise)
+    return a_world(due, seconds, noise=None if grain else random_noise(seed))
 
 
 def ends(world: World, policy: FixedPolicy | GreedyPolicy, cap: int = 32) -> list[float]:
@@ -94,11 +105,23 @@ def test_calls_are_made_in_order_of_their_times_and_then_of_their_making() -> No
 
 
 def test_a_run_takes_its_time_and_its_noise() -> None:
-    """The first one alone, then those who came meanwhile; noise is by the number of the run."""
-    world = a_world([0.0, 1.0, 2.0, 100.0], noise=(1.0, 2.0, 0.5, 1.0))
+    """The first one alone, then those who came meanwhile; noise is by who rides in the run."""
+    world = a_world([0.0, 1.0, 2.0, 100.0], noise=stretched(1.0, 4.0, 0.25, 0.5))
     history = simulate(world, GreedyPolicy(), cap=32)
-    assert [ended - START for ended in history.ended] == [4.25, 13.25, 13.25, 102.125]
+    both = exp(1.0 / sqrt(2.0) - 0.5)  # whose two logarithms cancel out
+    assert [ended - START for ended in history.ended] == pytest.approx(
+        [4.25, 4.25 + 4.5 * both, 4.25 + 4.5 * both, 102.125]
+    )
     assert history.runs == [(0, 1), (1, 2), (3, 1)]
+
+
+@pytest.mark.parametrize("rows", [1, 7, 32])
+def test_noise_is_as_large_for_a_run_of_many_rows(rows: int) -> None:
+    """1 on average, and its logarithm as far from that as *sigma* says, whatever rides in it."""
+    noise = random_noise(5, 0.2, 1000 * rows)
+    runs = [noise.stretch(noise.shares[at : at + rows]) for at in range(0, 1000 * rows, rows)]
+    assert fmean(runs) == pytest.approx(1.0, abs=0.02)
+    assert stdev(map(log, runs)) == pytest.approx(0.2, rel=0.07)
 
 
 def test_lanes_run_side_by_side() -> None:
@@ -147,9 +170,9 @@ def test_what_cannot_be_in_time_is_turned_away() -> None:
 
 def test_what_is_late_all_the_same_is_dropped() -> None:
     """Here the first run takes three times as long as it was expected to."""
-    world = a_world([0.0, 0.5, 20.0], slo=10.0, noise=(3.0, 1.0, 1.0))
+    world = a_world([0.0, 0.5, 20.0], slo=10.0, noise=stretched(3.0, 1.0, 1.0))
     history = simulate(world, GreedyPolicy(), cap=1)
-    assert history.ended == [inf, inf, START + 24.25]
+    assert history.ended == [inf, inf, pytest.approx(START + 24.25)]
     assert (history.refused, sorted(history.dropped)) == ([], [0, 1])
 
 
@@ -186,7 +209,7 @@ def test_so_it_does_with_clients_who_come_back(
     think: float, per_answer: float, clients: int
 ) -> None:
     """However many of the next batch they are, and however soon they are answered."""
-    for noise in ((1.0,), (1.0, 1.25, 0.8)):
+    for noise in (None, random_noise(clients)):
         world = a_world(
             [0.0] * clients, requests=100, think=think, per_answer=per_answer, noise=noise
         )

@@ -14,12 +14,10 @@ from statistics import median
 
 import click
 
-from batcher.simulate import START, World
+from batcher.latency import warm_repeats
+from batcher.simulate import START, Noise, World
 from scripts.load.arrivals import bursts, poisson
 from scripts.simulation.service import Service
-
-#: Runs of each size in a warm-up, whose median is what the batcher knows at first.
-WARM_RUNS = 3
 
 #: How long a burst or a lull lasts on average, in runs of the largest size.
 SOJOURN = 3
@@ -42,10 +40,15 @@ class Chance:
         """Return the source of what is called *name*."""
         return random.Random(f"{name} {self.seed}")  # noqa: S311 - not for secrets
 
-    def stretches(self, source: random.Random, count: int) -> list[float]:
-        """Return *count* factors of lognormal noise, 1 on average."""
-        mean = -(self.noise**2) / 2
-        return [source.lognormvariate(mean, self.noise) for _ in range(count)]
+    def noise_of(self, requests: int) -> Noise:
+        """Return what stretches the runs of so many requests."""
+        source = self.stream("noise")
+        return Noise(self.noise, [source.gauss(0.0, 1.0) for _ in range(requests)])
+
+    def warmed(self, source: random.Random, seconds: float) -> float:
+        """Return what a warm-up tells of runs that take *seconds* on average."""
+        noise = Noise(self.noise, [source.gauss(0.0, 1.0) for _ in range(warm_repeats(seconds))])
+        return seconds * median(noise.stretch([share]) for share in noise.shares)
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,11 +92,8 @@ class Terms:
         warm = chance.stream("warm-up")
         return World(
             seconds=service.seconds,
-            measured={
-                rows: median(chance.stretches(warm, WARM_RUNS)) * service.seconds[rows]
-                for rows in service.sizes
-            },
-            noise=chance.stretches(chance.stream("noise"), requests),
+            measured={rows: chance.warmed(warm, service.seconds[rows]) for rows in service.sizes},
+            noise=chance.noise_of(requests),
             due=due,
             requests=requests,
             think=think,
