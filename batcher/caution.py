@@ -8,7 +8,7 @@ busy machine, a front end, another process.  Pure: told what became of requests.
 from math import inf
 
 #: By which somebody who came too late raises the factor.
-STEP = 0.1
+STEP = 0.2
 
 #: Of the batches that are let in with little time left, so many may have somebody who is late: he
 #: has cost a decoding, and waited for his refusal.

@@ -130,7 +130,7 @@ def test_an_idle_server_refuses_only_what_no_kind_of_run_leaves_time_for() -> No
 
 
 def test_whoever_waits_too_long_for_a_thread_makes_admission_careful() -> None:
-    """By a tenth; and every one that was decoded, a little less."""
+    """By a fifth; and every one that was decoded, a little less."""
     world = World(DefaultTimeout(3.0))
     world.begin(Terms(64.0, None))
     world.decode()
@@ -141,7 +141,7 @@ def test_whoever_waits_too_long_for_a_thread_makes_admission_careful() -> None:
     world.decode()
     with pytest.raises(Overloaded):
         world.inference.admit(Terms(since=68.0, timeout=3.1))
-    world.inference.admit(Terms(since=68.0, timeout=3.5))
+    world.inference.admit(Terms(since=68.0, timeout=3.7))
 
 
 def test_what_the_batcher_refuses_is_refused() -> None:
