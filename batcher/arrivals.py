@@ -5,11 +5,12 @@ Pure: told each arrival, asked for the rates.  Imports nothing of ours.
 """
 
 from dataclasses import dataclass
-from math import expm1
+from math import expm1, sqrt
 
 LONG = 64.0  #: longest runs over which the rate is averaged
-LATE = 2.0  #: longest runs that count as of late
-LASTS = 2.0  #: longest runs for which what is of late may be expected to go on
+LATE = 0.7  #: longest runs that count as of late
+LASTS = 3.0  #: longest runs for which what is of late may be expected to go on
+BY_CHANCE = 1.5  #: standard deviations of what is of late that are no burst, if all come by chance
 STEP = 1 / 32  #: of what counts as of late: no more often are the averages renewed
 
 
@@ -62,4 +63,5 @@ class ArrivalRate:
         self._seen += passed
         rate = self._long / -expm1(-self._seen / (LONG * longest))
         late = self._late / -expm1(-self._seen / (LATE * longest))
-        return Arrivals(rate, max(0.0, late - rate) * LASTS * longest)
+        chance = BY_CHANCE * sqrt(rate / (2.0 * LATE * longest))
+        return Arrivals(rate, max(0.0, late - rate - chance) * LASTS * longest)

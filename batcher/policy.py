@@ -150,7 +150,7 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     among them, with batches of b rows and a rate of arrivals r, the sum is proportional to
     ``(2 n + b) / (b / l(b) - r)``.  Sizes of which nothing is known are tried, each twice the last.
     So are those that have not run for long, where many wait, and larger ones with which the sum
-    may be far less than is known.
+    may be far less than is expected of the best.
     """
     sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
     largest = min(share, lanes.cap)
@@ -159,18 +159,22 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
         return due
     if largest > sizes.measured:
         return min(largest, 2 * sizes.measured) or largest
-    best = 1
+    best, expected = 1, 0.0
     rate = min(queue.arrivals.rate / lanes.total, SATURATED * sizes.rates[-1])
     waiting = 2.0 * (share + queue.arrivals.surge / lanes.total)
     least = inf
-    for rows, throughput in zip(sizes.rows, sizes.rates, strict=True):
+    for rows, certain, likely in zip(sizes.rows, sizes.rates, sizes.expected, strict=True):
         if rows > share:
             break
-        if throughput <= rate:
-            best = rows  # the largest yet, and the quickest: it catches up soonest
-        elif (cost := (waiting + rows) / (throughput - rate)) < least:
-            best, least = rows, cost
-    least *= WORTH_TRYING
+        if certain <= rate:
+            best, expected = (
+                rows,
+                likely,
+            )  # the largest yet, and the quickest: it catches up soonest
+        elif (cost := (waiting + rows) / (certain - rate)) < least:
+            best, least, expected = rows, cost, likely
+    if expected > rate:
+        least = WORTH_TRYING * (waiting + best) / (expected - rate)
     for it in sizes.trials:
         if best < it.rows <= share and waiting + it.rows < least * (it.rate - rate):
             best, least = it.rows, (waiting + it.rows) / (it.rate - rate)
@@ -187,7 +191,9 @@ def fitting(sizes: Sizes, allowed: float) -> Sizes:
         return sizes
     fit = sum(2.0 * b <= allowed * rate for b, rate in zip(sizes.rows, sizes.rates, strict=True))
     fit = max(1, fit)
-    return Sizes(sizes.rows[:fit], sizes.rates[:fit], sizes.longest, sizes.measured)
+    return Sizes(
+        sizes.rows[:fit], sizes.rates[:fit], sizes.expected[:fit], sizes.longest, sizes.measured
+    )
 
 
 def _held_until(queue: QueueView, lanes: LaneView) -> float:

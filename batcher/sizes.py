@@ -15,10 +15,11 @@ from batcher.fit import Line
 
 KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to nothing
 SURELY = 1.25  #: standard errors that the best rate may be lower than it looks, for the knee
-DOUBT = 2.0  #: standard errors by which a size beyond the knee may be slower than it looks,
-CHANCE = 1.5  #: and by which it may be quicker
+DOUBT = 1.0  #: standard errors by which a size beyond the knee may be slower than it looks,
+CHANCE = 2.0  #: and by which it may be quicker
 AFFORDED = 0.0005  #: of the time of all runs, that trials of what was known may cost
 INSTANT = 1e-9  #: seconds; no run is shorter
+TIE = 1e-9  #: rates that differ by no more, relative to each other, are the same
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +35,8 @@ class Sizes:
     """The sizes worth running, upwards: each brings more rows per second than all before it."""
 
     rows: tuple[int, ...] = ()
-    rates: tuple[float, ...] = ()  #: rows per second of each
+    rates: tuple[float, ...] = ()  #: rows per second of each, beyond doubt
+    expected: tuple[float, ...] = ()  #: and as one expects
     longest: float = 0.0  #: seconds of a run at the cap
     measured: int = 0  #: the largest size that ever ran
     trials: tuple[Trial, ...] = ()  #: those that may be quicker than is known, upwards
@@ -83,18 +85,41 @@ def choose(
     knee = _knee(known)
     rows: list[int] = []
     rates: list[float] = []
+    best_to: dict[int, float] = {}  # rows per second, of that size or a smaller one
     for size, rate in _certain_rates(known, knee, predict):
         if not rates or rate > rates[-1]:
             rows.append(size)
             rates.append(rate)
-    # Of the doubt about two rates a trial can only clear up its own size's.
-    trials = tuple(
-        Trial(it.rows, it.rate * (1.0 + CHANCE * it.error)) for it in known if it.rows > knee.rows
-    )
+        best_to[size] = rates[-1]
+    # No hope of more than a smaller size surely brings: it would be tried for nothing.
+    trials = tuple(it for it in _hopes(known, knee, predict) if it.rate > best_to[it.rows])
     listed = set(rows)
     overdue = (it for it in known if it.due and it.rows not in listed)
     due = (it.rows for it in overdue if it.risk - it.rows / rates[-1] <= AFFORDED * spent)
-    return Sizes(tuple(rows), tuple(rates), predict(cap), known[-1].rows, trials, tuple(due))
+    expected = tuple(rate_of(size, predict(size)) for size in rows)
+    return Sizes(
+        tuple(rows), tuple(rates), expected, predict(cap), known[-1].rows, trials, tuple(due)
+    )
+
+
+def _hopes(
+    known: Sequence[Estimate], knee: Estimate, predict: Callable[[int], float]
+) -> Iterator[Trial]:
+    """
+    Yield the sizes beyond the *knee*, each as quick as it may be.
+
+    Of the doubt about two rates a trial can only clear up its own size's.  What was never measured
+    may be as quick as its neighbours promise.
+    """
+    measured = {it.rows: it for it in known}
+    best = knee.rate
+    for rows in range(knee.rows + 1, known[-1].rows + 1):
+        it = measured.get(rows)
+        if it is not None:
+            yield Trial(rows, it.rate * (1.0 + CHANCE * it.error))
+            best = max(best, it.rate)
+        elif (rate := rate_of(rows, predict(rows))) > best * (1.0 + TIE):
+            yield Trial(rows, rate)
 
 
 def _knee(known: Sequence[Estimate]) -> Estimate:

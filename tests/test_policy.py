@@ -18,6 +18,7 @@ from batcher.policy import (
     WaitUntil,
 )
 from batcher.returns import Returning
+from batcher.sizes import Sizes, Trial
 
 ONE = LaneView(idle=1, total=2, cap=8)
 TWO = LaneView(idle=2, total=2, cap=8)
@@ -94,6 +95,29 @@ def test_a_trial_is_made_where_it_may_save_much(waiting: int, rate: float, rows:
     """At best, and everyone waits longer for a larger run."""
     queue = QueueView(waiting, 0.0, latency=GPU, arrivals=Arrivals(rate))
     made = LotPolicy().decide(0.5, queue, LaneView(idle=1, total=1, cap=128))
+    assert isinstance(made, Launch)
+    assert made.rows == rows
+
+
+class Sparse:
+    """Of 8 rows all is known; 12 never ran: they may be quicker, or a step slower."""
+
+    margin = 1.1
+
+    def predict(self, rows: int) -> float:
+        """Return the seconds of runs as quick as those of 8 rows."""
+        return rows / 155.0
+
+    def sizes(self, cap: int) -> Sizes:
+        """Return the one size, and the other one's promise."""
+        return Sizes((8,), (155.0,), (155.0,), cap / 155.0, cap, trials=(Trial(12, 160.0),))
+
+
+@pytest.mark.parametrize(("rate", "rows"), [(148.0, 12), (100.0, 8)])
+def test_what_never_ran_is_tried_near_saturation(rate: float, rows: int) -> None:
+    """Where whoever stays behind waits long; elsewhere it is not worth what a step would cost."""
+    queue = QueueView(12, 0.0, latency=Sparse(), arrivals=Arrivals(rate))
+    made = LotPolicy().decide(0.5, queue, LANE)
     assert isinstance(made, Launch)
     assert made.rows == rows
 
