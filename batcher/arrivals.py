@@ -26,13 +26,14 @@ UNEXPECTED = Arrivals()
 
 
 class ArrivalRate:
-    """Two moving averages of the rows per second: told each arrival, asked now and then."""
+    """Moving averages of the rows per second: told each arrival, asked now and then."""
 
-    __slots__ = ("_came", "_expected", "_late", "_long", "_seen", "_since")
+    __slots__ = ("_came", "_expected", "_late", "_long", "_seen", "_since", "_squared", "_squares")
 
     def __init__(self) -> None:
         self._came = 0
-        self._long = self._late = 0.0
+        self._squares = 0  # of the rows of each who came: what many bring at once scatters more
+        self._long = self._late = self._squared = 0.0
         self._since: float | None = None  # when the averages were last renewed
         self._seen = 0.0  # seconds that they are of
         self._expected = UNEXPECTED
@@ -42,6 +43,7 @@ class ArrivalRate:
         if self._since is None:
             self._since = now
         self._came += rows
+        self._squares += rows * rows
 
     def expect(self, now: float, longest: float) -> Arrivals:
         """Return what to expect at *now*, where the longest run takes *longest* seconds."""
@@ -57,11 +59,14 @@ class ArrivalRate:
 
     def _renewed(self, passed: float, longest: float) -> Arrivals:
         recent, self._came = self._came / passed, 0
+        squared, self._squares = self._squares / passed, 0
         self._long -= (recent - self._long) * expm1(-passed / (LONG * longest))
+        self._squared -= (squared - self._squared) * expm1(-passed / (LONG * longest))
         self._late -= (recent - self._late) * expm1(-passed / (LATE * longest))
         # Both began at nothing: what they have not seen yet is not to count as silence.
         self._seen += passed
         rate = self._long / -expm1(-self._seen / (LONG * longest))
         late = self._late / -expm1(-self._seen / (LATE * longest))
-        chance = BY_CHANCE * sqrt(rate / (2.0 * LATE * longest))
+        squared = self._squared / -expm1(-self._seen / (LONG * longest))
+        chance = BY_CHANCE * sqrt(squared / (2.0 * LATE * longest))
         return Arrivals(rate, max(0.0, late - rate - chance) * LASTS * longest)
