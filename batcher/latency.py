@@ -23,9 +23,9 @@ WEIGHT = 1 / 64  #: of a new measurement in the moving average of its size, once
 MOST = 2.0 / WEIGHT - 1.0  #: measurements that such an average is worth
 WARM_SECONDS = 0.5  #: that a warm-up may spend on a size where its runs are many
 LONG_RUN = 1.0  #: seconds; a longer run is measured once: the noise is small beside it
-FEWEST, REPEATS = 5, 25  #: runs of a size in a warm-up, at least and at most
+FEWEST, MOST_REPEATS = 5, 25  #: runs of a size in a warm-up, at least and at most
 MEDIAN = 2.0 / pi  #: of the measurements in a median, those in an average that is as good
-LITTLE = 3.0  #: measurements that too little is known with, to tell whether anything has changed
+LITTLE = 3.0  #: fewer measurements of a size tell nothing of a change
 NOISE = 0.05  #: of a run's time, relative to it, until it is known
 LEAST_NOISE = 0.001  #: no clock is better
 SPAN = 1e-6  #: of the longest run: differences below that are none
@@ -44,7 +44,7 @@ def warm_repeats(seconds: float) -> int:
     """Return how many runs a warm-up times of a size whose runs take *seconds*."""
     if seconds > LONG_RUN:
         return 1
-    return max(FEWEST, min(REPEATS, int(WARM_SECONDS / max(seconds, INSTANT))))
+    return max(FEWEST, min(MOST_REPEATS, int(WARM_SECONDS / max(seconds, INSTANT))))
 
 
 @dataclass(slots=True)
@@ -61,9 +61,9 @@ class LatencyCurve:
     Seconds per run by rows: moving averages per size, smoothed by as few lines as explain them.
 
     To what the runs take, the time of the way to their lane and back is added.  Predictions never
-    fall as rows grow.  *measured* maps rows to the seconds of runs, each the median of as many as
-    `warm_repeats` says; raises ValueError for rows below 1 or seconds that are negative or not
-    finite.
+    fall as rows grow.  *measured* maps rows to the seconds of runs, each the median of as many in a
+    warm-up as `warm_repeats` says; raises ValueError for rows below 1 or seconds that are negative
+    or not finite.
     """
 
     __slots__ = (

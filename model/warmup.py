@@ -111,17 +111,21 @@ async def _on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[T]:
 
 
 async def measure(lanes: Sequence[Lane], sample: Feed, rows: int) -> float:
-    """Return the median duration of a run of *rows* rows like *sample* with all *lanes* busy."""
+    """
+    Return how long a run of *rows* rows like *sample* takes with all *lanes* busy.
+
+    The median of a lane, of as many runs as `warm_repeats` says, and of these medians the middle.
+    """
     feed = sized(sample, rows)
     gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed))
-    return median(time for times in gathered for time in times)
+    return median(median(times) for times in gathered)
 
 
 async def prime(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
     """
     Run the sizes of a climb with *sample* to *largest*, so that the engine has prepared for them.
 
-    Return the median duration of one more run of *largest* rows with all *lanes* busy.
+    Return the median duration of runs of *largest* rows with all *lanes* busy.
     """
 
     def run_all(lane: Lane) -> None:

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 
 from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory
+from batcher.latency import MOST_REPEATS
 from batcher.policy import FixedPolicy, LotPolicy, Policy
 from model.cache import CacheUnavailableError, user_cache_folder
 from model.decode_pool import DecodePool
@@ -238,7 +239,7 @@ def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> 
 
     A climb to a size that was asked for tells nothing of where a climb by itself would end.
     """
-    facts = f"{fingerprint} {signature} {largest or 'learned'}"
+    facts = f"{fingerprint} {signature} {largest or 'learned'} {MOST_REPEATS} runs"
     return hashlib.sha256(facts.encode()).hexdigest()
 
 

@@ -8,7 +8,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from batcher.errors import OutOfMemory, ResultCountMismatch
-from batcher.latency import FEWEST, LONG_RUN, REPEATS, warm_repeats
+from batcher.latency import FEWEST, LONG_RUN, MOST_REPEATS, warm_repeats
 from model.lane import Lane
 from model.runner import ModelError
 from model.signature import Signature, TensorSpec, blank_feed
@@ -155,13 +155,13 @@ def test_each_size_is_run_once_for_the_engine_and_then_timed() -> None:
 
 
 def test_quick_runs_are_timed_more_often() -> None:
-    """The more repeats, the better what is learned; all together take half a second at most."""
-    machine = Machine(lambda _: 0.05)
-    assert finished(machine, largest=1) == [{1: pytest.approx(0.05)}]
-    assert machine.rows() == [1] * (1 + 10)
-    machine = Machine(lambda _: 0.001)
+    """The more repeats, the better what is learned: as many as fit into half a second."""
+    machine = Machine(lambda _: 1 / 16)
+    assert finished(machine, largest=1) == [{1: 1 / 16}]
+    assert machine.rows() == [1] * (1 + 8)
+    machine = Machine(lambda _: 1 / 1024)
     finished(machine, largest=1)
-    assert machine.rows() == [1] * (1 + REPEATS)
+    assert machine.rows() == [1] * (1 + MOST_REPEATS)
 
 
 @pytest.mark.parametrize(
@@ -294,6 +294,8 @@ def test_the_median_is_over_all_lanes() -> None:
     """A lane that is slower than the others has its say."""
     durations = iter([0.5] * RUNS + [0.25] * RUNS + [0.125] * RUNS)
     assert finished(Machine(lambda _: next(durations), lanes=3), largest=1) == [{1: 0.25}]
+    durations = iter([1 / 64] * (1 + MOST_REPEATS) + [1 / 4] * (2 * RUNS))
+    assert finished(Machine(lambda _: next(durations), lanes=3), largest=1) == [{1: 1 / 4}]
 
 
 def primed(machine: Machine, largest: int) -> list[object]:
