@@ -48,4 +48,4 @@ class Caution:
     def in_time(self, share: float) -> None:
         """Note that a batch came in time, its first request after that *share* of its time."""
         if share * self.factor >= TELLING:
-            self.factor = max(1.0, self.factor * (1.0 - STEP * LATE))
+            self.factor = max(1.0, self.factor * (1.0 + STEP) ** -LATE)

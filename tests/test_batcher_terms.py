@@ -123,7 +123,7 @@ def test_who_would_be_late_is_dropped_and_leaves_the_place_to_others() -> None:
 
 
 def test_admission_grows_careful_when_those_let_in_come_too_late() -> None:
-    """What was expected in time before is not any more, by a tenth for each late batch."""
+    """What was expected in time before is not any more, by a fifth for each late batch."""
     scene = Scene(cap=1, policy=LotPolicy())
     for _ in range(40):
         scene.latency.observe(1, 4.0)
