@@ -167,10 +167,8 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
         if rows > share:
             break
         if certain <= rate:
-            best, expected = (
-                rows,
-                likely,
-            )  # the largest yet, and the quickest: it catches up soonest
+            # The largest yet, and the quickest: it catches up soonest.
+            best, expected = rows, likely
         elif (cost := (waiting + rows) / (certain - rate)) < least:
             best, least, expected = rows, cost, likely
     if expected > rate:

@@ -27,12 +27,16 @@ class Trial:
     """A size beyond the knee, which may be quicker than is known."""
 
     rows: int
-    rate: float  #: rows per second, at best
+    rate: float  #: rows per second, at best; of one that never ran, as its neighbours promise
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
-    """The sizes worth running, upwards: each brings more rows per second than all before it."""
+    """
+    The sizes worth running, upwards.
+
+    Each surely brings more rows per second than all before it do.
+    """
 
     rows: tuple[int, ...] = ()
     rates: tuple[float, ...] = ()  #: rows per second of each, beyond doubt

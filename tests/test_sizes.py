@@ -85,6 +85,16 @@ def test_what_never_ran_may_be_as_quick_as_its_neighbours_promise() -> None:
     assert chosen(estimates(growing(22.0, STEP), error=0.001)).trials == ()
 
 
+def test_what_never_ran_is_held_against_what_is_expected_of_those_below() -> None:
+    """Not against what is certain: doubt about one size is no reason to run another."""
+    curve = growing(20.8, STEP)
+    curve = {**{rows: curve[rows] for rows in (1, 16, 64)}, 96: (15.0, STEP), 128: curve[128]}
+    sizes = chosen(estimates(curve, error=0.03))
+    assert sizes.rows[-1] == 64
+    tried = [trial.rows for trial in sizes.trials]
+    assert [rows for rows in tried if rows > 96] == [128]
+
+
 def test_what_is_doubtful_counts_for_less() -> None:
     """The rate that a size beyond the knee has at worst, by the errors of both."""
     sizes = chosen(estimates(growing(19.8, STEP), error=0.005))
