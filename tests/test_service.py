@@ -254,7 +254,8 @@ def test_systemd_is_told_how_it_goes(house: House, monkeypatch: pytest.MonkeyPat
     house.turn()
     beat = "WATCHDOG=1"
     assert "STATUS=loading pets/7" in told
-    assert told[-1] == "READY=1\nSTATUS=ready"
+    # It lives already while it warms up.
+    assert [line for line in told if line != beat][-1] == "READY=1\nSTATUS=ready"
     told.clear()
     house.wait(1.0)
     house.wait(1.0)
