@@ -60,13 +60,14 @@ class ArrivalRate:
     def _renewed(self, passed: float, longest: float) -> Arrivals:
         recent, self._came = self._came / passed, 0
         squared, self._squares = self._squares / passed, 0
-        self._long -= (recent - self._long) * expm1(-passed / (LONG * longest))
-        self._squared -= (squared - self._squared) * expm1(-passed / (LONG * longest))
+        aged = expm1(-passed / (LONG * longest))
+        self._long -= (recent - self._long) * aged
+        self._squared -= (squared - self._squared) * aged
         self._late -= (recent - self._late) * expm1(-passed / (LATE * longest))
-        # Both began at nothing: what they have not seen yet is not to count as silence.
+        # All began at nothing: what they have not seen yet is not to count as silence.
         self._seen += passed
-        rate = self._long / -expm1(-self._seen / (LONG * longest))
+        known = -expm1(-self._seen / (LONG * longest))
+        rate = self._long / known
         late = self._late / -expm1(-self._seen / (LATE * longest))
-        squared = self._squared / -expm1(-self._seen / (LONG * longest))
-        chance = BY_CHANCE * sqrt(squared / (2.0 * LATE * longest))
+        chance = BY_CHANCE * sqrt(self._squared / known / (2.0 * LATE * longest))
         return Arrivals(rate, max(0.0, late - rate - chance) * LASTS * longest)

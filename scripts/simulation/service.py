@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from batcher.sizes import TIE
+
 #: No batch has more rows.
 MOST_ROWS = 65_536
 
@@ -20,9 +22,6 @@ LEAST_SECONDS, MOST_SECONDS = 1e-6, 3600.0
 
 #: Bytes of a file of latencies: more than the longest that makes sense.
 MOST_BYTES = 4_000_000
-
-#: Of two sizes whose rates differ by less than this, the smaller one is as good.
-TIE = 1e-9
 
 
 @dataclass(frozen=True, slots=True)

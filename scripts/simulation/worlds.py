@@ -42,13 +42,15 @@ class Chance:
 
     def noise_of(self, requests: int) -> Noise:
         """Return what stretches the runs of so many requests."""
-        source = self.stream("noise")
-        return Noise(self.noise, [source.gauss(0.0, 1.0) for _ in range(requests)])
+        return self._noise(self.stream("noise"), requests)
 
     def warmed(self, source: random.Random, seconds: float) -> float:
         """Return what a warm-up tells of runs that take *seconds* on average."""
-        noise = Noise(self.noise, [source.gauss(0.0, 1.0) for _ in range(warm_repeats(seconds))])
+        noise = self._noise(source, warm_repeats(seconds))
         return seconds * median(noise.stretch([share]) for share in noise.shares)
+
+    def _noise(self, source: random.Random, count: int) -> Noise:
+        return Noise(self.noise, [source.gauss(0.0, 1.0) for _ in range(count)])
 
 
 @dataclass(frozen=True, slots=True)
