@@ -82,7 +82,8 @@ class Batcher(Generic[Item, Result]):
         self._state = State.RUNNING
         self._number = 0
         self._turning = False
-        self._decided_wake = inf  #: when the policy wants to be asked again
+        #: What the policy waits for, of those who could leave.
+        self._waits: dict[Profile, WaitUntil] = {}
         self._wake = Wake(clock, self._turn)
 
     # What callers ask.
@@ -124,6 +125,9 @@ class Batcher(Generic[Item, Result]):
         profile.arrivals.came(rows, now)
         if source is not None:
             profile.returns.came(source, now)
+        wait = self._waits.get(profile)
+        if wait is not None and wait.stands(self._pending.rows_of(profile), deadline):
+            return answer
         if self._flights.idle:
             self._turn()
         elif deadline < self._wake.at:
@@ -255,6 +259,9 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._turning = False
         self._answer()
+        # While a run takes its time: nobody who waits for one, or is to come back, waits for this.
+        for flight in self._flights:
+            flight.batch.profile.learn()
 
     def _launch_next(self) -> bool:
         """Launch one batch if there is a lane for it and a reason; return whether it was."""
@@ -264,7 +271,7 @@ class Batcher(Generic[Item, Result]):
             late = [ticket for ticket in self._retries.tickets if ticket.deadline <= now]
             self._expire(late, now, "queue")
         self._give_up(now)
-        self._decided_wake = inf
+        self._waits.clear()
         if not self._flights.idle:
             return False
         retry = self._retries.pop()
@@ -286,7 +293,7 @@ class Batcher(Generic[Item, Result]):
                 self._launch(Batch(parts), decision.reason, now)
             return True
         if isinstance(decision, WaitUntil):
-            self._decided_wake = min(self._decided_wake, decision.time)
+            self._waits[profile] = decision
             if decision.reason == "return-hold":
                 profile.returns.hold()
         return False
@@ -333,7 +340,7 @@ class Batcher(Generic[Item, Result]):
     def _due(self) -> float:
         """Return when something is to be looked at again, even if nothing happens."""
         return min(
-            self._decided_wake,
+            min((wait.time for wait in self._waits.values()), default=inf),
             self._pending.deadline(),
             self._retries.deadline(),
             self._flights.hangs_at() if self._state is not State.STOPPED else inf,
@@ -353,7 +360,7 @@ class Batcher(Generic[Item, Result]):
     # A run ends.
 
     def _succeeded(self, results: Sequence[Result], flight: Flight[Item, Result]) -> None:
-        """Learn and scatter; the turn launches the next run before anyone is answered."""
+        """Scatter; the turn launches the next run before anyone is answered."""
         batch, now = flight.batch, self._clock.seconds()
         taken = self._flights.land(flight, now)
         try:
@@ -363,7 +370,7 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 - an executor may return anything
             self._fail(batch, RunFailed(error))
         else:
-            batch.profile.latency.observe(batch.rows, *flight.parted(taken))
+            batch.profile.ran(batch.rows, *flight.parted(taken))
             batch.profile.returns.answered(batch.riders, now)
             late = False
             for ticket in tickets:

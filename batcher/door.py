@@ -91,10 +91,12 @@ class Door(Generic[Item, Result]):
             return
         if not ahead and self._is_doubtful(profile, now):
             return
-        backlog = self._backlog(now, profile, priority, ahead)
-        wait = expected_wait(backlog, profile.latency, deadline - now) * profile.margin
-        if wait > deadline - now:
-            raise Overloaded(wait, deadline - now)
+        backlog, allowed = self._backlog(now, profile, priority, ahead), deadline - now
+        wait = expected_wait(backlog, profile.latency, allowed) * profile.margin
+        if wait > allowed and profile.learn():
+            wait = expected_wait(backlog, profile.latency, allowed) * profile.margin
+        if wait > allowed:
+            raise Overloaded(wait, allowed)
 
     def late(self, profile: Profile, rows: int, now: float) -> None:
         """Note that a request of so many *rows*, which was let in, came too late."""

@@ -82,10 +82,20 @@ class Launch:
 
 @dataclass(slots=True)
 class WaitUntil:
-    """Ask again at *time*, later than now, if nothing changes before."""
+    """
+    Ask again at *time*, later than now, if nothing changes before.
+
+    That more come is no change until *rows* rows wait, or one is due before *deadline*.
+    """
 
     time: float
     reason: Reason  #: why a batch would leave then
+    rows: int = 0
+    deadline: float = inf
+
+    def stands(self, rows: int, deadline: float) -> bool:
+        """Whether one more came to nothing: now *rows* wait, and the last is due at *deadline*."""
+        return rows < self.rows and deadline >= self.deadline
 
 
 @dataclass(slots=True)
@@ -129,7 +139,9 @@ class LotPolicy:
             return IDLE
         until = _held_until(queue, lanes)
         if now < until:
-            return WaitUntil(until, "return-hold")
+            back = queue.returning
+            enough = queue.rows + back.rows - back.spare
+            return WaitUntil(until, "return-hold", enough, queue.deadline)
         share = -(-queue.rows // lanes.idle)
         rows = lot_size(share, lanes, queue)
         latency, late = queue.latency, queue.head_deadline - now

@@ -27,6 +27,8 @@ class Profile:
     arrivals: ArrivalRate = field(default_factory=ArrivalRate)
     returns: Returns = field(default_factory=Returns)
     caution: Caution = field(default_factory=Caution)  #: in letting requests in
+    #: What the last run took, until it is learned: what `LatencyCurve.observe` takes.
+    _lesson: tuple[int, float, float] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if self.cap < 1 or self.max_queued_rows < 1:
@@ -34,6 +36,24 @@ class Profile:
                 f"no batcher has a cap of {self.cap} rows and a queue of "
                 f"{self.max_queued_rows} rows"
             )
+
+    def ran(self, rows: int, seconds: float, way: float) -> None:
+        """
+        Note that a run of *rows* rows took *seconds*, and *way* before and after.
+
+        That is learned while the next one runs, or before anybody is refused: it takes longer than
+        a lane should stand idle for.
+        """
+        self.learn()
+        self._lesson = rows, seconds, way
+
+    def learn(self) -> bool:
+        """Learn what was noted; return whether anything was."""
+        lesson, self._lesson = self._lesson, None
+        if lesson is None:
+            return False
+        self.latency.observe(*lesson)
+        return True
 
     @property
     def margin(self) -> float:

@@ -48,6 +48,7 @@ def queue_report(
     profile: Profile, queue: ProfileQueue[Item, Result] | None, now: float
 ) -> QueueReport:
     """Return the report of *profile* at *now*; *queue* is None where nobody waits."""
+    profile.learn()
     latency = profile.latency
     levels = queue.by_level if queue else [0] * len(Priority)
     return QueueReport(

@@ -27,6 +27,7 @@ class Returning:
     fixed: float  #: seconds until a batch is back, however small it is,
     each: float  #: and for each of its rows
     held: bool = False  #: a batch waits for them, or has until now
+    spare: int = 0  #: at most so many of the rows are not waited for
 
     def within(self, rows: int) -> float:
         """Return the seconds until a batch of *rows* rows is back."""
@@ -118,8 +119,12 @@ class Returns:
         total, rows = sum(taken.last for taken in seen), sum(taken.rows for taken in seen)
         between, followed = sum(it.between for it in seen), sum(it.followed for it in seen)
         each = min(total / rows, 2.0 * between / followed) if followed else total / rows
-        missing = 0 if self._back else sum(self._missing.values())
-        return Returning(missing, self._since, (total - each * rows) / len(seen), each, self._held)
+        fixed = (total - each * rows) / len(seen)
+        if self._back:
+            return Returning(0, self._since, fixed, each, self._held)
+        missing = self._missing.values()
+        spare = self._few * max(missing) if self._few else 0
+        return Returning(sum(missing), self._since, fixed, each, self._held, spare)
 
     def hold(self) -> None:
         """Note that a batch waits for them."""

@@ -116,3 +116,20 @@ def test_a_hold_that_fails_is_followed_by_longer_and_longer_pauses() -> None:
     assert returns.expect().held
     returns.left()
     assert returns.expect() is not NOBODY
+
+
+@pytest.mark.parametrize(("clients", "spare"), [(15, 0), (16, 3), (32, 6)])
+def test_of_many_a_few_are_not_waited_for(clients: int, spare: int) -> None:
+    """Whoever of them has most rows; once the others are back, nobody is."""
+    returns = Returns()
+    everyone = [(client, 3) for client in range(clients)]
+    for turn in range(ENOUGH + 1):
+        returns.answered(everyone, 10.0 * turn)
+        if turn < ENOUGH:
+            for client, _ in everyone:
+                returns.came(client, 10.0 * turn + 1.0)
+    assert (returns.expect().rows, returns.expect().spare) == (3 * clients, spare)
+    for client, _ in everyone[spare // 3 :]:
+        assert returns.expect().rows > 0
+        returns.came(client, 100.0)
+    assert (returns.expect().rows, returns.expect().spare) == (0, 0)
