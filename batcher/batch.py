@@ -13,6 +13,7 @@ from batcher.errors import ResultCountMismatch
 from batcher.executor import Item, Result
 from batcher.pending import Part, Ticket
 from batcher.profile import Profile
+from batcher.trace import Run
 
 
 class Batch(Generic[Item, Result]):
@@ -47,6 +48,14 @@ class Batch(Generic[Item, Result]):
             for it in tickets
             if it.source is not None and it.open and it.done == it.rows
         ]
+
+    def launched(self, run: Run, now: float) -> None:
+        """Note in the traces of its requests that it leaves as *run* at *now*."""
+        for part in self.parts:
+            trace = part.ticket.trace
+            if trace is not None:
+                trace.left(now - part.ticket.arrived)
+                trace.runs.append(run)
 
     def scatter(self, results: Sequence[Result]) -> list[Ticket[Item, Result]]:
         """
@@ -123,6 +132,12 @@ class Retries(Generic[Item, Result]):
                     self.push(rest)
                 return batch
         return None
+
+    def expired(self, now: float) -> list[Ticket[Item, Result]]:
+        """Return the open requests among them whose deadline has come."""
+        if not self._heap:
+            return []
+        return [ticket for ticket in self.tickets if ticket.deadline <= now]
 
     def deadline(self) -> float:
         """Return the earliest deadline among the open requests; inf when there is none."""

@@ -82,8 +82,7 @@ class Batcher(Generic[Item, Result]):
         self._state = State.RUNNING
         self._number = 0
         self._turning = False
-        #: What the policy waits for, of those who could leave.
-        self._waits: dict[Profile, WaitUntil] = {}
+        self._waits: dict[Profile, WaitUntil] = {}  #: of those who could leave by themselves
         self._wake = Wake(clock, self._turn)
 
     # What callers ask.
@@ -267,9 +266,7 @@ class Batcher(Generic[Item, Result]):
         """Launch one batch if there is a lane for it and a reason; return whether it was."""
         now = self._clock.seconds()
         self._expire(self._pending.expired(now), now, "queue")
-        if self._retries:
-            late = [ticket for ticket in self._retries.tickets if ticket.deadline <= now]
-            self._expire(late, now, "queue")
+        self._expire(self._retries.expired(now), now, "queue")
         self._give_up(now)
         self._waits.clear()
         if not self._flights.idle:
@@ -327,11 +324,7 @@ class Batcher(Generic[Item, Result]):
         self._logbook.left(profile, departure)
         self._totals.runs += 1
         self._totals.run_rows += batch.rows
-        for part in batch.parts:
-            ticket = part.ticket
-            if ticket.trace is not None:
-                ticket.trace.left(now - ticket.arrived)
-                ticket.trace.runs.append(run)
+        batch.launched(run, now)
         running = maybeDeferred(flight.executor.run, batch.parts)
         running.addCallbacks(
             self._succeeded, self._failed, callbackArgs=(flight,), errbackArgs=(flight,)
