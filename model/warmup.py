@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, DeferredList
 
 from batcher.errors import OutOfMemory
 from batcher.executor import Piece
-from batcher.latency import warm_repeats
+from batcher.latency import FEWEST, warm_repeats
 from batcher.sizes import KNEE
 from model.lane import Lane
 from model.runner import ModelError
@@ -80,16 +80,17 @@ def sized(sample: Feed, rows: int) -> Feed:
     return sample.repeated(rows) if sample.signature.batched else sample
 
 
-def _timed_runs(lane: Lane, feed: Feed) -> list[float]:
+def _timed_runs(lane: Lane, feed: Feed, repeats: Callable[[float], int]) -> list[float]:
     """
     Run *feed* on the lane's own thread; return the durations of the timed runs.
 
-    One before them, untimed, lets the engine prepare for the shape.
+    *repeats* says how many runs of so many seconds are timed.  One before them, untimed, lets the
+    engine prepare for the shape.
     """
     piece = Piece(feed, 0, feed.rows)
     lane.run_now([piece])
     times: list[float] = []
-    while not times or len(times) < warm_repeats(median(times)):
+    while not times or len(times) < repeats(median(times)):
         lane.run_now([piece])
         times.append(lane.seconds or 0.0)
     return times
@@ -110,14 +111,19 @@ async def _on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[T]:
     return results
 
 
-async def measure(lanes: Sequence[Lane], sample: Feed, rows: int) -> float:
+async def measure(
+    lanes: Sequence[Lane],
+    sample: Feed,
+    rows: int,
+    repeats: Callable[[float], int] = warm_repeats,
+) -> float:
     """
     Return how long a run of *rows* rows like *sample* takes with all *lanes* busy.
 
-    The median of a lane, of as many runs as `warm_repeats` says, and of these medians the middle.
+    The median of a lane, of as many runs as *repeats* says, and of these medians the middle.
     """
     feed = sized(sample, rows)
-    gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed))
+    gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed, repeats))
     return median(median(times) for times in gathered)
 
 
@@ -125,15 +131,18 @@ async def prime(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
     """
     Run the sizes of a climb with *sample* to *largest*, so that the engine has prepared for them.
 
-    Return the median duration of runs of *largest* rows with all *lanes* busy.
+    Return the median duration of a few runs of *largest* rows with all *lanes* busy.
     """
 
     def run_all(lane: Lane) -> None:
         for rows in sizes_up_to(largest):
             lane.run_now([Piece(sized(sample, rows), 0, rows)])
 
+    def few(seconds: float) -> int:
+        return min(FEWEST, warm_repeats(seconds))
+
     await _on_all(lanes, run_all)
-    return await measure(lanes, sample, largest)
+    return await measure(lanes, sample, largest, few)
 
 
 async def warm_up(
