@@ -8,13 +8,15 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click import UsageError
 from click.testing import CliRunner
 
 from batcher.errors import OutOfMemory
 from model.backends.null import LENGTHS
 from model.signature import STRING, Feed
 from scripts.bench import sleeping_page
-from scripts.bench.sleeping import main, with_part
+from scripts.bench.machine import this_machine
+from scripts.bench.sleeping import kept_beside, main, with_part
 from scripts.bench.sleeping_model import SleepingRunner, sleeping_loader
 from scripts.bench.sleeping_page import (
     Bar,
@@ -127,6 +129,19 @@ def test_a_part_takes_the_place_of_an_older_one() -> None:
     assert kept["terms"] == {**KEPT["terms"], "grid": {"rounds": 1}}
     assert kept["overload"] == KEPT["overload"]
     assert list(with_part({}, "closed", Part({}, []))) == ["what", "machine", "terms", "closed"]
+
+
+def test_parts_of_different_machines_are_not_kept_together(tmp_path: Path) -> None:
+    """The page has one machine for all of them."""
+    file = tmp_path / "sleeping.json"
+    assert kept_beside("grid", file) == {}
+    file.write_text(json.dumps({**KEPT, "machine": this_machine()}), encoding="utf-8")
+    assert kept_beside("grid", file)["closed"] == KEPT["closed"]
+    assert kept_beside(None, file) == {}
+    file.write_text(json.dumps({**KEPT, "machine": {"cpu": "another"}}), encoding="utf-8")
+    with pytest.raises(UsageError, match="closed and overload of another machine"):
+        kept_beside("grid", file)
+    assert kept_beside(None, file) == {}
 
 
 # --- whether it is as good as it is to be
