@@ -3,7 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
+from scripts.bench import kept
 from scripts.bench.machine import told
+from scripts.bench.yardstick import of_workload, trimmed
 
 MACHINE = {
     "cpu": "Abacus", "cores": 2, "memory_gib": 7.5, "kernel": "6.1.2-somebody's", "libc": "glibc 2",
@@ -177,3 +179,17 @@ def sleeping() -> dict[str, Any]:
         ],
         "overload": [over("poisson", 1.2, 190.48, 72.0), over("bursts", 1.2, 152.384, 40.0)],
     }  # fmt: skip
+
+
+#: Every kind of measurement, as it is kept.
+ALL: dict[str, kept.Kept] = {
+    "yardstick": trimmed(RESULT),
+    "shedding": of_workload("C", trimmed(RESULT)),
+    "profile": profile(),
+    "overhead": overhead(),
+    "decode": decode(),
+    "client": load("client"),
+    "loadtest": load("loadtest"),
+    "replay": load("replay"),
+    "sleeping": sleeping(),
+}

@@ -1,0 +1,84 @@
+"""A Klein front end with routes of its own, and those who come through it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from treq import testing
+from twisted.internet.defer import Deferred, succeed
+from twisted.internet.task import Clock
+from twisted.web.http_headers import Headers
+
+from server.http.channel import LimitedSite
+from server.http.klein_door import KleinDoor
+from server.http.limits import BodyLimits
+from server.http.messages import HTTPRequest, HTTPResponse, Route
+from server.lifecycle import Lifecycle
+from tests.fakes_http import Answer, Client
+from tests.fakes_threads import outcomes
+
+_StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions
+
+
+@dataclass
+class World:
+    """A door with a route for POST and two for GET, and those who come through it."""
+
+    answer: Callable[[HTTPRequest], Deferred[HTTPResponse]] = field(
+        default=lambda _: succeed(HTTPResponse(200, b"yes\n", {"X-Extra": "more"}))
+    )
+
+    def __post_init__(self) -> None:
+        """Build the door."""
+        self.clock = Clock()
+        self.clock.advance(64)
+        self.lifecycle = Lifecycle()
+        self.seen: list[HTTPRequest] = []
+        self.logged: list[str] = []
+
+        def endpoint(asked: HTTPRequest) -> Deferred[HTTPResponse]:
+            self.seen.append(asked)
+            return self.answer(asked)
+
+        routes = (
+            Route("POST", "/", endpoint, express=True),
+            Route("GET", "/state", endpoint),
+            Route("PUT", "/state", endpoint),
+        )
+        door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
+        self.stub: Any = _StubTreq(door.app.resource())
+        self.site = LimitedSite(
+            door.app.resource(),
+            limits=BodyLimits(max_body=100, max_held=1000),
+            client_timeout=8.0,
+            clock=self.clock,
+            routes=routes,
+            access_log=lambda request: self.logged.append(getattr(request, "request_id", "")),
+        )
+
+    def ask(
+        self,
+        method: str = "POST",
+        target: str = "/",
+        body: bytes = b"",
+        headers: Mapping[str, str | list[str]] | None = None,
+    ) -> Answer:
+        """Ask through a stock `twisted.web` Site, and return the answer."""
+        url = "http://localhost" + target
+        arrived = self.stub.request(method, url, data=body, headers=dict(headers or {}))
+        self.stub.flush()
+        response: Any
+        (response,) = outcomes(arrived)
+        (content,) = outcomes(self.stub.content(response))
+        assert isinstance(content, bytes)
+        return Answer(response.code, _flat(response.headers), content)
+
+    def connect(self) -> Client:
+        """Return a connection to the server's own Site."""
+        return Client(self.site, self.clock)
+
+
+def _flat(headers: Headers) -> dict[str, str]:
+    pairs = {name.decode().lower(): values for name, values in headers.getAllRawHeaders()}
+    assert all(len(values) == 1 for values in pairs.values())
+    return {name: values[0].decode() for name, values in pairs.items()}
