@@ -4,8 +4,8 @@ The shell around the decisions: takes requests, runs batches on lanes, answers.
 The one module here that acts by itself: the parts that it is made of keep count of who waits, what
 runs and who is to be told, and are told the time.  Everything happens on the reactor thread; the
 clock is given.  Whatever happens is first noted (a ticket pushed, closed, answered), then a turn is
-taken: expire, decide, launch, set the one timer, and only then fire the Deferreds, so that the
-lanes never stand idle while callbacks run.
+taken: expire, decide, launch, set the one timer, then fire the Deferreds, and last learn, so that
+the lanes never stand idle while callbacks run or averages are fitted.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -40,6 +40,7 @@ from batcher.profile import Profile
 from batcher.report import Logbook
 from batcher.stats import BatcherReport, BatcherStats, State, Totals
 from batcher.trace import Reason, Run, Trace
+from batcher.waits import Waits
 from batcher.wake import Wake
 
 
@@ -82,7 +83,7 @@ class Batcher(Generic[Item, Result]):
         self._state = State.RUNNING
         self._number = 0
         self._turning = False
-        self._waits: dict[Profile, WaitUntil] = {}  #: of those who could leave by themselves
+        self._waits = Waits()
         self._wake = Wake(clock, self._turn)
 
     # What callers ask.
@@ -122,10 +123,8 @@ class Batcher(Generic[Item, Result]):
         answer = ticket.answer = Deferred(partial(self._cancel, ticket))
         self._pending.push(ticket)
         profile.arrivals.came(rows, now)
-        if source is not None:
-            profile.returns.came(source, now)
-        wait = self._waits.get(profile)
-        if wait is not None and wait.stands(self._pending.rows_of(profile), deadline):
+        foreseen = source is not None and profile.returns.came(source, rows, now)
+        if foreseen and self._waits.goes_on(profile, deadline, self._pending.deadline_of(profile)):
             return answer
         if self._flights.idle:
             self._turn()
@@ -257,10 +256,10 @@ class Batcher(Generic[Item, Result]):
             self._wake.set(self._due())
         finally:
             self._turning = False
-        self._answer()
-        # While a run takes its time: nobody who waits for one, or is to come back, waits for this.
-        for flight in self._flights:
-            flight.batch.profile.learn()
+        if self._answer():
+            # While a run takes its time: neither an answer nor the next run waits for this.
+            for flight in self._flights:
+                flight.batch.profile.learn()
 
     def _launch_next(self) -> bool:
         """Launch one batch if there is a lane for it and a reason; return whether it was."""
@@ -268,7 +267,7 @@ class Batcher(Generic[Item, Result]):
         self._expire(self._pending.expired(now), now, "queue")
         self._expire(self._retries.expired(now), now, "queue")
         self._give_up(now)
-        self._waits.clear()
+        self._waits.forget()
         if not self._flights.idle:
             return False
         retry = self._retries.pop()
@@ -290,9 +289,7 @@ class Batcher(Generic[Item, Result]):
                 self._launch(Batch(parts), decision.reason, now)
             return True
         if isinstance(decision, WaitUntil):
-            self._waits[profile] = decision
-            if decision.reason == "return-hold":
-                profile.returns.hold()
+            self._waits.note(profile, decision)
         return False
 
     def _give_up(self, now: float) -> None:
@@ -333,22 +330,23 @@ class Batcher(Generic[Item, Result]):
     def _due(self) -> float:
         """Return when something is to be looked at again, even if nothing happens."""
         return min(
-            min((wait.time for wait in self._waits.values()), default=inf),
+            self._waits.until(),
             self._pending.deadline(),
             self._retries.deadline(),
             self._flights.hangs_at() if self._state is not State.STOPPED else inf,
         )
 
-    def _answer(self) -> None:
-        """Fire what has ended, in order, and then the drains if nothing is left to wait for."""
+    def _answer(self) -> bool:
+        """Fire what has ended, in order, and the drains at the end; return whether all is told."""
         if not self._outbox.deliver():
-            return
+            return False
         # What is to be run again keeps a lane busy, or was dropped by this turn.
         flying = len(self._flights) - self._flights.hung
         if self._state is State.DRAINING and not (self._pending.rows or flying):
             self._state = State.STOPPED
         while self._state is State.STOPPED and self._drains:
             self._drains.pop(0).callback(None)
+        return True
 
     # A run ends.
 

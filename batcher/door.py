@@ -92,9 +92,9 @@ class Door(Generic[Item, Result]):
         if not ahead and self._is_doubtful(profile, now):
             return
         backlog, allowed = self._backlog(now, profile, priority, ahead), deadline - now
-        wait = expected_wait(backlog, profile.latency, allowed) * profile.margin
+        wait = _wait(backlog, profile, allowed)
         if wait > allowed and profile.learn():
-            wait = expected_wait(backlog, profile.latency, allowed) * profile.margin
+            wait = _wait(backlog, profile, allowed)
         if wait > allowed:
             raise Overloaded(wait, allowed)
 
@@ -129,3 +129,8 @@ class Door(Generic[Item, Result]):
             rows += rows_before(priority, queue.by_level)
         lanes = max(1, self._flights.lanes - self._flights.hung)
         return Backlog(rows, self._flights.free_in(now), lanes, profile.cap)
+
+
+def _wait(backlog: Backlog, profile: Profile, allowed: float) -> float:
+    """Return how long a row behind *backlog* must be ready to wait for its answer."""
+    return expected_wait(backlog, profile.latency, allowed) * profile.margin

@@ -110,13 +110,20 @@ class LatencyCurve:
         self._observed += 1
         self._spent += seconds + way
         known.last = self._runs
-        tried = any(sizes.tries(rows) for sizes in self._sizes.values())
+        tried = self._tries(rows)
         if tried:
             self._spent = 0.0
         if change is not None:
             self._rescale(change)
         elif tried or self._is_time(known, rows):
             self._fit()
+
+    def is_news(self, rows: int) -> bool:
+        """Whether the next decision hangs on what a run of *rows* rows has shown."""
+        return rows not in self._measured or self._tries(rows)
+
+    def _tries(self, rows: int) -> bool:
+        return any(sizes.tries(rows) for sizes in self._sizes.values())
 
     def _changed(self, known: _Measured, rows: int, seconds: float) -> Change | None:
         """Return what runs show to have changed; sizes of which little is known show nothing."""

@@ -291,6 +291,11 @@ class Pending(Generic[Item, Result]):
         queue = self._queues.get(profile)
         return 0 if queue is None else queue.rows
 
+    def deadline_of(self, profile: Profile) -> float:
+        """Return the earliest deadline of *profile* waiting; inf when there is none."""
+        queue = self._queues.get(profile)
+        return inf if queue is None else queue.deadline()
+
     def take(
         self, profile: Profile, rows: int, finish: float = -inf
     ) -> tuple[list[Part[Item, Result]], list[Ticket[Item, Result]]]:

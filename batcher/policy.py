@@ -82,20 +82,10 @@ class Launch:
 
 @dataclass(slots=True)
 class WaitUntil:
-    """
-    Ask again at *time*, later than now, if nothing changes before.
-
-    That more come is no change until *rows* rows wait, or one is due before *deadline*.
-    """
+    """Ask again at *time*, later than now, if nothing changes before."""
 
     time: float
     reason: Reason  #: why a batch would leave then
-    rows: int = 0
-    deadline: float = inf
-
-    def stands(self, rows: int, deadline: float) -> bool:
-        """Whether one more came to nothing: now *rows* wait, and the last is due at *deadline*."""
-        return rows < self.rows and deadline >= self.deadline
 
 
 @dataclass(slots=True)
@@ -114,6 +104,8 @@ class Policy(Protocol):
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """
         Return what to do with *queue*; asked after every change, on the reactor thread.
+
+        That one of those a ``return-hold`` waits for is back is no change while others are missing.
 
         At most ``lanes.cap`` rows leave in one batch.  A draining queue with rows must launch
         whenever a lane is idle: nothing will ask again.
@@ -139,9 +131,7 @@ class LotPolicy:
             return IDLE
         until = _held_until(queue, lanes)
         if now < until:
-            back = queue.returning
-            enough = queue.rows + back.rows - back.spare
-            return WaitUntil(until, "return-hold", enough, queue.deadline)
+            return WaitUntil(until, "return-hold")
         share = -(-queue.rows // lanes.idle)
         rows = lot_size(share, lanes, queue)
         latency, late = queue.latency, queue.head_deadline - now

@@ -27,8 +27,8 @@ class Profile:
     arrivals: ArrivalRate = field(default_factory=ArrivalRate)
     returns: Returns = field(default_factory=Returns)
     caution: Caution = field(default_factory=Caution)  #: in letting requests in
-    #: What the last run took, until it is learned: what `LatencyCurve.observe` takes.
-    _lesson: tuple[int, float, float] | None = field(default=None, init=False)
+    #: The last run, until it is learned: what `LatencyCurve.observe` takes.
+    _last_run: tuple[int, float, float] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if self.cap < 1 or self.max_queued_rows < 1:
@@ -41,18 +41,20 @@ class Profile:
         """
         Note that a run of *rows* rows took *seconds*, and *way* before and after.
 
-        That is learned while the next one runs, or before anybody is refused: it takes longer than
-        a lane should stand idle for.
+        What it changes little is learned while the next one runs, or before the batcher refuses
+        anybody: that takes longer than a lane should stand idle for.
         """
         self.learn()
-        self._lesson = rows, seconds, way
+        self._last_run = rows, seconds, way
+        if self.latency.is_news(rows):
+            self.learn()
 
     def learn(self) -> bool:
         """Learn what was noted; return whether anything was."""
-        lesson, self._lesson = self._lesson, None
-        if lesson is None:
+        run, self._last_run = self._last_run, None
+        if run is None:
             return False
-        self.latency.observe(*lesson)
+        self.latency.observe(*run)
         return True
 
     @property

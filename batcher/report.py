@@ -47,7 +47,11 @@ class Logbook:
 def queue_report(
     profile: Profile, queue: ProfileQueue[Item, Result] | None, now: float
 ) -> QueueReport:
-    """Return the report of *profile* at *now*; *queue* is None where nobody waits."""
+    """
+    Return the report of *profile* at *now*; *queue* is None where nobody waits.
+
+    What its last run took is learned before.
+    """
     profile.learn()
     latency = profile.latency
     levels = queue.by_level if queue else [0] * len(Priority)

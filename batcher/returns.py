@@ -27,7 +27,6 @@ class Returning:
     fixed: float  #: seconds until a batch is back, however small it is,
     each: float  #: and for each of its rows
     held: bool = False  #: a batch waits for them, or has until now
-    spare: int = 0  #: at most so many of the rows are not waited for
 
     def within(self, rows: int) -> float:
         """Return the seconds until a batch of *rows* rows is back."""
@@ -89,19 +88,25 @@ class Returns:
         self._first = inf
         self._followed = 0
 
-    def came(self, source: Hashable, now: float) -> None:
-        """Note that *source* has sent its next request."""
-        rows = self._missing.pop(source, None)
-        if rows is not None and not self._back:
-            taken = now - self._since
-            if self._first == inf:
-                self._first = taken
-            else:
-                self._followed += rows
-            self._back = len(self._missing) <= self._few
-            if self._back:
-                between = taken - self._first
-                self._taken.append(_Return(self._rows, taken, between, self._followed))
+    def came(self, source: Hashable, rows: int, now: float) -> bool:
+        """
+        Note that *source* has sent its next request, of *rows* rows.
+
+        Return whether that was foreseen, and more are still to come.
+        """
+        had = self._missing.pop(source, None)
+        if had is None or self._back:
+            return False
+        taken = now - self._since
+        if self._first == inf:
+            self._first = taken
+        else:
+            self._followed += had
+        self._back = len(self._missing) <= self._few
+        if self._back:
+            between = taken - self._first
+            self._taken.append(_Return(self._rows, taken, between, self._followed))
+        return had == rows and not self._back
 
     def expect(self) -> Returning:
         """
@@ -119,12 +124,8 @@ class Returns:
         total, rows = sum(taken.last for taken in seen), sum(taken.rows for taken in seen)
         between, followed = sum(it.between for it in seen), sum(it.followed for it in seen)
         each = min(total / rows, 2.0 * between / followed) if followed else total / rows
-        fixed = (total - each * rows) / len(seen)
-        if self._back:
-            return Returning(0, self._since, fixed, each, self._held)
-        missing = self._missing.values()
-        spare = self._few * max(missing) if self._few else 0
-        return Returning(sum(missing), self._since, fixed, each, self._held, spare)
+        missing = 0 if self._back else sum(self._missing.values())
+        return Returning(missing, self._since, (total - each * rows) / len(seen), each, self._held)
 
     def hold(self) -> None:
         """Note that a batch waits for them."""

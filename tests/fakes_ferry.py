@@ -80,7 +80,7 @@ class Ferry:
             for profile in self.profiles.values():
                 for _ in range(3):
                     profile.returns.answered([(0, 1)], 0.0)
-                    profile.returns.came(0, 0.25)
+                    profile.returns.came(0, 1, 0.25)
         self.riders: list[Rider] = []
         self.open: dict[int, Rider] = {}  #: those who have not heard yet
         self.totals: Counter[str] = Counter()

@@ -26,14 +26,27 @@ def test_a_run_is_learned_while_the_next_one_runs() -> None:
     assert scene.latency.predict(1) < 100.0
 
 
+def test_a_run_of_a_new_size_is_learned_at_once() -> None:
+    """The next decision hangs on it: what never ran is tried, each twice the last."""
+    scene = Scene(policy=LotPolicy(), limit=100)
+    for name in "abcdefgh":
+        scene.submit(name)
+    for _ in range(3):
+        scene.clock.advance(1.0)
+        scene.lane.current.finish()
+    assert [len(riders) for riders in scene.riders] == [1, 2, 4, 1]
+
+
 def test_runs_that_end_at_once_are_learned_one_by_one() -> None:
     """Of two the first is learned when the second ends, at the latest."""
     profile = Scene().profiles[""]
+    for rows in (1, 2):
+        profile.latency.observe(rows, 4.0)
     profile.ran(1, 2.0, 0.0)
-    profile.ran(2, 3.0, 0.0)
-    assert profile.latency.fitted == {1: 2.0}
+    assert profile.latency.fitted == {1: 4.0, 2: 4.0}
+    profile.ran(2, 4.0, 0.0)
+    assert profile.latency.fitted[1] < 4.0
     assert profile.learn()
-    assert profile.latency.fitted == {1: 2.0, 2: 3.0}
     assert not profile.learn()
 
 
@@ -51,35 +64,60 @@ def test_a_run_is_learned_before_it_is_reported() -> None:
 
 
 class AskedPolicy:
-    """Waits for 4 rows, and remembers how many there were when it was asked."""
+    """Waits until 50 s for who comes back, and remembers of how many rows it was asked."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
-        """Wait on."""
+        """Wait on, and then for ever."""
         self.asked.append(queue.rows)
-        return WaitUntil(50.0 if now < 50.0 else inf, "return-hold", 4, queue.deadline)
+        return WaitUntil(50.0 if now < 50.0 else inf, "return-hold")
 
 
-@pytest.mark.parametrize(("deadline", "asked"), [(20.0, [1, 4, 5]), (19.0, [1, 2, 4, 5])])
-def test_a_policy_that_waits_is_not_asked_in_vain(deadline: float, asked: list[int]) -> None:
-    """Only when as many have come as it waits for, or one who has less time."""
+def holding() -> tuple[Scene, AskedPolicy]:
+    """Return a batcher where three clients are to come back, and the first is."""
     policy = AskedPolicy()
     scene = Scene(policy=policy)
-    scene.submit("a", deadline=20.0)
-    scene.submit("b", deadline=deadline)
-    scene.submit("c", deadline=30.0)
-    scene.submit("d")
-    scene.submit("e")
-    assert policy.asked == asked
+    scene.profiles[""].returns.answered([("a", 1), ("b", 2), ("c", 1)], 0.0)
+    scene.submit("first", source="a", deadline=20.0)
+    assert policy.asked == [1]
+    return scene, policy
 
 
-def test_a_policy_that_waits_is_asked_when_it_is_time() -> None:
+def test_a_policy_is_asked_again_when_all_are_back() -> None:
+    """Not with each of those whom it waits for."""
+    scene, policy = holding()
+    scene.submit("second", 2, source="b", deadline=21.0)
+    assert policy.asked == [1]
+    scene.submit("third", source="c")
+    assert policy.asked == [1, 4]
+
+
+@pytest.mark.parametrize(
+    ("source", "rows", "deadline"),
+    [
+        ("stranger", 1, 30.0),
+        ("b", 1, 30.0),  # with fewer rows than it had
+        ("b", 2, 19.0),  # with less time than the first
+    ],
+)
+def test_a_policy_is_asked_when_another_comes_than_it_waits_for(
+    source: str, rows: int, deadline: float
+) -> None:
+    """Then something has changed."""
+    scene, policy = holding()
+    scene.submit("other", rows, source=source, deadline=deadline)
+    assert policy.asked == [1, 1 + rows]
+
+
+def test_a_policy_is_asked_when_it_is_time() -> None:
     """Whoever came meanwhile is seen then."""
-    policy = AskedPolicy()
-    scene = Scene(policy=policy)
-    scene.submit("a")
-    scene.submit("b")
-    scene.clock.advance(50.0)
+    scene, policy = holding()
+    scene.submit("second", 2, source="b")
+    scene.clock.advance(10.0)
+    assert policy.asked == [1]
+    scene.clock.advance(10.0)  # the first one's time is over
     assert policy.asked == [1, 2]
+    scene.clock.advance(30.0)
+    assert policy.asked == [1, 2, 2]

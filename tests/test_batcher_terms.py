@@ -293,7 +293,7 @@ def returning(lanes: int = 1) -> Scene:
         scene.latency.observe(rows, 8.0)
     for _ in range(3):
         scene.profiles[""].returns.answered([("client", 1)], 0.0)
-        scene.profiles[""].returns.came("client", 0.0)
+        scene.profiles[""].returns.came("client", 1, 0.0)
     return scene
 
 

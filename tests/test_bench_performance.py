@@ -13,9 +13,7 @@ from scripts.bench import kept
 from scripts.bench.page import page
 from scripts.bench.performance import FOLDER, MEASURES, PAGE, Means, main, write_page
 from scripts.bench.served import DATA
-from tests.bench_samples import (
-    ALL,
-)
+from tests.bench_samples import ALL
 
 
 def test_the_page_and_its_plots_are_written_from_what_is_kept(tmp_path: Path) -> None:

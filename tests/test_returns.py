@@ -11,7 +11,7 @@ def learned(seconds: float = 1.0) -> Returns:
     for turn in range(ENOUGH):
         answered(returns, 10.0 * turn)
         for client in "ab":
-            returns.came(client, 10.0 * turn + seconds)
+            returns.came(client, 1, 10.0 * turn + seconds)
     return returns
 
 
@@ -36,11 +36,19 @@ def test_those_who_are_missing_are_expected() -> None:
     assert returns.expect().rows == 2
     assert returns.expect().since == 100.0
     assert returns.expect().within(2) == pytest.approx(1.0)
-    returns.came("stranger", 100.5)
-    returns.came("a", 100.5)
+    assert not returns.came("stranger", 1, 100.5)
+    assert returns.came("a", 1, 100.5)
     assert returns.expect().rows == 1
-    returns.came("b", 100.5)
+    assert not returns.came("b", 1, 100.5)
     assert returns.expect().rows == 0
+
+
+def test_who_brings_another_number_of_rows_was_not_foreseen() -> None:
+    """Whoever waits for as many as there were would wait in vain."""
+    returns = learned()
+    answered(returns, 100.0)
+    assert not returns.came("a", 2, 100.5)
+    assert returns.expect().rows == 1
 
 
 @pytest.mark.parametrize(
@@ -59,8 +67,8 @@ def test_more_take_longer_only_by_what_passes_between_them(
     returns = Returns()
     for turn in range(ENOUGH):
         answered(returns, 10.0 * turn)
-        returns.came("a", 10.0 * turn + first)
-        returns.came("b", 10.0 * turn + last)
+        returns.came("a", 1, 10.0 * turn + first)
+        returns.came("b", 1, 10.0 * turn + last)
     assert returns.expect().within(2) == pytest.approx(of_two)
     assert returns.expect().within(6) == pytest.approx(of_six)
 
@@ -70,7 +78,7 @@ def test_of_batches_of_one_nothing_is_known_but_that_more_take_longer() -> None:
     returns = Returns()
     for turn in range(ENOUGH):
         returns.answered([("a", 1)], 10.0 * turn)
-        returns.came("a", 10.0 * turn + 1.0)
+        returns.came("a", 1, 10.0 * turn + 1.0)
     assert returns.expect().within(1) == pytest.approx(1.0)
     assert returns.expect().within(3) == pytest.approx(3.0)
 
@@ -80,10 +88,10 @@ def test_a_client_of_many_rows_is_one() -> None:
     alone, two = Returns(), Returns()
     for turn in range(ENOUGH):
         alone.answered([("a", 4)], 10.0 * turn)
-        alone.came("a", 10.0 * turn + 1.0)
+        alone.came("a", 1, 10.0 * turn + 1.0)
         two.answered([("a", 4), ("b", 4)], 10.0 * turn)
-        two.came("a", 10.0 * turn + 0.75)
-        two.came("b", 10.0 * turn + 1.0)
+        two.came("a", 1, 10.0 * turn + 0.75)
+        two.came("b", 1, 10.0 * turn + 1.0)
     assert alone.expect().within(12) == pytest.approx(3.0)
     assert two.expect().within(12) == pytest.approx(1.0 + 4 * 2 * 0.25 / 4)
 
@@ -107,29 +115,12 @@ def test_a_hold_that_fails_is_followed_by_longer_and_longer_pauses() -> None:
             assert returns.expect() is NOBODY
             returns.left()
         for client in "ab":
-            returns.came(client, 1.0)
+            returns.came(client, 1, 1.0)
         assert returns.expect() is not NOBODY
     answered(returns, 0.0)
     returns.hold()
     for client in "ab":
-        returns.came(client, 1.0)
+        returns.came(client, 1, 1.0)
     assert returns.expect().held
     returns.left()
     assert returns.expect() is not NOBODY
-
-
-@pytest.mark.parametrize(("clients", "spare"), [(15, 0), (16, 3), (32, 6)])
-def test_of_many_a_few_are_not_waited_for(clients: int, spare: int) -> None:
-    """Whoever of them has most rows; once the others are back, nobody is."""
-    returns = Returns()
-    everyone = [(client, 3) for client in range(clients)]
-    for turn in range(ENOUGH + 1):
-        returns.answered(everyone, 10.0 * turn)
-        if turn < ENOUGH:
-            for client, _ in everyone:
-                returns.came(client, 10.0 * turn + 1.0)
-    assert (returns.expect().rows, returns.expect().spare) == (3 * clients, spare)
-    for client, _ in everyone[spare // 3 :]:
-        assert returns.expect().rows > 0
-        returns.came(client, 100.0)
-    assert (returns.expect().rows, returns.expect().spare) == (0, 0)
