@@ -164,7 +164,7 @@ def sleeping() -> dict[str, Any]:
         "what": "sleeping", "machine": told(MACHINE),
         "terms": {
             "grid": terms("20 + 2 b ms", 32, 380.95, settings=24),
-            "closed": terms("4 + 0.1 b ms", 64, 6153.85, greedy=64),
+            "closed": terms("4 + 0.1 b ms", 64, 6153.85, greedy=64, run_ms=[4.1, 10.4]),
             "overload": terms(
                 "20 + 4 b ms", 16, 190.48, slo_ms=500.0, clients=48, closed_loop=[180.0, 190.0]
             ),

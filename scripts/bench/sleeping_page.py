@@ -196,6 +196,23 @@ def closed_bars(rows: Sequence[Row]) -> list[Bar]:
     ]
 
 
+def between_runs(row: Row, terms: Row) -> float | None:
+    """Return the milliseconds from the end of a run to the next one's beginning, on average."""
+    pairs = zip(row["rate"], row["mean_rows"], strict=True)
+    return middle(rows / rate * 1e3 - _run_ms(rows, terms) for rate, rows in pairs if rate)
+
+
+def longest_between_runs(clients: int, rate: float | None, terms: Row) -> float | None:
+    """Return what lets all *clients* share each run and have *rate* answers a second."""
+    return clients / rate * 1e3 - _run_ms(clients, terms) if rate else None
+
+
+def _run_ms(rows: float, terms: Row) -> float:
+    """Return how long a run takes; the times lie on a line."""
+    first, last = terms["run_ms"]
+    return float(first + (rows - 1.0) * (last - first) / (terms["cap"] - 1))
+
+
 def _closed(rows: Sequence[Row], terms: Row) -> str:
     by = {(row["clients"], row["policy"]): row for row in rows}
     lines = []
@@ -205,10 +222,22 @@ def _closed(rows: Sequence[Row], terms: Row) -> str:
             [figure(middle(row.get(key, ()))) for row in both]
             for key in ("rate", "mean_rows", "server_cores")
         )
-        lines.append([number(count), *rates, number(gain, 3), *batches, *cores])
+        greedys = middle(both[1]["rate"])
+        wanted = GAIN * greedys if greedys and count in GAINING else None
+        pauses = [between_runs(both[0], terms), longest_between_runs(count, wanted, terms)]
+        lines.append(
+            [
+                number(count),
+                *rates,
+                number(gain, 3),
+                *batches,
+                *(number(ms, 2) for ms in pauses),
+                *cores,
+            ]
+        )
     head = [
-        "clients", "answers/s", "greedy's", "ratio", "rows a batch", "greedy's", "server's cores",
-        "greedy's",
+        "clients", "answers/s", "greedy's", "ratio", "rows a batch", "greedy's", "ms between runs",
+        f"for {number(GAIN, 1)}", "server's cores", "greedy's",
     ]  # fmt: skip
     return paragraphs(
         "### Clients who wait for their answers",
@@ -216,7 +245,10 @@ def _closed(rows: Sequence[Row], terms: Row) -> str:
         f" Greedy never waits and takes up to {number(terms['greedy'])} rows, the true knee."
         f" {_rounds(terms)}; wrk is the client. The server answers on one core: what comes near"
         " that limits both. Those who are waited for come through it while the model stands"
-        " still: the more there are, the less is gained by running them together.",
+        " still: the more there are, the less is gained by running them together. *For"
+        f" {number(GAIN, 1)}* is how long the model may stand still between two runs that all"
+        " clients share, if that is to be so many times as quick as greedy: in that time each of"
+        " them is answered, and its next request is read and taken in.",
         table(head, lines, words=0),
         verdicts(closed_bars(rows)),
     )

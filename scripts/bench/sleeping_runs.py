@@ -354,6 +354,7 @@ async def measure_overload(bench: Bench, extent: Extent) -> Part:
 def _terms(service: Service, extent: Extent) -> dict[str, Any]:
     return {
         "curve": service.name,
+        "run_ms": [round(service.seconds[rows] * 1e3, 3) for rows in (1, service.cap)],
         "cap": service.cap,
         "capacity": round(service.best_rate, 2),
         "rounds": extent.rounds,
