@@ -148,6 +148,10 @@ class Batcher(Generic[Item, Result]):
         """
         self._door.admit(self._clock.seconds(), profile, deadline, priority, ahead)
 
+    def turned_away(self) -> None:
+        """Count a row that was refused before it was submitted."""
+        self._totals.refused += 1
+
     @property
     def idle(self) -> bool:
         """Whether nothing runs or waits."""
@@ -187,8 +191,7 @@ class Batcher(Generic[Item, Result]):
         self._door.shut()
         self._state = State.STOPPED
         tickets = [part.ticket for flight in self._flights for part in flight.batch.wanted]
-        tickets += self._retries.tickets
-        tickets += self._pending.tickets
+        tickets += [*self._retries.tickets, *self._pending.tickets]
         for ticket in sorted(tickets, key=lambda ticket: ticket.number):
             self._close(ticket, ShuttingDown())
         self._turn()
@@ -278,8 +281,7 @@ class Batcher(Generic[Item, Result]):
 
     def _launch_from(self, queue: ProfileQueue[Item, Result], now: float) -> bool:
         """Launch from *queue*, or drop who would be late; return whether anything has changed."""
-        decision = self._decide(queue, now)
-        profile = queue.profile
+        profile, decision = queue.profile, self._decide(queue, now)
         if isinstance(decision, Launch):
             rows = min(max(1, decision.rows), profile.cap)
             parts, late = self._pending.take(profile, rows, decision.finish)

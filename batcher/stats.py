@@ -28,7 +28,7 @@ class Totals:
     failed: int = 0  #: ended with an error that is not below
     expired: int = 0  #: too late, at whatever stage
     cancelled: int = 0
-    refused: int = 0  #: turned away at submit: queue full or shutting down
+    refused: int = 0  #: turned away: no time, no room, or shutting down
 
 
 @dataclass(frozen=True, slots=True)

@@ -120,8 +120,16 @@ class Inference:
         """
         Raise where a request on these *terms* would be answered too late: it has cost nothing yet.
 
-        `Overloaded`, `DeadlineExceeded` where its time is over, and what `Batcher.admit` raises.
+        `Overloaded`, which counts as refused, `DeadlineExceeded` where its time is over, and what
+        `Batcher.admit` raises.
         """
+        try:
+            self._admit(terms)
+        except Overloaded:
+            self.model.batcher.turned_away()
+            raise
+
+    def _admit(self, terms: Terms) -> None:
         deadline = self._deadline(terms)
         allowed = deadline - self._seconds()
         if allowed <= 0.0:

@@ -125,8 +125,10 @@ def test_an_idle_server_refuses_only_what_no_kind_of_run_leaves_time_for() -> No
         inference.admit(Terms(since=0.0, timeout=2.0))
     lane.give((np.zeros((1, 1), np.float32),))
     inference.admit(Terms(since=0.0, timeout=2.0))
+    assert model.batcher.stats().totals.refused == 1
     with pytest.raises(Overloaded):
         inference.admit(Terms(since=0.0, timeout=1.0))
+    assert model.batcher.stats().totals.refused == 2
 
 
 def test_whoever_waits_too_long_for_a_thread_makes_admission_careful() -> None:
@@ -150,6 +152,7 @@ def test_what_the_batcher_refuses_is_refused() -> None:
     world.batcher.refusal = Overloaded(2.0, 1.0)
     with pytest.raises(Overloaded, match=r"expected in 2\.000 s"):
         world.inference.admit(Terms(since=64.0))
+    assert world.batcher.stats().totals.refused == 1
 
 
 @pytest.mark.parametrize("timeout", [4.0, 3.5])
@@ -172,6 +175,7 @@ def test_who_would_wait_too_long_to_be_decoded_is_refused() -> None:
     with pytest.raises(Overloaded) as caught:
         world.inference.admit(Terms(since=64.0, timeout=2.5))
     assert (caught.value.wait, caught.value.allowed) == (3.0, 2.5)
+    assert world.batcher.stats().totals.refused == 1
     world.decode()
     world.inference.admit(Terms(since=64.0, timeout=2.5))
 

@@ -79,13 +79,12 @@ def _cells(figures: Figures) -> Iterator[str]:
 
 def _warnings(rows: Sequence[Row]) -> Iterator[Text]:
     for policy in dict.fromkeys(row.policy for row in rows):
-        unstable = [row.load for row in rows if row.policy == policy and not row.stable]
+        unstable = [row for row in rows if row.policy == policy and not row.stable]
         if unstable:
-            loads = ", ".join(f"{load:.3g}" for load in unstable if load is not None)
-            yield _warning(
-                f"{policy}, load {loads}: more come than can be served so; "
-                "latencies grow with --requests"
-            )
+            loads = ", ".join(f"{row.load:.3g}" for row in unstable if row.load is not None)
+            sheds = any(row.figures.refused or row.figures.dropped for row in unstable)
+            so = "the rest is turned away" if sheds else "latencies grow with --requests"
+            yield _warning(f"{policy}, load {loads}: more come than can be served so; {so}")
     fewest = min(row.figures.requests for row in rows)
     if fewest / 100 < TAIL:
         yield _warning(f"p99 rests on {fewest} requests: simulate more to rely on it")
