@@ -180,9 +180,8 @@ def test_a_load_that_cannot_be_served_is_played_and_named() -> None:
     """Its figures depend on how long it lasts."""
     code, output = said("--load", 1.25, "--requests", 600)
     assert code == 0
-    assert "load 1.25: more come than can be served so; latencies grow with" in " ".join(
-        output.split()
-    )
+    assert "warning: auto, load 1.25: more come than can be served so" in output
+    assert "can be served so; latencies grow with --requests" in " ".join(output.split())
     assert "warning: p99 rests on 480 requests" in output
     _, output = said("--load", 1.25, "--requests", 6000, "--slo", "50ms")
     assert "more come than can be served so; the rest is turned away" in " ".join(output.split())

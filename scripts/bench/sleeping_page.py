@@ -224,17 +224,9 @@ def _closed(rows: Sequence[Row], terms: Row) -> str:
         )
         greedys = middle(both[1]["rate"])
         wanted = GAIN * greedys if greedys and count in GAINING else None
-        pauses = [between_runs(both[0], terms), longest_between_runs(count, wanted, terms)]
-        lines.append(
-            [
-                number(count),
-                *rates,
-                number(gain, 3),
-                *batches,
-                *(number(ms, 2) for ms in pauses),
-                *cores,
-            ]
-        )
+        pauses = between_runs(both[0], terms), longest_between_runs(count, wanted, terms)
+        told = [number(milliseconds, 2) for milliseconds in pauses]
+        lines.append([number(count), *rates, number(gain, 3), *batches, *told, *cores])
     head = [
         "clients", "answers/s", "greedy's", "ratio", "rows a batch", "greedy's", "ms between runs",
         f"for {number(GAIN, 1)}", "server's cores", "greedy's",
