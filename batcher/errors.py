@@ -43,7 +43,7 @@ class DeadlineExceeded(BatcherError):
 
     def __str__(self) -> str:
         if self.late < 0.0:
-            return f"{-self.late:.3f} s before its deadline a run would have come too late"
+            return f"dropped {-self.late:.3f} s before its deadline: no run would have been in time"
         return f"the deadline passed {self.late:.3f} s ago (seen at: {self.stage})"
 
 
@@ -66,8 +66,8 @@ class Overloaded(BatcherError):
 
     def __str__(self) -> str:
         return (
-            f"too busy: an answer is expected in {self.wait:.3f} s, "
-            f"and {max(0.0, self.allowed):.3f} s are allowed"
+            f"too busy: an answer is expected in {self.wait:.4f} s, "
+            f"and {max(0.0, self.allowed):.4f} s are allowed"
         )
 
 

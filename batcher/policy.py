@@ -249,6 +249,9 @@ class FixedPolicy:
                 f"no batch has {self.max_batch_size} rows or waits {self.max_queue_delay} s"
             )
 
+    def __str__(self) -> str:
+        return f"up to {self.max_batch_size} rows, {1e3 * self.max_queue_delay:g} ms at most"
+
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """Launch at most *max_batch_size* rows: ``full``, ``drain``, ``fixed`` or ``deadline``."""
         if queue.rows == 0 or lanes.idle == 0:

@@ -4,7 +4,7 @@ Decide how long a request may take that does not say it, and whether decoding le
 Pure; times are seconds.  Whether the model has time for it is the batcher's to say.
 """
 
-from collections.abc import Hashable, Iterable
+from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from math import ceil, inf
 
@@ -47,34 +47,32 @@ ANY_TIME = Terms()
 class DefaultTimeout:
     """What a request may take that does not say it, counted from when all of it has come."""
 
-    seconds: float = inf  #: inf: what it takes
-    learned: bool = False  #: from the times of runs, which others may need more of
+    asked: float | None = inf  #: seconds; inf: what it takes; None: what the slowest profile needs
+    profiles: Collection[Profile] = ()  #: whose runs may be waited for
+    max_queue_delay: float = 0.0  #: seconds that a batch may wait for company, on top of that
 
     def __str__(self) -> str:
-        most = "any time" if self.seconds == inf else f"{self.seconds:.3g} s"
+        seconds = self.seconds
+        most = "any time" if seconds == inf else f"{seconds:.3g} s"
         return f"{most} for an answer"
+
+    @property
+    def seconds(self) -> float:
+        """The timeout of a row, as runs take now; profiles that never ran do not count."""
+        if self.asked is not None:
+            return self.asked
+        needed = [seconds for seconds in map(patience, self.profiles) if seconds < inf]
+        return max(needed) + self.max_queue_delay if needed else inf
 
     def of(self, profile: Profile, rows: int) -> float:
         """Return the timeout of *rows* rows: none is shorter than what was never measured."""
-        return max(self.seconds, patience(profile, rows)) if self.learned else self.seconds
+        if self.asked is not None:
+            return self.asked
+        return max(self.seconds, patience(profile, rows))
 
 
 #: Nobody is refused who does not say how long he waits.
 NO_TIMEOUT = DefaultTimeout()
-
-
-def default_timeout(
-    asked: float | None, profiles: Iterable[Profile], max_queue_delay: float
-) -> DefaultTimeout:
-    """
-    Return the timeout that was *asked* for, or else the one that the slowest of *profiles* needs.
-
-    *max_queue_delay* are the seconds for which a batch may wait for company, on top of that.
-    """
-    if asked is not None:
-        return DefaultTimeout(asked)
-    needed = [seconds for seconds in map(patience, profiles) if seconds < inf]
-    return DefaultTimeout(max(needed) + max_queue_delay if needed else inf, learned=True)
 
 
 class Decoding:

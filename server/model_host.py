@@ -26,7 +26,7 @@ from model.runner import Runner
 from model.signature import Arrays, Feed, Signature
 from model.thread import CallFromThread, ModelThread
 from model.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
-from server.admission import default_timeout
+from server.admission import DefaultTimeout
 from server.inference import Inference, ServedModel
 from server.model_source import LoadedModel, Loader, load_model
 from server.settings import Settings
@@ -101,7 +101,7 @@ class ModelHost:
         self._go_on()
         served = self._served(loaded, profiles)
         delay = self.settings.max_queue_delay or 0.0
-        timeout = default_timeout(self.settings.default_timeout, profiles.known.values(), delay)
+        timeout = DefaultTimeout(self.settings.default_timeout, profiles.known.values(), delay)
         self.inference = Inference(
             served, self._pool, seconds=self._clock.seconds, default_timeout=timeout
         )

@@ -7,7 +7,7 @@ import pytest
 from batcher.errors import Overloaded
 from batcher.latency import LatencyCurve
 from batcher.profile import Profile
-from server.admission import Decoding, DefaultTimeout, default_timeout, patience
+from server.admission import Decoding, DefaultTimeout, patience
 
 
 def profile(cap: int, measured: dict[int, float]) -> Profile:
@@ -40,31 +40,43 @@ def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
 
 
 @pytest.mark.parametrize(
-    ("asked", "profiles", "delay", "expected"),
+    ("default", "seconds"),
     [
-        (None, [QUICK], 0.0, DefaultTimeout(0.5, learned=True)),
-        (None, [QUICK, SLOW], 0.0, DefaultTimeout(5.0, learned=True)),
-        (None, [QUICK, UNKNOWN], 0.0, DefaultTimeout(0.5, learned=True)),
-        (None, [UNKNOWN], 0.0, DefaultTimeout(inf, learned=True)),
-        (None, [QUICK], 2.0, DefaultTimeout(2.5, learned=True)),  # they wait for company
-        (0.25, [SLOW], 2.0, DefaultTimeout(0.25)),
-        (inf, [QUICK], 0.0, DefaultTimeout(inf)),
+        (DefaultTimeout(None, [QUICK]), 0.5),
+        (DefaultTimeout(None, [QUICK, SLOW]), 5.0),
+        (DefaultTimeout(None, [QUICK, UNKNOWN]), 0.5),
+        (DefaultTimeout(None, [UNKNOWN]), inf),
+        (DefaultTimeout(None, [QUICK], 2.0), 2.5),  # they wait for company
+        (DefaultTimeout(0.25, [SLOW], 2.0), 0.25),
+        (DefaultTimeout(inf, [QUICK]), inf),
     ],
 )
 def test_the_default_is_what_was_asked_for_or_what_the_slowest_runs_need(
-    asked: float | None, profiles: list[Profile], delay: float, expected: DefaultTimeout
+    default: DefaultTimeout, seconds: float
 ) -> None:
     """Those that were measured."""
-    assert default_timeout(asked, profiles, delay) == expected
+    assert default.seconds == seconds
+
+
+@pytest.mark.parametrize("factor", [0.5, 2.0])
+def test_a_learned_default_follows_what_runs_take(factor: float) -> None:
+    """A busy machine at the start makes nobody wait for ever, nor a quiet one hurry."""
+    model = profile(1, {1: 1.0})
+    default = DefaultTimeout(None, [model])
+    assert default.seconds == 5.0
+    for _ in range(600):
+        model.latency.observe(1, factor)
+    assert default.seconds == pytest.approx(5.0 * factor, rel=0.01)
+    assert default.of(model, 1) == default.seconds
 
 
 @pytest.mark.parametrize(
     ("default", "of", "rows", "seconds"),
     [
-        (DefaultTimeout(0.5, learned=True), QUICK, 8, 0.5),
-        (DefaultTimeout(0.5, learned=True), QUICK, 8000, 2.008),
-        (DefaultTimeout(0.5, learned=True), SLOW, 1, 5.0),
-        (DefaultTimeout(0.5, learned=True), UNKNOWN, 1, inf),
+        (DefaultTimeout(None, [QUICK]), QUICK, 8, 0.5),
+        (DefaultTimeout(None, [QUICK]), QUICK, 8000, 2.008),
+        (DefaultTimeout(None, [QUICK]), SLOW, 1, 5.0),
+        (DefaultTimeout(None, [QUICK]), UNKNOWN, 1, inf),
         (DefaultTimeout(0.5), SLOW, 40, 0.5),
         (DefaultTimeout(0.5), UNKNOWN, 1, 0.5),
     ],

@@ -11,7 +11,9 @@ from twisted.internet.task import Clock
 
 from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
+from batcher.latency import LatencyCurve
 from batcher.priority import Priority
+from batcher.profile import Profile
 from model.decode_pool import DecodePool
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from server.admission import NO_TIMEOUT, DefaultTimeout, Terms
@@ -28,6 +30,9 @@ OTHER = Signature(
     (TensorSpec("y", np.dtype(np.float32), (None, 1)),),
     "other",
 )
+
+#: 20 seconds: five runs of four rows, of four seconds each.
+LEARNED = DefaultTimeout(None, [Profile(LatencyCurve({4: 4.0}), 4, 64)])
 
 
 class NotingBatcher(Batcher[Feed, Arrays]):
@@ -201,8 +206,8 @@ def test_what_was_asked_for_reaches_the_queue() -> None:
     [
         (DefaultTimeout(8.0), 1, 74.0),
         (DefaultTimeout(8.0), 12, 74.0),
-        (DefaultTimeout(20.0, learned=True), 4, 86.0),
-        (DefaultTimeout(20.0, learned=True), 12, 94.0),  # three runs of four seconds, and four more
+        (LEARNED, 4, 86.0),
+        (LEARNED, 12, 94.0),  # three runs of four seconds, and four more
         (NO_TIMEOUT, 1, inf),
     ],
 )
@@ -220,7 +225,7 @@ def test_who_names_no_timeout_has_the_default(
 
 @pytest.mark.parametrize(
     ("default", "deadline"),
-    [(DefaultTimeout(8.0, learned=True), inf), (DefaultTimeout(8.0), 74.0)],
+    [(LEARNED, inf), (DefaultTimeout(8.0), 74.0)],
 )
 def test_runs_that_nobody_measured_take_what_they_take(
     default: DefaultTimeout, deadline: float

@@ -14,6 +14,7 @@ from batcher.policy import (
     LaneView,
     Launch,
     LotPolicy,
+    Policy,
     QueueView,
     WaitUntil,
 )
@@ -219,3 +220,16 @@ def test_fixed_refuses_numbers_that_mean_nothing(rows: int, delay: float) -> Non
     """At construction, naming both."""
     with pytest.raises(ValueError, match=f"no batch has {rows} rows or waits {delay} s"):
         FixedPolicy(rows, delay)
+
+
+@pytest.mark.parametrize(
+    ("policy", "words"),
+    [
+        (LotPolicy(), "lot sizes by measured run times and arrivals"),
+        (FixedPolicy(32, 0.0025), "up to 32 rows, 2.5 ms at most"),
+        (FixedPolicy(1, 0.0), "up to 1 rows, 0 ms at most"),
+    ],
+)
+def test_a_policy_can_be_said(policy: Policy, words: str) -> None:
+    """For people, in what the batcher reports."""
+    assert str(policy) == words

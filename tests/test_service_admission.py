@@ -38,7 +38,7 @@ def test_a_busy_server_answers_before_the_body_comes(busy: House) -> None:
     client.send(HEAD)
     answer = client.answer
     assert (answer.status, answer.headers["retry-after"]) == (429, "3")
-    assert answer.error == "too busy: an answer is expected in 3.250 s, and 0.500 s are allowed"
+    assert answer.error == "too busy: an answer is expected in 3.2500 s, and 0.5000 s are allowed"
     assert answer.headers["x-model-version"] == "pets/7"
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
     client.send(PICTURE)
