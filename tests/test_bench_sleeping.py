@@ -28,6 +28,7 @@ from scripts.bench.sleeping_page import (
     longest_between_runs,
     overload_bars,
     ratio,
+    ratio_error,
 )
 from scripts.bench.sleeping_plan import QUICK, SLOW, Fixed, finalists, greedy, grid, that_carry
 from scripts.bench.sleeping_runs import Extent, Part, Rounds, arriving, figures_of, in_turn
@@ -166,6 +167,23 @@ def test_a_bar_is_missed_by_what_was_not_measured(
     assert str(Bar("x", value, 1.3, least)) == text
 
 
+@pytest.mark.parametrize(
+    ("value", "error", "verdict"),
+    [(1.3, 0.1, "holds"), (1.25, 0.03, "**not told apart from that**"), (1.25, 0.02, "**missed**")],
+)
+def test_chance_alone_misses_no_bar(value: float, error: float, verdict: str) -> None:
+    """What is off by no more than two standard errors may be as it is to be."""
+    said = f"x: {value:.3f} ± {error:.3f}, at least 1.30: {verdict}"
+    assert str(Bar("x", value, 1.3, error=error)) == said
+
+
+def test_the_error_of_a_ratio_is_how_its_rounds_scatter() -> None:
+    """Of one round nothing is known."""
+    ours, theirs = {"x": [2.0, 4.0, None]}, {"x": [1.0, 1.0, 1.0]}
+    assert ratio_error(ours, theirs, "x") == pytest.approx(1.25)
+    assert ratio_error({"x": [2.0]}, theirs, "x") == 0.0
+
+
 def test_a_ratio_is_the_median_of_those_of_each_round() -> None:
     """Rounds that one of the two has no figure of tell nothing."""
     ours, theirs = {"x": [2.0, 9.0, None, 4.0]}, {"x": [1.0, 3.0, 5.0, 0.0, 7.0]}
@@ -189,8 +207,11 @@ def test_the_server_without_flags_is_held_against_the_best_of_each_load() -> Non
 
 
 def test_a_few_clients_are_to_gain_and_none_to_lose() -> None:
-    """The least of both counts."""
-    assert gains(KEPT["closed"]) == {1: 1.025, 8: pytest.approx(11.5 / 7)}
+    """The least of both counts; its error is told beside it."""
+    assert {count: gain.ratio for count, gain in gains(KEPT["closed"]).items()} == {
+        1: 1.025,
+        8: pytest.approx(11.5 / 7),
+    }
     few, each = closed_bars(KEPT["closed"])
     assert few.value == pytest.approx(11.5 / 7)
     assert few.holds
@@ -225,7 +246,7 @@ def test_the_page_tells_of_all_three_and_whether_they_hold() -> None:
     assert text.count("**missed**") == 2
     assert "| **60 %** | **no flags** | **38.5** | **1.100** |" in text
     assert "| 60 % | 2 others, one round |  | 1.30 to 2.00 |" in text
-    assert "| 8 | 1,150 | 700 | 1.643 | 8.00 | 8.00 | 2.50 | 3.99 | 0.50 | 0.50 |" in text
+    assert "| 8 | 1,150 | 700 | 1.643 | 0.446 | 8.00 | 8.00 | 2.50 | 3.99 | 0.50 | 0.50 |" in text
     assert "| poisson | 120 % | 160 | 131 | 0.950 | 492 | 10 | 4.00 | 0 | 15.5 |" in text
     assert "### " not in sleeping_page.section({"terms": {}})
 

@@ -6,7 +6,8 @@ Pure: a measurement in, Markdown out.  Ratios are taken within a round, and thei
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from statistics import median
+from math import sqrt
+from statistics import median, stdev
 from typing import Any
 
 from scripts.bench.kept import Kept
@@ -36,6 +37,7 @@ class Bar:
     value: float | None  #: None where it was not measured
     bound: float
     least: bool = True  #: whether *bound* is the least it may be; else the most
+    error: float = 0.0  #: its standard error
 
     @property
     def holds(self) -> bool:
@@ -46,9 +48,18 @@ class Bar:
 
     def __str__(self) -> str:
         side = "at least" if self.least else "at most"
-        verdict = "holds" if self.holds else "**missed**"
         value = number(self.value, 1 if self.value is not None and self.value >= 10 else 3)
-        return f"{self.name}: {value}, {side} {number(self.bound, 2)}: {verdict}"
+        if self.error:
+            value += f" ± {number(self.error, 3)}"
+        return f"{self.name}: {value}, {side} {number(self.bound, 2)}: {self._verdict}"
+
+    @property
+    def _verdict(self) -> str:
+        if self.holds:
+            return "holds"
+        if self.value is not None and abs(self.value - self.bound) <= 2.0 * self.error:
+            return "**not told apart from that**"
+        return "**missed**"
 
 
 #: Who is compared where clients wait for their answers: no flags, and who never waits.
@@ -63,8 +74,19 @@ def middle(values: Iterable[float | None]) -> float | None:
 
 def ratio(ours: Row, theirs: Row, name: str) -> float | None:
     """Return the median of our figure to theirs of the same round."""
+    return middle(_ratios(ours, theirs, name))
+
+
+def ratio_error(ours: Row, theirs: Row, name: str) -> float:
+    """Return the standard error of `ratio`; 0.0 of fewer than two rounds."""
+    known = _ratios(ours, theirs, name)
+    # The median of what scatters normally is off by a quarter more than the average.
+    return 1.25 * stdev(known) / sqrt(len(known)) if len(known) > 1 else 0.0
+
+
+def _ratios(ours: Row, theirs: Row, name: str) -> list[float]:
     pairs = zip(ours[name], theirs[name], strict=False)
-    return middle(a / b for a, b in pairs if a is not None and b)
+    return [a / b for a, b in pairs if a is not None and b]
 
 
 def section(kept: Kept) -> str:
@@ -176,24 +198,38 @@ def _name(row: Row) -> str:
 # --- clients who wait for their answers
 
 
-def gains(rows: Sequence[Row]) -> dict[int, float | None]:
-    """Return our throughput to greedy's by the number of clients."""
+@dataclass(frozen=True, slots=True)
+class Gain:
+    """Our throughput to greedy's."""
+
+    ratio: float | None
+    error: float  #: its standard error
+
+
+def gains(rows: Sequence[Row]) -> dict[int, Gain]:
+    """Return what is gained by the number of clients."""
     by = {(row["clients"], row["policy"]): row for row in rows}
-    return {
-        count: ratio(by[count, "auto"], by[count, "greedy"], "rate")
-        for count in sorted({row["clients"] for row in rows})
-    }
+    found = {}
+    for count in sorted({row["clients"] for row in rows}):
+        both = by[count, "auto"], by[count, "greedy"], "rate"
+        found[count] = Gain(ratio(*both), ratio_error(*both))
+    return found
 
 
 def closed_bars(rows: Sequence[Row]) -> list[Bar]:
     """Return the least gain of a few clients, and of any number."""
     each = gains(rows)
-    few = [gain for count, gain in each.items() if count in GAINING and gain is not None]
-    known = [gain for gain in each.values() if gain is not None]
+    few = [gain for count, gain in each.items() if count in GAINING]
     return [
-        Bar("throughput to greedy's, least of 2 to 8 clients", min(few, default=None), GAIN),
-        Bar("least of any number", min(known, default=None), LEAST_OF_GREEDY),
+        _least("throughput to greedy's, least of 2 to 8 clients", few, GAIN),
+        _least("least of any number", each.values(), LEAST_OF_GREEDY),
     ]
+
+
+def _least(name: str, each: Iterable[Gain], bound: float) -> Bar:
+    known = [(gain.ratio, gain.error) for gain in each if gain.ratio is not None]
+    value, error = min(known, default=(None, 0.0))
+    return Bar(name, value, bound, error=error)
 
 
 def between_runs(row: Row, terms: Row) -> float | None:
@@ -226,16 +262,18 @@ def _closed(rows: Sequence[Row], terms: Row) -> str:
         wanted = GAIN * greedys if greedys and count in GAINING else None
         pauses = between_runs(both[0], terms), longest_between_runs(count, wanted, terms)
         told = [number(milliseconds, 2) for milliseconds in pauses]
-        lines.append([number(count), *rates, number(gain, 3), *batches, *told, *cores])
+        ours = number(gain.ratio, 3), number(gain.error, 3)
+        lines.append([number(count), *rates, *ours, *batches, *told, *cores])
     head = [
-        "clients", "answers/s", "greedy's", "ratio", "rows a batch", "greedy's", "ms between runs",
-        f"for {number(GAIN, 1)}", "server's cores", "greedy's",
+        "clients", "answers/s", "greedy's", "ratio", "±", "rows a batch", "greedy's",
+        "ms between runs", f"for {number(GAIN, 1)}", "server's cores", "greedy's",
     ]  # fmt: skip
     return paragraphs(
         "### Clients who wait for their answers",
         f"A run of b rows takes {terms['curve']}, at most {terms['cap']} rows."
         f" Greedy never waits and takes up to {number(terms['greedy'])} rows, the true knee."
-        f" {_rounds(terms)}; wrk is the client. The server answers on one core: what comes near"
+        f" {_rounds(terms)}; wrk is the client. Behind ± is the standard error of the"
+        " ratio. The server answers on one core: what comes near"
         " that limits both. Those who are waited for come through it while the model stands"
         " still: the more there are, the less is gained by running them together. *For"
         f" {number(GAIN, 1)}* is how long the model may stand still between two runs that all"
