@@ -43,7 +43,9 @@ class DeadlineExceeded(BatcherError):
 
     def __str__(self) -> str:
         if self.late < 0.0:
-            return f"dropped {-self.late:.3f} s before its deadline: no run would have been in time"
+            return (
+                f"dropped {-self.late:.4f} s before its deadline: its run would have ended too late"
+            )
         return f"the deadline passed {self.late:.3f} s ago (seen at: {self.stage})"
 
 

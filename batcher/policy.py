@@ -250,7 +250,8 @@ class FixedPolicy:
             )
 
     def __str__(self) -> str:
-        return f"up to {self.max_batch_size} rows, {1e3 * self.max_queue_delay:g} ms at most"
+        delay = f"{1e3 * self.max_queue_delay:g} ms"
+        return f"waits up to {delay} for {self.max_batch_size} rows, or the cap if that is less"
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """Launch at most *max_batch_size* rows: ``full``, ``drain``, ``fixed`` or ``deadline``."""

@@ -45,10 +45,14 @@ ANY_TIME = Terms()
 
 @dataclass(frozen=True, slots=True)
 class DefaultTimeout:
-    """What a request may take that does not say it, counted from when all of it has come."""
+    """
+    What a request may take that does not say it, counted from when all of it has come.
+
+    Read on the reactor thread alone: what is not asked for changes with the profiles.
+    """
 
     asked: float | None = inf  #: seconds; inf: what it takes; None: what the slowest profile needs
-    profiles: Collection[Profile] = ()  #: whose runs may be waited for
+    profiles: Collection[Profile] = ()  #: those that were measured at the start
     max_queue_delay: float = 0.0  #: seconds that a batch may wait for company, on top of that
 
     def __str__(self) -> str:
@@ -58,7 +62,7 @@ class DefaultTimeout:
 
     @property
     def seconds(self) -> float:
-        """The timeout of a row, as runs take now; profiles that never ran do not count."""
+        """The timeout of a row, by what was last seen of the runs of each profile."""
         if self.asked is not None:
             return self.asked
         needed = [seconds for seconds in map(patience, self.profiles) if seconds < inf]

@@ -7,6 +7,7 @@ Own everything that runs one model: decode pool, model threads, Session, lanes a
 import hashlib
 import queue
 from collections.abc import Callable, Sequence
+from math import inf
 
 import numpy as np
 from twisted.internet.defer import CancelledError
@@ -26,7 +27,7 @@ from model.runner import Runner
 from model.signature import Arrays, Feed, Signature
 from model.thread import CallFromThread, ModelThread
 from model.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
-from server.admission import DefaultTimeout
+from server.admission import DefaultTimeout, patience
 from server.inference import Inference, ServedModel
 from server.model_source import LoadedModel, Loader, load_model
 from server.settings import Settings
@@ -101,7 +102,8 @@ class ModelHost:
         self._go_on()
         served = self._served(loaded, profiles)
         delay = self.settings.max_queue_delay or 0.0
-        timeout = DefaultTimeout(self.settings.default_timeout, profiles.known.values(), delay)
+        measured = [it for it in profiles.known.values() if patience(it) < inf]
+        timeout = DefaultTimeout(self.settings.default_timeout, measured, delay)
         self.inference = Inference(
             served, self._pool, seconds=self._clock.seconds, default_timeout=timeout
         )

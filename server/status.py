@@ -34,11 +34,12 @@ class StatusAPI:
 
 def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
     """Return what there is to know of *model*, and the *timeout* of who names none."""
+    seconds = timeout.seconds
     return {
         "model": model.full_name,
         "device": model.device,
         "lanes": model.batcher.stats().lanes,
-        "default_timeout_s": timeout.seconds if timeout.seconds < inf else None,
+        "default_timeout_s": seconds if seconds < inf else None,
         "labels": len(model.labels),
         "pictures": model.pictures
         and {"signature": model.pictures.asked.name, "how": model.pictures.meaning},

@@ -118,7 +118,7 @@ def test_who_would_be_late_is_dropped_and_leaves_the_place_to_others() -> None:
     error = scene.errors["hopeless"]
     assert isinstance(error, DeadlineExceeded)
     assert (error.late, error.stage) == (-3.0, "queue")
-    assert str(error) == "dropped 3.000 s before its deadline: no run would have been in time"
+    assert str(error) == "dropped 3.0000 s before its deadline: its run would have ended too late"
     assert scene.riders[-1] == ["patient"]
 
 

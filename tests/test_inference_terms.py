@@ -155,7 +155,7 @@ def test_what_the_batcher_refuses_is_refused() -> None:
     """In its own words."""
     world = World()
     world.batcher.refusal = Overloaded(2.0, 1.0)
-    with pytest.raises(Overloaded, match=r"expected in 2\.000 s"):
+    with pytest.raises(Overloaded, match=r"expected in 2\.0000 s"):
         world.inference.admit(Terms(since=64.0))
     assert world.batcher.stats().totals.refused == 1
 

@@ -143,6 +143,21 @@ def test_a_signature_that_cannot_run_a_blank_row_is_served_all_the_same(
     assert len(fired) == 1
 
 
+def test_a_signature_that_was_not_measured_gives_nobody_more_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What it takes is a guess from its first run: its own requests alone are given that."""
+    world = World(monkeypatch, signatures=(SIGNATURE, ALONE))
+    world.runner.errors = [ValueError("zeros will not do")]
+    world.start()
+    assert world.host.inference is not None
+    default, known = world.host.inference.default_timeout, world.host.inference.model.profiles.known
+    before = default.seconds
+    known[SIGNATURE.name].latency.observe(1, 1024.0)
+    assert default.seconds == before < 1024.0
+    assert default.of(known[SIGNATURE.name], 1) > 1024.0
+
+
 def test_the_parts_of_a_request_are_joined_row_by_row() -> None:
     """Each output for itself, in order."""
     parts = [(np.array([[1], [2]]), np.array([5, 6])), (np.array([[3]]), np.array([7]))]

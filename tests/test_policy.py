@@ -226,8 +226,8 @@ def test_fixed_refuses_numbers_that_mean_nothing(rows: int, delay: float) -> Non
     ("policy", "words"),
     [
         (LotPolicy(), "lot sizes by measured run times and arrivals"),
-        (FixedPolicy(32, 0.0025), "up to 32 rows, 2.5 ms at most"),
-        (FixedPolicy(1, 0.0), "up to 1 rows, 0 ms at most"),
+        (FixedPolicy(32, 0.0025), "waits up to 2.5 ms for 32 rows, or the cap if that is less"),
+        (FixedPolicy(1, 0.0), "waits up to 0 ms for 1 rows, or the cap if that is less"),
     ],
 )
 def test_a_policy_can_be_said(policy: Policy, words: str) -> None:

@@ -7,6 +7,7 @@ Pure: a measurement in, Markdown out.  Ratios are taken within a round, and thei
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
+from operator import itemgetter
 from statistics import median, stdev
 from typing import Any
 
@@ -26,6 +27,9 @@ LEAST_GOODPUT = {"poisson": 0.95, "bursts": 0.78}
 #: Milliseconds within which 99 of 100 refusals are to be told.
 REFUSED_WITHIN = 50.0
 
+#: Standard errors by which chance may well miss a bar.
+CHANCE = 2.0
+
 Row = Mapping[str, Any]
 
 
@@ -37,7 +41,7 @@ class Bar:
     value: float | None  #: None where it was not measured
     bound: float
     least: bool = True  #: whether *bound* is the least it may be; else the most
-    error: float = 0.0  #: its standard error
+    error: float | None = None  #: its standard error, where that is known
 
     @property
     def holds(self) -> bool:
@@ -49,17 +53,22 @@ class Bar:
     def __str__(self) -> str:
         side = "at least" if self.least else "at most"
         value = number(self.value, 1 if self.value is not None and self.value >= 10 else 3)
-        if self.error:
+        if self.error is not None:
             value += f" ± {number(self.error, 3)}"
         return f"{self.name}: {value}, {side} {number(self.bound, 2)}: {self._verdict}"
+
+    @property
+    def missed(self) -> bool:
+        """Whether it is not, and not by chance."""
+        if self.value is None:
+            return True
+        return not self.holds and abs(self.value - self.bound) > CHANCE * (self.error or 0.0)
 
     @property
     def _verdict(self) -> str:
         if self.holds:
             return "holds"
-        if self.value is not None and abs(self.value - self.bound) <= 2.0 * self.error:
-            return "**not told apart from that**"
-        return "**missed**"
+        return "**missed**" if self.missed else "**not told apart from that**"
 
 
 #: Who is compared where clients wait for their answers: no flags, and who never waits.
@@ -77,11 +86,11 @@ def ratio(ours: Row, theirs: Row, name: str) -> float | None:
     return middle(_ratios(ours, theirs, name))
 
 
-def ratio_error(ours: Row, theirs: Row, name: str) -> float:
-    """Return the standard error of `ratio`; 0.0 of fewer than two rounds."""
+def ratio_error(ours: Row, theirs: Row, name: str) -> float | None:
+    """Return the standard error of `ratio`; None of fewer than two rounds."""
     known = _ratios(ours, theirs, name)
-    # The median of what scatters normally is off by a quarter more than the average.
-    return 1.25 * stdev(known) / sqrt(len(known)) if len(known) > 1 else 0.0
+    # The median of many that scatter normally is off by a quarter more than the average.
+    return 1.25 * stdev(known) / sqrt(len(known)) if len(known) > 1 else None
 
 
 def _ratios(ours: Row, theirs: Row, name: str) -> list[float]:
@@ -203,7 +212,7 @@ class Gain:
     """Our throughput to greedy's."""
 
     ratio: float | None
-    error: float  #: its standard error
+    error: float | None  #: its standard error, where that is known
 
 
 def gains(rows: Sequence[Row]) -> dict[int, Gain]:
@@ -227,9 +236,15 @@ def closed_bars(rows: Sequence[Row]) -> list[Bar]:
 
 
 def _least(name: str, each: Iterable[Gain], bound: float) -> Bar:
-    known = [(gain.ratio, gain.error) for gain in each if gain.ratio is not None]
-    value, error = min(known, default=(None, 0.0))
-    return Bar(name, value, bound, error=error)
+    """Return the bar of the least of those that are missed beyond chance, or else of all."""
+    bars = [
+        (it.ratio, Bar(name, it.ratio, bound, error=it.error))
+        for it in each
+        if it.ratio is not None
+    ]
+    missed = [(ratio, bar) for ratio, bar in bars if bar.missed]
+    _, bar = min(missed or bars, key=itemgetter(0), default=(0.0, Bar(name, None, bound)))
+    return bar
 
 
 def between_runs(row: Row, terms: Row) -> float | None:
@@ -273,7 +288,8 @@ def _closed(rows: Sequence[Row], terms: Row) -> str:
         f"A run of b rows takes {terms['curve']}, at most {terms['cap']} rows."
         f" Greedy never waits and takes up to {number(terms['greedy'])} rows, the true knee."
         f" {_rounds(terms)}; wrk is the client. Behind ± is the standard error of the"
-        " ratio. The server answers on one core: what comes near"
+        " ratio: what is missed by no more than two of them is not told apart from what it is to"
+        " be. The server answers on one core: what comes near"
         " that limits both. Those who are waited for come through it while the model stands"
         " still: the more there are, the less is gained by running them together. *For"
         f" {number(GAIN, 1)}* is how long the model may stand still between two runs that all"
