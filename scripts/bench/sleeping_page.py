@@ -7,7 +7,6 @@ Pure: a measurement in, Markdown out.  Ratios are taken within a round, and thei
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import sqrt
-from operator import itemgetter
 from statistics import median, stdev
 from typing import Any
 
@@ -26,9 +25,6 @@ LEAST_GOODPUT = {"poisson": 0.95, "bursts": 0.78}
 
 #: Milliseconds within which 99 of 100 refusals are to be told.
 REFUSED_WITHIN = 50.0
-
-#: Standard errors by which chance may well miss a bar.
-CHANCE = 2.0
 
 Row = Mapping[str, Any]
 
@@ -52,23 +48,11 @@ class Bar:
 
     def __str__(self) -> str:
         side = "at least" if self.least else "at most"
+        verdict = "holds" if self.holds else "**missed**"
         value = number(self.value, 1 if self.value is not None and self.value >= 10 else 3)
         if self.error is not None:
             value += f" ± {number(self.error, 3)}"
-        return f"{self.name}: {value}, {side} {number(self.bound, 2)}: {self._verdict}"
-
-    @property
-    def missed(self) -> bool:
-        """Whether it is not, and not by chance."""
-        if self.value is None:
-            return True
-        return not self.holds and abs(self.value - self.bound) > CHANCE * (self.error or 0.0)
-
-    @property
-    def _verdict(self) -> str:
-        if self.holds:
-            return "holds"
-        return "**missed**" if self.missed else "**not told apart from that**"
+        return f"{self.name}: {value}, {side} {number(self.bound, 2)}: {verdict}"
 
 
 #: Who is compared where clients wait for their answers: no flags, and who never waits.
@@ -236,15 +220,9 @@ def closed_bars(rows: Sequence[Row]) -> list[Bar]:
 
 
 def _least(name: str, each: Iterable[Gain], bound: float) -> Bar:
-    """Return the bar of the least of those that are missed beyond chance, or else of all."""
-    bars = [
-        (it.ratio, Bar(name, it.ratio, bound, error=it.error))
-        for it in each
-        if it.ratio is not None
-    ]
-    missed = [(ratio, bar) for ratio, bar in bars if bar.missed]
-    _, bar = min(missed or bars, key=itemgetter(0), default=(0.0, Bar(name, None, bound)))
-    return bar
+    known = [(it.ratio, it.error) for it in each if it.ratio is not None]
+    value, error = min(known, key=lambda pair: pair[0], default=(None, None))
+    return Bar(name, value, bound, error=error)
 
 
 def between_runs(row: Row, terms: Row) -> float | None:
@@ -288,8 +266,7 @@ def _closed(rows: Sequence[Row], terms: Row) -> str:
         f"A run of b rows takes {terms['curve']}, at most {terms['cap']} rows."
         f" Greedy never waits and takes up to {number(terms['greedy'])} rows, the true knee."
         f" {_rounds(terms)}; wrk is the client. Behind ± is the standard error of the"
-        " ratio: what is missed by no more than two of them is not told apart from what it is to"
-        " be. The server answers on one core: what comes near"
+        " ratio. The server answers on one core: what comes near"
         " that limits both. Those who are waited for come through it while the model stands"
         " still: the more there are, the less is gained by running them together. *For"
         f" {number(GAIN, 1)}* is how long the model may stand still between two runs that all"

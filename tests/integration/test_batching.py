@@ -41,8 +41,8 @@ def test_many_connections_are_answered_with_nothing_to_tune(server: Server) -> N
 
 @pytest.mark.full
 def test_requests_share_large_batches_where_they_may_wait(big_batches: Server) -> None:
-    """Up to 32 rows and half a second: eight and more ride together."""
-    assert mean_rows_of_64(big_batches) >= 8
+    """Up to 32 rows and half a second: sixteen and more ride together."""
+    assert mean_rows_of_64(big_batches) >= 16
 
 
 @pytest.mark.full
