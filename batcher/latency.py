@@ -10,29 +10,33 @@ made of it, the sizes worth running, and what tells that the machine has changed
 """
 
 from bisect import bisect_left
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import accumulate, chain, repeat
-from math import pi, sqrt
+from math import sqrt
+from statistics import fmean
 
 from batcher.drift import Change, Drift
 from batcher.fit import Line, Point, fit_lines
 from batcher.sizes import INSTANT, KNEE, Estimate, Sizes, choose, rate_of
 
-WEIGHT = 1 / 64  #: of a new measurement in the moving average of its size, once many are in it
+WEIGHT = 1 / 256  #: of a new measurement in the moving average of its size, once many are in it
 MOST = 2.0 / WEIGHT - 1.0  #: measurements that such an average is worth
-WARM_SECONDS = 0.5  #: that a warm-up may spend on a size where its runs are many
+WARM_SECONDS = 1.0  #: that a warm-up may spend on a size where its runs are many
 LONG_RUN = 1.0  #: seconds; a longer run is measured once: the noise is small beside it
-FEWEST, MOST_REPEATS = 5, 25  #: runs of a size in a warm-up, at least and at most
-MEDIAN = 2.0 / pi  #: of the measurements in a median, those in an average that is as good
+FEWEST, MOST_REPEATS = 5, 100  #: runs of a size in a warm-up, at least and at most
+APART = 5  #: one in so many runs of a warm-up is left out as too short, and one as too long
+TYPICAL = 0.88  #: of the measurements in what is typical, those in an average that is as good
 LITTLE = 3.0  #: fewer measurements of a size tell nothing of a change
+GUESS = 32.0  #: measurements that an average is worth at most after a change
 NOISE = 0.05  #: of a run's time, relative to it, until it is known
 LEAST_NOISE = 0.001  #: no clock is better
 SPAN = 1e-6  #: of the longest run: differences below that are none
 NOISE_WEIGHT = 0.02  #: of a new measurement in the noise
 OUTLIER = 0.5  #: a run further off than this, relative to the average, counts as this far off
 REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
-NEWS = 4.0  #: standard errors from the lines: they are fitted anew soon
+NEWS = 4.0  #: standard errors from the lines: they are fitted anew soon,
+GROWN = 1.5  #: and so they are where a size has so many times the measurements that it had
 AGAIN = 16.0  #: runs for each measurement that a size is worth, until it has not run for long
 WAY_WEIGHT = 0.05  #: of a new measurement in the time of the way
 WAY_OUTLIER = 3.0  #: a way longer than so many times the usual counts as so long,
@@ -47,6 +51,12 @@ def warm_repeats(seconds: float) -> int:
     return max(FEWEST, min(MOST_REPEATS, int(WARM_SECONDS / max(seconds, INSTANT))))
 
 
+def typical(times: Sequence[float]) -> float:
+    """Return the mean of *times* without a fifth at either end, rounded down: some runs stall."""
+    apart = len(times) // APART
+    return fmean(sorted(times)[apart : len(times) - apart])
+
+
 @dataclass(slots=True)
 class _Measured:
     """The moving average of one size."""
@@ -54,6 +64,8 @@ class _Measured:
     seconds: float
     count: float  #: of measurements that it is worth
     last: int = 0  #: the number of the run that was measured last
+    believed: float = 0.0  #: what the seconds were when the lines were fitted,
+    fitted: float = 0.0  #: and what the count was
 
 
 class LatencyCurve:
@@ -61,9 +73,9 @@ class LatencyCurve:
     Seconds per run by rows: moving averages per size, smoothed by as few lines as explain them.
 
     To what the runs take, the time of the way to their lane and back is added.  Predictions never
-    fall as rows grow.  *measured* maps rows to the seconds of runs, each the median of as many in a
-    warm-up as `warm_repeats` says; raises ValueError for rows below 1 or seconds that are negative
-    or not finite.
+    fall as rows grow.  *measured* maps rows to the seconds of runs: what is `typical` of as many in
+    a warm-up as `warm_repeats` says; raises ValueError for rows below 1 or seconds that are
+    negative or not finite.
     """
 
     __slots__ = (
@@ -83,7 +95,7 @@ class LatencyCurve:
         self._measured: dict[int, _Measured] = {}
         for rows, seconds in sorted(measured.items()):
             _check(rows, seconds)
-            self._measured[rows] = _Measured(seconds, max(1.0, MEDIAN * warm_repeats(seconds)))
+            self._measured[rows] = _Measured(seconds, max(1.0, TYPICAL * warm_repeats(seconds)))
         self._lines: list[Line] = []
         self._fitted: dict[int, float] = {}
         self._predicted: dict[int, float] = {}  # what was asked since; few sizes ever are
@@ -102,7 +114,7 @@ class LatencyCurve:
         self._way_variance += WAY_WEIGHT * (off * off - self._way_variance)
         known, change = self._measured.get(rows), None
         if known is None:
-            known = self._measured[rows] = _Measured(seconds, 1.0)
+            known = self._measured[rows] = _Measured(seconds, 1.0, believed=seconds)
         else:
             change = self._changed(known, rows, seconds)
             self._learn(known, seconds)
@@ -126,15 +138,25 @@ class LatencyCurve:
         return any(sizes.tries(rows) for sizes in self._sizes.values())
 
     def _changed(self, known: _Measured, rows: int, seconds: float) -> Change | None:
-        """Return what runs show to have changed; sizes of which little is known show nothing."""
-        if known.count < LITTLE or self._fitted.get(rows, 0.0) <= 0.0:
+        """
+        Return what runs show to have changed.
+
+        Sizes of which little was known when the lines were fitted, or much was learned since, show
+        nothing: they may have been slow, or quick, at first.
+        """
+        if known.fitted < LITTLE or self._has_grown(known):
             return None
-        return self._drift.observe(rows, seconds, self._run, self.noise)
+        return self._drift.observe(rows, seconds, self._believed, self.noise)
+
+    def _believed(self, rows: int) -> float:
+        """Return the average of a size when the lines were fitted: no neighbour has its say."""
+        return self._measured[rows].believed
 
     def _rescale(self, change: Change) -> None:
-        """Believe that all sizes have changed as those did that ran of late."""
-        for rows, it in self._measured.items():
-            it.seconds = change.factor * self._run(rows)
+        """Believe that all sizes have changed as those did that ran of late: a guess, at first."""
+        for it in self._measured.values():
+            it.seconds = change.factor * it.believed
+            it.count = min(it.count, GUESS)
         self._noise = min(self._noise, change.variance)
         self._drift.clear()
         self._fit()
@@ -155,9 +177,15 @@ class LatencyCurve:
         squared = len(self._measured) ** 2
         if self._observed >= max(REFIT, squared // 16) or self._first_steps:
             return True
+        if self._observed < squared // 128:
+            return False
         off = abs(known.seconds - self._run(rows))
         news = NEWS * self.noise * known.seconds / sqrt(known.count)
-        return self._observed >= squared // 128 and off > news
+        return off > news or self._has_grown(known)
+
+    def _has_grown(self, known: _Measured) -> bool:
+        """Whether much more is known of a size than when the lines were fitted."""
+        return known.count >= GROWN * known.fitted
 
     def _is_due(self, known: _Measured) -> bool:
         return self._runs - known.last >= AGAIN * known.count
@@ -235,7 +263,7 @@ class LatencyCurve:
             known, total = self._measured[rows], self._way + seconds
             error = line.error_at(rows) / max(total, INSTANT)
             risk = total + seconds * self.noise / sqrt(known.count)
-            yield Estimate(rows, total, error, line, self._is_due(known), risk)
+            yield Estimate(rows, total, error, known.count, line, self._is_due(known), risk)
 
     @property
     def _first_steps(self) -> bool:
@@ -252,6 +280,7 @@ class LatencyCurve:
             # By what is expected: else whatever was quick by chance would count for more.
             expected = max(self._run(rows) or it.seconds, least)
             points.append(Point(rows, it.seconds, 1.0 / (noise * expected**2 / it.count)))
+            it.believed, it.fitted = it.seconds, it.count
         self._lines = fit_lines(points)
         of_each = chain.from_iterable(repeat(line, line.points) for line in self._lines)
         values = (line.at(rows) for (rows, _), line in zip(measured, of_each, strict=True))

@@ -6,13 +6,13 @@ Views and decisions are made on the inference path, so they are plain slotted da
 """
 
 from dataclasses import dataclass
-from math import inf
+from math import copysign, erfc, exp, inf, pi, sqrt
 from typing import Protocol
 
 from batcher.arrivals import UNEXPECTED, Arrivals
 from batcher.latency import LatencyCurve
 from batcher.returns import NOBODY, Returning
-from batcher.sizes import Sizes
+from batcher.sizes import Sizes, Trial
 from batcher.trace import Reason
 
 #: Of the best rate, where arrivals count as no more: whoever is late with more is late anyway.
@@ -21,8 +21,11 @@ SATURATED = 0.95
 #: Of what a hold would gain, the most it may cost.
 WORTH_HOLDING = 0.9
 
-#: Of the waiting, what a trial may leave at best: what it teaches is worth little where it is more.
-WORTH_TRYING = 0.8
+#: Of the waiting, what a size must save that never ran, by what its neighbours promise.
+WORTH_TRYING = 0.2
+
+#: Batches for which what a trial teaches is good.
+HORIZON = 50.0
 
 #: Times the usual until those who have not come back are given up.
 PATIENCE = 1.5
@@ -151,8 +154,8 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     *share* of the rows wait for this lane.  With n of them, a surge that is yet to come counted
     among them, with batches of b rows and a rate of arrivals r, the sum is proportional to
     ``(2 n + b) / (b / l(b) - r)``.  Sizes of which nothing is known are tried, each twice the last.
-    So are those that have not run for long, where many wait, and larger ones with which the sum
-    may be far less than is expected of the best.
+    So are those that have not run for long, where many wait, and those with which the sum may be
+    less than with the best, where a trial is worth what it costs.
     """
     sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
     largest = min(share, lanes.cap)
@@ -161,7 +164,7 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
         return due
     if largest > sizes.measured:
         return min(largest, 2 * sizes.measured) or largest
-    best, expected = 1, 0.0
+    best, expected = 1, sizes.expected[0]
     rate = min(queue.arrivals.rate / lanes.total, SATURATED * sizes.rates[-1])
     waiting = 2.0 * (share + queue.arrivals.surge / lanes.total)
     least = inf
@@ -173,12 +176,32 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
             best, expected = rows, likely
         elif (cost := (waiting + rows) / (certain - rate)) < least:
             best, least, expected = rows, cost, likely
-    if expected > rate:
-        least = WORTH_TRYING * (waiting + best) / (expected - rate)
+    # Where runs do not catch up: as if they just did.
+    spare = max(expected - rate, (1.0 - SATURATED) * expected)
+    tried, most = best, 0.0
     for it in sizes.trials:
-        if best < it.rows <= share and waiting + it.rows < least * (it.rate - rate):
-            best, least = it.rows, (waiting + it.rows) / (it.rate - rate)
-    return best
+        if best != it.rows <= share:
+            loss = (it.rows - best) / (waiting + best) - (it.rate - expected) / spare
+            if (worth := _worth(it, loss, it.error * it.rate / spare)) > most:
+                tried, most = it.rows, worth
+    return tried
+
+
+def _worth(it: Trial, loss: float, error: float) -> float:
+    """
+    Return what a trial is worth, of the waiting with the best: 0 or less where it costs more.
+
+    *loss* is what is expected to be waited longer, and *error* its standard error; both are of the
+    waiting with the best.  It takes as many runs as are known of the size to halve its variance, if
+    no other size tells of it.  What is then believed to be lost differs from *loss* by chance, and
+    whatever turns out to be a gain, is one for the batches to come.
+    """
+    if not it.runs:
+        return HORIZON * max(0.0, -loss - WORTH_TRYING)
+    differs = error * sqrt(0.5)
+    far = loss / differs if differs else copysign(inf, loss)
+    gain = differs * exp(-0.5 * far * far) / sqrt(2.0 * pi) - 0.5 * loss * erfc(far * sqrt(0.5))
+    return HORIZON * gain - it.runs * max(0.0, loss)
 
 
 def fitting(sizes: Sizes, allowed: float) -> Sizes:

@@ -3,7 +3,7 @@ Decide which batch sizes are worth running, and which ones are worth a trial.
 
 What is known of a run's time is noisy, and of several sizes that are about as quick noise makes
 one look best.  A larger size makes everyone wait longer, so beyond the knee it counts as quick as
-it is beyond doubt; how quick it may be at best tells whether doubt is worth a trial.  Pure; imports
+it is beyond doubt; how far it is in doubt tells whether a trial is worth its cost.  Pure; imports
 nothing of ours but the fit.
 """
 
@@ -15,7 +15,7 @@ from batcher.fit import Line
 
 KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to nothing
 SURELY = 1.25  #: standard errors that the best rate may be lower than it looks, for the knee
-DOUBT = 1.0  #: standard errors by which a size beyond the knee may be slower than it looks,
+DOUBT = 1.5  #: standard errors by which a size beyond the knee may be slower than it looks,
 CHANCE = 2.0  #: and by which it may be quicker
 AFFORDED = 0.0005  #: of the time of all runs, that trials of what was known may cost
 INSTANT = 1e-9  #: seconds; no run is shorter
@@ -24,10 +24,21 @@ TIE = 1e-9  #: rates that differ by no more, relative to each other, are the sam
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """A size beyond the knee, which may be quicker than is known."""
+    """
+    A size beyond the knee, which may be quicker than is known.
+
+    One that never ran has neither an error nor runs.
+    """
 
     rows: int
-    rate: float  #: rows per second, at best; of one that never ran, as its neighbours promise
+    rate: float  #: rows per second as one expects, or as its neighbours promise
+    error: float = 0.0  #: the standard error of that, relative to it
+    runs: float = 0.0  #: that what is known of it is worth
+
+    @property
+    def best_rate(self) -> float:
+        """Rows per second, at best."""
+        return self.rate * (1.0 + CHANCE * self.error)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +71,7 @@ class Estimate:
     rows: int
     seconds: float  #: of a run
     error: float  #: its standard error, relative to it
+    runs: float  #: that this is worth
     line: Line  #: that it lies on
     due: bool  #: it has not run for long
     risk: float  #: seconds that a run may well take
@@ -96,7 +108,7 @@ def choose(
             rates.append(rate)
         best_to[size] = rates[-1]
     # No hope of more than a smaller size surely brings: it would be tried for nothing.
-    trials = tuple(it for it in _hopes(known, knee, predict) if it.rate > best_to[it.rows])
+    trials = tuple(it for it in _hopes(known, knee, predict) if it.best_rate > best_to[it.rows])
     listed = set(rows)
     overdue = (it for it in known if it.due and it.rows not in listed)
     due = (it.rows for it in overdue if it.risk - it.rows / rates[-1] <= AFFORDED * spent)
@@ -110,7 +122,7 @@ def _hopes(
     known: Sequence[Estimate], knee: Estimate, predict: Callable[[int], float]
 ) -> Iterator[Trial]:
     """
-    Yield the sizes beyond the *knee*, each as quick as it may be.
+    Yield the sizes beyond the *knee* that may be quicker than is known.
 
     Of the doubt about two rates a trial can only clear up its own size's.  What was never measured
     may be as quick as its neighbours promise.
@@ -120,7 +132,7 @@ def _hopes(
     for rows in range(knee.rows + 1, known[-1].rows + 1):
         it = measured.get(rows)
         if it is not None:
-            yield Trial(rows, it.rate * (1.0 + CHANCE * it.error))
+            yield Trial(rows, it.rate, it.error, it.runs)
             best = max(best, it.rate)
         elif (rate := rate_of(rows, predict(rows))) > best * (1.0 + TIE):
             yield Trial(rows, rate)

@@ -14,7 +14,7 @@ from twisted.internet.defer import CancelledError, DeferredList
 
 from batcher.errors import OutOfMemory
 from batcher.executor import Piece
-from batcher.latency import FEWEST, warm_repeats
+from batcher.latency import FEWEST, typical, warm_repeats
 from batcher.sizes import KNEE
 from model.lane import Lane
 from model.runner import ModelError
@@ -120,18 +120,18 @@ async def measure(
     """
     Return how long a run of *rows* rows like *sample* takes with all *lanes* busy.
 
-    The median of a lane, of as many runs as *repeats* says, and of these medians the middle.
+    What is typical of a lane's runs, of as many as *repeats* says, and of the lanes the median.
     """
     feed = sized(sample, rows)
     gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed, repeats))
-    return median(median(times) for times in gathered)
+    return median(typical(times) for times in gathered)
 
 
 async def prime(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
     """
     Run the sizes of a climb with *sample* to *largest*, so that the engine has prepared for them.
 
-    Return the median duration of a few runs of *largest* rows with all *lanes* busy.
+    Return how long a run of *largest* rows takes with all *lanes* busy, of a few runs.
     """
 
     def run_all(lane: Lane) -> None:

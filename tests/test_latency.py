@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from batcher.drift import LATELY
-from batcher.latency import AGAIN, FEWEST, MEDIAN, LatencyCurve
+from batcher.latency import AGAIN, FEWEST, TYPICAL, LatencyCurve, typical
 
 CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
 
@@ -37,7 +37,7 @@ def test_predict(measured: dict[int, float], rows: int, seconds: float) -> None:
 def test_a_size_that_has_not_run_for_long_is_tried() -> None:
     """The sooner, the less is known of it; once, and then not before as many runs again."""
     curve = LatencyCurve({1: 0.4, 2: 0.9})
-    runs, warmed = 0, FEWEST * MEDIAN
+    runs, warmed = 0, FEWEST * TYPICAL
     while not curve.sizes(2).due:
         curve.observe(1, 0.4)
         runs += 1
@@ -131,9 +131,87 @@ def test_a_stall_moves_no_other_size() -> None:
 def test_the_average_arrives_where_the_measurements_are() -> None:
     """After many runs at a new speed, the old one is forgotten."""
     curve = LatencyCurve({8: 64.0})
-    for _ in range(200):
+    for _ in range(800):
         curve.observe(8, 16.0)
     assert curve.predict(8) == pytest.approx(16.0, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("times", "seconds"),
+    [
+        ([3.0], 3.0),
+        ([1.0, 3.0], 2.0),  # too few to leave any out
+        ([5.0, 9.0, 4.0, 1.0, 6.0], 5.0),
+        ([2.0] * 8 + [500.0, 500.0], 2.0),  # a fifth of them stalled
+    ],
+)
+def test_what_is_typical_leaves_out_what_is_far_off(times: list[float], seconds: float) -> None:
+    """A fifth at either end, and of all others it is the mean."""
+    assert typical(times) == seconds
+
+
+def test_a_size_believed_to_be_slow_by_chance_says_nothing_of_the_others() -> None:
+    """Its own average follows its next runs; the lines do later, where there are many sizes."""
+    curve = LatencyCurve({rows: 0.004 + 0.0001 * rows for rows in range(1, 129) if rows != 110})
+    for rows in ([110] * 2 + [64] * 130) * 3 + [110]:
+        curve.observe(rows, 0.024 if rows == 110 else 0.0104)
+    assert curve.predict(110) > 0.02
+    for _ in range(4 * LATELY):
+        curve.observe(110, 0.015)
+    assert curve.predict(64) == pytest.approx(0.0104, rel=0.02)
+
+
+def test_slow_first_runs_say_nothing_of_the_machine() -> None:
+    """An engine prepares for each new shape, and the second run is as quick as any."""
+    curve = LatencyCurve({1 << power: 0.004 + 0.0001 * (1 << power) for power in range(8)})
+    for rows in range(33, 49):
+        curve.observe(rows, 3.0 * (0.004 + 0.0001 * rows))
+        curve.observe(rows, 0.004 + 0.0001 * rows)
+    assert curve.predict(1) == pytest.approx(0.0041, rel=0.02)
+
+
+def test_a_change_corrects_a_size_that_has_just_run_for_the_first_time() -> None:
+    """Although the lines do not know of it yet."""
+    curve = LatencyCurve({rows: 0.004 + 0.0001 * rows for rows in range(1, 61)})
+    curve.observe(61, 0.02)
+    for _ in range(LATELY):
+        curve.observe(30, 0.0035)
+    assert curve.predict(61) == pytest.approx(0.01, rel=0.05)
+
+
+def test_a_slow_neighbour_says_nothing_of_the_machine() -> None:
+    """More rows are believed to take no less: that is no reason to find their runs too short."""
+    curve = LatencyCurve({1: 0.0041, 32: 0.0072, 64: 0.0104})
+    for _ in range(8):
+        curve.observe(63, 0.013)
+    assert curve.predict(64) > 0.012
+    for _ in range(2 * LATELY):
+        curve.observe(64, 0.0104)
+    assert curve.predict(1) == pytest.approx(0.0041, rel=0.02)
+
+
+def test_what_is_believed_after_a_change_is_a_guess() -> None:
+    """Which further runs soon correct, though the size had run a thousand times."""
+    curve = LatencyCurve({4: 0.01})
+    for _ in range(1000):
+        curve.observe(4, 0.01)
+    for _ in range(LATELY):
+        curve.observe(4, 0.022)
+    for _ in range(64):
+        curve.observe(4, 0.02)
+    assert curve.predict(4) == pytest.approx(0.02, rel=0.04)
+
+
+def test_the_lines_follow_a_size_of_which_little_was_known() -> None:
+    """Where runs were quick by chance the next ones show it, and not only after 32 of them."""
+    curve = LatencyCurve({1: 0.0041, 2: 0.0042, 4: 0.0044, 8: 0.0048, 64: 0.0104, 128: 0.0208})
+    for number in range(64):
+        curve.observe(64, 0.0104 * (0.95, 1.05)[number % 2])
+    for _ in range(2):
+        curve.observe(57, 0.0085)
+    for number in range(16):
+        curve.observe(57, 0.0097 * (0.95, 1.05)[number % 2])
+    assert curve.predict(57) == pytest.approx(0.0097, rel=0.03)
 
 
 @pytest.mark.parametrize(

@@ -80,24 +80,55 @@ def test_as_many_leave_as_leave_everyone_waiting_least(
     assert made.reason == ("idle" if made.rows == waiting else "lot")
 
 
-#: Of which 64 rows are the knee, known well, and 128 are as quick as far as one run can tell.
-GPU = LatencyCurve({rows: 4.0 + 0.1 * rows for rows in range(1, 65)} | {128: 20.8})
+class Doubtful:
+    """Of 64 rows all is known; how quick other sizes are, a few runs told."""
+
+    margin = 1.1
+
+    def __init__(self, *trials: Trial) -> None:
+        self._trials = trials
+
+    def predict(self, rows: int) -> float:
+        """Return the seconds of runs that are all as quick."""
+        return rows / 6000.0
+
+    def sizes(self, cap: int) -> Sizes:
+        """Return the one size, and those that are in doubt."""
+        rates = (6000.0,)
+        return Sizes((64,), rates, rates, cap / 6000.0, cap, trials=self._trials)
 
 
 @pytest.mark.parametrize(
-    ("waiting", "rate", "rows"),
+    ("trial", "waiting", "rate", "rows"),
     [
-        (600, 0.5, 64),  # runs catch up soon as it is
-        (600, 5.8, 128),  # who would not, if 128 rows are quicker, might wait far less
-        (100, 5.8, 64),  # there are not as many
+        (Trial(128, 6000.0, 0.02, 8.0), 600, 500.0, 64),  # runs catch up soon as it is
+        (Trial(128, 6000.0, 0.02, 8.0), 600, 5600.0, 128),  # if it is quicker, all wait far less
+        (Trial(128, 6000.0, 0.02, 8.0), 600, 7000.0, 128),  # runs do not catch up
+        (Trial(128, 6000.0, 0.02, 8.0), 100, 5600.0, 64),  # there are not as many
+        (Trial(128, 6000.0, 0.02, 80.0), 600, 5600.0, 64),  # as many runs would cost too much
+        (Trial(128, 6000.0, 0.002, 8.0), 600, 5600.0, 64),  # it is known to be no quicker
+        (Trial(128, 6000.0, 0.0, 8.0), 600, 5600.0, 64),  # for sure
+        (Trial(128, 6600.0, 0.0, 8.0), 600, 5600.0, 128),  # it is known to be worth it
+        (Trial(60, 5990.0, 0.01, 8.0), 600, 500.0, 60),  # smaller: costs nothing, may be better
     ],
 )
-def test_a_trial_is_made_where_it_may_save_much(waiting: int, rate: float, rows: int) -> None:
-    """At best, and everyone waits longer for a larger run."""
-    queue = QueueView(waiting, 0.0, latency=GPU, arrivals=Arrivals(rate))
+def test_a_trial_is_made_where_what_it_teaches_is_worth_its_cost(
+    trial: Trial, waiting: int, rate: float, rows: int
+) -> None:
+    """Everyone waits longer for a larger run, and less for one that turns out to be quicker."""
+    queue = QueueView(waiting, 0.0, latency=Doubtful(trial), arrivals=Arrivals(rate))
     made = LotPolicy().decide(0.5, queue, LaneView(idle=1, total=1, cap=128))
     assert isinstance(made, Launch)
     assert made.rows == rows
+
+
+def test_of_several_trials_that_is_made_which_is_worth_most() -> None:
+    """Of two sizes that may be as quick, the smaller one: it keeps nobody waiting for longer."""
+    trials = Trial(96, 6000.0, 0.02, 8.0), Trial(128, 6000.0, 0.02, 8.0)
+    queue = QueueView(600, 0.0, latency=Doubtful(*trials), arrivals=Arrivals(5600.0))
+    made = LotPolicy().decide(0.5, queue, LaneView(idle=1, total=1, cap=128))
+    assert isinstance(made, Launch)
+    assert made.rows == 96
 
 
 class Sparse:
@@ -118,7 +149,7 @@ class Sparse:
     ("rate", "rows"),
     [
         (148.0, 12),
-        (140.0, 8),  # against what is certain of 8 rows it would be worth it
+        (135.0, 8),  # against what is certain of 8 rows it would be worth it
         (100.0, 8),
     ],
 )

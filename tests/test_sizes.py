@@ -18,7 +18,7 @@ def estimates(
 ) -> list[Estimate]:
     """Return what is known of sizes that take these seconds and lie on these lines."""
     return [
-        Estimate(rows, taken, error, line, rows in due, taken * (1.0 + error))
+        Estimate(rows, taken, error, 4.0, line, rows in due, taken * (1.0 + error))
         for rows, (taken, line) in seconds.items()
     ]
 
@@ -61,7 +61,7 @@ def test_up_to_the_knee_all_sizes_are_worth_running() -> None:
         (20.8, 0.03, 64, 1.06),  # as quick: may be quicker
         (20.8, 0.002, 64, 1.004),  # that is known: hardly quicker
         (22.0, 0.03, 64, 1.0022),  # slower, it seems
-        (20.0, 0.03, 64, 1.1024),  # quicker by 4 %, as noise is
+        (20.0, 0.02, 64, 1.0816),  # quicker by 4 %, as noise is
         (20.0, 0.01, 128, 1.0608),  # beyond doubt
     ],
 )
@@ -73,14 +73,16 @@ def test_a_size_beyond_the_knee_is_as_quick_as_it_is_beyond_doubt(
     assert sizes.rows[-1] == largest
     trial = sizes.trials[-1]
     assert trial.rows == 128
-    assert trial.rate == pytest.approx(best * 64 / 10.4, rel=0.001)
+    assert trial.best_rate == pytest.approx(best * 64 / 10.4, rel=0.001)
+    assert (trial.rate, trial.error, trial.runs) == (128 / seconds, error, 4.0)
 
 
 def test_what_never_ran_may_be_as_quick_as_its_neighbours_promise() -> None:
     """Where that is quicker than any size below that ran; nothing else is worth a trial."""
     risen = chosen(estimates(growing(20.0, STEP), error=0.001))
     assert [trial.rows for trial in risen.trials] == list(range(65, 129))
-    assert risen.trials[31].rate == pytest.approx(96 / 15.2)
+    assert risen.trials[31].rate == risen.trials[31].best_rate == pytest.approx(96 / 15.2)
+    assert risen.trials[31].runs == 0.0
     assert chosen(estimates(growing(20.8, STEP), error=0.0)).trials == ()
     assert chosen(estimates(growing(22.0, STEP), error=0.001)).trials == ()
 

@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
 from math import inf
-from statistics import median
 
 import click
 
-from batcher.latency import warm_repeats
+from batcher.latency import typical, warm_repeats
 from batcher.simulate import START, Noise, World
 from scripts.load.arrivals import bursts, poisson
 from scripts.simulation.service import Service
@@ -47,7 +46,7 @@ class Chance:
     def warmed(self, source: random.Random, seconds: float) -> float:
         """Return what a warm-up tells of runs that take *seconds* on average."""
         noise = self._noise(source, warm_repeats(seconds))
-        return seconds * median(noise.stretch([share]) for share in noise.shares)
+        return seconds * typical([noise.stretch([share]) for share in noise.shares])
 
     def _noise(self, source: random.Random, count: int) -> Noise:
         return Noise(self.noise, [source.gauss(0.0, 1.0) for _ in range(count)])
