@@ -6,7 +6,8 @@ Views and decisions are made on the inference path, so they are plain slotted da
 """
 
 from dataclasses import dataclass
-from math import copysign, erfc, exp, inf, pi, sqrt
+from math import copysign, inf, sqrt
+from statistics import NormalDist
 from typing import Protocol
 
 from batcher.arrivals import UNEXPECTED, Arrivals
@@ -26,6 +27,9 @@ WORTH_TRYING = 0.2
 
 #: Batches for which what a trial teaches is good.
 HORIZON = 50.0
+
+#: How what is believed differs by chance, in standard errors.
+CHANCES = NormalDist()
 
 #: Times the usual until those who have not come back are given up.
 PATIENCE = 1.5
@@ -200,7 +204,7 @@ def _worth(it: Trial, loss: float, error: float) -> float:
         return HORIZON * max(0.0, -loss - WORTH_TRYING)
     differs = error * sqrt(0.5)
     far = loss / differs if differs else copysign(inf, loss)
-    gain = differs * exp(-0.5 * far * far) / sqrt(2.0 * pi) - 0.5 * loss * erfc(far * sqrt(0.5))
+    gain = differs * CHANCES.pdf(far) - loss * CHANCES.cdf(-far)
     return HORIZON * gain - it.runs * max(0.0, loss)
 
 

@@ -61,7 +61,7 @@ def test_up_to_the_knee_all_sizes_are_worth_running() -> None:
         (20.8, 0.03, 64, 1.06),  # as quick: may be quicker
         (20.8, 0.002, 64, 1.004),  # that is known: hardly quicker
         (22.0, 0.03, 64, 1.0022),  # slower, it seems
-        (20.0, 0.02, 64, 1.0816),  # quicker by 4 %, as noise is
+        (20.0, 0.03, 64, 1.1024),  # quicker by 4 %, as noise is
         (20.0, 0.01, 128, 1.0608),  # beyond doubt
     ],
 )
