@@ -163,7 +163,7 @@ class LatencyCurve:
 
     def _learn(self, known: _Measured, seconds: float) -> None:
         if self._is_due(known) and abs(seconds - known.seconds) > NEWS * self.noise * known.seconds:
-            known.count = 1.0  # what was believed is out of date
+            known.count, known.fitted = 1.0, 0.0  # what was believed is out of date
         near = max(known.seconds * (1 - OUTLIER), min(known.seconds * (1 + OUTLIER), seconds))
         error = near / max(known.seconds, INSTANT) - 1.0
         # The average is off, too, the more the less is in it.

@@ -161,6 +161,16 @@ def test_a_size_believed_to_be_slow_by_chance_says_nothing_of_the_others() -> No
     assert curve.predict(64) == pytest.approx(0.0104, rel=0.02)
 
 
+def test_a_size_that_was_out_of_date_says_nothing_of_the_others() -> None:
+    """As soon as a run has shown it, and before the lines know of it."""
+    curve = LatencyCurve({rows: 0.004 + 0.0001 * rows for rows in range(1, 129) if rows != 100})
+    for rows in [64] * 1500 + [100]:
+        curve.observe(rows, 0.004 + 0.0001 * rows)
+    for _ in range(4 * LATELY):
+        curve.observe(110, 0.024)
+    assert curve.predict(64) == pytest.approx(0.0104, rel=0.02)
+
+
 def test_slow_first_runs_say_nothing_of_the_machine() -> None:
     """An engine prepares for each new shape, and the second run is as quick as any."""
     curve = LatencyCurve({1 << power: 0.004 + 0.0001 * (1 << power) for power in range(8)})
