@@ -4,6 +4,7 @@ Run calls one after the other on a thread of their own: the only kind that runs 
 The thread starter and the queue are handed in, so that a test steps a model thread by hand.
 """
 
+import os
 import threading
 from collections.abc import Callable
 from enum import Enum
@@ -63,7 +64,8 @@ class ModelThread:
     One thread and its queue.
 
     `call`, `stop` and the properties belong to the reactor thread; the calls run on the model
-    thread.  *seconds* is a monotonic clock that both may read.
+    thread.  *seconds* is a monotonic clock that both may read.  *give_way* lets go of the
+    interpreter lock: the model thread, woken by a call, begins while the caller goes on.
     """
 
     def __init__(
@@ -74,12 +76,14 @@ class ModelThread:
         call_from_thread: CallFromThread,
         seconds: Callable[[], float],
         start_thread: ThreadStarter = start_daemon_thread,
+        give_way: Callable[[], object] = os.sched_yield,
     ) -> None:
         self.name = name
         self._queue = queue
         self._call_from_thread = call_from_thread
         self.seconds = seconds  #: the clock's time; any thread may ask
         self._start_thread = start_thread
+        self._give_way = give_way
         self._stopped: Deferred[None] | None = None
         #: When the thread last took or finished a call: its heartbeat, in seconds of the clock.
         self.last_beat = seconds()
@@ -102,6 +106,7 @@ class ModelThread:
             answer.errback(Failure(ThreadStopped(f"the model thread {self.name} has stopped")))
         else:
             self._queue.put(Job(function, answer))  # type: ignore[arg-type]  # T is forgotten
+            self._give_way()
         return answer
 
     def ping(self) -> None:

@@ -120,6 +120,8 @@ class SteppedThread:
         self.queue = SteppingQueue()
         #: The name of each thread that was started.
         self.started: list[str] = []
+        #: Each time the caller gave way: how many jobs there were for the thread to begin with.
+        self.gave_way: list[int] = []
         self.calls = Calls()
         self.thread = ModelThread(
             name,
@@ -127,6 +129,7 @@ class SteppedThread:
             call_from_thread=self.calls,
             seconds=seconds,
             start_thread=self._start,
+            give_way=lambda: self.gave_way.append(len(self.queue.jobs)),
         )
 
     def _start(self, target: Callable[[], None], name: str) -> None:

@@ -42,6 +42,17 @@ def test_a_call_runs_on_the_model_thread_and_answers_on_the_reactor() -> None:
     assert (ran, answer) == (["work"], [42])
 
 
+def test_a_caller_gives_way_to_the_thread_once_its_call_is_there() -> None:
+    """The thread may begin at once, not when the caller next waits; one that ended never does."""
+    stepped = started_thread()
+    stepped.thread.call(lambda: None)
+    stepped.thread.call(lambda: None)
+    assert stepped.gave_way == [1, 2]
+    stepped.thread.stop()
+    stepped.thread.call(lambda: None).addErrback(lambda _: None)
+    assert stepped.gave_way == [1, 2]
+
+
 def test_calls_run_and_answer_in_the_order_they_came() -> None:
     """Several steps before a delivery change nothing."""
     stepped = started_thread()
