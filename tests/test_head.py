@@ -12,6 +12,19 @@ def test_a_head_has_its_fields_in_order() -> None:
     assert head == "HTTP/1.0 404 Not Found\r\nContent-Length: 3\r\nX-É: é\r\n\r\n".encode()
 
 
+@pytest.mark.parametrize(
+    ("status", "line"),
+    [
+        (429, b"HTTP/1.1 429 Too Many Requests"),
+        (431, b"HTTP/1.1 431 Request Header Fields Too Large"),
+        (799, b"HTTP/1.1 799 Unknown Status"),
+    ],
+)
+def test_a_status_has_its_reason(status: int, line: bytes) -> None:
+    """Those that twisted.web does not know, too."""
+    assert head_of(status, {}).splitlines()[0] == line
+
+
 @pytest.mark.parametrize("end", ["\r\n", "\n", "\r"])
 @pytest.mark.parametrize("value", ["a{}Evil: 1", "{}Evil: 1", "a{}", "a{0}{0}"])
 def test_no_value_adds_a_line(value: str, end: str) -> None:

@@ -6,23 +6,31 @@ Pure.
 
 from collections.abc import Mapping
 from functools import lru_cache
+from http import HTTPStatus
 
-from twisted.web.http import NO_CONTENT, RESPONSES, datetimeToString
+from twisted.web.http import NO_CONTENT, datetimeToString
 
 from server.http.messages import HTTPResponse
 
 #: What the server calls itself in its answers.
 SERVER = "TensorFerry"
 
+# Twisted's own table lacks 429.
+_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+
+
+def reason_of(status: int) -> bytes:
+    """Return what stands behind *status* in the first line of an answer."""
+    return _REASONS.get(status, b"Unknown Status")
+
 
 def head_of(status: int, fields: Mapping[str, str], version: bytes = b"HTTP/1.1") -> bytes:
     """Return the head of an answer with *fields*; no value can add a line of its own."""
-    reason = RESPONSES.get(status, b"Unknown Status")
     lines = [f"{name}: {value}\r\n".encode() for name, value in fields.items()]
     head = b"".join(lines)
     if len(head.splitlines()) != len(lines):
         head = b"".join(b"%b\r\n" % b" ".join(line.splitlines()) for line in lines)
-    return b"%b %d %b\r\n%b\r\n" % (version, status, reason, head)
+    return b"%b %d %b\r\n%b\r\n" % (version, status, reason_of(status), head)
 
 
 def fields_of_answer(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, str]:

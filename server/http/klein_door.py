@@ -19,7 +19,7 @@ from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 
 from server.errors import HTTPError, Refusal, error_response, refusal_for
-from server.http.head import fields_of_answer
+from server.http.head import fields_of_answer, reason_of
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import LimitedRequest, fields_of, request_id_in
 from server.lifecycle import Lifecycle
@@ -111,7 +111,7 @@ class KleinDoor:
         if isinstance(request, LimitedRequest):
             request.begin(answer.status, fields)
         else:
-            request.setResponseCode(answer.status)
+            request.setResponseCode(answer.status, reason_of(answer.status))
             for name, value in fields.items():
                 request.setHeader(name, value)
         return answer.body
