@@ -229,7 +229,7 @@ class Batcher(Generic[Item, Result]):
     def _expire(self, tickets: Iterable[Ticket[Item, Result]], now: float, stage: Stage) -> None:
         for ticket in tickets:
             if ticket.open:
-                self._door.late(ticket.profile, ticket.rows, now)
+                self._door.late(ticket.profile, ticket.rows, ticket.deadline, now)
                 self._close(ticket, DeadlineExceeded(now - ticket.deadline, stage))
 
     def _leave(self, ticket: Ticket[Item, Result]) -> None:
@@ -374,7 +374,7 @@ class Batcher(Generic[Item, Result]):
                     ticket.open = False
                     self._outbox.put(ticket)
             if tickets and not late:
-                batch.profile.caution.in_time(tickets[0].used(now))
+                self._door.in_time(tickets[0], now)
         self._turn()
 
     def _failed(self, failure: Failure, flight: Flight[Item, Result]) -> None:

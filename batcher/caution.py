@@ -26,7 +26,8 @@ class Caution:
     A factor for what is expected of a wait: all but `LATE` keep to it in the long run.
 
     Each lateness raises it by `STEP`; each batch in time that was let in with little time left
-    lowers it by so much less that both balance.
+    lowers it by so much less that both balance.  Whoever would have been refused and came in time
+    lowers it by as much: what made others late has passed.
     """
 
     __slots__ = ("_raised", "factor")
@@ -49,3 +50,7 @@ class Caution:
         """Note that a batch came in time, its first request after that *share* of its time."""
         if share * self.factor >= TELLING:
             self.factor = max(1.0, self.factor * (1.0 + STEP) ** -LATE)
+
+    def overdone(self) -> None:
+        """Note that somebody came in time who, by what was expected, had no time enough."""
+        self.factor = max(1.0, self.factor / (1.0 + STEP))

@@ -5,6 +5,7 @@ Looks at what waits, at what is to be run again and at the lanes, counts those r
 from those who were let in and came too late.  Told the time; fires no Deferred.
 """
 
+from collections import deque
 from math import inf
 from typing import Generic
 
@@ -20,7 +21,7 @@ from batcher.errors import (
 )
 from batcher.executor import Item, Result
 from batcher.flights import Flights
-from batcher.pending import Pending
+from batcher.pending import Pending, Ticket
 from batcher.priority import Priority
 from batcher.profile import Profile
 from batcher.stats import Totals
@@ -28,11 +29,14 @@ from batcher.stats import Totals
 #: Runs of one row, of the time of which nothing has run: then whoever comes is let in.
 DOUBTED = 8.0
 
+#: Of those, as many are remembered.
+PROBES = 64
+
 
 class Door(Generic[Item, Result]):
     """Open until it is shut for good."""
 
-    __slots__ = ("_flights", "_pending", "_retries", "_totals", "open")
+    __slots__ = ("_flights", "_pending", "_probes", "_retries", "_totals", "open")
 
     def __init__(
         self,
@@ -47,6 +51,9 @@ class Door(Generic[Item, Result]):
         self._flights = flights
         self._totals = totals
         self.open = True  #: whether anybody is taken in
+        #: The deadlines, by which they are known, of those who were let in though they would miss
+        #: them, as far as anybody knows.
+        self._probes: deque[float] = deque(maxlen=PROBES)
 
     @property
     def quiet(self) -> bool:
@@ -67,7 +74,7 @@ class Door(Generic[Item, Result]):
             return closed
         if deadline <= now:
             self._totals.expired += rows
-            self.late(profile, rows, now)
+            self.late(profile, rows, deadline, now)
             return DeadlineExceeded(now - deadline, "submit")
         waiting = self._pending.rows_of(profile)
         if waiting + rows > profile.max_queued_rows:
@@ -81,6 +88,7 @@ class Door(Generic[Item, Result]):
         """
         Raise `Overloaded` where a row of *profile* that came now would miss its *deadline*.
 
+        Not after a long silence: then it is let in all the same, and what becomes of it tells.
         *ahead* are the rows that were let in and are not here yet.  Raises `ShuttingDown` and
         `RunHung`, too.
         """
@@ -89,17 +97,27 @@ class Door(Generic[Item, Result]):
             raise closed
         if deadline == inf:
             return
-        if not ahead and self._is_doubtful(profile, now):
-            return
         backlog, allowed = self._backlog(now, profile, priority, ahead), deadline - now
         wait = _wait(backlog, profile, allowed)
         if wait > allowed and profile.learn():
             wait = _wait(backlog, profile, allowed)
-        if wait > allowed:
+        if wait <= allowed:
+            return
+        if ahead or not self._is_doubtful(profile, now):
             raise Overloaded(wait, allowed)
+        self._probes.append(deadline)
 
-    def late(self, profile: Profile, rows: int, now: float) -> None:
+    def in_time(self, ticket: Ticket[Item, Result], now: float) -> None:
+        """Note that the batch in which *ticket* was the first came in time, at *now*."""
+        if ticket.deadline in self._probes:
+            ticket.profile.caution.overdone()
+        else:
+            ticket.profile.caution.in_time(ticket.used(now))
+
+    def late(self, profile: Profile, rows: int, deadline: float, now: float) -> None:
         """Note that a request of so many *rows*, which was let in, came too late."""
+        if deadline in self._probes:
+            return  # as was to be expected
         pause = profile.latency.predict(profile.cap) / self._flights.lanes
         # A request of many rows was let in as if it had one; of new runs nobody knew anything.
         if rows <= profile.cap and pause > 0.0:

@@ -166,6 +166,45 @@ def test_who_comes_after_a_long_silence_is_let_in_and_run() -> None:
     assert "probe" in scene.results
 
 
+def test_who_was_let_in_against_all_expectation_teaches_no_caution() -> None:
+    """One client's hopeless deadlines, after a silence each, cost nobody else his chance."""
+    scene = Scene(cap=1, policy=LotPolicy())
+    for _ in range(40):
+        scene.latency.observe(1, 4.0)
+    profile = scene.profiles[""]
+    for number in range(14):
+        scene.clock.advance(32.0)
+        deadline = scene.clock.seconds() + 1.0
+        scene.batcher.admit(profile, deadline=deadline)
+        scene.submit(f"hopeless {number}", deadline=deadline)
+        scene.clock.advance(4.0)
+        scene.lane.current.finish()
+    assert len(scene.errors) == 14
+    assert profile.caution.factor == 1.0
+    scene.batcher.admit(profile, deadline=scene.clock.seconds() + 5.0)
+
+
+def test_caution_ends_soon_where_those_it_would_refuse_come_in_time() -> None:
+    """An overload is over: each who comes after a silence takes back what one lateness did."""
+    scene = Scene(cap=1, policy=LotPolicy())
+    for _ in range(40):
+        scene.latency.observe(1, 4.0)
+    profile = scene.profiles[""]
+    for _ in range(20):
+        profile.caution.late(scene.clock.seconds(), 1.0)
+        scene.clock.advance(4.0)
+    assert profile.caution.factor == 4.0
+    for number in range(8):
+        scene.clock.advance(32.0)
+        deadline = scene.clock.seconds() + 5.0
+        scene.batcher.admit(profile, deadline=deadline)
+        scene.submit(f"probe {number}", deadline=deadline)
+        scene.clock.advance(4.0)
+        scene.lane.current.finish()
+    assert profile.caution.factor < 1.2
+    scene.batcher.admit(profile, deadline=scene.clock.seconds() + 5.0)
+
+
 def test_who_asked_for_too_much_teaches_no_caution() -> None:
     """A request of many rows is let in as if it had one: its lateness is its own doing."""
     scene = Scene(cap=2, policy=LotPolicy())

@@ -44,6 +44,18 @@ def test_all_who_are_late_together_count_as_one() -> None:
     assert caution.factor == pytest.approx(1.2**3)
 
 
+def test_whoever_came_in_time_against_expectation_takes_one_lateness_back() -> None:
+    """All of it; never below one."""
+    caution = Caution()
+    caution.late(now=8.0, pause=1.0)
+    caution.late(now=9.0, pause=1.0)
+    caution.overdone()
+    assert caution.factor == pytest.approx(1.2)
+    for _ in range(2):
+        caution.overdone()
+    assert caution.factor == 1.0
+
+
 def test_the_factor_has_a_limit() -> None:
     """However many are late."""
     caution = Caution()
