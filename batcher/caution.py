@@ -23,11 +23,11 @@ TELLING = 0.5
 
 class Caution:
     """
-    A factor for what is expected of a wait: all but `LATE` keep to it in the long run.
+    A factor for what is expected of a wait: under load, all but `LATE` keep to it in the long run.
 
     Each lateness raises it by `STEP`; each batch in time that was let in with little time left
-    lowers it by so much less that both balance.  Whoever would have been refused and came in time
-    lowers it by as much: what made others late has passed.
+    lowers it by so much less that both balance.  Whoever would have been refused, was let in after
+    a silence and came in time takes back what one lateness did: what made others late has passed.
     """
 
     __slots__ = ("_raised", "factor")

@@ -5,7 +5,6 @@ Looks at what waits, at what is to be run again and at the lanes, counts those r
 from those who were let in and came too late.  Told the time; fires no Deferred.
 """
 
-from collections import deque
 from math import inf
 from typing import Generic
 
@@ -29,14 +28,11 @@ from batcher.stats import Totals
 #: Runs of one row, of the time of which nothing has run: then whoever comes is let in.
 DOUBTED = 8.0
 
-#: Of those, as many are remembered.
-PROBES = 64
-
 
 class Door(Generic[Item, Result]):
     """Open until it is shut for good."""
 
-    __slots__ = ("_flights", "_pending", "_probes", "_retries", "_totals", "open")
+    __slots__ = ("_flights", "_pending", "_probe", "_retries", "_totals", "open")
 
     def __init__(
         self,
@@ -51,9 +47,9 @@ class Door(Generic[Item, Result]):
         self._flights = flights
         self._totals = totals
         self.open = True  #: whether anybody is taken in
-        #: The deadlines, by which they are known, of those who were let in though they would miss
-        #: them, as far as anybody knows.
-        self._probes: deque[float] = deque(maxlen=PROBES)
+        # Who was let in though he would be late, as far as anybody knows, until that has shown.  He
+        # is known by his deadline; who named no timeout gets another one later, and tells as usual.
+        self._probe: tuple[Profile, float] | None = None
 
     @property
     def quiet(self) -> bool:
@@ -88,7 +84,7 @@ class Door(Generic[Item, Result]):
         """
         Raise `Overloaded` where a row of *profile* that came now would miss its *deadline*.
 
-        Not after a long silence: then it is let in all the same, and what becomes of it tells.
+        Not after a long silence: then one is let in all the same, and what becomes of it tells.
         *ahead* are the rows that were let in and are not here yet.  Raises `ShuttingDown` and
         `RunHung`, too.
         """
@@ -105,18 +101,20 @@ class Door(Generic[Item, Result]):
             return
         if ahead or not self._is_doubtful(profile, now):
             raise Overloaded(wait, allowed)
-        self._probes.append(deadline)
+        self._probe = profile, deadline
 
     def in_time(self, ticket: Ticket[Item, Result], now: float) -> None:
         """Note that the batch in which *ticket* was the first came in time, at *now*."""
-        if ticket.deadline in self._probes:
-            ticket.profile.caution.overdone()
-        else:
+        if (ticket.profile, ticket.deadline) != self._probe:
             ticket.profile.caution.in_time(ticket.used(now))
+        elif ticket.done == ticket.rows:
+            self._probe = None
+            ticket.profile.caution.overdone()
 
     def late(self, profile: Profile, rows: int, deadline: float, now: float) -> None:
         """Note that a request of so many *rows*, which was let in, came too late."""
-        if deadline in self._probes:
+        if (profile, deadline) == self._probe:
+            self._probe = None
             return  # as was to be expected
         pause = profile.latency.predict(profile.cap) / self._flights.lanes
         # A request of many rows was let in as if it had one; of new runs nobody knew anything.
@@ -129,6 +127,8 @@ class Door(Generic[Item, Result]):
 
         Where everybody is refused, nobody else would ever show that it has become wrong.
         """
+        if self._probe is not None and now < self._probe[1]:
+            return False  # one is enough, and on his way
         idle_for = now - self._flights.landed
         return self.quiet and idle_for >= DOUBTED * profile.latency.predict(1)
 

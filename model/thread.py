@@ -65,7 +65,7 @@ class ModelThread:
 
     `call`, `stop` and the properties belong to the reactor thread; the calls run on the model
     thread.  *seconds* is a monotonic clock that both may read.  *give_way* lets go of the
-    interpreter lock: the model thread, woken by a call, begins while the caller goes on.
+    interpreter lock: the model thread, woken by a call, may begin before the caller goes on.
     """
 
     def __init__(

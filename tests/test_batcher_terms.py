@@ -194,7 +194,7 @@ def test_caution_ends_soon_where_those_it_would_refuse_come_in_time() -> None:
         profile.caution.late(scene.clock.seconds(), 1.0)
         scene.clock.advance(4.0)
     assert profile.caution.factor == 4.0
-    for number in range(8):
+    for number in range(7):
         scene.clock.advance(32.0)
         deadline = scene.clock.seconds() + 5.0
         scene.batcher.admit(profile, deadline=deadline)
@@ -203,6 +203,43 @@ def test_caution_ends_soon_where_those_it_would_refuse_come_in_time() -> None:
         scene.lane.current.finish()
     assert profile.caution.factor < 1.2
     scene.batcher.admit(profile, deadline=scene.clock.seconds() + 5.0)
+
+
+def test_one_probe_is_on_its_way_at_a_time() -> None:
+    """However many heads come before its body; the next when its deadline is over."""
+    scene = Scene(cap=1, policy=LotPolicy())
+    for _ in range(40):
+        scene.latency.observe(1, 4.0)
+    profile = scene.profiles[""]
+    scene.clock.advance(32.0)
+    scene.batcher.admit(profile, deadline=33.0)
+    with pytest.raises(Overloaded):
+        scene.batcher.admit(profile, deadline=33.5)
+    scene.clock.advance(1.0)
+    scene.batcher.admit(profile, deadline=34.0)
+
+
+def test_a_probe_of_many_runs_tells_once_it_is_done() -> None:
+    """And no more of it than any other: its first runs may be in time where its last is not."""
+    scene = Scene(cap=1, policy=LotPolicy())
+    for _ in range(40):
+        scene.latency.observe(1, 4.0)
+    profile = scene.profiles[""]
+    for _ in range(3):
+        profile.caution.late(scene.clock.seconds(), 1.0)
+        scene.clock.advance(4.0)
+    before = profile.caution.factor
+    scene.clock.advance(32.0)
+    deadline = scene.clock.seconds() + 7.0
+    scene.batcher.admit(profile, deadline=deadline)
+    scene.submit("probe", rows=3, deadline=deadline)
+    factors = []
+    for _ in range(3):
+        scene.clock.advance(0.5)
+        scene.lane.current.finish()
+        factors.append(profile.caution.factor)
+    assert "probe" in scene.results
+    assert factors == pytest.approx([before, before, before / 1.2])
 
 
 def test_who_asked_for_too_much_teaches_no_caution() -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from http import HTTPStatus
 
-from twisted.web.http import NO_CONTENT, datetimeToString
+from twisted.web.http import NO_CONTENT, RESPONSES, datetimeToString
 
 from server.http.messages import HTTPResponse
 
@@ -16,7 +16,7 @@ from server.http.messages import HTTPResponse
 SERVER = "TensorFerry"
 
 # Twisted's own table lacks 429.
-_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_REASONS = {**{it.value: it.phrase.encode("ascii") for it in HTTPStatus}, **RESPONSES}
 
 
 def reason_of(status: int) -> bytes:
