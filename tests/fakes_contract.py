@@ -137,10 +137,12 @@ def check_admission(ferry: Ferry, key: str, timeout: float, priority: Priority, 
         assert refusal.wait > timeout
         assert refusal.wait >= least
         assert not quiet or refusal.wait == least, "waits for nobody"
-        assert not doubtful, "nobody would ever show that it is not so any more"
+        assert not doubtful or now < ferry.probe, "nobody would ever show that it is otherwise"
     else:
         assert refusal is None
         assert doubtful or timeout >= least, "admitted in vain"
+        if timeout < least:
+            ferry.probe = now + timeout
 
 
 def check_report(ferry: Ferry) -> None:

@@ -89,6 +89,7 @@ class Ferry:
         self.missing: dict[str, set[int | None]] = {key: set() for key in KEYS}
         self.since = dict.fromkeys(KEYS, 0.0)  #: when they were answered
         self.landed = 0.0  #: when a run ended last
+        self.probe = 0.0  #: until when one who was let in to learn from him may be on his way
         self.closed = self.aborted = False
         self.drains = 0
         self.drained: list[None] = []
