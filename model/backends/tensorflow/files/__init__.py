@@ -1,0 +1,1 @@
+"""Read the files that models are saved in."""
