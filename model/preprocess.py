@@ -129,7 +129,11 @@ def check_size(data: bytes, max_pixels: int) -> Picture:
 
 
 def decode_image(
-    data: bytes, preprocessing: Preprocessing, *, max_pixels: int
+    data: bytes,
+    preprocessing: Preprocessing,
+    *,
+    max_pixels: int,
+    read_jpeg: Callable[[bytes], npt.NDArray[np.uint8]] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """
     Return the image file *data* as uint8 [height, width, channels]: C-contiguous, the caller's own.
@@ -137,7 +141,8 @@ def decode_image(
     Reads JPEG, PNG, WebP, BMP and GIF; of an animation the first picture.  The picture is turned
     upright as its EXIF orientation says and put on white where it is transparent.  Colour
     profiles and gamma are ignored: samples are taken for sRGB, as training pipelines do.  Grey is
-    what ITU-R 601 makes of colours.
+    what ITU-R 601 makes of colours.  For TF_BILINEAR, *read_jpeg* decodes JPEG files as uint8
+    [height, width, 3] in Pillow's place.
 
     Raises BadImage, and nothing else, whatever *data* holds: NotAnImage, TruncatedImage,
     TooManyPixels when it is over *max_pixels* or has a side over MAX_SIDE (from the header,
@@ -150,7 +155,7 @@ def decode_image(
     """
     picture = check_size(data, max_pixels)
     try:
-        return _decode(picture, preprocessing)
+        return _decode(picture, preprocessing, read_jpeg)
     except BadImage:
         raise
     except Exception as error:  # noqa: BLE001 - no list says what decoders raise on hostile bytes
@@ -192,7 +197,11 @@ _UPRIGHT = {
 _MIRRORED_X, _MIRRORED_Y = frozenset({2, 3, 7, 8}), frozenset({3, 4, 6, 7})
 
 
-def _decode(picture: Picture, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+def _decode(
+    picture: Picture,
+    preprocessing: Preprocessing,
+    read_jpeg: Callable[[bytes], npt.NDArray[np.uint8]] | None,
+) -> npt.NDArray[np.uint8]:
     image = _OPENERS[picture.format](BytesIO(b"".join(picture.parts)))
     if image.size != (picture.width, picture.height):
         raise BadImage(
@@ -200,7 +209,10 @@ def _decode(picture: Picture, preprocessing: Preprocessing) -> npt.NDArray[np.ui
             f"and {image.size[0]} x {image.size[1]} pixels"
         )
     if preprocessing.resample is Resample.TF_BILINEAR:
-        return _as_tensorflow(image, picture, preprocessing)
+        pixels = None
+        if read_jpeg is not None and picture.format is Format.JPEG:
+            pixels = read_jpeg(b"".join(picture.parts))
+        return _as_tensorflow(image, picture, preprocessing, pixels)
     size = preprocessing.width, preprocessing.height
     if picture.orientation >= 5:
         size = size[1], size[0]
@@ -217,10 +229,23 @@ def _decode(picture: Picture, preprocessing: Preprocessing) -> npt.NDArray[np.ui
 
 
 def _as_tensorflow(
-    image: ImageFile, picture: Picture, preprocessing: Preprocessing
+    image: ImageFile,
+    picture: Picture,
+    preprocessing: Preprocessing,
+    pixels: npt.NDArray[np.uint8] | None,
 ) -> npt.NDArray[np.uint8]:
-    """Return the pixels that label_image makes of *image*: as it is stored, without its alpha."""
-    cut, _ = _cut(image, _region(picture, preprocessing.crop, orientation=1), shrunk=1)
+    """
+    Return the pixels that label_image makes of *image*: as it is stored, without its alpha.
+
+    Where its *pixels* are known, [height, width, 3], it is not decoded.
+    """
+    region = _region(picture, preprocessing.crop, orientation=1)
+    if pixels is not None:
+        left, top, right, bottom = region
+        cropped = pixels[top:bottom, left:right]
+        return resize_as_tensorflow(cropped, preprocessing.height, preprocessing.width)
+    image.load()
+    cut, _ = _cut(image, region, shrunk=1)
     cut.info.pop("transparency", None)
     if cut.mode.startswith("I"):
         cut = _opaque_grey(cut, None, 16)

@@ -14,19 +14,19 @@ import numpy as np
 
 from model.backends.tensorflow.batched_graph import Alone, Batched, free_the_batch
 from model.backends.tensorflow.graph_file import SIGNATURE, FrozenGraph, spec_of
+from model.backends.tensorflow.jpeg import decoded, decoding_config
 from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
     NEEDS_SIZE,
     UINT8,
     as_input,
     from_bytes,
-    from_pixels,
     normalisation,
     takes_encoded,
+    with_images,
     without_padding,
 )
 from model.backends.tensorflow.probe_pictures import probe_pictures, probe_pixels
-from model.backends.tensorflow.reasons import one_line
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.backends.tensorflow.session import (
@@ -39,7 +39,6 @@ from model.images.layout import ImageLayout, image_layout
 from model.images.value_range import Affine, Unreadable
 from model.model_toml import ModelFacts
 from model.normalisation import Normalisation
-from model.picture import BadImage
 from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 
 if TYPE_CHECKING:
@@ -116,20 +115,8 @@ def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray
         (row,) = tf.import_graph_def(
             freed.prefix, input_map={freed.input: contents}, return_elements=[freed.cut], name=""
         )
-    # The decode threads are many already: each runs the operations itself, one by one.
-    config = tf.ConfigProto(device_count={"GPU": 0}, inter_op_parallelism_threads=-1)
-    session = tf.Session(graph=graph, config=config)
-    run = session.make_callable(row, [contents])
-
-    def decode(data: bytes) -> np.ndarray:
-        try:
-            # As an object: numpy's own strings end before trailing zeros.
-            array: np.ndarray = run(np.array(data, object))
-        except (tf.errors.OpError, UnicodeDecodeError) as error:
-            raise BadImage(f"the model cannot decode the picture: {one_line(error)}") from None
-        return array
-
-    return session, decode
+    session = tf.Session(graph=graph, config=decoding_config())
+    return session, partial(decoded, session.make_callable(row, [contents]))
 
 
 def _load_pixels(
@@ -153,10 +140,7 @@ def _load_pixels(
         return loaded
     signature = loaded.endpoints[-1].signature
     shown = None if spec.dtype == UINT8 else numbers
-    return replace(
-        loaded,
-        pictures=from_pixels(signature, facts.preprocessing, max_pixels, layout, shown),
-    )
+    return with_images(loaded, signature, facts.preprocessing, max_pixels, layout, shown)
 
 
 def _normalisation(

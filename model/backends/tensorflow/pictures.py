@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.backends.tensorflow.jpeg import ReadJpeg, jpeg_reader
+from model.backends.tensorflow.session import LoadedGraph
 from model.images.layout import ChannelAxis, ImageLayout
 from model.images.value_range import Affine, Unreadable, chosen_range, warning_of
 from model.model_toml import PictureFacts
@@ -112,17 +114,35 @@ def without_padding(
     return replace(spec, shape=(None, *spec.row_shape)), output[: tf.shape(images)[0]]
 
 
+def with_images(
+    graph: LoadedGraph,
+    signature: Signature,
+    facts: PictureFacts,
+    max_pixels: int,
+    layout: ImageLayout,
+    numbers: Normalisation | None,
+) -> LoadedGraph:
+    """Return *graph* with images for *signature*, as `from_pixels` has it."""
+    images = partial(from_pixels, signature, facts, max_pixels, layout, numbers)
+    if facts.resample is not Resample.TF_BILINEAR or layout.channels != 3:
+        return replace(graph, pictures=images())
+    session, read_jpeg = jpeg_reader()
+    return replace(graph, pictures=images(read_jpeg), decoder=session)
+
+
 def from_pixels(
     signature: Signature,
     facts: PictureFacts,
     max_pixels: int,
     layout: ImageLayout,
     numbers: Normalisation | None,
+    read_jpeg: ReadJpeg | None = None,
 ) -> PictureInput:
     """
     Return the way of an image into *signature*, which takes uint8 [rows, height, width, channels].
 
-    *numbers* are what the graph does to them; None where it takes them as they are.
+    *numbers* are what the graph does to them; None where it takes them as they are.  *read_jpeg*
+    decodes JPEG files in Pillow's place.
     """
     preprocessing = Preprocessing(
         layout.height or 0,
@@ -143,11 +163,10 @@ def from_pixels(
         meaning += f", batches of {layout.rows} that are filled with zeros"
     if numbers is not None:
         meaning += f", as (pixel - {_said(numbers.mean)}) * {_said(numbers.scale)}"
-    return PictureInput(signature, partial(_decoded, preprocessing, max_pixels), meaning)
-
-
-def _decoded(preprocessing: Preprocessing, max_pixels: int, data: bytes) -> np.ndarray:
-    return decode_image(data, preprocessing, max_pixels=max_pixels)[np.newaxis]
+    decode = partial(
+        decode_image, preprocessing=preprocessing, max_pixels=max_pixels, read_jpeg=read_jpeg
+    )
+    return PictureInput(signature, lambda data: decode(data)[np.newaxis], meaning)
 
 
 def from_bytes(

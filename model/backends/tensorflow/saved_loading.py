@@ -3,6 +3,7 @@ Load a SavedModel for serving: choose the signature that pictures go into, and h
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -14,9 +15,9 @@ from model.backends.tensorflow.pictures import (
     UINT8,
     as_input,
     from_bytes,
-    from_pixels,
     normalisation,
     takes_encoded,
+    with_images,
 )
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
@@ -74,18 +75,18 @@ def load_saved_folder(
     endpoints = sorted(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
-    images = None
+    decodes = decodes_pictures(meta_graph, served_outputs(meta_graph))
+    loaded = LoadedGraph(restored.session, endpoints, decodes=decodes)
     if sized is not None:
         signature = chosen
         if restored.pixels is not None:
             endpoints.append(restored.pixels)
             signature = restored.pixels.signature
         shown = None if chosen.inputs[0].dtype == UINT8 else numbers
-        images = from_pixels(signature, facts.preprocessing, max_pixels, sized, shown)
-    elif takes_encoded(chosen) and decodes_pictures(meta_graph, _outputs(meta_graph, chosen.name)):
-        images = from_bytes(endpoints[0].signature, max_pixels)
-    decodes = decodes_pictures(meta_graph, served_outputs(meta_graph))
-    return LoadedGraph(restored.session, endpoints, images, decodes)
+        return with_images(loaded, signature, facts.preprocessing, max_pixels, sized, shown)
+    if takes_encoded(chosen) and decodes_pictures(meta_graph, _outputs(meta_graph, chosen.name)):
+        return replace(loaded, pictures=from_bytes(endpoints[0].signature, max_pixels))
+    return loaded
 
 
 def _normalisation(

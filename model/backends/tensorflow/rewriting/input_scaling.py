@@ -55,7 +55,8 @@ def input_scaling(
 
     Only what the tensors *ends* hang on counts.
     """
-    return _Reading(flat, read_variable).scaling(start, flat.needed(list(ends)))
+    sources = [flat.source(end) for end in ends]
+    return _Reading(flat, read_variable).scaling(start, sources, flat.needed(sources))
 
 
 @dataclass(slots=True)
@@ -67,7 +68,7 @@ class _Reading:
     found: dict[Tensor, Affine] = field(default_factory=dict)  #: of tensors that are scaled pixels
     reached: set[str] = field(default_factory=set)  #: nodes that get a value made of the pixels
 
-    def scaling(self, start: Tensor, needed: set[str]) -> Affine | Unreadable:
+    def scaling(self, start: Tensor, ends: list[Tensor], needed: set[str]) -> Affine | Unreadable:
         takers: Mapping[Tensor, list[str]] = self.flat.takers()
         self.reached = _reached(takers, start)
         self.found[start] = Affine()
@@ -96,11 +97,13 @@ class _Reading:
                     if output not in self.found:
                         self.found[output] = after
                         waiting.append(output)
+        # A model may give its pixels as they are.
+        mixed |= {f"output {end[0]}": self.found[end] for end in ends if end in self.found}
         return self._agreed(mixed)
 
     def _agreed(self, mixed: Mapping[str, Affine]) -> Affine | Unreadable:
         """Return what all that mix pixels take."""
-        for name in mixed:
+        for name in mixed.keys() & self.flat.nodes.keys():
             op = self.flat.nodes[name].op
             if op in _OPAQUE or (op in _ARITHMETIC_OPS and not self._mixes(name)):
                 return Unreadable(f"its operation {name!r} ({op}) hides what becomes of the pixels")
