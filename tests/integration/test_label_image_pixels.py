@@ -239,4 +239,4 @@ def test_a_model_gets_label_images_pixels_where_its_options_or_its_graph_ask(
     expected = label_image(data, "JPEG", HEIGHT, WIDTH).reshape(1, -1)
     apart = np.abs((got - model.offset) / model.scale - expected)
     assert (apart.max() <= 1.01) == model.as_label_image
-    assert apart.mean() < 8  # the same photo, at any rate
+    assert apart.mean() < 20  # the same photo, at any rate
