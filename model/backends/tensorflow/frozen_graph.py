@@ -86,7 +86,8 @@ def _load_scalar(
     if isinstance(freed, Alone):
         spec = replace(frozen.spec, shape=())
         loaded = _put_together(options, frozen, spec, alone=freed.reason)
-        return replace(loaded, pictures=from_bytes(loaded.endpoints[0].signature, max_pixels))
+        images = from_bytes(loaded.endpoints[0].signature, max_pixels)
+        return replace(loaded, pictures=images, decodes=True)
     say(
         f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each picture, "
         f"the rest in batches; the largest difference to one at a time is {freed.difference:.1e}"

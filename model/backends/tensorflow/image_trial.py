@@ -18,7 +18,7 @@ from model.runner import ModelError, RowsRefused
 from model.signature import STRING
 
 #: What TensorFlow says of Python functions that stayed in the process that made the model.
-_NO_PYTHON = re.compile(r"callback \S+ is not found")
+_NO_PYTHON = re.compile(r"could not find callback|callback \S+ is not found", re.IGNORECASE)
 
 #: Operations between a Sigmoid and an output that leave its values alone.
 _KEEPS_VALUES = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StridedSlice")
@@ -48,7 +48,7 @@ def images_of(
     if refusal is None:
         return images
     reason = one_line(refusal)
-    if not isinstance(refusal, RowsRefused | _not_found()) or _NO_PYTHON.search(reason):
+    if isinstance(refusal, _faults_of_a_model()) or _NO_PYTHON.search(reason):
         raise ModelError(f"the model fails on every image that was tried: {reason}")
     say(f"input {signature.inputs[0].name!r} is a string, but no encoded image: {reason}")
     return None
@@ -84,9 +84,13 @@ def _refusal(images: PictureInput, runner: SessionRunner) -> Exception | None:
     return refusal
 
 
-def _not_found() -> type[Exception]:
-    """Return the error for a file that is not there, which a model of paths looks for."""
+def _faults_of_a_model() -> tuple[type[Exception], ...]:
+    """Return the errors that no other string would avoid."""
     import tensorflow.compat.v1 as tf
 
-    error: type[Exception] = tf.errors.NotFoundError
-    return error
+    return (
+        OutOfMemory,
+        tf.errors.FailedPreconditionError,
+        tf.errors.UnimplementedError,
+        tf.errors.InternalError,
+    )

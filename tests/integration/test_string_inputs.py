@@ -1,0 +1,254 @@
+"""Models that take one string: an image only where the model decodes it, and never in silence."""
+
+from base64 import urlsafe_b64encode
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.backends.tensorflow.loading import LoadedFiles, load_files
+from model.model_files import find_model
+from model.model_toml import ModelFacts
+from model.runner import ModelError, RowsRefused
+from model.signature import STRING
+from tests.integration.graphs import CPU
+from tests.integration.saving import Write, changed, tf1, tf2
+from tests.pictures import encoded
+
+Decode = Callable[[Any, Any], Any]  #: makes an image of one string
+Ask = Callable[[Path, bytes], bytes]  #: the string for an image file, in a folder
+
+RED = encoded(Image.new("RGB", (9, 7), (255, 0, 0)), "PNG")
+KEY = "image/encoded"
+
+
+def one_by_one(decode: Decode) -> Write:
+    """Return what writes a SavedModel that decodes each of its strings so."""
+
+    def scores(tf: Any, text: Any) -> dict[str, Any]:
+        def row(one: Any) -> Any:
+            image = tf.io.decode_image(decode(tf, one), channels=3, expand_animations=False)
+            return tf.reduce_mean(tf.cast(image, tf.float32), [0, 1])
+
+        return {"scores": tf.map_fn(row, text, fn_output_signature=tf.float32)}
+
+    return tf2(scores, text=("string", (None,)))
+
+
+def in_example(tf: Any, one: Any) -> Any:
+    """Take the image out of a serialized tf.train.Example."""
+    return tf.io.parse_single_example(one, {KEY: tf.io.FixedLenFeature((), tf.string)})[KEY]
+
+
+def example_of(_: Path, data: bytes) -> bytes:
+    """Return an Example that holds an image file."""
+    import tensorflow as tf
+
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[data]))
+    example = tf.train.Example(features=tf.train.Features(feature={KEY: feature}))
+    serialized: bytes = example.SerializeToString()
+    return serialized
+
+
+def frozen_example(folder: Path) -> None:
+    """Write a frozen graph that takes one Example."""
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default() as graph:
+        image = tf.io.decode_jpeg(in_example(tf, tf.placeholder(tf.string, (), name="one")), 3)
+        means = tf.reduce_mean(tf.cast(image, tf.float32), [0, 1], name="final_result")
+        assert means.shape == (3,)
+    folder.mkdir()
+    (folder / "graph.pb").write_bytes(graph.as_graph_def().SerializeToString())
+
+
+def in_file(folder: Path, data: bytes) -> bytes:
+    """Return the path of an image file."""
+    (folder / "image").write_bytes(data)
+    return str(folder / "image").encode()
+
+
+def numbers(tf: Any, text: Any) -> dict[str, Any]:
+    """Read numbers, and decode nothing."""
+    return {"scores": tf.strings.to_number(text)[:, None] * [[1.0, 0.0, 0.0]]}
+
+
+def bytes_of(tf: Any, text: Any) -> dict[str, Any]:
+    """Read the bytes of a string as levels, and decode nothing."""
+    return {"scores": tf.cast(tf.io.decode_raw(text, tf.uint8), tf.float32)}
+
+
+@dataclass(frozen=True)
+class Strings:
+    """A model, and the string that it wants for a red image."""
+
+    write: Write
+    image: bool  #: whether it takes image files
+    ask: Ask | None = None  #: None where it takes the file itself
+
+
+MODELS = {
+    "an image file": Strings(one_by_one(lambda _, one: one), image=True),
+    "a compressed file": Strings(
+        one_by_one(lambda tf, one: tf.io.decode_compressed(one, "ZLIB")),
+        image=False,
+        ask=lambda _, data: __import__("zlib").compress(data),
+    ),
+    "an Example": Strings(one_by_one(in_example), image=False, ask=example_of),
+    "an Example, frozen": Strings(frozen_example, image=False, ask=example_of),
+    "base64": Strings(
+        one_by_one(lambda tf, one: tf.io.decode_base64(one)),
+        image=False,
+        ask=lambda _, data: urlsafe_b64encode(data),
+    ),
+    "a path": Strings(one_by_one(lambda tf, one: tf.io.read_file(one)), image=False, ask=in_file),
+    "a part of a string": Strings(
+        one_by_one(lambda tf, one: tf.strings.substr(one, 4, -1)),
+        image=False,
+        ask=lambda _, data: b"head" + data,
+    ),
+    "a list of files": Strings(
+        one_by_one(lambda tf, one: tf.strings.split([one], "|||").values[1]),
+        image=False,
+        ask=lambda _, data: b"first|||" + data + b"|||last",
+    ),
+    "a number": Strings(tf2(numbers, text=("string", (None,))), image=False, ask=lambda *_: b"255"),
+    "levels": Strings(
+        tf2(bytes_of, text=("string", (None,))), image=False, ask=lambda *_: b"\xff\0\0"
+    ),
+}
+
+
+@pytest.fixture
+def load() -> Iterator[Callable[..., tuple[LoadedFiles, list[str]]]]:
+    """Give what loads a model for this number of labels; close it after use."""
+    opened: list[LoadedFiles] = []
+
+    def loaded(path: Path, classes: int = 0) -> tuple[LoadedFiles, list[str]]:
+        said: list[str] = []
+        files = find_model(path)
+        opened.append(
+            load_files(files, ModelFacts(), CPU, classes=classes, max_pixels=10**6, say=said.append)
+        )
+        return opened[-1], said
+
+    yield loaded
+    for each in opened:
+        each.runner.close()
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_a_string_is_an_image_only_where_the_model_decodes_it(
+    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], model: Strings
+) -> None:
+    """Else it is a string, which JSON brings, and the start says so where it decodes images."""
+    model.write(tmp_path / "model")
+    loaded, said = load(tmp_path / "model")
+    assert (loaded.pictures is not None) == model.image
+    told = [each for each in said if "is a string, but no encoded image" in each]
+    assert len(told) == (loaded.decodes and not model.image)
+    (signature,) = loaded.runner.signatures
+    data = RED if model.ask is None else model.ask(tmp_path, RED)
+    (spec,) = signature.inputs
+    feed = signature.feed(
+        {spec.name: np.array([data], STRING).reshape([1] * len(spec.shape or ()))}
+    )
+    np.testing.assert_array_equal(loaded.runner.run(feed)[0].reshape(-1), [255, 0, 0])
+
+
+@pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
+def test_labels_want_a_string_that_is_an_image(
+    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], model: Strings
+) -> None:
+    """A classifier that no image can be posted to is refused in one line."""
+    model.write(tmp_path / "model")
+    if model.image:
+        assert load(tmp_path / "model", 3)[0].pictures is not None
+        return
+    with pytest.raises(ModelError) as caught:
+        load(tmp_path / "model", 3)
+    (line,) = str(caught.value).splitlines()
+    assert "labels are for images, but" in line
+
+
+@pytest.mark.parametrize(
+    "function",
+    [numbers, lambda tf, text: {"rows": tf.io.decode_csv(text, [[0.0]])[0]}],
+    ids=["to_number", "decode_csv"],
+)
+def test_an_error_that_quotes_bytes_is_the_requests(
+    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], function: Callable[..., Any]
+) -> None:
+    """Whether TensorFlow can quote them or not."""
+    tf2(function, text=("string", (None,)))(tmp_path / "model")
+    loaded, _ = load(tmp_path / "model")
+    (signature,) = loaded.runner.signatures
+    for value in (b"abc", b"\xff\xfe", b"caf\xe9"):
+        with pytest.raises(RowsRefused) as caught:
+            loaded.runner.run(signature.feed({"text": np.array([value], STRING)}))
+        (line,) = str(caught.value).splitlines()
+        assert value[:2].decode("latin-1") in line or "\\x" in line
+
+
+def calls_python(tf: Any, images: Any) -> dict[str, Any]:
+    """Leave the work to Python, which does not travel with the model."""
+    scores = tf.numpy_function(lambda x: x.mean((1, 2)), [images], tf.float32)
+    return {"scores": tf.ensure_shape(scores, (None, 3))}
+
+
+def decodes_in_python(tf: Any, text: Any) -> dict[str, Any]:
+    """The same, behind an encoded image."""
+    image = tf.io.decode_image(text[0], channels=3, expand_animations=False)
+    return calls_python(tf, tf.cast(image, tf.float32)[None])
+
+
+def empty_table(tf: Any) -> Any:
+    """Look up a class in a table that nothing fills."""
+    images = tf.placeholder("float32", (None, 8, 8, 3), name="images")
+    table = tf.lookup.StaticHashTable(
+        tf.lookup.KeyValueTensorInitializer(["a"], ["b"]), default_value="c"
+    )
+    names = table.lookup(tf.as_string(tf.reduce_mean(images, [1, 2, 3])))
+    return {"serving_default": ({"images": images}, {"names": names})}
+
+
+def without_init(graph: Any) -> None:
+    """Forget what fills the tables."""
+    for key in ("saved_model_main_op", "legacy_init_op"):
+        graph.collection_def.pop(key, None)
+    graph.signature_def.pop("__saved_model_init_op", None)
+
+
+def without_python(graph: Any) -> None:
+    """Name a Python function that this process does not have, as any other process has none."""
+    for function in graph.graph_def.library.function:
+        for node in function.node_def:
+            if node.op in ("PyFunc", "EagerPyFunc"):
+                node.attr["token"].s = b"pyfunc_of_another_process"
+
+
+USELESS = {
+    "Python inside": changed(
+        tf2(calls_python, images=("float32", (None, 8, 8, 3))), without_python
+    ),
+    "Python behind an image": changed(
+        tf2(decodes_in_python, text=("string", (None,))), without_python
+    ),
+    "a missing table": changed(tf1(empty_table), without_init),
+}
+
+
+@pytest.mark.parametrize("write", USELESS.values(), ids=USELESS)
+def test_a_model_that_fails_on_every_image_is_refused_in_one_line(
+    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], write: Write
+) -> None:
+    """No client is to blame."""
+    write(tmp_path / "model")
+    with pytest.raises(ModelError) as caught:
+        load(tmp_path / "model")
+    (line,) = str(caught.value).splitlines()
+    assert "not find callback" in line or "not initialized" in line
