@@ -5,7 +5,7 @@ from twisted.internet.address import UNIXAddress
 
 from model.runner import ModelError
 from server.lifecycle import State
-from server.service import StartError, with_backlog
+from server.service import StartError
 from server.settings import Settings
 from tests.fakes_house import House
 from tests.fakes_http import Client, request
@@ -100,22 +100,6 @@ def test_many_clients_may_come_at_once(
     assert [port.waiting for port in house.reactor.ports] == [backlog]
 
 
-@pytest.mark.parametrize(
-    ("description", "expected"),
-    [
-        ("unix:/run/a.sock", "unix:/run/a.sock:backlog=1024"),
-        ("unix:/run/a.sock:600", "unix:/run/a.sock:600:backlog=1024"),
-        ("unix:/run/a.sock:600:7", "unix:/run/a.sock:600:7"),
-        ("ssl:443:privateKey=/k.pem", "ssl:443:privateKey=/k.pem:backlog=1024"),
-        ("ssl:443:/k.pem:/c.pem:::7", "ssl:443:/k.pem:/c.pem:::7"),
-        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
-    ],
-)
-def test_an_endpoint_keeps_the_backlog_that_it_says(description: str, expected: str) -> None:
-    """With a name or by its place; other kinds of endpoint have none to say."""
-    assert with_backlog(description) == expected
-
-
 def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the ports that were free are given back."""
     listen = ("tcp:80:interface=127.0.0.1", "tcp:81:interface=127.0.0.1", "tcp:82")
@@ -128,21 +112,6 @@ def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     )
     assert [port.stopped for port in house.reactor.ports] == [True]
     assert house.loader.loads == 0
-
-
-@pytest.mark.parametrize(
-    "endpoint", ["foo:12", "tcp:abc", "tcp:13020:bogus=1", "ssl:13020:privateKey=/absent.pem"]
-)
-def test_an_endpoint_that_cannot_be_is_told_in_one_line(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever Twisted has against it."""
-    house = House(monkeypatch, Settings(listen=(endpoint,)))
-    with pytest.raises(StartError) as caught:
-        house.service.privilegedStartService()
-    line = str(caught.value)
-    assert line.startswith(f"cannot listen on {endpoint}: ")
-    assert "\n" not in line
 
 
 @pytest.mark.parametrize("error", [ModelError("no such file: x.pb"), ValueError("one\ntwo")])
