@@ -92,7 +92,8 @@ class FerryService(Service):
         self._reactor = reactor
         self._fail = fail
         self._settle = settle
-        self._start_has_failed = False
+        #: Whether the server is to end since its model could not be loaded.
+        self.start_has_failed = False
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
 
@@ -164,7 +165,7 @@ class FerryService(Service):
     def _start_failed(self, failure: Failure) -> None:
         if self.lifecycle.leaving:
             return  # the threads were stopped under the start's feet, as was asked
-        self._start_has_failed = True
+        self.start_has_failed = True
         if failure.check(ModelError):
             line = str(failure.value)
         else:
@@ -188,25 +189,25 @@ class FerryService(Service):
     async def _stop(self) -> None:
         self.lifecycle.move(State.DRAINING)
         notify("STOPPING=1\nSTATUS=draining")
-        if not self._start_has_failed:
+        if not self.start_has_failed:
             _log.info("draining")
         try:
             await self._drain()
         except CancelledError:
             _log.warn("stopped at once; requests were dropped")
         else:
-            if not self._start_has_failed:
+            if not self.start_has_failed:
                 _log.info("stopped; every accepted request was answered")
         self.heartbeat.stop()
         self.lifecycle.move(State.STOPPED)
 
     async def _drain(self) -> None:
-        if not self._start_has_failed:
+        if not self.start_has_failed:
             await self._pause(self.settings.drain_delay)
         for port in self.ports:
             self._accept_backlog(port)
             await maybeDeferred(port.stopListening)
-        if not self._start_has_failed:
+        if not self.start_has_failed:
             await self._pause(GRACE)
         self.site.close_idle()
         await self.site.when_quiet()

@@ -1,14 +1,16 @@
 """A whole server, bound, started and in use: server/service.py."""
 
+from typing import Any
+
 import pytest
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, UNIXAddress
 
 from model.runner import ModelError
 from server.lifecycle import State
 from server.service import StartError
 from server.settings import Settings
 from tests.fakes_house import House
-from tests.fakes_http import Client, request
+from tests.fakes_http import Client, HalfCloseable, read_answers, request
 from tests.fakes_server import Log
 from tests.pictures import coloured, encoded
 
@@ -213,6 +215,27 @@ def test_the_access_log_has_a_line_for_each_answer(
     assert first.startswith(f"{who} GET /readyz?x=1 200 {size} mine")
     assert second.startswith(f"{who} POST / 200 ")
     assert " yours decode;dur=" in second
+
+
+def test_a_client_behind_a_proxy_has_its_own_address_in_the_access_log(
+    monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """The one that the PROXY protocol's header tells; without a header nothing is answered."""
+    listen = ("haproxy:tcp:80:interface=127.0.0.1",)
+    house = House(monkeypatch, Settings(access_log=True, listen=listen)).started()
+    site: Any = house.reactor.ports[0].factory  # Any: Twisted's wrapper of a site is untyped
+    proxy = IPv4Address("TCP", "127.0.0.1", 5000)
+    answers = []
+    for head in (b"", b"PROXY TCP4 198.51.100.9 192.0.2.1 5000 80\r\n"):
+        transport: Any = HalfCloseable(house.reactor, proxy)
+        transport.protocol = site.buildProtocol(proxy)
+        transport.protocol.makeConnection(transport)
+        transport.protocol.dataReceived(head + request("GET", "/readyz"))
+        answers.append([answer.status for answer in read_answers(transport.value())])
+        assert transport.disconnecting == (not head)
+    assert answers == [[], [200]]
+    assert log.lines()[-1].startswith("198.51.100.9 GET /readyz 200 ")
+    assert house.reactor.ports[0].waiting == 1024
 
 
 def test_systemd_is_told_how_it_goes(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
