@@ -17,6 +17,8 @@ from enum import StrEnum
 from struct import error as StructError  # noqa: N812 - the library's name says nothing here
 from struct import pack, unpack_from
 
+from model.other_files import describe
+
 MAX_PARTS = 65_536  #: chunks, segments or blocks; real files have some thousands at most
 MAX_SCANS = 100  #: of one JPEG, each a pass over all its pixels; a progressive one has about 10
 
@@ -80,6 +82,25 @@ class Picture:
     sample_bits: int = 8  #: bits a sample takes in the file
 
 
+_BMP_HEADER_SIZES = frozenset({12, 40, 52, 56, 64, 108, 124})
+
+
+def image_format(data: bytes) -> Format | None:
+    """Return the format whose first bytes *data* has; its first 18 bytes decide."""
+    if data.startswith(b"\xff\xd8\xff"):
+        return Format.JPEG
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return Format.PNG
+    if data.startswith((b"GIF87a", b"GIF89a")):
+        return Format.GIF
+    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
+        return Format.WEBP
+    # "BM" alone is too little to go by.
+    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
+        return Format.BMP
+    return None
+
+
 def read_picture(data: bytes) -> Picture:
     """
     Return the header of the picture file *data*, copying none of it.
@@ -87,9 +108,11 @@ def read_picture(data: bytes) -> Picture:
     Raises NotAnImage, TruncatedImage, or BadImage for a header that makes no sense.  A decoder
     may still find the pixels broken.  Any thread.
     """
-    kind = _sniff(data)
+    kind = image_format(data)
     if kind is None:
-        raise NotAnImage(_describe(data), len(data))
+        raise NotAnImage(describe(data), len(data))
+    if b"\xef\xbf\xbd" in data[:1024] and _is_text(data):
+        raise BadImage(f"the {kind} picture was read as text (UTF-8): its other bytes are lost")
     try:
         picture = _READERS[kind](data)
     except (IndexError, StructError):
@@ -148,124 +171,116 @@ def exif_orientation(exif: bytes | memoryview) -> int:
     return 1
 
 
-_BMP_HEADER_SIZES = frozenset({12, 40, 52, 56, 64, 108, 124})
-
-
-def _sniff(data: bytes) -> Format | None:
-    if data.startswith(b"\xff\xd8\xff"):
-        return Format.JPEG
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return Format.PNG
-    if data.startswith((b"GIF87a", b"GIF89a")):
-        return Format.GIF
-    if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return Format.WEBP
-    # "BM" alone is too little to go by.
-    if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
-        return Format.BMP
-    return None
-
-
-#: What clients send by mistake: where its first bytes stand, what they are, what it is.
-_OTHER_FILES = (
-    (0, b"%PDF-", "a PDF document"),
-    (0, b"II*\0", "a TIFF picture"),
-    (0, b"MM\0*", "a TIFF picture"),
-    (4, b"ftypavi", "an AVIF picture"),
-    (4, b"ftyphe", "a HEIC picture"),
-    (4, b"ftypmif1", "a HEIC picture"),
-    (4, b"ftypmsf1", "a HEIC picture"),
-    (4, b"ftyp", "a video"),
-    (0, b"\xff\x0a", "a JPEG XL picture"),
-    (4, b"JXL ", "a JPEG XL picture"),
-    (4, b"jP  ", "a JPEG 2000 picture"),
-    (0, b"8BPS", "a Photoshop document"),
-    (0, b"\0\0\1\0", "an icon"),
-    (0, b"PK\3\4", "a ZIP archive"),
-    (0, b"\x1f\x8b", "gzip-compressed data"),
-)
-#: The same for text, after leading white space and in lower case.
-_OTHER_TEXTS = (
-    (b"<svg", "an SVG drawing"),
-    (b"<!doctype html", "an HTML page"),
-    (b"<html", "an HTML page"),
-    (b"<?xml", "an XML document"),
-    (b"{", "a JSON text"),
-    (b"[", "a JSON text"),
-    (b"data:", "a data URL"),
-    (b"/9j/", "a picture in base64"),
-    (b"ivborw0kggo", "a picture in base64"),
-    (b"r0lgod", "a picture in base64"),
-    (b"uklgr", "a picture in base64"),
-)
-
-
-def _describe(data: bytes) -> str:
-    if not data:
-        return "nothing at all"
-    for offset, magic, name in _OTHER_FILES:
-        if data.startswith(magic, offset):
-            return name
-    text = data[:64].lstrip().lower()
-    for opening, name in _OTHER_TEXTS:
-        if text.startswith(opening):
-            return name
-    return f"data that begins with {data[:8].hex(' ')}"
+def _is_text(data: bytes) -> bool:
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _too_many_parts(kind: Format) -> BadImage:
     return BadImage(f"the {kind} file is in more than {MAX_PARTS} parts")
 
 
-#: A JPEG marker with a segment, or the end.  In pixel data FF is followed by 00 or a restart.
-_JPEG_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+#: A JPEG marker among the segments before the pixels: what is none is skipped, as libjpeg does.
+_JPEG_MARKER = re.compile(rb"\xff[^\x00\xff]")
+#: The same among pixels, where FF is followed by 00 or a restart.
+_JPEG_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+#: Markers without a segment: TEM and the restarts.
+_JPEG_BARE = frozenset({0x01, *range(0xD0, 0xD8)})
 _JPEG_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_SCAN, _JPEG_END, _JPEG_EXIF = 0xDA, 0xD9, 0xE1
+_JPEG_START, _JPEG_END, _JPEG_SCAN, _JPEG_EXIF = 0xD8, 0xD9, 0xDA, 0xE1
 #: All application data and comments but APP0 and APP14, which tell how colours are coded.
 _JPEG_METADATA = frozenset({*range(0xE1, 0xF0), 0xFE}) - {0xEE}
 
 
 def _read_jpeg(data: bytes) -> Picture:
-    view, parts = memoryview(data), list[memoryview]()
-    width = height = scans = kept = position = 0
-    orientation = 1
+    """Keep the segments before the pixels that a decoder needs, and no other byte there."""
+    view = memoryview(data)
+    parts = [view[:2]]
+    width = height = 0
+    orientation, position = 1, 2
     for _ in range(MAX_PARTS):
         marker = _JPEG_MARKER.search(data, position)
         if marker is None:
             raise TruncatedImage(Format.JPEG, len(data))
         start, code = marker.start(), data[marker.start() + 1]
-        if code == _JPEG_END:
-            # A phone may add a second picture or a whole film after the end.
-            parts.append(view[kept : start + 2])
+        position = marker.end()
+        if code in _JPEG_BARE:
+            continue
+        if code in {_JPEG_START, _JPEG_END}:
+            raise BadImage("the JPEG picture begins twice, or ends, before its pixels")
+        if code == _JPEG_SCAN:
+            # All the rest as it is: Pillow's own reader of metadata stops here.
+            parts.append(view[start : _jpeg_end(data, start)])
             return Picture(Format.JPEG, width, height, tuple(parts), orientation)
-        (length,) = unpack_from(">H", data, start + 2)
-        position = start + 2 + length
+        position = _behind_segment(data, start)
         if code in _JPEG_FRAMES and not width:
             height, width = unpack_from(">HH", data, start + 5)
-        elif code in _JPEG_METADATA:
-            if code == _JPEG_EXIF and orientation == 1:
-                orientation = exif_orientation(view[start + 4 : position])
-            parts.append(view[kept:start])
-            kept = position
-        elif code == _JPEG_SCAN:
-            scans += 1
-            if scans > MAX_SCANS:
-                raise BadImage(f"the JPEG picture has more than {MAX_SCANS} scans")
+        if code not in _JPEG_METADATA:
+            parts.append(view[start:position])
+        elif code == _JPEG_EXIF and orientation == 1:
+            orientation = exif_orientation(view[start + 4 : position])
     raise _too_many_parts(Format.JPEG)
 
 
+def _behind_segment(data: bytes, start: int) -> int:
+    """Return where the JPEG segment at *start* ends; a length is its own 2 bytes at least."""
+    (length,) = unpack_from(">H", data, start + 2)
+    return start + 2 + max(2, int(length))
+
+
+def _jpeg_end(data: bytes, scan: int) -> int:
+    """Return where the picture whose first scan begins at *scan* ends."""
+    position, scans = scan, 0
+    for _ in range(MAX_PARTS):
+        marker = _JPEG_MARKER_IN_SCAN.search(data, position)
+        if marker is None:
+            break
+        code = data[marker.start() + 1]
+        if code == _JPEG_END:
+            # A phone may add a second picture or a whole film after the end.
+            return marker.end()
+        scans += code == _JPEG_SCAN
+        if scans > MAX_SCANS:
+            raise _too_many_scans()
+        position = _behind_segment(data, marker.start())
+    else:
+        raise _too_many_parts(Format.JPEG)
+    # A segment behind the pixels that is longer than the file hides an end that decoders can miss.
+    if data.rfind(b"\xff\xd9", scan) < 0:
+        raise TruncatedImage(Format.JPEG, len(data))
+    if data.count(b"\xff\xda", scan) > MAX_SCANS:
+        raise _too_many_scans()
+    return len(data)
+
+
+def _too_many_scans() -> BadImage:
+    return BadImage(f"the JPEG picture has more than {MAX_SCANS} scans")
+
+
+#: The last chunk of every file.
+_PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
+
+
 def _read_png(data: bytes) -> Picture:
-    view, parts = memoryview(data), list[memoryview]()
+    view, parts = memoryview(data), list[bytes | memoryview]()
     width, height, sample_bits = unpack_from(">IIB", data, 16)
     if data[12:16] != b"IHDR":
         raise BadImage(f"the PNG file begins with {data[12:16]!r} instead of its header")
-    orientation = 1
+    orientation, pixels = 1, False
     kept, position = 0, 8
     for _ in range(MAX_PARTS):
         length, kind = unpack_from(">I4s", data, position)
         start, position = position, position + 12 + length
         if position > len(data):
-            raise TruncatedImage(Format.PNG, len(data))
+            if not pixels or kind == b"IDAT" or _PNG_END[4:] not in data[start:]:
+                raise TruncatedImage(Format.PNG, len(data))
+            # Metadata behind the pixels whose length is wrong; all that makes pixels is here.
+            parts += [view[kept:start], _PNG_END]
+            return Picture(Format.PNG, width, height, tuple(parts), orientation, sample_bits)
+        pixels = pixels or kind == b"IDAT"
         if kind == b"IEND":
             parts.append(view[kept:position])
             return Picture(Format.PNG, width, height, tuple(parts), orientation, sample_bits)

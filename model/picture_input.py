@@ -4,7 +4,7 @@ Say how a client's picture file becomes what a model takes, whoever decodes it.
 The decoding itself is given: Pillow's (model/preprocess.py) or the model's own.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -71,7 +71,18 @@ class PictureInput:
 
     def feed_encoded(self, feed: Feed) -> Feed:
         """Return what is run for *feed*, of the signature *encoded*; raises `BadImage`."""
-        feeds = [self.feed(data) for data in feed.arrays[0].reshape(-1)]
-        if len(feeds) < 2:
-            return feeds[0] if feeds else feed
-        return Feed(self.signature, (np.concatenate([each.arrays[0] for each in feeds]),))
+        strings = feed.arrays[0].reshape(-1)
+        return self.feed_all(strings) if len(strings) else feed
+
+    def feed_all(self, files: Iterable[bytes]) -> Feed:
+        """
+        Return the feed of one or more picture *files*, a row each.
+
+        Raises `BadImage`, and `FeedError` where there are more than the signature takes.
+        """
+        feeds = [self.feed(data) for data in files]
+        if len(feeds) == 1:
+            return feeds[0]
+        (spec,) = self.signature.inputs
+        rows = np.concatenate([each.arrays[0] for each in feeds])
+        return self.signature.feed({spec.name: rows})

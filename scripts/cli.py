@@ -20,6 +20,7 @@ from server.setting_report import describe
 from server.setting_sources import CommandLine, resolve
 from server.settings import GROUPS, SettingsError
 from tensorferry import __version__
+from tensorferry.early_signals import interrupt_again
 
 
 class OneLineErrors(click.Group):
@@ -38,6 +39,7 @@ class OneLineErrors(click.Group):
 @click.version_option(__version__, prog_name="tensorferry")
 def main() -> None:
     """Serve TensorFlow models in batches, and try them from the command line."""
+    interrupt_again()
 
 
 @main.command(cls=SettingsCommand)

@@ -193,12 +193,19 @@ class Inference:
         return answer.addCallback(partial(Outputs, feed.signature))
 
     def classify(
-        self, data: bytes, k: int, terms: Terms = ANY_TIME, *, timing: Timing | None = None
+        self,
+        data: bytes,
+        k: int,
+        terms: Terms = ANY_TIME,
+        *,
+        timing: Timing | None = None,
+        read: Callable[[bytes], bytes] = bytes,
     ) -> Deferred[Prediction]:
         """
-        Return the *k* best labels of the picture file *data*, as `run` does.
+        Return the *k* best labels of the picture file that *read* returns of *data*, as `run` does.
 
-        Only for a model that has labels; fails with `BadImage` as well.
+        Only for a model that has labels; fails with `BadImage` as well.  *read* is called on a
+        decode thread, and may raise `BadImage`.
         """
         pictures = self.model.pictures
         if pictures is None:
@@ -207,8 +214,10 @@ class Inference:
         def pick(outputs: Outputs) -> Prediction:
             return Prediction(top_k(pictures.scores_of(outputs.arrays), self.model.labels, k))
 
-        ran = self.run(partial(pictures.feed, data), terms, timing=timing)
-        return ran.addCallback(pick)
+        def prepare() -> Feed:
+            return pictures.feed(read(data))
+
+        return self.run(prepare, terms, timing=timing).addCallback(pick)
 
     def _not_decoded(self, failure: Failure) -> Failure:
         """Learn that a request waited too long for a decode thread, if that is why it failed."""

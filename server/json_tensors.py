@@ -10,7 +10,9 @@ dialect's envelope.  What is refused here raises `FeedError`, in one short line.
 """
 
 from base64 import b64decode, b64encode
+from codecs import BOM_UTF8
 from collections.abc import Sequence
+from json import detect_encoding
 
 import numpy as np
 import numpy.typing as npt
@@ -35,8 +37,19 @@ _MAX_RANK = 64
 #: Characters of a client's value that an error repeats.
 _MAX_SAID = 40
 
+#: Bytes by which the encoding of a body is told, in whole characters of any.
+_HEAD_BYTES = 64
+
 #: Stands for the value of an unknown name, which `Signature.feed` refuses by that name.
 _UNREAD = np.empty(0)
+
+
+def begins_object(head: bytes) -> bool:
+    """Whether a body whose first bytes are *head* begins as a JSON object, in any Unicode."""
+    if head[:1] == b"{":
+        return True
+    text = head[:_HEAD_BYTES].decode(detect_encoding(head), "replace")
+    return text.lstrip().startswith("{")
 
 
 def parse_request(body: bytes) -> tuple[str | None, object]:
@@ -45,6 +58,11 @@ def parse_request(body: bytes) -> tuple[str | None, object]:
 
     Raises `FeedError` for what is no JSON, with line and column, and for a wrong envelope.
     """
+    encoding = detect_encoding(body[:_HEAD_BYTES])
+    if encoding == "utf-8-sig":
+        body = body.removeprefix(BOM_UTF8)
+    elif encoding != "utf-8":
+        raise FeedError(f"the body is JSON in {encoding.upper()}; send it in UTF-8")
     try:
         content = orjson.loads(body)
     except orjson.JSONDecodeError as error:

@@ -5,7 +5,6 @@ The server as one Twisted service: bind, start, serve, drain, stop.
 may fork in between.  Everything here runs on the reactor thread.
 """
 
-import re
 from collections.abc import Callable
 from typing import Any, cast
 
@@ -13,7 +12,6 @@ from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
 from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
 from twisted.internet.endpoints import serverFromString
-from twisted.internet.error import CannotListenError
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
 from twisted.internet.task import deferLater
 from twisted.logger import Logger
@@ -29,6 +27,7 @@ from server.errors import RETRY_AFTER, HTTPError
 from server.health import HealthAPI, Heartbeat
 from server.http.access import Access
 from server.http.channel import LimitedSite
+from server.http.endpoints import check_endpoint, reason_of, with_backlog
 from server.http.klein_door import KleinDoor
 from server.http.limits import BodyLimits
 from server.http.messages import Route
@@ -44,14 +43,6 @@ _log = Logger()
 
 #: Seconds for which idle connections are kept while draining: a request may be on its way.
 GRACE = 0.25
-
-
-#: Connections that may wait to be accepted, where an endpoint does not say: Twisted's 50 are full
-#: when a few hundred clients come at once, and who finds them full tries again a second later.
-BACKLOG = 1024
-
-#: Which of an endpoint's parts without a name is the backlog, by its kind.
-BACKLOG_PLACES = {"tcp": 3, "tcp6": 2, "unix": 3, "ssl": 6}
 
 
 class StartError(Exception):
@@ -101,7 +92,8 @@ class FerryService(Service):
         self._reactor = reactor
         self._fail = fail
         self._settle = settle
-        self._start_has_failed = False
+        #: Whether the server is to end since its model could not be loaded.
+        self.start_has_failed = False
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
 
@@ -173,7 +165,7 @@ class FerryService(Service):
     def _start_failed(self, failure: Failure) -> None:
         if self.lifecycle.leaving:
             return  # the threads were stopped under the start's feet, as was asked
-        self._start_has_failed = True
+        self.start_has_failed = True
         if failure.check(ModelError):
             line = str(failure.value)
         else:
@@ -197,25 +189,25 @@ class FerryService(Service):
     async def _stop(self) -> None:
         self.lifecycle.move(State.DRAINING)
         notify("STOPPING=1\nSTATUS=draining")
-        if not self._start_has_failed:
+        if not self.start_has_failed:
             _log.info("draining")
         try:
             await self._drain()
         except CancelledError:
             _log.warn("stopped at once; requests were dropped")
         else:
-            if not self._start_has_failed:
+            if not self.start_has_failed:
                 _log.info("stopped; every accepted request was answered")
         self.heartbeat.stop()
         self.lifecycle.move(State.STOPPED)
 
     async def _drain(self) -> None:
-        if not self._start_has_failed:
+        if not self.start_has_failed:
             await self._pause(self.settings.drain_delay)
         for port in self.ports:
             self._accept_backlog(port)
             await maybeDeferred(port.stopListening)
-        if not self._start_has_failed:
+        if not self.start_has_failed:
             await self._pause(GRACE)
         self.site.close_idle()
         await self.site.when_quiet()
@@ -244,28 +236,18 @@ class FerryService(Service):
 def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningPort:
     """Return the port, bound now; raises `StartError`."""
     outcomes: list[object] = []
-    maybeDeferred(
-        lambda: serverFromString(reactor, with_backlog(description)).listen(site)
-    ).addBoth(outcomes.append)
+
+    def listen() -> object:
+        check_endpoint(description)
+        return serverFromString(reactor, with_backlog(description)).listen(site)
+
+    maybeDeferred(listen).addBoth(outcomes.append)
     if not outcomes:
         raise StartError(f"cannot listen on {description}: it did not bind at once")
     outcome = outcomes[0]
-    if not isinstance(outcome, Failure):
-        return cast("IListeningPort", outcome)
-    error = outcome.value
-    reason = error.socketError if isinstance(error, CannotListenError) else error
-    raise StartError(
-        f"cannot listen on {description}: {getattr(reason, 'strerror', None) or reason}"
-    )
-
-
-def with_backlog(description: str) -> str:
-    """Return the endpoint *description* with `BACKLOG`, where it could say one and does not."""
-    kind, *parts = re.split(r"(?<!\\):", description)
-    named = [part for part in parts if re.search(r"(?<!\\)=", part)]
-    place = BACKLOG_PLACES.get(kind, 0)
-    says = len(parts) - len(named) >= place or any(part.startswith("backlog=") for part in named)
-    return description if says else f"{description}:backlog={BACKLOG}"
+    if isinstance(outcome, Failure):
+        raise StartError(f"cannot listen on {description}: {reason_of(outcome)}")
+    return cast("IListeningPort", outcome)
 
 
 def _address(port: IListeningPort) -> str:

@@ -7,8 +7,12 @@ import signal
 from collections.abc import Callable
 from typing import Any
 
+from twisted.logger import Logger
+
 from server.lifecycle import State
 from server.service import FerryService
+
+_log = Logger()
 
 #: The exit code of a server that dropped requests.
 DROPPED = 1
@@ -19,6 +23,8 @@ def end_at_once_on_second_signal(
 ) -> None:
     """
     Make SIGTERM and SIGINT abort *service* once it drains; the reactor took the first of them.
+
+    A line in the log says so, since a start or a request may have to end first.
 
     The process then ends with `DROPPED`, after *clean_up*, as soon as the reactor has stopped,
     without waiting for threads: one of them may be in a run that nobody waits for any more.  Called
@@ -40,5 +46,7 @@ def end_at_once_on_second_signal(
         if state is State.DRAINING:
             signal.signal(signal.SIGTERM, abort_soon)
             signal.signal(signal.SIGINT, abort_soon)
+            if not service.start_has_failed:
+                _log.info("stopping; a second signal (Ctrl-C) ends at once")
 
     service.lifecycle.observe(watch)

@@ -15,6 +15,7 @@ from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from server.collector import settle
+from server.process.descriptors import tell_of_refused_connections
 from server.setting_report import describe
 from server.twistd_options import TwistdOptions
 
@@ -83,5 +84,6 @@ def makeService(options: Options) -> IService:
                 raise SystemExit(1) from None
 
     service = TwistdService(options.resolved.settings, reactor, fail=fail, settle=settle)
+    reactor.callWhenRunning(tell_of_refused_connections, service.clock.seconds)
     end_at_once_on_second_signal(service, reactor, clean_up=remove_pidfile)
     return service

@@ -199,14 +199,20 @@ class FakeInference(Inference):
             raise self.refusal
 
     def classify(
-        self, data: bytes, k: int, terms: Terms = ANY_TIME, *, timing: Timing | None = None
+        self,
+        data: bytes,
+        k: int,
+        terms: Terms = ANY_TIME,
+        *,
+        timing: Timing | None = None,
+        read: Callable[[bytes], bytes] = bytes,
     ) -> Deferred[Prediction]:
         """Note the question."""
 
         def cancel(_: Deferred[Prediction]) -> None:
             self.cancelled += 1
 
-        asked = Asked(data, k, terms, timing or Timing(), Deferred(cancel))
+        asked = Asked(read(data), k, terms, timing or Timing(), Deferred(cancel))
         self.asked.append(asked)
         return asked.answer
 

@@ -1,8 +1,11 @@
 """Where the picture is in a request: server/api/native.py."""
 
+from base64 import b64encode
+
 import pytest
 
-from server.api.native import MAX_PARTS, check_body, picture_of
+from server.api.forms import MAX_PARTS
+from server.api.native import check_body, picture_of
 from server.errors import HTTPError
 from tests.fakes_http import http_request
 
@@ -112,10 +115,80 @@ def test_other_fields_of_a_form_do_not_matter(others: list[str]) -> None:
         assert picture_of(http_request(body, headers={"content-type": FORM})) == PICTURE
 
 
-def test_the_first_of_several_pictures_is_taken() -> None:
-    """Whatever its name is."""
-    body = form(named("other"), named("file", b"first"), named("data", b"second"))
-    assert picture_of(http_request(body, headers={"content-type": FORM})) == b"first"
+def text(name: str, content: bytes) -> tuple[str, bytes]:
+    """Return a text field that is called *name*."""
+    return f'form-data; name="{name}"', content
+
+
+def file(name: str, filename: str, content: bytes, *headers: str) -> tuple[str, bytes]:
+    """Return a file in the field *name*, with more *headers*."""
+    return "\r\n".join([f'form-data; name="{name}"; filename="{filename}"', *headers]), content
+
+
+IN_BASE64 = b64encode(PICTURE)
+IN_URL = b"data:image/png;base64," + IN_BASE64
+META = b'{"id": 7}'
+
+FORMS: dict[str, tuple[list[tuple[str, bytes]], bytes]] = {
+    "a file of any name": ([named("photo")], PICTURE),
+    "an image without a file name": ([text("it", PICTURE)], PICTURE),
+    "an image without a name": ([("form-data", PICTURE)], PICTURE),
+    "text called data": ([text("data", META), named("image")], PICTURE),
+    "text called data, behind it": ([named("image"), text("data", META)], PICTURE),
+    "text of every name": ([text(name, b"1") for name in ("data", "file")] + [named("x")], PICTURE),
+    "metadata with a file name": ([file("data", "meta.json", META), named("image")], PICTURE),
+    "a file input left empty": ([file("data", "", b""), named("image")], PICTURE),
+    "an empty text field": ([text("data", b""), named("image")], PICTURE),
+    "as many parts as may be": ([text("x", b"1")] * (MAX_PARTS - 1) + [named("x")], PICTURE),
+    "a name in another encoding": (
+        [("form-data; name=\"upload\"; filename*=UTF-8''%C3%A9.png", PICTURE)],
+        PICTURE,
+    ),
+    "base64 in a text field": ([text("data", IN_BASE64)], IN_BASE64),
+    "a data URL in a text field": ([text("photo", IN_URL)], IN_URL),
+    "base64 as its encoding": (
+        [file("data", "x.png", IN_BASE64, "Content-Transfer-Encoding: BASE64")],
+        IN_BASE64,
+    ),
+    "bare as its encoding": (
+        [file("data", "x.png", PICTURE, "Content-Transfer-Encoding: binary")],
+        PICTURE,
+    ),
+    "no image, but a file": ([text("data", META), file("it", "a.pdf", b"%PDF-1")], b"%PDF-1"),
+    "no image, but its field": ([text("other", META), text("file", b"hello")], b"hello"),
+}
+
+
+@pytest.mark.parametrize(("parts", "expected"), FORMS.values(), ids=FORMS.keys())
+def test_the_image_of_a_form_is_found(parts: list[tuple[str, bytes]], expected: bytes) -> None:
+    """By its content, or else by its file name; text beside it is metadata."""
+    assert picture_of(http_request(form(*parts), headers={"content-type": FORM})) == expected
+
+
+TWO: dict[str, list[tuple[str, bytes]]] = {
+    "one field": [named("data"), named("data", PICTURE + b"2")],
+    "two fields": [named("image"), named("data")],
+    "the same one twice": [named("data"), named("data")],
+    "other names": [named("front"), named("back")],
+    "a file and base64": [named("image"), text("data", IN_BASE64)],
+    "a file and a data URL": [text("thumbnail", IN_URL), named("image")],
+    "one of a format that is not read": [
+        named("image"),
+        file("data", "x.heic", b"\0\0\0\x18ftypheic"),
+    ],
+    "one that only says so": [named("image"), file("b", "b", b"broken", "Content-Type: image/png")],
+    "one that is broken": [named("image"), named("data", PICTURE[:12])],
+}
+
+
+@pytest.mark.parametrize("parts", TWO.values(), ids=TWO.keys())
+def test_a_form_with_two_images_is_refused(parts: list[tuple[str, bytes]]) -> None:
+    """With their names: the answer to one would be taken for that to both."""
+    with pytest.raises(HTTPError, match=r"holds 2 images \(.*\); one is answered per") as caught:
+        picture_of(http_request(form(*parts), headers={"content-type": FORM}))
+    assert caught.value.status == 400
+    for disposition, _ in parts:
+        assert disposition.split('"')[1] in str(caught.value)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +233,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "another boundary": (
         WHOLE,
         "multipart/form-data; boundary=other",
-        BROKE,
+        f"{BROKE}: its Content-Type says boundary 'other', its body 'edge'",
     ),
     "boundary beyond ASCII": (WHOLE, 'multipart/form-data; boundary="é"', BROKE),
     "cut in the picture": (WHOLE[:90], FORM, BROKE),
@@ -168,7 +241,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "cut at the end": (WHOLE[:-5], FORM, BROKE),
     "no form": (PICTURE, FORM, BROKE),
     "bare line ends": (WHOLE.replace(b"\r\n", b"\n"), FORM, BROKE),
-    "no name": (form(("form-data", PICTURE)), FORM, "its fields: ''"),
+    "no name": (form(("form-data", b"1")), FORM, "its fields: ''"),
     "no disposition": (form(("", PICTURE)), FORM, BROKE),
     "a header that is no text": (
         WHOLE.replace(b'"data"', b'"\xff"'),
@@ -178,11 +251,43 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "too many parts": (
         form(*[named("x", b"y")] * (MAX_PARTS + 1), named("data")),
         FORM,
-        BROKE,
+        f"{BROKE}: it has more than {MAX_PARTS} parts",
     ),
     "too long a header": (form(named("x" * 10_000)), FORM, BROKE),
     "no fields": (b"--edge--\r\n", FORM, "no field named one of 'data', 'image', 'file'"),
-    "other names": (form(named("Data"), named("it")), FORM, "its fields: 'Data', 'it'"),
+    "text of other names": (form(text("Data", b"1"), text("it", b"")), FORM, "'Data', 'it'"),
+    "an empty file of another name": (form(named("it", b"")), FORM, "its fields: 'it'"),
+    "no semicolon": (
+        WHOLE,
+        "multipart/form-data boundary=edge",
+        "with no semicolon before its boundary; send Content-Type: multipart/form-data; boundary=e",
+    ),
+    "another type": (WHOLE, "image/jpeg", "is a multipart form, but its Content-Type is 'image/j"),
+    "another multipart type": (WHOLE, "multipart/mixed; boundary=edge", "is a multipart form, but"),
+    "no type": (WHOLE, "", "multipart form, but its Content-Type is missing; send .*boundary=edge"),
+    "text as its type": (WHOLE, "text/plain", "is a multipart form, but its Content-Type is 'tex"),
+    "another type, bare line ends": (
+        WHOLE.replace(b"\r\n", b"\n"),
+        "application/octet-stream",
+        "is a multipart form, but",
+    ),
+    "other headers first": (
+        form(("", b"")).replace(
+            b"Content-Disposition: ", b"A: b\r\nContent-Disposition: form-data"
+        ),
+        "",
+        "is a multipart form, but",
+    ),
+    "a form within the form": (
+        form(file("data", "", b"--x", "Content-Type: multipart/mixed; boundary=x"), named("file")),
+        FORM,
+        r"field 'data' holds a form itself \(multipart/mixed\)",
+    ),
+    "an encoding of mail": (
+        form(file("data", "x.png", PICTURE, "Content-Transfer-Encoding: quoted-printable")),
+        FORM,
+        "Content-Transfer-Encoding 'quoted-printable' is not read here",
+    ),
     "an empty picture": (
         form(named("data", b"")),
         FORM,
@@ -203,3 +308,13 @@ def test_a_form_that_holds_no_picture_is_told_why(body: bytes, kind: str, error:
         picture_of(http_request(body, headers={"content-type": kind}))
     assert caught.value.status == 400
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("lost", [b"\0", b"\0\r\n"])
+def test_an_image_without_its_zero_bytes_is_told_of_curl(lost: bytes) -> None:
+    """No format does without: a decoder may still show what is left."""
+    body = b"GIF89a" + bytes(range(256)).translate(None, lost)
+    headers = {"content-type": "application/x-www-form-urlencoded"}
+    with pytest.raises(HTTPError, match=r"--data-binary @photo\.jpg") as caught:
+        picture_of(http_request(body, headers=headers))
+    assert caught.value.status == 400

@@ -212,6 +212,11 @@ def test_the_sample_of_a_refusal_is_answered() -> None:
         (PICTURE, "application/octet-stream", False),
         (FORM_BODY, FORM["content-type"], False),
         (b"\xff\xd8\xff{", None, False),
+        (b"\xef\xbb\xbf {}", None, True),
+        (" {}".encode("utf-16"), None, True),
+        ("{}".encode("utf-16-le"), None, True),
+        ("{}".encode("utf-32-be"), None, True),
+        (FORM_BODY, "application/json", False),
     ],
 )
 def test_json_is_what_says_so_or_begins_with_a_brace(
@@ -232,6 +237,14 @@ def test_json_is_read_whatever_it_is_called(headers: dict[str, str]) -> None:
     assert len(world.lane.batches) == 1
 
 
+@pytest.mark.parametrize("headers", [JSON, {}])
+def test_json_is_read_behind_a_byte_order_mark(headers: dict[str, str]) -> None:
+    """As editors on Windows write it."""
+    world = World()
+    world.posted(b"\xef\xbb\xbf" + inputs([1, 2, 3, 4]), headers)
+    assert len(world.lane.batches) == 1
+
+
 # --- what is refused
 
 
@@ -245,7 +258,11 @@ def test_json_is_read_whatever_it_is_called(headers: dict[str, str]) -> None:
         (b"{}", "the body has no key 'inputs'"),
         (b'{"instances": []}', "unknown key 'instances': the body takes inputs, signature_name"),
         (PICTURE, "the body is no JSON: "),
-        (b"\xef\xbb\xbf{}", "the body is no JSON: "),
+        (b"\xef\xbb\xbf{}", "the body has no key 'inputs'"),
+        ("{}".encode("utf-16"), "the body is JSON in UTF-16; send it in UTF-8"),
+        ("{}".encode("utf-16-be"), "the body is JSON in UTF-16-BE; send it in UTF-8"),
+        ("{}".encode("utf-32"), "the body is JSON in UTF-32; send it in UTF-8"),
+        (b'{"b64": "AAAA"}', "unknown key 'b64': the body takes inputs, signature_name"),
         (b'{"inputs": {"z": 1}}', "unknown input 'z': the model takes x"),
         (b'{"inputs": {}}', "input 'x' is missing: expected float32[?, 4]"),
         (b'{"inputs": {"x": [1]}}', "input 'x': expected float32[?, 4], got float32[1]"),

@@ -75,6 +75,12 @@ def test_old_and_upside_down_bitmaps_tell_their_size() -> None:
         (b"\0\0\1\0\1\0", "an icon"),
         (b"PK\3\4", "a ZIP archive"),
         (b"\x1f\x8b\x08", "gzip-compressed data"),
+        (JPEG.decode(errors="replace").encode(), "a JPEG picture that was read as text (UTF-8)"),
+        (PNG.decode(errors="replace").encode(), "a PNG picture that was read as text (UTF-8)"),
+        (JPEG.decode("latin-1").encode(), "a JPEG picture that was read as text (Latin-1)"),
+        (PNG.decode("latin-1").encode(), "a PNG picture that was read as text (Latin-1)"),
+        (PNG.replace(b"\r\n", b"\n"), "a PNG picture whose line ends were changed"),
+        (PNG.replace(b"\r", b"").replace(b"\n", b""), "a PNG picture whose line ends were"),
         (b"<svg xmlns=", "an SVG drawing"),
         (b"<?xml version=", "an XML document"),
         (b'{"instances": []}', "a JSON text"),
@@ -94,6 +100,14 @@ def test_what_is_no_picture_is_named(data: bytes, found: str) -> None:
         read_picture(data)
     assert str(caught.value).startswith(found)
     assert str(caught.value).endswith("is not a JPEG, PNG, GIF, BMP or WebP picture")
+
+
+@pytest.mark.parametrize("kind", ["GIF", "BMP", "WEBP"])
+def test_a_picture_that_was_read_as_text_is_not_decoded(kind: str) -> None:
+    """Its first bytes are those of a picture still; a decoder may show what is left."""
+    data = encoded(PHOTO, kind).decode(errors="replace").encode()
+    with pytest.raises(BadImage, match=r"read as text|data that begins"):
+        read_picture(data)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "JPEG"])

@@ -1,14 +1,16 @@
 """A whole server, bound, started and in use: server/service.py."""
 
+from typing import Any
+
 import pytest
-from twisted.internet.address import UNIXAddress
+from twisted.internet.address import IPv4Address, UNIXAddress
 
 from model.runner import ModelError
 from server.lifecycle import State
-from server.service import StartError, with_backlog
+from server.service import StartError
 from server.settings import Settings
 from tests.fakes_house import House
-from tests.fakes_http import Client, request
+from tests.fakes_http import Client, HalfCloseable, read_answers, request
 from tests.fakes_server import Log
 from tests.pictures import coloured, encoded
 
@@ -100,22 +102,6 @@ def test_many_clients_may_come_at_once(
     assert [port.waiting for port in house.reactor.ports] == [backlog]
 
 
-@pytest.mark.parametrize(
-    ("description", "expected"),
-    [
-        ("unix:/run/a.sock", "unix:/run/a.sock:backlog=1024"),
-        ("unix:/run/a.sock:600", "unix:/run/a.sock:600:backlog=1024"),
-        ("unix:/run/a.sock:600:7", "unix:/run/a.sock:600:7"),
-        ("ssl:443:privateKey=/k.pem", "ssl:443:privateKey=/k.pem:backlog=1024"),
-        ("ssl:443:/k.pem:/c.pem:::7", "ssl:443:/k.pem:/c.pem:::7"),
-        ("systemd:domain=INET:index=0", "systemd:domain=INET:index=0"),
-    ],
-)
-def test_an_endpoint_keeps_the_backlog_that_it_says(description: str, expected: str) -> None:
-    """With a name or by its place; other kinds of endpoint have none to say."""
-    assert with_backlog(description) == expected
-
-
 def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     """And the ports that were free are given back."""
     listen = ("tcp:80:interface=127.0.0.1", "tcp:81:interface=127.0.0.1", "tcp:82")
@@ -128,21 +114,6 @@ def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
     )
     assert [port.stopped for port in house.reactor.ports] == [True]
     assert house.loader.loads == 0
-
-
-@pytest.mark.parametrize(
-    "endpoint", ["foo:12", "tcp:abc", "tcp:13020:bogus=1", "ssl:13020:privateKey=/absent.pem"]
-)
-def test_an_endpoint_that_cannot_be_is_told_in_one_line(
-    endpoint: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Whatever Twisted has against it."""
-    house = House(monkeypatch, Settings(listen=(endpoint,)))
-    with pytest.raises(StartError) as caught:
-        house.service.privilegedStartService()
-    line = str(caught.value)
-    assert line.startswith(f"cannot listen on {endpoint}: ")
-    assert "\n" not in line
 
 
 @pytest.mark.parametrize("error", [ModelError("no such file: x.pb"), ValueError("one\ntwo")])
@@ -244,6 +215,27 @@ def test_the_access_log_has_a_line_for_each_answer(
     assert first.startswith(f"{who} GET /readyz?x=1 200 {size} mine")
     assert second.startswith(f"{who} POST / 200 ")
     assert " yours decode;dur=" in second
+
+
+def test_a_client_behind_a_proxy_has_its_own_address_in_the_access_log(
+    monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """The one that the PROXY protocol's header tells; without a header nothing is answered."""
+    listen = ("haproxy:tcp:80:interface=127.0.0.1",)
+    house = House(monkeypatch, Settings(access_log=True, listen=listen)).started()
+    site: Any = house.reactor.ports[0].factory  # Any: Twisted's wrapper of a site is untyped
+    proxy = IPv4Address("TCP", "127.0.0.1", 5000)
+    answers = []
+    for head in (b"", b"PROXY TCP4 198.51.100.9 192.0.2.1 5000 80\r\n"):
+        transport: Any = HalfCloseable(house.reactor, proxy)
+        transport.protocol = site.buildProtocol(proxy)
+        transport.protocol.makeConnection(transport)
+        transport.protocol.dataReceived(head + request("GET", "/readyz"))
+        answers.append([answer.status for answer in read_answers(transport.value())])
+        assert transport.disconnecting == (not head)
+    assert answers == [[], [200]]
+    assert log.lines()[-1].startswith("198.51.100.9 GET /readyz 200 ")
+    assert house.reactor.ports[0].waiting == 1024
 
 
 def test_systemd_is_told_how_it_goes(house: House, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -8,10 +8,12 @@ from types import SimpleNamespace
 
 import pytest
 
+from model.runner import ModelError
 from server.lifecycle import State
 from server.signals import end_at_once_on_second_signal
 from tests.fakes_house import House
 from tests.fakes_http import request
+from tests.fakes_server import Log
 
 Handlers = dict[signal.Signals, Callable[..., object]]
 
@@ -39,19 +41,36 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @pytest.fixture
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    """Return a server that is ready, with a cache of its own."""
+    """Return a server with a cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return House(monkeypatch).started()
+    return House(monkeypatch)
 
 
 def test_the_first_signal_is_the_reactors(house: House, handlers: Handlers) -> None:
     """It stops the service; only then are signals taken over."""
-    end_at_once_on_second_signal(house.service, house.reactor)
+    end_at_once_on_second_signal(house.started().service, house.reactor)
     assert handlers == {}
     house.service.stopService()
     assert set(handlers) == {signal.SIGTERM, signal.SIGINT}
     house.wait(0.25)
     assert house.service.lifecycle.state is State.STOPPED
+
+
+LINE = "stopping; a second signal (Ctrl-C) ends at once"
+
+
+@pytest.mark.parametrize("moment", ["starting", "ready", "the start has failed"])
+@pytest.mark.usefixtures("handlers")
+def test_the_first_signal_is_answered_at_once(moment: str, house: House, log: Log) -> None:
+    """In the log, also while the model loads, which has to end first; not for a failed start."""
+    end_at_once_on_second_signal(house.service, house.reactor)
+    if moment == "the start has failed":
+        house.loader.error = ModelError("no such file")
+    house.start()
+    if moment != "starting":
+        house.turn()
+    house.service.stopService()
+    assert (LINE in log.lines()) == (moment != "the start has failed")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
@@ -60,7 +79,7 @@ def test_the_second_signal_drops_requests_and_ends_the_process(
 ) -> None:
     """Once the reactor has stopped, without waiting for its threads, and after cleaning up."""
     end_at_once_on_second_signal(
-        house.service, house.reactor, clean_up=lambda: ends.append("cleaned up")
+        house.started().service, house.reactor, clean_up=lambda: ends.append("cleaned up")
     )
     client = house.connect()
     client.send(request(body=b"half")[:-2])

@@ -1,9 +1,9 @@
 """
 The native dialect: `POST /` with a picture, answered by `[["label", score], ...]`, or with JSON.
 
-A picture is a multipart form's field ``data`` (or ``image`` or ``file``), or the bare body.  JSON
-is ``{"inputs": {"name": value, ...}}``, answered by ``{"outputs": {"name": value, ...}}``; so
-are pictures where there are no labels.
+A picture is the bare body, the file of a multipart form (server/api/forms.py), or base64 of either
+(server/api/image_body.py).  JSON is ``{"inputs": {"name": value, ...}}``, answered by
+``{"outputs": {"name": value, ...}}``; so are pictures where there are no labels.
 """
 
 from collections.abc import Mapping
@@ -11,24 +11,30 @@ from functools import partial
 from typing import Any
 
 import orjson
-from multipart import MultipartError, MultipartSegment, PushMultipartParser, parse_options_header
+from multipart import parse_options_header
 from twisted.internet.defer import Deferred
+from twisted.python.failure import Failure
 
-from model.picture_input import guarded
-from model.signature import Feed, FeedError
+from model.picture import BadImage, TooManyPixels, image_format
+from model.picture_input import PictureInput, guarded
+from model.signature import STRING, Feed, FeedError, Signature
 from server import json_tensors
 from server.admission import Terms
 from server.api.dialect import Dialect
+from server.api.forms import boundary_in, check_is_no_form, image_in
+from server.api.image_body import begins_image, from_text, image_file, is_image_in_json, texts_in
 from server.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, Prediction, ServedModel, Timing
 from server.samples import sample_request
 
-#: The form fields that may hold the picture.
-FIELDS = ("data", "image", "file")
+#: What curl calls the body of -d, which is no image any more, and of --data-binary, which is one.
+URLENCODED = "application/x-www-form-urlencoded"
 
-#: The parts a form may have; a picture needs one.
-MAX_PARTS = 16
+_CURL_HINT = (
+    "curl -d drops line ends and zero bytes: send the image with --data-binary @photo.jpg, "
+    "or with -F data=@photo.jpg"
+)
 
 
 def _infer(
@@ -41,7 +47,8 @@ def _infer(
     """
     model = inference.model
     check_body(request)
-    if is_json(request):
+    json = is_json(request)
+    if json and (model.pictures is None or not is_image_in_json(request.body)):
         top_of(request.query, 1, 0)
         prepare = partial(tensor_feed, model, request.body)
         return inference.run(prepare, terms, timing=timing)
@@ -49,10 +56,25 @@ def _infer(
         sample = sample_request(model.signatures[model.default], model.default)
         raise HTTPError(415, f"this model takes tensors, no pictures; post JSON such as {sample}")
     k = top_of(request.query, model.top, len(model.labels))
-    data = picture_of(request)
+    data = request.body if json else picture_of(request)
+    answer: Deferred[Any]
     if model.labels:
-        return inference.classify(data, k, terms, timing=timing)
-    return inference.run(partial(model.pictures.feed, data), terms, timing=timing)
+        answer = inference.classify(data, k, terms, timing=timing, read=image_file)
+    else:
+        answer = inference.run(partial(_image_feed, model.pictures, data), terms, timing=timing)
+    return answer.addErrback(_with_hint) if _kind_of(request) == URLENCODED else answer
+
+
+def _image_feed(pictures: PictureInput, data: bytes) -> Feed:
+    """Return the feed of the image that *data* is or holds; raises `BadImage`.  Decode thread."""
+    return pictures.feed(image_file(data))
+
+
+def _with_hint(failure: Failure) -> Failure:
+    """Add to what is wrong with an image, where curl -d may have sent it, what to send instead."""
+    if failure.check(BadImage) and not failure.check(TooManyPixels):
+        raise BadImage(f"{failure.value}; {_CURL_HINT}")
+    return failure
 
 
 def check_body(request: HTTPRequest) -> None:
@@ -69,8 +91,11 @@ def check_body(request: HTTPRequest) -> None:
 
 def is_json(request: HTTPRequest) -> bool:
     """Whether the body is JSON, whatever ``curl -d`` calls it; no picture begins with a brace."""
-    kind, _ = parse_options_header(request.headers.get("content-type", ""))
-    return kind == "application/json" or request.body[:64].lstrip()[:1] == b"{"
+    head = request.body[:64]
+    if json_tensors.begins_object(head):
+        return True
+    # A form that is called JSON is told so.
+    return _kind_of(request) == "application/json" and boundary_in(request.body) is None
 
 
 def tensor_feed(model: ServedModel, body: bytes) -> Feed:
@@ -80,11 +105,24 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     if signature is None:
         known = ", ".join(model.signatures)
         raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
-    feed = signature.feed(json_tensors.arrays_of(signature, inputs))
     pictures = model.pictures
+    if pictures is not None and _takes_pixels_of(signature, pictures):
+        texts = texts_in(inputs, signature.inputs[0].name)
+        if texts:
+            return pictures.feed_all(map(from_text, texts))
+    feed = signature.feed(json_tensors.arrays_of(signature, inputs))
     if pictures is not None and signature == pictures.encoded:
         return pictures.feed_encoded(feed)
     return feed if model.max_pixels is None else guarded(feed, model.max_pixels)
+
+
+def _takes_pixels_of(signature: Signature, pictures: PictureInput) -> bool:
+    """Whether *signature* takes the numbers of what *pictures* are made into."""
+    return (
+        len(signature.inputs) == 1
+        and signature.inputs[0].dtype != STRING
+        and signature.outputs == pictures.signature.outputs
+    )
 
 
 def body_of(result: Prediction | Outputs) -> bytes:
@@ -114,46 +152,25 @@ def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> 
 
 
 def picture_of(request: HTTPRequest) -> bytes:
-    """Return the encoded picture in *request*; raises a 400 or a 415 that says what is wrong."""
-    kind, options = parse_options_header(request.headers.get("content-type", ""))
+    """
+    Return the encoded picture in *request*, or base64 of it.
+
+    Raises a 400 or a 415 that says what is wrong.
+    """
+    content_type, body = request.headers.get("content-type", ""), request.body
+    kind, options = parse_options_header(content_type)
     if kind == "multipart/form-data":
-        return _form_picture(request.body, options.get("boundary", ""))
-    if kind.startswith("text/"):
+        return image_in(body, options.get("boundary", ""))
+    check_is_no_form(body, content_type)
+    if kind.startswith("text/") and not (begins_image(body) or is_image_in_json(body)):
         raise HTTPError(415, f"{kind} is not read here; post a picture or JSON")
-    return request.body
+    if kind == URLENCODED and image_format(body) is not None and b"\0" not in body:
+        raise HTTPError(400, f"the body begins as an image and has no zero byte; {_CURL_HINT}")
+    return body
 
 
-def _form_picture(body: bytes, boundary: str) -> bytes:
-    """Return the bytes of the first field of the form that is called as a picture should be."""
-    fields = _form_fields(body, boundary)
-    pictures = [content for name, content in fields if name in FIELDS]
-    if not pictures:
-        wanted = ", ".join(repr(name) for name in FIELDS)
-        names = ", ".join(repr(name) for name, _ in fields) or "none"
-        raise HTTPError(400, f"the form has no field named one of {wanted}; its fields: {names}")
-    if not pictures[0]:
-        raise HTTPError(400, "the picture's field of the form is empty")
-    return pictures[0]
-
-
-def _form_fields(body: bytes, boundary: str) -> list[tuple[str, bytes]]:
-    """Return the names and contents of the form's fields; raises a 400 for a broken form."""
-    if not boundary:
-        raise HTTPError(400, "the multipart form is broken: its Content-Type names no boundary")
-    fields: list[tuple[str, list[bytes]]] = []
-    try:
-        with PushMultipartParser(
-            boundary, content_length=len(body), max_segment_count=MAX_PARTS
-        ) as parser:
-            for event in parser.parse(body):
-                if isinstance(event, MultipartSegment):
-                    fields.append((event.name, []))
-                elif event is not None:
-                    fields[-1][1].append(bytes(event))
-    except MultipartError as error:
-        reason = next((arg for arg in error.args if isinstance(arg, str)), "unreadable")
-        raise HTTPError(400, f"the multipart form is broken: {reason}") from error
-    return [(name, b"".join(chunks)) for name, chunks in fields]
+def _kind_of(request: HTTPRequest) -> str:
+    return str(parse_options_header(request.headers.get("content-type", ""))[0])
 
 
 #: The dialect of `POST /`.

@@ -37,6 +37,12 @@ class Bad:
     reason: str  #: part of what the answer says
 
 
+def two_images(image: bytes) -> tuple[bytes, dict[str, str]]:
+    """Return the body and the header of a form with *image* twice."""
+    body, headers = form(image)
+    return body.removesuffix(b"--b--\r\n") + body, headers
+
+
 def posted(body: bytes, headers: dict[str, str] | None = None) -> Callable[[int], Answer]:
     """Return what posts *body*."""
     return lambda port: post(port, body, headers=headers)
@@ -47,10 +53,10 @@ BAD = {
     "empty": Bad(posted(*form(b"")), 400, "the picture's field of the form is empty"),
     "no body": Bad(posted(b""), 400, "the body is empty: post a picture"),
     "truncated": Bad(posted(jpeg("coffee.png")[:-1000]), 400, "the JPEG picture is cut short"),
-    "wrong field": Bad(
-        posted(*form(jpeg("coffee.png"), "photo")),
+    "two images": Bad(
+        posted(*two_images(jpeg("coffee.png"))),
         400,
-        "no field named one of 'data', 'image', 'file'; its fields: 'photo'",
+        "the form holds 2 images ('data', 'data'); one is answered per request",
     ),
     "PNG bomb": Bad(
         posted(claims("PNG", 50_000, 50_000)),

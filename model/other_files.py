@@ -1,0 +1,62 @@
+"""
+Name what clients send by mistake instead of an image.
+
+Pure.
+"""
+
+#: What becomes of the line ends by which a PNG begins, to tell just this.
+_CHANGED_ENDS = (b"\x1a", b"\n", b"\r\r")
+
+#: What clients send by mistake: where its first bytes stand, what they are, what it is.
+_OTHER_FILES = (
+    (0, b"%PDF-", "a PDF document"),
+    (0, b"II*\0", "a TIFF picture"),
+    (0, b"MM\0*", "a TIFF picture"),
+    (4, b"ftypavi", "an AVIF picture"),
+    (4, b"ftyphe", "a HEIC picture"),
+    (4, b"ftypmif1", "a HEIC picture"),
+    (4, b"ftypmsf1", "a HEIC picture"),
+    (4, b"ftyp", "a video"),
+    (0, b"\xff\x0a", "a JPEG XL picture"),
+    (4, b"JXL ", "a JPEG XL picture"),
+    (4, b"jP  ", "a JPEG 2000 picture"),
+    (0, b"8BPS", "a Photoshop document"),
+    (0, b"\0\0\1\0", "an icon"),
+    (0, b"PK\3\4", "a ZIP archive"),
+    (0, b"\x1f\x8b", "gzip-compressed data"),
+    # EF BF BD stands for what is no UTF-8; the others are Latin-1 that was written as UTF-8.
+    (0, b"\xef\xbf\xbd" * 3, "a JPEG picture that was read as text (UTF-8)"),
+    (0, b"\xc3\xbf\xc3\x98\xc3\xbf", "a JPEG picture that was read as text (Latin-1)"),
+    (0, b"\xef\xbf\xbdPNG", "a PNG picture that was read as text (UTF-8)"),
+    (0, b"\xc2\x89PNG", "a PNG picture that was read as text (Latin-1)"),
+    (0, b"\xe2\x80\xb0PNG", "a PNG picture that was read as text (Windows-1252)"),
+    *((0, b"\x89PNG" + end, "a PNG picture whose line ends were changed") for end in _CHANGED_ENDS),
+)
+#: The same for text, after leading white space and in lower case.
+_OTHER_TEXTS = (
+    (b"<svg", "an SVG drawing"),
+    (b"<!doctype html", "an HTML page"),
+    (b"<html", "an HTML page"),
+    (b"<?xml", "an XML document"),
+    (b"{", "a JSON text"),
+    (b"[", "a JSON text"),
+    (b"data:", "a data URL"),
+    (b"/9j/", "a picture in base64"),
+    (b"ivborw0kggo", "a picture in base64"),
+    (b"r0lgod", "a picture in base64"),
+    (b"uklgr", "a picture in base64"),
+)
+
+
+def describe(data: bytes) -> str:
+    """Return what *data* is in a few words, by its first bytes."""
+    if not data:
+        return "nothing at all"
+    for offset, magic, name in _OTHER_FILES:
+        if data.startswith(magic, offset):
+            return name
+    text = data[:64].lstrip().lower()
+    for opening, name in _OTHER_TEXTS:
+        if text.startswith(opening):
+            return name
+    return f"data that begins with {data[:8].hex(' ')}"

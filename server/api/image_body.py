@@ -1,0 +1,125 @@
+"""
+Take the image file out of a body that holds it as base64.
+
+Base64 may be bare, a data URL, a JSON string or `{"b64": "..."}`; in the standard or the URL-safe
+alphabet, with line ends, with or without padding.  Pure; what takes time by the byte runs on decode
+threads.
+"""
+
+import re
+from base64 import b64decode
+from urllib.parse import unquote_to_bytes
+
+import orjson
+
+from model.other_files import describe
+from model.picture import BadImage, NotAnImage, image_format
+
+#: Bytes by which it is decided what a body is.
+HEAD_BYTES = 512
+
+#: Characters of bare text from which it is taken for base64: shorter words are of that alphabet.
+MIN_BARE_CHARACTERS = 24
+
+UTF8_MARK = b"\xef\xbb\xbf"  #: the byte order mark
+
+_IN_JSON = re.compile(rb'\s*(?:"|\{\s*"b64"\s*:)')
+_DATA_URL = re.compile(rb"\s*data:([^,]{0,256}),", re.IGNORECASE)
+_BARE = re.compile(rb"[A-Za-z0-9+/_\-]+(?:[\r\n]+[A-Za-z0-9+/_\-]+)*[=\s]*")
+_STANDARD = bytes.maketrans(b"-_", b"+/")
+_SPACE = b" \t\r\n"
+
+
+def is_image_in_json(body: bytes) -> bool:
+    """Whether the JSON *body* is a string, or an object that begins with the key b64."""
+    return _IN_JSON.match(body[:HEAD_BYTES].removeprefix(UTF8_MARK)) is not None
+
+
+def begins_image(data: bytes) -> bool:
+    """Whether *data* begins as an image file does, or as base64 of one; its first bytes decide."""
+    if image_format(data) is not None:
+        return True
+    head = _DATA_URL.sub(b"", data[:HEAD_BYTES].removeprefix(UTF8_MARK), count=1)
+    text = head.translate(_STANDARD, _SPACE)[:64]
+    try:
+        start = b64decode(text[: len(text) // 4 * 4], validate=True)
+    except ValueError:
+        return False
+    return image_format(start) is not None
+
+
+def image_file(data: bytes) -> bytes:
+    """
+    Return the image file that *data* is or holds; what is neither is returned as it is.
+
+    Raises `BadImage` for broken base64, and `NotAnImage` for base64 of something else.  Called on a
+    decode thread.
+    """
+    if image_format(data) is not None:
+        return data
+    text = data.removeprefix(UTF8_MARK)
+    if is_image_in_json(text):
+        return from_text(_string_in(text))
+    if _DATA_URL.match(text) or (
+        len(text) >= MIN_BARE_CHARACTERS and _BARE.fullmatch(text[:HEAD_BYTES])
+    ):
+        return from_text(text)
+    return data
+
+
+def from_text(text: bytes) -> bytes:
+    """Return the image file of which *text* is the base64, or a data URL; raises `BadImage`."""
+    url = _DATA_URL.match(text)
+    if url is not None:
+        if not url[1].lower().rstrip().endswith(b";base64"):
+            raise BadImage("the data URL does not say base64: data:image/jpeg;base64,... is read")
+        text = text[url.end() :]
+        text = unquote_to_bytes(text) if b"%" in text else text
+    digits = text.translate(_STANDARD, _SPACE).rstrip(b"=")
+    try:
+        content = b64decode(digits + b"=" * (-len(digits) % 4), validate=True)
+    except ValueError:
+        raise BadImage(
+            f"the base64 of the image is broken or cut short ({len(digits)} characters)"
+        ) from None
+    if image_format(content) is None:
+        raise NotAnImage(f"base64 of {describe(content)}", len(content))
+    return content
+
+
+def texts_in(inputs: object, name: str) -> list[bytes]:
+    """
+    Return the texts where the "inputs" of a request are images in base64; else none.
+
+    They are `{"b64": "..."}`, or strings that begin as base64 of an image; one or a list, perhaps
+    under the *name* of the input.
+    """
+    if isinstance(inputs, dict) and inputs.keys() == {name}:
+        inputs = inputs[name]
+    values = inputs if isinstance(inputs, list) else [inputs]
+    texts = [_text_of(value) for value in values]
+    bare = [each for each in values if isinstance(each, str)]
+    if None in texts or not all(begins_image(each[:HEAD_BYTES].encode()) for each in bare):
+        return []
+    return [text.encode() for text in texts if text is not None]
+
+
+def _text_of(value: object) -> str | None:
+    match value:
+        case str():
+            return value
+        case {"b64": str(text), **others} if not others:
+            return text
+        case _:
+            return None
+
+
+def _string_in(body: bytes) -> bytes:
+    """Return the string in the JSON *body*; raises `BadImage` for any other JSON."""
+    try:
+        text = _text_of(orjson.loads(body))
+    except orjson.JSONDecodeError as error:
+        raise BadImage(f"the body is no JSON: {error}") from None
+    if text is None:
+        raise BadImage('the body: expected {"b64": "..."} and no other key, or a string')
+    return text.encode()

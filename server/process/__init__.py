@@ -1,0 +1,1 @@
+"""The process around the server: what it says of its own limits."""

@@ -1,0 +1,91 @@
+"""Signals that come while the command is still being imported: tensorferry/early_signals.py."""
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+#: A command that is about to import for a long time.
+BEGIN = "from tensorferry.early_signals import end_on_signals; end_on_signals(); "
+IMPORTS = BEGIN + "print('begun', flush=True); import time; time.sleep(60)"
+
+
+def python(program: str, *before: str) -> "subprocess.Popen[str]":
+    """Start *program*, before which the words of another command may stand."""
+    return subprocess.Popen(
+        [*before, sys.executable, "-c", program],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def can_be_process_one() -> bool:
+    """Whether this machine lets a test begin a namespace of processes."""
+    try:
+        command = ["unshare", "--pid", "--fork", "true"]
+        return subprocess.run(command, capture_output=True, check=False).returncode == 0
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not can_be_process_one(), reason="no namespace of processes can be begun")
+def test_process_one_ends_at_a_sigterm_during_its_imports() -> None:
+    """For it the kernel has no default: without a handler the signal would be lost."""
+    with python(IMPORTS, "unshare", "--pid", "--fork", "--kill-child") as outer:
+        assert outer.stdout is not None
+        assert outer.stdout.readline() == "begun\n"
+        children = Path(f"/proc/{outer.pid}/task/{outer.pid}/children").read_text()
+        os.kill(int(children), signal.SIGTERM)
+        assert outer.wait(10) == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 128 + signal.SIGINT)]
+)
+def test_any_other_process_ends_without_a_word(number: signal.Signals, code: int) -> None:
+    """Not with the traceback of an import."""
+    with python(IMPORTS) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "begun\n"
+        process.send_signal(number)
+        assert process.wait(10) == code
+        assert process.communicate() == ("", "")
+
+
+def test_commands_hear_interrupts_as_ever() -> None:
+    """And the reactor, which takes SIGINT over from nothing but Python's own handler."""
+    program = (
+        "import signal; "
+        f"{BEGIN}"
+        "from scripts.cli import main; main(['models', '--help'], standalone_mode=False); "
+        "print(signal.getsignal(signal.SIGINT) is signal.default_int_handler)"
+    )
+    with python(program) as process:
+        out, err = process.communicate(timeout=60)
+    assert (out.splitlines()[-1], err) == ("True", "")
+
+
+def test_a_signal_that_is_ignored_stays_so() -> None:
+    """As under nohup, or in the background of a shell."""
+    program = (
+        "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
+        f"{BEGIN}"
+        "print(signal.getsignal(signal.SIGINT) is signal.SIG_IGN)"
+    )
+    with python(program) as process:
+        assert process.communicate(timeout=60)[0] == "True\n"
+
+
+def test_nothing_heavy_is_imported_first() -> None:
+    """The handlers stand before what takes long."""
+    program = f"import sys; before = set(sys.modules); {BEGIN}print(*(set(sys.modules) - before))"
+    with python(program) as process:
+        modules = process.communicate(timeout=60)[0].split()
+    assert {name.partition(".")[0] for name in modules} <= {"tensorferry", *sys.stdlib_module_names}
