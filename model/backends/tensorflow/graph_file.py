@@ -140,10 +140,9 @@ def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output
 
 
 def _is_switch(node: "tf.NodeDef") -> bool:
-    """Whether a placeholder takes one number or bool, as keep_prob and phase_train do."""
-    shape = node.attr["shape"].shape
-    scalar = "shape" in node.attr and not shape.dim and not shape.unknown_rank
-    return _type_of(node) != "string" and (scalar or _type_of(node) == "bool")
+    """Whether a placeholder may take one number or bool, as keep_prob and phase_train do."""
+    sizes = [each.size for each in node.attr["shape"].shape.dim]
+    return _type_of(node) != "string" and all(size == 1 for size in sizes)
 
 
 def _type_of(node: "tf.NodeDef") -> str:

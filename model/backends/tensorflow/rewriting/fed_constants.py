@@ -49,7 +49,8 @@ def _make_constant(node: "tf.NodeDef", value: bool | float) -> np.ndarray:
         raise ModelError(f"--feed {node.name}: takes {dtype.name}[{shape}], not a single value")
     if not (dtype.is_bool or dtype.is_floating or dtype.is_integer):
         raise ModelError(f"--feed {node.name}: takes {dtype.name}, not a number, true or false")
-    constant = np.asarray(value).astype(dtype.as_numpy_dtype).reshape([1] * len(sizes))
+    with np.errstate(invalid="ignore"):
+        constant = np.asarray(value).astype(dtype.as_numpy_dtype).reshape([1] * len(sizes))
     if isinstance(value, bool) != dtype.is_bool or not _holds(constant, value):
         raise ModelError(f"--feed {node.name}: expected {_expected(dtype)}, got {_said(value)}")
     node.op = "Const"
