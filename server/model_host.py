@@ -112,7 +112,7 @@ class ModelHost:
             name=served.full_name,
             device=served.device,
             lanes=len(self.lanes),
-            cap=served.cap(served.default),
+            cap=served.usual.cap,
             timeout=timeout,
         )
         return self.inference
