@@ -18,6 +18,11 @@ from scripts.load.summary import Summary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: What is wrong where `has_config_folder` is false.
+NO_CONFIG_FOLDER = (
+    "--png: matplotlib has no folder to write to: set MPLCONFIGDIR to one that can be written"
+)
+
 #: How many points are drawn of one load, about: more show no more; but of the slowest all are.
 DRAWN, WORST = 20_000, 0.001
 
@@ -25,6 +30,15 @@ DRAWN, WORST = 20_000, 0.001
 def can_plot() -> bool:
     """Return whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
+
+
+def has_config_folder() -> bool:
+    """Return whether matplotlib, which is installed, finds a folder for what it keeps."""
+    try:
+        import matplotlib.figure  # noqa: PLC0415 - an extra
+    except (OSError, RuntimeError):
+        return False
+    return True
 
 
 def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
