@@ -5,6 +5,7 @@ Needs matplotlib, which the extra ``plot`` brings; imported when something is dr
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -35,7 +36,7 @@ def can_plot() -> bool:
 def has_config_folder() -> bool:
     """Return whether matplotlib, which is installed, finds a folder for what it keeps."""
     try:
-        import matplotlib.figure  # noqa: PLC0415 - an extra
+        import_module("matplotlib.figure")
     except (OSError, RuntimeError):
         return False
     return True
