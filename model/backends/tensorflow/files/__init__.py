@@ -1,0 +1,1 @@
+"""Files as TensorFlow reads them."""
