@@ -48,6 +48,8 @@ class ModelFacts:
     output: str | None = None  #: the same for the scores
     labels: Path | None = None  #: in the folder of the file; whether it is there was not looked at
     top_k: int | None = None  #: labels in an answer that was not asked for another number
+    #: the table ``[feeds]``: values, the same in every run, of placeholders by name
+    feeds: Mapping[str, bool | float] = field(default_factory=dict)
     preprocessing: PictureFacts = field(default_factory=PictureFacts)
 
 
@@ -108,6 +110,11 @@ def _values(
 def _check(fits: object) -> None:
     if not fits:
         raise ValueError
+
+
+def _feeds(raw: Any) -> dict[str, bool | float]:
+    _check(type(raw) is dict)
+    return {name: raw[name] if type(raw[name]) is bool else _number(raw[name]) for name in raw}
 
 
 def _is(kind: type) -> Callable[[Any], object]:
@@ -184,6 +191,7 @@ _KEYS = {
     "output": _Key("the name of a tensor or an output", _text),
     "labels": _Key("the path of a file in this folder, relative and without '..'", _path_within),
     "top_k": _Key("a whole number of at least 1", _whole()),
+    "feeds": _Key("a table of names, each with a number, true or false", _feeds),
     "preprocessing": _Key("a table", _is(dict)),
 }
 _PICTURE_KEYS = {

@@ -11,7 +11,7 @@ import numpy as np
 
 from model.picture import NotAnImage, first_picture
 from model.preprocess import check_size
-from model.signature import STRING, Feed, Signature
+from model.signature import STRING, Arrays, Feed, Signature
 
 
 def guarded(feed: Feed, max_pixels: int) -> Feed:
@@ -47,6 +47,7 @@ class PictureInput:
     """
     meaning: str  #: in words, for the log: the size, the filter, the numbers
     scores: int = 0  #: which output has a score for each label
+    two_classes: bool = False  #: whether it has one number: that of the second of two labels
     encoded: Signature | None = None
     """
     What requests may ask for that bring encoded pictures as strings; where the model's decoding is
@@ -57,6 +58,11 @@ class PictureInput:
     def asked(self) -> Signature:
         """The signature that a request with pictures asks for."""
         return self.encoded or self.signature
+
+    def scores_of(self, arrays: Arrays) -> np.ndarray:
+        """Return the score of each label, [labels], in the outputs of a run for one image."""
+        scores = arrays[self.scores].reshape(-1)
+        return np.concatenate([1 - scores, scores]) if self.two_classes else scores
 
     def feed(self, data: bytes) -> Feed:
         """Return the feed of the picture file *data*; raises `BadImage`."""

@@ -21,6 +21,7 @@ from PIL.JpegImagePlugin import JpegImageFile
 from PIL.PngImagePlugin import PngImageFile
 from PIL.WebPImagePlugin import WebPImageFile
 
+from model.images.bilinear import resize_as_tensorflow
 from model.picture import (
     BadImage,
     Format,
@@ -52,7 +53,13 @@ MAX_SIDE = 65_535
 
 
 class Resample(StrEnum):
-    """How pixels are weighed when a picture is resized; all but NEAREST average when shrinking."""
+    """
+    How pixels are weighed when an image is resized.
+
+    All but NEAREST and TF_BILINEAR average when they shrink.  TF_BILINEAR makes label_image's
+    pixels: TensorFlow's own interpolation, and its own reading of files: an EXIF orientation is
+    ignored, and the colours under transparent pixels count.
+    """
 
     NEAREST = "nearest"
     BOX = "box"
@@ -60,12 +67,15 @@ class Resample(StrEnum):
     HAMMING = "hamming"
     BICUBIC = "bicubic"
     LANCZOS = "lanczos"
+    TF_BILINEAR = "tf_bilinear"
 
 
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """
-    What a model wants of a picture: its size, the cut and the filter.  Channels are R, G, B.
+    What a model wants of an image: its size, the cut, the filter and the channels.
+
+    Three channels are R, G, B; one is grey.
 
     Raises ValueError for sizes below 1 and for a crop outside (0, 1].
     """
@@ -83,6 +93,7 @@ class Preprocessing:
     Let the JPEG decoder shrink by 2, 4 or 8 where what is cut out stays at least as large as the
     size.  Large photographs take a fraction of the time, and their pixels differ a little.
     """
+    channels: int = 3  #: 3 or 1
 
     def __post_init__(self) -> None:
         if self.height < 1 or self.width < 1:
@@ -118,14 +129,20 @@ def check_size(data: bytes, max_pixels: int) -> Picture:
 
 
 def decode_image(
-    data: bytes, preprocessing: Preprocessing, *, max_pixels: int
+    data: bytes,
+    preprocessing: Preprocessing,
+    *,
+    max_pixels: int,
+    read_jpeg: Callable[[bytes], npt.NDArray[np.uint8]] | None = None,
 ) -> npt.NDArray[np.uint8]:
     """
-    Return the picture file *data* as uint8 [height, width, 3]: C-contiguous, the caller's own.
+    Return the image file *data* as uint8 [height, width, channels]: C-contiguous, the caller's own.
 
     Reads JPEG, PNG, WebP, BMP and GIF; of an animation the first picture.  The picture is turned
     upright as its EXIF orientation says and put on white where it is transparent.  Colour
-    profiles and gamma are ignored: samples are taken for sRGB, as training pipelines do.
+    profiles and gamma are ignored: samples are taken for sRGB, as training pipelines do.  Grey is
+    what ITU-R 601 makes of colours.  For TF_BILINEAR, *read_jpeg* decodes JPEG files as uint8
+    [height, width, 3] in Pillow's place.
 
     Raises BadImage, and nothing else, whatever *data* holds: NotAnImage, TruncatedImage,
     TooManyPixels when it is over *max_pixels* or has a side over MAX_SIDE (from the header,
@@ -138,7 +155,7 @@ def decode_image(
     """
     picture = check_size(data, max_pixels)
     try:
-        return _decode(picture, preprocessing)
+        return _decode(picture, preprocessing, read_jpeg)
     except BadImage:
         raise
     except Exception as error:  # noqa: BLE001 - no list says what decoders raise on hostile bytes
@@ -180,17 +197,26 @@ _UPRIGHT = {
 _MIRRORED_X, _MIRRORED_Y = frozenset({2, 3, 7, 8}), frozenset({3, 4, 6, 7})
 
 
-def _decode(picture: Picture, preprocessing: Preprocessing) -> npt.NDArray[np.uint8]:
+def _decode(
+    picture: Picture,
+    preprocessing: Preprocessing,
+    read_jpeg: Callable[[bytes], npt.NDArray[np.uint8]] | None,
+) -> npt.NDArray[np.uint8]:
     image = _OPENERS[picture.format](BytesIO(b"".join(picture.parts)))
     if image.size != (picture.width, picture.height):
         raise BadImage(
             f"the {picture.format} picture says two sizes: {picture.width} x {picture.height} "
             f"and {image.size[0]} x {image.size[1]} pixels"
         )
+    if preprocessing.resample is Resample.TF_BILINEAR:
+        pixels = None
+        if read_jpeg is not None and picture.format is Format.JPEG:
+            pixels = read_jpeg(b"".join(picture.parts))
+        return _as_tensorflow(image, picture, preprocessing, pixels)
     size = preprocessing.width, preprocessing.height
     if picture.orientation >= 5:
         size = size[1], size[0]
-    region = _region(picture, preprocessing.crop)
+    region = _region(picture, preprocessing.crop, picture.orientation)
     shrunk = _let_decoder_shrink(image, region, size) if preprocessing.scaled_decode else 1
     image.load()
     cut, box = _cut(image, region, shrunk)
@@ -199,18 +225,50 @@ def _decode(picture: Picture, preprocessing: Preprocessing) -> npt.NDArray[np.ui
     if picture.orientation in _UPRIGHT:
         # The small picture is turned, not the stored one: a quarter of a photo's time is saved.
         small = small.transpose(_UPRIGHT[picture.orientation])
-    return np.array(small if small.mode == "RGB" else small.convert("RGB"))
+    return _pixels(small, preprocessing.channels)
 
 
-def _region(picture: Picture, crop: float | None) -> tuple[int, int, int, int]:
+def _as_tensorflow(
+    image: ImageFile,
+    picture: Picture,
+    preprocessing: Preprocessing,
+    pixels: npt.NDArray[np.uint8] | None,
+) -> npt.NDArray[np.uint8]:
+    """
+    Return the pixels that label_image makes of *image*: as it is stored, without its alpha.
+
+    Where its *pixels* are known, [height, width, 3], it is not decoded.
+    """
+    region = _region(picture, preprocessing.crop, orientation=1)
+    if pixels is not None:
+        left, top, right, bottom = region
+        cropped = pixels[top:bottom, left:right]
+        return resize_as_tensorflow(cropped, preprocessing.height, preprocessing.width)
+    image.load()
+    cut, _ = _cut(image, region, shrunk=1)
+    cut.info.pop("transparency", None)
+    if cut.mode.startswith("I"):
+        cut = _opaque_grey(cut, None, 16)
+    pixels = _pixels(cut, preprocessing.channels)
+    return resize_as_tensorflow(pixels, preprocessing.height, preprocessing.width)
+
+
+def _pixels(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
+    """Return *image*, [height, width, channels], with 3 channels or 1."""
+    mode = "L" if channels == 1 else "RGB"
+    image = image if image.mode == mode else image.convert(mode)
+    return np.array(image) if channels == 3 else np.array(np.asarray(image)[..., np.newaxis])
+
+
+def _region(picture: Picture, crop: float | None, orientation: int) -> tuple[int, int, int, int]:
     """Return what to cut out of *picture* as it is stored: the same whichever way that is."""
     if crop is None:
         return 0, 0, picture.width, picture.height
     left, top, right, bottom = centre_square(picture.width, picture.height, crop)
     # An odd pixel stays out at the left and at the top of the upright picture.
-    if picture.orientation in _MIRRORED_X:
+    if orientation in _MIRRORED_X:
         left, right = picture.width - right, picture.width - left
-    if picture.orientation in _MIRRORED_Y:
+    if orientation in _MIRRORED_Y:
         top, bottom = picture.height - bottom, picture.height - top
     return left, top, right, bottom
 

@@ -67,6 +67,7 @@ class Signature:
     outputs: tuple[TensorSpec, ...]
     name: str = "serving_default"
     alone: str = ""  #: why its feeds cannot share a run, in words; empty where they can
+    max_rows: int | None = None  #: of a run, where the model fixes that
 
     @property
     def batched(self) -> bool:

@@ -205,8 +205,7 @@ class Inference:
             return fail(ModelError(f"{self.model.full_name} takes no pictures"))
 
         def pick(outputs: Outputs) -> Prediction:
-            scores = outputs.arrays[pictures.scores]
-            return Prediction(top_k(scores.reshape(-1), self.model.labels, k))
+            return Prediction(top_k(pictures.scores_of(outputs.arrays), self.model.labels, k))
 
         ran = self.run(partial(pictures.feed, data), terms, timing=timing)
         return ran.addCallback(pick)

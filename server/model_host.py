@@ -182,6 +182,8 @@ class ModelHost:
         if not signature.batched:
             self._say(f"{signature.name} runs one request at a time: {signature.alone}")
         asked = self.settings.max_batch_size if signature.batched else 1
+        if signature.max_rows is not None:
+            asked = min(asked or signature.max_rows, signature.max_rows)
         try:
             measured = await self._latencies(loaded.runner, sample, asked)
         except SampleFailed as error:

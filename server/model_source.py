@@ -122,16 +122,21 @@ def source_of(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
         signature=settings.signature or facts.signature,
         input=settings.input_layer or facts.input,
         output=settings.output_layer or facts.output,
-        preprocessing=_preprocessing(settings, facts.preprocessing),
+        feeds={**facts.feeds, **dict(settings.feed)},
+        preprocessing=_preprocessing(settings, facts.preprocessing, files.kind),
     )
 
 
-def _preprocessing(settings: Settings, facts: PictureFacts) -> PictureFacts:
+def _preprocessing(settings: Settings, facts: PictureFacts, kind: ModelKind) -> PictureFacts:
     mean, std = settings.input_mean, settings.input_std
+    asked = (settings.input_height, settings.input_width, mean, std)
+    # Frozen graphs, and these options, are label_image's: so are the pixels.
+    as_label_image = kind is ModelKind.FROZEN_GRAPH or any(each is not None for each in asked)
     return replace(
         facts,
         height=settings.input_height or facts.height,
         width=settings.input_width or facts.width,
+        resample=facts.resample or (Resample.TF_BILINEAR if as_label_image else None),
         mean=facts.mean if mean is None else (mean,) * 3,
         scale=facts.scale if std is None else (1 / std,) * 3,
     )

@@ -255,6 +255,30 @@ class TensorName:
 
 
 @dataclass(frozen=True, slots=True)
+class FedValue:
+    """A placeholder of a graph and the value that it has in every run."""
+
+    metavar: str = "NAME=VALUE"
+    expected: ClassVar[str] = "NAME=VALUE, such as keep_prob=1.0 or phase_train=false"
+    toml_types: ClassVar[tuple[type, ...]] = (str,)
+
+    def parse(self, text: str) -> tuple[str, bool | float]:
+        """Return name and value: true, false or a number."""
+        name, _, value = text.partition("=")
+        if value.lower() in ("true", "false"):
+            return TensorName().parse(name).removesuffix(":0"), value.lower() == "true"
+        number = float(value)
+        if not isfinite(number):
+            raise ValueError
+        return TensorName().parse(name).removesuffix(":0"), number
+
+    def format(self, value: tuple[str, bool | float]) -> str:
+        """Write what `parse` reads."""
+        name, number = value
+        return f"{name}={str(number).lower() if isinstance(number, bool) else number!r}"
+
+
+@dataclass(frozen=True, slots=True)
 class Name:
     """A name that a model's author chose."""
 

@@ -65,7 +65,7 @@ def _row(option: Option[Any], resolved: Resolved) -> tuple[str, str, str]:
     """Return what stands before the equals sign, after it, and in the comment."""
     why = printable(resolved.origins[option.name])
     value = getattr(resolved.settings, option.field)
-    if value is None and not isinstance(option.kind, OrAuto):
+    if value == () or (value is None and not isinstance(option.kind, OrAuto)):
         return f"# {option.name}", option.default, why
     texts = [_toml(option, text) for text in option.format(value)]
     shown = f"[{', '.join(texts)}]" if option.repeatable else texts[0]

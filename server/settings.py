@@ -17,6 +17,7 @@ from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 from server.setting_kinds import (
     Choice,
     Endpoint,
+    FedValue,
     Kind,
     Name,
     Number,
@@ -139,17 +140,25 @@ def setting(
     )
 
 
-def several(kind: Kind[T], group: str, meaning: str, *, default: T) -> tuple[T, ...]:
+def several(
+    kind: Kind[T],
+    group: str,
+    meaning: str,
+    *,
+    default: tuple[T, ...],
+    unset: str = "",
+    needs: tuple[str, ...] = (),
+) -> tuple[T, ...]:
     """Declare a field that may be given more than once, each time with one value."""
-    words = kind.format(default)
     return field(
-        default=(default,),
+        default=default,
         metadata={
             "kind": kind,
             "group": group,
             "meaning": meaning,
-            "default": words,
+            "default": unset or ", ".join(map(kind.format, default)),
             "repeatable": True,
+            "needs": needs,
         },
     )
 
@@ -166,7 +175,7 @@ class Settings:
         Endpoint(),
         LISTENING,
         "A Twisted server endpoint to listen at; repeat it to listen at several.",
-        default=DEFAULT_ENDPOINT,
+        default=(DEFAULT_ENDPOINT,),
     )
     port: int | None = setting(
         WholeNumber("PORT", at_least=0, at_most=65535),
@@ -220,6 +229,15 @@ class Settings:
         MODEL,
         "The tensor that gives a score for each label.",
         unset="from model.toml, else final_result or the graph's only output",
+        needs=_OWN_MODEL,
+    )
+    feed: tuple[tuple[str, bool | float], ...] = several(
+        FedValue(),
+        MODEL,
+        "A value for another placeholder that the model needs, the same in every run, such as "
+        "keep_prob=1.0; repeat it for several.",
+        default=(),
+        unset="from model.toml, else none",
         needs=_OWN_MODEL,
     )
     num_top_predictions: int | None = setting(

@@ -50,6 +50,13 @@ SAMPLES = {
     ),
     "input_layer": Sample("in/put", '"in/put"', "in/put:0", *_BAD_TENSORS),
     "output_layer": Sample("softmax:1", '"softmax:1"', "softmax:1", *_BAD_TENSORS),
+    "feed": Sample(
+        "keep_prob=1.0",
+        '["keep_prob=1.0"]',
+        (("keep_prob", 1.0),),
+        ("keep_prob", "=1", "a,b=1", "x=nan", "x=", "x=maybe"),
+        ("1.0", '["keep_prob"]', "[1.0]"),
+    ),
     "num_top_predictions": Sample("3", "3", 3, *_BAD_COUNTS),
     "input_height": Sample("299", "299", 299, *_BAD_COUNTS),
     "input_width": Sample("224", "224", 224, *_BAD_COUNTS),

@@ -47,6 +47,10 @@ SAID = PictureFacts(
 )
 
 
+#: What is known of a frozen graph's images where nothing says more.
+LABEL_IMAGE = PictureFacts(resample=Resample.TF_BILINEAR)
+
+
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with a graph and labels, as retraining leaves them."""
@@ -84,13 +88,39 @@ def test_a_model_without_a_file_of_facts_has_the_labels_beside_it(folder: Path, 
     }[named]
     files, facts = found(settings)
     assert files == ModelFiles(ModelKind.FROZEN_GRAPH, path, folder)
-    assert facts == ModelFacts(labels=folder / "output_labels.txt")
+    assert facts == ModelFacts(labels=folder / "output_labels.txt", preprocessing=LABEL_IMAGE)
 
 
 def test_a_model_without_labels_has_none(folder: Path) -> None:
     """They need not be there."""
     (folder / "output_labels.txt").unlink()
-    assert found(Settings(model=folder))[1] == ModelFacts()
+    assert found(Settings(model=folder))[1] == ModelFacts(preprocessing=LABEL_IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "toml", "resample"),
+    [
+        ({}, "", None),
+        ({"input_height": 9}, "", Resample.TF_BILINEAR),
+        ({"input_mean": 0.0}, "", Resample.TF_BILINEAR),
+        ({"input_std": 1.0}, '[preprocessing]\nresample = "nearest"', Resample.NEAREST),
+        ({}, '[preprocessing]\nresample = "tf_bilinear"', Resample.TF_BILINEAR),
+    ],
+)
+def test_label_images_options_mean_label_images_pixels(
+    folder: Path, settings: dict[str, Any], toml: str, resample: Resample | None
+) -> None:
+    """A SavedModel has them where an option of label_image is given; model.toml wins."""
+    (folder / "graph.pb").rename(folder / "saved_model.pb")
+    (folder / "model.toml").write_text(toml)
+    assert found(Settings(model=folder, **settings))[1].preprocessing.resample is resample
+
+
+def test_the_values_of_placeholders_are_those_of_the_command_line(folder: Path) -> None:
+    """And of the file where the command line does not name them."""
+    (folder / "model.toml").write_text("[feeds]\nkeep_prob = 0.5\nphase_train = true\n")
+    settings = Settings(graph=folder / "graph.pb", feed=(("keep_prob", 1.0),))
+    assert found(settings)[1].feeds == {"keep_prob": 1.0, "phase_train": True}
 
 
 @pytest.mark.parametrize("name", ["graph", "model"])

@@ -28,6 +28,10 @@ colour_order = "bgr"
 mean = [103.939, 116.779, 123]
 scale = 0.0078125
 scaled_jpeg_decode = true
+
+[feeds]
+keep_prob = 1
+phase_train = false
 """
 
 
@@ -67,6 +71,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         output="probabilities",
         labels=tmp_path / "etc/output_labels.txt",
         top_k=3,
+        feeds={"keep_prob": 1.0, "phase_train": False},
         preprocessing=PictureFacts(
             height=224,
             width=192,
@@ -143,6 +148,10 @@ BAD = {
         ('""', '"."', '"/etc/labels.txt"', '"../labels.txt"', '"a/../b"', '"a\\u0000"', "[]"),
     ),
     "top_k": ("a whole number of at least 1", ("0", "-1", "5.0", "true", '"5"')),
+    "feeds": (
+        "a table of names, each with a number, true or false",
+        ("1", "[]", '{ keep_prob = "1" }', "{ keep_prob = nan }", "{ keep_prob = [1] }"),
+    ),
     "preprocessing": ("a table", ("1", '"crop"', "[]", "[{ crop = 1 }]")),
     "preprocessing.height": (WHOLE, ("0", "65536", "224.0", "true", '"224"')),
     "preprocessing.width": (WHOLE, ("0", "-1", "1979-05-27")),
@@ -151,7 +160,7 @@ BAD = {
         ("0", "-0.5", "1.01", "nan", "true", '"1"', "[1]"),
     ),
     "preprocessing.resample": (
-        "nearest or box or bilinear or hamming or bicubic or lanczos",
+        "nearest or box or bilinear or hamming or bicubic or lanczos or tf_bilinear",
         ('"cubic"', '"BILINEAR"', "1", "[]"),
     ),
     "preprocessing.colour_order": ("rgb or bgr", ('"RGB"', '"grb"', "true")),

@@ -12,10 +12,10 @@ from model.backends.tensorflow.pictures import (
     from_bytes,
     from_pixels,
     normalisation,
-    picture_size,
     takes_encoded,
-    takes_pixels,
 )
+from model.images.layout import ImageLayout
+from model.images.value_range import Affine, ValueRange
 from model.model_toml import PictureFacts
 from model.normalisation import ColourOrder, Normalisation
 from model.picture import BadImage, NotAnImage, TooManyPixels
@@ -27,6 +27,8 @@ from tests.pictures import claims, coloured, encoded
 
 Shape = tuple[int | None, ...] | None
 
+LAYOUT = ImageLayout(None, 4, 4, 3)
+
 
 def signature(dtype: object, *shapes: Shape) -> Signature:
     """Return a signature with an input of each shape."""
@@ -36,34 +38,6 @@ def signature(dtype: object, *shapes: Shape) -> Signature:
 
 
 # --- which inputs take pictures
-
-
-@pytest.mark.parametrize(
-    ("dtype", "shapes", "taken"),
-    [
-        ("uint8", [(None, 4, 5, 3)], True),
-        ("float16", [(None, 4, 5, 3)], True),
-        ("float32", [(None, None, None, 3)], True),
-        ("float64", [(1, 4, 5, None)], True),
-        ("float32", [(None, 4, 5, 1)], False),
-        ("float32", [(None, 3, 4, 5)], False),
-        ("float32", [(2, 4, 5, 3)], False),
-        ("float32", [(4, 5, 3)], False),
-        ("float32", [(None, 4)], False),
-        ("float32", [()], False),
-        ("float32", [None], False),
-        ("int8", [(None, 4, 5, 3)], False),
-        ("int32", [(None, 4, 5, 3)], False),
-        (STRING, [(None, 4, 5, 3)], False),
-        ("uint8", [], False),
-        ("uint8", [(None, 4, 5, 3), (None, 4, 5, 3)], False),
-    ],
-)
-def test_pixels_are_the_only_input_and_have_three_colours(
-    dtype: object, shapes: list[Shape], taken: bool
-) -> None:
-    """In the order of rows, height, width and colours."""
-    assert takes_pixels(signature(dtype, *shapes)) == taken
 
 
 @pytest.mark.parametrize(
@@ -87,49 +61,32 @@ def test_an_encoded_picture_is_the_only_string(
     assert takes_encoded(signature(dtype, *shapes)) == taken
 
 
-# --- of what size, and with which numbers
+# --- with which numbers
 
 
-@pytest.mark.parametrize(
-    ("shape", "facts", "size"),
-    [
-        ((None, 4, 5, 3), PictureFacts(), (4, 5)),
-        ((None, 4, 5, 3), PictureFacts(height=4, width=5), (4, 5)),
-        ((None, None, None, 3), PictureFacts(height=4, width=5), (4, 5)),
-        ((None, None, 5, 3), PictureFacts(height=4), (4, 5)),
-        (None, PictureFacts(height=4, width=5), (4, 5)),
-        ((None, None, 5, 3), PictureFacts(), None),
-        ((None, None, None, 3), PictureFacts(width=5), None),
-        (None, PictureFacts(), None),
-    ],
-)
-def test_the_size_is_the_models_or_given(
-    shape: Shape, facts: PictureFacts, size: tuple[int, int] | None
-) -> None:
-    """There is none where neither says both sides."""
-    assert picture_size(TensorSpec("x", np.dtype(np.uint8), shape), facts) == size
+def numbers_of(facts: PictureFacts, dtype: str = "float32") -> tuple[Normalisation, list[str]]:
+    """Return what becomes of pixels for a model that scales them by 1/255 itself."""
+    said: list[str] = []
+    scaling = Affine(1 / 255)
+    return normalisation(facts, LAYOUT, np.dtype(dtype), lambda: scaling, said.append), said
 
 
-@pytest.mark.parametrize(
-    ("facts", "said"),
-    [
-        (PictureFacts(height=8), "the height of pictures is said to be 8, but input 'x' is uint8"),
-        (PictureFacts(height=4, width=8), "the width of pictures is said to be 8, but input 'x'"),
-    ],
-)
-def test_a_size_that_contradicts_the_model_is_refused(facts: PictureFacts, said: str) -> None:
-    """Nothing could be fed."""
-    with pytest.raises(ModelError, match=said):
-        picture_size(TensorSpec("x", np.dtype(np.uint8), (None, 4, 5, 3)), facts)
+def test_numbers_that_are_not_given_suit_the_model() -> None:
+    """A mean of 0 is given; a model of uint8 gets the pixels as they are."""
+    numbers, (line,) = numbers_of(PictureFacts(colour_order=ColourOrder.BGR))
+    assert numbers == replace(ValueRange.BYTES.normalisation, colour_order=ColourOrder.BGR)
+    assert line == "images are fed as 0..255: the model itself computes x * 0.003922"
+    numbers, (line,) = numbers_of(PictureFacts(mean=(0.0, 0.0, 0.0)))
+    assert (numbers, line.partition(":")[0]) == (Normalisation(), "warning")
+    assert numbers_of(PictureFacts(), "uint8") == (Normalisation(), [])
 
 
-def test_numbers_that_are_not_given_are_the_plain_ones() -> None:
-    """A mean of 0 is given."""
-    assert normalisation(PictureFacts()) == Normalisation()
-    given = normalisation(
-        PictureFacts(mean=(0.0, 0.0, 0.0), scale=(1.0, 2.0, 3.0), colour_order=ColourOrder.BGR)
-    )
-    assert given == Normalisation((0.0, 0.0, 0.0), (1.0, 2.0, 3.0), ColourOrder.BGR)
+def test_numbers_of_each_channel_are_not_for_grey_images() -> None:
+    """There is one channel."""
+    facts = PictureFacts(mean=(1.0, 2.0, 3.0))
+    grey = replace(LAYOUT, channels=1)
+    with pytest.raises(ModelError, match="only one"):
+        normalisation(facts, grey, np.dtype(np.float32), lambda: Affine(), print)
 
 
 # --- the way in
@@ -140,11 +97,10 @@ def test_pixels_are_decoded_as_they_are_said_to_be() -> None:
     facts = PictureFacts(
         crop=0.5,
         resample=Resample.NEAREST,
-        mean=(1.0, 2.0, 3.5),
-        scale=(0.5, 0.5, 0.5),
         colour_order=ColourOrder.BGR,
     )
-    way = from_pixels(signature("uint8", (None, 4, 4, 3)), facts, 100, floats=True)
+    numbers = Normalisation((1.0, 2.0, 3.5), (0.5, 0.5, 0.5))
+    way = from_pixels(signature("uint8", (None, 4, 4, 3)), facts, 100, LAYOUT, numbers)
     picture = coloured(8, 8)
     (pixels,) = way.feed(encoded(picture, "PNG")).arrays
     np.testing.assert_array_equal(pixels, np.asarray(picture)[None, 2:6, 2:6])
@@ -157,7 +113,7 @@ def test_pixels_are_decoded_as_they_are_said_to_be() -> None:
 
 def test_a_model_of_uint8_is_told_no_numbers() -> None:
     """It gets the pixels as they are, resized by bilinear interpolation unless told."""
-    way = from_pixels(signature("uint8", (None, 4, 4, 3)), PictureFacts(), 100, floats=False)
+    way = from_pixels(signature("uint8", (None, 4, 4, 3)), PictureFacts(), 100, LAYOUT, None)
     assert way.meaning == "4 x 4 RGB, bilinear"
     (pixels,) = way.feed(encoded(coloured(4, 4), "PNG")).arrays
     np.testing.assert_array_equal(pixels[0], np.asarray(coloured(4, 4)))

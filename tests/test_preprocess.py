@@ -62,7 +62,7 @@ def test_a_photograph_gives_the_pixels_of_plain_pillow_calls(name: str) -> None:
     np.testing.assert_array_equal(decode(data, whole(240, 320)), np.asarray(squeezed))
 
 
-@pytest.mark.parametrize("resample", Resample)
+@pytest.mark.parametrize("resample", set(Resample) - {Resample.TF_BILINEAR})
 def test_every_filter_is_the_one_of_that_name(resample: Resample) -> None:
     """As configuration files spell it."""
     expected = PHOTO.resize((7, 5), Image.Resampling[resample.value.upper()])

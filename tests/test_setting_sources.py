@@ -89,7 +89,7 @@ def test_every_setting_can_be_set_from_everywhere(
     expected = SAMPLES[name].value
     if isinstance(expected, Path):
         expected = folder / ("etc" if source is from_file else "") / expected
-    assert value == (expected if not OPTION_NAMED[name].repeatable else (SAMPLES[name].text,))
+    assert value == expected
     assert type(value) is type(expected) or OPTION_NAMED[name].repeatable
     assert resolved.origins[name] == origin.format(upper=name.upper(), name=name, folder=folder)
 

@@ -28,7 +28,7 @@ def test_a_row_of_the_table_is_whole(option: Option[Any]) -> None:
 def test_a_default_is_a_value_that_could_be_given(option: Option[Any]) -> None:
     """What help pages say of it, its kind reads as the default of the field."""
     default = getattr(Settings(), option.field)
-    if default is None and option.default != "auto":
+    if default in (None, ()) and option.default != "auto":
         with pytest.raises((ValueError, OSError)):  # words, which are no value
             option.kind.parse(option.default)
     elif option.repeatable:

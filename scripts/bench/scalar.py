@@ -35,6 +35,7 @@ from model.backends.tensorflow.scalar_graph import one_at_a_time
 from model.backends.tensorflow.session import SessionOptions
 from model.cores import usable_cores
 from model.decode_pool import DecodePool
+from model.images.layout import ImageLayout
 from scripts.scalar_graph import write_scalar_graph
 from server.clock import MonotonicTime
 from server.inference import Inference
@@ -113,7 +114,8 @@ async def rate(load: Load, seconds: float) -> float:
 
 def made_photos() -> list[bytes]:
     """Return JPEG files of 600 x 400 and 224 x 224 pixels, in turn."""
-    sizes = [probe_pixels(*size, np.uint8)["pixels"] for size in ((400, 600), (224, 224))]
+    layouts = (ImageLayout(None, 400, 600, 3), ImageLayout(None, 224, 224, 3))
+    sizes = [probe_pixels(layout, np.uint8)["pixels"] for layout in layouts]
     files = []
     for pixels in (each for pair in zip(*sizes, strict=True) for each in pair):
         file = BytesIO()

@@ -11,6 +11,7 @@ from PIL import Image
 
 from model.backends.tensorflow.batched_graph import Alone, Batched, Probe, free_the_batch
 from model.backends.tensorflow.probe_pictures import probe_pictures, probe_pixels
+from model.images.layout import ImageLayout
 from tests.integration import scalar_graphs as made
 from tests.integration.graphs import SCORES, Build
 from tests.integration.scalar_graphs import chain, part_of
@@ -340,7 +341,7 @@ def test_pixels_ride_together_and_get_what_each_got_alone(
 ) -> None:
     """The cut is the input itself; there is nothing in front of it."""
     definition = graph_def(build)
-    batched = freed(definition, made.PIXELS, probe_pixels(side, side, dtype))
+    batched = freed(definition, made.PIXELS, probe_pixels(ImageLayout(None, side, side, 3), dtype))
     assert (batched.takes, batched.cut, len(batched.prefix.node)) == ("pixels", "input:0", 0)
     assert (batched.row, batched.dtype) == ((side, side, 3), np.dtype(dtype))
     pictures = np.random.default_rng(1).integers(0, 256, (7, *batched.row)).astype(dtype)

@@ -19,6 +19,7 @@ from server.settings import Settings, printable
 from tests.integration.graphs import CPU, Graphs, picture_input
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.saved_models import SAVED_MODELS
+from tests.integration.saving import save_functions
 
 pytestmark = KERAS_WARNINGS
 
@@ -73,6 +74,31 @@ def test_a_saved_model_is_served_from_any_folder(
     (expected,) = served.expected.values()
     for path in (folder, folder / "saved_model.pb"):
         np.testing.assert_array_equal(answer(path, served.feed), expected)
+
+
+def test_variables_that_tell_of_the_range_of_pixels_are_read_from_any_folder(
+    tmp_path: Path,
+) -> None:
+    """The same is said of the model under every name."""
+    import tensorflow as tf
+
+    scale = tf.Variable(1 / 255)
+    image = {"image": ("float32", (None, 4, 5, 3))}
+    plain = tmp_path / "plain"
+    save_functions(
+        plain,
+        {"serving_default": (lambda image: {"y": tf.reduce_mean(image * scale, [1, 2])}, image)},
+        scale=scale,
+    )
+    told = {}
+    for name in ("same", "run[1]", ODD):
+        folder = copytree(plain, tmp_path / name / "model")
+        said: list[str] = []
+        files, facts = source_of(Settings(model=folder), said.append)
+        load_files(files, facts, CPU, classes=0, max_pixels=10**6, say=said.append).runner.close()
+        told[name] = said
+    assert any("as they are" in line or "- 0) * 1" in line for line in told["same"]), told["same"]
+    assert told["run[1]"] == told[ODD] == told["same"]
 
 
 def test_a_name_that_is_a_pattern_is_told_as_it_is(plain: Path, tmp_path: Path) -> None:

@@ -43,6 +43,8 @@ def test_people_read_what_a_model_takes_gives_and_how_to_try_it(tmp_path: Path) 
     first, _, others = result.output.partition("\n")
     assert first == f"{model}: SavedModel, {size_of(model) / 1e3:.1f} kB"
     floats, integers = (json.dumps([[[[zero] * 3] * 5] * 4]) for zero in (0.0, 0))
+    warning, _, others = others.partition("\n")
+    assert warning.startswith("warning: images are fed as 0..1, a guess")
     told = TOLD.replace("\\\n", "").replace("FLOATS", floats).replace("BYTES", integers)
     assert others == told
 

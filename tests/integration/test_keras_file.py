@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from model.backends.tensorflow.keras_file import exported
-from model.backends.tensorflow.saved_model import load_saved_model, read_meta_graph
+from model.backends.tensorflow.saved_model import SavedGraph, load_saved_model, read_meta_graph
 from model.runner import ModelError
 from tests.integration.keras_models import (
     KERAS_MODELS,
@@ -48,7 +48,7 @@ def answer(path: Path, arrays: Arrays) -> Arrays:
     import tensorflow.compat.v1 as tf
 
     with exported(path) as folder:
-        loaded = load_saved_model(folder, read_meta_graph(folder), tf.ConfigProto())
+        loaded = load_saved_model(folder, SavedGraph(read_meta_graph(folder), {}), tf.ConfigProto())
     assert not folder.exists()
     (endpoint,) = loaded.endpoints.values()
     assert endpoint.signature.alone == ""

@@ -11,7 +11,7 @@ import pytest
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
-from model.model_files import ModelFiles, ModelKind
+from model.model_files import ModelFiles, ModelKind, find_model
 from model.model_toml import ModelFacts, PictureFacts, read_model_toml
 from model.picture import TooManyPixels
 from model.runner import ModelError
@@ -163,9 +163,9 @@ def test_labels_want_pictures(load: Load) -> None:
 
     write = tf2(call, image=("float32", (None, 4, 5, 3)), weight=("float32", (None, 1)))
     assert refusal(load, write, classes=3).startswith(
-        "labels are for pictures, but 'image' is float32[?, 4, 5, 3], 'weight' is float32[?, 1]: "
+        "labels are for images, but 'image' is float32[?, 4, 5, 3], 'weight' is float32[?, 1]: "
         "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
-        "--input-height and --input-width say, or encoded pictures"
+        "--input-height and --input-width say, or encoded images"
     )
     assert load(write).pictures is None
 
@@ -244,14 +244,10 @@ def test_the_sample_of_a_model_that_decodes_is_answered(load: Load) -> None:
 
 @pytest.mark.parametrize("error", [OutOfMemory(1), "tensorflow"])
 @pytest.mark.parametrize("kind", ["frozen", "saved"])
-def test_a_row_that_cannot_be_run_is_told_of_frozen_graphs_alone(
-    load: Load,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    kind: str,
-    error: Exception | str,
+def test_a_model_that_cannot_run_an_image_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, error: Exception | str
 ) -> None:
-    """What was saved with its signatures may want other values; the Session is closed again."""
+    """No client could post one; the Session is closed again."""
     import tensorflow.compat.v1 as tf
 
     raised = tf.errors.InternalError(None, None, "no kernel") if error == "tensorflow" else error
@@ -266,14 +262,15 @@ def test_a_row_that_cannot_be_run_is_told_of_frozen_graphs_alone(
     def close(graph: LoadedGraph) -> None:
         closed.append(graph)
 
-    path = Graphs(tmp_path).write(picture_input())
+    path = tmp_path / "saved"
+    if kind == "saved":
+        outputs(scores=3)(path)
+    else:
+        path = Graphs(tmp_path).write(picture_input())
     with monkeypatch.context() as patched:
         patched.setattr(SessionRunner, "run", fail)
-        if kind == "saved":
-            assert load(outputs(scores=3), 3).pictures is not None
-            return
         patched.setattr(LoadedGraph, "close", close)
-        files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
+        files = find_model(path)
         with pytest.raises(ModelError) as caught:
             load_files(files, ModelFacts(), CPU, classes=3, max_pixels=100, say=lambda _: None)
     assert str(caught.value) == f"{path}: a run of one row failed: {said}"

@@ -11,14 +11,18 @@ import pytest
 from model.backends.tensorflow.saved_model import (
     PixelInput,
     RestoredGraph,
+    SavedGraph,
     load_saved_model,
     read_meta_graph,
 )
 from model.backends.tensorflow.session import Endpoint
+from model.images.layout import ImageLayout
 from model.runner import ModelError
 from model.signature import STRING
 from tests.integration.saved_models import MEANS, PIXELS, SAVED_MODELS, Served, colour_means
 from tests.integration.saving import Ends, Write, edit, save_functions, tf1, tf2
+
+LAYOUT = ImageLayout(None, 4, 5, 3)
 
 #: Loads a SavedModel, which is closed after the test.
 Load = Callable[..., RestoredGraph]
@@ -32,7 +36,8 @@ def load() -> Iterator[Load]:
     sessions = []
 
     def loaded(folder: Path, pixels: PixelInput | None = None) -> RestoredGraph:
-        graph = load_saved_model(folder, read_meta_graph(folder), tf.ConfigProto(), pixels)
+        saved = SavedGraph(read_meta_graph(folder), {})
+        graph = load_saved_model(folder, saved, tf.ConfigProto(), pixels)
         sessions.append(graph.session)
         return graph
 
@@ -268,7 +273,7 @@ def test_an_input_takes_pixels_and_still_floats(
 ) -> None:
     """In any order, and every signature still takes floats, whichever of them takes pixels."""
     write(tmp_path / "model")
-    pixels = PixelInput(signature, name, (None, 4, 5, 3), lambda images: images / 255)
+    pixels = PixelInput(signature, name, LAYOUT, lambda images: images / 255)
     loaded = load(tmp_path / "model", pixels)
     assert loaded.pixels is not None
     (spec,) = loaded.pixels.signature.inputs
@@ -295,7 +300,7 @@ def test_pixels_may_fix_what_the_model_leaves_open(
 ) -> None:
     """The sizes, when pictures are made to fit; and they become what the input takes."""
     tf2(colour_means, image=(dtype, shape))(tmp_path / "model")
-    pixels = PixelInput("serving_default", "image", (None, 4, 5, 3), lambda images: images)
+    pixels = PixelInput("serving_default", "image", LAYOUT, lambda images: images)
     loaded = load(tmp_path / "model", pixels)
     assert loaded.pixels is not None
     assert_same(answer(loaded, loaded.pixels, {"image": PIXELS}), {"scores": MEANS})
@@ -304,7 +309,7 @@ def test_pixels_may_fix_what_the_model_leaves_open(
 def test_a_fixed_batch_of_pixels_runs_alone(tmp_path: Path, load: Load) -> None:
     """As it does with floats."""
     tf2(colour_means, image=("float32", (1, 4, 5, 3)))(tmp_path / "model")
-    pixels = PixelInput("serving_default", "image", (1, 4, 5, 3), lambda images: images)
+    pixels = PixelInput("serving_default", "image", ImageLayout(1, 4, 5, 3), lambda images: images)
     loaded = load(tmp_path / "model", pixels)
     assert loaded.pixels is not None
     assert loaded.pixels.signature.alone == (

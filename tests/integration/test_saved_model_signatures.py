@@ -113,21 +113,41 @@ def test_the_reason_is_listed_for_every_signature_that_runs_alone() -> None:
     ("side", "alone"),
     [("inputs", "input 'x' is float32 of any shape: no batch axis of any size"), ("outputs", "")],
 )
-@pytest.mark.parametrize("how", ["unknown_rank", "no shape"])
-def test_a_shape_that_is_not_told_is_any(tmp_path: Path, side: str, alone: str, how: str) -> None:
+def test_a_shape_of_unknown_rank_is_any(tmp_path: Path, side: str, alone: str) -> None:
     """Such an input has no batch axis that one could rely on; an output shows it when it is run."""
 
     def forget(graph: Any) -> None:
         (info,) = getattr(graph.signature_def["serving_default"], side).values()
-        info.ClearField("tensor_shape")
-        if how == "unknown_rank":
-            info.tensor_shape.unknown_rank = True
+        info.tensor_shape.unknown_rank = True
 
     changed(tf2(lambda _, x: {"y": x * 2}, x=("float32", (None, 3))), forget)(tmp_path / "model")
     ((signature,), _) = signatures_of(read_meta_graph(tmp_path / "model"))
     (spec,) = getattr(signature, side)
     assert spec.shape is None
     assert signature.alone == alone
+
+
+@pytest.mark.parametrize("how", ["no shape", "a scalar's"])
+@pytest.mark.parametrize("shape", [(None, 3), (None,), None, ()])
+def test_a_shape_that_is_not_said_is_the_graphs(
+    tmp_path: Path, shape: tuple[int | None, ...] | None, how: str
+) -> None:
+    """TensorFlow 1 wrote signatures without shapes, which read as those of scalars."""
+
+    def forget(graph: Any) -> None:
+        definition = graph.signature_def["serving_default"]
+        for info in (*definition.inputs.values(), *definition.outputs.values()):
+            info.ClearField("tensor_shape")
+            if how == "a scalar's":
+                info.tensor_shape.SetInParent()
+
+    def half_plus_three(tf: Any) -> Mapping[str, Ends]:
+        x = tf.placeholder("float32", shape, name="x")
+        return {"serving_default": ({"x": x}, {"y": x * 0.5 + 3.0})}
+
+    changed(tf1(half_plus_three), forget)(tmp_path / "model")
+    ((signature,), _) = signatures_of(read_meta_graph(tmp_path / "model"))
+    assert [spec.shape for spec in (*signature.inputs, *signature.outputs)] == [shape, shape]
 
 
 def sparse_input(tf: Any) -> Mapping[str, Ends]:

@@ -6,7 +6,7 @@ cast and the normalisation of uint8 pictures put in front of it.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -14,27 +14,31 @@ import numpy as np
 
 from model.backends.tensorflow.batched_graph import Alone, Batched, free_the_batch
 from model.backends.tensorflow.graph_file import SIGNATURE, FrozenGraph, spec_of
+from model.backends.tensorflow.jpeg import decoded, decoding_config
 from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
     NEEDS_SIZE,
+    UINT8,
+    as_input,
     from_bytes,
-    from_pixels,
     normalisation,
-    normalised,
-    picture_size,
     takes_encoded,
-    takes_pixels,
+    with_images,
+    without_padding,
 )
 from model.backends.tensorflow.probe_pictures import probe_pictures, probe_pixels
-from model.backends.tensorflow.reasons import one_line
+from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
+from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.backends.tensorflow.session import (
     Endpoint,
     LoadedGraph,
     SessionOptions,
     session_config,
 )
-from model.model_toml import ModelFacts, PictureFacts
-from model.picture import BadImage
+from model.images.layout import ImageLayout, image_layout
+from model.images.value_range import Affine, Unreadable
+from model.model_toml import ModelFacts
+from model.normalisation import Normalisation
 from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 
 if TYPE_CHECKING:
@@ -49,6 +53,7 @@ def load_frozen_graph(
     facts: ModelFacts,
     options: SessionOptions,
     *,
+    classes: int,
     max_pixels: int,
     say: Callable[[str], object],
 ) -> LoadedGraph:
@@ -62,21 +67,15 @@ def load_frozen_graph(
     decodes = decodes_pictures(frozen.graph_def, [frozen.output])
     if decodes and frozen.scalar_string:
         return _load_scalar(frozen, options, max_pixels, say)
-    spec = replace(frozen.spec, shape=_pixel_shape(frozen.spec, facts.preprocessing))
-    if not takes_pixels(Signature((spec,), ())):
-        loaded = _put_together(options, frozen, spec)
+    signature = Signature((frozen.spec,), (frozen.output_spec,))
+    layout = image_layout(signature, facts.preprocessing, labelled=classes > 0)
+    if layout is None:
+        loaded = _put_together(options, frozen, frozen.spec)
         signature = loaded.endpoints[0].signature
         if not (decodes and takes_encoded(signature)):
             return replace(loaded, decodes=decodes)
-        return replace(loaded, pictures=from_bytes(signature, max_pixels))
-    loaded = _load_pixels(replace(frozen, spec=spec), facts, options, say)
-    signature = loaded.endpoints[-1].signature
-    if picture_size(spec, facts.preprocessing) is None:
-        say(NEEDS_SIZE)
-        return loaded
-    floats = spec.type_name != "uint8"
-    pictures = from_pixels(signature, facts.preprocessing, max_pixels, floats=floats)
-    return replace(loaded, pictures=pictures)
+        return replace(loaded, pictures=from_bytes(signature, max_pixels), decodes=True)
+    return _load_pixels(frozen, layout, facts, options, max_pixels, say)
 
 
 def _load_scalar(
@@ -116,39 +115,70 @@ def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray
         (row,) = tf.import_graph_def(
             freed.prefix, input_map={freed.input: contents}, return_elements=[freed.cut], name=""
         )
-    # The decode threads are many already: each runs the operations itself, one by one.
-    config = tf.ConfigProto(device_count={"GPU": 0}, inter_op_parallelism_threads=-1)
-    session = tf.Session(graph=graph, config=config)
-    run = session.make_callable(row, [contents])
-
-    def decode(data: bytes) -> np.ndarray:
-        try:
-            # As an object: numpy's own strings end before trailing zeros.
-            array: np.ndarray = run(np.array(data, object))
-        except tf.errors.OpError as error:
-            raise BadImage(f"the model cannot decode the picture: {one_line(error)}") from None
-        return array
-
-    return session, decode
+    session = tf.Session(graph=graph, config=decoding_config())
+    return session, partial(decoded, session.make_callable(row, [contents]))
 
 
 def _load_pixels(
     frozen: FrozenGraph,
+    layout: ImageLayout,
     facts: ModelFacts,
     options: SessionOptions,
+    max_pixels: int,
     say: Callable[[str], object],
 ) -> LoadedGraph:
     """Load a graph that takes pixels, freed from a batch of one where it has one inside."""
     spec = frozen.spec
-    rows, height, width, _ = spec.shape or (None,) * 4
-    put_together = partial(_put_together, options, frozen, facts=facts)
-    if rows is None:
+    if spec.shape is None:
+        spec = replace(spec, shape=(None, None, None, layout.channels))
+    if not layout.sized:
+        say(NEEDS_SIZE)
+    numbers = _normalisation(frozen, layout, facts, say) if layout.sized else None
+    images = None if numbers is None else _Images(layout, numbers)
+    loaded = _freed(frozen, spec, layout, options, images, say)
+    if numbers is None:
+        return loaded
+    signature = loaded.endpoints[-1].signature
+    shown = None if spec.dtype == UINT8 else numbers
+    return with_images(loaded, signature, facts.preprocessing, max_pixels, layout, shown)
+
+
+def _normalisation(
+    frozen: FrozenGraph, layout: ImageLayout, facts: ModelFacts, say: Callable[[str], object]
+) -> Normalisation:
+    def scaling() -> Affine | Unreadable:
+        start, end = tensor_named(frozen.input), tensor_named(frozen.output)
+        return input_scaling(flat_graph(frozen.graph_def), start, [end], lambda _: None)
+
+    return normalisation(facts.preprocessing, layout, frozen.spec.dtype, scaling, say)
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """What becomes of uint8 images on their way to the input."""
+
+    layout: ImageLayout
+    numbers: Normalisation
+
+
+def _freed(
+    frozen: FrozenGraph,
+    spec: TensorSpec,
+    layout: ImageLayout,
+    options: SessionOptions,
+    images: _Images | None,
+    say: Callable[[str], object],
+) -> LoadedGraph:
+    """Return *frozen* in a Session, for batches where it takes them."""
+    put_together = partial(_put_together, options, frozen, images=images)
+    if layout.padded or not layout.batched:
+        return put_together(spec)
+    if layout.rows is None:
         loaded = put_together(spec)
         if _takes_two_rows(loaded):
             return loaded
         loaded.close()
-    size = picture_size(spec, facts.preprocessing) or (height or 1, width or 1)
-    probes = probe_pixels(*size, spec.dtype)
+    probes = probe_pixels(layout, spec.dtype)
     freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probes)
     if isinstance(freed, Alone):
         one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
@@ -180,54 +210,49 @@ def _put_together(
     spec: TensorSpec,
     *,
     connect: Connect | None = None,
-    facts: ModelFacts | None = None,
+    images: _Images | None = None,
     alone: str = "",
     names: tuple[str, ...] = (SIGNATURE, f"{SIGNATURE}:pixels"),
 ) -> LoadedGraph:
     """
     Return a Session with *frozen*, or what *connect* makes of it, behind an input of this *spec*.
 
-    With *facts* it takes pictures, too: a second endpoint, or the same where it takes uint8, is fed
-    with uint8 of the size that they or the graph say, if one of them does.
+    With *images* it takes them, too: a second endpoint, or the same where the input takes uint8
+    images as they are, is fed with uint8 [rows, height, width, channels].
     """
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
     with graph.as_default():
-        fed = _fed(spec, facts.preprocessing if facts is not None else None)
+        fed = _fed(spec, images)
         output = (connect or frozen.connect)(fed[0])
-    gives = (replace(spec_of(output), name=frozen.output_spec.name),)
+    gives = replace(spec_of(output), name=frozen.output_spec.name)
     endpoints = []
     for name, tensor in zip(names, fed, strict=False):
-        takes = (replace(spec_of(tensor), name=spec.name),)
-        signature = Signature(takes, gives, name, alone or reason_to_run_alone(takes, gives))
-        endpoints.append(Endpoint(signature, (tensor,), (output,)))
+        takes, given, fetched = (replace(spec_of(tensor), name=spec.name),), gives, output
+        rows = None
+        if tensor is not fed[0] and images is not None:
+            with graph.as_default():
+                given, fetched = without_padding(output, gives, tensor, images.layout)
+            rows = images.layout.rows if images.layout.padded else None
+        reason = alone or reason_to_run_alone(takes, (given,))
+        signature = Signature(takes, (given,), name, reason, rows)
+        endpoints.append(Endpoint(signature, (tensor,), (fetched,)))
     return LoadedGraph(tf.Session(graph=graph, config=session_config(options)), endpoints)
 
 
-def _fed(spec: TensorSpec, facts: PictureFacts | None) -> list["tf.Tensor"]:
-    """Return, in the default graph, what a graph takes, and pictures where they are another."""
+def _fed(spec: TensorSpec, images: _Images | None) -> list["tf.Tensor"]:
+    """Return, in the default graph, what a graph takes, and images where they are another."""
     import tensorflow.compat.v1 as tf
 
-    size = picture_size(spec, facts) if facts is not None else None
-    if facts is None or size is None:
+    if images is None:
         return [tf.placeholder(tf.as_dtype(spec.dtype), spec.shape, name="tensorferry_input")]
-    rows = (spec.shape or (None,))[0]
-    images = tf.placeholder(tf.uint8, [rows, *size, 3], name="tensorferry_images")
-    numbers = normalised(images, spec.dtype, normalisation(facts))
-    if numbers is images:
-        return [images]
-    return [tf.placeholder_with_default(numbers, spec.shape), images]
-
-
-def _pixel_shape(spec: TensorSpec, facts: PictureFacts) -> tuple[int | None, ...] | None:
-    """Return the shape of *spec*; where any would do and *facts* say a size, that of pictures."""
-    pictures = (None, None, None, 3)
-    sized = facts.height is not None and facts.width is not None
-    if (
-        spec.shape is None
-        and sized
-        and takes_pixels(Signature((replace(spec, shape=pictures),), ()))
-    ):
-        return pictures
-    return spec.shape
+    layout = images.layout
+    shape = layout.pixels if layout.padded else ((spec.shape or (None,))[0], *layout.pixels[1:])
+    if not layout.batched:
+        shape = layout.pixels
+    placed = tf.placeholder(tf.uint8, shape, name="tensorferry_images")
+    values = as_input(placed, spec.dtype, layout, images.numbers)
+    if values is placed:
+        return [placed]
+    return [tf.placeholder_with_default(values, spec.shape), placed]

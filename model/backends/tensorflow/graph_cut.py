@@ -79,7 +79,7 @@ def needed(nodes: Nodes, end: str, given: str | None = None) -> set[str]:
     found, waiting = set[str](), [edge(end)]
     while waiting:
         each = waiting.pop()
-        if each not in at_hand and each[0] not in found:
+        if each not in at_hand and each[0] not in found and each[0] in nodes:
             found.add(each[0])
             waiting.extend(map(edge, nodes[each[0]].input))
     return found

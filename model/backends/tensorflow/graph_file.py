@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.backends.tensorflow.graph_cut import needed
 from model.backends.tensorflow.operations import DECODES_PICTURES
+from model.backends.tensorflow.rewriting.fed_constants import feed_constants
 from model.model_toml import ModelFacts
 from model.repository.file_formats import format_of, text_format_of
 from model.runner import ModelError
@@ -62,12 +64,15 @@ def read_frozen_graph(path: Path, facts: ModelFacts) -> FrozenGraph:
             f"{path}: no signature {facts.signature!r}: a frozen graph has only {SIGNATURE!r}"
         )
     graph_def = read_graph_def(path)
-    input_name = _tensor_name(path, graph_def, facts.input or _default_input(path, graph_def))
+    feed_constants(graph_def, facts.feeds)
     output_name = _tensor_name(path, graph_def, facts.output or _default_output(path, graph_def))
+    named = facts.input or _default_input(path, graph_def, output_name)
+    input_name = _tensor_name(path, graph_def, named)
     with tf.Graph().as_default():
         spec = spec_of(_imported(path, graph_def, input_name))
     with tf.Graph().as_default():
         output_spec = spec_of(_imported(path, graph_def, output_name))
+    _check_placeholders(path, graph_def, input_name, output_name)
     return FrozenGraph(path, graph_def, input_name, output_name, spec, output_spec)
 
 
@@ -106,17 +111,55 @@ def _mistaken(path: Path) -> str:
     return f"{found.what}, not a frozen graph" if found else ""
 
 
-def _default_input(path: Path, graph_def: "tf.GraphDef") -> str:
-    """Return the only placeholder, or else what the only picture is decoded from."""
+def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
+    """Return the only placeholder that takes more than a number, or else what is decoded."""
     names = [str(node.name) for node in graph_def.node if node.op == "Placeholder"]
     if len(names) == 1:
         return names[0]
+    nodes = {node.name: node for node in graph_def.node}
+    wanted = needed(nodes, output)
+    taking = [name for name in names if name in wanted and not _is_switch(nodes[name])]
+    if len(taking) == 1:
+        return taking[0]
     # The file of the first Inception holds an empty constant where the picture is to be fed.
     encoded = [str(node.input[0]) for node in graph_def.node if DECODES_PICTURES.fullmatch(node.op)]
     if len(encoded) == 1:
         return encoded[0]
     found = ", ".join(names) or "none"
     raise ModelError(f"{path}: --input-layer is needed: the graph's placeholders are {found}")
+
+
+def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output: str) -> None:
+    """Raise `ModelError` where the output hangs on more placeholders than the input."""
+    nodes = {node.name: node for node in graph_def.node}
+    wanted = needed(nodes, output, given)
+    others = [node for node in graph_def.node if node.op == "Placeholder" and node.name in wanted]
+    if others:
+        listed = ", ".join(f"{node.name!r} ({_type_of(node)})" for node in others)
+        value = "false" if _type_of(others[0]) == "bool" else "1.0"
+        if not all(map(_is_switch, others)):
+            raise ModelError(
+                f"{path}: {output} also needs {listed}: a frozen graph is served with one input; "
+                "export a SavedModel, whose signature has several"
+            )
+        raise ModelError(
+            f"{path}: {output} also needs a value for {listed}: give it with "
+            f"--feed {others[0].name}={value}, or in the table [feeds] of model.toml"
+        )
+
+
+def _is_switch(node: "tf.NodeDef") -> bool:
+    """Whether a placeholder takes one number or bool, as keep_prob and phase_train do."""
+    shape = node.attr["shape"].shape
+    scalar = "shape" in node.attr and not shape.dim and not shape.unknown_rank
+    return _type_of(node) != "string" and (scalar or _type_of(node) == "bool")
+
+
+def _type_of(node: "tf.NodeDef") -> str:
+    import tensorflow.compat.v1 as tf
+
+    name: str = tf.as_dtype(node.attr["dtype"].type).name
+    return name
 
 
 def _default_output(path: Path, graph_def: "tf.GraphDef") -> str:

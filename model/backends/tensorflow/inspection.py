@@ -12,7 +12,7 @@ from model.backends.tensorflow.keras_file import exported
 from model.backends.tensorflow.loading import load_files
 from model.backends.tensorflow.operations import tell_of_risks
 from model.backends.tensorflow.saved_loading import default_signature, served_outputs
-from model.backends.tensorflow.saved_model import read_meta_graph, signatures_of
+from model.backends.tensorflow.saved_model import read_meta_graph, signatures_of, with_feeds
 from model.backends.tensorflow.session import SessionOptions
 from model.model_files import ModelFiles, ModelKind
 from model.model_toml import ModelFacts
@@ -72,7 +72,7 @@ def _read(
         specs = ((frozen.spec,), (frozen.output_spec,))
         signature = Signature(*specs, alone=reason_to_run_alone(*specs))
         return (signature,), signature.name
-    meta_graph = read_meta_graph(files.path)
+    meta_graph = with_feeds(read_meta_graph(files.path), facts.feeds).meta_graph
     tell_of_risks(meta_graph, served_outputs(meta_graph), notes.append)
     signatures, _ = signatures_of(meta_graph)
     return signatures, default_signature(signatures, facts).name

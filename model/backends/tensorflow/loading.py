@@ -8,6 +8,7 @@ import gc
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ import numpy as np
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.frozen_graph import load_frozen_graph
 from model.backends.tensorflow.graph_file import read_frozen_graph
+from model.backends.tensorflow.image_trial import gives_sigmoid, images_of
 from model.backends.tensorflow.keras_file import exported
 from model.backends.tensorflow.probe_pictures import probe_pictures
 from model.backends.tensorflow.reasons import one_line
@@ -63,13 +65,14 @@ def load_files(
     run a row, and where there are *classes* labels but not a score for each.
     """
     claim_thread_pools(options)
-    graph = _loaded(files, facts, options, max_pixels, say)
+    graph = _loaded(files, facts, options, classes, max_pixels, say)
     try:
         graph = with_rows_seen(graph)
-        pictures = _with_scores(graph, facts, classes)
         runner = SessionRunner(
             graph, options.device, fingerprint=_fingerprint(files, facts, options)
         )
+        graph = replace(graph, pictures=images_of(graph, runner, say))
+        pictures = _with_scores(graph, facts, classes)
         samples = {each.name: _sample(each, pictures) for each in runner.signatures}
         tried = pictures.signature if pictures is not None else runner.signatures[0]
         _try(runner, samples[tried.name], files, pictures, classes)
@@ -86,18 +89,33 @@ def load_files(
 
 
 def _loaded(
-    files: ModelFiles, facts: ModelFacts, options: SessionOptions, max_pixels: int, say: Say
+    files: ModelFiles,
+    facts: ModelFacts,
+    options: SessionOptions,
+    classes: int,
+    max_pixels: int,
+    say: Say,
 ) -> LoadedGraph:
+    saved = partial(
+        load_saved_folder,
+        facts=facts,
+        options=options,
+        classes=classes,
+        max_pixels=max_pixels,
+        say=say,
+    )
     match files.kind:
         case ModelKind.FROZEN_GRAPH:
             frozen = read_frozen_graph(files.path, facts)
-            return load_frozen_graph(frozen, facts, options, max_pixels=max_pixels, say=say)
+            return load_frozen_graph(
+                frozen, facts, options, classes=classes, max_pixels=max_pixels, say=say
+            )
         case ModelKind.SAVED_MODEL:
-            return load_saved_folder(files.path, facts, options, max_pixels=max_pixels, say=say)
+            return saved(files.path)
         case ModelKind.KERAS:
             say(f"converting {files.path.name}")
             with exported(files.path) as folder:
-                return load_saved_folder(folder, facts, options, max_pixels=max_pixels, say=say)
+                return saved(folder)
 
 
 def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> PictureInput | None:
@@ -109,21 +127,32 @@ def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> Picture
         specs = graph.endpoints[0].signature.inputs
         inputs = ", ".join(f"{spec.name!r} is {spec}" for spec in specs)
         raise ModelError(
-            f"labels are for pictures, but {inputs}: "
+            f"labels are for images, but {inputs}: "
             "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
-            "--input-height and --input-width say, or encoded pictures"
+            "--input-height and --input-width say, or encoded images"
         )
-    outputs = pictures.signature.outputs
+    images = replace(pictures, scores=_scores_of(pictures.signature, facts, classes))
+    shape = images.signature.outputs[images.scores].shape
+    one_score = shape is None or shape[-1:] in ((1,), (None,))
+    two_classes = classes == 2 and one_score and gives_sigmoid(graph, images)
+    return replace(images, two_classes=two_classes)
+
+
+def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
+    """Return which output has the scores: the one that *facts* name, or the one that fits."""
+    outputs = signature.outputs
     names = [spec.name for spec in outputs]
     output = (facts.output or "").removesuffix(":0")
     if output in names:
-        return replace(pictures, scores=names.index(output))
+        return names.index(output)
     if classes == 0 or len(outputs) == 1:
-        return pictures
-    fitting = [at for at, spec in enumerate(outputs) if spec.shape and spec.shape[-1] == classes]
+        return 0
+    # Some exports give the names of the classes beside the scores.
+    numbers = [at for at, spec in enumerate(outputs) if spec.dtype != STRING]
+    fitting = [at for at in numbers if (outputs[at].shape or (None,))[-1] == classes] or numbers
     if len(fitting) != 1:
         raise ModelError(f"--output-layer is needed: the outputs are {', '.join(names)}")
-    return replace(pictures, scores=fitting[0])
+    return fitting[0]
 
 
 def _sample(signature: Signature, pictures: PictureInput | None) -> Feed:
@@ -158,16 +187,21 @@ def _try(
     try:
         outputs = runner.run(sample)
     except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
-        if files.kind is not ModelKind.FROZEN_GRAPH or (pictures is None and _guessed(sample)):
+        if pictures is None and (files.kind is not ModelKind.FROZEN_GRAPH or _guessed(sample)):
             return  # it may want other values than zeros, or other sizes; warm-up tells
+        if any(array.dtype == STRING and not array.any() for array in sample.arrays):
+            return  # every image that could be tried is larger than this server takes
         raise ModelError(f"{files.path}: a run of one row failed: {one_line(error)}") from error
     if pictures is None or classes == 0:
         return
     scores, spec = outputs[pictures.scores], pictures.signature.outputs[pictures.scores]
-    if scores.size != classes or scores.shape[-1:] != (classes,):
+    if pictures.scores_of(outputs).size != classes or (
+        not pictures.two_classes and scores.shape[-1:] != (classes,)
+    ):
         raise ModelError(
             f"{files.path}: {spec.name!r} gives {list(scores.shape)} for 1 row, "
             f"but the labels are {classes}: expected [1, {classes}]"
+            + (", or [1, 1] of a Sigmoid" if classes == 2 else "")
         )
     if not np.issubdtype(scores.dtype, np.number) and scores.dtype.name != "bfloat16":
         raise ModelError(f"{files.path}: {spec.name!r} gives {spec.type_name}, expected numbers")
@@ -184,7 +218,8 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
         else:
             hashed.update(path.read_bytes())
     # Labels and the rest are not the model's business, and their path not the machine's.
-    timed = (facts.input, facts.output, facts.preprocessing, options, tf.__version__)
+    chosen = (facts.input, facts.output, facts.feeds, facts.preprocessing)
+    timed = (chosen, options, tf.__version__)
     hashed.update(repr(timed).encode())
     return hashed.hexdigest()
 

@@ -6,6 +6,8 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
+from model.images.layout import ChannelAxis, ImageLayout
+
 #: Width and height.  A graph that keeps a trace of them somewhere gives itself away.
 _SIZES = ((32, 24), (96, 128), (224, 224), (320, 200), (75, 301))
 
@@ -24,10 +26,16 @@ def probe_pictures() -> dict[str, tuple[bytes, ...]]:
 
 
 def probe_pixels(
-    height: int, width: int, dtype: npt.DTypeLike
+    layout: ImageLayout, dtype: npt.DTypeLike
 ) -> dict[str, tuple[npt.NDArray[np.generic], ...]]:
-    """Return pictures within 0 to 255, [height, width, 3], in a set of the same form."""
-    return {"pixels": tuple(_pixels(height, width, seed).astype(dtype) for seed in range(5))}
+    """Return images within 0 to 255, a row of *layout* each, in a set of the same form."""
+    size = layout.height or 1, layout.width or 1
+    images = (_pixels(*size, seed)[..., : layout.channels].astype(dtype) for seed in range(5))
+    if layout.axis is ChannelAxis.FIRST:
+        images = (each.transpose(2, 0, 1) for each in images)
+    elif layout.axis is ChannelAxis.NONE:
+        images = (each[..., 0] for each in images)
+    return {"pixels": tuple(images)}
 
 
 def _pixels(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:

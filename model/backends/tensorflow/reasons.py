@@ -11,8 +11,12 @@ def one_line(error: Exception) -> str:
 
     Raises nothing; called wherever an error of TensorFlow is told to people.
     """
-    # A KeyError puts its message in quotes.
-    message = error.args[0] if isinstance(error, KeyError) and error.args else error
+    message: object = error
+    if isinstance(error, KeyError) and error.args:
+        message = error.args[0]  # it is in quotes otherwise
+    if isinstance(error, UnicodeDecodeError):
+        # TensorFlow's own message, which quotes bytes that are not UTF-8.
+        message = error.object.decode(errors="backslashreplace")
     lines = [line.strip() for line in str(message).splitlines()]
     heads = [number for number, line in enumerate(lines) if line.startswith("Node: ")]
     heads = heads or [number for number, line in enumerate(lines) if line.endswith("ion error:")]

@@ -50,7 +50,9 @@ def _reason_seen(graph: LoadedGraph, endpoint: Endpoint) -> str:
     """Return why feeds cannot share a run, as the signature or rows that run tell."""
     if not endpoint.signature.batched:
         return endpoint.signature.alone
-    reasons = (_compared(graph, endpoint, rows) for rows in _trials(graph, endpoint.signature))
+    most = endpoint.signature.max_rows or ROWS
+    trials = _trials(graph, endpoint.signature)
+    reasons = (_compared(graph, endpoint, rows[:most]) for rows in trials)
     return next(filter(None, reasons), "")
 
 
@@ -102,9 +104,10 @@ def _compared(graph: LoadedGraph, endpoint: Endpoint, rows: Sequence[Feed]) -> s
         return ""  # it may want other values, or no more than one row: warm-up tells
     for number, (spec, output) in enumerate(zip(endpoint.signature.outputs, batch, strict=True)):
         singles = [each[number] for each in alone]
-        if output.shape[:1] != (ROWS,) or any(each.shape[:1] != (1,) for each in singles):
+        count = len(rows)
+        if output.shape[:1] != (count,) or any(each.shape[:1] != (1,) for each in singles):
             shape = list(output.shape)
-            return f"output {spec.name!r} is {shape} for {ROWS} rows: not one row for each row"
+            return f"output {spec.name!r} is {shape} for {count} rows: not one row for each row"
         if not _alike(again[number], singles[0]):
             return ""  # it draws lots, or counts: nothing can be compared
         if not all(_alike(output[at : at + 1], each) for at, each in enumerate(singles)):

@@ -3,31 +3,38 @@ Load a SavedModel for serving: choose the signature that pictures go into, and h
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.backends.tensorflow.files.checkpoint import variable_reader
+from model.backends.tensorflow.files.plain_name import plain_name
 from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
     NEEDS_SIZE,
     UINT8,
+    as_input,
     from_bytes,
-    from_pixels,
     normalisation,
-    normalised,
-    picture_size,
     takes_encoded,
-    takes_pixels,
+    with_images,
 )
+from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
+from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.backends.tensorflow.saved_model import (
     PixelInput,
+    SavedGraph,
     load_saved_model,
     read_meta_graph,
     signatures_of,
+    with_feeds,
 )
 from model.backends.tensorflow.session import LoadedGraph, SessionOptions, session_config
+from model.images.layout import ImageLayout, image_layout
+from model.images.value_range import Affine, Unreadable
 from model.model_toml import ModelFacts
-from model.normalisation import ColourOrder
+from model.normalisation import ColourOrder, Normalisation
 from model.runner import ModelError
 from model.signature import Signature
 
@@ -40,41 +47,69 @@ def load_saved_folder(
     facts: ModelFacts,
     options: SessionOptions,
     *,
+    classes: int,
     max_pixels: int,
     say: Callable[[str], object],
 ) -> LoadedGraph:
     """
-    Put the SavedModel in *folder* into a Session; *say* is told what of it is not served.
+    Put the SavedModel in *folder* into a Session; *say* gets what of it is not served.
 
     Raises `ModelError` for what cannot be loaded, and for a signature or an input that *facts* name
     and the model has not.
     """
-    meta_graph = read_meta_graph(folder)
+    saved = with_feeds(read_meta_graph(folder), facts.feeds)
+    meta_graph = saved.meta_graph
     signatures, unserved = signatures_of(meta_graph)
     for name, reason in unserved.items():
         say(f"signature {name} is not served: {reason}")
     tell_of_risks(meta_graph, served_outputs(meta_graph), say)
     chosen = default_signature(signatures, facts)
-    size = picture_size(chosen.inputs[0], facts.preprocessing) if takes_pixels(chosen) else None
-    pixels = _pixel_input(chosen, facts, size) if size is not None else None
-    if size is None and takes_pixels(chosen):
+    layout = image_layout(chosen, facts.preprocessing, labelled=classes > 0)
+    if layout is not None and not layout.sized:
         say(NEEDS_SIZE)
-    restored = load_saved_model(folder, meta_graph, session_config(options), pixels)
+    sized = layout if layout is not None and layout.sized else None
+    numbers = None if sized is None else _normalisation(folder, saved, chosen, sized, facts, say)
+    pixels = None
+    if sized is not None and numbers is not None:
+        pixels = _pixel_input(chosen, sized, numbers)
+    restored = load_saved_model(folder, saved, session_config(options), pixels)
     endpoints = sorted(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
-    pictures = None
-    if size is not None:
+    decodes = decodes_pictures(meta_graph, served_outputs(meta_graph))
+    loaded = LoadedGraph(restored.session, endpoints, decodes=decodes)
+    if sized is not None:
         signature = chosen
         if restored.pixels is not None:
             endpoints.append(restored.pixels)
             signature = restored.pixels.signature
-        floats = chosen.inputs[0].dtype != UINT8
-        pictures = from_pixels(signature, facts.preprocessing, max_pixels, floats=floats)
-    elif takes_encoded(chosen) and decodes_pictures(meta_graph, _outputs(meta_graph, chosen.name)):
-        pictures = from_bytes(endpoints[0].signature, max_pixels)
-    decodes = decodes_pictures(meta_graph, served_outputs(meta_graph))
-    return LoadedGraph(restored.session, endpoints, pictures, decodes)
+        shown = None if chosen.inputs[0].dtype == UINT8 else numbers
+        return with_images(loaded, signature, facts.preprocessing, max_pixels, sized, shown)
+    if takes_encoded(chosen) and decodes_pictures(meta_graph, _outputs(meta_graph, chosen.name)):
+        return replace(loaded, pictures=from_bytes(endpoints[0].signature, max_pixels))
+    return loaded
+
+
+def _normalisation(
+    folder: Path,
+    saved: SavedGraph,
+    signature: Signature,
+    layout: ImageLayout,
+    facts: ModelFacts,
+    say: Callable[[str], object],
+) -> Normalisation:
+    """Return what becomes of pixels on their way to the only input of *signature*."""
+    (spec,) = signature.inputs
+    definition = saved.meta_graph.signature_def[signature.name]
+
+    def scaling() -> Affine | Unreadable:
+        flat = flat_graph(saved.meta_graph.graph_def)
+        start = tensor_named(definition.inputs[spec.name].name)
+        ends = [tensor_named(info.name) for info in definition.outputs.values()]
+        with plain_name(folder) as plain:
+            return input_scaling(flat, start, ends, variable_reader(plain, flat))
+
+    return normalisation(facts.preprocessing, layout, spec.dtype, scaling, say)
 
 
 def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:
@@ -110,17 +145,16 @@ def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Sig
 
 
 def _pixel_input(
-    signature: Signature, facts: ModelFacts, size: tuple[int, int]
+    signature: Signature, layout: ImageLayout, numbers: Normalisation
 ) -> PixelInput | None:
     """Return what lets a signature be fed with pixels; None where it is, as they are."""
     (spec,) = signature.inputs
-    numbers = normalisation(facts.preprocessing)
-    shape = ((spec.shape or (None,))[0], *size, 3)
-    if (spec.dtype, spec.shape) == (UINT8, shape) and numbers.colour_order is ColourOrder.RGB:
+    plain = (spec.dtype, spec.shape) == (UINT8, layout.pixels)
+    if plain and (numbers.colour_order is ColourOrder.RGB or layout.channels == 1):
         return None
     return PixelInput(
         signature=signature.name,
         input=spec.name,
-        shape=shape,
-        normalised=lambda images: normalised(images, spec.dtype, numbers),
+        layout=layout,
+        as_input=lambda images: as_input(images, spec.dtype, layout, numbers),
     )

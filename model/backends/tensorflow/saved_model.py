@@ -13,8 +13,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.backends.tensorflow.files.plain_name import plain_name
+from model.backends.tensorflow.pictures import without_padding
 from model.backends.tensorflow.reasons import one_line
+from model.backends.tensorflow.rewriting.fed_constants import Feeds, feed_constants
 from model.backends.tensorflow.session import Endpoint
+from model.images.layout import ImageLayout
 from model.runner import ModelError
 from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 
@@ -40,9 +43,9 @@ class PixelInput:
 
     signature: str
     input: str
-    shape: tuple[int | None, ...]  #: of the pixels
-    normalised: "Callable[[tf.Tensor], tf.Tensor]"
-    """Puts into the graph what becomes of the pixels; they are cast to the input's dtype after."""
+    layout: ImageLayout
+    as_input: "Callable[[tf.Tensor], tf.Tensor]"
+    """Puts into the graph what becomes of the uint8 pixels on their way to the input."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +55,34 @@ class RestoredGraph:
     session: "tf.Session"
     endpoints: dict[str, Endpoint]  #: by the signatures' names, in the order of `signatures_of`
     pixels: Endpoint | None = None  #: NAME:pixels, the signature of the `PixelInput` with pixels
+
+
+@dataclass(frozen=True, slots=True)
+class SavedGraph:
+    """A graph as it lies in its file, with the values that some placeholders were given."""
+
+    meta_graph: "tf.MetaGraphDef"
+    constants: Mapping[str, np.ndarray]  #: by the names of the tensors that they replace
+
+
+def with_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
+    """
+    Return *meta_graph*, changed in place, with constants for placeholders and inputs.
+
+    The signatures lose these inputs.  Raises `ModelError` for what cannot be fed.
+    """
+    inputs = {
+        name: _tensor_name(info)
+        for definition in meta_graph.signature_def.values()
+        for name, info in definition.inputs.items()
+    }
+    named = {inputs.get(name, name): value for name, value in feeds.items()}
+    constants = feed_constants(meta_graph.graph_def, named)
+    for definition in meta_graph.signature_def.values():
+        for name, info in list(definition.inputs.items()):
+            if _tensor_name(info) in constants:
+                del definition.inputs[name]
+    return SavedGraph(meta_graph, constants)
 
 
 def read_meta_graph(folder: Path) -> "tf.MetaGraphDef":
@@ -82,7 +113,7 @@ def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...],
     """
     served: list[Signature] = []
     unserved: dict[str, str] = {}
-    definitions = meta_graph.signature_def
+    definitions, shapes = meta_graph.signature_def, _GraphShapes(meta_graph)
     for name in sorted(definitions, key=lambda name: (name != DEFAULT_SIGNATURE, name)):
         definition = definitions[name]
         if name in _NOT_SERVED or not definition.outputs:
@@ -91,7 +122,8 @@ def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...],
         if reason:
             unserved[name] = reason
             continue
-        inputs, outputs = _specs(definition.inputs), _specs(definition.outputs)
+        inputs = tuple(map(shapes.spec, *_sorted(definition.inputs)))
+        outputs = tuple(map(shapes.spec, *_sorted(definition.outputs)))
         served.append(Signature(inputs, outputs, name, reason_to_run_alone(inputs, outputs)))
     if not served:
         reasons = "; ".join(f"{name!r}: {reason}" for name, reason in unserved.items())
@@ -101,19 +133,19 @@ def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...],
 
 def load_saved_model(
     folder: Path,
-    meta_graph: "tf.MetaGraphDef",
+    saved: SavedGraph,
     config: "tf.ConfigProto",
     pixels: PixelInput | None = None,
 ) -> RestoredGraph:
     """
-    Return the SavedModel in *folder*, with the *meta_graph* that was read from there, in a Session.
+    Return the SavedModel in *folder*, whose graph is *saved*, in a Session.
 
     Restores the variables and runs the init op; the caller closes the Session.  Raises
     `ModelError`, in one line, where something in the folder is missing or cannot be read.
     """
     try:
         with plain_name(folder) as plain:
-            return _restored(folder, plain, meta_graph, config, pixels)
+            return _restored(folder, plain, saved, config, pixels)
     except OSError as error:
         raise ModelError(f"{folder}: {error.strerror}") from error
 
@@ -121,13 +153,14 @@ def load_saved_model(
 def _restored(
     folder: Path,
     plain: Path,
-    meta_graph: "tf.MetaGraphDef",
+    saved: SavedGraph,
     config: "tf.ConfigProto",
     pixels: PixelInput | None,
 ) -> RestoredGraph:
     """Restore what lies in *folder*, which TensorFlow reads by its *plain* name."""
     import tensorflow.compat.v1 as tf
 
+    meta_graph = saved.meta_graph
     signatures, _ = signatures_of(meta_graph)
     _check_files(folder, plain, meta_graph)
     session = tf.Session(graph=tf.Graph(), config=config)
@@ -135,8 +168,9 @@ def _restored(
         with session.graph.as_default():
             opened = {} if pixels is None else _opened(meta_graph, pixels)
             inputs = {name: tensor for name, (tensor, _) in opened.items()}
+            fixed = {name: tf.constant(value) for name, value in saved.constants.items()}
             tags = list(meta_graph.meta_info_def.tags)
-            tf.saved_model.loader.load(session, tags, str(plain), input_map=inputs)
+            tf.saved_model.loader.load(session, tags, str(plain), input_map={**inputs, **fixed})
             loaded = RestoredGraph(
                 session,
                 {each.name: _endpoint(meta_graph, each, inputs, inputs) for each in signatures},
@@ -190,18 +224,46 @@ def _unservable(definition: "tf.SignatureDef") -> str:
     return ""
 
 
-def _specs(infos: "Mapping[str, tf.TensorInfo]") -> tuple[TensorSpec, ...]:
-    return tuple(_spec(name, infos[name]) for name in sorted(infos))
+def _sorted(infos: "Mapping[str, tf.TensorInfo]") -> "tuple[list[str], list[tf.TensorInfo]]":
+    return sorted(infos), [infos[name] for name in sorted(infos)]
 
 
-def _spec(name: str, info: "tf.TensorInfo") -> TensorSpec:
-    dtype = _dtype(info)
-    if dtype is None:
-        raise ValueError(f"{name!r} is {_type_name(info)}")
-    if not info.HasField("tensor_shape") or info.tensor_shape.unknown_rank:
-        return TensorSpec(name, dtype, None)
-    sizes = (size.size for size in info.tensor_shape.dim)
-    return TensorSpec(name, dtype, tuple(None if size < 0 else size for size in sizes))
+class _GraphShapes:
+    """Tells the tensors' shapes: the signature's own, or the graph's where it says none."""
+
+    def __init__(self, meta_graph: "tf.MetaGraphDef") -> None:
+        self._graph_def = meta_graph.graph_def
+        self._graph: tf.Graph | None = None
+
+    def spec(self, name: str, info: "tf.TensorInfo") -> TensorSpec:
+        """Return the spec of the tensor that *name* stands for."""
+        dtype = _dtype(info)
+        if dtype is None:
+            raise ValueError(f"{name!r} is {_type_name(info)}")
+        if info.tensor_shape.unknown_rank:
+            return TensorSpec(name, dtype, None)
+        sizes = [size.size for size in info.tensor_shape.dim]
+        if not sizes:
+            return TensorSpec(name, dtype, self._of_graph(info))
+        return TensorSpec(name, dtype, tuple(None if size < 0 else size for size in sizes))
+
+    def _of_graph(self, info: "tf.TensorInfo") -> tuple[int | None, ...] | None:
+        """Return the graph's own shape: TensorFlow 1 wrote none, which reads as a scalar's."""
+        import tensorflow.compat.v1 as tf
+
+        stated = () if info.HasField("tensor_shape") else None
+        try:
+            if self._graph is None:
+                self._graph = tf.Graph()
+                with self._graph.as_default():
+                    tf.import_graph_def(self._graph_def, name="")
+            tensor = self._graph.get_tensor_by_name(_tensor_name(info))
+        except (ValueError, KeyError, tf.errors.OpError):
+            return stated
+        if tensor.shape.rank is not None:
+            return tuple(tensor.shape.as_list())
+        # What a function returns has no shape in the graph around it.
+        return stated if "PartitionedCall" in tensor.op.type else None
 
 
 def _dtype(info: "tf.TensorInfo") -> np.dtype | None:
@@ -273,10 +335,11 @@ def _opened(
     with tf.name_scope(scope):
         # Where functions are inlined, other nodes may wait for the input's node although it is fed.
         # Without pixels it then works on no rows, rather than ask for some.
-        no_pixels = tf.zeros([size or 0 for size in pixels.shape], tf.uint8)
-        images = tf.placeholder_with_default(no_pixels, pixels.shape)
-        numbers = tf.cast(pixels.normalised(images), tf.as_dtype(info.dtype).base_dtype)
-        given = tf.placeholder_with_default(numbers, _spec(pixels.input, info).shape)
+        shape = pixels.layout.pixels
+        no_pixels = tf.zeros([size or 0 for size in shape], tf.uint8)
+        images = tf.placeholder_with_default(no_pixels, shape)
+        values = tf.cast(pixels.as_input(images), tf.as_dtype(info.dtype).base_dtype)
+        given = tf.placeholder_with_default(values, _GraphShapes(meta_graph).spec("", info).shape)
     return {_tensor_name(info): (given, images)}
 
 
@@ -305,15 +368,27 @@ def _endpoint(
 
 def _taking_pixels(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
     """Return *endpoint* with a signature that says that it takes pixels."""
-    signature = endpoint.signature
+    signature, layout = endpoint.signature, pixels.layout
     inputs = tuple(
-        TensorSpec(spec.name, np.dtype(np.uint8), pixels.shape)
+        TensorSpec(spec.name, np.dtype(np.uint8), layout.pixels)
         if spec.name == pixels.input
         else spec
         for spec in signature.inputs
     )
-    alone = reason_to_run_alone(inputs, signature.outputs)
+    images = endpoint.feeds[[spec.name for spec in inputs].index(pixels.input)]
+    ends = [
+        without_padding(output, spec, images, layout)
+        for spec, output in zip(signature.outputs, endpoint.fetches, strict=True)
+    ]
+    outputs = tuple(spec for spec, _ in ends)
     return replace(
         endpoint,
-        signature=Signature(inputs, signature.outputs, f"{signature.name}:pixels", alone),
+        signature=Signature(
+            inputs,
+            outputs,
+            f"{signature.name}:pixels",
+            reason_to_run_alone(inputs, outputs),
+            layout.rows if layout.padded else None,
+        ),
+        fetches=tuple(output for _, output in ends),
     )

@@ -89,6 +89,8 @@ class SessionRunner:
             raise OutOfMemory(feed.rows) from error
         except self._errors.InvalidArgumentError as error:
             raise RowsRefused(one_line(error)) from error
+        except UnicodeDecodeError as error:  # in the place of an error that quotes the values
+            raise RowsRefused(one_line(error)) from error
         except self._errors.OpError as error:
             raise type(error)(None, None, one_line(error)) from error
         return tuple(map(_array, feed.signature.outputs, outputs))

@@ -1,1 +1,1 @@
-"""Files as TensorFlow reads them."""
+"""Read the files that models are saved in."""

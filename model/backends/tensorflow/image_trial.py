@@ -1,0 +1,92 @@
+"""
+Try whether a model really takes images, before any client posts one.
+
+Runs the model a few times, on the thread that loads it.
+"""
+
+import re
+from collections.abc import Callable
+
+from batcher.errors import OutOfMemory
+from model.backends.tensorflow.probe_pictures import probe_pictures
+from model.backends.tensorflow.reasons import one_line
+from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
+from model.backends.tensorflow.session import LoadedGraph, SessionRunner
+from model.picture import BadImage
+from model.picture_input import PictureInput
+from model.runner import ModelError, RowsRefused
+from model.signature import STRING
+
+#: What TensorFlow says of Python functions that stayed in the process that made the model.
+_NO_PYTHON = re.compile(r"callback \S+ is not found")
+
+#: Operations between a Sigmoid and an output that leave its values alone.
+_KEEPS_VALUES = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StridedSlice")
+
+
+def images_of(
+    graph: LoadedGraph, runner: SessionRunner, say: Callable[[str], object]
+) -> PictureInput | None:
+    """
+    Return the way of images into *graph*, None where a trial shows that it takes none.
+
+    A string input is an image only if the model decodes one.  *say* gets why it is none.  Raises
+    `ModelError` where the model fails on every image through a fault of its own.
+    """
+    images = graph.pictures
+    if images is None:
+        return None
+    signature = images.signature
+    if signature.max_rows is not None and not signature.batched:
+        say(
+            f"images are not served: the batch has {signature.max_rows} rows, and {signature.alone}"
+        )
+        return None
+    if signature.inputs[0].dtype != STRING:
+        return images
+    refusal = _refusal(images, runner)
+    if refusal is None:
+        return images
+    reason = one_line(refusal)
+    if not isinstance(refusal, RowsRefused | _not_found()) or _NO_PYTHON.search(reason):
+        raise ModelError(f"the model fails on every image that was tried: {reason}")
+    say(f"input {signature.inputs[0].name!r} is a string, but no encoded image: {reason}")
+    return None
+
+
+def gives_sigmoid(graph: LoadedGraph, images: PictureInput) -> bool:
+    """Whether the scores of *images* are what a Sigmoid gives, so that 1 - p is the other class."""
+    by_name = {each.signature.name: each for each in graph.endpoints}
+    output = by_name[images.signature.name].fetches[images.scores]
+    flat = flat_graph(graph.session.graph.as_graph_def())
+    name, _ = flat.source(tensor_named(output.name))
+    while name in flat.nodes and flat.nodes[name].op in _KEEPS_VALUES:
+        name, _ = flat.inputs(name)[0]
+    return name in flat.nodes and flat.nodes[name].op == "Sigmoid"
+
+
+def _refusal(images: PictureInput, runner: SessionRunner) -> Exception | None:
+    """Return why the model takes no image in any format, None where it takes one."""
+    import tensorflow.compat.v1 as tf
+
+    refusal: Exception | None = None
+    for encoded in probe_pictures().values():
+        try:
+            feed = images.feed(encoded[0])
+        except BadImage:
+            continue  # it is larger than this server takes
+        try:
+            runner.run(feed)
+        except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
+            refusal = refusal or error
+        else:
+            return None
+    return refusal
+
+
+def _not_found() -> type[Exception]:
+    """Return the error for a file that is not there, which a model of paths looks for."""
+    import tensorflow.compat.v1 as tf
+
+    error: type[Exception] = tf.errors.NotFoundError
+    return error

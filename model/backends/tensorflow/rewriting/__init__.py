@@ -1,0 +1,1 @@
+"""Read a graph's operations, and rewrite them."""

@@ -1,0 +1,119 @@
+"""
+Read a graph with the bodies of its functions in place of the calls.
+
+Pure: the protos are read and nothing is run.  TensorFlow 2 keeps a model's operations in functions
+that call each other; here they are nodes of one graph, whose inputs name nodes of that graph.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+Tensor = tuple[str, int]  #: a node and one of its outputs
+
+#: Nodes that are read at most; a graph with more is left unread behind them.
+MAX_NODES = 200_000
+
+_CALLS = ("PartitionedCall", "StatefulPartitionedCall")
+
+#: Outputs with a name of their own behind the first, within a function.
+_LATER_OUTPUTS = ("batch_mean", "batch_variance", "reserve_space")
+
+
+@dataclass(frozen=True, slots=True)
+class FlatNode:
+    """A node: its operation, its inputs without control edges, and its attributes."""
+
+    op: str
+    inputs: tuple[Tensor, ...]
+    definition: "tf.NodeDef"
+
+
+@dataclass(slots=True)
+class FlatGraph:
+    """The nodes of a graph by name; those within functions are called CALL/NODE."""
+
+    nodes: dict[str, FlatNode] = field(default_factory=dict)
+    aliases: dict[Tensor, Tensor] = field(default_factory=dict)  #: outputs of calls
+
+    def source(self, tensor: Tensor) -> Tensor:
+        """Return *tensor*, or what a called function returns for it."""
+        while tensor in self.aliases:
+            tensor = self.aliases[tensor]
+        return tensor
+
+    def inputs(self, name: str) -> list[Tensor]:
+        """Return the inputs of a node."""
+        return [self.source(each) for each in self.nodes[name].inputs]
+
+    def takers(self) -> Mapping[Tensor, list[str]]:
+        """Return the nodes that take each tensor."""
+        found = defaultdict[Tensor, list[str]](list)
+        for name in self.nodes:
+            for tensor in dict.fromkeys(self.inputs(name)):
+                found[tensor].append(name)
+        return found
+
+    def needed(self, ends: list[Tensor]) -> set[str]:
+        """Return the names of the nodes whose values the tensors *ends* hang on."""
+        found, waiting = set[str](), [self.source(end)[0] for end in ends]
+        while waiting:
+            name = waiting.pop()
+            if name not in found and name in self.nodes:
+                found.add(name)
+                waiting.extend(node for node, _ in self.inputs(name))
+        return found
+
+
+def flat_graph(graph_def: "tf.GraphDef") -> FlatGraph:
+    """Return *graph_def* with its functions' bodies in place of the calls."""
+    flat = FlatGraph()
+    functions = {each.signature.name: each for each in graph_def.library.function}
+    waiting: list[tuple[str, tf.NodeDef, Mapping[str, Tensor]]] = [
+        ("", node, {}) for node in graph_def.node
+    ]
+    while waiting and len(flat.nodes) < MAX_NODES:
+        prefix, node, arguments = waiting.pop()
+        inputs = tuple(_inputs(prefix, node, arguments))
+        function = functions.get(_called(node))
+        name = prefix + node.name
+        if function is None:
+            flat.nodes[name] = FlatNode(node.op, inputs, node)
+            continue
+        inner = dict(zip((arg.name for arg in function.signature.input_arg), inputs, strict=False))
+        for number, output in enumerate(function.signature.output_arg):
+            returned = _tensor(f"{name}/", function.ret[output.name], inner)
+            flat.aliases[name, number] = returned
+        waiting.extend((f"{name}/", each, inner) for each in function.node_def)
+    return flat
+
+
+def tensor_named(name: str) -> Tensor:
+    """Return the tensor that is called NODE:OUTPUT, or NODE for the first."""
+    node, _, output = name.partition(":")
+    return node, int(output or 0)
+
+
+def _called(node: "tf.NodeDef") -> str:
+    """Return the name of the function that *node* calls, if it calls one and nothing else."""
+    name: str = node.attr["f"].func.name if node.op in _CALLS else node.op
+    return name
+
+
+def _inputs(prefix: str, node: "tf.NodeDef", arguments: Mapping[str, Tensor]) -> Iterator[Tensor]:
+    return (_tensor(prefix, each, arguments) for each in node.input if not each.startswith("^"))
+
+
+def _tensor(prefix: str, name: str, arguments: Mapping[str, Tensor]) -> Tensor:
+    """Return a tensor as the body of a function names it: ARGUMENT or NODE:OUTPUT_NAME:NUMBER."""
+    if name in arguments:
+        return arguments[name]
+    node, _, output = name.partition(":")
+    label, _, number = output.rpartition(":")
+    if label.startswith(_LATER_OUTPUTS):
+        return prefix + node, -1
+    return prefix + node, int(number or 0)

@@ -1,0 +1,260 @@
+"""
+Read from a graph how it scales the pixels that it is fed, before it mixes them.
+
+Pure, but for the variables that it is handed.  The graph is followed from the input over
+operations that scale, shift, clip, resize, pad or rearrange pixels, as far as those that mix them,
+such as convolutions.  Numbers of several channels are averaged: only the range matters.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+import numpy.typing as npt
+
+from model.backends.tensorflow.rewriting.flat_graph import FlatGraph, Tensor
+from model.images.value_range import Affine, Unreadable
+
+#: Returns the value of a variable by its node; None where it cannot be read.
+ReadVariable = Callable[[str], npt.NDArray[np.generic] | None]
+
+#: Operations whose first input keeps its values, though not their places.
+_KEEPS_VALUES = frozenset(
+    (
+        *("Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"),
+        *("PlaceholderWithDefault", "EnsureShape", "Cast", "Bitcast"),
+        *("Reshape", "Squeeze", "ExpandDims", "Transpose", "Reverse", "ReverseV2", "Tile"),
+        *("StridedSlice", "Slice", "Split", "Unpack", "Gather", "GatherV2", "BroadcastTo"),
+        *("Pad", "PadV2", "MirrorPad", "SpaceToDepth", "SpaceToBatchND", "Round", "Rint"),
+        *("ResizeBilinear", "ResizeNearestNeighbor", "ResizeBicubic", "ResizeArea"),
+        *("ScaleAndTranslate", "CropAndResize", "Minimum", "Maximum", "ClipByValue"),
+    )
+)
+_JOINS = frozenset({"Concat", "ConcatV2", "Pack"})
+_BATCH_NORM = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
+#: Operations that look at the shape alone.
+_READS_SHAPE = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "Assert"})
+#: Operations behind which pixels go on in a body that is not read here.
+_OPAQUE = frozenset(
+    (
+        *("While", "StatelessWhile", "If", "StatelessIf", "Case", "Switch", "Enter", "Merge"),
+        *("TensorListFromTensor", "TensorArrayScatterV3", "MapDefun", "PyFunc", "EagerPyFunc"),
+    )
+)
+_SUMS = {"Add": 1.0, "AddV2": 1.0, "BiasAdd": 1.0, "Sub": -1.0}
+_QUOTIENTS = frozenset({"RealDiv", "Div", "DivNoNan"})
+_ARITHMETIC_OPS = frozenset({"Mul", *_SUMS, *_QUOTIENTS, *_BATCH_NORM})
+
+
+def input_scaling(
+    flat: FlatGraph, start: Tensor, ends: Iterable[Tensor], read_variable: ReadVariable
+) -> Affine | Unreadable:
+    """
+    Return what *flat* makes of the values of the tensor *start* before it mixes them.
+
+    Only what the tensors *ends* hang on counts.
+    """
+    sources = [flat.source(end) for end in ends]
+    return _Reading(flat, read_variable).scaling(start, sources, flat.needed(sources))
+
+
+@dataclass(slots=True)
+class _Reading:
+    """One walk through a graph."""
+
+    flat: FlatGraph
+    read_variable: ReadVariable
+    found: dict[Tensor, Affine] = field(default_factory=dict)  #: of tensors that are scaled pixels
+    reached: set[str] = field(default_factory=set)  #: nodes that get a value made of the pixels
+
+    def scaling(self, start: Tensor, ends: list[Tensor], needed: set[str]) -> Affine | Unreadable:
+        takers: Mapping[Tensor, list[str]] = self.flat.takers()
+        self.reached = _reached(takers, start)
+        self.found[start] = Affine()
+        waiting, mixed = [start], dict[str, Affine]()
+        joins = dict[str, None]()
+        while waiting or joins:
+            if not waiting:  # what is joined is complete once nothing else leads there
+                name = next(iter(joins))
+                del joins[name]
+                self.found[name, 0] = self._joined(name)
+                waiting.append((name, 0))
+            tensor = waiting.pop()
+            for name in takers.get(tensor, ()):
+                node = self.flat.nodes[name]
+                if name not in needed or node.op in _READS_SHAPE:
+                    continue
+                if node.op in _JOINS:
+                    if (name, 0) not in self.found:
+                        joins[name] = None
+                    continue
+                after = self._after(name, tensor)
+                if after is None:
+                    mixed[name] = self.found[tensor]
+                    continue
+                for output in self._outputs(name, takers):
+                    if output not in self.found:
+                        self.found[output] = after
+                        waiting.append(output)
+        # A model may give its pixels as they are.
+        mixed |= {f"output {end[0]}": self.found[end] for end in ends if end in self.found}
+        return self._agreed(mixed)
+
+    def _agreed(self, mixed: Mapping[str, Affine]) -> Affine | Unreadable:
+        """Return what all that mix pixels take."""
+        for name in mixed.keys() & self.flat.nodes.keys():
+            op = self.flat.nodes[name].op
+            if op in _OPAQUE or (op in _ARITHMETIC_OPS and not self._mixes(name)):
+                return Unreadable(f"its operation {name!r} ({op}) hides what becomes of the pixels")
+        scalings = list(mixed.values())
+        if not scalings:
+            return Unreadable("no operation was found that takes the pixels")
+        first = scalings[0]
+        for each in scalings[1:]:
+            if not np.allclose((each.scale, each.offset), (first.scale, first.offset), rtol=1e-3):
+                return Unreadable(f"it takes the pixels in two ways, as {first} and as {each}")
+        return first
+
+    def _mixes(self, name: str) -> bool:
+        """Whether all that a node computes with comes of the pixels, or is known."""
+        return all(
+            self._constant(each) is not None or each[0] in self.reached
+            for each in self.flat.inputs(name)
+        )
+
+    def _outputs(self, name: str, takers: Mapping[Tensor, list[str]]) -> list[Tensor]:
+        if self.flat.nodes[name].op in ("Split", "Unpack", "IdentityN"):
+            return [tensor for tensor in takers if tensor[0] == name]
+        return [(name, 0)]
+
+    def _joined(self, name: str) -> Affine:
+        """Return the average of the pixels that are joined."""
+        parts = [self.found[each] for each in self.flat.inputs(name) if each in self.found]
+        scale = float(np.mean([part.scale for part in parts]))
+        return Affine(scale, float(np.mean([part.offset for part in parts])))
+
+    def _after(self, name: str, tensor: Tensor) -> Affine | None:
+        """Return what the node *name* makes of *tensor*; None where it mixes pixels."""
+        node, inputs = self.flat.nodes[name], self.flat.inputs(name)
+        before, place = self.found[tensor], inputs.index(tensor)
+        if node.op == "Split":
+            place -= 1  # the axis stands in front
+        if node.op in _KEEPS_VALUES:
+            return before if place == 0 and self._limits_only(node.op, inputs) else None
+        if node.op == "Neg":
+            return Affine(-before.scale, -before.offset)
+        if node.op in _BATCH_NORM:
+            return self._batch_normalised(name, inputs, before) if place == 0 else None
+        if len(inputs) != 2 or inputs[0] == inputs[1]:
+            return None
+        other = self._constant(inputs[1 - place])
+        if other is None or not other.size:
+            return None
+        return _combined(node.op, before, place, other)
+
+    def _limits_only(self, op: str, inputs: list[Tensor]) -> bool:
+        """Whether an operation that compares does so with constants."""
+        return op not in ("Minimum", "Maximum") or self._constant(inputs[1]) is not None
+
+    def _batch_normalised(self, name: str, inputs: list[Tensor], before: Affine) -> Affine | None:
+        values = [self._constant(each) for each in inputs[1:5]]
+        attributes = self.flat.nodes[name].definition.attr
+        if attributes["is_training"].b or any(each is None or not each.size for each in values):
+            return None
+        gamma, beta, mean, variance = (np.asarray(each, np.float64) for each in values)
+        factor = gamma / np.sqrt(variance + (attributes["epsilon"].f or 1e-4))
+        shifted = _combined("Sub", before, 0, mean)
+        scaled = shifted and _combined("Mul", shifted, 0, factor)
+        return scaled and _combined("AddV2", scaled, 0, beta)
+
+    def _constant(self, tensor: Tensor, depth: int = 0) -> npt.NDArray[np.float64] | None:
+        """Return the value of *tensor* where nothing that is fed decides it."""
+        tensor = self.flat.source(tensor)
+        name, output = tensor
+        if name not in self.flat.nodes or output != 0 or depth > 32 or tensor in self.found:
+            return None
+        node = self.flat.nodes[name]
+        if node.op == "Const":
+            return _numbers(node.definition)
+        if node.op in ("ReadVariableOp", "VariableV2", "Variable", "VarHandleOp"):
+            return self._variable(name)
+        values = [self._constant(each, depth + 1) for each in self.flat.inputs(name)]
+        known = [value for value in values if value is not None]
+        compute = _ARITHMETIC.get(node.op)
+        if compute is None or len(known) != len(values):
+            return None
+        with np.errstate(all="ignore"):
+            try:
+                return np.asarray(compute(*known), np.float64)
+            except (TypeError, ValueError):
+                return None
+
+    def _variable(self, name: str) -> npt.NDArray[np.float64] | None:
+        if self.flat.nodes[name].op == "ReadVariableOp":
+            name = self.flat.inputs(name)[0][0]
+        value = self.read_variable(name)
+        return None if value is None else np.asarray(value, np.float64)
+
+
+def _reached(takers: Mapping[Tensor, list[str]], start: Tensor) -> set[str]:
+    by_node = defaultdict[str, list[str]](list)
+    for tensor, names in takers.items():
+        by_node[tensor[0]] += names
+    found, waiting = {start[0]}, [start[0]]
+    while waiting:
+        for name in by_node[waiting.pop()]:
+            if name not in found:
+                found.add(name)
+                waiting.append(name)
+    return found
+
+
+def _combined(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]) -> Affine | None:
+    """Return *before*, the input at *place* of an operation, combined with a constant."""
+    if op in _SUMS:
+        added = float(other.mean())
+        if op == "Sub" and place == 1:
+            return Affine(-before.scale, added - before.offset)
+        return Affine(before.scale, before.offset + _SUMS[op] * added)
+    if op == "Mul":
+        factor = float(other.mean())
+    elif op in _QUOTIENTS and place == 0 and other.all():
+        factor = float((1 / other).mean())
+    else:
+        return None
+    return Affine(before.scale * factor, before.offset * factor)
+
+
+def _numbers(node: object) -> npt.NDArray[np.float64] | None:
+    """Return the value of a constant node; None where it holds no numbers."""
+    import tensorflow.compat.v1 as tf
+
+    array = tf.make_ndarray(node.attr["value"].tensor)  # type: ignore[attr-defined]  # a NodeDef
+    return array.astype(np.float64) if array.dtype.kind in "iufV" else None
+
+
+def _first(value: npt.NDArray[np.float64], *_: object) -> npt.NDArray[np.float64]:
+    return value
+
+
+_ARITHMETIC: Mapping[str, Callable[..., npt.NDArray[np.float64]]] = {
+    **dict.fromkeys(("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "Enter"), _first),
+    **dict.fromkeys(("BroadcastTo", "StopGradient", "PlaceholderWithDefault"), _first),
+    "Sqrt": np.sqrt,
+    "Rsqrt": lambda value: 1 / np.sqrt(value),
+    "Square": np.square,
+    "Neg": np.negative,
+    "Reciprocal": np.reciprocal,
+    "Inv": np.reciprocal,
+    "Maximum": np.maximum,
+    "Minimum": np.minimum,
+    "Mul": np.multiply,
+    "Add": np.add,
+    "AddV2": np.add,
+    "Sub": np.subtract,
+    "RealDiv": np.divide,
+    "Div": np.divide,
+    "Pow": np.power,
+    "Pack": lambda *values: np.stack(values),
+}

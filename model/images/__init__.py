@@ -1,0 +1,1 @@
+"""Turn image files into what a model takes.  Knows no engine."""

@@ -1,0 +1,116 @@
+"""
+Decide how an input of pixels lays out its images: where rows, height, width and channels lie.
+
+Pure.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+
+from model.model_toml import PictureFacts
+from model.runner import ModelError
+from model.signature import Signature, TensorSpec
+
+_PIXEL_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
+
+#: Channels that an image may have: grey, or red, green and blue.
+_CHANNELS = (1, 3)
+
+
+class ChannelAxis(Enum):
+    """Where the channels lie."""
+
+    LAST = "channels last"
+    FIRST = "channels first"
+    NONE = "no axis of channels"
+
+
+@dataclass(frozen=True, slots=True)
+class ImageLayout:
+    """How images lie in an input; sizes are pixels, and None where the model leaves them open."""
+
+    rows: int | None  #: of the batch; None is any number
+    height: int | None
+    width: int | None
+    channels: int  #: 1 or 3
+    axis: ChannelAxis = ChannelAxis.LAST
+    batched: bool = True  #: whether there is a batch axis
+
+    @property
+    def sized(self) -> bool:
+        """Whether the size is known."""
+        return self.height is not None and self.width is not None
+
+    @property
+    def padded(self) -> bool:
+        """Whether the batch has a fixed size of several rows, so that fewer are filled up."""
+        return self.batched and self.rows is not None and self.rows > 1
+
+    @property
+    def pixels(self) -> tuple[int | None, ...]:
+        """The shape of the uint8 images that are fed: [rows, height, width, channels]."""
+        rows = None if self.padded else self.rows
+        return (rows if self.batched else 1, self.height, self.width, self.channels)
+
+    @property
+    def shape(self) -> tuple[int | None, ...]:
+        """The shape of the input itself."""
+        sizes: tuple[int | None, ...] = (self.height, self.width)
+        if self.axis is ChannelAxis.LAST:
+            sizes = (*sizes, self.channels)
+        elif self.axis is ChannelAxis.FIRST:
+            sizes = (self.channels, *sizes)
+        return (self.rows, *sizes) if self.batched else sizes
+
+
+def image_layout(
+    signature: Signature, facts: PictureFacts, *, labelled: bool
+) -> ImageLayout | None:
+    """
+    Return how the only input of *signature* lays out images; None where it takes none.
+
+    Inputs without an axis of channels or without a batch axis look like any other tensor: they
+    count where the model is *labelled*, or *facts* say the size of images.  Raises `ModelError`
+    where the model and *facts* say different sizes.
+    """
+    if len(signature.inputs) != 1:
+        return None
+    (spec,) = signature.inputs
+    if spec.dtype.name not in _PIXEL_TYPES:
+        return None
+    asked = facts.height is not None and facts.width is not None
+    layout = _layout(spec.shape, certain=labelled or asked, asked=asked)
+    if layout is None:
+        return None
+    height = _agreed(spec, "height", layout.height, facts.height)
+    width = _agreed(spec, "width", layout.width, facts.width)
+    return ImageLayout(layout.rows, height, width, layout.channels, layout.axis, layout.batched)
+
+
+def _layout(
+    shape: tuple[int | None, ...] | None, *, certain: bool, asked: bool
+) -> ImageLayout | None:
+    fixed = bool(shape) and None not in (shape or ())
+    found: ImageLayout | None = None
+    match shape:
+        case None if asked:
+            found = ImageLayout(None, None, None, 3)
+        case (rows, height, width, 1 | 3 as channels):
+            found = ImageLayout(rows, height, width, channels)
+        case (rows, 1 | 3 as channels, height, width):
+            found = ImageLayout(rows, height, width, channels, ChannelAxis.FIRST)
+        case (rows, height, width, None):
+            found = ImageLayout(rows, height, width, 3)
+        case (height, width, 1 | 3 as channels) if certain and fixed:
+            found = ImageLayout(1, height, width, channels, batched=False)
+        case (rows, height, width) if certain and (asked or None not in (height, width)):
+            found = ImageLayout(rows, height, width, 1, ChannelAxis.NONE)
+    return found
+
+
+def _agreed(spec: TensorSpec, name: str, fixed: int | None, asked: int | None) -> int | None:
+    if None not in (fixed, asked) and fixed != asked:
+        raise ModelError(
+            f"the {name} of images is said to be {asked}, but input {spec.name!r} is {spec}"
+        )
+    return fixed or asked

@@ -1,0 +1,143 @@
+"""
+Decide which range of pixel values a float input takes, from the scaling that the model does itself.
+
+Pure.  A model that computes ``scale * x + offset`` before its first layer brings the range that it
+was trained on to about -1..1, 0..1 or a zero mean.
+"""
+
+from dataclasses import dataclass
+from enum import Enum
+from math import inf, log
+
+from model.normalisation import Normalisation
+
+
+class ValueRange(Enum):
+    """The smallest and the largest value of a pixel, as the input takes it."""
+
+    BYTES = (0.0, 255.0)
+    UNIT = (0.0, 1.0)
+    SIGNED = (-1.0, 1.0)
+
+    def __str__(self) -> str:
+        low, high = self.value
+        return f"{low:g}..{high:g}"
+
+    @property
+    def normalisation(self) -> Normalisation:
+        """The normalisation that brings 0..255 to this range."""
+        low, high = self.value
+        scale = (high - low) / 255
+        return Normalisation(mean=(-low / scale + 0.0,) * 3, scale=(scale,) * 3)
+
+    @property
+    def options(self) -> str:
+        """The options of the command line that choose this range."""
+        numbers = self.normalisation
+        return f"--input-mean {numbers.mean[0]:g} --input-std {1 / numbers.scale[0]:g}"
+
+
+DEFAULT_RANGE = ValueRange.UNIT
+
+#: How far an end of a range may lie from a usual one's, as a fraction of its width.
+_TOLERANCE = 0.05
+
+#: The same for the lower end of 0..255, which pixels that are merely shifted do not have.
+_EXACT = 1e-3
+
+#: Widths of ranges around zero: divided by a standard deviation of the pixels, or not divided.
+_ZERO_MEAN_WIDTHS = ((0.5, 9.0), (200.0, 300.0))
+
+#: How far the middle of a range around zero may lie from zero, as a fraction of the width.
+_MAX_OFF_CENTRE = 0.2
+
+
+@dataclass(frozen=True, slots=True)
+class Affine:
+    """The map ``scale * x + offset``, averaged over the channels."""
+
+    scale: float = 1.0
+    offset: float = 0.0
+
+    def __str__(self) -> str:
+        if self == Affine():
+            return "x"
+        factor = "" if self.scale == 1 else f" * {self.scale:.4g}"
+        added = f" {'-' if self.offset < 0 else '+'} {abs(self.offset):.4g}"
+        return f"x{factor}{added if self.offset else ''}"
+
+    def of(self, values: ValueRange) -> tuple[float, float]:
+        """Return the smallest and the largest value that this map makes of *values*."""
+        ends = sorted(self.scale * end + self.offset for end in values.value)
+        return ends[0], ends[1]
+
+
+@dataclass(frozen=True, slots=True)
+class Unreadable:
+    """Why the scaling that a model does cannot be read from its graph, in words."""
+
+    reason: str
+
+
+def fitting_ranges(scaling: Affine) -> list[ValueRange]:
+    """Return the ranges that *scaling* brings to a usual one: none, one or several."""
+    return [values for values in ValueRange if _is_usual(*scaling.of(values))]
+
+
+def chosen_range(scaling: Affine | Unreadable) -> tuple[ValueRange, str]:
+    """Return the range to feed, and what was found and is fed, in a line that warns of a guess."""
+    if isinstance(scaling, Unreadable):
+        return _guess(DEFAULT_RANGE, f"how the model scales them is not clear: {scaling.reason}")
+    if scaling == Affine():
+        return _guess(DEFAULT_RANGE, "the model does not scale them itself")
+    fitting = fitting_ranges(scaling)
+    if len(fitting) == 1:
+        return fitting[0], f"images are fed as {fitting[0]}: the model itself computes {scaling}"
+    if fitting:
+        return _guess(fitting[0], f"the model itself computes {scaling}, which suits several")
+    return _guess(
+        min(ValueRange, key=lambda values: _distance(scaling, values)),
+        f"the model itself computes {scaling}, which suits no usual range",
+    )
+
+
+def warning_of(numbers: Normalisation, scaling: Affine | Unreadable) -> str:
+    """Return a warning where the *numbers* that were asked for do not suit *scaling*, else ""."""
+    if isinstance(scaling, Unreadable) or scaling == Affine():
+        return ""
+    mean, scale = (sum(each) / len(each) for each in (numbers.mean, numbers.scale))
+    ends = sorted(scaling.scale * (end - mean) * scale + scaling.offset for end in (0, 255))
+    fitting = fitting_ranges(scaling)
+    if len(fitting) != 1 or _is_usual(ends[0], ends[1]):
+        return ""
+    return (
+        f"warning: images are fed as (pixel - {mean:g}) * {scale:.4g}, as asked, but the model "
+        f"itself computes {scaling} (Rescaling or the like), which suits {fitting[0]}: "
+        f"{fitting[0].options}"
+    )
+
+
+def _guess(values: ValueRange, reason: str) -> tuple[ValueRange, str]:
+    choices = ", ".join(f"{each} is {each.options}" for each in ValueRange)
+    return values, (
+        f"warning: images are fed as {values}, a guess, for {reason}; say what the model was "
+        f"trained on: {choices}"
+    )
+
+
+def _distance(scaling: Affine, values: ValueRange) -> float:
+    """Return how far the size of what *scaling* makes of *values* is from 1."""
+    size = max(abs(end) for end in scaling.of(values))
+    return abs(log(size)) if size > 0 else inf
+
+
+def _is_usual(low: float, high: float) -> bool:
+    width = high - low
+    for usual in ValueRange:
+        usual_low, usual_high = usual.value
+        size = usual_high - usual_low
+        below = (_EXACT if usual is ValueRange.BYTES else _TOLERANCE) * size
+        if abs(low - usual_low) <= below and abs(high - usual_high) <= _TOLERANCE * size:
+            return True
+    centred = abs(low + high) / 2 <= _MAX_OFF_CENTRE * width
+    return centred and any(least <= width <= most for least, most in _ZERO_MEAN_WIDTHS)

@@ -1,0 +1,234 @@
+"""Which range of pixels a model is fed with: found in its graph, and right for white and black."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from model.backends.tensorflow.loading import LoadedFiles, load_files
+from model.model_files import find_model
+from model.model_toml import ModelFacts, PictureFacts
+from tests.integration.graphs import CPU
+from tests.integration.keras_models import KERAS_WARNINGS
+from tests.pictures import encoded
+
+pytestmark = KERAS_WARNINGS
+
+Scale = Callable[..., Any]  #: of TensorFlow, the images and variables
+Write = Callable[[Path], Path]
+
+CAFFE = [103.939, 116.779, 123.68]
+TORCH_MEAN, TORCH_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
+
+
+def frozen(scale: Scale, dtype: str = "float32") -> Write:
+    """Return what writes a frozen graph that scales its images so."""
+
+    def write(folder: Path) -> Path:
+        import tensorflow.compat.v1 as tf
+
+        with tf.Graph().as_default() as graph:
+            images = tf.placeholder(dtype, (None, 8, 8, 3), name="input")
+            scaled = tf.cast(scale(tf, images), tf.float32)
+            tf.reduce_mean(scaled, [1, 2], name="final_result")
+        path = folder / "graph.pb"
+        path.write_bytes(graph.as_graph_def().SerializeToString())
+        return path
+
+    return write
+
+
+def saved(scale: Scale, **held: Any) -> Write:
+    """Return what writes a SavedModel of TensorFlow 2, with functions within functions."""
+
+    def write(folder: Path) -> Path:
+        import tensorflow as tf
+
+        module = tf.Module()
+        module.held = {name: tf.Variable(float(value), name=name) for name, value in held.items()}
+        inner = tf.function(lambda images: scale(tf, images, **module.held))
+
+        def serve(images: Any) -> dict[str, Any]:
+            return {"scores": tf.reduce_mean(inner(images), [1, 2])}
+
+        spec = tf.TensorSpec((None, 8, 8, 3), tf.float32, "images")
+        concrete = tf.function(serve).get_concrete_function(spec)
+        tf.saved_model.save(module, str(folder / "saved"), {"serving_default": concrete})
+        return folder / "saved"
+
+    return write
+
+
+def keras_layers(*layers: Callable[[Any], Any], size: int = 8) -> Write:
+    """Return what writes a Keras file that begins with these layers."""
+
+    def write(folder: Path) -> Path:
+        import tensorflow as tf
+
+        keras = tf.keras
+        model = keras.Sequential([keras.Input((size, size, 3)), *(each(keras) for each in layers)])
+        model.add(keras.layers.GlobalAveragePooling2D(name="scores"))
+        model.save(folder / "model.keras")
+        return folder / "model.keras"
+
+    return write
+
+
+def caffe(tf: Any, images: Any) -> Any:
+    """Scale each channel by itself and put them together the other way round."""
+    red, green, blue = tf.split(images, 3, 3)
+    return tf.concat([blue - CAFFE[0], green - CAFFE[1], red - CAFFE[2]], 3)
+
+
+def batch_norm(tf: Any, images: Any) -> Any:
+    """Normalise as a first layer that was trained on 0..1 does."""
+    numbers = ([1.0] * 3, [0.0] * 3, TORCH_MEAN, np.square(TORCH_STD).tolist())
+    return tf.nn.fused_batch_norm(images, *numbers, is_training=False, epsilon=1e-5)[0]
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """A model, and what it makes of white and black images when it is fed as in training."""
+
+    write: Write
+    white: float  #: of the first channel
+    black: float
+    said: str  #: is in the line that tells what is fed
+
+
+FOUND = {
+    "frozen 2x-1": Scaling(
+        frozen(lambda tf, x: tf.subtract(tf.multiply(x, 2.0), 1.0)), 1, -1, "0..1: "
+    ),
+    "frozen x/255": Scaling(frozen(lambda _, x: x / 255.0), 1, 0, "0..255: "),
+    "frozen (x-128)/128": Scaling(
+        frozen(lambda tf, x: tf.multiply(tf.subtract(x, 128.0), 1 / 128)), 0.992, -1, "0..255: "
+    ),
+    "frozen 1-x/127.5": Scaling(frozen(lambda _, x: 1 - x / 127.5), -1, 1, "0..255: "),
+    "frozen caffe": Scaling(frozen(caffe), 255 - CAFFE[0], -CAFFE[0], "0..255: "),
+    "frozen x*255 - caffe": Scaling(
+        frozen(lambda tf, x: tf.nn.bias_add(x * 255.0, [-each for each in CAFFE])),
+        *(255 - CAFFE[0], -CAFFE[0], "0..1: "),
+    ),
+    "frozen through uint8": Scaling(
+        frozen(lambda tf, x: tf.image.convert_image_dtype(tf.cast(x, tf.uint8), tf.float32)),
+        *(1, 0, "0..255: "),
+    ),
+    "frozen batch norm": Scaling(frozen(batch_norm), (1 - 0.485) / 0.229, -0.485 / 0.229, "0..1: "),
+    "frozen float16": Scaling(frozen(lambda _, x: x / 127.5 - 1, "float16"), 1, -1, "0..255: "),
+    "saved x/127.5-1": Scaling(saved(lambda _, x: x * (1 / 127.5) - 1), 1, -1, "0..255: "),
+    "saved (x+1)*127.5": Scaling(saved(lambda _, x: (x + 1) * 127.5), 255, 0, "-1..1: "),
+    "saved torch": Scaling(
+        saved(lambda _, x: (x - TORCH_MEAN) / TORCH_STD),
+        *((1 - 0.485) / 0.229, -0.485 / 0.229, "0..1: "),
+    ),
+    "saved resize, then scale": Scaling(
+        saved(lambda tf, x: tf.image.resize(tf.clip_by_value(x, 0, 255), [4, 4]) / 255),
+        *(1, 0, "0..255: "),
+    ),
+    "saved variables": Scaling(
+        saved(lambda tf, x, mean, std: (x - mean) / tf.sqrt(std), mean=127.5, std=127.5**2),
+        *(1, -1, "0..255: "),
+    ),
+    "keras Rescaling": Scaling(
+        keras_layers(lambda keras: keras.layers.Rescaling(1 / 255)), 1, 0, "0..255: "
+    ),
+    "keras Rescaling to -1..1": Scaling(
+        keras_layers(lambda keras: keras.layers.Rescaling(1 / 127.5, -1)), 1, -1, "0..255: "
+    ),
+    "keras Normalization": Scaling(
+        keras_layers(
+            lambda keras: keras.layers.Rescaling(1 / 255),
+            lambda keras: keras.layers.Normalization(
+                mean=TORCH_MEAN, variance=np.square(TORCH_STD)
+            ),
+        ),
+        *((1 - 0.485) / 0.229, -0.485 / 0.229, "0..255: "),
+    ),
+    "keras batch norm of 0..255": Scaling(
+        keras_layers(
+            lambda keras: keras.layers.RandomFlip(),
+            lambda keras: keras.layers.BatchNormalization(
+                moving_mean_initializer=keras.initializers.Constant(120.0),
+                moving_variance_initializer=keras.initializers.Constant(3600.0),
+                epsilon=1e-3,
+            ),
+        ),
+        *(135 / 60, -2, "0..255: "),
+    ),
+    "nothing": Scaling(
+        frozen(lambda tf, x: tf.identity(x)), 1, 0, "0..1, a guess, for the model does not"
+    ),
+    "no usual range": Scaling(
+        saved(lambda _, x: x / 127.5), 2, 0, "0..255, a guess, for the model"
+    ),
+    "two ways": Scaling(
+        frozen(lambda tf, x: tf.nn.relu(x / 255.0) + tf.nn.relu(x * 3.0)), 3.0039, 0, "two ways"
+    ),
+    "hidden in a loop": Scaling(
+        saved(lambda tf, x: tf.map_fn(lambda image: image / 255, x)), 0.0039, 0, "is not clear"
+    ),
+}
+
+
+@pytest.fixture
+def load() -> Iterator[Callable[..., tuple[LoadedFiles, list[str]]]]:
+    """Give what loads a model, and what was said; close it after use."""
+    opened: list[LoadedFiles] = []
+
+    def loaded(path: Path, **facts: Any) -> tuple[LoadedFiles, list[str]]:
+        said: list[str] = []
+        files = load_files(
+            find_model(path),
+            ModelFacts(preprocessing=PictureFacts(**facts)),
+            *(CPU,),
+            classes=0,
+            max_pixels=10**6,
+            say=said.append,
+        )
+        opened.append(files)
+        return files, said
+
+    yield loaded
+    for each in opened:
+        each.runner.close()
+
+
+def answer(loaded: LoadedFiles, level: int) -> float:
+    """Return the first number that a model gives for an image of one level."""
+    assert loaded.pictures is not None
+    image = Image.new("RGB", (9, 7), (level,) * 3)
+    (scores,) = loaded.runner.run(loaded.pictures.feed(encoded(image, "PNG")))
+    return float(scores[0, 0])
+
+
+@pytest.mark.parametrize("scaling", FOUND.values(), ids=FOUND)
+def test_images_are_fed_in_the_range_that_the_model_was_trained_on(
+    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], scaling: Scaling
+) -> None:
+    """White and black give the numbers of the training; one line says what was found and is fed."""
+    loaded, said = load(scaling.write(tmp_path))
+    (line,) = [each for each in said if "images are fed as" in each]
+    assert scaling.said in line
+    assert line.startswith("warning: ") == ("a guess" in line)
+    assert answer(loaded, 255) == pytest.approx(scaling.white, abs=4e-3)
+    assert answer(loaded, 0) == pytest.approx(scaling.black, abs=4e-3)
+
+
+def test_numbers_that_are_given_win_with_a_warning_where_they_do_not_suit(
+    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]]
+) -> None:
+    """0..1 into a model that divides by 255 itself is what was asked for, and said."""
+    path = FOUND["saved x/127.5-1"].write(tmp_path)
+    loaded, said = load(path, scale=(1 / 255,) * 3)
+    assert answer(loaded, 255) == pytest.approx(1 / 127.5 - 1, abs=1e-4)
+    (line,) = [each for each in said if each.startswith("warning: ")]
+    assert "as asked" in line
+    assert "--input-mean 0 --input-std 1" in line
+    loaded, said = load(path, mean=(0.0,) * 3, scale=(1.0,) * 3)
+    assert answer(loaded, 255) == pytest.approx(1, abs=1e-4)
+    assert not [each for each in said if each.startswith("warning: ")]

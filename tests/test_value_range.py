@@ -1,0 +1,91 @@
+"""Which range of pixel values a model takes: model/images/value_range.py."""
+
+import numpy as np
+import pytest
+
+from model.images.value_range import (
+    Affine,
+    Unreadable,
+    ValueRange,
+    chosen_range,
+    fitting_ranges,
+    warning_of,
+)
+from model.normalisation import Normalisation
+
+BYTES, UNIT, SIGNED = ValueRange.BYTES, ValueRange.UNIT, ValueRange.SIGNED
+
+
+@pytest.mark.parametrize("values", ValueRange)
+def test_the_normalisation_brings_bytes_to_the_range(values: ValueRange) -> None:
+    """0 to its lower end, 255 to its upper end."""
+    numbers = values.normalisation
+    ends = [(pixel - numbers.mean[0]) * numbers.scale[0] for pixel in (0, 255)]
+    np.testing.assert_allclose(ends, values.value, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("scale", "offset", "ranges"),
+    [
+        (1 / 255, 0, [BYTES]),
+        (1 / 256, 0, [BYTES]),
+        (1 / 127.5, -1, [BYTES]),
+        (1 / 128, -1, [BYTES]),
+        (-1 / 127.5, 1, [BYTES]),
+        (1, -120, [BYTES]),
+        (1 / 58, -2, [BYTES]),
+        (2, -1, [UNIT]),
+        (1, -0.5, [UNIT]),
+        (255, 0, [UNIT]),
+        (255, -120, [UNIT]),
+        (4.4, -2, [UNIT]),
+        (0.5, 0.5, [SIGNED]),
+        (127.5, 127.5, [SIGNED]),
+        (127.5, 0, [SIGNED]),
+        (1, 0, [BYTES, UNIT, SIGNED]),
+        (1 / 127.5, 0, []),
+        (1000, 7, []),
+    ],
+)
+def test_a_range_fits_that_becomes_a_usual_one(
+    scale: float, offset: float, ranges: list[ValueRange]
+) -> None:
+    """-1..1, 0..1, 0..255, or around zero."""
+    assert fitting_ranges(Affine(scale, offset)) == ranges
+
+
+@pytest.mark.parametrize(
+    ("scaling", "values", "line"),
+    [
+        (Affine(2, -1), UNIT, "images are fed as 0..1: the model itself computes x * 2 - 1"),
+        (Affine(), UNIT, "warning: images are fed as 0..1, a guess, for the model does not"),
+        (Affine(1 / 127.5), BYTES, "warning: images are fed as 0..255, a guess, for the model"),
+        (Affine(0, 3), BYTES, "warning: images are fed as 0..255, a guess, for the model itself"),
+        (Unreadable("why"), UNIT, "warning: images are fed as 0..1, a guess, for how the model"),
+    ],
+)
+def test_a_guess_is_a_warning_that_says_how_to_choose(
+    scaling: Affine | Unreadable, values: ValueRange, line: str
+) -> None:
+    """With the options for every range."""
+    chosen, said = chosen_range(scaling)
+    assert (chosen, said[: len(line)]) == (values, line)
+    assert all(each.options in said for each in ValueRange) == said.startswith("warning")
+
+
+@pytest.mark.parametrize(
+    ("numbers", "scaling", "warned"),
+    [
+        (Normalisation(), Affine(1 / 255), True),
+        (BYTES.normalisation, Affine(1 / 255), False),
+        (SIGNED.normalisation, Affine(2, -1), True),
+        (SIGNED.normalisation, Affine(), False),
+        (Normalisation((1.0,) * 3, (7.0,) * 3), Affine(1 / 127.5), False),
+        (Normalisation(), Unreadable("why"), False),
+    ],
+)
+def test_what_was_asked_for_is_questioned_only_where_another_range_fits(
+    numbers: Normalisation, scaling: Affine | Unreadable, warned: bool
+) -> None:
+    """A model that does not scale takes what it was trained on."""
+    assert bool(warning_of(numbers, scaling)) == warned
