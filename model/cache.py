@@ -215,7 +215,10 @@ def user_cache_folder() -> CacheFolder:
 
     Raises CacheUnavailableError for a user who has no home folder.
     """
-    root = platformdirs.user_cache_path(APPLICATION)
+    try:
+        root = platformdirs.user_cache_path(APPLICATION)
+    except RuntimeError:  # how later releases of platformdirs say that there is no home folder
+        root = Path("~/.cache", APPLICATION)
     if not root.is_absolute():
         raise CacheUnavailableError(root, "no home folder is known")
     return CacheFolder(root)

@@ -8,30 +8,30 @@ from pathlib import Path
 
 import numpy as np
 
+from model.repository.file_formats import EMPTY, format_of
+from model.repository.label_formats import UnreadableLabelsError, labels_in, text_of
 from model.runner import ModelError
 
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """
     Return the labels in *path*, one a line, in the order of the scores; blank lines at the end are
-    none.
+    none.  `labels_in` tells of the other forms.
 
-    Raises `ModelError` for a file that cannot be read, is not UTF-8, holds no label or an empty one
+    Raises `ModelError` for a file that cannot be read, is no text, holds no label or an empty one
     between others.
     """
     try:
-        # Some editors begin a file with a mark, and a label may hold what splitlines() splits at.
-        text = path.read_text("utf-8-sig").rstrip()
+        found = format_of(path)
+        if found not in (None, EMPTY):
+            raise ModelError(
+                f"{path}: {found.what}, not labels: {found.advice or 'expected a label a line'}"
+            )
+        return labels_in(text_of(path.read_bytes()))
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise ModelError(f"{path}: not UTF-8 text: byte {error.start}") from error
-    if not text:
-        raise ModelError(f"{path}: holds no labels")
-    labels = tuple(line.strip() for line in text.split("\n"))
-    if "" in labels:
-        raise ModelError(f"{path}: line {labels.index('') + 1} is empty")
-    return labels
+    except UnreadableLabelsError as error:
+        raise ModelError(f"{path}: {error}") from error
 
 
 def top_k(scores: np.ndarray, labels: tuple[str, ...], k: int) -> list[tuple[str, np.floating]]:

@@ -1,7 +1,8 @@
 """
-Tell what kind of model a path leads to, by names and first bytes alone.
+Tell what kind of model a path leads to, by names and bytes alone.
 
-Looks at the disk and changes nothing; whether the model is whole is for its loader to find out.
+What a file is beyond doubt counts before its name.  Looks at the disk and changes nothing;
+whether the model is whole is for its loader to find out.
 """
 
 import re
@@ -9,6 +10,17 @@ from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
 
+from model.repository.file_formats import (
+    FROZEN_GRAPH,
+    GRAPH_TEXT,
+    HDF5,
+    KERAS_ARCHIVE,
+    LFS_POINTER,
+    SAVED_MODEL,
+    Format,
+    format_of,
+    has_variables,
+)
 from model.runner import ModelError
 
 
@@ -36,8 +48,11 @@ _BY_SUFFIX = {
     ".h5": ModelKind.KERAS,
     ".hdf5": ModelKind.KERAS,
 }
-#: How a file begins that may be called anything: HDF5, and the ZIP archive that a .keras file is.
-_KERAS_MAGIC = (b"\x89HDF\r\n\x1a\n", b"PK\x03\x04")
+_BY_FORMAT = {
+    FROZEN_GRAPH: ModelKind.FROZEN_GRAPH,
+    HDF5: ModelKind.KERAS,
+    KERAS_ARCHIVE: ModelKind.KERAS,
+}
 #: How the name of what is no model ends, or not one that is served here; and what it is.
 _FOREIGN = (
     (r"\.weights\.h5", "weights without their model"),
@@ -46,7 +61,12 @@ _FOREIGN = (
     (r"\.ckpt(-\d+)?|\.index|\.meta|\.data-\d+-of-\d+", "a part of a checkpoint"),
     (r"\.onnx", "an ONNX model"),
     (r"\.pth?", "a PyTorch model"),
+    (r"keras_metadata\.pb|fingerprint\.pb", "a part of a SavedModel"),
 )
+#: Bytes of the largest pointer that Git LFS leaves in the place of a file.
+_MAX_POINTER_BYTES = 1024
+
+_WHOLE_FOLDER = "a SavedModel is served from its whole folder: --model FOLDER"
 _TAKEN = "a frozen graph (.pb), a SavedModel folder, or a .keras or .h5 file"
 
 
@@ -62,28 +82,58 @@ def find_model(path: Path) -> ModelFiles:
             return _in_folder(path)
         if path.exists() and not path.is_file():
             raise ModelError(f"{path}: neither a file nor a folder")
-        return _of_file(path)
+        return _named(path)
     except OSError as error:
         raise ModelError(f"{error.filename or path}: {error.strerror}") from error
 
 
+def _named(path: Path) -> ModelFiles:
+    """Return the model of the file that was named; a SavedModel's file is not all of it."""
+    files = _of_file(path)
+    alone = files.kind is ModelKind.SAVED_MODEL and not (files.path / "variables").is_dir()
+    if alone and format_of(path) is SAVED_MODEL and has_variables(path):
+        raise ModelError(f"{path}: {SAVED_MODEL.what} without its variables; {_WHOLE_FOLDER}")
+    return files
+
+
 def _of_file(path: Path) -> ModelFiles:
-    with path.open("rb") as file:
-        begin = file.read(8)
-    if path.name in _SAVED_MODEL_FILES:
+    found = format_of(path)
+    if path.name in _SAVED_MODEL_FILES and found in (SAVED_MODEL, GRAPH_TEXT, None):
+        _refuse_pointers(path.parent)
         return ModelFiles(ModelKind.SAVED_MODEL, path.parent, path.parent)
+    if found is SAVED_MODEL:
+        raise ModelError(f"{path}: {SAVED_MODEL.what} under another name; {_WHOLE_FOLDER}")
     foreign = _foreign(path)
-    if foreign:
-        raise ModelError(f"{path}: {foreign} cannot be served; expected {_TAKEN}")
-    unnamed = ModelKind.KERAS if begin.startswith(_KERAS_MAGIC) else ModelKind.FROZEN_GRAPH
-    return ModelFiles(_BY_SUFFIX.get(path.suffix.lower(), unnamed), path, path.parent)
+    if foreign and found is not FROZEN_GRAPH:
+        raise _refusal(path, Format(foreign))
+    if found is not None and found not in _BY_FORMAT:
+        raise _refusal(path, found)
+    by_name = _BY_SUFFIX.get(path.suffix.lower(), ModelKind.FROZEN_GRAPH)
+    kind = by_name if found is None else _BY_FORMAT[found]
+    return ModelFiles(kind, path, path.parent)
+
+
+def _refusal(path: Path, found: Format) -> ModelError:
+    if found.advice:
+        return ModelError(f"{path}: {found.what}, not a model: {found.advice}")
+    return ModelError(f"{path}: {found.what} cannot be served; expected {_TAKEN}")
+
+
+def _refuse_pointers(folder: Path) -> None:
+    """Raise `ModelError` where a clone without Git LFS has no more than a pointer to a file."""
+    for inner in ("variables", "assets"):
+        for path in sorted(folder.joinpath(inner).rglob("*")):
+            small = path.is_file() and path.stat().st_size <= _MAX_POINTER_BYTES
+            if small and format_of(path) is LFS_POINTER:
+                raise _refusal(path, LFS_POINTER)
 
 
 def _in_folder(folder: Path) -> ModelFiles:
     # Hidden ones are none of the model's: editors and archives from other systems leave them.
     children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
-    if _is_saved_model(folder):
-        return ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
+    for name in _SAVED_MODEL_FILES:
+        if (folder / name).is_file():
+            return _of_file(folder / name)
     if (folder / "variables").is_dir():
         raise ModelError(f"{folder}: holds variables/, but not the saved_model.pb of a SavedModel")
     models = [

@@ -62,7 +62,7 @@ def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) 
     from server.status import signature_facts  # noqa: PLC0415 - numpy, when a command needs it
 
     return {
-        "path": str(files.path),
+        "path": printable(str(files.path)),
         "kind": files.kind.value,
         "labels": len(labels),
         "loaded": found.loaded,

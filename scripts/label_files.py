@@ -21,7 +21,7 @@ from model.runner import ModelError
 from server.clock import MonotonicTime
 from server.inference import Inference, Prediction
 from server.model_host import ModelHost
-from server.settings import Settings
+from server.settings import Settings, printable
 
 #: Pictures that may be under way at once; no more names are read meanwhile.
 AHEAD = 64
@@ -172,7 +172,8 @@ class LabelRun:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         else:
             expected = failure.check(ModelError, OSError)
-            click.echo(failure.getErrorMessage() if expected else failure.getTraceback(), err=True)
+            message = printable(failure.getErrorMessage())
+            click.echo(message if expected else failure.getTraceback(), err=True)
         self._end()
 
     def _end(self) -> None:

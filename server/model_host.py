@@ -67,6 +67,7 @@ class ModelHost:
         self._load = load
         self._runner: Runner | None = None
         self._stopping = False
+        self._keeps = True  #: whether run times are kept for the next start
 
     @property
     def hung(self) -> bool:
@@ -234,7 +235,9 @@ class ModelHost:
         try:
             store_latencies(user_cache_folder(), key, measured)
         except CacheUnavailableError as error:
-            _log.warn("run times are not kept for the next start: {error}", error=error)
+            if self._keeps:
+                self._keeps = False
+                _log.warn("run times are not kept for the next start: {error}", error=error)
 
 
 def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> str:

@@ -111,12 +111,10 @@ def source_of(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
 
     Raises `ModelError`, in one line.
     """
-    if settings.model is not None:
-        files = find_model(settings.model)
-    elif settings.graph is not None:
-        files = ModelFiles(ModelKind.FROZEN_GRAPH, settings.graph, settings.graph.parent)
-    else:
+    path = settings.model or settings.graph
+    if path is None:
         return _default_model(say)
+    files = find_model(path)
     facts = read_model_toml(files.folder)
     return files, replace(
         facts,

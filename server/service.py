@@ -35,7 +35,7 @@ from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost
 from server.model_source import Loader, load_model
-from server.settings import Settings
+from server.settings import Settings, printable
 from server.status import StatusAPI
 from server.systemd import notify
 
@@ -172,9 +172,10 @@ class FerryService(Service):
             _log.failure("the start failed", failure)
             first_line, _, _ = failure.getErrorMessage().partition("\n")
             line = f"the start failed: {first_line}"
-        self._fail(line)
+        self._fail(printable(line))
 
     def _progress(self, line: str) -> None:
+        line = printable(line)  # it may hold the name of a file
         self.lifecycle.progress = line
         _log.info("{line}", line=line)
         notify(f"STATUS={line}")

@@ -328,6 +328,8 @@ class ReadableFile:
     """A file, or else a folder where that will do, that exists and can be read, now."""
 
     or_folder: bool = False
+    stands_for_folder: str = ""  #: the name of a file whose folder will do, too
+    folder_advice: str = "not a regular file"  #: what is wrong with any other folder
     toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     @property
@@ -344,9 +346,13 @@ class ReadableFile:
         """Return the absolute path, for a daemon changes its folder; open it once to see."""
         path = Path(text).absolute()
         mode = path.stat().st_mode
-        if self.or_folder and text and stat.S_ISDIR(mode):
-            next(path.iterdir(), None)
-            return path
+        if text and stat.S_ISDIR(mode):
+            if self.or_folder:
+                next(path.iterdir(), None)
+                return path
+            if self.stands_for_folder and (path / self.stands_for_folder).is_file():
+                return path
+            raise OSError(None, self.folder_advice)
         # A pipe would be emptied, or waited for, by the first look at it.
         if not stat.S_ISREG(mode):
             raise OSError(None, "not a regular file")

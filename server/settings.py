@@ -186,7 +186,11 @@ class Settings:
         excludes="listen",
     )
     graph: Path | None = setting(
-        ReadableFile(),
+        # A folder is named in mistake for --model.
+        ReadableFile(
+            stands_for_folder="saved_model.pb",
+            folder_advice="a folder; --model takes one, of a SavedModel or with a model in it",
+        ),
         MODEL,
         "A frozen TensorFlow graph to serve.",
         unset="none, the default model is served",

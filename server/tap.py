@@ -6,8 +6,9 @@ Imported before twistd has chosen its reactor, so Klein and the rest wait for `m
 
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from twisted.application.service import IService
@@ -39,6 +40,19 @@ class Options(TwistdOptions):
         if self["check-config"]:
             sys.stdout.write(describe(self.resolved))
             raise SystemExit(0)
+        twistd: Any = self.parent or {}  # Any: Twisted's own options are untyped
+        _check_writable(twistd)
+
+
+def _check_writable(twistd: Mapping[str, Any]) -> None:
+    """Raise `UsageError` where twistd could not write its files: it would print a traceback."""
+    written = {"pidfile": twistd.get("pidfile"), "logfile": twistd.get("logfile")}
+    if not twistd.get("nodaemon", True) and not twistd.get("syslog"):
+        written["logfile"] = written["logfile"] or "twistd.log"
+    for option, name in written.items():
+        path = Path(twistd.get("rundir") or "", name or "")
+        if name and name != "-" and not os.access(path if path.exists() else path.parent, os.W_OK):
+            raise UsageError(f"{path.absolute()} cannot be written: twistd --{option}=PATH")
 
 
 def _tell(line: str) -> None:

@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import os
+import pwd
 import sys
 from collections.abc import Callable
 from dataclasses import replace
@@ -277,6 +278,57 @@ def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name)
     with pytest.raises(CacheUnavailableError, match="no home folder is known"):
         user_cache_folder()
+
+
+def _unknown(uid: int) -> None:
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+
+#: What the environment says, where {file} is a file.
+NOWHERE: dict[str, dict[str, str]] = {
+    "no HOME": {},
+    "an empty HOME": {"HOME": ""},
+    "a relative HOME": {"HOME": "home"},
+    "HOME below a file": {"HOME": "{file}/home"},
+    "an empty XDG_CACHE_HOME": {"XDG_CACHE_HOME": ""},
+    "XDG_CACHE_HOME is a file": {"XDG_CACHE_HOME": "{file}"},
+    "XDG_CACHE_HOME is too long": {"XDG_CACHE_HOME": "/" + "x" * 300},
+}
+
+
+@pytest.mark.parametrize("variables", NOWHERE.values(), ids=NOWHERE)
+def test_a_user_id_that_has_no_place_is_told_what_to_set(
+    variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An id without an entry among the users, as containers have: no other error comes out."""
+    (tmp_path / "file").write_text("")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(pwd, "getpwuid", _unknown)
+    for name in ("HOME", "XDG_CACHE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value.replace("{file}", str(tmp_path / "file")))
+    with pytest.raises(CacheUnavailableError, match="set XDG_CACHE_HOME to a folder"):
+        write_json_atomically(user_cache_folder().latency_file("abc"), {})
+    with pytest.raises(CacheUnavailableError, match="set XDG_CACHE_HOME to a folder"):
+        user_cache_folder().ensure("net", "1", lambda: pytest.fail("built in vain"), pytest.fail)
+    assert names_in(tmp_path) == {"file"}
+
+
+def test_a_read_only_file_system_is_told(
+    cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of a container whose root nobody may write to."""
+
+    def refuse(path: Path, **_: object) -> None:
+        raise OSError(errno.EROFS, "Read-only file system", str(path))
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    expected = "Read-only file system; set XDG_CACHE_HOME"
+    with pytest.raises(CacheUnavailableError, match=expected):
+        write_json_atomically(cache.latency_file("abc"), {})
+    with pytest.raises(CacheUnavailableError, match=expected):
+        cache.ensure("net", "1", lambda: pytest.fail("built in vain"), pytest.fail)
 
 
 def test_json_comes_back_as_it_was_written(cache: CacheFolder) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from model.labels import read_labels, top_k
 from model.runner import ModelError
+from tests.wire_messages import GRAPH, zipped
 
 ANIMALS = ("cat", "dog", "eel", "fox")
 
@@ -22,8 +23,13 @@ ANIMALS = ("cat", "dog", "eel", "fox")
         (b"\xef\xbb\xbfcat\ndog\n", ("cat", "dog")),
         ("a\u2028b\nc\x0cd\n".encode(), ("a\u2028b", "c\x0cd")),
         (b"cat\ncat\n", ("cat", "cat")),
+        ("cat\ndog\n".encode("utf-16"), ("cat", "dog")),
+        (b'{"dog": 1, "cat": 0}', ("cat", "dog")),
     ],
-    ids=["plain", "windows", "spaces", "byte order mark", "odd separators", "twice the same"],
+    ids=[
+        *("plain", "windows", "spaces", "byte order mark", "odd separators", "twice the same"),
+        *("UTF-16", "JSON"),
+    ],
 )
 def test_labels_are_the_lines_of_the_file(
     tmp_path: Path, data: bytes, labels: tuple[str, ...]
@@ -43,8 +49,17 @@ def test_labels_are_the_lines_of_the_file(
         (b"\ncat\n", "line 1 is empty"),
         (b"cat\x0cdog\n \neel\n", "line 2 is empty"),
         (b"cat\nd\xf6g\n", "not UTF-8 text: byte 5"),
+        (GRAPH, "a frozen graph, not labels: expected a label a line"),
+        (zipped("config.json"), "a .keras file, not labels: expected a label a line"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\n",
+            "a Git LFS pointer, not labels: run git lfs pull",
+        ),
     ],
-    ids=["empty", "blank", "a gap", "a gap at the top", "a gap after a form feed", "latin-1"],
+    ids=[
+        *("empty", "blank", "a gap", "a gap at the top", "a gap after a form feed", "latin-1"),
+        *("a graph", "a Keras file", "a pointer"),
+    ],
 )
 def test_a_file_without_a_label_a_score_is_refused(
     tmp_path: Path, data: bytes, message: str

@@ -111,6 +111,13 @@ def test_a_plot_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
         replace(GIVEN, png_file=Path("a.png")).check()
 
 
+def test_a_plot_needs_a_folder_for_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The same; a container may have no place that can be written."""
+    monkeypatch.setattr(scripts.load.options, "has_config_folder", lambda: False)
+    with pytest.raises(UsageProblem, match="set MPLCONFIGDIR to one that can be written"):
+        replace(GIVEN, png_file=Path("a.png")).check()
+
+
 def test_a_load_is_closed_unless_a_rate_is_given() -> None:
     """With defaults for what is not said."""
     assert GIVEN.load() == ClosedLoop(CLIENTS, DURATION)

@@ -1,5 +1,8 @@
 """What loads have shown as PNG files: scripts/load/plot.py."""
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -21,6 +24,39 @@ def drawn(path: Path) -> tuple[int, int]:
         image.load()
         assert image.format == "PNG"
         return image.size
+
+
+#: Nothing can be written: neither a home folder nor one for temporary files.
+NO_PLACE = """
+import os, pwd, tempfile
+
+def refuse(*_, **__):
+    raise FileNotFoundError(2, "No usable temporary directory found")
+
+def unknown(uid):
+    raise KeyError(uid)
+
+tempfile.mkdtemp = tempfile.gettempdir = refuse
+pwd.getpwuid = unknown
+os.environ.pop("HOME", None)
+from scripts.load.plot import has_config_folder
+print(has_config_folder())
+"""
+
+
+@pytest.mark.parametrize("place", ["", "MPLCONFIGDIR"])
+def test_matplotlib_wants_a_folder_that_can_be_written(tmp_path: Path, place: str) -> None:
+    """Which a variable names where there is neither a home folder nor a temporary one."""
+    given = {"MPLCONFIGDIR": "", "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": ""}
+    given |= {place: str(tmp_path)} if place else {}
+    done = subprocess.run(
+        [sys.executable, "-c", NO_PLACE],
+        env=os.environ | given,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stdout.split() == [str(bool(place))], done.stderr
 
 
 def test_this_environment_can_plot() -> None:

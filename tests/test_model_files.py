@@ -8,6 +8,7 @@ import pytest
 
 from model.model_files import ModelFiles, ModelKind, find_model
 from model.runner import ModelError
+from tests.wire_messages import GRAPH, META, SAVED, inner, number, zipped
 
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(8)
 TAKEN = "a frozen graph (.pb), a SavedModel folder, or a .keras or .h5 file"
@@ -62,7 +63,88 @@ def test_a_file_of_another_name_is_told_by_how_it_begins(tmp_path: Path) -> None
     for name in ("weights.bin", "download"):
         assert find_model(tmp_path / name).kind is ModelKind.KERAS
     write(tmp_path, "odd.pb", data=HDF5)
-    assert find_model(tmp_path / "odd.pb").kind is ModelKind.FROZEN_GRAPH
+    assert find_model(tmp_path / "odd.pb").kind is ModelKind.KERAS
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "kind"),
+    [
+        ("flowers.h5", zipped("config.json"), ModelKind.KERAS),
+        ("flowers.keras", HDF5, ModelKind.KERAS),
+        ("flowers.pb", zipped("config.json"), ModelKind.KERAS),
+        ("flowers.keras", GRAPH, ModelKind.FROZEN_GRAPH),
+        ("flowers.tflite", GRAPH, ModelKind.FROZEN_GRAPH),
+        ("saved_model.pb", GRAPH, ModelKind.FROZEN_GRAPH),
+        ("saved_model.pb", HDF5, ModelKind.KERAS),
+    ],
+)
+def test_what_a_file_is_beyond_doubt_counts_before_its_name(
+    tmp_path: Path, name: str, data: bytes, kind: ModelKind
+) -> None:
+    """Given itself, or with its folder where the name is that of a model."""
+    write(tmp_path, name, data=data)
+    expected = ModelFiles(kind, tmp_path / name, tmp_path)
+    assert find_model(tmp_path / name) == expected
+    if not name.endswith(".tflite"):
+        assert find_model(tmp_path) == expected
+
+
+WITH_VARIABLES = number(1, 1) + inner(2, META, inner(3, b"saver"))
+WHOLE = "a SavedModel is served from its whole folder: --model FOLDER"
+POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n"
+
+
+def test_the_file_of_a_saved_model_is_served_with_its_folder(tmp_path: Path) -> None:
+    """Which it needs where it has variables."""
+    folder = ModelFiles(ModelKind.SAVED_MODEL, tmp_path, tmp_path)
+    path = write(tmp_path, "saved_model.pb", data=SAVED) / "saved_model.pb"
+    assert find_model(path) == folder
+    path.write_bytes(WITH_VARIABLES)
+    assert refusal(path) == f"the saved_model.pb of a SavedModel without its variables; {WHOLE}"
+    write(tmp_path, "variables/variables.index")
+    assert find_model(path) == folder
+
+
+@pytest.mark.parametrize(
+    ("name", "data", "line"),
+    [
+        ("a.pb", SAVED, f"the saved_model.pb of a SavedModel under another name; {WHOLE}"),
+        ("a.pb", POINTER, "a Git LFS pointer, not a model: run git lfs pull"),
+        ("a.h5", POINTER, "a Git LFS pointer, not a model: run git lfs pull"),
+        ("saved_model.pb", POINTER, "a Git LFS pointer, not a model: run git lfs pull"),
+        ("a.pb", b"", "an empty file, not a model: copy or download it again"),
+        (
+            "a.pb",
+            b"<!DOCTYPE html>",
+            "a web page, as a failed download leaves it, not a model: download the file again",
+        ),
+        ("a.pb", b"node { \n", f"a graph written as text cannot be served; expected {TAKEN}"),
+        ("a.pb", META, f"a MetaGraphDef cannot be served; expected {TAKEN}"),
+        (
+            "model.tar.gz",
+            b"\x1f\x8b\x08",
+            "a gzip archive, not a model: unpack it, and name what is in it",
+        ),
+        ("keras_metadata.pb", b"x", f"a part of a SavedModel cannot be served; expected {TAKEN}"),
+    ],
+)
+def test_a_file_that_is_something_else_is_called_by_its_name(
+    tmp_path: Path, name: str, data: bytes, line: str
+) -> None:
+    """Whatever it is called."""
+    write(tmp_path, name, data=data)
+    assert refusal(tmp_path / name) == line
+
+
+@pytest.mark.parametrize("name", ["variables/variables.data-00000-of-00001", "assets/sub/a.txt"])
+def test_a_clone_without_its_large_files_is_told(tmp_path: Path, name: str) -> None:
+    """With the file that is no more than a pointer."""
+    write(tmp_path, "saved_model.pb", data=SAVED)
+    write(tmp_path, name, data=POINTER)
+    with pytest.raises(ModelError) as caught:
+        find_model(tmp_path)
+    said = "a Git LFS pointer, not a model: run git lfs pull"
+    assert str(caught.value) == f"{tmp_path / name}: {said}"
 
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "saved_model.pbtxt"])

@@ -276,13 +276,13 @@ def test_what_is_damaged_is_measured_anew(content: bytes, monkeypatch: pytest.Mo
 def test_a_cache_that_cannot_be_used_costs_only_time(
     home: str, cache: Path, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """A warning says that the next start will measure again."""
+    """One warning, however many signatures: the next start will measure again."""
     cache.joinpath("file").touch()
     where = {"file": str(cache / "file"), "relative": ""}[home]
     monkeypatch.setenv("XDG_CACHE_HOME", where)
     if home == "relative":
         monkeypatch.setattr("platformdirs.user_cache_path", Path)
-    world = World(monkeypatch)
+    world = World(monkeypatch, signatures=(SIGNATURE, ALONE))
     world.start()
     assert world.cap == 4
     warnings = [line for line in log.lines() if "not kept for the next start" in line]

@@ -58,6 +58,16 @@ def test_it_listens_before_it_loads(house: House) -> None:
     assert house.failures == []
 
 
+def test_the_name_of_a_file_breaks_no_line(house: House) -> None:
+    """Neither what is told of the start, nor to systemd, nor why it failed."""
+    house.loader.error = ModelError("a\nb\udcff.pb: not a model")
+    house.service._progress("converting a\nb\udcff.h5")
+    assert house.service.lifecycle.progress == "converting a\\nb\\udcff.h5"
+    house.start()
+    house.turn()
+    assert house.failures == ["a\\nb\\udcff.pb: not a model"]
+
+
 def test_it_settles_once_when_all_is_loaded(house: House) -> None:
     """Before it is ready: whatever that takes, nobody waits for it."""
     house.start()

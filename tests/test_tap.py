@@ -172,6 +172,40 @@ def test_options_that_cannot_be_are_told_in_one_line(capsys: pytest.CaptureFixtu
     assert "--port" in err
 
 
+@pytest.mark.parametrize(
+    ("twistd", "line"),
+    [
+        ({"pidfile": "twistd.pid"}, "{folder}/twistd.pid cannot be written: twistd --pidfile=PATH"),
+        ({"pidfile": ""}, None),
+        ({"pidfile": None}, None),
+        ({"logfile": "-"}, None),
+        ({"nodaemon": True}, None),
+        ({"nodaemon": False}, "{folder}/twistd.log cannot be written: twistd --logfile=PATH"),
+        ({"nodaemon": False, "syslog": True}, None),
+    ],
+)
+def test_twistd_is_told_of_a_folder_that_cannot_be_written(
+    twistd: dict[str, object],
+    line: str | None,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """With the option that names another place; twistd itself would print a traceback."""
+    monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
+    options = Options({})
+    options.parent = usage.Options()
+    options.parent.update({"rundir": str(tmp_path), **twistd})
+    if line is None:
+        options.parseOptions([])
+        return
+    with pytest.raises(SystemExit) as caught:
+        options.parseOptions([])
+    assert caught.value.code == 1
+    expected = line.format(folder=tmp_path)
+    assert capsys.readouterr().err == f"twistd tensorferry: {expected}\n"
+
+
 def test_check_config_prints_the_settings_and_leaves(capsys: pytest.CaptureFixture[str]) -> None:
     """Without an error, and without a server."""
     with pytest.raises(SystemExit) as caught:

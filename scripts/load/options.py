@@ -12,7 +12,7 @@ from pathlib import Path
 from scripts.load import arrivals
 from scripts.load.measure import ClosedLoop, Load, OpenLoop, Terms
 from scripts.load.payloads import Payload, made_pictures, pictures_at
-from scripts.load.plot import can_plot
+from scripts.load.plot import NO_CONFIG_FOLDER, can_plot, has_config_folder
 from scripts.load.target import Target, parse_url
 
 #: Seconds that requests are sent, the clients of a closed loop and the connections, by default.
@@ -73,6 +73,7 @@ class Options:
             "--content-type belongs to --body": self.content_type and not self.body,
             "--png needs matplotlib: pip install 'tensorferry[plot]'": self.png_file
             and not can_plot(),
+            NO_CONFIG_FOLDER: self.png_file and can_plot() and not has_config_folder(),
             "--png draws one load, or a search": self.png_file and self.compare,
             "--json and --png need a folder that is there": any(
                 file and not file.parent.is_dir() for file in (self.json_file, self.png_file)

@@ -5,6 +5,7 @@ Needs matplotlib, which the extra ``plot`` brings; imported when something is dr
 """
 
 from collections.abc import Sequence
+from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +19,11 @@ from scripts.load.summary import Summary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
+#: What is wrong where `has_config_folder` is false.
+NO_CONFIG_FOLDER = (
+    "--png: matplotlib has no folder to write to: set MPLCONFIGDIR to one that can be written"
+)
+
 #: How many points are drawn of one load, about: more show no more; but of the slowest all are.
 DRAWN, WORST = 20_000, 0.001
 
@@ -25,6 +31,15 @@ DRAWN, WORST = 20_000, 0.001
 def can_plot() -> bool:
     """Return whether matplotlib is installed."""
     return find_spec("matplotlib") is not None
+
+
+def has_config_folder() -> bool:
+    """Return whether matplotlib, which is installed, finds a folder for what it keeps."""
+    try:
+        import_module("matplotlib.figure")
+    except (OSError, RuntimeError):
+        return False
+    return True
 
 
 def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:

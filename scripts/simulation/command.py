@@ -68,10 +68,16 @@ def _title(options: Options, service: Service) -> str:
 
 
 def _need_matplotlib() -> None:
-    from scripts.load.plot import can_plot  # noqa: PLC0415 - numpy
+    from scripts.load.plot import (  # noqa: PLC0415 - numpy
+        NO_CONFIG_FOLDER,
+        can_plot,
+        has_config_folder,
+    )
 
     if not can_plot():
         raise click.UsageError("--png needs matplotlib: pip install 'tensorferry[plot]'")
+    if not has_config_folder():
+        raise click.UsageError(NO_CONFIG_FOLDER)
 
 
 def _draw(path: Path, slo: float | None, title: str, rows: list[Row]) -> None:

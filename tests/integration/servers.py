@@ -28,7 +28,7 @@ ROOT = Path(__file__).parents[2]
 
 #: What the command `tensorferry` does.  -P: like the command, without the working folder on the
 #: path.
-TENSORFERRY = (sys.executable, "-P", "-m", "scripts.cli")
+TENSORFERRY = (sys.executable, "-P", "-m", "tensorferry")
 SERVE = (*TENSORFERRY, "serve")
 TWISTD = (str(Path(sys.executable).with_name("twistd")),)
 TWISTD_N = (*TWISTD, "-n", "tensorferry")

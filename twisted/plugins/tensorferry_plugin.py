@@ -3,5 +3,5 @@
 from twisted.application.service import ServiceMaker
 
 tensorferry = ServiceMaker(
-    "TensorFerry", "server.tap", "A micro-batching inference server", "tensorferry"
+    "TensorFerry", "tensorferry.tap", "A micro-batching inference server", "tensorferry"
 )

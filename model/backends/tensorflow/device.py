@@ -9,9 +9,11 @@ import logging
 import os
 import shutil
 import subprocess
+import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from tempfile import gettempdir
+from typing import Any, Literal
 
 from model.cores import usable_cores
 from model.runner import ModelError
@@ -53,8 +55,21 @@ def quieten_tensorflow(choice: DeviceChoice) -> None:
     # raised as exceptions as well.
     without_gpu = choice == "cpu" or not gpu_is_installed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if without_gpu else "1")
+    _do_without_temporary_folder()
     # What was deprecated when a model was made is of no use to whoever serves it.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
+
+
+def _do_without_temporary_folder() -> None:
+    """Let TensorFlow be imported where no folder for temporary files can be written to."""
+    try:
+        gettempdir()
+    except OSError:
+        # For the tests within it.
+        os.environ.setdefault("TEST_TMPDIR", os.curdir)
+        # Keras imports it where it is installed, and does without where that is an ImportError.
+        absent: Any = None
+        sys.modules.setdefault("matplotlib", absent)
 
 
 def choose_device(choice: DeviceChoice) -> Device:

@@ -15,6 +15,7 @@ from model.backends.tensorflow.graph_cut import needed
 from model.backends.tensorflow.operations import DECODES_PICTURES
 from model.backends.tensorflow.rewriting.fed_constants import feed_constants
 from model.model_toml import ModelFacts
+from model.repository.file_formats import format_of, text_format_of
 from model.runner import ModelError
 from model.signature import TensorSpec
 
@@ -92,14 +93,22 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
     except DecodeError as error:
-        raise ModelError(f"{path}: not a frozen GraphDef, or cut short ({error})") from error
+        reason = _mistaken(path) or f"not a frozen GraphDef, or cut short ({error})"
+        raise ModelError(f"{path}: {reason}") from error
     if not graph_def.node:
-        raise ModelError(f"{path}: not a frozen GraphDef: it holds no nodes")
+        reason = _mistaken(path) or "not a frozen GraphDef: it holds no nodes"
+        raise ModelError(f"{path}: {reason}")
     variables = [node.name for node in graph_def.node if node.op in ("VariableV2", "VarHandleOp")]
     if variables:
         more = f", and {len(variables) - 1} more" if len(variables) > 1 else ""
         raise ModelError(f"{path}: not frozen: the variable {variables[0]!r} has no value{more}")
     return graph_def
+
+
+def _mistaken(path: Path) -> str:
+    """Return what the file is instead of a graph; empty where nothing is known."""
+    found = format_of(path) or text_format_of(path)
+    return f"{found.what}, not a frozen graph" if found else ""
 
 
 def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:

@@ -11,10 +11,10 @@ from contextlib import contextmanager
 from copy import deepcopy
 from itertools import count
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
+from model.backends.tensorflow.files.temporary import temporary_folder
 from model.backends.tensorflow.reasons import one_line
 from model.runner import ModelError
 
@@ -36,7 +36,7 @@ def exported(path: Path) -> "Iterator[Path]":
     import tensorflow as tf
 
     unreadable = (OSError, RuntimeError, TypeError, ValueError, LookupError, AttributeError)
-    with TemporaryDirectory(prefix="tensorferry-") as folder:
+    with temporary_folder(path) as folder:
         # Keras goes by how a file is called.
         named = Path(folder, "model.keras" if archive else "model.h5")
         named.symlink_to(path.resolve())

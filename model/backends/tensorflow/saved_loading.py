@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.backends.tensorflow.files.checkpoint import variable_reader
+from model.backends.tensorflow.files.plain_name import plain_name
 from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.pictures import (
     NEEDS_SIZE,
@@ -105,7 +106,8 @@ def _normalisation(
         flat = flat_graph(saved.meta_graph.graph_def)
         start = tensor_named(definition.inputs[spec.name].name)
         ends = [tensor_named(info.name) for info in definition.outputs.values()]
-        return input_scaling(flat, start, ends, variable_reader(folder, flat))
+        with plain_name(folder) as plain:
+            return input_scaling(flat, start, ends, variable_reader(plain, flat))
 
     return normalisation(facts.preprocessing, layout, spec.dtype, scaling, say)
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.backends.tensorflow.files.plain_name import plain_name
 from model.backends.tensorflow.pictures import without_padding
 from model.backends.tensorflow.reasons import one_line
 from model.backends.tensorflow.rewriting.fed_constants import Feeds, feed_constants
@@ -142,11 +143,26 @@ def load_saved_model(
     Restores the variables and runs the init op; the caller closes the Session.  Raises
     `ModelError`, in one line, where something in the folder is missing or cannot be read.
     """
+    try:
+        with plain_name(folder) as plain:
+            return _restored(folder, plain, saved, config, pixels)
+    except OSError as error:
+        raise ModelError(f"{folder}: {error.strerror}") from error
+
+
+def _restored(
+    folder: Path,
+    plain: Path,
+    saved: SavedGraph,
+    config: "tf.ConfigProto",
+    pixels: PixelInput | None,
+) -> RestoredGraph:
+    """Restore what lies in *folder*, which TensorFlow reads by its *plain* name."""
     import tensorflow.compat.v1 as tf
 
     meta_graph = saved.meta_graph
     signatures, _ = signatures_of(meta_graph)
-    _check_files(folder, meta_graph)
+    _check_files(folder, plain, meta_graph)
     session = tf.Session(graph=tf.Graph(), config=config)
     try:
         with session.graph.as_default():
@@ -154,7 +170,7 @@ def load_saved_model(
             inputs = {name: tensor for name, (tensor, _) in opened.items()}
             fixed = {name: tf.constant(value) for name, value in saved.constants.items()}
             tags = list(meta_graph.meta_info_def.tags)
-            tf.saved_model.loader.load(session, tags, str(folder), input_map={**inputs, **fixed})
+            tf.saved_model.loader.load(session, tags, str(plain), input_map={**inputs, **fixed})
             loaded = RestoredGraph(
                 session,
                 {each.name: _endpoint(meta_graph, each, inputs, inputs) for each in signatures},
@@ -167,7 +183,8 @@ def load_saved_model(
             return replace(loaded, pixels=_taking_pixels(endpoint, pixels))
     except (OSError, RuntimeError, TypeError, ValueError, LookupError, tf.errors.OpError) as error:
         session.close()
-        raise ModelError(f"{folder}: cannot be loaded: {one_line(error)}") from error
+        reason = one_line(error).replace(str(plain), str(folder))
+        raise ModelError(f"{folder}: cannot be loaded: {reason}") from error
 
 
 def _parsed(folder: Path) -> "SavedModel":
@@ -274,13 +291,13 @@ def _tensor_name(info: "tf.TensorInfo") -> str:
     return info.name if ":" in info.name else f"{info.name}:0"
 
 
-def _check_files(folder: Path, meta_graph: "tf.MetaGraphDef") -> None:
+def _check_files(folder: Path, plain: Path, meta_graph: "tf.MetaGraphDef") -> None:
     """Raise `ModelError` where the graph needs a file that is not there, or lies elsewhere."""
     import tensorflow.compat.v1 as tf
 
-    variables = folder / "variables" / "variables"
-    if meta_graph.HasField("saver_def") and not tf.train.checkpoint_exists(str(variables)):
-        raise ModelError(f"{folder}: the variables are missing: no {variables}.index")
+    variables = Path("variables", "variables")
+    if meta_graph.HasField("saver_def") and not tf.train.checkpoint_exists(str(plain / variables)):
+        raise ModelError(f"{folder}: the variables are missing: no {folder / variables}.index")
     for name in _assets(meta_graph):
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
             raise ModelError(f"{folder}: the asset {name!r} lies outside of the model")

@@ -1,0 +1,26 @@
+"""Have a folder for what TensorFlow reads once."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from model.runner import ModelError
+
+
+@contextmanager
+def temporary_folder(model: Path) -> Iterator[Path]:
+    """
+    Provide an empty folder, which is removed at the end of the block.
+
+    Raises `ModelError`, in one line that blames *model*, where no place can be written to.
+    """
+    try:
+        folder = TemporaryDirectory(prefix="tensorferry-")
+    except OSError as error:
+        raise ModelError(
+            f"{model}: a Keras file needs a temporary folder: {error.strerror}; "
+            "set TMPDIR to a folder that can be written"
+        ) from error
+    with folder as name:
+        yield Path(name)

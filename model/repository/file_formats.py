@@ -1,0 +1,154 @@
+"""
+Tell what a file is by its bytes, however it is called.
+
+Looks at the disk and changes nothing; imports no TensorFlow.  What is told holds beyond doubt: a
+file that may be anything is `None`.
+"""
+
+import re
+import zlib
+from codecs import getincrementaldecoder
+from dataclasses import dataclass
+from mmap import ACCESS_READ, mmap
+from pathlib import Path
+from zipfile import BadZipFile, ZipFile
+
+from model.repository.wire_format import Message, message_in, saved_variables
+
+_UNPACK = "unpack it, and name what is in it"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """What a file is."""
+
+    what: str  #: with its article
+    advice: str = ""  #: what to do instead of giving it to a server; empty where nothing is known
+
+
+LFS_POINTER = Format("a Git LFS pointer", "run git lfs pull")
+FROZEN_GRAPH = Format("a frozen graph")
+SAVED_MODEL = Format("the saved_model.pb of a SavedModel")
+KERAS_ARCHIVE = Format("a .keras file")
+HDF5 = Format("an HDF5 file")
+GRAPH_TEXT = Format("a graph written as text")
+
+#: What a file begins with.
+_MAGIC = (
+    (b"\x89HDF\r\n\x1a\n", HDF5),
+    (b"version https://git-lfs.github.com/spec/", LFS_POINTER),
+    (b"\x1f\x8b", Format("a gzip archive", _UNPACK)),
+    (b"\xfd7zXZ\0", Format("an xz archive", _UNPACK)),
+    (b"\x28\xb5\x2f\xfd", Format("a Zstandard archive", _UNPACK)),
+    (b"7z\xbc\xaf\x27\x1c", Format("a 7z archive", _UNPACK)),
+    (b"Rar!\x1a\x07", Format("a RAR archive", _UNPACK)),
+    (b"\x93NUMPY", Format("an array of numpy")),
+    (b"\xff\xd8\xff", Format("a JPEG image")),
+    (b"\x89PNG\r\n\x1a\n", Format("a PNG image")),
+    (b"GIF87a", Format("a GIF image")),
+    (b"GIF89a", Format("a GIF image")),
+    (b"%PDF-", Format("a PDF document")),
+)
+_MESSAGES = {
+    Message.GRAPH_DEF: FROZEN_GRAPH,
+    Message.SAVED_MODEL: SAVED_MODEL,
+    Message.META_GRAPH_DEF: Format("a MetaGraphDef"),
+    Message.ONNX: Format("an ONNX model"),
+    Message.EXAMPLE: Format("a tf.Example"),
+}
+_TFLITE = Format("a TensorFlow Lite model")
+_PICKLE = Format("a Python pickle, as PyTorch and joblib write it")
+_WEB_PAGE = Format("a web page, as a failed download leaves it", "download the file again")
+EMPTY = Format("an empty file", "copy or download it again")
+_BZIP2 = Format("a bzip2 archive", _UNPACK)
+_TAR = Format("a tar archive", _UNPACK)
+_CHECKPOINT = Format("a part of a checkpoint")
+_TFRECORD = Format("a file of TFRecords")
+_ZIPS = (
+    (r"config\.json", KERAS_ARCHIVE),
+    (r".+/data\.pkl", Format("a PyTorch model")),
+    (r".+\.npy", Format("a file of numpy's arrays")),
+    (r"(.*/)?saved_model\.pb", Format("a ZIP archive of a SavedModel", _UNPACK)),
+)
+_ZIP = Format("a ZIP archive", _UNPACK)
+
+_PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html|head|\?xml)\b", re.IGNORECASE)
+_GRAPH_AS_TEXT = re.compile(rb"(\s*#[^\n]*\n)*\s*(node|meta_info_def)\s*:?\s*\{\s")
+#: How a pickle of protocol 2 to 5 begins: its version, then a frame or its first object.
+_PICKLED = re.compile(rb"\x80(\x02|\x03|[\x04\x05]\x95)[\x80\]}()cX]?", re.DOTALL)
+#: How the index of a checkpoint ends.
+_TABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
+
+
+def format_of(path: Path) -> Format | None:
+    """Return what the file at *path* is beyond doubt, else None; raises OSError."""
+    with path.open("rb") as file:
+        if not file.read(1):
+            return EMPTY
+        with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+            if data[:4] == b"PK\x03\x04":
+                return _zip_format(path)
+            message = message_in(data)
+            return _MESSAGES[message] if message is not None else _by_magic(data)
+
+
+def text_format_of(path: Path) -> Format | None:
+    """Return what text is in the file at *path*, None where it is no text; raises OSError."""
+    with path.open("rb") as file:
+        begin = file.read(4096)
+    try:
+        # Bit by bit, for the last character may be cut in two.
+        text = getincrementaldecoder("utf-8")().decode(begin)
+    except UnicodeDecodeError:
+        return None
+    if not all(each.isprintable() or each.isspace() for each in text):
+        return None
+    return Format("JSON" if text.lstrip()[:1] in ("{", "[") else "a file of text")
+
+
+def has_variables(path: Path) -> bool:
+    """Return whether the `SAVED_MODEL` at *path* has variables, in a folder beside it."""
+    with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
+        return saved_variables(data)
+
+
+def _by_magic(data: mmap) -> Format | None:
+    for magic, found in _MAGIC:
+        if data[: len(magic)] == magic:
+            return found
+    begin = data[:4096]
+    signs = {
+        _TFLITE: begin[4:8] == b"TFL3",
+        _BZIP2: re.match(rb"BZh[1-9]1AY&SY", begin),
+        _TAR: begin[257:262] == b"ustar",
+        _WEB_PAGE: _PAGE.match(begin),
+        GRAPH_TEXT: _GRAPH_AS_TEXT.match(begin),
+        _PICKLE: _PICKLED.match(begin) and data[-1:] == b".",
+        _CHECKPOINT: data[-8:] == _TABLE_END,
+        _TFRECORD: _is_tfrecord(data),
+    }
+    return next((found for found, sign in signs.items() if sign), None)
+
+
+def _is_tfrecord(data: mmap) -> bool:
+    """Whether the first records follow each other: a length, four bytes, the data, four more."""
+    at, records = 0, 0
+    while at < len(data) and records < 3:
+        size = int.from_bytes(data[at : at + 8], "little")
+        if size == 0:
+            return False
+        at += 16 + size
+        records += 1
+    return at == len(data) or (records == 3 and at < len(data))
+
+
+def _zip_format(path: Path) -> Format:
+    try:
+        with ZipFile(path) as archive:
+            names = archive.namelist()
+    except (BadZipFile, NotImplementedError, ValueError, zlib.error):
+        return KERAS_ARCHIVE  # cut short; what Keras makes of it is told then
+    for pattern, found in _ZIPS:
+        if any(re.fullmatch(pattern, name) for name in names):
+            return found
+    return _ZIP

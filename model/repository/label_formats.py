@@ -1,0 +1,197 @@
+"""
+Read the labels of a classifier in the forms in which other tools write them.
+
+Pure.  Another form than a label a line is read only where there is no doubt what it means: each
+class, from 0 on, has its label.
+"""
+
+import ast
+import codecs
+import csv
+import json
+import re
+from typing import Any, NoReturn
+
+_EXPECTED = "expected a label a line, in the order of the scores"
+
+#: UTF-32 first: its mark begins like that of UTF-16.
+_MARKS = (
+    (codecs.BOM_UTF8, "utf-8"),
+    (codecs.BOM_UTF32_LE, "utf-32-le"),
+    (codecs.BOM_UTF32_BE, "utf-32-be"),
+    (codecs.BOM_UTF16_LE, "utf-16-le"),
+    (codecs.BOM_UTF16_BE, "utf-16-be"),
+)
+#: "0 cat", "0: cat", "0,cat" and the like.
+_NUMBERED = re.compile(r"(\d+)(?:\s*[,;:\t]\s*|\s+)(\S.*)", re.ASCII)
+_DELIMITERS = ",;\t"
+#: What stands above the numbers of classes; nothing where pandas wrote the table.
+_NUMBER_TITLE = re.compile(
+    r"(class|label|category|target)?[\s_-]*(id|idx|index|number|num|no\.?|#)?", re.IGNORECASE
+)
+_ROWS = f"{_EXPECTED}, or rows of two, the number of the class, from 0 on, and its name"
+
+
+class UnreadableLabelsError(ValueError):
+    """There is no label for each class; the message says why, in one line."""
+
+
+def text_of(data: bytes) -> str:
+    """
+    Return the text in *data*: UTF-8, or UTF-16 or UTF-32 as its first bytes or its zeros say.
+
+    Raises `UnreadableLabelsError`.
+    """
+    encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
+    if not encoding and b"\0" in data:
+        encoding = _utf16_without_mark(data)
+    try:
+        text = data.decode(encoding or "utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        name = (encoding or "utf-8").upper()
+        raise UnreadableLabelsError(f"not {name} text: byte {error.start}") from error
+    return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def labels_in(text: str) -> tuple[str, ...]:
+    """
+    Return the labels in *text*, in the order of the scores.
+
+    They are its lines; or a list of names, an object of classes by name or one of names by class,
+    as JSON or as Python writes it; or lines, or a table of separated values, with the number of the
+    class beside its name.  Raises `UnreadableLabelsError` where there are none, where one is empty,
+    and for another form that has not a name for each class.
+    """
+    text = text.rstrip()
+    if not text:
+        raise UnreadableLabelsError("holds no labels")
+    value = _structure(text) if text.lstrip()[0] in "[{" else None
+    if value is not None:
+        return _from_structure(value)
+    if re.match(r"(\s*#[^\n]*\n)*\s*item\s*:?\s*\{", text):
+        raise UnreadableLabelsError(f"a label map (.pbtxt), whose classes begin at 1: {_EXPECTED}")
+    labels = tuple(line.strip() for line in text.split("\n"))
+    if "" in labels:
+        raise UnreadableLabelsError(f"line {labels.index('') + 1} is empty")
+    return _from_table(labels) or _from_numbered(labels) or labels
+
+
+class _Object(tuple[tuple[str, Any], ...]):
+    """The keys and values of a JSON object, those that are there twice too."""
+
+    __slots__ = ()
+
+    def __new__(cls, pairs: list[tuple[str, Any]]) -> "_Object":
+        """Keep the *pairs*."""
+        return super().__new__(cls, pairs)
+
+
+def _utf16_without_mark(data: bytes) -> str:
+    """Return the UTF-16 in which *data* is lines of text; raise where it is in none, or in both."""
+    fitting = []
+    for encoding in ("utf-16-le", "utf-16-be"):
+        text = data.decode(encoding, "replace")
+        if "\n" in text and all(it.isprintable() or it.isspace() for it in text):
+            fitting.append(encoding)
+    if len(fitting) != 1:
+        raise UnreadableLabelsError(f"not text: byte {data.index(0)} is zero; {_EXPECTED}")
+    return fitting[0]
+
+
+def _structure(text: str) -> Any:
+    """Return the JSON list or object in *text*, or Python's; None where it is lines of text."""
+    try:
+        return json.loads(text, object_pairs_hook=_Object)
+    except (ValueError, RecursionError):
+        pass
+    try:
+        value = ast.literal_eval(text)
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
+        return None  # "[unknown]" may well be a label
+    return _Object([(str(key), it) for key, it in value.items()]) if type(value) is dict else value
+
+
+def _from_structure(value: Any) -> tuple[str, ...]:
+    if isinstance(value, _Object):
+        labels = _from_object(value)
+    elif isinstance(value, list) and all(isinstance(each, str) for each in value):
+        labels = tuple(value)
+    else:
+        _refuse_json()
+    labels = tuple(label.strip() for label in labels)
+    if "" in labels:
+        raise UnreadableLabelsError(f"JSON in which the label of class {labels.index('')} is empty")
+    return labels or _refuse_json()
+
+
+def _from_object(pairs: _Object) -> tuple[str, ...]:
+    """Return what an object of classes by name, or of names by class, says."""
+    if all(type(value) is int for _, value in pairs):
+        by_class = [(value, name) for name, value in pairs]
+    elif all(re.fullmatch(r"\d{1,9}", key, re.ASCII) for key, _ in pairs):
+        by_class = [(int(key), _name(value)) for key, value in pairs]
+    else:
+        _refuse_json()
+    return _in_order(by_class) or _refuse_json(sorted(number for number, _ in by_class))
+
+
+def _name(value: Any) -> str:
+    """Return the name of a class; ImageNet's have the key of a dictionary in front."""
+    if isinstance(value, list) and len(value) == 2:
+        value = value[1]
+    return value if isinstance(value, str) else _refuse_json()
+
+
+def _refuse_json(numbers: list[int] | None = None) -> NoReturn:
+    found = f" with the classes {numbers[0]} to {numbers[-1]}" if numbers else ""
+    raise UnreadableLabelsError(
+        f'JSON{found}: expected ["cat", "dog"], {{"cat": 0, "dog": 1}} or '
+        '{"0": "cat", "1": "dog"}, each class from 0 on once'
+    )
+
+
+def _in_order(by_class: list[tuple[int, str]]) -> tuple[str, ...]:
+    """Return the labels of the classes from 0 on; nothing where one is missing, or there twice."""
+    in_order = sorted(by_class, key=lambda each: each[0])
+    whole = [number for number, _ in in_order] == list(range(len(in_order)))
+    return tuple(label for _, label in in_order) if whole else ()
+
+
+def _from_table(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """Return what a table says, with a head or without: numbers in a column, names in another."""
+    for delimiter in _DELIMITERS:
+        try:
+            rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
+        except csv.Error:
+            continue
+        columns = [[cell.strip() for cell in column] for column in zip(*rows, strict=False)]
+        if len(rows) != len(lines) or {len(row) for row in rows} != {len(columns)}:
+            continue  # a quoted cell of several lines, or rows of different lengths
+        for number, (head, *cells) in enumerate(columns):
+            headed = not head.isdecimal()
+            sure = len(columns) > 1 and (
+                len(cells) > 1 and _NUMBER_TITLE.fullmatch(head) if headed else cells
+            )
+            if not sure or not all(re.fullmatch(r"\d{1,9}", cell) for cell in cells):
+                continue
+            names = columns[1 - number][headed:] if len(columns) == 2 else []
+            numbers = map(int, columns[number][headed:])
+            labels = _in_order(list(zip(numbers, names, strict=False)))
+            if labels and "" not in labels:
+                return labels
+            if headed:
+                raise UnreadableLabelsError(f"a table of {', '.join(map(repr, rows[0]))}: {_ROWS}")
+    return ()
+
+
+def _from_numbered(lines: tuple[str, ...]) -> tuple[str, ...]:
+    """
+    Return the labels behind the numbers of their classes.
+
+    Nothing where that may not be what the numbers are: "0 stars", "1 star", "2 stars".
+    """
+    found = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
+    labels = tuple(match[2] for match in found)
+    numbers = [match[1] for match in found]
+    numbered = len(lines) > 1 and numbers == [str(number) for number in range(len(lines))]
+    return labels if numbered and len({*labels}) == len(labels) else ()

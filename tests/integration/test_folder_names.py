@@ -1,0 +1,138 @@
+"""Models in folders of any name: TensorFlow takes some names for patterns."""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import numpy as np
+import orjson
+import pytest
+from click.testing import CliRunner
+
+from model.backends.tensorflow.loading import load_files
+from model.runner import ModelError
+from scripts.inspect_model import inspect_model
+from server.model_source import source_of
+from server.settings import Settings, printable
+from tests.integration.graphs import CPU, Graphs, picture_input
+from tests.integration.keras_models import KERAS_WARNINGS, written
+from tests.integration.saved_models import SAVED_MODELS
+from tests.integration.saving import save_functions
+
+pytestmark = KERAS_WARNINGS
+
+NAMES = [
+    "run[1]",
+    "[!a]*",
+    "{a,b}?",
+    "back\\slash",
+    "two\nlines of it",
+    "-m",
+    "~",
+    "fähre",
+    "long" * 60,
+    "gs:",
+]
+
+
+#: All at once, and what is not UTF-8.
+ODD = os.fsdecode(b"a\nb \xff[1]*{x}?\\ ~")
+
+
+@pytest.fixture(scope="module")
+def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a model that has variables, and one that has an asset."""
+    folder = tmp_path_factory.mktemp("plain")
+    for name in ("affine", "vocabulary"):
+        SAVED_MODELS[name].write(folder / name)
+    return folder
+
+
+def answer(path: Path, feed: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Return the only output of the model at *path*, which is found as a server finds it."""
+    files, facts = source_of(Settings(model=path), lambda _: None)
+    loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, say=lambda _: None)
+    try:
+        (output,) = loaded.runner.run(loaded.signatures[0].feed(feed))
+    finally:
+        loaded.runner.close()
+    return output
+
+
+@pytest.mark.parametrize("model", ["affine", "vocabulary"])
+@pytest.mark.parametrize("name", [*NAMES, ODD], ids=ascii)
+def test_a_saved_model_is_served_from_any_folder(
+    plain: Path, tmp_path: Path, name: str, model: str
+) -> None:
+    """With its variables and its assets, by the folder and by the file in it."""
+    folder = tmp_path / name / name
+    copytree(plain / model, folder)
+    (folder / "model.toml").write_text('name = "net"')
+    served = SAVED_MODELS[model]
+    (expected,) = served.expected.values()
+    for path in (folder, folder / "saved_model.pb"):
+        np.testing.assert_array_equal(answer(path, served.feed), expected)
+
+
+def test_variables_that_tell_of_the_range_of_pixels_are_read_from_any_folder(
+    tmp_path: Path,
+) -> None:
+    """The same is said of the model under every name."""
+    import tensorflow as tf
+
+    scale = tf.Variable(1 / 255)
+    image = {"image": ("float32", (None, 4, 5, 3))}
+    plain = tmp_path / "plain"
+    save_functions(
+        plain,
+        {"serving_default": (lambda image: {"y": tf.reduce_mean(image * scale, [1, 2])}, image)},
+        scale=scale,
+    )
+    told = {}
+    for name in ("same", "run[1]", ODD):
+        folder = copytree(plain, tmp_path / name / "model")
+        said: list[str] = []
+        files, facts = source_of(Settings(model=folder), said.append)
+        load_files(files, facts, CPU, classes=0, max_pixels=10**6, say=said.append).runner.close()
+        told[name] = said
+    assert any("as they are" in line or "- 0) * 1" in line for line in told["same"]), told["same"]
+    assert told["run[1]"] == told[ODD] == told["same"]
+
+
+def test_a_name_that_is_a_pattern_is_told_as_it_is(plain: Path, tmp_path: Path) -> None:
+    """Where something is missing there, too."""
+    folder = tmp_path / "run[1]"
+    copytree(plain / "affine", folder)
+    (folder / "variables" / "variables.index").unlink()
+    with pytest.raises(ModelError) as caught:
+        answer(folder, {})
+    missing = f"the variables are missing: no {folder}/variables/variables.index"
+    assert str(caught.value) == f"{folder}: {missing}"
+
+
+@pytest.mark.parametrize("suffix", [".keras", ".h5"])
+def test_a_keras_file_is_served_from_any_folder(tmp_path: Path, suffix: str) -> None:
+    """It goes through a folder of its own, and may be called anything."""
+
+    def build(keras: Any) -> Any:
+        return keras.Sequential([keras.Input((3,), name="x"), keras.layers.Rescaling(2.0)])
+
+    folder = tmp_path / ODD
+    folder.mkdir()
+    path = written(build, tmp_path / f"model{suffix}").rename(folder / f"{ODD}{suffix}")
+    rows = np.ones((2, 3), np.float32)
+    np.testing.assert_array_equal(answer(path, {"x": rows}), rows * 2)
+
+
+def test_a_graph_and_its_labels_are_read_in_any_folder(tmp_path: Path) -> None:
+    """And inspect tells of them in one JSON object."""
+    folder = tmp_path / ODD
+    folder.mkdir()
+    path = Graphs(folder).write(picture_input())
+    (folder / "output_labels.txt").write_text("red\ngreen\nblue\n")
+    result = CliRunner().invoke(inspect_model, [os.fspath(path), "--json"])
+    assert result.exit_code == 0, result.output
+    found = orjson.loads(result.stdout)
+    assert (found["labels"], found["path"]) == (3, printable(str(path)))

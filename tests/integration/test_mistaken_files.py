@@ -1,0 +1,122 @@
+"""One file for another, as TensorFlow writes them: what is served, and what is told."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from model.backends.tensorflow.graph_file import read_graph_def
+from model.backends.tensorflow.loading import load_files
+from model.model_files import ModelFiles, ModelKind
+from model.repository.file_formats import format_of
+from model.runner import ModelError
+from server.model_source import source_of
+from server.setting_sources import resolve
+from server.settings import SettingsError
+from tests.integration.graphs import CPU, Graphs, picture_input
+from tests.integration.saved_models import SAVED_MODELS
+
+
+@pytest.fixture(scope="module")
+def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A SavedModel with variables."""
+    folder = tmp_path_factory.mktemp("saved") / "model"
+    SAVED_MODELS["affine"].write(folder)
+    return folder
+
+
+def source(**given: Path) -> ModelFiles:
+    """Return where the model of a command line lies."""
+    command_line = {name: str(value) for name, value in given.items()}
+    return source_of(resolve(command_line, {}).settings, lambda _: None)[0]
+
+
+def test_a_saved_model_that_is_called_a_graph_is_served(saved: Path) -> None:
+    """Its folder, or the file in it."""
+    for path in (saved, saved / "saved_model.pb"):
+        files = source(graph=path)
+        assert files == ModelFiles(ModelKind.SAVED_MODEL, saved, saved)
+        _, facts = source_of(resolve({"graph": str(path)}, {}).settings, lambda _: None)
+        loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, say=lambda _: None)
+        served = SAVED_MODELS["affine"]
+        (output,) = loaded.runner.run(loaded.signatures[0].feed(served.feed))
+        (expected,) = served.expected.values()
+        np.testing.assert_array_equal(output, expected)
+        loaded.runner.close()
+
+
+@pytest.mark.parametrize("name", ["saved_model.pb", "graph.pb"])
+def test_a_saved_model_without_its_folder_is_told(saved: Path, tmp_path: Path, name: str) -> None:
+    """Under its own name or another, with the option that takes the folder."""
+    path = tmp_path / name
+    path.write_bytes((saved / "saved_model.pb").read_bytes())
+    for option in ("graph", "model"):
+        with pytest.raises(ModelError, match=r"SavedModel.*--model FOLDER$"):
+            source(**{option: path})
+
+
+def test_another_folder_is_for_model(tmp_path: Path) -> None:
+    """Of which --graph makes nothing."""
+    expected = r"--graph: expected a readable file, got '.*' \(command line\): a folder; --model"
+    with pytest.raises(SettingsError, match=expected):
+        source(graph=tmp_path)
+
+
+def test_a_graph_that_is_called_a_saved_model_is_served(tmp_path: Path) -> None:
+    """By the file, and by its folder."""
+    written = Graphs(tmp_path).write(picture_input())
+    path = written.rename(tmp_path / "saved_model.pb")
+    expected = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
+    assert source(graph=path) == source(model=path) == source(model=tmp_path) == expected
+
+
+def test_what_tensorflow_writes_is_told_by_its_bytes(saved: Path, tmp_path: Path) -> None:
+    """Graphs with and without functions, checkpoints, records and what goes into them."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    (graph,) = SavedModel.FromString((saved / "saved_model.pb").read_bytes()).meta_graphs
+    feature = tf.train.Feature(int64_list=tf.train.Int64List(value=[1]))
+    example = tf.train.Example(features=tf.train.Features(feature={"a": feature, "b": feature}))
+    with tf.io.TFRecordWriter(str(tmp_path / "records")) as records:
+        records.write(example.SerializeToString())
+        records.write(b"another")
+    messages = {"meta": graph, "graph": graph.graph_def, "example": example}
+    for name, message in messages.items():
+        (tmp_path / name).write_bytes(message.SerializeToString())
+    (tmp_path / "text").write_text(str(graph.graph_def))
+    told = {
+        "meta": "a MetaGraphDef",
+        "graph": "a frozen graph",
+        "example": "a tf.Example",
+        "records": "a file of TFRecords",
+        "text": "a graph written as text",
+    }
+    for name, what in told.items():
+        found = format_of(tmp_path / name)
+        assert found is not None, name
+        assert found.what == what
+    index = format_of(saved / "variables" / "variables.index")
+    assert index is not None
+    assert index.what == "a part of a checkpoint"
+
+
+@pytest.mark.parametrize(
+    ("data", "reason"),
+    [
+        (b"cat\ndog\n", "a file of text, not a frozen graph"),
+        (b'{"format": "layers-model"}', "JSON, not a frozen graph"),
+        (b"", "an empty file, not a frozen graph"),
+        (b"\xff" * 100, "not a frozen GraphDef, or cut short (...)"),
+        (b"\x22\x02\x08\x16", "not a frozen GraphDef: it holds no nodes"),
+    ],
+)
+def test_what_is_no_graph_is_called_by_its_name(tmp_path: Path, data: bytes, reason: str) -> None:
+    """Where it has one."""
+    path = tmp_path / "graph.pb"
+    path.write_bytes(data)
+    with pytest.raises(ModelError) as caught:
+        read_graph_def(path)
+    begin, dots, _ = reason.partition("...")
+    assert str(caught.value).startswith(f"{path}: {begin}")
+    assert dots or str(caught.value) == f"{path}: {reason}"

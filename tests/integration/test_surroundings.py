@@ -1,0 +1,131 @@
+"""What a server finds where it starts: modules of other projects, and no place to write to."""
+
+import os
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.integration.clients import post
+from tests.integration.graphs import Graphs, picture_input
+from tests.integration.photos import jpeg
+from tests.integration.servers import TENSORFERRY, TWISTD_N, reasons, run_program, serving
+
+COMMAND = str(Path(sys.executable).with_name("tensorferry"))
+MODULE = (sys.executable, "-m", "tensorferry")
+
+#: How a server is started, and whether the working folder is where Python looks for modules first.
+DOORS = {
+    "tensorferry": (COMMAND, "serve"),
+    "python -m tensorferry": (*MODULE, "serve"),
+    "twistd": TWISTD_N,
+}
+
+NAMES = ("batcher", "model", "scripts", "server")
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Path:
+    """A folder of somebody's modules, each called like a package of ours."""
+    folder = tmp_path / "project"
+    (folder / "scripts").mkdir(parents=True)
+    for name in ("batcher.py", "model.py", "server.py", "scripts/__init__.py"):
+        (folder / name).write_text(f"raise RuntimeError({name!r})\n")
+    return folder
+
+
+@pytest.mark.parametrize("where", ["PYTHONPATH", "working folder"])
+@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+def test_modules_of_the_same_names_are_none_of_ours(
+    cache_home: Path, project: Path, tmp_path: Path, door: tuple[str, ...], where: str
+) -> None:
+    """Until the model is looked at, all that a server imports has been imported."""
+    (tmp_path / "empty.pb").touch()
+    command = [*door, "--port", "0", "--graph", str(tmp_path / "empty.pb")]
+    variables = {"PYTHONPATH": str(project)} if where == "PYTHONPATH" else {}
+    folder = tmp_path if where == "PYTHONPATH" else project
+    result = run_program(command, cache_home=cache_home, folder=folder, variables=variables)
+    (line,) = reasons(result.stderr)
+    assert line.endswith("empty.pb: an empty file, not a model: copy or download it again")
+    assert result.returncode == 1
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_module_that_was_imported_first_is_left_to_its_own(
+    cache_home: Path, tmp_path: Path, name: str
+) -> None:
+    """As by a sitecustomize, which every interpreter imports."""
+    (tmp_path / f"{name}.py").write_text("mine = True\n")
+    (tmp_path / "sitecustomize.py").write_text(
+        f"import atexit, {name}\natexit.register(lambda: print({name}.mine))\n"
+    )
+    variables = {"PYTHONPATH": str(tmp_path)}
+    command = [*MODULE, "serve", "--check-config"]
+    result = run_program(command, cache_home=cache_home, folder=tmp_path, variables=variables)
+    assert (result.returncode, result.stderr) == (0, "")
+    assert result.stdout.splitlines()[-1] == "True"
+
+
+def test_the_module_is_the_command(cache_home: Path, tmp_path: Path) -> None:
+    """Under the same name."""
+    for command in ((COMMAND,), MODULE, TENSORFERRY):
+        version = run_program([*command, "--version"], cache_home=cache_home, folder=tmp_path)
+        assert version.stdout.startswith("tensorferry, version ")
+        wrong = run_program([*command, "serv"], cache_home=cache_home, folder=tmp_path)
+        assert "Error: No such command 'serv'" in wrong.stderr
+        page = run_program([*command, "serve", "-h"], cache_home=cache_home, folder=tmp_path)
+        assert page.stdout.startswith("Usage: tensorferry serve ")
+
+
+#: Runs the command as an id without an entry among the users does, with no place to write to.
+NOWHERE = """
+import os, pwd, sys, tempfile
+
+def unknown(uid):
+    raise KeyError(f"getpwuid(): uid not found: {uid}")
+
+def refuse():
+    raise FileNotFoundError(2, "No usable temporary directory found in ['/tmp']")
+
+pwd.getpwuid = unknown
+tempfile._get_default_tempdir = refuse
+for name in ("HOME", "XDG_CACHE_HOME", "TMPDIR"):
+    os.environ.pop(name, None)
+from tensorferry.__main__ import main
+main()
+"""
+
+
+@pytest.fixture
+def nowhere(tmp_path: Path) -> tuple[str, ...]:
+    """The server of a user who has no place."""
+    program = tmp_path / "nowhere.py"
+    program.write_text(NOWHERE)
+    return (sys.executable, "-P", os.fspath(program), "serve")
+
+
+def test_a_server_without_any_place_answers(
+    cache_home: Path, tmp_path: Path, nowhere: tuple[str, ...]
+) -> None:
+    """All that is lost is what would be kept, and one line says so."""
+    graph = Graphs(tmp_path).write(picture_input())
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    options = ("--graph", str(graph), "--labels", "labels.txt")
+    with serving(*options, cache_home=cache_home, folder=tmp_path, door=nowhere) as server:
+        assert post(server.port, jpeg("coffee.png")).best == "red"
+        warnings = [line for line in server.log.splitlines() if " warn " in line]
+        assert "Traceback" not in server.log
+    (line,) = warnings
+    assert "run times are not kept for the next start" in line
+    assert "set XDG_CACHE_HOME" in line
+
+
+def test_the_default_model_without_any_place_says_what_to_set(
+    cache_home: Path, tmp_path: Path, nowhere: tuple[str, ...]
+) -> None:
+    """Since it is made once, and kept."""
+    command = [*nowhere, "--port", "0"]
+    result = run_program(command, cache_home=cache_home, folder=tmp_path)
+    (line,) = reasons(result.stderr)
+    assert line.endswith("set XDG_CACHE_HOME to a folder that can be written")
+    assert result.returncode == 1
