@@ -127,19 +127,28 @@ def refusal(path: Path) -> str:
 
 def edit_config(path: Path, change: Callable[[Any], None]) -> None:
     """Make a *change* to what a file says of its first layer of weights."""
+    edit_file(path, lambda config: change(config["config"]["layers"][1]))
+
+
+def edit_file(path: Path, change: Callable[[Any], None], *, version: str | None = None) -> None:
+    """Make a *change* to the config of a file, and say that another *version* wrote it."""
     if path.suffix == ".h5":
         import h5py  # type: ignore[import-untyped]  # it ships no type information
 
         with h5py.File(path, "r+") as file:
             config = json.loads(file.attrs["model_config"])
-            change(config["config"]["layers"][1])
+            change(config)
             file.attrs["model_config"] = json.dumps(config)
+            for each in (file, file["model_weights"]) if version is not None else ():
+                each.attrs["keras_version"] = version
         return
     with ZipFile(path) as archive:
         members = {name: archive.read(name) for name in archive.namelist()}
     config = json.loads(members["config.json"])
-    change(config["config"]["layers"][1])
+    change(config)
     members["config.json"] = json.dumps(config).encode()
+    if version is not None:
+        members["metadata.json"] = json.dumps({"keras_version": version}).encode()
     with ZipFile(path, "w") as archive:
         for name, content in members.items():
             archive.writestr(name, content)

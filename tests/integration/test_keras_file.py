@@ -290,3 +290,30 @@ def test_a_model_that_knows_no_shapes_is_refused(tmp_path: Path) -> None:
     assert refusal(path) == (
         f"{path}: Keras cannot load it: it was saved before it knew the shape of its input"
     )
+
+
+def test_without_room_for_a_temporary_folder_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Keras file alone needs one."""
+    path = written(sequential, tmp_path / "model.keras")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    assert refusal(path) == f"{path}: it needs a temporary folder: No such file or directory"
+
+
+def with_own_loss(keras: Any) -> Any:
+    """A model that was trained by a function of its own."""
+
+    def own_loss(_: Any, scores: Any) -> Any:
+        return scores
+
+    model = sequential(keras)
+    model.compile("adam", own_loss)
+    return keras.Sequential([keras.Input((3,), name="row"), model])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_trained_a_model_does_not_matter(tmp_path: Path, suffix: str) -> None:
+    """It is never built."""
+    (got,) = answer(written(with_own_loss, tmp_path / f"m{suffix}"), {"row": ROWS}).values()
+    np.testing.assert_allclose(got, SUMS)

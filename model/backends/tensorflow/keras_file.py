@@ -44,9 +44,7 @@ def exported(path: Path) -> "Iterator[Path]":
     try:
         temporary = TemporaryDirectory(prefix="tensorferry-")
     except OSError as error:
-        raise ModelError(
-            f"{path}: it is converted in a temporary folder: {error.strerror}"
-        ) from error
+        raise ModelError(f"{path}: it needs a temporary folder: {error.strerror}") from error
     unreadable = (OSError, RuntimeError, TypeError, ValueError, LookupError, AttributeError)
     with temporary as folder:
         try:
