@@ -298,3 +298,16 @@ def test_without_tf_keras_a_line_says_what_it_is_and_what_to_do(
     for path, fault in faults.items():
         assert refusal(path) == f"{path}: {fault}{OUT}"
     assert_same(answer(tmp_path / "plain.h5", rows), answer_of(plain, rows))
+
+
+def test_a_tf_keras_for_another_tensorflow_is_named(
+    tmp_path: Path, tf_keras: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It fails in many ways when it is imported."""
+    path = write_dense(tf_keras, tmp_path / "model.h5")
+    (tmp_path / "tf_keras.py").write_text("import sys\nsys.tensorflow")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "tf_keras")
+    assert refusal(path) == (
+        f"{path}: tf_keras cannot be imported: module 'sys' has no attribute 'tensorflow'"
+    )

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import h5py  # type: ignore[import-untyped]  # it ships no type information
 import numpy as np
 import pytest
 
@@ -236,8 +237,6 @@ def test_a_zip_without_a_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", ["5", "null", "{", "[" * 100_000], ids=lambda text: text[:4])
 def test_a_config_that_is_no_object_is_refused(tmp_path: Path, config: str) -> None:
     """In one line, in both kinds of file."""
-    import h5py  # type: ignore[import-untyped]  # it ships no type information
-
     with ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.writestr("config.json", config)
     with h5py.File(tmp_path / "m.h5", "w") as file:
@@ -250,8 +249,6 @@ def test_a_config_that_is_no_object_is_refused(tmp_path: Path, config: str) -> N
 
 def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
     """HDF5 keeps numbers there as well."""
-    import h5py
-
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file.attrs["model_config"] = [1, 2]
     assert "not a Keras file" in refusal(tmp_path / "m.h5")
@@ -317,3 +314,31 @@ def test_what_trained_a_model_does_not_matter(tmp_path: Path, suffix: str) -> No
     """It is never built."""
     (got,) = answer(written(with_own_loss, tmp_path / f"m{suffix}"), {"row": ROWS}).values()
     np.testing.assert_allclose(got, SUMS)
+
+
+def test_weights_that_were_damaged_are_refused(tmp_path: Path) -> None:
+    """What an archive says of itself may be whole."""
+    path = written(sequential, tmp_path / "model.keras")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\x89HDF") + 100] ^= 1
+    path.write_bytes(data)
+    assert refusal(path) == f"{path}: Keras cannot load it: Bad CRC-32 for file 'model.weights.h5'"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_weights_in_another_file_are_refused(tmp_path: Path, suffix: str) -> None:
+    """Keras would read it."""
+    path = written(sequential, tmp_path / f"model{suffix}")
+    weights = path
+    if suffix == ".keras":
+        with ZipFile(path) as archive:
+            archive.extractall(tmp_path)
+        weights = tmp_path / "model.weights.h5"
+    with h5py.File(weights, "r+") as file:
+        group = next(iter(file))
+        file[f"{group}/other"] = h5py.ExternalLink("/etc/passwd", "/")
+    if suffix == ".keras":
+        with ZipFile(path, "w") as archive:
+            for name in ("config.json", "metadata.json", "model.weights.h5"):
+                archive.write(tmp_path / name, name)
+    assert refusal(path) == f"{path}: its '{group}/other' lies in another file, which is not read"

@@ -39,20 +39,19 @@ def exported(path: Path) -> "Iterator[Path]":
     source = read_source(path)
     keras = _keras_for(source)
     check_config(path, source.config, own_names(keras))
-    import tensorflow as tf
-
     try:
         temporary = TemporaryDirectory(prefix="tensorferry-")
     except OSError as error:
         raise ModelError(f"{path}: it needs a temporary folder: {error.strerror}") from error
-    unreadable = (OSError, RuntimeError, TypeError, ValueError, LookupError, AttributeError)
     with temporary as folder:
         try:
             copied = copy_source(source, Path(folder))
             model = keras.models.load_model(copied, compile=False, safe_mode=True)
             copied.unlink()
             _export(model, Path(folder, "saved"))
-        except (*unreadable, tf.errors.OpError) as error:
+        except ModelError:
+            raise
+        except Exception as error:  # no list says what a Keras raises
             raise _not_loaded(source, keras, _reason(error)) from error
         yield Path(folder, "saved")
 
@@ -65,6 +64,9 @@ def _keras_for(source: KerasSource) -> Any:
         return importlib.import_module("tf_keras")
     except ModuleNotFoundError:
         keras = importlib.import_module("keras")
+    except Exception as error:  # as one that was made for another TensorFlow raises
+        reason = f"tf_keras cannot be imported: {one_line(error)}"
+        raise ModelError(f"{source.path}: {reason}") from error
     # Keras 3 reads some files of Keras 2, and gives the same answers but for this.
     if any("hard_sigmoid" in each.values() for each, _ in objects_of(source.config)):
         raise _not_loaded(source, keras, "hard_sigmoid is another function there")
