@@ -10,14 +10,15 @@ import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
-
-import h5py  # type: ignore[import-untyped]  # it ships no type information
 
 from model.backends.tensorflow.files.keras_config import objects_of
 from model.backends.tensorflow.reasons import one_line
 from model.runner import ModelError
+
+if TYPE_CHECKING:
+    import h5py  # type: ignore[import-untyped]  # it ships no type information
 
 _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
 
@@ -79,6 +80,8 @@ def copy_source(source: KerasSource, folder: Path) -> Path:
     """
     if source.archive:
         return _copy_archive(source, folder)
+    import h5py
+
     copied = folder / "model.h5"
     with h5py.File(source.path) as file, h5py.File(copied, "w") as copy:
         _check_links(source.path, file)
@@ -106,6 +109,8 @@ def _of_archive(path: Path) -> tuple[Any, str, str]:
 
 def _of_hdf5(path: Path) -> tuple[Any, str, str]:
     """Return the same of an HDF5 file, with the backend; raises `ModelError` for weights alone."""
+    import h5py
+
     with path.open("rb") as stream, h5py.File(stream) as file:
         text = file.attrs.get("model_config")
         if text is None:
@@ -119,6 +124,8 @@ def _text(value: object) -> str:
 
 
 def _copy_archive(source: KerasSource, folder: Path) -> Path:
+    import h5py
+
     copied, weights = folder / "model.keras", folder / _WEIGHTS
     with ZipFile(source.path) as members, ZipFile(copied, "w") as copy:
         copy.writestr(_CONFIG, json.dumps(source.config))
@@ -139,8 +146,9 @@ def _copy_archive(source: KerasSource, folder: Path) -> Path:
     return copied
 
 
-def _check_links(path: Path, file: h5py.File) -> None:
+def _check_links(path: Path, file: "h5py.File") -> None:
     """Raise `ModelError` where *file* takes anything from another one, or from itself by a name."""
+    import h5py
 
     def link(name: str, kind: object) -> str | None:
         return None if isinstance(kind, h5py.HardLink) else name
