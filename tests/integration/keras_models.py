@@ -1,12 +1,17 @@
 """Keras models for the tests with TensorFlow, and what they answer."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
+from model.backends.tensorflow.keras_file import exported
+from model.backends.tensorflow.saved_model import SavedGraph, load_saved_model, read_meta_graph
+from model.runner import ModelError
 from tests.integration.saved_models import ROWS
 
 #: What Keras says of itself, and of models that are what they are on purpose.
@@ -96,3 +101,54 @@ def written(build: Build, path: Path) -> Path:
 
     build(tf.keras).save(path)
     return path
+
+
+def answer(path: Path, arrays: Arrays) -> Arrays:
+    """Return what the model answers, by the outputs' names, after its folder is gone."""
+    import tensorflow.compat.v1 as tf
+
+    with exported(path) as folder:
+        loaded = load_saved_model(folder, SavedGraph(read_meta_graph(folder), {}), tf.ConfigProto())
+    assert not folder.exists()
+    (endpoint,) = loaded.endpoints.values()
+    assert endpoint.signature.alone == ""
+    with loaded.session:
+        call = loaded.session.make_callable(endpoint.fetches, list(endpoint.feeds))
+        outputs = call(*endpoint.signature.feed(arrays).arrays)
+    return dict(zip([spec.name for spec in endpoint.signature.outputs], outputs, strict=True))
+
+
+def refusal(path: Path) -> str:
+    """Return why *path* is refused."""
+    with pytest.raises(ModelError) as caught, exported(path):
+        pass
+    return str(caught.value)
+
+
+def edit_config(path: Path, change: Callable[[Any], None]) -> None:
+    """Make a *change* to what a file says of its first layer of weights."""
+    edit_file(path, lambda config: change(config["config"]["layers"][1]))
+
+
+def edit_file(path: Path, change: Callable[[Any], None], *, version: str | None = None) -> None:
+    """Make a *change* to the config of a file, and say that another *version* wrote it."""
+    if path.suffix == ".h5":
+        import h5py  # type: ignore[import-untyped]  # it ships no type information
+
+        with h5py.File(path, "r+") as file:
+            config = json.loads(file.attrs["model_config"])
+            change(config)
+            file.attrs["model_config"] = json.dumps(config)
+            for each in (file, file["model_weights"]) if version is not None else ():
+                each.attrs["keras_version"] = version
+        return
+    with ZipFile(path) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    config = json.loads(members["config.json"])
+    change(config)
+    members["config.json"] = json.dumps(config).encode()
+    if version is not None:
+        members["metadata.json"] = json.dumps({"keras_version": version}).encode()
+    with ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)

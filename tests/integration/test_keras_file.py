@@ -1,17 +1,15 @@
 """Keras files, written by Keras itself: what they answer as SavedModels, and what is refused."""
 
-import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
 
+import h5py  # type: ignore[import-untyped]  # it ships no type information
 import numpy as np
 import pytest
 
 from model.backends.tensorflow.keras_file import exported
-from model.backends.tensorflow.saved_model import SavedGraph, load_saved_model, read_meta_graph
-from model.runner import ModelError
 from tests.integration.keras_models import (
     KERAS_MODELS,
     KERAS_WARNINGS,
@@ -19,7 +17,10 @@ from tests.integration.keras_models import (
     SUMS,
     Arrays,
     Build,
+    answer,
     dense,
+    edit_config,
+    refusal,
     sequential,
     with_lambda,
     written,
@@ -41,21 +42,6 @@ def of_words(keras: Any) -> Any:
     word = keras.Input((), dtype="string", name="word")
     number = keras.layers.StringLookup(vocabulary=["ferry", "river"], name="number")
     return keras.Model(word, number(word))
-
-
-def answer(path: Path, arrays: Arrays) -> Arrays:
-    """Return what the model answers, by the outputs' names, after its folder is gone."""
-    import tensorflow.compat.v1 as tf
-
-    with exported(path) as folder:
-        loaded = load_saved_model(folder, SavedGraph(read_meta_graph(folder), {}), tf.ConfigProto())
-    assert not folder.exists()
-    (endpoint,) = loaded.endpoints.values()
-    assert endpoint.signature.alone == ""
-    with loaded.session:
-        call = loaded.session.make_callable(endpoint.fetches, list(endpoint.feeds))
-        outputs = call(*endpoint.signature.feed(arrays).arrays)
-    return dict(zip([spec.name for spec in endpoint.signature.outputs], outputs, strict=True))
 
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
@@ -133,15 +119,12 @@ REFUSED: dict[str, tuple[Build, str, str]] = {
         ".keras",
         "layer 'mine' is of the class 'Own', which is not Keras's own",
     ),
-    "own layer, HDF5": (with_own_layer, ".h5", "Keras cannot load it: Unknown layer: 'Own'"),
+    "own layer, HDF5": (
+        with_own_layer,
+        ".h5",
+        "layer 'mine' is of the class 'Own', which is not Keras's own",
+    ),
 }
-
-
-def refusal(path: Path) -> str:
-    """Return why *path* is refused."""
-    with pytest.raises(ModelError) as caught, exported(path):
-        pass
-    return str(caught.value)
 
 
 @pytest.mark.parametrize(("build", "suffix", "reason"), list(REFUSED.values()), ids=list(REFUSED))
@@ -151,26 +134,6 @@ def test_a_keras_file_with_code_is_refused(
     """In one line that names the layer."""
     path = written(build, tmp_path / f"model{suffix}")
     assert refusal(path) == f"{path}: {reason}"
-
-
-def edit_config(path: Path, change: Callable[[Any], None]) -> None:
-    """Make a *change* to what a file says of its first layer of weights."""
-    if path.suffix == ".h5":
-        import h5py  # type: ignore[import-untyped]  # it ships no type information
-
-        with h5py.File(path, "r+") as file:
-            config = json.loads(file.attrs["model_config"])
-            change(config["config"]["layers"][1])
-            file.attrs["model_config"] = json.dumps(config)
-        return
-    with ZipFile(path) as archive:
-        members = {name: archive.read(name) for name in archive.namelist()}
-    config = json.loads(members["config.json"])
-    change(config["config"]["layers"][1])
-    members["config.json"] = json.dumps(config).encode()
-    with ZipFile(path, "w") as archive:
-        for name, content in members.items():
-            archive.writestr(name, content)
 
 
 def lambda_as_activation(layer: Any) -> None:
@@ -274,8 +237,6 @@ def test_a_zip_without_a_model_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("config", ["5", "null", "{", "[" * 100_000], ids=lambda text: text[:4])
 def test_a_config_that_is_no_object_is_refused(tmp_path: Path, config: str) -> None:
     """In one line, in both kinds of file."""
-    import h5py
-
     with ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.writestr("config.json", config)
     with h5py.File(tmp_path / "m.h5", "w") as file:
@@ -288,8 +249,6 @@ def test_a_config_that_is_no_object_is_refused(tmp_path: Path, config: str) -> N
 
 def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
     """HDF5 keeps numbers there as well."""
-    import h5py
-
     with h5py.File(tmp_path / "m.h5", "w") as file:
         file.attrs["model_config"] = [1, 2]
     assert "not a Keras file" in refusal(tmp_path / "m.h5")
@@ -328,3 +287,58 @@ def test_a_model_that_knows_no_shapes_is_refused(tmp_path: Path) -> None:
     assert refusal(path) == (
         f"{path}: Keras cannot load it: it was saved before it knew the shape of its input"
     )
+
+
+def test_without_room_for_a_temporary_folder_a_line_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Keras file alone needs one."""
+    path = written(sequential, tmp_path / "model.keras")
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    assert refusal(path) == f"{path}: it needs a temporary folder: No such file or directory"
+
+
+def with_own_loss(keras: Any) -> Any:
+    """A model that was trained by a function of its own."""
+
+    def own_loss(_: Any, scores: Any) -> Any:
+        return scores
+
+    model = sequential(keras)
+    model.compile("adam", own_loss)
+    return keras.Sequential([keras.Input((3,), name="row"), model])
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_what_trained_a_model_does_not_matter(tmp_path: Path, suffix: str) -> None:
+    """It is never built."""
+    (got,) = answer(written(with_own_loss, tmp_path / f"m{suffix}"), {"row": ROWS}).values()
+    np.testing.assert_allclose(got, SUMS)
+
+
+def test_weights_that_were_damaged_are_refused(tmp_path: Path) -> None:
+    """What an archive says of itself may be whole."""
+    path = written(sequential, tmp_path / "model.keras")
+    data = bytearray(path.read_bytes())
+    data[data.index(b"\x89HDF") + 100] ^= 1
+    path.write_bytes(data)
+    assert refusal(path) == f"{path}: Keras cannot load it: Bad CRC-32 for file 'model.weights.h5'"
+
+
+@pytest.mark.parametrize("suffix", SUFFIXES)
+def test_weights_in_another_file_are_refused(tmp_path: Path, suffix: str) -> None:
+    """Keras would read it."""
+    path = written(sequential, tmp_path / f"model{suffix}")
+    weights = path
+    if suffix == ".keras":
+        with ZipFile(path) as archive:
+            archive.extractall(tmp_path)
+        weights = tmp_path / "model.weights.h5"
+    with h5py.File(weights, "r+") as file:
+        group = next(iter(file))
+        file[f"{group}/other"] = h5py.ExternalLink("/etc/passwd", "/")
+    if suffix == ".keras":
+        with ZipFile(path, "w") as archive:
+            for name in ("config.json", "metadata.json", "model.weights.h5"):
+                archive.write(tmp_path / name, name)
+    assert refusal(path) == f"{path}: its '{group}/other' lies in another file, which is not read"

@@ -15,6 +15,7 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Literal
 
+from model.backends.tensorflow.files.keras_settings import ignore_user_keras
 from model.cores import usable_cores
 from model.runner import ModelError
 
@@ -47,8 +48,10 @@ def quieten_tensorflow(choice: DeviceChoice) -> None:
     """
     Keep TensorFlow's start-up chatter off the log, and GPUs from a CPU's server.
 
-    Call before it is first imported.  What it writes before it reads its settings remains.
+    Call before it is first imported.  What it writes before it reads its settings remains.  The
+    Keras that it imports takes no settings of the user's.
     """
+    ignore_user_keras()
     if choice == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
     # With no GPU at hand its error lines are about drivers that nobody misses; real errors are

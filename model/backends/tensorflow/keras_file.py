@@ -5,20 +5,22 @@ A Keras file says how to build a model in Python, and may hold code for that.  S
 is read before Keras sees it, and nothing but Keras's own layers and functions is let through.
 """
 
-import json
-from collections.abc import Iterator
+import importlib
 from contextlib import contextmanager
 from copy import deepcopy
 from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import ZipFile
 
+from model.backends.tensorflow.files.keras_config import check_config, objects_of, own_names
+from model.backends.tensorflow.files.keras_source import KerasSource, copy_source, read_source
 from model.backends.tensorflow.files.temporary import temporary_folder
 from model.backends.tensorflow.reasons import one_line
 from model.runner import ModelError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     import tensorflow as tf
 
 
@@ -28,111 +30,86 @@ def exported(path: Path) -> "Iterator[Path]":
     Provide a folder with the model in *path* as a SavedModel; it is removed at the end.
 
     Its one signature, serving_default, names the inputs as their layers are, or by the keys of a
-    model that takes a dict, and the outputs likewise.  Raises `ModelError`, in one line, for a
-    file that is no whole model, and for one that asks for code that is not Keras's own.
+    model that takes a dict, and the outputs likewise.  A file of Keras 2 is loaded by tf_keras,
+    which is imported for it, and by Keras 3 where that is not installed.
+
+    Raises `ModelError`, in one line, for a file that is no whole model, for one that asks for code
+    that is not Keras's own, and where there is no temporary folder.
     """
-    archive = _is_archive(path)
-    _check_code(path, _config(path, archive=archive))
-    import tensorflow as tf
-
-    unreadable = (OSError, RuntimeError, TypeError, ValueError, LookupError, AttributeError)
+    source = read_source(path)
+    keras = _keras_for(source)
+    check_config(path, source.config, own_names(keras))
     with temporary_folder(path) as folder:
-        # Keras goes by how a file is called.
-        named = Path(folder, "model.keras" if archive else "model.h5")
-        named.symlink_to(path.resolve())
         try:
-            _export(named, Path(folder, "saved"))
-        except (*unreadable, tf.errors.OpError) as error:
-            raise ModelError(f"{path}: Keras cannot load it: {_reason(error)}") from error
-        yield Path(folder, "saved")
+            copied = copy_source(source, folder)
+            model = keras.models.load_model(copied, compile=False, safe_mode=True)
+            copied.unlink()
+            _export(model, folder / "saved")
+        except ModelError:
+            raise
+        except Exception as error:  # no list says what a Keras raises
+            raise _not_loaded(source, keras, _reason(error)) from error
+        yield folder / "saved"
 
 
-def _is_archive(path: Path) -> bool:
-    """Whether it is a .keras archive, whatever it is called, and not HDF5."""
+def _keras_for(source: KerasSource) -> Any:
+    """Return the package that is to load *source*."""
+    if source.generation != 2:
+        return importlib.import_module("keras")
     try:
-        with path.open("rb") as file:
-            return file.read(2) == b"PK"
-    except OSError as error:
-        raise ModelError(f"{path}: {error.strerror}") from error
+        return importlib.import_module("tf_keras")
+    except ModuleNotFoundError:
+        keras = importlib.import_module("keras")
+    except Exception as error:  # as one that was made for another TensorFlow raises
+        reason = f"tf_keras cannot be imported: {one_line(error)}"
+        raise ModelError(f"{source.path}: {reason}") from error
+    # Keras 3 reads some files of Keras 2, and gives the same answers but for this.
+    if any("hard_sigmoid" in each.values() for each, _ in objects_of(source.config)):
+        raise _not_loaded(source, keras, "hard_sigmoid is another function there")
+    return keras
 
 
-def _config(path: Path, *, archive: bool) -> dict[str, Any]:
-    """Return what the file says of its layers."""
-    try:
-        text = _config_text(path, archive=archive)
-        config = {} if text is None else json.loads(text)
-    except OSError as error:
-        reason = error.strerror or f"not an HDF5 file, or cut short ({error})"
-        raise ModelError(f"{path}: {reason}") from error
-    except Exception as error:  # no list says what broken archives raise
-        raise ModelError(f"{path}: not a Keras file, or cut short ({one_line(error)})") from error
-    if text is None:
-        raise ModelError(f"{path}: it holds weights, but no model: save the whole model")
-    if not isinstance(config, dict):
-        raise ModelError(f"{path}: not a Keras file, or cut short (its config is no object)")
-    return config
+def _not_loaded(source: KerasSource, keras: Any, reason: str) -> ModelError:
+    """Return the error that *keras* does not load *source*, with the ways out where there are."""
+    if source.generation != 2 or keras.__name__ == "tf_keras":
+        return ModelError(f"{source.path}: Keras cannot load it: {reason}")
+    version = f" ({source.version})" if source.version else ""
+    return ModelError(
+        f"{source.path}: a file of Keras 2{version}, which Keras 3 cannot load: {reason}; "
+        "pip install 'tf_keras', or export it as a SavedModel with model.export"
+    )
 
 
-def _config_text(path: Path, *, archive: bool) -> Any:
-    """Return the JSON in the file, if all is well with it; None where an HDF5 file has none."""
-    if archive:
-        with ZipFile(path) as members:
-            return members.read("config.json")
-    import h5py  # type: ignore[import-untyped]  # it ships no type information
-
-    with path.open("rb") as stream, h5py.File(stream) as file:
-        return file.attrs.get("model_config")
-
-
-def _check_code(path: Path, config: dict[str, Any]) -> None:
-    """Raise `ModelError` where *config* holds code, or names some that is not Keras's."""
-    for each, layer in _objects(config):
-        kind, module = each.get("class_name"), each.get("module")
-        if kind in ("Lambda", "__lambda__") or each.get("function_type") == "lambda":
-            raise ModelError(f"{path}: {layer} holds Python code (Lambda), which is not run")
-        own = module in ("keras", "builtins") or str(module).startswith("keras.")
-        # Some releases of Keras import whatever module stands there.
-        if (each.get("registered_name") or (kind and module)) and not own:
-            raise ModelError(f"{path}: {layer} is of the class {kind!r}, which is not Keras's own")
-
-
-def _objects(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield each object of *config*, and the layer that it is or belongs to, in words."""
-    waiting: list[tuple[Any, str]] = [(config, "the model")]
-    while waiting:
-        each, layer = waiting.pop()
-        if isinstance(each, dict):
-            inner = each.get("config")
-            if "class_name" in each and isinstance(inner, dict) and "name" in inner:
-                layer = f"layer {inner['name']!r}"
-            yield each, layer
-            each = list(each.values())
-        waiting += [(one, layer) for one in reversed(each) if isinstance(one, dict | list)]
-
-
-def _export(path: Path, folder: Path) -> None:
+def _export(model: Any, folder: Path) -> None:
     import tensorflow as tf
 
-    model = tf.keras.models.load_model(path, compile=False, safe_mode=True)
     inputs, outputs = _structure(model, "input"), _structure(model, "output")
     names = _names(inputs)
 
     def serve(*arrays: "tf.Tensor") -> "dict[str, tf.Tensor]":
-        results = model(tf.keras.tree.pack_sequence_as(inputs, arrays), training=False)
-        flat = tf.keras.tree.flatten(results)
-        return {f"output_{number}": each for number, each in enumerate(flat)}
+        results = model(tf.nest.pack_sequence_as(inputs, arrays), training=False)
+        return {f"output_{number}": each for number, each in enumerate(tf.nest.flatten(results))}
 
     specs = [
         tf.TensorSpec(tensor.shape, tensor.dtype, name=f"input_{number}")
-        for number, tensor in enumerate(tf.keras.tree.flatten(inputs))
+        for number, tensor in enumerate(tf.nest.flatten(inputs))
     ]
     module = tf.Module()
-    module.model = model
-    # A Sequential does not hand on what its layers hold.
-    module.kept = [variable.value for variable in model.variables]
+    module.kept = _kept(model)
     function = tf.function(serve, autograph=False).get_concrete_function(*specs)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": function})
     _rename(folder, names, _names(outputs))
+
+
+def _kept(model: Any) -> list[Any]:
+    """Return what the SavedModel holds besides the function: variables and tables."""
+    import tensorflow as tf
+
+    if isinstance(model, tf.Module):  # of Keras 2; the model itself would be traced layer by layer
+        tables = [each.lookup_table for each in model.submodules if hasattr(each, "lookup_table")]
+        return [*model.variables, *tables]
+    # A Sequential does not hand on what its layers hold.
+    return [model, *(variable.value for variable in model.variables)]
 
 
 def _structure(model: Any, side: str) -> Any:
@@ -153,8 +130,8 @@ def _names(structure: Any) -> list[str]:
     if isinstance(structure, dict):
         return sorted(structure)
     names: list[str] = []
-    for tensor in tf.keras.tree.flatten(structure):
-        layer = tensor._keras_history.operation.name  # noqa: SLF001  (said nowhere else)
+    for tensor in tf.nest.flatten(structure):
+        layer = tensor._keras_history[0].name  # noqa: SLF001  (said nowhere else)
         others = (layer if not number else f"{layer}_{number}" for number in count())
         names.append(next(name for name in others if name not in names))
     return names
@@ -181,4 +158,5 @@ def _rename(folder: Path, inputs: list[str], outputs: list[str]) -> None:
 def _reason(error: Exception) -> str:
     """Return what was wrong: Keras says it last, then goes on about registering or shows bytes."""
     _, _, last = str(error).rpartition("Exception encountered: ")
-    return one_line(ValueError(last)).partition(". ")[0].partition(": {")[0]
+    line = one_line(ValueError(last)).partition(". ")[0]
+    return line if line.startswith("Unrecognized keyword") else line.partition(": {")[0]

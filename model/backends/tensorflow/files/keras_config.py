@@ -1,0 +1,174 @@
+"""
+Judge what a Keras file asks for, before Keras sees it.
+
+A file names the classes and functions that Keras is to call, and may hold code.  Keras's own safe
+mode does not look everywhere, so that these are rules of our own: nothing but Keras's own layers
+and functions that compute is let through.  Changes nothing and imports no Keras.
+"""
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from inspect import isfunction
+from pathlib import Path
+from typing import Any
+
+from model.backends.tensorflow.files.keras_functions import only_computes, operation_only_computes
+from model.runner import ModelError
+
+#: What holds Python, as source, bytes or pickles.
+_CODE = ("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+#: Classes of Keras that load files by a path, or call methods by their names.
+_REACHES_OUT = (
+    "TFSMLayer",
+    "DenseFeatures",
+    "SequenceFeatures",
+    "ClassMethod",
+    "InstanceMethod",
+    "InstanceProperty",
+)
+#: How a config writes values that JSON has no form for.
+_VALUES = (
+    "__bytes__",
+    "__ellipsis__",
+    "__keras_tensor__",
+    "__numpy__",
+    "__slice__",
+    "__tensor__",
+    "__tuple__",
+    "TensorShape",
+)
+#: Keras's own classes that are in none of its public modules.
+_UNLISTED = (
+    "AddLoss",
+    "AddMetric",
+    "BatchNormalizationV1",
+    "BatchNormalizationV2",
+    "CuDNNGRU",
+    "CuDNNLSTM",
+    "Functional",
+    "GRUV1",
+    "GRUV2",
+    "LSTMV1",
+    "LSTMV2",
+    "PolicyV1",
+    "RandomFourierFeatures",
+    "SlicingOpLambda",
+    "SyncBatchNormalization",
+    "TFOpLambda",
+    "TensorFlowOpLayer",
+)
+_PUBLIC = (
+    "constraints",
+    "dtype_policies",
+    "initializers",
+    "layers",
+    "mixed_precision",
+    "models",
+    "quantizers",
+    "random",
+    "regularizers",
+)
+#: The modules in which Keras looks for a class; all of its others are out of bounds.
+_MODULES = re.compile(rf"(tf_)?keras(\.src)?(\.({'|'.join(_PUBLIC)}|engine|ops)(\.\w+)*)?")
+_FUNCTION_MODULES = re.compile(r"builtins|(tf_)?keras(\.src)?\.activations(\.\w+)*")
+
+
+@dataclass(frozen=True, slots=True)
+class OwnNames:
+    """What one release of Keras calls its own."""
+
+    classes: frozenset[str]
+    functions: frozenset[str]  #: its activations
+
+
+def own_names(keras: Any) -> OwnNames:
+    """Return what *keras* calls its own: the package of Keras 3, or tf_keras."""
+    spaces = [vars(getattr(keras, name)) for name in _PUBLIC if hasattr(keras, name)]
+    classes = {name for space in spaces for name in space if isinstance(space[name], type)}
+    operation = getattr(keras, "Operation", None)  # of Keras 3: what `x + 1` is in a model
+    operations = {
+        each.__name__
+        for each in (operation.__subclasses__() if operation is not None else ())
+        if each.__module__.startswith("keras.src.ops.")
+    }
+    functions = {name for name, each in vars(keras.activations).items() if isfunction(each)}
+    return OwnNames(
+        frozenset({*classes, *operations, *_UNLISTED}.difference(_CODE, _REACHES_OUT)),
+        frozenset(functions - {"deserialize", "get", "serialize"}),
+    )
+
+
+def check_config(path: Path, config: dict[str, Any], own: OwnNames) -> None:
+    """
+    Raise `ModelError` where *config* holds code, or asks for what *own* does not name.
+
+    The line names the layer and what it asks for.
+    """
+    for each, layer in objects_of(config):
+        fault = _fault(each, own)
+        if fault is not None:
+            raise ModelError(f"{path}: {layer} {fault}")
+
+
+def objects_of(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
+    """Yield each object of *config*, and the layer that it is or belongs to, in words."""
+    waiting: list[tuple[Any, str]] = [(config, "the model")]
+    while waiting:
+        each, layer = waiting.pop()
+        if isinstance(each, dict):
+            inner = each.get("config")
+            if "class_name" in each and isinstance(inner, dict) and "name" in inner:
+                layer = f"layer {inner['name']!r}"
+            yield each, layer
+            each = list(each.values())
+        waiting += [(one, layer) for one in reversed(each) if isinstance(one, dict | list)]
+
+
+def _fault(each: dict[str, Any], own: OwnNames) -> str | None:
+    """Return why an object of the config is refused; None where it is not."""
+    kind, inner = each.get("class_name"), each.get("config")
+    if kind in _CODE or each.get("function_type") == "lambda":
+        code = kind if kind in _CODE and kind != "__lambda__" else "Lambda"
+        return f"holds Python code ({code}), which is not run"
+    if kind in _REACHES_OUT:
+        return f"is a {kind}, which could read files or run code"
+    if isinstance(each.get("vocabulary"), str):
+        return "reads its vocabulary from a file, which is no part of the model"
+    if "class_name" not in each or kind in _VALUES:
+        return None
+    if not (
+        _is_listed(each, inner, own.functions, _FUNCTION_MODULES)
+        if kind == "function"
+        else _is_listed(each, kind, own.classes, _MODULES)
+    ):
+        return f"is of the class {kind!r}, which is not Keras's own"
+    return _fault_of_call(kind, inner if isinstance(inner, dict) else {})
+
+
+def _is_listed(
+    each: dict[str, Any], name: object, names: frozenset[str], modules: re.Pattern[str]
+) -> bool:
+    """Whether *name* is one of *names*, and nothing else in the object leads elsewhere."""
+    module = each.get("module")
+    return (
+        isinstance(name, str)
+        and name in names
+        # Some releases of Keras import whatever module stands there, or look for the other name.
+        and (module is None or modules.fullmatch(str(module)) is not None)
+        and each.get("registered_name") in (None, name)
+    )
+
+
+def _fault_of_call(kind: object, config: dict[str, Any]) -> str | None:
+    """Return why a layer that is a call of TensorFlow is refused; None for all others."""
+    if kind in ("TFOpLambda", "SlicingOpLambda"):
+        function = config.get("function")
+        computes = only_computes(function)
+    elif kind == "TensorFlowOpLayer":
+        node = config.get("node_def")
+        function = node.get("op") if isinstance(node, dict) else node
+        computes = operation_only_computes(function)
+    else:
+        return None
+    return None if computes else f"calls TensorFlow's {function!r}, which may do more than compute"

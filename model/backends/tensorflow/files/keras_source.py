@@ -1,0 +1,162 @@
+"""
+Read a Keras file, and copy of it what has been read.
+
+A copy holds the config that was judged, the weights and the vocabularies, and nothing else: no
+link from HDF5 to another file, and no member of an archive that would be unpacked elsewhere.
+"""
+
+import json
+import re
+import shutil
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+from zipfile import ZipFile
+
+from model.backends.tensorflow.files.keras_config import objects_of
+from model.backends.tensorflow.reasons import one_line
+from model.runner import ModelError
+
+if TYPE_CHECKING:
+    import h5py  # type: ignore[import-untyped]  # it ships no type information
+
+_CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5"
+
+
+@dataclass(frozen=True, slots=True)
+class KerasSource:
+    """What a Keras file says of itself."""
+
+    path: Path
+    archive: bool  #: a .keras archive, whatever it is called, and not HDF5
+    version: str  #: of the Keras that wrote it; "" where the file does not say
+    config: dict[str, Any]  #: of its layers; without what training needs
+
+    @property
+    def generation(self) -> int:
+        """The version's first number; where the file has none, its layout tells 2 from 3."""
+        number = re.match(r"\d+", self.version)
+        if number is not None:
+            return int(number[0])
+        old = any("batch_input_shape" in each for each, _ in objects_of(self.config))
+        return 2 if old else 3
+
+
+def read_source(path: Path) -> KerasSource:
+    """
+    Read what the file at *path* says of itself.
+
+    Raises `ModelError`, in one line, for what is no Keras file, and for one that is no whole model,
+    that Keras 1 wrote, or Keras on Theano, whose kernels lie the other way round.
+    """
+    archive = _is_archive(path)
+    try:
+        config, version, backend = _of_archive(path) if archive else _of_hdf5(path)
+    except ModelError:
+        raise
+    except OSError as error:
+        reason = error.strerror or f"not an HDF5 file, or cut short ({error})"
+        raise ModelError(f"{path}: {reason}") from error
+    except Exception as error:  # no list says what broken archives raise
+        raise ModelError(f"{path}: not a Keras file, or cut short ({one_line(error)})") from error
+    if not isinstance(config, dict):
+        raise ModelError(f"{path}: not a Keras file, or cut short (its config is no object)")
+    for each, _ in objects_of(config):
+        each.pop("compile_config", None)
+    source = KerasSource(path, archive, version, config)
+    again = "load it with Keras 2 on TensorFlow and save it again"
+    if source.generation < 2:
+        raise ModelError(f"{path}: a file of Keras {version}, which is not read: {again}")
+    if source.generation == 2 and backend == "theano":
+        raise ModelError(f"{path}: a file of Keras {version} on Theano, which is not read: {again}")
+    return source
+
+
+def copy_source(source: KerasSource, folder: Path) -> Path:
+    """
+    Copy of *source* what belongs to the model into *folder*, and return the new file.
+
+    Its name ends as Keras wants it.  Raises `ModelError` for links to other files.
+    """
+    if source.archive:
+        return _copy_archive(source, folder)
+    import h5py
+
+    copied = folder / "model.h5"
+    with h5py.File(source.path) as file, h5py.File(copied, "w") as copy:
+        _check_links(source.path, file)
+        for name in {"keras_version", "backend"} & set(file.attrs):
+            copy.attrs[name] = file.attrs[name]
+        copy.attrs["model_config"] = json.dumps(source.config)
+        file.copy("model_weights", copy)
+    return copied
+
+
+def _is_archive(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(2) == b"PK"
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+
+
+def _of_archive(path: Path) -> tuple[Any, str, str]:
+    """Return the config of an archive, the version of Keras, and no backend: it has no say here."""
+    with ZipFile(path) as members:
+        metadata = json.loads(members.read(_METADATA)) if _METADATA in members.namelist() else {}
+        return json.loads(members.read(_CONFIG)), str(metadata.get("keras_version", "")), ""
+
+
+def _of_hdf5(path: Path) -> tuple[Any, str, str]:
+    """Return the same of an HDF5 file, with the backend; raises `ModelError` for weights alone."""
+    import h5py
+
+    with path.open("rb") as stream, h5py.File(stream) as file:
+        text = file.attrs.get("model_config")
+        if text is None:
+            raise ModelError(f"{path}: it holds weights, but no model: save the whole model")
+        version, backend = (_text(file.attrs.get(name)) for name in ("keras_version", "backend"))
+        return json.loads(text), version, backend
+
+
+def _text(value: object) -> str:
+    return value.decode() if isinstance(value, bytes) else str(value or "")
+
+
+def _copy_archive(source: KerasSource, folder: Path) -> Path:
+    import h5py
+
+    copied, weights = folder / "model.keras", folder / _WEIGHTS
+    with ZipFile(source.path) as members, ZipFile(copied, "w") as copy:
+        copy.writestr(_CONFIG, json.dumps(source.config))
+        names = set(members.namelist())
+        for name in sorted(names):
+            if PurePosixPath(name).is_absolute() or ".." in re.split(r"[/\\]", name):
+                raise ModelError(f"{source.path}: its member {name!r} would lie outside of it")
+            if name == _METADATA or (name.startswith("assets/") and not name.endswith("/")):
+                copy.writestr(name, members.read(name))
+        if _WEIGHTS not in names:
+            raise ModelError(f"{source.path}: it holds no weights ({_WEIGHTS})")
+        with members.open(_WEIGHTS) as packed, weights.open("wb") as file:
+            shutil.copyfileobj(packed, file)
+        with h5py.File(weights) as file:
+            _check_links(source.path, file)
+        copy.write(weights, _WEIGHTS)
+    weights.unlink()
+    return copied
+
+
+def _check_links(path: Path, file: "h5py.File") -> None:
+    """Raise `ModelError` where *file* takes anything from another one, or from itself by a name."""
+    import h5py
+
+    def link(name: str, kind: object) -> str | None:
+        return None if isinstance(kind, h5py.HardLink) else name
+
+    def data(name: str, item: object) -> str | None:
+        outside = isinstance(item, h5py.Dataset) and (item.external or item.is_virtual)
+        return name if outside else None
+
+    found = file.visititems_links(link) or file.visititems(data)
+    if found is not None:
+        raise ModelError(f"{path}: its {found!r} lies in another file, which is not read")
