@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from model.backends.tensorflow.quiet_import import obey_log_level
 from model.cores import usable_cores
 from model.runner import ModelError
 
@@ -45,7 +46,7 @@ def quieten_tensorflow(choice: DeviceChoice) -> None:
     """
     Keep TensorFlow's start-up chatter off the log, and GPUs from a CPU's server.
 
-    Call before it is first imported.  What it writes before it reads its settings remains.
+    Call before it is first imported.
     """
     if choice == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
@@ -53,6 +54,7 @@ def quieten_tensorflow(choice: DeviceChoice) -> None:
     # raised as exceptions as well.
     without_gpu = choice == "cpu" or not gpu_is_installed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if without_gpu else "1")
+    obey_log_level()
     # What was deprecated when a model was made is of no use to whoever serves it.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
