@@ -56,6 +56,7 @@ class Machine:
             monkeypatch.delenv(name)
         monkeypatch.setenv("PATH", str(folder))
         monkeypatch.setitem(sys.modules, "tensorflow", None)
+        monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
 
     def nvidia_smi(self, script: str | None) -> Path:
         """Put the command on the PATH, made of *script*; None does without."""
