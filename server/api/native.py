@@ -22,7 +22,7 @@ from server.api.dialect import Dialect
 from server.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, Prediction, ServedModel, Timing
-from server.samples import sample_request
+from server.samples import sample_feed, sample_request
 
 #: The form fields that may hold the picture.
 FIELDS = ("data", "image", "file")
@@ -46,13 +46,18 @@ def _infer(
         prepare = partial(tensor_feed, model, request.body)
         return inference.run(prepare, terms, timing=timing)
     if model.pictures is None:
-        sample = sample_request(model.signatures[model.default], model.default)
-        raise HTTPError(415, f"this model takes tensors, no pictures; post JSON such as {sample}")
+        raise HTTPError(415, f"this model takes tensors, no pictures; post JSON{_such_as(model)}")
     k = top_of(request.query, model.top, len(model.labels))
     data = picture_of(request)
     if model.labels:
         return inference.classify(data, k, terms, timing=timing)
     return inference.run(partial(model.pictures.feed, data), terms, timing=timing)
+
+
+def _such_as(model: ServedModel) -> str:
+    """Return an example of a request, if there is one, as it ends a sentence."""
+    sample = sample_feed(model.signatures[model.default], None, model.samples)
+    return "" if isinstance(sample, str) else f" such as {sample_request(sample, model.default)}"
 
 
 def check_body(request: HTTPRequest) -> None:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from model.backends.tensorflow.quiet_import import obey_log_level
+from model.backends.tensorflow.quiet_stderr import obey_log_level
 from model.cores import usable_cores
 from model.runner import ModelError
 

@@ -19,6 +19,7 @@ from model.backends.tensorflow.keras_file import exported
 from model.backends.tensorflow.probe_pictures import probe_pictures
 from model.backends.tensorflow.reasons import one_line
 from model.backends.tensorflow.rows_seen import with_rows_seen
+from model.backends.tensorflow.sample_rows import runnable_row
 from model.backends.tensorflow.saved_loading import load_saved_folder
 from model.backends.tensorflow.session import (
     LoadedGraph,
@@ -43,7 +44,7 @@ class LoadedFiles:
     runner: SessionRunner
     signatures: tuple[Signature, ...]  #: what can be asked for; the first by who names none
     pictures: PictureInput | None
-    samples: Mapping[str, Feed]  #: for each signature a row to measure it with
+    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
     decodes: bool  #: whether any of them decodes pictures
 
 
@@ -70,9 +71,11 @@ def load_files(
         runner = SessionRunner(
             graph, options.device, fingerprint=_fingerprint(files, facts, options)
         )
-        samples = {each.name: _sample(each, pictures) for each in runner.signatures}
+        found = {each.name: _sample(each, pictures, runner) for each in runner.signatures}
+        samples = {name: sample for name, sample in found.items() if sample is not None}
         tried = pictures.signature if pictures is not None else runner.signatures[0]
-        _try(runner, samples[tried.name], files, pictures, classes)
+        sample = samples.get(tried.name) or blank_feed(tried)
+        _try(runner, sample, files, pictures, classes)
     except BaseException:
         graph.close()
         raise
@@ -126,15 +129,17 @@ def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> Picture
     return replace(pictures, scores=fitting[0])
 
 
-def _sample(signature: Signature, pictures: PictureInput | None) -> Feed:
-    """Return a row to run: a picture where one can be taken, else zeros."""
+def _sample(
+    signature: Signature, pictures: PictureInput | None, runner: SessionRunner
+) -> Feed | None:
+    """Return a row to run: an image where one can be taken, else what the model runs, if any."""
     if pictures is not None and pictures.signature == signature:
         for encoded in probe_pictures().values():
             try:
                 return pictures.feed(encoded[0])
             except BadImage:
                 continue
-    return blank_feed(signature)
+    return runnable_row(signature, runner.run)
 
 
 def _guessed(sample: Feed) -> bool:

@@ -1,8 +1,9 @@
 """
-Hold TensorFlow's libraries to TF_CPP_MIN_LOG_LEVEL while they are loaded, before they read it.
+Leave out what TensorFlow's libraries write to stderr, where they cannot be told to be quiet.
 
-Imports no TensorFlow.  Only the loading of one library at a time is watched: what another thread
-writes to stderr meanwhile is passed on.
+While they are loaded they have not read TF_CPP_MIN_LOG_LEVEL yet, and a trial run that fails is no
+reason for a warning.  What other threads write to stderr meanwhile is passed on.  Imports no
+TensorFlow.
 """
 
 import os
@@ -47,7 +48,7 @@ class _Loader(ExtensionFileLoader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Load it, and pass on what it writes that is no noise; everything where that fails."""
-        with _caught_stderr():
+        with _caught_stderr(_log_level() if _has_avx() else 0, if_failed=0):
             return super().create_module(spec)
 
 
@@ -68,11 +69,22 @@ class _Finder:
 
 
 @contextmanager
-def _caught_stderr() -> Iterator[None]:
-    """Hold back what is written to stderr in the block; pass it on at the end, without noise."""
-    level = _log_level()
-    # The last words of a library that ends the process, for want of AVX, must not be held back.
-    if level == 0 or _lacks_avx() or not _watching.acquire(blocking=False):
+def no_warnings() -> Iterator[None]:
+    """Keep warnings of what runs in the block off stderr, unless TF_CPP_MIN_LOG_LEVEL is 0."""
+    # At 2 and above there are none.
+    level = 2 if _log_level() == 1 else 0
+    with _caught_stderr(level, if_failed=level):
+        yield
+
+
+@contextmanager
+def _caught_stderr(level: int, *, if_failed: int) -> Iterator[None]:
+    """
+    Hold back what is written to stderr in the block; pass it on at the end, without noise.
+
+    Noise is what *level* leaves out, or *if_failed* where the block raises.
+    """
+    if level == 0 or not _watching.acquire(blocking=False):
         yield
         return
     try:
@@ -82,7 +94,7 @@ def _caught_stderr() -> Iterator[None]:
             try:
                 yield
             except BaseException:
-                level = 0
+                level = if_failed
                 raise
             finally:
                 os.dup2(stderr, _STDERR)
@@ -105,11 +117,15 @@ def _log_level() -> int:
     return int(text) if text.isdecimal() else 0
 
 
-def _lacks_avx() -> bool:
-    """Whether this is an x86 processor without AVX, which most builds of TensorFlow need."""
+def _has_avx() -> bool:
+    """
+    Whether the processor is no x86 without AVX, which most builds of TensorFlow need.
+
+    They end the process there, and their last words must not be held back.
+    """
     try:
         processor = Path("/proc/cpuinfo").read_text()
     except OSError:
-        return False
+        return True
     flags = re.search(r"^flags\s*:(.*)$", processor, re.MULTILINE)
-    return flags is not None and "avx" not in flags[1].split()
+    return flags is None or "avx" in flags[1].split()

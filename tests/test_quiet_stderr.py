@@ -1,4 +1,4 @@
-"""What TensorFlow's libraries write while they are loaded: quiet_import.py."""
+"""What TensorFlow's libraries write while they are loaded: quiet_stderr.py."""
 
 import os
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from model.backends.tensorflow import quiet_import
-from model.backends.tensorflow.quiet_import import obey_log_level, without_noise
+from model.backends.tensorflow import quiet_stderr
+from model.backends.tensorflow.quiet_stderr import no_warnings, obey_log_level, without_noise
 
 HEADING = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
 INFO = "I0000 00:00:1795975004.083054    6814 cudart_stub.cc:31] Could not find cuda drivers\n"
@@ -43,7 +43,7 @@ def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleSpec:
     (spec,) = [
         found
         for finder in sys.meta_path
-        if type(finder).__module__ == quiet_import.__name__
+        if type(finder).__module__ == quiet_stderr.__name__
         and (found := finder.find_spec("tensorflow.core", [str(tmp_path)]))
     ]
     return spec
@@ -103,6 +103,19 @@ def test_a_processor_without_avx_hides_nothing(
 def test_other_modules_are_found_as_ever(tmp_path: Path) -> None:
     """Neither another package's library, nor a module of Python, nor one that is absent."""
     (tmp_path / "text.py").touch()
-    (finder,) = [each for each in sys.meta_path if type(each).__module__ == quiet_import.__name__]
+    (finder,) = [each for each in sys.meta_path if type(each).__module__ == quiet_stderr.__name__]
     for name in ("numpy.core", "tensorflow.text", "tensorflow.absent", "tensorflow"):
         assert finder.find_spec(name, [str(tmp_path)]) is None
+
+
+@pytest.mark.parametrize("level", ["0", "1", "2"])
+def test_a_trial_run_that_fails_writes_no_warnings(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], level: str
+) -> None:
+    """Unless everything is wanted; from level 2 on TensorFlow itself leaves them out."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    written = {"1": WARNING}.get(level, "") + OURS + ERROR
+    with pytest.raises(ValueError, match="refused"), no_warnings():
+        os.write(2, written.encode())
+        raise ValueError("refused")
+    assert capfd.readouterr().err == OURS + ERROR
