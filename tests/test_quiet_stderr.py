@@ -2,6 +2,7 @@
 
 import os
 import sys
+from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
 from pathlib import Path
 
@@ -115,7 +116,7 @@ def test_a_trial_run_that_fails_writes_no_warnings(
     """Unless everything is wanted; from level 2 on TensorFlow itself leaves them out."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
     written = {"1": WARNING}.get(level, "") + OURS + ERROR
-    with pytest.raises(ValueError, match="refused"), no_warnings():
+    with suppress(ValueError), no_warnings():
         os.write(2, written.encode())
         raise ValueError("refused")
     assert capfd.readouterr().err == OURS + ERROR
