@@ -59,8 +59,12 @@ READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=Duration(zero=True),
     help="Left out of all figures.  [default: 0s; 1s with --find-slo and --compare]",
 )
-@click.option("--slo", type=Duration(), default="500ms", show_default=True, help="Answers in time.")
-@click.option("--find-slo", type=Duration(), help="Find the highest rate whose p99 keeps this.")
+@click.option(
+    "--slo", type=Duration(unit=True), default="500ms", show_default=True, help="Answers in time."
+)
+@click.option(
+    "--find-slo", type=Duration(unit=True), help="Find the highest rate whose p99 keeps this."
+)
 @click.option("--compare", nargs=2, metavar="URL URL", help="Two servers, in turn; ratios.")
 @click.option(
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of --compare."

@@ -60,7 +60,9 @@ MOST_REQUESTS = 2_000_000
     show_default=True,
     help="Runs that go on side by side.",
 )
-@click.option("--slo", type=Duration(), help="Answers in time: the deadline of each request.")
+@click.option(
+    "--slo", type=Duration(unit=True), help="Answers in time: the deadline of each request."
+)
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all that is random."
 )
