@@ -73,7 +73,7 @@ READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all that is random."
 )
 @click.option("--json", "json_file", type=FILE, help="All figures; - prints.")
-@click.option("--png", "png_file", type=FILE, help="A plot; needs tensorferry[plot].")
+@click.option("--png", "png_file", type=FILE, help="A plot; needs matplotlib.")
 def loadtest(**options: Any) -> None:  # Any: as click has parsed them, see `Options`
     """
     Load the server at URL with requests, and tell its latencies, refusals and batches.

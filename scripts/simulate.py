@@ -88,7 +88,7 @@ MOST_REQUESTS = 2_000_000
 @click.option(
     "--png",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A plot of --loads; needs tensorferry[plot].",
+    help="A plot of --loads; needs matplotlib.",
 )
 def simulate(**options: Any) -> None:  # Any: as click has parsed them, see `Options`
     """

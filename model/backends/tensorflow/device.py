@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
+from model import packages
 from model.backends.tensorflow.quiet_stderr import obey_log_level
 from model.cores import usable_cores
 from model.runner import ModelError
@@ -110,5 +111,5 @@ def _why_no_gpu() -> str:
     return (
         f"its libraries for CUDA {build.get('cuda_version', '?')} and cuDNN "
         f"{build.get('cudnn_version', '?')} cannot be loaded "
-        "(pip install 'tensorferry[cuda]' brings them)"
+        f"({packages.CUDA} brings them)"
     )
