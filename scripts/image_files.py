@@ -14,7 +14,7 @@ def files_of(names: Iterable[str]) -> Iterator[str]:
         try:
             images = _images_in(Path(name))
         except (OSError, ValueError):
-            images = []  # it is a file, or `content_of` tells what is wrong with it
+            images = []  # it is a file, or `content_of` raises what is wrong with it
         yield from images or [name]
 
 

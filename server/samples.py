@@ -55,7 +55,7 @@ def sample_request(sample: Feed, default: str) -> str:
     """
     Return the JSON of a request with *sample*; its signature is named unless it is the *default*.
 
-    An input of many numbers is told by its dtype and shape in angle brackets instead.
+    An input of many numbers is shown by its dtype and shape in angle brackets instead.
     """
     written = {
         spec.name: _value(spec, array) if array.size <= FEW else f"<{spec}>"
@@ -87,7 +87,8 @@ def is_short(sample: Feed) -> bool:
 
 def _value(spec: TensorSpec, array: np.ndarray) -> Any:  # Any: JSON
     """Return *array* as JSON has it."""
-    return np.asarray(value_of(spec, array)).tolist()
+    value = value_of(spec, array)
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _expression(spec: TensorSpec, array: np.ndarray) -> str:

@@ -89,7 +89,7 @@ def test_files_and_folders_are_arguments(
         (["b.jpg"], b"loading the model\r\n"),
     ],
 )
-def test_a_person_is_told_at_once_what_happens(arguments: list[str], said: bytes) -> None:
+def test_a_terminal_shows_at_once_what_happens(arguments: list[str], said: bytes) -> None:
     """Before the model is loaded."""
     here, there = os.openpty()
     with subprocess.Popen(

@@ -47,6 +47,20 @@ def parsed(tf: Any, rows: Any, **default: Any) -> Any:
     return tf.io.parse_example(rows, {"x": tf.io.FixedLenFeature([], tf.float32, **default)})["x"]
 
 
+def scored(tf: Any, example: Any) -> Any:
+    """Add up the features of one tf.train.Example."""
+    kinds = {
+        "of three": tf.io.FixedLenFeature([3], tf.float32),
+        "number, as text": tf.io.FixedLenFeature([], tf.string),
+        "index": tf.io.FixedLenFeature([], tf.int64),
+        "left out": tf.io.VarLenFeature(tf.string),
+    }
+    found = tf.io.parse_single_example(example, kinds)
+    index = tf.gather([5.0], found["index"])
+    number = tf.strings.to_number(found["number, as text"])
+    return number + tf.reduce_sum(found["of three"]) + index
+
+
 def mean_of_image(tf: Any, data: Any) -> Any:
     """Return the mean of an encoded image."""
     pixels = tf.io.decode_image(data, channels=3, expand_animations=False)
@@ -87,6 +101,11 @@ ANSWERED: dict[str, Write] = {
     ),
     "lines of CSV": tf2(lambda tf, s: {"y": csv_sum(tf, s)}, s=ROWS),
     "Examples with defaults": tf2(lambda tf, s: {"y": parsed(tf, s, default_value=1.0)}, s=ROWS),
+    "Examples without defaults": tf2(lambda tf, s: {"y": parsed(tf, s)}, s=ROWS),
+    "Examples of features of all kinds": tf2(
+        lambda tf, s: {"y": mapped(tf, lambda one: scored(tf, one), s)}, s=ROWS
+    ),
+    "Examples parsed as a batch": SAVED_MODELS["tf.Example"].write,
     "Examples as JSON": tf2(lambda tf, s: {"y": tf.io.decode_json_example(s)}, s=ROWS),
     "words": SAVED_MODELS["vocabulary"].write,
     "base64": tf2(lambda tf, s: {"y": tf.io.decode_base64(s)}, s=ROWS),
@@ -130,10 +149,6 @@ ANSWERED: dict[str, Write] = {
 
 #: Models for which no sample is made, and why.
 UNANSWERED: dict[str, tuple[Write, str]] = {
-    "Examples without defaults": (
-        tf2(lambda tf, s: {"y": parsed(tf, s)}, s=ROWS),
-        "the model refused every value that was tried",
-    ),
     "numbers above 4": (
         tf2(lambda tf, x: {"y": above_four(tf, x)}, x=("float32", [None])),
         "the model refused every value that was tried",

@@ -1,5 +1,5 @@
 """
-Leave out what TensorFlow's libraries write to stderr, where they cannot be told to be quiet.
+Leave out what TensorFlow's libraries write to stderr, where no setting leaves it out.
 
 While they are loaded they have not read TF_CPP_MIN_LOG_LEVEL yet, and a trial run that fails is no
 reason for a warning.  What other threads write to stderr meanwhile is passed on.  Imports no

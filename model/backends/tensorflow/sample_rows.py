@@ -2,29 +2,31 @@
 Find a row that a model runs, to measure it with and to show to people.
 
 A signature says that an input is a string or a whole number, not which ones its operations take,
-and may leave sizes open: only runs can tell.  Blocks while it runs, on a thread that may run the
+and may leave sizes open: only runs show it.  Blocks while it runs, on a thread that may run the
 model.
 """
 
 import time
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
-from functools import cache
+from functools import cache, partial
 from io import BytesIO
 from itertools import product
 from math import prod
+from operator import ne
 
 import numpy as np
 from PIL import Image
 
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.quiet_stderr import no_warnings
+from model.backends.tensorflow.sample_examples import parsed_example
 from model.signature import STRING, Arrays, Feed, Signature
 
 #: Seconds after which no further row is tried.
 MAX_SECONDS = 2.0
 
-#: Numbers in a row that is tried.
+#: Numbers in an input of open sizes that is tried.
 MAX_NUMBERS = 1 << 20
 
 #: What a number may be, and a size that a signature leaves open; the plainest first.
@@ -77,64 +79,79 @@ def runnable_row(
     import tensorflow.compat.v1 as tf
 
     end = seconds() + MAX_SECONDS
-    for feed in _rows(signature):
+
+    def why_refused(feed: Feed) -> str:
         try:
             with no_warnings():
                 run(feed)
-        except OutOfMemory:
-            return None
-        except (tf.errors.OpError, ValueError):
+        except (tf.errors.OpError, ValueError) as error:
             if seconds() > end:
-                return None
-        else:
-            return feed
-    return None
+                raise _GivenUp from error
+            return str(error) or type(error).__name__
+        return ""
+
+    try:
+        return next((row for row in _rows(signature, why_refused) if not why_refused(row)), None)
+    except (OutOfMemory, _GivenUp):
+        return None
 
 
-def _rows(signature: Signature) -> Iterator[Feed]:
-    """Yield the rows to try: those with one string for all inputs, then those with several."""
+class _GivenUp(Exception):
+    """It takes too long."""
+
+
+def _rows(signature: Signature, why_refused: Callable[[Feed], str]) -> Iterator[Feed]:
+    """Yield the rows to try: one string for all inputs, an Example, then different strings."""
     specs = signature.inputs
     strings = sum(spec.dtype == STRING for spec in specs)
     texts = sample_strings() if strings else (b"",)
     numbers = _NUMBERS if strings < len(specs) else _NUMBERS[:1]
-    unknown = any(spec.shape is None for spec in specs)
-    sizes = _SIZES if unknown or any(None in spec.row_shape for spec in specs) else _SIZES[:1]
-    shapes = _UNKNOWN_SHAPES if unknown else _UNKNOWN_SHAPES[:1]
-    places = product(*(range(len(each)) for each in (texts, numbers, sizes, shapes)))
-    for text, number, size, shape in sorted(places, key=lambda place: sum(map(bool, place))):
-        row = _row(signature, [texts[text]] * strings, numbers[number], sizes[size], shapes[shape])
-        if row is not None:
-            yield row
+    places = product(texts, numbers, _shapes(signature))
+    plainest = (texts[0], numbers[0], next(_shapes(signature)))
+    for text, number, shapes in sorted(places, key=lambda it: sum(map(ne, it, plainest))):
+        yield _row(signature, [text] * strings, number, shapes)
+    row = partial(_row, signature, number=numbers[0], shapes=plainest[2])
+    if strings:
+        example = parsed_example(lambda data: why_refused(row([data] * strings)), texts)
+        if example is not None:
+            yield row([example] * strings)
     if strings > 1:
-        for several in product(texts, repeat=strings):
-            row = _row(signature, several, _NUMBERS[0], _SIZES[0], _UNKNOWN_SHAPES[0])
-            if row is not None:
-                yield row
+        yield from map(row, product(texts, repeat=strings))
+
+
+def _shapes(signature: Signature) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Yield the shapes that the inputs may have, the smallest first; each but once."""
+    specs = signature.inputs
+    found: dict[tuple[tuple[int, ...], ...], None] = {}
+    for unknown, size in product(_UNKNOWN_SHAPES, _SIZES):
+        shapes = tuple(
+            unknown(size) if spec.shape is None else _closed(spec.shape, size) for spec in specs
+        )
+        if not found or max(map(prod, shapes), default=0) <= MAX_NUMBERS:
+            found[shapes] = None
+    yield from sorted(found, key=lambda shapes: sum(map(prod, shapes)))
+
+
+def _closed(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
+    """Return *shape* with its open axes of *size*, but for the first one, of 1."""
+    return tuple((size if axis else 1) if each is None else each for axis, each in enumerate(shape))
 
 
 def _row(
     signature: Signature,
     strings: Sequence[bytes],
     number: int,
-    size: int,
-    unknown: Callable[[int], tuple[int, ...]],
-) -> Feed | None:
-    """Return a row of one string an input and one number; None where it is too large."""
+    shapes: Sequence[tuple[int, ...]],
+) -> Feed:
+    """Return a row of one string an input, one *number*, and *shapes*."""
     left = iter(strings)
-    arrays: list[np.ndarray] = []
-    for spec in signature.inputs:
-        shape = unknown(size) if spec.shape is None else _closed(spec.shape, size)
-        if prod(shape) > MAX_NUMBERS:
-            return None
-        arrays.append(np.empty(shape, spec.dtype))
+    arrays = []
+    for spec, shape in zip(signature.inputs, shapes, strict=True):
+        array = np.empty(shape, spec.dtype)
         # Not np.full: it cuts zero bytes off the end of a string.
-        arrays[-1].fill(next(left) if spec.dtype == STRING else number)
+        array.fill(next(left) if spec.dtype == STRING else number)
+        arrays.append(array)
     return Feed(signature, tuple(arrays))
-
-
-def _closed(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
-    """Return *shape* with its open axes of *size*, but for the first one, of 1."""
-    return tuple((size if axis else 1) if each is None else each for axis, each in enumerate(shape))
 
 
 def _image(kind: str) -> bytes:
