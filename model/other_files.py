@@ -41,6 +41,7 @@ _OTHER_TEXTS = (
     (b"{", "a JSON text"),
     (b"[", "a JSON text"),
     (b"data:", "a data URL"),
+    (b"version https://git-lfs", "a Git LFS pointer, not the file that `git lfs pull` gets,"),
     (b"/9j/", "a picture in base64"),
     (b"ivborw0kggo", "a picture in base64"),
     (b"r0lgod", "a picture in base64"),

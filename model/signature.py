@@ -165,10 +165,12 @@ class Feed:
         )
 
 
-def blank_feed(signature: Signature) -> Feed:
-    """Return a feed of one row of zeros, or of empty strings; a size that is left open is 1."""
+def blank_feed(signature: Signature, string: bytes = b"") -> Feed:
+    """Return a feed of one row of zeros, each string being *string*; an open size is 1."""
     arrays: list[np.ndarray] = []
     for spec in signature.inputs:
         shape = tuple(1 if size is None else size for size in spec.shape or ())
-        arrays.append(np.full(shape, b"" if spec.dtype == STRING else 0, spec.dtype))
+        arrays.append(np.empty(shape, spec.dtype))
+        # Not np.full: it cuts zero bytes off the end of a string.
+        arrays[-1].fill(string if spec.dtype == STRING else 0)
     return Feed(signature, tuple(arrays))

@@ -6,10 +6,12 @@ Imports only click and the table of settings until the command runs, so that hel
 
 import os
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from scripts.image_files import files_of
 from server.options import SettingsCommand, click_options
 from server.setting_sources import CommandLine, resolve
 from server.settings import BATCHING, DEVICE, MODEL, SettingsError
@@ -20,27 +22,30 @@ if TYPE_CHECKING:
 
 @click.command(cls=SettingsCommand)
 @click_options(MODEL, DEVICE, BATCHING)
-@click.option(
-    "--image",
-    "images",
-    multiple=True,
-    metavar="FILE",
-    help="A picture to label; repeatable. Without it, file names are read from stdin, one a line.",
-)
-def classify(command_line: CommandLine, images: tuple[str, ...]) -> None:
+@click.argument("files", nargs=-1)
+@click.option("--image", "images", multiple=True, metavar="FILE", help="One more file; repeatable.")
+def classify(command_line: CommandLine, files: tuple[str, ...], images: tuple[str, ...]) -> None:
     """
-    Print the best labels of pictures, as label_image does.
+    Print the best labels of images, as label_image does.
 
-    A file that is no picture gets a line on stderr, and the exit code is 1 at the end.
+    FILES are images, or folders with images in them; folders within are left out. Without any, file
+    names are read from standard input, one a line. A file that is no image, or not there, gets a
+    line on standard error, and the exit code is 1 at the end.
     """
     try:
         settings = resolve(command_line, os.environ).settings
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
+    names = (*images, *files)
+    if not names and sys.stdin.isatty():
+        click.echo("file names are read from here, one a line; Ctrl-D ends", err=True)
+    if sys.stderr.isatty():
+        click.echo("loading the model", err=True)  # the imports below take a while, too
     from scripts.label_files import LabelRun  # noqa: PLC0415 - the reactor, for this command alone
 
-    names: Iterable[str] = images or lines_of(sys.stdin.fileno())
-    sys.exit(LabelRun(settings, names, show_names=len(images) != 1).run())
+    given: Iterable[str] = names or lines_of(sys.stdin.fileno())
+    alone = len(names) == 1 and not Path(names[0]).is_dir()
+    sys.exit(LabelRun(settings, files_of(given), show_names=not alone).run())
 
 
 def lines_of(descriptor: int) -> "Iterator[str]":

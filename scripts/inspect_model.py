@@ -59,7 +59,8 @@ def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) ->
 
 def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> dict[str, Any]:
     """Return what was *found* as plain data."""
-    from server.status import signature_facts  # noqa: PLC0415 - numpy, when a command needs it
+    from server.samples import sample_feed  # noqa: PLC0415 - numpy, when a command needs it
+    from server.status import signature_facts  # noqa: PLC0415 - the same
 
     return {
         "path": printable(str(files.path)),
@@ -70,7 +71,9 @@ def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) 
         "default_signature": found.default,
         "notes": list(found.notes),
         "signatures": {
-            each.name: signature_facts(each, found.default, found.pictures)
+            each.name: signature_facts(
+                each, found.default, sample_feed(each, found.pictures, found.samples)
+            )
             for each in found.signatures
         },
     }
@@ -79,8 +82,8 @@ def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) 
 def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> str:
     """Return what was *found* in words, line by line."""
     from server.samples import (  # noqa: PLC0415 - numpy, when a command needs it
-        PICTURE,
         sample_command,
+        sample_feed,
     )
 
     lines = [f"{files.path}: {files.kind.value}, {_size(files)}", *found.notes]
@@ -92,12 +95,13 @@ def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> s
             lines += [f"  {verb}    {spec.name}: {spec}" for spec in specs]
         batches = "yes" if signature.batched else f"no, one request at a time: {signature.alone}"
         lines.append(f"  batches  {batches}")
-        string: object = "text"
         if found.pictures is not None and signature == found.pictures.asked:
-            string = PICTURE
             lines.append(f"  try      curl -F data=@photo.jpg {ADDRESS}")
-        command = sample_command(signature, found.default, ADDRESS, string)
-        lines.append(f"  try      {command}")
+        sample = sample_feed(signature, found.pictures, found.samples)
+        if isinstance(sample, str):
+            lines.append(f"  no sample: {sample}")
+        else:
+            lines.append(f"  try      {sample_command(sample, found.default, ADDRESS)}")
     # The names are whatever the file's author liked.
     return "".join(f"{printable(line)}\n" for line in lines)
 

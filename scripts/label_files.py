@@ -9,7 +9,6 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
-from pathlib import Path
 from typing import Any
 
 import click
@@ -18,6 +17,7 @@ from twisted.python.failure import Failure
 
 from model.decode_pool import DecodePool
 from model.runner import ModelError
+from scripts.image_files import content_of
 from server.clock import MonotonicTime
 from server.inference import Inference, Prediction
 from server.model_host import ModelHost
@@ -56,7 +56,7 @@ class LabelPrinter:
         """Begin with the file *name*; the Deferred fails where nothing can be printed any more."""
         outcome: list[Prediction | Failure] = []
         self._lines.append((name, outcome))
-        labelled = maybeDeferred(lambda: self._inference.classify(Path(name).read_bytes(), self._k))
+        labelled = maybeDeferred(lambda: self._inference.classify(content_of(name), self._k))
         return labelled.addBoth(outcome.append).addCallback(lambda _: self._print())
 
     def end(self, ended: Callable[[], object]) -> None:
@@ -113,7 +113,7 @@ class LabelRun:
             clock=MonotonicTime(reactor),
             call_from_thread=reactor.callFromThread,
             pool=DecodePool(reactor.callFromThread, settings.decode_threads),
-            say=_tell_a_person,
+            say=_say_to_person,
         )
         # Until all is done: a signal may end the run before that.
         self._exit_code = 1
@@ -190,7 +190,7 @@ class LabelRun:
         return ensureDeferred(self._host.stop())
 
 
-def _tell_a_person(line: str) -> None:
-    """Show the progress of the start where a person sees it."""
+def _say_to_person(line: str) -> None:
+    """Write *line* to stderr where that is a terminal: scripts read errors alone there."""
     if sys.stderr.isatty():
         click.echo(line, err=True)

@@ -59,8 +59,12 @@ READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=Duration(zero=True),
     help="Left out of all figures.  [default: 0s; 1s with --find-slo and --compare]",
 )
-@click.option("--slo", type=Duration(), default="500ms", show_default=True, help="Answers in time.")
-@click.option("--find-slo", type=Duration(), help="Find the highest rate whose p99 keeps this.")
+@click.option(
+    "--slo", type=Duration(unit=True), default="500ms", show_default=True, help="Answers in time."
+)
+@click.option(
+    "--find-slo", type=Duration(unit=True), help="Find the highest rate whose p99 keeps this."
+)
 @click.option("--compare", nargs=2, metavar="URL URL", help="Two servers, in turn; ratios.")
 @click.option(
     "--rounds", type=click.IntRange(1), default=5, show_default=True, help="Of --compare."
@@ -69,7 +73,7 @@ READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all that is random."
 )
 @click.option("--json", "json_file", type=FILE, help="All figures; - prints.")
-@click.option("--png", "png_file", type=FILE, help="A plot; needs tensorferry[plot].")
+@click.option("--png", "png_file", type=FILE, help="A plot; needs matplotlib.")
 def loadtest(**options: Any) -> None:  # Any: as click has parsed them, see `Options`
     """
     Load the server at URL with requests, and tell its latencies, refusals and batches.

@@ -60,7 +60,9 @@ MOST_REQUESTS = 2_000_000
     show_default=True,
     help="Runs that go on side by side.",
 )
-@click.option("--slo", type=Duration(), help="Answers in time: the deadline of each request.")
+@click.option(
+    "--slo", type=Duration(unit=True), help="Answers in time: the deadline of each request."
+)
 @click.option(
     "--seed", type=click.IntRange(0), default=1, show_default=True, help="Of all that is random."
 )
@@ -86,7 +88,7 @@ MOST_REQUESTS = 2_000_000
 @click.option(
     "--png",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="A plot of --loads; needs tensorferry[plot].",
+    help="A plot of --loads; needs matplotlib.",
 )
 def simulate(**options: Any) -> None:  # Any: as click has parsed them, see `Options`
     """

@@ -36,6 +36,7 @@ class ServedModel:
     signatures: Mapping[str, Signature]
     default: str  #: the signature of requests that name none
     pictures: PictureInput | None  #: None where no picture can be its input
+    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
     labels: tuple[str, ...]  #: none where there are none
     top: int  #: how many labels an answer has that was not asked for another number
     #: The most pixels of a picture among a request's strings; None where the model decodes none.

@@ -159,6 +159,14 @@ def value_of(spec: TensorSpec, array: np.ndarray) -> object:
     return np.asarray(array, native, order="C")[()]
 
 
+def check_carried(signature: Signature) -> None:
+    """Raise `FeedError` for a signature of which JSON cannot carry an input or an output."""
+    for spec in signature.inputs:
+        _check_carried("input", spec)
+    for spec in signature.outputs:
+        _check_carried("output", spec)
+
+
 def _check_carried(side: str, spec: TensorSpec) -> None:
     if spec.dtype.name not in _TAKEN:
         raise FeedError(f"{side} {spec.name!r}: {spec.type_name} cannot be carried by JSON")

@@ -24,7 +24,7 @@ from model.lane import Lane
 from model.latencies import store_latencies, stored_latencies
 from model.profiles import Profiles
 from model.runner import Runner
-from model.signature import Arrays, Feed, Signature
+from model.signature import Arrays, Feed, Signature, blank_feed
 from model.thread import CallFromThread, ModelThread
 from model.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
 from server.admission import DefaultTimeout, patience
@@ -126,6 +126,7 @@ class ModelHost:
             signatures={signature.name: signature for signature in loaded.signatures},
             default=loaded.signatures[0].name,
             pictures=loaded.pictures,
+            samples=loaded.samples,
             labels=loaded.labels,
             top=loaded.top,
             max_pixels=self.settings.max_pixels if loaded.decodes else None,
@@ -178,7 +179,7 @@ class ModelHost:
 
     async def _learn(self, loaded: LoadedModel, signature: Signature, profiles: Profiles) -> None:
         """Put what a run of *signature* takes into *profiles*, from the cache or measured now."""
-        sample = loaded.samples[signature.name]
+        sample = loaded.samples.get(signature.name) or blank_feed(signature)
         if not signature.batched:
             self._say(f"{signature.name} runs one request at a time: {signature.alone}")
         asked = self.settings.max_batch_size if signature.batched else 1

@@ -45,7 +45,7 @@ class LoadedModel:
     pictures: PictureInput | None
     labels: tuple[str, ...]
     top: int  #: how many labels an answer has
-    samples: Mapping[str, Feed]  #: for each signature a row to measure it with
+    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
     decodes: bool  #: whether any of its signatures decodes pictures
     lanes: int  #: model threads that may call the runner at once
 

@@ -6,78 +6,95 @@ Pure; imports neither Twisted nor TensorFlow.
 
 import json
 import shlex
-from math import prod
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any
 
-from model.signature import STRING, Signature, TensorSpec
+import numpy as np
+
+from model.picture_input import PictureInput
+from model.signature import Feed, FeedError, Signature, TensorSpec, blank_feed
+from server.json_tensors import check_carried, value_of
 
 #: Numbers in a sample that is still written out.
 FEW = 64
 
-#: A white PNG of 2 x 2 pixels, for whoever takes encoded pictures.
-PICTURE = {
-    "b64": "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR42mP8//8/AwMDEwMDAwMDAwAk"
-    "BgMB/umWrAAAAABJRU5ErkJggg=="
-}
+#: A white PNG of 2 x 2 pixels, for inputs that take encoded images.
+IMAGE = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR42mP8//8/AwMDEwMDAwMDAwAkBgMB/umWrAAA"
+    "AABJRU5ErkJggg=="
+)
 
 
-def sample_request(signature: Signature, default: str, string: object = "text") -> str:
+def sample_feed(
+    signature: Signature, pictures: PictureInput | None, samples: Mapping[str, Feed] | None
+) -> Feed | str:
     """
-    Return the JSON of a request of one row, which names *signature* unless it is the *default*.
+    Return the row that a sample request for *signature* brings, or in words why there is none.
 
-    Each *string* in it is the one given, as JSON has it, such as `PICTURE`.
-    An input of many numbers is told by its dtype and shape in angle brackets instead.
+    *samples* has, by the names of signatures, the rows that the model runs; None where it has run
+    no row at all.
+    """
+    try:
+        check_carried(signature)
+    except FeedError as error:
+        return str(error)
+    if samples is None:
+        return "the model was not run"
+    if pictures is not None and signature == pictures.encoded:
+        return blank_feed(signature, IMAGE)
+    sample = samples.get(signature.name)
+    if sample is None:
+        return "the model refused every value that was tried"
+    if pictures is not None and signature == pictures.signature:
+        return Feed(signature, tuple(map(np.zeros_like, sample.arrays)))
+    return sample
+
+
+def sample_request(sample: Feed, default: str) -> str:
+    """
+    Return the JSON of a request with *sample*; its signature is named unless it is the *default*.
+
+    An input of many numbers is shown by its dtype and shape in angle brackets instead.
     """
     written = {
-        spec.name: _value(spec, string) if is_short(spec) else f"<{spec}>"
-        for spec in signature.inputs
+        spec.name: _value(spec, array) if array.size <= FEW else f"<{spec}>"
+        for spec, array in zip(sample.signature.inputs, sample.arrays, strict=True)
     }
-    named = {} if signature.name == default else {"signature_name": signature.name}
+    name = sample.signature.name
+    named = {} if name == default else {"signature_name": name}
     return json.dumps({"inputs": written, **named})
 
 
-def sample_command(
-    signature: Signature, default: str, address: str, string: object = "text"
-) -> str:
+def sample_command(sample: Feed, default: str, address: str) -> str:
     """Return a shell command that posts a request as `sample_request` has it to *address*."""
-    if all(map(is_short, signature.inputs)):
-        return f"curl -d {shlex.quote(sample_request(signature, default, string))} {address}"
+    if is_short(sample):
+        return f"curl -d {shlex.quote(sample_request(sample, default))} {address}"
     inputs = ", ".join(
-        f"{json.dumps(spec.name)}: {_expression(spec, string)}" for spec in signature.inputs
+        f"{json.dumps(spec.name)}: {_expression(spec, array)}"
+        for spec, array in zip(sample.signature.inputs, sample.arrays, strict=True)
     )
-    named = "" if signature.name == default else f', "signature_name": {json.dumps(signature.name)}'
+    name = sample.signature.name
+    named = "" if name == default else f', "signature_name": {json.dumps(name)}'
     program = f'import json; print(json.dumps({{"inputs": {{{inputs}}}{named}}}))'
     return f"python3 -c {shlex.quote(program)} | curl -d @- {address}"
 
 
-def _sizes(spec: TensorSpec) -> list[int]:
-    return [1 if size is None else size for size in spec.shape or ()]
+def is_short(sample: Feed) -> bool:
+    """Whether a request with *sample* is written out."""
+    return all(array.size <= FEW for array in sample.arrays)
 
 
-def is_short(spec: TensorSpec) -> bool:
-    """Whether a value of *spec* is written out in a sample."""
-    return _count(spec) <= FEW
+def _value(spec: TensorSpec, array: np.ndarray) -> Any:  # Any: JSON
+    """Return *array* as JSON has it."""
+    value = value_of(spec, array)
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
-def _count(spec: TensorSpec) -> int:
-    return prod(_sizes(spec))
-
-
-def _element(spec: TensorSpec, string: object) -> object:
-    if spec.dtype == STRING:
-        return string
-    return {"b": False, "i": 0, "u": 0}.get(spec.dtype.kind, 0.0)
-
-
-def _value(spec: TensorSpec, string: object) -> object:
-    value = _element(spec, string)
-    for size in reversed(_sizes(spec)):
-        value = [value] * size
-    return value
-
-
-def _expression(spec: TensorSpec, string: object) -> str:
-    """Return the value as Python writes it, short however large it is."""
-    expression = repr(_element(spec, string)).replace("'", '"')
-    for size in reversed(_sizes(spec)):
+def _expression(spec: TensorSpec, array: np.ndarray) -> str:
+    """Return *array*, whose elements are all the same, as Python writes it, however large it is."""
+    element = _value(spec, array.reshape(-1)[:1])
+    expression = repr(element[0] if array.size else 0).replace("'", '"')
+    for size in reversed(array.shape):
         expression = f"[{expression}]" if size == 1 else f"[{expression}] * {size}"
     return expression

@@ -10,12 +10,11 @@ from math import inf
 import orjson
 from twisted.internet.defer import Deferred, succeed
 
-from model.picture_input import PictureInput
-from model.signature import Signature, TensorSpec
+from model.signature import Feed, Signature, TensorSpec
 from server.admission import DefaultTimeout
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference, ServedModel
-from server.samples import PICTURE, is_short, sample_request
+from server.samples import is_short, sample_feed, sample_request
 
 
 class StatusAPI:
@@ -46,7 +45,11 @@ def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
         "default_signature": model.default,
         "signatures": {
             name: {
-                **signature_facts(signature, model.default, model.pictures),
+                **signature_facts(
+                    signature,
+                    model.default,
+                    sample_feed(signature, model.pictures, model.samples),
+                ),
                 "max_batch_size": model.cap(name),
             }
             for name, signature in model.signatures.items()
@@ -54,10 +57,8 @@ def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
     }
 
 
-def signature_facts(
-    signature: Signature, default: str, pictures: PictureInput | None
-) -> dict[str, object]:
-    """Return what *signature* takes and gives, and whether its feeds share runs."""
+def signature_facts(signature: Signature, default: str, sample: Feed | str) -> dict[str, object]:
+    """Return what *signature* takes and gives, whether its feeds share runs, and a *sample*."""
     facts: dict[str, object] = {
         "inputs": [_tensor(spec) for spec in signature.inputs],
         "outputs": [_tensor(spec) for spec in signature.outputs],
@@ -65,9 +66,10 @@ def signature_facts(
     }
     if signature.alone:
         facts["alone"] = signature.alone
-    string = PICTURE if pictures is not None and signature == pictures.asked else "text"
-    if all(is_short(spec) for spec in signature.inputs):
-        facts["sample"] = sample_request(signature, default, string)
+    if isinstance(sample, str):
+        facts["no_sample"] = sample
+    elif is_short(sample):
+        facts["sample"] = sample_request(sample, default)
     return facts
 
 

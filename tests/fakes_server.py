@@ -161,6 +161,7 @@ def served_model(
         signatures={SIGNATURE.name: SIGNATURE},
         default=SIGNATURE.name,
         pictures=pictures() if takes_pictures else None,
+        samples={SIGNATURE.name: blank},
         labels=labels,
         top=2,
         max_pixels=None,

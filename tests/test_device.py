@@ -56,6 +56,7 @@ class Machine:
             monkeypatch.delenv(name)
         monkeypatch.setenv("PATH", str(folder))
         monkeypatch.setitem(sys.modules, "tensorflow", None)
+        monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
 
     def nvidia_smi(self, script: str | None) -> Path:
         """Put the command on the PATH, made of *script*; None does without."""
@@ -232,13 +233,13 @@ UNSEEN = {
     "no driver": Unseen("the driver's library libcuda.so.1 cannot be loaded", driver_loads=False),
     "no libraries": Unseen(
         "its libraries for CUDA 12.5.1 and cuDNN 9 cannot be loaded "
-        "(pip install 'tensorferry[cuda]' brings them)",
+        "(pip install 'tensorflow[and-cuda]' brings them)",
         FakeTensorFlow(build_info={"cuda_version": "12.5.1", "cudnn_version": "9"}),
         visible="0",
     ),
     "no libraries, nor which": Unseen(
         "its libraries for CUDA ? and cuDNN ? cannot be loaded "
-        "(pip install 'tensorferry[cuda]' brings them)"
+        "(pip install 'tensorflow[and-cuda]' brings them)"
     ),
 }
 

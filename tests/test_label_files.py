@@ -104,7 +104,8 @@ def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
     assert out == "a.png:\ncat (score = 1.00000)\nc.png:\neel (score = 1.00000)\n"
     assert err == (
         "missing.png: No such file or directory\n"
-        "folder: Is a directory\n"
+        "folder: a folder without images "
+        "(.bmp, .gif, .jfif, .jpe, .jpeg, .jpg, .png, .webp)\n"
         f"b.png: {NotAnImage('text', 5)}\n"
     )
     assert len(world.answered) == 5

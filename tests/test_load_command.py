@@ -107,7 +107,7 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
 def test_a_plot_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
     """It is told before the load, not after it."""
     monkeypatch.setattr(scripts.load.options, "can_plot", lambda: False)
-    with pytest.raises(UsageProblem, match=r"pip install 'tensorferry\[plot\]'"):
+    with pytest.raises(UsageProblem, match=r"pip install matplotlib$"):
         replace(GIVEN, png_file=Path("a.png")).check()
 
 

@@ -4,6 +4,7 @@ from typing import Any
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from scripts.load.units import (
     Duration,
@@ -14,6 +15,8 @@ from scripts.load.units import (
     Size,
     seconds_in_words,
 )
+from scripts.loadtest import loadtest
+from scripts.simulate import simulate
 
 
 def read(kind: click.ParamType[Any], text: object) -> object:
@@ -60,6 +63,32 @@ def test_no_time_at_all_is_a_duration_where_it_makes_sense() -> None:
     """As for a warm-up."""
     assert read(Duration(zero=True), "0s") == 0.0
     assert "expected a duration" in refused(Duration(zero=True), "-1s")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("200", "200 has no unit: write 200ms or 0.2s"),
+        (" 50. ", "50. has no unit: write 50ms or 0.05s"),
+        ("0.2", "0.2 has no unit: write 200ms or 0.2s"),
+        ("0", "expected a duration such as 200ms, 10s, 2m or 1h, got '0'"),
+    ],
+)
+def test_where_milliseconds_are_usual_a_unit_is_needed(text: str, said: str) -> None:
+    """A bare number would be read as seconds, and meant as milliseconds."""
+    assert refused(Duration(unit=True), text) == said
+    assert read(Duration(unit=True), "200ms") == 0.2
+
+
+@pytest.mark.parametrize(
+    ("command", "option"), [(loadtest, "--slo"), (loadtest, "--find-slo"), (simulate, "--slo")]
+)
+def test_an_slo_has_a_unit(command: click.Command, option: str) -> None:
+    """In one line."""
+    result = CliRunner().invoke(command, ["127.0.0.1:1", option, "200"])
+    assert result.exit_code == 2
+    line = f"Error: Invalid value for '{option}': 200 has no unit: write 200ms or 0.2s\n"
+    assert result.output.endswith(line)
 
 
 def test_durations_are_told_as_people_write_them() -> None:

@@ -58,6 +58,7 @@ def tensors(
     return replace(
         served_model(clock, lane, policy=FixedPolicy(4, 0.0), takes_pictures=False, labels=labels),
         signatures={ROWS.name: ROWS, MIXED.name: MIXED},
+        samples={ROWS.name: blank_feed(ROWS)},
         profiles=profiles,
     )
 

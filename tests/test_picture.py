@@ -86,6 +86,10 @@ def test_old_and_upside_down_bitmaps_tell_their_size() -> None:
         (b'{"instances": []}', "a JSON text"),
         (b"[1, 2]", "a JSON text"),
         (b"data:image/png;base64,", "a data URL"),
+        (
+            b"version https://git-lfs.github.com/spec/v1\noid sha256:",
+            "a Git LFS pointer, not the file that `git lfs pull` gets,",
+        ),
         (b"/9j/4AAQSkZJRg", "a picture in base64"),
         (b"iVBORw0KGgo", "a picture in base64"),
         (b"R0lGODlh", "a picture in base64"),

@@ -8,7 +8,7 @@ import pytest
 
 from model.signature import STRING, Signature, TensorSpec, blank_feed
 from server.json_tensors import arrays_of, parse_request
-from server.samples import FEW, sample_command, sample_request
+from server.samples import FEW, sample_command, sample_feed, sample_request
 
 Shape = tuple[int | None, ...] | None
 
@@ -71,7 +71,7 @@ def check_accepted(body: str, signature: Signature) -> None:
 @pytest.mark.parametrize("signature", list(SMALL.values()), ids=list(SMALL))
 def test_a_sample_can_be_posted(signature: Signature) -> None:
     """It is one row of zeros, or of texts, for just this signature."""
-    check_accepted(sample_request(signature, "serving_default"), signature)
+    check_accepted(sample_request(blank_feed(signature, b"text"), "serving_default"), signature)
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,18 @@ def test_a_sample_can_be_posted(signature: Signature) -> None:
 )
 def test_a_sample_is_short(signature: Signature, sample: str) -> None:
     """A signature is named where it must be, and many numbers are told by their shape."""
-    assert sample_request(signature, "serving_default") == sample
+    assert sample_request(blank_feed(signature, b"text"), "serving_default") == sample
+
+
+def test_there_is_no_sample_that_would_be_refused() -> None:
+    """A reason stands in its place."""
+    numbers = SMALL["a row"]
+    blank = blank_feed(numbers)
+    assert sample_feed(numbers, None, {numbers.name: blank}) is blank
+    assert sample_feed(numbers, None, {}) == "the model refused every value that was tried"
+    assert sample_feed(numbers, None, None) == "the model was not run"
+    refused = sample_feed(signature(tensor("complex64", (None,))), None, {})
+    assert refused == "input 'x': complex64 cannot be carried by JSON"
 
 
 @pytest.mark.parametrize(
@@ -105,7 +116,7 @@ def test_a_command_posts_a_row(signature: Signature, tmp_path: Path) -> None:
     curl = tmp_path / "curl"
     curl.write_text('#!/bin/sh\n[ "$2" = @- ] && cat > body || printf %s "$2" > body\necho "$3"\n')
     curl.chmod(0o755)
-    command = sample_command(signature, "serving_default", ADDRESS)
+    command = sample_command(blank_feed(signature, b"text"), "serving_default", ADDRESS)
     assert len(command) < 1000
     assert command.isprintable()
     ran = subprocess.run(

@@ -40,6 +40,7 @@ def tensors() -> ServedModel:
         served_model(Clock(), ManualLane(), takes_pictures=False, labels=()),
         signatures={ROWS.name: ROWS, TEXTS.name: TEXTS},
         default=ROWS.name,
+        samples={each.name: blank_feed(each, b"text") for each in (ROWS, TEXTS)},
         profiles=profiles,
     )
 
@@ -90,7 +91,7 @@ def test_a_model_of_pictures_says_what_becomes_of_them() -> None:
 
 def test_the_facts_of_a_signature_need_no_server() -> None:
     """Nor a batch."""
-    facts = signature_facts(SIGNATURE, "another", None)
+    facts = signature_facts(SIGNATURE, "another", blank_feed(SIGNATURE))
     assert set(facts) == {"inputs", "outputs", "batched", "sample"}
     assert '"signature_name": "serving_default"' in str(facts["sample"])
 
@@ -110,7 +111,13 @@ def test_names_of_any_letters_are_told() -> None:
     profiles = Profiles(800)
     profiles.learn(blank_feed(odd), 1, {})
     inference = FakeInference(Clock())
-    inference.model = replace(tensors(), signatures={name: odd}, default=name, profiles=profiles)
+    inference.model = replace(
+        tensors(),
+        signatures={name: odd},
+        default=name,
+        samples={name: blank_feed(odd)},
+        profiles=profiles,
+    )
     (response,) = outcomes(StatusAPI(lambda: inference).status(http_request()))
     assert isinstance(response, HTTPResponse)
     assert (response.status, response.content_type) == (200, "application/json")

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from model import packages
 from scripts.load import arrivals
 from scripts.load.measure import ClosedLoop, Load, OpenLoop, Terms
 from scripts.load.payloads import Payload, made_pictures, pictures_at
@@ -71,8 +72,7 @@ class Options:
             and not self.find_slo,
             "--body and --image exclude each other": self.body and self.image,
             "--content-type belongs to --body": self.content_type and not self.body,
-            "--png needs matplotlib: pip install 'tensorferry[plot]'": self.png_file
-            and not can_plot(),
+            f"--png needs matplotlib: {packages.PLOT}": self.png_file and not can_plot(),
             NO_CONFIG_FOLDER: self.png_file and can_plot() and not has_config_folder(),
             "--png draws one load, or a search": self.png_file and self.compare,
             "--json and --png need a folder that is there": any(

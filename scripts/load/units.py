@@ -25,12 +25,13 @@ MOST_SIDE = 65_500
 
 
 class Duration(click.ParamType[float]):
-    """``200ms``, ``10s`` or ``2m``; a bare number is seconds."""
+    """``200ms``, ``10s`` or ``2m``; a bare number is seconds, or with *unit* an error."""
 
     name = "DURATION"
 
-    def __init__(self, *, zero: bool = False) -> None:
+    def __init__(self, *, zero: bool = False, unit: bool = False) -> None:
         self._zero = zero
+        self._unit = unit
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -44,6 +45,10 @@ class Duration(click.ParamType[float]):
             self.fail(
                 f"expected a duration such as 200ms, 10s, 2m or 1h, got {value!r}", param, ctx
             )
+        if self._unit and found and found[2] is None:
+            likely = seconds if seconds < 1 else seconds * 1e-3
+            written = f"{likely * 1e3:g}ms or {likely:g}s"
+            self.fail(f"{found[1]} has no unit: write {written}", param, ctx)
         return seconds
 
 

@@ -10,6 +10,7 @@ import click
 from rich.console import Console
 
 from batcher.simulate import World
+from model import packages
 from scripts.simulation.options import Options
 from scripts.simulation.policies import Contender, policy_named, tuned
 from scripts.simulation.report import Row, of_rows
@@ -75,7 +76,7 @@ def _need_matplotlib() -> None:
     )
 
     if not can_plot():
-        raise click.UsageError("--png needs matplotlib: pip install 'tensorferry[plot]'")
+        raise click.UsageError(f"--png needs matplotlib: {packages.PLOT}")
     if not has_config_folder():
         raise click.UsageError(NO_CONFIG_FOLDER)
 

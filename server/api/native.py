@@ -26,7 +26,7 @@ from server.api.image_body import begins_image, from_text, image_file, is_image_
 from server.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, Prediction, ServedModel, Timing
-from server.samples import sample_request
+from server.samples import sample_feed, sample_request
 
 #: What curl calls the body of -d, which is no image any more, and of --data-binary, which is one.
 URLENCODED = "application/x-www-form-urlencoded"
@@ -53,8 +53,7 @@ def _infer(
         prepare = partial(tensor_feed, model, request.body)
         return inference.run(prepare, terms, timing=timing)
     if model.pictures is None:
-        sample = sample_request(model.signatures[model.default], model.default)
-        raise HTTPError(415, f"this model takes tensors, no pictures; post JSON such as {sample}")
+        raise HTTPError(415, f"this model takes tensors, no pictures; post JSON{_such_as(model)}")
     k = top_of(request.query, model.top, len(model.labels))
     data = request.body if json else picture_of(request)
     answer: Deferred[Any]
@@ -75,6 +74,12 @@ def _with_hint(failure: Failure) -> Failure:
     if failure.check(BadImage) and not failure.check(TooManyPixels):
         raise BadImage(f"{failure.value}; {_CURL_HINT}")
     return failure
+
+
+def _such_as(model: ServedModel) -> str:
+    """Return an example of a request, if there is one, as it ends a sentence."""
+    sample = sample_feed(model.signatures[model.default], None, model.samples)
+    return "" if isinstance(sample, str) else f" such as {sample_request(sample, model.default)}"
 
 
 def check_body(request: HTTPRequest) -> None:

@@ -31,6 +31,7 @@ class Loaded:
 
     def __init__(self, files: LoadedFiles) -> None:
         self.runner = files.runner
+        self.samples = files.samples
         self.pictures = files.pictures
         #: That of pictures, or else of requests that name none.
         self.signature = (

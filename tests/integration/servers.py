@@ -227,8 +227,8 @@ def run_program(
     )
 
 
-#: TensorFlow's own words at its import, click's usage lines, and the log of what went well.
-NOISE = re.compile(r"[IW]\d{4} |WARNING: All log|Usage: |Try '|\S+ \S+ info |$")
+#: click's usage lines, and the log of what went well.
+NOISE = re.compile(r"Usage: |Try '|\S+ \S+ info |$")
 
 
 def reasons(stderr: str) -> list[str]:

@@ -295,7 +295,10 @@ def test_without_room_for_a_temporary_folder_a_line_says_so(
     """A Keras file alone needs one."""
     path = written(sequential, tmp_path / "model.keras")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
-    assert refusal(path) == f"{path}: it needs a temporary folder: No such file or directory"
+    assert refusal(path) == (
+        f"{path}: a Keras file needs a temporary folder: No such file or directory; "
+        "set TMPDIR to a folder that can be written"
+    )
 
 
 def with_own_loss(keras: Any) -> Any:

@@ -15,10 +15,9 @@ from model.model_files import ModelFiles, ModelKind, find_model
 from model.model_toml import ModelFacts, PictureFacts, read_model_toml
 from model.picture import TooManyPixels
 from model.runner import ModelError
-from model.signature import STRING, Arrays
+from model.signature import STRING, Arrays, Feed
 from server.json_tensors import arrays_of, parse_request
-from server.samples import PICTURE as PICTURE_SAMPLE
-from server.samples import sample_request
+from server.samples import sample_feed, sample_request
 from tests.integration.graphs import CPU, Graphs, picture_input
 from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.scalar_graphs import SMALL, any_decoded, chain, contents, dense, resized
@@ -235,7 +234,9 @@ def test_the_sample_of_a_model_that_decodes_is_answered(load: Load) -> None:
     assert pictures is not None
     assert pictures.signature is pictures.encoded is signature
     assert loaded.samples[signature.name].arrays[0].tolist() != [b""]
-    sample = sample_request(signature, signature.name, PICTURE_SAMPLE)
+    shown = sample_feed(signature, pictures, loaded.samples)
+    assert isinstance(shown, Feed)
+    sample = sample_request(shown, signature.name)
     feed = signature.feed(arrays_of(signature, parse_request(sample.encode())[1]))
     assert loaded.runner.run(pictures.feed_encoded(feed))[0].tolist() == [[255, 255, 255]]
     with pytest.raises(TooManyPixels):

@@ -124,7 +124,10 @@ def test_a_graph_of_anything_is_served(
     loaded = graphs.load(graphs.write(build), classes=0)
     assert loaded.pictures is None
     assert specs(loaded.signature) == (takes, gives)
-    assert asked(loaded, sample_request(loaded.signature, "serving_default")) == answered
+    assert (
+        asked(loaded, sample_request(loaded.samples["serving_default"], "serving_default"))
+        == answered
+    )
 
 
 #: A graph, and why its requests cannot share a run.

@@ -13,7 +13,7 @@ import numpy as np
 import orjson
 import pytest
 
-from model.signature import Signature, TensorSpec
+from model.signature import Signature, TensorSpec, blank_feed
 from server.samples import sample_command, sample_request
 from tests.integration.clients import Answer, form, post, read_answer
 from tests.integration.graphs import SCORES, Graphs
@@ -257,10 +257,10 @@ def test_the_command_for_a_sample_works_in_a_shell(port: int, tmp_path: Path) ->
     """Whether the numbers are written out, or made by Python."""
     few = Signature((TensorSpec("x", np.dtype(np.float32), (None, 4)),), ())
     many = Signature((TensorSpec("x", np.dtype(np.float32), (None, 400)),), ())
-    assert sample_request(few, few.name) == SAMPLE
+    assert sample_request(blank_feed(few), few.name) == SAMPLE
     said = []
     for signature in (few, many):
-        command = sample_command(signature, signature.name, f"http://127.0.0.1:{port}/")
+        command = sample_command(blank_feed(signature), signature.name, f"http://127.0.0.1:{port}/")
         ran = subprocess.run(
             ["sh", "-c", command],
             env=os.environ, cwd=tmp_path, capture_output=True, check=True, timeout=60,

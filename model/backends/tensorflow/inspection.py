@@ -4,6 +4,7 @@ Find out what a model file holds, and how it would be served, without a server.
 A model is loaded and runs one row, unless it could reach out of itself: then it is only read.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from model.backends.tensorflow.device import Device
@@ -17,7 +18,7 @@ from model.backends.tensorflow.session import SessionOptions
 from model.model_files import ModelFiles, ModelKind
 from model.model_toml import ModelFacts
 from model.picture_input import PictureInput
-from model.signature import Signature, reason_to_run_alone
+from model.signature import Feed, Signature, reason_to_run_alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +29,13 @@ class Inspection:
     default: str  #: the signature of requests that name none
     pictures: PictureInput | None
     notes: tuple[str, ...]  #: what a server would log while it loads it
-    loaded: bool  #: whether it was loaded and run, and not only read
+    #: For each signature a row that it runs, where one was found; None where it was only read.
+    samples: Mapping[str, Feed] | None
+
+    @property
+    def loaded(self) -> bool:
+        """Whether it was loaded and run, and not only read."""
+        return self.samples is not None
 
 
 def inspect_files(
@@ -47,7 +54,7 @@ def inspect_files(
     signatures, default = _read(files, facts, notes)
     if notes:
         notes.append("it was read, but neither loaded nor run")
-        return Inspection(signatures, default, None, tuple(notes), loaded=False)
+        return Inspection(signatures, default, None, tuple(notes), samples=None)
     options = SessionOptions(Device("cpu", "CPU"), lanes=1)
     loaded = load_files(
         files, facts, options, classes=classes, max_pixels=max_pixels, say=notes.append
@@ -58,7 +65,7 @@ def inspect_files(
         loaded.signatures[0].name,
         loaded.pictures,
         tuple(notes),
-        loaded=True,
+        loaded.samples,
     )
 
 

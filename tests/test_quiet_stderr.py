@@ -1,0 +1,122 @@
+"""What TensorFlow's libraries write while they are loaded: quiet_stderr.py."""
+
+import os
+import sys
+from contextlib import suppress
+from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
+from pathlib import Path
+
+import pytest
+
+from model.backends.tensorflow import quiet_stderr
+from model.backends.tensorflow.quiet_stderr import no_warnings, obey_log_level, without_noise
+
+HEADING = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
+INFO = "I0000 00:00:1795975004.083054    6814 cudart_stub.cc:31] Could not find cuda drivers\n"
+WARNING = "W0000 00:00:1795975004.083054    6814 computation_placer.cc:177] registered already\n"
+ERROR = "E0000 00:00:1795975004.083054    6814 cuda_dnn.cc:8310] Unable to register\n"
+FATAL = "F0000 00:00:1795975004.083054    6814 cpu_feature_guard.cc:42] compiled to use AVX\n"
+OURS = "2026-01-01 00:00:00 info     listening on http://127.0.0.1:12480\nI am no log line\n"
+ALL = HEADING + INFO + WARNING + OURS + ERROR + FATAL
+
+
+@pytest.mark.parametrize(
+    ("level", "left"),
+    [
+        (0, ALL),
+        (1, WARNING + OURS + ERROR + FATAL),
+        (2, OURS + ERROR + FATAL),
+        (3, OURS + FATAL),
+    ],
+)
+def test_lines_below_the_level_are_left_out(level: int, left: str) -> None:
+    """And no other line, whatever it says."""
+    assert without_noise(ALL.encode(), level) == left.encode()
+
+
+@pytest.fixture
+def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleSpec:
+    """The spec of a library that belongs to TensorFlow by its name, with the finder in place."""
+    monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
+    (tmp_path / f"core{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
+    obey_log_level()
+    obey_log_level()
+    (spec,) = [
+        found
+        for finder in sys.meta_path
+        if type(finder).__module__ == quiet_stderr.__name__
+        and (found := finder.find_spec("tensorflow.core", [str(tmp_path)]))
+    ]
+    return spec
+
+
+def load(spec: ModuleSpec, monkeypatch: pytest.MonkeyPatch, *, fails: bool) -> None:
+    """Load a library that writes to stderr while it is loaded."""
+
+    def create(*_: object) -> None:
+        os.write(2, ALL.encode())
+        if fails:
+            raise ImportError("undefined symbol")
+
+    monkeypatch.setattr("importlib.machinery.ExtensionFileLoader.create_module", create)
+    assert spec.loader is not None
+    spec.loader.create_module(spec)
+
+
+@pytest.mark.parametrize(
+    ("level", "left"), [("3", OURS + FATAL), ("1", WARNING + OURS + ERROR + FATAL), ("0", ALL)]
+)
+def test_a_library_that_loads_writes_no_noise(
+    library: ModuleSpec,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+    level: str,
+    left: str,
+) -> None:
+    """The level of the environment decides."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    load(library, monkeypatch, fails=False)
+    os.write(2, b"later\n")
+    assert capfd.readouterr().err == left + "later\n"
+
+
+def test_a_library_that_does_not_load_tells_all(
+    library: ModuleSpec, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The reason may be among what is noise at other times."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    with pytest.raises(ImportError, match="undefined symbol"):
+        load(library, monkeypatch, fails=True)
+    assert capfd.readouterr().err == ALL
+
+
+def test_a_processor_without_avx_hides_nothing(
+    library: ModuleSpec, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """TensorFlow ends the process there, and nothing could be written afterwards."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
+    monkeypatch.setattr(Path, "read_text", lambda _: "model name\t: old\nflags\t\t: sse sse2\n")
+    load(library, monkeypatch, fails=False)
+    assert capfd.readouterr().err == ALL
+
+
+@pytest.mark.usefixtures("library")
+def test_other_modules_are_found_as_ever(tmp_path: Path) -> None:
+    """Neither another package's library, nor a module of Python, nor one that is absent."""
+    (tmp_path / "text.py").touch()
+    (finder,) = [each for each in sys.meta_path if type(each).__module__ == quiet_stderr.__name__]
+    for name in ("numpy.core", "tensorflow.text", "tensorflow.absent", "tensorflow"):
+        assert finder.find_spec(name, [str(tmp_path)]) is None
+
+
+@pytest.mark.parametrize("level", ["0", "1", "2"])
+def test_a_trial_run_that_fails_writes_no_warnings(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], level: str
+) -> None:
+    """Unless everything is wanted; from level 2 on TensorFlow itself leaves them out."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
+    written = {"1": WARNING}.get(level, "") + OURS + ERROR
+    with suppress(ValueError), no_warnings():
+        os.write(2, written.encode())
+        raise ValueError("refused")
+    assert capfd.readouterr().err == OURS + ERROR
