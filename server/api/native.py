@@ -61,7 +61,13 @@ def _infer(
         answer = inference.classify(data, k, terms, timing=timing, read=image_file)
     else:
         answer = inference.run(partial(_image_feed, model.pictures, data), terms, timing=timing)
-    return answer.addErrback(_with_hint) if _kind_of(request) == URLENCODED else answer
+    return answer.addErrback(_with_hint) if _is_stripped(request) else answer
+
+
+def _is_stripped(request: HTTPRequest) -> bool:
+    """Whether the body may be what ``curl -d`` leaves of a file."""
+    dropped = (b"\r", b"\n", b"\0")
+    return _kind_of(request) == URLENCODED and not any(each in request.body for each in dropped)
 
 
 def _image_feed(pictures: PictureInput, data: bytes) -> Feed:

@@ -340,24 +340,24 @@ def saved_model(graph_file: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    "spoil",
+    ("spoil", "said"),
     [
-        lambda data: data[: len(data) // 2],
-        lambda data: data[:-1],
-        lambda _: b"",
-        lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9,
-        lambda _: b"cat\ndog\n",
-        saved_model,
+        (lambda data: data[: len(data) // 2], "not a frozen GraphDef, or cut short"),
+        (lambda data: data[:-1], "not a frozen GraphDef, or cut short"),
+        (lambda _: b"", "an empty file, not a frozen graph"),
+        (lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "a PNG image, not a frozen graph"),
+        (lambda _: b"cat\ndog\n", "a file of text, not a frozen graph"),
+        (saved_model, "the saved_model.pb of a SavedModel, not a frozen graph"),
     ],
-    ids=["half of it", "the last byte lost", "empty", "a picture", "labels", "a SavedModel"],
+    ids=["half of it", "the last byte lost", "empty", "an image", "labels", "a SavedModel"],
 )
 def test_a_file_that_holds_no_graph_is_refused(
-    graphs: Graphs, spoil: Callable[[bytes], bytes]
+    graphs: Graphs, spoil: Callable[[bytes], bytes], said: str
 ) -> None:
-    """Cut short, or something else altogether."""
+    """Cut short, or something else altogether, which is called by its name."""
     path = graphs.write(picture_input())
     path.write_bytes(spoil(path.read_bytes()))
-    assert graphs.refusal(path).startswith(f"{path}: not a frozen GraphDef")
+    assert graphs.refusal(path).startswith(f"{path}: {said}")
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, graphs: Graphs) -> None:

@@ -152,7 +152,7 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "labels without pictures": (
         write_affine,
         {"labels": "{two}"},
-        "labels are for pictures, but 'x' is float32[?, 3]: expected [rows, height, width, 3] ...",
+        "labels are for images, but 'x' is float32[?, 3]: expected [rows, height, width, 3] ...",
     ),
     "labels of another number": (PICTURES, {"labels": "{two}"}, COUNT),
     "labels of another number, encoded pictures": (ENCODED, {"labels": "{two}"}, COUNT),
@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "another height": (
         with_toml(PICTURES, "[preprocessing]\nheight = 7"),
         {},
-        "the height of pictures is said to be 7, but input 'image' is float32[?, 4, 5, 3]",
+        "the height of images is said to be 7, but input 'image' is float32[?, 4, 5, 3]",
     ),
     "an unknown key": (
         with_toml(PICTURES, 'label = "names.txt"'),
@@ -268,7 +268,9 @@ async def test_a_model_that_writes_files_is_only_read_by_inspect(tmp_path: Path,
         assert log.lines().count(careful) == 1
         status = orjson.loads((await deferToThread(get, watched.port, "/status")).body)
         for facts in status["signatures"].values():
-            del facts["max_batch_size"]
+            del facts["max_batch_size"], facts["sample"]
+        for facts in shown["signatures"].values():
+            assert facts.pop("no_sample") == "the model was not run"
         assert status["signatures"] == shown["signatures"]
         answer = await deferToThread(post, watched.port, request_body({"x": [1.0]}))
         assert_outputs(answer.body, {"y": np.array([2], np.float32)})

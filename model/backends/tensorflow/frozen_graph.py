@@ -63,7 +63,19 @@ def load_frozen_graph(
     Raises `ModelError` where TensorFlow cannot put it together, or pictures of the size that
     *facts* say do not fit.
     """
-    tell_of_risks(frozen.graph_def, [frozen.output], say)
+    reaches_out = tell_of_risks(frozen.graph_def, [frozen.output], say)
+    loaded = _loaded(frozen, facts, options, classes, max_pixels, say)
+    return replace(loaded, reaches_out=reaches_out)
+
+
+def _loaded(
+    frozen: FrozenGraph,
+    facts: ModelFacts,
+    options: SessionOptions,
+    classes: int,
+    max_pixels: int,
+    say: Callable[[str], object],
+) -> LoadedGraph:
     decodes = decodes_pictures(frozen.graph_def, [frozen.output])
     if decodes and frozen.scalar_string:
         return _load_scalar(frozen, options, max_pixels, say)

@@ -74,7 +74,7 @@ def load_files(
         )
         graph = replace(graph, pictures=images_of(graph, runner, say))
         pictures = _with_scores(graph, facts, classes)
-        found = {each.name: _sample(each, pictures, runner) for each in runner.signatures}
+        found = {each.name: _sample(each, graph, runner) for each in runner.signatures}
         samples = {name: sample for name, sample in found.items() if sample is not None}
         tried = pictures.signature if pictures is not None else runner.signatures[0]
         sample = samples.get(tried.name) or blank_feed(tried)
@@ -158,17 +158,17 @@ def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
     return fitting[0]
 
 
-def _sample(
-    signature: Signature, pictures: PictureInput | None, runner: SessionRunner
-) -> Feed | None:
+def _sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> Feed | None:
     """Return a row to run: an image where one can be taken, else what the model runs, if any."""
+    pictures = graph.pictures
     if pictures is not None and pictures.signature == signature:
         for encoded in probe_pictures().values():
             try:
                 return pictures.feed(encoded[0])
             except BadImage:
                 continue
-    return runnable_row(signature, runner.run)
+    # A trial may write a file that is called as the string in it.
+    return runnable_row(signature, runner.run, blank_only=graph.reaches_out)
 
 
 def _guessed(sample: Feed) -> bool:
@@ -206,7 +206,7 @@ def _try(
         raise ModelError(
             f"{files.path}: {spec.name!r} gives {list(scores.shape)} for 1 row, "
             f"but the labels are {classes}: expected [1, {classes}]"
-            + (", or [1, 1] of a Sigmoid" if classes == 2 else "")
+            + (", or [1, 1] of a Sigmoid" if (classes, scores.size) == (2, 1) else "")
         )
     if not np.issubdtype(scores.dtype, np.number) and scores.dtype.name != "bfloat16":
         raise ModelError(f"{files.path}: {spec.name!r} gives {spec.type_name}, expected numbers")

@@ -41,12 +41,13 @@ DECODES_PICTURES = re.compile("Decode(Jpeg|Png|Image|Gif|Bmp|WebP|AndCropJpeg)")
 
 def tell_of_risks(
     graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str], say: Callable[[str], object]
-) -> None:
-    """Call *say* once with the risky operations that *outputs* depend on, if there are any."""
+) -> bool:
+    """Call *say* once with the risky operations that *outputs* depend on; return if there are."""
     found = [f"{operation} ({node})" for operation, node in risky_operations(graph, outputs)]
     if found:
         more = f", and {len(found) - 8} more" if len(found) > 8 else ""
         say(f"careful: the model reaches out of itself with {', '.join(found[:8])}{more}")
+    return bool(found)
 
 
 def risky_operations(

@@ -21,7 +21,7 @@ from PIL import Image
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.quiet_stderr import no_warnings
 from model.backends.tensorflow.sample_examples import parsed_example
-from model.signature import STRING, Arrays, Feed, Signature
+from model.signature import STRING, Arrays, Feed, Signature, blank_feed
 
 #: Seconds after which no further row is tried.
 MAX_SECONDS = 2.0
@@ -69,12 +69,13 @@ def runnable_row(
     signature: Signature,
     run: Callable[[Feed], Arrays],
     *,
+    blank_only: bool = False,
     seconds: Callable[[], float] = time.monotonic,
 ) -> Feed | None:
     """
     Return the plainest row of *signature* that *run* runs; None where no row was found.
 
-    Zeros, texts and sizes of 1 are tried first.
+    Zeros, texts and sizes of 1 are tried first; with *blank_only*, zeros and empty strings alone.
     """
     import tensorflow.compat.v1 as tf
 
@@ -91,7 +92,8 @@ def runnable_row(
         return ""
 
     try:
-        return next((row for row in _rows(signature, why_refused) if not why_refused(row)), None)
+        rows = iter([blank_feed(signature)]) if blank_only else _rows(signature, why_refused)
+        return next((row for row in rows if not why_refused(row)), None)
     except (OutOfMemory, _GivenUp):
         return None
 

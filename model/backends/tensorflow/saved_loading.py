@@ -62,7 +62,7 @@ def load_saved_folder(
     signatures, unserved = signatures_of(meta_graph)
     for name, reason in unserved.items():
         say(f"signature {name} is not served: {reason}")
-    tell_of_risks(meta_graph, served_outputs(meta_graph), say)
+    reaches_out = tell_of_risks(meta_graph, served_outputs(meta_graph), say)
     chosen = default_signature(signatures, facts)
     layout = image_layout(chosen, facts.preprocessing, labelled=classes > 0)
     if layout is not None and not layout.sized:
@@ -77,7 +77,7 @@ def load_saved_folder(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
     decodes = decodes_pictures(meta_graph, served_outputs(meta_graph))
-    loaded = LoadedGraph(restored.session, endpoints, decodes=decodes)
+    loaded = LoadedGraph(restored.session, endpoints, decodes=decodes, reaches_out=reaches_out)
     if sized is not None:
         signature = chosen
         if restored.pixels is not None:

@@ -48,6 +48,7 @@ class LoadedGraph:
     endpoints: Sequence[Endpoint]  #: the default one first
     pictures: PictureInput | None = None  #: into the signature of one of them
     decodes: bool = False  #: whether any of them decodes pictures
+    reaches_out: bool = False  #: whether a run may read or write files, or call Python
     decoder: "tf.Session | None" = None  #: one more, in which the model decodes its pictures
 
     def close(self) -> None:
