@@ -68,6 +68,19 @@ def test_an_input_that_nobody_named_is_called_as_keras_calls_it(tmp_path: Path) 
     np.testing.assert_allclose(got, SUMS)
 
 
+def of_an_application(keras: Any) -> Any:
+    """A layer that Keras keeps beside its ready networks."""
+    from keras.src.applications.convnext import LayerScale
+
+    return keras.Sequential([keras.Input((3,), name="row"), LayerScale(2.0, 3, name="y")])
+
+
+def test_layers_of_ready_networks_are_keras_own(tmp_path: Path) -> None:
+    """Those of ConvNeXt and the like."""
+    path = written(of_an_application, tmp_path / "model.keras")
+    np.testing.assert_allclose(answer(path, {"row": ROWS})["y"], ROWS * 2)
+
+
 def test_a_vocabulary_comes_along(tmp_path: Path) -> None:
     """The words are in the file."""
     got = answer(written(of_words, tmp_path / "m.keras"), {"word": strings("river", "x", "ferry")})

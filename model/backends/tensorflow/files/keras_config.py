@@ -46,14 +46,17 @@ _UNLISTED = (
     "BatchNormalizationV2",
     "CuDNNGRU",
     "CuDNNLSTM",
+    "CustomScaleLayer",  # of the applications InceptionResNetV2 and ConvNeXt
     "Functional",
     "GRUV1",
     "GRUV2",
     "LSTMV1",
     "LSTMV2",
+    "LayerScale",
     "PolicyV1",
     "RandomFourierFeatures",
     "SlicingOpLambda",
+    "StochasticDepth",
     "SyncBatchNormalization",
     "TFOpLambda",
     "TensorFlowOpLayer",
@@ -70,7 +73,9 @@ _PUBLIC = (
     "regularizers",
 )
 #: The modules in which Keras looks for a class; all of its others are out of bounds.
-_MODULES = re.compile(rf"(tf_)?keras(\.src)?(\.({'|'.join(_PUBLIC)}|engine|ops)(\.\w+)*)?")
+_MODULES = re.compile(
+    rf"(tf_)?keras(\.src)?(\.({'|'.join(_PUBLIC)}|applications|engine|ops)(\.\w+)*)?"
+)
 _FUNCTION_MODULES = re.compile(r"builtins|(tf_)?keras(\.src)?\.activations(\.\w+)*")
 
 
