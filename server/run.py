@@ -7,7 +7,7 @@ from twisted.logger import Logger
 from server.api.dialect import Dialect
 from server.api.native import NATIVE
 from server.collector import settle
-from server.logs import begin_logging
+from server.logs import begin_logging, own_stderr
 from server.model_source import Loader, load_model
 from server.process.descriptors import tell_of_refused_connections
 from server.settings import Settings
@@ -29,7 +29,7 @@ def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NAT
     from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
     from server.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
 
-    begin_logging()
+    begin_logging(own_stderr())
     failed: list[str] = []
 
     def fail(line: str) -> None:
