@@ -61,8 +61,11 @@ def answer(path: Path, feed: Mapping[str, np.ndarray]) -> np.ndarray:
     return output
 
 
-@pytest.mark.parametrize("model", ["affine", "vocabulary"])
-@pytest.mark.parametrize("name", [*NAMES, ODD], ids=ascii)
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [*((name, "affine") for name in [*NAMES, ODD]), (ODD, "vocabulary")],
+    ids=ascii,
+)
 def test_a_saved_model_is_served_from_any_folder(
     plain: Path, tmp_path: Path, name: str, model: str
 ) -> None:
