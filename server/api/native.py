@@ -106,7 +106,7 @@ def is_json(request: HTTPRequest) -> bool:
     head = request.body[:64]
     if json_tensors.begins_object(head):
         return True
-    # A form that is called JSON is told so.
+    # A form that is called JSON gets an error that says so.
     return _kind_of(request) == "application/json" and boundary_in(request.body) is None
 
 

@@ -24,7 +24,7 @@ _LINE = re.compile(rb"([IWE])\d{4} \d\d:\d\d:")
 _LEVELS = {b"I": 0, b"W": 1, b"E": 2}
 _HEADING = b"WARNING: All log messages before absl::InitializeLog() is called"
 
-#: One library at a time has stderr; a second one, loaded meanwhile, writes what it likes.
+#: Held by the block that has stderr; what is written in another block meanwhile counts as its own.
 _watching = threading.Lock()
 
 
@@ -129,7 +129,7 @@ def _has_avx() -> bool:
     """
     Whether the processor is no x86 without AVX, which most builds of TensorFlow need.
 
-    They end the process there, and their last words must not be held back.
+    They end the process there, and the reason that they print must not be held back.
     """
     try:
         processor = Path("/proc/cpuinfo").read_text()
