@@ -16,7 +16,7 @@ from model.runner import ModelError
 def read_labels(path: Path) -> tuple[str, ...]:
     """
     Return the labels in *path*, one a line, in the order of the scores; blank lines at the end are
-    none.  `labels_in` tells of the other forms.
+    none.  `labels_in` lists the other forms.
 
     Raises `ModelError` for a file that cannot be read, is no text, holds no label or an empty one
     between others.

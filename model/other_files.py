@@ -4,7 +4,7 @@ Name what clients send by mistake instead of an image.
 Pure.
 """
 
-#: What becomes of the line ends by which a PNG begins, to tell just this.
+#: What a conversion of line ends makes of those in a PNG's first bytes, which detect just this.
 _CHANGED_ENDS = (b"\x1a", b"\n", b"\r\r")
 
 #: What clients send by mistake: where its first bytes stand, what they are, what it is.

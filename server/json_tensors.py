@@ -37,7 +37,7 @@ _MAX_RANK = 64
 #: Characters of a client's value that an error repeats.
 _MAX_SAID = 40
 
-#: Bytes by which the encoding of a body is told, in whole characters of any.
+#: Bytes that decide the encoding of a body; whole characters in any encoding.
 _HEAD_BYTES = 64
 
 #: Stands for the value of an unknown name, which `Signature.feed` refuses by that name.

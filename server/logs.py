@@ -4,6 +4,7 @@ Write the log as one readable line an event, for people and for journals.
 A failure's traceback stands below its line.
 """
 
+import os
 import sys
 from datetime import UTC, datetime
 from typing import TextIO
@@ -43,7 +44,20 @@ def format_event(event: LogEvent) -> str | None:
     return f"{when:%Y-%m-%d %H:%M:%S} {level:<8} {printable(message)}{traceback}\n"
 
 
-def begin_logging(to: TextIO = sys.stderr) -> None:
+def own_stderr() -> TextIO:
+    """
+    Return a stream of its own to where stderr leads now.
+
+    What TensorFlow's libraries write to descriptor 2 is held back at times
+    (model/backends/tensorflow/quiet_stderr.py); the log is not, and it is not lost in a crash.
+    """
+    try:
+        return os.fdopen(os.dup(2), "w", errors="backslashreplace")
+    except OSError:
+        return sys.stderr
+
+
+def begin_logging(to: TextIO) -> None:
     """Send the process's log to *to*; call once."""
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
     for namespace in _CHATTY:

@@ -7,9 +7,9 @@ from twisted.logger import Logger
 from server.api.dialect import Dialect
 from server.api.native import NATIVE
 from server.collector import settle
-from server.logs import begin_logging
+from server.logs import begin_logging, own_stderr
 from server.model_source import Loader, load_model
-from server.process.descriptors import tell_of_refused_connections
+from server.process.descriptors import log_refused_connections
 from server.settings import Settings
 
 #: Exit codes: every accepted request was answered; the server could not start.
@@ -29,7 +29,7 @@ def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NAT
     from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
     from server.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
 
-    begin_logging()
+    begin_logging(own_stderr())
     failed: list[str] = []
 
     def fail(line: str) -> None:
@@ -43,7 +43,7 @@ def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NAT
     except StartError as error:
         _log.critical("{error}", error=error)
         return FAILED
-    reactor.callWhenRunning(tell_of_refused_connections, service.clock.seconds)
+    reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
     end_at_once_on_second_signal(service, reactor)
     reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
     service.startService()

@@ -16,7 +16,7 @@ from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
 from server.collector import settle
-from server.process.descriptors import tell_of_refused_connections
+from server.process.descriptors import log_refused_connections
 from server.setting_report import describe
 from server.twistd_options import TwistdOptions
 
@@ -98,6 +98,6 @@ def makeService(options: Options) -> IService:
                 raise SystemExit(1) from None
 
     service = TwistdService(options.resolved.settings, reactor, fail=fail, settle=settle)
-    reactor.callWhenRunning(tell_of_refused_connections, service.clock.seconds)
+    reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
     end_at_once_on_second_signal(service, reactor, clean_up=remove_pidfile)
     return service

@@ -1,6 +1,7 @@
 """What a file is by its bytes: model/repository/file_formats.py and wire_format.py."""
 
 import pickle
+from functools import reduce
 from io import BytesIO
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_a_message_is_told_by_its_fields(message: Message, data: bytes) -> None:
         node(operation=b"an operation"),
         inner(1, b"name"),
         inner(4, b"versions alone"),
+        reduce(lambda data, _: inner(2, data), range(2000), b""),
     ],
 )
 def test_what_may_be_anything_is_no_message(data: bytes) -> None:

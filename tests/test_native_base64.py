@@ -171,6 +171,14 @@ def test_several_images_in_inputs_are_as_many_rows() -> None:
     ]
 
 
+def test_more_images_than_may_wait_are_refused_before_any_is_decoded() -> None:
+    """A body of small images would take as much memory as their pixels."""
+    refused = b64encode(claims("PNG", 99, 99)).decode()
+    for count, status in ((8, 413), (9, 429)):
+        values = [{"b64": refused}] * count
+        assert World().posted(orjson.dumps({"inputs": values}), JSON).status == status
+
+
 PDF = b64encode(b"%PDF-1.7 and so on, for some pages")
 REFUSED: dict[str, tuple[bytes, Mapping[str, str], int, str]] = {
     "of a document": (PDF, {}, 400, "base64 of a PDF document (34 bytes) is not a JPEG, PNG, "),
@@ -221,7 +229,7 @@ def test_a_model_without_images_takes_no_base64(
     assert refusal(World(takes_images=False).posted(body, headers))[0] == status
 
 
-@pytest.mark.parametrize("lost", [b"\0\r\n", b"\r\n", b"\n"])
+@pytest.mark.parametrize("lost", [b"\0\r\n", b"\r\n"])
 @pytest.mark.parametrize("image", [IMAGE, JPEG, encoded(coloured(16, 16), "WEBP")])
 def test_an_image_that_curl_has_read_as_a_form_is_told_of(image: bytes, lost: bytes) -> None:
     """Without line ends, as -d sends it; a whole image is answered, whatever it is called."""

@@ -1,6 +1,8 @@
 """What TensorFlow's libraries write while they are loaded: quiet_stderr.py."""
 
 import os
+import signal
+import subprocess
 import sys
 from contextlib import suppress
 from importlib.machinery import EXTENSION_SUFFIXES, ModuleSpec
@@ -10,6 +12,7 @@ import pytest
 
 from model.backends.tensorflow import quiet_stderr
 from model.backends.tensorflow.quiet_stderr import no_warnings, obey_log_level, without_noise
+from server.logs import own_stderr
 
 HEADING = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
 INFO = "I0000 00:00:1795975004.083054    6814 cudart_stub.cc:31] Could not find cuda drivers\n"
@@ -120,3 +123,34 @@ def test_a_trial_run_that_fails_writes_no_warnings(
         os.write(2, written.encode())
         raise ValueError("refused")
     assert capfd.readouterr().err == OURS + ERROR
+
+
+def test_a_crash_says_where_it_happened(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """TensorFlow aborts where an operation finds its own code wrong."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    crash = (
+        f"from {quiet_stderr.__name__} import no_warnings\n"
+        "import os\n"
+        "def trial():\n"
+        "    with no_warnings():\n"
+        "        os.abort()\n"
+        "trial()\n"
+    )
+    code = subprocess.run([sys.executable, "-c", crash], check=False).returncode
+    assert code == -signal.SIGABRT
+    said = capfd.readouterr().err
+    assert said.startswith("Fatal Python error: Aborted")
+    assert "in trial" in said
+
+
+def test_the_log_is_not_held_back(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Other threads serve, or stop, while a library is loaded or a row is tried."""
+    monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
+    with own_stderr() as log, no_warnings():
+        log.write("stopping\n")
+        log.flush()
+        assert capfd.readouterr().err == "stopping\n"

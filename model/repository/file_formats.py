@@ -1,8 +1,8 @@
 """
 Tell what a file is by its bytes, however it is called.
 
-Looks at the disk and changes nothing; imports no TensorFlow.  What is told holds beyond doubt: a
-file that may be anything is `None`.
+Looks at the disk and changes nothing; imports no TensorFlow.  A format is named only where it is
+beyond doubt: a file that may be anything is `None`.
 """
 
 import re
@@ -147,7 +147,7 @@ def _zip_format(path: Path) -> Format:
         with ZipFile(path) as archive:
             names = archive.namelist()
     except (BadZipFile, NotImplementedError, ValueError, zlib.error):
-        return KERAS_ARCHIVE  # cut short; what Keras makes of it is told then
+        return KERAS_ARCHIVE  # cut short; the loader's error says what is wrong
     for pattern, found in _ZIPS:
         if any(re.fullmatch(pattern, name) for name in names):
             return found

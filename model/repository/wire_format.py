@@ -45,7 +45,7 @@ def message_in(data: bytes | mmap) -> Message | None:
     """Return which message *data* begins with beyond doubt; None where it may be anything."""
     try:
         return _message(data, 0, len(data))
-    except (ValueError, IndexError):
+    except (ValueError, IndexError, RecursionError):
         return None
 
 

@@ -15,6 +15,7 @@ from multipart import parse_options_header
 from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
+from batcher.errors import QueueFull
 from model.picture import BadImage, TooManyPixels, image_format
 from model.picture_input import PictureInput, guarded
 from model.signature import STRING, Feed, FeedError, Signature
@@ -65,8 +66,9 @@ def _infer(
 
 
 def _is_stripped(request: HTTPRequest) -> bool:
-    """Whether the body may be what ``curl -d`` leaves of a file: it has no line ends."""
-    return _kind_of(request) == URLENCODED and b"\n" not in request.body
+    """Whether the body may be what ``curl -d`` leaves of a file; older ones keep zero bytes."""
+    ends = (b"\r", b"\n")
+    return _kind_of(request) == URLENCODED and not any(each in request.body for each in ends)
 
 
 def _image_feed(pictures: PictureInput, data: bytes) -> Feed:
@@ -104,12 +106,16 @@ def is_json(request: HTTPRequest) -> bool:
     head = request.body[:64]
     if json_tensors.begins_object(head):
         return True
-    # A form that is called JSON is told so.
+    # A form that is called JSON gets an error that says so.
     return _kind_of(request) == "application/json" and boundary_in(request.body) is None
 
 
 def tensor_feed(model: ServedModel, body: bytes) -> Feed:
-    """Return the feed that the JSON *body* asks for; raises `FeedError`.  On a decode thread."""
+    """
+    Return the feed that the JSON *body* asks for; called on a decode thread.
+
+    Raises `FeedError`, `BadImage`, and `QueueFull` for more images than may ever wait.
+    """
     name, inputs = json_tensors.parse_request(body)
     signature = model.signatures.get(model.default if name is None else name)
     if signature is None:
@@ -119,11 +125,20 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     if pictures is not None and _takes_pixels_of(signature, pictures):
         texts = texts_in(inputs, signature.inputs[0].name)
         if texts:
+            _check_fits(model, len(texts))
             return pictures.feed_all(map(from_text, texts))
     feed = signature.feed(json_tensors.arrays_of(signature, inputs))
     if pictures is not None and signature == pictures.encoded:
+        _check_fits(model, feed.rows)
         return pictures.feed_encoded(feed)
     return feed if model.max_pixels is None else guarded(feed, model.max_pixels)
+
+
+def _check_fits(model: ServedModel, rows: int) -> None:
+    """Raise `QueueFull` where so many images never fit; pixels take far more memory than files."""
+    limit = model.usual.max_queued_rows
+    if rows > limit:
+        raise QueueFull(rows, 0, limit)
 
 
 def _takes_pixels_of(signature: Signature, pictures: PictureInput) -> bool:

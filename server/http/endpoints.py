@@ -17,7 +17,7 @@ from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
 #: Connections that may wait to be accepted, where an endpoint does not say: Twisted's 50 are full
-#: when a few hundred clients come at once, and who finds them full tries again a second later.
+#: when a few hundred clients connect at once, and a client beyond them tries again a second later.
 BACKLOG = 1024
 
 _HAPROXY = "haproxy"

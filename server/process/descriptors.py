@@ -2,7 +2,7 @@
 Say in the log that connections are refused since the process has no file descriptor for them.
 
 Twisted accepts such a connection and closes it at once, and logs that below the level that this
-log shows, a line or two each.  Those events are heard here, which is the only way to learn of it.
+log shows, a line or two each.  Its events are all that shows it.
 """
 
 import resource
@@ -12,7 +12,7 @@ from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from zope.interface import implementer
 
 #: Seconds between two lines: without a descriptor, connections are refused by thousands.
-QUIET_SECONDS = 10.0
+MIN_INTERVAL_SECONDS = 10.0
 
 #: What Twisted's ports log, by the beginnings of their formats.
 _NAMESPACE = "twisted.internet."
@@ -24,7 +24,7 @@ _log = Logger()
 
 @implementer(ILogObserver)
 class RefusedConnections:
-    """An observer of the log that says so, at most every `QUIET_SECONDS`."""
+    """An observer that logs refused connections, at most every `MIN_INTERVAL_SECONDS`."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
@@ -42,7 +42,7 @@ class RefusedConnections:
         now = self._seconds()
         if now < self._next:
             return
-        self._next = now + QUIET_SECONDS
+        self._next = now + MIN_INTERVAL_SECONDS
         error = event.get("acceptError", "EMFILE")
         limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
         _log.warn(
@@ -54,6 +54,6 @@ class RefusedConnections:
         )
 
 
-def tell_of_refused_connections(seconds: Callable[[], float]) -> None:
-    """Begin to do so, in the log of this process; *seconds* is the reactor's time."""
+def log_refused_connections(seconds: Callable[[], float]) -> None:
+    """Log refused connections from now on; *seconds* is the reactor's time."""
     globalLogPublisher.addObserver(RefusedConnections(seconds))

@@ -13,7 +13,7 @@ from model.model_files import find_model
 from model.model_toml import ModelFacts
 from model.runner import ModelError
 from tests.integration.graphs import CPU, Graphs
-from tests.integration.saving import Ends, Write, tf1, tf2
+from tests.integration.saving import Ends, Write, save_functions, tf1, tf2
 
 Load = Callable[..., LoadedFiles]
 
@@ -101,6 +101,20 @@ def test_a_placeholder_has_the_value_that_it_is_given(
         assert [spec.name for spec in signature.inputs] == ["rows"]
         (got,) = loaded.runner.run(signature.feed({"rows": ROW}))
         np.testing.assert_allclose(got, ROW * factor + 2)
+
+
+def test_signatures_that_name_an_input_alike_all_get_its_value(tmp_path: Path, load: Load) -> None:
+    """Each has a placeholder of its own in a SavedModel of TensorFlow 2."""
+
+    def scaled(factor: float) -> tuple[Callable[..., Any], dict[str, Any]]:
+        specs = {"rows": INPUTS["rows"], "keep_prob": INPUTS["keep_prob"]}
+        return lambda rows, keep_prob: {"y": rows * keep_prob * factor}, specs
+
+    save_functions(tmp_path / "model", {"serving_default": scaled(2.0), "other": scaled(4.0)})
+    loaded = load(tmp_path / "model", {"keep_prob": 0.5})
+    for signature, factor in zip(loaded.runner.signatures, (1, 2), strict=True):
+        (got,) = loaded.runner.run(signature.feed({"rows": ROW}))
+        np.testing.assert_allclose(got, ROW * factor)
 
 
 @pytest.mark.parametrize(

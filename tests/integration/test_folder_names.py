@@ -61,8 +61,11 @@ def answer(path: Path, feed: Mapping[str, np.ndarray]) -> np.ndarray:
     return output
 
 
-@pytest.mark.parametrize("model", ["affine", "vocabulary"])
-@pytest.mark.parametrize("name", [*NAMES, ODD], ids=ascii)
+@pytest.mark.parametrize(
+    ("name", "model"),
+    [*((name, "affine") for name in [*NAMES, ODD]), (ODD, "vocabulary")],
+    ids=ascii,
+)
 def test_a_saved_model_is_served_from_any_folder(
     plain: Path, tmp_path: Path, name: str, model: str
 ) -> None:
@@ -99,6 +102,22 @@ def test_variables_that_tell_of_the_range_of_pixels_are_read_from_any_folder(
         told[name] = said
     assert any("as they are" in line or "- 0) * 1" in line for line in told["same"]), told["same"]
     assert told["run[1]"] == told[ODD] == told["same"]
+
+
+def test_an_asset_that_is_read_in_a_run_stays_within_reach(tmp_path: Path) -> None:
+    """By the name of its folder: that of an open folder ends with the load."""
+    import tensorflow as tf
+
+    (tmp_path / "words.txt").write_text("ferry")
+    words = tf.saved_model.Asset(str(tmp_path / "words.txt"))
+
+    def read(rows: Any) -> dict[str, Any]:
+        return {"words": tf.fill(tf.shape(rows), tf.io.read_file(words.asset_path))}
+
+    folder = tmp_path / "model"
+    rows = {"rows": ("float32", (None,))}
+    save_functions(folder, {"serving_default": (read, rows)}, words=words)
+    assert answer(folder, {"rows": np.zeros(2, np.float32)}).tolist() == [b"ferry"] * 2
 
 
 def test_a_name_that_is_a_pattern_is_told_as_it_is(plain: Path, tmp_path: Path) -> None:

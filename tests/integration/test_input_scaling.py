@@ -10,8 +10,12 @@ import pytest
 from PIL import Image
 
 from model.backends.tensorflow.loading import LoadedFiles, load_files
+from model.backends.tensorflow.rewriting.flat_graph import flat_graph
+from model.backends.tensorflow.rewriting.input_scaling import input_scaling
+from model.images.value_range import Affine
 from model.model_files import find_model
 from model.model_toml import ModelFacts, PictureFacts
+from model.runner import ModelError
 from tests.integration.graphs import CPU
 from tests.integration.keras_models import KERAS_WARNINGS
 from tests.pictures import encoded
@@ -232,3 +236,41 @@ def test_numbers_that_are_given_win_with_a_warning_where_they_do_not_suit(
     loaded, said = load(path, mean=(0.0,) * 3, scale=(1.0,) * 3)
     assert answer(loaded, 255) == pytest.approx(1, abs=1e-4)
     assert not [each for each in said if each.startswith("warning: ")]
+
+
+def test_no_weights_are_read_to_find_the_range() -> None:
+    """Only what pixels are scaled with: neither the first layer's, nor those of a residue."""
+    import tensorflow.compat.v1 as tf
+
+    layers = 12
+    with tf.Graph().as_default() as graph:
+        images = tf.placeholder("float32", (None, 8, 8, 3), name="input")
+        values = pixels = images * tf.get_variable("scale", (), use_resource=True)
+        for number in range(layers):
+            weights = tf.get_variable(f"weights_{number}", (3, 3, 3, 3), use_resource=True)
+            values += tf.nn.conv2d(values, weights, 1, "SAME")
+        tf.subtract(pixels, values, name="final_result")
+    read: list[str] = []
+
+    def variable(name: str) -> np.ndarray:
+        read.append(name)
+        return np.array(1 / 255)
+
+    found = input_scaling(
+        flat_graph(graph.as_graph_def()), ("input", 0), [("final_result", 0)], variable
+    )
+    assert found == Affine(1 / 255)
+    assert set(read) == {"scale"}
+    assert len(read) <= layers
+
+
+def test_variables_that_are_cut_short_are_told_in_one_line(
+    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]]
+) -> None:
+    """Those that scale the pixels are read before the model is loaded."""
+    path = FOUND["saved variables"].write(tmp_path)
+    (data,) = (path / "variables").glob("variables.data-*")
+    data.write_bytes(data.read_bytes()[:2])
+    with pytest.raises(ModelError, match="cannot be loaded") as caught:
+        load(path)
+    assert "\n" not in str(caught.value)

@@ -81,7 +81,17 @@ def as_older(config: Any) -> None:
             each.pop(key, None)
 
 
-@pytest.mark.parametrize("name", list(KERAS_2_MODELS))
+#: Models that take seconds each to build, to save and to trace.
+SLOW = ("GRU", "LSTM", "attention", "bidirectional", "cells")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=[pytest.mark.full] if name in SLOW else [])
+        for name in KERAS_2_MODELS
+    ],
+)
 def test_a_file_of_keras_2_answers_as_keras_2(tmp_path: Path, tf_keras: Any, name: str) -> None:
     """In both formats, and as older releases wrote it."""
     model = built(tf_keras, KERAS_2_MODELS[name])

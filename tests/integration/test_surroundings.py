@@ -34,8 +34,18 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("where", ["PYTHONPATH", "working folder"])
-@pytest.mark.parametrize("door", DOORS.values(), ids=DOORS)
+PLACES = [
+    pytest.param(
+        *(door, where),
+        id=f"{name}, {where}",
+        marks=[] if (where == "PYTHONPATH") == (name == "tensorferry") else [pytest.mark.full],
+    )
+    for name, door in DOORS.items()
+    for where in ("PYTHONPATH", "working folder")
+]
+
+
+@pytest.mark.parametrize(("door", "where"), PLACES)
 def test_modules_of_the_same_names_are_none_of_ours(
     cache_home: Path, project: Path, tmp_path: Path, door: tuple[str, ...], where: str
 ) -> None:
@@ -104,6 +114,7 @@ def nowhere(tmp_path: Path) -> tuple[str, ...]:
     return (sys.executable, "-P", os.fspath(program), "serve")
 
 
+@pytest.mark.full
 def test_a_server_without_any_place_answers(
     cache_home: Path, tmp_path: Path, nowhere: tuple[str, ...]
 ) -> None:

@@ -6,6 +6,7 @@ reason for a warning.  What other threads write to stderr meanwhile is passed on
 TensorFlow.
 """
 
+import faulthandler
 import os
 import re
 import sys
@@ -23,7 +24,7 @@ _LINE = re.compile(rb"([IWE])\d{4} \d\d:\d\d:")
 _LEVELS = {b"I": 0, b"W": 1, b"E": 2}
 _HEADING = b"WARNING: All log messages before absl::InitializeLog() is called"
 
-#: One library at a time has stderr; a second one, loaded meanwhile, writes what it likes.
+#: Held by the block that has stderr; what is written in another block meanwhile counts as its own.
 _watching = threading.Lock()
 
 
@@ -82,7 +83,8 @@ def _caught_stderr(level: int, *, if_failed: int) -> Iterator[None]:
     """
     Hold back what is written to stderr in the block; pass it on at the end, without noise.
 
-    Noise is what *level* leaves out, or *if_failed* where the block raises.
+    Noise is what *level* leaves out, or *if_failed* where the block raises.  Where the process
+    crashes in the block, what was held back is lost, and Python says where it happened.
     """
     if level == 0 or not _watching.acquire(blocking=False):
         yield
@@ -90,6 +92,8 @@ def _caught_stderr(level: int, *, if_failed: int) -> Iterator[None]:
     try:
         with os.fdopen(os.memfd_create("stderr"), "w+b", buffering=0) as caught:
             stderr = os.dup(_STDERR)
+            told_of_crashes = faulthandler.is_enabled()
+            faulthandler.enable(stderr)
             os.dup2(caught.fileno(), _STDERR)
             try:
                 yield
@@ -98,6 +102,10 @@ def _caught_stderr(level: int, *, if_failed: int) -> Iterator[None]:
                 raise
             finally:
                 os.dup2(stderr, _STDERR)
+                if told_of_crashes:
+                    faulthandler.enable(_STDERR)
+                else:
+                    faulthandler.disable()
                 os.close(stderr)
                 caught.seek(0)
                 _write(without_noise(caught.read(), level))
@@ -121,7 +129,7 @@ def _has_avx() -> bool:
     """
     Whether the processor is no x86 without AVX, which most builds of TensorFlow need.
 
-    They end the process there, and their last words must not be held back.
+    They end the process there, and the reason that they print must not be held back.
     """
     try:
         processor = Path("/proc/cpuinfo").read_text()

@@ -9,7 +9,7 @@ def one_line(error: Exception) -> str:
     """
     Return what went wrong, without the node at which it did and who made that node.
 
-    Raises nothing; called wherever an error of TensorFlow is told to people.
+    Raises nothing; called wherever an error of TensorFlow is shown.
     """
     message: object = error
     if isinstance(error, KeyError) and error.args:

@@ -99,7 +99,7 @@ def runnable_row(
 
 
 class _GivenUp(Exception):
-    """It takes too long."""
+    """The trials take longer than `MAX_SECONDS`."""
 
 
 def _rows(signature: Signature, why_refused: Callable[[Feed], str]) -> Iterator[Feed]:

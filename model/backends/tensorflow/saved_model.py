@@ -5,6 +5,7 @@ What a folder says of itself is read from its protos, without running anything; 
 `load_saved_model` opens a Session.  Both TensorFlow 1 and 2 write what is read here.
 """
 
+from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path, PurePath
@@ -71,12 +72,11 @@ def with_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
 
     The signatures lose these inputs.  Raises `ModelError` for what cannot be fed.
     """
-    inputs = {
-        name: _tensor_name(info)
-        for definition in meta_graph.signature_def.values()
-        for name, info in definition.inputs.items()
-    }
-    named = {inputs.get(name, name): value for name, value in feeds.items()}
+    tensors = defaultdict[str, set[str]](set)  # signatures may call different ones the same
+    for definition in meta_graph.signature_def.values():
+        for name, info in definition.inputs.items():
+            tensors[name].add(_tensor_name(info))
+    named = {tensor: value for name, value in feeds.items() for tensor in tensors.get(name, {name})}
     constants = feed_constants(meta_graph.graph_def, named)
     for definition in meta_graph.signature_def.values():
         for name, info in list(definition.inputs.items()):

@@ -21,7 +21,7 @@ def variable_reader(
     """
     Return what reads a variable of the SavedModel in *folder* by its node in the graph *flat*.
 
-    It returns None for a variable that the checkpoint does not have.
+    It returns None for a variable that the checkpoint does not have, or that is cut short in it.
     """
 
     @cache
@@ -34,11 +34,16 @@ def variable_reader(
             return None, {}
 
     def read(node: str) -> npt.NDArray[np.generic] | None:
+        import tensorflow as tf
+
         reader, keys = opened()
         key = keys.get(node)
         if reader is None or key is None or not reader.has_tensor(key):
             return None
-        value: npt.NDArray[np.generic] = np.asarray(reader.get_tensor(key))
+        try:
+            value: npt.NDArray[np.generic] = np.asarray(reader.get_tensor(key))
+        except (tf.errors.OpError, LookupError, ValueError, RuntimeError):
+            return None  # the Session that restores it says why
         return value
 
     return read

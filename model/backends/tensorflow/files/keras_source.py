@@ -101,7 +101,7 @@ def _is_archive(path: Path) -> bool:
 
 
 def _of_archive(path: Path) -> tuple[Any, str, str]:
-    """Return the config of an archive, the version of Keras, and no backend: it has no say here."""
+    """Return the config of an archive, the version of Keras, and "" for the backend."""
     with ZipFile(path) as members:
         metadata = json.loads(members.read(_METADATA)) if _METADATA in members.namelist() else {}
         return json.loads(members.read(_CONFIG)), str(metadata.get("keras_version", "")), ""

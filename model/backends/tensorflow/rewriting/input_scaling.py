@@ -119,7 +119,7 @@ class _Reading:
     def _mixes(self, name: str) -> bool:
         """Whether all that a node computes with comes of the pixels, or is known."""
         return all(
-            self._constant(each) is not None or each[0] in self.reached
+            each[0] in self.reached or self._constant(each) is not None
             for each in self.flat.inputs(name)
         )
 
@@ -146,7 +146,8 @@ class _Reading:
             return Affine(-before.scale, -before.offset)
         if node.op in _BATCH_NORM:
             return self._batch_normalised(name, inputs, before) if place == 0 else None
-        if len(inputs) != 2 or inputs[0] == inputs[1]:
+        # Before the other input is read: it may hold all the weights of a layer.
+        if node.op not in _ARITHMETIC_OPS or len(inputs) != 2 or inputs[0] == inputs[1]:
             return None
         other = self._constant(inputs[1 - place])
         if other is None or not other.size:
@@ -160,7 +161,8 @@ class _Reading:
     def _batch_normalised(self, name: str, inputs: list[Tensor], before: Affine) -> Affine | None:
         values = [self._constant(each) for each in inputs[1:5]]
         attributes = self.flat.nodes[name].definition.attr
-        if attributes["is_training"].b or any(each is None or not each.size for each in values):
+        trains = "is_training" not in attributes or attributes["is_training"].b
+        if trains or any(each is None or not each.size for each in values):
             return None
         gamma, beta, mean, variance = (np.asarray(each, np.float64) for each in values)
         factor = gamma / np.sqrt(variance + (attributes["epsilon"].f or 1e-4))
@@ -169,19 +171,19 @@ class _Reading:
         return scaled and _combined("AddV2", scaled, 0, beta)
 
     def _constant(self, tensor: Tensor, depth: int = 0) -> npt.NDArray[np.float64] | None:
-        """Return the value of *tensor* where nothing that is fed decides it."""
-        tensor = self.flat.source(tensor)
-        name, output = tensor
-        if name not in self.flat.nodes or output != 0 or depth > 32 or tensor in self.found:
+        """Return the value of *tensor* where no pixels decide it and it is computed simply."""
+        name, output = self.flat.source(tensor)
+        if name not in self.flat.nodes or output != 0 or depth > 32 or name in self.reached:
             return None
         node = self.flat.nodes[name]
         if node.op == "Const":
             return _numbers(node.definition)
         if node.op in ("ReadVariableOp", "VariableV2", "Variable", "VarHandleOp"):
             return self._variable(name)
-        values = [self._constant(each, depth + 1) for each in self.flat.inputs(name)]
-        known = [value for value in values if value is not None]
         compute = _ARITHMETIC.get(node.op)
+        inputs = self.flat.inputs(name) if compute is not None else []
+        values = [self._constant(each, depth + 1) for each in inputs]
+        known = [value for value in values if value is not None]
         if compute is None or len(known) != len(values):
             return None
         with np.errstate(all="ignore"):
