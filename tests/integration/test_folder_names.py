@@ -104,8 +104,9 @@ def test_variables_that_tell_of_the_range_of_pixels_are_read_from_any_folder(
     assert told["run[1]"] == told[ODD] == told["same"]
 
 
-def test_an_asset_that_is_read_in_a_run_stays_within_reach(tmp_path: Path) -> None:
-    """By the name of its folder: that of an open folder ends with the load."""
+@pytest.mark.parametrize("name", ["model", "run[1]"])
+def test_an_asset_that_is_read_in_a_run_stays_within_reach(tmp_path: Path, name: str) -> None:
+    """For as long as the model is loaded."""
     import tensorflow as tf
 
     (tmp_path / "words.txt").write_text("ferry")
@@ -117,6 +118,7 @@ def test_an_asset_that_is_read_in_a_run_stays_within_reach(tmp_path: Path) -> No
     folder = tmp_path / "model"
     rows = {"rows": ("float32", (None,))}
     save_functions(folder, {"serving_default": (read, rows)}, words=words)
+    folder = folder.rename(tmp_path / name)
     assert answer(folder, {"rows": np.zeros(2, np.float32)}).tolist() == [b"ferry"] * 2
 
 

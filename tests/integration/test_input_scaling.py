@@ -12,7 +12,7 @@ from PIL import Image
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
-from model.images.value_range import Affine
+from model.images.value_range import Affine, Unreadable
 from model.model_files import find_model
 from model.model_toml import ModelFacts, PictureFacts
 from model.runner import ModelError
@@ -221,6 +221,24 @@ def test_images_are_fed_in_the_range_that_the_model_was_trained_on(
     assert line.startswith("warning: ") == ("a guess" in line)
     assert answer(loaded, 255) == pytest.approx(scaling.white, abs=4e-3)
     assert answer(loaded, 0) == pytest.approx(scaling.black, abs=4e-3)
+
+
+def test_a_function_that_calls_itself_is_read_to_an_end() -> None:
+    """Whatever a crafted file holds; what lies behind is left unread."""
+    import tensorflow.compat.v1 as tf
+
+    graph_def = tf.GraphDef()
+    function = graph_def.library.function.add()
+    function.signature.name = "itself"
+    function.signature.input_arg.add(name="x", type=tf.float32.as_datatype_enum)
+    function.signature.output_arg.add(name="y", type=tf.float32.as_datatype_enum)
+    function.node_def.add(name="again", op="itself", input=["x"])
+    function.ret["y"] = "again:y:0"
+    graph_def.node.add(name="images", op="Placeholder")
+    graph_def.node.add(name="call", op="itself", input=["images"])
+    flat = flat_graph(graph_def)
+    scaling = input_scaling(flat, ("images", 0), [("call", 0)], lambda _: None)
+    assert isinstance(scaling, Unreadable)
 
 
 def test_numbers_that_are_given_win_with_a_warning_where_they_do_not_suit(

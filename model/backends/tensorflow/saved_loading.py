@@ -106,8 +106,8 @@ def _normalisation(
         flat = flat_graph(saved.meta_graph.graph_def)
         start = tensor_named(definition.inputs[spec.name].name)
         ends = [tensor_named(info.name) for info in definition.outputs.values()]
-        with plain_name(folder) as plain:
-            return input_scaling(flat, start, ends, variable_reader(plain, flat))
+        plain = plain_name(folder, scaling)  # until the last variable has been read
+        return input_scaling(flat, start, ends, variable_reader(plain, flat))
 
     return normalisation(facts.preprocessing, layout, spec.dtype, scaling, say)
 

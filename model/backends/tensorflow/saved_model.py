@@ -143,27 +143,17 @@ def load_saved_model(
     Restores the variables and runs the init op; the caller closes the Session.  Raises
     `ModelError`, in one line, where something in the folder is missing or cannot be read.
     """
-    try:
-        with plain_name(folder) as plain:
-            return _restored(folder, plain, saved, config, pixels)
-    except OSError as error:
-        raise ModelError(f"{folder}: {error.strerror}") from error
-
-
-def _restored(
-    folder: Path,
-    plain: Path,
-    saved: SavedGraph,
-    config: "tf.ConfigProto",
-    pixels: PixelInput | None,
-) -> RestoredGraph:
-    """Restore what lies in *folder*, which TensorFlow reads by its *plain* name."""
     import tensorflow.compat.v1 as tf
 
     meta_graph = saved.meta_graph
     signatures, _ = signatures_of(meta_graph)
+    graph = tf.Graph()
+    try:
+        plain = plain_name(folder, graph)
+    except OSError as error:
+        raise ModelError(f"{folder}: {error.strerror}") from error
     _check_files(folder, plain, meta_graph)
-    session = tf.Session(graph=tf.Graph(), config=config)
+    session = tf.Session(graph=graph, config=config)
     try:
         with session.graph.as_default():
             opened = {} if pixels is None else _opened(meta_graph, pixels)

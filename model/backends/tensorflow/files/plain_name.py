@@ -7,30 +7,25 @@ error.  Linux has a name for each open folder, which holds none of these.
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+import weakref
 from pathlib import Path
 
 #: A path that TensorFlow takes as it stands, beyond doubt.
 _PLAIN = re.compile(r"/[\w ./+,=@-]*", re.ASCII)
 
 
-@contextmanager
-def plain_name(folder: Path) -> Iterator[Path]:
+def plain_name(folder: Path, user: object) -> Path:
     """
-    Provide a path that TensorFlow takes for *folder*, until the end of the block.
+    Return a path that TensorFlow takes for *folder*, for as long as *user* lives.
 
-    It is the absolute one where that will do, since a model may read an asset by it in every run;
-    any other holds for this process alone, on any thread.  Raises OSError where *folder* cannot be
+    It is the absolute one where that will do; any other holds for this process alone, on any
+    thread.  A model may read an asset by it in every run.  Raises OSError where *folder* cannot be
     opened.
     """
     absolute = folder.absolute()
     if _PLAIN.fullmatch(str(absolute)):
-        yield absolute
-        return
+        return absolute
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        plain = Path(f"/proc/self/fd/{descriptor}")
-        yield plain if plain.exists() else absolute  # a sandbox may have no /proc
-    finally:
-        os.close(descriptor)
+    weakref.finalize(user, os.close, descriptor)
+    plain = Path(f"/proc/self/fd/{descriptor}")
+    return plain if plain.exists() else absolute  # a sandbox may have no /proc

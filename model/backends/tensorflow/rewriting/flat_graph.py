@@ -15,8 +15,9 @@ if TYPE_CHECKING:
 
 Tensor = tuple[str, int]  #: a node and one of its outputs
 
-#: Nodes that are read at most; a graph with more is left unread behind them.
+#: Nodes that are read, calls included; a graph with more is left unread behind them.
 MAX_NODES = 200_000
+MAX_DEPTH = 64  #: functions within functions; a function may call itself
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
@@ -42,7 +43,9 @@ class FlatGraph:
 
     def source(self, tensor: Tensor) -> Tensor:
         """Return *tensor*, or what a called function returns for it."""
-        while tensor in self.aliases:
+        for _ in range(MAX_DEPTH):  # a loop may lead back to its own call
+            if tensor not in self.aliases:
+                break
             tensor = self.aliases[tensor]
         return tensor
 
@@ -73,13 +76,15 @@ def flat_graph(graph_def: "tf.GraphDef") -> FlatGraph:
     """Return *graph_def* with its functions' bodies in place of the calls."""
     flat = FlatGraph()
     functions = {each.signature.name: each for each in graph_def.library.function}
-    waiting: list[tuple[str, tf.NodeDef, Mapping[str, Tensor]]] = [
-        ("", node, {}) for node in graph_def.node
+    waiting: list[tuple[str, int, tf.NodeDef, Mapping[str, Tensor]]] = [
+        ("", 0, node, {}) for node in graph_def.node
     ]
-    while waiting and len(flat.nodes) < MAX_NODES:
-        prefix, node, arguments = waiting.pop()
+    for _ in range(MAX_NODES):
+        if not waiting:
+            break
+        prefix, depth, node, arguments = waiting.pop()
         inputs = tuple(_inputs(prefix, node, arguments))
-        function = functions.get(_called(node))
+        function = functions.get(_called(node)) if depth < MAX_DEPTH else None
         name = prefix + node.name
         if function is None:
             flat.nodes[name] = FlatNode(node.op, inputs, node)
@@ -88,7 +93,7 @@ def flat_graph(graph_def: "tf.GraphDef") -> FlatGraph:
         for number, output in enumerate(function.signature.output_arg):
             returned = _tensor(f"{name}/", function.ret[output.name], inner)
             flat.aliases[name, number] = returned
-        waiting.extend((f"{name}/", each, inner) for each in function.node_def)
+        waiting.extend((f"{name}/", depth + 1, each, inner) for each in function.node_def)
     return flat
 
 
