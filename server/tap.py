@@ -47,7 +47,8 @@ class Options(TwistdOptions):
 def _check_writable(twistd: Mapping[str, Any]) -> None:
     """Raise `UsageError` where twistd could not write its files: it would print a traceback."""
     written = {"pidfile": twistd.get("pidfile"), "logfile": twistd.get("logfile")}
-    if not twistd.get("nodaemon", True) and not twistd.get("syslog"):
+    elsewhere = twistd.get("syslog") or twistd.get("logger")
+    if not twistd.get("nodaemon", True) and not elsewhere:
         written["logfile"] = written["logfile"] or "twistd.log"
     for option, name in written.items():
         path = Path(twistd.get("rundir") or "", name or "")
