@@ -155,6 +155,8 @@ def from_pixels(
     order = facts.colour_order or ColourOrder.RGB
     colours = "grey" if layout.channels == 1 else order.upper()
     meaning = f"{layout.height} x {layout.width} {colours}, {preprocessing.resample}"
+    if preprocessing.resample is Resample.TF_BILINEAR:
+        meaning += " as label_image, not turned by EXIF"
     if preprocessing.crop is not None:
         meaning += f", the middle {preprocessing.crop:.3g} of the shorter side"
     if layout.axis is not ChannelAxis.LAST:
