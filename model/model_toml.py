@@ -36,6 +36,12 @@ class PictureFacts:
     scale: tuple[float, float, float] | None = None
     scaled_jpeg_decode: bool | None = None  #: as `Preprocessing.scaled_decode`
 
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What is said of the size and the range of images."""
+        names = ("height", "width", "mean", "scale")
+        return tuple(name for name in names if getattr(self, name) is not None)
+
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:

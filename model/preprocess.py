@@ -246,6 +246,11 @@ def _as_tensorflow(
         return resize_as_tensorflow(cropped, preprocessing.height, preprocessing.width)
     image.load()
     cut, _ = _cut(image, region, shrunk=1)
+    if picture.format is Format.GIF and "transparency" in cut.info:
+        # Its decoder there leaves transparent pixels black.
+        black = Image.new("RGB", cut.size)
+        black.paste(cut.convert("RGBA"), mask=cut.convert("RGBA"))
+        cut = black
     cut.info.pop("transparency", None)
     if cut.mode.startswith("I"):
         cut = _opaque_grey(cut, None, 16)

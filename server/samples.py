@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from model.picture_input import PictureInput
-from model.signature import Feed, FeedError, Signature, TensorSpec, blank_feed
+from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
 from server.json_tensors import check_carried, value_of
 
 #: Numbers in a sample that is still written out.
@@ -41,14 +41,21 @@ def sample_feed(
         return str(error)
     if samples is None:
         return "the model was not run"
-    if pictures is not None and signature == pictures.encoded:
-        return blank_feed(signature, IMAGE)
     sample = samples.get(signature.name)
+    if pictures is not None and signature == pictures.encoded and not _is_rare(sample):
+        return blank_feed(signature, IMAGE)
     if sample is None:
         return "the model refused every value that was tried"
     if pictures is not None and signature == pictures.signature:
         return Feed(signature, tuple(map(np.zeros_like, sample.arrays)))
     return sample
+
+
+def _is_rare(sample: Feed | None) -> bool:
+    """Whether *sample* is an image in a format that is tried last: others are refused."""
+    if sample is None or sample.arrays[0].dtype != STRING:
+        return False
+    return bytes(sample.arrays[0].reshape(-1)[0]).startswith((b"BM", b"GIF"))
 
 
 def sample_request(sample: Feed, default: str) -> str:

@@ -101,8 +101,10 @@ def _layout(
             found = ImageLayout(rows, height, width, channels, ChannelAxis.FIRST)
         case (rows, height, width, None):
             found = ImageLayout(rows, height, width, 3)
-        case (height, width, 1 | 3 as channels) if certain and fixed:
+        case (height, width, 1 | 3 as channels) if certain and (fixed or asked):
             found = ImageLayout(1, height, width, channels, batched=False)
+        case (1 | 3 as channels, height, width) if certain and fixed:
+            found = ImageLayout(1, height, width, channels, ChannelAxis.FIRST, batched=False)
         case (rows, height, width) if certain and (asked or None not in (height, width)):
             found = ImageLayout(rows, height, width, 1, ChannelAxis.NONE)
     return found

@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from enum import Enum
 from math import inf, log
 
+import numpy as np
+
 from model.normalisation import Normalisation
 
 
@@ -45,11 +47,9 @@ _TOLERANCE = 0.05
 #: The same for the lower end of 0..255, which pixels that are merely shifted do not have.
 _EXACT = 1e-3
 
-#: Widths of ranges around zero: divided by a standard deviation of the pixels, or not divided.
-_ZERO_MEAN_WIDTHS = ((0.5, 9.0), (200.0, 300.0))
-
-#: How far the middle of a range around zero may lie from zero, as a fraction of the width.
-_MAX_OFF_CENTRE = 0.2
+#: Where the mean of pixels may lie, and how large their deviation may be, in widths of the range.
+_MEANS = (0.05, 0.95)
+_DEVIATIONS = (0.1, 0.6)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,24 +77,26 @@ class Unreadable:
     """Why the scaling that a model does cannot be read from its graph, in words."""
 
     reason: str
+    likely: ValueRange = DEFAULT_RANGE
 
 
 def fitting_ranges(scaling: Affine) -> list[ValueRange]:
     """Return the ranges that *scaling* brings to a usual one: none, one or several."""
-    return [values for values in ValueRange if _is_usual(*scaling.of(values))]
+    return [values for values in ValueRange if _is_usual(scaling, values)]
 
 
 def chosen_range(scaling: Affine | Unreadable) -> tuple[ValueRange, str]:
     """Return the range to feed, and what was found and is fed, in a line that warns of a guess."""
     if isinstance(scaling, Unreadable):
-        return _guess(DEFAULT_RANGE, f"how the model scales them is not clear: {scaling.reason}")
+        return _guess(scaling.likely, f"how the model scales them is not clear: {scaling.reason}")
     if scaling == Affine():
-        return _guess(DEFAULT_RANGE, "the model does not scale them itself")
+        return _guess(DEFAULT_RANGE, "no scaling in front of its first layer was found")
     fitting = fitting_ranges(scaling)
     if len(fitting) == 1:
         return fitting[0], f"images are fed as {fitting[0]}: the model itself computes {scaling}"
     if fitting:
-        return _guess(fitting[0], f"the model itself computes {scaling}, which suits several")
+        suited = " and ".join(map(str, fitting))
+        return _guess(fitting[0], f"the model itself computes {scaling}, which suits {suited}")
     return _guess(
         min(ValueRange, key=lambda values: _distance(scaling, values)),
         f"the model itself computes {scaling}, which suits no usual range",
@@ -106,9 +108,9 @@ def warning_of(numbers: Normalisation, scaling: Affine | Unreadable) -> str:
     if isinstance(scaling, Unreadable) or scaling == Affine():
         return ""
     mean, scale = (sum(each) / len(each) for each in (numbers.mean, numbers.scale))
-    ends = sorted(scaling.scale * (end - mean) * scale + scaling.offset for end in (0, 255))
     fitting = fitting_ranges(scaling)
-    if len(fitting) != 1 or _is_usual(ends[0], ends[1]):
+    given = Affine(scale, -mean * scale).of(ValueRange.BYTES)
+    if len(fitting) != 1 or np.allclose(given, fitting[0].value, rtol=_TOLERANCE, atol=_TOLERANCE):
         return ""
     return (
         f"warning: images are fed as (pixel - {mean:g}) * {scale:.4g}, as asked, but the model "
@@ -118,26 +120,37 @@ def warning_of(numbers: Normalisation, scaling: Affine | Unreadable) -> str:
 
 
 def _guess(values: ValueRange, reason: str) -> tuple[ValueRange, str]:
-    choices = ", ".join(f"{each} is {each.options}" for each in ValueRange)
+    choices = ", ".join(f"{each} by {each.options}" for each in ValueRange)
     return values, (
-        f"warning: images are fed as {values}, a guess, for {reason}; say what the model was "
-        f"trained on: {choices}"
+        f"warning: images are fed as {values}, a guess: {reason}; "
+        f"if the model was trained on another range, choose it: {choices}"
     )
 
 
 def _distance(scaling: Affine, values: ValueRange) -> float:
-    """Return how far the size of what *scaling* makes of *values* is from 1."""
-    size = max(abs(end) for end in scaling.of(values))
-    return abs(log(size)) if size > 0 else inf
+    """Return how far the width of what *scaling* makes of *values* is from that of -1..1."""
+    low, high = scaling.of(values)
+    return abs(log((high - low) / 2)) if high > low else inf
 
 
-def _is_usual(low: float, high: float) -> bool:
-    width = high - low
+def _is_usual(scaling: Affine, values: ValueRange) -> bool:
+    """Whether *scaling* brings *values* to -1..1, 0..1, 0..255, or a mean of zero."""
+    low, high = scaling.of(values)
     for usual in ValueRange:
         usual_low, usual_high = usual.value
         size = usual_high - usual_low
         below = (_EXACT if usual is ValueRange.BYTES else _TOLERANCE) * size
         if abs(low - usual_low) <= below and abs(high - usual_high) <= _TOLERANCE * size:
             return True
-    centred = abs(low + high) / 2 <= _MAX_OFF_CENTRE * width
-    return centred and any(least <= width <= most for least, most in _ZERO_MEAN_WIDTHS)
+    # -1..1 has a mean of zero already.
+    return values is not ValueRange.SIGNED and _takes_mean_away(scaling, values)
+
+
+def _takes_mean_away(scaling: Affine, values: ValueRange) -> bool:
+    """Whether *scaling* subtracts a mean of pixels, and divides by a deviation or not at all."""
+    low, high = values.value
+    size = high - low
+    if scaling.scale == 0 or not _MEANS[0] <= -scaling.offset / scaling.scale / size <= _MEANS[1]:
+        return False
+    undivided = any(abs(abs(scaling.scale) * size / width - 1) < _EXACT for width in (size, 255))
+    return undivided or _DEVIATIONS[0] <= 1 / abs(scaling.scale) / size <= _DEVIATIONS[1]

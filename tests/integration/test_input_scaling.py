@@ -164,12 +164,24 @@ FOUND = {
         ),
         *(135 / 60, -2, "0..255: "),
     ),
-    "nothing": Scaling(
-        frozen(lambda tf, x: tf.identity(x)), 1, 0, "0..1, a guess, for the model does not"
+    "digits on 0..1": Scaling(
+        keras_layers(
+            lambda keras: keras.layers.Normalization(mean=[0.1307] * 3, variance=[0.3081**2] * 3)
+        ),
+        *((1 - 0.1307) / 0.3081, -0.1307 / 0.3081, "0..1: "),
     ),
-    "no usual range": Scaling(
-        saved(lambda _, x: x / 127.5), 2, 0, "0..255, a guess, for the model"
+    "a deviation alone": Scaling(
+        saved(lambda _, x: x / TORCH_STD), 1 / 0.229, 0, "0..1, a guess: the model"
     ),
+    "channels in opposite directions": Scaling(
+        saved(lambda _, x: x * [1 / 255, -1 / 255, 1 / 255]), 1 / 255, 0, "0..1, a guess: no"
+    ),
+    "whole numbers": Scaling(
+        frozen(lambda tf, x: tf.cast(tf.cast(x, tf.uint8), tf.float32)),
+        *(255, 0, "0..255, a guess: how the model scales them is not clear: it makes whole"),
+    ),
+    "nothing": Scaling(frozen(lambda tf, x: tf.identity(x)), 1, 0, "0..1, a guess: no scaling"),
+    "no usual range": Scaling(saved(lambda _, x: x / 127.5), 2, 0, "0..255, a guess: the model"),
     "two ways": Scaling(
         frozen(lambda tf, x: tf.nn.relu(x / 255.0) + tf.nn.relu(x * 3.0)), 3.0039, 0, "two ways"
     ),

@@ -115,6 +115,7 @@ FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a PNG of one bit": ("PNG", lambda: written("1", "PNG")),
     "a PNG of 16 bits": ("PNG", lambda: written("I;16", "PNG")),
     "a GIF": ("GIF", lambda: written("P", "GIF")),
+    "a GIF with a transparent colour": ("GIF", lambda: written("P", "GIF", transparency=3)),
     "a BMP": ("BMP", lambda: written("RGB", "BMP")),
 }
 

@@ -93,6 +93,20 @@ class Strings:
 
 MODELS = {
     "an image file": Strings(one_by_one(lambda _, one: one), image=True),
+    "a BMP file": Strings(
+        tf2(
+            lambda tf, text: {
+                "scores": tf.map_fn(
+                    lambda one: tf.reduce_mean(tf.cast(tf.io.decode_bmp(one), tf.float32), [0, 1]),
+                    tf.reshape(text, [-1]),
+                    fn_output_signature=tf.float32,
+                )
+            },
+            text=("string", (None, 1)),
+        ),
+        image=True,
+        ask=lambda *_: encoded(Image.new("RGB", (9, 7), (255, 0, 0)), "BMP"),
+    ),
     "a compressed file": Strings(
         one_by_one(lambda tf, one: tf.io.decode_compressed(one, "ZLIB")),
         image=False,
@@ -192,6 +206,29 @@ def test_an_error_that_quotes_bytes_is_the_requests(
             loaded.runner.run(signature.feed({"text": np.array([value], STRING)}))
         (line,) = str(caught.value).splitlines()
         assert value[:2].decode("latin-1") in line or "\\x" in line
+
+
+@pytest.mark.parametrize(
+    ("decode", "value"),
+    [
+        (lambda tf, one: tf.io.read_file(one), b"/no/such/file"),
+        (lambda tf, one: tf.io.read_file(one), b"/no/such/\xff"),
+        (lambda tf, one: tf.io.decode_compressed(one, "GZIP"), b"not compressed"),
+    ],
+    ids=["a path", "a path that is no UTF-8", "compressed"],
+)
+def test_a_string_that_leads_nowhere_is_the_requests_fault(
+    tmp_path: Path,
+    load: Callable[..., tuple[LoadedFiles, list[str]]],
+    decode: Decode,
+    value: bytes,
+) -> None:
+    """As one of no image is."""
+    one_by_one(decode)(tmp_path / "model")
+    loaded, _ = load(tmp_path / "model")
+    (signature,) = loaded.runner.signatures
+    with pytest.raises(RowsRefused):
+        loaded.runner.run(signature.feed({"text": np.array([value], STRING)}))
 
 
 def calls_python(tf: Any, images: Any) -> dict[str, Any]:

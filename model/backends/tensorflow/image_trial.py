@@ -15,7 +15,7 @@ from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.picture import BadImage
 from model.picture_input import PictureInput
 from model.runner import ModelError, RowsRefused
-from model.signature import STRING
+from model.signature import STRING, Feed
 
 #: What TensorFlow says of Python functions that stayed in the process that made the model.
 _NO_PYTHON = re.compile(r"could not find callback|callback \S+ is not found", re.IGNORECASE)
@@ -44,8 +44,8 @@ def images_of(
         return None
     if signature.inputs[0].dtype != STRING:
         return images
-    refusal = _refusal(images, runner)
-    if refusal is None:
+    refusal = taken_image(images, runner)
+    if not isinstance(refusal, Exception):
         return images
     reason = one_line(refusal)
     if isinstance(refusal, _faults_of_a_model()) or _NO_PYTHON.search(reason):
@@ -65,8 +65,12 @@ def gives_sigmoid(graph: LoadedGraph, images: PictureInput) -> bool:
     return name in flat.nodes and flat.nodes[name].op == "Sigmoid"
 
 
-def _refusal(images: PictureInput, runner: SessionRunner) -> Exception | None:
-    """Return why the model takes no image in any format, None where it takes one."""
+def taken_image(images: PictureInput, runner: SessionRunner) -> Feed | Exception | None:
+    """
+    Return an image that the model runs, in the first format that it takes.
+
+    Else why it takes none; None where every image is larger than this server takes.
+    """
     import tensorflow.compat.v1 as tf
 
     refusal: Exception | None = None
@@ -74,13 +78,13 @@ def _refusal(images: PictureInput, runner: SessionRunner) -> Exception | None:
         try:
             feed = images.feed(encoded[0])
         except BadImage:
-            continue  # it is larger than this server takes
+            continue
         try:
             runner.run(feed)
         except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
             refusal = refusal or error
         else:
-            return None
+            return feed
     return refusal
 
 

@@ -7,6 +7,7 @@ Load whatever kind of model there is, and see that it runs.
 import gc
 import hashlib
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy as np
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.frozen_graph import load_frozen_graph
 from model.backends.tensorflow.graph_file import read_frozen_graph
-from model.backends.tensorflow.image_trial import gives_sigmoid, images_of
+from model.backends.tensorflow.image_trial import gives_sigmoid, images_of, taken_image
 from model.backends.tensorflow.keras_file import exported
 from model.backends.tensorflow.probe_pictures import probe_pictures
 from model.backends.tensorflow.reasons import one_line
@@ -78,7 +79,7 @@ def load_files(
         samples = {name: sample for name, sample in found.items() if sample is not None}
         tried = pictures.signature if pictures is not None else runner.signatures[0]
         sample = samples.get(tried.name) or blank_feed(tried)
-        _try(runner, sample, files, pictures, classes)
+        _try(runner, sample, files, pictures, classes, say)
     except BaseException:
         graph.close()
         raise
@@ -86,6 +87,11 @@ def load_files(
     gc.collect()
     if pictures is not None:
         say(f"pictures: {pictures.meaning}")
+    elif facts.preprocessing.named:
+        say(
+            f"warning: {', '.join(facts.preprocessing.named)}: given for images, but the model "
+            f"takes none: {_inputs(tried)}"
+        )
     run = runner.signatures
     asked = () if pictures is None or pictures.asked in run else (pictures.asked,)
     return LoadedFiles(runner, (*asked, *run), pictures, samples, graph.decodes)
@@ -127,10 +133,8 @@ def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> Picture
     if pictures is None:
         if classes == 0:
             return None
-        specs = graph.endpoints[0].signature.inputs
-        inputs = ", ".join(f"{spec.name!r} is {spec}" for spec in specs)
         raise ModelError(
-            f"labels are for images, but {inputs}: "
+            f"labels are for images, but {_inputs(graph.endpoints[0].signature)}: "
             "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
             "--input-height and --input-width say, or encoded images"
         )
@@ -139,6 +143,10 @@ def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> Picture
     one_score = shape is None or shape[-1:] in ((1,), (None,))
     two_classes = classes == 2 and one_score and gives_sigmoid(graph, images)
     return replace(images, two_classes=two_classes)
+
+
+def _inputs(signature: Signature) -> str:
+    return ", ".join(f"{spec.name!r} is {spec}" for spec in signature.inputs)
 
 
 def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
@@ -162,11 +170,13 @@ def _sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> 
     """Return a row to run: an image where one can be taken, else what the model runs, if any."""
     pictures = graph.pictures
     if pictures is not None and pictures.signature == signature:
-        for encoded in probe_pictures().values():
-            try:
-                return pictures.feed(encoded[0])
-            except BadImage:
-                continue
+        if signature.inputs[0].dtype == STRING:
+            taken = taken_image(pictures, runner)
+            if isinstance(taken, Feed):
+                return taken
+        else:
+            with suppress(BadImage):  # it may be larger than this server takes
+                return pictures.feed(probe_pictures()["PNG"][0])
     # A trial may write a file that is called as the string in it.
     return runnable_row(signature, runner.run, blank_only=graph.reaches_out)
 
@@ -185,6 +195,7 @@ def _try(
     files: ModelFiles,
     pictures: PictureInput | None,
     classes: int,
+    say: Say,
 ) -> None:
     """Run *sample*; raises `ModelError` where it fails, or gives another number of scores."""
     import tensorflow.compat.v1 as tf
@@ -210,6 +221,8 @@ def _try(
         )
     if not np.issubdtype(scores.dtype, np.number) and scores.dtype.name != "bfloat16":
         raise ModelError(f"{files.path}: {spec.name!r} gives {spec.type_name}, expected numbers")
+    if not np.isfinite(scores.astype(np.float64)).all():
+        say(f"warning: {spec.name!r} is not a finite number for an image that was tried")
 
 
 def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) -> str:

@@ -40,7 +40,7 @@ def takes_encoded(signature: Signature) -> bool:
     if len(signature.inputs) != 1:
         return False
     (spec,) = signature.inputs
-    return spec.dtype == STRING and spec.shape in ((), (None,), (1,))
+    return spec.dtype == STRING and spec.shape in ((), (None,), (1,), (None, 1))
 
 
 def normalisation(

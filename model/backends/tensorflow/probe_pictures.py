@@ -8,6 +8,9 @@ from PIL import Image
 
 from model.images.layout import ChannelAxis, ImageLayout
 
+#: The commonest first: the first that a model takes is used.
+FORMATS = ("JPEG", "PNG", "BMP", "GIF")
+
 #: Width and height.  A graph that keeps a trace of them somewhere gives itself away.
 _SIZES = ((32, 24), (96, 128), (224, 224), (320, 200), (75, 301))
 
@@ -22,7 +25,7 @@ def probe_pictures() -> dict[str, tuple[bytes, ...]]:
         Image.fromarray(_pixels(height, width, number))
         for number, (width, height) in enumerate(_SIZES)
     ]
-    return {kind: tuple(_encoded(each, kind) for each in pictures) for kind in ("JPEG", "PNG")}
+    return {kind: tuple(_encoded(each, kind) for each in pictures) for kind in FORMATS}
 
 
 def probe_pixels(

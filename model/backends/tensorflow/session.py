@@ -73,6 +73,12 @@ class SessionRunner:
             for endpoint in graph.endpoints
         }
         self._errors = tf.errors
+        #: What comes of a path that leads nowhere, or of broken records.
+        self._of_strings = (
+            tf.errors.NotFoundError,
+            tf.errors.DataLossError,
+            tf.errors.OutOfRangeError,
+        )
         self.signatures = tuple(endpoint.signature for endpoint in graph.endpoints)
         self.fingerprint = fingerprint
         self.device = device.description
@@ -89,6 +95,10 @@ class SessionRunner:
         except self._errors.ResourceExhaustedError as error:
             raise OutOfMemory(feed.rows) from error
         except self._errors.InvalidArgumentError as error:
+            raise RowsRefused(one_line(error)) from error
+        except self._of_strings as error:
+            if not any(spec.dtype == STRING for spec in feed.signature.inputs):
+                raise type(error)(None, None, one_line(error)) from error
             raise RowsRefused(one_line(error)) from error
         except UnicodeDecodeError as error:  # in the place of an error that quotes the values
             raise RowsRefused(one_line(error)) from error

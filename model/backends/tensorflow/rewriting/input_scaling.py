@@ -9,12 +9,16 @@ such as convolutions.  Numbers of several channels are averaged: only the range 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 
 from model.backends.tensorflow.rewriting.flat_graph import FlatGraph, Tensor
-from model.images.value_range import Affine, Unreadable
+from model.images.value_range import Affine, Unreadable, ValueRange
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
 
 #: Returns the value of a variable by its node; None where it cannot be read.
 ReadVariable = Callable[[str], npt.NDArray[np.generic] | None]
@@ -66,6 +70,7 @@ class _Reading:
     flat: FlatGraph
     read_variable: ReadVariable
     found: dict[Tensor, Affine] = field(default_factory=dict)  #: of tensors that are scaled pixels
+    whole_numbers: bool = False  #: whether the pixels are cast to integers
     reached: set[str] = field(default_factory=set)  #: nodes that get a value made of the pixels
 
     def scaling(self, start: Tensor, ends: list[Tensor], needed: set[str]) -> Affine | Unreadable:
@@ -114,6 +119,8 @@ class _Reading:
         for each in scalings[1:]:
             if not np.allclose((each.scale, each.offset), (first.scale, first.offset), rtol=1e-3):
                 return Unreadable(f"it takes the pixels in two ways, as {first} and as {each}")
+        if first == Affine() and self.whole_numbers:
+            return Unreadable("it makes whole numbers of them", ValueRange.BYTES)
         return first
 
     def _mixes(self, name: str) -> bool:
@@ -141,6 +148,7 @@ class _Reading:
         if node.op == "Split":
             place -= 1  # the axis stands in front
         if node.op in _KEEPS_VALUES:
+            self.whole_numbers |= node.op == "Cast" and _gives_integers(node.definition)
             return before if place == 0 and self._limits_only(node.op, inputs) else None
         if node.op == "Neg":
             return Affine(-before.scale, -before.offset)
@@ -164,11 +172,11 @@ class _Reading:
         trains = "is_training" not in attributes or attributes["is_training"].b
         if trains or any(each is None or not each.size for each in values):
             return None
-        gamma, beta, mean, variance = (np.asarray(each, np.float64) for each in values)
-        factor = gamma / np.sqrt(variance + (attributes["epsilon"].f or 1e-4))
+        # What it has learned besides, the scale and the offset after, tells nothing of the pixels.
+        mean, variance = (np.asarray(each, np.float64) for each in values[2:])
+        factor = 1 / np.sqrt(variance + (attributes["epsilon"].f or 1e-4))
         shifted = _combined("Sub", before, 0, mean)
-        scaled = shifted and _combined("Mul", shifted, 0, factor)
-        return scaled and _combined("AddV2", scaled, 0, beta)
+        return shifted and _combined("Mul", shifted, 0, factor)
 
     def _constant(self, tensor: Tensor, depth: int = 0) -> npt.NDArray[np.float64] | None:
         """Return the value of *tensor* where no pixels decide it and it is computed simply."""
@@ -213,7 +221,13 @@ def _reached(takers: Mapping[Tensor, list[str]], start: Tensor) -> set[str]:
 
 
 def _combined(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]) -> Affine | None:
-    """Return *before*, the input at *place* of an operation, combined with a constant."""
+    """
+    Return *before*, the input at *place* of an operation, combined with a constant.
+
+    None where channels are scaled in opposite directions: no average tells of both.
+    """
+    if op not in _SUMS and other.min() < 0 < other.max():
+        return None
     if op in _SUMS:
         added = float(other.mean())
         if op == "Sub" and place == 1:
@@ -226,6 +240,12 @@ def _combined(op: str, before: Affine, place: int, other: npt.NDArray[np.float64
     else:
         return None
     return Affine(before.scale * factor, before.offset * factor)
+
+
+def _gives_integers(cast: "tf.NodeDef") -> bool:
+    import tensorflow.compat.v1 as tf
+
+    return bool(tf.as_dtype(cast.attr["DstT"].type).is_integer)
 
 
 def _numbers(node: object) -> npt.NDArray[np.float64] | None:
