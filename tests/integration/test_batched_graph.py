@@ -381,6 +381,8 @@ def nothing_but_png(tf: ModuleType, file: Any) -> Any:
 
 
 #: Graphs that take an encoded picture alone, and why.
+NO_FORMAT = "takes neither JPEG nor PNG nor BMP nor GIF"
+
 ALONE: dict[str, tuple[Build, str]] = {
     "a state of one row": (
         behind_small(made.reshaped(1, 128), with_state, made.dense(5)),
@@ -472,11 +474,11 @@ ALONE: dict[str, tuple[Build, str]] = {
     ),
     "no picture": (
         chain(made.contents, lambda tf, file: tf.io.decode_raw(file, tf.float32)[None]),
-        "takes neither JPEG nor PNG: Input to DecodeRaw has length",
+        f"{NO_FORMAT}: Input to DecodeRaw has length",
     ),
     "something else as well": (
         behind_small(lambda tf, rows: rows * tf.placeholder(tf.float32, (), name="keep_prob")),
-        "takes neither JPEG nor PNG: You must feed a value for placeholder tensor 'keep_prob'",
+        f"{NO_FORMAT}: You must feed a value for placeholder tensor 'keep_prob'",
     ),
     "several pictures": (
         chain(
@@ -486,7 +488,7 @@ ALONE: dict[str, tuple[Build, str]] = {
             made.resized(64),
             *SMALL_DENSE,
         ),
-        "takes neither JPEG nor PNG: Cannot feed value of shape () for Tensor",
+        f"{NO_FORMAT}: Cannot feed value of shape () for Tensor",
     ),
     "an output that hangs on nothing": (
         chain(made.contents, lambda tf, _: tf.constant([[1.0, 2.0]])),
