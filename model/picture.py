@@ -195,6 +195,10 @@ _JPEG_START, _JPEG_END, _JPEG_SCAN, _JPEG_EXIF = 0xD8, 0xD9, 0xDA, 0xE1
 _JPEG_METADATA = frozenset({*range(0xE1, 0xF0), 0xFE}) - {0xEE}
 
 
+#: Bytes of an APP0 and an APP14, marker included, below which they say nothing of the colours.
+_MIN_BYTES = {0xE0: 18, 0xEE: 16}
+
+
 def _read_jpeg(data: bytes) -> Picture:
     """Keep the segments before the pixels that a decoder needs, and no other byte there."""
     view = memoryview(data)
@@ -218,7 +222,7 @@ def _read_jpeg(data: bytes) -> Picture:
         position = _behind_segment(data, start)
         if code in _JPEG_FRAMES and not width:
             height, width = unpack_from(">HH", data, start + 5)
-        if code not in _JPEG_METADATA:
+        if code not in _JPEG_METADATA and position - start >= _MIN_BYTES.get(code, 0):
             parts.append(view[start:position])
         elif code == _JPEG_EXIF and orientation == 1:
             orientation = exif_orientation(view[start + 4 : position])

@@ -191,6 +191,6 @@ class LabelRun:
 
 
 def _say_to_person(line: str) -> None:
-    """Write *line* to stderr where that is a terminal: scripts read errors alone there."""
-    if sys.stderr.isatty():
+    """Write *line* to stderr where that is a terminal, warnings always: scripts read them there."""
+    if sys.stderr.isatty() or line.startswith(("warning: ", "careful: ")):
         click.echo(line, err=True)

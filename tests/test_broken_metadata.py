@@ -83,6 +83,8 @@ READ = {
     "PNG: a text behind the pixels that is too short": (
         PNG[:-12] + pack(">I", 1) + chunk(b"tEXt", b"a\0bcdefghijkl")[4:] + PNG[-12:]
     ),
+    "APP0 that is too short": behind_start(jpeg_segment(0xE0, b"JFIF")),
+    "APP14 that is too short": behind_start(jpeg_segment(0xEE, b"Adobe")),
     "PNG: broken EXIF": PNG[:33] + chunk(b"eXIf", exif(6)[:9]) + PNG[33:],
 }
 

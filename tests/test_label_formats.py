@@ -14,6 +14,10 @@ FORMS = (
     '["cat", "dog"], {"cat": 0, "dog": 1} or {"0": "cat", "1": "dog"}, each class from 0 on once'
 )
 LINES = "expected a label a line, in the order of the scores"
+UNORDERED = (
+    "lines that begin with the numbers of the classes, which are not in order: "
+    "sort them by number, or write JSON: expected"
+)
 ROWS = f"{LINES}, or rows of two, the number of the class, from 0 on, and its name"
 
 ENCODED = {
@@ -92,6 +96,10 @@ def test_a_form_that_names_each_class_is_read(text: str, labels: str) -> None:
         ("0 stars\n1 star\n2 stars", ("0 stars", "1 star", "2 stars")),
         ("1 cat\n2 dog", ("1 cat", "2 dog")),
         ("0 Class 1\n1 Class 2", ("Class 1", "Class 2")),
+        ("00 cat\n01 dog", ("cat", "dog")),
+        ("0,5\n1,5\n2,5", ("0,5", "1,5", "2,5")),
+        ("2 stars\n1 star\n0 stars", ("2 stars", "1 star", "0 stars")),
+        ("[unknown]\ncat", ("[unknown]", "cat")),
         ("0,tench, Tinca tinca\n1,goldfish", ("tench, Tinca tinca", "goldfish")),
         ('0,"tench, Tinca tinca"\n1,goldfish', ("tench, Tinca tinca", "goldfish")),
         ("tench, Tinca tinca\ngoldfish, 5", ("tench, Tinca tinca", "goldfish, 5")),
@@ -116,6 +124,22 @@ REFUSED = {
     "an empty label": ('["cat", " "]', "JSON in which the label of class 1 is empty"),
     "a table from 1": ("id,name\n1,cat\n2,dog", f"a table of 'id', 'name': {ROWS}"),
     "a wide table": ("id,key,name\n0,x,cat\n1,y,dog", f"a table of 'id', 'key', 'name': {ROWS}"),
+    "numbers out of order": ("2 roses\n0 daisy\n1 tulip", f"{UNORDERED} {FORMS}"),
+    "numbers sorted as text": (
+        "\n".join(sorted(f"{n} c{n}" for n in range(11))),
+        f"{UNORDERED} {FORMS}",
+    ),
+    "rows with a gap": ("0,cat\n2,dog", f"a table of '0', 'cat': {ROWS}"),
+    "rows with a class twice": ("0,cat\n1,dog\n1,cow", f"a table of '0', 'cat': {ROWS}"),
+    "broken JSON": (
+        '{\n"0": "cat",\n"1": "dog"',
+        f"broken JSON, or several values: expected {FORMS}",
+    ),
+    "a value a line": ('{"a": 0}\n{"b": 1}', f"broken JSON, or several values: expected {FORMS}"),
+    "half a character": (
+        '["\\ud83d", "b"]',
+        "JSON with half a character, a lone surrogate, in a label",
+    ),
     "a label map": (
         "item {\n  id: 1\n  name: 'cat'\n}",
         f"a label map (.pbtxt), whose classes begin at 1: {LINES}",

@@ -185,6 +185,10 @@ REFUSED: dict[str, tuple[bytes, Mapping[str, str], int, str]] = {
     "b64 of a document": (b64(PDF), JSON, 400, "base64 of a PDF document (34 bytes) is not"),
     "b64 of nothing": (b64(b""), JSON, 400, "base64 of nothing at all (0 bytes) is not"),
     "a field of a document": (field(PDF), FORM, 400, "base64 of a PDF document"),
+    "several images": (
+        TEXT.rstrip(b"=") + b"\n" + TEXT,
+        *({}, 400, "the body is base64 of several images"),
+    ),
     "a short word": (b"hello", {}, 400, "data that begins with 68 65 6c 6c 6f (5 bytes) is not"),
     "text": (b"hello", {"content-type": "text/plain"}, 415, "text/plain is not read here"),
     "not base64": (b64(TEXT[:-9] + b"%?"), JSON, 400, "the base64 of the image is broken"),

@@ -25,11 +25,19 @@ _MARKS = (
 #: "0 cat", "0: cat", "0,cat" and the like.
 _NUMBERED = re.compile(r"(\d+)(?:\s*[,;:\t]\s*|\s+)(\S.*)", re.ASCII)
 _DELIMITERS = ",;\t"
+#: JSON begins so, and no label does.
+_BROKEN_JSON = re.compile(r"[\[{]\s*([\n\"{\[]|$)")
 #: What stands above the numbers of classes; nothing where pandas wrote the table.
 _NUMBER_TITLE = re.compile(
     r"(class|label|category|target)?[\s_-]*(id|idx|index|number|num|no\.?|#)?", re.IGNORECASE
 )
 _ROWS = f"{_EXPECTED}, or rows of two, the number of the class, from 0 on, and its name"
+
+
+_FORMS = (
+    'expected ["cat", "dog"], {"cat": 0, "dog": 1} or {"0": "cat", "1": "dog"}, '
+    "each class from 0 on once"
+)
 
 
 class UnreadableLabelsError(ValueError):
@@ -70,6 +78,8 @@ def labels_in(text: str) -> tuple[str, ...]:
         return _from_structure(value)
     if re.match(r"(\s*#[^\n]*\n)*\s*item\s*:?\s*\{", text):
         raise UnreadableLabelsError(f"a label map (.pbtxt), whose classes begin at 1: {_EXPECTED}")
+    if _BROKEN_JSON.match(text):
+        raise UnreadableLabelsError(f"broken JSON, or several values: {_FORMS}")
     labels = tuple(line.strip() for line in text.split("\n"))
     if "" in labels:
         raise UnreadableLabelsError(f"line {labels.index('') + 1} is empty")
@@ -119,6 +129,9 @@ def _from_structure(value: Any) -> tuple[str, ...]:
     else:
         _refuse_json()
     labels = tuple(label.strip() for label in labels)
+    for label in labels:
+        if any("\ud800" <= character <= "\udfff" for character in label):
+            raise UnreadableLabelsError("JSON with half a character, a lone surrogate, in a label")
     if "" in labels:
         raise UnreadableLabelsError(f"JSON in which the label of class {labels.index('')} is empty")
     return labels or _refuse_json()
@@ -144,10 +157,7 @@ def _name(value: Any) -> str:
 
 def _refuse_json(numbers: list[int] | None = None) -> NoReturn:
     found = f" with the classes {numbers[0]} to {numbers[-1]}" if numbers else ""
-    raise UnreadableLabelsError(
-        f'JSON{found}: expected ["cat", "dog"], {{"cat": 0, "dog": 1}} or '
-        '{"0": "cat", "1": "dog"}, each class from 0 on once'
-    )
+    raise UnreadableLabelsError(f"JSON{found}: {_FORMS}")
 
 
 def _in_order(by_class: list[tuple[int, str]]) -> tuple[str, ...]:
@@ -177,9 +187,11 @@ def _from_table(lines: tuple[str, ...]) -> tuple[str, ...]:
             names = columns[1 - number][headed:] if len(columns) == 2 else []
             numbers = map(int, columns[number][headed:])
             labels = _in_order(list(zip(numbers, names, strict=False)))
-            if labels and "" not in labels:
+            # "0,5" may be a number with a decimal comma.
+            words = headed or not all(name[:1].isdecimal() for name in names)
+            if labels and "" not in labels and words:
                 return labels
-            if headed:
+            if headed or (names and words):
                 raise UnreadableLabelsError(f"a table of {', '.join(map(repr, rows[0]))}: {_ROWS}")
     return ()
 
@@ -188,10 +200,21 @@ def _from_numbered(lines: tuple[str, ...]) -> tuple[str, ...]:
     """
     Return the labels behind the numbers of their classes.
 
-    Nothing where that may not be what the numbers are: "0 stars", "1 star", "2 stars".
+    Nothing where that may not be what the numbers are: "0 stars", "1 star", "2 stars".  Raises
+    `UnreadableLabelsError` where each number is there once, but in another order.
     """
     found = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     labels = tuple(match[2] for match in found)
-    numbers = [match[1] for match in found]
-    numbered = len(lines) > 1 and numbers == [str(number) for number in range(len(lines))]
-    return labels if numbered and len({*labels}) == len(labels) else ()
+    numbers = [int(match[1]) for match in found]
+    if len(found) != len(lines) or len(lines) < 2 or len({*labels}) != len(labels):
+        return ()
+    if numbers == list(range(len(lines))):
+        return labels
+    if numbers != sorted(numbers) and sorted(numbers) == list(
+        range(min(numbers), max(numbers) + 1)
+    ):
+        raise UnreadableLabelsError(
+            "lines that begin with the numbers of the classes, which are not in order: sort them "
+            f"by number, or write JSON: {_FORMS}"
+        )
+    return ()

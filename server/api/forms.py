@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
 from model.other_files import describe
+from model.picture import image_format
 from server.api.image_body import begins_image
 from server.errors import HTTPError
 
@@ -49,9 +50,15 @@ class _Part:
             return False
         return (
             self.kind.startswith("image/")
-            or begins_image(self.content)
+            or (begins_image(self.content) and not _is_words(self.content))
             or describe(self.content).endswith(" picture")
         )
+
+
+def _is_words(content: bytes) -> bool:
+    """Whether *content* is text that merely begins as an image file does: "GIF89a is a format"."""
+    head = content[:64]
+    return image_format(content) is not None and head.isascii() and head.decode().isprintable()
 
 
 def boundary_in(body: bytes) -> str | None:
@@ -137,23 +144,35 @@ def _said(part: _Part) -> str:
 
 def _parts(body: bytes, boundary: str) -> list[_Part]:
     """Return the parts of the form *body*; raises a 400 for a broken form."""
-    found: list[tuple[MultipartSegment, list[bytes]]] = []
     try:
-        with PushMultipartParser(
-            boundary,
-            content_length=len(body),
-            max_segment_count=MAX_PARTS,
-            max_header_count=MAX_HEADERS,
-            max_header_size=MAX_HEADER_BYTES,
-        ) as parser:
-            for event in parser.parse(body):
-                if isinstance(event, MultipartSegment):
-                    found.append((event, []))
-                elif event is not None:
-                    found[-1][1].append(bytes(event))
+        found = _segments(body, boundary, "utf-8")
     except MultipartError as error:
-        raise HTTPError(400, f"{_BROKEN}: {_reason(error, body, boundary)}") from error
+        try:  # some clients write names of files in Latin-1, which any bytes are
+            found = _segments(body, boundary, "latin-1")
+        except MultipartError:
+            raise HTTPError(400, f"{_BROKEN}: {_reason(error, body, boundary)}") from error
     return [_part_of(segment, b"".join(chunks)) for segment, chunks in found]
+
+
+def _segments(
+    body: bytes, boundary: str, charset: str
+) -> list[tuple[MultipartSegment, list[bytes]]]:
+    """Return the heads of the parts, in this *charset*, and their contents in pieces."""
+    found: list[tuple[MultipartSegment, list[bytes]]] = []
+    with PushMultipartParser(
+        boundary,
+        content_length=len(body),
+        max_segment_count=MAX_PARTS,
+        max_header_count=MAX_HEADERS,
+        max_header_size=MAX_HEADER_BYTES,
+        header_charset=charset,
+    ) as parser:
+        for event in parser.parse(body):
+            if isinstance(event, MultipartSegment):
+                found.append((event, []))
+            elif event is not None:
+                found[-1][1].append(bytes(event))
+    return found
 
 
 def _reason(error: MultipartError, body: bytes, boundary: str) -> str:

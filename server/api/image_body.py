@@ -24,6 +24,7 @@ MIN_BARE_CHARACTERS = 24
 UTF8_MARK = b"\xef\xbb\xbf"  #: the byte order mark
 
 _IN_JSON = re.compile(rb'\s*(?:"|\{\s*"b64"\s*:)')
+_JSON_HEAD = re.compile(rb'^\s*(?:\{\s*"b64"\s*:\s*)?"')
 _DATA_URL = re.compile(rb"\s*data:([^,]{0,256}),", re.IGNORECASE)
 _BARE = re.compile(rb"[A-Za-z0-9+/_\-]+(?:[\r\n]+[A-Za-z0-9+/_\-]+)*[=\s]*")
 _STANDARD = bytes.maketrans(b"-_", b"+/")
@@ -39,7 +40,8 @@ def begins_image(data: bytes) -> bool:
     """Whether *data* begins as an image file does, or as base64 of one; its first bytes decide."""
     if image_format(data) is not None:
         return True
-    head = _DATA_URL.sub(b"", data[:HEAD_BYTES].removeprefix(UTF8_MARK), count=1)
+    head = _JSON_HEAD.sub(b"", data[:HEAD_BYTES].removeprefix(UTF8_MARK), count=1)
+    head = _DATA_URL.sub(b"", head, count=1)
     text = head.translate(_STANDARD, _SPACE)[:64]
     try:
         start = b64decode(text[: len(text) // 4 * 4], validate=True)
@@ -60,10 +62,13 @@ def image_file(data: bytes) -> bytes:
     text = data.removeprefix(UTF8_MARK)
     if is_image_in_json(text):
         return from_text(_string_in(text))
-    if _DATA_URL.match(text) or (
-        len(text) >= MIN_BARE_CHARACTERS and _BARE.fullmatch(text[:HEAD_BYTES])
-    ):
+    if _DATA_URL.match(text):
         return from_text(text)
+    bare = text.lstrip(_SPACE)
+    if len(bare) >= MIN_BARE_CHARACTERS and _BARE.fullmatch(bare[:HEAD_BYTES]):
+        if any(begins_image(line) for line in bare.split()[1:]):
+            raise BadImage("the body is base64 of several images; one is answered per request")
+        return from_text(bare)
     return data
 
 
