@@ -85,6 +85,8 @@ def format_of(path: Path) -> Format | None:
     with path.open("rb") as file:
         if not file.read(1):
             return EMPTY
+        if not path.stat().st_size:  # as of a file in /proc
+            raise OSError(None, "not a regular file")
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             if data[:4] == b"PK\x03\x04":
                 return _zip_format(path)
