@@ -176,7 +176,7 @@ def _sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> 
                 return taken
         else:
             with suppress(BadImage):  # it may be larger than this server takes
-                return pictures.feed(probe_pictures()["PNG"][0])
+                return pictures.feed(probe_pictures()["JPEG"][0])
     # A trial may write a file that is called as the string in it.
     return runnable_row(signature, runner.run, blank_only=graph.reaches_out)
 

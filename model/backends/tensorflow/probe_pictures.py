@@ -1,5 +1,7 @@
 """Make the pictures with which a graph is tried: the same ones each time, in several sizes."""
 
+from collections.abc import Iterator, Mapping
+from functools import cache
 from io import BytesIO
 
 import numpy as np
@@ -19,13 +21,30 @@ _SIZES = ((32, 24), (96, 128), (224, 224), (320, 200), (75, 301))
 _LEVELS = ((0, 255), (20, 90), (150, 250), (100, 140), (60, 230))
 
 
-def probe_pictures() -> dict[str, tuple[bytes, ...]]:
-    """Return the same pictures in each of the formats that a graph may want."""
-    pictures = [
+class _Probes(Mapping[str, tuple[bytes, ...]]):
+    """The same images in each format, encoded when they are asked for: most models take JPEG."""
+
+    def __getitem__(self, kind: str) -> tuple[bytes, ...]:
+        return tuple(_encoded(each, kind) for each in _images())
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(FORMATS)
+
+    def __len__(self) -> int:
+        return len(FORMATS)
+
+
+def probe_pictures() -> Mapping[str, tuple[bytes, ...]]:
+    """Return the same images in each of the formats that a graph may want."""
+    return _Probes()
+
+
+@cache
+def _images() -> tuple[Image.Image, ...]:
+    return tuple(
         Image.fromarray(_pixels(height, width, number))
         for number, (width, height) in enumerate(_SIZES)
-    ]
-    return {kind: tuple(_encoded(each, kind) for each in pictures) for kind in FORMATS}
+    )
 
 
 def probe_pixels(

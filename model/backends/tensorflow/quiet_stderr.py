@@ -60,7 +60,8 @@ class _Finder:
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of the library *name*; None for any other module."""
-        if not name.startswith("tensorflow."):
+        # Only these: to look for each of some thousand modules twice takes half a second.
+        if not name.startswith("tensorflow.") or "pywrap" not in name:
             return None
         spec = PathFinder.find_spec(name, path, target)
         if spec is None or not isinstance(spec.loader, ExtensionFileLoader):
