@@ -41,14 +41,14 @@ def test_lines_below_the_level_are_left_out(level: int, left: str) -> None:
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleSpec:
     """The spec of a library that belongs to TensorFlow by its name, with the finder in place."""
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
-    (tmp_path / f"core{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
+    (tmp_path / f"_pywrap_core{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
     obey_log_level()
     obey_log_level()
     (spec,) = [
         found
         for finder in sys.meta_path
         if type(finder).__module__ == quiet_stderr.__name__
-        and (found := finder.find_spec("tensorflow.core", [str(tmp_path)]))
+        and (found := finder.find_spec("tensorflow._pywrap_core", [str(tmp_path)]))
     ]
     return spec
 
