@@ -10,7 +10,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from model.backends.tensorflow.probe_pictures import probe_pictures
+from model.backends.tensorflow.probe_pictures import FORMATS, probe_pictures
 from model.backends.tensorflow.session import Endpoint, LoadedGraph
 from model.picture import BadImage
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
@@ -60,9 +60,11 @@ def _trials(graph: LoadedGraph, signature: Signature) -> Iterator[list[Feed]]:
     """Yield sets of feeds of one row each: different ones, and some that are all the same."""
     pictures = graph.pictures
     if pictures is not None and pictures.signature == signature:
-        for encoded in probe_pictures().values():
+        # The format is no matter where pixels are fed.
+        kinds = FORMATS if signature.inputs[0].dtype == STRING else FORMATS[:1]
+        for kind in kinds:
             try:
-                yield [pictures.feed(each) for each in encoded[:ROWS]]
+                yield [pictures.feed(each) for each in probe_pictures()[kind][:ROWS]]
             except BadImage:
                 continue
     random = np.random.default_rng(5)
