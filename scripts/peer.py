@@ -26,6 +26,7 @@ import numpy as np
 import orjson
 from twisted.internet.defer import Deferred
 
+from model.preprocess import Resample
 from model.signature import STRING, Feed, TensorSpec
 from server.admission import Terms
 from server.api.dialect import Dialect
@@ -143,9 +144,12 @@ def main(port: str, model: str, graph: Path | None, timeout_ms: float) -> None:
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
     if net:
-        dialect, load = dialect_of(net_feed, write_best, is_row), load_model
+        # The interpolation that the servers beside ours have.
+        load = partial(load_model, resample=Resample.BILINEAR)
+        dialect = dialect_of(net_feed, write_best, is_row)
     else:
-        dialect, load = dialect_of(null_feed, write_length), load_null
+        load = partial(load_null)
+        dialect = dialect_of(null_feed, write_length)
     sys.exit(run(settings, load=load, dialect=dialect))
 
 

@@ -54,15 +54,17 @@ class LoadedModel:
 Loader = Callable[[Settings, Say], LoadedModel]
 
 
-def load_model(settings: Settings, say: Say) -> LoadedModel:
+def load_model(settings: Settings, say: Say, *, resample: Resample | None = None) -> LoadedModel:
     """
     Load the model that *settings* name, or else the default model, into a TensorFlow Session.
 
-    Raises `ModelError`, in one line.
+    *resample* goes before what the model's own file says.  Raises `ModelError`, in one line.
     """
     choice = settings.device or "auto"
     quieten_tensorflow(choice)
     files, facts = source_of(settings, say)
+    if resample is not None:
+        facts = replace(facts, preprocessing=replace(facts.preprocessing, resample=resample))
     labels = read_labels(facts.labels) if facts.labels is not None else ()
     say("loading TensorFlow")
     device = choose_device(choice)

@@ -129,7 +129,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(cache_home: Path, tmp_path: Path)
     command = [*CLASSIFY, "--graph", "labels.txt", "--labels", "labels.txt", "--image", "x.jpg"]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     assert result.returncode == 1
-    assert "labels.txt: not a frozen GraphDef" in result.stderr
+    assert "labels.txt: a file of text, not a frozen graph" in result.stderr
     assert "Traceback" not in result.stderr
 
 
