@@ -105,4 +105,4 @@ def test_a_net_answers_pictures_and_numbers(tmp_path: Path) -> None:
         assert all(map(is_best, post_all(port, [JPEG, picture().tobytes()] * 40, 8)))
         assert "is not a JPEG" in post(port, picture().tobytes()[:-4]).error
         assert post(port, b"").status == 400
-        assert post(port, JPEG, headers={"Content-Type": "text/plain"}).status == 415
+        assert post(port, b"hello", headers={"Content-Type": "text/plain"}).status == 415
