@@ -34,7 +34,7 @@ from server.api.native import check_body, picture_of
 from server.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, ServedModel, Timing
-from server.model_source import load_model, load_null
+from server.model_source import Loader, load_model, load_null
 from server.run import run
 from server.setting_sources import resolve
 from server.settings import SettingsError
@@ -145,10 +145,10 @@ def main(port: str, model: str, graph: Path | None, timeout_ms: float) -> None:
         raise click.UsageError(str(error)) from error
     if net:
         # The interpolation that the servers beside ours have.
-        load = partial(load_model, resample=Resample.BILINEAR)
+        load: Loader = partial(load_model, resample=Resample.BILINEAR)
         dialect = dialect_of(net_feed, write_best, is_row)
     else:
-        load = partial(load_null)
+        load = load_null
         dialect = dialect_of(null_feed, write_length)
     sys.exit(run(settings, load=load, dialect=dialect))
 

@@ -318,7 +318,7 @@ def test_a_user_id_that_has_no_place_is_told_what_to_set(
 def test_a_read_only_file_system_is_told(
     cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of a container whose root nobody may write to."""
+    """As of a container with a root that is read-only."""
 
     def refuse(path: Path, **_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(path))

@@ -271,7 +271,7 @@ def test_code_within_is_refused(tmp_path: Path, tf_keras: Any, suffix: str) -> N
 
 
 def write_dense(tf_keras: Any, path: Path, **more: Any) -> Path:
-    """Write a file of Keras 2.15, whose layer is told *more*."""
+    """Write a file of Keras 2.15, whose layer has *more* in its config."""
     built(tf_keras, dense).save(path)
     edit_file(
         path, lambda config: config["config"]["layers"][1]["config"].update(more), version="2.15.0"

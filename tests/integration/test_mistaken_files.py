@@ -1,4 +1,4 @@
-"""One file for another, as TensorFlow writes them: what is served, and what is told."""
+"""One file for another, as TensorFlow writes them: what is served, and what is refused."""
 
 from pathlib import Path
 

@@ -26,7 +26,7 @@ NAMES = ("batcher", "model", "scripts", "server")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder of somebody's modules, each called like a package of ours."""
+    """A folder of modules, each with the name of a package of ours."""
     folder = tmp_path / "project"
     (folder / "scripts").mkdir(parents=True)
     for name in ("batcher.py", "model.py", "server.py", "scripts/__init__.py"):

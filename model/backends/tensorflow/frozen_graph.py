@@ -261,9 +261,9 @@ def _fed(spec: TensorSpec, images: _Images | None) -> list["tf.Tensor"]:
     if images is None:
         return [tf.placeholder(tf.as_dtype(spec.dtype), spec.shape, name="tensorferry_input")]
     layout = images.layout
-    shape = layout.pixels if layout.padded else ((spec.shape or (None,))[0], *layout.pixels[1:])
-    if not layout.batched:
-        shape = layout.pixels
+    shape = layout.pixels
+    if layout.batched and not layout.padded:  # a batch of one may have been opened
+        shape = ((spec.shape or (None,))[0], *shape[1:])
     placed = tf.placeholder(tf.uint8, shape, name="tensorferry_images")
     values = as_input(placed, spec.dtype, layout, images.numbers)
     if values is placed:
