@@ -18,8 +18,9 @@ from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
+from batcher.admission import Door
 from batcher.batch import Batch, Retries
-from batcher.door import Door
+from batcher.completions import Outbox
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
@@ -31,17 +32,16 @@ from batcher.errors import (
     Stage,
 )
 from batcher.executor import Executor, Item, Result
-from batcher.flights import Departure, Flight, Flights
-from batcher.outbox import Outbox
+from batcher.lanes import Departure, Flight, Flights
 from batcher.pending import Pending, ProfileQueue, Ticket
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, WaitUntil
 from batcher.priority import Priority
 from batcher.profile import Profile
 from batcher.report import Logbook
 from batcher.stats import BatcherReport, BatcherStats, State, Totals
+from batcher.timer import Wake
 from batcher.trace import Reason, Run, Trace
 from batcher.waits import Waits
-from batcher.wake import Wake
 
 
 class Batcher(Generic[Item, Result]):

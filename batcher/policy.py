@@ -10,10 +10,10 @@ from math import copysign, inf, sqrt
 from statistics import NormalDist
 from typing import Protocol
 
-from batcher.arrivals import UNEXPECTED, Arrivals
-from batcher.latency import LatencyCurve
-from batcher.returns import NOBODY, Returning
-from batcher.sizes import Sizes, Trial
+from batcher.learning.arrivals import UNEXPECTED, Arrivals
+from batcher.learning.latency import LatencyCurve
+from batcher.learning.returns import NOBODY, Returning
+from batcher.learning.sizes import Sizes, Trial
 from batcher.trace import Reason
 
 #: Of the best rate, where arrivals count as no more: whoever is late with more is late anyway.

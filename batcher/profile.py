@@ -6,10 +6,10 @@ Kept up to date by the batcher on the reactor thread.
 
 from dataclasses import dataclass, field
 
-from batcher.arrivals import ArrivalRate, Arrivals
-from batcher.caution import Caution
-from batcher.latency import LatencyCurve
-from batcher.returns import Returns
+from batcher.learning.arrivals import ArrivalRate, Arrivals
+from batcher.learning.latency import LatencyCurve
+from batcher.learning.margin import Caution
+from batcher.learning.returns import Returns
 
 
 @dataclass(slots=True, eq=False)

@@ -7,7 +7,7 @@ Told what leaves; read on the reactor thread.  It holds no payload.
 from collections import OrderedDict, deque
 
 from batcher.executor import Item, Result
-from batcher.flights import Departure
+from batcher.lanes import Departure
 from batcher.pending import Pending, ProfileQueue
 from batcher.priority import Priority
 from batcher.profile import Profile

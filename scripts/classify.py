@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING
 import click
 
 from scripts.image_files import files_of
-from server.options import SettingsCommand, click_options
-from server.setting_sources import CommandLine, resolve
-from server.settings import BATCHING, DEVICE, MODEL, SettingsError
+from server.settings.click_options import SettingsCommand, click_options
+from server.settings.sources import CommandLine, resolve
+from server.settings.table import BATCHING, DEVICE, MODEL, SettingsError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator

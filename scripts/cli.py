@@ -15,10 +15,10 @@ from scripts.inspect_model import inspect_model
 from scripts.loadtest import loadtest
 from scripts.models import models
 from scripts.simulate import simulate
-from server.options import SettingsCommand, click_options
-from server.setting_report import describe
-from server.setting_sources import CommandLine, resolve
-from server.settings import GROUPS, SettingsError
+from server.settings.click_options import SettingsCommand, click_options
+from server.settings.report import describe
+from server.settings.sources import CommandLine, resolve
+from server.settings.table import GROUPS, SettingsError
 from tensorferry import __version__
 from tensorferry.early_signals import interrupt_again
 
@@ -53,7 +53,7 @@ def serve(command_line: CommandLine, check_config: bool) -> None:
     if check_config:
         click.echo(describe(resolved), nl=False)
         return
-    from server.run import run  # noqa: PLC0415 - the reactor and Klein, for this command alone
+    from server.process.run import run  # noqa: PLC0415 - the reactor and Klein, for this command alone
 
     sys.exit(run(resolved.settings))
 

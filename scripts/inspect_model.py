@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Any
 import click
 import orjson
 
-from server.options import SettingsCommand, click_options
-from server.setting_sources import CommandLine, resolve
-from server.settings import MODEL, SettingsError, printable
+from server.settings.click_options import SettingsCommand, click_options
+from server.settings.sources import CommandLine, resolve
+from server.settings.table import MODEL, SettingsError, printable
 
 if TYPE_CHECKING:
     from model.backends.tensorflow.inspection import Inspection
-    from model.model_files import ModelFiles
+    from model.repository.model_files import ModelFiles
 
 ADDRESS = "localhost:12480"
 
@@ -40,9 +40,9 @@ def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) ->
         raise click.UsageError(str(error)) from error
     from model.backends.tensorflow.device import quieten_tensorflow  # noqa: PLC0415 - for this command
     from model.backends.tensorflow.inspection import inspect_files  # noqa: PLC0415 - the same
-    from model.labels import read_labels  # noqa: PLC0415 - the same
-    from model.runner import ModelError  # noqa: PLC0415 - the same
-    from server.model_source import source_of  # noqa: PLC0415 - the same
+    from model.errors import ModelError  # noqa: PLC0415 - the same
+    from model.repository.labels import read_labels  # noqa: PLC0415 - the same
+    from server.model_loading import source_of  # noqa: PLC0415 - the same
 
     quieten_tensorflow("cpu")
     try:
@@ -59,8 +59,8 @@ def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) ->
 
 def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> dict[str, Any]:
     """Return what was *found* as plain data."""
-    from server.samples import sample_feed  # noqa: PLC0415 - numpy, when a command needs it
-    from server.status import signature_facts  # noqa: PLC0415 - the same
+    from server.api.samples import sample_feed  # noqa: PLC0415 - numpy, when a command needs it
+    from server.api.status import signature_facts  # noqa: PLC0415 - the same
 
     return {
         "path": printable(str(files.path)),
@@ -81,7 +81,7 @@ def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) 
 
 def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> str:
     """Return what was *found* in words, line by line."""
-    from server.samples import (  # noqa: PLC0415 - numpy, when a command needs it
+    from server.api.samples import (  # noqa: PLC0415 - numpy, when a command needs it
         sample_command,
         sample_feed,
     )

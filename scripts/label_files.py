@@ -15,13 +15,13 @@ import click
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from model.decode_pool import DecodePool
-from model.runner import ModelError
+from model.errors import ModelError
+from model.execution.decode_pool import DecodePool
 from scripts.image_files import content_of
 from server.clock import MonotonicTime
 from server.inference import Inference, Prediction
 from server.model_host import ModelHost
-from server.settings import Settings, printable
+from server.settings.table import Settings, printable
 
 #: Pictures that may be under way at once; no more names are read meanwhile.
 AHEAD = 64

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import click
 
-from model.cache import (
+from model.repository.cache import (
     CachedModel,
     CacheFolder,
     CacheUnavailableError,

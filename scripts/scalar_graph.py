@@ -11,15 +11,15 @@ from pathlib import Path
 
 import click
 
-from model.backends.tensorflow.default_model import (
+from model.backends.tensorflow.default_model.scalar_graph import scalar_graph
+from model.backends.tensorflow.default_model.source import (
     GRAPH_FILE,
     LABELS_FILE,
     DefaultModelUnavailableError,
     ensure_default_model,
 )
 from model.backends.tensorflow.device import quieten_tensorflow
-from model.backends.tensorflow.scalar_graph import scalar_graph
-from model.cache import CacheUnavailableError, user_cache_folder
+from model.repository.cache import CacheUnavailableError, user_cache_folder
 
 
 def write_scalar_graph(folder: Path) -> tuple[Path, Path]:

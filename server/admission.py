@@ -8,8 +8,8 @@ from collections.abc import Collection, Hashable
 from dataclasses import dataclass
 from math import ceil, inf
 
-from batcher.caution import Caution
 from batcher.errors import Overloaded
+from batcher.learning.margin import Caution
 from batcher.priority import Priority
 from batcher.profile import Profile
 

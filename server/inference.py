@@ -17,11 +17,11 @@ from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
 from batcher.profile import Profile
 from batcher.trace import Trace
-from model.decode_pool import DecodePool
-from model.labels import top_k
-from model.picture_input import PictureInput
-from model.profiles import Profiles
-from model.runner import ModelError
+from model.errors import ModelError
+from model.execution.decode_pool import DecodePool
+from model.execution.queues import Profiles
+from model.images.input import PictureInput
+from model.repository.labels import top_k
 from model.signature import Arrays, Feed, Signature
 from server.admission import ANY_TIME, NO_TIMEOUT, Decoding, DefaultTimeout, Terms
 

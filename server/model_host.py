@@ -16,21 +16,21 @@ from twisted.logger import Logger
 
 from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory
-from batcher.latency import MOST_REPEATS
+from batcher.learning.latency import MOST_REPEATS
 from batcher.policy import FixedPolicy, LotPolicy, Policy
-from model.cache import CacheUnavailableError, user_cache_folder
-from model.decode_pool import DecodePool
-from model.lane import Lane
-from model.latencies import store_latencies, stored_latencies
-from model.profiles import Profiles
-from model.runner import Runner
+from model.backend import Runner
+from model.execution.decode_pool import DecodePool
+from model.execution.lane import Lane
+from model.execution.queues import Profiles
+from model.execution.thread import CallFromThread, ModelThread
+from model.execution.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
+from model.repository.cache import CacheUnavailableError, user_cache_folder
+from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Arrays, Feed, Signature, blank_feed
-from model.thread import CallFromThread, ModelThread
-from model.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
 from server.admission import DefaultTimeout, patience
 from server.inference import Inference, ServedModel
-from server.model_source import LoadedModel, Loader, load_model
-from server.settings import Settings
+from server.model_loading import LoadedModel, Loader, load_model
+from server.settings.table import Settings
 
 _log = Logger()
 

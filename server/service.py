@@ -17,27 +17,28 @@ from twisted.internet.task import deferLater
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from model.decode_pool import DecodePool
-from model.runner import ModelError
+from model.errors import ModelError
+from model.execution.decode_pool import DecodePool
+from server.api.debug import DebugAPI
 from server.api.dialect import Dialect, InferenceAPI
+from server.api.health import HealthAPI
 from server.api.native import NATIVE
+from server.api.status import StatusAPI
 from server.clock import MonotonicTime
-from server.debug import DebugAPI
-from server.errors import RETRY_AFTER, HTTPError
-from server.health import HealthAPI, Heartbeat
+from server.heartbeat import Heartbeat
 from server.http.access import Access
 from server.http.channel import LimitedSite
 from server.http.endpoints import check_endpoint, reason_of, with_backlog
-from server.http.klein_door import KleinDoor
+from server.http.errors import RETRY_AFTER, HTTPError
+from server.http.klein_frontend import KleinDoor
 from server.http.limits import BodyLimits
 from server.http.messages import Route
 from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost
-from server.model_source import Loader, load_model
-from server.settings import Settings, printable
-from server.status import StatusAPI
-from server.systemd import notify
+from server.model_loading import Loader, load_model
+from server.process.systemd import notify
+from server.settings.table import Settings, printable
 
 _log = Logger()
 

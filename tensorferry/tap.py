@@ -4,6 +4,6 @@ from tensorferry.imports import prefer_own_packages
 
 prefer_own_packages()
 
-from server.tap import Options, makeService  # noqa: E402 - found only from here on
+from server.process.tap import Options, makeService  # noqa: E402 - found only from here on
 
 __all__ = ["Options", "makeService"]

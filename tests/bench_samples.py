@@ -3,9 +3,9 @@
 from collections.abc import Mapping
 from typing import Any
 
-from scripts.bench import kept
-from scripts.bench.machine import told
-from scripts.bench.yardstick import of_workload, trimmed
+from benchmarks import kept
+from benchmarks.machine import told
+from benchmarks.yardstick import of_workload, trimmed
 
 MACHINE = {
     "cpu": "Abacus", "cores": 2, "memory_gib": 7.5, "kernel": "6.1.2-somebody's", "libc": "glibc 2",

@@ -6,7 +6,7 @@ Each function raises AssertionError where it does not.
 
 from math import inf
 
-from batcher.door import DOUBTED
+from batcher.admission import DOUBTED
 from batcher.errors import BatcherError, Overloaded, RunHung, ShuttingDown
 from batcher.priority import Priority
 from batcher.stats import State

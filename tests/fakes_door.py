@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
 from server.http.channel import LimitedSite
-from server.http.klein_door import KleinDoor
+from server.http.klein_frontend import KleinDoor
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle

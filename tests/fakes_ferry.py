@@ -22,7 +22,7 @@ from batcher.errors import (
     ShuttingDown,
 )
 from batcher.executor import Piece
-from batcher.latency import LatencyCurve
+from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
 from batcher.profile import Profile
 from tests.fakes_riders import Flown, Hangup, Rider, Submission, due_of, rides, same

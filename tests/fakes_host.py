@@ -7,15 +7,15 @@ import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
-from model.decode_pool import DecodePool
+from model.execution.decode_pool import DecodePool
 from model.signature import Feed, Signature, blank_feed
 from server.inference import Prediction
 from server.model_host import ModelHost
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.fakes_model import FakeRunner
 from tests.fakes_server import SIGNATURE, SIZE, FakeLoader, SteppedThreads
 from tests.fakes_threads import Calls, ManualThreads, outcomes
-from tests.pictures import coloured, encoded
+from tests.images import coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 

@@ -13,10 +13,10 @@ from twisted.internet.testing import MemoryReactorClock
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from model.decode_pool import DecodePool
+from model.execution.decode_pool import DecodePool
 from server.lifecycle import State
 from server.service import GRACE, FerryService
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.fakes_http import Client, request
 from tests.fakes_model import FakeRunner
 from tests.fakes_server import SIGNATURE, FakeLoader, SteppedThreads

@@ -6,9 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from batcher.errors import OutOfMemory
-from model.runner import Runner
+from model.backend import Runner
+from model.execution.thread import Job, ModelThread, Stop
 from model.signature import Arrays, Feed, Signature, TensorSpec
-from model.thread import Job, ModelThread, Stop
 from tests.fakes_threads import Calls
 
 #: Pictures of 2 x 2 pixels in, three scores out.
@@ -26,7 +26,7 @@ def pictures(*values: int) -> Feed:
 
 class FakeRunner:
     """
-    A `model.runner.Runner` whose every score of a row is the sum of what the row holds.
+    A `model.backend.Runner` whose every score of a row is the sum of what the row holds.
 
     It has room for *capacity* rows, calls *spend* with the rows of each run (to let a clock move,
     say) and, where there is one, raises the first of *errors* instead of an answer.
@@ -74,7 +74,7 @@ class FakeRunner:
 
 def check_runner(runner: Runner, feed: Feed) -> None:
     """
-    Hold *runner* to the contract of `model.runner.Runner` with *feed*, of two rows or more.
+    Hold *runner* to the contract of `model.backend.Runner` with *feed*, of two rows or more.
 
     Its outputs fit its signature, row i answers row i whatever its company, and they stay as they
     are when the memory of the feed is written again.
@@ -98,7 +98,7 @@ def check_runner(runner: Runner, feed: Feed) -> None:
 
 
 class SteppingQueue:
-    """A `model.thread.JobQueue` for one thread: taking from it while empty fails, never waits."""
+    """A `JobQueue` for one thread: taking from it while empty fails, never waits."""
 
     def __init__(self) -> None:
         self.jobs: deque[Job | Stop] = deque()

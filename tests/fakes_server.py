@@ -15,16 +15,16 @@ from zope.interface import implementer
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
-from model.picture_input import PictureInput
-from model.preprocess import Preprocessing, Resample, decode_image
-from model.profiles import Profiles
+from model.execution.queues import Profiles
+from model.execution.thread import CallFromThread, JobQueue, ModelThread
+from model.images.decode import Preprocessing, Resample, decode_image
+from model.images.input import PictureInput
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
-from model.thread import CallFromThread, JobQueue, ModelThread
 from server.admission import ANY_TIME, NO_TIMEOUT, Terms
 from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
-from server.model_source import LoadedModel, Say
-from server.settings import Settings
+from server.model_loading import LoadedModel, Say
+from server.settings.table import Settings
 from tests.fakes_model import FakeRunner
 
 # --- the log

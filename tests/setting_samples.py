@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from server.settings import OPTION_NAMED, Option
+from server.settings.table import OPTION_NAMED, Option
 
 
 @dataclass(frozen=True, slots=True)

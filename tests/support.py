@@ -16,7 +16,7 @@ from zope.interface import implementer
 
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Item, Piece
-from batcher.latency import LatencyCurve
+from batcher.learning.latency import LatencyCurve
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, QueueView
 from batcher.priority import Priority
 from batcher.profile import Profile

@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from batcher.errors import Overloaded
-from batcher.latency import LatencyCurve
+from batcher.learning.latency import LatencyCurve
 from batcher.profile import Profile
 from server.admission import Decoding, DefaultTimeout, patience
 

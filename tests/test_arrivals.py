@@ -2,7 +2,7 @@
 
 import pytest
 
-from batcher.arrivals import ArrivalRate, Arrivals
+from batcher.learning.arrivals import ArrivalRate, Arrivals
 from tests.fakes_load import chance
 
 

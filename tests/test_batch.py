@@ -6,7 +6,7 @@ import pytest
 
 from batcher.batch import Batch, Retries
 from batcher.errors import ResultCountMismatch
-from batcher.latency import LatencyCurve
+from batcher.learning.latency import LatencyCurve
 from batcher.pending import Part, Ticket
 from batcher.profile import Profile
 from tests.support import Rows, rows_of

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, succeed
 
 from batcher.errors import OutOfMemory, QueueFull
 from batcher.executor import Piece
-from batcher.latency import WAY_LEAST, WAY_WEIGHT, LatencyCurve
+from batcher.learning.latency import WAY_LEAST, WAY_WEIGHT, LatencyCurve
 from batcher.policy import FixedPolicy
 from batcher.profile import Profile
 from batcher.stats import State

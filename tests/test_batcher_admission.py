@@ -3,7 +3,7 @@
 import pytest
 
 from batcher.admission import Backlog, expected_wait, rows_before
-from batcher.latency import LatencyCurve
+from batcher.learning.latency import LatencyCurve
 from batcher.priority import Priority
 
 CPU = LatencyCurve({rows: 2.0 + 12.0 * rows for rows in (1, 2, 4, 8)})

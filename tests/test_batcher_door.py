@@ -1,4 +1,4 @@
-"""What admission learns from those who were let in: batcher/door.py, through the batcher."""
+"""What admission learns from those who were let in: batcher/admission.py, through the batcher."""
 
 import pytest
 

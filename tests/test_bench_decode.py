@@ -1,4 +1,4 @@
-"""The benchmark of decoding, without its threads, processes and model: scripts/bench/decode.py."""
+"""The benchmark of decoding, without its threads, processes and model: benchmarks/decode.py."""
 
 import sys
 from collections.abc import Callable, Sequence
@@ -11,9 +11,9 @@ from PIL import Image
 from twisted.internet.defer import Deferred, ensureDeferred, succeed
 from twisted.internet.task import Clock, deferLater
 
-from scripts.bench.decode import IN_FLIGHT, Arrangement, Pixels, conditions, measure, table
-from scripts.bench.machine import this_machine
-from scripts.bench.photos import large_photos, small_photos
+from benchmarks.decode import IN_FLIGHT, Arrangement, Pixels, conditions, measure, table
+from benchmarks.machine import this_machine
+from benchmarks.photos import large_photos, small_photos
 
 PIXELS = np.zeros((2, 2, 3), np.uint8)
 

@@ -1,4 +1,4 @@
-"""The benchmark of what the batcher costs: scripts/bench/overhead.py."""
+"""The benchmark of what the batcher costs: benchmarks/overhead.py."""
 
 import json
 from itertools import count
@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from scripts.bench.overhead import (
+from benchmarks.overhead import (
     BARE,
     BATCH,
     DEFERRED,

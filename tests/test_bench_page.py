@@ -1,4 +1,4 @@
-"""docs/performance.md: scripts/bench/page.py and the sections that it is made of."""
+"""docs/performance.md: benchmarks/page.py and the sections that it is made of."""
 
 import os
 import re
@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from scripts.bench import decode_page, kept, load_page, losses, overhead_page, profile_page
-from scripts.bench.loads import Loaded, row, speed_for
-from scripts.bench.markdown import figure, listed, number, percent, table
-from scripts.bench.page import PLOTS, page
-from scripts.bench.performance import FOLDER, PAGE
-from scripts.bench.profile import cpu_seconds
-from scripts.bench.served import WORKLOADS, load_test, shown
-from scripts.bench.yardstick import Yardstick, trimmed
-from scripts.bench.yardstick_page import middle_and_ends, section, standing
+from benchmarks import decode_page, kept, load_page, losses, overhead_page, profile_page
+from benchmarks.loads import Loaded, row, speed_for
+from benchmarks.markdown import figure, listed, number, percent, table
+from benchmarks.page import PLOTS, page
+from benchmarks.performance import FOLDER, PAGE
+from benchmarks.profile import cpu_seconds
+from benchmarks.served import WORKLOADS, load_test, shown
+from benchmarks.yardstick import Yardstick, trimmed
+from benchmarks.yardstick_page import middle_and_ends, section, standing
 from tests.bench_samples import (
     ALL,
     RESULT,
@@ -62,7 +62,7 @@ def row_of(text: str, name: str) -> list[str]:
 
 
 def test_the_page_is_what_the_kept_measurements_say() -> None:
-    """Of every kind; else: python -m scripts.bench.performance."""
+    """Of every kind; else: python -m benchmarks.performance."""
     measured = kept.read_all(DOCS / FOLDER)
     assert tuple(measured) == kept.KINDS
     assert DOCS.joinpath(PAGE).read_text(encoding="utf-8") == page(measured)

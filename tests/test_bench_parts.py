@@ -1,10 +1,10 @@
-"""Samples of a profiler shared out among the parts: scripts/bench/parts.py."""
+"""Samples of a profiler shared out among the parts: benchmarks/parts.py."""
 
 from collections import Counter
 
 import pytest
 
-from scripts.bench.parts import (
+from benchmarks.parts import (
     OTHER,
     PARTS,
     RUN,
@@ -24,8 +24,8 @@ POLL = "EPollReactor.doPoll (twisted/internet/epollreactor.py:227)"
 
 #: As py-spy writes them, with and without lines.
 COLLAPSED = f"""\
-thread (10): MainThread;<module> (scripts/peer.py:1);{REACTOR};{POLL} 3
-thread (10): MainThread;<module> (scripts/peer.py:1);{REACTOR};Request.write (twisted/web/http.py) 5
+thread (10): MainThread;<module> (benchmarks/peer.py:1);{REACTOR};{POLL} 3
+thread (10): MainThread;<module> (benchmarks/peer.py:1);{REACTOR};write (twisted/web/http.py) 5
 thread (11): PoolThread-decode-0;Thread._bootstrap (threading.py:1002);ImageFile.load (PIL/x.py) 4
 thread (12);_main (somewhere.py:1) 1
 """
@@ -42,17 +42,17 @@ thread (12);_main (somewhere.py:1) 1
         (["ThreadPool.callInThread (twisted/python/threadpool.py)"], HAND_OVER),
         (["Resource.render (twisted/web/resource.py:1)"], "HTTP parsing"),
         (["Klein.route.<locals>.deco.<locals>._f (klein/_app.py:452)"], "Klein and werkzeug"),
-        (["read_request (server/http/klein_door.py:80)"], "our HTTP"),
+        (["read_request (server/http/klein_frontend.py:80)"], "our HTTP"),
         (["info (server/http/access.py:80)"], "logging"),
-        (["value_of (server/json_tensors.py:139)"], "JSON"),
+        (["value_of (server/api/json_tensors.py:139)"], "JSON"),
         (["Inference._submit (server/inference.py:137)"], "inference"),
         (["Inference.run (server/inference.py:1)", "dtype (numpy/_core/x.py:1)"], "inference"),
-        (["ModelThread.step (model/thread.py:128)"], WAKING.name),
-        (["ModelThread.step (model/thread.py:128)", "gone (x.py)"], HAND_OVER),
-        (["ModelThread.call (model/thread.py:90)"], HAND_OVER),
-        (["Staging.stage (model/staging.py:53)"], "lane and staging"),
+        (["ModelThread.step (model/execution/thread.py:128)"], WAKING.name),
+        (["ModelThread.step (model/execution/thread.py:128)", "gone (x.py)"], HAND_OVER),
+        (["ModelThread.call (model/execution/thread.py:90)"], HAND_OVER),
+        (["Staging.stage (model/execution/staging.py:53)"], "lane and staging"),
         (["Image.resize (PIL/Image.py:2440)"], "decoding"),
-        (["_decode (model/preprocess.py:202)"], "decoding"),
+        (["_decode (model/images/decode.py:202)"], "decoding"),
         (["BaseSession._run (tensorflow/python/client/session.py:1175)"], "TensorFlow's Python"),
         (["BaseSession._call_tf_sessionrun (tensorflow/python/client/session.py:1)"], RUN.name),
         (["<module> (elsewhere.py:1)"], OTHER.name),

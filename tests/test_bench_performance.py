@@ -1,4 +1,4 @@
-"""How measurements are taken, kept and written: scripts/bench/performance.py and kept.py."""
+"""How measurements are taken, kept and written: benchmarks/performance.py and kept.py."""
 
 import json
 import re
@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from scripts.bench import kept
-from scripts.bench.page import page
-from scripts.bench.performance import FOLDER, MEASURES, PAGE, Means, main, write_page
-from scripts.bench.served import DATA
+from benchmarks import kept
+from benchmarks.page import page
+from benchmarks.performance import FOLDER, MEASURES, PAGE, Means, main, write_page
+from benchmarks.served import DATA
 from tests.bench_samples import ALL
 
 

@@ -1,7 +1,7 @@
 """How servers shed load, measured and shown: the kind of that name among the benches."""
 
-from scripts.bench.shedding_page import section
-from scripts.bench.yardstick import of_workload, trimmed
+from benchmarks.shedding_page import section
+from benchmarks.yardstick import of_workload, trimmed
 from tests.bench_samples import RESULT
 
 KEPT = of_workload("C", trimmed(RESULT))

@@ -1,4 +1,4 @@
-"""The server held against itself: scripts/bench/sleeping.py and its parts, without a socket."""
+"""The server held against itself: benchmarks/sleeping.py and its parts, without a socket."""
 
 import json
 import random
@@ -12,13 +12,11 @@ from click import UsageError
 from click.testing import CliRunner
 
 from batcher.errors import OutOfMemory
-from model.backends.null import LENGTHS
-from model.signature import STRING, Feed
-from scripts.bench import sleeping_page
-from scripts.bench.machine import this_machine
-from scripts.bench.sleeping import kept_beside, main, with_part
-from scripts.bench.sleeping_model import SleepingRunner, sleeping_loader
-from scripts.bench.sleeping_page import (
+from benchmarks import sleeping_page
+from benchmarks.machine import this_machine
+from benchmarks.sleeping import kept_beside, main, with_part
+from benchmarks.sleeping_model import SleepingRunner, sleeping_loader
+from benchmarks.sleeping_page import (
     Bar,
     best_fixed,
     between_runs,
@@ -30,11 +28,13 @@ from scripts.bench.sleeping_page import (
     ratio,
     ratio_error,
 )
-from scripts.bench.sleeping_plan import QUICK, SLOW, Fixed, finalists, greedy, grid, that_carry
-from scripts.bench.sleeping_runs import Extent, Part, Rounds, arriving, figures_of, in_turn
+from benchmarks.sleeping_plan import QUICK, SLOW, Fixed, finalists, greedy, grid, that_carry
+from benchmarks.sleeping_runs import Extent, Part, Rounds, arriving, figures_of, in_turn
+from model.backends.null import LENGTHS
+from model.signature import STRING, Feed
 from scripts.load.summary import Summary
 from scripts.simulation.service import Service
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.bench_samples import sleeping
 from tests.fakes_model import check_runner
 
@@ -299,7 +299,7 @@ def test_it_is_served_with_no_flags_but_those_that_are_given(
         served.append(settings)
         return 0
 
-    monkeypatch.setattr("scripts.bench.sleeping.run_server", run)
+    monkeypatch.setattr("benchmarks.sleeping.run_server", run)
     variables = {"TENSORFERRY_MAX_BATCH_SIZE": "3", "TENSORFERRY_DEFAULT_TIMEOUT": "9"}
     arguments = ["serve", "--latency", curve, *options]
     assert CliRunner().invoke(main, arguments, env=variables).exit_code == 0

@@ -1,4 +1,4 @@
-"""Clients that each wait for their answer: scripts/bench/wrk.py."""
+"""Clients that each wait for their answer: benchmarks/wrk.py."""
 
 import subprocess
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 import click
 import pytest
 
-from scripts.bench.wrk import Closed, closed_loop, read_closed
+from benchmarks.wrk import Closed, closed_loop, read_closed
 
 TOLD = """Running 2s test @ http://127.0.0.1:8000/
   1 threads and 2 connections

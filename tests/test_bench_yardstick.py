@@ -1,10 +1,10 @@
-"""Results of a yardstick, trimmed and asked: scripts/bench/yardstick.py."""
+"""Results of a yardstick, trimmed and asked: benchmarks/yardstick.py."""
 
 import json
 
 import pytest
 
-from scripts.bench.yardstick import NGINX, OFFLINE, OURS, Point, Yardstick, noisy, trimmed
+from benchmarks.yardstick import NGINX, OFFLINE, OURS, Point, Yardstick, noisy, trimmed
 from tests.bench_samples import RESULT, opened, run
 
 KEPT = trimmed(RESULT)

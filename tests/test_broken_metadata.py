@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.picture import MAX_SCANS, BadImage, TruncatedImage, read_picture
-from model.preprocess import Preprocessing, decode_image
-from tests.pictures import chunk, coloured, encoded, exif, jpeg_segment
+from model.images.decode import Preprocessing, decode_image
+from model.images.header import MAX_SCANS, BadImage, TruncatedImage, read_picture
+from tests.images import chunk, coloured, encoded, exif, jpeg_segment
 
 PHOTO = coloured(40, 24)
 JPEG = encoded(PHOTO, "JPEG")

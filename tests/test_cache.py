@@ -17,8 +17,8 @@ import platformdirs
 import pytest
 from click.testing import CliRunner
 
-import model.cache
-from model.cache import (
+import model.repository.cache
+from model.repository.cache import (
     CachedModel,
     CacheFolder,
     CacheUnavailableError,
@@ -197,14 +197,14 @@ def test_a_disk_that_fills_leaves_nothing_behind(
     cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The folder is named, the reason is the system's, and no model is to be seen."""
-    write = model.cache._write_synced
+    write = model.repository.cache._write_synced
 
     def write_until_full(path: Path, data: bytes) -> None:
         if path.name == "labels.txt":
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, data)
 
-    monkeypatch.setattr(model.cache, "_write_synced", write_until_full)
+    monkeypatch.setattr(model.repository.cache, "_write_synced", write_until_full)
     with pytest.raises(CacheUnavailableError, match=f"{cache.root} .*No space left on device"):
         cache.publish("net", "1", CONTENTS)
     assert cache.find("net", "1") is None

@@ -6,7 +6,7 @@ from twisted.internet.interfaces import IAddress
 
 from server.http.access import Access, client_name
 from server.http.request import LimitedRequest
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.fakes_house import House
 from tests.fakes_http import PEER, Client, chunk, request
 from tests.fakes_server import Log

@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from server.http.channel import LimitedSite
-from server.http.klein_door import KleinDoor
+from server.http.klein_frontend import KleinDoor
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import HeldBody

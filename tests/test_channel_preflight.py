@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from server.http.access import Access
 from server.http.channel import LINGER, SMALL, LimitedSite
-from server.http.klein_door import KleinDoor
+from server.http.klein_frontend import KleinDoor
 from server.http.limits import BodyLimits
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle, State

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from scripts.classify import classify
 from scripts.image_files import files_of
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.integration.servers import TENSORFERRY
 
 

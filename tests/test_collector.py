@@ -1,9 +1,9 @@
-"""What the garbage collector no longer looks at: server/collector.py."""
+"""What the garbage collector no longer looks at: server/process/collector.py."""
 
 import gc
 from weakref import ref
 
-from server.collector import settle
+from server.process.collector import settle
 
 
 class Ring:

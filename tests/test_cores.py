@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from model.cores import usable_cores
+from model.execution.cores import usable_cores
 
 
 @pytest.mark.parametrize(

@@ -1,15 +1,15 @@
-"""Why batches leave as they do: server/debug.py."""
+"""Why batches leave as they do: server/api/debug.py."""
 
 import numpy as np
 import pytest
 
 from batcher.stats import BatcherReport, BatcherStats, Flush, QueueReport, State, Totals
 from model.signature import Signature, TensorSpec
-from server.debug import report_of
+from server.api.debug import report_of
 from tests.fakes_house import House
 from tests.fakes_http import Answer, request
 from tests.fakes_server import SIGNATURE
-from tests.pictures import coloured, encoded
+from tests.images import coloured, encoded
 
 #: Rows of any number of words.
 WORDS = Signature(

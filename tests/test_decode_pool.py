@@ -1,4 +1,4 @@
-"""Threads for decoding, stepped by hand: model/decode_pool.py."""
+"""Threads for decoding, stepped by hand: model/execution/decode_pool.py."""
 
 import os
 import threading
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from model.decode_pool import DecodePool, PoolNotRunning, default_threads
+from model.execution.decode_pool import DecodePool, PoolNotRunning, default_threads
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
 
 

@@ -12,16 +12,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from model.backends.tensorflow.default_model import (
-    DEFAULT_MODEL,
-    DefaultModelUnavailableError,
-    ModelSource,
-    WeightsChecksumError,
-    ensure_default_model,
-    installed_class_names,
-    installed_weights_file,
-)
-from model.backends.tensorflow.efficientnet_lite import (
+from model.backends.tensorflow.default_model.efficientnet_lite import (
     BLOCKS,
     Convolution,
     Weights,
@@ -30,7 +21,16 @@ from model.backends.tensorflow.efficientnet_lite import (
     expected_shapes,
     fold_norm,
 )
-from model.cache import CacheFolder
+from model.backends.tensorflow.default_model.source import (
+    DEFAULT_MODEL,
+    DefaultModelUnavailableError,
+    ModelSource,
+    WeightsChecksumError,
+    ensure_default_model,
+    installed_class_names,
+    installed_weights_file,
+)
+from model.repository.cache import CacheFolder
 from tests.torch_files import torch_weights_file
 
 

@@ -17,7 +17,7 @@ from model.backends.tensorflow.device import (
     gpu_is_installed,
     quieten_tensorflow,
 )
-from model.runner import ModelError
+from model.errors import ModelError
 
 LISTS_ONE = "echo 'GPU 0: NVIDIA H100 (UUID: GPU-1)'"
 

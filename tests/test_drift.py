@@ -1,8 +1,8 @@
-"""Whether the machine is another than it was: batcher/drift.py."""
+"""Whether the machine is another than it was: batcher/learning/drift.py."""
 
 import pytest
 
-from batcher.drift import LATELY, Change, Drift
+from batcher.learning.drift import LATELY, Change, Drift
 
 
 def expected(_: int) -> float:

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from model.backends.tensorflow.graph_cut import (
+from model.backends.tensorflow.rewriting.graph_cut import (
     data_path,
     dominators,
     edge,

@@ -1,4 +1,4 @@
-"""Whether the server lives and is ready: server/health.py."""
+"""Whether the server lives and is ready: server/api/health.py."""
 
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -9,7 +9,8 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from server.health import BEAT, SILENCE, HealthAPI, Heartbeat
+from server.api.health import HealthAPI
+from server.heartbeat import BEAT, SILENCE, Heartbeat
 from server.http.messages import HTTPResponse
 from server.lifecycle import Lifecycle, State
 from tests.fakes_http import http_request

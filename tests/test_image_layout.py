@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
+from model.errors import ModelError
+from model.images.facts import PictureFacts
 from model.images.layout import ChannelAxis, ImageLayout, image_layout
-from model.model_toml import PictureFacts
-from model.runner import ModelError
 from model.signature import STRING, Signature, TensorSpec
 
 Shape = tuple[int | None, ...] | None

@@ -11,15 +11,15 @@ from twisted.internet.task import Clock
 
 from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
 from batcher.policy import FixedPolicy
-from model.decode_pool import DecodePool, PoolNotRunning
-from model.picture import NotAnImage, TooManyPixels
-from model.runner import ModelError
+from model.errors import ModelError
+from model.execution.decode_pool import DecodePool, PoolNotRunning
+from model.images.header import NotAnImage, TooManyPixels
 from model.signature import Feed, FeedError
 from server.admission import Terms
 from server.inference import Inference, Outputs, Timing
 from tests.fakes_server import SIGNATURE, SIZE, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
-from tests.pictures import coloured, encoded
+from tests.images import coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 

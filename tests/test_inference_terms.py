@@ -11,10 +11,10 @@ from twisted.internet.task import Clock
 
 from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
-from batcher.latency import LatencyCurve
+from batcher.learning.latency import LatencyCurve
 from batcher.priority import Priority
 from batcher.profile import Profile
-from model.decode_pool import DecodePool
+from model.execution.decode_pool import DecodePool
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from server.admission import NO_TIMEOUT, DefaultTimeout, Terms
 from server.inference import Inference

@@ -1,4 +1,4 @@
-"""Between JSON and arrays: server/json_tensors.py."""
+"""Between JSON and arrays: server/api/json_tensors.py."""
 
 import math
 from typing import Any
@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from model.signature import FeedError, Signature, TensorSpec
-from server.json_tensors import answer, array_of, arrays_of, parse_request
+from server.api.json_tensors import answer, array_of, arrays_of, parse_request
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]

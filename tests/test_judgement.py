@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from scripts.bench import judgement as command
+from benchmarks import judgement as command
 from scripts.simulation.judgement import SERVICES, Case, Closed, Found, Open, Verdict, judged
 
 #: The bars against tuned settings that hold for each case, not only on average.

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from model.backends.tensorflow.files.keras_config import OwnNames, check_config
-from model.runner import ModelError
+from model.errors import ModelError
 
 OWN = OwnNames(
     frozenset(

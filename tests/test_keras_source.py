@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from model.backends.tensorflow.files.keras_source import copy_source, read_source
-from model.runner import ModelError
+from model.errors import ModelError
 
 OLD = {"class_name": "Sequential", "config": [{"config": {"batch_input_shape": [None, 3]}}]}
 NEW = {"class_name": "Sequential", "config": {"layers": [{"config": {"batch_shape": [None, 3]}}]}}

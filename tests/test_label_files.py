@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from model.picture import NotAnImage
+from model.images.header import NotAnImage
 from scripts.label_files import LabelPrinter
 from tests.fakes_server import FakeInference, prediction
 from tests.fakes_threads import kinds, outcomes

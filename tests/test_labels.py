@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from model.labels import read_labels, top_k
-from model.runner import ModelError
+from model.errors import ModelError
+from model.repository.labels import read_labels, top_k
 from tests.wire_messages import GRAPH, zipped
 
 ANIMALS = ("cat", "dog", "eel", "fox")

@@ -7,10 +7,10 @@ from twisted.internet.task import Clock
 from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory, RunFailed
 from batcher.executor import Executor, Piece
-from batcher.latency import LatencyCurve
+from batcher.learning.latency import LatencyCurve
 from batcher.profile import Profile
-from model.lane import Lane
-from model.runner import ModelError
+from model.errors import ModelError
+from model.execution.lane import Lane
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes_model import PICTURES, FakeRunner, check_runner, pictures, started_thread
 from tests.fakes_threads import kinds, outcomes

@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from model.cache import CacheFolder, CacheUnavailableError
-from model.latencies import store_latencies, stored_latencies
+from model.repository.cache import CacheFolder, CacheUnavailableError
+from model.repository.latencies import store_latencies, stored_latencies
 
 MEASURED = {1: 0.25, 2: 0.375, 4: 0.1, 128: 3.0000000000000004}
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcher.drift import LATELY
-from batcher.latency import AGAIN, FEWEST, TYPICAL, LatencyCurve, typical
+from batcher.learning.drift import LATELY
+from batcher.learning.latency import AGAIN, FEWEST, TYPICAL, LatencyCurve, typical
 
 CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
 

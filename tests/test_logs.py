@@ -10,8 +10,8 @@ from twisted.logger import LogBeginner, LogEvent, Logger, LogLevel, LogPublisher
 from twisted.python.failure import Failure
 from twisted.python.log import LogPublisher as LegacyLogPublisher
 
-import server.logs
-from server.logs import begin_logging, format_event
+import server.process.logs
+from server.process.logs import begin_logging, format_event
 
 #: A moment in Unix time: 2026-02-03 04:05:06 UTC.
 MOMENT = 1770091506.75
@@ -91,7 +91,7 @@ class Log:
         self.stdio = SimpleNamespace(stdout=io.StringIO(), stderr=io.StringIO())
         self.warnings = SimpleNamespace(showwarning=None)
         beginner = LogBeginner(self.publisher, io.StringIO(), self.stdio, self.warnings)
-        monkeypatch.setattr(server.logs, "globalLogBeginner", beginner)
+        monkeypatch.setattr(server.process.logs, "globalLogBeginner", beginner)
 
     def logger(self, namespace: str) -> Logger:
         """Return a logger that writes here."""
@@ -110,7 +110,9 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
     return log
 
 
-@pytest.mark.parametrize("namespace", ["server.service", "server.http.klein_door", "model.thread"])
+@pytest.mark.parametrize(
+    "namespace", ["server.service", "server.http.klein_frontend", "model.execution.thread"]
+)
 def test_the_log_holds_what_matters_from_info_on(log: Log, namespace: str) -> None:
     """Whoever says it."""
     logger = log.logger(namespace)
@@ -160,8 +162,8 @@ def test_standard_output_is_left_to_the_program(log: Log) -> None:
 def test_what_was_logged_before_the_log_began_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
     """It comes first."""
     log = Log(monkeypatch)
-    log.logger("server.run").info("early")
+    log.logger("server.process.run").info("early")
     assert log.texts() == []
     begin_logging(log.file)
-    log.logger("server.run").info("late")
+    log.logger("server.process.run").info("late")
     assert log.texts() == ["info     early", "info     late"]

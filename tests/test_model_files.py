@@ -1,4 +1,4 @@
-"""What kind of model a path leads to: model/model_files.py."""
+"""What kind of model a path leads to: model/repository/model_files.py."""
 
 import os
 from pathlib import Path
@@ -6,8 +6,8 @@ from zipfile import ZipFile
 
 import pytest
 
-from model.model_files import ModelFiles, ModelKind, find_model
-from model.runner import ModelError
+from model.errors import ModelError
+from model.repository.model_files import ModelFiles, ModelKind, find_model
 from tests.wire_messages import GRAPH, META, SAVED, inner, number, zipped
 
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(8)

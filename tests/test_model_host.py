@@ -7,10 +7,10 @@ import pytest
 from twisted.internet.defer import CancelledError
 
 from batcher.errors import OutOfMemory, RunFailed, RunHung, ShuttingDown
-from model.decode_pool import PoolNotRunning
-from model.runner import ModelError
+from model.errors import ModelError
+from model.execution.decode_pool import PoolNotRunning
 from server.inference import Inference, Prediction
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.fakes_host import World
 from tests.fakes_server import (
     LABELS,

@@ -6,14 +6,14 @@ import numpy as np
 import pytest
 
 from batcher.errors import QueueFull
-from batcher.latency import FEWEST, warm_repeats
+from batcher.learning.latency import FEWEST, warm_repeats
 from batcher.policy import FixedPolicy, LotPolicy
-from model.cache import user_cache_folder
-from model.latencies import store_latencies, stored_latencies
+from model.execution.warmup import LARGEST
+from model.repository.cache import user_cache_folder
+from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Signature, TensorSpec, blank_feed
-from model.warmup import LARGEST
 from server.model_host import UNMEASURED, chosen_policy, join_rows, latency_key
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.fakes_host import World
 from tests.fakes_server import (
     SIGNATURE,

@@ -9,7 +9,14 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
-from model.thread import Job, JobQueue, ModelThread, Stop, ThreadStopped, start_daemon_thread
+from model.execution.thread import (
+    Job,
+    JobQueue,
+    ModelThread,
+    Stop,
+    ThreadStopped,
+    start_daemon_thread,
+)
 from tests.fakes_model import SteppedThread, SteppingQueue, started_thread
 from tests.fakes_threads import Calls, kinds, outcomes
 

@@ -1,14 +1,15 @@
-"""What a model's files cannot say of it: model/model_toml.py."""
+"""What a model's files cannot say of it: model/repository/model_toml.py."""
 
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from model.model_toml import ModelFacts, PictureFacts, read_model_toml
-from model.normalisation import ColourOrder
-from model.preprocess import Resample
-from model.runner import ModelError
+from model.errors import ModelError
+from model.images.decode import Resample
+from model.images.facts import PictureFacts
+from model.images.normalisation import ColourOrder
+from model.repository.model_toml import ModelFacts, read_model_toml
 
 FULL = """
 name = "flowers"

@@ -17,10 +17,10 @@ from batcher.errors import (
     ShuttingDown,
 )
 from batcher.trace import Run, Trace
-from model.picture import NotAnImage, TooManyPixels
+from model.images.header import NotAnImage, TooManyPixels
 from server.api.dialect import InferenceAPI, server_timing
 from server.api.native import NATIVE, top_of
-from server.errors import HTTPError
+from server.http.errors import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Prediction, Timing
 from tests.fakes_http import http_request

@@ -9,8 +9,8 @@ import orjson
 import pytest
 from twisted.internet.task import Clock
 
-from model.decode_pool import DecodePool
-from model.picture import BadImage, NotAnImage
+from model.execution.decode_pool import DecodePool
+from model.images.header import BadImage, NotAnImage
 from server.api.dialect import InferenceAPI
 from server.api.image_body import begins_image, image_file
 from server.api.native import NATIVE
@@ -19,7 +19,7 @@ from server.inference import Inference, ServedModel
 from tests.fakes_http import http_request
 from tests.fakes_server import SIGNATURE, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, outcomes
-from tests.pictures import claims, coloured, encoded
+from tests.images import claims, coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")
 JPEG = encoded(coloured(21, 16), "JPEG")

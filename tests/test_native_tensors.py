@@ -13,9 +13,9 @@ from twisted.internet.task import Clock
 
 from batcher.errors import RunFailed
 from batcher.policy import FixedPolicy
-from model.backends.tensorflow.pictures import from_bytes
-from model.decode_pool import DecodePool
-from model.profiles import Profiles
+from model.backends.tensorflow.image_inputs import from_bytes
+from model.execution.decode_pool import DecodePool
+from model.execution.queues import Profiles
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
 from server.api.dialect import InferenceAPI
 from server.api.native import NATIVE, body_of, is_json, tensor_feed
@@ -24,7 +24,7 @@ from server.inference import Inference, Outputs, Prediction, ServedModel
 from tests.fakes_http import http_request
 from tests.fakes_server import LABELS, SIGNATURE, Log, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
-from tests.pictures import claims, coloured, encoded
+from tests.images import claims, coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 JSON = {"content-type": "application/json"}

@@ -5,8 +5,8 @@ import pytest
 
 from model.backends.null import LENGTHS, NullRunner
 from model.signature import STRING, Feed
-from server.model_source import load_null
-from server.settings import Settings
+from server.model_loading import load_null
+from server.settings.table import Settings
 from tests.fakes_model import check_runner
 
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from server.setting_report import describe, options_markdown
-from server.setting_sources import CommandLine, Resolved, resolve
-from server.settings import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
+from server.settings.report import describe, options_markdown
+from server.settings.sources import CommandLine, Resolved, resolve
+from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
 from tests.setting_samples import SAMPLES, write_sample_files
 
 PAGE = Path(__file__).parent.parent / "docs" / "options.md"
@@ -93,7 +93,7 @@ def test_an_origin_cannot_break_out_of_its_comment() -> None:
 
 
 def test_the_page_is_up_to_date() -> None:
-    """Else: python -m server.setting_report > docs/options.md."""
+    """Else: python -m server.settings.report > docs/options.md."""
     assert PAGE.read_text(encoding="utf-8") == options_markdown()
 
 

@@ -1,4 +1,4 @@
-"""What the yardstick asks, and what it is answered: scripts/peer.py."""
+"""What the yardstick asks, and what it is answered: benchmarks/peer.py."""
 
 from math import inf
 
@@ -7,10 +7,10 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
+from benchmarks.peer import main, write_best, write_length
 from model.signature import Signature, TensorSpec
-from scripts.peer import main, write_best, write_length
 from server.inference import Outputs
-from server.settings import Settings
+from server.settings.table import Settings
 
 SCORES = Signature((), (TensorSpec("scores", np.dtype(np.float32), (None, None)),))
 
@@ -47,7 +47,7 @@ def test_a_timeout_is_the_servers_default(
         served.append(settings)
         return 0
 
-    monkeypatch.setattr("scripts.peer.run", run)
+    monkeypatch.setattr("benchmarks.peer.run", run)
     assert CliRunner().invoke(main, [], env=variables).exit_code == 0
     assert [settings.default_timeout for settings in served] == [default]
 

@@ -2,7 +2,7 @@
 
 from math import inf
 
-from batcher.latency import LatencyCurve
+from batcher.learning.latency import LatencyCurve
 from batcher.pending import Part, Pending, ProfileQueue, Ticket
 from batcher.policy import QueueView
 from batcher.priority import Turns

@@ -5,8 +5,10 @@ from math import inf
 
 import pytest
 
-from batcher.arrivals import Arrivals
-from batcher.latency import LatencyCurve
+from batcher.learning.arrivals import Arrivals
+from batcher.learning.latency import LatencyCurve
+from batcher.learning.returns import Returning
+from batcher.learning.sizes import Sizes, Trial
 from batcher.policy import (
     Decision,
     FixedPolicy,
@@ -18,8 +20,6 @@ from batcher.policy import (
     QueueView,
     WaitUntil,
 )
-from batcher.returns import Returning
-from batcher.sizes import Sizes, Trial
 
 ONE = LaneView(idle=1, total=2, cap=8)
 TWO = LaneView(idle=2, total=2, cap=8)

@@ -4,8 +4,8 @@ from math import ceil, log2
 
 import pytest
 
-from batcher.arrivals import Arrivals
-from batcher.latency import LatencyCurve
+from batcher.learning.arrivals import Arrivals
+from batcher.learning.latency import LatencyCurve
 from batcher.policy import LaneView, Launch, LotPolicy, QueueView
 from tests.value_iteration import Rule, Station, mean_latency, optimum
 

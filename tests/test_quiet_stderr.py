@@ -12,7 +12,7 @@ import pytest
 
 from model.backends.tensorflow import quiet_stderr
 from model.backends.tensorflow.quiet_stderr import no_warnings, obey_log_level, without_noise
-from server.logs import own_stderr
+from server.process.logs import own_stderr
 
 HEADING = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
 INFO = "I0000 00:00:1795975004.083054    6814 cudart_stub.cc:31] Could not find cuda drivers\n"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from batcher.arrivals import UNEXPECTED
-from batcher.flights import Departure
-from batcher.latency import LatencyCurve
+from batcher.lanes import Departure
+from batcher.learning.arrivals import UNEXPECTED
+from batcher.learning.latency import LatencyCurve
 from batcher.pending import Pending, Ticket
 from batcher.priority import Priority
 from batcher.profile import Profile

@@ -2,7 +2,7 @@
 
 import pytest
 
-from batcher.returns import ENOUGH, LONGEST_PAUSE, NOBODY, Returns
+from batcher.learning.returns import ENOUGH, LONGEST_PAUSE, NOBODY, Returns
 
 
 def learned(seconds: float = 1.0) -> Returns:

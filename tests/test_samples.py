@@ -1,4 +1,4 @@
-"""What a request for a signature looks like: server/samples.py."""
+"""What a request for a signature looks like: server/api/samples.py."""
 
 import subprocess
 from pathlib import Path
@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from model.signature import STRING, Signature, TensorSpec, blank_feed
-from server.json_tensors import arrays_of, parse_request
-from server.samples import FEW, sample_command, sample_feed, sample_request
+from server.api.json_tensors import arrays_of, parse_request
+from server.api.samples import FEW, sample_command, sample_feed, sample_request
 
 Shape = tuple[int | None, ...] | None
 

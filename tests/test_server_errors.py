@@ -1,4 +1,4 @@
-"""Which error has which status: server/errors.py."""
+"""Which error has which status: server/http/errors.py."""
 
 import json
 
@@ -16,12 +16,12 @@ from batcher.errors import (
     RunHung,
     ShuttingDown,
 )
-from model.decode_pool import PoolNotRunning
-from model.picture import NotAnImage, TruncatedImage
-from model.preprocess import BadImage, SideTooLong, TooManyPixels
-from model.runner import ModelError, RowsRefused
+from model.errors import ModelError, RowsRefused
+from model.execution.decode_pool import PoolNotRunning
+from model.images.decode import BadImage, SideTooLong, TooManyPixels
+from model.images.header import NotAnImage, TruncatedImage
 from model.signature import FeedError
-from server.errors import HTTPError, Refusal, is_our_fault, refusal_for
+from server.http.errors import HTTPError, Refusal, is_our_fault, refusal_for
 
 BUSY = {"Retry-After": "1"}
 

@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from twisted.internet.address import IPv4Address, UNIXAddress
 
-from model.runner import ModelError
+from model.errors import ModelError
 from server.lifecycle import State
 from server.service import StartError
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.fakes_house import House
 from tests.fakes_http import Client, HalfCloseable, read_answers, request
 from tests.fakes_server import Log
-from tests.pictures import coloured, encoded
+from tests.images import coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 POST = request(body=PICTURE)

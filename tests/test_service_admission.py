@@ -5,11 +5,11 @@ from math import inf
 import pytest
 
 from batcher.errors import Overloaded
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.fakes_house import House
 from tests.fakes_http import request
 from tests.fakes_server import Log
-from tests.pictures import coloured, encoded
+from tests.images import coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 POST = request(body=PICTURE)

@@ -7,11 +7,11 @@ import pytest
 
 from batcher.stats import State as Batching
 from server.lifecycle import State
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.fakes_house import BacklogPort, House
 from tests.fakes_http import Client, request
 from tests.fakes_server import Log
-from tests.pictures import coloured, encoded
+from tests.images import coloured, encoded
 
 PICTURE = encoded(coloured(16, 16), "PNG")
 POST = request(body=PICTURE)

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from server.setting_kinds import (
+from server.settings.kinds import (
     Choice,
     Endpoint,
     Kind,

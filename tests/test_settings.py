@@ -7,7 +7,15 @@ from typing import Any
 
 import pytest
 
-from server.settings import CHECK_CONFIG, CONFIG, GROUPS, OPTION_NAMED, OPTIONS, Option, Settings
+from server.settings.table import (
+    CHECK_CONFIG,
+    CONFIG,
+    GROUPS,
+    OPTION_NAMED,
+    OPTIONS,
+    Option,
+    Settings,
+)
 from tests.setting_samples import SAMPLES
 
 EVERY_OPTION = pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
@@ -70,8 +78,8 @@ def test_no_reactor_and_no_tensorflow_is_imported_for_settings() -> None:
     """Help is instant, and twistd has yet to choose its reactor; click and twistd need no other."""
     forbidden = "{'tensorflow', 'numpy', 'klein', 'twisted.internet.reactor', 'twisted.web'}"
     for modules, more in [
-        ("server.options, server.setting_report", "{'twisted'}"),
-        ("server.twistd_options", "{'click'}"),
+        ("server.settings.click_options, server.settings.report", "{'twisted'}"),
+        ("server.settings.twistd", "{'click'}"),
         ("scripts.cli", "{'rich', 'PIL'}"),
         ("scripts.loadtest, scripts.simulate", "{'twisted', 'rich'}"),
     ]:

@@ -1,4 +1,4 @@
-"""A second signal ends at once what the first one began: server/signals.py."""
+"""A second signal ends at once what the first one began: server/process/signals.py."""
 
 import os
 import signal
@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from model.runner import ModelError
+from model.errors import ModelError
 from server.lifecycle import State
-from server.signals import end_at_once_on_second_signal
+from server.process.signals import end_at_once_on_second_signal
 from tests.fakes_house import House
 from tests.fakes_http import request
 from tests.fakes_server import Log
@@ -27,7 +27,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Handlers:
     noted: Handlers = {}
     # Not the module's own function: whoever runs the tests may set handlers as well.
     fake = SimpleNamespace(signal=noted.__setitem__, SIGTERM=signal.SIGTERM, SIGINT=signal.SIGINT)
-    monkeypatch.setattr("server.signals.signal", fake)
+    monkeypatch.setattr("server.process.signals.signal", fake)
     return noted
 
 

@@ -4,7 +4,7 @@ from math import inf
 
 import pytest
 
-from batcher.simulate import History
+from scripts.simulation.engine import History
 from scripts.simulation.figures import figures_of
 
 

@@ -1,12 +1,12 @@
-"""Which sizes are worth running, and which a trial: batcher/sizes.py."""
+"""Which sizes are worth running, and which a trial: batcher/learning/sizes.py."""
 
 from collections.abc import Mapping
 from itertools import pairwise
 
 import pytest
 
-from batcher.fit import Line
-from batcher.sizes import DOUBT, Estimate, Sizes, choose
+from batcher.learning.piecewise import Line
+from batcher.learning.sizes import DOUBT, Estimate, Sizes, choose
 
 #: Lines whose start is sure, and one through the origin, which has none that is.
 SURE, RAY = Line(4.0, 0.1, 4, 1.0, 0.01, 0.001), Line(0.1, 0.16, 2, 96.0, 0.2, 0.01)

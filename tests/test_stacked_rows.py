@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.stacked_rows import (
+from model.backends.tensorflow.trials.stacked_rows import (
     bound,
     difference,
     holds_each_row,

@@ -5,8 +5,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from model.execution.staging import Staging, aligned_empty
 from model.signature import STRING, Feed, Signature, TensorSpec
-from model.staging import Staging, aligned_empty
 
 
 def fed(*arrays: np.ndarray) -> Feed:

@@ -1,4 +1,4 @@
-"""What is served, and how: server/status.py."""
+"""What is served, and how: server/api/status.py."""
 
 from dataclasses import replace
 from typing import Any
@@ -8,12 +8,12 @@ import orjson
 import pytest
 from twisted.internet.task import Clock
 
-from model.profiles import Profiles
+from model.execution.queues import Profiles
 from model.signature import STRING, Signature, TensorSpec, blank_feed
 from server.admission import NO_TIMEOUT, DefaultTimeout
+from server.api.status import StatusAPI, signature_facts, status_of
 from server.http.messages import HTTPResponse
 from server.inference import Inference, ServedModel
-from server.status import StatusAPI, signature_facts, status_of
 from tests.fakes_house import House
 from tests.fakes_http import Answer, http_request, request
 from tests.fakes_server import SIGNATURE, FakeInference, ManualLane, served_model

@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 
-from server.systemd import notify
+from server.process.systemd import notify
 
 #: How long a call that must not wait may take, in seconds.
 PATIENCE = 10.0

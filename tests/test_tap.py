@@ -1,4 +1,4 @@
-"""What twistd asks for, options and a service: server/tap.py."""
+"""What twistd asks for, options and a service: server/process/tap.py."""
 
 import os
 import sys
@@ -13,9 +13,9 @@ from twisted.application.service import IService
 from twisted.python import usage
 
 from server.lifecycle import State
+from server.process.tap import Options, makeService
 from server.service import FerryService, StartError
-from server.settings import Settings
-from server.tap import Options, makeService
+from server.settings.table import Settings
 from tests.fakes_house import FakeReactor
 from tests.fakes_server import Log
 from twisted import internet
@@ -136,7 +136,7 @@ def test_a_second_signal_ends_twistd_at_once(
     handlers: list[Callable[..., object]] = []
     exits: list[int] = []
     fake = SimpleNamespace(signal=lambda _, heard: handlers.append(heard), SIGTERM=15, SIGINT=2)
-    monkeypatch.setattr("server.signals.signal", fake)
+    monkeypatch.setattr("server.process.signals.signal", fake)
     monkeypatch.setattr(os, "_exit", exits.append)
     service = made(nodaemon=True, pidfile=str(pidfile))
     service.stopService()

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from model.backends.tensorflow.files.temporary import temporary_folder
-from model.runner import ModelError
+from model.errors import ModelError
 
 PLACE = "model.backends.tensorflow.files.temporary.TemporaryDirectory"
 

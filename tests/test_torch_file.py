@@ -6,7 +6,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from model.backends.tensorflow.torch_file import (
+from model.backends.tensorflow.default_model.torch_file import (
     ForbiddenGlobalError,
     TorchFileError,
     read_torch_file,

@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from model.images.normalisation import Normalisation
 from model.images.value_range import (
     Affine,
     Unreadable,
@@ -11,7 +12,6 @@ from model.images.value_range import (
     fitting_ranges,
     warning_of,
 )
-from model.normalisation import Normalisation
 
 BYTES, UNIT, SIGNED = ValueRange.BYTES, ValueRange.UNIT, ValueRange.SIGNED
 

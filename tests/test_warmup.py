@@ -8,12 +8,11 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from batcher.errors import OutOfMemory, ResultCountMismatch
-from batcher.latency import FEWEST, LONG_RUN, MOST_REPEATS, warm_repeats
-from model.lane import Lane
-from model.runner import ModelError
-from model.signature import Signature, TensorSpec, blank_feed
-from model.thread import ThreadStopped
-from model.warmup import (
+from batcher.learning.latency import FEWEST, LONG_RUN, MOST_REPEATS, warm_repeats
+from model.errors import ModelError
+from model.execution.lane import Lane
+from model.execution.thread import ThreadStopped
+from model.execution.warmup import (
     LARGEST,
     SampleFailed,
     climb_is_over,
@@ -24,6 +23,7 @@ from model.warmup import (
     sizes_up_to,
     warm_up,
 )
+from model.signature import Signature, TensorSpec, blank_feed
 from tests.fakes_model import PICTURES, FakeRunner, started_thread
 from tests.fakes_threads import kinds, outcomes
 

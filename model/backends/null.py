@@ -18,7 +18,7 @@ LENGTHS = Signature(
 
 
 class NullRunner:
-    """A `model.runner.Runner` of `LENGTHS`."""
+    """A `model.backend.Runner` of `LENGTHS`."""
 
     signatures: Sequence[Signature] = (LENGTHS,)
     fingerprint = "null"

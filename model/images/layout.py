@@ -7,8 +7,8 @@ Pure.
 from dataclasses import dataclass
 from enum import Enum
 
-from model.model_toml import PictureFacts
-from model.runner import ModelError
+from model.errors import ModelError
+from model.images.facts import PictureFacts
 from model.signature import Signature, TensorSpec
 
 _PIXEL_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")

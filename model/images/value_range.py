@@ -11,7 +11,7 @@ from math import inf, log
 
 import numpy as np
 
-from model.normalisation import Normalisation
+from model.images.normalisation import Normalisation
 
 
 class ValueRange(Enum):

@@ -9,8 +9,8 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from batcher.simulate import World
 from model import packages
+from scripts.simulation.engine import World
 from scripts.simulation.options import Options
 from scripts.simulation.policies import Contender, policy_named, tuned
 from scripts.simulation.report import Row, of_rows

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from math import ceil, inf
 
-from batcher.simulate import History
+from scripts.simulation.engine import History
 
 #: One in so many requests is left out, from the first on.
 LEFT_OUT = 5

@@ -12,7 +12,7 @@ from math import inf
 from statistics import fmean
 
 from batcher.policy import FixedPolicy, LotPolicy
-from batcher.simulate import World, simulate, simulate_fixed
+from scripts.simulation.engine import World, simulate, simulate_fixed
 from scripts.simulation.figures import figures_of
 from scripts.simulation.policies import WAITS, tuned
 from scripts.simulation.service import Service, built_in, measured

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import click
 
-from batcher.simulate import World
 from scripts.load.arrivals import read_trace
+from scripts.simulation.engine import World
 from scripts.simulation.service import Service, built_in, read_service
 from scripts.simulation.worlds import Chance, Terms, arrivals, at_rate, rate_of
 

@@ -10,8 +10,8 @@ from math import inf
 import click
 
 from batcher.policy import FixedPolicy, LotPolicy, Policy
-from batcher.simulate import History, World, simulate, simulate_fixed
 from scripts.load.units import Duration
+from scripts.simulation.engine import History, World, simulate, simulate_fixed
 from scripts.simulation.figures import Figures, figures_of
 from scripts.simulation.service import Service
 

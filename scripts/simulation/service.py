@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batcher.sizes import TIE
+from batcher.learning.sizes import TIE
 
 #: No batch has more rows.
 MOST_ROWS = 65_536

@@ -13,9 +13,9 @@ from math import inf
 
 import click
 
-from batcher.latency import typical, warm_repeats
-from batcher.simulate import START, Noise, World
+from batcher.learning.latency import typical, warm_repeats
 from scripts.load.arrivals import bursts, poisson
+from scripts.simulation.engine import START, Noise, World
 from scripts.simulation.service import Service
 
 #: How long a burst or a lull lasts on average, in runs of the largest size.

@@ -13,8 +13,8 @@ from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from server.admission import Terms
-from server.api.terms import terms_of
-from server.errors import error_response
+from server.api.request_options import terms_of
+from server.http.errors import error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Timing
 

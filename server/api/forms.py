@@ -13,10 +13,10 @@ from dataclasses import dataclass
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
-from model.other_files import describe
-from model.picture import image_format
+from model.images.header import image_format
+from model.images.other_files import describe
 from server.api.image_body import begins_image
-from server.errors import HTTPError
+from server.http.errors import HTTPError
 
 #: The names of the field that holds the image where it has no file name.
 FIELDS = ("data", "image", "file")

@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from model.other_files import describe
-from model.picture import BadImage, NotAnImage, image_format
+from model.images.header import BadImage, NotAnImage, image_format
+from model.images.other_files import describe
 
 #: Bytes by which it is decided what a body is.
 HEAD_BYTES = 512

@@ -16,18 +16,18 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from batcher.errors import QueueFull
-from model.picture import BadImage, TooManyPixels, image_format
-from model.picture_input import PictureInput, guarded
+from model.images.header import BadImage, TooManyPixels, image_format
+from model.images.input import PictureInput, guarded
 from model.signature import STRING, Feed, FeedError, Signature
-from server import json_tensors
 from server.admission import Terms
+from server.api import json_tensors
 from server.api.dialect import Dialect
 from server.api.forms import boundary_in, check_is_no_form, image_in
 from server.api.image_body import begins_image, from_text, image_file, is_image_in_json, texts_in
-from server.errors import HTTPError
+from server.api.samples import sample_feed, sample_request
+from server.http.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, Prediction, ServedModel, Timing
-from server.samples import sample_feed, sample_request
 
 #: What curl calls the body of -d, which is no image any more, and of --data-binary, which is one.
 URLENCODED = "application/x-www-form-urlencoded"

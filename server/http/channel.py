@@ -30,8 +30,8 @@ from twisted.web import http
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from server.errors import HTTPError, refusal_for
 from server.http.access import UNKNOWN, Access, AccessLog, client_name, text_of
+from server.http.errors import HTTPError, refusal_for
 from server.http.head import whole
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse, Route

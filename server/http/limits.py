@@ -2,7 +2,7 @@
 Bound what the bodies of requests may take: each one, and all that are held at once.
 """
 
-from server.errors import RETRY_AFTER, HTTPError
+from server.http.errors import RETRY_AFTER, HTTPError
 
 
 class BodyLimits:

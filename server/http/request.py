@@ -15,8 +15,8 @@ from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
-from server.errors import HTTPError
 from server.http.access import Access, client_name, text_of
+from server.http.errors import HTTPError
 from server.http.head import SERVER, date_of, head_of
 from server.http.limits import BodyLimits
 from server.http.messages import Head

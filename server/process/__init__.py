@@ -1,1 +1,1 @@
-"""The process around the server: what it says of its own limits."""
+"""The process around the server: command, twistd plugin, signals, log and file descriptors."""

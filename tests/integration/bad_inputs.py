@@ -5,9 +5,9 @@ Requests that no server can answer with labels, and what it must say instead.
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from tests.images import claims
 from tests.integration.clients import Answer, form, post, send_until_answered
 from tests.integration.photos import jpeg
-from tests.pictures import claims
 
 MIB = 2**20
 HUGE = 100 * 10**6  #: bytes

@@ -12,9 +12,10 @@ import pytest
 from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import SessionOptions
-from model.model_files import ModelFiles, ModelKind
-from model.model_toml import ModelFacts, PictureFacts
-from model.runner import ModelError
+from model.errors import ModelError
+from model.images.facts import PictureFacts
+from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_toml import ModelFacts
 from model.signature import Feed, TensorSpec
 
 #: Puts operations into the default graph of the TensorFlow that it is given.

@@ -9,9 +9,13 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.keras_file import exported
-from model.backends.tensorflow.saved_model import SavedGraph, load_saved_model, read_meta_graph
-from model.runner import ModelError
+from model.backends.tensorflow.files.keras_file import exported
+from model.backends.tensorflow.files.saved_model import (
+    SavedGraph,
+    load_saved_model,
+    read_meta_graph,
+)
+from model.errors import ModelError
 from tests.integration.saved_models import ROWS
 
 #: What Keras says of itself, and of models that are what they are on purpose.

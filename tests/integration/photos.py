@@ -7,7 +7,7 @@ from io import BytesIO
 
 from PIL import Image
 
-from tests.pictures import encoded, photograph
+from tests.images import encoded, photograph
 
 #: What the default model must call each photograph, by the name of its file in scikit-image.
 KNOWN = {

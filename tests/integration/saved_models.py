@@ -14,8 +14,8 @@ from ml_dtypes import bfloat16
 from PIL import Image
 
 from model.signature import STRING
+from tests.images import encoded
 from tests.integration.saving import Ends, Tensors, Write, edit, save_functions, tf1, tf2
-from tests.pictures import encoded
 
 
 @dataclass(frozen=True)

@@ -11,17 +11,17 @@ import orjson
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.default_model import (
+from model.backends.tensorflow.default_model.source import (
     DEFAULT_MODEL,
     GRAPH_FILE,
     LABELS_FILE,
     ensure_default_model,
 )
-from model.cache import CacheFolder
+from model.repository.cache import CacheFolder
+from tests.images import encoded, exif, png
 from tests.integration.clients import Answer, form, post, post_all
 from tests.integration.photos import KNOWN, jpeg, mixed, photo
 from tests.integration.servers import Server
-from tests.pictures import encoded, exif, png
 
 #: How far two runs of the same picture may be apart.
 SAME = 1e-4

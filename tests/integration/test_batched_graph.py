@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.batched_graph import Alone, Batched, Probe, free_the_batch
-from model.backends.tensorflow.probe_pictures import probe_pictures, probe_pixels
+from model.backends.tensorflow.rewriting.batched_graph import Alone, Batched, Probe, free_the_batch
+from model.backends.tensorflow.trials.probe_images import probe_pictures, probe_pixels
 from model.images.layout import ImageLayout
+from tests.images import coloured, encoded
 from tests.integration import scalar_graphs as made
 from tests.integration.graphs import SCORES, Build
 from tests.integration.scalar_graphs import chain, part_of
-from tests.pictures import coloured, encoded
 
 
 def graph_def(build: Build, *, add_shapes: bool = False) -> Any:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from twisted.internet.threads import deferToThread
 
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.integration.clients import mean_rows, open_socket, post, post_all, request_bytes
 from tests.integration.photos import KNOWN, jpeg, mixed, small_jpeg
 from tests.integration.saved_models import SAVED_MODELS

@@ -1,4 +1,4 @@
-"""Workers of the benchmark of decoding: scripts/bench/decode_processes.py."""
+"""Workers of the benchmark of decoding: benchmarks/decode_processes.py."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -6,9 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 import pytest
 
-from model.preprocess import Preprocessing, decode_image
-from scripts.bench.decode_processes import SLOTS, DecodeProcesses, Worker
-from scripts.bench.photos import small_photos
+from benchmarks.decode_processes import SLOTS, DecodeProcesses, Worker
+from benchmarks.photos import small_photos
+from model.images.decode import Preprocessing, decode_image
 
 WANTED = Preprocessing(24, 32, 0.875)
 

@@ -12,14 +12,14 @@ import pytest
 import skimage.data
 from PIL import Image
 
-from model.backends.tensorflow.default_model import (
+from model.backends.tensorflow.default_model.efficientnet_lite import build_frozen_graph
+from model.backends.tensorflow.default_model.source import (
     DEFAULT_MODEL,
     ensure_default_model,
     installed_weights_file,
 )
-from model.backends.tensorflow.efficientnet_lite import build_frozen_graph
-from model.backends.tensorflow.torch_file import read_torch_file
-from model.cache import CachedModel, CacheFolder
+from model.backends.tensorflow.default_model.torch_file import read_torch_file
+from model.repository.cache import CachedModel, CacheFolder
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -134,8 +134,8 @@ def test_a_second_process_finds_the_model_without_tensorflow(converted: CachedMo
     """It says nothing, converts nothing and imports no TensorFlow."""
     program = """
 import sys
-from model.backends.tensorflow.default_model import ensure_default_model
-from model.cache import user_cache_folder
+from model.backends.tensorflow.default_model.source import ensure_default_model
+from model.repository.cache import user_cache_folder
 
 print(ensure_default_model(user_cache_folder(), print).path)
 sys.exit("tensorflow" in sys.modules)

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from model.backends.tensorflow.default_model import GRAPH_FILE, ensure_default_model
-from model.cache import CacheFolder
+from model.backends.tensorflow.default_model.source import GRAPH_FILE, ensure_default_model
+from model.repository.cache import CacheFolder
 from tests.integration.servers import SERVE, TWISTD, TWISTD_N, reasons, run_program, wait_for
 
 

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from model.backends.tensorflow.loading import LoadedFiles, load_files
-from model.model_files import find_model
-from model.model_toml import ModelFacts
-from model.runner import ModelError
+from model.errors import ModelError
+from model.repository.model_files import find_model
+from model.repository.model_toml import ModelFacts
 from tests.integration.graphs import CPU, Graphs
 from tests.integration.saving import Ends, Write, save_functions, tf1, tf2
 

@@ -12,10 +12,10 @@ import pytest
 from click.testing import CliRunner
 
 from model.backends.tensorflow.loading import load_files
-from model.runner import ModelError
+from model.errors import ModelError
 from scripts.inspect_model import inspect_model
-from server.model_source import source_of
-from server.settings import Settings, printable
+from server.model_loading import source_of
+from server.settings.table import Settings, printable
 from tests.integration.graphs import CPU, Graphs, picture_input
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.saved_models import SAVED_MODELS

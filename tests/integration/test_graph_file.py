@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from model.backends.tensorflow.graph_file import FrozenGraph, read_frozen_graph
-from model.model_toml import ModelFacts
-from model.runner import ModelError
+from model.backends.tensorflow.files.graph_file import FrozenGraph, read_frozen_graph
+from model.errors import ModelError
+from model.repository.model_toml import ModelFacts
 from tests.integration.graphs import (
     SCORES,
     Build,

@@ -10,15 +10,16 @@ import pytest
 from PIL import Image
 
 from model.backends.tensorflow.loading import LoadedFiles, load_files
-from model.labels import top_k
-from model.model_files import find_model
-from model.model_toml import ModelFacts, PictureFacts
-from model.normalisation import ColourOrder
-from model.runner import ModelError
+from model.errors import ModelError
+from model.images.facts import PictureFacts
+from model.images.normalisation import ColourOrder
+from model.repository.labels import top_k
+from model.repository.model_files import find_model
+from model.repository.model_toml import ModelFacts
 from model.signature import Feed
+from tests.images import encoded
 from tests.integration.graphs import CPU
 from tests.integration.saving import tf2
-from tests.pictures import encoded
 
 Function = Callable[..., Any]  #: of TensorFlow and the images
 Load = Callable[..., tuple[LoadedFiles, list[str]]]

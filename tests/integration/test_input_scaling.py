@@ -12,13 +12,14 @@ from PIL import Image
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
+from model.errors import ModelError
+from model.images.facts import PictureFacts
 from model.images.value_range import Affine
-from model.model_files import find_model
-from model.model_toml import ModelFacts, PictureFacts
-from model.runner import ModelError
+from model.repository.model_files import find_model
+from model.repository.model_toml import ModelFacts
+from tests.images import encoded
 from tests.integration.graphs import CPU
 from tests.integration.keras_models import KERAS_WARNINGS
-from tests.pictures import encoded
 
 pytestmark = KERAS_WARNINGS
 

@@ -9,7 +9,7 @@ import h5py  # type: ignore[import-untyped]  # it ships no type information
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.keras_file import exported
+from model.backends.tensorflow.files.keras_file import exported
 from tests.integration.keras_models import (
     KERAS_MODELS,
     KERAS_WARNINGS,

@@ -12,14 +12,14 @@ from PIL import Image
 
 from model.backends.tensorflow.jpeg import jpeg_reader
 from model.backends.tensorflow.loading import load_files
-from model.preprocess import Preprocessing, Resample, decode_image
-from server.model_source import source_of
-from server.settings import Settings
+from model.images.decode import Preprocessing, Resample, decode_image
+from server.model_loading import source_of
+from server.settings.table import Settings
+from tests.images import coloured, encoded
 from tests.integration.graphs import CPU
 from tests.integration.keras_models import KERAS_WARNINGS
 from tests.integration.photos import photo
 from tests.integration.saving import tf2
-from tests.pictures import coloured, encoded
 
 pytestmark = KERAS_WARNINGS
 

@@ -11,18 +11,19 @@ import pytest
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
-from model.model_files import ModelFiles, ModelKind, find_model
-from model.model_toml import ModelFacts, PictureFacts, read_model_toml
-from model.picture import TooManyPixels
-from model.runner import ModelError
+from model.errors import ModelError
+from model.images.facts import PictureFacts
+from model.images.header import TooManyPixels
+from model.repository.model_files import ModelFiles, ModelKind, find_model
+from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import STRING, Arrays, Feed
-from server.json_tensors import arrays_of, parse_request
-from server.samples import sample_feed, sample_request
+from server.api.json_tensors import arrays_of, parse_request
+from server.api.samples import sample_feed, sample_request
+from tests.images import claims, coloured, encoded
 from tests.integration.graphs import CPU, Graphs, picture_input
 from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.scalar_graphs import SMALL, any_decoded, chain, contents, dense, resized
 from tests.integration.scalar_graphs import part_of as scalar_part
-from tests.pictures import claims, coloured, encoded
 
 PICTURE = coloured(20, 16)
 TOO_LARGE = claims("PNG", 30_000, 30_000)

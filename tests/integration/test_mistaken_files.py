@@ -5,14 +5,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.graph_file import read_graph_def
+from model.backends.tensorflow.files.graph_file import read_graph_def
 from model.backends.tensorflow.loading import load_files
-from model.model_files import ModelFiles, ModelKind
+from model.errors import ModelError
 from model.repository.file_formats import format_of
-from model.runner import ModelError
-from server.model_source import source_of
-from server.setting_sources import resolve
-from server.settings import SettingsError
+from model.repository.model_files import ModelFiles, ModelKind
+from server.model_loading import source_of
+from server.settings.sources import resolve
+from server.settings.table import SettingsError
 from tests.integration.graphs import CPU, Graphs, picture_input
 from tests.integration.saved_models import SAVED_MODELS
 

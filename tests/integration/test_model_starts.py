@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from twisted.internet.threads import deferToThread
 
 from scripts.inspect_model import inspect_model
-from server.setting_sources import resolve
-from server.settings import Settings
+from server.settings.sources import resolve
+from server.settings.table import Settings
 from tests.fakes_server import Log
 from tests.integration.clients import get, post
 from tests.integration.keras_models import KERAS_WARNINGS, with_lambda, written

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from model.model_toml import MODEL_TOML, read_model_toml
-from model.preprocess import Resample
+from model.images.decode import Resample
+from model.repository.model_toml import MODEL_TOML, read_model_toml
 from scripts.cli import main
 from tests.integration.saving import save_functions
 from tests.integration.servers import ROOT, serving

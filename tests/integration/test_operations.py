@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from model.backends.tensorflow.files.saved_model import read_meta_graph
 from model.backends.tensorflow.operations import RISKY_OPERATION, risky_operations
-from model.backends.tensorflow.saved_model import read_meta_graph
 from tests.integration.saved_models import SAVED_MODELS, Served
 from tests.integration.saving import Ends, Tensors, Write, tf1, tf2
 

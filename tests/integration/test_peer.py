@@ -1,4 +1,4 @@
-"""`python -m scripts.peer` over a socket: what a yardstick checks, and what is the house's."""
+"""`python -m benchmarks.peer` over a socket: what a yardstick checks, and what is the house's."""
 
 import sys
 from collections.abc import Iterator
@@ -11,12 +11,12 @@ import orjson
 import pytest
 from PIL import Image
 
+from tests.images import coloured, encoded
 from tests.integration.clients import Answer, get, mean_rows, post, post_all
 from tests.integration.graphs import Graphs
 from tests.integration.servers import serving, started
-from tests.pictures import coloured, encoded
 
-PEER = (sys.executable, "-P", "-m", "scripts.peer")
+PEER = (sys.executable, "-P", "-m", "benchmarks.peer")
 SIDE, CLASSES = 8, 7
 JPEG = encoded(coloured(50, 37), "JPEG")
 WEIGHTS = np.random.default_rng(3).normal(size=(3, CLASSES)).astype(np.float32)

@@ -1,4 +1,4 @@
-"""A program sampled by py-spy: scripts/bench/profile.py."""
+"""A program sampled by py-spy: benchmarks/profile.py."""
 
 import subprocess
 import sys
@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 import pytest
 
-from scripts.bench.parts import OTHER
-from scripts.bench.profile import sample, spied
+from benchmarks.parts import OTHER
+from benchmarks.profile import sample, spied
 
 pytestmark = pytest.mark.full
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from model.backends.tensorflow.loading import load_files
-from model.model_files import ModelFiles, ModelKind
-from model.model_toml import ModelFacts
+from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_toml import ModelFacts
 from model.signature import Signature
 from tests.integration.graphs import CPU
 from tests.integration.saving import save_functions

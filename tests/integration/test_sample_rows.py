@@ -14,16 +14,16 @@ from twisted.internet.task import Clock
 
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.loading import load_files
-from model.backends.tensorflow.sample_rows import runnable_row
-from model.model_files import ModelFiles, ModelKind
-from model.model_toml import ModelFacts
-from model.runner import RowsRefused
+from model.backends.tensorflow.trials.sample_rows import runnable_row
+from model.errors import RowsRefused
+from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.admission import NO_TIMEOUT
 from server.api.native import tensor_feed
+from server.api.samples import is_short, sample_command, sample_feed
+from server.api.status import status_of
 from server.inference import ServedModel
-from server.samples import is_short, sample_command, sample_feed
-from server.status import status_of
 from tests.fakes_server import ManualLane, served_model
 from tests.integration.graphs import CPU
 from tests.integration.saved_models import SAVED_MODELS

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.saved_model import (
+from model.backends.tensorflow.files.saved_model import (
     PixelInput,
     RestoredGraph,
     SavedGraph,
@@ -16,8 +16,8 @@ from model.backends.tensorflow.saved_model import (
     read_meta_graph,
 )
 from model.backends.tensorflow.session import Endpoint
+from model.errors import ModelError
 from model.images.layout import ImageLayout
-from model.runner import ModelError
 from model.signature import STRING
 from tests.integration.saved_models import MEANS, PIXELS, SAVED_MODELS, Served, colour_means
 from tests.integration.saving import Ends, Write, edit, save_functions, tf1, tf2

@@ -13,8 +13,9 @@ from PIL import Image
 from twisted.internet.threads import deferToThread
 
 from scripts.inspect_model import inspect_model
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.fakes_server import Log, watched_log
+from tests.images import encoded
 from tests.integration.clients import Answer, ask, connect, get, post
 from tests.integration.keras_models import KERAS_MODELS, KERAS_WARNINGS, SUFFIXES, written
 from tests.integration.saved_models import (
@@ -32,7 +33,6 @@ from tests.integration.tensors import (
     wrong_inputs,
 )
 from tests.integration.watched import WatchedServer, in_reactor, module_fixture, watched_server
-from tests.pictures import encoded
 
 #: The most rows of a run here, so that few rows are too many.
 CAP = 2

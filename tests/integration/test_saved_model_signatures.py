@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from model.backends.tensorflow.saved_model import read_meta_graph, signatures_of
-from model.runner import ModelError
+from model.backends.tensorflow.files.saved_model import read_meta_graph, signatures_of
+from model.errors import ModelError
 from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.saving import Ends, Write, changed, tf1, tf2
 

@@ -11,12 +11,12 @@ import numpy as np
 import orjson
 import pytest
 
+from tests.images import claims, encoded
 from tests.integration import scalar_graphs as made
 from tests.integration.clients import Answer, connect, form, mean_rows, post, post_all
 from tests.integration.graphs import SCORES, Graphs
 from tests.integration.photos import KNOWN, jpeg, mixed, photo
 from tests.integration.servers import TENSORFERRY, Server, run_program, serving
-from tests.pictures import claims, encoded
 
 # Its program, its conversion and its start take long; what is special of such graphs has quick
 # tests in test_batched_graph.py, test_loading.py and test_picture_models.py.

@@ -8,6 +8,7 @@ from pathlib import Path
 from queue import SimpleQueue
 from threading import Barrier
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
@@ -16,13 +17,16 @@ from batcher.errors import OutOfMemory
 from batcher.executor import Piece
 from model.backends.tensorflow.device import Device, DeviceChoice, choose_device, gpu_is_installed
 from model.backends.tensorflow.session import SessionOptions, SessionRunner, session_config
-from model.lane import Lane
-from model.runner import ModelError, RowsRefused, Runner
+from model.errors import ModelError, RowsRefused
+from model.execution.lane import Lane
+from model.execution.thread import ModelThread
 from model.signature import Arrays, Feed, TensorSpec
-from model.thread import ModelThread
 from tests.fakes_model import check_runner
 from tests.fakes_threads import Calls, outcomes
 from tests.integration.graphs import CPU, SCORES, Graphs, noise, picture_input
+
+if TYPE_CHECKING:
+    from model.backend import Runner
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""`python -m scripts.bench.sleeping`: a model that sleeps, served over a socket and loaded."""
+"""`python -m benchmarks.sleeping`: a model that sleeps, served over a socket and loaded."""
 
 import json
 import re
@@ -15,7 +15,7 @@ from tests.integration.servers import run_program, serving
 
 pytestmark = pytest.mark.full
 
-SLEEPING = (sys.executable, "-P", "-m", "scripts.bench.sleeping")
+SLEEPING = (sys.executable, "-P", "-m", "benchmarks.sleeping")
 
 #: Seconds of a run of one row, and how many there is room for, which take twice as long.
 ONE, ROOM = 0.02, 8

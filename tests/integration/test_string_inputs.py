@@ -11,13 +11,13 @@ import pytest
 from PIL import Image
 
 from model.backends.tensorflow.loading import LoadedFiles, load_files
-from model.model_files import find_model
-from model.model_toml import ModelFacts
-from model.runner import ModelError, RowsRefused
+from model.errors import ModelError, RowsRefused
+from model.repository.model_files import find_model
+from model.repository.model_toml import ModelFacts
 from model.signature import STRING
+from tests.images import encoded
 from tests.integration.graphs import CPU
 from tests.integration.saving import Write, changed, tf1, tf2
-from tests.pictures import encoded
 
 Decode = Callable[[Any, Any], Any]  #: makes an image of one string
 Ask = Callable[[Path, bytes], bytes]  #: the string for an image file, in a folder

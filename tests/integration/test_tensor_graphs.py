@@ -10,8 +10,8 @@ import orjson
 import pytest
 
 from model.signature import Signature
-from server.json_tensors import answer, arrays_of, parse_request
-from server.samples import sample_request
+from server.api.json_tensors import answer, arrays_of, parse_request
+from server.api.samples import sample_request
 from tests.integration.graphs import SCORES, Build, Graphs, Loaded, applied, placeholder, together
 
 

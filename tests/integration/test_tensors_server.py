@@ -14,11 +14,11 @@ import orjson
 import pytest
 
 from model.signature import Signature, TensorSpec, blank_feed
-from server.samples import sample_command, sample_request
+from server.api.samples import sample_command, sample_request
+from tests.images import coloured, encoded
 from tests.integration.clients import Answer, form, post, read_answer
 from tests.integration.graphs import SCORES, Graphs
 from tests.integration.servers import serving
-from tests.pictures import coloured, encoded
 
 JSON = {"Content-Type": "application/json"}
 CURL = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl -d says

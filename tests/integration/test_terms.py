@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 from twisted.internet.threads import deferToThread
 
-from batcher.latency import LatencyCurve
-from server.settings import Settings
+from batcher.learning.latency import LatencyCurve
+from server.settings.table import Settings
 from tests.integration.clients import Answer, get, open_socket, post, receive_answer, request_bytes
 from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.tensors import assert_outputs, request_body

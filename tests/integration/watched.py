@@ -20,12 +20,12 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from batcher.stats import BatcherStats
-from model.runner import Runner
+from model.backend import Runner
 from model.signature import Arrays, Feed, Signature
 from server.lifecycle import State
-from server.model_source import LoadedModel, Say, load_model
+from server.model_loading import LoadedModel, Say, load_model
 from server.service import FerryService
-from server.settings import Settings
+from server.settings.table import Settings
 from tests.integration.servers import environment
 
 P = ParamSpec("P")

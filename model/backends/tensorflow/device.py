@@ -18,8 +18,8 @@ from typing import Any, Literal
 from model import packages
 from model.backends.tensorflow.files.keras_settings import ignore_user_keras
 from model.backends.tensorflow.quiet_stderr import obey_log_level
-from model.cores import usable_cores
-from model.runner import ModelError
+from model.errors import ModelError
+from model.execution.cores import usable_cores
 
 DeviceChoice = Literal["auto", "cpu", "gpu"]
 

@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from model.backends.tensorflow.device import Device
-from model.backends.tensorflow.graph_file import read_frozen_graph
-from model.backends.tensorflow.keras_file import exported
+from model.backends.tensorflow.files.graph_file import read_frozen_graph
+from model.backends.tensorflow.files.keras_file import exported
+from model.backends.tensorflow.files.saved_model import read_meta_graph, signatures_of, with_feeds
 from model.backends.tensorflow.loading import load_files
 from model.backends.tensorflow.operations import tell_of_risks
 from model.backends.tensorflow.saved_loading import default_signature, served_outputs
-from model.backends.tensorflow.saved_model import read_meta_graph, signatures_of, with_feeds
 from model.backends.tensorflow.session import SessionOptions
-from model.model_files import ModelFiles, ModelKind
-from model.model_toml import ModelFacts
-from model.picture_input import PictureInput
+from model.images.input import PictureInput
+from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_toml import ModelFacts
 from model.signature import Feed, Signature, reason_to_run_alone
 
 

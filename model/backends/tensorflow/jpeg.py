@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from model.backends.tensorflow.reasons import one_line
-from model.picture import BadImage
+from model.backends.tensorflow.error_text import one_line
+from model.images.header import BadImage
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf

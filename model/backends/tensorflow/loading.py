@@ -15,14 +15,10 @@ from pathlib import Path
 import numpy as np
 
 from batcher.errors import OutOfMemory
-from model.backends.tensorflow.frozen_graph import load_frozen_graph
-from model.backends.tensorflow.graph_file import read_frozen_graph
-from model.backends.tensorflow.image_trial import gives_sigmoid, images_of, taken_image
-from model.backends.tensorflow.keras_file import exported
-from model.backends.tensorflow.probe_pictures import probe_pictures
-from model.backends.tensorflow.reasons import one_line
-from model.backends.tensorflow.rows_seen import with_rows_seen
-from model.backends.tensorflow.sample_rows import runnable_row
+from model.backends.tensorflow.error_text import one_line
+from model.backends.tensorflow.files.graph_file import read_frozen_graph
+from model.backends.tensorflow.files.keras_file import exported
+from model.backends.tensorflow.frozen_loading import load_frozen_graph
 from model.backends.tensorflow.saved_loading import load_saved_folder
 from model.backends.tensorflow.session import (
     LoadedGraph,
@@ -30,11 +26,15 @@ from model.backends.tensorflow.session import (
     SessionRunner,
     claim_thread_pools,
 )
-from model.model_files import ModelFiles, ModelKind
-from model.model_toml import ModelFacts
-from model.picture import BadImage
-from model.picture_input import PictureInput
-from model.runner import ModelError, RowsRefused
+from model.backends.tensorflow.trials.image_trial import gives_sigmoid, images_of, taken_image
+from model.backends.tensorflow.trials.probe_images import probe_pictures
+from model.backends.tensorflow.trials.rows_seen import with_rows_seen
+from model.backends.tensorflow.trials.sample_rows import runnable_row
+from model.errors import ModelError, RowsRefused
+from model.images.header import BadImage
+from model.images.input import PictureInput
+from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Feed, Signature, blank_feed
 
 Say = Callable[[str], object]

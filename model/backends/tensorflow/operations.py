@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
-from model.backends.tensorflow.graph_cut import edge
+from model.backends.tensorflow.rewriting.graph_cut import edge
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf

@@ -10,8 +10,15 @@ from typing import TYPE_CHECKING
 
 from model.backends.tensorflow.files.checkpoint import variable_reader
 from model.backends.tensorflow.files.plain_name import plain_name
-from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
-from model.backends.tensorflow.pictures import (
+from model.backends.tensorflow.files.saved_model import (
+    PixelInput,
+    SavedGraph,
+    load_saved_model,
+    read_meta_graph,
+    signatures_of,
+    with_feeds,
+)
+from model.backends.tensorflow.image_inputs import (
     NEEDS_SIZE,
     UINT8,
     as_input,
@@ -20,22 +27,15 @@ from model.backends.tensorflow.pictures import (
     takes_encoded,
     with_images,
 )
+from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
-from model.backends.tensorflow.saved_model import (
-    PixelInput,
-    SavedGraph,
-    load_saved_model,
-    read_meta_graph,
-    signatures_of,
-    with_feeds,
-)
 from model.backends.tensorflow.session import LoadedGraph, SessionOptions, session_config
+from model.errors import ModelError
 from model.images.layout import ImageLayout, image_layout
+from model.images.normalisation import ColourOrder, Normalisation
 from model.images.value_range import Affine, Unreadable
-from model.model_toml import ModelFacts
-from model.normalisation import ColourOrder, Normalisation
-from model.runner import ModelError
+from model.repository.model_toml import ModelFacts
 from model.signature import Signature
 
 if TYPE_CHECKING:

@@ -12,10 +12,10 @@ import numpy as np
 
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.device import Device
-from model.backends.tensorflow.reasons import one_line
-from model.cores import usable_cores
-from model.picture_input import PictureInput
-from model.runner import RowsRefused
+from model.backends.tensorflow.error_text import one_line
+from model.errors import RowsRefused
+from model.execution.cores import usable_cores
+from model.images.input import PictureInput
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ class LoadedGraph:
 
 
 class SessionRunner:
-    """A `model.runner.Runner`: a Session with a callable for each of its endpoints."""
+    """A `model.backend.Runner`: a Session with a callable for each of its endpoints."""
 
     def __init__(self, graph: LoadedGraph, device: Device, *, fingerprint: str) -> None:
         import tensorflow.compat.v1 as tf

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from model.backends.tensorflow.files.keras_functions import only_computes, operation_only_computes
-from model.runner import ModelError
+from model.errors import ModelError
 
 #: What holds Python, as source, bytes or pickles.
 _CODE = ("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")

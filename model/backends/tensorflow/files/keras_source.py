@@ -13,9 +13,9 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
+from model.backends.tensorflow.error_text import one_line
 from model.backends.tensorflow.files.keras_config import objects_of
-from model.backends.tensorflow.reasons import one_line
-from model.runner import ModelError
+from model.errors import ModelError
 
 if TYPE_CHECKING:
     import h5py  # type: ignore[import-untyped]  # it ships no type information

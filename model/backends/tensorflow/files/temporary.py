@@ -5,7 +5,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from model.runner import ModelError
+from model.errors import ModelError
 
 
 @contextmanager

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.runner import ModelError
+from model.errors import ModelError
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf

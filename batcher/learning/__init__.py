@@ -1,0 +1,1 @@
+"""Pure estimates that the batcher learns from its runs: service time, drift, arrivals, returns."""

@@ -1,0 +1,157 @@
+"""
+`python -m benchmarks.peer`: this server as one among others that a yardstick compares.
+
+The whole house, but for what bodies mean.  The null model answers any body with its length,
+``{"n": 1024}``.  The net, a frozen graph from ``pictures`` to ``scores``, takes a picture or the
+raw numbers of one row, and answers ``{"classes": [...], "scores": [...]}``, the five best first.
+The ``TENSORFERRY_*`` variables count as ever.  The slot in the yardstick's table of servers::
+
+    [new]
+    python = "PYTHON OF A VIRTUAL ENVIRONMENT WITH TENSORFERRY"
+    start = "{python} -m benchmarks.peer --port {port} --model {model} --graph {graph}"
+    path = "/"
+    body = "raw"
+    env_shed = { PEER_TIMEOUT_MS = "500" }
+"""
+
+import os
+import sys
+from collections.abc import Callable
+from functools import partial
+from math import prod
+from pathlib import Path
+
+import click
+import numpy as np
+import orjson
+from twisted.internet.defer import Deferred
+
+from model.images.decode import Resample
+from model.signature import STRING, Feed, TensorSpec
+from server.admission import Terms
+from server.api.dialect import Dialect
+from server.api.native import check_body, picture_of
+from server.http.errors import HTTPError
+from server.http.messages import HTTPRequest
+from server.inference import Inference, Outputs, ServedModel, Timing
+from server.model_loading import Loader, load_model, load_null
+from server.process.run import run
+from server.settings.sources import resolve
+from server.settings.table import SettingsError
+
+#: The classes in an answer.
+BEST = 5
+
+#: What the net wants: pixels from -1 to 1.
+NET = {
+    "input_layer": "pictures",
+    "output_layer": "scores",
+    "input_mean": "127.5",
+    "input_std": "127.5",
+}
+
+
+def null_feed(model: ServedModel, request: HTTPRequest) -> Feed:
+    """Return the body as one row."""
+    signature = model.signatures[model.default]
+    return signature.feed({signature.inputs[0].name: np.array([request.body], STRING)})
+
+
+def is_row(model: ServedModel, request: HTTPRequest) -> bool:
+    """Whether the body has as many bytes as one row of numbers."""
+    spec = model.signatures[model.default].inputs[0]
+    return len(request.body) == prod(_row_of(spec)) * spec.dtype.itemsize
+
+
+def _row_of(spec: TensorSpec) -> list[int]:
+    return [size or 0 for size in spec.row_shape]
+
+
+def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
+    """
+    Return the body as one row of numbers where `is_row`, else as a picture.
+
+    The latter is for a decode thread; raises `HTTPError` and `BadImage`.
+    """
+    check_body(request)
+    signature = model.signatures[model.default]
+    spec = signature.inputs[0]
+    if is_row(model, request):
+        numbers = np.frombuffer(request.body, spec.dtype).reshape(1, *_row_of(spec))
+        return signature.feed({spec.name: numbers})
+    if model.pictures is None:
+        raise HTTPError(415, f"expected the bytes of one row of {spec}, got {len(request.body)}")
+    return model.pictures.feed(picture_of(request))
+
+
+def write_length(outputs: Outputs) -> bytes:
+    """Return the answer of the null model."""
+    return orjson.dumps({"n": int(outputs.arrays[0][0])})
+
+
+def write_best(outputs: Outputs) -> bytes:
+    """Return the answer of the net: the best classes and their scores."""
+    scores = outputs.arrays[0][0]
+    best = np.argsort(-scores, kind="stable")[:BEST]
+    content = {"classes": best, "scores": scores[best]}
+    return orjson.dumps(content, option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def dialect_of(
+    feed_of: Callable[[ServedModel, HTTPRequest], Feed],
+    write: Callable[[Outputs], bytes],
+    at_once: Callable[[ServedModel, HTTPRequest], bool] = lambda *_: True,
+) -> Dialect:
+    """
+    Return how requests are read by *feed_of*, and answered by *write*.
+
+    On a decode thread, but for those of which *at_once* says that it would cost more than it frees.
+    """
+
+    def infer(
+        inference: Inference, request: HTTPRequest, terms: Terms, timing: Timing
+    ) -> Deferred[Outputs]:
+        if at_once(inference.model, request):
+            return inference.submit(feed_of(inference.model, request), terms, timing)
+        prepare = partial(feed_of, inference.model, request)
+        return inference.run(prepare, terms, timing=timing)
+
+    return Dialect(infer, write)
+
+
+@click.command()
+@click.option("--port", envvar="PEER_PORT", default="8000", help="Where to listen on 127.0.0.1.")
+@click.option(
+    "--model", envvar="PEER_MODEL", default="null", type=click.Choice(["null", "net"]),
+    help="What to serve.",
+)  # fmt: skip
+@click.option("--graph", envvar="PEER_GRAPH", type=Path, help="The frozen graph of the net.")
+@click.option(
+    "--timeout-ms", envvar="PEER_TIMEOUT_MS", default=0.0, type=click.FloatRange(min=0),
+    help="The deadline of requests that name none in X-Request-Timeout-Ms; 0: none.",
+)  # fmt: skip
+def main(port: str, model: str, graph: Path | None, timeout_ms: float) -> None:
+    """Serve the null model or a net until a signal ends it; every option may be PEER_OPTION."""
+    net = model == "net"
+    if net and graph is None:
+        raise click.UsageError("--model net needs --graph")
+    default_timeout = str(timeout_ms / 1e3) if timeout_ms else "none"
+    given = {"port": port, "default_timeout": default_timeout}
+    if net:
+        given |= {"graph": str(graph), **NET}
+    try:
+        settings = resolve(given, os.environ).settings
+    except SettingsError as error:
+        raise click.UsageError(str(error)) from error
+    if net:
+        # The interpolation that the servers beside ours have.
+        load: Loader = partial(load_model, resample=Resample.BILINEAR)
+        dialect = dialect_of(net_feed, write_best, is_row)
+    else:
+        load = load_null
+        dialect = dialect_of(null_feed, write_length)
+    sys.exit(run(settings, load=load, dialect=dialect))
+
+
+if __name__ == "__main__":
+    main()

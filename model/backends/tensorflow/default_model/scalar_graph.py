@@ -1,0 +1,76 @@
+"""
+Make of the default model the graph that retraining tutorials leave: one JPEG file in, scores out.
+
+Decoding, cut and resizing stand in the graph, and its batch is one picture.  It also runs here as
+it came, one picture a run, for comparison with what `load_frozen_graph` makes of it.
+"""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.backends.tensorflow.default_model.source import DEFAULT_MODEL, DefaultModel
+from model.backends.tensorflow.session import SessionOptions, session_config
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+CONTENTS = "DecodeJpeg/contents:0"  #: a scalar string, the JPEG file
+FINAL_RESULT = DEFAULT_MODEL.output_layer  #: float32 [1, classes]
+
+
+def scalar_graph(graph: bytes, model: DefaultModel = DEFAULT_MODEL) -> bytes:
+    """
+    Return *graph*, the serialised GraphDef of *model*, behind a JPEG decoder.
+
+    Its input is `CONTENTS`, its output keeps its name.  Takes seconds, most of them the import of
+    TensorFlow; may run in any thread.
+    """
+    import tensorflow.compat.v1 as tf
+
+    network = tf.GraphDef.FromString(graph)
+    pixels = model.input_layer.partition(":")[0]
+    front = tf.Graph()
+    with front.as_default():
+        contents = tf.placeholder(tf.string, (), name=CONTENTS.partition(":")[0])
+        _picture(contents, model, pixels)
+    joined = tf.GraphDef(versions=network.versions)
+    joined.node.extend(front.as_graph_def().node)
+    # The decoded picture has the name of the placeholder, and so takes its place.
+    joined.node.extend(node for node in network.node if node.name != pixels)
+    data: bytes = joined.SerializeToString(deterministic=True)
+    return data
+
+
+@contextmanager
+def one_at_a_time(graph: bytes, options: SessionOptions) -> Iterator[Callable[[bytes], np.ndarray]]:
+    """
+    Give what runs the scalar *graph* on a JPEG file and returns float32 [1, classes]; close it.
+
+    It may be called from any number of threads at once.
+    """
+    import tensorflow.compat.v1 as tf
+
+    with tf.Graph().as_default() as whole:
+        tf.import_graph_def(tf.GraphDef.FromString(graph), name="")
+    with tf.Session(graph=whole, config=session_config(options)) as session:
+        yield lambda data: session.run(FINAL_RESULT, {CONTENTS: data})
+
+
+def _picture(contents: "tf.Tensor", model: DefaultModel, name: str) -> "tf.Tensor":
+    """Return uint8 [1, image_size, image_size, 3], the middle of the picture, called *name*."""
+    import tensorflow.compat.v1 as tf
+
+    picture = tf.image.decode_jpeg(contents, channels=3, name="DecodeJpeg")
+    sides = tf.shape(picture)[:2]
+    shorter = tf.cast(tf.reduce_min(sides), tf.float32)
+    side = tf.cast(tf.round(shorter * model.crop_fraction), tf.int32)
+    corner = (sides - side) // 2
+    middle = tf.slice(picture, tf.concat([corner, [0]], 0), tf.stack([side, side, 3]))
+    rows = tf.expand_dims(tf.cast(middle, tf.float32), 0, name="ExpandDims")
+    resized = tf.raw_ops.ResizeBicubic(
+        images=rows, size=[model.image_size] * 2, half_pixel_centers=True
+    )
+    return tf.cast(tf.clip_by_value(tf.round(resized), 0, 255), tf.uint8, name=name)

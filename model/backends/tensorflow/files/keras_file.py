@@ -1,0 +1,162 @@
+"""
+Turn a Keras file into a SavedModel that stays for as long as it takes to load it.
+
+A Keras file says how to build a model in Python, and may hold code for that.  So what it asks for
+is read before Keras sees it, and nothing but Keras's own layers and functions is let through.
+"""
+
+import importlib
+from contextlib import contextmanager
+from copy import deepcopy
+from itertools import count
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from model.backends.tensorflow.error_text import one_line
+from model.backends.tensorflow.files.keras_config import check_config, objects_of, own_names
+from model.backends.tensorflow.files.keras_source import KerasSource, copy_source, read_source
+from model.backends.tensorflow.files.temporary import temporary_folder
+from model.errors import ModelError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import tensorflow as tf
+
+
+@contextmanager
+def exported(path: Path) -> "Iterator[Path]":
+    """
+    Provide a folder with the model in *path* as a SavedModel; it is removed at the end.
+
+    Its one signature, serving_default, names the inputs as their layers are, or by the keys of a
+    model that takes a dict, and the outputs likewise.  A file of Keras 2 is loaded by tf_keras,
+    which is imported for it, and by Keras 3 where that is not installed.
+
+    Raises `ModelError`, in one line, for a file that is no whole model, for one that asks for code
+    that is not Keras's own, and where there is no temporary folder.
+    """
+    source = read_source(path)
+    keras = _keras_for(source)
+    check_config(path, source.config, own_names(keras))
+    with temporary_folder(path) as folder:
+        try:
+            copied = copy_source(source, folder)
+            model = keras.models.load_model(copied, compile=False, safe_mode=True)
+            copied.unlink()
+            _export(model, folder / "saved")
+        except ModelError:
+            raise
+        except Exception as error:  # no list says what a Keras raises
+            raise _not_loaded(source, keras, _reason(error)) from error
+        yield folder / "saved"
+
+
+def _keras_for(source: KerasSource) -> Any:
+    """Return the package that is to load *source*."""
+    if source.generation != 2:
+        return importlib.import_module("keras")
+    try:
+        return importlib.import_module("tf_keras")
+    except ModuleNotFoundError:
+        keras = importlib.import_module("keras")
+    except Exception as error:  # as one that was made for another TensorFlow raises
+        reason = f"tf_keras cannot be imported: {one_line(error)}"
+        raise ModelError(f"{source.path}: {reason}") from error
+    # Keras 3 reads some files of Keras 2, and gives the same answers but for this.
+    if any("hard_sigmoid" in each.values() for each, _ in objects_of(source.config)):
+        raise _not_loaded(source, keras, "hard_sigmoid is another function there")
+    return keras
+
+
+def _not_loaded(source: KerasSource, keras: Any, reason: str) -> ModelError:
+    """Return the error that *keras* does not load *source*, with the ways out where there are."""
+    if source.generation != 2 or keras.__name__ == "tf_keras":
+        return ModelError(f"{source.path}: Keras cannot load it: {reason}")
+    version = f" ({source.version})" if source.version else ""
+    return ModelError(
+        f"{source.path}: a file of Keras 2{version}, which Keras 3 cannot load: {reason}; "
+        "pip install 'tf_keras', or export it as a SavedModel with model.export"
+    )
+
+
+def _export(model: Any, folder: Path) -> None:
+    import tensorflow as tf
+
+    inputs, outputs = _structure(model, "input"), _structure(model, "output")
+    names = _names(inputs)
+
+    def serve(*arrays: "tf.Tensor") -> "dict[str, tf.Tensor]":
+        results = model(tf.nest.pack_sequence_as(inputs, arrays), training=False)
+        return {f"output_{number}": each for number, each in enumerate(tf.nest.flatten(results))}
+
+    specs = [
+        tf.TensorSpec(tensor.shape, tensor.dtype, name=f"input_{number}")
+        for number, tensor in enumerate(tf.nest.flatten(inputs))
+    ]
+    module = tf.Module()
+    module.kept = _kept(model)
+    function = tf.function(serve, autograph=False).get_concrete_function(*specs)
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": function})
+    _rename(folder, names, _names(outputs))
+
+
+def _kept(model: Any) -> list[Any]:
+    """Return what the SavedModel holds besides the function: variables and tables."""
+    import tensorflow as tf
+
+    if isinstance(model, tf.Module):  # of Keras 2; the model itself would be traced layer by layer
+        tables = [each.lookup_table for each in model.submodules if hasattr(each, "lookup_table")]
+        return [*model.variables, *tables]
+    # A Sequential does not hand on what its layers hold.
+    return [model, *(variable.value for variable in model.variables)]
+
+
+def _structure(model: Any, side: str) -> Any:
+    """Return what the model takes or gives: a tensor, or a list or dict of them."""
+    structure = getattr(model, side, None)
+    if structure is None:  # as that of a Sequential, which has one tensor on each side
+        tensors = getattr(model, f"{side}s", None)
+        if not tensors:
+            raise ValueError(f"it was saved before it knew the shape of its {side}")
+        structure = tensors[0]
+    return structure
+
+
+def _names(structure: Any) -> list[str]:
+    """Return a name for each tensor of *structure*, flattened: its key, or its layer."""
+    import tensorflow as tf
+
+    if isinstance(structure, dict):
+        return sorted(structure)
+    names: list[str] = []
+    for tensor in tf.nest.flatten(structure):
+        layer = tensor._keras_history[0].name  # noqa: SLF001  (said nowhere else)
+        others = (layer if not number else f"{layer}_{number}" for number in count())
+        names.append(next(name for name in others if name not in names))
+    return names
+
+
+def _rename(folder: Path, inputs: list[str], outputs: list[str]) -> None:
+    """Give the signature its names: an argument of a function could not be called "class"."""
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    path = folder / "saved_model.pb"
+    saved_model = SavedModel.FromString(path.read_bytes())
+    signature = saved_model.meta_graphs[0].signature_def["serving_default"]
+    for infos, kind, names in (
+        (signature.inputs, "input", inputs),
+        (signature.outputs, "output", outputs),
+    ):
+        given = deepcopy(dict(infos))
+        infos.clear()
+        for number, name in enumerate(names):
+            infos[name].CopyFrom(given[f"{kind}_{number}"])
+    path.write_bytes(saved_model.SerializeToString())
+
+
+def _reason(error: Exception) -> str:
+    """Return what was wrong: Keras says it last, then goes on about registering or shows bytes."""
+    _, _, last = str(error).rpartition("Exception encountered: ")
+    line = one_line(ValueError(last)).partition(". ")[0]
+    return line if line.startswith("Unrecognized keyword") else line.partition(": {")[0]

@@ -1,0 +1,384 @@
+"""
+Read a SavedModel: which graph in it is served, what its signatures take, and how it is loaded.
+
+What a folder says of itself is read from its protos, without running anything; only
+`load_saved_model` opens a Session.  Both TensorFlow 1 and 2 write what is read here.
+"""
+
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path, PurePath
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.backends.tensorflow.error_text import one_line
+from model.backends.tensorflow.files.plain_name import plain_name
+from model.backends.tensorflow.image_inputs import without_padding
+from model.backends.tensorflow.rewriting.fed_constants import Feeds, feed_constants
+from model.backends.tensorflow.session import Endpoint
+from model.errors import ModelError
+from model.images.layout import ImageLayout
+from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+DEFAULT_SIGNATURE = "serving_default"
+
+#: Signatures that stand for an operation of the loader, or of a training loop.
+_NOT_SERVED = ("__saved_model_init_op", "__saved_model_train_op")
+
+#: The dtypes that requests and answers can carry, besides strings.
+_DTYPES = (
+    *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
+    *("float16", "bfloat16", "float32", "float64"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PixelInput:
+    """An input that is to take uint8 pixels, besides what its signature says."""
+
+    signature: str
+    input: str
+    layout: ImageLayout
+    as_input: "Callable[[tf.Tensor], tf.Tensor]"
+    """Puts into the graph what becomes of the uint8 pixels on their way to the input."""
+
+
+@dataclass(frozen=True, slots=True)
+class RestoredGraph:
+    """A Session that is ready to run, and what it can be asked for."""
+
+    session: "tf.Session"
+    endpoints: dict[str, Endpoint]  #: by the signatures' names, in the order of `signatures_of`
+    pixels: Endpoint | None = None  #: NAME:pixels, the signature of the `PixelInput` with pixels
+
+
+@dataclass(frozen=True, slots=True)
+class SavedGraph:
+    """A graph as it lies in its file, with the values that some placeholders were given."""
+
+    meta_graph: "tf.MetaGraphDef"
+    constants: Mapping[str, np.ndarray]  #: by the names of the tensors that they replace
+
+
+def with_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
+    """
+    Return *meta_graph*, changed in place, with constants for placeholders and inputs.
+
+    The signatures lose these inputs.  Raises `ModelError` for what cannot be fed.
+    """
+    tensors = defaultdict[str, set[str]](set)  # signatures may call different ones the same
+    for definition in meta_graph.signature_def.values():
+        for name, info in definition.inputs.items():
+            tensors[name].add(_tensor_name(info))
+    named = {tensor: value for name, value in feeds.items() for tensor in tensors.get(name, {name})}
+    constants = feed_constants(meta_graph.graph_def, named)
+    for definition in meta_graph.signature_def.values():
+        for name, info in list(definition.inputs.items()):
+            if _tensor_name(info) in constants:
+                del definition.inputs[name]
+    return SavedGraph(meta_graph, constants)
+
+
+def read_meta_graph(folder: Path) -> "tf.MetaGraphDef":
+    """
+    Return the graph of the SavedModel in *folder* that is for serving.
+
+    It is the one with the tag "serve" alone, else the only one, else the one with the fewest tags
+    beside "serve".  Raises `ModelError` where there is no such graph, or no SavedModel.
+    """
+    graphs = list(_parsed(folder).meta_graphs)
+    tag_sets = [sorted(graph.meta_info_def.tags) for graph in graphs]
+    if ["serve"] in tag_sets:
+        return graphs[tag_sets.index(["serve"])]
+    if len(graphs) == 1:
+        return graphs[0]
+    serving = sorted((tags for tags in tag_sets if "serve" in tags), key=len)
+    if not serving or [len(tags) for tags in serving].count(len(serving[0])) > 1:
+        found = ", ".join(f"[{', '.join(tags)}]" for tags in tag_sets) or "none"
+        raise ModelError(f"{folder}: no graph is tagged [serve]: the graphs are {found}")
+    return graphs[tag_sets.index(serving[0])]
+
+
+def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...], dict[str, str]]:
+    """
+    Return the signatures that can be served, the default one first, and why others cannot be.
+
+    Inputs and outputs are sorted by name.  Raises `ModelError` where none can be served.
+    """
+    served: list[Signature] = []
+    unserved: dict[str, str] = {}
+    definitions, shapes = meta_graph.signature_def, _GraphShapes(meta_graph)
+    for name in sorted(definitions, key=lambda name: (name != DEFAULT_SIGNATURE, name)):
+        definition = definitions[name]
+        if name in _NOT_SERVED or not definition.outputs:
+            continue
+        reason = _unservable(definition)
+        if reason:
+            unserved[name] = reason
+            continue
+        inputs = tuple(map(shapes.spec, *_sorted(definition.inputs)))
+        outputs = tuple(map(shapes.spec, *_sorted(definition.outputs)))
+        served.append(Signature(inputs, outputs, name, reason_to_run_alone(inputs, outputs)))
+    if not served:
+        reasons = "; ".join(f"{name!r}: {reason}" for name, reason in unserved.items())
+        raise ModelError(f"no signature can be served: {reasons or 'there is none'}")
+    return tuple(served), unserved
+
+
+def load_saved_model(
+    folder: Path,
+    saved: SavedGraph,
+    config: "tf.ConfigProto",
+    pixels: PixelInput | None = None,
+) -> RestoredGraph:
+    """
+    Return the SavedModel in *folder*, whose graph is *saved*, in a Session.
+
+    Restores the variables and runs the init op; the caller closes the Session.  Raises
+    `ModelError`, in one line, where something in the folder is missing or cannot be read.
+    """
+    import tensorflow.compat.v1 as tf
+
+    meta_graph = saved.meta_graph
+    signatures, _ = signatures_of(meta_graph)
+    graph = tf.Graph()
+    try:
+        plain = plain_name(folder, graph)
+    except OSError as error:
+        raise ModelError(f"{folder}: {error.strerror}") from error
+    _check_files(folder, plain, meta_graph)
+    session = tf.Session(graph=graph, config=config)
+    try:
+        with session.graph.as_default():
+            opened = {} if pixels is None else _opened(meta_graph, pixels)
+            inputs = {name: tensor for name, (tensor, _) in opened.items()}
+            fixed = {name: tf.constant(value) for name, value in saved.constants.items()}
+            tags = list(meta_graph.meta_info_def.tags)
+            tf.saved_model.loader.load(session, tags, str(plain), input_map={**inputs, **fixed})
+            loaded = RestoredGraph(
+                session,
+                {each.name: _endpoint(meta_graph, each, inputs, inputs) for each in signatures},
+            )
+            if pixels is None:
+                return loaded
+            feeds = {name: tensor for name, (_, tensor) in opened.items()}
+            signature = loaded.endpoints[pixels.signature].signature
+            endpoint = _endpoint(meta_graph, signature, feeds, inputs)
+            return replace(loaded, pixels=_taking_pixels(endpoint, pixels))
+    except (OSError, RuntimeError, TypeError, ValueError, LookupError, tf.errors.OpError) as error:
+        session.close()
+        reason = one_line(error).replace(str(plain), str(folder))
+        raise ModelError(f"{folder}: cannot be loaded: {reason}") from error
+
+
+def _parsed(folder: Path) -> "SavedModel":
+    from google.protobuf import text_format
+    from google.protobuf.message import DecodeError
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved_model = SavedModel()
+    path, text = folder / "saved_model.pb", folder / "saved_model.pbtxt"
+    try:
+        if text.exists() and not path.exists():
+            path = text
+            text_format.Parse(path.read_bytes(), saved_model)
+        else:
+            saved_model.ParseFromString(path.read_bytes())
+    except OSError as error:
+        raise ModelError(f"{path}: {error.strerror}") from error
+    except (DecodeError, UnicodeDecodeError, text_format.ParseError) as error:
+        raise ModelError(f"{path}: not a SavedModel, or cut short ({error})") from error
+    return saved_model
+
+
+def _unservable(definition: "tf.SignatureDef") -> str:
+    """Return why no request can ask for this; empty where one can."""
+    tensors: dict[str, str] = {}
+    for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
+        for name, info in sorted(infos.items()):
+            encoding = info.WhichOneof("encoding")
+            if encoding in ("coo_sparse", "composite_tensor"):
+                return f"{kind} {name!r} is several tensors in one: sparse, ragged or the like"
+            if not info.name:
+                return f"{kind} {name!r} names no tensor"
+            if _dtype(info) is None:
+                return f"{kind} {name!r} is {_type_name(info)}, which no request can carry"
+            if kind == "input" and tensors.setdefault(_tensor_name(info), name) != name:
+                return f"inputs {tensors[_tensor_name(info)]!r} and {name!r} are the same tensor"
+    return ""
+
+
+def _sorted(infos: "Mapping[str, tf.TensorInfo]") -> "tuple[list[str], list[tf.TensorInfo]]":
+    return sorted(infos), [infos[name] for name in sorted(infos)]
+
+
+class _GraphShapes:
+    """Tells the tensors' shapes: the signature's own, or the graph's where it says none."""
+
+    def __init__(self, meta_graph: "tf.MetaGraphDef") -> None:
+        self._graph_def = meta_graph.graph_def
+        self._graph: tf.Graph | None = None
+
+    def spec(self, name: str, info: "tf.TensorInfo") -> TensorSpec:
+        """Return the spec of the tensor that *name* stands for."""
+        dtype = _dtype(info)
+        if dtype is None:
+            raise ValueError(f"{name!r} is {_type_name(info)}")
+        if info.tensor_shape.unknown_rank:
+            return TensorSpec(name, dtype, None)
+        sizes = [size.size for size in info.tensor_shape.dim]
+        if not sizes:
+            return TensorSpec(name, dtype, self._of_graph(info))
+        return TensorSpec(name, dtype, tuple(None if size < 0 else size for size in sizes))
+
+    def _of_graph(self, info: "tf.TensorInfo") -> tuple[int | None, ...] | None:
+        """Return the graph's own shape: TensorFlow 1 wrote none, which reads as a scalar's."""
+        import tensorflow.compat.v1 as tf
+
+        stated = () if info.HasField("tensor_shape") else None
+        try:
+            if self._graph is None:
+                self._graph = tf.Graph()
+                with self._graph.as_default():
+                    tf.import_graph_def(self._graph_def, name="")
+            tensor = self._graph.get_tensor_by_name(_tensor_name(info))
+        except (ValueError, KeyError, tf.errors.OpError):
+            return stated
+        if tensor.shape.rank is not None:
+            return tuple(tensor.shape.as_list())
+        # What a function returns has no shape in the graph around it.
+        return stated if "PartitionedCall" in tensor.op.type else None
+
+
+def _dtype(info: "tf.TensorInfo") -> np.dtype | None:
+    """Return the dtype in numpy; None where no request can carry it."""
+    import tensorflow.compat.v1 as tf
+
+    name = _type_name(info)
+    if name == "string":
+        return STRING
+    return np.dtype(tf.as_dtype(name).as_numpy_dtype) if name in _DTYPES else None
+
+
+def _type_name(info: "tf.TensorInfo") -> str:
+    """Return the dtype as people call it; that of a reference is that of what it refers to."""
+    import tensorflow.compat.v1 as tf
+
+    try:
+        name: str = tf.as_dtype(info.dtype).base_dtype.name
+    except TypeError:
+        return f"of the unknown type {info.dtype}"
+    return name
+
+
+def _tensor_name(info: "tf.TensorInfo") -> str:
+    return info.name if ":" in info.name else f"{info.name}:0"
+
+
+def _check_files(folder: Path, plain: Path, meta_graph: "tf.MetaGraphDef") -> None:
+    """Raise `ModelError` where the graph needs a file that is not there, or lies elsewhere."""
+    import tensorflow.compat.v1 as tf
+
+    variables = Path("variables", "variables")
+    if meta_graph.HasField("saver_def") and not tf.train.checkpoint_exists(str(plain / variables)):
+        raise ModelError(f"{folder}: the variables are missing: no {folder / variables}.index")
+    for name in _assets(meta_graph):
+        if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
+            raise ModelError(f"{folder}: the asset {name!r} lies outside of the model")
+        if not (folder / "assets" / name).exists():
+            raise ModelError(f"{folder}: the asset {name!r} is missing in {folder}/assets")
+
+
+def _assets(meta_graph: "tf.MetaGraphDef") -> Iterator[str]:
+    """Yield the names of the files that the init op reads."""
+    from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
+
+    yield from (asset.filename for asset in meta_graph.asset_file_def)
+    if "saved_model_assets" in meta_graph.collection_def:
+        for packed in meta_graph.collection_def["saved_model_assets"].any_list.value:
+            asset = AssetFileDef()
+            packed.Unpack(asset)
+            yield asset.filename
+
+
+def _opened(
+    meta_graph: "tf.MetaGraphDef", pixels: PixelInput
+) -> "dict[str, tuple[tf.Tensor, tf.Tensor]]":
+    """
+    Put in front of an input what lets it be fed with pixels, too.
+
+    Returns, by the name of the input's tensor, the one that takes its place and that of the pixels.
+    """
+    import tensorflow.compat.v1 as tf
+
+    info = meta_graph.signature_def[pixels.signature].inputs[pixels.input]
+    names = {node.name.partition("/")[0] for node in meta_graph.graph_def.node}
+    scope = "tensorferry"
+    while scope in names:
+        scope += "_"
+    with tf.name_scope(scope):
+        # Where functions are inlined, other nodes may wait for the input's node although it is fed.
+        # Without pixels it then works on no rows, rather than ask for some.
+        shape = pixels.layout.pixels
+        no_pixels = tf.zeros([size or 0 for size in shape], tf.uint8)
+        images = tf.placeholder_with_default(no_pixels, shape)
+        values = tf.cast(pixels.as_input(images), tf.as_dtype(info.dtype).base_dtype)
+        given = tf.placeholder_with_default(values, _GraphShapes(meta_graph).spec("", info).shape)
+    return {_tensor_name(info): (given, images)}
+
+
+def _endpoint(
+    meta_graph: "tf.MetaGraphDef",
+    signature: Signature,
+    fed: "Mapping[str, tf.Tensor]",
+    fetched: "Mapping[str, tf.Tensor]",
+) -> Endpoint:
+    """Return *signature* in the default graph; *fed* and *fetched* replace tensors by name."""
+    import tensorflow.compat.v1 as tf
+
+    definition = meta_graph.signature_def[signature.name]
+    graph = tf.get_default_graph()
+
+    def tensor(info: "tf.TensorInfo", replaced: "Mapping[str, tf.Tensor]") -> "tf.Tensor":
+        name = _tensor_name(info)
+        return replaced[name] if name in replaced else graph.get_tensor_by_name(name)
+
+    feeds = [tensor(definition.inputs[spec.name], fed) for spec in signature.inputs]
+    fetches = [tensor(definition.outputs[spec.name], fetched) for spec in signature.outputs]
+    # A Session does not fetch what it is fed.
+    fetches = [tf.identity(each) if any(each is fed for fed in feeds) else each for each in fetches]
+    return Endpoint(signature, tuple(feeds), tuple(fetches))
+
+
+def _taking_pixels(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
+    """Return *endpoint* with a signature that says that it takes pixels."""
+    signature, layout = endpoint.signature, pixels.layout
+    inputs = tuple(
+        TensorSpec(spec.name, np.dtype(np.uint8), layout.pixels)
+        if spec.name == pixels.input
+        else spec
+        for spec in signature.inputs
+    )
+    images = endpoint.feeds[[spec.name for spec in inputs].index(pixels.input)]
+    ends = [
+        without_padding(output, spec, images, layout)
+        for spec, output in zip(signature.outputs, endpoint.fetches, strict=True)
+    ]
+    outputs = tuple(spec for spec, _ in ends)
+    return replace(
+        endpoint,
+        signature=Signature(
+            inputs,
+            outputs,
+            f"{signature.name}:pixels",
+            reason_to_run_alone(inputs, outputs),
+            layout.rows if layout.padded else None,
+        ),
+        fetches=tuple(output for _, output in ends),
+    )

@@ -1,0 +1,271 @@
+"""
+Load a frozen GraphDef: find what it takes and gives, and serve it in batches where it can be.
+
+A graph that takes one encoded picture is cut behind its decoding; one that takes pixels gets the
+cast and the normalisation of uint8 pictures put in front of it.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.backends.tensorflow.files.graph_file import SIGNATURE, FrozenGraph, spec_of
+from model.backends.tensorflow.image_inputs import (
+    NEEDS_SIZE,
+    UINT8,
+    as_input,
+    from_bytes,
+    normalisation,
+    takes_encoded,
+    with_images,
+    without_padding,
+)
+from model.backends.tensorflow.jpeg import decoded, decoding_config
+from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
+from model.backends.tensorflow.rewriting.batched_graph import Alone, Batched, free_the_batch
+from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
+from model.backends.tensorflow.rewriting.input_scaling import input_scaling
+from model.backends.tensorflow.session import (
+    Endpoint,
+    LoadedGraph,
+    SessionOptions,
+    session_config,
+)
+from model.backends.tensorflow.trials.probe_images import probe_pictures, probe_pixels
+from model.images.layout import ImageLayout, image_layout
+from model.images.normalisation import Normalisation
+from model.images.value_range import Affine, Unreadable
+from model.repository.model_toml import ModelFacts
+from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+#: Puts the served part of a graph behind a tensor of the default graph; returns the output.
+Connect = Callable[["tf.Tensor"], "tf.Tensor"]
+
+
+def load_frozen_graph(
+    frozen: FrozenGraph,
+    facts: ModelFacts,
+    options: SessionOptions,
+    *,
+    classes: int,
+    max_pixels: int,
+    say: Callable[[str], object],
+) -> LoadedGraph:
+    """
+    Put *frozen* into a Session; *say* is told whether it takes batches.
+
+    Raises `ModelError` where TensorFlow cannot put it together, or pictures of the size that
+    *facts* say do not fit.
+    """
+    reaches_out = tell_of_risks(frozen.graph_def, [frozen.output], say)
+    loaded = _loaded(frozen, facts, options, classes, max_pixels, say)
+    return replace(loaded, reaches_out=reaches_out)
+
+
+def _loaded(
+    frozen: FrozenGraph,
+    facts: ModelFacts,
+    options: SessionOptions,
+    classes: int,
+    max_pixels: int,
+    say: Callable[[str], object],
+) -> LoadedGraph:
+    decodes = decodes_pictures(frozen.graph_def, [frozen.output])
+    if decodes and frozen.scalar_string:
+        return _load_scalar(frozen, options, max_pixels, say)
+    signature = Signature((frozen.spec,), (frozen.output_spec,))
+    layout = image_layout(signature, facts.preprocessing, labelled=classes > 0)
+    if layout is None:
+        loaded = _put_together(options, frozen, frozen.spec)
+        signature = loaded.endpoints[0].signature
+        if not (decodes and takes_encoded(signature)):
+            return replace(loaded, decodes=decodes)
+        return replace(loaded, pictures=from_bytes(signature, max_pixels), decodes=True)
+    return _load_pixels(frozen, layout, facts, options, max_pixels, say)
+
+
+def _load_scalar(
+    frozen: FrozenGraph, options: SessionOptions, max_pixels: int, say: Callable[[str], object]
+) -> LoadedGraph:
+    """Load a graph that takes one encoded picture: cut in two, or as it is."""
+    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probe_pictures())
+    if isinstance(freed, Alone):
+        spec = replace(frozen.spec, shape=())
+        loaded = _put_together(options, frozen, spec, alone=freed.reason)
+        images = from_bytes(loaded.endpoints[0].signature, max_pixels)
+        return replace(loaded, pictures=images, decodes=True)
+    say(
+        f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each picture, "
+        f"the rest in batches; the largest difference to one at a time is {freed.difference:.1e}"
+    )
+    spec = TensorSpec(freed.cut.partition(":")[0], freed.dtype, (None, *freed.row))
+    loaded = _put_together(
+        options, frozen, spec, connect=freed.connect, names=(f"{SIGNATURE}:rows",)
+    )
+    decoder, decode = _decoder(freed)
+    signature = loaded.endpoints[0].signature
+    files = TensorSpec(frozen.spec.name, STRING, (None,))
+    pictures = replace(
+        from_bytes(signature, max_pixels, decode),
+        encoded=Signature((files,), signature.outputs, SIGNATURE),
+    )
+    return replace(loaded, decoder=decoder, pictures=pictures)
+
+
+def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
+    """Return a Session with the front part of a graph, and what runs it on any thread."""
+    import tensorflow.compat.v1 as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        contents = tf.placeholder(tf.string, ())
+        (row,) = tf.import_graph_def(
+            freed.prefix, input_map={freed.input: contents}, return_elements=[freed.cut], name=""
+        )
+    session = tf.Session(graph=graph, config=decoding_config())
+    return session, partial(decoded, session.make_callable(row, [contents]))
+
+
+def _load_pixels(
+    frozen: FrozenGraph,
+    layout: ImageLayout,
+    facts: ModelFacts,
+    options: SessionOptions,
+    max_pixels: int,
+    say: Callable[[str], object],
+) -> LoadedGraph:
+    """Load a graph that takes pixels, freed from a batch of one where it has one inside."""
+    spec = frozen.spec
+    if spec.shape is None:
+        spec = replace(spec, shape=(None, None, None, layout.channels))
+    if not layout.sized:
+        say(NEEDS_SIZE)
+    numbers = _normalisation(frozen, layout, facts, say) if layout.sized else None
+    images = None if numbers is None else _Images(layout, numbers)
+    loaded = _freed(frozen, spec, layout, options, images, say)
+    if numbers is None:
+        return loaded
+    signature = loaded.endpoints[-1].signature
+    shown = None if spec.dtype == UINT8 else numbers
+    return with_images(loaded, signature, facts.preprocessing, max_pixels, layout, shown)
+
+
+def _normalisation(
+    frozen: FrozenGraph, layout: ImageLayout, facts: ModelFacts, say: Callable[[str], object]
+) -> Normalisation:
+    def scaling() -> Affine | Unreadable:
+        start, end = tensor_named(frozen.input), tensor_named(frozen.output)
+        return input_scaling(flat_graph(frozen.graph_def), start, [end], lambda _: None)
+
+    return normalisation(facts.preprocessing, layout, frozen.spec.dtype, scaling, say)
+
+
+@dataclass(frozen=True, slots=True)
+class _Images:
+    """What becomes of uint8 images on their way to the input."""
+
+    layout: ImageLayout
+    numbers: Normalisation
+
+
+def _freed(
+    frozen: FrozenGraph,
+    spec: TensorSpec,
+    layout: ImageLayout,
+    options: SessionOptions,
+    images: _Images | None,
+    say: Callable[[str], object],
+) -> LoadedGraph:
+    """Return *frozen* in a Session, for batches where it takes them."""
+    put_together = partial(_put_together, options, frozen, images=images)
+    if layout.padded or not layout.batched:
+        return put_together(spec)
+    if layout.rows is None:
+        loaded = put_together(spec)
+        if _takes_two_rows(loaded):
+            return loaded
+        loaded.close()
+    probes = probe_pixels(layout, spec.dtype)
+    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probes)
+    if isinstance(freed, Alone):
+        one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
+        return put_together(one, alone=freed.reason)
+    say(
+        "the graph's batch of one is opened; the largest difference to one at a time is "
+        f"{freed.difference:.1e}"
+    )
+    return put_together(replace(spec, shape=(None, *freed.row)), connect=freed.connect)
+
+
+def _takes_two_rows(loaded: LoadedGraph) -> bool:
+    """Whether two rows give two: a graph may have a batch of one inside."""
+    import tensorflow.compat.v1 as tf
+
+    endpoint = loaded.endpoints[-1]
+    (spec,) = endpoint.signature.inputs
+    pixels = np.zeros((2, *(size or 64 for size in spec.row_shape)), spec.dtype)
+    try:
+        (output,) = loaded.session.run(list(endpoint.fetches), {endpoint.feeds[0]: pixels})
+    except tf.errors.OpError:
+        return False
+    return bool(np.shape(output)[:1] == (2,))
+
+
+def _put_together(
+    options: SessionOptions,
+    frozen: FrozenGraph,
+    spec: TensorSpec,
+    *,
+    connect: Connect | None = None,
+    images: _Images | None = None,
+    alone: str = "",
+    names: tuple[str, ...] = (SIGNATURE, f"{SIGNATURE}:pixels"),
+) -> LoadedGraph:
+    """
+    Return a Session with *frozen*, or what *connect* makes of it, behind an input of this *spec*.
+
+    With *images* it takes them, too: a second endpoint, or the same where the input takes uint8
+    images as they are, is fed with uint8 [rows, height, width, channels].
+    """
+    import tensorflow.compat.v1 as tf
+
+    graph = tf.Graph()
+    with graph.as_default():
+        fed = _fed(spec, images)
+        output = (connect or frozen.connect)(fed[0])
+    gives = replace(spec_of(output), name=frozen.output_spec.name)
+    endpoints = []
+    for name, tensor in zip(names, fed, strict=False):
+        takes, given, fetched = (replace(spec_of(tensor), name=spec.name),), gives, output
+        rows = None
+        if tensor is not fed[0] and images is not None:
+            with graph.as_default():
+                given, fetched = without_padding(output, gives, tensor, images.layout)
+            rows = images.layout.rows if images.layout.padded else None
+        reason = alone or reason_to_run_alone(takes, (given,))
+        signature = Signature(takes, (given,), name, reason, rows)
+        endpoints.append(Endpoint(signature, (tensor,), (fetched,)))
+    return LoadedGraph(tf.Session(graph=graph, config=session_config(options)), endpoints)
+
+
+def _fed(spec: TensorSpec, images: _Images | None) -> list["tf.Tensor"]:
+    """Return, in the default graph, what a graph takes, and images where they are another."""
+    import tensorflow.compat.v1 as tf
+
+    if images is None:
+        return [tf.placeholder(tf.as_dtype(spec.dtype), spec.shape, name="tensorferry_input")]
+    layout = images.layout
+    shape = layout.pixels
+    if layout.batched and not layout.padded:  # a batch of one may have been opened
+        shape = ((spec.shape or (None,))[0], *shape[1:])
+    placed = tf.placeholder(tf.uint8, shape, name="tensorferry_images")
+    values = as_input(placed, spec.dtype, layout, images.numbers)
+    if values is placed:
+        return [placed]
+    return [tf.placeholder_with_default(values, spec.shape), placed]

@@ -1,0 +1,200 @@
+"""
+Decide which inputs take images, and how an image becomes one.
+
+Where an input takes pixels, they travel as uint8, a quarter of the bytes; cast, colour order and
+normalisation are put into the graph, so that Python never touches them.  Where it takes an encoded
+image, the model decodes for itself.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from model.backends.tensorflow.jpeg import ReadJpeg, jpeg_reader
+from model.backends.tensorflow.session import LoadedGraph
+from model.errors import ModelError
+from model.images.decode import Preprocessing, Resample, check_size, decode_image
+from model.images.facts import PictureFacts
+from model.images.header import first_picture
+from model.images.input import PictureInput
+from model.images.layout import ChannelAxis, ImageLayout
+from model.images.normalisation import ColourOrder, Normalisation
+from model.images.value_range import Affine, Unreadable, chosen_range, warning_of
+from model.signature import STRING, Signature, TensorSpec
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+UINT8 = np.dtype(np.uint8)
+
+NEEDS_SIZE = (
+    "images can be posted once --input-height and --input-width, or model.toml, say their size"
+)
+
+
+def takes_encoded(signature: Signature) -> bool:
+    """Whether the only input is a string, or one a row, as an encoded image is."""
+    if len(signature.inputs) != 1:
+        return False
+    (spec,) = signature.inputs
+    return spec.dtype == STRING and spec.shape in ((), (None,), (1,), (None, 1))
+
+
+def normalisation(
+    facts: PictureFacts,
+    layout: ImageLayout,
+    dtype: np.dtype,
+    scaling: Callable[[], Affine | Unreadable],
+    say: Callable[[str], object],
+) -> Normalisation:
+    """
+    Return what becomes of the pixels: what *facts* say, or else what suits the model's *scaling*.
+
+    *say* gets what was found and is fed; a model that takes uint8 gets the pixels as they are.
+    """
+    order = facts.colour_order or ColourOrder.RGB
+    plain = Normalisation(colour_order=order)
+    if dtype == UINT8:
+        return plain
+    if facts.mean is None and facts.scale is None:
+        values, line = chosen_range(scaling())
+        say(line)
+        return replace(values.normalisation, colour_order=order)
+    numbers = replace(plain, mean=facts.mean or plain.mean, scale=facts.scale or plain.scale)
+    if layout.channels == 1 and max(len(set(numbers.mean)), len(set(numbers.scale))) > 1:
+        raise ModelError("mean and scale differ by channel, but the model's images have only one")
+    warning = warning_of(numbers, scaling())
+    if warning:
+        say(warning)
+    return numbers
+
+
+def as_input(
+    images: "tf.Tensor", dtype: np.dtype, layout: ImageLayout, numbers: Normalisation
+) -> "tf.Tensor":
+    """
+    Return what a model wants of *images*, uint8 [rows, height, width, channels], in its graph.
+
+    *numbers* count for floats alone, but for the colour order.  A batch that has a fixed size is
+    filled with zeros.
+    """
+    import tensorflow.compat.v1 as tf
+
+    values = images
+    if layout.channels == 3 and numbers.colour_order is ColourOrder.BGR:
+        values = tf.reverse(values, [3])
+    if dtype != UINT8:
+        mean = list(numbers.mean)[: layout.channels]
+        scale = list(numbers.scale)[: layout.channels]
+        values = tf.cast((tf.cast(values, tf.float32) - mean) * scale, dtype)
+    if layout.axis is ChannelAxis.FIRST:
+        values = tf.transpose(values, [0, 3, 1, 2])
+    elif layout.axis is ChannelAxis.NONE:
+        values = tf.squeeze(values, 3)
+    if not layout.batched:
+        return tf.squeeze(values, 0)
+    if layout.padded:
+        missing = layout.rows - tf.shape(values)[0]
+        values = tf.pad(values, [[0, missing], *[[0, 0]] * (values.shape.rank - 1)])
+        values = tf.ensure_shape(values, layout.shape)
+    return values
+
+
+def without_padding(
+    output: "tf.Tensor", spec: TensorSpec, images: "tf.Tensor", layout: ImageLayout
+) -> tuple[TensorSpec, "tf.Tensor"]:
+    """Return the rows of *output* that belong to *images*, and what the *spec* is then."""
+    import tensorflow.compat.v1 as tf
+
+    if not layout.padded or not spec.shape or spec.shape[0] != layout.rows:
+        return spec, output
+    return replace(spec, shape=(None, *spec.row_shape)), output[: tf.shape(images)[0]]
+
+
+def with_images(
+    graph: LoadedGraph,
+    signature: Signature,
+    facts: PictureFacts,
+    max_pixels: int,
+    layout: ImageLayout,
+    numbers: Normalisation | None,
+) -> LoadedGraph:
+    """Return *graph* with images for *signature*, as `from_pixels` has it."""
+    images = partial(from_pixels, signature, facts, max_pixels, layout, numbers)
+    if facts.resample is not Resample.TF_BILINEAR or layout.channels != 3:
+        return replace(graph, pictures=images())
+    session, read_jpeg = jpeg_reader()
+    return replace(graph, pictures=images(read_jpeg), decoder=session)
+
+
+def from_pixels(
+    signature: Signature,
+    facts: PictureFacts,
+    max_pixels: int,
+    layout: ImageLayout,
+    numbers: Normalisation | None,
+    read_jpeg: ReadJpeg | None = None,
+) -> PictureInput:
+    """
+    Return the way of an image into *signature*, which takes uint8 [rows, height, width, channels].
+
+    *numbers* are what the graph does to them; None where it takes them as they are.  *read_jpeg*
+    decodes JPEG files in Pillow's place.
+    """
+    preprocessing = Preprocessing(
+        layout.height or 0,
+        layout.width or 0,
+        facts.crop,
+        facts.resample or Resample.BILINEAR,
+        facts.scaled_jpeg_decode or False,
+        layout.channels,
+    )
+    order = facts.colour_order or ColourOrder.RGB
+    colours = "grey" if layout.channels == 1 else order.upper()
+    meaning = f"{layout.height} x {layout.width} {colours}, {preprocessing.resample}"
+    if preprocessing.resample is Resample.TF_BILINEAR:
+        meaning += " as label_image, not turned by EXIF"
+    if preprocessing.crop is not None:
+        meaning += f", the middle {preprocessing.crop:.3g} of the shorter side"
+    if layout.axis is not ChannelAxis.LAST:
+        meaning += f", {layout.axis.value}"
+    if layout.padded:
+        meaning += f", batches of {layout.rows} that are filled with zeros"
+    if numbers is not None:
+        meaning += f", as (pixel - {_said(numbers.mean)}) * {_said(numbers.scale)}"
+    decode = partial(
+        decode_image, preprocessing=preprocessing, max_pixels=max_pixels, read_jpeg=read_jpeg
+    )
+    return PictureInput(signature, lambda data: decode(data)[np.newaxis], meaning)
+
+
+def from_bytes(
+    signature: Signature,
+    max_pixels: int,
+    decode: Callable[[bytes], np.ndarray] | None = None,
+) -> PictureInput:
+    """
+    Return the way of an encoded image into *signature*, as it is or through the model's *decode*.
+
+    What is no image, or has too many pixels, never gets there, nor more than one image.
+    """
+    rank = len(signature.inputs[0].shape or ())
+
+    def array_of(data: bytes) -> np.ndarray:
+        data = first_picture(data, check_size(data, max_pixels).format)
+        if decode is not None:
+            return decode(data)
+        # As an object first: numpy's own strings, which `full` makes, end before trailing zeros.
+        return np.array(data, STRING).reshape((1,) * rank)
+
+    encoded = signature if decode is None else None
+    return PictureInput(signature, array_of, "decoded by the model itself", encoded=encoded)
+
+
+def _said(numbers: tuple[float, float, float]) -> str:
+    if len(set(numbers)) == 1:
+        return f"{numbers[0]:g}"
+    return f"({', '.join(f'{number:g}' for number in numbers)})"

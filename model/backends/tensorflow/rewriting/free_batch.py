@@ -1,0 +1,200 @@
+"""
+Rewrite the part of a graph behind a tensor, so that many rows go through where it took one.
+
+Pure: works on GraphDefs and on the shapes that the graph's tensors had with a single row, and
+runs nothing.  Whether the rewritten part gives each row what it gave before is for others to try.
+
+Only what fixes the batch is touched: changes of shape by constants, and slices that take the one
+row.  In a change of shape the axis of the batch comes first and is left open.  Where a graph drops
+that axis it is kept, and where it folds rows into another one they stay folded, one after the
+other as they lie in memory.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from model.backends.tensorflow.rewriting.graph_cut import CONTROL, data_path, edge, needed, reached
+
+if TYPE_CHECKING:
+    import tensorflow.compat.v1 as tf
+
+Shape = tuple[int, ...]
+Shapes = Mapping[str, Shape]  #: of tensors, called NODE:OUTPUT, as one row makes them
+
+
+def part_of(graph_def: "tf.GraphDef", names: Collection[str]) -> "tf.GraphDef":
+    """
+    Return a copy of *graph_def* that holds the nodes in *names* alone.
+
+    None is bound to the place of another any more, which may not be in it.
+    """
+    import tensorflow.compat.v1 as tf
+
+    part = tf.GraphDef(versions=graph_def.versions, library=graph_def.library)
+    part.node.extend(node for node in graph_def.node if node.name in names)
+    for node in part.node:
+        node.attr.pop("_class", None)
+    return part
+
+
+def observed_tensors(graph_def: "tf.GraphDef", cut: str, output: str) -> list[str]:
+    """Return the tensors whose shapes `freed_behind` wants to know; they can be fetched."""
+    nodes = {node.name: node for node in graph_def.node}
+    names: dict[str, None] = {}
+    for name in data_path(nodes, cut, output):
+        if nodes[name].op in _REWRITES:
+            node, number = edge(nodes[name].input[0])
+            names |= {f"{node}:{number}": None, f"{name}:0": None}
+    return list(names)
+
+
+def freed_behind(graph_def: "tf.GraphDef", cut: str, output: str, shapes: Shapes) -> "tf.GraphDef":
+    """
+    Return what makes *output* of the tensor *cut*, for any number of rows in it.
+
+    The node of *cut* is not in it.  *shapes* are those of the `observed_tensors`.
+    """
+    nodes = {node.name: node for node in graph_def.node}
+    suffix = part_of(graph_def, needed(nodes, output, cut))
+    path = set(data_path(nodes, cut, output))
+    surroundings = _Surroundings(nodes, shapes, reached(nodes, cut))
+    constants = []
+    for node in suffix.node:
+        inputs = [each for each in node.input if edge(each) != (edge(cut)[0], CONTROL)]
+        del node.input[:]
+        node.input.extend(inputs)
+        node.attr.pop("_output_shapes", None)
+        if node.name in path and node.op in _REWRITES:
+            constants += _REWRITES[node.op](node, surroundings)
+    suffix.node.extend(constants)
+    return suffix
+
+
+@dataclass(frozen=True, slots=True)
+class _Surroundings:
+    """What a node's rewriting may ask about the nodes around it."""
+
+    nodes: Mapping[str, Any]
+    shapes: Shapes
+    reached: Collection[str]  #: what hangs on the rows, or on their shape
+
+    def shape(self, name: str) -> Shape:
+        """Return the shape of the tensor that is called *name* where it is an input."""
+        return self.shapes["{}:{}".format(*edge(name))]
+
+    def constant(self, name: str) -> list[int] | None:
+        """Return the numbers of the constant *name*; None where it is none."""
+        import tensorflow.compat.v1 as tf
+
+        node = self.nodes[edge(name)[0]]
+        while node.op == "Identity":
+            node = self.nodes[edge(node.input[0])[0]]
+        if node.op != "Const":
+            return None
+        numbers: list[int] = tf.make_ndarray(node.attr["value"].tensor).ravel().tolist()
+        return numbers
+
+    def new_constant(self, user: str, numbers: Iterable[int], dtype: int) -> "tf.NodeDef":
+        """Return a constant for the node *user* alone."""
+        import tensorflow.compat.v1 as tf
+
+        name = f"{user}/tensorferry_rows"
+        while name in self.nodes:
+            name += "_"
+        constant = tf.NodeDef(name=name, op="Const")
+        constant.attr["dtype"].type = dtype
+        value = tf.make_tensor_proto(list(numbers), tf.as_dtype(dtype))
+        constant.attr["value"].tensor.CopyFrom(value)
+        return constant
+
+
+def _reshape(node: "tf.NodeDef", around: _Surroundings) -> list["tf.NodeDef"]:
+    """Make *node* a Reshape to what it gave for one row, with the rows first and open."""
+    import tensorflow.compat.v1 as tf
+
+    if not _fixes_rows(node, around):
+        return []
+    row = around.shape(node.name)
+    sizes = (-1, *(row[1:] if len(row) > 1 else row))
+    shape = around.new_constant(node.name, sizes, tf.int32.as_datatype_enum)
+    element = _attr(node, "T")
+    controls = [each for each in node.input if edge(each)[1] == CONTROL]
+    inputs = [node.input[0], shape.name, *controls]
+    node.op = "Reshape"
+    del node.input[:]
+    node.input.extend(inputs)
+    node.attr.clear()
+    node.attr["T"].CopyFrom(element)
+    node.attr["Tshape"].CopyFrom(_attr(shape, "dtype"))
+    return [shape]
+
+
+def _fixes_rows(node: "tf.NodeDef", around: _Surroundings) -> bool:
+    """Whether *node* changes the shape in a way that only one row can go through."""
+    rank = len(around.shape(node.input[0]))
+    match node.op:
+        case "Reshape":
+            return edge(node.input[1])[0] not in around.reached
+        case "Squeeze":
+            axes = _attr(node, "squeeze_dims").list.i
+            return not axes or any(axis % rank == 0 for axis in axes)
+        case "ExpandDims":
+            dimension = around.constant(node.input[1])
+            return dimension is not None and dimension[0] % (rank + 1) == 0
+        case "Pack":
+            return (_attr(node, "N").i, _attr(node, "axis").i % (rank + 1)) == (1, 0)
+        case _:  # Unpack
+            return (_attr(node, "num").i, _attr(node, "axis").i % rank) == (1, 0)
+
+
+def _slice(node: "tf.NodeDef", around: _Surroundings) -> list["tf.NodeDef"]:
+    """Let a Slice that takes the one row take all rows."""
+    begin, size = (around.constant(each) for each in node.input[1:3])
+    of_one_row = around.shape(node.input[0])[:1] == (1,)
+    if not begin or not size or (begin[0], size[0]) != (0, 1) or not of_one_row:
+        return []
+    taken = around.new_constant(node.name, (-1, *size[1:]), _attr(node, "Index").type)
+    node.input[2] = taken.name
+    return [taken]
+
+
+def _strided_slice(node: "tf.NodeDef", around: _Surroundings) -> list["tf.NodeDef"]:
+    """Let a StridedSlice that takes the one row, with its axis or without, take all rows."""
+    steps = around.constant(node.input[3])
+    elsewhere = _attr(node, "ellipsis_mask").i | _attr(node, "new_axis_mask").i
+    of_one_row = around.shape(node.input[0])[:1] == (1,)
+    if steps and steps[0] == 1 and not elsewhere & 1 and of_one_row:
+        node.attr["begin_mask"].i |= 1
+        node.attr["end_mask"].i |= 1
+        node.attr["shrink_axis_mask"].i &= ~1
+    return []
+
+
+def _forget_shape(node: "tf.NodeDef", _: _Surroundings) -> list["tf.NodeDef"]:
+    """Let through what was held against a shape; nobody feeds a default here."""
+    if node.op in _FUNCTIONAL:
+        node.attr.pop("output_shapes", None)
+        return []
+    element = _attr(node, "dtype" if node.op == "PlaceholderWithDefault" else "T")
+    node.op = "Identity"
+    node.attr.clear()
+    node.attr["T"].CopyFrom(element)
+    return []
+
+
+def _attr(node: "tf.NodeDef", name: str) -> Any:
+    """Return an attribute; reading one that is not there would put it there."""
+    from tensorflow.core.framework.attr_value_pb2 import AttrValue
+
+    return node.attr[name] if name in node.attr else AttrValue()
+
+
+_FUNCTIONAL = ("While", "StatelessWhile", "If", "StatelessIf")
+_Rewrite = Callable[["tf.NodeDef", _Surroundings], list["tf.NodeDef"]]
+_REWRITES: dict[str, _Rewrite] = {
+    **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims", "Pack", "Unpack"), _reshape),
+    "Slice": _slice,
+    "StridedSlice": _strided_slice,
+    **dict.fromkeys(("PlaceholderWithDefault", "EnsureShape", *_FUNCTIONAL), _forget_shape),
+}

@@ -1,0 +1,1 @@
+"""Run a model while it loads, to find out what it takes and whether its rows are independent."""

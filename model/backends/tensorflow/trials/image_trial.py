@@ -1,0 +1,100 @@
+"""
+Try whether a model really takes images, before any client posts one.
+
+Runs the model a few times, on the thread that loads it.
+"""
+
+import re
+from collections.abc import Callable
+
+from batcher.errors import OutOfMemory
+from model.backends.tensorflow.error_text import one_line
+from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
+from model.backends.tensorflow.session import LoadedGraph, SessionRunner
+from model.backends.tensorflow.trials.probe_images import probe_pictures
+from model.errors import ModelError, RowsRefused
+from model.images.header import BadImage
+from model.images.input import PictureInput
+from model.signature import STRING, Feed
+
+#: What TensorFlow says of Python functions that stayed in the process that made the model.
+_NO_PYTHON = re.compile(r"could not find callback|callback \S+ is not found", re.IGNORECASE)
+
+#: Operations between a Sigmoid and an output that leave its values alone.
+_KEEPS_VALUES = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StridedSlice")
+
+
+def images_of(
+    graph: LoadedGraph, runner: SessionRunner, say: Callable[[str], object]
+) -> PictureInput | None:
+    """
+    Return the way of images into *graph*, None where a trial shows that it takes none.
+
+    A string input is an image only if the model decodes one.  *say* gets why it is none.  Raises
+    `ModelError` where the model fails on every image through a fault of its own.
+    """
+    images = graph.pictures
+    if images is None:
+        return None
+    signature = images.signature
+    if signature.max_rows is not None and not signature.batched:
+        say(
+            f"images are not served: the batch has {signature.max_rows} rows, and {signature.alone}"
+        )
+        return None
+    if signature.inputs[0].dtype != STRING:
+        return images
+    refusal = taken_image(images, runner)
+    if not isinstance(refusal, Exception):
+        return images
+    reason = one_line(refusal)
+    if isinstance(refusal, _faults_of_a_model()) or _NO_PYTHON.search(reason):
+        raise ModelError(f"the model fails on every image that was tried: {reason}")
+    say(f"input {signature.inputs[0].name!r} is a string, but no encoded image: {reason}")
+    return None
+
+
+def gives_sigmoid(graph: LoadedGraph, images: PictureInput) -> bool:
+    """Whether the scores of *images* are what a Sigmoid gives, so that 1 - p is the other class."""
+    by_name = {each.signature.name: each for each in graph.endpoints}
+    output = by_name[images.signature.name].fetches[images.scores]
+    flat = flat_graph(graph.session.graph.as_graph_def())
+    name, _ = flat.source(tensor_named(output.name))
+    while name in flat.nodes and flat.nodes[name].op in _KEEPS_VALUES:
+        name, _ = flat.inputs(name)[0]
+    return name in flat.nodes and flat.nodes[name].op == "Sigmoid"
+
+
+def taken_image(images: PictureInput, runner: SessionRunner) -> Feed | Exception | None:
+    """
+    Return an image that the model runs, in the first format that it takes.
+
+    Else why it takes none; None where every image is larger than this server takes.
+    """
+    import tensorflow.compat.v1 as tf
+
+    refusal: Exception | None = None
+    for encoded in probe_pictures().values():
+        try:
+            feed = images.feed(encoded[0])
+        except BadImage:
+            continue
+        try:
+            runner.run(feed)
+        except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
+            refusal = refusal or error
+        else:
+            return feed
+    return refusal
+
+
+def _faults_of_a_model() -> tuple[type[Exception], ...]:
+    """Return the errors that no other string would avoid."""
+    import tensorflow.compat.v1 as tf
+
+    return (
+        OutOfMemory,
+        tf.errors.FailedPreconditionError,
+        tf.errors.UnimplementedError,
+        tf.errors.InternalError,
+    )

@@ -1,0 +1,163 @@
+"""
+Find a row that a model runs, to measure it with and to show to people.
+
+A signature says that an input is a string or a whole number, not which ones its operations take,
+and may leave sizes open: only runs show it.  Blocks while it runs, on a thread that may run the
+model.
+"""
+
+import time
+from base64 import b64encode
+from collections.abc import Callable, Iterator, Sequence
+from functools import cache, partial
+from io import BytesIO
+from itertools import product
+from math import prod
+from operator import ne
+
+import numpy as np
+from PIL import Image
+
+from batcher.errors import OutOfMemory
+from model.backends.tensorflow.quiet_stderr import no_warnings
+from model.backends.tensorflow.trials.sample_examples import parsed_example
+from model.signature import STRING, Arrays, Feed, Signature, blank_feed
+
+#: Seconds after which no further row is tried.
+MAX_SECONDS = 2.0
+
+#: Numbers in an input of open sizes that is tried.
+MAX_NUMBERS = 1 << 20
+
+#: What a number may be, and a size that a signature leaves open; the plainest first.
+_NUMBERS = (0, 1)
+_SIZES = (1, 2, 3, 4, 5, 8, 10, 16, 32, 64, 128, 224)
+
+#: The axes of an input of which not even their number is known: of that many sizes, and channels.
+_UNKNOWN_SHAPES: tuple[Callable[[int], tuple[int, ...]], ...] = (
+    lambda _: (),
+    lambda size: (size,),
+    lambda size: (1, size),
+    lambda size: (1, size, size, 3),
+)
+
+#: A sound of one sample: 16 bits, one channel, 16000 a second.
+_WAV = bytes.fromhex(
+    "52494646260000005741564566 6d742010000000 0100 0100 803e0000 007d0000 0200 1000"
+    "64617461 02000000 0000"
+)
+
+
+@cache
+def sample_strings() -> tuple[bytes, ...]:
+    """Return what a string may be, the plainest first: text, a number, base64, CSV, a file."""
+    return (
+        b"text",
+        b"1",
+        b"0",
+        b"1.5",
+        b64encode(b"text"),
+        b"",  # a tf.train.Example without features, too
+        b"{}",
+        *(b",".join([b"1"] * fields) for fields in range(2, 11)),
+        *map(_image, ("PNG", "JPEG", "BMP", "GIF")),
+        _WAV,
+    )
+
+
+def runnable_row(
+    signature: Signature,
+    run: Callable[[Feed], Arrays],
+    *,
+    blank_only: bool = False,
+    seconds: Callable[[], float] = time.monotonic,
+) -> Feed | None:
+    """
+    Return the plainest row of *signature* that *run* runs; None where no row was found.
+
+    Zeros, texts and sizes of 1 are tried first; with *blank_only*, zeros and empty strings alone.
+    """
+    import tensorflow.compat.v1 as tf
+
+    end = seconds() + MAX_SECONDS
+
+    def why_refused(feed: Feed) -> str:
+        try:
+            with no_warnings():
+                run(feed)
+        except (tf.errors.OpError, ValueError) as error:
+            if seconds() > end:
+                raise _GivenUp from error
+            return str(error) or type(error).__name__
+        return ""
+
+    try:
+        rows = iter([blank_feed(signature)]) if blank_only else _rows(signature, why_refused)
+        return next((row for row in rows if not why_refused(row)), None)
+    except (OutOfMemory, _GivenUp):
+        return None
+
+
+class _GivenUp(Exception):
+    """The trials take longer than `MAX_SECONDS`."""
+
+
+def _rows(signature: Signature, why_refused: Callable[[Feed], str]) -> Iterator[Feed]:
+    """Yield the rows to try: one string for all inputs, an Example, then different strings."""
+    specs = signature.inputs
+    strings = sum(spec.dtype == STRING for spec in specs)
+    texts = sample_strings() if strings else (b"",)
+    numbers = _NUMBERS if strings < len(specs) else _NUMBERS[:1]
+    places = product(texts, numbers, _shapes(signature))
+    plainest = (texts[0], numbers[0], next(_shapes(signature)))
+    for text, number, shapes in sorted(places, key=lambda it: sum(map(ne, it, plainest))):
+        yield _row(signature, [text] * strings, number, shapes)
+    row = partial(_row, signature, number=numbers[0], shapes=plainest[2])
+    if strings:
+        example = parsed_example(lambda data: why_refused(row([data] * strings)), texts)
+        if example is not None:
+            yield row([example] * strings)
+    if strings > 1:
+        yield from map(row, product(texts, repeat=strings))
+
+
+def _shapes(signature: Signature) -> Iterator[tuple[tuple[int, ...], ...]]:
+    """Yield the shapes that the inputs may have, the smallest first; each but once."""
+    specs = signature.inputs
+    found: dict[tuple[tuple[int, ...], ...], None] = {}
+    for unknown, size in product(_UNKNOWN_SHAPES, _SIZES):
+        shapes = tuple(
+            unknown(size) if spec.shape is None else _closed(spec.shape, size) for spec in specs
+        )
+        if not found or max(map(prod, shapes), default=0) <= MAX_NUMBERS:
+            found[shapes] = None
+    yield from sorted(found, key=lambda shapes: sum(map(prod, shapes)))
+
+
+def _closed(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
+    """Return *shape* with its open axes of *size*, but for the first one, of 1."""
+    return tuple((size if axis else 1) if each is None else each for axis, each in enumerate(shape))
+
+
+def _row(
+    signature: Signature,
+    strings: Sequence[bytes],
+    number: int,
+    shapes: Sequence[tuple[int, ...]],
+) -> Feed:
+    """Return a row of one string an input, one *number*, and *shapes*."""
+    left = iter(strings)
+    arrays = []
+    for spec, shape in zip(signature.inputs, shapes, strict=True):
+        array = np.empty(shape, spec.dtype)
+        # Not np.full: it cuts zero bytes off the end of a string.
+        array.fill(next(left) if spec.dtype == STRING else number)
+        arrays.append(array)
+    return Feed(signature, tuple(arrays))
+
+
+def _image(kind: str) -> bytes:
+    """Return a white image, large enough for most models to make smaller."""
+    file = BytesIO()
+    Image.new("RGB", (32, 32), "white").save(file, kind)
+    return file.getvalue()

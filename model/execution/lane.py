@@ -1,0 +1,72 @@
+"""
+Run batches on one model thread: copy the rows in, run once, split the rows out.
+
+`run` belongs to the reactor thread; staging, running and splitting happen on the model thread, and
+the reactor is woken once a batch.
+"""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from batcher.executor import Piece
+from model.backend import Runner
+from model.errors import ModelError
+from model.execution.staging import Staging
+from model.execution.thread import ModelThread
+from model.signature import Arrays, Feed
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+
+class Lane:
+    """A `batcher.executor.Executor`: one model thread with a staging buffer of its own."""
+
+    def __init__(self, thread: ModelThread, runner: Runner) -> None:
+        self.thread = thread
+        self._runner = runner
+        self._staging = Staging()
+        # Written by the model thread:
+        #: How long the last run took, copying in and splitting included; None before the first.
+        self.seconds: float | None = None
+        #: Batches run and rows in them, failures included.
+        self.runs = 0
+        self.rows = 0
+
+    def run(self, pieces: Sequence[Piece[Feed]]) -> "Deferred[Sequence[Arrays]]":
+        """
+        Run *pieces*, which agree in their key, as one batch; one result a piece, in order.
+
+        Fails with `ModelError` where the model gives another number of rows than it was fed, which
+        may be due to one of them, with `OutOfMemory`, or with what the engine raised.
+        """
+        return self.thread.call(lambda: self.run_now(pieces))
+
+    def run_now(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
+        """Run *pieces* on the calling thread, which must be this lane's model thread."""
+        began = self.thread.seconds()
+        try:
+            return self._run(pieces)
+        finally:
+            self.seconds = self.thread.seconds() - began
+
+    def _run(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
+        self.runs += 1
+        first = pieces[0].item
+        if not first.signature.batched:
+            self.rows += 1
+            return [self._runner.run(first)]
+        feed = self._staging.stage([(piece.item, piece.start, piece.stop) for piece in pieces])
+        self.rows += feed.rows
+        outputs = self._runner.run(feed)
+        for output in outputs:
+            got = len(output) if output.ndim else 0
+            if got != feed.rows:
+                raise ModelError(f"the model gave {got} rows for {feed.rows}")
+        results: list[Arrays] = []
+        start = 0
+        for piece in pieces:
+            stop = start + piece.stop - piece.start
+            results.append(tuple(output[start:stop] for output in outputs))
+            start = stop
+        return results

@@ -1,0 +1,27 @@
+"""State what is known of the images that a model takes, beside what the model itself says."""
+
+from dataclasses import dataclass
+
+from model.images.decode import Resample
+from model.images.normalisation import ColourOrder
+
+
+@dataclass(frozen=True, slots=True)
+class PictureFacts:
+    """The table ``[preprocessing]``: how pictures become the model's input."""
+
+    height: int | None = None  #: pixels
+    width: int | None = None
+    crop: float | None = None  #: the side of the centred square, as a fraction of the shorter side
+    resample: Resample | None = None
+    colour_order: ColourOrder | None = None
+    #: for each channel, in the model's own order: the model gets (pixel - mean) * scale
+    mean: tuple[float, float, float] | None = None
+    scale: tuple[float, float, float] | None = None
+    scaled_jpeg_decode: bool | None = None  #: as `Preprocessing.scaled_decode`
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """What is said of the size and the range of images."""
+        names = ("height", "width", "mean", "scale")
+        return tuple(name for name in names if getattr(self, name) is not None)

@@ -1,0 +1,33 @@
+"""
+Keep measured run times between starts, by the hash of all that decides them.
+"""
+
+from model.repository.cache import CacheFolder, DamagedCacheError, read_json, write_json_atomically
+
+
+def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] | None:
+    """
+    Return the seconds of a run by its rows as they were measured before; None where they were not.
+
+    Raises `CacheUnavailableError`; a damaged file is as good as none.
+    """
+    try:
+        value = read_json(cache.latency_file(fingerprint))
+    except DamagedCacheError:
+        return None
+    if not isinstance(value, dict):
+        return None
+    try:
+        measured = {int(rows): float(seconds) for rows, seconds in value.items()}
+    except (TypeError, ValueError, OverflowError):
+        return None
+    sound = 1 in measured and all(
+        rows > 0 and 0 < seconds < float("inf") for rows, seconds in measured.items()
+    )
+    return measured if sound else None
+
+
+def store_latencies(cache: CacheFolder, fingerprint: str, measured: dict[int, float]) -> None:
+    """Keep *measured*; raises `CacheUnavailableError`."""
+    value = {str(rows): seconds for rows, seconds in measured.items()}
+    write_json_atomically(cache.latency_file(fingerprint), value)

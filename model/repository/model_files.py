@@ -1,0 +1,168 @@
+"""
+Tell what kind of model a path leads to, by names and bytes alone.
+
+What a file is beyond doubt counts before its name.  Looks at the disk and changes nothing;
+whether the model is whole is for its loader to find out.
+"""
+
+import re
+from dataclasses import dataclass
+from enum import Enum
+from pathlib import Path
+
+from model.errors import ModelError
+from model.repository.file_formats import (
+    FROZEN_GRAPH,
+    GRAPH_TEXT,
+    HDF5,
+    KERAS_ARCHIVE,
+    LFS_POINTER,
+    SAVED_MODEL,
+    Format,
+    format_of,
+    has_variables,
+)
+
+
+class ModelKind(Enum):
+    """What a loader has to be able to read; the values are for messages."""
+
+    FROZEN_GRAPH = "frozen graph"
+    SAVED_MODEL = "SavedModel"
+    KERAS = "Keras model"  #: a .keras archive or an HDF5 file, which the first bytes tell apart
+
+
+@dataclass(frozen=True, slots=True)
+class ModelFiles:
+    """A model on disk."""
+
+    kind: ModelKind
+    path: Path  #: what is loaded: a file or, of a SavedModel, its folder
+    folder: Path  #: the folder whose model.toml speaks of it
+
+
+_SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
+_BY_SUFFIX = {
+    ".pb": ModelKind.FROZEN_GRAPH,
+    ".keras": ModelKind.KERAS,
+    ".h5": ModelKind.KERAS,
+    ".hdf5": ModelKind.KERAS,
+}
+_BY_FORMAT = {
+    FROZEN_GRAPH: ModelKind.FROZEN_GRAPH,
+    HDF5: ModelKind.KERAS,
+    KERAS_ARCHIVE: ModelKind.KERAS,
+}
+#: How the name of what is no model ends, or not one that is served here; and what it is.
+_FOREIGN = (
+    (r"\.weights\.h5", "weights without their model"),
+    (r"\.pbtxt", "a graph written as text"),
+    (r"\.tflite", "a TensorFlow Lite model"),
+    (r"\.ckpt(-\d+)?|\.index|\.meta|\.data-\d+-of-\d+", "a part of a checkpoint"),
+    (r"\.onnx", "an ONNX model"),
+    (r"\.pth?", "a PyTorch model"),
+    (r"keras_metadata\.pb|fingerprint\.pb", "a part of a SavedModel"),
+)
+#: Bytes of the largest pointer that Git LFS leaves in the place of a file.
+_MAX_POINTER_BYTES = 1024
+
+_WHOLE_FOLDER = "a SavedModel is served from its whole folder: --model FOLDER"
+_TAKEN = "a frozen graph (.pb), a SavedModel folder, or a .keras or .h5 file"
+
+
+def find_model(path: Path) -> ModelFiles:
+    """
+    Return the model at *path*: a file, or a folder that is a SavedModel or holds one model file.
+
+    Raises `ModelError` for what cannot be read, for a file that is known to be something else, and
+    for a folder with no model or with several; the line says what was found.
+    """
+    try:
+        if path.is_dir():
+            return _in_folder(path)
+        if path.exists() and not path.is_file():
+            raise ModelError(f"{path}: neither a file nor a folder")
+        return _named(path)
+    except OSError as error:
+        raise ModelError(f"{error.filename or path}: {error.strerror}") from error
+
+
+def _named(path: Path) -> ModelFiles:
+    """Return the model of the file that was named; a SavedModel's file is not all of it."""
+    files = _of_file(path)
+    alone = files.kind is ModelKind.SAVED_MODEL and not (files.path / "variables").is_dir()
+    if alone and format_of(path) is SAVED_MODEL and has_variables(path):
+        raise ModelError(f"{path}: {SAVED_MODEL.what} without its variables; {_WHOLE_FOLDER}")
+    return files
+
+
+def _of_file(path: Path) -> ModelFiles:
+    found = format_of(path)
+    if path.name in _SAVED_MODEL_FILES and found in (SAVED_MODEL, GRAPH_TEXT, None):
+        _refuse_pointers(path.parent)
+        return ModelFiles(ModelKind.SAVED_MODEL, path.parent, path.parent)
+    if found is SAVED_MODEL:
+        raise ModelError(f"{path}: {SAVED_MODEL.what} under another name; {_WHOLE_FOLDER}")
+    foreign = _foreign(path)
+    if foreign and found is not FROZEN_GRAPH:
+        raise _refusal(path, Format(foreign))
+    if found is not None and found not in _BY_FORMAT:
+        raise _refusal(path, found)
+    by_name = _BY_SUFFIX.get(path.suffix.lower(), ModelKind.FROZEN_GRAPH)
+    kind = by_name if found is None else _BY_FORMAT[found]
+    return ModelFiles(kind, path, path.parent)
+
+
+def _refusal(path: Path, found: Format) -> ModelError:
+    if found.advice:
+        return ModelError(f"{path}: {found.what}, not a model: {found.advice}")
+    return ModelError(f"{path}: {found.what} cannot be served; expected {_TAKEN}")
+
+
+def _refuse_pointers(folder: Path) -> None:
+    """Raise `ModelError` where a clone without Git LFS has no more than a pointer to a file."""
+    for inner in ("variables", "assets"):
+        for path in sorted(folder.joinpath(inner).rglob("*")):
+            small = path.is_file() and path.stat().st_size <= _MAX_POINTER_BYTES
+            if small and format_of(path) is LFS_POINTER:
+                raise _refusal(path, LFS_POINTER)
+
+
+def _in_folder(folder: Path) -> ModelFiles:
+    # Hidden ones are none of the model's: editors and archives from other systems leave them.
+    children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
+    for name in _SAVED_MODEL_FILES:
+        if (folder / name).is_file():
+            return _of_file(folder / name)
+    if (folder / "variables").is_dir():
+        raise ModelError(f"{folder}: holds variables/, but not the saved_model.pb of a SavedModel")
+    models = [
+        child
+        for child in children
+        if child.suffix.lower() in _BY_SUFFIX and not _foreign(child) and child.is_file()
+    ]
+    if len(models) == 1:
+        return _of_file(models[0])
+    if models:
+        raise ModelError(f"{folder}: holds {len(models)} models; name one of {_listed(models)}")
+    inner = [child for child in children if _is_saved_model(child)]
+    if inner:
+        raise ModelError(f"{folder}: is no SavedModel; name one of those in it: {_listed(inner)}")
+    found = _listed(children) or "nothing"
+    raise ModelError(f"{folder}: holds no model; expected {_TAKEN}, found {found}")
+
+
+def _foreign(path: Path) -> str:
+    """Return what *path* is by its name, if that is something else than a model for us."""
+    matches = (what for ending, what in _FOREIGN if re.search(f"({ending})$", path.name.lower()))
+    return next(matches, "")
+
+
+def _is_saved_model(folder: Path) -> bool:
+    return any((folder / name).is_file() for name in _SAVED_MODEL_FILES)
+
+
+def _listed(paths: list[Path]) -> str:
+    """Return the names, quoted so that none can break the line; of many the first eight."""
+    more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
+    return ", ".join(repr(path.name) for path in paths[:8]) + more

@@ -1,1 +1,0 @@
-"""Benchmarks, each a module with numbers of its own; the server needs none of them."""

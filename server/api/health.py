@@ -1,0 +1,52 @@
+"""
+Answer `GET /healthz` and `GET /readyz`.
+
+Ready means that a model is warm, that the server lives and that it does not drain.  Everything here
+runs on the reactor thread.
+"""
+
+from dataclasses import asdict
+
+import orjson
+from twisted.internet.defer import Deferred, succeed
+
+from server.heartbeat import Heartbeat
+from server.http.messages import HTTPRequest, HTTPResponse
+from server.lifecycle import Lifecycle, State
+
+
+class HealthAPI:
+    """The endpoints of `GET /healthz` and `GET /readyz`."""
+
+    def __init__(self, heartbeat: Heartbeat, lifecycle: Lifecycle) -> None:
+        self._heartbeat = heartbeat
+        self._lifecycle = lifecycle
+
+    def healthz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Answer 200 while the server lives, else 503 with the reason; a load may take long."""
+        trouble = self._trouble()
+        content: dict[str, object] = {
+            "alive": not trouble,
+            "reactor_lag_s": round(self._heartbeat.reactor_lag, 3),
+            "model_threads": [asdict(pulse) for pulse in self._heartbeat.pulses()],
+        }
+        return _json(not trouble, content, trouble)
+
+    def readyz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Answer 200 while requests are welcome, else 503 with the state and its progress."""
+        state, trouble = self._lifecycle.state, self._trouble()
+        ready = state is State.READY and not trouble
+        content: dict[str, object] = {"ready": ready, "state": state.value}
+        if state is State.STARTING:
+            content["progress"] = self._lifecycle.progress
+        return _json(ready, content, trouble)
+
+    def _trouble(self) -> str:
+        return "" if self._lifecycle.state is State.STARTING else self._heartbeat.trouble
+
+
+def _json(well: bool, content: dict[str, object], trouble: str) -> Deferred[HTTPResponse]:
+    if trouble:
+        content["trouble"] = trouble
+    body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
+    return succeed(HTTPResponse(200 if well else 503, body))

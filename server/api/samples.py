@@ -1,0 +1,107 @@
+"""
+Show what a request for a signature looks like.
+
+Pure; imports neither Twisted nor TensorFlow.
+"""
+
+import json
+import shlex
+from base64 import b64decode
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from model.images.input import PictureInput
+from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
+from server.api.json_tensors import check_carried, value_of
+
+#: Numbers in a sample that is still written out.
+FEW = 64
+
+#: A white PNG of 2 x 2 pixels, for inputs that take encoded images.
+IMAGE = b64decode(
+    "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR42mP8//8/AwMDEwMDAwMDAwAkBgMB/umWrAAA"
+    "AABJRU5ErkJggg=="
+)
+
+
+def sample_feed(
+    signature: Signature, pictures: PictureInput | None, samples: Mapping[str, Feed] | None
+) -> Feed | str:
+    """
+    Return the row that a sample request for *signature* brings, or in words why there is none.
+
+    *samples* has, by the names of signatures, the rows that the model runs; None where it has run
+    no row at all.
+    """
+    try:
+        check_carried(signature)
+    except FeedError as error:
+        return str(error)
+    if samples is None:
+        return "the model was not run"
+    sample = samples.get(signature.name)
+    if pictures is not None and signature == pictures.encoded and not _is_rare(sample):
+        return blank_feed(signature, IMAGE)
+    if sample is None:
+        return "the model refused every value that was tried"
+    if pictures is not None and signature == pictures.signature:
+        return Feed(signature, tuple(map(np.zeros_like, sample.arrays)))
+    return sample
+
+
+def _is_rare(sample: Feed | None) -> bool:
+    """Whether *sample* is an image in a format that is tried last: others are refused."""
+    if sample is None or sample.arrays[0].dtype != STRING:
+        return False
+    return bytes(sample.arrays[0].reshape(-1)[0]).startswith((b"BM", b"GIF"))
+
+
+def sample_request(sample: Feed, default: str) -> str:
+    """
+    Return the JSON of a request with *sample*; its signature is named unless it is the *default*.
+
+    An input of many numbers is shown by its dtype and shape in angle brackets instead.
+    """
+    written = {
+        spec.name: _value(spec, array) if array.size <= FEW else f"<{spec}>"
+        for spec, array in zip(sample.signature.inputs, sample.arrays, strict=True)
+    }
+    name = sample.signature.name
+    named = {} if name == default else {"signature_name": name}
+    return json.dumps({"inputs": written, **named})
+
+
+def sample_command(sample: Feed, default: str, address: str) -> str:
+    """Return a shell command that posts a request as `sample_request` has it to *address*."""
+    if is_short(sample):
+        return f"curl -d {shlex.quote(sample_request(sample, default))} {address}"
+    inputs = ", ".join(
+        f"{json.dumps(spec.name)}: {_expression(spec, array)}"
+        for spec, array in zip(sample.signature.inputs, sample.arrays, strict=True)
+    )
+    name = sample.signature.name
+    named = "" if name == default else f', "signature_name": {json.dumps(name)}'
+    program = f'import json; print(json.dumps({{"inputs": {{{inputs}}}{named}}}))'
+    return f"python3 -c {shlex.quote(program)} | curl -d @- {address}"
+
+
+def is_short(sample: Feed) -> bool:
+    """Whether a request with *sample* is written out."""
+    return all(array.size <= FEW for array in sample.arrays)
+
+
+def _value(spec: TensorSpec, array: np.ndarray) -> Any:  # Any: JSON
+    """Return *array* as JSON has it."""
+    value = value_of(spec, array)
+    return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
+
+
+def _expression(spec: TensorSpec, array: np.ndarray) -> str:
+    """Return *array*, whose elements are all the same, as Python writes it, however large it is."""
+    element = _value(spec, array.reshape(-1)[:1])
+    expression = repr(element[0] if array.size else 0).replace("'", '"')
+    for size in reversed(array.shape):
+        expression = f"[{expression}]" if size == 1 else f"[{expression}] * {size}"
+    return expression

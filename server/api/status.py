@@ -1,0 +1,77 @@
+"""
+Tell what is served, and how: `GET /status`.
+
+Runs on the reactor thread.
+"""
+
+from collections.abc import Callable
+from math import inf
+
+import orjson
+from twisted.internet.defer import Deferred, succeed
+
+from model.signature import Feed, Signature, TensorSpec
+from server.admission import DefaultTimeout
+from server.api.samples import is_short, sample_feed, sample_request
+from server.http.messages import HTTPRequest, HTTPResponse
+from server.inference import Inference, ServedModel
+
+
+class StatusAPI:
+    """The endpoint of `GET /status`."""
+
+    def __init__(self, inference: Callable[[], Inference]) -> None:
+        """*inference* raises `HTTPError` while there is none."""
+        self._inference = inference
+
+    def status(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Answer with the model, its signatures, and whether and why not they share runs."""
+        inference = self._inference()
+        content = status_of(inference.model, inference.default_timeout)
+        return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
+
+
+def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
+    """Return what there is to know of *model*, and the *timeout* of who names none."""
+    seconds = timeout.seconds
+    return {
+        "model": model.full_name,
+        "device": model.device,
+        "lanes": model.batcher.stats().lanes,
+        "default_timeout_s": seconds if seconds < inf else None,
+        "labels": len(model.labels),
+        "pictures": model.pictures
+        and {"signature": model.pictures.asked.name, "how": model.pictures.meaning},
+        "default_signature": model.default,
+        "signatures": {
+            name: {
+                **signature_facts(
+                    signature,
+                    model.default,
+                    sample_feed(signature, model.pictures, model.samples),
+                ),
+                "max_batch_size": model.cap(name),
+            }
+            for name, signature in model.signatures.items()
+        },
+    }
+
+
+def signature_facts(signature: Signature, default: str, sample: Feed | str) -> dict[str, object]:
+    """Return what *signature* takes and gives, whether its feeds share runs, and a *sample*."""
+    facts: dict[str, object] = {
+        "inputs": [_tensor(spec) for spec in signature.inputs],
+        "outputs": [_tensor(spec) for spec in signature.outputs],
+        "batched": signature.batched,
+    }
+    if signature.alone:
+        facts["alone"] = signature.alone
+    if isinstance(sample, str):
+        facts["no_sample"] = sample
+    elif is_short(sample):
+        facts["sample"] = sample_request(sample, default)
+    return facts
+
+
+def _tensor(spec: TensorSpec) -> dict[str, object]:
+    return {"name": spec.name, "dtype": spec.type_name, "shape": spec.shape}

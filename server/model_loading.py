@@ -1,0 +1,169 @@
+"""
+Turn the settings into a loaded model.
+
+`load_model` blocks for seconds: it runs on a model thread.  TensorFlow is imported there, and not
+before.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from model.backend import Runner
+from model.backends.null import LENGTHS, NullRunner
+from model.backends.tensorflow.default_model.source import (
+    DEFAULT_MODEL,
+    GRAPH_FILE,
+    LABELS_FILE,
+    DefaultModelUnavailableError,
+    ensure_default_model,
+)
+from model.backends.tensorflow.device import choose_device, quieten_tensorflow
+from model.backends.tensorflow.loading import load_files
+from model.backends.tensorflow.session import SessionOptions
+from model.errors import ModelError
+from model.execution.cores import usable_cores
+from model.images.decode import Resample
+from model.images.facts import PictureFacts
+from model.images.input import PictureInput
+from model.repository.cache import CacheUnavailableError, DamagedCacheError, user_cache_folder
+from model.repository.labels import read_labels
+from model.repository.model_files import ModelFiles, ModelKind, find_model
+from model.repository.model_toml import ModelFacts, read_model_toml
+from model.signature import Feed, Signature, blank_feed
+from server.settings.table import TOP_PREDICTIONS, Settings
+
+Say = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class LoadedModel:
+    """A model in memory, and how a picture becomes its input."""
+
+    name: str
+    version: str
+    runner: Runner
+    signatures: Sequence[Signature]  #: what can be asked for; the first by who names none
+    pictures: PictureInput | None
+    labels: tuple[str, ...]
+    top: int  #: how many labels an answer has
+    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
+    decodes: bool  #: whether any of its signatures decodes pictures
+    lanes: int  #: model threads that may call the runner at once
+
+
+#: Loads what the settings name; tells its progress in words, from the model thread it runs on.
+Loader = Callable[[Settings, Say], LoadedModel]
+
+
+def load_model(settings: Settings, say: Say, *, resample: Resample | None = None) -> LoadedModel:
+    """
+    Load the model that *settings* name, or else the default model, into a TensorFlow Session.
+
+    *resample* goes before what the model's own file says.  Raises `ModelError`, in one line.
+    """
+    choice = settings.device or "auto"
+    quieten_tensorflow(choice)
+    files, facts = source_of(settings, say)
+    if resample is not None:
+        facts = replace(facts, preprocessing=replace(facts.preprocessing, resample=resample))
+    labels = read_labels(facts.labels) if facts.labels is not None else ()
+    say("loading TensorFlow")
+    device = choose_device(choice)
+    lanes = settings.lanes or (1 if device.kind == "gpu" else usable_cores())
+    name, version = facts.name or "default", facts.version or "1"
+    say(f"loading {name}/{version} on {device.description}")
+    options = SessionOptions(device, lanes, settings.gpu_memory_limit)
+    loaded = load_files(
+        files, facts, options, classes=len(labels), max_pixels=settings.max_pixels, say=say
+    )
+    return LoadedModel(
+        name=name,
+        version=version,
+        runner=loaded.runner,
+        signatures=loaded.signatures,
+        pictures=loaded.pictures,
+        labels=labels,
+        top=settings.num_top_predictions or facts.top_k or TOP_PREDICTIONS,
+        samples=loaded.samples,
+        decodes=loaded.decodes,
+        lanes=lanes,
+    )
+
+
+def load_null(settings: Settings, say: Say) -> LoadedModel:
+    """Return the null model: a `Loader` for whoever measures everything around the model."""
+    say("loading the null model")
+    return LoadedModel(
+        name="null",
+        version="1",
+        runner=NullRunner(),
+        signatures=(LENGTHS,),
+        pictures=None,
+        labels=(),
+        top=TOP_PREDICTIONS,
+        samples={LENGTHS.name: blank_feed(LENGTHS)},
+        decodes=False,
+        # It holds the interpreter lock while it runs: a second lane would only wait for it.
+        lanes=settings.lanes or 1,
+    )
+
+
+def source_of(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
+    """
+    Return where the model lies, and what is known of it besides: settings before model.toml.
+
+    Raises `ModelError`, in one line.
+    """
+    path = settings.model or settings.graph
+    if path is None:
+        return _default_model(say)
+    files = find_model(path)
+    facts = read_model_toml(files.folder)
+    return files, replace(
+        facts,
+        labels=settings.labels or facts.labels or _labels_beside(files),
+        signature=settings.signature or facts.signature,
+        input=settings.input_layer or facts.input,
+        output=settings.output_layer or facts.output,
+        feeds={**facts.feeds, **dict(settings.feed)},
+        preprocessing=_preprocessing(settings, facts.preprocessing, files.kind),
+    )
+
+
+def _preprocessing(settings: Settings, facts: PictureFacts, kind: ModelKind) -> PictureFacts:
+    mean, std = settings.input_mean, settings.input_std
+    asked = (settings.input_height, settings.input_width, mean, std)
+    # Frozen graphs, and these options, are label_image's: so are the pixels.
+    as_label_image = kind is ModelKind.FROZEN_GRAPH or any(each is not None for each in asked)
+    return replace(
+        facts,
+        height=settings.input_height or facts.height,
+        width=settings.input_width or facts.width,
+        resample=facts.resample or (Resample.TF_BILINEAR if as_label_image else None),
+        mean=facts.mean if mean is None else (mean,) * 3,
+        scale=facts.scale if std is None else (1 / std,) * 3,
+    )
+
+
+def _labels_beside(files: ModelFiles) -> Path | None:
+    """Return the labels that retraining leaves beside its graph, if they are there."""
+    path = files.folder / LABELS_FILE
+    return path if path.is_file() else None
+
+
+def _default_model(say: Say) -> tuple[ModelFiles, ModelFacts]:
+    try:
+        found = ensure_default_model(user_cache_folder(), say)
+    except (DefaultModelUnavailableError, CacheUnavailableError, DamagedCacheError) as error:
+        raise ModelError(str(error)) from error
+    return ModelFiles(ModelKind.FROZEN_GRAPH, found.path / GRAPH_FILE, found.path), ModelFacts(
+        name=DEFAULT_MODEL.name,
+        version=DEFAULT_MODEL.version,
+        input=DEFAULT_MODEL.input_layer,
+        output=DEFAULT_MODEL.output_layer,
+        labels=found.path / LABELS_FILE,
+        preprocessing=PictureFacts(
+            crop=DEFAULT_MODEL.crop_fraction, resample=Resample(DEFAULT_MODEL.resampling)
+        ),
+    )

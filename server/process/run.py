@@ -1,0 +1,51 @@
+"""
+Run a server as a process of its own: reactor, signals, log and exit code.
+"""
+
+from twisted.logger import Logger
+
+from server.api.dialect import Dialect
+from server.api.native import NATIVE
+from server.model_loading import Loader, load_model
+from server.process.collector import settle
+from server.process.descriptors import log_refused_connections
+from server.process.logs import begin_logging, own_stderr
+from server.settings.table import Settings
+
+#: Exit codes: every accepted request was answered; the server could not start.
+ANSWERED, FAILED = 0, 1
+
+_log = Logger()
+
+
+def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NATIVE) -> int:
+    """
+    Serve what *load* gives, in *dialect*, until a signal ends it; return the exit code.
+
+    Called once, on the main thread.  A second signal ends the process from within.
+    """
+    from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
+
+    from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
+    from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
+
+    begin_logging(own_stderr())
+    failed: list[str] = []
+
+    def fail(line: str) -> None:
+        failed.append(line)
+        _log.critical("{line}", line=line)
+        reactor.stop()
+
+    service = FerryService(settings, reactor, fail=fail, settle=settle, load=load, dialect=dialect)
+    try:
+        service.privilegedStartService()
+    except StartError as error:
+        _log.critical("{error}", error=error)
+        return FAILED
+    reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
+    end_at_once_on_second_signal(service, reactor)
+    reactor.addSystemEventTrigger("before", "shutdown", service.stopService)
+    service.startService()
+    reactor.run()
+    return FAILED if failed else ANSWERED

@@ -1,0 +1,96 @@
+"""
+The settings as options of a click command.
+
+click splits the arguments and writes the help page; what the values mean is left to
+`server.settings.sources.resolve`.  Imports click, and no TensorFlow, Klein or reactor.
+"""
+
+from collections.abc import Callable, Sequence
+from functools import wraps
+from typing import Any, TypeVar
+
+import click
+from click.core import ParameterSource
+
+from server.settings.kinds import Switch
+from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS, Option
+
+R = TypeVar("R")
+
+
+def click_options(*groups: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
+    """
+    Decorate the function of a click command, so that it takes the settings of *groups*.
+
+    The function is called with ``command_line``, what was given, for `resolve`; and, if the
+    configuration is among the groups, with ``check_config``, true if the settings are only to be
+    checked and shown.  Use it under ``@click.command(cls=SettingsCommand)``.
+    """
+    chosen = [option for option in (*OPTIONS, CONFIG, CHECK_CONFIG) if option.group in groups]
+
+    def decorate(command: Callable[..., R]) -> Callable[..., R]:
+        @wraps(command)
+        def with_command_line(*args: object, **parameters: object) -> R:
+            context = click.get_current_context()
+            names = [option.name for option in chosen if option is not CHECK_CONFIG]
+            values = {name: parameters.pop(name) for name in names}
+            given = {
+                name: value
+                for name, value in values.items()
+                if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
+            }
+            return command(*args, command_line=given, **parameters)
+
+        for option in reversed(chosen):
+            click.option(cls=_SettingOption, setting=option)(with_command_line)
+        return with_command_line
+
+    return decorate
+
+
+class SettingsCommand(click.Command):
+    """A command whose help page has a section for each group of settings."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the groups in the order of the table, then what belongs to none."""
+        records: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, "Other")}
+        for parameter in self.get_params(ctx):
+            group = parameter.setting.group if isinstance(parameter, _SettingOption) else "Other"
+            record = parameter.get_help_record(ctx)
+            if record is not None:
+                records[group].append(record)
+        for group, lines in records.items():
+            if lines:
+                with formatter.section(group):
+                    formatter.write_dl(lines)
+
+
+class _SettingOption(click.Option):
+    """One row of the table; label_image's underscores are taken and not advertised."""
+
+    def __init__(self, _declarations: Sequence[str], setting: Option[Any]) -> None:
+        """Tell click how many values to take, and never what they mean."""
+        self.setting = setting
+        switch = isinstance(setting.kind, Switch)
+        declarations = []
+        for joint in "-_":
+            name = setting.name.replace("_", joint)
+            # A switch that a file may turn on has to have a spelling that turns it off.
+            off = f"/--no{joint}{name}" if switch and setting.field else ""
+            declarations.append(f"--{name}{off}")
+        super().__init__(
+            (*dict.fromkeys(declarations), setting.name),
+            type=bool if switch else str,
+            is_flag=switch,
+            default=None if setting.field else False,
+            multiple=setting.repeatable,
+            metavar=setting.metavar or None,
+            help=setting.explanation,
+            allow_from_autoenv=False,
+        )
+
+    def get_help_record(self, ctx: click.Context) -> tuple[str, str]:
+        """Show the canonical spelling, the meaning and the default."""
+        names = " / ".join([self.opts[0], *self.secondary_opts[:1]])
+        default = f"  [default: {self.setting.default}]" if self.setting.default else ""
+        return f"{names} {self.setting.metavar}".rstrip(), f"{self.help}{default}"

@@ -1,0 +1,106 @@
+"""
+The settings as text: the effective ones, and the page that explains them all.
+
+Pure, and made from the table alone.  ``python -m server.settings.report > docs/options.md`` writes
+the page.
+"""
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+from server.settings.kinds import OrAuto
+from server.settings.sources import Resolved
+from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS, Option, printable
+
+_BAR = "\\|"  # as a cell of a table has it
+
+_HEAD = """\
+# Options
+
+<!-- Made from server/settings/table.py: python -m server.settings.report > docs/options.md -->
+
+Nothing has to be set. What is set may be set in four places; the first of them that has it wins:
+
+1. the command line: `--max-batch-size 32`. Underscores are as good as dashes;
+2. the environment: `TENSORFERRY_MAX_BATCH_SIZE=32`. An empty variable counts as not set;
+3. the TOML file that `--config` or `TENSORFERRY_CONFIG` names: `max_batch_size = 32`. Dashes are as
+   good as underscores;
+4. the default.
+
+```toml
+listen = ["tcp:12480:interface=127.0.0.1", "unix:/run/tensorferry.sock"]
+max_queue_bytes = "1GiB"
+access_log = true
+```
+
+- `--check-config` prints every setting and where it comes from, as such a file, and exits.
+- A name that is not listed here is an error, wherever it stands. Only the variables that Kubernetes
+  sets for a Service called `tensorferry` are passed over, such as `TENSORFERRY_SERVICE_HOST`, or
+  `TENSORFERRY_PORT=tcp://10.0.0.1:80`.
+- Several endpoints: repeat `--listen`; separate them by whitespace in `TENSORFERRY_LISTEN`; write
+  an array in the file. They replace those of a weaker place.
+- A SIZE is a number of bytes, or has a unit: `KiB`, `MiB`, `GiB` and `TiB` count in 1024, `kB`,
+  `MB`, `GB` and `TB` in 1000. In the file, a size with a unit is a string.
+- A relative path in the file starts from the folder of the file; any other, from the current one.
+- In the environment a switch is `true` or `false`; `yes`, `on`, `1`, `no`, `off` and `0` will do.
+"""
+
+
+def describe(resolved: Resolved) -> str:
+    """
+    Return the effective settings as a TOML file, a line each, with its origin in a comment.
+
+    Read back, the file makes the same settings.  A line that it must not say, because there is no
+    value, or because another setting decides, is commented out.
+    """
+    rows = [_row(option, resolved) for option in OPTIONS]
+    left = max(len(name) for name, _, _ in rows)
+    right = max(len(value) for _, value, _ in rows)
+    return "".join(f"{name:{left}} = {value:{right}}  # {why}\n" for name, value, why in rows)
+
+
+def _row(option: Option[Any], resolved: Resolved) -> tuple[str, str, str]:
+    """Return what stands before the equals sign, after it, and in the comment."""
+    why = printable(resolved.origins[option.name])
+    value = getattr(resolved.settings, option.field)
+    if value == () or (value is None and not isinstance(option.kind, OrAuto)):
+        return f"# {option.name}", option.default, why
+    texts = [_toml(option, text) for text in option.format(value)]
+    shown = f"[{', '.join(texts)}]" if option.repeatable else texts[0]
+    for other in OPTIONS:
+        is_set = getattr(resolved.settings, other.field) is not None
+        if other.excludes == option.name and is_set:
+            return f"# {option.name}", shown, f"{why}; {other.name} is given instead"
+    return option.name, shown, why
+
+
+def _toml(option: Option[Any], text: str) -> str:
+    """Return *text* as a TOML value of a type that the option takes."""
+    types = option.kind.toml_types
+    if str not in types or (int in types and text.replace(".", "", 1).isdecimal()):
+        return text
+    # JSON's strings are TOML's, but for DEL.
+    return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
+
+
+def options_markdown() -> str:
+    """Return docs/options.md."""
+    return _HEAD + "".join(_sections())
+
+
+def _sections() -> Iterator[str]:
+    """Yield a table for each group."""
+    for group in GROUPS:
+        yield f"\n## {group}\n\n| Option | Variable | Default | Meaning |\n|---|---|---|---|\n"
+        for option in (*OPTIONS, CONFIG, CHECK_CONFIG):
+            if option.group == group:
+                spelling = f"{option.spelling} {option.metavar}".rstrip()
+                variable = "" if option is CHECK_CONFIG else f"`{option.variable}`"
+                cells = (f"`{spelling}`", variable, option.default, option.explanation)
+                yield f"| {' | '.join(cell.replace('|', _BAR) for cell in cells)} |\n"
+
+
+if __name__ == "__main__":
+    sys.stdout.write(options_markdown())

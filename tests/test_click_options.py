@@ -1,0 +1,109 @@
+"""The click door: its arguments become what `resolve` takes, and its help page tells all."""
+
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from server.settings.click_options import SettingsCommand, click_options
+from server.settings.sources import CommandLine
+from server.settings.table import GROUPS, OPTIONS, Option
+from tests.setting_samples import SAMPLES
+
+
+def run(*arguments: str) -> tuple[CommandLine, bool]:
+    """Return what a command hears when it is run with *arguments*."""
+    heard: list[tuple[CommandLine, bool]] = []
+    result = CliRunner().invoke(command(heard), arguments, catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    return heard[0]
+
+
+def command(heard: list[tuple[CommandLine, bool]]) -> click.Command:
+    """Return a command that has an option of its own and writes down the rest."""
+
+    @click.command(cls=SettingsCommand)
+    @click_options(*GROUPS)
+    @click.option("--own", help="No setting.")
+    def serve(command_line: CommandLine, check_config: bool, own: str | None) -> None:
+        assert own in {None, "own"}
+        heard.append((command_line, check_config))
+
+    return serve
+
+
+@pytest.mark.parametrize("dashes", [True, False])
+@pytest.mark.parametrize("option", OPTIONS, ids=lambda option: option.name)
+def test_every_setting_is_an_option_with_dashes_or_underscores(
+    option: Option[Any], dashes: bool
+) -> None:
+    """Its value arrives as it was written."""
+    spelling = option.spelling if dashes else f"--{option.name}"
+    if not option.metavar:
+        assert run(spelling) == ({option.name: True}, False)
+        negation = spelling.replace("--", "--no-" if dashes else "--no_")
+        assert run(negation) == ({option.name: False}, False)
+        return
+    text = SAMPLES[option.name].text
+    expected = (text,) if option.repeatable else text
+    assert run(spelling, text) == ({option.name: expected}, False)
+    assert run(f"{spelling}={text}") == ({option.name: expected}, False)
+
+
+def test_only_what_was_given_is_handed_on() -> None:
+    """An option that was not given says nothing."""
+    assert run() == ({}, False)
+    assert run("--own", "own") == ({}, False)
+    assert run("--config", "a.toml", "--check-config") == ({"config": "a.toml"}, True)
+    assert run("--check_config") == ({}, True)
+
+
+def test_click_reads_no_variables() -> None:
+    """Not even under a program that has it read them: `resolve` does, and says so in errors."""
+    environ = {"FERRY_ACCESS_LOG": "perhaps", "FERRY_LANES": "3"}
+    heard: list[tuple[CommandLine, bool]] = []
+    result = CliRunner().invoke(command(heard), [], env=environ, auto_envvar_prefix="FERRY")
+    assert (result.exit_code, heard) == (0, [({}, False)])
+
+
+def test_repeating_adds_an_endpoint_and_replaces_anything_else() -> None:
+    """The last of two wins, for switches too."""
+    assert run("--listen", "tcp:1", "--listen", "tcp:2")[0] == {"listen": ("tcp:1", "tcp:2")}
+    assert run("--port", "1", "--port", "2")[0] == {"port": "2"}
+    assert run("--access-log", "--no-access-log")[0] == {"access_log": False}
+
+
+def test_a_misspelt_option_is_refused_with_a_hint() -> None:
+    """By click itself."""
+    result = CliRunner().invoke(command([]), ["--max-batchsize", "1"])
+    assert result.exit_code == 2
+    assert "--max-batchsize" in result.output
+    assert "--max-batch-size" in result.output.replace("--max-batchsize", "")
+
+
+def test_the_help_page_shows_each_setting_once_in_its_group() -> None:
+    """With its default; the spellings with underscores are left to those who know them."""
+    page = CliRunner().invoke(command([]), ["--help"], terminal_width=1000).output
+    headings = [line.removesuffix(":") for line in page.splitlines() if line.endswith(":")]
+    assert headings == [*GROUPS, "Other"]
+    for option in OPTIONS:
+        line = next(line for line in page.splitlines() if line.startswith(f"  {option.spelling} "))
+        assert line.endswith(f"{option.explanation}  [default: {option.default}]")
+        assert option.metavar in line
+        assert page.count(f"  {option.spelling} ") == 1
+    assert "--max_batch_size" not in page
+    assert "--access-log / --no-access-log" in page
+    assert page.count("--check-config") == page.count("--config") == page.count("--own") == 1
+
+
+def test_click_options_keep_the_name_and_the_words_of_the_command() -> None:
+    """The help page begins with them."""
+
+    @click.command(cls=SettingsCommand)
+    @click_options(*GROUPS)
+    def serve(command_line: CommandLine, check_config: bool) -> None:
+        """Serve a model."""
+
+    assert serve.name == "serve"
+    assert "Serve a model." in CliRunner().invoke(serve, ["--help"]).output

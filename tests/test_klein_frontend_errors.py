@@ -1,0 +1,155 @@
+"""How the Klein front end tells of errors: server/http/klein_frontend.py."""
+
+from collections.abc import Callable
+from typing import cast
+
+import pytest
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
+
+from server.http.errors import HTTPError
+from server.http.messages import HTTPRequest, HTTPResponse
+from tests.fakes_door import World
+from tests.fakes_http import read_answers, request
+from tests.fakes_server import Log
+
+pytestmark = pytest.mark.usefixtures("log")
+
+
+def _raise(error: Exception) -> Deferred[HTTPResponse]:
+    raise error
+
+
+@pytest.mark.parametrize("raised", [_raise, fail])
+def test_an_error_that_is_foreseen_is_told(
+    raised: Callable[[Exception], Deferred[HTTPResponse]], log: Log
+) -> None:
+    """Raised or failed with, and not logged: the client can act upon it."""
+    error = HTTPError(429, "come back", {"Retry-After": "1"})
+    received = World(lambda _: raised(error)).ask()
+    assert received.status == 429
+    assert received.error == "come back"
+    assert received.headers["retry-after"] == "1"
+    assert received.headers["content-type"] == "application/json"
+    assert log.errors() == []
+
+
+@pytest.mark.parametrize("raised", [_raise, fail])
+def test_an_error_that_nobody_foresaw_is_logged_once_and_tells_nothing(
+    raised: Callable[[Exception], Deferred[HTTPResponse]], log: Log
+) -> None:
+    """The log has what it was, under the id that the client has."""
+    world = World(lambda _: raised(ZeroDivisionError("the secret")))
+    received = world.ask(headers={"X-Request-Id": "mine"})
+    assert received.status == 500
+    assert received.json() == {
+        "error": "the server failed to answer; its log says why, under this request id",
+        "status": 500,
+        "request_id": "mine",
+    }
+    (line,) = log.flush(ZeroDivisionError)
+    assert line.startswith("request mine failed")
+    assert "the secret" in line
+
+
+def test_a_cancel_that_was_no_hang_up_is_an_error(log: Log) -> None:
+    """The client is there, and gets an answer."""
+    received = World(lambda _: fail(CancelledError())).ask()
+    assert received.status == received.json()["status"] == 500
+    assert len(log.flush(CancelledError)) == 1
+
+
+@pytest.mark.parametrize("after", [None, HTTPResponse(200, b"late"), HTTPError(400, "late")])
+def test_a_hang_up_is_told_to_the_endpoint_and_to_nobody_else(
+    after: HTTPResponse | Exception | None,
+) -> None:
+    """Whatever becomes of the request then, no error is logged or left unheard."""
+    ends: list[str] = []
+
+    def cancelled(answer: Deferred[HTTPResponse]) -> None:
+        ends.append("cancelled")
+        if isinstance(after, HTTPResponse):
+            answer.callback(after)
+        elif after is not None:
+            answer.errback(after)
+
+    def endpoint(asked: HTTPRequest) -> Deferred[HTTPResponse]:
+        asked.disconnected.addCallback(lambda _: ends.append("disconnected"))
+        return Deferred(cancelled)
+
+    world = World(endpoint)
+    client = world.connect()
+    client.send(request(body=b"hello"))
+    assert ends == []
+    client.hang_up()
+    assert sorted(ends) == ["cancelled", "disconnected"]
+    assert client.received == b""
+    assert world.site.limits.held == 0
+
+
+@pytest.mark.parametrize("value", ["a\r\nEvil: 1", "a\nEvil: 1", "a\rEvil: 1"])
+def test_no_header_of_an_answer_can_add_another(value: str) -> None:
+    """Wherever its value came from."""
+    client = World(lambda _: succeed(HTTPResponse(200, b"", {"X-Model-Version": value}))).connect()
+    client.send(request())
+    assert client.answer.status == 200
+    assert "evil" not in client.answer.headers
+
+
+#: Requests for one endpoint, as they come to it with and without Klein's own search for a route.
+WAYS = [request(), request("GET", "/state"), request("HEAD", "/state"), request("GET", "/st%61te")]
+
+
+def _nothing(_: HTTPRequest) -> Deferred[HTTPResponse]:
+    return succeed(cast("HTTPResponse", None))
+
+
+def _unwritable(_: HTTPRequest) -> Deferred[HTTPResponse]:
+    return succeed(HTTPResponse(200, b"", {"X-Extra": "\udc80", "Server-Timing": "queue;dur=1"}))
+
+
+@pytest.mark.parametrize("data", WAYS)
+@pytest.mark.parametrize(
+    ("endpoint", "error"),
+    [(_unwritable, UnicodeEncodeError), (_nothing, AttributeError)],
+)
+def test_an_answer_that_cannot_be_written_is_an_error(
+    endpoint: Callable[[HTTPRequest], Deferred[HTTPResponse]],
+    error: type[Exception],
+    data: bytes,
+    log: Log,
+) -> None:
+    """Logged, and told to whoever waits for it, with what every answer has."""
+    world = World(endpoint)
+    client = world.connect()
+    client.send(data.replace(b"Host:", b"X-Request-Id: mine\r\nHost:", 1))
+    (answer,) = read_answers(client.received, bodies=not data.startswith(b"HEAD"))
+    assert answer.status == 500
+    assert answer.headers["x-request-id"] == "mine"
+    assert answer.headers["server"] == "TensorFerry"
+    assert "date" in answer.headers
+    assert len(log.flush(error)) == 1
+    assert not world.site.busy
+    assert world.logged == ["mine"]
+
+
+def test_a_body_that_is_no_bytes_is_an_error(log: Log) -> None:
+    """Found behind the head, of which nothing has gone out."""
+    world = World(lambda _: succeed(HTTPResponse(200, cast("bytes", "text"))))
+    client = world.connect()
+    client.send(request())
+    assert client.answer.status == 500
+    assert len(log.flush(TypeError)) == 1
+
+
+@pytest.mark.parametrize("data", WAYS)
+@pytest.mark.parametrize("status", [204, 304])
+def test_an_answer_that_has_no_body_sends_none(status: int, data: bytes) -> None:
+    """What followed the head would be taken for the next answer."""
+    world = World(lambda _: succeed(HTTPResponse(status, b"body\n")))
+    client = world.connect()
+    client.send(data, data)
+    heads = client.received.split(b"\r\n\r\n")
+    assert len(heads) == 3
+    assert all(head.startswith(b"HTTP/1.1 %d " % status) for head in heads[:2])
+    assert heads[2] == b""
+    assert (b"Content-Length" in heads[0]) == (status == 304)

@@ -1,0 +1,355 @@
+"""Where a model comes from, and what is known of it: server/model_loading.py."""
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from model.backends.tensorflow.default_model.source import (
+    DEFAULT_MODEL,
+    DefaultModelUnavailableError,
+)
+from model.backends.tensorflow.device import Device
+from model.backends.tensorflow.loading import LoadedFiles
+from model.backends.tensorflow.session import SessionOptions
+from model.errors import ModelError
+from model.images.decode import Resample
+from model.images.facts import PictureFacts
+from model.images.normalisation import ColourOrder
+from model.repository.cache import CachedModel, CacheUnavailableError
+from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_toml import ModelFacts
+from server.model_loading import load_model, source_of
+from server.settings.table import TOP_PREDICTIONS, Settings
+from tests.fakes_model import PICTURES, FakeRunner, pictures
+
+TOML = """
+name = "flowers"
+version = 3
+signature = "from the file"
+input = "in"
+output = "out"
+labels = "etc/names.txt"
+top_k = 7
+
+[preprocessing]
+height = 4
+width = 5
+crop = 0.5
+resample = "nearest"
+colour_order = "bgr"
+mean = [1, 2, 3]
+scale = 0.25
+"""
+
+#: What `TOML` says, but for the labels.
+SAID = PictureFacts(
+    4, 5, 0.5, Resample.NEAREST, ColourOrder.BGR, (1.0, 2.0, 3.0), (0.25, 0.25, 0.25)
+)
+
+
+#: What is known of a frozen graph's images where nothing says more.
+LABEL_IMAGE = PictureFacts(resample=Resample.TF_BILINEAR)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with a graph and labels, as retraining leaves them."""
+    (tmp_path / "graph.pb").write_bytes(b"a graph")
+    (tmp_path / "output_labels.txt").write_text("beside\n")
+    (tmp_path / "given.txt").write_text("given\n")
+    (tmp_path / "etc").mkdir()
+    (tmp_path / "etc" / "names.txt").write_text("rose\ntulip\n")
+    return tmp_path
+
+
+def unheard(line: str) -> None:
+    """Be told, and keep it to oneself."""
+
+
+def found(settings: Settings) -> tuple[ModelFiles, ModelFacts]:
+    """Return where the model lies and what is known of it, of which nothing is worth telling."""
+    said: list[str] = []
+    source = source_of(settings, said.append)
+    assert said == []
+    return source
+
+
+# --- what is known
+
+
+@pytest.mark.parametrize("named", ["graph", "model", "folder"])
+def test_a_model_without_a_file_of_facts_has_the_labels_beside_it(folder: Path, named: str) -> None:
+    """Whichever way it is named."""
+    path = folder / "graph.pb"
+    settings = {
+        "graph": Settings(graph=path),
+        "model": Settings(model=path),
+        "folder": Settings(model=folder),
+    }[named]
+    files, facts = found(settings)
+    assert files == ModelFiles(ModelKind.FROZEN_GRAPH, path, folder)
+    assert facts == ModelFacts(labels=folder / "output_labels.txt", preprocessing=LABEL_IMAGE)
+
+
+def test_a_model_without_labels_has_none(folder: Path) -> None:
+    """They need not be there."""
+    (folder / "output_labels.txt").unlink()
+    assert found(Settings(model=folder))[1] == ModelFacts(preprocessing=LABEL_IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("settings", "toml", "resample"),
+    [
+        ({}, "", None),
+        ({"input_height": 9}, "", Resample.TF_BILINEAR),
+        ({"input_mean": 0.0}, "", Resample.TF_BILINEAR),
+        ({"input_std": 1.0}, '[preprocessing]\nresample = "nearest"', Resample.NEAREST),
+        ({}, '[preprocessing]\nresample = "tf_bilinear"', Resample.TF_BILINEAR),
+    ],
+)
+def test_label_images_options_mean_label_images_pixels(
+    folder: Path, settings: dict[str, Any], toml: str, resample: Resample | None
+) -> None:
+    """A SavedModel has them where an option of label_image is given; model.toml wins."""
+    (folder / "graph.pb").rename(folder / "saved_model.pb")
+    (folder / "model.toml").write_text(toml)
+    assert found(Settings(model=folder, **settings))[1].preprocessing.resample is resample
+
+
+def test_the_values_of_placeholders_are_those_of_the_command_line(folder: Path) -> None:
+    """And of the file where the command line does not name them."""
+    (folder / "model.toml").write_text("[feeds]\nkeep_prob = 0.5\nphase_train = true\n")
+    settings = Settings(graph=folder / "graph.pb", feed=(("keep_prob", 1.0),))
+    assert found(settings)[1].feeds == {"keep_prob": 1.0, "phase_train": True}
+
+
+@pytest.mark.parametrize("name", ["graph", "model"])
+def test_the_file_of_facts_says_what_the_command_line_does_not(folder: Path, name: str) -> None:
+    """Of a graph as of a model."""
+    (folder / "model.toml").write_text(TOML)
+    settings = Settings(graph=folder / "graph.pb") if name == "graph" else Settings(model=folder)
+    _, facts = found(settings)
+    assert facts == ModelFacts(
+        name="flowers",
+        version="3",
+        signature="from the file",
+        input="in",
+        output="out",
+        labels=folder / "etc" / "names.txt",
+        top_k=7,
+        preprocessing=SAID,
+    )
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ({"labels": Path("given.txt")}, {"labels": Path("given.txt")}),
+        ({"signature": "given"}, {"signature": "given"}),
+        ({"input_layer": "given"}, {"input": "given"}),
+        ({"output_layer": "given"}, {"output": "given"}),
+    ],
+)
+def test_the_command_line_goes_before_the_file(
+    folder: Path, settings: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    """Each setting by itself."""
+    (folder / "model.toml").write_text(TOML)
+    before = found(Settings(model=folder))[1]
+    after = found(Settings(model=folder, **settings))[1]
+    for name in ModelFacts.__slots__:
+        assert getattr(after, name) == changed.get(name, getattr(before, name))
+
+
+@pytest.mark.parametrize(
+    ("settings", "changed"),
+    [
+        ({"input_height": 9}, {"height": 9}),
+        ({"input_width": 9}, {"width": 9}),
+        ({"input_mean": 127.5}, {"mean": (127.5,) * 3}),
+        ({"input_mean": 0.0}, {"mean": (0.0,) * 3}),
+        ({"input_std": 64.0}, {"scale": (1 / 64,) * 3}),
+        ({"input_std": -0.5}, {"scale": (-2.0,) * 3}),
+    ],
+)
+def test_the_numbers_of_the_command_line_hold_for_all_channels(
+    folder: Path, settings: dict[str, Any], changed: dict[str, Any]
+) -> None:
+    """A deviation divides, a scale multiplies."""
+    (folder / "model.toml").write_text(TOML)
+    _, facts = found(Settings(model=folder, **settings))
+    for name in PictureFacts.__slots__:
+        expected = changed.get(name, getattr(SAID, name))
+        assert getattr(facts.preprocessing, name) == expected
+
+
+@pytest.mark.parametrize(
+    ("spoil", "said"),
+    [
+        (lambda folder: (folder / "graph.pb").unlink(), "holds no model"),
+        (lambda folder: (folder / "model.toml").write_text("top = 1"), "no such key: 'top'"),
+        (lambda folder: (folder / "model.toml").write_bytes(b"\xff"), "not UTF-8 text: byte 0"),
+    ],
+)
+def test_what_cannot_be_known_is_refused(
+    folder: Path, spoil: Callable[[Path], object], said: str
+) -> None:
+    """In one line."""
+    spoil(folder)
+    with pytest.raises(ModelError, match=said):
+        found(Settings(model=folder))
+
+
+# --- the default model
+
+
+def test_the_default_model_is_known_beforehand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever a model.toml beside it says."""
+    (tmp_path / "model.toml").write_text(TOML)
+
+    def ensure(_: object, say: Callable[[str], object]) -> CachedModel:
+        say("converting")
+        return CachedModel("default", "1", tmp_path, 0, "", "", datetime(2000, 1, 1, tzinfo=UTC))
+
+    monkeypatch.setattr("server.model_loading.ensure_default_model", ensure)
+    said: list[str] = []
+    files, facts = source_of(Settings(), said.append)
+    assert said == ["converting"]
+    assert files == ModelFiles(ModelKind.FROZEN_GRAPH, tmp_path / "output_graph.pb", tmp_path)
+    assert (facts.name, facts.version) == (DEFAULT_MODEL.name, DEFAULT_MODEL.version)
+    assert (facts.input, facts.output) == (DEFAULT_MODEL.input_layer, DEFAULT_MODEL.output_layer)
+    assert facts.labels == tmp_path / "output_labels.txt"
+    assert facts.preprocessing == PictureFacts(
+        crop=DEFAULT_MODEL.crop_fraction, resample=Resample.BICUBIC
+    )
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        DefaultModelUnavailableError("not installed"),
+        CacheUnavailableError(Path("cache"), "no room"),
+    ],
+)
+def test_a_default_model_that_cannot_be_had_is_told(
+    error: Exception, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In its own words."""
+
+    def ensure(_: object, __: object) -> CachedModel:
+        raise error
+
+    monkeypatch.setattr("server.model_loading.ensure_default_model", ensure)
+    with pytest.raises(ModelError, match=str(error)):
+        source_of(Settings(), unheard)
+
+
+# --- loading
+
+
+class FakeLoading:
+    """Stands in for TensorFlow: notes what it is to load, on a device that is as it is told."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
+        self.loads: list[tuple[ModelFiles, ModelFacts, SessionOptions, int, int]] = []
+        self.choices: list[str] = []
+        self._device = device
+        monkeypatch.setattr("server.model_loading.quieten_tensorflow", self.choices.append)
+        monkeypatch.setattr("server.model_loading.choose_device", self._choose)
+        monkeypatch.setattr("server.model_loading.load_files", self._load)
+        monkeypatch.setattr("server.model_loading.usable_cores", lambda: 6)
+
+    def _choose(self, choice: str) -> Device:
+        self.choices.append(choice)
+        return self._device
+
+    def _load(
+        self,
+        files: ModelFiles,
+        facts: ModelFacts,
+        options: SessionOptions,
+        *,
+        classes: int,
+        max_pixels: int,
+        say: Callable[[str], object],
+    ) -> LoadedFiles:
+        self.loads.append((files, facts, options, classes, max_pixels))
+        say("pictures: as they are")
+        runner: Any = FakeRunner()
+        return LoadedFiles(runner, (PICTURES,), None, {PICTURES.name: pictures(0)}, decodes=False)
+
+
+CPU, GPU = Device("cpu", "a CPU"), Device("gpu", "a GPU")
+
+
+def test_a_model_is_loaded_with_all_that_is_known(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And tells on the way what it does."""
+    (folder / "model.toml").write_text(TOML)
+    loading = FakeLoading(monkeypatch, CPU)
+    said: list[str] = []
+    settings = Settings(model=folder, max_pixels=1000, device="cpu")
+    loaded = load_model(settings, said.append)
+    assert said == ["loading TensorFlow", "loading flowers/3 on a CPU", "pictures: as they are"]
+    assert loading.choices == ["cpu", "cpu"]
+    assert loading.loads == [(*found(settings), SessionOptions(CPU, 6, None), 2, 1000)]
+    assert (loaded.name, loaded.version, loaded.signatures) == ("flowers", "3", (PICTURES,))
+    assert (loaded.labels, loaded.pictures, loaded.top) == (("rose", "tulip"), None, 7)
+    assert np.array_equal(loaded.samples[PICTURES.name].arrays[0], pictures(0).arrays[0])
+
+
+@pytest.mark.parametrize(
+    ("settings", "toml", "top"),
+    [({}, "", TOP_PREDICTIONS), ({}, "top_k = 7", 7), ({"num_top_predictions": 2}, "top_k = 7", 2)],
+)
+def test_how_many_labels_are_told_is_a_setting_a_fact_or_the_default(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    settings: dict[str, Any],
+    toml: str,
+    top: int,
+) -> None:
+    """In this order."""
+    FakeLoading(monkeypatch, CPU)
+    (folder / "model.toml").write_text(toml)
+    loaded = load_model(Settings(model=folder, **settings), unheard)
+    assert loaded.top == top
+    assert (loaded.name, loaded.version) == ("default", "1")
+
+
+@pytest.mark.parametrize(
+    ("device", "settings", "lanes"),
+    [(CPU, {}, 6), (GPU, {}, 1), (CPU, {"lanes": 2}, 2), (GPU, {"lanes": 3}, 3)],
+)
+def test_a_gpu_has_one_lane_and_a_cpu_one_a_core(
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    device: Device,
+    settings: dict[str, Any],
+    lanes: int,
+) -> None:
+    """Unless told."""
+    loading = FakeLoading(monkeypatch, device)
+    loaded = load_model(Settings(model=folder, gpu_memory_limit=1 << 30, **settings), unheard)
+    assert loaded.lanes == lanes
+    assert loading.loads[0][2] == SessionOptions(device, lanes, 1 << 30)
+    assert loading.choices == ["auto", "auto"]
+
+
+def test_labels_that_cannot_be_read_are_told_before_tensorflow_is_loaded(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which takes seconds."""
+    loading = FakeLoading(monkeypatch, CPU)
+    (folder / "model.toml").write_text('labels = "absent.txt"')
+    said: list[str] = []
+    with pytest.raises(ModelError, match=r"absent\.txt: No such file or directory"):
+        load_model(Settings(model=folder), said.append)
+    assert (said, loading.loads) == ([], [])

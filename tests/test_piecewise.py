@@ -1,0 +1,61 @@
+"""Lines through noisy measurements: as few as explain them."""
+
+import random
+
+import pytest
+
+from batcher.learning.piecewise import Line, Point, fit_lines
+
+NOISE = 0.02
+
+
+def points(seconds: dict[int, float], noise: float = NOISE) -> list[Point]:
+    """Return *seconds* by rows, each off by what chance says."""
+    chance = random.Random(7)  # noqa: S311 - not for secrets
+    return [
+        Point(rows, y * (1.0 + chance.gauss(0.0, noise)), 1.0 / (NOISE * y) ** 2)
+        for rows, y in seconds.items()
+    ]
+
+
+def test_nothing_takes_no_line() -> None:
+    """And one point a flat one."""
+    assert fit_lines([]) == []
+    assert fit_lines([Point(4, 8.0, 0.25)]) == [Line(8.0, 0.0, 1, 4.0, 2.0)]
+
+
+def test_noise_averages_out_within_a_line() -> None:
+    """Thirty-two sizes of 4 + 0.1 b are one line, closer to it than each of them."""
+    (line,) = fit_lines(points({rows: 4.0 + 0.1 * rows for rows in range(1, 33)}))
+    assert line.points == 32
+    assert line.at(16) == pytest.approx(5.6, rel=NOISE / 2)
+
+
+def test_a_step_is_believed_once_it_stands_out() -> None:
+    """A jump by half is; one by less than the noise is not."""
+    large = {rows: 4.0 if rows <= 8 else 6.0 for rows in range(1, 17)}
+    assert [line.points for line in fit_lines(points(large))] == [8, 8]
+    small = {rows: 4.0 if rows <= 8 else 4.02 for rows in range(1, 17)}
+    assert [line.points for line in fit_lines(points(small))] == [16]
+
+
+def test_a_line_never_falls() -> None:
+    """Where fewer rows took longer, both take the same."""
+    falling = [Point(1, 5.0, 1.0), Point(3, 4.0, 1.0)]
+    assert fit_lines(falling) == [Line(4.5, 0.0, 2, 2.0, 0.5**0.5)]
+
+
+def test_a_line_is_known_best_in_its_middle() -> None:
+    """Between two points as well as both tell together; beyond them less and less."""
+    (line,) = fit_lines([Point(1, 5.0, 1.0), Point(3, 6.0, 1.0)])
+    assert [line.at(x) for x in (0, 2, 4)] == pytest.approx([4.5, 5.5, 6.5])
+    errors = [0.5**0.5, 1.0, 2.5**0.5, 5.0**0.5]
+    assert [line.error_at(x) for x in (2, 1, 0, 5)] == pytest.approx([*errors[:3], errors[3]])
+
+
+def test_a_change_is_rather_in_a_wide_gap_than_before_it() -> None:
+    """A point off by two errors stays with its neighbours, though it also fits what is beyond."""
+    seconds = {x: 4.0 + 0.1 * x for x in range(4, 65, 4)}
+    seconds[64] *= 1.0 + 2.0 * NOISE
+    found = fit_lines(points({**seconds, 128: 20.8}, noise=0.0))
+    assert [line.points for line in found] == [16, 1]

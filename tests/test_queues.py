@@ -1,0 +1,129 @@
+"""What is known of each kind of run: model/execution/queues.py."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from model.execution.queues import REMEMBERED, Profiles
+from model.signature import STRING, Feed, Signature, TensorSpec, blank_feed
+
+OUTPUT = TensorSpec("y", np.dtype(np.float32), (None, 1))
+WORDS = Signature((TensorSpec("words", np.dtype(np.float32), (None, None)),), (OUTPUT,))
+OTHER = Signature((TensorSpec("words", np.dtype(np.float32), (None, None)),), (OUTPUT,), "other")
+ALONE = Signature((TensorSpec("x", np.dtype(np.float32), (None,)),), (OUTPUT,), alone="why")
+ANY = Signature(
+    (TensorSpec("x", np.dtype(float), None), TensorSpec("n", np.dtype(float), (None,))), (OUTPUT,)
+)
+TEXTS = Signature((TensorSpec("x", STRING, (None, 2)),), (OUTPUT,))
+
+
+def words(columns: int, rows: int = 1, signature: Signature = WORDS) -> Feed:
+    """Return rows of so many words."""
+    return Feed(signature, (np.zeros((rows, columns), np.float32),))
+
+
+def learned(max_queue_bytes: int = 800) -> Profiles:
+    """Return profiles that have learned of rows of 10 words."""
+    profiles = Profiles(max_queue_bytes)
+    profiles.learn(words(10), 4, {1: 1.0, 2: 1.5})
+    return profiles
+
+
+def test_what_was_measured_holds_for_feeds_like_the_sample() -> None:
+    """However many rows they have."""
+    profile = learned().of(words(10, rows=3))
+    assert profile.cap == 4
+    assert profile.latency.predict(2) == pytest.approx(1.5)
+
+
+def test_feeds_that_cannot_share_a_run_have_profiles_of_their_own() -> None:
+    """Another shape of the rows, or another signature; the same each time they are asked for."""
+    profiles = learned()
+    profiles.learn(words(10, signature=OTHER), 7, {})
+    feeds = [words(10), words(11), words(10, signature=OTHER), words(11, signature=OTHER)]
+    found = [profiles.of(feed) for feed in feeds]
+    assert len({id(profile) for profile in found}) == 4
+    assert [profile.cap for profile in found] == [4, 4, 7, 7]
+    assert [profiles.of(feed) for feed in feeds] == found
+    assert (profiles.cap("serving_default"), profiles.cap("other")) == (4, 7)
+
+
+@pytest.mark.parametrize(
+    ("feed", "name"),
+    [
+        (words(10), "serving_default [10]"),
+        (words(3, rows=2, signature=OTHER), "other [3]"),
+        (blank_feed(TEXTS), "serving_default"),
+        (blank_feed(ALONE), "serving_default [1]"),
+        (blank_feed(replace(ALONE, inputs=(TensorSpec("x", STRING, ()),))), "serving_default"),
+        (Feed(ANY, (np.zeros((2, 4, 3)), np.zeros(2))), "serving_default [4, 3], []"),
+    ],
+)
+def test_runs_are_named_by_signature_and_by_the_shapes_that_it_leaves_open(
+    feed: Feed, name: str
+) -> None:
+    """Of one row; what runs alone has no rows, and the whole shape is told."""
+    profiles = learned()
+    profiles.learn(feed, 4, {})
+    assert profiles.of(feed).name == name
+
+
+def test_another_shape_has_the_cap_but_not_the_times() -> None:
+    """Its runs tell how long they take."""
+    profiles = learned()
+    other = profiles.of(words(20))
+    assert other.cap == 4
+    other.latency.observe(1, 9.0)
+    assert profiles.of(words(20)).latency.predict(1) == 9.0
+    assert profiles.of(words(10)).latency.predict(1) == pytest.approx(1.0)
+
+
+def test_what_ran_out_of_memory_stays_smaller_for_its_shape_alone() -> None:
+    """The largest batch that was given at the start is remembered beside it."""
+    profiles = learned()
+    profiles.of(words(20)).cap = 1
+    assert [profiles.of(words(columns)).cap for columns in (10, 20, 30)] == [4, 1, 4]
+    assert profiles.cap("serving_default") == 4
+
+
+@pytest.mark.parametrize(
+    ("columns", "rows"),
+    [(1, 200), (10, 20), (50, 4), (60, 4), (1000, 4), (0, 800)],
+)
+def test_rows_wait_up_to_the_bytes_but_never_fewer_than_a_batch(columns: int, rows: int) -> None:
+    """A row of nothing counts as a byte."""
+    assert learned().of(words(columns)).max_queued_rows == rows
+
+
+def test_a_feed_that_runs_alone_is_one_row_whatever_it_holds() -> None:
+    """All its bytes are that row's."""
+    profiles = Profiles(800)
+    profiles.learn(blank_feed(ALONE), 1, {})
+    assert profiles.of(blank_feed(ALONE)).max_queued_rows == 200
+    assert profiles.of(Feed(ALONE, (np.zeros(50, np.float32),))).max_queued_rows == 4
+
+
+def test_a_string_counts_as_a_reference() -> None:
+    """Eight bytes; what it holds was counted when it came in."""
+    profiles = Profiles(800)
+    profiles.learn(blank_feed(TEXTS), 4, {})
+    assert profiles.of(Feed(TEXTS, (np.array([[b"x" * 99, b""]], STRING),))).max_queued_rows == 50
+
+
+def test_what_was_measured_at_the_start_is_never_forgotten() -> None:
+    """Whatever shapes a client sends."""
+    profiles = learned()
+    for columns in range(100, 100 + 2 * REMEMBERED):
+        profiles.of(words(columns))
+    assert profiles.of(words(10)).latency.predict(2) == pytest.approx(1.5)
+
+
+def test_shapes_that_nobody_sends_any_more_are_forgotten_first() -> None:
+    """Those in use keep what their runs have taught, and there is an end to what is kept."""
+    profiles = learned()
+    used, unused = profiles.of(words(20)), profiles.of(words(30))
+    for columns in range(100, 99 + REMEMBERED):
+        profiles.of(words(columns))
+        assert profiles.of(words(20)) is used
+    assert profiles.of(words(30)) is not unused
