@@ -1,5 +1,5 @@
 """
-`python -m benchmarks.decode`: decode pictures on threads and in processes, turn about.
+`python -m benchmarks.decode`: decode images on threads and in processes, turn about.
 
 Alone, and in front of the default model; all in one process and without HTTP, with the server's
 own parts.  Both ways lead through the reactor, as in the server, and a thread beside it tells for
@@ -219,7 +219,7 @@ def on_threads(pool: DecodePool, preprocessing: Preprocessing = PREPROCESSING) -
 def arrangements(
     counts: Sequence[int], pools: Sequence[DecodePool], processes: Sequence[DecodeProcesses]
 ) -> Iterator[tuple[str, Arrangement]]:
-    """Yield what is measured, with the size of its pictures: threads and processes in turn."""
+    """Yield what is measured, with the size of its images: threads and processes in turn."""
     for size in (SMALL, LARGE):
         for count, pool, children in zip(counts, pools, processes, strict=True):
             threads = Arrangement(f"{count} thread{'s'[: count > 1]}", count, on_threads(pool))
@@ -309,7 +309,7 @@ async def numbers_of(rounds: int, seconds: float, lanes: int | None) -> dict[str
 @click.option("--lanes", type=int, help="Model threads; as many as cores unless told.")
 @click.option("--json", "json_file", type=FILE, help="A file for the numbers of each round.")
 def main(seconds: float, rounds: int, lanes: int | None, json_file: Path | None) -> None:
-    """Measure how pictures are decoded best: on threads or in processes."""
+    """Measure how images are decoded best: on threads or in processes."""
     quieten_tensorflow("cpu")
 
     async def report() -> None:

@@ -52,7 +52,7 @@ def _costs(decode: Kept) -> str:
     return (
         f"The JPEG files, median size: {'; '.join(files)}. A worker process starts in"
         f" {number(process['start_seconds'], 2)} s and holds {number(process['memory_mb'])} MB."
-        f" The pixels of a picture are copied in: {'; '.join(told)}."
+        f" The pixels of an image are copied in: {'; '.join(told)}."
     )
 
 

@@ -1,9 +1,9 @@
 """
-Decode pictures in processes of their own, as a server would that had no threads for it.
+Decode images in processes of their own, as a server would that had no threads for it.
 
 The files go in and the pixels come back through memory that all share; the reactor itself waits on
 the pipes, so there is no thread in between.  Workers are started afresh, not forked: TensorFlow's
-threads would not survive that.  For measuring: a picture that cannot be decoded ends its worker.
+threads would not survive that.  For measuring: an image that cannot be decoded ends its worker.
 """
 
 import mmap
@@ -22,7 +22,7 @@ from twisted.internet.defer import Deferred
 from benchmarks.decode_worker import ANSWERED, ASKED, Work
 from model.images.decode import Preprocessing
 
-SLOTS = 2  #: of each worker: while it decodes one picture, the next one waits beside it
+SLOTS = 2  #: of each worker: while it decodes one image, the next one waits beside it
 
 Pixels = npt.NDArray[np.uint8]
 
@@ -47,7 +47,7 @@ class Worker:
         self._pipe.send(work)
 
     def wait_until_ready(self) -> None:
-        """Block until the process takes pictures; raises EOFError where it has ended."""
+        """Block until the process takes images; raises EOFError where it has ended."""
         self._pipe.recv_bytes()
 
     def decode(self, data: bytes, deferred: Deferred[Pixels]) -> None:
@@ -115,7 +115,7 @@ class DecodeProcesses:
             reactor.addReader(worker)
 
     def decode(self, data: bytes) -> Deferred[Pixels]:
-        """Return the pixels of the picture file *data*, as `decode_image` makes them."""
+        """Return the pixels of the image file *data*, as `decode_image` makes them."""
         deferred: Deferred[Pixels] = Deferred()
         deferred.addBoth(self._go_on)
         self._queue.append((data, deferred))

@@ -1,7 +1,7 @@
 """
-`python -m benchmarks.decode_worker PIPE MEMORY`: decode pictures for another process.
+`python -m benchmarks.decode_worker PIPE MEMORY`: decode images for another process.
 
-Both are file descriptors.  A slot of the memory holds a picture file on the way in and, at its
+Both are file descriptors.  A slot of the memory holds an image file on the way in and, at its
 start, pixels on the way out; the pipe carries nothing but numbers.  Imports neither Twisted nor
 TensorFlow, so that a worker is small and starts in a moment.
 """
@@ -15,7 +15,7 @@ from struct import Struct
 from model.images.decode import Preprocessing, decode_image
 
 MAX_PIXELS = 50_000_000
-ASKED = Struct("<II")  #: the slot, and how many bytes of a picture file it holds
+ASKED = Struct("<II")  #: the slot, and how many bytes of an image file it holds
 ANSWERED = Struct("<I")  #: the slot, which holds the pixels
 
 

@@ -18,10 +18,10 @@ from benchmarks.machine import this_machine
 from benchmarks.served import WORKLOADS, known_times, load_test, serving, shown
 from scripts.load.arrivals import read_trace
 
-PICTURE, NOTHING = "B", "A"  #: of `WORKLOADS`
+IMAGE, NOTHING = "B", "A"  #: of `WORKLOADS`
 CLOSED, OPEN, TRACE = 10, 20, 60  #: seconds of a load
 SHARES = (0.3, 0.6, 0.9, 1.2)  #: of the rate of a closed loop
-REPLAYED = 0.6  #: and the one that a trace has on average, of pictures
+REPLAYED = 0.6  #: and the one that a trace has on average, of images
 SPEED = 40.0  #: how fast a trace is replayed where there is no model
 
 #: What the load test says of servers whose times are known: the server's options and the load's.
@@ -53,9 +53,9 @@ def under_load(data: Path) -> dict[str, Any]:
         for share in SHARES:
             rate = round(rows[0]["rate"] * share, 1)
             loaded = _loaded(
-                PICTURE, url, data, Path(name), "--rate", str(rate), "--duration", str(OPEN)
+                IMAGE, url, data, Path(name), "--rate", str(rate), "--duration", str(OPEN)
             )
-            rows.append(row(f"{share:.0%}", PICTURE, loaded))
+            rows.append(row(f"{share:.0%}", IMAGE, loaded))
     return _kept("loadtest", rows)
 
 
@@ -86,9 +86,9 @@ def replayed(data: Path, trace: Path, source: str) -> dict[str, Any]:
         closed = _closed(url, data, Path(name))
         speed = round(speed_for(closed["rate"] * REPLAYED, times[-1], len(times)), 2)
         options = (*arrivals, str(speed), "--duration", str(TRACE))
-        loaded = _loaded(PICTURE, url, data, Path(name), *options)
-        share = f"{REPLAYED:.0%} of what {WORKLOADS[PICTURE].clients} clients get"
-        rows.append(row(f"pictures, {speed:g} times its speed: {share}", PICTURE, loaded))
+        loaded = _loaded(IMAGE, url, data, Path(name), *options)
+        share = f"{REPLAYED:.0%} of what {WORKLOADS[IMAGE].clients} clients get"
+        rows.append(row(f"images, {speed:g} times its speed: {share}", IMAGE, loaded))
     return _kept("replay", rows, trace={"file": trace.name, "source": source})
 
 
@@ -104,9 +104,9 @@ def row(name: str, workload: str, loaded: Loaded) -> dict[str, Any]:
 
 
 def _closed(url: str, data: Path, folder: Path) -> dict[str, Any]:
-    clients = str(WORKLOADS[PICTURE].clients)
-    loaded = _loaded(PICTURE, url, data, folder, "--clients", clients, "--duration", str(CLOSED))
-    return row(f"{clients} clients, 100%", PICTURE, loaded)
+    clients = str(WORKLOADS[IMAGE].clients)
+    loaded = _loaded(IMAGE, url, data, folder, "--clients", clients, "--duration", str(CLOSED))
+    return row(f"{clients} clients, 100%", IMAGE, loaded)
 
 
 def _loaded(workload: str, url: str, data: Path, folder: Path, *options: str | Path) -> Loaded:

@@ -2,7 +2,7 @@
 `python -m benchmarks.peer`: this server as one among others that a yardstick compares.
 
 The whole house, but for what bodies mean.  The null model answers any body with its length,
-``{"n": 1024}``.  The net, a frozen graph from ``pictures`` to ``scores``, takes a picture or the
+``{"n": 1024}``.  The net, a frozen graph from ``images`` to ``scores``, takes an image or the
 raw numbers of one row, and answers ``{"classes": [...], "scores": [...]}``, the five best first.
 The ``TENSORFERRY_*`` variables count as ever.  The slot in the yardstick's table of servers::
 
@@ -30,7 +30,7 @@ from model.images.decode import Resample
 from model.signature import STRING, Feed, TensorSpec
 from server.admission import Terms
 from server.api.dialect import Dialect
-from server.api.native import check_body, picture_of
+from server.api.native import check_body, image_of
 from server.http.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, ServedModel, Timing
@@ -44,7 +44,7 @@ BEST = 5
 
 #: What the net wants: pixels from -1 to 1.
 NET = {
-    "input_layer": "pictures",
+    "input_layer": "images",
     "output_layer": "scores",
     "input_mean": "127.5",
     "input_std": "127.5",
@@ -69,7 +69,7 @@ def _row_of(spec: TensorSpec) -> list[int]:
 
 def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
     """
-    Return the body as one row of numbers where `is_row`, else as a picture.
+    Return the body as one row of numbers where `is_row`, else as an image.
 
     The latter is for a decode thread; raises `HTTPError` and `BadImage`.
     """
@@ -79,9 +79,9 @@ def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
     if is_row(model, request):
         numbers = np.frombuffer(request.body, spec.dtype).reshape(1, *_row_of(spec))
         return signature.feed({spec.name: numbers})
-    if model.pictures is None:
+    if model.image_input is None:
         raise HTTPError(415, f"expected the bytes of one row of {spec}, got {len(request.body)}")
-    return model.pictures.feed(picture_of(request))
+    return model.image_input.feed(image_of(request))
 
 
 def write_length(outputs: Outputs) -> bytes:

@@ -1,7 +1,7 @@
 """
 Make JPEG files of photographs, in the sizes that clients post.
 
-The photographs come with scikit-image, of the extra `test`.  A large picture is a mosaic of them
+The photographs come with scikit-image, of the extra `test`.  A large image is a mosaic of them
 in about their own size, since one that was blown up has less to decode than a camera's.
 """
 
@@ -41,7 +41,7 @@ def _mosaic(tiles: list[Image.Image]) -> Image.Image:
     return whole
 
 
-def _jpeg(picture: Image.Image) -> bytes:
+def _jpeg(image: Image.Image) -> bytes:
     file = BytesIO()
-    picture.save(file, "JPEG", quality=_QUALITY)
+    image.save(file, "JPEG", quality=_QUALITY)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""Measure the ways from one of Pillow's pictures to an array; all of them hold the lock."""
+"""Measure the ways from one of Pillow's images to an array; all of them hold the lock."""
 
 from collections.abc import Callable
 from functools import partial
@@ -12,22 +12,22 @@ CALLS = 300
 
 
 def copies(side: int) -> dict[str, float]:
-    """Return the microseconds of each way for an RGB picture of *side* x *side* pixels."""
+    """Return the microseconds of each way for an RGB image of *side* x *side* pixels."""
     shape = (side, side, 3)
     levels = np.random.default_rng(1).integers(0, 256, shape, np.uint8)
-    picture, slot = Image.fromarray(levels), np.empty(shape, np.uint8)
+    image, slot = Image.fromarray(levels), np.empty(shape, np.uint8)
 
     def into_slot() -> None:
-        slot.reshape(-1)[:] = np.frombuffer(picture.tobytes(), np.uint8)
+        slot.reshape(-1)[:] = np.frombuffer(image.tobytes(), np.uint8)
 
     return {
-        "np.array": _microseconds(partial(np.array, picture)),
-        "np.asarray": _microseconds(partial(np.asarray, picture)),
+        "np.array": _microseconds(partial(np.array, image)),
+        "np.asarray": _microseconds(partial(np.asarray, image)),
         "np.frombuffer of tobytes": _microseconds(
-            lambda: np.frombuffer(picture.tobytes(), np.uint8).reshape(shape)
+            lambda: np.frombuffer(image.tobytes(), np.uint8).reshape(shape)
         ),
         "tobytes into a kept array": _microseconds(into_slot),
-        "np.stack of 8, per picture": _microseconds(partial(np.stack, [levels] * 8)) / 8,
+        "np.stack of 8, per image": _microseconds(partial(np.stack, [levels] * 8)) / 8,
         "copy into a kept array": _microseconds(partial(np.copyto, slot, levels)),
     }
 

@@ -1,5 +1,5 @@
 """
-`python -m benchmarks.scalar`: a graph that takes one picture, one at a time and in batches.
+`python -m benchmarks.scalar`: a graph that takes one image, one at a time and in batches.
 
 Both run in one process, turn about.  One at a time, threads call `Session.run` on the graph as it
 came, as a server does that cannot batch it; in batches, the server's own parts run it, without
@@ -128,7 +128,7 @@ def loads_of(
     run: Callable[[bytes], object], inference: Inference, pool: DecodePool, photos: Sequence[bytes]
 ) -> list[Load]:
     """Return all that is measured: *run* one at a time, then the parts of the server."""
-    feed = inference.model.pictures.feed  # type: ignore[union-attr]  # there are labels
+    feed = inference.model.image_input.feed  # type: ignore[union-attr]  # there are labels
     ask = partial(inference.classify, k=1)
     lanes = inference.model.batcher.stats().lanes
     return [
@@ -180,7 +180,7 @@ def table(rates: dict[str, list[float]]) -> str:
 @click.option("--photo", "files", multiple=True, type=FILE, help="Repeatable; else some are made.")
 @click.option("--json", "json_file", type=FILE, help="A file for the numbers of each round.")
 def main(seconds: float, rounds: int, files: tuple[Path, ...], json_file: Path | None) -> None:
-    """Measure the default model as a graph of one picture: images per second."""
+    """Measure the default model as a graph of one image: images per second."""
     quieten_tensorflow("auto")
     photos = [file.read_bytes() for file in files] or made_photos()
     with TemporaryDirectory() as folder:

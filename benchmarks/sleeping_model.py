@@ -67,7 +67,7 @@ def sleeping_loader(service: Service) -> Loader:
             version="1",
             runner=SleepingRunner(service),
             signatures=(LENGTHS,),
-            pictures=None,
+            image_input=None,
             labels=(),
             top=TOP_PREDICTIONS,
             samples={LENGTHS.name: blank_feed(LENGTHS)},

@@ -13,7 +13,7 @@ from scripts.simulation.service import Service, measured
 #: Slow enough that the server around the model is no bottleneck on one core: 381 rows a second.
 SLOW = measured("20 + 2 b ms", {1: 0.022, 32: 0.084})
 
-#: And that it can refuse twice as many as it answers: 190 a second, about what pictures get.
+#: And that it can refuse twice as many as it answers: 190 a second, about what images get.
 SLOWER = measured("20 + 4 b ms", {1: 0.024, 16: 0.084})
 
 #: As quick as runs on a GPU: what surrounds them counts as well.

@@ -1,5 +1,5 @@
 """
-`tensorferry classify`: label pictures from the command line with the server's own parts.
+`tensorferry classify`: label images from the command line with the server's own parts.
 
 Imports only click and the table of settings until the command runs, so that help is instant.
 """

@@ -62,17 +62,19 @@ def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) 
     from server.api.samples import sample_feed  # noqa: PLC0415 - numpy, when a command needs it
     from server.api.status import signature_facts  # noqa: PLC0415 - the same
 
+    images = found.image_input and found.image_input.asked.name
     return {
         "path": printable(str(files.path)),
         "kind": files.kind.value,
         "labels": len(labels),
         "loaded": found.loaded,
-        "pictures": found.pictures and found.pictures.asked.name,
+        "images": images,
+        "pictures": images,  # the former name of the same
         "default_signature": found.default,
         "notes": list(found.notes),
         "signatures": {
             each.name: signature_facts(
-                each, found.default, sample_feed(each, found.pictures, found.samples)
+                each, found.default, sample_feed(each, found.image_input, found.samples)
             )
             for each in found.signatures
         },
@@ -95,9 +97,9 @@ def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> s
             lines += [f"  {verb}    {spec.name}: {spec}" for spec in specs]
         batches = "yes" if signature.batched else f"no, one request at a time: {signature.alone}"
         lines.append(f"  batches  {batches}")
-        if found.pictures is not None and signature == found.pictures.asked:
+        if found.image_input is not None and signature == found.image_input.asked:
             lines.append(f"  try      curl -F data=@photo.jpg {ADDRESS}")
-        sample = sample_feed(signature, found.pictures, found.samples)
+        sample = sample_feed(signature, found.image_input, found.samples)
         if isinstance(sample, str):
             lines.append(f"  no sample: {sample}")
         else:

@@ -1,7 +1,7 @@
 """
 Label files one behind the other with one Session kept open.
 
-Pictures that wait at the same time share a batch; answers are printed in the order of the names.
+Images that wait at the same time share a batch; answers are printed in the order of the names.
 """
 
 import os
@@ -23,7 +23,7 @@ from server.inference import Inference, Prediction
 from server.model_host import ModelHost
 from server.settings.table import Settings, printable
 
-#: Pictures that may be under way at once; no more names are read meanwhile.
+#: Images that may be under way at once; no more names are read meanwhile.
 AHEAD = 64
 
 

@@ -39,13 +39,13 @@ READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--image",
     type=click.Path(exists=True, path_type=Path),
-    help="A picture, or a folder of them, sent in turn.  [default: made on the fly]",
+    help="An image, or a folder of them, sent in turn.  [default: made on the fly]",
 )
 @click.option(
     "--image-size", type=Size(), default="500x375", show_default=True, help="Of those made."
 )
 @click.option("--form", type=Field(), help="Send what is sent as this file of a form.")
-@click.option("--body", type=READABLE, help="Any file to send instead of a picture.")
+@click.option("--body", type=READABLE, help="Any file to send instead of an image.")
 @click.option(
     "--content-type", type=MediaType(), help="What it is.  [default: application/octet-stream]"
 )

@@ -20,7 +20,7 @@ from batcher.trace import Trace
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
 from model.execution.queues import Profiles
-from model.images.input import PictureInput
+from model.images.input import ImageInput
 from model.repository.labels import top_k
 from model.signature import Arrays, Feed, Signature
 from server.admission import ANY_TIME, NO_TIMEOUT, Decoding, DefaultTimeout, Terms
@@ -28,18 +28,18 @@ from server.admission import ANY_TIME, NO_TIMEOUT, Decoding, DefaultTimeout, Ter
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that is ready, with all it takes to answer tensors and pictures."""
+    """A model that is ready, with all it takes to answer tensors and images."""
 
     name: str
     version: str
     device: str  #: in words
     signatures: Mapping[str, Signature]
     default: str  #: the signature of requests that name none
-    pictures: PictureInput | None  #: None where no picture can be its input
+    image_input: ImageInput | None  #: None where no image can be its input
     samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
     labels: tuple[str, ...]  #: none where there are none
     top: int  #: how many labels an answer has that was not asked for another number
-    #: The most pixels of a picture among a request's strings; None where the model decodes none.
+    #: The most pixels of an image among a request's strings; None where the model decodes none.
     max_pixels: int | None
     profiles: Profiles
     batcher: Batcher[Feed, Arrays]
@@ -51,9 +51,9 @@ class ServedModel:
 
     @property
     def usual(self) -> Profile:
-        """The runs of pictures where the model takes any, else of who names no signature."""
-        pictures = self.pictures
-        name = self.default if pictures is None else pictures.signature.name
+        """The runs of images where the model takes any, else of who names no signature."""
+        image_input = self.image_input
+        name = self.default if image_input is None else image_input.signature.name
         return self.profiles.known[name]
 
     def cap(self, signature: str) -> int:
@@ -62,9 +62,9 @@ class ServedModel:
 
     def _run_as(self, signature: str) -> str:
         """Return the name of the signature that is run for requests for this one."""
-        pictures = self.pictures
-        if pictures is not None and pictures.asked.name == signature:
-            return pictures.signature.name
+        image_input = self.image_input
+        if image_input is not None and image_input.asked.name == signature:
+            return image_input.signature.name
         return signature
 
 
@@ -87,13 +87,13 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The best labels of one picture, the best first."""
+    """The best labels of one image, the best first."""
 
     classes: list[tuple[str, np.floating]]
 
 
 class Inference:
-    """Answers tensors, and pictures with labels, with one model."""
+    """Answers tensors, and images with labels, with one model."""
 
     def __init__(
         self,
@@ -180,7 +180,7 @@ class Inference:
         self._last = profile
         timeout = terms.timeout
         if timeout is None:
-            # However long its own picture takes: nobody named a limit that it could keep.
+            # However long its own image takes: nobody named a limit that it could keep.
             timeout = self.default_timeout.of(profile, rows) + (timing.decode or 0.0)
         answer = self.model.batcher.submit(
             feed,
@@ -203,20 +203,20 @@ class Inference:
         read: Callable[[bytes], bytes] = bytes,
     ) -> Deferred[Prediction]:
         """
-        Return the *k* best labels of the picture file that *read* returns of *data*, as `run` does.
+        Return the *k* best labels of the image file that *read* returns of *data*, as `run` does.
 
         Only for a model that has labels; fails with `BadImage` as well.  *read* is called on a
         decode thread, and may raise `BadImage`.
         """
-        pictures = self.model.pictures
-        if pictures is None:
-            return fail(ModelError(f"{self.model.full_name} takes no pictures"))
+        image_input = self.model.image_input
+        if image_input is None:
+            return fail(ModelError(f"{self.model.full_name} takes no images"))
 
         def pick(outputs: Outputs) -> Prediction:
-            return Prediction(top_k(pictures.scores_of(outputs.arrays), self.model.labels, k))
+            return Prediction(top_k(image_input.scores_of(outputs.arrays), self.model.labels, k))
 
         def prepare() -> Feed:
-            return pictures.feed(read(data))
+            return image_input.feed(read(data))
 
         return self.run(prepare, terms, timing=timing).addCallback(pick)
 

@@ -125,7 +125,7 @@ class ModelHost:
             device=loaded.runner.device,
             signatures={signature.name: signature for signature in loaded.signatures},
             default=loaded.signatures[0].name,
-            pictures=loaded.pictures,
+            image_input=loaded.image_input,
             samples=loaded.samples,
             labels=loaded.labels,
             top=loaded.top,

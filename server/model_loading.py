@@ -24,8 +24,8 @@ from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
 from model.execution.cores import usable_cores
 from model.images.decode import Resample
-from model.images.facts import PictureFacts
-from model.images.input import PictureInput
+from model.images.facts import ImageFacts
+from model.images.input import ImageInput
 from model.repository.cache import CacheUnavailableError, DamagedCacheError, user_cache_folder
 from model.repository.labels import read_labels
 from model.repository.model_files import ModelFiles, ModelKind, find_model
@@ -38,17 +38,17 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory, and how a picture becomes its input."""
+    """A model in memory, and how an image becomes its input."""
 
     name: str
     version: str
     runner: Runner
     signatures: Sequence[Signature]  #: what can be asked for; the first by who names none
-    pictures: PictureInput | None
+    image_input: ImageInput | None
     labels: tuple[str, ...]
     top: int  #: how many labels an answer has
     samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
-    decodes: bool  #: whether any of its signatures decodes pictures
+    decodes: bool  #: whether any of its signatures decodes images
     lanes: int  #: model threads that may call the runner at once
 
 
@@ -82,7 +82,7 @@ def load_model(settings: Settings, say: Say, *, resample: Resample | None = None
         version=version,
         runner=loaded.runner,
         signatures=loaded.signatures,
-        pictures=loaded.pictures,
+        image_input=loaded.image_input,
         labels=labels,
         top=settings.num_top_predictions or facts.top_k or TOP_PREDICTIONS,
         samples=loaded.samples,
@@ -99,7 +99,7 @@ def load_null(settings: Settings, say: Say) -> LoadedModel:
         version="1",
         runner=NullRunner(),
         signatures=(LENGTHS,),
-        pictures=None,
+        image_input=None,
         labels=(),
         top=TOP_PREDICTIONS,
         samples={LENGTHS.name: blank_feed(LENGTHS)},
@@ -131,7 +131,7 @@ def source_of(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
     )
 
 
-def _preprocessing(settings: Settings, facts: PictureFacts, kind: ModelKind) -> PictureFacts:
+def _preprocessing(settings: Settings, facts: ImageFacts, kind: ModelKind) -> ImageFacts:
     mean, std = settings.input_mean, settings.input_std
     asked = (settings.input_height, settings.input_width, mean, std)
     # Frozen graphs, and these options, are label_image's: so are the pixels.
@@ -163,7 +163,7 @@ def _default_model(say: Say) -> tuple[ModelFiles, ModelFacts]:
         input=DEFAULT_MODEL.input_layer,
         output=DEFAULT_MODEL.output_layer,
         labels=found.path / LABELS_FILE,
-        preprocessing=PictureFacts(
+        preprocessing=ImageFacts(
             crop=DEFAULT_MODEL.crop_fraction, resample=Resample(DEFAULT_MODEL.resampling)
         ),
     )

@@ -17,7 +17,7 @@ from tests.fakes_server import SIGNATURE, SIZE, FakeLoader, SteppedThreads
 from tests.fakes_threads import Calls, ManualThreads, outcomes
 from tests.images import coloured, encoded
 
-PICTURE = encoded(coloured(16, 16), "PNG")
+IMAGE = encoded(coloured(16, 16), "PNG")
 
 
 class World:
@@ -80,9 +80,9 @@ class World:
         return outcomes(ensureDeferred(self.host.stop()))
 
     def classify(self) -> Deferred[Prediction]:
-        """Ask for the best label of a picture."""
+        """Ask for the best label of an image."""
         assert self.host.inference is not None
-        return self.host.inference.classify(PICTURE, 1)
+        return self.host.inference.classify(IMAGE, 1)
 
     def submit(self, rows: int = 1) -> list[object]:
         """Return what the batcher will answer to *rows* rows."""

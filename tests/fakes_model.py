@@ -11,17 +11,17 @@ from model.execution.thread import Job, ModelThread, Stop
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes_threads import Calls
 
-#: Pictures of 2 x 2 pixels in, three scores out.
-PICTURES = Signature(
+#: Images of 2 x 2 pixels in, three scores out.
+IMAGES = Signature(
     inputs=(TensorSpec("images", np.dtype(np.uint8), (None, 2, 2, 3)),),
     outputs=(TensorSpec("scores", np.dtype(np.float32), (None, 3)),),
 )
 
 
-def pictures(*values: int) -> Feed:
+def images(*values: int) -> Feed:
     """Return a feed with a row for each of *values*, all of whose pixels are that value."""
     rows = np.array(values, np.uint8).reshape(-1, 1, 1, 1)
-    return Feed(PICTURES, (np.broadcast_to(rows, (len(values), 2, 2, 3)).copy(),))
+    return Feed(IMAGES, (np.broadcast_to(rows, (len(values), 2, 2, 3)).copy(),))
 
 
 class FakeRunner:
@@ -38,7 +38,7 @@ class FakeRunner:
         capacity: int | None = None,
         spend: Callable[[int], object] | None = None,
     ) -> None:
-        self.signatures = signatures or (PICTURES,)
+        self.signatures = signatures or (IMAGES,)
         self.fingerprint = "fake"
         self.device = "a fake device"
         self.errors: list[Exception] = []

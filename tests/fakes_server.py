@@ -18,7 +18,7 @@ from batcher.policy import LotPolicy, Policy
 from model.execution.queues import Profiles
 from model.execution.thread import CallFromThread, JobQueue, ModelThread
 from model.images.decode import Preprocessing, Resample, decode_image
-from model.images.input import PictureInput
+from model.images.input import ImageInput
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.admission import ANY_TIME, NO_TIMEOUT, Terms
 from server.inference import Inference, Prediction, ServedModel, Timing
@@ -98,13 +98,13 @@ SIGNATURE = Signature(
 PREPROCESSING = Preprocessing(SIZE, SIZE, None, Resample.BILINEAR)
 
 
-def pictures(max_pixels: int = 1000) -> PictureInput:
-    """Return the way of pictures of so many pixels at most into `SIGNATURE`."""
+def images(max_pixels: int = 1000) -> ImageInput:
+    """Return the way of images of so many pixels at most into `SIGNATURE`."""
 
     def array_of(data: bytes) -> np.ndarray:
         return decode_image(data, PREPROCESSING, max_pixels=max_pixels)[np.newaxis]
 
-    return PictureInput(SIGNATURE, array_of, f"{SIZE} x {SIZE} RGB")
+    return ImageInput(SIGNATURE, array_of, f"{SIZE} x {SIZE} RGB")
 
 
 class ManualLane:
@@ -147,7 +147,7 @@ def served_model(
     *,
     policy: Policy | None = None,
     max_queued_rows: int = 8,
-    takes_pictures: bool = True,
+    takes_images: bool = True,
     labels: tuple[str, ...] = LABELS,
 ) -> ServedModel:
     """Return a model, of three labels unless told, that *executor* runs."""
@@ -160,7 +160,7 @@ def served_model(
         device="a fake device",
         signatures={SIGNATURE.name: SIGNATURE},
         default=SIGNATURE.name,
-        pictures=pictures() if takes_pictures else None,
+        image_input=images() if takes_images else None,
         samples={SIGNATURE.name: blank},
         labels=labels,
         top=2,
@@ -247,7 +247,7 @@ class FakeLoader:
             version="7",
             runner=self.runner,
             signatures=signatures,
-            pictures=pictures(settings.max_pixels) if signatures[0] is SIGNATURE else None,
+            image_input=images(settings.max_pixels) if signatures[0] is SIGNATURE else None,
             labels=LABELS if signatures[0] is SIGNATURE else (),
             top=settings.num_top_predictions or 5,
             samples={signature.name: blank_feed(signature) for signature in signatures},

@@ -1,5 +1,5 @@
 """
-Picture files made in memory, good and hostile.
+Image files made in memory, good and hostile.
 
 Good ones are written by Pillow where it can; the rest is put together by hand, byte by byte, so
 that a test knows every pixel without asking a decoder.
@@ -24,7 +24,7 @@ def photograph(name: str) -> bytes:
 
 
 def coloured(width: int, height: int) -> Image.Image:
-    """Return an RGB picture with no symmetry: red grows rightwards, green downwards."""
+    """Return an RGB image with no symmetry: red grows rightwards, green downwards."""
     y, x = np.mgrid[0:height, 0:width]
     red, green = 255 * x // max(1, width - 1), 255 * y // max(1, height - 1)
     blue = (37 * x + 91 * y) % 256

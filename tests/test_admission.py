@@ -131,7 +131,7 @@ def test_the_time_of_decoding_is_a_moving_average() -> None:
 def test_who_would_wait_too_long_for_a_thread_is_refused(
     threads: int, pending: int, allowed: float, wait: float | None
 ) -> None:
-    """A picture takes two seconds of a thread here, and a run of one row half a second."""
+    """An image takes two seconds of a thread here, and a run of one row half a second."""
     decoding = Decoding(threads)
     decoding.observe(2.0)
     if wait is None:

@@ -73,7 +73,7 @@ def test_a_ratio_is_taken_within_a_round() -> None:
     assert YARDSTICK.ratio("A", 64, "rate", OURS, (NGINX, 8)) is None
 
 
-def test_the_ceiling_of_pictures_is_the_best_offline_loop() -> None:
+def test_the_ceiling_of_images_is_the_best_offline_loop() -> None:
     """Whatever its arrangement is called; without one there is none."""
     assert YARDSTICK.ceiling("B", 32) == (OFFLINE, "one 8")
     assert YARDSTICK.ceiling("D", 32) == (OFFLINE, None)

@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from model.images.decode import Preprocessing, decode_image
-from model.images.header import MAX_SCANS, BadImage, TruncatedImage, read_picture
+from model.images.header import MAX_SCANS, BadImage, TruncatedImage, read_header
 from tests.images import chunk, coloured, encoded, exif, jpeg_segment
 
 PHOTO = coloured(40, 24)
@@ -122,14 +122,14 @@ def test_what_no_decoder_reads_is_refused(data: bytes) -> None:
 def test_a_jpeg_without_an_end_is_cut_short_whatever_comes_behind(tail: bytes) -> None:
     """Pillow shows some of those: what is missing of a download would be grey."""
     with pytest.raises(TruncatedImage):
-        read_picture(JPEG[:-2] + tail)
+        read_header(JPEG[:-2] + tail)
 
 
 def test_scans_are_counted_where_lengths_are_wrong_too() -> None:
     """Behind a segment that is longer than the file, where a decoder may find them."""
     scans = b"\xff\xda\0\2" * MAX_SCANS
     with pytest.raises(BadImage, match="more than 100 scans"):
-        read_picture(JPEG[:-2] + b"\xff\xe1\xff\xff" + scans + JPEG[-2:])
+        read_header(JPEG[:-2] + b"\xff\xe1\xff\xff" + scans + JPEG[-2:])
 
 
 def mutated(draw: random.Random, data: bytes, header: int) -> bytes:

@@ -60,7 +60,7 @@ def test_a_result_is_given_on_the_reactors_thread_only() -> None:
     assert fired == ["pixels"]
 
 
-@pytest.mark.parametrize("error", [ValueError("bad picture"), SystemExit(1), KeyboardInterrupt()])
+@pytest.mark.parametrize("error", [ValueError("bad image"), SystemExit(1), KeyboardInterrupt()])
 def test_an_exception_is_given_as_a_failure(error: BaseException) -> None:
     """Even one that would end a thread."""
     world = World()

@@ -41,7 +41,7 @@ def decode(data: bytes, wanted: Preprocessing = AS_IT_IS, max_pixels: int = 1_00
 
 
 def whole(height: int, width: int) -> Preprocessing:
-    """Return a preprocessing that leaves a picture of this size alone."""
+    """Return a preprocessing that leaves an image of this size alone."""
     return Preprocessing(height=height, width=width)
 
 
@@ -90,7 +90,7 @@ def test_the_square_is_centred_and_never_empty(
 
 @pytest.mark.parametrize("size", [(1, 50_000), (50_000, 1), (1, 1)])
 @pytest.mark.parametrize("crop", [None, 0.875, 0.001])
-def test_the_thinnest_pictures_are_decoded(size: tuple[int, int], crop: float | None) -> None:
+def test_the_thinnest_images_are_decoded(size: tuple[int, int], crop: float | None) -> None:
     """Of one colour, so that every pixel is known."""
     data = encoded(Image.new("RGB", size, (10, 200, 30)), "PNG")
     result = decode(data, Preprocessing(8, 16, crop=crop))
@@ -113,7 +113,7 @@ def test_the_array_is_the_callers_own(kind: str) -> None:
     [(0, 1, None), (1, 0, None), (-1, 1, None), (1, 1, 0.0), (1, 1, 1.01), (1, 1, float("nan"))],
 )
 def test_senseless_preprocessing_is_refused(height: int, width: int, crop: float | None) -> None:
-    """When it is configured, not when a picture comes."""
+    """When it is configured, not when an image comes."""
     with pytest.raises(ValueError, match=r"holds no pixel|crop is"):
         Preprocessing(height, width, crop)
 
@@ -240,7 +240,7 @@ def test_bitmaps_and_lossless_webp_are_exact() -> None:
     np.testing.assert_allclose(result, on_white(samples[..., :3], samples[..., 3:]), atol=1)
 
 
-def test_a_gif_shows_its_first_picture_on_white() -> None:
+def test_a_gif_shows_its_first_image_on_white() -> None:
     """Coloured, grey, and with a transparent colour."""
     indexed = PHOTO.quantize(16)
     colours = np.asarray(indexed.convert("RGB"))
@@ -266,7 +266,7 @@ def test_later_frames_are_never_looked_at() -> None:
 
 # --- orientation
 
-#: How a picture is stored that its orientation makes upright again.
+#: How an image is stored that its orientation makes upright again.
 STORED = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -280,7 +280,7 @@ STORED = {
 
 
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_turned_picture_is_seen_upright(orientation: int) -> None:
+def test_a_turned_image_is_seen_upright(orientation: int) -> None:
     """PNG and WebP exactly; JPEG as closely as it keeps pixels."""
     upright = np.asarray(PHOTO)
     turned = np.ascontiguousarray(STORED[orientation](upright))
@@ -329,7 +329,7 @@ def turned_jpeg(upright: Image.Image, orientation: int) -> bytes:
 
 @pytest.fixture
 def loaded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Return the sizes of the pictures that Pillow decodes from now on."""
+    """Return the sizes of the images that Pillow decodes from now on."""
     sizes: list[tuple[int, int]] = []
     load = JpegImageFile.load
 
@@ -374,7 +374,7 @@ def test_a_decoder_shrinks_as_far_as_the_size_allows(
 
 
 def test_a_decoder_shrinks_only_when_told(loaded_sizes: list[tuple[int, int]]) -> None:
-    """By default the pixels are those of plain Pillow calls on the whole picture."""
+    """By default the pixels are those of plain Pillow calls on the whole image."""
     data = encoded(LARGE, "JPEG")
     expected = Image.open(BytesIO(data)).resize((64, 48), Image.Resampling.BILINEAR)
     loaded_sizes.clear()
@@ -384,7 +384,7 @@ def test_a_decoder_shrinks_only_when_told(loaded_sizes: list[tuple[int, int]]) -
 
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "progressive"])
 @pytest.mark.parametrize("crop", [None, 1.0, 0.875, 0.5])
-def test_a_shrunk_picture_is_close_to_the_whole_one(mode: str, crop: float | None) -> None:
+def test_a_shrunk_image_is_close_to_the_whole_one(mode: str, crop: float | None) -> None:
     """Within one level on average, and 8 but for one value in a hundred."""
     stored = LARGE if mode == "progressive" else LARGE.convert(mode)
     data = encoded(stored, "JPEG", quality=90, progressive=mode == "progressive")
@@ -399,7 +399,7 @@ def test_a_shrunk_picture_is_close_to_the_whole_one(mode: str, crop: float | Non
 
 @pytest.mark.parametrize("crop", [None, 0.875, 0.3])
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_shrunk_picture_shows_the_same_region_whichever_way_it_is_stored(
+def test_a_shrunk_image_shows_the_same_region_whichever_way_it_is_stored(
     orientation: int, crop: float | None
 ) -> None:
     """On a ramp a place is a colour; the mean tells a shift by less than a pixel."""
@@ -416,14 +416,14 @@ def test_a_shrunk_picture_shows_the_same_region_whichever_way_it_is_stored(
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WebP"])
 def test_other_decoders_do_not_shrink(kind: str) -> None:
-    """They cannot, and their pictures stay as they are."""
+    """They cannot, and their images stay as they are."""
     data = encoded(LARGE.resize((640, 480)), kind)
     wanted = Preprocessing(32, 40, 0.875)
     np.testing.assert_array_equal(decode(data, shrinking(wanted)), decode(data, wanted))
 
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])
-def test_a_shrunk_picture_that_is_cut_short_is_refused(keep: float) -> None:
+def test_a_shrunk_image_that_is_cut_short_is_refused(keep: float) -> None:
     """As a whole one is."""
     data = encoded(LARGE, "JPEG")
     with pytest.raises(TruncatedImage):

@@ -84,8 +84,8 @@ def test_a_side_beyond_reason_is_refused(kind: str) -> None:
         decode(claims(kind, 1, MAX_SIDE + 1))
 
 
-def test_metadata_costs_a_picture_nothing() -> None:
-    """Text and profile bombs, broken EXIF, several pictures in one: all decode as if bare."""
+def test_metadata_costs_an_image_nothing() -> None:
+    """Text and profile bombs, broken EXIF, several images in one: all decode as if bare."""
     expected = np.asarray(PHOTO)
     bomb = b"x\0\0" + zlib.compress(bytes(1 << 22), 9)
     chunks = [
@@ -124,15 +124,15 @@ def test_the_settings_of_pillow_are_left_alone() -> None:
         ("WebP", {"lossless": True}),
     ],
 )
-def test_a_picture_cut_short_is_an_error(kind: str, options: dict[str, bool], part: float) -> None:
-    """Never a picture that ends in grey."""
+def test_an_image_cut_short_is_an_error(kind: str, options: dict[str, bool], part: float) -> None:
+    """Never an image that ends in grey."""
     data = encoded(coloured(200, 150), kind, **options)
     size = int(len(data) * part)
-    with pytest.raises(TruncatedImage, match=f"the {kind} picture is cut short.* {size} bytes"):
+    with pytest.raises(TruncatedImage, match=f"the {kind} image is cut short.* {size} bytes"):
         decode(data[:size], Preprocessing(150, 200))
 
 
-def test_what_is_no_picture_is_refused() -> None:
+def test_what_is_no_image_is_refused() -> None:
     """Before any decoder sees it."""
     with pytest.raises(NotAnImage, match="an HTML page"):
         decode(b"<html></html>")
@@ -169,7 +169,7 @@ def test_two_sizes_in_one_file_are_refused() -> None:
 def test_whatever_a_decoder_raises_is_a_bad_image(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the reason; and without the traceback, which would hold the picture."""
+    """With the reason; and without the traceback, which would hold the image."""
 
     def broken(_: BytesIO) -> ImageFile.ImageFile:
         raise error
@@ -177,7 +177,7 @@ def test_whatever_a_decoder_raises_is_a_bad_image(
     monkeypatch.setitem(preprocess._OPENERS, Format.PNG, broken)
     with pytest.raises(BadImage) as caught:
         decode(encoded(PHOTO, "PNG"))
-    assert "the PNG picture (" in str(caught.value)
+    assert "the PNG image (" in str(caught.value)
     assert str(caught.value).endswith(str(error) or type(error).__name__)
     assert caught.value.__context__ is None
 

@@ -1,4 +1,4 @@
-"""What a picture file says of itself: model/images/header.py."""
+"""What an image file says of itself: model/images/header.py."""
 
 from io import BytesIO
 from struct import pack
@@ -15,8 +15,8 @@ from model.images.header import (
     NotAnImage,
     TruncatedImage,
     exif_orientation,
-    first_picture,
-    read_picture,
+    first_image,
+    read_header,
 )
 from tests.images import chunk, claims, coloured, encoded, exif, jpeg_segment, png
 
@@ -43,16 +43,16 @@ GIF = encoded(PHOTO, "GIF")
 )
 def test_each_format_tells_its_name_and_size(data: bytes, kind: Format) -> None:
     """Files as Pillow writes them, of 40 x 24 pixels."""
-    picture = read_picture(data)
-    assert (picture.format, picture.width, picture.height) == (kind, 40, 24)
+    image = read_header(data)
+    assert (image.format, image.width, image.height) == (kind, 40, 24)
 
 
 def test_old_and_upside_down_bitmaps_tell_their_size() -> None:
     """OS/2 headers have short sides; a negative height means rows from the top."""
     os2 = b"BM" + pack("<IHHIIHHHH", 38, 0, 0, 26, 12, 40, 24, 1, 24)
-    assert (read_picture(os2).width, read_picture(os2).height) == (40, 24)
+    assert (read_header(os2).width, read_header(os2).height) == (40, 24)
     downwards = claims("BMP", 40, -24)
-    assert (read_picture(downwards).width, read_picture(downwards).height) == (40, 24)
+    assert (read_header(downwards).width, read_header(downwards).height) == (40, 24)
 
 
 @pytest.mark.parametrize(
@@ -62,25 +62,25 @@ def test_old_and_upside_down_bitmaps_tell_their_size() -> None:
         (b"\n <!DOCTYPE HTML><title>Not found", "an HTML page (33 bytes)"),
         (b"<html>", "an HTML page"),
         (b"%PDF-1.7", "a PDF document"),
-        (b"II*\0\x08\0\0\0", "a TIFF picture"),
-        (b"MM\0*\0\0\0\x08", "a TIFF picture"),
-        (b"\0\0\0\x18ftypheic", "a HEIC picture"),
-        (b"\0\0\0\x18ftypmif1", "a HEIC picture"),
-        (b"\0\0\0\x18ftypavif", "an AVIF picture"),
+        (b"II*\0\x08\0\0\0", "a TIFF image"),
+        (b"MM\0*\0\0\0\x08", "a TIFF image"),
+        (b"\0\0\0\x18ftypheic", "a HEIC image"),
+        (b"\0\0\0\x18ftypmif1", "a HEIC image"),
+        (b"\0\0\0\x18ftypavif", "an AVIF image"),
         (b"\0\0\0\x18ftypisom", "a video"),
-        (b"\xff\x0a\0\0", "a JPEG XL picture"),
-        (b"\0\0\0\x0cJXL \r\n", "a JPEG XL picture"),
-        (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 picture"),
+        (b"\xff\x0a\0\0", "a JPEG XL image"),
+        (b"\0\0\0\x0cJXL \r\n", "a JPEG XL image"),
+        (b"\0\0\0\x0cjP  \r\n", "a JPEG 2000 image"),
         (b"8BPS\0\1", "a Photoshop document"),
         (b"\0\0\1\0\1\0", "an icon"),
         (b"PK\3\4", "a ZIP archive"),
         (b"\x1f\x8b\x08", "gzip-compressed data"),
-        (JPEG.decode(errors="replace").encode(), "a JPEG picture that was read as text (UTF-8)"),
-        (PNG.decode(errors="replace").encode(), "a PNG picture that was read as text (UTF-8)"),
-        (JPEG.decode("latin-1").encode(), "a JPEG picture that was read as text (Latin-1)"),
-        (PNG.decode("latin-1").encode(), "a PNG picture that was read as text (Latin-1)"),
-        (PNG.replace(b"\r\n", b"\n"), "a PNG picture whose line ends were changed"),
-        (PNG.replace(b"\r", b"").replace(b"\n", b""), "a PNG picture whose line ends were"),
+        (JPEG.decode(errors="replace").encode(), "a JPEG image that was read as text (UTF-8)"),
+        (PNG.decode(errors="replace").encode(), "a PNG image that was read as text (UTF-8)"),
+        (JPEG.decode("latin-1").encode(), "a JPEG image that was read as text (Latin-1)"),
+        (PNG.decode("latin-1").encode(), "a PNG image that was read as text (Latin-1)"),
+        (PNG.replace(b"\r\n", b"\n"), "a PNG image whose line ends were changed"),
+        (PNG.replace(b"\r", b"").replace(b"\n", b""), "a PNG image whose line ends were"),
         (b"<svg xmlns=", "an SVG drawing"),
         (b"<?xml version=", "an XML document"),
         (b'{"instances": []}', "a JSON text"),
@@ -90,28 +90,28 @@ def test_old_and_upside_down_bitmaps_tell_their_size() -> None:
             b"version https://git-lfs.github.com/spec/v1\noid sha256:",
             "a Git LFS pointer, not the file that `git lfs pull` gets,",
         ),
-        (b"/9j/4AAQSkZJRg", "a picture in base64"),
-        (b"iVBORw0KGgo", "a picture in base64"),
-        (b"R0lGODlh", "a picture in base64"),
-        (b"UklGRg", "a picture in base64"),
+        (b"/9j/4AAQSkZJRg", "an image in base64"),
+        (b"iVBORw0KGgo", "an image in base64"),
+        (b"R0lGODlh", "an image in base64"),
+        (b"UklGRg", "an image in base64"),
         (b"BMW sells cars", "data that begins with 42 4d 57 20 73 65 6c 6c (14 bytes)"),
         (b"RIFF\0\0\0\0WAVEfmt ", "data that begins with 52 49 46 46"),
     ],
 )
-def test_what_is_no_picture_is_named(data: bytes, found: str) -> None:
+def test_what_is_no_image_is_named(data: bytes, found: str) -> None:
     """The message says what came, how much of it, and what would be read."""
     with pytest.raises(NotAnImage) as caught:
-        read_picture(data)
+        read_header(data)
     assert str(caught.value).startswith(found)
-    assert str(caught.value).endswith("is not a JPEG, PNG, GIF, BMP or WebP picture")
+    assert str(caught.value).endswith("is not a JPEG, PNG, GIF, BMP or WebP image")
 
 
 @pytest.mark.parametrize("kind", ["GIF", "BMP", "WEBP"])
-def test_a_picture_that_was_read_as_text_is_not_decoded(kind: str) -> None:
-    """Its first bytes are those of a picture still; a decoder may show what is left."""
+def test_an_image_that_was_read_as_text_is_not_decoded(kind: str) -> None:
+    """Its first bytes are those of an image still; a decoder may show what is left."""
     data = encoded(PHOTO, kind).decode(errors="replace").encode()
     with pytest.raises(BadImage, match=r"read as text|data that begins"):
-        read_picture(data)
+        read_header(data)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "JPEG"])
@@ -119,7 +119,7 @@ def test_a_side_of_zero_is_refused(kind: str) -> None:
     """Whichever format says so; a WebP cannot."""
     data = claims(kind, 0, 7)
     with pytest.raises(BadImage, match="is 0 x 7 pixels"):
-        read_picture(data)
+        read_header(data)
 
 
 @pytest.mark.parametrize("order", ["<", ">"])
@@ -148,7 +148,7 @@ def test_exif_orientation_is_read_in_both_byte_orders(orientation: int, order: s
     ],
 )
 def test_exif_that_makes_no_sense_turns_nothing(block: bytes) -> None:
-    """Pictures with broken EXIF are still pictures."""
+    """Images with broken EXIF are still images."""
     assert exif_orientation(block) == 1
 
 
@@ -158,23 +158,23 @@ def test_metadata_of_a_jpeg_does_not_travel_on() -> None:
     profile = jpeg_segment(0xE2, b"ICC_PROFILE\0\1\1" + bytes(500))
     turned = jpeg_segment(0xE1, b"Exif\0\0" + exif(6)) + jpeg_segment(0xE1, b"Exif\0\0" + exif(1))
     data = JPEG[:2] + noise + profile + turned + JPEG[2:] + b"a film of the same moment"
-    picture = read_picture(data)
-    assert b"".join(picture.parts) == JPEG
-    assert picture.orientation == 6
+    image = read_header(data)
+    assert b"".join(image.parts) == JPEG
+    assert image.orientation == 6
 
 
 def test_segments_that_tell_the_colours_of_a_jpeg_are_kept() -> None:
     """APP0 and APP14 decide how three or four channels are understood."""
     data = encoded(PHOTO.convert("CMYK"), "JPEG")
     assert b"Adobe" in data
-    assert b"".join(read_picture(data).parts) == data
+    assert b"".join(read_header(data).parts) == data
 
 
 def test_restart_markers_are_pixels() -> None:
     """They stand alone: what follows is no length, and nothing is to be skipped."""
     data = encoded(coloured(200, 150), "JPEG", restart_marker_blocks=1)
     assert data.count(b"\xff\xd3") > 5
-    assert b"".join(read_picture(data).parts) == data
+    assert b"".join(read_header(data).parts) == data
 
 
 def test_metadata_of_a_png_does_not_travel_on() -> None:
@@ -182,49 +182,49 @@ def test_metadata_of_a_png_does_not_travel_on() -> None:
     grey = np.arange(12).reshape(3, 4)
     key = chunk(b"tRNS", pack(">H", 5))
     extra = [chunk(b"tEXt", b"a\0b"), chunk(b"eXIf", exif(8)), chunk(b"acTL", pack(">II", 1, 0))]
-    picture = read_picture(png(grey, 8, 0, *extra, key) + b"tail")
-    assert b"".join(picture.parts) == png(grey, 8, 0, key)
-    assert (picture.orientation, picture.sample_bits) == (8, 8)
+    image = read_header(png(grey, 8, 0, *extra, key) + b"tail")
+    assert b"".join(image.parts) == png(grey, 8, 0, key)
+    assert (image.orientation, image.sample_bits) == (8, 8)
 
 
 def test_the_orientation_of_a_webp_is_read() -> None:
     """It stands behind the pixels, in a chunk of its own."""
-    assert read_picture(encoded(PHOTO, "WEBP", exif=exif(5))).orientation == 5
-    assert read_picture(encoded(PHOTO, "WEBP", xmp=b"<x/>")).orientation == 1
+    assert read_header(encoded(PHOTO, "WEBP", exif=exif(5))).orientation == 5
+    assert read_header(encoded(PHOTO, "WEBP", xmp=b"<x/>")).orientation == 1
 
 
 def test_a_gif_is_as_large_as_its_first_frame_needs() -> None:
     """Decoders enlarge the screen for a frame that does not fit, so the header has to say so."""
-    picture = read_picture(claims("GIF", 300, 200))
-    assert (picture.width, picture.height) == (300, 200)
-    assert b"".join(picture.parts)[6:10] == pack("<HH", 300, 200)
+    image = read_header(claims("GIF", 300, 200))
+    assert (image.width, image.height) == (300, 200)
+    assert b"".join(image.parts)[6:10] == pack("<HH", 300, 200)
 
 
 def test_blocks_before_the_first_frame_of_a_gif_are_passed_over() -> None:
     """Comments and stray bytes may stand there."""
     head = 13 + (3 << (GIF[10] & 7) + 1)
     data = GIF[:head] + b"!\xfe\x05hello\x02!,\0" + b"\0" + GIF[head:]
-    assert (read_picture(data).width, read_picture(data).height) == (40, 24)
+    assert (read_header(data).width, read_header(data).height) == (40, 24)
 
 
 FILM = {"save_all": True, "append_images": [PHOTO.rotate(90), PHOTO.rotate(180)]}
 
 
 @pytest.mark.parametrize("photo", [PHOTO, PHOTO.convert("L")])
-def test_a_gif_is_cut_behind_its_first_picture(photo: Image.Image) -> None:
+def test_a_gif_is_cut_behind_its_first_image(photo: Image.Image) -> None:
     """With a table of colours of its own or without; one that has no other stays as it is."""
     alone, film = encoded(photo, "GIF"), encoded(photo, "GIF", **FILM)
-    assert first_picture(alone, Format.GIF) == alone
-    cut = Image.open(BytesIO(first_picture(film, Format.GIF)))
+    assert first_image(alone, Format.GIF) == alone
+    cut = Image.open(BytesIO(first_image(film, Format.GIF)))
     assert getattr(cut, "n_frames", 1) == 1
     np.testing.assert_array_equal(cut.convert("RGB"), Image.open(BytesIO(film)).convert("RGB"))
 
 
-def test_files_of_one_picture_stay_as_they_are() -> None:
+def test_files_of_one_image_stay_as_they_are() -> None:
     """To the last byte."""
     for kind in ("JPEG", "PNG", "BMP", "WEBP"):
         data = encoded(PHOTO, kind)
-        assert first_picture(data, read_picture(data).format) is data
+        assert first_image(data, read_header(data).format) is data
 
 
 @pytest.mark.parametrize(
@@ -236,10 +236,10 @@ def test_files_of_one_picture_stay_as_they_are() -> None:
     ],
     ids=["film", "cut", "parts"],
 )
-def test_a_first_picture_that_cannot_be_had_alone_is_refused(data: bytes, message: str) -> None:
+def test_a_first_image_that_cannot_be_had_alone_is_refused(data: bytes, message: str) -> None:
     """No decoder of more than one sees it."""
     with pytest.raises(BadImage, match=message):
-        first_picture(data, read_picture(data).format)
+        first_image(data, read_header(data).format)
 
 
 SCANS = encoded(PHOTO, "JPEG", progressive=True)
@@ -267,13 +267,13 @@ LAST_SCAN = SCANS[SCANS.rindex(b"\xff\xda") : -2]
 def test_files_in_absurdly_many_parts_are_refused(data: bytes, message: str) -> None:
     """Each part costs time for a byte or two of the client's."""
     with pytest.raises(BadImage, match=message):
-        read_picture(data)
+        read_header(data)
 
 
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (b"GIF89a" + bytes(7) + b";", "holds no picture"),
+        (b"GIF89a" + bytes(7) + b";", "holds no image"),
         (PNG[:8] + chunk(b"CgBI", bytes(13)) + PNG[8:], "begins with b'CgBI'"),
         (b"RIFF\x10\0\0\0WEBPXXXX" + bytes(20), "unknown chunk b'XXXX'"),
         (claims("BMP", 4, 4)[:30] + pack("<I", 1) + bytes(100), "run-length encoded"),
@@ -282,14 +282,14 @@ def test_files_in_absurdly_many_parts_are_refused(data: bytes, message: str) -> 
 def test_headers_that_cannot_be_right_are_refused(data: bytes, message: str) -> None:
     """With the reason."""
     with pytest.raises(BadImage, match=message):
-        read_picture(data)
+        read_header(data)
 
 
 @pytest.mark.parametrize(
     "data", [JPEG, PNG, encoded(PHOTO, "WEBP"), encoded(PHOTO, "WEBP", exif=exif(2))]
 )
 def test_every_cut_through_a_file_with_a_marked_end_is_seen(data: bytes) -> None:
-    """JPEG, PNG and WebP say where they end; a few bytes are no picture at all."""
+    """JPEG, PNG and WebP say where they end; a few bytes are no image at all."""
     for size in range(len(data)):
         with pytest.raises((TruncatedImage, NotAnImage)):
-            read_picture(data[:size])
+            read_header(data[:size])

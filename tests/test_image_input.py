@@ -1,4 +1,4 @@
-"""How a picture becomes an input: model/images/input.py, and TensorFlow's pictures.py."""
+"""How an image becomes an input: model/images/input.py, and TensorFlow's images.py."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -16,9 +16,9 @@ from model.backends.tensorflow.image_inputs import (
 )
 from model.errors import ModelError
 from model.images.decode import Resample
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.images.header import BadImage, NotAnImage, TooManyPixels
-from model.images.input import PictureInput, guarded
+from model.images.input import ImageInput, guarded
 from model.images.layout import ImageLayout
 from model.images.normalisation import ColourOrder, Normalisation
 from model.images.value_range import Affine, ValueRange
@@ -37,7 +37,7 @@ def signature(dtype: object, *shapes: Shape) -> Signature:
     return Signature(inputs, ())
 
 
-# --- which inputs take pictures
+# --- which inputs take images
 
 
 @pytest.mark.parametrize(
@@ -55,7 +55,7 @@ def signature(dtype: object, *shapes: Shape) -> Signature:
         ("uint8", [(None,)], False),
     ],
 )
-def test_an_encoded_picture_is_the_only_string(
+def test_an_encoded_image_is_the_only_string(
     dtype: object, shapes: list[Shape], taken: bool
 ) -> None:
     """Or one a row."""
@@ -65,7 +65,7 @@ def test_an_encoded_picture_is_the_only_string(
 # --- with which numbers
 
 
-def numbers_of(facts: PictureFacts, dtype: str = "float32") -> tuple[Normalisation, list[str]]:
+def numbers_of(facts: ImageFacts, dtype: str = "float32") -> tuple[Normalisation, list[str]]:
     """Return what becomes of pixels for a model that scales them by 1/255 itself."""
     said: list[str] = []
     scaling = Affine(1 / 255)
@@ -74,17 +74,17 @@ def numbers_of(facts: PictureFacts, dtype: str = "float32") -> tuple[Normalisati
 
 def test_numbers_that_are_not_given_suit_the_model() -> None:
     """A mean of 0 is given; a model of uint8 gets the pixels as they are."""
-    numbers, (line,) = numbers_of(PictureFacts(colour_order=ColourOrder.BGR))
+    numbers, (line,) = numbers_of(ImageFacts(colour_order=ColourOrder.BGR))
     assert numbers == replace(ValueRange.BYTES.normalisation, colour_order=ColourOrder.BGR)
     assert line == "images are fed as 0..255: the model itself computes x * 0.003922"
-    numbers, (line,) = numbers_of(PictureFacts(mean=(0.0, 0.0, 0.0)))
+    numbers, (line,) = numbers_of(ImageFacts(mean=(0.0, 0.0, 0.0)))
     assert (numbers, line.partition(":")[0]) == (Normalisation(), "warning")
-    assert numbers_of(PictureFacts(), "uint8") == (Normalisation(), [])
+    assert numbers_of(ImageFacts(), "uint8") == (Normalisation(), [])
 
 
 def test_numbers_of_each_channel_are_not_for_grey_images() -> None:
     """There is one channel."""
-    facts = PictureFacts(mean=(1.0, 2.0, 3.0))
+    facts = ImageFacts(mean=(1.0, 2.0, 3.0))
     grey = replace(LAYOUT, channels=1)
     with pytest.raises(ModelError, match="only one"):
         normalisation(facts, grey, np.dtype(np.float32), lambda: Affine(), print)
@@ -95,16 +95,16 @@ def test_numbers_of_each_channel_are_not_for_grey_images() -> None:
 
 def test_pixels_are_decoded_as_they_are_said_to_be() -> None:
     """Cut, resized by the filter, still uint8 and RGB: the graph does the rest."""
-    facts = PictureFacts(
+    facts = ImageFacts(
         crop=0.5,
         resample=Resample.NEAREST,
         colour_order=ColourOrder.BGR,
     )
     numbers = Normalisation((1.0, 2.0, 3.5), (0.5, 0.5, 0.5))
     way = from_pixels(signature("uint8", (None, 4, 4, 3)), facts, 100, LAYOUT, numbers)
-    picture = coloured(8, 8)
-    (pixels,) = way.feed(encoded(picture, "PNG")).arrays
-    np.testing.assert_array_equal(pixels, np.asarray(picture)[None, 2:6, 2:6])
+    image = coloured(8, 8)
+    (pixels,) = way.feed(encoded(image, "PNG")).arrays
+    np.testing.assert_array_equal(pixels, np.asarray(image)[None, 2:6, 2:6])
     assert way.meaning == (
         "4 x 4 BGR, nearest, the middle 0.5 of the shorter side, as (pixel - (1, 2, 3.5)) * 0.5"
     )
@@ -114,7 +114,7 @@ def test_pixels_are_decoded_as_they_are_said_to_be() -> None:
 
 def test_a_model_of_uint8_is_told_no_numbers() -> None:
     """It gets the pixels as they are, resized by bilinear interpolation unless told."""
-    way = from_pixels(signature("uint8", (None, 4, 4, 3)), PictureFacts(), 100, LAYOUT, None)
+    way = from_pixels(signature("uint8", (None, 4, 4, 3)), ImageFacts(), 100, LAYOUT, None)
     assert way.meaning == "4 x 4 RGB, bilinear"
     (pixels,) = way.feed(encoded(coloured(4, 4), "PNG")).arrays
     np.testing.assert_array_equal(pixels[0], np.asarray(coloured(4, 4)))
@@ -122,7 +122,7 @@ def test_a_model_of_uint8_is_told_no_numbers() -> None:
 
 @pytest.mark.parametrize("shape", [(), (None,), (1,)])
 @pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
-def test_an_encoded_picture_goes_in_as_it_came(shape: Shape, kind: str) -> None:
+def test_an_encoded_image_goes_in_as_it_came(shape: Shape, kind: str) -> None:
     """To the last byte: a BMP that ends in black ends in zeros."""
     data = encoded(Image.new("RGB", (3, 3)), kind)
     alone = "" if shape == (None,) else "one at a time"
@@ -139,7 +139,7 @@ def test_an_encoded_picture_goes_in_as_it_came(shape: Shape, kind: str) -> None:
     assert (same.shape, same.tolist()) == (array.shape, array.tolist())
 
 
-def test_a_model_that_decodes_sees_a_single_picture() -> None:
+def test_a_model_that_decodes_sees_a_single_image() -> None:
     """TensorFlow decodes all of a GIF, however many, and dies of some WebP animations."""
     film = {"save_all": True, "append_images": [coloured(4, 4).rotate(90)] * 9}
     way = from_bytes(signature(STRING, (None,)), 100)
@@ -149,14 +149,14 @@ def test_a_model_that_decodes_sees_a_single_picture() -> None:
         way.feed(encoded(coloured(4, 4), "WEBP", **film))
 
 
-def test_no_picture_at_all_is_for_the_model_to_judge() -> None:
+def test_no_image_at_all_is_for_the_model_to_judge() -> None:
     """Where it runs alone it may take an empty list."""
     way = from_bytes(replace(signature(STRING, (None,)), alone="one at a time"), 100)
     (array,) = way.feed_encoded(way.signature.feed({"x0": np.array([], STRING)})).arrays
     assert (array.dtype, array.shape) == (STRING, (0,))
 
 
-def test_pictures_that_become_rows_of_different_shapes_are_refused() -> None:
+def test_images_that_become_rows_of_different_shapes_are_refused() -> None:
     """As one alone would be."""
     way = from_bytes(
         signature("uint8", (None, 4, 5, 3)),
@@ -170,7 +170,7 @@ def test_pictures_that_become_rows_of_different_shapes_are_refused() -> None:
 
 
 def test_a_model_may_decode_with_operations_of_its_own() -> None:
-    """Which only ever see what is a picture, and of no more pixels than are allowed."""
+    """Which only ever see what is an image, and of no more pixels than are allowed."""
     seen: list[bytes] = []
 
     def decode(data: bytes) -> np.ndarray:
@@ -198,13 +198,13 @@ def test_what_is_decoded_wrongly_never_reaches_a_batch(
     array_of: Callable[[bytes], np.ndarray], said: str
 ) -> None:
     """As from a model whose own operations decode to another size than it was probed with."""
-    way = PictureInput(signature("uint8", (None, 4, 5, 3)), array_of, "")
+    way = ImageInput(signature("uint8", (None, 4, 5, 3)), array_of, "")
     with pytest.raises(FeedError, match=said):
         way.feed(b"")
 
 
-def test_strings_that_are_pictures_are_held_to_the_limit_and_others_are_left_alone() -> None:
-    """In whatever input and place; an animation becomes its first picture."""
+def test_strings_that_are_images_are_held_to_the_limit_and_others_are_left_alone() -> None:
+    """In whatever input and place; an animation becomes its first image."""
     words = TensorSpec("words", STRING, (None, 2))
     number = TensorSpec("number", np.dtype(np.float32), (None,))
     signature = Signature((words, number), ())

@@ -4,13 +4,13 @@ import numpy as np
 import pytest
 
 from model.errors import ModelError
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.images.layout import ChannelAxis, ImageLayout, image_layout
 from model.signature import STRING, Signature, TensorSpec
 
 Shape = tuple[int | None, ...] | None
 FIRST, NONE = ChannelAxis.FIRST, ChannelAxis.NONE
-NOTHING, SIZE = PictureFacts(), PictureFacts(height=4, width=5)
+NOTHING, SIZE = ImageFacts(), ImageFacts(height=4, width=5)
 
 
 def signature(dtype: object, *shapes: Shape) -> Signature:
@@ -26,7 +26,7 @@ def signature(dtype: object, *shapes: Shape) -> Signature:
         ((None, 4, 5, 3), NOTHING, False, ImageLayout(None, 4, 5, 3)),
         ((None, 4, 5, 3), SIZE, False, ImageLayout(None, 4, 5, 3)),
         ((1, 4, 5, None), NOTHING, False, ImageLayout(1, 4, 5, 3)),
-        ((None, None, None, None), PictureFacts(height=4), False, ImageLayout(None, 4, None, 3)),
+        ((None, None, None, None), ImageFacts(height=4), False, ImageLayout(None, 4, None, 3)),
         ((8, 4, 5, 3), NOTHING, False, ImageLayout(8, 4, 5, 3)),
         ((None, 28, 28, 1), NOTHING, False, ImageLayout(None, 28, 28, 1)),
         ((None, 3, 4, 5), NOTHING, False, ImageLayout(None, 4, 5, 3, FIRST)),
@@ -43,14 +43,14 @@ def signature(dtype: object, *shapes: Shape) -> Signature:
         ((None, None, 3), NOTHING, True, None),
         ((3, 4, 5), SIZE, False, ImageLayout(1, 4, 5, 3, FIRST, batched=False)),
         (None, SIZE, False, ImageLayout(None, 4, 5, 3)),
-        (None, PictureFacts(height=4), True, None),
+        (None, ImageFacts(height=4), True, None),
         ((None, 4), SIZE, True, None),
         ((None, 4, 5, 4), NOTHING, True, None),
         ((), NOTHING, True, None),
     ],
 )
 def test_a_shape_says_where_the_channels_are(
-    shape: Shape, facts: PictureFacts, labelled: bool, layout: ImageLayout | None
+    shape: Shape, facts: ImageFacts, labelled: bool, layout: ImageLayout | None
 ) -> None:
     """What looks like any other tensor is an image only where labels or a size say so."""
     assert image_layout(signature("float32", shape), facts, labelled=labelled) == layout
@@ -90,11 +90,11 @@ def test_images_travel_with_the_batch_first_and_the_channels_last(
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        (PictureFacts(height=8), "the height of images is said to be 8, but input 'x0' is uint8"),
-        (PictureFacts(height=4, width=8), "the width of images is said to be 8, but input 'x0'"),
+        (ImageFacts(height=8), "the height of images is said to be 8, but input 'x0' is uint8"),
+        (ImageFacts(height=4, width=8), "the width of images is said to be 8, but input 'x0'"),
     ],
 )
-def test_a_size_that_contradicts_the_model_is_refused(facts: PictureFacts, said: str) -> None:
+def test_a_size_that_contradicts_the_model_is_refused(facts: ImageFacts, said: str) -> None:
     """Nothing could be fed."""
     with pytest.raises(ModelError, match=said):
         image_layout(signature("uint8", (None, 4, 5, 3)), facts, labelled=False)

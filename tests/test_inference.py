@@ -1,4 +1,4 @@
-"""One picture through decoding, queue, run and labels: server/inference.py."""
+"""One image through decoding, queue, run and labels: server/inference.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -21,7 +21,7 @@ from tests.fakes_server import SIGNATURE, SIZE, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
 from tests.images import coloured, encoded
 
-PICTURE = encoded(coloured(16, 16), "PNG")
+IMAGE = encoded(coloured(16, 16), "PNG")
 
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -51,7 +51,7 @@ class World:
         self.inference = Inference(model, self.pool, seconds=self.clock.seconds)
 
     def decode(self) -> None:
-        """Decode one picture."""
+        """Decode one image."""
         self.threads.step()
         self.calls.step()
 
@@ -62,10 +62,10 @@ def classes(fired: list[object]) -> list[tuple[str, float]]:
     return [(label, float(score)) for label, score in getattr(prediction, "classes", ())]
 
 
-def test_a_picture_is_decoded_run_and_labelled() -> None:
+def test_an_image_is_decoded_run_and_labelled() -> None:
     """In the model's own size, and the best labels come first."""
     world = World()
-    fired = outcomes(world.inference.classify(PICTURE, 2))
+    fired = outcomes(world.inference.classify(IMAGE, 2))
     assert world.lane.batches == []
     world.decode()
     ((feed,),) = world.lane.batches
@@ -82,16 +82,16 @@ def test_a_picture_is_decoded_run_and_labelled() -> None:
 def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) -> None:
     """An answer does not change from one time to the next."""
     world = World()
-    fired = outcomes(world.inference.classify(PICTURE, k))
+    fired = outcomes(world.inference.classify(IMAGE, k))
     world.decode()
     world.lane.finish([0.5, 0.5, 0.5])
     assert [label for label, _ in classes(fired)] == labels
 
 
-def test_pictures_that_wait_together_share_a_batch_and_get_their_own_labels() -> None:
+def test_images_that_wait_together_share_a_batch_and_get_their_own_labels() -> None:
     """Whatever sizes they came in."""
     world = World()
-    first = outcomes(world.inference.classify(PICTURE, 1))
+    first = outcomes(world.inference.classify(IMAGE, 1))
     others = [encoded(coloured(width, 8), "PNG") for width in (5, 50)]
     fired = [outcomes(world.inference.classify(data, 1)) for data in others]
     for _ in range(3):
@@ -102,12 +102,12 @@ def test_pictures_that_wait_together_share_a_batch_and_get_their_own_labels() ->
     assert [classes(each)[0][0] for each in (first, *fired)] == ["cat", "dog", "eel"]
 
 
-def test_the_times_of_a_picture_are_noted_on_its_way() -> None:
+def test_the_times_of_an_image_are_noted_on_its_way() -> None:
     """In seconds, each as soon as it is known."""
     world = World()
     timing = Timing()
-    world.inference.classify(PICTURE, 1).addErrback(lambda _: None)
-    second = outcomes(world.inference.classify(PICTURE, 1, timing=timing))
+    world.inference.classify(IMAGE, 1).addErrback(lambda _: None)
+    second = outcomes(world.inference.classify(IMAGE, 1, timing=timing))
     assert (timing.decode, timing.trace.queued) == (None, None)
     world.decode()
     world.decode()
@@ -124,9 +124,9 @@ def test_the_times_of_a_picture_are_noted_on_its_way() -> None:
 
 @pytest.mark.parametrize(
     ("data", "kind"),
-    [(b"no picture", NotAnImage), (encoded(coloured(40, 40), "PNG"), TooManyPixels)],
+    [(b"no image", NotAnImage), (encoded(coloured(40, 40), "PNG"), TooManyPixels)],
 )
-def test_a_bad_picture_never_reaches_the_queue(data: bytes, kind: type[Exception]) -> None:
+def test_a_bad_image_never_reaches_the_queue(data: bytes, kind: type[Exception]) -> None:
     """The time that it took to find out is noted all the same."""
     world = World()
     timing = Timing()
@@ -140,8 +140,8 @@ def test_a_bad_picture_never_reaches_the_queue(data: bytes, kind: type[Exception
 def test_a_deadline_holds_in_the_queue() -> None:
     """And is told to it as a time of the clock."""
     world = World()
-    world.inference.classify(PICTURE, 1).addErrback(lambda _: None)
-    fired = outcomes(world.inference.classify(PICTURE, 1, Terms(timeout=4.0)))
+    world.inference.classify(IMAGE, 1).addErrback(lambda _: None)
+    fired = outcomes(world.inference.classify(IMAGE, 1, Terms(timeout=4.0)))
     world.decode()
     world.decode()
     world.clock.advance(3)
@@ -152,12 +152,12 @@ def test_a_deadline_holds_in_the_queue() -> None:
     assert len(world.lane.batches) == 1
 
 
-def test_a_picture_whose_time_is_over_is_not_even_decoded() -> None:
+def test_an_image_whose_time_is_over_is_not_even_decoded() -> None:
     """The threads have better to do; up to its last moment it is."""
     world = World()
     timing = Timing()
     late, just = (
-        outcomes(world.inference.classify(b"no picture", 1, Terms(timeout=at), timing=timing))
+        outcomes(world.inference.classify(b"no image", 1, Terms(timeout=at), timing=timing))
         for at in (3.5, 4.0)
     )
     world.clock.advance(4)
@@ -178,13 +178,13 @@ def _drain(world: World) -> None:
 
 
 @pytest.mark.parametrize(("end", "kind"), [(_stop_pool, PoolNotRunning), (_drain, ShuttingDown)])
-def test_what_is_ending_takes_no_pictures(
+def test_what_is_ending_takes_no_images(
     end: Callable[[World], None], kind: type[Exception]
 ) -> None:
     """Neither the pool nor the batcher."""
     world = World()
     end(world)
-    fired = outcomes(world.inference.classify(PICTURE, 1))
+    fired = outcomes(world.inference.classify(IMAGE, 1))
     if world.threads.queue:
         world.decode()
     assert kinds(fired) == [kind]
@@ -193,7 +193,7 @@ def test_what_is_ending_takes_no_pictures(
 def test_a_full_queue_and_a_failed_run_are_told() -> None:
     """As the batcher has them."""
     world = World(max_queued_rows=1)
-    fired = [outcomes(world.inference.classify(PICTURE, 1)) for _ in range(3)]
+    fired = [outcomes(world.inference.classify(IMAGE, 1)) for _ in range(3)]
     for _ in range(3):
         world.decode()
     assert [kinds(each) for each in fired] == [[], [], [QueueFull]]
@@ -246,11 +246,11 @@ def test_a_feed_that_cannot_be_prepared_never_reaches_the_queue() -> None:
     assert (len(prepared), world.lane.batches) == (1, [])
 
 
-def test_pictures_and_tensors_of_one_shape_share_a_batch() -> None:
+def test_images_and_tensors_of_one_shape_share_a_batch() -> None:
     """Each gets its own kind of answer."""
     world = World()
-    world.inference.classify(PICTURE, 1).addErrback(lambda _: None)
-    labelled = outcomes(world.inference.classify(PICTURE, 1))
+    world.inference.classify(IMAGE, 1).addErrback(lambda _: None)
+    labelled = outcomes(world.inference.classify(IMAGE, 1))
     plain = outcomes(world.inference.run(partial(feed, 7)))
     for _ in range(3):
         world.decode()
@@ -263,23 +263,23 @@ def test_pictures_and_tensors_of_one_shape_share_a_batch() -> None:
     assert result.arrays[0].tolist() == [[0.25, 0.5, 0.125]]
 
 
-def test_a_model_without_pictures_labels_none() -> None:
+def test_a_model_without_images_labels_none() -> None:
     """Whoever asks did not look; the door does."""
     world = World()
-    world.inference.model = replace(world.inference.model, pictures=None)
-    fired = outcomes(world.inference.classify(PICTURE, 1))
+    world.inference.model = replace(world.inference.model, image_input=None)
+    fired = outcomes(world.inference.classify(IMAGE, 1))
     (error,) = fired
     assert isinstance(error, ModelError)
-    assert str(error) == "pets/7 takes no pictures"
+    assert str(error) == "pets/7 takes no images"
 
 
 # --- cancelling
 
 
-def test_a_picture_cancelled_before_its_decoding_is_never_decoded() -> None:
+def test_an_image_cancelled_before_its_decoding_is_never_decoded() -> None:
     """The thread has better to do."""
     world = World()
-    deferred = world.inference.classify(PICTURE, 1)
+    deferred = world.inference.classify(IMAGE, 1)
     fired = outcomes(deferred)
     deferred.cancel()
     assert kinds(fired) == [CancelledError]
@@ -288,10 +288,10 @@ def test_a_picture_cancelled_before_its_decoding_is_never_decoded() -> None:
     assert world.lane.batches == []
 
 
-def test_a_picture_cancelled_while_it_is_decoded_is_never_queued() -> None:
+def test_an_image_cancelled_while_it_is_decoded_is_never_queued() -> None:
     """Its pixels are dropped."""
     world = World()
-    deferred = world.inference.classify(PICTURE, 1)
+    deferred = world.inference.classify(IMAGE, 1)
     fired = outcomes(deferred)
     world.threads.step()
     deferred.cancel()
@@ -300,10 +300,10 @@ def test_a_picture_cancelled_while_it_is_decoded_is_never_queued() -> None:
     assert world.lane.batches == []
 
 
-def test_a_picture_cancelled_in_the_queue_is_never_run() -> None:
+def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
     """Its place is free for another at once."""
     world = World(max_queued_rows=1)
-    first, second = (world.inference.classify(PICTURE, 1) for _ in range(2))
+    first, second = (world.inference.classify(IMAGE, 1) for _ in range(2))
     others = [outcomes(first)]
     fired = outcomes(second)
     world.decode()
@@ -311,7 +311,7 @@ def test_a_picture_cancelled_in_the_queue_is_never_run() -> None:
     second.cancel()
     assert kinds(fired) == [CancelledError]
     assert world.inference.model.batcher.stats().waiting == 0
-    others.append(outcomes(world.inference.classify(PICTURE, 1)))
+    others.append(outcomes(world.inference.classify(IMAGE, 1)))
     world.decode()
     world.lane.finish([1.0, 0.0, 0.0])
     world.lane.finish([1.0, 0.0, 0.0])
@@ -319,11 +319,11 @@ def test_a_picture_cancelled_in_the_queue_is_never_run() -> None:
     assert [len(batch) for batch in world.lane.batches] == [1, 1]
 
 
-def test_a_picture_cancelled_while_it_runs_does_not_harm_its_batch() -> None:
+def test_an_image_cancelled_while_it_runs_does_not_harm_its_batch() -> None:
     """Its result is dropped."""
     world = World()
-    first = outcomes(world.inference.classify(PICTURE, 1))
-    second, third = (world.inference.classify(PICTURE, 1) for _ in range(2))
+    first = outcomes(world.inference.classify(IMAGE, 1))
+    second, third = (world.inference.classify(IMAGE, 1) for _ in range(2))
     fired = [outcomes(second), outcomes(third)]
     for _ in range(3):
         world.decode()

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in a folder with three pictures, each of which holds its own name."""
+    """Be in a folder with three images, each of which holds its own name."""
     monkeypatch.chdir(tmp_path)
     for name in ("a.png", "b.png", "c.png"):
         tmp_path.joinpath(name).write_bytes(name.encode())
@@ -72,7 +72,7 @@ def test_answers_come_out_in_the_order_of_the_names(capsys: pytest.CaptureFixtur
     assert not world.printer.failed
 
 
-def test_a_lone_picture_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_lone_image_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     """As label_image has it."""
     world = World(show_names=False)
     world.printer.take("a.png")

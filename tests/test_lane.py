@@ -12,7 +12,7 @@ from batcher.profile import Profile
 from model.errors import ModelError
 from model.execution.lane import Lane
 from model.signature import Arrays, Feed, Signature, TensorSpec
-from tests.fakes_model import PICTURES, FakeRunner, check_runner, pictures, started_thread
+from tests.fakes_model import IMAGES, FakeRunner, check_runner, images, started_thread
 from tests.fakes_threads import kinds, outcomes
 from tests.support import GreedyPolicy
 
@@ -44,8 +44,8 @@ def test_a_batch_is_one_run_and_each_piece_gets_its_own_rows() -> None:
     """Whole feeds and parts of one, in the order given."""
     stepped, runner = started_thread(), FakeRunner()
     lane: Executor[Feed, Arrays] = Lane(stepped.thread, runner)
-    many = pictures(5, 6, 7)
-    fired = outcomes(lane.run([Piece(many, 1, 3), whole(pictures(1)), Piece(many, 0, 1)]))
+    many = images(5, 6, 7)
+    fired = outcomes(lane.run([Piece(many, 1, 3), whole(images(1)), Piece(many, 0, 1)]))
     assert stepped.run_all() == 1
     assert [feed[0][:, 0, 0, 0].tolist() for feed in runner.fed] == [[6, 7, 1, 5]]
     assert scores(fired) == [[72.0, 84.0], [12.0], [60.0]]
@@ -61,7 +61,7 @@ def test_a_lane_says_what_a_run_took_by_itself() -> None:
     for error, rows in ((None, 1), (ValueError("bad"), 2)):
         if error is not None:
             runner.errors.append(error)
-        fired = outcomes(lane.run([whole(pictures(*range(rows)))]))
+        fired = outcomes(lane.run([whole(images(*range(rows)))]))
         clock.advance(1.0)
         stepped.step()
         clock.advance(1.0)
@@ -76,7 +76,7 @@ def test_nothing_happens_on_the_reactor_thread() -> None:
     """
     stepped, runner = started_thread(), FakeRunner()
     lane = Lane(stepped.thread, runner)
-    fired = outcomes(lane.run([whole(pictures(1)), whole(pictures(2)), whole(pictures(3))]))
+    fired = outcomes(lane.run([whole(images(1)), whole(images(2)), whole(images(3))]))
     assert (lane.runs, runner.fed, fired) == (0, [], [])
     stepped.step()
     assert (lane.runs, len(runner.fed), fired) == (1, 1, [])
@@ -98,8 +98,8 @@ def test_every_input_is_staged_and_every_output_split() -> None:
 def test_an_answer_stays_as_it_was_through_later_batches() -> None:
     """The staging buffer is used again; what was answered from it is not."""
     lane = Lane(started_thread().thread, FakeRunner())
-    ((early,),) = lane.run_now([whole(pictures(1, 2))])
-    lane.run_now([whole(pictures(9, 9))])
+    ((early,),) = lane.run_now([whole(images(1, 2))])
+    lane.run_now([whole(images(9, 9))])
     assert early[:, 0].tolist() == [12, 24]
 
 
@@ -114,7 +114,7 @@ def test_the_model_is_fed_aligned_memory_and_the_clients_arrays_are_left_alone()
 
     odd = np.zeros(25, np.uint8)[1:].reshape(2, 2, 2, 3)
     odd.flags.writeable = False
-    Lane(started_thread().thread, Watching()).run_now([whole(Feed(PICTURES, (odd,)))])
+    Lane(started_thread().thread, Watching()).run_now([whole(Feed(IMAGES, (odd,)))])
     ((staged,),) = (feed.arrays for feed in fed)
     assert staged.ctypes.data % 64 == 0
     assert not np.shares_memory(staged, odd)
@@ -129,7 +129,7 @@ def test_another_number_of_rows_is_the_models_error(got: int) -> None:
             return (np.zeros((got, 3), np.float32),)
 
     stepped = started_thread()
-    fired = outcomes(Lane(stepped.thread, Miscounting()).run([whole(pictures(1, 2))]))
+    fired = outcomes(Lane(stepped.thread, Miscounting()).run([whole(images(1, 2))]))
     stepped.run_all()
     (error,) = fired
     assert isinstance(error, ModelError)
@@ -147,7 +147,7 @@ def test_who_gets_no_row_takes_nobody_elses() -> None:
     stepped, clock = started_thread(), Clock()
     batcher = Batcher(clock, [Lane(stepped.thread, LeavingOut())], GreedyPolicy(), join=max)
     profile = Profile(LatencyCurve({}), 8, 8)
-    fired = [outcomes(batcher.submit(pictures(value), 1, profile)) for value in (1, 2, 9, 3)]
+    fired = [outcomes(batcher.submit(images(value), 1, profile)) for value in (1, 2, 9, 3)]
     stepped.run_all()
     assert [kinds(each) for each in fired] == [[tuple], [tuple], [RunFailed], [tuple]]
     assert [scores([each])[0] for each in (fired[0], fired[1], fired[3])] == [
@@ -165,7 +165,7 @@ def test_a_scalar_answer_is_an_answer_to_no_row() -> None:
             return (np.array(0.5, np.float32),)
 
     with pytest.raises(ModelError, match="the model gave 0 rows for 1"):
-        Lane(started_thread().thread, Averaging()).run_now([whole(pictures(1))])
+        Lane(started_thread().thread, Averaging()).run_now([whole(images(1))])
 
 
 def test_failures_are_handed_on_and_counted_and_the_lane_goes_on() -> None:
@@ -174,9 +174,9 @@ def test_failures_are_handed_on_and_counted_and_the_lane_goes_on() -> None:
     lane = Lane(stepped.thread, runner)
     runner.errors = [ValueError("the engine's own")]
     fired = [
-        outcomes(lane.run([whole(pictures(1))])),
-        outcomes(lane.run([whole(pictures(1, 2)), whole(pictures(3))])),
-        outcomes(lane.run([whole(pictures(2))])),
+        outcomes(lane.run([whole(images(1))])),
+        outcomes(lane.run([whole(images(1, 2)), whole(images(3))])),
+        outcomes(lane.run([whole(images(2))])),
     ]
     stepped.run_all()
     assert [kinds(each) for each in fired] == [[ValueError], [OutOfMemory], [list]]
@@ -184,7 +184,7 @@ def test_failures_are_handed_on_and_counted_and_the_lane_goes_on() -> None:
     assert (lane.runs, lane.rows) == (3, 5)
 
 
-@pytest.mark.parametrize("signature", [PICTURES, TWO_EACH], ids=["one input", "two inputs"])
+@pytest.mark.parametrize("signature", [IMAGES, TWO_EACH], ids=["one input", "two inputs"])
 def test_the_fake_runner_keeps_the_contract_of_runners(signature: Signature) -> None:
     """The same that a real Session is held to."""
     generator = np.random.default_rng(1)

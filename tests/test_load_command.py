@@ -196,7 +196,7 @@ def test_what_is_sent_is_a_file_a_folder_or_made(tmp_path: Path) -> None:
     with pytest.raises(UsageProblem, match="No such file"):
         replace(GIVEN, body=tmp_path / "none").payloads()
     (tmp_path / "empty").mkdir()
-    with pytest.raises(UsageProblem, match="there is no picture"):
+    with pytest.raises(UsageProblem, match="there is no image"):
         replace(GIVEN, image=tmp_path / "empty").payloads()
 
 

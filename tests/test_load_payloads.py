@@ -7,40 +7,40 @@ import multipart
 import pytest
 from PIL import Image
 
-from scripts.load.payloads import MADE, Payload, made_pictures, pictures_at
+from scripts.load.payloads import MADE, Payload, images_at, made_images
 
 
-def test_made_pictures_are_jpeg_files_of_the_size_asked_for() -> None:
+def test_made_images_are_jpeg_files_of_the_size_asked_for() -> None:
     """They decode, and no two are alike: a server that remembers must not look quick."""
-    pictures = made_pictures(50, 30, seed=1)
-    assert len({picture.body for picture in pictures}) == len(pictures) == MADE
-    for picture in pictures:
-        assert picture.content_type == "image/jpeg"
-        with Image.open(io.BytesIO(picture.body)) as image:
-            image.load()
-            assert (image.format, image.size) == ("JPEG", (50, 30))
+    images = made_images(50, 30, seed=1)
+    assert len({image.body for image in images}) == len(images) == MADE
+    for image in images:
+        assert image.content_type == "image/jpeg"
+        with Image.open(io.BytesIO(image.body)) as opened:
+            opened.load()
+            assert (opened.format, opened.size) == ("JPEG", (50, 30))
 
 
-def test_equal_seeds_make_equal_pictures() -> None:
+def test_equal_seeds_make_equal_images() -> None:
     """And others make others."""
-    first, again, other = (made_pictures(20, 20, seed) for seed in (1, 1, 2))
+    first, again, other = (made_images(20, 20, seed) for seed in (1, 1, 2))
     assert first == again
-    assert not {picture.body for picture in first} & {picture.body for picture in other}
+    assert not {image.body for image in first} & {image.body for image in other}
 
 
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (300, 2)])
-def test_pictures_of_any_size_are_made(size: tuple[int, int]) -> None:
+def test_images_of_any_size_are_made(size: tuple[int, int]) -> None:
     """Narrow ones, too."""
-    with Image.open(io.BytesIO(made_pictures(*size, seed=1)[0].body)) as image:
+    with Image.open(io.BytesIO(made_images(*size, seed=1)[0].body)) as image:
         assert image.size == size
 
 
 @pytest.mark.parametrize(
     ("kind", "filename"),
     [
-        ("image/jpeg", "picture.jpg"),
-        ("image/png", "picture.png"),
-        ("application/octet-stream", "picture"),
+        ("image/jpeg", "image.jpg"),
+        ("image/png", "image.png"),
+        ("application/octet-stream", "image"),
     ],
 )
 @pytest.mark.parametrize("body", [b"", b"\r\n--x\r\n", bytes(range(256))])
@@ -57,12 +57,12 @@ def test_a_form_has_the_file_as_its_only_part(kind: str, filename: str, body: by
     assert part.raw == body
 
 
-def test_a_folder_s_pictures_go_by_their_names(tmp_path: Path) -> None:
+def test_a_folder_s_images_go_by_their_names(tmp_path: Path) -> None:
     """What else lies there is left there."""
     for name in ("b.PNG", "a.jpeg", "c.txt", "d"):
         (tmp_path / name).write_bytes(name.encode())
     (tmp_path / "e.jpg").mkdir()
-    assert pictures_at(tmp_path) == [
+    assert images_at(tmp_path) == [
         Payload(b"a.jpeg", "image/jpeg"),
         Payload(b"b.PNG", "image/png"),
     ]
@@ -72,20 +72,20 @@ def test_a_file_that_is_named_is_sent_whatever_it_is_called(tmp_path: Path) -> N
     """It was asked for."""
     path = tmp_path / "photo"
     path.write_bytes(b"any")
-    assert pictures_at(path) == [Payload(b"any", "application/octet-stream")]
+    assert images_at(path) == [Payload(b"any", "application/octet-stream")]
 
 
-def test_a_folder_without_pictures_is_refused(tmp_path: Path) -> None:
+def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     """It says what it would take."""
     (tmp_path / "notes.txt").touch()
-    with pytest.raises(ValueError, match=r"there is no picture in .*: \.jpg, \.jpeg, \.png"):
-        pictures_at(tmp_path)
+    with pytest.raises(ValueError, match=r"there is no image in .*: \.jpg, \.jpeg, \.png"):
+        images_at(tmp_path)
 
 
-def test_an_empty_picture_is_refused(tmp_path: Path) -> None:
+def test_an_empty_image_is_refused(tmp_path: Path) -> None:
     """Alone, and among others, by its name."""
     (tmp_path / "a.jpg").write_bytes(b"a")
     (tmp_path / "b.jpg").write_bytes(b"")
     for path in (tmp_path, tmp_path / "b.jpg"):
         with pytest.raises(ValueError, match=r"^b\.jpg is empty$"):
-            pictures_at(path)
+            images_at(path)

@@ -115,7 +115,7 @@ def test_a_size_is_a_width_and_a_height() -> None:
     assert read(Size(), (1, 2)) == (1, 2)
 
 
-def test_a_picture_that_no_server_takes_by_default_is_not_made() -> None:
+def test_an_image_that_no_server_takes_by_default_is_not_made() -> None:
     """It would take gigabytes here."""
     assert read(Size(), "10000x5000") == (10000, 5000)
     assert "65,500 pixels a side" in refused(Size(), "70000x2")

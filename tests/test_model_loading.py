@@ -17,14 +17,14 @@ from model.backends.tensorflow.loading import LoadedFiles
 from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
 from model.images.decode import Resample
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
 from model.repository.cache import CachedModel, CacheUnavailableError
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from server.model_loading import load_model, source_of
 from server.settings.table import TOP_PREDICTIONS, Settings
-from tests.fakes_model import PICTURES, FakeRunner, pictures
+from tests.fakes_model import IMAGES, FakeRunner, images
 
 TOML = """
 name = "flowers"
@@ -46,13 +46,11 @@ scale = 0.25
 """
 
 #: What `TOML` says, but for the labels.
-SAID = PictureFacts(
-    4, 5, 0.5, Resample.NEAREST, ColourOrder.BGR, (1.0, 2.0, 3.0), (0.25, 0.25, 0.25)
-)
+SAID = ImageFacts(4, 5, 0.5, Resample.NEAREST, ColourOrder.BGR, (1.0, 2.0, 3.0), (0.25, 0.25, 0.25))
 
 
 #: What is known of a frozen graph's images where nothing says more.
-LABEL_IMAGE = PictureFacts(resample=Resample.TF_BILINEAR)
+LABEL_IMAGE = ImageFacts(resample=Resample.TF_BILINEAR)
 
 
 @pytest.fixture
@@ -182,7 +180,7 @@ def test_the_numbers_of_the_command_line_hold_for_all_channels(
     """A deviation divides, a scale multiplies."""
     (folder / "model.toml").write_text(TOML)
     _, facts = found(Settings(model=folder, **settings))
-    for name in PictureFacts.__slots__:
+    for name in ImageFacts.__slots__:
         expected = changed.get(name, getattr(SAID, name))
         assert getattr(facts.preprocessing, name) == expected
 
@@ -225,7 +223,7 @@ def test_the_default_model_is_known_beforehand(
     assert (facts.name, facts.version) == (DEFAULT_MODEL.name, DEFAULT_MODEL.version)
     assert (facts.input, facts.output) == (DEFAULT_MODEL.input_layer, DEFAULT_MODEL.output_layer)
     assert facts.labels == tmp_path / "output_labels.txt"
-    assert facts.preprocessing == PictureFacts(
+    assert facts.preprocessing == ImageFacts(
         crop=DEFAULT_MODEL.crop_fraction, resample=Resample.BICUBIC
     )
 
@@ -280,9 +278,9 @@ class FakeLoading:
         say: Callable[[str], object],
     ) -> LoadedFiles:
         self.loads.append((files, facts, options, classes, max_pixels))
-        say("pictures: as they are")
+        say("images: as they are")
         runner: Any = FakeRunner()
-        return LoadedFiles(runner, (PICTURES,), None, {PICTURES.name: pictures(0)}, decodes=False)
+        return LoadedFiles(runner, (IMAGES,), None, {IMAGES.name: images(0)}, decodes=False)
 
 
 CPU, GPU = Device("cpu", "a CPU"), Device("gpu", "a GPU")
@@ -297,12 +295,12 @@ def test_a_model_is_loaded_with_all_that_is_known(
     said: list[str] = []
     settings = Settings(model=folder, max_pixels=1000, device="cpu")
     loaded = load_model(settings, said.append)
-    assert said == ["loading TensorFlow", "loading flowers/3 on a CPU", "pictures: as they are"]
+    assert said == ["loading TensorFlow", "loading flowers/3 on a CPU", "images: as they are"]
     assert loading.choices == ["cpu", "cpu"]
     assert loading.loads == [(*found(settings), SessionOptions(CPU, 6, None), 2, 1000)]
-    assert (loaded.name, loaded.version, loaded.signatures) == ("flowers", "3", (PICTURES,))
-    assert (loaded.labels, loaded.pictures, loaded.top) == (("rose", "tulip"), None, 7)
-    assert np.array_equal(loaded.samples[PICTURES.name].arrays[0], pictures(0).arrays[0])
+    assert (loaded.name, loaded.version, loaded.signatures) == ("flowers", "3", (IMAGES,))
+    assert (loaded.labels, loaded.image_input, loaded.top) == (("rose", "tulip"), None, 7)
+    assert np.array_equal(loaded.samples[IMAGES.name].arrays[0], images(0).arrays[0])
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import pytest
 
 from model.errors import ModelError
 from model.images.decode import Resample
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
 from model.repository.model_toml import ModelFacts, read_model_toml
 
@@ -58,7 +58,7 @@ def test_a_folder_without_the_file_says_nothing(tmp_path: Path) -> None:
     """As an empty file, and one with an empty table: whatever else is known, counts."""
     nothing = read_model_toml(tmp_path)
     assert nothing == ModelFacts()
-    assert nothing.preprocessing == PictureFacts()
+    assert nothing.preprocessing == ImageFacts()
     assert read(tmp_path, "") == read(tmp_path, "[preprocessing]\n") == nothing
 
 
@@ -73,7 +73,7 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         labels=tmp_path / "etc/output_labels.txt",
         top_k=3,
         feeds={"keep_prob": 1.0, "phase_train": False},
-        preprocessing=PictureFacts(
+        preprocessing=ImageFacts(
             height=224,
             width=192,
             crop=0.875,
@@ -95,12 +95,12 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ('input = "a b:0"', ModelFacts(input="a b:0")),
         ("\ufefftop_k = 1", ModelFacts(top_k=1)),
         ("top_k = 1\r\n# über\r\n", ModelFacts(top_k=1)),
-        ("preprocessing.crop = 1", ModelFacts(preprocessing=PictureFacts(crop=1.0))),
-        ("preprocessing.mean = -1", ModelFacts(preprocessing=PictureFacts(mean=(-1.0,) * 3))),
+        ("preprocessing.crop = 1", ModelFacts(preprocessing=ImageFacts(crop=1.0))),
+        ("preprocessing.mean = -1", ModelFacts(preprocessing=ImageFacts(mean=(-1.0,) * 3))),
         (
             "preprocessing = { scale = [-1, 2.5, 1e-3], scaled_jpeg_decode = false }",
             ModelFacts(
-                preprocessing=PictureFacts(scale=(-1.0, 2.5, 0.001), scaled_jpeg_decode=False)
+                preprocessing=ImageFacts(scale=(-1.0, 2.5, 0.001), scaled_jpeg_decode=False)
             ),
         ),
     ],

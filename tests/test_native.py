@@ -1,4 +1,4 @@
-"""The native dialect, `POST /` with a picture: server/api/native.py."""
+"""The native dialect, `POST /` with an image: server/api/native.py."""
 
 from dataclasses import dataclass, field
 
@@ -27,7 +27,7 @@ from tests.fakes_http import http_request
 from tests.fakes_server import FakeInference, Log, prediction
 from tests.fakes_threads import kinds, outcomes
 
-PICTURE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
+IMAGE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
 
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -77,7 +77,7 @@ def refused(response: HTTPResponse) -> str:
 def test_an_answer_is_pairs_of_label_and_score() -> None:
     """The best first; each score in the fewest digits that still give the same float32."""
     scores = prediction(cat=0.1, dog=1 / 3, eel=1e-7)
-    response = World().answered(http_request(PICTURE), scores)
+    response = World().answered(http_request(IMAGE), scores)
     assert response.status == 200
     assert response.content_type == "application/json"
     assert response.body == b'[["cat",0.1],["dog",0.33333334],["eel",1e-7]]\n'
@@ -88,7 +88,7 @@ def test_an_answer_is_pairs_of_label_and_score() -> None:
 def test_labels_are_written_as_they_are() -> None:
     """In UTF-8, with what JSON needs escaped."""
     labels = Prediction([('café "au lait"\n', np.float32(1.0))])
-    response = World().answered(http_request(PICTURE), labels)
+    response = World().answered(http_request(IMAGE), labels)
     assert orjson.loads(response.body) == [['café "au lait"\n', 1.0]]
     assert "café".encode() in response.body
 
@@ -96,7 +96,7 @@ def test_labels_are_written_as_they_are() -> None:
 def test_an_answer_tells_its_model_and_its_times() -> None:
     """Those that the inference noted on the way, and the writing of the answer itself."""
     world = World()
-    fired = outcomes(world.api.predict(http_request(PICTURE)))
+    fired = outcomes(world.api.predict(http_request(IMAGE)))
     asked = world.inference.asked[0]
     asked.timing.decode = 0.0015
     asked.timing.trace.queued = 0.25
@@ -127,7 +127,7 @@ def test_an_error_tells_the_model_and_the_times_too(
 ) -> None:
     """A client, and a load test, can see how far the request came."""
     world = World()
-    fired = outcomes(world.api.predict(http_request(PICTURE)))
+    fired = outcomes(world.api.predict(http_request(IMAGE)))
     world.inference.asked[0].timing.decode = 0.002
     world.inference.asked[0].answer.errback(error)
     if isinstance(error, CancelledError):
@@ -161,7 +161,7 @@ def test_while_there_is_no_model_nothing_is_asked() -> None:
 
     api = InferenceAPI(none, NATIVE, seconds=Clock().seconds)
     with pytest.raises(HTTPError, match="loading"):
-        api.predict(http_request(PICTURE))
+        api.predict(http_request(IMAGE))
 
 
 def head(**headers: str) -> Head:
@@ -175,7 +175,7 @@ def test_a_head_that_is_welcome_is_let_in() -> None:
     world = World()
     assert world.api.preflight(head(x_request_timeout_ms="500")) is None
     world.inference.refusal = Overloaded(2.5, 0.5)
-    response = the_response(outcomes(world.api.predict(http_request(PICTURE))))
+    response = the_response(outcomes(world.api.predict(http_request(IMAGE))))
     assert (response.status, response.headers["Retry-After"]) == (429, "2")
     assert [terms.timeout for terms in world.inference.admitted] == [0.5, None]
     assert world.inference.asked == []
@@ -185,7 +185,7 @@ def test_who_was_let_in_a_moment_ago_is_not_looked_at_again() -> None:
     """His body came with his head, and nobody in between."""
     world = World()
     world.inference.refusal = Overloaded(2.5, 0.5)
-    world.api.predict(http_request(PICTURE, admitted=True))
+    world.api.predict(http_request(IMAGE, admitted=True))
     assert world.inference.admitted == []
     assert len(world.inference.asked) == 1
 
@@ -244,7 +244,7 @@ def test_a_hang_up_cancels_the_work() -> None:
     """Nobody waits for it any more."""
     world = World()
     disconnected: Deferred[None] = Deferred()
-    fired = outcomes(world.api.predict(http_request(PICTURE, disconnected=disconnected)))
+    fired = outcomes(world.api.predict(http_request(IMAGE, disconnected=disconnected)))
     assert world.inference.cancelled == 0
     disconnected.callback(None)
     assert world.inference.cancelled == 1
@@ -255,7 +255,7 @@ def test_a_hang_up_after_the_answer_changes_nothing() -> None:
     """Nor after a refusal."""
     world = World()
     disconnected: Deferred[None] = Deferred()
-    request = http_request(PICTURE, disconnected=disconnected)
+    request = http_request(IMAGE, disconnected=disconnected)
     assert world.answered(request, prediction(cat=1.0)).status == 200
     assert world.answered(request, QueueFull(1, 8, 8)).status == 429
     disconnected.callback(None)
@@ -305,15 +305,15 @@ def test_a_parameter_that_means_nothing_here_is_refused(query: dict[str, tuple[s
 def test_what_a_request_asks_for_reaches_the_classifier() -> None:
     """The time to answer counts from when its head was read."""
     world = World()
-    world.api.predict(http_request(PICTURE)).addErrback(lambda _: None)
+    world.api.predict(http_request(IMAGE)).addErrback(lambda _: None)
     world.api.predict(
         http_request(
-            PICTURE, query={"k": ("3",)}, received=64.0, headers={"x-request-timeout-ms": "500"}
+            IMAGE, query={"k": ("3",)}, received=64.0, headers={"x-request-timeout-ms": "500"}
         )
     )
     first, second = world.inference.asked
-    assert (first.data, first.k, first.terms.timeout) == (PICTURE, 2, None)
-    assert (second.data, second.k, second.terms.timeout) == (PICTURE, 3, 0.5)
+    assert (first.data, first.k, first.terms.timeout) == (IMAGE, 2, None)
+    assert (second.data, second.k, second.terms.timeout) == (IMAGE, 3, 0.5)
     assert second.terms.since == 64.0
 
 

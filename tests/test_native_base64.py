@@ -55,7 +55,7 @@ class World:
         clock, calls = Clock(), Calls()
         self.lane = ManualLane()
         self.threads = ManualThreads()
-        model = served_model(clock, self.lane, takes_pictures=takes_images)
+        model = served_model(clock, self.lane, takes_images=takes_images)
         self.model: ServedModel = model if labels else replace(model, labels=())
         pool = DecodePool(calls, 1, pool=self.threads, clock=clock.seconds)
         pool.start()
@@ -162,12 +162,12 @@ def test_inputs_of_pixels_may_be_images(value: object) -> None:
 def test_several_images_in_inputs_are_as_many_rows() -> None:
     """In their order."""
     world = World()
-    pictures = world.model.pictures
-    assert pictures is not None
-    feed = pictures.feed_all([IMAGE, JPEG])
+    images = world.model.image_input
+    assert images is not None
+    feed = images.feed_all([IMAGE, JPEG])
     assert feed.signature is SIGNATURE
     assert [row.tolist() for row in feed.arrays[0]] == [
-        pictures.feed(each).arrays[0][0].tolist() for each in (IMAGE, JPEG)
+        images.feed(each).arrays[0][0].tolist() for each in (IMAGE, JPEG)
     ]
 
 
@@ -193,7 +193,7 @@ REFUSED: dict[str, tuple[bytes, Mapping[str, str], int, str]] = {
     "text": (b"hello", {"content-type": "text/plain"}, 415, "text/plain is not read here"),
     "not base64": (b64(TEXT[:-9] + b"%?"), JSON, 400, "the base64 of the image is broken"),
     "one digit too many": (b64(TEXT.rstrip(b"=")[:-3]), JSON, 400, "the base64 of the image is br"),
-    "cut short": (b64(TEXT[:-40]), JSON, 400, "the PNG picture is cut short"),
+    "cut short": (b64(TEXT[:-40]), JSON, 400, "the PNG image is cut short"),
     "a data URL of text": (b"data:,hello", {}, 400, "the data URL does not say base64"),
     "another key": (b'{"b64": "AA", "id": 7}', JSON, 400, 'the body: expected {"b64": "..."}'),
     "a number": (b'{"b64": 7}', JSON, 400, 'the body: expected {"b64": "..."} and no other key'),

@@ -1,15 +1,15 @@
-"""Where the picture is in a request: server/api/native.py."""
+"""Where the image is in a request: server/api/native.py."""
 
 from base64 import b64encode
 
 import pytest
 
 from server.api.forms import MAX_PARTS
-from server.api.native import check_body, picture_of
+from server.api.native import check_body, image_of
 from server.http.errors import HTTPError
 from tests.fakes_http import http_request
 
-PICTURE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
+IMAGE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
 
 
 def form(*parts: tuple[str, bytes], boundary: str = "edge") -> bytes:
@@ -22,7 +22,7 @@ def form(*parts: tuple[str, bytes], boundary: str = "edge") -> bytes:
     return b"\r\n".join([*blocks, edge + b"--\r\n"])
 
 
-def named(name: str, content: bytes = PICTURE) -> tuple[str, bytes]:
+def named(name: str, content: bytes = IMAGE) -> tuple[str, bytes]:
     """Return a part that is called *name*."""
     return f'form-data; name="{name}"; filename="x.png"', content
 
@@ -46,11 +46,11 @@ FORM = "multipart/form-data; boundary=edge"
     ],
 )
 @pytest.mark.parametrize("encoding", [None, "", "identity", " Identity "])
-def test_a_bare_body_is_a_picture(kind: str | None, encoding: str | None) -> None:
+def test_a_bare_body_is_an_image(kind: str | None, encoding: str | None) -> None:
     """Whatever its sender calls it; the decoder looks for itself."""
     headers = {"content-type": kind, "content-encoding": encoding}
     given = {name: value for name, value in headers.items() if value is not None}
-    assert picture_of(http_request(PICTURE, headers=given)) == PICTURE
+    assert image_of(http_request(IMAGE, headers=given)) == IMAGE
 
 
 @pytest.mark.parametrize(
@@ -60,10 +60,10 @@ def test_a_bare_body_is_a_picture(kind: str | None, encoding: str | None) -> Non
         ({"content-type": "text/html; charset=x"}, "text/html"),
     ],
 )
-def test_text_is_no_picture(headers: dict[str, str], named_as: str) -> None:
+def test_text_is_no_image(headers: dict[str, str], named_as: str) -> None:
     """It is refused by its name."""
     with pytest.raises(HTTPError, match=named_as) as caught:
-        picture_of(http_request(b"hello", headers=headers))
+        image_of(http_request(b"hello", headers=headers))
     assert caught.value.status == 415
 
 
@@ -85,7 +85,7 @@ def test_an_encoded_body_is_refused(headers: dict[str, str], named_as: str) -> N
 @pytest.mark.parametrize("kind", ["image/png", FORM, "application/json", ""])
 def test_an_empty_body_is_told_what_to_send(kind: str) -> None:
     """The first thing that people try."""
-    with pytest.raises(HTTPError, match="the body is empty: post a picture") as caught:
+    with pytest.raises(HTTPError, match="the body is empty: post an image") as caught:
         check_body(http_request(b"", headers={"content-type": kind}))
     assert caught.value.status == 400
 
@@ -101,18 +101,18 @@ def test_an_empty_body_is_told_what_to_send(kind: str) -> None:
         'Form-Data; NAME="{}"',
     ],
 )
-def test_a_form_may_call_the_picture_by_three_names(name: str, disposition: str) -> None:
+def test_a_form_may_call_the_image_by_three_names(name: str, disposition: str) -> None:
     """In a file's field or in a bare one."""
-    body = form((disposition.format(name), PICTURE))
-    assert picture_of(http_request(body, headers={"content-type": FORM})) == PICTURE
+    body = form((disposition.format(name), IMAGE))
+    assert image_of(http_request(body, headers={"content-type": FORM})) == IMAGE
 
 
 @pytest.mark.parametrize("others", [["other"], ["Data", "datas"], ["filename", ""]])
 def test_other_fields_of_a_form_do_not_matter(others: list[str]) -> None:
-    """Before or behind the picture, full or empty."""
-    parts = [named(name, b"no picture") for name in others]
+    """Before or behind the image, full or empty."""
+    parts = [named(name, b"no image") for name in others]
     for body in (form(*parts, named("image")), form(named("image"), *parts)):
-        assert picture_of(http_request(body, headers={"content-type": FORM})) == PICTURE
+        assert image_of(http_request(body, headers={"content-type": FORM})) == IMAGE
 
 
 def text(name: str, content: bytes) -> tuple[str, bytes]:
@@ -125,27 +125,27 @@ def file(name: str, filename: str, content: bytes, *headers: str) -> tuple[str, 
     return "\r\n".join([f'form-data; name="{name}"; filename="{filename}"', *headers]), content
 
 
-IN_BASE64 = b64encode(PICTURE)
+IN_BASE64 = b64encode(IMAGE)
 IN_URL = b"data:image/png;base64," + IN_BASE64
 B64_OBJECT = b'{"b64": "' + IN_BASE64 + b'"}'
 META = b'{"id": 7}'
 
 FORMS: dict[str, tuple[list[tuple[str, bytes]], bytes]] = {
-    "a file of any name": ([named("photo")], PICTURE),
-    "an image without a file name": ([text("it", PICTURE)], PICTURE),
-    "an image without a name": ([("form-data", PICTURE)], PICTURE),
-    "text called data": ([text("data", META), named("image")], PICTURE),
-    "text called data, behind it": ([named("image"), text("data", META)], PICTURE),
-    "text of every name": ([text(name, b"1") for name in ("data", "file")] + [named("x")], PICTURE),
-    "metadata with a file name": ([file("data", "meta.json", META), named("image")], PICTURE),
-    "a file input left empty": ([file("data", "", b""), named("image")], PICTURE),
-    "words that begin as a file does": ([text("x", b"GIF89a is a format"), named("i")], PICTURE),
+    "a file of any name": ([named("photo")], IMAGE),
+    "an image without a file name": ([text("it", IMAGE)], IMAGE),
+    "an image without a name": ([("form-data", IMAGE)], IMAGE),
+    "text called data": ([text("data", META), named("image")], IMAGE),
+    "text called data, behind it": ([named("image"), text("data", META)], IMAGE),
+    "text of every name": ([text(name, b"1") for name in ("data", "file")] + [named("x")], IMAGE),
+    "metadata with a file name": ([file("data", "meta.json", META), named("image")], IMAGE),
+    "a file input left empty": ([file("data", "", b""), named("image")], IMAGE),
+    "words that begin as a file does": ([text("x", b"GIF89a is a format"), named("i")], IMAGE),
     "b64 in a text field": ([text("meta", B64_OBJECT)], B64_OBJECT),
-    "an empty text field": ([text("data", b""), named("image")], PICTURE),
-    "as many parts as may be": ([text("x", b"1")] * (MAX_PARTS - 1) + [named("x")], PICTURE),
+    "an empty text field": ([text("data", b""), named("image")], IMAGE),
+    "as many parts as may be": ([text("x", b"1")] * (MAX_PARTS - 1) + [named("x")], IMAGE),
     "a name in another encoding": (
-        [("form-data; name=\"upload\"; filename*=UTF-8''%C3%A9.png", PICTURE)],
-        PICTURE,
+        [("form-data; name=\"upload\"; filename*=UTF-8''%C3%A9.png", IMAGE)],
+        IMAGE,
     ),
     "base64 in a text field": ([text("data", IN_BASE64)], IN_BASE64),
     "a data URL in a text field": ([text("photo", IN_URL)], IN_URL),
@@ -154,8 +154,8 @@ FORMS: dict[str, tuple[list[tuple[str, bytes]], bytes]] = {
         IN_BASE64,
     ),
     "bare as its encoding": (
-        [file("data", "x.png", PICTURE, "Content-Transfer-Encoding: binary")],
-        PICTURE,
+        [file("data", "x.png", IMAGE, "Content-Transfer-Encoding: binary")],
+        IMAGE,
     ),
     "no image, but a file": ([text("data", META), file("it", "a.pdf", b"%PDF-1")], b"%PDF-1"),
     "no image, but its field": ([text("other", META), text("file", b"hello")], b"hello"),
@@ -165,17 +165,17 @@ FORMS: dict[str, tuple[list[tuple[str, bytes]], bytes]] = {
 @pytest.mark.parametrize(("parts", "expected"), FORMS.values(), ids=FORMS.keys())
 def test_the_image_of_a_form_is_found(parts: list[tuple[str, bytes]], expected: bytes) -> None:
     """By its content, or else by its file name; text beside it is metadata."""
-    assert picture_of(http_request(form(*parts), headers={"content-type": FORM})) == expected
+    assert image_of(http_request(form(*parts), headers={"content-type": FORM})) == expected
 
 
 def test_a_name_that_is_no_utf_8_is_no_matter() -> None:
     """Some clients write names of files in Latin-1."""
     body = form(named("data")).replace(b"x.png", b"\xe9.png")
-    assert picture_of(http_request(body, headers={"content-type": FORM})) == PICTURE
+    assert image_of(http_request(body, headers={"content-type": FORM})) == IMAGE
 
 
 TWO: dict[str, list[tuple[str, bytes]]] = {
-    "one field": [named("data"), named("data", PICTURE + b"2")],
+    "one field": [named("data"), named("data", IMAGE + b"2")],
     "two fields": [named("image"), named("data")],
     "the same one twice": [named("data"), named("data")],
     "other names": [named("front"), named("back")],
@@ -188,7 +188,7 @@ TWO: dict[str, list[tuple[str, bytes]]] = {
         file("data", "x.heic", b"\0\0\0\x18ftypheic"),
     ],
     "one that only says so": [named("image"), file("b", "b", b"broken", "Content-Type: image/png")],
-    "one that is broken": [named("image"), named("data", PICTURE[:12])],
+    "one that is broken": [named("image"), named("data", IMAGE[:12])],
 }
 
 
@@ -196,7 +196,7 @@ TWO: dict[str, list[tuple[str, bytes]]] = {
 def test_a_form_with_two_images_is_refused(parts: list[tuple[str, bytes]]) -> None:
     """With their names: the answer to one would be taken for that to both."""
     with pytest.raises(HTTPError, match=r"holds 2 images \(.*\); one is answered per") as caught:
-        picture_of(http_request(form(*parts), headers={"content-type": FORM}))
+        image_of(http_request(form(*parts), headers={"content-type": FORM}))
     assert caught.value.status == 400
     for disposition, _ in parts:
         assert disposition.split('"')[1] in str(caught.value)
@@ -217,27 +217,26 @@ def test_a_form_with_two_images_is_refused(parts: list[tuple[str, bytes]]) -> No
 def test_the_boundary_is_understood_however_it_is_written(kind: str, boundary: str) -> None:
     """With quotes, other parameters and capitals."""
     body = form(named("data"), boundary=boundary)
-    assert picture_of(http_request(body, headers={"content-type": kind})) == PICTURE
+    assert image_of(http_request(body, headers={"content-type": kind})) == IMAGE
 
 
 def test_what_stands_around_a_form_does_not_matter() -> None:
     """Old mail programs write there."""
     body = b"preamble\r\n" + form(named("data")) + b"epilogue"
-    assert picture_of(http_request(body, headers={"content-type": FORM})) == PICTURE
+    assert image_of(http_request(body, headers={"content-type": FORM})) == IMAGE
 
 
-def test_a_picture_is_found_in_a_large_form() -> None:
+def test_an_image_is_found_in_a_large_form() -> None:
     """Every byte of it, line ends and dashes too."""
-    picture = bytes(range(256)) * 1024 + b"\r\n--edg\r\n--" * 1000
+    image = bytes(range(256)) * 1024 + b"\r\n--edg\r\n--" * 1000
     assert (
-        picture_of(http_request(form(named("data", picture)), headers={"content-type": FORM}))
-        == picture
+        image_of(http_request(form(named("data", image)), headers={"content-type": FORM})) == image
     )
 
 
 WHOLE = form(named("data"))
 BROKE = "the multipart form is broken"
-EMPTY = "the picture's field of the form is empty"
+EMPTY = "the image's field of the form is empty"
 BROKEN: dict[str, tuple[bytes, str, str]] = {
     "no boundary": (WHOLE, "multipart/form-data", "its Content-Type names no boundary"),
     "empty boundary": (WHOLE, 'multipart/form-data; boundary=""', "its Content-Type names no"),
@@ -247,13 +246,13 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
         f"{BROKE}: its Content-Type says boundary 'other', its body 'edge'",
     ),
     "boundary beyond ASCII": (WHOLE, 'multipart/form-data; boundary="é"', BROKE),
-    "cut in the picture": (WHOLE[:90], FORM, BROKE),
+    "cut in the image": (WHOLE[:90], FORM, BROKE),
     "cut in a header": (WHOLE[:30], FORM, BROKE),
     "cut at the end": (WHOLE[:-5], FORM, BROKE),
-    "no form": (PICTURE, FORM, BROKE),
+    "no form": (IMAGE, FORM, BROKE),
     "bare line ends": (WHOLE.replace(b"\r\n", b"\n"), FORM, BROKE),
     "no name": (form(("form-data", b"1")), FORM, "its fields: ''"),
-    "no disposition": (form(("", PICTURE)), FORM, BROKE),
+    "no disposition": (form(("", IMAGE)), FORM, BROKE),
     "too many parts": (
         form(*[named("x", b"y")] * (MAX_PARTS + 1), named("data")),
         FORM,
@@ -290,11 +289,11 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
         r"field 'data' holds a form itself \(multipart/mixed\)",
     ),
     "an encoding of mail": (
-        form(file("data", "x.png", PICTURE, "Content-Transfer-Encoding: quoted-printable")),
+        form(file("data", "x.png", IMAGE, "Content-Transfer-Encoding: quoted-printable")),
         FORM,
         "Content-Transfer-Encoding 'quoted-printable' is not read here",
     ),
-    "an empty picture": (
+    "an empty image": (
         form(named("data", b"")),
         FORM,
         EMPTY,
@@ -308,10 +307,10 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
 
 
 @pytest.mark.parametrize(("body", "kind", "error"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_form_that_holds_no_picture_is_told_why(body: bytes, kind: str, error: str) -> None:
+def test_a_form_that_holds_no_image_is_told_why(body: bytes, kind: str, error: str) -> None:
     """In words that name what was found."""
     with pytest.raises(HTTPError, match=error) as caught:
-        picture_of(http_request(body, headers={"content-type": kind}))
+        image_of(http_request(body, headers={"content-type": kind}))
     assert caught.value.status == 400
     assert "\n" not in str(caught.value)
 
@@ -322,5 +321,5 @@ def test_an_image_without_its_zero_bytes_is_told_of_curl(lost: bytes) -> None:
     body = b"GIF89a" + bytes(range(256)).translate(None, lost)
     headers = {"content-type": "application/x-www-form-urlencoded"}
     with pytest.raises(HTTPError, match=r"--data-binary @photo\.jpg") as caught:
-        picture_of(http_request(body, headers=headers))
+        image_of(http_request(body, headers=headers))
     assert caught.value.status == 400

@@ -26,12 +26,12 @@ from tests.fakes_server import LABELS, SIGNATURE, Log, ManualLane, served_model
 from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
 from tests.images import claims, coloured, encoded
 
-PICTURE = encoded(coloured(16, 16), "PNG")
+IMAGE = encoded(coloured(16, 16), "PNG")
 JSON = {"content-type": "application/json"}
 FORM = {"content-type": "multipart/form-data; boundary=edge"}
 FORM_BODY = (
     b'--edge\r\nContent-Disposition: form-data; name="data"; filename="a.png"\r\n\r\n'
-    + PICTURE
+    + IMAGE
     + b"\r\n--edge--\r\n"
 )
 
@@ -56,7 +56,7 @@ def tensors(
     profiles.learn(blank_feed(ROWS), 4, {})
     profiles.learn(blank_feed(MIXED), 1, {})
     return replace(
-        served_model(clock, lane, policy=FixedPolicy(4, 0.0), takes_pictures=False, labels=labels),
+        served_model(clock, lane, policy=FixedPolicy(4, 0.0), takes_images=False, labels=labels),
         signatures={ROWS.name: ROWS, MIXED.name: MIXED},
         samples={ROWS.name: blank_feed(ROWS)},
         profiles=profiles,
@@ -185,7 +185,7 @@ def test_what_is_no_number_is_null() -> None:
 def test_the_sample_of_a_refusal_is_answered() -> None:
     """Copied from the message as it stands."""
     world = World()
-    _, error = world.refusal(PICTURE, {})
+    _, error = world.refusal(IMAGE, {})
     fired = world.posted(error[error.index("{") :].encode())
     world.lane.give(scores([0, 0]))
     assert the_response(fired).status == 200
@@ -206,11 +206,11 @@ def test_the_sample_of_a_refusal_is_answered() -> None:
         (b"[1]", None, False),
         (b"[1]", "application/json", True),
         (b"1", "application/json; charset=utf-8", True),
-        (PICTURE, "Application/JSON", True),
+        (IMAGE, "Application/JSON", True),
         (b"", "application/json", True),
         (b"", None, False),
-        (PICTURE, None, False),
-        (PICTURE, "application/octet-stream", False),
+        (IMAGE, None, False),
+        (IMAGE, "application/octet-stream", False),
         (FORM_BODY, FORM["content-type"], False),
         (b"\xff\xd8\xff{", None, False),
         (b"\xef\xbb\xbf {}", None, True),
@@ -223,7 +223,7 @@ def test_the_sample_of_a_refusal_is_answered() -> None:
 def test_json_is_what_says_so_or_begins_with_a_brace(
     body: bytes, kind: str | None, json: bool
 ) -> None:
-    """No picture begins with one."""
+    """No image begins with one."""
     headers = {} if kind is None else {"content-type": kind}
     assert is_json(http_request(body, headers=headers)) == json
 
@@ -252,13 +252,13 @@ def test_json_is_read_behind_a_byte_order_mark(headers: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     ("body", "said"),
     [
-        (b"", "the body is empty: post a picture, "),
+        (b"", "the body is empty: post an image, "),
         (b"{", "the body is no JSON: "),
         (b"[[1, 2, 3, 4]]", "the body: expected an object, got a list"),
         (b"null", "the body: expected an object, got null"),
         (b"{}", "the body has no key 'inputs'"),
         (b'{"instances": []}', "unknown key 'instances': the body takes inputs, signature_name"),
-        (PICTURE, "the body is no JSON: "),
+        (IMAGE, "the body is no JSON: "),
         (b"\xef\xbb\xbf{}", "the body has no key 'inputs'"),
         ("{}".encode("utf-16"), "the body is JSON in UTF-16; send it in UTF-8"),
         ("{}".encode("utf-16-be"), "the body is JSON in UTF-16-BE; send it in UTF-8"),
@@ -327,8 +327,8 @@ def test_the_headers_of_json_are_checked_too(
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
-        (PICTURE, {}),
-        (PICTURE, {"content-type": "image/png"}),
+        (IMAGE, {}),
+        (IMAGE, {"content-type": "image/png"}),
         (FORM_BODY, FORM),
         (FORM_BODY.replace(b'"data"', b'"upload"'), FORM),
         (FORM_BODY, {"content-type": "multipart/form-data"}),
@@ -339,10 +339,10 @@ def test_the_headers_of_json_are_checked_too(
     ids=["bare", "typed", "form", "other field", "no boundary", "list", "text", "urlencoded"],
 )
 def test_what_is_no_json_is_shown_a_sample(body: bytes, headers: dict[str, str]) -> None:
-    """Where the model takes tensors, no form of a picture would do."""
+    """Where the model takes tensors, no form of an image would do."""
     status, error = World().refusal(body, headers)
     assert status == 415
-    assert error.startswith("this model takes tensors, no pictures; post JSON such as ")
+    assert error.startswith("this model takes tensors, no images; post JSON such as ")
     assert error.endswith(' {"inputs": {"x": [[0.0, 0.0, 0.0, 0.0]]}}')
 
 
@@ -403,28 +403,28 @@ def test_a_failed_run_is_our_fault(log: Log) -> None:
     assert line.startswith("request the-id failed")
 
 
-# --- pictures without labels
+# --- images without labels
 
 
-def test_pictures_without_labels_are_answered_with_tensors() -> None:
-    """In the signature that pictures go into."""
+def test_images_without_labels_are_answered_with_tensors() -> None:
+    """In the signature that images go into."""
     clock, lane = Clock(), ManualLane()
     world = World(clock, lane, model=served_model(clock, lane, labels=()))
-    for body, headers in ((PICTURE, {}), (FORM_BODY, FORM)):
+    for body, headers in ((IMAGE, {}), (FORM_BODY, FORM)):
         fired = world.posted(body, headers)
         ((feed,),) = world.lane.batches
         assert feed.signature is SIGNATURE
         world.lane.finish([0.5, 0.25, 1.0])
         assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
         world.lane.batches.clear()
-    assert world.refusal(PICTURE, {}, query={"k": ("1",)}) == (
+    assert world.refusal(IMAGE, {}, query={"k": ("1",)}) == (
         400,
         "k: there are no labels to choose from",
     )
-    assert world.refusal(b"no picture", {})[0] == 400
+    assert world.refusal(b"no image", {})[0] == 400
 
 
-def test_a_model_of_pictures_takes_json_beside_them() -> None:
+def test_a_model_of_images_takes_json_beside_them() -> None:
     """Pixels, as they are."""
     clock, lane = Clock(), ManualLane()
     world = World(clock, lane, model=served_model(clock, lane))
@@ -433,12 +433,12 @@ def test_a_model_of_pictures_takes_json_beside_them() -> None:
     assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
 
 
-def test_a_model_of_pictures_refuses_text() -> None:
+def test_a_model_of_images_refuses_text() -> None:
     """With what it reads."""
     clock, lane = Clock(), ManualLane()
     world = World(clock, lane, model=served_model(clock, lane))
     status, error = world.refusal(b"hello", {"content-type": "text/plain"})
-    assert (status, error) == (415, "text/plain is not read here; post a picture or JSON")
+    assert (status, error) == (415, "text/plain is not read here; post an image or JSON")
 
 
 FILES, TEXTS = (
@@ -451,26 +451,26 @@ FILES, TEXTS = (
 )
 
 
-def encoded_b64(picture: bytes) -> dict[str, str]:
-    """Return a picture file as JSON carries it."""
-    return {"b64": b64encode(picture).decode()}
+def encoded_b64(image: bytes) -> dict[str, str]:
+    """Return an image file as JSON carries it."""
+    return {"b64": b64encode(image).decode()}
 
 
 @pytest.mark.parametrize(
     ("strings", "name", "status"),
     [
-        ([encoded_b64(PICTURE)], "files", None),
-        ([encoded_b64(PICTURE), encoded_b64(PICTURE)], "files", None),
+        ([encoded_b64(IMAGE)], "files", None),
+        ([encoded_b64(IMAGE), encoded_b64(IMAGE)], "files", None),
         (["text"], "files", 400),
-        ([encoded_b64(PICTURE), encoded_b64(PICTURE[:20])], "files", 400),
-        ([encoded_b64(PICTURE), encoded_b64(claims("PNG", 30_000, 30_000))], "files", 413),
+        ([encoded_b64(IMAGE), encoded_b64(IMAGE[:20])], "files", 400),
+        ([encoded_b64(IMAGE), encoded_b64(claims("PNG", 30_000, 30_000))], "files", 413),
         (["text"], "texts", None),
     ],
 )
-def test_a_model_decodes_no_more_of_json_than_of_a_posted_picture(
+def test_a_model_decodes_no_more_of_json_than_of_a_posted_image(
     strings: list[object], name: str, status: int | None
 ) -> None:
-    """In the signature that pictures go into: other strings are none of ours."""
+    """In the signature that images go into: other strings are none of ours."""
     clock, lane = Clock(), ManualLane()
     profiles = Profiles(800)
     for each in (FILES, TEXTS):
@@ -479,7 +479,7 @@ def test_a_model_decodes_no_more_of_json_than_of_a_posted_picture(
         served_model(clock, lane, policy=FixedPolicy(4, 0.0)),
         signatures={FILES.name: FILES, TEXTS.name: TEXTS},
         default=FILES.name,
-        pictures=from_bytes(FILES, 1000),
+        image_input=from_bytes(FILES, 1000),
         profiles=profiles,
     )
     world = World(clock, lane, model=model)

@@ -36,11 +36,11 @@ def test_it_is_a_runner() -> None:
 
 @pytest.mark.parametrize(("asked", "lanes"), [(None, 1), (3, 3)])
 def test_it_is_loaded_for_one_lane_unless_more_are_asked_for(asked: int | None, lanes: int) -> None:
-    """With a row for its only signature, and no way in for pictures."""
+    """With a row for its only signature, and no way in for images."""
     said: list[str] = []
     loaded = load_null(Settings(lanes=asked), said.append)
     assert loaded.lanes == lanes
     assert loaded.signatures == loaded.runner.signatures == (LENGTHS,)
     assert {name: sample.rows for name, sample in loaded.samples.items()} == {LENGTHS.name: 1}
-    assert (loaded.pictures, loaded.labels, loaded.decodes) == (None, (), False)
+    assert (loaded.image_input, loaded.labels, loaded.decodes) == (None, (), False)
     assert said == ["loading the null model"]

@@ -49,7 +49,7 @@ SMALL = {
 }
 
 LARGE = {
-    "pictures": signature(tensor("uint8", (None, 299, 299, 3))),
+    "images": signature(tensor("uint8", (None, 299, 299, 3))),
     "one more than is written": signature(tensor("float32", (None, FEW + 1))),
     "strings": signature(tensor(STRING, (None, 10, 10))),
     "one of two": signature(tensor("bool", (None, 200)), tensor("int32", (None, 2), "y")),
@@ -86,7 +86,7 @@ def test_a_sample_can_be_posted(signature: Signature) -> None:
             SMALL["not the default"],
             '{"inputs": {"x": [[0.0, 0.0]]}, "signature_name": "regress"}',
         ),
-        (LARGE["pictures"], '{"inputs": {"x": "<uint8[?, 299, 299, 3]>"}}'),
+        (LARGE["images"], '{"inputs": {"x": "<uint8[?, 299, 299, 3]>"}}'),
         (LARGE["one of two"], '{"inputs": {"x": "<bool[?, 200]>", "y": [[0, 0]]}}'),
     ],
 )

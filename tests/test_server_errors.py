@@ -26,7 +26,7 @@ from server.http.errors import HTTPError, Refusal, is_our_fault, refusal_for
 BUSY = {"Retry-After": "1"}
 
 FORESEEN: list[tuple[Exception, int, dict[str, str]]] = [
-    (BadImage("no picture"), 400, {}),
+    (BadImage("no image"), 400, {}),
     (NotAnImage("text", 5), 400, {}),
     (TruncatedImage("PNG", 10), 400, {}),
     (TooManyPixels(10, 10, 99), 413, {}),
@@ -122,7 +122,7 @@ def test_what_nobody_foresaw_tells_nothing(error: BaseException | None) -> None:
     ],
 )
 def test_only_what_a_client_could_not_avoid_is_logged(error: Exception, ours: bool) -> None:
-    """Load, lateness and bad pictures are no news."""
+    """Load, lateness and bad images are no news."""
     assert is_our_fault(error) == ours
 
 

@@ -14,8 +14,8 @@ from tests.fakes_http import Client, HalfCloseable, read_answers, request
 from tests.fakes_server import Log
 from tests.images import coloured, encoded
 
-PICTURE = encoded(coloured(16, 16), "PNG")
-POST = request(body=PICTURE)
+IMAGE = encoded(coloured(16, 16), "PNG")
+POST = request(body=IMAGE)
 
 
 pytestmark = pytest.mark.usefixtures("log", "surroundings")
@@ -147,10 +147,10 @@ def test_a_load_that_fails_is_told_once_and_in_one_line(
 # --- use
 
 
-def test_a_picture_goes_in_and_labels_come_out(house: House) -> None:
+def test_an_image_goes_in_and_labels_come_out(house: House) -> None:
     """Through every part of the server; the answer tells how."""
     client = house.started().connect()
-    client.send(request(target="/?k=2", body=PICTURE, headers={"X-Request-Id": "mine"}))
+    client.send(request(target="/?k=2", body=IMAGE, headers={"X-Request-Id": "mine"}))
     house.turn()
     answer = client.answer
     assert answer.status == 200
@@ -187,7 +187,7 @@ def test_the_server_keeps_to_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
         client.hang_up()
     half.hang_up()
     small = encoded(coloured(8, 8), "PNG")
-    for body, status in ((PICTURE, 413), (small, 200)):
+    for body, status in ((IMAGE, 413), (small, 200)):
         client = house.connect()
         client.send(request(body=body))
         house.turn()
@@ -216,7 +216,7 @@ def test_the_access_log_has_a_line_for_each_answer(
         else Client(house.service.site, house.reactor, peer=address)
     )
     client.send(request("GET", "/readyz?x=1", headers={"X-Request-Id": "mine"}))
-    client.send(request("POST", "/", PICTURE, headers={"X-Request-Id": "yours"}))
+    client.send(request("POST", "/", IMAGE, headers={"X-Request-Id": "yours"}))
     house.turn()
     assert client.statuses == [200, 200]
     first, second = log.lines()[-2:]
@@ -296,7 +296,7 @@ def test_a_failed_run_is_a_500_and_is_logged_once(house: House, log: Log) -> Non
     """With the request's id; the next request is served."""
     client = house.started().connect()
     house.runner.errors.append(ValueError("bad op\n/secret/path"))
-    client.send(request(body=PICTURE, headers={"X-Request-Id": "mine"}))
+    client.send(request(body=IMAGE, headers={"X-Request-Id": "mine"}))
     house.turn()
     assert client.answer.status == 500
     assert client.answer.error == "the run failed: ValueError: bad op"

@@ -11,9 +11,9 @@ from tests.fakes_http import request
 from tests.fakes_server import Log
 from tests.images import coloured, encoded
 
-PICTURE = encoded(coloured(16, 16), "PNG")
-POST = request(body=PICTURE)
-HEAD = request(headers={"Content-Length": str(len(PICTURE))})
+IMAGE = encoded(coloured(16, 16), "PNG")
+POST = request(body=IMAGE)
+HEAD = request(headers={"Content-Length": str(len(IMAGE))})
 
 pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
@@ -41,7 +41,7 @@ def test_a_busy_server_answers_before_the_body_comes(busy: House) -> None:
     assert answer.error == "too busy: an answer is expected in 3.2500 s, and 0.5000 s are allowed"
     assert answer.headers["x-model-version"] == "pets/7"
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
-    client.send(PICTURE)
+    client.send(IMAGE)
     client.send(request("GET", "/readyz"))
     assert client.statuses == [429, 200]
     assert not busy.pool.queue
@@ -56,7 +56,7 @@ def test_a_server_that_became_busy_refuses_before_it_decodes(
     assert house.service.host.inference is not None
     monkeypatch.setattr(house.service.host.inference.model.batcher, "admit", refuse)
     assert client.received == b""
-    client.send(PICTURE)
+    client.send(IMAGE)
     assert client.statuses == [429]
     assert client.answer.headers["x-model-version"] == "pets/7"
     assert not house.pool.queue

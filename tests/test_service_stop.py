@@ -13,8 +13,8 @@ from tests.fakes_http import Client, request
 from tests.fakes_server import Log
 from tests.images import coloured, encoded
 
-PICTURE = encoded(coloured(16, 16), "PNG")
-POST = request(body=PICTURE)
+IMAGE = encoded(coloured(16, 16), "PNG")
+POST = request(body=IMAGE)
 
 
 pytestmark = pytest.mark.usefixtures("log", "surroundings")

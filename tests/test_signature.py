@@ -155,9 +155,9 @@ def test_a_blank_feed_is_what_the_signature_takes() -> None:
     words = TensorSpec("words", STRING, (None, 2))
     signature = Signature((IMAGES, WEIGHT, words), (SCORES,))
     blank = blank_feed(signature)
-    pictures, weight, text = blank.arrays
-    assert (pictures.shape, weight.shape, text.tolist()) == ((1, 2, 1, 3), (1,), [[b"", b""]])
-    assert not pictures.any()
-    assert signature.feed({"images": pictures, "weight": weight, "words": text}).key == blank.key
+    images, weight, text = blank.arrays
+    assert (images.shape, weight.shape, text.tolist()) == ((1, 2, 1, 3), (1,), [[b"", b""]])
+    assert not images.any()
+    assert signature.feed({"images": images, "weight": weight, "words": text}).key == blank.key
     alone = blank_feed(Signature((TensorSpec("x", np.dtype(bool), None),), (), alone="any shape"))
     assert (alone.rows, alone.arrays[0].shape) == (1, ())

@@ -32,12 +32,12 @@ TEXTS = Signature(
 
 
 def tensors() -> ServedModel:
-    """Return a model of two signatures, neither of which takes pictures."""
+    """Return a model of two signatures, neither of which takes images."""
     profiles = Profiles(800)
     profiles.learn(blank_feed(ROWS), 16, {})
     profiles.learn(blank_feed(TEXTS), 1, {})
     return replace(
-        served_model(Clock(), ManualLane(), takes_pictures=False, labels=()),
+        served_model(Clock(), ManualLane(), takes_images=False, labels=()),
         signatures={ROWS.name: ROWS, TEXTS.name: TEXTS},
         default=ROWS.name,
         samples={each.name: blank_feed(each, b"text") for each in (ROWS, TEXTS)},
@@ -53,7 +53,7 @@ def test_a_model_of_tensors_is_told() -> None:
         "lanes": 1,
         "default_timeout_s": 2.5,
         "labels": 0,
-        "pictures": None,
+        "images": None,
         "default_signature": "serving_default",
         "signatures": {
             "serving_default": {
@@ -82,11 +82,11 @@ def test_a_model_of_tensors_is_told() -> None:
     }
 
 
-def test_a_model_of_pictures_says_what_becomes_of_them() -> None:
+def test_a_model_of_images_says_what_becomes_of_them() -> None:
     """In which signature, and how many labels it has."""
     status = status_of(served_model(Clock(), ManualLane()), NO_TIMEOUT)
     assert status["labels"] == 3
-    assert status["pictures"] == {"signature": "serving_default", "how": "4 x 4 RGB"}
+    assert status["images"] == {"signature": "serving_default", "how": "4 x 4 RGB"}
 
 
 def test_the_facts_of_a_signature_need_no_server() -> None:

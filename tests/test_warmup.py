@@ -24,7 +24,7 @@ from model.execution.warmup import (
     warm_up,
 )
 from model.signature import Signature, TensorSpec, blank_feed
-from tests.fakes_model import PICTURES, FakeRunner, started_thread
+from tests.fakes_model import IMAGES, FakeRunner, started_thread
 from tests.fakes_threads import kinds, outcomes
 
 RUNS = 1 + FEWEST  #: of a size that takes a while
@@ -89,7 +89,7 @@ def test_a_sample_that_can_only_run_alone_is_run_as_it_is() -> None:
     signature = Signature((TensorSpec("x", np.dtype(np.float32), (3,)),), (), alone="no batch axis")
     sample = blank_feed(signature)
     assert sized(sample, 8) is sample
-    assert sized(blank_feed(PICTURES), 8).rows == 8
+    assert sized(blank_feed(IMAGES), 8).rows == 8
 
 
 class Machine:
@@ -120,7 +120,7 @@ class Machine:
             Deferred.fromCoroutine(
                 warm_up(
                     self.lanes,
-                    blank_feed(PICTURES),
+                    blank_feed(IMAGES),
                     largest,
                     say=self.said.append,
                 )
@@ -268,7 +268,7 @@ def test_a_failure_is_told_when_every_lane_is_idle_again() -> None:
 def test_a_cancelled_warm_up_ends_at_once() -> None:
     """What the lanes have begun is run and forgotten."""
     machine = Machine(lambda _: 0.5, lanes=2)
-    warming = Deferred.fromCoroutine(warm_up(machine.lanes, blank_feed(PICTURES), None, say=print))
+    warming = Deferred.fromCoroutine(warm_up(machine.lanes, blank_feed(IMAGES), None, say=print))
     fired = outcomes(warming)
     warming.cancel()
     assert kinds(fired) == [CancelledError]
@@ -300,7 +300,7 @@ def test_the_median_is_over_all_lanes() -> None:
 
 def primed(machine: Machine, largest: int) -> list[object]:
     """Return the outcome of a whole priming."""
-    outcome = outcomes(Deferred.fromCoroutine(prime(machine.lanes, blank_feed(PICTURES), largest)))
+    outcome = outcomes(Deferred.fromCoroutine(prime(machine.lanes, blank_feed(IMAGES), largest)))
     machine.work()
     return outcome
 

@@ -1,9 +1,9 @@
 """
-Run the decoding of pictures on threads of their own.
+Run the decoding of images on threads of their own.
 
 Decides when work may begin, who hears of its end, and what a stop does to the rest.  Not the
-reactor's own pool: that one resolves names and reads files, which must not wait behind pictures.
-Knows nothing of pictures; may not import Pillow, numpy or the reactor.
+reactor's own pool: that one resolves names and reads files, which must not wait behind images.
+Knows nothing of images; may not import Pillow, numpy or the reactor.
 """
 
 import threading
@@ -192,7 +192,7 @@ class DecodePool:
             if work.stage is not _Stage.WAITING:
                 return False
             work.stage = _Stage.WITHDRAWN
-        work.call = _forgotten  # the pool keeps the work in its queue, but not the picture
+        work.call = _forgotten  # the pool keeps the work in its queue, but not the image
         del self._unanswered[work]
         return True
 

@@ -1,5 +1,5 @@
 """
-Turn a client's picture file into the array that a model takes.
+Turn a client's image file into the array that a model takes.
 
 Decides what is cut out, how it is resized, and how every kind of pixel becomes RGB.  A pure
 function of bytes, called on the threads of a decode pool; may import Pillow, never Twisted.
@@ -25,12 +25,12 @@ from model.images.bilinear import resize_as_tensorflow
 from model.images.header import (
     BadImage,
     Format,
+    ImageHeader,
     NotAnImage,
-    Picture,
     SideTooLong,
     TooManyPixels,
     TruncatedImage,
-    read_picture,
+    read_header,
 )
 
 __all__ = [
@@ -85,7 +85,7 @@ class Preprocessing:
     crop: float | None = None
     """
     The side of the centred square that is cut out, as a fraction of the shorter side.  With None
-    the whole picture is squeezed into the size, as label_image does it.
+    the whole image is squeezed into the size, as label_image does it.
     """
     resample: Resample = Resample.BILINEAR
     scaled_decode: bool = False
@@ -104,7 +104,7 @@ class Preprocessing:
 
 def centre_square(width: int, height: int, fraction: float) -> tuple[int, int, int, int]:
     """
-    Return left, top, right and bottom of the square to cut from a picture, in pixels.
+    Return left, top, right and bottom of the square to cut from an image, in pixels.
 
     Its side is *fraction* of the shorter side, rounded down but at least 1; an odd pixel left
     over stays out at the left and at the top, as in EfficientNet's own preprocessing.
@@ -114,18 +114,18 @@ def centre_square(width: int, height: int, fraction: float) -> tuple[int, int, i
     return left, top, left + side, top + side
 
 
-def check_size(data: bytes, max_pixels: int) -> Picture:
+def check_size(data: bytes, max_pixels: int) -> ImageHeader:
     """
-    Return what the picture file *data* says of itself; no pixel is decoded.
+    Return what the image file *data* says of itself; no pixel is decoded.
 
     Raises BadImage, or of it TooManyPixels where there are more than *max_pixels* and SideTooLong.
     """
-    picture = read_picture(data)
-    if picture.width * picture.height > max_pixels:
-        raise TooManyPixels(picture.width, picture.height, max_pixels)
-    if max(picture.width, picture.height) > MAX_SIDE:
-        raise SideTooLong(picture.width, picture.height, MAX_SIDE)
-    return picture
+    header = read_header(data)
+    if header.width * header.height > max_pixels:
+        raise TooManyPixels(header.width, header.height, max_pixels)
+    if max(header.width, header.height) > MAX_SIDE:
+        raise SideTooLong(header.width, header.height, MAX_SIDE)
+    return header
 
 
 def decode_image(
@@ -138,7 +138,7 @@ def decode_image(
     """
     Return the image file *data* as uint8 [height, width, channels]: C-contiguous, the caller's own.
 
-    Reads JPEG, PNG, WebP, BMP and GIF; of an animation the first picture.  The picture is turned
+    Reads JPEG, PNG, WebP, BMP and GIF; of an animation the first image.  The image is turned
     upright as its EXIF orientation says and put on white where it is transparent.  Colour
     profiles and gamma are ignored: samples are taken for sRGB, as training pipelines do.  Grey is
     what ITU-R 601 makes of colours.  For TF_BILINEAR, *read_jpeg* decodes JPEG files as uint8
@@ -153,14 +153,14 @@ def decode_image(
     or a PNG whose compressed rows end early, has grey or black where pixels are missing.  WebP
     over twice PIL.Image.MAX_IMAGE_PIXELS, 179 million, is refused whatever *max_pixels* is.
     """
-    picture = check_size(data, max_pixels)
+    header = check_size(data, max_pixels)
     try:
-        return _decode(picture, preprocessing, read_jpeg)
+        return _decode(header, preprocessing, read_jpeg)
     except BadImage:
         raise
     except Exception as error:  # noqa: BLE001 - no list says what decoders raise on hostile bytes
-        refusal = _refusal(error, picture.format, len(data))
-    # Raised outside the handler: a chained traceback would keep the half-decoded picture alive.
+        refusal = _refusal(error, header.format, len(data))
+    # Raised outside the handler: a chained traceback would keep the half-decoded image alive.
     raise refusal
 
 
@@ -169,11 +169,11 @@ def _refusal(error: Exception, kind: Format, size: int) -> BadImage:
     if "truncated" in str(error).lower():
         return TruncatedImage(kind, size)
     reason = str(error) or type(error).__name__
-    return BadImage(f"the {kind} picture ({size} bytes) cannot be decoded: {reason}")
+    return BadImage(f"the {kind} image ({size} bytes) cannot be decoded: {reason}")
 
 
 #: Pillow's readers by name, not Image.open: no other plugin ever sees a client's bytes, JPEGs of
-#: several pictures stay JPEGs, and Pillow's process-wide pixel limit and its warning stay out.
+#: several images stay JPEGs, and Pillow's process-wide pixel limit and its warning stay out.
 _OPENERS: dict[Format, Callable[[BytesIO], ImageFile]] = {
     Format.JPEG: JpegImageFile,
     Format.PNG: PngImageFile,
@@ -182,7 +182,7 @@ _OPENERS: dict[Format, Callable[[BytesIO], ImageFile]] = {
     Format.WEBP: WebPImageFile,
 }
 
-#: What makes a stored picture upright, by EXIF orientation; from 5 on width and height change.
+#: What makes a stored image upright, by EXIF orientation; from 5 on width and height change.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -198,39 +198,39 @@ _MIRRORED_X, _MIRRORED_Y = frozenset({2, 3, 7, 8}), frozenset({3, 4, 6, 7})
 
 
 def _decode(
-    picture: Picture,
+    header: ImageHeader,
     preprocessing: Preprocessing,
     read_jpeg: Callable[[bytes], npt.NDArray[np.uint8]] | None,
 ) -> npt.NDArray[np.uint8]:
-    image = _OPENERS[picture.format](BytesIO(b"".join(picture.parts)))
-    if image.size != (picture.width, picture.height):
+    image = _OPENERS[header.format](BytesIO(b"".join(header.parts)))
+    if image.size != (header.width, header.height):
         raise BadImage(
-            f"the {picture.format} picture says two sizes: {picture.width} x {picture.height} "
+            f"the {header.format} image says two sizes: {header.width} x {header.height} "
             f"and {image.size[0]} x {image.size[1]} pixels"
         )
     if preprocessing.resample is Resample.TF_BILINEAR:
         pixels = None
-        if read_jpeg is not None and picture.format is Format.JPEG:
-            pixels = read_jpeg(b"".join(picture.parts))
-        return _as_tensorflow(image, picture, preprocessing, pixels)
+        if read_jpeg is not None and header.format is Format.JPEG:
+            pixels = read_jpeg(b"".join(header.parts))
+        return _as_tensorflow(image, header, preprocessing, pixels)
     size = preprocessing.width, preprocessing.height
-    if picture.orientation >= 5:
+    if header.orientation >= 5:
         size = size[1], size[0]
-    region = _region(picture, preprocessing.crop, picture.orientation)
+    region = _region(header, preprocessing.crop, header.orientation)
     shrunk = _let_decoder_shrink(image, region, size) if preprocessing.scaled_decode else 1
     image.load()
     cut, box = _cut(image, region, shrunk)
     resample = Image.Resampling[preprocessing.resample.name]
-    small = _opaque(cut, picture.sample_bits).resize(size, resample, box)
-    if picture.orientation in _UPRIGHT:
-        # The small picture is turned, not the stored one: a quarter of a photo's time is saved.
-        small = small.transpose(_UPRIGHT[picture.orientation])
+    small = _opaque(cut, header.sample_bits).resize(size, resample, box)
+    if header.orientation in _UPRIGHT:
+        # The small image is turned, not the stored one: a quarter of a photo's time is saved.
+        small = small.transpose(_UPRIGHT[header.orientation])
     return _pixels(small, preprocessing.channels)
 
 
 def _as_tensorflow(
     image: ImageFile,
-    picture: Picture,
+    header: ImageHeader,
     preprocessing: Preprocessing,
     pixels: npt.NDArray[np.uint8] | None,
 ) -> npt.NDArray[np.uint8]:
@@ -239,14 +239,14 @@ def _as_tensorflow(
 
     Where its *pixels* are known, [height, width, 3], it is not decoded.
     """
-    region = _region(picture, preprocessing.crop, orientation=1)
+    region = _region(header, preprocessing.crop, orientation=1)
     if pixels is not None:
         left, top, right, bottom = region
         cropped = pixels[top:bottom, left:right]
         return resize_as_tensorflow(cropped, preprocessing.height, preprocessing.width)
     image.load()
     cut, _ = _cut(image, region, shrunk=1)
-    if picture.format is Format.GIF and "transparency" in cut.info:
+    if header.format is Format.GIF and "transparency" in cut.info:
         # Its decoder there leaves transparent pixels black.
         black = Image.new("RGB", cut.size)
         black.paste(cut.convert("RGBA"), mask=cut.convert("RGBA"))
@@ -265,16 +265,16 @@ def _pixels(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
     return np.array(image) if channels == 3 else np.array(np.asarray(image)[..., np.newaxis])
 
 
-def _region(picture: Picture, crop: float | None, orientation: int) -> tuple[int, int, int, int]:
-    """Return what to cut out of *picture* as it is stored: the same whichever way that is."""
+def _region(header: ImageHeader, crop: float | None, orientation: int) -> tuple[int, int, int, int]:
+    """Return what to cut out of *image* as it is stored: the same whichever way that is."""
     if crop is None:
-        return 0, 0, picture.width, picture.height
-    left, top, right, bottom = centre_square(picture.width, picture.height, crop)
-    # An odd pixel stays out at the left and at the top of the upright picture.
+        return 0, 0, header.width, header.height
+    left, top, right, bottom = centre_square(header.width, header.height, crop)
+    # An odd pixel stays out at the left and at the top of the upright image.
     if orientation in _MIRRORED_X:
-        left, right = picture.width - right, picture.width - left
+        left, right = header.width - right, header.width - left
     if orientation in _MIRRORED_Y:
-        top, bottom = picture.height - bottom, picture.height - top
+        top, bottom = header.height - bottom, header.height - top
     return left, top, right, bottom
 
 
@@ -314,7 +314,7 @@ def _opaque(image: Image.Image, sample_bits: int) -> Image.Image:
     """
     Return *image* in mode RGB, or L where it is grey, with white where it is transparent.
 
-    White, because cut-out pictures are made to be seen on a page, and because the colours stored
+    White, because cut-out images are made to be seen on a page, and because the colours stored
     under transparent pixels are arbitrary, mostly black.
     """
     key: int | bytes | tuple[int, ...] | None = image.info.get("transparency")

@@ -7,8 +7,8 @@ from model.images.normalisation import ColourOrder
 
 
 @dataclass(frozen=True, slots=True)
-class PictureFacts:
-    """The table ``[preprocessing]``: how pictures become the model's input."""
+class ImageFacts:
+    """The table ``[preprocessing]``: how images become the model's input."""
 
     height: int | None = None  #: pixels
     width: int | None = None

@@ -1,12 +1,12 @@
 """
-Read what a picture file says of itself, before any decoder sees a byte.
+Read what an image file says of itself, before any decoder sees a byte.
 
-Decides whether bytes are a picture at all, how large it is, which way up it is held, and which
+Decides whether bytes are an image at all, how large it is, which way up it is held, and which
 of its bytes make pixels.  Pure and flat in memory; may not import an imaging library.
 
 Why not leave this to the decoder: Pillow allocates a WebP's canvas before it tells its size,
 and spends time on metadata that nobody here asked for.  64 MiB of tiny EXIF segments or of
-compressed colour profiles keep it busy for minutes, and a broken tag can fail a good picture.
+compressed colour profiles keep it busy for minutes, and a broken tag can fail a good image.
 So metadata is read here, as far as it is wanted, and does not travel on.
 """
 
@@ -28,21 +28,21 @@ class BadImage(ValueError):
 
 
 class NotAnImage(BadImage):
-    """The bytes are something else than a picture in a format that is read here."""
+    """The bytes are something else than an image in a format that is read here."""
 
     def __init__(self, found: str, size: int) -> None:
-        super().__init__(f"{found} ({size} bytes) is not a JPEG, PNG, GIF, BMP or WebP picture")
+        super().__init__(f"{found} ({size} bytes) is not a JPEG, PNG, GIF, BMP or WebP image")
 
 
 class TruncatedImage(BadImage):
-    """The picture's file ends before its pixels do."""
+    """The image's file ends before its pixels do."""
 
     def __init__(self, kind: str, size: int) -> None:
-        super().__init__(f"the {kind} picture is cut short: it ends after {size} bytes")
+        super().__init__(f"the {kind} image is cut short: it ends after {size} bytes")
 
 
 class TooManyPixels(BadImage):
-    """The picture, whole as it may be, is larger than this server decodes."""
+    """The image, whole as it may be, is larger than this server decodes."""
 
     def __init__(self, width: int, height: int, limit: int) -> None:
         pixels = width * height
@@ -53,7 +53,7 @@ class TooManyPixels(BadImage):
 
 
 class SideTooLong(TooManyPixels):
-    """The picture is within the limit of pixels, but absurdly wide or high."""
+    """The image is within the limit of pixels, but absurdly wide or high."""
 
     def __init__(self, width: int, height: int, limit: int) -> None:
         super().__init__(width, height, limit)
@@ -71,8 +71,8 @@ class Format(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture's header, and the bytes from which its pixels can be decoded."""
+class ImageHeader:
+    """An image's header, and the bytes from which its pixels can be decoded."""
 
     format: Format
     width: int  #: pixels as stored, before the orientation is applied; at least 1
@@ -101,9 +101,9 @@ def image_format(data: bytes) -> Format | None:
     return None
 
 
-def read_picture(data: bytes) -> Picture:
+def read_header(data: bytes) -> ImageHeader:
     """
-    Return the header of the picture file *data*, copying none of it.
+    Return the header of the image file *data*, copying none of it.
 
     Raises NotAnImage, TruncatedImage, or BadImage for a header that makes no sense.  A decoder
     may still find the pixels broken.  Any thread.
@@ -112,22 +112,22 @@ def read_picture(data: bytes) -> Picture:
     if kind is None:
         raise NotAnImage(describe(data), len(data))
     if b"\xef\xbf\xbd" in data[:1024] and _is_text(data):
-        raise BadImage(f"the {kind} picture was read as text (UTF-8): its other bytes are lost")
+        raise BadImage(f"the {kind} image was read as text (UTF-8): its other bytes are lost")
     try:
-        picture = _READERS[kind](data)
+        header = _READERS[kind](data)
     except (IndexError, StructError):
         raise TruncatedImage(kind, len(data)) from None
-    if picture.width < 1 or picture.height < 1:
-        raise BadImage(f"the {kind} picture is {picture.width} x {picture.height} pixels")
-    return picture
+    if header.width < 1 or header.height < 1:
+        raise BadImage(f"the {kind} image is {header.width} x {header.height} pixels")
+    return header
 
 
-def first_picture(data: bytes, kind: Format) -> bytes:
+def first_image(data: bytes, kind: Format) -> bytes:
     """
-    Return *data*, which `read_picture` has taken, with no picture behind the first.
+    Return *data*, which `read_header` has taken, with no image behind the first.
 
     For decoders that would decode all of an animation, whatever memory that takes.  Raises
-    BadImage for a WebP animation, whose first picture does not stand alone.
+    BadImage for a WebP animation, whose first image does not stand alone.
     """
     if kind is Format.WEBP and data[12:16] == b"VP8X" and data[20] & 2:
         raise BadImage("the WebP file is an animation, which this model cannot decode")
@@ -149,9 +149,9 @@ def first_picture(data: bytes, kind: Format) -> bytes:
 
 def exif_orientation(exif: bytes | memoryview) -> int:
     """
-    Return how a picture is to be turned, 1 to 8 as EXIF counts; 1 when *exif* does not tell.
+    Return how an image is to be turned, 1 to 8 as EXIF counts; 1 when *exif* does not tell.
 
-    Never raises: cameras and editors write much that is not quite EXIF, and a picture is not
+    Never raises: cameras and editors write much that is not quite EXIF, and an image is not
     worth less for it.
     """
     tiff = bytes(exif).removeprefix(b"Exif\0\0")
@@ -199,7 +199,7 @@ _JPEG_METADATA = frozenset({*range(0xE1, 0xF0), 0xFE}) - {0xEE}
 _MIN_BYTES = {0xE0: 18, 0xEE: 16}
 
 
-def _read_jpeg(data: bytes) -> Picture:
+def _read_jpeg(data: bytes) -> ImageHeader:
     """Keep the segments before the pixels that a decoder needs, and no other byte there."""
     view = memoryview(data)
     parts = [view[:2]]
@@ -214,11 +214,11 @@ def _read_jpeg(data: bytes) -> Picture:
         if code in _JPEG_BARE:
             continue
         if code in {_JPEG_START, _JPEG_END}:
-            raise BadImage("the JPEG picture begins twice, or ends, before its pixels")
+            raise BadImage("the JPEG image begins twice, or ends, before its pixels")
         if code == _JPEG_SCAN:
             # All the rest as it is: Pillow's own reader of metadata stops here.
             parts.append(view[start : _jpeg_end(data, start)])
-            return Picture(Format.JPEG, width, height, tuple(parts), orientation)
+            return ImageHeader(Format.JPEG, width, height, tuple(parts), orientation)
         position = _behind_segment(data, start)
         if code in _JPEG_FRAMES and not width:
             height, width = unpack_from(">HH", data, start + 5)
@@ -236,7 +236,7 @@ def _behind_segment(data: bytes, start: int) -> int:
 
 
 def _jpeg_end(data: bytes, scan: int) -> int:
-    """Return where the picture whose first scan begins at *scan* ends."""
+    """Return where the image whose first scan begins at *scan* ends."""
     position, scans = scan, 0
     for _ in range(MAX_PARTS):
         marker = _JPEG_MARKER_IN_SCAN.search(data, position)
@@ -244,7 +244,7 @@ def _jpeg_end(data: bytes, scan: int) -> int:
             break
         code = data[marker.start() + 1]
         if code == _JPEG_END:
-            # A phone may add a second picture or a whole film after the end.
+            # A phone may add a second image or a whole film after the end.
             return marker.end()
         scans += code == _JPEG_SCAN
         if scans > MAX_SCANS:
@@ -261,14 +261,14 @@ def _jpeg_end(data: bytes, scan: int) -> int:
 
 
 def _too_many_scans() -> BadImage:
-    return BadImage(f"the JPEG picture has more than {MAX_SCANS} scans")
+    return BadImage(f"the JPEG image has more than {MAX_SCANS} scans")
 
 
 #: The last chunk of every file.
 _PNG_END = b"\0\0\0\0IEND\xaeB`\x82"
 
 
-def _read_png(data: bytes) -> Picture:
+def _read_png(data: bytes) -> ImageHeader:
     view, parts = memoryview(data), list[bytes | memoryview]()
     width, height, sample_bits = unpack_from(">IIB", data, 16)
     if data[12:16] != b"IHDR":
@@ -283,11 +283,11 @@ def _read_png(data: bytes) -> Picture:
                 raise TruncatedImage(Format.PNG, len(data))
             # Metadata behind the pixels whose length is wrong; all that makes pixels is here.
             parts += [view[kept:start], _PNG_END]
-            return Picture(Format.PNG, width, height, tuple(parts), orientation, sample_bits)
+            return ImageHeader(Format.PNG, width, height, tuple(parts), orientation, sample_bits)
         pixels = pixels or kind == b"IDAT"
         if kind == b"IEND":
             parts.append(view[kept:position])
-            return Picture(Format.PNG, width, height, tuple(parts), orientation, sample_bits)
+            return ImageHeader(Format.PNG, width, height, tuple(parts), orientation, sample_bits)
         # A small first letter marks what a decoder may skip; of that only tRNS makes pixels.
         if kind[0] & 0x20 and kind != b"tRNS":
             if kind == b"eXIf" and orientation == 1:
@@ -297,13 +297,13 @@ def _read_png(data: bytes) -> Picture:
     raise _too_many_parts(Format.PNG)
 
 
-def _read_gif(data: bytes) -> Picture:
+def _read_gif(data: bytes) -> ImageHeader:
     width, height = unpack_from("<HH", data, 6)
     left, top, frame_width, frame_height = unpack_from("<4H", data, _gif_frame(data) + 1)
     width, height = max(width, left + frame_width), max(height, top + frame_height)
     # The screen is written anew, so that no decoder has to enlarge it for the frame.
     parts = (data[:6], pack("<HH", width, height), memoryview(data)[10:])
-    return Picture(Format.GIF, width, height, parts)
+    return ImageHeader(Format.GIF, width, height, parts)
 
 
 def _gif_colours(flags: int) -> int:
@@ -312,7 +312,7 @@ def _gif_colours(flags: int) -> int:
 
 
 def _gif_frame(data: bytes) -> int:
-    """Return where the first picture begins."""
+    """Return where the first image begins."""
     position = 13 + _gif_colours(data[10])
     in_extension = False
     for _ in range(MAX_PARTS):
@@ -326,13 +326,13 @@ def _gif_frame(data: bytes) -> int:
         elif lead == 0x2C:
             return position
         elif lead == 0x3B:
-            raise BadImage("the GIF file holds no picture")
+            raise BadImage("the GIF file holds no image")
         else:
             position += 1
     raise _too_many_parts(Format.GIF)
 
 
-def _read_webp(data: bytes) -> Picture:
+def _read_webp(data: bytes) -> ImageHeader:
     (riff_size,) = unpack_from("<I", data, 4)
     end = 8 + riff_size
     if end > len(data):
@@ -349,7 +349,7 @@ def _read_webp(data: bytes) -> Picture:
             orientation = _webp_orientation(data, end)
         case other:
             raise BadImage(f"the WebP file begins with an unknown chunk {other!r}")
-    return Picture(Format.WEBP, width, height, (data,), orientation)
+    return ImageHeader(Format.WEBP, width, height, (data,), orientation)
 
 
 def _webp_orientation(data: bytes, end: int) -> int:
@@ -364,21 +364,21 @@ def _webp_orientation(data: bytes, end: int) -> int:
     raise _too_many_parts(Format.WEBP)
 
 
-def _read_bmp(data: bytes) -> Picture:
+def _read_bmp(data: bytes) -> ImageHeader:
     (header_size,) = unpack_from("<I", data, 14)
     if header_size == 12:
         width, height = unpack_from("<HH", data, 18)
-        return Picture(Format.BMP, width, height, (data,))
+        return ImageHeader(Format.BMP, width, height, (data,))
     width, height, compression = unpack_from("<II4xI", data, 18)
     if height >= 0xFF000000:  # a negative height: rows from the top downwards
         height = 2**32 - height
     if compression in {1, 2}:
         # Pillow expands runs in a Python loop that holds the interpreter: 5 kB cost 0.4 s.
-        raise BadImage("the BMP picture is run-length encoded; save it uncompressed, or as PNG")
-    return Picture(Format.BMP, width, height, (data,))
+        raise BadImage("the BMP image is run-length encoded; save it uncompressed, or as PNG")
+    return ImageHeader(Format.BMP, width, height, (data,))
 
 
-_READERS: dict[Format, Callable[[bytes], Picture]] = {
+_READERS: dict[Format, Callable[[bytes], ImageHeader]] = {
     Format.JPEG: _read_jpeg,
     Format.PNG: _read_png,
     Format.GIF: _read_gif,

@@ -1,5 +1,5 @@
 """
-Say how a client's picture file becomes what a model takes, whoever decodes it.
+Say how a client's image file becomes what a model takes, whoever decodes it.
 
 The decoding itself is given: Pillow's (model/images/decode.py) or the model's own.
 """
@@ -10,15 +10,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from model.images.decode import check_size
-from model.images.header import NotAnImage, first_picture
+from model.images.header import NotAnImage, first_image
 from model.signature import STRING, Arrays, Feed, Signature
 
 
 def guarded(feed: Feed, max_pixels: int) -> Feed:
     """
-    Return *feed* for a model that decodes: each string that is a picture, and no other, is checked.
+    Return *feed* for a model that decodes: each string that is an image, and no other, is checked.
 
-    It becomes one picture where it was several.  Raises `BadImage`, as for one over *max_pixels*.
+    It becomes one image where it was several.  Raises `BadImage`, as for one over *max_pixels*.
     """
     guard = np.frompyfunc(lambda data: _guarded(data, max_pixels), 1, 1)
     arrays = (
@@ -29,15 +29,15 @@ def guarded(feed: Feed, max_pixels: int) -> Feed:
 
 def _guarded(data: bytes, max_pixels: int) -> bytes:
     try:
-        picture = check_size(data, max_pixels)
+        image = check_size(data, max_pixels)
     except NotAnImage:
         return data
-    return first_picture(data, picture.format)
+    return first_image(data, image.format)
 
 
 @dataclass(frozen=True, slots=True)
-class PictureInput:
-    """The way of a picture into a signature with a single input."""
+class ImageInput:
+    """The way of an image into a signature with a single input."""
 
     signature: Signature
     array_of: Callable[[bytes], np.ndarray]
@@ -50,13 +50,13 @@ class PictureInput:
     two_classes: bool = False  #: whether it has one number: that of the second of two labels
     encoded: Signature | None = None
     """
-    What requests may ask for that bring encoded pictures as strings; where the model's decoding is
+    What requests may ask for that bring encoded images as strings; where the model's decoding is
     not a part of the run, it is not the same as *signature*.
     """
 
     @property
     def asked(self) -> Signature:
-        """The signature that a request with pictures asks for."""
+        """The signature that a request with images asks for."""
         return self.encoded or self.signature
 
     def scores_of(self, arrays: Arrays) -> np.ndarray:
@@ -65,7 +65,7 @@ class PictureInput:
         return np.concatenate([1 - scores, scores]) if self.two_classes else scores
 
     def feed(self, data: bytes) -> Feed:
-        """Return the feed of the picture file *data*; raises `BadImage`."""
+        """Return the feed of the image file *data*; raises `BadImage`."""
         (spec,) = self.signature.inputs
         return self.signature.feed({spec.name: self.array_of(data)})
 
@@ -76,7 +76,7 @@ class PictureInput:
 
     def feed_all(self, files: Iterable[bytes]) -> Feed:
         """
-        Return the feed of one or more picture *files*, a row each.
+        Return the feed of one or more image *files*, a row each.
 
         Raises `BadImage`, and `FeedError` where there are more than the signature takes.
         """

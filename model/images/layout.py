@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import Enum
 
 from model.errors import ModelError
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.signature import Signature, TensorSpec
 
 _PIXEL_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
@@ -63,9 +63,7 @@ class ImageLayout:
         return (self.rows, *sizes) if self.batched else sizes
 
 
-def image_layout(
-    signature: Signature, facts: PictureFacts, *, labelled: bool
-) -> ImageLayout | None:
+def image_layout(signature: Signature, facts: ImageFacts, *, labelled: bool) -> ImageLayout | None:
     """
     Return how the only input of *signature* lays out images; None where it takes none.
 

@@ -1,7 +1,7 @@
 """
-State what a model wants done to the numbers of a picture before it sees them.
+State what a model wants done to the numbers of an image before it sees them.
 
-Pure data: a backend puts it into the graph, behind the uint8 pictures that travel.
+Pure data: a backend puts it into the graph, behind the uint8 images that travel.
 """
 
 from dataclasses import dataclass

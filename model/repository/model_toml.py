@@ -17,7 +17,7 @@ from typing import Any
 
 from model.errors import ModelError
 from model.images.decode import MAX_SIDE, Resample
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
 
 MODEL_TOML = "model.toml"
@@ -29,14 +29,14 @@ class ModelFacts:
 
     name: str | None = None  #: fits as one segment into the path of a URL; so does the version
     version: str | None = None
-    signature: str | None = None  #: of posted pictures, and of requests that name none
+    signature: str | None = None  #: of posted images, and of requests that name none
     input: str | None = None  #: a tensor or, of a SavedModel, an input, as it was written
     output: str | None = None  #: the same for the scores
     labels: Path | None = None  #: in the folder of the file; whether it is there was not looked at
     top_k: int | None = None  #: labels in an answer that was not asked for another number
     #: the table ``[feeds]``: values, the same in every run, of placeholders by name
     feeds: Mapping[str, bool | float] = field(default_factory=dict)
-    preprocessing: PictureFacts = field(default_factory=PictureFacts)
+    preprocessing: ImageFacts = field(default_factory=ImageFacts)
 
 
 def read_model_toml(folder: Path) -> ModelFacts:
@@ -60,8 +60,8 @@ def read_model_toml(folder: Path) -> ModelFacts:
     values = _values(path, "", table, _KEYS)
     if "labels" in values:
         values["labels"] = folder / values["labels"]
-    pictures = _values(path, "preprocessing.", values.pop("preprocessing", {}), _PICTURE_KEYS)
-    return ModelFacts(**values, preprocessing=PictureFacts(**pictures))
+    images = _values(path, "preprocessing.", values.pop("preprocessing", {}), _IMAGE_KEYS)
+    return ModelFacts(**values, preprocessing=ImageFacts(**images))
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +180,7 @@ _KEYS = {
     "feeds": _Key("a table of names, each with a number, true or false", _feeds),
     "preprocessing": _Key("a table", _is(dict)),
 }
-_PICTURE_KEYS = {
+_IMAGE_KEYS = {
     "height": _SIDE,
     "width": _SIDE,
     "crop": _Key("a number over 0 and up to 1", _crop),
@@ -192,5 +192,5 @@ _PICTURE_KEYS = {
 }
 #: How a key is to be written, for a hint that finds it in the other table too.
 _FULL_NAMES = {name: name for name in _KEYS} | {
-    name: f"preprocessing.{name}" for name in _PICTURE_KEYS
+    name: f"preprocessing.{name}" for name in _IMAGE_KEYS
 }

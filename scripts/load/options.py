@@ -12,7 +12,7 @@ from pathlib import Path
 from model import packages
 from scripts.load import arrivals
 from scripts.load.measure import ClosedLoop, Load, OpenLoop, Terms
-from scripts.load.payloads import Payload, made_pictures, pictures_at
+from scripts.load.payloads import Payload, images_at, made_images
 from scripts.load.plot import NO_CONFIG_FOLDER, can_plot, has_config_folder
 from scripts.load.target import Target, parse_url
 
@@ -128,9 +128,9 @@ class Options:
                 kind = self.content_type or "application/octet-stream"
                 payloads = [Payload(self.body.read_bytes(), kind)]
             elif self.image is not None:
-                payloads = pictures_at(self.image)
+                payloads = images_at(self.image)
             else:
-                payloads = list(made_pictures(*self.image_size, self.seed))
+                payloads = list(made_images(*self.image_size, self.seed))
         except (OSError, ValueError) as error:
             raise UsageProblem(f"{getattr(error, 'strerror', None) or error}") from error
         return [each.as_form(self.form) for each in payloads] if self.form else payloads

@@ -1,7 +1,7 @@
 """
-Say what the requests carry: picture files, any file, or pictures made on the fly.
+Say what the requests carry: image files, any file, or images made on the fly.
 
-Pictures go as they are, or as the field of a form, as ``curl -F data=@photo.jpg`` sends them.
+Images go as they are, or as the field of a form, as ``curl -F data=@photo.jpg`` sends them.
 """
 
 import io
@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-#: Picture files by the end of their names, and how a request calls their content.
+#: Image files by the end of their names, and how a request calls their content.
 TYPES = {
     ".jpg": "image/jpeg",
     ".jpeg": "image/jpeg",
@@ -22,7 +22,7 @@ TYPES = {
     ".webp": "image/webp",
 }
 
-#: How many different pictures are made, to be sent in turn.
+#: How many different images are made, to be sent in turn.
 MADE = 16
 
 _BOUNDARY = "tensorferry-loadtest-5f0c1e9b7a3d"
@@ -40,35 +40,35 @@ class Payload:
         extension = next((end for end, kind in TYPES.items() if kind == self.content_type), "")
         head = (
             f"--{_BOUNDARY}\r\n"
-            f'Content-Disposition: form-data; name="{field}"; filename="picture{extension}"\r\n'
+            f'Content-Disposition: form-data; name="{field}"; filename="image{extension}"\r\n'
             f"Content-Type: {self.content_type}\r\n\r\n"
         )
         body = head.encode() + self.body + f"\r\n--{_BOUNDARY}--\r\n".encode()
         return Payload(body, f"multipart/form-data; boundary={_BOUNDARY}")
 
 
-def pictures_at(path: Path) -> list[Payload]:
+def images_at(path: Path) -> list[Payload]:
     """
-    Return the picture file at *path*, or those in the folder there, by their names.
+    Return the image file at *path*, or those in the folder there, by their names.
 
     Raises ValueError where there is none, and OSError.
     """
     files = sorted(path.iterdir()) if path.is_dir() else [path]
-    pictures = [file for file in files if file.suffix.lower() in TYPES and file.is_file()]
-    if not pictures and not path.is_dir():
-        pictures = files  # whatever it is called, it was asked for
-    if not pictures:
-        raise ValueError(f"there is no picture in {path}: {', '.join(TYPES)}")
-    empty = [file.name for file in pictures if not file.stat().st_size]
+    images = [file for file in files if file.suffix.lower() in TYPES and file.is_file()]
+    if not images and not path.is_dir():
+        images = files  # whatever it is called, it was asked for
+    if not images:
+        raise ValueError(f"there is no image in {path}: {', '.join(TYPES)}")
+    empty = [file.name for file in images if not file.stat().st_size]
     if empty:
         raise ValueError(f"{empty[0]} is empty")
     return [
         Payload(file.read_bytes(), TYPES.get(file.suffix.lower(), "application/octet-stream"))
-        for file in pictures
+        for file in images
     ]
 
 
-def made_pictures(width: int, height: int, seed: int) -> Sequence[Payload]:
+def made_images(width: int, height: int, seed: int) -> Sequence[Payload]:
     """Return `MADE` JPEG files, which compress about as well as photos do."""
     return [Payload(file, "image/jpeg") for file in _jpegs(width, height, seed)]
 
@@ -76,13 +76,13 @@ def made_pictures(width: int, height: int, seed: int) -> Sequence[Payload]:
 def _jpegs(width: int, height: int, seed: int) -> Iterator[bytes]:
     chance = np.random.default_rng(seed)
     for _ in range(MADE):
-        picture = np.zeros((height, width, 3))
+        image = np.zeros((height, width, 3))
         # As in photos, what is twice as fine is half as strong.
         for cells, strength in ((4, 64.0), (16, 32.0), (64, 16.0), (256, 8.0)):
             noise = chance.normal(128, strength, (cells, cells, 3)).clip(0, 255).astype(np.uint8)
             layer = Image.fromarray(noise).resize((width, height), Image.Resampling.BICUBIC)
-            picture += np.asarray(layer, np.float64) - 128
+            image += np.asarray(layer, np.float64) - 128
         file = io.BytesIO()
-        pixels = (picture + 128).clip(0, 255).astype(np.uint8)
+        pixels = (image + 128).clip(0, 255).astype(np.uint8)
         Image.fromarray(pixels).save(file, "JPEG", quality=90)
         yield file.getvalue()

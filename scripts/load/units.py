@@ -14,7 +14,7 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
-#: The pixels of the largest picture that is made: what the server takes by default.
+#: The pixels of the largest image that is made: what the server takes by default.
 MOST_PIXELS = 50_000_000
 
 #: Headers that say where a request ends.
@@ -96,7 +96,7 @@ class Shares(click.ParamType[tuple[float, ...]]):
 
 
 class Size(click.ParamType[tuple[int, int]]):
-    """``500x375``: the width and the height of a picture, in pixels."""
+    """``500x375``: the width and the height of an image, in pixels."""
 
     name = "WIDTHxHEIGHT"
 

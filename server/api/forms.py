@@ -51,7 +51,7 @@ class _Part:
         return (
             self.kind.startswith("image/")
             or (begins_image(self.content) and not _is_words(self.content))
-            or describe(self.content).endswith(" picture")
+            or describe(self.content).endswith(" image")
         )
 
 
@@ -122,14 +122,14 @@ def _chosen(parts: list[_Part]) -> _Part:
         )
     named = [part for part in parts if part.name in FIELDS]
     if any(part.filename and not part.content for part in named):
-        raise HTTPError(400, "the picture's field of the form is empty")
+        raise HTTPError(400, "the image's field of the form is empty")
     if images:
         return images[0]
     files = [part for part in parts if part.filename and part.content]
     meant = files or [part for part in named if part.content] or named
     if meant:
         if not meant[0].content:
-            raise HTTPError(400, "the picture's field of the form is empty")
+            raise HTTPError(400, "the image's field of the form is empty")
         return meant[0]
     wanted = ", ".join(repr(name) for name in FIELDS)
     names = ", ".join(map(_said, parts)) or "none"

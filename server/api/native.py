@@ -1,9 +1,9 @@
 """
-The native dialect: `POST /` with a picture, answered by `[["label", score], ...]`, or with JSON.
+The native dialect: `POST /` with an image, answered by `[["label", score], ...]`, or with JSON.
 
-A picture is the bare body, the file of a multipart form (server/api/forms.py), or base64 of either
+An image is the bare body, the file of a multipart form (server/api/forms.py), or base64 of either
 (server/api/image_body.py).  JSON is ``{"inputs": {"name": value, ...}}``, answered by
-``{"outputs": {"name": value, ...}}``; so are pictures where there are no labels.
+``{"outputs": {"name": value, ...}}``; so are images where there are no labels.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 
 from batcher.errors import QueueFull
 from model.images.header import BadImage, TooManyPixels, image_format
-from model.images.input import PictureInput, guarded
+from model.images.input import ImageInput, guarded
 from model.signature import STRING, Feed, FeedError, Signature
 from server.admission import Terms
 from server.api import json_tensors
@@ -49,19 +49,19 @@ def _infer(
     model = inference.model
     check_body(request)
     json = is_json(request)
-    if json and (model.pictures is None or not is_image_in_json(request.body)):
+    if json and (model.image_input is None or not is_image_in_json(request.body)):
         top_of(request.query, 1, 0)
         prepare = partial(tensor_feed, model, request.body)
         return inference.run(prepare, terms, timing=timing)
-    if model.pictures is None:
-        raise HTTPError(415, f"this model takes tensors, no pictures; post JSON{_such_as(model)}")
+    if model.image_input is None:
+        raise HTTPError(415, f"this model takes tensors, no images; post JSON{_such_as(model)}")
     k = top_of(request.query, model.top, len(model.labels))
-    data = request.body if json else picture_of(request)
+    data = request.body if json else image_of(request)
     answer: Deferred[Any]
     if model.labels:
         answer = inference.classify(data, k, terms, timing=timing, read=image_file)
     else:
-        answer = inference.run(partial(_image_feed, model.pictures, data), terms, timing=timing)
+        answer = inference.run(partial(_image_feed, model.image_input, data), terms, timing=timing)
     return answer.addErrback(_with_hint) if _is_stripped(request) else answer
 
 
@@ -71,9 +71,9 @@ def _is_stripped(request: HTTPRequest) -> bool:
     return _kind_of(request) == URLENCODED and not any(each in request.body for each in ends)
 
 
-def _image_feed(pictures: PictureInput, data: bytes) -> Feed:
+def _image_feed(image_input: ImageInput, data: bytes) -> Feed:
     """Return the feed of the image that *data* is or holds; raises `BadImage`.  Decode thread."""
-    return pictures.feed(image_file(data))
+    return image_input.feed(image_file(data))
 
 
 def _with_hint(failure: Failure) -> Failure:
@@ -97,12 +97,12 @@ def check_body(request: HTTPRequest) -> None:
     if not request.body:
         raise HTTPError(
             400,
-            "the body is empty: post a picture, as form field 'data' or as the bare body, or JSON",
+            "the body is empty: post an image, as form field 'data' or as the bare body, or JSON",
         )
 
 
 def is_json(request: HTTPRequest) -> bool:
-    """Whether the body is JSON, whatever ``curl -d`` calls it; no picture begins with a brace."""
+    """Whether the body is JSON, whatever ``curl -d`` calls it; no image begins with a brace."""
     head = request.body[:64]
     if json_tensors.begins_object(head):
         return True
@@ -121,16 +121,16 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     if signature is None:
         known = ", ".join(model.signatures)
         raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
-    pictures = model.pictures
-    if pictures is not None and _takes_pixels_of(signature, pictures):
+    image_input = model.image_input
+    if image_input is not None and _takes_pixels_of(signature, image_input):
         texts = texts_in(inputs, signature.inputs[0].name)
         if texts:
             _check_fits(model, len(texts))
-            return pictures.feed_all(map(from_text, texts))
+            return image_input.feed_all(map(from_text, texts))
     feed = signature.feed(json_tensors.arrays_of(signature, inputs))
-    if pictures is not None and signature == pictures.encoded:
+    if image_input is not None and signature == image_input.encoded:
         _check_fits(model, feed.rows)
-        return pictures.feed_encoded(feed)
+        return image_input.feed_encoded(feed)
     return feed if model.max_pixels is None else guarded(feed, model.max_pixels)
 
 
@@ -141,12 +141,12 @@ def _check_fits(model: ServedModel, rows: int) -> None:
         raise QueueFull(rows, 0, limit)
 
 
-def _takes_pixels_of(signature: Signature, pictures: PictureInput) -> bool:
-    """Whether *signature* takes the numbers of what *pictures* are made into."""
+def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
+    """Whether *signature* takes the numbers of what *images* are made into."""
     return (
         len(signature.inputs) == 1
         and signature.inputs[0].dtype != STRING
-        and signature.outputs == pictures.signature.outputs
+        and signature.outputs == image_input.signature.outputs
     )
 
 
@@ -176,9 +176,9 @@ def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> 
     return k
 
 
-def picture_of(request: HTTPRequest) -> bytes:
+def image_of(request: HTTPRequest) -> bytes:
     """
-    Return the encoded picture in *request*, or base64 of it.
+    Return the encoded image in *request*, or base64 of it.
 
     Raises a 400 or a 415 that says what is wrong.
     """
@@ -188,7 +188,7 @@ def picture_of(request: HTTPRequest) -> bytes:
         return image_in(body, options.get("boundary", ""))
     check_is_no_form(body, content_type)
     if kind.startswith("text/") and not (begins_image(body) or is_image_in_json(body)):
-        raise HTTPError(415, f"{kind} is not read here; post a picture or JSON")
+        raise HTTPError(415, f"{kind} is not read here; post an image or JSON")
     if kind == URLENCODED and image_format(body) is not None and b"\0" not in body:
         raise HTTPError(400, f"the body begins as an image and has no zero byte; {_CURL_HINT}")
     return body

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from model.images.input import PictureInput
+from model.images.input import ImageInput
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
 from server.api.json_tensors import check_carried, value_of
 
@@ -27,7 +27,7 @@ IMAGE = b64decode(
 
 
 def sample_feed(
-    signature: Signature, pictures: PictureInput | None, samples: Mapping[str, Feed] | None
+    signature: Signature, image_input: ImageInput | None, samples: Mapping[str, Feed] | None
 ) -> Feed | str:
     """
     Return the row that a sample request for *signature* brings, or in words why there is none.
@@ -42,11 +42,11 @@ def sample_feed(
     if samples is None:
         return "the model was not run"
     sample = samples.get(signature.name)
-    if pictures is not None and signature == pictures.encoded and not _is_rare(sample):
+    if image_input is not None and signature == image_input.encoded and not _is_rare(sample):
         return blank_feed(signature, IMAGE)
     if sample is None:
         return "the model refused every value that was tried"
-    if pictures is not None and signature == pictures.signature:
+    if image_input is not None and signature == image_input.signature:
         return Feed(signature, tuple(map(np.zeros_like, sample.arrays)))
     return sample
 

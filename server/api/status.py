@@ -34,21 +34,23 @@ class StatusAPI:
 def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
     """Return what there is to know of *model*, and the *timeout* of who names none."""
     seconds = timeout.seconds
+    image_input = model.image_input
+    images = image_input and {"signature": image_input.asked.name, "how": image_input.meaning}
     return {
         "model": model.full_name,
         "device": model.device,
         "lanes": model.batcher.stats().lanes,
         "default_timeout_s": seconds if seconds < inf else None,
         "labels": len(model.labels),
-        "pictures": model.pictures
-        and {"signature": model.pictures.asked.name, "how": model.pictures.meaning},
+        "images": images,
+        "pictures": images,  # the former name of the same
         "default_signature": model.default,
         "signatures": {
             name: {
                 **signature_facts(
                     signature,
                     model.default,
-                    sample_feed(signature, model.pictures, model.samples),
+                    sample_feed(signature, model.image_input, model.samples),
                 ),
                 "max_batch_size": model.cap(name),
             }

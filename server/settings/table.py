@@ -213,7 +213,7 @@ class Settings:
     signature: str | None = setting(
         Name(),
         MODEL,
-        "The signature that pictures use, and requests that name none.",
+        "The signature that images use, and requests that name none.",
         unset="from model.toml, else serving_default",
         needs=("model",),
     )
@@ -324,7 +324,7 @@ class Settings:
     max_queue_bytes: int = setting(
         Size(),
         LIMITS,
-        "The most bytes of bodies that the server may hold, and of decoded pictures that may wait.",
+        "The most bytes of bodies that the server may hold, and of decoded images that may wait.",
         default=256 * 2**20,
     )
     max_body_bytes: int = setting(

@@ -50,9 +50,9 @@ def posted(body: bytes, headers: dict[str, str] | None = None) -> Callable[[int]
 
 BAD = {
     "not an image": Bad(posted(b"%PDF-1.7 and so on"), 400, "is not a JPEG, PNG, GIF, BMP or WebP"),
-    "empty": Bad(posted(*form(b"")), 400, "the picture's field of the form is empty"),
-    "no body": Bad(posted(b""), 400, "the body is empty: post a picture"),
-    "truncated": Bad(posted(jpeg("coffee.png")[:-1000]), 400, "the JPEG picture is cut short"),
+    "empty": Bad(posted(*form(b"")), 400, "the image's field of the form is empty"),
+    "no body": Bad(posted(b""), 400, "the body is empty: post an image"),
+    "truncated": Bad(posted(jpeg("coffee.png")[:-1000]), 400, "the JPEG image is cut short"),
     "two images": Bad(
         posted(*two_images(jpeg("coffee.png"))),
         400,

@@ -1,5 +1,5 @@
 """
-Post pictures as clients do, one or many at a time, and read what answers tell.
+Post images as clients do, one or many at a time, and read what answers tell.
 
 A failure in any client's thread fails the test that waits for it.
 """

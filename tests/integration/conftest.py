@@ -26,7 +26,7 @@ def server(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 @pytest.fixture(scope="session")
 def big_batches(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that waits up to half a second to ride up to 32 pictures together."""
+    """A server that waits up to half a second to ride up to 32 images together."""
     options = ("--max-batch-size", "32", "--max-queue-delay-ms", "500")
     folder = tmp_path_factory.mktemp("big-batches")
     with serving(*options, cache_home=cache_home, folder=folder) as ready:

@@ -13,7 +13,7 @@ from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import Feed, TensorSpec
@@ -33,10 +33,10 @@ class Loaded:
     def __init__(self, files: LoadedFiles) -> None:
         self.runner = files.runner
         self.samples = files.samples
-        self.pictures = files.pictures
-        #: That of pictures, or else of requests that name none.
+        self.image_input = files.image_input
+        #: That of images, or else of requests that name none.
         self.signature = (
-            self.runner.signatures[0] if self.pictures is None else self.pictures.signature
+            self.runner.signatures[0] if self.image_input is None else self.image_input.signature
         )
 
     @property
@@ -85,12 +85,12 @@ class Graphs:
         signature: str | None = None,
         **given: Any,
     ) -> Loaded:
-        """Load *path* with these *tensors*, in and out, and the `PictureFacts` in *given*."""
+        """Load *path* with these *tensors*, in and out, and the `ImageFacts` in *given*."""
         facts = ModelFacts(
             signature=signature,
             input=tensors[0],
             output=tensors[1],
-            preprocessing=PictureFacts(**given),
+            preprocessing=ImageFacts(**given),
         )
         files = ModelFiles(ModelKind.FROZEN_GRAPH, path, path.parent)
         loaded = Loaded(
@@ -114,20 +114,20 @@ class Graphs:
             loaded.runner.close()
 
 
-def picture_input(
+def image_input(
     dtype: str = "float32", shape: object = (None, 4, 5, 3), scores: str = SCORES
 ) -> Build:
-    """Return a graph that takes pictures and scores each colour by its mean."""
+    """Return a graph that takes images and scores each colour by its mean."""
 
     def build(tf: ModuleType) -> None:
-        pictures = tf.placeholder(dtype, shape, name="input")
-        tf.reduce_mean(tf.cast(pictures, tf.float32), axis=[1, 2], name=scores)
+        images = tf.placeholder(dtype, shape, name="input")
+        tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2], name=scores)
 
     return build
 
 
 def noise(rows: int, height: int = 4, width: int = 5) -> np.ndarray:
-    """Return *rows* pictures, the same ones each time."""
+    """Return *rows* images, the same ones each time."""
     return np.random.default_rng(7).integers(0, 256, (rows, height, width, 3)).astype(np.uint8)
 
 

@@ -62,7 +62,7 @@ def keyed(keras: Any) -> Any:
     return keras.Model({"from": first, "b": second}, {"y": difference, "in": second})
 
 
-def of_pictures(keras: Any) -> Any:
+def of_images(keras: Any) -> Any:
     """As classifiers are: convolutions, batch normalisation and dropout, which rest here."""
     return keras.Sequential(
         [
@@ -91,8 +91,8 @@ KERAS_MODELS: dict[str, tuple[Build, Arrays, Arrays]] = {
         {"difference": ROWS, "twice": ROWS * 2, "twice_1": ROWS},
     ),
     "keyed": (keyed, {"b": ROWS, "from": ROWS * 3}, {"in": ROWS, "y": ROWS * 2}),
-    "pictures": (
-        of_pictures,
+    "images": (
+        of_images,
         {"image": np.ones((2, 4, 5, 3), np.float32)},
         {"means": np.full((2, 2), 3, np.float32)},
     ),

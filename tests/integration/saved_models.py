@@ -208,9 +208,9 @@ def example(x: tuple[float, float], k: int) -> bytes:
     )
 
 
-def colour_means(tf: Any, **picture: Any) -> Tensors:
+def colour_means(tf: Any, **image: Any) -> Tensors:
     """Score each colour by its mean."""
-    (pixels,) = picture.values()
+    (pixels,) = image.values()
     return {"scores": tf.reduce_mean(tf.cast(pixels, tf.float32), axis=[1, 2])}
 
 
@@ -337,7 +337,7 @@ SAVED_MODELS: dict[str, Served] = {
         {"x": ROWS},
         {"sum": ROWS.sum(axis=1)},
     ),
-    "pictures of any size": Served(
+    "images of any size": Served(
         tf2(colour_means, image=("float32", (None, None, None, 3))),
         {"image": PIXELS.astype(np.float32)},
         {"scores": MEANS},
@@ -414,15 +414,15 @@ SAVED_MODELS: dict[str, Served] = {
         {"loss": ROWS.sum(), "y": ROWS * 2},
         alone=True,
     ),
-    "uint8 pictures": Served(
+    "uint8 images": Served(
         tf2(colour_means, image=("uint8", (None, 4, 5, 3))), {"image": PIXELS}, {"scores": MEANS}
     ),
-    "float pictures": Served(
+    "float images": Served(
         tf2(colour_means, image=("float32", (None, 4, 5, 3))),
         {"image": PIXELS.astype(np.float32)},
         {"scores": MEANS},
     ),
-    "encoded pictures": Served(
+    "encoded images": Served(
         tf2(decoded_means, image_bytes=("string", [None])),
         {
             "image_bytes": np.array(

@@ -1,8 +1,8 @@
 """
-Graphs that take one picture at a time, as the tools of their day wrote them.
+Graphs that take one image at a time, as the tools of their day wrote them.
 
 Each is made of the operations that such files hold, in miniature: real layers of few channels.
-The encoded picture is `CONTENTS`, the pixels are `PIXELS`, and what is served is `SCORES`.
+The encoded image is `CONTENTS`, the pixels are `PIXELS`, and what is served is `SCORES`.
 """
 
 from collections.abc import Callable
@@ -40,48 +40,48 @@ def weights(*shape: int) -> np.ndarray:
 
 
 def contents(tf: ModuleType, _: None) -> Any:
-    """Take a picture file as a scalar string."""
+    """Take an image file as a scalar string."""
     return tf.placeholder(tf.string, (), name=CONTENTS)
 
 
 def constant_contents(tf: ModuleType, _: None) -> Any:
     """Take it in the place of a constant, as the file of 2015 does."""
-    return tf.constant(b"\xff\xd8 no picture", name=CONTENTS)
+    return tf.constant(b"\xff\xd8 no image", name=CONTENTS)
 
 
 def decoded(tf: ModuleType, file: Any) -> Any:
     """Decode a JPEG as the retraining tutorial does, and give it a batch of its own."""
-    picture = tf.image.decode_jpeg(file, channels=3, name="DecodeJpeg")
-    return tf.expand_dims(tf.cast(picture, tf.float32, name="Cast"), 0, name="ExpandDims")
+    image = tf.image.decode_jpeg(file, channels=3, name="DecodeJpeg")
+    return tf.expand_dims(tf.cast(image, tf.float32, name="Cast"), 0, name="ExpandDims")
 
 
 def png_decoded(tf: ModuleType, file: Any) -> Any:
     """Decode a PNG, and cut the middle out of it by its own size."""
-    picture = tf.image.decode_png(file, channels=3)
-    height, width = tf.shape(picture)[0], tf.shape(picture)[1]
+    image = tf.image.decode_png(file, channels=3)
+    height, width = tf.shape(image)[0], tf.shape(image)[1]
     side = tf.minimum(height, width)
-    middle = tf.slice(picture, [(height - side) // 2, (width - side) // 2, 0], [side, side, 3])
+    middle = tf.slice(image, [(height - side) // 2, (width - side) // 2, 0], [side, side, 3])
     return tf.cast(middle[None], tf.float32)
 
 
 def any_decoded(tf: ModuleType, file: Any) -> Any:
     """Decode any format; TensorFlow then knows not even the rank."""
-    picture = tf.io.decode_image(file, channels=3, expand_animations=False)
-    return tf.expand_dims(tf.image.convert_image_dtype(picture, tf.float32), 0) * 255.0
+    image = tf.io.decode_image(file, channels=3, expand_animations=False)
+    return tf.expand_dims(tf.image.convert_image_dtype(image, tf.float32), 0) * 255.0
 
 
 def resized(side: int = 79, method: str = "resize_bilinear") -> Part:
     """Resize to a square."""
-    return lambda tf, pictures: getattr(tf.image, method)(pictures, [side, side])
+    return lambda tf, images: getattr(tf.image, method)(images, [side, side])
 
 
-def normalised(tf: ModuleType, pictures: Any) -> Any:
+def normalised(tf: ModuleType, images: Any) -> Any:
     """Bring pixels between -1 and 1."""
-    return tf.multiply(tf.subtract(pictures, 128.0, name="Sub"), 1 / 128, name="Mul")
+    return tf.multiply(tf.subtract(images, 128.0, name="Sub"), 1 / 128, name="Mul")
 
 
 def pixels(rows: int | None = 1, dtype: str = "float32", side: int = 224) -> Part:
-    """Take pixels, of one picture or of any number."""
+    """Take pixels, of one image or of any number."""
     return lambda tf, _: tf.cast(
         tf.placeholder(dtype, (rows, side, side, 3), name=PIXELS), tf.float32
     )
@@ -161,7 +161,7 @@ def bottleneck(tf: ModuleType, rows: Any) -> Any:
     return tf.placeholder_with_default(rows, [None, 2048], name="input/BottleneckInputPlaceholder")
 
 
-#: The layers of the retraining tutorial, from the resized picture on.
+#: The layers of the retraining tutorial, from the resized image on.
 RETRAINED = (
     normalised,
     checked,
@@ -185,5 +185,5 @@ MOBILE = (
     convolved(6, size=1, stride=1),
 )
 
-#: As `MOBILE`, for pictures of 64 x 64 and much faster: from the resized picture to [1, 4, 4, 8].
+#: As `MOBILE`, for images of 64 x 64 and much faster: from the resized image to [1, 4, 4, 8].
 SMALL = (normalised, convolved(8), convolved(8))

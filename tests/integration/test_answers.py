@@ -23,7 +23,7 @@ from tests.integration.clients import Answer, form, post, post_all
 from tests.integration.photos import KNOWN, jpeg, mixed, photo
 from tests.integration.servers import Server
 
-#: How far two runs of the same picture may be apart.
+#: How far two runs of the same image may be apart.
 SAME = 1e-4
 
 COFFEE, ROCKET = "coffee.png", "rocket.jpg"
@@ -51,7 +51,7 @@ def distance(some: Scores, others: Scores) -> float:
 
 
 def preprocessed(file: bytes) -> npt.NDArray[np.uint8]:
-    """Return a picture as EfficientNet-Lite0 wants it, by the words of its own documentation."""
+    """Return an image as EfficientNet-Lite0 wants it, by the words of its own documentation."""
     image = Image.open(BytesIO(file))
     side = int(224 / 256 * min(image.size))
     left, top = ((size - side + 1) // 2 for size in image.size)
@@ -156,7 +156,7 @@ def test_a_photo_is_known_in_every_format(server: Server, kind: str) -> None:
     assert post(server.port, FORMS[kind]()).best == "espresso"
 
 
-#: What a camera has done to a picture, for each orientation that EXIF may tell.
+#: What a camera has done to an image, for each orientation that EXIF may tell.
 STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
     1: lambda image: image,
     2: lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
@@ -211,6 +211,6 @@ def test_the_session_of_the_readme_works(server: Server, tmp_path: Path) -> None
     refused = orjson.loads(curl("--data-binary", "@-", url, stdin=b"hello\n"))
     assert refused["error"] == (
         "data that begins with 68 65 6c 6c 6f 0a (6 bytes) "
-        "is not a JPEG, PNG, GIF, BMP or WebP picture"
+        "is not a JPEG, PNG, GIF, BMP or WebP image"
     )
     assert refused["status"] == 400

@@ -1,4 +1,4 @@
-"""What becomes of inputs that are no pictures, and of those who ride beside them."""
+"""What becomes of inputs that are no images, and of those who ride beside them."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor

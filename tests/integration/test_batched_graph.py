@@ -1,4 +1,4 @@
-"""Graphs that take one picture, freed to take batches: what comes out, and what is in the way."""
+"""Graphs that take one image, freed to take batches: what comes out, and what is in the way."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from model.backends.tensorflow.rewriting.batched_graph import Alone, Batched, Probe, free_the_batch
-from model.backends.tensorflow.trials.probe_images import probe_pictures, probe_pixels
+from model.backends.tensorflow.trials.probe_images import probe_images, probe_pixels
 from model.images.layout import ImageLayout
 from tests.images import coloured, encoded
 from tests.integration import scalar_graphs as made
@@ -70,14 +70,14 @@ def behind_small(*parts: made.Part) -> Build:
     return chain(made.contents, made.decoded, made.resized(64), *made.SMALL, *parts)
 
 
-def standardised(tf: ModuleType, pictures: Any) -> Any:
-    """Resize a picture without a batch, by a function that puts one around it and drops it."""
-    picture = tf.image.resize_images(pictures[0], [64, 64])
-    return tf.expand_dims(tf.image.per_image_standardization(picture), 0)
+def standardised(tf: ModuleType, images: Any) -> Any:
+    """Resize an image without a batch, by a function that puts one around it and drops it."""
+    image = tf.image.resize_images(images[0], [64, 64])
+    return tf.expand_dims(tf.image.per_image_standardization(image), 0)
 
 
 def time_major(start: made.Part, *, functional: bool) -> made.Part:
-    """Sum up along the picture, in a loop over time: of nodes, or of functions as of late."""
+    """Sum up along the image, in a loop over time: of nodes, or of functions as of late."""
 
     def part(tf: ModuleType, rows: Any) -> Any:
         steps = tf.transpose(tf.reshape(rows, [-1, 16, 8]), [1, 0, 2])
@@ -113,7 +113,7 @@ def branch(tf: ModuleType, rows: Any) -> Any:
     return tf.raw_ops.Merge(inputs=[tf.identity(kept), dropped * 2.0])[0]
 
 
-#: Graphs that take an encoded picture, the shape of a row, and its scores.
+#: Graphs that take an encoded image, the shape of a row, and its scores.
 ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
     "retrained": (
         chain(made.contents, made.decoded, made.resized(), *made.RETRAINED),
@@ -252,12 +252,12 @@ ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize(("build", "row", "scores"), list(ENCODED.values()), ids=list(ENCODED))
-def test_encoded_pictures_ride_together_and_get_what_each_got_alone(
+def test_encoded_images_ride_together_and_get_what_each_got_alone(
     build: Build, row: tuple[int, ...], scores: tuple[int, ...]
 ) -> None:
-    """Pictures that it was not tried with, of other sizes: pixel for pixel the graph's own."""
+    """Images that it was not tried with, of other sizes: pixel for pixel the graph's own."""
     definition = graph_def(build)
-    batched = freed(definition, made.CONTENTS, probe_pictures())
+    batched = freed(definition, made.CONTENTS, probe_images())
     assert (batched.takes, batched.row, batched.scores) == ("JPEG", row, scores)
     sizes = [(20, 30), (64, 64), (500, 333), (1, 90), (101, 100), (31, 640), (8, 8)]
     files = [encoded(coloured(*size), "JPEG") for size in sizes]
@@ -306,13 +306,13 @@ PIXELS: dict[str, tuple[Build, str, int, int]] = {
         224,
         6,
     ),
-    "an order to wait for the picture": (
+    "an order to wait for the image": (
         chain(made.pixels(side=64), waited_for, *SMALL_DENSE),
         "float32",
         64,
         5,
     ),
-    "an order to run where the picture is": (
+    "an order to run where the image is": (
         chain(made.pixels(side=64), placed_with, *SMALL_DENSE),
         "float32",
         64,
@@ -344,11 +344,11 @@ def test_pixels_ride_together_and_get_what_each_got_alone(
     batched = freed(definition, made.PIXELS, probe_pixels(ImageLayout(None, side, side, 3), dtype))
     assert (batched.takes, batched.cut, len(batched.prefix.node)) == ("pixels", "input:0", 0)
     assert (batched.row, batched.dtype) == ((side, side, 3), np.dtype(dtype))
-    pictures = np.random.default_rng(1).integers(0, 256, (7, *batched.row)).astype(dtype)
-    alone = one_at_a_time(definition, "input:0", f"{SCORES}:0", np.split(pictures, 7))
+    images = np.random.default_rng(1).integers(0, 256, (7, *batched.row)).astype(dtype)
+    alone = one_at_a_time(definition, "input:0", f"{SCORES}:0", np.split(images, 7))
     expected = np.stack([each.ravel()[-labels:] for each in alone])
     np.testing.assert_allclose(
-        together(batched, pictures).reshape(7, labels), expected, rtol=0, atol=1e-5
+        together(batched, images).reshape(7, labels), expected, rtol=0, atol=1e-5
     )
 
 
@@ -363,14 +363,14 @@ def with_state(tf: ModuleType, rows: Any) -> Any:
     return tf.concat([rows, tf.zeros([1, 4], name="lstm/state")], 1, name="lstm/concat")
 
 
-def shrunk_by_half(tf: ModuleType, pictures: Any) -> Any:
+def shrunk_by_half(tf: ModuleType, images: Any) -> Any:
     """Resize by a factor."""
-    return tf.image.resize_bilinear(pictures, tf.shape(pictures)[1:3] // 2)
+    return tf.image.resize_bilinear(images, tf.shape(images)[1:3] // 2)
 
 
-def cropped_at_random(tf: ModuleType, pictures: Any) -> Any:
+def cropped_at_random(tf: ModuleType, images: Any) -> Any:
     """Cut anything out, as for training."""
-    return tf.image.random_crop(tf.image.resize_bilinear(pictures, [80, 80]), [1, 64, 64, 3])
+    return tf.image.random_crop(tf.image.resize_bilinear(images, [80, 80]), [1, 64, 64, 3])
 
 
 def nothing_but_png(tf: ModuleType, file: Any) -> Any:
@@ -380,7 +380,7 @@ def nothing_but_png(tf: ModuleType, file: Any) -> Any:
         return tf.identity(file)
 
 
-#: Graphs that take an encoded picture alone, and why.
+#: Graphs that take an encoded image alone, and why.
 NO_FORMAT = "takes neither JPEG nor PNG nor BMP nor GIF"
 
 ALONE: dict[str, tuple[Build, str]] = {
@@ -444,9 +444,9 @@ ALONE: dict[str, tuple[Build, str]] = {
     ),
     "a network that sees nothing": (
         small(made.decoded, made.resized(64), part_of("multiply", 0.0)),
-        "it makes the same of 5 different pictures",
+        "it makes the same of 5 different images",
     ),
-    "a size that hangs on the picture": (
+    "a size that hangs on the image": (
         chain(
             made.contents,
             made.decoded,
@@ -454,15 +454,15 @@ ALONE: dict[str, tuple[Build, str]] = {
             *made.SMALL,
             part_of("reduce_mean", [1, 2]),
         ),
-        "no tensor in front of its node 'Conv2D' (Conv2D) has the same shape for every picture",
+        "no tensor in front of its node 'Conv2D' (Conv2D) has the same shape for every image",
     ),
     "no network": (
         chain(made.contents, made.decoded, part_of("reduce_mean", [0, 1, 2])),
-        "no tensor behind the decoding has the same shape for every picture",
+        "no tensor behind the decoding has the same shape for every image",
     ),
     "an output of any size": (
         chain(made.contents, made.decoded, shrunk_by_half),
-        "the shape of its output changes with the picture: [1, 12, 16, 3] and [1, 64, 48, 3]",
+        "the shape of its output changes with the image: [1, 12, 16, 3] and [1, 64, 48, 3]",
     ),
     "a random crop": (
         small(made.decoded, cropped_at_random),
@@ -472,7 +472,7 @@ ALONE: dict[str, tuple[Build, str]] = {
         behind_small(made.reshaped(1, 128), lambda tf, rows: tf.log(rows * 0 - 1)),
         "its output holds numbers that are not finite",
     ),
-    "no picture": (
+    "no image": (
         chain(made.contents, lambda tf, file: tf.io.decode_raw(file, tf.float32)[None]),
         f"{NO_FORMAT}: Input to DecodeRaw has length",
     ),
@@ -480,7 +480,7 @@ ALONE: dict[str, tuple[Build, str]] = {
         behind_small(lambda tf, rows: rows * tf.placeholder(tf.float32, (), name="keep_prob")),
         f"{NO_FORMAT}: You must feed a value for placeholder tensor 'keep_prob'",
     ),
-    "several pictures": (
+    "several images": (
         chain(
             lambda tf, _: tf.placeholder(tf.string, (None,), name=made.CONTENTS),
             lambda _, files: files[0],
@@ -502,7 +502,7 @@ def test_a_graph_that_stays_alone_says_which_node_stands_in_the_way(
     build: Build, reason: str
 ) -> None:
     """In one line."""
-    alone = free_the_batch(graph_def(build), f"{made.CONTENTS}:0", f"{SCORES}:0", probe_pictures())
+    alone = free_the_batch(graph_def(build), f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
     assert isinstance(alone, Alone)
     (line,) = alone.reason.splitlines()
     assert line.startswith(reason)
@@ -526,7 +526,7 @@ def test_a_graph_that_fails_now_and_then_stays_alone(runs: int) -> None:
         return again
 
     definition = graph_def(small(made.decoded, made.resized(64), part))
-    result = free_the_batch(definition, f"{made.CONTENTS}:0", f"{SCORES}:0", probe_pictures())
+    result = free_the_batch(definition, f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
     assert isinstance(result, Alone)
     assert result.reason == "ValueError: no more"
 
@@ -534,14 +534,14 @@ def test_a_graph_that_fails_now_and_then_stays_alone(runs: int) -> None:
 def test_the_smallest_row_is_where_a_graph_is_cut() -> None:
     """Of four behind the resize the one of bytes, and the first of two that are alike."""
 
-    def rounded(tf: ModuleType, pictures: Any) -> Any:
-        return tf.cast(tf.clip_by_value(tf.round(pictures), 0, 255), tf.uint8, name="bytes")
+    def rounded(tf: ModuleType, images: Any) -> Any:
+        return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8, name="bytes")
 
-    def again(tf: ModuleType, pictures: Any) -> Any:
-        return tf.cast(tf.identity(pictures), tf.float32)
+    def again(tf: ModuleType, images: Any) -> Any:
+        return tf.cast(tf.identity(images), tf.float32)
 
     definition = graph_def(small(made.decoded, made.resized(64), rounded, again))
-    batched = freed(definition, made.CONTENTS, probe_pictures())
+    batched = freed(definition, made.CONTENTS, probe_images())
     assert (batched.cut, batched.dtype) == ("bytes:0", np.dtype(np.uint8))
 
 
@@ -553,7 +553,7 @@ def test_constants_stay_as_they_are() -> None:
         return tf.reshape(rows, sizes) * tf.reshape(made.weights(128), sizes)
 
     definition = graph_def(behind_small(shared))
-    batched = freed(definition, made.CONTENTS, probe_pictures())
+    batched = freed(definition, made.CONTENTS, probe_images())
     constants = {node.name: node for node in definition.node if node.op == "Const"}
     kept = [node for node in batched.suffix.node if node.name in constants]
     assert "sizes" in {node.name for node in kept}
@@ -563,7 +563,7 @@ def test_constants_stay_as_they_are() -> None:
 def test_shapes_that_the_file_remembers_are_forgotten() -> None:
     """They speak of one row, and TensorFlow would believe them."""
     build = ENCODED["retrained"][0]
-    batched = freed(graph_def(build, add_shapes=True), made.CONTENTS, probe_pictures())
+    batched = freed(graph_def(build, add_shapes=True), made.CONTENTS, probe_images())
     assert together(batched, np.zeros((3, *batched.row))).shape == (3, 5)
 
 
@@ -586,14 +586,14 @@ def test_a_graph_of_the_first_tensorflow_keeps_its_version() -> None:
             node.input.extend(["statistics"] * 4)
             node.attr["variance_epsilon"].f = 0.001
             node.attr["scale_after_normalization"].b = True
-    batched = freed(definition, made.CONTENTS, probe_pictures())
+    batched = freed(definition, made.CONTENTS, probe_images())
     assert batched.suffix.versions.producer == 8
 
 
-def test_pictures_to_try_a_graph_with_are_of_many_sizes_and_the_same_each_time() -> None:
+def test_images_to_try_a_graph_with_are_of_many_sizes_and_the_same_each_time() -> None:
     """In each format the same ones."""
-    probes = probe_pictures()
-    assert probes == probe_pictures()
+    probes = probe_images()
+    assert probes == probe_images()
     sizes = {kind: [Image.open(BytesIO(each)).size for each in probes[kind]] for kind in probes}
     assert sizes["JPEG"] == sizes["PNG"]
     assert len(set(sizes["PNG"])) == len(sizes["PNG"]) >= 5
@@ -602,4 +602,4 @@ def test_pictures_to_try_a_graph_with_are_of_many_sizes_and_the_same_each_time()
 def test_a_graph_that_takes_no_jpeg_is_tried_with_png() -> None:
     """And says which it was."""
     definition = graph_def(small(nothing_but_png, made.decoded, made.resized(64)))
-    assert freed(definition, made.CONTENTS, probe_pictures()).takes == "PNG"
+    assert freed(definition, made.CONTENTS, probe_images()).takes == "PNG"

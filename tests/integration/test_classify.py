@@ -1,4 +1,4 @@
-"""`tensorferry classify`: pictures labelled from the command line."""
+"""`tensorferry classify`: images labelled from the command line."""
 
 import re
 import shlex
@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.clients import post
-from tests.integration.graphs import Graphs, picture_input
+from tests.integration.graphs import Graphs, image_input
 from tests.integration.photos import KNOWN, jpeg, mixed
 from tests.integration.servers import START, TENSORFERRY, Server, environment, run_program
 
@@ -41,7 +41,7 @@ def answers_in(stdout: str) -> list[tuple[str, list[tuple[str, float]]]]:
     return answers
 
 
-def test_one_picture_is_labelled_as_label_image_does(
+def test_one_image_is_labelled_as_label_image_does(
     cache_home: Path, tmp_path: Path, photos: list[str], server: Server
 ) -> None:
     """Lines of a label and its score, no name, no chatter; the scores are those of the server."""
@@ -55,7 +55,7 @@ def test_one_picture_is_labelled_as_label_image_does(
 
 
 @pytest.mark.full
-def test_pictures_that_wait_share_a_batch(cache_home: Path, tmp_path: Path) -> None:
+def test_images_that_wait_share_a_batch(cache_home: Path, tmp_path: Path) -> None:
     """Of 32 none would be answered for ten minutes, were they not run all in one."""
     names = []
     for number, (_, file) in enumerate(mixed(32)):
@@ -99,8 +99,8 @@ def classify_names(cache_home: Path, folder: Path) -> Iterator["subprocess.Popen
 def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
     cache_home: Path, tmp_path: Path, photos: list[str]
 ) -> None:
-    """A file that is no picture gets a line on stderr; the loop goes on, and ends with 1."""
-    (tmp_path / "text.txt").write_text("no picture")
+    """A file that is no image gets a line on stderr; the loop goes on, and ends with 1."""
+    (tmp_path / "text.txt").write_text("no image")
     with classify_names(cache_home, tmp_path) as process:
         assert process.stdin is not None
         assert process.stdout is not None
@@ -111,7 +111,7 @@ def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
             if name not in photos:
                 lines = iter(process.stderr.readline, "")
                 line = next(line for line in lines if line.startswith(f"{name}: "))
-                assert re.search("is not a JPEG, PNG, .* picture$|No such file or dir.*$", line)
+                assert re.search("is not a JPEG, PNG, .* image$|No such file or dir.*$", line)
                 continue
             ((answered, labels),) = answers_in("".join(islice(process.stdout, 6)))
             assert answered == name
@@ -136,7 +136,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(cache_home: Path, tmp_path: Path)
 @pytest.mark.full
 def test_a_model_without_labels_is_refused(cache_home: Path, tmp_path: Path) -> None:
     """For it could print nothing."""
-    graph = Graphs(tmp_path).write(picture_input())
+    graph = Graphs(tmp_path).write(image_input())
     command = [*CLASSIFY, "--model", graph.name, "--image", "x.jpg"]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")

@@ -47,7 +47,7 @@ def processes(readers: Readers) -> Iterator[DecodeProcesses]:
 def test_a_worker_gives_the_pixels_of_decode_image(
     readers: Readers, processes: DecodeProcesses
 ) -> None:
-    """Of more pictures than there are slots, each its own."""
+    """Of more images than there are slots, each its own."""
     photos = small_photos(224, 224) * 2
     answers = [processes.decode(photo) for photo in photos]
     assert len(photos) > 2 * SLOTS

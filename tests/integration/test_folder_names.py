@@ -16,7 +16,7 @@ from model.errors import ModelError
 from scripts.inspect_model import inspect_model
 from server.model_loading import source_of
 from server.settings.table import Settings, printable
-from tests.integration.graphs import CPU, Graphs, picture_input
+from tests.integration.graphs import CPU, Graphs, image_input
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.saving import save_functions
@@ -151,7 +151,7 @@ def test_a_graph_and_its_labels_are_read_in_any_folder(tmp_path: Path) -> None:
     """And inspect tells of them in one JSON object."""
     folder = tmp_path / ODD
     folder.mkdir()
-    path = Graphs(folder).write(picture_input())
+    path = Graphs(folder).write(image_input())
     (folder / "output_labels.txt").write_text("red\ngreen\nblue\n")
     result = CliRunner().invoke(inspect_model, [os.fspath(path), "--json"])
     assert result.exit_code == 0, result.output

@@ -15,8 +15,8 @@ from tests.integration.graphs import (
     Graphs,
     applied,
     constant_scores,
+    image_input,
     noise,
-    picture_input,
     placeholder,
     together,
 )
@@ -39,8 +39,8 @@ def graphs(tmp_path: Path) -> Iterator[Graphs]:
 def test_a_float_input_gets_pixels_less_the_mean_over_the_deviation(
     graphs: Graphs, dtype: str, tolerance: float
 ) -> None:
-    """As numpy reckons it; the picture itself is fed as the bytes it came in."""
-    loaded = graphs.load(graphs.write(picture_input(dtype)), mean=(127.5,) * 3, scale=(1 / 64,) * 3)
+    """As numpy reckons it; the image itself is fed as the bytes it came in."""
+    loaded = graphs.load(graphs.write(image_input(dtype)), mean=(127.5,) * 3, scale=(1 / 64,) * 3)
     assert (loaded.spec.dtype, loaded.spec.shape) == (np.dtype(np.uint8), (None, 4, 5, 3))
     pixels = noise(6)
     scores = loaded.run(pixels)
@@ -50,7 +50,7 @@ def test_a_float_input_gets_pixels_less_the_mean_over_the_deviation(
 
 def test_a_float_input_is_scaled_to_one_by_default(graphs: Graphs) -> None:
     """From 0 to 1."""
-    loaded = graphs.load(graphs.write(picture_input()))
+    loaded = graphs.load(graphs.write(image_input()))
     scores = loaded.run(np.full((1, 4, 5, 3), 255, np.uint8))
     np.testing.assert_allclose(scores, [[1, 1, 1]])
 
@@ -59,14 +59,14 @@ def test_a_uint8_input_gets_the_pixels_as_they_are(graphs: Graphs) -> None:
     """Mean and deviation belong to graphs that take floats."""
     pixels = noise(6)
     scores = graphs.load(
-        graphs.write(picture_input("uint8")), mean=(127.5,) * 3, scale=(1 / 64,) * 3
+        graphs.write(image_input("uint8")), mean=(127.5,) * 3, scale=(1 / 64,) * 3
     ).run(pixels)
     np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)), rtol=1e-5)
 
 
 def test_a_batch_of_one_in_the_graphs_input_is_opened(graphs: Graphs) -> None:
     """It takes any number of rows then, and the log tells with which difference."""
-    loaded = graphs.load(graphs.write(picture_input(shape=(1, 4, 5, 3))))
+    loaded = graphs.load(graphs.write(image_input(shape=(1, 4, 5, 3))))
     assert loaded.spec.shape == (None, 4, 5, 3)
     assert loaded.signature.batched
     pixels = noise(7)
@@ -78,8 +78,8 @@ def test_a_graph_with_a_batch_of_one_inside_is_opened_too(graphs: Graphs) -> Non
     """Though its input says that it takes any number of rows."""
 
     def build(tf: ModuleType) -> None:
-        pictures = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
-        means = tf.reduce_mean(tf.cast(pictures, tf.float32), axis=[1, 2])
+        images = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
+        means = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2])
         tf.reshape(means, (1, 3), name=SCORES)
 
     pixels = noise(5)
@@ -91,12 +91,12 @@ def test_a_graph_with_a_batch_of_one_inside_is_opened_too(graphs: Graphs) -> Non
 def test_a_graph_that_measures_its_whole_input_runs_one_row_at_a_time(
     graphs: Graphs, measure: str
 ) -> None:
-    """No two pictures that it is tried with are as dark, as bright or as strong in contrast."""
+    """No two images that it is tried with are as dark, as bright or as strong in contrast."""
 
     def build(tf: ModuleType) -> None:
-        pictures = tf.placeholder(tf.float32, (1, 64, 64, 3), name="input")
-        level = getattr(tf, measure)(pictures, name="level")
-        tf.reduce_mean(pictures / (level + 1.0), axis=[1, 2], name=SCORES)
+        images = tf.placeholder(tf.float32, (1, 64, 64, 3), name="input")
+        level = getattr(tf, measure)(images, name="level")
+        tf.reduce_mean(images / (level + 1.0), axis=[1, 2], name=SCORES)
 
     loaded = graphs.load(graphs.write(build))
     assert "its node 'level'" in loaded.signature.alone
@@ -107,8 +107,8 @@ def test_a_graph_whose_batch_cannot_be_opened_runs_one_row_at_a_time(graphs: Gra
     """The signature and the log name the node that stands in the way."""
 
     def build(tf: ModuleType) -> None:
-        pictures = tf.placeholder(tf.float32, (1, 4, 5, 3), name="input")
-        means = tf.reduce_mean(pictures, axis=[1, 2])
+        images = tf.placeholder(tf.float32, (1, 4, 5, 3), name="input")
+        means = tf.reduce_mean(images, axis=[1, 2])
         tf.subtract(means, tf.reduce_mean(means, axis=0, keepdims=True, name="mixing"), name="out")
         tf.add(means, tf.get_default_graph().get_tensor_by_name("out:0"), name=SCORES)
 
@@ -124,7 +124,7 @@ def test_a_graph_whose_batch_cannot_be_opened_runs_one_row_at_a_time(graphs: Gra
 )
 def test_sizes_that_the_graph_leaves_open_are_given(graphs: Graphs, shape: object) -> None:
     """And are fixed from then on."""
-    loaded = graphs.load(graphs.write(picture_input(shape=shape)), height=4, width=5)
+    loaded = graphs.load(graphs.write(image_input(shape=shape)), height=4, width=5)
     assert loaded.spec.shape == (None, 4, 5, 3)
     pixels = noise(2)
     scores = loaded.run(pixels)
@@ -152,7 +152,7 @@ def test_the_only_placeholder_is_found_beside_those_with_defaults(graphs: Graphs
     """Which need not be fed."""
 
     def build(tf: ModuleType) -> None:
-        picture_input()(tf)
+        image_input()(tf)
         tf.placeholder_with_default(1.0, (), name="keep_prob")
 
     assert graphs.load(graphs.write(build)).run(noise(2)).shape == (2, 3)
@@ -162,8 +162,8 @@ def test_names_of_the_graph_never_clash_with_ours(graphs: Graphs) -> None:
     """Cast, subtract and divide are called the same in many a graph."""
 
     def build(tf: ModuleType) -> None:
-        pictures = tf.placeholder(tf.float32, (None, 4, 5, 3), name="tensorferry_images")
-        cast = tf.cast(pictures, tf.float64, name="Cast")
+        images = tf.placeholder(tf.float32, (None, 4, 5, 3), name="tensorferry_images")
+        cast = tf.cast(images, tf.float64, name="Cast")
         half = tf.divide(tf.subtract(cast, 1, name="sub"), 2, name="truediv")
         tf.cast(tf.reduce_mean(half, [1, 2]), tf.float32, name="Cast_1")
 
@@ -183,12 +183,12 @@ SUM = applied("add", SCORES, "x", to="out")
 #: A graph, options (or the number of labels), and what the refusal says.
 REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
     "several placeholders": (
-        together(picture_input(), placeholder("x", "float32", (None, 3)), SUM),
+        together(image_input(), placeholder("x", "float32", (None, 3)), SUM),
         {"tensors": (None, "out")},
         "--input-layer is needed: the graph's placeholders are input, x",
     ),
     "two inputs": (
-        together(picture_input(), placeholder("x", "float32", (None, 3)), SUM),
+        together(image_input(), placeholder("x", "float32", (None, 3)), SUM),
         {"tensors": ("input", "out")},
         "out:0 also needs 'x' (float32): a frozen graph is served with one input; export a Saved",
     ),
@@ -198,92 +198,92 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
         "--input-layer is needed: the graph's placeholders are none",
     ),
     "no such input": (
-        picture_input(),
+        image_input(),
         {"tensors": ("imput", None)},
         "no tensor 'imput'; near it: input",
     ),
     "no such output": (
-        picture_input(),
+        image_input(),
         {"tensors": (None, "final_reslut:0")},
         "no tensor 'final_reslut:0'; near it: final_result",
     ),
     "nothing near": (
-        picture_input(),
+        image_input(),
         {"tensors": (None, "xyzzy")},
         "no tensor 'xyzzy'; near it: input, final_result/reduction_indices, final_result",
     ),
     "no number behind the colon": (
-        picture_input(),
+        image_input(),
         {"tensors": (None, "final_result:first")},
         "'final_result:first' is no tensor: expected NAME or NAME:0",
     ),
     "no such output of the input": (
-        picture_input(),
+        image_input(),
         {"tensors": ("input:1", None)},
         "output 1 of node 'input', which has 1 output",
     ),
     "no such output of the output": (
-        picture_input(),
+        image_input(),
         {"tensors": (None, "final_result:3")},
         "output 3 of node 'final_result', which has 1 output",
     ),
     "an operation without outputs": (
-        together(picture_input(), applied("no_op", to="nothing")),
+        together(image_input(), applied("no_op", to="nothing")),
         {"tensors": (None, "nothing")},
         "output 0 of node 'nothing', which has 0 output",
     ),
     "integers": (
-        picture_input("int32"),
+        image_input("int32"),
         {},
         "labels are for images, but 'input' is int32[?, 4, 5, 3]: expected [rows, height, ",
     ),
     "one colour": (
-        picture_input(shape=(None, 4, 5, 1)),
+        image_input(shape=(None, 4, 5, 1)),
         {},
         "'final_result' gives [1, 1] for 1 row, but the labels are 3: expected [1, 3]",
     ),
     "four channels": (
-        picture_input(shape=(None, 4, 5, 4)),
+        image_input(shape=(None, 4, 5, 4)),
         {},
         "labels are for images, but 'input' is float32[?, 4, 5, 4]: expected [rows, height, ",
     ),
     "no height": (
-        picture_input(shape=(None, None, 5, 3)),
+        image_input(shape=(None, None, 5, 3)),
         {"width": 5},
         "of a size that the model or --input-height and --input-width say",
     ),
     "no width": (
-        picture_input(shape=None),
+        image_input(shape=None),
         {"height": 4},
         "of a size that the model or --input-height and --input-width say",
     ),
     "another height": (
-        picture_input(),
+        image_input(),
         {"height": 8},
         "the height of images is said to be 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
     "another width": (
-        picture_input(),
+        image_input(),
         {"width": 8},
         "the width of images is said to be 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
     "an input that nobody feeds": (
-        together(picture_input(), KEEP_PROB, applied("multiply", SCORES, "keep_prob", to="out")),
+        together(image_input(), KEEP_PROB, applied("multiply", SCORES, "keep_prob", to="out")),
         {"tensors": ("input", "out")},
         "out:0 also needs a value for 'keep_prob' (float32): give it with --feed keep_prob=1.0, or",
     ),
     "too few labels": (
-        picture_input(),
+        image_input(),
         {"classes": 2},
         "'final_result' gives [1, 3] for 1 row, but the labels are 2: expected [1, 2]",
     ),
     "too many labels": (
-        picture_input(),
+        image_input(),
         {"classes": 1000},
         "'final_result' gives [1, 3] for 1 row, but the labels are 1000: expected [1, 1000]",
     ),
     "one number for all": (
-        together(picture_input(), applied("reduce_mean", SCORES, to="mean")),
+        together(image_input(), applied("reduce_mean", SCORES, to="mean")),
         {"tensors": (None, "mean")},
         "'mean' gives [] for 1 row, but the labels are 3: expected [1, 3]",
     ),
@@ -312,7 +312,7 @@ def test_a_graph_that_is_not_frozen_is_refused(
 ) -> None:
     """Its variables have no values in the file."""
     variables = [variable(name, use_resource=use_resource) for name in names]
-    path = graphs.write(together(picture_input(), *variables))
+    path = graphs.write(together(image_input(), *variables))
     assert graphs.refusal(path) == f"{path}: not frozen: the variable 'weights' has no value{more}"
 
 
@@ -320,7 +320,7 @@ def test_a_graph_of_unknown_operations_is_refused(graphs: Graphs) -> None:
     """As of one that was made for a library of its own."""
     import tensorflow.compat.v1 as tf
 
-    path = graphs.write(picture_input())
+    path = graphs.write(image_input())
     definition = tf.GraphDef.FromString(path.read_bytes())
     definition.node.add(name="strange", op="MadeElsewhere", input=["input"])
     path.write_bytes(definition.SerializeToString())
@@ -355,7 +355,7 @@ def test_a_file_that_holds_no_graph_is_refused(
     graphs: Graphs, spoil: Callable[[bytes], bytes], said: str
 ) -> None:
     """Cut short, or something else altogether, which is called by its name."""
-    path = graphs.write(picture_input())
+    path = graphs.write(image_input())
     path.write_bytes(spoil(path.read_bytes()))
     assert graphs.refusal(path).startswith(f"{path}: {said}")
 

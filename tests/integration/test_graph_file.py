@@ -15,7 +15,7 @@ from tests.integration.graphs import (
     Graphs,
     applied,
     constant_scores,
-    picture_input,
+    image_input,
     placeholder,
     together,
 )
@@ -66,25 +66,25 @@ def guarded(tf: ModuleType) -> None:
 
 
 #: A graph without the name that retraining gives its output.
-SOFTMAX = picture_input(scores="softmax")
+SOFTMAX = image_input(scores="softmax")
 
 #: A graph, and the input and the output that stand out in it.
 FOUND: dict[str, tuple[Build, str, str]] = {
-    "a placeholder and the retrained output": (picture_input(), "input", SCORES),
+    "a placeholder and the retrained output": (image_input(), "input", SCORES),
     "the only placeholder beside one with a default": (
-        together(picture_input(), constant_placeholder_with_default),
+        together(image_input(), constant_placeholder_with_default),
         "input",
         SCORES,
     ),
     "the retrained output though something hangs on it": (
-        renamed(picture_input(), "copy"),
+        renamed(image_input(), "copy"),
         "input",
         SCORES,
     ),
     "the only end": (SOFTMAX, "input", "softmax"),
     "the only end beside assertions": (together(SOFTMAX, guarded), "input", "out"),
     "a scalar string": (chain(contents, decoded), CONTENTS, SCORES),
-    "what a constant picture is decoded from": (
+    "what a constant image is decoded from": (
         chain(constant_contents, decoded),
         CONTENTS,
         SCORES,
@@ -110,7 +110,7 @@ def test_what_is_named_is_served(tmp_path: Path) -> None:
     """Whatever stands out; with the number of the output or without."""
 
     def build(tf: ModuleType) -> None:
-        picture_input()(tf)
+        image_input()(tf)
         tf.split(tf.get_default_graph().get_tensor_by_name("input:0"), [1, 2], axis=3, name="parts")
 
     for name in ("parts:1", "parts:0", "parts"):
@@ -130,7 +130,7 @@ def test_what_is_named_is_served(tmp_path: Path) -> None:
         ("float32", None, False),
     ],
 )
-def test_a_string_of_no_shape_is_one_picture_at_most(
+def test_a_string_of_no_shape_is_one_image_at_most(
     tmp_path: Path, dtype: str, shape: object, scalar: bool
 ) -> None:
     """Some files do not say that it is only one."""
@@ -176,17 +176,17 @@ REFUSED: dict[str, tuple[Build, dict[str, str], str]] = {
         "--input-layer is needed: the graph's placeholders are none",
     ),
     "a name that is a control edge": (
-        picture_input(),
+        image_input(),
         {"input": "^input"},
         "no tensor '^input'; near it: input, final_result",
     ),
     "an output behind another colon": (
-        picture_input(),
+        image_input(),
         {"output": "final_result:0:0"},
         "'final_result:0:0' is no tensor: expected NAME or NAME:0",
     ),
     "another signature": (
-        picture_input(),
+        image_input(),
         {"signature": "predict"},
         "no signature 'predict': a frozen graph has only 'serving_default'",
     ),

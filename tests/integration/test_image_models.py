@@ -1,4 +1,4 @@
-"""SavedModels that take pictures, served by the real service: what a photo becomes on its way."""
+"""SavedModels that take images, served by the real service: what a photo becomes on its way."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -43,10 +43,10 @@ LABELS = ("blueness", "greenness", "redness")
 
 SETTINGS = Settings(port=0, lanes=1)
 
-Pictures = dict[str, tuple[str, object]]
-FLOATS: Pictures = {"image": ("float32", (None, 4, 5, 3))}
-BYTES: Pictures = {"image": ("uint8", (None, 4, 5, 3))}
-ENCODED: Pictures = {"image_bytes": ("string", [None])}
+Images = dict[str, tuple[str, object]]
+FLOATS: Images = {"image": ("float32", (None, 4, 5, 3))}
+BYTES: Images = {"image": ("uint8", (None, 4, 5, 3))}
+ENCODED: Images = {"image_bytes": ("string", [None])}
 
 
 @asynccontextmanager
@@ -93,7 +93,7 @@ def check_labels(answer: Answer, expected: list[tuple[str, float]]) -> None:
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Return a picture as a file that loses nothing."""
+    """Return an image as a file that loses nothing."""
     return encoded(Image.fromarray(pixels), "PNG")
 
 
@@ -115,7 +115,7 @@ async def test_a_photo_is_labelled_as_model_toml_says(tmp_path: Path) -> None:
             check_labels(answer, best[:count])
         status = orjson.loads((await deferToThread(get, watched.port, "/status")).body)
     assert status["labels"] == 3
-    assert status["pictures"] == {
+    assert status["images"] == {
         "signature": "serving_default:pixels",
         "how": "4 x 5 BGR, bilinear, as (pixel - (100, 110.5, 120)) * (0.5, -0.25, 0.125)",
     }
@@ -198,8 +198,8 @@ async def test_a_model_of_uint8_gets_photos_in_its_colour_order(tmp_path: Path) 
 async def test_a_model_of_any_size_gets_photos_of_the_size_that_it_is_told(tmp_path: Path) -> None:
     """By model.toml; tensors may still have any."""
     toml = "[preprocessing]\nheight = 4\nwidth = 5\nscale = 1.0"
-    pictures: Pictures = {"image": ("float32", (None, None, None, 3))}
-    async with serving(tmp_path, tf2(colour_means, **pictures), toml) as watched:
+    images: Images = {"image": ("float32", (None, None, None, 3))}
+    async with serving(tmp_path, tf2(colour_means, **images), toml) as watched:
         await check(watched, png(PIXELS[0]), {"scores": MEANS[:1]})
         small = PIXELS[:, :2, :3].astype(np.float32)
         expected = {"scores": small.mean(axis=(1, 2))}
@@ -208,7 +208,7 @@ async def test_a_model_of_any_size_gets_photos_of_the_size_that_it_is_told(tmp_p
 
 @in_reactor
 async def test_a_model_that_decodes_for_itself_gets_the_file(tmp_path: Path) -> None:
-    """A PNG and a JPEG as they are; what is no picture, or too large a one, never gets there."""
+    """A PNG and a JPEG as they are; what is no image, or too large a one, never gets there."""
     settings = replace(SETTINGS, max_pixels=20)
     async with serving(tmp_path, tf2(decoded_means, **ENCODED), settings=settings) as watched:
         await check(watched, png(PIXELS[0]), {"scores": MEANS[:1]})
@@ -220,7 +220,7 @@ async def test_a_model_that_decodes_for_itself_gets_the_file(tmp_path: Path) -> 
         np.testing.assert_allclose([scores], means, atol=3)  # colours are spread otherwise
         watched.runner.batches.clear()
         said = "data that begins with 6e 6f 20 70 69 63 74 75 (10 bytes) is not a JPEG, PNG, GIF, "
-        await check_refused(watched, b"no picture", 400, f"{said}BMP or WebP picture")
+        await check_refused(watched, b"no image", 400, f"{said}BMP or WebP image")
         said = "600 x 400 is 240000 pixels, over the limit of 20"
         await check_refused(watched, jpeg("coffee.png"), 413, said)
         assert watched.runner.batches == []
@@ -268,11 +268,11 @@ async def test_the_output_that_is_named_is_labelled(tmp_path: Path) -> None:
 
 
 @in_reactor
-async def test_a_model_of_one_picture_at_a_time_gets_one(tmp_path: Path) -> None:
+async def test_a_model_of_one_image_at_a_time_gets_one(tmp_path: Path) -> None:
     """However many wait."""
-    pictures: Pictures = {"image": ("float32", (1, 4, 5, 3))}
+    images: Images = {"image": ("float32", (1, 4, 5, 3))}
     toml = "[preprocessing]\nscale = 1.0"
-    async with serving(tmp_path, tf2(colour_means, **pictures), toml) as watched:
+    async with serving(tmp_path, tf2(colour_means, **images), toml) as watched:
         with watched.runner.held():
             answers = [deferToThread(post, watched.port, png(each)) for each in PIXELS]
             await watched.until(lambda: watched.stats.waiting == 1, "one in the queue")

@@ -11,7 +11,7 @@ from PIL import Image
 
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.errors import ModelError
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
 from model.repository.labels import top_k
 from model.repository.model_files import find_model
@@ -101,7 +101,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
     def loaded(model: Shape) -> tuple[LoadedFiles, list[str]]:
         said: list[str] = []
         tf2(model.function, images=(model.dtype, model.shape))(tmp_path / "model")
-        facts = ModelFacts(preprocessing=PictureFacts(**model.facts))
+        facts = ModelFacts(preprocessing=ImageFacts(**model.facts))
         files = load_files(
             find_model(tmp_path / "model"),
             *(facts, CPU),
@@ -121,7 +121,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
 def test_a_red_image_gets_its_scores_alone_and_in_a_batch(load: Load, model: Shape) -> None:
     """Whatever rides beside it: white images do."""
     loaded, _ = load(model)
-    images = loaded.pictures
+    images = loaded.image_input
     assert images is not None
     red, white = (
         images.feed(encoded(Image.new("RGB", (9, 7), colour), "PNG"))

@@ -13,7 +13,7 @@ from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.errors import ModelError
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.images.value_range import Affine
 from model.repository.model_files import find_model
 from model.repository.model_toml import ModelFacts
@@ -201,7 +201,7 @@ def load() -> Iterator[Callable[..., tuple[LoadedFiles, list[str]]]]:
         said: list[str] = []
         files = load_files(
             find_model(path),
-            ModelFacts(preprocessing=PictureFacts(**facts)),
+            ModelFacts(preprocessing=ImageFacts(**facts)),
             *(CPU,),
             classes=0,
             max_pixels=10**6,
@@ -217,9 +217,9 @@ def load() -> Iterator[Callable[..., tuple[LoadedFiles, list[str]]]]:
 
 def answer(loaded: LoadedFiles, level: int) -> float:
     """Return the first number that a model gives for an image of one level."""
-    assert loaded.pictures is not None
+    assert loaded.image_input is not None
     image = Image.new("RGB", (9, 7), (level,) * 3)
-    (scores,) = loaded.runner.run(loaded.pictures.feed(encoded(image, "PNG")))
+    (scores,) = loaded.runner.run(loaded.image_input.feed(encoded(image, "PNG")))
     return float(scores[0, 0])
 
 

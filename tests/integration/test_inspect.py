@@ -13,7 +13,7 @@ from tests.integration.saving import save_functions
 from tests.integration.servers import TENSORFERRY, reasons, run_program
 
 TOLD = """\
-pictures: 4 x 5 RGB, bilinear, as (pixel - 0) * 0.00392157
+images: 4 x 5 RGB, bilinear, as (pixel - 0) * 0.00392157
 3 labels: red, ... blue
 
 serving_default (default)
@@ -35,7 +35,7 @@ localhost:12480
 def test_people_read_what_a_model_takes_gives_and_how_to_try_it(tmp_path: Path) -> None:
     """Its size first, then line by line."""
     model = tmp_path / "model"
-    SAVED_MODELS["float pictures"].write(model)
+    SAVED_MODELS["float images"].write(model)
     (model / "model.toml").write_text('labels = "names.txt"')
     (model / "names.txt").write_text("red\ngreen\nblue\n")
     result = CliRunner().invoke(inspect_model, [str(model)])

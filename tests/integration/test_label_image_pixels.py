@@ -234,8 +234,8 @@ def test_a_model_gets_label_images_pixels_where_its_options_or_its_graph_ask(
     loaded = load_files(files, facts, CPU, classes=0, max_pixels=10**6, say=lambda _: None)
     image = photo("coffee.png").convert("RGB").resize((301, 200))
     data = encoded(image, "JPEG")
-    assert loaded.pictures is not None
-    (got,) = loaded.runner.run(loaded.pictures.feed(data))
+    assert loaded.image_input is not None
+    (got,) = loaded.runner.run(loaded.image_input.feed(data))
     loaded.runner.close()
     expected = label_image(data, "JPEG", HEIGHT, WIDTH).reshape(1, -1)
     apart = np.abs((got - model.offset) / model.scale - expected)

@@ -12,7 +12,7 @@ from batcher.errors import OutOfMemory
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.errors import ModelError
-from model.images.facts import PictureFacts
+from model.images.facts import ImageFacts
 from model.images.header import TooManyPixels
 from model.repository.model_files import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts, read_model_toml
@@ -20,12 +20,12 @@ from model.signature import STRING, Arrays, Feed
 from server.api.json_tensors import arrays_of, parse_request
 from server.api.samples import sample_feed, sample_request
 from tests.images import claims, coloured, encoded
-from tests.integration.graphs import CPU, Graphs, picture_input
+from tests.integration.graphs import CPU, Graphs, image_input
 from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.scalar_graphs import SMALL, any_decoded, chain, contents, dense, resized
 from tests.integration.scalar_graphs import part_of as scalar_part
 
-PICTURE = coloured(20, 16)
+IMAGE = coloured(20, 16)
 TOO_LARGE = claims("PNG", 30_000, 30_000)
 
 Load = Callable[..., LoadedFiles]
@@ -63,7 +63,7 @@ def refusal(load: Load, write: Write, **given: Any) -> str:
 
 
 def outputs(**columns: int) -> Write:
-    """Return a SavedModel of pictures with outputs of so many columns, each full of its number."""
+    """Return a SavedModel of images with outputs of so many columns, each full of its number."""
 
     def call(tf: Any, image: Any) -> Tensors:
         mean = tf.reduce_mean(image, axis=[1, 2, 3])[:, None]
@@ -92,11 +92,11 @@ def test_the_scores_are_what_is_named_or_has_one_for_each_label(
 ) -> None:
     """Without labels it matters to nobody."""
     loaded = load(outputs(**columns), classes, output=output)
-    pictures = loaded.pictures
-    assert pictures is not None
-    assert pictures.signature.outputs[pictures.scores].name == chosen
-    given = loaded.runner.run(pictures.feed(encoded(coloured(5, 4), "PNG")))
-    assert given[pictures.scores].tolist() == [[columns[chosen]] * columns[chosen]]
+    images = loaded.image_input
+    assert images is not None
+    assert images.signature.outputs[images.scores].name == chosen
+    given = loaded.runner.run(images.feed(encoded(coloured(5, 4), "PNG")))
+    assert given[images.scores].tolist() == [[columns[chosen]] * columns[chosen]]
 
 
 @pytest.mark.parametrize(
@@ -143,19 +143,19 @@ def test_scores_that_cannot_be_told_are_refused(
 def test_scores_are_numbers_one_for_each_label(
     load: Load, function: Callable[[Any, Any], Any], said: str | None
 ) -> None:
-    """With any axes of 1 before the labels, or none where it runs one picture at a time."""
+    """With any axes of 1 before the labels, or none where it runs one image at a time."""
 
     def call(tf: Any, image: Any) -> Tensors:
         return {"scores": function(tf, tf.reduce_mean(image, axis=[1, 2]))}
 
     write = tf2(call, image=("float32", (None, 4, 5, 3)))
     if said is None:
-        assert load(write, 3).pictures is not None
+        assert load(write, 3).image_input is not None
     else:
         assert said in refusal(load, write, classes=3)
 
 
-def test_labels_want_pictures(load: Load) -> None:
+def test_labels_want_images(load: Load) -> None:
     """And the line names all inputs, where several stand in the way."""
 
     def call(tf: Any, image: Any, weight: Any) -> Tensors:
@@ -167,14 +167,14 @@ def test_labels_want_pictures(load: Load) -> None:
         "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
         "--input-height and --input-width say, or encoded images"
     )
-    assert load(write).pictures is None
+    assert load(write).image_input is None
 
 
 # --- what is run to measure
 
 
 def test_each_signature_has_a_row_to_measure_it_with(load: Load) -> None:
-    """A picture where one can be taken, else zeros."""
+    """An image where one can be taken, else zeros."""
     loaded = load(outputs(scores=3))
     assert [each.name for each in loaded.runner.signatures] == [
         "serving_default",
@@ -191,8 +191,8 @@ def test_each_signature_has_a_row_to_measure_it_with(load: Load) -> None:
 
 
 @pytest.mark.parametrize("max_pixels", [10**6, 1])
-def test_a_graph_that_was_cut_is_measured_with_a_picture(tmp_path: Path, max_pixels: int) -> None:
-    """Or with zeros, where no picture may be as large as those that come with the server."""
+def test_a_graph_that_was_cut_is_measured_with_an_image(tmp_path: Path, max_pixels: int) -> None:
+    """Or with zeros, where no image may be as large as those that come with the server."""
     parts = (
         contents,
         any_decoded,
@@ -209,8 +209,8 @@ def test_a_graph_that_was_cut_is_measured_with_a_picture(tmp_path: Path, max_pix
     try:
         asked, rows = loaded.signatures
         assert (asked.name, rows.name) == ("serving_default", "serving_default:rows")
-        assert loaded.pictures is not None
-        assert loaded.pictures.asked == asked
+        assert loaded.image_input is not None
+        assert loaded.image_input.asked == asked
         feed = loaded.samples[rows.name]
         assert bool(feed.arrays[0].any()) == (max_pixels > 1)
         assert len(loaded.runner.run(feed)[0]) == 1
@@ -219,7 +219,7 @@ def test_a_graph_that_was_cut_is_measured_with_a_picture(tmp_path: Path, max_pix
 
 
 def decoding(tf: Any, image_bytes: Any) -> Tensors:
-    """Score pictures that come encoded, as models for TensorFlow Serving do."""
+    """Score images that come encoded, as models for TensorFlow Serving do."""
 
     def row(data: Any) -> Any:
         return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(data, channels=3), tf.float32), [0, 1])
@@ -231,17 +231,17 @@ def test_the_sample_of_a_model_that_decodes_is_answered(load: Load) -> None:
     """As it stands in the status; what is too large is refused before it is decoded."""
     loaded = load(tf2(decoding, image_bytes=("string", (None,))), 3)
     (signature,) = loaded.signatures
-    pictures = loaded.pictures
-    assert pictures is not None
-    assert pictures.signature is pictures.encoded is signature
+    images = loaded.image_input
+    assert images is not None
+    assert images.signature is images.encoded is signature
     assert loaded.samples[signature.name].arrays[0].tolist() != [b""]
-    shown = sample_feed(signature, pictures, loaded.samples)
+    shown = sample_feed(signature, images, loaded.samples)
     assert isinstance(shown, Feed)
     sample = sample_request(shown, signature.name)
     feed = signature.feed(arrays_of(signature, parse_request(sample.encode())[1]))
-    assert loaded.runner.run(pictures.feed_encoded(feed))[0].tolist() == [[255, 255, 255]]
+    assert loaded.runner.run(images.feed_encoded(feed))[0].tolist() == [[255, 255, 255]]
     with pytest.raises(TooManyPixels):
-        pictures.feed_encoded(signature.feed({"image_bytes": np.array([TOO_LARGE], STRING)}))
+        images.feed_encoded(signature.feed({"image_bytes": np.array([TOO_LARGE], STRING)}))
 
 
 @pytest.mark.parametrize("error", [OutOfMemory(1), "tensorflow"])
@@ -268,7 +268,7 @@ def test_a_model_that_cannot_run_an_image_is_refused(
     if kind == "saved":
         outputs(scores=3)(path)
     else:
-        path = Graphs(tmp_path).write(picture_input())
+        path = Graphs(tmp_path).write(image_input())
     with monkeypatch.context() as patched:
         patched.setattr(SessionRunner, "run", fail)
         patched.setattr(LoadedGraph, "close", close)
@@ -316,8 +316,8 @@ def test_nothing_of_the_proof_stays_in_memory(tmp_path: Path) -> None:
     before = graphs()
     loaded = load_files(files, ModelFacts(), CPU, classes=3, max_pixels=10**6, say=lambda _: None)
     try:
-        assert loaded.pictures is not None
-        assert loaded.pictures.encoded != loaded.pictures.signature
+        assert loaded.image_input is not None
+        assert loaded.image_input.encoded != loaded.image_input.signature
         assert graphs() - before == 2
     finally:
         loaded.runner.close()
@@ -331,7 +331,7 @@ def test_the_fingerprint_tells_saved_models_apart(load: Load, tmp_path: Path) ->
     write = outputs(scores=3)
     before = load(write).runner.fingerprint
     assert load(write).runner.fingerprint == before
-    facts = PictureFacts(scale=(1.0, 1.0, 1.0))
+    facts = ImageFacts(scale=(1.0, 1.0, 1.0))
     assert load(write, preprocessing=facts).runner.fingerprint != before
     folder = tmp_path / "saved"
     weights = folder / "variables" / "variables.data-00000-of-00001"
@@ -353,7 +353,7 @@ def test_the_fingerprint_tells_saved_models_apart(load: Load, tmp_path: Path) ->
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_what_is_known_of_pictures_is_done_to_them(tmp_path: Path, dtype: str, order: str) -> None:
+def test_what_is_known_of_images_is_done_to_them(tmp_path: Path, dtype: str, order: str) -> None:
     """Crop and filter before the batch; order, mean and scale, by channel, inside the graph."""
     (tmp_path / "model.toml").write_text(
         f"""
@@ -367,17 +367,17 @@ def test_what_is_known_of_pictures_is_done_to_them(tmp_path: Path, dtype: str, o
         scale = [0.5, 0.25, 0.125]
         """
     )
-    path = Graphs(tmp_path).write(picture_input(dtype, (None, None, None, 3)))
+    path = Graphs(tmp_path).write(image_input(dtype, (None, None, None, 3)))
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     loaded = load_files(
         files, read_model_toml(tmp_path), CPU, classes=3, max_pixels=1000, say=lambda _: None
     )
     try:
-        assert loaded.pictures is not None
-        feed = loaded.pictures.feed(encoded(PICTURE, "PNG"))
+        assert loaded.image_input is not None
+        feed = loaded.image_input.feed(encoded(IMAGE, "PNG"))
         (pixels,) = feed.arrays
         # The middle 8 x 8, of which the filter takes the later one of each two.
-        expected = np.asarray(PICTURE)[4:12, 6:14][1::2, 1::2]
+        expected = np.asarray(IMAGE)[4:12, 6:14][1::2, 1::2]
         np.testing.assert_array_equal(pixels[0], expected)
         channels = expected if order == "rgb" else expected[..., ::-1]
         if dtype == "float32":

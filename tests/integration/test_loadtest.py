@@ -80,7 +80,7 @@ def test_five_milliseconds_are_told_as_five(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_the_server_itself_tells_its_batches(tmp_path: Path, server: Server) -> None:
-    """Pictures from a folder; rows, queue and run are read from the answers' headers."""
+    """Images from a folder; rows, queue and run are read from the answers' headers."""
     (tmp_path / "photos").mkdir()
     for name in KNOWN:
         (tmp_path / "photos" / f"{name}.jpg").write_bytes(jpeg(name))
@@ -104,10 +104,10 @@ def test_the_server_itself_tells_its_batches(tmp_path: Path, server: Server) -> 
         pytest.param(("--image-size", "224x224"), marks=pytest.mark.full),
     ],
 )
-def test_pictures_are_made_on_the_fly(
+def test_images_are_made_on_the_fly(
     tmp_path: Path, server: Server, options: tuple[str, ...]
 ) -> None:
-    """Bare, or as the field of a form; the server takes them for pictures."""
+    """Bare, or as the field of a form; the server takes them for images."""
     figures, _ = loadtest(
         tmp_path, f"127.0.0.1:{server.port}", "--rate", "20", "--duration", "1s", *options
     )

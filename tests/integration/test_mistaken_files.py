@@ -13,7 +13,7 @@ from model.repository.model_files import ModelFiles, ModelKind
 from server.model_loading import source_of
 from server.settings.sources import resolve
 from server.settings.table import SettingsError
-from tests.integration.graphs import CPU, Graphs, picture_input
+from tests.integration.graphs import CPU, Graphs, image_input
 from tests.integration.saved_models import SAVED_MODELS
 
 
@@ -64,7 +64,7 @@ def test_another_folder_is_for_model(tmp_path: Path) -> None:
 
 def test_a_graph_that_is_called_a_saved_model_is_served(tmp_path: Path) -> None:
     """By the file, and by its folder."""
-    written = Graphs(tmp_path).write(picture_input())
+    written = Graphs(tmp_path).write(image_input())
     path = written.rename(tmp_path / "saved_model.pb")
     expected = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     assert source(graph=path) == source(model=path) == source(model=tmp_path) == expected

@@ -95,7 +95,7 @@ def unsigned(model: Path) -> None:
     edit(model, lambda graph: graph.signature_def.clear())
 
 
-PICTURES = tf2(colour_means, image=("float32", (None, 4, 5, 3)))
+IMAGES = tf2(colour_means, image=("float32", (None, 4, 5, 3)))
 ENCODED = tf2(decoded_means, image_bytes=("string", [None]))
 
 COUNT = "{model}: 'scores' gives [1, 3] for 1 row, but the labels are 2: expected [1, 2]"
@@ -149,13 +149,13 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
         {"output-layer": "final_result"},
         "signature 'serving_default' has no output 'final_result'; it has y",
     ),
-    "labels without pictures": (
+    "labels without images": (
         write_affine,
         {"labels": "{two}"},
         "labels are for images, but 'x' is float32[?, 3]: expected [rows, height, width, 3] ...",
     ),
-    "labels of another number": (PICTURES, {"labels": "{two}"}, COUNT),
-    "labels of another number, encoded pictures": (ENCODED, {"labels": "{two}"}, COUNT),
+    "labels of another number": (IMAGES, {"labels": "{two}"}, COUNT),
+    "labels of another number, encoded images": (ENCODED, {"labels": "{two}"}, COUNT),
     "labels for either of two outputs": (
         tf2(
             lambda _, image: {"a": image[:, 0, 0], "b": image[:, 0, 1]},
@@ -165,17 +165,17 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
         "--output-layer is needed: the outputs are a, b",
     ),
     "labels that are not there": (
-        with_toml(PICTURES, 'labels = "no.txt"'),
+        with_toml(IMAGES, 'labels = "no.txt"'),
         {},
         "{model}/no.txt: No such file or directory",
     ),
     "another height": (
-        with_toml(PICTURES, "[preprocessing]\nheight = 7"),
+        with_toml(IMAGES, "[preprocessing]\nheight = 7"),
         {},
         "the height of images is said to be 7, but input 'image' is float32[?, 4, 5, 3]",
     ),
     "an unknown key": (
-        with_toml(PICTURES, 'label = "names.txt"'),
+        with_toml(IMAGES, 'label = "names.txt"'),
         {},
         "{model}/model.toml: no such key: 'label'; did you mean labels?",
     ),

@@ -65,13 +65,13 @@ def test_refusals_are_the_houses_own(null: int) -> None:
 # --- a net
 
 
-def pictures_to_scores(tf: ModuleType) -> None:
+def images_to_scores(tf: ModuleType) -> None:
     """Make a graph that weighs the mean of each colour for each class."""
-    pictures = tf.placeholder(tf.float32, (None, SIDE, SIDE, 3), name="pictures")
-    tf.matmul(tf.reduce_mean(pictures, axis=[1, 2]), tf.constant(WEIGHTS), name="scores")
+    images = tf.placeholder(tf.float32, (None, SIDE, SIDE, 3), name="images")
+    tf.matmul(tf.reduce_mean(images, axis=[1, 2]), tf.constant(WEIGHTS), name="scores")
 
 
-def picture() -> np.ndarray:
+def image() -> np.ndarray:
     """Return `JPEG` as the yardstick has it decoded."""
     image = Image.open(BytesIO(JPEG)).convert("RGB")
     small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
@@ -82,16 +82,16 @@ def is_best(answer: Answer) -> bool:
     """Whether *answer* has the five best classes of `JPEG`, in order, and their scores."""
     assert answer.status == 200, answer.body
     content = orjson.loads(answer.body)
-    scores = picture().mean(axis=(0, 1)) @ WEIGHTS
+    scores = image().mean(axis=(0, 1)) @ WEIGHTS
     best = np.argsort(-scores)[:5]
     np.testing.assert_allclose(content["scores"], scores[best], rtol=1e-4)
     return bool(content["classes"] == best.tolist())
 
 
 @pytest.mark.full
-def test_a_net_answers_pictures_and_numbers(tmp_path: Path) -> None:
+def test_a_net_answers_images_and_numbers(tmp_path: Path) -> None:
     """Both alike, once it is ready; before, and for what is neither, as the house does."""
-    graph = Graphs(tmp_path).write(pictures_to_scores)
+    graph = Graphs(tmp_path).write(images_to_scores)
     variables = {"PEER_MODEL": "net", "PEER_GRAPH": str(graph), "PEER_PORT": "0", **ONE_LANE}
     with started(cache_home=tmp_path, folder=tmp_path, door=PEER, variables=variables) as server:
         early = post(server.port, JPEG)
@@ -101,8 +101,8 @@ def test_a_net_answers_pictures_and_numbers(tmp_path: Path) -> None:
         assert is_best(post(port, JPEG, headers={"Content-Type": "image/jpeg"}))
         assert is_best(post(port, JPEG))
         numbers = {"Content-Type": "application/octet-stream"}
-        assert is_best(post(port, picture().tobytes(), headers=numbers))
-        assert all(map(is_best, post_all(port, [JPEG, picture().tobytes()] * 40, 8)))
-        assert "is not a JPEG" in post(port, picture().tobytes()[:-4]).error
+        assert is_best(post(port, image().tobytes(), headers=numbers))
+        assert all(map(is_best, post_all(port, [JPEG, image().tobytes()] * 40, 8)))
+        assert "is not a JPEG" in post(port, image().tobytes()[:-4]).error
         assert post(port, b"").status == 400
         assert post(port, b"hello", headers={"Content-Type": "text/plain"}).status == 415

@@ -143,7 +143,7 @@ ANSWERED: dict[str, Write] = {
     ),
     **{
         f"{name}, of the other table": SAVED_MODELS[name].write
-        for name in ("a number and a text", "no inputs", "encoded pictures", "uint8 pictures")
+        for name in ("a number and a text", "no inputs", "encoded images", "uint8 images")
     },
 }
 
@@ -172,7 +172,7 @@ def served(write: Write, tmp_path: Path) -> Iterator[tuple[ServedModel, Any]]:
             model,
             signatures={each.name: each for each in loaded.signatures},
             default=loaded.signatures[0].name,
-            pictures=loaded.pictures,
+            image_input=loaded.image_input,
             samples=loaded.samples,
             max_pixels=10**6 if loaded.decodes else None,
         ),
@@ -187,7 +187,7 @@ def test_each_sample_is_answered(served: tuple[ServedModel, Any]) -> None:
     model, runner = served
     facts: Any = status_of(model, NO_TIMEOUT)["signatures"]
     for name, signature in model.signatures.items():
-        sample = sample_feed(signature, model.pictures, model.samples)
+        sample = sample_feed(signature, model.image_input, model.samples)
         assert isinstance(sample, Feed)
         command = shlex.split(sample_command(sample, model.default, "localhost"))
         if is_short(sample):
@@ -206,7 +206,7 @@ def test_no_sample_is_shown_that_would_be_refused(
     model, _ = served
     facts: Any = status_of(model, NO_TIMEOUT)["signatures"]
     for name, signature in model.signatures.items():
-        assert sample_feed(signature, model.pictures, model.samples) == reason
+        assert sample_feed(signature, model.image_input, model.samples) == reason
         assert (facts[name].get("sample"), facts[name]["no_sample"]) == (None, reason)
 
 

@@ -237,8 +237,8 @@ def test_a_spoilt_saved_model_is_refused(
 # --- pixels
 
 
-def tf1_pictures(tf: Any) -> Mapping[str, Ends]:
-    """Two signatures that share the pictures' tensor; one gives them back."""
+def tf1_images(tf: Any) -> Mapping[str, Ends]:
+    """Two signatures that share the images' tensor; one gives them back."""
     image = tf.placeholder(tf.float32, (None, 4, 5, 3), name="tensorferry/Placeholder")
     scores = colour_means(tf, image=image)["scores"] * tf.get_variable("one", initializer=1.0)
     return {
@@ -247,7 +247,7 @@ def tf1_pictures(tf: Any) -> Mapping[str, Ends]:
     }
 
 
-def write_tf2_pictures(folder: Path) -> None:
+def write_tf2_images(folder: Path) -> None:
     """A function with a variable: it is inlined when it runs, behind what it was fed with."""
     import tensorflow as tf
 
@@ -267,7 +267,7 @@ def write_tf2_pictures(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(("signature", "name"), [("serving_default", "image"), ("echo", "x")])
-@pytest.mark.parametrize("write", [tf1(tf1_pictures), write_tf2_pictures], ids=["tf1", "tf2"])
+@pytest.mark.parametrize("write", [tf1(tf1_images), write_tf2_images], ids=["tf1", "tf2"])
 def test_an_input_takes_pixels_and_still_floats(
     tmp_path: Path, load: Load, write: Write, signature: str, name: str
 ) -> None:
@@ -298,7 +298,7 @@ def test_an_input_takes_pixels_and_still_floats(
 def test_pixels_may_fix_what_the_model_leaves_open(
     tmp_path: Path, load: Load, dtype: str, shape: object
 ) -> None:
-    """The sizes, when pictures are made to fit; and they become what the input takes."""
+    """The sizes, when images are made to fit; and they become what the input takes."""
     tf2(colour_means, image=(dtype, shape))(tmp_path / "model")
     pixels = PixelInput("serving_default", "image", LAYOUT, lambda images: images)
     loaded = load(tmp_path / "model", pixels)

@@ -39,7 +39,7 @@ CAP = 2
 
 ALL = slice(None)
 
-PICTURE = encoded(Image.fromarray(PIXELS[0]), "PNG")
+IMAGE = encoded(Image.fromarray(PIXELS[0]), "PNG")
 
 KERAS = {
     f"Keras, {name}{suffix}": Served(
@@ -183,7 +183,7 @@ async def test_inspect_shows_what_is_served(row: Row) -> None:
         "kind": row.served.kind,
         "labels": 0,
         "loaded": True,
-        "pictures": status["pictures"] and status["pictures"]["signature"],
+        "images": status["images"] and status["images"]["signature"],
         "default_signature": status["default_signature"],
         "signatures": status["signatures"],
     }
@@ -229,20 +229,20 @@ async def test_an_unknown_signature_is_refused_with_those_that_there_are(row: Ro
 
 
 @in_reactor
-async def test_a_picture_is_taken_where_one_can_be(row: Row) -> None:
+async def test_an_image_is_taken_where_one_can_be(row: Row) -> None:
     """Else the refusal shows what to post instead."""
     status = await row.status()
-    answer = await deferToThread(post, row.port, PICTURE)
-    if status["pictures"] and row.served.suffix:
+    answer = await deferToThread(post, row.port, IMAGE)
+    if status["images"] and row.served.suffix:
         assert (answer.status, list(orjson.loads(answer.body)["outputs"])) == (200, ["means"])
-    elif status["pictures"]:
+    elif status["images"]:
         assert answer.status == 200, answer.body
         (array,) = row.served.feed.values()
         scores = MEANS[:1] / 255 if array.dtype == np.float32 else MEANS[:1]
         assert_outputs(answer.body, {"scores": scores})
     else:
         sample = status["signatures"][status["default_signature"]]["sample"]
-        said = f"this model takes tensors, no pictures; post JSON such as {sample}"
+        said = f"this model takes tensors, no images; post JSON such as {sample}"
         assert (answer.status, answer.error) == (415, said)
 
 

@@ -19,7 +19,7 @@ from tests.integration.photos import KNOWN, jpeg, mixed, photo
 from tests.integration.servers import TENSORFERRY, Server, run_program, serving
 
 # Its program, its conversion and its start take long; what is special of such graphs has quick
-# tests in test_batched_graph.py, test_loading.py and test_picture_models.py.
+# tests in test_batched_graph.py, test_loading.py and test_image_models.py.
 pytestmark = pytest.mark.full
 
 #: A graph and its labels.
@@ -61,7 +61,7 @@ def served(
 
 @pytest.fixture(scope="module")
 def lonely(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """A graph that joins each picture with a state of one row, and so cannot be cut."""
+    """A graph that joins each image with a state of one row, and so cannot be cut."""
     folder = tmp_path_factory.mktemp("lonely")
     state = made.weights(1, 4)
     layers = (
@@ -120,7 +120,7 @@ def status_of(server: Server) -> Any:
 def test_what_it_tells_of_itself(served: Server) -> None:
     """Its log where it was cut and how far a batch lies from single runs, once; its status both."""
     cut = (
-        r"the graph is cut at (\S+):0, \[224, 224, 3\]: decoding runs for each picture, the rest "
+        r"the graph is cut at (\S+):0, \[224, 224, 3\]: decoding runs for each image, the rest "
         r"in batches; the largest difference to one at a time is (\S+)$"
     )
     ((tensor, difference),) = re.findall(cut, served.log, re.MULTILINE)
@@ -133,15 +133,13 @@ def test_what_it_tells_of_itself(served: Server) -> None:
         assert signature["batched"]
         assert "alone" not in signature
         assert signature["max_batch_size"] == 8
-    assert status["pictures"] == {
+    assert status["images"] == {
         "signature": "serving_default",
         "how": "decoded by the model itself",
     }
 
 
-def test_pictures_in_json_are_asked_for_by_the_files_own_name(
-    served: Server, scalar: Files
-) -> None:
+def test_images_in_json_are_asked_for_by_the_files_own_name(served: Server, scalar: Files) -> None:
     """Several in one request are as many rows; one that is none costs the whole request."""
     files = [jpeg(name) for name in KNOWN]
     encoded = [{"b64": b64encode(file).decode()} for file in files]
@@ -196,12 +194,12 @@ def without_pixels(file: bytes) -> bytes:
     return file[: file.index(b"\xff\xda")] + b"\xff\xd9"
 
 
-UNDECODED = "the model cannot decode the picture: "
+UNDECODED = "the model cannot decode the image: "
 
 #: Bodies, the status of the answer, and part of what it says.
 REFUSED = {
-    "text": (b"hello\n", 400, "is not a JPEG, PNG, GIF, BMP or WebP picture"),
-    "cut short": (jpeg("rocket.jpg")[:9000], 400, "the JPEG picture is cut short"),
+    "text": (b"hello\n", 400, "is not a JPEG, PNG, GIF, BMP or WebP image"),
+    "cut short": (jpeg("rocket.jpg")[:9000], 400, "the JPEG image is cut short"),
     "broken": (without_pixels(jpeg("rocket.jpg")), 400, "ends, before its pixels"),
     "another format": (encoded(photo("coffee.png"), "WEBP"), 400, UNDECODED),
     "too large": (

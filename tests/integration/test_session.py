@@ -23,7 +23,7 @@ from model.execution.thread import ModelThread
 from model.signature import Arrays, Feed, TensorSpec
 from tests.fakes_model import check_runner
 from tests.fakes_threads import Calls, outcomes
-from tests.integration.graphs import CPU, SCORES, Graphs, noise, picture_input
+from tests.integration.graphs import CPU, SCORES, Graphs, image_input, noise
 
 if TYPE_CHECKING:
     from model.backend import Runner
@@ -41,7 +41,7 @@ def graphs(tmp_path: Path) -> Iterator[Graphs]:
 
 def test_a_session_keeps_the_contract_of_runners(graphs: Graphs) -> None:
     """The same that the fake one is held to."""
-    loaded = graphs.load(graphs.write(picture_input("uint8")))
+    loaded = graphs.load(graphs.write(image_input("uint8")))
     runner: Runner = loaded.runner
     (signature,) = runner.signatures
     assert signature.inputs == (TensorSpec("input", np.dtype(np.uint8), (None, 4, 5, 3)),)
@@ -54,8 +54,8 @@ def test_what_was_answered_outlives_the_staging_buffer(graphs: Graphs) -> None:
     """Even where the graph gives back what it was fed: nobody else's pixels come to light."""
 
     def build(tf: ModuleType) -> None:
-        pictures = tf.placeholder(tf.uint8, (None, 64, 64, 3), name="input")
-        tf.reshape(pictures, (-1, 64 * 64 * 3), name=SCORES)
+        images = tf.placeholder(tf.uint8, (None, 64, 64, 3), name="input")
+        tf.reshape(images, (-1, 64 * 64 * 3), name=SCORES)
 
     loaded = graphs.load(graphs.write(build), classes=64 * 64 * 3)
     lane = Lane(idle_thread(Calls()), loaded.runner)
@@ -72,7 +72,7 @@ def idle_thread(calls: Calls) -> ModelThread:
 
 def test_a_batch_is_one_run_of_the_session(graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many requests ride in it."""
-    loaded = graphs.load(graphs.write(picture_input("uint8")))
+    loaded = graphs.load(graphs.write(image_input("uint8")))
     session_runs: list[int] = []
     name = loaded.signature.name
     run = loaded.runner._callables[name]
@@ -110,19 +110,19 @@ class Together:
 def test_two_lanes_run_at_once_and_each_gets_its_own_rows(graphs: Graphs) -> None:
     """On threads of their own, through one Session, over and over."""
     options = replace(CPU, lanes=2)
-    loaded = graphs.load(graphs.write(picture_input("uint8")), options)
+    loaded = graphs.load(graphs.write(image_input("uint8")), options)
     runner = Together(loaded.runner)
     calls = Calls()
     threads = [idle_thread(calls) for _ in range(2)]
     lanes = [Lane(thread, runner) for thread in threads]
-    pictures = [noise(40)[lane::2] for lane in range(2)]
+    images = [noise(40)[lane::2] for lane in range(2)]
     for thread in threads:
         thread.start()
     fired = [
         (
             lane,
             rows,
-            outcomes(lanes[lane].run([Piece(loaded.feed(pictures[lane]), rows.start, rows.stop)])),
+            outcomes(lanes[lane].run([Piece(loaded.feed(images[lane]), rows.start, rows.stop)])),
         )
         for rows in (slice(0, 8), slice(8, 9), slice(9, 20), slice(3, 17), slice(0, 20))
         for lane in range(2)
@@ -134,7 +134,7 @@ def test_two_lanes_run_at_once_and_each_gets_its_own_rows(graphs: Graphs) -> Non
     for lane, rows, ((batch),) in fired:
         assert isinstance(batch, list), batch
         ((scores,),) = batch
-        expected = pictures[lane][rows].mean(axis=(1, 2))
+        expected = images[lane][rows].mean(axis=(1, 2))
         np.testing.assert_allclose(scores, expected, rtol=1e-5)
 
 
@@ -149,7 +149,7 @@ def test_a_run_without_room_is_out_of_memory(
     graphs: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The error holds the rows, and the Session goes on."""
-    loaded = graphs.load(graphs.write(picture_input("uint8")))
+    loaded = graphs.load(graphs.write(image_input("uint8")))
     with monkeypatch.context() as context:
         context.setitem(loaded.runner._callables, loaded.signature.name, out_of_memory)
         with pytest.raises(OutOfMemory) as caught:
@@ -165,7 +165,7 @@ def test_a_model_without_room_for_one_row_is_refused(
     import tensorflow.compat.v1 as tf
 
     monkeypatch.setattr(tf.Session, "make_callable", lambda *_: out_of_memory)
-    path = graphs.write(picture_input())
+    path = graphs.write(image_input())
     assert graphs.refusal(path) == (
         f"{path}: a run of one row failed: a run of 1 rows did not fit into memory"
     )
@@ -176,11 +176,11 @@ def test_a_device_that_is_really_too_small_is_out_of_memory(graphs: Graphs) -> N
     """TensorFlow waits ten seconds for memory before it gives up; the next run goes well."""
 
     def build(tf: ModuleType) -> None:
-        pictures = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
-        rows = tf.shape(pictures, out_type=tf.int64)[0]
+        images = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
+        rows = tf.shape(images, out_type=tf.int64)[0]
         # 16 KiB for one row, and for four of them a petabyte, which no machine has.
         numbers = tf.fill([tf.bitwise.left_shift(tf.constant(1, tf.int64), 12 * rows)], 0.5)
-        scores = tf.reduce_mean(tf.cast(pictures, tf.float32), axis=[1, 2])
+        scores = tf.reduce_mean(tf.cast(images, tf.float32), axis=[1, 2])
         tf.add(scores, tf.reduce_max(numbers), name=SCORES)
 
     loaded = graphs.load(graphs.write(build))
@@ -199,7 +199,7 @@ def test_an_error_of_the_graph_is_tensorflows_own(
     def fail(*_: np.ndarray) -> None:
         raise tf.errors.InternalError(None, None, "Graph execution error:\n\nNode: 'x'\nit broke")
 
-    loaded = graphs.load(graphs.write(picture_input("uint8")))
+    loaded = graphs.load(graphs.write(image_input("uint8")))
     monkeypatch.setitem(loaded.runner._callables, loaded.signature.name, fail)
     with pytest.raises(tf.errors.InternalError, match=r"^it broke$"):
         loaded.run(noise(1))
@@ -209,8 +209,8 @@ def test_values_that_an_operation_calls_invalid_are_refused(graphs: Graphs) -> N
     """That is whoever sent them to mend; others get their answers."""
 
     def build(tf: ModuleType) -> None:
-        pictures = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
-        numbers = tf.cast(tf.reshape(pictures, (-1, 60))[:, :3], tf.float32)
+        images = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
+        numbers = tf.cast(tf.reshape(images, (-1, 60))[:, :3], tf.float32)
         tf.debugging.check_numerics(1.0 / (255.0 - numbers), "white", name=SCORES)
 
     loaded = graphs.load(graphs.write(build))
@@ -221,7 +221,7 @@ def test_values_that_an_operation_calls_invalid_are_refused(graphs: Graphs) -> N
 
 def test_a_closed_session_runs_no_more(graphs: Graphs) -> None:
     """And closing it again does nothing."""
-    loaded = graphs.load(graphs.write(picture_input()))
+    loaded = graphs.load(graphs.write(image_input()))
     loaded.runner.close()
     with pytest.raises(RuntimeError, match="closed"):
         loaded.run(noise(1))
@@ -229,14 +229,14 @@ def test_a_closed_session_runs_no_more(graphs: Graphs) -> None:
 
 def test_the_fingerprint_names_all_that_decides_how_long_a_run_takes(graphs: Graphs) -> None:
     """The same for the same, and another for another graph, option, device or number of lanes."""
-    path = graphs.write(picture_input())
+    path = graphs.write(image_input())
     same = graphs.load(path).runner.fingerprint
     assert graphs.load(path).runner.fingerprint == same
     others = [
         graphs.load(path, scale=(1.0, 1.0, 1.0)),
         graphs.load(path, replace(CPU, lanes=2)),
         graphs.load(path, replace(CPU, device=Device("cpu", "CPU, 96 cores"))),
-        graphs.load(graphs.write(picture_input("uint8"))),
+        graphs.load(graphs.write(image_input("uint8"))),
     ]
     assert len({same, *(loaded.runner.fingerprint for loaded in others)}) == 5
 
@@ -256,7 +256,7 @@ def test_the_first_session_of_all_is_as_the_served_one(
 
     monkeypatch.setattr(tf, "Session", noted)
     options = replace(CPU, lanes=2)
-    graphs.load(graphs.write(picture_input(shape=(1, 4, 5, 3))), options)
+    graphs.load(graphs.write(image_input(shape=(1, 4, 5, 3))), options)
     assert len(configs) > 2
     assert configs[0] == configs[-1] == session_config(options) != configs[1]
 

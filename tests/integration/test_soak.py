@@ -116,7 +116,7 @@ def test_minutes_of_mixed_traffic_leave_nothing_behind(cache_home: Path, tmp_pat
 
 
 def test_the_soak_would_see_a_leak(cache_home: Path, tmp_path: Path) -> None:
-    """A server that keeps every picture grows beyond the bound in a fraction of the time."""
+    """A server that keeps every image grows beyond the bound in a fraction of the time."""
     leaky = (sys.executable, "-P", "-m", "tests.integration.leaky_server", "serve")
     variables = {"PYTHONPATH": str(ROOT)}
     with serving(cache_home=cache_home, folder=tmp_path, door=leaky, variables=variables) as server:

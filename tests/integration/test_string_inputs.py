@@ -162,7 +162,7 @@ def test_a_string_is_an_image_only_where_the_model_decodes_it(
     """Else it is a string, which JSON brings, and the start says so where it decodes images."""
     model.write(tmp_path / "model")
     loaded, said = load(tmp_path / "model")
-    assert (loaded.pictures is not None) == model.image
+    assert (loaded.image_input is not None) == model.image
     told = [each for each in said if "is a string, but no encoded image" in each]
     assert len(told) == (loaded.decodes and not model.image)
     (signature,) = loaded.runner.signatures
@@ -181,7 +181,7 @@ def test_labels_want_a_string_that_is_an_image(
     """A classifier that no image can be posted to is refused in one line."""
     model.write(tmp_path / "model")
     if model.image:
-        assert load(tmp_path / "model", 3)[0].pictures is not None
+        assert load(tmp_path / "model", 3)[0].image_input is not None
         return
     with pytest.raises(ModelError) as caught:
         load(tmp_path / "model", 3)

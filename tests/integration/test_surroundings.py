@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.clients import post
-from tests.integration.graphs import Graphs, picture_input
+from tests.integration.graphs import Graphs, image_input
 from tests.integration.photos import jpeg
 from tests.integration.servers import TENSORFERRY, TWISTD_N, reasons, run_program, serving
 
@@ -119,7 +119,7 @@ def test_a_server_without_any_place_answers(
     cache_home: Path, tmp_path: Path, nowhere: tuple[str, ...]
 ) -> None:
     """All that is lost is what would be kept, and one line says so."""
-    graph = Graphs(tmp_path).write(picture_input())
+    graph = Graphs(tmp_path).write(image_input())
     (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
     options = ("--graph", str(graph), "--labels", "labels.txt")
     with serving(*options, cache_home=cache_home, folder=tmp_path, door=nowhere) as server:

@@ -1,4 +1,4 @@
-"""Frozen graphs that take other things than pictures: what they are served as, and run alone if."""
+"""Frozen graphs that take other things than images: what they are served as, and run alone if."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -52,9 +52,9 @@ def specs(signature: Signature) -> tuple[str, str]:
 
 
 def test_rows_of_numbers_ride_together(graphs: Graphs) -> None:
-    """In the graph's own numbers, and no picture can be posted."""
+    """In the graph's own numbers, and no image can be posted."""
     loaded = graphs.load(graphs.write(weighted()), classes=0)
-    assert loaded.pictures is None
+    assert loaded.image_input is None
     assert loaded.signature.batched
     assert [each.name for each in loaded.runner.signatures] == ["serving_default"]
     assert specs(loaded.signature) == ("float32[?, 4]", "float32[?, 2]")
@@ -122,7 +122,7 @@ def test_a_graph_of_anything_is_served(
 ) -> None:
     """And answers its own sample, whether its rows ride together or not."""
     loaded = graphs.load(graphs.write(build), classes=0)
-    assert loaded.pictures is None
+    assert loaded.image_input is None
     assert specs(loaded.signature) == (takes, gives)
     assert (
         asked(loaded, sample_request(loaded.samples["serving_default"], "serving_default"))
@@ -206,7 +206,7 @@ def test_a_graph_that_cannot_run_any_row_is_refused(graphs: Graphs) -> None:
 
 
 @pytest.mark.parametrize("shape", [(None, 4), None, (None, None, None, 3)])
-def test_labels_are_refused_where_no_picture_can_be_taken(graphs: Graphs, shape: object) -> None:
+def test_labels_are_refused_where_no_image_can_be_taken(graphs: Graphs, shape: object) -> None:
     """Of what size it was to be, nobody has said."""
     build = of_input("float32", shape, "exp")
     line = graphs.refusal(graphs.write(build), classes=3)
@@ -214,12 +214,12 @@ def test_labels_are_refused_where_no_picture_can_be_taken(graphs: Graphs, shape:
     assert "--input-height and --input-width" in line
 
 
-def test_a_size_makes_pictures_of_floats_of_any_shape(graphs: Graphs) -> None:
+def test_a_size_makes_images_of_floats_of_any_shape(graphs: Graphs) -> None:
     """And JSON may still bring other numbers of the same size."""
     loaded = graphs.load(
         graphs.write(of_input("float32", None, "exp")), classes=0, height=1, width=2
     )
-    assert loaded.pictures is not None
+    assert loaded.image_input is not None
     assert [specs(each)[0] for each in loaded.runner.signatures] == [
         "float32[?, ?, ?, 3]",
         "uint8[?, 1, 2, 3]",

@@ -22,7 +22,7 @@ from tests.integration.servers import serving
 
 JSON = {"Content-Type": "application/json"}
 CURL = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl -d says
-PICTURE = encoded(coloured(16, 16), "PNG")
+IMAGE = encoded(coloured(16, 16), "PNG")
 SAMPLE = '{"inputs": {"x": [[0.0, 0.0, 0.0, 0.0]]}}'
 
 #: What may wait: rows of 16 bytes; and what a body may have.
@@ -159,8 +159,8 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "half of it": (b'{"inputs": {"x": [[1, 2', JSON, 400, "the body is no JSON: unexpected end"),
     "half of it from curl": (b'{"inputs": {"x": [[1, 2', CURL, 400, "the body is no JSON: "),
     "a list": (b"[[1, 2, 3, 4]]", JSON, 400, "the body: expected an object, got a list"),
-    "a picture that is called JSON": (PICTURE, JSON, 400, "the body is no JSON: "),
-    "nothing": (b"", JSON, 400, "the body is empty: post a picture, "),
+    "an image that is called JSON": (IMAGE, JSON, 400, "the body is no JSON: "),
+    "nothing": (b"", JSON, 400, "the body is empty: post an image, "),
     "encoded": (b"{}", {**JSON, "Content-Encoding": "gzip"}, 415, "Content-Encoding 'gzip'"),
     "too late": (
         SAMPLE.encode(), {**JSON, "X-Request-Timeout-Ms": "0.001"}, 504, "the deadline passed "
@@ -197,22 +197,22 @@ def test_there_are_no_labels_to_choose_from(port: int) -> None:
 @pytest.mark.parametrize(
     ("body", "headers"),
     [
-        (PICTURE, {"Content-Type": "image/png"}),
-        (PICTURE, {}),
-        form(PICTURE),
-        form(PICTURE, "upload"),
+        (IMAGE, {"Content-Type": "image/png"}),
+        (IMAGE, {}),
+        form(IMAGE),
+        form(IMAGE, "upload"),
         (b"[[1, 2, 3, 4]]", CURL),
         (b"x=1", CURL),
     ],
-    ids=["picture", "bare", "form", "other field", "list", "fields"],
+    ids=["image", "bare", "form", "other field", "list", "fields"],
 )
 def test_what_is_no_json_is_shown_a_request_that_works(
     port: int, body: bytes, headers: dict[str, str]
 ) -> None:
-    """A picture first of all."""
+    """An image first of all."""
     answer = ask(port, body, headers)
     assert answer.status == 415
-    assert answer.error == f"this model takes tensors, no pictures; post JSON such as {SAMPLE}"
+    assert answer.error == f"this model takes tensors, no images; post JSON such as {SAMPLE}"
     assert outputs(ask(port, SAMPLE.encode())) == [[0, None]]
 
 
@@ -240,7 +240,7 @@ def test_other_methods_are_told_which_there_are(
 def test_every_sample_of_the_status_is_answered(port: int) -> None:
     """As it stands there."""
     status = orjson.loads(fetched(port).body)
-    assert (status["model"], status["pictures"], status["labels"]) == ("sums/3", None, 0)
+    assert (status["model"], status["images"], status["labels"]) == ("sums/3", None, 0)
     assert list(status["signatures"]) == [status["default_signature"]] == ["serving_default"]
     for facts in status["signatures"].values():
         assert facts["max_batch_size"] == 4

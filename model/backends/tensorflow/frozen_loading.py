@@ -1,8 +1,8 @@
 """
 Load a frozen GraphDef: find what it takes and gives, and serve it in batches where it can be.
 
-A graph that takes one encoded picture is cut behind its decoding; one that takes pixels gets the
-cast and the normalisation of uint8 pictures put in front of it.
+A graph that takes one encoded image is cut behind its decoding; one that takes pixels gets the
+cast and the normalisation of uint8 images put in front of it.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ from model.backends.tensorflow.image_inputs import (
     without_padding,
 )
 from model.backends.tensorflow.jpeg import decoded, decoding_config
-from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
+from model.backends.tensorflow.operations import decodes_images, tell_of_risks
 from model.backends.tensorflow.rewriting.batched_graph import Alone, Batched, free_the_batch
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
@@ -34,7 +34,7 @@ from model.backends.tensorflow.session import (
     SessionOptions,
     session_config,
 )
-from model.backends.tensorflow.trials.probe_images import probe_pictures, probe_pixels
+from model.backends.tensorflow.trials.probe_images import probe_images, probe_pixels
 from model.images.layout import ImageLayout, image_layout
 from model.images.normalisation import Normalisation
 from model.images.value_range import Affine, Unreadable
@@ -60,7 +60,7 @@ def load_frozen_graph(
     """
     Put *frozen* into a Session; *say* is told whether it takes batches.
 
-    Raises `ModelError` where TensorFlow cannot put it together, or pictures of the size that
+    Raises `ModelError` where TensorFlow cannot put it together, or images of the size that
     *facts* say do not fit.
     """
     reaches_out = tell_of_risks(frozen.graph_def, [frozen.output], say)
@@ -76,7 +76,7 @@ def _loaded(
     max_pixels: int,
     say: Callable[[str], object],
 ) -> LoadedGraph:
-    decodes = decodes_pictures(frozen.graph_def, [frozen.output])
+    decodes = decodes_images(frozen.graph_def, [frozen.output])
     if decodes and frozen.scalar_string:
         return _load_scalar(frozen, options, max_pixels, say)
     signature = Signature((frozen.spec,), (frozen.output_spec,))
@@ -86,22 +86,22 @@ def _loaded(
         signature = loaded.endpoints[0].signature
         if not (decodes and takes_encoded(signature)):
             return replace(loaded, decodes=decodes)
-        return replace(loaded, pictures=from_bytes(signature, max_pixels), decodes=True)
+        return replace(loaded, image_input=from_bytes(signature, max_pixels), decodes=True)
     return _load_pixels(frozen, layout, facts, options, max_pixels, say)
 
 
 def _load_scalar(
     frozen: FrozenGraph, options: SessionOptions, max_pixels: int, say: Callable[[str], object]
 ) -> LoadedGraph:
-    """Load a graph that takes one encoded picture: cut in two, or as it is."""
-    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probe_pictures())
+    """Load a graph that takes one encoded image: cut in two, or as it is."""
+    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probe_images())
     if isinstance(freed, Alone):
         spec = replace(frozen.spec, shape=())
         loaded = _put_together(options, frozen, spec, alone=freed.reason)
         images = from_bytes(loaded.endpoints[0].signature, max_pixels)
-        return replace(loaded, pictures=images, decodes=True)
+        return replace(loaded, image_input=images, decodes=True)
     say(
-        f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each picture, "
+        f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each image, "
         f"the rest in batches; the largest difference to one at a time is {freed.difference:.1e}"
     )
     spec = TensorSpec(freed.cut.partition(":")[0], freed.dtype, (None, *freed.row))
@@ -111,11 +111,11 @@ def _load_scalar(
     decoder, decode = _decoder(freed)
     signature = loaded.endpoints[0].signature
     files = TensorSpec(frozen.spec.name, STRING, (None,))
-    pictures = replace(
+    image_input = replace(
         from_bytes(signature, max_pixels, decode),
         encoded=Signature((files,), signature.outputs, SIGNATURE),
     )
-    return replace(loaded, decoder=decoder, pictures=pictures)
+    return replace(loaded, decoder=decoder, image_input=image_input)
 
 
 def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:

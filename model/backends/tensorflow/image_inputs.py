@@ -17,9 +17,9 @@ from model.backends.tensorflow.jpeg import ReadJpeg, jpeg_reader
 from model.backends.tensorflow.session import LoadedGraph
 from model.errors import ModelError
 from model.images.decode import Preprocessing, Resample, check_size, decode_image
-from model.images.facts import PictureFacts
-from model.images.header import first_picture
-from model.images.input import PictureInput
+from model.images.facts import ImageFacts
+from model.images.header import first_image
+from model.images.input import ImageInput
 from model.images.layout import ChannelAxis, ImageLayout
 from model.images.normalisation import ColourOrder, Normalisation
 from model.images.value_range import Affine, Unreadable, chosen_range, warning_of
@@ -44,7 +44,7 @@ def takes_encoded(signature: Signature) -> bool:
 
 
 def normalisation(
-    facts: PictureFacts,
+    facts: ImageFacts,
     layout: ImageLayout,
     dtype: np.dtype,
     scaling: Callable[[], Affine | Unreadable],
@@ -117,7 +117,7 @@ def without_padding(
 def with_images(
     graph: LoadedGraph,
     signature: Signature,
-    facts: PictureFacts,
+    facts: ImageFacts,
     max_pixels: int,
     layout: ImageLayout,
     numbers: Normalisation | None,
@@ -125,19 +125,19 @@ def with_images(
     """Return *graph* with images for *signature*, as `from_pixels` has it."""
     images = partial(from_pixels, signature, facts, max_pixels, layout, numbers)
     if facts.resample is not Resample.TF_BILINEAR or layout.channels != 3:
-        return replace(graph, pictures=images())
+        return replace(graph, image_input=images())
     session, read_jpeg = jpeg_reader()
-    return replace(graph, pictures=images(read_jpeg), decoder=session)
+    return replace(graph, image_input=images(read_jpeg), decoder=session)
 
 
 def from_pixels(
     signature: Signature,
-    facts: PictureFacts,
+    facts: ImageFacts,
     max_pixels: int,
     layout: ImageLayout,
     numbers: Normalisation | None,
     read_jpeg: ReadJpeg | None = None,
-) -> PictureInput:
+) -> ImageInput:
     """
     Return the way of an image into *signature*, which takes uint8 [rows, height, width, channels].
 
@@ -168,14 +168,14 @@ def from_pixels(
     decode = partial(
         decode_image, preprocessing=preprocessing, max_pixels=max_pixels, read_jpeg=read_jpeg
     )
-    return PictureInput(signature, lambda data: decode(data)[np.newaxis], meaning)
+    return ImageInput(signature, lambda data: decode(data)[np.newaxis], meaning)
 
 
 def from_bytes(
     signature: Signature,
     max_pixels: int,
     decode: Callable[[bytes], np.ndarray] | None = None,
-) -> PictureInput:
+) -> ImageInput:
     """
     Return the way of an encoded image into *signature*, as it is or through the model's *decode*.
 
@@ -184,14 +184,14 @@ def from_bytes(
     rank = len(signature.inputs[0].shape or ())
 
     def array_of(data: bytes) -> np.ndarray:
-        data = first_picture(data, check_size(data, max_pixels).format)
+        data = first_image(data, check_size(data, max_pixels).format)
         if decode is not None:
             return decode(data)
         # As an object first: numpy's own strings, which `full` makes, end before trailing zeros.
         return np.array(data, STRING).reshape((1,) * rank)
 
     encoded = signature if decode is None else None
-    return PictureInput(signature, array_of, "decoded by the model itself", encoded=encoded)
+    return ImageInput(signature, array_of, "decoded by the model itself", encoded=encoded)
 
 
 def _said(numbers: tuple[float, float, float]) -> str:

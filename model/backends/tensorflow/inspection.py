@@ -15,7 +15,7 @@ from model.backends.tensorflow.loading import load_files
 from model.backends.tensorflow.operations import tell_of_risks
 from model.backends.tensorflow.saved_loading import default_signature, served_outputs
 from model.backends.tensorflow.session import SessionOptions
-from model.images.input import PictureInput
+from model.images.input import ImageInput
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import Feed, Signature, reason_to_run_alone
@@ -27,7 +27,7 @@ class Inspection:
 
     signatures: tuple[Signature, ...]
     default: str  #: the signature of requests that name none
-    pictures: PictureInput | None
+    image_input: ImageInput | None
     notes: tuple[str, ...]  #: what a server would log while it loads it
     #: For each signature a row that it runs, where one was found; None where it was only read.
     samples: Mapping[str, Feed] | None
@@ -63,7 +63,7 @@ def inspect_files(
     return Inspection(
         loaded.signatures,
         loaded.signatures[0].name,
-        loaded.pictures,
+        loaded.image_input,
         tuple(notes),
         loaded.samples,
     )

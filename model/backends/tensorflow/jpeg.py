@@ -55,4 +55,4 @@ def decoded(run: Callable[[np.ndarray], np.ndarray], data: bytes) -> np.ndarray:
         # As an object: numpy's own strings end before trailing zeros.
         return run(np.array(data, object))
     except (tf.errors.OpError, UnicodeDecodeError) as error:
-        raise BadImage(f"the model cannot decode the picture: {one_line(error)}") from None
+        raise BadImage(f"the model cannot decode the image: {one_line(error)}") from None

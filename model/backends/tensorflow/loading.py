@@ -27,12 +27,12 @@ from model.backends.tensorflow.session import (
     claim_thread_pools,
 )
 from model.backends.tensorflow.trials.image_trial import gives_sigmoid, images_of, taken_image
-from model.backends.tensorflow.trials.probe_images import probe_pictures
+from model.backends.tensorflow.trials.probe_images import probe_images
 from model.backends.tensorflow.trials.rows_seen import with_rows_seen
 from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import ModelError, RowsRefused
 from model.images.header import BadImage
-from model.images.input import PictureInput
+from model.images.input import ImageInput
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Feed, Signature, blank_feed
@@ -46,9 +46,9 @@ class LoadedFiles:
 
     runner: SessionRunner
     signatures: tuple[Signature, ...]  #: what can be asked for; the first by who names none
-    pictures: PictureInput | None
+    image_input: ImageInput | None
     samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
-    decodes: bool  #: whether any of them decodes pictures
+    decodes: bool  #: whether any of them decodes images
 
 
 def load_files(
@@ -73,28 +73,28 @@ def load_files(
         runner = SessionRunner(
             graph, options.device, fingerprint=_fingerprint(files, facts, options)
         )
-        graph = replace(graph, pictures=images_of(graph, runner, say))
-        pictures = _with_scores(graph, facts, classes)
+        graph = replace(graph, image_input=images_of(graph, runner, say))
+        image_input = _with_scores(graph, facts, classes)
         found = {each.name: _sample(each, graph, runner) for each in runner.signatures}
         samples = {name: sample for name, sample in found.items() if sample is not None}
-        tried = pictures.signature if pictures is not None else runner.signatures[0]
+        tried = image_input.signature if image_input is not None else runner.signatures[0]
         sample = samples.get(tried.name) or blank_feed(tried)
-        _try(runner, sample, files, pictures, classes, say)
+        _try(runner, sample, files, image_input, classes, say)
     except BaseException:
         graph.close()
         raise
     # What was tried lies in cycles, with all the weights, and nothing else would soon look for it.
     gc.collect()
-    if pictures is not None:
-        say(f"pictures: {pictures.meaning}")
+    if image_input is not None:
+        say(f"images: {image_input.meaning}")
     elif facts.preprocessing.named:
         say(
             f"warning: {', '.join(facts.preprocessing.named)}: given for images, but the model "
             f"takes none: {_inputs(tried)}"
         )
     run = runner.signatures
-    asked = () if pictures is None or pictures.asked in run else (pictures.asked,)
-    return LoadedFiles(runner, (*asked, *run), pictures, samples, graph.decodes)
+    asked = () if image_input is None or image_input.asked in run else (image_input.asked,)
+    return LoadedFiles(runner, (*asked, *run), image_input, samples, graph.decodes)
 
 
 def _loaded(
@@ -127,10 +127,10 @@ def _loaded(
                 return saved(folder)
 
 
-def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> PictureInput | None:
-    """Return the way of pictures, with the output that labels are for; raises `ModelError`."""
-    pictures = graph.pictures
-    if pictures is None:
+def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:
+    """Return the way of images, with the output that labels are for; raises `ModelError`."""
+    image_input = graph.image_input
+    if image_input is None:
         if classes == 0:
             return None
         raise ModelError(
@@ -138,7 +138,7 @@ def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> Picture
             "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
             "--input-height and --input-width say, or encoded images"
         )
-    images = replace(pictures, scores=_scores_of(pictures.signature, facts, classes))
+    images = replace(image_input, scores=_scores_of(image_input.signature, facts, classes))
     shape = images.signature.outputs[images.scores].shape
     one_score = shape is None or shape[-1:] in ((1,), (None,))
     two_classes = classes == 2 and one_score and gives_sigmoid(graph, images)
@@ -168,15 +168,15 @@ def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
 
 def _sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> Feed | None:
     """Return a row to run: an image where one can be taken, else what the model runs, if any."""
-    pictures = graph.pictures
-    if pictures is not None and pictures.signature == signature:
+    image_input = graph.image_input
+    if image_input is not None and image_input.signature == signature:
         if signature.inputs[0].dtype == STRING:
-            taken = taken_image(pictures, runner)
+            taken = taken_image(image_input, runner)
             if isinstance(taken, Feed):
                 return taken
         else:
             with suppress(BadImage):  # it may be larger than this server takes
-                return pictures.feed(probe_pictures()["JPEG"][0])
+                return image_input.feed(probe_images()["JPEG"][0])
     # A trial may write a file that is called as the string in it.
     return runnable_row(signature, runner.run, blank_only=graph.reaches_out)
 
@@ -193,7 +193,7 @@ def _try(
     runner: SessionRunner,
     sample: Feed,
     files: ModelFiles,
-    pictures: PictureInput | None,
+    image_input: ImageInput | None,
     classes: int,
     say: Say,
 ) -> None:
@@ -203,16 +203,16 @@ def _try(
     try:
         outputs = runner.run(sample)
     except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
-        if pictures is None and (files.kind is not ModelKind.FROZEN_GRAPH or _guessed(sample)):
+        if image_input is None and (files.kind is not ModelKind.FROZEN_GRAPH or _guessed(sample)):
             return  # it may want other values than zeros, or other sizes; warm-up tells
         if any(array.dtype == STRING and not array.any() for array in sample.arrays):
             return  # every image that could be tried is larger than this server takes
         raise ModelError(f"{files.path}: a run of one row failed: {one_line(error)}") from error
-    if pictures is None or classes == 0:
+    if image_input is None or classes == 0:
         return
-    scores, spec = outputs[pictures.scores], pictures.signature.outputs[pictures.scores]
-    if pictures.scores_of(outputs).size != classes or (
-        not pictures.two_classes and scores.shape[-1:] != (classes,)
+    scores, spec = outputs[image_input.scores], image_input.signature.outputs[image_input.scores]
+    if image_input.scores_of(outputs).size != classes or (
+        not image_input.two_classes and scores.shape[-1:] != (classes,)
     ):
         raise ModelError(
             f"{files.path}: {spec.name!r} gives {list(scores.shape)} for 1 row, "

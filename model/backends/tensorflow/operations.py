@@ -1,7 +1,7 @@
 """
 Find the operations that a graph's outputs depend on, and what they do besides arithmetic.
 
-Some read or write files, run Python or talk to other machines; some decode pictures.  Pure: the
+Some read or write files, run Python or talk to other machines; some decode images.  Pure: the
 protos are read and nothing is run.  What nobody asks for is not looked at, such as the operations
 that save and restore the variables.
 """
@@ -35,8 +35,8 @@ RISKY_OPERATION = re.compile(
 )
 
 
-#: What makes pixels of an encoded picture.
-DECODES_PICTURES = re.compile("Decode(Jpeg|Png|Image|Gif|Bmp|WebP|AndCropJpeg)")
+#: What makes pixels of an encoded image.
+DECODES_IMAGES = re.compile("Decode(Jpeg|Png|Image|Gif|Bmp|WebP|AndCropJpeg)")
 
 
 def tell_of_risks(
@@ -63,9 +63,9 @@ def risky_operations(
     return sorted(found)
 
 
-def decodes_pictures(graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]) -> bool:
-    """Whether *outputs*, named as above, come of pictures that the graph decodes."""
-    return any(DECODES_PICTURES.fullmatch(node.op) for _, node in _nodes_of(graph, outputs))
+def decodes_images(graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]) -> bool:
+    """Whether *outputs*, named as above, come of images that the graph decodes."""
+    return any(DECODES_IMAGES.fullmatch(node.op) for _, node in _nodes_of(graph, outputs))
 
 
 def _nodes_of(

@@ -1,5 +1,5 @@
 """
-Load a SavedModel for serving: choose the signature that pictures go into, and how they get there.
+Load a SavedModel for serving: choose the signature that images go into, and how they get there.
 """
 
 from collections.abc import Callable, Sequence
@@ -27,7 +27,7 @@ from model.backends.tensorflow.image_inputs import (
     takes_encoded,
     with_images,
 )
-from model.backends.tensorflow.operations import decodes_pictures, tell_of_risks
+from model.backends.tensorflow.operations import decodes_images, tell_of_risks
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.backends.tensorflow.session import LoadedGraph, SessionOptions, session_config
@@ -76,7 +76,7 @@ def load_saved_folder(
     endpoints = sorted(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
-    decodes = decodes_pictures(meta_graph, served_outputs(meta_graph))
+    decodes = decodes_images(meta_graph, served_outputs(meta_graph))
     loaded = LoadedGraph(restored.session, endpoints, decodes=decodes, reaches_out=reaches_out)
     if sized is not None:
         signature = chosen
@@ -85,8 +85,8 @@ def load_saved_folder(
             signature = restored.pixels.signature
         shown = None if chosen.inputs[0].dtype == UINT8 else numbers
         return with_images(loaded, signature, facts.preprocessing, max_pixels, sized, shown)
-    if takes_encoded(chosen) and decodes_pictures(meta_graph, _outputs(meta_graph, chosen.name)):
-        return replace(loaded, pictures=from_bytes(endpoints[0].signature, max_pixels))
+    if takes_encoded(chosen) and decodes_images(meta_graph, _outputs(meta_graph, chosen.name)):
+        return replace(loaded, image_input=from_bytes(endpoints[0].signature, max_pixels))
     return loaded
 
 
@@ -122,7 +122,7 @@ def _outputs(meta_graph: "tf.MetaGraphDef", signature: str) -> list[str]:
 
 
 def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Signature:
-    """Return the signature of pictures, and of requests that name none; raises `ModelError`."""
+    """Return the signature of images, and of requests that name none; raises `ModelError`."""
     by_name = {signature.name: signature for signature in signatures}
     if facts.signature is None:
         chosen = signatures[0]

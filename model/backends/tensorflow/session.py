@@ -15,7 +15,7 @@ from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.error_text import one_line
 from model.errors import RowsRefused
 from model.execution.cores import usable_cores
-from model.images.input import PictureInput
+from model.images.input import ImageInput
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -46,10 +46,10 @@ class LoadedGraph:
 
     session: "tf.Session"
     endpoints: Sequence[Endpoint]  #: the default one first
-    pictures: PictureInput | None = None  #: into the signature of one of them
-    decodes: bool = False  #: whether any of them decodes pictures
+    image_input: ImageInput | None = None  #: into the signature of one of them
+    decodes: bool = False  #: whether any of them decodes images
     reaches_out: bool = False  #: whether a run may read or write files, or call Python
-    decoder: "tf.Session | None" = None  #: one more, in which the model decodes its pictures
+    decoder: "tf.Session | None" = None  #: one more, in which the model decodes its images
 
     def close(self) -> None:
         """Close what is open."""

@@ -1,8 +1,8 @@
 """
 Make of the default model the graph that retraining tutorials leave: one JPEG file in, scores out.
 
-Decoding, cut and resizing stand in the graph, and its batch is one picture.  It also runs here as
-it came, one picture a run, for comparison with what `load_frozen_graph` makes of it.
+Decoding, cut and resizing stand in the graph, and its batch is one image.  It also runs here as
+it came, one image a run, for comparison with what `load_frozen_graph` makes of it.
 """
 
 from collections.abc import Callable, Iterator
@@ -35,10 +35,10 @@ def scalar_graph(graph: bytes, model: DefaultModel = DEFAULT_MODEL) -> bytes:
     front = tf.Graph()
     with front.as_default():
         contents = tf.placeholder(tf.string, (), name=CONTENTS.partition(":")[0])
-        _picture(contents, model, pixels)
+        _image(contents, model, pixels)
     joined = tf.GraphDef(versions=network.versions)
     joined.node.extend(front.as_graph_def().node)
-    # The decoded picture has the name of the placeholder, and so takes its place.
+    # The decoded image has the name of the placeholder, and so takes its place.
     joined.node.extend(node for node in network.node if node.name != pixels)
     data: bytes = joined.SerializeToString(deterministic=True)
     return data
@@ -59,16 +59,16 @@ def one_at_a_time(graph: bytes, options: SessionOptions) -> Iterator[Callable[[b
         yield lambda data: session.run(FINAL_RESULT, {CONTENTS: data})
 
 
-def _picture(contents: "tf.Tensor", model: DefaultModel, name: str) -> "tf.Tensor":
-    """Return uint8 [1, image_size, image_size, 3], the middle of the picture, called *name*."""
+def _image(contents: "tf.Tensor", model: DefaultModel, name: str) -> "tf.Tensor":
+    """Return uint8 [1, image_size, image_size, 3], the middle of the image, called *name*."""
     import tensorflow.compat.v1 as tf
 
-    picture = tf.image.decode_jpeg(contents, channels=3, name="DecodeJpeg")
-    sides = tf.shape(picture)[:2]
+    image = tf.image.decode_jpeg(contents, channels=3, name="DecodeJpeg")
+    sides = tf.shape(image)[:2]
     shorter = tf.cast(tf.reduce_min(sides), tf.float32)
     side = tf.cast(tf.round(shorter * model.crop_fraction), tf.int32)
     corner = (sides - side) // 2
-    middle = tf.slice(picture, tf.concat([corner, [0]], 0), tf.stack([side, side, 3]))
+    middle = tf.slice(image, tf.concat([corner, [0]], 0), tf.stack([side, side, 3]))
     rows = tf.expand_dims(tf.cast(middle, tf.float32), 0, name="ExpandDims")
     resized = tf.raw_ops.ResizeBicubic(
         images=rows, size=[model.image_size] * 2, half_pixel_centers=True

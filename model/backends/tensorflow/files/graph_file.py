@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.backends.tensorflow.operations import DECODES_PICTURES
+from model.backends.tensorflow.operations import DECODES_IMAGES
 from model.backends.tensorflow.rewriting.fed_constants import feed_constants
 from model.backends.tensorflow.rewriting.graph_cut import needed
 from model.errors import ModelError
@@ -42,7 +42,7 @@ class FrozenGraph:
 
     @property
     def scalar_string(self) -> bool:
-        """Whether it takes one encoded picture; some files do not say that it is only one."""
+        """Whether it takes one encoded image; some files do not say that it is only one."""
         return self.spec.type_name == "string" and not self.spec.shape
 
     def connect(self, given: "tf.Tensor") -> "tf.Tensor":
@@ -121,8 +121,8 @@ def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
     taking = [name for name in names if name in wanted and not _is_switch(nodes[name])]
     if len(taking) == 1:
         return taking[0]
-    # The file of the first Inception holds an empty constant where the picture is to be fed.
-    encoded = [str(node.input[0]) for node in graph_def.node if DECODES_PICTURES.fullmatch(node.op)]
+    # The file of the first Inception holds an empty constant where the image is to be fed.
+    encoded = [str(node.input[0]) for node in graph_def.node if DECODES_IMAGES.fullmatch(node.op)]
     if len(encoded) == 1:
         return encoded[0]
     found = ", ".join(names) or "none"

@@ -1,8 +1,8 @@
 """
-Make a graph that takes one picture take batches, and prove that each row gets what it got alone.
+Make a graph that takes one image take batches, and prove that each row gets what it got alone.
 
-A graph that decodes its picture is cut in two behind the decoding and resizing: the front part
-gives one row for a picture, and the back part takes many.  A graph that takes pixels is all back
+A graph that decodes its image is cut in two behind the decoding and resizing: the front part
+gives one row for an image, and the back part takes many.  A graph that takes pixels is all back
 part.  What the back part may lose by that is not reasoned about: it is run beside the original.
 
 Runs the graph some dozen times on the CPU, on the thread that loads a model.
@@ -47,7 +47,7 @@ from model.backends.tensorflow.trials.stacked_rows import (
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-Probe = bytes | Value  #: an encoded picture, or pixels [height, width, 3]
+Probe = bytes | Value  #: an encoded image, or pixels [height, width, 3]
 
 MAX_TRIALS = 8  #: tensors at which a graph is cut on trial
 
@@ -55,7 +55,7 @@ MAX_TRIALS = 8  #: tensors at which a graph is cut on trial
 #: may tell little of what went before.
 WITNESSES = 16
 
-#: What a network is made of.  The front part runs on one picture at a time, so it has none.
+#: What a network is made of.  The front part runs on one image at a time, so it has none.
 _LAYER = re.compile("Conv|MatMul|Einsum|BatchNorm")
 
 
@@ -64,7 +64,7 @@ class Batched:
     """A graph in two parts that takes batches."""
 
     takes: str  #: the name of the set of probes
-    input: str  #: the tensor that takes one picture, NODE:OUTPUT
+    input: str  #: the tensor that takes one image, NODE:OUTPUT
     prefix: "tf.GraphDef"  #: makes the tensor *cut*, [1, *row], of *input*; empty for pixels
     cut: str  #: *input* itself for pixels
     row: Shape
@@ -92,7 +92,7 @@ class Batched:
 
 @dataclass(frozen=True, slots=True)
 class Alone:
-    """A graph that takes one picture at a time."""
+    """A graph that takes one image at a time."""
 
     reason: str  #: one line, without the name of the file
 
@@ -106,9 +106,9 @@ def free_the_batch(
     """
     Return *graph_def* for batches, or why it stays alone.
 
-    *probes* are sets of at least five different pictures, by the name of their format; the first
-    that the graph takes is used.  Their sizes decide what counts as the same for every picture,
-    so a row of another picture may still have another shape.  Tensors are called NODE:OUTPUT.
+    *probes* are sets of at least five different images, by the name of their format; the first
+    that the graph takes is used.  Their sizes decide what counts as the same for every image,
+    so a row of another image may still have another shape.  Tensors are called NODE:OUTPUT.
     Raises ValueError for a graph that cannot be imported.
     """
     import tensorflow.compat.v1 as tf
@@ -197,8 +197,8 @@ def _taken(
     import tensorflow.compat.v1 as tf
 
     reasons = []
-    for kind, pictures in probes.items():
-        feeds = [each if isinstance(each, bytes) else each[np.newaxis] for each in pictures]
+    for kind, images in probes.items():
+        feeds = [each if isinstance(each, bytes) else each[np.newaxis] for each in images]
         try:
             return kind, feeds, [run(names, feed) for feed in feeds]
         except (tf.errors.OpError, ValueError) as error:
@@ -223,7 +223,7 @@ def _first_that_holds(original: _Original) -> Batched:
     where = "behind the decoding"
     if original.layer:
         where = f"in front of {_described(original, original.layer)}"
-    raise _StaysAlone(f"no tensor {where} has the same shape for every picture")
+    raise _StaysAlone(f"no tensor {where} has the same shape for every image")
 
 
 def _first_layer(nodes: Mapping[str, Any], way: Sequence[str]) -> tuple[int, str | None]:
@@ -253,7 +253,7 @@ def _check_outputs(original: _Original, before: Sequence[Value]) -> None:
             raise _StaysAlone(f"it is not deterministic{_lottery(original)}")
         if output.shape != outputs[0].shape:
             shapes = f"{list(outputs[0].shape)} and {list(output.shape)}"
-            raise _StaysAlone(f"the shape of its output changes with the picture: {shapes}")
+            raise _StaysAlone(f"the shape of its output changes with the image: {shapes}")
 
 
 def _lottery(original: _Original) -> str:
@@ -276,7 +276,7 @@ def _tried(original: _Original, cut: str) -> _Trial:
     behind = dominators(original.nodes, cut, original.output)[1:]
     witnesses = [each for each in original.witnesses if each in behind]
     if not any(told_apart(original.of(each)) for each in witnesses):
-        raise _StaysAlone(f"it makes the same of {len(rows)} different pictures")
+        raise _StaysAlone(f"it makes the same of {len(rows)} different images")
     apart = 0.0
     # TensorFlow's optimiser believes what nodes say of shapes, and some may still say "one row".
     for optimised in (False, True):

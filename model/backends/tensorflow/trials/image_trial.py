@@ -11,10 +11,10 @@ from batcher.errors import OutOfMemory
 from model.backends.tensorflow.error_text import one_line
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
-from model.backends.tensorflow.trials.probe_images import probe_pictures
+from model.backends.tensorflow.trials.probe_images import probe_images
 from model.errors import ModelError, RowsRefused
 from model.images.header import BadImage
-from model.images.input import PictureInput
+from model.images.input import ImageInput
 from model.signature import STRING, Feed
 
 #: What TensorFlow says of Python functions that stayed in the process that made the model.
@@ -26,14 +26,14 @@ _KEEPS_VALUES = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "Stride
 
 def images_of(
     graph: LoadedGraph, runner: SessionRunner, say: Callable[[str], object]
-) -> PictureInput | None:
+) -> ImageInput | None:
     """
     Return the way of images into *graph*, None where a trial shows that it takes none.
 
     A string input is an image only if the model decodes one.  *say* gets why it is none.  Raises
     `ModelError` where the model fails on every image through a fault of its own.
     """
-    images = graph.pictures
+    images = graph.image_input
     if images is None:
         return None
     signature = images.signature
@@ -54,7 +54,7 @@ def images_of(
     return None
 
 
-def gives_sigmoid(graph: LoadedGraph, images: PictureInput) -> bool:
+def gives_sigmoid(graph: LoadedGraph, images: ImageInput) -> bool:
     """Whether the scores of *images* are what a Sigmoid gives, so that 1 - p is the other class."""
     by_name = {each.signature.name: each for each in graph.endpoints}
     output = by_name[images.signature.name].fetches[images.scores]
@@ -65,7 +65,7 @@ def gives_sigmoid(graph: LoadedGraph, images: PictureInput) -> bool:
     return name in flat.nodes and flat.nodes[name].op == "Sigmoid"
 
 
-def taken_image(images: PictureInput, runner: SessionRunner) -> Feed | Exception | None:
+def taken_image(images: ImageInput, runner: SessionRunner) -> Feed | Exception | None:
     """
     Return an image that the model runs, in the first format that it takes.
 
@@ -74,7 +74,7 @@ def taken_image(images: PictureInput, runner: SessionRunner) -> Feed | Exception
     import tensorflow.compat.v1 as tf
 
     refusal: Exception | None = None
-    for encoded in probe_pictures().values():
+    for encoded in probe_images().values():
         try:
             feed = images.feed(encoded[0])
         except BadImage:

@@ -1,4 +1,4 @@
-"""Make the pictures with which a graph is tried: the same ones each time, in several sizes."""
+"""Make the images with which a graph is tried: the same ones each time, in several sizes."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -16,7 +16,7 @@ FORMATS = ("JPEG", "PNG", "BMP", "GIF")
 #: Width and height.  A graph that keeps a trace of them somewhere gives itself away.
 _SIZES = ((32, 24), (96, 128), (224, 224), (320, 200), (75, 301))
 
-#: The darkest and the brightest level of each picture: what measures a batch by its extremes, its
+#: The darkest and the brightest level of each image: what measures a batch by its extremes, its
 #: mean or its contrast gives itself away, too.
 _LEVELS = ((0, 255), (20, 90), (150, 250), (100, 140), (60, 230))
 
@@ -34,7 +34,7 @@ class _Probes(Mapping[str, tuple[bytes, ...]]):
         return len(FORMATS)
 
 
-def probe_pictures() -> Mapping[str, tuple[bytes, ...]]:
+def probe_images() -> Mapping[str, tuple[bytes, ...]]:
     """Return the same images in each of the formats that a graph may want."""
     return _Probes()
 
@@ -71,7 +71,7 @@ def _pixels(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
     return pixels
 
 
-def _encoded(picture: Image.Image, kind: str) -> bytes:
+def _encoded(image: Image.Image, kind: str) -> bytes:
     file = BytesIO()
-    picture.save(file, kind)
+    image.save(file, kind)
     return file.getvalue()

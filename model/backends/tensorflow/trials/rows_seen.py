@@ -11,7 +11,7 @@ from dataclasses import replace
 import numpy as np
 
 from model.backends.tensorflow.session import Endpoint, LoadedGraph
-from model.backends.tensorflow.trials.probe_images import FORMATS, probe_pictures
+from model.backends.tensorflow.trials.probe_images import FORMATS, probe_images
 from model.images.header import BadImage
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
 
@@ -35,15 +35,16 @@ def with_rows_seen(graph: LoadedGraph) -> LoadedGraph:
         replace(each, signature=replace(each.signature, alone=_reason_seen(graph, each)))
         for each in graph.endpoints
     ]
-    pictures = graph.pictures
-    if pictures is not None:
+    image_input = graph.image_input
+    if image_input is not None:
         put_right = {each.signature.name: each.signature for each in endpoints}
-        pictures = replace(
-            pictures,
-            signature=put_right[pictures.signature.name],
-            encoded=pictures.encoded and put_right.get(pictures.encoded.name, pictures.encoded),
+        image_input = replace(
+            image_input,
+            signature=put_right[image_input.signature.name],
+            encoded=image_input.encoded
+            and put_right.get(image_input.encoded.name, image_input.encoded),
         )
-    return replace(graph, endpoints=endpoints, pictures=pictures)
+    return replace(graph, endpoints=endpoints, image_input=image_input)
 
 
 def _reason_seen(graph: LoadedGraph, endpoint: Endpoint) -> str:
@@ -58,13 +59,13 @@ def _reason_seen(graph: LoadedGraph, endpoint: Endpoint) -> str:
 
 def _trials(graph: LoadedGraph, signature: Signature) -> Iterator[list[Feed]]:
     """Yield sets of feeds of one row each: different ones, and some that are all the same."""
-    pictures = graph.pictures
-    if pictures is not None and pictures.signature == signature:
+    image_input = graph.image_input
+    if image_input is not None and image_input.signature == signature:
         # The format is no matter where pixels are fed.
         kinds = FORMATS if signature.inputs[0].dtype == STRING else FORMATS[:1]
         for kind in kinds:
             try:
-                yield [pictures.feed(each) for each in probe_pictures()[kind][:ROWS]]
+                yield [image_input.feed(each) for each in probe_images()[kind][:ROWS]]
             except BadImage:
                 continue
     random = np.random.default_rng(5)
