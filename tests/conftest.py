@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes_house import House
-from tests.fakes_server import Log, watched_log
+from tests.fakes.server import Log, watched_log
+from tests.fakes.service import House
 
 
 @pytest.fixture

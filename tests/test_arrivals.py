@@ -3,7 +3,7 @@
 import pytest
 
 from batcher.learning.arrivals import ArrivalRate, Arrivals
-from tests.fakes_load import chance
+from tests.fakes.load import chance
 
 
 def told(rate: ArrivalRate, start: float, stop: float, each: float, longest: float) -> Arrivals:

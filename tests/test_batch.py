@@ -9,7 +9,7 @@ from batcher.errors import ResultCountMismatch
 from batcher.learning.latency import LatencyCurve
 from batcher.pending import Part, Ticket
 from batcher.profile import Profile
-from tests.support import Rows, rows_of
+from tests.fakes.executor import Rows, rows_of
 
 StrBatch = Batch[str, Rows[str]]
 

@@ -12,7 +12,7 @@ from batcher.policy import FixedPolicy
 from batcher.profile import Profile
 from batcher.stats import State
 from batcher.trace import Run, Trace
-from tests.support import Rows, Scene, no_unhandled_errors, rows_of, whole
+from tests.fakes.executor import Rows, Scene, no_unhandled_errors, rows_of, whole
 
 
 @pytest.fixture(autouse=True)

@@ -4,7 +4,7 @@ import pytest
 
 from batcher.errors import DeadlineExceeded, Overloaded
 from batcher.policy import LotPolicy
-from tests.support import Scene
+from tests.fakes.executor import Scene
 
 
 def scene_of_slow_runs() -> Scene:

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from batcher.errors import OutOfMemory, ResultCountMismatch, RunFailed, ShuttingDown
 from batcher.executor import Piece
 from batcher.policy import Decision, LaneView, Launch, QueueView
-from tests.support import GreedyPolicy, Rows, Scene, no_unhandled_errors, whole
+from tests.fakes.executor import GreedyPolicy, Rows, Scene, no_unhandled_errors, whole
 
 
 @pytest.fixture(autouse=True)

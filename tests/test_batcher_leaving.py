@@ -11,7 +11,7 @@ from batcher.errors import DeadlineExceeded, ShuttingDown
 from batcher.policy import Decision, FixedPolicy, LaneView, QueueView, WaitUntil
 from batcher.stats import State
 from batcher.trace import Trace
-from tests.support import Scene, no_unhandled_errors
+from tests.fakes.executor import Scene, no_unhandled_errors
 
 if TYPE_CHECKING:
     from twisted.python.failure import Failure

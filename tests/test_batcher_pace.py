@@ -5,7 +5,7 @@ from math import inf
 import pytest
 
 from batcher.policy import Decision, LaneView, LotPolicy, QueueView, WaitUntil
-from tests.support import Scene
+from tests.fakes.executor import Scene
 
 
 def quicker_than_believed() -> Scene:

@@ -18,11 +18,11 @@ from hypothesis.stateful import (
 )
 
 from batcher.priority import Priority
-from tests.fakes_contract import check, check_admission, check_over, check_report
-from tests.fakes_ferry import Ferry
-from tests.fakes_riders import Hangup, Submission
-from tests.fakes_world import KEYS, Fault, World
-from tests.support import no_unhandled_errors
+from tests.batcher_model.checked_batcher import Ferry
+from tests.batcher_model.contract import check, check_admission, check_over, check_report
+from tests.batcher_model.requests import Hangup, Submission
+from tests.batcher_model.settings import KEYS, Fault, World
+from tests.fakes.executor import no_unhandled_errors
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,7 @@ from batcher.errors import DeadlineExceeded, Overloaded, RunHung, ShuttingDown
 from batcher.policy import FixedPolicy, LotPolicy
 from batcher.priority import Priority
 from batcher.profile import Profile
-from tests.support import Scene, whole
+from tests.fakes.executor import Scene, whole
 
 
 def test_priorities_leave_by_their_shares() -> None:

@@ -36,7 +36,7 @@ from scripts.load.summary import Summary
 from scripts.simulation.service import Service
 from server.settings.table import Settings
 from tests.bench_samples import sleeping
-from tests.fakes_model import check_runner
+from tests.fakes.model import check_runner
 
 KEPT = sleeping()
 AT_ONCE = Service("at once", (0.0, 0.0, 0.0, 0.0), (1, 3))

@@ -3,8 +3,8 @@
 import pytest
 
 from server.http.request import LimitedRequest, request_id_of
-from tests.fakes_http import chunk, request
-from tests.fakes_site import World
+from tests.fakes.http import chunk, request
+from tests.fakes.site import World
 
 TIMEOUT = 8.0
 

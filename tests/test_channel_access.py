@@ -7,10 +7,10 @@ from twisted.internet.interfaces import IAddress
 from server.http.access import Access, client_name
 from server.http.request import LimitedRequest
 from server.settings.table import Settings
-from tests.fakes_house import House
-from tests.fakes_http import PEER, Client, chunk, request
-from tests.fakes_server import Log
-from tests.fakes_site import World
+from tests.fakes.http import PEER, Client, chunk, request
+from tests.fakes.server import Log
+from tests.fakes.service import House
+from tests.fakes.site import World
 
 pytestmark = pytest.mark.usefixtures("log")
 

@@ -12,7 +12,7 @@ from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import HeldBody
 from server.lifecycle import Lifecycle
-from tests.fakes_http import Client, request
+from tests.fakes.http import Client, request
 
 MIB = 1 << 20
 

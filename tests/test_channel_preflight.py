@@ -12,7 +12,7 @@ from server.http.klein_frontend import KleinDoor
 from server.http.limits import BodyLimits
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle, State
-from tests.fakes_http import Client, NarrowClient, PlainTransport, chunk, request
+from tests.fakes.http import Client, NarrowClient, PlainTransport, chunk, request
 
 pytestmark = pytest.mark.usefixtures("log")
 

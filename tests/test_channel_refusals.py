@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from server.http.channel import LINGER
-from tests.fakes_http import Client, HalfCloseable, PlainTransport, chunk, request
-from tests.fakes_site import World
+from tests.fakes.http import Client, HalfCloseable, PlainTransport, chunk, request
+from tests.fakes.site import World
 
 pytestmark = pytest.mark.usefixtures("log")
 

@@ -5,8 +5,8 @@ from collections.abc import Callable
 import pytest
 
 from server.http.channel import LINGER
-from tests.fakes_http import NarrowClient, request
-from tests.fakes_site import World
+from tests.fakes.http import NarrowClient, request
+from tests.fakes.site import World
 
 TIMEOUT = 8.0
 KIB = 1024

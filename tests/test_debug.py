@@ -6,9 +6,9 @@ import pytest
 from batcher.stats import BatcherReport, BatcherStats, Flush, QueueReport, State, Totals
 from model.signature import Signature, TensorSpec
 from server.api.debug import report_of
-from tests.fakes_house import House
-from tests.fakes_http import Answer, request
-from tests.fakes_server import SIGNATURE
+from tests.fakes.http import Answer, request
+from tests.fakes.server import SIGNATURE
+from tests.fakes.service import House
 from tests.images import coloured, encoded
 
 #: Rows of any number of words.

@@ -13,7 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
 from model.execution.decode_pool import DecodePool, PoolNotRunning, default_threads
-from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
+from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 
 
 class World:

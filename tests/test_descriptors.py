@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.logger import globalLogPublisher
 
 from server.process.descriptors import RefusedConnections
-from tests.fakes_server import Log
+from tests.fakes.server import Log
 
 LIMIT = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 

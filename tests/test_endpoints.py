@@ -8,7 +8,7 @@ import pytest
 from server.http.endpoints import with_backlog
 from server.service import StartError
 from server.settings.table import Settings
-from tests.fakes_house import House
+from tests.fakes.service import House
 
 pytestmark = pytest.mark.usefixtures("log", "surroundings")
 

@@ -3,7 +3,7 @@
 import pytest
 
 from batcher.executor import Executor, Piece
-from tests.support import ManualExecutor, Rows, join_rows, rows_of
+from tests.fakes.executor import ManualExecutor, Rows, join_rows, rows_of
 
 
 def test_a_piece_counts_its_rows() -> None:

@@ -13,9 +13,9 @@ from server.api.health import HealthAPI
 from server.heartbeat import BEAT, SILENCE, Heartbeat
 from server.http.messages import HTTPResponse
 from server.lifecycle import Lifecycle, State
-from tests.fakes_http import http_request
-from tests.fakes_server import SteppedThreads
-from tests.fakes_threads import Calls, outcomes
+from tests.fakes.http import http_request
+from tests.fakes.server import SteppedThreads
+from tests.fakes.threads import Calls, outcomes
 
 
 @dataclass

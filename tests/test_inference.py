@@ -17,8 +17,8 @@ from model.images.header import NotAnImage, TooManyPixels
 from model.signature import Feed, FeedError
 from server.admission import Terms
 from server.inference import Inference, Outputs, Timing
-from tests.fakes_server import SIGNATURE, SIZE, ManualLane, served_model
-from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
+from tests.fakes.server import SIGNATURE, SIZE, ManualLane, served_model
+from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")

@@ -19,9 +19,9 @@ from model.signature import Arrays, Feed, Signature, TensorSpec
 from server.admission import NO_TIMEOUT, DefaultTimeout, Terms
 from server.inference import Inference
 from server.model_host import join_rows
-from tests.fakes_server import SIGNATURE, ManualLane, served_model
-from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
-from tests.support import GreedyPolicy
+from tests.fakes.executor import GreedyPolicy
+from tests.fakes.server import SIGNATURE, ManualLane, served_model
+from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
 

@@ -7,9 +7,9 @@ from twisted.internet.defer import Deferred
 
 from server.http.messages import HTTPResponse
 from server.lifecycle import State
-from tests.fakes_door import World
-from tests.fakes_http import request
-from tests.fakes_threads import outcomes
+from tests.fakes.http import request
+from tests.fakes.klein_app import World
+from tests.fakes.threads import outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
 

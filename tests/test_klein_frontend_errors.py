@@ -8,9 +8,9 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
 from server.http.errors import HTTPError
 from server.http.messages import HTTPRequest, HTTPResponse
-from tests.fakes_door import World
-from tests.fakes_http import read_answers, request
-from tests.fakes_server import Log
+from tests.fakes.http import read_answers, request
+from tests.fakes.klein_app import World
+from tests.fakes.server import Log
 
 pytestmark = pytest.mark.usefixtures("log")
 

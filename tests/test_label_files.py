@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 
 from model.images.header import NotAnImage
 from scripts.label_files import LabelPrinter
-from tests.fakes_server import FakeInference, prediction
-from tests.fakes_threads import kinds, outcomes
+from tests.fakes.server import FakeInference, prediction
+from tests.fakes.threads import kinds, outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
 

@@ -12,9 +12,9 @@ from batcher.profile import Profile
 from model.errors import ModelError
 from model.execution.lane import Lane
 from model.signature import Arrays, Feed, Signature, TensorSpec
-from tests.fakes_model import IMAGES, FakeRunner, check_runner, images, started_thread
-from tests.fakes_threads import kinds, outcomes
-from tests.support import GreedyPolicy
+from tests.fakes.executor import GreedyPolicy
+from tests.fakes.model import IMAGES, FakeRunner, check_runner, images, started_thread
+from tests.fakes.threads import kinds, outcomes
 
 TWO_EACH = Signature(
     inputs=(

@@ -8,7 +8,7 @@ from statistics import fmean, pstdev
 import pytest
 
 from scripts.load.arrivals import PATTERNS, bursts, constant, poisson, read_trace, replayed
-from tests.fakes_load import chance
+from tests.fakes.load import chance
 
 
 def gaps(times: Sequence[float]) -> list[float]:

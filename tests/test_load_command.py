@@ -19,7 +19,7 @@ from scripts.load.measure import ClosedLoop, Load, OpenLoop, Outcome, Server, Te
 from scripts.load.options import CLIENTS, CONNECTIONS, DURATION, Options, UsageProblem
 from scripts.load.progress import ProgressLine
 from scripts.load.summary import Summary
-from tests.fakes_load import chance, exchange, figures, recorded, run
+from tests.fakes.load import chance, exchange, figures, recorded, run
 
 GIVEN = Options(
     url="localhost:12480",

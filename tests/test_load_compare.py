@@ -6,7 +6,7 @@ import pytest
 
 from scripts.load.compare import Comparison, Ratio, compare
 from scripts.load.summary import Summary
-from tests.fakes_load import figures, run
+from tests.fakes.load import figures, run
 
 
 def test_rounds_go_to_the_two_in_turn_each_in_the_other_order() -> None:

@@ -7,7 +7,7 @@ from twisted.internet.task import Clock
 
 from scripts.load.connection import KEPT, Connection
 from scripts.load.exchange import Exchange
-from tests.fakes_load import Wire, plain
+from tests.fakes.load import Wire, plain
 
 
 class World:

@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from scripts.load.drive import PAUSE, ClosedDrive, Drive, OpenDrive
 from scripts.load.record import Record
-from tests.fakes_load import Answers, ClockWaker
+from tests.fakes.load import Answers, ClockWaker
 
 
 class World:

@@ -19,7 +19,7 @@ from scripts.load.measure import (
     Server,
     Terms,
 )
-from tests.fakes_load import Door, plain
+from tests.fakes.load import Door, plain
 
 
 class Reactor(Clock):

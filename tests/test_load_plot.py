@@ -13,7 +13,7 @@ from scripts.load.exchange import Exchange
 from scripts.load.plot import can_plot, plot_load, plot_search
 from scripts.load.search import Point
 from scripts.load.summary import summed_up
-from tests.fakes_load import CLIENT, exchange, figures, recorded
+from tests.fakes.load import CLIENT, exchange, figures, recorded
 
 TIMING = b'batch;desc="4/8 full"'
 

@@ -11,7 +11,7 @@ from twisted.internet.task import Clock
 
 from scripts.load.exchange import Exchange
 from scripts.load.pool import Pool
-from tests.fakes_load import Door, plain
+from tests.fakes.load import Door, plain
 
 
 class World:

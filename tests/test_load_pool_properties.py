@@ -9,7 +9,7 @@ from twisted.internet.task import Clock
 
 from scripts.load.exchange import Exchange
 from scripts.load.pool import Pool
-from tests.fakes_load import Door, Wire, plain
+from tests.fakes.load import Door, Wire, plain
 
 LIMIT, TIMEOUT = 3, 8.0
 

@@ -7,7 +7,7 @@ from rich.console import Console
 from scripts.load.measure import ClosedLoop, Progress
 from scripts.load.progress import ProgressLine
 from scripts.load.record import Record
-from tests.fakes_load import exchange, recorded
+from tests.fakes.load import exchange, recorded
 
 LOAD = ClosedLoop(clients=4, seconds=10.0)
 

@@ -13,7 +13,7 @@ from scripts.load.exchange import Exchange
 from scripts.load.report import SIZES, of_comparison, of_load, of_search
 from scripts.load.search import Point
 from scripts.load.summary import summed_up
-from tests.fakes_load import CLIENT, exchange, figures, recorded
+from tests.fakes.load import CLIENT, exchange, figures, recorded
 
 TIMING = b'decode;dur=2, queue;dur=0.05, run;dur=7.3, batch;desc="2/8 full"'
 

@@ -6,7 +6,7 @@ import pytest
 
 from scripts.load.search import CLOSE, CURVE, MOST, Point, bounds, find_slo, next_rate
 from scripts.load.summary import Summary
-from tests.fakes_load import chance, figures, run
+from tests.fakes.load import chance, figures, run
 
 #: The share of good answers at a rate; the number is that of the load.
 Server = Callable[[float, int], float]

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from scripts.load.exchange import Exchange
 from scripts.load.summary import PERCENTILES, Client, Summary, percentile, summed_up
-from tests.fakes_load import CLIENT, exchange, recorded
+from tests.fakes.load import CLIENT, exchange, recorded
 
 #: Enough for a p99 that there is no warning about.
 MANY = 500

@@ -11,12 +11,12 @@ from model.errors import ModelError
 from model.execution.decode_pool import PoolNotRunning
 from server.inference import Inference, Prediction
 from server.settings.table import Settings
-from tests.fakes_host import World
-from tests.fakes_server import (
+from tests.fakes.model_host import World
+from tests.fakes.server import (
     LABELS,
     Log,
 )
-from tests.fakes_threads import kinds, outcomes
+from tests.fakes.threads import kinds, outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
 

@@ -14,13 +14,13 @@ from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Signature, TensorSpec, blank_feed
 from server.model_host import UNMEASURED, chosen_policy, join_rows, latency_key
 from server.settings.table import Settings
-from tests.fakes_host import World
-from tests.fakes_server import (
+from tests.fakes.model_host import World
+from tests.fakes.server import (
     SIGNATURE,
     SIZE,
     Log,
 )
-from tests.fakes_threads import kinds
+from tests.fakes.threads import kinds
 
 pytestmark = pytest.mark.usefixtures("log")
 

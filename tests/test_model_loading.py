@@ -24,7 +24,7 @@ from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from server.model_loading import load_model, source_of
 from server.settings.table import TOP_PREDICTIONS, Settings
-from tests.fakes_model import IMAGES, FakeRunner, images
+from tests.fakes.model import IMAGES, FakeRunner, images
 
 TOML = """
 name = "flowers"

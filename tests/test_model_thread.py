@@ -17,8 +17,8 @@ from model.execution.thread import (
     ThreadStopped,
     start_daemon_thread,
 )
-from tests.fakes_model import SteppedThread, SteppingQueue, started_thread
-from tests.fakes_threads import Calls, kinds, outcomes
+from tests.fakes.model import SteppedThread, SteppingQueue, started_thread
+from tests.fakes.threads import Calls, kinds, outcomes
 
 #: How long a real thread may take, in seconds; none should come near.
 PATIENCE = 30.0

@@ -23,9 +23,9 @@ from server.api.native import NATIVE, top_of
 from server.http.errors import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Prediction, Timing
-from tests.fakes_http import http_request
-from tests.fakes_server import FakeInference, Log, prediction
-from tests.fakes_threads import kinds, outcomes
+from tests.fakes.http import http_request
+from tests.fakes.server import FakeInference, Log, prediction
+from tests.fakes.threads import kinds, outcomes
 
 IMAGE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
 

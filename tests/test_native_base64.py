@@ -16,9 +16,9 @@ from server.api.image_body import begins_image, image_file
 from server.api.native import NATIVE
 from server.http.messages import HTTPResponse
 from server.inference import Inference, ServedModel
-from tests.fakes_http import http_request
-from tests.fakes_server import SIGNATURE, ManualLane, served_model
-from tests.fakes_threads import Calls, ManualThreads, outcomes
+from tests.fakes.http import http_request
+from tests.fakes.server import SIGNATURE, ManualLane, served_model
+from tests.fakes.threads import Calls, ManualThreads, outcomes
 from tests.images import claims, coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")

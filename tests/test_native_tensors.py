@@ -21,9 +21,9 @@ from server.api.dialect import InferenceAPI
 from server.api.native import NATIVE, body_of, is_json, tensor_feed
 from server.http.messages import HTTPResponse
 from server.inference import Inference, Outputs, Prediction, ServedModel
-from tests.fakes_http import http_request
-from tests.fakes_server import LABELS, SIGNATURE, Log, ManualLane, served_model
-from tests.fakes_threads import Calls, ManualThreads, kinds, outcomes
+from tests.fakes.http import http_request
+from tests.fakes.server import LABELS, SIGNATURE, Log, ManualLane, served_model
+from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 from tests.images import claims, coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")

@@ -7,7 +7,7 @@ from model.backends.null import LENGTHS, NullRunner
 from model.signature import STRING, Feed
 from server.model_loading import load_null
 from server.settings.table import Settings
-from tests.fakes_model import check_runner
+from tests.fakes.model import check_runner
 
 
 def feed(*bodies: bytes) -> Feed:

@@ -7,7 +7,7 @@ from batcher.pending import Part, Pending, ProfileQueue, Ticket
 from batcher.policy import QueueView
 from batcher.priority import Turns
 from batcher.profile import Profile
-from tests.support import Rows, join_rows, rows_of
+from tests.fakes.executor import Rows, join_rows, rows_of
 
 StrTicket = Ticket[str, Rows[str]]
 

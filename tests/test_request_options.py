@@ -5,7 +5,7 @@ import pytest
 from batcher.priority import Priority
 from server.api.request_options import priority_of, terms_of, timeout_of
 from server.http.errors import HTTPError
-from tests.fakes_http import http_request
+from tests.fakes.http import http_request
 
 
 @pytest.mark.parametrize(

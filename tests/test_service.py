@@ -9,9 +9,9 @@ from model.errors import ModelError
 from server.lifecycle import State
 from server.service import StartError
 from server.settings.table import Settings
-from tests.fakes_house import House
-from tests.fakes_http import Client, HalfCloseable, read_answers, request
-from tests.fakes_server import Log
+from tests.fakes.http import Client, HalfCloseable, read_answers, request
+from tests.fakes.server import Log
+from tests.fakes.service import House
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")

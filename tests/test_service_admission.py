@@ -6,9 +6,9 @@ import pytest
 
 from batcher.errors import Overloaded
 from server.settings.table import Settings
-from tests.fakes_house import House
-from tests.fakes_http import request
-from tests.fakes_server import Log
+from tests.fakes.http import request
+from tests.fakes.server import Log
+from tests.fakes.service import House
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")

@@ -8,9 +8,9 @@ import pytest
 from batcher.stats import State as Batching
 from server.lifecycle import State
 from server.settings.table import Settings
-from tests.fakes_house import BacklogPort, House
-from tests.fakes_http import Client, request
-from tests.fakes_server import Log
+from tests.fakes.http import Client, request
+from tests.fakes.server import Log
+from tests.fakes.service import BacklogPort, House
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")

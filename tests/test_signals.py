@@ -11,9 +11,9 @@ import pytest
 from model.errors import ModelError
 from server.lifecycle import State
 from server.process.signals import end_at_once_on_second_signal
-from tests.fakes_house import House
-from tests.fakes_http import request
-from tests.fakes_server import Log
+from tests.fakes.http import request
+from tests.fakes.server import Log
+from tests.fakes.service import House
 
 Handlers = dict[signal.Signals, Callable[..., object]]
 

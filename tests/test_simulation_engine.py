@@ -11,8 +11,8 @@ from zope.interface.verify import verifyObject
 from batcher.errors import RunFailed
 from batcher.policy import Decision, FixedPolicy, LaneView, QueueView
 from scripts.simulation.engine import START, Noise, SimulatedClock, World, simulate, simulate_fixed
-from tests.fakes_load import chance
-from tests.support import GreedyPolicy
+from tests.fakes.executor import GreedyPolicy
+from tests.fakes.load import chance
 
 #: What runs take, in seconds by rows: flat, in steps, and by the row.
 FLAT = [0.0, *(4.0 + 0.25 * rows for rows in range(1, 33))]

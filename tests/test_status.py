@@ -14,10 +14,10 @@ from server.admission import NO_TIMEOUT, DefaultTimeout
 from server.api.status import StatusAPI, signature_facts, status_of
 from server.http.messages import HTTPResponse
 from server.inference import Inference, ServedModel
-from tests.fakes_house import House
-from tests.fakes_http import Answer, http_request, request
-from tests.fakes_server import SIGNATURE, FakeInference, ManualLane, served_model
-from tests.fakes_threads import outcomes
+from tests.fakes.http import Answer, http_request, request
+from tests.fakes.server import SIGNATURE, FakeInference, ManualLane, served_model
+from tests.fakes.service import House
+from tests.fakes.threads import outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -54,6 +54,7 @@ def test_a_model_of_tensors_is_told() -> None:
         "default_timeout_s": 2.5,
         "labels": 0,
         "images": None,
+        "pictures": None,
         "default_signature": "serving_default",
         "signatures": {
             "serving_default": {

@@ -16,8 +16,8 @@ from server.lifecycle import State
 from server.process.tap import Options, makeService
 from server.service import FerryService, StartError
 from server.settings.table import Settings
-from tests.fakes_house import FakeReactor
-from tests.fakes_server import Log
+from tests.fakes.server import Log
+from tests.fakes.service import FakeReactor
 from twisted import internet
 
 if TYPE_CHECKING:

@@ -24,8 +24,8 @@ from model.execution.warmup import (
     warm_up,
 )
 from model.signature import Signature, TensorSpec, blank_feed
-from tests.fakes_model import IMAGES, FakeRunner, started_thread
-from tests.fakes_threads import kinds, outcomes
+from tests.fakes.model import IMAGES, FakeRunner, started_thread
+from tests.fakes.threads import kinds, outcomes
 
 RUNS = 1 + FEWEST  #: of a size that takes a while
 

@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 from scripts.inspect_model import inspect_model
 from server.settings.sources import resolve
 from server.settings.table import Settings
-from tests.fakes_server import Log
+from tests.fakes.server import Log
 from tests.integration.clients import get, post
 from tests.integration.keras_models import KERAS_WARNINGS, with_lambda, written
 from tests.integration.saved_models import (

@@ -24,7 +24,7 @@ from server.api.native import tensor_feed
 from server.api.samples import is_short, sample_command, sample_feed
 from server.api.status import status_of
 from server.inference import ServedModel
-from tests.fakes_server import ManualLane, served_model
+from tests.fakes.server import ManualLane, served_model
 from tests.integration.graphs import CPU
 from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.saving import Write, tf2

@@ -14,7 +14,7 @@ from twisted.internet.threads import deferToThread
 
 from scripts.inspect_model import inspect_model
 from server.settings.table import Settings
-from tests.fakes_server import Log, watched_log
+from tests.fakes.server import Log, watched_log
 from tests.images import encoded
 from tests.integration.clients import Answer, ask, connect, get, post
 from tests.integration.keras_models import KERAS_MODELS, KERAS_WARNINGS, SUFFIXES, written

@@ -21,8 +21,8 @@ from model.errors import ModelError, RowsRefused
 from model.execution.lane import Lane
 from model.execution.thread import ModelThread
 from model.signature import Arrays, Feed, TensorSpec
-from tests.fakes_model import check_runner
-from tests.fakes_threads import Calls, outcomes
+from tests.fakes.model import check_runner
+from tests.fakes.threads import Calls, outcomes
 from tests.integration.graphs import CPU, SCORES, Graphs, image_input, noise
 
 if TYPE_CHECKING:

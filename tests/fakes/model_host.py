@@ -12,9 +12,9 @@ from model.signature import Feed, Signature, blank_feed
 from server.inference import Prediction
 from server.model_host import ModelHost
 from server.settings.table import Settings
-from tests.fakes_model import FakeRunner
-from tests.fakes_server import SIGNATURE, SIZE, FakeLoader, SteppedThreads
-from tests.fakes_threads import Calls, ManualThreads, outcomes
+from tests.fakes.model import FakeRunner
+from tests.fakes.server import SIGNATURE, SIZE, FakeLoader, SteppedThreads
+from tests.fakes.threads import Calls, ManualThreads, outcomes
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")

@@ -11,8 +11,8 @@ from server.http.access import AccessLog
 from server.http.channel import LimitedSite
 from server.http.limits import BodyLimits
 from server.http.request import LimitedRequest
-from tests.fakes_http import PEER, Client, HalfCloseable, NarrowClient, PlainTransport
-from tests.fakes_threads import outcomes
+from tests.fakes.http import PEER, Client, HalfCloseable, NarrowClient, PlainTransport
+from tests.fakes.threads import outcomes
 
 
 @dataclass(frozen=True, slots=True)

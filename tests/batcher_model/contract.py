@@ -10,9 +10,9 @@ from batcher.admission import DOUBTED
 from batcher.errors import BatcherError, Overloaded, RunHung, ShuttingDown
 from batcher.priority import Priority
 from batcher.stats import State
-from tests.fakes_ferry import Ferry
-from tests.fakes_riders import Rider
-from tests.fakes_world import FIXED, KEYS, LIMIT
+from tests.batcher_model.checked_batcher import Ferry
+from tests.batcher_model.requests import Rider
+from tests.batcher_model.settings import FIXED, KEYS, LIMIT
 
 ROUNDING = 1e-6  #: seconds
 

@@ -21,7 +21,7 @@ from batcher.errors import (
 )
 from batcher.priority import Priority
 from batcher.trace import Trace
-from tests.support import ManualRun, Rows
+from tests.fakes.executor import ManualRun, Rows
 
 
 @dataclass(frozen=True)

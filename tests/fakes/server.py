@@ -25,7 +25,7 @@ from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
 from server.model_loading import LoadedModel, Say
 from server.settings.table import Settings
-from tests.fakes_model import FakeRunner
+from tests.fakes.model import FakeRunner
 
 # --- the log
 

@@ -14,8 +14,8 @@ from server.http.klein_frontend import KleinDoor
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle
-from tests.fakes_http import Answer, Client
-from tests.fakes_threads import outcomes
+from tests.fakes.http import Answer, Client
+from tests.fakes.threads import outcomes
 
 _StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions
 

@@ -9,7 +9,7 @@ from batcher.errors import OutOfMemory
 from model.backend import Runner
 from model.execution.thread import Job, ModelThread, Stop
 from model.signature import Arrays, Feed, Signature, TensorSpec
-from tests.fakes_threads import Calls
+from tests.fakes.threads import Calls
 
 #: Images of 2 x 2 pixels in, three scores out.
 IMAGES = Signature(

@@ -17,10 +17,10 @@ from model.execution.decode_pool import DecodePool
 from server.lifecycle import State
 from server.service import GRACE, FerryService
 from server.settings.table import Settings
-from tests.fakes_http import Client, request
-from tests.fakes_model import FakeRunner
-from tests.fakes_server import SIGNATURE, FakeLoader, SteppedThreads
-from tests.fakes_threads import Calls, ManualThreads, outcomes
+from tests.fakes.http import Client, request
+from tests.fakes.model import FakeRunner
+from tests.fakes.server import SIGNATURE, FakeLoader, SteppedThreads
+from tests.fakes.threads import Calls, ManualThreads, outcomes
 
 
 @implementer(IListeningPort)

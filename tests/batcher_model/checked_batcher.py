@@ -25,10 +25,10 @@ from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
 from batcher.profile import Profile
-from tests.fakes_riders import Flown, Hangup, Rider, Submission, due_of, rides, same
-from tests.fakes_shares import Fairness, Leaving, Line, Ready
-from tests.fakes_world import FIXED, HANGING, KEYS, LIMIT, RUN_TIMEOUT, Fault, World
-from tests.support import ManualExecutor, ManualRun, Rows, join_rows, rows_of
+from tests.batcher_model.requests import Flown, Hangup, Rider, Submission, due_of, rides, same
+from tests.batcher_model.settings import FIXED, HANGING, KEYS, LIMIT, RUN_TIMEOUT, Fault, World
+from tests.batcher_model.shares import Fairness, Leaving, Line, Ready
+from tests.fakes.executor import ManualExecutor, ManualRun, Rows, join_rows, rows_of
 
 
 class Witness(ManualExecutor[int]):

@@ -1,0 +1,1 @@
+"""A model of the batcher that knows what must hold, for tests that try sequences of events."""
