@@ -14,7 +14,7 @@ from httptools import HttpRequestParser
 from twisted.internet import reactor as installed
 from twisted.internet.protocol import Factory, Protocol
 
-from scripts.load.alarm import Alarm
+from scripts.load.precise_timer import PreciseTimer
 from scripts.load.units import Duration
 from server.clock import MonotonicTime
 
@@ -37,7 +37,7 @@ class KnownTimes:
         self._calls = 0
         self._not_before = 0.0
         self._seconds = MonotonicTime(reactor).seconds
-        self._alarm = Alarm(reactor)
+        self._timer = PreciseTimer(reactor)
         self._due: deque[tuple[float, Callable[[], object]]] = deque()
 
     def call(self, function: Callable[[], object]) -> None:
@@ -52,7 +52,7 @@ class KnownTimes:
             return
         self._due.append((when, function))
         if len(self._due) == 1:
-            self._alarm.at(when, self._wake)
+            self._timer.at(when, self._wake)
 
     def _wake(self) -> None:
         now = self._seconds()
@@ -60,7 +60,7 @@ class KnownTimes:
             _, function = self._due.popleft()
             function()
         if self._due:
-            self._alarm.at(self._due[0][0], self._wake)
+            self._timer.at(self._due[0][0], self._wake)
 
 
 class KnownProtocol(Protocol):

@@ -40,7 +40,7 @@ from benchmarks.sleeping_plan import (
 )
 from benchmarks.wrk import closed_loop
 from scripts.load.arrivals import bursts, poisson
-from scripts.load.measure import Measurement, OpenLoop, Server, Terms
+from scripts.load.measure import LoadSettings, Measurement, OpenLoop, Server
 from scripts.load.payloads import Payload
 from scripts.load.summary import Summary
 from scripts.load.target import parse_url
@@ -79,9 +79,9 @@ class Extent:
     warmup: float  #: seconds before anything counts
     seconds: float  #: of each load
 
-    def terms(self, seed: int, granted: float) -> Terms:
+    def terms(self, seed: int, granted: float) -> LoadSettings:
         """Return the terms of one load: arrivals by *seed*, answers within *granted* seconds."""
-        return Terms(self.warmup, CONNECTIONS, TIMEOUT, granted, seed)
+        return LoadSettings(self.warmup, CONNECTIONS, TIMEOUT, granted, seed)
 
     def quick(self) -> "Extent":
         """Return what is enough to see that all goes well."""
@@ -167,7 +167,7 @@ class Bench:
             self._servers[key] = self._stack.enter_context(sleeping(folder, latency, *options))
         return self._servers[key][1]
 
-    async def load(self, url: str, load: OpenLoop, terms: Terms) -> dict[str, Any]:
+    async def load(self, url: str, load: OpenLoop, terms: LoadSettings) -> dict[str, Any]:
         """Return what *load* shows, whose requests grant the SLO of *terms* where it is finite."""
         return await self._quietest(lambda: self._try(url, load, terms))
 
@@ -223,7 +223,7 @@ class Bench:
         )
         return own, others
 
-    async def _try(self, url: str, load: OpenLoop, terms: Terms) -> dict[str, Any]:
+    async def _try(self, url: str, load: OpenLoop, terms: LoadSettings) -> dict[str, Any]:
         granted = granting(terms.slo)
         target = parse_url(url)
         request = target.request(BODY, granted)

@@ -14,9 +14,15 @@ from rich.text import Text
 
 import scripts.load.command
 import scripts.load.options
-from scripts.load.command import Interrupted, LoadTester, Results, tell
-from scripts.load.measure import ClosedLoop, Load, OpenLoop, Outcome, Server, Terms
-from scripts.load.options import CLIENTS, CONNECTIONS, DURATION, Options, UsageProblem
+from scripts.load.command import Interrupted, LoadTester, Results, write_results
+from scripts.load.measure import ClosedLoop, Load, LoadSettings, OpenLoop, Outcome, Server
+from scripts.load.options import (
+    DEFAULT_CLIENTS,
+    DEFAULT_CONNECTIONS,
+    DEFAULT_DURATION_SECONDS,
+    Options,
+    UsageProblem,
+)
 from scripts.load.progress import ProgressLine
 from scripts.load.summary import Summary
 from tests.fakes.load import chance, exchange, figures, recorded, run
@@ -71,7 +77,7 @@ def test_options_that_go_together_are_taken(options: dict[str, Any]) -> None:
 TRACE = "a file of arrivals has its own rate: use --speed"
 SEARCH = "--find-slo chooses the rates itself"
 CLOSED = "a closed loop has no --arrivals"
-FOLDER = "--json and --png need a folder that is there"
+FOLDER = "--json and --png need an existing folder"
 
 
 @pytest.mark.parametrize(
@@ -120,7 +126,7 @@ def test_a_plot_needs_a_folder_for_matplotlib(monkeypatch: pytest.MonkeyPatch) -
 
 def test_a_load_is_closed_unless_a_rate_is_given() -> None:
     """With defaults for what is not said."""
-    assert GIVEN.load() == ClosedLoop(CLIENTS, DURATION)
+    assert GIVEN.load() == ClosedLoop(DEFAULT_CLIENTS, DEFAULT_DURATION_SECONDS)
     assert replace(GIVEN, clients=3, duration=1.5).load() == ClosedLoop(3, 1.5)
     load = replace(GIVEN, rate=4.0, arrivals="constant", duration=1.0).load()
     assert isinstance(load, OpenLoop)
@@ -157,16 +163,16 @@ def test_a_trace_lasts_from_the_warm_up_to_its_last_arrival(
     assert isinstance(load, OpenLoop)
     assert load.name == f"trace.txt at {given.speed:g} times its speed"
     assert load.seconds == pytest.approx(seconds)
-    due = list(load.arrivals(load.seconds + given.warm(), chance(1)))
-    assert sum(time >= given.warm() for time in due) == counted
+    due = list(load.arrivals(load.seconds + given.warmup_seconds(), chance(1)))
+    assert sum(time >= given.warmup_seconds() for time in due) == counted
 
 
 @pytest.mark.parametrize(
     ("text", "options", "said"),
     [
         (None, {}, "No such file or directory"),
-        ("1\nx\n", {}, "line 2: expected seconds, none before the last; got 'x'"),
-        ("1\n2\n", {"warmup": 3.0}, "--warmup leaves nothing of the file of arrivals"),
+        ("1\nx\n", {}, "line 2: expected seconds, not less than the line before; got 'x'"),
+        ("1\n2\n", {"warmup": 3.0}, "--warmup is longer than the file of arrivals"),
     ],
 )
 def test_a_trace_that_cannot_be_replayed_is_refused(
@@ -202,11 +208,11 @@ def test_what_is_sent_is_a_file_a_folder_or_made(tmp_path: Path) -> None:
 
 def test_there_are_connections_for_all_clients_unless_told_otherwise() -> None:
     """And the SLO searched for is the one that answers are held to."""
-    assert GIVEN.terms(GIVEN.load()).connections == CONNECTIONS
+    assert GIVEN.load_settings(GIVEN.load()).connections == DEFAULT_CONNECTIONS
     many = replace(GIVEN, clients=5000)
-    assert many.terms(many.load()).connections == 5000
-    assert replace(many, connections=7).terms(many.load()).connections == 7
-    assert replace(GIVEN, find_slo=0.2).terms(None).slo == 0.2
+    assert many.load_settings(many.load()).connections == 5000
+    assert replace(many, connections=7).load_settings(many.load()).connections == 7
+    assert replace(GIVEN, find_slo=0.2).load_settings(None).slo == 0.2
 
 
 def test_a_bad_url_is_a_problem_of_usage() -> None:
@@ -216,7 +222,7 @@ def test_a_bad_url_is_a_problem_of_usage() -> None:
         replace(GIVEN, compare=("a", "ftp://b")).targets()
 
 
-class Loads:
+class FakeMeasurements:
     """Puts no loads, but tells of them; one of them is interrupted."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
@@ -228,9 +234,14 @@ class Loads:
         self.tester = LoadTester(None, self.options, line)
 
     def _measurement(
-        self, _: object, server: Server, load: Load, terms: Terms, tell: object
-    ) -> "Loads":
-        self.put.append((server.name, load, terms.seed))
+        self,
+        _: object,
+        server: Server,
+        load: Load,
+        load_settings: LoadSettings,
+        write_results: object,
+    ) -> "FakeMeasurements":
+        self.put.append((server.name, load, load_settings.seed))
         return self
 
     def stop(self) -> None:
@@ -258,7 +269,7 @@ class Loads:
 
 def test_one_load_is_told_with_all_figures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Also where it was cut short: what was measured is told."""
-    loads = Loads(monkeypatch, rate=50.0)
+    loads = FakeMeasurements(monkeypatch, rate=50.0)
     loads.interrupt_at = 1
     results = loads.results()
     assert results.figures["url"] == "a"
@@ -272,12 +283,12 @@ def test_a_signal_before_anything_was_sent_leaves_nothing_to_tell(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether it comes before the load or at its beginning."""
-    loads = Loads(monkeypatch)
+    loads = FakeMeasurements(monkeypatch)
     loads.tester.interrupt()
     with pytest.raises(Interrupted):
         loads.results()
     assert loads.put == []
-    loads = Loads(monkeypatch)
+    loads = FakeMeasurements(monkeypatch)
     loads.interrupt_at = 1
     monkeypatch.setattr(loads, "_seen", lambda _: figures())
     with pytest.raises(Interrupted):
@@ -288,7 +299,7 @@ def test_a_search_of_a_server_that_answers_nothing_tells_what_it_says(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No rate is tried."""
-    loads = Loads(monkeypatch, find_slo=0.2)
+    loads = FakeMeasurements(monkeypatch, find_slo=0.2)
     failed = figures(sent=3, errors=3, error_kinds={"status 500": 3}, examples={"500": "oops"})
     monkeypatch.setattr(loads, "_seen", lambda _: failed)
     results = loads.results()
@@ -296,7 +307,7 @@ def test_a_search_of_a_server_that_answers_nothing_tells_what_it_says(
     assert (results.answered, results.figures["rate"]) == (False, None)
     assert results.figures["error_kinds"] == {"status 500": 3}
     console = Console(file=io.StringIO(), record=True, width=200)
-    console.print(results.shown)
+    console.print(results.report)
     assert "the first 500 said: oops" in console.export_text()
 
 
@@ -305,9 +316,9 @@ def test_a_search_and_a_comparison_warm_up_unless_told_otherwise() -> None:
     two = ("a", "b")
     given = replace(GIVEN, warmup=None)
     several = [replace(given, find_slo=0.2), replace(given, url=None, compare=two)]
-    assert [options.warm() for options in several] == [1.0, 1.0]
-    assert [replace(options, warmup=0.0).warm() for options in several] == [0.0, 0.0]
-    assert given.warm() == 0.0
+    assert [options.warmup_seconds() for options in several] == [1.0, 1.0]
+    assert [replace(options, warmup=0.0).warmup_seconds() for options in several] == [0.0, 0.0]
+    assert given.warmup_seconds() == 0.0
 
 
 def test_more_connections_than_the_system_allows_are_refused() -> None:
@@ -319,7 +330,7 @@ def test_more_connections_than_the_system_allows_are_refused() -> None:
 
 def test_a_search_begins_below_what_waiting_clients_get(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each load has arrivals of its own."""
-    loads = Loads(monkeypatch, find_slo=0.2)
+    loads = FakeMeasurements(monkeypatch, find_slo=0.2)
     results = loads.results()
     assert isinstance(loads.put[0][1], ClosedLoop)
     assert loads.put[1][1].name == "poisson, 700/s"
@@ -330,14 +341,14 @@ def test_a_search_begins_below_what_waiting_clients_get(monkeypatch: pytest.Monk
 
 def test_a_search_that_is_interrupted_tells_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of whole loads, by rate; the one that was cut short proves nothing."""
-    loads = Loads(monkeypatch, find_slo=0.2)
+    loads = FakeMeasurements(monkeypatch, find_slo=0.2)
     loads.interrupt_at = 9
     results = loads.results()
     asked = [point["asked"] for point in results.figures["curve"]]
     assert asked == sorted(asked)
     assert len(asked) == len(loads.put) - 2 == 7
     assert results.figures["rate"] == asked[0] <= 100
-    loads = Loads(monkeypatch, find_slo=0.2)
+    loads = FakeMeasurements(monkeypatch, find_slo=0.2)
     loads.interrupt_at = 1
     with pytest.raises(Interrupted):
         loads.results()
@@ -347,7 +358,7 @@ def test_a_comparison_that_is_interrupted_tells_its_whole_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Both servers of a round have the same arrivals."""
-    loads = Loads(monkeypatch, rate=50.0, **BOTH)
+    loads = FakeMeasurements(monkeypatch, rate=50.0, **BOTH)
     loads.interrupt_at = 6
     results = loads.results(("a", "b"))
     assert [(name, seed) for name, _, seed in loads.put] == [
@@ -355,7 +366,7 @@ def test_a_comparison_that_is_interrupted_tells_its_whole_rounds(
     ]  # fmt: skip
     assert [len(results.figures[which]["rounds"]) for which in "ab"] == [2, 2]
     assert results.figures["ratios"]["rate"]["median"] == 1.0
-    loads = Loads(monkeypatch, rate=50.0, **BOTH)
+    loads = FakeMeasurements(monkeypatch, rate=50.0, **BOTH)
     loads.interrupt_at = 2
     with pytest.raises(Interrupted):
         loads.results(("a", "b"))
@@ -367,11 +378,13 @@ def test_results_go_where_they_were_asked_for(
     """For people on the terminal; as JSON in a file, or alone on the terminal; and drawn."""
     drawn: list[Path] = []
     results = Results(Text("for [people]"), {"rate": 1.0}, True, drawn.append)
-    tell(replace(GIVEN, json_file=tmp_path / "a.json", png_file=tmp_path / "a.png"), results)
+    write_results(
+        replace(GIVEN, json_file=tmp_path / "a.json", png_file=tmp_path / "a.png"), results
+    )
     assert capsys.readouterr().out == "for [people]\n"
     assert json.loads((tmp_path / "a.json").read_text()) == {"rate": 1.0}
     assert drawn == [tmp_path / "a.png"]
-    tell(replace(GIVEN, json_file=Path("-")), results)
+    write_results(replace(GIVEN, json_file=Path("-")), results)
     assert json.loads(capsys.readouterr().out) == {"rate": 1.0}
-    tell(replace(GIVEN, png_file=tmp_path / "a.png"), replace(results, plot=None))
+    write_results(replace(GIVEN, png_file=tmp_path / "a.png"), replace(results, plot=None))
     assert len(drawn) == 1

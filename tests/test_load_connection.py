@@ -5,30 +5,30 @@ from OpenSSL.SSL import Error as TLSError
 from twisted.internet.error import ConnectionDone, ConnectionLost
 from twisted.internet.task import Clock
 
-from scripts.load.connection import KEPT, Connection
+from scripts.load.connection import MAX_DETAIL_BYTES, Connection
 from scripts.load.exchange import Exchange
-from tests.fakes.load import Wire, plain
+from tests.fakes.load import FakeTransport, plain
 
 
-class World:
+class ConnectionHarness:
     """A connection, its owner and its server."""
 
     def __init__(self) -> None:
         self.clock = Clock()
         self.connection = Connection(self, self.clock.seconds)
-        self.wire = Wire(self.clock, self.connection)
-        self.heard: list[tuple[str, Exchange | None, str]] = []
-        self.connection.makeConnection(self.wire)  # type: ignore[no-untyped-call]  # Twisted's
+        self.transport = FakeTransport(self.clock, self.connection)
+        self.events: list[tuple[str, Exchange | None, str]] = []
+        self.connection.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
 
     def answered(self, connection: Connection, exchange: Exchange) -> None:
         """Note it."""
         assert connection is self.connection
-        self.heard.append(("answered", exchange, ""))
+        self.events.append(("answered", exchange, ""))
 
     def lost(self, connection: Connection, exchange: Exchange | None, reason: str) -> None:
         """Note it."""
         assert connection is self.connection
-        self.heard.append(("lost", exchange, reason))
+        self.events.append(("lost", exchange, reason))
 
     def ask(self) -> Exchange:
         """Send a request."""
@@ -39,7 +39,7 @@ class World:
     def asked(self, *pieces: bytes) -> Exchange:
         """Send a request and answer with *pieces*."""
         exchange = self.ask()
-        self.wire.say(*pieces)
+        self.transport.say(*pieces)
         return exchange
 
 
@@ -52,40 +52,40 @@ LAST = "Connection: close\r\n"
 
 
 @pytest.fixture
-def world() -> World:
+def harness() -> ConnectionHarness:
     """A connection that has just been made."""
-    return World()
+    return ConnectionHarness()
 
 
-def test_small_requests_are_sent_at_once(world: World) -> None:
+def test_small_requests_are_sent_at_once(harness: ConnectionHarness) -> None:
     """As they are, and without waiting for more."""
-    world.ask()
-    assert world.wire.no_delay
-    assert world.wire.requests == [b"request"]
+    harness.ask()
+    assert harness.transport.no_delay
+    assert harness.transport.requests == [b"request"]
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
-def test_an_answer_may_come_in_pieces(world: World, size: int) -> None:
+def test_an_answer_may_come_in_pieces(harness: ConnectionHarness, size: int) -> None:
     """Its time is that of its last byte."""
     answer = plain(b"busy", "503 Busy", "Server-Timing: queue;dur=1\r\n")
     pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
-    exchange = world.asked(*pieces[:-1])
-    assert world.heard == []
-    world.clock.advance(2)
-    world.wire.say(pieces[-1])
-    assert world.heard == [("answered", exchange, "")]
+    exchange = harness.asked(*pieces[:-1])
+    assert harness.events == []
+    harness.clock.advance(2)
+    harness.transport.say(pieces[-1])
+    assert harness.events == [("answered", exchange, "")]
     assert (exchange.status, exchange.timing, exchange.detail) == (503, b"queue;dur=1", "busy")
     assert exchange.ended == 2.0
-    assert world.connection.reusable
+    assert harness.connection.reusable
 
 
-def test_a_connection_brings_one_answer_after_the_other(world: World) -> None:
+def test_a_connection_brings_one_answer_after_the_other(harness: ConnectionHarness) -> None:
     """Nothing of one is left in the next."""
-    first = world.asked(plain(b"no", "404 Not Found", "Server-Timing: run;dur=1\r\n"))
-    second = world.asked(plain(b"yes"))
+    first = harness.asked(plain(b"no", "404 Not Found", "Server-Timing: run;dur=1\r\n"))
+    second = harness.asked(plain(b"yes"))
     assert (first.status, first.detail, first.timing) == (404, "no", b"run;dur=1")
     assert (second.status, second.detail, second.timing) == (200, "", b"")
-    assert world.connection.answers == 2
+    assert harness.connection.answers == 2
 
 
 @pytest.mark.parametrize(
@@ -97,7 +97,7 @@ def test_a_connection_brings_one_answer_after_the_other(world: World) -> None:
         (b"HTTP/1.1 204 No Content\r\n\r\n", 204, "", True),
         (plain(head=LAST), 200, "", False),
         (b"HTTP/1.0 200 OK\r\nContent-Length: 2\r\n\r\nok", 200, "", False),
-        (plain(b"x" * 1000, "500 Broken"), 500, "x" * KEPT, True),
+        (plain(b"x" * 1000, "500 Broken"), 500, "x" * MAX_DETAIL_BYTES, True),
         (plain(b"\xff!", "500 Broken"), 500, "\N{REPLACEMENT CHARACTER}!", True),
         (plain(b"no", "400 Bad", LAST), 400, "no", False),
     ],
@@ -111,32 +111,32 @@ def test_answers_of_every_form_are_read(
     Where the server wants an end, it is at once: it may never read the rest of a long request.
     """
     for pieces in ([answer], [bytes([byte]) for byte in answer]):
-        fresh = World()
+        fresh = ConnectionHarness()
         exchange = fresh.asked(*pieces)
-        assert fresh.heard == [("answered", exchange, "")]
+        assert fresh.events == [("answered", exchange, "")]
         assert (exchange.status, exchange.detail, exchange.timing) == (status, detail, b"")
         assert fresh.connection.reusable is reusable
-        assert fresh.wire.ending == ("" if reusable else "aborted")
+        assert fresh.transport.ending == ("" if reusable else "aborted")
 
 
-def test_all_headers_of_timing_count(world: World) -> None:
+def test_all_headers_of_timing_count(harness: ConnectionHarness) -> None:
     """A proxy adds one of its own, in front or behind."""
     head = "Server-Timing: queue;dur=1\r\nserver-timing: edge;dur=2\r\n"
-    assert world.asked(plain(head=head)).timing == b"queue;dur=1, edge;dur=2"
+    assert harness.asked(plain(head=head)).timing == b"queue;dur=1, edge;dur=2"
 
 
-def test_an_answer_without_a_length_ends_with_the_connection(world: World) -> None:
+def test_an_answer_without_a_length_ends_with_the_connection(harness: ConnectionHarness) -> None:
     """That is an answer, and then the end."""
-    exchange = world.asked(b"HTTP/1.1 503 Busy\r\n\r\nlat", b"er")
-    assert world.heard == []
-    world.clock.advance(1)
-    world.wire.hang_up()
-    assert world.heard == [
+    exchange = harness.asked(b"HTTP/1.1 503 Busy\r\n\r\nlat", b"er")
+    assert harness.events == []
+    harness.clock.advance(1)
+    harness.transport.hang_up()
+    assert harness.events == [
         ("answered", exchange, ""),
         ("lost", None, "the server closed the connection without an answer"),
     ]
     assert (exchange.status, exchange.detail, exchange.ended) == (503, "later", 1.0)
-    assert not world.connection.reusable
+    assert not harness.connection.reusable
 
 
 BROKE = "the connection broke before the answer"
@@ -159,14 +159,14 @@ OPEN_END = b"HTTP/1.1 200 OK\r\n\r\nsome of it"
     ],
 )
 def test_a_connection_that_ends_too_soon_brought_no_answer(
-    world: World, said: bytes, error: Exception, reason: str
+    harness: ConnectionHarness, said: bytes, error: Exception, reason: str
 ) -> None:
     """It hands its exchange back, with the reason in words."""
-    exchange = world.asked(*[said] if said else [])
-    world.wire.hang_up(error)
-    (heard,) = world.heard
-    assert heard[:2] == ("lost", exchange)
-    assert heard[2].startswith(reason)
+    exchange = harness.asked(*[said] if said else [])
+    harness.transport.hang_up(error)
+    (events,) = harness.events
+    assert events[:2] == ("lost", exchange)
+    assert events[2].startswith(reason)
     assert exchange.status == 0
 
 
@@ -180,65 +180,69 @@ def test_a_connection_that_ends_too_soon_brought_no_answer(
         b"\0" * 100,
     ],
 )
-def test_what_is_not_http_ends_the_connection(world: World, answer: bytes) -> None:
+def test_what_is_not_http_ends_the_connection(harness: ConnectionHarness, answer: bytes) -> None:
     """At once, and it says why."""
-    exchange = world.asked(answer)
-    assert world.wire.ending == "aborted"
-    world.clock.advance(0)
-    (heard,) = world.heard
-    assert heard[:2] == ("lost", exchange)
-    assert heard[2].startswith("the answer is not HTTP: ")
+    exchange = harness.asked(answer)
+    assert harness.transport.ending == "aborted"
+    harness.clock.advance(0)
+    (events,) = harness.events
+    assert events[:2] == ("lost", exchange)
+    assert events[2].startswith("the answer is not HTTP: ")
 
 
 @pytest.mark.parametrize(
     "more", [b"garbage", plain(b"unasked", "500 Broken"), b"HTTP/1.1 500", plain() * 3]
 )
 @pytest.mark.parametrize("head", ["", LAST])
-def test_what_follows_an_answer_is_not_a_part_of_it(world: World, more: bytes, head: str) -> None:
+def test_what_follows_an_answer_is_not_a_part_of_it(
+    harness: ConnectionHarness, more: bytes, head: str
+) -> None:
     """The answer counts as it is, and the connection is of no more use."""
-    exchange = world.asked(plain(head=f"Server-Timing: run;dur=1\r\n{head}") + more)
-    assert world.heard == [("answered", exchange, "")]
+    exchange = harness.asked(plain(head=f"Server-Timing: run;dur=1\r\n{head}") + more)
+    assert harness.events == [("answered", exchange, "")]
     assert (exchange.status, exchange.detail, exchange.timing) == (200, "", b"run;dur=1")
-    assert not world.connection.reusable
-    assert world.wire.ending
+    assert not harness.connection.reusable
+    assert harness.transport.ending
 
 
 @pytest.mark.parametrize("answers", [0, 1])
-def test_what_nobody_asked_for_ends_the_connection(world: World, answers: int) -> None:
+def test_what_nobody_asked_for_ends_the_connection(
+    harness: ConnectionHarness, answers: int
+) -> None:
     """Some servers say a last word before they hang up."""
     for _ in range(answers):
-        world.asked(plain())
-    world.wire.say(plain(b"", "408 Request Timeout"))
-    assert world.wire.ending == "aborted"
-    assert not world.connection.reusable
-    world.clock.advance(0)
-    assert [what for what, _, _ in world.heard] == ["answered"] * answers + ["lost"]
-    assert world.heard[-1][1] is None
+        harness.asked(plain())
+    harness.transport.say(plain(b"", "408 Request Timeout"))
+    assert harness.transport.ending == "aborted"
+    assert not harness.connection.reusable
+    harness.clock.advance(0)
+    assert [what for what, _, _ in harness.events] == ["answered"] * answers + ["lost"]
+    assert harness.events[-1][1] is None
 
 
-def test_a_kept_connection_without_a_byte_of_an_answer_is_stale(world: World) -> None:
+def test_a_kept_connection_without_a_byte_of_an_answer_is_stale(harness: ConnectionHarness) -> None:
     """A fresh one is not, nor is one that has begun to answer."""
     stale = []
     for answer in (plain(), b"H"):
-        world.ask()
-        stale.append(world.connection.stale)
-        world.wire.say(answer)
-    assert [*stale, world.connection.stale] == [False, True, False]
+        harness.ask()
+        stale.append(harness.connection.stale)
+        harness.transport.say(answer)
+    assert [*stale, harness.connection.stale] == [False, True, False]
 
 
-def test_an_exchange_that_was_given_up_is_never_handed_back(world: World) -> None:
+def test_an_exchange_that_was_given_up_is_never_handed_back(harness: ConnectionHarness) -> None:
     """Its answer, should it still come, is nobody's."""
-    world.ask()
-    world.connection.abort()
-    assert world.wire.ending == "aborted"
-    world.connection.dataReceived(plain())
-    world.clock.advance(0)
-    assert [(what, exchange) for what, exchange, _ in world.heard] == [("lost", None)]
+    harness.ask()
+    harness.connection.abort()
+    assert harness.transport.ending == "aborted"
+    harness.connection.dataReceived(plain())
+    harness.clock.advance(0)
+    assert [(what, exchange) for what, exchange, _ in harness.events] == [("lost", None)]
 
 
-def test_a_free_connection_is_closed_in_good_order(world: World) -> None:
+def test_a_free_connection_is_closed_in_good_order(harness: ConnectionHarness) -> None:
     """It hears of the end."""
-    world.connection.close()
-    assert world.wire.ending == "closed"
-    world.clock.advance(0)
-    assert [what for what, _, _ in world.heard] == ["lost"]
+    harness.connection.close()
+    assert harness.transport.ending == "closed"
+    harness.clock.advance(0)
+    assert [what for what, _, _ in harness.events] == ["lost"]

@@ -8,21 +8,21 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from scripts.load.measure import (
-    LINGER,
-    TICK,
+    LINGER_SECONDS,
+    TICK_SECONDS,
     ClosedLoop,
     Load,
+    LoadSettings,
     Measurement,
     OpenLoop,
     Outcome,
     Progress,
     Server,
-    Terms,
 )
-from tests.fakes.load import Door, plain
+from tests.fakes.load import FakeEndpoint, plain
 
 
-class Reactor(Clock):
+class FakeReactor(Clock):
     """Timers and descriptors, both turned by hand."""
 
     def __init__(self) -> None:
@@ -32,18 +32,20 @@ class Reactor(Clock):
         self.removeReader = self.readers.remove
 
 
-class World:
+class LoadHarness:
     """A load that was begun, and the server's door."""
 
     def __init__(self, load: Load, timeout: float = 60.0, warmup: float = 0.0) -> None:
-        self.reactor = Reactor()
-        self.door = Door(self.reactor)
+        self.reactor = FakeReactor()
+        self.endpoint = FakeEndpoint(self.reactor)
         self._left = isinstance(load, ClosedLoop)  # the timer of its end, which does no harm
-        self.told: list[Progress] = []
+        self.progress_seen: list[Progress] = []
         self.outcomes: list[Outcome] = []
-        server = Server("name", self.door, [b"a", b"b"])
-        terms = Terms(warmup, connections=10, timeout=timeout, slo=30.0, seed=1)
-        self.measurement = Measurement(self.reactor, server, load, terms, self.told.append)
+        server = Server("name", self.endpoint, [b"a", b"b"])
+        settings = LoadSettings(warmup, connections=10, timeout=timeout, slo=30.0, seed=1)
+        self.measurement = Measurement(
+            self.reactor, server, load, settings, self.progress_seen.append
+        )
         running: Deferred[Outcome] = ensureDeferred(self.measurement.run())
         running.addCallback(self.outcomes.append)
 
@@ -53,7 +55,7 @@ class World:
         (outcome,) = self.outcomes
         self.reactor.advance(0)
         assert self.reactor.readers == []
-        assert all(wire.ending for wire in self.door.wires)
+        assert all(transport.ending for transport in self.endpoint.transports)
         assert len(self.reactor.getDelayedCalls()) == self._left
         return outcome
 
@@ -69,91 +71,91 @@ def at(*times: float) -> OpenLoop:
 
 def test_a_load_that_is_over_within_a_tick_still_tells_what_its_client_used() -> None:
     """A busy client must not pass for an idle one because its load was short."""
-    world = World(at(0.0))
+    harness = LoadHarness(at(0.0))
     sum(range(2_000_000))  # the kernel counts every few milliseconds
-    world.door.let_in().say(plain())
-    assert world.outcome.summary.client_cores > 0
+    harness.endpoint.accept().say(plain())
+    assert harness.outcome.summary.client_cores > 0
 
 
 def test_a_load_ends_when_all_that_was_sent_has_finished() -> None:
     """Its requests go out in turn; its figures come with its record."""
-    world = World(at(0.0, 0.0))
-    first, second = world.door.let_in(), world.door.let_in()
+    harness = LoadHarness(at(0.0, 0.0))
+    first, second = harness.endpoint.accept(), harness.endpoint.accept()
     assert (first.requests, second.requests) == ([b"a"], [b"b"])
     first.say(plain())
-    assert world.outcomes == []
+    assert harness.outcomes == []
     second.say(plain(b"", "503 Busy"))
-    summary = world.outcome.summary
+    summary = harness.outcome.summary
     assert (summary.sent, summary.answered, summary.refused) == (2, 1, 1)
     assert (summary.duration, summary.connections, summary.slo_ms) == (100.0, 2, 30_000.0)
-    assert world.outcome.record.sent == 2
+    assert harness.outcome.record.sent == 2
 
 
 def test_progress_is_told_and_what_is_late_given_up_every_quarter_of_a_second() -> None:
     """A timeout needs no answer to be noticed."""
-    world = World(at(0.0), timeout=0.0)
-    world.door.let_in()
-    world.reactor.advance(TICK)
-    assert world.outcome.summary.error_kinds == {"no answer within 0 s": 1}
-    (progress,) = world.told
-    assert progress.record is world.outcome.record
+    harness = LoadHarness(at(0.0), timeout=0.0)
+    harness.endpoint.accept()
+    harness.reactor.advance(TICK_SECONDS)
+    assert harness.outcome.summary.error_kinds == {"no answer within 0 s": 1}
+    (progress,) = harness.progress_seen
+    assert progress.record is harness.outcome.record
     assert progress.in_flight == 0
 
 
 def test_an_open_loop_that_is_stopped_tells_of_the_time_until_then() -> None:
     """Rates are over that, not over what was planned."""
-    world = World(at(0.0, 50.0))
-    world.measurement.stop()
-    world.door.let_in().say(plain())
-    assert world.outcome.summary.sent == 1
-    assert TICK <= world.outcome.summary.duration < 50
+    harness = LoadHarness(at(0.0, 50.0))
+    harness.measurement.stop()
+    harness.endpoint.accept().say(plain())
+    assert harness.outcome.summary.sent == 1
+    assert TICK_SECONDS <= harness.outcome.summary.duration < 50
 
 
 def test_a_load_that_is_stopped_in_its_warm_up_has_sent_nothing_that_counts() -> None:
     """And has lasted for a moment, for there is something to divide by."""
-    world = World(at(0.0), warmup=50.0)
-    world.door.let_in().say(plain())
-    assert (world.outcome.summary.sent, world.outcome.summary.duration) == (0, 100.0)
-    world = World(at(0.0, 120.0), warmup=50.0)
-    world.measurement.stop()
-    world.door.let_in().say(plain())
-    assert (world.outcome.summary.sent, world.outcome.summary.duration) == (0, TICK)
+    harness = LoadHarness(at(0.0), warmup=50.0)
+    harness.endpoint.accept().say(plain())
+    assert (harness.outcome.summary.sent, harness.outcome.summary.duration) == (0, 100.0)
+    harness = LoadHarness(at(0.0, 120.0), warmup=50.0)
+    harness.measurement.stop()
+    harness.endpoint.accept().say(plain())
+    assert (harness.outcome.summary.sent, harness.outcome.summary.duration) == (0, TICK_SECONDS)
 
 
 def test_the_clients_of_a_closed_loop_go_on_until_it_is_stopped() -> None:
     """Each on its own connection."""
-    world = World(ClosedLoop(2, 100.0))
-    wires = [world.door.let_in(), world.door.let_in()]
-    for wire in wires:
-        wire.say(plain())
-    assert [len(wire.requests) for wire in wires] == [2, 2]
-    world.measurement.stop()
-    for wire in wires:
-        wire.say(plain())
-    assert world.outcome.summary.answered == 4
+    harness = LoadHarness(ClosedLoop(2, 100.0))
+    transports = [harness.endpoint.accept(), harness.endpoint.accept()]
+    for transport in transports:
+        transport.say(plain())
+    assert [len(transport.requests) for transport in transports] == [2, 2]
+    harness.measurement.stop()
+    for transport in transports:
+        transport.say(plain())
+    assert harness.outcome.summary.answered == 4
 
 
 def test_a_load_that_is_stopped_does_not_wait_for_what_may_never_come() -> None:
     """What has no answer a moment later is left out."""
-    world = World(ClosedLoop(2, 100.0))
-    wires = [world.door.let_in(), world.door.let_in()]
-    world.measurement.stop()
-    wires[0].say(plain())
-    world.reactor.advance(LINGER - 0.1)
-    assert world.outcomes == []
-    world.reactor.advance(0.1)
-    assert (world.outcome.summary.sent, world.outcome.summary.answered) == (1, 1)
+    harness = LoadHarness(ClosedLoop(2, 100.0))
+    transports = [harness.endpoint.accept(), harness.endpoint.accept()]
+    harness.measurement.stop()
+    transports[0].say(plain())
+    harness.reactor.advance(LINGER_SECONDS - 0.1)
+    assert harness.outcomes == []
+    harness.reactor.advance(0.1)
+    assert (harness.outcome.summary.sent, harness.outcome.summary.answered) == (1, 1)
 
 
 @pytest.mark.parametrize("load", [at(), ClosedLoop(1, 1.0)])
 def test_stopping_twice_is_stopping_once(load: Load) -> None:
     """Also where there is nothing left to stop."""
-    world = World(load)
-    world.measurement.stop()
-    world.measurement.stop()
-    if world.door.waiting:
-        world.door.let_in().say(plain())
-    assert world.outcomes
+    harness = LoadHarness(load)
+    harness.measurement.stop()
+    harness.measurement.stop()
+    if harness.endpoint.waiting:
+        harness.endpoint.accept().say(plain())
+    assert harness.outcomes
 
 
 def test_a_load_has_a_name() -> None:

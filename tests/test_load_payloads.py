@@ -7,13 +7,13 @@ import multipart
 import pytest
 from PIL import Image
 
-from scripts.load.payloads import MADE, Payload, images_at, made_images
+from scripts.load.payloads import GENERATED_IMAGES, Payload, generate_images, images_at
 
 
 def test_made_images_are_jpeg_files_of_the_size_asked_for() -> None:
     """They decode, and no two are alike: a server that remembers must not look quick."""
-    images = made_images(50, 30, seed=1)
-    assert len({image.body for image in images}) == len(images) == MADE
+    images = generate_images(50, 30, seed=1)
+    assert len({image.body for image in images}) == len(images) == GENERATED_IMAGES
     for image in images:
         assert image.content_type == "image/jpeg"
         with Image.open(io.BytesIO(image.body)) as opened:
@@ -23,7 +23,7 @@ def test_made_images_are_jpeg_files_of_the_size_asked_for() -> None:
 
 def test_equal_seeds_make_equal_images() -> None:
     """And others make others."""
-    first, again, other = (made_images(20, 20, seed) for seed in (1, 1, 2))
+    first, again, other = (generate_images(20, 20, seed) for seed in (1, 1, 2))
     assert first == again
     assert not {image.body for image in first} & {image.body for image in other}
 
@@ -31,7 +31,7 @@ def test_equal_seeds_make_equal_images() -> None:
 @pytest.mark.parametrize("size", [(1, 1), (1, 700), (300, 2)])
 def test_images_of_any_size_are_made(size: tuple[int, int]) -> None:
     """Narrow ones, too."""
-    with Image.open(io.BytesIO(made_images(*size, seed=1)[0].body)) as image:
+    with Image.open(io.BytesIO(generate_images(*size, seed=1)[0].body)) as image:
         assert image.size == size
 
 

@@ -12,7 +12,7 @@ from PIL import Image
 from scripts.load.exchange import Exchange
 from scripts.load.plot import can_plot, plot_load, plot_search
 from scripts.load.search import Point
-from scripts.load.summary import summed_up
+from scripts.load.summary import summarise
 from tests.fakes.load import CLIENT, exchange, figures, recorded
 
 TIMING = b'batch;desc="4/8 full"'
@@ -79,7 +79,7 @@ def test_this_environment_can_plot() -> None:
 def test_a_load_is_drawn(tmp_path: Path, exchanges: Sequence[Exchange]) -> None:
     """Whatever came of it, and whatever the file is called."""
     record = recorded(*exchanges)
-    plot_load(tmp_path / "plot.txt", "title", record, summed_up(record, CLIENT))
+    plot_load(tmp_path / "plot.txt", "title", record, summarise(record, CLIENT))
     width, height = drawn(tmp_path / "plot.txt")
     assert width > height > 100
 

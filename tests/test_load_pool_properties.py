@@ -8,8 +8,8 @@ from twisted.internet.error import ConnectionRefusedError as Refused
 from twisted.internet.task import Clock
 
 from scripts.load.exchange import Exchange
-from scripts.load.pool import Pool
-from tests.fakes.load import Door, Wire, plain
+from scripts.load.pool import ConnectionPool
+from tests.fakes.load import FakeEndpoint, FakeTransport, plain
 
 LIMIT, TIMEOUT = 3, 8.0
 
@@ -22,11 +22,13 @@ class Pooled(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.clock = Clock()
-        self.door = Door(self.clock)
-        self.pool = Pool(self.door, limit=LIMIT, timeout=TIMEOUT, seconds=self.clock.seconds)
+        self.endpoint = FakeEndpoint(self.clock)
+        self.pool = ConnectionPool(
+            self.endpoint, limit=LIMIT, timeout=TIMEOUT, seconds=self.clock.seconds
+        )
         self.sent: list[Exchange] = []
         self.ends: list[Exchange] = []
-        self.answered: dict[Wire, int] = {}
+        self.answered: dict[FakeTransport, int] = {}
 
     def finish(self, exchange: Exchange) -> None:
         """Take an end; the requests of some clients are followed by another at once."""
@@ -35,25 +37,25 @@ class Pooled(RuleBasedStateMachine):
             self.send(again=False)
 
     @property
-    def wires(self) -> list[Wire]:
+    def transports(self) -> list[FakeTransport]:
         """The connections that are up, from the server's side."""
-        return [wire for wire in self.door.wires if wire.connected]
+        return [transport for transport in self.endpoint.transports if transport.connected]
 
     @property
-    def asked(self) -> list[Wire]:
+    def asked(self) -> list[FakeTransport]:
         """Those that wait for an answer."""
         return [
-            wire
-            for wire in self.wires
-            if not wire.ending and len(wire.requests) > self.answered.get(wire, 0)
+            transport
+            for transport in self.transports
+            if not transport.ending and len(transport.requests) > self.answered.get(transport, 0)
         ]
 
-    def answer(self, wire: Wire, head: str = "") -> None:
+    def answer(self, transport: FakeTransport, head: str = "") -> None:
         """Answer the last request with its name, in two pieces."""
-        name = wire.requests[-1].decode()
+        name = transport.requests[-1].decode()
         whole = plain(head=f"Server-Timing: {name}\r\n{head}")
-        self.answered[wire] = len(wire.requests)
-        wire.say(whole[:20], whole[20:])
+        self.answered[transport] = len(transport.requests)
+        transport.say(whole[:20], whole[20:])
 
     @rule(again=st.booleans())
     def send(self, again: bool) -> None:
@@ -64,17 +66,17 @@ class Pooled(RuleBasedStateMachine):
         self.sent.append(exchange)
         self.pool.send(exchange)
 
-    @precondition(lambda self: self.door.waiting)
+    @precondition(lambda self: self.endpoint.waiting)
     @rule()
-    def let_in(self) -> None:
+    def accept(self) -> None:
         """A connection is made."""
-        self.door.let_in()
+        self.endpoint.accept()
 
-    @precondition(lambda self: self.door.waiting)
+    @precondition(lambda self: self.endpoint.waiting)
     @rule()
-    def turn_away(self) -> None:
+    def refuse(self) -> None:
         """A connection is refused."""
-        self.door.turn_away(Refused())
+        self.endpoint.refuse(Refused())
 
     @precondition(lambda self: self.asked)
     @rule(pick=PICK, head=st.sampled_from(["", "", "Connection: close\r\n"]))
@@ -82,19 +84,19 @@ class Pooled(RuleBasedStateMachine):
         """An answer comes."""
         self.answer(self.asked[pick % len(self.asked)], head)
 
-    @precondition(lambda self: self.wires)
+    @precondition(lambda self: self.transports)
     @rule(pick=PICK, clean=st.booleans())
     def hang_up(self, pick: int, clean: bool) -> None:
         """A connection ends, whatever it was doing."""
-        self.wires[pick % len(self.wires)].hang_up(None if clean else ConnectionLost())
+        self.transports[pick % len(self.transports)].hang_up(None if clean else ConnectionLost())
 
-    @precondition(lambda self: self.wires)
+    @precondition(lambda self: self.transports)
     @rule(pick=PICK, data=st.sampled_from([b"garbage", b"HTTP/1.1 200", plain() + b"more"]))
     def babble(self, pick: int, data: bytes) -> None:
         """Something comes that is no answer, or is more, or is half of one, and then nothing."""
-        wire = self.wires[pick % len(self.wires)]
-        self.answered[wire] = len(wire.requests)
-        wire.say(data)
+        transport = self.transports[pick % len(self.transports)]
+        self.answered[transport] = len(transport.requests)
+        transport.say(data)
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 5.0]))
     def wait(self, seconds: float) -> None:
@@ -114,18 +116,22 @@ class Pooled(RuleBasedStateMachine):
     @invariant()
     def the_limit_holds(self) -> None:
         """Counting those that are being made, and those that have yet to hear of their end."""
-        assert len(self.wires) + len(self.door.waiting) <= LIMIT
+        assert len(self.transports) + len(self.endpoint.waiting) <= LIMIT
 
     def teardown(self) -> None:
         """A server that does its work from now on gets everything done but what it spoilt."""
         now = self.clock.seconds()
         for _ in range(3 * len(self.sent) + 10):
             self.clock.advance(0)
-            while self.door.waiting:
-                self.door.let_in()
-            for wire in self.asked:
-                self.answer(wire)
-        spoilt = [wire for wire in self.wires if wire.requests and not wire.ending]
+            while self.endpoint.waiting:
+                self.endpoint.accept()
+            for transport in self.asked:
+                self.answer(transport)
+        spoilt = [
+            transport
+            for transport in self.transports
+            if transport.requests and not transport.ending
+        ]
         assert self.pool.in_flight <= len(spoilt)
         assert self.clock.seconds() == now
         self.clock.advance(TIMEOUT)

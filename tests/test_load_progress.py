@@ -55,7 +55,7 @@ def test_a_record_can_grow_after_it_was_looked_at() -> None:
 def drawn(console: Console) -> str:
     """Return what is written while a load is told of."""
     with ProgressLine(console) as shown:
-        shown.tell(progress(recorded(exchange()), 1.0))
+        shown.draw(progress(recorded(exchange()), 1.0))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -63,11 +63,13 @@ def told(timing: bytes) -> tuple[dict[str, float], dict[int, int]]:
     """Return the milliseconds of each part, and the rides, that *timing* tells of."""
     record = recorded(exchange(timing=timing))
     parts = {part: record.parts[part][0] * 1e3 for part in PARTS}
-    return {part: round(ms, 6) for part, ms in parts.items() if not isnan(ms)}, dict(record.rides)
+    return {part: round(ms, 6) for part, ms in parts.items() if not isnan(ms)}, dict(
+        record.requests_by_rows
+    )
 
 
 @pytest.mark.parametrize(
-    ("timing", "parts", "rides"),
+    ("timing", "parts", "rows"),
     [
         (b"", {}, {}),
         (b"queue;dur=1.5, run;dur=20", {"queue": 1.5, "run": 20.0}, {}),
@@ -87,19 +89,19 @@ def told(timing: bytes) -> tuple[dict[str, float], dict[int, int]]:
     ],
 )
 def test_only_what_the_server_says_of_itself_is_read(
-    timing: bytes, parts: dict[str, float], rides: dict[int, int]
+    timing: bytes, parts: dict[str, float], rows: dict[int, int]
 ) -> None:
     """Other servers' headers and junk tell nothing, and break nothing."""
-    assert told(timing) == (parts, rides)
+    assert told(timing) == (parts, rows)
 
 
 @given(st.binary() | st.text('decoqueurnbatchs;=". ,0189/').map(str.encode))
 @settings(derandomize=True, deadline=None)
 def test_no_header_breaks_a_run(timing: bytes) -> None:
     """Whatever it says."""
-    parts, rides = told(timing)
+    parts, rows = told(timing)
     assert all(0 <= milliseconds < 1e12 for milliseconds in parts.values())
-    assert all(rows > 0 for rows in rides)
+    assert all(count > 0 for count in rows)
 
 
 def test_what_our_server_writes_is_understood() -> None:
@@ -108,6 +110,6 @@ def test_what_our_server_writes_is_understood() -> None:
     runs = [Run(rows=4, cap=8, reason="full", seconds=0.02), Run(1, 8, "deadline", 0.001)]
     timing = Timing(trace=trace, decode=0.004)
     trace.runs.extend(runs)
-    parts, rides = told(server_timing(timing)["Server-Timing"].encode())
+    parts, rows = told(server_timing(timing)["Server-Timing"].encode())
     assert parts == {"decode": 4.0, "run": 21.0}
-    assert rides == {4: 1, 1: 1}
+    assert rows == {4: 1, 1: 1}

@@ -10,9 +10,9 @@ from rich.console import Console, RenderableType
 
 from scripts.load.compare import Comparison
 from scripts.load.exchange import Exchange
-from scripts.load.report import SIZES, of_comparison, of_load, of_search
+from scripts.load.report import MAX_LISTED_SIZES, comparison_report, load_report, search_report
 from scripts.load.search import Point
-from scripts.load.summary import summed_up
+from scripts.load.summary import summarise
 from tests.fakes.load import CLIENT, exchange, figures, recorded
 
 TIMING = b'decode;dur=2, queue;dur=0.05, run;dur=7.3, batch;desc="2/8 full"'
@@ -30,7 +30,7 @@ def shown(what: RenderableType) -> list[str]:
 def load(exchanges: Sequence[Exchange], **client: float) -> list[str]:
     """Return the lines that tell of a load."""
     made = replace(CLIENT, **client)  # type: ignore[arg-type]
-    return shown(of_load("server  load", summed_up(recorded(*exchanges), made)))
+    return shown(load_report("server  load", summarise(recorded(*exchanges), made)))
 
 
 def test_a_load_that_went_well_is_told_in_two_tables_and_a_sentence() -> None:
@@ -122,12 +122,12 @@ def test_warnings_stand_at_the_end() -> None:
 
 def test_many_batch_sizes_are_cut_short_in_the_middle() -> None:
     """Those at both ends are the ones to see."""
-    rides = {str(rows): 1 for rows in range(1, 21)}
-    line = shown(of_load("", figures(rides=rides, mean_rows=10.0)))[-1]
-    assert line.count("5%") == SIZES
+    many = {str(rows): 1 for rows in range(1, 21)}
+    line = shown(load_report("", figures(requests_by_rows=many, mean_rows=10.0)))[-1]
+    assert line.count("5%") == MAX_LISTED_SIZES
     assert "6: 5%, ..., 15: 5%" in line
-    few = {str(rows): 1 for rows in range(1, SIZES + 1)}
-    assert "..." not in shown(of_load("", figures(rides=few, mean_rows=6.0)))[-1]
+    few = {str(rows): 1 for rows in range(1, MAX_LISTED_SIZES + 1)}
+    assert "..." not in shown(load_report("", figures(requests_by_rows=few, mean_rows=6.0)))[-1]
 
 
 def point(rate: float, share: float, warnings: tuple[str, ...] = ()) -> Point:
@@ -143,7 +143,7 @@ def test_a_search_shows_its_curve_and_what_it_found() -> None:
         point(1000, 0.995, ("slow client",)),
         point(2000, 0.5, ("slower",)),
     ]
-    lines = shown(of_search(0.2, 1000, points))
+    lines = shown(search_report(0.2, 1000, points))
     assert [line.split() for line in lines[:4]] == [
         ["rate/s", "answered/s", "goodput/s", "p50", "ms", "p99", "ms", "in", "time", "rows"],
         ["50.0", "50.0", "50.0", "10.0", "-", "100.0%", "-"],
@@ -155,13 +155,13 @@ def test_a_search_shows_its_curve_and_what_it_found() -> None:
         "warning: at 1000.0/s, which kept it: slow client",
         "warning: at 2000.0/s, which broke it: slower",
     ]
-    assert "once" not in shown(of_search(0.2, 1000, [*points, points[1]]))[-5]
+    assert "once" not in shown(search_report(0.2, 1000, [*points, points[1]]))[-5]
 
 
 @pytest.mark.parametrize("points", [[], [point(1.0, 0.0)]])
 def test_a_search_that_found_nothing_says_so(points: list[Point]) -> None:
     """Also where it was interrupted before there was anything."""
-    assert shown(of_search(0.2, None, points))[-1] == "no rate tried keeps 200 ms for 99 in 100"
+    assert shown(search_report(0.2, None, points))[-1] == "no rate tried keeps 200 ms for 99 in 100"
 
 
 def test_a_comparison_shows_medians_and_ratios() -> None:
@@ -173,7 +173,7 @@ def test_a_comparison_shows_medians_and_ratios() -> None:
         "examples": {"500": "oops"},
     }
     second = [figures(rate=10.0, **failed, warnings=("slow", "late")) for _ in range(3)]
-    lines = shown(of_comparison(("http://[::1]/a", "b"), Comparison(first, second)))
+    lines = shown(comparison_report(("http://[::1]/a", "b"), Comparison(first, second)))
     assert lines == [
         "first: http://[::1]/a: refused 3, errors 0",
         "second: b: refused 0, errors 6",

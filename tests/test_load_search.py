@@ -4,7 +4,15 @@ from collections.abc import Callable
 
 import pytest
 
-from scripts.load.search import CLOSE, CURVE, MOST, Point, bounds, find_slo, next_rate
+from scripts.load.search import (
+    CURVE_SHARES,
+    MAX_BOUNDS_RATIO,
+    MAX_LOADS,
+    Point,
+    bounds,
+    find_slo,
+    next_rate,
+)
 from scripts.load.summary import Summary
 from tests.fakes.load import chance, figures, run
 
@@ -42,32 +50,32 @@ def test_the_knee_is_found_within_5_per_cent(knee: float) -> None:
     """From below and from above, and measured twice; the curve goes down to a quarter of it."""
     best, curve, told = found(lambda rate, _: 1.0 if rate <= knee else 0.5, 100.0)
     assert best is not None
-    assert knee / CLOSE <= best <= knee
+    assert knee / MAX_BOUNDS_RATIO <= best <= knee
     assert [point.rate for point in told].count(best) == 2
     assert [point.rate for point in curve] == sorted(point.rate for point in told)
-    assert {best * share for share in CURVE} <= {point.rate for point in curve}
-    assert len(told) <= MOST
+    assert {best * share for share in CURVE_SHARES} <= {point.rate for point in curve}
+    assert len(told) <= MAX_LOADS
 
 
 def test_99_in_100_are_enough_and_a_load_of_nothing_proves_nothing() -> None:
     """A promise is kept by answers."""
-    assert Point(1.0, figures(sent=100, good_share=0.99)).keeps
-    assert not Point(1.0, figures(sent=100, good_share=0.9899)).keeps
-    assert not Point(1.0, figures(sent=0, good_share=1.0)).keeps
+    assert Point(1.0, figures(sent=100, good_share=0.99)).keeps_slo
+    assert not Point(1.0, figures(sent=100, good_share=0.9899)).keeps_slo
+    assert not Point(1.0, figures(sent=0, good_share=1.0)).keeps_slo
 
 
 def test_where_nothing_keeps_there_is_no_rate_and_no_curve() -> None:
     """Down to about a hundredth of where it began."""
     best, curve, told = found(lambda *_: 0.0, 100.0)
     assert best is None
-    assert len(curve) == len(told) <= MOST - len(CURVE)
+    assert len(curve) == len(told) <= MAX_LOADS - len(CURVE_SHARES)
     assert 0.5 < curve[0].rate < 1.5
 
 
 def test_where_everything_keeps_the_search_ends() -> None:
     """At a rate that was measured."""
     best, _, told = found(lambda *_: 1.0, 100.0)
-    assert len(told) == MOST
+    assert len(told) == MAX_LOADS
     assert best == max(point.rate for point in told)
 
 
@@ -80,9 +88,9 @@ def test_noise_does_not_keep_a_search_going(seed: int) -> None:
         return 1.0 if rate * noise.uniform(0.7, 1.3) < 100 else 0.9
 
     best, _, told = found(server, 70.0)
-    assert len(told) <= MOST
+    assert len(told) <= MAX_LOADS
     assert best is not None
-    broken = [point.rate for point in told[: -len(CURVE)] if not point.keeps]
+    broken = [point.rate for point in told[: -len(CURVE_SHARES)] if not point.keeps_slo]
     assert all(best < rate for rate in broken)
 
 
@@ -97,7 +105,7 @@ def test_a_rate_that_breaks_the_second_time_is_not_the_one() -> None:
 
     best, _, _ = found(server, 100.0)
     assert best is not None
-    assert 90 / CLOSE <= best < 90
+    assert 90 / MAX_BOUNDS_RATIO <= best < 90
 
 
 @pytest.mark.parametrize(

@@ -12,16 +12,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from scripts.load.exchange import Exchange
-from scripts.load.summary import PERCENTILES, Client, Summary, percentile, summed_up
+from scripts.load.summary import PERCENTILES, ClientStats, Summary, percentile, summarise
 from tests.fakes.load import CLIENT, exchange, recorded
 
 #: Enough for a p99 that there is no warning about.
 MANY = 500
 
 
-def summary(exchanges: Sequence[Exchange], client: Client = CLIENT, warmup: float = 0.0) -> Summary:
+def summary(
+    exchanges: Sequence[Exchange], client: ClientStats = CLIENT, warmup: float = 0.0
+) -> Summary:
     """Return the figures of *exchanges*."""
-    return summed_up(recorded(*exchanges, warmup=warmup), client)
+    return summarise(recorded(*exchanges, warmup=warmup), client)
 
 
 def naive(values: Sequence[float], share: str) -> float:
@@ -151,7 +153,7 @@ def test_the_mean_of_the_rows_is_over_batches() -> None:
     """Ten in a batch of 10 and one alone: two batches, of 5.5 rows."""
     found = summary([*(exchange(timing=ride(10)) for _ in range(10)), exchange(timing=ride(1))])
     assert found.mean_rows == 5.5
-    assert found.rides == {"1": 1, "10": 10}
+    assert found.requests_by_rows == found.as_json()["rides"] == {"1": 1, "10": 10}
     assert summary([exchange()]).mean_rows is None
 
 
@@ -172,7 +174,7 @@ def test_parts_are_of_the_answers_that_tell_them() -> None:
         ({"cores": 0.91}, 0.0, MANY, ["this client used 91% of a core and waited for one 0% "]),
         ({"starved": 0.95}, 0.0, MANY, ["this client used 10% of a core and waited for one 95% "]),
         ({}, 0.011, MANY, ["1 request in 100 was sent 11.0 ms after it was due or later"]),
-        ({"retried": 6}, 0.0, MANY, ["6 requests were sent once more"]),
+        ({"retried": 6}, 0.0, MANY, ["6 requests were sent again"]),
         ({"retried": 5}, 0.0, MANY, []),
         ({"waited": 7, "limit": 2}, 0.0, MANY, ["7 requests waited for one of the 2 connections"]),
         ({}, 0.0, MANY - 1, ["p99 rests on 499 requests"]),

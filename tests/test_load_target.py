@@ -36,8 +36,8 @@ def test_a_url_names_a_server(url: str, secure: bool, host: str, port: int, path
         ("", "expected a URL such as http://localhost:12480, got ''"),
         ("ftp://host/", "expected an http or https URL, got 'ftp://host/'"),
         ("http://:80/", "expected a URL such as"),
-        ("http://user:secret@host/", "a URL with a user name is not taken"),
-        ("http://@host/", "a URL with a user name is not taken"),
+        ("http://user:secret@host/", "a URL with a user name is not supported"),
+        ("http://@host/", "a URL with a user name is not supported"),
         ("http://host:99999/", "Port out of range"),
         ("http://host:port/", "Port could not be cast"),
         ("http://[::1/", "Invalid IPv6 URL"),
@@ -114,7 +114,7 @@ def test_headers_replace_those_of_the_same_name() -> None:
     assert found[1:] == [("Accept", "*/*"), ("Content-Length", "6"), *headers]
 
 
-class Network:
+class FakeSocketModule:
     """Addresses of names, and who of them accepts connections; in place of the module `socket`."""
 
     AF_INET6, SOCK_STREAM = socket.AF_INET6, socket.SOCK_STREAM
@@ -133,12 +133,12 @@ class Network:
             for family, address in map(families.__getitem__, self.addresses)
         ]
 
-    def socket(self, family: int, *_: object) -> "Network":
+    def socket(self, family: int, *_: object) -> "FakeSocketModule":
         """Return a socket, which the network plays itself."""
         self.tried.append("six" if family == socket.AF_INET6 else "four")
         return self
 
-    def __enter__(self) -> "Network":
+    def __enter__(self) -> "FakeSocketModule":
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -171,7 +171,7 @@ def test_the_first_address_that_accepts_is_the_one(
     tried: list[str],
 ) -> None:
     """A server that listens on one family alone is found, whichever a name is resolved to first."""
-    network = Network(**addresses)
+    network = FakeSocketModule(**addresses)
     monkeypatch.setattr("scripts.load.target.socket", network)
     assert isinstance(parse_url("http://a.example").endpoint(Clock(), 5.0), kind)
     assert network.tried == tried
@@ -189,7 +189,7 @@ def test_a_server_that_is_not_there_is_told_in_one_line(
     monkeypatch: pytest.MonkeyPatch, addresses: dict[str, OSError | None], said: str
 ) -> None:
     """Before the load."""
-    monkeypatch.setattr("scripts.load.target.socket", Network(**addresses))
+    monkeypatch.setattr("scripts.load.target.socket", FakeSocketModule(**addresses))
     with pytest.raises(UnreachableError) as caught:
         parse_url("http://a.example").endpoint(Clock(), 5.0)
     assert str(caught.value) == said

@@ -149,7 +149,9 @@ def test_a_header_is_a_name_and_a_value(text: str, header: tuple[str, str]) -> N
 @pytest.mark.parametrize("name", ["Content-Length", "content-length", "Transfer-Encoding"])
 def test_where_a_request_ends_is_nobody_s_to_say(name: str) -> None:
     """Or the server would take its body for the next request."""
-    assert refused(Header(), f"{name}: 5").startswith(f"{name} follows from what is sent")
+    assert refused(Header(), f"{name}: 5").startswith(
+        f"{name} follows from the body, and cannot be set"
+    )
 
 
 #: What would end a header and begin another one.

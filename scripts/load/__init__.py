@@ -1,1 +1,1 @@
-"""The load test: send requests as they are due, and tell what came of them."""
+"""The load test: send requests when they are due, and report how the server answered them."""

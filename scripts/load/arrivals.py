@@ -1,7 +1,7 @@
 """
-Say when requests are due: seconds from the start of a load, in order.
+Generate the arrival times of a load: seconds from its start, in order.
 
-Pure but for `read_trace`.  Rates are requests a second.
+Pure, except for `read_trace`.  Rates are requests a second.
 """
 
 import random
@@ -9,21 +9,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from math import isfinite
 from pathlib import Path
 
-#: What bursts alternate between, as shares of the mean rate.
-BURST, LULL = 1.8, 0.2
+#: The two rates that bursts alternate between, as shares of the mean rate.
+BURST_RATE_SHARE, LULL_RATE_SHARE = 1.8, 0.2
 
-#: How long a burst or a lull lasts on average, in seconds.
-SOJOURN = 0.5
+#: The mean length of a burst, and of a lull, in seconds.
+MEAN_SOJOURN_SECONDS = 0.5
 
-#: The first arrival of a trace comes within a day, or its times are no seconds from the start.
-MOST_AWAITED = 86_400.0
+#: The latest first arrival of a trace: a later one is taken for a date, not for seconds from the
+#: start.
+MAX_FIRST_ARRIVAL_SECONDS = 86_400.0
 
-#: Yields the times of a load of this rate, this many seconds long, from a source of chance.
+#: Yields the arrival times of a load, given its rate (requests/s), its length (seconds) and a
+#: random generator.
 Pattern = Callable[[float, float, random.Random], Iterator[float]]
 
 
 def poisson(rate: float, seconds: float, chance: random.Random) -> Iterator[float]:
-    """Yield independent arrivals, as many clients who know nothing of each other make them."""
+    """Yield independent arrivals: a Poisson process, as of many clients that do not interact."""
     time = chance.expovariate(rate)
     while time < seconds:
         yield time
@@ -31,7 +33,7 @@ def poisson(rate: float, seconds: float, chance: random.Random) -> Iterator[floa
 
 
 def constant(rate: float, seconds: float, _: random.Random) -> Iterator[float]:
-    """Yield arrivals at equal distances, the first at once."""
+    """Yield arrivals 1/*rate* seconds apart, the first at 0."""
     number = 0
     while number / rate < seconds:
         yield number / rate
@@ -39,26 +41,31 @@ def constant(rate: float, seconds: float, _: random.Random) -> Iterator[float]:
 
 
 def bursts(
-    rate: float, seconds: float, chance: random.Random, sojourn: float = SOJOURN
+    rate: float, seconds: float, chance: random.Random, sojourn: float = MEAN_SOJOURN_SECONDS
 ) -> Iterator[float]:
-    """Yield independent arrivals, *sojourn* s on average at `BURST` or at `LULL` times the rate."""
-    began, share = 0.0, chance.choice((BURST, LULL))
+    """
+    Yield independent arrivals at a rate that alternates between two values.
+
+    They are `BURST_RATE_SHARE` and `LULL_RATE_SHARE` times *rate*, each for *sojourn* seconds on
+    average.
+    """
+    began, share = 0.0, chance.choice((BURST_RATE_SHARE, LULL_RATE_SHARE))
     while began < seconds:
         ends = min(seconds, began + chance.expovariate(1 / sojourn))
         for time in poisson(rate * share, ends - began, chance):
             yield began + time
-        began, share = ends, BURST + LULL - share
+        began, share = ends, BURST_RATE_SHARE + LULL_RATE_SHARE - share
 
 
-#: What can be asked for by name.
+#: The patterns by the names that ``--arrivals`` takes.
 PATTERNS: dict[str, Pattern] = {"poisson": poisson, "constant": constant, "bursts": bursts}
 
 
 def read_trace(path: Path) -> Sequence[float]:
     """
-    Return the arrival times in the file at *path*: seconds, one a line, in order.
+    Return the arrival times in the file at *path*: seconds, one per line, in order.
 
-    Raises ValueError for anything else, naming the line.
+    Raises ValueError, which names the line, for other content, and OSError.
     """
     times: list[float] = []
     for number, line in enumerate(path.read_text().rstrip().splitlines(), 1):
@@ -67,17 +74,19 @@ def read_trace(path: Path) -> Sequence[float]:
         except ValueError:
             time = -1.0
         if not isfinite(time) or time < (times[-1] if times else 0.0):
-            raise ValueError(f"line {number}: expected seconds, none before the last; got {line!r}")
+            raise ValueError(
+                f"line {number}: expected seconds, not less than the line before; got {line!r}"
+            )
         times.append(time)
     if not times or times[-1] == 0:
-        raise ValueError("expected arrival times, seconds, one a line, some of them after 0")
-    if times[0] > MOST_AWAITED:
+        raise ValueError("expected arrival times in seconds, one per line, the last greater than 0")
+    if times[0] > MAX_FIRST_ARRIVAL_SECONDS:
         raise ValueError(f"expected seconds from the start, but the first arrival is {times[0]:g}")
     return times
 
 
 def replayed(times: Iterable[float], speed: float, seconds: float) -> Iterator[float]:
-    """Yield *times* at *speed* times their own, up to *seconds* of the faster time."""
+    """Yield *times* divided by *speed*, as long as the results are below *seconds*."""
     for time in times:
         if time / speed >= seconds:
             return

@@ -1,7 +1,7 @@
 """
-Carry out the command `tensorferry loadtest`: options in, loads put, figures out.
+Run the command `tensorferry loadtest`: options in, loads applied, figures out.
 
-Main thread, once.
+Called once, on the main thread.
 """
 
 import json
@@ -22,49 +22,57 @@ from twisted.logger import ILogObserver, LogEvent, formatEvent, globalLogBeginne
 from zope.interface import provider
 
 from scripts.load.compare import Comparison, compare
-from scripts.load.measure import LINGER, ClosedLoop, Load, Measurement, Outcome, Server, Terms
-from scripts.load.options import CLIENTS, DURATION, Options, UsageProblem
+from scripts.load.measure import (
+    LINGER_SECONDS,
+    ClosedLoop,
+    Load,
+    LoadSettings,
+    Measurement,
+    Outcome,
+    Server,
+)
+from scripts.load.options import DEFAULT_CLIENTS, DEFAULT_DURATION_SECONDS, Options, UsageProblem
 from scripts.load.payloads import Payload
 from scripts.load.plot import plot_load, plot_search
 from scripts.load.progress import ProgressLine
-from scripts.load.report import of_comparison, of_load, of_search
+from scripts.load.report import comparison_report, load_report, search_report
 from scripts.load.search import Point, bounds, find_slo
 from scripts.load.summary import Summary
 from scripts.load.target import Target, UnreachableError
 from scripts.load.units import seconds_in_words
 from tensorferry import __version__
 
-#: A search begins at this share of what a closed loop gets answered.
-BEGIN = 0.7
+#: A search begins at this share of the rate of a closed loop.
+FIRST_RATE_SHARE = 0.7
 
-#: The exit code where nothing was answered.
-FAILED = 1
+#: The exit code if no request was answered.
+EXIT_NOTHING_ANSWERED = 1
 
-NOTHING = "Error: interrupted before there was anything to tell"
+INTERRUPTED_EARLY = "Error: interrupted before there was anything to report"
 
-#: Descriptors that are not for connections.
-SPARE = 64
+#: Descriptors that are kept free for other uses than connections.
+SPARE_DESCRIPTORS = 64
 
-#: Columns of what is printed to no terminal.
-WIDE = 160
+#: The width of the report in columns if standard output is no terminal.
+PIPE_WIDTH_COLUMNS = 160
 
 
 class Interrupted(Exception):
-    """A signal came before there was anything to tell."""
+    """A signal came before there was anything to report."""
 
 
 @dataclass(frozen=True, slots=True)
 class Results:
-    """What a command found out."""
+    """The results of a command."""
 
-    shown: RenderableType  #: for people
+    report: RenderableType  #: for the terminal
     figures: Mapping[str, Any]  #: for --json
-    answered: bool  #: whether there was any answer
-    plot: Callable[[Path], None] | None  #: draws it
+    answered: bool  #: whether any request was answered
+    plot: Callable[[Path], None] | None  #: writes a PNG file; None if there is no plot
 
 
 class LoadTester:
-    """Puts one load after the other, until a signal ends it."""
+    """Applies one load after the other, until a signal interrupts it."""
 
     def __init__(self, reactor: Any, options: Options, line: ProgressLine) -> None:
         self._reactor = reactor
@@ -74,72 +82,75 @@ class LoadTester:
         self._interrupted = False
 
     def interrupt(self) -> None:
-        """End the load under way, and begin no other."""
+        """End the load that is running, and begin no other."""
         self._interrupted = True
         if self._measurement is not None:
             self._measurement.stop()
 
     async def results(self, servers: Sequence[Server], load: Load | None) -> Results:
-        """Return what the command asks for: of *load*, or of a search where there is none."""
+        """Return the results of *load*, or of a search if it is None; raises `Interrupted`."""
         if load is None:
             return await self._search(servers[0])
         if len(servers) > 1:
             return await self._compare(servers, load)
-        terms = self._options.terms(load)
-        outcome = await self._measure(servers[0], load, terms)
+        settings = self._options.load_settings(load)
+        outcome = await self._measure(servers[0], load, settings)
         title = f"{servers[0].name}  {load.name}"
-        facts = {"url": servers[0].name, "load": load.name, **self._facts(terms)}
+        facts = {"url": servers[0].name, "load": load.name, **self._facts(settings)}
         return Results(
-            of_load(title, outcome.summary),
+            load_report(title, outcome.summary),
             facts | outcome.summary.as_json(),
             outcome.summary.answered > 0,
             partial(plot_load, title=title, record=outcome.record, summary=outcome.summary),
         )
 
-    def _facts(self, terms: Terms) -> dict[str, object]:
-        """Return what of the terms is worth keeping beside the figures."""
+    def _facts(self, settings: LoadSettings) -> dict[str, object]:
+        """Return the settings that are written beside the figures."""
         return {
-            "warmup_s": terms.warmup,
-            "timeout_s": terms.timeout,
-            "connections_allowed": terms.connections,
-            "seed": terms.seed,
+            "warmup_s": settings.warmup,
+            "timeout_s": settings.timeout,
+            "connections_allowed": settings.connections,
+            "seed": settings.seed,
             "version": __version__,
         }
 
-    async def _measure(self, server: Server, load: Load, terms: Terms) -> Outcome:
-        self._go_on()
-        self._measurement = Measurement(self._reactor, server, load, terms, self._line.tell)
+    async def _measure(self, server: Server, load: Load, settings: LoadSettings) -> Outcome:
+        self._check_interrupted()
+        self._measurement = Measurement(self._reactor, server, load, settings, self._line.draw)
         outcome = await self._measurement.run()
         if not outcome.summary.sent:
-            self._go_on()
+            self._check_interrupted()
         return outcome
 
-    async def _whole(self, server: Server, load: Load, terms: Terms) -> Summary:
-        """Return the figures of a load that is one of several: cut short, it tells nothing."""
-        outcome = await self._measure(server, load, terms)
-        self._go_on()
+    async def _measure_whole(self, server: Server, load: Load, settings: LoadSettings) -> Summary:
+        """Return the figures of one of several loads; raises `Interrupted` if it was cut short."""
+        outcome = await self._measure(server, load, settings)
+        self._check_interrupted()
         return outcome.summary
 
-    def _go_on(self) -> None:
+    def _check_interrupted(self) -> None:
         if self._interrupted:
             raise Interrupted
 
     async def _search(self, server: Server) -> Results:
-        options, terms = self._options, self._options.terms(None)
+        options, settings = self._options, self._options.load_settings(None)
 
         async def at(rate: float, number: int) -> Summary:
-            drawn = replace(terms, seed=terms.seed + number)
-            return await self._whole(server, options.open_loop(rate), drawn)
+            drawn = replace(settings, seed=settings.seed + number)
+            return await self._measure_whole(server, options.open_loop(rate), drawn)
 
-        brief = ClosedLoop(CLIENTS, min(max(3.0, 5 * terms.slo), options.duration or DURATION))
-        seen = await self._whole(server, brief, terms)
+        brief = ClosedLoop(
+            DEFAULT_CLIENTS,
+            min(max(3.0, 5 * settings.slo), options.duration or DEFAULT_DURATION_SECONDS),
+        )
+        seen = await self._measure_whole(server, brief, settings)
         first = seen.rate or seen.answered / brief.seconds
         if not first:
-            title = f"{server.name}  {brief.name}; no rate is worth trying"
-            return Results(of_load(title, seen), {**seen.as_json(), "rate": None}, False, None)
+            title = f"{server.name}  {brief.name}; nothing was answered, so no rate is tried"
+            return Results(load_report(title, seen), {**seen.as_json(), "rate": None}, False, None)
         points: list[Point] = []
         try:
-            best, points = await find_slo(at, first * BEGIN, points.append)
+            best, points = await find_slo(at, first * FIRST_RATE_SHARE, points.append)
         except Interrupted:
             if not points:
                 raise
@@ -147,25 +158,27 @@ class LoadTester:
             points.sort(key=lambda point: point.rate)
         figures = {
             "url": server.name,
-            **self._facts(terms),
-            "slo_ms": terms.slo * 1e3,
+            **self._facts(settings),
+            "slo_ms": settings.slo * 1e3,
             "rate": best,
             "closed_loop": seen.as_json(),
             "curve": [{"asked": point.rate, **point.summary.as_json()} for point in points],
         }
-        title = f"{server.name}  rates that keep {seconds_in_words(terms.slo)}"
+        title = f"{server.name}  rates that keep {seconds_in_words(settings.slo)}"
         return Results(
-            of_search(terms.slo, best, points),
+            search_report(settings.slo, best, points),
             figures,
             True,
-            partial(plot_search, title=title, points=points, slo=terms.slo),
+            partial(plot_search, title=title, points=points, slo=settings.slo),
         )
 
     async def _compare(self, servers: Sequence[Server], load: Load) -> Results:
-        terms = self._options.terms(load)
+        settings = self._options.load_settings(load)
 
         async def one(server: Server, number: int) -> Summary:
-            return await self._whole(server, load, replace(terms, seed=terms.seed + number))
+            return await self._measure_whole(
+                server, load, replace(settings, seed=settings.seed + number)
+            )
 
         first, second = servers
         seen = Comparison()
@@ -177,7 +190,7 @@ class LoadTester:
         names = (first.name, second.name)
         figures = {
             "load": load.name,
-            **self._facts(terms),
+            **self._facts(settings),
             **{
                 which: {"url": name, "rounds": [each.as_json() for each in rounds]}
                 for which, name, rounds in zip("ab", names, (seen.first, seen.second), strict=True)
@@ -185,63 +198,63 @@ class LoadTester:
             "ratios": {name: asdict(ratio) for name, ratio in seen.ratios().items()},
         }
         answered = all(each.answered for each in (*seen.first, *seen.second))
-        return Results(of_comparison(names, seen), figures, answered, None)
+        return Results(comparison_report(names, seen), figures, answered, None)
 
 
 def run(options: Options) -> None:
     """
-    Do what *options* say; ends the process, with `FAILED` where nothing was answered.
+    Run the command and end the process, with `EXIT_NOTHING_ANSWERED` if no request was answered.
 
-    Raises `UsageProblem` before anything is sent.  The first SIGINT ends the load under way, and
-    what was measured is told; the second ends the process.
+    Raises `UsageProblem` before anything is sent.  The first SIGINT ends the load that is running,
+    and what was measured is reported; the second ends the process.
     """
     options.check()
     load = None if options.find_slo else options.load()
     targets, payloads = options.targets(), options.payloads()
-    _need_descriptors(options.terms(load).connections)
+    _need_descriptors(options.load_settings(load).connections)
     _log_failures()
 
     async def main(reactor: Any) -> None:
         servers = [_server(reactor, target, payloads, options) for target in targets]
-        await deferLater(reactor, 0)  # now the reactor runs, and has set its signals
+        await deferLater(reactor, 0)  # now the reactor runs, and has set its signal handlers
         with ProgressLine(Console(stderr=True)) as line:
             tester = LoadTester(reactor, options, line)
             _interrupt_at_first_signal(reactor, tester.interrupt)
             try:
                 results = await tester.results(servers, load)
             except Interrupted:
-                raise SystemExit(NOTHING) from None
+                raise SystemExit(INTERRUPTED_EARLY) from None
         try:
-            tell(options, results)
+            write_results(options, results)
         except OSError as error:
             place = f" {error.filename}" if error.filename else ""
             raise SystemExit(f"Error: cannot write{place}: {error.strerror}") from None
         if not results.answered:
-            raise SystemExit(FAILED)
+            raise SystemExit(EXIT_NOTHING_ANSWERED)
 
     react(lambda reactor: ensureDeferred(main(reactor)))
 
 
 def _server(reactor: Any, target: Target, payloads: Sequence[Payload], options: Options) -> Server:
-    """Return the server at *target*, which has to be there: else this ends the process."""
+    """Return the server at *target*; ends the process if it accepts no connection."""
     try:
         endpoint = target.endpoint(reactor, options.timeout)
     except UnreachableError as error:
         raise SystemExit(f"Error: {error}") from None
     except KeyboardInterrupt:
-        raise SystemExit(NOTHING) from None
+        raise SystemExit(INTERRUPTED_EARLY) from None
     requests = [target.request(payload, options.headers) for payload in payloads]
     return Server(target.url, endpoint, requests)
 
 
-def tell(options: Options, results: Results) -> None:
-    """Print *results*, and write the files that were asked for."""
+def write_results(options: Options, results: Results) -> None:
+    """Print *results*, and write the files that the options name."""
     figures = json.dumps(results.figures, indent=1)
     if options.json_file is not None and str(options.json_file) == "-":
         sys.stdout.write(figures + "\n")
     else:
-        width = None if sys.stdout.isatty() else WIDE
-        Console(highlight=False, soft_wrap=True, width=width).print(results.shown)
+        width = None if sys.stdout.isatty() else PIPE_WIDTH_COLUMNS
+        Console(highlight=False, soft_wrap=True, width=width).print(results.report)
         if options.json_file is not None:
             options.json_file.write_text(figures + "\n")
     if options.png_file is not None and results.plot is not None:
@@ -249,36 +262,40 @@ def tell(options: Options, results: Results) -> None:
 
 
 def _interrupt_at_first_signal(reactor: Any, interrupt: Callable[[], object]) -> None:
-    """Call *interrupt* at the first SIGINT; the second one ends the process."""
+    """Call *interrupt* on the first SIGINT; the second one ends the process."""
 
-    def heed(*_: object) -> None:
+    def on_signal(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
-        click.echo(f"\ninterrupted: answers have {LINGER:g} s; once more ends at once", err=True)
+        click.echo(
+            f"\ninterrupted: waiting {LINGER_SECONDS:g} s for answers; "
+            "a second Ctrl-C ends at once",
+            err=True,
+        )
         reactor.callFromThread(interrupt)
 
-    signal.signal(signal.SIGINT, heed)
+    signal.signal(signal.SIGINT, on_signal)
 
 
 def _need_descriptors(connections: int) -> None:
-    """Let this process have that many; raises `UsageProblem` where the system does not."""
+    """Raise the limit of descriptors; raises `UsageProblem` if the system allows too few."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    most = hard - SPARE
+    most = hard - SPARE_DESCRIPTORS
     if hard != resource.RLIM_INFINITY and connections > most:
         raise UsageProblem(
-            f"{connections} connections are more than the {most} that this system lets a process "
-            "have: use fewer --clients, or --connections"
+            f"{connections} connections are more than the {most} the system allows a process: "
+            "use fewer --clients, or --connections"
         )
 
 
 def _log_failures() -> None:
     """
-    Have what Twisted logs as failed on stderr, once for each kind.
+    Write the failures that Twisted logs to standard error, each text once.
 
-    What it has against a certificate is a line, for the summary tells it, too; anything else is
-    wrong here, and comes with its traceback.
+    A certificate error is one line, because the report has it too; any other failure is an error of
+    the load test itself, and is written with its traceback.
     """
-    told: set[str] = set()
+    seen: set[str] = set()
 
     @provider(ILogObserver)
     def observe(event: LogEvent) -> None:
@@ -286,9 +303,9 @@ def _log_failures() -> None:
         if failure is None:
             return
         line = f"{formatEvent(event)}: {failure.getErrorMessage()}"
-        if line not in told:
-            told.add(line)
-            of_a_certificate = "sslverify" in event.get("log_namespace", "")
-            click.echo(line if of_a_certificate else failure.getTraceback(), err=True)
+        if line not in seen:
+            seen.add(line)
+            about_certificate = "sslverify" in event.get("log_namespace", "")
+            click.echo(line if about_certificate else failure.getTraceback(), err=True)
 
     globalLogBeginner.beginLoggingTo([observe], redirectStandardIO=False)

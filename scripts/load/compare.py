@@ -1,8 +1,8 @@
 """
-Put the same loads on two servers in turn, and tell how they compare.
+Apply the same load to two servers in turn, and compute the ratios of their figures.
 
-A machine is faster in one minute than in the next, so what counts is the ratio within a round; each
-round goes to the two in the other order than the last.
+A machine is faster in one minute than in the next, so ratios are taken within a round; the order of
+the two servers alternates from round to round.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,7 +11,7 @@ from statistics import median
 
 from scripts.load.summary import Summary
 
-#: What is compared; of the first ones more is better, of latencies less.
+#: The figures that are compared: of rates more is better, of latencies less.
 FIGURES = ("rate", "goodput", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 
 
@@ -22,18 +22,18 @@ class Ratio:
     median: float
     least: float
     most: float
-    rounds: int  #: that had the figure of both; an endless percentile is none
+    rounds: int  #: rounds with this figure for both servers; an infinite percentile is none
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """What each round showed of the two; grows with each that both have had."""
+    """The summaries of both servers, one per complete round; `compare` appends to it."""
 
     first: list[Summary] = field(default_factory=list)
     second: list[Summary] = field(default_factory=list)
 
     def ratios(self) -> dict[str, Ratio]:
-        """Return for each figure how the two compare, where rounds have it of both."""
+        """Return the ratio of each figure that at least one round has for both servers."""
         found = {}
         for name in FIGURES:
             pairs = [
@@ -51,7 +51,7 @@ async def compare(
     rounds: int,
     seen: Comparison,
 ) -> None:
-    """Put *rounds* rounds to *seen*; each measure is given the number of its round."""
+    """Measure *rounds* rounds and append each to *seen*; a measure takes its round's number."""
     for number in range(rounds):
         figures = {
             which: await measures[which](number)

@@ -1,7 +1,8 @@
 """
 One keep-alive connection to the server under test, one request at a time.
 
-Parses with llhttp, for the client must cost less than what it measures.  Reactor thread only.
+Parses with llhttp, because the client must cost less CPU time than the server that it measures.
+Reactor thread only.
 """
 
 from collections.abc import Callable
@@ -17,37 +18,37 @@ from twisted.python.failure import Failure
 
 from scripts.load.exchange import Exchange
 
-#: How much of the body of a refusal is kept, to be shown.
-KEPT = 300
+#: How much of the body of an unsuccessful answer is kept for the report.
+MAX_DETAIL_BYTES = 300
 
 
-class Owner(Protocol):
-    """Who lends a connection out, and hears what came of it."""
+class ConnectionOwner(Protocol):
+    """The owner of connections, which they report to: the pool."""
 
     def answered(self, connection: "Connection", exchange: Exchange) -> None:
-        """Take the complete answer; `Connection.reusable` says what may be done with the rest."""
+        """Called when the answer is complete; `Connection.reusable` says if it can take more."""
 
     def lost(self, connection: "Connection", exchange: Exchange | None, reason: str) -> None:
-        """Hear, once, that the connection has ended, under *exchange* where there is one."""
+        """Called once when the connection has ended; *exchange* is the one in flight, if any."""
 
 
 class Connection(TwistedProtocol):
-    """A connection that is free, or waits for the answer to an exchange."""
+    """A connection that is free, or waits for the answer to one exchange."""
 
     transport: ITCPTransport
 
-    def __init__(self, owner: Owner, seconds: Callable[[], float]) -> None:
+    def __init__(self, owner: ConnectionOwner, seconds: Callable[[], float]) -> None:
         self.reusable = True
-        self.answers = 0  #: how many it has brought
+        self.answers = 0  #: answers received on this connection
         self._owner = owner
         self._seconds = seconds
         self._parser = HttpResponseParser(self)
-        self._reason = ""  # why it was ended here, where it was
+        self._reason = ""  # why this side ended the connection, if it did
         self._exchange: Exchange | None = None
         self._begin()
 
     def _begin(self) -> None:
-        self._status = 0  # not 0 from the end of the answer's head on
+        self._status = 0  # 0 until the head of the answer is complete
         self._sized = False
         self._complete = False
         self._silent = True
@@ -56,33 +57,33 @@ class Connection(TwistedProtocol):
 
     @property
     def stale(self) -> bool:
-        """Whether it was kept open for too long: it brought answers, but not a byte of this one."""
+        """Whether the server had closed this kept connection: no byte of an answer has come."""
         return self.answers > 0 and self._silent
 
     def connectionMade(self) -> None:
-        """Send small requests at once."""
+        """Turn off Nagle's algorithm: small requests are sent at once."""
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
 
     def send(self, exchange: Exchange) -> None:
-        """Send the request of *exchange*; only while the connection is free."""
+        """Send the request of *exchange*; the connection must be free."""
         self._exchange = exchange
         self.transport.write(exchange.request)
 
     def close(self) -> None:
-        """End the connection in good order; only while it is free."""
+        """Close the connection cleanly; it must be free."""
         self.transport.loseConnection()
 
     def abort(self) -> None:
-        """End the connection at once; its exchange is nobody's business any more."""
+        """End the connection at once, and drop its exchange without a report."""
         self._exchange = None
         self.reusable = False
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Read a piece of an answer."""
+        """Called with a piece of an answer."""
         if self._exchange is None:
-            self.abort()  # nobody asked: what a server says before it hangs up
+            self.abort()  # no request is in flight: a last message before the server closes
             return
         self._silent = False
         try:
@@ -99,12 +100,12 @@ class Connection(TwistedProtocol):
             self._answer(self._exchange)
 
     def on_message_begin(self) -> None:
-        """Read no further than the end of the answer; llhttp calls this and what follows."""
+        """Called by llhttp, as the methods below: raise if a second answer follows the first."""
         if self._complete:
             raise ValueError("more than one answer to a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Note what matters of the answer's head."""
+        """Keep the Server-Timing header, and whether the head gives the length of the body."""
         name = name.lower()
         if name == b"server-timing":  # a proxy adds one of its own
             self._timing = self._timing + b", " + value if self._timing else value
@@ -112,16 +113,16 @@ class Connection(TwistedProtocol):
             self._sized = True
 
     def on_headers_complete(self) -> None:
-        """Note the status."""
+        """Keep the status."""
         self._status = self._parser.get_status_code()
 
     def on_body(self, body: bytes) -> None:
-        """Keep the beginning of what is no success."""
-        if self._status >= 300 and len(self._body) < KEPT:
-            self._body += body[:KEPT]
+        """Keep the first `MAX_DETAIL_BYTES` bytes of the body of an unsuccessful answer."""
+        if self._status >= 300 and len(self._body) < MAX_DETAIL_BYTES:
+            self._body += body[:MAX_DETAIL_BYTES]
 
     def on_message_complete(self) -> None:
-        """Note the end, unless it is a 100 or such, which another answer follows."""
+        """Mark the answer complete, unless its status is 1xx: then the real answer follows."""
         if self._status >= 200:
             self._complete = True
             self.reusable = self._parser.should_keep_alive()
@@ -133,7 +134,7 @@ class Connection(TwistedProtocol):
         exchange.ended = self._seconds()
         exchange.status = self._status
         exchange.timing = self._timing
-        exchange.detail = self._body[:KEPT].decode(errors="replace")
+        exchange.detail = self._body[:MAX_DETAIL_BYTES].decode(errors="replace")
         self.answers += 1
         self._begin()
         if not self.reusable:
@@ -141,21 +142,23 @@ class Connection(TwistedProtocol):
         self._owner.answered(self, exchange)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Hand back what was under way; an answer without a length is complete by this."""
+        """Called when the connection has ended, which completes an answer without a length."""
         self.reusable = False
-        whole = self._status >= 200 and not self._sized and reason.check(ConnectionDone)
-        if self._exchange is not None and whole:
+        complete = self._status >= 200 and not self._sized and reason.check(ConnectionDone)
+        if self._exchange is not None and complete:
             self._answer(self._exchange)
         exchange, self._exchange = self._exchange, None
-        self._owner.lost(self, exchange, self._reason or _in_words(reason, self._silent))
+        self._owner.lost(self, exchange, self._reason or _reason_text(reason, self._silent))
 
 
-def _in_words(reason: Failure, silent: bool) -> str:
+def _reason_text(reason: Failure, silent: bool) -> str:
     if reason.check(ConnectionDone):
         part = "without an answer" if silent else "in the middle of the answer"
         return f"the server closed the connection {part}"
     if isinstance(reason.value, TLSError):
-        told = reason.value.args[0] if reason.value.args else ""
-        words = ", ".join(entry[-1] for entry in told) if isinstance(told, list) else str(told)
+        errors = reason.value.args[0] if reason.value.args else ""
+        words = (
+            ", ".join(entry[-1] for entry in errors) if isinstance(errors, list) else str(errors)
+        )
         return f"TLS failed: {words}"
     return "the connection broke before the answer"

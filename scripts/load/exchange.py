@@ -1,8 +1,8 @@
 """
-One request and what came of it, passed from who sends it to who records it.
+One request and its outcome, passed from the load driver to the connection pool and the record.
 
-Plain slots: there is one for every request of a load, and building it is a part of what limits
-the rate.  Times are seconds of the monotonic clock.
+Plain slots: a load creates one for each request, and the cost of that limits the rate.  Times are
+seconds of the monotonic clock.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 class Exchange:
-    """A request that is due, is on its way, or has been answered."""
+    """A request that is due, in flight or finished."""
 
     __slots__ = (
-        "asked",
         "detail",
         "ended",
         "finish",
@@ -23,26 +22,31 @@ class Exchange:
         "request",
         "retried",
         "status",
+        "submitted",
         "timing",
     )
 
     def __init__(
-        self, request: bytes, intended: float, asked: float, finish: "Callable[[Exchange], object]"
+        self,
+        request: bytes,
+        intended: float,
+        submitted: float,
+        finish: "Callable[[Exchange], object]",
     ) -> None:
-        """*finish* is called exactly once, when *ended* and *status* or *detail* are set."""
+        """*finish* is called exactly once, after *ended* and *status* or *detail* are set."""
         self.request = request
-        self.intended = intended  #: when it was due
-        self.asked = asked  #: when it was handed over to be sent
+        self.intended = intended  #: when the request was due
+        self.submitted = submitted  #: when it was passed to the pool
         self.finish = finish
-        self.retried = False  #: whether it was sent once more
-        self.ended = 0.0  #: when the last byte of the answer was read
-        self.status = 0  #: of HTTP; 0 where there was no answer
-        self.timing = b""  #: the answer's header Server-Timing
-        self.detail = ""  #: the body of an answer that is no success, or why there was no answer
+        self.retried = False  #: whether it was sent a second time
+        self.ended = 0.0  #: when the last byte of the answer was read, or the failure was noticed
+        self.status = 0  #: of HTTP; 0 without an answer
+        self.timing = b""  #: the Server-Timing header of the answer
+        self.detail = ""  #: the body of an unsuccessful answer, or why there was no answer
 
 
 class Sender(Protocol):
-    """Where exchanges are handed over to be sent."""
+    """Sends exchanges: the connection pool, or a fake."""
 
     def send(self, exchange: Exchange) -> None:
-        """Send it as soon as there is a connection; it finishes later, exactly once."""
+        """Send *exchange* as soon as a connection is free; it finishes later, exactly once."""

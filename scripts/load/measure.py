@@ -1,7 +1,7 @@
 """
-Put one load on one server and return what it showed.
+Apply one load to one server and return its record and summary.
 
-Joins the parts: pool, drive, record, summary.  Reactor thread only.
+Connects the parts: pool, driver, record, summary.  Reactor thread only.
 """
 
 import random
@@ -13,40 +13,40 @@ from typing import Any
 from twisted.internet.interfaces import IDelayedCall, IStreamClientEndpoint
 from twisted.internet.task import LoopingCall
 
-from scripts.load.alarm import Alarm
-from scripts.load.drive import ClosedDrive, Drive, OpenDrive
-from scripts.load.own_cpu import CPU, own_cpu
-from scripts.load.pool import Pool
+from scripts.load.drivers import ClosedLoopDriver, LoadDriver, OpenLoopDriver
+from scripts.load.pool import ConnectionPool
+from scripts.load.precise_timer import PreciseTimer
 from scripts.load.record import Record
-from scripts.load.summary import Client, Summary, summed_up
+from scripts.load.summary import ClientStats, Summary, summarise
+from scripts.load.thread_cpu import ThreadCPU, thread_cpu
 from server.clock import MonotonicTime
 
-#: Seconds between two looks at what has waited for too long, and at the progress.
-TICK = 0.25
+#: Seconds between two checks for timed-out requests, and between two progress reports.
+TICK_SECONDS = 0.25
 
-#: Seconds for which a load that was stopped waits for the answers that are under way.
-LINGER = 2.0
+#: How long a stopped load waits for the answers to requests in flight.
+LINGER_SECONDS = 2.0
 
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
     """Requests that are sent when they are due, whatever the server does."""
 
-    name: str  #: in words
-    arrivals: Callable[[float, random.Random], Iterator[float]]  #: of so many seconds
+    name: str  #: for titles
+    arrivals: Callable[[float, random.Random], Iterator[float]]  #: given the length in seconds
     seconds: float
 
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """So many clients that each wait for their answer."""
+    """Clients that each send their next request when the last one is answered."""
 
     clients: int
     seconds: float
 
     @property
     def name(self) -> str:
-        """The load in words."""
+        """The name of the load, for titles."""
         clients = "1 client" if self.clients == 1 else f"{self.clients} clients"
         return f"{clients}, each waiting for its answer"
 
@@ -55,19 +55,19 @@ Load = OpenLoop | ClosedLoop
 
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What is the same for every load of one command."""
+class LoadSettings:
+    """The settings that all loads of one command share."""
 
-    warmup: float  #: seconds before anything counts
-    connections: int  #: at most
-    timeout: float  #: seconds
-    slo: float  #: seconds
+    warmup: float  #: seconds at the start that count in no figure
+    connections: int  #: the most at a time
+    timeout: float  #: seconds from when a request is due
+    slo: float  #: seconds within which an answer is in time
     seed: int
 
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server under test, and the requests that go to it in turn."""
+    """A server under test, and the requests that are sent to it in turn."""
 
     name: str
     endpoint: IStreamClientEndpoint
@@ -76,19 +76,19 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """How far a load has come."""
+    """The progress of a load."""
 
-    server: str  #: its name
+    server: str  #: the name of the server
     load: Load
-    elapsed: float  #: seconds
-    seconds: float  #: how long requests are sent in all
+    elapsed: float  #: seconds since the load began
+    seconds: float  #: how long requests are sent in all, with the warm-up
     in_flight: int
     record: Record
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a load showed: everything, and the figures."""
+    """The record of a load, and its figures."""
 
     record: Record
     summary: Summary
@@ -102,92 +102,92 @@ class Measurement:
         reactor: Any,  # Any: no type says that it has timers and descriptors at once
         server: Server,
         load: Load,
-        terms: Terms,
-        tell: Callable[[Progress], object],
+        settings: LoadSettings,
+        on_progress: Callable[[Progress], object],
     ) -> None:
-        """*tell* hears of the progress every `TICK` seconds."""
+        """*on_progress* is called every `TICK_SECONDS` seconds."""
         self._reactor = reactor
         self._clock = MonotonicTime(reactor)
         self._load = load
-        self._terms = terms
-        self._tell = tell
+        self._settings = settings
+        self._on_progress = on_progress
         self._name = server.name
         self._requests = cycle(server.requests)
-        self._pool = Pool(
+        self._pool = ConnectionPool(
             server.endpoint,
-            limit=terms.connections,
-            timeout=terms.timeout,
+            limit=settings.connections,
+            timeout=settings.timeout,
             seconds=self._clock.seconds,
         )
-        self._drive: Drive | None = None
-        self._giving_up: IDelayedCall | None = None
+        self._driver: LoadDriver | None = None
+        self._linger_timer: IDelayedCall | None = None
         self._seconds = load.seconds
-        self._cpu = CPU()
-        self._elapsed = 0.0  # how long that took; 0 until it was looked at
+        self._cpu = ThreadCPU()
+        self._elapsed = 0.0  # the seconds that _cpu covers; 0 until it is measured
 
     async def run(self) -> Outcome:
-        """Return what the load showed, once all that was sent has finished."""
+        """Apply the load; return its outcome when every request has finished."""
         start = self._clock.seconds()
-        record = Record(start, start + self._terms.warmup)
-        alarm = Alarm(self._reactor)
-        before = own_cpu()
+        record = Record(start, start + self._settings.warmup)
+        timer = PreciseTimer(self._reactor)
+        before = thread_cpu()
         ticking = LoopingCall(self._tick, record, before)
         ticking.clock = self._clock
         try:
-            self._drive = self._start(record, alarm)
-            ticking.start(TICK, now=False).addErrback(self._drive.fail)
-            await self._drive.done
+            self._driver = self._start(record, timer)
+            ticking.start(TICK_SECONDS, now=False).addErrback(self._driver.fail)
+            await self._driver.done
             if not self._elapsed:
-                self._look(record, before)
+                self._sample_cpu(record, before)
         finally:
             if ticking.running:
                 ticking.stop()
-            if self._giving_up is not None and self._giving_up.active():
-                self._giving_up.cancel()
-            alarm.close()
+            if self._linger_timer is not None and self._linger_timer.active():
+                self._linger_timer.cancel()
+            timer.close()
             self._pool.close()
-        return Outcome(record, summed_up(record, self._client()))
+        return Outcome(record, summarise(record, self._client_stats()))
 
     def stop(self) -> None:
-        """Send no more; the summary is of what was sent and has finished `LINGER` seconds later."""
-        if self._drive is not None and self._drive.sending:
-            elapsed = self._clock.seconds() - self._drive.record.start
-            self._seconds = max(TICK, elapsed - self._terms.warmup)
-            self._drive.stop()
-        if self._drive is not None and self._giving_up is None:
-            self._giving_up = self._clock.callLater(LINGER, self._drive.give_up)
+        """Send no more; the outcome has the requests that finish within `LINGER_SECONDS`."""
+        if self._driver is not None and self._driver.sending:
+            elapsed = self._clock.seconds() - self._driver.record.start
+            self._seconds = max(TICK_SECONDS, elapsed - self._settings.warmup)
+            self._driver.stop()
+        if self._driver is not None and self._linger_timer is None:
+            self._linger_timer = self._clock.callLater(LINGER_SECONDS, self._driver.give_up)
 
-    def _start(self, record: Record, alarm: Alarm) -> Drive:
-        load, seconds = self._load, self._load.seconds + self._terms.warmup
+    def _start(self, record: Record, timer: PreciseTimer) -> LoadDriver:
+        load, seconds = self._load, self._load.seconds + self._settings.warmup
         common = (self._clock, self._pool, self._requests, record)
         if isinstance(load, ClosedLoop):
-            return ClosedDrive(*common, clients=load.clients, seconds=seconds)
-        arrivals = load.arrivals(seconds, random.Random(self._terms.seed))  # noqa: S311 - no secret
-        return OpenDrive(*common, arrivals=arrivals, waker=alarm)
+            return ClosedLoopDriver(*common, clients=load.clients, seconds=seconds)
+        arrivals = load.arrivals(seconds, random.Random(self._settings.seed))  # noqa: S311 - no secret
+        return OpenLoopDriver(*common, arrivals=arrivals, timer=timer)
 
-    def _tick(self, record: Record, before: CPU) -> None:
+    def _tick(self, record: Record, before: ThreadCPU) -> None:
         self._pool.expire()
-        if self._drive is not None and self._drive.sending:
-            self._look(record, before)
+        if self._driver is not None and self._driver.sending:
+            self._sample_cpu(record, before)
         elapsed = self._clock.seconds() - record.start
-        seconds = self._terms.warmup + self._load.seconds
+        seconds = self._settings.warmup + self._load.seconds
         in_flight = self._pool.in_flight
-        self._tell(Progress(self._name, self._load, elapsed, seconds, in_flight, record))
+        self._on_progress(Progress(self._name, self._load, elapsed, seconds, in_flight, record))
 
-    def _look(self, record: Record, before: CPU) -> None:
-        """See what the client itself has used."""
-        self._cpu = own_cpu().since(before)
+    def _sample_cpu(self, record: Record, before: ThreadCPU) -> None:
+        """Measure the CPU time of the load test until now."""
+        self._cpu = thread_cpu().since(before)
         self._elapsed = self._clock.seconds() - record.start
 
-    def _client(self) -> Client:
-        return Client(
+    def _client_stats(self) -> ClientStats:
+        return ClientStats(
             seconds=self._seconds,
             closed=isinstance(self._load, ClosedLoop),
             cores=self._cpu.used / self._elapsed,
             starved=self._cpu.waited / self._elapsed,
             connections=self._pool.opened,
             waited=self._pool.waited,
-            limit=self._terms.connections,
+            limit=self._settings.connections,
             retried=self._pool.retried,
-            slo=self._terms.slo,
+            slo=self._settings.slo,
         )

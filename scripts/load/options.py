@@ -1,7 +1,7 @@
 """
-Say what the options of `tensorferry loadtest` mean together.
+Check the options of `tensorferry loadtest` and turn them into loads, payloads and targets.
 
-Reads the files that they name; sends nothing.
+Reads the files that the options name; sends nothing.
 """
 
 from collections.abc import Iterator
@@ -11,26 +11,26 @@ from pathlib import Path
 
 from model import packages
 from scripts.load import arrivals
-from scripts.load.measure import ClosedLoop, Load, OpenLoop, Terms
-from scripts.load.payloads import Payload, images_at, made_images
+from scripts.load.measure import ClosedLoop, Load, LoadSettings, OpenLoop
+from scripts.load.payloads import Payload, generate_images, images_at
 from scripts.load.plot import NO_CONFIG_FOLDER, can_plot, has_config_folder
 from scripts.load.target import Target, parse_url
 
-#: Seconds that requests are sent, the clients of a closed loop and the connections, by default.
-DURATION, CLIENTS, CONNECTIONS = 10.0, 32, 1000
+#: Defaults: how long requests are sent, the clients of a closed loop, the most connections.
+DEFAULT_DURATION_SECONDS, DEFAULT_CLIENTS, DEFAULT_CONNECTIONS = 10.0, 32, 1000
 
-#: Seconds that each of several loads runs before anything counts, by default: a search goes where a
-#: client that opens its connections has no time to spare.
-WARMUP = 1.0
+#: The default warm-up of a search and of a comparison.  A search measures at rates where a client
+#: that is still opening connections would be too slow.
+DEFAULT_WARMUP_SECONDS = 1.0
 
 
 class UsageProblem(Exception):
-    """The options do not go together; the message says what to change, in one line."""
+    """The options contradict each other; the message says what to change, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options as they were given, None where they were not; times are seconds."""
+    """The options as given, None if not given; times are in seconds."""
 
     url: str | None
     rate: float | None
@@ -56,7 +56,7 @@ class Options:
     png_file: Path | None
 
     def check(self) -> None:
-        """Raise `UsageProblem` where they contradict each other."""
+        """Raise `UsageProblem` if options contradict each other."""
         trace = self.arrivals not in arrivals.PATTERNS
         wrong = {
             "give a URL, or --compare with two": (self.url is None) == (self.compare is None),
@@ -75,7 +75,7 @@ class Options:
             f"--png needs matplotlib: {packages.PLOT}": self.png_file and not can_plot(),
             NO_CONFIG_FOLDER: self.png_file and can_plot() and not has_config_folder(),
             "--png draws one load, or a search": self.png_file and self.compare,
-            "--json and --png need a folder that is there": any(
+            "--json and --png need an existing folder": any(
                 file and not file.parent.is_dir() for file in (self.json_file, self.png_file)
             ),
         }
@@ -84,19 +84,21 @@ class Options:
                 raise UsageProblem(problem)
 
     def load(self) -> Load:
-        """Return the one load that is asked for; raises `UsageProblem`."""
+        """Return the load that the options describe; raises `UsageProblem`."""
         if self.arrivals not in arrivals.PATTERNS:
             return self._replay()
-        seconds = self.duration or DURATION
+        seconds = self.duration or DEFAULT_DURATION_SECONDS
         if self.rate is None:
-            return ClosedLoop(self.clients or CLIENTS, seconds)
+            return ClosedLoop(self.clients or DEFAULT_CLIENTS, seconds)
         return self.open_loop(self.rate)
 
     def open_loop(self, rate: float) -> OpenLoop:
         """Return an open loop of *rate* requests a second."""
         pattern = arrivals.PATTERNS[self.arrivals]
         return OpenLoop(
-            f"{self.arrivals}, {rate:g}/s", partial(pattern, rate), self.duration or DURATION
+            f"{self.arrivals}, {rate:g}/s",
+            partial(pattern, rate),
+            self.duration or DEFAULT_DURATION_SECONDS,
         )
 
     def _replay(self) -> OpenLoop:
@@ -109,10 +111,10 @@ class Options:
             raise UsageProblem(
                 f"--arrivals: neither {names} nor a file of arrivals: {path}: {problem}"
             ) from error
-        # The last arrival counts, too; after it nothing is due, whatever the duration.
-        seconds = times[-1] / self.speed + 1e-3 - self.warm()
+        # 1 ms more than the last arrival, so that it counts; nothing is due after it.
+        seconds = times[-1] / self.speed + 1e-3 - self.warmup_seconds()
         if seconds <= 0:
-            raise UsageProblem("--warmup leaves nothing of the file of arrivals")
+            raise UsageProblem("--warmup is longer than the file of arrivals")
         if self.duration is not None:
             seconds = min(seconds, self.duration)
 
@@ -122,7 +124,7 @@ class Options:
         return OpenLoop(f"{path.name} at {self.speed:g} times its speed", replayed, seconds)
 
     def payloads(self) -> list[Payload]:
-        """Return what is sent in turn; raises `UsageProblem`."""
+        """Return the bodies that are sent in turn; raises `UsageProblem`."""
         try:
             if self.body is not None:
                 kind = self.content_type or "application/octet-stream"
@@ -130,29 +132,29 @@ class Options:
             elif self.image is not None:
                 payloads = images_at(self.image)
             else:
-                payloads = list(made_images(*self.image_size, self.seed))
+                payloads = list(generate_images(*self.image_size, self.seed))
         except (OSError, ValueError) as error:
             raise UsageProblem(f"{getattr(error, 'strerror', None) or error}") from error
         return [each.as_form(self.form) for each in payloads] if self.form else payloads
 
-    def warm(self) -> float:
-        """Return the seconds before anything counts."""
+    def warmup_seconds(self) -> float:
+        """Return the length of the warm-up in seconds."""
         several = self.find_slo is not None or self.compare is not None
-        return (WARMUP if several else 0.0) if self.warmup is None else self.warmup
+        return (DEFAULT_WARMUP_SECONDS if several else 0.0) if self.warmup is None else self.warmup
 
-    def terms(self, load: Load | None) -> Terms:
-        """Return what is the same for every load."""
+    def load_settings(self, load: Load | None) -> LoadSettings:
+        """Return the settings of every load; *load* is None for a search."""
         clients = load.clients if isinstance(load, ClosedLoop) else 0
-        return Terms(
-            warmup=self.warm(),
-            connections=self.connections or max(CONNECTIONS, clients),
+        return LoadSettings(
+            warmup=self.warmup_seconds(),
+            connections=self.connections or max(DEFAULT_CONNECTIONS, clients),
             timeout=self.timeout,
             slo=self.find_slo or self.slo,
             seed=self.seed,
         )
 
     def targets(self) -> tuple[Target, ...]:
-        """Return where requests go; raises `UsageProblem`."""
+        """Return the one or two servers to test; raises `UsageProblem`."""
         try:
             return tuple(parse_url(url) for url in self.compare or (self.url or "",))
         except ValueError as error:

@@ -1,7 +1,7 @@
 """
-Draw what loads have shown, as PNG files.
+Draw the figures of loads as PNG files.
 
-Needs matplotlib, which the extra ``plot`` brings; imported when something is drawn.
+Needs matplotlib, of the extra ``plot``; it is imported when something is drawn.
 """
 
 from collections.abc import Sequence
@@ -19,13 +19,13 @@ from scripts.load.summary import Summary
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-#: What is wrong where `has_config_folder` is false.
+#: The error message where `has_config_folder` is false.
 NO_CONFIG_FOLDER = (
     "--png: matplotlib has no folder to write to: set MPLCONFIGDIR to one that can be written"
 )
 
-#: How many points are drawn of one load, about: more show no more; but of the slowest all are.
-DRAWN, WORST = 20_000, 0.001
+#: About how many requests of a load are drawn, and the share of the slowest, all of which are.
+MAX_POINTS, SLOWEST_SHARE = 20_000, 0.001
 
 
 def can_plot() -> bool:
@@ -34,7 +34,7 @@ def can_plot() -> bool:
 
 
 def has_config_folder() -> bool:
-    """Return whether matplotlib, which is installed, finds a folder for what it keeps."""
+    """Return whether matplotlib, which must be installed, finds a folder for its cache."""
     try:
         import_module("matplotlib.figure")
     except (OSError, RuntimeError):
@@ -49,10 +49,10 @@ def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
     )
     figure, axes = new_figure(2, 2, f"{title}\n{counts}")
     due, latencies = np.frombuffer(record.intended), np.frombuffer(record.latencies) * 1e3
-    every = max(1, len(due) // DRAWN)
+    every = max(1, len(due) // MAX_POINTS)
     drawn = np.arange(len(due)) % every == 0
     if len(due):
-        drawn |= latencies >= np.percentile(latencies, 100 - 100 * WORST)
+        drawn |= latencies >= np.percentile(latencies, 100 - 100 * SLOWEST_SHARE)
     over_time, by_share, rates, batches = axes.flat
     over_time.semilogy(due[drawn], latencies[drawn], ".", markersize=2)
     over_time.axhline(summary.slo_ms, color="tab:red", linewidth=1)
@@ -64,17 +64,17 @@ def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
             *np.histogram(ended, np.arange(0, np.ceil(max(ended.max(), summary.duration)) + 1))
         )
     rates.set(xlabel="s", ylabel="answers/s", title="answers", ylim=(0, None))
-    batches.bar(list(summary.rides), list(summary.rides.values()))
-    told = "batches" if summary.rides else "batches: the server tells nothing of them"
-    batches.set(xlabel="rows of the batch", ylabel="requests", title=told)
+    batches.bar(list(summary.requests_by_rows), list(summary.requests_by_rows.values()))
+    about_batches = "batches" if summary.requests_by_rows else "batches: not reported by the server"
+    batches.set(xlabel="rows of the batch", ylabel="requests", title=about_batches)
     figure.savefig(path, format="png")
 
 
-def _by_share(axes: "Axes", latencies: np.ndarray, endless: int) -> None:
-    """Draw the latencies over 1 / (1 - share), so that each nine takes the same room."""
+def _by_share(axes: "Axes", latencies: np.ndarray, unanswered: int) -> None:
+    """Draw the latencies over 1 / (1 - share): each further nine takes the same width."""
     if len(latencies):
-        sent = len(latencies) + endless
-        axes.loglog(sent / np.arange(sent, endless, -1), latencies)
+        sent = len(latencies) + unanswered
+        axes.loglog(sent / np.arange(sent, unanswered, -1), latencies)
     nines = {1: "min", 2: "p50", 10: "p90", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
     shown = [place for place in nines if place <= max(2, len(latencies))]
     axes.set_xticks(shown, [nines[place] for place in shown])
@@ -101,7 +101,7 @@ def plot_search(path: Path, title: str, points: Sequence[Point], slo: float) -> 
 
 
 def new_figure(rows: int, columns: int, title: str) -> Any:  # Any: pyplot's own shape of axes
-    """Return a figure of so many plots under *title*, and its axes."""
+    """Return a figure of *rows* x *columns* plots under *title*, and its axes."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
     from matplotlib.figure import Figure  # noqa: PLC0415 - the same
 

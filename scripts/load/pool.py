@@ -1,8 +1,8 @@
 """
-Lend out connections: a free one, a new one, or, where there are as many as may be, a place in line.
+Give each request a connection: a free one, a new one, or, at the limit, the next that becomes free.
 
-Decides what is tried again: a request on a kept connection that the server had closed meanwhile,
-once and on a new connection, as clients do.  All else that fails is told.  Reactor thread only.
+Decides what is sent again: a request on a kept connection that the server had already closed, once
+and on a new connection, as HTTP clients do.  Every other failure is recorded.  Reactor thread only.
 """
 
 from collections import deque
@@ -30,7 +30,7 @@ class _Connections(Factory):
         return self.build()
 
 
-class Pool:
+class ConnectionPool:
     """The connections to one server."""
 
     def __init__(
@@ -41,10 +41,10 @@ class Pool:
         timeout: float,
         seconds: Callable[[], float],
     ) -> None:
-        """*limit* connections at most; *timeout* seconds from when a request was due."""
+        """*limit* is the most connections; *timeout* is in seconds from when a request was due."""
         self.opened = 0  #: connections ever opened
-        self.retried = 0  #: requests sent once more since the connection was stale
-        self.waited = 0  #: requests that had to wait for one of *limit* connections
+        self.retried = 0  #: requests sent again because the connection was stale
+        self.waited = 0  #: requests that waited because *limit* connections were busy
         self._endpoint = endpoint
         self._limit = limit
         self._timeout = timeout
@@ -54,37 +54,39 @@ class Pool:
         self._all: set[Connection] = set()
         self._opening = 0
         self._closed = False
-        self._line: deque[Exchange] = deque()
+        self._waiting: deque[Exchange] = deque()
         self._under_way: dict[Exchange, Connection | None] = {}
 
     @property
     def in_flight(self) -> int:
-        """Requests that were handed over and have not finished."""
+        """The number of requests that were sent or wait, and have not finished."""
         return len(self._under_way)
 
     def send(self, exchange: Exchange) -> None:
-        """Send it on the connection that was used last, on a new one, or when one is free."""
+        """
+        Send *exchange* on the free connection used last, else on a new one, else when one is free.
+        """
         self._under_way[exchange] = None
-        self._place(exchange)
+        self._start_or_queue(exchange)
 
-    def _place(self, exchange: Exchange) -> None:
-        if not self._begins(exchange):
+    def _start_or_queue(self, exchange: Exchange) -> None:
+        if not self._try_start(exchange):
             self.waited += 1
-            self._line.append(exchange)
+            self._waiting.append(exchange)
 
-    def _begins(self, exchange: Exchange) -> bool:
-        """Send *exchange* on a free connection or on a new one, and return whether there is one."""
+    def _try_start(self, exchange: Exchange) -> bool:
+        """Send *exchange* on a free or a new connection; return False at the limit."""
         while self._free:
             connection = self._free.pop()
-            if connection.reusable:  # or it is about to be lost
-                self._lend(connection, exchange)
+            if connection.reusable:  # else its end has yet to be reported
+                self._assign(connection, exchange)
                 return True
         if len(self._all) + self._opening >= self._limit:
             return False
         self._open(exchange)
         return True
 
-    def _lend(self, connection: Connection, exchange: Exchange) -> None:
+    def _assign(self, connection: Connection, exchange: Exchange) -> None:
         self._under_way[exchange] = connection
         connection.send(exchange)
 
@@ -99,38 +101,38 @@ class Pool:
             if self._closed:
                 connection.close()
             elif exchange in self._under_way:
-                self._lend(connection, exchange)
-            else:  # its time ran out meanwhile
-                self._give_back(connection)
+                self._assign(connection, exchange)
+            else:  # it timed out meanwhile
+                self._release(connection)
 
         def failed(failure: Failure) -> None:
             self._opening -= 1
-            self._end(exchange, _in_words(failure))
-            self._next_in_line()
+            self._end(exchange, _reason_text(failure))
+            self._start_next()
 
         self._endpoint.connect(self._factory).addCallbacks(opened, failed)
 
     def answered(self, connection: Connection, exchange: Exchange) -> None:
-        """Lend *connection* to the next in line, and finish *exchange*."""
+        """Reuse *connection* for the next waiting request, and finish *exchange*."""
         del self._under_way[exchange]
         if connection.reusable:
-            self._give_back(connection)
+            self._release(connection)
         exchange.finish(exchange)
 
-    def _give_back(self, connection: Connection) -> None:
+    def _release(self, connection: Connection) -> None:
         self._free.append(connection)
-        self._next_in_line()
+        self._start_next()
 
-    def _next_in_line(self) -> None:
-        while self._line:
-            exchange = self._line.popleft()
+    def _start_next(self) -> None:
+        while self._waiting:
+            exchange = self._waiting.popleft()
             if exchange in self._under_way:
-                if not self._begins(exchange):
-                    self._line.appendleft(exchange)
+                if not self._try_start(exchange):
+                    self._waiting.appendleft(exchange)
                 return
 
     def lost(self, connection: Connection, exchange: Exchange | None, reason: str) -> None:
-        """Forget *connection*; what it was to bring is tried again or fails with *reason*."""
+        """Forget *connection*; its exchange is sent again or fails with *reason*."""
         self._all.discard(connection)
         if connection in self._free:
             self._free.remove(connection)
@@ -142,10 +144,10 @@ class Pool:
                 self._open(exchange)  # in the place of the connection that was lost
                 return
             self._end(exchange, reason)
-        self._next_in_line()
+        self._start_next()
 
     def expire(self) -> None:
-        """Give up what was due longer ago than the timeout; to be called now and then."""
+        """Fail the requests that were due more than the timeout ago; to be called periodically."""
         due = self._seconds() - self._timeout
         late: list[Exchange] = []
         for exchange in self._under_way:  # in the order they were due
@@ -168,10 +170,10 @@ class Pool:
         exchange.finish(exchange)
 
     def close(self) -> None:
-        """End every connection; what is under way never finishes."""
+        """End every connection; requests in flight never finish."""
         self._closed = True
         self._under_way.clear()
-        self._line.clear()
+        self._waiting.clear()
         for connection in self._all:
             if connection in self._free:
                 connection.close()
@@ -179,7 +181,7 @@ class Pool:
                 connection.abort()
 
 
-def _in_words(failure: Failure) -> str:
+def _reason_text(failure: Failure) -> str:
     if failure.check(Refused):
         return "the connection was refused"
     if failure.check(ConnectTimeout, CancelledError):

@@ -1,7 +1,7 @@
 """
-Show on a terminal how a load is getting on: one line, drawn anew a few times a second.
+Show the progress of a load on a terminal: one line, drawn again a few times a second.
 
-Draws on the reactor thread and never by a thread of its own, which would hold up what is measured.
+Draws on the reactor thread: a thread of its own would delay the requests that are measured.
 """
 
 from types import TracebackType
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ProgressLine:
-    """The line, while it is open; on anything but a terminal there is none."""
+    """A context manager that shows the line; draws nothing where *console* is no terminal."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -40,13 +40,13 @@ class ProgressLine:
         if self._shown:
             self._live.stop()
 
-    def tell(self, progress: Progress) -> None:
-        """Draw the line anew."""
+    def draw(self, progress: Progress) -> None:
+        """Draw the line."""
         if self._shown:
             self._live.update(Text(self.line(progress)), refresh=True)
 
     def line(self, progress: Progress) -> str:
-        """Return what there is to tell: the rate and the latencies are of what came since last."""
+        """Return the line; its rate and latencies are of the answers since the last call."""
         record = progress.record
         before, at = self._seen[1:] if self._seen[0] is record else (0, 0.0)
         recent = np.frombuffer(record.latencies[before:])

@@ -1,7 +1,7 @@
 """
-Show people what a load has shown, as tables.
+Format the figures of loads as tables for the terminal.
 
-Pure: figures in, what rich can print out.
+Pure: returns objects that rich prints.
 """
 
 import re
@@ -17,36 +17,36 @@ from scripts.load.compare import Comparison
 from scripts.load.search import Point, bounds
 from scripts.load.summary import Summary
 
-#: Batch sizes that are listed; the rest are summed up.
-SIZES = 12
+#: The most batch sizes that are listed; of more, the smallest and the largest.
+MAX_LISTED_SIZES = 12
 
 
-def of_load(title: str, summary: Summary) -> RenderableType:
-    """Return the figures of one load under *title*."""
+def load_report(title: str, summary: Summary) -> RenderableType:
+    """Return the report on one load, under *title*."""
     return Group(
         Text(title, style="bold"),
         Text(""),
         _counts(summary),
         Text(""),
         _latencies(summary),
-        *_words(summary),
+        *_notes(summary),
     )
 
 
-def of_search(slo: float, best: float | None, points: Sequence[Point]) -> RenderableType:
-    """Return the curve, and the rate that keeps *slo* seconds."""
+def search_report(slo: float, best: float | None, points: Sequence[Point]) -> RenderableType:
+    """Return the report on a search: the curve, and *best*, the rate that keeps *slo* seconds."""
     table = _table("rate/s", "answered/s", "goodput/s", "p50 ms", "p99 ms", "in time", "rows", "")
     for point in points:
         figures = point.summary
         table.add_row(
-            _number(point.rate),
-            _number(figures.rate),
-            _number(figures.goodput),
-            _number(figures.p50_ms),
-            _number(figures.p99_ms),
+            _format_number(point.rate),
+            _format_number(figures.rate),
+            _format_number(figures.goodput),
+            _format_number(figures.p50_ms),
+            _format_number(figures.p99_ms),
             f"{figures.good_share:.1%}",
-            _number(figures.mean_rows),
-            "" if point.keeps else "broken",
+            _format_number(figures.mean_rows),
+            "" if point.keeps_slo else "broken",
         )
     once = sum(point.rate == best for point in points) == 1
     found = (
@@ -67,15 +67,15 @@ def of_search(slo: float, best: float | None, points: Sequence[Point]) -> Render
     return Group(table, Text(""), Text(found, style="bold"), *warnings)
 
 
-def of_comparison(names: tuple[str, str], seen: Comparison) -> RenderableType:
-    """Return the medians of both, and the ratios within the rounds."""
+def comparison_report(names: tuple[str, str], seen: Comparison) -> RenderableType:
+    """Return the report on a comparison: medians of both servers, ratios within the rounds."""
     table = _table("", "first", "second", "first / second", "least", "most", "rounds", left=1)
     ratios = seen.ratios()
     for name, ratio in ratios.items():
         table.add_row(
             name.replace("_", " "),
-            _number(_middle(seen.first, name)),
-            _number(_middle(seen.second, name)),
+            _format_number(_median_of(seen.first, name)),
+            _format_number(_median_of(seen.second, name)),
             f"{ratio.median:.3f}",
             f"{ratio.least:.3f}",
             f"{ratio.most:.3f}",
@@ -101,19 +101,19 @@ def of_comparison(names: tuple[str, str], seen: Comparison) -> RenderableType:
     warnings = [
         _warning(f"{which}: {line}")
         for which, rounds in (("first", seen.first), ("second", seen.second))
-        for line in _each_kind(rounds)
+        for line in _first_of_each_kind(rounds)
     ]
     note = Text(f"medians of {len(seen.first)} rounds, in turn; ratios are within a round")
     return Group(*counts, Text(""), table, note, *warnings)
 
 
-def _middle(rounds: Sequence[Summary], name: str) -> float | None:
+def _median_of(rounds: Sequence[Summary], name: str) -> float | None:
     values = [value for each in rounds if (value := getattr(each, name)) is not None]
     return median(values) if values else None
 
 
-def _each_kind(rounds: Sequence[Summary]) -> list[str]:
-    """Return the first warning of each kind: those that differ by more than numbers."""
+def _first_of_each_kind(rounds: Sequence[Summary]) -> list[str]:
+    """Return the first warning of each kind; warnings that differ only in numbers are one kind."""
     lines = (line for each in rounds for line in each.warnings)
     kinds: dict[str, str] = {}
     for line in lines:
@@ -128,9 +128,9 @@ def _counts(summary: Summary) -> Table:
         f"{summary.answered:,}",
         f"{summary.refused:,}",
         f"{summary.errors:,}",
-        f"{_number(summary.offered)}/s",
-        f"{_number(summary.rate)}/s",
-        f"{_number(summary.goodput)}/s",
+        f"{_format_number(summary.offered)}/s",
+        f"{_format_number(summary.rate)}/s",
+        f"{_format_number(summary.goodput)}/s",
         f"{summary.good_share:.1%} within {summary.slo_ms:g} ms",
     )
     return table
@@ -138,48 +138,49 @@ def _counts(summary: Summary) -> Table:
 
 def _latencies(summary: Summary) -> Table:
     table = _table("ms", "mean", "p50", "p90", "p95", "p99", "p99.9", "max", left=1)
-    whole = (summary.mean_ms, summary.p50_ms, summary.p90_ms, summary.p95_ms, summary.p99_ms)
-    ends = (summary.p999_ms, summary.max_ms)
+    head = (summary.mean_ms, summary.p50_ms, summary.p90_ms, summary.p95_ms, summary.p99_ms)
+    tail = (summary.p999_ms, summary.max_ms)
     missing = "endless" if summary.answered else "-"
-    table.add_row("from when due", *(_number(each, missing) for each in (*whole, *ends)))
+    table.add_row("from when due", *(_format_number(each, missing) for each in (*head, *tail)))
     for part in ("decode", "queue", "run"):
         p50, p99 = (getattr(summary, f"{part}_{share}_ms") for share in ("p50", "p99"))
         if p50 is not None:
-            table.add_row(f"  {part}", "", _number(p50), "", "", _number(p99), "", "")
+            table.add_row(f"  {part}", "", _format_number(p50), "", "", _format_number(p99), "", "")
     return table
 
 
-def _words(summary: Summary) -> Iterator[Text]:
+def _notes(summary: Summary) -> Iterator[Text]:
     if summary.mean_rows is not None:
         yield Text(f"\nbatches of {summary.mean_rows:.1f} rows on average; {_sizes(summary)}")
     if summary.refused:
-        told = ", ".join(
-            f"{summary.statuses[status]} with status {status} (p99 {_number(times['p99_ms'])} ms)"
+        counts = ", ".join(
+            f"{summary.statuses[status]} with status {status} "
+            f"(p99 {_format_number(times['p99_ms'])} ms)"
             for status, times in summary.refusals.items()
         )
-        yield Text(f"\nrefused: {told}")
+        yield Text(f"\nrefused: {counts}")
     yield from _failures(summary.error_kinds, summary.examples)
     yield from map(_warning, summary.warnings)
 
 
 def _failures(kinds: Mapping[str, int], examples: Mapping[str, str]) -> Iterator[Text]:
     for kind, count in sorted(kinds.items(), key=lambda each: -each[1])[:5]:
-        yield Text(f"{count} x {_plainly(kind)}", style="red")
+        yield Text(f"{count} x {_printable(kind)}", style="red")
     for status, body in examples.items():
-        yield Text(f"the first {status} said: {_plainly(body[:200]) or 'nothing'}", style="dim")
+        yield Text(f"the first {status} said: {_printable(body[:200]) or 'nothing'}", style="dim")
 
 
-def _plainly(said: str) -> str:
-    """Return *said* on one line, and what would draw on a terminal as its code."""
-    line = " ".join(said.split())
+def _printable(text: str) -> str:
+    """Return *text* on one line, with control characters escaped."""
+    line = " ".join(text.split())
     return "".join(each if each.isprintable() else repr(each)[1:-1] for each in line)
 
 
 def _sizes(summary: Summary) -> str:
-    told = sum(summary.rides.values())
-    shares = [f"{rows}: {count / told:.0%}" for rows, count in summary.rides.items()]
-    if len(shares) > SIZES:
-        shares = [*shares[: SIZES // 2], "...", *shares[-SIZES // 2 :]]
+    total = sum(summary.requests_by_rows.values())
+    shares = [f"{rows}: {count / total:.0%}" for rows, count in summary.requests_by_rows.items()]
+    if len(shares) > MAX_LISTED_SIZES:
+        shares = [*shares[: MAX_LISTED_SIZES // 2], "...", *shares[-MAX_LISTED_SIZES // 2 :]]
     return "requests by the rows of their batch: " + ", ".join(shares)
 
 
@@ -187,7 +188,7 @@ def _warning(line: str) -> Text:
     return Text(f"warning: {line}", style="yellow")
 
 
-def _number(value: float | None, missing: str = "-") -> str:
+def _format_number(value: float | None, missing: str = "-") -> str:
     if value is None:
         return missing
     return f"{value:,.0f}" if value >= 1000 else f"{value:.{1 if value >= 10 else 2}f}"

@@ -1,8 +1,8 @@
 """
-Find the highest rate at which a server keeps its promise.
+Find the highest rate at which a server keeps an SLO.
 
-The promise: of all that is sent, 99 in 100 are answered within the SLO.  A refusal and an error
-break it as a late answer does.  `next_rate` decides, `find_slo` measures.
+A rate keeps the SLO if 99 in 100 of the requests sent are answered within it; refusals and errors
+count like late answers.  `next_rate` decides, `find_slo` measures.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -10,89 +10,92 @@ from dataclasses import dataclass
 
 from scripts.load.summary import Summary
 
-#: Of the requests sent, the share that has to be answered in time.
-KEPT = 0.99
+#: The share of the requests sent that must be answered within the SLO.
+MIN_GOOD_SHARE = 0.99
 
-#: The search ends when the highest rate that kept and the lowest that broke are this close.
-CLOSE = 1.05
+#: The search ends when the lowest rate that broke is at most this many times the highest that
+#: kept the SLO.
+MAX_BOUNDS_RATIO = 1.05
 
-#: By how much the rate grows, or shrinks, while nothing has broken, or kept.
-STEP = 1.5
+#: The factor by which the rate grows until one breaks, or shrinks until one keeps.
+RATE_STEP_FACTOR = 1.5
 
-#: Loads measured at most, those of the curve included.
-MOST = 18
+#: The most loads measured, those of the curve included.
+MAX_LOADS = 18
 
-#: Shares of the rate found that the curve shows beside what the search measured.
-CURVE = (0.25, 0.5, 0.75)
+#: Shares of the rate found that are measured for the curve, after the search.
+CURVE_SHARES = (0.25, 0.5, 0.75)
 
-#: Measures an open loop of this rate; the number makes its arrivals its own.
+#: Measures an open loop of a rate (requests/s); the number of the load seeds its arrivals.
 Measure = Callable[[float, int], Awaitable[Summary]]
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One rate, and what it showed."""
+    """One rate and its summary."""
 
-    rate: float  #: asked for, requests a second
+    rate: float  #: as requested, in requests a second
     summary: Summary
 
     @property
-    def keeps(self) -> bool:
-        """Whether the promise was kept."""
-        return self.summary.sent > 0 and self.summary.good_share >= KEPT
+    def keeps_slo(self) -> bool:
+        """Whether the rate keeps the SLO."""
+        return self.summary.sent > 0 and self.summary.good_share >= MIN_GOOD_SHARE
 
 
 def bounds(points: Sequence[Point]) -> tuple[float | None, float | None]:
     """
     Return the highest rate that kept, below all that broke, and the lowest rate that broke.
 
-    A rate that once kept and once broke has broken.
+    A rate that kept once and broke once counts as broken.
     """
-    broke = min((point.rate for point in points if not point.keeps), default=None)
-    kept = [point.rate for point in points if point.keeps and (broke is None or point.rate < broke)]
+    broke = min((point.rate for point in points if not point.keeps_slo), default=None)
+    kept = [
+        point.rate for point in points if point.keeps_slo and (broke is None or point.rate < broke)
+    ]
     return max(kept, default=None), broke
 
 
 def next_rate(points: Sequence[Point], first: float) -> float | None:
-    """Return the rate to measure next; None when the bounds are `CLOSE`, or hopeless."""
+    """Return the rate to measure next; None if the bounds are close, or even *first*/100 breaks."""
     kept, broke = bounds(points)
     if kept is None and broke is None:
         return first
     if broke is None:
-        return (kept or first) * STEP
+        return (kept or first) * RATE_STEP_FACTOR
     if kept is None:
-        return broke / STEP if broke > first / 100 else None
-    return None if broke <= kept * CLOSE else (kept * broke) ** 0.5
+        return broke / RATE_STEP_FACTOR if broke > first / 100 else None
+    return None if broke <= kept * MAX_BOUNDS_RATIO else (kept * broke) ** 0.5
 
 
 async def find_slo(
-    measure: Measure, first: float, tell: Callable[[Point], object]
+    measure: Measure, first: float, on_point: Callable[[Point], object]
 ) -> tuple[float | None, list[Point]]:
     """
-    Return the highest rate that keeps the promise, None where none does, and the curve by rate.
+    Return the highest rate that keeps the SLO, or None, and all points, sorted by rate.
 
-    What it found is measured once more before it is believed, unless `MOST` loads are too few for
-    that, as where nothing breaks.  *first* is where it begins.
+    The search begins at *first* requests/s.  The rate found is measured a second time, unless
+    `MAX_LOADS` is reached before, as when no rate breaks.  *on_point* is called with each point.
     """
     points: list[Point] = []
 
-    async def take(rate: float) -> Point:
+    async def measure_at(rate: float) -> Point:
         point = Point(rate, await measure(rate, len(points)))
         points.append(point)
-        tell(point)
+        on_point(point)
         return point
 
-    while len(points) < MOST - len(CURVE):
+    while len(points) < MAX_LOADS - len(CURVE_SHARES):
         rate = next_rate(points, first)
         if rate is None:
             rate, _ = bounds(points)
-            if rate is None or (await take(rate)).keeps:
+            if rate is None or (await measure_at(rate)).keeps_slo:
                 break
         else:
-            await take(rate)
+            await measure_at(rate)
     best, _ = bounds(points)
-    for share in CURVE:
+    for share in CURVE_SHARES:
         if best is not None:
-            await take(best * share)
-    best, _ = bounds(points)  # a part of the curve may have broken
+            await measure_at(best * share)
+    best, _ = bounds(points)  # a rate of the curve may have broken
     return best, sorted(points, key=lambda point: point.rate)

@@ -1,9 +1,8 @@
 """
-Sum up what a load has shown.
+Compute the figures of a load from its record.
 
-Pure: a record in, figures out.  A request that no answer came to counts as endless in the
-percentiles, so that a server does not look quick by dropping requests; refusals and error answers
-stand apart.
+Pure.  A request without an answer counts as an infinite latency in the percentiles, so that a
+server does not look fast by dropping requests; refusals and error answers are left out of them.
 """
 
 from collections.abc import Iterator, Mapping
@@ -17,44 +16,44 @@ from scripts.load.record import Record
 
 PERCENTILES = {"p50_ms": 50.0, "p90_ms": 90.0, "p95_ms": 95.0, "p99_ms": 99.0, "p999_ms": 99.9}
 
-#: What is told of refusals.
+#: The percentiles that are given for refusals.
 REFUSAL_FIGURES = {"p50_ms": 50.0, "p99_ms": 99.0, "max_ms": 100.0}
 
-#: A client was too slow that sent requests later than they were due by more than this share of the
-#: latencies, at the same percentile; less than a time that no one can tell from chance counts not.
-LATE, LEAST_LATE = 0.1, 0.001
+#: The client was too slow if a percentile of the send lags exceeds this share of the same
+#: percentile of the latencies; a lag below `MIN_LAG_SECONDS` is noise.
+MAX_LAG_SHARE, MIN_LAG_SECONDS = 0.1, 0.001
 
-#: And so was one that used, or waited for a core, for more than this share of the time.
-BUSY = 0.9
+#: The client was too slow if it ran, or waited for a core, for more than this share of the time.
+MAX_CPU_SHARE = 0.9
 
-#: A client that had to send more than this share again has met more than idle connections' ends.
-RETRIED = 0.01
+#: More requests sent again than this share are more than the end of idle connections explains.
+MAX_RETRY_SHARE = 0.01
 
-#: A percentile that fewer answers than this lie beyond says little.
-TAIL = 5
+#: A percentile is unreliable if fewer requests than this lie beyond it.
+MIN_TAIL_REQUESTS = 5
 
 
 @dataclass(frozen=True, slots=True)
-class Client:
-    """What is to be known of the client beside its record."""
+class ClientStats:
+    """What the figures need beside the record."""
 
     seconds: float  #: how long requests were due, without the warm-up
-    closed: bool  #: whether each client waited for its answer
-    cores: float  #: CPU seconds a second that the client used
-    starved: float  #: seconds a second that it waited for a core
-    connections: int  #: how many were opened
-    waited: int  #: requests that waited for one of the connections allowed
+    closed: bool  #: whether the load was a closed loop
+    cores: float  #: CPU seconds per second that the load test used
+    starved: float  #: seconds per second that it waited for a core
+    connections: int  #: connections opened
+    waited: int  #: requests that waited because all connections were busy
     limit: int  #: connections allowed
     retried: int
-    slo: float  #: seconds in which an answer is good
+    slo: float  #: seconds within which an answer is in time
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The figures of one load; None is what cannot be told, endless for a percentile."""
+    """The figures of one load; None is unknown, for a percentile also infinite."""
 
-    rate: float  #: answers a second while requests were due
-    offered: float  #: requests a second that were due
+    rate: float  #: answers/s while requests were due
+    offered: float  #: requests/s that were due
     sent: int  #: answered + refused + errors
     answered: int
     refused: int
@@ -67,13 +66,13 @@ class Summary:
     p999_ms: float | None
     max_ms: float | None
     slo_ms: float
-    goodput: float  #: answers a second that came within the SLO
-    good_share: float  #: of the requests sent
+    goodput: float  #: answers/s within the SLO
+    good_share: float  #: the share of the requests sent that were answered within the SLO
     refused_p99_ms: float | None
-    #: How soon refusals of each status came: those at once, and those that the time ran out for.
+    #: By status, the latencies of refusals: a 429 comes at once, a 504 when the time is over.
     refusals: Mapping[str, Mapping[str, float | None]]
-    mean_rows: float | None  #: rows of a batch, mean over the batches; None if the server told none
-    rides: Mapping[str, int]  #: rows of a batch: requests that rode in such a batch
+    mean_rows: float | None  #: rows of a batch, mean over the batches; None if not reported
+    requests_by_rows: Mapping[str, int]  #: by rows of a batch, the requests in such batches
     decode_p50_ms: float | None
     decode_p99_ms: float | None
     queue_p50_ms: float | None
@@ -82,28 +81,28 @@ class Summary:
     run_p99_ms: float | None
     statuses: Mapping[str, int]
     error_kinds: Mapping[str, int]
-    examples: Mapping[str, str]  #: the first body of each status that is no success
+    examples: Mapping[str, str]  #: the first body of each unsuccessful status
     duration: float  #: seconds
     connections: int
     retried: int
     send_lag_p99_ms: float | None
-    client_cores: float  #: CPU seconds a second that the client used
-    client_starved: float  #: seconds a second that it waited for a core
-    warnings: tuple[str, ...]  #: why the figures may not be what they seem
+    client_cores: float  #: CPU seconds per second that the load test used
+    client_starved: float  #: seconds per second that it waited for a core
+    warnings: tuple[str, ...]  #: why the figures may be wrong
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures under their names."""
-        return asdict(self)
+        """Return the figures by name; ``rides`` is the former name of ``requests_by_rows``."""
+        return {**asdict(self), "rides": dict(self.requests_by_rows)}
 
 
-def summed_up(record: Record, client: Client) -> Summary:
+def summarise(record: Record, client: ClientStats) -> Summary:
     """Return the figures of *record*."""
     latencies = np.frombuffer(record.latencies)
     waits = np.sort(np.concatenate([latencies, np.full(record.unanswered, inf)]))
     good = latencies <= client.slo
     carried = np.frombuffer(record.carried)
-    here, span = _while_it_lasted(record, client)
-    # Each client of a closed loop waits for its last answer, after the end.
+    here, span = _answers_in_time_span(record, client)
+    # A client of a closed loop waits for its last answer, which may come after the end.
     in_time = (good & here).sum() + (carried <= client.slo).sum() if client.closed else good.sum()
     refusals = {
         status: np.sort(np.frombuffer(each)) for status, each in sorted(record.refusals.items())
@@ -128,7 +127,9 @@ def summed_up(record: Record, client: Client) -> Summary:
             for status, each in refusals.items()
         },
         mean_rows=_mean_rows(record),
-        rides={str(rows): count for rows, count in sorted(record.rides.items())},
+        requests_by_rows={
+            str(rows): count for rows, count in sorted(record.requests_by_rows.items())
+        },
         **_parts(record),
         statuses={str(status): count for status, count in sorted(record.statuses.items())},
         error_kinds=dict(record.errors.most_common()),
@@ -145,9 +146,9 @@ def summed_up(record: Record, client: Client) -> Summary:
 
 def percentile(ordered: np.ndarray, share: float) -> float | None:
     """
-    Return the milliseconds that *share* per cent of the *ordered* seconds do not exceed.
+    Return the percentile *share* (0 to 100) of the *ordered* seconds, in milliseconds.
 
-    It is one of the values.  None where there are none, or where it is endless.
+    It is one of the values, without interpolation; None if there are none, or if it is infinite.
     """
     if not len(ordered):
         return None
@@ -162,13 +163,13 @@ def _rounded(number: float) -> float:
     return round(number, 4)
 
 
-def _while_it_lasted(record: Record, client: Client) -> tuple[np.ndarray, float]:
+def _answers_in_time_span(record: Record, client: ClientStats) -> tuple[np.ndarray, float]:
     """
-    Return which answers came while requests were due, and the seconds to divide them by.
+    Return which answers came while requests were due, and the seconds to divide their number by.
 
-    A closed loop's answers come in batches: its time ends with the last of them that counts, so
-    that no part of a batch is counted; but no sooner than a typical latency before the end, for a
-    server that stalls then must not look quick.
+    The answers of a closed loop come in batches.  Its time ends with the last answer that counts,
+    so that no part of a batch is counted, but at the earliest a median latency before the end of
+    the load, so that a server that stalls at the end does not look fast.
     """
     ended = np.frombuffer(record.ended) - (record.counted_from - record.start)
     here = ended <= client.seconds
@@ -179,24 +180,24 @@ def _while_it_lasted(record: Record, client: Client) -> tuple[np.ndarray, float]
 
 
 def _mean_rows(record: Record) -> float | None:
-    """Return the rows of a batch: one of n rows was told by each of the n that rode in it."""
-    told = sum(record.rides.values())
-    batches = sum(count / rows for rows, count in record.rides.items() if rows)
-    return _rounded(told / batches) if batches else None
+    """Return the mean rows of a batch; each of the n requests in a batch of n rows reports it."""
+    total = sum(record.requests_by_rows.values())
+    batches = sum(count / rows for rows, count in record.requests_by_rows.items() if rows)
+    return _rounded(total / batches) if batches else None
 
 
 def _parts(record: Record) -> dict[str, float | None]:
     figures: dict[str, float | None] = {}
     for part, column in record.parts.items():
         times = np.frombuffer(column)
-        told = np.sort(times[~np.isnan(times)])
-        figures[f"{part}_p50_ms"] = percentile(told, 50.0)
-        figures[f"{part}_p99_ms"] = percentile(told, 99.0)
+        known = np.sort(times[~np.isnan(times)])
+        figures[f"{part}_p50_ms"] = percentile(known, 50.0)
+        figures[f"{part}_p99_ms"] = percentile(known, 99.0)
     return figures
 
 
-def _warnings(record: Record, client: Client, lags: np.ndarray) -> Iterator[str]:
-    if client.cores + client.starved > BUSY:
+def _warnings(record: Record, client: ClientStats, lags: np.ndarray) -> Iterator[str]:
+    if client.cores + client.starved > MAX_CPU_SHARE:
         yield (
             f"this client used {client.cores:.0%} of a core and waited for one "
             f"{client.starved:.0%} of the time: it may be the bottleneck, "
@@ -205,7 +206,7 @@ def _warnings(record: Record, client: Client, lags: np.ndarray) -> Iterator[str]
     waits = np.sort(np.frombuffer(record.latencies))
     for share, one_in in ((99.0, 100), (99.9, 1000)):
         lag, wait = percentile(lags, share), percentile(waits, share)
-        if lag is not None and lag > max(LEAST_LATE * 1e3, LATE * (wait or 0.0)):
+        if lag is not None and lag > max(MIN_LAG_SECONDS * 1e3, MAX_LAG_SHARE * (wait or 0.0)):
             yield (
                 f"1 request in {one_in} was sent {lag:.1f} ms after it was due or later: "
                 "this client or its machine was too busy, and the latencies are too high by that"
@@ -216,11 +217,11 @@ def _warnings(record: Record, client: Client, lags: np.ndarray) -> Iterator[str]
             f"{client.waited} requests waited for one of the {client.limit} connections; "
             "allow more with --connections"
         )
-    if client.retried > RETRIED * record.sent:
+    if client.retried > MAX_RETRY_SHARE * record.sent:
         yield (
-            f"{client.retried} requests were sent once more, for the server had closed the "
-            "connection that it kept open until then"
+            f"{client.retried} requests were sent again, because the server had closed a "
+            "connection that was kept open"
         )
     beyond = len(record.latencies) + record.unanswered
-    if 0 < beyond / 100 < TAIL:
+    if 0 < beyond / 100 < MIN_TAIL_REQUESTS:
         yield f"p99 rests on {beyond} requests: measure for longer to rely on it"

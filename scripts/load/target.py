@@ -1,8 +1,8 @@
 """
-Find the server that a URL names, and write requests to it.
+Find the server that a URL names, and build the requests to it.
 
-The name is resolved and tried once, before the load: a wrong address is told at once, and no
-request pays for the resolving.
+The name is resolved and one connection tried before the load, so that a wrong address is reported
+at once and no request waits for the resolver.
 """
 
 import re
@@ -20,12 +20,12 @@ from tensorferry import __version__
 
 
 class UnreachableError(Exception):
-    """Nobody accepts connections there; the message says why, in one line."""
+    """No address of the server accepts a connection; the message gives the reason, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Target:
-    """Where requests go."""
+    """The server and path that requests are sent to."""
 
     url: str
     secure: bool
@@ -34,7 +34,7 @@ class Target:
     path: str  #: with the query
 
     def request(self, payload: Payload, headers: tuple[tuple[str, str], ...] = ()) -> bytes:
-        """Return the bytes of a POST of *payload*; *headers* replace its own of the same names."""
+        """Return the bytes of a POST of *payload*; *headers* replace defaults of the same name."""
         fields = {
             "host": ("Host", self._host),
             "user-agent": ("User-Agent", f"tensorferry-loadtest/{__version__}"),
@@ -57,9 +57,9 @@ class Target:
 
     def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
         """
-        Return what connects to the first of its addresses that accepts a connection now.
+        Return an endpoint for the first address of the host that accepts a connection now.
 
-        Each connection may take *timeout* seconds.  Blocks; raises `UnreachableError`.
+        A connection may take *timeout* seconds.  Blocks; raises `UnreachableError`.
         """
         family, address = _accepting(self.host, self.port, timeout)
         kind = TCP6ClientEndpoint if family == socket.AF_INET6 else TCP4ClientEndpoint
@@ -70,12 +70,14 @@ class Target:
 
 
 def parse_url(url: str) -> Target:
-    """Return what *url* names, ``http://`` where it names no scheme; raises ValueError."""
+    """Return the target of *url*, by default with the scheme ``http``; raises ValueError."""
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"expected an http or https URL, got {url!r}")
     if parts.username is not None:
-        raise ValueError("a URL with a user name is not taken; give --header 'Authorization: ...'")
+        raise ValueError(
+            "a URL with a user name is not supported; give --header 'Authorization: ...'"
+        )
     if not parts.hostname:
         raise ValueError(f"expected a URL such as http://localhost:12480, got {url!r}")
     if re.fullmatch("[!-~]+", parts.hostname) is None:
@@ -92,8 +94,11 @@ def _accepting(host: str, port: int, timeout: float) -> tuple[int, str]:
     """Return the family and the address of *host* that accepts connections."""
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
-    except (OSError, UnicodeError) as error:  # the latter where a part is empty or too long
-        problem = getattr(error, "strerror", None) or "no such name can be"
+    except (
+        OSError,
+        UnicodeError,
+    ) as error:  # UnicodeError: a part of the name is empty or too long
+        problem = getattr(error, "strerror", None) or "not a valid host name"
         raise UnreachableError(f"cannot resolve {host}: {problem}") from error
     reason = ""
     for family, kind, protocol, _, address in found:

@@ -1,7 +1,8 @@
 """
-Read what people write on the command line of a load test: durations, sizes, headers.
+Parse the values of command line options: durations, rates, sizes, headers.
 
-What goes into the head of a request or a form cannot end its line, and so adds nothing else to it.
+A value that goes into the head of a request or a form cannot contain a line end, and so cannot add
+another header.
 """
 
 import re
@@ -14,24 +15,24 @@ _DURATION = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*(ms|s|m|h)?")
 _SECONDS = {"ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, None: 1.0}
 
 
-#: The pixels of the largest image that is made: what the server takes by default.
-MOST_PIXELS = 50_000_000
+#: The largest image that is generated, in pixels: the default limit of the server.
+MAX_PIXELS = 50_000_000
 
-#: Headers that say where a request ends.
-FRAMING = ("content-length", "transfer-encoding")
+#: Headers that determine where a request ends.
+FRAMING_HEADERS = ("content-length", "transfer-encoding")
 
-#: The longest side that JPEG has.
-MOST_SIDE = 65_500
+#: The longest side of a JPEG image.
+MAX_SIDE_PIXELS = 65_500
 
 
 class Duration(click.ParamType[float]):
-    """``200ms``, ``10s`` or ``2m``; a bare number is seconds, or with *unit* an error."""
+    """``200ms``, ``10s`` or ``2m``; a bare number is in seconds, or with *unit* an error."""
 
     name = "DURATION"
 
     def __init__(self, *, zero: bool = False, unit: bool = False) -> None:
         self._zero = zero
-        self._unit = unit
+        self._needs_unit = unit
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
@@ -45,7 +46,7 @@ class Duration(click.ParamType[float]):
             self.fail(
                 f"expected a duration such as 200ms, 10s, 2m or 1h, got {value!r}", param, ctx
             )
-        if self._unit and found and found[2] is None:
+        if self._needs_unit and found and found[2] is None:
             likely = seconds if seconds < 1 else seconds * 1e-3
             written = f"{likely * 1e3:g}ms or {likely:g}s"
             self.fail(f"{found[1]} has no unit: write {written}", param, ctx)
@@ -53,7 +54,7 @@ class Duration(click.ParamType[float]):
 
 
 class Positive(click.FloatRange):
-    """A number above 0 that is finite, such as a rate; or with *zero* 0, and *most* at most."""
+    """A finite number above 0, such as a rate; with *zero* also 0, and at most *most*."""
 
     def __init__(self, *, zero: bool = False, most: float | None = None) -> None:
         super().__init__(min=0, max=most, min_open=not zero)
@@ -69,19 +70,19 @@ class Positive(click.FloatRange):
 
 
 class Rate(Positive):
-    """``300/s``, or a bare number."""
+    """``300/s``, or a number without unit."""
 
     name = "RATE"
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        """Return the number a second."""
+        """Return the rate per second."""
         return super().convert(str(value).strip().removesuffix("/s"), param, ctx)
 
 
 class Shares(click.ParamType[tuple[float, ...]]):
-    """``0.3,0.5,0.9``: numbers above 0."""
+    """``0.3,0.5,0.9``: finite numbers above 0."""
 
     name = "LOAD,LOAD..."
 
@@ -103,16 +104,16 @@ class Size(click.ParamType[tuple[int, int]]):
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> tuple[int, int]:
-        """Return the two numbers."""
+        """Return the width and the height."""
         if isinstance(value, tuple):
             return value
         found = re.fullmatch(r"([1-9][0-9]{0,4})x([1-9][0-9]{0,4})", str(value))
         if found is None:
             self.fail(f"expected a size such as 500x375, got {value!r}", param, ctx)
         width, height = int(found[1]), int(found[2])
-        if width * height > MOST_PIXELS or max(width, height) > MOST_SIDE:
+        if width * height > MAX_PIXELS or max(width, height) > MAX_SIDE_PIXELS:
             self.fail(
-                f"expected at most {MOST_SIDE:,} pixels a side and {MOST_PIXELS:,} in all, "
+                f"expected at most {MAX_SIDE_PIXELS:,} pixels a side and {MAX_PIXELS:,} in all, "
                 f"got {value!r}",
                 param,
                 ctx,
@@ -134,13 +135,13 @@ class Header(click.ParamType[tuple[str, str]]):
         found = re.fullmatch(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([ -~\t]*)", str(value))
         if found is None:
             self.fail(f"expected a header such as 'Name: value', got {value!r}", param, ctx)
-        if found[1].lower() in FRAMING:
-            self.fail(f"{found[1]} follows from what is sent, and is not to be given", param, ctx)
+        if found[1].lower() in FRAMING_HEADERS:
+            self.fail(f"{found[1]} follows from the body, and cannot be set", param, ctx)
         return found[1], found[2].rstrip()
 
 
 class _Text(click.ParamType[str]):
-    """Text that *pattern* matches; *expected* is what to say of other text."""
+    """Text that *pattern* matches; *expected* describes it in the error message."""
 
     pattern: str
     expected: str
@@ -153,7 +154,7 @@ class _Text(click.ParamType[str]):
 
 
 class MediaType(_Text):
-    """``image/png``: what a header Content-Type says."""
+    """``image/png``: the value of a Content-Type header."""
 
     name = "TYPE"
     pattern = "[!-~][ -~]*"
@@ -161,7 +162,7 @@ class MediaType(_Text):
 
 
 class Field(_Text):
-    """``data``: the name of a field of a form, which stands in quotes there."""
+    """``data``: the name of a form field, which is written in quotes."""
 
     name = "FIELD"
     pattern = r'[^"\\\x00-\x1f\x7f]+'
@@ -169,5 +170,5 @@ class Field(_Text):
 
 
 def seconds_in_words(seconds: float) -> str:
-    """Return *seconds* as people write them: 5 ms, 10 s."""
+    """Return *seconds* with a unit: ``5 ms``, ``10 s``."""
     return f"{seconds * 1e3:g} ms" if seconds < 1 else f"{seconds:g} s"

@@ -24,7 +24,7 @@ from zope.interface import alsoProvides, implementer
 
 from scripts.load.exchange import Exchange
 from scripts.load.record import Record
-from scripts.load.summary import Client, Summary, summed_up
+from scripts.load.summary import ClientStats, Summary, summarise
 
 T = TypeVar("T")
 
@@ -34,7 +34,7 @@ def plain(body: bytes = b"ok", status: str = "200 OK", head: str = "") -> bytes:
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body
 
 
-class Wire:
+class FakeTransport:
     """A connection, seen from the server: what was sent on it, and what became of it."""
 
     def __init__(self, clock: Clock, protocol: IProtocol) -> None:
@@ -82,11 +82,11 @@ class Wire:
 
 
 @implementer(IStreamClientEndpoint)
-class Door:
+class FakeEndpoint:
     """Where connections to a server are asked for; each is let in or turned away by hand."""
 
     def __init__(self, clock: Clock) -> None:
-        self.wires: list[Wire] = []  #: all that were let in
+        self.transports: list[FakeTransport] = []  #: all that were let in
         self.waiting: list[tuple[IProtocolFactory, Deferred[IProtocol]]] = []
         self._clock = clock
 
@@ -96,24 +96,24 @@ class Door:
         self.waiting.append((protocolFactory, deferred))
         return deferred
 
-    def let_in(self) -> Wire:
+    def accept(self) -> FakeTransport:
         """Accept the connection that has waited for longest."""
         factory, deferred = self.waiting.pop(0)
         protocol = factory.buildProtocol(None)  # type: ignore[arg-type]  # no address is used
         assert protocol is not None
-        wire = Wire(self._clock, protocol)
-        self.wires.append(wire)
-        protocol.makeConnection(cast("Any", wire))
+        transport = FakeTransport(self._clock, protocol)
+        self.transports.append(transport)
+        protocol.makeConnection(cast("Any", transport))
         deferred.callback(protocol)
-        return wire
+        return transport
 
-    def turn_away(self, error: Exception) -> None:
+    def refuse(self, error: Exception) -> None:
         """Refuse the connection that has waited for longest."""
         _, deferred = self.waiting.pop(0)
         deferred.errback(Failure(error))
 
 
-class Answers:
+class FakeSender:
     """A `Sender` that keeps what it was given, until it is told how each one ends."""
 
     def __init__(self, clock: Clock) -> None:
@@ -134,7 +134,7 @@ class Answers:
         exchange.finish(exchange)
 
 
-class ClockWaker:
+class ClockTimer:
     """A `Waker` by the timers of a `Clock`."""
 
     def __init__(self, clock: Clock) -> None:
@@ -172,7 +172,7 @@ def recorded(*exchanges: Exchange, start: float = 0.0, warmup: float = 0.0) -> R
 
 
 #: Nothing about it calls for a warning.
-CLIENT = Client(
+CLIENT = ClientStats(
     seconds=10.0,
     closed=False,
     cores=0.1,
@@ -187,7 +187,7 @@ CLIENT = Client(
 
 def figures(exchanges: Sequence[Exchange] = (), **changes: object) -> Summary:
     """Return the figures of *exchanges*, with *changes* made to them."""
-    return replace(summed_up(recorded(*exchanges), CLIENT), **changes)  # type: ignore[arg-type]
+    return replace(summarise(recorded(*exchanges), CLIENT), **changes)  # type: ignore[arg-type]
 
 
 def run(steps: Coroutine[Any, Any, T]) -> T:

@@ -90,7 +90,7 @@ def test_the_server_itself_tells_its_batches(tmp_path: Path, server: Server) -> 
     )  # fmt: skip
     assert figures["answered"] == figures["sent"] > 0
     assert 1 <= figures["mean_rows"] <= 8
-    assert sum(figures["rides"].values()) == figures["answered"]
+    assert sum(figures["requests_by_rows"].values()) == figures["answered"]
     assert 0 < figures["run_p50_ms"] < figures["p50_ms"]
     assert "of their batch" in shown
     assert (tmp_path / "plot.png").read_bytes().startswith(b"\x89PNG")
@@ -259,8 +259,8 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(tmp_path: Path) -> None:
         ran = interrupted(tmp_path, server, 1, "--clients", "1")
     assert ran.returncode == 1
     assert ran.stderr.split("\n")[1:] == [
-        "interrupted: answers have 2 s; once more ends at once",
-        "Error: interrupted before there was anything to tell",
+        "interrupted: waiting 2 s for answers; a second Ctrl-C ends at once",
+        "Error: interrupted before there was anything to report",
         "",
     ]
 

@@ -1,25 +1,25 @@
-"""What this thread has had of a core: scripts/load/own_cpu.py."""
+"""What this thread has had of a core: scripts/load/thread_cpu.py."""
 
 from pathlib import Path
 
 import pytest
 
-import scripts.load.own_cpu
-from scripts.load.own_cpu import CPU, own_cpu
+import scripts.load.thread_cpu
+from scripts.load.thread_cpu import ThreadCPU, thread_cpu
 
 
-def told(monkeypatch: pytest.MonkeyPatch, path: Path) -> CPU:
+def told(monkeypatch: pytest.MonkeyPatch, path: Path) -> ThreadCPU:
     """Return what is read where the kernel tells it at *path*."""
-    monkeypatch.setattr(scripts.load.own_cpu, "_SCHEDSTAT", path)
-    return own_cpu()
+    monkeypatch.setattr(scripts.load.thread_cpu, "_SCHEDSTAT", path)
+    return thread_cpu()
 
 
 def test_linux_tells_nanoseconds(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """On a core, and ready to run without one; counted from an earlier look."""
     (tmp_path / "stat").write_text("2500000000 500000000 17\n")
     cpu = told(monkeypatch, tmp_path / "stat")
-    assert cpu == CPU(used=2.5, waited=0.5)
-    assert cpu.since(CPU(1.0, 0.25)) == CPU(1.5, 0.25)
+    assert cpu == ThreadCPU(used=2.5, waited=0.5)
+    assert cpu.since(ThreadCPU(1.0, 0.25)) == ThreadCPU(1.5, 0.25)
 
 
 @pytest.mark.parametrize("text", [None, "", "1 2", "a b c"])
@@ -36,4 +36,4 @@ def test_a_kernel_that_does_not_tell_leaves_the_cpu_time(
 
 def test_time_passes_for_this_thread() -> None:
     """Whatever this machine tells."""
-    assert own_cpu().since(CPU()).used > 0
+    assert thread_cpu().since(ThreadCPU()).used > 0

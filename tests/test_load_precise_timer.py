@@ -1,4 +1,4 @@
-"""Wake the reactor on time: scripts/load/alarm.py; the timer is Linux's own."""
+"""Wake the reactor on time: scripts/load/precise_timer.py; the timer is Linux's own."""
 
 import os
 import select
@@ -10,10 +10,10 @@ from twisted.internet.error import ConnectionDone
 from twisted.internet.interfaces import IReadDescriptor
 from twisted.python.failure import Failure
 
-from scripts.load.alarm import Alarm
+from scripts.load.precise_timer import PreciseTimer
 
 
-class Readers:
+class FakeReactor:
     """The part of a reactor that an alarm needs; turns only when told."""
 
     def __init__(self) -> None:
@@ -40,25 +40,25 @@ class Readers:
 
 
 @pytest.fixture
-def reactor() -> Readers:
+def reactor() -> FakeReactor:
     """A reactor without anything to watch."""
-    return Readers()
+    return FakeReactor()
 
 
 @pytest.fixture
-def alarm(reactor: Readers) -> Iterator[Alarm]:
+def timer(reactor: FakeReactor) -> Iterator[PreciseTimer]:
     """An alarm that is not set."""
-    alarm = Alarm(reactor)  # type: ignore[arg-type]  # the part that it needs
-    yield alarm
+    timer = PreciseTimer(reactor)  # type: ignore[arg-type]  # the part that it needs
+    yield timer
     if reactor.readers:
-        alarm.close()
+        timer.close()
 
 
-def test_it_goes_off_on_time_and_once(reactor: Readers, alarm: Alarm) -> None:
+def test_it_goes_off_on_time_and_once(reactor: FakeReactor, timer: PreciseTimer) -> None:
     """Not before, and not again."""
     called: list[float] = []
     when = time.monotonic() + 0.003
-    alarm.at(when, lambda: called.append(time.monotonic()))
+    timer.at(when, lambda: called.append(time.monotonic()))
     assert reactor.turn()
     assert called[0] >= when
     assert not reactor.turn(0)
@@ -66,49 +66,51 @@ def test_it_goes_off_on_time_and_once(reactor: Readers, alarm: Alarm) -> None:
 
 
 @pytest.mark.parametrize("when", [-1.0, 0.0, 1e-9])
-def test_a_time_that_has_passed_is_now(reactor: Readers, alarm: Alarm, when: float) -> None:
+def test_a_time_that_has_passed_is_now(
+    reactor: FakeReactor, timer: PreciseTimer, when: float
+) -> None:
     """In the reactor's next turn, and never inside `at`."""
     called: list[str] = []
-    alarm.at(when, lambda: called.append("called"))
+    timer.at(when, lambda: called.append("called"))
     assert called == []
     assert reactor.turn()
     assert called == ["called"]
 
 
-def test_the_time_set_last_counts(reactor: Readers, alarm: Alarm) -> None:
+def test_the_time_set_last_counts(reactor: FakeReactor, timer: PreciseTimer) -> None:
     """Earlier or later than what was set before; also where that had gone off already."""
     called: list[str] = []
-    alarm.at(time.monotonic() + 3600, lambda: called.append("far"))
-    alarm.at(0.0, lambda: called.append("near"))
+    timer.at(time.monotonic() + 3600, lambda: called.append("far"))
+    timer.at(0.0, lambda: called.append("near"))
     assert reactor.turn()
-    alarm.at(0.0, lambda: called.append("near"))
-    alarm.at(time.monotonic() + 3600, lambda: called.append("far"))
+    timer.at(0.0, lambda: called.append("near"))
+    timer.at(time.monotonic() + 3600, lambda: called.append("far"))
     assert not reactor.turn(0)
-    alarm.doRead()  # as a reactor does that had looked before it was set anew
+    timer.doRead()  # as a reactor does that had looked before it was set anew
     assert called == ["near"]
 
 
-def test_what_it_calls_may_set_it_again(reactor: Readers, alarm: Alarm) -> None:
+def test_what_it_calls_may_set_it_again(reactor: FakeReactor, timer: PreciseTimer) -> None:
     """One after the other, in order."""
     called: list[int] = []
 
     def call() -> None:
         called.append(len(called))
         if len(called) < 4:
-            alarm.at(time.monotonic() + 0.0002, call)
+            timer.at(time.monotonic() + 0.0002, call)
 
-    alarm.at(0.0, call)
+    timer.at(0.0, call)
     while reactor.turn(20):
         pass
     assert called == [0, 1, 2, 3]
 
 
-def test_closed_it_is_gone(reactor: Readers, alarm: Alarm) -> None:
+def test_closed_it_is_gone(reactor: FakeReactor, timer: PreciseTimer) -> None:
     """The reactor knows it no more, and the descriptor is free."""
-    number = alarm.fileno()
-    assert alarm.logPrefix() == "alarm"
-    alarm.connectionLost(Failure(ConnectionDone()))
-    alarm.close()
+    number = timer.fileno()
+    assert timer.logPrefix() == "precise timer"
+    timer.connectionLost(Failure(ConnectionDone()))
+    timer.close()
     assert reactor.readers == set()
     with pytest.raises(OSError, match="Bad file descriptor"):
         os.fstat(number)

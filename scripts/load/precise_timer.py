@@ -1,9 +1,10 @@
 """
-Wake the reactor on time, to a few hundredths of a millisecond.
+Call a function on the reactor at a given time, within a few hundredths of a millisecond.
 
 `callLater` counts whole milliseconds, always rounded up: a request that is due in 0.1 ms would be
 sent a millisecond late, which is a fifth of the latency of a server that takes 5 ms.  Linux's
-timerfd, in the reactor like any descriptor, has no such grain.  The time is `time.monotonic`'s.
+timerfd, which the reactor watches like any descriptor, has no such limit.  Times are seconds of
+`time.monotonic`.
 """
 
 import ctypes
@@ -28,8 +29,12 @@ class _TimerSpec(ctypes.Structure):
 
 
 @implementer(IReadDescriptor)
-class Alarm:
-    """One time at which to call one function; the last one set counts."""
+class PreciseTimer:
+    """
+    A timer that holds one time and one function; setting it replaces both.
+
+    Raises OSError if the system has no timerfd.  Reactor thread only.
+    """
 
     def __init__(self, reactor: IReactorFDSet) -> None:
         self._libc = ctypes.CDLL(None, use_errno=True)
@@ -41,7 +46,7 @@ class Alarm:
         reactor.addReader(self)
 
     def at(self, when: float, call: Callable[[], object]) -> None:
-        """Call *call* once the monotonic clock shows *when*; in the reactor's next turn if past."""
+        """Call *call* at *when*; in the reactor's next turn if that time has passed."""
         self._call = call
         nanoseconds = max(1, round(when * 1e9))  # 0 would mean never
         value = _TimeSpec(*divmod(nanoseconds, 1_000_000_000))
@@ -49,25 +54,25 @@ class Alarm:
         self._libc.timerfd_settime(self._descriptor, _ABSOLUTE, ctypes.byref(timer), None)
 
     def close(self) -> None:
-        """Call nothing any more, and give the descriptor back."""
+        """Cancel the call, and close the descriptor."""
         self._reactor.removeReader(self)
         os.close(self._descriptor)
 
     def fileno(self) -> int:
-        """Return the descriptor, for the reactor."""
+        """Return the descriptor that the reactor watches."""
         return self._descriptor
 
     def logPrefix(self) -> str:
-        """Return what the reactor's log calls it."""
-        return "alarm"
+        """Return the name in the reactor's log."""
+        return "precise timer"
 
     def doRead(self) -> None:
-        """Be woken by the reactor."""
+        """Called when the timer has expired."""
         try:
             os.read(self._descriptor, 8)
         except BlockingIOError:
-            return  # set anew after it had gone off
+            return  # it was set again after it had expired
         self._call()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Hear that the reactor is going; `close` does what is to be done."""
+        """Called when the reactor stops; `close` releases the descriptor."""

@@ -1,10 +1,10 @@
 """
 Send requests when they are due, in an open or in a closed loop.
 
-An open loop sends when the arrivals say, whatever the server does, and never skips one: after a
-pause of its own it sends what fell due meanwhile, late, and the latency counts from when it was
-due.  In a closed loop each client sends its next request when it has its answer.  Reactor thread
-only; times are seconds of the monotonic clock.
+An open loop sends at the arrival times, whatever the server does, and never skips one: after a
+pause of the client itself it sends the requests that became due, late, and the latency counts from
+when they were due.  In a closed loop each client sends its next request when its last one is
+answered.  Reactor thread only; times are seconds of the monotonic clock.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,20 +17,20 @@ from twisted.python.failure import Failure
 from scripts.load.exchange import Exchange, Sender
 from scripts.load.record import Record
 
-#: How long a client of a closed loop pauses, in seconds, after anything but a success: nobody
-#: learns anything from how quickly a server refuses the same client again.
-PAUSE = 0.05
+#: How long a client of a closed loop pauses after an answer that is no success, or after none.
+#: Without the pause the load would measure how fast a server refuses the same client.
+PAUSE_SECONDS = 0.05
 
 
-class Waker(Protocol):
-    """What wakes the open loop."""
+class Timer(Protocol):
+    """Calls the open loop when its next request is due."""
 
     def at(self, when: float, call: Callable[[], object]) -> None:
-        """Call *call* at the time *when*; the last one set counts."""
+        """Call *call* at the time *when*; replaces a call that is still to come."""
 
 
-class Drive:
-    """What both loops have in common: `done` fires when all that was sent has finished."""
+class LoadDriver:
+    """What both loops share: `done` fires when sending has ended and every request has finished."""
 
     def __init__(
         self,
@@ -39,17 +39,17 @@ class Drive:
         requests: Iterator[bytes],
         record: Record,
     ) -> None:
-        """*requests* never ends."""
+        """*requests* is endless."""
         self.done: Deferred[None] = Deferred()
         self.record = record
-        self.sending = True  #: whether more will be sent
+        self.sending = True  #: whether more requests will be sent
         self._clock = clock
         self._sender = sender
         self._requests = requests
         self._under_way = 0
 
     def stop(self) -> None:
-        """Send no more; what is under way may still finish."""
+        """Send no more requests; those in flight may still finish."""
         self.sending = False
         self._end_if_done()
 
@@ -62,33 +62,33 @@ class Drive:
         self._under_way -= 1
         try:
             self.record.add(exchange)
-            self._go_on(exchange)
-        except Exception:  # noqa: BLE001 - the reactor would log it and wait for ever
+            self._after_exchange(exchange)
+        except Exception:  # noqa: BLE001 - the reactor would log it, and `done` never fire
             self.fail(Failure())
         self._end_if_done()
 
     def give_up(self) -> None:
-        """Wait no longer for what is under way; it is left out of the record."""
+        """Stop waiting for the requests in flight; they are left out of the record."""
         self.sending = False
         if not self.done.called:
             self.done.callback(None)
 
     def fail(self, failure: Failure) -> None:
-        """Let `done` fail, for something here is wrong."""
+        """Fire `done` with *failure*: an error of the load test itself."""
         self.sending = False
         if not self.done.called:
             self.done.errback(failure)
 
-    def _go_on(self, exchange: Exchange) -> None:
-        """Do what follows the end of *exchange*."""
+    def _after_exchange(self, exchange: Exchange) -> None:
+        """Called when *exchange* has been recorded."""
 
     def _end_if_done(self) -> None:
         if not self.sending and not self._under_way:
             self.give_up()
 
 
-class OpenDrive(Drive):
-    """Sends when *arrivals* say: seconds from the record's start, in order."""
+class OpenLoopDriver(LoadDriver):
+    """Sends at the times *arrivals*: seconds from the start of the record, in order."""
 
     def __init__(
         self,
@@ -98,11 +98,11 @@ class OpenDrive(Drive):
         record: Record,
         *,
         arrivals: Iterator[float],
-        waker: Waker,
+        timer: Timer,
     ) -> None:
         super().__init__(clock, sender, requests, record)
         self._arrivals = arrivals
-        self._waker = waker
+        self._waker = timer
         self._next = next(arrivals, None)
         self._wake()
 
@@ -111,7 +111,7 @@ class OpenDrive(Drive):
             return
         try:
             self._send_due()
-        except Exception:  # noqa: BLE001 - the reactor would log it and wait for ever
+        except Exception:  # noqa: BLE001 - the reactor would log it, and `done` never fire
             self.fail(Failure())
 
     def _send_due(self) -> None:
@@ -125,8 +125,8 @@ class OpenDrive(Drive):
             self._waker.at(start + self._next, self._wake)
 
 
-class ClosedDrive(Drive):
-    """Has *clients* that each send, wait for the answer and send again, for *seconds*."""
+class ClosedLoopDriver(LoadDriver):
+    """Runs *clients* clients for *seconds*; each sends, waits for the answer, and sends again."""
 
     def __init__(
         self,
@@ -144,7 +144,7 @@ class ClosedDrive(Drive):
             self._send(clock.seconds())
         clock.callLater(seconds, self.stop)
 
-    def _go_on(self, exchange: Exchange) -> None:
+    def _after_exchange(self, exchange: Exchange) -> None:
         if exchange.ended >= self._ends:
             self.sending = False
         elif not self.sending:
@@ -152,7 +152,7 @@ class ClosedDrive(Drive):
         elif 200 <= exchange.status < 300:
             self._send(exchange.ended)
         else:
-            self._clock.callLater(PAUSE, self._resume)
+            self._clock.callLater(PAUSE_SECONDS, self._resume)
 
     def _resume(self) -> None:
         if self.sending:
