@@ -1,7 +1,7 @@
 """
-`tensorferry classify`: label images from the command line with the server's own parts.
+`tensorferry classify`: label images from the command line, with the parts of the server.
 
-Imports only click and the table of settings until the command runs, so that help is instant.
+Imports only click and the table of settings until the command runs, so that --help is fast.
 """
 
 import os
@@ -28,9 +28,9 @@ def classify(command_line: CommandLine, files: tuple[str, ...], images: tuple[st
     """
     Print the best labels of images, as label_image does.
 
-    FILES are images, or folders with images in them; folders within are left out. Without any, file
-    names are read from standard input, one a line. A file that is no image, or not there, gets a
-    line on standard error, and the exit code is 1 at the end.
+    FILES are images, or folders with images; subfolders are ignored. Without FILES, file names are
+    read from standard input, one per line. A file that is missing or no image gets a line on
+    standard error, and the exit code is then 1.
     """
     try:
         settings = resolve(command_line, os.environ).settings
@@ -38,9 +38,9 @@ def classify(command_line: CommandLine, files: tuple[str, ...], images: tuple[st
         raise click.UsageError(str(error)) from error
     names = (*images, *files)
     if not names and sys.stdin.isatty():
-        click.echo("file names are read from here, one a line; Ctrl-D ends", err=True)
+        click.echo("reading file names from the terminal, one per line; Ctrl-D ends", err=True)
     if sys.stderr.isatty():
-        click.echo("loading the model", err=True)  # the imports below take a while, too
+        click.echo("loading the model", err=True)  # first, because the imports below take seconds
     from scripts.label_files import LabelRun  # noqa: PLC0415 - the reactor, for this command alone
 
     given: Iterable[str] = names or lines_of(sys.stdin.fileno())
@@ -50,10 +50,10 @@ def classify(command_line: CommandLine, files: tuple[str, ...], images: tuple[st
 
 def lines_of(descriptor: int) -> "Iterator[str]":
     """
-    Yield the file names, one a line, of any bytes, as they come.
+    Yield the lines of *descriptor* as file names, each as soon as it is complete.
 
-    Without a buffer: at the end of the process, the thread that waits for the next line would hold
-    the buffer's lock.
+    A name may be any bytes.  Unbuffered: a thread that waits for the next line at the end of the
+    process would hold the lock of a buffer.
     """
     with open(descriptor, "rb", buffering=0, closefd=False) as lines:
         for line in lines:

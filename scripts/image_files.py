@@ -1,25 +1,25 @@
-"""Find the image files that names on a command line stand for, and read them."""
+"""Expand names on a command line to image files, and read these."""
 
 from collections.abc import Iterable, Iterator
 from errno import EISDIR
 from pathlib import Path
 
-#: How the names of images in a folder end, in any case.
+#: The suffixes of images in a folder, in upper or lower case.
 SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def files_of(names: Iterable[str]) -> Iterator[str]:
-    """Yield *names*, one by one, and for a folder that has images these in its place, by name."""
+    """Yield *names*, with each folder that has images replaced by these, sorted by name."""
     for name in names:
         try:
             images = _images_in(Path(name))
         except (OSError, ValueError):
-            images = []  # it is a file, or `content_of` raises what is wrong with it
+            images = []  # a file, or a name for which `content_of` raises the error
         yield from images or [name]
 
 
 def content_of(name: str) -> bytes:
-    """Return what the file *name* holds; raises `OSError`, for a folder without images as well."""
+    """Return the content of the file *name*; raises `OSError`, also for a folder without images."""
     path = Path(name)
     if path.is_dir() and not _images_in(path):
         raise IsADirectoryError(EISDIR, f"a folder without images ({', '.join(SUFFIXES)})")
@@ -27,7 +27,7 @@ def content_of(name: str) -> bytes:
 
 
 def _images_in(folder: Path) -> list[str]:
-    """Return the images in *folder*, not those in folders within, nor hidden ones."""
+    """Return the images in *folder*, without hidden ones and those in subfolders."""
     return [
         str(path)
         for path in sorted(folder.iterdir())

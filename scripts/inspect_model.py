@@ -1,7 +1,7 @@
 """
-`tensorferry inspect`: what a model file holds, whether it batches, and how to ask it.
+`tensorferry inspect`: show the signatures of a model, whether they batch, and a sample request.
 
-Imports only click and the table of settings until the command runs, so that help is instant.
+Imports only click and the table of settings until the command runs, so that --help is fast.
 """
 
 import os
@@ -27,11 +27,11 @@ ADDRESS = "localhost:12480"
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) -> None:
     """
-    Show what the model at PATH holds: a frozen graph, a SavedModel folder, a .keras or .h5 file, or
-    a folder with one of these and a model.toml; without PATH the default model.
+    Show the signatures of the model at PATH, by default of the default model.
 
-    It is loaded and runs one row on the CPU, unless it holds operations that read or write files
-    or run Python: then it is only read.
+    PATH is a frozen graph, a SavedModel folder, a .keras or .h5 file, or a folder with one of these
+    and a model.toml. The model is loaded and runs one row on the CPU, unless it has operations that
+    read or write files or run Python: then it is only read.
     """
     given = command_line if path is None else {**command_line, "model": path}
     try:
@@ -52,13 +52,13 @@ def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) ->
     except ModelError as error:
         raise click.ClickException(printable(str(error))) from error
     if as_json:
-        click.echo(orjson.dumps(facts_of(files, found, labels), option=orjson.OPT_INDENT_2))
+        click.echo(orjson.dumps(as_data(files, found, labels), option=orjson.OPT_INDENT_2))
     else:
-        click.echo(told(files, found, labels), nl=False)
+        click.echo(as_text(files, found, labels), nl=False)
 
 
-def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> dict[str, Any]:
-    """Return what was *found* as plain data."""
+def as_data(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> dict[str, Any]:
+    """Return the inspection *found* as JSON data."""
     from server.api.samples import sample_feed  # noqa: PLC0415 - numpy, when a command needs it
     from server.api.status import signature_facts  # noqa: PLC0415 - the same
 
@@ -69,7 +69,7 @@ def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) 
         "labels": len(labels),
         "loaded": found.loaded,
         "images": images,
-        "pictures": images,  # the former name of the same
+        "pictures": images,  # the former name of "images"
         "default_signature": found.default,
         "notes": list(found.notes),
         "signatures": {
@@ -81,8 +81,8 @@ def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) 
     }
 
 
-def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> str:
-    """Return what was *found* in words, line by line."""
+def as_text(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> str:
+    """Return the inspection *found* as text, one fact per line."""
     from server.api.samples import (  # noqa: PLC0415 - numpy, when a command needs it
         sample_command,
         sample_feed,
@@ -104,12 +104,12 @@ def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> s
             lines.append(f"  no sample: {sample}")
         else:
             lines.append(f"  try      {sample_command(sample, found.default, ADDRESS)}")
-    # The names are whatever the file's author liked.
+    # The file may contain any names, control characters included.
     return "".join(f"{printable(line)}\n" for line in lines)
 
 
 def _size(files: "ModelFiles") -> str:
-    """Return the size of all its files."""
+    """Return the total size of the files, with its unit."""
     inside = files.path.rglob("*") if files.path.is_dir() else [files.path]
     total = sum(each.stat().st_size for each in inside if each.is_file())
     return f"{total / 1e6:.1f} MB" if total >= 1e5 else f"{total / 1e3:.1f} kB"

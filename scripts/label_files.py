@@ -1,7 +1,7 @@
 """
-Label files one behind the other with one Session kept open.
+Label files with one loaded model.
 
-Images that wait at the same time share a batch; answers are printed in the order of the names.
+Images that wait at the same time share a batch; labels are printed in the order of the names.
 """
 
 import os
@@ -23,15 +23,15 @@ from server.inference import Inference, Prediction
 from server.model_host import ModelHost
 from server.settings.table import Settings, printable
 
-#: Images that may be under way at once; no more names are read meanwhile.
-AHEAD = 64
+#: The most images in flight; at that number, no further name is read.
+MAX_IMAGES_AHEAD = 64
 
 
 class LabelPrinter:
     """
-    Labels files as their names come, and prints the answers in that order.
+    Labels files, and prints the labels in the order in which `label` was called.
 
-    Everything runs on the reactor thread.  *answered* is called once for each name.
+    Everything runs on the reactor thread.  *on_printed* is called once for each name.
     """
 
     def __init__(
@@ -40,32 +40,32 @@ class LabelPrinter:
         k: int,
         *,
         show_names: bool,
-        answered: Callable[[], object],
+        on_printed: Callable[[], object],
     ) -> None:
         self._inference = inference
         self._k = min(k, len(inference.model.labels))
         self._show_names = show_names
-        self._answered = answered
+        self._on_printed = on_printed
         self._lines: deque[tuple[str, list[Prediction | Failure]]] = deque()
-        self._ended: Callable[[], object] | None = None
+        self._on_end: Callable[[], object] | None = None
         self._silent = False
-        #: Whether any file could not be labelled.
+        #: Whether a file could not be labelled.
         self.failed = False
 
-    def take(self, name: str) -> Deferred[None]:
-        """Begin with the file *name*; the Deferred fails where nothing can be printed any more."""
+    def label(self, name: str) -> Deferred[None]:
+        """Label the file *name*; the Deferred fails if standard output cannot be written."""
         outcome: list[Prediction | Failure] = []
         self._lines.append((name, outcome))
         labelled = maybeDeferred(lambda: self._inference.classify(content_of(name), self._k))
         return labelled.addBoth(outcome.append).addCallback(lambda _: self._print())
 
     def end(self, ended: Callable[[], object]) -> None:
-        """Call *ended* when the last answer has been printed; no more names come."""
-        self._ended = ended
+        """Call *ended* when all labels have been printed; `label` must not be called again."""
+        self._on_end = ended
         self._print()
 
     def silence(self) -> None:
-        """Print nothing more."""
+        """Print nothing from now on."""
         self._silent = True
 
     def _print(self) -> None:
@@ -74,10 +74,10 @@ class LabelPrinter:
         while self._lines and self._lines[0][1]:
             name, (outcome,) = self._lines.popleft()
             self._print_one(click.format_filename(name), outcome)
-            self._answered()
+            self._on_printed()
         sys.stdout.flush()
-        if self._ended is not None and not self._lines:
-            self._ended()
+        if self._on_end is not None and not self._lines:
+            self._on_end()
 
     def _print_one(self, name: str, outcome: Prediction | Failure) -> None:
         if not isinstance(outcome, Prediction):
@@ -93,82 +93,88 @@ class LabelPrinter:
 
 class LabelRun:
     """
-    Loads the model, labels all files, and ends the process's reactor.
+    Loads the model, labels all files, and stops the reactor.
 
-    *names* is read on a thread of its own, a little ahead of the answers.
+    *names* is read on a thread of its own, at most `MAX_IMAGES_AHEAD` names ahead of the labels.
     """
 
     def __init__(self, settings: Settings, names: Iterable[str], *, show_names: bool) -> None:
-        from twisted.internet import reactor as installed  # noqa: PLC0415 - importing installs it
+        from twisted.internet import reactor as installed  # noqa: PLC0415 - the import installs it
 
-        reactor: Any = installed  # Any: no type says that it has timers and threads at once
+        reactor: Any = installed  # Any: no one interface has both timers and threads
         self._reactor = reactor
         self._settings = settings
         self._names = names
         self._printer: LabelPrinter | None = None
         self._show_names = show_names
-        self._slots = threading.Semaphore(AHEAD)
+        self._slots = threading.Semaphore(MAX_IMAGES_AHEAD)
         self._host = ModelHost(
             settings,
             clock=MonotonicTime(reactor),
             call_from_thread=reactor.callFromThread,
             pool=DecodePool(reactor.callFromThread, settings.decode_threads),
-            say=_say_to_person,
+            say=_print_progress,
         )
-        # Until all is done: a signal may end the run before that.
+        # 1 until all files are labelled: a signal may end the run before.
         self._exit_code = 1
         self._ending = False
 
     def run(self) -> int:
-        """Return the exit code, 1 if any file was not labelled; called once, on the main thread."""
+        """
+        Run to the end; return the exit code, 1 if a file was not labelled.
+
+        Called once, on the main thread.
+        """
         self._reactor.callWhenRunning(self._begin)
         self._reactor.addSystemEventTrigger("before", "shutdown", self._stop)
         self._reactor.run()
         return self._exit_code
 
     def _begin(self) -> None:
-        ensureDeferred(self._start()).addErrback(self._give_up)
+        ensureDeferred(self._start()).addErrback(self._fail)
 
     async def _start(self) -> None:
         inference = await self._host.start()
         if not inference.model.labels:
-            raise ModelError(f"{inference.model.full_name} has no labels: --labels names the file")
+            raise ModelError(
+                f"{inference.model.full_name} has no labels: name a file with --labels"
+            )
         self._printer = LabelPrinter(
             inference,
             inference.model.top,
             show_names=self._show_names,
-            answered=self._slots.release,
+            on_printed=self._slots.release,
         )
-        # A daemon, for it may wait for a line that never comes when a signal ends the program.
+        # A daemon: when a signal ends the program, it may still wait for a line.
         reader = threading.Thread(
             target=self._read, args=(self._printer,), name="names", daemon=True
         )
         reader.start()
 
     def _read(self, printer: LabelPrinter) -> None:
-        """Hand the names to the reactor, on a thread of their own."""
+        """Pass the names to the reactor thread; runs on the thread "names"."""
         try:
             for name in self._names:
                 self._slots.acquire()
-                self._reactor.callFromThread(self._take, printer, name)
+                self._reactor.callFromThread(self._label, printer, name)
         except OSError:
-            self._reactor.callFromThread(self._give_up, Failure())
+            self._reactor.callFromThread(self._fail, Failure())
         else:
             self._reactor.callFromThread(printer.end, lambda: self._finish(printer))
 
-    def _take(self, printer: LabelPrinter, name: str) -> None:
-        printer.take(name).addErrback(self._give_up)
+    def _label(self, printer: LabelPrinter, name: str) -> None:
+        printer.label(name).addErrback(self._fail)
 
     def _finish(self, printer: LabelPrinter) -> None:
         self._exit_code = int(printer.failed)
         self._end()
 
-    def _give_up(self, failure: Failure) -> None:
-        """Say why, unless it is that nobody reads what is printed, and end."""
+    def _fail(self, failure: Failure) -> None:
+        """Print the reason, unless standard output is a closed pipe, and end the run."""
         if self._ending:
-            return  # whatever failed did so under the end's feet
+            return  # the failure is a consequence of the end
         if failure.check(BrokenPipeError):
-            # The interpreter flushes stdout once more at its end.
+            # The interpreter flushes standard output again at exit.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         else:
             expected = failure.check(ModelError, OSError)
@@ -182,7 +188,7 @@ class LabelRun:
             self._reactor.stop()
 
     def _stop(self) -> Deferred[None]:
-        """Leave nothing behind; a signal comes here without `_end`."""
+        """Called before the reactor stops, after `_end` or a signal: stop the model host."""
         self._ending = True
         if self._printer is not None:
             self._printer.silence()
@@ -190,7 +196,7 @@ class LabelRun:
         return ensureDeferred(self._host.stop())
 
 
-def _say_to_person(line: str) -> None:
-    """Write *line* to stderr where that is a terminal, warnings always: scripts read them there."""
+def _print_progress(line: str) -> None:
+    """Write *line* to standard error if it is a warning, or if standard error is a terminal."""
     if sys.stderr.isatty() or line.startswith(("warning: ", "careful: ")):
         click.echo(line, err=True)

@@ -1,4 +1,4 @@
-"""The command ``tensorferry models``: what lies in the cache folder."""
+"""`tensorferry models`: list the models in the cache folder."""
 
 import sys
 from collections.abc import Sequence
@@ -21,12 +21,12 @@ def models() -> None:
     """
     List the models in the cache folder.
 
-    Every file is read and checked.  A damaged model is told on standard error;
-    it is made again when it is next needed.
+    Every file is read and checked. A damaged model is reported on standard error, and converted
+    again when it is next needed.
     """
     try:
         cache = user_cache_folder()
-        found = _whole_models(cache)
+        found = _undamaged_models(cache)
     except CacheUnavailableError as error:
         raise click.ClickException(str(error)) from error
     if not found:
@@ -39,7 +39,7 @@ def models() -> None:
         click.echo(_aligned([_HEADINGS, *rows]))
 
 
-def _whole_models(cache: CacheFolder) -> list[CachedModel]:
+def _undamaged_models(cache: CacheFolder) -> list[CachedModel]:
     found = []
     for name, version in cache.model_names():
         try:
@@ -72,7 +72,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print *rows* for a person, folding what is wider than the terminal."""
+    """Print *rows* as a table that fits the terminal; long cells are folded."""
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.table import Table  # noqa: PLC0415 - the same
 

@@ -1,7 +1,7 @@
-# Sourced by scripts/serve and scripts/test: makes .venv with the extras in $extras.
+# Sourced by scripts/serve and scripts/test: creates .venv with the extras in $extras.
 #
-# A stamp inside .venv for each set of extras says what it was made of, so that a second start
-# installs nothing.
+# For each set of extras, a stamp in .venv holds the checksum of pyproject.toml and constraints.txt,
+# so that a second start installs nothing.
 
 home=$(cd "$(dirname "$(readlink -f "$0")")/.." && pwd)
 venv="$home/.venv"
@@ -25,7 +25,7 @@ if [ "$(cat "$stamp" 2>/dev/null)" != "$wanted" ]; then
     python=$(find_python)
     echo "setting up $venv with $("$python" --version): [$extras]; this takes minutes, once" >&2
     [ -x "$venv/bin/pip" ] || "$python" -m venv --clear "$venv"
-    # Stamps of another making are no longer true; those of this one are.
+    # Stamps with another checksum are out of date.
     for old in "$venv"/.stamp-*; do
         [ "$(cat "$old" 2>/dev/null)" = "$wanted" ] || rm -f "$old"
     done

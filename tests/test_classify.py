@@ -13,6 +13,8 @@ from scripts.image_files import files_of
 from server.settings.table import Settings
 from tests.integration.servers import TENSORFERRY
 
+LOADING = b"loading the model\r\n"
+
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
@@ -85,8 +87,11 @@ def test_files_and_folders_are_arguments(
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        ([], b"file names are read from here, one a line; Ctrl-D ends\r\nloading the model\r\n"),
-        (["b.jpg"], b"loading the model\r\n"),
+        (
+            [],
+            b"reading file names from the terminal, one per line; Ctrl-D ends\r\n" + LOADING,
+        ),
+        (["b.jpg"], LOADING),
     ],
 )
 def test_a_terminal_shows_at_once_what_happens(arguments: list[str], said: bytes) -> None:

@@ -26,12 +26,12 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @dataclass
-class World:
+class PrinterHarness:
     """A printer before an inference that answers when told."""
 
     k: int = 2
     show_names: bool = True
-    answered: list[None] = field(default_factory=list)
+    printed: list[None] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         """Build it."""
@@ -40,7 +40,7 @@ class World:
             self.inference,
             self.k,
             show_names=self.show_names,
-            answered=lambda: self.answered.append(None),
+            on_printed=lambda: self.printed.append(None),
         )
 
     def answer(self, number: int, **scores: float) -> None:
@@ -54,38 +54,38 @@ class World:
 
 def test_answers_come_out_in_the_order_of_the_names(capsys: pytest.CaptureFixture[str]) -> None:
     """Whichever is there first."""
-    world = World()
+    harness = PrinterHarness()
     for name in ("a.png", "b.png", "c.png"):
-        world.printer.take(name)
-    assert [asked.data for asked in world.inference.asked] == [b"a.png", b"b.png", b"c.png"]
-    world.answer(2, eel=1.0)
-    world.answer(1, dog=0.5, cat=0.25)
+        harness.printer.label(name)
+    assert [asked.data for asked in harness.inference.asked] == [b"a.png", b"b.png", b"c.png"]
+    harness.answer(2, eel=1.0)
+    harness.answer(1, dog=0.5, cat=0.25)
     assert capsys.readouterr() == ("", "")
-    assert world.answered == []
-    world.answer(0, cat=1 / 3)
+    assert harness.printed == []
+    harness.answer(0, cat=1 / 3)
     assert capsys.readouterr().out == (
         "a.png:\ncat (score = 0.33333)\n"
         "b.png:\ndog (score = 0.50000)\ncat (score = 0.25000)\n"
         "c.png:\neel (score = 1.00000)\n"
     )
-    assert len(world.answered) == 3
-    assert not world.printer.failed
+    assert len(harness.printed) == 3
+    assert not harness.printer.failed
 
 
 def test_a_lone_image_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     """As label_image has it."""
-    world = World(show_names=False)
-    world.printer.take("a.png")
-    world.answer(0, cat=0.5)
+    harness = PrinterHarness(show_names=False)
+    harness.printer.label("a.png")
+    harness.answer(0, cat=0.5)
     assert capsys.readouterr().out == "cat (score = 0.50000)\n"
 
 
 @pytest.mark.parametrize(("wanted", "k"), [(1, 1), (3, 3), (5, 3)])
 def test_no_more_labels_are_wanted_than_there_are(wanted: int, k: int) -> None:
     """The model has three."""
-    world = World(k=wanted)
-    world.printer.take("a.png")
-    assert world.inference.asked[0].k == k
+    harness = PrinterHarness(k=wanted)
+    harness.printer.label("a.png")
+    assert harness.inference.asked[0].k == k
 
 
 def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
@@ -93,13 +93,13 @@ def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
 ) -> None:
     """On stderr, when its turn comes; the others are not harmed."""
     folder.joinpath("folder").mkdir()
-    world = World()
+    harness = PrinterHarness()
     for name in ("a.png", "missing.png", "folder", "b.png", "c.png"):
-        world.printer.take(name)
-    world.refuse(1, NotAnImage("text", 5))
-    world.answer(2, eel=1.0)
+        harness.printer.label(name)
+    harness.refuse(1, NotAnImage("text", 5))
+    harness.answer(2, eel=1.0)
     assert capsys.readouterr() == ("", "")
-    world.answer(0, cat=1.0)
+    harness.answer(0, cat=1.0)
     out, err = capsys.readouterr()
     assert out == "a.png:\ncat (score = 1.00000)\nc.png:\neel (score = 1.00000)\n"
     assert err == (
@@ -108,14 +108,14 @@ def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
         "(.bmp, .gif, .jfif, .jpe, .jpeg, .jpg, .png, .webp)\n"
         f"b.png: {NotAnImage('text', 5)}\n"
     )
-    assert len(world.answered) == 5
-    assert world.printer.failed
+    assert len(harness.printed) == 5
+    assert harness.printer.failed
 
 
 def test_a_name_that_is_no_text_can_be_told(capsys: pytest.CaptureFixture[str]) -> None:
     """A file may have any."""
-    world = World()
-    world.printer.take("missing-\udcff.png")
+    harness = PrinterHarness()
+    harness.printer.label("missing-\udcff.png")
     err = capsys.readouterr().err
     assert err.startswith("missing-")
     assert err.endswith(".png: No such file or directory\n")
@@ -123,27 +123,27 @@ def test_a_name_that_is_no_text_can_be_told(capsys: pytest.CaptureFixture[str]) 
 
 def test_the_end_comes_after_the_last_answer() -> None:
     """Once."""
-    world = World()
+    harness = PrinterHarness()
     ended: list[str] = []
     for name in ("a.png", "b.png"):
-        world.printer.take(name)
-    world.answer(1, cat=1.0)
-    world.printer.end(lambda: ended.append("ended"))
+        harness.printer.label(name)
+    harness.answer(1, cat=1.0)
+    harness.printer.end(lambda: ended.append("ended"))
     assert ended == []
-    world.answer(0, cat=1.0)
+    harness.answer(0, cat=1.0)
     assert ended == ["ended"]
 
 
 @pytest.mark.parametrize("names", [[], ["a.png"], ["missing.png"]])
 def test_the_end_comes_at_once_where_nothing_waits(names: list[str]) -> None:
     """No names at all, or all of them printed."""
-    world = World()
+    harness = PrinterHarness()
     ended: list[str] = []
     for name in names:
-        world.printer.take(name)
-    for asked in world.inference.asked:
+        harness.printer.label(name)
+    for asked in harness.inference.asked:
         asked.answer.callback(prediction(cat=1.0))
-    world.printer.end(lambda: ended.append("ended"))
+    harness.printer.end(lambda: ended.append("ended"))
     assert ended == ["ended"]
 
 
@@ -157,8 +157,8 @@ def test_a_reader_who_has_gone_is_told_of(monkeypatch: pytest.MonkeyPatch) -> No
             """Refuse *text*."""
             raise BrokenPipeError
 
-    world = World()
-    fired = outcomes(world.printer.take("a.png"))
+    harness = PrinterHarness()
+    fired = outcomes(harness.printer.label("a.png"))
     monkeypatch.setattr(sys, "stdout", Closed())
-    world.answer(0, cat=1.0)
+    harness.answer(0, cat=1.0)
     assert kinds(fired) == [BrokenPipeError]

@@ -140,7 +140,7 @@ def test_a_model_without_labels_is_refused(cache_home: Path, tmp_path: Path) -> 
     command = [*CLASSIFY, "--model", graph.name, "--image", "x.jpg"]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.splitlines()[-1] == "default/1 has no labels: --labels names the file"
+    assert result.stderr.splitlines()[-1] == "default/1 has no labels: name a file with --labels"
     assert "Traceback" not in result.stderr
 
 
