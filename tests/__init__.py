@@ -1,1 +1,1 @@
-"""Tests of TensorFerry; fakes live in support.py."""
+"""Tests of TensorFerry; the fakes are in `tests.fakes`."""

@@ -1,4 +1,4 @@
-"""Fixtures of more than one module; a module that wants one in every test marks itself so."""
+"""Fixtures of more than one module; a module uses one in every test with `pytestmark`."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,14 +11,14 @@ from tests.fakes.service import House
 
 @pytest.fixture
 def log() -> Iterator[Log]:
-    """Watch the log, and see that the test leaves no error behind in it."""
+    """Watch the log, and fail the test if it logs an error that it does not flush."""
     with watched_log() as log:
         yield log
 
 
 @pytest.fixture
 def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have a cache folder of the test's own, and no systemd."""
+    """Give the test a cache folder of its own, and no systemd."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
 

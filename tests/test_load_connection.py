@@ -39,7 +39,7 @@ class ConnectionHarness:
     def asked(self, *pieces: bytes) -> Exchange:
         """Send a request and answer with *pieces*."""
         exchange = self.ask()
-        self.transport.say(*pieces)
+        self.transport.send(*pieces)
         return exchange
 
 
@@ -72,7 +72,7 @@ def test_an_answer_may_come_in_pieces(harness: ConnectionHarness, size: int) -> 
     exchange = harness.asked(*pieces[:-1])
     assert harness.events == []
     harness.clock.advance(2)
-    harness.transport.say(pieces[-1])
+    harness.transport.send(pieces[-1])
     assert harness.events == [("answered", exchange, "")]
     assert (exchange.status, exchange.timing, exchange.detail) == (503, b"queue;dur=1", "busy")
     assert exchange.ended == 2.0
@@ -212,7 +212,7 @@ def test_what_nobody_asked_for_ends_the_connection(
     """Some servers say a last word before they hang up."""
     for _ in range(answers):
         harness.asked(plain())
-    harness.transport.say(plain(b"", "408 Request Timeout"))
+    harness.transport.send(plain(b"", "408 Request Timeout"))
     assert harness.transport.ending == "aborted"
     assert not harness.connection.reusable
     harness.clock.advance(0)
@@ -226,7 +226,7 @@ def test_a_kept_connection_without_a_byte_of_an_answer_is_stale(harness: Connect
     for answer in (plain(), b"H"):
         harness.ask()
         stale.append(harness.connection.stale)
-        harness.transport.say(answer)
+        harness.transport.send(answer)
     assert [*stale, harness.connection.stale] == [False, True, False]
 
 

@@ -8,7 +8,8 @@ from twisted.internet.task import Clock
 
 from scripts.load.drivers import PAUSE_SECONDS, ClosedLoopDriver, LoadDriver, OpenLoopDriver
 from scripts.load.record import Record
-from tests.fakes.load import ClockTimer, FakeSender
+from tests.fakes.clock import ClockTimer
+from tests.fakes.load import FakeSender
 
 
 class DriverHarness:

@@ -5,7 +5,6 @@ from collections.abc import Iterator
 
 import pytest
 from twisted.internet.defer import Deferred, ensureDeferred
-from twisted.internet.task import Clock
 
 from scripts.load.measure import (
     LINGER_SECONDS,
@@ -19,24 +18,15 @@ from scripts.load.measure import (
     Progress,
     Server,
 )
+from tests.fakes.clock import ClockReactor
 from tests.fakes.load import FakeEndpoint, plain
-
-
-class FakeReactor(Clock):
-    """Timers and descriptors, both turned by hand."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.readers: list[object] = []
-        self.addReader = self.readers.append
-        self.removeReader = self.readers.remove
 
 
 class LoadHarness:
     """A load that was begun, and the server's door."""
 
     def __init__(self, load: Load, timeout: float = 60.0, warmup: float = 0.0) -> None:
-        self.reactor = FakeReactor()
+        self.reactor = ClockReactor()
         self.endpoint = FakeEndpoint(self.reactor)
         self._left = isinstance(load, ClosedLoop)  # the timer of its end, which does no harm
         self.progress_seen: list[Progress] = []
@@ -73,7 +63,7 @@ def test_a_load_that_is_over_within_a_tick_still_tells_what_its_client_used() ->
     """A busy client must not pass for an idle one because its load was short."""
     harness = LoadHarness(at(0.0))
     sum(range(2_000_000))  # the kernel counts every few milliseconds
-    harness.endpoint.accept().say(plain())
+    harness.endpoint.accept().send(plain())
     assert harness.outcome.summary.client_cores > 0
 
 
@@ -82,9 +72,9 @@ def test_a_load_ends_when_all_that_was_sent_has_finished() -> None:
     harness = LoadHarness(at(0.0, 0.0))
     first, second = harness.endpoint.accept(), harness.endpoint.accept()
     assert (first.requests, second.requests) == ([b"a"], [b"b"])
-    first.say(plain())
+    first.send(plain())
     assert harness.outcomes == []
-    second.say(plain(b"", "503 Busy"))
+    second.send(plain(b"", "503 Busy"))
     summary = harness.outcome.summary
     assert (summary.sent, summary.answered, summary.refused) == (2, 1, 1)
     assert (summary.duration, summary.connections, summary.slo_ms) == (100.0, 2, 30_000.0)
@@ -106,7 +96,7 @@ def test_an_open_loop_that_is_stopped_tells_of_the_time_until_then() -> None:
     """Rates are over that, not over what was planned."""
     harness = LoadHarness(at(0.0, 50.0))
     harness.measurement.stop()
-    harness.endpoint.accept().say(plain())
+    harness.endpoint.accept().send(plain())
     assert harness.outcome.summary.sent == 1
     assert TICK_SECONDS <= harness.outcome.summary.duration < 50
 
@@ -114,11 +104,11 @@ def test_an_open_loop_that_is_stopped_tells_of_the_time_until_then() -> None:
 def test_a_load_that_is_stopped_in_its_warm_up_has_sent_nothing_that_counts() -> None:
     """And has lasted for a moment, for there is something to divide by."""
     harness = LoadHarness(at(0.0), warmup=50.0)
-    harness.endpoint.accept().say(plain())
+    harness.endpoint.accept().send(plain())
     assert (harness.outcome.summary.sent, harness.outcome.summary.duration) == (0, 100.0)
     harness = LoadHarness(at(0.0, 120.0), warmup=50.0)
     harness.measurement.stop()
-    harness.endpoint.accept().say(plain())
+    harness.endpoint.accept().send(plain())
     assert (harness.outcome.summary.sent, harness.outcome.summary.duration) == (0, TICK_SECONDS)
 
 
@@ -127,11 +117,11 @@ def test_the_clients_of_a_closed_loop_go_on_until_it_is_stopped() -> None:
     harness = LoadHarness(ClosedLoop(2, 100.0))
     transports = [harness.endpoint.accept(), harness.endpoint.accept()]
     for transport in transports:
-        transport.say(plain())
+        transport.send(plain())
     assert [len(transport.requests) for transport in transports] == [2, 2]
     harness.measurement.stop()
     for transport in transports:
-        transport.say(plain())
+        transport.send(plain())
     assert harness.outcome.summary.answered == 4
 
 
@@ -140,7 +130,7 @@ def test_a_load_that_is_stopped_does_not_wait_for_what_may_never_come() -> None:
     harness = LoadHarness(ClosedLoop(2, 100.0))
     transports = [harness.endpoint.accept(), harness.endpoint.accept()]
     harness.measurement.stop()
-    transports[0].say(plain())
+    transports[0].send(plain())
     harness.reactor.advance(LINGER_SECONDS - 0.1)
     assert harness.outcomes == []
     harness.reactor.advance(0.1)
@@ -154,7 +144,7 @@ def test_stopping_twice_is_stopping_once(load: Load) -> None:
     harness.measurement.stop()
     harness.measurement.stop()
     if harness.endpoint.waiting:
-        harness.endpoint.accept().say(plain())
+        harness.endpoint.accept().send(plain())
     assert harness.outcomes
 
 

@@ -53,8 +53,8 @@ def test_the_connection_used_last_is_used_next(harness: PoolHarness) -> None:
     harness.send(b"a")
     harness.send(b"b")
     first, second = harness.endpoint.accept(), harness.endpoint.accept()
-    second.say(plain())
-    first.say(plain())
+    second.send(plain())
+    first.send(plain())
     harness.send(b"c")
     assert first.requests == [b"a", b"c"]
     harness.send(b"d")
@@ -70,8 +70,8 @@ def test_more_than_the_limit_wait_in_line(harness: PoolHarness) -> None:
     first, second = harness.endpoint.accept(), harness.endpoint.accept()
     assert harness.endpoint.waiting == []
     assert (harness.pool.waited, harness.pool.in_flight) == (2, 4)
-    second.say(plain())
-    first.say(plain())
+    second.send(plain())
+    first.send(plain())
     assert (first.requests, second.requests) == ([b"a", b"d"], [b"b", b"c"])
     assert harness.pool.opened == 2
 
@@ -81,7 +81,7 @@ def test_a_connection_that_has_to_end_is_replaced_for_the_next_in_line() -> None
     harness = PoolHarness(limit=1)
     harness.send(b"a")
     harness.send(b"b")
-    harness.endpoint.accept().say(LAST)
+    harness.endpoint.accept().send(LAST)
     assert harness.ends() == [(b"a", 200, "")]
     assert harness.endpoint.waiting == []
     harness.clock.advance(0)
@@ -93,8 +93,8 @@ def test_a_request_on_a_stale_connection_is_tried_again_once(harness: PoolHarnes
     harness.send(b"a")
     harness.send(b"b")
     first, second = harness.endpoint.accept(), harness.endpoint.accept()
-    first.say(plain())
-    second.say(plain())
+    first.send(plain())
+    second.send(plain())
     harness.ends()
     harness.clock.advance(1)
     harness.send(b"c")
@@ -113,7 +113,7 @@ def test_a_second_try_that_gets_no_connection_says_so(harness: PoolHarness) -> N
     """It has no more to do with the stale one."""
     harness.send(b"a")
     kept = harness.endpoint.accept()
-    kept.say(plain())
+    kept.send(plain())
     harness.ends()
     harness.send(b"b")
     kept.hang_up()
@@ -126,12 +126,12 @@ def test_a_kept_connection_that_ends_while_it_is_free_is_forgotten(harness: Pool
     """Whether the server closes it, or says something first: neither is lent again."""
     harness.send(b"a")
     transport = harness.endpoint.accept()
-    transport.say(plain())
-    transport.say(plain(b"", "408 Request Timeout"))
+    transport.send(plain())
+    transport.send(plain(b"", "408 Request Timeout"))
     harness.send(b"b")
     harness.clock.advance(0)
     other = harness.endpoint.accept()
-    other.say(plain())
+    other.send(plain())
     other.hang_up()
     harness.send(b"c")
     assert harness.endpoint.accept().requests == [b"c"]
@@ -215,7 +215,7 @@ def test_what_follows_an_end_may_send_at_once_and_the_limit_holds() -> None:
     harness.send(b"second")
     harness.endpoint.refuse(Refused())
     assert len(harness.endpoint.waiting) == 1
-    harness.endpoint.accept().say(plain(), plain())
+    harness.endpoint.accept().send(plain(), plain())
     assert {name for name, _, _ in harness.ends()} == {b"again", b"second"}
 
 
@@ -225,7 +225,7 @@ def test_closing_ends_every_connection(harness: PoolHarness) -> None:
     for name in (b"free", b"busy", b"connecting"):
         harness.send(name)
     free, busy = harness.endpoint.accept(), harness.endpoint.accept()
-    free.say(plain())
+    free.send(plain())
     harness.pool.close()
     harness.clock.advance(0)
     late = harness.endpoint.accept()

@@ -55,7 +55,7 @@ class Pooled(RuleBasedStateMachine):
         name = transport.requests[-1].decode()
         whole = plain(head=f"Server-Timing: {name}\r\n{head}")
         self.answered[transport] = len(transport.requests)
-        transport.say(whole[:20], whole[20:])
+        transport.send(whole[:20], whole[20:])
 
     @rule(again=st.booleans())
     def send(self, again: bool) -> None:
@@ -96,7 +96,7 @@ class Pooled(RuleBasedStateMachine):
         """Something comes that is no answer, or is more, or is half of one, and then nothing."""
         transport = self.transports[pick % len(self.transports)]
         self.answered[transport] = len(transport.requests)
-        transport.say(data)
+        transport.send(data)
 
     @rule(seconds=st.sampled_from([0.0, 1.0, 5.0]))
     def wait(self, seconds: float) -> None:

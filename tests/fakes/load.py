@@ -1,10 +1,11 @@
 """
-Servers without sockets for the load test, and makers of what it hands around.
+A server without sockets for the load test, and helpers that build its data.
 
-What a real connection does later happens here at the next turn of a `Clock`, never inside a call.
+An effect that a real connection has later takes place at the next turn of a `Clock`, never inside a
+call.
 """
 
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from dataclasses import replace
 from random import Random
 from typing import Any, TypeVar, cast
@@ -12,7 +13,6 @@ from typing import Any, TypeVar, cast
 from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import (
-    IDelayedCall,
     IProtocol,
     IProtocolFactory,
     IStreamClientEndpoint,
@@ -30,52 +30,52 @@ T = TypeVar("T")
 
 
 def plain(body: bytes = b"ok", status: str = "200 OK", head: str = "") -> bytes:
-    """Return an answer; *head* are more lines, each ended by CR LF."""
+    """Return an HTTP answer; *head* holds further header lines, each ended by CR LF."""
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body
 
 
 class FakeTransport:
-    """A connection, seen from the server: what was sent on it, and what became of it."""
+    """The transport of a client's connection; a test uses it as the server."""
 
     def __init__(self, clock: Clock, protocol: IProtocol) -> None:
         alsoProvides(self, ITCPTransport)
         self.connected = True
         self.no_delay = False
-        self.ending = ""  #: "closed" or "aborted" once the client ends it
+        self.ending = ""  #: "closed" or "aborted" when the client has ended it
         self.requests: list[bytes] = []
         self._protocol = protocol
         self._clock = clock
 
     def setTcpNoDelay(self, enabled: bool) -> None:
-        """Note it."""
+        """Record the call."""
         self.no_delay = enabled
 
     def write(self, data: bytes) -> None:
-        """Take a request."""
+        """Record a request."""
         if not self.ending:
             self.requests.append(data)
 
     def loseConnection(self) -> None:
-        """Close soon."""
-        self._end("closed", ConnectionDone())
+        """Close at the next turn."""
+        self._end_soon("closed", ConnectionDone())
 
     def abortConnection(self) -> None:
-        """Cut off soon."""
-        self._end("aborted", ConnectionAborted())
+        """Abort at the next turn."""
+        self._end_soon("aborted", ConnectionAborted())
 
-    def _end(self, ending: str, error: Exception) -> None:
+    def _end_soon(self, ending: str, error: Exception) -> None:
         if not self.ending:
             self._clock.callLater(0, self.hang_up, error)
         self.ending = ending
 
-    def say(self, *pieces: bytes) -> None:
-        """Have the client read *pieces*, one after the other, as long as it reads."""
+    def send(self, *pieces: bytes) -> None:
+        """Deliver *pieces* to the client, one after the other, until it ends the connection."""
         for piece in pieces:
             if not self.ending:
                 self._protocol.dataReceived(piece)
 
     def hang_up(self, error: Exception | None = None) -> None:
-        """Be gone."""
+        """Lose the connection, for the reason *error*."""
         if self.connected:
             self.connected = False
             self._protocol.connectionLost(Failure(error or ConnectionDone()))
@@ -83,21 +83,21 @@ class FakeTransport:
 
 @implementer(IStreamClientEndpoint)
 class FakeEndpoint:
-    """Where connections to a server are asked for; each is let in or turned away by hand."""
+    """The endpoint of a server; a test accepts or refuses each connection."""
 
     def __init__(self, clock: Clock) -> None:
-        self.transports: list[FakeTransport] = []  #: all that were let in
+        self.transports: list[FakeTransport] = []  #: of the accepted connections
         self.waiting: list[tuple[IProtocolFactory, Deferred[IProtocol]]] = []
         self._clock = clock
 
     def connect(self, protocolFactory: IProtocolFactory) -> Deferred[IProtocol]:
-        """Let them wait."""
+        """Let the connection wait."""
         deferred: Deferred[IProtocol] = Deferred()
         self.waiting.append((protocolFactory, deferred))
         return deferred
 
     def accept(self) -> FakeTransport:
-        """Accept the connection that has waited for longest."""
+        """Accept the connection that has waited longest."""
         factory, deferred = self.waiting.pop(0)
         protocol = factory.buildProtocol(None)  # type: ignore[arg-type]  # no address is used
         assert protocol is not None
@@ -108,13 +108,13 @@ class FakeEndpoint:
         return transport
 
     def refuse(self, error: Exception) -> None:
-        """Refuse the connection that has waited for longest."""
+        """Refuse the connection that has waited longest."""
         _, deferred = self.waiting.pop(0)
         deferred.errback(Failure(error))
 
 
 class FakeSender:
-    """A `Sender` that keeps what it was given, until it is told how each one ends."""
+    """A `Sender` whose exchanges the test finishes."""
 
     def __init__(self, clock: Clock) -> None:
         self.sent: list[Exchange] = []
@@ -122,30 +122,16 @@ class FakeSender:
         self._clock = clock
 
     def send(self, exchange: Exchange) -> None:
-        """Keep it."""
+        """Keep *exchange*."""
         self.sent.append(exchange)
         self.open.append(exchange)
 
     def finish(self, status: int = 200, detail: str = "") -> None:
-        """End the oldest now."""
+        """Finish the oldest exchange now."""
         exchange = self.open.pop(0)
         exchange.status, exchange.detail = status, detail
         exchange.ended = self._clock.seconds()
         exchange.finish(exchange)
-
-
-class ClockTimer:
-    """A `Waker` by the timers of a `Clock`."""
-
-    def __init__(self, clock: Clock) -> None:
-        self._clock = clock
-        self._timer: IDelayedCall | None = None
-
-    def at(self, when: float, call: Callable[[], object]) -> None:
-        """Have *call* called then, and what was set before no more."""
-        if self._timer is not None and self._timer.active():
-            self._timer.cancel()
-        self._timer = self._clock.callLater(max(0.0, when - self._clock.seconds()), call)
 
 
 def exchange(
@@ -157,21 +143,21 @@ def exchange(
     timing: bytes = b"",
     detail: str = "",
 ) -> Exchange:
-    """Return one that has finished *took* seconds after it was *due*."""
+    """Return an exchange, sent *late* seconds and finished *took* seconds after it was *due*."""
     made = Exchange(b"", due, due + late, lambda _: None)
     made.ended, made.status, made.timing, made.detail = due + took, status, timing, detail
     return made
 
 
 def recorded(*exchanges: Exchange, start: float = 0.0, warmup: float = 0.0) -> Record:
-    """Return what is known of *exchanges*."""
+    """Return a record of *exchanges*."""
     record = Record(start, start + warmup)
     for each in exchanges:
         record.add(each)
     return record
 
 
-#: Nothing about it calls for a warning.
+#: A client that causes no warning.
 CLIENT = ClientStats(
     seconds=10.0,
     closed=False,
@@ -186,20 +172,20 @@ CLIENT = ClientStats(
 
 
 def figures(exchanges: Sequence[Exchange] = (), **changes: object) -> Summary:
-    """Return the figures of *exchanges*, with *changes* made to them."""
+    """Return the figures of *exchanges*, with *changes*."""
     return replace(summarise(recorded(*exchanges), CLIENT), **changes)  # type: ignore[arg-type]
 
 
 def run(steps: Coroutine[Any, Any, T]) -> T:
-    """Return what *steps* return; they must not have to wait for anything."""
+    """Return the result of *steps*, which must never wait."""
     try:
         steps.send(None)
     except StopIteration as ended:
         result: T = ended.value
         return result
-    raise AssertionError("it waits")
+    raise AssertionError("the coroutine waits")
 
 
 def chance(seed: int) -> Random:
-    """Return a source of what is random in a load."""
+    """Return a random generator with this *seed*."""
     return Random(seed)  # noqa: S311 - no secret

@@ -1,4 +1,4 @@
-"""Fakes of what runs a model, and the contract that they share with the real thing."""
+"""Fakes of runners and model threads, and the contract test of runners."""
 
 from collections import deque
 from collections.abc import Callable
@@ -26,10 +26,11 @@ def images(*values: int) -> Feed:
 
 class FakeRunner:
     """
-    A `model.backend.Runner` whose every score of a row is the sum of what the row holds.
+    A `model.backend.Runner` whose scores of a row all are the sum of the row.
 
-    It has room for *capacity* rows, calls *spend* with the rows of each run (to let a clock move,
-    say) and, where there is one, raises the first of *errors* instead of an answer.
+    It raises `OutOfMemory` above *capacity* rows, calls *spend* with the rows of each run (for
+    example to advance a clock), and raises the first of *errors*, if any, instead of returning
+    an answer.
     """
 
     def __init__(
@@ -42,7 +43,7 @@ class FakeRunner:
         self.fingerprint = "fake"
         self.device = "a fake device"
         self.errors: list[Exception] = []
-        #: A copy of each feed, as it was when it ran, failures included.
+        #: A copy of the arrays of each run, failed runs included.
         self.fed: list[Arrays] = []
         #: How often it was closed.
         self.closed = 0
@@ -50,7 +51,7 @@ class FakeRunner:
         self._spend = spend
 
     def run(self, feed: Feed) -> Arrays:
-        """Answer each row for itself."""
+        """Return the scores of each row."""
         rows = feed.rows
         self.fed.append(tuple(array.copy() for array in feed.arrays))
         if self._spend is not None:
@@ -74,10 +75,10 @@ class FakeRunner:
 
 def check_runner(runner: Runner, feed: Feed) -> None:
     """
-    Hold *runner* to the contract of `model.backend.Runner` with *feed*, of two rows or more.
+    Check *runner* against the contract of `model.backend.Runner` with *feed*, of two rows or more.
 
-    Its outputs fit its signature, row i answers row i whatever its company, and they stay as they
-    are when the memory of the feed is written again.
+    Its outputs fit its signature, output row i depends on input row i alone, and outputs do not
+    change when the memory of the feed is overwritten.
     """
     spare = tuple(array.copy() for array in feed.arrays)
     outputs = runner.run(Feed(feed.signature, spare))
@@ -98,7 +99,7 @@ def check_runner(runner: Runner, feed: Feed) -> None:
 
 
 class SteppingQueue:
-    """A `JobQueue` for one thread: taking from it while empty fails, never waits."""
+    """A `JobQueue` for one thread: `get` fails on an empty queue, and never waits."""
 
     def __init__(self) -> None:
         self.jobs: deque[Job | Stop] = deque()
@@ -108,19 +109,19 @@ class SteppingQueue:
         self.jobs.append(job)
 
     def get(self) -> Job | Stop:
-        """Take the first job; raises AssertionError where a real thread would wait."""
+        """Take the first job; raises AssertionError if a real thread would wait."""
         assert self.jobs, "the model thread would wait for ever"
         return self.jobs.popleft()
 
 
 class SteppedThread:
-    """A `ModelThread` that does nothing until it is told, and the calls that wake its reactor."""
+    """A `ModelThread` that runs a job at each `step`, and its calls into the reactor thread."""
 
     def __init__(self, name: str = "model-0", seconds: Callable[[], float] = lambda: 0.0) -> None:
         self.queue = SteppingQueue()
         #: The name of each thread that was started.
         self.started: list[str] = []
-        #: Each time the caller gave way: how many jobs there were for the thread to begin with.
+        #: The number of queued jobs each time the caller yielded the CPU.
         self.gave_way: list[int] = []
         self.calls = Calls()
         self.thread = ModelThread(
@@ -136,11 +137,11 @@ class SteppedThread:
         self.started.append(name)
 
     def step(self) -> bool:
-        """Do the first job as the model thread; return whether more may come."""
+        """Run the first job, as the model thread does; return whether the thread goes on."""
         return self.thread.step()
 
     def run_all(self) -> int:
-        """Do and deliver every job there is, those that come of them too; return how many."""
+        """Run and deliver all jobs, also those that they cause; return their number."""
         done = 0
         while self.queue.jobs:
             self.step()
@@ -152,7 +153,7 @@ class SteppedThread:
 def started_thread(
     name: str = "model-0", seconds: Callable[[], float] = lambda: 0.0
 ) -> SteppedThread:
-    """Return a stepped thread that takes calls."""
+    """Return a stepped thread that has been started."""
     stepped = SteppedThread(name, seconds)
     stepped.thread.start()
     return stepped

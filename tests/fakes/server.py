@@ -1,4 +1,4 @@
-"""A log that is watched, and models and threads that do as they are told."""
+"""A watched log, and fakes of models, inference, loaders and model threads."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -32,13 +32,13 @@ from tests.fakes.model import FakeRunner
 
 @implementer(ILogObserver)
 class Log:
-    """What was logged while it was watched."""
+    """A log observer that keeps all events."""
 
     def __init__(self) -> None:
         self.events: list[LogEvent] = []
 
     def __call__(self, event: LogEvent) -> None:
-        """Hear of *event*."""
+        """Called with each *event*."""
         self.events.append(event)
 
     def lines(self) -> list[str]:
@@ -46,11 +46,11 @@ class Log:
         return [_line(event) for event in self.events]
 
     def errors(self) -> list[str]:
-        """Return the errors among them."""
+        """Return the lines of errors."""
         return [_line(event) for event in self.events if _is_error(event)]
 
     def flush(self, kind: type[BaseException]) -> list[str]:
-        """Forget and return the failures of this *kind*, which the test has expected."""
+        """Remove and return the lines of failures of this *kind*, which the test expects."""
         flushed = [event for event in self.events if isinstance(_raised(event), kind)]
         self.events = [event for event in self.events if event not in flushed]
         return [_line(event) for event in flushed]
@@ -73,9 +73,9 @@ def _is_error(event: LogEvent) -> bool:
 @contextmanager
 def watched_log() -> Iterator[Log]:
     """
-    Fail the test that leaves an error in the log, or one in a Deferred that nobody asked.
+    Fail if an error was logged, or is in a Deferred without an errback, at the end of the block.
 
-    Such a Deferred tells of it when it is collected; only those made meanwhile are looked for.
+    Such a Deferred logs its error when it is collected, so objects made in the block are collected.
     """
     log = Log()
     globalLogPublisher.addObserver(log)
@@ -99,7 +99,7 @@ PREPROCESSING = Preprocessing(SIZE, SIZE, None, Resample.BILINEAR)
 
 
 def images(max_pixels: int = 1000) -> ImageInput:
-    """Return the way of images of so many pixels at most into `SIGNATURE`."""
+    """Return the image input of `SIGNATURE`, for images of at most *max_pixels* pixels."""
 
     def array_of(data: bytes) -> np.ndarray:
         return decode_image(data, PREPROCESSING, max_pixels=max_pixels)[np.newaxis]
@@ -108,7 +108,7 @@ def images(max_pixels: int = 1000) -> ImageInput:
 
 
 class ManualLane:
-    """An executor that answers when told."""
+    """An executor whose batches a test answers."""
 
     seconds: float | None = None
 
@@ -124,11 +124,11 @@ class ManualLane:
         return self._answer
 
     def finish(self, *scores: Sequence[float]) -> None:
-        """Answer the batch with *scores*, a row an item."""
+        """Answer the batch with *scores*, one row per item."""
         self.give(*((np.array([row], np.float32),) for row in scores))
 
     def give(self, *results: Arrays) -> None:
-        """Answer the batch with *results*, one an item."""
+        """Answer the batch with *results*, one per item."""
         self._take().callback(list(results))
 
     def fail(self, error: Exception) -> None:
@@ -150,7 +150,7 @@ def served_model(
     takes_images: bool = True,
     labels: tuple[str, ...] = LABELS,
 ) -> ServedModel:
-    """Return a model, of three labels unless told, that *executor* runs."""
+    """Return a model that *executor* runs; by default it has three labels."""
     blank = blank_feed(SIGNATURE)
     profiles = Profiles(max_queued_rows * blank.row_bytes)
     profiles.learn(blank, min(4, max_queued_rows), {1: 1.0})
@@ -172,7 +172,7 @@ def served_model(
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What a `FakeInference` was asked for."""
+    """One call of `FakeInference.classify`."""
 
     data: bytes
     k: int
@@ -182,7 +182,7 @@ class Asked:
 
 
 class FakeInference(Inference):
-    """Notes what it is asked, and answers when told; see `Asked.answer`."""
+    """Records each call; a test answers it through `Asked.answer`."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self.model = served_model(clock, ManualLane())
@@ -190,11 +190,11 @@ class FakeInference(Inference):
         self.asked: list[Asked] = []
         self.cancelled = 0
         self.admitted: list[Terms] = []
-        #: What each request that is asked about is refused with, unless it is None.
+        #: The error with which `admit` refuses each request; None admits it.
         self.refusal: Exception | None = None
 
     def admit(self, terms: Terms) -> None:
-        """Note the question."""
+        """Record the call."""
         self.admitted.append(terms)
         if self.refusal is not None:
             raise self.refusal
@@ -208,7 +208,7 @@ class FakeInference(Inference):
         timing: Timing | None = None,
         read: Callable[[bytes], bytes] = bytes,
     ) -> Deferred[Prediction]:
-        """Note the question."""
+        """Record the call."""
 
         def cancel(_: Deferred[Prediction]) -> None:
             self.cancelled += 1
@@ -219,7 +219,7 @@ class FakeInference(Inference):
 
 
 def prediction(**scores: float) -> Prediction:
-    """Return these labels with their *scores*."""
+    """Return a prediction of these labels with their *scores*."""
     return Prediction([(label, np.float32(score)) for label, score in scores.items()])
 
 
@@ -227,7 +227,7 @@ def prediction(**scores: float) -> Prediction:
 
 
 class FakeLoader:
-    """Loads *runner* for some *lanes*, or fails."""
+    """Loads *runner* with *lanes* lanes, or raises *error*."""
 
     def __init__(self, runner: FakeRunner, *, lanes: int = 1) -> None:
         self.runner = runner
@@ -260,7 +260,7 @@ class FakeLoader:
 
 
 class SteppedThreads:
-    """Makes model threads that work when told."""
+    """Creates model threads that work at each `step`."""
 
     def __init__(self) -> None:
         self.started: list[ModelThread] = []
@@ -275,7 +275,7 @@ class SteppedThreads:
         call_from_thread: CallFromThread,
         seconds: Callable[[], float],
     ) -> ModelThread:
-        """Stand in for `ModelThread`."""
+        """Return a new thread, as `ModelThread` does."""
         thread = ModelThread(
             name,
             queue,
@@ -288,11 +288,11 @@ class SteppedThreads:
 
     @property
     def running(self) -> list[ModelThread]:
-        """The threads that have been started and have not ended."""
+        """The threads that were started and have not ended."""
         return [thread for thread in self.started if thread not in self.ended]
 
     def step(self) -> bool:
-        """Let each thread do what it was given; return whether there was anything."""
+        """Let each thread run its queued jobs; return whether there were any."""
         worked = False
         for thread in self.running:
             while thread not in self.ended and not self._queues[thread].empty():  # type: ignore[attr-defined]  # SimpleQueue
