@@ -1,4 +1,4 @@
-"""What `tensorferry classify` labels, and what it says to a person: scripts/classify.py."""
+"""The files that `tensorferry classify` labels, and its messages: scripts/classify.py."""
 
 import os
 import subprocess

@@ -27,7 +27,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @dataclass
 class PrinterHarness:
-    """A printer before an inference that answers when told."""
+    """A printer, and a fake inference whose answers the test gives."""
 
     k: int = 2
     show_names: bool = True
@@ -53,7 +53,7 @@ class PrinterHarness:
 
 
 def test_answers_come_out_in_the_order_of_the_names(capsys: pytest.CaptureFixture[str]) -> None:
-    """Whichever is there first."""
+    """In whatever order the answers come."""
     harness = PrinterHarness()
     for name in ("a.png", "b.png", "c.png"):
         harness.printer.label(name)
@@ -91,7 +91,7 @@ def test_no_more_labels_are_wanted_than_there_are(wanted: int, k: int) -> None:
 def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """On stderr, when its turn comes; the others are not harmed."""
+    """On stderr, in its turn; the other files are labelled."""
     folder.joinpath("folder").mkdir()
     harness = PrinterHarness()
     for name in ("a.png", "missing.png", "folder", "b.png", "c.png"):
@@ -112,8 +112,8 @@ def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
     assert harness.printer.failed
 
 
-def test_a_name_that_is_no_text_can_be_told(capsys: pytest.CaptureFixture[str]) -> None:
-    """A file may have any."""
+def test_a_name_that_is_no_text_can_be_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A file may have any name."""
     harness = PrinterHarness()
     harness.printer.label("missing-\udcff.png")
     err = capsys.readouterr().err
@@ -147,11 +147,11 @@ def test_the_end_comes_at_once_where_nothing_waits(names: list[str]) -> None:
     assert ended == ["ended"]
 
 
-def test_a_reader_who_has_gone_is_told_of(monkeypatch: pytest.MonkeyPatch) -> None:
-    """To whoever handed over the name, for more of them are of no use."""
+def test_a_closed_standard_output_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """To the caller of `label`, because no further label can be printed."""
 
     class Closed(StringIO):
-        """A pipe that nobody reads."""
+        """A pipe without a reader."""
 
         def write(self, text: str) -> int:
             """Refuse *text*."""

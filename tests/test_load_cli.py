@@ -9,7 +9,7 @@ from scripts.cli import main
 
 
 def said(*arguments: str) -> tuple[int, str]:
-    """Return the exit code of the command, and what it says."""
+    """Return the exit code of the command, and its output."""
     result = CliRunner().invoke(main, ["loadtest", *arguments])
     return result.exit_code, result.output
 
@@ -35,7 +35,7 @@ def said(*arguments: str) -> tuple[int, str]:
         (["a", "--json", "."], "Invalid value for '--json': "),
     ],
 )
-def test_what_is_wrong_with_the_options_is_told_in_one_line(
+def test_a_wrong_option_is_an_error_of_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], problem: str
 ) -> None:
     """With the exit code 2, before anything is sent."""
@@ -46,8 +46,8 @@ def test_what_is_wrong_with_the_options_is_told_in_one_line(
     assert line.startswith(f"Error: {problem}")
 
 
-def test_help_says_what_it_is_for() -> None:
-    """And the sign that all is well."""
+def test_help_explains_the_command() -> None:
+    """With exit code 0."""
     code, output = said("--help")
     assert code == 0
     assert "Latency counts from when a request was due" in output

@@ -70,7 +70,7 @@ BOTH = {"url": None, "compare": ("a", "b")}
     ],
 )
 def test_options_that_go_together_are_taken(options: dict[str, Any]) -> None:
-    """Nothing is said."""
+    """No error is raised."""
     replace(GIVEN, **options).check()
 
 
@@ -111,21 +111,21 @@ def test_options_that_contradict_each_other_are_refused(options: dict[str, Any],
 
 
 def test_a_plot_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It is told before the load, not after it."""
+    """The error is reported before the load, not after it."""
     monkeypatch.setattr(scripts.load.options, "can_plot", lambda: False)
     with pytest.raises(UsageProblem, match=r"pip install matplotlib$"):
         replace(GIVEN, png_file=Path("a.png")).check()
 
 
 def test_a_plot_needs_a_folder_for_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same; a container may have no place that can be written."""
+    """As above; a container may have no writable folder."""
     monkeypatch.setattr(scripts.load.options, "has_config_folder", lambda: False)
     with pytest.raises(UsageProblem, match="set MPLCONFIGDIR to one that can be written"):
         replace(GIVEN, png_file=Path("a.png")).check()
 
 
 def test_a_load_is_closed_unless_a_rate_is_given() -> None:
-    """With defaults for what is not said."""
+    """With defaults for options that are not given."""
     assert GIVEN.load() == ClosedLoop(DEFAULT_CLIENTS, DEFAULT_DURATION_SECONDS)
     assert replace(GIVEN, clients=3, duration=1.5).load() == ClosedLoop(3, 1.5)
     load = replace(GIVEN, rate=4.0, arrivals="constant", duration=1.0).load()
@@ -178,7 +178,7 @@ def test_a_trace_lasts_from_the_warm_up_to_its_last_arrival(
 def test_a_trace_that_cannot_be_replayed_is_refused(
     tmp_path: Path, text: str | None, options: dict[str, float], said: str
 ) -> None:
-    """It may have been meant for the name of a pattern."""
+    """The message lists the patterns too: the name may be a misspelt one."""
     path = tmp_path / "poison"
     if text is not None:
         path.write_text(text)
@@ -206,8 +206,8 @@ def test_what_is_sent_is_a_file_a_folder_or_made(tmp_path: Path) -> None:
         replace(GIVEN, image=tmp_path / "empty").payloads()
 
 
-def test_there_are_connections_for_all_clients_unless_told_otherwise() -> None:
-    """And the SLO searched for is the one that answers are held to."""
+def test_by_default_each_client_has_a_connection() -> None:
+    """A search uses the value of --find-slo as its SLO."""
     assert GIVEN.load_settings(GIVEN.load()).connections == DEFAULT_CONNECTIONS
     many = replace(GIVEN, clients=5000)
     assert many.load_settings(many.load()).connections == 5000
@@ -223,12 +223,12 @@ def test_a_bad_url_is_a_problem_of_usage() -> None:
 
 
 class FakeMeasurements:
-    """Puts no loads, but tells of them; one of them is interrupted."""
+    """Stands in for `Measurement`: records each load, and interrupts one of them."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, **options: Any) -> None:
         monkeypatch.setattr(scripts.load.command, "Measurement", self._measurement)
         self.put: list[tuple[str, Load, int]] = []
-        self.interrupt_at = 0  #: the number of the load during which a signal comes; 0: none
+        self.interrupt_at = 0  #: the number of the load that a signal interrupts; 0: none
         self.options = replace(GIVEN, **options)
         line = ProgressLine(Console(file=io.StringIO()))
         self.tester = LoadTester(None, self.options, line)
@@ -245,10 +245,10 @@ class FakeMeasurements:
         return self
 
     def stop(self) -> None:
-        """Be told of the signal."""
+        """Do nothing."""
 
     async def run(self) -> Outcome:
-        """Return what the load showed: 100 a second are good, and 1000 answered at most."""
+        """Return an outcome: up to 100 requests/s are in time, and at most 1000/s are answered."""
         if len(self.put) == self.interrupt_at:
             self.tester.interrupt()
         load = self.put[-1][1]
@@ -261,14 +261,14 @@ class FakeMeasurements:
         )
 
     def results(self, names: Sequence[str] = ("a",)) -> Results:
-        """Return what is found out about servers of these names."""
+        """Return the results for servers of these *names*."""
         servers = [Server(name, cast("Any", None), [b""]) for name in names]
         load = None if self.options.find_slo else self.options.load()
         return run(self.tester.results(servers, load))
 
 
-def test_one_load_is_told_with_all_figures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Also where it was cut short: what was measured is told."""
+def test_the_results_of_one_load_have_all_figures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Also after an interrupt, of what was measured until then."""
     loads = FakeMeasurements(monkeypatch, rate=50.0)
     loads.interrupt_at = 1
     results = loads.results()
@@ -279,7 +279,7 @@ def test_one_load_is_told_with_all_figures(monkeypatch: pytest.MonkeyPatch) -> N
     assert results.plot is not None
 
 
-def test_a_signal_before_anything_was_sent_leaves_nothing_to_tell(
+def test_a_signal_before_anything_was_sent_leaves_nothing_to_report(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Whether it comes before the load or at its beginning."""
@@ -295,7 +295,7 @@ def test_a_signal_before_anything_was_sent_leaves_nothing_to_tell(
         loads.results()
 
 
-def test_a_search_of_a_server_that_answers_nothing_tells_what_it_says(
+def test_a_search_of_a_server_that_answers_nothing_reports_its_errors(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """No rate is tried."""
@@ -311,7 +311,7 @@ def test_a_search_of_a_server_that_answers_nothing_tells_what_it_says(
     assert "the first 500 said: oops" in console.export_text()
 
 
-def test_a_search_and_a_comparison_warm_up_unless_told_otherwise() -> None:
+def test_by_default_a_search_and_a_comparison_warm_up() -> None:
     """A client that opens its connections is slower for a moment than the server."""
     two = ("a", "b")
     given = replace(GIVEN, warmup=None)
@@ -339,8 +339,10 @@ def test_a_search_begins_below_what_waiting_clients_get(monkeypatch: pytest.Monk
     assert (results.figures["slo_ms"], results.figures["closed_loop"]["rate"]) == (200.0, 1000.0)
 
 
-def test_a_search_that_is_interrupted_tells_what_it_knows(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Of whole loads, by rate; the one that was cut short proves nothing."""
+def test_an_interrupted_search_reports_the_rates_it_has_measured(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sorted by rate, without the load that was cut short."""
     loads = FakeMeasurements(monkeypatch, find_slo=0.2)
     loads.interrupt_at = 9
     results = loads.results()
@@ -354,7 +356,7 @@ def test_a_search_that_is_interrupted_tells_what_it_knows(monkeypatch: pytest.Mo
         loads.results()
 
 
-def test_a_comparison_that_is_interrupted_tells_its_whole_rounds(
+def test_an_interrupted_comparison_reports_its_complete_rounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Both servers of a round have the same arrivals."""
@@ -375,7 +377,7 @@ def test_a_comparison_that_is_interrupted_tells_its_whole_rounds(
 def test_results_go_where_they_were_asked_for(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """For people on the terminal; as JSON in a file, or alone on the terminal; and drawn."""
+    """The report on the terminal, JSON in a file or alone on the terminal, and the plot."""
     drawn: list[Path] = []
     results = Results(Text("for [people]"), {"rate": 1.0}, True, drawn.append)
     write_results(

@@ -10,7 +10,7 @@ from tests.fakes.load import figures, run
 
 
 def test_rounds_go_to_the_two_in_turn_each_in_the_other_order() -> None:
-    """Each is told the number of its round, and the two of a round get the same one."""
+    """Each measurement gets the number of its round, both of a round the same."""
     asked: list[tuple[str, int]] = []
 
     def measure(name: str) -> Callable[[int], Awaitable[Summary]]:

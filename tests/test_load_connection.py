@@ -11,7 +11,7 @@ from tests.fakes.load import FakeTransport, plain
 
 
 class ConnectionHarness:
-    """A connection, its owner and its server."""
+    """A connection with its transport; records the calls to its owner."""
 
     def __init__(self) -> None:
         self.clock = Clock()
@@ -21,12 +21,12 @@ class ConnectionHarness:
         self.connection.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
 
     def answered(self, connection: Connection, exchange: Exchange) -> None:
-        """Note it."""
+        """Record the call."""
         assert connection is self.connection
         self.events.append(("answered", exchange, ""))
 
     def lost(self, connection: Connection, exchange: Exchange | None, reason: str) -> None:
-        """Note it."""
+        """Record the call."""
         assert connection is self.connection
         self.events.append(("lost", exchange, reason))
 
@@ -58,7 +58,7 @@ def harness() -> ConnectionHarness:
 
 
 def test_small_requests_are_sent_at_once(harness: ConnectionHarness) -> None:
-    """As they are, and without waiting for more."""
+    """Unchanged, and without Nagle's delay."""
     harness.ask()
     assert harness.transport.no_delay
     assert harness.transport.requests == [b"request"]
@@ -66,7 +66,7 @@ def test_small_requests_are_sent_at_once(harness: ConnectionHarness) -> None:
 
 @pytest.mark.parametrize("size", [1, 2, 7, 1000])
 def test_an_answer_may_come_in_pieces(harness: ConnectionHarness, size: int) -> None:
-    """Its time is that of its last byte."""
+    """It ends with its last byte."""
     answer = plain(b"busy", "503 Busy", "Server-Timing: queue;dur=1\r\n")
     pieces = [answer[at : at + size] for at in range(0, len(answer), size)]
     exchange = harness.asked(*pieces[:-1])
@@ -80,7 +80,7 @@ def test_an_answer_may_come_in_pieces(harness: ConnectionHarness, size: int) -> 
 
 
 def test_a_connection_brings_one_answer_after_the_other(harness: ConnectionHarness) -> None:
-    """Nothing of one is left in the next."""
+    """No part of one answer appears in the next."""
     first = harness.asked(plain(b"no", "404 Not Found", "Server-Timing: run;dur=1\r\n"))
     second = harness.asked(plain(b"yes"))
     assert (first.status, first.detail, first.timing) == (404, "no", b"run;dur=1")
@@ -108,7 +108,7 @@ def test_answers_of_every_form_are_read(
     """
     Whether in one piece or byte by byte.
 
-    Where the server wants an end, it is at once: it may never read the rest of a long request.
+    If the server asks to close, the client aborts: the rest of a long request may never be read.
     """
     for pieces in ([answer], [bytes([byte]) for byte in answer]):
         fresh = ConnectionHarness()
@@ -161,7 +161,7 @@ OPEN_END = b"HTTP/1.1 200 OK\r\n\r\nsome of it"
 def test_a_connection_that_ends_too_soon_brought_no_answer(
     harness: ConnectionHarness, said: bytes, error: Exception, reason: str
 ) -> None:
-    """It hands its exchange back, with the reason in words."""
+    """Its exchange is returned to the owner, with the reason."""
     exchange = harness.asked(*[said] if said else [])
     harness.transport.hang_up(error)
     (events,) = harness.events
@@ -181,7 +181,7 @@ def test_a_connection_that_ends_too_soon_brought_no_answer(
     ],
 )
 def test_what_is_not_http_ends_the_connection(harness: ConnectionHarness, answer: bytes) -> None:
-    """At once, and it says why."""
+    """At once, with the reason."""
     exchange = harness.asked(answer)
     assert harness.transport.ending == "aborted"
     harness.clock.advance(0)
@@ -197,7 +197,7 @@ def test_what_is_not_http_ends_the_connection(harness: ConnectionHarness, answer
 def test_what_follows_an_answer_is_not_a_part_of_it(
     harness: ConnectionHarness, more: bytes, head: str
 ) -> None:
-    """The answer counts as it is, and the connection is of no more use."""
+    """The answer counts, and the connection is not used again."""
     exchange = harness.asked(plain(head=f"Server-Timing: run;dur=1\r\n{head}") + more)
     assert harness.events == [("answered", exchange, "")]
     assert (exchange.status, exchange.detail, exchange.timing) == (200, "", b"run;dur=1")
@@ -206,10 +206,10 @@ def test_what_follows_an_answer_is_not_a_part_of_it(
 
 
 @pytest.mark.parametrize("answers", [0, 1])
-def test_what_nobody_asked_for_ends_the_connection(
+def test_data_without_a_request_ends_the_connection(
     harness: ConnectionHarness, answers: int
 ) -> None:
-    """Some servers say a last word before they hang up."""
+    """Some servers send a last message before they close."""
     for _ in range(answers):
         harness.asked(plain())
     harness.transport.send(plain(b"", "408 Request Timeout"))
@@ -231,7 +231,7 @@ def test_a_kept_connection_without_a_byte_of_an_answer_is_stale(harness: Connect
 
 
 def test_an_exchange_that_was_given_up_is_never_handed_back(harness: ConnectionHarness) -> None:
-    """Its answer, should it still come, is nobody's."""
+    """Not even if its answer still comes."""
     harness.ask()
     harness.connection.abort()
     assert harness.transport.ending == "aborted"
@@ -241,7 +241,7 @@ def test_an_exchange_that_was_given_up_is_never_handed_back(harness: ConnectionH
 
 
 def test_a_free_connection_is_closed_in_good_order(harness: ConnectionHarness) -> None:
-    """It hears of the end."""
+    """Its owner is notified of the end."""
     harness.connection.close()
     assert harness.transport.ending == "closed"
     harness.clock.advance(0)

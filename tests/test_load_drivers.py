@@ -13,7 +13,7 @@ from tests.fakes.load import FakeSender
 
 
 class DriverHarness:
-    """A load that begins at 100 s, on a server that answers when told."""
+    """A load that begins at 100 s, and a sender whose exchanges the test finishes."""
 
     def __init__(self, warmup: float = 0.0) -> None:
         self.clock = Clock()
@@ -67,10 +67,10 @@ def harness() -> DriverHarness:
     return DriverHarness()
 
 
-def test_an_open_loop_sends_when_requests_are_due_whatever_comes_back(
+def test_an_open_loop_sends_when_requests_are_due_whatever_the_answers(
     harness: DriverHarness,
 ) -> None:
-    """One after the other, in turn."""
+    """The bodies are sent in turn."""
     driver = harness.open(0.0, 1.0, 1.0, 3.0)
     assert harness.due == [0.0]
     for expected in ([0, 1, 1], [0, 1, 1], [0, 1, 1, 3]):
@@ -170,7 +170,7 @@ def test_a_closed_loop_sends_nothing_after_its_end(status: int) -> None:
 
 
 def test_a_closed_loop_ends_during_a_pause(harness: DriverHarness) -> None:
-    """When all its clients pause, nobody waits for them."""
+    """It does not wait for the end of its clients' pauses."""
     driver = harness.closed(2, 1.0)
     harness.clock.advance(1 - PAUSE_SECONDS / 2)
     harness.finish([503, 503])
@@ -182,7 +182,7 @@ def test_a_closed_loop_ends_during_a_pause(harness: DriverHarness) -> None:
 
 
 def test_an_answer_at_the_end_ends_a_closed_loop(harness: DriverHarness) -> None:
-    """Also where the timer that says so is late, as timers are."""
+    """Also if the timer of the end is late."""
     driver = harness.closed(1, 1.0)
     harness.clock.rightNow += 1.0  # the time, without its timers
     harness.finish([200])
@@ -192,7 +192,7 @@ def test_an_answer_at_the_end_ends_a_closed_loop(harness: DriverHarness) -> None
 
 
 def test_a_closed_loop_that_is_stopped_sends_no_more(harness: DriverHarness) -> None:
-    """Whoever waits gets its answer first."""
+    """It is done when the requests in flight are answered."""
     driver = harness.closed(2, 10.0)
     harness.clock.advance(1)
     harness.finish([503])
@@ -214,8 +214,10 @@ def test_the_warm_up_is_sent_but_left_out() -> None:
     assert list(harness.record.intended) == [2.0, 3.0]
 
 
-def test_what_is_wrong_here_ends_the_load_with_its_reason(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Instead of a load that waits for ever for an answer that it has had."""
+def test_an_error_of_the_load_test_ends_the_load_with_its_reason(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Otherwise the load would never end."""
 
     def broken(*_: object) -> None:
         raise ZeroDivisionError
@@ -231,7 +233,7 @@ def test_what_is_wrong_here_ends_the_load_with_its_reason(monkeypatch: pytest.Mo
 
 
 def test_arrivals_that_fail_end_the_load_with_their_reason() -> None:
-    """Which is told, whenever it comes."""
+    """`done` fails with the error of the iterator, whenever it is raised."""
 
     def arrivals() -> Iterator[float]:
         yield 1.0

@@ -1,4 +1,4 @@
-"""One load on one server: scripts/load/measure.py; the time is real, and nobody waits for it."""
+"""One load on one server: scripts/load/measure.py; CPU times are real."""
 
 import random
 from collections.abc import Iterator
@@ -23,12 +23,12 @@ from tests.fakes.load import FakeEndpoint, plain
 
 
 class LoadHarness:
-    """A load that was begun, and the server's door."""
+    """A load that has begun, and the endpoint of its server."""
 
     def __init__(self, load: Load, timeout: float = 60.0, warmup: float = 0.0) -> None:
         self.reactor = ClockReactor()
         self.endpoint = FakeEndpoint(self.reactor)
-        self._left = isinstance(load, ClosedLoop)  # the timer of its end, which does no harm
+        self._timers_left = isinstance(load, ClosedLoop)  # the timer of its end remains
         self.progress_seen: list[Progress] = []
         self.outcomes: list[Outcome] = []
         server = Server("name", self.endpoint, [b"a", b"b"])
@@ -41,17 +41,17 @@ class LoadHarness:
 
     @property
     def outcome(self) -> Outcome:
-        """What the load showed; all that it needed is given back."""
+        """The outcome of the load, which must have released its resources."""
         (outcome,) = self.outcomes
         self.reactor.advance(0)
         assert self.reactor.readers == []
         assert all(transport.ending for transport in self.endpoint.transports)
-        assert len(self.reactor.getDelayedCalls()) == self._left
+        assert len(self.reactor.getDelayedCalls()) == self._timers_left
         return outcome
 
 
 def at(*times: float) -> OpenLoop:
-    """Return an open loop with these arrivals, told of the seconds it has."""
+    """Return an open loop with those of the arrival *times* that are within its seconds."""
 
     def arrivals(seconds: float, _: random.Random) -> Iterator[float]:
         return (time for time in times if time < seconds)
@@ -59,8 +59,8 @@ def at(*times: float) -> OpenLoop:
     return OpenLoop("name", arrivals, 100.0)
 
 
-def test_a_load_that_is_over_within_a_tick_still_tells_what_its_client_used() -> None:
-    """A busy client must not pass for an idle one because its load was short."""
+def test_a_load_shorter_than_a_tick_still_reports_its_cpu_time() -> None:
+    """A busy client must not look idle because its load was short."""
     harness = LoadHarness(at(0.0))
     sum(range(2_000_000))  # the kernel counts every few milliseconds
     harness.endpoint.accept().send(plain())
@@ -81,8 +81,8 @@ def test_a_load_ends_when_all_that_was_sent_has_finished() -> None:
     assert harness.outcome.record.sent == 2
 
 
-def test_progress_is_told_and_what_is_late_given_up_every_quarter_of_a_second() -> None:
-    """A timeout needs no answer to be noticed."""
+def test_each_tick_reports_progress_and_fails_late_requests() -> None:
+    """A timeout is noticed without an answer."""
     harness = LoadHarness(at(0.0), timeout=0.0)
     harness.endpoint.accept()
     harness.reactor.advance(TICK_SECONDS)
@@ -92,8 +92,8 @@ def test_progress_is_told_and_what_is_late_given_up_every_quarter_of_a_second() 
     assert progress.in_flight == 0
 
 
-def test_an_open_loop_that_is_stopped_tells_of_the_time_until_then() -> None:
-    """Rates are over that, not over what was planned."""
+def test_the_figures_of_a_stopped_open_loop_are_over_the_time_until_then() -> None:
+    """Rates are not over the planned duration."""
     harness = LoadHarness(at(0.0, 50.0))
     harness.measurement.stop()
     harness.endpoint.accept().send(plain())
@@ -102,7 +102,7 @@ def test_an_open_loop_that_is_stopped_tells_of_the_time_until_then() -> None:
 
 
 def test_a_load_that_is_stopped_in_its_warm_up_has_sent_nothing_that_counts() -> None:
-    """And has lasted for a moment, for there is something to divide by."""
+    """Its duration is one tick, so that rates can be computed."""
     harness = LoadHarness(at(0.0), warmup=50.0)
     harness.endpoint.accept().send(plain())
     assert (harness.outcome.summary.sent, harness.outcome.summary.duration) == (0, 100.0)

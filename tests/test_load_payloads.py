@@ -11,7 +11,7 @@ from scripts.load.payloads import GENERATED_IMAGES, Payload, generate_images, im
 
 
 def test_made_images_are_jpeg_files_of_the_size_asked_for() -> None:
-    """They decode, and no two are alike: a server that remembers must not look quick."""
+    """They decode, and no two are equal: a server with a cache must not look fast."""
     images = generate_images(50, 30, seed=1)
     assert len({image.body for image in images}) == len(images) == GENERATED_IMAGES
     for image in images:
@@ -57,8 +57,8 @@ def test_a_form_has_the_file_as_its_only_part(kind: str, filename: str, body: by
     assert part.raw == body
 
 
-def test_a_folder_s_images_go_by_their_names(tmp_path: Path) -> None:
-    """What else lies there is left there."""
+def test_the_images_of_a_folder_are_sorted_by_name(tmp_path: Path) -> None:
+    """Other files are ignored."""
     for name in ("b.PNG", "a.jpeg", "c.txt", "d"):
         (tmp_path / name).write_bytes(name.encode())
     (tmp_path / "e.jpg").mkdir()
@@ -76,7 +76,7 @@ def test_a_file_that_is_named_is_sent_whatever_it_is_called(tmp_path: Path) -> N
 
 
 def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
-    """It says what it would take."""
+    """The message lists the suffixes."""
     (tmp_path / "notes.txt").touch()
     with pytest.raises(ValueError, match=r"there is no image in .*: \.jpg, \.jpeg, \.png"):
         images_at(tmp_path)

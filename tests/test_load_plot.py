@@ -1,4 +1,4 @@
-"""What loads have shown as PNG files: scripts/load/plot.py."""
+"""The plots of loads: scripts/load/plot.py."""
 
 import os
 import subprocess
@@ -46,7 +46,7 @@ print(has_config_folder())
 
 @pytest.mark.parametrize("place", ["", "MPLCONFIGDIR"])
 def test_matplotlib_wants_a_folder_that_can_be_written(tmp_path: Path, place: str) -> None:
-    """Which a variable names where there is neither a home folder nor a temporary one."""
+    """MPLCONFIGDIR names it if there is neither a home folder nor a temporary one."""
     given = {"MPLCONFIGDIR": "", "XDG_CONFIG_HOME": "", "XDG_CACHE_HOME": ""}
     given |= {place: str(tmp_path)} if place else {}
     done = subprocess.run(
@@ -77,7 +77,7 @@ def test_this_environment_can_plot() -> None:
     ids=["empty", "one answer", "many"],
 )
 def test_a_load_is_drawn(tmp_path: Path, exchanges: Sequence[Exchange]) -> None:
-    """Whatever came of it, and whatever the file is called."""
+    """Whatever its outcome, and whatever the name of the file."""
     record = recorded(*exchanges)
     plot_load(tmp_path / "plot.txt", "title", record, summarise(record, CLIENT))
     width, height = drawn(tmp_path / "plot.txt")

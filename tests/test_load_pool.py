@@ -15,7 +15,7 @@ from tests.fakes.load import FakeEndpoint, plain
 
 
 class PoolHarness:
-    """A pool, and the server's door."""
+    """A pool, and the endpoint of its server."""
 
     def __init__(self, limit: int = 2, timeout: float = 10.0) -> None:
         self.clock = Clock()
@@ -63,8 +63,8 @@ def test_the_connection_used_last_is_used_next(harness: PoolHarness) -> None:
     assert harness.ends() == [(b"b", 200, ""), (b"a", 200, "")]
 
 
-def test_more_than_the_limit_wait_in_line(harness: PoolHarness) -> None:
-    """They go out in the order they came, on what becomes free."""
+def test_requests_above_the_limit_wait(harness: PoolHarness) -> None:
+    """They are sent in their order, on the connections that become free."""
     for name in (b"a", b"b", b"c", b"d"):
         harness.send(name)
     first, second = harness.endpoint.accept(), harness.endpoint.accept()
@@ -77,7 +77,7 @@ def test_more_than_the_limit_wait_in_line(harness: PoolHarness) -> None:
 
 
 def test_a_connection_that_has_to_end_is_replaced_for_the_next_in_line() -> None:
-    """Once it is gone, so that the limit holds."""
+    """When its end is reported, so that the limit holds."""
     harness = PoolHarness(limit=1)
     harness.send(b"a")
     harness.send(b"b")
@@ -110,7 +110,7 @@ def test_a_request_on_a_stale_connection_is_tried_again_once(harness: PoolHarnes
 
 
 def test_a_second_try_that_gets_no_connection_says_so(harness: PoolHarness) -> None:
-    """It has no more to do with the stale one."""
+    """Its error is not that of the stale connection."""
     harness.send(b"a")
     kept = harness.endpoint.accept()
     kept.send(plain())
@@ -123,7 +123,7 @@ def test_a_second_try_that_gets_no_connection_says_so(harness: PoolHarness) -> N
 
 
 def test_a_kept_connection_that_ends_while_it_is_free_is_forgotten(harness: PoolHarness) -> None:
-    """Whether the server closes it, or says something first: neither is lent again."""
+    """Whether or not the server sends a message first: it is not used again."""
     harness.send(b"a")
     transport = harness.endpoint.accept()
     transport.send(plain())
@@ -148,8 +148,10 @@ def test_a_kept_connection_that_ends_while_it_is_free_is_forgotten(harness: Pool
         (ConnectBindError(24, "Too many open files"), "no connection: "),
     ],
 )
-def test_nobody_there_is_told_in_words(harness: PoolHarness, error: Exception, said: str) -> None:
-    """And the next in line has its try."""
+def test_a_failed_connection_is_an_error_in_words(
+    harness: PoolHarness, error: Exception, said: str
+) -> None:
+    """And the next waiting request gets a connection."""
     for name in (b"a", b"b", b"c"):
         harness.send(name)
     harness.endpoint.refuse(error)
@@ -160,7 +162,7 @@ def test_nobody_there_is_told_in_words(harness: PoolHarness, error: Exception, s
 
 
 def test_what_no_answer_comes_to_in_time_is_given_up(harness: PoolHarness) -> None:
-    """Under way, while connecting and in line; its time counts from when it was due."""
+    """In flight, connecting or waiting; the timeout counts from when it was due."""
     for name in (b"under way", b"connecting", b"in line"):
         harness.send(name)
         harness.clock.advance(1)
@@ -178,7 +180,7 @@ def test_what_no_answer_comes_to_in_time_is_given_up(harness: PoolHarness) -> No
 
 
 def test_all_that_expire_together_do_and_no_connection_outlives_them(harness: PoolHarness) -> None:
-    """Those in line, too, which must not take the connections that become free."""
+    """Waiting requests too, which must not take the connections that become free."""
     for name in (b"a", b"b", b"c", b"d"):
         harness.send(name)
     transports = [harness.endpoint.accept(), harness.endpoint.accept()]
@@ -193,7 +195,7 @@ def test_all_that_expire_together_do_and_no_connection_outlives_them(harness: Po
 
 
 def test_a_connection_made_too_late_serves_the_next(harness: PoolHarness) -> None:
-    """In line, or whenever it comes; it is not wasted."""
+    """The next that waits or is sent; the connection is not wasted."""
     harness.send(b"late")
     harness.clock.advance(10)
     harness.pool.expire()

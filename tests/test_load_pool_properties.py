@@ -31,7 +31,7 @@ class Pooled(RuleBasedStateMachine):
         self.answered: dict[FakeTransport, int] = {}
 
     def finish(self, exchange: Exchange) -> None:
-        """Take an end; the requests of some clients are followed by another at once."""
+        """Record an end; after some requests the next is sent at once."""
         self.ends.append(exchange)
         if exchange.request.endswith(b"+"):
             self.send(again=False)
@@ -93,7 +93,7 @@ class Pooled(RuleBasedStateMachine):
     @precondition(lambda self: self.transports)
     @rule(pick=PICK, data=st.sampled_from([b"garbage", b"HTTP/1.1 200", plain() + b"more"]))
     def babble(self, pick: int, data: bytes) -> None:
-        """Something comes that is no answer, or is more, or is half of one, and then nothing."""
+        """Data comes that is no answer, more than one or half of one, and then no more."""
         transport = self.transports[pick % len(self.transports)]
         self.answered[transport] = len(transport.requests)
         transport.send(data)
@@ -115,11 +115,11 @@ class Pooled(RuleBasedStateMachine):
 
     @invariant()
     def the_limit_holds(self) -> None:
-        """Counting those that are being made, and those that have yet to hear of their end."""
+        """Connections that are being opened count, and those whose end has yet to be reported."""
         assert len(self.transports) + len(self.endpoint.waiting) <= LIMIT
 
     def teardown(self) -> None:
-        """A server that does its work from now on gets everything done but what it spoilt."""
+        """If the server answers from now on, only requests on broken connections stay open."""
         now = self.clock.seconds()
         for _ in range(3 * len(self.sent) + 10):
             self.clock.advance(0)

@@ -1,4 +1,4 @@
-"""Wake the reactor on time: scripts/load/precise_timer.py; the timer is Linux's own."""
+"""Call a function on time: scripts/load/precise_timer.py; the timer is Linux's own."""
 
 import os
 import select
@@ -14,7 +14,7 @@ from scripts.load.precise_timer import PreciseTimer
 
 
 class FakeReactor:
-    """The part of a reactor that an alarm needs; turns only when told."""
+    """The part of a reactor that the timer needs; a test makes its turns."""
 
     def __init__(self) -> None:
         self.readers: set[IReadDescriptor] = set()
@@ -47,14 +47,14 @@ def reactor() -> FakeReactor:
 
 @pytest.fixture
 def timer(reactor: FakeReactor) -> Iterator[PreciseTimer]:
-    """An alarm that is not set."""
+    """A timer that is not set."""
     timer = PreciseTimer(reactor)  # type: ignore[arg-type]  # the part that it needs
     yield timer
     if reactor.readers:
         timer.close()
 
 
-def test_it_goes_off_on_time_and_once(reactor: FakeReactor, timer: PreciseTimer) -> None:
+def test_it_calls_on_time_and_once(reactor: FakeReactor, timer: PreciseTimer) -> None:
     """Not before, and not again."""
     called: list[float] = []
     when = time.monotonic() + 0.003
@@ -78,7 +78,7 @@ def test_a_time_that_has_passed_is_now(
 
 
 def test_the_time_set_last_counts(reactor: FakeReactor, timer: PreciseTimer) -> None:
-    """Earlier or later than what was set before; also where that had gone off already."""
+    """Earlier or later than the time set before; also if that has passed already."""
     called: list[str] = []
     timer.at(time.monotonic() + 3600, lambda: called.append("far"))
     timer.at(0.0, lambda: called.append("near"))
@@ -106,7 +106,7 @@ def test_what_it_calls_may_set_it_again(reactor: FakeReactor, timer: PreciseTime
 
 
 def test_closed_it_is_gone(reactor: FakeReactor, timer: PreciseTimer) -> None:
-    """The reactor knows it no more, and the descriptor is free."""
+    """The reactor watches it no more, and the descriptor is closed."""
     number = timer.fileno()
     assert timer.logPrefix() == "precise timer"
     timer.connectionLost(Failure(ConnectionDone()))

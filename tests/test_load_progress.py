@@ -1,4 +1,4 @@
-"""How a load is getting on: scripts/load/progress.py."""
+"""The progress of a load: scripts/load/progress.py."""
 
 import io
 
@@ -53,7 +53,7 @@ def test_a_record_can_grow_after_it_was_looked_at() -> None:
 
 
 def drawn(console: Console) -> str:
-    """Return what is written while a load is told of."""
+    """Return what is written to *console* while the progress of a load is shown."""
     with ProgressLine(console) as shown:
         shown.draw(progress(recorded(exchange()), 1.0))
     assert isinstance(console.file, io.StringIO)

@@ -1,4 +1,4 @@
-"""What came of each exchange: scripts/load/record.py."""
+"""The outcome of each exchange: scripts/load/record.py."""
 
 from math import isnan
 
@@ -59,8 +59,8 @@ def test_the_warm_up_leaves_no_trace() -> None:
     assert (record.unanswered, record.refused, record.examples) == (0, 0, {})
 
 
-def told(timing: bytes) -> tuple[dict[str, float], dict[int, int]]:
-    """Return the milliseconds of each part, and the rides, that *timing* tells of."""
+def parsed(timing: bytes) -> tuple[dict[str, float], dict[int, int]]:
+    """Return the milliseconds of each part in *timing*, and the counts of batches by rows."""
     record = recorded(exchange(timing=timing))
     parts = {part: record.parts[part][0] * 1e3 for part in PARTS}
     return {part: round(ms, 6) for part, ms in parts.items() if not isnan(ms)}, dict(
@@ -88,18 +88,18 @@ def told(timing: bytes) -> tuple[dict[str, float], dict[int, int]]:
         (b"\xff\x00;;,,=", {}, {}),
     ],
 )
-def test_only_what_the_server_says_of_itself_is_read(
+def test_only_entries_of_this_server_are_read(
     timing: bytes, parts: dict[str, float], rows: dict[int, int]
 ) -> None:
-    """Other servers' headers and junk tell nothing, and break nothing."""
-    assert told(timing) == (parts, rows)
+    """Headers of other servers and invalid ones are ignored."""
+    assert parsed(timing) == (parts, rows)
 
 
 @given(st.binary() | st.text('decoqueurnbatchs;=". ,0189/').map(str.encode))
 @settings(derandomize=True, deadline=None)
 def test_no_header_breaks_a_run(timing: bytes) -> None:
     """Whatever it says."""
-    parts, rows = told(timing)
+    parts, rows = parsed(timing)
     assert all(0 <= milliseconds < 1e12 for milliseconds in parts.values())
     assert all(count > 0 for count in rows)
 
@@ -110,6 +110,6 @@ def test_what_our_server_writes_is_understood() -> None:
     runs = [Run(rows=4, cap=8, reason="full", seconds=0.02), Run(1, 8, "deadline", 0.001)]
     timing = Timing(trace=trace, decode=0.004)
     trace.runs.extend(runs)
-    parts, rows = told(server_timing(timing)["Server-Timing"].encode())
+    parts, rows = parsed(server_timing(timing)["Server-Timing"].encode())
     assert parts == {"decode": 4.0, "run": 21.0}
     assert rows == {4: 1, 1: 1}

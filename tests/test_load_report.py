@@ -1,4 +1,4 @@
-"""What people are shown: scripts/load/report.py."""
+"""The reports on the terminal: scripts/load/report.py."""
 
 import io
 from collections.abc import Sequence
@@ -28,13 +28,13 @@ def shown(what: RenderableType) -> list[str]:
 
 
 def load(exchanges: Sequence[Exchange], **client: float) -> list[str]:
-    """Return the lines that tell of a load."""
+    """Return the lines of the report on a load."""
     made = replace(CLIENT, **client)  # type: ignore[arg-type]
     return shown(load_report("server  load", summarise(recorded(*exchanges), made)))
 
 
-def test_a_load_that_went_well_is_told_in_two_tables_and_a_sentence() -> None:
-    """Nothing is said of what did not happen."""
+def test_the_report_of_a_good_load_is_two_tables_and_a_sentence() -> None:
+    """Without lines on refusals, errors and warnings."""
     assert load(FINE) == [
         "server  load",
         "",
@@ -52,7 +52,7 @@ def test_a_load_that_went_well_is_told_in_two_tables_and_a_sentence() -> None:
 
 
 def test_a_load_that_nothing_was_answered_of_has_no_latencies() -> None:
-    """The reasons stand below, in words."""
+    """The reasons follow below the tables."""
     lines = load([exchange(status=0, detail="the connection was refused")] * 3)
     assert lines[3].split() == [
         "3",

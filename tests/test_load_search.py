@@ -1,4 +1,4 @@
-"""The highest rate that keeps a promise: scripts/load/search.py."""
+"""The highest rate that keeps an SLO: scripts/load/search.py."""
 
 from collections.abc import Callable
 
@@ -21,15 +21,15 @@ Server = Callable[[float, int], float]
 
 
 def found(server: Server, first: float) -> tuple[float | None, list[Point], list[Point]]:
-    """Return what a search finds on *server*, its curve, and what it was told on the way."""
-    told: list[Point] = []
+    """Return the rate that a search finds on *server*, its curve, and all points in their order."""
+    measured: list[Point] = []
 
     async def measure(rate: float, number: int) -> Summary:
-        assert number == len(told)
+        assert number == len(measured)
         return figures(sent=100, good_share=server(rate, number))
 
-    best, curve = run(find_slo(measure, first, told.append))
-    return best, curve, told
+    best, curve = run(find_slo(measure, first, measured.append))
+    return best, curve, measured
 
 
 def points(kept: list[float], broke: list[float]) -> list[Point]:
@@ -48,17 +48,17 @@ def test_a_part_of_the_curve_that_breaks_is_no_rate_to_rely_on() -> None:
 @pytest.mark.parametrize("knee", [60.0, 99.0, 100.0, 250.0, 3000.0])
 def test_the_knee_is_found_within_5_per_cent(knee: float) -> None:
     """From below and from above, and measured twice; the curve goes down to a quarter of it."""
-    best, curve, told = found(lambda rate, _: 1.0 if rate <= knee else 0.5, 100.0)
+    best, curve, measured = found(lambda rate, _: 1.0 if rate <= knee else 0.5, 100.0)
     assert best is not None
     assert knee / MAX_BOUNDS_RATIO <= best <= knee
-    assert [point.rate for point in told].count(best) == 2
-    assert [point.rate for point in curve] == sorted(point.rate for point in told)
+    assert [point.rate for point in measured].count(best) == 2
+    assert [point.rate for point in curve] == sorted(point.rate for point in measured)
     assert {best * share for share in CURVE_SHARES} <= {point.rate for point in curve}
-    assert len(told) <= MAX_LOADS
+    assert len(measured) <= MAX_LOADS
 
 
 def test_99_in_100_are_enough_and_a_load_of_nothing_proves_nothing() -> None:
-    """A promise is kept by answers."""
+    """A load without requests keeps no SLO."""
     assert Point(1.0, figures(sent=100, good_share=0.99)).keeps_slo
     assert not Point(1.0, figures(sent=100, good_share=0.9899)).keeps_slo
     assert not Point(1.0, figures(sent=0, good_share=1.0)).keeps_slo
@@ -66,17 +66,17 @@ def test_99_in_100_are_enough_and_a_load_of_nothing_proves_nothing() -> None:
 
 def test_where_nothing_keeps_there_is_no_rate_and_no_curve() -> None:
     """Down to about a hundredth of where it began."""
-    best, curve, told = found(lambda *_: 0.0, 100.0)
+    best, curve, measured = found(lambda *_: 0.0, 100.0)
     assert best is None
-    assert len(curve) == len(told) <= MAX_LOADS - len(CURVE_SHARES)
+    assert len(curve) == len(measured) <= MAX_LOADS - len(CURVE_SHARES)
     assert 0.5 < curve[0].rate < 1.5
 
 
 def test_where_everything_keeps_the_search_ends() -> None:
     """At a rate that was measured."""
-    best, _, told = found(lambda *_: 1.0, 100.0)
-    assert len(told) == MAX_LOADS
-    assert best == max(point.rate for point in told)
+    best, _, measured = found(lambda *_: 1.0, 100.0)
+    assert len(measured) == MAX_LOADS
+    assert best == max(point.rate for point in measured)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -87,10 +87,10 @@ def test_noise_does_not_keep_a_search_going(seed: int) -> None:
     def server(rate: float, _: int) -> float:
         return 1.0 if rate * noise.uniform(0.7, 1.3) < 100 else 0.9
 
-    best, _, told = found(server, 70.0)
-    assert len(told) <= MAX_LOADS
+    best, _, measured = found(server, 70.0)
+    assert len(measured) <= MAX_LOADS
     assert best is not None
-    broken = [point.rate for point in told[: -len(CURVE_SHARES)] if not point.keeps_slo]
+    broken = [point.rate for point in measured[: -len(CURVE_SHARES)] if not point.keeps_slo]
     assert all(best < rate for rate in broken)
 
 

@@ -144,14 +144,16 @@ def test_answers_from_before_the_warm_up_s_end_count_for_the_rate_of_a_closed_lo
     assert (found.sent, found.goodput) == (10, 0.0)
 
 
-def ride(rows: int) -> bytes:
-    """Return what is told of a ride in a batch of so many rows."""
+def batch_entry(rows: int) -> bytes:
+    """Return the Server-Timing entry of a batch of *rows* rows."""
     return f'batch;desc="{rows}/32 full"'.encode()
 
 
 def test_the_mean_of_the_rows_is_over_batches() -> None:
     """Ten in a batch of 10 and one alone: two batches, of 5.5 rows."""
-    found = summary([*(exchange(timing=ride(10)) for _ in range(10)), exchange(timing=ride(1))])
+    found = summary(
+        [*(exchange(timing=batch_entry(10)) for _ in range(10)), exchange(timing=batch_entry(1))]
+    )
     assert found.mean_rows == 5.5
     assert found.requests_by_rows == found.as_json()["rides"] == {"1": 1, "10": 10}
     assert summary([exchange()]).mean_rows is None
@@ -181,7 +183,7 @@ def test_parts_are_of_the_answers_that_tell_them() -> None:
         ({}, 0.0, 0, []),
     ],
 )
-def test_what_makes_figures_doubtful_is_said(
+def test_what_makes_figures_doubtful_is_a_warning(
     changes: dict[str, float], late: float, count: int, said: list[str]
 ) -> None:
     """Each warning where it should be, and nowhere else."""
@@ -195,7 +197,7 @@ def test_what_makes_figures_doubtful_is_said(
 @pytest.mark.parametrize(
     ("late", "said"), [(0, ""), (1, "in 1000 "), (5, "in 1000 "), (6, "in 100 ")]
 )
-def test_a_few_late_requests_are_told_by_the_percentile_that_they_spoil(
+def test_a_few_late_requests_are_reported_by_the_percentile_they_spoil(
     late: int, said: str
 ) -> None:
     """Of five hundred; the first percentile is enough."""
@@ -205,7 +207,7 @@ def test_a_few_late_requests_are_told_by_the_percentile_that_they_spoil(
 
 
 def test_the_client_s_own_figures_are_kept() -> None:
-    """For whoever reads the JSON."""
+    """For readers of the JSON."""
     found = summary([exchange()], replace(CLIENT, connections=3, retried=2)).as_json()
     names = ("connections", "retried", "duration", "slo_ms", "client_cores", "client_starved")
     assert [found[name] for name in names] == [3, 2, 10.0, 500.0, 0.1, 0.0]

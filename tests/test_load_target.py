@@ -26,7 +26,7 @@ PAYLOAD = Payload(b"\x00\xffbody", "image/png")
     ],
 )
 def test_a_url_names_a_server(url: str, secure: bool, host: str, port: int, path: str) -> None:
-    """HTTP unless it says more; the query goes along, a fragment is nobody's business."""
+    """By default with HTTP; the query is sent, the fragment is not."""
     assert parse_url(url) == Target(url, secure, host, port, path)
 
 
@@ -115,7 +115,7 @@ def test_headers_replace_those_of_the_same_name() -> None:
 
 
 class FakeSocketModule:
-    """Addresses of names, and who of them accepts connections; in place of the module `socket`."""
+    """Replaces the module `socket`: addresses of a name, which accept or refuse connections."""
 
     AF_INET6, SOCK_STREAM = socket.AF_INET6, socket.SOCK_STREAM
 
@@ -134,7 +134,7 @@ class FakeSocketModule:
         ]
 
     def socket(self, family: int, *_: object) -> "FakeSocketModule":
-        """Return a socket, which the network plays itself."""
+        """Return itself as the socket."""
         self.tried.append("six" if family == socket.AF_INET6 else "four")
         return self
 
@@ -145,7 +145,7 @@ class FakeSocketModule:
         pass
 
     def settimeout(self, seconds: float) -> None:
-        """Have patience."""
+        """Do nothing."""
 
     def connect(self, address: object) -> None:
         """Accept, or not."""
@@ -185,7 +185,7 @@ def test_the_first_address_that_accepts_is_the_one(
         ({"four": TimeoutError("timed out")}, "cannot connect to a.example port 80: no answer"),
     ],
 )
-def test_a_server_that_is_not_there_is_told_in_one_line(
+def test_an_unreachable_server_is_an_error_of_one_line(
     monkeypatch: pytest.MonkeyPatch, addresses: dict[str, OSError | None], said: str
 ) -> None:
     """Before the load."""
@@ -196,7 +196,7 @@ def test_a_server_that_is_not_there_is_told_in_one_line(
 
 
 @pytest.mark.parametrize("host", ["a..example", "a" * 64 + ".example"])
-def test_a_name_that_no_server_can_have_is_told_in_one_line(host: str) -> None:
-    """Nobody is asked for it."""
+def test_an_invalid_host_name_is_an_error_of_one_line(host: str) -> None:
+    """Without a query to a name server."""
     with pytest.raises(UnreachableError, match=f"cannot resolve {host}: "):
         parse_url(f"http://{host}").endpoint(Clock(), 5.0)

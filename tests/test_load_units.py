@@ -1,4 +1,4 @@
-"""What people write on the command line: scripts/load/units.py."""
+"""The values of command line options: scripts/load/units.py."""
 
 from typing import Any
 
@@ -91,7 +91,7 @@ def test_an_slo_has_a_unit(command: click.Command, option: str) -> None:
     assert result.output.endswith(line)
 
 
-def test_durations_are_told_as_people_write_them() -> None:
+def test_durations_are_written_with_a_unit() -> None:
     """In milliseconds below one second."""
     words = [seconds_in_words(each) for each in (0.0005, 0.005, 0.2, 1.0, 10.0, 90.5)]
     assert words == ["0.5 ms", "5 ms", "200 ms", "1 s", "10 s", "90.5 s"]
@@ -147,8 +147,8 @@ def test_a_header_is_a_name_and_a_value(text: str, header: tuple[str, str]) -> N
 
 
 @pytest.mark.parametrize("name", ["Content-Length", "content-length", "Transfer-Encoding"])
-def test_where_a_request_ends_is_nobody_s_to_say(name: str) -> None:
-    """Or the server would take its body for the next request."""
+def test_headers_that_frame_a_request_are_refused(name: str) -> None:
+    """Otherwise the server could take the body for the next request."""
     assert refused(Header(), f"{name}: 5").startswith(
         f"{name} follows from the body, and cannot be set"
     )
@@ -163,7 +163,7 @@ INJECTIONS = ["a\r\nX-Evil: 1", "a\nX-Evil: 1", "a\rX-Evil: 1", "a\n", "a\0", "\
     ["", "X-A", ": b", "X A: b", "X-\xc4: b", "X\r\n: b", *(f"X-A: {bad}" for bad in INJECTIONS)],
 )
 def test_what_is_no_header_is_refused(text: str) -> None:
-    """No header brings another one along."""
+    """No header contains another one."""
     assert refused(Header(), text) == f"expected a header such as 'Name: value', got {text!r}"
 
 

@@ -1,4 +1,4 @@
-"""`tensorferry` with a leak: it keeps a copy of every image, to show that the soak would tell."""
+"""`tensorferry` with a leak: it keeps a copy of every image, to test that the soak detects it."""
 
 from scripts.cli import main
 from server.api import native

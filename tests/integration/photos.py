@@ -1,5 +1,5 @@
 """
-The photographs that tests show to the default model, as JPEG files, and what is in them.
+Photographs for the default model, as JPEG files, and the labels that are expected.
 """
 
 from functools import cache
@@ -9,7 +9,7 @@ from PIL import Image
 
 from tests.images import encoded, photograph
 
-#: What the default model must call each photograph, by the name of its file in scikit-image.
+#: The accepted labels of each photograph, by the name of its file in scikit-image.
 KNOWN = {
     "chelsea.png": {"tiger cat", "Egyptian cat"},
     "coffee.png": {"espresso"},
@@ -33,12 +33,12 @@ def jpeg(name: str) -> bytes:
 
 
 def mixed(count: int) -> list[tuple[str, bytes]]:
-    """Return *count* photographs, names and files, each of the known ones in turn."""
+    """Return *count* photographs as names and files: the known ones in turn."""
     names = list(KNOWN)
     return [(name, jpeg(name)) for name in (names * count)[:count]]
 
 
 @cache
 def small_jpeg(name: str) -> bytes:
-    """Return a photograph at half its size, which is decoded faster than any model runs."""
+    """Return a photograph at half its size: decoding it takes less time than any model run."""
     return encoded(photo(name).reduce(2), "JPEG", quality=95)

@@ -1,5 +1,5 @@
 """
-Start servers as processes of their own, watch them, and see them end.
+Start servers as processes, watch them, and end them.
 
 Every wait is for a condition and has a deadline; every process is ended by its own pid.
 """
@@ -26,20 +26,20 @@ T = TypeVar("T")
 
 ROOT = Path(__file__).parents[2]
 
-#: What the command `tensorferry` does.  -P: like the command, without the working folder on the
-#: path.
+#: The same as the command `tensorferry`.  -P: without the working folder on the import path, as
+#: there.
 TENSORFERRY = (sys.executable, "-P", "-m", "tensorferry")
 SERVE = (*TENSORFERRY, "serve")
 TWISTD = (str(Path(sys.executable).with_name("twistd")),)
 TWISTD_N = (*TWISTD, "-n", "tensorferry")
 
-#: Seconds that a server may take to become ready: it may have to convert its model first.
+#: The most seconds until a server is ready: it may have to convert its model first.
 START = 120.0
 
 
 @cache
 def _settings_of_this_machine() -> dict[str, str]:
-    """Return the variables that make the project found, and the answers the same everywhere."""
+    """Return the variables for imports of the project, and for equal answers on any machine."""
     variables = {}
     try:
         distribution("tensorferry")
@@ -51,7 +51,7 @@ def _settings_of_this_machine() -> dict[str, str]:
 
 
 def environment(cache_home: Path, **more: str) -> dict[str, str]:
-    """Return this process's environment without its own settings, with *cache_home* and *more*."""
+    """Return the environment of this process, without settings, plus *cache_home* and *more*."""
     inherited = {
         name: value
         for name, value in os.environ.items()
@@ -62,25 +62,25 @@ def environment(cache_home: Path, **more: str) -> dict[str, str]:
 
 
 def wait_for(condition: Callable[[], T | None], what: str, seconds: float = 30.0) -> T:
-    """Return what *condition* gives once that is true; fail after *seconds*, naming *what*."""
+    """Return the result of *condition* when it is true; fail after *seconds*, naming *what*."""
     deadline = time.monotonic() + seconds
     while True:
         result = condition()
         if result:
             return result
         if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds:g} s in vain for {what}")
+            raise AssertionError(f"no {what} within {seconds:g} s")
         time.sleep(0.01)
 
 
 def port_in(log: str) -> int | None:
-    """Return the port that a server's *log* tells, if it does."""
+    """Return the port in the *log* of a server, or None."""
     found = re.search(r"listening on http://127\.0\.0\.1:(\d+)$", log, re.MULTILINE)
     return int(found[1]) if found else None
 
 
 def readiness(port: int) -> int | None:
-    """Return the status of `GET /readyz`, None where nobody answers."""
+    """Return the status of `GET /readyz`, None without an answer."""
     connection = HTTPConnection("127.0.0.1", port, timeout=10)
     try:
         connection.request("GET", "/readyz")
@@ -92,7 +92,7 @@ def readiness(port: int) -> int | None:
 
 
 class Server:
-    """A server in a process of its own: its pid, its log (both outputs in one) and its end."""
+    """A server in a process of its own; its log has both standard output and standard error."""
 
     def __init__(self, process: "subprocess.Popen[bytes]", log_file: Path) -> None:
         self._process = process
@@ -102,12 +102,12 @@ class Server:
 
     @property
     def log(self) -> str:
-        """What it has written so far."""
+        """The output so far."""
         return self._log_file.read_text()
 
     @property
     def port(self) -> int:
-        """The port that it listens on, waited for."""
+        """The port of the server; waits until it listens."""
         if not self._port:
             self._port = self.wait_for(lambda: port_in(self.log), "a port in the log")
         return self._port
@@ -118,7 +118,7 @@ class Server:
         return self._process.poll() is None
 
     def wait_for(self, condition: Callable[[], T | None], what: str, seconds: float = START) -> T:
-        """Wait for *condition* as long as the process runs; an early end fails with its log."""
+        """Wait for *condition* while the process runs; if it ends, fail with its log."""
 
         def met() -> T | None:
             result = condition()
@@ -138,11 +138,11 @@ class Server:
         self._process.send_signal(number)
 
     def exit_code(self, seconds: float = 60.0) -> int:
-        """Wait for the end and return the code; minus the number where a signal ended it."""
+        """Wait for the end and return the exit code; minus the number of a signal that ended it."""
         return self._process.wait(seconds)
 
     def end(self) -> None:
-        """End it, and what it may have started, if it still runs; by force after a while."""
+        """End the process and its children, if it still runs; with SIGKILL after 20 seconds."""
         if self.running:
             os.killpg(self.pid, signal.SIGTERM)
             try:
@@ -157,18 +157,18 @@ def started(
     *options: str,
     cache_home: Path,
     folder: Path,
-    door: Sequence[str] = SERVE,
+    command: Sequence[str] = SERVE,
     variables: Mapping[str, str] | None = None,
 ) -> Iterator[Server]:
     """
-    Start a server in *folder*, through *door*, with *options*; end it when the block ends.
+    Start a server in *folder* with *command*, with *options*; end it with the block.
 
     *variables* are added to its environment.
     """
     log_file = folder / "server.log"
     with log_file.open("wb") as log:
         process = subprocess.Popen(
-            [*door, *options],
+            [*command, *options],
             cwd=folder,
             env=environment(cache_home, **(variables or {})),
             stdin=subprocess.DEVNULL,
@@ -188,17 +188,17 @@ def serving(
     *options: str,
     cache_home: Path,
     folder: Path,
-    door: Sequence[str] = SERVE,
+    command: Sequence[str] = SERVE,
     variables: Mapping[str, str] | None = None,
     patience: float = START,
 ) -> Iterator[Server]:
     """
     Start a server on any free port as `started` does; wait *patience* seconds at most.
 
-    Without a default timeout, unless *options* name one: what is asked is answered on any machine.
+    It has no default timeout, unless *options* name one, so that slow machines answer too.
     """
     with started(
-        "--port", "0", *options, cache_home=cache_home, folder=folder, door=door,
+        "--port", "0", *options, cache_home=cache_home, folder=folder, command=command,
         variables={"TENSORFERRY_DEFAULT_TIMEOUT": "none", **(variables or {})},
     ) as server:  # fmt: skip
         server.wait_until_ready(patience)
@@ -214,7 +214,7 @@ def run_program(
     stdin: str = "",
     seconds: float = START,
 ) -> "subprocess.CompletedProcess[str]":
-    """Run *command* in *folder* to its end, as a server would be; outputs are kept apart."""
+    """Run *command* in *folder* to its end, in the environment of a server."""
     return subprocess.run(
         command,
         cwd=folder,
@@ -227,18 +227,18 @@ def run_program(
     )
 
 
-#: click's usage lines, and the log of what went well.
+#: The usage lines of click, and log lines of level info.
 NOISE = re.compile(r"Usage: |Try '|\S+ \S+ info |$")
 
 
 def reasons(stderr: str) -> list[str]:
-    """Return the lines on *stderr* that tell why a start failed."""
+    """Return the lines on *stderr* with the reason of a failed start."""
     assert "Traceback" not in stderr
     return [line for line in stderr.splitlines() if not NOISE.match(line)]
 
 
 def resident_bytes(pid: int) -> int:
-    """Return the memory that process *pid* holds in RAM."""
+    """Return the bytes of RAM that process *pid* uses."""
     status = Path(f"/proc/{pid}/status").read_text()
     found = re.search(r"^VmRSS:\s+(\d+) kB$", status, re.MULTILINE)
     assert found, f"process {pid} has no VmRSS"
@@ -246,17 +246,17 @@ def resident_bytes(pid: int) -> int:
 
 
 class MemoryWatch:
-    """Looks at a process's memory every few milliseconds, from a thread, while a block runs."""
+    """Samples the memory of a process every 5 milliseconds, in a thread, while a block runs."""
 
     def __init__(self, pid: int) -> None:
         self._pid = pid
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
+        self._thread = threading.Thread(target=self._sample, daemon=True)
         self.first = self.peak = resident_bytes(pid)
 
     @property
     def growth(self) -> int:
-        """Bytes by which the memory was ever larger than at first."""
+        """The most bytes above the first sample."""
         return self.peak - self.first
 
     def __enter__(self) -> Self:
@@ -272,7 +272,7 @@ class MemoryWatch:
         self._ended.set()
         self._thread.join()
 
-    def _look(self) -> None:
-        with suppress(FileNotFoundError, ProcessLookupError):  # it may end before the block does
+    def _sample(self) -> None:
+        with suppress(FileNotFoundError, ProcessLookupError):  # the process may have ended
             while not self._ended.wait(0.005):
                 self.peak = max(self.peak, resident_bytes(self._pid))

@@ -44,7 +44,7 @@ def answers_in(stdout: str) -> list[tuple[str, list[tuple[str, float]]]]:
 def test_one_image_is_labelled_as_label_image_does(
     cache_home: Path, tmp_path: Path, photos: list[str], server: Server
 ) -> None:
-    """Lines of a label and its score, no name, no chatter; the scores are those of the server."""
+    """Each line has a label and its score, and nothing else; the scores are those of the server."""
     command = [*CLASSIFY, "--image", photos[0]]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     assert result.returncode == 0
@@ -56,7 +56,7 @@ def test_one_image_is_labelled_as_label_image_does(
 
 @pytest.mark.full
 def test_images_that_wait_share_a_batch(cache_home: Path, tmp_path: Path) -> None:
-    """Of 32 none would be answered for ten minutes, were they not run all in one."""
+    """With a batch delay of ten minutes, 32 images are answered because they fill one batch."""
     names = []
     for number, (_, file) in enumerate(mixed(32)):
         names.append(f"{number}.jpg")
@@ -99,7 +99,7 @@ def classify_names(cache_home: Path, folder: Path) -> Iterator["subprocess.Popen
 def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
     cache_home: Path, tmp_path: Path, photos: list[str]
 ) -> None:
-    """A file that is no image gets a line on stderr; the loop goes on, and ends with 1."""
+    """A file that is no image gets a line on stderr; the others are labelled; exit code 1."""
     (tmp_path / "text.txt").write_text("no image")
     with classify_names(cache_home, tmp_path) as process:
         assert process.stdin is not None
@@ -124,7 +124,7 @@ def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
 
 @pytest.mark.full
 def test_a_model_that_cannot_be_loaded_ends_it(cache_home: Path, tmp_path: Path) -> None:
-    """With one line and 1, though the decode threads have started by then."""
+    """With one line and exit code 1, although the decode threads have started."""
     (tmp_path / "labels.txt").write_text("a\nb\n")
     command = [*CLASSIFY, "--graph", "labels.txt", "--labels", "labels.txt", "--image", "x.jpg"]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
@@ -135,7 +135,7 @@ def test_a_model_that_cannot_be_loaded_ends_it(cache_home: Path, tmp_path: Path)
 
 @pytest.mark.full
 def test_a_model_without_labels_is_refused(cache_home: Path, tmp_path: Path) -> None:
-    """For it could print nothing."""
+    """It has nothing to print."""
     graph = Graphs(tmp_path).write(image_input())
     command = [*CLASSIFY, "--model", graph.name, "--image", "x.jpg"]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
@@ -148,7 +148,7 @@ def test_a_model_without_labels_is_refused(cache_home: Path, tmp_path: Path) -> 
 def test_a_reader_that_has_seen_enough_ends_it(
     cache_home: Path, tmp_path: Path, photos: list[str]
 ) -> None:
-    """As `| head -1` does, without a word; a name may be of any bytes before that."""
+    """As `| head -1` does, without a message; a name before that may be any bytes."""
     (tmp_path / "names").write_bytes(b"\xff\xfe.jpg\n" + f"{photos[0]}\n".encode() * 200)
     command = f"{shlex.join(CLASSIFY)} < names 2> errors | head -1"
     ran = subprocess.run(
@@ -165,7 +165,7 @@ def test_a_reader_that_has_seen_enough_ends_it(
 
 @pytest.mark.full
 def test_a_signal_ends_it_while_it_waits_for_a_name(cache_home: Path, tmp_path: Path) -> None:
-    """Without a word, and with 1: nobody can say that all names were answered."""
+    """Without a message, and with exit code 1: names may be unanswered."""
     with subprocess.Popen(
         CLASSIFY, env=environment(cache_home), cwd=tmp_path,
         stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE,

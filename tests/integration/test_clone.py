@@ -14,8 +14,8 @@ pytestmark = [
     pytest.mark.skipif(not (ROOT / ".git").exists(), reason="this is no clone"),
 ]
 
-#: Seconds that a first start may take: it installs TensorFlow.
-FIRST = 1200.0
+#: The most seconds that a first start takes: it installs TensorFlow.
+FIRST_START_SECONDS = 1200.0
 
 
 @pytest.fixture(scope="module")
@@ -33,15 +33,15 @@ def test_a_clone_serves_at_its_first_command_and_soon_at_its_second(
     """From any working folder, on a machine with nothing but Python; the model is converted."""
     alone = {"PYTHONPATH": ""}
     with serving(
-        cache_home=tmp_path, folder=tmp_path, door=(str(clone / "scripts" / "serve"),),
-        variables=alone, patience=FIRST,
+        cache_home=tmp_path, folder=tmp_path, command=(str(clone / "scripts" / "serve"),),
+        variables=alone, patience=FIRST_START_SECONDS,
     ) as server:  # fmt: skip
         assert post(server.port, jpeg("coffee.png")).best == "espresso"
         assert "setting up " in server.log
         server.signal()
         assert server.exit_code() == 0
     with serving(
-        cache_home=tmp_path, folder=clone / "scripts", door=("./serve",), variables=alone
+        cache_home=tmp_path, folder=clone / "scripts", command=("./serve",), variables=alone
     ) as server:
         assert post(server.port, jpeg("coffee.png")).best == "espresso"
         assert "setting up " not in server.log

@@ -1,4 +1,4 @@
-"""`tensorferry inspect`: what people and programs read of a model."""
+"""`tensorferry inspect`: its output as text and as JSON."""
 
 import json
 from pathlib import Path
@@ -12,7 +12,7 @@ from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.saving import save_functions
 from tests.integration.servers import TENSORFERRY, reasons, run_program
 
-TOLD = """\
+OUTPUT = """\
 images: 4 x 5 RGB, bilinear, as (pixel - 0) * 0.00392157
 3 labels: red, ... blue
 
@@ -32,7 +32,7 @@ localhost:12480
 """
 
 
-def test_people_read_what_a_model_takes_gives_and_how_to_try_it(tmp_path: Path) -> None:
+def test_the_text_has_inputs_outputs_and_a_sample_request(tmp_path: Path) -> None:
     """Its size first, then line by line."""
     model = tmp_path / "model"
     SAVED_MODELS["float images"].write(model)
@@ -45,12 +45,12 @@ def test_people_read_what_a_model_takes_gives_and_how_to_try_it(tmp_path: Path) 
     floats, integers = (json.dumps([[[[zero] * 3] * 5] * 4]) for zero in (0.0, 0))
     warning, _, others = others.partition("\n")
     assert warning.startswith("warning: images are fed as 0..1, a guess")
-    told = TOLD.replace("\\\n", "").replace("FLOATS", floats).replace("BYTES", integers)
-    assert others == told
+    expected = OUTPUT.replace("\\\n", "").replace("FLOATS", floats).replace("BYTES", integers)
+    assert others == expected
 
 
 def test_no_name_breaks_out_of_its_line(tmp_path: Path) -> None:
-    """A file may hold any, and could otherwise say whatever it likes of itself."""
+    """A file may have any name, which could otherwise imitate other lines."""
 
     def double(x: Any) -> dict[str, Any]:
         return {"y": x * 2}
@@ -69,8 +69,8 @@ def size_of(folder: Path) -> int:
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
 
 
-def test_programs_read_json(tmp_path: Path) -> None:
-    """Alone on standard output, while TensorFlow has nothing to say of its own functions."""
+def test_json_has_the_same_facts(tmp_path: Path) -> None:
+    """Alone on standard output, without warnings of TensorFlow."""
     SAVED_MODELS["several signatures"].write(tmp_path / "model")
     command = [*TENSORFERRY, "inspect", "model", "--signature=sums", "--json"]
     result = run_program(command, cache_home=tmp_path, folder=tmp_path)

@@ -1,4 +1,4 @@
-"""`tensorferry loadtest` over real sockets: what it says of servers whose times are known."""
+"""`tensorferry loadtest` over real sockets, on servers whose times are known."""
 
 import json
 import signal
@@ -22,7 +22,7 @@ SMALL = ("--body", "body.bin")
 
 @pytest.fixture(autouse=True)
 def small_body(tmp_path: Path) -> None:
-    """Have a body at hand that costs nothing to send."""
+    """Write a small body, which is cheap to send."""
     (tmp_path / "body.bin").write_bytes(bytes(1024))
 
 
@@ -39,7 +39,7 @@ def loadtest(
 
 
 def test_a_stall_of_one_second_shows(tmp_path: Path) -> None:
-    """What was due during the stall waited for its end, and says so; nothing was held back."""
+    """The latency of requests due during the stall includes the wait; none was sent late."""
     with timed_server(TimedServer(stall_at=50, stall=1.0)) as server:
         figures, _ = loadtest(
             tmp_path, f"127.0.0.1:{server.port}", *SMALL,
@@ -55,7 +55,7 @@ def test_a_stall_of_one_second_shows(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_a_closed_loop_sees_the_stall_only_at_its_end(tmp_path: Path) -> None:
-    """A client that waits sends nothing meanwhile: that is why open loops are there."""
+    """A client that waits sends nothing during the stall: only an open loop shows all of it."""
     with timed_server(TimedServer(delay=0.002, stall_at=50, stall=1.0)) as server:
         figures, _ = loadtest(
             tmp_path, f"127.0.0.1:{server.port}", *SMALL, "--clients", "1", "--duration", "2s"
@@ -64,8 +64,8 @@ def test_a_closed_loop_sees_the_stall_only_at_its_end(tmp_path: Path) -> None:
     assert figures["p99_ms"] < 500
 
 
-def test_five_milliseconds_are_told_as_five(tmp_path: Path) -> None:
-    """Never as less; whatever disturbs a machine only adds, seldom half in each of five tries."""
+def test_five_milliseconds_are_reported_as_five(tmp_path: Path) -> None:
+    """Never as less; a busy machine only adds, and rarely half of it in each of five tries."""
     for _ in range(5):
         with timed_server(TimedServer(delay=0.005)) as server:
             figures, _ = loadtest(
@@ -79,7 +79,7 @@ def test_five_milliseconds_are_told_as_five(tmp_path: Path) -> None:
 
 
 @pytest.mark.full
-def test_the_server_itself_tells_its_batches(tmp_path: Path, server: Server) -> None:
+def test_the_batches_that_the_server_reports_are_shown(tmp_path: Path, server: Server) -> None:
     """Images from a folder; rows, queue and run are read from the answers' headers."""
     (tmp_path / "photos").mkdir()
     for name in KNOWN:
@@ -104,18 +104,16 @@ def test_the_server_itself_tells_its_batches(tmp_path: Path, server: Server) -> 
         pytest.param(("--image-size", "224x224"), marks=pytest.mark.full),
     ],
 )
-def test_images_are_made_on_the_fly(
-    tmp_path: Path, server: Server, options: tuple[str, ...]
-) -> None:
-    """Bare, or as the field of a form; the server takes them for images."""
+def test_images_are_generated(tmp_path: Path, server: Server, options: tuple[str, ...]) -> None:
+    """As the body, or as the field of a form; the server decodes them."""
     figures, _ = loadtest(
         tmp_path, f"127.0.0.1:{server.port}", "--rate", "20", "--duration", "1s", *options
     )
     assert figures["answered"] == figures["sent"] > 0
 
 
-def test_what_a_server_refuses_and_breaks_is_told_apart(tmp_path: Path) -> None:
-    """Statuses, the first body of each, a broken connection; none of it passes for an answer."""
+def test_refusals_and_errors_are_counted_apart(tmp_path: Path) -> None:
+    """Statuses, the first body of each, a broken connection; none of these counts as an answer."""
     answers = {
         1: plain(b"too busy", "429 Too Many Requests"),
         2: plain(b"what is [bold]this", "400 Bad Request"),
@@ -140,8 +138,8 @@ def test_what_a_server_refuses_and_breaks_is_told_apart(tmp_path: Path) -> None:
     assert "not HTTP" in shown
 
 
-def test_nobody_there_is_told_in_one_line(tmp_path: Path) -> None:
-    """Before anything is sent; the exit code says so."""
+def test_an_unreachable_server_is_an_error_of_one_line(tmp_path: Path) -> None:
+    """Before anything is sent, with exit code 1."""
     with timed_server(TimedServer()) as gone:
         port = gone.port
     ran = run_program([*LOADTEST, f"127.0.0.1:{port}"], cache_home=tmp_path, folder=tmp_path)
@@ -191,7 +189,7 @@ def test_two_servers_are_compared_in_turn(tmp_path: Path) -> None:
 
 @pytest.mark.full
 def test_the_rate_that_keeps_an_slo_is_found(tmp_path: Path) -> None:
-    """A server that answers 20 a second at most, whoever asks, keeps 200 ms somewhat below."""
+    """A server that answers at most 20 requests/s keeps 200 ms at a somewhat lower rate."""
     with timed_server(TimedServer(delay=0.05)) as server:
         figures, shown = loadtest(
             tmp_path, f"127.0.0.1:{server.port}", *SMALL, "--find-slo", "200ms",
@@ -227,8 +225,8 @@ def interrupted(
     return subprocess.CompletedProcess(command, process.returncode, printed, said)
 
 
-def test_an_interrupt_tells_what_was_measured(tmp_path: Path) -> None:
-    """The first SIGINT ends the sending; what came until then is summed up."""
+def test_an_interrupt_reports_what_was_measured(tmp_path: Path) -> None:
+    """The first SIGINT ends the sending; the figures are of the requests until then."""
     with timed_server(TimedServer()) as server:
         ran = interrupted(tmp_path, server, 21, "--rate", "50", "--json", "-")
     figures = json.loads(ran.stdout)
@@ -241,7 +239,7 @@ def test_an_interrupt_tells_what_was_measured(tmp_path: Path) -> None:
     "options",
     [("--json", "/dev/full"), pytest.param(("--png", "/dev/full"), marks=pytest.mark.full)],
 )
-def test_a_file_that_cannot_be_written_is_told_after_the_report(
+def test_a_file_that_cannot_be_written_is_an_error_after_the_report(
     tmp_path: Path, options: tuple[str, ...]
 ) -> None:
     """In one line; what was measured is not lost."""
@@ -254,7 +252,7 @@ def test_a_file_that_cannot_be_written_is_told_after_the_report(
 
 
 def test_an_interrupt_does_not_wait_for_a_silent_server(tmp_path: Path) -> None:
-    """A moment, and then it says that there is nothing to tell."""
+    """It waits 2 seconds, and then reports that it has no figures."""
     with timed_server(TimedServer(delay=60)) as server:
         ran = interrupted(tmp_path, server, 1, "--clients", "1")
     assert ran.returncode == 1

@@ -27,7 +27,7 @@ ONE_LANE = {"TENSORFERRY_LANES": "1"}
 def null(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     """The port of the null model."""
     folder = tmp_path_factory.mktemp("null")
-    with serving(cache_home=folder, folder=folder, door=PEER) as server:
+    with serving(cache_home=folder, folder=folder, command=PEER) as server:
         yield server.port
 
 
@@ -93,7 +93,7 @@ def test_a_net_answers_images_and_numbers(tmp_path: Path) -> None:
     """Both alike, once it is ready; before, and for what is neither, as the house does."""
     graph = Graphs(tmp_path).write(images_to_scores)
     variables = {"PEER_MODEL": "net", "PEER_GRAPH": str(graph), "PEER_PORT": "0", **ONE_LANE}
-    with started(cache_home=tmp_path, folder=tmp_path, door=PEER, variables=variables) as server:
+    with started(cache_home=tmp_path, folder=tmp_path, command=PEER, variables=variables) as server:
         early = post(server.port, JPEG)
         assert (early.status, early.headers["retry-after"]) == (503, "1")
         server.wait_until_ready()

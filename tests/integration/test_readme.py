@@ -27,7 +27,7 @@ def session() -> list[tuple[str, str]]:
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the session is one with curl")
 @pytest.mark.parametrize(("command", "shown"), session())
 def test_the_session_prints_what_the_readme_shows(server: Server, command: str, shown: str) -> None:
-    """But for times, ids, the largest batch and the last digits of scores; in the clone."""
+    """Except for times, ids, the largest batch and the last digits of scores; runs in the clone."""
     here = command.replace("localhost:12480", f"127.0.0.1:{server.port}")
     ran = subprocess.run(["sh", "-c", here], cwd=ROOT, capture_output=True, timeout=60, check=True)
     printed = ran.stdout.decode().strip()
@@ -37,7 +37,7 @@ def test_the_session_prints_what_the_readme_shows(server: Server, command: str, 
         assert scores == pytest.approx(expected, abs=0.01)
 
 
-def test_what_the_readme_links_to_is_there() -> None:
+def test_the_links_of_the_readme_exist() -> None:
     """Each relative link leads to a file of the project."""
     links = [link for link in re.findall(r"\]\(([^)]+)\)", README) if "://" not in link]
     assert links
@@ -53,7 +53,7 @@ def test_the_commands_and_options_of_the_readme_exist() -> None:
             assert option.replace("_", "-") in text, line
 
 
-def test_what_the_readme_says_was_measured_is_on_the_page() -> None:
+def test_the_figures_of_the_readme_are_those_of_the_page() -> None:
     """To the digit."""
     (measured,) = re.findall(r"## Measured\n(.*?)\n## ", README, re.DOTALL)
     page = (ROOT / "docs" / "performance.md").read_text()
@@ -63,5 +63,5 @@ def test_what_the_readme_says_was_measured_is_on_the_page() -> None:
 
 
 def test_the_readme_is_short() -> None:
-    """Six hundred words are what a reader gives it."""
+    """At most six hundred words."""
     assert len(README.split()) <= 600

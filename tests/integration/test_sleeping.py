@@ -27,8 +27,8 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
     folder = tmp_path_factory.mktemp("sleeping")
     curve = folder / "curve.json"
     curve.write_text(json.dumps({"1": ONE, str(ROOM): 2 * ONE}))
-    door = (*SLEEPING, "serve", "--latency", str(curve))
-    with serving(cache_home=folder, folder=folder, door=door) as server:
+    command = (*SLEEPING, "serve", "--latency", str(curve))
+    with serving(cache_home=folder, folder=folder, command=command) as server:
         yield server.port
 
 

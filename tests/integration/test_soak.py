@@ -119,7 +119,9 @@ def test_the_soak_would_see_a_leak(cache_home: Path, tmp_path: Path) -> None:
     """A server that keeps every image grows beyond the bound in a fraction of the time."""
     leaky = (sys.executable, "-P", "-m", "tests.integration.leaky_server", "serve")
     variables = {"PYTHONPATH": str(ROOT)}
-    with serving(cache_home=cache_home, folder=tmp_path, door=leaky, variables=variables) as server:
+    with serving(
+        cache_home=cache_home, folder=tmp_path, command=leaky, variables=variables
+    ) as server:
         traffic = Traffic(server)
         traffic.flow(60)
     sys.stdout.write(f"{dict(traffic.done)}, grew by {growth(traffic.memory) / 1e6:.1f} MB\n")

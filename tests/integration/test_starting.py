@@ -21,7 +21,7 @@ from tests.integration.servers import (
 )
 
 DOORS = pytest.mark.parametrize(
-    "door",
+    "command",
     [
         pytest.param(SERVE, id="serve"),
         pytest.param(TWISTD_N, id="twistd", marks=pytest.mark.full),
@@ -64,13 +64,13 @@ class Systemd:
 @pytest.mark.full
 @DOORS
 def test_a_server_in_a_crowded_folder_answers_and_tells_systemd(
-    cache_home: Path, crowded: Path, door: tuple[str, ...]
+    cache_home: Path, crowded: Path, command: tuple[str, ...]
 ) -> None:
     """Beside a user's own model.py; READY=1 not before it is, STOPPING=1 when it drains."""
     with (
         closing(Systemd(crowded)) as systemd,
         started(
-            "--port=0", cache_home=cache_home, folder=crowded, door=door,
+            "--port=0", cache_home=cache_home, folder=crowded, command=command,
             variables=systemd.variables,
         ) as server,
     ):  # fmt: skip
@@ -88,10 +88,10 @@ def test_a_server_in_a_crowded_folder_answers_and_tells_systemd(
 
 @DOORS
 def test_check_config_prints_what_would_be_and_exits(
-    cache_home: Path, tmp_path: Path, door: tuple[str, ...]
+    cache_home: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     """A TOML file that, read again, says the same; nothing is started."""
-    command = [*door, "--max_batch_size", "16", "--check-config"]
+    command = [*command, "--max_batch_size", "16", "--check-config"]
     variables = {"TENSORFERRY_DRAIN_DELAY": "5"}
     checked = run_program(command, cache_home=cache_home, folder=tmp_path, variables=variables)
     assert (checked.returncode, checked.stderr) == (0, "")
@@ -101,7 +101,7 @@ def test_check_config_prints_what_would_be_and_exits(
     assert not list(tmp_path.iterdir())
     config = tmp_path / "ferry.toml"
     config.write_text(checked.stdout)
-    command = [*door, "--config", str(config), "--check-config"]
+    command = [*command, "--config", str(config), "--check-config"]
     again = run_program(command, cache_home=cache_home, folder=tmp_path)
     values = [line.partition("#")[0] for line in checked.stdout.splitlines()]
     assert [line.partition("#")[0] for line in again.stdout.splitlines()] == values

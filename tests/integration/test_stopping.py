@@ -102,7 +102,7 @@ def stop_under_load(server: Server) -> tuple[list[Customer], float]:
 
 
 @pytest.mark.parametrize(
-    ("door", "code"),
+    ("command", "code"),
     # As Popen has it; a shell says 143 of a process that SIGTERM ended.
     [
         pytest.param(SERVE, 0, id="serve"),
@@ -110,14 +110,14 @@ def stop_under_load(server: Server) -> tuple[list[Customer], float]:
     ],
 )
 def test_a_stop_under_load_answers_what_was_sent(
-    cache_home: Path, tmp_path: Path, door: tuple[str, ...], code: int
+    cache_home: Path, tmp_path: Path, command: tuple[str, ...], code: int
 ) -> None:
     """
     A request that was written when the signal came is answered, whatever its connection.
 
     Later ones are answered as well, or their connection ends before a byte of an answer.
     """
-    with serving(cache_home=cache_home, folder=tmp_path, door=door) as server:
+    with serving(cache_home=cache_home, folder=tmp_path, command=command) as server:
         customers, told = stop_under_load(server)
         assert server.exit_code() == code
     for customer in customers:
@@ -133,12 +133,12 @@ def test_a_stop_under_load_answers_what_was_sent(
 
 
 @pytest.mark.full
-@pytest.mark.parametrize("door", [SERVE, TWISTD_N], ids=["serve", "twistd"])
+@pytest.mark.parametrize("command", [SERVE, TWISTD_N], ids=["serve", "twistd"])
 def test_a_second_signal_ends_a_long_drain_at_once(
-    cache_home: Path, tmp_path: Path, door: tuple[str, ...]
+    cache_home: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     """While it waits for the rest of a request it does not end; then it does, and not with 0."""
-    with serving(cache_home=cache_home, folder=tmp_path, door=door) as server:
+    with serving(cache_home=cache_home, folder=tmp_path, command=command) as server:
         with open_socket(server.port) as slow:
             slow.sendall(request_bytes(jpeg("coffee.png"))[:-1])
             assert readiness(server.port) == 200

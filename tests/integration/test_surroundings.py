@@ -36,22 +36,22 @@ def project(tmp_path: Path) -> Path:
 
 PLACES = [
     pytest.param(
-        *(door, where),
+        *(command, where),
         id=f"{name}, {where}",
         marks=[] if (where == "PYTHONPATH") == (name == "tensorferry") else [pytest.mark.full],
     )
-    for name, door in DOORS.items()
+    for name, command in DOORS.items()
     for where in ("PYTHONPATH", "working folder")
 ]
 
 
-@pytest.mark.parametrize(("door", "where"), PLACES)
+@pytest.mark.parametrize(("command", "where"), PLACES)
 def test_modules_of_the_same_names_are_none_of_ours(
-    cache_home: Path, project: Path, tmp_path: Path, door: tuple[str, ...], where: str
+    cache_home: Path, project: Path, tmp_path: Path, command: tuple[str, ...], where: str
 ) -> None:
     """Until the model is looked at, all that a server imports has been imported."""
     (tmp_path / "empty.pb").touch()
-    command = [*door, "--port", "0", "--graph", str(tmp_path / "empty.pb")]
+    command = [*command, "--port", "0", "--graph", str(tmp_path / "empty.pb")]
     variables = {"PYTHONPATH": str(project)} if where == "PYTHONPATH" else {}
     folder = tmp_path if where == "PYTHONPATH" else project
     result = run_program(command, cache_home=cache_home, folder=folder, variables=variables)
@@ -122,7 +122,7 @@ def test_a_server_without_any_place_answers(
     graph = Graphs(tmp_path).write(image_input())
     (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
     options = ("--graph", str(graph), "--labels", "labels.txt")
-    with serving(*options, cache_home=cache_home, folder=tmp_path, door=nowhere) as server:
+    with serving(*options, cache_home=cache_home, folder=tmp_path, command=nowhere) as server:
         assert post(server.port, jpeg("coffee.png")).best == "red"
         warnings = [line for line in server.log.splitlines() if " warn " in line]
         assert "Traceback" not in server.log

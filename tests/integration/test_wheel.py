@@ -81,14 +81,14 @@ def test_twistd_lists_the_plugin_of_an_installed_wheel(
 
 @pytest.mark.parametrize("door", ["tensorferry", "twistd"])
 def test_an_installed_wheel_serves(
-    python: Path, cache_home: Path, tmp_path: Path, door: str
+    python: Path, cache_home: Path, tmp_path: Path, command: str
 ) -> None:
     """Through its own command, and through twistd."""
     command = {
         "tensorferry": (str(python.with_name("tensorferry")), "serve"),
         "twistd": (str(python), "-P", *TWISTD, "-n", "tensorferry"),
-    }[door]
+    }[command]
     with serving(
-        cache_home=cache_home, folder=tmp_path, door=command, variables={"PYTHONPATH": ""}
+        cache_home=cache_home, folder=tmp_path, command=command, variables={"PYTHONPATH": ""}
     ) as server:
         assert post(server.port, jpeg("coffee.png")).best == "espresso"

@@ -1,5 +1,5 @@
 """
-A server whose every answer takes a known time, for what measures times.
+A server whose answers take a known time, to test programs that measure times.
 
 Each connection has a thread of its own, so that no request waits for another one.
 """
@@ -13,15 +13,15 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import cast
 
-#: Seconds that a sleep may last too long.
-OVERSLEPT = 0.0005
+#: How much too long a sleep may last, in seconds.
+MAX_OVERSLEEP_SECONDS = 0.0005
 
 #: Returns the bytes of the answer to the request of this number, counted from 1.
 Answer = Callable[[int], bytes]
 
 
 def plain(body: bytes = b"ok", status: str = "200 OK", head: str = "") -> bytes:
-    """Return an answer; *head* are more lines, each ended by CR LF."""
+    """Return an HTTP answer; *head* holds further header lines, each ended by CR LF."""
     return f"HTTP/1.1 {status}\r\nContent-Length: {len(body)}\r\n{head}\r\n".encode() + body
 
 
@@ -56,9 +56,9 @@ class TimedServer:
             if number == self.stall_at:
                 self._stalled_until = now + self.stall
             due = max(now + self.delay, self._stalled_until)
-        time.sleep(max(0.0, due - time.monotonic() - OVERSLEPT))
+        time.sleep(max(0.0, due - time.monotonic() - MAX_OVERSLEEP_SECONDS))
         while time.monotonic() < due:
-            pass  # a sleep is longer than it should be, by a part of what is measured
+            pass  # a sleep alone would be too long, compared with the delays that are measured
         return self.answer(number)
 
 
@@ -78,7 +78,7 @@ def timed_server(
                 threading.Thread(target=greet, args=(connection,), daemon=True).start()
 
     def greet(connection: socket.socket) -> None:
-        with suppress(OSError):  # a client that does not like the certificate
+        with suppress(OSError):  # a client that refuses the certificate
             if secured is not None:
                 connection = cast(
                     "socket.socket", secured.wrap_socket(connection, server_side=True)

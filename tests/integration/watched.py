@@ -1,7 +1,7 @@
 """
-Run the real service inside the test's own process, where its runs can be counted and held back.
+Run the real service in the process of the test, which can count its runs and hold them back.
 
-Its sockets, threads and Session are those of any server; only the reactor is pytest-twisted's.
+Its sockets, threads and Session are real; the reactor is that of pytest-twisted.
 """
 
 import os
@@ -46,7 +46,7 @@ def module_fixture(*params: str) -> Callable[[Fixture], Fixture]:
 
 
 class WatchedRunner:
-    """A runner that notes the rows of each run, and lets none begin while its gate is closed."""
+    """A runner that records the rows of each run, and starts none while its gate is closed."""
 
     def __init__(self, runner: Runner) -> None:
         self._runner = runner
@@ -59,22 +59,22 @@ class WatchedRunner:
 
     @property
     def signatures(self) -> Sequence[Signature]:
-        """The model's own."""
+        """As the wrapped runner."""
         return self._runner.signatures
 
     @property
     def fingerprint(self) -> str:
-        """The model's own."""
+        """As the wrapped runner."""
         return self._runner.fingerprint
 
     @property
     def device(self) -> str:
-        """The model's own."""
+        """As the wrapped runner."""
         return self._runner.device
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Let no run begin while the block runs."""
+        """Start no run while the block runs."""
         self.gate.clear()
         try:
             yield
@@ -85,7 +85,7 @@ class WatchedRunner:
         """Run the batch in the real Session, once the gate is open."""
         self.batches.append(feed.rows)
         self.firsts.extend(array.flat[0] for array in feed.arrays[:1])
-        assert self.gate.wait(60), "nobody opened the gate"
+        assert self.gate.wait(60), "the gate was not opened"
         return self._runner.run(feed)
 
     def close(self) -> None:
@@ -94,7 +94,7 @@ class WatchedRunner:
 
 
 class StartFailed(AssertionError):
-    """What a server said that could not start."""
+    """A server could not start; the message is its error."""
 
 
 class WatchedServer:
@@ -114,7 +114,7 @@ class WatchedServer:
 
     @property
     def stats(self) -> BatcherStats:
-        """How many rows wait, and how many runs are under way, just now."""
+        """The current numbers of waiting rows and of runs in progress."""
         return self.service.inference().model.batcher.stats()
 
     def _failed(self, line: str) -> None:
@@ -132,21 +132,21 @@ class WatchedServer:
         return replace(loaded, runner=self.runner)
 
     async def until(self, condition: Callable[[], bool], what: str) -> None:
-        """Return once *condition* holds, looked at every few milliseconds; fail after 30 s."""
+        """Return when *condition* holds, checked every 10 milliseconds; fail after 30 seconds."""
         for _ in range(3000):
             if condition():
                 return
             await deferLater(reactor, 0.01)
-        raise AssertionError(f"waited in vain for {what}")
+        raise AssertionError(f"no {what} within 30 s")
 
 
 @asynccontextmanager
 async def watched_server(settings: Settings, cache_home: Path) -> AsyncIterator[WatchedServer]:
     """
-    Give a server that is ready; at the end it drains, and the environment is as before.
+    Yield a server that is ready; at the end drain it, and restore the environment.
 
-    An idle lane takes all that waits, however long runs take, and there is no default timeout: a
-    test knows which batches there will be.  Raises `StartFailed`.
+    An idle lane takes all that waits, however long runs take, and there is no default timeout, so
+    that a test can foresee the batches.  Raises `StartFailed`.
     """
     delay = settings.max_queue_delay or 0.0
     settings = replace(settings, max_queue_delay=delay, default_timeout=inf)
