@@ -34,7 +34,7 @@ def files(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-DOORS = {"serve": SERVE, "twistd": TWISTD_N}
+COMMANDS = {"serve": SERVE, "twistd": TWISTD_N}
 
 #: The options, and what the one line must say.
 FAILURES = {
@@ -80,27 +80,27 @@ FAILURES = {
 
 #: These import TensorFlow first, which takes seconds: all but the first of them in --full alone.
 SLOW = [
-    (kind, name) for kind in ("graph that is none", "labels of another number") for name in DOORS
+    (kind, name) for kind in ("graph that is none", "labels of another number") for name in COMMANDS
 ]
 
-WAYS = [
+STARTS = [
     pytest.param(
-        *(door, kind),
+        *(command, kind),
         id=f"{kind}-{name}",
         marks=[pytest.mark.full] if (kind, name) in SLOW[1:] else [],
     )
     for kind in FAILURES
-    for name, door in DOORS.items()
+    for name, command in COMMANDS.items()
 ]
 
 
-@pytest.mark.parametrize(("door", "kind"), WAYS)
+@pytest.mark.parametrize(("command", "kind"), STARTS)
 def test_a_start_that_fails_says_why_in_one_line(
-    cache_home: Path, files: Path, taken: int, door: tuple[str, ...], kind: str
+    cache_home: Path, files: Path, taken: int, command: tuple[str, ...], kind: str
 ) -> None:
     """On stderr, with no traceback, and with an exit code that is not 0."""
     options, reason = (text.replace("{taken}", str(taken)) for text in FAILURES[kind])
-    result = run_program([*door, *options.split()], cache_home=cache_home, folder=files)
+    result = run_program([*command, *options.split()], cache_home=cache_home, folder=files)
     assert result.returncode in {1, 2}
     (line,) = reasons(result.stderr)
     assert re.search(f"(^|: | critical ){reason}$", line), line

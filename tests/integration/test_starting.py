@@ -20,7 +20,7 @@ from tests.integration.servers import (
     started,
 )
 
-DOORS = pytest.mark.parametrize(
+COMMANDS = pytest.mark.parametrize(
     "command",
     [
         pytest.param(SERVE, id="serve"),
@@ -62,7 +62,7 @@ class Systemd:
 
 
 @pytest.mark.full
-@DOORS
+@COMMANDS
 def test_a_server_in_a_crowded_folder_answers_and_tells_systemd(
     cache_home: Path, crowded: Path, command: tuple[str, ...]
 ) -> None:
@@ -86,14 +86,16 @@ def test_a_server_in_a_crowded_folder_answers_and_tells_systemd(
     assert heard.index("STATUS=ready") < heard.index("STATUS=draining")
 
 
-@DOORS
+@COMMANDS
 def test_check_config_prints_what_would_be_and_exits(
     cache_home: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
     """A TOML file that, read again, says the same; nothing is started."""
-    command = [*command, "--max_batch_size", "16", "--check-config"]
+    options = ["--max_batch_size", "16", "--check-config"]
     variables = {"TENSORFERRY_DRAIN_DELAY": "5"}
-    checked = run_program(command, cache_home=cache_home, folder=tmp_path, variables=variables)
+    checked = run_program(
+        [*command, *options], cache_home=cache_home, folder=tmp_path, variables=variables
+    )
     assert (checked.returncode, checked.stderr) == (0, "")
     lines = {line.partition(" ")[0]: line.split() for line in checked.stdout.splitlines()}
     assert lines["max_batch_size"] == ["max_batch_size", "=", "16", "#", "command", "line"]
@@ -101,8 +103,8 @@ def test_check_config_prints_what_would_be_and_exits(
     assert not list(tmp_path.iterdir())
     config = tmp_path / "ferry.toml"
     config.write_text(checked.stdout)
-    command = [*command, "--config", str(config), "--check-config"]
-    again = run_program(command, cache_home=cache_home, folder=tmp_path)
+    options = ["--config", str(config), "--check-config"]
+    again = run_program([*command, *options], cache_home=cache_home, folder=tmp_path)
     values = [line.partition("#")[0] for line in checked.stdout.splitlines()]
     assert [line.partition("#")[0] for line in again.stdout.splitlines()] == values
     assert again.returncode == 0

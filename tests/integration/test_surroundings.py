@@ -15,7 +15,7 @@ COMMAND = str(Path(sys.executable).with_name("tensorferry"))
 MODULE = (sys.executable, "-m", "tensorferry")
 
 #: How a server is started, and whether the working folder is where Python looks for modules first.
-DOORS = {
+COMMANDS = {
     "tensorferry": (COMMAND, "serve"),
     "python -m tensorferry": (*MODULE, "serve"),
     "twistd": TWISTD_N,
@@ -40,7 +40,7 @@ PLACES = [
         id=f"{name}, {where}",
         marks=[] if (where == "PYTHONPATH") == (name == "tensorferry") else [pytest.mark.full],
     )
-    for name, command in DOORS.items()
+    for name, command in COMMANDS.items()
     for where in ("PYTHONPATH", "working folder")
 ]
 
@@ -51,10 +51,12 @@ def test_modules_of_the_same_names_are_none_of_ours(
 ) -> None:
     """Until the model is looked at, all that a server imports has been imported."""
     (tmp_path / "empty.pb").touch()
-    command = [*command, "--port", "0", "--graph", str(tmp_path / "empty.pb")]
+    options = ["--port", "0", "--graph", str(tmp_path / "empty.pb")]
     variables = {"PYTHONPATH": str(project)} if where == "PYTHONPATH" else {}
     folder = tmp_path if where == "PYTHONPATH" else project
-    result = run_program(command, cache_home=cache_home, folder=folder, variables=variables)
+    result = run_program(
+        [*command, *options], cache_home=cache_home, folder=folder, variables=variables
+    )
     (line,) = reasons(result.stderr)
     assert line.endswith("empty.pb: an empty file, not a model: copy or download it again")
     assert result.returncode == 1

@@ -79,15 +79,15 @@ def test_twistd_lists_the_plugin_of_an_installed_wheel(
     assert line.split(maxsplit=1)[1] == "A micro-batching inference server"
 
 
-@pytest.mark.parametrize("door", ["tensorferry", "twistd"])
+@pytest.mark.parametrize("name", ["tensorferry", "twistd"])
 def test_an_installed_wheel_serves(
-    python: Path, cache_home: Path, tmp_path: Path, command: str
+    python: Path, cache_home: Path, tmp_path: Path, name: str
 ) -> None:
     """Through its own command, and through twistd."""
     command = {
         "tensorferry": (str(python.with_name("tensorferry")), "serve"),
         "twistd": (str(python), "-P", *TWISTD, "-n", "tensorferry"),
-    }[command]
+    }[name]
     with serving(
         cache_home=cache_home, folder=tmp_path, command=command, variables={"PYTHONPATH": ""}
     ) as server:
