@@ -1,5 +1,5 @@
 """
-Requests that no server can answer with labels, and what it must say instead.
+Requests that a server cannot answer with labels, and the errors that it must return.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,14 +14,14 @@ HUGE = 100 * 10**6  #: bytes
 
 
 def huge_body() -> Iterator[bytes]:
-    """Return a body that says its length, and is over the limit."""
+    """Return a body above the limit, with a Content-Length."""
     yield f"POST / HTTP/1.1\r\nHost: ferry\r\nContent-Length: {HUGE}\r\n\r\n".encode()
     for _ in range(HUGE // 10**6):
         yield bytes(10**6)
 
 
 def endless_body() -> Iterator[bytes]:
-    """Return a body as long that does not say it."""
+    """Return a body above the limit, without a Content-Length."""
     yield b"POST / HTTP/1.1\r\nHost: ferry\r\nTransfer-Encoding: chunked\r\n\r\n"
     for _ in range(HUGE // 10**6):
         yield b"%x\r\n" % 10**6 + bytes(10**6) + b"\r\n"
@@ -44,7 +44,7 @@ def two_images(image: bytes) -> tuple[bytes, dict[str, str]]:
 
 
 def posted(body: bytes, headers: dict[str, str] | None = None) -> Callable[[int], Answer]:
-    """Return what posts *body*."""
+    """Return a function that posts *body*."""
     return lambda port: post(port, body, headers=headers)
 
 

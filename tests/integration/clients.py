@@ -1,7 +1,7 @@
 """
-Post images as clients do, one or many at a time, and read what answers tell.
+Post images as HTTP clients do, one or many at a time, and parse the answers.
 
-A failure in any client's thread fails the test that waits for it.
+A failure in the thread of a client fails the test that waits for it.
 """
 
 import re
@@ -16,12 +16,12 @@ from time import monotonic
 
 import orjson
 
-#: Seconds for which a client waits for a byte before it gives up.
+#: How long a client waits for a byte, in seconds.
 PATIENCE = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ride:
+class BatchEntry:
     """One entry ``batch`` of Server-Timing."""
 
     rows: int
@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def seconds(self) -> float:
-        """How long the client waited."""
+        """The latency in seconds."""
         return self.ended - self.began
 
     @property
@@ -57,29 +57,29 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """What an error answer says was wrong; its status and request id are checked."""
+        """The error message of the answer; its status and request id are checked."""
         content = orjson.loads(self.body)
         assert content["status"] == self.status
         assert content["request_id"] == self.headers["x-request-id"]
         return str(content["error"])
 
     @property
-    def rides(self) -> list[Ride]:
-        """The batches it rode in."""
+    def batches(self) -> list[BatchEntry]:
+        """The batches that the answer reports."""
         timing = self.headers.get("server-timing", "")
         found = re.findall(r'batch;desc="(\d+)/(\d+) ([\w-]+)"', timing)
-        return [Ride(int(rows), int(cap), reason) for rows, cap, reason in found]
+        return [BatchEntry(int(rows), int(cap), reason) for rows, cap, reason in found]
 
 
 def read_answer(response: HTTPResponse, began: float) -> Answer:
-    """Read *response*, asked for when the clock showed *began*."""
+    """Read *response* to the request that was sent at *began*."""
     body = response.read()
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Answer(response.status, headers, body, began, monotonic())
 
 
 def connect(port: int) -> HTTPConnection:
-    """Return a connection that stands."""
+    """Return an open connection."""
     connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
     connection.connect()
     return connection
@@ -92,7 +92,7 @@ def ask(
     path: str = "/",
     headers: Mapping[str, str] | None = None,
 ) -> Answer:
-    """Post *body* over *connection*, which may be used again."""
+    """Post *body* over *connection*, which stays open."""
     began = monotonic()
     connection.request("POST", path, body, dict(headers or {}))
     return read_answer(connection.getresponse(), began)
@@ -110,7 +110,7 @@ def post(
 
 
 def get(port: int, path: str) -> Answer:
-    """Ask for what is at *path*."""
+    """Return the answer to GET *path*."""
     connection = connect(port)
     try:
         began = monotonic()
@@ -129,7 +129,7 @@ def post_all(
     on_start: Callable[[], None] | None = None,
 ) -> list[Answer]:
     """
-    Post *bodies* over as many *connections*, all beginning at once; return the answers in order.
+    Post *bodies* over *connections* connections, which begin at once; return the answers in order.
 
     Each connection posts its share, one after the other.  *on_start* is called when they begin.
     """
@@ -155,12 +155,12 @@ def post_all(
 
 def mean_rows(answers: Iterable[Answer]) -> float:
     """
-    Return the mean rows of the batches that *answers* rode in.
+    Return the mean rows of the batches that *answers* report.
 
-    A batch of n rows shows up in n answers, so each of them counts for a n-th of it.
+    n answers report a batch of n rows, so each of them counts as 1/n of a batch.
     """
-    rides = [ride for answer in answers for ride in answer.rides]
-    return len(rides) / sum(1 / ride.rows for ride in rides)
+    batches = [batch for answer in answers for batch in answer.batches]
+    return len(batches) / sum(1 / batch.rows for batch in batches)
 
 
 def form(content: bytes, field: str = "data") -> tuple[bytes, dict[str, str]]:
@@ -173,19 +173,19 @@ def form(content: bytes, field: str = "data") -> tuple[bytes, dict[str, str]]:
 def request_bytes(
     body: bytes, *, close: bool = False, headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """Return a whole request that posts *body*, as it travels."""
+    """Return the bytes of a request that posts *body*."""
     head = f"POST / HTTP/1.1\r\nHost: ferry\r\nContent-Length: {len(body)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return head.encode() + (b"Connection: close\r\n" if close else b"") + b"\r\n" + body
 
 
 def open_socket(port: int) -> socket.socket:
-    """Return a raw connection."""
+    """Return a connected socket."""
     return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
 
 
 def receive_answer(raw: socket.socket, began: float) -> Answer:
-    """Read one answer from a raw connection."""
+    """Read one answer from a socket."""
     response = HTTPResponse(raw, method="POST")
     try:
         response.begin()
@@ -195,7 +195,7 @@ def receive_answer(raw: socket.socket, began: float) -> Answer:
 
 
 def send_until_answered(port: int, parts: Iterator[bytes]) -> Answer:
-    """Send *parts* until there is an answer, as a client does that listens while it sends."""
+    """Send *parts* until an answer comes, as a client that reads while it sends."""
     began = monotonic()
     with open_socket(port) as raw:
         for part in parts:

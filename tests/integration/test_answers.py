@@ -1,4 +1,4 @@
-"""What a server answers to photographs, in every form that a client may send them."""
+"""The answers to photographs, in every form that a client may send."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -41,7 +41,7 @@ def all_scores(answer: Answer) -> Scores:
 
 
 def distance(some: Scores, others: Scores) -> float:
-    """Return by how much two sets of scores differ at most."""
+    """Return the largest difference between two sets of scores."""
     assert some.keys() == others.keys()
     return max(
         abs(a - b)
@@ -51,7 +51,7 @@ def distance(some: Scores, others: Scores) -> float:
 
 
 def preprocessed(file: bytes) -> npt.NDArray[np.uint8]:
-    """Return an image as EfficientNet-Lite0 wants it, by the words of its own documentation."""
+    """Return the input of EfficientNet-Lite0 for an image, as its documentation defines it."""
     image = Image.open(BytesIO(file))
     side = int(224 / 256 * min(image.size))
     left, top = ((size - side + 1) // 2 for size in image.size)
@@ -61,7 +61,7 @@ def preprocessed(file: bytes) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def reference(cache_home: Path) -> Iterator[Callable[[bytes], Scores]]:
-    """Run the converted graph, the servers' own, in a Session of this test's."""
+    """Return a function that runs the converted graph in a Session of this test."""
     import tensorflow.compat.v1 as tf
 
     folder = ensure_default_model(CacheFolder(cache_home / "tensorferry"), lambda _: None).path
@@ -85,7 +85,7 @@ def reference(cache_home: Path) -> Iterator[Callable[[bytes], Scores]]:
 
 @pytest.mark.parametrize("name", KNOWN)
 def test_a_photo_is_labelled_right(server: Server, name: str) -> None:
-    """As a form and as the bare body, with five labels, the best first, in one batch alone."""
+    """As a form and as the body; five labels, the best first, in a batch of one row."""
     for body, headers in (form(jpeg(name)), (jpeg(name), {})):
         answer = post(server.port, body, headers=headers)
         assert answer.best in KNOWN[name]
@@ -93,14 +93,14 @@ def test_a_photo_is_labelled_right(server: Server, name: str) -> None:
         assert len(scores) == 5
         assert scores == sorted(scores, reverse=True)
         assert answer.headers["x-model-version"] == "efficientnet-lite0/1"
-        assert [ride.rows for ride in answer.rides] == [1]
+        assert [batch.rows for batch in answer.batches] == [1]
 
 
 @pytest.mark.full
 def test_a_photo_scores_the_same_alone_in_a_batch_and_outside(
     server: Server, big_batches: Server, reference: Callable[[bytes], Scores]
 ) -> None:
-    """All thousand scores, in batches of at least sixteen mixed photos too."""
+    """All 1000 scores, also in batches of at least 16 different photos."""
     seen: dict[str, int] = {}
     expected = {name: reference(jpeg(name)) for name in KNOWN}
     for name in KNOWN:
@@ -112,20 +112,20 @@ def test_a_photo_scores_the_same_alone_in_a_batch_and_outside(
         answers = post_all(big_batches.port, bodies, 32, path="/?k=1000")
         for (name, _), answer in zip(photos, answers, strict=True):
             assert distance(all_scores(answer), expected[name]) < SAME
-            (ride,) = answer.rides
-            seen[name] = max(ride.rows, seen.get(name, 0))
+            (batch,) = answer.batches
+            seen[name] = max(batch.rows, seen.get(name, 0))
         if min(seen.values()) >= 16:
             break
     assert min(seen.values()) >= 16, f"the largest batches were {seen}"
 
 
 def coffee_samples(bits: int) -> npt.NDArray[np.integer]:
-    """Return the pixels of the cup of coffee with *bits* a sample."""
+    """Return the pixels of the cup of coffee with *bits* bits per sample."""
     return np.asarray(photo(COFFEE)).astype(np.uint16) << (bits - 8)
 
 
 def with_alpha(image: Image.Image) -> Image.Image:
-    """Return *image* with corners that cannot be seen, and are black where they are not shown."""
+    """Return *image* with transparent corners, whose colour is black."""
     alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (0, 0, 60, 60))
     black = Image.new("RGB", image.size)
@@ -152,7 +152,7 @@ FORMS: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("kind", FORMS)
 def test_a_photo_is_known_in_every_format(server: Server, kind: str) -> None:
-    """A cup of coffee is an espresso, however it is stored."""
+    """A cup of coffee is labelled espresso in each format."""
     assert post(server.port, FORMS[kind]()).best == "espresso"
 
 
@@ -171,7 +171,7 @@ STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_a_photo_is_turned_upright(server: Server, orientation: int) -> None:
-    """The answer is that of the upright photo; without the word of EXIF it is another."""
+    """The answer is that of the upright photo; without the EXIF orientation it is another."""
     upright = all_scores(post(server.port, encoded(photo(ROCKET), "PNG"), path="/?k=1000"))
     stored = STORED[orientation](photo(ROCKET))
     told = encoded(stored, "PNG", exif=exif(orientation))
@@ -191,7 +191,7 @@ def curl(*arguments: str, stdin: bytes = b"") -> str:
 
 
 def test_the_session_of_the_readme_works(server: Server, tmp_path: Path) -> None:
-    """Each of its commands, word for word but for the port, answers in that form."""
+    """Each of its commands, except for the port, prints output of that form."""
     file = tmp_path / "coffee.jpg"
     file.write_bytes(encoded(photo(COFFEE), "JPEG"))
     url = f"localhost:{server.port}"

@@ -1,4 +1,4 @@
-"""What becomes of inputs that are no images, and of those who ride beside them."""
+"""Inputs that are no images, and the requests in the same batches."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +16,8 @@ from tests.integration.servers import MemoryWatch, Server, wait_for
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_input_is_refused_and_harms_nobody(server: Server, kind: str) -> None:
-    """Within 2 s, in words, in less than 150 MB; 31 clients beside it are answered right."""
+def test_a_bad_input_is_refused_and_harms_no_other_request(server: Server, kind: str) -> None:
+    """Within 2 s, with a message, in less than 150 MB; 31 other clients are answered correctly."""
     bad = BAD[kind]
     photos = mixed(62)
     files = [file for _, file in photos]
@@ -37,7 +37,7 @@ def test_a_bad_input_is_refused_and_harms_nobody(server: Server, kind: str) -> N
 
 
 def test_the_memory_watch_sees_what_a_process_takes() -> None:
-    """The check above is one that can fail: here 200 MB come, and go again."""
+    """The memory check above can fail: here 200 MB are allocated, and freed again."""
     program = "import sys; print(flush=True); input(); held = b'x' * 200_000_000; input()"
     with Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
@@ -53,7 +53,7 @@ def test_the_memory_watch_sees_what_a_process_takes() -> None:
 def test_curl_shows_why_a_body_is_too_long(
     server: Server, tmp_path: Path, upload: list[str]
 ) -> None:
-    """A client that goes on sending reads the answer, and not that the connection was reset."""
+    """A client that goes on sending reads the answer, and gets no connection reset."""
     file = tmp_path / "huge.bin"
     with file.open("wb") as sparse:
         sparse.truncate(HUGE)
@@ -64,7 +64,7 @@ def test_curl_shows_why_a_body_is_too_long(
 
 
 def test_a_server_that_saw_them_all_answers_as_before(server: Server) -> None:
-    """One after the other over one connection, good and bad: every good one is right."""
+    """Good and bad requests over one connection: every good one is answered correctly."""
     bodies = [body for _, good in mixed(4) for body in (good, good[:5000])]
     answers = post_all(server.port, bodies, 1)
     assert [answer.status for answer in answers] == [200, 400] * 4

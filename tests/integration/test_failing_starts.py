@@ -1,4 +1,4 @@
-"""What people read when a server cannot start: one line that says why."""
+"""The error of a server that cannot start: one line with the reason."""
 
 import re
 import socket
@@ -14,7 +14,7 @@ from tests.integration.servers import SERVE, TWISTD, TWISTD_N, reasons, run_prog
 
 @pytest.fixture(scope="module")
 def taken() -> Iterator[int]:
-    """A port where somebody else listens."""
+    """A port on which another socket listens."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
@@ -36,7 +36,7 @@ def files(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 COMMANDS = {"serve": SERVE, "twistd": TWISTD_N}
 
-#: The options, and what the one line must say.
+#: The options, and the pattern of the one line.
 FAILURES = {
     "taken port": (
         "--port {taken}",
@@ -78,7 +78,7 @@ FAILURES = {
 }
 
 
-#: These import TensorFlow first, which takes seconds: all but the first of them in --full alone.
+#: These import TensorFlow first, which takes seconds: all but the first of them run with --full.
 SLOW = [
     (kind, name) for kind in ("graph that is none", "labels of another number") for name in COMMANDS
 ]
@@ -111,12 +111,12 @@ def test_a_start_that_fails_says_why_in_one_line(
 def test_a_daemon_that_cannot_listen_says_so_before_it_is_one(
     cache_home: Path, tmp_path: Path, taken: int
 ) -> None:
-    """The parent, which waits for the child's word, prints the reason and fails."""
+    """The parent waits for the child, prints the reason and fails."""
     command = [*TWISTD, "tensorferry", "--port", str(taken)]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     assert result.returncode == 1
-    told = [line for line in reasons(result.stderr) if "Please look at log file" not in line]
-    (line,) = told
+    lines = [line for line in reasons(result.stderr) if "Please look at log file" not in line]
+    (line,) = lines
     assert f"cannot listen on tcp:{taken}:interface=127.0.0.1: Address already in use" in line
-    # The child removes its file after it has spoken.
+    # The child removes its file after it has reported.
     wait_for(lambda: not (tmp_path / "twistd.pid").exists(), "no pid file")

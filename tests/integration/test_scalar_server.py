@@ -147,7 +147,7 @@ def test_images_in_json_are_asked_for_by_the_files_own_name(served: Server, scal
     scores = np.array(orjson.loads(answer.body)["outputs"]["final_result"])
     best = np.sort(scores, axis=1)[:, ::-1]
     np.testing.assert_allclose(best, original(scalar[0])(files), 0, 1e-5)
-    assert sum(ride.rows for ride in answer.rides) == len(files)
+    assert sum(batch.rows for batch in answer.batches) == len(files)
     encoded[1] = {"b64": b64encode(b"hello").decode()}
     refused = post(served.port, orjson.dumps({"inputs": {"DecodeJpeg/contents": encoded}}))
     assert refused.status == 400
@@ -242,7 +242,7 @@ def test_a_graph_that_cannot_be_cut_is_served_one_at_a_time(
     with serving(*named(*lonely), cache_home=cache_home, folder=tmp_path) as server:
         answers = post_all(server.port, files * 4, 8)
         signature = status_of(server)["signatures"]["serving_default"]
-    assert {ride.rows for answer in answers for ride in answer.rides} == {1}
+    assert {batch.rows for answer in answers for batch in answer.batches} == {1}
     check_scores(answers, original(lonely[0])(files) * 4)
     assert not signature["batched"]
     assert signature["alone"].startswith("its node 'joined' (ConcatV2) cannot take 5 rows")

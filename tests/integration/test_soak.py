@@ -1,4 +1,4 @@
-"""Minutes of good, bad and broken traffic at once, and what is left of it in memory."""
+"""Minutes of good, bad and broken traffic at once, and the growth of memory."""
 
 import sys
 import threading
@@ -19,12 +19,12 @@ from tests.integration.servers import ROOT, Server, readiness, resident_bytes, s
 
 pytestmark = pytest.mark.full
 
-#: Bytes by which the memory may grow while traffic flows.
+#: The most bytes by which the memory may grow.
 GROWTH = 48 * 2**20
 
 
 class Traffic:
-    """Clients of every kind, for a time; a client that gets a wrong answer ends all of it."""
+    """Clients of every kind, in threads; a wrong answer ends all of them."""
 
     def __init__(self, server: Server) -> None:
         self.done: Counter[str] = Counter()
@@ -33,7 +33,7 @@ class Traffic:
         self._over = threading.Event()
 
     def flow(self, seconds: float) -> None:
-        """Let them all come for *seconds*; raises what any of them ran into."""
+        """Run all clients for *seconds*; raises the first error of any of them."""
         clients: list[Callable[[], Iterator[str]]] = [
             *[self._good] * 8,
             self._bad,
@@ -70,7 +70,7 @@ class Traffic:
             yield "bad"
 
     def _hang_up(self) -> Iterator[str]:
-        """Send a whole request, and go at any moment from then on."""
+        """Send a whole request, and disconnect at a random moment after it."""
         for patience in cycle((0.0, 0.002, 0.005, 0.01, 0.02, 0.05)):
             with open_socket(self._server.port) as raw:
                 raw.sendall(request_bytes(jpeg("rocket.jpg")))
@@ -80,7 +80,7 @@ class Traffic:
             yield "hang-up"
 
     def _give_up_half_way(self) -> Iterator[str]:
-        """Send a part of a request, and go."""
+        """Send a part of a request, and disconnect."""
         request = request_bytes(jpeg("rocket.jpg"))
         for size in cycle((10, 100, 1000, 10_000, len(request) - 1)):
             with open_socket(self._server.port) as raw:
@@ -91,16 +91,17 @@ class Traffic:
 
 def growth(memory: Sequence[int]) -> int:
     """
-    Return by how many bytes the least memory of the last quarter is over that of the second.
+    Return the bytes by which the minimum of memory in the last quarter exceeds that in the second.
 
-    The least, for a large body comes and goes; the second, for pools fill and buffers settle.
+    The minimum, because a large body is held only briefly; the second quarter, because pools and
+    buffers fill in the first.
     """
     quarter = len(memory) // 4
     return min(memory[-quarter:]) - min(memory[quarter : 2 * quarter])
 
 
 def test_minutes_of_mixed_traffic_leave_nothing_behind(cache_home: Path, tmp_path: Path) -> None:
-    """Every answer is right all along, memory stays bounded, and it drains as if fresh."""
+    """Every answer is correct, memory stays bounded, and the server drains."""
     with serving(cache_home=cache_home, folder=tmp_path) as server:
         traffic = Traffic(server)
         traffic.flow(180)
@@ -115,7 +116,7 @@ def test_minutes_of_mixed_traffic_leave_nothing_behind(cache_home: Path, tmp_pat
         assert "Traceback" not in server.log
 
 
-def test_the_soak_would_see_a_leak(cache_home: Path, tmp_path: Path) -> None:
+def test_the_soak_detects_a_leak(cache_home: Path, tmp_path: Path) -> None:
     """A server that keeps every image grows beyond the bound in a fraction of the time."""
     leaky = (sys.executable, "-P", "-m", "tests.integration.leaky_server", "serve")
     variables = {"PYTHONPATH": str(ROOT)}

@@ -1,4 +1,4 @@
-"""How servers start: beside other people's files, under systemd, on odd machines, quickly."""
+"""How servers start: in a folder of other modules, under systemd, without a usable GPU, quickly."""
 
 import socket
 import sys
@@ -31,18 +31,18 @@ COMMANDS = pytest.mark.parametrize(
 
 @pytest.fixture
 def crowded(cache_home: Path, tmp_path: Path) -> Path:
-    """A folder with modules of a user's own, which no server may import."""
+    """A folder with modules of the user, which no server may import."""
     for name in ("model", "server", "batcher", "scripts", "twisted"):
-        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('the {name} of somebody else')\n")
-    # They are where they could do harm: Python's own -c and -m have the folder on their path.
+        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('the {name} of the user')\n")
+    # Python's own -c and -m do import them from this folder.
     command = [sys.executable, "-c", "import server"]
     harmed = run_program(command, cache_home=cache_home, folder=tmp_path)
-    assert "the server of somebody else" in harmed.stderr
+    assert "the server of the user" in harmed.stderr
     return tmp_path
 
 
 class Systemd:
-    """What a service manager hears: its socket, and the lines that came."""
+    """The socket of a service manager, and the lines received on it."""
 
     def __init__(self, folder: Path) -> None:
         self.variables = {"NOTIFY_SOCKET": str(folder / "notify")}
@@ -52,7 +52,7 @@ class Systemd:
         self._socket.settimeout(START)
 
     def hear(self, line: str) -> None:
-        """Listen until *line* comes."""
+        """Receive until *line* comes."""
         while line not in self.heard:
             self.heard.extend(self._socket.recv(4096).decode().splitlines())
 
@@ -63,10 +63,10 @@ class Systemd:
 
 @pytest.mark.full
 @COMMANDS
-def test_a_server_in_a_crowded_folder_answers_and_tells_systemd(
+def test_a_server_in_a_crowded_folder_answers_and_notifies_systemd(
     cache_home: Path, crowded: Path, command: tuple[str, ...]
 ) -> None:
-    """Beside a user's own model.py; READY=1 not before it is, STOPPING=1 when it drains."""
+    """Beside a model.py of the user; READY=1 comes when it is ready, STOPPING=1 when it drains."""
     with (
         closing(Systemd(crowded)) as systemd,
         started(
@@ -87,10 +87,10 @@ def test_a_server_in_a_crowded_folder_answers_and_tells_systemd(
 
 
 @COMMANDS
-def test_check_config_prints_what_would_be_and_exits(
+def test_check_config_prints_the_settings_and_exits(
     cache_home: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """A TOML file that, read again, says the same; nothing is started."""
+    """As a TOML file that gives the same settings when read again; nothing is started."""
     options = ["--max_batch_size", "16", "--check-config"]
     variables = {"TENSORFERRY_DRAIN_DELAY": "5"}
     checked = run_program(
@@ -113,7 +113,7 @@ def test_check_config_prints_what_would_be_and_exits(
 @pytest.mark.full
 @pytest.mark.usefixtures("server")
 def test_a_second_start_converts_and_measures_nothing(cache_home: Path, tmp_path: Path) -> None:
-    """What takes long was done by the first."""
+    """The first start has stored the results."""
     with serving(cache_home=cache_home, folder=tmp_path) as server:
         assert "converting" not in server.log
         assert " rows: " not in server.log, "it measured again"
@@ -121,10 +121,8 @@ def test_a_second_start_converts_and_measures_nothing(cache_home: Path, tmp_path
 
 @pytest.mark.full
 @pytest.mark.skipif(gpu_is_installed(), reason="this machine has a GPU")
-def test_a_gpu_that_tensorflow_cannot_see_is_not_passed_over(
-    cache_home: Path, tmp_path: Path
-) -> None:
-    """Where nvidia-smi lists one, the server refuses to be slow, unless it is told to be."""
+def test_a_gpu_that_tensorflow_cannot_see_is_an_error(cache_home: Path, tmp_path: Path) -> None:
+    """If nvidia-smi lists a GPU, the server runs on the CPU only with --device cpu."""
     listing = tmp_path / "bin" / "nvidia-smi"
     listing.parent.mkdir()
     listing.write_text('#!/bin/sh\necho "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0)"\n')

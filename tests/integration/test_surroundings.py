@@ -1,4 +1,4 @@
-"""What a server finds where it starts: modules of other projects, and no place to write to."""
+"""Starts beside modules of other projects, and without a writable folder."""
 
 import os
 import sys
@@ -26,7 +26,7 @@ NAMES = ("batcher", "model", "scripts", "server")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder of modules, each with the name of a package of ours."""
+    """A folder of modules, each with the name of a package of this project."""
     folder = tmp_path / "project"
     (folder / "scripts").mkdir(parents=True)
     for name in ("batcher.py", "model.py", "server.py", "scripts/__init__.py"):
@@ -46,10 +46,10 @@ PLACES = [
 
 
 @pytest.mark.parametrize(("command", "where"), PLACES)
-def test_modules_of_the_same_names_are_none_of_ours(
+def test_modules_of_the_same_names_are_not_imported(
     cache_home: Path, project: Path, tmp_path: Path, command: tuple[str, ...], where: str
 ) -> None:
-    """Until the model is looked at, all that a server imports has been imported."""
+    """The error is about the model, so all imports of the server have succeeded."""
     (tmp_path / "empty.pb").touch()
     options = ["--port", "0", "--graph", str(tmp_path / "empty.pb")]
     variables = {"PYTHONPATH": str(project)} if where == "PYTHONPATH" else {}
@@ -63,10 +63,10 @@ def test_modules_of_the_same_names_are_none_of_ours(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_module_that_was_imported_first_is_left_to_its_own(
+def test_a_module_that_was_imported_first_is_not_replaced(
     cache_home: Path, tmp_path: Path, name: str
 ) -> None:
-    """As by a sitecustomize, which every interpreter imports."""
+    """For example by a sitecustomize, which every interpreter imports."""
     (tmp_path / f"{name}.py").write_text("mine = True\n")
     (tmp_path / "sitecustomize.py").write_text(
         f"import atexit, {name}\natexit.register(lambda: print({name}.mine))\n"
@@ -79,7 +79,7 @@ def test_a_module_that_was_imported_first_is_left_to_its_own(
 
 
 def test_the_module_is_the_command(cache_home: Path, tmp_path: Path) -> None:
-    """Under the same name."""
+    """`python -m tensorferry` has the same name in its messages."""
     for command in ((COMMAND,), MODULE, TENSORFERRY):
         version = run_program([*command, "--version"], cache_home=cache_home, folder=tmp_path)
         assert version.stdout.startswith("tensorferry, version ")
@@ -110,7 +110,7 @@ main()
 
 @pytest.fixture
 def nowhere(tmp_path: Path) -> tuple[str, ...]:
-    """The server of a user who has no place."""
+    """Return the command of a server without any writable folder."""
     program = tmp_path / "nowhere.py"
     program.write_text(NOWHERE)
     return (sys.executable, "-P", os.fspath(program), "serve")
@@ -120,7 +120,7 @@ def nowhere(tmp_path: Path) -> tuple[str, ...]:
 def test_a_server_without_any_place_answers(
     cache_home: Path, tmp_path: Path, nowhere: tuple[str, ...]
 ) -> None:
-    """All that is lost is what would be kept, and one line says so."""
+    """Only the stored latencies are lost, and one line reports it."""
     graph = Graphs(tmp_path).write(image_input())
     (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
     options = ("--graph", str(graph), "--labels", "labels.txt")
@@ -136,7 +136,7 @@ def test_a_server_without_any_place_answers(
 def test_the_default_model_without_any_place_says_what_to_set(
     cache_home: Path, tmp_path: Path, nowhere: tuple[str, ...]
 ) -> None:
-    """Since it is made once, and kept."""
+    """It is converted once, and must be stored."""
     command = [*nowhere, "--port", "0"]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     (line,) = reasons(result.stderr)

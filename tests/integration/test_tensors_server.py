@@ -103,15 +103,15 @@ def test_the_rows_of_a_request_ride_together(port: int) -> None:
     answer = ask(port, {"inputs": {"x": rows.tolist()}})
     expected = np.stack([rows.sum(axis=1), np.log(rows[:, 0])], axis=1)
     np.testing.assert_allclose(outputs(answer), expected, rtol=1e-6)
-    (ride,) = answer.rides
-    assert (ride.rows, ride.cap) == (3, 4)
+    (batch,) = answer.batches
+    assert (batch.rows, batch.cap) == (3, 4)
 
 
 def test_more_rows_than_a_batch_takes_ride_in_several(port: int) -> None:
     """Here of four rows at most."""
     answer = ask(port, {"inputs": [[row, 0, 0, 1] for row in range(1, 11)]})
     assert [row[0] for row in outputs(answer)] == list(range(2, 12))
-    assert [(ride.rows, ride.cap) for ride in answer.rides] == [(4, 4), (4, 4), (2, 4)]
+    assert [(batch.rows, batch.cap) for batch in answer.batches] == [(4, 4), (4, 4), (2, 4)]
 
 
 def test_what_is_no_number_is_null(port: int) -> None:
@@ -183,7 +183,7 @@ def test_what_does_not_fit_is_refused_by_its_name(
     answer = ask(port, body, headers)
     assert (answer.status, answer.error.startswith(said)) == (status, True), answer.body
     assert answer.error.isprintable()
-    assert answer.rides == []
+    assert answer.batches == []
     assert ("retry-after" in answer.headers) == (status == 429)
 
 

@@ -107,7 +107,7 @@ async def test_who_expires_in_the_queue_is_not_run(tmp_path: Path) -> None:
         assert watched.runner.batches == [1, 3]
         assert hasty.status in (429, 504)
         assert watched.stats.totals.expired == (3 if hasty.status == 504 else 0)
-    assert hasty.rides == []
+    assert hasty.batches == []
 
 
 @in_reactor

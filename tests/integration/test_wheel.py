@@ -1,4 +1,4 @@
-"""What is packed, and that it works where nothing but the wheel was installed."""
+"""The content of the wheel, and that it works where nothing else is installed."""
 
 import subprocess
 import sys
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.full
 
 @pytest.fixture(scope="module")
 def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The wheel, built as a packager builds it: from the source distribution."""
+    """The wheel, built from the source distribution, as packagers build it."""
     folder = tmp_path_factory.mktemp("dist")
     command = [sys.executable, "-m", "build", "--outdir", str(folder), str(ROOT)]
     subprocess.run(command, check=True, timeout=600, capture_output=True)
@@ -29,7 +29,7 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The interpreter of a virtualenv that has the wheel, and borrows all it depends on."""
+    """The interpreter of a virtualenv with the wheel, and the dependencies of this environment."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, symlinks=True)
     interpreter = folder / "bin" / "python"
@@ -67,7 +67,7 @@ def test_the_wheel_holds_what_is_imported_and_no_more(wheel: Path) -> None:
 def test_twistd_lists_the_plugin_of_an_installed_wheel(
     python: Path, cache_home: Path, tmp_path: Path
 ) -> None:
-    """With its one line of description; and the project's folder plays no part in it."""
+    """With its description of one line, and without the folder of the project on the path."""
     nowhere = {"PYTHONPATH": ""}
     where = [str(python), "-c", "import server; print(server.__file__)"]
     found = run_program(where, cache_home=cache_home, folder=tmp_path, variables=nowhere)
@@ -83,7 +83,7 @@ def test_twistd_lists_the_plugin_of_an_installed_wheel(
 def test_an_installed_wheel_serves(
     python: Path, cache_home: Path, tmp_path: Path, name: str
 ) -> None:
-    """Through its own command, and through twistd."""
+    """With its own command, and with twistd."""
     command = {
         "tensorferry": (str(python.with_name("tensorferry")), "serve"),
         "twistd": (str(python), "-P", *TWISTD, "-n", "tensorferry"),
