@@ -221,7 +221,7 @@ def test_every_request_ends_once_and_as_it_deserves(journey: type[Journey]) -> N
     passed over for more than the shares allow; no lane is idle while there is work for it; one that
     hangs is neither used nor lost; the queue is bounded, and there is one timer at most.
     """
-    run_state_machine_as_test(journey, settings=settings(QUIET, max_examples=120))
+    run_state_machine_as_test(journey, settings=settings(QUIET, max_examples=60))
 
 
 @pytest.mark.full
@@ -249,7 +249,7 @@ def crowd(world: World, stays: list[tuple[set[Submission], int]]) -> None:
 stays = st.lists(crowds, min_size=1, max_size=4)
 
 
-@settings(QUIET, max_examples=40)
+@settings(QUIET, max_examples=20)
 @given(worlds, stays)
 def test_nobody_is_passed_over_however_crowded_it_is(
     world: World, stays: list[tuple[set[Submission], int]]
