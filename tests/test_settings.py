@@ -75,11 +75,11 @@ def test_settings_do_not_change() -> None:
 
 
 def test_no_reactor_and_no_tensorflow_is_imported_for_settings() -> None:
-    """Help is instant, and twistd has yet to choose its reactor; click and twistd need no other."""
+    """Help is instant, and twistd has not chosen its reactor; `tensorferry` needs no Twisted."""
     forbidden = "{'tensorflow', 'numpy', 'klein', 'twisted.internet.reactor', 'twisted.web'}"
     for modules, more in [
         ("server.settings.click_options, server.settings.report", "{'twisted'}"),
-        ("server.settings.twistd", "{'click'}"),
+        ("server.settings.twistd", "set()"),
         ("scripts.cli", "{'rich', 'PIL'}"),
         ("scripts.loadtest, scripts.simulate", "{'twisted', 'rich'}"),
     ]:

@@ -24,24 +24,20 @@ _log = Logger()
 
 
 class Options(TwistdOptions):
-    """The options of the server; ``--check-config`` prints them and leaves."""
+    """The options of the server; ``--check-config`` prints the settings and ends the process."""
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse; what is wrong is told in one line, not under pages of help on stdout."""
+        """Read *options*; an error is one line on stderr, without Twisted's help page on stdout."""
         try:
             super().parseOptions(options)
+            if self.check_config:
+                sys.stdout.write(describe(self.resolved))
+                raise SystemExit(0)
+            twistd: Any = self.parent or {}  # Any: Twisted's own options are untyped
+            _check_writable(twistd)
         except UsageError as error:
             sys.stderr.write(f"twistd tensorferry: {error}\n")
             raise SystemExit(1) from None
-
-    def postOptions(self) -> None:
-        """Resolve the settings."""
-        super().postOptions()
-        if self["check-config"]:
-            sys.stdout.write(describe(self.resolved))
-            raise SystemExit(0)
-        twistd: Any = self.parent or {}  # Any: Twisted's own options are untyped
-        _check_writable(twistd)
 
 
 def _check_writable(twistd: Mapping[str, Any]) -> None:

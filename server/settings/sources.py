@@ -81,7 +81,7 @@ def _from_command_line(command_line: CommandLine) -> dict[str, _Given]:
     given = {}
     for name, raw in command_line.items():
         if name not in known:
-            raise no_such_setting(f"--{name.replace('_', '-')}", name, known, "spelling")
+            raise _no_such_setting(f"--{name.replace('_', '-')}", name, known, "spelling")
         texts = (raw,) if isinstance(raw, str | bool) else raw
         given[name] = _Given(tuple(map(_text, texts)), COMMAND_LINE)
     return given
@@ -96,7 +96,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
             continue
         name = variable.removeprefix(VARIABLE_PREFIX).lower()
         if name not in known or known[name].variable != variable:
-            raise no_such_setting(variable, name, known, "variable")
+            raise _no_such_setting(variable, name, known, "variable")
         if text.strip():
             texts = tuple(text.split()) if known[name].repeatable else (text,)
             given[name] = _Given(texts, variable)
@@ -129,7 +129,7 @@ def _from_file(path: Path) -> dict[str, _Given]:
     for key, raw in table.items():
         name, origin = key.replace("-", "_"), f"{path}: {key}"
         if name not in OPTION_NAMED:
-            raise no_such_setting(origin, name, OPTION_NAMED, "name")
+            raise _no_such_setting(origin, name, OPTION_NAMED, "name")
         if name in given:
             raise SettingsError(f"{origin}: the same setting as {given[name].origin}; give it once")
         given[name] = _Given(_toml_texts(OPTION_NAMED[name], raw, origin, path.parent), origin)
@@ -188,7 +188,7 @@ def _refused(option: Option[Any], shown: str, origin: str, reason: str = "") -> 
     return SettingsError(f"{option.spelling}: expected {expected}, got {shown} ({origin}){reason}")
 
 
-def no_such_setting(
+def _no_such_setting(
     shown: str,
     name: str,
     known: Mapping[str, Option[Any]],
