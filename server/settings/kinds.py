@@ -12,9 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import inf, isfinite
 from pathlib import Path
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
 T = TypeVar("T")
+W = TypeVar("W")
 Word = TypeVar("Word", bound=str)
 
 #: What tomllib yields for a float when it is told to keep every digit.
@@ -43,8 +44,19 @@ class Kind(Protocol[T]):
         """Return the text that `parse` reads as *value*."""
 
 
+class _Text:
+    """What most kinds share: a string in TOML, written as `str` writes it."""
+
+    __slots__ = ()
+    toml_types: ClassVar[tuple[type, ...]] = (str,)
+
+    def format(self, value: object) -> str:
+        """Return *value* as `str` writes it."""
+        return str(value)
+
+
 @dataclass(frozen=True, slots=True)
-class WholeNumber:
+class WholeNumber(_Text):
     """A whole number between two bounds, both allowed."""
 
     metavar: str
@@ -65,10 +77,6 @@ class WholeNumber:
         if number < self.at_least or (self.at_most is not None and number > self.at_most):
             raise ValueError
         return number
-
-    def format(self, value: int) -> str:
-        """Write the digits."""
-        return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,11 +153,10 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Generic[Word]):
+class Choice(_Text, Generic[Word]):
     """One word out of a few."""
 
     words: tuple[Word, ...]
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     @property
     def metavar(self) -> str:
@@ -168,78 +175,45 @@ class Choice(Generic[Word]):
                 return word
         raise ValueError
 
-    def format(self, value: Word) -> str:
-        """Write the word."""
-        return value
-
 
 @dataclass(frozen=True, slots=True)
-class OrAuto(Generic[T]):
-    """The word ``auto``, which is None, or a value of another kind."""
+class OrWord(Generic[T, W]):
+    """A *word* that stands for a *value*, or a value of another *kind*."""
 
+    word: str
+    value: W
     kind: Kind[T]
 
     @property
     def metavar(self) -> str:
-        """What is written, with ``auto`` first."""
-        return f"auto|{self.kind.metavar}"
+        """The word first."""
+        return f"{self.word}|{self.kind.metavar}"
 
     @property
     def expected(self) -> str:
         """Either."""
-        return f"auto or {self.kind.expected}"
+        return f"{self.word} or {self.kind.expected}"
 
     @property
     def toml_types(self) -> tuple[type, ...]:
-        """Those of the other kind, and a string."""
+        """The types of the other kind, and a string."""
         return (*self.kind.toml_types, str)
 
-    def parse(self, text: str) -> T | None:
-        """Read ``auto`` as None."""
-        return None if text == "auto" else self.kind.parse(text)
+    def parse(self, text: str) -> T | W:
+        """Read the word exactly as it is spelled, any other text as the other kind does."""
+        return self.value if text == self.word else self.kind.parse(text)
 
-    def format(self, value: T | None) -> str:
-        """Write None as ``auto``."""
-        return "auto" if value is None else self.kind.format(value)
+    def format(self, value: T | W) -> str:
+        """Write the word for its value."""
+        return self.word if value == self.value else self.kind.format(cast("T", value))
 
 
 @dataclass(frozen=True, slots=True)
-class OrNone:
-    """The word ``none``, which is infinity, or a number."""
-
-    kind: Number
-
-    @property
-    def metavar(self) -> str:
-        """What is written, with ``none`` first."""
-        return f"none|{self.kind.metavar}"
-
-    @property
-    def expected(self) -> str:
-        """Either."""
-        return f"none or {self.kind.expected}"
-
-    @property
-    def toml_types(self) -> tuple[type, ...]:
-        """Those of a number, and a string."""
-        return (*self.kind.toml_types, str)
-
-    def parse(self, text: str) -> float:
-        """Read ``none`` as infinity."""
-        return inf if text == "none" else self.kind.parse(text)
-
-    def format(self, value: float) -> str:
-        """Write infinity as ``none``."""
-        return "none" if value == inf else self.kind.format(value)
-
-
-@dataclass(frozen=True, slots=True)
-class TensorName:
+class TensorName(_Text):
     """A tensor of a TensorFlow graph; the name of an operation means its first output."""
 
     metavar: str = "TENSOR"
     expected: ClassVar[str] = "the name of a tensor, such as input or input:0"
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     def parse(self, text: str) -> str:
         """Return ``NAME:INDEX``."""
@@ -248,10 +222,6 @@ class TensorName:
         if match is None:
             raise ValueError
         return match[1] + (match[2] or ":0")
-
-    def format(self, value: str) -> str:
-        """Write the name as it is."""
-        return value
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,12 +249,11 @@ class FedValue:
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
+class Name(_Text):
     """A name that a model's author chose."""
 
     metavar: str = "NAME"
     expected: ClassVar[str] = "a name without spaces"
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     def parse(self, text: str) -> str:
         """Take it as it stands."""
@@ -292,13 +261,9 @@ class Name:
             raise ValueError
         return text
 
-    def format(self, value: str) -> str:
-        """Write the name as it is."""
-        return value
-
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(_Text):
     """
     A Twisted server endpoint string.
 
@@ -310,7 +275,6 @@ class Endpoint:
     expected: ClassVar[str] = (
         "a Twisted server endpoint, such as tcp:12480:interface=127.0.0.1 or unix:/run/ferry.sock"
     )
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     def parse(self, text: str) -> str:
         """Take ``TYPE:ARGUMENTS`` as it stands."""
@@ -318,19 +282,14 @@ class Endpoint:
             raise ValueError
         return text
 
-    def format(self, value: str) -> str:
-        """Write the string as it is."""
-        return value
-
 
 @dataclass(frozen=True, slots=True)
-class ReadableFile:
+class ReadableFile(_Text):
     """A file, or else a folder where that will do, that exists and can be read, now."""
 
     or_folder: bool = False
     stands_for_folder: str = ""  #: the name of a file whose folder will do, too
     folder_advice: str = "not a regular file"  #: what is wrong with any other folder
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     @property
     def metavar(self) -> str:
@@ -358,10 +317,6 @@ class ReadableFile:
             raise OSError(None, "not a regular file")
         with path.open("rb"):
             return path
-
-    def format(self, value: Path) -> str:
-        """Write the path."""
-        return str(value)
 
 
 @dataclass(frozen=True, slots=True)

@@ -10,7 +10,7 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from server.settings.kinds import OrAuto
+from server.settings.kinds import OrWord
 from server.settings.sources import Resolved
 from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS, Option, printable
 
@@ -65,7 +65,8 @@ def _row(option: Option[Any], resolved: Resolved) -> tuple[str, str, str]:
     """Return what stands before the equals sign, after it, and in the comment."""
     why = printable(resolved.origins[option.name])
     value = getattr(resolved.settings, option.field)
-    if value == () or (value is None and not isinstance(option.kind, OrAuto)):
+    none_is_a_word = isinstance(option.kind, OrWord) and option.kind.value is None
+    if value == () or (value is None and not none_is_a_word):
         return f"# {option.name}", option.default, why
     texts = [_toml(option, text) for text in option.format(value)]
     shown = f"[{', '.join(texts)}]" if option.repeatable else texts[0]

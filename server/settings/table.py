@@ -11,6 +11,7 @@ imports no TensorFlow, Klein or reactor, so that ``--help`` is instant.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
 
@@ -21,8 +22,7 @@ from server.settings.kinds import (
     Kind,
     Name,
     Number,
-    OrAuto,
-    OrNone,
+    OrWord,
     ReadableFile,
     Size,
     Switch,
@@ -275,13 +275,13 @@ class Settings:
         needs=_OWN_MODEL,
     )
     device: Device | None = setting(
-        OrAuto(DEVICES),
+        OrWord("auto", None, DEVICES),
         DEVICE,
         "Where the model runs; auto takes a GPU if there is one.",
         default=None,
     )
     lanes: int | None = setting(
-        OrAuto(WholeNumber("N")),
+        OrWord("auto", None, WholeNumber("N")),
         DEVICE,
         "How many threads run the model; auto fits the device.",
         default=None,
@@ -307,14 +307,14 @@ class Settings:
         name="max_queue_delay_ms",
     )
     default_timeout: float | None = setting(
-        OrNone(Number("SECONDS", above=0)),
+        OrWord("none", inf, Number("SECONDS", above=0)),
         LIMITS,
         "How many seconds a request may take that has no X-Request-Timeout-Ms, once it has come; "
         "if it would take longer, it is refused. With none it takes what it takes.",
         unset="learned: 5 of the longest runs, at least 0.5",
     )
     run_timeout: float = setting(
-        OrNone(Number("SECONDS", above=0)),
+        OrWord("none", inf, Number("SECONDS", above=0)),
         LIMITS,
         "How many seconds a run of the model may take, or 10 times as long as expected if that is "
         "more, until its requests fail and the server calls itself unhealthy. With none it takes "
@@ -340,7 +340,7 @@ class Settings:
         default=50_000_000,
     )
     decode_threads: int | None = setting(
-        OrAuto(WholeNumber("N")),
+        OrWord("auto", None, WholeNumber("N")),
         LIMITS,
         "How many threads decode images; auto fits the processor.",
         default=None,
