@@ -36,8 +36,8 @@ from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, ServedModel, Timing
 from server.model_loading import Loader, load_model, load_null
 from server.process.run import run
+from server.settings.option import SettingsError
 from server.settings.sources import resolve
-from server.settings.table import SettingsError
 
 #: The classes in an answer.
 BEST = 5

@@ -33,8 +33,8 @@ from benchmarks.sleeping_runs import (
 from scripts.simulation.service import read_service
 from server.process.collector import settle
 from server.process.run import run as run_server
+from server.settings.option import SettingsError
 from server.settings.sources import resolve
-from server.settings.table import SettingsError
 
 #: The parts, how each is measured, and how long: 11, 11 and 6 minutes in all.
 PARTS: dict[str, tuple[Callable[[Bench, Extent], Awaitable[Part]], Extent]] = {

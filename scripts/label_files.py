@@ -21,7 +21,8 @@ from scripts.image_files import content_of
 from server.clock import MonotonicTime
 from server.inference import Inference, Prediction
 from server.model_host import ModelHost
-from server.settings.table import Settings, printable
+from server.settings.option import printable
+from server.settings.table import Settings
 
 #: Images that may be under way at once; no more names are read meanwhile.
 AHEAD = 64

@@ -38,7 +38,8 @@ from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost
 from server.model_loading import Loader, load_model
 from server.process.systemd import notify
-from server.settings.table import Settings, printable
+from server.settings.option import printable
+from server.settings.table import Settings
 
 _log = Logger()
 

@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from server.settings.table import OPTION_NAMED, Option
+from server.settings.option import Option
+from server.settings.table import OPTION_NAMED
 
 
 @dataclass(frozen=True, slots=True)

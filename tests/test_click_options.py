@@ -7,8 +7,9 @@ import pytest
 from click.testing import CliRunner
 
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.option import Option
 from server.settings.sources import CommandLine
-from server.settings.table import GROUPS, OPTIONS, Option
+from server.settings.table import GROUPS, OPTIONS
 from tests.setting_samples import SAMPLES
 
 

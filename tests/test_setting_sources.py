@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from server.settings.option import SettingsError
 from server.settings.sources import CommandLine, Resolved, resolve
-from server.settings.table import OPTION_NAMED, OPTIONS, Settings, SettingsError
+from server.settings.table import OPTION_NAMED, OPTIONS, Settings
 from tests.setting_samples import SAMPLES, with_needed, write_sample_files
 
 #: Gives the named options as samples write them, or the first of them as *text* says.

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from server.settings.option import Option
 from server.settings.table import (
     CHECK_CONFIG,
     CONFIG,
     GROUPS,
     OPTION_NAMED,
     OPTIONS,
-    Option,
     Settings,
 )
 from tests.setting_samples import SAMPLES

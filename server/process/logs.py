@@ -20,7 +20,7 @@ from twisted.logger import (
     globalLogBeginner,
 )
 
-from server.settings.table import printable
+from server.settings.option import printable
 
 #: The namespace of what Twisted still logs through its old interface.
 _LEGACY = "log_legacy"

@@ -13,7 +13,8 @@ import click
 from click.core import ParameterSource
 
 from server.settings.kinds import Switch
-from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS, Option
+from server.settings.option import Option
+from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
 
 R = TypeVar("R")
 

@@ -11,8 +11,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from server.settings.kinds import OrWord
+from server.settings.option import Option, printable
 from server.settings.sources import Resolved
-from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS, Option, printable
+from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
 
 _BAR = "\\|"  # as a cell of a table has it
 

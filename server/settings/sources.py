@@ -16,14 +16,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from server.settings.kinds import ReadableFile
+from server.settings.option import VARIABLE_PREFIX, Option, SettingsError
 from server.settings.table import (
     CONFIG,
     OPTION_NAMED,
     OPTIONS,
-    VARIABLE_PREFIX,
-    Option,
     Settings,
-    SettingsError,
 )
 
 T = TypeVar("T")

@@ -15,7 +15,8 @@ from model.backends.tensorflow.loading import load_files
 from model.errors import ModelError
 from scripts.inspect_model import inspect_model
 from server.model_loading import source_of
-from server.settings.table import Settings, printable
+from server.settings.option import printable
+from server.settings.table import Settings
 from tests.integration.graphs import CPU, Graphs, image_input
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.saved_models import SAVED_MODELS

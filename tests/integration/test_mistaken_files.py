@@ -11,8 +11,8 @@ from model.errors import ModelError
 from model.repository.file_formats import format_of
 from model.repository.model_files import ModelFiles, ModelKind
 from server.model_loading import source_of
+from server.settings.option import SettingsError
 from server.settings.sources import resolve
-from server.settings.table import SettingsError
 from tests.integration.graphs import CPU, Graphs, image_input
 from tests.integration.saved_models import SAVED_MODELS
 
