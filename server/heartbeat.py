@@ -14,14 +14,14 @@ from twisted.internet.task import LoopingCall
 from model.execution.thread import ModelThread
 
 #: Seconds between heartbeats.
-BEAT = 1.0
+HEARTBEAT_INTERVAL_SECONDS = 1.0
 
 #: Seconds without a heartbeat after which a thread counts as dead; a run may take as long.
-SILENCE = 30.0
+MAX_SILENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class ThreadHealth:
     """The heartbeat of one thread."""
 
     name: str
@@ -58,21 +58,21 @@ class Heartbeat:
 
     def start(self) -> None:
         """Begin to beat."""
-        self._last = self._clock.seconds() - BEAT
-        self._loop.start(BEAT)
+        self._last = self._clock.seconds() - HEARTBEAT_INTERVAL_SECONDS
+        self._loop.start(HEARTBEAT_INTERVAL_SECONDS)
 
     def stop(self) -> None:
         """Beat no more."""
         if self._loop.running:
             self._loop.stop()
 
-    def pulses(self) -> list[Pulse]:
+    def thread_health(self) -> list[ThreadHealth]:
         """Return the heartbeat of each model thread."""
         now = self._clock.seconds()
         return [
-            Pulse(
+            ThreadHealth(
                 thread.name,
-                thread.alive and now - thread.last_beat < SILENCE,
+                thread.alive and now - thread.last_beat < MAX_SILENCE_SECONDS,
                 round(max(0.0, now - thread.last_beat), 3),
             )
             for thread in self._threads()
@@ -89,12 +89,12 @@ class Heartbeat:
             return "a run of the model does not end"
         if not self._decoding():
             return "a decode thread has died"
-        silent = [pulse.name for pulse in self.pulses() if not pulse.alive]
+        silent = [thread.name for thread in self.thread_health() if not thread.alive]
         return f"no heartbeat of {', '.join(silent)}" if silent else ""
 
     def _beat(self) -> None:
         now = self._clock.seconds()
-        self.reactor_lag = max(0.0, now - self._last - BEAT)
+        self.reactor_lag = max(0.0, now - self._last - HEARTBEAT_INTERVAL_SECONDS)
         self._last = now
         for thread in self._threads():
             thread.ping()

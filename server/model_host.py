@@ -35,10 +35,10 @@ from server.settings.table import Settings
 _log = Logger()
 
 #: Stored run times that are wrong by this factor were measured on a machine that was not itself.
-DRIFT = 2.0
+MAX_STORED_LATENCY_RATIO = 2.0
 
 #: The largest batch of a signature whose runs could not be measured.
-UNMEASURED = 32
+UNMEASURED_CAP_ROWS = 32
 
 
 class ModelHost:
@@ -67,7 +67,7 @@ class ModelHost:
         self._load = load
         self._runner: Runner | None = None
         self._stopping = False
-        self._keeps = True  #: whether run times are kept for the next start
+        self._cache_is_usable = True  #: whether run times are kept for the next start
 
     @property
     def hung(self) -> bool:
@@ -93,14 +93,14 @@ class ModelHost:
         first = self._start_thread()
         loaded = await first.call(lambda: self._load(self.settings, self._say_from_thread))
         self._runner = loaded.runner
-        self._go_on()
+        self._raise_if_stopping()
         for _ in range(1, loaded.lanes):
             self._start_thread()
         self.lanes = [Lane(thread, loaded.runner) for thread in self.threads]
         profiles = Profiles(self.settings.max_queue_bytes)
         for signature in loaded.runner.signatures:
             await self._learn(loaded, signature, profiles)
-        self._go_on()
+        self._raise_if_stopping()
         served = self._served(loaded, profiles)
         delay = self.settings.max_queue_delay or 0.0
         measured = [it for it in profiles.known.values() if patience(it) < inf]
@@ -140,7 +140,7 @@ class ModelHost:
             ),
         )
 
-    def _go_on(self) -> None:
+    def _raise_if_stopping(self) -> None:
         """Raise `CancelledError` where `stop` has come: no more threads, it has counted them."""
         if self._stopping:
             raise CancelledError
@@ -189,7 +189,7 @@ class ModelHost:
             measured = await self._latencies(loaded.runner, sample, asked)
         except SampleFailed as error:
             self._say(f"{signature.name} is not warmed up, nor its batches measured: {error}")
-            profiles.learn(sample, asked or UNMEASURED, {})
+            profiles.learn(sample, asked or UNMEASURED_CAP_ROWS, {})
         else:
             profiles.learn(sample, asked or learned_cap(measured), measured)
 
@@ -199,7 +199,7 @@ class ModelHost:
         """Return l(b) of rows like *sample* up to *largest*, from the cache or measured now."""
         key = latency_key(runner.fingerprint, sample.signature, largest)
         stored = self._stored(key)
-        if stored is not None and await self._still_true(stored, sample):
+        if stored is not None and await self._latencies_hold(stored, sample):
             return stored
         measured = await warm_up(
             self.lanes,
@@ -211,7 +211,7 @@ class ModelHost:
             self._store(key, measured)
         return measured
 
-    async def _still_true(self, stored: dict[int, float], sample: Feed) -> bool:
+    async def _latencies_hold(self, stored: dict[int, float], sample: Feed) -> bool:
         """Warm up, and return whether a run takes about as long as it did when it was measured."""
         self._say("warming up")
         largest = max(stored)
@@ -221,7 +221,7 @@ class ModelHost:
             self._say(f"{error}, as they did before: measuring again")
             return False
         then = stored[largest]
-        if then / DRIFT < now < then * DRIFT:
+        if then / MAX_STORED_LATENCY_RATIO < now < then * MAX_STORED_LATENCY_RATIO:
             return True
         self._say(f"{largest} rows take {now * 1e3:.1f} ms, not {then * 1e3:.1f}: measuring again")
         return False
@@ -236,8 +236,8 @@ class ModelHost:
         try:
             store_latencies(user_cache_folder(), key, measured)
         except CacheUnavailableError as error:
-            if self._keeps:
-                self._keeps = False
+            if self._cache_is_usable:
+                self._cache_is_usable = False
                 _log.warn("run times are not kept for the next start: {error}", error=error)
 
 

@@ -31,7 +31,7 @@ from model.repository.labels import read_labels
 from model.repository.model_files import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import Feed, Signature, blank_feed
-from server.settings.table import TOP_PREDICTIONS, Settings
+from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
 
 Say = Callable[[str], None]
 
@@ -84,7 +84,7 @@ def load_model(settings: Settings, say: Say, *, resample: Resample | None = None
         signatures=loaded.signatures,
         image_input=loaded.image_input,
         labels=labels,
-        top=settings.num_top_predictions or facts.top_k or TOP_PREDICTIONS,
+        top=settings.num_top_predictions or facts.top_k or DEFAULT_TOP_PREDICTIONS,
         samples=loaded.samples,
         decodes=loaded.decodes,
         lanes=lanes,
@@ -101,7 +101,7 @@ def load_null(settings: Settings, say: Say) -> LoadedModel:
         signatures=(LENGTHS,),
         image_input=None,
         labels=(),
-        top=TOP_PREDICTIONS,
+        top=DEFAULT_TOP_PREDICTIONS,
         samples={LENGTHS.name: blank_feed(LENGTHS)},
         decodes=False,
         # It holds the interpreter lock while it runs: a second lane would only wait for it.

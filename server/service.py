@@ -1,8 +1,8 @@
 """
 The server as one Twisted service: bind, start, serve, drain, stop.
 
-`FerryService` is inert until Twisted starts it: no thread, no socket, no TensorFlow, so that twistd
-may fork in between.  Everything here runs on the reactor thread.
+`InferenceService` is inert until Twisted starts it: no thread, no socket, no TensorFlow, so that
+twistd may fork in between.  Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
@@ -44,19 +44,19 @@ from server.settings.table import Settings
 _log = Logger()
 
 #: Seconds for which idle connections are kept while draining: a request may be on its way.
-GRACE = 0.25
+IDLE_GRACE_SECONDS = 0.25
 
 
 class StartError(Exception):
     """The server cannot start; the message says why, in one line."""
 
 
-class FerryService(Service):
+class InferenceService(Service):
     """
     One server, which understands *dialect* at `POST /`.
 
     *fail* is called with one line when the model cannot be loaded, after the sockets were bound;
-    it should end the process.  *settle* is called when it has been loaded, before it is used.
+    it should end the process.  *on_loaded* is called when it has been loaded, before it is used.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class FerryService(Service):
         reactor: Any,  # Any: no type says that it has timers, threads and sockets at once
         *,
         fail: Callable[[str], object],
-        settle: Callable[[], object] = lambda: None,
+        on_loaded: Callable[[], object] = lambda: None,
         load: Loader = load_model,
         dialect: Dialect = NATIVE,
     ) -> None:
@@ -87,13 +87,13 @@ class FerryService(Service):
             lambda: self.host.threads,
             decoding=self.pool.alive,
             hung=lambda: self.host.hung,
-            on_beat=_tell_watchdog,
+            on_beat=_notify_watchdog,
         )
         self.site = self._site()
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
         self._fail = fail
-        self._settle = settle
+        self._on_loaded = on_loaded
         #: Whether the server is to end since its model could not be loaded.
         self.start_has_failed = False
         self._starting: Deferred[None] | None = None
@@ -160,7 +160,7 @@ class FerryService(Service):
 
     async def _start(self) -> None:
         await self.host.start()
-        self._settle()
+        self._on_loaded()
         self.lifecycle.move(State.READY)
         notify("READY=1\nSTATUS=ready")
 
@@ -211,7 +211,7 @@ class FerryService(Service):
             self._accept_backlog(port)
             await maybeDeferred(port.stopListening)
         if not self.start_has_failed:
-            await self._pause(GRACE)
+            await self._pause(IDLE_GRACE_SECONDS)
         self.site.close_idle()
         await self.site.when_quiet()
         await self.host.stop()
@@ -262,7 +262,7 @@ def _address(port: IListeningPort) -> str:
     return str(host)
 
 
-def _tell_watchdog(alive: bool) -> None:
+def _notify_watchdog(alive: bool) -> None:
     if alive:
         notify("WATCHDOG=1")
 

@@ -9,7 +9,7 @@ from server.http.request import LimitedRequest
 from server.settings.table import Settings
 from tests.fakes.http import PEER, Client, chunk, request
 from tests.fakes.server import Log
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 from tests.fakes.site import World
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -97,8 +97,8 @@ def test_the_server_logs_whoever_comes(
     monkeypatch: pytest.MonkeyPatch, log: Log, peer: IAddress
 ) -> None:
     """Answers and refusals alike, one line each; the connection goes on."""
-    house = House(monkeypatch, Settings(access_log=True))
-    client = Client(house.service.site, house.reactor, peer=peer)
+    harness = ServiceHarness(monkeypatch, Settings(access_log=True))
+    client = Client(harness.service.site, harness.reactor, peer=peer)
     headers = {"X-Request-Id": "mine"}
     client.send(
         request("GET", "/healthz", headers=headers), request("GET", "/none"), b"nonsense\r\n"

@@ -3,7 +3,7 @@
 import gc
 from weakref import ref
 
-from server.process.collector import settle
+from server.process.collector import freeze_startup_objects
 
 
 class Ring:
@@ -17,7 +17,7 @@ def test_what_is_there_when_all_is_loaded_is_never_looked_at_again() -> None:
     """What was garbage by then is gone, and what comes later is collected as ever."""
     frozen = gc.get_freeze_count()
     kept, garbage = Ring(), ref(Ring())
-    settle()
+    freeze_startup_objects()
     try:
         assert garbage() is None
         assert gc.get_freeze_count() > frozen

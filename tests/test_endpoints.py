@@ -8,7 +8,7 @@ import pytest
 from server.http.endpoints import with_backlog
 from server.service import StartError
 from server.settings.table import Settings
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 
 pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
@@ -80,12 +80,12 @@ def test_an_endpoint_that_cannot_be_is_told_in_words(
     """In one line that names the part and what is expected; nothing is bound."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.pem").touch()
-    house = House(monkeypatch, Settings(listen=(description,)))
+    harness = ServiceHarness(monkeypatch, Settings(listen=(description,)))
     with pytest.raises(StartError) as caught:
-        house.service.privilegedStartService()
+        harness.service.privilegedStartService()
     assert re.match(re.escape(f"cannot listen on {description}: {said}"), str(caught.value))
     assert str(caught.value).isprintable()
-    assert house.reactor.ports == []
+    assert harness.reactor.ports == []
 
 
 @pytest.mark.parametrize(
@@ -101,9 +101,9 @@ def test_an_endpoint_that_cannot_be_is_told_in_words(
 )
 def test_an_endpoint_that_can_be_listens(description: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """As Twisted has it."""
-    house = House(monkeypatch, Settings(listen=(description,)))
-    house.service.privilegedStartService()
-    assert len(house.reactor.ports) == 1
+    harness = ServiceHarness(monkeypatch, Settings(listen=(description,)))
+    harness.service.privilegedStartService()
+    assert len(harness.reactor.ports) == 1
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from server.api.health import HealthAPI
-from server.heartbeat import BEAT, SILENCE, Heartbeat
+from server.heartbeat import HEARTBEAT_INTERVAL_SECONDS, MAX_SILENCE_SECONDS, Heartbeat
 from server.http.messages import HTTPResponse
 from server.lifecycle import Lifecycle, State
 from tests.fakes.http import http_request
@@ -19,7 +19,7 @@ from tests.fakes.threads import Calls, outcomes
 
 
 @dataclass
-class World:
+class HeartbeatHarness:
     """A heartbeat over two model threads, and the endpoints that tell of it."""
 
     names: tuple[str, ...] = ("model-0", "model-1")
@@ -69,11 +69,11 @@ def told(answer: Deferred[HTTPResponse]) -> tuple[int, Any]:  # Any: JSON
 
 def test_threads_that_work_or_idle_are_alive_for_ever() -> None:
     """A ping a beat is enough."""
-    world = World()
-    world.lifecycle.move(State.READY)
-    world.heartbeat.start()
-    world.wait(int(SILENCE) * 3)
-    assert told(world.api.healthz(http_request())) == (
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(State.READY)
+    harness.heartbeat.start()
+    harness.wait(int(MAX_SILENCE_SECONDS) * 3)
+    assert told(harness.api.healthz(http_request())) == (
         200,
         {
             "alive": True,
@@ -84,122 +84,122 @@ def test_threads_that_work_or_idle_are_alive_for_ever() -> None:
             ],
         },
     )
-    assert world.beats == [True] * (int(SILENCE) * 3 + 1)
-    world.heartbeat.stop()
+    assert harness.beats == [True] * (int(MAX_SILENCE_SECONDS) * 3 + 1)
+    harness.heartbeat.stop()
 
 
 @pytest.mark.parametrize("state", [State.READY, State.DRAINING])
 def test_a_thread_that_is_silent_too_long_is_dead(state: State) -> None:
     """One is enough; a run may take up to then, and life may come back."""
-    world = World()
-    world.lifecycle.move(state)
-    world.heartbeat.start()
-    world.stepped.step()
-    world.stepped.started.remove(world.threads[1])  # from now on it does not work
-    world.wait(int(SILENCE) - 1)
-    assert told(world.api.healthz(http_request()))[0] == 200
-    world.wait(1)
-    status, content = told(world.api.healthz(http_request()))
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(state)
+    harness.heartbeat.start()
+    harness.stepped.step()
+    harness.stepped.started.remove(harness.threads[1])  # from now on it does not work
+    harness.wait(int(MAX_SILENCE_SECONDS) - 1)
+    assert told(harness.api.healthz(http_request()))[0] == 200
+    harness.wait(1)
+    status, content = told(harness.api.healthz(http_request()))
     assert status == 503
     assert content["alive"] is False
     assert content["model_threads"] == [
         {"name": "model-0", "alive": True, "silent_s": 0.0},
-        {"name": "model-1", "alive": False, "silent_s": SILENCE},
+        {"name": "model-1", "alive": False, "silent_s": MAX_SILENCE_SECONDS},
     ]
-    assert content["trouble"] == world.heartbeat.trouble == "no heartbeat of model-1"
-    world.wait(1)
-    assert world.beats[-2:] == [False, False]
-    world.stepped.started.append(world.threads[1])
-    world.wait(1)
-    assert told(world.api.healthz(http_request()))[0] == 200
-    world.heartbeat.stop()
+    assert content["trouble"] == harness.heartbeat.trouble == "no heartbeat of model-1"
+    harness.wait(1)
+    assert harness.beats[-2:] == [False, False]
+    harness.stepped.started.append(harness.threads[1])
+    harness.wait(1)
+    assert told(harness.api.healthz(http_request()))[0] == 200
+    harness.heartbeat.stop()
 
 
 def test_a_thread_that_has_ended_is_dead() -> None:
     """However short ago it was heard."""
-    world = World()
-    world.lifecycle.move(State.READY)
-    world.threads[0].stop()
-    world.wait(1)
-    status, content = told(world.api.healthz(http_request()))
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(State.READY)
+    harness.threads[0].stop()
+    harness.wait(1)
+    status, content = told(harness.api.healthz(http_request()))
     assert status == 503
-    assert [pulse["alive"] for pulse in content["model_threads"]] == [False, True]
+    assert [thread["alive"] for thread in content["model_threads"]] == [False, True]
 
 
 def test_a_server_that_cannot_decode_is_dead() -> None:
     """Its model threads may be as well as they like."""
-    world = World()
-    world.lifecycle.move(State.READY)
-    assert told(world.api.healthz(http_request()))[0] == 200
-    world.decoding = False
-    status, content = told(world.api.healthz(http_request()))
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(State.READY)
+    assert told(harness.api.healthz(http_request()))[0] == 200
+    harness.decoding = False
+    status, content = told(harness.api.healthz(http_request()))
     assert (status, content["alive"]) == (503, False)
-    assert [pulse["alive"] for pulse in content["model_threads"]] == [True, True]
+    assert [thread["alive"] for thread in content["model_threads"]] == [True, True]
 
 
 def test_a_load_that_takes_long_is_no_death() -> None:
     """While the server starts it lives, however silent its threads; it says that they are."""
-    world = World()
-    world.heartbeat.start()
-    world.wait(int(SILENCE) * 2, threads_work=False)
-    status, content = told(world.api.healthz(http_request()))
+    harness = HeartbeatHarness()
+    harness.heartbeat.start()
+    harness.wait(int(MAX_SILENCE_SECONDS) * 2, threads_work=False)
+    status, content = told(harness.api.healthz(http_request()))
     assert status == 200
     assert content["alive"] is True
-    assert [pulse["alive"] for pulse in content["model_threads"]] == [False, False]
-    world.lifecycle.move(State.READY)
-    assert told(world.api.healthz(http_request()))[0] == 503
-    world.heartbeat.stop()
+    assert [thread["alive"] for thread in content["model_threads"]] == [False, False]
+    harness.lifecycle.move(State.READY)
+    assert told(harness.api.healthz(http_request()))[0] == 503
+    harness.heartbeat.stop()
 
 
 def test_a_server_without_a_thread_yet_lives() -> None:
     """Nothing is silent."""
-    world = World(names=())
-    world.lifecycle.move(State.READY)
-    assert told(world.api.healthz(http_request()))[0] == 200
+    harness = HeartbeatHarness(names=())
+    harness.lifecycle.move(State.READY)
+    assert told(harness.api.healthz(http_request()))[0] == 200
 
 
 def test_a_run_that_does_not_end_is_told_and_takes_no_more_requests() -> None:
     """Nobody should send any; the heartbeats may go on, and the watchdog is not told so."""
-    world = World()
-    world.lifecycle.move(State.READY)
-    world.heartbeat.start()
-    world.hung = True
-    world.wait(1)
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(State.READY)
+    harness.heartbeat.start()
+    harness.hung = True
+    harness.wait(1)
     trouble = "a run of the model does not end"
-    status, content = told(world.api.healthz(http_request()))
+    status, content = told(harness.api.healthz(http_request()))
     assert (status, content["alive"], content["trouble"]) == (503, False, trouble)
-    assert told(world.api.readyz(http_request())) == (
+    assert told(harness.api.readyz(http_request())) == (
         503,
         {"ready": False, "state": "ready", "trouble": trouble},
     )
-    world.hung = False
-    world.wait(1)
-    assert told(world.api.readyz(http_request())) == (200, {"ready": True, "state": "ready"})
-    assert world.beats == [True, False, True]
-    world.heartbeat.stop()
+    harness.hung = False
+    harness.wait(1)
+    assert told(harness.api.readyz(http_request())) == (200, {"ready": True, "state": "ready"})
+    assert harness.beats == [True, False, True]
+    harness.heartbeat.stop()
 
 
 def test_a_reactor_that_is_late_tells_by_how_much() -> None:
     """Some callback has blocked it."""
-    world = World()
-    world.heartbeat.start()
-    assert world.heartbeat.reactor_lag == 0.0
-    world.clock.advance(BEAT + 2.5)
-    assert told(world.api.healthz(http_request()))[1]["reactor_lag_s"] == 2.5
-    world.clock.advance(0.5)
-    assert world.heartbeat.reactor_lag == 0.0
-    world.heartbeat.stop()
+    harness = HeartbeatHarness()
+    harness.heartbeat.start()
+    assert harness.heartbeat.reactor_lag == 0.0
+    harness.clock.advance(HEARTBEAT_INTERVAL_SECONDS + 2.5)
+    assert told(harness.api.healthz(http_request()))[1]["reactor_lag_s"] == 2.5
+    harness.clock.advance(0.5)
+    assert harness.heartbeat.reactor_lag == 0.0
+    harness.heartbeat.stop()
 
 
 def test_a_heartbeat_that_has_stopped_is_still() -> None:
     """No timer is left, and a second stop does no harm."""
-    world = World()
-    world.heartbeat.stop()
-    world.heartbeat.start()
-    world.heartbeat.stop()
-    world.heartbeat.stop()
-    assert world.clock.getDelayedCalls() == []
-    assert world.beats == [True]
+    harness = HeartbeatHarness()
+    harness.heartbeat.stop()
+    harness.heartbeat.start()
+    harness.heartbeat.stop()
+    harness.heartbeat.stop()
+    assert harness.clock.getDelayedCalls() == []
+    assert harness.beats == [True]
 
 
 @pytest.mark.parametrize(
@@ -216,8 +216,8 @@ def test_a_server_is_ready_in_one_state_alone(
     path: tuple[State, ...], status: int, content: dict[str, object]
 ) -> None:
     """While it starts it tells how far it is."""
-    world = World()
-    world.lifecycle.progress = "warming up: 4 rows"
+    harness = HeartbeatHarness()
+    harness.lifecycle.progress = "warming up: 4 rows"
     for state in path:
-        world.lifecycle.move(state)
-    assert told(world.api.readyz(http_request())) == (status, content)
+        harness.lifecycle.move(state)
+    assert told(harness.api.readyz(http_request())) == (status, content)

@@ -23,7 +23,7 @@ from model.repository.cache import CachedModel, CacheUnavailableError
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from server.model_loading import load_model, source_of
-from server.settings.table import TOP_PREDICTIONS, Settings
+from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
 from tests.fakes.model import IMAGES, FakeRunner, images
 
 TOML = """
@@ -305,7 +305,11 @@ def test_a_model_is_loaded_with_all_that_is_known(
 
 @pytest.mark.parametrize(
     ("settings", "toml", "top"),
-    [({}, "", TOP_PREDICTIONS), ({}, "top_k = 7", 7), ({"num_top_predictions": 2}, "top_k = 7", 2)],
+    [
+        ({}, "", DEFAULT_TOP_PREDICTIONS),
+        ({}, "top_k = 7", 7),
+        ({"num_top_predictions": 2}, "top_k = 7", 2),
+    ],
 )
 def test_how_many_labels_are_told_is_a_setting_a_fact_or_the_default(
     folder: Path,

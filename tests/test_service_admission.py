@@ -8,7 +8,7 @@ from batcher.errors import Overloaded
 from server.settings.table import Settings
 from tests.fakes.http import request
 from tests.fakes.server import Log
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")
@@ -24,15 +24,15 @@ def refuse(*_: object, **__: object) -> None:
 
 
 @pytest.fixture
-def busy(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
+def busy(harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch) -> ServiceHarness:
     """A server that is started, and too busy for anybody else."""
-    house.started()
-    assert house.service.host.inference is not None
-    monkeypatch.setattr(house.service.host.inference.model.batcher, "admit", refuse)
-    return house
+    harness.started()
+    assert harness.service.host.inference is not None
+    monkeypatch.setattr(harness.service.host.inference.model.batcher, "admit", refuse)
+    return harness
 
 
-def test_a_busy_server_answers_before_the_body_comes(busy: House) -> None:
+def test_a_busy_server_answers_before_the_body_comes(busy: ServiceHarness) -> None:
     """With when to come again; the connection stays, and nothing was decoded."""
     client = busy.connect()
     client.send(HEAD)
@@ -48,24 +48,24 @@ def test_a_busy_server_answers_before_the_body_comes(busy: House) -> None:
 
 
 def test_a_server_that_became_busy_refuses_before_it_decodes(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the body was on its way, others came."""
-    client = house.started().connect()
+    client = harness.started().connect()
     client.send(HEAD)
-    assert house.service.host.inference is not None
-    monkeypatch.setattr(house.service.host.inference.model.batcher, "admit", refuse)
+    assert harness.service.host.inference is not None
+    monkeypatch.setattr(harness.service.host.inference.model.batcher, "admit", refuse)
     assert client.received == b""
     client.send(IMAGE)
     assert client.statuses == [429]
     assert client.answer.headers["x-model-version"] == "pets/7"
-    assert not house.pool.queue
+    assert not harness.pool.queue
 
 
-def test_a_server_that_is_not_ready_reads_no_bodies(house: House) -> None:
+def test_a_server_that_is_not_ready_reads_no_bodies(harness: ServiceHarness) -> None:
     """They would be in vain."""
-    house.start()
-    client = house.connect()
+    harness.start()
+    client = harness.connect()
     client.send(HEAD)
     assert (client.answer.status, client.answer.headers["retry-after"]) == (503, "1")
 
@@ -78,10 +78,10 @@ def test_a_server_that_is_not_ready_reads_no_bodies(house: House) -> None:
     ],
 )
 def test_what_a_head_asks_for_in_vain_is_refused_at_once(
-    headers: dict[str, str], error: str, house: House
+    headers: dict[str, str], error: str, harness: ServiceHarness
 ) -> None:
     """Whatever the body may be."""
-    client = house.started().connect()
+    client = harness.started().connect()
     client.send(request(headers={"Content-Length": "100", **headers}))
     assert client.answer.status == 400
     assert client.answer.error.startswith(error)
@@ -106,10 +106,10 @@ def test_who_names_no_timeout_has_the_default(
     log: Log,
 ) -> None:
     """It is told at the start; here the model hangs for some *seconds*."""
-    house = House(monkeypatch, settings).started()
+    harness = ServiceHarness(monkeypatch, settings).started()
     assert log.lines()[-1].endswith(f"batches of up to 4 rows, {words}")
-    client = house.connect()
+    client = harness.connect()
     client.send(POST)
-    house.wait(seconds, model=False)
-    house.turn()
+    harness.wait(seconds, model=False)
+    harness.turn()
     assert client.statuses == [status]

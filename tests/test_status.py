@@ -16,7 +16,7 @@ from server.http.messages import HTTPResponse
 from server.inference import Inference, ServedModel
 from tests.fakes.http import Answer, http_request, request
 from tests.fakes.server import SIGNATURE, FakeInference, ManualLane, served_model
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 from tests.fakes.threads import outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -135,46 +135,46 @@ def test_names_of_any_letters_are_told() -> None:
 # --- in a server
 
 
-def asked(house: House, method: str = "GET", body: bytes = b"") -> Answer:
+def asked(harness: ServiceHarness, method: str = "GET", body: bytes = b"") -> Answer:
     """Return how a request for the status is answered."""
-    client = house.connect()
+    client = harness.connect()
     client.send(request(method, "/status", body))
     return client.answer
 
 
 @pytest.mark.usefixtures("surroundings")
-def test_there_is_no_status_before_there_is_a_model(house: House) -> None:
+def test_there_is_no_status_before_there_is_a_model(harness: ServiceHarness) -> None:
     """A client is told to come again."""
-    house.start()
-    answer = asked(house)
+    harness.start()
+    answer = asked(harness)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert answer.error == "the model is not ready yet: starting"
-    house.turn()
-    answer = asked(house)
+    harness.turn()
+    answer = asked(harness)
     assert answer.status == 200
     assert answer.json()["model"] == "pets/7"
 
 
 @pytest.mark.usefixtures("surroundings")
-def test_the_status_is_only_read(house: House) -> None:
+def test_the_status_is_only_read(harness: ServiceHarness) -> None:
     """It is told while the server drains, too."""
-    house.started()
-    assert asked(house, "POST", b"{}").status == 405
-    assert asked(house, "POST", b"{}").headers["allow"] == "GET, HEAD"
-    client = house.connect()
-    house.service.stopService()
+    harness.started()
+    assert asked(harness, "POST", b"{}").status == 405
+    assert asked(harness, "POST", b"{}").headers["allow"] == "GET, HEAD"
+    client = harness.connect()
+    harness.service.stopService()
     client.send(request("GET", "/status"))
     assert client.answer.status == 200
 
 
 @pytest.mark.usefixtures("surroundings")
-def test_the_sample_that_is_told_is_answered(house: House) -> None:
+def test_the_sample_that_is_told_is_answered(harness: ServiceHarness) -> None:
     """As it stands."""
-    house.started()
-    sample = asked(house).json()["signatures"]["serving_default"]["sample"]
-    client = house.connect()
+    harness.started()
+    sample = asked(harness).json()["signatures"]["serving_default"]["sample"]
+    client = harness.connect()
     client.send(request(body=sample.encode()))
-    house.turn()
+    harness.turn()
     assert client.answer.json() == {"outputs": {"scores": [[0.0, 0.0, 0.0]]}}
 
 

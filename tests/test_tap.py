@@ -14,7 +14,7 @@ from twisted.python import usage
 
 from server.lifecycle import State
 from server.process.tap import Options, makeService
-from server.service import FerryService, StartError
+from server.service import InferenceService, StartError
 from server.settings.table import Settings
 from tests.fakes.server import Log
 from tests.fakes.service import FakeReactor
@@ -50,7 +50,7 @@ def stderr(monkeypatch: pytest.MonkeyPatch) -> StringIO:
     return stream
 
 
-def made(*arguments: str, **twistd: object) -> FerryService:
+def made(*arguments: str, **twistd: object) -> InferenceService:
     """Return what twistd would start with these *arguments*, and options of its own."""
     options = Options({})
     options.parent = usage.Options()
@@ -58,7 +58,7 @@ def made(*arguments: str, **twistd: object) -> FerryService:
     options.parseOptions(arguments)
     service = makeService(options)
     assert IService.providedBy(service)
-    assert isinstance(service, FerryService)
+    assert isinstance(service, InferenceService)
     return service
 
 

@@ -28,7 +28,7 @@ class HealthAPI:
         content: dict[str, object] = {
             "alive": not trouble,
             "reactor_lag_s": round(self._heartbeat.reactor_lag, 3),
-            "model_threads": [asdict(pulse) for pulse in self._heartbeat.pulses()],
+            "model_threads": [asdict(thread) for thread in self._heartbeat.thread_health()],
         }
         return _json(not trouble, content, trouble)
 

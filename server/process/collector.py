@@ -8,7 +8,7 @@ imported and loaded that takes a tenth of a second, several times a minute under
 import gc
 
 
-def settle() -> None:
+def freeze_startup_objects() -> None:
     """
     Let no collection look again at what is there now, which stays until the end anyway.
 

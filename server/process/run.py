@@ -7,7 +7,7 @@ from twisted.logger import Logger
 from server.api.dialect import Dialect
 from server.api.native import NATIVE
 from server.model_loading import Loader, load_model
-from server.process.collector import settle
+from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
 from server.process.logs import begin_logging, own_stderr
 from server.settings.table import Settings
@@ -27,7 +27,7 @@ def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NAT
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
     from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
-    from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
+    from server.service import InferenceService, StartError  # noqa: PLC0415 - Klein needs the reactor
 
     begin_logging(own_stderr())
     failed: list[str] = []
@@ -37,7 +37,9 @@ def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NAT
         _log.critical("{line}", line=line)
         reactor.stop()
 
-    service = FerryService(settings, reactor, fail=fail, settle=settle, load=load, dialect=dialect)
+    service = InferenceService(
+        settings, reactor, fail=fail, on_loaded=freeze_startup_objects, load=load, dialect=dialect
+    )
     try:
         service.privilegedStartService()
     except StartError as error:

@@ -10,7 +10,7 @@ from typing import Any
 from twisted.logger import Logger
 
 from server.lifecycle import State
-from server.service import FerryService
+from server.service import InferenceService
 
 _log = Logger()
 
@@ -19,7 +19,7 @@ DROPPED = 1
 
 
 def end_at_once_on_second_signal(
-    service: FerryService, reactor: Any, *, clean_up: Callable[[], object] = lambda: None
+    service: InferenceService, reactor: Any, *, clean_up: Callable[[], object] = lambda: None
 ) -> None:
     """
     Make SIGTERM and SIGINT abort *service* once it drains; the reactor took the first of them.
@@ -28,7 +28,7 @@ def end_at_once_on_second_signal(
 
     The process then ends with `DROPPED`, after *clean_up*, as soon as the reactor has stopped,
     without waiting for threads: one of them may be in a run that nobody waits for any more.  Called
-    on the main thread.  Any: see `FerryService`.
+    on the main thread.  Any: see `InferenceService`.
     """
 
     def leave() -> None:

@@ -15,7 +15,7 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
-from server.process.collector import settle
+from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
 from server.settings.report import describe
 from server.settings.twistd import TwistdOptions
@@ -52,7 +52,7 @@ def _check_writable(twistd: Mapping[str, Any]) -> None:
             raise UsageError(f"{path.absolute()} cannot be written: twistd --{option}=PATH")
 
 
-def _tell(line: str) -> None:
+def _report(line: str) -> None:
     """Say why there is no server: in the log, and on stderr, which twistd has made part of it."""
     _log.critical("{line}", line=line)
     if sys.__stderr__ is not None:
@@ -65,7 +65,7 @@ def makeService(options: Options) -> IService:
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - twistd has chosen it by now
 
     from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
-    from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
+    from server.service import InferenceService, StartError  # noqa: PLC0415 - Klein needs the reactor
 
     twistd: Any = options.parent or {}  # Any: Twisted's own options are untyped
 
@@ -75,12 +75,12 @@ def makeService(options: Options) -> IService:
 
     def fail(line: str) -> None:
         """End the process with exit code 1; twistd would end with 0 once its reactor stops."""
-        _tell(line)
+        _report(line)
         remove_pidfile()
         reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         reactor.stop()
 
-    class TwistdService(FerryService):
+    class TwistdService(InferenceService):
         """A server whose start twistd reports in one line, not with a traceback."""
 
         def privilegedStartService(self) -> None:
@@ -91,10 +91,12 @@ def makeService(options: Options) -> IService:
                 if not twistd.get("nodaemon", False):
                     raise  # the daemon's parent prints it
                 remove_pidfile()
-                _tell(str(error))
+                _report(str(error))
                 raise SystemExit(1) from None
 
-    service = TwistdService(options.resolved.settings, reactor, fail=fail, settle=settle)
+    service = TwistdService(
+        options.resolved.settings, reactor, fail=fail, on_loaded=freeze_startup_objects
+    )
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
     end_at_once_on_second_signal(service, reactor, clean_up=remove_pidfile)
     return service

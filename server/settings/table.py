@@ -43,7 +43,7 @@ CONFIGURATION = "Configuration"
 GROUPS = (LISTENING, MODEL, DEVICE, BATCHING, LIMITS, RUNNING, CONFIGURATION)
 
 #: Labels in an answer where neither the settings nor the model's own file say how many.
-TOP_PREDICTIONS = 5
+DEFAULT_TOP_PREDICTIONS = 5
 _OWN_MODEL = ("graph", "model")
 
 DEFAULT_ENDPOINT = "tcp:12480:interface=127.0.0.1"
@@ -130,7 +130,7 @@ class Settings:
         WholeNumber("N"),
         MODEL,
         "How many labels an answer lists, best first.",
-        unset=f"from model.toml, else {TOP_PREDICTIONS}",
+        unset=f"from model.toml, else {DEFAULT_TOP_PREDICTIONS}",
     )
     input_height: int | None = setting(
         WholeNumber("PIXELS"),

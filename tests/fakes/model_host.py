@@ -20,7 +20,7 @@ from tests.images import coloured, encoded
 IMAGE = encoded(coloured(16, 16), "PNG")
 
 
-class World:
+class ModelHostHarness:
     """A host whose threads work when told; a run takes its rows in 64ths of a second."""
 
     def __init__(

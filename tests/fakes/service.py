@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from model.execution.decode_pool import DecodePool
 from server.lifecycle import State
-from server.service import GRACE, FerryService
+from server.service import IDLE_GRACE_SECONDS, InferenceService
 from server.settings.table import Settings
 from tests.fakes.http import Client, request
 from tests.fakes.model import FakeRunner
@@ -99,7 +99,7 @@ class FakeReactor(MemoryReactorClock):
         return self.ports[-1]
 
 
-class House:
+class ServiceHarness:
     """A whole server in one thread: its threads, timers and connections move when told."""
 
     def __init__(
@@ -116,17 +116,17 @@ class House:
         self.loader = FakeLoader(self.runner, lanes=lanes)
         self.failures: list[str] = []
         #: The server's states when it said that all was loaded.
-        self.settled: list[State] = []
+        self.states_when_loaded: list[State] = []
         self.runs_after_close = 0
         decode_pool = partial(DecodePool, pool=self.pool, clock=self.reactor.seconds)
         monkeypatch.setattr("server.service.DecodePool", decode_pool)
         monkeypatch.setattr("server.service.MonotonicTime", lambda reactor: reactor)
         monkeypatch.setattr("server.model_host.ModelThread", self.threads)
-        self.service = FerryService(
+        self.service = InferenceService(
             settings or Settings(),
             self.reactor,
             fail=self.failures.append,
-            settle=lambda: self.settled.append(self.service.lifecycle.state),
+            on_loaded=lambda: self.states_when_loaded.append(self.service.lifecycle.state),
             load=self.loader,
         )
 
@@ -140,7 +140,7 @@ class House:
         self.service.privilegedStartService()
         self.service.startService()
 
-    def started(self) -> "House":
+    def started(self) -> "ServiceHarness":
         """Start, to the end."""
         self.start()
         self.turn()
@@ -179,5 +179,5 @@ class House:
         """Tell the server to stop, let the grace pass, and return what the stop gives."""
         fired = outcomes(self.service.stopService())
         self.turn(model=model)
-        self.wait(GRACE, model=model)
+        self.wait(IDLE_GRACE_SECONDS, model=model)
         return fired

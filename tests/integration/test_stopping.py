@@ -40,7 +40,7 @@ class Attempt:
     answer: Answer | None = None  #: None where the connection ended before a byte of it came
 
 
-class Customer:
+class ClientThread:
     """
     Posts one photo after the other, from a thread, until nobody listens any more.
 
@@ -87,18 +87,18 @@ class Customer:
             return not response.will_close
 
 
-def stop_under_load(server: Server) -> tuple[list[Customer], float]:
+def stop_under_load(server: Server) -> tuple[list[ClientThread], float]:
     """Tell *server* to stop while customers come; return them, gone, and when it was told."""
-    customers = [
-        Customer(server.port, name, keep_alive=number % 2 == 0)
+    clients = [
+        ClientThread(server.port, name, keep_alive=number % 2 == 0)
         for number, (name, _) in enumerate(mixed(CLIENTS))
     ]
-    wait_for(lambda: all(len(each.attempts) > 3 for each in customers), "three answers for all")
+    wait_for(lambda: all(len(each.attempts) > 3 for each in clients), "three answers for all")
     told = monotonic()
     server.signal()
-    for each in customers:
+    for each in clients:
         each.wait()
-    return customers, told
+    return clients, told
 
 
 @pytest.mark.parametrize(
@@ -118,14 +118,14 @@ def test_a_stop_under_load_answers_what_was_sent(
     Later ones are answered as well, or their connection ends before a byte of an answer.
     """
     with serving(cache_home=cache_home, folder=tmp_path, door=door) as server:
-        customers, told = stop_under_load(server)
+        clients, told = stop_under_load(server)
         assert server.exit_code() == code
-    for customer in customers:
-        for attempt in customer.attempts:
+    for client in clients:
+        for attempt in client.attempts:
             assert attempt.answer is not None or attempt.written > told
             if attempt.answer is not None:
-                assert attempt.answer.best in KNOWN[customer.name]
-    answers = [it.answer for each in customers for it in each.attempts if it.answer is not None]
+                assert attempt.answer.best in KNOWN[client.name]
+    answers = [it.answer for each in clients for it in each.attempts if it.answer is not None]
     under_way = [it for it in answers if it.began < told < it.ended]
     assert len(under_way) >= CLIENTS / 2, "there was no load to speak of"
     assert any(it.headers.get("connection") == "close" for it in under_way)
