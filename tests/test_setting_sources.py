@@ -215,12 +215,12 @@ def test_a_switch_that_is_on_in_a_file_can_be_turned_off() -> None:
         (
             {"port": "80"},
             {"TENSORFERRY_LISTEN": "tcp:1"},
-            "port (command line) and listen (TENSORFERRY_LISTEN) say the same: give one",
+            "port (command line) and listen (TENSORFERRY_LISTEN) exclude each other: give one",
         ),
         (
             {"graph": "graph.pb"},
             {"TENSORFERRY_MODEL": "served"},
-            "model (TENSORFERRY_MODEL) and graph (command line) say the same: give one",
+            "model (TENSORFERRY_MODEL) and graph (command line) exclude each other: give one",
         ),
         (
             {},
@@ -294,7 +294,7 @@ def test_an_empty_list_is_not_nothing() -> None:
         ("access_log = 1", "--access-log: expected true or false, got 1 (FILE: access_log)"),
         ("max_batch_size = true", "--max-batch-size: expected a whole number of at least 1, got t"),
         ("port = 80.50", "--port: expected a whole number from 0 to 65535, got 80.50 (FILE: port)"),
-        ("port = 80\nlisten = 'tcp:81'", "port (FILE: port) and listen (FILE: listen) say the s"),
+        ("port = 80\nlisten = 'tcp:81'", "port (FILE: port) and listen (FILE: listen) exclude"),
         (
             'graph = "a/../missing.pb"',
             "--graph: expected a readable file, got 'FOLDER/a/../missing.pb' (FILE: graph)",

@@ -1,5 +1,5 @@
 """
-One setting: how it is named, written and explained, and how `Settings` declares it as a field.
+One setting: its name, its kind, its explanation, and its declaration as a field of `Settings`.
 
 Pure.  Imports no TensorFlow, Klein or reactor, so that ``--help`` is instant.
 """
@@ -15,54 +15,54 @@ VARIABLE_PREFIX = "TENSORFERRY_"
 
 
 class SettingsError(Exception):
-    """A setting that cannot be: one line with its name, value, origin and what was expected."""
+    """A wrong setting: one line with its name, value, origin and the expected value."""
 
     def __init__(self, line: str) -> None:
         super().__init__(printable(line))
 
 
 def printable(text: str) -> str:
-    """Return *text* with line breaks and control characters, as file names may hold, escaped."""
+    """Return *text* with line breaks and control characters escaped; file names may hold them."""
     return "".join(it if it.isprintable() else repr(it)[1:-1] for it in text)
 
 
 @dataclass(frozen=True, slots=True)
 class Option(Generic[T]):
-    """One row of the table: a setting as people name, write and look it up."""
+    """One row of the table: how users name and write a setting, and what it means."""
 
     name: str  #: with underscores, as in a TOML file
-    kind: Kind[T]  #: of one value, where several may be given
+    kind: Kind[T]  #: of one value, also if the option is repeatable
     group: str  #: one of GROUPS
     meaning: str  #: in a sentence or two
-    default: str  #: for people; empty where none is worth a word
-    field: str = ""  #: of Settings; empty for an option that says where or how to read settings
+    default: str  #: in words for users; empty if there is none to show
+    field: str = ""  #: of Settings; empty for an option about reading settings, such as --config
     repeatable: bool = False
-    needs: tuple[str, ...] = ()  #: the options without one of which this one says nothing
-    excludes: str = ""  #: the option that says the same in another way
+    needs: tuple[str, ...] = ()  #: this option requires one of these
+    excludes: str = ""  #: another option for the same thing; giving both is an error
 
     @property
     def spelling(self) -> str:
-        """As a command line has it."""
+        """The name on a command line."""
         return f"--{self.name.replace('_', '-')}"
 
     @property
     def variable(self) -> str:
-        """As the environment has it."""
+        """The name in the environment."""
         return VARIABLE_PREFIX + self.name.upper()
 
     @property
     def metavar(self) -> str:
-        """How help pages write its value; empty for a switch."""
+        """The placeholder of the value on help pages; empty for a switch."""
         return self.kind.metavar
 
     @property
     def explanation(self) -> str:
-        """Its meaning, and what has to be given with it."""
+        """The meaning, and the options that must be given with it."""
         needed = " or ".join(f"--{name}" for name in self.needs)
         return f"{self.meaning} Only with {needed}." if needed else self.meaning
 
     def format(self, value: T | tuple[T, ...]) -> tuple[str, ...]:
-        """Return the texts, one or several, that its kind parses as *value*."""
+        """Return *value* as texts, one for each value of a repeatable option."""
         return tuple(map(self.kind.format, value if isinstance(value, tuple) else (value,)))
 
 
@@ -94,8 +94,8 @@ def setting(
     unset: str = "",
     **more: str | tuple[str, ...],
 ) -> T | None:
-    """Declare a field: its *default*, or in words what happens while it is *unset* (None)."""
-    words = unset or kind.format(default)  # type: ignore[arg-type]  # the overloads hold: a T
+    """Declare a field: its *default*, or in words what applies while it is *unset* (None)."""
+    words = unset or kind.format(default)  # type: ignore[arg-type]  # by the overloads, a T
     return field(
         default=default,
         metadata={"kind": kind, "group": group, "meaning": meaning, "default": words, **more},
