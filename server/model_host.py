@@ -1,7 +1,7 @@
 """
-Own everything that runs one model: decode pool, model threads, Session, lanes and batcher.
+Own the parts that run one model: decode pool, model threads, Session, lanes and batcher.
 
-`ModelHost` is inert until `start`.  Its methods belong to the reactor thread.
+`ModelHost` is inert until `start`.  Its methods are called on the reactor thread.
 """
 
 import hashlib
@@ -34,10 +34,10 @@ from server.settings.table import Settings
 
 _log = Logger()
 
-#: Stored run times that are wrong by this factor were measured on a machine that was not itself.
+#: Measure again if a run takes more than this many times its stored time, or less than 1 / this.
 MAX_STORED_LATENCY_RATIO = 2.0
 
-#: The largest batch of a signature whose runs could not be measured.
+#: The largest batch, in rows, of a signature whose runs could not be measured.
 UNMEASURED_CAP_ROWS = 32
 
 
@@ -54,7 +54,7 @@ class ModelHost:
         say: Callable[[str], object],
         load: Loader = load_model,
     ) -> None:
-        """*say* is told the progress of the start in words, on the reactor thread."""
+        """*say* is called with each step of the start, in words, on the reactor thread."""
         self.settings = settings
         self.threads: list[ModelThread] = []
         self.lanes: list[Lane] = []
@@ -71,21 +71,21 @@ class ModelHost:
 
     @property
     def hung(self) -> bool:
-        """Whether a run has taken so long that its lane is given up."""
+        """Whether a run has exceeded its timeout and not ended."""
         return self.inference is not None and self.inference.model.batcher.hung
 
     async def start(self) -> Inference:
         """
-        Load and warm the model; return what answers with it.
+        Load the model and warm it up; return its inference.
 
-        Raises `ModelError` in one line, or `CancelledError` where `stop` came first.
+        Raises `ModelError` with one line, or `CancelledError` if `stop` is called meanwhile.
         """
         self._pool.start()
         try:
             return await self._start()
         except Exception as error:
             if self._stopping:
-                # Whatever failed did so for want of threads, or is of no use to know.
+                # The stop ended the threads, which caused the error, or made it irrelevant.
                 raise CancelledError from error
             raise
 
@@ -141,25 +141,25 @@ class ModelHost:
         )
 
     def _raise_if_stopping(self) -> None:
-        """Raise `CancelledError` where `stop` has come: no more threads, it has counted them."""
+        """Raise `CancelledError` after `stop`, which ends only the threads that exist by then."""
         if self._stopping:
             raise CancelledError
 
     async def stop(self) -> None:
-        """Answer what was accepted, end the threads, free the device."""
+        """Answer the accepted requests, end the threads, then free the device."""
         self._stopping = True
         if self.inference is not None:
             await self.inference.model.batcher.drain()
         for ended in [thread.stop() for thread in self.threads]:
             await ended
         await self._pool.stop()
-        # Last: decode threads may run a part of the model, too.
+        # Last, because decode threads may run a part of the model.
         if self._runner is not None:
             self._runner.close()
             self._runner = None
 
     def abort(self) -> None:
-        """Fail whatever waits or runs; the threads are left to themselves."""
+        """Fail the requests that wait or run; do not wait for the threads."""
         if self.inference is not None:
             self.inference.model.batcher.abort()
 
@@ -178,7 +178,7 @@ class ModelHost:
         self._call_from_thread(self._say, line)
 
     async def _learn(self, loaded: LoadedModel, signature: Signature, profiles: Profiles) -> None:
-        """Put what a run of *signature* takes into *profiles*, from the cache or measured now."""
+        """Put l(b) of *signature* into *profiles*, from the cache or measured now."""
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
         if not signature.batched:
             self._say(f"{signature.name} runs one request at a time: {signature.alone}")
@@ -212,13 +212,13 @@ class ModelHost:
         return measured
 
     async def _latencies_hold(self, stored: dict[int, float], sample: Feed) -> bool:
-        """Warm up, and return whether a run takes about as long as it did when it was measured."""
+        """Warm up, and return whether the largest *stored* size still takes about as long."""
         self._say("warming up")
         largest = max(stored)
         try:
             now = await prime(self.lanes, sample, largest)
         except OutOfMemory as error:
-            self._say(f"{error}, as they did before: measuring again")
+            self._say(f"{error}, unlike before: measuring again")
             return False
         then = stored[largest]
         if then / MAX_STORED_LATENCY_RATIO < now < then * MAX_STORED_LATENCY_RATIO:
@@ -243,21 +243,22 @@ class ModelHost:
 
 def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> str:
     """
-    Return the name under which the run times of *signature* are kept.
+    Return the key of the stored run times of *signature*.
 
-    A climb to a size that was asked for tells nothing of where a climb by itself would end.
+    *largest* is a part of it, because a climb that ends at a given size does not show where an
+    unlimited climb would end.
     """
     facts = f"{fingerprint} {signature} {largest or 'learned'} {MOST_REPEATS} runs"
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def chosen_policy(settings: Settings) -> Policy:
-    """Return the policy that learns, or the fixed one where the user set a delay."""
+    """Return the learning policy, or the fixed one if the user set a delay."""
     if settings.max_queue_delay is None:
         return LotPolicy()
     return FixedPolicy(settings.max_batch_size or LARGEST, settings.max_queue_delay)
 
 
 def join_rows(parts: Sequence[Arrays]) -> Arrays:
-    """Return the outputs of a request that was run in *parts*, in order."""
+    """Return the outputs of a request that ran in *parts*: arrays joined by rows, in order."""
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

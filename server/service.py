@@ -43,26 +43,26 @@ from server.settings.table import Settings
 
 _log = Logger()
 
-#: Seconds for which idle connections are kept while draining: a request may be on its way.
+#: While draining, idle connections stay open for as long: a request may be in transit.
 IDLE_GRACE_SECONDS = 0.25
 
 
 class StartError(Exception):
-    """The server cannot start; the message says why, in one line."""
+    """The server cannot start; the message gives the reason in one line."""
 
 
 class InferenceService(Service):
     """
-    One server, which understands *dialect* at `POST /`.
+    One server, which reads request bodies at `POST /` as *dialect* defines.
 
-    *fail* is called with one line when the model cannot be loaded, after the sockets were bound;
-    it should end the process.  *on_loaded* is called when it has been loaded, before it is used.
+    *fail* is called with one line if the start fails after the sockets are bound; it should end the
+    process.  *on_loaded* is called when the model is loaded and warm, before the server is ready.
     """
 
     def __init__(
         self,
         settings: Settings,
-        reactor: Any,  # Any: no type says that it has timers, threads and sockets at once
+        reactor: Any,  # Any: Twisted has no type with timers, threads and sockets
         *,
         fail: Callable[[str], object],
         on_loaded: Callable[[], object] = lambda: None,
@@ -94,7 +94,7 @@ class InferenceService(Service):
         self._reactor = reactor
         self._fail = fail
         self._on_loaded = on_loaded
-        #: Whether the server is to end since its model could not be loaded.
+        #: Whether the start has failed, so that the server stops.
         self.start_has_failed = False
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
@@ -103,7 +103,7 @@ class InferenceService(Service):
         routes = self.routes()
         door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
         limits = BodyLimits(
-            # A body that all together may not have is too long, however idle the server is.
+            # A body larger than the limit of all bodies together is too large even if alone.
             max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
             max_held=self.settings.max_queue_bytes,
         )
@@ -118,7 +118,7 @@ class InferenceService(Service):
         )
 
     def routes(self) -> tuple[Route, ...]:
-        """Return the table of routes, from which every door is built."""
+        """Return the table of routes for every front end."""
         api = InferenceAPI(self.inference, self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
@@ -130,7 +130,7 @@ class InferenceService(Service):
         )
 
     def inference(self) -> Inference:
-        """Return the model's inference; raises a 503 while there is none."""
+        """Return the model's inference; raises `HTTPError` 503 until the model is ready."""
         if self.host.inference is None:
             raise HTTPError(
                 503,
@@ -140,7 +140,7 @@ class InferenceService(Service):
         return self.host.inference
 
     def privilegedStartService(self) -> None:
-        """Bind and listen at once; raises `StartError` where an address cannot be had."""
+        """Bind and listen at once; raises `StartError` if an address cannot be bound."""
         for description in self.settings.endpoints:
             try:
                 self.ports.append(_listen(self._reactor, description, self.site))
@@ -152,7 +152,7 @@ class InferenceService(Service):
             _log.info("listening on {address}", address=_address(port))
 
     def startService(self) -> None:
-        """Begin to load the model; `GET /readyz` tells when it is ready."""
+        """Begin to load the model; `GET /readyz` reports when it is ready."""
         super().startService()
         self.heartbeat.start()
         self._starting = ensureDeferred(self._start())
@@ -166,7 +166,7 @@ class InferenceService(Service):
 
     def _start_failed(self, failure: Failure) -> None:
         if self.lifecycle.leaving:
-            return  # the threads were stopped under the start's feet, as was asked
+            return  # a stop during the start has ended its threads
         self.start_has_failed = True
         if failure.check(ModelError):
             line = str(failure.value)
@@ -177,13 +177,13 @@ class InferenceService(Service):
         self._fail(printable(line))
 
     def _progress(self, line: str) -> None:
-        line = printable(line)  # it may hold the name of a file
+        line = printable(line)  # it may hold a file name
         self.lifecycle.progress = line
         _log.info("{line}", line=line)
         notify(f"STATUS={line}")
 
     def stopService(self) -> Deferred[None]:
-        """Answer everything accepted, then end; fires when all is stopped."""
+        """Answer every accepted request, then stop; fires when everything has stopped."""
         super().stopService()
         if self._stopping is None:
             self._stopping = ensureDeferred(self._stop())
@@ -217,7 +217,7 @@ class InferenceService(Service):
         await self.host.stop()
 
     def abort(self) -> None:
-        """Give up what is still being answered, and stop at once."""
+        """Drop the requests that are not answered yet, and stop at once."""
         self.site.abort_all()
         self.host.abort()
         if self._stopping is not None:
@@ -227,7 +227,7 @@ class InferenceService(Service):
         return deferLater(self.clock, seconds, lambda: None)
 
     def _accept_backlog(self, port: IListeningPort) -> None:
-        """Accept the connections that the kernel has already accepted, or they would be reset."""
+        """Accept the connections in the kernel's backlog; else closing the port resets them."""
         if not IReadDescriptor.providedBy(port):
             return
         accepted = -1
@@ -237,7 +237,7 @@ class InferenceService(Service):
 
 
 def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningPort:
-    """Return the port, bound now; raises `StartError`."""
+    """Return the port, already bound; raises `StartError`."""
     outcomes: list[object] = []
 
     def listen() -> object:

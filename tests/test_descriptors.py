@@ -63,7 +63,7 @@ NONE_LEFT = f"all {LIMIT} file descriptors are in use (ulimit -n)"
     [
         (errno.EMFILE, True, NONE_LEFT),
         (errno.EMFILE, False, NONE_LEFT),
-        (errno.ENFILE, True, "the system has no room (ENFILE)"),
+        (errno.ENFILE, True, "the system has no descriptor or memory left (ENFILE)"),
     ],
 )
 def test_refused_connections_are_told_now_and_then(

@@ -175,12 +175,15 @@ def test_options_that_cannot_be_are_told_in_one_line(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("twistd", "line"),
     [
-        ({"pidfile": "twistd.pid"}, "{folder}/twistd.pid cannot be written: twistd --pidfile=PATH"),
+        (
+            {"pidfile": "twistd.pid"},
+            "{folder}/twistd.pid: set another path with twistd --pidfile=PATH",
+        ),
         ({"pidfile": ""}, None),
         ({"pidfile": None}, None),
         ({"logfile": "-"}, None),
         ({"nodaemon": True}, None),
-        ({"nodaemon": False}, "{folder}/twistd.log cannot be written: twistd --logfile=PATH"),
+        ({"nodaemon": False}, "{folder}/twistd.log: set another path with twistd --logfile=PATH"),
         ({"nodaemon": False, "syslog": True}, None),
     ],
 )
@@ -203,7 +206,7 @@ def test_twistd_is_told_of_a_folder_that_cannot_be_written(
         options.parseOptions([])
     assert caught.value.code == 1
     expected = line.format(folder=tmp_path)
-    assert capsys.readouterr().err == f"twistd tensorferry: {expected}\n"
+    assert capsys.readouterr().err == f"twistd tensorferry: cannot write {expected}\n"
 
 
 def test_check_config_prints_the_settings_and_leaves(capsys: pytest.CaptureFixture[str]) -> None:

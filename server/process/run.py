@@ -1,5 +1,5 @@
 """
-Run a server as a process of its own: reactor, signals, log and exit code.
+Run a server in this process: reactor, signals, log and exit code.
 """
 
 from twisted.logger import Logger
@@ -12,7 +12,7 @@ from server.process.descriptors import log_refused_connections
 from server.process.logs import begin_logging, own_stderr
 from server.settings.table import Settings
 
-#: Exit codes: every accepted request was answered; the server could not start.
+#: Exit codes: the server answered every accepted request; the server could not start.
 ANSWERED, FAILED = 0, 1
 
 _log = Logger()
@@ -20,9 +20,9 @@ _log = Logger()
 
 def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NATIVE) -> int:
     """
-    Serve what *load* gives, in *dialect*, until a signal ends it; return the exit code.
+    Serve the model that *load* returns, in *dialect*, until a signal; return the exit code.
 
-    Called once, on the main thread.  A second signal ends the process from within.
+    Call once, on the main thread.  A second signal ends the process without a return.
     """
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
