@@ -1,4 +1,4 @@
-"""Kinds of values: what they read, what they refuse, and that they read what they write."""
+"""Kinds of values: parse, errors, and format as the inverse of parse."""
 
 import os
 from math import inf
@@ -59,10 +59,10 @@ WORDS: Choice[str] = Choice(("cpu", "gpu"))
         (Switch(), "0", False),
     ],
 )
-def test_a_kind_reads_the_texts_that_people_write(
+def test_a_kind_reads_the_texts_that_users_write(
     kind: Kind[object], text: str, value: object
 ) -> None:
-    """And what it writes for the value, it reads as the same value."""
+    """And reads its own text of the value as the same value."""
     assert kind.parse(text) == value
     assert kind.parse(kind.format(value)) == value
 
@@ -89,17 +89,17 @@ def test_a_kind_reads_the_texts_that_people_write(
         (Switch(), ""),
     ],
 )
-def test_a_kind_refuses_what_it_cannot_mean(kind: Kind[object], text: str) -> None:
-    """With ValueError; the caller knows how to say it."""
-    with pytest.raises(ValueError):  # noqa: PT011 - there is no message, the caller writes it
+def test_a_kind_refuses_any_other_text(kind: Kind[object], text: str) -> None:
+    """With ValueError; the caller writes the message."""
+    with pytest.raises(ValueError):  # noqa: PT011 - it has no message
         kind.parse(text)
 
 
 @given(seconds=st.floats(min_value=0, allow_infinity=False, allow_nan=False))
 def test_milliseconds_and_seconds_turn_into_each_other_without_loss(seconds: float) -> None:
-    """For every duration that a float can hold."""
+    """For every duration that a float can represent."""
     text = MILLISECONDS.format(seconds)
-    # Near the largest float the milliseconds are no float, and still are text.
+    # Near the largest float the milliseconds exceed a float, but not a text.
     assert MILLISECONDS.parse(text) == seconds
 
 
@@ -114,22 +114,22 @@ def test_milliseconds_and_seconds_turn_into_each_other_without_loss(seconds: flo
         ),
     )
 )
-def test_what_a_kind_writes_it_reads(case: tuple[Kind[Any], object]) -> None:
-    """For every value that it may hold."""
+def test_parse_is_the_inverse_of_format(case: tuple[Kind[Any], object]) -> None:
+    """For every value of the kind."""
     kind, value = case
     assert kind.parse(kind.format(value)) == value
 
 
-def test_a_file_is_absolute_and_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon that changes its folder later still finds it."""
+def test_the_path_of_a_file_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that changes its folder later still finds the file."""
     monkeypatch.chdir(tmp_path)
     tmp_path.joinpath("graph.pb").touch()
     assert ReadableFile().parse("graph.pb") == tmp_path / "graph.pb"
     assert ReadableFile().format(tmp_path / "graph.pb") == f"{tmp_path}/graph.pb"
 
 
-def test_a_file_that_is_not_there_or_no_file_is_refused_with_the_reason(tmp_path: Path) -> None:
-    """A pipe too: the first look would empty it, or wait for ever."""
+def test_a_missing_file_and_a_pipe_are_refused_with_the_reason(tmp_path: Path) -> None:
+    """Opening a pipe would empty it, or block."""
     os.mkfifo(tmp_path / "pipe")
     for name, reason in [
         ("missing", "No such file or directory"),
@@ -140,10 +140,10 @@ def test_a_file_that_is_not_there_or_no_file_is_refused_with_the_reason(tmp_path
             ReadableFile().parse(str(tmp_path / name))
 
 
-def test_a_folder_will_do_where_it_may_be_one(
+def test_a_folder_is_accepted_where_one_is_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Empty or not; but nothing at all is not the current folder."""
+    """Empty or not; but an empty text is not the current folder."""
     monkeypatch.chdir(tmp_path)
     kind = ReadableFile(or_folder=True)
     assert kind.parse(".") == tmp_path
@@ -156,11 +156,11 @@ def test_a_folder_will_do_where_it_may_be_one(
     assert (kind.metavar, ReadableFile().metavar) == ("PATH", "FILE")
 
 
-def test_what_may_not_be_read_is_refused() -> None:
-    """Found out by opening it, as somebody who is not root."""
+def test_an_unreadable_file_or_folder_is_refused() -> None:
+    """The kind opens it; the test runs that as a user other than root."""
     root = os.geteuid() == 0
     with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # so that anybody sees that the file is there
+        Path(folder).chmod(0o755)  # so that every user can see the file
         secret, closed = Path(folder, "secret"), Path(folder, "closed")
         secret.touch(mode=0o000)
         closed.mkdir(mode=0o000)

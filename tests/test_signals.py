@@ -1,4 +1,4 @@
-"""A second signal ends at once what the first one began: server/process/signals.py."""
+"""A second signal ends a draining server at once: server/process/signals.py."""
 
 import os
 import signal
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @pytest.fixture
 def handlers(monkeypatch: pytest.MonkeyPatch) -> Handlers:
-    """Note which signals are to call whom."""
+    """Record the handler of each signal."""
     noted: Handlers = {}
-    # Not the module's own function: whoever runs the tests may set handlers as well.
+    # Not on the signal module itself: the test runner may set handlers too.
     fake = SimpleNamespace(signal=noted.__setitem__, SIGTERM=signal.SIGTERM, SIGINT=signal.SIGINT)
     monkeypatch.setattr("server.process.signals.signal", fake)
     return noted
@@ -33,7 +33,7 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Handlers:
 
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Note how the process would have ended."""
+    """Record how the process would have ended."""
     noted: list[object] = []
     monkeypatch.setattr(os, "_exit", noted.append)
     return noted
@@ -41,13 +41,13 @@ def ends(monkeypatch: pytest.MonkeyPatch) -> list[object]:
 
 @pytest.fixture
 def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceHarness:
-    """Return a server with a cache of its own."""
+    """Return a service with its own cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return ServiceHarness(monkeypatch)
 
 
-def test_the_first_signal_is_the_reactors(harness: ServiceHarness, handlers: Handlers) -> None:
-    """It stops the service; only then are signals taken over."""
+def test_the_reactor_handles_the_first_signal(harness: ServiceHarness, handlers: Handlers) -> None:
+    """The handlers for the second one are installed when the service stops."""
     end_at_once_on_second_signal(harness.started().service, harness.reactor)
     assert handlers == {}
     harness.service.stopService()
@@ -61,10 +61,8 @@ LINE = "stopping; a second signal (Ctrl-C) ends at once"
 
 @pytest.mark.parametrize("moment", ["starting", "ready", "the start has failed"])
 @pytest.mark.usefixtures("handlers")
-def test_the_first_signal_is_answered_at_once(
-    moment: str, harness: ServiceHarness, log: Log
-) -> None:
-    """In the log, also while the model loads, which has to end first; not for a failed start."""
+def test_the_first_signal_is_logged_at_once(moment: str, harness: ServiceHarness, log: Log) -> None:
+    """Also while the model loads, which has to end first; not after a failed start."""
     end_at_once_on_second_signal(harness.service, harness.reactor)
     if moment == "the start has failed":
         harness.loader.error = ModelError("no such file")
@@ -79,7 +77,7 @@ def test_the_first_signal_is_answered_at_once(
 def test_the_second_signal_drops_requests_and_ends_the_process(
     number: signal.Signals, harness: ServiceHarness, handlers: Handlers, ends: list[object]
 ) -> None:
-    """Once the reactor has stopped, without waiting for its threads, and after cleaning up."""
+    """After the reactor has stopped and after the clean-up, without waiting for threads."""
     end_at_once_on_second_signal(
         harness.started().service, harness.reactor, clean_up=lambda: ends.append("cleaned up")
     )
@@ -90,7 +88,7 @@ def test_the_second_signal_drops_requests_and_ends_the_process(
     harness.wait(0.25)
     assert client.is_open()
     handlers[number](number, None)
-    assert client.is_open()  # a signal's handler may interrupt anything, so it only calls later
+    assert client.is_open()  # a handler may interrupt any code, so it only schedules a call
     harness.turn()
     assert client.transport.aborted
     assert fired == [None]
