@@ -1,4 +1,4 @@
-"""All that runs one model, started, used and stopped: server/model_host.py."""
+"""The model host: start, use and stop: server/model_host.py."""
 
 from math import inf
 from pathlib import Path
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep run times in a folder of the test's own."""
+    """Store run times in a folder of the test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path
 
@@ -31,16 +31,16 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- start
 
 
-def test_a_host_that_was_not_started_has_done_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread, no model: a process may still fork."""
+def test_a_new_host_has_done_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread and no model: the process may still fork."""
     harness = ModelHostHarness(monkeypatch)
     assert harness.threads.started == []
     assert harness.decoders.threads == []
     assert harness.loader.loads == 0
 
 
-def test_a_model_is_loaded_on_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never on the reactor's, which would stand still for seconds."""
+def test_a_model_is_loaded_on_a_model_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the reactor thread, it would block the reactor for seconds."""
     harness = ModelHostHarness(monkeypatch)
     started = harness.begin()
     assert [thread.name for thread in harness.threads.started] == ["model-0"]
@@ -58,7 +58,7 @@ def test_a_model_is_loaded_on_its_own_thread(monkeypatch: pytest.MonkeyPatch) ->
 def test_a_start_ends_with_a_model_that_is_warm(
     lanes: int, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """Each lane has a thread, and each has run each size."""
+    """Each lane has a thread and has run each size."""
     harness = ModelHostHarness(monkeypatch, lanes=lanes)
     harness.start()
     assert [thread.name for thread in harness.threads.running] == [
@@ -75,7 +75,7 @@ def test_a_start_ends_with_a_model_that_is_warm(
 
 
 def test_a_started_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the lanes that were warmed."""
+    """On the lanes of the warm-up."""
     harness = ModelHostHarness(monkeypatch)
     harness.start()
     fired = outcomes(harness.classify())
@@ -84,10 +84,10 @@ def test_a_started_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("error", [ModelError("no such file"), ValueError("bad op")])
-def test_a_load_that_fails_is_told_and_can_be_cleaned_up(
+def test_a_failed_load_is_raised_and_can_be_stopped(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The threads end, and nothing is left to free."""
+    """The threads end, and there is no model to close."""
     harness = ModelHostHarness(monkeypatch)
     harness.loader.error = error
     started = harness.begin()
@@ -100,10 +100,10 @@ def test_a_load_that_fails_is_told_and_can_be_cleaned_up(
     assert not harness.decoders.alive()
 
 
-def test_a_warm_up_that_fails_is_told_and_frees_the_device(
+def test_a_failed_warm_up_is_raised_and_a_stop_frees_the_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The model was there already."""
+    """The model was loaded before."""
     harness = ModelHostHarness(monkeypatch, lanes=2)
     harness.runner.errors.append(OutOfMemory(1))
     started = harness.begin()
@@ -119,10 +119,10 @@ def test_a_warm_up_that_fails_is_told_and_frees_the_device(
 # --- stop
 
 
-def test_a_stop_answers_what_was_accepted_before_anything_ends(
+def test_a_stop_answers_the_accepted_requests_before_threads_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Then the threads end, then the pool, and last the device is freed."""
+    """The model threads end next, then the pool, and last the device is freed."""
     harness = ModelHostHarness(monkeypatch, lanes=2)
     harness.start()
     accepted = [harness.submit() for _ in range(12)]
@@ -145,7 +145,7 @@ def test_a_stop_answers_what_was_accepted_before_anything_ends(
 
 
 def test_a_host_that_was_not_started_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is no more to be started."""
+    """And cannot be started afterwards."""
     harness = ModelHostHarness(monkeypatch)
     assert harness.stop() == [None]
     assert kinds(harness.begin()) == [RuntimeError]
@@ -157,7 +157,7 @@ def test_a_host_that_was_not_started_can_be_stopped(monkeypatch: pytest.MonkeyPa
 def test_a_stop_during_the_start_leaves_nothing_running(
     steps: int, lanes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether it loads or warms up: every thread ends, and only then the device is freed."""
+    """During the load or the warm-up: every thread ends, and then the device is freed."""
     harness = ModelHostHarness(monkeypatch, lanes=lanes)
     started = harness.begin()
     for _ in range(steps):
@@ -174,8 +174,8 @@ def test_a_stop_during_the_start_leaves_nothing_running(
     assert not harness.decoders.alive()
 
 
-def test_a_stop_during_a_load_that_fails_is_still_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What went wrong is of no use any more."""
+def test_a_stop_during_a_load_that_fails_cancels_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of the load is dropped."""
     harness = ModelHostHarness(monkeypatch)
     harness.loader.error = ModelError("no such file")
     started = harness.begin()
@@ -185,10 +185,10 @@ def test_a_stop_during_a_load_that_fails_is_still_a_stop(monkeypatch: pytest.Mon
     assert kinds(started) == [CancelledError]
 
 
-def test_an_abort_fails_what_waits_and_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once; the thread that runs is left to itself."""
+def test_an_abort_fails_the_requests_that_wait_or_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, without waiting for the thread of the run."""
     harness = ModelHostHarness(monkeypatch)
-    harness.host.abort()  # without a model there is nothing to give up
+    harness.host.abort()  # without a model it has no effect
     harness.start()
     running, waiting = harness.submit(), harness.submit()
     stopped = harness.stop()
@@ -199,8 +199,8 @@ def test_an_abort_fails_what_waits_and_what_runs(monkeypatch: pytest.MonkeyPatch
     assert stopped == [None]
 
 
-def test_a_run_that_fails_costs_its_own_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lane goes on."""
+def test_a_failed_run_fails_only_its_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lane continues."""
     harness = ModelHostHarness(monkeypatch)
     harness.start()
     harness.runner.errors.append(ValueError("bad op"))
@@ -219,10 +219,10 @@ def test_a_run_that_fails_costs_its_own_request_alone(monkeypatch: pytest.Monkey
         (Settings(run_timeout=inf), 2.0**40, []),
     ],
 )
-def test_a_run_is_given_up_after_the_time_that_was_set(
+def test_a_run_fails_its_requests_after_the_run_timeout(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, seconds: float, ended: list[type]
 ) -> None:
-    """Half a minute unless told, and never where that is none."""
+    """After 30 s by default, and never with none."""
     harness = ModelHostHarness(monkeypatch, settings)
     harness.start()
     answer = harness.submit()
@@ -231,8 +231,8 @@ def test_a_run_is_given_up_after_the_time_that_was_set(
     assert harness.host.hung == bool(ended)
 
 
-def test_a_run_that_was_given_up_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before there is a model nothing hangs."""
+def test_a_hung_run_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a model no run hangs."""
     harness = ModelHostHarness(monkeypatch)
     assert not harness.host.hung
     harness.start()

@@ -1,4 +1,4 @@
-"""A whole server, bound, started and in use: server/service.py."""
+"""The whole service: start and use: server/service.py."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 
 def test_a_service_is_inert_until_it_starts(harness: ServiceHarness) -> None:
-    """No thread, no socket, no timer, no file: twistd forks after it was made."""
+    """No thread, socket, timer or file, because twistd may fork before the start."""
     assert harness.reactor.ports == []
     assert harness.reactor.getDelayedCalls() == []
     assert (harness.threads.started, harness.pool.threads, harness.loader.loads) == ([], [], 0)
@@ -33,7 +33,7 @@ def test_a_service_is_inert_until_it_starts(harness: ServiceHarness) -> None:
 
 
 def test_it_listens_before_it_loads(harness: ServiceHarness) -> None:
-    """So that a port that is taken is told at once; a client is told to come again."""
+    """A taken port is an error at once; a client gets a 503 with Retry-After."""
     harness.service.privilegedStartService()
     assert len(harness.reactor.ports) == 1
     assert harness.loader.loads == 0
@@ -58,8 +58,8 @@ def test_it_listens_before_it_loads(harness: ServiceHarness) -> None:
     assert harness.failures == []
 
 
-def test_the_name_of_a_file_breaks_no_line(harness: ServiceHarness) -> None:
-    """Neither what is told of the start, nor to systemd, nor why it failed."""
+def test_a_file_name_cannot_break_a_line(harness: ServiceHarness) -> None:
+    """Of the progress, of the status for systemd, or of the error."""
     harness.loader.error = ModelError("a\nb\udcff.pb: not a model")
     harness.service._progress("converting a\nb\udcff.h5")
     assert harness.service.lifecycle.progress == "converting a\\nb\\udcff.h5"
@@ -68,8 +68,8 @@ def test_the_name_of_a_file_breaks_no_line(harness: ServiceHarness) -> None:
     assert harness.failures == ["a\\nb\\udcff.pb: not a model"]
 
 
-def test_it_settles_once_when_all_is_loaded(harness: ServiceHarness) -> None:
-    """Before it is ready: whatever that takes, nobody waits for it."""
+def test_on_loaded_is_called_once_after_the_load(harness: ServiceHarness) -> None:
+    """Before the server is ready, so that no request waits for it."""
     harness.start()
     harness.threads.step()
     assert harness.states_when_loaded == []
@@ -79,8 +79,8 @@ def test_it_settles_once_when_all_is_loaded(harness: ServiceHarness) -> None:
     assert harness.service.lifecycle.state is State.READY
 
 
-def test_it_says_where_it_listens(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
-    """In a form that can be clicked, where there is one."""
+def test_the_log_names_the_addresses(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    """As URLs where possible."""
     listen = ("tcp:80:interface=127.0.0.1", r"tcp:81:interface=\:\:1", "unix:/run/a.sock")
     harness = ServiceHarness(monkeypatch, Settings(listen=listen))
     harness.service.privilegedStartService()
@@ -103,17 +103,17 @@ def test_it_says_where_it_listens(monkeypatch: pytest.MonkeyPatch, log: Log) -> 
         ("tcp6:80:7", 7),
     ],
 )
-def test_many_clients_may_come_at_once(
+def test_the_backlog_is_1024_unless_the_endpoint_sets_it(
     monkeypatch: pytest.MonkeyPatch, listen: str, backlog: int
 ) -> None:
-    """Unless an endpoint says otherwise; of Twisted's own 50, others come a second later."""
+    """With Twisted's default of 50, further clients connect only a second later."""
     harness = ServiceHarness(monkeypatch, Settings(listen=(listen,)))
     harness.service.privilegedStartService()
     assert [port.waiting for port in harness.reactor.ports] == [backlog]
 
 
-def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the ports that were free are given back."""
+def test_a_taken_port_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the ports that were bound are closed."""
     listen = ("tcp:80:interface=127.0.0.1", "tcp:81:interface=127.0.0.1", "tcp:82")
     harness = ServiceHarness(monkeypatch, Settings(listen=listen))
     harness.reactor.taken.add(81)
@@ -127,17 +127,17 @@ def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> No
 
 
 @pytest.mark.parametrize("error", [ModelError("no such file: x.pb"), ValueError("one\ntwo")])
-def test_a_load_that_fails_is_told_once_and_in_one_line(
+def test_a_failed_load_is_reported_once_and_in_one_line(
     error: Exception, harness: ServiceHarness, log: Log
 ) -> None:
-    """What nobody foresaw is in the log too, with its traceback."""
+    """An unexpected error is also logged, with its traceback."""
     harness.loader.error = error
     harness.start()
     harness.turn()
     (line,) = harness.failures
-    foreseen = isinstance(error, ModelError)
-    assert line == ("no such file: x.pb" if foreseen else "the start failed: one")
-    assert len(log.flush(ValueError)) == (not foreseen)
+    expected = isinstance(error, ModelError)
+    assert line == ("no such file: x.pb" if expected else "the start failed: one")
+    assert len(log.flush(ValueError)) == (not expected)
     assert harness.readyz()[0] == 503
     harness.stop()
     assert harness.threads.running == []
@@ -147,8 +147,8 @@ def test_a_load_that_fails_is_told_once_and_in_one_line(
 # --- use
 
 
-def test_an_image_goes_in_and_labels_come_out(harness: ServiceHarness) -> None:
-    """Through every part of the server; the answer tells how."""
+def test_an_image_is_answered_with_labels(harness: ServiceHarness) -> None:
+    """Through all parts of the server; the headers report the batch."""
     client = harness.started().connect()
     client.send(request(target="/?k=2", body=IMAGE, headers={"X-Request-Id": "mine"}))
     harness.turn()
@@ -164,8 +164,8 @@ def test_an_image_goes_in_and_labels_come_out(harness: ServiceHarness) -> None:
     assert harness.service.site.limits.held == 0
 
 
-def test_the_server_keeps_to_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that other parts are made with."""
+def test_the_server_applies_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that it passes to its parts."""
     settings = Settings(
         max_body_bytes=1000,
         max_queue_bytes=900,
@@ -202,7 +202,7 @@ def test_the_server_keeps_to_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_access_log_has_a_line_for_each_answer(
     peer: str, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """Wherever the client comes from."""
+    """For each type of client address."""
     harness = ServiceHarness(monkeypatch, Settings(access_log=True)).started()
     peers = {
         "an internet address": None,
@@ -220,17 +220,17 @@ def test_the_access_log_has_a_line_for_each_answer(
     harness.turn()
     assert client.statuses == [200, 200]
     first, second = log.lines()[-2:]
-    who = "192.0.2.7" if address is None else "unix"
+    address_shown = "192.0.2.7" if address is None else "unix"
     size = client.answers[0].headers["content-length"]
-    assert first.startswith(f"{who} GET /readyz?x=1 200 {size} mine")
-    assert second.startswith(f"{who} POST / 200 ")
+    assert first.startswith(f"{address_shown} GET /readyz?x=1 200 {size} mine")
+    assert second.startswith(f"{address_shown} POST / 200 ")
     assert " yours decode;dur=" in second
 
 
 def test_a_client_behind_a_proxy_has_its_own_address_in_the_access_log(
     monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """The one that the PROXY protocol's header tells; without a header nothing is answered."""
+    """The address in the PROXY header; without that header nothing is answered."""
     listen = ("haproxy:tcp:80:interface=127.0.0.1",)
     harness = ServiceHarness(monkeypatch, Settings(access_log=True, listen=listen)).started()
     site: Any = harness.reactor.ports[0].factory  # Any: Twisted's wrapper of a site is untyped
@@ -248,35 +248,35 @@ def test_a_client_behind_a_proxy_has_its_own_address_in_the_access_log(
     assert harness.reactor.ports[0].waiting == 1024
 
 
-def test_systemd_is_told_how_it_goes(
+def test_systemd_gets_the_state_of_the_server(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While it starts, when it is ready, that it lives, and that it stops."""
-    told: list[str] = []
-    monkeypatch.setattr("server.service.notify", told.append)
+    """The progress, that it is ready, the watchdog signal, and that it stops."""
+    sent: list[str] = []
+    monkeypatch.setattr("server.service.notify", sent.append)
     harness.start()
     harness.turn()
     beat = "WATCHDOG=1"
-    assert "STATUS=loading pets/7" in told
-    # It lives already while it warms up.
-    assert [line for line in told if line != beat][-1] == "READY=1\nSTATUS=ready"
-    told.clear()
+    assert "STATUS=loading pets/7" in sent
+    # The watchdog signal begins before the server is ready.
+    assert [line for line in sent if line != beat][-1] == "READY=1\nSTATUS=ready"
+    sent.clear()
     harness.wait(1.0)
     harness.wait(1.0)
-    assert told == [beat, beat]
+    assert sent == [beat, beat]
     for _ in range(31):
         harness.wait(1.0, model=False)
-    told.clear()
+    sent.clear()
     harness.wait(1.0, model=False)
-    assert told == []  # a model thread hangs: let systemd start another server
+    assert sent == []  # a model thread hangs, so systemd must restart the server
     harness.wait(1.0)
-    assert told == [beat]
+    assert sent == [beat]
     harness.stop()
-    assert told[1] == "STOPPING=1\nSTATUS=draining"
+    assert sent[1] == "STOPPING=1\nSTATUS=draining"
 
 
-def test_a_server_whose_decoding_has_died_is_not_healthy(harness: ServiceHarness) -> None:
-    """Whoever watches it may start another."""
+def test_a_server_with_a_dead_decode_thread_is_not_healthy(harness: ServiceHarness) -> None:
+    """So that a supervisor can restart it."""
     client = harness.started().connect()
     client.send(request("GET", "/healthz"))
     harness.pool.threads[0].alive = False
@@ -284,8 +284,8 @@ def test_a_server_whose_decoding_has_died_is_not_healthy(harness: ServiceHarness
     assert client.statuses == [200, 503]
 
 
-def test_without_an_access_log_requests_leave_no_line(harness: ServiceHarness, log: Log) -> None:
-    """Bad ones neither."""
+def test_without_an_access_log_requests_are_not_logged(harness: ServiceHarness, log: Log) -> None:
+    """Including bad requests."""
     client = harness.started().connect()
     before = log.lines()
     client.send(POST, request("GET", "/none"))
@@ -295,7 +295,7 @@ def test_without_an_access_log_requests_leave_no_line(harness: ServiceHarness, l
 
 
 def test_a_failed_run_is_a_500_and_is_logged_once(harness: ServiceHarness, log: Log) -> None:
-    """With the request's id; the next request is served."""
+    """With the id of the request; the next request is served."""
     client = harness.started().connect()
     harness.runner.errors.append(ValueError("bad op\n/secret/path"))
     client.send(request(body=IMAGE, headers={"X-Request-Id": "mine"}))
@@ -311,8 +311,8 @@ def test_a_failed_run_is_a_500_and_is_logged_once(harness: ServiceHarness, log: 
 
 
 @pytest.mark.parametrize("moment", ["decoding waits", "it is decoded", "it is queued", "it runs"])
-def test_a_hang_up_costs_nobody_else_anything(moment: str, harness: ServiceHarness) -> None:
-    """What has not begun is not done, and no error is left behind."""
+def test_a_hang_up_does_not_affect_other_requests(moment: str, harness: ServiceHarness) -> None:
+    """Work that has not begun is skipped, and no error is logged."""
     harness.started()
     busy, gone, other = harness.connect(), harness.connect(), harness.connect()
     runs = len(harness.runner.fed)
@@ -326,9 +326,9 @@ def test_a_hang_up_costs_nobody_else_anything(moment: str, harness: ServiceHarne
         harness.turn(model=False)
     elif moment == "it runs":
         harness.turn(model=False)
-        harness.threads.step()  # the run of the busy one
+        harness.threads.step()  # the run of the busy client
         harness.reactor.from_threads.drain()
-        harness.threads.step()  # its own
+        harness.threads.step()  # the run of the client that is gone
     gone.hang_up()
     other.send(POST)
     harness.turn()
@@ -353,7 +353,7 @@ def test_a_hang_up_costs_nobody_else_anything(moment: str, harness: ServiceHarne
 def test_a_target_may_have_a_scheme_and_a_host(
     target: str, status: int, harness: ServiceHarness
 ) -> None:
-    """As proxies get it; the host routes nothing."""
+    """As proxies receive it; the host is ignored."""
     client = harness.started().connect()
     client.send(request("GET", target))
     assert client.answer.status == status

@@ -1,4 +1,4 @@
-"""A whole server that refuses before it reads: server/service.py."""
+"""The whole service: refusals before the body is read: server/service.py."""
 
 from math import inf
 
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 
 def refuse(*_: object, **__: object) -> None:
-    """Stand in for a batcher that has too much to do."""
+    """Replace `Batcher.admit`: refuse as an overloaded batcher."""
     raise Overloaded(wait=3.25, allowed=0.5)
 
 
 @pytest.fixture
 def busy(harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch) -> ServiceHarness:
-    """A server that is started, and too busy for anybody else."""
+    """Return a started server that refuses every request as overload."""
     harness.started()
     assert harness.service.host.inference is not None
     monkeypatch.setattr(harness.service.host.inference.model.batcher, "admit", refuse)
@@ -33,7 +33,7 @@ def busy(harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch) -> ServiceHar
 
 
 def test_a_busy_server_answers_before_the_body_comes(busy: ServiceHarness) -> None:
-    """With when to come again; the connection stays, and nothing was decoded."""
+    """With Retry-After; the connection stays open, and nothing is decoded."""
     client = busy.connect()
     client.send(HEAD)
     answer = client.answer
@@ -50,7 +50,7 @@ def test_a_busy_server_answers_before_the_body_comes(busy: ServiceHarness) -> No
 def test_a_server_that_became_busy_refuses_before_it_decodes(
     harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the body was on its way, others came."""
+    """The load rises while the body is in transit."""
     client = harness.started().connect()
     client.send(HEAD)
     assert harness.service.host.inference is not None
@@ -63,7 +63,7 @@ def test_a_server_that_became_busy_refuses_before_it_decodes(
 
 
 def test_a_server_that_is_not_ready_reads_no_bodies(harness: ServiceHarness) -> None:
-    """They would be in vain."""
+    """It could not use them."""
     harness.start()
     client = harness.connect()
     client.send(HEAD)
@@ -77,10 +77,10 @@ def test_a_server_that_is_not_ready_reads_no_bodies(harness: ServiceHarness) -> 
         ({"X-Request-Timeout-Ms": "0"}, "X-Request-Timeout-Ms: expected milliseconds"),
     ],
 )
-def test_what_a_head_asks_for_in_vain_is_refused_at_once(
+def test_a_bad_request_option_is_refused_at_the_head(
     headers: dict[str, str], error: str, harness: ServiceHarness
 ) -> None:
-    """Whatever the body may be."""
+    """Before the body is read."""
     client = harness.started().connect()
     client.send(request(headers={"Content-Length": "100", **headers}))
     assert client.answer.status == 400
@@ -97,7 +97,7 @@ def test_what_a_head_asks_for_in_vain_is_refused_at_once(
         (Settings(default_timeout=inf), "any time for an answer", 8.0, 200),
     ],
 )
-def test_who_names_no_timeout_has_the_default(
+def test_a_request_without_a_timeout_has_the_default(
     settings: Settings,
     words: str,
     seconds: float,
@@ -105,7 +105,7 @@ def test_who_names_no_timeout_has_the_default(
     monkeypatch: pytest.MonkeyPatch,
     log: Log,
 ) -> None:
-    """It is told at the start; here the model hangs for some *seconds*."""
+    """The log shows it at the start; here the model hangs for *seconds*."""
     harness = ServiceHarness(monkeypatch, settings).started()
     assert log.lines()[-1].endswith(f"batches of up to 4 rows, {words}")
     client = harness.connect()

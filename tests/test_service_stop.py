@@ -1,4 +1,4 @@
-"""A whole server that drains, stops or is cut short: server/service.py."""
+"""The whole service: drain, stop and abort: server/service.py."""
 
 from dataclasses import replace
 from math import inf
@@ -23,8 +23,8 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 # --- stop
 
 
-def test_a_server_at_rest_stops_in_a_moment(harness: ServiceHarness, log: Log) -> None:
-    """Everything that it had is given back."""
+def test_an_idle_server_stops_after_the_grace_period(harness: ServiceHarness, log: Log) -> None:
+    """It frees its threads, its ports, its timers and the device."""
     harness.started()
     idle = harness.connect()
     assert harness.stop() == [None]
@@ -38,7 +38,7 @@ def test_a_server_at_rest_stops_in_a_moment(harness: ServiceHarness, log: Log) -
 
 
 def test_a_second_stop_waits_for_the_first(harness: ServiceHarness) -> None:
-    """A service's parent may ask again."""
+    """The parent of a service may stop it twice."""
     harness.started()
     first = harness.service.stopService()
     assert harness.service.stopService() is first
@@ -46,8 +46,8 @@ def test_a_second_stop_waits_for_the_first(harness: ServiceHarness) -> None:
     assert first.called
 
 
-def test_while_it_drains_it_serves_what_it_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half read, decoded or queued; each answer says that it is the last on its connection."""
+def test_while_it_drains_it_answers_the_accepted_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half read, decoded or queued; each answer closes its connection."""
     harness = ServiceHarness(monkeypatch, Settings(default_timeout=inf)).started()
     half, waiting, idle, late = (harness.connect() for _ in range(4))
     half.send(POST[:-100])
@@ -79,10 +79,10 @@ def test_while_it_drains_it_serves_what_it_has_taken(monkeypatch: pytest.MonkeyP
     assert harness.runs_after_close == 0
 
 
-def test_a_keep_alive_connection_is_not_closed_before_a_request_on_its_way(
+def test_a_keep_alive_connection_stays_open_for_a_request_in_transit(
     harness: ServiceHarness,
 ) -> None:
-    """It had a moment to arrive."""
+    """For the grace period."""
     client = harness.started().connect()
     client.send(POST)
     harness.turn()
@@ -94,10 +94,10 @@ def test_a_keep_alive_connection_is_not_closed_before_a_request_on_its_way(
     assert client.answers[1].headers["connection"] == "close"
 
 
-def test_a_request_that_never_comes_to_its_end_does_not_hold_the_stop(
+def test_an_unfinished_request_delays_the_stop_up_to_the_client_timeout(
     harness: ServiceHarness,
 ) -> None:
-    """Longer than any client may take."""
+    """Then it gets a 408."""
     client = harness.started().connect()
     client.send(POST[:-100])
     fired = harness.stop()
@@ -107,8 +107,8 @@ def test_a_request_that_never_comes_to_its_end_does_not_hold_the_stop(
     assert fired == [None]
 
 
-def test_a_drain_delay_keeps_the_door_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Balancers need time to hear that the server is about to go; new clients are still served."""
+def test_during_the_drain_delay_new_connections_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load balancers need time to notice the stop."""
     harness = ServiceHarness(monkeypatch, replace(Settings(), drain_delay=5.0)).started()
     fired = harness.stop()
     harness.wait(4.0)
@@ -127,8 +127,8 @@ def test_a_drain_delay_keeps_the_door_open(monkeypatch: pytest.MonkeyPatch) -> N
     assert fired == [None]
 
 
-def test_connections_that_the_kernel_has_accepted_are_served(harness: ServiceHarness) -> None:
-    """They would be reset when the port closes."""
+def test_connections_in_the_backlog_are_served(harness: ServiceHarness) -> None:
+    """Closing the port would reset them."""
     harness.reactor.port_kind = BacklogPort
     harness.started()
     (port,) = harness.reactor.ports
@@ -151,7 +151,7 @@ def test_connections_that_the_kernel_has_accepted_are_served(harness: ServiceHar
 def test_a_server_that_is_still_starting_stops_too(
     steps: int, harness: ServiceHarness, log: Log
 ) -> None:
-    """As soon as its threads can; it has not failed, and never becomes ready."""
+    """When its threads have ended their calls; it does not fail, and never becomes ready."""
     harness.start()
     for _ in range(steps):
         harness.threads.step()
@@ -170,8 +170,10 @@ def test_a_server_that_is_still_starting_stops_too(
 # --- abort
 
 
-def test_an_abort_drops_what_is_not_answered(harness: ServiceHarness, log: Log) -> None:
-    """Whatever hangs: a client, a run."""
+def test_an_abort_drops_the_requests_that_are_not_answered(
+    harness: ServiceHarness, log: Log
+) -> None:
+    """Whether a client or a run hangs."""
     harness.started()
     half, waiting = harness.connect(), harness.connect()
     half.send(POST[:-100])
@@ -188,12 +190,12 @@ def test_an_abort_drops_what_is_not_answered(harness: ServiceHarness, log: Log) 
     assert harness.service.lifecycle.state is State.STOPPED
     assert log.lines()[-1] == "stopped at once; requests were dropped"
     assert harness.reactor.getDelayedCalls() == []
-    harness.turn()  # the thread comes back after all
+    harness.turn()  # the hanging thread ends later
 
 
 @pytest.mark.parametrize("steps", [0, 1])
 def test_an_abort_does_not_wait_for_a_start(steps: int, harness: ServiceHarness, log: Log) -> None:
-    """A load may take minutes, and a run may hang for ever."""
+    """A load may take minutes, and a run may never end."""
     harness.start()
     for _ in range(steps):
         harness.threads.step()
@@ -209,8 +211,8 @@ def test_an_abort_does_not_wait_for_a_start(steps: int, harness: ServiceHarness,
     harness.turn()
 
 
-def test_an_abort_while_the_door_is_kept_open_ends_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for the delay."""
+def test_an_abort_ends_the_drain_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the delay is skipped."""
     harness = ServiceHarness(monkeypatch, Settings(drain_delay=60.0)).started()
     fired = harness.stop()
     harness.service.abort()
@@ -219,7 +221,7 @@ def test_an_abort_while_the_door_is_kept_open_ends_that(monkeypatch: pytest.Monk
 
 
 def test_an_abort_after_the_stop_changes_nothing(harness: ServiceHarness) -> None:
-    """The second signal may come late."""
+    """The second signal may arrive late."""
     harness.started()
     assert harness.stop() == [None]
     harness.service.abort()
