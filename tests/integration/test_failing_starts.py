@@ -1,4 +1,4 @@
-"""What people read when a server cannot start: one line that says why."""
+"""The error of a server that cannot start: one line with the reason."""
 
 import re
 import socket
@@ -14,14 +14,14 @@ from tests.integration.servers import SERVE, TWISTD, TWISTD_N, reasons, run_prog
 
 @pytest.fixture(scope="module")
 def taken() -> Iterator[int]:
-    """A port where somebody else listens."""
+    """Return a port on which another process listens."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def files(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a good graph, a bad one, folders without one and labels for two classes."""
+    """Return a folder with a good and a bad graph, folders without one, and two labels."""
     folder = tmp_path_factory.mktemp("files")
     model = ensure_default_model(CacheFolder(cache_home / "tensorferry"), lambda _: None)
     (folder / "good.pb").symlink_to(model.path / GRAPH_FILE)
@@ -36,7 +36,7 @@ def files(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 DOORS = {"serve": SERVE, "twistd": TWISTD_N}
 
-#: The options, and what the one line must say.
+#: The options, and a pattern of the one line.
 FAILURES = {
     "taken port": (
         "--port {taken}",
@@ -78,12 +78,12 @@ FAILURES = {
 }
 
 
-#: These import TensorFlow first, which takes seconds: all but the first of them in --full alone.
+#: These import TensorFlow first, which takes seconds: only the first runs without --full.
 SLOW = [
     (kind, name) for kind in ("graph that is none", "labels of another number") for name in DOORS
 ]
 
-WAYS = [
+CASES = [
     pytest.param(
         *(door, kind),
         id=f"{kind}-{name}",
@@ -94,11 +94,11 @@ WAYS = [
 ]
 
 
-@pytest.mark.parametrize(("door", "kind"), WAYS)
-def test_a_start_that_fails_says_why_in_one_line(
+@pytest.mark.parametrize(("door", "kind"), CASES)
+def test_a_failed_start_gives_the_reason_in_one_line(
     cache_home: Path, files: Path, taken: int, door: tuple[str, ...], kind: str
 ) -> None:
-    """On stderr, with no traceback, and with an exit code that is not 0."""
+    """On stderr, without a traceback, and with exit code 1 or 2."""
     options, reason = (text.replace("{taken}", str(taken)) for text in FAILURES[kind])
     result = run_program([*door, *options.split()], cache_home=cache_home, folder=files)
     assert result.returncode in {1, 2}
@@ -108,15 +108,15 @@ def test_a_start_that_fails_says_why_in_one_line(
     assert not (files / "twistd.pid").exists()
 
 
-def test_a_daemon_that_cannot_listen_says_so_before_it_is_one(
+def test_a_daemon_that_cannot_listen_fails_in_the_parent(
     cache_home: Path, tmp_path: Path, taken: int
 ) -> None:
-    """The parent, which waits for the child's word, prints the reason and fails."""
+    """The parent waits for the result of the child, prints the reason and fails."""
     command = [*TWISTD, "tensorferry", "--port", str(taken)]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     assert result.returncode == 1
-    told = [line for line in reasons(result.stderr) if "Please look at log file" not in line]
-    (line,) = told
+    lines = [line for line in reasons(result.stderr) if "Please look at log file" not in line]
+    (line,) = lines
     assert f"cannot listen on tcp:{taken}:interface=127.0.0.1: Address already in use" in line
-    # The child removes its file after it has spoken.
+    # The child removes its file after the report.
     wait_for(lambda: not (tmp_path / "twistd.pid").exists(), "no pid file")
