@@ -135,7 +135,7 @@ def test_a_second_signal_ends_twistd_at_once(
     """And removes its pidfile."""
     handlers: list[Callable[..., object]] = []
     exits: list[int] = []
-    fake = SimpleNamespace(signal=lambda _, heard: handlers.append(heard), SIGTERM=15, SIGINT=2)
+    fake = SimpleNamespace(signal=lambda _, handler: handlers.append(handler), SIGTERM=15, SIGINT=2)
     monkeypatch.setattr("server.process.signals.signal", fake)
     monkeypatch.setattr(os, "_exit", exits.append)
     service = made(nodaemon=True, pidfile=str(pidfile))
