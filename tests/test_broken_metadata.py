@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.images.decode import Preprocessing, decode_image
-from model.images.header import MAX_SCANS, BadImage, TruncatedImage, read_header
+from model.images.decode import decode_image
+from model.images.errors import BadImage, TruncatedImage
+from model.images.formats.jpeg import MAX_JPEG_SCANS
+from model.images.header import read_header
+from model.images.preprocessing import Preprocessing
 from tests.images import chunk, coloured, encoded, exif, jpeg_segment
 
 PHOTO = coloured(40, 24)
@@ -127,7 +130,7 @@ def test_a_jpeg_without_an_end_is_cut_short_whatever_comes_behind(tail: bytes) -
 
 def test_scans_are_counted_where_lengths_are_wrong_too() -> None:
     """Behind a segment that is longer than the file, where a decoder may find them."""
-    scans = b"\xff\xda\0\2" * MAX_SCANS
+    scans = b"\xff\xda\0\2" * MAX_JPEG_SCANS
     with pytest.raises(BadImage, match="more than 100 scans"):
         read_header(JPEG[:-2] + b"\xff\xe1\xff\xff" + scans + JPEG[-2:])
 

@@ -10,13 +10,9 @@ import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from model.images.decode import (
-    Preprocessing,
-    Resample,
-    TruncatedImage,
-    centre_square,
-    decode_image,
-)
+from model.images.decode import decode_image
+from model.images.errors import TruncatedImage
+from model.images.preprocessing import Preprocessing, Resample, centre_square
 from tests.images import (
     Samples,
     chunk,

@@ -14,17 +14,11 @@ import pytest
 from PIL import Image, ImageFile
 
 from model.images import decode as preprocess
-from model.images.decode import (
-    MAX_SIDE,
-    BadImage,
-    NotAnImage,
-    Preprocessing,
-    SideTooLong,
-    TooManyPixels,
-    TruncatedImage,
-    decode_image,
-)
-from model.images.header import Format
+from model.images.decode import decode_image
+from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
+from model.images.first_bytes import Format
+from model.images.header import MAX_SIDE_PIXELS
+from model.images.preprocessing import Preprocessing
 from tests.images import (
     PNG_MAGIC,
     chunk,
@@ -81,7 +75,7 @@ def test_the_limit_of_pixels_is_the_last_number_that_passes(kind: str) -> None:
 def test_a_side_beyond_reason_is_refused(kind: str) -> None:
     """Within the limit of pixels, but the weights of its resize would take gigabytes."""
     with pytest.raises(SideTooLong, match="1 x 65536 has a side over the limit of 65535"):
-        decode(claims(kind, 1, MAX_SIDE + 1))
+        decode(claims(kind, 1, MAX_SIDE_PIXELS + 1))
 
 
 def test_metadata_costs_an_image_nothing() -> None:

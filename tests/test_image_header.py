@@ -7,17 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.images.header import (
-    MAX_PARTS,
-    MAX_SCANS,
-    BadImage,
-    Format,
-    NotAnImage,
-    TruncatedImage,
-    exif_orientation,
-    first_image,
-    read_header,
-)
+from model.images.errors import BadImage, NotAnImage, TruncatedImage
+from model.images.first_bytes import Format
+from model.images.formats.exif import exif_orientation
+from model.images.formats.image_header import MAX_FILE_PARTS
+from model.images.formats.jpeg import MAX_JPEG_SCANS
+from model.images.header import first_image, read_header
 from tests.images import chunk, claims, coloured, encoded, exif, jpeg_segment, png
 
 PHOTO = coloured(40, 24)
@@ -232,7 +227,7 @@ def test_files_of_one_image_stay_as_they_are() -> None:
     [
         (encoded(PHOTO, "WEBP", **FILM), "the WebP file is an animation"),
         (GIF[:-20], "cut short"),
-        (claims("GIF", 4, 4)[:-2] + b"\1\0" * MAX_PARTS + b"\0;", "in more than 65536 parts"),
+        (claims("GIF", 4, 4)[:-2] + b"\1\0" * MAX_FILE_PARTS + b"\0;", "in more than 65536 parts"),
     ],
     ids=["film", "cut", "parts"],
 )
@@ -249,18 +244,21 @@ LAST_SCAN = SCANS[SCANS.rindex(b"\xff\xda") : -2]
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        (JPEG[:2] + jpeg_segment(0xE1, b"Exif\0\0x") * MAX_PARTS + JPEG[2:], "in more than 65536"),
-        (PNG[:33] + chunk(b"tEXt", b"") * MAX_PARTS + PNG[33:], "in more than 65536 parts"),
-        (b"GIF89a" + bytes(7) + b"!\xfe\0" * MAX_PARTS + b",", "in more than 65536 parts"),
+        (
+            JPEG[:2] + jpeg_segment(0xE1, b"Exif\0\0x") * MAX_FILE_PARTS + JPEG[2:],
+            "in more than 65536",
+        ),
+        (PNG[:33] + chunk(b"tEXt", b"") * MAX_FILE_PARTS + PNG[33:], "in more than 65536 parts"),
+        (b"GIF89a" + bytes(7) + b"!\xfe\0" * MAX_FILE_PARTS + b",", "in more than 65536 parts"),
         (
             b"RIFF"
-            + pack("<I", 22 + 8 * MAX_PARTS)
+            + pack("<I", 22 + 8 * MAX_FILE_PARTS)
             + b"WEBPVP8X"
             + pack("<I10x", 10)
-            + b"ANMF\0\0\0\0" * MAX_PARTS,
+            + b"ANMF\0\0\0\0" * MAX_FILE_PARTS,
             "in more than 65536 parts",
         ),
-        (SCANS[:-2] + LAST_SCAN * MAX_SCANS + SCANS[-2:], "more than 100 scans"),
+        (SCANS[:-2] + LAST_SCAN * MAX_JPEG_SCANS + SCANS[-2:], "more than 100 scans"),
     ],
     ids=["JPEG", "PNG", "GIF", "WebP", "scans"],
 )

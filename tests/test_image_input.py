@@ -15,12 +15,12 @@ from model.backends.tensorflow.image_inputs import (
     takes_encoded,
 )
 from model.errors import ModelError
-from model.images.decode import Resample
+from model.images.errors import BadImage, NotAnImage, TooManyPixels
 from model.images.facts import ImageFacts
-from model.images.header import BadImage, NotAnImage, TooManyPixels
 from model.images.input import ImageInput, guarded
 from model.images.layout import ImageLayout
 from model.images.normalisation import ColourOrder, Normalisation
+from model.images.preprocessing import Resample
 from model.images.value_range import Affine, ValueRange
 from model.signature import STRING, FeedError, Signature, TensorSpec
 from tests.images import claims, coloured, encoded

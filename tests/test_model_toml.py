@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from model.errors import ModelError
-from model.images.decode import Resample
 from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
+from model.images.preprocessing import Resample
 from model.repository.model_toml import ModelFacts, read_model_toml
 
 FULL = """

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from model.images.decode import Resample
 from model.images.normalisation import ColourOrder
+from model.images.preprocessing import Resample
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.images.decode import check_size
-from model.images.header import NotAnImage, first_image
+from model.images.errors import NotAnImage
+from model.images.header import check_size, first_image
 from model.signature import STRING, Arrays, Feed, Signature
 
 

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import ModelError
-from model.images.decode import MAX_SIDE, Resample
 from model.images.facts import ImageFacts
+from model.images.header import MAX_SIDE_PIXELS
 from model.images.normalisation import ColourOrder
+from model.images.preprocessing import Resample
 
 MODEL_TOML = "model.toml"
 
@@ -167,7 +168,7 @@ def _words(kind: type[Resample | ColourOrder]) -> _Key:
 
 
 _SEGMENT = "letters, digits, '.', '_' and '-'"
-_SIDE = _Key(f"a whole number from 1 to {MAX_SIDE}", _whole(MAX_SIDE))
+_SIDE = _Key(f"a whole number from 1 to {MAX_SIDE_PIXELS}", _whole(MAX_SIDE_PIXELS))
 
 _KEYS = {
     "name": _Key(f"a name of {_SEGMENT}", _segment),

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
-from model.images.header import image_format
-from model.images.other_files import describe
+from model.images.first_bytes import describe, image_format
 from server.api.image_body import begins_image
 from server.http.errors import HTTPError
 

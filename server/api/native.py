@@ -16,7 +16,8 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from batcher.errors import QueueFull
-from model.images.header import BadImage, TooManyPixels, image_format
+from model.images.errors import BadImage, TooManyPixels
+from model.images.first_bytes import image_format
 from model.images.input import ImageInput, guarded
 from model.signature import STRING, Feed, FeedError, Signature
 from server.admission import Terms

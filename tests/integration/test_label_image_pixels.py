@@ -12,7 +12,8 @@ from PIL import Image
 
 from model.backends.tensorflow.jpeg import jpeg_reader
 from model.backends.tensorflow.loading import load_files
-from model.images.decode import Preprocessing, Resample, decode_image
+from model.images.decode import decode_image
+from model.images.preprocessing import Preprocessing, Resample
 from server.model_loading import source_of
 from server.settings.table import Settings
 from tests.images import coloured, encoded

@@ -12,8 +12,8 @@ from batcher.errors import OutOfMemory
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.errors import ModelError
+from model.images.errors import TooManyPixels
 from model.images.facts import ImageFacts
-from model.images.header import TooManyPixels
 from model.repository.model_files import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import STRING, Arrays, Feed

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from model.images.decode import Resample
+from model.images.preprocessing import Resample
 from model.repository.model_toml import MODEL_TOML, read_model_toml
 from scripts.cli import main
 from tests.integration.saving import save_functions

@@ -16,12 +16,13 @@ import numpy as np
 from model.backends.tensorflow.jpeg import ReadJpeg, jpeg_reader
 from model.backends.tensorflow.session import LoadedGraph
 from model.errors import ModelError
-from model.images.decode import Preprocessing, Resample, check_size, decode_image
+from model.images.decode import decode_image
 from model.images.facts import ImageFacts
-from model.images.header import first_image
+from model.images.header import check_size, first_image
 from model.images.input import ImageInput
 from model.images.layout import ChannelAxis, ImageLayout
 from model.images.normalisation import ColourOrder, Normalisation
+from model.images.preprocessing import Preprocessing, Resample
 from model.images.value_range import Affine, Unreadable, chosen_range, warning_of
 from model.signature import STRING, Signature, TensorSpec
 

@@ -31,7 +31,7 @@ from model.backends.tensorflow.trials.probe_images import probe_images
 from model.backends.tensorflow.trials.rows_seen import with_rows_seen
 from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import ModelError, RowsRefused
-from model.images.header import BadImage
+from model.images.errors import BadImage
 from model.images.input import ImageInput
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
