@@ -72,8 +72,8 @@ class Heartbeat:
         return [
             Pulse(
                 thread.name,
-                thread.alive and now - thread.last_beat < SILENCE,
-                round(max(0.0, now - thread.last_beat), 3),
+                thread.alive and now - thread.last_heartbeat < SILENCE,
+                round(max(0.0, now - thread.last_heartbeat), 3),
             )
             for thread in self._threads()
         ]

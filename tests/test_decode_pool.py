@@ -16,7 +16,7 @@ from model.execution.decode_pool import DecodePool, PoolNotRunning, default_thre
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 
 
-class World:
+class SteppedPool:
     """A started pool, the thread that works for it, and the calls that it sends back."""
 
     def __init__(self) -> None:
@@ -52,40 +52,42 @@ def test_construction_starts_nothing() -> None:
 
 def test_a_result_is_given_on_the_reactors_thread_only() -> None:
     """Not when the work ends, but when the reactor comes to it."""
-    world = World()
-    fired = outcomes(world.pool.run(lambda a, b: a + b, "pix", "els"))
-    world.threads.step()
+    stepped = SteppedPool()
+    fired = outcomes(stepped.pool.run(lambda a, b: a + b, "pix", "els"))
+    stepped.threads.step()
     assert fired == []
-    world.calls.step()
+    stepped.calls.step()
     assert fired == ["pixels"]
 
 
 @pytest.mark.parametrize("error", [ValueError("bad image"), SystemExit(1), KeyboardInterrupt()])
 def test_an_exception_is_given_as_a_failure(error: BaseException) -> None:
     """Even one that would end a thread."""
-    world = World()
-    fired = outcomes(world.pool.run(fail_with, error))
-    world.finish()
+    stepped = SteppedPool()
+    fired = outcomes(stepped.pool.run(fail_with, error))
+    stepped.finish()
     assert fired == [error]
 
 
 @pytest.mark.parametrize("function", [lambda: "pixels", lambda: fail_with(ValueError("bad"))])
 def test_the_seconds_of_the_work_are_told_before_its_result(function: Callable[[], object]) -> None:
     """Also of work that failed; waiting does not count."""
-    world = World()
+    stepped = SteppedPool()
     told: list[object] = []
-    world.pool.run(function, took=told.append).addBoth(lambda _: told.append("result"))
-    world.finish()
+    stepped.pool.run(function, on_duration=told.append).addBoth(lambda _: told.append("result"))
+    stepped.finish()
     assert told == [2.0, "result"]
 
 
 def test_a_listener_that_fails_does_not_cost_the_result() -> None:
     """Its error is the reactor's to log."""
-    world = World()
-    fired = outcomes(world.pool.run(lambda: "pixels", took=lambda _: fail_with(KeyError("oops"))))
-    world.threads.step()
+    stepped = SteppedPool()
+    fired = outcomes(
+        stepped.pool.run(lambda: "pixels", on_duration=lambda _: fail_with(KeyError("oops")))
+    )
+    stepped.threads.step()
     with pytest.raises(KeyError, match="oops"):
-        world.calls.step()
+        stepped.calls.step()
     assert fired == ["pixels"]
 
 
@@ -106,19 +108,19 @@ def test_work_cancelled_before_it_began_never_runs() -> None:
     class Body:
         pass
 
-    world = World()
+    stepped = SteppedPool()
     ran: list[Body] = []
     body = Body()
     alive = weakref.ref(body)
-    deferred = world.pool.run(ran.append, body)
+    deferred = stepped.pool.run(ran.append, body)
     del body
     fired = outcomes(deferred)
     deferred.cancel()
     assert kinds(fired) == [CancelledError]
     assert alive() is None
-    assert (world.pool.waiting, world.pool.working) == (0, 0)
-    world.threads.step()
-    world.calls.drain()
+    assert (stepped.pool.waiting, stepped.pool.running) == (0, 0)
+    stepped.threads.step()
+    stepped.calls.drain()
     assert ran == []
     assert len(fired) == 1
 
@@ -126,32 +128,32 @@ def test_work_cancelled_before_it_began_never_runs() -> None:
 @pytest.mark.parametrize("function", [lambda: "pixels", lambda: fail_with(ValueError("bad"))])
 def test_work_cancelled_while_it_runs_ends_unheard(function: Callable[[], object]) -> None:
     """Its result is dropped, whatever it is, and its seconds are not told."""
-    world = World()
+    stepped = SteppedPool()
     told: list[float] = []
 
     def work() -> object:
         deferred.cancel()
         return function()
 
-    deferred = world.pool.run(work, took=told.append)
+    deferred = stepped.pool.run(work, on_duration=told.append)
     fired = outcomes(deferred)
-    world.threads.step()
+    stepped.threads.step()
     assert kinds(fired) == [CancelledError]
-    assert world.pool.working == 1
-    world.calls.step()
+    assert stepped.pool.running == 1
+    stepped.calls.step()
     assert kinds(fired) == [CancelledError]
     assert told == []
-    assert world.pool.working == 0
+    assert stepped.pool.running == 0
 
 
 def test_work_cancelled_between_its_end_and_its_answer_is_dropped() -> None:
     """The result is already on its way to the reactor."""
-    world = World()
-    deferred = world.pool.run(lambda: "pixels")
+    stepped = SteppedPool()
+    deferred = stepped.pool.run(lambda: "pixels")
     fired = outcomes(deferred)
-    world.threads.step()
+    stepped.threads.step()
     deferred.cancel()
-    world.calls.step()
+    stepped.calls.step()
     assert kinds(fired) == [CancelledError]
 
 
@@ -160,20 +162,20 @@ def test_work_cancelled_between_its_end_and_its_answer_is_dropped() -> None:
 
 def test_work_is_counted_where_it_is() -> None:
     """Waiting, then working until it is answered."""
-    world = World()
+    stepped = SteppedPool()
     seen: list[tuple[int, int]] = []
 
     def work() -> None:
-        seen.append((world.pool.waiting, world.pool.working))
+        seen.append((stepped.pool.waiting, stepped.pool.running))
 
     for _ in range(3):
-        world.pool.run(work)
-    assert (world.pool.waiting, world.pool.working) == (3, 0)
-    world.threads.step()
+        stepped.pool.run(work)
+    assert (stepped.pool.waiting, stepped.pool.running) == (3, 0)
+    stepped.threads.step()
     assert seen == [(2, 1)]
-    assert (world.pool.waiting, world.pool.working) == (2, 1)
-    world.calls.step()
-    assert (world.pool.waiting, world.pool.working) == (2, 0)
+    assert (stepped.pool.waiting, stepped.pool.running) == (2, 1)
+    stepped.calls.step()
+    assert (stepped.pool.waiting, stepped.pool.running) == (2, 0)
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 2), (64, 63)])
@@ -233,58 +235,58 @@ def test_a_pool_starts_once() -> None:
 
 def test_a_stop_fails_what_waits_and_waits_for_what_runs() -> None:
     """In order of arrival; the threads end when the last answer has been given."""
-    world = World()
-    running = outcomes(world.pool.run(lambda: "pixels"))
-    world.threads.step()
+    stepped = SteppedPool()
+    running = outcomes(stepped.pool.run(lambda: "pixels"))
+    stepped.threads.step()
     order: list[object] = []
 
     def note(failure: Failure, number: int) -> None:
         order.append((number, type(failure.value)))
 
     for number in range(3):
-        world.pool.run(order.append, "ran").addErrback(note, number)
-    stopped, again = outcomes(world.pool.stop()), outcomes(world.pool.stop())
+        stepped.pool.run(order.append, "ran").addErrback(note, number)
+    stopped, again = outcomes(stepped.pool.stop()), outcomes(stepped.pool.stop())
     assert order == [(number, PoolNotRunning) for number in range(3)]
     assert (running, stopped, again) == ([], [], [])
-    assert world.threads.alive()
-    world.calls.step()
+    assert stepped.threads.alive()
+    stepped.calls.step()
     assert (running, stopped, again) == (["pixels"], [None], [None])
-    assert not world.threads.alive()
+    assert not stepped.threads.alive()
     assert len(order) == 3
-    assert outcomes(world.pool.stop()) == [None]
+    assert outcomes(stepped.pool.stop()) == [None]
 
 
 def test_a_stop_waits_for_work_whose_owner_has_gone() -> None:
     """The thread is busy all the same."""
-    world = World()
-    deferred = world.pool.run(lambda: "pixels")
+    stepped = SteppedPool()
+    deferred = stepped.pool.run(lambda: "pixels")
     cancelled = outcomes(deferred)
-    world.threads.step()
+    stepped.threads.step()
     deferred.cancel()
-    stopped = outcomes(world.pool.stop())
+    stopped = outcomes(stepped.pool.stop())
     assert stopped == []
-    world.calls.step()
+    stepped.calls.step()
     assert stopped == [None]
     assert kinds(cancelled) == [CancelledError]
 
 
 def test_giving_up_the_wait_for_a_stop_does_not_take_it_back() -> None:
     """Nor does it disturb the end."""
-    world = World()
-    world.pool.run(lambda: "pixels")
-    world.threads.step()
-    stop = world.pool.stop()
+    stepped = SteppedPool()
+    stepped.pool.run(lambda: "pixels")
+    stepped.threads.step()
+    stop = stepped.pool.stop()
     fired = outcomes(stop)
     stop.cancel()
-    world.calls.step()
+    stepped.calls.step()
     assert kinds(fired) == [CancelledError]
-    assert not world.threads.alive()
+    assert not stepped.threads.alive()
 
 
 def test_owners_may_react_to_a_stop_as_they_like() -> None:
     """By cancelling others, asking again, or stopping once more."""
-    world = World()
-    first, second = world.pool.run(lambda: 1), world.pool.run(lambda: 2)
+    stepped = SteppedPool()
+    first, second = stepped.pool.run(lambda: 1), stepped.pool.run(lambda: 2)
     heard: list[object] = []
     cancelled = outcomes(second)
     retried: list[object] = []
@@ -293,11 +295,11 @@ def test_owners_may_react_to_a_stop_as_they_like() -> None:
     def react(failure: Failure) -> None:
         heard.append(type(failure.value))
         second.cancel()
-        retried.extend(outcomes(world.pool.run(lambda: 3)))
-        stops.append(outcomes(world.pool.stop()))
+        retried.extend(outcomes(stepped.pool.run(lambda: 3)))
+        stops.append(outcomes(stepped.pool.stop()))
 
     first.addErrback(react)
-    stops.append(outcomes(world.pool.stop()))
+    stops.append(outcomes(stepped.pool.stop()))
     assert heard == [PoolNotRunning]
     assert kinds(cancelled) == [CancelledError]
     assert kinds(retried) == [PoolNotRunning]
@@ -311,28 +313,28 @@ EVENTS = st.sampled_from(["run", "run", "step", "answer", "cancel", "stop"])
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 9)), max_size=40))
 def test_every_deferred_fires_exactly_once(story: list[tuple[str, int]]) -> None:
     """Whatever happens in whatever order; no work runs twice, and none without an answer."""
-    world = World()
+    stepped = SteppedPool()
     owned: list[Deferred[None]] = []
     fired: list[list[object]] = []
     ran: list[int] = []
     for event, number in story:
         match event:
             case "run":
-                owned.append(world.pool.run(ran.append, len(owned)))
+                owned.append(stepped.pool.run(ran.append, len(owned)))
                 fired.append(outcomes(owned[-1]))
-            case "step" if world.threads.queue:
-                world.threads.step()
+            case "step" if stepped.threads.queue:
+                stepped.threads.step()
             case "answer":
-                world.calls.drain()
+                stepped.calls.drain()
             case "cancel" if owned:
                 owned[number % len(owned)].cancel()
             case "stop":
-                world.pool.stop()
-    stopped = outcomes(world.pool.stop())
-    world.calls.drain()
+                stepped.pool.stop()
+    stopped = outcomes(stepped.pool.stop())
+    stepped.calls.drain()
     assert stopped == [None]
     assert [len(once) for once in fired] == [1] * len(owned)
-    assert (world.pool.waiting, world.pool.working) == (0, 0)
+    assert (stepped.pool.waiting, stepped.pool.running) == (0, 0)
     assert len(ran) == len(set(ran))
     assert {number for number, once in enumerate(fired) if once == [None]} <= set(ran)
     refused = {number for number, once in enumerate(fired) if kinds(once) == [PoolNotRunning]}

@@ -13,7 +13,7 @@ from model.execution.thread import (
     Job,
     JobQueue,
     ModelThread,
-    Stop,
+    Sentinel,
     ThreadStopped,
     start_daemon_thread,
 )
@@ -54,10 +54,10 @@ def test_a_caller_gives_way_to_the_thread_once_its_call_is_there() -> None:
     stepped = started_thread()
     stepped.thread.call(lambda: None)
     stepped.thread.call(lambda: None)
-    assert stepped.gave_way == [1, 2]
+    assert stepped.yields == [1, 2]
     stepped.thread.stop()
     stepped.thread.call(lambda: None).addErrback(lambda _: None)
-    assert stepped.gave_way == [1, 2]
+    assert stepped.yields == [1, 2]
 
 
 def test_calls_run_and_answer_in_the_order_they_came() -> None:
@@ -122,7 +122,7 @@ def test_stopping_twice_is_stopping_once() -> None:
     """Both callers hear of it, and the queue gets one end."""
     stepped = started_thread()
     first, second = outcomes(stepped.thread.stop()), outcomes(stepped.thread.stop())
-    assert list(stepped.queue.jobs) == [Stop.STOP]
+    assert list(stepped.queue.jobs) == [Sentinel.STOP]
     assert stepped.run_all() == 1
     assert (first, second) == ([None], [None])
 
@@ -142,16 +142,16 @@ def test_the_heart_beats_when_a_call_is_taken_and_when_it_is_done() -> None:
     during: list[float] = []
 
     def work() -> None:
-        during.append(stepped.thread.last_beat)
+        during.append(stepped.thread.last_heartbeat)
         clock.advance(4)
 
-    assert stepped.thread.last_beat == 0
+    assert stepped.thread.last_heartbeat == 0
     stepped.thread.call(work)
     clock.advance(2)
-    assert stepped.thread.last_beat == 0
+    assert stepped.thread.last_heartbeat == 0
     stepped.run_all()
     assert during == [2]
-    assert stepped.thread.last_beat == 6
+    assert stepped.thread.last_heartbeat == 6
 
 
 def test_a_ping_makes_an_idle_heart_beat() -> None:
@@ -164,10 +164,10 @@ def test_a_ping_makes_an_idle_heart_beat() -> None:
     clock.advance(8)
     stepped.thread.ping()
     stepped.run_all()
-    assert stepped.thread.last_beat == 8
+    assert stepped.thread.last_heartbeat == 8
     stepped.thread.stop()
     stepped.thread.ping()
-    assert list(stepped.queue.jobs) == [Stop.STOP]
+    assert list(stepped.queue.jobs) == [Sentinel.STOP]
 
 
 @pytest.mark.parametrize("make", [SteppingQueue, queue.SimpleQueue])
@@ -175,9 +175,9 @@ def test_jobs_leave_a_queue_in_the_order_they_came(make: Callable[[], JobQueue])
     """The fake queue and the real one alike."""
     jobs = make()
     first, second = Job(lambda: 1, Deferred()), Job(lambda: 2, Deferred())
-    for job in (first, Stop.STOP, second):
+    for job in (first, Sentinel.STOP, second):
         jobs.put(job)
-    assert [jobs.get() for _ in range(3)] == [first, Stop.STOP, second]
+    assert [jobs.get() for _ in range(3)] == [first, Sentinel.STOP, second]
 
 
 def test_a_real_thread_works_off_its_calls_and_ends() -> None:

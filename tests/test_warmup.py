@@ -13,14 +13,14 @@ from model.errors import ModelError
 from model.execution.lane import Lane
 from model.execution.thread import ThreadStopped
 from model.execution.warmup import (
-    LARGEST,
+    MAX_WARMUP_ROWS,
     SampleFailed,
-    climb_is_over,
-    has_levelled_off,
-    learned_cap,
-    prime,
-    sized,
+    choose_cap,
+    has_plateaued,
+    repeat_sample,
+    run_all_sizes,
     sizes_up_to,
+    sweep_is_complete,
     warm_up,
 )
 from model.signature import Signature, TensorSpec, blank_feed
@@ -60,7 +60,7 @@ def test_two_sizes_that_bring_less_than_five_percent_end_the_climb(
 ) -> None:
     """Each beside the best rate before it, in rows a second; one such size may be an accident."""
     measured = {2**index: 2**index / rate for index, rate in enumerate(rates)}
-    assert has_levelled_off(dict(reversed(measured.items()))) is over
+    assert has_plateaued(dict(reversed(measured.items()))) is over
 
 
 @pytest.mark.parametrize(
@@ -81,15 +81,15 @@ def test_the_cap_is_the_knee_or_four_rows_where_that_costs_little(
     rates: list[float], cap: int
 ) -> None:
     """By the rows a second of 1, 2, 4, ... rows: 95 % of the best, or half of it for company."""
-    assert learned_cap({2**index: 2**index / rate for index, rate in enumerate(rates)}) == cap
+    assert choose_cap({2**index: 2**index / rate for index, rate in enumerate(rates)}) == cap
 
 
 def test_a_sample_that_can_only_run_alone_is_run_as_it_is() -> None:
     """Whatever its first axis means."""
     signature = Signature((TensorSpec("x", np.dtype(np.float32), (3,)),), (), alone="no batch axis")
     sample = blank_feed(signature)
-    assert sized(sample, 8) is sample
-    assert sized(blank_feed(IMAGES), 8).rows == 8
+    assert repeat_sample(sample, 8) is sample
+    assert repeat_sample(blank_feed(IMAGES), 8).rows == 8
 
 
 class Machine:
@@ -189,7 +189,7 @@ def test_the_climb_ends_where_more_rows_bring_nothing() -> None:
 def test_the_climb_ends_at_its_limit_where_more_rows_always_bring_more() -> None:
     """As on an accelerator that no batch fills."""
     (measured,) = finished(Machine(lambda _: 0.5))
-    assert measured == dict.fromkeys([1, 2, 4, 8, 16, 32, 64, LARGEST], 0.5)
+    assert measured == dict.fromkeys([1, 2, 4, 8, 16, 32, 64, MAX_WARMUP_ROWS], 0.5)
 
 
 def test_the_climb_ends_below_what_the_device_has_no_room_for() -> None:
@@ -247,12 +247,12 @@ def test_a_fixed_size_is_climbed_to_whatever_it_brings() -> None:
     [
         ({1: 1.0, 2: 1.0, 4: 1.0}, False),
         ({1: 1.0, 2: 2.0, 4: 4.0}, True),
-        (dict.fromkeys([1, LARGEST], 1.0), True),
+        (dict.fromkeys([1, MAX_WARMUP_ROWS], 1.0), True),
     ],
 )
 def test_a_climb_that_was_cut_short_is_not_over(measured: dict[int, float], over: bool) -> None:
     """It must not be kept: the next start may have more room."""
-    assert climb_is_over(measured) is over
+    assert sweep_is_complete(measured) is over
 
 
 def test_a_failure_is_told_when_every_lane_is_idle_again() -> None:
@@ -300,7 +300,9 @@ def test_the_median_is_over_all_lanes() -> None:
 
 def primed(machine: Machine, largest: int) -> list[object]:
     """Return the outcome of a whole priming."""
-    outcome = outcomes(Deferred.fromCoroutine(prime(machine.lanes, blank_feed(IMAGES), largest)))
+    outcome = outcomes(
+        Deferred.fromCoroutine(run_all_sizes(machine.lanes, blank_feed(IMAGES), largest))
+    )
     machine.work()
     return outcome
 

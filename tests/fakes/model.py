@@ -7,7 +7,7 @@ import numpy as np
 
 from batcher.errors import OutOfMemory
 from model.backend import Runner
-from model.execution.thread import Job, ModelThread, Stop
+from model.execution.thread import Job, ModelThread, Sentinel
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes.threads import Calls
 
@@ -101,13 +101,13 @@ class SteppingQueue:
     """A `JobQueue` for one thread: taking from it while empty fails, never waits."""
 
     def __init__(self) -> None:
-        self.jobs: deque[Job | Stop] = deque()
+        self.jobs: deque[Job | Sentinel] = deque()
 
-    def put(self, job: Job | Stop) -> None:
+    def put(self, job: Job | Sentinel) -> None:
         """Add *job* at the end."""
         self.jobs.append(job)
 
-    def get(self) -> Job | Stop:
+    def get(self) -> Job | Sentinel:
         """Take the first job; raises AssertionError where a real thread would wait."""
         assert self.jobs, "the model thread would wait for ever"
         return self.jobs.popleft()
@@ -121,7 +121,7 @@ class SteppedThread:
         #: The name of each thread that was started.
         self.started: list[str] = []
         #: Each time the caller gave way: how many jobs there were for the thread to begin with.
-        self.gave_way: list[int] = []
+        self.yields: list[int] = []
         self.calls = Calls()
         self.thread = ModelThread(
             name,
@@ -129,7 +129,7 @@ class SteppedThread:
             call_from_thread=self.calls,
             seconds=seconds,
             start_thread=self._start,
-            give_way=lambda: self.gave_way.append(len(self.queue.jobs)),
+            yield_cpu=lambda: self.yields.append(len(self.queue.jobs)),
         )
 
     def _start(self, target: Callable[[], None], name: str) -> None:
