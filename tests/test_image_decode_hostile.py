@@ -16,7 +16,7 @@ from PIL import Image, ImageFile
 from model.images import decode as preprocess
 from model.images.decode import decode_image
 from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
-from model.images.first_bytes import Format
+from model.images.first_bytes import ImageFormat
 from model.images.header import MAX_SIDE_PIXELS
 from model.images.preprocessing import Preprocessing
 from tests.images import (
@@ -168,7 +168,7 @@ def test_whatever_a_decoder_raises_is_a_bad_image(
     def broken(_: BytesIO) -> ImageFile.ImageFile:
         raise error
 
-    monkeypatch.setitem(preprocess._OPENERS, Format.PNG, broken)
+    monkeypatch.setitem(preprocess._OPENERS, ImageFormat.PNG, broken)
     with pytest.raises(BadImage) as caught:
         decode(encoded(PHOTO, "PNG"))
     assert "the PNG image (" in str(caught.value)

@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from model.images.errors import BadImage, NotAnImage, TruncatedImage
-from model.images.first_bytes import Format
+from model.images.first_bytes import ImageFormat
 from model.images.formats.exif import exif_orientation
 from model.images.formats.image_header import MAX_FILE_PARTS
 from model.images.formats.jpeg import MAX_JPEG_SCANS
@@ -24,19 +24,19 @@ GIF = encoded(PHOTO, "GIF")
 @pytest.mark.parametrize(
     ("data", "kind"),
     [
-        (JPEG, Format.JPEG),
-        (encoded(PHOTO, "JPEG", progressive=True), Format.JPEG),
-        (encoded(PHOTO, "JPEG", restart_marker_blocks=1), Format.JPEG),
-        (PNG, Format.PNG),
-        (GIF, Format.GIF),
-        (encoded(PHOTO, "BMP"), Format.BMP),
-        (encoded(PHOTO, "WEBP"), Format.WEBP),
-        (encoded(PHOTO, "WEBP", lossless=True), Format.WEBP),
-        (encoded(PHOTO, "WEBP", exif=exif(3)), Format.WEBP),
-        (encoded(PHOTO, "WEBP", save_all=True, append_images=[PHOTO.rotate(90)]), Format.WEBP),
+        (JPEG, ImageFormat.JPEG),
+        (encoded(PHOTO, "JPEG", progressive=True), ImageFormat.JPEG),
+        (encoded(PHOTO, "JPEG", restart_marker_blocks=1), ImageFormat.JPEG),
+        (PNG, ImageFormat.PNG),
+        (GIF, ImageFormat.GIF),
+        (encoded(PHOTO, "BMP"), ImageFormat.BMP),
+        (encoded(PHOTO, "WEBP"), ImageFormat.WEBP),
+        (encoded(PHOTO, "WEBP", lossless=True), ImageFormat.WEBP),
+        (encoded(PHOTO, "WEBP", exif=exif(3)), ImageFormat.WEBP),
+        (encoded(PHOTO, "WEBP", save_all=True, append_images=[PHOTO.rotate(90)]), ImageFormat.WEBP),
     ],
 )
-def test_each_format_tells_its_name_and_size(data: bytes, kind: Format) -> None:
+def test_each_format_tells_its_name_and_size(data: bytes, kind: ImageFormat) -> None:
     """Files as Pillow writes them, of 40 x 24 pixels."""
     image = read_header(data)
     assert (image.format, image.width, image.height) == (kind, 40, 24)
@@ -209,8 +209,8 @@ FILM = {"save_all": True, "append_images": [PHOTO.rotate(90), PHOTO.rotate(180)]
 def test_a_gif_is_cut_behind_its_first_image(photo: Image.Image) -> None:
     """With a table of colours of its own or without; one that has no other stays as it is."""
     alone, film = encoded(photo, "GIF"), encoded(photo, "GIF", **FILM)
-    assert first_image(alone, Format.GIF) == alone
-    cut = Image.open(BytesIO(first_image(film, Format.GIF)))
+    assert first_image(alone, ImageFormat.GIF) == alone
+    cut = Image.open(BytesIO(first_image(film, ImageFormat.GIF)))
     assert getattr(cut, "n_frames", 1) == 1
     np.testing.assert_array_equal(cut.convert("RGB"), Image.open(BytesIO(film)).convert("RGB"))
 

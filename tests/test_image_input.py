@@ -17,7 +17,7 @@ from model.backends.tensorflow.image_inputs import (
 from model.errors import ModelError
 from model.images.errors import BadImage, NotAnImage, TooManyPixels
 from model.images.facts import ImageFacts
-from model.images.input import ImageInput, guarded
+from model.images.input import ImageInput, check_encoded_images
 from model.images.layout import ImageLayout
 from model.images.normalisation import ColourOrder, Normalisation
 from model.images.preprocessing import Resample
@@ -105,7 +105,7 @@ def test_pixels_are_decoded_as_they_are_said_to_be() -> None:
     image = coloured(8, 8)
     (pixels,) = way.feed(encoded(image, "PNG")).arrays
     np.testing.assert_array_equal(pixels, np.asarray(image)[None, 2:6, 2:6])
-    assert way.meaning == (
+    assert way.description == (
         "4 x 4 BGR, nearest, the middle 0.5 of the shorter side, as (pixel - (1, 2, 3.5)) * 0.5"
     )
     with pytest.raises(TooManyPixels):
@@ -115,7 +115,7 @@ def test_pixels_are_decoded_as_they_are_said_to_be() -> None:
 def test_a_model_of_uint8_is_told_no_numbers() -> None:
     """It gets the pixels as they are, resized by bilinear interpolation unless told."""
     way = from_pixels(signature("uint8", (None, 4, 4, 3)), ImageFacts(), 100, LAYOUT, None)
-    assert way.meaning == "4 x 4 RGB, bilinear"
+    assert way.description == "4 x 4 RGB, bilinear"
     (pixels,) = way.feed(encoded(coloured(4, 4), "PNG")).arrays
     np.testing.assert_array_equal(pixels[0], np.asarray(coloured(4, 4)))
 
@@ -211,14 +211,14 @@ def test_strings_that_are_images_are_held_to_the_limit_and_others_are_left_alone
     small = encoded(coloured(4, 4), "PNG")
     array = np.array([[small, b"a text"], [b"", small]], STRING)
     feed = signature.feed({"words": array, "number": np.zeros(2, np.float32)})
-    checked = guarded(feed, 16)
+    checked = check_encoded_images(feed, 16)
     assert checked.signature is signature
     assert checked.arrays[0].tolist() == array.tolist()
     assert checked.arrays[0].dtype == STRING
     assert checked.arrays[1] is feed.arrays[1]
     with pytest.raises(TooManyPixels):
-        guarded(feed, 15)
+        check_encoded_images(feed, 15)
     scalar = Signature((TensorSpec("x", STRING, ()),), (), alone="no batch axis")
-    alone = guarded(scalar.feed({"x": np.array(small, STRING)}), 16)
+    alone = check_encoded_images(scalar.feed({"x": np.array(small, STRING)}), 16)
     assert alone.arrays[0].shape == ()
     assert alone.arrays[0].item() == small

@@ -90,8 +90,8 @@ def test_images_travel_with_the_batch_first_and_the_channels_last(
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        (ImageFacts(height=8), "the height of images is said to be 8, but input 'x0' is uint8"),
-        (ImageFacts(height=4, width=8), "the width of images is said to be 8, but input 'x0'"),
+        (ImageFacts(height=8), "the height of images is given as 8, but input 'x0' is uint8"),
+        (ImageFacts(height=4, width=8), "the width of images is given as 8, but input 'x0'"),
     ],
 )
 def test_a_size_that_contradicts_the_model_is_refused(facts: ImageFacts, said: str) -> None:

@@ -8,9 +8,9 @@ from model.images.value_range import (
     Affine,
     Unreadable,
     ValueRange,
-    chosen_range,
+    choose_range,
     fitting_ranges,
-    warning_of,
+    range_warning,
 )
 
 BYTES, UNIT, SIGNED = ValueRange.BYTES, ValueRange.UNIT, ValueRange.SIGNED
@@ -74,7 +74,7 @@ def test_a_guess_is_a_warning_that_says_how_to_choose(
     scaling: Affine | Unreadable, values: ValueRange, line: str
 ) -> None:
     """With the options for every range."""
-    chosen, said = chosen_range(scaling)
+    chosen, said = choose_range(scaling)
     assert (chosen, said[: len(line)]) == (values, line)
     assert all(each.options in said for each in ValueRange) == said.startswith("warning")
 
@@ -94,4 +94,4 @@ def test_what_was_asked_for_is_questioned_only_where_another_range_fits(
     numbers: Normalisation, scaling: Affine | Unreadable, warned: bool
 ) -> None:
     """A model that does not scale takes what it was trained on."""
-    assert bool(warning_of(numbers, scaling)) == warned
+    assert bool(range_warning(numbers, scaling)) == warned

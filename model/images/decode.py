@@ -21,7 +21,7 @@ from PIL.WebPImagePlugin import WebPImageFile
 
 from model.images.bilinear import resize_as_tensorflow
 from model.images.errors import BadImage, TruncatedImage
-from model.images.first_bytes import Format
+from model.images.first_bytes import ImageFormat
 from model.images.formats.image_header import ImageHeader
 from model.images.header import check_size
 from model.images.preprocessing import Preprocessing, Resample, centre_square
@@ -64,7 +64,7 @@ def decode_image(
     raise refusal
 
 
-def _refusal(error: Exception, kind: Format, size: int) -> BadImage:
+def _refusal(error: Exception, kind: ImageFormat, size: int) -> BadImage:
     # Pillow has no error class for a file that ends early; its messages contain this word.
     if "truncated" in str(error).lower():
         return TruncatedImage(kind, size)
@@ -74,12 +74,12 @@ def _refusal(error: Exception, kind: Format, size: int) -> BadImage:
 
 #: Pillow's readers by format, instead of Image.open: no other plugin reads a client's bytes, a JPEG
 #: of several images is read as a JPEG, and Pillow's process-wide pixel limit does not apply.
-_OPENERS: dict[Format, Callable[[BytesIO], ImageFile]] = {
-    Format.JPEG: JpegImageFile,
-    Format.PNG: PngImageFile,
-    Format.GIF: GifImageFile,
-    Format.BMP: BmpImageFile,
-    Format.WEBP: WebPImageFile,
+_OPENERS: dict[ImageFormat, Callable[[BytesIO], ImageFile]] = {
+    ImageFormat.JPEG: JpegImageFile,
+    ImageFormat.PNG: PngImageFile,
+    ImageFormat.GIF: GifImageFile,
+    ImageFormat.BMP: BmpImageFile,
+    ImageFormat.WEBP: WebPImageFile,
 }
 
 #: The turn that makes a stored image upright, by EXIF orientation; from 5 on it swaps the sides.
@@ -110,7 +110,7 @@ def _decode(
         )
     if preprocessing.resample is Resample.TF_BILINEAR:
         pixels = None
-        if read_jpeg is not None and header.format is Format.JPEG:
+        if read_jpeg is not None and header.format is ImageFormat.JPEG:
             pixels = read_jpeg(b"".join(header.parts))
         return _as_tensorflow(image, header, preprocessing, pixels)
     size = preprocessing.width, preprocessing.height
@@ -146,7 +146,7 @@ def _as_tensorflow(
         return resize_as_tensorflow(cropped, preprocessing.height, preprocessing.width)
     image.load()
     cut, _ = _cut(image, region, shrunk=1)
-    if header.format is Format.GIF and "transparency" in cut.info:
+    if header.format is ImageFormat.GIF and "transparency" in cut.info:
         # TensorFlow's decoder of GIF makes transparent pixels black.
         black = Image.new("RGB", cut.size)
         black.paste(cut.convert("RGBA"), mask=cut.convert("RGBA"))

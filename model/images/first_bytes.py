@@ -7,7 +7,7 @@ Pure.
 from enum import StrEnum
 
 
-class Format(StrEnum):
+class ImageFormat(StrEnum):
     """The image formats that the server reads; the values are their names in messages."""
 
     JPEG = "JPEG"
@@ -69,19 +69,19 @@ _OTHER_TEXTS = (
 )
 
 
-def image_format(data: bytes) -> Format | None:
+def image_format(data: bytes) -> ImageFormat | None:
     """Return the image format of *data*, by its first 18 bytes; None for every other file."""
     if data.startswith(b"\xff\xd8\xff"):
-        return Format.JPEG
+        return ImageFormat.JPEG
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return Format.PNG
+        return ImageFormat.PNG
     if data.startswith((b"GIF87a", b"GIF89a")):
-        return Format.GIF
+        return ImageFormat.GIF
     if data.startswith(b"RIFF") and data[8:12] == b"WEBP":
-        return Format.WEBP
+        return ImageFormat.WEBP
     # A text may begin with "BM", too: the size of the header decides.
     if data.startswith(b"BM") and int.from_bytes(data[14:18], "little") in _BMP_HEADER_SIZES:
-        return Format.BMP
+        return ImageFormat.BMP
     return None
 
 

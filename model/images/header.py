@@ -14,7 +14,7 @@ from collections.abc import Callable
 from struct import error as StructError  # noqa: N812 - "error" alone does not name the library
 
 from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
-from model.images.first_bytes import Format, describe, image_format
+from model.images.first_bytes import ImageFormat, describe, image_format
 from model.images.formats.bmp import read_bmp
 from model.images.formats.gif import first_gif_image, read_gif
 from model.images.formats.image_header import ImageHeader
@@ -26,12 +26,12 @@ from model.images.formats.webp import is_animation, read_webp
 #: bytes of weights for each pixel of a side: 50 million pixels in a single row would take 1.6 GB.
 MAX_SIDE_PIXELS = 65_535
 
-_READERS: dict[Format, Callable[[bytes], ImageHeader]] = {
-    Format.JPEG: read_jpeg,
-    Format.PNG: read_png,
-    Format.GIF: read_gif,
-    Format.BMP: read_bmp,
-    Format.WEBP: read_webp,
+_READERS: dict[ImageFormat, Callable[[bytes], ImageHeader]] = {
+    ImageFormat.JPEG: read_jpeg,
+    ImageFormat.PNG: read_png,
+    ImageFormat.GIF: read_gif,
+    ImageFormat.BMP: read_bmp,
+    ImageFormat.WEBP: read_webp,
 }
 
 
@@ -71,16 +71,16 @@ def read_header(data: bytes) -> ImageHeader:
     return header
 
 
-def first_image(data: bytes, kind: Format) -> bytes:
+def first_image(data: bytes, kind: ImageFormat) -> bytes:
     """
     Return *data*, which `read_header` has accepted, without the images behind the first.
 
     For decoders that would decode all images of an animation, with no limit of memory.  Raises
     `BadImage` for a WebP animation, whose first image cannot be cut out.
     """
-    if kind is Format.WEBP and is_animation(data):
+    if kind is ImageFormat.WEBP and is_animation(data):
         raise BadImage("the WebP file is an animation, which this model cannot decode")
-    if kind is not Format.GIF:
+    if kind is not ImageFormat.GIF:
         return data
     try:
         return first_gif_image(data)

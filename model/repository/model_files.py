@@ -18,7 +18,7 @@ from model.repository.file_formats import (
     KERAS_ARCHIVE,
     LFS_POINTER,
     SAVED_MODEL,
-    Format,
+    FileFormat,
     format_of,
     has_variables,
 )
@@ -105,7 +105,7 @@ def _of_file(path: Path) -> ModelFiles:
         raise ModelError(f"{path}: {SAVED_MODEL.what} under another name; {_WHOLE_FOLDER}")
     foreign = _foreign(path)
     if foreign and found is not FROZEN_GRAPH:
-        raise _refusal(path, Format(foreign))
+        raise _refusal(path, FileFormat(foreign))
     if found is not None and found not in _BY_FORMAT:
         raise _refusal(path, found)
     by_name = _BY_SUFFIX.get(path.suffix.lower(), ModelKind.FROZEN_GRAPH)
@@ -113,7 +113,7 @@ def _of_file(path: Path) -> ModelFiles:
     return ModelFiles(kind, path, path.parent)
 
 
-def _refusal(path: Path, found: Format) -> ModelError:
+def _refusal(path: Path, found: FileFormat) -> ModelError:
     if found.advice:
         return ModelError(f"{path}: {found.what}, not a model: {found.advice}")
     return ModelError(f"{path}: {found.what} cannot be served; expected {_TAKEN}")

@@ -210,7 +210,7 @@ def test_a_graph_that_was_cut_is_measured_with_an_image(tmp_path: Path, max_pixe
         asked, rows = loaded.signatures
         assert (asked.name, rows.name) == ("serving_default", "serving_default:rows")
         assert loaded.image_input is not None
-        assert loaded.image_input.asked == asked
+        assert loaded.image_input.requested == asked
         feed = loaded.samples[rows.name]
         assert bool(feed.arrays[0].any()) == (max_pixels > 1)
         assert len(loaded.runner.run(feed)[0]) == 1

@@ -7,7 +7,7 @@ Pure.
 from struct import pack, unpack_from
 
 from model.images.errors import BadImage
-from model.images.first_bytes import Format
+from model.images.first_bytes import ImageFormat
 from model.images.formats.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
 
 
@@ -22,7 +22,7 @@ def read_gif(data: bytes) -> ImageHeader:
     width, height = max(width, left + frame_width), max(height, top + frame_height)
     # With the enlarged screen in the header, no decoder has to enlarge it for the frame.
     parts = (data[:6], pack("<HH", width, height), memoryview(data)[10:])
-    return ImageHeader(Format.GIF, width, height, parts)
+    return ImageHeader(ImageFormat.GIF, width, height, parts)
 
 
 def first_gif_image(data: bytes) -> bytes:
@@ -39,7 +39,7 @@ def first_gif_image(data: bytes) -> bytes:
         position += 1 + length
         if length == 0:
             return data[:position] + b";"
-    raise too_many_parts(Format.GIF)
+    raise too_many_parts(ImageFormat.GIF)
 
 
 def _colour_table_bytes(flags: int) -> int:
@@ -65,4 +65,4 @@ def _first_frame(data: bytes) -> int:
             raise BadImage("the GIF file holds no image")
         else:
             position += 1
-    raise too_many_parts(Format.GIF)
+    raise too_many_parts(ImageFormat.GIF)

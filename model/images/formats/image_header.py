@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from model.images.errors import BadImage
-from model.images.first_bytes import Format
+from model.images.first_bytes import ImageFormat
 
 #: Chunks, segments or blocks of a file; real files have some thousands at most.
 MAX_FILE_PARTS = 65_536
@@ -13,7 +13,7 @@ MAX_FILE_PARTS = 65_536
 class ImageHeader:
     """The header of an image, and the bytes from which its pixels can be decoded."""
 
-    format: Format
+    format: ImageFormat
     width: int  #: pixels as stored, before the orientation is applied; at least 1
     height: int
     parts: tuple[bytes | memoryview, ...]  #: joined, the file without its metadata
@@ -21,6 +21,6 @@ class ImageHeader:
     sample_bits: int = 8  #: bits of a sample in the file
 
 
-def too_many_parts(kind: Format) -> BadImage:
+def too_many_parts(kind: ImageFormat) -> BadImage:
     """Return the error for a file of more than `MAX_FILE_PARTS` parts."""
     return BadImage(f"the {kind} file is in more than {MAX_FILE_PARTS} parts")

@@ -8,7 +8,7 @@ import re
 from struct import unpack_from
 
 from model.images.errors import BadImage, TruncatedImage
-from model.images.first_bytes import Format
+from model.images.first_bytes import ImageFormat
 from model.images.formats.exif import exif_orientation
 from model.images.formats.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
 
@@ -43,7 +43,7 @@ def read_jpeg(data: bytes) -> ImageHeader:
     for _ in range(MAX_FILE_PARTS):
         marker = _MARKER.search(data, position)
         if marker is None:
-            raise TruncatedImage(Format.JPEG, len(data))
+            raise TruncatedImage(ImageFormat.JPEG, len(data))
         start, code = marker.start(), data[marker.start() + 1]
         position = marker.end()
         if code in _BARE_MARKERS:
@@ -53,7 +53,7 @@ def read_jpeg(data: bytes) -> ImageHeader:
         if code == _SCAN:
             # The rest is kept unchanged: Pillow's own reader of metadata stops here.
             parts.append(view[start : _image_end(data, start)])
-            return ImageHeader(Format.JPEG, width, height, tuple(parts), orientation)
+            return ImageHeader(ImageFormat.JPEG, width, height, tuple(parts), orientation)
         position = _segment_end(data, start)
         if code in _FRAMES and not width:
             height, width = unpack_from(">HH", data, start + 5)
@@ -61,7 +61,7 @@ def read_jpeg(data: bytes) -> ImageHeader:
             parts.append(view[start:position])
         elif code == _EXIF and orientation == 1:
             orientation = exif_orientation(view[start + 4 : position])
-    raise too_many_parts(Format.JPEG)
+    raise too_many_parts(ImageFormat.JPEG)
 
 
 def _segment_end(data: bytes, start: int) -> int:
@@ -86,11 +86,11 @@ def _image_end(data: bytes, scan: int) -> int:
             raise _too_many_scans()
         position = _segment_end(data, marker.start())
     else:
-        raise too_many_parts(Format.JPEG)
+        raise too_many_parts(ImageFormat.JPEG)
     # A segment behind the pixels with a length beyond the file hides the end; decoders do not
     # need that end, but it has to be in the file.
     if data.rfind(b"\xff\xd9", scan) < 0:
-        raise TruncatedImage(Format.JPEG, len(data))
+        raise TruncatedImage(ImageFormat.JPEG, len(data))
     if data.count(b"\xff\xda", scan) > MAX_JPEG_SCANS:
         raise _too_many_scans()
     return len(data)

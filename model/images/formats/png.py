@@ -7,7 +7,7 @@ Pure.
 from struct import unpack_from
 
 from model.images.errors import BadImage, TruncatedImage
-from model.images.first_bytes import Format
+from model.images.first_bytes import ImageFormat
 from model.images.formats.exif import exif_orientation
 from model.images.formats.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
 
@@ -33,18 +33,22 @@ def read_png(data: bytes) -> ImageHeader:
         start, position = position, position + 12 + length
         if position > len(data):
             if not pixels or kind == b"IDAT" or _LAST_CHUNK[4:] not in data[start:]:
-                raise TruncatedImage(Format.PNG, len(data))
+                raise TruncatedImage(ImageFormat.PNG, len(data))
             # The length of metadata behind the pixels is wrong; the chunks of pixels are complete.
             parts += [view[kept:start], _LAST_CHUNK]
-            return ImageHeader(Format.PNG, width, height, tuple(parts), orientation, sample_bits)
+            return ImageHeader(
+                ImageFormat.PNG, width, height, tuple(parts), orientation, sample_bits
+            )
         pixels = pixels or kind == b"IDAT"
         if kind == b"IEND":
             parts.append(view[kept:position])
-            return ImageHeader(Format.PNG, width, height, tuple(parts), orientation, sample_bits)
+            return ImageHeader(
+                ImageFormat.PNG, width, height, tuple(parts), orientation, sample_bits
+            )
         # A decoder may skip a chunk with a small first letter; of these only tRNS changes pixels.
         if kind[0] & 0x20 and kind != b"tRNS":
             if kind == b"eXIf" and orientation == 1:
                 orientation = exif_orientation(view[start + 8 : position - 4])
             parts.append(view[kept:start])
             kept = position
-    raise too_many_parts(Format.PNG)
+    raise too_many_parts(ImageFormat.PNG)

@@ -7,7 +7,7 @@ Pure.
 from struct import unpack_from
 
 from model.images.errors import BadImage, TruncatedImage
-from model.images.first_bytes import Format
+from model.images.first_bytes import ImageFormat
 from model.images.formats.exif import exif_orientation
 from model.images.formats.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
 
@@ -21,7 +21,7 @@ def read_webp(data: bytes) -> ImageHeader:
     (riff_size,) = unpack_from("<I", data, 4)
     end = 8 + riff_size
     if end > len(data):
-        raise TruncatedImage(Format.WEBP, len(data))
+        raise TruncatedImage(ImageFormat.WEBP, len(data))
     orientation = 1
     match data[12:16]:
         case b"VP8 ":
@@ -34,7 +34,7 @@ def read_webp(data: bytes) -> ImageHeader:
             orientation = _orientation(data, end)
         case other:
             raise BadImage(f"the WebP file begins with an unknown chunk {other!r}")
-    return ImageHeader(Format.WEBP, width, height, (data,), orientation)
+    return ImageHeader(ImageFormat.WEBP, width, height, (data,), orientation)
 
 
 def _orientation(data: bytes, end: int) -> int:
@@ -46,7 +46,7 @@ def _orientation(data: bytes, end: int) -> int:
         if kind == b"EXIF":
             return exif_orientation(memoryview(data)[position + 8 : position + 8 + size])
         position += 8 + size + (size & 1)
-    raise too_many_parts(Format.WEBP)
+    raise too_many_parts(ImageFormat.WEBP)
 
 
 def is_animation(data: bytes) -> bool:
