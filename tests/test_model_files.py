@@ -116,7 +116,7 @@ def test_the_file_of_a_saved_model_is_served_with_its_folder(tmp_path: Path) -> 
         (
             "a.pb",
             b"<!DOCTYPE html>",
-            "a web page, as a failed download leaves it, not a model: download the file again",
+            "a web page, as after a failed download, not a model: download the file again",
         ),
         ("a.pb", b"node { \n", f"a graph written as text cannot be served; expected {TAKEN}"),
         ("a.pb", META, f"a MetaGraphDef cannot be served; expected {TAKEN}"),
@@ -203,7 +203,7 @@ def test_what_is_known_to_be_something_else_is_called_by_its_name(
         (("b.h5", "a.pb", "c.keras"), "holds 3 models; name one of 'a.pb', 'b.h5', 'c.keras'"),
         (
             ("1/saved_model.pb", "2/saved_model.pb", "labels.txt"),
-            "is no SavedModel; name one of those in it: '1', '2'",
+            "is not a SavedModel; name one of those in it: '1', '2'",
         ),
         (
             ("variables/variables.index", "fingerprint.pb"),

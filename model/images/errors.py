@@ -2,7 +2,7 @@
 
 
 class BadImage(ValueError):
-    """The bytes of the request cannot be turned into pixels; the message gives the reason."""
+    """The bytes of an image cannot be turned into pixels; the message gives the reason."""
 
 
 class NotAnImage(BadImage):

@@ -1,8 +1,8 @@
 """
-Tell what a file is by its bytes, however it is called.
+Identify the format of a file by its bytes, whatever its name.
 
-Looks at the disk and changes nothing; imports no TensorFlow.  A format is named only where it is
-beyond doubt: a file that may be anything is `None`.
+Reads the disk and changes nothing; imports no TensorFlow.  A format is returned only where it is
+certain; else the result is `None`.
 """
 
 import re
@@ -20,10 +20,10 @@ _UNPACK = "unpack it, and name what is in it"
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """What a file is."""
+    """A format of files."""
 
     what: str  #: with its article
-    advice: str = ""  #: what to do instead of giving it to a server; empty where nothing is known
+    advice: str = ""  #: what to do with the file instead of serving it; may be empty
 
 
 LFS_POINTER = FileFormat("a Git LFS pointer", "run git lfs pull")
@@ -33,7 +33,7 @@ KERAS_ARCHIVE = FileFormat("a .keras file")
 HDF5 = FileFormat("an HDF5 file")
 GRAPH_TEXT = FileFormat("a graph written as text")
 
-#: What a file begins with.
+#: The first bytes of files.
 _MAGIC = (
     (b"\x89HDF\r\n\x1a\n", HDF5),
     (b"version https://git-lfs.github.com/spec/", LFS_POINTER),
@@ -58,7 +58,7 @@ _MESSAGES = {
 }
 _TFLITE = FileFormat("a TensorFlow Lite model")
 _PICKLE = FileFormat("a Python pickle, as PyTorch and joblib write it")
-_WEB_PAGE = FileFormat("a web page, as a failed download leaves it", "download the file again")
+_WEB_PAGE = FileFormat("a web page, as after a failed download", "download the file again")
 EMPTY = FileFormat("an empty file", "copy or download it again")
 _BZIP2 = FileFormat("a bzip2 archive", _UNPACK)
 _TAR = FileFormat("a tar archive", _UNPACK)
@@ -74,18 +74,18 @@ _ZIP = FileFormat("a ZIP archive", _UNPACK)
 
 _PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html|head|\?xml)\b", re.IGNORECASE)
 _GRAPH_AS_TEXT = re.compile(rb"(\s*#[^\n]*\n)*\s*(node|meta_info_def)\s*:?\s*\{\s")
-#: How a pickle of protocol 2 to 5 begins: its version, then a frame or its first object.
+#: The first bytes of a pickle of protocol 2 to 5: the version, then a frame or the first object.
 _PICKLED = re.compile(rb"\x80(\x02|\x03|[\x04\x05]\x95)[\x80\]}()cX]?", re.DOTALL)
-#: How the index of a checkpoint ends.
+#: The last bytes of the index of a checkpoint.
 _TABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 
 
 def format_of(path: Path) -> FileFormat | None:
-    """Return what the file at *path* is beyond doubt, else None; raises OSError."""
+    """Return the format of the file at *path* where it is certain, else None; raises OSError."""
     with path.open("rb") as file:
         if not file.read(1):
             return EMPTY
-        if not path.stat().st_size:  # as of a file in /proc
+        if not path.stat().st_size:  # such as a file in /proc
             raise OSError(None, "not a regular file")
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             if data[:4] == b"PK\x03\x04":
@@ -95,11 +95,11 @@ def format_of(path: Path) -> FileFormat | None:
 
 
 def text_format_of(path: Path) -> FileFormat | None:
-    """Return what text is in the file at *path*, None where it is no text; raises OSError."""
+    """Return the format of the text file at *path*, None where it is not text; raises OSError."""
     with path.open("rb") as file:
         begin = file.read(4096)
     try:
-        # Bit by bit, for the last character may be cut in two.
+        # Incrementally, since the last character may be cut in two.
         text = getincrementaldecoder("utf-8")().decode(begin)
     except UnicodeDecodeError:
         return None
@@ -109,7 +109,7 @@ def text_format_of(path: Path) -> FileFormat | None:
 
 
 def has_variables(path: Path) -> bool:
-    """Return whether the `SAVED_MODEL` at *path* has variables, in a folder beside it."""
+    """Return whether the `SAVED_MODEL` at *path* needs variables, in a folder beside it."""
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         return saved_variables(data)
 
@@ -133,7 +133,7 @@ def _by_magic(data: mmap) -> FileFormat | None:
 
 
 def _is_tfrecord(data: mmap) -> bool:
-    """Whether the first records follow each other: a length, four bytes, the data, four more."""
+    """Whether the first three records are whole: a length, 4 bytes, the data, 4 bytes."""
     at, records = 0, 0
     while at < len(data) and records < 3:
         size = int.from_bytes(data[at : at + 8], "little")
@@ -149,7 +149,7 @@ def _zip_format(path: Path) -> FileFormat:
         with ZipFile(path) as archive:
             names = archive.namelist()
     except (BadZipFile, NotImplementedError, ValueError, zlib.error):
-        return KERAS_ARCHIVE  # cut short; the loader's error says what is wrong
+        return KERAS_ARCHIVE  # cut short; the loader reports the error
     for pattern, found in _ZIPS:
         if any(re.fullmatch(pattern, name) for name in names):
             return found

@@ -111,7 +111,7 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "two versions": (
         two_versions,
         {},
-        "{model}: is no SavedModel; name one of those in it: '1', '2'",
+        "{model}: is not a SavedModel; name one of those in it: '1', '2'",
     ),
     "a corrupt file": (
         corrupt,

@@ -1,4 +1,4 @@
-"""State what the header of an image file says, whatever its format."""
+"""Hold the header of an image file, in the same form for every format."""
 
 from dataclasses import dataclass
 
