@@ -17,7 +17,7 @@ from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 
 
 class SteppedPool:
-    """A started pool, the thread that works for it, and the calls that it sends back."""
+    """A started pool, its thread, and the calls that wait for the reactor; all stepped by hand."""
 
     def __init__(self) -> None:
         self.threads = ManualThreads()
@@ -27,7 +27,7 @@ class SteppedPool:
         self.pool.start()
 
     def finish(self) -> None:
-        """Do the oldest piece of work, and answer it."""
+        """Run the oldest job, and deliver its result."""
         self.threads.step()
         self.calls.step()
 
@@ -37,11 +37,11 @@ def fail_with(error: BaseException) -> object:
     raise error
 
 
-# --- work
+# --- jobs
 
 
 def test_construction_starts_nothing() -> None:
-    """Neither given threads nor real ones: twistd forks after it."""
+    """Neither fake threads nor real ones: twistd forks after the construction."""
     threads = ManualThreads()
     DecodePool(Calls(), pool=threads)
     assert threads.threads == []
@@ -50,8 +50,8 @@ def test_construction_starts_nothing() -> None:
     assert threading.active_count() == before
 
 
-def test_a_result_is_given_on_the_reactors_thread_only() -> None:
-    """Not when the work ends, but when the reactor comes to it."""
+def test_a_result_is_delivered_on_the_reactor_thread_only() -> None:
+    """Not when the job ends, but when the reactor makes the call."""
     stepped = SteppedPool()
     fired = outcomes(stepped.pool.run(lambda a, b: a + b, "pix", "els"))
     stepped.threads.step()
@@ -61,8 +61,8 @@ def test_a_result_is_given_on_the_reactors_thread_only() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("bad image"), SystemExit(1), KeyboardInterrupt()])
-def test_an_exception_is_given_as_a_failure(error: BaseException) -> None:
-    """Even one that would end a thread."""
+def test_an_exception_is_delivered_as_a_failure(error: BaseException) -> None:
+    """Even an exception that would end a thread."""
     stepped = SteppedPool()
     fired = outcomes(stepped.pool.run(fail_with, error))
     stepped.finish()
@@ -70,17 +70,21 @@ def test_an_exception_is_given_as_a_failure(error: BaseException) -> None:
 
 
 @pytest.mark.parametrize("function", [lambda: "pixels", lambda: fail_with(ValueError("bad"))])
-def test_the_seconds_of_the_work_are_told_before_its_result(function: Callable[[], object]) -> None:
-    """Also of work that failed; waiting does not count."""
+def test_the_seconds_of_a_job_are_reported_before_its_result(
+    function: Callable[[], object],
+) -> None:
+    """Also of a failed job; its wait does not count."""
     stepped = SteppedPool()
-    told: list[object] = []
-    stepped.pool.run(function, on_duration=told.append).addBoth(lambda _: told.append("result"))
+    reported: list[object] = []
+    stepped.pool.run(function, on_duration=reported.append).addBoth(
+        lambda _: reported.append("result")
+    )
     stepped.finish()
-    assert told == [2.0, "result"]
+    assert reported == [2.0, "result"]
 
 
-def test_a_listener_that_fails_does_not_cost_the_result() -> None:
-    """Its error is the reactor's to log."""
+def test_a_failing_on_duration_does_not_lose_the_result() -> None:
+    """The reactor logs the error."""
     stepped = SteppedPool()
     fired = outcomes(
         stepped.pool.run(lambda: "pixels", on_duration=lambda _: fail_with(KeyError("oops")))
@@ -91,8 +95,8 @@ def test_a_listener_that_fails_does_not_cost_the_result() -> None:
     assert fired == ["pixels"]
 
 
-def test_threads_that_work_at_once_are_fine() -> None:
-    """Server tests use them: no step is needed."""
+def test_jobs_may_run_inside_the_call() -> None:
+    """As with the inline threads of server tests, which need no step."""
     pool = DecodePool(lambda f, *args: f(*args), 1, pool=ManualThreads(inline=True))
     pool.start()
     assert outcomes(pool.run(lambda: "pixels")) == ["pixels"]
@@ -102,8 +106,8 @@ def test_threads_that_work_at_once_are_fine() -> None:
 # --- cancelling
 
 
-def test_work_cancelled_before_it_began_never_runs() -> None:
-    """And what it was to work on is let go at once, though the pool still queues it."""
+def test_a_job_cancelled_before_it_began_never_runs() -> None:
+    """Its arguments are freed at once, though the job stays in the queue."""
 
     class Body:
         pass
@@ -126,28 +130,28 @@ def test_work_cancelled_before_it_began_never_runs() -> None:
 
 
 @pytest.mark.parametrize("function", [lambda: "pixels", lambda: fail_with(ValueError("bad"))])
-def test_work_cancelled_while_it_runs_ends_unheard(function: Callable[[], object]) -> None:
-    """Its result is dropped, whatever it is, and its seconds are not told."""
+def test_a_job_cancelled_while_it_runs_has_no_result(function: Callable[[], object]) -> None:
+    """Its result or failure is dropped, and its seconds are not reported."""
     stepped = SteppedPool()
-    told: list[float] = []
+    reported: list[float] = []
 
     def work() -> object:
         deferred.cancel()
         return function()
 
-    deferred = stepped.pool.run(work, on_duration=told.append)
+    deferred = stepped.pool.run(work, on_duration=reported.append)
     fired = outcomes(deferred)
     stepped.threads.step()
     assert kinds(fired) == [CancelledError]
     assert stepped.pool.running == 1
     stepped.calls.step()
     assert kinds(fired) == [CancelledError]
-    assert told == []
+    assert reported == []
     assert stepped.pool.running == 0
 
 
-def test_work_cancelled_between_its_end_and_its_answer_is_dropped() -> None:
-    """The result is already on its way to the reactor."""
+def test_a_result_cancelled_before_its_delivery_is_dropped() -> None:
+    """The reactor has the result already, but has not delivered it."""
     stepped = SteppedPool()
     deferred = stepped.pool.run(lambda: "pixels")
     fired = outcomes(deferred)
@@ -160,8 +164,8 @@ def test_work_cancelled_between_its_end_and_its_answer_is_dropped() -> None:
 # --- numbers
 
 
-def test_work_is_counted_where_it_is() -> None:
-    """Waiting, then working until it is answered."""
+def test_jobs_are_counted_by_stage() -> None:
+    """A job waits, then runs until its result is delivered."""
     stepped = SteppedPool()
     seen: list[tuple[int, int]] = []
 
@@ -179,20 +183,20 @@ def test_work_is_counted_where_it_is() -> None:
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 2), (64, 63)])
-def test_one_core_is_left_to_the_reactor(
+def test_one_core_is_reserved_for_the_reactor(
     cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of those that this process may use, not of all that the machine has."""
+    """Of the cores that this process may use, not of all cores of the machine."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert default_threads() == threads
     assert DecodePool(Calls()).threads == threads
 
 
-# --- life and death
+# --- start and stop
 
 
 def test_a_pool_is_alive_between_start_and_stop() -> None:
-    """And only as long as all its threads are."""
+    """And only while all its threads are alive."""
     threads = ManualThreads()
     pool = DecodePool(Calls(), 1, pool=threads)
     assert not pool.alive()
@@ -205,8 +209,8 @@ def test_a_pool_is_alive_between_start_and_stop() -> None:
     assert not pool.alive()
 
 
-def test_work_is_refused_before_the_start_and_after_the_stop() -> None:
-    """With the reason; nothing is queued."""
+def test_jobs_are_refused_before_the_start_and_after_the_stop() -> None:
+    """The error gives the reason, and no job is queued."""
     threads = ManualThreads()
     pool = DecodePool(Calls(), 1, pool=threads)
     early = outcomes(pool.run(lambda: None))
@@ -233,8 +237,8 @@ def test_a_pool_starts_once() -> None:
         unused.start()
 
 
-def test_a_stop_fails_what_waits_and_waits_for_what_runs() -> None:
-    """In order of arrival; the threads end when the last answer has been given."""
+def test_a_stop_fails_waiting_jobs_and_waits_for_running_ones() -> None:
+    """In order of arrival; the threads end when the last result is delivered."""
     stepped = SteppedPool()
     running = outcomes(stepped.pool.run(lambda: "pixels"))
     stepped.threads.step()
@@ -256,8 +260,8 @@ def test_a_stop_fails_what_waits_and_waits_for_what_runs() -> None:
     assert outcomes(stepped.pool.stop()) == [None]
 
 
-def test_a_stop_waits_for_work_whose_owner_has_gone() -> None:
-    """The thread is busy all the same."""
+def test_a_stop_waits_for_a_cancelled_job_that_runs() -> None:
+    """The thread is busy until the job ends."""
     stepped = SteppedPool()
     deferred = stepped.pool.run(lambda: "pixels")
     cancelled = outcomes(deferred)
@@ -270,8 +274,8 @@ def test_a_stop_waits_for_work_whose_owner_has_gone() -> None:
     assert kinds(cancelled) == [CancelledError]
 
 
-def test_giving_up_the_wait_for_a_stop_does_not_take_it_back() -> None:
-    """Nor does it disturb the end."""
+def test_cancelling_the_wait_for_a_stop_does_not_cancel_the_stop() -> None:
+    """The threads end as without the cancel."""
     stepped = SteppedPool()
     stepped.pool.run(lambda: "pixels")
     stepped.threads.step()
@@ -283,24 +287,24 @@ def test_giving_up_the_wait_for_a_stop_does_not_take_it_back() -> None:
     assert not stepped.threads.alive()
 
 
-def test_owners_may_react_to_a_stop_as_they_like() -> None:
-    """By cancelling others, asking again, or stopping once more."""
+def test_an_errback_may_use_the_pool_during_a_stop() -> None:
+    """To cancel another job, run a new one, or stop again."""
     stepped = SteppedPool()
     first, second = stepped.pool.run(lambda: 1), stepped.pool.run(lambda: 2)
-    heard: list[object] = []
+    errors: list[object] = []
     cancelled = outcomes(second)
     retried: list[object] = []
     stops: list[list[object]] = []
 
     def react(failure: Failure) -> None:
-        heard.append(type(failure.value))
+        errors.append(type(failure.value))
         second.cancel()
         retried.extend(outcomes(stepped.pool.run(lambda: 3)))
         stops.append(outcomes(stepped.pool.stop()))
 
     first.addErrback(react)
     stops.append(outcomes(stepped.pool.stop()))
-    assert heard == [PoolNotRunning]
+    assert errors == [PoolNotRunning]
     assert kinds(cancelled) == [CancelledError]
     assert kinds(retried) == [PoolNotRunning]
     assert stops == [[None], [None]]
@@ -312,7 +316,7 @@ EVENTS = st.sampled_from(["run", "run", "step", "answer", "cancel", "stop"])
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 9)), max_size=40))
 def test_every_deferred_fires_exactly_once(story: list[tuple[str, int]]) -> None:
-    """Whatever happens in whatever order; no work runs twice, and none without an answer."""
+    """For any order of events; no job runs twice, and none runs after its refusal."""
     stepped = SteppedPool()
     owned: list[Deferred[None]] = []
     fired: list[list[object]] = []
@@ -344,8 +348,8 @@ def test_every_deferred_fires_exactly_once(story: list[tuple[str, int]]) -> None
 # --- real threads
 
 
-def test_real_threads_do_the_same() -> None:
-    """Work on threads of the pool's own, answers on the caller's; they end with the stop."""
+def test_real_threads_behave_the_same() -> None:
+    """Jobs run on the pool's threads, results fire on the caller's; the stop ends the threads."""
     calls = Calls()
     pool = DecodePool(calls, 2)
     pool.start()
@@ -374,8 +378,8 @@ def test_real_threads_do_the_same() -> None:
     assert not {thread.name for thread in threading.enumerate()} & names
 
 
-def test_a_stop_of_real_threads_waits_for_what_runs() -> None:
-    """Without blocking the caller: it is the one who lets the work end here."""
+def test_a_stop_of_real_threads_waits_for_the_running_job() -> None:
+    """Without blocking the caller, which ends the job in this test."""
     calls = Calls()
     pool = DecodePool(calls, 1)
     pool.start()

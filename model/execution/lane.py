@@ -62,7 +62,7 @@ class Lane:
         for output in outputs:
             got = len(output) if output.ndim else 0
             if got != feed.rows:
-                raise ModelError(f"the model gave {got} rows for {feed.rows}")
+                raise ModelError(f"the model returned {got} rows for a batch of {feed.rows}")
         results: list[Arrays] = []
         start = 0
         for piece in pieces:
