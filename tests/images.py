@@ -1,8 +1,8 @@
 """
 Image files made in memory, good and hostile.
 
-Good ones are written by Pillow where it can; the rest is put together by hand, byte by byte, so
-that a test knows every pixel without asking a decoder.
+Pillow writes the good files where it can.  Others are built byte by byte, so that a test knows
+every pixel without a decoder.
 """
 
 import zlib
