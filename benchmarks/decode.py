@@ -39,7 +39,8 @@ from model.backends.tensorflow.default_model.source import DEFAULT_MODEL
 from model.backends.tensorflow.device import quieten_tensorflow
 from model.execution.cores import usable_cores
 from model.execution.decode_pool import DecodePool
-from model.images.decode import Preprocessing, Resample, decode_image
+from model.images.decode import decode_image
+from model.images.preprocessing import Preprocessing, Resample
 from scripts.load.summary import percentile
 from server.clock import MonotonicTime
 from server.inference import ServedModel

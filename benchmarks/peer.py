@@ -26,7 +26,7 @@ import numpy as np
 import orjson
 from twisted.internet.defer import Deferred
 
-from model.images.decode import Resample
+from model.images.preprocessing import Resample
 from model.signature import STRING, Feed, TensorSpec
 from server.admission import Terms
 from server.api.dialect import Dialect

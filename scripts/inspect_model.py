@@ -63,7 +63,7 @@ def facts_of(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) 
     from server.api.samples import sample_feed  # noqa: PLC0415 - numpy, when a command needs it
     from server.api.status import signature_facts  # noqa: PLC0415 - the same
 
-    images = found.image_input and found.image_input.asked.name
+    images = found.image_input and found.image_input.requested.name
     return {
         "path": printable(str(files.path)),
         "kind": files.kind.value,
@@ -98,7 +98,7 @@ def told(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> s
             lines += [f"  {verb}    {spec.name}: {spec}" for spec in specs]
         batches = "yes" if signature.batched else f"no, one request at a time: {signature.alone}"
         lines.append(f"  batches  {batches}")
-        if found.image_input is not None and signature == found.image_input.asked:
+        if found.image_input is not None and signature == found.image_input.requested:
             lines.append(f"  try      curl -F data=@photo.jpg {ADDRESS}")
         sample = sample_feed(signature, found.image_input, found.samples)
         if isinstance(sample, str):

@@ -72,8 +72,8 @@ class Heartbeat:
         return [
             ThreadHealth(
                 thread.name,
-                thread.alive and now - thread.last_beat < MAX_SILENCE_SECONDS,
-                round(max(0.0, now - thread.last_beat), 3),
+                thread.alive and now - thread.last_heartbeat < MAX_SILENCE_SECONDS,
+                round(max(0.0, now - thread.last_heartbeat), 3),
             )
             for thread in self._threads()
         ]

@@ -63,7 +63,7 @@ class ServedModel:
     def _run_as(self, signature: str) -> str:
         """Return the name of the signature that is run for requests for this one."""
         image_input = self.image_input
-        if image_input is not None and image_input.asked.name == signature:
+        if image_input is not None and image_input.requested.name == signature:
             return image_input.signature.name
         return signature
 
@@ -164,7 +164,7 @@ class Inference:
         """
         timing = timing or Timing()
         took = partial(self._decoded, timing)
-        prepared = self._pool.run(self._in_time, prepare, self._deadline(terms), took=took)
+        prepared = self._pool.run(self._in_time, prepare, self._deadline(terms), on_duration=took)
         return prepared.addCallbacks(self.submit, self._not_decoded, callbackArgs=(terms, timing))
 
     def submit(

@@ -23,7 +23,14 @@ from model.execution.decode_pool import DecodePool
 from model.execution.lane import Lane
 from model.execution.queues import Profiles
 from model.execution.thread import CallFromThread, ModelThread
-from model.execution.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
+from model.execution.warmup import (
+    MAX_WARMUP_ROWS,
+    SampleFailed,
+    choose_cap,
+    run_all_sizes,
+    sweep_is_complete,
+    warm_up,
+)
 from model.repository.cache import CacheUnavailableError, user_cache_folder
 from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Arrays, Feed, Signature, blank_feed
@@ -191,7 +198,7 @@ class ModelHost:
             self._say(f"{signature.name} is not warmed up, nor its batches measured: {error}")
             profiles.learn(sample, asked or UNMEASURED_CAP_ROWS, {})
         else:
-            profiles.learn(sample, asked or learned_cap(measured), measured)
+            profiles.learn(sample, asked or choose_cap(measured), measured)
 
     async def _latencies(
         self, runner: Runner, sample: Feed, largest: int | None
@@ -207,7 +214,7 @@ class ModelHost:
             largest,
             say=lambda line: self._say(f"warming up: {line}"),
         )
-        if largest is not None or climb_is_over(measured):
+        if largest is not None or sweep_is_complete(measured):
             self._store(key, measured)
         return measured
 
@@ -216,7 +223,7 @@ class ModelHost:
         self._say("warming up")
         largest = max(stored)
         try:
-            now = await prime(self.lanes, sample, largest)
+            now = await run_all_sizes(self.lanes, sample, largest)
         except OutOfMemory as error:
             self._say(f"{error}, unlike before: measuring again")
             return False
@@ -256,7 +263,7 @@ def chosen_policy(settings: Settings) -> Policy:
     """Return the learning policy, or the fixed one if the user set a delay."""
     if settings.max_queue_delay is None:
         return LotPolicy()
-    return FixedPolicy(settings.max_batch_size or LARGEST, settings.max_queue_delay)
+    return FixedPolicy(settings.max_batch_size or MAX_WARMUP_ROWS, settings.max_queue_delay)
 
 
 def join_rows(parts: Sequence[Arrays]) -> Arrays:

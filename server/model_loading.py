@@ -23,9 +23,9 @@ from model.backends.tensorflow.loading import load_files
 from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
 from model.execution.cores import usable_cores
-from model.images.decode import Resample
 from model.images.facts import ImageFacts
 from model.images.input import ImageInput
+from model.images.preprocessing import Resample
 from model.repository.cache import CacheUnavailableError, DamagedCacheError, user_cache_folder
 from model.repository.labels import read_labels
 from model.repository.model_files import ModelFiles, ModelKind, find_model

@@ -13,7 +13,7 @@ from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
 from batcher.policy import FixedPolicy
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool, PoolNotRunning
-from model.images.header import NotAnImage, TooManyPixels
+from model.images.errors import NotAnImage, TooManyPixels
 from model.signature import Feed, FeedError
 from server.admission import Terms
 from server.inference import Inference, Outputs, Timing

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from model.images.header import NotAnImage
+from model.images.errors import NotAnImage
 from scripts.label_files import LabelPrinter
 from tests.fakes.server import FakeInference, prediction
 from tests.fakes.threads import kinds, outcomes

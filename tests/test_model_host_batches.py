@@ -8,7 +8,7 @@ import pytest
 from batcher.errors import QueueFull
 from batcher.learning.latency import FEWEST, warm_repeats
 from batcher.policy import FixedPolicy, LotPolicy
-from model.execution.warmup import LARGEST
+from model.execution.warmup import MAX_WARMUP_ROWS
 from model.repository.cache import user_cache_folder
 from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Signature, TensorSpec, blank_feed
@@ -44,7 +44,7 @@ ALONE = Signature(
     ("settings", "policy"),
     [
         (Settings(max_queue_delay=0.0, max_batch_size=8), FixedPolicy(8, 0.0)),
-        (Settings(max_queue_delay=0.25), FixedPolicy(LARGEST, 0.25)),
+        (Settings(max_queue_delay=0.25), FixedPolicy(MAX_WARMUP_ROWS, 0.25)),
     ],
 )
 def test_a_set_delay_selects_the_fixed_policy(settings: Settings, policy: FixedPolicy) -> None:

@@ -16,9 +16,9 @@ from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.loading import LoadedFiles
 from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
-from model.images.decode import Resample
 from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
+from model.images.preprocessing import Resample
 from model.repository.cache import CachedModel, CacheUnavailableError
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts

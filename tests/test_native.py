@@ -17,7 +17,7 @@ from batcher.errors import (
     ShuttingDown,
 )
 from batcher.trace import Run, Trace
-from model.images.header import NotAnImage, TooManyPixels
+from model.images.errors import NotAnImage, TooManyPixels
 from server.api.dialect import InferenceAPI, server_timing
 from server.api.native import NATIVE, top_of
 from server.http.errors import HTTPError

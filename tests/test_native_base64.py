@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from model.execution.decode_pool import DecodePool
-from model.images.header import BadImage, NotAnImage
+from model.images.errors import BadImage, NotAnImage
 from server.api.dialect import InferenceAPI
 from server.api.image_body import begins_image, image_file
 from server.api.native import NATIVE

@@ -18,8 +18,7 @@ from batcher.errors import (
 )
 from model.errors import ModelError, RowsRefused
 from model.execution.decode_pool import PoolNotRunning
-from model.images.decode import BadImage, SideTooLong, TooManyPixels
-from model.images.header import NotAnImage, TruncatedImage
+from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
 from model.signature import FeedError
 from server.http.errors import HTTPError, Refusal, is_our_fault, refusal_for
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
-from model.images.header import image_format
-from model.images.other_files import describe
+from model.images.first_bytes import image_format, is_unread_image
 from server.api.image_body import begins_image
 from server.http.errors import HTTPError
 
@@ -51,7 +50,7 @@ class _Part:
         return (
             self.kind.startswith("image/")
             or (begins_image(self.content) and not _is_words(self.content))
-            or describe(self.content).endswith(" image")
+            or is_unread_image(self.content)
         )
 
 

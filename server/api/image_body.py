@@ -12,8 +12,8 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from model.images.header import BadImage, NotAnImage, image_format
-from model.images.other_files import describe
+from model.images.errors import BadImage, NotAnImage
+from model.images.first_bytes import describe, image_format
 
 #: Bytes by which it is decided what a body is.
 HEAD_BYTES = 512

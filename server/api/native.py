@@ -16,8 +16,9 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from batcher.errors import QueueFull
-from model.images.header import BadImage, TooManyPixels, image_format
-from model.images.input import ImageInput, guarded
+from model.images.errors import BadImage, TooManyPixels
+from model.images.first_bytes import image_format
+from model.images.input import ImageInput, check_encoded_images
 from model.signature import STRING, Feed, FeedError, Signature
 from server.admission import Terms
 from server.api import json_tensors
@@ -131,7 +132,7 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     if image_input is not None and signature == image_input.encoded:
         _check_fits(model, feed.rows)
         return image_input.feed_encoded(feed)
-    return feed if model.max_pixels is None else guarded(feed, model.max_pixels)
+    return feed if model.max_pixels is None else check_encoded_images(feed, model.max_pixels)
 
 
 def _check_fits(model: ServedModel, rows: int) -> None:

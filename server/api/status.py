@@ -35,7 +35,10 @@ def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
     """Return what there is to know of *model*, and the *timeout* of who names none."""
     seconds = timeout.seconds
     image_input = model.image_input
-    images = image_input and {"signature": image_input.asked.name, "how": image_input.meaning}
+    images = image_input and {
+        "signature": image_input.requested.name,
+        "how": image_input.description,
+    }
     return {
         "model": model.full_name,
         "device": model.device,

@@ -21,7 +21,7 @@ from batcher.errors import (
 )
 from model.errors import ModelError, RowsRefused
 from model.execution.decode_pool import PoolNotRunning
-from model.images.decode import BadImage, SideTooLong, TooManyPixels
+from model.images.errors import BadImage, SideTooLong, TooManyPixels
 from model.signature import FeedError
 from server.http.messages import HTTPResponse
 

@@ -1,4 +1,4 @@
-"""Fakes of what runs a model, and the contract that they share with the real thing."""
+"""Fakes of runners and model threads, and the contract that real runners share."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import numpy as np
 
 from batcher.errors import OutOfMemory
 from model.backend import Runner
-from model.execution.thread import Job, ModelThread, Stop
+from model.execution.thread import Job, ModelThread, Sentinel
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes.threads import Calls
 
@@ -26,10 +26,10 @@ def images(*values: int) -> Feed:
 
 class FakeRunner:
     """
-    A `model.backend.Runner` whose every score of a row is the sum of what the row holds.
+    A `model.backend.Runner` whose outputs for a row are all the sum of the values of that row.
 
-    It has room for *capacity* rows, calls *spend* with the rows of each run (to let a clock move,
-    say) and, where there is one, raises the first of *errors* instead of an answer.
+    A run of more than *capacity* rows is out of memory.  *spend* is called with the rows of each
+    run, for example to advance a clock.  A run raises the first of `errors`, if there is one.
     """
 
     def __init__(
@@ -44,13 +44,13 @@ class FakeRunner:
         self.errors: list[Exception] = []
         #: A copy of each feed, as it was when it ran, failures included.
         self.fed: list[Arrays] = []
-        #: How often it was closed.
+        #: The number of calls of `close`.
         self.closed = 0
         self._capacity = capacity
         self._spend = spend
 
     def run(self, feed: Feed) -> Arrays:
-        """Answer each row for itself."""
+        """Return the outputs, each row computed by itself."""
         rows = feed.rows
         self.fed.append(tuple(array.copy() for array in feed.arrays))
         if self._spend is not None:
@@ -74,10 +74,10 @@ class FakeRunner:
 
 def check_runner(runner: Runner, feed: Feed) -> None:
     """
-    Hold *runner* to the contract of `model.backend.Runner` with *feed*, of two rows or more.
+    Check the contract of `model.backend.Runner` with *feed*, of two rows or more.
 
-    Its outputs fit its signature, row i answers row i whatever its company, and they stay as they
-    are when the memory of the feed is written again.
+    The outputs fit the signature, output row i depends on input row i alone, and the outputs do not
+    change when the memory of the feed is written again.
     """
     spare = tuple(array.copy() for array in feed.arrays)
     outputs = runner.run(Feed(feed.signature, spare))
@@ -98,30 +98,30 @@ def check_runner(runner: Runner, feed: Feed) -> None:
 
 
 class SteppingQueue:
-    """A `JobQueue` for one thread: taking from it while empty fails, never waits."""
+    """A `JobQueue` for one thread: `get` of an empty queue fails and never blocks."""
 
     def __init__(self) -> None:
-        self.jobs: deque[Job | Stop] = deque()
+        self.jobs: deque[Job | Sentinel] = deque()
 
-    def put(self, job: Job | Stop) -> None:
+    def put(self, job: Job | Sentinel) -> None:
         """Add *job* at the end."""
         self.jobs.append(job)
 
-    def get(self) -> Job | Stop:
-        """Take the first job; raises AssertionError where a real thread would wait."""
+    def get(self) -> Job | Sentinel:
+        """Remove and return the first job; fail the test where a real thread would block."""
         assert self.jobs, "the model thread would wait for ever"
         return self.jobs.popleft()
 
 
 class SteppedThread:
-    """A `ModelThread` that does nothing until it is told, and the calls that wake its reactor."""
+    """A `ModelThread` that runs a job at each `step`, and the calls that wake its reactor."""
 
     def __init__(self, name: str = "model-0", seconds: Callable[[], float] = lambda: 0.0) -> None:
         self.queue = SteppingQueue()
         #: The name of each thread that was started.
         self.started: list[str] = []
-        #: Each time the caller gave way: how many jobs there were for the thread to begin with.
-        self.gave_way: list[int] = []
+        #: At each yield of the CPU: the number of jobs in the queue.
+        self.yields: list[int] = []
         self.calls = Calls()
         self.thread = ModelThread(
             name,
@@ -129,18 +129,18 @@ class SteppedThread:
             call_from_thread=self.calls,
             seconds=seconds,
             start_thread=self._start,
-            give_way=lambda: self.gave_way.append(len(self.queue.jobs)),
+            yield_cpu=lambda: self.yields.append(len(self.queue.jobs)),
         )
 
     def _start(self, target: Callable[[], None], name: str) -> None:
         self.started.append(name)
 
     def step(self) -> bool:
-        """Do the first job as the model thread; return whether more may come."""
+        """Run the first job as the model thread; return False after the last job."""
         return self.thread.step()
 
     def run_all(self) -> int:
-        """Do and deliver every job there is, those that come of them too; return how many."""
+        """Run and deliver all jobs, with those that they add; return their number."""
         done = 0
         while self.queue.jobs:
             self.step()
@@ -152,7 +152,7 @@ class SteppedThread:
 def started_thread(
     name: str = "model-0", seconds: Callable[[], float] = lambda: 0.0
 ) -> SteppedThread:
-    """Return a stepped thread that takes calls."""
+    """Return a stepped thread that has started."""
     stepped = SteppedThread(name, seconds)
     stepped.thread.start()
     return stepped

@@ -17,8 +17,9 @@ from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
 from model.execution.queues import Profiles
 from model.execution.thread import CallFromThread, JobQueue, ModelThread
-from model.images.decode import Preprocessing, Resample, decode_image
+from model.images.decode import decode_image
 from model.images.input import ImageInput
+from model.images.preprocessing import Preprocessing, Resample
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.admission import ANY_TIME, NO_TIMEOUT, Terms
 from server.inference import Inference, Prediction, ServedModel, Timing

@@ -260,12 +260,12 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
     "another height": (
         image_input(),
         {"height": 8},
-        "the height of images is said to be 8, but input 'input' is float32[?, 4, 5, 3]",
+        "the height of images is given as 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
     "another width": (
         image_input(),
         {"width": 8},
-        "the width of images is said to be 8, but input 'input' is float32[?, 4, 5, 3]",
+        "the width of images is given as 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
     "an input that nobody feeds": (
         together(image_input(), KEEP_PROB, applied("multiply", SCORES, "keep_prob", to="out")),

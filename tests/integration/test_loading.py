@@ -12,8 +12,8 @@ from batcher.errors import OutOfMemory
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.errors import ModelError
+from model.images.errors import TooManyPixels
 from model.images.facts import ImageFacts
-from model.images.header import TooManyPixels
 from model.repository.model_files import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import STRING, Arrays, Feed
@@ -210,7 +210,7 @@ def test_a_graph_that_was_cut_is_measured_with_an_image(tmp_path: Path, max_pixe
         asked, rows = loaded.signatures
         assert (asked.name, rows.name) == ("serving_default", "serving_default:rows")
         assert loaded.image_input is not None
-        assert loaded.image_input.asked == asked
+        assert loaded.image_input.requested == asked
         feed = loaded.samples[rows.name]
         assert bool(feed.arrays[0].any()) == (max_pixels > 1)
         assert len(loaded.runner.run(feed)[0]) == 1

@@ -111,7 +111,7 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "two versions": (
         two_versions,
         {},
-        "{model}: is no SavedModel; name one of those in it: '1', '2'",
+        "{model}: is not a SavedModel; name one of those in it: '1', '2'",
     ),
     "a corrupt file": (
         corrupt,
@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "another height": (
         with_toml(IMAGES, "[preprocessing]\nheight = 7"),
         {},
-        "the height of images is said to be 7, but input 'image' is float32[?, 4, 5, 3]",
+        "the height of images is given as 7, but input 'image' is float32[?, 4, 5, 3]",
     ),
     "an unknown key": (
         with_toml(IMAGES, 'label = "names.txt"'),

@@ -16,13 +16,14 @@ import numpy as np
 from model.backends.tensorflow.jpeg import ReadJpeg, jpeg_reader
 from model.backends.tensorflow.session import LoadedGraph
 from model.errors import ModelError
-from model.images.decode import Preprocessing, Resample, check_size, decode_image
+from model.images.decode import decode_image
 from model.images.facts import ImageFacts
-from model.images.header import first_image
+from model.images.header import check_size, first_image
 from model.images.input import ImageInput
 from model.images.layout import ChannelAxis, ImageLayout
 from model.images.normalisation import ColourOrder, Normalisation
-from model.images.value_range import Affine, Unreadable, chosen_range, warning_of
+from model.images.preprocessing import Preprocessing, Resample
+from model.images.value_range import Affine, Unreadable, choose_range, range_warning
 from model.signature import STRING, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -60,13 +61,13 @@ def normalisation(
     if dtype == UINT8:
         return plain
     if facts.mean is None and facts.scale is None:
-        values, line = chosen_range(scaling())
+        values, line = choose_range(scaling())
         say(line)
         return replace(values.normalisation, colour_order=order)
     numbers = replace(plain, mean=facts.mean or plain.mean, scale=facts.scale or plain.scale)
     if layout.channels == 1 and max(len(set(numbers.mean)), len(set(numbers.scale))) > 1:
         raise ModelError("mean and scale differ by channel, but the model's images have only one")
-    warning = warning_of(numbers, scaling())
+    warning = range_warning(numbers, scaling())
     if warning:
         say(warning)
     return numbers

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.backends.tensorflow.error_text import one_line
-from model.images.header import BadImage
+from model.images.errors import BadImage
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf

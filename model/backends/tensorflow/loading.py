@@ -31,7 +31,7 @@ from model.backends.tensorflow.trials.probe_images import probe_images
 from model.backends.tensorflow.trials.rows_seen import with_rows_seen
 from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import ModelError, RowsRefused
-from model.images.header import BadImage
+from model.images.errors import BadImage
 from model.images.input import ImageInput
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
@@ -86,14 +86,14 @@ def load_files(
     # What was tried lies in cycles, with all the weights, and nothing else would soon look for it.
     gc.collect()
     if image_input is not None:
-        say(f"images: {image_input.meaning}")
-    elif facts.preprocessing.named:
+        say(f"images: {image_input.description}")
+    elif facts.preprocessing.given_keys:
         say(
-            f"warning: {', '.join(facts.preprocessing.named)}: given for images, but the model "
-            f"takes none: {_inputs(tried)}"
+            f"warning: {', '.join(facts.preprocessing.given_keys)}: given for images, but "
+            f"the model takes none: {_inputs(tried)}"
         )
     run = runner.signatures
-    asked = () if image_input is None or image_input.asked in run else (image_input.asked,)
+    asked = () if image_input is None or image_input.requested in run else (image_input.requested,)
     return LoadedFiles(runner, (*asked, *run), image_input, samples, graph.decodes)
 
 

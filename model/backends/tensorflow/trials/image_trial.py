@@ -13,7 +13,7 @@ from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_na
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.backends.tensorflow.trials.probe_images import probe_images
 from model.errors import ModelError, RowsRefused
-from model.images.header import BadImage
+from model.images.errors import BadImage
 from model.images.input import ImageInput
 from model.signature import STRING, Feed
 

@@ -12,7 +12,7 @@ import numpy as np
 
 from model.backends.tensorflow.session import Endpoint, LoadedGraph
 from model.backends.tensorflow.trials.probe_images import FORMATS, probe_images
-from model.images.header import BadImage
+from model.images.errors import BadImage
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
 
 #: Rows are unlike each other in all that a batch may be measured by, level, spread and extremes,
