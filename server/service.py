@@ -30,7 +30,7 @@ from server.http.access import Access
 from server.http.channel import LimitedSite
 from server.http.endpoints import check_endpoint, reason_of, with_backlog
 from server.http.errors import RETRY_AFTER, HTTPError
-from server.http.klein_frontend import KleinDoor
+from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Route
 from server.inference import Inference
@@ -100,7 +100,7 @@ class FerryService(Service):
 
     def _site(self) -> LimitedSite:
         routes = self.routes()
-        door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
+        door = KleinFrontend(routes, clock=self.clock, lifecycle=self.lifecycle)
         limits = BodyLimits(
             # A body that all together may not have is too long, however idle the server is.
             max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
@@ -121,7 +121,7 @@ class FerryService(Service):
         api = InferenceAPI(self.inference, self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
-            Route("POST", "/", api.predict, express=True, preflight=api.preflight),
+            Route("POST", "/", api.predict, preflight=api.preflight),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
             Route("GET", "/status", StatusAPI(self.inference).status),

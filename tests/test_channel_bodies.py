@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from server.http.channel import LimitedSite
-from server.http.klein_frontend import KleinDoor
+from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import HeldBody
@@ -28,7 +28,7 @@ def test_a_body_that_is_being_answered_is_held_once() -> None:
         answers.append(Deferred())
         return answers[-1]
 
-    door = KleinDoor([Route("POST", "/", endpoint)], clock=clock, lifecycle=Lifecycle())
+    door = KleinFrontend([Route("POST", "/", endpoint)], clock=clock, lifecycle=Lifecycle())
     limits = BodyLimits(max_body=8 * MIB, max_held=8 * MIB)
     site = LimitedSite(door.app.resource(), limits=limits, client_timeout=8.0, clock=clock)
     client = Client(site, clock)

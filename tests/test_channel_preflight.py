@@ -8,7 +8,7 @@ from twisted.internet.task import Clock
 
 from server.http.access import Access
 from server.http.channel import LINGER, SMALL, LimitedSite
-from server.http.klein_frontend import KleinDoor
+from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle, State
@@ -33,7 +33,7 @@ class World:
         self.told: list[Access] = []
         self.lifecycle = Lifecycle()
         routes = (Route("POST", "/", self._serve, preflight=self._ask), Route("PUT", "/", _accept))
-        door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
+        door = KleinFrontend(routes, clock=self.clock, lifecycle=self.lifecycle)
         self.limits = BodyLimits(max_body=1 << 20, max_held=1 << 20)
         self.site = LimitedSite(
             door.app.resource(),

@@ -61,7 +61,7 @@ def _not_answered(failure: Failure, request: LimitedRequest) -> None:
         _log.failure("request {id} was not answered", failure, id=request.request_id)
 
 
-class DoorKlein(Klein):
+class KleinApp(Klein):
     """A Klein app of literal routes."""
 
     def __init__(self) -> None:
@@ -73,7 +73,7 @@ class DoorKlein(Klein):
         return LiteralRoutes(self, self.literal)
 
 
-class KleinDoor:
+class KleinFrontend:
     """Builds a Klein app from the table of routes."""
 
     def __init__(
@@ -81,7 +81,7 @@ class KleinDoor:
     ) -> None:
         self._clock = clock
         self._lifecycle = lifecycle
-        self.app = DoorKlein()
+        self.app = KleinApp()
         for route in routes:
             self._add(route)
         # Klein types the request as the bare interface; only a Site's requests come here.

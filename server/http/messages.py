@@ -59,5 +59,4 @@ class Route:
     method: str
     path: str  #: literal
     endpoint: Endpoint
-    express: bool = False  #: an inference route, which a faster door may take
     preflight: Preflight | None = None  #: asked as soon as the head is complete

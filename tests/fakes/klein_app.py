@@ -10,7 +10,7 @@ from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
 from server.http.channel import LimitedSite
-from server.http.klein_frontend import KleinDoor
+from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle
@@ -41,11 +41,11 @@ class World:
             return self.answer(asked)
 
         routes = (
-            Route("POST", "/", endpoint, express=True),
+            Route("POST", "/", endpoint),
             Route("GET", "/state", endpoint),
             Route("PUT", "/state", endpoint),
         )
-        door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
+        door = KleinFrontend(routes, clock=self.clock, lifecycle=self.lifecycle)
         self.stub: Any = _StubTreq(door.app.resource())
         self.site = LimitedSite(
             door.app.resource(),
