@@ -30,7 +30,7 @@ def patience(profile: Profile, rows: int = 1) -> float:
 
 
 @dataclass(slots=True)
-class Terms:
+class RequestOptions:
     """What a request asks for beside its answer."""
 
     since: float = 0.0  #: when its time began, by the monotonic clock
@@ -40,7 +40,7 @@ class Terms:
 
 
 #: Of who waits as long as it takes.
-ANY_TIME = Terms()
+ANY_TIME = RequestOptions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ from model.execution.queues import Profiles
 from model.images.input import ImageInput
 from model.repository.labels import top_k
 from model.signature import Arrays, Feed, Signature
-from server.admission import ANY_TIME, NO_TIMEOUT, Decoding, DefaultTimeout, Terms
+from server.admission import ANY_TIME, NO_TIMEOUT, Decoding, DefaultTimeout, RequestOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,21 +117,21 @@ class Inference:
         """How many requests wait for a decode thread, or are on one."""
         return self._pool.pending
 
-    def admit(self, terms: Terms) -> None:
+    def admit(self, options: RequestOptions) -> None:
         """
-        Raise where a request on these *terms* would be answered too late: it has cost nothing yet.
+        Raise where a request with these *options* would be answered too late: it has cost nothing yet.
 
         `Overloaded`, which counts as refused, `DeadlineExceeded` where its time is over, and what
         `Batcher.admit` raises.
         """
         try:
-            self._admit(terms)
+            self._admit(options)
         except Overloaded:
             self.model.batcher.turned_away()
             raise
 
-    def _admit(self, terms: Terms) -> None:
-        deadline = self._deadline(terms)
+    def _admit(self, options: RequestOptions) -> None:
+        deadline = self._deadline(options)
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
             raise DeadlineExceeded(-allowed, "submit")
@@ -139,7 +139,7 @@ class Inference:
         self.decoding.admit(ahead, profile, allowed)
         # A row each, as far as one can know.
         ask = partial(
-            self.model.batcher.admit, deadline=deadline, priority=terms.priority, ahead=ahead
+            self.model.batcher.admit, deadline=deadline, priority=options.priority, ahead=ahead
         )
         try:
             ask(profile)
@@ -152,7 +152,7 @@ class Inference:
     def run(
         self,
         prepare: Callable[[], Feed],
-        terms: Terms = ANY_TIME,
+        options: RequestOptions = ANY_TIME,
         *,
         timing: Timing | None = None,
     ) -> Deferred[Outputs]:
@@ -164,11 +164,11 @@ class Inference:
         """
         timing = timing or Timing()
         took = partial(self._decoded, timing)
-        prepared = self._pool.run(self._in_time, prepare, self._deadline(terms), took=took)
-        return prepared.addCallbacks(self.submit, self._not_decoded, callbackArgs=(terms, timing))
+        prepared = self._pool.run(self._in_time, prepare, self._deadline(options), took=took)
+        return prepared.addCallbacks(self.submit, self._not_decoded, callbackArgs=(options, timing))
 
     def submit(
-        self, feed: Feed, terms: Terms = ANY_TIME, timing: Timing | None = None
+        self, feed: Feed, options: RequestOptions = ANY_TIME, timing: Timing | None = None
     ) -> Deferred[Outputs]:
         """
         Return what the model makes of *feed*, which needs no decode thread; else as `run` does.
@@ -178,7 +178,7 @@ class Inference:
         timing = timing or Timing()
         profile, rows = self.model.profiles.of(feed), feed.rows
         self._last = profile
-        timeout = terms.timeout
+        timeout = options.timeout
         if timeout is None:
             # However long its own image takes: nobody named a limit that it could keep.
             timeout = self.default_timeout.of(profile, rows) + (timing.decode or 0.0)
@@ -186,9 +186,9 @@ class Inference:
             feed,
             rows,
             profile,
-            deadline=terms.since + timeout,
-            priority=terms.priority,
-            source=terms.source,
+            deadline=options.since + timeout,
+            priority=options.priority,
+            source=options.source,
             trace=timing.trace,
         )
         return answer.addCallback(partial(Outputs, feed.signature))
@@ -197,7 +197,7 @@ class Inference:
         self,
         data: bytes,
         k: int,
-        terms: Terms = ANY_TIME,
+        options: RequestOptions = ANY_TIME,
         *,
         timing: Timing | None = None,
         read: Callable[[bytes], bytes] = bytes,
@@ -218,7 +218,7 @@ class Inference:
         def prepare() -> Feed:
             return image_input.feed(read(data))
 
-        return self.run(prepare, terms, timing=timing).addCallback(pick)
+        return self.run(prepare, options, timing=timing).addCallback(pick)
 
     def _not_decoded(self, failure: Failure) -> Failure:
         """Learn that a request waited too long for a decode thread, if that is why it failed."""
@@ -237,6 +237,6 @@ class Inference:
         timing.decode = seconds
         self.decoding.observe(seconds)
 
-    def _deadline(self, terms: Terms) -> float:
-        timeout = terms.timeout
-        return terms.since + (self.default_timeout.seconds if timeout is None else timeout)
+    def _deadline(self, options: RequestOptions) -> float:
+        timeout = options.timeout
+        return options.since + (self.default_timeout.seconds if timeout is None else timeout)

@@ -15,7 +15,7 @@ from model.errors import ModelError
 from model.execution.decode_pool import DecodePool, PoolNotRunning
 from model.images.header import NotAnImage, TooManyPixels
 from model.signature import Feed, FeedError
-from server.admission import Terms
+from server.admission import RequestOptions
 from server.inference import Inference, Outputs, Timing
 from tests.fakes.server import SIGNATURE, SIZE, ManualLane, served_model
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
@@ -141,7 +141,7 @@ def test_a_deadline_holds_in_the_queue() -> None:
     """And is told to it as a time of the clock."""
     world = World()
     world.inference.classify(IMAGE, 1).addErrback(lambda _: None)
-    fired = outcomes(world.inference.classify(IMAGE, 1, Terms(timeout=4.0)))
+    fired = outcomes(world.inference.classify(IMAGE, 1, RequestOptions(timeout=4.0)))
     world.decode()
     world.decode()
     world.clock.advance(3)
@@ -157,7 +157,9 @@ def test_an_image_whose_time_is_over_is_not_even_decoded() -> None:
     world = World()
     timing = Timing()
     late, just = (
-        outcomes(world.inference.classify(b"no image", 1, Terms(timeout=at), timing=timing))
+        outcomes(
+            world.inference.classify(b"no image", 1, RequestOptions(timeout=at), timing=timing)
+        )
         for at in (3.5, 4.0)
     )
     world.clock.advance(4)
@@ -239,7 +241,7 @@ def test_a_feed_that_cannot_be_prepared_never_reaches_the_queue() -> None:
         raise FeedError("no")
 
     world.clock.advance(8)
-    fired = [outcomes(world.inference.run(fail, Terms(timeout=at))) for at in (8.0, 7.0)]
+    fired = [outcomes(world.inference.run(fail, RequestOptions(timeout=at))) for at in (8.0, 7.0)]
     world.decode()
     world.decode()
     assert [kinds(each) for each in fired] == [[FeedError], [DeadlineExceeded]]

@@ -177,7 +177,7 @@ def test_a_head_that_is_welcome_is_let_in() -> None:
     world.inference.refusal = Overloaded(2.5, 0.5)
     response = the_response(outcomes(world.api.predict(http_request(IMAGE))))
     assert (response.status, response.headers["Retry-After"]) == (429, "2")
-    assert [terms.timeout for terms in world.inference.admitted] == [0.5, None]
+    assert [options.timeout for options in world.inference.admitted] == [0.5, None]
     assert world.inference.asked == []
 
 
@@ -312,9 +312,9 @@ def test_what_a_request_asks_for_reaches_the_classifier() -> None:
         )
     )
     first, second = world.inference.asked
-    assert (first.data, first.k, first.terms.timeout) == (IMAGE, 2, None)
-    assert (second.data, second.k, second.terms.timeout) == (IMAGE, 3, 0.5)
-    assert second.terms.since == 64.0
+    assert (first.data, first.k, first.options.timeout) == (IMAGE, 2, None)
+    assert (second.data, second.k, second.options.timeout) == (IMAGE, 3, 0.5)
+    assert second.options.since == 64.0
 
 
 # --- times

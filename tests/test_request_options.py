@@ -3,7 +3,7 @@
 import pytest
 
 from batcher.priority import Priority
-from server.api.request_options import priority_of, terms_of, timeout_of
+from server.api.request_options import priority_of, read_request_options, timeout_of
 from server.http.errors import HTTPError
 from tests.fakes.http import http_request
 
@@ -82,5 +82,5 @@ def test_a_clients_own_time_counts_from_the_head_and_the_default_from_now(
 ) -> None:
     """Whose body is long on its way has not asked for less time."""
     request = http_request(received=8.0, headers=headers)
-    terms = terms_of(request, 12.0)
-    assert (terms.since, terms.timeout, terms.source) == (since, timeout, request.connection)
+    options = read_request_options(request, 12.0)
+    assert (options.since, options.timeout, options.source) == (since, timeout, request.connection)

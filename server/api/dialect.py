@@ -12,8 +12,8 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from server.admission import Terms
-from server.api.request_options import terms_of
+from server.admission import RequestOptions
+from server.api.request_options import read_request_options
 from server.http.errors import error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Timing
@@ -28,7 +28,7 @@ class Dialect:
     """What the bodies of requests and of their answers mean."""
 
     #: Begins the inference that a request asks for; it may raise what it could fail with.
-    infer: Callable[[Inference, HTTPRequest, Terms, Timing], Deferred[Any]]
+    infer: Callable[[Inference, HTTPRequest, RequestOptions, Timing], Deferred[Any]]
     #: Returns what that gave as JSON.
     write: Callable[[Any], bytes]
 
@@ -54,7 +54,7 @@ class InferenceAPI:
         try:
             inference = self._inference()
             headers = _model_header(inference)
-            inference.admit(terms_of(head, self._seconds()))
+            inference.admit(read_request_options(head, self._seconds()))
         except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
             return error_response(error, head.request_id, headers)
         return None
@@ -66,10 +66,10 @@ class InferenceAPI:
         headers = _model_header(inference)
 
         def infer() -> Deferred[Any]:
-            terms = terms_of(request, self._seconds())
+            options = read_request_options(request, self._seconds())
             if not request.admitted:  # while the body came, others did
-                inference.admit(terms)
-            return self._dialect.infer(inference, request, terms, timing)
+                inference.admit(options)
+            return self._dialect.infer(inference, request, options, timing)
 
         def answer(result: object) -> HTTPResponse:
             start = self._seconds()

@@ -19,7 +19,7 @@ from batcher.errors import QueueFull
 from model.images.header import BadImage, TooManyPixels, image_format
 from model.images.input import ImageInput, guarded
 from model.signature import STRING, Feed, FeedError, Signature
-from server.admission import Terms
+from server.admission import RequestOptions
 from server.api import json_tensors
 from server.api.dialect import Dialect
 from server.api.forms import boundary_in, check_is_no_form, image_in
@@ -39,7 +39,7 @@ _CURL_HINT = (
 
 
 def _infer(
-    inference: Inference, request: HTTPRequest, terms: Terms, timing: Timing
+    inference: Inference, request: HTTPRequest, options: RequestOptions, timing: Timing
 ) -> Deferred[Any]:
     """
     Return the `Prediction` or the `Outputs` of what *request* holds.
@@ -52,16 +52,18 @@ def _infer(
     if json and (model.image_input is None or not is_image_in_json(request.body)):
         top_of(request.query, 1, 0)
         prepare = partial(tensor_feed, model, request.body)
-        return inference.run(prepare, terms, timing=timing)
+        return inference.run(prepare, options, timing=timing)
     if model.image_input is None:
         raise HTTPError(415, f"this model takes tensors, no images; post JSON{_such_as(model)}")
     k = top_of(request.query, model.top, len(model.labels))
     data = request.body if json else image_of(request)
     answer: Deferred[Any]
     if model.labels:
-        answer = inference.classify(data, k, terms, timing=timing, read=image_file)
+        answer = inference.classify(data, k, options, timing=timing, read=image_file)
     else:
-        answer = inference.run(partial(_image_feed, model.image_input, data), terms, timing=timing)
+        answer = inference.run(
+            partial(_image_feed, model.image_input, data), options, timing=timing
+        )
     return answer.addErrback(_with_hint) if _is_stripped(request) else answer
 
 

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from batcher.priority import Priority
-from server.admission import Terms
+from server.admission import RequestOptions
 from server.http.errors import HTTPError
 from server.http.messages import Head
 
@@ -22,7 +22,7 @@ _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,9})?")
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 
 
-def terms_of(head: Head, now: float) -> Terms:
+def read_request_options(head: Head, now: float) -> RequestOptions:
     """
     Return what *head* asks for.
 
@@ -30,7 +30,7 @@ def terms_of(head: Head, now: float) -> Terms:
     takes to come is the client's doing.  Raises a 400 for what cannot be meant.
     """
     timeout = timeout_of(head.headers)
-    return Terms(
+    return RequestOptions(
         since=now if timeout is None else head.received,
         timeout=timeout,
         priority=priority_of(head.headers),

@@ -20,7 +20,7 @@ from model.execution.thread import CallFromThread, JobQueue, ModelThread
 from model.images.decode import Preprocessing, Resample, decode_image
 from model.images.input import ImageInput
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
-from server.admission import ANY_TIME, NO_TIMEOUT, Terms
+from server.admission import ANY_TIME, NO_TIMEOUT, RequestOptions
 from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
 from server.model_loading import LoadedModel, Say
@@ -176,7 +176,7 @@ class Asked:
 
     data: bytes
     k: int
-    terms: Terms
+    options: RequestOptions
     timing: Timing
     answer: Deferred[Prediction]
 
@@ -189,13 +189,13 @@ class FakeInference(Inference):
         self.default_timeout = NO_TIMEOUT
         self.asked: list[Asked] = []
         self.cancelled = 0
-        self.admitted: list[Terms] = []
+        self.admitted: list[RequestOptions] = []
         #: What each request that is asked about is refused with, unless it is None.
         self.refusal: Exception | None = None
 
-    def admit(self, terms: Terms) -> None:
+    def admit(self, options: RequestOptions) -> None:
         """Note the question."""
-        self.admitted.append(terms)
+        self.admitted.append(options)
         if self.refusal is not None:
             raise self.refusal
 
@@ -203,7 +203,7 @@ class FakeInference(Inference):
         self,
         data: bytes,
         k: int,
-        terms: Terms = ANY_TIME,
+        options: RequestOptions = ANY_TIME,
         *,
         timing: Timing | None = None,
         read: Callable[[bytes], bytes] = bytes,
@@ -213,7 +213,7 @@ class FakeInference(Inference):
         def cancel(_: Deferred[Prediction]) -> None:
             self.cancelled += 1
 
-        asked = Asked(read(data), k, terms, timing or Timing(), Deferred(cancel))
+        asked = Asked(read(data), k, options, timing or Timing(), Deferred(cancel))
         self.asked.append(asked)
         return asked.answer
 

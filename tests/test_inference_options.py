@@ -16,7 +16,7 @@ from batcher.priority import Priority
 from batcher.profile import Profile
 from model.execution.decode_pool import DecodePool
 from model.signature import Arrays, Feed, Signature, TensorSpec
-from server.admission import NO_TIMEOUT, DefaultTimeout, Terms
+from server.admission import NO_TIMEOUT, DefaultTimeout, RequestOptions
 from server.inference import Inference
 from server.model_host import join_rows
 from tests.fakes.executor import GreedyPolicy
@@ -44,15 +44,15 @@ class NotingBatcher(Batcher[Feed, Arrays]):
         self.submitted: list[dict[str, object]] = []
         self.refusal: Exception | None = None
 
-    def admit(self, *profile: object, **terms: object) -> None:
+    def admit(self, *profile: object, **options: object) -> None:
         """Note the question."""
-        self.admitted.append({"profile": profile[0], **terms})
+        self.admitted.append({"profile": profile[0], **options})
         if self.refusal is not None:
             raise self.refusal
 
-    def submit(self, *what: Any, **terms: object) -> Deferred[Arrays]:
+    def submit(self, *what: Any, **options: object) -> Deferred[Arrays]:
         """Note what came."""
-        self.submitted.append({"rows": what[1], **terms})
+        self.submitted.append({"rows": what[1], **options})
         return Deferred()
 
 
@@ -71,12 +71,14 @@ class World:
         model = replace(served_model(self.clock, ManualLane()), batcher=self.batcher)
         self.inference = Inference(model, pool, seconds=self.clock.seconds, default_timeout=default)
 
-    def begin(self, terms: Terms, *, rows: int = 1, signature: Signature = SIGNATURE) -> None:
+    def begin(
+        self, options: RequestOptions, *, rows: int = 1, signature: Signature = SIGNATURE
+    ) -> None:
         """Begin a request of so many rows."""
         (spec,) = signature.inputs
         row = [size or 0 for size in spec.row_shape]
         feed = Feed(signature, (np.zeros((rows, *row), spec.dtype),))
-        self.inference.run(lambda: feed, terms).addErrback(lambda _: None)
+        self.inference.run(lambda: feed, options).addErrback(lambda _: None)
 
     def decode(self) -> None:
         """Decode one request."""
@@ -87,8 +89,8 @@ class World:
 def test_a_request_is_asked_for_with_all_that_is_known_of_it() -> None:
     """Its rows are not; those of the requests that wait for a thread are counted one each."""
     world = World()
-    world.begin(Terms())
-    world.inference.admit(Terms(since=60.0, timeout=5.0, priority=Priority.HIGH))
+    world.begin(RequestOptions())
+    world.inference.admit(RequestOptions(since=60.0, timeout=5.0, priority=Priority.HIGH))
     assert world.batcher.admitted == [
         {
             "profile": world.inference.model.usual,
@@ -108,9 +110,9 @@ def test_a_request_is_taken_to_be_like_the_last_one() -> None:
     usual, other = world.inference.model.usual, profiles.known["other"]
     asked = []
     for signature in (SIGNATURE, OTHER, SIGNATURE):
-        world.begin(Terms(64.0, 4.0), signature=signature)
+        world.begin(RequestOptions(64.0, 4.0), signature=signature)
         world.decode()
-        world.inference.admit(Terms(64.0, 4.0))
+        world.inference.admit(RequestOptions(64.0, 4.0))
         asked.append(world.batcher.admitted[-1]["profile"])
     assert asked == [usual, other, usual]
 
@@ -127,28 +129,28 @@ def test_an_idle_server_refuses_only_what_no_kind_of_run_leaves_time_for() -> No
     )
     inference.submit(slow)
     with pytest.raises(Overloaded):
-        inference.admit(Terms(since=0.0, timeout=2.0))
+        inference.admit(RequestOptions(since=0.0, timeout=2.0))
     lane.give((np.zeros((1, 1), np.float32),))
-    inference.admit(Terms(since=0.0, timeout=2.0))
+    inference.admit(RequestOptions(since=0.0, timeout=2.0))
     assert model.batcher.stats().totals.refused == 1
     with pytest.raises(Overloaded):
-        inference.admit(Terms(since=0.0, timeout=1.0))
+        inference.admit(RequestOptions(since=0.0, timeout=1.0))
     assert model.batcher.stats().totals.refused == 2
 
 
 def test_whoever_waits_too_long_for_a_thread_makes_admission_careful() -> None:
     """By a fifth; and every one that was decoded, a little less."""
     world = World(DefaultTimeout(3.0))
-    world.begin(Terms(64.0, None))
+    world.begin(RequestOptions(64.0, None))
     world.decode()
     for _ in range(2):
-        world.begin(Terms(64.0, None))
-    world.inference.admit(Terms(since=64.0, timeout=5.1))
+        world.begin(RequestOptions(64.0, None))
+    world.inference.admit(RequestOptions(since=64.0, timeout=5.1))
     world.clock.advance(4.0)
     world.decode()
     with pytest.raises(Overloaded):
-        world.inference.admit(Terms(since=68.0, timeout=3.1))
-    world.inference.admit(Terms(since=68.0, timeout=3.7))
+        world.inference.admit(RequestOptions(since=68.0, timeout=3.1))
+    world.inference.admit(RequestOptions(since=68.0, timeout=3.7))
 
 
 def test_what_the_batcher_refuses_is_refused() -> None:
@@ -156,7 +158,7 @@ def test_what_the_batcher_refuses_is_refused() -> None:
     world = World()
     world.batcher.refusal = Overloaded(2.0, 1.0)
     with pytest.raises(Overloaded, match=r"expected in 2\.0000 s"):
-        world.inference.admit(Terms(since=64.0))
+        world.inference.admit(RequestOptions(since=64.0))
     assert world.batcher.stats().totals.refused == 1
 
 
@@ -165,7 +167,7 @@ def test_a_request_whose_time_is_over_is_refused_at_once(timeout: float) -> None
     """Not even its last moment is of use to anybody."""
     world = World()
     with pytest.raises(DeadlineExceeded) as caught:
-        world.inference.admit(Terms(since=60.0, timeout=timeout))
+        world.inference.admit(RequestOptions(since=60.0, timeout=timeout))
     assert (caught.value.late, caught.value.stage) == (4.0 - timeout, "submit")
     assert world.batcher.admitted == []
 
@@ -173,24 +175,24 @@ def test_a_request_whose_time_is_over_is_refused_at_once(timeout: float) -> None
 def test_who_would_wait_too_long_to_be_decoded_is_refused() -> None:
     """Though the model may be idle; a free thread takes anybody."""
     world = World()
-    world.begin(Terms())
+    world.begin(RequestOptions())
     world.decode()
-    world.begin(Terms())
-    world.inference.admit(Terms(since=64.0, timeout=3.0))
+    world.begin(RequestOptions())
+    world.inference.admit(RequestOptions(since=64.0, timeout=3.0))
     with pytest.raises(Overloaded) as caught:
-        world.inference.admit(Terms(since=64.0, timeout=2.5))
+        world.inference.admit(RequestOptions(since=64.0, timeout=2.5))
     assert (caught.value.wait, caught.value.allowed) == (3.0, 2.5)
     assert world.batcher.stats().totals.refused == 1
     world.decode()
-    world.inference.admit(Terms(since=64.0, timeout=2.5))
+    world.inference.admit(RequestOptions(since=64.0, timeout=2.5))
 
 
 def test_what_was_asked_for_reaches_the_queue() -> None:
     """The deadline, the priority, and who asks."""
     world = World()
     client = object()
-    world.begin(Terms(64.0, 4.0, Priority.LOW, client), rows=3)
-    world.begin(Terms())
+    world.begin(RequestOptions(64.0, 4.0, Priority.LOW, client), rows=3)
+    world.begin(RequestOptions())
     world.decode()
     world.decode()
     for submitted in world.batcher.submitted:
@@ -216,8 +218,8 @@ def test_who_names_no_timeout_has_the_default(
 ) -> None:
     """And what its own decoding takes: nobody named a limit that it could keep."""
     world = World(default)
-    world.begin(Terms(since=64.0, timeout=None), rows=rows)
-    world.inference.admit(Terms(since=64.0, timeout=None))
+    world.begin(RequestOptions(since=64.0, timeout=None), rows=rows)
+    world.inference.admit(RequestOptions(since=64.0, timeout=None))
     world.decode()
     assert [asked["deadline"] for asked in world.batcher.admitted] == [64.0 + default.seconds]
     assert [submitted["deadline"] for submitted in world.batcher.submitted] == [deadline]
@@ -233,7 +235,7 @@ def test_runs_that_nobody_measured_take_what_they_take(
     """Unless somebody has said how long that may be."""
     world = World(default)
     world.inference.model.profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
-    world.begin(Terms(since=64.0, timeout=None), signature=OTHER)
+    world.begin(RequestOptions(since=64.0, timeout=None), signature=OTHER)
     world.decode()
     assert [submitted["deadline"] for submitted in world.batcher.submitted] == [deadline]
 
@@ -241,7 +243,7 @@ def test_runs_that_nobody_measured_take_what_they_take(
 def test_a_default_holds_before_the_decoding_too() -> None:
     """The threads have better to do."""
     world = World(DefaultTimeout(8.0))
-    fired = outcomes(world.inference.classify(b"", 1, Terms(64.0, None)))
+    fired = outcomes(world.inference.classify(b"", 1, RequestOptions(64.0, None)))
     world.clock.advance(8.5)
     world.decode()
     assert kinds(fired) == [DeadlineExceeded]
