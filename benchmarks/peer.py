@@ -28,9 +28,9 @@ from twisted.internet.defer import Deferred
 
 from model.images.decode import Resample
 from model.signature import STRING, Feed, TensorSpec
-from server.admission import RequestOptions
 from server.api.dialect import Dialect
 from server.api.native import check_body, image_of
+from server.deadlines import RequestOptions
 from server.http.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, ServedModel, Timing

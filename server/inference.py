@@ -23,7 +23,8 @@ from model.execution.queues import Profiles
 from model.images.input import ImageInput
 from model.repository.labels import top_k
 from model.signature import Arrays, Feed, Signature
-from server.admission import ANY_TIME, NO_TIMEOUT, Decoding, DefaultTimeout, RequestOptions
+from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, DefaultTimeout, RequestOptions
+from server.decode_admission import DecodeAdmission
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,12 +102,12 @@ class Inference:
         pool: DecodePool,
         *,
         seconds: Callable[[], float],
-        default_timeout: DefaultTimeout = NO_TIMEOUT,
+        default_timeout: DefaultTimeout = NO_DEFAULT_TIMEOUT,
     ) -> None:
         """*seconds* is the clock of the deadlines, read on the decode threads."""
         self.model = model
         self.default_timeout = default_timeout
-        self.decoding = Decoding(pool.threads)
+        self.decoding = DecodeAdmission(pool.threads)
         self._pool = pool
         self._seconds = seconds
         # What a request will run as is not known before its body: as the last one did.
@@ -119,7 +120,7 @@ class Inference:
 
     def admit(self, options: RequestOptions) -> None:
         """
-        Raise where a request with these *options* would be answered too late: it has cost nothing yet.
+        Raise where a request with these *options* would be answered too late.
 
         `Overloaded`, which counts as refused, `DeadlineExceeded` where its time is over, and what
         `Batcher.admit` raises.
@@ -152,7 +153,7 @@ class Inference:
     def run(
         self,
         prepare: Callable[[], Feed],
-        options: RequestOptions = ANY_TIME,
+        options: RequestOptions = NO_DEADLINE,
         *,
         timing: Timing | None = None,
     ) -> Deferred[Outputs]:
@@ -168,7 +169,7 @@ class Inference:
         return prepared.addCallbacks(self.submit, self._not_decoded, callbackArgs=(options, timing))
 
     def submit(
-        self, feed: Feed, options: RequestOptions = ANY_TIME, timing: Timing | None = None
+        self, feed: Feed, options: RequestOptions = NO_DEADLINE, timing: Timing | None = None
     ) -> Deferred[Outputs]:
         """
         Return what the model makes of *feed*, which needs no decode thread; else as `run` does.
@@ -197,7 +198,7 @@ class Inference:
         self,
         data: bytes,
         k: int,
-        options: RequestOptions = ANY_TIME,
+        options: RequestOptions = NO_DEADLINE,
         *,
         timing: Timing | None = None,
         read: Callable[[bytes], bytes] = bytes,
@@ -223,7 +224,7 @@ class Inference:
     def _not_decoded(self, failure: Failure) -> Failure:
         """Learn that a request waited too long for a decode thread, if that is why it failed."""
         if failure.check(DeadlineExceeded):
-            self.decoding.late(self._seconds())
+            self.decoding.observe_missed(self._seconds())
         return failure
 
     def _in_time(self, prepare: Callable[[], Feed], deadline: float) -> Feed:

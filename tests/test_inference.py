@@ -15,7 +15,7 @@ from model.errors import ModelError
 from model.execution.decode_pool import DecodePool, PoolNotRunning
 from model.images.header import NotAnImage, TooManyPixels
 from model.signature import Feed, FeedError
-from server.admission import RequestOptions
+from server.deadlines import RequestOptions
 from server.inference import Inference, Outputs, Timing
 from tests.fakes.server import SIGNATURE, SIZE, ManualLane, served_model
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes

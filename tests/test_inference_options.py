@@ -16,7 +16,7 @@ from batcher.priority import Priority
 from batcher.profile import Profile
 from model.execution.decode_pool import DecodePool
 from model.signature import Arrays, Feed, Signature, TensorSpec
-from server.admission import NO_TIMEOUT, DefaultTimeout, RequestOptions
+from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout, RequestOptions
 from server.inference import Inference
 from server.model_host import join_rows
 from tests.fakes.executor import GreedyPolicy
@@ -59,7 +59,7 @@ class NotingBatcher(Batcher[Feed, Arrays]):
 class World:
     """An inference before a batcher that notes; one decode thread works two seconds at a time."""
 
-    def __init__(self, default: DefaultTimeout = NO_TIMEOUT) -> None:
+    def __init__(self, default: DefaultTimeout = NO_DEFAULT_TIMEOUT) -> None:
         self.clock = Clock()
         self.clock.advance(64)
         self.threads = ManualThreads()
@@ -210,7 +210,7 @@ def test_what_was_asked_for_reaches_the_queue() -> None:
         (DefaultTimeout(8.0), 12, 74.0),
         (LEARNED, 4, 86.0),
         (LEARNED, 12, 94.0),  # three runs of four seconds, and four more
-        (NO_TIMEOUT, 1, inf),
+        (NO_DEFAULT_TIMEOUT, 1, inf),
     ],
 )
 def test_who_names_no_timeout_has_the_default(

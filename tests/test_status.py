@@ -10,8 +10,8 @@ from twisted.internet.task import Clock
 
 from model.execution.queues import Profiles
 from model.signature import STRING, Signature, TensorSpec, blank_feed
-from server.admission import NO_TIMEOUT, DefaultTimeout
 from server.api.status import StatusAPI, signature_facts, status_of
+from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.http.messages import HTTPResponse
 from server.inference import Inference, ServedModel
 from tests.fakes.http import Answer, http_request, request
@@ -85,7 +85,7 @@ def test_a_model_of_tensors_is_told() -> None:
 
 def test_a_model_of_images_says_what_becomes_of_them() -> None:
     """In which signature, and how many labels it has."""
-    status = status_of(served_model(Clock(), ManualLane()), NO_TIMEOUT)
+    status = status_of(served_model(Clock(), ManualLane()), NO_DEFAULT_TIMEOUT)
     assert status["labels"] == 3
     assert status["images"] == {"signature": "serving_default", "how": "4 x 4 RGB"}
 
@@ -101,7 +101,7 @@ def test_the_largest_batch_is_that_of_the_start() -> None:
     """What one shape has lost to a full memory is not told."""
     model = tensors()
     model.profiles.of(blank_feed(ROWS)).cap = 2
-    signatures: Any = status_of(model, NO_TIMEOUT)["signatures"]
+    signatures: Any = status_of(model, NO_DEFAULT_TIMEOUT)["signatures"]
     assert signatures["serving_default"]["max_batch_size"] == 16
 
 

@@ -12,8 +12,8 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from server.admission import RequestOptions
 from server.api.request_options import read_request_options
+from server.deadlines import RequestOptions
 from server.http.errors import error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Timing

@@ -19,12 +19,12 @@ from batcher.errors import QueueFull
 from model.images.header import BadImage, TooManyPixels, image_format
 from model.images.input import ImageInput, guarded
 from model.signature import STRING, Feed, FeedError, Signature
-from server.admission import RequestOptions
 from server.api import json_tensors
 from server.api.dialect import Dialect
 from server.api.forms import boundary_in, check_is_no_form, image_in
 from server.api.image_body import begins_image, from_text, image_file, is_image_in_json, texts_in
 from server.api.samples import sample_feed, sample_request
+from server.deadlines import RequestOptions
 from server.http.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, Prediction, ServedModel, Timing

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from batcher.priority import Priority
-from server.admission import RequestOptions
+from server.deadlines import RequestOptions
 from server.http.errors import HTTPError
 from server.http.messages import Head
 

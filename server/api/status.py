@@ -11,8 +11,8 @@ import orjson
 from twisted.internet.defer import Deferred, succeed
 
 from model.signature import Feed, Signature, TensorSpec
-from server.admission import DefaultTimeout
 from server.api.samples import is_short, sample_feed, sample_request
+from server.deadlines import DefaultTimeout
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference, ServedModel
 

@@ -20,7 +20,7 @@ from model.execution.thread import CallFromThread, JobQueue, ModelThread
 from model.images.decode import Preprocessing, Resample, decode_image
 from model.images.input import ImageInput
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
-from server.admission import ANY_TIME, NO_TIMEOUT, RequestOptions
+from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, RequestOptions
 from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
 from server.model_loading import LoadedModel, Say
@@ -186,7 +186,7 @@ class FakeInference(Inference):
 
     def __init__(self, clock: IReactorTime) -> None:
         self.model = served_model(clock, ManualLane())
-        self.default_timeout = NO_TIMEOUT
+        self.default_timeout = NO_DEFAULT_TIMEOUT
         self.asked: list[Asked] = []
         self.cancelled = 0
         self.admitted: list[RequestOptions] = []
@@ -203,7 +203,7 @@ class FakeInference(Inference):
         self,
         data: bytes,
         k: int,
-        options: RequestOptions = ANY_TIME,
+        options: RequestOptions = NO_DEADLINE,
         *,
         timing: Timing | None = None,
         read: Callable[[bytes], bytes] = bytes,

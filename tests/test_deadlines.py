@@ -1,13 +1,12 @@
-"""How long requests may take, and whether decoding leaves time for it: server/admission.py."""
+"""How long a request may take that names no timeout: server/deadlines.py."""
 
 from math import inf
 
 import pytest
 
-from batcher.errors import Overloaded
 from batcher.learning.latency import LatencyCurve
 from batcher.profile import Profile
-from server.admission import Decoding, DefaultTimeout, patience
+from server.deadlines import DefaultTimeout, learned_timeout
 
 
 def profile(cap: int, measured: dict[int, float]) -> Profile:
@@ -36,7 +35,7 @@ def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
     of: Profile, rows: int, seconds: float
 ) -> None:
     """What was never measured may take as long as it does."""
-    assert patience(of, rows) == pytest.approx(seconds)
+    assert learned_timeout(of, rows) == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -99,51 +98,3 @@ def test_a_learned_default_is_never_shorter_than_the_run_itself(
 def test_a_default_can_be_said(default: DefaultTimeout, words: str) -> None:
     """At the start, in the log."""
     assert str(default) == words
-
-
-# --- decoding
-
-
-def test_the_time_of_decoding_is_a_moving_average() -> None:
-    """The first counts in full, the others by a tenth."""
-    decoding = Decoding(threads=2)
-    assert decoding.average == 0.0
-    averages = []
-    for seconds in (2.0, 2.0, 7.0, 0.0):
-        decoding.observe(seconds)
-        averages.append(decoding.average)
-    assert averages == pytest.approx([2.0, 2.0, 2.5, 2.25])
-
-
-@pytest.mark.parametrize(
-    ("threads", "pending", "allowed", "wait"),
-    [
-        (1, 0, 0.0, None),  # a thread is free: the batcher has the last word
-        (2, 1, 0.0, None),
-        (1, 1, 2.5, None),
-        (1, 1, 2.25, 2.5),
-        (2, 2, 1.5, None),
-        (2, 2, 1.25, 1.5),
-        (2, 9, 8.0, 8.5),
-        (2, 1000, inf, None),
-    ],
-)
-def test_who_would_wait_too_long_for_a_thread_is_refused(
-    threads: int, pending: int, allowed: float, wait: float | None
-) -> None:
-    """An image takes two seconds of a thread here, and a run of one row half a second."""
-    decoding = Decoding(threads)
-    decoding.observe(2.0)
-    if wait is None:
-        decoding.admit(pending, SLOW, allowed)
-        return
-    with pytest.raises(Overloaded) as caught:
-        decoding.admit(pending, SLOW, allowed)
-    assert (caught.value.wait, caught.value.allowed) == (wait, allowed)
-
-
-def test_nobody_is_refused_while_nobody_knows_how_long_decoding_takes() -> None:
-    """But for what the model takes."""
-    Decoding(1).admit(1000, SLOW, 0.5)
-    with pytest.raises(Overloaded):
-        Decoding(1).admit(1000, SLOW, 0.25)
