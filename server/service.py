@@ -113,7 +113,7 @@ class FerryService(Service):
             clock=self.clock,
             access_log=_log_access if self.settings.access_log else None,
             routes=routes,
-            leaving=lambda: self.lifecycle.leaving,
+            draining=lambda: self.lifecycle.leaving,
         )
 
     def routes(self) -> tuple[Route, ...]:

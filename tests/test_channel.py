@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.http.request import LimitedRequest, request_id_of
+from server.http.request import LimitedRequest, request_id_from
 from tests.fakes.http import chunk, request
 from tests.fakes.site import World
 
@@ -266,7 +266,7 @@ def test_a_pipelined_request_has_its_time_from_when_it_is_looked_at() -> None:
 @pytest.mark.parametrize("own", ["a", "!~", "0f-" * 42, "x" * 128])
 def test_a_clients_own_request_id_is_kept(own: str) -> None:
     """Where it is printable and short."""
-    assert request_id_of(own) == own
+    assert request_id_from(own) == own
 
 
 @pytest.mark.parametrize(
@@ -274,10 +274,10 @@ def test_a_clients_own_request_id_is_kept(own: str) -> None:
 )
 def test_any_other_request_gets_an_id_of_its_own(own: str | None) -> None:
     """A new one each time, which is fit to be sent back."""
-    first, second = request_id_of(own), request_id_of(own)
+    first, second = request_id_from(own), request_id_from(own)
     assert own not in (first, second)
     assert first != second
-    assert request_id_of(first) == first
+    assert request_id_from(first) == first
 
 
 @pytest.mark.parametrize("own", [b"\xff", b"\xc3\xa9", b"\x80"])
@@ -287,7 +287,7 @@ def test_an_id_that_is_no_text_harms_nobody(own: bytes) -> None:
     client = world.connect()
     client.send(b"GET / HTTP/1.1\r\nX-Request-Id: " + own + b"\r\n\r\n")
     assert client.statuses == [200]
-    assert request_id_of(world.desk.ids[0]) == world.desk.ids[0]
+    assert request_id_from(world.desk.ids[0]) == world.desk.ids[0]
 
 
 # --- rest
@@ -390,7 +390,7 @@ def test_a_field_that_was_set_goes_out_as_it_was_set() -> None:
     waiting = world.desk.waiting[0].request
     assert isinstance(waiting, LimitedRequest)
     waiting.setHeader("X-Label", "café")  # type: ignore[no-untyped-call]  # Twisted's
-    waiting.begin(200, {"Content-Length": "6", "X-Other": "thé"})
+    waiting.begin_answer(200, {"Content-Length": "6", "X-Other": "thé"})
     world.desk.answer_all()
     assert "X-Label: café\r\n".encode() in client.received
     assert "X-Other: thé\r\n".encode() in client.received

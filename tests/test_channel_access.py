@@ -35,7 +35,7 @@ def test_the_timing_of_an_answer_is_told() -> None:
     client.send(request("GET"))
     waiting = world.desk.waiting[0].request
     assert isinstance(waiting, LimitedRequest)
-    waiting.begin(200, {"Server-Timing": "queue;dur=1", "Content-Length": "6"})
+    waiting.begin_answer(200, {"Server-Timing": "queue;dur=1", "Content-Length": "6"})
     world.desk.answer_all()
     assert [access.timing for access in told] == ["queue;dur=1"]
 

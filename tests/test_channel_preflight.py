@@ -7,12 +7,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from server.http.access import Access
-from server.http.channel import LINGER, SMALL, LimitedSite
+from server.http.channel import LINGER_SECONDS, MAX_DISCARDED_BODY_BYTES, LimitedSite
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
 from server.lifecycle import Lifecycle, State
-from tests.fakes.http import Client, NarrowClient, PlainTransport, chunk, request
+from tests.fakes.http import Client, PlainTransport, SlowClient, chunk, request
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -42,7 +42,7 @@ class World:
             clock=self.clock,
             access_log=self.told.append,
             routes=routes,
-            leaving=lambda: self.lifecycle.leaving,
+            draining=lambda: self.lifecycle.leaving,
         )
 
     def _ask(self, head: Head) -> HTTPResponse | None:
@@ -173,7 +173,7 @@ def test_refused_requests_may_follow_each_other(length: int, at_once: bool) -> N
 
 LEAVING = {
     "it waits for a word": post(headers={"Expect": "100-continue"}),
-    "its body is large": post(SMALL + 1),
+    "its body is large": post(MAX_DISCARDED_BODY_BYTES + 1),
     "its body may be large": request(headers={"Transfer-Encoding": "chunked"}) + chunk(BODY),
     "it wants no more": post(headers={"Connection": "close"}),
     "it is old": b"POST / HTTP/1.0\r\nContent-Length: 100\r\n\r\n",
@@ -191,7 +191,7 @@ def test_a_connection_is_closed_that_is_not_worth_the_body(data: bytes) -> None:
     assert client.answer.headers["retry-after"] == "3"
     assert client.transport.half_closed
     client.send(BODY, request())
-    world.clock.advance(LINGER)
+    world.clock.advance(LINGER_SECONDS)
     assert not world.site.channels
     assert (world.served, len(world.told), world.limits.held) == ([], 1, 0)
 
@@ -200,9 +200,9 @@ def test_a_body_of_the_largest_size_is_discarded() -> None:
     """One byte more is too many; none of it is held."""
     world = World()
     client = world.connect()
-    client.send(post(SMALL))
+    client.send(post(MAX_DISCARDED_BODY_BYTES))
     for _ in range(4):
-        client.send(bytes(SMALL // 4))
+        client.send(bytes(MAX_DISCARDED_BODY_BYTES // 4))
         assert world.limits.held == 0
     client.send(post(0))
     assert client.statuses == [429, 429]
@@ -242,13 +242,13 @@ def test_a_drain_leaves_time_to_read_a_refusal() -> None:
     client.send(BODY)
     assert client.statuses == [429]
     assert client.is_open()
-    world.clock.advance(LINGER)
+    world.clock.advance(LINGER_SECONDS)
     assert not world.site.channels
 
 
-@pytest.mark.parametrize("kind", [Client, NarrowClient])
+@pytest.mark.parametrize("kind", [Client, SlowClient])
 def test_a_client_that_hangs_up_behind_its_refusal_leaves_nothing(
-    kind: type[Client | NarrowClient],
+    kind: type[Client | SlowClient],
 ) -> None:
     """No timer, no bytes."""
     world = World()
@@ -268,7 +268,7 @@ def test_a_client_that_hangs_up_behind_its_refusal_leaves_nothing(
 def test_a_client_that_reads_no_refusals_is_read_no_more() -> None:
     """They are answers like any other."""
     world = World()
-    client = NarrowClient(world.site, world.clock)
+    client = SlowClient(world.site, world.clock)
     client.send((post() + BODY) * 2000)
     assert client.unsent
     assert client.transport.unsent < 100_000

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.http.channel import LINGER
+from server.http.channel import LINGER_SECONDS
 from tests.fakes.http import Client, HalfCloseable, PlainTransport, chunk, request
 from tests.fakes.site import World
 
@@ -107,12 +107,12 @@ def test_what_still_comes_after_a_refusal_is_discarded(kind: type[PlainTransport
     answered = client.received
     for _ in range(8):
         client.send(bytes(1000), b"\r\n\r\n" + request("GET", "/evil"))
-        world.clock.advance(LINGER / 16)
+        world.clock.advance(LINGER_SECONDS / 16)
     assert client.transport.half_closed == (kind is HalfCloseable)
     assert client.is_open()
     assert client.received == answered
     assert world.limits.held == 0
-    world.clock.advance(LINGER / 2)
+    world.clock.advance(LINGER_SECONDS / 2)
     assert not world.site.channels
     assert world.desk.ids == []
     assert world.clock.getDelayedCalls() == []
@@ -137,7 +137,7 @@ def test_what_comes_with_a_refused_head_is_discarded_too(status: int, data: byte
     client.send(data)
     assert client.statuses == [status]
     assert world.desk.ids == []
-    world.clock.advance(LINGER)
+    world.clock.advance(LINGER_SECONDS)
     assert world.limits.held == 0
 
 
@@ -146,7 +146,7 @@ def test_a_refusal_has_its_moment_however_little_time_clients_have() -> None:
     world = World(client_timeout=1.0)
     client = world.connect()
     client.send(b"hello\r\n")
-    world.clock.advance(LINGER - 0.5)
+    world.clock.advance(LINGER_SECONDS - 0.5)
     assert client.is_open()
     world.clock.advance(0.5)
     assert not client.is_open()
@@ -307,7 +307,7 @@ def test_what_is_no_request_is_refused(data: bytes, before: bytes, cut: int) -> 
     assert answer.headers["connection"] == "close"
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
     assert client.transport.half_closed
-    world.clock.advance(LINGER)
+    world.clock.advance(LINGER_SECONDS)
     assert not world.site.channels
     assert world.limits.held == 0
 
@@ -360,7 +360,7 @@ def test_a_path_that_is_no_text_is_refused(target: str) -> None:
     assert client.answer.status == 400
     assert client.answer.error == "the path is not UTF-8"
     assert client.answer.headers["x-request-id"] == "mine"
-    world.clock.advance(LINGER)
+    world.clock.advance(LINGER_SECONDS)
     assert not world.site.channels
     assert world.limits.held == 0
 

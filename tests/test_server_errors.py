@@ -21,7 +21,7 @@ from model.execution.decode_pool import PoolNotRunning
 from model.images.decode import BadImage, SideTooLong, TooManyPixels
 from model.images.header import NotAnImage, TruncatedImage
 from model.signature import FeedError
-from server.http.errors import HTTPError, Refusal, is_our_fault, refusal_for
+from server.http.errors import HTTPError, Refusal, is_server_fault, refusal_for
 
 BUSY = {"Retry-After": "1"}
 
@@ -81,7 +81,7 @@ def test_values_that_the_model_refuses_are_whoever_sent_them_to_mend() -> None:
     error = RunFailed(RowsRefused("indices[0] = 3 is not in [0, 3)"))
     message = "the model does not take these values: indices[0] = 3 is not in [0, 3)"
     assert refusal_for(error) == Refusal(400, message)
-    assert not is_our_fault(error)
+    assert not is_server_fault(error)
 
 
 def test_an_engines_error_shows_its_first_line_only() -> None:
@@ -123,7 +123,7 @@ def test_what_nobody_foresaw_tells_nothing(error: BaseException | None) -> None:
 )
 def test_only_what_a_client_could_not_avoid_is_logged(error: Exception, ours: bool) -> None:
     """Load, lateness and bad images are no news."""
-    assert is_our_fault(error) == ours
+    assert is_server_fault(error) == ours
 
 
 def test_a_refusal_is_an_answer_in_json() -> None:

@@ -37,6 +37,6 @@ def client_name(address: IAddress) -> str:
     return "unix" if isinstance(address, UNIXAddress) else UNKNOWN
 
 
-def text_of(sent: bytes) -> str:
+def ascii_text(sent: bytes) -> str:
     """Return a part of a request's first line as text."""
     return sent.decode("ascii", "replace")

@@ -30,22 +30,22 @@ from twisted.web import http
 from twisted.web.resource import IResource
 from twisted.web.server import Site
 
-from server.http.access import UNKNOWN, Access, AccessLog, client_name, text_of
+from server.http.access import UNKNOWN, Access, AccessLog, ascii_text, client_name
 from server.http.errors import HTTPError, refusal_for
-from server.http.head import whole
+from server.http.head import encode_response
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse, Route
-from server.http.request import LimitedRequest, date, request_id_of
-from server.http.transport import passed_on, send_now
+from server.http.request import LimitedRequest, current_http_date, request_id_from
+from server.http.transport import send_now, write_progress
 
 _log = Logger()
 
 #: Seconds for which a connection that was refused early goes on discarding what comes.
-LINGER = 2.0
+LINGER_SECONDS = 2.0
 
 #: Bytes of a refused body that are discarded rather than the connection closed: a new one costs as
 #: much as they do.
-SMALL = 1 << 18
+MAX_DISCARDED_BODY_BYTES = 1 << 18
 
 
 class LimitedChannel(http.HTTPChannel):
@@ -60,9 +60,9 @@ class LimitedChannel(http.HTTPChannel):
         self._linger: IDelayedCall | None = None
         self._host: IAddress | None = None
         #: The transport has more to pass on than it likes.
-        self._unread = False
+        self._transport_full = False
         #: How far it was when it was last looked at; None while nobody waits for it.
-        self._passed_on: tuple[int, int] | None = None
+        self._last_progress: tuple[int, int] | None = None
 
     @property
     def limits(self) -> BodyLimits:
@@ -76,10 +76,12 @@ class LimitedChannel(http.HTTPChannel):
             return False
         # Bytes of a first line; a mere line's end belongs to no request.
         begun = not self._closing and self._buffer.strip()
-        return bool(begun or self._unread or (self.requests and not self._answered_early))
+        return bool(
+            begun or self._transport_full or (self.requests and not self._only_body_remains)
+        )
 
     @property
-    def _answered_early(self) -> bool:
+    def _only_body_remains(self) -> bool:
         """Whether only the rest of a body is to come, of a request that has its answer."""
         return bool(self.requests and self.requests[-1].is_refused)
 
@@ -137,11 +139,11 @@ class LimitedChannel(http.HTTPChannel):
         answer = self._preflight(request)
         if answer is None:
             super().allHeadersReceived()
-        elif self._stays(request):
+        elif self._can_keep_connection(request):
             super().allHeadersReceived()
-            self._answer_early(request, answer)
+            self._send_early_answer(request, answer)
         else:
-            self._end_with(answer, request.request_id)
+            self._answer_and_close(answer, request.request_id)
 
     def _preflight(self, request: LimitedRequest) -> HTTPResponse | None:
         path = self._path.partition(b"?")[0]
@@ -152,23 +154,27 @@ class LimitedChannel(http.HTTPChannel):
         request.admitted = answer is None
         return answer
 
-    def _stays(self, request: LimitedRequest) -> bool:
+    def _can_keep_connection(self, request: LimitedRequest) -> bool:
         """Whether the connection is worth more than the body of *request*, which is refused."""
-        if self.length is None or self.length > SMALL or self.site.leaving():
+        if self.length is None or self.length > MAX_DISCARDED_BODY_BYTES or self.site.draining():
             return False
         # Whoever waits to be told to go on may send the body after all, or the next request.
         if request.requestHeaders.hasHeader(b"Expect"):
             return False
         return bool(self.checkPersistence(request, self._version))
 
-    def _answer_early(self, request: LimitedRequest, answer: HTTPResponse) -> None:
+    def _send_early_answer(self, request: LimitedRequest, answer: HTTPResponse) -> None:
         """Answer *request* before its body has come."""
-        access = self._refusal(answer, request.request_id)
-        request.refused()
-        transport: Any = self.transport  # Any: see `_leave`
-        transport.write(whole(answer, {"X-Request-Id": request.request_id, "Date": date()}))
-        self.site.tell(access)
-        self.site.channel_idle()
+        access = self._access_entry(answer, request.request_id)
+        request.mark_refused()
+        transport: Any = self.transport  # Any: see `_close_after_linger`
+        transport.write(
+            encode_response(
+                answer, {"X-Request-Id": request.request_id, "Date": current_http_date()}
+            )
+        )
+        self.site.log_access(access)
+        self.site.check_quiet()
 
     def allContentReceived(self) -> None:
         """Hand the request on."""
@@ -183,9 +189,9 @@ class LimitedChannel(http.HTTPChannel):
 
     def requestDone(self, request: http.Request) -> None:
         """Go on with what the client sent meanwhile, if it reads the answers, or close."""
-        self.paused = self._unread  # a LineReceiver that is paused keeps what it has
+        self.paused = self._transport_full  # a LineReceiver that is paused keeps what it has
         super().requestDone(request)
-        self.site.channel_idle()
+        self.site.check_quiet()
 
     def pauseProducing(self) -> None:
         """Hear that the client does not read what was written; read nothing more from it."""
@@ -193,49 +199,49 @@ class LimitedChannel(http.HTTPChannel):
         # Where a request is being answered, twisted.web would go on reading the next ones.
         transport: Any = self.transport  # Any: what pauses a connection can be paused itself
         transport.pauseProducing()
-        if not self._unread:
-            self._unread = True
-            self._watch(self.site.timeOut)
+        if not self._transport_full:
+            self._transport_full = True
+            self._require_progress(self.site.timeOut)
 
     def resumeProducing(self) -> None:
         """Hear that all was passed on; go on with what the client sent meanwhile."""
-        self._unread = False
-        self._passed_on = None
+        self._transport_full = False
+        self._last_progress = None
         self.setTimeout(None if self._handlingRequest else self.site.timeOut)
         super().resumeProducing()
         if self.paused:
             self.paused = False
             super().dataReceived(b"")
-        self.site.channel_idle()
+        self.site.check_quiet()
 
     def loseConnection(self) -> None:
         """Close when all that was written is passed on; a client that reads nothing is cut off."""
         if not self._closing:
             self._closing = True
-            self._watch(self.abortTimeout)
+            self._require_progress(self.abortTimeout)
         super().loseConnection()
 
-    def _watch(self, seconds: float | None) -> None:
+    def _require_progress(self, seconds: float | None) -> None:
         """See to it that the transport passes something on within each so many *seconds*."""
-        self._passed_on = passed_on(self.transport)
+        self._last_progress = write_progress(self.transport)
         self.setTimeout(seconds)
 
     def close_if_idle(self) -> None:
         """Close the connection if it is at rest; one that was refused closes by itself."""
         if self.busy or self._discarding:
             return
-        if self._answered_early:
-            self._leave()
+        if self._only_body_remains:
+            self._close_after_linger()
         else:
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
         """Cut off, tell or close: who reads nothing, who sends too slowly, who is only idle."""
-        if self._passed_on is not None:
-            if self._passed_on == passed_on(self.transport):
+        if self._last_progress is not None:
+            if self._last_progress == write_progress(self.transport):
                 self.forceAbortClient()
             else:
-                self._watch(self.timeOut)
+                self._require_progress(self.timeOut)
         elif self.busy:
             limit = f"{self.timeOut:g}"
             self.refuse(HTTPError(408, f"the request did not arrive within {limit} seconds"))
@@ -260,40 +266,40 @@ class LimitedChannel(http.HTTPChannel):
         if self._discarding or self.transport is None:
             return
         request: LimitedRequest | None = self.requests[-1] if self.requests else None
-        request_id = (request.request_id if request else "") or request_id_of(None)
-        self._end_with(refusal_for(error).response(request_id), request_id)
+        request_id = (request.request_id if request else "") or request_id_from(None)
+        self._answer_and_close(refusal_for(error).response(request_id), request_id)
 
-    def _end_with(self, answer: HTTPResponse, request_id: str) -> None:
+    def _answer_and_close(self, answer: HTTPResponse, request_id: str) -> None:
         """Send *answer* to what is being read, discard the rest of it, and close."""
-        access = self._refusal(answer, request_id)
-        fields = {"X-Request-Id": request_id, "Date": date(), "Connection": "close"}
-        self._leave(whole(answer, fields))
-        self.site.tell(access)
-        self.site.channel_idle()
+        access = self._access_entry(answer, request_id)
+        fields = {"X-Request-Id": request_id, "Date": current_http_date(), "Connection": "close"}
+        self._close_after_linger(encode_response(answer, fields))
+        self.site.log_access(access)
+        self.site.check_quiet()
 
-    def _leave(self, last: bytes = b"") -> None:
+    def _close_after_linger(self, last: bytes = b"") -> None:
         """Write *last*, forget what has come of a body, discard the rest for a moment, close."""
         self._discarding = True
         self.setTimeout(None)
         for request in self.requests:
-            request.refused()
+            request.mark_refused()
         transport: Any = self.transport  # Any: TCP can close one direction, TLS cannot
         # This channel has no more to write; a producer that is paused would put off every close.
         transport.unregisterProducer()
         transport.write(last)
-        self._linger = self.callLater(LINGER, self.loseConnection)
+        self._linger = self.callLater(LINGER_SECONDS, self.loseConnection)
         if IHalfCloseableDescriptor.providedBy(cast("object", transport)):
             transport.loseWriteConnection()
 
-    def _refusal(self, answer: HTTPResponse, request_id: str) -> Access:
+    def _access_entry(self, answer: HTTPResponse, request_id: str) -> Access:
         # Known from when the first line was understood until the whole request has come.
         method, uri = getattr(self, "_command", None), getattr(self, "_path", None)
         if self._handlingRequest:
             method, uri = self.requests[-1].method, self.requests[-1].uri
         return Access(
             client=client_name(self.getPeer()),
-            method=UNKNOWN if method is None else text_of(method),
-            uri=UNKNOWN if uri is None else text_of(uri),
+            method=UNKNOWN if method is None else ascii_text(method),
+            uri=UNKNOWN if uri is None else ascii_text(uri),
             status=answer.status,
             sent=len(answer.body),
             request_id=request_id,
@@ -318,7 +324,7 @@ class LimitedSite(Site):
         clock: IReactorTime,
         access_log: AccessLog | None = None,
         routes: Iterable[Route] = (),
-        leaving: Callable[[], bool] = bool,
+        draining: Callable[[], bool] = bool,
     ) -> None:
         """
         *routes* may have preflights; *leaving* tells whether connections are to end soon.
@@ -330,14 +336,14 @@ class LimitedSite(Site):
             resource, parsePOSTFormSubmission=False, timeout=client_timeout, reactor=clock
         )
         self.limits = limits
-        self.leaving = leaving
+        self.draining = draining
         #: By method and path.  A target that is spelled otherwise is asked for when it has come.
         self.preflights = {
             (route.method.encode(), route.path.encode()): route.preflight for route in routes
         }
         self.seconds = clock.seconds
         self.channels: set[LimitedChannel] = set()
-        self._quiet: list[Deferred[None]] = []
+        self._waiting_for_quiet: list[Deferred[None]] = []
         self._access_log = access_log
         #: Connections accepted so far.
         self.accepted = 0
@@ -345,9 +351,9 @@ class LimitedSite(Site):
     def log(self, request: http.Request) -> None:
         """Tell the access log of an answer."""
         if self._access_log is not None:  # what it is told costs something to find out
-            self.tell(cast("LimitedRequest", request).access())
+            self.log_access(cast("LimitedRequest", request).access())
 
-    def tell(self, access: Access) -> None:
+    def log_access(self, access: Access) -> None:
         """Tell the access log; where that fails, the answer goes its way all the same."""
         if self._access_log is None:
             return
@@ -364,12 +370,12 @@ class LimitedSite(Site):
     def channel_closed(self, channel: LimitedChannel) -> None:
         """Forget a connection."""
         self.channels.discard(channel)
-        self.channel_idle()
+        self.check_quiet()
 
-    def channel_idle(self) -> None:
+    def check_quiet(self) -> None:
         """Look whether all connections are at rest."""
-        if self._quiet and not self.busy:
-            waiting, self._quiet = self._quiet, []
+        if self._waiting_for_quiet and not self.busy:
+            waiting, self._waiting_for_quiet = self._waiting_for_quiet, []
             for quiet in waiting:
                 quiet.callback(None)
 
@@ -381,8 +387,8 @@ class LimitedSite(Site):
     def when_quiet(self) -> Deferred[None]:
         """Return a Deferred that fires when no connection reads or answers a request."""
         quiet: Deferred[None] = Deferred()
-        self._quiet.append(quiet)
-        self.channel_idle()
+        self._waiting_for_quiet.append(quiet)
+        self.check_quiet()
         return quiet
 
     def close_idle(self) -> None:

@@ -91,7 +91,7 @@ def refusal_for(error: BaseException | None) -> Refusal:
     return Refusal(500, "the server failed to answer; its log says why, under this request id")
 
 
-def is_our_fault(error: BaseException | None) -> bool:
+def is_server_fault(error: BaseException | None) -> bool:
     """Whether *error* belongs in the log: the client could not have avoided it."""
     return refusal_for(error).status in (500, 502)
 
@@ -101,7 +101,7 @@ def error_response(
 ) -> HTTPResponse:
     """Return the answer for *problem*, with *headers* added; what is our fault is logged."""
     error = problem.value if isinstance(problem, Failure) else problem
-    if is_our_fault(error):
+    if is_server_fault(error):
         failure = problem if isinstance(problem, Failure) else Failure(problem)
         _log.failure("request {id} failed", failure, id=request_id)
     return refusal_for(error).response(request_id, headers)

@@ -19,9 +19,9 @@ from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 
 from server.http.errors import HTTPError, Refusal, error_response, refusal_for
-from server.http.head import fields_of_answer, reason_of
+from server.http.head import header_fields, reason_phrase
 from server.http.messages import HTTPRequest, HTTPResponse, Route
-from server.http.request import LimitedRequest, fields_of, request_id_in
+from server.http.request import LimitedRequest, decode_headers, request_id_in
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -47,12 +47,12 @@ class LiteralRoutes(KleinResource):
         if endpoint is None or not isinstance(request, LimitedRequest):
             return super().render(request)
         answer = cast("Deferred[bytes]", self._app.execute_endpoint(endpoint, request))
-        answer.addCallback(request.end_with)
-        answer.addErrback(_not_answered, request)
+        answer.addCallback(request.send_body)
+        answer.addErrback(_handle_unanswered, request)
         return NOT_DONE_YET
 
 
-def _not_answered(failure: Failure, request: LimitedRequest) -> None:
+def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
     """Tell whoever is to know of a *failure* to answer; a hang-up is none."""
     gone = request.disconnected.called
     if not (gone or request.startedWriting):
@@ -85,7 +85,7 @@ class KleinFrontend:
         for route in routes:
             self._add(route)
         # Klein types the request as the bare interface; only a Site's requests come here.
-        handler = cast("KleinErrorFunction", self._not_routed)
+        handler = cast("KleinErrorFunction", self._answer_not_routed)
         self.app.handle_errors(HTTPException)(handler)
 
     def _add(self, route: Route) -> None:
@@ -97,32 +97,32 @@ class KleinFrontend:
             try:
                 incoming = read_request(request, self._clock)
             except HTTPError as error:
-                return succeed(self._refused(request, error))
+                return succeed(self._refuse(request, error))
             answer = maybeDeferred(route.endpoint, incoming)
             incoming.disconnected.addCallback(lambda _: answer.cancel())
             answer.addErrback(_error_answer, incoming)
             return answer.addCallback(self._write, request, incoming.request_id)
 
     def _write(self, answer: HTTPResponse, request: Request, request_id: str) -> bytes:
-        fields = fields_of_answer(answer, {"X-Request-Id": request_id})
+        fields = header_fields(answer, {"X-Request-Id": request_id})
         if self._lifecycle.leaving:
             fields["Connection"] = "close"
             request.channel.persistent = False
         if isinstance(request, LimitedRequest):
-            request.begin(answer.status, fields)
+            request.begin_answer(answer.status, fields)
         else:
-            request.setResponseCode(answer.status, reason_of(answer.status))
+            request.setResponseCode(answer.status, reason_phrase(answer.status))
             for name, value in fields.items():
                 request.setHeader(name, value)
         return answer.body
 
-    def _refused(self, request: Request, error: HTTPError) -> bytes:
+    def _refuse(self, request: Request, error: HTTPError) -> bytes:
         """Answer a request that no endpoint saw."""
-        request_id = id_of(request)
+        request_id = assigned_request_id(request)
         refusal = refusal_for(error)
         return self._write(refusal.response(request_id), request, request_id)
 
-    def _not_routed(self, request: Request, failure: Failure) -> bytes:
+    def _answer_not_routed(self, request: Request, failure: Failure) -> bytes:
         """Answer where no route fits: 404, or 405 with the methods that would."""
         problem = cast("HTTPException", failure.value)
         path = request.path.decode("utf-8", "replace")
@@ -134,7 +134,7 @@ class KleinFrontend:
             message = f"{method} {path}: the methods here are {allowed}"
         else:
             message = f"{method} {path}: {(problem.name or 'not found').lower()}"
-        request_id = id_of(request)
+        request_id = assigned_request_id(request)
         refusal = Refusal(problem.code or 500, message, headers)
         return self._write(refusal.response(request_id), request, request_id)
 
@@ -146,7 +146,7 @@ def _error_answer(failure: Failure, incoming: HTTPRequest) -> HTTPResponse:
     return error_response(failure, incoming.request_id)
 
 
-def id_of(request: Request) -> str:
+def assigned_request_id(request: Request) -> str:
     """Return the request's id, under whatever Site it came in."""
     return getattr(request, "request_id", "") or request_id_in(request)
 
@@ -157,9 +157,9 @@ def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
         method=request.method.decode("ascii"),
         path=unquote(request.path, errors="replace"),
         query=_decoded_query(request.args),
-        headers=getattr(request, "fields", None) or fields_of(request),
+        headers=getattr(request, "fields", None) or decode_headers(request),
         body=cast("BinaryIO", request.content).read(),
-        request_id=id_of(request),
+        request_id=assigned_request_id(request),
         received=getattr(request, "received", 0.0) or clock.seconds(),
         connection=request.channel,
         disconnected=_disconnected(request),

@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
-from server.http.access import Access, client_name, text_of
+from server.http.access import Access, ascii_text, client_name
 from server.http.errors import HTTPError
-from server.http.head import SERVER, date_of, head_of
+from server.http.head import SERVER_NAME, encode_head, http_date
 from server.http.limits import BodyLimits
 from server.http.messages import Head
 
@@ -25,7 +25,7 @@ _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def request_id_of(header: str | None) -> str:
+def request_id_from(header: str | None) -> str:
     """Return the client's own request id where it is printable and short, else a new one."""
     if header is not None and _REQUEST_ID.fullmatch(header):
         return header
@@ -36,15 +36,15 @@ def request_id_of(header: str | None) -> str:
 def request_id_in(request: Request) -> str:
     """Return the id of *request* from its header, whatever bytes that has, or a new one."""
     header = request.getHeader(b"x-request-id")
-    return request_id_of(None if header is None else header.decode("latin-1"))
+    return request_id_from(None if header is None else header.decode("latin-1"))
 
 
-def date() -> str:
+def current_http_date() -> str:
     """Return the date of an answer that is given now."""
-    return date_of(int(time()))
+    return http_date(int(time()))
 
 
-def fields_of(request: Request) -> dict[str, str]:
+def decode_headers(request: Request) -> dict[str, str]:
     """Return the headers of *request* as endpoints see them."""
     return {
         name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
@@ -108,7 +108,7 @@ class LimitedRequest(Request):
         self._limits = channel.limits
         self._held = 0
         #: A head that goes out with the body; empty where there is none.
-        self._head = b""
+        self._answer_head = b""
         self._timing = ""
         #: Fires when the client hangs up before the answer.
         self.disconnected: Deferred[None] = Deferred()
@@ -120,7 +120,7 @@ class LimitedRequest(Request):
 
     def head(self, method: bytes, path: bytes) -> Head:
         """Return what is known now; *method* and *path* are those of a route."""
-        self.fields = fields_of(self)
+        self.fields = decode_headers(self)
         return Head(
             method=method.decode("ascii"),
             path=path.decode("ascii"),
@@ -146,8 +146,8 @@ class LimitedRequest(Request):
             self._held += len(data)
             super().handleContentChunk(data)
 
-    def refused(self) -> None:
-        """Hear that this was refused; forget what has come of the body, and what may come."""
+    def mark_refused(self) -> None:
+        """Note the refusal; drop the body, and ignore the rest of it."""
         self.is_refused = True
         self._release()
         if self.content is not None:
@@ -159,12 +159,14 @@ class LimitedRequest(Request):
             self.channel.requestDone(self)
             return
         target = _ABSOLUTE.sub(b"", path)
-        super().requestReceived(command, target if target == path else _rooted(target), version)
+        super().requestReceived(
+            command, target if target == path else _with_leading_slash(target), version
+        )
 
     def process(self) -> None:
         """Find who answers; a path that is no text is nobody's."""
         if (self.method, self.path) in self.channel.site.preflights:
-            self._render_routed()
+            self._render_route()
             return
         # Not every answer comes from an endpoint: that to `OPTIONS *` is twisted.web's own.
         self.setHeader("X-Request-Id", self.request_id)
@@ -175,7 +177,7 @@ class LimitedRequest(Request):
         else:
             super().process()
 
-    def _render_routed(self) -> None:
+    def _render_route(self) -> None:
         """Have the one resource answer; what twisted.web finds out first, it knows of a route."""
         self.site = self.channel.site
         self.prepath, self.postpath = [], self.path[1:].split(b"/")
@@ -192,15 +194,15 @@ class LimitedRequest(Request):
         """Return what the access log is told of this request, once it is answered."""
         return Access(
             client=client_name(self.client),
-            method=text_of(self.method),
-            uri=text_of(self.uri),
+            method=ascii_text(self.method),
+            uri=ascii_text(self.uri),
             status=self.code,
             sent=self.sentLength,
             request_id=self.request_id,
             timing=self._timing,
         )
 
-    def begin(self, status: int, fields: Mapping[str, str]) -> None:
+    def begin_answer(self, status: int, fields: Mapping[str, str]) -> None:
         """
         Have the answer begin with a head of *fields*; the next `write` is all of its body.
 
@@ -212,15 +214,15 @@ class LimitedRequest(Request):
             name.decode("latin-1"): values[-1].decode(errors="replace")
             for name, values in self.responseHeaders.getAllRawHeaders()
         }
-        own["Date"] = date()
+        own["Date"] = current_http_date()
         # Built here, and not where it is written: only the door's errors become answers.
-        self._head = head_of(status, {**own, **fields}, self.clientproto)
+        self._answer_head = encode_head(status, {**own, **fields}, self.clientproto)
         self.setResponseCode(status)
         self._timing = fields.get("Server-Timing", "")
 
     def write(self, data: bytes) -> None:
         """Send a part of the body, or all of it with its head."""
-        head, self._head = self._head, b""
+        head, self._answer_head = self._answer_head, b""
         if not head or self.disconnected.called:
             super().write(data)
             return
@@ -234,14 +236,14 @@ class LimitedRequest(Request):
     def processingFailed(self, reason: Failure) -> Failure:
         """Answer 500, with the fields that all answers have; whoever finds a failure calls this."""
         if not self.startedWriting:
-            self._head, self._timing = b"", ""
+            self._answer_head, self._timing = b"", ""
             self.setHeader("X-Request-Id", self.request_id)
-            self.setHeader("Server", SERVER)
-            self.setHeader("Date", date())
+            self.setHeader("Server", SERVER_NAME)
+            self.setHeader("Date", current_http_date())
         super().processingFailed(reason)
         return reason
 
-    def end_with(self, body: bytes) -> None:
+    def send_body(self, body: bytes) -> None:
         """Write *body* and end the answer, unless the client is gone."""
         if not self.disconnected.called:
             self.write(body)
@@ -263,6 +265,6 @@ class LimitedRequest(Request):
         self._held = 0
 
 
-def _rooted(target: bytes) -> bytes:
+def _with_leading_slash(target: bytes) -> bytes:
     """Return *target* with the slash that a URL may leave out before its query."""
     return target if target.startswith(b"/") else b"/" + target

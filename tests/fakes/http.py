@@ -141,7 +141,7 @@ class HalfCloseable(PlainTransport):
         super().write(data)  # type: ignore[no-untyped-call]  # Twisted's
 
 
-class NarrowTransport(FileDescriptor):
+class SlowTransport(FileDescriptor):
     """
     A connection's near end with all that Twisted's real ones do, except for the socket.
 
@@ -221,11 +221,11 @@ class NarrowTransport(FileDescriptor):
         self.protocol.connectionLost(reason)
 
 
-class NarrowClient:
+class SlowClient:
     """A client of *site* that reads when told, and sends as much as is taken from it."""
 
     def __init__(self, site: LimitedSite, clock: Clock, *, room: int = 0) -> None:
-        self.transport = NarrowTransport(clock, PEER)
+        self.transport = SlowTransport(clock, PEER)
         self.transport.room = room
         self.unsent = b""  #: sent, and not taken by the server
         self._clock = clock

@@ -11,7 +11,7 @@ from server.http.access import AccessLog
 from server.http.channel import LimitedSite
 from server.http.limits import BodyLimits
 from server.http.request import LimitedRequest
-from tests.fakes.http import PEER, Client, HalfCloseable, NarrowClient, PlainTransport
+from tests.fakes.http import PEER, Client, HalfCloseable, PlainTransport, SlowClient
 from tests.fakes.threads import outcomes
 
 
@@ -47,7 +47,7 @@ class Desk(Resource):
         content = request.content
         assert content is not None
         body = b"%s %s %s" % (request.method, request.uri, content.read()) + self._padding
-        request.begin(200, {"Content-Length": str(len(body))})
+        request.begin_answer(200, {"Content-Length": str(len(body))})
         if self.at_once:
             return body
         waiting = Waiting(request, body)
@@ -96,9 +96,9 @@ class World:
         # A transport whose own clock stands still never gets round to closing.
         return Client(self.site, self.clock if closes else Clock(), transport=kind, peer=peer)
 
-    def connect_narrow(self, *, room: int = 0) -> NarrowClient:
+    def connect_slow(self, *, room: int = 0) -> SlowClient:
         """Return a new connection whose client reads only when told."""
-        return NarrowClient(self.site, self.clock, room=room)
+        return SlowClient(self.site, self.clock, room=room)
 
     def when_quiet(self) -> list[object]:
         """Return a list that is filled when the site is quiet."""
