@@ -33,6 +33,7 @@ from server.http.errors import RETRY_AFTER, HTTPError
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Route
+from server.http.router import Router
 from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost
@@ -99,20 +100,20 @@ class FerryService(Service):
         self._stopping: Deferred[None] | None = None
 
     def _site(self) -> LimitedSite:
-        routes = self.routes()
-        door = KleinFrontend(routes, clock=self.clock, lifecycle=self.lifecycle)
+        router = Router(self.routes())
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         limits = BodyLimits(
             # A body that all together may not have is too long, however idle the server is.
             max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
             max_held=self.settings.max_queue_bytes,
         )
         return LimitedSite(
-            door.app.resource(),
+            frontend.app.resource(),
             limits=limits,
             client_timeout=self.settings.client_timeout,
             clock=self.clock,
             access_log=_log_access if self.settings.access_log else None,
-            routes=routes,
+            router=router,
             draining=lambda: self.lifecycle.leaving,
         )
 

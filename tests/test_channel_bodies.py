@@ -11,6 +11,7 @@ from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import HeldBody
+from server.http.router import Router
 from server.lifecycle import Lifecycle
 from tests.fakes.http import Client, request
 
@@ -28,9 +29,10 @@ def test_a_body_that_is_being_answered_is_held_once() -> None:
         answers.append(Deferred())
         return answers[-1]
 
-    door = KleinFrontend([Route("POST", "/", endpoint)], clock=clock, lifecycle=Lifecycle())
+    router = Router([Route("POST", "/", endpoint)])
+    frontend = KleinFrontend(router, clock=clock, lifecycle=Lifecycle())
     limits = BodyLimits(max_body=8 * MIB, max_held=8 * MIB)
-    site = LimitedSite(door.app.resource(), limits=limits, client_timeout=8.0, clock=clock)
+    site = LimitedSite(frontend.app.resource(), limits=limits, client_timeout=8.0, clock=clock)
     client = Client(site, clock)
     data = request(body=bytes(range(256)) * (4 * MIB // 256))
     tracemalloc.start()

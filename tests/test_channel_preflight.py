@@ -11,6 +11,7 @@ from server.http.channel import LINGER_SECONDS, MAX_DISCARDED_BODY_BYTES, Limite
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
+from server.http.router import Router
 from server.lifecycle import Lifecycle, State
 from tests.fakes.http import Client, PlainTransport, SlowClient, chunk, request
 
@@ -32,16 +33,18 @@ class World:
         self.served: list[HTTPRequest] = []
         self.told: list[Access] = []
         self.lifecycle = Lifecycle()
-        routes = (Route("POST", "/", self._serve, preflight=self._ask), Route("PUT", "/", _accept))
-        door = KleinFrontend(routes, clock=self.clock, lifecycle=self.lifecycle)
+        router = Router(
+            [Route("POST", "/", self._serve, preflight=self._ask), Route("PUT", "/", _accept)]
+        )
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         self.limits = BodyLimits(max_body=1 << 20, max_held=1 << 20)
         self.site = LimitedSite(
-            door.app.resource(),
+            frontend.app.resource(),
             limits=self.limits,
             client_timeout=TIMEOUT,
             clock=self.clock,
             access_log=self.told.append,
-            routes=routes,
+            router=router,
             draining=lambda: self.lifecycle.leaving,
         )
 

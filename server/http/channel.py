@@ -13,7 +13,7 @@ has come.  The names of `HTTPChannel` that begin with an underscore are overridd
 that alone; the tests of this module guard them.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from typing import Any, cast
 
 from twisted.internet.defer import Deferred
@@ -34,8 +34,9 @@ from server.http.access import UNKNOWN, Access, AccessLog, ascii_text, client_na
 from server.http.errors import HTTPError, refusal_for
 from server.http.head import encode_response
 from server.http.limits import BodyLimits
-from server.http.messages import HTTPResponse, Route
+from server.http.messages import HTTPResponse
 from server.http.request import LimitedRequest, current_http_date, request_id_from
+from server.http.router import Router
 from server.http.transport import send_now, write_progress
 
 _log = Logger()
@@ -147,10 +148,10 @@ class LimitedChannel(http.HTTPChannel):
 
     def _preflight(self, request: LimitedRequest) -> HTTPResponse | None:
         path = self._path.partition(b"?")[0]
-        preflight = self.site.preflights.get((self._command, path))
-        if preflight is None:
+        route = self.site.router.match(self._command, path)
+        if route is None or route.preflight is None:
             return None
-        answer = preflight(request.head(self._command, path))
+        answer = route.preflight(request.head(self._command, path))
         request.admitted = answer is None
         return answer
 
@@ -323,11 +324,11 @@ class LimitedSite(Site):
         client_timeout: float,
         clock: IReactorTime,
         access_log: AccessLog | None = None,
-        routes: Iterable[Route] = (),
+        router: Router | None = None,
         draining: Callable[[], bool] = bool,
     ) -> None:
         """
-        *routes* may have preflights; *leaving* tells whether connections are to end soon.
+        The routes of *router* may have preflights; *draining* returns whether connections end soon.
 
         The requests themselves are *resource*'s to route, all of them: it is a leaf.
         """
@@ -337,10 +338,7 @@ class LimitedSite(Site):
         )
         self.limits = limits
         self.draining = draining
-        #: By method and path.  A target that is spelled otherwise is asked for when it has come.
-        self.preflights = {
-            (route.method.encode(), route.path.encode()): route.preflight for route in routes
-        }
+        self.router = router or Router(())
         self.seconds = clock.seconds
         self.channels: set[LimitedChannel] = set()
         self._waiting_for_quiet: list[Deferred[None]] = []

@@ -5,7 +5,7 @@ Importing Klein installs a reactor: import this module after the reactor is chos
 runs on the reactor thread, and under any `twisted.web.server.Site`.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
 from urllib.parse import unquote
 
@@ -22,6 +22,7 @@ from server.http.errors import HTTPError, Refusal, error_response, refusal_for
 from server.http.head import header_fields, reason_phrase
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import LimitedRequest, decode_headers, request_id_in
+from server.http.router import Router
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -37,16 +38,16 @@ class LiteralRoutes(KleinResource):
     Only for endpoints whose answer is a Deferred of bytes that is cancelled at a hang-up.
     """
 
-    def __init__(self, app: Klein, endpoints: Mapping[tuple[bytes, bytes], str]) -> None:
+    def __init__(self, app: Klein, router: Router) -> None:
         super().__init__(app)
-        self._endpoints = endpoints
+        self._router = router
 
     def render(self, request: Request) -> Any:  # type: ignore[override]  # only a Site asks
         """Answer *request*; Klein does where it is no `LimitedRequest`, or spelled otherwise."""
-        endpoint = self._endpoints.get((request.method, request.path))
-        if endpoint is None or not isinstance(request, LimitedRequest):
+        route = self._router.match(request.method, request.path)
+        if route is None or not isinstance(request, LimitedRequest):
             return super().render(request)
-        answer = cast("Deferred[bytes]", self._app.execute_endpoint(endpoint, request))
+        answer = cast("Deferred[bytes]", self._app.execute_endpoint(route.name, request))
         answer.addCallback(request.send_body)
         answer.addErrback(_handle_unanswered, request)
         return NOT_DONE_YET
@@ -64,35 +65,30 @@ def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
 class KleinApp(Klein):
     """A Klein app of literal routes."""
 
-    def __init__(self) -> None:
+    def __init__(self, router: Router) -> None:
         super().__init__()
-        self.literal: dict[tuple[bytes, bytes], str] = {}
+        self._router = router
 
     def resource(self) -> KleinResource:
         """Return the root of a Site."""
-        return LiteralRoutes(self, self.literal)
+        return LiteralRoutes(self, self._router)
 
 
 class KleinFrontend:
     """Builds a Klein app from the table of routes."""
 
-    def __init__(
-        self, routes: Iterable[Route], *, clock: IReactorTime, lifecycle: Lifecycle
-    ) -> None:
+    def __init__(self, router: Router, *, clock: IReactorTime, lifecycle: Lifecycle) -> None:
         self._clock = clock
         self._lifecycle = lifecycle
-        self.app = KleinApp()
-        for route in routes:
+        self.app = KleinApp(router)
+        for route in router.routes:
             self._add(route)
         # Klein types the request as the bare interface; only a Site's requests come here.
         handler = cast("KleinErrorFunction", self._answer_not_routed)
         self.app.handle_errors(HTTPException)(handler)
 
     def _add(self, route: Route) -> None:
-        name = f"{route.method} {route.path}"
-        self.app.literal[route.method.encode(), route.path.encode()] = name
-
-        @self.app.route(route.path, methods=[route.method], endpoint=name)
+        @self.app.route(route.path, methods=[route.method], endpoint=route.name)
         def view(request: Request) -> Deferred[bytes]:
             try:
                 incoming = read_request(request, self._clock)

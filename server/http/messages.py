@@ -60,3 +60,8 @@ class Route:
     path: str  #: literal
     endpoint: Endpoint
     preflight: Preflight | None = None  #: asked as soon as the head is complete
+
+    @property
+    def name(self) -> str:
+        """The name of this route in a Klein app."""
+        return f"{self.method} {self.path}"

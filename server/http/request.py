@@ -165,7 +165,7 @@ class LimitedRequest(Request):
 
     def process(self) -> None:
         """Find who answers; a path that is no text is nobody's."""
-        if (self.method, self.path) in self.channel.site.preflights:
+        if self.channel.site.router.match(self.method, self.path) is not None:
             self._render_route()
             return
         # Not every answer comes from an endpoint: that to `OPTIONS *` is twisted.web's own.

@@ -13,6 +13,7 @@ from server.http.channel import LimitedSite
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
+from server.http.router import Router
 from server.lifecycle import Lifecycle
 from tests.fakes.http import Answer, Client
 from tests.fakes.threads import outcomes
@@ -40,19 +41,21 @@ class World:
             self.seen.append(asked)
             return self.answer(asked)
 
-        routes = (
-            Route("POST", "/", endpoint),
-            Route("GET", "/state", endpoint),
-            Route("PUT", "/state", endpoint),
+        router = Router(
+            (
+                Route("POST", "/", endpoint),
+                Route("GET", "/state", endpoint),
+                Route("PUT", "/state", endpoint),
+            )
         )
-        door = KleinFrontend(routes, clock=self.clock, lifecycle=self.lifecycle)
-        self.stub: Any = _StubTreq(door.app.resource())
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
+        self.stub: Any = _StubTreq(frontend.app.resource())
         self.site = LimitedSite(
-            door.app.resource(),
+            frontend.app.resource(),
             limits=BodyLimits(max_body=100, max_held=1000),
             client_timeout=8.0,
             clock=self.clock,
-            routes=routes,
+            router=router,
             access_log=lambda request: self.logged.append(getattr(request, "request_id", "")),
         )
 
