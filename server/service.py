@@ -27,13 +27,13 @@ from server.api.status import StatusAPI
 from server.clock import MonotonicTime
 from server.heartbeat import Heartbeat
 from server.http.access import Access
-from server.http.channel import LimitedSite
 from server.http.endpoints import check_endpoint, reason_of, with_backlog
 from server.http.errors import RETRY_AFTER, HTTPError
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Route
 from server.http.router import Router
+from server.http.site import LimitedSite
 from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost

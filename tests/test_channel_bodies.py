@@ -6,12 +6,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from server.http.channel import LimitedSite
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import HeldBody
 from server.http.router import Router
+from server.http.site import LimitedSite
 from server.lifecycle import Lifecycle
 from tests.fakes.http import Client, request
 

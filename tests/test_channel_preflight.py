@@ -7,11 +7,12 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from server.http.access import Access
-from server.http.channel import LINGER_SECONDS, MAX_DISCARDED_BODY_BYTES, LimitedSite
+from server.http.channel import LINGER_SECONDS, MAX_DISCARDED_BODY_BYTES
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
 from server.http.router import Router
+from server.http.site import LimitedSite
 from server.lifecycle import Lifecycle, State
 from tests.fakes.http import Client, PlainTransport, SlowClient, chunk, request
 

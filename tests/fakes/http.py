@@ -19,8 +19,9 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from server.http.channel import LimitedChannel, LimitedSite
+from server.http.channel import LimitedChannel
 from server.http.messages import HTTPRequest
+from server.http.site import LimitedSite
 
 
 @dataclass(frozen=True, slots=True)

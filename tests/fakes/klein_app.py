@@ -9,11 +9,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
-from server.http.channel import LimitedSite
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.router import Router
+from server.http.site import LimitedSite
 from server.lifecycle import Lifecycle
 from tests.fakes.http import Answer, Client
 from tests.fakes.threads import outcomes

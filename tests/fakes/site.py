@@ -8,9 +8,9 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from server.http.access import AccessLog
-from server.http.channel import LimitedSite
 from server.http.limits import BodyLimits
 from server.http.request import LimitedRequest
+from server.http.site import LimitedSite
 from tests.fakes.http import PEER, Client, HalfCloseable, PlainTransport, SlowClient
 from tests.fakes.threads import outcomes
 
