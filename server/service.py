@@ -27,10 +27,10 @@ from server.api.status import StatusAPI
 from server.clock import MonotonicTime
 from server.heartbeat import Heartbeat
 from server.http.access import Access
-from server.http.endpoints import check_endpoint, reason_of, with_backlog
 from server.http.errors import RETRY_AFTER, HTTPError
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
+from server.http.listen_addresses import check_address, listen_failure_reason, with_backlog
 from server.http.messages import Route
 from server.http.router import Router
 from server.http.site import LimitedSite
@@ -241,7 +241,7 @@ def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningP
     outcomes: list[object] = []
 
     def listen() -> object:
-        check_endpoint(description)
+        check_address(description)
         return serverFromString(reactor, with_backlog(description)).listen(site)
 
     maybeDeferred(listen).addBoth(outcomes.append)
@@ -249,7 +249,7 @@ def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningP
         raise StartError(f"cannot listen on {description}: it did not bind at once")
     outcome = outcomes[0]
     if isinstance(outcome, Failure):
-        raise StartError(f"cannot listen on {description}: {reason_of(outcome)}")
+        raise StartError(f"cannot listen on {description}: {listen_failure_reason(outcome)}")
     return cast("IListeningPort", outcome)
 
 
