@@ -51,7 +51,7 @@ class ServedModel:
         return f"{self.name}/{self.version}"
 
     @property
-    def usual(self) -> Profile:
+    def default_queue(self) -> Profile:
         """The runs of images where the model takes any, else of who names no signature."""
         image_input = self.image_input
         name = self.default if image_input is None else image_input.signature.name
@@ -111,7 +111,7 @@ class Inference:
         self._pool = pool
         self._seconds = seconds
         # What a request will run as is not known before its body: as the last one did.
-        self._last = model.usual
+        self._last_queue = model.default_queue
 
     @property
     def pending(self) -> int:
@@ -136,7 +136,7 @@ class Inference:
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
             raise DeadlineExceeded(-allowed, "submit")
-        profile, ahead = self._last, self.pending
+        profile, ahead = self._last_queue, self.pending
         self.decoding.admit(ahead, profile, allowed)
         # A row each, as far as one can know.
         ask = partial(
@@ -148,7 +148,7 @@ class Inference:
             if ahead or not self.model.batcher.idle:
                 raise
             # One of another kind has time enough, perhaps, and keeps nobody waiting.
-            ask(self.model.usual)
+            ask(self.model.default_queue)
 
     def run(
         self,
@@ -164,9 +164,12 @@ class Inference:
         or `Batcher.submit` fails with.
         """
         timing = timing or Timing()
-        took = partial(self._decoded, timing)
-        prepared = self._pool.run(self._in_time, prepare, self._deadline(options), took=took)
-        return prepared.addCallbacks(self.submit, self._not_decoded, callbackArgs=(options, timing))
+        observe = partial(self._observe_decoding, timing)
+        deadline = self._deadline(options)
+        prepared = self._pool.run(self._prepare_before, prepare, deadline, took=observe)
+        return prepared.addCallbacks(
+            self.submit, self._observe_missed_deadline, callbackArgs=(options, timing)
+        )
 
     def submit(
         self, feed: Feed, options: RequestOptions = NO_DEADLINE, timing: Timing | None = None
@@ -178,7 +181,7 @@ class Inference:
         """
         timing = timing or Timing()
         profile, rows = self.model.profiles.of(feed), feed.rows
-        self._last = profile
+        self._last_queue = profile
         timeout = options.timeout
         if timeout is None:
             # However long its own image takes: nobody named a limit that it could keep.
@@ -213,28 +216,28 @@ class Inference:
         if image_input is None:
             return fail(ModelError(f"{self.model.full_name} takes no images"))
 
-        def pick(outputs: Outputs) -> Prediction:
+        def pick_labels(outputs: Outputs) -> Prediction:
             return Prediction(top_k(image_input.scores_of(outputs.arrays), self.model.labels, k))
 
         def prepare() -> Feed:
             return image_input.feed(read(data))
 
-        return self.run(prepare, options, timing=timing).addCallback(pick)
+        return self.run(prepare, options, timing=timing).addCallback(pick_labels)
 
-    def _not_decoded(self, failure: Failure) -> Failure:
+    def _observe_missed_deadline(self, failure: Failure) -> Failure:
         """Learn that a request waited too long for a decode thread, if that is why it failed."""
         if failure.check(DeadlineExceeded):
             self.decoding.observe_missed(self._seconds())
         return failure
 
-    def _in_time(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
+    def _prepare_before(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
         """Prepare a feed, on a thread of the pool, unless the queue for it took too long."""
         late = self._seconds() - deadline
         if late > 0:
             raise DeadlineExceeded(late, "queue")
         return prepare()
 
-    def _decoded(self, timing: Timing, seconds: float) -> None:
+    def _observe_decoding(self, timing: Timing, seconds: float) -> None:
         timing.decode = seconds
         self.decoding.observe(seconds)
 

@@ -113,7 +113,7 @@ class ModelHost:
             name=served.full_name,
             device=served.device,
             lanes=len(self.lanes),
-            cap=served.usual.cap,
+            cap=served.default_queue.cap,
             timeout=timeout,
         )
         return self.inference

@@ -93,13 +93,13 @@ def test_a_request_is_asked_for_with_all_that_is_known_of_it() -> None:
     world.inference.admit(RequestOptions(since=60.0, timeout=5.0, priority=Priority.HIGH))
     assert world.batcher.admitted == [
         {
-            "profile": world.inference.model.usual,
+            "profile": world.inference.model.default_queue,
             "deadline": 65.0,
             "priority": Priority.HIGH,
             "ahead": 1,
         }
     ]
-    assert world.inference.model.usual.cap == 4
+    assert world.inference.model.default_queue.cap == 4
 
 
 def test_a_request_is_taken_to_be_like_the_last_one() -> None:
@@ -107,14 +107,14 @@ def test_a_request_is_taken_to_be_like_the_last_one() -> None:
     world = World()
     profiles = world.inference.model.profiles
     profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 8, {1: 4.0})
-    usual, other = world.inference.model.usual, profiles.known["other"]
+    default_queue, other = world.inference.model.default_queue, profiles.known["other"]
     asked = []
     for signature in (SIGNATURE, OTHER, SIGNATURE):
         world.begin(RequestOptions(64.0, 4.0), signature=signature)
         world.decode()
         world.inference.admit(RequestOptions(64.0, 4.0))
         asked.append(world.batcher.admitted[-1]["profile"])
-    assert asked == [usual, other, usual]
+    assert asked == [default_queue, other, default_queue]
 
 
 def test_an_idle_server_refuses_only_what_no_kind_of_run_leaves_time_for() -> None:

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from model.signature import FeedError, Signature, TensorSpec
-from server.api.json_tensors import answer, array_of, arrays_of, parse_request
+from server.api.json_tensors import array_of, arrays_of, encode_outputs, parse_request
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -39,7 +39,7 @@ def refusal(spec: TensorSpec, value: object) -> str:
 
 def answered(dtype: str, array: Any) -> Any:
     """Return what a client reads of an output."""
-    return orjson.loads(answer([tensor(dtype, "y")], [array]))["outputs"]["y"]
+    return orjson.loads(encode_outputs([tensor(dtype, "y")], [array]))["outputs"]["y"]
 
 
 # --- the native envelope
@@ -394,16 +394,19 @@ def test_other_dtypes_are_not_carried(dtype: np.dtype, said: str) -> None:
 )
 def test_arrays_are_written_as_nested_lists(dtype: str, array: np.ndarray, expected: bytes) -> None:
     """Of any rank and layout; strings in whichever of the forms TensorFlow gives them."""
-    assert answer([tensor(dtype, "y")], [array]) == b'{"outputs":{"y":' + expected + b"}}\n"
+    assert encode_outputs([tensor(dtype, "y")], [array]) == b'{"outputs":{"y":' + expected + b"}}\n"
 
 
 def test_an_answer_names_every_output_in_order() -> None:
     """One line of JSON."""
     outputs = [tensor("float32", "scores"), tensor("object", "labels")]
     arrays = [np.zeros(2, "float32"), np.array([b"cat", b"dog"], object)]
-    assert answer(outputs, arrays) == b'{"outputs":{"scores":[0.0,0.0],"labels":["cat","dog"]}}\n'
+    assert (
+        encode_outputs(outputs, arrays)
+        == b'{"outputs":{"scores":[0.0,0.0],"labels":["cat","dog"]}}\n'
+    )
     with pytest.raises(ValueError, match="shorter"):
-        answer(outputs, arrays[:1])
+        encode_outputs(outputs, arrays[:1])
 
 
 # --- there and back

@@ -19,7 +19,7 @@ from batcher.errors import (
 from batcher.trace import Run, Trace
 from model.images.header import NotAnImage, TooManyPixels
 from server.api.dialect import InferenceAPI, server_timing
-from server.api.native import NATIVE, top_of
+from server.api.native import NATIVE, label_count
 from server.http.errors import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Prediction, Timing
@@ -271,12 +271,12 @@ def test_a_hang_up_after_the_answer_changes_nothing() -> None:
 )
 def test_k_is_how_many_labels_are_wanted(values: tuple[str, ...] | None, k: int) -> None:
     """The default where it is not given."""
-    assert top_of({} if values is None else {"k": values}, 5, 1000) == k
+    assert label_count({} if values is None else {"k": values}, 5, 1000) == k
 
 
 def test_the_default_is_no_more_than_there_are() -> None:
     """A model of two classes has no five best."""
-    assert top_of({}, 5, 2) == 2
+    assert label_count({}, 5, 2) == 2
 
 
 @pytest.mark.parametrize(
@@ -291,7 +291,7 @@ def test_the_default_is_no_more_than_there_are() -> None:
 def test_a_k_that_cannot_be_is_refused(values: tuple[str, ...]) -> None:
     """With what it may be."""
     with pytest.raises(HTTPError, match=r"^k: expected .*1 to 7, got ") as caught:
-        top_of({"k": values}, 5, 7)
+        label_count({"k": values}, 5, 7)
     assert caught.value.status == 400
 
 
@@ -299,7 +299,7 @@ def test_a_k_that_cannot_be_is_refused(values: tuple[str, ...]) -> None:
 def test_a_parameter_that_means_nothing_here_is_refused(query: dict[str, tuple[str, ...]]) -> None:
     """A misspelt one would otherwise be taken for granted."""
     with pytest.raises(HTTPError, match=r"unknown query parameter '(K|top|x)': there is only 'k'"):
-        top_of(query, 5, 7)
+        label_count(query, 5, 7)
 
 
 def test_what_a_request_asks_for_reaches_the_classifier() -> None:

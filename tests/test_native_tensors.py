@@ -18,7 +18,7 @@ from model.execution.decode_pool import DecodePool
 from model.execution.queues import Profiles
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
 from server.api.dialect import InferenceAPI
-from server.api.native import NATIVE, body_of, is_json, tensor_feed
+from server.api.native import NATIVE, encode_result, is_json, tensor_feed
 from server.http.messages import HTTPResponse
 from server.inference import Inference, Outputs, Prediction, ServedModel
 from tests.fakes.http import http_request
@@ -178,8 +178,8 @@ def test_what_is_no_number_is_null() -> None:
     y = TensorSpec("y", np.dtype(np.float32), (None, 3))
     array = np.array([[np.nan, np.inf, -np.inf]], np.float32)
     result = Outputs(Signature((X,), (y,)), (array,))
-    assert body_of(result) == b'{"outputs":{"y":[[null,null,null]]}}\n'
-    assert body_of(Prediction([("cat", np.float32("nan"))])) == b'[["cat",null]]\n'
+    assert encode_result(result) == b'{"outputs":{"y":[[null,null,null]]}}\n'
+    assert encode_result(Prediction([("cat", np.float32("nan"))])) == b'[["cat",null]]\n'
 
 
 def test_the_sample_of_a_refusal_is_answered() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from model.signature import STRING, Signature, TensorSpec, blank_feed
 from server.api.json_tensors import arrays_of, parse_request
-from server.api.samples import FEW, sample_command, sample_feed, sample_request
+from server.api.samples import MAX_WRITTEN_NUMBERS, sample_command, sample_feed, sample_request
 
 Shape = tuple[int | None, ...] | None
 
@@ -40,7 +40,7 @@ SMALL = {
     "a fixed batch": signature(tensor("float32", (3, 2)), alone="one at a time"),
     "rows of nothing": signature(tensor("float32", (None, 0))),
     "no inputs": signature(alone="it has no inputs"),
-    "the most that is written": signature(tensor("float32", (None, FEW))),
+    "the most that is written": signature(tensor("float32", (None, MAX_WRITTEN_NUMBERS))),
     "several inputs": signature(tensor("float32", (None, 2)), tensor("bool", (None,), "y")),
     "not the default": signature(tensor("float32", (None, 2)), name="regress"),
     "a name with quotes": signature(tensor("float32", (None, 2), """it's "x" \\ $HOME `id`""")),
@@ -50,7 +50,7 @@ SMALL = {
 
 LARGE = {
     "images": signature(tensor("uint8", (None, 299, 299, 3))),
-    "one more than is written": signature(tensor("float32", (None, FEW + 1))),
+    "one more than is written": signature(tensor("float32", (None, MAX_WRITTEN_NUMBERS + 1))),
     "strings": signature(tensor(STRING, (None, 10, 10))),
     "one of two": signature(tensor("bool", (None, 200)), tensor("int32", (None, 2), "y")),
     "not the default": signature(tensor("float32", (None, 5, 70)), name='the "other\'s"'),

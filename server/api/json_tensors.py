@@ -21,7 +21,7 @@ import orjson
 from model.signature import STRING, FeedError, Signature, TensorSpec
 
 #: The Python types that orjson makes of what an input takes, by the name of its dtype.
-_TAKEN: dict[str, frozenset[type]] = {
+_ACCEPTED_TYPES: dict[str, frozenset[type]] = {
     "bool": frozenset({bool}),
     STRING.name: frozenset({str, dict}),
     **dict.fromkeys(
@@ -35,13 +35,13 @@ _TAKEN: dict[str, frozenset[type]] = {
 _MAX_RANK = 64
 
 #: Characters of a client's value that an error repeats.
-_MAX_SAID = 40
+_MAX_QUOTED_CHARS = 40
 
 #: Bytes that decide the encoding of a body; whole characters in any encoding.
 _HEAD_BYTES = 64
 
 #: Stands for the value of an unknown name, which `Signature.feed` refuses by that name.
-_UNREAD = np.empty(0)
+_UNKNOWN_INPUT = np.empty(0)
 
 
 def begins_object(head: bytes) -> bool:
@@ -68,15 +68,15 @@ def parse_request(body: bytes) -> tuple[str | None, object]:
     except orjson.JSONDecodeError as error:
         raise FeedError(f"the body is no JSON: {error}") from None
     if not isinstance(content, dict):
-        raise FeedError(f"the body: expected an object, got {_said(content)}")
+        raise FeedError(f"the body: expected an object, got {_describe(content)}")
     for key in content:
         if key not in {"inputs", "signature_name"}:
-            raise FeedError(f"unknown key {_said(key)}: the body takes inputs, signature_name")
+            raise FeedError(f"unknown key {_describe(key)}: the body takes inputs, signature_name")
     if "inputs" not in content:
         raise FeedError("the body has no key 'inputs'")
     name = content.get("signature_name")
     if "signature_name" in content and not isinstance(name, str):
-        raise FeedError(f"signature_name: expected a string, got {_said(name)}")
+        raise FeedError(f"signature_name: expected a string, got {_describe(name)}")
     return name, content["inputs"]
 
 
@@ -96,10 +96,10 @@ def arrays_of(signature: Signature, inputs: object) -> dict[str, np.ndarray]:
     ):
         if len(specs) != 1:
             wanted = f"an object of {len(specs)} names"
-            raise FeedError(f"inputs: expected {wanted}, got {_said(inputs)}")
+            raise FeedError(f"inputs: expected {wanted}, got {_describe(inputs)}")
         inputs = dict.fromkeys(specs, inputs)
     return {
-        name: array_of(specs[name], value) if name in specs else _UNREAD
+        name: array_of(specs[name], value) if name in specs else _UNKNOWN_INPUT
         for name, value in inputs.items()
     }
 
@@ -123,9 +123,9 @@ def array_of(spec: TensorSpec, value: object) -> np.ndarray:
     types = set(map(type, leaves.reshape(-1).flat))
     if list in types:
         raise _ragged(spec, leaves)
-    if not types <= _TAKEN[spec.dtype.name]:
-        taken = _TAKEN[spec.dtype.name]
-        raise _misfit(spec, leaves, [type(leaf) in taken for leaf in leaves.reshape(-1)])
+    if not types <= _ACCEPTED_TYPES[spec.dtype.name]:
+        accepted = _ACCEPTED_TYPES[spec.dtype.name]
+        raise _value_error(spec, leaves, [type(leaf) in accepted for leaf in leaves.reshape(-1)])
     if spec.dtype == STRING:
         return _strings(spec, leaves)
     if spec.dtype.kind in "iu":
@@ -133,7 +133,7 @@ def array_of(spec: TensorSpec, value: object) -> np.ndarray:
     return leaves.astype(bool) if spec.dtype.kind == "b" else _floats(spec, leaves)
 
 
-def answer(outputs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) -> bytes:
+def encode_outputs(outputs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) -> bytes:
     """
     Return the native dialect's answer: an object of names and values, and a newline.
 
@@ -168,7 +168,7 @@ def check_carried(signature: Signature) -> None:
 
 
 def _check_carried(side: str, spec: TensorSpec) -> None:
-    if spec.dtype.name not in _TAKEN:
+    if spec.dtype.name not in _ACCEPTED_TYPES:
         raise FeedError(f"{side} {spec.name!r}: {spec.type_name} cannot be carried by JSON")
 
 
@@ -177,7 +177,7 @@ def _integers(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
         return leaves.astype(spec.dtype)
     except OverflowError:
         range_ = np.iinfo(spec.dtype)
-    raise _misfit(spec, leaves, (leaves >= range_.min) & (leaves <= range_.max))
+    raise _value_error(spec, leaves, (leaves >= range_.min) & (leaves <= range_.max))
 
 
 def _floats(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
@@ -189,14 +189,14 @@ def _floats(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
             array = leaves.astype(spec.dtype)
         finite = np.isfinite(array)
     if not finite.all():
-        raise _misfit(spec, leaves, finite)
+        raise _value_error(spec, leaves, finite)
     return array
 
 
 def _strings(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
     elements = [_bytes(leaf) for leaf in leaves.reshape(-1)]
     if None in elements:
-        raise _misfit(spec, leaves, [element is not None for element in elements])
+        raise _value_error(spec, leaves, [element is not None for element in elements])
     return np.array(elements, STRING).reshape(leaves.shape)
 
 
@@ -228,11 +228,11 @@ def _ragged(spec: TensorSpec, leaves: np.ndarray) -> FeedError:
     if leaves.ndim == _MAX_RANK:
         return FeedError(f"input {spec.name!r}: the lists are nested deeper than {_MAX_RANK}")
     lengths = [len(leaf) if isinstance(leaf, list) else None for leaf in leaves.reshape(-1)]
-    place = _place(leaves, [length == lengths[0] for length in lengths])
+    place = _position(leaves, [length == lengths[0] for length in lengths])
     return FeedError(f"input {spec.name!r}{place}: the lists are ragged")
 
 
-def _misfit(spec: TensorSpec, leaves: np.ndarray, fits: npt.ArrayLike) -> FeedError:
+def _value_error(spec: TensorSpec, leaves: np.ndarray, fits: npt.ArrayLike) -> FeedError:
     """Return what to say of the first of *leaves* that is false in *fits*."""
     if spec.dtype == STRING:
         wanted = 'strings or {"b64": "..."}'
@@ -243,17 +243,17 @@ def _misfit(spec: TensorSpec, leaves: np.ndarray, fits: npt.ArrayLike) -> FeedEr
         wanted = f"whole numbers from {range_.min} to {range_.max}"
     else:
         wanted = f"numbers that fit {spec.dtype}"
-    got = _said(leaves.reshape(-1)[np.argmin(fits)])
-    return FeedError(f"input {spec.name!r}{_place(leaves, fits)}: expected {wanted}, got {got}")
+    got = _describe(leaves.reshape(-1)[np.argmin(fits)])
+    return FeedError(f"input {spec.name!r}{_position(leaves, fits)}: expected {wanted}, got {got}")
 
 
-def _place(leaves: np.ndarray, fits: npt.ArrayLike) -> str:
+def _position(leaves: np.ndarray, fits: npt.ArrayLike) -> str:
     place = ", ".join(str(step) for step in np.unravel_index(np.argmin(fits), leaves.shape))
     return f" at [{place}]" if place else ""
 
 
-def _said(value: object) -> str:
-    """Return *value* in JSON's words, in one line of at most _MAX_SAID characters."""
+def _describe(value: object) -> str:
+    """Return *value* in JSON's words, in one line of at most _MAX_QUOTED_CHARS characters."""
     match value:
         case list():
             return "a list"
@@ -262,7 +262,7 @@ def _said(value: object) -> str:
         case None:
             return "null"
         case str():
-            text = repr(value[:_MAX_SAID])
+            text = repr(value[:_MAX_QUOTED_CHARS])
         case _:
             text = str(value).lower()
-    return text if len(text) <= _MAX_SAID else f"{text[: _MAX_SAID - 3]}..."
+    return text if len(text) <= _MAX_QUOTED_CHARS else f"{text[: _MAX_QUOTED_CHARS - 3]}..."

@@ -50,12 +50,14 @@ def _infer(
     check_body(request)
     json = is_json(request)
     if json and (model.image_input is None or not is_image_in_json(request.body)):
-        top_of(request.query, 1, 0)
+        label_count(request.query, 1, 0)
         prepare = partial(tensor_feed, model, request.body)
         return inference.run(prepare, options, timing=timing)
     if model.image_input is None:
-        raise HTTPError(415, f"this model takes tensors, no images; post JSON{_such_as(model)}")
-    k = top_of(request.query, model.top, len(model.labels))
+        raise HTTPError(
+            415, f"this model takes tensors, no images; post JSON{_example_clause(model)}"
+        )
+    k = label_count(request.query, model.top, len(model.labels))
     data = request.body if json else image_of(request)
     answer: Deferred[Any]
     if model.labels:
@@ -64,13 +66,13 @@ def _infer(
         answer = inference.run(
             partial(_image_feed, model.image_input, data), options, timing=timing
         )
-    return answer.addErrback(_with_hint) if _is_stripped(request) else answer
+    return answer.addErrback(_add_curl_hint) if _may_lack_bytes(request) else answer
 
 
-def _is_stripped(request: HTTPRequest) -> bool:
+def _may_lack_bytes(request: HTTPRequest) -> bool:
     """Whether the body may be what ``curl -d`` leaves of a file; older ones keep zero bytes."""
     ends = (b"\r", b"\n")
-    return _kind_of(request) == URLENCODED and not any(each in request.body for each in ends)
+    return _media_type(request) == URLENCODED and not any(each in request.body for each in ends)
 
 
 def _image_feed(image_input: ImageInput, data: bytes) -> Feed:
@@ -78,14 +80,14 @@ def _image_feed(image_input: ImageInput, data: bytes) -> Feed:
     return image_input.feed(image_file(data))
 
 
-def _with_hint(failure: Failure) -> Failure:
+def _add_curl_hint(failure: Failure) -> Failure:
     """Add to what is wrong with an image, where curl -d may have sent it, what to send instead."""
     if failure.check(BadImage) and not failure.check(TooManyPixels):
         raise BadImage(f"{failure.value}; {_CURL_HINT}")
     return failure
 
 
-def _such_as(model: ServedModel) -> str:
+def _example_clause(model: ServedModel) -> str:
     """Return an example of a request, if there is one, as it ends a sentence."""
     sample = sample_feed(model.signatures[model.default], None, model.samples)
     return "" if isinstance(sample, str) else f" such as {sample_request(sample, model.default)}"
@@ -109,7 +111,7 @@ def is_json(request: HTTPRequest) -> bool:
     if json_tensors.begins_object(head):
         return True
     # A form that is called JSON gets an error that says so.
-    return _kind_of(request) == "application/json" and boundary_in(request.body) is None
+    return _media_type(request) == "application/json" and boundary_in(request.body) is None
 
 
 def tensor_feed(model: ServedModel, body: bytes) -> Feed:
@@ -127,18 +129,18 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     if image_input is not None and _takes_pixels_of(signature, image_input):
         texts = texts_in(inputs, signature.inputs[0].name)
         if texts:
-            _check_fits(model, len(texts))
+            _check_rows_fit(model, len(texts))
             return image_input.feed_all(map(from_text, texts))
     feed = signature.feed(json_tensors.arrays_of(signature, inputs))
     if image_input is not None and signature == image_input.encoded:
-        _check_fits(model, feed.rows)
+        _check_rows_fit(model, feed.rows)
         return image_input.feed_encoded(feed)
     return feed if model.max_pixels is None else guarded(feed, model.max_pixels)
 
 
-def _check_fits(model: ServedModel, rows: int) -> None:
+def _check_rows_fit(model: ServedModel, rows: int) -> None:
     """Raise `QueueFull` where so many images never fit; pixels take far more memory than files."""
-    limit = model.usual.max_queued_rows
+    limit = model.default_queue.max_queued_rows
     if rows > limit:
         raise QueueFull(rows, 0, limit)
 
@@ -152,15 +154,15 @@ def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
     )
 
 
-def body_of(result: Prediction | Outputs) -> bytes:
+def encode_result(result: Prediction | Outputs) -> bytes:
     """Return *result* as JSON."""
     if isinstance(result, Outputs):
-        return json_tensors.answer(result.signature.outputs, result.arrays)
+        return json_tensors.encode_outputs(result.signature.outputs, result.arrays)
     option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
     return orjson.dumps(result.classes, option=option)
 
 
-def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> int:
+def label_count(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> int:
     """Return how many labels to answer with; raises a 400 for a wrong or an unknown parameter."""
     unknown = sorted(set(query) - {"k"})
     if unknown:
@@ -196,9 +198,9 @@ def image_of(request: HTTPRequest) -> bytes:
     return body
 
 
-def _kind_of(request: HTTPRequest) -> str:
+def _media_type(request: HTTPRequest) -> str:
     return str(parse_options_header(request.headers.get("content-type", ""))[0])
 
 
 #: The dialect of `POST /`.
-NATIVE = Dialect(_infer, body_of)
+NATIVE = Dialect(_infer, encode_result)

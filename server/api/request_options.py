@@ -16,7 +16,7 @@ from server.http.messages import Head
 MAX_TIMEOUT_MS = 86_400_000
 
 #: Characters of a client's value that an error repeats.
-_MAX_SAID = 40
+_MAX_QUOTED_CHARS = 40
 
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,9})?")
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
@@ -48,7 +48,7 @@ def timeout_of(headers: Mapping[str, str]) -> float | None:
         raise HTTPError(
             400,
             f"X-Request-Timeout-Ms: expected milliseconds over 0 and at most {MAX_TIMEOUT_MS}, "
-            f"got {text[:_MAX_SAID]!r}",
+            f"got {text[:_MAX_QUOTED_CHARS]!r}",
         )
     return milliseconds / 1e3
 
@@ -61,6 +61,7 @@ def priority_of(headers: Mapping[str, str]) -> Priority:
     priority = _PRIORITIES.get(text.lower())
     if priority is None:
         raise HTTPError(
-            400, f"X-Request-Priority: expected high, normal or low, got {text[:_MAX_SAID]!r}"
+            400,
+            f"X-Request-Priority: expected high, normal or low, got {text[:_MAX_QUOTED_CHARS]!r}",
         )
     return priority

@@ -17,10 +17,10 @@ from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blan
 from server.api.json_tensors import check_carried, value_of
 
 #: Numbers in a sample that is still written out.
-FEW = 64
+MAX_WRITTEN_NUMBERS = 64
 
 #: A white PNG of 2 x 2 pixels, for inputs that take encoded images.
-IMAGE = b64decode(
+SAMPLE_IMAGE = b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR42mP8//8/AwMDEwMDAwMDAwAkBgMB/umWrAAA"
     "AABJRU5ErkJggg=="
 )
@@ -42,8 +42,8 @@ def sample_feed(
     if samples is None:
         return "the model was not run"
     sample = samples.get(signature.name)
-    if image_input is not None and signature == image_input.encoded and not _is_rare(sample):
-        return blank_feed(signature, IMAGE)
+    if image_input is not None and signature == image_input.encoded and not _is_rare_format(sample):
+        return blank_feed(signature, SAMPLE_IMAGE)
     if sample is None:
         return "the model refused every value that was tried"
     if image_input is not None and signature == image_input.signature:
@@ -51,7 +51,7 @@ def sample_feed(
     return sample
 
 
-def _is_rare(sample: Feed | None) -> bool:
+def _is_rare_format(sample: Feed | None) -> bool:
     """Whether *sample* is an image in a format that is tried last: others are refused."""
     if sample is None or sample.arrays[0].dtype != STRING:
         return False
@@ -65,7 +65,7 @@ def sample_request(sample: Feed, default: str) -> str:
     An input of many numbers is shown by its dtype and shape in angle brackets instead.
     """
     written = {
-        spec.name: _value(spec, array) if array.size <= FEW else f"<{spec}>"
+        spec.name: _value(spec, array) if array.size <= MAX_WRITTEN_NUMBERS else f"<{spec}>"
         for spec, array in zip(sample.signature.inputs, sample.arrays, strict=True)
     }
     name = sample.signature.name
@@ -89,7 +89,7 @@ def sample_command(sample: Feed, default: str, address: str) -> str:
 
 def is_short(sample: Feed) -> bool:
     """Whether a request with *sample* is written out."""
-    return all(array.size <= FEW for array in sample.arrays)
+    return all(array.size <= MAX_WRITTEN_NUMBERS for array in sample.arrays)
 
 
 def _value(spec: TensorSpec, array: np.ndarray) -> Any:  # Any: JSON
