@@ -1,5 +1,5 @@
 """
-The Klein front end: twisted.web requests to endpoints, answers and errors back.
+The Klein front end: passes twisted.web requests to endpoints, and writes answers and errors.
 
 Importing Klein installs a reactor: import this module after the reactor is chosen.  Everything here
 runs on the reactor thread, and under any `twisted.web.server.Site`.
@@ -33,7 +33,7 @@ _log = Logger()
 
 class LiteralRoutes(KleinResource):
     """
-    Klein's resource, which looks a literal path up where Klein matches it each time.
+    Klein's resource, with the `Router` asked first: it is faster than Klein's own matching.
 
     Only for endpoints whose answer is a Deferred of bytes that is cancelled at a hang-up.
     """
@@ -43,7 +43,7 @@ class LiteralRoutes(KleinResource):
         self._router = router
 
     def render(self, request: Request) -> Any:  # type: ignore[override]  # only a Site asks
-        """Answer *request*; Klein does where it is no `LimitedRequest`, or spelled otherwise."""
+        """Answer *request*; Klein does so without a match, and under another kind of Site."""
         route = self._router.match(request.method, request.path)
         if route is None or not isinstance(request, LimitedRequest):
             return super().render(request)
@@ -54,7 +54,7 @@ class LiteralRoutes(KleinResource):
 
 
 def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
-    """Tell whoever is to know of a *failure* to answer; a hang-up is none."""
+    """Answer 500, or log the *failure* if the answer has begun; ignore a hang-up."""
     gone = request.disconnected.called
     if not (gone or request.startedWriting):
         request.processingFailed(failure)
@@ -63,19 +63,19 @@ def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
 
 
 class KleinApp(Klein):
-    """A Klein app of literal routes."""
+    """A Klein app whose resource asks a `Router` first."""
 
     def __init__(self, router: Router) -> None:
         super().__init__()
         self._router = router
 
     def resource(self) -> KleinResource:
-        """Return the root of a Site."""
+        """Return the root resource of a Site."""
         return LiteralRoutes(self, self._router)
 
 
 class KleinFrontend:
-    """Builds a Klein app from the table of routes."""
+    """Builds a Klein app from the routes of *router*."""
 
     def __init__(self, router: Router, *, clock: IReactorTime, lifecycle: Lifecycle) -> None:
         self._clock = clock
@@ -83,7 +83,7 @@ class KleinFrontend:
         self.app = KleinApp(router)
         for route in router.routes:
             self._add(route)
-        # Klein types the request as the bare interface; only a Site's requests come here.
+        # Klein types the request as the bare interface; every request here is one of a Site.
         handler = cast("KleinErrorFunction", self._answer_not_routed)
         self.app.handle_errors(HTTPException)(handler)
 
@@ -113,13 +113,13 @@ class KleinFrontend:
         return answer.body
 
     def _refuse(self, request: Request, error: HTTPError) -> bytes:
-        """Answer a request that no endpoint saw."""
+        """Answer a request with *error*, without calling its endpoint."""
         request_id = assigned_request_id(request)
         refusal = refusal_for(error)
         return self._write(refusal.response(request_id), request, request_id)
 
     def _answer_not_routed(self, request: Request, failure: Failure) -> bytes:
-        """Answer where no route fits: 404, or 405 with the methods that would."""
+        """Answer a request that matches no route: 404, or 405 with the methods of its path."""
         problem = cast("HTTPException", failure.value)
         path = request.path.decode("utf-8", "replace")
         method = request.method.decode("ascii", "replace")
@@ -136,19 +136,19 @@ class KleinFrontend:
 
 
 def _error_answer(failure: Failure, incoming: HTTPRequest) -> HTTPResponse:
-    """Return the answer for a failed endpoint; a client's hang-up passes, nobody reads it."""
+    """Return the answer for a failed endpoint; after a hang-up return the failure itself."""
     if failure.check(CancelledError) and incoming.disconnected.called:
-        return failure  # type: ignore[return-value]  # an errback may hand its failure on
+        return failure  # type: ignore[return-value]  # an errback may return its failure
     return error_response(failure, incoming.request_id)
 
 
 def assigned_request_id(request: Request) -> str:
-    """Return the request's id, under whatever Site it came in."""
+    """Return the id that the request has, or a new one under another kind of Site."""
     return getattr(request, "request_id", "") or request_id_in(request)
 
 
 def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
-    """Return *request* as endpoints see it; raises `HTTPError` for a query that is not UTF-8."""
+    """Return *request* as endpoints receive it; raises a 400 for a query that is not UTF-8."""
     return HTTPRequest(
         method=request.method.decode("ascii"),
         path=unquote(request.path, errors="replace"),

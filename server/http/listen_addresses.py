@@ -1,8 +1,8 @@
 """
-Check endpoint descriptions, such as `tcp:12480`, and say in words what is wrong with them.
+Check the addresses to listen on, such as `tcp:12480`, and explain what is wrong with one.
 
-Twisted's own errors are those of the Python functions that it calls with the parts.  Binds nothing;
-looks for the files that a description names.
+They are Twisted's endpoint descriptions.  Twisted's own errors are those of the Python functions
+that it calls with the parts.  Binds nothing; opens the files that a description names.
 """
 
 import re
@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
-#: Connections that may wait to be accepted, where an endpoint does not say: Twisted's 50 are full
-#: when a few hundred clients connect at once, and a client beyond them tries again a second later.
+#: Connections that may wait to be accepted, unless an address sets it.  Twisted's 50 are exhausted
+#: when a few hundred clients connect at once, and each further client retries a second later.
 DEFAULT_BACKLOG = 1024
 
 _HAPROXY = "haproxy"
@@ -25,9 +25,9 @@ _HAPROXY = "haproxy"
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One kind of endpoint: its parts, in the order in which they may stand without a name."""
+    """One kind of address: its parts, in the order in which they may be given without a name."""
 
-    parts: tuple[str, ...]  #: the first is needed
+    parts: tuple[str, ...]  #: the first is required
     sample: str
 
 
@@ -50,11 +50,11 @@ _FILE_PARTS = ("privateKey", "certKey", "extraCertChain", "dhParameters")
 
 
 class AddressError(ValueError):
-    """A description that no endpoint can be made of; the message says why, in one line."""
+    """An address that Twisted cannot listen on; the message gives the reason in one line."""
 
 
 def check_address(description: str) -> None:
-    """Raise `EndpointError` where *description* has an unknown, missing or impossible part."""
+    """Raise `AddressError` if *description* has an unknown, missing or invalid part."""
     kind, *parts = _split(description)
     if re.search(r"(?<!\\)(\\\\)*\\$", description):
         raise AddressError("a backslash at its end escapes nothing")
@@ -82,7 +82,7 @@ def check_address(description: str) -> None:
 
 
 def with_backlog(description: str) -> str:
-    """Return the endpoint *description* with `BACKLOG`, where it could say one and does not."""
+    """Return *description* with `DEFAULT_BACKLOG`, if its kind has a backlog and it sets none."""
     kind, *parts = _split(description)
     if kind == _HAPROXY:
         return f"{kind}:{with_backlog(':'.join(parts))}" if parts else description
@@ -90,14 +90,14 @@ def with_backlog(description: str) -> str:
     if known is None or "backlog" not in known.parts:
         return description
     unnamed = [part for part in parts if not _is_named(part)]
-    says = len(unnamed) > known.parts.index("backlog") or any(
+    is_set = len(unnamed) > known.parts.index("backlog") or any(
         part.startswith("backlog=") for part in parts
     )
-    return description if says else f"{description}:backlog={DEFAULT_BACKLOG}"
+    return description if is_set else f"{description}:backlog={DEFAULT_BACKLOG}"
 
 
 def listen_failure_reason(failure: Failure) -> str:
-    """Return in one line why an endpoint cannot listen, of the *failure* of its start."""
+    """Return in one line why an address cannot be listened on, from the *failure* of its start."""
     error = failure.value
     reason = error.socketError if isinstance(error, CannotListenError) else error
     for kind, words in _REASONS.items():
@@ -111,7 +111,7 @@ def listen_failure_reason(failure: Failure) -> str:
     return words.partition("\n")[0] or type(reason).__name__
 
 
-#: What Twisted's parsers raise where a description was checked, and what that means.
+#: Errors of Twisted's parsers for an address that passed `check_address`, and their meaning.
 _REASONS: Mapping[type[Exception], str] = {
     LookupError: "systemd has passed no such socket to this process",
     AttributeError: "sslmethod: pyOpenSSL has none of this name; leave it out",
@@ -120,7 +120,7 @@ _REASONS: Mapping[type[Exception], str] = {
 
 
 def _split(description: str) -> list[str]:
-    """Return the parts of *description*, which unescaped colons separate."""
+    """Return the parts of *description*, which are separated by unescaped colons."""
     return re.split(r"(?<!\\):", description)
 
 
@@ -133,7 +133,7 @@ def _unescape(text: str) -> str:
 
 
 def _parse_parts(kind: str, known: _Kind, parts: list[str]) -> dict[str, str]:
-    """Return the values of *parts* by their names; raises `EndpointError`."""
+    """Return the values of *parts* by their names; raises `AddressError`."""
     names = ", ".join(known.parts)
     unnamed = [_unescape(part) for part in parts if not _is_named(part)]
     if len(unnamed) > len(known.parts):
@@ -148,7 +148,7 @@ def _parse_parts(kind: str, known: _Kind, parts: list[str]) -> dict[str, str]:
             raise AddressError(f"{kind} has no part {name!r}: it takes {names}")
         if name in values:
             raise AddressError(
-                rf"{name} is said twice: {kind} takes {names}; a colon inside a part is written \:"
+                rf"{name} is given twice: {kind} takes {names}; a colon inside a part is written \:"
             )
         values[name] = value
     if not values.get(known.parts[0]):
@@ -157,18 +157,18 @@ def _parse_parts(kind: str, known: _Kind, parts: list[str]) -> dict[str, str]:
 
 
 def _plugin_kinds() -> set[str]:
-    """Return the kinds of endpoints that Twisted and other packages add to its own."""
+    """Return the kinds of addresses that plugins of Twisted and of other packages add."""
     return {plugin.prefix.lower() for plugin in getPlugins(IStreamServerEndpointStringParser)}
 
 
-def _is_number(value: str, most: int, base: int = 10) -> bool:
+def _is_number(value: str, maximum: int, base: int = 10) -> bool:
     try:
-        return 0 <= int(value, base) <= most
+        return 0 <= int(value, base) <= maximum
     except ValueError:
         return False
 
 
-#: What a part must be, in words, and whether a value is.
+#: The values that a part accepts, in words and as a predicate.
 _ACCEPTED_VALUES: Mapping[str, tuple[str, Callable[[str], bool]]] = {
     "port": ("a whole number from 0 to 65535", lambda value: _is_number(value, 65_535)),
     "backlog": ("a whole number", lambda value: _is_number(value, 2**31 - 1)),

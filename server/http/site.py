@@ -1,5 +1,5 @@
 """
-The connections of one server.
+All connections of one server: their limits, their access log, and how they end while draining.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,9 @@ _log = Logger()
 
 
 class LimitedSite(Site):
-    """The connections of one server; knows which of them are busy."""
+    """Accepts the connections of one server, and knows which of them are busy."""
 
-    # Without HTTP/2, which twisted.web's own factory would choose under TLS where it can.
+    # HTTP/1.1 only: twisted.web's own factory would choose HTTP/2 under TLS if it can.
     protocol = LimitedChannel  # type: ignore[assignment]  # a channel like any other
     requestFactory = LimitedRequest
     noisy = False
@@ -41,11 +41,13 @@ class LimitedSite(Site):
         draining: Callable[[], bool] = bool,
     ) -> None:
         """
-        The routes of *router* may have preflights; *draining* returns whether connections end soon.
+        *resource* answers every request; it is a leaf.
 
-        The requests themselves are *resource*'s to route, all of them: it is a leaf.
+        *router* has the routes with preflights.  *draining* returns whether connections end soon.
+        *client_timeout* is the seconds that a request may take to arrive, and an idle connection
+        stays open.
         """
-        # Form bodies are parsed where they are understood, and never twice.
+        # The endpoints parse forms; twisted.web must not parse them as well.
         super().__init__(
             resource, parsePOSTFormSubmission=False, timeout=client_timeout, reactor=clock
         )
@@ -60,17 +62,17 @@ class LimitedSite(Site):
         self.accepted = 0
 
     def log(self, request: http.Request) -> None:
-        """Tell the access log of an answer."""
-        if self._access_log is not None:  # what it is told costs something to find out
+        """Write the answer to *request* to the access log."""
+        if self._access_log is not None:  # collecting an entry costs time
             self.log_access(cast("LimitedRequest", request).access())
 
     def log_access(self, access: Access) -> None:
-        """Tell the access log; where that fails, the answer goes its way all the same."""
+        """Write *access* to the access log; an error is logged, and the answer is still sent."""
         if self._access_log is None:
             return
         try:
             self._access_log(access)
-        except Exception:  # noqa: BLE001  # whatever it is: an answer and its connection hang on it
+        except Exception:  # noqa: BLE001  # no error of the log may break an answer
             _log.failure("the access log failed")
 
     def channel_opened(self, channel: LimitedChannel) -> None:
@@ -84,7 +86,7 @@ class LimitedSite(Site):
         self.check_quiet()
 
     def check_quiet(self) -> None:
-        """Look whether all connections are at rest."""
+        """Fire the Deferreds of `when_quiet` if no connection is busy."""
         if self._waiting_for_quiet and not self.busy:
             waiting, self._waiting_for_quiet = self._waiting_for_quiet, []
             for quiet in waiting:
@@ -92,22 +94,22 @@ class LimitedSite(Site):
 
     @property
     def busy(self) -> bool:
-        """Whether any connection reads or answers a request."""
+        """Whether any connection receives or answers a request."""
         return any(channel.busy for channel in self.channels)
 
     def when_quiet(self) -> Deferred[None]:
-        """Return a Deferred that fires when no connection reads or answers a request."""
+        """Return a Deferred that fires when no connection receives or answers a request."""
         quiet: Deferred[None] = Deferred()
         self._waiting_for_quiet.append(quiet)
         self.check_quiet()
         return quiet
 
     def close_idle(self) -> None:
-        """Close the connections that are at rest."""
+        """Close the connections that are not busy."""
         for channel in list(self.channels):
             channel.close_if_idle()
 
     def abort_all(self) -> None:
-        """Cut every connection off."""
+        """Abort every connection."""
         for channel in list(self.channels):
             channel.forceAbortClient()
