@@ -24,8 +24,8 @@ def test_a_body_that_is_being_answered_is_held_once() -> None:
     seen: list[HTTPRequest] = []
     answers: list[Deferred[HTTPResponse]] = []
 
-    def endpoint(asked: HTTPRequest) -> Deferred[HTTPResponse]:
-        seen.append(asked)
+    def endpoint(received: HTTPRequest) -> Deferred[HTTPResponse]:
+        seen.append(received)
         answers.append(Deferred())
         return answers[-1]
 

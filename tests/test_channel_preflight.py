@@ -23,7 +23,7 @@ REFUSAL = HTTPResponse(429, b'{"error":"too busy"}\n', {"Retry-After": "3", "X-M
 BODY = bytes(100)
 
 
-class World:
+class PreflightServer:
     """A site behind a door whose one route refuses while it is told to, and their clients."""
 
     def __init__(self, *, refuses: bool = True) -> None:
@@ -32,10 +32,10 @@ class World:
         self.refuses = refuses
         self.heads: list[Head] = []
         self.served: list[HTTPRequest] = []
-        self.told: list[Access] = []
+        self.entries: list[Access] = []
         self.lifecycle = Lifecycle()
         router = Router(
-            [Route("POST", "/", self._serve, preflight=self._ask), Route("PUT", "/", _accept)]
+            [Route("POST", "/", self._serve, preflight=self._preflight), Route("PUT", "/", _accept)]
         )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         self.limits = BodyLimits(max_body=1 << 20, max_held=1 << 20)
@@ -44,26 +44,26 @@ class World:
             limits=self.limits,
             client_timeout=TIMEOUT,
             clock=self.clock,
-            access_log=self.told.append,
+            access_log=self.entries.append,
             router=router,
             draining=lambda: self.lifecycle.leaving,
         )
 
-    def _ask(self, head: Head) -> HTTPResponse | None:
+    def _preflight(self, head: Head) -> HTTPResponse | None:
         self.heads.append(head)
         return REFUSAL if self.refuses else None
 
-    def _serve(self, asked: HTTPRequest) -> Deferred[HTTPResponse]:
-        self.served.append(asked)
-        return _accept(asked)
+    def _serve(self, received: HTTPRequest) -> Deferred[HTTPResponse]:
+        self.served.append(received)
+        return _accept(received)
 
     def connect(self) -> Client:
         """Return a new connection."""
         return Client(self.site, self.clock)
 
 
-def _accept(asked: HTTPRequest) -> Deferred[HTTPResponse]:
-    return succeed(HTTPResponse(200, b"served %d\n" % len(asked.body)))
+def _accept(received: HTTPRequest) -> Deferred[HTTPResponse]:
+    return succeed(HTTPResponse(200, b"served %d\n" % len(received.body)))
 
 
 def post(length: int = 100, headers: Mapping[str, str] | None = None) -> bytes:
@@ -73,14 +73,14 @@ def post(length: int = 100, headers: Mapping[str, str] | None = None) -> bytes:
 
 def test_a_head_is_asked_about_before_the_body_comes() -> None:
     """It tells all that the whole request will tell, but for the query and the body."""
-    world = World(refuses=False)
-    client = world.connect()
+    server = PreflightServer(refuses=False)
+    client = server.connect()
     client.send(request(target="/?k=1", headers={"Content-Length": "2", "X-Request-Id": "mine"}))
-    (head,) = world.heads
-    assert (world.served, client.received) == ([], b"")
-    world.clock.advance(1)
+    (head,) = server.heads
+    assert (server.served, client.received) == ([], b"")
+    server.clock.advance(1)
     client.send(b"hi")
-    (served,) = world.served
+    (served,) = server.served
     assert client.statuses == [200]
     for name in ("method", "path", "headers", "request_id", "received", "connection"):
         assert getattr(served, name) == getattr(head, name)
@@ -100,10 +100,10 @@ def test_a_head_is_asked_about_before_the_body_comes() -> None:
 )
 def test_other_requests_are_not_asked_about(data: bytes) -> None:
     """Whoever answers them looks for himself; a target in another spelling loses nothing else."""
-    world = World()
-    client = world.connect()
+    server = PreflightServer()
+    client = server.connect()
     client.send(data)
-    assert world.heads == []
+    assert server.heads == []
     assert len(client.answers) == 1
 
 
@@ -124,18 +124,18 @@ def test_a_verdict_holds_for_a_body_that_comes_with_its_head(
     segments: list[bytes], admitted: list[bool]
 ) -> None:
     """Nothing has happened since; else, and where there was none, whoever answers looks again."""
-    world = World(refuses=False)
-    client = world.connect()
+    server = PreflightServer(refuses=False)
+    client = server.connect()
     client.send(*segments)
-    assert [served.admitted for served in world.served] == admitted
+    assert [served.admitted for served in server.served] == admitted
     assert len(client.answers) == max(1, len(admitted))
 
 
 @pytest.mark.parametrize("cut", [1, 50, 10_000])
 def test_a_refused_request_costs_its_connection_nothing(cut: int) -> None:
     """Its answer is there before its body; that is discarded, and the next request is served."""
-    world = World()
-    client = world.connect()
+    server = PreflightServer()
+    client = server.connect()
     client.send(post())
     assert client.answer.status == 429
     assert client.answer.headers == {
@@ -148,34 +148,34 @@ def test_a_refused_request_costs_its_connection_nothing(cut: int) -> None:
         "date": client.answer.headers["date"],
     }
     client.send(*(BODY[at : at + cut] for at in range(0, len(BODY), cut)))
-    world.refuses = False
+    server.refuses = False
     client.send(post(), b"y" * 100)
     assert client.statuses == [429, 200]
-    assert [served.body for served in world.served] == [b"y" * 100]
+    assert [served.body for served in server.served] == [b"y" * 100]
     assert client.is_open()
-    assert (world.limits.held, client.channel.busy) == (0, False)
-    world.clock.advance(TIMEOUT)
-    assert not world.site.channels
+    assert (server.limits.held, client.channel.busy) == (0, False)
+    server.clock.advance(TIMEOUT)
+    assert not server.site.channels
 
 
 @pytest.mark.parametrize("length", [0, 100])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_refused_requests_may_follow_each_other(length: int, at_once: bool) -> None:
     """In their order, in one segment or many, with and without bodies."""
-    world = World()
-    client = world.connect()
+    server = PreflightServer()
+    client = server.connect()
     data = [post(length, {"X-Request-Id": str(number)}) + bytes(length) for number in range(5)]
     client.send(*([b"".join(data)] if at_once else data))
     assert client.statuses == [429] * 5
     assert [answer.headers["x-request-id"] for answer in client.answers] == list("01234")
-    assert world.told == [
+    assert server.entries == [
         Access("192.0.2.7", "POST", "/", 429, len(REFUSAL.body), number) for number in "01234"
     ]
-    assert world.served == []
+    assert server.served == []
     assert client.is_open()
 
 
-LEAVING = {
+CLOSING = {
     "it waits for a word": post(headers={"Expect": "100-continue"}),
     "its body is large": post(MAX_DISCARDED_BODY_BYTES + 1),
     "its body may be large": request(headers={"Transfer-Encoding": "chunked"}) + chunk(BODY),
@@ -184,39 +184,39 @@ LEAVING = {
 }
 
 
-@pytest.mark.parametrize("data", LEAVING.values(), ids=LEAVING.keys())
+@pytest.mark.parametrize("data", CLOSING.values(), ids=CLOSING.keys())
 def test_a_connection_is_closed_that_is_not_worth_the_body(data: bytes) -> None:
     """Or of which nobody could tell what would come next; it hears no 100 before."""
-    world = World()
-    client = world.connect()
+    server = PreflightServer()
+    client = server.connect()
     client.send(data)
     assert client.received.startswith(b"HTTP/1.1 429 ")
     assert client.answer.headers["connection"] == "close"
     assert client.answer.headers["retry-after"] == "3"
     assert client.transport.half_closed
     client.send(BODY, request())
-    world.clock.advance(LINGER_SECONDS)
-    assert not world.site.channels
-    assert (world.served, len(world.told), world.limits.held) == ([], 1, 0)
+    server.clock.advance(LINGER_SECONDS)
+    assert not server.site.channels
+    assert (server.served, len(server.entries), server.limits.held) == ([], 1, 0)
 
 
 def test_a_body_of_the_largest_size_is_discarded() -> None:
     """One byte more is too many; none of it is held."""
-    world = World()
-    client = world.connect()
+    server = PreflightServer()
+    client = server.connect()
     client.send(post(MAX_DISCARDED_BODY_BYTES))
     for _ in range(4):
         client.send(bytes(MAX_DISCARDED_BODY_BYTES // 4))
-        assert world.limits.held == 0
+        assert server.limits.held == 0
     client.send(post(0))
     assert client.statuses == [429, 429]
 
 
 def test_a_server_that_leaves_says_so_with_a_refusal() -> None:
     """The next request would be lost."""
-    world = World()
-    world.lifecycle.move(State.DRAINING)
-    client = world.connect()
+    server = PreflightServer()
+    server.lifecycle.move(State.DRAINING)
+    client = server.connect()
     client.send(post())
     assert client.answer.headers["connection"] == "close"
 
@@ -224,30 +224,30 @@ def test_a_server_that_leaves_says_so_with_a_refusal() -> None:
 @pytest.mark.parametrize("sent", [b"", bytes(99)])
 def test_a_body_that_never_comes_holds_nobody(sent: bytes) -> None:
     """Neither a drain, nor its connection for longer than a request may take; no second answer."""
-    world = World()
-    client = world.connect()
+    server = PreflightServer()
+    client = server.connect()
     client.send(post())
     client.send(*filter(None, [sent]))
     fired: list[None] = []
-    world.site.when_quiet().addCallback(fired.append)
+    server.site.when_quiet().addCallback(fired.append)
     assert fired == [None]
-    world.clock.advance(TIMEOUT)
+    server.clock.advance(TIMEOUT)
     assert client.statuses == [429]
-    assert not world.site.channels
+    assert not server.site.channels
 
 
 def test_a_drain_leaves_time_to_read_a_refusal() -> None:
     """Who is still sending would see a reset instead."""
-    world = World()
-    client = world.connect()
+    server = PreflightServer()
+    client = server.connect()
     client.send(post())
-    world.site.close_idle()
+    server.site.close_idle()
     assert client.transport.half_closed
     client.send(BODY)
     assert client.statuses == [429]
     assert client.is_open()
-    world.clock.advance(LINGER_SECONDS)
-    assert not world.site.channels
+    server.clock.advance(LINGER_SECONDS)
+    assert not server.site.channels
 
 
 @pytest.mark.parametrize("kind", [Client, SlowClient])
@@ -255,24 +255,24 @@ def test_a_client_that_hangs_up_behind_its_refusal_leaves_nothing(
     kind: type[Client | SlowClient],
 ) -> None:
     """No timer, no bytes."""
-    world = World()
-    client = kind(world.site, world.clock)
+    server = PreflightServer()
+    client = kind(server.site, server.clock)
     client.send(post())
     if isinstance(client.transport, PlainTransport):
         client.transport.lost()
     else:
         client.read_all()
         client.transport.abortConnection()
-    world.clock.advance(0)
-    assert not world.site.channels
-    assert world.limits.held == 0
-    assert world.clock.getDelayedCalls() == []
+    server.clock.advance(0)
+    assert not server.site.channels
+    assert server.limits.held == 0
+    assert server.clock.getDelayedCalls() == []
 
 
 def test_a_client_that_reads_no_refusals_is_read_no_more() -> None:
     """They are answers like any other."""
-    world = World()
-    client = SlowClient(world.site, world.clock)
+    server = PreflightServer()
+    client = SlowClient(server.site, server.clock)
     client.send((post() + BODY) * 2000)
     assert client.unsent
     assert client.transport.unsent < 100_000

@@ -35,7 +35,7 @@ OTHER = Signature(
 LEARNED = DefaultTimeout(None, [Profile(LatencyCurve({4: 4.0}), 4, 64)])
 
 
-class NotingBatcher(Batcher[Feed, Arrays]):
+class RecordingBatcher(Batcher[Feed, Arrays]):
     """Notes what it is asked, refuses when told, and answers nothing."""
 
     def __init__(self, clock: Clock) -> None:
@@ -56,7 +56,7 @@ class NotingBatcher(Batcher[Feed, Arrays]):
         return Deferred()
 
 
-class World:
+class InferenceFixture:
     """An inference before a batcher that notes; one decode thread works two seconds at a time."""
 
     def __init__(self, default: DefaultTimeout = NO_DEFAULT_TIMEOUT) -> None:
@@ -67,7 +67,7 @@ class World:
         ticks = iter(range(0, 1000, 2))
         pool = DecodePool(self.calls, 1, pool=self.threads, clock=lambda: float(next(ticks)))
         pool.start()
-        self.batcher = NotingBatcher(self.clock)
+        self.batcher = RecordingBatcher(self.clock)
         model = replace(served_model(self.clock, ManualLane()), batcher=self.batcher)
         self.inference = Inference(model, pool, seconds=self.clock.seconds, default_timeout=default)
 
@@ -88,32 +88,32 @@ class World:
 
 def test_a_request_is_asked_for_with_all_that_is_known_of_it() -> None:
     """Its rows are not; those of the requests that wait for a thread are counted one each."""
-    world = World()
-    world.begin(RequestOptions())
-    world.inference.admit(RequestOptions(since=60.0, timeout=5.0, priority=Priority.HIGH))
-    assert world.batcher.admitted == [
+    fixture = InferenceFixture()
+    fixture.begin(RequestOptions())
+    fixture.inference.admit(RequestOptions(since=60.0, timeout=5.0, priority=Priority.HIGH))
+    assert fixture.batcher.admitted == [
         {
-            "profile": world.inference.model.default_queue,
+            "profile": fixture.inference.model.default_queue,
             "deadline": 65.0,
             "priority": Priority.HIGH,
             "ahead": 1,
         }
     ]
-    assert world.inference.model.default_queue.cap == 4
+    assert fixture.inference.model.default_queue.cap == 4
 
 
 def test_a_request_is_taken_to_be_like_the_last_one() -> None:
     """Whose runs are known: those that nobody asks for never learn what a run takes now."""
-    world = World()
-    profiles = world.inference.model.profiles
+    fixture = InferenceFixture()
+    profiles = fixture.inference.model.profiles
     profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 8, {1: 4.0})
-    default_queue, other = world.inference.model.default_queue, profiles.known["other"]
+    default_queue, other = fixture.inference.model.default_queue, profiles.known["other"]
     asked = []
     for signature in (SIGNATURE, OTHER, SIGNATURE):
-        world.begin(RequestOptions(64.0, 4.0), signature=signature)
-        world.decode()
-        world.inference.admit(RequestOptions(64.0, 4.0))
-        asked.append(world.batcher.admitted[-1]["profile"])
+        fixture.begin(RequestOptions(64.0, 4.0), signature=signature)
+        fixture.decode()
+        fixture.inference.admit(RequestOptions(64.0, 4.0))
+        asked.append(fixture.batcher.admitted[-1]["profile"])
     assert asked == [default_queue, other, default_queue]
 
 
@@ -140,64 +140,64 @@ def test_an_idle_server_refuses_only_what_no_kind_of_run_leaves_time_for() -> No
 
 def test_whoever_waits_too_long_for_a_thread_makes_admission_careful() -> None:
     """By a fifth; and every one that was decoded, a little less."""
-    world = World(DefaultTimeout(3.0))
-    world.begin(RequestOptions(64.0, None))
-    world.decode()
+    fixture = InferenceFixture(DefaultTimeout(3.0))
+    fixture.begin(RequestOptions(64.0, None))
+    fixture.decode()
     for _ in range(2):
-        world.begin(RequestOptions(64.0, None))
-    world.inference.admit(RequestOptions(since=64.0, timeout=5.1))
-    world.clock.advance(4.0)
-    world.decode()
+        fixture.begin(RequestOptions(64.0, None))
+    fixture.inference.admit(RequestOptions(since=64.0, timeout=5.1))
+    fixture.clock.advance(4.0)
+    fixture.decode()
     with pytest.raises(Overloaded):
-        world.inference.admit(RequestOptions(since=68.0, timeout=3.1))
-    world.inference.admit(RequestOptions(since=68.0, timeout=3.7))
+        fixture.inference.admit(RequestOptions(since=68.0, timeout=3.1))
+    fixture.inference.admit(RequestOptions(since=68.0, timeout=3.7))
 
 
 def test_what_the_batcher_refuses_is_refused() -> None:
     """In its own words."""
-    world = World()
-    world.batcher.refusal = Overloaded(2.0, 1.0)
+    fixture = InferenceFixture()
+    fixture.batcher.refusal = Overloaded(2.0, 1.0)
     with pytest.raises(Overloaded, match=r"expected in 2\.0000 s"):
-        world.inference.admit(RequestOptions(since=64.0))
-    assert world.batcher.stats().totals.refused == 1
+        fixture.inference.admit(RequestOptions(since=64.0))
+    assert fixture.batcher.stats().totals.refused == 1
 
 
 @pytest.mark.parametrize("timeout", [4.0, 3.5])
 def test_a_request_whose_time_is_over_is_refused_at_once(timeout: float) -> None:
     """Not even its last moment is of use to anybody."""
-    world = World()
+    fixture = InferenceFixture()
     with pytest.raises(DeadlineExceeded) as caught:
-        world.inference.admit(RequestOptions(since=60.0, timeout=timeout))
+        fixture.inference.admit(RequestOptions(since=60.0, timeout=timeout))
     assert (caught.value.late, caught.value.stage) == (4.0 - timeout, "submit")
-    assert world.batcher.admitted == []
+    assert fixture.batcher.admitted == []
 
 
 def test_who_would_wait_too_long_to_be_decoded_is_refused() -> None:
     """Though the model may be idle; a free thread takes anybody."""
-    world = World()
-    world.begin(RequestOptions())
-    world.decode()
-    world.begin(RequestOptions())
-    world.inference.admit(RequestOptions(since=64.0, timeout=3.0))
+    fixture = InferenceFixture()
+    fixture.begin(RequestOptions())
+    fixture.decode()
+    fixture.begin(RequestOptions())
+    fixture.inference.admit(RequestOptions(since=64.0, timeout=3.0))
     with pytest.raises(Overloaded) as caught:
-        world.inference.admit(RequestOptions(since=64.0, timeout=2.5))
+        fixture.inference.admit(RequestOptions(since=64.0, timeout=2.5))
     assert (caught.value.wait, caught.value.allowed) == (3.0, 2.5)
-    assert world.batcher.stats().totals.refused == 1
-    world.decode()
-    world.inference.admit(RequestOptions(since=64.0, timeout=2.5))
+    assert fixture.batcher.stats().totals.refused == 1
+    fixture.decode()
+    fixture.inference.admit(RequestOptions(since=64.0, timeout=2.5))
 
 
 def test_what_was_asked_for_reaches_the_queue() -> None:
     """The deadline, the priority, and who asks."""
-    world = World()
+    fixture = InferenceFixture()
     client = object()
-    world.begin(RequestOptions(64.0, 4.0, Priority.LOW, client), rows=3)
-    world.begin(RequestOptions())
-    world.decode()
-    world.decode()
-    for submitted in world.batcher.submitted:
+    fixture.begin(RequestOptions(64.0, 4.0, Priority.LOW, client), rows=3)
+    fixture.begin(RequestOptions())
+    fixture.decode()
+    fixture.decode()
+    for submitted in fixture.batcher.submitted:
         submitted.pop("trace")
-    assert world.batcher.submitted == [
+    assert fixture.batcher.submitted == [
         {"rows": 3, "deadline": 68.0, "priority": Priority.LOW, "source": client},
         {"rows": 1, "deadline": inf, "priority": Priority.NORMAL, "source": None},
     ]
@@ -217,12 +217,12 @@ def test_who_names_no_timeout_has_the_default(
     default: DefaultTimeout, rows: int, deadline: float
 ) -> None:
     """And what its own decoding takes: nobody named a limit that it could keep."""
-    world = World(default)
-    world.begin(RequestOptions(since=64.0, timeout=None), rows=rows)
-    world.inference.admit(RequestOptions(since=64.0, timeout=None))
-    world.decode()
-    assert [asked["deadline"] for asked in world.batcher.admitted] == [64.0 + default.seconds]
-    assert [submitted["deadline"] for submitted in world.batcher.submitted] == [deadline]
+    fixture = InferenceFixture(default)
+    fixture.begin(RequestOptions(since=64.0, timeout=None), rows=rows)
+    fixture.inference.admit(RequestOptions(since=64.0, timeout=None))
+    fixture.decode()
+    assert [asked["deadline"] for asked in fixture.batcher.admitted] == [64.0 + default.seconds]
+    assert [submitted["deadline"] for submitted in fixture.batcher.submitted] == [deadline]
 
 
 @pytest.mark.parametrize(
@@ -233,17 +233,17 @@ def test_runs_that_nobody_measured_take_what_they_take(
     default: DefaultTimeout, deadline: float
 ) -> None:
     """Unless somebody has said how long that may be."""
-    world = World(default)
-    world.inference.model.profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
-    world.begin(RequestOptions(since=64.0, timeout=None), signature=OTHER)
-    world.decode()
-    assert [submitted["deadline"] for submitted in world.batcher.submitted] == [deadline]
+    fixture = InferenceFixture(default)
+    fixture.inference.model.profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
+    fixture.begin(RequestOptions(since=64.0, timeout=None), signature=OTHER)
+    fixture.decode()
+    assert [submitted["deadline"] for submitted in fixture.batcher.submitted] == [deadline]
 
 
 def test_a_default_holds_before_the_decoding_too() -> None:
     """The threads have better to do."""
-    world = World(DefaultTimeout(8.0))
-    fired = outcomes(world.inference.classify(b"", 1, RequestOptions(64.0, None)))
-    world.clock.advance(8.5)
-    world.decode()
+    fixture = InferenceFixture(DefaultTimeout(8.0))
+    fired = outcomes(fixture.inference.classify(b"", 1, RequestOptions(64.0, None)))
+    fixture.clock.advance(8.5)
+    fixture.decode()
     assert kinds(fired) == [DeadlineExceeded]

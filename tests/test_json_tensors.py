@@ -104,10 +104,10 @@ def test_any_bytes_are_parsed_or_refused_in_one_line(body: bytes) -> None:
     try:
         parse_request(body)
     except FeedError as error:
-        said = str(error)
+        message = str(error)
     else:
         return
-    assert len(said.splitlines()) == 1
+    assert len(message.splitlines()) == 1
 
 
 def test_inputs_are_converted_by_their_names() -> None:
@@ -242,11 +242,11 @@ def test_integers_out_of_range_are_refused_with_the_range(dtype: str) -> None:
         value = orjson.loads(
             orjson.dumps([[low, high], [high, 0]]).replace(b",0]", b",%d]" % number)
         )
-        said = refusal(tensor(dtype), value)
-        assert said.startswith(
+        message = refusal(tensor(dtype), value)
+        assert message.startswith(
             f"input 'x' at [1, 1]: expected whole numbers from {low} to {high}, got "
         )
-        assert float(said.rpartition(" ")[2]) == float(number)
+        assert float(message.rpartition(" ")[2]) == float(number)
 
 
 @pytest.mark.parametrize(
@@ -262,9 +262,9 @@ def test_integers_out_of_range_are_refused_with_the_range(dtype: str) -> None:
 )
 def test_floats_too_large_are_refused(dtype: str, number: float) -> None:
     """Never an infinity that nobody sent."""
-    said = f"expected numbers that fit {dtype}, got {number}"
-    assert refusal(tensor(dtype), number) == f"input 'x': {said}"
-    assert refusal(tensor(dtype), [[1.0, number]]) == f"input 'x' at [0, 1]: {said}"
+    message = f"expected numbers that fit {dtype}, got {number}"
+    assert refusal(tensor(dtype), number) == f"input 'x': {message}"
+    assert refusal(tensor(dtype), [[1.0, number]]) == f"input 'x' at [0, 1]: {message}"
 
 
 BYTE = "expected whole numbers from 0 to 255"
@@ -336,7 +336,7 @@ def test_bytes_are_strict_base64_and_nothing_beside(value: object) -> None:
 
 
 @pytest.mark.parametrize(
-    ("dtype", "said"),
+    ("dtype", "message"),
     [
         (np.dtype("complex64"), "complex64"),
         (np.dtype("datetime64[s]"), "datetime64[s]"),
@@ -346,9 +346,9 @@ def test_bytes_are_strict_base64_and_nothing_beside(value: object) -> None:
         (np.dtype("S3"), "|S3"),
     ],
 )
-def test_other_dtypes_are_not_carried(dtype: np.dtype, said: str) -> None:
+def test_other_dtypes_are_not_carried(dtype: np.dtype, message: str) -> None:
     """Not even empty."""
-    expected = f"input 'x': {said} cannot be carried by JSON"
+    expected = f"input 'x': {message} cannot be carried by JSON"
     assert refusal(TensorSpec("x", dtype, None), []) == expected
 
 
@@ -464,7 +464,7 @@ def test_any_json_gives_its_own_array_or_a_short_refusal(dtype: str, value: obje
     try:
         array = array_of(tensor(dtype), value)
     except FeedError as error:
-        said = str(error)
+        message = str(error)
     else:
         assert array.dtype == tensor(dtype).dtype
         assert isinstance(value, list) == (array.ndim > 0)
@@ -473,5 +473,5 @@ def test_any_json_gives_its_own_array_or_a_short_refusal(dtype: str, value: obje
         elif dtype not in FLOATS:
             assert orjson.dumps(array.tolist()) == orjson.dumps(value)
         return
-    assert len(said.splitlines()) == 1
-    assert len(said) < 200
+    assert len(message.splitlines()) == 1
+    assert len(message) < 200

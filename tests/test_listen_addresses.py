@@ -41,7 +41,9 @@ WRONG = {
     "tcp:80:backlog=-1": "backlog: expected a whole number, got '-1'",
     "tcp:80:port=81": f"port is given twice: tcp takes port, interface, backlog; {COLON}",
     "tcp:80:backlog=1:backlog=2": "backlog is given twice: tcp takes ",
-    "tcp:80:interface=::1": f"interface is given twice: tcp takes port, interface, backlog; {COLON}",
+    "tcp:80:interface=::1": (
+        f"interface is given twice: tcp takes port, interface, backlog; {COLON}"
+    ),
     "tcp:80:a:1:x": f"4 parts without a name, but tcp takes port, interface, backlog; {COLON}",
     "tcp6:x": f"{PORT}'x'",
     "tcp6:80:many": "backlog: expected a whole number, got 'many'",
@@ -73,9 +75,9 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("description", "said"), WRONG.items())
+@pytest.mark.parametrize(("description", "message"), WRONG.items())
 def test_an_endpoint_that_cannot_be_is_told_in_words(
-    description: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    description: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """In one line that names the part and what is expected; nothing is bound."""
     monkeypatch.chdir(tmp_path)
@@ -83,7 +85,7 @@ def test_an_endpoint_that_cannot_be_is_told_in_words(
     house = House(monkeypatch, Settings(listen=(description,)))
     with pytest.raises(StartError) as caught:
         house.service.privilegedStartService()
-    assert re.match(re.escape(f"cannot listen on {description}: {said}"), str(caught.value))
+    assert re.match(re.escape(f"cannot listen on {description}: {message}"), str(caught.value))
     assert str(caught.value).isprintable()
     assert house.reactor.ports == []
 

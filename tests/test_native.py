@@ -34,7 +34,7 @@ pytestmark = pytest.mark.usefixtures("log")
 
 
 @dataclass
-class World:
+class EndpointFixture:
     """The endpoint before an inference that answers when told."""
 
     clock: Clock = field(default_factory=Clock)
@@ -48,7 +48,7 @@ class World:
         """Return the response to *request* where the inference gives *answer*."""
         fired = outcomes(self.api.predict(request))
         assert fired == []
-        deferred = self.inference.asked[-1].answer
+        deferred = self.inference.calls[-1].answer
         if isinstance(answer, Prediction):
             deferred.callback(answer)
         else:
@@ -77,7 +77,7 @@ def refused(response: HTTPResponse) -> str:
 def test_an_answer_is_pairs_of_label_and_score() -> None:
     """The best first; each score in the fewest digits that still give the same float32."""
     scores = prediction(cat=0.1, dog=1 / 3, eel=1e-7)
-    response = World().answered(http_request(IMAGE), scores)
+    response = EndpointFixture().answered(http_request(IMAGE), scores)
     assert response.status == 200
     assert response.content_type == "application/json"
     assert response.body == b'[["cat",0.1],["dog",0.33333334],["eel",1e-7]]\n'
@@ -88,20 +88,20 @@ def test_an_answer_is_pairs_of_label_and_score() -> None:
 def test_labels_are_written_as_they_are() -> None:
     """In UTF-8, with what JSON needs escaped."""
     labels = Prediction([('café "au lait"\n', np.float32(1.0))])
-    response = World().answered(http_request(IMAGE), labels)
+    response = EndpointFixture().answered(http_request(IMAGE), labels)
     assert orjson.loads(response.body) == [['café "au lait"\n', 1.0]]
     assert "café".encode() in response.body
 
 
 def test_an_answer_tells_its_model_and_its_times() -> None:
     """Those that the inference noted on the way, and the writing of the answer itself."""
-    world = World()
-    fired = outcomes(world.api.predict(http_request(IMAGE)))
-    asked = world.inference.asked[0]
-    asked.timing.decode = 0.0015
-    asked.timing.trace.queued = 0.25
-    asked.timing.trace.runs.append(Run(rows=3, cap=8, reason="idle", seconds=0.5))
-    asked.answer.callback(prediction(cat=1.0))
+    fixture = EndpointFixture()
+    fired = outcomes(fixture.api.predict(http_request(IMAGE)))
+    call = fixture.inference.calls[0]
+    call.timing.decode = 0.0015
+    call.timing.trace.queued = 0.25
+    call.timing.trace.runs.append(Run(rows=3, cap=8, reason="idle", seconds=0.5))
+    call.answer.callback(prediction(cat=1.0))
     assert dict(the_response(fired).headers) == {
         "X-Model-Version": "pets/7",
         "Server-Timing": "decode;dur=1.500, queue;dur=250.000, run;dur=500.000, "
@@ -126,10 +126,10 @@ def test_an_error_tells_the_model_and_the_times_too(
     error: Exception, status: int, log: Log
 ) -> None:
     """A client, and a load test, can see how far the request came."""
-    world = World()
-    fired = outcomes(world.api.predict(http_request(IMAGE)))
-    world.inference.asked[0].timing.decode = 0.002
-    world.inference.asked[0].answer.errback(error)
+    fixture = EndpointFixture()
+    fired = outcomes(fixture.api.predict(http_request(IMAGE)))
+    fixture.inference.calls[0].timing.decode = 0.002
+    fixture.inference.calls[0].answer.errback(error)
     if isinstance(error, CancelledError):
         assert kinds(fired) == [CancelledError]  # for the door to say whose wish it was
         return
@@ -146,11 +146,11 @@ def test_an_error_tells_the_model_and_the_times_too(
 
 def test_a_request_that_is_refused_at_once_tells_the_model() -> None:
     """It was not timed, so there is no header of times."""
-    world = World()
-    response = the_response(outcomes(world.api.predict(http_request(b""))))
+    fixture = EndpointFixture()
+    response = the_response(outcomes(fixture.api.predict(http_request(b""))))
     assert response.status == 400
     assert dict(response.headers) == {"X-Model-Version": "pets/7"}
-    assert world.inference.asked == []
+    assert fixture.inference.calls == []
 
 
 def test_while_there_is_no_model_nothing_is_asked() -> None:
@@ -172,22 +172,22 @@ def head(**headers: str) -> Head:
 
 def test_a_head_that_is_welcome_is_let_in() -> None:
     """And looked at once more when the body is there: meanwhile others have come."""
-    world = World()
-    assert world.api.preflight(head(x_request_timeout_ms="500")) is None
-    world.inference.refusal = Overloaded(2.5, 0.5)
-    response = the_response(outcomes(world.api.predict(http_request(IMAGE))))
+    fixture = EndpointFixture()
+    assert fixture.api.preflight(head(x_request_timeout_ms="500")) is None
+    fixture.inference.refusal = Overloaded(2.5, 0.5)
+    response = the_response(outcomes(fixture.api.predict(http_request(IMAGE))))
     assert (response.status, response.headers["Retry-After"]) == (429, "2")
-    assert [options.timeout for options in world.inference.admitted] == [0.5, None]
-    assert world.inference.asked == []
+    assert [options.timeout for options in fixture.inference.admitted] == [0.5, None]
+    assert fixture.inference.calls == []
 
 
 def test_who_was_let_in_a_moment_ago_is_not_looked_at_again() -> None:
     """His body came with his head, and nobody in between."""
-    world = World()
-    world.inference.refusal = Overloaded(2.5, 0.5)
-    world.api.predict(http_request(IMAGE, admitted=True))
-    assert world.inference.admitted == []
-    assert len(world.inference.asked) == 1
+    fixture = EndpointFixture()
+    fixture.inference.refusal = Overloaded(2.5, 0.5)
+    fixture.api.predict(http_request(IMAGE, admitted=True))
+    assert fixture.inference.admitted == []
+    assert len(fixture.inference.calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -196,9 +196,9 @@ def test_who_was_let_in_a_moment_ago_is_not_looked_at_again() -> None:
 )
 def test_a_head_is_refused_as_a_request_would_be(error: Exception, status: int) -> None:
     """With the model's name."""
-    world = World()
-    world.inference.refusal = error
-    response = world.api.preflight(head())
+    fixture = EndpointFixture()
+    fixture.inference.refusal = error
+    response = fixture.api.preflight(head())
     assert response is not None
     assert (response.status, refused(response)) == (status, str(error))
     assert response.headers["X-Model-Version"] == "pets/7"
@@ -209,19 +209,19 @@ def test_a_head_is_refused_as_a_request_would_be(error: Exception, status: int) 
 )
 def test_a_head_that_means_nothing_is_refused(headers: dict[str, str]) -> None:
     """Before anybody is asked."""
-    world = World()
-    response = world.api.preflight(head(**headers))
+    fixture = EndpointFixture()
+    response = fixture.api.preflight(head(**headers))
     assert response is not None
     assert response.status == 400
     assert "expected" in refused(response)
-    assert world.inference.admitted == []
+    assert fixture.inference.admitted == []
 
 
 def test_a_preflight_that_fails_is_an_answer_too(log: Log) -> None:
     """And is logged: nobody foresaw it."""
-    world = World()
-    world.inference.refusal = ZeroDivisionError("secret")
-    response = world.api.preflight(head())
+    fixture = EndpointFixture()
+    fixture.inference.refusal = ZeroDivisionError("secret")
+    response = fixture.api.preflight(head())
     assert response is not None
     assert response.status == 500
     assert len(log.flush(ZeroDivisionError)) == 1
@@ -242,24 +242,24 @@ def test_while_there_is_no_model_no_body_is_wanted() -> None:
 
 def test_a_hang_up_cancels_the_work() -> None:
     """Nobody waits for it any more."""
-    world = World()
+    fixture = EndpointFixture()
     disconnected: Deferred[None] = Deferred()
-    fired = outcomes(world.api.predict(http_request(IMAGE, disconnected=disconnected)))
-    assert world.inference.cancelled == 0
+    fired = outcomes(fixture.api.predict(http_request(IMAGE, disconnected=disconnected)))
+    assert fixture.inference.cancelled == 0
     disconnected.callback(None)
-    assert world.inference.cancelled == 1
+    assert fixture.inference.cancelled == 1
     assert kinds(fired) == [CancelledError]
 
 
 def test_a_hang_up_after_the_answer_changes_nothing() -> None:
     """Nor after a refusal."""
-    world = World()
+    fixture = EndpointFixture()
     disconnected: Deferred[None] = Deferred()
     request = http_request(IMAGE, disconnected=disconnected)
-    assert world.answered(request, prediction(cat=1.0)).status == 200
-    assert world.answered(request, QueueFull(1, 8, 8)).status == 429
+    assert fixture.answered(request, prediction(cat=1.0)).status == 200
+    assert fixture.answered(request, QueueFull(1, 8, 8)).status == 429
     disconnected.callback(None)
-    assert world.inference.cancelled == 0
+    assert fixture.inference.cancelled == 0
 
 
 # --- how many labels, and by when
@@ -304,14 +304,14 @@ def test_a_parameter_that_means_nothing_here_is_refused(query: dict[str, tuple[s
 
 def test_what_a_request_asks_for_reaches_the_classifier() -> None:
     """The time to answer counts from when its head was read."""
-    world = World()
-    world.api.predict(http_request(IMAGE)).addErrback(lambda _: None)
-    world.api.predict(
+    fixture = EndpointFixture()
+    fixture.api.predict(http_request(IMAGE)).addErrback(lambda _: None)
+    fixture.api.predict(
         http_request(
             IMAGE, query={"k": ("3",)}, received=64.0, headers={"x-request-timeout-ms": "500"}
         )
     )
-    first, second = world.inference.asked
+    first, second = fixture.inference.calls
     assert (first.data, first.k, first.options.timeout) == (IMAGE, 2, None)
     assert (second.data, second.k, second.options.timeout) == (IMAGE, 3, 0.5)
     assert second.options.since == 64.0

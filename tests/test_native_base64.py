@@ -48,7 +48,7 @@ def b64(text: bytes) -> bytes:
     return orjson.dumps({"b64": text.decode()})
 
 
-class World:
+class EndpointFixture:
     """The endpoint before a model of images, whose decode thread works when told."""
 
     def __init__(self, *, labels: bool = True, takes_images: bool = True) -> None:
@@ -116,7 +116,7 @@ def test_base64_of_an_image_is_answered_as_the_image(
     body: bytes, headers: Mapping[str, str]
 ) -> None:
     """With the same answer, of the same pixels."""
-    bare, wrapped = World(), World()
+    bare, wrapped = EndpointFixture(), EndpointFixture()
     expected = bare.posted(IMAGE, {})
     answer = wrapped.posted(body, headers)
     assert (answer.status, answer.body) == (200, expected.body)
@@ -126,15 +126,19 @@ def test_base64_of_an_image_is_answered_as_the_image(
 
 def test_base64_is_decoded_on_the_decode_threads() -> None:
     """Not on the reactor's, which only looks at its first bytes; what is broken is found there."""
-    world = World()
-    fired = outcomes(world.api.predict(http_request(TEXT[:-5] + b"%", headers={})))
+    fixture = EndpointFixture()
+    fired = outcomes(fixture.api.predict(http_request(TEXT[:-5] + b"%", headers={})))
     assert fired == []
-    assert len(world.threads.queue) == 1
+    assert len(fixture.threads.queue) == 1
 
 
 def test_base64_without_labels_is_answered_with_tensors() -> None:
     """As a bare image is."""
-    assert World(labels=False).posted(b64(TEXT), JSON).body.startswith(b'{"outputs":{"scores":')
+    assert (
+        EndpointFixture(labels=False)
+        .posted(b64(TEXT), JSON)
+        .body.startswith(b'{"outputs":{"scores":')
+    )
 
 
 @pytest.mark.parametrize(
@@ -150,19 +154,19 @@ def test_base64_without_labels_is_answered_with_tensors() -> None:
 )
 def test_inputs_of_pixels_may_be_images(value: object) -> None:
     """They are answered as inputs are; several make as many rows."""
-    world = World()
-    answer = world.posted(orjson.dumps({"inputs": value}), JSON)
+    fixture = EndpointFixture()
+    answer = fixture.posted(orjson.dumps({"inputs": value}), JSON)
     assert (answer.status, answer.body) == (200, b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n')
-    ((feed,),) = world.lane.batches
-    bare = World()
+    ((feed,),) = fixture.lane.batches
+    bare = EndpointFixture()
     bare.posted(IMAGE, {})
     np.testing.assert_array_equal(feed.arrays[0], bare.lane.batches[0][0].arrays[0])
 
 
 def test_several_images_in_inputs_are_as_many_rows() -> None:
     """In their order."""
-    world = World()
-    images = world.model.image_input
+    fixture = EndpointFixture()
+    images = fixture.model.image_input
     assert images is not None
     feed = images.feed_all([IMAGE, JPEG])
     assert feed.signature is SIGNATURE
@@ -176,7 +180,7 @@ def test_more_images_than_may_wait_are_refused_before_any_is_decoded() -> None:
     refused = b64encode(claims("PNG", 99, 99)).decode()
     for count, status in ((8, 413), (9, 429)):
         values = [{"b64": refused}] * count
-        assert World().posted(orjson.dumps({"inputs": values}), JSON).status == status
+        assert EndpointFixture().posted(orjson.dumps({"inputs": values}), JSON).status == status
 
 
 PDF = b64encode(b"%PDF-1.7 and so on, for some pages")
@@ -212,14 +216,14 @@ REFUSED: dict[str, tuple[bytes, Mapping[str, str], int, str]] = {
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "status", "said"), REFUSED.values(), ids=REFUSED.keys()
+    ("body", "headers", "status", "message"), REFUSED.values(), ids=REFUSED.keys()
 )
 def test_what_is_no_base64_of_an_image_is_refused(
-    body: bytes, headers: Mapping[str, str], status: int, said: str
+    body: bytes, headers: Mapping[str, str], status: int, message: str
 ) -> None:
     """With what it is."""
-    got, error = refusal(World().posted(body, headers))
-    assert (got, error[: len(said)]) == (status, said)
+    got, error = refusal(EndpointFixture().posted(body, headers))
+    assert (got, error[: len(message)]) == (status, message)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +234,7 @@ def test_a_model_without_images_takes_no_base64(
     body: bytes, headers: Mapping[str, str], status: int
 ) -> None:
     """It is refused as any other body is."""
-    assert refusal(World(takes_images=False).posted(body, headers))[0] == status
+    assert refusal(EndpointFixture(takes_images=False).posted(body, headers))[0] == status
 
 
 @pytest.mark.parametrize("lost", [b"\0\r\n", b"\r\n"])
@@ -238,11 +242,11 @@ def test_a_model_without_images_takes_no_base64(
 def test_an_image_that_curl_has_read_as_a_form_is_told_of(image: bytes, lost: bytes) -> None:
     """Without line ends, as -d sends it; a whole image is answered, whatever it is called."""
     headers = {"content-type": "application/x-www-form-urlencoded"}
-    assert World().posted(image, headers).status == 200
+    assert EndpointFixture().posted(image, headers).status == 200
     changed = image.translate(None, lost)
     if changed == image:
         return
-    status, error = refusal(World().posted(changed, headers))
+    status, error = refusal(EndpointFixture().posted(changed, headers))
     assert status == 400
     assert error.endswith(
         "send the image with --data-binary @photo.jpg, or with -F data=@photo.jpg"

@@ -64,7 +64,7 @@ def tensors(
 
 
 @dataclass
-class World:
+class EndpointFixture:
     """The endpoint before a model whose decode thread and lane work when told."""
 
     clock: Clock = field(default_factory=Clock)
@@ -129,14 +129,14 @@ def scores(*rows: list[float]) -> tuple[np.ndarray]:
 
 def test_json_in_is_json_out() -> None:
     """Each output by its name, all rows of the request in it, and the times in the header."""
-    world = World()
-    fired = world.posted(inputs([1, 2, 3, 4], [5, 6, 7.5, 8]))
-    ((feed,),) = world.lane.batches
+    fixture = EndpointFixture()
+    fired = fixture.posted(inputs([1, 2, 3, 4], [5, 6, 7.5, 8]))
+    ((feed,),) = fixture.lane.batches
     assert feed.signature is ROWS
     (array,) = feed.arrays
     assert array.dtype == np.float32
     assert array.tolist() == [[1, 2, 3, 4], [5, 6, 7.5, 8]]
-    world.lane.give(scores([0.5, 1 / 3], [1e-7, 4]))
+    fixture.lane.give(scores([0.5, 1 / 3], [1e-7, 4]))
     response = the_response(fired)
     assert (response.status, response.content_type) == (200, "application/json")
     assert response.body == b'{"outputs":{"y":[[0.5,0.33333334],[1e-7,4.0]]}}\n'
@@ -149,11 +149,11 @@ def test_json_in_is_json_out() -> None:
 
 def test_rows_beyond_a_batch_ride_in_several() -> None:
     """And come back in their order."""
-    world = World()
-    fired = world.posted(inputs(*([float(row), 0, 0, 0] for row in range(6))))
-    world.lane.give(scores(*([float(row), 0] for row in range(4))))
+    fixture = EndpointFixture()
+    fired = fixture.posted(inputs(*([float(row), 0, 0, 0] for row in range(6))))
+    fixture.lane.give(scores(*([float(row), 0] for row in range(4))))
     assert fired == []
-    world.lane.give(scores(*([float(row), 0] for row in range(4, 6))))
+    fixture.lane.give(scores(*([float(row), 0] for row in range(4, 6))))
     response = the_response(fired)
     assert orjson.loads(response.body)["outputs"]["y"] == [[row, 0] for row in range(6)]
     rides = 'batch;desc="4/4 full", batch;desc="2/4 fixed"'
@@ -162,13 +162,13 @@ def test_rows_beyond_a_batch_ride_in_several() -> None:
 
 def test_a_signature_is_named_and_may_run_alone() -> None:
     """With outputs of any kind, whatever they are of."""
-    world = World()
+    fixture = EndpointFixture()
     body = {"signature_name": "mixed", "inputs": {"b": ["x", {"b64": "/w=="}], "a": 7}}
-    fired = world.posted(orjson.dumps(body))
-    ((feed,),) = world.lane.batches
+    fired = fixture.posted(orjson.dumps(body))
+    ((feed,),) = fixture.lane.batches
     assert feed.signature is MIXED
     assert [array.tolist() for array in feed.arrays] == [7, [b"x", b"\xff"]]
-    world.lane.give((np.array(True), np.array([b"a", b"\xff\0"], STRING)))
+    fixture.lane.give((np.array(True), np.array([b"a", b"\xff\0"], STRING)))
     answer = orjson.loads(the_response(fired).body)
     assert answer == {"outputs": {"known": True, "names": ["a", {"b64": "/wA="}]}}
 
@@ -184,10 +184,10 @@ def test_what_is_no_number_is_null() -> None:
 
 def test_the_sample_of_a_refusal_is_answered() -> None:
     """Copied from the message as it stands."""
-    world = World()
-    _, error = world.refusal(IMAGE, {})
-    fired = world.posted(error[error.index("{") :].encode())
-    world.lane.give(scores([0, 0]))
+    fixture = EndpointFixture()
+    _, error = fixture.refusal(IMAGE, {})
+    fired = fixture.posted(error[error.index("{") :].encode())
+    fixture.lane.give(scores([0, 0]))
     assert the_response(fired).status == 200
 
 
@@ -233,24 +233,24 @@ def test_json_is_what_says_so_or_begins_with_a_brace(
 )
 def test_json_is_read_whatever_it_is_called(headers: dict[str, str]) -> None:
     """With white space before it, too."""
-    world = World()
-    world.posted(b" \n" + inputs([1, 2, 3, 4]), headers)
-    assert len(world.lane.batches) == 1
+    fixture = EndpointFixture()
+    fixture.posted(b" \n" + inputs([1, 2, 3, 4]), headers)
+    assert len(fixture.lane.batches) == 1
 
 
 @pytest.mark.parametrize("headers", [JSON, {}])
 def test_json_is_read_behind_a_byte_order_mark(headers: dict[str, str]) -> None:
     """As editors on Windows write it."""
-    world = World()
-    world.posted(b"\xef\xbb\xbf" + inputs([1, 2, 3, 4]), headers)
-    assert len(world.lane.batches) == 1
+    fixture = EndpointFixture()
+    fixture.posted(b"\xef\xbb\xbf" + inputs([1, 2, 3, 4]), headers)
+    assert len(fixture.lane.batches) == 1
 
 
 # --- what is refused
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"", "the body is empty: post an image, "),
         (b"{", "the body is no JSON: "),
@@ -288,11 +288,11 @@ def test_json_is_read_behind_a_byte_order_mark(headers: dict[str, str]) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_name(body: bytes, said: str) -> None:
+def test_what_does_not_fit_is_refused_by_its_name(body: bytes, message: str) -> None:
     """With a 400, and never a run."""
-    status, error = World().refusal(body)
+    status, error = EndpointFixture().refusal(body)
     assert status == 400
-    assert error.startswith(said)
+    assert error.startswith(message)
 
 
 @pytest.mark.parametrize("query", [{"k": ("1",)}, {"k": ("0",)}])
@@ -302,26 +302,26 @@ def test_json_is_answered_without_labels(
 ) -> None:
     """Whether the model has some or not."""
     clock, lane = Clock(), ManualLane()
-    world = World(clock, lane, model=tensors(clock, lane, labels=labels))
-    status, error = world.refusal(inputs([1, 2, 3, 4]), query=query)
+    fixture = EndpointFixture(clock, lane, model=tensors(clock, lane, labels=labels))
+    status, error = fixture.refusal(inputs([1, 2, 3, 4]), query=query)
     assert (status, error) == (400, "k: there are no labels to choose from")
 
 
 @pytest.mark.parametrize(
-    ("headers", "status", "said"),
+    ("headers", "status", "message"),
     [
         ({**JSON, "content-encoding": "gzip"}, 415, "Content-Encoding 'gzip' is not read here"),
         ({**JSON, "x-request-timeout-ms": "soon"}, 400, "X-Request-Timeout-Ms: expected "),
     ],
 )
 def test_the_headers_of_json_are_checked_too(
-    headers: dict[str, str], status: int, said: str
+    headers: dict[str, str], status: int, message: str
 ) -> None:
     """Before anything is read."""
-    world = World()
-    got, error = world.refusal(inputs([1, 2, 3, 4]), headers)
+    fixture = EndpointFixture()
+    got, error = fixture.refusal(inputs([1, 2, 3, 4]), headers)
     assert got == status
-    assert error.startswith(said)
+    assert error.startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -340,7 +340,7 @@ def test_the_headers_of_json_are_checked_too(
 )
 def test_what_is_no_json_is_shown_a_sample(body: bytes, headers: dict[str, str]) -> None:
     """Where the model takes tensors, no form of an image would do."""
-    status, error = World().refusal(body, headers)
+    status, error = EndpointFixture().refusal(body, headers)
     assert status == 415
     assert error.startswith("this model takes tensors, no images; post JSON such as ")
     assert error.endswith(' {"inputs": {"x": [[0.0, 0.0, 0.0, 0.0]]}}')
@@ -348,12 +348,12 @@ def test_what_is_no_json_is_shown_a_sample(body: bytes, headers: dict[str, str])
 
 def test_more_rows_than_may_ever_wait_are_refused() -> None:
     """As those that find the queue full."""
-    world = World()
-    status, error = world.refusal(inputs(*([[0.0] * 4] * 9)))
+    fixture = EndpointFixture()
+    status, error = fixture.refusal(inputs(*([[0.0] * 4] * 9)))
     assert status == 429
     assert "9" in error
-    world.posted(inputs([1, 2, 3, 4]))
-    fired = [world.posted(inputs(*([[0.0] * 4] * 4))) for _ in range(3)]
+    fixture.posted(inputs([1, 2, 3, 4]))
+    fired = [fixture.posted(inputs(*([[0.0] * 4] * 4))) for _ in range(3)]
     assert [len(each) for each in fired] == [0, 0, 1]
     response = the_response(fired[2])
     assert (response.status, response.headers["Retry-After"]) == (429, "1")
@@ -364,40 +364,40 @@ def test_more_rows_than_may_ever_wait_are_refused() -> None:
 
 def test_a_deadline_holds_for_json() -> None:
     """It counts from when the head was read, in the queue for a thread and in that for a lane."""
-    world = World()
+    fixture = EndpointFixture()
     headers = {**JSON, "x-request-timeout-ms": "2000"}
-    world.posted(inputs([1, 2, 3, 4]))
-    waiting = world.posted(inputs([1, 2, 3, 4]), headers)
-    unread = outcomes(world.api.predict(http_request(inputs([1, 2, 3, 4]), headers=headers)))
-    world.clock.advance(2)
+    fixture.posted(inputs([1, 2, 3, 4]))
+    waiting = fixture.posted(inputs([1, 2, 3, 4]), headers)
+    unread = outcomes(fixture.api.predict(http_request(inputs([1, 2, 3, 4]), headers=headers)))
+    fixture.clock.advance(2)
     assert the_response(waiting).status == 504
-    world.clock.advance(1)
-    world.decode()
+    fixture.clock.advance(1)
+    fixture.decode()
     assert the_response(unread).status == 504
-    assert len(world.lane.batches) == 1
+    assert len(fixture.lane.batches) == 1
 
 
 def test_a_hang_up_takes_json_out_of_its_queue() -> None:
     """Before it is read, or before it is run."""
-    world = World()
-    world.posted(inputs([1, 2, 3, 4]))
+    fixture = EndpointFixture()
+    fixture.posted(inputs([1, 2, 3, 4]))
     gone: list[Deferred[None]] = [Deferred(), Deferred()]
-    fired = world.posted(inputs([5, 6, 7, 8]), disconnected=gone[0])
+    fired = fixture.posted(inputs([5, 6, 7, 8]), disconnected=gone[0])
     request = http_request(inputs([5, 6, 7, 8]), disconnected=gone[1])
-    unread = outcomes(world.api.predict(request))
+    unread = outcomes(fixture.api.predict(request))
     for disconnected in gone:
         disconnected.callback(None)
     assert kinds(fired) == kinds(unread) == [CancelledError]
-    world.decode()
-    world.lane.give(scores([0, 0]))
-    assert len(world.lane.batches) == 1
+    fixture.decode()
+    fixture.lane.give(scores([0, 0]))
+    assert len(fixture.lane.batches) == 1
 
 
 def test_a_failed_run_is_our_fault(log: Log) -> None:
     """And logged with the request's id."""
-    world = World()
-    fired = world.posted(inputs([1, 2, 3, 4]))
-    world.lane.fail(ValueError("bad op"))
+    fixture = EndpointFixture()
+    fired = fixture.posted(inputs([1, 2, 3, 4]))
+    fixture.lane.fail(ValueError("bad op"))
     assert the_response(fired).status == 500
     (line,) = log.flush(RunFailed)
     assert line.startswith("request the-id failed")
@@ -409,35 +409,35 @@ def test_a_failed_run_is_our_fault(log: Log) -> None:
 def test_images_without_labels_are_answered_with_tensors() -> None:
     """In the signature that images go into."""
     clock, lane = Clock(), ManualLane()
-    world = World(clock, lane, model=served_model(clock, lane, labels=()))
+    fixture = EndpointFixture(clock, lane, model=served_model(clock, lane, labels=()))
     for body, headers in ((IMAGE, {}), (FORM_BODY, FORM)):
-        fired = world.posted(body, headers)
-        ((feed,),) = world.lane.batches
+        fired = fixture.posted(body, headers)
+        ((feed,),) = fixture.lane.batches
         assert feed.signature is SIGNATURE
-        world.lane.finish([0.5, 0.25, 1.0])
+        fixture.lane.finish([0.5, 0.25, 1.0])
         assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
-        world.lane.batches.clear()
-    assert world.refusal(IMAGE, {}, query={"k": ("1",)}) == (
+        fixture.lane.batches.clear()
+    assert fixture.refusal(IMAGE, {}, query={"k": ("1",)}) == (
         400,
         "k: there are no labels to choose from",
     )
-    assert world.refusal(b"no image", {})[0] == 400
+    assert fixture.refusal(b"no image", {})[0] == 400
 
 
 def test_a_model_of_images_takes_json_beside_them() -> None:
     """Pixels, as they are."""
     clock, lane = Clock(), ManualLane()
-    world = World(clock, lane, model=served_model(clock, lane))
-    fired = world.posted(orjson.dumps({"inputs": [np.zeros((4, 4, 3), int).tolist()]}))
-    world.lane.finish([0.5, 0.25, 1.0])
+    fixture = EndpointFixture(clock, lane, model=served_model(clock, lane))
+    fired = fixture.posted(orjson.dumps({"inputs": [np.zeros((4, 4, 3), int).tolist()]}))
+    fixture.lane.finish([0.5, 0.25, 1.0])
     assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
 
 
 def test_a_model_of_images_refuses_text() -> None:
     """With what it reads."""
     clock, lane = Clock(), ManualLane()
-    world = World(clock, lane, model=served_model(clock, lane))
-    status, error = world.refusal(b"hello", {"content-type": "text/plain"})
+    fixture = EndpointFixture(clock, lane, model=served_model(clock, lane))
+    status, error = fixture.refusal(b"hello", {"content-type": "text/plain"})
     assert (status, error) == (415, "text/plain is not read here; post an image or JSON")
 
 
@@ -482,13 +482,13 @@ def test_a_model_decodes_no_more_of_json_than_of_a_posted_image(
         image_input=from_bytes(FILES, 1000),
         profiles=profiles,
     )
-    world = World(clock, lane, model=model)
+    fixture = EndpointFixture(clock, lane, model=model)
     body = orjson.dumps({"inputs": {"file": strings}, "signature_name": name})
     if status is None:
-        assert world.posted(body) == []
+        assert fixture.posted(body) == []
         assert len(lane.batches) == 1
     else:
-        assert world.refusal(body)[0] == status
+        assert fixture.refusal(body)[0] == status
 
 
 def test_a_feed_is_made_for_the_signature_that_is_named() -> None:

@@ -135,7 +135,7 @@ def test_names_of_any_letters_are_told() -> None:
 # --- in a server
 
 
-def asked(house: House, method: str = "GET", body: bytes = b"") -> Answer:
+def get_status(house: House, method: str = "GET", body: bytes = b"") -> Answer:
     """Return how a request for the status is answered."""
     client = house.connect()
     client.send(request(method, "/status", body))
@@ -146,11 +146,11 @@ def asked(house: House, method: str = "GET", body: bytes = b"") -> Answer:
 def test_there_is_no_status_before_there_is_a_model(house: House) -> None:
     """A client is told to come again."""
     house.start()
-    answer = asked(house)
+    answer = get_status(house)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert answer.error == "the model is not ready yet: starting"
     house.turn()
-    answer = asked(house)
+    answer = get_status(house)
     assert answer.status == 200
     assert answer.json()["model"] == "pets/7"
 
@@ -159,8 +159,8 @@ def test_there_is_no_status_before_there_is_a_model(house: House) -> None:
 def test_the_status_is_only_read(house: House) -> None:
     """It is told while the server drains, too."""
     house.started()
-    assert asked(house, "POST", b"{}").status == 405
-    assert asked(house, "POST", b"{}").headers["allow"] == "GET, HEAD"
+    assert get_status(house, "POST", b"{}").status == 405
+    assert get_status(house, "POST", b"{}").headers["allow"] == "GET, HEAD"
     client = house.connect()
     house.service.stopService()
     client.send(request("GET", "/status"))
@@ -171,7 +171,7 @@ def test_the_status_is_only_read(house: House) -> None:
 def test_the_sample_that_is_told_is_answered(house: House) -> None:
     """As it stands."""
     house.started()
-    sample = asked(house).json()["signatures"]["serving_default"]["sample"]
+    sample = get_status(house).json()["signatures"]["serving_default"]["sample"]
     client = house.connect()
     client.send(request(body=sample.encode()))
     house.turn()

@@ -22,7 +22,7 @@ _StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions
 
 
 @dataclass
-class World:
+class KleinServer:
     """A door with a route for POST and two for GET, and those who come through it."""
 
     answer: Callable[[HTTPRequest], Deferred[HTTPResponse]] = field(
@@ -37,9 +37,9 @@ class World:
         self.seen: list[HTTPRequest] = []
         self.logged: list[str] = []
 
-        def endpoint(asked: HTTPRequest) -> Deferred[HTTPResponse]:
-            self.seen.append(asked)
-            return self.answer(asked)
+        def endpoint(received: HTTPRequest) -> Deferred[HTTPResponse]:
+            self.seen.append(received)
+            return self.answer(received)
 
         router = Router(
             (

@@ -171,7 +171,7 @@ def served_model(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class ClassifyCall:
     """What a `FakeInference` was asked for."""
 
     data: bytes
@@ -187,7 +187,7 @@ class FakeInference(Inference):
     def __init__(self, clock: IReactorTime) -> None:
         self.model = served_model(clock, ManualLane())
         self.default_timeout = NO_DEFAULT_TIMEOUT
-        self.asked: list[Asked] = []
+        self.calls: list[ClassifyCall] = []
         self.cancelled = 0
         self.admitted: list[RequestOptions] = []
         #: What each request that is asked about is refused with, unless it is None.
@@ -213,9 +213,9 @@ class FakeInference(Inference):
         def cancel(_: Deferred[Prediction]) -> None:
             self.cancelled += 1
 
-        asked = Asked(read(data), k, options, timing or Timing(), Deferred(cancel))
-        self.asked.append(asked)
-        return asked.answer
+        call = ClassifyCall(read(data), k, options, timing or Timing(), Deferred(cancel))
+        self.calls.append(call)
+        return call.answer
 
 
 def prediction(**scores: float) -> Prediction:

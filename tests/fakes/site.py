@@ -16,7 +16,7 @@ from tests.fakes.threads import outcomes
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingRequest:
     """A request that waits for its answer."""
 
     request: Request
@@ -28,7 +28,7 @@ class Waiting:
         self.request.finish()
 
 
-class Desk(Resource):
+class EchoResource(Resource):
     """Takes all requests."""
 
     isLeaf = True
@@ -37,7 +37,7 @@ class Desk(Resource):
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         self.at_once = at_once
         self._padding = bytes(padding)
-        self.waiting: list[Waiting] = []
+        self.waiting: list[WaitingRequest] = []
         self.ids: list[str] = []
 
     def render(self, request: Request) -> bytes | int:
@@ -50,7 +50,7 @@ class Desk(Resource):
         request.begin_answer(200, {"Content-Length": str(len(body))})
         if self.at_once:
             return body
-        waiting = Waiting(request, body)
+        waiting = WaitingRequest(request, body)
         self.waiting.append(waiting)
         request.notifyFinish().addErrback(lambda _: self.waiting.remove(waiting))
         return NOT_DONE_YET
@@ -61,7 +61,7 @@ class Desk(Resource):
             self.waiting.pop(0).answer()
 
 
-class World:
+class EchoServer:
     """A site and its clock."""
 
     def __init__(
@@ -75,10 +75,10 @@ class World:
         access_log: AccessLog | None = None,
     ) -> None:
         self.clock = Clock()
-        self.desk = Desk(at_once=at_once, padding=padding)
+        self.resource = EchoResource(at_once=at_once, padding=padding)
         self.limits = BodyLimits(max_body=max_body, max_held=max_held)
         self.site = LimitedSite(
-            self.desk,
+            self.resource,
             limits=self.limits,
             client_timeout=client_timeout,
             clock=self.clock,

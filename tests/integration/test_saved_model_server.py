@@ -158,11 +158,11 @@ async def test_requests_share_runs_unless_they_must_run_alone(row: Row) -> None:
 @in_reactor
 async def test_the_status_and_the_log_tell_what_shares_runs(row: Row) -> None:
     """The log once, with the reason; no signature's runs are larger than they may be."""
-    said = row.log.lines()
+    message = row.log.lines()
     for name, facts in (await row.status())["signatures"].items():
         assert facts["max_batch_size"] == (CAP if facts["batched"] else 1)
         reason = f"{name} runs one request at a time: {facts.get('alone')}"
-        assert said.count(reason) == (0 if facts["batched"] else 1)
+        assert message.count(reason) == (0 if facts["batched"] else 1)
         if name == row.served.signature:
             assert facts["batched"] is not row.served.alone
 
@@ -224,8 +224,8 @@ async def test_an_unknown_signature_is_refused_with_those_that_there_are(row: Ro
     known = ", ".join((await row.status())["signatures"])
     body = request_body(inputs_of(row.served.feed), "nobody")
     answer = await deferToThread(post, row.port, body)
-    said = f"unknown signature 'nobody': the model has {known}"
-    assert (answer.status, answer.error) == (400, said)
+    message = f"unknown signature 'nobody': the model has {known}"
+    assert (answer.status, answer.error) == (400, message)
 
 
 @in_reactor
@@ -242,8 +242,8 @@ async def test_an_image_is_taken_where_one_can_be(row: Row) -> None:
         assert_outputs(answer.body, {"scores": scores})
     else:
         sample = status["signatures"][status["default_signature"]]["sample"]
-        said = f"this model takes tensors, no images; post JSON such as {sample}"
-        assert (answer.status, answer.error) == (415, said)
+        message = f"this model takes tensors, no images; post JSON such as {sample}"
+        assert (answer.status, answer.error) == (415, message)
 
 
 @in_reactor

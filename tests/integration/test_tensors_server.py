@@ -174,14 +174,14 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "status", "said"), list(REFUSED.values()), ids=list(REFUSED)
+    ("body", "headers", "status", "message"), list(REFUSED.values()), ids=list(REFUSED)
 )
 def test_what_does_not_fit_is_refused_by_its_name(
-    port: int, body: bytes, headers: dict[str, str], status: int, said: str
+    port: int, body: bytes, headers: dict[str, str], status: int, message: str
 ) -> None:
     """In one line, and without a run."""
     answer = ask(port, body, headers)
-    assert (answer.status, answer.error.startswith(said)) == (status, True), answer.body
+    assert (answer.status, answer.error.startswith(message)) == (status, True), answer.body
     assert answer.error.isprintable()
     assert answer.rides == []
     assert ("retry-after" in answer.headers) == (status == 429)
@@ -189,9 +189,12 @@ def test_what_does_not_fit_is_refused_by_its_name(
 
 def test_there_are_no_labels_to_choose_from(port: int) -> None:
     """Nor any other parameter."""
-    for query, said in (("k=1", "k: there are no labels"), ("x=1", "unknown query parameter 'x'")):
+    for query, message in (
+        ("k=1", "k: there are no labels"),
+        ("x=1", "unknown query parameter 'x'"),
+    ):
         answer = ask(port, SAMPLE.encode(), path=f"/?{query}")
-        assert (answer.status, answer.error[: len(said)]) == (400, said)
+        assert (answer.status, answer.error[: len(message)]) == (400, message)
 
 
 @pytest.mark.parametrize(
@@ -258,13 +261,13 @@ def test_the_command_for_a_sample_works_in_a_shell(port: int, tmp_path: Path) ->
     few = Signature((TensorSpec("x", np.dtype(np.float32), (None, 4)),), ())
     many = Signature((TensorSpec("x", np.dtype(np.float32), (None, 400)),), ())
     assert sample_request(blank_feed(few), few.name) == SAMPLE
-    said = []
+    message = []
     for signature in (few, many):
         command = sample_command(blank_feed(signature), signature.name, f"http://127.0.0.1:{port}/")
         ran = subprocess.run(
             ["sh", "-c", command],
             env=os.environ, cwd=tmp_path, capture_output=True, check=True, timeout=60,
         )  # fmt: skip
-        said.append(orjson.loads(ran.stdout))
-    assert said[0] == {"outputs": {SCORES: [[0, None]]}}
-    assert said[1]["error"] == "input 'x': expected float32[?, 4], got float32[1, 400]"
+        message.append(orjson.loads(ran.stdout))
+    assert message[0] == {"outputs": {SCORES: [[0, None]]}}
+    assert message[1]["error"] == "input 'x': expected float32[?, 4], got float32[1, 400]"
