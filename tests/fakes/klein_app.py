@@ -1,4 +1,4 @@
-"""A Klein front end with routes of its own, and those who come through it."""
+"""A Klein front end with three routes, and clients of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,14 +23,14 @@ _StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions
 
 @dataclass
 class KleinServer:
-    """A door with a route for POST and two for GET, and those who come through it."""
+    """A Klein front end whose routes, POST / and GET and PUT /state, call *answer*."""
 
     answer: Callable[[HTTPRequest], Deferred[HTTPResponse]] = field(
         default=lambda _: succeed(HTTPResponse(200, b"yes\n", {"X-Extra": "more"}))
     )
 
     def __post_init__(self) -> None:
-        """Build the door."""
+        """Build the front end and a site."""
         self.clock = Clock()
         self.clock.advance(64)
         self.lifecycle = Lifecycle()
@@ -66,7 +66,7 @@ class KleinServer:
         body: bytes = b"",
         headers: Mapping[str, str | list[str]] | None = None,
     ) -> Answer:
-        """Ask through a stock `twisted.web` Site, and return the answer."""
+        """Send a request to a plain `twisted.web` Site, and return the answer."""
         url = "http://localhost" + target
         arrived = self.stub.request(method, url, data=body, headers=dict(headers or {}))
         self.stub.flush()

@@ -1,4 +1,4 @@
-"""A site that answers with what it was asked, at once or when told."""
+"""A site that answers with a copy of the request, at once or on demand."""
 
 from dataclasses import dataclass
 
@@ -23,13 +23,13 @@ class WaitingRequest:
     body: bytes
 
     def answer(self) -> None:
-        """Say what was asked."""
+        """Answer with the request itself."""
         self.request.write(self.body)
         self.request.finish()
 
 
 class EchoResource(Resource):
-    """Takes all requests."""
+    """Answers each request with its method, its target and its body."""
 
     isLeaf = True
 
@@ -41,7 +41,7 @@ class EchoResource(Resource):
         self.ids: list[str] = []
 
     def render(self, request: Request) -> bytes | int:
-        """Answer *request*, or keep it."""
+        """Answer *request*, or let it wait."""
         assert isinstance(request, LimitedRequest)
         self.ids.append(request.request_id)
         content = request.content
@@ -56,13 +56,13 @@ class EchoResource(Resource):
         return NOT_DONE_YET
 
     def answer_all(self) -> None:
-        """Answer those that wait, and those that come behind them."""
+        """Answer the requests that wait, and those that follow them."""
         while self.waiting:
             self.waiting.pop(0).answer()
 
 
 class EchoServer:
-    """A site and its clock."""
+    """A site whose resource is an `EchoResource`, and its clock."""
 
     def __init__(
         self,
@@ -92,14 +92,14 @@ class EchoServer:
         closes: bool = True,
         peer: IAddress = PEER,
     ) -> Client:
-        """Return a new connection; one that never *closes* has lost its client."""
-        # A transport whose own clock stands still never gets round to closing.
+        """Return a new connection; without *closes* its close never completes."""
+        # A transport with a clock that stands still never closes.
         return Client(self.site, self.clock if closes else Clock(), transport=kind, peer=peer)
 
     def connect_slow(self, *, room: int = 0) -> SlowClient:
-        """Return a new connection whose client reads only when told."""
+        """Return a new connection whose client reads only on request."""
         return SlowClient(self.site, self.clock, room=room)
 
     def when_quiet(self) -> list[object]:
-        """Return a list that is filled when the site is quiet."""
+        """Return a list that receives an entry when the site is quiet."""
         return outcomes(self.site.when_quiet())
