@@ -18,7 +18,7 @@ pytestmark = pytest.mark.usefixtures("log")
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("cut", [1, 7, 10_000])
 def test_a_connection_is_kept_for_the_next_request(at_once: bool, cut: int) -> None:
-    """With and without a body, in whatever segments, answered at once or later."""
+    """With and without a body, in segments of any size, answered at once or later."""
     server = EchoServer(at_once=at_once)
     client = server.connect()
     requests = (
@@ -50,7 +50,7 @@ def test_a_connection_is_kept_for_the_next_request(at_once: bool, cut: int) -> N
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("cut", [1, 7, 10_000])
 def test_pipelined_requests_are_answered_in_their_order(at_once: bool, cut: int) -> None:
-    """The next one is not even looked at before the one before it has its answer."""
+    """No request is processed before the previous one is answered."""
     server = EchoServer(at_once=at_once)
     client = server.connect()
     data = request("POST", "/one", b"1") + request("GET", "/two") + request("POST", "/three", b"3")
@@ -75,8 +75,8 @@ def test_pipelined_requests_are_answered_in_their_order(at_once: bool, cut: int)
         request("POST", body=b"hi", headers={"Connection": "close"}),
     ],
 )
-def test_a_client_that_wants_no_more_is_answered_and_left(data: bytes) -> None:
-    """HTTP/1.0, and those that say so."""
+def test_a_connection_closes_after_the_last_request(data: bytes) -> None:
+    """A request in HTTP/1.0, or with Connection: close."""
     server = EchoServer()
     client = server.connect()
     client.send(data)
@@ -87,7 +87,7 @@ def test_a_client_that_wants_no_more_is_answered_and_left(data: bytes) -> None:
 
 
 def test_what_follows_the_last_request_is_not_served() -> None:
-    """The client has said that it would send no more."""
+    """The client has announced that it sends no more."""
     server = EchoServer()
     client = server.connect()
     client.send(request("GET", "/one", headers={"Connection": "close"}) + request("GET", "/two"))
@@ -96,8 +96,8 @@ def test_what_follows_the_last_request_is_not_served() -> None:
 
 
 @pytest.mark.parametrize("data", [request("GET"), b"GET / HT", b"nonsense\r\n"])
-def test_what_comes_behind_a_close_is_nothing(data: bytes) -> None:
-    """A connection under TLS may go on hearing while it says goodbye."""
+def test_bytes_after_a_close_are_ignored(data: bytes) -> None:
+    """A connection under TLS may still receive bytes while it closes."""
     server = EchoServer()
     client = server.connect()
     server.site.close_idle()
@@ -123,10 +123,10 @@ def test_what_comes_behind_a_close_is_nothing(data: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("at_once", [True, False])
-def test_an_idle_connection_is_closed_without_a_word(
+def test_an_idle_connection_is_closed_without_an_answer(
     before: tuple[bytes, ...], at_once: bool
 ) -> None:
-    """A 408 would be taken for the answer to the request that crosses it."""
+    """A client would read a 408 as the answer to a request that it sends at that moment."""
     server = EchoServer(at_once=at_once)
     client = server.connect()
     for data in before:
@@ -141,7 +141,7 @@ def test_an_idle_connection_is_closed_without_a_word(
 
 
 def test_an_idle_connection_that_does_not_close_is_cut_off() -> None:
-    """Its client may be gone without a word."""
+    """Its client may have vanished without closing."""
     server = EchoServer()
     client = server.connect(closes=False)
     server.clock.advance(TIMEOUT)
@@ -165,10 +165,10 @@ _HALVES = {
 @pytest.mark.parametrize("before", [b"", request("GET"), request("POST", body=b"hello")])
 @pytest.mark.parametrize("joined", [True, False], ids=["one segment", "two segments"])
 @pytest.mark.parametrize("half", _HALVES.values(), ids=_HALVES.keys())
-def test_a_request_that_does_not_arrive_in_time_is_told_so(
+def test_a_request_that_does_not_arrive_in_time_gets_408(
     half: bytes, joined: bool, before: bytes
 ) -> None:
-    """Wherever it stops, and also behind others; then the connection is closed."""
+    """Wherever it stops, also after other requests; then the connection is closed."""
     server = EchoServer()
     client = server.connect()
     client.send(*([before + half] if joined else filter(None, [before, half])))
@@ -190,7 +190,7 @@ def test_a_request_that_does_not_arrive_in_time_is_told_so(
     ids=["head", "body"],
 )
 def test_a_byte_now_and_then_does_not_hold_a_connection(start: bytes) -> None:
-    """The time is for the whole request, counted from its first byte."""
+    """The limit holds for the whole request, from its first byte on."""
     server = EchoServer()
     client = server.connect()
     server.clock.advance(TIMEOUT - 1)
@@ -206,7 +206,7 @@ def test_a_byte_now_and_then_does_not_hold_a_connection(start: bytes) -> None:
 @pytest.mark.parametrize("before", [b"", request("GET"), request("POST", body=b"hello") + b"\r\n"])
 @pytest.mark.parametrize("drop", [b" ", b"\t", b"\n", b"\r"], ids=repr)
 def test_blanks_do_not_hold_a_connection_for_ever(drop: bytes, before: bytes) -> None:
-    """They are the first bytes of a request like any other, only of none that is told so."""
+    """They start the time of a request; when it is over, there is no request to answer."""
     server = EchoServer()
     client = server.connect()
     client.send(*filter(None, [before]))
@@ -218,8 +218,8 @@ def test_blanks_do_not_hold_a_connection_for_ever(drop: bytes, before: bytes) ->
     assert client.received == answered
 
 
-def test_a_lines_end_takes_no_time_from_the_request_behind_it() -> None:
-    """Some clients send one behind a body; the next request may come much later."""
+def test_a_line_end_takes_no_time_from_the_next_request() -> None:
+    """Some clients send one after a body; the next request may arrive much later."""
     server = EchoServer()
     client = server.connect()
     client.send(request("POST", body=b"hello"), b"\r\n")
@@ -231,7 +231,7 @@ def test_a_lines_end_takes_no_time_from_the_request_behind_it() -> None:
 
 
 def test_each_request_has_the_whole_time() -> None:
-    """Not what the one before it has left, and not what its answer took."""
+    """Without the time of the previous request and of its answer."""
     server = EchoServer(at_once=False)
     client = server.connect()
     for number in range(3):
@@ -247,8 +247,8 @@ def test_each_request_has_the_whole_time() -> None:
     assert client.is_open()
 
 
-def test_a_pipelined_request_has_its_time_from_when_it_is_looked_at() -> None:
-    """It lay here, and nobody could take more of it."""
+def test_the_time_of_a_pipelined_request_starts_when_it_is_processed() -> None:
+    """Until then the server did not read the rest of it."""
     server = EchoServer(at_once=False)
     client = server.connect()
     client.send(request("GET") + b"GET / HT")
@@ -260,20 +260,20 @@ def test_a_pipelined_request_has_its_time_from_when_it_is_looked_at() -> None:
     assert client.statuses == [200, 408]
 
 
-# --- who a request is
+# --- request ids
 
 
 @pytest.mark.parametrize("own", ["a", "!~", "0f-" * 42, "x" * 128])
 def test_a_clients_own_request_id_is_kept(own: str) -> None:
-    """Where it is printable and short."""
+    """If it is printable and short."""
     assert request_id_from(own) == own
 
 
 @pytest.mark.parametrize(
     "own", [None, "", " ", "a b", "x" * 129, "a\r\nb", "a\n", "\x7f", "é", "\0"]
 )
-def test_any_other_request_gets_an_id_of_its_own(own: str | None) -> None:
-    """A new one each time, which is fit to be sent back."""
+def test_any_other_request_gets_a_new_id(own: str | None) -> None:
+    """A different one each time, which is itself a valid id."""
     first, second = request_id_from(own), request_id_from(own)
     assert own not in (first, second)
     assert first != second
@@ -281,8 +281,8 @@ def test_any_other_request_gets_an_id_of_its_own(own: str | None) -> None:
 
 
 @pytest.mark.parametrize("own", [b"\xff", b"\xc3\xa9", b"\x80"])
-def test_an_id_that_is_no_text_harms_nobody(own: bytes) -> None:
-    """It came from a client, and must not end in our log."""
+def test_an_id_that_is_not_ascii_is_replaced(own: bytes) -> None:
+    """Such bytes of a client must not get into the log."""
     server = EchoServer()
     client = server.connect()
     client.send(b"GET / HTTP/1.1\r\nX-Request-Id: " + own + b"\r\n\r\n")
@@ -290,13 +290,13 @@ def test_an_id_that_is_no_text_harms_nobody(own: bytes) -> None:
     assert request_id_from(server.resource.ids[0]) == server.resource.ids[0]
 
 
-# --- rest
+# --- idle connections
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("rest", [b"", b"\r\n"])
-def test_a_site_is_quiet_when_all_that_has_come_is_answered(at_once: bool, rest: bytes) -> None:
-    """Connections that only stand do not count, and a line's end behind a body is nothing."""
+def test_a_site_is_quiet_when_all_requests_are_answered(at_once: bool, rest: bytes) -> None:
+    """Idle connections do not count, nor does a line end after a body."""
     server = EchoServer(at_once=at_once)
     server.connect()
     client = server.connect()
@@ -312,8 +312,8 @@ def test_a_site_is_quiet_when_all_that_has_come_is_answered(at_once: bool, rest:
 
 
 @pytest.mark.parametrize("sent", [b"GET", request("GET"), request("POST", body=b"1") + b"GET"])
-def test_a_site_is_quiet_when_the_last_busy_client_is_gone(sent: bytes) -> None:
-    """Nobody is left to answer."""
+def test_a_site_is_quiet_when_the_last_busy_client_hangs_up(sent: bytes) -> None:
+    """Its request needs no answer any more."""
     server = EchoServer(at_once=False)
     client = server.connect()
     client.send(sent)
@@ -324,8 +324,8 @@ def test_a_site_is_quiet_when_the_last_busy_client_is_gone(sent: bytes) -> None:
     assert not server.site.channels
 
 
-def test_a_request_that_was_refused_keeps_nobody_waiting() -> None:
-    """It has its answer, though its connection stands a moment longer."""
+def test_a_refused_request_does_not_delay_a_drain() -> None:
+    """It has its answer, though its connection lingers."""
     server = EchoServer()
     client = server.connect()
     client.send(b"GET")
@@ -335,8 +335,8 @@ def test_a_request_that_was_refused_keeps_nobody_waiting() -> None:
     assert fired == [None]
 
 
-def test_close_idle_leaves_those_alone_who_are_busy() -> None:
-    """Those who send and those who wait for an answer; the others are closed."""
+def test_close_idle_keeps_busy_connections() -> None:
+    """Connections that send a request or wait for an answer; the others are closed."""
     server = EchoServer(at_once=False)
     idle, sending, waiting, served = (server.connect() for _ in range(4))
     sending.send(b"GET / HT")
@@ -356,7 +356,7 @@ def test_close_idle_leaves_those_alone_who_are_busy() -> None:
 
 
 def test_close_idle_leaves_time_to_read_a_refusal() -> None:
-    """Who is still sending would see a reset instead."""
+    """A client that is still sending would see a reset instead."""
     server = EchoServer()
     client = server.connect()
     client.send(b"nonsense\r\n")
@@ -367,7 +367,7 @@ def test_close_idle_leaves_time_to_read_a_refusal() -> None:
 
 
 def test_abort_all_cuts_every_connection_off() -> None:
-    """Whatever it is busy with."""
+    """Idle, receiving or answering."""
     server = EchoServer(at_once=False)
     clients = [server.connect() for _ in range(3)]
     clients[1].send(b"GET / HT")
@@ -379,11 +379,11 @@ def test_abort_all_cuts_every_connection_off() -> None:
     assert server.limits.held == 0
 
 
-# --- fields
+# --- header fields
 
 
-def test_a_field_that_was_set_goes_out_as_it_was_set() -> None:
-    """Encoded once, beside those of the head."""
+def test_a_header_that_was_set_is_sent_unchanged() -> None:
+    """Encoded once, beside those of `begin_answer`."""
     server = EchoServer(at_once=False)
     client = server.connect()
     client.send(request("GET"))

@@ -1,4 +1,4 @@
-"""What the access log is told, and what it cannot break: server/http/access.py, channel.py."""
+"""Entries of the access log, and its errors: server/http/access.py, channel.py, site.py."""
 
 import pytest
 from twisted.internet.address import HostnameAddress, IPv6Address, UNIXAddress
@@ -15,8 +15,8 @@ from tests.fakes.site import EchoServer
 pytestmark = pytest.mark.usefixtures("log")
 
 
-def test_each_answer_is_told_once() -> None:
-    """With all that a line may want."""
+def test_each_answer_is_logged_once() -> None:
+    """With all fields of an entry."""
     entries: list[Access] = []
     client = EchoServer(access_log=entries.append).connect()
     client.send(request("GET", "/a?b", headers={"X-Request-Id": "mine"}))
@@ -27,8 +27,8 @@ def test_each_answer_is_told_once() -> None:
     ]
 
 
-def test_the_timing_of_an_answer_is_told() -> None:
-    """As the client was told."""
+def test_the_timing_of_an_answer_is_logged() -> None:
+    """As in its Server-Timing header."""
     entries: list[Access] = []
     server = EchoServer(at_once=False, access_log=entries.append)
     client = server.connect()
@@ -60,10 +60,10 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("data", "known"), REFUSALS.values(), ids=REFUSALS.keys())
 @pytest.mark.parametrize("before", [b"", request("GET", "/before"), request(body=b"hello")])
-def test_each_early_refusal_is_told_once(
+def test_each_early_refusal_is_logged_once(
     data: bytes, known: tuple[str, str, int], before: bytes
 ) -> None:
-    """With what is known of it, which is what an operator looks for."""
+    """With the fields known when it is refused."""
     entries: list[Access] = []
     server = EchoServer(max_held=50, access_log=entries.append)
     client = server.connect()
@@ -88,15 +88,15 @@ def test_each_early_refusal_is_told_once(
     ],
 )
 def test_every_client_has_a_name(address: IAddress, name: str) -> None:
-    """One that is fit for a line of a log, whatever it came through."""
+    """One that is safe in a line of a log, for any kind of address."""
     assert client_name(address) == name
 
 
 @pytest.mark.parametrize("peer", [UNIXAddress(None), UNIXAddress(b""), PEER], ids=repr)
-def test_the_server_logs_whoever_comes(
+def test_the_server_logs_every_client(
     monkeypatch: pytest.MonkeyPatch, log: Log, peer: IAddress
 ) -> None:
-    """Answers and refusals alike, one line each; the connection goes on."""
+    """Answers and refusals alike, one line each."""
     house = House(monkeypatch, Settings(access_log=True))
     client = Client(house.service.site, house.reactor, peer=peer)
     headers = {"X-Request-Id": "mine"}
@@ -113,7 +113,7 @@ def test_the_server_logs_whoever_comes(
 
 @pytest.mark.parametrize("data", [request("GET"), b"nonsense\r\n"], ids=["answer", "refusal"])
 def test_a_log_that_fails_breaks_no_answer(data: bytes, log: Log) -> None:
-    """Its failure is logged, and the connection goes its way."""
+    """Its error is logged, and the connection works on."""
 
     def fail(_: Access) -> None:
         raise OSError(28, "No space left on device")

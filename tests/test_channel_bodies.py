@@ -19,7 +19,7 @@ MIB = 1 << 20
 
 
 def test_a_body_that_is_being_answered_is_held_once() -> None:
-    """By the endpoint that it was handed to, and by nobody any more when it is answered."""
+    """By the endpoint alone, and not at all once it is answered."""
     clock = Clock()
     seen: list[HTTPRequest] = []
     answers: list[Deferred[HTTPResponse]] = []
@@ -53,7 +53,7 @@ def test_a_body_that_is_being_answered_is_held_once() -> None:
 
 @pytest.mark.parametrize("chunks", [[], [b"one"], [b"one", b"two", b"three"]])
 def test_a_body_is_read_once(chunks: list[bytes]) -> None:
-    """Whole, and then it is gone."""
+    """As a whole, and then it is dropped."""
     body = HeldBody()
     for data in chunks:
         body.write(data)
@@ -64,7 +64,7 @@ def test_a_body_is_read_once(chunks: list[bytes]) -> None:
 
 
 def test_a_body_can_be_read_in_parts() -> None:
-    """Like any file; what is left behind them comes whole."""
+    """Like any file; the rest is then read as a whole."""
     body = HeldBody(b"one two three")
     assert body.read(0) == b""
     assert body.read(4) == b"one "

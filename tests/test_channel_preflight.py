@@ -1,4 +1,4 @@
-"""Requests that are refused by what their heads say: server/http/channel.py."""
+"""Requests that a preflight refuses by their heads: server/http/channel.py."""
 
 from collections.abc import Mapping
 
@@ -24,7 +24,7 @@ BODY = bytes(100)
 
 
 class PreflightServer:
-    """A site behind a door whose one route refuses while it is told to, and their clients."""
+    """A Klein front end whose POST route has a preflight, which refuses while *refuses* is set."""
 
     def __init__(self, *, refuses: bool = True) -> None:
         self.clock = Clock()
@@ -71,8 +71,8 @@ def post(length: int = 100, headers: Mapping[str, str] | None = None) -> bytes:
     return request(headers={"Content-Length": str(length), **(headers or {})})
 
 
-def test_a_head_is_asked_about_before_the_body_comes() -> None:
-    """It tells all that the whole request will tell, but for the query and the body."""
+def test_the_preflight_is_called_before_the_body_arrives() -> None:
+    """Its head has all of the later request, except for the query and the body."""
     server = PreflightServer(refuses=False)
     client = server.connect()
     client.send(request(target="/?k=1", headers={"Content-Length": "2", "X-Request-Id": "mine"}))
@@ -98,8 +98,8 @@ def test_a_head_is_asked_about_before_the_body_comes() -> None:
     ],
     ids=["another method", "another path", "an absolute target", "no body"],
 )
-def test_other_requests_are_not_asked_about(data: bytes) -> None:
-    """Whoever answers them looks for himself; a target in another spelling loses nothing else."""
+def test_other_requests_have_no_preflight(data: bytes) -> None:
+    """Their endpoints check them; another spelling of the target changes nothing else."""
     server = PreflightServer()
     client = server.connect()
     client.send(data)
@@ -120,10 +120,10 @@ def test_other_requests_are_not_asked_about(data: bytes) -> None:
         ([request("POST", "http://here/", BODY)], [False]),
     ],
 )
-def test_a_verdict_holds_for_a_body_that_comes_with_its_head(
+def test_a_preflight_holds_for_a_body_that_arrives_with_its_head(
     segments: list[bytes], admitted: list[bool]
 ) -> None:
-    """Nothing has happened since; else, and where there was none, whoever answers looks again."""
+    """If more segments arrived since, or there was no preflight, the endpoint checks again."""
     server = PreflightServer(refuses=False)
     client = server.connect()
     client.send(*segments)
@@ -132,8 +132,8 @@ def test_a_verdict_holds_for_a_body_that_comes_with_its_head(
 
 
 @pytest.mark.parametrize("cut", [1, 50, 10_000])
-def test_a_refused_request_costs_its_connection_nothing(cut: int) -> None:
-    """Its answer is there before its body; that is discarded, and the next request is served."""
+def test_a_refused_request_keeps_its_connection(cut: int) -> None:
+    """It is answered before its body arrives; the body is discarded, the next request served."""
     server = PreflightServer()
     client = server.connect()
     client.send(post())
@@ -161,7 +161,7 @@ def test_a_refused_request_costs_its_connection_nothing(cut: int) -> None:
 @pytest.mark.parametrize("length", [0, 100])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_refused_requests_may_follow_each_other(length: int, at_once: bool) -> None:
-    """In their order, in one segment or many, with and without bodies."""
+    """In order, in one segment or many, with and without bodies."""
     server = PreflightServer()
     client = server.connect()
     data = [post(length, {"X-Request-Id": str(number)}) + bytes(length) for number in range(5)]
@@ -176,17 +176,17 @@ def test_refused_requests_may_follow_each_other(length: int, at_once: bool) -> N
 
 
 CLOSING = {
-    "it waits for a word": post(headers={"Expect": "100-continue"}),
+    "it expects 100": post(headers={"Expect": "100-continue"}),
     "its body is large": post(MAX_DISCARDED_BODY_BYTES + 1),
     "its body may be large": request(headers={"Transfer-Encoding": "chunked"}) + chunk(BODY),
-    "it wants no more": post(headers={"Connection": "close"}),
-    "it is old": b"POST / HTTP/1.0\r\nContent-Length: 100\r\n\r\n",
+    "it is the last request": post(headers={"Connection": "close"}),
+    "it is HTTP/1.0": b"POST / HTTP/1.0\r\nContent-Length: 100\r\n\r\n",
 }
 
 
 @pytest.mark.parametrize("data", CLOSING.values(), ids=CLOSING.keys())
-def test_a_connection_is_closed_that_is_not_worth_the_body(data: bytes) -> None:
-    """Or of which nobody could tell what would come next; it hears no 100 before."""
+def test_a_refusal_closes_a_connection_that_is_not_worth_its_body(data: bytes) -> None:
+    """Or if the next bytes could be a body or a request; no 100 is sent before."""
     server = PreflightServer()
     client = server.connect()
     client.send(data)
@@ -212,7 +212,7 @@ def test_a_body_of_the_largest_size_is_discarded() -> None:
     assert client.statuses == [429, 429]
 
 
-def test_a_server_that_leaves_says_so_with_a_refusal() -> None:
+def test_a_draining_server_closes_the_connection_with_a_refusal() -> None:
     """The next request would be lost."""
     server = PreflightServer()
     server.lifecycle.move(State.DRAINING)
@@ -222,8 +222,8 @@ def test_a_server_that_leaves_says_so_with_a_refusal() -> None:
 
 
 @pytest.mark.parametrize("sent", [b"", bytes(99)])
-def test_a_body_that_never_comes_holds_nobody(sent: bytes) -> None:
-    """Neither a drain, nor its connection for longer than a request may take; no second answer."""
+def test_a_body_that_never_arrives_delays_nothing(sent: bytes) -> None:
+    """Neither a drain, nor its own connection beyond the time of a request; no second answer."""
     server = PreflightServer()
     client = server.connect()
     client.send(post())
@@ -237,7 +237,7 @@ def test_a_body_that_never_comes_holds_nobody(sent: bytes) -> None:
 
 
 def test_a_drain_leaves_time_to_read_a_refusal() -> None:
-    """Who is still sending would see a reset instead."""
+    """A client that is still sending would see a reset instead."""
     server = PreflightServer()
     client = server.connect()
     client.send(post())
@@ -251,7 +251,7 @@ def test_a_drain_leaves_time_to_read_a_refusal() -> None:
 
 
 @pytest.mark.parametrize("kind", [Client, SlowClient])
-def test_a_client_that_hangs_up_behind_its_refusal_leaves_nothing(
+def test_nothing_remains_of_a_client_that_hangs_up_after_its_refusal(
     kind: type[Client | SlowClient],
 ) -> None:
     """No timer, no bytes."""
@@ -269,8 +269,8 @@ def test_a_client_that_hangs_up_behind_its_refusal_leaves_nothing(
     assert server.clock.getDelayedCalls() == []
 
 
-def test_a_client_that_reads_no_refusals_is_read_no_more() -> None:
-    """They are answers like any other."""
+def test_a_client_that_reads_no_refusals_is_not_read() -> None:
+    """They fill the transport as any answer does."""
     server = PreflightServer()
     client = SlowClient(server.site, server.clock)
     client.send((post() + BODY) * 2000)

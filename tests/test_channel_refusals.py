@@ -1,4 +1,4 @@
-"""Requests that are refused before they have come to their end: server/http/channel.py."""
+"""Requests that are refused before they are complete: server/http/channel.py."""
 
 from collections.abc import Callable
 
@@ -33,7 +33,7 @@ CHUNKED = head("Transfer-Encoding: chunked")
     ids=["declared", "in one chunk", "in two chunks"],
 )
 def test_a_body_may_be_as_long_as_the_limit(data: bytes, cut: int) -> None:
-    """In whatever segments it comes."""
+    """In segments of any size."""
     server = EchoServer(max_body=100)
     client = server.connect()
     client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
@@ -45,7 +45,7 @@ def test_a_body_may_be_as_long_as_the_limit(data: bytes, cut: int) -> None:
 def test_a_body_that_is_declared_too_long_is_refused_before_a_byte_of_it(
     expect: tuple[str, ...],
 ) -> None:
-    """A client that asks whether it should send it is not told to go on."""
+    """A client that expects 100 gets the refusal instead."""
     server = EchoServer(max_body=100)
     client = server.connect()
     client.send(head("Content-Length: 101", "X-Request-Id: mine", *expect))
@@ -69,8 +69,8 @@ def test_a_body_that_is_declared_too_long_is_refused_before_a_byte_of_it(
     assert server.resource.ids == []
 
 
-def test_a_client_that_asks_first_is_told_to_go_on() -> None:
-    """Where its body is welcome."""
+def test_a_client_that_expects_100_gets_it() -> None:
+    """If its body is within the limit."""
     server = EchoServer(max_body=100)
     client = server.connect()
     client.send(head("Content-Length: 100", "Expect: 100-continue"))
@@ -81,7 +81,7 @@ def test_a_client_that_asks_first_is_told_to_go_on() -> None:
 
 @pytest.mark.parametrize("separately", [True, False])
 def test_a_chunked_body_is_refused_where_it_grows_too_long(separately: bool) -> None:
-    """Midway: neither its end nor even that of the chunk is waited for."""
+    """At once: before the end of the body and of the chunk."""
     server = EchoServer(max_body=100)
     client = server.connect()
     client.send(CHUNKED)
@@ -99,8 +99,8 @@ def test_a_chunked_body_is_refused_where_it_grows_too_long(separately: bool) -> 
 
 
 @pytest.mark.parametrize("kind", [HalfCloseable, PlainTransport], ids=["TCP", "TLS"])
-def test_what_still_comes_after_a_refusal_is_discarded(kind: type[PlainTransport]) -> None:
-    """For a moment; a client that is busy sending would see a reset instead of the answer."""
+def test_bytes_after_a_refusal_are_discarded(kind: type[PlainTransport]) -> None:
+    """While the connection lingers, so that the client sees the answer and no reset."""
     server = EchoServer(max_body=100)
     client = server.connect(kind=kind)
     client.send(head("Content-Length: 1000000"))
@@ -130,8 +130,8 @@ def test_what_still_comes_after_a_refusal_is_discarded(kind: type[PlainTransport
         (429, CHUNKED + chunk(bytes(96)) + chunk(b"")),
     ],
 )
-def test_what_comes_with_a_refused_head_is_discarded_too(status: int, data: bytes) -> None:
-    """In one segment, even where it is the whole body: the request is never served."""
+def test_bytes_in_the_segment_of_a_refused_head_are_discarded_too(status: int, data: bytes) -> None:
+    """Even the whole body: the request is never served."""
     server = EchoServer(max_body=100, max_held=95)
     client = server.connect()
     client.send(data)
@@ -141,8 +141,8 @@ def test_what_comes_with_a_refused_head_is_discarded_too(status: int, data: byte
     assert server.limits.held == 0
 
 
-def test_a_refusal_has_its_moment_however_little_time_clients_have() -> None:
-    """To send a request is one thing, to read an answer another."""
+def test_a_connection_lingers_longer_than_a_short_client_timeout() -> None:
+    """That timeout limits sending a request, not reading the answer."""
     server = EchoServer(client_timeout=1.0)
     client = server.connect()
     client.send(b"hello\r\n")
@@ -152,8 +152,8 @@ def test_a_refusal_has_its_moment_however_little_time_clients_have() -> None:
     assert not client.is_open()
 
 
-def test_a_client_that_has_read_its_refusal_may_go() -> None:
-    """No timer is left behind."""
+def test_a_client_may_hang_up_after_a_refusal() -> None:
+    """No timer remains."""
     server = EchoServer(max_body=100)
     client = server.connect()
     client.send(head("Content-Length: 101"))
@@ -204,10 +204,10 @@ def _is_cut_off(server: EchoServer, _: Client) -> None:
         (CHUNKED, _sends_too_much),
     ],
 )
-def test_what_all_bodies_may_take_is_given_back(
+def test_the_bytes_of_a_body_are_released(
     start: bytes, end: Callable[[EchoServer, Client], None]
 ) -> None:
-    """However a request ends; meanwhile others are asked to come again."""
+    """However its request ends; until then other bodies may get a 429."""
     server = EchoServer(at_once=False, max_body=100, max_held=150)
     first = server.connect()
     first.send(start, bytes(80) if start == DECLARED else chunk(bytes(80)))
@@ -242,7 +242,7 @@ REFUSED_LATE = {
 
 @pytest.mark.parametrize(("data", "status"), REFUSED_LATE.values(), ids=REFUSED_LATE.keys())
 def test_a_refused_body_is_dropped_at_once(data: bytes, status: int) -> None:
-    """The moment in which the rest is discarded needs none of it."""
+    """The lingering connection does not hold it."""
     server = EchoServer(max_body=100)
     client = server.connect()
     client.send(data)
@@ -257,8 +257,8 @@ def test_a_refused_body_is_dropped_at_once(data: bytes, status: int) -> None:
     assert refused.content.getvalue() == b""
 
 
-def test_a_slow_body_is_told_under_its_own_id() -> None:
-    """The head has come, and with it the client's name for the request."""
+def test_the_408_of_a_slow_body_has_its_request_id() -> None:
+    """The head has arrived, and with it the client's id."""
     server = EchoServer()
     client = server.connect()
     client.send(head("Content-Length: 9", "X-Request-Id: mine"))
@@ -295,8 +295,8 @@ NONSENSE = {
 @pytest.mark.parametrize("data", NONSENSE.values(), ids=NONSENSE.keys())
 @pytest.mark.parametrize("before", [b"", request("GET"), request(body=b"hello")])
 @pytest.mark.parametrize("cut", [1, 10_000])
-def test_what_is_no_request_is_refused(data: bytes, before: bytes, cut: int) -> None:
-    """In JSON too, and what comes behind it is never served."""
+def test_malformed_requests_are_refused(data: bytes, before: bytes, cut: int) -> None:
+    """With JSON, and what follows is never served."""
     server = EchoServer()
     client = server.connect()
     data = before + data + request("GET", "/evil")
@@ -328,7 +328,7 @@ LONG_HEADS = {
 
 @pytest.mark.parametrize(("data", "error"), LONG_HEADS.values(), ids=LONG_HEADS.keys())
 def test_a_head_that_is_too_long_is_refused(data: bytes, error: str) -> None:
-    """Without waiting for its end; the client is told which limit it was."""
+    """Without waiting for its end; the answer names the limit."""
     server = EchoServer()
     client = server.connect()
     client.send(request("GET"))
@@ -340,7 +340,7 @@ def test_a_head_that_is_too_long_is_refused(data: bytes, error: str) -> None:
 
 
 @pytest.mark.parametrize("lines", [["A:b"] * 500, ["A: " + "x" * 1000] * 16])
-def test_a_long_head_is_taken(lines: list[str]) -> None:
+def test_a_long_head_is_accepted(lines: list[str]) -> None:
     """Up to the limits."""
     server = EchoServer()
     client = server.connect()
@@ -352,8 +352,8 @@ def test_a_long_head_is_taken(lines: list[str]) -> None:
 
 
 @pytest.mark.parametrize("target", ["/%ff", "/%C3", "/a%80b", "/\x80"])
-def test_a_path_that_is_no_text_is_refused(target: str) -> None:
-    """It would otherwise be logged as an error of ours."""
+def test_a_path_that_is_not_utf_8_is_refused(target: str) -> None:
+    """It would otherwise be a 500, and be logged."""
     server = EchoServer()
     client = server.connect()
     client.send(request(target=target, body=b"body", headers={"X-Request-Id": "mine"}))
@@ -366,8 +366,8 @@ def test_a_path_that_is_no_text_is_refused(target: str) -> None:
 
 
 @pytest.mark.parametrize("own", [b"a\rEvil: 1", b"a\tb", b"\x1b[31m", b"x" * 129, b"\xff", b""])
-def test_an_id_that_could_harm_is_not_sent_back(own: bytes) -> None:
-    """A new one takes its place, in the header and in the body."""
+def test_an_unsafe_id_is_not_sent_back(own: bytes) -> None:
+    """A new one replaces it, in the header and in the body."""
     server = EchoServer()
     client = server.connect()
     client.send(b"POST / HTTP/1.1\r\nX-Request-Id: " + own + b"\r\nContent-Length: 101\r\n\r\n")
@@ -378,8 +378,8 @@ def test_an_id_that_could_harm_is_not_sent_back(own: bytes) -> None:
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
-def test_refusals_have_ids_of_their_own() -> None:
-    """Each another one."""
+def test_each_refusal_has_a_new_id() -> None:
+    """If the client sent none."""
     ids = set()
     for _ in range(3):
         client = EchoServer().connect()

@@ -1,4 +1,4 @@
-"""Clients that do not read what they are answered: server/http/channel.py."""
+"""Clients that do not read their answers: server/http/channel.py."""
 
 from collections.abc import Callable
 
@@ -10,7 +10,7 @@ from tests.fakes.site import EchoServer
 
 TIMEOUT = 8.0
 KIB = 1024
-#: What a transport takes before it asks for a pause.
+#: Bytes that a transport buffers before it pauses its producer.
 FULL = 64 * KIB
 ANSWER = 100 * KIB
 
@@ -19,20 +19,20 @@ pytestmark = pytest.mark.usefixtures("log")
 
 
 def cut_off(client: SlowClient) -> bool:
-    """Return whether the server gave the connection up."""
+    """Return whether the server aborted the connection."""
     return client.transport.aborted
 
 
-# --- what they take
+# --- memory
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("segment", [100, FULL])
 @pytest.mark.parametrize("body", [b"", b"body"])
-def test_a_client_that_reads_nothing_is_not_read_for_ever(
+def test_the_server_stops_reading_a_client_that_reads_nothing(
     at_once: bool, segment: int, body: bytes
 ) -> None:
-    """What it is owed, and what lies here of its requests, stays bounded."""
+    """Its unsent answers and its buffered requests stay bounded."""
     server = EchoServer(at_once=at_once)
     client = server.connect_slow()
     data = request("POST" if body else "GET", body=body) * 5000
@@ -52,7 +52,7 @@ def test_a_client_that_reads_nothing_is_not_read_for_ever(
 def test_a_client_that_reads_late_gets_all_its_answers_in_order(
     segment: int, step: int, body: bytes
 ) -> None:
-    """However much it sent ahead, and however much it reads at a time."""
+    """However many requests it sent ahead, and however much it reads at a time."""
     server = EchoServer()
     client = server.connect_slow()
     targets = [f"/{number}" for number in range(1500)]
@@ -65,7 +65,7 @@ def test_a_client_that_reads_late_gets_all_its_answers_in_order(
     assert not client.channel.busy
 
 
-def test_nothing_is_read_ahead_behind_an_answer_in_parts() -> None:
+def test_nothing_is_read_ahead_during_an_answer_in_parts() -> None:
     """Its first part fills the transport, while the request is still being answered."""
     server = EchoServer(at_once=False)
     client = server.connect_slow()
@@ -85,7 +85,7 @@ def test_nothing_is_read_ahead_behind_an_answer_in_parts() -> None:
 
 
 def test_a_client_that_reads_nothing_is_cut_off() -> None:
-    """It has as long as for a request."""
+    """After the time that a request may take."""
     server = EchoServer(padding=ANSWER)
     client = server.connect_slow()
     client.send(request("GET"))
@@ -101,7 +101,7 @@ def test_a_client_that_reads_nothing_is_cut_off() -> None:
 
 
 def test_a_client_that_stops_reading_is_cut_off() -> None:
-    """What it read before has bought it time, and no more than that."""
+    """Reading extends its time, but only while it lasts."""
     server = EchoServer(padding=ANSWER)
     client = server.connect_slow()
     client.send(request("GET"))
@@ -116,7 +116,7 @@ def test_a_client_that_stops_reading_is_cut_off() -> None:
 
 @pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept", "closed"])
 def test_a_client_that_reads_slowly_gets_its_answer(headers: dict[str, str]) -> None:
-    """As long as something of it goes its way; a drain waits for it."""
+    """As long as the transport makes progress; a drain waits for it."""
     server = EchoServer(padding=ANSWER)
     client = server.connect_slow()
     client.send(request("GET", headers=headers))
@@ -131,8 +131,8 @@ def test_a_client_that_reads_slowly_gets_its_answer(headers: dict[str, str]) -> 
     assert bool(server.site.channels) == (not headers)
 
 
-def test_who_has_read_everything_has_the_whole_time_for_the_next_request() -> None:
-    """And rests in between like anybody else."""
+def test_a_client_that_has_read_all_has_the_whole_time_for_the_next_request() -> None:
+    """And its connection may be idle in between."""
     server = EchoServer(padding=ANSWER)
     client = server.connect_slow()
     client.send(request("GET"))
@@ -148,8 +148,8 @@ def test_who_has_read_everything_has_the_whole_time_for_the_next_request() -> No
     assert not cut_off(client)
 
 
-def test_an_answer_that_takes_long_is_waited_for_by_a_client_that_has_read() -> None:
-    """The time for reading ends with what there is to read."""
+def test_a_client_that_has_read_all_may_wait_long_for_the_rest() -> None:
+    """The time for reading stops when all is read."""
     server = EchoServer(at_once=False)
     client = server.connect_slow()
     client.send(request("GET"))
@@ -186,10 +186,10 @@ def _rests(server: EchoServer, _: SlowClient) -> None:
 
 @pytest.mark.parametrize("end", [_closes, _is_refused, _is_slow, _rests])
 @pytest.mark.parametrize("unread", [0, 1, 300, 600], ids="{} answers".format)
-def test_every_close_comes_to_its_end_without_a_reader(
+def test_every_close_completes_without_a_reader(
     unread: int, end: Callable[[EchoServer, SlowClient], None]
 ) -> None:
-    """However much lies unread before it, below what makes a transport pause and above."""
+    """However many answers are unread before it, below and above the transport's buffer."""
     server = EchoServer()
     client = server.connect_slow()
     client.send(request("GET", "/" + "x" * 80) * unread)
@@ -203,8 +203,8 @@ def test_every_close_comes_to_its_end_without_a_reader(
 
 
 @pytest.mark.parametrize("room", [0, 1 << 40], ids=["reads late", "reads"])
-def test_a_refusal_behind_many_answers_arrives(room: int) -> None:
-    """And the connection is closed in one direction behind it."""
+def test_a_refusal_after_many_answers_arrives(room: int) -> None:
+    """And then the direction to the client is closed."""
     server = EchoServer()
     client = server.connect_slow(room=room)
     client.send(request("GET", "/" + "x" * 80) * 600 + b"nonsense\r\n")
@@ -217,7 +217,7 @@ def test_a_refusal_behind_many_answers_arrives(room: int) -> None:
 
 
 def test_a_refusal_that_fills_the_transport_arrives() -> None:
-    """A channel that is paused by it has nothing more to write, and puts off no close."""
+    """The channel that it pauses writes no more, and must not delay the close."""
     server = EchoServer()
     client = server.connect_slow()
     client.send(request("GET"))
@@ -232,11 +232,11 @@ def test_a_refusal_that_fills_the_transport_arrives() -> None:
     assert client.transport.half_closed
 
 
-# --- what goes out at once
+# --- sending at once
 
 
 @pytest.mark.parametrize("room", [0, 10, 1 << 20])
-def test_an_answer_goes_out_at_once_as_far_as_there_is_room(room: int) -> None:
+def test_an_answer_is_sent_at_once_as_far_as_there_is_room(room: int) -> None:
     """Not at the reactor's next turn; the rest waits for room."""
     client = EchoServer().connect_slow(room=room)
     client.channel.dataReceived(request("GET", "/one"))
@@ -246,19 +246,19 @@ def test_an_answer_goes_out_at_once_as_far_as_there_is_room(room: int) -> None:
 
 
 def test_an_answer_waits_for_what_was_written_before_it() -> None:
-    """Such as that a client may go on, which the reactor sends at its next turn."""
+    """Such as a 100, which the reactor sends at its next turn."""
     client = EchoServer().connect_slow(room=1 << 20)
     headers = {"Expect": "100-continue"}
     client.channel.dataReceived(request("POST", "/two", b"body", headers))
     assert client.transport.read == b""
     client.read(0)
-    told, _, answer = bytes(client.transport.read).partition(b"\r\n\r\n")
-    assert told == b"HTTP/1.1 100 Continue"
+    interim, _, answer = bytes(client.transport.read).partition(b"\r\n\r\n")
+    assert interim == b"HTTP/1.1 100 Continue"
     assert answer.endswith(b"POST /two body")
 
 
-def test_nothing_passes_by_the_layer_that_encrypts() -> None:
-    """A plain connection that has begun to speak TLS writes through it, or in the clear."""
+def test_nothing_bypasses_encryption() -> None:
+    """After `startTLS`, bytes sent directly would not be encrypted."""
     client = EchoServer().connect_slow(room=1 << 20)
     client.transport.TLS = True
     client.channel.dataReceived(request("GET", "/one"))

@@ -10,7 +10,7 @@ from server.deadlines import DefaultTimeout, learned_timeout
 
 
 def profile(cap: int, measured: dict[int, float]) -> Profile:
-    """Return what is known of runs that took so many seconds, by their rows."""
+    """Return the profile of runs that took the seconds in *measured*, by their rows."""
     return Profile(LatencyCurve(measured), cap, 64)
 
 
@@ -22,10 +22,10 @@ UNKNOWN = profile(32, {})
 @pytest.mark.parametrize(
     ("of", "rows", "seconds"),
     [
-        (QUICK, 1, 0.5),  # the least
+        (QUICK, 1, 0.5),  # the minimum
         (SLOW, 1, 5.0),  # five full batches, its own among them
         (SLOW, 4, 5.0),
-        (SLOW, 5, 6.0),  # two of its own
+        (SLOW, 5, 6.0),  # two batches of its own
         (SLOW, 40, 14.0),
         (QUICK, 8000, 2.008),
         (UNKNOWN, 1, inf),
@@ -34,7 +34,7 @@ UNKNOWN = profile(32, {})
 def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
     of: Profile, rows: int, seconds: float
 ) -> None:
-    """What was never measured may take as long as it does."""
+    """Without a measurement there is no limit."""
     assert learned_timeout(of, rows) == pytest.approx(seconds)
 
 
@@ -45,21 +45,21 @@ def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
         (DefaultTimeout(None, [QUICK, SLOW]), 5.0),
         (DefaultTimeout(None, [QUICK, UNKNOWN]), 0.5),
         (DefaultTimeout(None, [UNKNOWN]), inf),
-        (DefaultTimeout(None, [QUICK], 2.0), 2.5),  # they wait for company
+        (DefaultTimeout(None, [QUICK], 2.0), 2.5),  # a batch may wait for more rows
         (DefaultTimeout(0.25, [SLOW], 2.0), 0.25),
         (DefaultTimeout(inf, [QUICK]), inf),
     ],
 )
-def test_the_default_is_what_was_asked_for_or_what_the_slowest_runs_need(
+def test_the_default_is_configured_or_learned_from_the_slowest_runs(
     default: DefaultTimeout, seconds: float
 ) -> None:
-    """Those that were measured."""
+    """Of the profiles that were measured."""
     assert default.seconds == seconds
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_a_learned_default_follows_what_runs_take(factor: float) -> None:
-    """A busy machine at the start makes nobody wait for ever, nor a quiet one hurry."""
+def test_a_learned_default_follows_the_run_times(factor: float) -> None:
+    """So a busy machine at the start does not fix a timeout that is too long."""
     model = profile(1, {1: 1.0})
     default = DefaultTimeout(None, [model])
     assert default.seconds == 5.0
@@ -83,7 +83,7 @@ def test_a_learned_default_follows_what_runs_take(factor: float) -> None:
 def test_a_learned_default_is_never_shorter_than_the_run_itself(
     default: DefaultTimeout, of: Profile, rows: int, seconds: float
 ) -> None:
-    """Of many rows, or of a shape that nobody measured; one that was asked for holds for all."""
+    """Of many rows, or of a shape not measured; a configured default holds for all."""
     assert default.of(of, rows) == pytest.approx(seconds)
 
 
@@ -95,6 +95,6 @@ def test_a_learned_default_is_never_shorter_than_the_run_itself(
         (DefaultTimeout(inf), "any time for an answer"),
     ],
 )
-def test_a_default_can_be_said(default: DefaultTimeout, words: str) -> None:
-    """At the start, in the log."""
+def test_a_default_is_logged_as_text(default: DefaultTimeout, words: str) -> None:
+    """In the line that reports that the model is ready."""
     assert str(default) == words

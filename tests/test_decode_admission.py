@@ -27,7 +27,7 @@ def test_the_time_of_decoding_is_a_moving_average() -> None:
 @pytest.mark.parametrize(
     ("threads", "pending", "allowed", "wait"),
     [
-        (1, 0, 0.0, None),  # a thread is free: the batcher has the last word
+        (1, 0, 0.0, None),  # a thread is free: only the batcher judges
         (2, 1, 0.0, None),
         (1, 1, 2.5, None),
         (1, 1, 2.25, 2.5),
@@ -37,7 +37,7 @@ def test_the_time_of_decoding_is_a_moving_average() -> None:
         (2, 1000, inf, None),
     ],
 )
-def test_who_would_wait_too_long_for_a_thread_is_refused(
+def test_a_request_that_would_wait_too_long_for_a_thread_is_refused(
     threads: int, pending: int, allowed: float, wait: float | None
 ) -> None:
     """An image takes two seconds of a thread here, and a run of one row half a second."""
@@ -51,8 +51,8 @@ def test_who_would_wait_too_long_for_a_thread_is_refused(
     assert (caught.value.wait, caught.value.allowed) == (wait, allowed)
 
 
-def test_nobody_is_refused_while_nobody_knows_how_long_decoding_takes() -> None:
-    """But for what the model takes."""
+def test_before_the_first_measurement_decoding_refuses_nothing() -> None:
+    """Only the run itself counts."""
     DecodeAdmission(1).admit(1000, SLOW, 0.5)
     with pytest.raises(Overloaded):
         DecodeAdmission(1).admit(1000, SLOW, 0.25)

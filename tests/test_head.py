@@ -7,7 +7,7 @@ from server.http.messages import HTTPResponse
 
 
 def test_a_head_has_its_fields_in_order() -> None:
-    """Behind the version and the status, before an empty line."""
+    """After the version and the status, before an empty line."""
     head = encode_head(404, {"Content-Length": "3", "X-É": "é"}, b"HTTP/1.0")
     assert head == "HTTP/1.0 404 Not Found\r\nContent-Length: 3\r\nX-É: é\r\n\r\n".encode()
 
@@ -20,8 +20,8 @@ def test_a_head_has_its_fields_in_order() -> None:
         (799, b"HTTP/1.1 799 Unknown Status"),
     ],
 )
-def test_a_status_has_its_reason(status: int, line: bytes) -> None:
-    """Those that twisted.web does not know, too."""
+def test_a_status_has_its_reason_phrase(status: int, line: bytes) -> None:
+    """Also a status that twisted.web does not know."""
     assert encode_head(status, {}).splitlines()[0] == line
 
 
@@ -36,12 +36,12 @@ def test_no_value_adds_a_line(value: str, end: str) -> None:
 
 
 def test_a_date_is_written_as_http_has_it() -> None:
-    """In Greenwich's time."""
+    """In GMT."""
     assert http_date(784_111_777) == "Sun, 06 Nov 1994 08:49:37 GMT"
 
 
-def test_an_answer_is_ready_as_a_whole() -> None:
-    """Its own fields have the last word."""
+def test_an_answer_is_encoded_as_a_whole() -> None:
+    """Its own fields override the others."""
     answer = HTTPResponse(404, b"no\n", {"Retry-After": "1", "X-Two": "own"}, "text/plain")
     assert encode_response(answer, {"Date": "today", "X-Two": "other"}) == (
         b"HTTP/1.1 404 Not Found\r\nServer: TensorFerry\r\nContent-Type: text/plain\r\n"

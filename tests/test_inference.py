@@ -1,4 +1,4 @@
-"""One image through decoding, queue, run and labels: server/inference.py."""
+"""Requests through decoding, queue, run and labels: server/inference.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -29,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @dataclass
 class InferenceFixture:
-    """An inference whose decode thread and lane work when told."""
+    """An inference whose decode thread and lane are stepped by the test."""
 
     clock: Clock = field(default_factory=Clock)
     lane: ManualLane = field(default_factory=ManualLane)
@@ -57,13 +57,13 @@ class InferenceFixture:
 
 
 def classes(fired: list[object]) -> list[tuple[str, float]]:
-    """Return the labels and scores of the only thing that has fired."""
+    """Return the labels and scores of the only result."""
     (prediction,) = fired
     return [(label, float(score)) for label, score in getattr(prediction, "classes", ())]
 
 
 def test_an_image_is_decoded_run_and_labelled() -> None:
-    """In the model's own size, and the best labels come first."""
+    """In the model's size, and with the best labels first."""
     fixture = InferenceFixture()
     fired = outcomes(fixture.inference.classify(IMAGE, 2))
     assert fixture.lane.batches == []
@@ -80,7 +80,7 @@ def test_an_image_is_decoded_run_and_labelled() -> None:
     ("k", "labels"), [(1, ["cat"]), (2, ["cat", "dog"]), (3, ["cat", "dog", "eel"])]
 )
 def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) -> None:
-    """An answer does not change from one time to the next."""
+    """So equal requests have equal answers."""
     fixture = InferenceFixture()
     fired = outcomes(fixture.inference.classify(IMAGE, k))
     fixture.decode()
@@ -89,7 +89,7 @@ def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) ->
 
 
 def test_images_that_wait_together_share_a_batch_and_get_their_own_labels() -> None:
-    """Whatever sizes they came in."""
+    """Images of any size."""
     fixture = InferenceFixture()
     first = outcomes(fixture.inference.classify(IMAGE, 1))
     others = [encoded(coloured(width, 8), "PNG") for width in (5, 50)]
@@ -102,8 +102,8 @@ def test_images_that_wait_together_share_a_batch_and_get_their_own_labels() -> N
     assert [classes(each)[0][0] for each in (first, *fired)] == ["cat", "dog", "eel"]
 
 
-def test_the_times_of_an_image_are_noted_on_its_way() -> None:
-    """In seconds, each as soon as it is known."""
+def test_the_times_of_an_image_are_recorded_stage_by_stage() -> None:
+    """In seconds, each at the end of its stage."""
     fixture = InferenceFixture()
     timing = Timing()
     fixture.inference.classify(IMAGE, 1).addErrback(lambda _: None)
@@ -127,7 +127,7 @@ def test_the_times_of_an_image_are_noted_on_its_way() -> None:
     [(b"no image", NotAnImage), (encoded(coloured(40, 40), "PNG"), TooManyPixels)],
 )
 def test_a_bad_image_never_reaches_the_queue(data: bytes, kind: type[Exception]) -> None:
-    """The time that it took to find out is noted all the same."""
+    """Its decoding time is recorded all the same."""
     fixture = InferenceFixture()
     timing = Timing()
     fired = outcomes(fixture.inference.classify(data, 1, timing=timing))
@@ -138,7 +138,7 @@ def test_a_bad_image_never_reaches_the_queue(data: bytes, kind: type[Exception])
 
 
 def test_a_deadline_holds_in_the_queue() -> None:
-    """And is told to it as a time of the clock."""
+    """A timeout becomes a time of the clock."""
     fixture = InferenceFixture()
     fixture.inference.classify(IMAGE, 1).addErrback(lambda _: None)
     fired = outcomes(fixture.inference.classify(IMAGE, 1, RequestOptions(timeout=4.0)))
@@ -152,8 +152,8 @@ def test_a_deadline_holds_in_the_queue() -> None:
     assert len(fixture.lane.batches) == 1
 
 
-def test_an_image_whose_time_is_over_is_not_even_decoded() -> None:
-    """The threads have better to do; up to its last moment it is."""
+def test_an_image_is_not_decoded_after_its_deadline() -> None:
+    """At the deadline itself it still is."""
     fixture = InferenceFixture()
     timing = Timing()
     late, just = (
@@ -180,10 +180,10 @@ def _drain(fixture: InferenceFixture) -> None:
 
 
 @pytest.mark.parametrize(("end", "kind"), [(_stop_pool, PoolNotRunning), (_drain, ShuttingDown)])
-def test_what_is_ending_takes_no_images(
+def test_no_images_are_accepted_during_a_stop(
     end: Callable[[InferenceFixture], None], kind: type[Exception]
 ) -> None:
-    """Neither the pool nor the batcher."""
+    """Neither by the pool nor by the batcher."""
     fixture = InferenceFixture()
     end(fixture)
     fired = outcomes(fixture.inference.classify(IMAGE, 1))
@@ -192,8 +192,8 @@ def test_what_is_ending_takes_no_images(
     assert kinds(fired) == [kind]
 
 
-def test_a_full_queue_and_a_failed_run_are_told() -> None:
-    """As the batcher has them."""
+def test_a_full_queue_and_a_failed_run_are_reported() -> None:
+    """With the batcher's errors."""
     fixture = InferenceFixture(max_queued_rows=1)
     fired = [outcomes(fixture.inference.classify(IMAGE, 1)) for _ in range(3)]
     for _ in range(3):
@@ -232,7 +232,7 @@ def test_a_feed_is_prepared_on_a_thread_and_answered_with_its_signature() -> Non
 
 
 def test_a_feed_that_cannot_be_prepared_never_reaches_the_queue() -> None:
-    """Nor is one prepared whose time is over."""
+    """Nor is a feed prepared after its deadline."""
     fixture = InferenceFixture()
     prepared: list[None] = []
 
@@ -249,7 +249,7 @@ def test_a_feed_that_cannot_be_prepared_never_reaches_the_queue() -> None:
 
 
 def test_images_and_tensors_of_one_shape_share_a_batch() -> None:
-    """Each gets its own kind of answer."""
+    """And each gets its own kind of answer."""
     fixture = InferenceFixture()
     fixture.inference.classify(IMAGE, 1).addErrback(lambda _: None)
     labelled = outcomes(fixture.inference.classify(IMAGE, 1))
@@ -265,8 +265,8 @@ def test_images_and_tensors_of_one_shape_share_a_batch() -> None:
     assert result.arrays[0].tolist() == [[0.25, 0.5, 0.125]]
 
 
-def test_a_model_without_images_labels_none() -> None:
-    """Whoever asks did not look; the door does."""
+def test_a_model_without_images_labels_no_images() -> None:
+    """The dialect checks that before it calls."""
     fixture = InferenceFixture()
     fixture.inference.model = replace(fixture.inference.model, image_input=None)
     fired = outcomes(fixture.inference.classify(IMAGE, 1))
@@ -279,7 +279,7 @@ def test_a_model_without_images_labels_none() -> None:
 
 
 def test_an_image_cancelled_before_its_decoding_is_never_decoded() -> None:
-    """The thread has better to do."""
+    """The job is removed from the pool."""
     fixture = InferenceFixture()
     deferred = fixture.inference.classify(IMAGE, 1)
     fired = outcomes(deferred)
@@ -303,7 +303,7 @@ def test_an_image_cancelled_while_it_is_decoded_is_never_queued() -> None:
 
 
 def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
-    """Its place is free for another at once."""
+    """Its place in the queue is free at once."""
     fixture = InferenceFixture(max_queued_rows=1)
     first, second = (fixture.inference.classify(IMAGE, 1) for _ in range(2))
     others = [outcomes(first)]
@@ -321,7 +321,7 @@ def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
     assert [len(batch) for batch in fixture.lane.batches] == [1, 1]
 
 
-def test_an_image_cancelled_while_it_runs_does_not_harm_its_batch() -> None:
+def test_an_image_cancelled_while_it_runs_does_not_affect_its_batch() -> None:
     """Its result is dropped."""
     fixture = InferenceFixture()
     first = outcomes(fixture.inference.classify(IMAGE, 1))

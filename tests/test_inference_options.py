@@ -1,4 +1,4 @@
-"""Until when, how urgent and from whom: what server/inference.py makes of it."""
+"""Timeout, priority and source of a request: how server/inference.py uses them."""
 
 from dataclasses import replace
 from math import inf
@@ -36,7 +36,7 @@ LEARNED = DefaultTimeout(None, [Profile(LatencyCurve({4: 4.0}), 4, 64)])
 
 
 class RecordingBatcher(Batcher[Feed, Arrays]):
-    """Notes what it is asked, refuses when told, and answers nothing."""
+    """Records its calls, refuses while `refusal` is set, and answers nothing."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, [ManualLane()], GreedyPolicy(), join=join_rows)
@@ -45,19 +45,19 @@ class RecordingBatcher(Batcher[Feed, Arrays]):
         self.refusal: Exception | None = None
 
     def admit(self, *profile: object, **options: object) -> None:
-        """Note the question."""
+        """Record the call, and raise `refusal` if it is set."""
         self.admitted.append({"profile": profile[0], **options})
         if self.refusal is not None:
             raise self.refusal
 
     def submit(self, *what: Any, **options: object) -> Deferred[Arrays]:
-        """Note what came."""
+        """Record the call."""
         self.submitted.append({"rows": what[1], **options})
         return Deferred()
 
 
 class InferenceFixture:
-    """An inference before a batcher that notes; one decode thread works two seconds at a time."""
+    """An inference with a recording batcher; its decode thread takes two seconds for each job."""
 
     def __init__(self, default: DefaultTimeout = NO_DEFAULT_TIMEOUT) -> None:
         self.clock = Clock()
@@ -74,7 +74,7 @@ class InferenceFixture:
     def begin(
         self, options: RequestOptions, *, rows: int = 1, signature: Signature = SIGNATURE
     ) -> None:
-        """Begin a request of so many rows."""
+        """Start a request of *rows* rows."""
         (spec,) = signature.inputs
         row = [size or 0 for size in spec.row_shape]
         feed = Feed(signature, (np.zeros((rows, *row), spec.dtype),))
@@ -86,8 +86,8 @@ class InferenceFixture:
         self.calls.step()
 
 
-def test_a_request_is_asked_for_with_all_that_is_known_of_it() -> None:
-    """Its rows are not; those of the requests that wait for a thread are counted one each."""
+def test_admission_gets_all_that_is_known_of_a_request() -> None:
+    """Its rows are not known; requests that wait for a thread count one row each."""
     fixture = InferenceFixture()
     fixture.begin(RequestOptions())
     fixture.inference.admit(RequestOptions(since=60.0, timeout=5.0, priority=Priority.HIGH))
@@ -102,8 +102,8 @@ def test_a_request_is_asked_for_with_all_that_is_known_of_it() -> None:
     assert fixture.inference.model.default_queue.cap == 4
 
 
-def test_a_request_is_taken_to_be_like_the_last_one() -> None:
-    """Whose runs are known: those that nobody asks for never learn what a run takes now."""
+def test_a_request_is_expected_in_the_queue_of_the_last_one() -> None:
+    """The run times of that queue are recent; an unused queue has learned nothing lately."""
     fixture = InferenceFixture()
     profiles = fixture.inference.model.profiles
     profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 8, {1: 4.0})
@@ -117,11 +117,11 @@ def test_a_request_is_taken_to_be_like_the_last_one() -> None:
     assert asked == [default_queue, other, default_queue]
 
 
-def test_an_idle_server_refuses_only_what_no_kind_of_run_leaves_time_for() -> None:
-    """The last one may have been slow, and the next one be of the usual kind."""
+def test_an_idle_server_refuses_only_what_is_late_in_the_default_queue_too() -> None:
+    """The last request may have been slow, and the next one be for the default queue."""
     clock = Clock()
     lane = ManualLane()
-    model = served_model(clock, lane)  # the usual kind takes a second
+    model = served_model(clock, lane)  # a run of the default queue takes a second
     slow = Feed(OTHER, (np.zeros((1, 1), np.float32),))
     model.profiles.learn(slow, 1, {1: 4.0})
     inference = Inference(
@@ -138,8 +138,8 @@ def test_an_idle_server_refuses_only_what_no_kind_of_run_leaves_time_for() -> No
     assert model.batcher.stats().totals.refused == 2
 
 
-def test_whoever_waits_too_long_for_a_thread_makes_admission_careful() -> None:
-    """By a fifth; and every one that was decoded, a little less."""
+def test_a_deadline_missed_before_decoding_raises_the_margin() -> None:
+    """By a fifth; and each decoded request lowers it a little."""
     fixture = InferenceFixture(DefaultTimeout(3.0))
     fixture.begin(RequestOptions(64.0, None))
     fixture.decode()
@@ -153,8 +153,8 @@ def test_whoever_waits_too_long_for_a_thread_makes_admission_careful() -> None:
     fixture.inference.admit(RequestOptions(since=68.0, timeout=3.7))
 
 
-def test_what_the_batcher_refuses_is_refused() -> None:
-    """In its own words."""
+def test_a_refusal_of_the_batcher_is_passed_on() -> None:
+    """With its message, and counted."""
     fixture = InferenceFixture()
     fixture.batcher.refusal = Overloaded(2.0, 1.0)
     with pytest.raises(Overloaded, match=r"expected in 2\.0000 s"):
@@ -163,8 +163,8 @@ def test_what_the_batcher_refuses_is_refused() -> None:
 
 
 @pytest.mark.parametrize("timeout", [4.0, 3.5])
-def test_a_request_whose_time_is_over_is_refused_at_once(timeout: float) -> None:
-    """Not even its last moment is of use to anybody."""
+def test_a_request_is_refused_at_its_deadline(timeout: float) -> None:
+    """At the deadline itself, too: no time is left."""
     fixture = InferenceFixture()
     with pytest.raises(DeadlineExceeded) as caught:
         fixture.inference.admit(RequestOptions(since=60.0, timeout=timeout))
@@ -172,8 +172,8 @@ def test_a_request_whose_time_is_over_is_refused_at_once(timeout: float) -> None
     assert fixture.batcher.admitted == []
 
 
-def test_who_would_wait_too_long_to_be_decoded_is_refused() -> None:
-    """Though the model may be idle; a free thread takes anybody."""
+def test_a_request_that_would_wait_too_long_for_decoding_is_refused() -> None:
+    """Even if the model is idle; a free thread admits every request."""
     fixture = InferenceFixture()
     fixture.begin(RequestOptions())
     fixture.decode()
@@ -187,8 +187,8 @@ def test_who_would_wait_too_long_to_be_decoded_is_refused() -> None:
     fixture.inference.admit(RequestOptions(since=64.0, timeout=2.5))
 
 
-def test_what_was_asked_for_reaches_the_queue() -> None:
-    """The deadline, the priority, and who asks."""
+def test_the_options_of_a_request_reach_the_batcher() -> None:
+    """The deadline, the priority and the source."""
     fixture = InferenceFixture()
     client = object()
     fixture.begin(RequestOptions(64.0, 4.0, Priority.LOW, client), rows=3)
@@ -213,10 +213,10 @@ def test_what_was_asked_for_reaches_the_queue() -> None:
         (NO_DEFAULT_TIMEOUT, 1, inf),
     ],
 )
-def test_who_names_no_timeout_has_the_default(
+def test_a_request_without_a_timeout_has_the_default(
     default: DefaultTimeout, rows: int, deadline: float
 ) -> None:
-    """And what its own decoding takes: nobody named a limit that it could keep."""
+    """Plus the time of its own decoding, which the default does not limit."""
     fixture = InferenceFixture(default)
     fixture.begin(RequestOptions(since=64.0, timeout=None), rows=rows)
     fixture.inference.admit(RequestOptions(since=64.0, timeout=None))
@@ -229,10 +229,10 @@ def test_who_names_no_timeout_has_the_default(
     ("default", "deadline"),
     [(LEARNED, inf), (DefaultTimeout(8.0), 74.0)],
 )
-def test_runs_that_nobody_measured_take_what_they_take(
+def test_runs_that_were_not_measured_have_no_learned_timeout(
     default: DefaultTimeout, deadline: float
 ) -> None:
-    """Unless somebody has said how long that may be."""
+    """A configured timeout holds for them."""
     fixture = InferenceFixture(default)
     fixture.inference.model.profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
     fixture.begin(RequestOptions(since=64.0, timeout=None), signature=OTHER)
@@ -241,7 +241,7 @@ def test_runs_that_nobody_measured_take_what_they_take(
 
 
 def test_a_default_holds_before_the_decoding_too() -> None:
-    """The threads have better to do."""
+    """A request is not decoded after it."""
     fixture = InferenceFixture(DefaultTimeout(8.0))
     fired = outcomes(fixture.inference.classify(b"", 1, RequestOptions(64.0, None)))
     fixture.clock.advance(8.5)

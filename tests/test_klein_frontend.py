@@ -18,8 +18,8 @@ pytestmark = pytest.mark.usefixtures("log")
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_an_endpoints_answer_goes_out_as_it_is(late: bool) -> None:
-    """With the door's own headers beside it, at once or later."""
+def test_an_endpoints_answer_is_sent_unchanged(late: bool) -> None:
+    """With the front end's own headers added, at once or later."""
     answer: Deferred[HTTPResponse] = Deferred()
     server = KleinServer(lambda _: answer)
     body = b"\x00\xff any bytes"
@@ -43,8 +43,8 @@ def test_an_endpoints_answer_goes_out_as_it_is(late: bool) -> None:
         assert received.headers["server"] == "TensorFerry"
 
 
-def test_an_endpoint_sees_the_request_as_it_came() -> None:
-    """Decoded, with header names in lower case and repeated ones joined."""
+def test_an_endpoint_receives_the_request_decoded() -> None:
+    """With header names in lower case and repeated ones joined."""
     server = KleinServer()
     client = server.connect()
     client.send(
@@ -63,15 +63,15 @@ def test_an_endpoint_sees_the_request_as_it_came() -> None:
     assert not seen.disconnected.called
 
 
-def test_an_endpoint_sees_a_decoded_path() -> None:
-    """However the client spelled it."""
+def test_an_endpoint_receives_a_decoded_path() -> None:
+    """In any spelling."""
     server = KleinServer()
     assert server.ask("GET", "/%73tate?x=%2F").status == 200
     assert server.seen[0].path == "/state"
 
 
 def test_a_request_has_one_id_throughout() -> None:
-    """The endpoint, the answer and the access log agree on one that was made here."""
+    """The endpoint, the answer and the access log have the same new id."""
     server = KleinServer()
     client = server.connect()
     client.send(request())
@@ -79,8 +79,8 @@ def test_a_request_has_one_id_throughout() -> None:
     assert [client.answer.headers["x-request-id"]] == server.logged
 
 
-def test_requests_of_one_connection_can_be_told() -> None:
-    """From those of others."""
+def test_requests_of_one_connection_can_be_recognised() -> None:
+    """By `Head.connection`."""
     server = KleinServer()
     one, other = server.connect(), server.connect()
     for client in (one, other, one):
@@ -91,7 +91,7 @@ def test_requests_of_one_connection_can_be_told() -> None:
 
 
 def test_under_another_site_a_request_has_an_id_and_a_time_too() -> None:
-    """The door works wherever `twisted.web` does."""
+    """The front end works with any Site of `twisted.web`."""
     server = KleinServer()
     received = server.ask()
     (seen,) = server.seen
@@ -127,10 +127,10 @@ def test_under_another_site_a_request_has_an_id_and_a_time_too() -> None:
         ("POST", "/?%ff=1", 400, None, "the query is not UTF-8"),
     ],
 )
-def test_a_request_that_fits_no_route_is_told_in_json(
+def test_a_request_without_a_route_gets_an_error_in_json(
     method: str, target: str, status: int, allow: str | None, error: str
 ) -> None:
-    """With what would have fitted, and its id in two places."""
+    """With the allowed methods, and its id in header and body."""
     server = KleinServer()
     received = server.ask(method, target, headers={"X-Request-Id": "mine"})
     assert received.status == status
@@ -142,7 +142,7 @@ def test_a_request_that_fits_no_route_is_told_in_json(
 
 
 def test_head_is_get_without_its_body() -> None:
-    """As HTTP has it."""
+    """As HTTP requires."""
     server = KleinServer()
     client = server.connect()
     client.send(request("HEAD", "/state"))
@@ -175,7 +175,7 @@ def test_head_is_get_without_its_body() -> None:
     ],
 )
 def test_every_answer_carries_the_id_the_server_and_the_date(data: bytes, status: int) -> None:
-    """Also where `twisted.web` or Klein answer by themselves; and none of it is our fault."""
+    """Also where `twisted.web` or Klein answer by themselves; none is an error of the server."""
     client = KleinServer().connect()
     client.send(data.replace(b"Host:", b"X-Request-Id: mine\r\nHost:", 1))
     assert client.answer.status == status
@@ -185,12 +185,12 @@ def test_every_answer_carries_the_id_the_server_and_the_date(data: bytes, status
         assert client.answer.json()["request_id"] == "mine"
 
 
-# --- leaving
+# --- draining
 
 
 @pytest.mark.parametrize("data", [request(), request("GET", "/none"), request("POST", "/?%ff=1")])
-def test_a_server_that_leaves_says_so_with_each_answer(data: bytes) -> None:
-    """And closes the connection behind it."""
+def test_a_draining_server_closes_the_connection_with_each_answer(data: bytes) -> None:
+    """It announces that in the Connection header."""
     server = KleinServer()
     client = server.connect()
     client.send(data)

@@ -35,17 +35,17 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @dataclass
 class EndpointFixture:
-    """The endpoint before an inference that answers when told."""
+    """The endpoint of the native dialect with a `FakeInference`."""
 
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        """Build it."""
+        """Build the endpoint."""
         self.inference = FakeInference(self.clock)
         self.api = InferenceAPI(lambda: self.inference, NATIVE, seconds=self.clock.seconds)
 
     def answered(self, request: HTTPRequest, answer: Prediction | Exception) -> HTTPResponse:
-        """Return the response to *request* where the inference gives *answer*."""
+        """Return the response to *request* if the inference returns or raises *answer*."""
         fired = outcomes(self.api.predict(request))
         assert fired == []
         deferred = self.inference.calls[-1].answer
@@ -57,14 +57,14 @@ class EndpointFixture:
 
 
 def the_response(fired: list[object]) -> HTTPResponse:
-    """Return the only thing that has fired."""
+    """Return the only result."""
     (response,) = fired
     assert isinstance(response, HTTPResponse)
     return response
 
 
 def refused(response: HTTPResponse) -> str:
-    """Return what a refusal says."""
+    """Return the message of a refusal."""
     content = orjson.loads(response.body)
     assert content["status"] == response.status
     assert content["request_id"] == "the-id"
@@ -85,16 +85,16 @@ def test_an_answer_is_pairs_of_label_and_score() -> None:
         assert np.float32(sent) == score
 
 
-def test_labels_are_written_as_they_are() -> None:
-    """In UTF-8, with what JSON needs escaped."""
+def test_labels_are_written_unchanged() -> None:
+    """In UTF-8, escaped only as JSON requires."""
     labels = Prediction([('café "au lait"\n', np.float32(1.0))])
     response = EndpointFixture().answered(http_request(IMAGE), labels)
     assert orjson.loads(response.body) == [['café "au lait"\n', 1.0]]
     assert "café".encode() in response.body
 
 
-def test_an_answer_tells_its_model_and_its_times() -> None:
-    """Those that the inference noted on the way, and the writing of the answer itself."""
+def test_an_answer_names_its_model_and_its_times() -> None:
+    """Those recorded by the inference, and the time to write the answer."""
     fixture = EndpointFixture()
     fired = outcomes(fixture.api.predict(http_request(IMAGE)))
     call = fixture.inference.calls[0]
@@ -122,16 +122,16 @@ ERRORS: list[tuple[Exception, int]] = [
 
 
 @pytest.mark.parametrize(("error", "status"), ERRORS, ids=lambda it: type(it).__name__)
-def test_an_error_tells_the_model_and_the_times_too(
+def test_an_error_names_the_model_and_the_times_too(
     error: Exception, status: int, log: Log
 ) -> None:
-    """A client, and a load test, can see how far the request came."""
+    """A client, and a load test, can see which stages the request has reached."""
     fixture = EndpointFixture()
     fired = outcomes(fixture.api.predict(http_request(IMAGE)))
     fixture.inference.calls[0].timing.decode = 0.002
     fixture.inference.calls[0].answer.errback(error)
     if isinstance(error, CancelledError):
-        assert kinds(fired) == [CancelledError]  # for the door to say whose wish it was
+        assert kinds(fired) == [CancelledError]  # the front end checks for a hang-up
         return
     response = the_response(fired)
     assert response.status == status
@@ -144,8 +144,8 @@ def test_an_error_tells_the_model_and_the_times_too(
     assert all(line.startswith("request the-id failed") for line in logged)
 
 
-def test_a_request_that_is_refused_at_once_tells_the_model() -> None:
-    """It was not timed, so there is no header of times."""
+def test_a_request_that_is_refused_at_once_names_the_model() -> None:
+    """No stage was reached, so there is no Server-Timing."""
     fixture = EndpointFixture()
     response = the_response(outcomes(fixture.api.predict(http_request(b""))))
     assert response.status == 400
@@ -153,8 +153,8 @@ def test_a_request_that_is_refused_at_once_tells_the_model() -> None:
     assert fixture.inference.calls == []
 
 
-def test_while_there_is_no_model_nothing_is_asked() -> None:
-    """Whoever knows why says so; the door makes an answer of it."""
+def test_without_a_model_a_request_is_refused() -> None:
+    """The error is raised; the front end makes an answer of it."""
 
     def none() -> Inference:
         raise HTTPError(503, "loading")
@@ -170,8 +170,8 @@ def head(**headers: str) -> Head:
     return Head("POST", "/", fields, "the-id", 0.0, object())
 
 
-def test_a_head_that_is_welcome_is_let_in() -> None:
-    """And looked at once more when the body is there: meanwhile others have come."""
+def test_an_admitted_head_is_judged_again_with_its_body() -> None:
+    """Other requests may have arrived in between."""
     fixture = EndpointFixture()
     assert fixture.api.preflight(head(x_request_timeout_ms="500")) is None
     fixture.inference.refusal = Overloaded(2.5, 0.5)
@@ -181,8 +181,8 @@ def test_a_head_that_is_welcome_is_let_in() -> None:
     assert fixture.inference.calls == []
 
 
-def test_who_was_let_in_a_moment_ago_is_not_looked_at_again() -> None:
-    """His body came with his head, and nobody in between."""
+def test_a_request_whose_body_came_with_its_head_is_not_judged_again() -> None:
+    """Nothing has arrived in between."""
     fixture = EndpointFixture()
     fixture.inference.refusal = Overloaded(2.5, 0.5)
     fixture.api.predict(http_request(IMAGE, admitted=True))
@@ -195,7 +195,7 @@ def test_who_was_let_in_a_moment_ago_is_not_looked_at_again() -> None:
     [(Overloaded(2.5, 0.5), 429), (DeadlineExceeded(0.0, "submit"), 504), (RunHung(9.0), 503)],
 )
 def test_a_head_is_refused_as_a_request_would_be(error: Exception, status: int) -> None:
-    """With the model's name."""
+    """And its answer names the model."""
     fixture = EndpointFixture()
     fixture.inference.refusal = error
     response = fixture.api.preflight(head())
@@ -207,8 +207,8 @@ def test_a_head_is_refused_as_a_request_would_be(error: Exception, status: int) 
 @pytest.mark.parametrize(
     "headers", [{"x_request_timeout_ms": "soon"}, {"x_request_priority": "urgent"}]
 )
-def test_a_head_that_means_nothing_is_refused(headers: dict[str, str]) -> None:
-    """Before anybody is asked."""
+def test_a_head_with_an_invalid_option_is_refused(headers: dict[str, str]) -> None:
+    """Before admission is asked."""
     fixture = EndpointFixture()
     response = fixture.api.preflight(head(**headers))
     assert response is not None
@@ -218,7 +218,7 @@ def test_a_head_that_means_nothing_is_refused(headers: dict[str, str]) -> None:
 
 
 def test_a_preflight_that_fails_is_an_answer_too(log: Log) -> None:
-    """And is logged: nobody foresaw it."""
+    """A 500, which is logged."""
     fixture = EndpointFixture()
     fixture.inference.refusal = ZeroDivisionError("secret")
     response = fixture.api.preflight(head())
@@ -227,8 +227,8 @@ def test_a_preflight_that_fails_is_an_answer_too(log: Log) -> None:
     assert len(log.flush(ZeroDivisionError)) == 1
 
 
-def test_while_there_is_no_model_no_body_is_wanted() -> None:
-    """It would be read in vain."""
+def test_without_a_model_a_request_is_refused_by_its_head() -> None:
+    """Its body would be read in vain."""
 
     def none() -> Inference:
         raise HTTPError(503, "loading")
@@ -241,7 +241,7 @@ def test_while_there_is_no_model_no_body_is_wanted() -> None:
 
 
 def test_a_hang_up_cancels_the_work() -> None:
-    """Nobody waits for it any more."""
+    """No client waits for it any more."""
     fixture = EndpointFixture()
     disconnected: Deferred[None] = Deferred()
     fired = outcomes(fixture.api.predict(http_request(IMAGE, disconnected=disconnected)))
@@ -262,20 +262,20 @@ def test_a_hang_up_after_the_answer_changes_nothing() -> None:
     assert fixture.inference.cancelled == 0
 
 
-# --- how many labels, and by when
+# --- parameters and options
 
 
 @pytest.mark.parametrize(
     ("values", "k"),
     [(None, 5), (("1",), 1), (("7",), 7), (("1000",), 1000), (("007",), 7)],
 )
-def test_k_is_how_many_labels_are_wanted(values: tuple[str, ...] | None, k: int) -> None:
-    """The default where it is not given."""
+def test_k_is_the_number_of_labels(values: tuple[str, ...] | None, k: int) -> None:
+    """Without it, the default holds."""
     assert label_count({} if values is None else {"k": values}, 5, 1000) == k
 
 
-def test_the_default_is_no_more_than_there_are() -> None:
-    """A model of two classes has no five best."""
+def test_the_default_is_at_most_the_number_of_classes() -> None:
+    """A model of two classes has no five labels."""
     assert label_count({}, 5, 2) == 2
 
 
@@ -288,22 +288,22 @@ def test_the_default_is_no_more_than_there_are() -> None:
         ("1", "1"),
     ],
 )
-def test_a_k_that_cannot_be_is_refused(values: tuple[str, ...]) -> None:
-    """With what it may be."""
+def test_an_invalid_k_is_refused(values: tuple[str, ...]) -> None:
+    """With the values that are accepted."""
     with pytest.raises(HTTPError, match=r"^k: expected .*1 to 7, got ") as caught:
         label_count({"k": values}, 5, 7)
     assert caught.value.status == 400
 
 
 @pytest.mark.parametrize("query", [{"K": ("1",)}, {"top": ("1",)}, {"k": ("1",), "x": ("",)}])
-def test_a_parameter_that_means_nothing_here_is_refused(query: dict[str, tuple[str, ...]]) -> None:
-    """A misspelt one would otherwise be taken for granted."""
+def test_an_unknown_parameter_is_refused(query: dict[str, tuple[str, ...]]) -> None:
+    """A misspelt one would otherwise be ignored without notice."""
     with pytest.raises(HTTPError, match=r"unknown query parameter '(K|top|x)': there is only 'k'"):
         label_count(query, 5, 7)
 
 
-def test_what_a_request_asks_for_reaches_the_classifier() -> None:
-    """The time to answer counts from when its head was read."""
+def test_the_options_of_a_request_reach_the_inference() -> None:
+    """A timeout counts from when the head was received."""
     fixture = EndpointFixture()
     fixture.api.predict(http_request(IMAGE)).addErrback(lambda _: None)
     fixture.api.predict(
@@ -346,15 +346,15 @@ def test_what_a_request_asks_for_reaches_the_classifier() -> None:
     ],
     ids=["none", "zero", "decoded", "queued", "run", "split", "retried", "given up"],
 )
-def test_times_are_milliseconds_and_a_batch_is_named_for_each_ride(
+def test_times_are_milliseconds_and_each_batch_has_an_entry(
     timing: Timing, header: str | None
 ) -> None:
-    """What was not timed has no entry."""
+    """A stage that was not timed has none."""
     assert server_timing(timing) == ({} if header is None else {"Server-Timing": header})
 
 
-def test_a_request_that_rode_in_very_many_batches_lists_the_first() -> None:
-    """And tells their number: clients and proxies refuse a head that is too long."""
+def test_a_request_in_very_many_batches_lists_the_first() -> None:
+    """And their number: clients and proxies refuse a head that is too long."""
     runs = [Run(rows=4, cap=4, reason="full", seconds=0.5) for _ in range(5000)]
     header = server_timing(Timing(trace=Trace(0.0, runs)))["Server-Timing"]
     assert header.count('batch;desc="4/4 full"') == 16

@@ -1,4 +1,4 @@
-"""What a request for a signature looks like: server/api/samples.py."""
+"""Sample requests for a signature: server/api/samples.py."""
 
 import subprocess
 from pathlib import Path
@@ -60,7 +60,7 @@ LARGE = {
 
 
 def check_accepted(body: str, signature: Signature) -> None:
-    """See that *body* is a request of one row for *signature*."""
+    """Check that *body* is a request of one row for *signature*."""
     name, inputs = parse_request(body.encode())
     assert name == (None if signature.name == "serving_default" else signature.name)
     feed = signature.feed(arrays_of(signature, inputs))
@@ -70,7 +70,7 @@ def check_accepted(body: str, signature: Signature) -> None:
 
 @pytest.mark.parametrize("signature", list(SMALL.values()), ids=list(SMALL))
 def test_a_sample_can_be_posted(signature: Signature) -> None:
-    """It is one row of zeros, or of texts, for just this signature."""
+    """It is one row of zeros, or of texts, for this very signature."""
     check_accepted(sample_request(blank_feed(signature, b"text"), "serving_default"), signature)
 
 
@@ -91,12 +91,12 @@ def test_a_sample_can_be_posted(signature: Signature) -> None:
     ],
 )
 def test_a_sample_is_short(signature: Signature, sample: str) -> None:
-    """A signature is named where it must be, and many numbers are told by their shape."""
+    """It names a signature only if needed, and replaces many numbers by their shape."""
     assert sample_request(blank_feed(signature, b"text"), "serving_default") == sample
 
 
 def test_there_is_no_sample_that_would_be_refused() -> None:
-    """A reason stands in its place."""
+    """A reason is returned instead."""
     numbers = SMALL["a row"]
     blank = blank_feed(numbers)
     assert sample_feed(numbers, None, {numbers.name: blank}) is blank
@@ -112,7 +112,7 @@ def test_there_is_no_sample_that_would_be_refused() -> None:
     ids=[*SMALL, *(f"large: {name}" for name in LARGE)],
 )
 def test_a_command_posts_a_row(signature: Signature, tmp_path: Path) -> None:
-    """Whatever the names hold, a shell hands it to curl, which here only shows what it gets."""
+    """The shell passes any name on to curl, which is replaced here by a script that records it."""
     curl = tmp_path / "curl"
     curl.write_text('#!/bin/sh\n[ "$2" = @- ] && cat > body || printf %s "$2" > body\necho "$3"\n')
     curl.chmod(0o755)
