@@ -184,6 +184,7 @@ async def test_inspect_shows_what_is_served(row: Row) -> None:
         "labels": 0,
         "loaded": True,
         "images": status["images"] and status["images"]["signature"],
+        "pictures": status["images"] and status["images"]["signature"],
         "default_signature": status["default_signature"],
         "signatures": status["signatures"],
     }
