@@ -34,7 +34,7 @@ from model.execution.warmup import (
 from model.repository.cache import CacheUnavailableError, user_cache_folder
 from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Arrays, Feed, Signature, blank_feed
-from server.admission import DefaultTimeout, patience
+from server.deadlines import DefaultTimeout, learned_timeout
 from server.inference import Inference, ServedModel
 from server.model_loading import LoadedModel, Loader, load_model
 from server.settings.table import Settings
@@ -110,7 +110,7 @@ class ModelHost:
         self._raise_if_stopping()
         served = self._served(loaded, profiles)
         delay = self.settings.max_queue_delay or 0.0
-        measured = [it for it in profiles.known.values() if patience(it) < inf]
+        measured = [it for it in profiles.known.values() if learned_timeout(it) < inf]
         timeout = DefaultTimeout(self.settings.default_timeout, measured, delay)
         self.inference = Inference(
             served, self._pool, seconds=self._clock.seconds, default_timeout=timeout
@@ -120,7 +120,7 @@ class ModelHost:
             name=served.full_name,
             device=served.device,
             lanes=len(self.lanes),
-            cap=served.usual.cap,
+            cap=served.default_queue.cap,
             timeout=timeout,
         )
         return self.inference

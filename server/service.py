@@ -27,12 +27,13 @@ from server.api.status import StatusAPI
 from server.clock import MonotonicTime
 from server.heartbeat import Heartbeat
 from server.http.access import Access
-from server.http.channel import LimitedSite
-from server.http.endpoints import check_endpoint, reason_of, with_backlog
 from server.http.errors import RETRY_AFTER, HTTPError
-from server.http.klein_frontend import KleinDoor
+from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
+from server.http.listen_addresses import check_address, listen_failure_reason, with_backlog
 from server.http.messages import Route
+from server.http.router import Router
+from server.http.site import LimitedSite
 from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost
@@ -100,21 +101,21 @@ class InferenceService(Service):
         self._stopping: Deferred[None] | None = None
 
     def _site(self) -> LimitedSite:
-        routes = self.routes()
-        door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
+        router = Router(self.routes())
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         limits = BodyLimits(
             # A body larger than the limit of all bodies together is too large even if alone.
             max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
             max_held=self.settings.max_queue_bytes,
         )
         return LimitedSite(
-            door.app.resource(),
+            frontend.app.resource(),
             limits=limits,
             client_timeout=self.settings.client_timeout,
             clock=self.clock,
             access_log=_log_access if self.settings.access_log else None,
-            routes=routes,
-            leaving=lambda: self.lifecycle.leaving,
+            router=router,
+            draining=lambda: self.lifecycle.leaving,
         )
 
     def routes(self) -> tuple[Route, ...]:
@@ -122,7 +123,7 @@ class InferenceService(Service):
         api = InferenceAPI(self.inference, self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
-            Route("POST", "/", api.predict, express=True, preflight=api.preflight),
+            Route("POST", "/", api.predict, preflight=api.preflight),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
             Route("GET", "/status", StatusAPI(self.inference).status),
@@ -241,7 +242,7 @@ def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningP
     outcomes: list[object] = []
 
     def listen() -> object:
-        check_endpoint(description)
+        check_address(description)
         return serverFromString(reactor, with_backlog(description)).listen(site)
 
     maybeDeferred(listen).addBoth(outcomes.append)
@@ -249,7 +250,7 @@ def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningP
         raise StartError(f"cannot listen on {description}: it did not bind at once")
     outcome = outcomes[0]
     if isinstance(outcome, Failure):
-        raise StartError(f"cannot listen on {description}: {reason_of(outcome)}")
+        raise StartError(f"cannot listen on {description}: {listen_failure_reason(outcome)}")
     return cast("IListeningPort", outcome)
 
 

@@ -1,5 +1,5 @@
 """
-Connections without sockets, and what a client says and hears on them.
+Connections without sockets, and the clients on them.
 
 What a real connection does later happens here at the next turn of a `Clock`, never inside a call.
 """
@@ -19,25 +19,26 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from server.http.channel import LimitedChannel, LimitedSite
+from server.http.channel import LimitedChannel
 from server.http.messages import HTTPRequest
+from server.http.site import LimitedSite
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, as a client reads it."""
+    """One answer, as the client reads it."""
 
     status: int
     headers: Mapping[str, str]  #: names in lower case
     body: bytes
 
-    def json(self) -> Any:  # Any: what a body holds is for the test to say
-        """Return what the body says."""
+    def json(self) -> Any:  # Any: the test knows the content of a body
+        """Return the parsed body."""
         return json.loads(self.body)
 
     @property
     def error(self) -> str:
-        """What the body of a refusal says in words."""
+        """The message in the body of a refusal."""
         message = self.json()["error"]
         assert isinstance(message, str)
         return message
@@ -45,9 +46,9 @@ class Answer:
 
 def read_answers(data: bytes, *, bodies: bool = True) -> list[Answer]:
     """
-    Return the answers in *data*; fails where one is cut short or has a header twice.
+    Return the answers in *data*; fails if one is cut short or repeats a header.
 
-    Without *bodies* they are those to HEAD.
+    Without *bodies* they are answers to HEAD.
     """
     answers: list[Answer] = []
     while data:
@@ -72,7 +73,7 @@ def request(
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Return a request with *headers* and, unless they say how *body* is sent, its length."""
+    """Return a request with *headers* and, unless *body* is chunked, its Content-Length."""
     all_headers = {"Host": "localhost", **(headers or {})}
     if body and "Transfer-Encoding" not in all_headers:
         all_headers.setdefault("Content-Length", str(len(body)))
@@ -81,14 +82,14 @@ def request(
 
 
 def chunk(data: bytes) -> bytes:
-    """Return *data* as a chunk of a chunked body; the empty one ends it."""
+    """Return *data* as a chunk of a chunked body; an empty chunk ends the body."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 class PlainTransport(StringTransport):
-    """A connection's near end that cannot close one direction alone, as under TLS."""
+    """The server's end of a connection that cannot close one direction alone, as under TLS."""
 
-    dataBuffer = b""  # all that is written is read at once
+    dataBuffer = b""  # the client reads at once
     offset = 0
 
     def __init__(self, clock: IReactorTime, peer: IAddress) -> None:
@@ -99,7 +100,7 @@ class PlainTransport(StringTransport):
         self._clock = clock
 
     def unregisterProducer(self) -> None:
-        """Forget the producer; as with the real ones, also where there is none."""
+        """Remove the producer, if any; as real transports do."""
         self.producer = None
 
     def loseConnection(self) -> None:
@@ -114,7 +115,7 @@ class PlainTransport(StringTransport):
         self.loseConnection()
 
     def lost(self) -> None:
-        """Be gone, and tell the protocol."""
+        """Lose the connection, and report it to the protocol."""
         if self.connected:
             self.connected = False
             self.protocol.connectionLost(Failure(ConnectionDone()))
@@ -122,30 +123,30 @@ class PlainTransport(StringTransport):
 
 @implementer(IHalfCloseableDescriptor)
 class HalfCloseable(PlainTransport):
-    """A connection's near end that can, as TCP's."""
+    """The server's end of a TCP connection, which can close one direction."""
 
     def loseWriteConnection(self) -> None:
-        """Say that no more will be written."""
+        """Close the direction to the client."""
         self.half_closed = True
 
     def writeConnectionLost(self, reason: Failure) -> None:
-        """Do nothing: no kernel tells of it."""
+        """Do nothing: no kernel reports this."""
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """Do as most protocols do where the client ends its own direction."""
+        """Lose the connection, as with most protocols, when the client closes its direction."""
         self.lost()
 
     def write(self, data: bytes) -> None:
-        """Take *data*, unless it was said that none would come."""
+        """Accept *data*; fails after `loseWriteConnection`."""
         assert not self.half_closed, f"written after the end: {data!r}"
         super().write(data)  # type: ignore[no-untyped-call]  # Twisted's
 
 
-class NarrowTransport(FileDescriptor):
+class SlowTransport(FileDescriptor):
     """
-    A connection's near end with all that Twisted's real ones do, except for the socket.
+    The server's end of a connection as in Twisted, except for the socket.
 
-    What is written is passed on as far as there is *room*, which the client makes by reading.
+    It sends up to *room* bytes, which the client increases by reading.
     """
 
     def __init__(self, clock: IReactorTime, peer: IAddress) -> None:
@@ -154,7 +155,7 @@ class NarrowTransport(FileDescriptor):
         self.TLS = False  #: whether what is written is encrypted first, after `startTLS`
         self.protocol: LimitedChannel
         self.room = 0
-        self.read = bytearray()  #: what the client has
+        self.read = bytearray()  #: bytes that the client has read
         self.reading = True
         self.writing = False
         self.half_closed = False
@@ -171,31 +172,31 @@ class NarrowTransport(FileDescriptor):
         return IPv4Address("TCP", "192.0.2.1", 8000)
 
     def startReading(self) -> None:
-        """Take what the client sends."""
+        """Receive what the client sends."""
         self.reading = True
 
     def stopReading(self) -> None:
-        """Leave what the client sends where it is."""
+        """Receive nothing from the client."""
         self.reading = False
 
     def startWriting(self) -> None:
-        """Pass on what is written, soon."""
+        """Send what is written at the next turn of the clock."""
         self.writing = True
         self._clock.callLater(0, self.pass_on)
 
     def stopWriting(self) -> None:
-        """Have nothing to pass on."""
+        """Send nothing."""
         self.writing = False
 
     def writeSomeData(self, data: bytes) -> int:
-        """Pass on as much of *data* as there is room for."""
+        """Send as much of *data* as there is room for."""
         taken = bytes(data[: self.room])
         self.read += taken
         self.room -= len(taken)
         return len(taken)
 
     def pass_on(self) -> None:
-        """Do what a reactor does where a socket takes more."""
+        """Send as the reactor does when a socket accepts more."""
         while self.writing and (self.room or not self.unsent):
             gone = self.doWrite()  # type: ignore[no-untyped-call]  # Twisted's
             if gone:
@@ -203,7 +204,7 @@ class NarrowTransport(FileDescriptor):
 
     @property
     def unsent(self) -> int:
-        """How many bytes wait for room."""
+        """Bytes that wait for room."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen
 
     def _closeWriteConnection(self) -> None:
@@ -216,18 +217,18 @@ class NarrowTransport(FileDescriptor):
         self._clock.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
 
     def connectionLost(self, reason: Failure) -> None:
-        """Be gone, and tell the protocol."""
+        """Lose the connection, and report it to the protocol."""
         super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
         self.protocol.connectionLost(reason)
 
 
-class NarrowClient:
-    """A client of *site* that reads when told, and sends as much as is taken from it."""
+class SlowClient:
+    """A client of *site* that reads only on request, and sends as much as the server receives."""
 
     def __init__(self, site: LimitedSite, clock: Clock, *, room: int = 0) -> None:
-        self.transport = NarrowTransport(clock, PEER)
+        self.transport = SlowTransport(clock, PEER)
         self.transport.room = room
-        self.unsent = b""  #: sent, and not taken by the server
+        self.unsent = b""  #: sent, but not received by the server
         self._clock = clock
         protocol = site.buildProtocol(PEER)  # type: ignore[no-untyped-call]  # Twisted's
         assert isinstance(protocol, LimitedChannel)
@@ -235,7 +236,7 @@ class NarrowClient:
         protocol.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
 
     def send(self, data: bytes, segment: int = 0x10000) -> None:
-        """Send *data*; what the server does not take waits."""
+        """Send *data*; what the server does not receive waits."""
         self.unsent += data
         while self.unsent and self.transport.reading:
             data, self.unsent = self.unsent[:segment], self.unsent[segment:]
@@ -249,7 +250,7 @@ class NarrowClient:
         self.send(b"")
 
     def read_all(self) -> list[Answer]:
-        """Read whatever comes, and return all answers."""
+        """Read everything, and return all answers."""
         self.read(1 << 40)
         return read_answers(bytes(self.transport.read))
 
@@ -258,7 +259,7 @@ PEER = IPv4Address("TCP", "192.0.2.7", 40_000)
 
 
 class Client:
-    """A client's end of one connection to *site*."""
+    """The client's end of one connection to *site*."""
 
     def __init__(
         self,
@@ -286,29 +287,29 @@ class Client:
 
     @property
     def received(self) -> bytes:
-        """All bytes that have come."""
+        """All bytes received."""
         value = self.transport.value()  # type: ignore[no-untyped-call]  # Twisted's
         assert isinstance(value, bytes)
         return value
 
     @property
     def answers(self) -> list[Answer]:
-        """All answers that have come."""
+        """All answers received."""
         return read_answers(self.received)
 
     @property
     def answer(self) -> Answer:
-        """The only answer that has come."""
+        """The only answer received."""
         (answer,) = self.answers
         return answer
 
     @property
     def statuses(self) -> list[int]:
-        """The statuses of all answers that have come."""
+        """The statuses of all answers received."""
         return [answer.status for answer in self.answers]
 
     def is_open(self) -> bool:
-        """Whether the server has left the connection as it is."""
+        """Whether the server keeps the connection open."""
         return self.transport.connected and not self.transport.disconnecting
 
 
@@ -321,7 +322,7 @@ def http_request(
     headers: Mapping[str, str] | None = None,
     admitted: bool = False,
 ) -> HTTPRequest:
-    """Return a request as an endpoint sees it; names in *headers* are in lower case."""
+    """Return a request as an endpoint receives it; names in *headers* are in lower case."""
     return HTTPRequest(
         method="POST",
         path="/",

@@ -1,5 +1,5 @@
 """
-Post images as clients do, one or many at a time, and read what answers tell.
+Post images as clients do, one or many at a time, and read the answers.
 
 A failure in any client's thread fails the test that waits for it.
 """
@@ -16,12 +16,12 @@ from time import monotonic
 
 import orjson
 
-#: Seconds for which a client waits for a byte before it gives up.
-PATIENCE = 60.0
+#: Seconds for which a client waits for a byte.
+SOCKET_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
-class Ride:
+class BatchEntry:
     """One entry ``batch`` of Server-Timing."""
 
     rows: int
@@ -31,7 +31,7 @@ class Ride:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, read to its end."""
+    """One complete answer."""
 
     status: int
     headers: Mapping[str, str]  #: names in lower case
@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def seconds(self) -> float:
-        """How long the client waited."""
+        """Seconds that the client waited."""
         return self.ended - self.began
 
     @property
@@ -57,18 +57,18 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """What an error answer says was wrong; its status and request id are checked."""
+        """The message of an error answer; its status and request id are checked."""
         content = orjson.loads(self.body)
         assert content["status"] == self.status
         assert content["request_id"] == self.headers["x-request-id"]
         return str(content["error"])
 
     @property
-    def rides(self) -> list[Ride]:
-        """The batches it rode in."""
+    def batches(self) -> list[BatchEntry]:
+        """The batches in which the rows of the request ran."""
         timing = self.headers.get("server-timing", "")
         found = re.findall(r'batch;desc="(\d+)/(\d+) ([\w-]+)"', timing)
-        return [Ride(int(rows), int(cap), reason) for rows, cap, reason in found]
+        return [BatchEntry(int(rows), int(cap), reason) for rows, cap, reason in found]
 
 
 def read_answer(response: HTTPResponse, began: float) -> Answer:
@@ -79,8 +79,8 @@ def read_answer(response: HTTPResponse, began: float) -> Answer:
 
 
 def connect(port: int) -> HTTPConnection:
-    """Return a connection that stands."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    """Return an open connection."""
+    connection = HTTPConnection("127.0.0.1", port, timeout=SOCKET_TIMEOUT)
     connection.connect()
     return connection
 
@@ -110,7 +110,7 @@ def post(
 
 
 def get(port: int, path: str) -> Answer:
-    """Ask for what is at *path*."""
+    """Get *path*."""
     connection = connect(port)
     try:
         began = monotonic()
@@ -129,16 +129,16 @@ def post_all(
     on_start: Callable[[], None] | None = None,
 ) -> list[Answer]:
     """
-    Post *bodies* over as many *connections*, all beginning at once; return the answers in order.
+    Post *bodies* over *connections* connections, which start together; return the answers in order.
 
-    Each connection posts its share, one after the other.  *on_start* is called when they begin.
+    Each connection posts its share, one body after the other.  *on_start* is called at the start.
     """
     together = threading.Barrier(connections, on_start)
 
     def post_share(start: int) -> list[Answer]:
         connection = connect(port)
         try:
-            together.wait(PATIENCE)
+            together.wait(SOCKET_TIMEOUT)
             return [ask(connection, body, path=path) for body in bodies[start::connections]]
         except BaseException:
             together.abort()
@@ -155,12 +155,12 @@ def post_all(
 
 def mean_rows(answers: Iterable[Answer]) -> float:
     """
-    Return the mean rows of the batches that *answers* rode in.
+    Return the mean rows of the batches that *answers* list.
 
-    A batch of n rows shows up in n answers, so each of them counts for a n-th of it.
+    A batch of n rows is listed in n answers, so each of them counts for an n-th of it.
     """
-    rides = [ride for answer in answers for ride in answer.rides]
-    return len(rides) / sum(1 / ride.rows for ride in rides)
+    batches = [batch for answer in answers for batch in answer.batches]
+    return len(batches) / sum(1 / batch.rows for batch in batches)
 
 
 def form(content: bytes, field: str = "data") -> tuple[bytes, dict[str, str]]:
@@ -173,7 +173,7 @@ def form(content: bytes, field: str = "data") -> tuple[bytes, dict[str, str]]:
 def request_bytes(
     body: bytes, *, close: bool = False, headers: Mapping[str, str] | None = None
 ) -> bytes:
-    """Return a whole request that posts *body*, as it travels."""
+    """Return the bytes of a request that posts *body*."""
     head = f"POST / HTTP/1.1\r\nHost: ferry\r\nContent-Length: {len(body)}\r\n"
     head += "".join(f"{name}: {value}\r\n" for name, value in (headers or {}).items())
     return head.encode() + (b"Connection: close\r\n" if close else b"") + b"\r\n" + body
@@ -181,7 +181,7 @@ def request_bytes(
 
 def open_socket(port: int) -> socket.socket:
     """Return a raw connection."""
-    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    return socket.create_connection(("127.0.0.1", port), timeout=SOCKET_TIMEOUT)
 
 
 def receive_answer(raw: socket.socket, began: float) -> Answer:
@@ -195,13 +195,13 @@ def receive_answer(raw: socket.socket, began: float) -> Answer:
 
 
 def send_until_answered(port: int, parts: Iterator[bytes]) -> Answer:
-    """Send *parts* until there is an answer, as a client does that listens while it sends."""
+    """Send *parts* until there is an answer, as a client that reads while it sends."""
     began = monotonic()
     with open_socket(port) as raw:
         for part in parts:
             unsent = memoryview(part)
             while unsent:
-                answered, room, _ = select.select([raw], [raw], [], PATIENCE)
+                answered, room, _ = select.select([raw], [raw], [], SOCKET_TIMEOUT)
                 assert answered or room, "the server neither reads nor answers"
                 if answered:
                     return receive_answer(raw, began)

@@ -1,4 +1,4 @@
-"""How requests share runs, seen from outside and from beside the Session."""
+"""How requests share runs, observed by clients and beside the Session."""
 
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ def mean_rows_of_64(server: Server) -> float:
     """
     Post 64 photos over 32 connections; return the mean rows of a batch.
 
-    Small photos, so that the model sets the pace and not the decoding.
+    The photos are small, so that the model limits the rate and not the decoding.
     """
     names = ["chelsea.png", "coffee.png", "coffee.png", "motorcycle_left.png"] * 16
     answers = post_all(server.port, [small_jpeg(name) for name in names], 32)
@@ -31,24 +31,24 @@ def mean_rows_of_64(server: Server) -> float:
 
 def test_many_connections_are_answered_with_nothing_to_tune(server: Server) -> None:
     """
-    Of 64 requests over 32 connections all are right.
+    All 64 requests over 32 connections are answered right.
 
-    How many ride together is the policy's to say: where a run takes as long for each row more, as
-    on many a CPU, batches of one are the best.
+    The policy decides how many share a batch: if each further row takes as long as the first, as on
+    many CPUs, batches of one row are the best.
     """
     assert mean_rows_of_64(server) >= 1
 
 
 @pytest.mark.full
 def test_requests_share_large_batches_where_they_may_wait(big_batches: Server) -> None:
-    """Up to 32 rows and half a second: sixteen and more ride together."""
+    """Up to 32 rows and half a second: on average 16 or more share a batch."""
     assert mean_rows_of_64(big_batches) >= 16
 
 
 @pytest.mark.full
 @in_reactor
 async def test_a_batch_is_one_run_of_the_session(cache_home: Path) -> None:
-    """With all the time to wait, 64 requests are two runs of 32; a later one is a third."""
+    """With a delay of 30 s, 64 requests are two runs of 32 rows."""
     settings = Settings(port=0, max_batch_size=32, max_queue_delay=30.0)
     photos = mixed(64)
     async with watched_server(settings, cache_home) as watched:
@@ -57,12 +57,14 @@ async def test_a_batch_is_one_run_of_the_session(cache_home: Path) -> None:
         assert watched.runner.batches == [32, 32]
     for (name, _), answer in zip(photos, answers, strict=True):
         assert answer.best in KNOWN[name]
-        assert [(ride.rows, ride.cap, ride.reason) for ride in answer.rides] == [(32, 32, "full")]
+        assert [(batch.rows, batch.cap, batch.reason) for batch in answer.batches] == [
+            (32, 32, "full")
+        ]
 
 
 @in_reactor
 async def test_clients_that_hang_up_while_queued_cost_no_run(cache_home: Path) -> None:
-    """While both lanes are held, 32 clients queue and go: their rows are never run."""
+    """While both lanes are held, 32 clients queue and hang up: their rows are never run."""
     settings = Settings(port=0, lanes=2, max_batch_size=4)
     request = request_bytes(jpeg("coffee.png"))
     async with watched_server(settings, cache_home) as watched:
@@ -86,7 +88,7 @@ async def test_clients_that_hang_up_while_queued_cost_no_run(cache_home: Path) -
 
 @in_reactor
 async def test_rows_of_two_shapes_never_share_a_run(tmp_path: Path) -> None:
-    """Each waits for others of its own shape."""
+    """Each row waits for others of its shape."""
     model = tmp_path / "model"
     SAVED_MODELS["any second axis"].write(model)
     settings = Settings(port=0, model=model, lanes=1, max_batch_size=8)
@@ -107,7 +109,7 @@ async def test_rows_of_two_shapes_never_share_a_run(tmp_path: Path) -> None:
 
 @in_reactor
 async def test_a_row_that_the_model_cannot_take_fails_alone(tmp_path: Path) -> None:
-    """Those who shared its run are run again without it, and answered."""
+    """The other rows of its batch are run again without it, and answered."""
     model = tmp_path / "model"
     SAVED_MODELS["int64 lookup"].write(model)
     settings = Settings(port=0, model=model, lanes=1, max_batch_size=4)

@@ -42,7 +42,7 @@ def test_the_null_model_answers_the_length(null: int, size: int) -> None:
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-model-version"] == "null/1"
     assert answer.headers["server-timing"].startswith("queue;dur=")
-    assert [ride.rows for ride in answer.rides] == [1]
+    assert [batch.rows for batch in answer.batches] == [1]
 
 
 def test_each_of_many_clients_gets_its_own_length(null: int) -> None:

@@ -19,10 +19,10 @@ from model.errors import RowsRefused
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
-from server.admission import NO_TIMEOUT
 from server.api.native import tensor_feed
 from server.api.samples import is_short, sample_command, sample_feed
 from server.api.status import status_of
+from server.deadlines import NO_DEFAULT_TIMEOUT
 from server.inference import ServedModel
 from tests.fakes.server import ManualLane, served_model
 from tests.integration.graphs import CPU
@@ -185,7 +185,7 @@ def served(write: Write, tmp_path: Path) -> Iterator[tuple[ServedModel, Any]]:
 def test_each_sample_is_answered(served: tuple[ServedModel, Any]) -> None:
     """Those of the status, and those that `inspect` has a command for."""
     model, runner = served
-    facts: Any = status_of(model, NO_TIMEOUT)["signatures"]
+    facts: Any = status_of(model, NO_DEFAULT_TIMEOUT)["signatures"]
     for name, signature in model.signatures.items():
         sample = sample_feed(signature, model.image_input, model.samples)
         assert isinstance(sample, Feed)
@@ -204,7 +204,7 @@ def test_no_sample_is_shown_that_would_be_refused(
 ) -> None:
     """A reason stands in its place."""
     model, _ = served
-    facts: Any = status_of(model, NO_TIMEOUT)["signatures"]
+    facts: Any = status_of(model, NO_DEFAULT_TIMEOUT)["signatures"]
     for name, signature in model.signatures.items():
         assert sample_feed(signature, model.image_input, model.samples) == reason
         assert (facts[name].get("sample"), facts[name]["no_sample"]) == (None, reason)

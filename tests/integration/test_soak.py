@@ -1,4 +1,4 @@
-"""Minutes of good, bad and broken traffic at once, and what is left of it in memory."""
+"""Minutes of good, bad and broken traffic at once, and the growth of memory."""
 
 import sys
 import threading
@@ -19,12 +19,12 @@ from tests.integration.servers import ROOT, Server, readiness, resident_bytes, s
 
 pytestmark = pytest.mark.full
 
-#: Bytes by which the memory may grow while traffic flows.
+#: Largest growth of memory under traffic, in bytes.
 GROWTH = 48 * 2**20
 
 
 class Traffic:
-    """Clients of every kind, for a time; a client that gets a wrong answer ends all of it."""
+    """Clients of every kind, for a time; a wrong answer to one of them ends the traffic."""
 
     def __init__(self, server: Server) -> None:
         self.done: Counter[str] = Counter()
@@ -33,7 +33,7 @@ class Traffic:
         self._over = threading.Event()
 
     def flow(self, seconds: float) -> None:
-        """Let them all come for *seconds*; raises what any of them ran into."""
+        """Run all clients for *seconds*; raises the error of any of them."""
         clients: list[Callable[[], Iterator[str]]] = [
             *[self._good] * 8,
             self._bad,
@@ -70,17 +70,17 @@ class Traffic:
             yield "bad"
 
     def _hang_up(self) -> Iterator[str]:
-        """Send a whole request, and go at any moment from then on."""
-        for patience in cycle((0.0, 0.002, 0.005, 0.01, 0.02, 0.05)):
+        """Send a complete request, and hang up after different times."""
+        for seconds in cycle((0.0, 0.002, 0.005, 0.01, 0.02, 0.05)):
             with open_socket(self._server.port) as raw:
                 raw.sendall(request_bytes(jpeg("rocket.jpg")))
-                raw.settimeout(patience or 1e-6)
+                raw.settimeout(seconds or 1e-6)
                 with suppress(TimeoutError):
                     raw.recv(1)
             yield "hang-up"
 
     def _give_up_half_way(self) -> Iterator[str]:
-        """Send a part of a request, and go."""
+        """Send a part of a request, and hang up."""
         request = request_bytes(jpeg("rocket.jpg"))
         for size in cycle((10, 100, 1000, 10_000, len(request) - 1)):
             with open_socket(self._server.port) as raw:
@@ -91,16 +91,17 @@ class Traffic:
 
 def growth(memory: Sequence[int]) -> int:
     """
-    Return by how many bytes the least memory of the last quarter is over that of the second.
+    Return the least memory of the last quarter minus that of the second quarter, in bytes.
 
-    The least, for a large body comes and goes; the second, for pools fill and buffers settle.
+    The least, since a large body is held for a moment only; the second quarter, since pools and
+    buffers fill up in the first.
     """
     quarter = len(memory) // 4
     return min(memory[-quarter:]) - min(memory[quarter : 2 * quarter])
 
 
-def test_minutes_of_mixed_traffic_leave_nothing_behind(cache_home: Path, tmp_path: Path) -> None:
-    """Every answer is right all along, memory stays bounded, and it drains as if fresh."""
+def test_minutes_of_mixed_traffic_do_not_grow_the_memory(cache_home: Path, tmp_path: Path) -> None:
+    """Every answer is right, memory stays bounded, and the server drains as a new one does."""
     with serving(cache_home=cache_home, folder=tmp_path) as server:
         traffic = Traffic(server)
         traffic.flow(180)
@@ -115,7 +116,7 @@ def test_minutes_of_mixed_traffic_leave_nothing_behind(cache_home: Path, tmp_pat
         assert "Traceback" not in server.log
 
 
-def test_the_soak_would_see_a_leak(cache_home: Path, tmp_path: Path) -> None:
+def test_the_soak_detects_a_leak(cache_home: Path, tmp_path: Path) -> None:
     """A server that keeps every image grows beyond the bound in a fraction of the time."""
     leaky = (sys.executable, "-P", "-m", "tests.integration.leaky_server", "serve")
     variables = {"PYTHONPATH": str(ROOT)}

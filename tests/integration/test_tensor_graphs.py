@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from model.signature import Signature
-from server.api.json_tensors import answer, arrays_of, parse_request
+from server.api.json_tensors import arrays_of, encode_outputs, parse_request
 from server.api.samples import sample_request
 from tests.integration.graphs import SCORES, Build, Graphs, Loaded, applied, placeholder, together
 
@@ -42,7 +42,7 @@ def asked(loaded: Loaded, body: str) -> object:
     name, inputs = parse_request(body.encode())
     signature = next(each for each in loaded.runner.signatures if name in (None, each.name))
     outputs = loaded.runner.run(signature.feed(arrays_of(signature, inputs)))
-    return orjson.loads(answer(signature.outputs, outputs))["outputs"][SCORES]
+    return orjson.loads(encode_outputs(signature.outputs, outputs))["outputs"][SCORES]
 
 
 def specs(signature: Signature) -> tuple[str, str]:
