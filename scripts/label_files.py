@@ -113,7 +113,7 @@ class LabelRun:
             clock=MonotonicTime(reactor),
             call_from_thread=reactor.callFromThread,
             pool=DecodePool(reactor.callFromThread, settings.decode_threads),
-            say=_say_to_person,
+            on_progress=_say_to_person,
         )
         # Until all is done: a signal may end the run before that.
         self._exit_code = 1

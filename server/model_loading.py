@@ -33,7 +33,7 @@ from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import Feed, Signature, blank_feed
 from server.settings.table import TOP_PREDICTIONS, Settings
 
-Say = Callable[[str], None]
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +53,12 @@ class LoadedModel:
 
 
 #: Loads what the settings name; tells its progress in words, from the model thread it runs on.
-Loader = Callable[[Settings, Say], LoadedModel]
+Loader = Callable[[Settings, OnProgress], LoadedModel]
 
 
-def load_model(settings: Settings, say: Say, *, resample: Resample | None = None) -> LoadedModel:
+def load_model(
+    settings: Settings, on_progress: OnProgress, *, resample: Resample | None = None
+) -> LoadedModel:
     """
     Load the model that *settings* name, or else the default model, into a TensorFlow Session.
 
@@ -64,18 +66,23 @@ def load_model(settings: Settings, say: Say, *, resample: Resample | None = None
     """
     choice = settings.device or "auto"
     quieten_tensorflow(choice)
-    files, facts = source_of(settings, say)
+    files, facts = source_of(settings, on_progress)
     if resample is not None:
         facts = replace(facts, preprocessing=replace(facts.preprocessing, resample=resample))
     labels = read_labels(facts.labels) if facts.labels is not None else ()
-    say("loading TensorFlow")
+    on_progress("loading TensorFlow")
     device = choose_device(choice)
     lanes = settings.lanes or (1 if device.kind == "gpu" else usable_cores())
     name, version = facts.name or "default", facts.version or "1"
-    say(f"loading {name}/{version} on {device.description}")
+    on_progress(f"loading {name}/{version} on {device.description}")
     options = SessionOptions(device, lanes, settings.gpu_memory_limit)
     loaded = load_files(
-        files, facts, options, classes=len(labels), max_pixels=settings.max_pixels, say=say
+        files,
+        facts,
+        options,
+        classes=len(labels),
+        max_pixels=settings.max_pixels,
+        on_progress=on_progress,
     )
     return LoadedModel(
         name=name,
@@ -91,9 +98,9 @@ def load_model(settings: Settings, say: Say, *, resample: Resample | None = None
     )
 
 
-def load_null(settings: Settings, say: Say) -> LoadedModel:
+def load_null(settings: Settings, on_progress: OnProgress) -> LoadedModel:
     """Return the null model: a `Loader` for whoever measures everything around the model."""
-    say("loading the null model")
+    on_progress("loading the null model")
     return LoadedModel(
         name="null",
         version="1",
@@ -109,7 +116,7 @@ def load_null(settings: Settings, say: Say) -> LoadedModel:
     )
 
 
-def source_of(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
+def source_of(settings: Settings, on_progress: OnProgress) -> tuple[ModelFiles, ModelFacts]:
     """
     Return where the model lies, and what is known of it besides: settings before model.toml.
 
@@ -117,7 +124,7 @@ def source_of(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
     """
     path = settings.model or settings.graph
     if path is None:
-        return _default_model(say)
+        return _default_model(on_progress)
     files = find_model(path)
     facts = read_model_toml(files.folder)
     return files, replace(
@@ -152,9 +159,9 @@ def _labels_beside(files: ModelFiles) -> Path | None:
     return path if path.is_file() else None
 
 
-def _default_model(say: Say) -> tuple[ModelFiles, ModelFacts]:
+def _default_model(on_progress: OnProgress) -> tuple[ModelFiles, ModelFacts]:
     try:
-        found = ensure_default_model(user_cache_folder(), say)
+        found = ensure_default_model(user_cache_folder(), on_progress)
     except (DefaultModelUnavailableError, CacheUnavailableError, DamagedCacheError) as error:
         raise ModelError(str(error)) from error
     return ModelFiles(ModelKind.FROZEN_GRAPH, found.path / GRAPH_FILE, found.path), ModelFacts(

@@ -211,8 +211,8 @@ def test_the_default_model_is_known_beforehand(
     """Whatever a model.toml beside it says."""
     (tmp_path / "model.toml").write_text(TOML)
 
-    def ensure(_: object, say: Callable[[str], object]) -> CachedModel:
-        say("converting")
+    def ensure(_: object, on_progress: Callable[[str], object]) -> CachedModel:
+        on_progress("converting")
         return CachedModel("default", "1", tmp_path, 0, "", "", datetime(2000, 1, 1, tzinfo=UTC))
 
     monkeypatch.setattr("server.model_loading.ensure_default_model", ensure)
@@ -275,10 +275,10 @@ class FakeLoading:
         *,
         classes: int,
         max_pixels: int,
-        say: Callable[[str], object],
+        on_progress: Callable[[str], object],
     ) -> LoadedFiles:
         self.loads.append((files, facts, options, classes, max_pixels))
-        say("images: as they are")
+        on_progress("images: as they are")
         runner: Any = FakeRunner()
         return LoadedFiles(runner, (IMAGES,), None, {IMAGES.name: images(0)}, decodes=False)
 

@@ -93,7 +93,7 @@ def test_a_sample_that_can_only_run_alone_is_run_as_it_is() -> None:
 
 
 class Machine:
-    """Lanes whose runs take as long as *duration* says of their rows; *say* keeps the lines."""
+    """Lanes whose runs take as long as *duration* says of their rows; *said* holds the lines."""
 
     def __init__(
         self,
@@ -122,7 +122,7 @@ class Machine:
                     self.lanes,
                     blank_feed(IMAGES),
                     largest,
-                    say=self.said.append,
+                    on_progress=self.said.append,
                 )
             )
         )
@@ -268,7 +268,9 @@ def test_a_failure_is_told_when_every_lane_is_idle_again() -> None:
 def test_a_cancelled_warm_up_ends_at_once() -> None:
     """What the lanes have begun is run and forgotten."""
     machine = Machine(lambda _: 0.5, lanes=2)
-    warming = Deferred.fromCoroutine(warm_up(machine.lanes, blank_feed(IMAGES), None, say=print))
+    warming = Deferred.fromCoroutine(
+        warm_up(machine.lanes, blank_feed(IMAGES), None, on_progress=print)
+    )
     fired = outcomes(warming)
     warming.cancel()
     assert kinds(fired) == [CancelledError]

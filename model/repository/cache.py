@@ -156,27 +156,27 @@ class CacheFolder:
         name: str,
         version: str,
         build: Callable[[], ModelContents],
-        say: Callable[[str], None],
+        on_progress: Callable[[str], None],
     ) -> CachedModel:
         """
         Return the model, calling *build* if it is absent or damaged.
 
         Damage and, after a build, where the model is kept are told through
-        *say*, a line each.  That the folder can be written is tried before
+        *on_progress*, a line each.  That the folder can be written is tried before
         *build*, which may take long.  Raises CacheUnavailableError, and
         whatever *build* raises.
         """
         try:
             model = self.find(name, version)
         except DamagedCacheError as damage:
-            say(f"{damage}; making it again")
+            on_progress(f"{damage}; making it again")
             model = None
         if model is not None:
             return model
         with self._locked(self.model_folder(name, version).parent):
             pass
         model = self.publish(name, version, build())
-        say(f"{name}/{version} is kept in {model.path} ({model.size / 1e6:.1f} MB)")
+        on_progress(f"{name}/{version} is kept in {model.path} ({model.size / 1e6:.1f} MB)")
         return model
 
     def _read(self, name: str, version: str) -> CachedModel:

@@ -23,7 +23,7 @@ from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.admission import ANY_TIME, NO_TIMEOUT, Terms
 from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
-from server.model_loading import LoadedModel, Say
+from server.model_loading import LoadedModel, OnProgress
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner
 
@@ -235,10 +235,10 @@ class FakeLoader:
         self.error: Exception | None = None
         self.loads = 0
 
-    def __call__(self, settings: Settings, say: Say) -> LoadedModel:
+    def __call__(self, settings: Settings, on_progress: OnProgress) -> LoadedModel:
         """Load."""
         self.loads += 1
-        say("loading pets/7")
+        on_progress("loading pets/7")
         if self.error is not None:
             raise self.error
         signatures = self.runner.signatures

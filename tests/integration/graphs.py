@@ -95,7 +95,12 @@ class Graphs:
         files = ModelFiles(ModelKind.FROZEN_GRAPH, path, path.parent)
         loaded = Loaded(
             load_files(
-                files, facts, options, classes=classes, max_pixels=10**6, say=self.said.append
+                files,
+                facts,
+                options,
+                classes=classes,
+                max_pixels=10**6,
+                on_progress=self.said.append,
             )
         )
         self._loaded.append(loaded)

@@ -79,7 +79,12 @@ def load() -> Iterator[Load]:
         facts = ModelFacts(feeds=feeds)
         opened.append(
             load_files(
-                find_model(path), facts, CPU, classes=0, max_pixels=10**6, say=lambda _: None
+                find_model(path),
+                facts,
+                CPU,
+                classes=0,
+                max_pixels=10**6,
+                on_progress=lambda _: None,
             )
         )
         return opened[-1]

@@ -107,7 +107,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
             *(facts, CPU),
             classes=len(model.scores),
             max_pixels=10**6,
-            say=said.append,
+            on_progress=said.append,
         )
         opened.append(files)
         return files, said

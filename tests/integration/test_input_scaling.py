@@ -205,7 +205,7 @@ def load() -> Iterator[Callable[..., tuple[LoadedFiles, list[str]]]]:
             *(CPU,),
             classes=0,
             max_pixels=10**6,
-            say=said.append,
+            on_progress=said.append,
         )
         opened.append(files)
         return files, said

@@ -231,7 +231,7 @@ def test_a_model_gets_label_images_pixels_where_its_options_or_its_graph_ask(
     files, facts = source_of(settings, lambda _: None)
     (files.folder / "model.toml").write_text(f"[preprocessing]\n{model.toml}\n")
     files, facts = source_of(settings, lambda _: None)
-    loaded = load_files(files, facts, CPU, classes=0, max_pixels=10**6, say=lambda _: None)
+    loaded = load_files(files, facts, CPU, classes=0, max_pixels=10**6, on_progress=lambda _: None)
     image = photo("coffee.png").convert("RGB").resize((301, 200))
     data = encoded(image, "JPEG")
     assert loaded.image_input is not None

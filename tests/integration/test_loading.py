@@ -44,7 +44,12 @@ def load(tmp_path: Path) -> Iterator[Load]:
         known = ModelFacts(**facts)
         loaded.append(
             load_files(
-                files, known, CPU, classes=classes, max_pixels=max_pixels, say=lambda _: None
+                files,
+                known,
+                CPU,
+                classes=classes,
+                max_pixels=max_pixels,
+                on_progress=lambda _: None,
             )
         )
         return loaded[-1]
@@ -204,7 +209,7 @@ def test_a_graph_that_was_cut_is_measured_with_an_image(tmp_path: Path, max_pixe
     path = Graphs(tmp_path).write(chain(*parts))
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     loaded = load_files(
-        files, ModelFacts(), CPU, classes=3, max_pixels=max_pixels, say=lambda _: None
+        files, ModelFacts(), CPU, classes=3, max_pixels=max_pixels, on_progress=lambda _: None
     )
     try:
         asked, rows = loaded.signatures
@@ -274,7 +279,9 @@ def test_a_model_that_cannot_run_an_image_is_refused(
         patched.setattr(LoadedGraph, "close", close)
         files = find_model(path)
         with pytest.raises(ModelError) as caught:
-            load_files(files, ModelFacts(), CPU, classes=3, max_pixels=100, say=lambda _: None)
+            load_files(
+                files, ModelFacts(), CPU, classes=3, max_pixels=100, on_progress=lambda _: None
+            )
     assert str(caught.value) == f"{path}: a run of one row failed: {said}"
     (graph,) = closed
     graph.close()
@@ -314,7 +321,9 @@ def test_nothing_of_the_proof_stays_in_memory(tmp_path: Path) -> None:
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     gc.collect()
     before = graphs()
-    loaded = load_files(files, ModelFacts(), CPU, classes=3, max_pixels=10**6, say=lambda _: None)
+    loaded = load_files(
+        files, ModelFacts(), CPU, classes=3, max_pixels=10**6, on_progress=lambda _: None
+    )
     try:
         assert loaded.image_input is not None
         assert loaded.image_input.encoded != loaded.image_input.signature
@@ -370,7 +379,12 @@ def test_what_is_known_of_images_is_done_to_them(tmp_path: Path, dtype: str, ord
     path = Graphs(tmp_path).write(image_input(dtype, (None, None, None, 3)))
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     loaded = load_files(
-        files, read_model_toml(tmp_path), CPU, classes=3, max_pixels=1000, say=lambda _: None
+        files,
+        read_model_toml(tmp_path),
+        CPU,
+        classes=3,
+        max_pixels=1000,
+        on_progress=lambda _: None,
     )
     try:
         assert loaded.image_input is not None

@@ -37,7 +37,7 @@ def test_a_saved_model_that_is_called_a_graph_is_served(saved: Path) -> None:
         files = source(graph=path)
         assert files == ModelFiles(ModelKind.SAVED_MODEL, saved, saved)
         _, facts = source_of(resolve({"graph": str(path)}, {}).settings, lambda _: None)
-        loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, say=lambda _: None)
+        loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, on_progress=lambda _: None)
         served = SAVED_MODELS["affine"]
         (output,) = loaded.runner.run(loaded.signatures[0].feed(served.feed))
         (expected,) = served.expected.values()

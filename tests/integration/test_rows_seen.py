@@ -24,7 +24,9 @@ def loaded_signature(folder: Path, make: Make, dtype: str = "float32") -> Signat
     rows = {"x": (dtype, (None, 3))}
     save_functions(folder, {"serving_default": (lambda x: {"y": make(tf, x)}, rows)})
     files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-    loaded = load_files(files, ModelFacts(), CPU, classes=0, max_pixels=1000, say=lambda _: None)
+    loaded = load_files(
+        files, ModelFacts(), CPU, classes=0, max_pixels=1000, on_progress=lambda _: None
+    )
     loaded.runner.close()
     (signature,) = loaded.signatures
     return signature

@@ -162,7 +162,9 @@ def served(write: Write, tmp_path: Path) -> Iterator[tuple[ServedModel, Any]]:
     folder = tmp_path / "saved"
     write(folder)
     files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-    loaded = load_files(files, ModelFacts(), CPU, classes=0, max_pixels=10**6, say=lambda _: None)
+    loaded = load_files(
+        files, ModelFacts(), CPU, classes=0, max_pixels=10**6, on_progress=lambda _: None
+    )
     model = served_model(Clock(), ManualLane())
     for signature in loaded.runner.signatures:
         sample = loaded.samples.get(signature.name) or blank_feed(signature)

@@ -146,7 +146,9 @@ def load() -> Iterator[Callable[..., tuple[LoadedFiles, list[str]]]]:
         said: list[str] = []
         files = find_model(path)
         opened.append(
-            load_files(files, ModelFacts(), CPU, classes=classes, max_pixels=10**6, say=said.append)
+            load_files(
+                files, ModelFacts(), CPU, classes=classes, max_pixels=10**6, on_progress=said.append
+            )
         )
         return opened[-1], said
 

@@ -55,16 +55,16 @@ def load_frozen_graph(
     *,
     classes: int,
     max_pixels: int,
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """
-    Put *frozen* into a Session; *say* is told whether it takes batches.
+    Put *frozen* into a Session; *on_progress* is told whether it takes batches.
 
     Raises `ModelError` where TensorFlow cannot put it together, or images of the size that
     *facts* say do not fit.
     """
-    reaches_out = tell_of_risks(frozen.graph_def, [frozen.output], say)
-    loaded = _loaded(frozen, facts, options, classes, max_pixels, say)
+    reaches_out = tell_of_risks(frozen.graph_def, [frozen.output], on_progress)
+    loaded = _loaded(frozen, facts, options, classes, max_pixels, on_progress)
     return replace(loaded, reaches_out=reaches_out)
 
 
@@ -74,11 +74,11 @@ def _loaded(
     options: SessionOptions,
     classes: int,
     max_pixels: int,
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     decodes = decodes_images(frozen.graph_def, [frozen.output])
     if decodes and frozen.scalar_string:
-        return _load_scalar(frozen, options, max_pixels, say)
+        return _load_scalar(frozen, options, max_pixels, on_progress)
     signature = Signature((frozen.spec,), (frozen.output_spec,))
     layout = image_layout(signature, facts.preprocessing, labelled=classes > 0)
     if layout is None:
@@ -87,11 +87,14 @@ def _loaded(
         if not (decodes and takes_encoded(signature)):
             return replace(loaded, decodes=decodes)
         return replace(loaded, image_input=from_bytes(signature, max_pixels), decodes=True)
-    return _load_pixels(frozen, layout, facts, options, max_pixels, say)
+    return _load_pixels(frozen, layout, facts, options, max_pixels, on_progress)
 
 
 def _load_scalar(
-    frozen: FrozenGraph, options: SessionOptions, max_pixels: int, say: Callable[[str], object]
+    frozen: FrozenGraph,
+    options: SessionOptions,
+    max_pixels: int,
+    on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """Load a graph that takes one encoded image: cut in two, or as it is."""
     freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probe_images())
@@ -100,7 +103,7 @@ def _load_scalar(
         loaded = _put_together(options, frozen, spec, alone=freed.reason)
         images = from_bytes(loaded.endpoints[0].signature, max_pixels)
         return replace(loaded, image_input=images, decodes=True)
-    say(
+    on_progress(
         f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each image, "
         f"the rest in batches; the largest difference to one at a time is {freed.difference:.1e}"
     )
@@ -138,17 +141,17 @@ def _load_pixels(
     facts: ModelFacts,
     options: SessionOptions,
     max_pixels: int,
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """Load a graph that takes pixels, freed from a batch of one where it has one inside."""
     spec = frozen.spec
     if spec.shape is None:
         spec = replace(spec, shape=(None, None, None, layout.channels))
     if not layout.sized:
-        say(NEEDS_SIZE)
-    numbers = _normalisation(frozen, layout, facts, say) if layout.sized else None
+        on_progress(NEEDS_SIZE)
+    numbers = _normalisation(frozen, layout, facts, on_progress) if layout.sized else None
     images = None if numbers is None else _Images(layout, numbers)
-    loaded = _freed(frozen, spec, layout, options, images, say)
+    loaded = _freed(frozen, spec, layout, options, images, on_progress)
     if numbers is None:
         return loaded
     signature = loaded.endpoints[-1].signature
@@ -157,13 +160,16 @@ def _load_pixels(
 
 
 def _normalisation(
-    frozen: FrozenGraph, layout: ImageLayout, facts: ModelFacts, say: Callable[[str], object]
+    frozen: FrozenGraph,
+    layout: ImageLayout,
+    facts: ModelFacts,
+    on_progress: Callable[[str], object],
 ) -> Normalisation:
     def scaling() -> Affine | Unreadable:
         start, end = tensor_named(frozen.input), tensor_named(frozen.output)
         return input_scaling(flat_graph(frozen.graph_def), start, [end], lambda _: None)
 
-    return normalisation(facts.preprocessing, layout, frozen.spec.dtype, scaling, say)
+    return normalisation(facts.preprocessing, layout, frozen.spec.dtype, scaling, on_progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,7 +186,7 @@ def _freed(
     layout: ImageLayout,
     options: SessionOptions,
     images: _Images | None,
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """Return *frozen* in a Session, for batches where it takes them."""
     put_together = partial(_put_together, options, frozen, images=images)
@@ -196,7 +202,7 @@ def _freed(
     if isinstance(freed, Alone):
         one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
         return put_together(one, alone=freed.reason)
-    say(
+    on_progress(
         "the graph's batch of one is opened; the largest difference to one at a time is "
         f"{freed.difference:.1e}"
     )

@@ -48,12 +48,13 @@ def normalisation(
     layout: ImageLayout,
     dtype: np.dtype,
     scaling: Callable[[], Affine | Unreadable],
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> Normalisation:
     """
     Return what becomes of the pixels: what *facts* say, or else what suits the model's *scaling*.
 
-    *say* gets what was found and is fed; a model that takes uint8 gets the pixels as they are.
+    Calls *on_progress* with what was found and is fed.  A model that takes uint8 gets the pixels
+    as they are.
     """
     order = facts.colour_order or ColourOrder.RGB
     plain = Normalisation(colour_order=order)
@@ -61,14 +62,14 @@ def normalisation(
         return plain
     if facts.mean is None and facts.scale is None:
         values, line = chosen_range(scaling())
-        say(line)
+        on_progress(line)
         return replace(values.normalisation, colour_order=order)
     numbers = replace(plain, mean=facts.mean or plain.mean, scale=facts.scale or plain.scale)
     if layout.channels == 1 and max(len(set(numbers.mean)), len(set(numbers.scale))) > 1:
         raise ModelError("mean and scale differ by channel, but the model's images have only one")
     warning = warning_of(numbers, scaling())
     if warning:
-        say(warning)
+        on_progress(warning)
     return numbers
 
 

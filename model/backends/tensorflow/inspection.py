@@ -57,7 +57,7 @@ def inspect_files(
         return Inspection(signatures, default, None, tuple(notes), samples=None)
     options = SessionOptions(Device("cpu", "CPU"), lanes=1)
     loaded = load_files(
-        files, facts, options, classes=classes, max_pixels=max_pixels, say=notes.append
+        files, facts, options, classes=classes, max_pixels=max_pixels, on_progress=notes.append
     )
     loaded.runner.close()
     return Inspection(

@@ -37,7 +37,7 @@ from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Feed, Signature, blank_feed
 
-Say = Callable[[str], object]
+OnProgress = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,37 +58,37 @@ def load_files(
     *,
     classes: int,
     max_pixels: int,
-    say: Say,
+    on_progress: OnProgress,
 ) -> LoadedFiles:
     """
-    Load *files* into a Session, with what *facts* say of them; *say* is told what is worth telling.
+    Load *files* into a Session, by what *facts* state of them; report to *on_progress* in lines.
 
     Raises `ModelError`, in one line, for a model that cannot be loaded, a frozen graph that cannot
     run a row, and where there are *classes* labels but not a score for each.
     """
     claim_thread_pools(options)
-    graph = _loaded(files, facts, options, classes, max_pixels, say)
+    graph = _loaded(files, facts, options, classes, max_pixels, on_progress)
     try:
         graph = with_rows_seen(graph)
         runner = SessionRunner(
             graph, options.device, fingerprint=_fingerprint(files, facts, options)
         )
-        graph = replace(graph, image_input=images_of(graph, runner, say))
+        graph = replace(graph, image_input=images_of(graph, runner, on_progress))
         image_input = _with_scores(graph, facts, classes)
         found = {each.name: _sample(each, graph, runner) for each in runner.signatures}
         samples = {name: sample for name, sample in found.items() if sample is not None}
         tried = image_input.signature if image_input is not None else runner.signatures[0]
         sample = samples.get(tried.name) or blank_feed(tried)
-        _try(runner, sample, files, image_input, classes, say)
+        _try(runner, sample, files, image_input, classes, on_progress)
     except BaseException:
         graph.close()
         raise
     # What was tried lies in cycles, with all the weights, and nothing else would soon look for it.
     gc.collect()
     if image_input is not None:
-        say(f"images: {image_input.meaning}")
+        on_progress(f"images: {image_input.meaning}")
     elif facts.preprocessing.named:
-        say(
+        on_progress(
             f"warning: {', '.join(facts.preprocessing.named)}: given for images, but the model "
             f"takes none: {_inputs(tried)}"
         )
@@ -103,7 +103,7 @@ def _loaded(
     options: SessionOptions,
     classes: int,
     max_pixels: int,
-    say: Say,
+    on_progress: OnProgress,
 ) -> LoadedGraph:
     saved = partial(
         load_saved_folder,
@@ -111,18 +111,23 @@ def _loaded(
         options=options,
         classes=classes,
         max_pixels=max_pixels,
-        say=say,
+        on_progress=on_progress,
     )
     match files.kind:
         case ModelKind.FROZEN_GRAPH:
             frozen = read_frozen_graph(files.path, facts)
             return load_frozen_graph(
-                frozen, facts, options, classes=classes, max_pixels=max_pixels, say=say
+                frozen,
+                facts,
+                options,
+                classes=classes,
+                max_pixels=max_pixels,
+                on_progress=on_progress,
             )
         case ModelKind.SAVED_MODEL:
             return saved(files.path)
         case ModelKind.KERAS:
-            say(f"converting {files.path.name}")
+            on_progress(f"converting {files.path.name}")
             with exported(files.path) as folder:
                 return saved(folder)
 
@@ -195,7 +200,7 @@ def _try(
     files: ModelFiles,
     image_input: ImageInput | None,
     classes: int,
-    say: Say,
+    on_progress: OnProgress,
 ) -> None:
     """Run *sample*; raises `ModelError` where it fails, or gives another number of scores."""
     import tensorflow.compat.v1 as tf
@@ -222,7 +227,7 @@ def _try(
     if not np.issubdtype(scores.dtype, np.number) and scores.dtype.name != "bfloat16":
         raise ModelError(f"{files.path}: {spec.name!r} gives {spec.type_name}, expected numbers")
     if not np.isfinite(scores.astype(np.float64)).all():
-        say(f"warning: {spec.name!r} is not a finite number for an image that was tried")
+        on_progress(f"warning: {spec.name!r} is not a finite number for an image that was tried")
 
 
 def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) -> str:

@@ -40,13 +40,19 @@ DECODES_IMAGES = re.compile("Decode(Jpeg|Png|Image|Gif|Bmp|WebP|AndCropJpeg)")
 
 
 def tell_of_risks(
-    graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str], say: Callable[[str], object]
+    graph: "tf.MetaGraphDef | tf.GraphDef",
+    outputs: Iterable[str],
+    on_progress: Callable[[str], object],
 ) -> bool:
-    """Call *say* once with the risky operations that *outputs* depend on; return if there are."""
+    """
+    Return whether *outputs* depend on risky operations.
+
+    Calls *on_progress* once, with their names, where they do.
+    """
     found = [f"{operation} ({node})" for operation, node in risky_operations(graph, outputs)]
     if found:
         more = f", and {len(found) - 8} more" if len(found) > 8 else ""
-        say(f"careful: the model reaches out of itself with {', '.join(found[:8])}{more}")
+        on_progress(f"careful: the model reaches out of itself with {', '.join(found[:8])}{more}")
     return bool(found)
 
 

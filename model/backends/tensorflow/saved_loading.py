@@ -49,10 +49,10 @@ def load_saved_folder(
     *,
     classes: int,
     max_pixels: int,
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """
-    Put the SavedModel in *folder* into a Session; *say* gets what of it is not served.
+    Put the SavedModel in *folder* into a Session; *on_progress* gets what of it is not served.
 
     Raises `ModelError` for what cannot be loaded, and for a signature or an input that *facts* name
     and the model has not.
@@ -61,14 +61,16 @@ def load_saved_folder(
     meta_graph = saved.meta_graph
     signatures, unserved = signatures_of(meta_graph)
     for name, reason in unserved.items():
-        say(f"signature {name} is not served: {reason}")
-    reaches_out = tell_of_risks(meta_graph, served_outputs(meta_graph), say)
+        on_progress(f"signature {name} is not served: {reason}")
+    reaches_out = tell_of_risks(meta_graph, served_outputs(meta_graph), on_progress)
     chosen = default_signature(signatures, facts)
     layout = image_layout(chosen, facts.preprocessing, labelled=classes > 0)
     if layout is not None and not layout.sized:
-        say(NEEDS_SIZE)
+        on_progress(NEEDS_SIZE)
     sized = layout if layout is not None and layout.sized else None
-    numbers = None if sized is None else _normalisation(folder, saved, chosen, sized, facts, say)
+    numbers = (
+        None if sized is None else _normalisation(folder, saved, chosen, sized, facts, on_progress)
+    )
     pixels = None
     if sized is not None and numbers is not None:
         pixels = _pixel_input(chosen, sized, numbers)
@@ -96,7 +98,7 @@ def _normalisation(
     signature: Signature,
     layout: ImageLayout,
     facts: ModelFacts,
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> Normalisation:
     """Return what becomes of pixels on their way to the only input of *signature*."""
     (spec,) = signature.inputs
@@ -109,7 +111,7 @@ def _normalisation(
         plain = plain_name(folder, scaling)  # until the last variable has been read
         return input_scaling(flat, start, ends, variable_reader(plain, flat))
 
-    return normalisation(facts.preprocessing, layout, spec.dtype, scaling, say)
+    return normalisation(facts.preprocessing, layout, spec.dtype, scaling, on_progress)
 
 
 def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:

@@ -128,7 +128,7 @@ INSTALLED = ModelSource()
 
 def ensure_default_model(
     cache: CacheFolder,
-    say: Callable[[str], None],
+    on_progress: Callable[[str], None],
     *,
     model: DefaultModel = DEFAULT_MODEL,
     source: ModelSource = INSTALLED,
@@ -137,26 +137,30 @@ def ensure_default_model(
     Return the default model, converting it into *cache* unless it is whole there.
 
     Its folder holds ``output_graph.pb`` and ``output_labels.txt``.  What goes on
-    is told through *say* in whole lines; of a model that is there, nothing.  A
+    is told through *on_progress* in whole lines; of a model that is there, nothing.  A
     conversion takes seconds and imports TensorFlow: call this before the reactor
     runs, or in a thread of its own.  Raises DefaultModelUnavailableError or
     CacheUnavailableError.
     """
 
     def build() -> ModelContents:
-        return _convert(model, source, say)
+        return _convert(model, source, on_progress)
 
-    return cache.ensure(model.name, model.version, build, say)
+    return cache.ensure(model.name, model.version, build, on_progress)
 
 
-def _convert(model: DefaultModel, source: ModelSource, say: Callable[[str], None]) -> ModelContents:
+def _convert(
+    model: DefaultModel, source: ModelSource, on_progress: Callable[[str], None]
+) -> ModelContents:
     """Make the files from the packages; the weights are read only if they are the known ones."""
     path = source.weights_file()
     names = source.class_names()
     data = _checked_bytes(path, model.weights_sha256)
-    say(f"converting {path.name} into the default model {model.name}, once; this takes seconds")
-    say(f"origin: {model.origin}")
-    say(f"licence: {model.licence}")
+    on_progress(
+        f"converting {path.name} into the default model {model.name}, once; this takes seconds"
+    )
+    on_progress(f"origin: {model.origin}")
+    on_progress(f"licence: {model.licence}")
     graph = source.build_graph(read_torch_file(data))
     labels = "".join(f"{name}\n" for name in names).encode()
     return ModelContents(

@@ -25,20 +25,20 @@ _KEEPS_VALUES = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "Stride
 
 
 def images_of(
-    graph: LoadedGraph, runner: SessionRunner, say: Callable[[str], object]
+    graph: LoadedGraph, runner: SessionRunner, on_progress: Callable[[str], object]
 ) -> ImageInput | None:
     """
     Return the way of images into *graph*, None where a trial shows that it takes none.
 
-    A string input is an image only if the model decodes one.  *say* gets why it is none.  Raises
-    `ModelError` where the model fails on every image through a fault of its own.
+    A string input is an image only if the model decodes one.  Otherwise *on_progress* gets the
+    reason.  Raises `ModelError` where the model fails on every image through a fault of its own.
     """
     images = graph.image_input
     if images is None:
         return None
     signature = images.signature
     if signature.max_rows is not None and not signature.batched:
-        say(
+        on_progress(
             f"images are not served: the batch has {signature.max_rows} rows, and {signature.alone}"
         )
         return None
@@ -50,7 +50,7 @@ def images_of(
     reason = one_line(refusal)
     if isinstance(refusal, _faults_of_a_model()) or _NO_PYTHON.search(reason):
         raise ModelError(f"the model fails on every image that was tried: {reason}")
-    say(f"input {signature.inputs[0].name!r} is a string, but no encoded image: {reason}")
+    on_progress(f"input {signature.inputs[0].name!r} is a string, but no encoded image: {reason}")
     return None
 
 
