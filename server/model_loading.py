@@ -66,7 +66,7 @@ def load_model(
     """
     choice = settings.device or "auto"
     quieten_tensorflow(choice)
-    files, facts = source_of(settings, on_progress)
+    files, facts = locate_model(settings, on_progress)
     if resample is not None:
         facts = replace(facts, preprocessing=replace(facts.preprocessing, resample=resample))
     labels = read_labels(facts.labels) if facts.labels is not None else ()
@@ -116,7 +116,7 @@ def load_null(settings: Settings, on_progress: OnProgress) -> LoadedModel:
     )
 
 
-def source_of(settings: Settings, on_progress: OnProgress) -> tuple[ModelFiles, ModelFacts]:
+def locate_model(settings: Settings, on_progress: OnProgress) -> tuple[ModelFiles, ModelFacts]:
     """
     Return where the model lies, and what is known of it besides: settings before model.toml.
 

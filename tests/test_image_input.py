@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from model.backends.tensorflow.image_inputs import (
-    from_bytes,
-    from_pixels,
+    encoded_image_input,
     normalisation,
-    takes_encoded,
+    pixel_image_input,
+    takes_encoded_image,
 )
 from model.errors import ModelError
 from model.images.decode import Resample
@@ -59,7 +59,7 @@ def test_an_encoded_image_is_the_only_string(
     dtype: object, shapes: list[Shape], taken: bool
 ) -> None:
     """Or one a row."""
-    assert takes_encoded(signature(dtype, *shapes)) == taken
+    assert takes_encoded_image(signature(dtype, *shapes)) == taken
 
 
 # --- with which numbers
@@ -101,7 +101,7 @@ def test_pixels_are_decoded_as_they_are_said_to_be() -> None:
         colour_order=ColourOrder.BGR,
     )
     numbers = Normalisation((1.0, 2.0, 3.5), (0.5, 0.5, 0.5))
-    way = from_pixels(signature("uint8", (None, 4, 4, 3)), facts, 100, LAYOUT, numbers)
+    way = pixel_image_input(signature("uint8", (None, 4, 4, 3)), facts, 100, LAYOUT, numbers)
     image = coloured(8, 8)
     (pixels,) = way.feed(encoded(image, "PNG")).arrays
     np.testing.assert_array_equal(pixels, np.asarray(image)[None, 2:6, 2:6])
@@ -114,7 +114,7 @@ def test_pixels_are_decoded_as_they_are_said_to_be() -> None:
 
 def test_a_model_of_uint8_is_told_no_numbers() -> None:
     """It gets the pixels as they are, resized by bilinear interpolation unless told."""
-    way = from_pixels(signature("uint8", (None, 4, 4, 3)), ImageFacts(), 100, LAYOUT, None)
+    way = pixel_image_input(signature("uint8", (None, 4, 4, 3)), ImageFacts(), 100, LAYOUT, None)
     assert way.meaning == "4 x 4 RGB, bilinear"
     (pixels,) = way.feed(encoded(coloured(4, 4), "PNG")).arrays
     np.testing.assert_array_equal(pixels[0], np.asarray(coloured(4, 4)))
@@ -126,7 +126,7 @@ def test_an_encoded_image_goes_in_as_it_came(shape: Shape, kind: str) -> None:
     """To the last byte: a BMP that ends in black ends in zeros."""
     data = encoded(Image.new("RGB", (3, 3)), kind)
     alone = "" if shape == (None,) else "one at a time"
-    way = from_bytes(replace(signature(STRING, shape), alone=alone), 100)
+    way = encoded_image_input(replace(signature(STRING, shape), alone=alone), 100)
     (array,) = way.feed(data).arrays
     assert array.dtype == STRING
     assert array.shape == (() if shape == () else (1,))
@@ -142,7 +142,7 @@ def test_an_encoded_image_goes_in_as_it_came(shape: Shape, kind: str) -> None:
 def test_a_model_that_decodes_sees_a_single_image() -> None:
     """TensorFlow decodes all of a GIF, however many, and dies of some WebP animations."""
     film = {"save_all": True, "append_images": [coloured(4, 4).rotate(90)] * 9}
-    way = from_bytes(signature(STRING, (None,)), 100)
+    way = encoded_image_input(signature(STRING, (None,)), 100)
     (array,) = way.feed(encoded(coloured(4, 4), "GIF", **film)).arrays
     assert getattr(Image.open(BytesIO(array[0])), "n_frames", 1) == 1
     with pytest.raises(BadImage, match="is an animation"):
@@ -151,14 +151,14 @@ def test_a_model_that_decodes_sees_a_single_image() -> None:
 
 def test_no_image_at_all_is_for_the_model_to_judge() -> None:
     """Where it runs alone it may take an empty list."""
-    way = from_bytes(replace(signature(STRING, (None,)), alone="one at a time"), 100)
+    way = encoded_image_input(replace(signature(STRING, (None,)), alone="one at a time"), 100)
     (array,) = way.feed_encoded(way.signature.feed({"x0": np.array([], STRING)})).arrays
     assert (array.dtype, array.shape) == (STRING, (0,))
 
 
 def test_images_that_become_rows_of_different_shapes_are_refused() -> None:
     """As one alone would be."""
-    way = from_bytes(
+    way = encoded_image_input(
         signature("uint8", (None, 4, 5, 3)),
         100,
         lambda data: np.asarray(Image.open(BytesIO(data)))[np.newaxis],
@@ -177,7 +177,7 @@ def test_a_model_may_decode_with_operations_of_its_own() -> None:
         seen.append(data)
         return np.asarray(Image.open(BytesIO(data)))[np.newaxis]
 
-    way = from_bytes(signature("uint8", (None, 4, 5, 3)), 100, decode)
+    way = encoded_image_input(signature("uint8", (None, 4, 5, 3)), 100, decode)
     data = encoded(coloured(5, 4), "PNG")
     (pixels,) = way.feed(data).arrays
     np.testing.assert_array_equal(pixels[0], np.asarray(coloured(5, 4)))

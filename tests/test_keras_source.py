@@ -60,7 +60,7 @@ def archive(
 
 
 @pytest.mark.parametrize(
-    ("version", "config", "generation"),
+    ("version", "config", "major_version"),
     [
         ("2.2.4", NEW, 2),
         ("2.1.6-tf", NEW, 2),
@@ -70,12 +70,13 @@ def archive(
         ("", NEW, 3),
     ],
 )
-def test_the_version_tells_the_generation_and_else_the_layout(
-    tmp_path: Path, version: str, config: Any, generation: int
+def test_the_version_gives_the_major_version_and_else_the_layout(
+    tmp_path: Path, version: str, config: Any, major_version: int
 ) -> None:
     """Of both kinds of file."""
     for write in (hdf5, archive):
-        assert read_source(write(tmp_path / "m", config, version=version)).generation == generation
+        source = read_source(write(tmp_path / "m", config, version=version))
+        assert source.major_version == major_version
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from model.backends.tensorflow import quiet_stderr
-from model.backends.tensorflow.quiet_stderr import no_warnings, obey_log_level, without_noise
+from model.backends.tensorflow.quiet_stderr import no_warnings, obey_log_level, remove_noise
 from server.process.logs import own_stderr
 
 HEADING = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
@@ -34,7 +34,7 @@ ALL = HEADING + INFO + WARNING + OURS + ERROR + FATAL
 )
 def test_lines_below_the_level_are_left_out(level: int, left: str) -> None:
     """And no other line, whatever it says."""
-    assert without_noise(ALL.encode(), level) == left.encode()
+    assert remove_noise(ALL.encode(), level) == left.encode()
 
 
 @pytest.fixture

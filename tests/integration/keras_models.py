@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.files.keras_file import exported
+from model.backends.tensorflow.files.keras_file import exported_saved_model
 from model.backends.tensorflow.files.saved_model import (
     SavedGraph,
     load_saved_model,
@@ -111,7 +111,7 @@ def answer(path: Path, arrays: Arrays) -> Arrays:
     """Return what the model answers, by the outputs' names, after its folder is gone."""
     import tensorflow.compat.v1 as tf
 
-    with exported(path) as folder:
+    with exported_saved_model(path) as folder:
         loaded = load_saved_model(folder, SavedGraph(read_meta_graph(folder), {}), tf.ConfigProto())
     assert not folder.exists()
     (endpoint,) = loaded.endpoints.values()
@@ -124,7 +124,7 @@ def answer(path: Path, arrays: Arrays) -> Arrays:
 
 def refusal(path: Path) -> str:
     """Return why *path* is refused."""
-    with pytest.raises(ModelError) as caught, exported(path):
+    with pytest.raises(ModelError) as caught, exported_saved_model(path):
         pass
     return str(caught.value)
 

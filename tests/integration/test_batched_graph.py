@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.rewriting.batched_graph import Alone, Batched, Probe, free_the_batch
+from model.backends.tensorflow.rewriting.batched_graph import (
+    BatchedGraph,
+    NotBatchable,
+    Probe,
+    make_batched,
+)
 from model.backends.tensorflow.trials.probe_images import probe_images, probe_pixels
 from model.images.layout import ImageLayout
 from tests.images import coloured, encoded
@@ -38,7 +43,7 @@ def one_at_a_time(definition: Any, feed: str, fetched: str, values: Sequence[Any
             return [session.run(fetched, {feed: value}) for value in values]
 
 
-def together(batched: Batched, rows: Any) -> Any:
+def together(batched: BatchedGraph, rows: Any) -> Any:
     """Return the scores of all *rows* in one run."""
     import tensorflow.compat.v1 as tf
 
@@ -50,10 +55,10 @@ def together(batched: Batched, rows: Any) -> Any:
             return session.run(scores, {fed: rows})
 
 
-def freed(definition: Any, feed: str, probes: Mapping[str, Sequence[Probe]]) -> Batched:
+def freed(definition: Any, feed: str, probes: Mapping[str, Sequence[Probe]]) -> BatchedGraph:
     """Return the graph for batches, with whatever is in the way in the failure's message."""
-    result = free_the_batch(definition, f"{feed}:0", f"{SCORES}:0", probes)
-    assert isinstance(result, Batched), result
+    result = make_batched(definition, f"{feed}:0", f"{SCORES}:0", probes)
+    assert isinstance(result, BatchedGraph), result
     return result
 
 
@@ -258,7 +263,7 @@ def test_encoded_images_ride_together_and_get_what_each_got_alone(
     """Images that it was not tried with, of other sizes: pixel for pixel the graph's own."""
     definition = graph_def(build)
     batched = freed(definition, made.CONTENTS, probe_images())
-    assert (batched.takes, batched.row, batched.scores) == ("JPEG", row, scores)
+    assert (batched.probe_format, batched.row, batched.scores) == ("JPEG", row, scores)
     sizes = [(20, 30), (64, 64), (500, 333), (1, 90), (101, 100), (31, 640), (8, 8)]
     files = [encoded(coloured(*size), "JPEG") for size in sizes]
     rows = one_at_a_time(batched.prefix, batched.input, batched.cut, files)
@@ -342,7 +347,7 @@ def test_pixels_ride_together_and_get_what_each_got_alone(
     """The cut is the input itself; there is nothing in front of it."""
     definition = graph_def(build)
     batched = freed(definition, made.PIXELS, probe_pixels(ImageLayout(None, side, side, 3), dtype))
-    assert (batched.takes, batched.cut, len(batched.prefix.node)) == ("pixels", "input:0", 0)
+    assert (batched.probe_format, batched.cut, len(batched.prefix.node)) == ("pixels", "input:0", 0)
     assert (batched.row, batched.dtype) == ((side, side, 3), np.dtype(dtype))
     images = np.random.default_rng(1).integers(0, 256, (7, *batched.row)).astype(dtype)
     alone = one_at_a_time(definition, "input:0", f"{SCORES}:0", np.split(images, 7))
@@ -502,8 +507,8 @@ def test_a_graph_that_stays_alone_says_which_node_stands_in_the_way(
     build: Build, reason: str
 ) -> None:
     """In one line."""
-    alone = free_the_batch(graph_def(build), f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
-    assert isinstance(alone, Alone)
+    alone = make_batched(graph_def(build), f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
+    assert isinstance(alone, NotBatchable)
     (line,) = alone.reason.splitlines()
     assert line.startswith(reason)
 
@@ -526,8 +531,8 @@ def test_a_graph_that_fails_now_and_then_stays_alone(runs: int) -> None:
         return again
 
     definition = graph_def(small(made.decoded, made.resized(64), part))
-    result = free_the_batch(definition, f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
-    assert isinstance(result, Alone)
+    result = make_batched(definition, f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
+    assert isinstance(result, NotBatchable)
     assert result.reason == "ValueError: no more"
 
 
@@ -602,4 +607,4 @@ def test_images_to_try_a_graph_with_are_of_many_sizes_and_the_same_each_time() -
 def test_a_graph_that_takes_no_jpeg_is_tried_with_png() -> None:
     """And says which it was."""
     definition = graph_def(small(nothing_but_png, made.decoded, made.resized(64)))
-    assert freed(definition, made.CONTENTS, probe_images()).takes == "PNG"
+    assert freed(definition, made.CONTENTS, probe_images()).probe_format == "PNG"

@@ -9,7 +9,7 @@ import h5py  # type: ignore[import-untyped]  # it ships no type information
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.files.keras_file import exported
+from model.backends.tensorflow.files.keras_file import exported_saved_model
 from tests.integration.keras_models import (
     KERAS_MODELS,
     KERAS_WARNINGS,
@@ -92,7 +92,7 @@ def test_a_vocabulary_comes_along(tmp_path: Path) -> None:
 def test_a_keras_file_may_be_called_anything(tmp_path: Path, suffix: str, name: str) -> None:
     """Its first bytes tell what it is, though Keras itself goes by the name."""
     path = written(sequential, tmp_path / f"model{suffix}").rename(tmp_path / name)
-    with exported(path) as folder:
+    with exported_saved_model(path) as folder:
         assert (folder / "saved_model.pb").is_file()
 
 

@@ -60,12 +60,12 @@ def quieten_tensorflow(choice: DeviceChoice) -> None:
     without_gpu = choice == "cpu" or not gpu_is_installed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if without_gpu else "1")
     obey_log_level()
-    _do_without_temporary_folder()
+    _allow_missing_temporary_folder()
     # What was deprecated when a model was made is of no use to whoever serves it.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def _do_without_temporary_folder() -> None:
+def _allow_missing_temporary_folder() -> None:
     """Let TensorFlow be imported where no folder for temporary files can be written to."""
     try:
         gettempdir()

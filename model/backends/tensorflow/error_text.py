@@ -2,7 +2,7 @@
 
 import re
 
-_BLAMED = re.compile(r"\{\{node ([^}\s]+)\}\}")
+_FAILED_NODE = re.compile(r"\{\{node ([^}\s]+)\}\}")
 
 
 def one_line(error: Exception) -> str:
@@ -25,7 +25,7 @@ def one_line(error: Exception) -> str:
     return reason.partition(" in binary running on ")[0]
 
 
-def blamed_node(error: Exception) -> str | None:
+def failed_node(error: Exception) -> str | None:
     """Return the node at which *error* arose, where it tells."""
-    found = _BLAMED.search(str(error))
+    found = _FAILED_NODE.search(str(error))
     return found[1] if found else None

@@ -16,16 +16,20 @@ from model.backends.tensorflow.files.graph_file import SIGNATURE, FrozenGraph, s
 from model.backends.tensorflow.image_inputs import (
     NEEDS_SIZE,
     UINT8,
-    as_input,
-    from_bytes,
+    convert_images,
+    encoded_image_input,
     normalisation,
-    takes_encoded,
-    with_images,
+    takes_encoded_image,
+    with_image_input,
     without_padding,
 )
 from model.backends.tensorflow.jpeg import decoded, decoding_config
-from model.backends.tensorflow.operations import decodes_images, tell_of_risks
-from model.backends.tensorflow.rewriting.batched_graph import Alone, Batched, free_the_batch
+from model.backends.tensorflow.operations import decodes_images, report_risks
+from model.backends.tensorflow.rewriting.batched_graph import (
+    BatchedGraph,
+    NotBatchable,
+    make_batched,
+)
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.backends.tensorflow.session import (
@@ -63,12 +67,12 @@ def load_frozen_graph(
     Raises `ModelError` where TensorFlow cannot put it together, or images of the size that
     *facts* say do not fit.
     """
-    reaches_out = tell_of_risks(frozen.graph_def, [frozen.output], on_progress)
-    loaded = _loaded(frozen, facts, options, classes, max_pixels, on_progress)
-    return replace(loaded, reaches_out=reaches_out)
+    has_side_effects = report_risks(frozen.graph_def, [frozen.output], on_progress)
+    loaded = _load_graph(frozen, facts, options, classes, max_pixels, on_progress)
+    return replace(loaded, has_side_effects=has_side_effects)
 
 
-def _loaded(
+def _load_graph(
     frozen: FrozenGraph,
     facts: ModelFacts,
     options: SessionOptions,
@@ -82,11 +86,11 @@ def _loaded(
     signature = Signature((frozen.spec,), (frozen.output_spec,))
     layout = image_layout(signature, facts.preprocessing, labelled=classes > 0)
     if layout is None:
-        loaded = _put_together(options, frozen, frozen.spec)
+        loaded = _build_session(options, frozen, frozen.spec)
         signature = loaded.endpoints[0].signature
-        if not (decodes and takes_encoded(signature)):
+        if not (decodes and takes_encoded_image(signature)):
             return replace(loaded, decodes=decodes)
-        return replace(loaded, image_input=from_bytes(signature, max_pixels), decodes=True)
+        return replace(loaded, image_input=encoded_image_input(signature, max_pixels), decodes=True)
     return _load_pixels(frozen, layout, facts, options, max_pixels, on_progress)
 
 
@@ -97,31 +101,31 @@ def _load_scalar(
     on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """Load a graph that takes one encoded image: cut in two, or as it is."""
-    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probe_images())
-    if isinstance(freed, Alone):
+    freed = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
+    if isinstance(freed, NotBatchable):
         spec = replace(frozen.spec, shape=())
-        loaded = _put_together(options, frozen, spec, alone=freed.reason)
-        images = from_bytes(loaded.endpoints[0].signature, max_pixels)
+        loaded = _build_session(options, frozen, spec, alone=freed.reason)
+        images = encoded_image_input(loaded.endpoints[0].signature, max_pixels)
         return replace(loaded, image_input=images, decodes=True)
     on_progress(
         f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each image, "
         f"the rest in batches; the largest difference to one at a time is {freed.difference:.1e}"
     )
     spec = TensorSpec(freed.cut.partition(":")[0], freed.dtype, (None, *freed.row))
-    loaded = _put_together(
+    loaded = _build_session(
         options, frozen, spec, connect=freed.connect, names=(f"{SIGNATURE}:rows",)
     )
     decoder, decode = _decoder(freed)
     signature = loaded.endpoints[0].signature
     files = TensorSpec(frozen.spec.name, STRING, (None,))
     image_input = replace(
-        from_bytes(signature, max_pixels, decode),
+        encoded_image_input(signature, max_pixels, decode),
         encoded=Signature((files,), signature.outputs, SIGNATURE),
     )
     return replace(loaded, decoder=decoder, image_input=image_input)
 
 
-def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
+def _decoder(freed: BatchedGraph) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
     """Return a Session with the front part of a graph, and what runs it on any thread."""
     import tensorflow.compat.v1 as tf
 
@@ -150,13 +154,15 @@ def _load_pixels(
     if not layout.sized:
         on_progress(NEEDS_SIZE)
     numbers = _normalisation(frozen, layout, facts, on_progress) if layout.sized else None
-    images = None if numbers is None else _Images(layout, numbers)
-    loaded = _freed(frozen, spec, layout, options, images, on_progress)
+    images = None if numbers is None else _ImageConversion(layout, numbers)
+    loaded = _load_batched(frozen, spec, layout, options, images, on_progress)
     if numbers is None:
         return loaded
     signature = loaded.endpoints[-1].signature
-    shown = None if spec.dtype == UINT8 else numbers
-    return with_images(loaded, signature, facts.preprocessing, max_pixels, layout, shown)
+    stated_numbers = None if spec.dtype == UINT8 else numbers
+    return with_image_input(
+        loaded, signature, facts.preprocessing, max_pixels, layout, stated_numbers
+    )
 
 
 def _normalisation(
@@ -173,40 +179,40 @@ def _normalisation(
 
 
 @dataclass(frozen=True, slots=True)
-class _Images:
+class _ImageConversion:
     """What becomes of uint8 images on their way to the input."""
 
     layout: ImageLayout
     numbers: Normalisation
 
 
-def _freed(
+def _load_batched(
     frozen: FrozenGraph,
     spec: TensorSpec,
     layout: ImageLayout,
     options: SessionOptions,
-    images: _Images | None,
+    images: _ImageConversion | None,
     on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """Return *frozen* in a Session, for batches where it takes them."""
-    put_together = partial(_put_together, options, frozen, images=images)
+    build_session = partial(_build_session, options, frozen, images=images)
     if layout.padded or not layout.batched:
-        return put_together(spec)
+        return build_session(spec)
     if layout.rows is None:
-        loaded = put_together(spec)
+        loaded = build_session(spec)
         if _takes_two_rows(loaded):
             return loaded
         loaded.close()
     probes = probe_pixels(layout, spec.dtype)
-    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probes)
-    if isinstance(freed, Alone):
+    freed = make_batched(frozen.graph_def, frozen.input, frozen.output, probes)
+    if isinstance(freed, NotBatchable):
         one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
-        return put_together(one, alone=freed.reason)
+        return build_session(one, alone=freed.reason)
     on_progress(
         "the graph's batch of one is opened; the largest difference to one at a time is "
         f"{freed.difference:.1e}"
     )
-    return put_together(replace(spec, shape=(None, *freed.row)), connect=freed.connect)
+    return build_session(replace(spec, shape=(None, *freed.row)), connect=freed.connect)
 
 
 def _takes_two_rows(loaded: LoadedGraph) -> bool:
@@ -223,13 +229,13 @@ def _takes_two_rows(loaded: LoadedGraph) -> bool:
     return bool(np.shape(output)[:1] == (2,))
 
 
-def _put_together(
+def _build_session(
     options: SessionOptions,
     frozen: FrozenGraph,
     spec: TensorSpec,
     *,
     connect: Connect | None = None,
-    images: _Images | None = None,
+    images: _ImageConversion | None = None,
     alone: str = "",
     names: tuple[str, ...] = (SIGNATURE, f"{SIGNATURE}:pixels"),
 ) -> LoadedGraph:
@@ -243,24 +249,24 @@ def _put_together(
 
     graph = tf.Graph()
     with graph.as_default():
-        fed = _fed(spec, images)
+        fed = _build_inputs(spec, images)
         output = (connect or frozen.connect)(fed[0])
     gives = replace(spec_of(output), name=frozen.output_spec.name)
     endpoints = []
     for name, tensor in zip(names, fed, strict=False):
-        takes, given, fetched = (replace(spec_of(tensor), name=spec.name),), gives, output
+        probe_format, given, fetched = (replace(spec_of(tensor), name=spec.name),), gives, output
         rows = None
         if tensor is not fed[0] and images is not None:
             with graph.as_default():
                 given, fetched = without_padding(output, gives, tensor, images.layout)
             rows = images.layout.rows if images.layout.padded else None
-        reason = alone or reason_to_run_alone(takes, (given,))
-        signature = Signature(takes, (given,), name, reason, rows)
+        reason = alone or reason_to_run_alone(probe_format, (given,))
+        signature = Signature(probe_format, (given,), name, reason, rows)
         endpoints.append(Endpoint(signature, (tensor,), (fetched,)))
     return LoadedGraph(tf.Session(graph=graph, config=session_config(options)), endpoints)
 
 
-def _fed(spec: TensorSpec, images: _Images | None) -> list["tf.Tensor"]:
+def _build_inputs(spec: TensorSpec, images: _ImageConversion | None) -> list["tf.Tensor"]:
     """Return, in the default graph, what a graph takes, and images where they are another."""
     import tensorflow.compat.v1 as tf
 
@@ -271,7 +277,7 @@ def _fed(spec: TensorSpec, images: _Images | None) -> list["tf.Tensor"]:
     if layout.batched and not layout.padded:  # a batch of one may have been opened
         shape = ((spec.shape or (None,))[0], *shape[1:])
     placed = tf.placeholder(tf.uint8, shape, name="tensorferry_images")
-    values = as_input(placed, spec.dtype, layout, images.numbers)
+    values = convert_images(placed, spec.dtype, layout, images.numbers)
     if values is placed:
         return [placed]
     return [tf.placeholder_with_default(values, spec.shape), placed]

@@ -35,7 +35,7 @@ NEEDS_SIZE = (
 )
 
 
-def takes_encoded(signature: Signature) -> bool:
+def takes_encoded_image(signature: Signature) -> bool:
     """Whether the only input is a string, or one a row, as an encoded image is."""
     if len(signature.inputs) != 1:
         return False
@@ -73,7 +73,7 @@ def normalisation(
     return numbers
 
 
-def as_input(
+def convert_images(
     images: "tf.Tensor", dtype: np.dtype, layout: ImageLayout, numbers: Normalisation
 ) -> "tf.Tensor":
     """
@@ -115,7 +115,7 @@ def without_padding(
     return replace(spec, shape=(None, *spec.row_shape)), output[: tf.shape(images)[0]]
 
 
-def with_images(
+def with_image_input(
     graph: LoadedGraph,
     signature: Signature,
     facts: ImageFacts,
@@ -123,15 +123,15 @@ def with_images(
     layout: ImageLayout,
     numbers: Normalisation | None,
 ) -> LoadedGraph:
-    """Return *graph* with images for *signature*, as `from_pixels` has it."""
-    images = partial(from_pixels, signature, facts, max_pixels, layout, numbers)
+    """Return *graph* with images for *signature*, as `pixel_image_input` makes them."""
+    images = partial(pixel_image_input, signature, facts, max_pixels, layout, numbers)
     if facts.resample is not Resample.TF_BILINEAR or layout.channels != 3:
         return replace(graph, image_input=images())
     session, read_jpeg = jpeg_reader()
     return replace(graph, image_input=images(read_jpeg), decoder=session)
 
 
-def from_pixels(
+def pixel_image_input(
     signature: Signature,
     facts: ImageFacts,
     max_pixels: int,
@@ -165,14 +165,16 @@ def from_pixels(
     if layout.padded:
         meaning += f", batches of {layout.rows} that are filled with zeros"
     if numbers is not None:
-        meaning += f", as (pixel - {_said(numbers.mean)}) * {_said(numbers.scale)}"
+        meaning += (
+            f", as (pixel - {_format_numbers(numbers.mean)}) * {_format_numbers(numbers.scale)}"
+        )
     decode = partial(
         decode_image, preprocessing=preprocessing, max_pixels=max_pixels, read_jpeg=read_jpeg
     )
     return ImageInput(signature, lambda data: decode(data)[np.newaxis], meaning)
 
 
-def from_bytes(
+def encoded_image_input(
     signature: Signature,
     max_pixels: int,
     decode: Callable[[bytes], np.ndarray] | None = None,
@@ -195,7 +197,7 @@ def from_bytes(
     return ImageInput(signature, array_of, "decoded by the model itself", encoded=encoded)
 
 
-def _said(numbers: tuple[float, float, float]) -> str:
+def _format_numbers(numbers: tuple[float, float, float]) -> str:
     if len(set(numbers)) == 1:
         return f"{numbers[0]:g}"
     return f"({', '.join(f'{number:g}' for number in numbers)})"

@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.files.graph_file import read_frozen_graph
-from model.backends.tensorflow.files.keras_file import exported
-from model.backends.tensorflow.files.saved_model import read_meta_graph, signatures_of, with_feeds
+from model.backends.tensorflow.files.keras_file import exported_saved_model
+from model.backends.tensorflow.files.saved_model import apply_feeds, read_meta_graph, signatures_of
 from model.backends.tensorflow.loading import load_files
-from model.backends.tensorflow.operations import tell_of_risks
+from model.backends.tensorflow.operations import report_risks
 from model.backends.tensorflow.saved_loading import default_signature, served_outputs
 from model.backends.tensorflow.session import SessionOptions
 from model.images.input import ImageInput
@@ -47,7 +47,7 @@ def inspect_files(
     Raises `ModelError`, in one line, for what a server would refuse to serve.
     """
     if files.kind is ModelKind.KERAS:
-        with exported(files.path) as folder:
+        with exported_saved_model(files.path) as folder:
             saved = replace(files, kind=ModelKind.SAVED_MODEL, path=folder)
             return inspect_files(saved, facts, classes=classes, max_pixels=max_pixels)
     notes: list[str] = []
@@ -75,11 +75,11 @@ def _read(
     """Return the signatures and the default one, as the file has them; *notes* gets the risks."""
     if files.kind is ModelKind.FROZEN_GRAPH:
         frozen = read_frozen_graph(files.path, facts)
-        tell_of_risks(frozen.graph_def, [frozen.output], notes.append)
+        report_risks(frozen.graph_def, [frozen.output], notes.append)
         specs = ((frozen.spec,), (frozen.output_spec,))
         signature = Signature(*specs, alone=reason_to_run_alone(*specs))
         return (signature,), signature.name
-    meta_graph = with_feeds(read_meta_graph(files.path), facts.feeds).meta_graph
-    tell_of_risks(meta_graph, served_outputs(meta_graph), notes.append)
+    meta_graph = apply_feeds(read_meta_graph(files.path), facts.feeds).meta_graph
+    report_risks(meta_graph, served_outputs(meta_graph), notes.append)
     signatures, _ = signatures_of(meta_graph)
     return signatures, default_signature(signatures, facts).name

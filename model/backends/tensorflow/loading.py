@@ -17,18 +17,22 @@ import numpy as np
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.error_text import one_line
 from model.backends.tensorflow.files.graph_file import read_frozen_graph
-from model.backends.tensorflow.files.keras_file import exported
+from model.backends.tensorflow.files.keras_file import exported_saved_model
 from model.backends.tensorflow.frozen_loading import load_frozen_graph
 from model.backends.tensorflow.saved_loading import load_saved_folder
 from model.backends.tensorflow.session import (
     LoadedGraph,
     SessionOptions,
     SessionRunner,
-    claim_thread_pools,
+    create_thread_pools,
 )
-from model.backends.tensorflow.trials.image_trial import gives_sigmoid, images_of, taken_image
+from model.backends.tensorflow.trials.image_trial import (
+    find_accepted_image,
+    is_sigmoid_output,
+    usable_image_input,
+)
 from model.backends.tensorflow.trials.probe_images import probe_images
-from model.backends.tensorflow.trials.rows_seen import with_rows_seen
+from model.backends.tensorflow.trials.row_independence import mark_dependent_rows
 from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import ModelError, RowsRefused
 from model.images.header import BadImage
@@ -66,20 +70,20 @@ def load_files(
     Raises `ModelError`, in one line, for a model that cannot be loaded, a frozen graph that cannot
     run a row, and where there are *classes* labels but not a score for each.
     """
-    claim_thread_pools(options)
-    graph = _loaded(files, facts, options, classes, max_pixels, on_progress)
+    create_thread_pools(options)
+    graph = _load_graph(files, facts, options, classes, max_pixels, on_progress)
     try:
-        graph = with_rows_seen(graph)
+        graph = mark_dependent_rows(graph)
         runner = SessionRunner(
             graph, options.device, fingerprint=_fingerprint(files, facts, options)
         )
-        graph = replace(graph, image_input=images_of(graph, runner, on_progress))
-        image_input = _with_scores(graph, facts, classes)
-        found = {each.name: _sample(each, graph, runner) for each in runner.signatures}
+        graph = replace(graph, image_input=usable_image_input(graph, runner, on_progress))
+        image_input = _choose_scores(graph, facts, classes)
+        found = {each.name: _find_sample(each, graph, runner) for each in runner.signatures}
         samples = {name: sample for name, sample in found.items() if sample is not None}
         tried = image_input.signature if image_input is not None else runner.signatures[0]
         sample = samples.get(tried.name) or blank_feed(tried)
-        _try(runner, sample, files, image_input, classes, on_progress)
+        _check_sample_run(runner, sample, files, image_input, classes, on_progress)
     except BaseException:
         graph.close()
         raise
@@ -90,14 +94,14 @@ def load_files(
     elif facts.preprocessing.named:
         on_progress(
             f"warning: {', '.join(facts.preprocessing.named)}: given for images, but the model "
-            f"takes none: {_inputs(tried)}"
+            f"takes none: {_describe_inputs(tried)}"
         )
     run = runner.signatures
     asked = () if image_input is None or image_input.asked in run else (image_input.asked,)
     return LoadedFiles(runner, (*asked, *run), image_input, samples, graph.decodes)
 
 
-def _loaded(
+def _load_graph(
     files: ModelFiles,
     facts: ModelFacts,
     options: SessionOptions,
@@ -128,33 +132,33 @@ def _loaded(
             return saved(files.path)
         case ModelKind.KERAS:
             on_progress(f"converting {files.path.name}")
-            with exported(files.path) as folder:
+            with exported_saved_model(files.path) as folder:
                 return saved(folder)
 
 
-def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:
+def _choose_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:
     """Return the way of images, with the output that labels are for; raises `ModelError`."""
     image_input = graph.image_input
     if image_input is None:
         if classes == 0:
             return None
         raise ModelError(
-            f"labels are for images, but {_inputs(graph.endpoints[0].signature)}: "
+            f"labels are for images, but {_describe_inputs(graph.endpoints[0].signature)}: "
             "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
             "--input-height and --input-width say, or encoded images"
         )
-    images = replace(image_input, scores=_scores_of(image_input.signature, facts, classes))
+    images = replace(image_input, scores=_scores_index(image_input.signature, facts, classes))
     shape = images.signature.outputs[images.scores].shape
     one_score = shape is None or shape[-1:] in ((1,), (None,))
-    two_classes = classes == 2 and one_score and gives_sigmoid(graph, images)
+    two_classes = classes == 2 and one_score and is_sigmoid_output(graph, images)
     return replace(images, two_classes=two_classes)
 
 
-def _inputs(signature: Signature) -> str:
+def _describe_inputs(signature: Signature) -> str:
     return ", ".join(f"{spec.name!r} is {spec}" for spec in signature.inputs)
 
 
-def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
+def _scores_index(signature: Signature, facts: ModelFacts, classes: int) -> int:
     """Return which output has the scores: the one that *facts* name, or the one that fits."""
     outputs = signature.outputs
     names = [spec.name for spec in outputs]
@@ -171,22 +175,22 @@ def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
     return fitting[0]
 
 
-def _sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> Feed | None:
+def _find_sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> Feed | None:
     """Return a row to run: an image where one can be taken, else what the model runs, if any."""
     image_input = graph.image_input
     if image_input is not None and image_input.signature == signature:
         if signature.inputs[0].dtype == STRING:
-            taken = taken_image(image_input, runner)
+            taken = find_accepted_image(image_input, runner)
             if isinstance(taken, Feed):
                 return taken
         else:
             with suppress(BadImage):  # it may be larger than this server takes
                 return image_input.feed(probe_images()["JPEG"][0])
     # A trial may write a file that is called as the string in it.
-    return runnable_row(signature, runner.run, blank_only=graph.reaches_out)
+    return runnable_row(signature, runner.run, blank_only=graph.has_side_effects)
 
 
-def _guessed(sample: Feed) -> bool:
+def _is_guess(sample: Feed) -> bool:
     """Whether there is more to a row than its signature says: open sizes, or what a string is."""
     return any(
         spec.dtype == STRING or spec.shape is None or None in spec.row_shape
@@ -194,7 +198,7 @@ def _guessed(sample: Feed) -> bool:
     )
 
 
-def _try(
+def _check_sample_run(
     runner: SessionRunner,
     sample: Feed,
     files: ModelFiles,
@@ -208,7 +212,7 @@ def _try(
     try:
         outputs = runner.run(sample)
     except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
-        if image_input is None and (files.kind is not ModelKind.FROZEN_GRAPH or _guessed(sample)):
+        if image_input is None and (files.kind is not ModelKind.FROZEN_GRAPH or _is_guess(sample)):
             return  # it may want other values than zeros, or other sizes; warm-up tells
         if any(array.dtype == STRING and not array.any() for array in sample.arrays):
             return  # every image that could be tried is larger than this server takes

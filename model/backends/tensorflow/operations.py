@@ -39,7 +39,7 @@ RISKY_OPERATION = re.compile(
 DECODES_IMAGES = re.compile("Decode(Jpeg|Png|Image|Gif|Bmp|WebP|AndCropJpeg)")
 
 
-def tell_of_risks(
+def report_risks(
     graph: "tf.MetaGraphDef | tf.GraphDef",
     outputs: Iterable[str],
     on_progress: Callable[[str], object],
@@ -65,21 +65,21 @@ def risky_operations(
     *outputs* are names of tensors or nodes.  What a SavedModel runs when it is loaded counts, too,
     and so do the bodies of functions, whose nodes are named FUNCTION/NODE.
     """
-    found = {(node.op, name) for name, node in _nodes_of(graph, outputs) if _is_risky(node)}
+    found = {(node.op, name) for name, node in _dependencies(graph, outputs) if _is_risky(node)}
     return sorted(found)
 
 
 def decodes_images(graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]) -> bool:
     """Whether *outputs*, named as above, come of images that the graph decodes."""
-    return any(DECODES_IMAGES.fullmatch(node.op) for _, node in _nodes_of(graph, outputs))
+    return any(DECODES_IMAGES.fullmatch(node.op) for _, node in _dependencies(graph, outputs))
 
 
-def _nodes_of(
+def _dependencies(
     graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]
 ) -> "Iterator[tuple[str, tf.NodeDef]]":
     """Yield the nodes that *outputs* depend on, or that are run at load, with their full names."""
     graph_def = graph if not hasattr(graph, "graph_def") else graph.graph_def
-    wanted = [*outputs, *_run_at_load(graph)]
+    wanted = [*outputs, *_load_time_nodes(graph)]
     functions = {each.signature.name: each for each in graph_def.library.function}
     called: set[str] = set()
     waiting = [("", list(_reachable(graph_def.node, wanted)))]
@@ -87,12 +87,12 @@ def _nodes_of(
         prefix, nodes = waiting.pop()
         for node in nodes:
             yield prefix + node.name, node
-            for name in (set(_functions_of(node)) & functions.keys()) - called:
+            for name in (set(_called_functions(node)) & functions.keys()) - called:
                 called.add(name)
                 waiting.append((f"{name}/", list(functions[name].node_def)))
 
 
-def _run_at_load(graph: "tf.MetaGraphDef | tf.GraphDef") -> Iterator[str]:
+def _load_time_nodes(graph: "tf.MetaGraphDef | tf.GraphDef") -> Iterator[str]:
     """Yield the names of what TensorFlow runs when it loads the graph, besides the restoring."""
     if not hasattr(graph, "graph_def"):
         return
@@ -117,7 +117,7 @@ def _reachable(nodes: "Iterable[tf.NodeDef]", wanted: Iterable[str]) -> "Iterato
         waiting.extend(edge(each)[0] for each in by_name[name].input)
 
 
-def _functions_of(node: "tf.NodeDef") -> Iterator[str]:
+def _called_functions(node: "tf.NodeDef") -> Iterator[str]:
     """Yield the names of the functions that a node may call."""
     yield node.op
     for attribute in node.attr.values():

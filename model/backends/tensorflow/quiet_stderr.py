@@ -25,7 +25,7 @@ _LEVELS = {b"I": 0, b"W": 1, b"E": 2}
 _HEADING = b"WARNING: All log messages before absl::InitializeLog() is called"
 
 #: Held by the block that has stderr; what is written in another block meanwhile counts as its own.
-_watching = threading.Lock()
+_capture_lock = threading.Lock()
 
 
 def obey_log_level() -> None:
@@ -34,7 +34,7 @@ def obey_log_level() -> None:
         sys.meta_path.insert(0, _Finder())
 
 
-def without_noise(written: bytes, level: int) -> bytes:
+def remove_noise(written: bytes, level: int) -> bytes:
     """Return what was *written* to stderr without those log lines that *level* leaves out."""
 
     def is_noise(line: bytes) -> bool:
@@ -49,7 +49,7 @@ class _Loader(ExtensionFileLoader):
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
         """Load it, and pass on what it writes that is no noise; everything where that fails."""
-        with _caught_stderr(_log_level() if _has_avx() else 0, if_failed=0):
+        with _captured_stderr(_log_level() if _has_avx() else 0, if_failed=0):
             return super().create_module(spec)
 
 
@@ -75,27 +75,27 @@ def no_warnings() -> Iterator[None]:
     """Keep warnings of what runs in the block off stderr, unless TF_CPP_MIN_LOG_LEVEL is 0."""
     # At 2 and above there are none.
     level = 2 if _log_level() == 1 else 0
-    with _caught_stderr(level, if_failed=level):
+    with _captured_stderr(level, if_failed=level):
         yield
 
 
 @contextmanager
-def _caught_stderr(level: int, *, if_failed: int) -> Iterator[None]:
+def _captured_stderr(level: int, *, if_failed: int) -> Iterator[None]:
     """
     Hold back what is written to stderr in the block; pass it on at the end, without noise.
 
     Noise is what *level* leaves out, or *if_failed* where the block raises.  Where the process
     crashes in the block, what was held back is lost, and Python says where it happened.
     """
-    if level == 0 or not _watching.acquire(blocking=False):
+    if level == 0 or not _capture_lock.acquire(blocking=False):
         yield
         return
     try:
-        with os.fdopen(os.memfd_create("stderr"), "w+b", buffering=0) as caught:
+        with os.fdopen(os.memfd_create("stderr"), "w+b", buffering=0) as captured:
             stderr = os.dup(_STDERR)
-            told_of_crashes = faulthandler.is_enabled()
+            was_enabled = faulthandler.is_enabled()
             faulthandler.enable(stderr)
-            os.dup2(caught.fileno(), _STDERR)
+            os.dup2(captured.fileno(), _STDERR)
             try:
                 yield
             except BaseException:
@@ -103,15 +103,15 @@ def _caught_stderr(level: int, *, if_failed: int) -> Iterator[None]:
                 raise
             finally:
                 os.dup2(stderr, _STDERR)
-                if told_of_crashes:
+                if was_enabled:
                     faulthandler.enable(_STDERR)
                 else:
                     faulthandler.disable()
                 os.close(stderr)
-                caught.seek(0)
-                _write(without_noise(caught.read(), level))
+                captured.seek(0)
+                _write(remove_noise(captured.read(), level))
     finally:
-        _watching.release()
+        _capture_lock.release()
 
 
 def _write(data: bytes) -> None:

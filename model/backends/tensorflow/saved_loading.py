@@ -9,25 +9,25 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.backends.tensorflow.files.checkpoint import variable_reader
-from model.backends.tensorflow.files.plain_name import plain_name
+from model.backends.tensorflow.files.literal_path import literal_path
 from model.backends.tensorflow.files.saved_model import (
     PixelInput,
     SavedGraph,
+    apply_feeds,
     load_saved_model,
     read_meta_graph,
     signatures_of,
-    with_feeds,
 )
 from model.backends.tensorflow.image_inputs import (
     NEEDS_SIZE,
     UINT8,
-    as_input,
-    from_bytes,
+    convert_images,
+    encoded_image_input,
     normalisation,
-    takes_encoded,
-    with_images,
+    takes_encoded_image,
+    with_image_input,
 )
-from model.backends.tensorflow.operations import decodes_images, tell_of_risks
+from model.backends.tensorflow.operations import decodes_images, report_risks
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.backends.tensorflow.session import LoadedGraph, SessionOptions, session_config
@@ -57,12 +57,12 @@ def load_saved_folder(
     Raises `ModelError` for what cannot be loaded, and for a signature or an input that *facts* name
     and the model has not.
     """
-    saved = with_feeds(read_meta_graph(folder), facts.feeds)
+    saved = apply_feeds(read_meta_graph(folder), facts.feeds)
     meta_graph = saved.meta_graph
     signatures, unserved = signatures_of(meta_graph)
     for name, reason in unserved.items():
         on_progress(f"signature {name} is not served: {reason}")
-    reaches_out = tell_of_risks(meta_graph, served_outputs(meta_graph), on_progress)
+    has_side_effects = report_risks(meta_graph, served_outputs(meta_graph), on_progress)
     chosen = default_signature(signatures, facts)
     layout = image_layout(chosen, facts.preprocessing, labelled=classes > 0)
     if layout is not None and not layout.sized:
@@ -79,16 +79,22 @@ def load_saved_folder(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
     decodes = decodes_images(meta_graph, served_outputs(meta_graph))
-    loaded = LoadedGraph(restored.session, endpoints, decodes=decodes, reaches_out=reaches_out)
+    loaded = LoadedGraph(
+        restored.session, endpoints, decodes=decodes, has_side_effects=has_side_effects
+    )
     if sized is not None:
         signature = chosen
         if restored.pixels is not None:
             endpoints.append(restored.pixels)
             signature = restored.pixels.signature
-        shown = None if chosen.inputs[0].dtype == UINT8 else numbers
-        return with_images(loaded, signature, facts.preprocessing, max_pixels, sized, shown)
-    if takes_encoded(chosen) and decodes_images(meta_graph, _outputs(meta_graph, chosen.name)):
-        return replace(loaded, image_input=from_bytes(endpoints[0].signature, max_pixels))
+        stated_numbers = None if chosen.inputs[0].dtype == UINT8 else numbers
+        return with_image_input(
+            loaded, signature, facts.preprocessing, max_pixels, sized, stated_numbers
+        )
+    if takes_encoded_image(chosen) and decodes_images(
+        meta_graph, _output_names(meta_graph, chosen.name)
+    ):
+        return replace(loaded, image_input=encoded_image_input(endpoints[0].signature, max_pixels))
     return loaded
 
 
@@ -108,7 +114,7 @@ def _normalisation(
         flat = flat_graph(saved.meta_graph.graph_def)
         start = tensor_named(definition.inputs[spec.name].name)
         ends = [tensor_named(info.name) for info in definition.outputs.values()]
-        plain = plain_name(folder, scaling)  # until the last variable has been read
+        plain = literal_path(folder, scaling)  # until the last variable has been read
         return input_scaling(flat, start, ends, variable_reader(plain, flat))
 
     return normalisation(facts.preprocessing, layout, spec.dtype, scaling, on_progress)
@@ -116,10 +122,10 @@ def _normalisation(
 
 def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:
     """Return the tensors that any signature gives."""
-    return [name for each in meta_graph.signature_def for name in _outputs(meta_graph, each)]
+    return [name for each in meta_graph.signature_def for name in _output_names(meta_graph, each)]
 
 
-def _outputs(meta_graph: "tf.MetaGraphDef", signature: str) -> list[str]:
+def _output_names(meta_graph: "tf.MetaGraphDef", signature: str) -> list[str]:
     return [info.name for info in meta_graph.signature_def[signature].outputs.values()]
 
 
@@ -158,5 +164,5 @@ def _pixel_input(
         signature=signature.name,
         input=spec.name,
         layout=layout,
-        as_input=lambda images: as_input(images, spec.dtype, layout, numbers),
+        convert=lambda images: convert_images(images, spec.dtype, layout, numbers),
     )

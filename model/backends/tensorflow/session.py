@@ -48,7 +48,7 @@ class LoadedGraph:
     endpoints: Sequence[Endpoint]  #: the default one first
     image_input: ImageInput | None = None  #: into the signature of one of them
     decodes: bool = False  #: whether any of them decodes images
-    reaches_out: bool = False  #: whether a run may read or write files, or call Python
+    has_side_effects: bool = False  #: whether a run may read or write files, or call Python
     decoder: "tf.Session | None" = None  #: one more, in which the model decodes its images
 
     def close(self) -> None:
@@ -74,7 +74,7 @@ class SessionRunner:
         }
         self._errors = tf.errors
         #: What comes of a path that leads nowhere, or of broken records.
-        self._of_strings = (
+        self._string_value_errors = (
             tf.errors.NotFoundError,
             tf.errors.DataLossError,
             tf.errors.OutOfRangeError,
@@ -96,7 +96,7 @@ class SessionRunner:
             raise OutOfMemory(feed.rows) from error
         except self._errors.InvalidArgumentError as error:
             raise RowsRefused(one_line(error)) from error
-        except self._of_strings as error:
+        except self._string_value_errors as error:
             if not any(spec.dtype == STRING for spec in feed.signature.inputs):
                 raise type(error)(None, None, one_line(error)) from error
             raise RowsRefused(one_line(error)) from error
@@ -104,14 +104,14 @@ class SessionRunner:
             raise RowsRefused(one_line(error)) from error
         except self._errors.OpError as error:
             raise type(error)(None, None, one_line(error)) from error
-        return tuple(map(_array, feed.signature.outputs, outputs))
+        return tuple(map(_as_array, feed.signature.outputs, outputs))
 
     def close(self) -> None:
         """Close the Session."""
         self._graph.close()
 
 
-def claim_thread_pools(options: SessionOptions) -> None:
+def create_thread_pools(options: SessionOptions) -> None:
     """
     Have TensorFlow make its thread pools as *options* want them.
 
@@ -124,7 +124,7 @@ def claim_thread_pools(options: SessionOptions) -> None:
         pass
 
 
-def _array(spec: TensorSpec, output: object) -> np.ndarray:
+def _as_array(spec: TensorSpec, output: object) -> np.ndarray:
     """Return *output* as an array: TensorFlow gives a scalar, or a string, as what it is."""
     if isinstance(output, np.ndarray):
         return output

@@ -93,10 +93,10 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
     except DecodeError as error:
-        reason = _mistaken(path) or f"not a frozen GraphDef, or cut short ({error})"
+        reason = _other_format(path) or f"not a frozen GraphDef, or cut short ({error})"
         raise ModelError(f"{path}: {reason}") from error
     if not graph_def.node:
-        reason = _mistaken(path) or "not a frozen GraphDef: it holds no nodes"
+        reason = _other_format(path) or "not a frozen GraphDef: it holds no nodes"
         raise ModelError(f"{path}: {reason}")
     variables = [node.name for node in graph_def.node if node.op in ("VariableV2", "VarHandleOp")]
     if variables:
@@ -105,7 +105,7 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
     return graph_def
 
 
-def _mistaken(path: Path) -> str:
+def _other_format(path: Path) -> str:
     """Return what the file is instead of a graph; empty where nothing is known."""
     found = format_of(path) or text_format_of(path)
     return f"{found.what}, not a frozen graph" if found else ""
@@ -118,7 +118,7 @@ def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
         return names[0]
     nodes = {node.name: node for node in graph_def.node}
     wanted = needed(nodes, output)
-    taking = [name for name in names if name in wanted and not _is_switch(nodes[name])]
+    taking = [name for name in names if name in wanted and not _takes_single_value(nodes[name])]
     if len(taking) == 1:
         return taking[0]
     # The file of the first Inception holds an empty constant where the image is to be fed.
@@ -137,7 +137,7 @@ def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output
     if others:
         listed = ", ".join(f"{node.name!r} ({_type_of(node)})" for node in others)
         value = "false" if _type_of(others[0]) == "bool" else "1.0"
-        if not all(map(_is_switch, others)):
+        if not all(map(_takes_single_value, others)):
             raise ModelError(
                 f"{path}: {output} also needs {listed}: a frozen graph is served with one input; "
                 "export a SavedModel, whose signature has several"
@@ -148,7 +148,7 @@ def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output
         )
 
 
-def _is_switch(node: "tf.NodeDef") -> bool:
+def _takes_single_value(node: "tf.NodeDef") -> bool:
     """Whether a placeholder may take one number or bool, as keep_prob and phase_train do."""
     sizes = [each.size for each in node.attr["shape"].shape.dim]
     return _type_of(node) != "string" and all(size == 1 for size in sizes)

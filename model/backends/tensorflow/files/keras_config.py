@@ -17,9 +17,9 @@ from model.backends.tensorflow.files.keras_functions import only_computes, opera
 from model.errors import ModelError
 
 #: What holds Python, as source, bytes or pickles.
-_CODE = ("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+_CODE_CLASSES = ("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
 #: Classes of Keras that load files by a path, or call methods by their names.
-_REACHES_OUT = (
+_UNSAFE_CLASSES = (
     "TFSMLayer",
     "DenseFeatures",
     "SequenceFeatures",
@@ -28,7 +28,7 @@ _REACHES_OUT = (
     "InstanceProperty",
 )
 #: How a config writes values that JSON has no form for.
-_VALUES = (
+_VALUE_CLASSES = (
     "__bytes__",
     "__ellipsis__",
     "__keras_tensor__",
@@ -39,7 +39,7 @@ _VALUES = (
     "TensorShape",
 )
 #: Keras's own classes that are in none of its public modules.
-_UNLISTED = (
+_UNLISTED_CLASSES = (
     "AddLoss",
     "AddMetric",
     "BatchNormalizationV1",
@@ -61,7 +61,7 @@ _UNLISTED = (
     "TFOpLambda",
     "TensorFlowOpLayer",
 )
-_PUBLIC = (
+_PUBLIC_MODULES = (
     "constraints",
     "dtype_policies",
     "initializers",
@@ -74,7 +74,7 @@ _PUBLIC = (
 )
 #: The modules in which Keras looks for a class; all of its others are out of bounds.
 _MODULES = re.compile(
-    rf"(tf_)?keras(\.src)?(\.({'|'.join(_PUBLIC)}|applications|engine|ops)(\.\w+)*)?"
+    rf"(tf_)?keras(\.src)?(\.({'|'.join(_PUBLIC_MODULES)}|applications|engine|ops)(\.\w+)*)?"
 )
 _FUNCTION_MODULES = re.compile(r"builtins|(tf_)?keras(\.src)?\.activations(\.\w+)*")
 
@@ -89,7 +89,7 @@ class OwnNames:
 
 def own_names(keras: Any) -> OwnNames:
     """Return what *keras* calls its own: the package of Keras 3, or tf_keras."""
-    spaces = [vars(getattr(keras, name)) for name in _PUBLIC if hasattr(keras, name)]
+    spaces = [vars(getattr(keras, name)) for name in _PUBLIC_MODULES if hasattr(keras, name)]
     classes = {name for space in spaces for name in space if isinstance(space[name], type)}
     operation = getattr(keras, "Operation", None)  # of Keras 3: what `x + 1` is in a model
     operations = {
@@ -99,7 +99,9 @@ def own_names(keras: Any) -> OwnNames:
     }
     functions = {name for name, each in vars(keras.activations).items() if isfunction(each)}
     return OwnNames(
-        frozenset({*classes, *operations, *_UNLISTED}.difference(_CODE, _REACHES_OUT)),
+        frozenset(
+            {*classes, *operations, *_UNLISTED_CLASSES}.difference(_CODE_CLASSES, _UNSAFE_CLASSES)
+        ),
         frozenset(functions - {"deserialize", "get", "serialize"}),
     )
 
@@ -111,7 +113,7 @@ def check_config(path: Path, config: dict[str, Any], own: OwnNames) -> None:
     The line names the layer and what it asks for.
     """
     for each, layer in objects_of(config):
-        fault = _fault(each, own)
+        fault = _reason_refused(each, own)
         if fault is not None:
             raise ModelError(f"{path}: {layer} {fault}")
 
@@ -130,17 +132,17 @@ def objects_of(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         waiting += [(one, layer) for one in reversed(each) if isinstance(one, dict | list)]
 
 
-def _fault(each: dict[str, Any], own: OwnNames) -> str | None:
+def _reason_refused(each: dict[str, Any], own: OwnNames) -> str | None:
     """Return why an object of the config is refused; None where it is not."""
     kind, inner = each.get("class_name"), each.get("config")
-    if kind in _CODE or each.get("function_type") == "lambda":
-        code = kind if kind in _CODE and kind != "__lambda__" else "Lambda"
+    if kind in _CODE_CLASSES or each.get("function_type") == "lambda":
+        code = kind if kind in _CODE_CLASSES and kind != "__lambda__" else "Lambda"
         return f"holds Python code ({code}), which is not run"
-    if kind in _REACHES_OUT:
+    if kind in _UNSAFE_CLASSES:
         return f"is a {kind}, which could read files or run code"
     if isinstance(each.get("vocabulary"), str):
         return "reads its vocabulary from a file, which is no part of the model"
-    if "class_name" not in each or kind in _VALUES:
+    if "class_name" not in each or kind in _VALUE_CLASSES:
         return None
     if not (
         _is_listed(each, inner, own.functions, _FUNCTION_MODULES)
@@ -148,7 +150,7 @@ def _fault(each: dict[str, Any], own: OwnNames) -> str | None:
         else _is_listed(each, kind, own.classes, _MODULES)
     ):
         return f"is of the class {kind!r}, which is not Keras's own"
-    return _fault_of_call(kind, inner if isinstance(inner, dict) else {})
+    return _reason_call_refused(kind, inner if isinstance(inner, dict) else {})
 
 
 def _is_listed(
@@ -165,7 +167,7 @@ def _is_listed(
     )
 
 
-def _fault_of_call(kind: object, config: dict[str, Any]) -> str | None:
+def _reason_call_refused(kind: object, config: dict[str, Any]) -> str | None:
     """Return why a layer that is a call of TensorFlow is refused; None for all others."""
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         function = config.get("function")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def exported(path: Path) -> "Iterator[Path]":
+def exported_saved_model(path: Path) -> "Iterator[Path]":
     """
     Provide a folder with the model in *path* as a SavedModel; it is removed at the end.
 
@@ -54,7 +54,7 @@ def exported(path: Path) -> "Iterator[Path]":
 
 def _keras_for(source: KerasSource) -> Any:
     """Return the package that is to load *source*."""
-    if source.generation != 2:
+    if source.major_version != 2:
         return importlib.import_module("keras")
     try:
         return importlib.import_module("tf_keras")
@@ -71,7 +71,7 @@ def _keras_for(source: KerasSource) -> Any:
 
 def _not_loaded(source: KerasSource, keras: Any, reason: str) -> ModelError:
     """Return the error that *keras* does not load *source*, with the ways out where there are."""
-    if source.generation != 2 or keras.__name__ == "tf_keras":
+    if source.major_version != 2 or keras.__name__ == "tf_keras":
         return ModelError(f"{source.path}: Keras cannot load it: {reason}")
     version = f" ({source.version})" if source.version else ""
     return ModelError(
@@ -84,7 +84,7 @@ def _export(model: Any, folder: Path) -> None:
     import tensorflow as tf
 
     inputs, outputs = _structure(model, "input"), _structure(model, "output")
-    names = _names(inputs)
+    names = _tensor_names(inputs)
 
     def serve(*arrays: "tf.Tensor") -> "dict[str, tf.Tensor]":
         results = model(tf.nest.pack_sequence_as(inputs, arrays), training=False)
@@ -95,13 +95,13 @@ def _export(model: Any, folder: Path) -> None:
         for number, tensor in enumerate(tf.nest.flatten(inputs))
     ]
     module = tf.Module()
-    module.kept = _kept(model)
+    module.kept = _tracked_objects(model)
     function = tf.function(serve, autograph=False).get_concrete_function(*specs)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": function})
-    _rename(folder, names, _names(outputs))
+    _rename_tensors(folder, names, _tensor_names(outputs))
 
 
-def _kept(model: Any) -> list[Any]:
+def _tracked_objects(model: Any) -> list[Any]:
     """Return what the SavedModel holds besides the function: variables and tables."""
     import tensorflow as tf
 
@@ -123,7 +123,7 @@ def _structure(model: Any, side: str) -> Any:
     return structure
 
 
-def _names(structure: Any) -> list[str]:
+def _tensor_names(structure: Any) -> list[str]:
     """Return a name for each tensor of *structure*, flattened: its key, or its layer."""
     import tensorflow as tf
 
@@ -137,7 +137,7 @@ def _names(structure: Any) -> list[str]:
     return names
 
 
-def _rename(folder: Path, inputs: list[str], outputs: list[str]) -> None:
+def _rename_tensors(folder: Path, inputs: list[str], outputs: list[str]) -> None:
     """Give the signature its names: an argument of a function could not be called "class"."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 

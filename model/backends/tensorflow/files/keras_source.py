@@ -33,7 +33,7 @@ class KerasSource:
     config: dict[str, Any]  #: of its layers; without what training needs
 
     @property
-    def generation(self) -> int:
+    def major_version(self) -> int:
         """The version's first number; where the file has none, its layout tells 2 from 3."""
         number = re.match(r"\d+", self.version)
         if number is not None:
@@ -51,7 +51,7 @@ def read_source(path: Path) -> KerasSource:
     """
     archive = _is_archive(path)
     try:
-        config, version, backend = _of_archive(path) if archive else _of_hdf5(path)
+        config, version, backend = _read_archive(path) if archive else _read_hdf5(path)
     except ModelError:
         raise
     except OSError as error:
@@ -65,9 +65,9 @@ def read_source(path: Path) -> KerasSource:
         each.pop("compile_config", None)
     source = KerasSource(path, archive, version, config)
     again = "load it with Keras 2 on TensorFlow and save it again"
-    if source.generation < 2:
+    if source.major_version < 2:
         raise ModelError(f"{path}: a file of Keras {version}, which is not read: {again}")
-    if source.generation == 2 and backend == "theano":
+    if source.major_version == 2 and backend == "theano":
         raise ModelError(f"{path}: a file of Keras {version} on Theano, which is not read: {again}")
     return source
 
@@ -100,14 +100,14 @@ def _is_archive(path: Path) -> bool:
         raise ModelError(f"{path}: {error.strerror}") from error
 
 
-def _of_archive(path: Path) -> tuple[Any, str, str]:
+def _read_archive(path: Path) -> tuple[Any, str, str]:
     """Return the config of an archive, the version of Keras, and "" for the backend."""
     with ZipFile(path) as members:
         metadata = json.loads(members.read(_METADATA)) if _METADATA in members.namelist() else {}
         return json.loads(members.read(_CONFIG)), str(metadata.get("keras_version", "")), ""
 
 
-def _of_hdf5(path: Path) -> tuple[Any, str, str]:
+def _read_hdf5(path: Path) -> tuple[Any, str, str]:
     """Return the same of an HDF5 file, with the backend; raises `ModelError` for weights alone."""
     import h5py
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.backends.tensorflow.error_text import one_line
-from model.backends.tensorflow.files.plain_name import plain_name
+from model.backends.tensorflow.files.literal_path import literal_path
 from model.backends.tensorflow.image_inputs import without_padding
 from model.backends.tensorflow.rewriting.fed_constants import Feeds, feed_constants
 from model.backends.tensorflow.session import Endpoint
@@ -45,7 +45,7 @@ class PixelInput:
     signature: str
     input: str
     layout: ImageLayout
-    as_input: "Callable[[tf.Tensor], tf.Tensor]"
+    convert: "Callable[[tf.Tensor], tf.Tensor]"
     """Puts into the graph what becomes of the uint8 pixels on their way to the input."""
 
 
@@ -66,7 +66,7 @@ class SavedGraph:
     constants: Mapping[str, np.ndarray]  #: by the names of the tensors that they replace
 
 
-def with_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
+def apply_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
     """
     Return *meta_graph*, changed in place, with constants for placeholders and inputs.
 
@@ -92,7 +92,7 @@ def read_meta_graph(folder: Path) -> "tf.MetaGraphDef":
     It is the one with the tag "serve" alone, else the only one, else the one with the fewest tags
     beside "serve".  Raises `ModelError` where there is no such graph, or no SavedModel.
     """
-    graphs = list(_parsed(folder).meta_graphs)
+    graphs = list(_parse(folder).meta_graphs)
     tag_sets = [sorted(graph.meta_info_def.tags) for graph in graphs]
     if ["serve"] in tag_sets:
         return graphs[tag_sets.index(["serve"])]
@@ -118,7 +118,7 @@ def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...],
         definition = definitions[name]
         if name in _NOT_SERVED or not definition.outputs:
             continue
-        reason = _unservable(definition)
+        reason = _reason_unservable(definition)
         if reason:
             unserved[name] = reason
             continue
@@ -149,14 +149,14 @@ def load_saved_model(
     signatures, _ = signatures_of(meta_graph)
     graph = tf.Graph()
     try:
-        plain = plain_name(folder, graph)
+        plain = literal_path(folder, graph)
     except OSError as error:
         raise ModelError(f"{folder}: {error.strerror}") from error
     _check_files(folder, plain, meta_graph)
     session = tf.Session(graph=graph, config=config)
     try:
         with session.graph.as_default():
-            opened = {} if pixels is None else _opened(meta_graph, pixels)
+            opened = {} if pixels is None else _build_pixel_input(meta_graph, pixels)
             inputs = {name: tensor for name, (tensor, _) in opened.items()}
             fixed = {name: tf.constant(value) for name, value in saved.constants.items()}
             tags = list(meta_graph.meta_info_def.tags)
@@ -170,14 +170,14 @@ def load_saved_model(
             feeds = {name: tensor for name, (_, tensor) in opened.items()}
             signature = loaded.endpoints[pixels.signature].signature
             endpoint = _endpoint(meta_graph, signature, feeds, inputs)
-            return replace(loaded, pixels=_taking_pixels(endpoint, pixels))
+            return replace(loaded, pixels=_with_pixel_signature(endpoint, pixels))
     except (OSError, RuntimeError, TypeError, ValueError, LookupError, tf.errors.OpError) as error:
         session.close()
         reason = one_line(error).replace(str(plain), str(folder))
         raise ModelError(f"{folder}: cannot be loaded: {reason}") from error
 
 
-def _parsed(folder: Path) -> "SavedModel":
+def _parse(folder: Path) -> "SavedModel":
     from google.protobuf import text_format
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -197,7 +197,7 @@ def _parsed(folder: Path) -> "SavedModel":
     return saved_model
 
 
-def _unservable(definition: "tf.SignatureDef") -> str:
+def _reason_unservable(definition: "tf.SignatureDef") -> str:
     """Return why no request can ask for this; empty where one can."""
     tensors: dict[str, str] = {}
     for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
@@ -307,7 +307,7 @@ def _assets(meta_graph: "tf.MetaGraphDef") -> Iterator[str]:
             yield asset.filename
 
 
-def _opened(
+def _build_pixel_input(
     meta_graph: "tf.MetaGraphDef", pixels: PixelInput
 ) -> "dict[str, tuple[tf.Tensor, tf.Tensor]]":
     """
@@ -328,7 +328,7 @@ def _opened(
         shape = pixels.layout.pixels
         no_pixels = tf.zeros([size or 0 for size in shape], tf.uint8)
         images = tf.placeholder_with_default(no_pixels, shape)
-        values = tf.cast(pixels.as_input(images), tf.as_dtype(info.dtype).base_dtype)
+        values = tf.cast(pixels.convert(images), tf.as_dtype(info.dtype).base_dtype)
         given = tf.placeholder_with_default(values, _GraphShapes(meta_graph).spec("", info).shape)
     return {_tensor_name(info): (given, images)}
 
@@ -356,7 +356,7 @@ def _endpoint(
     return Endpoint(signature, tuple(feeds), tuple(fetches))
 
 
-def _taking_pixels(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
+def _with_pixel_signature(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
     """Return *endpoint* with a signature that says that it takes pixels."""
     signature, layout = endpoint.signature, pixels.layout
     inputs = tuple(

@@ -51,8 +51,10 @@ def _make_constant(node: "tf.NodeDef", value: bool | float) -> np.ndarray:
         raise ModelError(f"--feed {node.name}: takes {dtype.name}, not a number, true or false")
     with np.errstate(invalid="ignore"):
         constant = np.asarray(value).astype(dtype.as_numpy_dtype).reshape([1] * len(sizes))
-    if isinstance(value, bool) != dtype.is_bool or not _holds(constant, value):
-        raise ModelError(f"--feed {node.name}: expected {_expected(dtype)}, got {_said(value)}")
+    if isinstance(value, bool) != dtype.is_bool or not _is_exact(constant, value):
+        raise ModelError(
+            f"--feed {node.name}: expected {_describe_dtype(dtype)}, got {_format_value(value)}"
+        )
     node.op = "Const"
     del node.input[:]
     node.attr.clear()
@@ -61,16 +63,16 @@ def _make_constant(node: "tf.NodeDef", value: bool | float) -> np.ndarray:
     return constant
 
 
-def _holds(constant: np.ndarray, value: bool | float) -> bool:
+def _is_exact(constant: np.ndarray, value: bool | float) -> bool:
     """Whether *constant* is *value*; floats are rounded, whole numbers are not."""
     return constant.dtype.kind not in "iu" or float(constant.reshape(-1)[0]) == value
 
 
-def _expected(dtype: "tf.DType") -> str:
+def _describe_dtype(dtype: "tf.DType") -> str:
     if dtype.is_bool:
         return "true or false"
     return "a whole number" if dtype.is_integer else f"a {dtype.name} number"
 
 
-def _said(value: bool | float) -> str:
+def _format_value(value: bool | float) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}"

@@ -53,7 +53,7 @@ class FlatGraph:
         """Return the inputs of a node."""
         return [self.source(each) for each in self.nodes[name].inputs]
 
-    def takers(self) -> Mapping[Tensor, list[str]]:
+    def consumers(self) -> Mapping[Tensor, list[str]]:
         """Return the nodes that take each tensor."""
         found = defaultdict[Tensor, list[str]](list)
         for name in self.nodes:

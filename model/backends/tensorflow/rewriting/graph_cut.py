@@ -53,8 +53,8 @@ def dominators(nodes: Nodes, start: str, end: str) -> list[str]:
     way around like any other.  Tensors within loops and branches are left out: they may never
     have a value that can be fetched.
     """
-    after = _after(nodes, edge(end))
-    path = _shortest_path(after, edge(start), edge(end))
+    successors = _successors(nodes, edge(end))
+    path = _shortest_path(successors, edge(start), edge(end))
     place = {each: number for number, each in enumerate(path)}
     nesting = _nesting(nodes, start)
     found, seen, farthest = [], set[Edge](), 0
@@ -64,7 +64,7 @@ def dominators(nodes: Nodes, start: str, end: str) -> list[str]:
             found.append(f"{each[0]}:{each[1]}")
         waiting = [each]
         while waiting:
-            for follower in after[waiting.pop()]:
+            for follower in successors[waiting.pop()]:
                 if follower in place:
                     farthest = max(farthest, place[follower])
                 elif follower not in seen:
@@ -94,7 +94,9 @@ def data_path(nodes: Nodes, start: str, end: str) -> list[str]:
     wanted = needed(nodes, end, start)
     nesting = _nesting(nodes, start, blind=_SHAPE_READERS)
     before = {
-        name: [node for node, _ in map(edge, nodes[name].input) if not _comes_around(nodes, node)]
+        name: [
+            node for node, _ in map(edge, nodes[name].input) if not _is_next_iteration(nodes, node)
+        ]
         for name in nodes
         if name in wanted
     }
@@ -107,24 +109,24 @@ def reached(nodes: Nodes, start: str) -> Collection[str]:
     return _nesting(nodes, start).keys()
 
 
-def _after(nodes: Nodes, end: Edge) -> dict[Edge, list[Edge]]:
+def _successors(nodes: Nodes, end: Edge) -> dict[Edge, list[Edge]]:
     """Return what leads where: outputs into nodes, and nodes to their outputs that are taken."""
-    after = defaultdict[Edge, list[Edge]](list)
-    after[end[0], _INSIDE].append(end)
+    successors = defaultdict[Edge, list[Edge]](list)
+    successors[end[0], _INSIDE].append(end)
     for name, node in nodes.items():
         for each in dict.fromkeys(map(edge, node.input)):
-            if not after[each] and each != end:
-                after[each[0], _INSIDE].append(each)
-            after[each].append((name, _INSIDE))
-    return after
+            if not successors[each] and each != end:
+                successors[each[0], _INSIDE].append(each)
+            successors[each].append((name, _INSIDE))
+    return successors
 
 
-def _shortest_path(after: Mapping[Edge, list[Edge]], start: Edge, end: Edge) -> list[Edge]:
+def _shortest_path(successors: Mapping[Edge, list[Edge]], start: Edge, end: Edge) -> list[Edge]:
     came_from = {start: start}
     waiting = deque([start])
     while waiting and end not in came_from:
         each = waiting.popleft()
-        for follower in after[each]:
+        for follower in successors[each]:
             if follower not in came_from:
                 came_from[follower] = each
                 waiting.append(follower)
@@ -140,24 +142,24 @@ def _nesting(nodes: Nodes, start: str, blind: Collection[str] = ()) -> dict[str,
 
     Control edges are not followed, and nothing is through the operations in *blind*.
     """
-    after = _after(nodes, edge(start))
+    successors = _successors(nodes, edge(start))
     found: dict[str, int] = {}
     waiting = deque([(edge(start), 0)])
     while waiting:
         each, depth = waiting.popleft()
-        for taker, _ in after[each]:
+        for taker, _ in successors[each]:
             if taker not in found and nodes[taker].op not in blind:
-                found[taker] = max(0, depth + _steps_in(nodes, nodes[taker]))
-                outputs = after[taker, _INSIDE]
+                found[taker] = max(0, depth + _nesting_change(nodes, nodes[taker]))
+                outputs = successors[taker, _INSIDE]
                 waiting.extend((output, found[taker]) for output in outputs if output[1] >= 0)
     return found
 
 
-def _comes_around(nodes: Nodes, name: str) -> bool:
+def _is_next_iteration(nodes: Nodes, name: str) -> bool:
     return name in nodes and nodes[name].op == "NextIteration"
 
 
-def _steps_in(nodes: Nodes, node: Node) -> int:
+def _nesting_change(nodes: Nodes, node: Node) -> int:
     """Return by how many loops and branches *node*'s outputs stand deeper than its inputs."""
     inputs = [edge(each)[0] for each in node.input]
     match node.op:
@@ -171,6 +173,6 @@ def _steps_in(nodes: Nodes, node: Node) -> int:
             return 0 if condition is not None and condition.op == "LoopCond" else 1
         case "Merge" | "RefMerge":
             # The one of a loop stands at its beginning; all others close a branch.
-            return 0 if any(_comes_around(nodes, each) for each in inputs) else -1
+            return 0 if any(_is_next_iteration(nodes, each) for each in inputs) else -1
         case _:
             return 0

@@ -74,8 +74,8 @@ class _Reading:
     reached: set[str] = field(default_factory=set)  #: nodes that get a value made of the pixels
 
     def scaling(self, start: Tensor, ends: list[Tensor], needed: set[str]) -> Affine | Unreadable:
-        takers: Mapping[Tensor, list[str]] = self.flat.takers()
-        self.reached = _reached(takers, start)
+        consumers: Mapping[Tensor, list[str]] = self.flat.consumers()
+        self.reached = _dependent_nodes(consumers, start)
         self.found[start] = Affine()
         waiting, mixed = [start], dict[str, Affine]()
         joins = dict[str, None]()
@@ -83,10 +83,10 @@ class _Reading:
             if not waiting:  # what is joined is complete once nothing else leads there
                 name = next(iter(joins))
                 del joins[name]
-                self.found[name, 0] = self._joined(name)
+                self.found[name, 0] = self._average_scaling(name)
                 waiting.append((name, 0))
             tensor = waiting.pop()
-            for name in takers.get(tensor, ()):
+            for name in consumers.get(tensor, ()):
                 node = self.flat.nodes[name]
                 if name not in needed or node.op in _READS_SHAPE:
                     continue
@@ -98,15 +98,15 @@ class _Reading:
                 if after is None:
                     mixed[name] = self.found[tensor]
                     continue
-                for output in self._outputs(name, takers):
+                for output in self._output_tensors(name, consumers):
                     if output not in self.found:
                         self.found[output] = after
                         waiting.append(output)
         # A model may give its pixels as they are.
         mixed |= {f"output {end[0]}": self.found[end] for end in ends if end in self.found}
-        return self._agreed(mixed)
+        return self._common_scaling(mixed)
 
-    def _agreed(self, mixed: Mapping[str, Affine]) -> Affine | Unreadable:
+    def _common_scaling(self, mixed: Mapping[str, Affine]) -> Affine | Unreadable:
         """Return what all that mix pixels take."""
         for name in mixed.keys() & self.flat.nodes.keys():
             op = self.flat.nodes[name].op
@@ -130,12 +130,12 @@ class _Reading:
             for each in self.flat.inputs(name)
         )
 
-    def _outputs(self, name: str, takers: Mapping[Tensor, list[str]]) -> list[Tensor]:
+    def _output_tensors(self, name: str, consumers: Mapping[Tensor, list[str]]) -> list[Tensor]:
         if self.flat.nodes[name].op in ("Split", "Unpack", "IdentityN"):
-            return [tensor for tensor in takers if tensor[0] == name]
+            return [tensor for tensor in consumers if tensor[0] == name]
         return [(name, 0)]
 
-    def _joined(self, name: str) -> Affine:
+    def _average_scaling(self, name: str) -> Affine:
         """Return the average of the pixels that are joined."""
         parts = [self.found[each] for each in self.flat.inputs(name) if each in self.found]
         scale = float(np.mean([part.scale for part in parts]))
@@ -149,24 +149,24 @@ class _Reading:
             place -= 1  # the axis stands in front
         if node.op in _KEEPS_VALUES:
             self.whole_numbers |= node.op == "Cast" and _gives_integers(node.definition)
-            return before if place == 0 and self._limits_only(node.op, inputs) else None
+            return before if place == 0 and self._is_constant_limit(node.op, inputs) else None
         if node.op == "Neg":
             return Affine(-before.scale, -before.offset)
         if node.op in _BATCH_NORM:
-            return self._batch_normalised(name, inputs, before) if place == 0 else None
+            return self._after_batch_norm(name, inputs, before) if place == 0 else None
         # Before the other input is read: it may hold all the weights of a layer.
         if node.op not in _ARITHMETIC_OPS or len(inputs) != 2 or inputs[0] == inputs[1]:
             return None
         other = self._constant(inputs[1 - place])
         if other is None or not other.size:
             return None
-        return _combined(node.op, before, place, other)
+        return _combine(node.op, before, place, other)
 
-    def _limits_only(self, op: str, inputs: list[Tensor]) -> bool:
+    def _is_constant_limit(self, op: str, inputs: list[Tensor]) -> bool:
         """Whether an operation that compares does so with constants."""
         return op not in ("Minimum", "Maximum") or self._constant(inputs[1]) is not None
 
-    def _batch_normalised(self, name: str, inputs: list[Tensor], before: Affine) -> Affine | None:
+    def _after_batch_norm(self, name: str, inputs: list[Tensor], before: Affine) -> Affine | None:
         values = [self._constant(each) for each in inputs[1:5]]
         attributes = self.flat.nodes[name].definition.attr
         trains = "is_training" not in attributes or attributes["is_training"].b
@@ -175,8 +175,8 @@ class _Reading:
         # What it has learned besides, the scale and the offset after, tells nothing of the pixels.
         mean, variance = (np.asarray(each, np.float64) for each in values[2:])
         factor = 1 / np.sqrt(variance + (attributes["epsilon"].f or 1e-4))
-        shifted = _combined("Sub", before, 0, mean)
-        return shifted and _combined("Mul", shifted, 0, factor)
+        shifted = _combine("Sub", before, 0, mean)
+        return shifted and _combine("Mul", shifted, 0, factor)
 
     def _constant(self, tensor: Tensor, depth: int = 0) -> npt.NDArray[np.float64] | None:
         """Return the value of *tensor* where no pixels decide it and it is computed simply."""
@@ -185,7 +185,7 @@ class _Reading:
             return None
         node = self.flat.nodes[name]
         if node.op == "Const":
-            return _numbers(node.definition)
+            return _constant_value(node.definition)
         if node.op in ("ReadVariableOp", "VariableV2", "Variable", "VarHandleOp"):
             return self._variable(name)
         compute = _ARITHMETIC.get(node.op)
@@ -207,9 +207,9 @@ class _Reading:
         return None if value is None else np.asarray(value, np.float64)
 
 
-def _reached(takers: Mapping[Tensor, list[str]], start: Tensor) -> set[str]:
+def _dependent_nodes(consumers: Mapping[Tensor, list[str]], start: Tensor) -> set[str]:
     by_node = defaultdict[str, list[str]](list)
-    for tensor, names in takers.items():
+    for tensor, names in consumers.items():
         by_node[tensor[0]] += names
     found, waiting = {start[0]}, [start[0]]
     while waiting:
@@ -220,7 +220,7 @@ def _reached(takers: Mapping[Tensor, list[str]], start: Tensor) -> set[str]:
     return found
 
 
-def _combined(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]) -> Affine | None:
+def _combine(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]) -> Affine | None:
     """
     Return *before*, the input at *place* of an operation, combined with a constant.
 
@@ -248,7 +248,7 @@ def _gives_integers(cast: "tf.NodeDef") -> bool:
     return bool(tf.as_dtype(cast.attr["DstT"].type).is_integer)
 
 
-def _numbers(node: object) -> npt.NDArray[np.float64] | None:
+def _constant_value(node: object) -> npt.NDArray[np.float64] | None:
     """Return the value of a constant node; None where it holds no numbers."""
     import tensorflow.compat.v1 as tf
 
@@ -256,13 +256,15 @@ def _numbers(node: object) -> npt.NDArray[np.float64] | None:
     return array.astype(np.float64) if array.dtype.kind in "iufV" else None
 
 
-def _first(value: npt.NDArray[np.float64], *_: object) -> npt.NDArray[np.float64]:
+def _first_operand(value: npt.NDArray[np.float64], *_: object) -> npt.NDArray[np.float64]:
     return value
 
 
 _ARITHMETIC: Mapping[str, Callable[..., npt.NDArray[np.float64]]] = {
-    **dict.fromkeys(("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "Enter"), _first),
-    **dict.fromkeys(("BroadcastTo", "StopGradient", "PlaceholderWithDefault"), _first),
+    **dict.fromkeys(
+        ("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "Enter"), _first_operand
+    ),
+    **dict.fromkeys(("BroadcastTo", "StopGradient", "PlaceholderWithDefault"), _first_operand),
     "Sqrt": np.sqrt,
     "Rsqrt": lambda value: 1 / np.sqrt(value),
     "Square": np.square,

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.backends.tensorflow.trials.stacked_rows import Value
+from model.backends.tensorflow.trials.row_comparison import Value
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -24,12 +24,12 @@ class CpuRun:
         values = self._session.run(list(fetched), {self._fed: value})
         return [np.asarray(each) for each in values]
 
-    def numbers(self, names: Iterable[str]) -> list[str]:
+    def numeric_tensors(self, names: Iterable[str]) -> list[str]:
         """Return those of the tensors *names* that hold numbers."""
         tensors = map(self._session.graph.get_tensor_by_name, names)
         return [each.name for each in tensors if each.dtype.is_floating or each.dtype.is_integer]
 
-    def draws_lots(self, node: str) -> bool:
+    def is_random(self, node: str) -> bool:
         """Whether *node* gives something else each time that it is run."""
         op_def = self._session.graph.get_operation_by_name(node).op_def
         return op_def.is_stateful and any(attr.name == "seed" for attr in op_def.attr)

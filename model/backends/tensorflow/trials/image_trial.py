@@ -24,7 +24,7 @@ _NO_PYTHON = re.compile(r"could not find callback|callback \S+ is not found", re
 _KEEPS_VALUES = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StridedSlice")
 
 
-def images_of(
+def usable_image_input(
     graph: LoadedGraph, runner: SessionRunner, on_progress: Callable[[str], object]
 ) -> ImageInput | None:
     """
@@ -44,17 +44,17 @@ def images_of(
         return None
     if signature.inputs[0].dtype != STRING:
         return images
-    refusal = taken_image(images, runner)
+    refusal = find_accepted_image(images, runner)
     if not isinstance(refusal, Exception):
         return images
     reason = one_line(refusal)
-    if isinstance(refusal, _faults_of_a_model()) or _NO_PYTHON.search(reason):
+    if isinstance(refusal, _model_errors()) or _NO_PYTHON.search(reason):
         raise ModelError(f"the model fails on every image that was tried: {reason}")
     on_progress(f"input {signature.inputs[0].name!r} is a string, but no encoded image: {reason}")
     return None
 
 
-def gives_sigmoid(graph: LoadedGraph, images: ImageInput) -> bool:
+def is_sigmoid_output(graph: LoadedGraph, images: ImageInput) -> bool:
     """Whether the scores of *images* are what a Sigmoid gives, so that 1 - p is the other class."""
     by_name = {each.signature.name: each for each in graph.endpoints}
     output = by_name[images.signature.name].fetches[images.scores]
@@ -65,7 +65,7 @@ def gives_sigmoid(graph: LoadedGraph, images: ImageInput) -> bool:
     return name in flat.nodes and flat.nodes[name].op == "Sigmoid"
 
 
-def taken_image(images: ImageInput, runner: SessionRunner) -> Feed | Exception | None:
+def find_accepted_image(images: ImageInput, runner: SessionRunner) -> Feed | Exception | None:
     """
     Return an image that the model runs, in the first format that it takes.
 
@@ -88,7 +88,7 @@ def taken_image(images: ImageInput, runner: SessionRunner) -> Feed | Exception |
     return refusal
 
 
-def _faults_of_a_model() -> tuple[type[Exception], ...]:
+def _model_errors() -> tuple[type[Exception], ...]:
     """Return the errors that no other string would avoid."""
     import tensorflow.compat.v1 as tf
 

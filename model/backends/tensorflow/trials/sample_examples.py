@@ -25,7 +25,9 @@ class _Feature:
     size: int = 1
 
 
-def parsed_example(why_refused: Callable[[bytes], str], strings: Sequence[bytes]) -> bytes | None:
+def parsable_example(
+    refusal_reason: Callable[[bytes], str], strings: Sequence[bytes]
+) -> bytes | None:
     """
     Return a serialised Example of zeros, and one of *strings*; None where none was found.
 
@@ -35,17 +37,17 @@ def parsed_example(why_refused: Callable[[bytes], str], strings: Sequence[bytes]
     for string in strings:
         while True:
             example = _serialised(features, string)
-            refusal = why_refused(example)
+            refusal = refusal_reason(example)
             if not refusal:
                 return example
-            if not _learned(refusal, features):
+            if not _learn_feature(refusal, features):
                 break
         if all(feature.kind != "string" for feature in features.values()):
             return None
     return None
 
 
-def _learned(refusal: str, features: dict[str, _Feature]) -> bool:
+def _learn_feature(refusal: str, features: dict[str, _Feature]) -> bool:
     """Whether *refusal* says something new of *features*, which then have it."""
     if (missing := _MISSING.search(refusal)) and missing[1] not in features:
         features[missing[1]] = _Feature(missing[2])

@@ -20,7 +20,7 @@ from PIL import Image
 
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.quiet_stderr import no_warnings
-from model.backends.tensorflow.trials.sample_examples import parsed_example
+from model.backends.tensorflow.trials.sample_examples import parsable_example
 from model.signature import STRING, Arrays, Feed, Signature, blank_feed
 
 #: Seconds after which no further row is tried.
@@ -81,28 +81,28 @@ def runnable_row(
 
     end = seconds() + MAX_SECONDS
 
-    def why_refused(feed: Feed) -> str:
+    def refusal_reason(feed: Feed) -> str:
         try:
             with no_warnings():
                 run(feed)
         except (tf.errors.OpError, ValueError) as error:
             if seconds() > end:
-                raise _GivenUp from error
+                raise _TrialsTimedOut from error
             return str(error) or type(error).__name__
         return ""
 
     try:
-        rows = iter([blank_feed(signature)]) if blank_only else _rows(signature, why_refused)
-        return next((row for row in rows if not why_refused(row)), None)
-    except (OutOfMemory, _GivenUp):
+        rows = iter([blank_feed(signature)]) if blank_only else _rows(signature, refusal_reason)
+        return next((row for row in rows if not refusal_reason(row)), None)
+    except (OutOfMemory, _TrialsTimedOut):
         return None
 
 
-class _GivenUp(Exception):
+class _TrialsTimedOut(Exception):
     """The trials take longer than `MAX_SECONDS`."""
 
 
-def _rows(signature: Signature, why_refused: Callable[[Feed], str]) -> Iterator[Feed]:
+def _rows(signature: Signature, refusal_reason: Callable[[Feed], str]) -> Iterator[Feed]:
     """Yield the rows to try: one string for all inputs, an Example, then different strings."""
     specs = signature.inputs
     strings = sum(spec.dtype == STRING for spec in specs)
@@ -114,7 +114,7 @@ def _rows(signature: Signature, why_refused: Callable[[Feed], str]) -> Iterator[
         yield _row(signature, [text] * strings, number, shapes)
     row = partial(_row, signature, number=numbers[0], shapes=plainest[2])
     if strings:
-        example = parsed_example(lambda data: why_refused(row([data] * strings)), texts)
+        example = parsable_example(lambda data: refusal_reason(row([data] * strings)), texts)
         if example is not None:
             yield row([example] * strings)
     if strings > 1:
@@ -127,14 +127,15 @@ def _shapes(signature: Signature) -> Iterator[tuple[tuple[int, ...], ...]]:
     found: dict[tuple[tuple[int, ...], ...], None] = {}
     for unknown, size in product(_UNKNOWN_SHAPES, _SIZES):
         shapes = tuple(
-            unknown(size) if spec.shape is None else _closed(spec.shape, size) for spec in specs
+            unknown(size) if spec.shape is None else _fill_open_axes(spec.shape, size)
+            for spec in specs
         )
         if not found or max(map(prod, shapes), default=0) <= MAX_NUMBERS:
             found[shapes] = None
     yield from sorted(found, key=lambda shapes: sum(map(prod, shapes)))
 
 
-def _closed(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
+def _fill_open_axes(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
     """Return *shape* with its open axes of *size*, but for the first one, of 1."""
     return tuple((size if axis else 1) if each is None else each for axis, each in enumerate(shape))
 
@@ -146,12 +147,12 @@ def _row(
     shapes: Sequence[tuple[int, ...]],
 ) -> Feed:
     """Return a row of one string an input, one *number*, and *shapes*."""
-    left = iter(strings)
+    remaining = iter(strings)
     arrays = []
     for spec, shape in zip(signature.inputs, shapes, strict=True):
         array = np.empty(shape, spec.dtype)
         # Not np.full: it cuts zero bytes off the end of a string.
-        array.fill(next(left) if spec.dtype == STRING else number)
+        array.fill(next(remaining) if spec.dtype == STRING else number)
         arrays.append(array)
     return Feed(signature, tuple(arrays))
 

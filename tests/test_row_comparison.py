@@ -5,12 +5,12 @@ from collections.abc import Sequence
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.trials.stacked_rows import (
-    bound,
+from model.backends.tensorflow.trials.row_comparison import (
     difference,
-    holds_each_row,
-    parting,
-    told_apart,
+    first_mixed_tensor,
+    first_row_is_distinct,
+    rows_are_independent,
+    tolerance,
 )
 
 ROWS = [np.arange(12, dtype=np.float32).reshape(4, 1, 3) * (row + 1) for row in range(5)]
@@ -31,7 +31,7 @@ def test_the_coarsest_type_says_how_far_values_may_lie_apart(
     dtypes: list[str], expected: float
 ) -> None:
     """But whole numbers are exact, however they came about."""
-    assert bound(*dtypes) == expected
+    assert tolerance(*dtypes) == expected
 
 
 @pytest.mark.parametrize(
@@ -57,34 +57,34 @@ def test_the_difference_is_measured_by_the_largest_number(
 def test_rows_may_be_stacked_along_any_axis(axis: int) -> None:
     """Behind time, as some graphs have it."""
     stacked = np.stack(ROWS, axis)
-    assert holds_each_row(stacked, ROWS)
-    assert not holds_each_row(np.flip(stacked, axis), ROWS)
+    assert rows_are_independent(stacked, ROWS)
+    assert not rows_are_independent(np.flip(stacked, axis), ROWS)
 
 
 def test_rows_that_were_mixed_or_lost_are_noticed() -> None:
     """Also where there are as many numbers as there should be."""
     mixed = np.stack(ROWS)
     mixed[3] += 1
-    assert not holds_each_row(mixed, ROWS)
-    assert not holds_each_row(np.stack(ROWS[:4]), ROWS)
-    assert not holds_each_row(np.mean(ROWS, axis=0), ROWS)
-    assert not holds_each_row(np.stack(ROWS), [*ROWS[:4], ROWS[4][:2]])
+    assert not rows_are_independent(mixed, ROWS)
+    assert not rows_are_independent(np.stack(ROWS[:4]), ROWS)
+    assert not rows_are_independent(np.mean(ROWS, axis=0), ROWS)
+    assert not rows_are_independent(np.stack(ROWS), [*ROWS[:4], ROWS[4][:2]])
 
 
 def test_what_never_looked_at_the_rows_holds_each_of_them() -> None:
     """It is the same for one row and for many; infinities mask things in some graphs."""
     mask = np.array([0.0, -np.inf, np.nan])
-    assert holds_each_row(mask, [mask] * 5)
-    assert holds_each_row(np.zeros((5, 0)), [np.zeros((1, 0))] * 5)
+    assert rows_are_independent(mask, [mask] * 5)
+    assert rows_are_independent(np.zeros((5, 0)), [np.zeros((1, 0))] * 5)
 
 
 def test_noise_is_no_row_of_its_own() -> None:
     """So that rows which differ by no more prove nothing."""
     noisy = [row * np.float32(1 + 1e-6 * number) for number, row in enumerate([ROWS[0]] * 5)]
-    assert holds_each_row(np.stack(noisy[::-1]), noisy)
-    assert not told_apart(noisy)
-    assert told_apart(ROWS)
-    assert told_apart([ROWS[0], ROWS[0][:2]])
+    assert rows_are_independent(np.stack(noisy[::-1]), noisy)
+    assert not first_row_is_distinct(noisy)
+    assert first_row_is_distinct(ROWS)
+    assert first_row_is_distinct([ROWS[0], ROWS[0][:2]])
 
 
 def test_the_first_tensor_that_parts_is_found_however_many_there_are() -> None:
@@ -97,6 +97,6 @@ def test_the_first_tensor_that_parts_is_found_however_many_there_are() -> None:
 
     singles = [lambda names, row=row: [row] * len(names) for row in ROWS]
     names = [str(number) for number in range(100)]
-    assert parting(names, batch, singles) == "40"
+    assert first_mixed_tensor(names, batch, singles) == "40"
     assert asked == names[:64]
-    assert parting(names[:40], batch, singles) is None
+    assert first_mixed_tensor(names[:40], batch, singles) is None

@@ -18,17 +18,17 @@ Value = npt.NDArray[Any]
 Fetch = Callable[[Sequence[str]], list[Value]]
 
 #: How far values of some kind may lie apart, for the largest of 1 or below; any other is exact.
-_BOUNDS = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-2}
+_TOLERANCES = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-2}
 
 #: Tensors that are held at once; a few rows of each of a large graph's would fill the memory.
-AT_ONCE = 32
+MAX_TENSORS_PER_FETCH = 32
 
 
-def bound(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
+def tolerance(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
     """Return how far values of *dtype* may lie apart that were computed *within* others."""
-    if np.dtype(dtype).name not in _BOUNDS:
+    if np.dtype(dtype).name not in _TOLERANCES:
         return 0.0
-    return max(_BOUNDS.get(np.dtype(each).name, 0.0) for each in (dtype, *within))
+    return max(_TOLERANCES.get(np.dtype(each).name, 0.0) for each in (dtype, *within))
 
 
 def difference(value: Value, expected: Value) -> float:
@@ -42,11 +42,11 @@ def difference(value: Value, expected: Value) -> float:
     if value.size == 0:
         return 0.0
     exact = expected.astype(np.float64)
-    apart = float(np.abs(value.astype(np.float64) - exact).max() / max(1.0, np.abs(exact).max()))
-    return np.inf if np.isnan(apart) else apart
+    largest = float(np.abs(value.astype(np.float64) - exact).max() / max(1.0, np.abs(exact).max()))
+    return np.inf if np.isnan(largest) else largest
 
 
-def holds_each_row(value: Value, rows: Sequence[Value]) -> bool:
+def rows_are_independent(value: Value, rows: Sequence[Value]) -> bool:
     """
     Whether *value*, from within a graph, is made up of *rows*, which one row alone gives each.
 
@@ -56,35 +56,35 @@ def holds_each_row(value: Value, rows: Sequence[Value]) -> bool:
     if any(row.shape != one.shape for row in rows):
         return False
     if value.size == one.size:  # what never looks at the rows
-        return all(_alike(value.ravel(), row.ravel()) for row in rows)
+        return all(_nearly_equal(value.ravel(), row.ravel()) for row in rows)
     if value.size != one.size * len(rows):
         return False
     return any(
-        _alike(value.ravel(), np.stack([row.reshape(before, -1) for row in rows], 1).ravel())
+        _nearly_equal(value.ravel(), np.stack([row.reshape(before, -1) for row in rows], 1).ravel())
         for before in dict.fromkeys(accumulate(one.shape, mul, initial=1))
     )
 
 
-def told_apart(rows: Sequence[Value]) -> bool:
+def first_row_is_distinct(rows: Sequence[Value]) -> bool:
     """Whether it would be noticed if the first of *rows* were any of the others."""
     first = rows[0]
     return not any(
-        row.shape == first.shape and _alike(row.ravel(), first.ravel()) for row in rows[1:]
+        row.shape == first.shape and _nearly_equal(row.ravel(), first.ravel()) for row in rows[1:]
     )
 
 
-def parting(names: Sequence[str], batch: Fetch, singles: Sequence[Fetch]) -> str | None:
+def first_mixed_tensor(names: Sequence[str], batch: Fetch, singles: Sequence[Fetch]) -> str | None:
     """Return the first of the tensors *names* that in a *batch* is not what *singles* give."""
-    for start in range(0, len(names), AT_ONCE):
-        some = names[start : start + AT_ONCE]
+    for start in range(0, len(names), MAX_TENSORS_PER_FETCH):
+        some = names[start : start + MAX_TENSORS_PER_FETCH]
         rows = zip(*(fetch(some) for fetch in singles), strict=True)
         for name, value, each in zip(some, batch(some), rows, strict=True):
-            if not holds_each_row(value, each):
+            if not rows_are_independent(value, each):
                 return name
     return None
 
 
-def _alike(value: Value, expected: Value) -> bool:
+def _nearly_equal(value: Value, expected: Value) -> bool:
     """
     Whether two vectors differ by noise alone; infinities lie within some graphs.
 
@@ -93,5 +93,5 @@ def _alike(value: Value, expected: Value) -> bool:
     with np.errstate(invalid="ignore"):
         exact = expected.astype(np.float64)
         largest = np.abs(exact[np.isfinite(exact)]).max(initial=0.0)
-        tolerance = np.sqrt(bound(expected.dtype)) * largest
-        return np.allclose(value.astype(np.float64), exact, 0.0, tolerance, equal_nan=True)
+        allowed = np.sqrt(tolerance(expected.dtype)) * largest
+        return np.allclose(value.astype(np.float64), exact, 0.0, allowed, equal_nan=True)

@@ -23,7 +23,7 @@ Shape = tuple[int, ...]
 Shapes = Mapping[str, Shape]  #: of tensors, called NODE:OUTPUT, as one row makes them
 
 
-def part_of(graph_def: "tf.GraphDef", names: Collection[str]) -> "tf.GraphDef":
+def subgraph(graph_def: "tf.GraphDef", names: Collection[str]) -> "tf.GraphDef":
     """
     Return a copy of *graph_def* that holds the nodes in *names* alone.
 
@@ -38,8 +38,8 @@ def part_of(graph_def: "tf.GraphDef", names: Collection[str]) -> "tf.GraphDef":
     return part
 
 
-def observed_tensors(graph_def: "tf.GraphDef", cut: str, output: str) -> list[str]:
-    """Return the tensors whose shapes `freed_behind` wants to know; they can be fetched."""
+def tensors_to_observe(graph_def: "tf.GraphDef", cut: str, output: str) -> list[str]:
+    """Return the tensors whose shapes `open_batch_axis` needs; they can be fetched."""
     nodes = {node.name: node for node in graph_def.node}
     names: dict[str, None] = {}
     for name in data_path(nodes, cut, output):
@@ -49,16 +49,18 @@ def observed_tensors(graph_def: "tf.GraphDef", cut: str, output: str) -> list[st
     return list(names)
 
 
-def freed_behind(graph_def: "tf.GraphDef", cut: str, output: str, shapes: Shapes) -> "tf.GraphDef":
+def open_batch_axis(
+    graph_def: "tf.GraphDef", cut: str, output: str, shapes: Shapes
+) -> "tf.GraphDef":
     """
     Return what makes *output* of the tensor *cut*, for any number of rows in it.
 
-    The node of *cut* is not in it.  *shapes* are those of the `observed_tensors`.
+    The node of *cut* is not in it.  *shapes* are those of the `tensors_to_observe`.
     """
     nodes = {node.name: node for node in graph_def.node}
-    suffix = part_of(graph_def, needed(nodes, output, cut))
+    suffix = subgraph(graph_def, needed(nodes, output, cut))
     path = set(data_path(nodes, cut, output))
-    surroundings = _Surroundings(nodes, shapes, reached(nodes, cut))
+    context = _Context(nodes, shapes, reached(nodes, cut))
     constants = []
     for node in suffix.node:
         inputs = [each for each in node.input if edge(each) != (edge(cut)[0], CONTROL)]
@@ -66,13 +68,13 @@ def freed_behind(graph_def: "tf.GraphDef", cut: str, output: str, shapes: Shapes
         node.input.extend(inputs)
         node.attr.pop("_output_shapes", None)
         if node.name in path and node.op in _REWRITES:
-            constants += _REWRITES[node.op](node, surroundings)
+            constants += _REWRITES[node.op](node, context)
     suffix.node.extend(constants)
     return suffix
 
 
 @dataclass(frozen=True, slots=True)
-class _Surroundings:
+class _Context:
     """What a node's rewriting may ask about the nodes around it."""
 
     nodes: Mapping[str, Any]
@@ -109,16 +111,16 @@ class _Surroundings:
         return constant
 
 
-def _reshape(node: "tf.NodeDef", around: _Surroundings) -> list["tf.NodeDef"]:
+def _open_reshape(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
     """Make *node* a Reshape to what it gave for one row, with the rows first and open."""
     import tensorflow.compat.v1 as tf
 
-    if not _fixes_rows(node, around):
+    if not _fixes_rows(node, context):
         return []
-    row = around.shape(node.name)
+    row = context.shape(node.name)
     sizes = (-1, *(row[1:] if len(row) > 1 else row))
-    shape = around.new_constant(node.name, sizes, tf.int32.as_datatype_enum)
-    element = _attr(node, "T")
+    shape = context.new_constant(node.name, sizes, tf.int32.as_datatype_enum)
+    element = _attribute(node, "T")
     controls = [each for each in node.input if edge(each)[1] == CONTROL]
     inputs = [node.input[0], shape.name, *controls]
     node.op = "Reshape"
@@ -126,44 +128,44 @@ def _reshape(node: "tf.NodeDef", around: _Surroundings) -> list["tf.NodeDef"]:
     node.input.extend(inputs)
     node.attr.clear()
     node.attr["T"].CopyFrom(element)
-    node.attr["Tshape"].CopyFrom(_attr(shape, "dtype"))
+    node.attr["Tshape"].CopyFrom(_attribute(shape, "dtype"))
     return [shape]
 
 
-def _fixes_rows(node: "tf.NodeDef", around: _Surroundings) -> bool:
+def _fixes_rows(node: "tf.NodeDef", context: _Context) -> bool:
     """Whether *node* changes the shape in a way that only one row can go through."""
-    rank = len(around.shape(node.input[0]))
+    rank = len(context.shape(node.input[0]))
     match node.op:
         case "Reshape":
-            return edge(node.input[1])[0] not in around.reached
+            return edge(node.input[1])[0] not in context.reached
         case "Squeeze":
-            axes = _attr(node, "squeeze_dims").list.i
+            axes = _attribute(node, "squeeze_dims").list.i
             return not axes or any(axis % rank == 0 for axis in axes)
         case "ExpandDims":
-            dimension = around.constant(node.input[1])
+            dimension = context.constant(node.input[1])
             return dimension is not None and dimension[0] % (rank + 1) == 0
         case "Pack":
-            return (_attr(node, "N").i, _attr(node, "axis").i % (rank + 1)) == (1, 0)
+            return (_attribute(node, "N").i, _attribute(node, "axis").i % (rank + 1)) == (1, 0)
         case _:  # Unpack
-            return (_attr(node, "num").i, _attr(node, "axis").i % rank) == (1, 0)
+            return (_attribute(node, "num").i, _attribute(node, "axis").i % rank) == (1, 0)
 
 
-def _slice(node: "tf.NodeDef", around: _Surroundings) -> list["tf.NodeDef"]:
+def _open_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
     """Let a Slice that takes the one row take all rows."""
-    begin, size = (around.constant(each) for each in node.input[1:3])
-    of_one_row = around.shape(node.input[0])[:1] == (1,)
+    begin, size = (context.constant(each) for each in node.input[1:3])
+    of_one_row = context.shape(node.input[0])[:1] == (1,)
     if not begin or not size or (begin[0], size[0]) != (0, 1) or not of_one_row:
         return []
-    taken = around.new_constant(node.name, (-1, *size[1:]), _attr(node, "Index").type)
+    taken = context.new_constant(node.name, (-1, *size[1:]), _attribute(node, "Index").type)
     node.input[2] = taken.name
     return [taken]
 
 
-def _strided_slice(node: "tf.NodeDef", around: _Surroundings) -> list["tf.NodeDef"]:
+def _open_strided_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
     """Let a StridedSlice that takes the one row, with its axis or without, take all rows."""
-    steps = around.constant(node.input[3])
-    elsewhere = _attr(node, "ellipsis_mask").i | _attr(node, "new_axis_mask").i
-    of_one_row = around.shape(node.input[0])[:1] == (1,)
+    steps = context.constant(node.input[3])
+    elsewhere = _attribute(node, "ellipsis_mask").i | _attribute(node, "new_axis_mask").i
+    of_one_row = context.shape(node.input[0])[:1] == (1,)
     if steps and steps[0] == 1 and not elsewhere & 1 and of_one_row:
         node.attr["begin_mask"].i |= 1
         node.attr["end_mask"].i |= 1
@@ -171,19 +173,19 @@ def _strided_slice(node: "tf.NodeDef", around: _Surroundings) -> list["tf.NodeDe
     return []
 
 
-def _forget_shape(node: "tf.NodeDef", _: _Surroundings) -> list["tf.NodeDef"]:
+def _drop_shape_check(node: "tf.NodeDef", _: _Context) -> list["tf.NodeDef"]:
     """Let through what was held against a shape; nobody feeds a default here."""
     if node.op in _FUNCTIONAL:
         node.attr.pop("output_shapes", None)
         return []
-    element = _attr(node, "dtype" if node.op == "PlaceholderWithDefault" else "T")
+    element = _attribute(node, "dtype" if node.op == "PlaceholderWithDefault" else "T")
     node.op = "Identity"
     node.attr.clear()
     node.attr["T"].CopyFrom(element)
     return []
 
 
-def _attr(node: "tf.NodeDef", name: str) -> Any:
+def _attribute(node: "tf.NodeDef", name: str) -> Any:
     """Return an attribute; reading one that is not there would put it there."""
     from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
@@ -191,10 +193,10 @@ def _attr(node: "tf.NodeDef", name: str) -> Any:
 
 
 _FUNCTIONAL = ("While", "StatelessWhile", "If", "StatelessIf")
-_Rewrite = Callable[["tf.NodeDef", _Surroundings], list["tf.NodeDef"]]
+_Rewrite = Callable[["tf.NodeDef", _Context], list["tf.NodeDef"]]
 _REWRITES: dict[str, _Rewrite] = {
-    **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims", "Pack", "Unpack"), _reshape),
-    "Slice": _slice,
-    "StridedSlice": _strided_slice,
-    **dict.fromkeys(("PlaceholderWithDefault", "EnsureShape", *_FUNCTIONAL), _forget_shape),
+    **dict.fromkeys(("Reshape", "Squeeze", "ExpandDims", "Pack", "Unpack"), _open_reshape),
+    "Slice": _open_slice,
+    "StridedSlice": _open_strided_slice,
+    **dict.fromkeys(("PlaceholderWithDefault", "EnsureShape", *_FUNCTIONAL), _drop_shape_check),
 }

@@ -14,7 +14,7 @@ from pathlib import Path
 _PLAIN = re.compile(r"/[\w ./+,=@-]*", re.ASCII)
 
 
-def plain_name(folder: Path, user: object) -> Path:
+def literal_path(folder: Path, user: object) -> Path:
     """
     Return a path that TensorFlow takes for *folder*, for as long as *user* lives.
 
