@@ -192,5 +192,5 @@ class LabelRun:
 
 def _say_to_person(line: str) -> None:
     """Write *line* to stderr where that is a terminal, warnings always: scripts read them there."""
-    if sys.stderr.isatty() or line.startswith(("warning: ", "careful: ")):
+    if sys.stderr.isatty() or line.startswith("warning: "):
         click.echo(line, err=True)

@@ -1,8 +1,8 @@
 """
 Turn the settings into a loaded model.
 
-`load_model` blocks for seconds: it runs on a model thread.  TensorFlow is imported there, and not
-before.
+`load_model` blocks for seconds and runs on a model thread.  TensorFlow is imported on that thread,
+not before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -33,26 +33,27 @@ from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import Feed, Signature, blank_feed
 from server.settings.table import TOP_PREDICTIONS, Settings
 
+#: Receives one line for each step of a load.
 OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory, and how an image becomes its input."""
+    """A model in memory, and how an image is converted to its input."""
 
     name: str
     version: str
     runner: Runner
-    signatures: Sequence[Signature]  #: what can be asked for; the first by who names none
+    signatures: Sequence[Signature]  #: the first serves requests that name none
     image_input: ImageInput | None
     labels: tuple[str, ...]
-    top: int  #: how many labels an answer has
-    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
-    decodes: bool  #: whether any of its signatures decodes images
-    lanes: int  #: model threads that may call the runner at once
+    top: int  #: labels in an answer
+    samples: Mapping[str, Feed]  #: by signature name: a row that it runs; absent if none was found
+    decodes: bool  #: whether any signature decodes images
+    lanes: int  #: model threads that may call the runner at the same time
 
 
-#: Loads what the settings name; tells its progress in words, from the model thread it runs on.
+#: Loads the model that the settings name; calls `OnProgress` on the model thread that runs it.
 Loader = Callable[[Settings, OnProgress], LoadedModel]
 
 
@@ -60,9 +61,9 @@ def load_model(
     settings: Settings, on_progress: OnProgress, *, resample: Resample | None = None
 ) -> LoadedModel:
     """
-    Load the model that *settings* name, or else the default model, into a TensorFlow Session.
+    Load the model that *settings* name, else the default model, into a TensorFlow Session.
 
-    *resample* goes before what the model's own file says.  Raises `ModelError`, in one line.
+    *resample* overrides model.toml.  Raises `ModelError`, in one line.
     """
     choice = settings.device or "auto"
     quieten_tensorflow(choice)
@@ -99,7 +100,7 @@ def load_model(
 
 
 def load_null(settings: Settings, on_progress: OnProgress) -> LoadedModel:
-    """Return the null model: a `Loader` for whoever measures everything around the model."""
+    """Return the null model: a `Loader` for measurements of the server without a model."""
     on_progress("loading the null model")
     return LoadedModel(
         name="null",
@@ -111,14 +112,14 @@ def load_null(settings: Settings, on_progress: OnProgress) -> LoadedModel:
         top=TOP_PREDICTIONS,
         samples={LENGTHS.name: blank_feed(LENGTHS)},
         decodes=False,
-        # It holds the interpreter lock while it runs: a second lane would only wait for it.
+        # Its run holds the interpreter lock, so a second lane would only wait.
         lanes=settings.lanes or 1,
     )
 
 
 def locate_model(settings: Settings, on_progress: OnProgress) -> tuple[ModelFiles, ModelFacts]:
     """
-    Return where the model lies, and what is known of it besides: settings before model.toml.
+    Return the files of the model and the facts about it; *settings* override model.toml.
 
     Raises `ModelError`, in one line.
     """
@@ -141,7 +142,7 @@ def locate_model(settings: Settings, on_progress: OnProgress) -> tuple[ModelFile
 def _preprocessing(settings: Settings, facts: ImageFacts, kind: ModelKind) -> ImageFacts:
     mean, std = settings.input_mean, settings.input_std
     asked = (settings.input_height, settings.input_width, mean, std)
-    # Frozen graphs, and these options, are label_image's: so are the pixels.
+    # Frozen graphs and these options come from label_image, so pixels are computed as it does.
     as_label_image = kind is ModelKind.FROZEN_GRAPH or any(each is not None for each in asked)
     return replace(
         facts,
@@ -154,7 +155,7 @@ def _preprocessing(settings: Settings, facts: ImageFacts, kind: ModelKind) -> Im
 
 
 def _labels_beside(files: ModelFiles) -> Path | None:
-    """Return the labels that retraining leaves beside its graph, if they are there."""
+    """Return the labels file that retraining writes beside its graph; None if there is none."""
     path = files.folder / LABELS_FILE
     return path if path.is_file() else None
 

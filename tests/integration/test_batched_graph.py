@@ -449,7 +449,7 @@ ALONE: dict[str, tuple[Build, str]] = {
     ),
     "a network that sees nothing": (
         small(made.decoded, made.resized(64), part_of("multiply", 0.0)),
-        "it makes the same of 5 different images",
+        "it gives the same result for 5 different images",
     ),
     "a size that hangs on the image": (
         chain(
@@ -497,7 +497,7 @@ ALONE: dict[str, tuple[Build, str]] = {
     ),
     "an output that hangs on nothing": (
         chain(made.contents, lambda tf, _: tf.constant([[1.0, 2.0]])),
-        "its output does not hang on its input",
+        "its output does not depend on its input",
     ),
 }
 

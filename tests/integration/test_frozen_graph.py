@@ -250,12 +250,12 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
     "no height": (
         image_input(shape=(None, None, 5, 3)),
         {"width": 5},
-        "of a size that the model or --input-height and --input-width say",
+        "of a size that the model or --input-height and --input-width give",
     ),
     "no width": (
         image_input(shape=None),
         {"height": 4},
-        "of a size that the model or --input-height and --input-width say",
+        "of a size that the model or --input-height and --input-width give",
     ),
     "another height": (
         image_input(),

@@ -170,7 +170,7 @@ def test_labels_want_images(load: Load) -> None:
     assert refusal(load, write, classes=3).startswith(
         "labels are for images, but 'image' is float32[?, 4, 5, 3], 'weight' is float32[?, 1]: "
         "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
-        "--input-height and --input-width say, or encoded images"
+        "--input-height and --input-width give, or encoded images"
     )
     assert load(write).image_input is None
 

@@ -165,7 +165,7 @@ def test_a_string_is_an_image_only_where_the_model_decodes_it(
     model.write(tmp_path / "model")
     loaded, said = load(tmp_path / "model")
     assert (loaded.image_input is not None) == model.image
-    told = [each for each in said if "is a string, but no encoded image" in each]
+    told = [each for each in said if "is a string, but not an encoded image" in each]
     assert len(told) == (loaded.decodes and not model.image)
     (signature,) = loaded.runner.signatures
     data = RED if model.ask is None else model.ask(tmp_path, RED)

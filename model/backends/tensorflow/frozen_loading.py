@@ -1,8 +1,8 @@
 """
-Load a frozen GraphDef: find what it takes and gives, and serve it in batches where it can be.
+Load a frozen GraphDef into a Session, for batches where its rows are independent.
 
-A graph that takes one encoded image is cut behind its decoding; one that takes pixels gets the
-cast and the normalisation of uint8 images put in front of it.
+A graph that takes one encoded image is cut behind its decoding.  A graph that takes pixels gets
+operations in front of it that cast and normalise uint8 images.
 """
 
 from collections.abc import Callable
@@ -48,7 +48,7 @@ from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-#: Puts the served part of a graph behind a tensor of the default graph; returns the output.
+#: Imports the served part of a graph behind a tensor of the default graph; returns the output.
 Connect = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
@@ -62,10 +62,10 @@ def load_frozen_graph(
     on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """
-    Put *frozen* into a Session; *on_progress* is told whether it takes batches.
+    Load *frozen* into a Session; *on_progress* is called with how its batch axis was opened.
 
-    Raises `ModelError` where TensorFlow cannot put it together, or images of the size that
-    *facts* say do not fit.
+    Raises `ModelError` where TensorFlow cannot build the graph, and where images of the size that
+    *facts* give do not fit its input.
     """
     has_side_effects = report_risks(frozen.graph_def, [frozen.output], on_progress)
     loaded = _load_graph(frozen, facts, options, classes, max_pixels, on_progress)
@@ -100,22 +100,22 @@ def _load_scalar(
     max_pixels: int,
     on_progress: Callable[[str], object],
 ) -> LoadedGraph:
-    """Load a graph that takes one encoded image: cut in two, or as it is."""
-    freed = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
-    if isinstance(freed, NotBatchable):
+    """Load a graph that takes one encoded image: cut in two if possible, else as it is."""
+    batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
+    if isinstance(batched, NotBatchable):
         spec = replace(frozen.spec, shape=())
-        loaded = _build_session(options, frozen, spec, alone=freed.reason)
+        loaded = _build_session(options, frozen, spec, alone=batched.reason)
         images = encoded_image_input(loaded.endpoints[0].signature, max_pixels)
         return replace(loaded, image_input=images, decodes=True)
     on_progress(
-        f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each image, "
-        f"the rest in batches; the largest difference to one at a time is {freed.difference:.1e}"
+        f"the graph is cut at {batched.cut}, {list(batched.row)}: decoding runs for each image, "
+        f"the rest in batches; the largest difference to one at a time is {batched.difference:.1e}"
     )
-    spec = TensorSpec(freed.cut.partition(":")[0], freed.dtype, (None, *freed.row))
+    spec = TensorSpec(batched.cut.partition(":")[0], batched.dtype, (None, *batched.row))
     loaded = _build_session(
-        options, frozen, spec, connect=freed.connect, names=(f"{SIGNATURE}:rows",)
+        options, frozen, spec, connect=batched.connect, names=(f"{SIGNATURE}:rows",)
     )
-    decoder, decode = _decoder(freed)
+    decoder, decode = _decoder(batched)
     signature = loaded.endpoints[0].signature
     files = TensorSpec(frozen.spec.name, STRING, (None,))
     image_input = replace(
@@ -125,15 +125,18 @@ def _load_scalar(
     return replace(loaded, decoder=decoder, image_input=image_input)
 
 
-def _decoder(freed: BatchedGraph) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
-    """Return a Session with the front part of a graph, and what runs it on any thread."""
+def _decoder(batched: BatchedGraph) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
+    """Return a Session with the part before the cut, and a function that runs it on any thread."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
     with graph.as_default():
         contents = tf.placeholder(tf.string, ())
         (row,) = tf.import_graph_def(
-            freed.prefix, input_map={freed.input: contents}, return_elements=[freed.cut], name=""
+            batched.prefix,
+            input_map={batched.input: contents},
+            return_elements=[batched.cut],
+            name="",
         )
     session = tf.Session(graph=graph, config=decoding_config())
     return session, partial(decoded, session.make_callable(row, [contents]))
@@ -147,7 +150,7 @@ def _load_pixels(
     max_pixels: int,
     on_progress: Callable[[str], object],
 ) -> LoadedGraph:
-    """Load a graph that takes pixels, freed from a batch of one where it has one inside."""
+    """Load a graph that takes pixels; a batch of one inside it is opened."""
     spec = frozen.spec
     if spec.shape is None:
         spec = replace(spec, shape=(None, None, None, layout.channels))
@@ -180,7 +183,7 @@ def _normalisation(
 
 @dataclass(frozen=True, slots=True)
 class _ImageConversion:
-    """What becomes of uint8 images on their way to the input."""
+    """How uint8 images are converted to the input."""
 
     layout: ImageLayout
     numbers: Normalisation
@@ -194,7 +197,7 @@ def _load_batched(
     images: _ImageConversion | None,
     on_progress: Callable[[str], object],
 ) -> LoadedGraph:
-    """Return *frozen* in a Session, for batches where it takes them."""
+    """Return *frozen* in a Session, for batches where its rows are independent."""
     build_session = partial(_build_session, options, frozen, images=images)
     if layout.padded or not layout.batched:
         return build_session(spec)
@@ -204,19 +207,19 @@ def _load_batched(
             return loaded
         loaded.close()
     probes = probe_pixels(layout, spec.dtype)
-    freed = make_batched(frozen.graph_def, frozen.input, frozen.output, probes)
-    if isinstance(freed, NotBatchable):
+    batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probes)
+    if isinstance(batched, NotBatchable):
         one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
-        return build_session(one, alone=freed.reason)
+        return build_session(one, alone=batched.reason)
     on_progress(
         "the graph's batch of one is opened; the largest difference to one at a time is "
-        f"{freed.difference:.1e}"
+        f"{batched.difference:.1e}"
     )
-    return build_session(replace(spec, shape=(None, *freed.row)), connect=freed.connect)
+    return build_session(replace(spec, shape=(None, *batched.row)), connect=batched.connect)
 
 
 def _takes_two_rows(loaded: LoadedGraph) -> bool:
-    """Whether two rows give two: a graph may have a batch of one inside."""
+    """Whether a run of two rows gives two: a graph may have a batch of one inside."""
     import tensorflow.compat.v1 as tf
 
     endpoint = loaded.endpoints[-1]
@@ -240,10 +243,11 @@ def _build_session(
     names: tuple[str, ...] = (SIGNATURE, f"{SIGNATURE}:pixels"),
 ) -> LoadedGraph:
     """
-    Return a Session with *frozen*, or what *connect* makes of it, behind an input of this *spec*.
+    Return a Session with *frozen*, or the graph that *connect* imports, behind an input of *spec*.
 
-    With *images* it takes them, too: a second endpoint, or the same where the input takes uint8
-    images as they are, is fed with uint8 [rows, height, width, channels].
+    With *images*, a second endpoint takes uint8 [rows, height, width, channels]; the input's own
+    endpoint does so where the input takes uint8 images unchanged.  *alone* is the reason why no
+    batch can have more than one row; empty if there is none.
     """
     import tensorflow.compat.v1 as tf
 
@@ -267,7 +271,7 @@ def _build_session(
 
 
 def _build_inputs(spec: TensorSpec, images: _ImageConversion | None) -> list["tf.Tensor"]:
-    """Return, in the default graph, what a graph takes, and images where they are another."""
+    """Return the input in the default graph, then the input for images where it is another one."""
     import tensorflow.compat.v1 as tf
 
     if images is None:

@@ -1,9 +1,9 @@
 """
-Decide which inputs take images, and how an image becomes one.
+Decide which inputs take images, and how an image is converted to an input.
 
-Where an input takes pixels, they travel as uint8, a quarter of the bytes; cast, colour order and
-normalisation are put into the graph, so that Python never touches them.  Where it takes an encoded
-image, the model decodes for itself.
+An input of pixels is fed with uint8, a quarter of the bytes of float32; cast, colour order and
+normalisation are operations of the graph, so that Python does not compute them.  An input that
+takes an encoded image gets the file, and the model decodes it.
 """
 
 from collections.abc import Callable
@@ -31,12 +31,12 @@ if TYPE_CHECKING:
 UINT8 = np.dtype(np.uint8)
 
 NEEDS_SIZE = (
-    "images can be posted once --input-height and --input-width, or model.toml, say their size"
+    "images can be posted once --input-height and --input-width, or model.toml, give their size"
 )
 
 
 def takes_encoded_image(signature: Signature) -> bool:
-    """Whether the only input is a string, or one a row, as an encoded image is."""
+    """Whether the only input takes one string a row, as an encoded image is one."""
     if len(signature.inputs) != 1:
         return False
     (spec,) = signature.inputs
@@ -51,10 +51,10 @@ def normalisation(
     on_progress: Callable[[str], object],
 ) -> Normalisation:
     """
-    Return what becomes of the pixels: what *facts* say, or else what suits the model's *scaling*.
+    Return how pixels are normalised: as *facts* state, else as suits the model's own *scaling*.
 
-    Calls *on_progress* with what was found and is fed.  A model that takes uint8 gets the pixels
-    as they are.
+    Calls *on_progress* with the scaling found and the range fed.  A model that takes uint8 gets
+    the pixels unchanged.  Raises `ModelError` for a mean or scale per channel of grey images.
     """
     order = facts.colour_order or ColourOrder.RGB
     plain = Normalisation(colour_order=order)
@@ -77,10 +77,10 @@ def convert_images(
     images: "tf.Tensor", dtype: np.dtype, layout: ImageLayout, numbers: Normalisation
 ) -> "tf.Tensor":
     """
-    Return what a model wants of *images*, uint8 [rows, height, width, channels], in its graph.
+    Add operations that convert *images*, uint8 [rows, height, width, channels], to the input.
 
-    *numbers* count for floats alone, but for the colour order.  A batch that has a fixed size is
-    filled with zeros.
+    Mean and scale of *numbers* apply to a float *dtype* only, the colour order to any.  A batch of
+    a fixed size is padded with zeros.
     """
     import tensorflow.compat.v1 as tf
 
@@ -107,7 +107,7 @@ def convert_images(
 def without_padding(
     output: "tf.Tensor", spec: TensorSpec, images: "tf.Tensor", layout: ImageLayout
 ) -> tuple[TensorSpec, "tf.Tensor"]:
-    """Return the rows of *output* that belong to *images*, and what the *spec* is then."""
+    """Return spec and tensor of *output* without the rows that pad the batch of *images*."""
     import tensorflow.compat.v1 as tf
 
     if not layout.padded or not spec.shape or spec.shape[0] != layout.rows:
@@ -123,7 +123,7 @@ def with_image_input(
     layout: ImageLayout,
     numbers: Normalisation | None,
 ) -> LoadedGraph:
-    """Return *graph* with images for *signature*, as `pixel_image_input` makes them."""
+    """Return *graph* with an image input for *signature*; see `pixel_image_input`."""
     images = partial(pixel_image_input, signature, facts, max_pixels, layout, numbers)
     if facts.resample is not Resample.TF_BILINEAR or layout.channels != 3:
         return replace(graph, image_input=images())
@@ -140,10 +140,10 @@ def pixel_image_input(
     read_jpeg: ReadJpeg | None = None,
 ) -> ImageInput:
     """
-    Return the way of an image into *signature*, which takes uint8 [rows, height, width, channels].
+    Return the image input for *signature*, which takes uint8 [rows, height, width, channels].
 
-    *numbers* are what the graph does to them; None where it takes them as they are.  *read_jpeg*
-    decodes JPEG files in Pillow's place.
+    *numbers* state how the graph normalises the pixels; None if it takes them unchanged.
+    *read_jpeg* decodes JPEG files instead of Pillow.
     """
     preprocessing = Preprocessing(
         layout.height or 0,
@@ -180,9 +180,10 @@ def encoded_image_input(
     decode: Callable[[bytes], np.ndarray] | None = None,
 ) -> ImageInput:
     """
-    Return the way of an encoded image into *signature*, as it is or through the model's *decode*.
+    Return the image input for *signature*, which takes encoded images or what *decode* gives.
 
-    What is no image, or has too many pixels, never gets there, nor more than one image.
+    The returned input raises `BadImage` for data that is no image, or has more than *max_pixels*
+    pixels.  Images behind the first one are cut off.
     """
     rank = len(signature.inputs[0].shape or ())
 
@@ -190,7 +191,7 @@ def encoded_image_input(
         data = first_image(data, check_size(data, max_pixels).format)
         if decode is not None:
             return decode(data)
-        # As an object first: numpy's own strings, which `full` makes, end before trailing zeros.
+        # An object array first: numpy's own strings lose trailing zero bytes.
         return np.array(data, STRING).reshape((1,) * rank)
 
     encoded = signature if decode is None else None

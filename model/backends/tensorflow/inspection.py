@@ -1,7 +1,7 @@
 """
-Find out what a model file holds, and how it would be served, without a server.
+Report what a model file holds and how it would be served, without a server.
 
-A model is loaded and runs one row, unless it could reach out of itself: then it is only read.
+A model is loaded and runs one row.  A model with risky operations is only read, never run.
 """
 
 from collections.abc import Mapping
@@ -23,18 +23,18 @@ from model.signature import Feed, Signature, reason_to_run_alone
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What there is to know of a model."""
+    """The facts about a model file."""
 
     signatures: tuple[Signature, ...]
     default: str  #: the signature of requests that name none
     image_input: ImageInput | None
-    notes: tuple[str, ...]  #: what a server would log while it loads it
-    #: For each signature a row that it runs, where one was found; None where it was only read.
+    notes: tuple[str, ...]  #: lines that a server would log while it loads the model
+    #: By signature name: a row that it runs; absent if none was found.  None if only read.
     samples: Mapping[str, Feed] | None
 
     @property
     def loaded(self) -> bool:
-        """Whether it was loaded and run, and not only read."""
+        """Whether the model was loaded and run, not only read."""
         return self.samples is not None
 
 
@@ -42,9 +42,9 @@ def inspect_files(
     files: ModelFiles, facts: ModelFacts, *, classes: int, max_pixels: int
 ) -> Inspection:
     """
-    Return what *files* hold, for *facts* and so many labels, on the CPU.
+    Return the facts about *files*, as *facts* describe them, with *classes* labels, on the CPU.
 
-    Raises `ModelError`, in one line, for what a server would refuse to serve.
+    Raises `ModelError`, in one line, for a model that a server would refuse to serve.
     """
     if files.kind is ModelKind.KERAS:
         with exported_saved_model(files.path) as folder:
@@ -72,7 +72,7 @@ def inspect_files(
 def _read(
     files: ModelFiles, facts: ModelFacts, notes: list[str]
 ) -> tuple[tuple[Signature, ...], str]:
-    """Return the signatures and the default one, as the file has them; *notes* gets the risks."""
+    """Return the file's signatures and the name of the default one; append the risks to *notes*."""
     if files.kind is ModelKind.FROZEN_GRAPH:
         frozen = read_frozen_graph(files.path, facts)
         report_risks(frozen.graph_def, [frozen.output], notes.append)

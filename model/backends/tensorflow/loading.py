@@ -1,7 +1,7 @@
 """
-Load whatever kind of model there is, and see that it runs.
+Load a model file of any kind into a Session, and check that it runs.
 
-`load_files` blocks for seconds: it runs on a model thread.
+`load_files` blocks for seconds and runs on a model thread.
 """
 
 import gc
@@ -49,10 +49,10 @@ class LoadedFiles:
     """A model in memory."""
 
     runner: SessionRunner
-    signatures: tuple[Signature, ...]  #: what can be asked for; the first by who names none
+    signatures: tuple[Signature, ...]  #: the first serves requests that name none
     image_input: ImageInput | None
-    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
-    decodes: bool  #: whether any of them decodes images
+    samples: Mapping[str, Feed]  #: by signature name: a row that it runs; absent if none was found
+    decodes: bool  #: whether any signature decodes images
 
 
 def load_files(
@@ -65,10 +65,10 @@ def load_files(
     on_progress: OnProgress,
 ) -> LoadedFiles:
     """
-    Load *files* into a Session, by what *facts* state of them; report to *on_progress* in lines.
+    Load *files* into a Session as *facts* describe them; *on_progress* receives notes and warnings.
 
-    Raises `ModelError`, in one line, for a model that cannot be loaded, a frozen graph that cannot
-    run a row, and where there are *classes* labels but not a score for each.
+    Raises `ModelError`, in one line, for a model that cannot be loaded, for a frozen graph that
+    cannot run a row, and when the model does not give one score for each of *classes* labels.
     """
     create_thread_pools(options)
     graph = _load_graph(files, facts, options, classes, max_pixels, on_progress)
@@ -87,7 +87,7 @@ def load_files(
     except BaseException:
         graph.close()
         raise
-    # What was tried lies in cycles, with all the weights, and nothing else would soon look for it.
+    # The trial graphs hold all the weights in reference cycles; free that memory now.
     gc.collect()
     if image_input is not None:
         on_progress(f"images: {image_input.meaning}")
@@ -137,7 +137,7 @@ def _load_graph(
 
 
 def _choose_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:
-    """Return the way of images, with the output that labels are for; raises `ModelError`."""
+    """Return the image input with the output that holds the scores; raises `ModelError`."""
     image_input = graph.image_input
     if image_input is None:
         if classes == 0:
@@ -145,7 +145,7 @@ def _choose_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> Image
         raise ModelError(
             f"labels are for images, but {_describe_inputs(graph.endpoints[0].signature)}: "
             "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
-            "--input-height and --input-width say, or encoded images"
+            "--input-height and --input-width give, or encoded images"
         )
     images = replace(image_input, scores=_scores_index(image_input.signature, facts, classes))
     shape = images.signature.outputs[images.scores].shape
@@ -159,7 +159,7 @@ def _describe_inputs(signature: Signature) -> str:
 
 
 def _scores_index(signature: Signature, facts: ModelFacts, classes: int) -> int:
-    """Return which output has the scores: the one that *facts* name, or the one that fits."""
+    """Return the index of the scores output: the one that *facts* name, or the one that fits."""
     outputs = signature.outputs
     names = [spec.name for spec in outputs]
     output = (facts.output or "").removesuffix(":0")
@@ -167,7 +167,7 @@ def _scores_index(signature: Signature, facts: ModelFacts, classes: int) -> int:
         return names.index(output)
     if classes == 0 or len(outputs) == 1:
         return 0
-    # Some exports give the names of the classes beside the scores.
+    # Some exports output the names of the classes beside the scores.
     numbers = [at for at, spec in enumerate(outputs) if spec.dtype != STRING]
     fitting = [at for at in numbers if (outputs[at].shape or (None,))[-1] == classes] or numbers
     if len(fitting) != 1:
@@ -176,7 +176,7 @@ def _scores_index(signature: Signature, facts: ModelFacts, classes: int) -> int:
 
 
 def _find_sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> Feed | None:
-    """Return a row to run: an image where one can be taken, else what the model runs, if any."""
+    """Return a row that the model runs, an image where it takes images; None if none was found."""
     image_input = graph.image_input
     if image_input is not None and image_input.signature == signature:
         if signature.inputs[0].dtype == STRING:
@@ -184,14 +184,14 @@ def _find_sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner
             if isinstance(taken, Feed):
                 return taken
         else:
-            with suppress(BadImage):  # it may be larger than this server takes
+            with suppress(BadImage):  # the probe may exceed max_pixels
                 return image_input.feed(probe_images()["JPEG"][0])
-    # A trial may write a file that is called as the string in it.
+    # With side effects a trial could, for example, write to a file named by its input string.
     return runnable_row(signature, runner.run, blank_only=graph.has_side_effects)
 
 
 def _is_guess(sample: Feed) -> bool:
-    """Whether there is more to a row than its signature says: open sizes, or what a string is."""
+    """Whether *sample* is a guess: its signature has open sizes, or strings of unknown meaning."""
     return any(
         spec.dtype == STRING or spec.shape is None or None in spec.row_shape
         for spec in sample.signature.inputs
@@ -206,16 +206,16 @@ def _check_sample_run(
     classes: int,
     on_progress: OnProgress,
 ) -> None:
-    """Run *sample*; raises `ModelError` where it fails, or gives another number of scores."""
+    """Run *sample*; raises `ModelError` if it fails or the scores do not match *classes*."""
     import tensorflow.compat.v1 as tf
 
     try:
         outputs = runner.run(sample)
     except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
         if image_input is None and (files.kind is not ModelKind.FROZEN_GRAPH or _is_guess(sample)):
-            return  # it may want other values than zeros, or other sizes; warm-up tells
+            return  # other values or sizes may run: warm-up reports a failure
         if any(array.dtype == STRING and not array.any() for array in sample.arrays):
-            return  # every image that could be tried is larger than this server takes
+            return  # every probe image exceeds max_pixels, so the sample is an empty string
         raise ModelError(f"{files.path}: a run of one row failed: {one_line(error)}") from error
     if image_input is None or classes == 0:
         return
@@ -235,7 +235,7 @@ def _check_sample_run(
 
 
 def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) -> str:
-    """Return a hash of what decides how long a run takes; of weights, their sizes will do."""
+    """Return a hash of what determines the run time; of weight files, only the size is hashed."""
     import tensorflow.compat.v1 as tf
 
     hashed = hashlib.sha256()
@@ -244,7 +244,7 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
             hashed.update(str(path.stat().st_size).encode())
         else:
             hashed.update(path.read_bytes())
-    # Labels and the rest are not the model's business, and their path not the machine's.
+    # Labels do not change the run time, and paths differ between machines.
     chosen = (facts.input, facts.output, facts.feeds, facts.preprocessing)
     timed = (chosen, options, tf.__version__)
     hashed.update(repr(timed).encode())
@@ -252,7 +252,7 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files that TensorFlow reads."""
+    """Return the files of the model that TensorFlow reads."""
     found = (
         each
         for name in ("saved_model.pb*", "variables/*", "assets/**/*")

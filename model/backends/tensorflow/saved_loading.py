@@ -1,5 +1,5 @@
 """
-Load a SavedModel for serving: choose the signature that images go into, and how they get there.
+Load a SavedModel: choose the signature that takes images, and how they are converted to its input.
 """
 
 from collections.abc import Callable, Sequence
@@ -52,10 +52,10 @@ def load_saved_folder(
     on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """
-    Put the SavedModel in *folder* into a Session; *on_progress* gets what of it is not served.
+    Load the SavedModel in *folder*; *on_progress* is called with each signature not served.
 
-    Raises `ModelError` for what cannot be loaded, and for a signature or an input that *facts* name
-    and the model has not.
+    Raises `ModelError` for a model that cannot be loaded, and for a signature, input or output that
+    *facts* name and the model lacks.
     """
     saved = apply_feeds(read_meta_graph(folder), facts.feeds)
     meta_graph = saved.meta_graph
@@ -106,7 +106,7 @@ def _normalisation(
     facts: ModelFacts,
     on_progress: Callable[[str], object],
 ) -> Normalisation:
-    """Return what becomes of pixels on their way to the only input of *signature*."""
+    """Return how pixels are normalised for the only input of *signature*."""
     (spec,) = signature.inputs
     definition = saved.meta_graph.signature_def[signature.name]
 
@@ -121,7 +121,7 @@ def _normalisation(
 
 
 def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:
-    """Return the tensors that any signature gives."""
+    """Return the names of the output tensors of all signatures."""
     return [name for each in meta_graph.signature_def for name in _output_names(meta_graph, each)]
 
 
@@ -130,7 +130,7 @@ def _output_names(meta_graph: "tf.MetaGraphDef", signature: str) -> list[str]:
 
 
 def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Signature:
-    """Return the signature of images, and of requests that name none; raises `ModelError`."""
+    """Return the signature for images and for requests that name none; raises `ModelError`."""
     by_name = {signature.name: signature for signature in signatures}
     if facts.signature is None:
         chosen = signatures[0]
@@ -155,7 +155,7 @@ def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Sig
 def _pixel_input(
     signature: Signature, layout: ImageLayout, numbers: Normalisation
 ) -> PixelInput | None:
-    """Return what lets a signature be fed with pixels; None where it is, as they are."""
+    """Return how to feed *signature* with pixels; None if it takes them unchanged."""
     (spec,) = signature.inputs
     plain = (spec.dtype, spec.shape) == (UINT8, layout.pixels)
     if plain and (numbers.colour_order is ColourOrder.RGB or layout.channels == 1):

@@ -1,9 +1,9 @@
 """
-Judge what a Keras file asks for, before Keras sees it.
+Check the classes and functions that a Keras file names, before Keras loads it.
 
 A file names the classes and functions that Keras is to call, and may hold code.  Keras's own safe
-mode does not look everywhere, so that these are rules of our own: nothing but Keras's own layers
-and functions that compute is let through.  Changes nothing and imports no Keras.
+mode does not check every place, so this module checks them: only Keras's own layers, and functions
+that only compute, are allowed.  Changes nothing and imports no Keras.
 """
 
 import re
@@ -16,9 +16,9 @@ from typing import Any
 from model.backends.tensorflow.files.keras_functions import only_computes, operation_only_computes
 from model.errors import ModelError
 
-#: What holds Python, as source, bytes or pickles.
+#: Classes that hold Python code, as source, bytes or pickles.
 _CODE_CLASSES = ("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
-#: Classes of Keras that load files by a path, or call methods by their names.
+#: Classes of Keras that load a file by its path, or call a method by its name.
 _UNSAFE_CLASSES = (
     "TFSMLayer",
     "DenseFeatures",
@@ -27,7 +27,7 @@ _UNSAFE_CLASSES = (
     "InstanceMethod",
     "InstanceProperty",
 )
-#: How a config writes values that JSON has no form for.
+#: Class names in a config for values that JSON cannot represent.
 _VALUE_CLASSES = (
     "__bytes__",
     "__ellipsis__",
@@ -38,7 +38,7 @@ _VALUE_CLASSES = (
     "__tuple__",
     "TensorShape",
 )
-#: Keras's own classes that are in none of its public modules.
+#: Keras's own classes that none of its public modules lists.
 _UNLISTED_CLASSES = (
     "AddLoss",
     "AddMetric",
@@ -72,7 +72,7 @@ _PUBLIC_MODULES = (
     "random",
     "regularizers",
 )
-#: The modules in which Keras looks for a class; all of its others are out of bounds.
+#: The modules of Keras that a config may name for a class.
 _MODULES = re.compile(
     rf"(tf_)?keras(\.src)?(\.({'|'.join(_PUBLIC_MODULES)}|applications|engine|ops)(\.\w+)*)?"
 )
@@ -81,17 +81,17 @@ _FUNCTION_MODULES = re.compile(r"builtins|(tf_)?keras(\.src)?\.activations(\.\w+
 
 @dataclass(frozen=True, slots=True)
 class OwnNames:
-    """What one release of Keras calls its own."""
+    """The names of one release of Keras that a config may use."""
 
     classes: frozenset[str]
-    functions: frozenset[str]  #: its activations
+    functions: frozenset[str]  #: activations
 
 
 def own_names(keras: Any) -> OwnNames:
-    """Return what *keras* calls its own: the package of Keras 3, or tf_keras."""
+    """Return the names that a config may use with *keras*, the package of Keras 3 or tf_keras."""
     spaces = [vars(getattr(keras, name)) for name in _PUBLIC_MODULES if hasattr(keras, name)]
     classes = {name for space in spaces for name in space if isinstance(space[name], type)}
-    operation = getattr(keras, "Operation", None)  # of Keras 3: what `x + 1` is in a model
+    operation = getattr(keras, "Operation", None)  # in Keras 3: the class of `x + 1` in a model
     operations = {
         each.__name__
         for each in (operation.__subclasses__() if operation is not None else ())
@@ -108,9 +108,9 @@ def own_names(keras: Any) -> OwnNames:
 
 def check_config(path: Path, config: dict[str, Any], own: OwnNames) -> None:
     """
-    Raise `ModelError` where *config* holds code, or asks for what *own* does not name.
+    Raise `ModelError` if *config* holds code, or names a class or function outside *own*.
 
-    The line names the layer and what it asks for.
+    The message names the layer and the class or function.
     """
     for each, layer in objects_of(config):
         fault = _reason_refused(each, own)
@@ -119,7 +119,7 @@ def check_config(path: Path, config: dict[str, Any], own: OwnNames) -> None:
 
 
 def objects_of(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield each object of *config*, and the layer that it is or belongs to, in words."""
+    """Yield each object of *config*, with a phrase that names its layer."""
     waiting: list[tuple[Any, str]] = [(config, "the model")]
     while waiting:
         each, layer = waiting.pop()
@@ -133,7 +133,7 @@ def objects_of(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _reason_refused(each: dict[str, Any], own: OwnNames) -> str | None:
-    """Return why an object of the config is refused; None where it is not."""
+    """Return why an object of the config is refused; None if it is allowed."""
     kind, inner = each.get("class_name"), each.get("config")
     if kind in _CODE_CLASSES or each.get("function_type") == "lambda":
         code = kind if kind in _CODE_CLASSES and kind != "__lambda__" else "Lambda"
@@ -156,19 +156,19 @@ def _reason_refused(each: dict[str, Any], own: OwnNames) -> str | None:
 def _is_listed(
     each: dict[str, Any], name: object, names: frozenset[str], modules: re.Pattern[str]
 ) -> bool:
-    """Whether *name* is one of *names*, and nothing else in the object leads elsewhere."""
+    """Whether *name* is in *names*, and the object names no other module or registered name."""
     module = each.get("module")
     return (
         isinstance(name, str)
         and name in names
-        # Some releases of Keras import whatever module stands there, or look for the other name.
+        # Some releases of Keras import any module named here, or look up the registered name.
         and (module is None or modules.fullmatch(str(module)) is not None)
         and each.get("registered_name") in (None, name)
     )
 
 
 def _reason_call_refused(kind: object, config: dict[str, Any]) -> str | None:
-    """Return why a layer that is a call of TensorFlow is refused; None for all others."""
+    """Return why a layer that calls TensorFlow is refused; None if it is allowed."""
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         function = config.get("function")
         computes = only_computes(function)

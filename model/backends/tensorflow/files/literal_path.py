@@ -1,8 +1,8 @@
 """
-Give TensorFlow a folder by a name that it takes as it stands.
+Make a path for a folder that TensorFlow takes literally.
 
-TensorFlow takes `[`, `*`, `?` and `{` in a path for a pattern, and a name that is no UTF-8 for an
-error.  Linux has a name for each open folder, which holds none of these.
+TensorFlow treats a path with `[`, `*`, `?` or `{` as a pattern, and fails for a name that is not
+UTF-8.  Linux gives each open folder a path without such characters.
 """
 
 import os
@@ -10,17 +10,17 @@ import re
 import weakref
 from pathlib import Path
 
-#: A path that TensorFlow takes as it stands, beyond doubt.
+#: Paths that TensorFlow certainly takes literally.
 _PLAIN = re.compile(r"/[\w ./+,=@-]*", re.ASCII)
 
 
 def literal_path(folder: Path, user: object) -> Path:
     """
-    Return a path that TensorFlow takes for *folder*, for as long as *user* lives.
+    Return a path of *folder* that TensorFlow takes literally; it is valid until *user* is freed.
 
-    It is the absolute one where that will do; any other holds for this process alone, on any
-    thread.  A model may read an asset by it in every run.  Raises OSError where *folder* cannot be
-    opened.
+    It is the absolute path if that is literal.  Any other path is valid in this process only, on
+    any thread; it stays valid because a model may read an asset in every run.  Raises OSError if
+    *folder* cannot be opened.
     """
     absolute = folder.absolute()
     if _PLAIN.fullmatch(str(absolute)):

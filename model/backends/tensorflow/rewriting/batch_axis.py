@@ -1,13 +1,13 @@
 """
-Rewrite the part of a graph behind a tensor, so that many rows go through where it took one.
+Rewrite the part of a graph behind a tensor so that it takes any number of rows, not one.
 
 Pure: works on GraphDefs and on the shapes that the graph's tensors had with a single row, and
-runs nothing.  Whether the rewritten part gives each row what it gave before is for others to try.
+runs nothing.  The caller checks that the rewritten part still gives each row its former result.
 
-Only what fixes the batch is touched: changes of shape by constants, and slices that take the one
-row.  In a change of shape the axis of the batch comes first and is left open.  Where a graph drops
-that axis it is kept, and where it folds rows into another one they stay folded, one after the
-other as they lie in memory.
+Only nodes that fix the batch to one row are changed: changes of shape by constants, and slices
+that take the one row.  A change of shape gets the batch axis first and of open size.  Where the
+graph drops the batch axis it is kept; where the graph folds rows into another axis they stay
+folded, in the order in which they lie in memory.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
 Shape = tuple[int, ...]
-Shapes = Mapping[str, Shape]  #: of tensors, called NODE:OUTPUT, as one row makes them
+Shapes = Mapping[str, Shape]  #: by tensor, NODE:OUTPUT, for a batch of one row
 
 
 def subgraph(graph_def: "tf.GraphDef", names: Collection[str]) -> "tf.GraphDef":
     """
-    Return a copy of *graph_def* that holds the nodes in *names* alone.
+    Return a copy of *graph_def* with only the nodes in *names*.
 
-    None is bound to the place of another any more, which may not be in it.
+    Colocation constraints are removed: they may name nodes that the copy lacks.
     """
     import tensorflow.compat.v1 as tf
 
@@ -39,7 +39,7 @@ def subgraph(graph_def: "tf.GraphDef", names: Collection[str]) -> "tf.GraphDef":
 
 
 def tensors_to_observe(graph_def: "tf.GraphDef", cut: str, output: str) -> list[str]:
-    """Return the tensors whose shapes `open_batch_axis` needs; they can be fetched."""
+    """Return the names of the tensors whose shapes `open_batch_axis` needs."""
     nodes = {node.name: node for node in graph_def.node}
     names: dict[str, None] = {}
     for name in data_path(nodes, cut, output):
@@ -53,9 +53,9 @@ def open_batch_axis(
     graph_def: "tf.GraphDef", cut: str, output: str, shapes: Shapes
 ) -> "tf.GraphDef":
     """
-    Return what makes *output* of the tensor *cut*, for any number of rows in it.
+    Return the graph that computes *output* from *cut*, for any number of rows.
 
-    The node of *cut* is not in it.  *shapes* are those of the `tensors_to_observe`.
+    It does not hold the node of *cut*.  *shapes* are those of the `tensors_to_observe`.
     """
     nodes = {node.name: node for node in graph_def.node}
     suffix = subgraph(graph_def, needed(nodes, output, cut))
@@ -75,18 +75,18 @@ def open_batch_axis(
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """What a node's rewriting may ask about the nodes around it."""
+    """The graph around a node that is rewritten."""
 
     nodes: Mapping[str, Any]
     shapes: Shapes
-    reached: Collection[str]  #: what hangs on the rows, or on their shape
+    reached: Collection[str]  #: nodes that depend on the rows or their shape
 
     def shape(self, name: str) -> Shape:
-        """Return the shape of the tensor that is called *name* where it is an input."""
+        """Return the shape, with one row, of the tensor that an input names *name*."""
         return self.shapes["{}:{}".format(*edge(name))]
 
     def constant(self, name: str) -> list[int] | None:
-        """Return the numbers of the constant *name*; None where it is none."""
+        """Return the numbers of the constant *name*; None if the node is no constant."""
         import tensorflow.compat.v1 as tf
 
         node = self.nodes[edge(name)[0]]
@@ -98,7 +98,7 @@ class _Context:
         return numbers
 
     def new_constant(self, user: str, numbers: Iterable[int], dtype: int) -> "tf.NodeDef":
-        """Return a constant for the node *user* alone."""
+        """Return a new constant node for use by the node *user*."""
         import tensorflow.compat.v1 as tf
 
         name = f"{user}/tensorferry_rows"
@@ -112,7 +112,7 @@ class _Context:
 
 
 def _open_reshape(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
-    """Make *node* a Reshape to what it gave for one row, with the rows first and open."""
+    """Turn *node* into a Reshape to its shape for one row, with the first axis open."""
     import tensorflow.compat.v1 as tf
 
     if not _fixes_rows(node, context):
@@ -133,7 +133,7 @@ def _open_reshape(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
 
 
 def _fixes_rows(node: "tf.NodeDef", context: _Context) -> bool:
-    """Whether *node* changes the shape in a way that only one row can go through."""
+    """Whether *node* changes the shape in a way that only one row fits."""
     rank = len(context.shape(node.input[0]))
     match node.op:
         case "Reshape":
@@ -151,7 +151,7 @@ def _fixes_rows(node: "tf.NodeDef", context: _Context) -> bool:
 
 
 def _open_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
-    """Let a Slice that takes the one row take all rows."""
+    """Make a Slice that takes the one row take all rows."""
     begin, size = (context.constant(each) for each in node.input[1:3])
     of_one_row = context.shape(node.input[0])[:1] == (1,)
     if not begin or not size or (begin[0], size[0]) != (0, 1) or not of_one_row:
@@ -162,7 +162,7 @@ def _open_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
 
 
 def _open_strided_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
-    """Let a StridedSlice that takes the one row, with its axis or without, take all rows."""
+    """Make a StridedSlice that takes the one row, with its axis or without, take all rows."""
     steps = context.constant(node.input[3])
     elsewhere = _attribute(node, "ellipsis_mask").i | _attribute(node, "new_axis_mask").i
     of_one_row = context.shape(node.input[0])[:1] == (1,)
@@ -174,7 +174,7 @@ def _open_strided_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeD
 
 
 def _drop_shape_check(node: "tf.NodeDef", _: _Context) -> list["tf.NodeDef"]:
-    """Let through what was held against a shape; nobody feeds a default here."""
+    """Remove a check against a fixed shape; a default becomes its value, as it is never fed."""
     if node.op in _FUNCTIONAL:
         node.attr.pop("output_shapes", None)
         return []
@@ -186,7 +186,7 @@ def _drop_shape_check(node: "tf.NodeDef", _: _Context) -> list["tf.NodeDef"]:
 
 
 def _attribute(node: "tf.NodeDef", name: str) -> Any:
-    """Return an attribute; reading one that is not there would put it there."""
+    """Return an attribute; plain indexing would add a missing one to *node*."""
     from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
     return node.attr[name] if name in node.attr else AttrValue()

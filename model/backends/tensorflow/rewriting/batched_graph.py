@@ -1,9 +1,9 @@
 """
-Make a graph that takes one image take batches, and prove that each row gets what it got alone.
+Rewrite a graph that takes one image to take batches, and check that no row's result changes.
 
-A graph that decodes its image is cut in two behind the decoding and resizing: the front part
-gives one row for an image, and the back part takes many.  A graph that takes pixels is all back
-part.  What the back part may lose by that is not reasoned about: it is run beside the original.
+A graph that decodes its image is cut in two behind the decoding and resizing: the prefix makes
+one row of an image, and the suffix takes many rows.  A graph that takes pixels is all suffix.
+The check is a measurement: the suffix is run on several rows and compared with the original.
 
 Runs the graph some dozen times on the CPU, on the thread that loads a model.
 """
@@ -49,38 +49,37 @@ if TYPE_CHECKING:
 
 Probe = bytes | Value  #: an encoded image, or pixels [height, width, 3]
 
-MAX_TRIALS = 8  #: tensors at which a graph is cut on trial
+MAX_TRIALS = 8  #: tensors at which a cut is tried
 
-#: Tensors, the last in front of the output, that are compared beside it: scores near 0 and 1
-#: may tell little of what went before.
+#: How many tensors before the output are compared as well: scores near 0 and 1 may hide a
+#: difference.
 COMPARED_TENSORS = 16
 
-#: What a network is made of.  The front part runs on one image at a time, so it has none.
+#: Operations of a network's layers.  The prefix runs on one image at a time, so it has none.
 _LAYER_OPERATION = re.compile("Conv|MatMul|Einsum|BatchNorm")
 
 
 @dataclass(frozen=True, slots=True)
 class BatchedGraph:
-    """A graph in two parts that takes batches."""
+    """A graph that takes batches, in two parts."""
 
-    probe_format: str  #: the name of the set of probes
+    probe_format: str  #: the format of the probes that the graph took
     input: str  #: the tensor that takes one image, NODE:OUTPUT
-    prefix: "tf.GraphDef"  #: makes the tensor *cut*, [1, *row], of *input*; empty for pixels
-    cut: str  #: *input* itself for pixels
+    prefix: "tf.GraphDef"  #: computes *cut*, [1, *row], from *input*; empty for pixels
+    cut: str  #: the tensor between the parts; *input* for pixels
     row: Shape
     dtype: "np.dtype[Any]"  #: of the rows
-    suffix: "tf.GraphDef"  #: makes the tensor *output* of *cut*, [rows, *row]
+    suffix: "tf.GraphDef"  #: computes *output* from *cut*, [rows, *row]
     output: str
     scores: Shape  #: of one row
-    #: The largest, for probes, to one row at a time; over the largest score where that is above 1.
+    #: The largest difference between a batch of probes and one at a time; see `difference`.
     difference: float = np.inf
 
     def connect(self, rows: "tf.Tensor") -> "tf.Tensor":
         """
-        Put the suffix into the default graph and return its scores, [rows, *scores].
+        Import the suffix into the default graph and return its scores, [rows, *scores].
 
-        *rows* is [rows, *row] in *dtype*.  Raises ValueError where TensorFlow sees that it cannot
-        take them.
+        *rows* is [rows, *row] in *dtype*.  Raises ValueError where the suffix cannot take it.
         """
         import tensorflow.compat.v1 as tf
 
@@ -92,7 +91,7 @@ class BatchedGraph:
 
 @dataclass(frozen=True, slots=True)
 class NotBatchable:
-    """A graph that takes one image at a time."""
+    """A graph that can take only one image at a time."""
 
     reason: str  #: one line, without the name of the file
 
@@ -104,12 +103,12 @@ def make_batched(
     probes: Mapping[str, Sequence[Probe]],
 ) -> BatchedGraph | NotBatchable:
     """
-    Return *graph_def* for batches, or why it stays alone.
+    Return *graph_def* rewritten for batches, or why that is impossible.
 
-    *probes* are sets of at least five different images, by the name of their format; the first
-    that the graph takes is used.  Their sizes decide what counts as the same for every image,
-    so a row of another image may still have another shape.  Tensors are called NODE:OUTPUT.
-    Raises ValueError for a graph that cannot be imported.
+    *probes* are sets of at least five different images, by the name of their format; the first set
+    that the graph takes is used.  A tensor is a possible cut if it has one shape for all probes, so
+    the row of another image may still have another shape.  Tensors are named NODE:OUTPUT.  Raises
+    ValueError for a graph that cannot be imported.
     """
     import tensorflow.compat.v1 as tf
 
@@ -123,25 +122,25 @@ def make_batched(
             )
     except _NotBatchableError as obstacle:
         return NotBatchable(str(obstacle))
-    except tf.errors.OpError as error:  # it ran before, but not each time
+    except tf.errors.OpError as error:  # an earlier run of the same graph succeeded
         return NotBatchable(one_line(error))
 
 
 class _NotBatchableError(Exception):
-    """Why, in one line."""
+    """The graph cannot take batches; the message is the reason, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Original:
-    """The graph as it came, and what it makes of each probe."""
+    """The graph of the file, and its values for each probe."""
 
     graph_def: "tf.GraphDef"
     nodes: Mapping[str, Any]
     input: str
     output: str
     run: CpuRun
-    cuts: Sequence[str]  #: tensors at which it may be cut
-    layer: str | None  #: the first node behind these that a network is made of
+    cuts: Sequence[str]  #: tensors at which a cut is possible, in order of computation
+    layer: str | None  #: the first node behind *cuts* that is a layer
     compared: Sequence[str]
     probe_format: str
     feeds: Sequence[Probe]
@@ -154,13 +153,13 @@ class _Original:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """A run of all rows together."""
+    """A run of all rows in one batch."""
 
     batched: BatchedGraph
     rows: Value  #: one for each probe
-    start: str  #: as far as this the rows are known to be what they are alone
-    passed: bool  #: whether each row got what it gets alone
-    end: str = ""  #: where the rows were seen to part
+    start: str  #: up to this tensor each row equals its single run
+    passed: bool  #: whether each row of the output equals its single run
+    end: str = ""  #: the first compared tensor with a difference
     error: Exception | None = None  #: TensorFlow's, where the run failed
 
 
@@ -171,11 +170,11 @@ def _run_original(
     run: CpuRun,
     probes: Mapping[str, Sequence[Probe]],
 ) -> _Original:
-    """Run the graph on the first set of *probes* that it takes, twice."""
+    """Run the graph twice on the first set of *probes* that it takes; check the outputs."""
     nodes = {node.name: node for node in graph_def.node}
     path = dominators(nodes, input_name, output)
     if not path:
-        raise _NotBatchableError("its output does not hang on its input")
+        raise _NotBatchableError("its output does not depend on its input")
     if output not in run.numeric_tensors(path):
         raise _NotBatchableError("its output holds no numbers")
     pixels = not isinstance(next(iter(probes.values()))[0], bytes)
@@ -197,7 +196,7 @@ def _run_original(
 def _first_accepted_probes(
     run: CpuRun, names: Sequence[str], probes: Mapping[str, Sequence[Probe]]
 ) -> tuple[str, list[Probe], list[list[Value]]]:
-    """Return the first set of *probes* that the graph takes, as it is fed, and the tensors."""
+    """Return format and feeds of the first *probes* that the graph takes, and the values."""
     import tensorflow.compat.v1 as tf
 
     reasons = []
@@ -215,7 +214,8 @@ def _first_accepted_probes(
 
 def _first_correct_cut(original: _Original) -> BatchedGraph:
     rows = filter(partial(_is_row, original), original.cuts)
-    # The smallest row is the cheapest to queue and to copy; of equal ones the first decodes least.
+    # The smallest row is the cheapest to queue and to copy; of equal rows the first cut puts the
+    # least work into the prefix.
     smallest = sorted(rows, key=lambda cut: original.of(cut)[0].nbytes)
     trials = []
     for cut in smallest[:MAX_TRIALS]:
@@ -223,7 +223,7 @@ def _first_correct_cut(original: _Original) -> BatchedGraph:
         if trials[-1].passed:
             return trials[-1].batched
     if trials:
-        # What stood in the way of the cut that is nearest to the network stands in that of all.
+        # The obstacle of the cut nearest to the network is an obstacle of every cut.
         nearest = max(trials, key=lambda trial: original.cuts.index(trial.batched.cut))
         raise _NotBatchableError(_obstacle(original, nearest))
     where = "behind the decoding"
@@ -233,7 +233,7 @@ def _first_correct_cut(original: _Original) -> BatchedGraph:
 
 
 def _first_layer(nodes: Mapping[str, Any], path: Sequence[str]) -> tuple[int, str | None]:
-    """Return how many tensors of *way* need no layer of a network, and the first layer if any."""
+    """Return how many tensors of *path* need no layer, and the first layer if any."""
     dependent = reached(nodes, path[0])
     for number, tensor in enumerate(path):
         before = needed(nodes, tensor, path[0])
@@ -250,7 +250,7 @@ def _is_row(original: _Original, tensor: str) -> bool:
 
 
 def _check_outputs(original: _Original, before: Sequence[Value]) -> None:
-    """See that outputs can be compared, with those of the run *before* and with each other."""
+    """Raise unless the outputs equal those of the run *before*, are finite and have one shape."""
     outputs = original.of(original.output)
     for output, earlier in zip(outputs, before, strict=True):
         if not np.isfinite(output).all():
@@ -271,7 +271,7 @@ def _random_node_text(original: _Original) -> str:
 
 
 def _try_cut(original: _Original, cut: str) -> _Trial:
-    """Cut the graph at the tensor *cut* and run all rows of it together."""
+    """Cut the graph at the tensor *cut* and run the rows of all probes in one batch."""
     import tensorflow.compat.v1 as tf
 
     batched = _split_at(original, cut)
@@ -282,9 +282,9 @@ def _try_cut(original: _Original, cut: str) -> _Trial:
     behind = dominators(original.nodes, cut, original.output)[1:]
     compared = [each for each in original.compared if each in behind]
     if not any(first_row_is_distinct(original.of(each)) for each in compared):
-        raise _NotBatchableError(f"it makes the same of {len(rows)} different images")
+        raise _NotBatchableError(f"it gives the same result for {len(rows)} different images")
     largest = 0.0
-    # TensorFlow's optimiser believes what nodes say of shapes, and some may still say "one row".
+    # TensorFlow's optimiser relies on the shapes that nodes state; some may still state one row.
     for optimised in (False, True):
         try:
             with _suffix_run(batched, optimised=optimised) as (run, scores):
@@ -323,7 +323,7 @@ def _split_at(original: _Original, cut: str) -> BatchedGraph:
 
 @contextmanager
 def _suffix_run(batched: BatchedGraph, *, optimised: bool = False) -> Iterator[tuple[CpuRun, str]]:
-    """Give a run of the suffix, and the name of its scores."""
+    """Provide a run of the suffix, and the name of its scores."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
@@ -335,7 +335,7 @@ def _suffix_run(batched: BatchedGraph, *, optimised: bool = False) -> Iterator[t
 
 
 def _half_precision_dtypes(batched: BatchedGraph) -> Iterator["np.dtype[Any]"]:
-    """Yield the types in which the rows are computed with, as far as they are coarse."""
+    """Yield the dtypes of half precision that the rows are computed in."""
     import tensorflow.compat.v1 as tf
 
     half = {each.as_datatype_enum: each.as_numpy_dtype for each in (tf.float16, tf.bfloat16)}
@@ -346,10 +346,10 @@ def _half_precision_dtypes(batched: BatchedGraph) -> Iterator["np.dtype[Any]"]:
 
 
 def _obstacle(original: _Original, trial: _Trial) -> str:
-    """Return which node stood in the way of the *trial*, in one line."""
+    """Return the reason why *trial* failed, with the node, in one line."""
     error, count = trial.error, len(trial.rows)
     failed = failed_node(error) if error else None
-    # What TensorFlow refuses to put together cannot be looked into, nor what fails in a function.
+    # No tensor can be fetched from a graph that TensorFlow refuses, nor from within a function.
     if error is None or (failed in original.nodes and not isinstance(error, ValueError)):
         ends = original.nodes[failed].input if failed else [trial.end]
         mixed = _first_mixing_node(original, trial, ends)
@@ -362,12 +362,12 @@ def _obstacle(original: _Original, trial: _Trial) -> str:
 
 
 def _describe_node(original: _Original, name: str) -> str:
-    node = original.nodes.get(name)  # none where a function within the graph has it
+    node = original.nodes.get(name)  # None for a node within a function
     return f"its node {name!r} ({node.op})" if node else f"its node {name!r}"
 
 
 def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) -> str | None:
-    """Return the first node at which the rows part that part at one of *ends*; None if none do."""
+    """Return the first node before *ends* that mixes rows; None if the rows at *ends* are right."""
     batched = trial.batched
     nodes = {node.name: node for node in batched.suffix.node}
     names = data_path(nodes, batched.cut, batched.output)
@@ -388,7 +388,7 @@ def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) 
 
 
 def _consumed_outputs(nodes: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return the tensors of the nodes *names* that other nodes take, in the order of *names*."""
+    """Return the outputs in use of the nodes *names*, in the order of *names*."""
     place = {name: number for number, name in enumerate(names)}
     taken = {edge(each) for node in nodes.values() for each in node.input}
     values = [each for each in taken if each[0] in place and each[1] != CONTROL]

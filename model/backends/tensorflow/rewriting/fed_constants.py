@@ -1,7 +1,7 @@
 """
-Give placeholders the same value in every run, such as keep_prob of a dropout.
+Replace placeholders with constants, such as keep_prob of a dropout.
 
-Pure.
+Pure: works on GraphDefs and runs nothing.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from model.errors import ModelError
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-#: Values by the names of the tensors, NODE or NODE:0, that take them.
+#: Values by the names of the placeholders, NODE or NODE:0.
 Feeds = Mapping[str, bool | float]
 
 PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
@@ -23,9 +23,10 @@ PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
 
 def feed_constants(graph_def: "tf.GraphDef", feeds: Feeds) -> dict[str, np.ndarray]:
     """
-    Turn the placeholders that *feeds* name into constants, in place; return these by tensor name.
+    Turn the placeholders that *feeds* name into constants, in place; return them by tensor name.
 
-    Raises `ModelError` for a name that is no placeholder, and a value that it cannot hold.
+    Raises `ModelError` for a name that is no placeholder, and for a value that its dtype or shape
+    cannot hold.
     """
     nodes = {node.name: node for node in graph_def.node if node.op in PLACEHOLDERS}
     constants = {}
@@ -64,7 +65,7 @@ def _make_constant(node: "tf.NodeDef", value: bool | float) -> np.ndarray:
 
 
 def _is_exact(constant: np.ndarray, value: bool | float) -> bool:
-    """Whether *constant* is *value*; floats are rounded, whole numbers are not."""
+    """Whether *constant* equals *value*; a float dtype may round it."""
     return constant.dtype.kind not in "iu" or float(constant.reshape(-1)[0]) == value
 
 

@@ -1,7 +1,7 @@
 """
-Compare a batch with its rows one at a time, and find the node at which they part.
+Compare a batch with single runs of its rows, and find the first tensor that differs.
 
-Pure, but for the runs that it is handed.
+Pure, except that it calls the functions that fetch tensors.
 """
 
 from collections.abc import Callable, Sequence
@@ -14,18 +14,18 @@ import numpy.typing as npt
 
 Value = npt.NDArray[Any]
 
-#: Returns the values of tensors that are named.
+#: Returns the values of tensors by name.
 Fetch = Callable[[Sequence[str]], list[Value]]
 
-#: How far values of some kind may lie apart, for the largest of 1 or below; any other is exact.
+#: Largest difference by dtype, for values up to 1; other dtypes must be equal.
 _TOLERANCES = {"float64": 1e-5, "float32": 1e-5, "float16": 1e-2, "bfloat16": 1e-2}
 
-#: Tensors that are held at once; a few rows of each of a large graph's would fill the memory.
+#: Tensors fetched at once: those of all nodes of a large graph would fill the memory.
 MAX_TENSORS_PER_FETCH = 32
 
 
 def tolerance(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
-    """Return how far values of *dtype* may lie apart that were computed *within* others."""
+    """Return the largest difference allowed for *dtype*, computed with the dtypes *within*."""
     if np.dtype(dtype).name not in _TOLERANCES:
         return 0.0
     return max(_TOLERANCES.get(np.dtype(each).name, 0.0) for each in (dtype, *within))
@@ -33,9 +33,9 @@ def tolerance(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
 
 def difference(value: Value, expected: Value) -> float:
     """
-    Return the largest difference, over the largest of *expected* where that is above 1.
+    Return the largest difference, divided by the largest of *expected* where that is above 1.
 
-    Infinite where the shapes differ or a number is none.
+    It is infinite if the shapes differ or a difference is NaN.
     """
     if value.shape != expected.shape:
         return np.inf
@@ -48,14 +48,14 @@ def difference(value: Value, expected: Value) -> float:
 
 def rows_are_independent(value: Value, rows: Sequence[Value]) -> bool:
     """
-    Whether *value*, from within a graph, is made up of *rows*, which one row alone gives each.
+    Whether *value*, a tensor of a batch, consists of *rows*, its values in runs of one row each.
 
-    The axis of the batch need not come first: some graphs move it behind that of time.
+    The batch axis may be any axis: some graphs move it behind the time axis.
     """
     one = rows[0]
     if any(row.shape != one.shape for row in rows):
         return False
-    if value.size == one.size:  # what never looks at the rows
+    if value.size == one.size:  # a tensor that does not depend on the rows
         return all(_nearly_equal(value.ravel(), row.ravel()) for row in rows)
     if value.size != one.size * len(rows):
         return False
@@ -66,7 +66,7 @@ def rows_are_independent(value: Value, rows: Sequence[Value]) -> bool:
 
 
 def first_row_is_distinct(rows: Sequence[Value]) -> bool:
-    """Whether it would be noticed if the first of *rows* were any of the others."""
+    """Whether the first of *rows* differs from all others, so that a mix-up is detected."""
     first = rows[0]
     return not any(
         row.shape == first.shape and _nearly_equal(row.ravel(), first.ravel()) for row in rows[1:]
@@ -74,7 +74,7 @@ def first_row_is_distinct(rows: Sequence[Value]) -> bool:
 
 
 def first_mixed_tensor(names: Sequence[str], batch: Fetch, singles: Sequence[Fetch]) -> str | None:
-    """Return the first of the tensors *names* that in a *batch* is not what *singles* give."""
+    """Return the first tensor of *names* that differs between *batch* and *singles*, if any."""
     for start in range(0, len(names), MAX_TENSORS_PER_FETCH):
         some = names[start : start + MAX_TENSORS_PER_FETCH]
         rows = zip(*(fetch(some) for fetch in singles), strict=True)
@@ -86,9 +86,10 @@ def first_mixed_tensor(names: Sequence[str], batch: Fetch, singles: Sequence[Fet
 
 def _nearly_equal(value: Value, expected: Value) -> bool:
     """
-    Whether two vectors differ by noise alone; infinities lie within some graphs.
+    Whether two vectors differ only by rounding; infinities and NaN must be equal.
 
-    Layers make noise larger, but what belongs to another row is larger still.
+    Layers amplify rounding errors, so the tolerance is the root of that for outputs; the values of
+    another row differ by more.
     """
     with np.errstate(invalid="ignore"):
         exact = expected.astype(np.float64)
