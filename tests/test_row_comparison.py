@@ -1,4 +1,4 @@
-"""Comparing a batch with its rows."""
+"""Comparing a batch with its rows: TensorFlow's trials/row_comparison.py."""
 
 from collections.abc import Sequence
 
@@ -27,10 +27,8 @@ ROWS = [np.arange(12, dtype=np.float32).reshape(4, 1, 3) * (row + 1) for row in 
         (["uint8"], 0),
     ],
 )
-def test_the_coarsest_type_says_how_far_values_may_lie_apart(
-    dtypes: list[str], expected: float
-) -> None:
-    """But whole numbers are exact, however they came about."""
+def test_the_least_precise_dtype_sets_the_tolerance(dtypes: list[str], expected: float) -> None:
+    """Integers must be equal, whatever dtypes they are computed with."""
     assert tolerance(*dtypes) == expected
 
 
@@ -49,20 +47,20 @@ def test_the_coarsest_type_says_how_far_values_may_lie_apart(
 def test_the_difference_is_measured_by_the_largest_number(
     value: list[float], expected: list[float], apart: float
 ) -> None:
-    """Where that is above 1; what is no number is far from any."""
+    """Where that is above 1; NaN has an infinite difference."""
     assert difference(np.array(value), np.array(expected)) == pytest.approx(apart)
 
 
 @pytest.mark.parametrize("axis", [0, 1, 2])
 def test_rows_may_be_stacked_along_any_axis(axis: int) -> None:
-    """Behind time, as some graphs have it."""
+    """Along the axis behind time, in some graphs."""
     stacked = np.stack(ROWS, axis)
     assert rows_are_independent(stacked, ROWS)
     assert not rows_are_independent(np.flip(stacked, axis), ROWS)
 
 
-def test_rows_that_were_mixed_or_lost_are_noticed() -> None:
-    """Also where there are as many numbers as there should be."""
+def test_rows_that_were_mixed_or_lost_are_detected() -> None:
+    """Also where the number of elements is right."""
     mixed = np.stack(ROWS)
     mixed[3] += 1
     assert not rows_are_independent(mixed, ROWS)
@@ -71,15 +69,15 @@ def test_rows_that_were_mixed_or_lost_are_noticed() -> None:
     assert not rows_are_independent(np.stack(ROWS), [*ROWS[:4], ROWS[4][:2]])
 
 
-def test_what_never_looked_at_the_rows_holds_each_of_them() -> None:
-    """It is the same for one row and for many; infinities mask things in some graphs."""
+def test_a_tensor_that_does_not_depend_on_the_rows_equals_each_row() -> None:
+    """It is the same for one row and for many; some graphs use infinities as a mask."""
     mask = np.array([0.0, -np.inf, np.nan])
     assert rows_are_independent(mask, [mask] * 5)
     assert rows_are_independent(np.zeros((5, 0)), [np.zeros((1, 0))] * 5)
 
 
-def test_noise_is_no_row_of_its_own() -> None:
-    """So that rows which differ by no more prove nothing."""
+def test_rows_that_differ_only_by_noise_are_equal() -> None:
+    """Such rows cannot show whether a batch mixes them."""
     noisy = [row * np.float32(1 + 1e-6 * number) for number, row in enumerate([ROWS[0]] * 5)]
     assert rows_are_independent(np.stack(noisy[::-1]), noisy)
     assert not first_row_is_distinct(noisy)
@@ -87,8 +85,8 @@ def test_noise_is_no_row_of_its_own() -> None:
     assert first_row_is_distinct([ROWS[0], ROWS[0][:2]])
 
 
-def test_the_first_tensor_that_parts_is_found_however_many_there_are() -> None:
-    """A few at a time, and none behind it."""
+def test_the_first_tensor_that_differs_is_found_among_any_number() -> None:
+    """Some at a time, and no tensor behind it is fetched."""
     asked = list[str]()
 
     def batch(names: Sequence[str]) -> list[np.ndarray]:

@@ -1,4 +1,4 @@
-"""Every model of the tables, served by the real service and asked over real sockets."""
+"""Every model of the tables, served by the real service over real sockets."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from tests.integration.tensors import (
 )
 from tests.integration.watched import WatchedServer, in_reactor, module_fixture, watched_server
 
-#: The most rows of a run here, so that few rows are too many.
+#: Limit of rows in a run, small so that few rows exceed it.
 CAP = 2
 
 ALL = slice(None)
@@ -56,7 +56,7 @@ pytestmark = KERAS_WARNINGS
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table, on disk and served."""
+    """A row of the table, written to disk and served."""
 
     name: str
     served: Served
@@ -71,7 +71,7 @@ class Row:
 
     @property
     def rows(self) -> int:
-        """The rows of its request; 1 where it runs alone, whatever its arrays have."""
+        """The rows of its request; 1 where it runs alone."""
         return 1 if self.served.alone else len(next(iter(self.served.feed.values())))
 
     def body(self, rows: slice = ALL) -> bytes:
@@ -79,7 +79,7 @@ class Row:
         return request_body(inputs_of(self._cut(self.served.feed, rows)), self.served.signature)
 
     def assert_answered(self, answer: Answer, rows: slice = ALL) -> None:
-        """Have the right answer to `body`."""
+        """Assert the right answer to `body`."""
         assert answer.status == 200, answer.body
         assert_outputs(answer.body, self._cut(self.served.expected, rows))
 
@@ -89,7 +89,7 @@ class Row:
         return {name: array[rows] for name, array in arrays.items()}
 
     async def status(self) -> Json:
-        """Ask what is served."""
+        """Return `GET /status`."""
         return orjson.loads((await deferToThread(get, self.port, "/status")).body)
 
 
@@ -97,7 +97,7 @@ class Row:
 async def row(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Row]:
-    """Serve one row after the other, each for all tests."""
+    """Serve one row of the table after the other, each for all tests."""
     served = TABLE[request.param]
     base = tmp_path_factory.mktemp("served")
     path = base / f"model{served.suffix}"
@@ -123,7 +123,7 @@ async def test_a_saved_model_answers_over_http(row: Row) -> None:
 
 @in_reactor
 async def test_the_only_input_needs_no_name(row: Row) -> None:
-    """Its value alone will do; several inputs, or none, do not go without their names."""
+    """Its value alone is enough; several inputs, or none, need their names."""
     inputs = inputs_of(row.served.feed)
     values = list(inputs.values())
     bare = request_body(values[0] if len(values) == 1 else values, row.served.signature)
@@ -139,7 +139,7 @@ async def test_the_only_input_needs_no_name(row: Row) -> None:
 
 @in_reactor
 async def test_requests_share_runs_unless_they_must_run_alone(row: Row) -> None:
-    """A row of each request beside others, and each gets its own; else one after the other."""
+    """Rows of several requests in one run, each with its own result; else one after the other."""
     watched = row.server
     cuts = [slice(at, at + 1) for at in range(row.rows)] * 2
     watched.runner.batches.clear()
@@ -156,8 +156,8 @@ async def test_requests_share_runs_unless_they_must_run_alone(row: Row) -> None:
 
 
 @in_reactor
-async def test_the_status_and_the_log_tell_what_shares_runs(row: Row) -> None:
-    """The log once, with the reason; no signature's runs are larger than they may be."""
+async def test_the_status_and_the_log_report_what_shares_runs(row: Row) -> None:
+    """The log does so once, with the reason; no run exceeds the signature's limit of rows."""
     said = row.log.lines()
     for name, facts in (await row.status())["signatures"].items():
         assert facts["max_batch_size"] == (CAP if facts["batched"] else 1)
@@ -169,14 +169,14 @@ async def test_the_status_and_the_log_tell_what_shares_runs(row: Row) -> None:
 
 @in_reactor
 async def test_inspect_shows_what_is_served(row: Row) -> None:
-    """Signatures, dtypes and shapes, batched or alone, and the samples: as the status does."""
+    """Signatures, dtypes and shapes, batched or alone, and the samples, as in the status."""
     status = await row.status()
     result = CliRunner().invoke(inspect_model, [str(row.path), "--json"])
     assert (result.exit_code, result.exception) == (0, None)
     shown = orjson.loads(result.stdout)
     for facts in status["signatures"].values():
-        del facts["max_batch_size"]  # which is for a server to find out
-    # What the server has said as well.
+        del facts["max_batch_size"]  # only a server measures it
+    # The lines that the server has logged.
     assert all(note in row.log.lines() for note in shown.pop("notes"))
     assert shown == {
         "path": str(row.path),
@@ -196,7 +196,7 @@ async def test_inspect_shows_what_is_served(row: Row) -> None:
 
 @in_reactor
 async def test_a_wrong_request_is_refused_by_name(row: Row) -> None:
-    """Whatever is wrong with whichever input; none of it is ever run."""
+    """For each fault of each input; none of the requests is run."""
     facts = (await row.status())["signatures"][row.served.signature]
     wrong = [
         (request_body(inputs, row.served.signature), repr(name))
@@ -219,7 +219,7 @@ async def test_a_wrong_request_is_refused_by_name(row: Row) -> None:
 
 
 @in_reactor
-async def test_an_unknown_signature_is_refused_with_those_that_there_are(row: Row) -> None:
+async def test_an_unknown_signature_is_refused_with_the_list_of_signatures(row: Row) -> None:
     """In the order of the status."""
     known = ", ".join((await row.status())["signatures"])
     body = request_body(inputs_of(row.served.feed), "nobody")
@@ -229,8 +229,8 @@ async def test_an_unknown_signature_is_refused_with_those_that_there_are(row: Ro
 
 
 @in_reactor
-async def test_an_image_is_taken_where_one_can_be(row: Row) -> None:
-    """Else the refusal shows what to post instead."""
+async def test_an_image_is_taken_by_a_model_of_images(row: Row) -> None:
+    """Otherwise the refusal shows what to post instead."""
     status = await row.status()
     answer = await deferToThread(post, row.port, IMAGE)
     if status["images"] and row.served.suffix:
@@ -248,7 +248,7 @@ async def test_an_image_is_taken_where_one_can_be(row: Row) -> None:
 
 @in_reactor
 async def test_the_samples_of_the_status_are_answered(row: Row) -> None:
-    """Posted as they are."""
+    """Posted without changes."""
     for facts in (await row.status())["signatures"].values():
         answer = await deferToThread(post, row.port, facts["sample"].encode())
         assert answer.status == 200, answer.body
