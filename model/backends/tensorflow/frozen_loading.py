@@ -24,6 +24,7 @@ from model.backends.tensorflow.image_inputs import (
     without_padding,
 )
 from model.backends.tensorflow.jpeg import decoded, decoding_config
+from model.backends.tensorflow.load_options import LoadOptions
 from model.backends.tensorflow.operations import decodes_images, report_risks
 from model.backends.tensorflow.rewriting.batched_graph import (
     BatchedGraph,
@@ -42,7 +43,6 @@ from model.backends.tensorflow.trials.probe_images import probe_images, probe_pi
 from model.images.layout import ImageLayout, image_layout
 from model.images.normalisation import Normalisation
 from model.images.value_range import Affine, Unreadable
-from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 
 if TYPE_CHECKING:
@@ -52,74 +52,56 @@ if TYPE_CHECKING:
 Connect = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
-def load_frozen_graph(
-    frozen: FrozenGraph,
-    facts: ModelFacts,
-    options: SessionOptions,
-    *,
-    classes: int,
-    max_pixels: int,
-    on_progress: Callable[[str], object],
-) -> LoadedGraph:
+def load_frozen_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     """
-    Load *frozen* into a Session; *on_progress* is called with how its batch axis was opened.
+    Load *frozen* into a Session; report how its batch axis was opened, and the risks.
 
     Raises `ModelError` where TensorFlow cannot build the graph, and where images of the size that
-    *facts* give do not fit its input.
+    the facts give do not fit its input.
     """
-    has_side_effects = report_risks(frozen.graph_def, [frozen.output], on_progress)
-    loaded = _load_graph(frozen, facts, options, classes, max_pixels, on_progress)
+    has_side_effects = report_risks(frozen.graph_def, [frozen.output], options.on_progress)
+    loaded = _load_graph(frozen, options)
     return replace(loaded, has_side_effects=has_side_effects)
 
 
-def _load_graph(
-    frozen: FrozenGraph,
-    facts: ModelFacts,
-    options: SessionOptions,
-    classes: int,
-    max_pixels: int,
-    on_progress: Callable[[str], object],
-) -> LoadedGraph:
+def _load_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     decodes = decodes_images(frozen.graph_def, [frozen.output])
     if decodes and frozen.scalar_string:
-        return _load_scalar(frozen, options, max_pixels, on_progress)
+        return _load_scalar(frozen, options)
     signature = Signature((frozen.spec,), (frozen.output_spec,))
-    layout = image_layout(signature, facts.preprocessing, labelled=classes > 0)
+    images = options.facts.preprocessing
+    layout = image_layout(signature, images, labelled=options.classes > 0)
     if layout is None:
-        loaded = _build_session(options, frozen, frozen.spec)
+        loaded = _build_session(options.session, frozen, frozen.spec)
         signature = loaded.endpoints[0].signature
         if not (decodes and takes_encoded_image(signature)):
             return replace(loaded, decodes=decodes)
-        return replace(loaded, image_input=encoded_image_input(signature, max_pixels), decodes=True)
-    return _load_pixels(frozen, layout, facts, options, max_pixels, on_progress)
+        image_input = encoded_image_input(signature, options.max_pixels)
+        return replace(loaded, image_input=image_input, decodes=True)
+    return _load_pixels(frozen, layout, options)
 
 
-def _load_scalar(
-    frozen: FrozenGraph,
-    options: SessionOptions,
-    max_pixels: int,
-    on_progress: Callable[[str], object],
-) -> LoadedGraph:
+def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     """Load a graph that takes one encoded image: cut in two if possible, else as it is."""
     batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
     if isinstance(batched, NotBatchable):
         spec = replace(frozen.spec, shape=())
-        loaded = _build_session(options, frozen, spec, alone=batched.reason)
-        images = encoded_image_input(loaded.endpoints[0].signature, max_pixels)
+        loaded = _build_session(options.session, frozen, spec, alone=batched.reason)
+        images = encoded_image_input(loaded.endpoints[0].signature, options.max_pixels)
         return replace(loaded, image_input=images, decodes=True)
-    on_progress(
+    options.on_progress(
         f"the graph is cut at {batched.cut}, {list(batched.row)}: decoding runs for each image, "
         f"the rest in batches; the largest difference to one at a time is {batched.difference:.1e}"
     )
     spec = TensorSpec(batched.cut.partition(":")[0], batched.dtype, (None, *batched.row))
     loaded = _build_session(
-        options, frozen, spec, connect=batched.connect, names=(f"{SIGNATURE}:rows",)
+        options.session, frozen, spec, connect=batched.connect, names=(f"{SIGNATURE}:rows",)
     )
     decoder, decode = _decoder(batched)
     signature = loaded.endpoints[0].signature
     files = TensorSpec(frozen.spec.name, STRING, (None,))
     image_input = replace(
-        encoded_image_input(signature, max_pixels, decode),
+        encoded_image_input(signature, options.max_pixels, decode),
         encoded=Signature((files,), signature.outputs, SIGNATURE),
     )
     return replace(loaded, decoder=decoder, image_input=image_input)
@@ -142,43 +124,37 @@ def _decoder(batched: BatchedGraph) -> tuple["tf.Session", Callable[[bytes], np.
     return session, partial(decoded, session.make_callable(row, [contents]))
 
 
-def _load_pixels(
-    frozen: FrozenGraph,
-    layout: ImageLayout,
-    facts: ModelFacts,
-    options: SessionOptions,
-    max_pixels: int,
-    on_progress: Callable[[str], object],
-) -> LoadedGraph:
+def _load_pixels(frozen: FrozenGraph, layout: ImageLayout, options: LoadOptions) -> LoadedGraph:
     """Load a graph that takes pixels; a batch of one inside it is opened."""
     spec = frozen.spec
     if spec.shape is None:
         spec = replace(spec, shape=(None, None, None, layout.channels))
     if not layout.sized:
-        on_progress(NEEDS_SIZE)
-    numbers = _normalisation(frozen, layout, facts, on_progress) if layout.sized else None
+        options.on_progress(NEEDS_SIZE)
+    numbers = _normalisation(frozen, layout, options) if layout.sized else None
     images = None if numbers is None else _ImageConversion(layout, numbers)
-    loaded = _load_batched(frozen, spec, layout, options, images, on_progress)
+    loaded = _load_batched(frozen, spec, layout, options, images)
     if numbers is None:
         return loaded
     signature = loaded.endpoints[-1].signature
     stated_numbers = None if spec.dtype == UINT8 else numbers
     return with_image_input(
-        loaded, signature, facts.preprocessing, max_pixels, layout, stated_numbers
+        loaded,
+        signature,
+        options.facts.preprocessing,
+        options.max_pixels,
+        layout,
+        stated_numbers,
     )
 
 
-def _normalisation(
-    frozen: FrozenGraph,
-    layout: ImageLayout,
-    facts: ModelFacts,
-    on_progress: Callable[[str], object],
-) -> Normalisation:
+def _normalisation(frozen: FrozenGraph, layout: ImageLayout, options: LoadOptions) -> Normalisation:
     def scaling() -> Affine | Unreadable:
         start, end = tensor_named(frozen.input), tensor_named(frozen.output)
         return input_scaling(flat_graph(frozen.graph_def), start, [end], lambda _: None)
 
-    return normalisation(facts.preprocessing, layout, frozen.spec.dtype, scaling, on_progress)
+    facts, dtype = options.facts.preprocessing, frozen.spec.dtype
+    return normalisation(facts, layout, dtype, scaling, options.on_progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +169,11 @@ def _load_batched(
     frozen: FrozenGraph,
     spec: TensorSpec,
     layout: ImageLayout,
-    options: SessionOptions,
+    options: LoadOptions,
     images: _ImageConversion | None,
-    on_progress: Callable[[str], object],
 ) -> LoadedGraph:
     """Return *frozen* in a Session, for batches where its rows are independent."""
-    build_session = partial(_build_session, options, frozen, images=images)
+    build_session = partial(_build_session, options.session, frozen, images=images)
     if layout.padded or not layout.batched:
         return build_session(spec)
     if layout.rows is None:
@@ -211,7 +186,7 @@ def _load_batched(
     if isinstance(batched, NotBatchable):
         one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
         return build_session(one, alone=batched.reason)
-    on_progress(
+    options.on_progress(
         "the graph's batch of one is opened; the largest difference to one at a time is "
         f"{batched.difference:.1e}"
     )

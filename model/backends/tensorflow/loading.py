@@ -6,10 +6,9 @@ Load a model file of any kind into a Session, and check that it runs.
 
 import gc
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +18,7 @@ from model.backends.tensorflow.error_text import one_line
 from model.backends.tensorflow.files.graph_file import read_frozen_graph
 from model.backends.tensorflow.files.keras_file import exported_saved_model
 from model.backends.tensorflow.frozen_loading import load_frozen_graph
+from model.backends.tensorflow.load_options import LoadOptions, OnProgress
 from model.backends.tensorflow.saved_loading import load_saved_folder
 from model.backends.tensorflow.session import (
     LoadedGraph,
@@ -40,8 +40,6 @@ from model.images.input import ImageInput
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Feed, Signature, blank_feed
-
-OnProgress = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,7 +69,7 @@ def load_files(
     cannot run a row, and when the model does not give one score for each of *classes* labels.
     """
     create_thread_pools(options)
-    graph = _load_graph(files, facts, options, classes, max_pixels, on_progress)
+    graph = _load_graph(files, LoadOptions(facts, options, classes, max_pixels, on_progress))
     try:
         graph = mark_dependent_rows(graph)
         runner = SessionRunner(
@@ -101,39 +99,16 @@ def load_files(
     return LoadedFiles(runner, (*asked, *run), image_input, samples, graph.decodes)
 
 
-def _load_graph(
-    files: ModelFiles,
-    facts: ModelFacts,
-    options: SessionOptions,
-    classes: int,
-    max_pixels: int,
-    on_progress: OnProgress,
-) -> LoadedGraph:
-    saved = partial(
-        load_saved_folder,
-        facts=facts,
-        options=options,
-        classes=classes,
-        max_pixels=max_pixels,
-        on_progress=on_progress,
-    )
+def _load_graph(files: ModelFiles, options: LoadOptions) -> LoadedGraph:
     match files.kind:
         case ModelKind.FROZEN_GRAPH:
-            frozen = read_frozen_graph(files.path, facts)
-            return load_frozen_graph(
-                frozen,
-                facts,
-                options,
-                classes=classes,
-                max_pixels=max_pixels,
-                on_progress=on_progress,
-            )
+            return load_frozen_graph(read_frozen_graph(files.path, options.facts), options)
         case ModelKind.SAVED_MODEL:
-            return saved(files.path)
+            return load_saved_folder(files.path, options)
         case ModelKind.KERAS:
-            on_progress(f"converting {files.path.name}")
+            options.on_progress(f"converting {files.path.name}")
             with exported_saved_model(files.path) as folder:
-                return saved(folder)
+                return load_saved_folder(folder, options)
 
 
 def _choose_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:

@@ -2,7 +2,7 @@
 Load a SavedModel: choose the signature that takes images, and how they are converted to its input.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
@@ -27,10 +27,11 @@ from model.backends.tensorflow.image_inputs import (
     takes_encoded_image,
     with_image_input,
 )
+from model.backends.tensorflow.load_options import LoadOptions
 from model.backends.tensorflow.operations import decodes_images, report_risks
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
-from model.backends.tensorflow.session import LoadedGraph, SessionOptions, session_config
+from model.backends.tensorflow.session import LoadedGraph, session_config
 from model.errors import ModelError
 from model.images.layout import ImageLayout, image_layout
 from model.images.normalisation import ColourOrder, Normalisation
@@ -42,39 +43,30 @@ if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
 
-def load_saved_folder(
-    folder: Path,
-    facts: ModelFacts,
-    options: SessionOptions,
-    *,
-    classes: int,
-    max_pixels: int,
-    on_progress: Callable[[str], object],
-) -> LoadedGraph:
+def load_saved_folder(folder: Path, options: LoadOptions) -> LoadedGraph:
     """
-    Load the SavedModel in *folder*; *on_progress* is called with each signature not served.
+    Load the SavedModel in *folder*; report each signature that is not served, and the risks.
 
     Raises `ModelError` for a model that cannot be loaded, and for a signature, input or output that
-    *facts* name and the model lacks.
+    the facts name and the model lacks.
     """
+    facts = options.facts
     saved = apply_feeds(read_meta_graph(folder), facts.feeds)
     meta_graph = saved.meta_graph
     signatures, unserved = signatures_of(meta_graph)
     for name, reason in unserved.items():
-        on_progress(f"signature {name} is not served: {reason}")
-    has_side_effects = report_risks(meta_graph, served_outputs(meta_graph), on_progress)
+        options.on_progress(f"signature {name} is not served: {reason}")
+    has_side_effects = report_risks(meta_graph, served_outputs(meta_graph), options.on_progress)
     chosen = default_signature(signatures, facts)
-    layout = image_layout(chosen, facts.preprocessing, labelled=classes > 0)
+    layout = image_layout(chosen, facts.preprocessing, labelled=options.classes > 0)
     if layout is not None and not layout.sized:
-        on_progress(NEEDS_SIZE)
+        options.on_progress(NEEDS_SIZE)
     sized = layout if layout is not None and layout.sized else None
-    numbers = (
-        None if sized is None else _normalisation(folder, saved, chosen, sized, facts, on_progress)
-    )
+    numbers = None if sized is None else _normalisation(folder, saved, chosen, sized, options)
     pixels = None
     if sized is not None and numbers is not None:
         pixels = _pixel_input(chosen, sized, numbers)
-    restored = load_saved_model(folder, saved, session_config(options), pixels)
+    restored = load_saved_model(folder, saved, session_config(options.session), pixels)
     endpoints = sorted(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
@@ -89,12 +81,13 @@ def load_saved_folder(
             signature = restored.pixels.signature
         stated_numbers = None if chosen.inputs[0].dtype == UINT8 else numbers
         return with_image_input(
-            loaded, signature, facts.preprocessing, max_pixels, sized, stated_numbers
+            loaded, signature, facts.preprocessing, options.max_pixels, sized, stated_numbers
         )
     if takes_encoded_image(chosen) and decodes_images(
         meta_graph, _output_names(meta_graph, chosen.name)
     ):
-        return replace(loaded, image_input=encoded_image_input(endpoints[0].signature, max_pixels))
+        image_input = encoded_image_input(endpoints[0].signature, options.max_pixels)
+        return replace(loaded, image_input=image_input)
     return loaded
 
 
@@ -103,8 +96,7 @@ def _normalisation(
     saved: SavedGraph,
     signature: Signature,
     layout: ImageLayout,
-    facts: ModelFacts,
-    on_progress: Callable[[str], object],
+    options: LoadOptions,
 ) -> Normalisation:
     """Return how pixels are normalised for the only input of *signature*."""
     (spec,) = signature.inputs
@@ -117,7 +109,8 @@ def _normalisation(
         plain = literal_path(folder, scaling)  # until the last variable has been read
         return input_scaling(flat, start, ends, variable_reader(plain, flat))
 
-    return normalisation(facts.preprocessing, layout, spec.dtype, scaling, on_progress)
+    facts = options.facts.preprocessing
+    return normalisation(facts, layout, spec.dtype, scaling, options.on_progress)
 
 
 def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:
