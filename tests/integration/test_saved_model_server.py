@@ -178,6 +178,7 @@ async def test_inspect_shows_what_is_served(row: Row) -> None:
         del facts["max_batch_size"]  # only a server measures it
     # The lines that the server has logged.
     assert all(note in row.log.lines() for note in shown.pop("notes"))
+    assert shown.pop("pictures") == shown["images"]  # the former name of the key
     assert shown == {
         "path": str(row.path),
         "kind": row.served.kind,
