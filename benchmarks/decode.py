@@ -248,7 +248,9 @@ def runs_of(model: ServedModel) -> Run:
 async def running_model(clock: IReactorTime, settings: Settings) -> AsyncIterator[Run]:
     """Yield what runs pixels through the default model; its threads end behind it."""
     call = reactor.callFromThread
-    host = ModelHost(settings, clock=clock, call_from_thread=call, pool=DecodePool(call), say=TELL)
+    host = ModelHost(
+        settings, clock=clock, call_from_thread=call, pool=DecodePool(call), on_progress=TELL
+    )
     try:
         yield runs_of((await host.start()).model)
     finally:

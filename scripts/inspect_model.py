@@ -43,11 +43,11 @@ def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) ->
     from model.backends.tensorflow.inspection import inspect_files  # noqa: PLC0415 - the same
     from model.errors import ModelError  # noqa: PLC0415 - the same
     from model.repository.labels import read_labels  # noqa: PLC0415 - the same
-    from server.model_loading import source_of  # noqa: PLC0415 - the same
+    from server.model_loading import locate_model  # noqa: PLC0415 - the same
 
     quieten_tensorflow("cpu")
     try:
-        files, facts = source_of(settings, lambda line: click.echo(line, err=True))
+        files, facts = locate_model(settings, lambda line: click.echo(line, err=True))
         labels = read_labels(facts.labels) if facts.labels is not None else ()
         found = inspect_files(files, facts, classes=len(labels), max_pixels=settings.max_pixels)
     except ModelError as error:

@@ -114,7 +114,7 @@ class LabelRun:
             clock=MonotonicTime(reactor),
             call_from_thread=reactor.callFromThread,
             pool=DecodePool(reactor.callFromThread, settings.decode_threads),
-            say=_say_to_person,
+            on_progress=_say_to_person,
         )
         # Until all is done: a signal may end the run before that.
         self._exit_code = 1
@@ -193,5 +193,5 @@ class LabelRun:
 
 def _say_to_person(line: str) -> None:
     """Write *line* to stderr where that is a terminal, warnings always: scripts read them there."""
-    if sys.stderr.isatty() or line.startswith(("warning: ", "careful: ")):
+    if sys.stderr.isatty() or line.startswith("warning: "):
         click.echo(line, err=True)

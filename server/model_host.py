@@ -58,10 +58,10 @@ class ModelHost:
         clock: IReactorTime,
         call_from_thread: CallFromThread,
         pool: DecodePool,
-        say: Callable[[str], object],
+        on_progress: Callable[[str], object],
         load: Loader = load_model,
     ) -> None:
-        """*say* is called with each step of the start, in words, on the reactor thread."""
+        """*on_progress* is called with each step of the start, in words, on the reactor thread."""
         self.settings = settings
         self.threads: list[ModelThread] = []
         self.lanes: list[Lane] = []
@@ -70,7 +70,7 @@ class ModelHost:
         self._clock = clock
         self._call_from_thread = call_from_thread
         self._pool = pool
-        self._say = say
+        self._on_progress = on_progress
         self._load = load
         self._runner: Runner | None = None
         self._stopping = False
@@ -98,7 +98,7 @@ class ModelHost:
 
     async def _start(self) -> Inference:
         first = self._start_thread()
-        loaded = await first.call(lambda: self._load(self.settings, self._say_from_thread))
+        loaded = await first.call(lambda: self._load(self.settings, self._progress_from_thread))
         self._runner = loaded.runner
         self._raise_if_stopping()
         for _ in range(1, loaded.lanes):
@@ -181,21 +181,23 @@ class ModelHost:
         self.threads.append(thread)
         return thread
 
-    def _say_from_thread(self, line: str) -> None:
-        self._call_from_thread(self._say, line)
+    def _progress_from_thread(self, line: str) -> None:
+        self._call_from_thread(self._on_progress, line)
 
     async def _learn(self, loaded: LoadedModel, signature: Signature, profiles: Profiles) -> None:
         """Put l(b) of *signature* into *profiles*, from the cache or measured now."""
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
         if not signature.batched:
-            self._say(f"{signature.name} runs one request at a time: {signature.alone}")
+            self._on_progress(f"{signature.name} runs one request at a time: {signature.alone}")
         asked = self.settings.max_batch_size if signature.batched else 1
         if signature.max_rows is not None:
             asked = min(asked or signature.max_rows, signature.max_rows)
         try:
             measured = await self._latencies(loaded.runner, sample, asked)
         except SampleFailed as error:
-            self._say(f"{signature.name} is not warmed up, nor its batches measured: {error}")
+            self._on_progress(
+                f"{signature.name} is not warmed up, nor its batches measured: {error}"
+            )
             profiles.learn(sample, asked or UNMEASURED_CAP_ROWS, {})
         else:
             profiles.learn(sample, asked or choose_cap(measured), measured)
@@ -212,7 +214,7 @@ class ModelHost:
             self.lanes,
             sample,
             largest,
-            say=lambda line: self._say(f"warming up: {line}"),
+            on_progress=lambda line: self._on_progress(f"warming up: {line}"),
         )
         if largest is not None or sweep_is_complete(measured):
             self._store(key, measured)
@@ -220,17 +222,19 @@ class ModelHost:
 
     async def _latencies_hold(self, stored: dict[int, float], sample: Feed) -> bool:
         """Warm up, and return whether the largest *stored* size still takes about as long."""
-        self._say("warming up")
+        self._on_progress("warming up")
         largest = max(stored)
         try:
             now = await run_all_sizes(self.lanes, sample, largest)
         except OutOfMemory as error:
-            self._say(f"{error}, unlike before: measuring again")
+            self._on_progress(f"{error}, unlike before: measuring again")
             return False
         then = stored[largest]
         if then / MAX_STORED_LATENCY_RATIO < now < then * MAX_STORED_LATENCY_RATIO:
             return True
-        self._say(f"{largest} rows take {now * 1e3:.1f} ms, not {then * 1e3:.1f}: measuring again")
+        self._on_progress(
+            f"{largest} rows take {now * 1e3:.1f} ms, not {then * 1e3:.1f}: measuring again"
+        )
         return False
 
     def _stored(self, key: str) -> dict[int, float] | None:

@@ -80,7 +80,7 @@ class InferenceService(Service):
             clock=self.clock,
             call_from_thread=reactor.callFromThread,
             pool=self.pool,
-            say=self._progress,
+            on_progress=self._progress,
             load=load,
         )
         self.heartbeat = Heartbeat(

@@ -9,10 +9,10 @@ import pytest
 from PIL import Image
 
 from model.backends.tensorflow.image_inputs import (
-    from_bytes,
-    from_pixels,
+    encoded_image_input,
     normalisation,
-    takes_encoded,
+    pixel_image_input,
+    takes_encoded_image,
 )
 from model.errors import ModelError
 from model.images.errors import BadImage, NotAnImage, TooManyPixels
@@ -59,7 +59,7 @@ def test_an_encoded_image_is_the_only_string(
     dtype: object, shapes: list[Shape], taken: bool
 ) -> None:
     """As a scalar, or one string for each row."""
-    assert takes_encoded(signature(dtype, *shapes)) == taken
+    assert takes_encoded_image(signature(dtype, *shapes)) == taken
 
 
 # --- normalisation
@@ -101,7 +101,9 @@ def test_pixels_are_decoded_by_the_preprocessing() -> None:
         colour_order=ColourOrder.BGR,
     )
     numbers = Normalisation((1.0, 2.0, 3.5), (0.5, 0.5, 0.5))
-    image_input = from_pixels(signature("uint8", (None, 4, 4, 3)), facts, 100, LAYOUT, numbers)
+    image_input = pixel_image_input(
+        signature("uint8", (None, 4, 4, 3)), facts, 100, LAYOUT, numbers
+    )
     image = coloured(8, 8)
     (pixels,) = image_input.feed(encoded(image, "PNG")).arrays
     np.testing.assert_array_equal(pixels, np.asarray(image)[None, 2:6, 2:6])
@@ -114,7 +116,9 @@ def test_pixels_are_decoded_by_the_preprocessing() -> None:
 
 def test_a_uint8_input_has_no_normalisation() -> None:
     """It gets unchanged pixels, resized by bilinear interpolation by default."""
-    image_input = from_pixels(signature("uint8", (None, 4, 4, 3)), ImageFacts(), 100, LAYOUT, None)
+    image_input = pixel_image_input(
+        signature("uint8", (None, 4, 4, 3)), ImageFacts(), 100, LAYOUT, None
+    )
     assert image_input.description == "4 x 4 RGB, bilinear"
     (pixels,) = image_input.feed(encoded(coloured(4, 4), "PNG")).arrays
     np.testing.assert_array_equal(pixels[0], np.asarray(coloured(4, 4)))
@@ -126,7 +130,7 @@ def test_an_encoded_image_is_fed_unchanged(shape: Shape, kind: str) -> None:
     """To the last byte: a BMP that ends in black pixels ends in zeros."""
     data = encoded(Image.new("RGB", (3, 3)), kind)
     alone = "" if shape == (None,) else "one at a time"
-    image_input = from_bytes(replace(signature(STRING, shape), alone=alone), 100)
+    image_input = encoded_image_input(replace(signature(STRING, shape), alone=alone), 100)
     (array,) = image_input.feed(data).arrays
     assert array.dtype == STRING
     assert array.shape == (() if shape == () else (1,))
@@ -142,7 +146,7 @@ def test_an_encoded_image_is_fed_unchanged(shape: Shape, kind: str) -> None:
 def test_a_model_that_decodes_gets_a_single_image() -> None:
     """TensorFlow decodes all images of a GIF, and some WebP animations end its process."""
     film = {"save_all": True, "append_images": [coloured(4, 4).rotate(90)] * 9}
-    image_input = from_bytes(signature(STRING, (None,)), 100)
+    image_input = encoded_image_input(signature(STRING, (None,)), 100)
     (array,) = image_input.feed(encoded(coloured(4, 4), "GIF", **film)).arrays
     assert getattr(Image.open(BytesIO(array[0])), "n_frames", 1) == 1
     with pytest.raises(BadImage, match="is an animation"):
@@ -151,7 +155,9 @@ def test_a_model_that_decodes_gets_a_single_image() -> None:
 
 def test_an_empty_list_of_images_is_passed_to_the_model() -> None:
     """A signature that runs alone may accept an empty list."""
-    image_input = from_bytes(replace(signature(STRING, (None,)), alone="one at a time"), 100)
+    image_input = encoded_image_input(
+        replace(signature(STRING, (None,)), alone="one at a time"), 100
+    )
     (array,) = image_input.feed_encoded(
         image_input.signature.feed({"x0": np.array([], STRING)})
     ).arrays
@@ -160,7 +166,7 @@ def test_an_empty_list_of_images_is_passed_to_the_model() -> None:
 
 def test_images_that_become_rows_of_different_shapes_are_refused() -> None:
     """A single image of the wrong shape is refused, too."""
-    image_input = from_bytes(
+    image_input = encoded_image_input(
         signature("uint8", (None, 4, 5, 3)),
         100,
         lambda data: np.asarray(Image.open(BytesIO(data)))[np.newaxis],
@@ -179,7 +185,7 @@ def test_a_model_may_decode_with_operations_of_its_own() -> None:
         seen.append(data)
         return np.asarray(Image.open(BytesIO(data)))[np.newaxis]
 
-    image_input = from_bytes(signature("uint8", (None, 4, 5, 3)), 100, decode)
+    image_input = encoded_image_input(signature("uint8", (None, 4, 5, 3)), 100, decode)
     data = encoded(coloured(5, 4), "PNG")
     (pixels,) = image_input.feed(data).arrays
     np.testing.assert_array_equal(pixels[0], np.asarray(coloured(5, 4)))

@@ -13,7 +13,7 @@ from twisted.internet.task import Clock
 
 from batcher.errors import RunFailed
 from batcher.policy import FixedPolicy
-from model.backends.tensorflow.image_inputs import from_bytes
+from model.backends.tensorflow.image_inputs import encoded_image_input
 from model.execution.decode_pool import DecodePool
 from model.execution.queues import Profiles
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
@@ -479,7 +479,7 @@ def test_a_model_decodes_no_more_of_json_than_of_a_posted_image(
         served_model(clock, lane, policy=FixedPolicy(4, 0.0)),
         signatures={FILES.name: FILES, TEXTS.name: TEXTS},
         default=FILES.name,
-        image_input=from_bytes(FILES, 1000),
+        image_input=encoded_image_input(FILES, 1000),
         profiles=profiles,
     )
     fixture = EndpointFixture(clock, lane, model=model)

@@ -122,7 +122,7 @@ class Machine:
                     self.lanes,
                     blank_feed(IMAGES),
                     largest,
-                    say=self.said.append,
+                    on_progress=self.said.append,
                 )
             )
         )
@@ -270,7 +270,9 @@ def test_a_failure_is_raised_when_every_lane_is_idle_again() -> None:
 def test_a_cancelled_warm_up_ends_at_once() -> None:
     """The runs that have begun end, and their results are dropped."""
     machine = Machine(lambda _: 0.5, lanes=2)
-    warming = Deferred.fromCoroutine(warm_up(machine.lanes, blank_feed(IMAGES), None, say=print))
+    warming = Deferred.fromCoroutine(
+        warm_up(machine.lanes, blank_feed(IMAGES), None, on_progress=print)
+    )
     fired = outcomes(warming)
     warming.cancel()
     assert kinds(fired) == [CancelledError]

@@ -152,7 +152,7 @@ async def warm_up(
     sample: Feed,
     largest: int | None,
     *,
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> dict[int, float]:
     """
     Return the measured seconds of a run, by its rows: 1, 2, 4, ... times the row of *sample*.
@@ -174,9 +174,11 @@ async def warm_up(
                 raise SampleFailed(f"a run of one row failed: {reason}") from error
             if largest is not None or not measured:
                 raise ModelError(f"a run of {rows} rows failed: {reason}") from error
-            say(f"a run of {rows} rows failed, the largest batch is {max(measured)}: {reason}")
+            on_progress(
+                f"a run of {rows} rows failed, the largest batch is {max(measured)}: {reason}"
+            )
             break
-        say(f"{rows} rows: {measured[rows] * 1e3:.1f} ms")
+        on_progress(f"{rows} rows: {measured[rows] * 1e3:.1f} ms")
         if largest is None and has_plateaued(measured):
             break
     return measured

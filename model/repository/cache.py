@@ -153,7 +153,7 @@ class CacheFolder:
         name: str,
         version: str,
         build: Callable[[], ModelContents],
-        say: Callable[[str], None],
+        on_progress: Callable[[str], None],
     ) -> CachedModel:
         """
         Return the model; call *build* where it is absent or damaged.
@@ -165,14 +165,14 @@ class CacheFolder:
         try:
             model = self.find(name, version)
         except DamagedCacheError as damage:
-            say(f"{damage}; making it again")
+            on_progress(f"{damage}; making it again")
             model = None
         if model is not None:
             return model
         with self._locked(self.model_folder(name, version).parent):
             pass
         model = self.publish(name, version, build())
-        say(f"{name}/{version} is kept in {model.path} ({model.size / 1e6:.1f} MB)")
+        on_progress(f"{name}/{version} is kept in {model.path} ({model.size / 1e6:.1f} MB)")
         return model
 
     def _read(self, name: str, version: str) -> CachedModel:

@@ -46,7 +46,7 @@ class ModelHostHarness:
             clock=self.clock,
             call_from_thread=self.calls,
             pool=DecodePool(self.calls, 1, pool=self.decoders),
-            say=self.said.append,
+            on_progress=self.said.append,
             load=self.loader,
         )
 

@@ -24,7 +24,7 @@ from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, RequestOptions
 from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
-from server.model_loading import LoadedModel, Say
+from server.model_loading import LoadedModel, OnProgress
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner
 
@@ -236,10 +236,10 @@ class FakeLoader:
         self.error: Exception | None = None
         self.loads = 0
 
-    def __call__(self, settings: Settings, say: Say) -> LoadedModel:
+    def __call__(self, settings: Settings, on_progress: OnProgress) -> LoadedModel:
         """Return the loaded model."""
         self.loads += 1
-        say("loading pets/7")
+        on_progress("loading pets/7")
         if self.error is not None:
             raise self.error
         signatures = self.runner.signatures

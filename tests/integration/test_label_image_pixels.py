@@ -14,7 +14,7 @@ from model.backends.tensorflow.jpeg import jpeg_reader
 from model.backends.tensorflow.loading import load_files
 from model.images.decode import decode_image
 from model.images.preprocessing import Preprocessing, Resample
-from server.model_loading import source_of
+from server.model_loading import locate_model
 from server.settings.table import Settings
 from tests.images import coloured, encoded
 from tests.integration.graphs import CPU
@@ -229,10 +229,10 @@ def test_a_model_gets_label_images_pixels_where_its_options_or_its_graph_ask(
 ) -> None:
     """Every pixel within one level; else those of Pillow's interpolation, which averages."""
     settings = replace(model.write(tmp_path), **model.said)
-    files, facts = source_of(settings, lambda _: None)
+    files, facts = locate_model(settings, lambda _: None)
     (files.folder / "model.toml").write_text(f"[preprocessing]\n{model.toml}\n")
-    files, facts = source_of(settings, lambda _: None)
-    loaded = load_files(files, facts, CPU, classes=0, max_pixels=10**6, say=lambda _: None)
+    files, facts = locate_model(settings, lambda _: None)
+    loaded = load_files(files, facts, CPU, classes=0, max_pixels=10**6, on_progress=lambda _: None)
     image = photo("coffee.png").convert("RGB").resize((301, 200))
     data = encoded(image, "JPEG")
     assert loaded.image_input is not None

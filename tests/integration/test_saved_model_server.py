@@ -56,7 +56,7 @@ pytestmark = KERAS_WARNINGS
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table, on disk and served."""
+    """A row of the table, written to disk and served."""
 
     name: str
     served: Served
@@ -71,7 +71,7 @@ class Row:
 
     @property
     def rows(self) -> int:
-        """The rows of its request; 1 where it runs alone, whatever its arrays have."""
+        """The rows of its request; 1 where it runs alone."""
         return 1 if self.served.alone else len(next(iter(self.served.feed.values())))
 
     def body(self, rows: slice = ALL) -> bytes:
@@ -169,7 +169,7 @@ async def test_the_status_and_the_log_show_what_runs_alone(row: Row) -> None:
 
 @in_reactor
 async def test_inspect_shows_what_is_served(row: Row) -> None:
-    """Signatures, dtypes and shapes, batched or alone, and the samples: as the status does."""
+    """Signatures, dtypes and shapes, batched or alone, and the samples, as in the status."""
     status = await row.status()
     result = CliRunner().invoke(inspect_model, [str(row.path), "--json"])
     assert (result.exit_code, result.exception) == (0, None)
@@ -178,6 +178,7 @@ async def test_inspect_shows_what_is_served(row: Row) -> None:
         del facts["max_batch_size"]  # only a server learns it
     # The server has logged these, too.
     assert all(note in row.log.lines() for note in shown.pop("notes"))
+    assert shown.pop("pictures") == shown["images"]  # the former name of the key
     assert shown == {
         "path": str(row.path),
         "kind": row.served.kind,

@@ -23,7 +23,7 @@ from batcher.stats import BatcherStats
 from model.backend import Runner
 from model.signature import Arrays, Feed, Signature
 from server.lifecycle import State
-from server.model_loading import LoadedModel, Say, load_model
+from server.model_loading import LoadedModel, OnProgress, load_model
 from server.service import InferenceService
 from server.settings.table import Settings
 from tests.integration.servers import environment
@@ -126,8 +126,8 @@ class WatchedServer:
             self.runner.firsts.clear()
             self.ready.callback(None)
 
-    def _load(self, settings: Settings, say: Say) -> LoadedModel:
-        loaded = load_model(settings, say)
+    def _load(self, settings: Settings, on_progress: OnProgress) -> LoadedModel:
+        loaded = load_model(settings, on_progress)
         self.runner = WatchedRunner(loaded.runner)
         return replace(loaded, runner=self.runner)
 
