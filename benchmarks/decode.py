@@ -39,7 +39,8 @@ from model.backends.tensorflow.default_model.source import DEFAULT_MODEL
 from model.backends.tensorflow.device import quieten_tensorflow
 from model.execution.cores import usable_cores
 from model.execution.decode_pool import DecodePool
-from model.images.decode import Preprocessing, Resample, decode_image
+from model.images.decode import decode_image
+from model.images.preprocessing import Preprocessing, Resample
 from scripts.load.summary import percentile
 from server.clock import MonotonicTime
 from server.inference import ServedModel
@@ -247,7 +248,9 @@ def runs_of(model: ServedModel) -> Run:
 async def running_model(clock: IReactorTime, settings: Settings) -> AsyncIterator[Run]:
     """Yield what runs pixels through the default model; its threads end behind it."""
     call = reactor.callFromThread
-    host = ModelHost(settings, clock=clock, call_from_thread=call, pool=DecodePool(call), say=TELL)
+    host = ModelHost(
+        settings, clock=clock, call_from_thread=call, pool=DecodePool(call), on_progress=TELL
+    )
     try:
         yield runs_of((await host.start()).model)
     finally:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from twisted.internet.defer import Deferred
 
 from benchmarks.decode_worker import ANSWERED, ASKED, Work
-from model.images.decode import Preprocessing
+from model.images.preprocessing import Preprocessing
 
 SLOTS = 2  #: of each worker: while it decodes one image, the next one waits beside it
 

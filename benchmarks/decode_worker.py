@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from struct import Struct
 
-from model.images.decode import Preprocessing, decode_image
+from model.images.decode import decode_image
+from model.images.preprocessing import Preprocessing
 
 MAX_PIXELS = 50_000_000
 ASKED = Struct("<II")  #: the slot, and how many bytes of an image file it holds

@@ -72,7 +72,7 @@ PARTS = (
     ),
     Part(
         "decoding",
-        ("PIL/", "model/images/header.py", "model/images/decode.py", "model/images/input.py"),
+        ("PIL/", "model/images/"),
         "decoding at a reduced size, straight into the batch",
     ),
     Part("lane and staging", ("model/",), "rows decoded straight into the staging buffer"),

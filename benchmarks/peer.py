@@ -26,18 +26,18 @@ import numpy as np
 import orjson
 from twisted.internet.defer import Deferred
 
-from model.images.decode import Resample
+from model.images.preprocessing import Resample
 from model.signature import STRING, Feed, TensorSpec
-from server.admission import Terms
 from server.api.dialect import Dialect
 from server.api.native import check_body, image_of
+from server.deadlines import RequestOptions
 from server.http.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, ServedModel, Timing
 from server.model_loading import Loader, load_model, load_null
 from server.process.run import run
+from server.settings.option import SettingsError
 from server.settings.sources import resolve
-from server.settings.table import SettingsError
 
 #: The classes in an answer.
 BEST = 5
@@ -109,12 +109,12 @@ def dialect_of(
     """
 
     def infer(
-        inference: Inference, request: HTTPRequest, terms: Terms, timing: Timing
+        inference: Inference, request: HTTPRequest, options: RequestOptions, timing: Timing
     ) -> Deferred[Outputs]:
         if at_once(inference.model, request):
-            return inference.submit(feed_of(inference.model, request), terms, timing)
+            return inference.submit(feed_of(inference.model, request), options, timing)
         prepare = partial(feed_of, inference.model, request)
-        return inference.run(prepare, terms, timing=timing)
+        return inference.run(prepare, options, timing=timing)
 
     return Dialect(infer, write)
 

@@ -147,7 +147,7 @@ async def rates_of(
     reactor.suggestThreadPoolSize(max(10, usable_cores()))
     clock, call = MonotonicTime(reactor), reactor.callFromThread
     pool = DecodePool(call)
-    host = ModelHost(settings, clock=clock, call_from_thread=call, pool=pool, say=TELL)
+    host = ModelHost(settings, clock=clock, call_from_thread=call, pool=pool, on_progress=TELL)
     rates: dict[str, list[float]] = {}
     # Its Session comes first, and so makes the thread pools.
     with one_at_a_time(graph, options) as run:

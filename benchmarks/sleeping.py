@@ -31,10 +31,10 @@ from benchmarks.sleeping_runs import (
     measure_overload,
 )
 from scripts.simulation.service import read_service
-from server.process.collector import settle
+from server.process.collector import freeze_startup_objects
 from server.process.run import run as run_server
+from server.settings.option import SettingsError
 from server.settings.sources import resolve
-from server.settings.table import SettingsError
 
 #: The parts, how each is measured, and how long: 11, 11 and 6 minutes in all.
 PARTS: dict[str, tuple[Callable[[Bench, Extent], Awaitable[Part]], Extent]] = {
@@ -108,7 +108,7 @@ def run(only: str | None, quick: bool, file: Path | None) -> None:
 
     async def measure(reactor: Any) -> None:
         kept = before
-        settle()  # a pause of this program would look like one of the server
+        freeze_startup_objects()  # a pause of this program would look like one of the server
         for name in [only] if only else PARTS:
             how, extent = PARTS[name]
             tries = 1 if quick else TRIES

@@ -13,8 +13,8 @@ from batcher.errors import OutOfMemory
 from model.backends.null import LENGTHS, NullRunner
 from model.signature import Arrays, Feed, Signature, blank_feed
 from scripts.simulation.service import Service
-from server.model_loading import LoadedModel, Loader, Say
-from server.settings.table import TOP_PREDICTIONS, Settings
+from server.model_loading import LoadedModel, Loader, OnProgress
+from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
 
 #: prctl's name for how much later than asked for the kernel may wake a thread: 50 us by default.
 _SET_TIMER_SLACK = 29
@@ -60,8 +60,8 @@ class SleepingRunner:
 def sleeping_loader(service: Service) -> Loader:
     """Return what loads the model that takes as long as *service* says, on one lane."""
 
-    def load(settings: Settings, say: Say) -> LoadedModel:
-        say("loading the sleeping model")
+    def load(settings: Settings, on_progress: OnProgress) -> LoadedModel:
+        on_progress("loading the sleeping model")
         return LoadedModel(
             name="sleeping",
             version="1",
@@ -69,7 +69,7 @@ def sleeping_loader(service: Service) -> Loader:
             signatures=(LENGTHS,),
             image_input=None,
             labels=(),
-            top=TOP_PREDICTIONS,
+            top=DEFAULT_TOP_PREDICTIONS,
             samples={LENGTHS.name: blank_feed(LENGTHS)},
             decodes=False,
             lanes=settings.lanes or 1,

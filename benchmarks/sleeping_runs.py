@@ -138,10 +138,12 @@ def figures_of(summary: Summary, server_cores: float, others_cores: float) -> di
 class Bench:
     """Servers, each started when it is first asked for, and their loads; ends them when left."""
 
-    def __init__(self, reactor: Any, say: Callable[[str], object], *, tries: int = TRIES) -> None:
-        """*say* hears of the progress; a load is tried *tries* times where others disturb it."""
+    def __init__(
+        self, reactor: Any, on_progress: Callable[[str], object], *, tries: int = TRIES
+    ) -> None:
+        """*on_progress* gets the steps as lines; a disturbed load runs up to *tries* times."""
         self._reactor = reactor
-        self._say = say
+        self._on_progress = on_progress
         self._tries = tries
         self._stack = ExitStack()
         self._folder = Path()
@@ -158,7 +160,7 @@ class Bench:
         """Return where a server of *service* is that is ready, *fixed* or without flags; blocks."""
         key = (service.name, fixed)
         if key not in self._servers:
-            self._say(f"starting: {service.name}, {fixed or 'no flags'}")
+            self._on_progress(f"starting: {service.name}, {fixed or 'no flags'}")
             folder = self._folder / str(len(self._servers))
             folder.mkdir()
             latency = folder / "latency.json"
@@ -211,7 +213,7 @@ class Bench:
             "server_cores": own,
             "others_cores": others,
         }
-        self._say(f"  {clients} clients: {told}")
+        self._on_progress(f"  {clients} clients: {told}")
         return told
 
     def _cores(self, began: float, before: tuple[float, float], url: str) -> tuple[float, float]:
@@ -232,13 +234,13 @@ class Bench:
         outcome = await Measurement(self._reactor, server, load, terms, lambda _: None).run()
         own, others = self._cores(began, before, url)
         told = outcome.summary
-        self._say(
+        self._on_progress(
             f"  {load.name}: {told.rate:.1f}/s, mean {told.mean_ms} ms, p99 {told.p99_ms} ms,"
             f" {told.mean_rows} rows a batch, statuses {dict(told.statuses)},"
             f" {own:.2f} cores used by the server and {others:.2f} by others"
         )
         for warning in told.warnings:
-            self._say(f"    {warning}")
+            self._on_progress(f"    {warning}")
         return figures_of(told, own, others)
 
     async def _wait_for_quiet(self) -> None:

@@ -1,1 +1,1 @@
-"""What runs on the accelerator: signatures, preprocessing, staging, model threads."""
+"""Models and what runs them: signatures, images, files, threads and engines."""

@@ -1,7 +1,7 @@
 """
-State what the rest of the house needs of a loaded model, whatever engine runs it.
+State the interface of a loaded model, whatever engine runs it.
 
-A backend's `load` returns a `Runner`; lanes call it from their model threads.
+A backend's `load` returns a `Runner`; lanes call it on their model threads.
 """
 
 from collections.abc import Sequence
@@ -15,23 +15,23 @@ class Runner(Protocol):
 
     @property
     def signatures(self) -> Sequence[Signature]:
-        """What the model can be asked for; no two of one name."""
+        """The signatures of the model, each with a name of its own."""
 
     @property
     def fingerprint(self) -> str:
-        """A hash of all that decides how long a run takes: the graph, the engine, the device."""
+        """A hash of what determines the run time: the graph, the engine, the device."""
 
     @property
     def device(self) -> str:
-        """The device in words, for the log."""
+        """A description of the device, for the log."""
 
     def run(self, feed: Feed) -> Arrays:
         """
         Run the whole batch once; return the outputs in the order of the feed's signature.
 
-        Called on a model thread.  Raises `batcher.errors.OutOfMemory` where the device had no
-        room for so many rows, `RowsRefused`, and whatever the engine raises otherwise.
+        Called on a model thread.  Raises `batcher.errors.OutOfMemory` where the device has no
+        memory for so many rows, `RowsRefused`, and any other error of the engine.
         """
 
     def close(self) -> None:
-        """Free the device's memory; called once, after the last run."""
+        """Free the memory of the device; called once, after the last run."""

@@ -1,9 +1,9 @@
-"""Errors of loading and running a model, which the server answers to people."""
+"""Errors of loading and running a model; users read the messages."""
 
 
 class ModelError(Exception):
-    """A model cannot be loaded or served; the message says what to change, in one line."""
+    """A model cannot be loaded or served; the message states what to change, in one line."""
 
 
 class RowsRefused(ValueError):
-    """The model does not take these values, though dtype and shape fit; the message says why."""
+    """The model refuses values whose dtype and shape fit; the message gives the reason."""

@@ -1,4 +1,4 @@
-"""Say how to install what only some commands and machines need: the extras of pyproject.toml."""
+"""State the commands that install optional packages: the extras of pyproject.toml."""
 
 PLOT = "pip install matplotlib"
 CUDA = "pip install 'tensorflow[and-cuda]'"

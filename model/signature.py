@@ -1,8 +1,8 @@
 """
-Say what a model takes, and check a feed against it before it enters a queue.
+State the inputs and outputs of a model, and check a feed against them before it is queued.
 
-Pure.  A feed is one array an input; where feeds may share a run, each has the batch axis first.
-One bad feed is refused here, by name, so that it can never spoil the batch it would have ridden in.
+Pure.  A feed has one array for each input; where feeds may share a run, each array has the batch
+axis first.  A feed that does not fit is refused here, so that it cannot fail a batch.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,12 +13,12 @@ import numpy as np
 #: The arrays of one request or of one batch, in the order of a signature's inputs or outputs.
 Arrays = tuple[np.ndarray, ...]
 
-#: What a string tensor is in numpy: an array of bytes objects.
+#: The dtype of string tensors in numpy: an array of bytes objects.
 STRING = np.dtype(object)
 
 
 class FeedError(ValueError):
-    """A feed is not what the signature takes; the message names the input, and both shapes."""
+    """A feed does not fit the signature; the message names the input, and both shapes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,7 +28,7 @@ class TensorSpec:
     name: str
     dtype: np.dtype
     shape: tuple[int | None, ...] | None
-    """With the batch axis first, where there is one; a size of None is any, and so is a shape."""
+    """With the batch axis first, where there is one.  None is any size, or any shape."""
 
     @property
     def row_shape(self) -> tuple[int | None, ...]:
@@ -37,7 +37,7 @@ class TensorSpec:
 
     @property
     def type_name(self) -> str:
-        """The dtype, as people call it."""
+        """The usual name of the dtype."""
         return "string" if self.dtype == STRING else str(self.dtype)
 
     def __str__(self) -> str:
@@ -61,13 +61,13 @@ class TensorSpec:
 
 @dataclass(frozen=True, slots=True)
 class Signature:
-    """What a model takes and gives, in a fixed order."""
+    """The inputs and outputs of a model, in a fixed order."""
 
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     name: str = "serving_default"
-    alone: str = ""  #: why its feeds cannot share a run, in words; empty where they can
-    max_rows: int | None = None  #: of a run, where the model fixes that
+    alone: str = ""  #: the reason why feeds cannot share a run; empty where they can
+    max_rows: int | None = None  #: of a run, where the model limits them
 
     @property
     def batched(self) -> bool:
@@ -76,11 +76,11 @@ class Signature:
 
     def feed(self, arrays: Mapping[str, np.ndarray]) -> "Feed":
         """
-        Return *arrays*, checked.
+        Return the feed of *arrays*, by the names of the inputs, after checking them.
 
-        An array of shape [n] becomes the [n, 1] that some models ask for where a row is a number.
-        Raises `FeedError` that names the first input which is missing, unknown, of another dtype
-        or shape, or of another number of rows than the others.
+        An array of shape [n] becomes [n, 1] for an input of shape [?, 1].  Raises `FeedError` for
+        the first input that is missing, unknown, of another dtype or shape, or of another number of
+        rows than the first.
         """
         names = [spec.name for spec in self.inputs]
         for name in arrays:
@@ -115,7 +115,7 @@ class Signature:
 
 
 def reason_to_run_alone(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
-    """Return why feeds of these tensors cannot share a run; empty where they can."""
+    """Return the reason why feeds of these tensors cannot share a run; empty where they can."""
     if not inputs:
         return "it has no inputs"
     for spec in inputs:
@@ -129,7 +129,7 @@ def reason_to_run_alone(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSp
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """What feeds must have in common to share a run: the signature and the shapes of their rows."""
+    """The signature and the row shapes: feeds share a run only where these are equal."""
 
     signature: str
     shapes: tuple[tuple[int, ...], ...]
@@ -137,40 +137,40 @@ class RunKey:
 
 @dataclass(slots=True, eq=False)
 class Feed:
-    """The arrays of a request, or of a batch, and the signature that they fit."""
+    """The arrays of a request or of a batch, checked against a signature."""
 
     signature: Signature
     arrays: Arrays
 
     @property
     def rows(self) -> int:
-        """How many rows it has; 1 where it can only run alone."""
+        """The number of rows; 1 where the feed can only run alone."""
         return len(self.arrays[0]) if self.signature.batched else 1
 
     @property
     def key(self) -> RunKey:
-        """The queue that it belongs into."""
+        """The key of the queue for this feed."""
         first = 1 if self.signature.batched else 0
         return RunKey(self.signature.name, tuple(array.shape[first:] for array in self.arrays))
 
     @property
     def row_bytes(self) -> int:
-        """The bytes of one row; a string counts as a reference."""
+        """The bytes of one row; of a string, those of a reference."""
         return sum(array.nbytes for array in self.arrays) // self.rows
 
     def repeated(self, rows: int) -> "Feed":
-        """Return a feed with its first row *rows* times."""
+        """Return a feed of *rows* copies of the first row."""
         return Feed(
             self.signature, tuple(np.repeat(array[:1], rows, axis=0) for array in self.arrays)
         )
 
 
 def blank_feed(signature: Signature, string: bytes = b"") -> Feed:
-    """Return a feed of one row of zeros, each string being *string*; an open size is 1."""
+    """Return a feed of one row of zeros, or of *string* for strings; sizes of None are 1."""
     arrays: list[np.ndarray] = []
     for spec in signature.inputs:
         shape = tuple(1 if size is None else size for size in spec.shape or ())
         arrays.append(np.empty(shape, spec.dtype))
-        # Not np.full: it cuts zero bytes off the end of a string.
+        # Not np.full: it removes zero bytes from the end of a string.
         arrays[-1].fill(string if spec.dtype == STRING else 0)
     return Feed(signature, tuple(arrays))

@@ -1,7 +1,7 @@
 """
 The command `tensorferry` and its subcommands.
 
-Only click and the table of settings are imported until a command runs, so that help is instant.
+Imports only click and the table of settings until a command runs, so that help is instant.
 """
 
 import os
@@ -16,29 +16,30 @@ from scripts.loadtest import loadtest
 from scripts.models import models
 from scripts.simulate import simulate
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.option import SettingsError
 from server.settings.report import describe
 from server.settings.sources import CommandLine, resolve
-from server.settings.table import GROUPS, SettingsError
+from server.settings.table import GROUPS
 from tensorferry import __version__
 from tensorferry.early_signals import interrupt_again
 
 
 class OneLineErrors(click.Group):
-    """Commands that say in one line what was wrong with their options."""
+    """A group of commands whose errors about options are one line, without the usage."""
 
-    def invoke(self, ctx: click.Context) -> Any:  # Any: what a command returns, as click has it
+    def invoke(self, ctx: click.Context) -> Any:  # Any: the return value of a command, as in click
         """Run the subcommand."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:
-            error.ctx = None  # or click prints the usage before the error
+            error.ctx = None  # else click prints the usage before the error
             raise
 
 
 @click.group(cls=OneLineErrors, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="tensorferry")
 def main() -> None:
-    """Serve TensorFlow models in batches, and try them from the command line."""
+    """Serve TensorFlow models in batches, or run them from the command line."""
     interrupt_again()
 
 
@@ -53,7 +54,7 @@ def serve(command_line: CommandLine, check_config: bool) -> None:
     if check_config:
         click.echo(describe(resolved), nl=False)
         return
-    from server.process.run import run  # noqa: PLC0415 - the reactor and Klein, for this command alone
+    from server.process.run import run  # noqa: PLC0415 - imports the reactor and Klein
 
     sys.exit(run(resolved.settings))
 

@@ -11,8 +11,9 @@ import click
 import orjson
 
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.option import SettingsError, printable
 from server.settings.sources import CommandLine, resolve
-from server.settings.table import MODEL, SettingsError, printable
+from server.settings.table import MODEL
 
 if TYPE_CHECKING:
     from model.backends.tensorflow.inspection import Inspection
@@ -42,11 +43,11 @@ def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) ->
     from model.backends.tensorflow.inspection import inspect_files  # noqa: PLC0415 - the same
     from model.errors import ModelError  # noqa: PLC0415 - the same
     from model.repository.labels import read_labels  # noqa: PLC0415 - the same
-    from server.model_loading import source_of  # noqa: PLC0415 - the same
+    from server.model_loading import locate_model  # noqa: PLC0415 - the same
 
     quieten_tensorflow("cpu")
     try:
-        files, facts = source_of(settings, lambda line: click.echo(line, err=True))
+        files, facts = locate_model(settings, lambda line: click.echo(line, err=True))
         labels = read_labels(facts.labels) if facts.labels is not None else ()
         found = inspect_files(files, facts, classes=len(labels), max_pixels=settings.max_pixels)
     except ModelError as error:
@@ -62,7 +63,7 @@ def as_data(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -
     from server.api.samples import sample_feed  # noqa: PLC0415 - numpy, when a command needs it
     from server.api.status import signature_facts  # noqa: PLC0415 - the same
 
-    images = found.image_input and found.image_input.asked.name
+    images = found.image_input and found.image_input.requested.name
     return {
         "path": printable(str(files.path)),
         "kind": files.kind.value,
@@ -97,7 +98,7 @@ def as_text(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -
             lines += [f"  {verb}    {spec.name}: {spec}" for spec in specs]
         batches = "yes" if signature.batched else f"no, one request at a time: {signature.alone}"
         lines.append(f"  batches  {batches}")
-        if found.image_input is not None and signature == found.image_input.asked:
+        if found.image_input is not None and signature == found.image_input.requested:
             lines.append(f"  try      curl -F data=@photo.jpg {ADDRESS}")
         sample = sample_feed(signature, found.image_input, found.samples)
         if isinstance(sample, str):

@@ -21,7 +21,8 @@ from scripts.image_files import content_of
 from server.clock import MonotonicTime
 from server.inference import Inference, Prediction
 from server.model_host import ModelHost
-from server.settings.table import Settings, printable
+from server.settings.option import printable
+from server.settings.table import Settings
 
 #: The most images in flight; at that number, no further name is read.
 MAX_IMAGES_AHEAD = 64
@@ -113,7 +114,7 @@ class LabelRun:
             clock=MonotonicTime(reactor),
             call_from_thread=reactor.callFromThread,
             pool=DecodePool(reactor.callFromThread, settings.decode_threads),
-            say=_print_progress,
+            on_progress=_say_to_person,
         )
         # 1 until all files are labelled: a signal may end the run before.
         self._exit_code = 1
@@ -196,7 +197,7 @@ class LabelRun:
         return ensureDeferred(self._host.stop())
 
 
-def _print_progress(line: str) -> None:
-    """Write *line* to standard error if it is a warning, or if standard error is a terminal."""
-    if sys.stderr.isatty() or line.startswith(("warning: ", "careful: ")):
+def _say_to_person(line: str) -> None:
+    """Write *line* to stderr where that is a terminal, warnings always: scripts read them there."""
+    if sys.stderr.isatty() or line.startswith("warning: "):
         click.echo(line, err=True)

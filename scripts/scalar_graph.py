@@ -28,8 +28,8 @@ def write_scalar_graph(folder: Path) -> tuple[Path, Path]:
 
     Raises DefaultModelUnavailableError or CacheUnavailableError.
     """
-    say = partial(click.echo, err=True)
-    model = ensure_default_model(user_cache_folder(), say).path
+    on_progress = partial(click.echo, err=True)
+    model = ensure_default_model(user_cache_folder(), on_progress).path
     folder.mkdir(parents=True, exist_ok=True)
     graph, labels = folder / GRAPH_FILE, folder / LABELS_FILE
     graph.write_bytes(scalar_graph((model / GRAPH_FILE).read_bytes()))

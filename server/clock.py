@@ -1,8 +1,8 @@
 """
-A reactor's timers beside a clock that never jumps.
+The timers of a reactor with a monotonic clock.
 
-Twisted's `reactor.seconds` is the time of day, which an administrator or NTP may set back; queue
-times, deadlines and latencies must not follow it.
+Twisted's `reactor.seconds` is the time of day, which an administrator or NTP may set back.  Queue
+times, deadlines and latencies need a clock that never jumps.
 """
 
 import time
@@ -21,7 +21,7 @@ class MonotonicTime:
         self._reactor = reactor
 
     def seconds(self) -> float:
-        """Return the seconds of the monotonic clock."""
+        """Return the time of the monotonic clock, in seconds."""
         return time.monotonic()
 
     def callLater(

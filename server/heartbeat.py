@@ -1,8 +1,9 @@
 """
-Heartbeats of the model threads, and whether the server lives.
+Heartbeats of the model threads, and whether the server is alive.
 
-Alive means that the reactor turns, that every model thread shows a heartbeat, and that no run has
-been given up.  Everything here runs on the reactor thread.
+Alive means that the reactor runs, that every model thread has a recent heartbeat, that the decode
+threads are alive, and that no run has exceeded its timeout.  Everything here runs on the reactor
+thread.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,24 +14,23 @@ from twisted.internet.task import LoopingCall
 
 from model.execution.thread import ModelThread
 
-#: Seconds between heartbeats.
-BEAT = 1.0
+HEARTBEAT_INTERVAL_SECONDS = 1.0
 
-#: Seconds without a heartbeat after which a thread counts as dead; a run may take as long.
-SILENCE = 30.0
+#: A thread without a heartbeat for as long counts as dead; a run may take up to then.
+MAX_SILENCE_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
-    """The heartbeat of one thread."""
+class ThreadHealth:
+    """The health of one model thread."""
 
     name: str
     alive: bool
-    silent_s: float  #: seconds since it last took or ended a call, or answered a ping
+    silent_s: float  #: seconds since it last began or ended a call, or answered a ping
 
 
 class Heartbeat:
-    """Pings the model threads, and hears how late the reactor is with it."""
+    """Pings the model threads at an interval, and measures the lag of the reactor."""
 
     def __init__(
         self,
@@ -42,8 +42,8 @@ class Heartbeat:
         on_beat: Callable[[bool], object] = bool,
     ) -> None:
         """
-        *decoding* tells whether the decode threads live, *hung* whether a run has been given up;
-        *on_beat* is told at each beat whether the server lives.
+        *decoding* returns whether the decode threads are alive, *hung* whether a run has exceeded
+        its timeout.  *on_beat* is called at each heartbeat with whether the server is alive.
         """
         self._decoding = decoding
         self._hung = hung
@@ -53,27 +53,27 @@ class Heartbeat:
         self._last = clock.seconds()
         self._loop = LoopingCall(self._beat)
         self._loop.clock = clock
-        #: Seconds by which the reactor was last late for a beat.
+        #: The delay of the last heartbeat, in seconds.
         self.reactor_lag = 0.0
 
     def start(self) -> None:
-        """Begin to beat."""
-        self._last = self._clock.seconds() - BEAT
-        self._loop.start(BEAT)
+        """Begin the heartbeats."""
+        self._last = self._clock.seconds() - HEARTBEAT_INTERVAL_SECONDS
+        self._loop.start(HEARTBEAT_INTERVAL_SECONDS)
 
     def stop(self) -> None:
-        """Beat no more."""
+        """End the heartbeats; may be called again."""
         if self._loop.running:
             self._loop.stop()
 
-    def pulses(self) -> list[Pulse]:
-        """Return the heartbeat of each model thread."""
+    def thread_health(self) -> list[ThreadHealth]:
+        """Return the health of each model thread."""
         now = self._clock.seconds()
         return [
-            Pulse(
+            ThreadHealth(
                 thread.name,
-                thread.alive and now - thread.last_beat < SILENCE,
-                round(max(0.0, now - thread.last_beat), 3),
+                thread.alive and now - thread.last_heartbeat < MAX_SILENCE_SECONDS,
+                round(max(0.0, now - thread.last_heartbeat), 3),
             )
             for thread in self._threads()
         ]
@@ -81,20 +81,20 @@ class Heartbeat:
     @property
     def trouble(self) -> str:
         """
-        Why the server does not live, in words; empty while it does.
+        Why the server is not alive, in words; empty while it is.
 
-        That this is asked shows the reactor's own life.
+        The call itself shows that the reactor runs.
         """
         if self._hung():
             return "a run of the model does not end"
         if not self._decoding():
             return "a decode thread has died"
-        silent = [pulse.name for pulse in self.pulses() if not pulse.alive]
+        silent = [thread.name for thread in self.thread_health() if not thread.alive]
         return f"no heartbeat of {', '.join(silent)}" if silent else ""
 
     def _beat(self) -> None:
         now = self._clock.seconds()
-        self.reactor_lag = max(0.0, now - self._last - BEAT)
+        self.reactor_lag = max(0.0, now - self._last - HEARTBEAT_INTERVAL_SECONDS)
         self._last = now
         for thread in self._threads():
             thread.ping()

@@ -1,8 +1,8 @@
 """
-Take one request through the house: prepare, wait, run, pick the best labels.
+Run one request: admit, prepare on a decode thread, queue, run, select the best labels.
 
 Knows neither HTTP nor sockets: the dialects in server/api translate to and from this.  Everything
-here runs on the reactor thread; the work is done in the decode pool and on the model threads.
+here runs on the reactor thread; the decode pool and the model threads do the work.
 """
 
 from collections.abc import Callable, Mapping
@@ -23,54 +23,55 @@ from model.execution.queues import Profiles
 from model.images.input import ImageInput
 from model.repository.labels import top_k
 from model.signature import Arrays, Feed, Signature
-from server.admission import ANY_TIME, NO_TIMEOUT, Decoding, DefaultTimeout, Terms
+from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, DefaultTimeout, RequestOptions
+from server.decode_admission import DecodeAdmission
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that is ready, with all it takes to answer tensors and images."""
+    """A model that is ready, and what is needed to answer tensors and images with it."""
 
     name: str
     version: str
-    device: str  #: in words
+    device: str  #: a description for users
     signatures: Mapping[str, Signature]
-    default: str  #: the signature of requests that name none
-    image_input: ImageInput | None  #: None where no image can be its input
-    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
-    labels: tuple[str, ...]  #: none where there are none
-    top: int  #: how many labels an answer has that was not asked for another number
-    #: The most pixels of an image among a request's strings; None where the model decodes none.
+    default: str  #: name of the signature for requests that name none
+    image_input: ImageInput | None  #: None if the model takes no images
+    samples: Mapping[str, Feed]  #: a row that each signature has run, where one was found
+    labels: tuple[str, ...]  #: empty for a model without labels
+    top: int  #: labels in the answer to a request that does not set ``k``
+    #: Most pixels of an image among a request's strings; None if the model decodes no strings.
     max_pixels: int | None
     profiles: Profiles
     batcher: Batcher[Feed, Arrays]
 
     @property
     def full_name(self) -> str:
-        """The name and the version, as answers tell them."""
+        """The name and the version, as in the header of an answer."""
         return f"{self.name}/{self.version}"
 
     @property
-    def usual(self) -> Profile:
-        """The runs of images where the model takes any, else of who names no signature."""
+    def default_queue(self) -> Profile:
+        """The queue of images, or of the default signature if the model takes no images."""
         image_input = self.image_input
         name = self.default if image_input is None else image_input.signature.name
         return self.profiles.known[name]
 
     def cap(self, signature: str) -> int:
-        """Return the largest batch that the *signature* of this name had at the start."""
+        """Return the largest batch, in rows, that *signature* had at the start."""
         return self.profiles.cap(self._run_as(signature))
 
     def _run_as(self, signature: str) -> str:
-        """Return the name of the signature that is run for requests for this one."""
+        """Return the name of the signature that runs the requests for *signature*."""
         image_input = self.image_input
-        if image_input is not None and image_input.asked.name == signature:
+        if image_input is not None and image_input.requested.name == signature:
             return image_input.signature.name
         return signature
 
 
 @dataclass(slots=True)
 class Timing:
-    """Where the time of one request went, in seconds; filled in on the way, errors or not."""
+    """The seconds of each stage of one request, set when it ends, also if a later one fails."""
 
     decode: float | None = None
     encode: float | None = None
@@ -79,7 +80,7 @@ class Timing:
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """What a model gave, in the order of its signature."""
+    """The output arrays of a model, in the order of its signature."""
 
     signature: Signature
     arrays: Arrays
@@ -93,7 +94,7 @@ class Prediction:
 
 
 class Inference:
-    """Answers tensors, and images with labels, with one model."""
+    """Runs requests for tensors, and for the labels of images, on one model."""
 
     def __init__(
         self,
@@ -101,94 +102,99 @@ class Inference:
         pool: DecodePool,
         *,
         seconds: Callable[[], float],
-        default_timeout: DefaultTimeout = NO_TIMEOUT,
+        default_timeout: DefaultTimeout = NO_DEFAULT_TIMEOUT,
     ) -> None:
-        """*seconds* is the clock of the deadlines, read on the decode threads."""
+        """*seconds* is the clock of the deadlines; the decode threads read it, too."""
         self.model = model
         self.default_timeout = default_timeout
-        self.decoding = Decoding(pool.threads)
+        self.decoding = DecodeAdmission(pool.threads)
         self._pool = pool
         self._seconds = seconds
-        # What a request will run as is not known before its body: as the last one did.
-        self._last = model.usual
+        # The queue of a request is not known before its body: expect that of the last request.
+        self._last_queue = model.default_queue
 
     @property
     def pending(self) -> int:
-        """How many requests wait for a decode thread, or are on one."""
+        """Requests that wait for a decode thread or are on one."""
         return self._pool.pending
 
-    def admit(self, terms: Terms) -> None:
+    def admit(self, options: RequestOptions) -> None:
         """
-        Raise where a request on these *terms* would be answered too late: it has cost nothing yet.
+        Raise if a request with these *options* would be answered too late.
 
-        `Overloaded`, which counts as refused, `DeadlineExceeded` where its time is over, and what
-        `Batcher.admit` raises.
+        Called for the head, before the request has cost anything, and again when the body has
+        arrived.  Raises `Overloaded`, which counts as refused: server/decode_admission.py judges
+        the decode threads, batcher/admission.py the queue.  Raises `DeadlineExceeded` if the
+        deadline has passed, and the other errors of `Batcher.admit`.
         """
         try:
-            self._admit(terms)
+            self._admit(options)
         except Overloaded:
             self.model.batcher.turned_away()
             raise
 
-    def _admit(self, terms: Terms) -> None:
-        deadline = self._deadline(terms)
+    def _admit(self, options: RequestOptions) -> None:
+        deadline = self._deadline(options)
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
             raise DeadlineExceeded(-allowed, "submit")
-        profile, ahead = self._last, self.pending
+        profile, ahead = self._last_queue, self.pending
         self.decoding.admit(ahead, profile, allowed)
-        # A row each, as far as one can know.
+        # Their rows are not known yet: count one each.
         ask = partial(
-            self.model.batcher.admit, deadline=deadline, priority=terms.priority, ahead=ahead
+            self.model.batcher.admit, deadline=deadline, priority=options.priority, ahead=ahead
         )
         try:
             ask(profile)
         except Overloaded:
             if ahead or not self.model.batcher.idle:
                 raise
-            # One of another kind has time enough, perhaps, and keeps nobody waiting.
-            ask(self.model.usual)
+            # Nothing waits or runs, and a request for the default queue may be quick enough.
+            ask(self.model.default_queue)
 
     def run(
         self,
         prepare: Callable[[], Feed],
-        terms: Terms = ANY_TIME,
+        options: RequestOptions = NO_DEADLINE,
         *,
         timing: Timing | None = None,
     ) -> Deferred[Outputs]:
         """
-        Return what the model makes of the feed that *prepare* returns, on a decode thread.
+        Return the outputs of the model for the feed that *prepare* returns on a decode thread.
 
-        Cancelling takes the request out of whichever queue it stands in.  Fails with what *prepare*
-        or `Batcher.submit` fails with.
+        Cancelling removes the request from the queue in which it waits.  Fails with the errors of
+        *prepare* and `Batcher.submit`, and with `DeadlineExceeded` if no thread was free in time.
         """
         timing = timing or Timing()
-        took = partial(self._decoded, timing)
-        prepared = self._pool.run(self._in_time, prepare, self._deadline(terms), took=took)
-        return prepared.addCallbacks(self.submit, self._not_decoded, callbackArgs=(terms, timing))
+        observe = partial(self._observe_decoding, timing)
+        deadline = self._deadline(options)
+        prepared = self._pool.run(self._prepare_before, prepare, deadline, on_duration=observe)
+        return prepared.addCallbacks(
+            self.submit, self._observe_missed_deadline, callbackArgs=(options, timing)
+        )
 
     def submit(
-        self, feed: Feed, terms: Terms = ANY_TIME, timing: Timing | None = None
+        self, feed: Feed, options: RequestOptions = NO_DEADLINE, timing: Timing | None = None
     ) -> Deferred[Outputs]:
         """
-        Return what the model makes of *feed*, which needs no decode thread; else as `run` does.
+        Return the outputs of the model for *feed*, which needs no decode thread.
 
-        Fails with what `Batcher.submit` fails with.
+        Cancelling removes the request from the queue.  Fails with the errors of `Batcher.submit`.
         """
         timing = timing or Timing()
         profile, rows = self.model.profiles.of(feed), feed.rows
-        self._last = profile
-        timeout = terms.timeout
+        self._last_queue = profile
+        timeout = options.timeout
         if timeout is None:
-            # However long its own image takes: nobody named a limit that it could keep.
+            # The default does not limit the time to decode the request's own image.
             timeout = self.default_timeout.of(profile, rows) + (timing.decode or 0.0)
         answer = self.model.batcher.submit(
             feed,
             rows,
             profile,
-            deadline=terms.since + timeout,
-            priority=terms.priority,
-            source=terms.source,
+            deadline=options.since + timeout,
+            priority=options.priority,
+            source=options.source,
             trace=timing.trace,
         )
         return answer.addCallback(partial(Outputs, feed.signature))
@@ -197,46 +203,47 @@ class Inference:
         self,
         data: bytes,
         k: int,
-        terms: Terms = ANY_TIME,
+        options: RequestOptions = NO_DEADLINE,
         *,
         timing: Timing | None = None,
         read: Callable[[bytes], bytes] = bytes,
     ) -> Deferred[Prediction]:
         """
-        Return the *k* best labels of the image file that *read* returns of *data*, as `run` does.
+        Return the *k* best labels of an image; for models with labels only.
 
-        Only for a model that has labels; fails with `BadImage` as well.  *read* is called on a
-        decode thread, and may raise `BadImage`.
+        *read* returns the image file in *data*; it is called on a decode thread and may raise
+        `BadImage`.  Fails as `run` does, with `BadImage`, and with `ModelError` if the model takes
+        no images.
         """
         image_input = self.model.image_input
         if image_input is None:
             return fail(ModelError(f"{self.model.full_name} takes no images"))
 
-        def pick(outputs: Outputs) -> Prediction:
+        def pick_labels(outputs: Outputs) -> Prediction:
             return Prediction(top_k(image_input.scores_of(outputs.arrays), self.model.labels, k))
 
         def prepare() -> Feed:
             return image_input.feed(read(data))
 
-        return self.run(prepare, terms, timing=timing).addCallback(pick)
+        return self.run(prepare, options, timing=timing).addCallback(pick_labels)
 
-    def _not_decoded(self, failure: Failure) -> Failure:
-        """Learn that a request waited too long for a decode thread, if that is why it failed."""
+    def _observe_missed_deadline(self, failure: Failure) -> Failure:
+        """Learn of a deadline that passed before a decode thread was free; return *failure*."""
         if failure.check(DeadlineExceeded):
-            self.decoding.late(self._seconds())
+            self.decoding.observe_missed(self._seconds())
         return failure
 
-    def _in_time(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
-        """Prepare a feed, on a thread of the pool, unless the queue for it took too long."""
+    def _prepare_before(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
+        """Return the feed of *prepare*; raises `DeadlineExceeded` if *deadline* has passed."""
         late = self._seconds() - deadline
         if late > 0:
             raise DeadlineExceeded(late, "queue")
         return prepare()
 
-    def _decoded(self, timing: Timing, seconds: float) -> None:
+    def _observe_decoding(self, timing: Timing, seconds: float) -> None:
         timing.decode = seconds
         self.decoding.observe(seconds)
 
-    def _deadline(self, terms: Terms) -> float:
-        timeout = terms.timeout
-        return terms.since + (self.default_timeout.seconds if timeout is None else timeout)
+    def _deadline(self, options: RequestOptions) -> float:
+        timeout = options.timeout
+        return options.since + (self.default_timeout.seconds if timeout is None else timeout)

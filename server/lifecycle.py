@@ -1,7 +1,7 @@
 """
-The states of a server's life, and which may follow which.
+The states of a server, and the transitions between them.
 
-Pure but for the list of those who want to know.
+Pure, except for the list of observers.
 """
 
 from collections.abc import Callable
@@ -9,15 +9,15 @@ from enum import Enum
 
 
 class State(Enum):
-    """Where a server stands."""
+    """A state of a server."""
 
-    STARTING = "starting"  #: it listens, and loads or warms its model
-    READY = "ready"  #: it answers
-    DRAINING = "draining"  #: it answers what it has taken, and is about to go
-    STOPPED = "stopped"  #: it answers no more
+    STARTING = "starting"  #: it listens, and loads or warms up its model
+    READY = "ready"  #: it answers requests
+    DRAINING = "draining"  #: it answers the accepted requests, and will stop
+    STOPPED = "stopped"  #: it answers nothing
 
 
-#: What may follow a state; draining may begin before the server was ever ready.
+#: The allowed next states; DRAINING may follow STARTING, if a signal arrives during the start.
 NEXT: dict[State, frozenset[State]] = {
     State.STARTING: frozenset({State.READY, State.DRAINING}),
     State.READY: frozenset({State.DRAINING}),
@@ -27,20 +27,20 @@ NEXT: dict[State, frozenset[State]] = {
 
 
 class Lifecycle:
-    """The state of one server, and its progress while it starts."""
+    """The state of one server, and the progress of its start."""
 
     def __init__(self) -> None:
         self.state = State.STARTING
-        #: What the start is busy with, in words.
+        #: The current step of the start, in words.
         self.progress = "starting"
         self._observers: list[Callable[[State], object]] = []
 
     def observe(self, observer: Callable[[State], object]) -> None:
-        """Call *observer* with each state that comes."""
+        """Call *observer* with each new state."""
         self._observers.append(observer)
 
     def move(self, state: State) -> None:
-        """Go to *state*; raises ValueError where it cannot follow the present one."""
+        """Change to *state*; raises ValueError if `NEXT` does not allow it."""
         if state not in NEXT[self.state]:
             raise ValueError(f"a server that is {self.state.value} cannot become {state.value}")
         self.state = state
@@ -49,5 +49,5 @@ class Lifecycle:
 
     @property
     def leaving(self) -> bool:
-        """Whether connections should end with their next answer."""
+        """Whether connections must close after their next answer."""
         return self.state in (State.DRAINING, State.STOPPED)

@@ -1,7 +1,7 @@
 """
-Own everything that runs one model: decode pool, model threads, Session, lanes and batcher.
+Own the parts that run one model: decode pool, model threads, Session, lanes and batcher.
 
-`ModelHost` is inert until `start`.  Its methods belong to the reactor thread.
+`ModelHost` is inert until `start`.  Its methods are called on the reactor thread.
 """
 
 import hashlib
@@ -23,22 +23,29 @@ from model.execution.decode_pool import DecodePool
 from model.execution.lane import Lane
 from model.execution.queues import Profiles
 from model.execution.thread import CallFromThread, ModelThread
-from model.execution.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
+from model.execution.warmup import (
+    MAX_WARMUP_ROWS,
+    SampleFailed,
+    choose_cap,
+    run_all_sizes,
+    sweep_is_complete,
+    warm_up,
+)
 from model.repository.cache import CacheUnavailableError, user_cache_folder
 from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Arrays, Feed, Signature, blank_feed
-from server.admission import DefaultTimeout, patience
+from server.deadlines import DefaultTimeout, learned_timeout
 from server.inference import Inference, ServedModel
 from server.model_loading import LoadedModel, Loader, load_model
 from server.settings.table import Settings
 
 _log = Logger()
 
-#: Stored run times that are wrong by this factor were measured on a machine that was not itself.
-DRIFT = 2.0
+#: Measure again if a run takes more than this many times its stored time, or less than 1 / this.
+MAX_STORED_LATENCY_RATIO = 2.0
 
-#: The largest batch of a signature whose runs could not be measured.
-UNMEASURED = 32
+#: The largest batch, in rows, of a signature whose runs could not be measured.
+UNMEASURED_CAP_ROWS = 32
 
 
 class ModelHost:
@@ -51,10 +58,10 @@ class ModelHost:
         clock: IReactorTime,
         call_from_thread: CallFromThread,
         pool: DecodePool,
-        say: Callable[[str], object],
+        on_progress: Callable[[str], object],
         load: Loader = load_model,
     ) -> None:
-        """*say* is told the progress of the start in words, on the reactor thread."""
+        """*on_progress* is called with each step of the start, in words, on the reactor thread."""
         self.settings = settings
         self.threads: list[ModelThread] = []
         self.lanes: list[Lane] = []
@@ -63,47 +70,47 @@ class ModelHost:
         self._clock = clock
         self._call_from_thread = call_from_thread
         self._pool = pool
-        self._say = say
+        self._on_progress = on_progress
         self._load = load
         self._runner: Runner | None = None
         self._stopping = False
-        self._keeps = True  #: whether run times are kept for the next start
+        self._cache_is_usable = True  #: whether run times are kept for the next start
 
     @property
     def hung(self) -> bool:
-        """Whether a run has taken so long that its lane is given up."""
+        """Whether a run has exceeded its timeout and not ended."""
         return self.inference is not None and self.inference.model.batcher.hung
 
     async def start(self) -> Inference:
         """
-        Load and warm the model; return what answers with it.
+        Load the model and warm it up; return its inference.
 
-        Raises `ModelError` in one line, or `CancelledError` where `stop` came first.
+        Raises `ModelError` with one line, or `CancelledError` if `stop` is called meanwhile.
         """
         self._pool.start()
         try:
             return await self._start()
         except Exception as error:
             if self._stopping:
-                # Whatever failed did so for want of threads, or is of no use to know.
+                # The stop ended the threads, which caused the error, or made it irrelevant.
                 raise CancelledError from error
             raise
 
     async def _start(self) -> Inference:
         first = self._start_thread()
-        loaded = await first.call(lambda: self._load(self.settings, self._say_from_thread))
+        loaded = await first.call(lambda: self._load(self.settings, self._progress_from_thread))
         self._runner = loaded.runner
-        self._go_on()
+        self._raise_if_stopping()
         for _ in range(1, loaded.lanes):
             self._start_thread()
         self.lanes = [Lane(thread, loaded.runner) for thread in self.threads]
         profiles = Profiles(self.settings.max_queue_bytes)
         for signature in loaded.runner.signatures:
             await self._learn(loaded, signature, profiles)
-        self._go_on()
+        self._raise_if_stopping()
         served = self._served(loaded, profiles)
         delay = self.settings.max_queue_delay or 0.0
-        measured = [it for it in profiles.known.values() if patience(it) < inf]
+        measured = [it for it in profiles.known.values() if learned_timeout(it) < inf]
         timeout = DefaultTimeout(self.settings.default_timeout, measured, delay)
         self.inference = Inference(
             served, self._pool, seconds=self._clock.seconds, default_timeout=timeout
@@ -113,7 +120,7 @@ class ModelHost:
             name=served.full_name,
             device=served.device,
             lanes=len(self.lanes),
-            cap=served.usual.cap,
+            cap=served.default_queue.cap,
             timeout=timeout,
         )
         return self.inference
@@ -140,26 +147,26 @@ class ModelHost:
             ),
         )
 
-    def _go_on(self) -> None:
-        """Raise `CancelledError` where `stop` has come: no more threads, it has counted them."""
+    def _raise_if_stopping(self) -> None:
+        """Raise `CancelledError` after `stop`, which ends only the threads that exist by then."""
         if self._stopping:
             raise CancelledError
 
     async def stop(self) -> None:
-        """Answer what was accepted, end the threads, free the device."""
+        """Answer the accepted requests, end the threads, then free the device."""
         self._stopping = True
         if self.inference is not None:
             await self.inference.model.batcher.drain()
         for ended in [thread.stop() for thread in self.threads]:
             await ended
         await self._pool.stop()
-        # Last: decode threads may run a part of the model, too.
+        # Last, because decode threads may run a part of the model.
         if self._runner is not None:
             self._runner.close()
             self._runner = None
 
     def abort(self) -> None:
-        """Fail whatever waits or runs; the threads are left to themselves."""
+        """Fail the requests that wait or run; do not wait for the threads."""
         if self.inference is not None:
             self.inference.model.batcher.abort()
 
@@ -174,24 +181,26 @@ class ModelHost:
         self.threads.append(thread)
         return thread
 
-    def _say_from_thread(self, line: str) -> None:
-        self._call_from_thread(self._say, line)
+    def _progress_from_thread(self, line: str) -> None:
+        self._call_from_thread(self._on_progress, line)
 
     async def _learn(self, loaded: LoadedModel, signature: Signature, profiles: Profiles) -> None:
-        """Put what a run of *signature* takes into *profiles*, from the cache or measured now."""
+        """Put l(b) of *signature* into *profiles*, from the cache or measured now."""
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
         if not signature.batched:
-            self._say(f"{signature.name} runs one request at a time: {signature.alone}")
+            self._on_progress(f"{signature.name} runs one request at a time: {signature.alone}")
         asked = self.settings.max_batch_size if signature.batched else 1
         if signature.max_rows is not None:
             asked = min(asked or signature.max_rows, signature.max_rows)
         try:
             measured = await self._latencies(loaded.runner, sample, asked)
         except SampleFailed as error:
-            self._say(f"{signature.name} is not warmed up, nor its batches measured: {error}")
-            profiles.learn(sample, asked or UNMEASURED, {})
+            self._on_progress(
+                f"{signature.name} is not warmed up, nor its batches measured: {error}"
+            )
+            profiles.learn(sample, asked or UNMEASURED_CAP_ROWS, {})
         else:
-            profiles.learn(sample, asked or learned_cap(measured), measured)
+            profiles.learn(sample, asked or choose_cap(measured), measured)
 
     async def _latencies(
         self, runner: Runner, sample: Feed, largest: int | None
@@ -199,31 +208,33 @@ class ModelHost:
         """Return l(b) of rows like *sample* up to *largest*, from the cache or measured now."""
         key = latency_key(runner.fingerprint, sample.signature, largest)
         stored = self._stored(key)
-        if stored is not None and await self._still_true(stored, sample):
+        if stored is not None and await self._latencies_hold(stored, sample):
             return stored
         measured = await warm_up(
             self.lanes,
             sample,
             largest,
-            say=lambda line: self._say(f"warming up: {line}"),
+            on_progress=lambda line: self._on_progress(f"warming up: {line}"),
         )
-        if largest is not None or climb_is_over(measured):
+        if largest is not None or sweep_is_complete(measured):
             self._store(key, measured)
         return measured
 
-    async def _still_true(self, stored: dict[int, float], sample: Feed) -> bool:
-        """Warm up, and return whether a run takes about as long as it did when it was measured."""
-        self._say("warming up")
+    async def _latencies_hold(self, stored: dict[int, float], sample: Feed) -> bool:
+        """Warm up, and return whether the largest *stored* size still takes about as long."""
+        self._on_progress("warming up")
         largest = max(stored)
         try:
-            now = await prime(self.lanes, sample, largest)
+            now = await run_all_sizes(self.lanes, sample, largest)
         except OutOfMemory as error:
-            self._say(f"{error}, as they did before: measuring again")
+            self._on_progress(f"{error}, unlike before: measuring again")
             return False
         then = stored[largest]
-        if then / DRIFT < now < then * DRIFT:
+        if then / MAX_STORED_LATENCY_RATIO < now < then * MAX_STORED_LATENCY_RATIO:
             return True
-        self._say(f"{largest} rows take {now * 1e3:.1f} ms, not {then * 1e3:.1f}: measuring again")
+        self._on_progress(
+            f"{largest} rows take {now * 1e3:.1f} ms, not {then * 1e3:.1f}: measuring again"
+        )
         return False
 
     def _stored(self, key: str) -> dict[int, float] | None:
@@ -236,28 +247,29 @@ class ModelHost:
         try:
             store_latencies(user_cache_folder(), key, measured)
         except CacheUnavailableError as error:
-            if self._keeps:
-                self._keeps = False
+            if self._cache_is_usable:
+                self._cache_is_usable = False
                 _log.warn("run times are not kept for the next start: {error}", error=error)
 
 
 def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> str:
     """
-    Return the name under which the run times of *signature* are kept.
+    Return the key of the stored run times of *signature*.
 
-    A climb to a size that was asked for tells nothing of where a climb by itself would end.
+    *largest* is a part of it, because a climb that ends at a given size does not show where an
+    unlimited climb would end.
     """
     facts = f"{fingerprint} {signature} {largest or 'learned'} {MOST_REPEATS} runs"
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def chosen_policy(settings: Settings) -> Policy:
-    """Return the policy that learns, or the fixed one where the user set a delay."""
+    """Return the learning policy, or the fixed one if the user set a delay."""
     if settings.max_queue_delay is None:
         return LotPolicy()
-    return FixedPolicy(settings.max_batch_size or LARGEST, settings.max_queue_delay)
+    return FixedPolicy(settings.max_batch_size or MAX_WARMUP_ROWS, settings.max_queue_delay)
 
 
 def join_rows(parts: Sequence[Arrays]) -> Arrays:
-    """Return the outputs of a request that was run in *parts*, in order."""
+    """Return the outputs of a request that ran in *parts*: arrays joined by rows, in order."""
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

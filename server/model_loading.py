@@ -1,8 +1,8 @@
 """
 Turn the settings into a loaded model.
 
-`load_model` blocks for seconds: it runs on a model thread.  TensorFlow is imported there, and not
-before.
+`load_model` blocks for seconds and runs on a model thread.  TensorFlow is imported on that thread,
+not before.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -23,59 +23,67 @@ from model.backends.tensorflow.loading import load_files
 from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
 from model.execution.cores import usable_cores
-from model.images.decode import Resample
 from model.images.facts import ImageFacts
 from model.images.input import ImageInput
+from model.images.preprocessing import Resample
 from model.repository.cache import CacheUnavailableError, DamagedCacheError, user_cache_folder
 from model.repository.labels import read_labels
 from model.repository.model_files import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import Feed, Signature, blank_feed
-from server.settings.table import TOP_PREDICTIONS, Settings
+from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
 
-Say = Callable[[str], None]
+#: Receives one line for each step of a load.
+OnProgress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
 class LoadedModel:
-    """A model in memory, and how an image becomes its input."""
+    """A model in memory, and how an image is converted to its input."""
 
     name: str
     version: str
     runner: Runner
-    signatures: Sequence[Signature]  #: what can be asked for; the first by who names none
+    signatures: Sequence[Signature]  #: the first serves requests that name none
     image_input: ImageInput | None
     labels: tuple[str, ...]
-    top: int  #: how many labels an answer has
-    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
-    decodes: bool  #: whether any of its signatures decodes images
-    lanes: int  #: model threads that may call the runner at once
+    top: int  #: labels in an answer
+    samples: Mapping[str, Feed]  #: by signature name: a row that it runs; absent if none was found
+    decodes: bool  #: whether any signature decodes images
+    lanes: int  #: model threads that may call the runner at the same time
 
 
-#: Loads what the settings name; tells its progress in words, from the model thread it runs on.
-Loader = Callable[[Settings, Say], LoadedModel]
+#: Loads the model that the settings name; calls `OnProgress` on the model thread that runs it.
+Loader = Callable[[Settings, OnProgress], LoadedModel]
 
 
-def load_model(settings: Settings, say: Say, *, resample: Resample | None = None) -> LoadedModel:
+def load_model(
+    settings: Settings, on_progress: OnProgress, *, resample: Resample | None = None
+) -> LoadedModel:
     """
-    Load the model that *settings* name, or else the default model, into a TensorFlow Session.
+    Load the model that *settings* name, else the default model, into a TensorFlow Session.
 
-    *resample* goes before what the model's own file says.  Raises `ModelError`, in one line.
+    *resample* overrides model.toml.  Raises `ModelError`, in one line.
     """
     choice = settings.device or "auto"
     quieten_tensorflow(choice)
-    files, facts = source_of(settings, say)
+    files, facts = locate_model(settings, on_progress)
     if resample is not None:
         facts = replace(facts, preprocessing=replace(facts.preprocessing, resample=resample))
     labels = read_labels(facts.labels) if facts.labels is not None else ()
-    say("loading TensorFlow")
+    on_progress("loading TensorFlow")
     device = choose_device(choice)
     lanes = settings.lanes or (1 if device.kind == "gpu" else usable_cores())
     name, version = facts.name or "default", facts.version or "1"
-    say(f"loading {name}/{version} on {device.description}")
+    on_progress(f"loading {name}/{version} on {device.description}")
     options = SessionOptions(device, lanes, settings.gpu_memory_limit)
     loaded = load_files(
-        files, facts, options, classes=len(labels), max_pixels=settings.max_pixels, say=say
+        files,
+        facts,
+        options,
+        classes=len(labels),
+        max_pixels=settings.max_pixels,
+        on_progress=on_progress,
     )
     return LoadedModel(
         name=name,
@@ -84,16 +92,16 @@ def load_model(settings: Settings, say: Say, *, resample: Resample | None = None
         signatures=loaded.signatures,
         image_input=loaded.image_input,
         labels=labels,
-        top=settings.num_top_predictions or facts.top_k or TOP_PREDICTIONS,
+        top=settings.num_top_predictions or facts.top_k or DEFAULT_TOP_PREDICTIONS,
         samples=loaded.samples,
         decodes=loaded.decodes,
         lanes=lanes,
     )
 
 
-def load_null(settings: Settings, say: Say) -> LoadedModel:
-    """Return the null model: a `Loader` for whoever measures everything around the model."""
-    say("loading the null model")
+def load_null(settings: Settings, on_progress: OnProgress) -> LoadedModel:
+    """Return the null model: a `Loader` for measurements of the server without a model."""
+    on_progress("loading the null model")
     return LoadedModel(
         name="null",
         version="1",
@@ -101,23 +109,23 @@ def load_null(settings: Settings, say: Say) -> LoadedModel:
         signatures=(LENGTHS,),
         image_input=None,
         labels=(),
-        top=TOP_PREDICTIONS,
+        top=DEFAULT_TOP_PREDICTIONS,
         samples={LENGTHS.name: blank_feed(LENGTHS)},
         decodes=False,
-        # It holds the interpreter lock while it runs: a second lane would only wait for it.
+        # Its run holds the interpreter lock, so a second lane would only wait.
         lanes=settings.lanes or 1,
     )
 
 
-def source_of(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
+def locate_model(settings: Settings, on_progress: OnProgress) -> tuple[ModelFiles, ModelFacts]:
     """
-    Return where the model lies, and what is known of it besides: settings before model.toml.
+    Return the files of the model and the facts about it; *settings* override model.toml.
 
     Raises `ModelError`, in one line.
     """
     path = settings.model or settings.graph
     if path is None:
-        return _default_model(say)
+        return _default_model(on_progress)
     files = find_model(path)
     facts = read_model_toml(files.folder)
     return files, replace(
@@ -134,7 +142,7 @@ def source_of(settings: Settings, say: Say) -> tuple[ModelFiles, ModelFacts]:
 def _preprocessing(settings: Settings, facts: ImageFacts, kind: ModelKind) -> ImageFacts:
     mean, std = settings.input_mean, settings.input_std
     asked = (settings.input_height, settings.input_width, mean, std)
-    # Frozen graphs, and these options, are label_image's: so are the pixels.
+    # Frozen graphs and these options come from label_image, so pixels are computed as it does.
     as_label_image = kind is ModelKind.FROZEN_GRAPH or any(each is not None for each in asked)
     return replace(
         facts,
@@ -147,14 +155,14 @@ def _preprocessing(settings: Settings, facts: ImageFacts, kind: ModelKind) -> Im
 
 
 def _labels_beside(files: ModelFiles) -> Path | None:
-    """Return the labels that retraining leaves beside its graph, if they are there."""
+    """Return the labels file that retraining writes beside its graph; None if there is none."""
     path = files.folder / LABELS_FILE
     return path if path.is_file() else None
 
 
-def _default_model(say: Say) -> tuple[ModelFiles, ModelFacts]:
+def _default_model(on_progress: OnProgress) -> tuple[ModelFiles, ModelFacts]:
     try:
-        found = ensure_default_model(user_cache_folder(), say)
+        found = ensure_default_model(user_cache_folder(), on_progress)
     except (DefaultModelUnavailableError, CacheUnavailableError, DamagedCacheError) as error:
         raise ModelError(str(error)) from error
     return ModelFiles(ModelKind.FROZEN_GRAPH, found.path / GRAPH_FILE, found.path), ModelFacts(

@@ -1,8 +1,8 @@
 """
 The server as one Twisted service: bind, start, serve, drain, stop.
 
-`FerryService` is inert until Twisted starts it: no thread, no socket, no TensorFlow, so that twistd
-may fork in between.  Everything here runs on the reactor thread.
+`InferenceService` is inert until Twisted starts it: no thread, no socket, no TensorFlow, so that
+twistd may fork in between.  Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
@@ -27,44 +27,46 @@ from server.api.status import StatusAPI
 from server.clock import MonotonicTime
 from server.heartbeat import Heartbeat
 from server.http.access import Access
-from server.http.channel import LimitedSite
-from server.http.endpoints import check_endpoint, reason_of, with_backlog
 from server.http.errors import RETRY_AFTER, HTTPError
-from server.http.klein_frontend import KleinDoor
+from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
+from server.http.listen_addresses import check_address, listen_failure_reason, with_backlog
 from server.http.messages import Route
+from server.http.router import Router
+from server.http.site import LimitedSite
 from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost
 from server.model_loading import Loader, load_model
 from server.process.systemd import notify
-from server.settings.table import Settings, printable
+from server.settings.option import printable
+from server.settings.table import Settings
 
 _log = Logger()
 
-#: Seconds for which idle connections are kept while draining: a request may be on its way.
-GRACE = 0.25
+#: While draining, idle connections stay open for as long: a request may be in transit.
+IDLE_GRACE_SECONDS = 0.25
 
 
 class StartError(Exception):
-    """The server cannot start; the message says why, in one line."""
+    """The server cannot start; the message gives the reason in one line."""
 
 
-class FerryService(Service):
+class InferenceService(Service):
     """
-    One server, which understands *dialect* at `POST /`.
+    One server, which reads request bodies at `POST /` as *dialect* defines.
 
-    *fail* is called with one line when the model cannot be loaded, after the sockets were bound;
-    it should end the process.  *settle* is called when it has been loaded, before it is used.
+    *fail* is called with one line if the start fails after the sockets are bound; it should end the
+    process.  *on_loaded* is called when the model is loaded and warm, before the server is ready.
     """
 
     def __init__(
         self,
         settings: Settings,
-        reactor: Any,  # Any: no type says that it has timers, threads and sockets at once
+        reactor: Any,  # Any: Twisted has no type with timers, threads and sockets
         *,
         fail: Callable[[str], object],
-        settle: Callable[[], object] = lambda: None,
+        on_loaded: Callable[[], object] = lambda: None,
         load: Loader = load_model,
         dialect: Dialect = NATIVE,
     ) -> None:
@@ -78,7 +80,7 @@ class FerryService(Service):
             clock=self.clock,
             call_from_thread=reactor.callFromThread,
             pool=self.pool,
-            say=self._progress,
+            on_progress=self._progress,
             load=load,
         )
         self.heartbeat = Heartbeat(
@@ -86,42 +88,42 @@ class FerryService(Service):
             lambda: self.host.threads,
             decoding=self.pool.alive,
             hung=lambda: self.host.hung,
-            on_beat=_tell_watchdog,
+            on_beat=_notify_watchdog,
         )
         self.site = self._site()
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
         self._fail = fail
-        self._settle = settle
-        #: Whether the server is to end since its model could not be loaded.
+        self._on_loaded = on_loaded
+        #: Whether the start has failed, so that the server stops.
         self.start_has_failed = False
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
 
     def _site(self) -> LimitedSite:
-        routes = self.routes()
-        door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
+        router = Router(self.routes())
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         limits = BodyLimits(
-            # A body that all together may not have is too long, however idle the server is.
+            # A body larger than the limit of all bodies together is too large even if alone.
             max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
             max_held=self.settings.max_queue_bytes,
         )
         return LimitedSite(
-            door.app.resource(),
+            frontend.app.resource(),
             limits=limits,
             client_timeout=self.settings.client_timeout,
             clock=self.clock,
             access_log=_log_access if self.settings.access_log else None,
-            routes=routes,
-            leaving=lambda: self.lifecycle.leaving,
+            router=router,
+            draining=lambda: self.lifecycle.leaving,
         )
 
     def routes(self) -> tuple[Route, ...]:
-        """Return the table of routes, from which every door is built."""
+        """Return the table of routes for every front end."""
         api = InferenceAPI(self.inference, self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
-            Route("POST", "/", api.predict, express=True, preflight=api.preflight),
+            Route("POST", "/", api.predict, preflight=api.preflight),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
             Route("GET", "/status", StatusAPI(self.inference).status),
@@ -129,7 +131,7 @@ class FerryService(Service):
         )
 
     def inference(self) -> Inference:
-        """Return the model's inference; raises a 503 while there is none."""
+        """Return the model's inference; raises `HTTPError` 503 until the model is ready."""
         if self.host.inference is None:
             raise HTTPError(
                 503,
@@ -139,7 +141,7 @@ class FerryService(Service):
         return self.host.inference
 
     def privilegedStartService(self) -> None:
-        """Bind and listen at once; raises `StartError` where an address cannot be had."""
+        """Bind and listen at once; raises `StartError` if an address cannot be bound."""
         for description in self.settings.endpoints:
             try:
                 self.ports.append(_listen(self._reactor, description, self.site))
@@ -151,7 +153,7 @@ class FerryService(Service):
             _log.info("listening on {address}", address=_address(port))
 
     def startService(self) -> None:
-        """Begin to load the model; `GET /readyz` tells when it is ready."""
+        """Begin to load the model; `GET /readyz` reports when it is ready."""
         super().startService()
         self.heartbeat.start()
         self._starting = ensureDeferred(self._start())
@@ -159,13 +161,13 @@ class FerryService(Service):
 
     async def _start(self) -> None:
         await self.host.start()
-        self._settle()
+        self._on_loaded()
         self.lifecycle.move(State.READY)
         notify("READY=1\nSTATUS=ready")
 
     def _start_failed(self, failure: Failure) -> None:
         if self.lifecycle.leaving:
-            return  # the threads were stopped under the start's feet, as was asked
+            return  # a stop during the start has ended its threads
         self.start_has_failed = True
         if failure.check(ModelError):
             line = str(failure.value)
@@ -176,13 +178,13 @@ class FerryService(Service):
         self._fail(printable(line))
 
     def _progress(self, line: str) -> None:
-        line = printable(line)  # it may hold the name of a file
+        line = printable(line)  # it may hold a file name
         self.lifecycle.progress = line
         _log.info("{line}", line=line)
         notify(f"STATUS={line}")
 
     def stopService(self) -> Deferred[None]:
-        """Answer everything accepted, then end; fires when all is stopped."""
+        """Answer every accepted request, then stop; fires when everything has stopped."""
         super().stopService()
         if self._stopping is None:
             self._stopping = ensureDeferred(self._stop())
@@ -210,13 +212,13 @@ class FerryService(Service):
             self._accept_backlog(port)
             await maybeDeferred(port.stopListening)
         if not self.start_has_failed:
-            await self._pause(GRACE)
+            await self._pause(IDLE_GRACE_SECONDS)
         self.site.close_idle()
         await self.site.when_quiet()
         await self.host.stop()
 
     def abort(self) -> None:
-        """Give up what is still being answered, and stop at once."""
+        """Drop the requests that are not answered yet, and stop at once."""
         self.site.abort_all()
         self.host.abort()
         if self._stopping is not None:
@@ -226,7 +228,7 @@ class FerryService(Service):
         return deferLater(self.clock, seconds, lambda: None)
 
     def _accept_backlog(self, port: IListeningPort) -> None:
-        """Accept the connections that the kernel has already accepted, or they would be reset."""
+        """Accept the connections in the kernel's backlog; else closing the port resets them."""
         if not IReadDescriptor.providedBy(port):
             return
         accepted = -1
@@ -236,11 +238,11 @@ class FerryService(Service):
 
 
 def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningPort:
-    """Return the port, bound now; raises `StartError`."""
+    """Return the port, already bound; raises `StartError`."""
     outcomes: list[object] = []
 
     def listen() -> object:
-        check_endpoint(description)
+        check_address(description)
         return serverFromString(reactor, with_backlog(description)).listen(site)
 
     maybeDeferred(listen).addBoth(outcomes.append)
@@ -248,7 +250,7 @@ def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningP
         raise StartError(f"cannot listen on {description}: it did not bind at once")
     outcome = outcomes[0]
     if isinstance(outcome, Failure):
-        raise StartError(f"cannot listen on {description}: {reason_of(outcome)}")
+        raise StartError(f"cannot listen on {description}: {listen_failure_reason(outcome)}")
     return cast("IListeningPort", outcome)
 
 
@@ -261,7 +263,7 @@ def _address(port: IListeningPort) -> str:
     return str(host)
 
 
-def _tell_watchdog(alive: bool) -> None:
+def _notify_watchdog(alive: bool) -> None:
     if alive:
         notify("WATCHDOG=1")
 

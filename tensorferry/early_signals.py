@@ -1,10 +1,10 @@
 """
-End the process on a signal that comes before the server hears signals itself.
+End the process on a signal that arrives before the server installs its own handlers.
 
-An entry point calls `end_on_signals` before it imports anything else: imports take most of a
-second.  Until then process 1 of a container would lose SIGTERM, for which the kernel has no
-default there, and SIGINT would print a traceback of an import.  May import nothing but the standard
-library.
+An entry point calls `end_on_signals` before all other imports, which take most of a second.
+Without it, process 1 of a container would lose a SIGTERM during the imports, because the kernel
+applies no default action there, and SIGINT would print a traceback of an import.  Imports only the
+standard library.
 """
 
 import os
@@ -14,10 +14,10 @@ from types import FrameType
 
 def end_on_signals() -> None:
     """
-    Have SIGTERM and SIGINT end the process at once, with the exit code 128 + their number.
+    Make SIGTERM and SIGINT end the process at once, with exit code 128 + signal number.
 
-    SIGTERM is left as it is where the process is not number 1: its default ends the process with
-    the same code in a shell.  A signal that is ignored, as under nohup, stays ignored.
+    SIGTERM gets a handler only in process 1; elsewhere its default action ends the process with the
+    same code in a shell.  A signal that is ignored, as under nohup, stays ignored.
     """
     if os.getpid() == 1 and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, _end)
@@ -26,7 +26,7 @@ def end_on_signals() -> None:
 
 
 def interrupt_again() -> None:
-    """Have SIGINT raise KeyboardInterrupt again: commands and the reactor's own handler need it."""
+    """Make SIGINT raise KeyboardInterrupt again: commands and the reactor's handler need it."""
     if signal.getsignal(signal.SIGINT) is _end:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

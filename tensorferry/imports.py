@@ -1,8 +1,8 @@
 """
-Find the project's top-level packages beside `tensorferry`, whatever else has their names.
+Find the project's own top-level packages before other modules of the same names.
 
-They are called `batcher`, `model`, `scripts` and `server`: names that a project on PYTHONPATH, or
-the working folder of `python -m` and twistd, may hold, too.  Imports nothing of ours.
+They are called `batcher`, `model`, `scripts` and `server`: a project on PYTHONPATH, or in the
+working folder of `python -m` and twistd, may have modules of these names.  Imports nothing of ours.
 """
 
 import sys
@@ -22,7 +22,7 @@ class OwnPackagesFinder:
     def find_spec(
         self, name: str, path: Sequence[str] | None = None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
-        """Return where the package *name* lies, None where it is not one of ours."""
+        """Return the spec of the package *name*, or None if it is not one of ours."""
         return PathFinder.find_spec(name, [str(_FOLDER)]) if name in OWN_PACKAGES else None
 
 
@@ -31,10 +31,10 @@ _finder = OwnPackagesFinder()
 
 def prefer_own_packages() -> None:
     """
-    Make `import model`, and the like, mean ours; called before the first of these imports.
+    Make ``import model`` and the like import our packages; call before the first such import.
 
-    A module of the same name that something imported before, such as a `sitecustomize`, is left to
-    the code that holds it.
+    If a module of the same name was imported before, for example by a `sitecustomize`, code that
+    holds a reference keeps that module.
     """
     if _finder not in sys.meta_path:
         sys.meta_path.insert(0, _finder)

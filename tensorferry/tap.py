@@ -1,9 +1,9 @@
-"""What ``twistd tensorferry`` imports: options and service, of our packages and no others."""
+"""The module that ``twistd tensorferry`` imports: options and service, from our own packages."""
 
 from tensorferry.imports import prefer_own_packages
 
 prefer_own_packages()
 
-from server.process.tap import Options, makeService  # noqa: E402 - found only from here on
+from server.process.tap import Options, makeService  # noqa: E402 - needs the finder
 
 __all__ = ["Options", "makeService"]

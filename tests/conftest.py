@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from tests.fakes.server import Log, watched_log
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 
 
 @pytest.fixture
@@ -24,6 +24,6 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def house(monkeypatch: pytest.MonkeyPatch) -> House:
+def harness(monkeypatch: pytest.MonkeyPatch) -> ServiceHarness:
     """Return a server that nobody has started."""
-    return House(monkeypatch)
+    return ServiceHarness(monkeypatch)

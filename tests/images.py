@@ -1,8 +1,8 @@
 """
 Image files made in memory, good and hostile.
 
-Good ones are written by Pillow where it can; the rest is put together by hand, byte by byte, so
-that a test knows every pixel without asking a decoder.
+Pillow writes the good files where it can.  Others are built byte by byte, so that a test knows
+every pixel without a decoder.
 """
 
 import zlib
@@ -110,7 +110,7 @@ def _png_claim(width: int, height: int) -> bytes:
 
 
 def _gif_claim(width: int, height: int) -> bytes:
-    # The screen is empty, so that only the frame tells.
+    # The screen is empty, so that only the frame has a size.
     screen = b"GIF89a" + pack("<HHBBB", 0, 0, 0x80, 0, 0) + bytes(6)
     return screen + b"," + pack("<4HB", 0, 0, width, height, 0) + b"\x02\x02\x4c\x01\0;"
 

@@ -1,20 +1,21 @@
-"""For each setting, how good and bad values are written, so that no test can forget one."""
+"""Good and bad values of each setting, as texts and as TOML, for the tests of all sources."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
 from math import inf
 from pathlib import Path
 
-from server.settings.table import OPTION_NAMED, Option
+from server.settings.option import Option
+from server.settings.table import OPTION_NAMED
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """One setting, in a folder that `write_sample_files` has filled."""
+    """Values of one setting, in a folder with the files of `write_sample_files`."""
 
-    text: str  #: as a command line and the environment have it; for a list, one item
-    toml: str  #: the same in a file
-    value: object  #: the same in Settings; a path is relative
+    text: str  #: on a command line or in the environment; for a list, one item
+    toml: str  #: the same value in a file
+    value: object  #: the same value in Settings; a path is relative
     bad: tuple[str, ...]  #: texts that must be refused
     bad_toml: tuple[str, ...]  #: values in a file that must be refused
 
@@ -84,16 +85,16 @@ SAMPLES = {
 
 
 def write_sample_files(folder: Path) -> None:
-    """Write the files and the folder that samples name."""
+    """Write the files and the folder that the samples name."""
     folder.joinpath("served").mkdir(exist_ok=True)
     for name in ("graph.pb", "labels.txt"):
         folder.joinpath(name).write_bytes(b"x")
 
 
 def with_needed(name: str) -> Iterator[Option[object]]:
-    """Yield the option called *name*, and those without which it would be refused."""
+    """Yield the option called *name*, and the options that it needs."""
     names = [name]
-    for needing in names:  # grows on the way
+    for needing in names:  # grows during the loop
         needed = OPTION_NAMED[needing].needs
         if needed and not {*needed} & {*names}:
             names.append(needed[0])

@@ -1,4 +1,4 @@
-"""Images whose pixels are whole and whose metadata is not: what Pillow reads, this server reads."""
+"""Images with whole pixels and broken metadata: this server reads what Pillow reads."""
 
 import random
 from io import BytesIO
@@ -8,8 +8,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.images.decode import Preprocessing, decode_image
-from model.images.header import MAX_SCANS, BadImage, TruncatedImage, read_header
+from model.images.decode import decode_image
+from model.images.errors import BadImage, TruncatedImage
+from model.images.formats.jpeg import MAX_JPEG_SCANS
+from model.images.header import read_header
+from model.images.preprocessing import Preprocessing
 from tests.images import chunk, coloured, encoded, exif, jpeg_segment
 
 PHOTO = coloured(40, 24)
@@ -23,7 +26,7 @@ PREVIEW = encoded(coloured(8, 8), "JPEG")
 
 
 def pixels_by_pillow(data: bytes) -> np.ndarray | None:
-    """Return what Pillow alone makes of *data*; None where it refuses it."""
+    """Return the pixels of *data* by Pillow alone; None where Pillow refuses the file."""
     try:
         with Image.open(BytesIO(data)) as image:
             image.load()
@@ -33,7 +36,7 @@ def pixels_by_pillow(data: bytes) -> np.ndarray | None:
 
 
 def pixels_by_us(data: bytes, height: int = 24, width: int = 40) -> np.ndarray | None:
-    """Return what the server makes of *data*; None for `BadImage`, the only error."""
+    """Return the pixels of *data* by the server; None for `BadImage`, the only error."""
     try:
         return decode_image(data, Preprocessing(height, width), max_pixels=10**8)
     except BadImage:
@@ -46,7 +49,7 @@ def behind_start(content: bytes) -> bytes:
 
 
 def with_length(segment: bytes, length: int) -> bytes:
-    """Return a JPEG segment that says another *length*."""
+    """Return a JPEG segment with the wrong *length*."""
     return segment[:2] + pack(">H", length) + segment[4:]
 
 
@@ -90,8 +93,8 @@ READ = {
 
 
 @pytest.mark.parametrize("data", READ.values(), ids=READ.keys())
-def test_broken_metadata_costs_no_pixel(data: bytes) -> None:
-    """The pixels are those of the file before it was broken."""
+def test_broken_metadata_changes_no_pixel(data: bytes) -> None:
+    """The pixels are those of the file with whole metadata."""
     whole = PNG if data.startswith(b"\x89") else PROGRESSIVE if b"\xff\xc2" in data else JPEG
     ours = pixels_by_us(data)
     assert ours is not None
@@ -112,22 +115,22 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("data", REFUSED.values(), ids=REFUSED.keys())
-def test_what_no_decoder_reads_is_refused(data: bytes) -> None:
+def test_a_file_that_no_decoder_reads_is_refused(data: bytes) -> None:
     """With a `BadImage`, as Pillow refuses it."""
     assert pixels_by_pillow(data) is None
     assert pixels_by_us(data) is None
 
 
 @pytest.mark.parametrize("tail", [b"", b"\0" * 400, b"junk" * 100])
-def test_a_jpeg_without_an_end_is_cut_short_whatever_comes_behind(tail: bytes) -> None:
-    """Pillow shows some of those: what is missing of a download would be grey."""
+def test_a_jpeg_without_an_end_is_cut_short_with_any_bytes_behind(tail: bytes) -> None:
+    """Pillow decodes some of these, and the missing part of a download would be grey."""
     with pytest.raises(TruncatedImage):
         read_header(JPEG[:-2] + tail)
 
 
-def test_scans_are_counted_where_lengths_are_wrong_too() -> None:
-    """Behind a segment that is longer than the file, where a decoder may find them."""
-    scans = b"\xff\xda\0\2" * MAX_SCANS
+def test_scans_are_counted_also_where_lengths_are_wrong() -> None:
+    """A decoder may find scans behind a segment that is longer than the file."""
+    scans = b"\xff\xda\0\2" * MAX_JPEG_SCANS
     with pytest.raises(BadImage, match="more than 100 scans"):
         read_header(JPEG[:-2] + b"\xff\xe1\xff\xff" + scans + JPEG[-2:])
 
@@ -158,9 +161,9 @@ def mutated(draw: random.Random, data: bytes, header: int) -> bytes:
     ],
     ids=["header", "progressive"],
 )
-def test_whatever_pillow_reads_is_read_the_same(data: bytes, header: int) -> None:
-    """Some hundreds of headers that are broken at random, the same ones each time."""
-    draw = random.Random(7)  # noqa: S311 - a test wants the same numbers each time
+def test_files_that_pillow_reads_have_the_same_pixels(data: bytes, header: int) -> None:
+    """Some hundreds of headers with random damage, the same in each run."""
+    draw = random.Random(7)  # noqa: S311 - the same numbers in each run
     read = 0
     for _ in range(400):
         broken = mutated(draw, data, header)

@@ -1,4 +1,4 @@
-"""The cache folder: whole or not at all, and the command that lists it."""
+"""The cache folder, which stores a model whole or not at all, and the command that lists it."""
 
 import errno
 import io
@@ -41,17 +41,17 @@ OTHER = replace(CONTENTS, files={"graph.pb": b"another"})
 
 @pytest.fixture
 def cache(tmp_path: Path) -> CacheFolder:
-    """A cache folder that is not there yet, on a day that is known."""
+    """A cache folder that does not exist yet, with a fixed date."""
     return CacheFolder(tmp_path / "cache", now=lambda: CREATED)
 
 
 def names_in(folder: Path) -> set[str]:
-    """Return what lies in *folder*, hidden or not, the lock aside."""
+    """Return the names in *folder*, hidden ones too, without the lock."""
     return {path.name for path in folder.iterdir()} - {".lock"}
 
 
-def test_what_was_published_is_found_with_all_that_is_known_of_it(cache: CacheFolder) -> None:
-    """The same before and after a restart, and the bytes are those given."""
+def test_a_published_model_is_found_with_all_its_fields(cache: CacheFolder) -> None:
+    """The same before and after a restart, with the bytes that were published."""
     published = cache.publish("net", "1", CONTENTS)
     assert published == CachedModel(
         name="net",
@@ -68,27 +68,27 @@ def test_what_was_published_is_found_with_all_that_is_known_of_it(cache: CacheFo
     assert names_in(published.path.parent) == {"1"}
 
 
-def test_nothing_is_found_in_a_cache_that_is_not_there(cache: CacheFolder) -> None:
-    """And looking makes nothing."""
+def test_a_cache_that_does_not_exist_is_empty(cache: CacheFolder) -> None:
+    """A search does not create it."""
     assert cache.find("net", "1") is None
     assert cache.model_names() == []
     assert not cache.root.exists()
 
 
 def cut_short(folder: Path) -> None:
-    """Lose the last byte of a file."""
+    """Remove the last byte of a file."""
     path = folder / "graph.pb"
     path.write_bytes(path.read_bytes()[:-1])
 
 
 def flip_a_bit(folder: Path) -> None:
-    """Change one bit and no size."""
+    """Change one bit of a file, and not its size."""
     path = folder / "graph.pb"
     path.write_bytes(b"\x01" + path.read_bytes()[1:])
 
 
 def edit_manifest(**changes: object) -> Callable[[Path], None]:
-    """Return what sets keys of the manifest."""
+    """Return a function that sets keys of the manifest."""
 
     def edit(folder: Path) -> None:
         path = folder / "manifest.json"
@@ -98,7 +98,7 @@ def edit_manifest(**changes: object) -> Callable[[Path], None]:
 
 
 def become_a_file(folder: Path) -> None:
-    """Put a file where the folder was."""
+    """Replace the folder by a file."""
     folder.rename(folder.with_name("away"))
     folder.write_text("")
 
@@ -119,10 +119,10 @@ DAMAGES = [
 
 
 @pytest.mark.parametrize(("damage", "reason"), DAMAGES)
-def test_damage_is_found_told_in_one_line_and_made_good(
+def test_damage_is_reported_in_one_line_and_repaired(
     cache: CacheFolder, damage: Callable[[Path], object], reason: str
 ) -> None:
-    """Whatever was lost or changed, the next use builds the model again."""
+    """After any damage the next use builds the model again."""
     folder = cache.publish("net", "1", CONTENTS).path
     damage(folder)
     with pytest.raises(DamagedCacheError, match=reason) as caught:
@@ -138,8 +138,8 @@ def test_damage_is_found_told_in_one_line_and_made_good(
     assert ".set-aside" not in names_in(folder.parent)
 
 
-def test_a_model_that_is_whole_is_neither_built_nor_written_again(cache: CacheFolder) -> None:
-    """So that a read-only cache will do, and a second start says nothing."""
+def test_an_undamaged_model_is_neither_built_nor_written_again(cache: CacheFolder) -> None:
+    """So a read-only cache is enough, and a second start reports nothing."""
     first = cache.publish("net", "1", CONTENTS)
     (first.path.parent / ".lock").unlink()
     said: list[str] = []
@@ -148,8 +148,8 @@ def test_a_model_that_is_whole_is_neither_built_nor_written_again(cache: CacheFo
     assert not (first.path.parent / ".lock").exists()
 
 
-def test_the_first_of_two_processes_wins_and_both_get_a_whole_model(cache: CacheFolder) -> None:
-    """The second finishes building after the first has published."""
+def test_the_first_of_two_processes_publishes_and_both_get_its_model(cache: CacheFolder) -> None:
+    """The second process ends its build after the first has published."""
 
     def build_late() -> ModelContents:
         CacheFolder(cache.root, now=lambda: CREATED).publish("net", "1", CONTENTS)
@@ -160,8 +160,8 @@ def test_the_first_of_two_processes_wins_and_both_get_a_whole_model(cache: Cache
     assert (second.path / "graph.pb").read_bytes() == CONTENTS.files["graph.pb"]
 
 
-def test_builders_that_finish_at_once_all_get_the_same_whole_model(cache: CacheFolder) -> None:
-    """Four threads over a damaged folder; the lock is per open file, as between processes."""
+def test_builds_that_end_at_the_same_time_get_the_same_model(cache: CacheFolder) -> None:
+    """Four threads on a damaged folder; the lock is per open file, as between processes."""
     flip_a_bit(cache.publish("net", "1", CONTENTS).path)
     barrier = Barrier(4)
     found: list[CachedModel] = []
@@ -182,8 +182,8 @@ def test_builders_that_finish_at_once_all_get_the_same_whole_model(cache: CacheF
     assert names_in(cache.root / "models" / "net") == {"1"}
 
 
-def test_what_a_killed_process_left_is_no_model_and_is_cleared_away(cache: CacheFolder) -> None:
-    """A half-written folder has another name until it is whole."""
+def test_folders_of_a_killed_process_are_no_models_and_are_removed(cache: CacheFolder) -> None:
+    """An incomplete folder has another name until it is complete."""
     parent = cache.root / "models" / "net"
     (parent / ".staged").mkdir(parents=True)
     (parent / ".staged" / "graph.pb").write_bytes(b"hal")
@@ -193,10 +193,8 @@ def test_what_a_killed_process_left_is_no_model_and_is_cleared_away(cache: Cache
     assert names_in(parent) == {"1"}
 
 
-def test_a_disk_that_fills_leaves_nothing_behind(
-    cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The folder is named, the reason is the system's, and no model is to be seen."""
+def test_a_full_disk_stores_no_model(cache: CacheFolder, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error has the folder and the system's reason, and no model is listed."""
     write = model.repository.cache._write_synced
 
     def write_until_full(path: Path, data: bytes) -> None:
@@ -214,7 +212,7 @@ def test_a_disk_that_fills_leaves_nothing_behind(
 def test_every_file_and_folder_is_synced_before_the_folder_gets_its_name(
     cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And its parent afterwards: a power cut leaves a whole model or none."""
+    """The parent is synced afterwards, so that a power cut keeps a whole model or none."""
     happened: list[str] = []
     fsync, rename = os.fsync, Path.rename
 
@@ -239,8 +237,8 @@ def test_every_file_and_folder_is_synced_before_the_folder_gets_its_name(
     ]
 
 
-def test_a_cache_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) -> None:
-    """A file stands where the folder should: the error names it, nothing is built."""
+def test_a_cache_that_cannot_be_written_is_an_error_before_the_build(tmp_path: Path) -> None:
+    """A file has the name of the folder: the error names it, and nothing is built."""
     (tmp_path / "cache").write_text("")
     cache = CacheFolder(tmp_path / "cache")
     expected = f"the cache folder {cache.root} cannot be used: .*; set XDG_CACHE_HOME"
@@ -252,8 +250,8 @@ def test_a_cache_that_cannot_be_written_is_told_before_the_work(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", ".hidden", "a/b", "/etc", "a\0b"])
-def test_a_name_never_leads_out_of_its_folder(cache: CacheFolder, name: str) -> None:
-    """Of a model, of a version, of a file, of what was measured."""
+def test_a_name_cannot_be_a_path_to_another_folder(cache: CacheFolder, name: str) -> None:
+    """The name of a model, a version, a file or a measurement."""
     for lead_out in (
         lambda: cache.model_folder(name, "1"),
         lambda: cache.model_folder("net", name),
@@ -265,16 +263,16 @@ def test_a_name_never_leads_out_of_its_folder(cache: CacheFolder, name: str) -> 
     assert cache.find("net", "1") is None
 
 
-def test_the_users_folder_is_where_xdg_cache_home_says(
+def test_xdg_cache_home_is_the_parent_of_the_users_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As on every free desktop."""
+    """By the rules of freedesktop.org."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     assert user_cache_folder() == CacheFolder(tmp_path / "tensorferry")
 
 
-def test_a_user_without_a_home_is_told_so(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Rather than given a folder called ~ wherever the program was started."""
+def test_a_user_without_a_home_folder_gets_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not a folder called ~ in the working folder."""
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda name: Path("~/.cache") / name)
     with pytest.raises(CacheUnavailableError, match="no home folder is known"):
         user_cache_folder()
@@ -284,7 +282,7 @@ def _unknown(uid: int) -> None:
     raise KeyError(f"getpwuid(): uid not found: {uid}")
 
 
-#: What the environment says, where {file} is a file.
+#: The environment, in which {file} is the path of a file.
 NOWHERE: dict[str, dict[str, str]] = {
     "no HOME": {},
     "an empty HOME": {"HOME": ""},
@@ -297,10 +295,10 @@ NOWHERE: dict[str, dict[str, str]] = {
 
 
 @pytest.mark.parametrize("variables", NOWHERE.values(), ids=NOWHERE)
-def test_a_user_id_that_has_no_place_is_told_what_to_set(
+def test_a_user_id_without_a_home_folder_gets_the_variable_to_set(
     variables: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An id without an entry among the users, as containers have: no other error comes out."""
+    """The id has no entry among the users, as in containers; there is no other error."""
     (tmp_path / "file").write_text("")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(pwd, "getpwuid", _unknown)
@@ -315,10 +313,10 @@ def test_a_user_id_that_has_no_place_is_told_what_to_set(
     assert names_in(tmp_path) == {"file"}
 
 
-def test_a_read_only_file_system_is_told(
+def test_a_read_only_file_system_is_reported(
     cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As of a container with a root that is read-only."""
+    """As in a container with a read-only root."""
 
     def refuse(path: Path, **_: object) -> None:
         raise OSError(errno.EROFS, "Read-only file system", str(path))
@@ -331,8 +329,8 @@ def test_a_read_only_file_system_is_told(
         cache.ensure("net", "1", lambda: pytest.fail("built in vain"), pytest.fail)
 
 
-def test_json_comes_back_as_it_was_written(cache: CacheFolder) -> None:
-    """Absent is None; a second writer replaces the first and leaves nothing else."""
+def test_json_is_read_as_it_was_written(cache: CacheFolder) -> None:
+    """A missing file is None; a second write replaces the first, with no other file."""
     path = cache.latency_file("abc")
     assert path == cache.root / "latency" / "abc.json"
     assert read_json(path) is None
@@ -342,10 +340,10 @@ def test_json_comes_back_as_it_was_written(cache: CacheFolder) -> None:
     assert names_in(path.parent) == {"abc.json"}
 
 
-def test_json_that_cannot_be_written_leaves_the_old_file(
+def test_json_that_cannot_be_written_keeps_the_old_file(
     cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither a value that is no JSON nor a failing disk touches what is there."""
+    """A value that is not JSON and a failing disk do not change the file."""
     path = cache.latency_file("abc")
     write_json_atomically(path, [1])
     with pytest.raises(ValueError, match="not JSON compliant"):
@@ -362,8 +360,8 @@ def test_json_that_cannot_be_written_leaves_the_old_file(
 
 
 @pytest.mark.parametrize("data", [b"", b'{"1": 0.', b"\xff\xfe"])
-def test_damaged_json_is_told_apart_from_none(cache: CacheFolder, data: bytes) -> None:
-    """The error names the file, so that it can be measured again and overwritten."""
+def test_damaged_json_is_not_a_missing_file(cache: CacheFolder, data: bytes) -> None:
+    """The error names the file, so that the caller can measure again and overwrite it."""
     path = cache.latency_file("abc")
     path.parent.mkdir(parents=True)
     path.write_bytes(data)
@@ -373,13 +371,13 @@ def test_damaged_json_is_told_apart_from_none(cache: CacheFolder, data: bytes) -
 
 @pytest.fixture
 def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CacheFolder:
-    """The user's own cache folder, in a folder of the test's."""
+    """The cache folder of the user, in a folder of the test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return replace(user_cache_folder(), now=lambda: CREATED)
 
 
 def test_the_command_lists_models_in_aligned_columns(user_cache: CacheFolder) -> None:
-    """Sorted, one line each, in plain text where the output is no terminal."""
+    """Sorted, one line each, in plain text where the output is not a terminal."""
     user_cache.publish("net", "2", replace(CONTENTS, licence="Apache-2.0 (weights)"))
     user_cache.publish("net", "1", replace(CONTENTS, files={"graph.pb": bytes(12_340_000)}))
     result = CliRunner().invoke(models)
@@ -392,14 +390,14 @@ def test_the_command_lists_models_in_aligned_columns(user_cache: CacheFolder) ->
     assert (result.exit_code, result.stderr) == (0, "")
 
 
-def test_the_command_says_so_when_there_is_nothing(user_cache: CacheFolder) -> None:
-    """And where it looked."""
+def test_the_command_reports_an_empty_cache(user_cache: CacheFolder) -> None:
+    """With the path of the folder."""
     result = CliRunner().invoke(models)
     assert result.stdout == f"no usable model in the cache folder {user_cache.root}\n"
 
 
-def test_the_command_tells_of_damage_beside_the_list(user_cache: CacheFolder) -> None:
-    """A damaged model is not listed as if it could be used; the others are."""
+def test_the_command_reports_damage_beside_the_list(user_cache: CacheFolder) -> None:
+    """A damaged model is not listed as usable; the others are."""
     for version in ("1", "2"):
         user_cache.publish("net", version, CONTENTS)
     cut_short(user_cache.model_folder("net", "1"))
@@ -412,7 +410,7 @@ def test_the_command_tells_of_damage_beside_the_list(user_cache: CacheFolder) ->
 def test_the_command_fails_with_one_line_where_the_cache_cannot_be_read(
     user_cache: CacheFolder,
 ) -> None:
-    """A file stands where the folder of models should."""
+    """A file has the name of the folder of models."""
     user_cache.root.mkdir()
     (user_cache.root / "models").write_text("")
     result = CliRunner().invoke(models)
@@ -421,17 +419,17 @@ def test_the_command_fails_with_one_line_where_the_cache_cannot_be_read(
 
 
 class Terminal(io.StringIO):
-    """Standard output in front of a person."""
+    """Standard output that is a terminal."""
 
     def isatty(self) -> bool:
-        """Say that someone looks."""
+        """Return True."""
         return True
 
 
 def test_the_command_folds_its_table_to_the_terminal(
     user_cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No line is wider than the window, and nothing of the path is lost."""
+    """No line is wider than the window, and the whole path is shown."""
     user_cache.publish("net", "1", CONTENTS)
     terminal = Terminal()
     monkeypatch.setattr(sys, "stdout", terminal)

@@ -2,9 +2,9 @@
 
 import pytest
 
-from server.http.request import LimitedRequest, request_id_of
+from server.http.request import LimitedRequest, request_id_from
 from tests.fakes.http import chunk, request
-from tests.fakes.site import World
+from tests.fakes.site import EchoServer
 
 TIMEOUT = 8.0
 
@@ -18,9 +18,9 @@ pytestmark = pytest.mark.usefixtures("log")
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("cut", [1, 7, 10_000])
 def test_a_connection_is_kept_for_the_next_request(at_once: bool, cut: int) -> None:
-    """With and without a body, in whatever segments, answered at once or later."""
-    world = World(at_once=at_once)
-    client = world.connect()
+    """With and without a body, in segments of any size, answered at once or later."""
+    server = EchoServer(at_once=at_once)
+    client = server.connect()
     requests = (
         request("GET", "/one"),
         request("POST", "/two", b"body"),
@@ -34,7 +34,7 @@ def test_a_connection_is_kept_for_the_next_request(at_once: bool, cut: int) -> N
     )
     for data in requests:
         client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
-        world.desk.answer_all()
+        server.resource.answer_all()
         assert client.is_open()
         assert not client.channel.busy
     assert client.statuses == [200] * 4
@@ -44,20 +44,20 @@ def test_a_connection_is_kept_for_the_next_request(at_once: bool, cut: int) -> N
         b"POST /three body",
         b"GET /four ",
     ]
-    assert world.limits.held == 0
+    assert server.limits.held == 0
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("cut", [1, 7, 10_000])
 def test_pipelined_requests_are_answered_in_their_order(at_once: bool, cut: int) -> None:
-    """The next one is not even looked at before the one before it has its answer."""
-    world = World(at_once=at_once)
-    client = world.connect()
+    """No request is processed before the previous one is answered."""
+    server = EchoServer(at_once=at_once)
+    client = server.connect()
     data = request("POST", "/one", b"1") + request("GET", "/two") + request("POST", "/three", b"3")
     client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
     if not at_once:
-        assert len(world.desk.waiting) == 1
-        world.desk.answer_all()
+        assert len(server.resource.waiting) == 1
+        server.resource.answer_all()
     assert [answer.body for answer in client.answers] == [
         b"POST /one 1",
         b"GET /two ",
@@ -75,37 +75,37 @@ def test_pipelined_requests_are_answered_in_their_order(at_once: bool, cut: int)
         request("POST", body=b"hi", headers={"Connection": "close"}),
     ],
 )
-def test_a_client_that_wants_no_more_is_answered_and_left(data: bytes) -> None:
-    """HTTP/1.0, and those that say so."""
-    world = World()
-    client = world.connect()
+def test_a_connection_closes_after_the_last_request(data: bytes) -> None:
+    """A request in HTTP/1.0, or with Connection: close."""
+    server = EchoServer()
+    client = server.connect()
     client.send(data)
     assert client.statuses == [200]
     assert client.transport.disconnecting
-    world.clock.advance(0)
-    assert not world.site.channels
+    server.clock.advance(0)
+    assert not server.site.channels
 
 
 def test_what_follows_the_last_request_is_not_served() -> None:
-    """The client has said that it would send no more."""
-    world = World()
-    client = world.connect()
+    """The client has announced that it sends no more."""
+    server = EchoServer()
+    client = server.connect()
     client.send(request("GET", "/one", headers={"Connection": "close"}) + request("GET", "/two"))
     assert [answer.body for answer in client.answers] == [b"GET /one "]
-    assert world.when_quiet() == [None]
+    assert server.when_quiet() == [None]
 
 
 @pytest.mark.parametrize("data", [request("GET"), b"GET / HT", b"nonsense\r\n"])
-def test_what_comes_behind_a_close_is_nothing(data: bytes) -> None:
-    """A connection under TLS may go on hearing while it says goodbye."""
-    world = World()
-    client = world.connect()
-    world.site.close_idle()
+def test_bytes_after_a_close_are_ignored(data: bytes) -> None:
+    """A connection under TLS may still receive bytes while it closes."""
+    server = EchoServer()
+    client = server.connect()
+    server.site.close_idle()
     client.send(data)
-    assert world.when_quiet() == [None]
-    world.clock.advance(0)
+    assert server.when_quiet() == [None]
+    server.clock.advance(0)
     assert client.received == b""
-    assert world.clock.getDelayedCalls() == []
+    assert server.clock.getDelayedCalls() == []
 
 
 # --- time
@@ -123,30 +123,30 @@ def test_what_comes_behind_a_close_is_nothing(data: bytes) -> None:
     ],
 )
 @pytest.mark.parametrize("at_once", [True, False])
-def test_an_idle_connection_is_closed_without_a_word(
+def test_an_idle_connection_is_closed_without_an_answer(
     before: tuple[bytes, ...], at_once: bool
 ) -> None:
-    """A 408 would be taken for the answer to the request that crosses it."""
-    world = World(at_once=at_once)
-    client = world.connect()
+    """A client would read a 408 as the answer to a request that it sends at that moment."""
+    server = EchoServer(at_once=at_once)
+    client = server.connect()
     for data in before:
         client.send(data)
-        world.desk.answer_all()
+        server.resource.answer_all()
     answered = client.received
-    world.clock.advance(TIMEOUT / 2)
+    server.clock.advance(TIMEOUT / 2)
     assert client.is_open()
-    world.clock.advance(TIMEOUT / 2)
+    server.clock.advance(TIMEOUT / 2)
     assert client.received == answered
     assert client.transport.disconnecting
 
 
 def test_an_idle_connection_that_does_not_close_is_cut_off() -> None:
-    """Its client may be gone without a word."""
-    world = World()
-    client = world.connect(closes=False)
-    world.clock.advance(TIMEOUT)
+    """Its client may have vanished without closing."""
+    server = EchoServer()
+    client = server.connect(closes=False)
+    server.clock.advance(TIMEOUT)
     assert not client.transport.aborted
-    world.clock.advance(16)
+    server.clock.advance(16)
     assert client.transport.aborted
 
 
@@ -165,23 +165,23 @@ _HALVES = {
 @pytest.mark.parametrize("before", [b"", request("GET"), request("POST", body=b"hello")])
 @pytest.mark.parametrize("joined", [True, False], ids=["one segment", "two segments"])
 @pytest.mark.parametrize("half", _HALVES.values(), ids=_HALVES.keys())
-def test_a_request_that_does_not_arrive_in_time_is_told_so(
+def test_a_request_that_does_not_arrive_in_time_gets_408(
     half: bytes, joined: bool, before: bytes
 ) -> None:
-    """Wherever it stops, and also behind others; then the connection is closed."""
-    world = World()
-    client = world.connect()
+    """Wherever it stops, also after other requests; then the connection is closed."""
+    server = EchoServer()
+    client = server.connect()
     client.send(*([before + half] if joined else filter(None, [before, half])))
     assert client.channel.busy
-    world.clock.advance(TIMEOUT)
+    server.clock.advance(TIMEOUT)
     answer = client.answers[-1]
     assert answer.status == 408
     assert answer.error == "the request did not arrive within 8 seconds"
     assert answer.headers["connection"] == "close"
     assert client.transport.half_closed
-    world.clock.advance(2.0)
-    assert not world.site.channels
-    assert world.limits.held == 0
+    server.clock.advance(2.0)
+    assert not server.site.channels
+    assert server.limits.held == 0
 
 
 @pytest.mark.parametrize(
@@ -190,207 +190,207 @@ def test_a_request_that_does_not_arrive_in_time_is_told_so(
     ids=["head", "body"],
 )
 def test_a_byte_now_and_then_does_not_hold_a_connection(start: bytes) -> None:
-    """The time is for the whole request, counted from its first byte."""
-    world = World()
-    client = world.connect()
-    world.clock.advance(TIMEOUT - 1)
+    """The limit holds for the whole request, from its first byte on."""
+    server = EchoServer()
+    client = server.connect()
+    server.clock.advance(TIMEOUT - 1)
     client.send(start)
     for _ in range(int(TIMEOUT) - 1):
-        world.clock.advance(1)
+        server.clock.advance(1)
         client.send(b"x")
     assert client.received == b""
-    world.clock.advance(1)
+    server.clock.advance(1)
     assert client.answer.status == 408
 
 
 @pytest.mark.parametrize("before", [b"", request("GET"), request("POST", body=b"hello") + b"\r\n"])
 @pytest.mark.parametrize("drop", [b" ", b"\t", b"\n", b"\r"], ids=repr)
 def test_blanks_do_not_hold_a_connection_for_ever(drop: bytes, before: bytes) -> None:
-    """They are the first bytes of a request like any other, only of none that is told so."""
-    world = World()
-    client = world.connect()
+    """They start the time of a request; when it is over, there is no request to answer."""
+    server = EchoServer()
+    client = server.connect()
     client.send(*filter(None, [before]))
     answered = client.received
     for _ in range(int(TIMEOUT)):
         client.send(drop)
-        world.clock.advance(1)
+        server.clock.advance(1)
     assert not client.is_open()
     assert client.received == answered
 
 
-def test_a_lines_end_takes_no_time_from_the_request_behind_it() -> None:
-    """Some clients send one behind a body; the next request may come much later."""
-    world = World()
-    client = world.connect()
+def test_a_line_end_takes_no_time_from_the_next_request() -> None:
+    """Some clients send one after a body; the next request may arrive much later."""
+    server = EchoServer()
+    client = server.connect()
     client.send(request("POST", body=b"hello"), b"\r\n")
-    world.clock.advance(TIMEOUT - 1)
+    server.clock.advance(TIMEOUT - 1)
     client.send(b"GET / HT")
-    world.clock.advance(TIMEOUT - 1)
+    server.clock.advance(TIMEOUT - 1)
     client.send(b"TP/1.1\r\n\r\n")
     assert client.statuses == [200, 200]
 
 
 def test_each_request_has_the_whole_time() -> None:
-    """Not what the one before it has left, and not what its answer took."""
-    world = World(at_once=False)
-    client = world.connect()
+    """Without the time of the previous request and of its answer."""
+    server = EchoServer(at_once=False)
+    client = server.connect()
     for number in range(3):
         data = request("POST", body=b"hello")
         client.send(data[:9])
-        world.clock.advance(TIMEOUT - 1)
+        server.clock.advance(TIMEOUT - 1)
         client.send(data[9:])
-        world.clock.advance(1000)
+        server.clock.advance(1000)
         assert client.statuses == [200] * number
-        world.desk.answer_all()
-        world.clock.advance(TIMEOUT - 1)
+        server.resource.answer_all()
+        server.clock.advance(TIMEOUT - 1)
     assert client.statuses == [200] * 3
     assert client.is_open()
 
 
-def test_a_pipelined_request_has_its_time_from_when_it_is_looked_at() -> None:
-    """It lay here, and nobody could take more of it."""
-    world = World(at_once=False)
-    client = world.connect()
+def test_the_time_of_a_pipelined_request_starts_when_it_is_processed() -> None:
+    """Until then the server did not read the rest of it."""
+    server = EchoServer(at_once=False)
+    client = server.connect()
     client.send(request("GET") + b"GET / HT")
-    world.clock.advance(1000)
-    world.desk.answer_all()
-    world.clock.advance(TIMEOUT - 1)
+    server.clock.advance(1000)
+    server.resource.answer_all()
+    server.clock.advance(TIMEOUT - 1)
     assert client.statuses == [200]
-    world.clock.advance(1)
+    server.clock.advance(1)
     assert client.statuses == [200, 408]
 
 
-# --- who a request is
+# --- request ids
 
 
 @pytest.mark.parametrize("own", ["a", "!~", "0f-" * 42, "x" * 128])
 def test_a_clients_own_request_id_is_kept(own: str) -> None:
-    """Where it is printable and short."""
-    assert request_id_of(own) == own
+    """If it is printable and short."""
+    assert request_id_from(own) == own
 
 
 @pytest.mark.parametrize(
     "own", [None, "", " ", "a b", "x" * 129, "a\r\nb", "a\n", "\x7f", "é", "\0"]
 )
-def test_any_other_request_gets_an_id_of_its_own(own: str | None) -> None:
-    """A new one each time, which is fit to be sent back."""
-    first, second = request_id_of(own), request_id_of(own)
+def test_any_other_request_gets_a_new_id(own: str | None) -> None:
+    """A different one each time, which is itself a valid id."""
+    first, second = request_id_from(own), request_id_from(own)
     assert own not in (first, second)
     assert first != second
-    assert request_id_of(first) == first
+    assert request_id_from(first) == first
 
 
 @pytest.mark.parametrize("own", [b"\xff", b"\xc3\xa9", b"\x80"])
-def test_an_id_that_is_no_text_harms_nobody(own: bytes) -> None:
-    """It came from a client, and must not end in our log."""
-    world = World()
-    client = world.connect()
+def test_an_id_that_is_not_ascii_is_replaced(own: bytes) -> None:
+    """Such bytes of a client must not get into the log."""
+    server = EchoServer()
+    client = server.connect()
     client.send(b"GET / HTTP/1.1\r\nX-Request-Id: " + own + b"\r\n\r\n")
     assert client.statuses == [200]
-    assert request_id_of(world.desk.ids[0]) == world.desk.ids[0]
+    assert request_id_from(server.resource.ids[0]) == server.resource.ids[0]
 
 
-# --- rest
+# --- idle connections
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("rest", [b"", b"\r\n"])
-def test_a_site_is_quiet_when_all_that_has_come_is_answered(at_once: bool, rest: bytes) -> None:
-    """Connections that only stand do not count, and a line's end behind a body is nothing."""
-    world = World(at_once=at_once)
-    world.connect()
-    client = world.connect()
+def test_a_site_is_quiet_when_all_requests_are_answered(at_once: bool, rest: bytes) -> None:
+    """Idle connections do not count, nor does a line end after a body."""
+    server = EchoServer(at_once=at_once)
+    server.connect()
+    client = server.connect()
     data = request("POST", body=b"hello") + rest
     client.send(data[:5])
-    fired = world.when_quiet()
+    fired = server.when_quiet()
     assert not fired
     client.send(data[5:])
     assert bool(fired) == at_once
-    world.desk.answer_all()
+    server.resource.answer_all()
     assert fired == [None]
-    assert world.when_quiet() == [None]
+    assert server.when_quiet() == [None]
 
 
 @pytest.mark.parametrize("sent", [b"GET", request("GET"), request("POST", body=b"1") + b"GET"])
-def test_a_site_is_quiet_when_the_last_busy_client_is_gone(sent: bytes) -> None:
-    """Nobody is left to answer."""
-    world = World(at_once=False)
-    client = world.connect()
+def test_a_site_is_quiet_when_the_last_busy_client_hangs_up(sent: bytes) -> None:
+    """Its request needs no answer any more."""
+    server = EchoServer(at_once=False)
+    client = server.connect()
     client.send(sent)
-    fired = world.when_quiet()
+    fired = server.when_quiet()
     assert not fired
     client.hang_up()
     assert fired == [None]
-    assert not world.site.channels
+    assert not server.site.channels
 
 
-def test_a_request_that_was_refused_keeps_nobody_waiting() -> None:
-    """It has its answer, though its connection stands a moment longer."""
-    world = World()
-    client = world.connect()
+def test_a_refused_request_does_not_delay_a_drain() -> None:
+    """It has its answer, though its connection lingers."""
+    server = EchoServer()
+    client = server.connect()
     client.send(b"GET")
-    fired = world.when_quiet()
+    fired = server.when_quiet()
     client.send(b"\r\n")
     assert client.statuses == [400]
     assert fired == [None]
 
 
-def test_close_idle_leaves_those_alone_who_are_busy() -> None:
-    """Those who send and those who wait for an answer; the others are closed."""
-    world = World(at_once=False)
-    idle, sending, waiting, served = (world.connect() for _ in range(4))
+def test_close_idle_keeps_busy_connections() -> None:
+    """Connections that send a request or wait for an answer; the others are closed."""
+    server = EchoServer(at_once=False)
+    idle, sending, waiting, served = (server.connect() for _ in range(4))
     sending.send(b"GET / HT")
     waiting.send(request("GET"))
     served.send(request("POST", body=b"hello"))
-    world.desk.waiting.pop().answer()
-    world.site.close_idle()
-    world.clock.advance(0)
+    server.resource.waiting.pop().answer()
+    server.site.close_idle()
+    server.clock.advance(0)
     assert [client.is_open() for client in (idle, sending, waiting, served)] == [
         False,
         True,
         True,
         False,
     ]
-    assert world.site.accepted == 4
-    assert len(world.site.channels) == 2
+    assert server.site.accepted == 4
+    assert len(server.site.channels) == 2
 
 
 def test_close_idle_leaves_time_to_read_a_refusal() -> None:
-    """Who is still sending would see a reset instead."""
-    world = World()
-    client = world.connect()
+    """A client that is still sending would see a reset instead."""
+    server = EchoServer()
+    client = server.connect()
     client.send(b"nonsense\r\n")
-    world.site.close_idle()
+    server.site.close_idle()
     assert client.is_open()
-    world.clock.advance(2.0)
+    server.clock.advance(2.0)
     assert not client.is_open()
 
 
 def test_abort_all_cuts_every_connection_off() -> None:
-    """Whatever it is busy with."""
-    world = World(at_once=False)
-    clients = [world.connect() for _ in range(3)]
+    """Idle, receiving or answering."""
+    server = EchoServer(at_once=False)
+    clients = [server.connect() for _ in range(3)]
     clients[1].send(b"GET / HT")
     clients[2].send(request("POST", body=b"hello"))
-    world.site.abort_all()
-    world.clock.advance(0)
+    server.site.abort_all()
+    server.clock.advance(0)
     assert all(client.transport.aborted for client in clients)
-    assert not world.site.channels
-    assert world.limits.held == 0
+    assert not server.site.channels
+    assert server.limits.held == 0
 
 
-# --- fields
+# --- header fields
 
 
-def test_a_field_that_was_set_goes_out_as_it_was_set() -> None:
-    """Encoded once, beside those of the head."""
-    world = World(at_once=False)
-    client = world.connect()
+def test_a_header_that_was_set_is_sent_unchanged() -> None:
+    """Encoded once, beside those of `begin_answer`."""
+    server = EchoServer(at_once=False)
+    client = server.connect()
     client.send(request("GET"))
-    waiting = world.desk.waiting[0].request
+    waiting = server.resource.waiting[0].request
     assert isinstance(waiting, LimitedRequest)
     waiting.setHeader("X-Label", "café")  # type: ignore[no-untyped-call]  # Twisted's
-    waiting.begin(200, {"Content-Length": "6", "X-Other": "thé"})
-    world.desk.answer_all()
+    waiting.begin_answer(200, {"Content-Length": "6", "X-Other": "thé"})
+    server.resource.answer_all()
     assert "X-Label: café\r\n".encode() in client.received
     assert "X-Other: thé\r\n".encode() in client.received

@@ -1,4 +1,4 @@
-"""What the access log is told, and what it cannot break: server/http/access.py, channel.py."""
+"""Entries of the access log, and its errors: server/http/access.py, channel.py, site.py."""
 
 import pytest
 from twisted.internet.address import HostnameAddress, IPv6Address, UNIXAddress
@@ -9,35 +9,35 @@ from server.http.request import LimitedRequest
 from server.settings.table import Settings
 from tests.fakes.http import PEER, Client, chunk, request
 from tests.fakes.server import Log
-from tests.fakes.service import House
-from tests.fakes.site import World
+from tests.fakes.service import ServiceHarness
+from tests.fakes.site import EchoServer
 
 pytestmark = pytest.mark.usefixtures("log")
 
 
-def test_each_answer_is_told_once() -> None:
-    """With all that a line may want."""
-    told: list[Access] = []
-    client = World(access_log=told.append).connect()
+def test_each_answer_is_logged_once() -> None:
+    """With all fields of an entry."""
+    entries: list[Access] = []
+    client = EchoServer(access_log=entries.append).connect()
     client.send(request("GET", "/a?b", headers={"X-Request-Id": "mine"}))
     client.send(request("POST", "/c", b"body", headers={"X-Request-Id": "yours"}))
-    assert told == [
+    assert entries == [
         Access("192.0.2.7", "GET", "/a?b", 200, len(b"GET /a?b "), "mine"),
         Access("192.0.2.7", "POST", "/c", 200, len(b"POST /c body"), "yours"),
     ]
 
 
-def test_the_timing_of_an_answer_is_told() -> None:
-    """As the client was told."""
-    told: list[Access] = []
-    world = World(at_once=False, access_log=told.append)
-    client = world.connect()
+def test_the_timing_of_an_answer_is_logged() -> None:
+    """As in its Server-Timing header."""
+    entries: list[Access] = []
+    server = EchoServer(at_once=False, access_log=entries.append)
+    client = server.connect()
     client.send(request("GET"))
-    waiting = world.desk.waiting[0].request
+    waiting = server.resource.waiting[0].request
     assert isinstance(waiting, LimitedRequest)
-    waiting.begin(200, {"Server-Timing": "queue;dur=1", "Content-Length": "6"})
-    world.desk.answer_all()
-    assert [access.timing for access in told] == ["queue;dur=1"]
+    waiting.begin_answer(200, {"Server-Timing": "queue;dur=1", "Content-Length": "6"})
+    server.resource.answer_all()
+    assert [access.timing for access in entries] == ["queue;dur=1"]
 
 
 POST = b"POST /p?q HTTP/1.1\r\n"
@@ -60,21 +60,21 @@ REFUSALS = {
 
 @pytest.mark.parametrize(("data", "known"), REFUSALS.values(), ids=REFUSALS.keys())
 @pytest.mark.parametrize("before", [b"", request("GET", "/before"), request(body=b"hello")])
-def test_each_early_refusal_is_told_once(
+def test_each_early_refusal_is_logged_once(
     data: bytes, known: tuple[str, str, int], before: bytes
 ) -> None:
-    """With what is known of it, which is what an operator looks for."""
-    told: list[Access] = []
-    world = World(max_held=50, access_log=told.append)
-    client = world.connect()
+    """With the fields known when it is refused."""
+    entries: list[Access] = []
+    server = EchoServer(max_held=50, access_log=entries.append)
+    client = server.connect()
     client.send(before + data)
     if known[2] == 408:
-        world.clock.advance(8.0)
+        server.clock.advance(8.0)
     answer = client.answers[-1]
-    told_id = answer.headers["x-request-id"]
-    assert told[-1] == Access("192.0.2.7", *known, len(answer.body), told_id)
+    request_id = answer.headers["x-request-id"]
+    assert entries[-1] == Access("192.0.2.7", *known, len(answer.body), request_id)
     client.hang_up()
-    assert len(told) == (2 if before else 1)
+    assert len(entries) == (2 if before else 1)
 
 
 @pytest.mark.parametrize(
@@ -88,17 +88,17 @@ def test_each_early_refusal_is_told_once(
     ],
 )
 def test_every_client_has_a_name(address: IAddress, name: str) -> None:
-    """One that is fit for a line of a log, whatever it came through."""
+    """One that is safe in a line of a log, for any kind of address."""
     assert client_name(address) == name
 
 
 @pytest.mark.parametrize("peer", [UNIXAddress(None), UNIXAddress(b""), PEER], ids=repr)
-def test_the_server_logs_whoever_comes(
+def test_the_server_logs_every_client(
     monkeypatch: pytest.MonkeyPatch, log: Log, peer: IAddress
 ) -> None:
-    """Answers and refusals alike, one line each; the connection goes on."""
-    house = House(monkeypatch, Settings(access_log=True))
-    client = Client(house.service.site, house.reactor, peer=peer)
+    """Answers and refusals alike, one line each."""
+    harness = ServiceHarness(monkeypatch, Settings(access_log=True))
+    client = Client(harness.service.site, harness.reactor, peer=peer)
     headers = {"X-Request-Id": "mine"}
     client.send(
         request("GET", "/healthz", headers=headers), request("GET", "/none"), b"nonsense\r\n"
@@ -113,17 +113,17 @@ def test_the_server_logs_whoever_comes(
 
 @pytest.mark.parametrize("data", [request("GET"), b"nonsense\r\n"], ids=["answer", "refusal"])
 def test_a_log_that_fails_breaks_no_answer(data: bytes, log: Log) -> None:
-    """Its failure is logged, and the connection goes its way."""
+    """Its error is logged, and the connection works on."""
 
     def fail(_: Access) -> None:
         raise OSError(28, "No space left on device")
 
-    world = World(access_log=fail)
-    client = world.connect()
+    server = EchoServer(access_log=fail)
+    client = server.connect()
     client.send(data)
     assert len(client.answers) == 1
-    assert world.when_quiet() == [None]
-    world.clock.advance(30)
-    assert not world.site.channels
+    assert server.when_quiet() == [None]
+    server.clock.advance(30)
+    assert not server.site.channels
     (line,) = log.flush(OSError)
     assert line.startswith("the access log failed")

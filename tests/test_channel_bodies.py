@@ -6,11 +6,12 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
-from server.http.channel import LimitedSite
-from server.http.klein_frontend import KleinDoor
+from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import HeldBody
+from server.http.router import Router
+from server.http.site import LimitedSite
 from server.lifecycle import Lifecycle
 from tests.fakes.http import Client, request
 
@@ -18,19 +19,20 @@ MIB = 1 << 20
 
 
 def test_a_body_that_is_being_answered_is_held_once() -> None:
-    """By the endpoint that it was handed to, and by nobody any more when it is answered."""
+    """By the endpoint alone, and not at all once it is answered."""
     clock = Clock()
     seen: list[HTTPRequest] = []
     answers: list[Deferred[HTTPResponse]] = []
 
-    def endpoint(asked: HTTPRequest) -> Deferred[HTTPResponse]:
-        seen.append(asked)
+    def endpoint(received: HTTPRequest) -> Deferred[HTTPResponse]:
+        seen.append(received)
         answers.append(Deferred())
         return answers[-1]
 
-    door = KleinDoor([Route("POST", "/", endpoint)], clock=clock, lifecycle=Lifecycle())
+    router = Router([Route("POST", "/", endpoint)])
+    frontend = KleinFrontend(router, clock=clock, lifecycle=Lifecycle())
     limits = BodyLimits(max_body=8 * MIB, max_held=8 * MIB)
-    site = LimitedSite(door.app.resource(), limits=limits, client_timeout=8.0, clock=clock)
+    site = LimitedSite(frontend.app.resource(), limits=limits, client_timeout=8.0, clock=clock)
     client = Client(site, clock)
     data = request(body=bytes(range(256)) * (4 * MIB // 256))
     tracemalloc.start()
@@ -51,7 +53,7 @@ def test_a_body_that_is_being_answered_is_held_once() -> None:
 
 @pytest.mark.parametrize("chunks", [[], [b"one"], [b"one", b"two", b"three"]])
 def test_a_body_is_read_once(chunks: list[bytes]) -> None:
-    """Whole, and then it is gone."""
+    """As a whole, and then it is dropped."""
     body = HeldBody()
     for data in chunks:
         body.write(data)
@@ -62,7 +64,7 @@ def test_a_body_is_read_once(chunks: list[bytes]) -> None:
 
 
 def test_a_body_can_be_read_in_parts() -> None:
-    """Like any file; what is left behind them comes whole."""
+    """Like any file; the rest is then read as a whole."""
     body = HeldBody(b"one two three")
     assert body.read(0) == b""
     assert body.read(4) == b"one "

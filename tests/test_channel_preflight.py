@@ -1,4 +1,4 @@
-"""Requests that are refused by what their heads say: server/http/channel.py."""
+"""Requests that a preflight refuses by their heads: server/http/channel.py."""
 
 from collections.abc import Mapping
 
@@ -7,12 +7,14 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from server.http.access import Access
-from server.http.channel import LINGER, SMALL, LimitedSite
-from server.http.klein_frontend import KleinDoor
+from server.http.channel import LINGER_SECONDS, MAX_DISCARDED_BODY_BYTES
+from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
+from server.http.router import Router
+from server.http.site import LimitedSite
 from server.lifecycle import Lifecycle, State
-from tests.fakes.http import Client, NarrowClient, PlainTransport, chunk, request
+from tests.fakes.http import Client, PlainTransport, SlowClient, chunk, request
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -21,8 +23,8 @@ REFUSAL = HTTPResponse(429, b'{"error":"too busy"}\n', {"Retry-After": "3", "X-M
 BODY = bytes(100)
 
 
-class World:
-    """A site behind a door whose one route refuses while it is told to, and their clients."""
+class PreflightServer:
+    """A Klein front end whose POST route has a preflight, which refuses while *refuses* is set."""
 
     def __init__(self, *, refuses: bool = True) -> None:
         self.clock = Clock()
@@ -30,36 +32,38 @@ class World:
         self.refuses = refuses
         self.heads: list[Head] = []
         self.served: list[HTTPRequest] = []
-        self.told: list[Access] = []
+        self.entries: list[Access] = []
         self.lifecycle = Lifecycle()
-        routes = (Route("POST", "/", self._serve, preflight=self._ask), Route("PUT", "/", _accept))
-        door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
+        router = Router(
+            [Route("POST", "/", self._serve, preflight=self._preflight), Route("PUT", "/", _accept)]
+        )
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         self.limits = BodyLimits(max_body=1 << 20, max_held=1 << 20)
         self.site = LimitedSite(
-            door.app.resource(),
+            frontend.app.resource(),
             limits=self.limits,
             client_timeout=TIMEOUT,
             clock=self.clock,
-            access_log=self.told.append,
-            routes=routes,
-            leaving=lambda: self.lifecycle.leaving,
+            access_log=self.entries.append,
+            router=router,
+            draining=lambda: self.lifecycle.leaving,
         )
 
-    def _ask(self, head: Head) -> HTTPResponse | None:
+    def _preflight(self, head: Head) -> HTTPResponse | None:
         self.heads.append(head)
         return REFUSAL if self.refuses else None
 
-    def _serve(self, asked: HTTPRequest) -> Deferred[HTTPResponse]:
-        self.served.append(asked)
-        return _accept(asked)
+    def _serve(self, received: HTTPRequest) -> Deferred[HTTPResponse]:
+        self.served.append(received)
+        return _accept(received)
 
     def connect(self) -> Client:
         """Return a new connection."""
         return Client(self.site, self.clock)
 
 
-def _accept(asked: HTTPRequest) -> Deferred[HTTPResponse]:
-    return succeed(HTTPResponse(200, b"served %d\n" % len(asked.body)))
+def _accept(received: HTTPRequest) -> Deferred[HTTPResponse]:
+    return succeed(HTTPResponse(200, b"served %d\n" % len(received.body)))
 
 
 def post(length: int = 100, headers: Mapping[str, str] | None = None) -> bytes:
@@ -67,16 +71,16 @@ def post(length: int = 100, headers: Mapping[str, str] | None = None) -> bytes:
     return request(headers={"Content-Length": str(length), **(headers or {})})
 
 
-def test_a_head_is_asked_about_before_the_body_comes() -> None:
-    """It tells all that the whole request will tell, but for the query and the body."""
-    world = World(refuses=False)
-    client = world.connect()
+def test_the_preflight_is_called_before_the_body_arrives() -> None:
+    """Its head has all of the later request, except for the query and the body."""
+    server = PreflightServer(refuses=False)
+    client = server.connect()
     client.send(request(target="/?k=1", headers={"Content-Length": "2", "X-Request-Id": "mine"}))
-    (head,) = world.heads
-    assert (world.served, client.received) == ([], b"")
-    world.clock.advance(1)
+    (head,) = server.heads
+    assert (server.served, client.received) == ([], b"")
+    server.clock.advance(1)
     client.send(b"hi")
-    (served,) = world.served
+    (served,) = server.served
     assert client.statuses == [200]
     for name in ("method", "path", "headers", "request_id", "received", "connection"):
         assert getattr(served, name) == getattr(head, name)
@@ -94,12 +98,12 @@ def test_a_head_is_asked_about_before_the_body_comes() -> None:
     ],
     ids=["another method", "another path", "an absolute target", "no body"],
 )
-def test_other_requests_are_not_asked_about(data: bytes) -> None:
-    """Whoever answers them looks for himself; a target in another spelling loses nothing else."""
-    world = World()
-    client = world.connect()
+def test_other_requests_have_no_preflight(data: bytes) -> None:
+    """Their endpoints check them; another spelling of the target changes nothing else."""
+    server = PreflightServer()
+    client = server.connect()
     client.send(data)
-    assert world.heads == []
+    assert server.heads == []
     assert len(client.answers) == 1
 
 
@@ -116,22 +120,22 @@ def test_other_requests_are_not_asked_about(data: bytes) -> None:
         ([request("POST", "http://here/", BODY)], [False]),
     ],
 )
-def test_a_verdict_holds_for_a_body_that_comes_with_its_head(
+def test_a_preflight_holds_for_a_body_that_arrives_with_its_head(
     segments: list[bytes], admitted: list[bool]
 ) -> None:
-    """Nothing has happened since; else, and where there was none, whoever answers looks again."""
-    world = World(refuses=False)
-    client = world.connect()
+    """If more segments arrived since, or there was no preflight, the endpoint checks again."""
+    server = PreflightServer(refuses=False)
+    client = server.connect()
     client.send(*segments)
-    assert [served.admitted for served in world.served] == admitted
+    assert [served.admitted for served in server.served] == admitted
     assert len(client.answers) == max(1, len(admitted))
 
 
 @pytest.mark.parametrize("cut", [1, 50, 10_000])
-def test_a_refused_request_costs_its_connection_nothing(cut: int) -> None:
-    """Its answer is there before its body; that is discarded, and the next request is served."""
-    world = World()
-    client = world.connect()
+def test_a_refused_request_keeps_its_connection(cut: int) -> None:
+    """It is answered before its body arrives; the body is discarded, the next request served."""
+    server = PreflightServer()
+    client = server.connect()
     client.send(post())
     assert client.answer.status == 429
     assert client.answer.headers == {
@@ -144,131 +148,131 @@ def test_a_refused_request_costs_its_connection_nothing(cut: int) -> None:
         "date": client.answer.headers["date"],
     }
     client.send(*(BODY[at : at + cut] for at in range(0, len(BODY), cut)))
-    world.refuses = False
+    server.refuses = False
     client.send(post(), b"y" * 100)
     assert client.statuses == [429, 200]
-    assert [served.body for served in world.served] == [b"y" * 100]
+    assert [served.body for served in server.served] == [b"y" * 100]
     assert client.is_open()
-    assert (world.limits.held, client.channel.busy) == (0, False)
-    world.clock.advance(TIMEOUT)
-    assert not world.site.channels
+    assert (server.limits.held, client.channel.busy) == (0, False)
+    server.clock.advance(TIMEOUT)
+    assert not server.site.channels
 
 
 @pytest.mark.parametrize("length", [0, 100])
 @pytest.mark.parametrize("at_once", [True, False])
 def test_refused_requests_may_follow_each_other(length: int, at_once: bool) -> None:
-    """In their order, in one segment or many, with and without bodies."""
-    world = World()
-    client = world.connect()
+    """In order, in one segment or many, with and without bodies."""
+    server = PreflightServer()
+    client = server.connect()
     data = [post(length, {"X-Request-Id": str(number)}) + bytes(length) for number in range(5)]
     client.send(*([b"".join(data)] if at_once else data))
     assert client.statuses == [429] * 5
     assert [answer.headers["x-request-id"] for answer in client.answers] == list("01234")
-    assert world.told == [
+    assert server.entries == [
         Access("192.0.2.7", "POST", "/", 429, len(REFUSAL.body), number) for number in "01234"
     ]
-    assert world.served == []
+    assert server.served == []
     assert client.is_open()
 
 
-LEAVING = {
-    "it waits for a word": post(headers={"Expect": "100-continue"}),
-    "its body is large": post(SMALL + 1),
+CLOSING = {
+    "it expects 100": post(headers={"Expect": "100-continue"}),
+    "its body is large": post(MAX_DISCARDED_BODY_BYTES + 1),
     "its body may be large": request(headers={"Transfer-Encoding": "chunked"}) + chunk(BODY),
-    "it wants no more": post(headers={"Connection": "close"}),
-    "it is old": b"POST / HTTP/1.0\r\nContent-Length: 100\r\n\r\n",
+    "it is the last request": post(headers={"Connection": "close"}),
+    "it is HTTP/1.0": b"POST / HTTP/1.0\r\nContent-Length: 100\r\n\r\n",
 }
 
 
-@pytest.mark.parametrize("data", LEAVING.values(), ids=LEAVING.keys())
-def test_a_connection_is_closed_that_is_not_worth_the_body(data: bytes) -> None:
-    """Or of which nobody could tell what would come next; it hears no 100 before."""
-    world = World()
-    client = world.connect()
+@pytest.mark.parametrize("data", CLOSING.values(), ids=CLOSING.keys())
+def test_a_refusal_closes_a_connection_that_is_not_worth_its_body(data: bytes) -> None:
+    """Or if the next bytes could be a body or a request; no 100 is sent before."""
+    server = PreflightServer()
+    client = server.connect()
     client.send(data)
     assert client.received.startswith(b"HTTP/1.1 429 ")
     assert client.answer.headers["connection"] == "close"
     assert client.answer.headers["retry-after"] == "3"
     assert client.transport.half_closed
     client.send(BODY, request())
-    world.clock.advance(LINGER)
-    assert not world.site.channels
-    assert (world.served, len(world.told), world.limits.held) == ([], 1, 0)
+    server.clock.advance(LINGER_SECONDS)
+    assert not server.site.channels
+    assert (server.served, len(server.entries), server.limits.held) == ([], 1, 0)
 
 
 def test_a_body_of_the_largest_size_is_discarded() -> None:
     """One byte more is too many; none of it is held."""
-    world = World()
-    client = world.connect()
-    client.send(post(SMALL))
+    server = PreflightServer()
+    client = server.connect()
+    client.send(post(MAX_DISCARDED_BODY_BYTES))
     for _ in range(4):
-        client.send(bytes(SMALL // 4))
-        assert world.limits.held == 0
+        client.send(bytes(MAX_DISCARDED_BODY_BYTES // 4))
+        assert server.limits.held == 0
     client.send(post(0))
     assert client.statuses == [429, 429]
 
 
-def test_a_server_that_leaves_says_so_with_a_refusal() -> None:
+def test_a_draining_server_closes_the_connection_with_a_refusal() -> None:
     """The next request would be lost."""
-    world = World()
-    world.lifecycle.move(State.DRAINING)
-    client = world.connect()
+    server = PreflightServer()
+    server.lifecycle.move(State.DRAINING)
+    client = server.connect()
     client.send(post())
     assert client.answer.headers["connection"] == "close"
 
 
 @pytest.mark.parametrize("sent", [b"", bytes(99)])
-def test_a_body_that_never_comes_holds_nobody(sent: bytes) -> None:
-    """Neither a drain, nor its connection for longer than a request may take; no second answer."""
-    world = World()
-    client = world.connect()
+def test_a_body_that_never_arrives_delays_nothing(sent: bytes) -> None:
+    """Neither a drain, nor its own connection beyond the time of a request; no second answer."""
+    server = PreflightServer()
+    client = server.connect()
     client.send(post())
     client.send(*filter(None, [sent]))
     fired: list[None] = []
-    world.site.when_quiet().addCallback(fired.append)
+    server.site.when_quiet().addCallback(fired.append)
     assert fired == [None]
-    world.clock.advance(TIMEOUT)
+    server.clock.advance(TIMEOUT)
     assert client.statuses == [429]
-    assert not world.site.channels
+    assert not server.site.channels
 
 
 def test_a_drain_leaves_time_to_read_a_refusal() -> None:
-    """Who is still sending would see a reset instead."""
-    world = World()
-    client = world.connect()
+    """A client that is still sending would see a reset instead."""
+    server = PreflightServer()
+    client = server.connect()
     client.send(post())
-    world.site.close_idle()
+    server.site.close_idle()
     assert client.transport.half_closed
     client.send(BODY)
     assert client.statuses == [429]
     assert client.is_open()
-    world.clock.advance(LINGER)
-    assert not world.site.channels
+    server.clock.advance(LINGER_SECONDS)
+    assert not server.site.channels
 
 
-@pytest.mark.parametrize("kind", [Client, NarrowClient])
-def test_a_client_that_hangs_up_behind_its_refusal_leaves_nothing(
-    kind: type[Client | NarrowClient],
+@pytest.mark.parametrize("kind", [Client, SlowClient])
+def test_nothing_remains_of_a_client_that_hangs_up_after_its_refusal(
+    kind: type[Client | SlowClient],
 ) -> None:
     """No timer, no bytes."""
-    world = World()
-    client = kind(world.site, world.clock)
+    server = PreflightServer()
+    client = kind(server.site, server.clock)
     client.send(post())
     if isinstance(client.transport, PlainTransport):
         client.transport.lost()
     else:
         client.read_all()
         client.transport.abortConnection()
-    world.clock.advance(0)
-    assert not world.site.channels
-    assert world.limits.held == 0
-    assert world.clock.getDelayedCalls() == []
+    server.clock.advance(0)
+    assert not server.site.channels
+    assert server.limits.held == 0
+    assert server.clock.getDelayedCalls() == []
 
 
-def test_a_client_that_reads_no_refusals_is_read_no_more() -> None:
-    """They are answers like any other."""
-    world = World()
-    client = NarrowClient(world.site, world.clock)
+def test_a_client_that_reads_no_refusals_is_not_read() -> None:
+    """They fill the transport as any answer does."""
+    server = PreflightServer()
+    client = SlowClient(server.site, server.clock)
     client.send((post() + BODY) * 2000)
     assert client.unsent
     assert client.transport.unsent < 100_000

@@ -1,12 +1,12 @@
-"""Requests that are refused before they have come to their end: server/http/channel.py."""
+"""Requests that are refused before they are complete: server/http/channel.py."""
 
 from collections.abc import Callable
 
 import pytest
 
-from server.http.channel import LINGER
+from server.http.channel import LINGER_SECONDS
 from tests.fakes.http import Client, HalfCloseable, PlainTransport, chunk, request
-from tests.fakes.site import World
+from tests.fakes.site import EchoServer
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -33,21 +33,21 @@ CHUNKED = head("Transfer-Encoding: chunked")
     ids=["declared", "in one chunk", "in two chunks"],
 )
 def test_a_body_may_be_as_long_as_the_limit(data: bytes, cut: int) -> None:
-    """In whatever segments it comes."""
-    world = World(max_body=100)
-    client = world.connect()
+    """In segments of any size."""
+    server = EchoServer(max_body=100)
+    client = server.connect()
     client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
     assert client.statuses == [200]
-    assert world.limits.held == 0
+    assert server.limits.held == 0
 
 
 @pytest.mark.parametrize("expect", [(), ("Expect: 100-continue",)])
 def test_a_body_that_is_declared_too_long_is_refused_before_a_byte_of_it(
     expect: tuple[str, ...],
 ) -> None:
-    """A client that asks whether it should send it is not told to go on."""
-    world = World(max_body=100)
-    client = world.connect()
+    """A client that expects 100 gets the refusal instead."""
+    server = EchoServer(max_body=100)
+    client = server.connect()
     client.send(head("Content-Length: 101", "X-Request-Id: mine", *expect))
     answer = client.answer
     assert answer.status == 413
@@ -66,13 +66,13 @@ def test_a_body_that_is_declared_too_long_is_refused_before_a_byte_of_it(
     }
     assert client.received.startswith(b"HTTP/1.1 413 ")
     assert client.transport.half_closed
-    assert world.desk.ids == []
+    assert server.resource.ids == []
 
 
-def test_a_client_that_asks_first_is_told_to_go_on() -> None:
-    """Where its body is welcome."""
-    world = World(max_body=100)
-    client = world.connect()
+def test_a_client_that_expects_100_gets_it() -> None:
+    """If its body is within the limit."""
+    server = EchoServer(max_body=100)
+    client = server.connect()
     client.send(head("Content-Length: 100", "Expect: 100-continue"))
     assert client.received == b"HTTP/1.1 100 Continue\r\n\r\n"
     client.send(bytes(100))
@@ -81,41 +81,41 @@ def test_a_client_that_asks_first_is_told_to_go_on() -> None:
 
 @pytest.mark.parametrize("separately", [True, False])
 def test_a_chunked_body_is_refused_where_it_grows_too_long(separately: bool) -> None:
-    """Midway: neither its end nor even that of the chunk is waited for."""
-    world = World(max_body=100)
-    client = world.connect()
+    """At once: before the end of the body and of the chunk."""
+    server = EchoServer(max_body=100)
+    client = server.connect()
     client.send(CHUNKED)
     client.send(chunk(bytes(100)))
     assert client.received == b""
-    assert world.limits.held == 100
+    assert server.limits.held == 100
     more = [b"5\r\n", b"x", chunk(b"y"), chunk(b"z") * 50]
     client.send(*(more if separately else [b"".join(more)]))
     assert client.answer.status == 413
     assert client.answer.error == "the body is more than 100 bytes, which is the limit"
-    assert world.desk.ids == []
-    assert world.limits.held == 0
+    assert server.resource.ids == []
+    assert server.limits.held == 0
     client.hang_up()
-    assert world.limits.held == 0
+    assert server.limits.held == 0
 
 
 @pytest.mark.parametrize("kind", [HalfCloseable, PlainTransport], ids=["TCP", "TLS"])
-def test_what_still_comes_after_a_refusal_is_discarded(kind: type[PlainTransport]) -> None:
-    """For a moment; a client that is busy sending would see a reset instead of the answer."""
-    world = World(max_body=100)
-    client = world.connect(kind=kind)
+def test_bytes_after_a_refusal_are_discarded(kind: type[PlainTransport]) -> None:
+    """While the connection lingers, so that the client sees the answer and no reset."""
+    server = EchoServer(max_body=100)
+    client = server.connect(kind=kind)
     client.send(head("Content-Length: 1000000"))
     answered = client.received
     for _ in range(8):
         client.send(bytes(1000), b"\r\n\r\n" + request("GET", "/evil"))
-        world.clock.advance(LINGER / 16)
+        server.clock.advance(LINGER_SECONDS / 16)
     assert client.transport.half_closed == (kind is HalfCloseable)
     assert client.is_open()
     assert client.received == answered
-    assert world.limits.held == 0
-    world.clock.advance(LINGER / 2)
-    assert not world.site.channels
-    assert world.desk.ids == []
-    assert world.clock.getDelayedCalls() == []
+    assert server.limits.held == 0
+    server.clock.advance(LINGER_SECONDS / 2)
+    assert not server.site.channels
+    assert server.resource.ids == []
+    assert server.clock.getDelayedCalls() == []
 
 
 @pytest.mark.parametrize(
@@ -130,66 +130,66 @@ def test_what_still_comes_after_a_refusal_is_discarded(kind: type[PlainTransport
         (429, CHUNKED + chunk(bytes(96)) + chunk(b"")),
     ],
 )
-def test_what_comes_with_a_refused_head_is_discarded_too(status: int, data: bytes) -> None:
-    """In one segment, even where it is the whole body: the request is never served."""
-    world = World(max_body=100, max_held=95)
-    client = world.connect()
+def test_bytes_in_the_segment_of_a_refused_head_are_discarded_too(status: int, data: bytes) -> None:
+    """Even the whole body: the request is never served."""
+    server = EchoServer(max_body=100, max_held=95)
+    client = server.connect()
     client.send(data)
     assert client.statuses == [status]
-    assert world.desk.ids == []
-    world.clock.advance(LINGER)
-    assert world.limits.held == 0
+    assert server.resource.ids == []
+    server.clock.advance(LINGER_SECONDS)
+    assert server.limits.held == 0
 
 
-def test_a_refusal_has_its_moment_however_little_time_clients_have() -> None:
-    """To send a request is one thing, to read an answer another."""
-    world = World(client_timeout=1.0)
-    client = world.connect()
+def test_a_connection_lingers_longer_than_a_short_client_timeout() -> None:
+    """That timeout limits sending a request, not reading the answer."""
+    server = EchoServer(client_timeout=1.0)
+    client = server.connect()
     client.send(b"hello\r\n")
-    world.clock.advance(LINGER - 0.5)
+    server.clock.advance(LINGER_SECONDS - 0.5)
     assert client.is_open()
-    world.clock.advance(0.5)
+    server.clock.advance(0.5)
     assert not client.is_open()
 
 
-def test_a_client_that_has_read_its_refusal_may_go() -> None:
-    """No timer is left behind."""
-    world = World(max_body=100)
-    client = world.connect()
+def test_a_client_may_hang_up_after_a_refusal() -> None:
+    """No timer remains."""
+    server = EchoServer(max_body=100)
+    client = server.connect()
     client.send(head("Content-Length: 101"))
     client.hang_up()
-    assert world.clock.getDelayedCalls() == []
-    assert not world.site.channels
+    assert server.clock.getDelayedCalls() == []
+    assert not server.site.channels
 
 
 # --- all bodies together
 
 
-def _is_answered(world: World, client: Client) -> None:
+def _is_answered(server: EchoServer, client: Client) -> None:
     client.send(bytes(20))
-    world.desk.answer_all()
+    server.resource.answer_all()
 
 
-def _hangs_up_while_sending(_: World, client: Client) -> None:
+def _hangs_up_while_sending(_: EchoServer, client: Client) -> None:
     client.hang_up()
 
 
-def _hangs_up_while_waiting(_: World, client: Client) -> None:
+def _hangs_up_while_waiting(_: EchoServer, client: Client) -> None:
     client.send(bytes(20))
     client.hang_up()
 
 
-def _is_too_slow(world: World, _: Client) -> None:
-    world.clock.advance(8.0)
+def _is_too_slow(server: EchoServer, _: Client) -> None:
+    server.clock.advance(8.0)
 
 
-def _sends_too_much(_: World, client: Client) -> None:
+def _sends_too_much(_: EchoServer, client: Client) -> None:
     client.send(b"\x80\r\n" + bytes(30))
 
 
-def _is_cut_off(world: World, _: Client) -> None:
-    world.site.abort_all()
-    world.clock.advance(0)
+def _is_cut_off(server: EchoServer, _: Client) -> None:
+    server.site.abort_all()
+    server.clock.advance(0)
 
 
 @pytest.mark.parametrize(
@@ -204,31 +204,31 @@ def _is_cut_off(world: World, _: Client) -> None:
         (CHUNKED, _sends_too_much),
     ],
 )
-def test_what_all_bodies_may_take_is_given_back(
-    start: bytes, end: Callable[[World, Client], None]
+def test_the_bytes_of_a_body_are_released(
+    start: bytes, end: Callable[[EchoServer, Client], None]
 ) -> None:
-    """However a request ends; meanwhile others are asked to come again."""
-    world = World(at_once=False, max_body=100, max_held=150)
-    first = world.connect()
+    """However its request ends; until then other bodies may get a 429."""
+    server = EchoServer(at_once=False, max_body=100, max_held=150)
+    first = server.connect()
     first.send(start, bytes(80) if start == DECLARED else chunk(bytes(80)))
-    assert world.limits.held == 80
-    second = world.connect()
+    assert server.limits.held == 80
+    second = server.connect()
     second.send(CHUNKED + chunk(bytes(70)))
     assert second.received == b""
     second.send(b"1\r\nx")
     assert second.answer.status == 429
     assert second.answer.headers["retry-after"] == "1"
     assert second.answer.error == "the server holds 150 bytes of requests, the limit is 150"
-    assert world.limits.held == 80
+    assert server.limits.held == 80
     second.hang_up()
-    assert world.limits.held == 80
-    end(world, first)
-    assert world.limits.held == 0
-    third = world.connect()
+    assert server.limits.held == 80
+    end(server, first)
+    assert server.limits.held == 0
+    third = server.connect()
     third.send(request(body=bytes(100)))
-    world.desk.answer_all()
+    server.resource.answer_all()
     assert third.statuses == [200]
-    assert world.limits.held == 0
+    assert server.limits.held == 0
 
 
 REFUSED_LATE = {
@@ -242,27 +242,27 @@ REFUSED_LATE = {
 
 @pytest.mark.parametrize(("data", "status"), REFUSED_LATE.values(), ids=REFUSED_LATE.keys())
 def test_a_refused_body_is_dropped_at_once(data: bytes, status: int) -> None:
-    """The moment in which the rest is discarded needs none of it."""
-    world = World(max_body=100)
-    client = world.connect()
+    """The lingering connection does not hold it."""
+    server = EchoServer(max_body=100)
+    client = server.connect()
     client.send(data)
     if status == 408:
-        world.clock.advance(8.0)
+        server.clock.advance(8.0)
     assert client.answer.status == status
-    assert world.limits.held == 0
+    assert server.limits.held == 0
     (refused,) = client.channel.requests
     assert refused.content.getvalue() == b""
     client.send(chunk(b"more"))
-    assert world.limits.held == 0
+    assert server.limits.held == 0
     assert refused.content.getvalue() == b""
 
 
-def test_a_slow_body_is_told_under_its_own_id() -> None:
-    """The head has come, and with it the client's name for the request."""
-    world = World()
-    client = world.connect()
+def test_the_408_of_a_slow_body_has_its_request_id() -> None:
+    """The head has arrived, and with it the client's id."""
+    server = EchoServer()
+    client = server.connect()
     client.send(head("Content-Length: 9", "X-Request-Id: mine"))
-    world.clock.advance(8.0)
+    server.clock.advance(8.0)
     assert client.answer.status == 408
     assert client.answer.headers["x-request-id"] == "mine"
 
@@ -295,10 +295,10 @@ NONSENSE = {
 @pytest.mark.parametrize("data", NONSENSE.values(), ids=NONSENSE.keys())
 @pytest.mark.parametrize("before", [b"", request("GET"), request(body=b"hello")])
 @pytest.mark.parametrize("cut", [1, 10_000])
-def test_what_is_no_request_is_refused(data: bytes, before: bytes, cut: int) -> None:
-    """In JSON too, and what comes behind it is never served."""
-    world = World()
-    client = world.connect()
+def test_malformed_requests_are_refused(data: bytes, before: bytes, cut: int) -> None:
+    """With JSON, and what follows is never served."""
+    server = EchoServer()
+    client = server.connect()
     data = before + data + request("GET", "/evil")
     client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
     assert client.statuses == [200, 400][not before :]
@@ -307,9 +307,9 @@ def test_what_is_no_request_is_refused(data: bytes, before: bytes, cut: int) -> 
     assert answer.headers["connection"] == "close"
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
     assert client.transport.half_closed
-    world.clock.advance(LINGER)
-    assert not world.site.channels
-    assert world.limits.held == 0
+    server.clock.advance(LINGER_SECONDS)
+    assert not server.site.channels
+    assert server.limits.held == 0
 
 
 LONG_HEADS = {
@@ -328,22 +328,22 @@ LONG_HEADS = {
 
 @pytest.mark.parametrize(("data", "error"), LONG_HEADS.values(), ids=LONG_HEADS.keys())
 def test_a_head_that_is_too_long_is_refused(data: bytes, error: str) -> None:
-    """Without waiting for its end; the client is told which limit it was."""
-    world = World()
-    client = world.connect()
+    """Without waiting for its end; the answer names the limit."""
+    server = EchoServer()
+    client = server.connect()
     client.send(request("GET"))
     client.send(data)
     assert client.statuses == [200, 431]
     assert client.answers[-1].error.startswith(error)
     assert client.transport.half_closed
-    assert world.desk.ids[1:] == []
+    assert server.resource.ids[1:] == []
 
 
 @pytest.mark.parametrize("lines", [["A:b"] * 500, ["A: " + "x" * 1000] * 16])
-def test_a_long_head_is_taken(lines: list[str]) -> None:
+def test_a_long_head_is_accepted(lines: list[str]) -> None:
     """Up to the limits."""
-    world = World()
-    client = world.connect()
+    server = EchoServer()
+    client = server.connect()
     client.send(head(*lines, method="GET"), head(*lines, method="GET"))
     assert client.statuses == [200, 200]
 
@@ -352,24 +352,24 @@ def test_a_long_head_is_taken(lines: list[str]) -> None:
 
 
 @pytest.mark.parametrize("target", ["/%ff", "/%C3", "/a%80b", "/\x80"])
-def test_a_path_that_is_no_text_is_refused(target: str) -> None:
-    """It would otherwise be logged as an error of ours."""
-    world = World()
-    client = world.connect()
+def test_a_path_that_is_not_utf_8_is_refused(target: str) -> None:
+    """It would otherwise be a 500, and be logged."""
+    server = EchoServer()
+    client = server.connect()
     client.send(request(target=target, body=b"body", headers={"X-Request-Id": "mine"}))
     assert client.answer.status == 400
     assert client.answer.error == "the path is not UTF-8"
     assert client.answer.headers["x-request-id"] == "mine"
-    world.clock.advance(LINGER)
-    assert not world.site.channels
-    assert world.limits.held == 0
+    server.clock.advance(LINGER_SECONDS)
+    assert not server.site.channels
+    assert server.limits.held == 0
 
 
 @pytest.mark.parametrize("own", [b"a\rEvil: 1", b"a\tb", b"\x1b[31m", b"x" * 129, b"\xff", b""])
-def test_an_id_that_could_harm_is_not_sent_back(own: bytes) -> None:
-    """A new one takes its place, in the header and in the body."""
-    world = World()
-    client = world.connect()
+def test_an_unsafe_id_is_not_sent_back(own: bytes) -> None:
+    """A new one replaces it, in the header and in the body."""
+    server = EchoServer()
+    client = server.connect()
     client.send(b"POST / HTTP/1.1\r\nX-Request-Id: " + own + b"\r\nContent-Length: 101\r\n\r\n")
     answer = client.answer
     assert answer.status in (400, 413)
@@ -378,11 +378,11 @@ def test_an_id_that_could_harm_is_not_sent_back(own: bytes) -> None:
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
 
 
-def test_refusals_have_ids_of_their_own() -> None:
-    """Each another one."""
+def test_each_refusal_has_a_new_id() -> None:
+    """If the client sent none."""
     ids = set()
     for _ in range(3):
-        client = World().connect()
+        client = EchoServer().connect()
         client.send(b"hello\r\n")
         ids.add(client.answer.headers["x-request-id"])
     assert len(ids) == 3

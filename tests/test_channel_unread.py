@@ -1,16 +1,16 @@
-"""Clients that do not read what they are answered: server/http/channel.py."""
+"""Clients that do not read their answers: server/http/channel.py."""
 
 from collections.abc import Callable
 
 import pytest
 
-from server.http.channel import LINGER
-from tests.fakes.http import NarrowClient, request
-from tests.fakes.site import World
+from server.http.channel import LINGER_SECONDS
+from tests.fakes.http import SlowClient, request
+from tests.fakes.site import EchoServer
 
 TIMEOUT = 8.0
 KIB = 1024
-#: What a transport takes before it asks for a pause.
+#: Bytes that a transport buffers before it pauses its producer.
 FULL = 64 * KIB
 ANSWER = 100 * KIB
 
@@ -18,32 +18,32 @@ ANSWER = 100 * KIB
 pytestmark = pytest.mark.usefixtures("log")
 
 
-def cut_off(client: NarrowClient) -> bool:
-    """Return whether the server gave the connection up."""
+def cut_off(client: SlowClient) -> bool:
+    """Return whether the server aborted the connection."""
     return client.transport.aborted
 
 
-# --- what they take
+# --- memory
 
 
 @pytest.mark.parametrize("at_once", [True, False])
 @pytest.mark.parametrize("segment", [100, FULL])
 @pytest.mark.parametrize("body", [b"", b"body"])
-def test_a_client_that_reads_nothing_is_not_read_for_ever(
+def test_the_server_stops_reading_a_client_that_reads_nothing(
     at_once: bool, segment: int, body: bytes
 ) -> None:
-    """What it is owed, and what lies here of its requests, stays bounded."""
-    world = World(at_once=at_once)
-    client = world.connect_narrow()
+    """Its unsent answers and its buffered requests stay bounded."""
+    server = EchoServer(at_once=at_once)
+    client = server.connect_slow()
     data = request("POST" if body else "GET", body=body) * 5000
     client.send(data[:FULL], segment)
-    world.desk.answer_all()
+    server.resource.answer_all()
     client.send(data[FULL:], segment)
-    world.desk.answer_all()
+    server.resource.answer_all()
     assert FULL < client.transport.unsent < FULL + KIB
     assert len(client.unsent) > len(data) - 3 * FULL
     assert client.channel.busy
-    assert world.limits.held == 0
+    assert server.limits.held == 0
 
 
 @pytest.mark.parametrize("segment", [100, FULL])
@@ -52,25 +52,25 @@ def test_a_client_that_reads_nothing_is_not_read_for_ever(
 def test_a_client_that_reads_late_gets_all_its_answers_in_order(
     segment: int, step: int, body: bytes
 ) -> None:
-    """However much it sent ahead, and however much it reads at a time."""
-    world = World()
-    client = world.connect_narrow()
+    """However many requests it sent ahead, and however much it reads at a time."""
+    server = EchoServer()
+    client = server.connect_slow()
     targets = [f"/{number}" for number in range(1500)]
     client.send(b"".join(request("POST", target, body) for target in targets), segment)
     while client.unsent or client.transport.unsent:
         client.read(step)
     bodies = [answer.body.decode() for answer in client.read_all()]
     assert bodies == [f"POST {target} {body.decode()}" for target in targets]
-    assert world.when_quiet() == [None]
+    assert server.when_quiet() == [None]
     assert not client.channel.busy
 
 
-def test_nothing_is_read_ahead_behind_an_answer_in_parts() -> None:
+def test_nothing_is_read_ahead_during_an_answer_in_parts() -> None:
     """Its first part fills the transport, while the request is still being answered."""
-    world = World(at_once=False)
-    client = world.connect_narrow()
+    server = EchoServer(at_once=False)
+    client = server.connect_slow()
     client.send(request("GET", "/one"))
-    waiting = world.desk.waiting.pop()
+    waiting = server.resource.waiting.pop()
     waiting.request.write(bytes(ANSWER))
     client.send(request("GET", "/two"))
     assert client.unsent == request("GET", "/two")
@@ -78,148 +78,148 @@ def test_nothing_is_read_ahead_behind_an_answer_in_parts() -> None:
     waiting.request.finish()
     client.send(b"")
     assert client.unsent == b""
-    assert len(world.desk.waiting) == 1
+    assert len(server.resource.waiting) == 1
 
 
 # --- time
 
 
 def test_a_client_that_reads_nothing_is_cut_off() -> None:
-    """It has as long as for a request."""
-    world = World(padding=ANSWER)
-    client = world.connect_narrow()
+    """After the time that a request may take."""
+    server = EchoServer(padding=ANSWER)
+    client = server.connect_slow()
     client.send(request("GET"))
-    fired = world.when_quiet()
-    world.clock.advance(TIMEOUT - 1)
+    fired = server.when_quiet()
+    server.clock.advance(TIMEOUT - 1)
     assert not cut_off(client)
     assert fired == []
-    world.clock.advance(1)
+    server.clock.advance(1)
     assert cut_off(client)
     assert fired == [None]
-    assert not world.site.channels
-    assert world.clock.getDelayedCalls() == []
+    assert not server.site.channels
+    assert server.clock.getDelayedCalls() == []
 
 
 def test_a_client_that_stops_reading_is_cut_off() -> None:
-    """What it read before has bought it time, and no more than that."""
-    world = World(padding=ANSWER)
-    client = world.connect_narrow()
+    """Reading extends its time, but only while it lasts."""
+    server = EchoServer(padding=ANSWER)
+    client = server.connect_slow()
     client.send(request("GET"))
-    world.clock.advance(TIMEOUT / 2)
+    server.clock.advance(TIMEOUT / 2)
     client.read(KIB)
-    world.clock.advance(TIMEOUT / 2)
+    server.clock.advance(TIMEOUT / 2)
     assert not cut_off(client)
-    world.clock.advance(TIMEOUT)
+    server.clock.advance(TIMEOUT)
     assert cut_off(client)
-    assert not world.site.channels
+    assert not server.site.channels
 
 
 @pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept", "closed"])
 def test_a_client_that_reads_slowly_gets_its_answer(headers: dict[str, str]) -> None:
-    """As long as something of it goes its way; a drain waits for it."""
-    world = World(padding=ANSWER)
-    client = world.connect_narrow()
+    """As long as the transport makes progress; a drain waits for it."""
+    server = EchoServer(padding=ANSWER)
+    client = server.connect_slow()
     client.send(request("GET", headers=headers))
-    fired = world.when_quiet()
+    fired = server.when_quiet()
     for _ in range(ANSWER // (4 * KIB)):
-        world.clock.advance(TIMEOUT / 2)
+        server.clock.advance(TIMEOUT / 2)
         client.read(4 * KIB)
         assert fired == []
     (answer,) = client.read_all()
     assert answer.body == b"GET / " + bytes(ANSWER)
     assert fired == [None]
-    assert bool(world.site.channels) == (not headers)
+    assert bool(server.site.channels) == (not headers)
 
 
-def test_who_has_read_everything_has_the_whole_time_for_the_next_request() -> None:
-    """And rests in between like anybody else."""
-    world = World(padding=ANSWER)
-    client = world.connect_narrow()
+def test_a_client_that_has_read_all_has_the_whole_time_for_the_next_request() -> None:
+    """And its connection may be idle in between."""
+    server = EchoServer(padding=ANSWER)
+    client = server.connect_slow()
     client.send(request("GET"))
-    world.clock.advance(TIMEOUT - 1)
+    server.clock.advance(TIMEOUT - 1)
     client.read_all()
-    world.clock.advance(TIMEOUT - 1)
+    server.clock.advance(TIMEOUT - 1)
     client.send(b"GET / HT")
-    world.clock.advance(TIMEOUT - 1)
+    server.clock.advance(TIMEOUT - 1)
     client.send(b"TP/1.1\r\n\r\n")
     assert len(client.read_all()) == 2
-    world.clock.advance(TIMEOUT)
-    assert not world.site.channels
+    server.clock.advance(TIMEOUT)
+    assert not server.site.channels
     assert not cut_off(client)
 
 
-def test_an_answer_that_takes_long_is_waited_for_by_a_client_that_has_read() -> None:
-    """The time for reading ends with what there is to read."""
-    world = World(at_once=False)
-    client = world.connect_narrow()
+def test_a_client_that_has_read_all_may_wait_long_for_the_rest() -> None:
+    """The time for reading stops when all is read."""
+    server = EchoServer(at_once=False)
+    client = server.connect_slow()
     client.send(request("GET"))
-    waiting = world.desk.waiting.pop()
+    waiting = server.resource.waiting.pop()
     waiting.request.write(bytes(ANSWER))
     client.read(2 * ANSWER)
-    world.clock.advance(1000)
+    server.clock.advance(1000)
     assert client.transport.read.endswith(bytes(KIB))
     assert not cut_off(client)
     waiting.request.finish()
-    world.clock.advance(TIMEOUT)
-    assert not world.site.channels
+    server.clock.advance(TIMEOUT)
+    assert not server.site.channels
 
 
 # --- ends
 
 
-def _closes(_: World, client: NarrowClient) -> None:
+def _closes(_: EchoServer, client: SlowClient) -> None:
     client.send(request("GET", headers={"Connection": "close"}))
 
 
-def _is_refused(_: World, client: NarrowClient) -> None:
+def _is_refused(_: EchoServer, client: SlowClient) -> None:
     client.send(b"nonsense\r\n")
 
 
-def _is_slow(world: World, client: NarrowClient) -> None:
+def _is_slow(server: EchoServer, client: SlowClient) -> None:
     client.send(b"GET")
-    world.clock.advance(TIMEOUT)
+    server.clock.advance(TIMEOUT)
 
 
-def _rests(world: World, _: NarrowClient) -> None:
-    world.clock.advance(TIMEOUT)
+def _rests(server: EchoServer, _: SlowClient) -> None:
+    server.clock.advance(TIMEOUT)
 
 
 @pytest.mark.parametrize("end", [_closes, _is_refused, _is_slow, _rests])
 @pytest.mark.parametrize("unread", [0, 1, 300, 600], ids="{} answers".format)
-def test_every_close_comes_to_its_end_without_a_reader(
-    unread: int, end: Callable[[World, NarrowClient], None]
+def test_every_close_completes_without_a_reader(
+    unread: int, end: Callable[[EchoServer, SlowClient], None]
 ) -> None:
-    """However much lies unread before it, below what makes a transport pause and above."""
-    world = World()
-    client = world.connect_narrow()
+    """However many answers are unread before it, below and above the transport's buffer."""
+    server = EchoServer()
+    client = server.connect_slow()
     client.send(request("GET", "/" + "x" * 80) * unread)
-    end(world, client)
+    end(server, client)
     for _ in range(3):
-        world.clock.advance(LINGER)
-        world.clock.advance(15)
-    assert not world.site.channels
-    assert world.clock.getDelayedCalls() == []
+        server.clock.advance(LINGER_SECONDS)
+        server.clock.advance(15)
+    assert not server.site.channels
+    assert server.clock.getDelayedCalls() == []
     assert cut_off(client) == bool(unread or end is not _rests)
 
 
 @pytest.mark.parametrize("room", [0, 1 << 40], ids=["reads late", "reads"])
-def test_a_refusal_behind_many_answers_arrives(room: int) -> None:
-    """And the connection is closed in one direction behind it."""
-    world = World()
-    client = world.connect_narrow(room=room)
+def test_a_refusal_after_many_answers_arrives(room: int) -> None:
+    """And then the direction to the client is closed."""
+    server = EchoServer()
+    client = server.connect_slow(room=room)
     client.send(request("GET", "/" + "x" * 80) * 600 + b"nonsense\r\n")
     answers = client.read_all()
     assert [answer.status for answer in answers] == [200] * 600 + [400]
     assert client.transport.half_closed
-    world.clock.advance(LINGER)
-    assert not world.site.channels
+    server.clock.advance(LINGER_SECONDS)
+    assert not server.site.channels
     assert not cut_off(client)
 
 
 def test_a_refusal_that_fills_the_transport_arrives() -> None:
-    """A channel that is paused by it has nothing more to write, and puts off no close."""
-    world = World()
-    client = world.connect_narrow()
+    """The channel that it pauses writes no more, and must not delay the close."""
+    server = EchoServer()
+    client = server.connect_slow()
     client.send(request("GET"))
     one = client.transport.unsent
     client.send(request("GET") * (FULL // one - 1))
@@ -232,13 +232,13 @@ def test_a_refusal_that_fills_the_transport_arrives() -> None:
     assert client.transport.half_closed
 
 
-# --- what goes out at once
+# --- sending at once
 
 
 @pytest.mark.parametrize("room", [0, 10, 1 << 20])
-def test_an_answer_goes_out_at_once_as_far_as_there_is_room(room: int) -> None:
+def test_an_answer_is_sent_at_once_as_far_as_there_is_room(room: int) -> None:
     """Not at the reactor's next turn; the rest waits for room."""
-    client = World().connect_narrow(room=room)
+    client = EchoServer().connect_slow(room=room)
     client.channel.dataReceived(request("GET", "/one"))
     assert bool(client.transport.read) == bool(room)
     assert bool(client.transport.unsent) == (room < 1 << 20)
@@ -246,20 +246,20 @@ def test_an_answer_goes_out_at_once_as_far_as_there_is_room(room: int) -> None:
 
 
 def test_an_answer_waits_for_what_was_written_before_it() -> None:
-    """Such as that a client may go on, which the reactor sends at its next turn."""
-    client = World().connect_narrow(room=1 << 20)
+    """Such as a 100, which the reactor sends at its next turn."""
+    client = EchoServer().connect_slow(room=1 << 20)
     headers = {"Expect": "100-continue"}
     client.channel.dataReceived(request("POST", "/two", b"body", headers))
     assert client.transport.read == b""
     client.read(0)
-    told, _, answer = bytes(client.transport.read).partition(b"\r\n\r\n")
-    assert told == b"HTTP/1.1 100 Continue"
+    interim, _, answer = bytes(client.transport.read).partition(b"\r\n\r\n")
+    assert interim == b"HTTP/1.1 100 Continue"
     assert answer.endswith(b"POST /two body")
 
 
-def test_nothing_passes_by_the_layer_that_encrypts() -> None:
-    """A plain connection that has begun to speak TLS writes through it, or in the clear."""
-    client = World().connect_narrow(room=1 << 20)
+def test_nothing_bypasses_encryption() -> None:
+    """After `startTLS`, bytes sent directly would not be encrypted."""
+    client = EchoServer().connect_slow(room=1 << 20)
     client.transport.TLS = True
     client.channel.dataReceived(request("GET", "/one"))
     assert client.transport.read == b""

@@ -1,4 +1,4 @@
-"""The click door: its arguments become what `resolve` takes, and its help page tells all."""
+"""The settings as click options, and their help page: server/settings/click_options.py."""
 
 from typing import Any
 
@@ -7,28 +7,29 @@ import pytest
 from click.testing import CliRunner
 
 from server.settings.click_options import SettingsCommand, click_options
+from server.settings.option import Option
 from server.settings.sources import CommandLine
-from server.settings.table import GROUPS, OPTIONS, Option
+from server.settings.table import GROUPS, OPTIONS
 from tests.setting_samples import SAMPLES
 
 
 def run(*arguments: str) -> tuple[CommandLine, bool]:
-    """Return what a command hears when it is run with *arguments*."""
-    heard: list[tuple[CommandLine, bool]] = []
-    result = CliRunner().invoke(command(heard), arguments, catch_exceptions=False)
+    """Return the settings that a command receives with *arguments*."""
+    received: list[tuple[CommandLine, bool]] = []
+    result = CliRunner().invoke(command(received), arguments, catch_exceptions=False)
     assert result.exit_code == 0, result.output
-    return heard[0]
+    return received[0]
 
 
-def command(heard: list[tuple[CommandLine, bool]]) -> click.Command:
-    """Return a command that has an option of its own and writes down the rest."""
+def command(received: list[tuple[CommandLine, bool]]) -> click.Command:
+    """Return a command with one more option, which appends what it receives to *received*."""
 
     @click.command(cls=SettingsCommand)
     @click_options(*GROUPS)
     @click.option("--own", help="No setting.")
     def serve(command_line: CommandLine, check_config: bool, own: str | None) -> None:
         assert own in {None, "own"}
-        heard.append((command_line, check_config))
+        received.append((command_line, check_config))
 
     return serve
 
@@ -38,7 +39,7 @@ def command(heard: list[tuple[CommandLine, bool]]) -> click.Command:
 def test_every_setting_is_an_option_with_dashes_or_underscores(
     option: Option[Any], dashes: bool
 ) -> None:
-    """Its value arrives as it was written."""
+    """The command receives the text unchanged."""
     spelling = option.spelling if dashes else f"--{option.name}"
     if not option.metavar:
         assert run(spelling) == ({option.name: True}, False)
@@ -51,8 +52,8 @@ def test_every_setting_is_an_option_with_dashes_or_underscores(
     assert run(f"{spelling}={text}") == ({option.name: expected}, False)
 
 
-def test_only_what_was_given_is_handed_on() -> None:
-    """An option that was not given says nothing."""
+def test_only_the_options_that_were_given_are_passed_on() -> None:
+    """Without their defaults."""
     assert run() == ({}, False)
     assert run("--own", "own") == ({}, False)
     assert run("--config", "a.toml", "--check-config") == ({"config": "a.toml"}, True)
@@ -60,22 +61,22 @@ def test_only_what_was_given_is_handed_on() -> None:
 
 
 def test_click_reads_no_variables() -> None:
-    """Not even under a program that has it read them: `resolve` does, and says so in errors."""
+    """Even with auto_envvar_prefix: `resolve` reads them, and names them in errors."""
     environ = {"FERRY_ACCESS_LOG": "perhaps", "FERRY_LANES": "3"}
-    heard: list[tuple[CommandLine, bool]] = []
-    result = CliRunner().invoke(command(heard), [], env=environ, auto_envvar_prefix="FERRY")
-    assert (result.exit_code, heard) == (0, [({}, False)])
+    received: list[tuple[CommandLine, bool]] = []
+    result = CliRunner().invoke(command(received), [], env=environ, auto_envvar_prefix="FERRY")
+    assert (result.exit_code, received) == (0, [({}, False)])
 
 
-def test_repeating_adds_an_endpoint_and_replaces_anything_else() -> None:
-    """The last of two wins, for switches too."""
+def test_a_repeated_option_adds_an_endpoint_or_replaces_the_value() -> None:
+    """The last value counts, also for switches."""
     assert run("--listen", "tcp:1", "--listen", "tcp:2")[0] == {"listen": ("tcp:1", "tcp:2")}
     assert run("--port", "1", "--port", "2")[0] == {"port": "2"}
     assert run("--access-log", "--no-access-log")[0] == {"access_log": False}
 
 
 def test_a_misspelt_option_is_refused_with_a_hint() -> None:
-    """By click itself."""
+    """The error is that of click."""
     result = CliRunner().invoke(command([]), ["--max-batchsize", "1"])
     assert result.exit_code == 2
     assert "--max-batchsize" in result.output
@@ -83,7 +84,7 @@ def test_a_misspelt_option_is_refused_with_a_hint() -> None:
 
 
 def test_the_help_page_shows_each_setting_once_in_its_group() -> None:
-    """With its default; the spellings with underscores are left to those who know them."""
+    """With its default; the spellings with underscores are hidden."""
     page = CliRunner().invoke(command([]), ["--help"], terminal_width=1000).output
     headings = [line.removesuffix(":") for line in page.splitlines() if line.endswith(":")]
     assert headings == [*GROUPS, "Other"]
@@ -97,8 +98,8 @@ def test_the_help_page_shows_each_setting_once_in_its_group() -> None:
     assert page.count("--check-config") == page.count("--config") == page.count("--own") == 1
 
 
-def test_click_options_keep_the_name_and_the_words_of_the_command() -> None:
-    """The help page begins with them."""
+def test_click_options_keep_the_name_and_the_docstring_of_the_command() -> None:
+    """The help page shows them."""
 
     @click.command(cls=SettingsCommand)
     @click_options(*GROUPS)

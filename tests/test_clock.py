@@ -1,4 +1,4 @@
-"""Timers beside a clock that never jumps: server/clock.py."""
+"""The reactor's timers with a monotonic clock: server/clock.py."""
 
 import time
 
@@ -10,13 +10,13 @@ from zope.interface.verify import verifyObject
 from server.clock import MonotonicTime
 
 
-def test_it_is_what_twisted_takes_for_a_clock() -> None:
-    """All of it."""
+def test_it_provides_the_interface_of_a_clock() -> None:
+    """Every method of `IReactorTime`."""
     assert verifyObject(IReactorTime, MonotonicTime(Clock()))
 
 
 def test_its_seconds_are_not_the_time_of_day(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Neither the machine's, which may be set back, nor the reactor's, which follows it."""
+    """Neither of the machine, which may be set back, nor of the reactor, which follows it."""
     reactor = Clock()
     reactor.advance(1e9)
     monkeypatch.setattr(time, "monotonic", lambda: 64.0)
@@ -24,21 +24,21 @@ def test_its_seconds_are_not_the_time_of_day(monkeypatch: pytest.MonkeyPatch) ->
     assert MonotonicTime(reactor).seconds() == 64.0
 
 
-def test_its_timers_are_the_reactors() -> None:
-    """They ring there, with what they were given, and can be called off."""
+def test_its_timers_are_those_of_the_reactor() -> None:
+    """They call the function with its arguments, and can be cancelled."""
     reactor = Clock()
     clock = MonotonicTime(reactor)
-    rung: list[tuple[object, ...]] = []
+    calls: list[tuple[object, ...]] = []
 
-    def ring(*args: object, **kwargs: object) -> None:
-        rung.append((*args, *kwargs.items()))
+    def record(*args: object, **kwargs: object) -> None:
+        calls.append((*args, *kwargs.items()))
 
-    first = clock.callLater(4.0, ring, 1, two=2)
-    second = clock.callLater(4.0, ring)
+    first = clock.callLater(4.0, record, 1, two=2)
+    second = clock.callLater(4.0, record)
     assert clock.getDelayedCalls() == [first, second] == reactor.getDelayedCalls()
     second.cancel()
     reactor.advance(3.0)
-    assert rung == []
+    assert calls == []
     reactor.advance(1.0)
-    assert rung == [(1, ("two", 2))]
+    assert calls == [(1, ("two", 2))]
     assert clock.getDelayedCalls() == []

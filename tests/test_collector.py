@@ -1,23 +1,23 @@
-"""What the garbage collector no longer looks at: server/process/collector.py."""
+"""Objects excluded from garbage collection: server/process/collector.py."""
 
 import gc
 from weakref import ref
 
-from server.process.collector import settle
+from server.process.collector import freeze_startup_objects
 
 
 class Ring:
-    """Refers to itself, so that only a collection ends it."""
+    """An object that refers to itself, so that only a collection frees it."""
 
     def __init__(self) -> None:
         self.itself = self
 
 
-def test_what_is_there_when_all_is_loaded_is_never_looked_at_again() -> None:
-    """What was garbage by then is gone, and what comes later is collected as ever."""
+def test_existing_objects_are_excluded_from_later_collections() -> None:
+    """Garbage is freed first, and later objects are collected as usual."""
     frozen = gc.get_freeze_count()
     kept, garbage = Ring(), ref(Ring())
-    settle()
+    freeze_startup_objects()
     try:
         assert garbage() is None
         assert gc.get_freeze_count() > frozen

@@ -1,4 +1,4 @@
-"""Cores that a container's share of time allows, on file trees like the kernel's."""
+"""Cores within a container's share of time, on file trees like the kernel's."""
 
 import os
 from pathlib import Path
@@ -42,7 +42,7 @@ from model.execution.cores import usable_cores
 def test_the_smallest_limit_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
 ) -> None:
-    """Of the affinity and of every group around the process, in both versions of the kernel's."""
+    """Of the affinity and of every control group of the process, in both versions of the kernel."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)))
     for name, text in files.items():
         path = tmp_path / name

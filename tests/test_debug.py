@@ -8,7 +8,7 @@ from model.signature import Signature, TensorSpec
 from server.api.debug import report_of
 from tests.fakes.http import Answer, request
 from tests.fakes.server import SIGNATURE
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 from tests.images import coloured, encoded
 
 #: Rows of any number of words.
@@ -98,46 +98,46 @@ def test_a_report_is_told_in_milliseconds_and_rows() -> None:
     }
 
 
-def asked(house: House) -> Answer:
+def asked(harness: ServiceHarness) -> Answer:
     """Return how a request for the report is answered."""
-    client = house.connect()
+    client = harness.connect()
     client.send(request("GET", "/debug/batcher"))
     return client.answer
 
 
-def test_there_is_no_report_before_there_is_a_model(house: House) -> None:
+def test_there_is_no_report_before_there_is_a_model(harness: ServiceHarness) -> None:
     """A client is told to come again."""
-    house.start()
-    answer = asked(house)
+    harness.start()
+    answer = asked(harness)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
-def test_each_kind_of_run_has_a_name(house: House) -> None:
+def test_each_kind_of_run_has_a_name(harness: ServiceHarness) -> None:
     """Of those that were run, the latest first: the signature's, and the shape where it is open."""
-    house.runner.signatures = (SIGNATURE, WORDS)
-    client = house.started().connect()
+    harness.runner.signatures = (SIGNATURE, WORDS)
+    client = harness.started().connect()
     json = {"content-type": "application/json"}
     for inputs in ("[[1]]", "[[1, 2]]"):
         body = f'{{"inputs": {inputs}, "signature_name": "words"}}'.encode()
         client.send(request(body=body, headers=json))
-        house.turn()
+        harness.turn()
     client.send(request(body=encoded(coloured(16, 16), "PNG")))
-    house.turn()
+    harness.turn()
     assert client.statuses == [200] * 3
-    names = [queue["name"] for queue in asked(house).json()["queues"]]
+    names = [queue["name"] for queue in asked(harness).json()["queues"]]
     assert names == ["serving_default", "words [2]", "words [1]"]
 
 
-def test_a_server_tells_what_it_does(house: House) -> None:
+def test_a_server_tells_what_it_does(harness: ServiceHarness) -> None:
     """And what waits to be decoded, which no batcher knows of."""
-    client = house.started().connect()
-    assert asked(house).json()["decoding"]["average_ms"] == 0.0
+    client = harness.started().connect()
+    assert asked(harness).json()["decoding"]["average_ms"] == 0.0
     client.send(request(body=encoded(coloured(16, 16), "PNG")))
-    report = asked(house).json()
-    threads = house.service.pool.threads
+    report = asked(harness).json()
+    threads = harness.service.pool.threads
     assert report["decoding"] == {"threads": threads, "pending": 1, "average_ms": 0.0}
     assert (report["state"], report["lanes"], report["totals"]["answered"]) == ("running", 1, 0)
-    house.turn()
-    report = asked(house).json()
+    harness.turn()
+    report = asked(harness).json()
     assert report["decoding"]["pending"] == 0
     assert (report["totals"]["answered"], client.statuses) == (1, [200])

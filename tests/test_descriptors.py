@@ -1,4 +1,4 @@
-"""What the log says when file descriptors run out: server/process/descriptors.py."""
+"""The log lines when file descriptors run out: server/process/descriptors.py."""
 
 import errno
 import resource
@@ -23,13 +23,13 @@ class Accepted:
 
 
 class Listener:
-    """A listening socket: no descriptor for the first client, room for the second, no third."""
+    """A listening socket: an error for the first client, then one client, then no other."""
 
     def __init__(self, error: int) -> None:
         self._outcomes = [error, 0, errno.EAGAIN]
 
     def accept(self) -> tuple[Accepted, tuple[str, int]]:
-        """Accept a client, or fail."""
+        """Accept a client, or raise OSError."""
         error = self._outcomes.pop(0)
         if error:
             raise OSError(error, "no")
@@ -43,15 +43,15 @@ class Reserve:
         self._there = there
 
     def available(self) -> bool:
-        """Return whether it is there."""
+        """Return whether the spare descriptor is held."""
         return self._there
 
     def __enter__(self) -> None:
-        """Give it up."""
+        """Close the spare descriptor."""
         self._there = False
 
     def __exit__(self, *_: object) -> None:
-        """Take it back."""
+        """Open it again."""
         self._there = True
 
 
@@ -63,13 +63,13 @@ NONE_LEFT = f"all {LIMIT} file descriptors are in use (ulimit -n)"
     [
         (errno.EMFILE, True, NONE_LEFT),
         (errno.EMFILE, False, NONE_LEFT),
-        (errno.ENFILE, True, "the system has no room (ENFILE)"),
+        (errno.ENFILE, True, "the system has no descriptor or memory left (ENFILE)"),
     ],
 )
-def test_refused_connections_are_told_now_and_then(
+def test_refused_connections_are_logged_at_an_interval(
     error: int, reserve: bool, reason: str, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In one line for all of ten seconds, whatever Twisted's own port logs."""
+    """One line for all of 10 seconds, for each kind of event of Twisted's port."""
     clock = Clock()
     observer = RefusedConnections(clock.seconds)
     monkeypatch.setattr(tcp, "_reservedFD", Reserve(there=reserve))

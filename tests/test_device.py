@@ -1,4 +1,4 @@
-"""The choice of the device, with nvidia-smi and TensorFlow played by fakes."""
+"""The choice of the device, with fakes of nvidia-smi and TensorFlow."""
 
 import ctypes
 import os
@@ -24,7 +24,7 @@ LISTS_ONE = "echo 'GPU 0: NVIDIA H100 (UUID: GPU-1)'"
 
 @dataclass
 class FakeTensorFlow:
-    """What is asked of TensorFlow about GPUs; tests/integration asks the real one the same."""
+    """TensorFlow's calls about GPUs; tests/integration makes the same calls to the real one."""
 
     gpus: list[str] = field(default_factory=list)
     details: dict[str, str] = field(default_factory=dict)
@@ -46,7 +46,7 @@ class FakeTensorFlow:
 
 
 class Machine:
-    """A machine without GPUs, whose PATH, environment and libraries are what the test says."""
+    """A machine without GPUs, with the PATH, environment and libraries that the test sets."""
 
     def __init__(self, folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         self._folder = folder
@@ -59,7 +59,7 @@ class Machine:
         monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
 
     def nvidia_smi(self, script: str | None) -> Path:
-        """Put the command on the PATH, made of *script*; None does without."""
+        """Put the command on the PATH, made of *script*; None removes it."""
         path = self._folder / "nvidia-smi"
         if script is not None:
             path.write_text(f'#!/bin/sh\n[ "$*" = -L ] || exit 3\n{script}\n')
@@ -112,7 +112,7 @@ def test_no_command_means_no_gpu() -> None:
 def test_a_gpu_is_installed_where_the_command_lists_one(
     machine: Machine, script: str, *, installed: bool
 ) -> None:
-    """It must end well, too: it fails where the driver does."""
+    """It must also exit with 0: it fails where the driver fails."""
     machine.nvidia_smi(script)
     assert gpu_is_installed() is installed
 
@@ -123,8 +123,10 @@ def test_a_command_that_cannot_be_run_lists_none(machine: Machine) -> None:
     assert not gpu_is_installed()
 
 
-def test_a_command_that_hangs_lists_none(machine: Machine, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As it does while a driver is stuck; it is given 20 seconds."""
+def test_a_command_that_does_not_end_lists_none(
+    machine: Machine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with a blocked driver; the limit is 20 seconds."""
     path = machine.nvidia_smi(LISTS_ONE)
     asked: list[tuple[object, object]] = []
 
@@ -156,7 +158,7 @@ def test_only_the_cpu_alone_hides_the_gpus(
     visible: str | None,
     level: str,
 ) -> None:
-    """A machine may have a GPU and no nvidia-smi; where none is known, errors are about nothing."""
+    """A machine may have a GPU without nvidia-smi; without a GPU, error lines are irrelevant."""
     machine.nvidia_smi(script)
     quieten_tensorflow(choice)
     assert os.environ.get("CUDA_VISIBLE_DEVICES") == visible
@@ -179,7 +181,7 @@ def test_what_the_user_set_stays(monkeypatch: pytest.MonkeyPatch, choice: Device
     ("cores", "words"),
     [({0}, "CPU, 1 core"), ({0, 5}, "CPU, 2 cores"), (set(range(16)), "CPU, 16 cores")],
 )
-def test_the_cpu_is_told_by_the_cores_that_may_be_used(
+def test_the_cpu_is_described_by_the_cores_that_may_be_used(
     monkeypatch: pytest.MonkeyPatch, cores: set[int], words: str
 ) -> None:
     """TensorFlow is not even imported for it."""
@@ -216,7 +218,7 @@ def test_the_cpu_serves_where_no_gpu_is_installed(machine: Machine) -> None:
 
 @dataclass(frozen=True)
 class Unseen:
-    """Why TensorFlow sees no GPU, and how that is put."""
+    """Why TensorFlow sees no GPU, and the text of the error."""
 
     reason: str
     fake: FakeTensorFlow = field(default_factory=FakeTensorFlow)
@@ -253,10 +255,10 @@ UNSEEN = {
         ("gpu", None, "--device gpu was asked for"),
     ],
 )
-def test_a_gpu_that_stays_unseen_is_an_error_of_one_line(
+def test_a_gpu_that_tensorflow_does_not_see_is_an_error_of_one_line(
     machine: Machine, case: Unseen, choice: DeviceChoice, script: str | None, seen: str
 ) -> None:
-    """It says what was expected, the likeliest reason, and how to do without."""
+    """It states what was expected, the likeliest reason, and how to serve on the CPU."""
     machine.nvidia_smi(script)
     machine.visible(case.visible)
     machine.driver(loads=case.driver_loads)

@@ -1,4 +1,4 @@
-"""Signals that come while the command is still being imported: tensorferry/early_signals.py."""
+"""Signals that arrive while the command is imported: tensorferry/early_signals.py."""
 
 import os
 import signal
@@ -10,13 +10,13 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 
-#: A command that is about to import for a long time.
+#: A command whose imports take a long time.
 BEGIN = "from tensorferry.early_signals import end_on_signals; end_on_signals(); "
 IMPORTS = BEGIN + "print('begun', flush=True); import time; time.sleep(60)"
 
 
 def python(program: str, *before: str) -> "subprocess.Popen[str]":
-    """Start *program*, before which the words of another command may stand."""
+    """Start *program* in Python, with the command *before* in front."""
     return subprocess.Popen(
         [*before, sys.executable, "-c", program],
         cwd=ROOT,
@@ -27,7 +27,7 @@ def python(program: str, *before: str) -> "subprocess.Popen[str]":
 
 
 def can_be_process_one() -> bool:
-    """Whether this machine lets a test begin a namespace of processes."""
+    """Return whether this machine allows a new PID namespace."""
     try:
         command = ["unshare", "--pid", "--fork", "true"]
         return subprocess.run(command, capture_output=True, check=False).returncode == 0
@@ -35,9 +35,9 @@ def can_be_process_one() -> bool:
         return False
 
 
-@pytest.mark.skipif(not can_be_process_one(), reason="no namespace of processes can be begun")
+@pytest.mark.skipif(not can_be_process_one(), reason="this machine allows no new PID namespace")
 def test_process_one_ends_at_a_sigterm_during_its_imports() -> None:
-    """For it the kernel has no default: without a handler the signal would be lost."""
+    """The kernel applies no default action to it: without a handler the signal would be lost."""
     with python(IMPORTS, "unshare", "--pid", "--fork", "--kill-child") as outer:
         assert outer.stdout is not None
         assert outer.stdout.readline() == "begun\n"
@@ -49,8 +49,8 @@ def test_process_one_ends_at_a_sigterm_during_its_imports() -> None:
 @pytest.mark.parametrize(
     ("number", "code"), [(signal.SIGTERM, -signal.SIGTERM), (signal.SIGINT, 128 + signal.SIGINT)]
 )
-def test_any_other_process_ends_without_a_word(number: signal.Signals, code: int) -> None:
-    """Not with the traceback of an import."""
+def test_any_other_process_ends_without_output(number: signal.Signals, code: int) -> None:
+    """Without the traceback of an import."""
     with python(IMPORTS) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == "begun\n"
@@ -59,8 +59,8 @@ def test_any_other_process_ends_without_a_word(number: signal.Signals, code: int
         assert process.communicate() == ("", "")
 
 
-def test_commands_hear_interrupts_as_ever() -> None:
-    """And the reactor, which takes SIGINT over from nothing but Python's own handler."""
+def test_commands_get_keyboard_interrupts() -> None:
+    """And the reactor, which replaces only Python's own handler of SIGINT."""
     program = (
         "import signal; "
         f"{BEGIN}"
@@ -72,8 +72,8 @@ def test_commands_hear_interrupts_as_ever() -> None:
     assert (out.splitlines()[-1], err) == ("True", "")
 
 
-def test_a_signal_that_is_ignored_stays_so() -> None:
-    """As under nohup, or in the background of a shell."""
+def test_an_ignored_signal_stays_ignored() -> None:
+    """As under nohup, or for a background job of a shell."""
     program = (
         "import signal; signal.signal(signal.SIGINT, signal.SIG_IGN); "
         f"{BEGIN}"
@@ -84,7 +84,7 @@ def test_a_signal_that_is_ignored_stays_so() -> None:
 
 
 def test_nothing_heavy_is_imported_first() -> None:
-    """The handlers stand before what takes long."""
+    """The handlers are installed before the long imports."""
     program = f"import sys; before = set(sys.modules); {BEGIN}print(*(set(sys.modules) - before))"
     with python(program) as process:
         modules = process.communicate(timeout=60)[0].split()

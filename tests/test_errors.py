@@ -1,4 +1,4 @@
-"""What the errors of the batcher say."""
+"""The messages of the batcher's errors: batcher/errors.py."""
 
 import copy
 
@@ -31,14 +31,14 @@ from batcher.errors import (
     ids=lambda value: type(value).__name__,
 )
 def test_a_message_holds_the_numbers_and_survives_a_copy(error: BatcherError, message: str) -> None:
-    """Each is a BatcherError, reads as written, and can be copied as threads and logs may do."""
+    """Each is a BatcherError, and can be copied as threads and logs may do."""
     assert isinstance(error, BatcherError)
     assert str(error) == message
     assert str(copy.copy(error)) == message
 
 
 def test_a_failed_run_names_its_cause() -> None:
-    """Both as an attribute and for a traceback."""
+    """As an attribute and for tracebacks."""
     cause = ValueError("bad image")
     error = RunFailed(cause)
     assert error.cause is cause

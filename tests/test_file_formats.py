@@ -1,4 +1,4 @@
-"""What a file is by its bytes: model/repository/file_formats.py and wire_format.py."""
+"""The format of a file by its bytes: model/repository/file_formats.py and wire_format.py."""
 
 import pickle
 from functools import reduce
@@ -26,8 +26,8 @@ MESSAGES = {
 @pytest.mark.parametrize(
     ("message", "data"), [(message, data) for message, each in MESSAGES.items() for data in each]
 )
-def test_a_message_is_told_by_its_fields(message: Message, data: bytes) -> None:
-    """By those of its beginning: a graph may be long."""
+def test_a_message_is_identified_by_its_fields(message: Message, data: bytes) -> None:
+    """By its first fields, since a graph may be long."""
     assert message_in(data) is message
     assert message_in(data[:-1]) is None
 
@@ -50,20 +50,20 @@ def test_a_message_is_told_by_its_fields(message: Message, data: bytes) -> None:
         reduce(lambda data, _: inner(2, data), range(2000), b""),
     ],
 )
-def test_what_may_be_anything_is_no_message(data: bytes) -> None:
-    """Nothing is guessed."""
+def test_uncertain_bytes_are_no_message(data: bytes) -> None:
+    """The function does not guess."""
     assert message_in(data) is None
 
 
 @given(st.binary(max_size=200))
-def test_any_bytes_are_looked_at_without_an_error(data: bytes) -> None:
-    """However they are cut."""
+def test_any_bytes_are_read_without_an_error(data: bytes) -> None:
+    """For every cut of a message."""
     message_in(data)
     message_in(SAVED[: len(data)] + data)
 
 
 def npy() -> bytes:
-    """Return an array as numpy saves it."""
+    """Return the file that numpy saves for an array."""
     file = BytesIO()
     np.save(file, np.zeros(3))
     return file.getvalue()
@@ -95,8 +95,8 @@ FORMATS = {
         b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12\n",
         "a Git LFS pointer",
     ),
-    "page": (b"\n<!DOCTYPE html>\n<html>", "a web page, as a failed download leaves it"),
-    "XML": (b"<?xml version='1.0'?><Error/>", "a web page, as a failed download leaves it"),
+    "page": (b"\n<!DOCTYPE html>\n<html>", "a web page, as after a failed download"),
+    "XML": (b"<?xml version='1.0'?><Error/>", "a web page, as after a failed download"),
     "text graph": (b'node {\n  name: "x"\n', "a graph written as text"),
     "gzip": (b"\x1f\x8b\x08\0", "a gzip archive"),
     "bzip2": (b"BZh91AY&SY", "a bzip2 archive"),
@@ -111,8 +111,10 @@ FORMATS = {
 
 
 @pytest.mark.parametrize(("data", "what"), FORMATS.values(), ids=FORMATS)
-def test_a_file_is_what_its_bytes_say(tmp_path: Path, data: bytes, what: str | None) -> None:
-    """However it is called."""
+def test_the_bytes_of_a_file_decide_its_format(
+    tmp_path: Path, data: bytes, what: str | None
+) -> None:
+    """Whatever its name."""
     path = tmp_path / "file.pb"
     path.write_bytes(data)
     found = format_of(path)
@@ -131,8 +133,10 @@ def test_a_file_is_what_its_bytes_say(tmp_path: Path, data: bytes, what: str | N
         (b"a\0b", None),
     ],
 )
-def test_text_is_told_from_other_bytes(tmp_path: Path, data: bytes, what: str | None) -> None:
-    """By its beginning, wherever that ends."""
+def test_text_is_distinguished_from_other_bytes(
+    tmp_path: Path, data: bytes, what: str | None
+) -> None:
+    """By the first bytes, even if they end within a character."""
     path = tmp_path / "file.pb"
     path.write_bytes(data)
     found = text_format_of(path)

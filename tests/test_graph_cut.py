@@ -1,4 +1,4 @@
-"""Where a graph can be cut: the tensors through which every path runs."""
+"""Where a graph can be cut: the tensors that every path passes through."""
 
 from dataclasses import dataclass
 
@@ -17,7 +17,7 @@ from model.backends.tensorflow.rewriting.graph_cut import (
 
 @dataclass(frozen=True)
 class FakeNode:
-    """A node as its name, its operation and its inputs tell it."""
+    """A node: its name, its operation and its inputs."""
 
     name: str
     op: str
@@ -34,7 +34,7 @@ def nodes(*lines: str) -> dict[str, FakeNode]:
     return made
 
 
-#: A loop that adds what hangs on "a" to a state that hangs on nothing.
+#: A loop that adds values that depend on "a" to a state that depends on nothing.
 LOOP = (
     "a <- in",
     "invariant = Enter <- a",
@@ -52,7 +52,7 @@ LOOP = (
     "out <- b",
 )
 
-#: A branch on a choice that hangs on nothing.
+#: A branch on a condition that depends on nothing.
 BRANCH = (
     "a <- in",
     "choice = Const",
@@ -89,17 +89,17 @@ CUTS: dict[str, tuple[tuple[str, ...], str]] = {
 
 
 @pytest.mark.parametrize(("lines", "expected"), list(CUTS.values()), ids=list(CUTS))
-def test_a_graph_can_be_cut_where_nothing_goes_around(
+def test_a_graph_can_be_cut_at_the_tensors_on_every_path(
     lines: tuple[str, ...], expected: str
 ) -> None:
-    """From the input to the output, in whatever order the nodes are written down."""
+    """From the input to the output, for any order of the nodes in the file."""
     graph = nodes("in", *lines)
     assert dominators(graph, "in:0", "out:0") == expected.split()
     assert dominators(nodes(*lines[::-1], "in"), "in:0", "out:0") == expected.split()
 
 
 def test_graphs_of_many_thousand_nodes_are_cut() -> None:
-    """With ways around that span hundreds of nodes."""
+    """With side paths that span hundreds of nodes."""
     many = [f"n{i} <- n{i - 1}" + f" n{i - 300}" * (i % 500 == 400) for i in range(1, 20_000)]
     found = dominators(nodes("n0", *many), "n0:0", "n19999:0")
     spanned = {place for i in range(400, 20_000, 500) for place in range(i - 299, i)}
@@ -108,7 +108,7 @@ def test_graphs_of_many_thousand_nodes_are_cut() -> None:
 
 @st.composite
 def graphs(draw: st.DrawFn) -> dict[str, FakeNode]:
-    """Make graphs of a few nodes with one or two outputs each; half of them go in circles."""
+    """Make graphs of a few nodes with one or two outputs each; half of the graphs have cycles."""
     size, loops = draw(st.integers(2, 9)), draw(st.booleans())
     lines = ["n0"]
     for number in range(1, size):
@@ -121,7 +121,7 @@ def graphs(draw: st.DrawFn) -> dict[str, FakeNode]:
 
 
 def is_reached(graph: dict[str, FakeNode], end: str, without: str | None) -> bool:
-    """Whether *end* hangs on n0:0 where nobody may take the tensor *without*."""
+    """Whether *end* depends on n0:0 if the tensor *without* is removed."""
     found = {"n0:0"} - {without}
     while True:
         more = {
@@ -137,8 +137,8 @@ def is_reached(graph: dict[str, FakeNode], end: str, without: str | None) -> boo
 
 @settings(derandomize=True, deadline=None, max_examples=100)
 @given(graphs())
-def test_dominators_are_what_cuts_the_output_off(graph: dict[str, FakeNode]) -> None:
-    """By definition: take the tensor away, and no path is left."""
+def test_dominators_cut_the_output_off(graph: dict[str, FakeNode]) -> None:
+    """By definition: without the tensor no path is left."""
     end = f"n{len(graph) - 1}:0"
     tensors = [f"{name}:{output}" for name in graph for output in (0, 1)]
     connected = is_reached(graph, end, None)
@@ -146,15 +146,15 @@ def test_dominators_are_what_cuts_the_output_off(graph: dict[str, FakeNode]) -> 
     assert set(dominators(graph, "n0:0", end)) == expected
 
 
-def test_what_a_tensor_needs_ends_at_what_is_at_hand() -> None:
-    """Also where a node only waits for it."""
+def test_the_nodes_that_a_tensor_needs_end_at_the_given_tensor() -> None:
+    """Also where a node has only a control edge from it."""
     graph = nodes("in", "k = Const <- ^b", "a <- in", "b <- a", "c <- b k", "d <- c", "e <- c")
     assert needed(graph, "d:0") == {"in", "a", "b", "k", "c", "d"}
     assert needed(graph, "d:0", "b:0") == {"k", "c", "d"}
 
 
-def test_data_and_what_only_measures_it_are_told_apart() -> None:
-    """The shape of the rows, and all that is reckoned from it, holds no rows."""
+def test_the_data_path_holds_values_and_not_shapes() -> None:
+    """The shape of the rows, and all values computed from it, depend on no row."""
     graph = nodes(
         "out <- reshaped other",
         "reshaped = Reshape <- a sizes",
@@ -180,5 +180,5 @@ def test_data_and_what_only_measures_it_are_told_apart() -> None:
 def test_the_data_path_leads_around_loops_and_branches(
     lines: tuple[str, ...], expected: list[str]
 ) -> None:
-    """What stands within them may never have a value, or have many."""
+    """A tensor within them may have no value, or many."""
     assert data_path(nodes("in", *lines), "in:0", "out:0") == expected

@@ -1,4 +1,4 @@
-"""Whether the server lives and is ready: server/api/health.py."""
+"""Whether the server is alive and ready: server/api/health.py, server/heartbeat.py."""
 
 from dataclasses import dataclass, field
 from queue import SimpleQueue
@@ -10,7 +10,7 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
 from server.api.health import HealthAPI
-from server.heartbeat import BEAT, SILENCE, Heartbeat
+from server.heartbeat import HEARTBEAT_INTERVAL_SECONDS, MAX_SILENCE_SECONDS, Heartbeat
 from server.http.messages import HTTPResponse
 from server.lifecycle import Lifecycle, State
 from tests.fakes.http import http_request
@@ -19,8 +19,8 @@ from tests.fakes.threads import Calls, outcomes
 
 
 @dataclass
-class World:
-    """A heartbeat over two model threads, and the endpoints that tell of it."""
+class HeartbeatHarness:
+    """A heartbeat over two fake model threads, and the endpoints that report it."""
 
     names: tuple[str, ...] = ("model-0", "model-1")
     beats: list[bool] = field(default_factory=list)
@@ -51,7 +51,7 @@ class World:
         self.api = HealthAPI(self.heartbeat, self.lifecycle)
 
     def wait(self, seconds: int, *, threads_work: bool = True) -> None:
-        """Let *seconds* pass, one after the other."""
+        """Advance the time by *seconds*, in steps of one second."""
         for _ in range(seconds):
             self.clock.advance(1.0)
             if threads_work:
@@ -59,8 +59,8 @@ class World:
             self.calls.drain()
 
 
-def told(answer: Deferred[HTTPResponse]) -> tuple[int, Any]:  # Any: JSON
-    """Return the status of an *answer* that is there, and what it says."""
+def content_of(answer: Deferred[HTTPResponse]) -> tuple[int, Any]:  # Any: JSON
+    """Return the status and the JSON of a completed *answer*."""
     (response,) = outcomes(answer)
     assert isinstance(response, HTTPResponse)
     assert response.content_type == "application/json"
@@ -68,12 +68,12 @@ def told(answer: Deferred[HTTPResponse]) -> tuple[int, Any]:  # Any: JSON
 
 
 def test_threads_that_work_or_idle_are_alive_for_ever() -> None:
-    """A ping a beat is enough."""
-    world = World()
-    world.lifecycle.move(State.READY)
-    world.heartbeat.start()
-    world.wait(int(SILENCE) * 3)
-    assert told(world.api.healthz(http_request())) == (
+    """One ping at each heartbeat is enough."""
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(State.READY)
+    harness.heartbeat.start()
+    harness.wait(int(MAX_SILENCE_SECONDS) * 3)
+    assert content_of(harness.api.healthz(http_request())) == (
         200,
         {
             "alive": True,
@@ -84,122 +84,125 @@ def test_threads_that_work_or_idle_are_alive_for_ever() -> None:
             ],
         },
     )
-    assert world.beats == [True] * (int(SILENCE) * 3 + 1)
-    world.heartbeat.stop()
+    assert harness.beats == [True] * (int(MAX_SILENCE_SECONDS) * 3 + 1)
+    harness.heartbeat.stop()
 
 
 @pytest.mark.parametrize("state", [State.READY, State.DRAINING])
 def test_a_thread_that_is_silent_too_long_is_dead(state: State) -> None:
-    """One is enough; a run may take up to then, and life may come back."""
-    world = World()
-    world.lifecycle.move(state)
-    world.heartbeat.start()
-    world.stepped.step()
-    world.stepped.started.remove(world.threads[1])  # from now on it does not work
-    world.wait(int(SILENCE) - 1)
-    assert told(world.api.healthz(http_request()))[0] == 200
-    world.wait(1)
-    status, content = told(world.api.healthz(http_request()))
+    """One such thread makes the server dead, until the thread answers again."""
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(state)
+    harness.heartbeat.start()
+    harness.stepped.step()
+    harness.stepped.started.remove(harness.threads[1])  # from here on the thread does nothing
+    harness.wait(int(MAX_SILENCE_SECONDS) - 1)
+    assert content_of(harness.api.healthz(http_request()))[0] == 200
+    harness.wait(1)
+    status, content = content_of(harness.api.healthz(http_request()))
     assert status == 503
     assert content["alive"] is False
     assert content["model_threads"] == [
         {"name": "model-0", "alive": True, "silent_s": 0.0},
-        {"name": "model-1", "alive": False, "silent_s": SILENCE},
+        {"name": "model-1", "alive": False, "silent_s": MAX_SILENCE_SECONDS},
     ]
-    assert content["trouble"] == world.heartbeat.trouble == "no heartbeat of model-1"
-    world.wait(1)
-    assert world.beats[-2:] == [False, False]
-    world.stepped.started.append(world.threads[1])
-    world.wait(1)
-    assert told(world.api.healthz(http_request()))[0] == 200
-    world.heartbeat.stop()
+    assert content["trouble"] == harness.heartbeat.trouble == "no heartbeat of model-1"
+    harness.wait(1)
+    assert harness.beats[-2:] == [False, False]
+    harness.stepped.started.append(harness.threads[1])
+    harness.wait(1)
+    assert content_of(harness.api.healthz(http_request()))[0] == 200
+    harness.heartbeat.stop()
 
 
 def test_a_thread_that_has_ended_is_dead() -> None:
-    """However short ago it was heard."""
-    world = World()
-    world.lifecycle.move(State.READY)
-    world.threads[0].stop()
-    world.wait(1)
-    status, content = told(world.api.healthz(http_request()))
+    """Even if its last heartbeat is recent."""
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(State.READY)
+    harness.threads[0].stop()
+    harness.wait(1)
+    status, content = content_of(harness.api.healthz(http_request()))
     assert status == 503
-    assert [pulse["alive"] for pulse in content["model_threads"]] == [False, True]
+    assert [thread["alive"] for thread in content["model_threads"]] == [False, True]
 
 
 def test_a_server_that_cannot_decode_is_dead() -> None:
-    """Its model threads may be as well as they like."""
-    world = World()
-    world.lifecycle.move(State.READY)
-    assert told(world.api.healthz(http_request()))[0] == 200
-    world.decoding = False
-    status, content = told(world.api.healthz(http_request()))
+    """Even if its model threads are alive."""
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(State.READY)
+    assert content_of(harness.api.healthz(http_request()))[0] == 200
+    harness.decoding = False
+    status, content = content_of(harness.api.healthz(http_request()))
     assert (status, content["alive"]) == (503, False)
-    assert [pulse["alive"] for pulse in content["model_threads"]] == [True, True]
+    assert [thread["alive"] for thread in content["model_threads"]] == [True, True]
 
 
-def test_a_load_that_takes_long_is_no_death() -> None:
-    """While the server starts it lives, however silent its threads; it says that they are."""
-    world = World()
-    world.heartbeat.start()
-    world.wait(int(SILENCE) * 2, threads_work=False)
-    status, content = told(world.api.healthz(http_request()))
+def test_a_long_load_does_not_make_the_server_dead() -> None:
+    """While it starts, the server is alive even if its threads are silent, which it reports."""
+    harness = HeartbeatHarness()
+    harness.heartbeat.start()
+    harness.wait(int(MAX_SILENCE_SECONDS) * 2, threads_work=False)
+    status, content = content_of(harness.api.healthz(http_request()))
     assert status == 200
     assert content["alive"] is True
-    assert [pulse["alive"] for pulse in content["model_threads"]] == [False, False]
-    world.lifecycle.move(State.READY)
-    assert told(world.api.healthz(http_request()))[0] == 503
-    world.heartbeat.stop()
+    assert [thread["alive"] for thread in content["model_threads"]] == [False, False]
+    harness.lifecycle.move(State.READY)
+    assert content_of(harness.api.healthz(http_request()))[0] == 503
+    harness.heartbeat.stop()
 
 
-def test_a_server_without_a_thread_yet_lives() -> None:
-    """Nothing is silent."""
-    world = World(names=())
-    world.lifecycle.move(State.READY)
-    assert told(world.api.healthz(http_request()))[0] == 200
+def test_a_server_without_a_thread_is_alive() -> None:
+    """No thread is silent."""
+    harness = HeartbeatHarness(names=())
+    harness.lifecycle.move(State.READY)
+    assert content_of(harness.api.healthz(http_request()))[0] == 200
 
 
-def test_a_run_that_does_not_end_is_told_and_takes_no_more_requests() -> None:
-    """Nobody should send any; the heartbeats may go on, and the watchdog is not told so."""
-    world = World()
-    world.lifecycle.move(State.READY)
-    world.heartbeat.start()
-    world.hung = True
-    world.wait(1)
+def test_a_run_that_does_not_end_makes_the_server_dead_and_not_ready() -> None:
+    """Even while the threads answer pings; the watchdog gets no signal."""
+    harness = HeartbeatHarness()
+    harness.lifecycle.move(State.READY)
+    harness.heartbeat.start()
+    harness.hung = True
+    harness.wait(1)
     trouble = "a run of the model does not end"
-    status, content = told(world.api.healthz(http_request()))
+    status, content = content_of(harness.api.healthz(http_request()))
     assert (status, content["alive"], content["trouble"]) == (503, False, trouble)
-    assert told(world.api.readyz(http_request())) == (
+    assert content_of(harness.api.readyz(http_request())) == (
         503,
         {"ready": False, "state": "ready", "trouble": trouble},
     )
-    world.hung = False
-    world.wait(1)
-    assert told(world.api.readyz(http_request())) == (200, {"ready": True, "state": "ready"})
-    assert world.beats == [True, False, True]
-    world.heartbeat.stop()
+    harness.hung = False
+    harness.wait(1)
+    assert content_of(harness.api.readyz(http_request())) == (
+        200,
+        {"ready": True, "state": "ready"},
+    )
+    assert harness.beats == [True, False, True]
+    harness.heartbeat.stop()
 
 
-def test_a_reactor_that_is_late_tells_by_how_much() -> None:
-    """Some callback has blocked it."""
-    world = World()
-    world.heartbeat.start()
-    assert world.heartbeat.reactor_lag == 0.0
-    world.clock.advance(BEAT + 2.5)
-    assert told(world.api.healthz(http_request()))[1]["reactor_lag_s"] == 2.5
-    world.clock.advance(0.5)
-    assert world.heartbeat.reactor_lag == 0.0
-    world.heartbeat.stop()
+def test_the_lag_of_the_reactor_is_reported() -> None:
+    """As after a callback that has blocked it."""
+    harness = HeartbeatHarness()
+    harness.heartbeat.start()
+    assert harness.heartbeat.reactor_lag == 0.0
+    harness.clock.advance(HEARTBEAT_INTERVAL_SECONDS + 2.5)
+    assert content_of(harness.api.healthz(http_request()))[1]["reactor_lag_s"] == 2.5
+    harness.clock.advance(0.5)
+    assert harness.heartbeat.reactor_lag == 0.0
+    harness.heartbeat.stop()
 
 
-def test_a_heartbeat_that_has_stopped_is_still() -> None:
-    """No timer is left, and a second stop does no harm."""
-    world = World()
-    world.heartbeat.stop()
-    world.heartbeat.start()
-    world.heartbeat.stop()
-    world.heartbeat.stop()
-    assert world.clock.getDelayedCalls() == []
-    assert world.beats == [True]
+def test_a_stopped_heartbeat_has_no_timer() -> None:
+    """A second stop, or one before the start, has no effect."""
+    harness = HeartbeatHarness()
+    harness.heartbeat.stop()
+    harness.heartbeat.start()
+    harness.heartbeat.stop()
+    harness.heartbeat.stop()
+    assert harness.clock.getDelayedCalls() == []
+    assert harness.beats == [True]
 
 
 @pytest.mark.parametrize(
@@ -212,12 +215,12 @@ def test_a_heartbeat_that_has_stopped_is_still() -> None:
         ((State.DRAINING, State.STOPPED), 503, {"ready": False, "state": "stopped"}),
     ],
 )
-def test_a_server_is_ready_in_one_state_alone(
+def test_a_server_is_ready_in_one_state_only(
     path: tuple[State, ...], status: int, content: dict[str, object]
 ) -> None:
-    """While it starts it tells how far it is."""
-    world = World()
-    world.lifecycle.progress = "warming up: 4 rows"
+    """While it starts, the answer holds the progress."""
+    harness = HeartbeatHarness()
+    harness.lifecycle.progress = "warming up: 4 rows"
     for state in path:
-        world.lifecycle.move(state)
-    assert told(world.api.readyz(http_request())) == (status, content)
+        harness.lifecycle.move(state)
+    assert content_of(harness.api.readyz(http_request())) == (status, content)

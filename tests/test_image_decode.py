@@ -1,4 +1,4 @@
-"""From a client's file to a model's array: model/images/decode.py."""
+"""From an image file to the array of a model: model/images/decode.py."""
 
 from dataclasses import replace
 from io import BytesIO
@@ -10,13 +10,9 @@ import pytest
 from PIL import Image
 from PIL.JpegImagePlugin import JpegImageFile
 
-from model.images.decode import (
-    Preprocessing,
-    Resample,
-    TruncatedImage,
-    centre_square,
-    decode_image,
-)
+from model.images.decode import decode_image
+from model.images.errors import TruncatedImage
+from model.images.preprocessing import Preprocessing, Resample, centre_square
 from tests.images import (
     Samples,
     chunk,
@@ -36,12 +32,12 @@ MODEL = Preprocessing(height=224, width=224, crop=0.875, resample=Resample.BICUB
 
 
 def decode(data: bytes, wanted: Preprocessing = AS_IT_IS, max_pixels: int = 1_000_000) -> Pixels:
-    """Return what decode_image makes of *data*."""
+    """Return the array that decode_image makes of *data*."""
     return decode_image(data, wanted, max_pixels=max_pixels)
 
 
 def whole(height: int, width: int) -> Preprocessing:
-    """Return a preprocessing that leaves an image of this size alone."""
+    """Return a preprocessing that does not change an image of this size."""
     return Preprocessing(height=height, width=width)
 
 
@@ -50,7 +46,7 @@ def whole(height: int, width: int) -> Preprocessing:
 
 @pytest.mark.parametrize("name", ["chelsea.png", "rocket.jpg", "coffee.png", "camera.png"])
 def test_a_photograph_gives_the_pixels_of_plain_pillow_calls(name: str) -> None:
-    """A centred crop and a bicubic resize; and, without a crop, a bilinear resize of it all."""
+    """A centred crop and a bicubic resize; without a crop, a bilinear resize of the whole image."""
     data = photograph(name)
     photo = Image.open(BytesIO(data)).convert("RGB")
     side = min(photo.size) * 7 // 8
@@ -63,8 +59,8 @@ def test_a_photograph_gives_the_pixels_of_plain_pillow_calls(name: str) -> None:
 
 
 @pytest.mark.parametrize("resample", set(Resample) - {Resample.TF_BILINEAR})
-def test_every_filter_is_the_one_of_that_name(resample: Resample) -> None:
-    """As configuration files spell it."""
+def test_every_filter_is_pillows_filter_of_that_name(resample: Resample) -> None:
+    """With the spelling of model.toml."""
     expected = PHOTO.resize((7, 5), Image.Resampling[resample.value.upper()])
     result = decode(encoded(PHOTO, "PNG"), Preprocessing(5, 7, resample=Resample(resample.value)))
     np.testing.assert_array_equal(result, np.asarray(expected))
@@ -84,7 +80,7 @@ def test_every_filter_is_the_one_of_that_name(resample: Resample) -> None:
 def test_the_square_is_centred_and_never_empty(
     width: int, height: int, fraction: float, box: tuple[int, int, int, int]
 ) -> None:
-    """A side is rounded down, a margin up."""
+    """The side is rounded down, the margin up."""
     assert centre_square(width, height, fraction) == box
 
 
@@ -98,8 +94,8 @@ def test_the_thinnest_images_are_decoded(size: tuple[int, int], crop: float | No
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_array_is_the_callers_own(kind: str) -> None:
-    """The staging of a batch relies on layout and type; the owner may write into it."""
+def test_the_array_is_contiguous_and_writable(kind: str) -> None:
+    """Staging relies on layout and dtype; the caller may change the array."""
     array = decode(encoded(PHOTO, kind), MODEL)
     assert array.shape == (224, 224, 3)
     assert array.dtype == np.uint8
@@ -113,7 +109,7 @@ def test_the_array_is_the_callers_own(kind: str) -> None:
     [(0, 1, None), (1, 0, None), (-1, 1, None), (1, 1, 0.0), (1, 1, 1.01), (1, 1, float("nan"))],
 )
 def test_senseless_preprocessing_is_refused(height: int, width: int, crop: float | None) -> None:
-    """When it is configured, not when an image comes."""
+    """At construction, not when an image is decoded."""
     with pytest.raises(ValueError, match=r"holds no pixel|crop is"):
         Preprocessing(height, width, crop)
 
@@ -131,7 +127,7 @@ def levels(bits: int, *shape: int) -> Samples:
 
 
 def on_white(colours: Samples, alpha: Samples) -> Samples:
-    """Return what is seen of *colours* through *alpha*, 0 to 255."""
+    """Return *colours* on white with the opacity *alpha*, 0 to 255."""
     return np.rint((colours * alpha + 255.0 * (255 - alpha)) / 255).astype(int)
 
 
@@ -147,7 +143,7 @@ def test_a_grey_png_spreads_its_levels_over_all_of_uint8(bits: int, interlaced: 
 
 @pytest.mark.parametrize("bits", [1, 2, 4, 8, 16])
 def test_the_transparent_level_of_a_grey_png_is_white(bits: int) -> None:
-    """And the levels beside it are not."""
+    """The levels next to it are not."""
     samples = levels(bits)
     key = int(samples[2, 3])
     expected = samples >> 8 if bits == 16 else samples * 255 // ((1 << bits) - 1)
@@ -159,7 +155,7 @@ def test_the_transparent_level_of_a_grey_png_is_white(bits: int) -> None:
 @pytest.mark.parametrize("interlaced", [False, True])
 @pytest.mark.parametrize("bits", [8, 16])
 def test_a_colour_png_keeps_its_upper_bytes(bits: int, interlaced: bool) -> None:
-    """And shows white for its transparent colour."""
+    """Its transparent colour becomes white."""
     samples = levels(bits, 3)
     expected = samples >> (bits - 8)
     result = decode(png(samples, bits, 2, interlaced=interlaced), whole(5, 9))
@@ -199,7 +195,7 @@ def test_a_png_with_alpha_is_put_on_white(colour: int, channels: int, bits: int)
 
 
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpegs_are_close_to_what_they_were_made_from(progressive: bool) -> None:
+def test_jpegs_are_close_to_their_source(progressive: bool) -> None:
     """Coloured and grey, baseline and progressive."""
     smooth = Image.linear_gradient("L").resize((40, 24))
     made = encoded(smooth, "JPEG", quality=95, progressive=progressive)
@@ -253,8 +249,8 @@ def test_a_gif_shows_its_first_image_on_white() -> None:
     np.testing.assert_array_equal(decode(animated), colours)
 
 
-def test_later_frames_are_never_looked_at() -> None:
-    """However many they are, and broken: their owner's time, not the server's."""
+def test_later_frames_are_never_read() -> None:
+    """Many broken frames behind the first cost the server no time."""
     indexed = PHOTO.quantize(16)
     expected = np.asarray(indexed.convert("RGB"))
     data = encoded(indexed, "GIF")[:-1] + b"," + pack("<4H", 0, 0, 65_535, 65_535) + b"\0" * 999
@@ -266,7 +262,7 @@ def test_later_frames_are_never_looked_at() -> None:
 
 # --- orientation
 
-#: How an image is stored that its orientation makes upright again.
+#: The turn with which an image is stored, by the EXIF orientation that makes it upright again.
 STORED = {
     1: lambda a: a,
     2: lambda a: a[:, ::-1],
@@ -280,8 +276,8 @@ STORED = {
 
 
 @pytest.mark.parametrize("orientation", STORED)
-def test_a_turned_image_is_seen_upright(orientation: int) -> None:
-    """PNG and WebP exactly; JPEG as closely as it keeps pixels."""
+def test_a_turned_image_becomes_upright(orientation: int) -> None:
+    """PNG and WebP exactly; JPEG within its loss."""
     upright = np.asarray(PHOTO)
     turned = np.ascontiguousarray(STORED[orientation](upright))
     stored = Image.fromarray(turned)
@@ -300,7 +296,7 @@ def test_a_turned_image_is_seen_upright(orientation: int) -> None:
 def test_turning_before_or_after_the_cut_and_resize_is_the_same(
     orientation: int, size: tuple[int, int]
 ) -> None:
-    """Within one level: the passes of a resize round in another order."""
+    """Within one level, since the two passes of a resize round in another order."""
     upright = np.asarray(coloured(*size))
     turned = np.ascontiguousarray(STORED[orientation](upright))
     wanted = Preprocessing(20, 30, crop=0.75, resample=Resample.BICUBIC)
@@ -321,7 +317,7 @@ def shrinking(wanted: Preprocessing) -> Preprocessing:
 
 
 def turned_jpeg(upright: Image.Image, orientation: int) -> bytes:
-    """Return a JPEG that is stored another way and says how."""
+    """Return a JPEG that is stored turned, with the orientation in its EXIF block."""
     stored = Image.fromarray(np.ascontiguousarray(STORED[orientation](np.asarray(upright))))
     plain = encoded(stored, "JPEG", quality=90)
     return plain[:2] + jpeg_segment(0xE1, b"Exif\0\0" + exif(orientation)) + plain[2:]
@@ -329,7 +325,7 @@ def turned_jpeg(upright: Image.Image, orientation: int) -> bytes:
 
 @pytest.fixture
 def loaded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
-    """Return the sizes of the images that Pillow decodes from now on."""
+    """Return a list that gets the size of each image that Pillow decodes from now on."""
     sizes: list[tuple[int, int]] = []
     load = JpegImageFile.load
 
@@ -364,7 +360,7 @@ def test_a_decoder_shrinks_as_far_as_the_size_allows(
     decoded: tuple[int, int],
     loaded_sizes: list[tuple[int, int]],
 ) -> None:
-    """By 2, 4 or 8, a started pixel counting as one; what is cut out is never smaller than it."""
+    """By 2, 4 or 8, rounded up; the part that is cut out is never smaller than the size."""
     assert decode(encoded(LARGE.resize(stored), "JPEG"), shrinking(wanted), 10**7).shape == (
         wanted.height,
         wanted.width,
@@ -373,7 +369,7 @@ def test_a_decoder_shrinks_as_far_as_the_size_allows(
     assert set(loaded_sizes) == {decoded}
 
 
-def test_a_decoder_shrinks_only_when_told(loaded_sizes: list[tuple[int, int]]) -> None:
+def test_a_decoder_shrinks_only_with_the_option(loaded_sizes: list[tuple[int, int]]) -> None:
     """By default the pixels are those of plain Pillow calls on the whole image."""
     data = encoded(LARGE, "JPEG")
     expected = Image.open(BytesIO(data)).resize((64, 48), Image.Resampling.BILINEAR)
@@ -385,7 +381,7 @@ def test_a_decoder_shrinks_only_when_told(loaded_sizes: list[tuple[int, int]]) -
 @pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "progressive"])
 @pytest.mark.parametrize("crop", [None, 1.0, 0.875, 0.5])
 def test_a_shrunk_image_is_close_to_the_whole_one(mode: str, crop: float | None) -> None:
-    """Within one level on average, and 8 but for one value in a hundred."""
+    """Within 1 level on average, and within 8 levels for 99 % of the values."""
     stored = LARGE if mode == "progressive" else LARGE.convert(mode)
     data = encoded(stored, "JPEG", quality=90, progressive=mode == "progressive")
     wanted = Preprocessing(96, 120, crop, Resample.BICUBIC)
@@ -402,7 +398,7 @@ def test_a_shrunk_image_is_close_to_the_whole_one(mode: str, crop: float | None)
 def test_a_shrunk_image_shows_the_same_region_whichever_way_it_is_stored(
     orientation: int, crop: float | None
 ) -> None:
-    """On a ramp a place is a colour; the mean tells a shift by less than a pixel."""
+    """On a ramp the colour is the position, so the mean shows a shift of less than a pixel."""
     x = np.linspace(0, 255, 1501)
     y = np.linspace(0, 255, 1003)
     ramp = np.stack(np.broadcast_arrays(x[None, :], y[:, None], 128.0), axis=2)
@@ -416,7 +412,7 @@ def test_a_shrunk_image_shows_the_same_region_whichever_way_it_is_stored(
 
 @pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WebP"])
 def test_other_decoders_do_not_shrink(kind: str) -> None:
-    """They cannot, and their images stay as they are."""
+    """Only the JPEG decoder can shrink; other images are the same as without the option."""
     data = encoded(LARGE.resize((640, 480)), kind)
     wanted = Preprocessing(32, 40, 0.875)
     np.testing.assert_array_equal(decode(data, shrinking(wanted)), decode(data, wanted))
@@ -424,7 +420,7 @@ def test_other_decoders_do_not_shrink(kind: str) -> None:
 
 @pytest.mark.parametrize("keep", [0.3, 0.9])
 def test_a_shrunk_image_that_is_cut_short_is_refused(keep: float) -> None:
-    """As a whole one is."""
+    """With the same error as without shrinking."""
     data = encoded(LARGE, "JPEG")
     with pytest.raises(TruncatedImage):
         decode(data[: int(len(data) * keep)], shrinking(MODEL), 10**7)

@@ -1,4 +1,4 @@
-"""Hostile and broken files: what model/images/decode.py refuses, and at what cost."""
+"""Hostile and broken files, and the cost of refusing them: model/images/decode.py."""
 
 import struct
 import tracemalloc
@@ -14,17 +14,11 @@ import pytest
 from PIL import Image, ImageFile
 
 from model.images import decode as preprocess
-from model.images.decode import (
-    MAX_SIDE,
-    BadImage,
-    NotAnImage,
-    Preprocessing,
-    SideTooLong,
-    TooManyPixels,
-    TruncatedImage,
-    decode_image,
-)
-from model.images.header import Format
+from model.images.decode import decode_image
+from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
+from model.images.first_bytes import ImageFormat
+from model.images.header import MAX_SIDE_PIXELS
+from model.images.preprocessing import Preprocessing
 from tests.images import (
     PNG_MAGIC,
     chunk,
@@ -44,16 +38,16 @@ AS_IT_IS = Preprocessing(height=24, width=40)
 def decode(
     data: bytes, wanted: Preprocessing = AS_IT_IS, max_pixels: int = 1_000_000
 ) -> npt.NDArray[np.uint8]:
-    """Return what decode_image makes of *data*."""
+    """Return the array that decode_image makes of *data*."""
     return decode_image(data, wanted, max_pixels=max_pixels)
 
 
-# --- what may not cost anything
+# --- cost of hostile files
 
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_bomb_is_refused_from_its_header(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """50,000 x 50,000 pixels: no decoder is asked, and no memory taken."""
+    """50,000 x 50,000 pixels: no decoder runs, and no memory is allocated."""
     bomb = claims(kind, 50_000, 50_000)
     monkeypatch.setattr(preprocess, "_OPENERS", {})
     tracemalloc.start()
@@ -70,7 +64,7 @@ def test_a_bomb_is_refused_from_its_header(kind: str, monkeypatch: pytest.Monkey
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_the_limit_of_pixels_is_the_last_number_that_passes(kind: str) -> None:
-    """40 x 24 is 960."""
+    """An image of 40 x 24 has 960 pixels."""
     data = encoded(PHOTO, kind)
     assert decode(data, max_pixels=960).shape == (24, 40, 3)
     with pytest.raises(TooManyPixels, match="960 pixels, over the limit of 959"):
@@ -78,14 +72,14 @@ def test_the_limit_of_pixels_is_the_last_number_that_passes(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP"])
-def test_a_side_beyond_reason_is_refused(kind: str) -> None:
-    """Within the limit of pixels, but the weights of its resize would take gigabytes."""
+def test_a_side_over_the_limit_is_refused(kind: str) -> None:
+    """The pixels are within their limit, but the weights of the resize would take gigabytes."""
     with pytest.raises(SideTooLong, match="1 x 65536 has a side over the limit of 65535"):
-        decode(claims(kind, 1, MAX_SIDE + 1))
+        decode(claims(kind, 1, MAX_SIDE_PIXELS + 1))
 
 
 def test_metadata_costs_an_image_nothing() -> None:
-    """Text and profile bombs, broken EXIF, several images in one: all decode as if bare."""
+    """Text and profile bombs, broken EXIF and several images in one file change no pixel."""
     expected = np.asarray(PHOTO)
     bomb = b"x\0\0" + zlib.compress(bytes(1 << 22), 9)
     chunks = [
@@ -105,14 +99,14 @@ def test_metadata_costs_an_image_nothing() -> None:
     np.testing.assert_array_equal(decode(data), decode(plain))
 
 
-def test_the_settings_of_pillow_are_left_alone() -> None:
-    """They are the whole process's; other code in it may rely on them."""
+def test_the_settings_of_pillow_do_not_change() -> None:
+    """They belong to the whole process, and other code may rely on them."""
     decode(encoded(PHOTO, "PNG"))
     assert Image.MAX_IMAGE_PIXELS == 89_478_485
     assert ImageFile.LOAD_TRUNCATED_IMAGES is False
 
 
-# --- what is broken
+# --- broken files
 
 
 @pytest.mark.parametrize("part", [0.3, 0.5, 0.9, 0.99])
@@ -125,21 +119,21 @@ def test_the_settings_of_pillow_are_left_alone() -> None:
     ],
 )
 def test_an_image_cut_short_is_an_error(kind: str, options: dict[str, bool], part: float) -> None:
-    """Never an image that ends in grey."""
+    """Not an image that is grey at the end."""
     data = encoded(coloured(200, 150), kind, **options)
     size = int(len(data) * part)
     with pytest.raises(TruncatedImage, match=f"the {kind} image is cut short.* {size} bytes"):
         decode(data[:size], Preprocessing(150, 200))
 
 
-def test_what_is_no_image_is_refused() -> None:
-    """Before any decoder sees it."""
+def test_a_file_that_is_not_an_image_is_refused() -> None:
+    """Before a decoder gets the file."""
     with pytest.raises(NotAnImage, match="an HTML page"):
         decode(b"<html></html>")
 
 
 def test_two_sizes_in_one_file_are_refused() -> None:
-    """Otherwise the limit would be held against one, and the other decoded."""
+    """Otherwise the limit would be checked for one size, and the other decoded."""
     data = encoded(PHOTO, "PNG")
     header = chunk(b"IHDR", pack(">IIBBBBB", 400, 240, 8, 2, 0, 0, 0))
     with pytest.raises(BadImage, match="says two sizes: 40 x 24 and 400 x 240 pixels"):
@@ -166,15 +160,15 @@ def test_two_sizes_in_one_file_are_refused() -> None:
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_whatever_a_decoder_raises_is_a_bad_image(
+def test_every_error_of_a_decoder_becomes_a_bad_image(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the reason; and without the traceback, which would hold the image."""
+    """With the reason, and without the traceback, which would keep the image in memory."""
 
     def broken(_: BytesIO) -> ImageFile.ImageFile:
         raise error
 
-    monkeypatch.setitem(preprocess._OPENERS, Format.PNG, broken)
+    monkeypatch.setitem(preprocess._OPENERS, ImageFormat.PNG, broken)
     with pytest.raises(BadImage) as caught:
         decode(encoded(PHOTO, "PNG"))
     assert "the PNG image (" in str(caught.value)
@@ -206,7 +200,7 @@ FUZZED = {
 
 
 def mutated(data: bytes, random: Random) -> bytes:
-    """Return *data* with some bytes changed, and perhaps a piece lost, doubled or moved."""
+    """Return *data* with some bytes changed, and sometimes a piece removed, doubled or moved."""
     result = bytearray(data)
     for _ in range(random.choice([0, 1, 1, 2, 8])):
         result[random.randrange(len(result))] = random.choice(
@@ -224,7 +218,7 @@ def mutated(data: bytes, random: Random) -> bytes:
 
 
 def with_checksums(data: bytes) -> bytes:
-    """Return *data*, if it is a PNG, with its checksums made right, so that decoders read on."""
+    """Return a PNG with correct checksums, so that decoders read on; other files unchanged."""
     if not data.startswith(PNG_MAGIC):
         return data
     result, position = [PNG_MAGIC], len(PNG_MAGIC)
@@ -240,7 +234,7 @@ def with_checksums(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("name", FUZZED)
 def test_no_bytes_raise_anything_but_bad_image(name: str) -> None:
-    """Hundreds of damaged files of each kind: an array, or BadImage; and never a warning."""
+    """Hundreds of damaged files of each format give an array or BadImage, and never a warning."""
     random = Random(name)  # noqa: S311 - the same damage on every run
     wanted = Preprocessing(8, 8, crop=0.9)
     decoded = refused = 0

@@ -1,4 +1,4 @@
-"""How an input of pixels lays out its images: model/images/layout.py."""
+"""The axes of an input of images: model/images/layout.py."""
 
 import numpy as np
 import pytest
@@ -49,10 +49,10 @@ def signature(dtype: object, *shapes: Shape) -> Signature:
         ((), NOTHING, True, None),
     ],
 )
-def test_a_shape_says_where_the_channels_are(
+def test_the_shape_decides_the_axis_of_channels(
     shape: Shape, facts: ImageFacts, labelled: bool, layout: ImageLayout | None
 ) -> None:
-    """What looks like any other tensor is an image only where labels or a size say so."""
+    """A shape that any tensor may have is an image only with labels or a size."""
     assert image_layout(signature("float32", shape), facts, labelled=labelled) == layout
 
 
@@ -66,7 +66,7 @@ def test_a_shape_says_where_the_channels_are(
     ],
 )
 def test_images_are_the_only_input_of_bytes_or_floats(dtype: object, shapes: list[Shape]) -> None:
-    """Another input or type is none."""
+    """No second input, and no other dtype."""
     assert image_layout(signature(dtype, *shapes), SIZE, labelled=True) is None
 
 
@@ -80,21 +80,21 @@ def test_images_are_the_only_input_of_bytes_or_floats(dtype: object, shapes: lis
         (ImageLayout(1, 4, 5, 3, batched=False), (1, 4, 5, 3), (4, 5, 3)),
     ],
 )
-def test_images_travel_with_the_batch_first_and_the_channels_last(
+def test_images_are_fed_with_the_batch_first_and_the_channels_last(
     layout: ImageLayout, pixels: Shape, shape: Shape
 ) -> None:
-    """Whatever the input's own order is; a fixed batch of several takes any number up to it."""
+    """For every order of the input; a fixed batch of several rows takes any number up to it."""
     assert (layout.pixels, layout.shape) == (pixels, shape)
 
 
 @pytest.mark.parametrize(
     ("facts", "said"),
     [
-        (ImageFacts(height=8), "the height of images is said to be 8, but input 'x0' is uint8"),
-        (ImageFacts(height=4, width=8), "the width of images is said to be 8, but input 'x0'"),
+        (ImageFacts(height=8), "the height of images is given as 8, but input 'x0' is uint8"),
+        (ImageFacts(height=4, width=8), "the width of images is given as 8, but input 'x0'"),
     ],
 )
 def test_a_size_that_contradicts_the_model_is_refused(facts: ImageFacts, said: str) -> None:
-    """Nothing could be fed."""
+    """No image could be fed."""
     with pytest.raises(ModelError, match=said):
         image_layout(signature("uint8", (None, 4, 5, 3)), facts, labelled=False)

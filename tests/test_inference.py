@@ -1,4 +1,4 @@
-"""One image through decoding, queue, run and labels: server/inference.py."""
+"""Requests through decoding, queue, run and labels: server/inference.py."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -13,9 +13,9 @@ from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
 from batcher.policy import FixedPolicy
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool, PoolNotRunning
-from model.images.header import NotAnImage, TooManyPixels
+from model.images.errors import NotAnImage, TooManyPixels
 from model.signature import Feed, FeedError
-from server.admission import Terms
+from server.deadlines import RequestOptions
 from server.inference import Inference, Outputs, Timing
 from tests.fakes.server import SIGNATURE, SIZE, ManualLane, served_model
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
@@ -28,8 +28,8 @@ pytestmark = pytest.mark.usefixtures("log")
 
 
 @dataclass
-class World:
-    """An inference whose decode thread and lane work when told."""
+class InferenceFixture:
+    """An inference whose decode thread and lane are stepped by the test."""
 
     clock: Clock = field(default_factory=Clock)
     lane: ManualLane = field(default_factory=ManualLane)
@@ -57,22 +57,22 @@ class World:
 
 
 def classes(fired: list[object]) -> list[tuple[str, float]]:
-    """Return the labels and scores of the only thing that has fired."""
+    """Return the labels and scores of the only result."""
     (prediction,) = fired
     return [(label, float(score)) for label, score in getattr(prediction, "classes", ())]
 
 
 def test_an_image_is_decoded_run_and_labelled() -> None:
-    """In the model's own size, and the best labels come first."""
-    world = World()
-    fired = outcomes(world.inference.classify(IMAGE, 2))
-    assert world.lane.batches == []
-    world.decode()
-    ((feed,),) = world.lane.batches
+    """In the model's size, and with the best labels first."""
+    fixture = InferenceFixture()
+    fired = outcomes(fixture.inference.classify(IMAGE, 2))
+    assert fixture.lane.batches == []
+    fixture.decode()
+    ((feed,),) = fixture.lane.batches
     (image,) = feed.arrays
     assert (image.shape, image.dtype.name) == ((1, SIZE, SIZE, 3), "uint8")
     assert fired == []
-    world.lane.finish([0.25, 0.125, 0.5])
+    fixture.lane.finish([0.25, 0.125, 0.5])
     assert classes(fired) == [("eel", 0.5), ("cat", 0.25)]
 
 
@@ -80,43 +80,43 @@ def test_an_image_is_decoded_run_and_labelled() -> None:
     ("k", "labels"), [(1, ["cat"]), (2, ["cat", "dog"]), (3, ["cat", "dog", "eel"])]
 )
 def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) -> None:
-    """An answer does not change from one time to the next."""
-    world = World()
-    fired = outcomes(world.inference.classify(IMAGE, k))
-    world.decode()
-    world.lane.finish([0.5, 0.5, 0.5])
+    """So equal requests have equal answers."""
+    fixture = InferenceFixture()
+    fired = outcomes(fixture.inference.classify(IMAGE, k))
+    fixture.decode()
+    fixture.lane.finish([0.5, 0.5, 0.5])
     assert [label for label, _ in classes(fired)] == labels
 
 
 def test_images_that_wait_together_share_a_batch_and_get_their_own_labels() -> None:
-    """Whatever sizes they came in."""
-    world = World()
-    first = outcomes(world.inference.classify(IMAGE, 1))
+    """Images of any size."""
+    fixture = InferenceFixture()
+    first = outcomes(fixture.inference.classify(IMAGE, 1))
     others = [encoded(coloured(width, 8), "PNG") for width in (5, 50)]
-    fired = [outcomes(world.inference.classify(data, 1)) for data in others]
+    fired = [outcomes(fixture.inference.classify(data, 1)) for data in others]
     for _ in range(3):
-        world.decode()
-    world.lane.finish([1.0, 0.0, 0.0])
-    assert len(world.lane.batches[1]) == 2
-    world.lane.finish([0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
+        fixture.decode()
+    fixture.lane.finish([1.0, 0.0, 0.0])
+    assert len(fixture.lane.batches[1]) == 2
+    fixture.lane.finish([0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
     assert [classes(each)[0][0] for each in (first, *fired)] == ["cat", "dog", "eel"]
 
 
-def test_the_times_of_an_image_are_noted_on_its_way() -> None:
-    """In seconds, each as soon as it is known."""
-    world = World()
+def test_the_times_of_an_image_are_recorded_stage_by_stage() -> None:
+    """In seconds, each at the end of its stage."""
+    fixture = InferenceFixture()
     timing = Timing()
-    world.inference.classify(IMAGE, 1).addErrback(lambda _: None)
-    second = outcomes(world.inference.classify(IMAGE, 1, timing=timing))
+    fixture.inference.classify(IMAGE, 1).addErrback(lambda _: None)
+    second = outcomes(fixture.inference.classify(IMAGE, 1, timing=timing))
     assert (timing.decode, timing.trace.queued) == (None, None)
-    world.decode()
-    world.decode()
+    fixture.decode()
+    fixture.decode()
     assert (timing.decode, timing.trace.queued) == (2.0, None)
-    world.clock.advance(4)
-    world.lane.finish([1.0, 0.0, 0.0])
+    fixture.clock.advance(4)
+    fixture.lane.finish([1.0, 0.0, 0.0])
     assert timing.trace.queued == 4.0
-    world.clock.advance(8)
-    world.lane.finish([1.0, 0.0, 0.0])
+    fixture.clock.advance(8)
+    fixture.lane.finish([1.0, 0.0, 0.0])
     (run,) = timing.trace.runs
     assert (run.rows, run.cap, run.reason, run.seconds) == (1, 4, "fixed", 8.0)
     assert len(second) == 1
@@ -127,77 +127,79 @@ def test_the_times_of_an_image_are_noted_on_its_way() -> None:
     [(b"no image", NotAnImage), (encoded(coloured(40, 40), "PNG"), TooManyPixels)],
 )
 def test_a_bad_image_never_reaches_the_queue(data: bytes, kind: type[Exception]) -> None:
-    """The time that it took to find out is noted all the same."""
-    world = World()
+    """Its decoding time is recorded all the same."""
+    fixture = InferenceFixture()
     timing = Timing()
-    fired = outcomes(world.inference.classify(data, 1, timing=timing))
-    world.decode()
+    fired = outcomes(fixture.inference.classify(data, 1, timing=timing))
+    fixture.decode()
     assert kinds(fired) == [kind]
     assert timing.decode == 2.0
-    assert world.lane.batches == []
+    assert fixture.lane.batches == []
 
 
 def test_a_deadline_holds_in_the_queue() -> None:
-    """And is told to it as a time of the clock."""
-    world = World()
-    world.inference.classify(IMAGE, 1).addErrback(lambda _: None)
-    fired = outcomes(world.inference.classify(IMAGE, 1, Terms(timeout=4.0)))
-    world.decode()
-    world.decode()
-    world.clock.advance(3)
+    """A timeout becomes a time of the clock."""
+    fixture = InferenceFixture()
+    fixture.inference.classify(IMAGE, 1).addErrback(lambda _: None)
+    fired = outcomes(fixture.inference.classify(IMAGE, 1, RequestOptions(timeout=4.0)))
+    fixture.decode()
+    fixture.decode()
+    fixture.clock.advance(3)
     assert fired == []
-    world.clock.advance(1)
+    fixture.clock.advance(1)
     assert kinds(fired) == [DeadlineExceeded]
-    world.lane.finish([1.0, 0.0, 0.0])
-    assert len(world.lane.batches) == 1
+    fixture.lane.finish([1.0, 0.0, 0.0])
+    assert len(fixture.lane.batches) == 1
 
 
-def test_an_image_whose_time_is_over_is_not_even_decoded() -> None:
-    """The threads have better to do; up to its last moment it is."""
-    world = World()
+def test_an_image_is_not_decoded_after_its_deadline() -> None:
+    """At the deadline itself it still is."""
+    fixture = InferenceFixture()
     timing = Timing()
     late, just = (
-        outcomes(world.inference.classify(b"no image", 1, Terms(timeout=at), timing=timing))
+        outcomes(
+            fixture.inference.classify(b"no image", 1, RequestOptions(timeout=at), timing=timing)
+        )
         for at in (3.5, 4.0)
     )
-    world.clock.advance(4)
-    world.decode()
-    world.decode()
+    fixture.clock.advance(4)
+    fixture.decode()
+    fixture.decode()
     (error,) = late
     assert isinstance(error, DeadlineExceeded)
     assert (error.late, error.stage) == (0.5, "queue")
     assert kinds(just) == [NotAnImage]
 
 
-def _stop_pool(world: World) -> None:
-    world.pool.stop()
+def _stop_pool(fixture: InferenceFixture) -> None:
+    fixture.pool.stop()
 
 
-def _drain(world: World) -> None:
-    world.inference.model.batcher.drain()
+def _drain(fixture: InferenceFixture) -> None:
+    fixture.inference.model.batcher.drain()
 
 
 @pytest.mark.parametrize(("end", "kind"), [(_stop_pool, PoolNotRunning), (_drain, ShuttingDown)])
-def test_what_is_ending_takes_no_images(
-    end: Callable[[World], None], kind: type[Exception]
+def test_no_images_are_accepted_during_a_stop(
+    end: Callable[[InferenceFixture], None], kind: type[Exception]
 ) -> None:
-    """Neither the pool nor the batcher."""
-    world = World()
-    end(world)
-    fired = outcomes(world.inference.classify(IMAGE, 1))
-    if world.threads.queue:
-        world.decode()
+    """Neither by the pool nor by the batcher."""
+    fixture = InferenceFixture()
+    end(fixture)
+    fired = outcomes(fixture.inference.classify(IMAGE, 1))
+    if fixture.threads.queue:
+        fixture.decode()
     assert kinds(fired) == [kind]
 
 
-def test_a_full_queue_and_a_failed_run_are_told() -> None:
-    """As the batcher has them."""
-    world = World(max_queued_rows=1)
-    fired = [outcomes(world.inference.classify(IMAGE, 1)) for _ in range(3)]
+def test_a_full_queue_and_a_failed_run_are_reported() -> None:
+    """With the batcher's errors."""
+    fixture = InferenceFixture(max_queued_rows=1)
+    fired = [outcomes(fixture.inference.classify(IMAGE, 1)) for _ in range(3)]
     for _ in range(3):
-        world.decode()
+        fixture.decode()
     assert [kinds(each) for each in fired] == [[], [], [QueueFull]]
-    world.lane.fail(ValueError("bad op"))
+    fixture.lane.fail(ValueError("bad op"))
     assert kinds(fired[0]) == [RunFailed]
 
 
@@ -212,15 +214,15 @@ def feed(*values: int) -> Feed:
 
 def test_a_feed_is_prepared_on_a_thread_and_answered_with_its_signature() -> None:
     """All rows of it, and all outputs."""
-    world = World()
+    fixture = InferenceFixture()
     timing = Timing()
-    fired = outcomes(world.inference.run(partial(feed, 1, 2), timing=timing))
-    assert world.lane.batches == []
-    world.decode()
-    ((given,),) = world.lane.batches
+    fired = outcomes(fixture.inference.run(partial(feed, 1, 2), timing=timing))
+    assert fixture.lane.batches == []
+    fixture.decode()
+    ((given,),) = fixture.lane.batches
     assert given.arrays[0][:, 0, 0, 0].tolist() == [1, 2]
     scores = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    world.lane.give((scores,))
+    fixture.lane.give((scores,))
     (result,) = fired
     assert isinstance(result, Outputs)
     assert result.signature is SIGNATURE
@@ -230,44 +232,44 @@ def test_a_feed_is_prepared_on_a_thread_and_answered_with_its_signature() -> Non
 
 
 def test_a_feed_that_cannot_be_prepared_never_reaches_the_queue() -> None:
-    """Nor is one prepared whose time is over."""
-    world = World()
+    """Nor is a feed prepared after its deadline."""
+    fixture = InferenceFixture()
     prepared: list[None] = []
 
     def fail() -> Feed:
         prepared.append(None)
         raise FeedError("no")
 
-    world.clock.advance(8)
-    fired = [outcomes(world.inference.run(fail, Terms(timeout=at))) for at in (8.0, 7.0)]
-    world.decode()
-    world.decode()
+    fixture.clock.advance(8)
+    fired = [outcomes(fixture.inference.run(fail, RequestOptions(timeout=at))) for at in (8.0, 7.0)]
+    fixture.decode()
+    fixture.decode()
     assert [kinds(each) for each in fired] == [[FeedError], [DeadlineExceeded]]
-    assert (len(prepared), world.lane.batches) == (1, [])
+    assert (len(prepared), fixture.lane.batches) == (1, [])
 
 
 def test_images_and_tensors_of_one_shape_share_a_batch() -> None:
-    """Each gets its own kind of answer."""
-    world = World()
-    world.inference.classify(IMAGE, 1).addErrback(lambda _: None)
-    labelled = outcomes(world.inference.classify(IMAGE, 1))
-    plain = outcomes(world.inference.run(partial(feed, 7)))
+    """And each gets its own kind of answer."""
+    fixture = InferenceFixture()
+    fixture.inference.classify(IMAGE, 1).addErrback(lambda _: None)
+    labelled = outcomes(fixture.inference.classify(IMAGE, 1))
+    plain = outcomes(fixture.inference.run(partial(feed, 7)))
     for _ in range(3):
-        world.decode()
-    world.lane.finish([1.0, 0.0, 0.0])
-    assert len(world.lane.batches[1]) == 2
-    world.lane.finish([0.0, 1.0, 0.0], [0.25, 0.5, 0.125])
+        fixture.decode()
+    fixture.lane.finish([1.0, 0.0, 0.0])
+    assert len(fixture.lane.batches[1]) == 2
+    fixture.lane.finish([0.0, 1.0, 0.0], [0.25, 0.5, 0.125])
     assert classes(labelled) == [("dog", 1.0)]
     (result,) = plain
     assert isinstance(result, Outputs)
     assert result.arrays[0].tolist() == [[0.25, 0.5, 0.125]]
 
 
-def test_a_model_without_images_labels_none() -> None:
-    """Whoever asks did not look; the door does."""
-    world = World()
-    world.inference.model = replace(world.inference.model, image_input=None)
-    fired = outcomes(world.inference.classify(IMAGE, 1))
+def test_a_model_without_images_labels_no_images() -> None:
+    """The dialect checks that before it calls."""
+    fixture = InferenceFixture()
+    fixture.inference.model = replace(fixture.inference.model, image_input=None)
+    fired = outcomes(fixture.inference.classify(IMAGE, 1))
     (error,) = fired
     assert isinstance(error, ModelError)
     assert str(error) == "pets/7 takes no images"
@@ -277,59 +279,59 @@ def test_a_model_without_images_labels_none() -> None:
 
 
 def test_an_image_cancelled_before_its_decoding_is_never_decoded() -> None:
-    """The thread has better to do."""
-    world = World()
-    deferred = world.inference.classify(IMAGE, 1)
+    """The job is removed from the pool."""
+    fixture = InferenceFixture()
+    deferred = fixture.inference.classify(IMAGE, 1)
     fired = outcomes(deferred)
     deferred.cancel()
     assert kinds(fired) == [CancelledError]
-    world.threads.step()
-    world.calls.drain()
-    assert world.lane.batches == []
+    fixture.threads.step()
+    fixture.calls.drain()
+    assert fixture.lane.batches == []
 
 
 def test_an_image_cancelled_while_it_is_decoded_is_never_queued() -> None:
     """Its pixels are dropped."""
-    world = World()
-    deferred = world.inference.classify(IMAGE, 1)
+    fixture = InferenceFixture()
+    deferred = fixture.inference.classify(IMAGE, 1)
     fired = outcomes(deferred)
-    world.threads.step()
+    fixture.threads.step()
     deferred.cancel()
     assert kinds(fired) == [CancelledError]
-    world.calls.step()
-    assert world.lane.batches == []
+    fixture.calls.step()
+    assert fixture.lane.batches == []
 
 
 def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
-    """Its place is free for another at once."""
-    world = World(max_queued_rows=1)
-    first, second = (world.inference.classify(IMAGE, 1) for _ in range(2))
+    """Its place in the queue is free at once."""
+    fixture = InferenceFixture(max_queued_rows=1)
+    first, second = (fixture.inference.classify(IMAGE, 1) for _ in range(2))
     others = [outcomes(first)]
     fired = outcomes(second)
-    world.decode()
-    world.decode()
+    fixture.decode()
+    fixture.decode()
     second.cancel()
     assert kinds(fired) == [CancelledError]
-    assert world.inference.model.batcher.stats().waiting == 0
-    others.append(outcomes(world.inference.classify(IMAGE, 1)))
-    world.decode()
-    world.lane.finish([1.0, 0.0, 0.0])
-    world.lane.finish([1.0, 0.0, 0.0])
+    assert fixture.inference.model.batcher.stats().waiting == 0
+    others.append(outcomes(fixture.inference.classify(IMAGE, 1)))
+    fixture.decode()
+    fixture.lane.finish([1.0, 0.0, 0.0])
+    fixture.lane.finish([1.0, 0.0, 0.0])
     assert [classes(each)[0][0] for each in others] == ["cat", "cat"]
-    assert [len(batch) for batch in world.lane.batches] == [1, 1]
+    assert [len(batch) for batch in fixture.lane.batches] == [1, 1]
 
 
-def test_an_image_cancelled_while_it_runs_does_not_harm_its_batch() -> None:
+def test_an_image_cancelled_while_it_runs_does_not_affect_its_batch() -> None:
     """Its result is dropped."""
-    world = World()
-    first = outcomes(world.inference.classify(IMAGE, 1))
-    second, third = (world.inference.classify(IMAGE, 1) for _ in range(2))
+    fixture = InferenceFixture()
+    first = outcomes(fixture.inference.classify(IMAGE, 1))
+    second, third = (fixture.inference.classify(IMAGE, 1) for _ in range(2))
     fired = [outcomes(second), outcomes(third)]
     for _ in range(3):
-        world.decode()
-    world.lane.finish([1.0, 0.0, 0.0])
+        fixture.decode()
+    fixture.lane.finish([1.0, 0.0, 0.0])
     assert len(first) == 1
     second.cancel()
-    world.lane.finish([0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
+    fixture.lane.finish([0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
     assert kinds(fired[0]) == [CancelledError]
     assert classes(fired[1])[0][0] == "eel"

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from model.signature import FeedError, Signature, TensorSpec
-from server.api.json_tensors import answer, array_of, arrays_of, parse_request
+from server.api.json_tensors import array_of, arrays_of, encode_outputs, parse_request
 
 BFLOAT16 = np.dtype(ml_dtypes.bfloat16)
 INTEGERS = ["int8", "int16", "int32", "int64", "uint8", "uint16", "uint32", "uint64"]
@@ -31,15 +31,15 @@ def signature(*inputs: TensorSpec, outputs: tuple[TensorSpec, ...] = ()) -> Sign
 
 
 def refusal(spec: TensorSpec, value: object) -> str:
-    """Return what *spec* says of a *value* that it refuses."""
+    """Return the error for a *value* that *spec* refuses."""
     with pytest.raises(FeedError) as caught:
         array_of(spec, value)
     return str(caught.value)
 
 
 def answered(dtype: str, array: Any) -> Any:
-    """Return what a client reads of an output."""
-    return orjson.loads(answer([tensor(dtype, "y")], [array]))["outputs"]["y"]
+    """Return an output as a client parses it."""
+    return orjson.loads(encode_outputs([tensor(dtype, "y")], [array]))["outputs"]["y"]
 
 
 # --- the native envelope
@@ -54,7 +54,7 @@ def answered(dtype: str, array: Any) -> Any:
     ],
 )
 def test_a_request_is_the_inputs_and_perhaps_a_signature(body: bytes, request_: object) -> None:
-    """What the inputs hold is not looked at yet."""
+    """The inputs are not checked yet."""
     assert parse_request(body) == request_
 
 
@@ -77,7 +77,7 @@ def test_a_request_is_the_inputs_and_perhaps_a_signature(body: bytes, request_: 
     ],
 )
 def test_a_body_that_is_no_request_is_refused(body: bytes, message: str) -> None:
-    """By the key that is wrong."""
+    """The error names the wrong key."""
     with pytest.raises(FeedError) as caught:
         parse_request(body)
     assert str(caught.value) == message
@@ -92,7 +92,7 @@ def test_a_body_that_is_no_request_is_refused(body: bytes, message: str) -> None
     ],
 )
 def test_a_body_that_is_no_json_is_refused_with_the_place(body: bytes, place: str) -> None:
-    """In the parser's words."""
+    """As the parser reports it."""
     with pytest.raises(FeedError, match=rf"^the body is no JSON: [^\n]+: {place} \(char \d+\)$"):
         parse_request(body)
 
@@ -100,18 +100,18 @@ def test_a_body_that_is_no_json_is_refused_with_the_place(body: bytes, place: st
 @settings(derandomize=True, deadline=None)
 @given(st.binary() | st.binary().map(lambda junk: b'{"inputs":' + junk + b"}"))
 def test_any_bytes_are_parsed_or_refused_in_one_line(body: bytes) -> None:
-    """Nothing but a FeedError comes out."""
+    """No other error than `FeedError` is raised."""
     try:
         parse_request(body)
     except FeedError as error:
-        said = str(error)
+        message = str(error)
     else:
         return
-    assert len(said.splitlines()) == 1
+    assert len(message.splitlines()) == 1
 
 
 def test_inputs_are_converted_by_their_names() -> None:
-    """Each in its own dtype, in whatever order they came."""
+    """Each in its own dtype, in any order."""
     takes = signature(tensor("float32", "x"), tensor("bool", "mask"))
     arrays = arrays_of(takes, {"mask": [True, False], "x": [[1, 2], [3, 4]]})
     assert {name: (array.dtype, array.tolist()) for name, array in arrays.items()} == {
@@ -132,7 +132,7 @@ def test_inputs_are_converted_by_their_names() -> None:
     ],
 )
 def test_a_lone_input_needs_no_name(name: str, value: object, expected: object) -> None:
-    """An object is names, but {"b64": ...} is a value, unless the input is called so."""
+    """An object has names, but {"b64": ...} is a value, unless that is the input's name."""
     arrays = arrays_of(signature(tensor("object", name)), value)
     assert {name: array.tolist() for name, array in arrays.items()} == {name: expected}
 
@@ -160,8 +160,8 @@ def test_several_inputs_need_names(names: list[str], value: object, message: str
         ({}, "input 'x' is missing: expected int32 of any shape"),
     ],
 )
-def test_names_are_left_to_the_signature(inputs: object, message: str) -> None:
-    """The value of an unknown name is not converted, so the name is what the client reads of."""
+def test_the_signature_checks_the_names(inputs: object, message: str) -> None:
+    """The value of an unknown name is not converted, so the error is about the name."""
     takes = signature(tensor("int32", "x"), tensor("int32", "y"))
     arrays = arrays_of(takes, inputs)
     with pytest.raises(FeedError) as caught:
@@ -170,7 +170,7 @@ def test_names_are_left_to_the_signature(inputs: object, message: str) -> None:
 
 
 def test_outputs_that_json_cannot_carry_are_refused_before_the_run() -> None:
-    """By name."""
+    """The error names the output."""
     takes = signature(tensor("int32"), outputs=(tensor("bool", "z"), tensor("complex64", "y")))
     with pytest.raises(FeedError, match="output 'y': complex64 cannot be carried by JSON"):
         arrays_of(takes, [1])
@@ -214,12 +214,12 @@ def test_values_become_arrays_of_the_dtype(dtype: str, value: object, expected: 
     [([], (0,)), ([[], []], (2, 0)), ([[[]]], (1, 1, 0)), ([[], [], []], (3, 0))],
 )
 def test_empty_lists_give_empty_arrays(dtype: str, value: object, shape: tuple[int, ...]) -> None:
-    """Of the right dtype; what the shape should be is the signature's to say."""
+    """Of the right dtype; the signature checks the shape."""
     array = array_of(tensor(dtype), value)
     assert (array.dtype, array.shape) == (tensor(dtype).dtype, shape)
 
 
-def test_arrays_are_as_deep_as_numpy_goes() -> None:
+def test_arrays_have_as_many_axes_as_numpy_allows() -> None:
     """64 axes are converted, and one more is refused."""
     for dtype, leaf in (("float32", 1.0), ("int8", 1), ("bool", True), ("object", "a")):
         value: object = leaf
@@ -236,17 +236,17 @@ def test_arrays_are_as_deep_as_numpy_goes() -> None:
 
 @pytest.mark.parametrize("dtype", INTEGERS)
 def test_integers_out_of_range_are_refused_with_the_range(dtype: str) -> None:
-    """By one at either end; past 64 bits, JSON's whole numbers are read as floats."""
+    """By one at either end; over 64 bits, orjson parses whole numbers as floats."""
     low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
     for number in (low - 1, high + 1):
         value = orjson.loads(
             orjson.dumps([[low, high], [high, 0]]).replace(b",0]", b",%d]" % number)
         )
-        said = refusal(tensor(dtype), value)
-        assert said.startswith(
+        message = refusal(tensor(dtype), value)
+        assert message.startswith(
             f"input 'x' at [1, 1]: expected whole numbers from {low} to {high}, got "
         )
-        assert float(said.rpartition(" ")[2]) == float(number)
+        assert float(message.rpartition(" ")[2]) == float(number)
 
 
 @pytest.mark.parametrize(
@@ -261,10 +261,10 @@ def test_integers_out_of_range_are_refused_with_the_range(dtype: str) -> None:
     ],
 )
 def test_floats_too_large_are_refused(dtype: str, number: float) -> None:
-    """Never an infinity that nobody sent."""
-    said = f"expected numbers that fit {dtype}, got {number}"
-    assert refusal(tensor(dtype), number) == f"input 'x': {said}"
-    assert refusal(tensor(dtype), [[1.0, number]]) == f"input 'x' at [0, 1]: {said}"
+    """They are not rounded to infinity."""
+    message = f"expected numbers that fit {dtype}, got {number}"
+    assert refusal(tensor(dtype), number) == f"input 'x': {message}"
+    assert refusal(tensor(dtype), [[1.0, number]]) == f"input 'x' at [0, 1]: {message}"
 
 
 BYTE = "expected whole numbers from 0 to 255"
@@ -304,10 +304,10 @@ TEXT = 'expected strings or {"b64": "..."}'
         ("object", ["ab", ["a", "b"]], " at [1]: the lists are ragged"),
     ],
 )
-def test_what_does_not_fit_is_refused_with_its_place(
+def test_a_value_that_does_not_fit_is_refused_with_its_position(
     dtype: str, value: object, message: str
 ) -> None:
-    """What was expected and what came, cut short where a client sent much."""
+    """With what was expected and what was sent, shortened."""
     assert refusal(tensor(dtype), value) == f"input 'x'{message}"
 
 
@@ -331,12 +331,12 @@ def test_what_does_not_fit_is_refused_with_its_place(
     ],
 )
 def test_bytes_are_strict_base64_and_nothing_beside(value: object) -> None:
-    """A value cut short on its way is refused, not read in part."""
+    """A truncated value is refused, not read in part."""
     assert refusal(tensor("object"), ["a", value]) == f"input 'x' at [1]: {TEXT}, got an object"
 
 
 @pytest.mark.parametrize(
-    ("dtype", "said"),
+    ("dtype", "message"),
     [
         (np.dtype("complex64"), "complex64"),
         (np.dtype("datetime64[s]"), "datetime64[s]"),
@@ -346,9 +346,9 @@ def test_bytes_are_strict_base64_and_nothing_beside(value: object) -> None:
         (np.dtype("S3"), "|S3"),
     ],
 )
-def test_other_dtypes_are_not_carried(dtype: np.dtype, said: str) -> None:
-    """Not even empty."""
-    expected = f"input 'x': {said} cannot be carried by JSON"
+def test_other_dtypes_are_refused(dtype: np.dtype, message: str) -> None:
+    """Even for an empty array."""
+    expected = f"input 'x': {message} cannot be carried by JSON"
     assert refusal(TensorSpec("x", dtype, None), []) == expected
 
 
@@ -393,20 +393,23 @@ def test_other_dtypes_are_not_carried(dtype: np.dtype, said: str) -> None:
     ],
 )
 def test_arrays_are_written_as_nested_lists(dtype: str, array: np.ndarray, expected: bytes) -> None:
-    """Of any rank and layout; strings in whichever of the forms TensorFlow gives them."""
-    assert answer([tensor(dtype, "y")], [array]) == b'{"outputs":{"y":' + expected + b"}}\n"
+    """Of any rank and layout; strings in all forms that TensorFlow returns."""
+    assert encode_outputs([tensor(dtype, "y")], [array]) == b'{"outputs":{"y":' + expected + b"}}\n"
 
 
 def test_an_answer_names_every_output_in_order() -> None:
     """One line of JSON."""
     outputs = [tensor("float32", "scores"), tensor("object", "labels")]
     arrays = [np.zeros(2, "float32"), np.array([b"cat", b"dog"], object)]
-    assert answer(outputs, arrays) == b'{"outputs":{"scores":[0.0,0.0],"labels":["cat","dog"]}}\n'
+    assert (
+        encode_outputs(outputs, arrays)
+        == b'{"outputs":{"scores":[0.0,0.0],"labels":["cat","dog"]}}\n'
+    )
     with pytest.raises(ValueError, match="shorter"):
-        answer(outputs, arrays[:1])
+        encode_outputs(outputs, arrays[:1])
 
 
-# --- there and back
+# --- round trips
 
 _SHAPES = hnp.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=4)
 
@@ -422,10 +425,10 @@ def elements(dtype: str) -> st.SearchStrategy[Any]:
     return hnp.from_dtype(np.dtype(dtype))
 
 
-@settings(derandomize=True, deadline=None, max_examples=500)  # some 40 for each dtype
+@settings(derandomize=True, deadline=None, max_examples=500)  # about 40 for each dtype
 @given(st.sampled_from(DTYPES), st.data())
-def test_what_is_answered_can_be_sent_back(dtype: str, data: st.DataObject) -> None:
-    """Bit by bit, but for the axes behind an empty one, which JSON cannot show."""
+def test_an_output_can_be_sent_as_an_input(dtype: str, data: st.DataObject) -> None:
+    """Bit by bit, except for the axes after an empty one, which JSON cannot show."""
     shape = data.draw(_SHAPES)
     size = math.prod(shape)
     drawn = data.draw(st.lists(elements(dtype), min_size=size, max_size=size))
@@ -456,12 +459,12 @@ _VALUES = st.recursive(
 @settings(derandomize=True, deadline=None, max_examples=500)
 @given(st.sampled_from(DTYPES), _VALUES)
 def test_any_json_gives_its_own_array_or_a_short_refusal(dtype: str, value: object) -> None:
-    """No other error comes out, and what is taken is what was sent."""
+    """No other error is raised, and an accepted value is unchanged."""
     value = orjson.loads(orjson.dumps(value))
     try:
         array = array_of(tensor(dtype), value)
     except FeedError as error:
-        said = str(error)
+        message = str(error)
     else:
         assert array.dtype == tensor(dtype).dtype
         assert isinstance(value, list) == (array.ndim > 0)
@@ -470,5 +473,5 @@ def test_any_json_gives_its_own_array_or_a_short_refusal(dtype: str, value: obje
         elif dtype not in FLOATS:
             assert orjson.dumps(array.tolist()) == orjson.dumps(value)
         return
-    assert len(said.splitlines()) == 1
-    assert len(said) < 200
+    assert len(message.splitlines()) == 1
+    assert len(message) < 200

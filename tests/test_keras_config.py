@@ -1,4 +1,4 @@
-"""What a Keras file may ask for: classes and functions by name, wherever they stand."""
+"""What a Keras file may name: classes and functions, anywhere in its config."""
 
 from copy import deepcopy
 from pathlib import Path
@@ -28,17 +28,17 @@ OWN = OwnNames(
 
 
 def layer(kind: str, config: Any = None, **more: Any) -> dict[str, Any]:
-    """Return a layer as a config has it."""
+    """Return a layer as in a config."""
     return {"class_name": kind, "config": {"name": "sly", **(config or {})}, **more}
 
 
 def function(name: str, module: str | None = "builtins", **more: Any) -> dict[str, Any]:
-    """Return a function as a config has it."""
+    """Return a function as in a config."""
     return {"class_name": "function", "config": name, "module": module, **more}
 
 
 def calling(kind: str, **config: Any) -> dict[str, Any]:
-    """Return a layer that is a call of TensorFlow."""
+    """Return a layer that calls a function of TensorFlow."""
     return layer(kind, config)
 
 
@@ -148,7 +148,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
 
 
 def places(each: Any) -> dict[str, dict[str, Any]]:
-    """Return configs with *each* in them: where Keras looks, and where it might."""
+    """Return configs that hold *each*, in places that Keras reads or might read."""
     deep: Any = deepcopy(each)
     for _ in range(20):
         deep = layer("TimeDistributed", {"layer": deep})
@@ -163,14 +163,14 @@ def places(each: Any) -> dict[str, dict[str, Any]]:
 
 
 @pytest.mark.parametrize("each", list(TAKEN.values()), ids=list(TAKEN))
-def test_what_only_computes_is_taken(each: Any) -> None:
-    """Whichever release of Keras wrote it."""
+def test_functions_that_only_compute_are_allowed(each: Any) -> None:
+    """Of every release of Keras."""
     for config in places(each).values():
         check_config(Path("m.h5"), config, OWN)
 
 
 @pytest.mark.parametrize(("each", "reason"), list(REFUSED.values()), ids=list(REFUSED))
-def test_all_else_is_refused_wherever_it_stands(each: Any, reason: str) -> None:
+def test_every_other_name_is_refused_anywhere_in_the_config(each: Any, reason: str) -> None:
     """In one line that names the layer."""
     for config in places(each).values():
         with pytest.raises(ModelError) as caught:

@@ -1,4 +1,4 @@
-"""What is read and copied of a Keras file, before any Keras sees it."""
+"""What is read and copied of a Keras file before Keras loads it."""
 
 import json
 from collections.abc import Callable, Iterable
@@ -20,7 +20,7 @@ Change = Callable[[h5py.File, Path], None]
 
 
 def nothing(file: h5py.File, other: Path) -> None:
-    """Leave the weights as they are."""
+    """Do not change the weights."""
 
 
 def hdf5(
@@ -30,7 +30,7 @@ def hdf5(
     version: str = "2.4.0",
     backend: str = "tensorflow",
 ) -> Path:
-    """Write an HDF5 file, whose weights are changed; without a version where there is none."""
+    """Write an HDF5 file with changed weights; without a version if *version* is empty."""
     attributes = {"keras_version": version, "backend": backend} if version else {}
     with h5py.File(path, "w") as file:
         file.attrs.update({"model_config": json.dumps(config), **attributes})
@@ -47,7 +47,7 @@ def archive(
     version: str = "2.15.0",
     more: Iterable[str] = (),
 ) -> Path:
-    """Write an archive with *more* members, whose weights are changed."""
+    """Write an archive with changed weights and *more* members."""
     weights = hdf5(path.parent / "weights.h5", change=change)
     with ZipFile(path, "w") as members:
         if version:
@@ -60,7 +60,7 @@ def archive(
 
 
 @pytest.mark.parametrize(
-    ("version", "config", "generation"),
+    ("version", "config", "major_version"),
     [
         ("2.2.4", NEW, 2),
         ("2.1.6-tf", NEW, 2),
@@ -70,12 +70,13 @@ def archive(
         ("", NEW, 3),
     ],
 )
-def test_the_version_tells_the_generation_and_else_the_layout(
-    tmp_path: Path, version: str, config: Any, generation: int
+def test_the_version_gives_the_major_version_and_else_the_layout(
+    tmp_path: Path, version: str, config: Any, major_version: int
 ) -> None:
     """Of both kinds of file."""
     for write in (hdf5, archive):
-        assert read_source(write(tmp_path / "m", config, version=version)).generation == generation
+        source = read_source(write(tmp_path / "m", config, version=version))
+        assert source.major_version == major_version
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_the_version_tells_the_generation_and_else_the_layout(
 def test_what_is_older_than_keras_2_on_tensorflow_is_refused(
     tmp_path: Path, version: str, backend: str, written_by: str
 ) -> None:
-    """Its weights would lie the other way round, and the answers be wrong."""
+    """Its kernels are flipped, so the outputs would be wrong."""
     path = hdf5(tmp_path / "m.h5", version=version, backend=backend)
     assert fault(path) == (
         f"{path}: a file of {written_by}, which is not read: "
@@ -110,7 +111,7 @@ def external_link(file: h5py.File, other: Path) -> None:
 
 
 def soft_link(file: h5py.File, other: Path) -> None:
-    """Take a group by a name, here of no other group."""
+    """Take a group by a name that no group has."""
     file["model_weights/other"] = h5py.SoftLink(f"/{other.name}")
 
 
@@ -128,7 +129,7 @@ def virtual_data(file: h5py.File, other: Path) -> None:
 
 @pytest.mark.parametrize("write", [hdf5, archive])
 @pytest.mark.parametrize("change", [external_link, soft_link, external_data, virtual_data])
-def test_weights_that_lie_in_another_file_are_refused(
+def test_weights_in_another_file_are_refused(
     tmp_path: Path, write: Callable[..., Path], change: Change
 ) -> None:
     """In one line that names them."""
@@ -140,8 +141,8 @@ def test_weights_that_lie_in_another_file_are_refused(
 
 
 @pytest.mark.parametrize("name", ["../m", "assets/../../m", "/etc/m", "assets\\..\\m"])
-def test_a_member_that_would_lie_elsewhere_is_refused(tmp_path: Path, name: str) -> None:
-    """Keras unpacks archives."""
+def test_a_member_with_a_path_outside_the_archive_is_refused(tmp_path: Path, name: str) -> None:
+    """Keras would unpack it there."""
     path = archive(tmp_path / "m", more=[name])
     assert fault(path) == f"{path}: its member {name!r} would lie outside of it"
 
@@ -155,8 +156,8 @@ def test_an_archive_without_weights_is_refused(tmp_path: Path) -> None:
     assert fault(path) == f"{path}: it holds no weights (model.weights.h5)"
 
 
-def test_a_copy_holds_what_the_model_is_and_no_more(tmp_path: Path) -> None:
-    """Neither what trained it, nor what else lies in the file."""
+def test_a_copy_holds_only_the_parts_of_the_model(tmp_path: Path) -> None:
+    """Neither training settings, nor other members of the file."""
     config = {"class_name": "A", "config": [{"class_name": "B", "compile_config": {"loss": "x"}}]}
     kept = {"class_name": "A", "config": [{"class_name": "B"}]}
     more = ["assets/words/vocabulary.txt", "readme.txt", "model.weights.npz"]

@@ -8,7 +8,7 @@ from twisted.internet.defer import Deferred
 from server.http.messages import HTTPResponse
 from server.lifecycle import State
 from tests.fakes.http import request
-from tests.fakes.klein_app import World
+from tests.fakes.klein_app import KleinServer
 from tests.fakes.threads import outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -18,24 +18,24 @@ pytestmark = pytest.mark.usefixtures("log")
 
 
 @pytest.mark.parametrize("late", [False, True])
-def test_an_endpoints_answer_goes_out_as_it_is(late: bool) -> None:
-    """With the door's own headers beside it, at once or later."""
+def test_an_endpoints_answer_is_sent_unchanged(late: bool) -> None:
+    """With the front end's own headers added, at once or later."""
     answer: Deferred[HTTPResponse] = Deferred()
-    world = World(lambda _: answer)
+    server = KleinServer(lambda _: answer)
     body = b"\x00\xff any bytes"
     answered = HTTPResponse(201, body, {"X-Extra": "more"}, content_type="image/png")
     if late:
-        arrived = outcomes(world.stub.post("http://localhost/", data=b"body"))
+        arrived = outcomes(server.stub.post("http://localhost/", data=b"body"))
         assert arrived == []
         answer.callback(answered)
-        world.stub.flush()
+        server.stub.flush()
         response: Any
         (response,) = arrived
         assert response.code == 201
-        assert outcomes(world.stub.content(response)) == [body]
+        assert outcomes(server.stub.content(response)) == [body]
     else:
         answer.callback(answered)
-        received = world.ask(headers={"X-Request-Id": "mine"})
+        received = server.ask(headers={"X-Request-Id": "mine"})
         assert (received.status, received.body) == (201, body)
         assert received.headers["content-type"] == "image/png"
         assert received.headers["x-extra"] == "more"
@@ -43,17 +43,17 @@ def test_an_endpoints_answer_goes_out_as_it_is(late: bool) -> None:
         assert received.headers["server"] == "TensorFerry"
 
 
-def test_an_endpoint_sees_the_request_as_it_came() -> None:
-    """Decoded, with header names in lower case and repeated ones joined."""
-    world = World()
-    client = world.connect()
+def test_an_endpoint_receives_the_request_decoded() -> None:
+    """With header names in lower case and repeated ones joined."""
+    server = KleinServer()
+    client = server.connect()
     client.send(
         b"POST /?b=1&a=%C3%A9&b=+2&c= HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\n"
         b"X-Twice: one\r\nx-tWICE: two\r\nX-Latin: \xe9\r\nContent-Length: 3\r\n\r\n"
     )
-    world.clock.advance(2)
+    server.clock.advance(2)
     client.send(b"\0\xff.")
-    (seen,) = world.seen
+    (seen,) = server.seen
     assert (seen.method, seen.path, seen.body) == ("POST", "/", b"\0\xff.")
     assert dict(seen.query) == {"b": ("1", " 2"), "a": ("é",), "c": ("",)}
     assert seen.headers["x-twice"] == "one, two"
@@ -63,38 +63,38 @@ def test_an_endpoint_sees_the_request_as_it_came() -> None:
     assert not seen.disconnected.called
 
 
-def test_an_endpoint_sees_a_decoded_path() -> None:
-    """However the client spelled it."""
-    world = World()
-    assert world.ask("GET", "/%73tate?x=%2F").status == 200
-    assert world.seen[0].path == "/state"
+def test_an_endpoint_receives_a_decoded_path() -> None:
+    """In any spelling."""
+    server = KleinServer()
+    assert server.ask("GET", "/%73tate?x=%2F").status == 200
+    assert server.seen[0].path == "/state"
 
 
 def test_a_request_has_one_id_throughout() -> None:
-    """The endpoint, the answer and the access log agree on one that was made here."""
-    world = World()
-    client = world.connect()
+    """The endpoint, the answer and the access log have the same new id."""
+    server = KleinServer()
+    client = server.connect()
     client.send(request())
-    assert [seen.request_id for seen in world.seen] == world.logged
-    assert [client.answer.headers["x-request-id"]] == world.logged
+    assert [seen.request_id for seen in server.seen] == server.logged
+    assert [client.answer.headers["x-request-id"]] == server.logged
 
 
-def test_requests_of_one_connection_can_be_told() -> None:
-    """From those of others."""
-    world = World()
-    one, other = world.connect(), world.connect()
+def test_requests_of_one_connection_can_be_recognised() -> None:
+    """By `Head.connection`."""
+    server = KleinServer()
+    one, other = server.connect(), server.connect()
     for client in (one, other, one):
         client.send(request())
-    connections = [seen.connection for seen in world.seen]
+    connections = [seen.connection for seen in server.seen]
     assert connections[0] is connections[2]
     assert connections[0] is not connections[1]
 
 
 def test_under_another_site_a_request_has_an_id_and_a_time_too() -> None:
-    """The door works wherever `twisted.web` does."""
-    world = World()
-    received = world.ask()
-    (seen,) = world.seen
+    """The front end works with any Site of `twisted.web`."""
+    server = KleinServer()
+    received = server.ask()
+    (seen,) = server.seen
     assert seen.request_id == received.headers["x-request-id"]
     assert seen.received == 64.0
 
@@ -127,24 +127,24 @@ def test_under_another_site_a_request_has_an_id_and_a_time_too() -> None:
         ("POST", "/?%ff=1", 400, None, "the query is not UTF-8"),
     ],
 )
-def test_a_request_that_fits_no_route_is_told_in_json(
+def test_a_request_without_a_route_gets_an_error_in_json(
     method: str, target: str, status: int, allow: str | None, error: str
 ) -> None:
-    """With what would have fitted, and its id in two places."""
-    world = World()
-    received = world.ask(method, target, headers={"X-Request-Id": "mine"})
+    """With the allowed methods, and its id in header and body."""
+    server = KleinServer()
+    received = server.ask(method, target, headers={"X-Request-Id": "mine"})
     assert received.status == status
     assert received.json() == {"error": error, "status": status, "request_id": "mine"}
     assert received.headers["content-type"] == "application/json"
     assert received.headers["x-request-id"] == "mine"
     assert received.headers.get("allow") == allow
-    assert world.seen == []
+    assert server.seen == []
 
 
 def test_head_is_get_without_its_body() -> None:
-    """As HTTP has it."""
-    world = World()
-    client = world.connect()
+    """As HTTP requires."""
+    server = KleinServer()
+    client = server.connect()
     client.send(request("HEAD", "/state"))
     assert client.received.startswith(b"HTTP/1.1 200 ")
     assert b"Content-Length: 4\r\n" in client.received
@@ -175,8 +175,8 @@ def test_head_is_get_without_its_body() -> None:
     ],
 )
 def test_every_answer_carries_the_id_the_server_and_the_date(data: bytes, status: int) -> None:
-    """Also where `twisted.web` or Klein answer by themselves; and none of it is our fault."""
-    client = World().connect()
+    """Also where `twisted.web` or Klein answer by themselves; none is an error of the server."""
+    client = KleinServer().connect()
     client.send(data.replace(b"Host:", b"X-Request-Id: mine\r\nHost:", 1))
     assert client.answer.status == status
     assert client.answer.headers["x-request-id"] == "mine"
@@ -185,17 +185,17 @@ def test_every_answer_carries_the_id_the_server_and_the_date(data: bytes, status
         assert client.answer.json()["request_id"] == "mine"
 
 
-# --- leaving
+# --- draining
 
 
 @pytest.mark.parametrize("data", [request(), request("GET", "/none"), request("POST", "/?%ff=1")])
-def test_a_server_that_leaves_says_so_with_each_answer(data: bytes) -> None:
-    """And closes the connection behind it."""
-    world = World()
-    client = world.connect()
+def test_a_draining_server_closes_the_connection_with_each_answer(data: bytes) -> None:
+    """It announces that in the Connection header."""
+    server = KleinServer()
+    client = server.connect()
     client.send(data)
     assert "connection" not in client.answer.headers
-    world.lifecycle.move(State.DRAINING)
+    server.lifecycle.move(State.DRAINING)
     client.send(data)
     assert client.answers[1].headers["connection"] == "close"
     assert client.transport.disconnecting

@@ -1,4 +1,4 @@
-"""How the Klein front end tells of errors: server/http/klein_frontend.py."""
+"""How the Klein front end answers errors: server/http/klein_frontend.py."""
 
 from collections.abc import Callable
 from typing import cast
@@ -9,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 from server.http.errors import HTTPError
 from server.http.messages import HTTPRequest, HTTPResponse
 from tests.fakes.http import read_answers, request
-from tests.fakes.klein_app import World
+from tests.fakes.klein_app import KleinServer
 from tests.fakes.server import Log
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -20,12 +20,12 @@ def _raise(error: Exception) -> Deferred[HTTPResponse]:
 
 
 @pytest.mark.parametrize("raised", [_raise, fail])
-def test_an_error_that_is_foreseen_is_told(
+def test_an_expected_error_is_answered(
     raised: Callable[[Exception], Deferred[HTTPResponse]], log: Log
 ) -> None:
-    """Raised or failed with, and not logged: the client can act upon it."""
+    """Raised, or as a failure, and not logged: the client can act upon it."""
     error = HTTPError(429, "come back", {"Retry-After": "1"})
-    received = World(lambda _: raised(error)).ask()
+    received = KleinServer(lambda _: raised(error)).ask()
     assert received.status == 429
     assert received.error == "come back"
     assert received.headers["retry-after"] == "1"
@@ -34,12 +34,12 @@ def test_an_error_that_is_foreseen_is_told(
 
 
 @pytest.mark.parametrize("raised", [_raise, fail])
-def test_an_error_that_nobody_foresaw_is_logged_once_and_tells_nothing(
+def test_an_unexpected_error_is_logged_once_and_reveals_nothing(
     raised: Callable[[Exception], Deferred[HTTPResponse]], log: Log
 ) -> None:
-    """The log has what it was, under the id that the client has."""
-    world = World(lambda _: raised(ZeroDivisionError("the secret")))
-    received = world.ask(headers={"X-Request-Id": "mine"})
+    """The log has the error, with the request id of the answer."""
+    server = KleinServer(lambda _: raised(ZeroDivisionError("the secret")))
+    received = server.ask(headers={"X-Request-Id": "mine"})
     assert received.status == 500
     assert received.json() == {
         "error": "the server failed to answer; its log says why, under this request id",
@@ -51,18 +51,18 @@ def test_an_error_that_nobody_foresaw_is_logged_once_and_tells_nothing(
     assert "the secret" in line
 
 
-def test_a_cancel_that_was_no_hang_up_is_an_error(log: Log) -> None:
-    """The client is there, and gets an answer."""
-    received = World(lambda _: fail(CancelledError())).ask()
+def test_a_cancellation_without_a_hang_up_is_an_error(log: Log) -> None:
+    """The client is still connected, and gets an answer."""
+    received = KleinServer(lambda _: fail(CancelledError())).ask()
     assert received.status == received.json()["status"] == 500
     assert len(log.flush(CancelledError)) == 1
 
 
 @pytest.mark.parametrize("after", [None, HTTPResponse(200, b"late"), HTTPError(400, "late")])
-def test_a_hang_up_is_told_to_the_endpoint_and_to_nobody_else(
+def test_a_hang_up_cancels_the_endpoint_and_logs_nothing(
     after: HTTPResponse | Exception | None,
 ) -> None:
-    """Whatever becomes of the request then, no error is logged or left unheard."""
+    """However the request ends then, no error is logged or unhandled."""
     ends: list[str] = []
 
     def cancelled(answer: Deferred[HTTPResponse]) -> None:
@@ -72,31 +72,38 @@ def test_a_hang_up_is_told_to_the_endpoint_and_to_nobody_else(
         elif after is not None:
             answer.errback(after)
 
-    def endpoint(asked: HTTPRequest) -> Deferred[HTTPResponse]:
-        asked.disconnected.addCallback(lambda _: ends.append("disconnected"))
+    def endpoint(received: HTTPRequest) -> Deferred[HTTPResponse]:
+        received.disconnected.addCallback(lambda _: ends.append("disconnected"))
         return Deferred(cancelled)
 
-    world = World(endpoint)
-    client = world.connect()
+    server = KleinServer(endpoint)
+    client = server.connect()
     client.send(request(body=b"hello"))
     assert ends == []
     client.hang_up()
     assert sorted(ends) == ["cancelled", "disconnected"]
     assert client.received == b""
-    assert world.site.limits.held == 0
+    assert server.site.limits.held == 0
 
 
 @pytest.mark.parametrize("value", ["a\r\nEvil: 1", "a\nEvil: 1", "a\rEvil: 1"])
 def test_no_header_of_an_answer_can_add_another(value: str) -> None:
-    """Wherever its value came from."""
-    client = World(lambda _: succeed(HTTPResponse(200, b"", {"X-Model-Version": value}))).connect()
+    """Line ends in a value are replaced."""
+    client = KleinServer(
+        lambda _: succeed(HTTPResponse(200, b"", {"X-Model-Version": value}))
+    ).connect()
     client.send(request())
     assert client.answer.status == 200
     assert "evil" not in client.answer.headers
 
 
-#: Requests for one endpoint, as they come to it with and without Klein's own search for a route.
-WAYS = [request(), request("GET", "/state"), request("HEAD", "/state"), request("GET", "/st%61te")]
+#: Requests for one endpoint, with and without a match of the router: Klein finds the others.
+TARGETS = [
+    request(),
+    request("GET", "/state"),
+    request("HEAD", "/state"),
+    request("GET", "/st%61te"),
+]
 
 
 def _nothing(_: HTTPRequest) -> Deferred[HTTPResponse]:
@@ -107,7 +114,7 @@ def _unwritable(_: HTTPRequest) -> Deferred[HTTPResponse]:
     return succeed(HTTPResponse(200, b"", {"X-Extra": "\udc80", "Server-Timing": "queue;dur=1"}))
 
 
-@pytest.mark.parametrize("data", WAYS)
+@pytest.mark.parametrize("data", TARGETS)
 @pytest.mark.parametrize(
     ("endpoint", "error"),
     [(_unwritable, UnicodeEncodeError), (_nothing, AttributeError)],
@@ -118,9 +125,9 @@ def test_an_answer_that_cannot_be_written_is_an_error(
     data: bytes,
     log: Log,
 ) -> None:
-    """Logged, and told to whoever waits for it, with what every answer has."""
-    world = World(endpoint)
-    client = world.connect()
+    """Logged, and answered with a 500 that has the headers of every answer."""
+    server = KleinServer(endpoint)
+    client = server.connect()
     client.send(data.replace(b"Host:", b"X-Request-Id: mine\r\nHost:", 1))
     (answer,) = read_answers(client.received, bodies=not data.startswith(b"HEAD"))
     assert answer.status == 500
@@ -128,25 +135,25 @@ def test_an_answer_that_cannot_be_written_is_an_error(
     assert answer.headers["server"] == "TensorFerry"
     assert "date" in answer.headers
     assert len(log.flush(error)) == 1
-    assert not world.site.busy
-    assert world.logged == ["mine"]
+    assert not server.site.busy
+    assert server.logged == ["mine"]
 
 
 def test_a_body_that_is_no_bytes_is_an_error(log: Log) -> None:
-    """Found behind the head, of which nothing has gone out."""
-    world = World(lambda _: succeed(HTTPResponse(200, cast("bytes", "text"))))
-    client = world.connect()
+    """Detected after the head was encoded, before anything was sent."""
+    server = KleinServer(lambda _: succeed(HTTPResponse(200, cast("bytes", "text"))))
+    client = server.connect()
     client.send(request())
     assert client.answer.status == 500
     assert len(log.flush(TypeError)) == 1
 
 
-@pytest.mark.parametrize("data", WAYS)
+@pytest.mark.parametrize("data", TARGETS)
 @pytest.mark.parametrize("status", [204, 304])
 def test_an_answer_that_has_no_body_sends_none(status: int, data: bytes) -> None:
-    """What followed the head would be taken for the next answer."""
-    world = World(lambda _: succeed(HTTPResponse(status, b"body\n")))
-    client = world.connect()
+    """A client would read bytes after the head as the next answer."""
+    server = KleinServer(lambda _: succeed(HTTPResponse(status, b"body\n")))
+    client = server.connect()
     client.send(data, data)
     heads = client.received.split(b"\r\n\r\n")
     assert len(heads) == 3

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from twisted.internet.task import Clock
 
-from model.images.header import NotAnImage
+from model.images.errors import NotAnImage
 from scripts.label_files import LabelPrinter
 from tests.fakes.server import FakeInference, prediction
 from tests.fakes.threads import kinds, outcomes
@@ -45,11 +45,11 @@ class PrinterHarness:
 
     def answer(self, number: int, **scores: float) -> None:
         """Answer the question with this *number*."""
-        self.inference.asked[number].answer.callback(prediction(**scores))
+        self.inference.calls[number].answer.callback(prediction(**scores))
 
     def refuse(self, number: int, error: Exception) -> None:
         """Let the question with this *number* fail."""
-        self.inference.asked[number].answer.errback(error)
+        self.inference.calls[number].answer.errback(error)
 
 
 def test_answers_come_out_in_the_order_of_the_names(capsys: pytest.CaptureFixture[str]) -> None:
@@ -57,7 +57,7 @@ def test_answers_come_out_in_the_order_of_the_names(capsys: pytest.CaptureFixtur
     harness = PrinterHarness()
     for name in ("a.png", "b.png", "c.png"):
         harness.printer.label(name)
-    assert [asked.data for asked in harness.inference.asked] == [b"a.png", b"b.png", b"c.png"]
+    assert [call.data for call in harness.inference.calls] == [b"a.png", b"b.png", b"c.png"]
     harness.answer(2, eel=1.0)
     harness.answer(1, dog=0.5, cat=0.25)
     assert capsys.readouterr() == ("", "")
@@ -85,7 +85,7 @@ def test_no_more_labels_are_wanted_than_there_are(wanted: int, k: int) -> None:
     """The model has three."""
     harness = PrinterHarness(k=wanted)
     harness.printer.label("a.png")
-    assert harness.inference.asked[0].k == k
+    assert harness.inference.calls[0].k == k
 
 
 def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
@@ -141,8 +141,8 @@ def test_the_end_comes_at_once_where_nothing_waits(names: list[str]) -> None:
     ended: list[str] = []
     for name in names:
         harness.printer.label(name)
-    for asked in harness.inference.asked:
-        asked.answer.callback(prediction(cat=1.0))
+    for call in harness.inference.calls:
+        call.answer.callback(prediction(cat=1.0))
     harness.printer.end(lambda: ended.append("ended"))
     assert ended == ["ended"]
 

@@ -1,4 +1,4 @@
-"""Labels as other tools write them: model/repository/label_formats.py."""
+"""Labels in the forms of other tools: model/repository/label_formats.py."""
 
 import json
 
@@ -35,7 +35,7 @@ ENCODED = {
 
 @pytest.mark.parametrize("data", ENCODED.values(), ids=ENCODED)
 def test_text_is_read_as_it_was_encoded(data: bytes) -> None:
-    """As its mark says, or its zeros."""
+    """By its byte order mark, or by its zeros."""
     assert text_of(data) == TEXT
 
 
@@ -49,8 +49,8 @@ def test_text_is_read_as_it_was_encoded(data: bytes) -> None:
     ],
     ids=["latin-1", "half of UTF-16", "a zero", "zeros"],
 )
-def test_what_is_no_text_is_refused(data: bytes, message: str) -> None:
-    """With the place."""
+def test_bytes_that_are_not_text_are_refused(data: bytes, message: str) -> None:
+    """With the position of the byte."""
     with pytest.raises(UnreadableLabelsError) as caught:
         text_of(data)
     assert str(caught.value) == message
@@ -86,7 +86,7 @@ READ = {
 
 @pytest.mark.parametrize(("text", "labels"), READ.values(), ids=READ)
 def test_a_form_that_names_each_class_is_read(text: str, labels: str) -> None:
-    """And what may be a label is one, to the letter."""
+    """A line that may be a label is read unchanged."""
     assert labels_in(text) == tuple(labels.split())
 
 
@@ -106,8 +106,8 @@ def test_a_form_that_names_each_class_is_read(text: str, labels: str) -> None:
         ('["tiger cat", "tiger cat"]', ("tiger cat", "tiger cat")),
     ],
 )
-def test_a_number_goes_where_it_is_that_of_the_class(text: str, labels: tuple[str, ...]) -> None:
-    """In every line, in order, and where no two labels become the same."""
+def test_a_number_of_the_class_is_removed(text: str, labels: tuple[str, ...]) -> None:
+    """Only where every line has one, in order, and the labels stay different."""
     assert labels_in(text) == labels
 
 
@@ -148,8 +148,8 @@ REFUSED = {
 
 
 @pytest.mark.parametrize(("text", "message"), REFUSED.values(), ids=REFUSED)
-def test_a_form_that_leaves_a_doubt_is_called_by_its_name(text: str, message: str) -> None:
-    """With what is wanted instead."""
+def test_an_uncertain_form_is_refused_by_its_name(text: str, message: str) -> None:
+    """The message states the forms that are expected."""
     with pytest.raises(UnreadableLabelsError) as caught:
         labels_in(text)
     assert str(caught.value) == message
@@ -160,7 +160,7 @@ WORDS = st.lists(st.text("abc xyz", min_size=1).map(str.strip).filter(bool), min
 
 @given(WORDS)
 def test_every_form_gives_the_same_labels(words: list[str]) -> None:
-    """Whatever the labels are."""
+    """For any labels."""
     labels = tuple(words)
     numbered = dict(enumerate(words))
     assert labels_in("\n".join(words)) == labels
@@ -172,7 +172,7 @@ def test_every_form_gives_the_same_labels(words: list[str]) -> None:
 
 @given(st.text())
 def test_any_text_is_labels_or_refused_in_one_line(text: str) -> None:
-    """With no other error."""
+    """There is no other error."""
     try:
         outcome: tuple[str, ...] = labels_in(text)
     except UnreadableLabelsError as error:

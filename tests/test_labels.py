@@ -1,4 +1,4 @@
-"""Labels: read from a file, and the best of the scores told by name."""
+"""Labels from a file, and the labels of the best scores: model/repository/labels.py."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ ANIMALS = ("cat", "dog", "eel", "fox")
 def test_labels_are_the_lines_of_the_file(
     tmp_path: Path, data: bytes, labels: tuple[str, ...]
 ) -> None:
-    """Trimmed, whatever the editor that wrote them; only an end of line parts two."""
+    """Trimmed, with the line ends and marks of any editor; only line ends separate labels."""
     path = tmp_path / "labels.txt"
     path.write_bytes(data)
     assert read_labels(path) == labels
@@ -61,10 +61,8 @@ def test_labels_are_the_lines_of_the_file(
         *("a graph", "a Keras file", "a pointer"),
     ],
 )
-def test_a_file_without_a_label_a_score_is_refused(
-    tmp_path: Path, data: bytes, message: str
-) -> None:
-    """With its path and the place, since a shifted list would name everything wrongly."""
+def test_a_file_with_a_missing_label_is_refused(tmp_path: Path, data: bytes, message: str) -> None:
+    """With path and line, since a shifted list would give every score a wrong label."""
     path = tmp_path / "labels.txt"
     path.write_bytes(data)
     with pytest.raises(ModelError) as caught:
@@ -73,7 +71,7 @@ def test_a_file_without_a_label_a_score_is_refused(
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
-    """Absent, or no file at all."""
+    """A missing path, or a folder."""
     for path, reason in (
         (tmp_path / "absent.txt", "No such file or directory"),
         (tmp_path, "Is a directory"),
@@ -84,8 +82,8 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64, np.uint8, np.int8, np.int64])
-def test_the_best_come_first_with_their_scores(dtype: type[np.generic]) -> None:
-    """Whatever the numbers are, those of a quantised graph too."""
+def test_the_best_scores_come_first_with_their_labels(dtype: type[np.generic]) -> None:
+    """For every dtype, those of a quantised graph too."""
     scores = np.array([0, 3, 1, 120], dtype)
     best = top_k(scores, ANIMALS, 3)
     assert [(name, float(score)) for name, score in best] == [("fox", 120), ("dog", 3), ("eel", 1)]
@@ -104,13 +102,13 @@ def test_the_best_come_first_with_their_scores(dtype: type[np.generic]) -> None:
     ids=["equal scores", "more than there are", "none", "not a number"],
 )
 def test_ties_keep_the_order_of_the_labels(scores: list[float], k: int, names: list[str]) -> None:
-    """There are never more than there are labels, and what is no number comes last."""
+    """There are never more than the labels, and NaN comes last."""
     assert [name for name, _ in top_k(np.array(scores, np.float32), ANIMALS, k)] == names
 
 
 @given(st.lists(st.integers(0, 255), min_size=1, max_size=30), st.integers(1, 40))
 def test_top_k_is_what_a_stable_sort_gives(scores: list[int], k: int) -> None:
-    """For any bytes."""
+    """For scores of any bits."""
     labels = tuple(map(str, range(len(scores))))
     expected = sorted(range(len(scores)), key=lambda index: -scores[index])[:k]
     best = top_k(np.array(scores, np.uint8), labels, k)

@@ -29,12 +29,12 @@ TWO_EACH = Signature(
 
 
 def whole(feed: Feed) -> Piece[Feed]:
-    """Return all of *feed*."""
+    """Return a piece with all rows of *feed*."""
     return Piece(feed, 0, feed.rows)
 
 
 def scores(results: list[object]) -> list[list[float]]:
-    """Return the first score of each row of each piece of a batch that went well."""
+    """Return the first score of each row of each piece of a successful batch."""
     (batch,) = results
     assert isinstance(batch, list)
     return [output[:, 0].tolist() for (output,) in batch]
@@ -51,8 +51,8 @@ def test_a_batch_is_one_run_and_each_piece_gets_its_own_rows() -> None:
     assert scores(fired) == [[72.0, 84.0], [12.0], [60.0]]
 
 
-def test_a_lane_says_what_a_run_took_by_itself() -> None:
-    """Not how long it waited for the model thread, or the reactor for it; a failure, too."""
+def test_a_lane_measures_the_seconds_of_a_run_alone() -> None:
+    """Without the waits for the model thread and for the reactor; a failed run counts, too."""
     clock = Clock()
     stepped = started_thread(seconds=clock.seconds)
     runner = FakeRunner(spend=lambda rows: clock.advance(4.0 + rows))
@@ -71,8 +71,9 @@ def test_a_lane_says_what_a_run_took_by_itself() -> None:
 
 
 def test_nothing_happens_on_the_reactor_thread() -> None:
-    """Neither the copy nor the run comes before the model thread's step, nor an answer before
-    the reactor is woken, which it is once a batch.
+    """
+    The copy and the run wait for a step of the model thread, the results for the reactor, which is
+    woken once for each batch.
     """
     stepped, runner = started_thread(), FakeRunner()
     lane = Lane(stepped.thread, runner)
@@ -95,8 +96,8 @@ def test_every_input_is_staged_and_every_output_split() -> None:
     assert [output.tolist() for output in second] == [[41], [[41] * 3]]
 
 
-def test_an_answer_stays_as_it_was_through_later_batches() -> None:
-    """The staging buffer is used again; what was answered from it is not."""
+def test_outputs_do_not_change_with_later_batches() -> None:
+    """The staging buffer is used again; the outputs are not views of it."""
     lane = Lane(started_thread().thread, FakeRunner())
     ((early,),) = lane.run_now([whole(images(1, 2))])
     lane.run_now([whole(images(9, 9))])
@@ -104,7 +105,7 @@ def test_an_answer_stays_as_it_was_through_later_batches() -> None:
 
 
 def test_the_model_is_fed_aligned_memory_and_the_clients_arrays_are_left_alone() -> None:
-    """Whatever the alignment of what came."""
+    """Whatever the alignment of the feed."""
     fed: list[Feed] = []
 
     class Watching(FakeRunner):
@@ -122,7 +123,7 @@ def test_the_model_is_fed_aligned_memory_and_the_clients_arrays_are_left_alone()
 
 @pytest.mark.parametrize("got", [0, 1, 3])
 def test_another_number_of_rows_is_the_models_error(got: int) -> None:
-    """The rows cannot be told apart any more, so nobody gets one."""
+    """The rows cannot be assigned to requests any more, so all requests fail."""
 
     class Miscounting(FakeRunner):
         def run(self, feed: Feed) -> Arrays:
@@ -133,11 +134,11 @@ def test_another_number_of_rows_is_the_models_error(got: int) -> None:
     stepped.run_all()
     (error,) = fired
     assert isinstance(error, ModelError)
-    assert str(error) == f"the model gave {got} rows for 2"
+    assert str(error) == f"the model returned {got} rows for a batch of 2"
 
 
-def test_who_gets_no_row_takes_nobody_elses() -> None:
-    """As of a model that leaves out some rows: the batch is halved until they stand alone."""
+def test_a_request_without_a_row_gets_no_other_requests_row() -> None:
+    """For a model that drops some rows, the batch is halved until their requests run alone."""
 
     class LeavingOut(FakeRunner):
         def run(self, feed: Feed) -> Arrays:
@@ -157,19 +158,19 @@ def test_who_gets_no_row_takes_nobody_elses() -> None:
     ]
 
 
-def test_a_scalar_answer_is_an_answer_to_no_row() -> None:
-    """As of a graph that averages over its batch."""
+def test_a_scalar_output_has_no_rows() -> None:
+    """The output of a graph that averages over its batch."""
 
     class Averaging(FakeRunner):
         def run(self, feed: Feed) -> Arrays:
             return (np.array(0.5, np.float32),)
 
-    with pytest.raises(ModelError, match="the model gave 0 rows for 1"):
+    with pytest.raises(ModelError, match="the model returned 0 rows for a batch of 1"):
         Lane(started_thread().thread, Averaging()).run_now([whole(images(1))])
 
 
-def test_failures_are_handed_on_and_counted_and_the_lane_goes_on() -> None:
-    """Out of memory, whatever the engine raised, and then a run that goes well."""
+def test_failures_are_passed_on_and_counted_and_the_lane_continues() -> None:
+    """Out of memory, an error of the engine, and then a successful run."""
     stepped, runner = started_thread(), FakeRunner(capacity=2)
     lane = Lane(stepped.thread, runner)
     runner.errors = [ValueError("the engine's own")]
@@ -186,7 +187,7 @@ def test_failures_are_handed_on_and_counted_and_the_lane_goes_on() -> None:
 
 @pytest.mark.parametrize("signature", [IMAGES, TWO_EACH], ids=["one input", "two inputs"])
 def test_the_fake_runner_keeps_the_contract_of_runners(signature: Signature) -> None:
-    """The same that a real Session is held to."""
+    """The same contract as for a real Session."""
     generator = np.random.default_rng(1)
     arrays = tuple(
         generator.integers(0, 9, (5, *(size or 1 for size in spec.row_shape))).astype(spec.dtype)

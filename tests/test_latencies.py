@@ -1,4 +1,4 @@
-"""Measured run times between one start and the next."""
+"""Run times that are stored between starts: model/repository/latencies.py."""
 
 import json
 from pathlib import Path
@@ -13,25 +13,25 @@ MEASURED = {1: 0.25, 2: 0.375, 4: 0.1, 128: 3.0000000000000004}
 
 @pytest.fixture
 def cache(tmp_path: Path) -> CacheFolder:
-    """A cache folder that is not there yet."""
+    """A cache folder that does not exist yet."""
     return CacheFolder(tmp_path / "cache")
 
 
-def test_what_was_stored_is_found_to_the_last_bit(cache: CacheFolder) -> None:
-    """With the rows as numbers again, and under its own fingerprint only."""
+def test_stored_run_times_are_found_exactly(cache: CacheFolder) -> None:
+    """With rows as numbers, and only under their own fingerprint."""
     store_latencies(cache, "abc", MEASURED)
     assert stored_latencies(cache, "abc") == MEASURED
     assert stored_latencies(cache, "abd") is None
 
 
-def test_nothing_is_found_in_a_cache_that_is_not_there(cache: CacheFolder) -> None:
-    """And looking makes nothing."""
+def test_a_cache_that_does_not_exist_has_no_run_times(cache: CacheFolder) -> None:
+    """A search does not create it."""
     assert stored_latencies(cache, "abc") is None
     assert not cache.root.exists()
 
 
-def test_the_last_to_store_wins(cache: CacheFolder) -> None:
-    """Nothing of the earlier measurement stays."""
+def test_the_last_write_counts(cache: CacheFolder) -> None:
+    """No part of the earlier measurement remains."""
     store_latencies(cache, "abc", MEASURED)
     store_latencies(cache, "abc", {1: 0.5})
     assert stored_latencies(cache, "abc") == {1: 0.5}
@@ -62,8 +62,8 @@ def test_the_last_to_store_wins(cache: CacheFolder) -> None:
         '{"1": 0.5, "-2": 0.5}',
     ],
 )
-def test_a_damaged_file_is_as_good_as_none(cache: CacheFolder, text: str) -> None:
-    """The server measures again, whatever stands there."""
+def test_a_damaged_file_counts_as_missing(cache: CacheFolder, text: str) -> None:
+    """The server measures again after any damage."""
     path = cache.latency_file("abc")
     path.parent.mkdir(parents=True)
     path.write_text(text)
@@ -72,8 +72,8 @@ def test_a_damaged_file_is_as_good_as_none(cache: CacheFolder, text: str) -> Non
     assert stored_latencies(cache, "abc") == MEASURED
 
 
-def test_a_cache_that_cannot_be_used_says_so(tmp_path: Path) -> None:
-    """A file stands where the folder should."""
+def test_a_cache_that_cannot_be_used_is_an_error(tmp_path: Path) -> None:
+    """A file has the name of the folder."""
     cache = CacheFolder(tmp_path / "cache")
     cache.root.write_text("")
     with pytest.raises(CacheUnavailableError, match="XDG_CACHE_HOME"):

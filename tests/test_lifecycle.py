@@ -1,4 +1,4 @@
-"""The states of a server: which may follow which, and who hears of it."""
+"""The states of a server, their order and their observers: server/lifecycle.py."""
 
 from itertools import product
 
@@ -9,7 +9,7 @@ from server.lifecycle import Lifecycle, State
 STARTING, READY, DRAINING, STOPPED = State
 
 #: How each state is reached.
-WAYS = {
+PATHS = {
     STARTING: [],
     READY: [READY],
     DRAINING: [READY, DRAINING],
@@ -20,50 +20,48 @@ ALLOWED = {(STARTING, READY), (STARTING, DRAINING), (READY, DRAINING), (DRAINING
 
 
 def at(state: State) -> Lifecycle:
-    """Return a lifecycle that has come to *state*."""
+    """Return a lifecycle in *state*."""
     lifecycle = Lifecycle()
-    for step in WAYS[state]:
+    for step in PATHS[state]:
         lifecycle.move(step)
     return lifecycle
 
 
 def test_a_server_begins_by_starting() -> None:
-    """And says so, until it knows better."""
+    """Its progress says the same until the first step."""
     lifecycle = Lifecycle()
     assert (lifecycle.state, lifecycle.progress) == (STARTING, "starting")
 
 
 @pytest.mark.parametrize(("here", "there"), list(product(State, State)))
-def test_a_state_follows_where_the_table_says_so_and_nowhere_else(
-    here: State, there: State
-) -> None:
-    """A refused step changes nothing and is told to nobody."""
+def test_only_the_transitions_of_the_table_are_allowed(here: State, there: State) -> None:
+    """A refused transition changes nothing, and no observer is called."""
     lifecycle = at(here)
-    heard: list[State] = []
-    lifecycle.observe(heard.append)
+    observed: list[State] = []
+    lifecycle.observe(observed.append)
     if (here, there) in ALLOWED:
         lifecycle.move(there)
-        assert (lifecycle.state, heard) == (there, [there])
+        assert (lifecycle.state, observed) == (there, [there])
         return
     with pytest.raises(ValueError, match="cannot become") as caught:
         lifecycle.move(there)
     assert str(caught.value) == f"a server that is {here.value} cannot become {there.value}"
-    assert (lifecycle.state, heard) == (here, [])
+    assert (lifecycle.state, observed) == (here, [])
 
 
-def test_observers_hear_each_state_in_the_order_they_came() -> None:
-    """When they are told, the lifecycle is there already."""
+def test_observers_are_called_with_each_state_in_the_order_they_were_added() -> None:
+    """The lifecycle is in the new state by then."""
     lifecycle = Lifecycle()
-    heard: list[tuple[str, State, State]] = []
+    observed: list[tuple[str, State, State]] = []
 
     def observe(name: str) -> None:
-        lifecycle.observe(lambda state: heard.append((name, state, lifecycle.state)))
+        lifecycle.observe(lambda state: observed.append((name, state, lifecycle.state)))
 
     observe("first")
     observe("second")
     lifecycle.move(READY)
     lifecycle.move(DRAINING)
-    assert heard == [
+    assert observed == [
         ("first", READY, READY),
         ("second", READY, READY),
         ("first", DRAINING, DRAINING),
@@ -71,6 +69,6 @@ def test_observers_hear_each_state_in_the_order_they_came() -> None:
     ]
 
 
-def test_connections_end_from_draining_on() -> None:
-    """Not before, so that clients may keep theirs."""
+def test_connections_close_from_draining_on() -> None:
+    """Before, clients may keep them open."""
     assert [state for state in State if at(state).leaving] == [DRAINING, STOPPED]

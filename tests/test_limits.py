@@ -1,4 +1,4 @@
-"""What the bodies of requests may take: server/http/limits.py."""
+"""The limits of request bodies: server/http/limits.py."""
 
 import pytest
 
@@ -8,13 +8,13 @@ from server.http.limits import BodyLimits
 
 @pytest.mark.parametrize("length", [None, 0, 99, 100])
 def test_a_length_up_to_the_limit_passes(length: int | None) -> None:
-    """So does a body that does not declare its length; it is counted as it comes."""
+    """So does a body without a declared length; it is counted as it arrives."""
     limits = BodyLimits(max_body=100, max_held=1000)
     limits.check_length(length)
     assert limits.held == 0
 
 
-def test_a_length_over_the_limit_is_told_with_both_numbers() -> None:
+def test_a_length_over_the_limit_is_refused_with_both_numbers() -> None:
     """The client can act upon them."""
     limits = BodyLimits(max_body=100, max_held=1000)
     with pytest.raises(HTTPError, match=r"the body is 101 bytes, the limit is 100$") as caught:
@@ -27,7 +27,7 @@ def test_a_length_over_the_limit_is_told_with_both_numbers() -> None:
     [(0, 100, None), (99, 1, None), (0, 101, 413), (100, 1, 413), (0, 51, None)],
 )
 def test_one_body_may_grow_up_to_its_limit(already: int, more: int, status: int | None) -> None:
-    """And only what is taken is counted."""
+    """And only accepted bytes are counted."""
     limits = BodyLimits(max_body=100, max_held=1000)
     if status is None:
         limits.hold(already, more)
@@ -40,7 +40,7 @@ def test_one_body_may_grow_up_to_its_limit(already: int, more: int, status: int 
 
 
 def test_all_bodies_together_may_grow_up_to_their_limit() -> None:
-    """One byte more is refused for now, and what is given back may be held again."""
+    """One byte more is refused for now; released bytes may be held again."""
     limits = BodyLimits(max_body=100, max_held=150)
     limits.hold(0, 100)
     with pytest.raises(HTTPError, match=r"holds 100 bytes of requests, the limit is 150") as caught:
@@ -54,8 +54,8 @@ def test_all_bodies_together_may_grow_up_to_their_limit() -> None:
     assert limits.held == 150
 
 
-def test_a_body_that_can_never_be_taken_is_not_asked_to_come_again() -> None:
-    """Where both limits are passed, the one that time does not help is told."""
+def test_a_body_over_both_limits_is_too_long() -> None:
+    """A retry would not help, so it gets no 429."""
     limits = BodyLimits(max_body=100, max_held=100)
     limits.hold(0, 100)
     with pytest.raises(HTTPError, match="more than 100 bytes") as caught:

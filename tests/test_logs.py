@@ -1,4 +1,4 @@
-"""The log: a readable line an event."""
+"""The log, one readable line an event: server/process/logs.py."""
 
 import io
 import time
@@ -19,7 +19,7 @@ MOMENT = 1770091506.75
 
 @pytest.fixture
 def nepal(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """A time zone that no other is mistaken for: 5 h 45 min before Greenwich."""
+    """Set an unusual time zone: 5 h 45 min ahead of UTC."""
     with monkeypatch.context() as context:
         context.setenv("TZ", "NPT-5:45")
         time.tzset()
@@ -44,19 +44,19 @@ def event(text: str, **more: object) -> LogEvent:
     ],
 )
 def test_a_line_has_date_level_and_text(logged: LogEvent, line: str) -> None:
-    """The date as people read it where the server runs."""
+    """Date and time are local."""
     assert format_event(logged) == f"2026-02-03 09:50:06 {line}\n"
 
 
-def test_an_event_that_says_nothing_is_no_line() -> None:
-    """Neither without a format nor with an empty one."""
+def test_an_event_without_text_is_no_line() -> None:
+    """Without a format, or with an empty one."""
     assert format_event({"log_time": MOMENT}) is None
     assert format_event(event("")) is None
 
 
 @pytest.mark.usefixtures("nepal")
-def test_what_a_client_sent_cannot_begin_a_line_or_steer_a_terminal() -> None:
-    """Control characters are spelled out; all else is left as it is."""
+def test_text_of_a_client_cannot_begin_a_line_or_control_a_terminal() -> None:
+    """Control characters are escaped; other characters stay."""
     forged = "a\n2026-02-03 09:50:06 info     b\r\x1b[31m\x00\x7f\x9b\u202eü\t"
     assert format_event(event("GET {path}", path=forged)) == (
         "2026-02-03 09:50:06 info     GET "
@@ -65,8 +65,8 @@ def test_what_a_client_sent_cannot_begin_a_line_or_steer_a_terminal() -> None:
 
 
 @pytest.mark.usefixtures("nepal")
-def test_a_failure_brings_its_traceback_below_the_line() -> None:
-    """And no empty line after it."""
+def test_the_traceback_of_a_failure_follows_the_line() -> None:
+    """Without an empty line at the end."""
     failed = Failure(ValueError("the reason"))
     text = format_event(
         event("request {id}\nfailed", id="7", log_level=LogLevel.critical, log_failure=failed)
@@ -80,7 +80,7 @@ def test_a_failure_brings_its_traceback_below_the_line() -> None:
 
 
 class Log:
-    """A log of its own, begun as a process begins its one, and what was written to it."""
+    """A log of the test, begun as that of a process, and the text written to it."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.file = io.StringIO()
@@ -94,7 +94,7 @@ class Log:
         monkeypatch.setattr(server.process.logs, "globalLogBeginner", beginner)
 
     def logger(self, namespace: str) -> Logger:
-        """Return a logger that writes here."""
+        """Return a logger that writes to this log."""
         return Logger(namespace, observer=self.publisher)
 
     def texts(self) -> list[str]:
@@ -104,7 +104,7 @@ class Log:
 
 @pytest.fixture
 def log(monkeypatch: pytest.MonkeyPatch) -> Log:
-    """A log that has begun."""
+    """Return a log that has begun."""
     log = Log(monkeypatch)
     begin_logging(log.file)
     return log
@@ -113,8 +113,8 @@ def log(monkeypatch: pytest.MonkeyPatch) -> Log:
 @pytest.mark.parametrize(
     "namespace", ["server.service", "server.http.klein_frontend", "model.execution.thread"]
 )
-def test_the_log_holds_what_matters_from_info_on(log: Log, namespace: str) -> None:
-    """Whoever says it."""
+def test_the_log_holds_events_from_info_on(log: Log, namespace: str) -> None:
+    """Of each of our modules."""
     logger = log.logger(namespace)
     for level in ("debug", "info", "warn", "error", "critical"):
         getattr(logger, level)("said: {it}", it=level)
@@ -135,16 +135,16 @@ def test_the_log_holds_what_matters_from_info_on(log: Log, namespace: str) -> No
         "server.http.channel",
     ],
 )
-def test_chatter_about_ports_factories_and_pools_is_left_out(log: Log, namespace: str) -> None:
-    """But not their warnings."""
+def test_events_of_ports_factories_and_pools_are_left_out(log: Log, namespace: str) -> None:
+    """Except their warnings."""
     logger = log.logger(namespace)
     logger.info("Starting factory")
     logger.warn("too many files")
     assert log.texts() == ["warn     too many files"]
 
 
-def test_what_twisted_logs_in_its_old_way_is_chatter_unless_it_is_an_error(log: Log) -> None:
-    """So it tells of each port that it opens and closes."""
+def test_events_of_the_old_interface_are_left_out_unless_they_are_errors(log: Log) -> None:
+    """Twisted reports the ports that it opens and closes that way."""
     log.legacy.msg("Site starting on 12480")
     log.legacy.msg(isError=1, why="it broke", failure=Failure(ValueError("x")))
     first, *traceback = log.file.getvalue().splitlines()
@@ -152,15 +152,15 @@ def test_what_twisted_logs_in_its_old_way_is_chatter_unless_it_is_an_error(log: 
     assert traceback == ["Traceback (most recent call last):", "Failure: builtins.ValueError: x"]
 
 
-def test_standard_output_is_left_to_the_program(log: Log) -> None:
-    """Twisted would take it for the log, too; warnings are welcome there."""
+def test_standard_output_is_not_redirected(log: Log) -> None:
+    """Twisted would write it to the log by default; Python's warnings are logged."""
     assert all(isinstance(stream, io.StringIO) for stream in vars(log.stdio).values())
     log.warnings.showwarning("it is old", DeprecationWarning, "there.py", 3)
     assert log.texts() == ["warn     there.py:3: builtins.DeprecationWarning: it is old"]
 
 
-def test_what_was_logged_before_the_log_began_is_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It comes first."""
+def test_events_before_the_log_begins_are_not_lost(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are written first."""
     log = Log(monkeypatch)
     log.logger("server.process.run").info("early")
     assert log.texts() == []

@@ -1,4 +1,4 @@
-"""What kind of model a path leads to: model/repository/model_files.py."""
+"""The model at a path, and its kind: model/repository/model_files.py."""
 
 import os
 from pathlib import Path
@@ -16,7 +16,7 @@ NONE = f"holds no model; expected {TAKEN}, found"
 
 
 def write(folder: Path, *names: str, data: bytes = b"x") -> Path:
-    """Write a file for each of *names*, which may lie deeper; return *folder*."""
+    """Write a file for each of *names*, paths below *folder*; return *folder*."""
     for name in names:
         path = folder / name
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -25,7 +25,7 @@ def write(folder: Path, *names: str, data: bytes = b"x") -> Path:
 
 
 def refusal(path: Path) -> str:
-    """Return what is said of *path*, behind it."""
+    """Return the error for *path*, without the path."""
     with pytest.raises(ModelError) as caught:
         find_model(path)
     line = str(caught.value)
@@ -46,8 +46,8 @@ def refusal(path: Path) -> str:
         ("flowers.model", ModelKind.FROZEN_GRAPH),
     ],
 )
-def test_a_file_is_told_by_the_end_of_its_name(tmp_path: Path, name: str, kind: ModelKind) -> None:
-    """Given itself, or with the folder that holds no other; the folder's model.toml counts."""
+def test_the_suffix_of_a_file_decides_its_kind(tmp_path: Path, name: str, kind: ModelKind) -> None:
+    """By its path, or by that of the folder with no other model; the folder's model.toml counts."""
     write(tmp_path, name)
     assert find_model(tmp_path / name) == ModelFiles(kind, tmp_path / name, tmp_path)
     if "." in name and not name.endswith(".model"):
@@ -55,8 +55,8 @@ def test_a_file_is_told_by_the_end_of_its_name(tmp_path: Path, name: str, kind: 
         assert find_model(tmp_path) == ModelFiles(kind, tmp_path / name, tmp_path)
 
 
-def test_a_file_of_another_name_is_told_by_how_it_begins(tmp_path: Path) -> None:
-    """HDF5 and the archive of a .keras file do so always."""
+def test_the_first_bytes_decide_the_kind_of_a_file_of_another_name(tmp_path: Path) -> None:
+    """HDF5 files and .keras archives have fixed first bytes."""
     write(tmp_path, "weights.bin", data=HDF5)
     with ZipFile(tmp_path / "download", "w") as archive:
         archive.writestr("config.json", "{}")
@@ -78,10 +78,10 @@ def test_a_file_of_another_name_is_told_by_how_it_begins(tmp_path: Path) -> None
         ("saved_model.pb", HDF5, ModelKind.KERAS),
     ],
 )
-def test_what_a_file_is_beyond_doubt_counts_before_its_name(
+def test_a_certain_format_counts_before_the_name(
     tmp_path: Path, name: str, data: bytes, kind: ModelKind
 ) -> None:
-    """Given itself, or with its folder where the name is that of a model."""
+    """By the path of the file, or of its folder where the name is that of a model."""
     write(tmp_path, name, data=data)
     expected = ModelFiles(kind, tmp_path / name, tmp_path)
     assert find_model(tmp_path / name) == expected
@@ -95,7 +95,7 @@ POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12
 
 
 def test_the_file_of_a_saved_model_is_served_with_its_folder(tmp_path: Path) -> None:
-    """Which it needs where it has variables."""
+    """The folder is needed where the SavedModel has variables."""
     folder = ModelFiles(ModelKind.SAVED_MODEL, tmp_path, tmp_path)
     path = write(tmp_path, "saved_model.pb", data=SAVED) / "saved_model.pb"
     assert find_model(path) == folder
@@ -116,7 +116,7 @@ def test_the_file_of_a_saved_model_is_served_with_its_folder(tmp_path: Path) -> 
         (
             "a.pb",
             b"<!DOCTYPE html>",
-            "a web page, as a failed download leaves it, not a model: download the file again",
+            "a web page, as after a failed download, not a model: download the file again",
         ),
         ("a.pb", b"node { \n", f"a graph written as text cannot be served; expected {TAKEN}"),
         ("a.pb", META, f"a MetaGraphDef cannot be served; expected {TAKEN}"),
@@ -128,17 +128,17 @@ def test_the_file_of_a_saved_model_is_served_with_its_folder(tmp_path: Path) -> 
         ("keras_metadata.pb", b"x", f"a part of a SavedModel cannot be served; expected {TAKEN}"),
     ],
 )
-def test_a_file_that_is_something_else_is_called_by_its_name(
+def test_a_file_that_is_not_a_model_is_named_by_its_format(
     tmp_path: Path, name: str, data: bytes, line: str
 ) -> None:
-    """Whatever it is called."""
+    """Whatever its name."""
     write(tmp_path, name, data=data)
     assert refusal(tmp_path / name) == line
 
 
 @pytest.mark.parametrize("name", ["variables/variables.data-00000-of-00001", "assets/sub/a.txt"])
-def test_a_clone_without_its_large_files_is_told(tmp_path: Path, name: str) -> None:
-    """With the file that is no more than a pointer."""
+def test_a_clone_without_its_large_files_is_refused(tmp_path: Path, name: str) -> None:
+    """The message names the file that is only a pointer."""
     write(tmp_path, "saved_model.pb", data=SAVED)
     write(tmp_path, name, data=POINTER)
     with pytest.raises(ModelError) as caught:
@@ -149,14 +149,14 @@ def test_a_clone_without_its_large_files_is_told(tmp_path: Path, name: str) -> N
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "saved_model.pbtxt"])
 def test_a_saved_model_is_its_folder(tmp_path: Path, name: str) -> None:
-    """Named by the folder or by the file in it, whatever else lies there."""
+    """By the path of the folder or of the file in it, with any other files beside it."""
     folder = write(tmp_path / "1", name, "variables/variables.index", "fingerprint.pb", "copy.h5")
     expected = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
     assert find_model(folder) == find_model(folder / name) == expected
 
 
-def test_a_relative_path_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As the caller wrote it."""
+def test_a_relative_path_stays_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The paths begin like the argument."""
     monkeypatch.chdir(write(tmp_path, "saved_model.pb"))
     here = Path()
     expected = ModelFiles(ModelKind.SAVED_MODEL, here, here)
@@ -179,10 +179,10 @@ def test_a_relative_path_stays_one(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         ("flowers.weights.h5", "weights without their model"),
     ],
 )
-def test_what_is_known_to_be_something_else_is_called_by_its_name(
+def test_a_path_that_is_not_a_model_is_refused_by_what_it_is(
     tmp_path: Path, name: str, what: str
 ) -> None:
-    """With what is taken instead."""
+    """The message states what is accepted."""
     write(tmp_path, name)
     assert refusal(tmp_path / name) == f"{what} cannot be served; expected {TAKEN}"
 
@@ -203,7 +203,7 @@ def test_what_is_known_to_be_something_else_is_called_by_its_name(
         (("b.h5", "a.pb", "c.keras"), "holds 3 models; name one of 'a.pb', 'b.h5', 'c.keras'"),
         (
             ("1/saved_model.pb", "2/saved_model.pb", "labels.txt"),
-            "is no SavedModel; name one of those in it: '1', '2'",
+            "is not a SavedModel; name one of those in it: '1', '2'",
         ),
         (
             ("variables/variables.index", "fingerprint.pb"),
@@ -215,18 +215,18 @@ def test_what_is_known_to_be_something_else_is_called_by_its_name(
 def test_a_folder_holds_exactly_one_model(
     tmp_path: Path, names: tuple[str, ...], line: str
 ) -> None:
-    """Else what it holds is told."""
+    """Else the message lists the files in it."""
     assert refusal(write(tmp_path, *names)) == line
 
 
 def test_weights_beside_their_model_do_no_harm(tmp_path: Path) -> None:
-    """Keras writes both; and a folder is no model file, whatever it is called."""
+    """Keras writes both; a folder is not a model file, whatever its name."""
     write(tmp_path, "flowers.keras", "flowers.weights.h5", "old.pb/readme.txt")
     assert find_model(tmp_path).path == tmp_path / "flowers.keras"
 
 
-def test_what_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
-    """Absent, below a file, or nothing that has a beginning and an end."""
+def test_a_path_that_cannot_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """A missing path, a path below a file, and a pipe."""
     write(tmp_path, "file")
     os.mkfifo(tmp_path / "pipe.pb")
     for name, reason in [
@@ -238,7 +238,7 @@ def test_what_cannot_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
         assert refusal(tmp_path / name) == reason
 
 
-def test_what_may_not_be_read_is_told_with_the_reason(tmp_path: Path) -> None:
-    """A link to itself is as good as a secret, and one for root too."""
+def test_a_file_that_may_not_be_read_is_refused_with_the_reason(tmp_path: Path) -> None:
+    """A link to itself has the same effect as missing rights, also for root."""
     tmp_path.joinpath("graph.pb").symlink_to("graph.pb")
     assert refusal(tmp_path / "graph.pb") == "Too many levels of symbolic links"

@@ -1,4 +1,4 @@
-"""All that runs one model, started, used and stopped: server/model_host.py."""
+"""The model host: start, use and stop: server/model_host.py."""
 
 from math import inf
 from pathlib import Path
@@ -11,7 +11,7 @@ from model.errors import ModelError
 from model.execution.decode_pool import PoolNotRunning
 from server.inference import Inference, Prediction
 from server.settings.table import Settings
-from tests.fakes.model_host import World
+from tests.fakes.model_host import ModelHostHarness
 from tests.fakes.server import (
     LABELS,
     Log,
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Keep run times in a folder of the test's own."""
+    """Store run times in a folder of the test."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     return tmp_path
 
@@ -31,43 +31,43 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 # --- start
 
 
-def test_a_host_that_was_not_started_has_done_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No thread, no model: a process may still fork."""
-    world = World(monkeypatch)
-    assert world.threads.started == []
-    assert world.decoders.threads == []
-    assert world.loader.loads == 0
+def test_a_new_host_has_done_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No thread and no model: the process may still fork."""
+    harness = ModelHostHarness(monkeypatch)
+    assert harness.threads.started == []
+    assert harness.decoders.threads == []
+    assert harness.loader.loads == 0
 
 
-def test_a_model_is_loaded_on_its_own_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Never on the reactor's, which would stand still for seconds."""
-    world = World(monkeypatch)
-    started = world.begin()
-    assert [thread.name for thread in world.threads.started] == ["model-0"]
-    assert (world.loader.loads, started) == (0, [])
-    world.threads.step()
-    assert (world.loader.loads, world.said) == (1, [])
-    world.calls.drain()
-    assert world.said == ["loading pets/7"]
-    assert world.host.inference is None
-    world.turn()
-    assert started == [world.host.inference] != [None]
+def test_a_model_is_loaded_on_a_model_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the reactor thread, it would block the reactor for seconds."""
+    harness = ModelHostHarness(monkeypatch)
+    started = harness.begin()
+    assert [thread.name for thread in harness.threads.started] == ["model-0"]
+    assert (harness.loader.loads, started) == (0, [])
+    harness.threads.step()
+    assert (harness.loader.loads, harness.said) == (1, [])
+    harness.calls.drain()
+    assert harness.said == ["loading pets/7"]
+    assert harness.host.inference is None
+    harness.turn()
+    assert started == [harness.host.inference] != [None]
 
 
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_a_start_ends_with_a_model_that_is_warm(
     lanes: int, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """Each lane has a thread, and each has run each size."""
-    world = World(monkeypatch, lanes=lanes)
-    world.start()
-    assert [thread.name for thread in world.threads.running] == [
+    """Each lane has a thread and has run each size."""
+    harness = ModelHostHarness(monkeypatch, lanes=lanes)
+    harness.start()
+    assert [thread.name for thread in harness.threads.running] == [
         f"model-{number}" for number in range(lanes)
     ]
-    assert [lane.runs for lane in world.host.lanes] == [len(world.rows) // lanes] * lanes
-    assert world.said[0] == "loading pets/7"
-    assert world.said[1].startswith("warming up: 1 rows: ")
-    inference = world.host.inference
+    assert [lane.runs for lane in harness.host.lanes] == [len(harness.rows) // lanes] * lanes
+    assert harness.said[0] == "loading pets/7"
+    assert harness.said[1].startswith("warming up: 1 rows: ")
+    inference = harness.host.inference
     assert inference is not None
     assert (inference.model.full_name, inference.model.labels) == ("pets/7", LABELS)
     ready = f"pets/7 is ready on a fake device: {lanes} lanes, batches of up to 4 rows"
@@ -75,81 +75,81 @@ def test_a_start_ends_with_a_model_that_is_warm(
 
 
 def test_a_started_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the lanes that were warmed."""
-    world = World(monkeypatch)
-    world.start()
-    fired = outcomes(world.classify())
-    world.turn()
+    """On the lanes of the warm-up."""
+    harness = ModelHostHarness(monkeypatch)
+    harness.start()
+    fired = outcomes(harness.classify())
+    harness.turn()
     assert kinds(fired) == [Prediction]
 
 
 @pytest.mark.parametrize("error", [ModelError("no such file"), ValueError("bad op")])
-def test_a_load_that_fails_is_told_and_can_be_cleaned_up(
+def test_a_failed_load_is_raised_and_can_be_stopped(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The threads end, and nothing is left to free."""
-    world = World(monkeypatch)
-    world.loader.error = error
-    started = world.begin()
-    world.turn()
+    """The threads end, and there is no model to close."""
+    harness = ModelHostHarness(monkeypatch)
+    harness.loader.error = error
+    started = harness.begin()
+    harness.turn()
     assert started == [error]
-    stopped = world.stop()
-    world.turn()
+    stopped = harness.stop()
+    harness.turn()
     assert stopped == [None]
-    assert (world.threads.running, world.runner.closed) == ([], 0)
-    assert not world.decoders.alive()
+    assert (harness.threads.running, harness.runner.closed) == ([], 0)
+    assert not harness.decoders.alive()
 
 
-def test_a_warm_up_that_fails_is_told_and_frees_the_device(
+def test_a_failed_warm_up_is_raised_and_a_stop_frees_the_device(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The model was there already."""
-    world = World(monkeypatch, lanes=2)
-    world.runner.errors.append(OutOfMemory(1))
-    started = world.begin()
-    world.turn()
+    """The model was loaded before."""
+    harness = ModelHostHarness(monkeypatch, lanes=2)
+    harness.runner.errors.append(OutOfMemory(1))
+    started = harness.begin()
+    harness.turn()
     assert kinds(started) == [ModelError]
     assert str(started[0]) == "a run of 1 rows failed: a run of 1 rows did not fit into memory"
-    assert world.host.inference is None
-    stopped = world.stop()
-    world.turn()
-    assert (stopped, world.threads.running, world.runner.closed) == ([None], [], 1)
+    assert harness.host.inference is None
+    stopped = harness.stop()
+    harness.turn()
+    assert (stopped, harness.threads.running, harness.runner.closed) == ([None], [], 1)
 
 
 # --- stop
 
 
-def test_a_stop_answers_what_was_accepted_before_anything_ends(
+def test_a_stop_answers_the_accepted_requests_before_threads_end(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Then the threads end, then the pool, and last the device is freed."""
-    world = World(monkeypatch, lanes=2)
-    world.start()
-    accepted = [world.submit() for _ in range(12)]
-    stopped = world.stop()
-    assert kinds(world.submit()) == [ShuttingDown]
-    assert len(world.threads.running) == 2
-    assert world.runner.closed == 0
+    """The model threads end next, then the pool, and last the device is freed."""
+    harness = ModelHostHarness(monkeypatch, lanes=2)
+    harness.start()
+    accepted = [harness.submit() for _ in range(12)]
+    stopped = harness.stop()
+    assert kinds(harness.submit()) == [ShuttingDown]
+    assert len(harness.threads.running) == 2
+    assert harness.runner.closed == 0
     while not stopped:
-        ended = not world.threads.running
-        assert world.decoders.alive() or ended
-        assert world.runner.closed == 0 or not world.decoders.alive()
-        world.threads.step()
-        world.calls.drain()
+        ended = not harness.threads.running
+        assert harness.decoders.alive() or ended
+        assert harness.runner.closed == 0 or not harness.decoders.alive()
+        harness.threads.step()
+        harness.calls.drain()
     assert stopped == [None]
     assert kinds([fired[0] for fired in accepted]) == [tuple] * 12
-    assert (world.threads.running, world.runner.closed) == ([], 1)
-    assert world.runs_after_close == 0
-    assert not world.decoders.alive()
-    assert kinds(outcomes(world.classify())) == [PoolNotRunning]
+    assert (harness.threads.running, harness.runner.closed) == ([], 1)
+    assert harness.runs_after_close == 0
+    assert not harness.decoders.alive()
+    assert kinds(outcomes(harness.classify())) == [PoolNotRunning]
 
 
 def test_a_host_that_was_not_started_can_be_stopped(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And is no more to be started."""
-    world = World(monkeypatch)
-    assert world.stop() == [None]
-    assert kinds(world.begin()) == [RuntimeError]
-    assert world.threads.started == []
+    """And cannot be started afterwards."""
+    harness = ModelHostHarness(monkeypatch)
+    assert harness.stop() == [None]
+    assert kinds(harness.begin()) == [RuntimeError]
+    assert harness.threads.started == []
 
 
 @pytest.mark.parametrize("steps", range(6))
@@ -157,55 +157,55 @@ def test_a_host_that_was_not_started_can_be_stopped(monkeypatch: pytest.MonkeyPa
 def test_a_stop_during_the_start_leaves_nothing_running(
     steps: int, lanes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether it loads or warms up: every thread ends, and only then the device is freed."""
-    world = World(monkeypatch, lanes=lanes)
-    started = world.begin()
+    """During the load or the warm-up: every thread ends, and then the device is freed."""
+    harness = ModelHostHarness(monkeypatch, lanes=lanes)
+    started = harness.begin()
     for _ in range(steps):
-        world.threads.step()
-        world.calls.drain()
-    assert started == ([] if steps < 4 else [world.host.inference])
-    stopped = world.stop()
-    world.turn()
+        harness.threads.step()
+        harness.calls.drain()
+    assert started == ([] if steps < 4 else [harness.host.inference])
+    stopped = harness.stop()
+    harness.turn()
     assert stopped == [None]
     assert kinds(started) == ([CancelledError] if steps < 4 else [Inference])
-    assert world.threads.running == []
-    assert world.runner.closed == 1
-    assert world.runs_after_close == 0
-    assert not world.decoders.alive()
+    assert harness.threads.running == []
+    assert harness.runner.closed == 1
+    assert harness.runs_after_close == 0
+    assert not harness.decoders.alive()
 
 
-def test_a_stop_during_a_load_that_fails_is_still_a_stop(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What went wrong is of no use any more."""
-    world = World(monkeypatch)
-    world.loader.error = ModelError("no such file")
-    started = world.begin()
-    stopped = world.stop()
-    world.turn()
+def test_a_stop_during_a_load_that_fails_cancels_the_start(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error of the load is dropped."""
+    harness = ModelHostHarness(monkeypatch)
+    harness.loader.error = ModelError("no such file")
+    started = harness.begin()
+    stopped = harness.stop()
+    harness.turn()
     assert stopped == [None]
     assert kinds(started) == [CancelledError]
 
 
-def test_an_abort_fails_what_waits_and_what_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    """At once; the thread that runs is left to itself."""
-    world = World(monkeypatch)
-    world.host.abort()  # without a model there is nothing to give up
-    world.start()
-    running, waiting = world.submit(), world.submit()
-    stopped = world.stop()
-    world.host.abort()
+def test_an_abort_fails_the_requests_that_wait_or_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, without waiting for the thread of the run."""
+    harness = ModelHostHarness(monkeypatch)
+    harness.host.abort()  # without a model it has no effect
+    harness.start()
+    running, waiting = harness.submit(), harness.submit()
+    stopped = harness.stop()
+    harness.host.abort()
     assert kinds(running) == kinds(waiting) == [ShuttingDown]
     assert stopped == []
-    world.turn()
+    harness.turn()
     assert stopped == [None]
 
 
-def test_a_run_that_fails_costs_its_own_request_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The lane goes on."""
-    world = World(monkeypatch)
-    world.start()
-    world.runner.errors.append(ValueError("bad op"))
-    first, second = world.submit(), world.submit()
-    world.turn()
+def test_a_failed_run_fails_only_its_own_request(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lane continues."""
+    harness = ModelHostHarness(monkeypatch)
+    harness.start()
+    harness.runner.errors.append(ValueError("bad op"))
+    first, second = harness.submit(), harness.submit()
+    harness.turn()
     assert kinds(first) == [RunFailed]
     assert kinds(second) == [tuple]
 
@@ -219,23 +219,23 @@ def test_a_run_that_fails_costs_its_own_request_alone(monkeypatch: pytest.Monkey
         (Settings(run_timeout=inf), 2.0**40, []),
     ],
 )
-def test_a_run_is_given_up_after_the_time_that_was_set(
+def test_a_run_fails_its_requests_after_the_run_timeout(
     monkeypatch: pytest.MonkeyPatch, settings: Settings, seconds: float, ended: list[type]
 ) -> None:
-    """Half a minute unless told, and never where that is none."""
-    world = World(monkeypatch, settings)
-    world.start()
-    answer = world.submit()
-    world.clock.advance(seconds)
+    """After 30 s by default, and never with none."""
+    harness = ModelHostHarness(monkeypatch, settings)
+    harness.start()
+    answer = harness.submit()
+    harness.clock.advance(seconds)
     assert kinds(answer) == ended
-    assert world.host.hung == bool(ended)
+    assert harness.host.hung == bool(ended)
 
 
-def test_a_run_that_was_given_up_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before there is a model nothing hangs."""
-    world = World(monkeypatch)
-    assert not world.host.hung
-    world.start()
-    assert not world.host.hung
+def test_a_hung_run_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a model no run hangs."""
+    harness = ModelHostHarness(monkeypatch)
+    assert not harness.host.hung
+    harness.start()
+    assert not harness.host.hung
     monkeypatch.setattr("batcher.batcher.Batcher.hung", True)
-    assert world.host.hung
+    assert harness.host.hung

@@ -16,14 +16,14 @@ from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.loading import LoadedFiles
 from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
-from model.images.decode import Resample
 from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
+from model.images.preprocessing import Resample
 from model.repository.cache import CachedModel, CacheUnavailableError
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
-from server.model_loading import load_model, source_of
-from server.settings.table import TOP_PREDICTIONS, Settings
+from server.model_loading import load_model, locate_model
+from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
 from tests.fakes.model import IMAGES, FakeRunner, images
 
 TOML = """
@@ -71,7 +71,7 @@ def unheard(line: str) -> None:
 def found(settings: Settings) -> tuple[ModelFiles, ModelFacts]:
     """Return where the model lies and what is known of it, of which nothing is worth telling."""
     said: list[str] = []
-    source = source_of(settings, said.append)
+    source = locate_model(settings, said.append)
     assert said == []
     return source
 
@@ -211,13 +211,13 @@ def test_the_default_model_is_known_beforehand(
     """Whatever a model.toml beside it says."""
     (tmp_path / "model.toml").write_text(TOML)
 
-    def ensure(_: object, say: Callable[[str], object]) -> CachedModel:
-        say("converting")
+    def ensure(_: object, on_progress: Callable[[str], object]) -> CachedModel:
+        on_progress("converting")
         return CachedModel("default", "1", tmp_path, 0, "", "", datetime(2000, 1, 1, tzinfo=UTC))
 
     monkeypatch.setattr("server.model_loading.ensure_default_model", ensure)
     said: list[str] = []
-    files, facts = source_of(Settings(), said.append)
+    files, facts = locate_model(Settings(), said.append)
     assert said == ["converting"]
     assert files == ModelFiles(ModelKind.FROZEN_GRAPH, tmp_path / "output_graph.pb", tmp_path)
     assert (facts.name, facts.version) == (DEFAULT_MODEL.name, DEFAULT_MODEL.version)
@@ -245,7 +245,7 @@ def test_a_default_model_that_cannot_be_had_is_told(
 
     monkeypatch.setattr("server.model_loading.ensure_default_model", ensure)
     with pytest.raises(ModelError, match=str(error)):
-        source_of(Settings(), unheard)
+        locate_model(Settings(), unheard)
 
 
 # --- loading
@@ -275,10 +275,10 @@ class FakeLoading:
         *,
         classes: int,
         max_pixels: int,
-        say: Callable[[str], object],
+        on_progress: Callable[[str], object],
     ) -> LoadedFiles:
         self.loads.append((files, facts, options, classes, max_pixels))
-        say("images: as they are")
+        on_progress("images: as they are")
         runner: Any = FakeRunner()
         return LoadedFiles(runner, (IMAGES,), None, {IMAGES.name: images(0)}, decodes=False)
 
@@ -305,7 +305,11 @@ def test_a_model_is_loaded_with_all_that_is_known(
 
 @pytest.mark.parametrize(
     ("settings", "toml", "top"),
-    [({}, "", TOP_PREDICTIONS), ({}, "top_k = 7", 7), ({"num_top_predictions": 2}, "top_k = 7", 2)],
+    [
+        ({}, "", DEFAULT_TOP_PREDICTIONS),
+        ({}, "top_k = 7", 7),
+        ({"num_top_predictions": 2}, "top_k = 7", 2),
+    ],
 )
 def test_how_many_labels_are_told_is_a_setting_a_fact_or_the_default(
     folder: Path,

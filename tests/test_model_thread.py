@@ -13,27 +13,27 @@ from model.execution.thread import (
     Job,
     JobQueue,
     ModelThread,
-    Stop,
+    Sentinel,
     ThreadStopped,
     start_daemon_thread,
 )
 from tests.fakes.model import SteppedThread, SteppingQueue, started_thread
 from tests.fakes.threads import Calls, kinds, outcomes
 
-#: How long a real thread may take, in seconds; none should come near.
-PATIENCE = 30.0
+#: Seconds within which a real thread must end.
+MAX_SECONDS = 30.0
 
 
 def test_nothing_starts_before_start_and_one_thread_then() -> None:
-    """It has the name that it was given, and the thread counts as alive from there."""
+    """The thread has the given name, and counts as alive from the start."""
     stepped = SteppedThread("model-3")
     assert (stepped.started, stepped.thread.alive) == ([], False)
     stepped.thread.start()
     assert (stepped.started, stepped.thread.alive) == (["model-3"], True)
 
 
-def test_a_call_runs_on_the_model_thread_and_answers_on_the_reactor() -> None:
-    """Submitting runs nothing, running answers nothing, and the reactor delivers."""
+def test_a_call_runs_on_the_model_thread_and_fires_on_the_reactor() -> None:
+    """`call` runs nothing, the run fires nothing, and the reactor delivers the result."""
     stepped = started_thread()
     ran: list[str] = []
 
@@ -49,19 +49,19 @@ def test_a_call_runs_on_the_model_thread_and_answers_on_the_reactor() -> None:
     assert (ran, answer) == (["work"], [42])
 
 
-def test_a_caller_gives_way_to_the_thread_once_its_call_is_there() -> None:
-    """The thread may begin at once, not when the caller next waits; one that ended never does."""
+def test_a_call_yields_the_cpu_to_the_model_thread() -> None:
+    """The thread may begin before the caller waits; a call after the stop does not yield."""
     stepped = started_thread()
     stepped.thread.call(lambda: None)
     stepped.thread.call(lambda: None)
-    assert stepped.gave_way == [1, 2]
+    assert stepped.yields == [1, 2]
     stepped.thread.stop()
     stepped.thread.call(lambda: None).addErrback(lambda _: None)
-    assert stepped.gave_way == [1, 2]
+    assert stepped.yields == [1, 2]
 
 
-def test_calls_run_and_answer_in_the_order_they_came() -> None:
-    """Several steps before a delivery change nothing."""
+def test_calls_run_and_fire_in_their_order() -> None:
+    """Also with several steps before a delivery."""
     stepped = started_thread()
     ran: list[int] = []
     answered: list[int] = []
@@ -76,7 +76,7 @@ def test_calls_run_and_answer_in_the_order_they_came() -> None:
 
 
 @pytest.mark.parametrize("error", [ValueError("bad row"), SystemExit(3), KeyboardInterrupt()])
-def test_an_exception_is_the_callers_and_the_thread_goes_on(error: BaseException) -> None:
+def test_an_exception_fails_its_call_and_the_thread_continues(error: BaseException) -> None:
     """Even one that would end a program."""
     stepped = started_thread()
 
@@ -90,7 +90,7 @@ def test_an_exception_is_the_callers_and_the_thread_goes_on(error: BaseException
 
 
 def test_a_cancelled_call_fails_at_once_and_its_late_result_is_dropped() -> None:
-    """The model thread cannot be stopped in a run, but nobody waits for it."""
+    """The model thread finishes the run, and its result is dropped."""
     stepped = started_thread()
     ran: list[str] = []
     answer = stepped.thread.call(lambda: ran.append("work"))
@@ -102,7 +102,7 @@ def test_a_cancelled_call_fails_at_once_and_its_late_result_is_dropped() -> None
 
 
 def test_stop_lets_earlier_calls_finish_and_refuses_later_ones() -> None:
-    """It fires when the thread has left its loop, not before."""
+    """The stop fires when the loop of the thread has ended, not before."""
     stepped = started_thread("model-7")
     earlier = outcomes(stepped.thread.call(lambda: "done"))
     stopped = outcomes(stepped.thread.stop())
@@ -119,43 +119,43 @@ def test_stop_lets_earlier_calls_finish_and_refuses_later_ones() -> None:
 
 
 def test_stopping_twice_is_stopping_once() -> None:
-    """Both callers hear of it, and the queue gets one end."""
+    """Both Deferreds fire, and the queue gets one sentinel."""
     stepped = started_thread()
     first, second = outcomes(stepped.thread.stop()), outcomes(stepped.thread.stop())
-    assert list(stepped.queue.jobs) == [Stop.STOP]
+    assert list(stepped.queue.jobs) == [Sentinel.STOP]
     assert stepped.run_all() == 1
     assert (first, second) == ([None], [None])
 
 
 def test_a_thread_that_was_never_started_refuses_calls_and_stops_at_once() -> None:
-    """Nothing would ever take them from the queue."""
+    """No thread would ever take calls from the queue."""
     stepped = SteppedThread()
     assert kinds(outcomes(stepped.thread.call(lambda: None))) == [ThreadStopped]
     assert outcomes(stepped.thread.stop()) == [None]
     assert not stepped.queue.jobs
 
 
-def test_the_heart_beats_when_a_call_is_taken_and_when_it_is_done() -> None:
-    """So a run that hangs shows as a heart that stopped when it was taken."""
+def test_the_heartbeat_is_renewed_when_a_call_begins_and_when_it_ends() -> None:
+    """So a run that hangs shows as a heartbeat from the begin of its call."""
     clock = Clock()
     stepped = started_thread(seconds=clock.seconds)
     during: list[float] = []
 
     def work() -> None:
-        during.append(stepped.thread.last_beat)
+        during.append(stepped.thread.last_heartbeat)
         clock.advance(4)
 
-    assert stepped.thread.last_beat == 0
+    assert stepped.thread.last_heartbeat == 0
     stepped.thread.call(work)
     clock.advance(2)
-    assert stepped.thread.last_beat == 0
+    assert stepped.thread.last_heartbeat == 0
     stepped.run_all()
     assert during == [2]
-    assert stepped.thread.last_beat == 6
+    assert stepped.thread.last_heartbeat == 6
 
 
-def test_a_ping_makes_an_idle_heart_beat() -> None:
-    """And is nothing to a thread that is not there, or about to go."""
+def test_a_ping_renews_the_heartbeat_of_an_idle_thread() -> None:
+    """A ping before the start or after the stop does nothing."""
     clock = Clock()
     stepped = SteppedThread(seconds=clock.seconds)
     stepped.thread.ping()
@@ -164,24 +164,24 @@ def test_a_ping_makes_an_idle_heart_beat() -> None:
     clock.advance(8)
     stepped.thread.ping()
     stepped.run_all()
-    assert stepped.thread.last_beat == 8
+    assert stepped.thread.last_heartbeat == 8
     stepped.thread.stop()
     stepped.thread.ping()
-    assert list(stepped.queue.jobs) == [Stop.STOP]
+    assert list(stepped.queue.jobs) == [Sentinel.STOP]
 
 
 @pytest.mark.parametrize("make", [SteppingQueue, queue.SimpleQueue])
-def test_jobs_leave_a_queue_in_the_order_they_came(make: Callable[[], JobQueue]) -> None:
-    """The fake queue and the real one alike."""
+def test_a_queue_returns_jobs_in_their_order(make: Callable[[], JobQueue]) -> None:
+    """The fake queue and the real one behave alike."""
     jobs = make()
     first, second = Job(lambda: 1, Deferred()), Job(lambda: 2, Deferred())
-    for job in (first, Stop.STOP, second):
+    for job in (first, Sentinel.STOP, second):
         jobs.put(job)
-    assert [jobs.get() for _ in range(3)] == [first, Stop.STOP, second]
+    assert [jobs.get() for _ in range(3)] == [first, Sentinel.STOP, second]
 
 
-def test_a_real_thread_works_off_its_calls_and_ends() -> None:
-    """Under its own name, as a daemon, and every answer waits for the thread of the test."""
+def test_a_real_thread_runs_its_calls_and_ends() -> None:
+    """As a daemon with its own name; the results are delivered on the thread of the test."""
     calls = Calls()
     threads: list[threading.Thread] = []
 
@@ -204,5 +204,5 @@ def test_a_real_thread_works_off_its_calls_and_ends() -> None:
     assert (name, kinds(failed), stopped) == (["model-0"], [ZeroDivisionError], [None])
     (thread,) = threads
     assert thread.daemon
-    thread.join(PATIENCE)
+    thread.join(MAX_SECONDS)
     assert not thread.is_alive()

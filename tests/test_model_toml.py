@@ -1,4 +1,4 @@
-"""What a model's files cannot say of it: model/repository/model_toml.py."""
+"""The settings of a model: model/repository/model_toml.py."""
 
 from pathlib import Path
 from typing import Any
@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 
 from model.errors import ModelError
-from model.images.decode import Resample
 from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
+from model.images.preprocessing import Resample
 from model.repository.model_toml import ModelFacts, read_model_toml
 
 FULL = """
@@ -37,14 +37,14 @@ phase_train = false
 
 
 def read(folder: Path, text: str | bytes) -> ModelFacts:
-    """Return what is read from a file of this *text*."""
+    """Return the facts in a file of this *text*."""
     data = text if isinstance(text, bytes) else text.encode()
     folder.joinpath("model.toml").write_bytes(data)
     return read_model_toml(folder)
 
 
 def refusal(folder: Path, text: str | bytes) -> str:
-    """Return what is said of this *text*, behind the path."""
+    """Return the error for a file of this *text*, without the path."""
     with pytest.raises(ModelError) as caught:
         read(folder, text)
     line = str(caught.value)
@@ -54,8 +54,8 @@ def refusal(folder: Path, text: str | bytes) -> str:
     return line.removeprefix(prefix)
 
 
-def test_a_folder_without_the_file_says_nothing(tmp_path: Path) -> None:
-    """As an empty file, and one with an empty table: whatever else is known, counts."""
+def test_a_folder_without_the_file_has_no_facts(tmp_path: Path) -> None:
+    """Like an empty file, and a file with an empty table."""
     nothing = read_model_toml(tmp_path)
     assert nothing == ModelFacts()
     assert nothing.preprocessing == ImageFacts()
@@ -63,7 +63,7 @@ def test_a_folder_without_the_file_says_nothing(tmp_path: Path) -> None:
 
 
 def test_every_key_is_read(tmp_path: Path) -> None:
-    """The labels are found from the folder of the file, and one number is that of each channel."""
+    """The path of the labels is relative to the file; one number counts for all channels."""
     assert read(tmp_path, FULL) == ModelFacts(
         name="flowers",
         version="3",
@@ -105,8 +105,8 @@ def test_every_key_is_read(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_what_people_may_write_is_understood(tmp_path: Path, text: str, facts: ModelFacts) -> None:
-    """In any of TOML's ways, and as editors save it."""
+def test_all_spellings_of_toml_are_read(tmp_path: Path, text: str, facts: ModelFacts) -> None:
+    """With all syntax of TOML, and with the marks and line ends of editors."""
     assert read(tmp_path, text) == facts
 
 
@@ -130,7 +130,7 @@ def test_what_people_may_write_is_understood(tmp_path: Path, text: str, facts: M
     ],
 )
 def test_an_unknown_key_gets_the_nearest_known_one(tmp_path: Path, text: str, line: str) -> None:
-    """Of whichever table, spelled so that it can be pasted."""
+    """From either table, with its full name."""
     assert refusal(tmp_path, text) == line
 
 
@@ -181,10 +181,10 @@ BAD = {
     ("key", "expected", "value"),
     [(key, expected, value) for key, (expected, values) in BAD.items() for value in values],
 )
-def test_a_bad_value_is_told_with_key_and_expectation(
+def test_a_bad_value_is_refused_with_key_and_expectation(
     tmp_path: Path, key: str, expected: str, value: str
 ) -> None:
-    """In one line, whatever the value holds."""
+    """In one line, for any value."""
     assert refusal(tmp_path, f"{key} = {value}").startswith(f"{key}: expected {expected}, got ")
 
 
@@ -200,7 +200,7 @@ def test_a_bad_value_is_told_with_key_and_expectation(
     ],
 )
 def test_a_bad_value_is_shown(tmp_path: Path, text: str, got: str) -> None:
-    """So that it can be found in the file."""
+    """So that the user finds it in the file."""
     assert refusal(tmp_path, text).endswith(f", got {got}")
 
 
@@ -213,15 +213,15 @@ def test_a_bad_value_is_shown(tmp_path: Path, text: str, got: str) -> None:
         (b"name = '\xe9'", "not UTF-8 text: byte 8"),
     ],
 )
-def test_what_is_not_toml_is_told_with_its_place(
+def test_a_file_that_is_not_toml_is_refused_with_the_position(
     tmp_path: Path, text: str | bytes, line: str
 ) -> None:
-    """As far as the parser knows it."""
+    """Where the parser reports it."""
     assert refusal(tmp_path, text).startswith(line)
 
 
-def test_a_file_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> None:
-    """A broken link was meant to say something."""
+def test_a_file_that_cannot_be_read_does_not_count_as_absent(tmp_path: Path) -> None:
+    """A broken link is an error, too."""
     tmp_path.joinpath("model.toml").symlink_to("absent.toml")
     with pytest.raises(ModelError) as caught:
         read_model_toml(tmp_path)
@@ -234,7 +234,7 @@ def test_a_file_that_cannot_be_read_is_not_taken_for_none(tmp_path: Path) -> Non
 
 
 def test_facts_do_not_change() -> None:
-    """They are read once, before anything is loaded."""
+    """They are read once, before the model is loaded."""
     facts: Any = ModelFacts()
     with pytest.raises(AttributeError):
         facts.name = "x"

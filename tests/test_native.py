@@ -17,9 +17,9 @@ from batcher.errors import (
     ShuttingDown,
 )
 from batcher.trace import Run, Trace
-from model.images.header import NotAnImage, TooManyPixels
+from model.images.errors import NotAnImage, TooManyPixels
 from server.api.dialect import InferenceAPI, server_timing
-from server.api.native import NATIVE, top_of
+from server.api.native import NATIVE, label_count
 from server.http.errors import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Prediction, Timing
@@ -34,21 +34,21 @@ pytestmark = pytest.mark.usefixtures("log")
 
 
 @dataclass
-class World:
-    """The endpoint before an inference that answers when told."""
+class EndpointFixture:
+    """The endpoint of the native dialect with a `FakeInference`."""
 
     clock: Clock = field(default_factory=Clock)
 
     def __post_init__(self) -> None:
-        """Build it."""
+        """Build the endpoint."""
         self.inference = FakeInference(self.clock)
         self.api = InferenceAPI(lambda: self.inference, NATIVE, seconds=self.clock.seconds)
 
     def answered(self, request: HTTPRequest, answer: Prediction | Exception) -> HTTPResponse:
-        """Return the response to *request* where the inference gives *answer*."""
+        """Return the response to *request* if the inference returns or raises *answer*."""
         fired = outcomes(self.api.predict(request))
         assert fired == []
-        deferred = self.inference.asked[-1].answer
+        deferred = self.inference.calls[-1].answer
         if isinstance(answer, Prediction):
             deferred.callback(answer)
         else:
@@ -57,14 +57,14 @@ class World:
 
 
 def the_response(fired: list[object]) -> HTTPResponse:
-    """Return the only thing that has fired."""
+    """Return the only result."""
     (response,) = fired
     assert isinstance(response, HTTPResponse)
     return response
 
 
 def refused(response: HTTPResponse) -> str:
-    """Return what a refusal says."""
+    """Return the message of a refusal."""
     content = orjson.loads(response.body)
     assert content["status"] == response.status
     assert content["request_id"] == "the-id"
@@ -77,7 +77,7 @@ def refused(response: HTTPResponse) -> str:
 def test_an_answer_is_pairs_of_label_and_score() -> None:
     """The best first; each score in the fewest digits that still give the same float32."""
     scores = prediction(cat=0.1, dog=1 / 3, eel=1e-7)
-    response = World().answered(http_request(IMAGE), scores)
+    response = EndpointFixture().answered(http_request(IMAGE), scores)
     assert response.status == 200
     assert response.content_type == "application/json"
     assert response.body == b'[["cat",0.1],["dog",0.33333334],["eel",1e-7]]\n'
@@ -85,23 +85,23 @@ def test_an_answer_is_pairs_of_label_and_score() -> None:
         assert np.float32(sent) == score
 
 
-def test_labels_are_written_as_they_are() -> None:
-    """In UTF-8, with what JSON needs escaped."""
+def test_labels_are_written_unchanged() -> None:
+    """In UTF-8, escaped only as JSON requires."""
     labels = Prediction([('café "au lait"\n', np.float32(1.0))])
-    response = World().answered(http_request(IMAGE), labels)
+    response = EndpointFixture().answered(http_request(IMAGE), labels)
     assert orjson.loads(response.body) == [['café "au lait"\n', 1.0]]
     assert "café".encode() in response.body
 
 
-def test_an_answer_tells_its_model_and_its_times() -> None:
-    """Those that the inference noted on the way, and the writing of the answer itself."""
-    world = World()
-    fired = outcomes(world.api.predict(http_request(IMAGE)))
-    asked = world.inference.asked[0]
-    asked.timing.decode = 0.0015
-    asked.timing.trace.queued = 0.25
-    asked.timing.trace.runs.append(Run(rows=3, cap=8, reason="idle", seconds=0.5))
-    asked.answer.callback(prediction(cat=1.0))
+def test_an_answer_names_its_model_and_its_times() -> None:
+    """Those recorded by the inference, and the time to write the answer."""
+    fixture = EndpointFixture()
+    fired = outcomes(fixture.api.predict(http_request(IMAGE)))
+    call = fixture.inference.calls[0]
+    call.timing.decode = 0.0015
+    call.timing.trace.queued = 0.25
+    call.timing.trace.runs.append(Run(rows=3, cap=8, reason="idle", seconds=0.5))
+    call.answer.callback(prediction(cat=1.0))
     assert dict(the_response(fired).headers) == {
         "X-Model-Version": "pets/7",
         "Server-Timing": "decode;dur=1.500, queue;dur=250.000, run;dur=500.000, "
@@ -122,16 +122,16 @@ ERRORS: list[tuple[Exception, int]] = [
 
 
 @pytest.mark.parametrize(("error", "status"), ERRORS, ids=lambda it: type(it).__name__)
-def test_an_error_tells_the_model_and_the_times_too(
+def test_an_error_names_the_model_and_the_times_too(
     error: Exception, status: int, log: Log
 ) -> None:
-    """A client, and a load test, can see how far the request came."""
-    world = World()
-    fired = outcomes(world.api.predict(http_request(IMAGE)))
-    world.inference.asked[0].timing.decode = 0.002
-    world.inference.asked[0].answer.errback(error)
+    """A client, and a load test, can see which stages the request has reached."""
+    fixture = EndpointFixture()
+    fired = outcomes(fixture.api.predict(http_request(IMAGE)))
+    fixture.inference.calls[0].timing.decode = 0.002
+    fixture.inference.calls[0].answer.errback(error)
     if isinstance(error, CancelledError):
-        assert kinds(fired) == [CancelledError]  # for the door to say whose wish it was
+        assert kinds(fired) == [CancelledError]  # the front end checks for a hang-up
         return
     response = the_response(fired)
     assert response.status == status
@@ -144,17 +144,17 @@ def test_an_error_tells_the_model_and_the_times_too(
     assert all(line.startswith("request the-id failed") for line in logged)
 
 
-def test_a_request_that_is_refused_at_once_tells_the_model() -> None:
-    """It was not timed, so there is no header of times."""
-    world = World()
-    response = the_response(outcomes(world.api.predict(http_request(b""))))
+def test_a_request_that_is_refused_at_once_names_the_model() -> None:
+    """No stage was reached, so there is no Server-Timing."""
+    fixture = EndpointFixture()
+    response = the_response(outcomes(fixture.api.predict(http_request(b""))))
     assert response.status == 400
     assert dict(response.headers) == {"X-Model-Version": "pets/7"}
-    assert world.inference.asked == []
+    assert fixture.inference.calls == []
 
 
-def test_while_there_is_no_model_nothing_is_asked() -> None:
-    """Whoever knows why says so; the door makes an answer of it."""
+def test_without_a_model_a_request_is_refused() -> None:
+    """The error is raised; the front end makes an answer of it."""
 
     def none() -> Inference:
         raise HTTPError(503, "loading")
@@ -170,24 +170,24 @@ def head(**headers: str) -> Head:
     return Head("POST", "/", fields, "the-id", 0.0, object())
 
 
-def test_a_head_that_is_welcome_is_let_in() -> None:
-    """And looked at once more when the body is there: meanwhile others have come."""
-    world = World()
-    assert world.api.preflight(head(x_request_timeout_ms="500")) is None
-    world.inference.refusal = Overloaded(2.5, 0.5)
-    response = the_response(outcomes(world.api.predict(http_request(IMAGE))))
+def test_an_admitted_head_is_judged_again_with_its_body() -> None:
+    """Other requests may have arrived in between."""
+    fixture = EndpointFixture()
+    assert fixture.api.preflight(head(x_request_timeout_ms="500")) is None
+    fixture.inference.refusal = Overloaded(2.5, 0.5)
+    response = the_response(outcomes(fixture.api.predict(http_request(IMAGE))))
     assert (response.status, response.headers["Retry-After"]) == (429, "2")
-    assert [terms.timeout for terms in world.inference.admitted] == [0.5, None]
-    assert world.inference.asked == []
+    assert [options.timeout for options in fixture.inference.admitted] == [0.5, None]
+    assert fixture.inference.calls == []
 
 
-def test_who_was_let_in_a_moment_ago_is_not_looked_at_again() -> None:
-    """His body came with his head, and nobody in between."""
-    world = World()
-    world.inference.refusal = Overloaded(2.5, 0.5)
-    world.api.predict(http_request(IMAGE, admitted=True))
-    assert world.inference.admitted == []
-    assert len(world.inference.asked) == 1
+def test_a_request_whose_body_came_with_its_head_is_not_judged_again() -> None:
+    """Nothing has arrived in between."""
+    fixture = EndpointFixture()
+    fixture.inference.refusal = Overloaded(2.5, 0.5)
+    fixture.api.predict(http_request(IMAGE, admitted=True))
+    assert fixture.inference.admitted == []
+    assert len(fixture.inference.calls) == 1
 
 
 @pytest.mark.parametrize(
@@ -195,10 +195,10 @@ def test_who_was_let_in_a_moment_ago_is_not_looked_at_again() -> None:
     [(Overloaded(2.5, 0.5), 429), (DeadlineExceeded(0.0, "submit"), 504), (RunHung(9.0), 503)],
 )
 def test_a_head_is_refused_as_a_request_would_be(error: Exception, status: int) -> None:
-    """With the model's name."""
-    world = World()
-    world.inference.refusal = error
-    response = world.api.preflight(head())
+    """And its answer names the model."""
+    fixture = EndpointFixture()
+    fixture.inference.refusal = error
+    response = fixture.api.preflight(head())
     assert response is not None
     assert (response.status, refused(response)) == (status, str(error))
     assert response.headers["X-Model-Version"] == "pets/7"
@@ -207,28 +207,28 @@ def test_a_head_is_refused_as_a_request_would_be(error: Exception, status: int) 
 @pytest.mark.parametrize(
     "headers", [{"x_request_timeout_ms": "soon"}, {"x_request_priority": "urgent"}]
 )
-def test_a_head_that_means_nothing_is_refused(headers: dict[str, str]) -> None:
-    """Before anybody is asked."""
-    world = World()
-    response = world.api.preflight(head(**headers))
+def test_a_head_with_an_invalid_option_is_refused(headers: dict[str, str]) -> None:
+    """Before admission is asked."""
+    fixture = EndpointFixture()
+    response = fixture.api.preflight(head(**headers))
     assert response is not None
     assert response.status == 400
     assert "expected" in refused(response)
-    assert world.inference.admitted == []
+    assert fixture.inference.admitted == []
 
 
 def test_a_preflight_that_fails_is_an_answer_too(log: Log) -> None:
-    """And is logged: nobody foresaw it."""
-    world = World()
-    world.inference.refusal = ZeroDivisionError("secret")
-    response = world.api.preflight(head())
+    """A 500, which is logged."""
+    fixture = EndpointFixture()
+    fixture.inference.refusal = ZeroDivisionError("secret")
+    response = fixture.api.preflight(head())
     assert response is not None
     assert response.status == 500
     assert len(log.flush(ZeroDivisionError)) == 1
 
 
-def test_while_there_is_no_model_no_body_is_wanted() -> None:
-    """It would be read in vain."""
+def test_without_a_model_a_request_is_refused_by_its_head() -> None:
+    """Its body would be read in vain."""
 
     def none() -> Inference:
         raise HTTPError(503, "loading")
@@ -241,42 +241,42 @@ def test_while_there_is_no_model_no_body_is_wanted() -> None:
 
 
 def test_a_hang_up_cancels_the_work() -> None:
-    """Nobody waits for it any more."""
-    world = World()
+    """No client waits for it any more."""
+    fixture = EndpointFixture()
     disconnected: Deferred[None] = Deferred()
-    fired = outcomes(world.api.predict(http_request(IMAGE, disconnected=disconnected)))
-    assert world.inference.cancelled == 0
+    fired = outcomes(fixture.api.predict(http_request(IMAGE, disconnected=disconnected)))
+    assert fixture.inference.cancelled == 0
     disconnected.callback(None)
-    assert world.inference.cancelled == 1
+    assert fixture.inference.cancelled == 1
     assert kinds(fired) == [CancelledError]
 
 
 def test_a_hang_up_after_the_answer_changes_nothing() -> None:
     """Nor after a refusal."""
-    world = World()
+    fixture = EndpointFixture()
     disconnected: Deferred[None] = Deferred()
     request = http_request(IMAGE, disconnected=disconnected)
-    assert world.answered(request, prediction(cat=1.0)).status == 200
-    assert world.answered(request, QueueFull(1, 8, 8)).status == 429
+    assert fixture.answered(request, prediction(cat=1.0)).status == 200
+    assert fixture.answered(request, QueueFull(1, 8, 8)).status == 429
     disconnected.callback(None)
-    assert world.inference.cancelled == 0
+    assert fixture.inference.cancelled == 0
 
 
-# --- how many labels, and by when
+# --- parameters and options
 
 
 @pytest.mark.parametrize(
     ("values", "k"),
     [(None, 5), (("1",), 1), (("7",), 7), (("1000",), 1000), (("007",), 7)],
 )
-def test_k_is_how_many_labels_are_wanted(values: tuple[str, ...] | None, k: int) -> None:
-    """The default where it is not given."""
-    assert top_of({} if values is None else {"k": values}, 5, 1000) == k
+def test_k_is_the_number_of_labels(values: tuple[str, ...] | None, k: int) -> None:
+    """Without it, the default holds."""
+    assert label_count({} if values is None else {"k": values}, 5, 1000) == k
 
 
-def test_the_default_is_no_more_than_there_are() -> None:
-    """A model of two classes has no five best."""
-    assert top_of({}, 5, 2) == 2
+def test_the_default_is_at_most_the_number_of_classes() -> None:
+    """A model of two classes has no five labels."""
+    assert label_count({}, 5, 2) == 2
 
 
 @pytest.mark.parametrize(
@@ -288,33 +288,33 @@ def test_the_default_is_no_more_than_there_are() -> None:
         ("1", "1"),
     ],
 )
-def test_a_k_that_cannot_be_is_refused(values: tuple[str, ...]) -> None:
-    """With what it may be."""
+def test_an_invalid_k_is_refused(values: tuple[str, ...]) -> None:
+    """With the values that are accepted."""
     with pytest.raises(HTTPError, match=r"^k: expected .*1 to 7, got ") as caught:
-        top_of({"k": values}, 5, 7)
+        label_count({"k": values}, 5, 7)
     assert caught.value.status == 400
 
 
 @pytest.mark.parametrize("query", [{"K": ("1",)}, {"top": ("1",)}, {"k": ("1",), "x": ("",)}])
-def test_a_parameter_that_means_nothing_here_is_refused(query: dict[str, tuple[str, ...]]) -> None:
-    """A misspelt one would otherwise be taken for granted."""
+def test_an_unknown_parameter_is_refused(query: dict[str, tuple[str, ...]]) -> None:
+    """A misspelt one would otherwise be ignored without notice."""
     with pytest.raises(HTTPError, match=r"unknown query parameter '(K|top|x)': there is only 'k'"):
-        top_of(query, 5, 7)
+        label_count(query, 5, 7)
 
 
-def test_what_a_request_asks_for_reaches_the_classifier() -> None:
-    """The time to answer counts from when its head was read."""
-    world = World()
-    world.api.predict(http_request(IMAGE)).addErrback(lambda _: None)
-    world.api.predict(
+def test_the_options_of_a_request_reach_the_inference() -> None:
+    """A timeout counts from when the head was received."""
+    fixture = EndpointFixture()
+    fixture.api.predict(http_request(IMAGE)).addErrback(lambda _: None)
+    fixture.api.predict(
         http_request(
             IMAGE, query={"k": ("3",)}, received=64.0, headers={"x-request-timeout-ms": "500"}
         )
     )
-    first, second = world.inference.asked
-    assert (first.data, first.k, first.terms.timeout) == (IMAGE, 2, None)
-    assert (second.data, second.k, second.terms.timeout) == (IMAGE, 3, 0.5)
-    assert second.terms.since == 64.0
+    first, second = fixture.inference.calls
+    assert (first.data, first.k, first.options.timeout) == (IMAGE, 2, None)
+    assert (second.data, second.k, second.options.timeout) == (IMAGE, 3, 0.5)
+    assert second.options.since == 64.0
 
 
 # --- times
@@ -346,15 +346,15 @@ def test_what_a_request_asks_for_reaches_the_classifier() -> None:
     ],
     ids=["none", "zero", "decoded", "queued", "run", "split", "retried", "given up"],
 )
-def test_times_are_milliseconds_and_a_batch_is_named_for_each_ride(
+def test_times_are_milliseconds_and_each_batch_has_an_entry(
     timing: Timing, header: str | None
 ) -> None:
-    """What was not timed has no entry."""
+    """A stage that was not timed has none."""
     assert server_timing(timing) == ({} if header is None else {"Server-Timing": header})
 
 
-def test_a_request_that_rode_in_very_many_batches_lists_the_first() -> None:
-    """And tells their number: clients and proxies refuse a head that is too long."""
+def test_a_request_in_very_many_batches_lists_the_first() -> None:
+    """And their number: clients and proxies refuse a head that is too long."""
     runs = [Run(rows=4, cap=4, reason="full", seconds=0.5) for _ in range(5000)]
     header = server_timing(Timing(trace=Trace(0.0, runs)))["Server-Timing"]
     assert header.count('batch;desc="4/4 full"') == 16

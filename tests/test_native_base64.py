@@ -10,7 +10,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from model.execution.decode_pool import DecodePool
-from model.images.header import BadImage, NotAnImage
+from model.images.errors import BadImage, NotAnImage
 from server.api.dialect import InferenceAPI
 from server.api.image_body import begins_image, image_file
 from server.api.native import NATIVE
@@ -44,12 +44,12 @@ def quoted(text: bytes) -> bytes:
 
 
 def b64(text: bytes) -> bytes:
-    """Return *text* in the envelope that JSON has for bytes."""
+    """Return *text* in a JSON object with the key b64."""
     return orjson.dumps({"b64": text.decode()})
 
 
-class World:
-    """The endpoint before a model of images, whose decode thread works when told."""
+class EndpointFixture:
+    """The endpoint with a model of images, whose decode thread is stepped by `posted`."""
 
     def __init__(self, *, labels: bool = True, takes_images: bool = True) -> None:
         clock, calls = Clock(), Calls()
@@ -64,7 +64,7 @@ class World:
         self._calls = calls
 
     def posted(self, body: bytes, headers: Mapping[str, str]) -> HTTPResponse:
-        """Post *body*, decode it, let it run, and return the answer."""
+        """Post *body*, decode it, run it, and return the answer."""
         fired = outcomes(self.api.predict(http_request(body, headers=headers)))
         while self.threads.queue:
             self.threads.step()
@@ -78,7 +78,7 @@ class World:
 
 
 def refusal(response: HTTPResponse) -> tuple[int, str]:
-    """Return the status and the words of a refusal."""
+    """Return the status and the message of a refusal."""
     return response.status, str(orjson.loads(response.body)["error"])
 
 
@@ -115,8 +115,8 @@ BODIES: dict[str, tuple[bytes, Mapping[str, str]]] = {
 def test_base64_of_an_image_is_answered_as_the_image(
     body: bytes, headers: Mapping[str, str]
 ) -> None:
-    """With the same answer, of the same pixels."""
-    bare, wrapped = World(), World()
+    """With the same pixels and the same answer."""
+    bare, wrapped = EndpointFixture(), EndpointFixture()
     expected = bare.posted(IMAGE, {})
     answer = wrapped.posted(body, headers)
     assert (answer.status, answer.body) == (200, expected.body)
@@ -125,16 +125,20 @@ def test_base64_of_an_image_is_answered_as_the_image(
 
 
 def test_base64_is_decoded_on_the_decode_threads() -> None:
-    """Not on the reactor's, which only looks at its first bytes; what is broken is found there."""
-    world = World()
-    fired = outcomes(world.api.predict(http_request(TEXT[:-5] + b"%", headers={})))
+    """The reactor thread reads its first bytes only; errors are found on the decode thread."""
+    fixture = EndpointFixture()
+    fired = outcomes(fixture.api.predict(http_request(TEXT[:-5] + b"%", headers={})))
     assert fired == []
-    assert len(world.threads.queue) == 1
+    assert len(fixture.threads.queue) == 1
 
 
 def test_base64_without_labels_is_answered_with_tensors() -> None:
     """As a bare image is."""
-    assert World(labels=False).posted(b64(TEXT), JSON).body.startswith(b'{"outputs":{"scores":')
+    assert (
+        EndpointFixture(labels=False)
+        .posted(b64(TEXT), JSON)
+        .body.startswith(b'{"outputs":{"scores":')
+    )
 
 
 @pytest.mark.parametrize(
@@ -149,20 +153,20 @@ def test_base64_without_labels_is_answered_with_tensors() -> None:
     ],
 )
 def test_inputs_of_pixels_may_be_images(value: object) -> None:
-    """They are answered as inputs are; several make as many rows."""
-    world = World()
-    answer = world.posted(orjson.dumps({"inputs": value}), JSON)
+    """They are answered as inputs are; each image is a row."""
+    fixture = EndpointFixture()
+    answer = fixture.posted(orjson.dumps({"inputs": value}), JSON)
     assert (answer.status, answer.body) == (200, b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n')
-    ((feed,),) = world.lane.batches
-    bare = World()
+    ((feed,),) = fixture.lane.batches
+    bare = EndpointFixture()
     bare.posted(IMAGE, {})
     np.testing.assert_array_equal(feed.arrays[0], bare.lane.batches[0][0].arrays[0])
 
 
 def test_several_images_in_inputs_are_as_many_rows() -> None:
     """In their order."""
-    world = World()
-    images = world.model.image_input
+    fixture = EndpointFixture()
+    images = fixture.model.image_input
     assert images is not None
     feed = images.feed_all([IMAGE, JPEG])
     assert feed.signature is SIGNATURE
@@ -171,12 +175,12 @@ def test_several_images_in_inputs_are_as_many_rows() -> None:
     ]
 
 
-def test_more_images_than_may_wait_are_refused_before_any_is_decoded() -> None:
-    """A body of small images would take as much memory as their pixels."""
+def test_more_images_than_the_queue_holds_are_refused_before_decoding() -> None:
+    """The pixels of a short body could take much memory."""
     refused = b64encode(claims("PNG", 99, 99)).decode()
     for count, status in ((8, 413), (9, 429)):
         values = [{"b64": refused}] * count
-        assert World().posted(orjson.dumps({"inputs": values}), JSON).status == status
+        assert EndpointFixture().posted(orjson.dumps({"inputs": values}), JSON).status == status
 
 
 PDF = b64encode(b"%PDF-1.7 and so on, for some pages")
@@ -212,14 +216,14 @@ REFUSED: dict[str, tuple[bytes, Mapping[str, str], int, str]] = {
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "status", "said"), REFUSED.values(), ids=REFUSED.keys()
+    ("body", "headers", "status", "message"), REFUSED.values(), ids=REFUSED.keys()
 )
-def test_what_is_no_base64_of_an_image_is_refused(
-    body: bytes, headers: Mapping[str, str], status: int, said: str
+def test_other_base64_and_other_text_is_refused(
+    body: bytes, headers: Mapping[str, str], status: int, message: str
 ) -> None:
-    """With what it is."""
-    got, error = refusal(World().posted(body, headers))
-    assert (got, error[: len(said)]) == (status, said)
+    """With a description of it."""
+    got, error = refusal(EndpointFixture().posted(body, headers))
+    assert (got, error[: len(message)]) == (status, message)
 
 
 @pytest.mark.parametrize(
@@ -229,20 +233,20 @@ def test_what_is_no_base64_of_an_image_is_refused(
 def test_a_model_without_images_takes_no_base64(
     body: bytes, headers: Mapping[str, str], status: int
 ) -> None:
-    """It is refused as any other body is."""
-    assert refusal(World(takes_images=False).posted(body, headers))[0] == status
+    """It is refused like any other body."""
+    assert refusal(EndpointFixture(takes_images=False).posted(body, headers))[0] == status
 
 
 @pytest.mark.parametrize("lost", [b"\0\r\n", b"\r\n"])
 @pytest.mark.parametrize("image", [IMAGE, JPEG, encoded(coloured(16, 16), "WEBP")])
-def test_an_image_that_curl_has_read_as_a_form_is_told_of(image: bytes, lost: bytes) -> None:
-    """Without line ends, as -d sends it; a whole image is answered, whatever it is called."""
+def test_an_image_that_curl_has_changed_is_refused_with_advice(image: bytes, lost: bytes) -> None:
+    """Without line ends, as -d sends it; an unchanged image of that type is answered."""
     headers = {"content-type": "application/x-www-form-urlencoded"}
-    assert World().posted(image, headers).status == 200
+    assert EndpointFixture().posted(image, headers).status == 200
     changed = image.translate(None, lost)
     if changed == image:
         return
-    status, error = refusal(World().posted(changed, headers))
+    status, error = refusal(EndpointFixture().posted(changed, headers))
     assert status == 400
     assert error.endswith(
         "send the image with --data-binary @photo.jpg, or with -F data=@photo.jpg"
@@ -250,7 +254,7 @@ def test_an_image_that_curl_has_read_as_a_form_is_told_of(image: bytes, lost: by
 
 
 @pytest.mark.parametrize("kind", ["JPEG", "PNG", "GIF", "BMP", "WEBP"])
-def test_the_first_characters_tell_base64_of_each_format(kind: str) -> None:
+def test_the_first_characters_show_base64_of_each_format(kind: str) -> None:
     """In either alphabet, and in lines."""
     image = encoded(coloured(16, 16), kind)
     for text in (b64encode(image), urlsafe_b64encode(image), b64encode(image)[:40] + b"\n=="):
@@ -259,8 +263,8 @@ def test_the_first_characters_tell_base64_of_each_format(kind: str) -> None:
     assert not begins_image(b"hello world")
 
 
-def test_what_is_no_text_is_left_to_the_decoder() -> None:
-    """Which names it."""
+def test_bytes_that_are_no_text_are_passed_to_the_decoder() -> None:
+    """Which reports what they are."""
     assert image_file(b"\0\1\2") == b"\0\1\2"
     with pytest.raises(NotAnImage):
         image_file(b'"aGVsbG8gd29ybGQ="')

@@ -23,7 +23,7 @@ def form(*parts: tuple[str, bytes], boundary: str = "edge") -> bytes:
 
 
 def named(name: str, content: bytes = IMAGE) -> tuple[str, bytes]:
-    """Return a part that is called *name*."""
+    """Return an image file in the field *name*."""
     return f'form-data; name="{name}"; filename="x.png"', content
 
 
@@ -38,7 +38,7 @@ FORM = "multipart/form-data; boundary=edge"
         "image/jpeg",
         "image/png",
         "application/octet-stream",
-        "application/x-www-form-urlencoded",  # what curl --data-binary says
+        "application/x-www-form-urlencoded",  # what curl --data-binary sends
         "IMAGE/PNG; q=1",
         "multipart/mixed; boundary=edge",
         "no type at all",
@@ -47,7 +47,7 @@ FORM = "multipart/form-data; boundary=edge"
 )
 @pytest.mark.parametrize("encoding", [None, "", "identity", " Identity "])
 def test_a_bare_body_is_an_image(kind: str | None, encoding: str | None) -> None:
-    """Whatever its sender calls it; the decoder looks for itself."""
+    """Whatever its Content-Type; the decoder reads its first bytes."""
     headers = {"content-type": kind, "content-encoding": encoding}
     given = {name: value for name, value in headers.items() if value is not None}
     assert image_of(http_request(IMAGE, headers=given)) == IMAGE
@@ -61,7 +61,7 @@ def test_a_bare_body_is_an_image(kind: str | None, encoding: str | None) -> None
     ],
 )
 def test_text_is_no_image(headers: dict[str, str], named_as: str) -> None:
-    """It is refused by its name."""
+    """The error names its type."""
     with pytest.raises(HTTPError, match=named_as) as caught:
         image_of(http_request(b"hello", headers=headers))
     assert caught.value.status == 415
@@ -76,15 +76,15 @@ def test_text_is_no_image(headers: dict[str, str], named_as: str) -> None:
     ],
 )
 def test_an_encoded_body_is_refused(headers: dict[str, str], named_as: str) -> None:
-    """By the name of the encoding, whatever is in it."""
+    """The error names the encoding."""
     with pytest.raises(HTTPError, match=named_as) as caught:
         check_body(http_request(b"hello", headers=headers))
     assert caught.value.status == 415
 
 
 @pytest.mark.parametrize("kind", ["image/png", FORM, "application/json", ""])
-def test_an_empty_body_is_told_what_to_send(kind: str) -> None:
-    """The first thing that people try."""
+def test_the_error_for_an_empty_body_says_what_to_send(kind: str) -> None:
+    """It is the first thing that users try."""
     with pytest.raises(HTTPError, match="the body is empty: post an image") as caught:
         check_body(http_request(b"", headers={"content-type": kind}))
     assert caught.value.status == 400
@@ -101,22 +101,22 @@ def test_an_empty_body_is_told_what_to_send(kind: str) -> None:
         'Form-Data; NAME="{}"',
     ],
 )
-def test_a_form_may_call_the_image_by_three_names(name: str, disposition: str) -> None:
-    """In a file's field or in a bare one."""
+def test_the_field_of_the_image_may_have_three_names(name: str, disposition: str) -> None:
+    """As a file or as a plain field."""
     body = form((disposition.format(name), IMAGE))
     assert image_of(http_request(body, headers={"content-type": FORM})) == IMAGE
 
 
 @pytest.mark.parametrize("others", [["other"], ["Data", "datas"], ["filename", ""]])
-def test_other_fields_of_a_form_do_not_matter(others: list[str]) -> None:
-    """Before or behind the image, full or empty."""
+def test_other_fields_of_a_form_are_ignored(others: list[str]) -> None:
+    """Before or after the image, full or empty."""
     parts = [named(name, b"no image") for name in others]
     for body in (form(*parts, named("image")), form(named("image"), *parts)):
         assert image_of(http_request(body, headers={"content-type": FORM})) == IMAGE
 
 
 def text(name: str, content: bytes) -> tuple[str, bytes]:
-    """Return a text field that is called *name*."""
+    """Return a text field *name*."""
     return f'form-data; name="{name}"', content
 
 
@@ -168,8 +168,8 @@ def test_the_image_of_a_form_is_found(parts: list[tuple[str, bytes]], expected: 
     assert image_of(http_request(form(*parts), headers={"content-type": FORM})) == expected
 
 
-def test_a_name_that_is_no_utf_8_is_no_matter() -> None:
-    """Some clients write names of files in Latin-1."""
+def test_a_file_name_may_be_in_another_encoding() -> None:
+    """Some clients write Latin-1."""
     body = form(named("data")).replace(b"x.png", b"\xe9.png")
     assert image_of(http_request(body, headers={"content-type": FORM})) == IMAGE
 
@@ -194,7 +194,7 @@ TWO: dict[str, list[tuple[str, bytes]]] = {
 
 @pytest.mark.parametrize("parts", TWO.values(), ids=TWO.keys())
 def test_a_form_with_two_images_is_refused(parts: list[tuple[str, bytes]]) -> None:
-    """With their names: the answer to one would be taken for that to both."""
+    """With their names: a client could take the answer to one for that to both."""
     with pytest.raises(HTTPError, match=r"holds 2 images \(.*\); one is answered per") as caught:
         image_of(http_request(form(*parts), headers={"content-type": FORM}))
     assert caught.value.status == 400
@@ -214,14 +214,14 @@ def test_a_form_with_two_images_is_refused(parts: list[tuple[str, bytes]]) -> No
         ("multipart/form-data; boundary=" + "x" * 70, "x" * 70),
     ],
 )
-def test_the_boundary_is_understood_however_it_is_written(kind: str, boundary: str) -> None:
+def test_the_boundary_may_be_written_in_several_ways(kind: str, boundary: str) -> None:
     """With quotes, other parameters and capitals."""
     body = form(named("data"), boundary=boundary)
     assert image_of(http_request(body, headers={"content-type": kind})) == IMAGE
 
 
-def test_what_stands_around_a_form_does_not_matter() -> None:
-    """Old mail programs write there."""
+def test_text_around_a_form_is_ignored() -> None:
+    """Old mail programs write text there."""
     body = b"preamble\r\n" + form(named("data")) + b"epilogue"
     assert image_of(http_request(body, headers={"content-type": FORM})) == IMAGE
 
@@ -307,8 +307,10 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
 
 
 @pytest.mark.parametrize(("body", "kind", "error"), BROKEN.values(), ids=BROKEN.keys())
-def test_a_form_that_holds_no_image_is_told_why(body: bytes, kind: str, error: str) -> None:
-    """In words that name what was found."""
+def test_a_form_without_an_image_is_refused_with_the_reason(
+    body: bytes, kind: str, error: str
+) -> None:
+    """In one line that names what was found."""
     with pytest.raises(HTTPError, match=error) as caught:
         image_of(http_request(body, headers={"content-type": kind}))
     assert caught.value.status == 400
@@ -316,8 +318,8 @@ def test_a_form_that_holds_no_image_is_told_why(body: bytes, kind: str, error: s
 
 
 @pytest.mark.parametrize("lost", [b"\0", b"\0\r\n"])
-def test_an_image_without_its_zero_bytes_is_told_of_curl(lost: bytes) -> None:
-    """No format does without: a decoder may still show what is left."""
+def test_an_image_without_zero_bytes_is_refused_with_advice_on_curl(lost: bytes) -> None:
+    """Every image format has zero bytes; a decoder might accept the rest."""
     body = b"GIF89a" + bytes(range(256)).translate(None, lost)
     headers = {"content-type": "application/x-www-form-urlencoded"}
     with pytest.raises(HTTPError, match=r"--data-binary @photo\.jpg") as caught:

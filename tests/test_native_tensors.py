@@ -13,12 +13,12 @@ from twisted.internet.task import Clock
 
 from batcher.errors import RunFailed
 from batcher.policy import FixedPolicy
-from model.backends.tensorflow.image_inputs import from_bytes
+from model.backends.tensorflow.image_inputs import encoded_image_input
 from model.execution.decode_pool import DecodePool
 from model.execution.queues import Profiles
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
 from server.api.dialect import InferenceAPI
-from server.api.native import NATIVE, body_of, is_json, tensor_feed
+from server.api.native import NATIVE, encode_result, is_json, tensor_feed
 from server.http.messages import HTTPResponse
 from server.inference import Inference, Outputs, Prediction, ServedModel
 from tests.fakes.http import http_request
@@ -37,7 +37,7 @@ FORM_BODY = (
 
 X = TensorSpec("x", np.dtype(np.float32), (None, 4))
 ROWS = Signature((X,), (TensorSpec("y", np.dtype(np.float32), (None, 2)),))
-#: One of each kind of output, and it runs alone.
+#: A signature with one output of each kind, which runs alone.
 MIXED = Signature(
     (TensorSpec("a", np.dtype(np.int32), ()), TensorSpec("b", STRING, (2,))),
     (TensorSpec("known", np.dtype(bool), ()), TensorSpec("names", STRING, (2,))),
@@ -51,7 +51,7 @@ pytestmark = pytest.mark.usefixtures("log")
 def tensors(
     clock: Clock, lane: ManualLane, *, labels: tuple[str, ...] = (), max_queue_bytes: int = 128
 ) -> ServedModel:
-    """Return a model of numbers, in whose queue eight rows may wait, four a batch."""
+    """Return a model of numbers, with a queue of eight rows and batches of four."""
     profiles = Profiles(max_queue_bytes)
     profiles.learn(blank_feed(ROWS), 4, {})
     profiles.learn(blank_feed(MIXED), 1, {})
@@ -64,8 +64,8 @@ def tensors(
 
 
 @dataclass
-class World:
-    """The endpoint before a model whose decode thread and lane work when told."""
+class EndpointFixture:
+    """The endpoint with a model whose decode thread and lane are stepped by the test."""
 
     clock: Clock = field(default_factory=Clock)
     lane: ManualLane = field(default_factory=ManualLane)
@@ -83,13 +83,13 @@ class World:
         self.api = InferenceAPI(lambda: inference, NATIVE, seconds=self.clock.seconds)
 
     def decode(self) -> None:
-        """Do what waits for the decode thread."""
+        """Run all jobs of the decode thread."""
         while self.threads.queue:
             self.threads.step()
         self.calls.drain()
 
     def posted(self, body: bytes, headers: Mapping[str, str] = JSON, **given: Any) -> list[object]:
-        """Post *body*, let it be read, and return what that fires with."""
+        """Post *body*, decode it, and return the list for its result."""
         fired = outcomes(self.api.predict(http_request(body, headers=headers, **given)))
         self.decode()
         return fired
@@ -97,7 +97,7 @@ class World:
     def refusal(
         self, body: bytes, headers: Mapping[str, str] = JSON, **given: Any
     ) -> tuple[int, str]:
-        """Return how *body* is refused, without a run."""
+        """Return the status and the message with which *body* is refused, without a run."""
         response = the_response(self.posted(body, headers, **given))
         assert self.lane.batches == []
         content = orjson.loads(response.body)
@@ -108,7 +108,7 @@ class World:
 
 
 def the_response(fired: list[object]) -> HTTPResponse:
-    """Return the only thing that has fired."""
+    """Return the only result."""
     (response,) = fired
     assert isinstance(response, HTTPResponse)
     return response
@@ -120,7 +120,7 @@ def inputs(*rows: list[float]) -> bytes:
 
 
 def scores(*rows: list[float]) -> tuple[np.ndarray]:
-    """Return what the model gives."""
+    """Return the output of the model."""
     return (np.array(rows, np.float32),)
 
 
@@ -129,14 +129,14 @@ def scores(*rows: list[float]) -> tuple[np.ndarray]:
 
 def test_json_in_is_json_out() -> None:
     """Each output by its name, all rows of the request in it, and the times in the header."""
-    world = World()
-    fired = world.posted(inputs([1, 2, 3, 4], [5, 6, 7.5, 8]))
-    ((feed,),) = world.lane.batches
+    fixture = EndpointFixture()
+    fired = fixture.posted(inputs([1, 2, 3, 4], [5, 6, 7.5, 8]))
+    ((feed,),) = fixture.lane.batches
     assert feed.signature is ROWS
     (array,) = feed.arrays
     assert array.dtype == np.float32
     assert array.tolist() == [[1, 2, 3, 4], [5, 6, 7.5, 8]]
-    world.lane.give(scores([0.5, 1 / 3], [1e-7, 4]))
+    fixture.lane.give(scores([0.5, 1 / 3], [1e-7, 4]))
     response = the_response(fired)
     assert (response.status, response.content_type) == (200, "application/json")
     assert response.body == b'{"outputs":{"y":[[0.5,0.33333334],[1e-7,4.0]]}}\n'
@@ -147,47 +147,47 @@ def test_json_in_is_json_out() -> None:
     }
 
 
-def test_rows_beyond_a_batch_ride_in_several() -> None:
-    """And come back in their order."""
-    world = World()
-    fired = world.posted(inputs(*([float(row), 0, 0, 0] for row in range(6))))
-    world.lane.give(scores(*([float(row), 0] for row in range(4))))
+def test_a_request_with_more_rows_than_a_batch_is_split() -> None:
+    """And its outputs are in the order of its rows."""
+    fixture = EndpointFixture()
+    fired = fixture.posted(inputs(*([float(row), 0, 0, 0] for row in range(6))))
+    fixture.lane.give(scores(*([float(row), 0] for row in range(4))))
     assert fired == []
-    world.lane.give(scores(*([float(row), 0] for row in range(4, 6))))
+    fixture.lane.give(scores(*([float(row), 0] for row in range(4, 6))))
     response = the_response(fired)
     assert orjson.loads(response.body)["outputs"]["y"] == [[row, 0] for row in range(6)]
-    rides = 'batch;desc="4/4 full", batch;desc="2/4 fixed"'
-    assert response.headers["Server-Timing"].endswith(rides)
+    batches = 'batch;desc="4/4 full", batch;desc="2/4 fixed"'
+    assert response.headers["Server-Timing"].endswith(batches)
 
 
 def test_a_signature_is_named_and_may_run_alone() -> None:
-    """With outputs of any kind, whatever they are of."""
-    world = World()
+    """With outputs of any dtype."""
+    fixture = EndpointFixture()
     body = {"signature_name": "mixed", "inputs": {"b": ["x", {"b64": "/w=="}], "a": 7}}
-    fired = world.posted(orjson.dumps(body))
-    ((feed,),) = world.lane.batches
+    fired = fixture.posted(orjson.dumps(body))
+    ((feed,),) = fixture.lane.batches
     assert feed.signature is MIXED
     assert [array.tolist() for array in feed.arrays] == [7, [b"x", b"\xff"]]
-    world.lane.give((np.array(True), np.array([b"a", b"\xff\0"], STRING)))
+    fixture.lane.give((np.array(True), np.array([b"a", b"\xff\0"], STRING)))
     answer = orjson.loads(the_response(fired).body)
     assert answer == {"outputs": {"known": True, "names": ["a", {"b64": "/wA="}]}}
 
 
-def test_what_is_no_number_is_null() -> None:
-    """JSON has neither NaN nor infinities."""
+def test_nan_and_infinities_are_null() -> None:
+    """JSON has neither."""
     y = TensorSpec("y", np.dtype(np.float32), (None, 3))
     array = np.array([[np.nan, np.inf, -np.inf]], np.float32)
     result = Outputs(Signature((X,), (y,)), (array,))
-    assert body_of(result) == b'{"outputs":{"y":[[null,null,null]]}}\n'
-    assert body_of(Prediction([("cat", np.float32("nan"))])) == b'[["cat",null]]\n'
+    assert encode_result(result) == b'{"outputs":{"y":[[null,null,null]]}}\n'
+    assert encode_result(Prediction([("cat", np.float32("nan"))])) == b'[["cat",null]]\n'
 
 
 def test_the_sample_of_a_refusal_is_answered() -> None:
-    """Copied from the message as it stands."""
-    world = World()
-    _, error = world.refusal(IMAGE, {})
-    fired = world.posted(error[error.index("{") :].encode())
-    world.lane.give(scores([0, 0]))
+    """Copied from the message without a change."""
+    fixture = EndpointFixture()
+    _, error = fixture.refusal(IMAGE, {})
+    fired = fixture.posted(error[error.index("{") :].encode())
+    fixture.lane.give(scores([0, 0]))
     assert the_response(fired).status == 200
 
 
@@ -198,7 +198,7 @@ def test_the_sample_of_a_refusal_is_answered() -> None:
     ("body", "kind", "json"),
     [
         (b"{}", None, True),
-        (b"{}", "application/x-www-form-urlencoded", True),  # what curl -d says
+        (b"{}", "application/x-www-form-urlencoded", True),  # what curl -d sends
         (b"{}", "text/plain", True),
         (b"{}", "image/png", True),
         (b" \t\r\n{}", None, True),
@@ -220,10 +220,10 @@ def test_the_sample_of_a_refusal_is_answered() -> None:
         (FORM_BODY, "application/json", False),
     ],
 )
-def test_json_is_what_says_so_or_begins_with_a_brace(
+def test_a_body_is_json_by_its_type_or_its_first_brace(
     body: bytes, kind: str | None, json: bool
 ) -> None:
-    """No image begins with one."""
+    """No image begins with a brace."""
     headers = {} if kind is None else {"content-type": kind}
     assert is_json(http_request(body, headers=headers)) == json
 
@@ -231,26 +231,26 @@ def test_json_is_what_says_so_or_begins_with_a_brace(
 @pytest.mark.parametrize(
     "headers", [JSON, {}, {"content-type": "application/x-www-form-urlencoded"}]
 )
-def test_json_is_read_whatever_it_is_called(headers: dict[str, str]) -> None:
+def test_json_is_read_under_any_content_type(headers: dict[str, str]) -> None:
     """With white space before it, too."""
-    world = World()
-    world.posted(b" \n" + inputs([1, 2, 3, 4]), headers)
-    assert len(world.lane.batches) == 1
+    fixture = EndpointFixture()
+    fixture.posted(b" \n" + inputs([1, 2, 3, 4]), headers)
+    assert len(fixture.lane.batches) == 1
 
 
 @pytest.mark.parametrize("headers", [JSON, {}])
-def test_json_is_read_behind_a_byte_order_mark(headers: dict[str, str]) -> None:
+def test_json_is_read_after_a_byte_order_mark(headers: dict[str, str]) -> None:
     """As editors on Windows write it."""
-    world = World()
-    world.posted(b"\xef\xbb\xbf" + inputs([1, 2, 3, 4]), headers)
-    assert len(world.lane.batches) == 1
+    fixture = EndpointFixture()
+    fixture.posted(b"\xef\xbb\xbf" + inputs([1, 2, 3, 4]), headers)
+    assert len(fixture.lane.batches) == 1
 
 
 # --- what is refused
 
 
 @pytest.mark.parametrize(
-    ("body", "said"),
+    ("body", "message"),
     [
         (b"", "the body is empty: post an image, "),
         (b"{", "the body is no JSON: "),
@@ -288,11 +288,11 @@ def test_json_is_read_behind_a_byte_order_mark(headers: dict[str, str]) -> None:
         ),
     ],
 )
-def test_what_does_not_fit_is_refused_by_its_name(body: bytes, said: str) -> None:
-    """With a 400, and never a run."""
-    status, error = World().refusal(body)
+def test_the_error_names_what_does_not_fit(body: bytes, message: str) -> None:
+    """With a 400, and without a run."""
+    status, error = EndpointFixture().refusal(body)
     assert status == 400
-    assert error.startswith(said)
+    assert error.startswith(message)
 
 
 @pytest.mark.parametrize("query", [{"k": ("1",)}, {"k": ("0",)}])
@@ -300,28 +300,28 @@ def test_what_does_not_fit_is_refused_by_its_name(body: bytes, said: str) -> Non
 def test_json_is_answered_without_labels(
     query: dict[str, tuple[str, ...]], labels: tuple[str, ...]
 ) -> None:
-    """Whether the model has some or not."""
+    """Whether the model has labels or not."""
     clock, lane = Clock(), ManualLane()
-    world = World(clock, lane, model=tensors(clock, lane, labels=labels))
-    status, error = world.refusal(inputs([1, 2, 3, 4]), query=query)
+    fixture = EndpointFixture(clock, lane, model=tensors(clock, lane, labels=labels))
+    status, error = fixture.refusal(inputs([1, 2, 3, 4]), query=query)
     assert (status, error) == (400, "k: there are no labels to choose from")
 
 
 @pytest.mark.parametrize(
-    ("headers", "status", "said"),
+    ("headers", "status", "message"),
     [
         ({**JSON, "content-encoding": "gzip"}, 415, "Content-Encoding 'gzip' is not read here"),
         ({**JSON, "x-request-timeout-ms": "soon"}, 400, "X-Request-Timeout-Ms: expected "),
     ],
 )
 def test_the_headers_of_json_are_checked_too(
-    headers: dict[str, str], status: int, said: str
+    headers: dict[str, str], status: int, message: str
 ) -> None:
-    """Before anything is read."""
-    world = World()
-    got, error = world.refusal(inputs([1, 2, 3, 4]), headers)
+    """Before the body is decoded."""
+    fixture = EndpointFixture()
+    got, error = fixture.refusal(inputs([1, 2, 3, 4]), headers)
     assert got == status
-    assert error.startswith(said)
+    assert error.startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -338,22 +338,22 @@ def test_the_headers_of_json_are_checked_too(
     ],
     ids=["bare", "typed", "form", "other field", "no boundary", "list", "text", "urlencoded"],
 )
-def test_what_is_no_json_is_shown_a_sample(body: bytes, headers: dict[str, str]) -> None:
-    """Where the model takes tensors, no form of an image would do."""
-    status, error = World().refusal(body, headers)
+def test_the_error_for_other_bodies_has_a_sample(body: bytes, headers: dict[str, str]) -> None:
+    """For a model of tensors, an image in any form is an error."""
+    status, error = EndpointFixture().refusal(body, headers)
     assert status == 415
     assert error.startswith("this model takes tensors, no images; post JSON such as ")
     assert error.endswith(' {"inputs": {"x": [[0.0, 0.0, 0.0, 0.0]]}}')
 
 
-def test_more_rows_than_may_ever_wait_are_refused() -> None:
-    """As those that find the queue full."""
-    world = World()
-    status, error = world.refusal(inputs(*([[0.0] * 4] * 9)))
+def test_more_rows_than_the_queue_holds_are_refused() -> None:
+    """Like rows for a full queue."""
+    fixture = EndpointFixture()
+    status, error = fixture.refusal(inputs(*([[0.0] * 4] * 9)))
     assert status == 429
     assert "9" in error
-    world.posted(inputs([1, 2, 3, 4]))
-    fired = [world.posted(inputs(*([[0.0] * 4] * 4))) for _ in range(3)]
+    fixture.posted(inputs([1, 2, 3, 4]))
+    fired = [fixture.posted(inputs(*([[0.0] * 4] * 4))) for _ in range(3)]
     assert [len(each) for each in fired] == [0, 0, 1]
     response = the_response(fired[2])
     assert (response.status, response.headers["Retry-After"]) == (429, "1")
@@ -363,41 +363,41 @@ def test_more_rows_than_may_ever_wait_are_refused() -> None:
 
 
 def test_a_deadline_holds_for_json() -> None:
-    """It counts from when the head was read, in the queue for a thread and in that for a lane."""
-    world = World()
+    """From the head on, in the queue for a decode thread and in that for a lane."""
+    fixture = EndpointFixture()
     headers = {**JSON, "x-request-timeout-ms": "2000"}
-    world.posted(inputs([1, 2, 3, 4]))
-    waiting = world.posted(inputs([1, 2, 3, 4]), headers)
-    unread = outcomes(world.api.predict(http_request(inputs([1, 2, 3, 4]), headers=headers)))
-    world.clock.advance(2)
+    fixture.posted(inputs([1, 2, 3, 4]))
+    waiting = fixture.posted(inputs([1, 2, 3, 4]), headers)
+    unread = outcomes(fixture.api.predict(http_request(inputs([1, 2, 3, 4]), headers=headers)))
+    fixture.clock.advance(2)
     assert the_response(waiting).status == 504
-    world.clock.advance(1)
-    world.decode()
+    fixture.clock.advance(1)
+    fixture.decode()
     assert the_response(unread).status == 504
-    assert len(world.lane.batches) == 1
+    assert len(fixture.lane.batches) == 1
 
 
-def test_a_hang_up_takes_json_out_of_its_queue() -> None:
-    """Before it is read, or before it is run."""
-    world = World()
-    world.posted(inputs([1, 2, 3, 4]))
+def test_a_hang_up_removes_json_from_its_queue() -> None:
+    """Before decoding, or before its run."""
+    fixture = EndpointFixture()
+    fixture.posted(inputs([1, 2, 3, 4]))
     gone: list[Deferred[None]] = [Deferred(), Deferred()]
-    fired = world.posted(inputs([5, 6, 7, 8]), disconnected=gone[0])
+    fired = fixture.posted(inputs([5, 6, 7, 8]), disconnected=gone[0])
     request = http_request(inputs([5, 6, 7, 8]), disconnected=gone[1])
-    unread = outcomes(world.api.predict(request))
+    unread = outcomes(fixture.api.predict(request))
     for disconnected in gone:
         disconnected.callback(None)
     assert kinds(fired) == kinds(unread) == [CancelledError]
-    world.decode()
-    world.lane.give(scores([0, 0]))
-    assert len(world.lane.batches) == 1
+    fixture.decode()
+    fixture.lane.give(scores([0, 0]))
+    assert len(fixture.lane.batches) == 1
 
 
-def test_a_failed_run_is_our_fault(log: Log) -> None:
-    """And logged with the request's id."""
-    world = World()
-    fired = world.posted(inputs([1, 2, 3, 4]))
-    world.lane.fail(ValueError("bad op"))
+def test_a_failed_run_is_an_error_of_the_server(log: Log) -> None:
+    """Logged with the request's id."""
+    fixture = EndpointFixture()
+    fired = fixture.posted(inputs([1, 2, 3, 4]))
+    fixture.lane.fail(ValueError("bad op"))
     assert the_response(fired).status == 500
     (line,) = log.flush(RunFailed)
     assert line.startswith("request the-id failed")
@@ -407,37 +407,37 @@ def test_a_failed_run_is_our_fault(log: Log) -> None:
 
 
 def test_images_without_labels_are_answered_with_tensors() -> None:
-    """In the signature that images go into."""
+    """Those of the signature that images run as."""
     clock, lane = Clock(), ManualLane()
-    world = World(clock, lane, model=served_model(clock, lane, labels=()))
+    fixture = EndpointFixture(clock, lane, model=served_model(clock, lane, labels=()))
     for body, headers in ((IMAGE, {}), (FORM_BODY, FORM)):
-        fired = world.posted(body, headers)
-        ((feed,),) = world.lane.batches
+        fired = fixture.posted(body, headers)
+        ((feed,),) = fixture.lane.batches
         assert feed.signature is SIGNATURE
-        world.lane.finish([0.5, 0.25, 1.0])
+        fixture.lane.finish([0.5, 0.25, 1.0])
         assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
-        world.lane.batches.clear()
-    assert world.refusal(IMAGE, {}, query={"k": ("1",)}) == (
+        fixture.lane.batches.clear()
+    assert fixture.refusal(IMAGE, {}, query={"k": ("1",)}) == (
         400,
         "k: there are no labels to choose from",
     )
-    assert world.refusal(b"no image", {})[0] == 400
+    assert fixture.refusal(b"no image", {})[0] == 400
 
 
 def test_a_model_of_images_takes_json_beside_them() -> None:
-    """Pixels, as they are."""
+    """With pixels as its inputs."""
     clock, lane = Clock(), ManualLane()
-    world = World(clock, lane, model=served_model(clock, lane))
-    fired = world.posted(orjson.dumps({"inputs": [np.zeros((4, 4, 3), int).tolist()]}))
-    world.lane.finish([0.5, 0.25, 1.0])
+    fixture = EndpointFixture(clock, lane, model=served_model(clock, lane))
+    fired = fixture.posted(orjson.dumps({"inputs": [np.zeros((4, 4, 3), int).tolist()]}))
+    fixture.lane.finish([0.5, 0.25, 1.0])
     assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
 
 
 def test_a_model_of_images_refuses_text() -> None:
-    """With what it reads."""
+    """The error names what to post."""
     clock, lane = Clock(), ManualLane()
-    world = World(clock, lane, model=served_model(clock, lane))
-    status, error = world.refusal(b"hello", {"content-type": "text/plain"})
+    fixture = EndpointFixture(clock, lane, model=served_model(clock, lane))
+    status, error = fixture.refusal(b"hello", {"content-type": "text/plain"})
     assert (status, error) == (415, "text/plain is not read here; post an image or JSON")
 
 
@@ -452,7 +452,7 @@ FILES, TEXTS = (
 
 
 def encoded_b64(image: bytes) -> dict[str, str]:
-    """Return an image file as JSON carries it."""
+    """Return an image file as a JSON object with b64."""
     return {"b64": b64encode(image).decode()}
 
 
@@ -470,7 +470,7 @@ def encoded_b64(image: bytes) -> dict[str, str]:
 def test_a_model_decodes_no_more_of_json_than_of_a_posted_image(
     strings: list[object], name: str, status: int | None
 ) -> None:
-    """In the signature that images go into: other strings are none of ours."""
+    """For the signature that images run as; other strings are not checked."""
     clock, lane = Clock(), ManualLane()
     profiles = Profiles(800)
     for each in (FILES, TEXTS):
@@ -479,20 +479,20 @@ def test_a_model_decodes_no_more_of_json_than_of_a_posted_image(
         served_model(clock, lane, policy=FixedPolicy(4, 0.0)),
         signatures={FILES.name: FILES, TEXTS.name: TEXTS},
         default=FILES.name,
-        image_input=from_bytes(FILES, 1000),
+        image_input=encoded_image_input(FILES, 1000),
         profiles=profiles,
     )
-    world = World(clock, lane, model=model)
+    fixture = EndpointFixture(clock, lane, model=model)
     body = orjson.dumps({"inputs": {"file": strings}, "signature_name": name})
     if status is None:
-        assert world.posted(body) == []
+        assert fixture.posted(body) == []
         assert len(lane.batches) == 1
     else:
-        assert world.refusal(body)[0] == status
+        assert fixture.refusal(body)[0] == status
 
 
 def test_a_feed_is_made_for_the_signature_that_is_named() -> None:
-    """Or for the default one."""
+    """Else for the default signature."""
     model = tensors(Clock(), ManualLane())
     assert isinstance(feed := tensor_feed(model, inputs([1, 2, 3, 4])), Feed)
     assert feed.signature is ROWS

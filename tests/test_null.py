@@ -21,14 +21,14 @@ def feed(*bodies: bytes) -> Feed:
     ids=["empty", "zero", "trailing zeros", "a kilobyte", "several"],
 )
 def test_each_row_is_answered_with_its_length(bodies: tuple[bytes, ...]) -> None:
-    """Whatever its bytes are."""
+    """For any bytes."""
     (lengths,) = NullRunner().run(feed(*bodies))
     assert lengths.dtype == np.int64
     assert lengths.tolist() == [len(body) for body in bodies]
 
 
 def test_it_is_a_runner() -> None:
-    """As the lanes want one; and closing it does no harm."""
+    """It has the members that a lane calls; closing it has no effect."""
     runner = NullRunner()
     check_runner(runner, feed(b"a", b"", b"abc"))
     runner.close()
@@ -36,7 +36,7 @@ def test_it_is_a_runner() -> None:
 
 @pytest.mark.parametrize(("asked", "lanes"), [(None, 1), (3, 3)])
 def test_it_is_loaded_for_one_lane_unless_more_are_asked_for(asked: int | None, lanes: int) -> None:
-    """With a row for its only signature, and no way in for images."""
+    """With a sample row for its only signature, and no image input."""
     said: list[str] = []
     loaded = load_null(Settings(lanes=asked), said.append)
     assert loaded.lanes == lanes

@@ -1,4 +1,4 @@
-"""The settings as text: what --check-config prints, and docs/options.md."""
+"""The settings as text: the output of --check-config, and docs/options.md."""
 
 import re
 import tomllib
@@ -16,14 +16,14 @@ PAGE = Path(__file__).parent.parent / "docs" / "options.md"
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in a folder with the files that samples name."""
+    """Change to a folder with the files that the samples name."""
     monkeypatch.chdir(tmp_path)
     write_sample_files(tmp_path)
     return tmp_path
 
 
 def read_back(text: str) -> Resolved:
-    """Resolve *text* as a file of settings that lies elsewhere."""
+    """Resolve *text* as a file of settings in another folder."""
     Path("elsewhere").mkdir(exist_ok=True)
     Path("elsewhere/ferry.toml").write_text(text, encoding="utf-8")
     return resolve({"config": "elsewhere/ferry.toml"}, {})
@@ -46,8 +46,8 @@ SAMPLED = {name: sample.text for name, sample in SAMPLES.items()}
     ],
     ids=["nothing", "with a graph", "with a model", "endpoints", "port", "decimals", "words", "0"],
 )
-def test_what_is_described_can_be_read_back(command_line: CommandLine) -> None:
-    """To the same settings, and then described the same but for the origins."""
+def test_the_described_settings_can_be_read_back(command_line: CommandLine) -> None:
+    """Reading gives the same settings, and the same description except for the origins."""
     resolved = resolve(command_line, {})
     text = describe(resolved)
     again = read_back(text)
@@ -56,12 +56,12 @@ def test_what_is_described_can_be_read_back(command_line: CommandLine) -> None:
 
 
 def values(description: str) -> list[str]:
-    """Return the lines without what follows the last comment sign, which is the origin."""
+    """Return the lines without the last comment, which is the origin."""
     return [line.rpartition("  # ")[0].rstrip() for line in description.splitlines()]
 
 
 def test_a_description_has_a_line_for_each_setting_with_its_origin(folder: Path) -> None:
-    """Aligned; without a value, or where another setting decides, it is a comment."""
+    """Aligned; a comment if it has no value, or if another setting replaces it."""
     Path("ferry.toml").write_text("max-batch-size = 8\n", encoding="utf-8")
     resolved = resolve(
         {"config": "ferry.toml", "port": "80"}, {"TENSORFERRY_MAX_QUEUE_BYTES": "1GiB"}
@@ -85,7 +85,7 @@ def test_a_description_has_a_line_for_each_setting_with_its_origin(folder: Path)
 
 
 def test_an_origin_cannot_break_out_of_its_comment() -> None:
-    """Not even a file with a line break in its name."""
+    """Even if a file name holds a line break."""
     Path("a\nport = 1.toml").write_text("lanes = 2\n", encoding="utf-8")
     resolved = resolve({"config": "a\nport = 1.toml"}, {})
     assert tomllib.loads(describe(resolved))["lanes"] == 2
@@ -93,12 +93,12 @@ def test_an_origin_cannot_break_out_of_its_comment() -> None:
 
 
 def test_the_page_is_up_to_date() -> None:
-    """Else: python -m server.settings.report > docs/options.md."""
+    """To update it: python -m server.settings.report > docs/options.md."""
     assert PAGE.read_text(encoding="utf-8") == options_markdown()
 
 
 def test_every_option_is_a_row_of_the_page() -> None:
-    """In the table of its group, with the same number of cells as the head."""
+    """In the table of its group, with as many cells as the head."""
     sections = dict(re.findall(r"^## (.+)\n\n((?:\|.*\n)+)", options_markdown(), re.MULTILINE))
     assert list(sections) == list(GROUPS)
     for option in (*OPTIONS, CONFIG, CHECK_CONFIG):
@@ -114,8 +114,8 @@ def test_every_option_is_a_row_of_the_page() -> None:
         assert (f"| `{option.variable}` |" in rows[0]) is (option is not CHECK_CONFIG)
 
 
-def test_the_file_that_the_page_shows_is_one() -> None:
-    """Whoever pastes it gets what it says."""
+def test_the_sample_file_of_the_page_is_valid() -> None:
+    """A user who copies it gets these settings."""
     example = re.search(r"```toml\n(.+?)```", options_markdown(), re.DOTALL)
     assert example is not None
     settings = read_back(example[1]).settings

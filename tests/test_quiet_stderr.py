@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from model.backends.tensorflow import quiet_stderr
-from model.backends.tensorflow.quiet_stderr import no_warnings, obey_log_level, without_noise
+from model.backends.tensorflow.quiet_stderr import no_warnings, obey_log_level, remove_noise
 from server.process.logs import own_stderr
 
 HEADING = "WARNING: All log messages before absl::InitializeLog() is called are written to STDERR\n"
@@ -33,13 +33,13 @@ ALL = HEADING + INFO + WARNING + OURS + ERROR + FATAL
     ],
 )
 def test_lines_below_the_level_are_left_out(level: int, left: str) -> None:
-    """And no other line, whatever it says."""
-    assert without_noise(ALL.encode(), level) == left.encode()
+    """And no other line, whatever its text."""
+    assert remove_noise(ALL.encode(), level) == left.encode()
 
 
 @pytest.fixture
 def library(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ModuleSpec:
-    """The spec of a library that belongs to TensorFlow by its name, with the finder in place."""
+    """The spec of a library with a name of TensorFlow's, with the finder installed."""
     monkeypatch.setattr(sys, "meta_path", list(sys.meta_path))
     (tmp_path / f"_pywrap_core{EXTENSION_SUFFIXES[0]}").write_bytes(b"no library")
     obey_log_level()
@@ -83,10 +83,10 @@ def test_a_library_that_loads_writes_no_noise(
     assert capfd.readouterr().err == left + "later\n"
 
 
-def test_a_library_that_does_not_load_tells_all(
+def test_a_library_that_does_not_load_writes_every_line(
     library: ModuleSpec, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """The reason may be among what is noise at other times."""
+    """The reason may be in a line that is noise otherwise."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     with pytest.raises(ImportError, match="undefined symbol"):
         load(library, monkeypatch, fails=True)
@@ -96,7 +96,7 @@ def test_a_library_that_does_not_load_tells_all(
 def test_a_processor_without_avx_hides_nothing(
     library: ModuleSpec, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """TensorFlow ends the process there, and nothing could be written afterwards."""
+    """TensorFlow ends the process there, so captured lines could not be written afterwards."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "3")
     monkeypatch.setattr(Path, "read_text", lambda _: "model name\t: old\nflags\t\t: sse sse2\n")
     load(library, monkeypatch, fails=False)
@@ -104,8 +104,8 @@ def test_a_processor_without_avx_hides_nothing(
 
 
 @pytest.mark.usefixtures("library")
-def test_other_modules_are_found_as_ever(tmp_path: Path) -> None:
-    """Neither another package's library, nor a module of Python, nor one that is absent."""
+def test_other_modules_are_found_as_before(tmp_path: Path) -> None:
+    """The finder takes no library of another package, no Python module and no absent one."""
     (tmp_path / "text.py").touch()
     (finder,) = [each for each in sys.meta_path if type(each).__module__ == quiet_stderr.__name__]
     for name in ("numpy.core", "tensorflow.text", "tensorflow.absent", "tensorflow"):
@@ -116,7 +116,7 @@ def test_other_modules_are_found_as_ever(tmp_path: Path) -> None:
 def test_a_trial_run_that_fails_writes_no_warnings(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str], level: str
 ) -> None:
-    """Unless everything is wanted; from level 2 on TensorFlow itself leaves them out."""
+    """Unless the level is 0; from level 2 on TensorFlow itself omits them."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", level)
     written = {"1": WARNING}.get(level, "") + OURS + ERROR
     with suppress(ValueError), no_warnings():
@@ -125,10 +125,10 @@ def test_a_trial_run_that_fails_writes_no_warnings(
     assert capfd.readouterr().err == OURS + ERROR
 
 
-def test_a_crash_says_where_it_happened(
+def test_a_crash_reports_where_it_happened(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """TensorFlow aborts where an operation finds its own code wrong."""
+    """TensorFlow aborts where an internal check of an operation fails."""
     monkeypatch.setenv("TF_CPP_MIN_LOG_LEVEL", "1")
     crash = (
         f"from {quiet_stderr.__name__} import no_warnings\n"
@@ -145,7 +145,7 @@ def test_a_crash_says_where_it_happened(
     assert "in trial" in said
 
 
-def test_the_log_is_not_held_back(
+def test_the_log_is_not_captured(
     monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     """Other threads serve, or stop, while a library is loaded or a row is tried."""

@@ -1,9 +1,9 @@
-"""Until when a request wants its answer, and how much it matters: server/api/request_options.py."""
+"""Timeout and priority in the head of a request: server/api/request_options.py."""
 
 import pytest
 
 from batcher.priority import Priority
-from server.api.request_options import priority_of, terms_of, timeout_of
+from server.api.request_options import priority_of, read_request_options, timeout_of
 from server.http.errors import HTTPError
 from tests.fakes.http import http_request
 
@@ -19,8 +19,8 @@ from tests.fakes.http import http_request
         ("86400000", 86_400.0),
     ],
 )
-def test_a_client_says_how_long_it_waits(text: str | None, seconds: float | None) -> None:
-    """In milliseconds, if it says anything."""
+def test_a_timeout_is_read_in_milliseconds(text: str | None, seconds: float | None) -> None:
+    """Without the header there is none."""
     assert timeout_of({} if text is None else {"x-request-timeout-ms": text}) == seconds
 
 
@@ -43,8 +43,8 @@ def test_a_client_says_how_long_it_waits(text: str | None, seconds: float | None
         "2e3",
     ],
 )
-def test_a_timeout_that_cannot_be_is_refused(text: str) -> None:
-    """With what it may be."""
+def test_an_invalid_timeout_is_refused(text: str) -> None:
+    """With the values that are accepted."""
     with pytest.raises(HTTPError, match=r"^X-Request-Timeout-Ms: expected .* 86400000, ") as caught:
         timeout_of({"x-request-timeout-ms": text})
     assert caught.value.status == 400
@@ -59,14 +59,14 @@ def test_a_timeout_that_cannot_be_is_refused(text: str) -> None:
         ("Low", Priority.LOW),
     ],
 )
-def test_a_client_says_how_much_its_request_matters(text: str | None, priority: Priority) -> None:
-    """In any case; as much as others where it says nothing."""
+def test_a_priority_is_read_by_its_name(text: str | None, priority: Priority) -> None:
+    """In upper or lower case; without the header it is normal."""
     assert priority_of({} if text is None else {"x-request-priority": text}) is priority
 
 
 @pytest.mark.parametrize("text", ["", "0", "urgent", "high, low", "h\xefgh", "x" * 1000])
-def test_a_priority_that_cannot_be_is_refused(text: str) -> None:
-    """With what it may be, in one short line."""
+def test_an_invalid_priority_is_refused(text: str) -> None:
+    """With the values that are accepted, in one short line."""
     expected = r"^X-Request-Priority: expected high, normal or low, got '.{0,40}'$"
     with pytest.raises(HTTPError, match=expected) as caught:
         priority_of({"x-request-priority": text})
@@ -77,10 +77,10 @@ def test_a_priority_that_cannot_be_is_refused(text: str) -> None:
     ("headers", "since", "timeout"),
     [({}, 12.0, None), ({"x-request-timeout-ms": "500"}, 8.0, 0.5)],
 )
-def test_a_clients_own_time_counts_from_the_head_and_the_default_from_now(
+def test_a_clients_timeout_counts_from_the_head_and_the_default_from_now(
     headers: dict[str, str], since: float, timeout: float | None
 ) -> None:
-    """Whose body is long on its way has not asked for less time."""
+    """The time to send a body does not shorten the default."""
     request = http_request(received=8.0, headers=headers)
-    terms = terms_of(request, 12.0)
-    assert (terms.since, terms.timeout, terms.source) == (since, timeout, request.connection)
+    options = read_request_options(request, 12.0)
+    assert (options.since, options.timeout, options.source) == (since, timeout, request.connection)

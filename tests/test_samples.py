@@ -1,4 +1,4 @@
-"""What a request for a signature looks like: server/api/samples.py."""
+"""Sample requests for a signature: server/api/samples.py."""
 
 import subprocess
 from pathlib import Path
@@ -8,7 +8,7 @@ import pytest
 
 from model.signature import STRING, Signature, TensorSpec, blank_feed
 from server.api.json_tensors import arrays_of, parse_request
-from server.api.samples import FEW, sample_command, sample_feed, sample_request
+from server.api.samples import MAX_WRITTEN_NUMBERS, sample_command, sample_feed, sample_request
 
 Shape = tuple[int | None, ...] | None
 
@@ -40,7 +40,7 @@ SMALL = {
     "a fixed batch": signature(tensor("float32", (3, 2)), alone="one at a time"),
     "rows of nothing": signature(tensor("float32", (None, 0))),
     "no inputs": signature(alone="it has no inputs"),
-    "the most that is written": signature(tensor("float32", (None, FEW))),
+    "the most that is written": signature(tensor("float32", (None, MAX_WRITTEN_NUMBERS))),
     "several inputs": signature(tensor("float32", (None, 2)), tensor("bool", (None,), "y")),
     "not the default": signature(tensor("float32", (None, 2)), name="regress"),
     "a name with quotes": signature(tensor("float32", (None, 2), """it's "x" \\ $HOME `id`""")),
@@ -50,7 +50,7 @@ SMALL = {
 
 LARGE = {
     "images": signature(tensor("uint8", (None, 299, 299, 3))),
-    "one more than is written": signature(tensor("float32", (None, FEW + 1))),
+    "one more than is written": signature(tensor("float32", (None, MAX_WRITTEN_NUMBERS + 1))),
     "strings": signature(tensor(STRING, (None, 10, 10))),
     "one of two": signature(tensor("bool", (None, 200)), tensor("int32", (None, 2), "y")),
     "not the default": signature(tensor("float32", (None, 5, 70)), name='the "other\'s"'),
@@ -60,7 +60,7 @@ LARGE = {
 
 
 def check_accepted(body: str, signature: Signature) -> None:
-    """See that *body* is a request of one row for *signature*."""
+    """Check that *body* is a request of one row for *signature*."""
     name, inputs = parse_request(body.encode())
     assert name == (None if signature.name == "serving_default" else signature.name)
     feed = signature.feed(arrays_of(signature, inputs))
@@ -70,7 +70,7 @@ def check_accepted(body: str, signature: Signature) -> None:
 
 @pytest.mark.parametrize("signature", list(SMALL.values()), ids=list(SMALL))
 def test_a_sample_can_be_posted(signature: Signature) -> None:
-    """It is one row of zeros, or of texts, for just this signature."""
+    """It is one row of zeros, or of texts, for this very signature."""
     check_accepted(sample_request(blank_feed(signature, b"text"), "serving_default"), signature)
 
 
@@ -91,12 +91,12 @@ def test_a_sample_can_be_posted(signature: Signature) -> None:
     ],
 )
 def test_a_sample_is_short(signature: Signature, sample: str) -> None:
-    """A signature is named where it must be, and many numbers are told by their shape."""
+    """It names a signature only if needed, and replaces many numbers by their shape."""
     assert sample_request(blank_feed(signature, b"text"), "serving_default") == sample
 
 
 def test_there_is_no_sample_that_would_be_refused() -> None:
-    """A reason stands in its place."""
+    """A reason is returned instead."""
     numbers = SMALL["a row"]
     blank = blank_feed(numbers)
     assert sample_feed(numbers, None, {numbers.name: blank}) is blank
@@ -112,7 +112,7 @@ def test_there_is_no_sample_that_would_be_refused() -> None:
     ids=[*SMALL, *(f"large: {name}" for name in LARGE)],
 )
 def test_a_command_posts_a_row(signature: Signature, tmp_path: Path) -> None:
-    """Whatever the names hold, a shell hands it to curl, which here only shows what it gets."""
+    """The shell passes any name on to curl, which is replaced here by a script that records it."""
     curl = tmp_path / "curl"
     curl.write_text('#!/bin/sh\n[ "$2" = @- ] && cat > body || printf %s "$2" > body\necho "$3"\n')
     curl.chmod(0o755)

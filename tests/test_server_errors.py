@@ -18,10 +18,9 @@ from batcher.errors import (
 )
 from model.errors import ModelError, RowsRefused
 from model.execution.decode_pool import PoolNotRunning
-from model.images.decode import BadImage, SideTooLong, TooManyPixels
-from model.images.header import NotAnImage, TruncatedImage
+from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
 from model.signature import FeedError
-from server.http.errors import HTTPError, Refusal, is_our_fault, refusal_for
+from server.http.errors import HTTPError, Refusal, is_server_fault, refusal_for
 
 BUSY = {"Retry-After": "1"}
 
@@ -47,7 +46,7 @@ FORESEEN: list[tuple[Exception, int, dict[str, str]]] = [
 
 @pytest.mark.parametrize(("error", "status", "headers"), FORESEEN, ids=lambda it: type(it).__name__)
 def test_each_error_has_its_status(error: Exception, status: int, headers: dict[str, str]) -> None:
-    """Its own words are the client's to read."""
+    """Its message is sent to the client."""
     assert refusal_for(error) == Refusal(status, str(error), headers)
 
 
@@ -55,37 +54,37 @@ def test_each_error_has_its_status(error: Exception, status: int, headers: dict[
     ("wait", "allowed", "seconds"),
     [(0.5, 0.5, "1"), (2.0, 1.0, "1"), (2.5, 1.0, "2"), (90, 0, "90")],
 )
-def test_who_comes_to_a_busy_server_is_told_when_to_come_again(
+def test_a_request_to_an_overloaded_server_gets_a_retry_after(
     wait: float, allowed: float, seconds: str
 ) -> None:
-    """In whole seconds, as HTTP has it: none too early, and at least one."""
+    """In whole seconds, rounded up, and at least one."""
     assert refusal_for(Overloaded(wait, allowed)).headers == {"Retry-After": seconds}
 
 
-def test_no_error_of_the_batcher_is_forgotten() -> None:
-    """A new one is to have a row."""
+def test_every_error_of_the_batcher_has_a_row() -> None:
+    """A new error needs a row in the table above."""
     known = {type(error) for error, _, _ in FORESEEN}
     assert set(BatcherError.__subclasses__()) <= known
     assert set(BadImage.__subclasses__()) <= known
 
 
 @pytest.mark.parametrize("status", [400, 404, 415, 503])
-def test_an_answer_that_was_raised_is_taken_at_its_word(status: int) -> None:
-    """All of its lines too: they are ours."""
+def test_an_http_error_is_answered_unchanged(status: int) -> None:
+    """With all lines of its message."""
     error = HTTPError(status, "one\ntwo", {"Allow": "POST"})
     assert refusal_for(error) == Refusal(status, "one\ntwo", {"Allow": "POST"})
 
 
-def test_values_that_the_model_refuses_are_whoever_sent_them_to_mend() -> None:
-    """Not a failure of the server, which its log would tell."""
+def test_values_that_the_model_refuses_are_an_error_of_the_client() -> None:
+    """A 400, which is not logged."""
     error = RunFailed(RowsRefused("indices[0] = 3 is not in [0, 3)"))
     message = "the model does not take these values: indices[0] = 3 is not in [0, 3)"
     assert refusal_for(error) == Refusal(400, message)
-    assert not is_our_fault(error)
+    assert not is_server_fault(error)
 
 
 def test_an_engines_error_shows_its_first_line_only() -> None:
-    """Behind it stand the graph's stack and paths of this machine."""
+    """The further lines contain the graph's stack and paths of this machine."""
     cause = ValueError("bad op\n\t [[node secret/path]]\n/home/me/model.py")
     shown = refusal_for(RunFailed(cause))
     assert shown == Refusal(500, "the run failed: ValueError: bad op")
@@ -95,8 +94,8 @@ def test_an_engines_error_shows_its_first_line_only() -> None:
 @pytest.mark.parametrize(
     "error", [ValueError("secret"), KeyError("secret"), CancelledError("secret"), None]
 )
-def test_what_nobody_foresaw_tells_nothing(error: BaseException | None) -> None:
-    """But where to look."""
+def test_an_unexpected_error_reveals_nothing(error: BaseException | None) -> None:
+    """It only refers to the log."""
     refusal = refusal_for(error)
     assert refusal.status == 500
     assert refusal.message == (
@@ -122,12 +121,12 @@ def test_what_nobody_foresaw_tells_nothing(error: BaseException | None) -> None:
     ],
 )
 def test_only_what_a_client_could_not_avoid_is_logged(error: Exception, ours: bool) -> None:
-    """Load, lateness and bad images are no news."""
-    assert is_our_fault(error) == ours
+    """Overload, missed deadlines and bad images are not."""
+    assert is_server_fault(error) == ours
 
 
 def test_a_refusal_is_an_answer_in_json() -> None:
-    """The id stands in it, and headers are added to its own."""
+    """With the request id, and headers added to its own."""
     response = Refusal(429, 'say "when"', BUSY).response("the-id", {"Server-Timing": "queue;dur=1"})
     assert response.status == 429
     assert response.content_type == "application/json"

@@ -1,4 +1,4 @@
-"""A whole server, bound, started and in use: server/service.py."""
+"""The whole service: start and use: server/service.py."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from server.service import StartError
 from server.settings.table import Settings
 from tests.fakes.http import Client, HalfCloseable, read_answers, request
 from tests.fakes.server import Log
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")
@@ -24,66 +24,66 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 # --- start
 
 
-def test_a_service_is_inert_until_it_starts(house: House) -> None:
-    """No thread, no socket, no timer, no file: twistd forks after it was made."""
-    assert house.reactor.ports == []
-    assert house.reactor.getDelayedCalls() == []
-    assert (house.threads.started, house.pool.threads, house.loader.loads) == ([], [], 0)
-    assert house.service.running == 0
+def test_a_service_is_inert_until_it_starts(harness: ServiceHarness) -> None:
+    """No thread, socket, timer or file, because twistd may fork before the start."""
+    assert harness.reactor.ports == []
+    assert harness.reactor.getDelayedCalls() == []
+    assert (harness.threads.started, harness.pool.threads, harness.loader.loads) == ([], [], 0)
+    assert harness.service.running == 0
 
 
-def test_it_listens_before_it_loads(house: House) -> None:
-    """So that a port that is taken is told at once; a client is told to come again."""
-    house.service.privilegedStartService()
-    assert len(house.reactor.ports) == 1
-    assert house.loader.loads == 0
-    house.service.startService()
-    client = house.connect()
+def test_it_listens_before_it_loads(harness: ServiceHarness) -> None:
+    """A taken port is an error at once; a client gets a 503 with Retry-After."""
+    harness.service.privilegedStartService()
+    assert len(harness.reactor.ports) == 1
+    assert harness.loader.loads == 0
+    harness.service.startService()
+    client = harness.connect()
     client.send(POST)
     assert client.answer.status == 503
     assert client.answer.error == "the model is not ready yet: starting"
     assert client.answer.headers["retry-after"] == "1"
     assert client.is_open()
-    assert house.readyz() == (503, {"ready": False, "state": "starting", "progress": "starting"})
-    house.threads.step()
-    house.reactor.from_threads.drain()
-    progress = house.service.lifecycle.progress
+    assert harness.readyz() == (503, {"ready": False, "state": "starting", "progress": "starting"})
+    harness.threads.step()
+    harness.reactor.from_threads.drain()
+    progress = harness.service.lifecycle.progress
     assert progress == "loading pets/7"
-    assert house.readyz()[1] == {"ready": False, "state": "starting", "progress": progress}
-    house.turn()
-    assert house.readyz() == (200, {"ready": True, "state": "ready"})
+    assert harness.readyz()[1] == {"ready": False, "state": "starting", "progress": progress}
+    harness.turn()
+    assert harness.readyz() == (200, {"ready": True, "state": "ready"})
     client.send(POST)
-    house.turn()
+    harness.turn()
     assert client.statuses == [503, 200]
-    assert house.failures == []
+    assert harness.failures == []
 
 
-def test_the_name_of_a_file_breaks_no_line(house: House) -> None:
-    """Neither what is told of the start, nor to systemd, nor why it failed."""
-    house.loader.error = ModelError("a\nb\udcff.pb: not a model")
-    house.service._progress("converting a\nb\udcff.h5")
-    assert house.service.lifecycle.progress == "converting a\\nb\\udcff.h5"
-    house.start()
-    house.turn()
-    assert house.failures == ["a\\nb\\udcff.pb: not a model"]
+def test_a_file_name_cannot_break_a_line(harness: ServiceHarness) -> None:
+    """Of the progress, of the status for systemd, or of the error."""
+    harness.loader.error = ModelError("a\nb\udcff.pb: not a model")
+    harness.service._progress("converting a\nb\udcff.h5")
+    assert harness.service.lifecycle.progress == "converting a\\nb\\udcff.h5"
+    harness.start()
+    harness.turn()
+    assert harness.failures == ["a\\nb\\udcff.pb: not a model"]
 
 
-def test_it_settles_once_when_all_is_loaded(house: House) -> None:
-    """Before it is ready: whatever that takes, nobody waits for it."""
-    house.start()
-    house.threads.step()
-    assert house.settled == []
-    house.turn()
-    house.wait(60)
-    assert house.settled == [State.STARTING]
-    assert house.service.lifecycle.state is State.READY
+def test_on_loaded_is_called_once_after_the_load(harness: ServiceHarness) -> None:
+    """Before the server is ready, so that no request waits for it."""
+    harness.start()
+    harness.threads.step()
+    assert harness.states_when_loaded == []
+    harness.turn()
+    harness.wait(60)
+    assert harness.states_when_loaded == [State.STARTING]
+    assert harness.service.lifecycle.state is State.READY
 
 
-def test_it_says_where_it_listens(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
-    """In a form that can be clicked, where there is one."""
+def test_the_log_names_the_addresses(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    """As URLs where possible."""
     listen = ("tcp:80:interface=127.0.0.1", r"tcp:81:interface=\:\:1", "unix:/run/a.sock")
-    house = House(monkeypatch, Settings(listen=listen))
-    house.service.privilegedStartService()
+    harness = ServiceHarness(monkeypatch, Settings(listen=listen))
+    harness.service.privilegedStartService()
     assert log.lines() == [
         "listening on http://127.0.0.1:80",
         "listening on http://[::1]:81",
@@ -103,55 +103,55 @@ def test_it_says_where_it_listens(monkeypatch: pytest.MonkeyPatch, log: Log) -> 
         ("tcp6:80:7", 7),
     ],
 )
-def test_many_clients_may_come_at_once(
+def test_the_backlog_is_1024_unless_the_endpoint_sets_it(
     monkeypatch: pytest.MonkeyPatch, listen: str, backlog: int
 ) -> None:
-    """Unless an endpoint says otherwise; of Twisted's own 50, others come a second later."""
-    house = House(monkeypatch, Settings(listen=(listen,)))
-    house.service.privilegedStartService()
-    assert [port.waiting for port in house.reactor.ports] == [backlog]
+    """With Twisted's default of 50, further clients connect only a second later."""
+    harness = ServiceHarness(monkeypatch, Settings(listen=(listen,)))
+    harness.service.privilegedStartService()
+    assert [port.waiting for port in harness.reactor.ports] == [backlog]
 
 
-def test_a_taken_port_is_told_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And the ports that were free are given back."""
+def test_a_taken_port_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And the ports that were bound are closed."""
     listen = ("tcp:80:interface=127.0.0.1", "tcp:81:interface=127.0.0.1", "tcp:82")
-    house = House(monkeypatch, Settings(listen=listen))
-    house.reactor.taken.add(81)
+    harness = ServiceHarness(monkeypatch, Settings(listen=listen))
+    harness.reactor.taken.add(81)
     with pytest.raises(StartError) as caught:
-        house.service.privilegedStartService()
+        harness.service.privilegedStartService()
     assert str(caught.value) == (
         "cannot listen on tcp:81:interface=127.0.0.1: Address already in use"
     )
-    assert [port.stopped for port in house.reactor.ports] == [True]
-    assert house.loader.loads == 0
+    assert [port.stopped for port in harness.reactor.ports] == [True]
+    assert harness.loader.loads == 0
 
 
 @pytest.mark.parametrize("error", [ModelError("no such file: x.pb"), ValueError("one\ntwo")])
-def test_a_load_that_fails_is_told_once_and_in_one_line(
-    error: Exception, house: House, log: Log
+def test_a_failed_load_is_reported_once_and_in_one_line(
+    error: Exception, harness: ServiceHarness, log: Log
 ) -> None:
-    """What nobody foresaw is in the log too, with its traceback."""
-    house.loader.error = error
-    house.start()
-    house.turn()
-    (line,) = house.failures
-    foreseen = isinstance(error, ModelError)
-    assert line == ("no such file: x.pb" if foreseen else "the start failed: one")
-    assert len(log.flush(ValueError)) == (not foreseen)
-    assert house.readyz()[0] == 503
-    house.stop()
-    assert house.threads.running == []
-    assert len(house.failures) == 1
+    """An unexpected error is also logged, with its traceback."""
+    harness.loader.error = error
+    harness.start()
+    harness.turn()
+    (line,) = harness.failures
+    expected = isinstance(error, ModelError)
+    assert line == ("no such file: x.pb" if expected else "the start failed: one")
+    assert len(log.flush(ValueError)) == (not expected)
+    assert harness.readyz()[0] == 503
+    harness.stop()
+    assert harness.threads.running == []
+    assert len(harness.failures) == 1
 
 
 # --- use
 
 
-def test_an_image_goes_in_and_labels_come_out(house: House) -> None:
-    """Through every part of the server; the answer tells how."""
-    client = house.started().connect()
+def test_an_image_is_answered_with_labels(harness: ServiceHarness) -> None:
+    """Through all parts of the server; the headers report the batch."""
+    client = harness.started().connect()
     client.send(request(target="/?k=2", body=IMAGE, headers={"X-Request-Id": "mine"}))
-    house.turn()
+    harness.turn()
     answer = client.answer
     assert answer.status == 200
     (first, score), (second, _) = answer.json()
@@ -161,11 +161,11 @@ def test_an_image_goes_in_and_labels_come_out(house: House) -> None:
     assert answer.headers["x-model-version"] == "pets/7"
     assert answer.headers["server-timing"].endswith('batch;desc="1/4 idle"')
     assert client.is_open()
-    assert house.service.site.limits.held == 0
+    assert harness.service.site.limits.held == 0
 
 
-def test_the_server_keeps_to_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that other parts are made with."""
+def test_the_server_applies_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that it passes to its parts."""
     settings = Settings(
         max_body_bytes=1000,
         max_queue_bytes=900,
@@ -175,26 +175,26 @@ def test_the_server_keeps_to_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
         max_batch_size=2,
         max_queue_delay=0.0,
     )
-    house = House(monkeypatch, settings).started()
-    half = house.connect()
+    harness = ServiceHarness(monkeypatch, settings).started()
+    half = harness.connect()
     half.send(request(body=bytes(600))[:-1])
     sizes = {600: 429, 901: 413, 1001: 413}
     for size, status in sizes.items():
-        client = house.connect()
+        client = harness.connect()
         client.send(request(body=bytes(size)))
-        house.turn()
+        harness.turn()
         assert client.answer.status == status
         client.hang_up()
     half.hang_up()
     small = encoded(coloured(8, 8), "PNG")
     for body, status in ((IMAGE, 413), (small, 200)):
-        client = house.connect()
+        client = harness.connect()
         client.send(request(body=body))
-        house.turn()
+        harness.turn()
         assert client.answer.status == status
     assert len(client.answer.json()) == 1
     assert client.answer.headers["server-timing"].endswith('batch;desc="1/2 fixed"')
-    house.wait(4.0)
+    harness.wait(4.0)
     assert not client.is_open()
 
 
@@ -202,8 +202,8 @@ def test_the_server_keeps_to_its_settings(monkeypatch: pytest.MonkeyPatch) -> No
 def test_the_access_log_has_a_line_for_each_answer(
     peer: str, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """Wherever the client comes from."""
-    house = House(monkeypatch, Settings(access_log=True)).started()
+    """For each type of client address."""
+    harness = ServiceHarness(monkeypatch, Settings(access_log=True)).started()
     peers = {
         "an internet address": None,
         "a socket's name": UNIXAddress("/run/client.sock"),
@@ -211,33 +211,33 @@ def test_the_access_log_has_a_line_for_each_answer(
     }
     address = peers[peer]
     client = (
-        house.connect()
+        harness.connect()
         if address is None
-        else Client(house.service.site, house.reactor, peer=address)
+        else Client(harness.service.site, harness.reactor, peer=address)
     )
     client.send(request("GET", "/readyz?x=1", headers={"X-Request-Id": "mine"}))
     client.send(request("POST", "/", IMAGE, headers={"X-Request-Id": "yours"}))
-    house.turn()
+    harness.turn()
     assert client.statuses == [200, 200]
     first, second = log.lines()[-2:]
-    who = "192.0.2.7" if address is None else "unix"
+    address_shown = "192.0.2.7" if address is None else "unix"
     size = client.answers[0].headers["content-length"]
-    assert first.startswith(f"{who} GET /readyz?x=1 200 {size} mine")
-    assert second.startswith(f"{who} POST / 200 ")
+    assert first.startswith(f"{address_shown} GET /readyz?x=1 200 {size} mine")
+    assert second.startswith(f"{address_shown} POST / 200 ")
     assert " yours decode;dur=" in second
 
 
 def test_a_client_behind_a_proxy_has_its_own_address_in_the_access_log(
     monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """The one that the PROXY protocol's header tells; without a header nothing is answered."""
+    """The address in the PROXY header; without that header nothing is answered."""
     listen = ("haproxy:tcp:80:interface=127.0.0.1",)
-    house = House(monkeypatch, Settings(access_log=True, listen=listen)).started()
-    site: Any = house.reactor.ports[0].factory  # Any: Twisted's wrapper of a site is untyped
+    harness = ServiceHarness(monkeypatch, Settings(access_log=True, listen=listen)).started()
+    site: Any = harness.reactor.ports[0].factory  # Any: Twisted's wrapper of a site is untyped
     proxy = IPv4Address("TCP", "127.0.0.1", 5000)
     answers = []
     for head in (b"", b"PROXY TCP4 198.51.100.9 192.0.2.1 5000 80\r\n"):
-        transport: Any = HalfCloseable(house.reactor, proxy)
+        transport: Any = HalfCloseable(harness.reactor, proxy)
         transport.protocol = site.buildProtocol(proxy)
         transport.protocol.makeConnection(transport)
         transport.protocol.dataReceived(head + request("GET", "/readyz"))
@@ -245,96 +245,98 @@ def test_a_client_behind_a_proxy_has_its_own_address_in_the_access_log(
         assert transport.disconnecting == (not head)
     assert answers == [[], [200]]
     assert log.lines()[-1].startswith("198.51.100.9 GET /readyz 200 ")
-    assert house.reactor.ports[0].waiting == 1024
+    assert harness.reactor.ports[0].waiting == 1024
 
 
-def test_systemd_is_told_how_it_goes(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While it starts, when it is ready, that it lives, and that it stops."""
-    told: list[str] = []
-    monkeypatch.setattr("server.service.notify", told.append)
-    house.start()
-    house.turn()
+def test_systemd_gets_the_state_of_the_server(
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The progress, that it is ready, the watchdog signal, and that it stops."""
+    sent: list[str] = []
+    monkeypatch.setattr("server.service.notify", sent.append)
+    harness.start()
+    harness.turn()
     beat = "WATCHDOG=1"
-    assert "STATUS=loading pets/7" in told
-    # It lives already while it warms up.
-    assert [line for line in told if line != beat][-1] == "READY=1\nSTATUS=ready"
-    told.clear()
-    house.wait(1.0)
-    house.wait(1.0)
-    assert told == [beat, beat]
+    assert "STATUS=loading pets/7" in sent
+    # The watchdog signal begins before the server is ready.
+    assert [line for line in sent if line != beat][-1] == "READY=1\nSTATUS=ready"
+    sent.clear()
+    harness.wait(1.0)
+    harness.wait(1.0)
+    assert sent == [beat, beat]
     for _ in range(31):
-        house.wait(1.0, model=False)
-    told.clear()
-    house.wait(1.0, model=False)
-    assert told == []  # a model thread hangs: let systemd start another server
-    house.wait(1.0)
-    assert told == [beat]
-    house.stop()
-    assert told[1] == "STOPPING=1\nSTATUS=draining"
+        harness.wait(1.0, model=False)
+    sent.clear()
+    harness.wait(1.0, model=False)
+    assert sent == []  # a model thread hangs, so systemd must restart the server
+    harness.wait(1.0)
+    assert sent == [beat]
+    harness.stop()
+    assert sent[1] == "STOPPING=1\nSTATUS=draining"
 
 
-def test_a_server_whose_decoding_has_died_is_not_healthy(house: House) -> None:
-    """Whoever watches it may start another."""
-    client = house.started().connect()
+def test_a_server_with_a_dead_decode_thread_is_not_healthy(harness: ServiceHarness) -> None:
+    """So that a supervisor can restart it."""
+    client = harness.started().connect()
     client.send(request("GET", "/healthz"))
-    house.pool.threads[0].alive = False
+    harness.pool.threads[0].alive = False
     client.send(request("GET", "/healthz"))
     assert client.statuses == [200, 503]
 
 
-def test_without_an_access_log_requests_leave_no_line(house: House, log: Log) -> None:
-    """Bad ones neither."""
-    client = house.started().connect()
+def test_without_an_access_log_requests_are_not_logged(harness: ServiceHarness, log: Log) -> None:
+    """Including bad requests."""
+    client = harness.started().connect()
     before = log.lines()
     client.send(POST, request("GET", "/none"))
-    house.turn()
+    harness.turn()
     assert client.statuses == [200, 404]
     assert log.lines() == before
 
 
-def test_a_failed_run_is_a_500_and_is_logged_once(house: House, log: Log) -> None:
-    """With the request's id; the next request is served."""
-    client = house.started().connect()
-    house.runner.errors.append(ValueError("bad op\n/secret/path"))
+def test_a_failed_run_is_a_500_and_is_logged_once(harness: ServiceHarness, log: Log) -> None:
+    """With the id of the request; the next request is served."""
+    client = harness.started().connect()
+    harness.runner.errors.append(ValueError("bad op\n/secret/path"))
     client.send(request(body=IMAGE, headers={"X-Request-Id": "mine"}))
-    house.turn()
+    harness.turn()
     assert client.answer.status == 500
     assert client.answer.error == "the run failed: ValueError: bad op"
     failed = [line for line in log.errors() if line.startswith("request mine failed")]
     assert len(failed) == len(log.errors()) == 1
     log.events.clear()
     client.send(POST)
-    house.turn()
+    harness.turn()
     assert client.statuses == [500, 200]
 
 
 @pytest.mark.parametrize("moment", ["decoding waits", "it is decoded", "it is queued", "it runs"])
-def test_a_hang_up_costs_nobody_else_anything(moment: str, house: House) -> None:
-    """What has not begun is not done, and no error is left behind."""
-    house.started()
-    busy, gone, other = house.connect(), house.connect(), house.connect()
-    runs = len(house.runner.fed)
+def test_a_hang_up_does_not_affect_other_requests(moment: str, harness: ServiceHarness) -> None:
+    """Work that has not begun is skipped, and no error is logged."""
+    harness.started()
+    busy, gone, other = harness.connect(), harness.connect(), harness.connect()
+    runs = len(harness.runner.fed)
     if moment in ("it is queued", "it runs"):
         busy.send(POST)
-        house.turn(model=False)
+        harness.turn(model=False)
     gone.send(POST)
     if moment == "it is decoded":
-        house.pool.step()
+        harness.pool.step()
     elif moment == "it is queued":
-        house.turn(model=False)
+        harness.turn(model=False)
     elif moment == "it runs":
-        house.turn(model=False)
-        house.threads.step()  # the run of the busy one
-        house.reactor.from_threads.drain()
-        house.threads.step()  # its own
+        harness.turn(model=False)
+        harness.threads.step()  # the run of the busy client
+        harness.reactor.from_threads.drain()
+        harness.threads.step()  # the run of the client that is gone
     gone.hang_up()
     other.send(POST)
-    house.turn()
+    harness.turn()
     assert gone.received == b""
     assert other.statuses == [200]
     expected = {"decoding waits": 1, "it is decoded": 1, "it is queued": 2, "it runs": 3}
-    assert len(house.runner.fed) - runs == expected[moment]
-    assert house.service.site.limits.held == 0
+    assert len(harness.runner.fed) - runs == expected[moment]
+    assert harness.service.site.limits.held == 0
 
 
 @pytest.mark.parametrize(
@@ -348,8 +350,10 @@ def test_a_hang_up_costs_nobody_else_anything(moment: str, house: House) -> None
         ("/http://here/readyz", 404),
     ],
 )
-def test_a_target_may_have_a_scheme_and_a_host(target: str, status: int, house: House) -> None:
-    """As proxies get it; the host routes nothing."""
-    client = house.started().connect()
+def test_a_target_may_have_a_scheme_and_a_host(
+    target: str, status: int, harness: ServiceHarness
+) -> None:
+    """As proxies receive it; the host is ignored."""
+    client = harness.started().connect()
     client.send(request("GET", target))
     assert client.answer.status == status

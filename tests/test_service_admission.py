@@ -1,4 +1,4 @@
-"""A whole server that refuses before it reads: server/service.py."""
+"""The whole service: refusals before the body is read: server/service.py."""
 
 from math import inf
 
@@ -8,7 +8,7 @@ from batcher.errors import Overloaded
 from server.settings.table import Settings
 from tests.fakes.http import request
 from tests.fakes.server import Log
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")
@@ -19,21 +19,21 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 
 def refuse(*_: object, **__: object) -> None:
-    """Stand in for a batcher that has too much to do."""
+    """Replace `Batcher.admit`: refuse as an overloaded batcher."""
     raise Overloaded(wait=3.25, allowed=0.5)
 
 
 @pytest.fixture
-def busy(house: House, monkeypatch: pytest.MonkeyPatch) -> House:
-    """A server that is started, and too busy for anybody else."""
-    house.started()
-    assert house.service.host.inference is not None
-    monkeypatch.setattr(house.service.host.inference.model.batcher, "admit", refuse)
-    return house
+def busy(harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch) -> ServiceHarness:
+    """Return a started server that refuses every request as overload."""
+    harness.started()
+    assert harness.service.host.inference is not None
+    monkeypatch.setattr(harness.service.host.inference.model.batcher, "admit", refuse)
+    return harness
 
 
-def test_a_busy_server_answers_before_the_body_comes(busy: House) -> None:
-    """With when to come again; the connection stays, and nothing was decoded."""
+def test_a_busy_server_answers_before_the_body_comes(busy: ServiceHarness) -> None:
+    """With Retry-After; the connection stays open, and nothing is decoded."""
     client = busy.connect()
     client.send(HEAD)
     answer = client.answer
@@ -48,24 +48,24 @@ def test_a_busy_server_answers_before_the_body_comes(busy: House) -> None:
 
 
 def test_a_server_that_became_busy_refuses_before_it_decodes(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While the body was on its way, others came."""
-    client = house.started().connect()
+    """The load rises while the body is in transit."""
+    client = harness.started().connect()
     client.send(HEAD)
-    assert house.service.host.inference is not None
-    monkeypatch.setattr(house.service.host.inference.model.batcher, "admit", refuse)
+    assert harness.service.host.inference is not None
+    monkeypatch.setattr(harness.service.host.inference.model.batcher, "admit", refuse)
     assert client.received == b""
     client.send(IMAGE)
     assert client.statuses == [429]
     assert client.answer.headers["x-model-version"] == "pets/7"
-    assert not house.pool.queue
+    assert not harness.pool.queue
 
 
-def test_a_server_that_is_not_ready_reads_no_bodies(house: House) -> None:
-    """They would be in vain."""
-    house.start()
-    client = house.connect()
+def test_a_server_that_is_not_ready_reads_no_bodies(harness: ServiceHarness) -> None:
+    """It could not use them."""
+    harness.start()
+    client = harness.connect()
     client.send(HEAD)
     assert (client.answer.status, client.answer.headers["retry-after"]) == (503, "1")
 
@@ -77,11 +77,11 @@ def test_a_server_that_is_not_ready_reads_no_bodies(house: House) -> None:
         ({"X-Request-Timeout-Ms": "0"}, "X-Request-Timeout-Ms: expected milliseconds"),
     ],
 )
-def test_what_a_head_asks_for_in_vain_is_refused_at_once(
-    headers: dict[str, str], error: str, house: House
+def test_a_bad_request_option_is_refused_at_the_head(
+    headers: dict[str, str], error: str, harness: ServiceHarness
 ) -> None:
-    """Whatever the body may be."""
-    client = house.started().connect()
+    """Before the body is read."""
+    client = harness.started().connect()
     client.send(request(headers={"Content-Length": "100", **headers}))
     assert client.answer.status == 400
     assert client.answer.error.startswith(error)
@@ -97,7 +97,7 @@ def test_what_a_head_asks_for_in_vain_is_refused_at_once(
         (Settings(default_timeout=inf), "any time for an answer", 8.0, 200),
     ],
 )
-def test_who_names_no_timeout_has_the_default(
+def test_a_request_without_a_timeout_has_the_default(
     settings: Settings,
     words: str,
     seconds: float,
@@ -105,11 +105,11 @@ def test_who_names_no_timeout_has_the_default(
     monkeypatch: pytest.MonkeyPatch,
     log: Log,
 ) -> None:
-    """It is told at the start; here the model hangs for some *seconds*."""
-    house = House(monkeypatch, settings).started()
+    """The log shows it at the start; here the model hangs for *seconds*."""
+    harness = ServiceHarness(monkeypatch, settings).started()
     assert log.lines()[-1].endswith(f"batches of up to 4 rows, {words}")
-    client = house.connect()
+    client = harness.connect()
     client.send(POST)
-    house.wait(seconds, model=False)
-    house.turn()
+    harness.wait(seconds, model=False)
+    harness.turn()
     assert client.statuses == [status]

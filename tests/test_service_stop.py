@@ -1,4 +1,4 @@
-"""A whole server that drains, stops or is cut short: server/service.py."""
+"""The whole service: drain, stop and abort: server/service.py."""
 
 from dataclasses import replace
 from math import inf
@@ -10,7 +10,7 @@ from server.lifecycle import State
 from server.settings.table import Settings
 from tests.fakes.http import Client, request
 from tests.fakes.server import Log
-from tests.fakes.service import BacklogPort, House
+from tests.fakes.service import BacklogPort, ServiceHarness
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")
@@ -23,198 +23,206 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 # --- stop
 
 
-def test_a_server_at_rest_stops_in_a_moment(house: House, log: Log) -> None:
-    """Everything that it had is given back."""
-    house.started()
-    idle = house.connect()
-    assert house.stop() == [None]
-    assert house.service.lifecycle.state is State.STOPPED
+def test_an_idle_server_stops_after_the_grace_period(harness: ServiceHarness, log: Log) -> None:
+    """It frees its threads, its ports, its timers and the device."""
+    harness.started()
+    idle = harness.connect()
+    assert harness.stop() == [None]
+    assert harness.service.lifecycle.state is State.STOPPED
     assert not idle.is_open()
-    assert [port.stopped for port in house.reactor.ports] == [True]
-    assert (house.threads.running, house.runner.closed, house.runs_after_close) == ([], 1, 0)
-    assert not house.pool.alive()
-    assert house.reactor.getDelayedCalls() == []
+    assert [port.stopped for port in harness.reactor.ports] == [True]
+    assert (harness.threads.running, harness.runner.closed, harness.runs_after_close) == ([], 1, 0)
+    assert not harness.pool.alive()
+    assert harness.reactor.getDelayedCalls() == []
     assert log.lines()[-2:] == ["draining", "stopped; every accepted request was answered"]
 
 
-def test_a_second_stop_waits_for_the_first(house: House) -> None:
-    """A service's parent may ask again."""
-    house.started()
-    first = house.service.stopService()
-    assert house.service.stopService() is first
-    house.wait(0.25)
+def test_a_second_stop_waits_for_the_first(harness: ServiceHarness) -> None:
+    """The parent of a service may stop it twice."""
+    harness.started()
+    first = harness.service.stopService()
+    assert harness.service.stopService() is first
+    harness.wait(0.25)
     assert first.called
 
 
-def test_while_it_drains_it_serves_what_it_has_taken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Half read, decoded or queued; each answer says that it is the last on its connection."""
-    house = House(monkeypatch, Settings(default_timeout=inf)).started()
-    half, waiting, idle, late = (house.connect() for _ in range(4))
+def test_while_it_drains_it_answers_the_accepted_requests(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half read, decoded or queued; each answer closes its connection."""
+    harness = ServiceHarness(monkeypatch, Settings(default_timeout=inf)).started()
+    half, waiting, idle, late = (harness.connect() for _ in range(4))
     half.send(POST[:-100])
     waiting.send(POST)
     fired: list[object] = []
-    house.service.stopService().addBoth(fired.append)
-    house.turn(model=False)
-    assert house.reactor.ports[0].stopped
+    harness.service.stopService().addBoth(fired.append)
+    harness.turn(model=False)
+    assert harness.reactor.ports[0].stopped
     late.send(request("GET", "/readyz"))
-    house.turn(model=False)
+    harness.turn(model=False)
     assert late.answer.status == 503
     assert late.answer.json() == {"ready": False, "state": "draining"}
     assert late.answer.headers["connection"] == "close"
-    house.wait(0.125, model=False)
+    harness.wait(0.125, model=False)
     assert idle.is_open()
-    house.wait(0.125, model=False)
+    harness.wait(0.125, model=False)
     assert not idle.is_open()
     assert half.is_open()
     half.send(POST[-100:])
-    house.wait(8.0, model=False)
+    harness.wait(8.0, model=False)
     assert half.is_open()
     assert fired == []
-    house.turn()
+    harness.turn()
     for client in (half, waiting):
         assert client.answer.status == 200
         assert client.answer.headers["connection"] == "close"
         assert not client.is_open()
     assert fired == [None]
-    assert house.runs_after_close == 0
+    assert harness.runs_after_close == 0
 
 
-def test_a_keep_alive_connection_is_not_closed_before_a_request_on_its_way(house: House) -> None:
-    """It had a moment to arrive."""
-    client = house.started().connect()
+def test_a_keep_alive_connection_stays_open_for_a_request_in_transit(
+    harness: ServiceHarness,
+) -> None:
+    """For the grace period."""
+    client = harness.started().connect()
     client.send(POST)
-    house.turn()
-    house.service.stopService()
-    house.wait(0.125)
+    harness.turn()
+    harness.service.stopService()
+    harness.wait(0.125)
     client.send(POST)
-    house.wait(0.25)
+    harness.wait(0.25)
     assert client.statuses == [200, 200]
     assert client.answers[1].headers["connection"] == "close"
 
 
-def test_a_request_that_never_comes_to_its_end_does_not_hold_the_stop(house: House) -> None:
-    """Longer than any client may take."""
-    client = house.started().connect()
+def test_an_unfinished_request_delays_the_stop_up_to_the_client_timeout(
+    harness: ServiceHarness,
+) -> None:
+    """Then it gets a 408."""
+    client = harness.started().connect()
     client.send(POST[:-100])
-    fired = house.stop()
+    fired = harness.stop()
     assert fired == []
-    house.wait(Settings().client_timeout)
+    harness.wait(Settings().client_timeout)
     assert client.answer.status == 408
     assert fired == [None]
 
 
-def test_a_drain_delay_keeps_the_door_open(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Balancers need time to hear that the server is about to go; new clients are still served."""
-    house = House(monkeypatch, replace(Settings(), drain_delay=5.0)).started()
-    fired = house.stop()
-    house.wait(4.0)
-    assert house.readyz() == (503, {"ready": False, "state": "draining"})
-    client = house.connect()
+def test_during_the_drain_delay_new_connections_are_served(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Load balancers need time to notice the stop."""
+    harness = ServiceHarness(monkeypatch, replace(Settings(), drain_delay=5.0)).started()
+    fired = harness.stop()
+    harness.wait(4.0)
+    assert harness.readyz() == (503, {"ready": False, "state": "draining"})
+    client = harness.connect()
     client.send(POST)
-    house.turn()
+    harness.turn()
     assert client.answer.status == 200
     assert client.answer.headers["connection"] == "close"
-    stopped = [house.reactor.ports[0].stopped]
-    house.wait(0.75)
-    stopped.append(house.reactor.ports[0].stopped)
+    stopped = [harness.reactor.ports[0].stopped]
+    harness.wait(0.75)
+    stopped.append(harness.reactor.ports[0].stopped)
     assert stopped == [False, True]
     assert fired == []
-    house.wait(0.25)
+    harness.wait(0.25)
     assert fired == [None]
 
 
-def test_connections_that_the_kernel_has_accepted_are_served(house: House) -> None:
-    """They would be reset when the port closes."""
-    house.reactor.port_kind = BacklogPort
-    house.started()
-    (port,) = house.reactor.ports
+def test_connections_in_the_backlog_are_served(harness: ServiceHarness) -> None:
+    """Closing the port would reset them."""
+    harness.reactor.port_kind = BacklogPort
+    harness.started()
+    (port,) = harness.reactor.ports
     assert isinstance(port, BacklogPort)
     clients: list[Client] = []
-    port.backlog = [lambda: clients.append(house.connect())] * 5
+    port.backlog = [lambda: clients.append(harness.connect())] * 5
     fired: list[object] = []
-    house.service.stopService().addBoth(fired.append)
-    house.turn()
+    harness.service.stopService().addBoth(fired.append)
+    harness.turn()
     assert port.stopped
     assert len(clients) == 5
     for client in clients:
         client.send(POST)
-    house.wait(0.25)
+    harness.wait(0.25)
     assert [client.statuses for client in clients] == [[200]] * 5
     assert fired == [None]
 
 
 @pytest.mark.parametrize("steps", [0, 1, 2])
-def test_a_server_that_is_still_starting_stops_too(steps: int, house: House, log: Log) -> None:
-    """As soon as its threads can; it has not failed, and never becomes ready."""
-    house.start()
+def test_a_server_that_is_still_starting_stops_too(
+    steps: int, harness: ServiceHarness, log: Log
+) -> None:
+    """When its threads have ended their calls; it does not fail, and never becomes ready."""
+    harness.start()
     for _ in range(steps):
-        house.threads.step()
-        house.reactor.from_threads.drain()
-    fired = house.stop(model=False)
+        harness.threads.step()
+        harness.reactor.from_threads.drain()
+    fired = harness.stop(model=False)
     assert fired == []
-    house.turn()
+    harness.turn()
     assert fired == [None]
-    assert house.failures == []
-    assert (house.threads.running, house.runner.closed) == ([], 1)
-    assert house.runs_after_close == 0
-    assert house.service.lifecycle.state is State.STOPPED
+    assert harness.failures == []
+    assert (harness.threads.running, harness.runner.closed) == ([], 1)
+    assert harness.runs_after_close == 0
+    assert harness.service.lifecycle.state is State.STOPPED
     assert "pets/7 is ready" not in " ".join(log.lines())
 
 
 # --- abort
 
 
-def test_an_abort_drops_what_is_not_answered(house: House, log: Log) -> None:
-    """Whatever hangs: a client, a run."""
-    house.started()
-    half, waiting = house.connect(), house.connect()
+def test_an_abort_drops_the_requests_that_are_not_answered(
+    harness: ServiceHarness, log: Log
+) -> None:
+    """Whether a client or a run hangs."""
+    harness.started()
+    half, waiting = harness.connect(), harness.connect()
     half.send(POST[:-100])
     waiting.send(POST)
-    fired = house.stop(model=False)
+    fired = harness.stop(model=False)
     assert fired == []
-    house.service.abort()
-    house.turn(model=False)
+    harness.service.abort()
+    harness.turn(model=False)
     assert fired == [None]
     assert half.transport.aborted
     assert waiting.transport.aborted
-    assert house.service.host.inference is not None
-    assert house.service.host.inference.model.batcher.stats().state is Batching.STOPPED
-    assert house.service.lifecycle.state is State.STOPPED
+    assert harness.service.host.inference is not None
+    assert harness.service.host.inference.model.batcher.stats().state is Batching.STOPPED
+    assert harness.service.lifecycle.state is State.STOPPED
     assert log.lines()[-1] == "stopped at once; requests were dropped"
-    assert house.reactor.getDelayedCalls() == []
-    house.turn()  # the thread comes back after all
+    assert harness.reactor.getDelayedCalls() == []
+    harness.turn()  # the hanging thread ends later
 
 
 @pytest.mark.parametrize("steps", [0, 1])
-def test_an_abort_does_not_wait_for_a_start(steps: int, house: House, log: Log) -> None:
-    """A load may take minutes, and a run may hang for ever."""
-    house.start()
+def test_an_abort_does_not_wait_for_a_start(steps: int, harness: ServiceHarness, log: Log) -> None:
+    """A load may take minutes, and a run may never end."""
+    harness.start()
     for _ in range(steps):
-        house.threads.step()
-        house.reactor.from_threads.drain()
-    fired = house.stop(model=False)
+        harness.threads.step()
+        harness.reactor.from_threads.drain()
+    fired = harness.stop(model=False)
     assert fired == []
-    house.service.abort()
-    house.turn(model=False)
+    harness.service.abort()
+    harness.turn(model=False)
     assert fired == [None]
-    assert house.service.lifecycle.state is State.STOPPED
+    assert harness.service.lifecycle.state is State.STOPPED
     assert log.lines()[-1] == "stopped at once; requests were dropped"
-    assert house.failures == []
-    house.turn()
+    assert harness.failures == []
+    harness.turn()
 
 
-def test_an_abort_while_the_door_is_kept_open_ends_that(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nobody waits for the delay."""
-    house = House(monkeypatch, Settings(drain_delay=60.0)).started()
-    fired = house.stop()
-    house.service.abort()
-    house.turn()
+def test_an_abort_ends_the_drain_delay(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest of the delay is skipped."""
+    harness = ServiceHarness(monkeypatch, Settings(drain_delay=60.0)).started()
+    fired = harness.stop()
+    harness.service.abort()
+    harness.turn()
     assert fired == [None]
 
 
-def test_an_abort_after_the_stop_changes_nothing(house: House) -> None:
-    """The second signal may come late."""
-    house.started()
-    assert house.stop() == [None]
-    house.service.abort()
-    assert house.service.lifecycle.state is State.STOPPED
+def test_an_abort_after_the_stop_changes_nothing(harness: ServiceHarness) -> None:
+    """The second signal may arrive late."""
+    harness.started()
+    assert harness.stop() == [None]
+    harness.service.abort()
+    assert harness.service.lifecycle.state is State.STOPPED

@@ -1,4 +1,4 @@
-"""Kinds of values: what they read, what they refuse, and that they read what they write."""
+"""Kinds of values: parse, errors, and format as the inverse of parse."""
 
 import os
 from math import inf
@@ -16,8 +16,7 @@ from server.settings.kinds import (
     Kind,
     Name,
     Number,
-    OrAuto,
-    OrNone,
+    OrWord,
     ReadableFile,
     Size,
     Switch,
@@ -46,11 +45,11 @@ WORDS: Choice[str] = Choice(("cpu", "gpu"))
         (Size(), "3B", 3),
         (Size(), "2TB", 2 * 10**12),
         (Size(), "2TiB", 2 * 2**40),
-        (OrAuto(WholeNumber("N")), "auto", None),
-        (OrAuto(WholeNumber("N")), "2", 2),
-        (OrAuto(WORDS), "gpu", "gpu"),
-        (OrNone(Number("N")), "none", inf),
-        (OrNone(Number("N")), "0.5", 0.5),
+        (OrWord("auto", None, WholeNumber("N")), "auto", None),
+        (OrWord("auto", None, WholeNumber("N")), "2", 2),
+        (OrWord("auto", None, WORDS), "gpu", "gpu"),
+        (OrWord("none", inf, Number("N")), "none", inf),
+        (OrWord("none", inf, Number("N")), "0.5", 0.5),
         (TensorName(), "final_result", "final_result:0"),
         (TensorName(), "module/out.1:12", "module/out.1:12"),
         (Name(), "__saved_model_init_op", "__saved_model_init_op"),
@@ -60,10 +59,10 @@ WORDS: Choice[str] = Choice(("cpu", "gpu"))
         (Switch(), "0", False),
     ],
 )
-def test_a_kind_reads_the_texts_that_people_write(
+def test_a_kind_reads_the_texts_that_users_write(
     kind: Kind[object], text: str, value: object
 ) -> None:
-    """And what it writes for the value, it reads as the same value."""
+    """And reads its own text of the value as the same value."""
     assert kind.parse(text) == value
     assert kind.parse(kind.format(value)) == value
 
@@ -80,8 +79,8 @@ def test_a_kind_reads_the_texts_that_people_write(
         (Size(), "1Kb b"),
         (WORDS, "CPU"),
         (WORDS, "auto"),
-        (OrNone(Number("N", above=0)), "inf"),
-        (OrNone(Number("N", above=0)), "0"),
+        (OrWord("none", inf, Number("N", above=0)), "inf"),
+        (OrWord("none", inf, Number("N", above=0)), "0"),
         (TensorName(), "a:0:0"),
         (TensorName(), ""),
         (Name(), ""),
@@ -90,17 +89,17 @@ def test_a_kind_reads_the_texts_that_people_write(
         (Switch(), ""),
     ],
 )
-def test_a_kind_refuses_what_it_cannot_mean(kind: Kind[object], text: str) -> None:
-    """With ValueError; the caller knows how to say it."""
-    with pytest.raises(ValueError):  # noqa: PT011 - there is no message, the caller writes it
+def test_a_kind_refuses_any_other_text(kind: Kind[object], text: str) -> None:
+    """With ValueError; the caller writes the message."""
+    with pytest.raises(ValueError):  # noqa: PT011 - it has no message
         kind.parse(text)
 
 
 @given(seconds=st.floats(min_value=0, allow_infinity=False, allow_nan=False))
 def test_milliseconds_and_seconds_turn_into_each_other_without_loss(seconds: float) -> None:
-    """For every duration that a float can hold."""
+    """For every duration that a float can represent."""
     text = MILLISECONDS.format(seconds)
-    # Near the largest float the milliseconds are no float, and still are text.
+    # Near the largest float the milliseconds exceed a float, but not a text.
     assert MILLISECONDS.parse(text) == seconds
 
 
@@ -109,25 +108,28 @@ def test_milliseconds_and_seconds_turn_into_each_other_without_loss(seconds: flo
         st.tuples(st.just(Number("N")), st.floats(allow_infinity=False, allow_nan=False)),
         st.tuples(st.just(Size()), st.integers(min_value=1, max_value=2**70)),
         st.tuples(st.just(WholeNumber("N")), st.integers(min_value=1)),
-        st.tuples(st.just(OrAuto(Size())), st.none() | st.integers(min_value=1, max_value=2**60)),
+        st.tuples(
+            st.just(OrWord("auto", None, Size())),
+            st.none() | st.integers(min_value=1, max_value=2**60),
+        ),
     )
 )
-def test_what_a_kind_writes_it_reads(case: tuple[Kind[Any], object]) -> None:
-    """For every value that it may hold."""
+def test_parse_is_the_inverse_of_format(case: tuple[Kind[Any], object]) -> None:
+    """For every value of the kind."""
     kind, value = case
     assert kind.parse(kind.format(value)) == value
 
 
-def test_a_file_is_absolute_and_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon that changes its folder later still finds it."""
+def test_the_path_of_a_file_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A daemon that changes its folder later still finds the file."""
     monkeypatch.chdir(tmp_path)
     tmp_path.joinpath("graph.pb").touch()
     assert ReadableFile().parse("graph.pb") == tmp_path / "graph.pb"
     assert ReadableFile().format(tmp_path / "graph.pb") == f"{tmp_path}/graph.pb"
 
 
-def test_a_file_that_is_not_there_or_no_file_is_refused_with_the_reason(tmp_path: Path) -> None:
-    """A pipe too: the first look would empty it, or wait for ever."""
+def test_a_missing_file_and_a_pipe_are_refused_with_the_reason(tmp_path: Path) -> None:
+    """Opening a pipe would empty it, or block."""
     os.mkfifo(tmp_path / "pipe")
     for name, reason in [
         ("missing", "No such file or directory"),
@@ -138,10 +140,10 @@ def test_a_file_that_is_not_there_or_no_file_is_refused_with_the_reason(tmp_path
             ReadableFile().parse(str(tmp_path / name))
 
 
-def test_a_folder_will_do_where_it_may_be_one(
+def test_a_folder_is_accepted_where_one_is_allowed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Empty or not; but nothing at all is not the current folder."""
+    """Empty or not; but an empty text is not the current folder."""
     monkeypatch.chdir(tmp_path)
     kind = ReadableFile(or_folder=True)
     assert kind.parse(".") == tmp_path
@@ -154,11 +156,11 @@ def test_a_folder_will_do_where_it_may_be_one(
     assert (kind.metavar, ReadableFile().metavar) == ("PATH", "FILE")
 
 
-def test_what_may_not_be_read_is_refused() -> None:
-    """Found out by opening it, as somebody who is not root."""
+def test_an_unreadable_file_or_folder_is_refused() -> None:
+    """The kind opens it; the test runs that as a user other than root."""
     root = os.geteuid() == 0
     with TemporaryDirectory() as folder:
-        Path(folder).chmod(0o755)  # so that anybody sees that the file is there
+        Path(folder).chmod(0o755)  # so that every user can see the file
         secret, closed = Path(folder, "secret"), Path(folder, "closed")
         secret.touch(mode=0o000)
         closed.mkdir(mode=0o000)

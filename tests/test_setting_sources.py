@@ -1,4 +1,4 @@
-"""Where settings come from: every setting from every source, who wins, and what is refused."""
+"""Every setting from every source, the order of the sources, and the errors."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -6,17 +6,18 @@ from typing import Any
 
 import pytest
 
+from server.settings.option import SettingsError
 from server.settings.sources import CommandLine, Resolved, resolve
-from server.settings.table import OPTION_NAMED, OPTIONS, Settings, SettingsError
+from server.settings.table import OPTION_NAMED, OPTIONS, Settings
 from tests.setting_samples import SAMPLES, with_needed, write_sample_files
 
-#: Gives the named options as samples write them, or the first of them as *text* says.
+#: Sets the named options to their sample texts, or the first of them to another text.
 Source = Callable[[list[str], str | None], Resolved]
 
 
 @pytest.fixture(autouse=True)
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Be in a folder with the files that samples name; the file of settings lies deeper."""
+    """Change to a folder with the files of the samples; the file of settings is in etc/."""
     monkeypatch.chdir(tmp_path)
     write_sample_files(tmp_path)
     tmp_path.joinpath("etc").mkdir()
@@ -25,13 +26,13 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def texts(names: list[str], first: str | None) -> dict[str, str]:
-    """Return the sample text of each option; *first* is that of the first."""
+    """Return the sample text of each option, or *first* for the first option."""
     given = {name: SAMPLES[name].text for name in names}
     return given if first is None else given | {names[0]: first}
 
 
 def from_command_line(names: list[str], first: str | None = None) -> Resolved:
-    """Give options as click and twistd do."""
+    """Set options on a command line."""
     given: dict[str, str | list[str]] = dict(texts(names, first))
     for name in names:
         if OPTION_NAMED[name].repeatable:
@@ -40,13 +41,13 @@ def from_command_line(names: list[str], first: str | None = None) -> Resolved:
 
 
 def from_environment(names: list[str], first: str | None = None) -> Resolved:
-    """Give options in TENSORFERRY_ variables."""
+    """Set options in TENSORFERRY_ variables."""
     given = texts(names, first).items()
     return resolve({}, {OPTION_NAMED[name].variable: text for name, text in given})
 
 
 def from_file(names: list[str], first: str | None = None) -> Resolved:
-    """Give options in a file; *first* is TOML."""
+    """Set options in a file; *first* is TOML."""
     given = {name: SAMPLES[name].toml for name in names}
     if first is not None:
         given[names[0]] = first
@@ -60,7 +61,7 @@ def write_toml(text: str) -> None:
 
 
 def refusal(command_line: CommandLine, environ: Mapping[str, str]) -> str:
-    """Return the one line that `resolve` refuses with."""
+    """Return the error of `resolve`, which is one line."""
     with pytest.raises(SettingsError) as caught:
         resolve(command_line, environ)
     line = str(caught.value)
@@ -80,10 +81,10 @@ EVERY_OPTION = pytest.mark.parametrize("name", [option.name for option in OPTION
         (from_file, "{folder}/etc/ferry.toml: {name}"),
     ],
 )
-def test_every_setting_can_be_set_from_everywhere(
+def test_every_setting_can_be_set_in_every_source(
     name: str, source: Source, origin: str, folder: Path
 ) -> None:
-    """It has the value that the sample says, and is known to come from there."""
+    """The setting has the value of the sample, and the origin of the source."""
     resolved = source([option.name for option in with_needed(name)], None)
     value = getattr(resolved.settings, OPTION_NAMED[name].field)
     expected = SAMPLES[name].value
@@ -97,14 +98,14 @@ def test_every_setting_can_be_set_from_everywhere(
 @pytest.mark.parametrize("model", ["graph", "model"])
 @pytest.mark.parametrize("name", [o.name for o in OPTIONS if o.needs == ("graph", "model")])
 def test_a_graph_and_a_model_are_described_by_the_same_settings(name: str, model: str) -> None:
-    """Either will do, and neither needs any."""
+    """Each is allowed with either, and neither requires any."""
     given = {model: SAMPLES[model].text}
     assert resolve(given, {}).origins[model] == "command line"
     assert resolve(given | {name: SAMPLES[name].text}, {}).origins[name] == "command line"
 
 
-def test_what_nobody_gives_is_the_default() -> None:
-    """And is known to be."""
+def test_a_setting_that_is_not_given_has_its_default() -> None:
+    """And the origin "default"."""
     resolved = resolve({}, {"PATH": "/bin", "HOME": "/"})
     assert resolved.settings == Settings()
     assert set(resolved.origins.values()) == {"default"}
@@ -116,24 +117,22 @@ BAD_TOML = [(name, text) for name, sample in SAMPLES.items() for text in sample.
 
 
 @pytest.mark.parametrize(("name", "text"), BAD_TEXTS)
-def test_a_bad_value_is_refused_by_name_value_expectation_and_origin(name: str, text: str) -> None:
-    """On the command line and in the environment."""
+def test_an_error_names_option_value_expected_value_and_origin(name: str, text: str) -> None:
+    """For a bad value on the command line and in the environment."""
     option = OPTION_NAMED[name]
-    told = f"{option.spelling}: expected {option.kind.expected}, got {text!r} "
+    start = f"{option.spelling}: expected {option.kind.expected}, got {text!r} "
     for source, origin in [
         (from_command_line, "(command line)"),
         (from_environment, f"({option.variable})"),
     ]:
         with pytest.raises(SettingsError) as caught:
             source([name], text)
-        assert str(caught.value).startswith(told + origin)
+        assert str(caught.value).startswith(start + origin)
 
 
 @pytest.mark.parametrize(("name", "toml"), BAD_TOML)
-def test_a_bad_value_in_a_file_is_refused_by_file_and_key(
-    name: str, toml: str, folder: Path
-) -> None:
-    """Types count there: a number is no string, true is no number."""
+def test_an_error_of_a_file_names_file_and_key(name: str, toml: str, folder: Path) -> None:
+    """TOML types are checked: a number is no string, and true is no number."""
     option = OPTION_NAMED[name]
     with pytest.raises(SettingsError) as caught:
         from_file([name], toml)
@@ -154,14 +153,14 @@ def test_a_bad_value_in_a_file_is_refused_by_file_and_key(
         (None, None, None, (None, "default")),
     ],
 )
-def test_the_command_line_wins_then_the_environment_then_the_file(
+def test_the_command_line_overrides_the_environment_and_that_the_file(
     command_line: str | None,
     environ: str | None,
     toml: str | None,
     expected: tuple[int | None, str],
     folder: Path,
 ) -> None:
-    """A value that loses is not even read."""
+    """The text of a weaker source is not read."""
     write_toml("" if toml is None else f"max-batch-size = {toml}")
     resolved = resolve(
         {} if command_line is None else {"max_batch_size": command_line},
@@ -172,8 +171,8 @@ def test_the_command_line_wins_then_the_environment_then_the_file(
     assert (resolved.settings.max_batch_size, origin) == expected
 
 
-def test_the_command_line_names_the_file_before_the_environment_does() -> None:
-    """There is one file; the other is not read."""
+def test_the_file_of_the_command_line_replaces_that_of_the_environment() -> None:
+    """Only one file is read."""
     write_toml("lanes = 2")
     environ = {"TENSORFERRY_CONFIG": "missing.toml"}
     assert resolve({"config": "etc/ferry.toml"}, environ).settings.lanes == 2
@@ -189,12 +188,12 @@ def test_the_command_line_names_the_file_before_the_environment_does() -> None:
     ],
 )
 def test_there_may_be_several_endpoints(given: Resolved, endpoints: tuple[str, ...]) -> None:
-    """Whitespace separates them in a variable; a stronger source replaces them all."""
+    """Whitespace separates them in a variable; a stronger source replaces all of them."""
     assert given.settings.endpoints == endpoints
 
 
-def test_a_file_spells_endpoints_as_an_array_or_as_one_string() -> None:
-    """As people would try."""
+def test_endpoints_in_a_file_are_an_array_or_one_string() -> None:
+    """A single endpoint needs no array."""
     write_toml('listen = ["tcp:1", "tcp:2"]')
     assert resolve({"config": "etc/ferry.toml"}, {}).settings.listen == ("tcp:1", "tcp:2")
     write_toml('listen = "tcp:1"')
@@ -202,7 +201,7 @@ def test_a_file_spells_endpoints_as_an_array_or_as_one_string() -> None:
 
 
 def test_a_switch_that_is_on_in_a_file_can_be_turned_off() -> None:
-    """False on the command line is something that was given."""
+    """False on the command line is a given value."""
     write_toml("access_log = true")
     resolved = resolve({"config": "etc/ferry.toml", "access_log": False}, {})
     assert (resolved.settings.access_log, resolved.origins["access_log"]) == (False, "command line")
@@ -214,12 +213,12 @@ def test_a_switch_that_is_on_in_a_file_can_be_turned_off() -> None:
         (
             {"port": "80"},
             {"TENSORFERRY_LISTEN": "tcp:1"},
-            "port (command line) and listen (TENSORFERRY_LISTEN) say the same: give one",
+            "port (command line) and listen (TENSORFERRY_LISTEN) exclude each other: give one",
         ),
         (
             {"graph": "graph.pb"},
             {"TENSORFERRY_MODEL": "served"},
-            "model (TENSORFERRY_MODEL) and graph (command line) say the same: give one",
+            "model (TENSORFERRY_MODEL) and graph (command line) exclude each other: give one",
         ),
         (
             {},
@@ -265,15 +264,15 @@ def test_a_switch_that_is_on_in_a_file_can_be_turned_off() -> None:
         ),
     ],
 )
-def test_what_cannot_be_is_refused_in_one_line(
+def test_wrong_settings_are_refused_in_one_line(
     command_line: CommandLine, environ: Mapping[str, str], line: str
 ) -> None:
-    """A line that says who said what, and what would do."""
+    """The line names the settings, their origins and a remedy."""
     assert refusal(command_line, environ) == line
 
 
-def test_an_empty_list_is_not_nothing() -> None:
-    """Whoever gives no endpoint says where to listen, and says nowhere."""
+def test_an_empty_list_is_refused() -> None:
+    """It is a given value, and no endpoint to listen on."""
     assert refusal({"listen": []}, {}).endswith("got none (command line)")
 
 
@@ -293,23 +292,23 @@ def test_an_empty_list_is_not_nothing() -> None:
         ("access_log = 1", "--access-log: expected true or false, got 1 (FILE: access_log)"),
         ("max_batch_size = true", "--max-batch-size: expected a whole number of at least 1, got t"),
         ("port = 80.50", "--port: expected a whole number from 0 to 65535, got 80.50 (FILE: port)"),
-        ("port = 80\nlisten = 'tcp:81'", "port (FILE: port) and listen (FILE: listen) say the s"),
+        ("port = 80\nlisten = 'tcp:81'", "port (FILE: port) and listen (FILE: listen) exclude"),
         (
             'graph = "a/../missing.pb"',
             "--graph: expected a readable file, got 'FOLDER/a/../missing.pb' (FILE: graph)",
         ),
     ],
 )
-def test_what_a_file_may_not_say_is_refused_in_one_line(toml: str, line: str, folder: Path) -> None:
-    """A line that begins as the table says; FILE and FOLDER stand for paths."""
+def test_a_wrong_file_is_refused_in_one_line(toml: str, line: str, folder: Path) -> None:
+    """The line begins with the text of the table; FILE and FOLDER stand for paths."""
     write_toml(toml)
-    told = refusal({"config": "etc/ferry.toml"}, {})
-    told = told.replace(f"{folder}/etc/ferry.toml", "FILE").replace(f"{folder}/etc", "FOLDER")
-    assert told.startswith(line)
+    error = refusal({"config": "etc/ferry.toml"}, {})
+    error = error.replace(f"{folder}/etc/ferry.toml", "FILE").replace(f"{folder}/etc", "FOLDER")
+    assert error.startswith(line)
 
 
 def test_a_file_that_is_not_text_is_refused() -> None:
-    """As one that is not TOML."""
+    """With the error of a file that is not TOML."""
     Path("latin.toml").write_bytes(b'graph = "\xe9"')
     assert "latin.toml: expected a TOML file: 'utf-8' codec" in refusal(
         {"config": "latin.toml"}, {}
@@ -331,14 +330,14 @@ def test_a_file_that_is_not_text_is_refused() -> None:
         ("TENSORFERRY_CANARY_PORT", "tcp://10.0.0.2:12480"),
     ],
 )
-def test_the_variables_of_a_kubernetes_service_are_passed_over(variable: str, text: str) -> None:
-    """A Service called tensorferry must not keep its own pods from starting."""
+def test_the_variables_of_a_kubernetes_service_are_ignored(variable: str, text: str) -> None:
+    """So that the pods of a Service called tensorferry can start."""
     assert resolve({}, {variable: text}) == resolve({}, {})
     assert resolve({}, {"TENSORFERRY_PORT": "80"}).settings.port == 80
 
 
-def test_a_mapping_that_is_given_stays_as_it_was() -> None:
-    """The environment of the process above all."""
+def test_the_mappings_are_not_changed() -> None:
+    """Above all the environment of the process."""
     command_line: dict[str, Any] = {"port": "1"}
     environ = {"TENSORFERRY_LANES": "2", "TENSORFERRY_CONFIG": ""}
     resolve(command_line, environ)

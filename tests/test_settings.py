@@ -1,4 +1,4 @@
-"""The table of settings: what a row must hold, and what Settings adds up."""
+"""The table of settings: the parts of a row, and `Settings`: server/settings/table.py."""
 
 import subprocess
 import sys
@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
+from server.settings.option import Option
 from server.settings.table import (
     CHECK_CONFIG,
     CONFIG,
     GROUPS,
     OPTION_NAMED,
     OPTIONS,
-    Option,
     Settings,
 )
 from tests.setting_samples import SAMPLES
@@ -22,8 +22,8 @@ EVERY_OPTION = pytest.mark.parametrize("option", OPTIONS, ids=lambda option: opt
 
 
 @EVERY_OPTION
-def test_a_row_of_the_table_is_whole(option: Option[Any]) -> None:
-    """It has a place, a sentence, a default in words, and names others by names that exist."""
+def test_a_row_of_the_table_is_complete(option: Option[Any]) -> None:
+    """It has a group, a sentence and a default in words, and refers to options that exist."""
     assert option.group in GROUPS
     assert option.meaning.endswith(".")
     assert option.default
@@ -34,10 +34,10 @@ def test_a_row_of_the_table_is_whole(option: Option[Any]) -> None:
 
 @EVERY_OPTION
 def test_a_default_is_a_value_that_could_be_given(option: Option[Any]) -> None:
-    """What help pages say of it, its kind reads as the default of the field."""
+    """The kind reads the default on help pages as the default of the field."""
     default = getattr(Settings(), option.field)
     if default in (None, ()) and option.default != "auto":
-        with pytest.raises((ValueError, OSError)):  # words, which are no value
+        with pytest.raises((ValueError, OSError)):  # words, not a value
             option.kind.parse(option.default)
     elif option.repeatable:
         assert (option.kind.parse(option.default),) == default
@@ -46,12 +46,12 @@ def test_a_default_is_a_value_that_could_be_given(option: Option[Any]) -> None:
 
 
 def test_every_setting_has_a_sample() -> None:
-    """So that the tables of the other tests hold them all."""
+    """So that the tests over the samples cover every setting."""
     assert SAMPLES.keys() == OPTION_NAMED.keys()
 
 
 def test_a_setting_has_a_name_on_the_command_line_and_one_in_the_environment() -> None:
-    """Both come from the one in the table; seconds inside are milliseconds outside."""
+    """Both are made from the name in the table; a field in seconds may be an option in ms."""
     option = OPTION_NAMED["max_queue_delay_ms"]
     assert option.field == "max_queue_delay"
     assert option.spelling == "--max-queue-delay-ms"
@@ -60,26 +60,26 @@ def test_a_setting_has_a_name_on_the_command_line_and_one_in_the_environment() -
     assert len(set(names)) == len(names)
 
 
-def test_the_server_listens_on_the_loopback_unless_told_otherwise() -> None:
-    """A port is short for an endpoint there."""
+def test_the_server_listens_on_the_loopback_interface_by_default() -> None:
+    """A port is short for an endpoint on that interface."""
     assert Settings().endpoints == ("tcp:12480:interface=127.0.0.1",)
     assert Settings(port=0).endpoints == ("tcp:0:interface=127.0.0.1",)
     assert Settings(listen=("tcp:80", "unix:/run/a")).endpoints == ("tcp:80", "unix:/run/a")
 
 
 def test_settings_do_not_change() -> None:
-    """They are decided once, before anything starts."""
+    """They are fixed before the server starts."""
     settings = Settings()
     with pytest.raises(FrozenInstanceError):
-        settings.port = 80  # type: ignore[misc]  # that is what is tested
+        settings.port = 80  # type: ignore[misc]  # the error under test
 
 
 def test_no_reactor_and_no_tensorflow_is_imported_for_settings() -> None:
-    """Help is instant, and twistd has yet to choose its reactor; click and twistd need no other."""
+    """Help is instant, and twistd has not chosen its reactor; `tensorferry` needs no Twisted."""
     forbidden = "{'tensorflow', 'numpy', 'klein', 'twisted.internet.reactor', 'twisted.web'}"
     for modules, more in [
         ("server.settings.click_options, server.settings.report", "{'twisted'}"),
-        ("server.settings.twistd", "{'click'}"),
+        ("server.settings.twistd", "set()"),
         ("scripts.cli", "{'rich', 'PIL'}"),
         ("scripts.loadtest, scripts.simulate", "{'twisted', 'rich'}"),
     ]:

@@ -1,4 +1,4 @@
-"""A second signal ends at once what the first one began: server/process/signals.py."""
+"""A second signal ends a draining server at once: server/process/signals.py."""
 
 import os
 import signal
@@ -13,7 +13,7 @@ from server.lifecycle import State
 from server.process.signals import end_at_once_on_second_signal
 from tests.fakes.http import request
 from tests.fakes.server import Log
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 
 Handlers = dict[signal.Signals, Callable[..., object]]
 
@@ -23,9 +23,9 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @pytest.fixture
 def handlers(monkeypatch: pytest.MonkeyPatch) -> Handlers:
-    """Note which signals are to call whom."""
+    """Record the handler of each signal."""
     noted: Handlers = {}
-    # Not the module's own function: whoever runs the tests may set handlers as well.
+    # Not on the signal module itself: the test runner may set handlers too.
     fake = SimpleNamespace(signal=noted.__setitem__, SIGTERM=signal.SIGTERM, SIGINT=signal.SIGINT)
     monkeypatch.setattr("server.process.signals.signal", fake)
     return noted
@@ -33,27 +33,27 @@ def handlers(monkeypatch: pytest.MonkeyPatch) -> Handlers:
 
 @pytest.fixture
 def ends(monkeypatch: pytest.MonkeyPatch) -> list[object]:
-    """Note how the process would have ended."""
+    """Record how the process would have ended."""
     noted: list[object] = []
     monkeypatch.setattr(os, "_exit", noted.append)
     return noted
 
 
 @pytest.fixture
-def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> House:
-    """Return a server with a cache of its own."""
+def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceHarness:
+    """Return a service with its own cache folder."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return House(monkeypatch)
+    return ServiceHarness(monkeypatch)
 
 
-def test_the_first_signal_is_the_reactors(house: House, handlers: Handlers) -> None:
-    """It stops the service; only then are signals taken over."""
-    end_at_once_on_second_signal(house.started().service, house.reactor)
+def test_the_reactor_handles_the_first_signal(harness: ServiceHarness, handlers: Handlers) -> None:
+    """The handlers for the second one are installed when the service stops."""
+    end_at_once_on_second_signal(harness.started().service, harness.reactor)
     assert handlers == {}
-    house.service.stopService()
+    harness.service.stopService()
     assert set(handlers) == {signal.SIGTERM, signal.SIGINT}
-    house.wait(0.25)
-    assert house.service.lifecycle.state is State.STOPPED
+    harness.wait(0.25)
+    assert harness.service.lifecycle.state is State.STOPPED
 
 
 LINE = "stopping; a second signal (Ctrl-C) ends at once"
@@ -61,38 +61,38 @@ LINE = "stopping; a second signal (Ctrl-C) ends at once"
 
 @pytest.mark.parametrize("moment", ["starting", "ready", "the start has failed"])
 @pytest.mark.usefixtures("handlers")
-def test_the_first_signal_is_answered_at_once(moment: str, house: House, log: Log) -> None:
-    """In the log, also while the model loads, which has to end first; not for a failed start."""
-    end_at_once_on_second_signal(house.service, house.reactor)
+def test_the_first_signal_is_logged_at_once(moment: str, harness: ServiceHarness, log: Log) -> None:
+    """Also while the model loads, which has to end first; not after a failed start."""
+    end_at_once_on_second_signal(harness.service, harness.reactor)
     if moment == "the start has failed":
-        house.loader.error = ModelError("no such file")
-    house.start()
+        harness.loader.error = ModelError("no such file")
+    harness.start()
     if moment != "starting":
-        house.turn()
-    house.service.stopService()
+        harness.turn()
+    harness.service.stopService()
     assert (LINE in log.lines()) == (moment != "the start has failed")
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_second_signal_drops_requests_and_ends_the_process(
-    number: signal.Signals, house: House, handlers: Handlers, ends: list[object]
+    number: signal.Signals, harness: ServiceHarness, handlers: Handlers, ends: list[object]
 ) -> None:
-    """Once the reactor has stopped, without waiting for its threads, and after cleaning up."""
+    """After the reactor has stopped and after the clean-up, without waiting for threads."""
     end_at_once_on_second_signal(
-        house.started().service, house.reactor, clean_up=lambda: ends.append("cleaned up")
+        harness.started().service, harness.reactor, clean_up=lambda: ends.append("cleaned up")
     )
-    client = house.connect()
+    client = harness.connect()
     client.send(request(body=b"half")[:-2])
     fired: list[object] = []
-    house.service.stopService().addBoth(fired.append)
-    house.wait(0.25)
+    harness.service.stopService().addBoth(fired.append)
+    harness.wait(0.25)
     assert client.is_open()
     handlers[number](number, None)
-    assert client.is_open()  # a signal's handler may interrupt anything, so it only calls later
-    house.turn()
+    assert client.is_open()  # a handler may interrupt any code, so it only schedules a call
+    harness.turn()
     assert client.transport.aborted
     assert fired == [None]
     assert ends == []
-    for function, args, kwargs in house.reactor.triggers["after"]["shutdown"]:
+    for function, args, kwargs in harness.reactor.triggers["after"]["shutdown"]:
         function(*args, **kwargs)
     assert ends == ["cleaned up", 1]

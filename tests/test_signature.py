@@ -1,4 +1,4 @@
-"""Signatures: what a feed must be, and what is said of one that is not."""
+"""Signatures: the check of feeds, and the errors of those that do not fit."""
 
 import numpy as np
 import pytest
@@ -17,12 +17,12 @@ def images(*shape: int, dtype: type[np.generic] = np.uint8) -> np.ndarray:
 
 
 def weights(rows: int) -> np.ndarray:
-    """Return *rows* weights that will do."""
+    """Return *rows* weights that fit."""
     return np.zeros(rows, np.float32)
 
 
-def test_a_feed_comes_in_the_order_of_the_inputs_and_is_not_copied() -> None:
-    """Whatever the order in which the arrays were given."""
+def test_a_feed_has_the_order_of_the_inputs_and_is_not_copied() -> None:
+    """For any order of the mapping."""
     given = {"weight": weights(4), "images": images(4, 2, 7, 3)}
     first, second = SIGNATURE.feed(given).arrays
     assert first is given["images"]
@@ -73,14 +73,14 @@ def test_a_feed_comes_in_the_order_of_the_inputs_and_is_not_copied() -> None:
     ],
 )  # fmt: skip
 def test_a_bad_feed_is_refused_by_name(arrays: dict[str, np.ndarray], message: str) -> None:
-    """The message says which input, what was expected and what came."""
+    """The message states the input, the expected tensor and the one that came."""
     with pytest.raises(FeedError) as caught:
         SIGNATURE.feed(arrays)
     assert str(caught.value) == message
 
 
-def test_a_feed_that_runs_alone_comes_as_it_is() -> None:
-    """Whatever its first axis: it is one row to the batcher, and nothing is compared."""
+def test_a_feed_that_runs_alone_is_unchanged() -> None:
+    """Its first axis has no meaning: the feed counts as one row, and rows are not compared."""
     specs = (TensorSpec("x", np.dtype(np.float32), (1, 4)), TensorSpec("y", np.dtype(bool), ()))
     alone = Signature(specs, (SCORES,), "lonely", alone="input 'x' has a batch axis of 1")
     assert (SIGNATURE.batched, alone.batched) == (True, False)
@@ -91,7 +91,7 @@ def test_a_feed_that_runs_alone_comes_as_it_is() -> None:
 
 
 def test_a_tensor_of_any_shape_takes_any_shape() -> None:
-    """But only its own dtype."""
+    """But only its own dtype fits."""
     spec = TensorSpec("x", np.dtype(np.float32), None)
     assert all(spec.accepts(np.zeros(shape, np.float32)) for shape in [(), (3,), (1, 2, 3)])
     assert not spec.accepts(np.zeros(3))
@@ -99,7 +99,7 @@ def test_a_tensor_of_any_shape_takes_any_shape() -> None:
 
 
 def test_a_list_of_numbers_fits_where_a_row_is_one_number() -> None:
-    """As models with columns of one feature ask for it; nowhere else."""
+    """For the inputs [?, 1] of models with columns of one feature, and for no others."""
     column = Signature((TensorSpec("age", np.dtype(np.float32), (None, 1)),), (SCORES,))
     feed = column.feed({"age": weights(3)})
     assert (feed.rows, feed.arrays[0].shape) == (3, (3, 1))
@@ -108,8 +108,8 @@ def test_a_list_of_numbers_fits_where_a_row_is_one_number() -> None:
         pair.feed({"age": weights(3)})
 
 
-def test_strings_are_called_so() -> None:
-    """Not objects, as numpy has it."""
+def test_the_dtype_of_strings_is_called_string() -> None:
+    """Not object, as in numpy."""
     words = Signature((TensorSpec("words", STRING, (None,)),), (SCORES,))
     assert words.feed({"words": np.array([b"a", b"b"], STRING)}).rows == 2
     with pytest.raises(FeedError) as caught:
@@ -117,8 +117,8 @@ def test_strings_are_called_so() -> None:
     assert str(caught.value) == "input 'words': expected string[?], got float32[2]"
 
 
-def test_the_shape_of_a_row_leaves_out_the_batch_axis() -> None:
-    """Open sizes stay open."""
+def test_the_shape_of_a_row_is_without_the_batch_axis() -> None:
+    """Sizes of None stay None."""
     assert IMAGES.row_shape == (2, None, 3)
     assert WEIGHT.row_shape == ()
 
@@ -135,23 +135,23 @@ ONE_ROW = SIGNATURE.feed({"images": images(1, 2, 7, 3), "weight": weights(1)})
     ],
     ids=["other rows", "other width", "other signature"],
 )
-def test_feeds_share_a_run_where_signature_and_rows_are_alike(
+def test_feeds_share_a_run_where_signature_and_row_shapes_are_equal(
     feed: Feed, *, together: bool
 ) -> None:
-    """The number of rows has no part in it."""
+    """The number of rows does not count."""
     assert (feed.key == ONE_ROW.key) is together
 
 
-def test_a_feed_knows_the_size_of_its_rows_and_repeats_the_first() -> None:
-    """Of all inputs together, in bytes."""
+def test_a_feed_has_row_bytes_and_repeats_its_first_row() -> None:
+    """The bytes are those of all inputs."""
     feed = SIGNATURE.feed({"images": images(3, 2, 7, 3), "weight": np.arange(3, dtype=np.float32)})
     assert feed.row_bytes == 2 * 7 * 3 + 4
     more = feed.repeated(5)
     assert (more.rows, more.key, more.arrays[1].tolist()) == (5, feed.key, [0.0] * 5)
 
 
-def test_a_blank_feed_is_what_the_signature_takes() -> None:
-    """A row of zeros and empty strings; sizes that are open are one."""
+def test_a_blank_feed_fits_the_signature() -> None:
+    """It is a row of zeros and empty strings; sizes of None are 1."""
     words = TensorSpec("words", STRING, (None, 2))
     signature = Signature((IMAGES, WEIGHT, words), (SCORES,))
     blank = blank_feed(signature)

@@ -1,4 +1,4 @@
-"""Staging: the rows of a batch side by side, where the accelerator takes them as they are."""
+"""Staging: the rows of a batch in contiguous, aligned memory."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ def fed(*arrays: np.ndarray) -> Feed:
 
 
 def address(array: np.ndarray) -> int:
-    """Return where *array* begins in memory."""
+    """Return the address of *array*."""
     return int(array.ctypes.data)
 
 
@@ -27,7 +27,7 @@ def address(array: np.ndarray) -> int:
 def test_a_buffer_begins_at_a_multiple_of_64_bytes(
     dtype: type[np.generic], shape: tuple[int, ...]
 ) -> None:
-    """Whatever is in it; and it is as contiguous and as writable as any."""
+    """For every dtype and shape; the buffer is contiguous and writable, too."""
     buffer = aligned_empty(shape, np.dtype(dtype))
     assert address(buffer) % 64 == 0
     assert buffer.shape == shape
@@ -36,7 +36,7 @@ def test_a_buffer_begins_at_a_multiple_of_64_bytes(
     assert buffer.flags.writeable
 
 
-def test_rows_stand_one_behind_the_other_in_the_order_given() -> None:
+def test_rows_are_copied_one_behind_the_other_in_the_order_given() -> None:
     """Parts of feeds as well as whole ones, and each input in a buffer of its own."""
     letters = np.arange(10, dtype=np.uint8).reshape(5, 2)
     numbers = np.arange(5, dtype=np.float32) / 2
@@ -56,7 +56,7 @@ def test_rows_stand_one_behind_the_other_in_the_order_given() -> None:
 def test_any_batch_after_any_other_is_what_concatenation_gives(
     cuts: list[tuple[int, int]], again: list[tuple[int, int]]
 ) -> None:
-    """Nothing of an earlier batch shines through, whether it was larger or smaller."""
+    """No row of an earlier batch remains, whether that was larger or smaller."""
     rows = np.arange(36, dtype=np.int32).reshape(12, 3)
     source = fed(rows)
     staging = Staging()
@@ -68,7 +68,7 @@ def test_any_batch_after_any_other_is_what_concatenation_gives(
 
 
 def test_one_buffer_serves_every_batch_that_fits_into_it() -> None:
-    """It moves only for a larger batch, another shape or another dtype."""
+    """A new buffer is made only for a larger batch, another shape or another dtype."""
     staging = Staging()
 
     def where(rows: int, width: int = 3, dtype: type[np.generic] = np.uint8) -> np.ndarray:
@@ -84,22 +84,22 @@ def test_one_buffer_serves_every_batch_that_fits_into_it() -> None:
 
 
 def test_what_was_staged_is_a_copy() -> None:
-    """A feed that is written to afterwards leaves the batch alone."""
+    """A later change of the feed does not change the batch."""
     ones = np.ones((2, 2), np.float32)
     (staged,) = Staging().stage([(fed(ones), 0, 2)]).arrays
     ones[:] = 5
     assert (staged == 1).all()
 
 
-def test_strings_are_staged_as_any_rows() -> None:
-    """By reference: each may be of any length."""
+def test_strings_are_staged_like_other_rows() -> None:
+    """As references, so that each string may have any length."""
     words = np.array([b"a", b"", b"ccc" * 100], STRING)
     (staged,) = Staging().stage([(fed(words), 2, 3), (fed(words), 0, 2)]).arrays
     assert staged.tolist() == [b"ccc" * 100, b"a", b""]
 
 
 def test_another_signature_of_the_same_shapes_gets_buffers_of_its_own() -> None:
-    """Its dtypes may be others."""
+    """Its dtypes may differ."""
     staging = Staging()
     staging.stage([(fed(np.ones((2, 2), np.float32)), 0, 2)])
     other = Signature((TensorSpec("0", np.dtype(np.int32), (None, 2)),), (), "other")

@@ -1,4 +1,4 @@
-"""What is served, and how: server/api/status.py."""
+"""The answer to GET /status: server/api/status.py."""
 
 from dataclasses import replace
 from typing import Any
@@ -10,13 +10,13 @@ from twisted.internet.task import Clock
 
 from model.execution.queues import Profiles
 from model.signature import STRING, Signature, TensorSpec, blank_feed
-from server.admission import NO_TIMEOUT, DefaultTimeout
 from server.api.status import StatusAPI, signature_facts, status_of
+from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.http.messages import HTTPResponse
 from server.inference import Inference, ServedModel
 from tests.fakes.http import Answer, http_request, request
 from tests.fakes.server import SIGNATURE, FakeInference, ManualLane, served_model
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 from tests.fakes.threads import outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -32,7 +32,7 @@ TEXTS = Signature(
 
 
 def tensors() -> ServedModel:
-    """Return a model of two signatures, neither of which takes images."""
+    """Return a model of two signatures, which take no images."""
     profiles = Profiles(800)
     profiles.learn(blank_feed(ROWS), 16, {})
     profiles.learn(blank_feed(TEXTS), 1, {})
@@ -45,8 +45,8 @@ def tensors() -> ServedModel:
     )
 
 
-def test_a_model_of_tensors_is_told() -> None:
-    """Each signature with its tensors, its largest batch, and why it runs alone if it does."""
+def test_the_status_of_a_model_of_tensors() -> None:
+    """Each signature with its tensors, its largest batch, and the reason if it runs alone."""
     assert status_of(tensors(), DefaultTimeout(2.5)) == {
         "model": "pets/7",
         "device": "a fake device",
@@ -83,30 +83,30 @@ def test_a_model_of_tensors_is_told() -> None:
     }
 
 
-def test_a_model_of_images_says_what_becomes_of_them() -> None:
-    """In which signature, and how many labels it has."""
-    status = status_of(served_model(Clock(), ManualLane()), NO_TIMEOUT)
+def test_the_status_of_a_model_of_images() -> None:
+    """With their signature and input, and the number of labels."""
+    status = status_of(served_model(Clock(), ManualLane()), NO_DEFAULT_TIMEOUT)
     assert status["labels"] == 3
     assert status["images"] == {"signature": "serving_default", "how": "4 x 4 RGB"}
 
 
 def test_the_facts_of_a_signature_need_no_server() -> None:
-    """Nor a batch."""
+    """`tensorferry inspect` shows them as well."""
     facts = signature_facts(SIGNATURE, "another", blank_feed(SIGNATURE))
     assert set(facts) == {"inputs", "outputs", "batched", "sample"}
     assert '"signature_name": "serving_default"' in str(facts["sample"])
 
 
 def test_the_largest_batch_is_that_of_the_start() -> None:
-    """What one shape has lost to a full memory is not told."""
+    """A lower limit for one shape, after a full memory, is not shown."""
     model = tensors()
     model.profiles.of(blank_feed(ROWS)).cap = 2
-    signatures: Any = status_of(model, NO_TIMEOUT)["signatures"]
+    signatures: Any = status_of(model, NO_DEFAULT_TIMEOUT)["signatures"]
     assert signatures["serving_default"]["max_batch_size"] == 16
 
 
-def test_names_of_any_letters_are_told() -> None:
-    """An answer is JSON in UTF-8."""
+def test_names_may_have_any_characters() -> None:
+    """The answer is JSON in UTF-8."""
     name = """it's "x" είσοδος😀\\\n"""
     odd = Signature((TensorSpec(name, np.dtype(np.float32), (None, 1)),), (SCORES,), name)
     profiles = Profiles(800)
@@ -135,51 +135,51 @@ def test_names_of_any_letters_are_told() -> None:
 # --- in a server
 
 
-def asked(house: House, method: str = "GET", body: bytes = b"") -> Answer:
-    """Return how a request for the status is answered."""
-    client = house.connect()
+def get_status(harness: ServiceHarness, method: str = "GET", body: bytes = b"") -> Answer:
+    """Return the answer to a request for the status."""
+    client = harness.connect()
     client.send(request(method, "/status", body))
     return client.answer
 
 
 @pytest.mark.usefixtures("surroundings")
-def test_there_is_no_status_before_there_is_a_model(house: House) -> None:
-    """A client is told to come again."""
-    house.start()
-    answer = asked(house)
+def test_there_is_no_status_before_there_is_a_model(harness: ServiceHarness) -> None:
+    """The answer is a 503 with Retry-After."""
+    harness.start()
+    answer = get_status(harness)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
     assert answer.error == "the model is not ready yet: starting"
-    house.turn()
-    answer = asked(house)
+    harness.turn()
+    answer = get_status(harness)
     assert answer.status == 200
     assert answer.json()["model"] == "pets/7"
 
 
 @pytest.mark.usefixtures("surroundings")
-def test_the_status_is_only_read(house: House) -> None:
-    """It is told while the server drains, too."""
-    house.started()
-    assert asked(house, "POST", b"{}").status == 405
-    assert asked(house, "POST", b"{}").headers["allow"] == "GET, HEAD"
-    client = house.connect()
-    house.service.stopService()
+def test_the_status_is_only_read(harness: ServiceHarness) -> None:
+    """With GET and HEAD, also while the server drains."""
+    harness.started()
+    assert get_status(harness, "POST", b"{}").status == 405
+    assert get_status(harness, "POST", b"{}").headers["allow"] == "GET, HEAD"
+    client = harness.connect()
+    harness.service.stopService()
     client.send(request("GET", "/status"))
     assert client.answer.status == 200
 
 
 @pytest.mark.usefixtures("surroundings")
-def test_the_sample_that_is_told_is_answered(house: House) -> None:
-    """As it stands."""
-    house.started()
-    sample = asked(house).json()["signatures"]["serving_default"]["sample"]
-    client = house.connect()
+def test_the_sample_in_the_status_is_answered(harness: ServiceHarness) -> None:
+    """Posted without a change."""
+    harness.started()
+    sample = get_status(harness).json()["signatures"]["serving_default"]["sample"]
+    client = harness.connect()
     client.send(request(body=sample.encode()))
-    house.turn()
+    harness.turn()
     assert client.answer.json() == {"outputs": {"scores": [[0.0, 0.0, 0.0]]}}
 
 
-def test_whoever_knows_why_there_is_no_model_says_so() -> None:
-    """The door makes an answer of it."""
+def test_without_a_model_the_error_is_raised() -> None:
+    """The front end makes an answer of it."""
 
     def none() -> Inference:
         raise ZeroDivisionError

@@ -1,4 +1,4 @@
-"""What twistd asks for, options and a service: server/process/tap.py."""
+"""The options and the service of ``twistd tensorferry``: server/process/tap.py."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from twisted.python import usage
 
 from server.lifecycle import State
 from server.process.tap import Options, makeService
-from server.service import FerryService, StartError
+from server.service import InferenceService, StartError
 from server.settings.table import Settings
 from tests.fakes.server import Log
 from tests.fakes.service import FakeReactor
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @pytest.fixture
 def reactor(monkeypatch: pytest.MonkeyPatch) -> FakeReactor:
-    """Let twistd have chosen a reactor that is moved by hand."""
+    """Install a fake reactor as the one that twistd has chosen."""
     chosen = FakeReactor()
     monkeypatch.setattr(internet, "reactor", chosen)
     return chosen
@@ -36,7 +36,7 @@ def reactor(monkeypatch: pytest.MonkeyPatch) -> FakeReactor:
 
 @pytest.fixture
 def pidfile(tmp_path: Path) -> Path:
-    """Return the file that twistd has written its process id to."""
+    """Return a pidfile as twistd writes it."""
     file = tmp_path / "twistd.pid"
     file.write_text("1")
     return file
@@ -44,28 +44,28 @@ def pidfile(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def stderr(monkeypatch: pytest.MonkeyPatch) -> StringIO:
-    """Take the place of the stream that twistd has not made part of its log."""
+    """Replace the real stderr, which twistd does not redirect to its log."""
     stream = StringIO()
     monkeypatch.setattr(sys, "__stderr__", stream)
     return stream
 
 
-def made(*arguments: str, **twistd: object) -> FerryService:
-    """Return what twistd would start with these *arguments*, and options of its own."""
+def made(*arguments: str, **twistd: object) -> InferenceService:
+    """Return the service for these *arguments* and the options *twistd* of twistd itself."""
     options = Options({})
     options.parent = usage.Options()
     options.parent.update(twistd)
     options.parseOptions(arguments)
     service = makeService(options)
     assert IService.providedBy(service)
-    assert isinstance(service, FerryService)
+    assert isinstance(service, InferenceService)
     return service
 
 
-def test_a_service_that_was_made_has_done_nothing(
+def test_a_new_service_has_done_nothing(
     reactor: FakeReactor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No thread, no socket, no timer, no TensorFlow: twistd forks before it starts it."""
+    """No thread, socket, timer or TensorFlow, because twistd forks before it starts the service."""
     monkeypatch.setitem(sys.modules, "tensorflow", None)  # importing it would raise
     before = threading.enumerate()
     service = made("--port", "8080", "--drain-delay", "2")
@@ -79,7 +79,7 @@ def test_a_service_that_was_made_has_done_nothing(
 def test_a_taken_port_ends_twistd_in_one_line(
     reactor: FakeReactor, pidfile: Path, stderr: StringIO, log: Log
 ) -> None:
-    """On stderr and in the log; twistd itself would print a traceback, and leave its pidfile."""
+    """On stderr and in the log; twistd itself would print a traceback and keep its pidfile."""
     reactor.taken.add(8080)
     service = made("--port", "8080", nodaemon=True, pidfile=str(pidfile))
     with pytest.raises(SystemExit) as caught:
@@ -92,10 +92,10 @@ def test_a_taken_port_ends_twistd_in_one_line(
     assert not pidfile.exists()
 
 
-def test_a_daemons_parent_tells_of_a_taken_port_itself(
+def test_the_parent_of_a_daemon_reports_a_taken_port(
     reactor: FakeReactor, pidfile: Path, stderr: StringIO
 ) -> None:
-    """It waits for the error of its child."""
+    """The child raises the error, for which the parent waits."""
     reactor.taken.add(8080)
     service = made("--port", "8080", nodaemon=False, pidfile=str(pidfile))
     with pytest.raises(StartError, match="Address already in use"):
@@ -112,7 +112,7 @@ def test_a_start_that_fails_later_ends_twistd_with_1(
     log: Log,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """It would otherwise end with 0, as if it had been told to."""
+    """Without this, twistd would end with 0, as after a signal."""
     exits: list[int] = []
     monkeypatch.setattr(os, "_exit", exits.append)
     paths = {"somewhere": str(pidfile), "nowhere": str(pidfile / "no"), None: None}
@@ -132,10 +132,10 @@ def test_a_start_that_fails_later_ends_twistd_with_1(
 def test_a_second_signal_ends_twistd_at_once(
     reactor: FakeReactor, pidfile: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And takes its pidfile along."""
+    """And removes its pidfile."""
     handlers: list[Callable[..., object]] = []
     exits: list[int] = []
-    fake = SimpleNamespace(signal=lambda _, heard: handlers.append(heard), SIGTERM=15, SIGINT=2)
+    fake = SimpleNamespace(signal=lambda _, handler: handlers.append(handler), SIGTERM=15, SIGINT=2)
     monkeypatch.setattr("server.process.signals.signal", fake)
     monkeypatch.setattr(os, "_exit", exits.append)
     service = made(nodaemon=True, pidfile=str(pidfile))
@@ -152,7 +152,7 @@ def test_a_second_signal_ends_twistd_at_once(
 def test_a_process_without_stderr_can_still_fail(
     reactor: FakeReactor, log: Log, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A daemon may have closed it."""
+    """A daemon may have closed stderr."""
     monkeypatch.setattr(sys, "__stderr__", None)
     made()._fail("no such file: x.pb")
     assert log.errors() == ["no such file: x.pb"]
@@ -160,8 +160,8 @@ def test_a_process_without_stderr_can_still_fail(
     assert reactor.hasStopped
 
 
-def test_options_that_cannot_be_are_told_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Not under pages of help."""
+def test_wrong_options_are_reported_in_one_line(capsys: pytest.CaptureFixture[str]) -> None:
+    """Without the help page."""
     with pytest.raises(SystemExit) as caught:
         Options({}).parseOptions(["--port", "http"])
     assert caught.value.code == 1
@@ -175,23 +175,26 @@ def test_options_that_cannot_be_are_told_in_one_line(capsys: pytest.CaptureFixtu
 @pytest.mark.parametrize(
     ("twistd", "line"),
     [
-        ({"pidfile": "twistd.pid"}, "{folder}/twistd.pid cannot be written: twistd --pidfile=PATH"),
+        (
+            {"pidfile": "twistd.pid"},
+            "{folder}/twistd.pid: set another path with twistd --pidfile=PATH",
+        ),
         ({"pidfile": ""}, None),
         ({"pidfile": None}, None),
         ({"logfile": "-"}, None),
         ({"nodaemon": True}, None),
-        ({"nodaemon": False}, "{folder}/twistd.log cannot be written: twistd --logfile=PATH"),
+        ({"nodaemon": False}, "{folder}/twistd.log: set another path with twistd --logfile=PATH"),
         ({"nodaemon": False, "syslog": True}, None),
     ],
 )
-def test_twistd_is_told_of_a_folder_that_cannot_be_written(
+def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(
     twistd: dict[str, object],
     line: str | None,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """With the option that names another place; twistd itself would print a traceback."""
+    """It names the option for another path; twistd itself would print a traceback."""
     monkeypatch.setattr(os, "access", lambda path, mode: (path, mode) != (tmp_path, os.W_OK))
     options = Options({})
     options.parent = usage.Options()
@@ -203,11 +206,11 @@ def test_twistd_is_told_of_a_folder_that_cannot_be_written(
         options.parseOptions([])
     assert caught.value.code == 1
     expected = line.format(folder=tmp_path)
-    assert capsys.readouterr().err == f"twistd tensorferry: {expected}\n"
+    assert capsys.readouterr().err == f"twistd tensorferry: cannot write {expected}\n"
 
 
-def test_check_config_prints_the_settings_and_leaves(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without an error, and without a server."""
+def test_check_config_prints_the_settings_and_exits(capsys: pytest.CaptureFixture[str]) -> None:
+    """With 0, and without a server."""
     with pytest.raises(SystemExit) as caught:
         Options({}).parseOptions(["--port", "8080", "--check-config"])
     assert caught.value.code == 0

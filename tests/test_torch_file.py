@@ -1,4 +1,4 @@
-"""Legacy torch.save files: what is read, and all that is refused."""
+"""Legacy torch.save files: what is read, and what is refused."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ GOOD = torch_file(
 def read_view(
     shape: tuple[int, ...], strides: tuple[int, ...], offset: int = 0
 ) -> npt.NDArray[np.generic]:
-    """Return the view of the twelve numbers as the reader finds it."""
+    """Return the view of the twelve numbers as the reader returns it."""
     view = torch_tensor("1", 12, shape, strides, offset=offset)
     return read_torch_file(torch_file({"x": view}, {"1": TWELVE}))["x"]
 
@@ -55,7 +55,7 @@ def test_a_file_gives_its_arrays_by_name() -> None:
 def test_offsets_and_strides_count_elements_of_the_storage(
     shape: tuple[int, ...], strides: tuple[int, ...], offset: int, expected: object
 ) -> None:
-    """A view need not be contiguous, nor begin where its storage does."""
+    """A view need not be contiguous, nor begin at the start of its storage."""
     np.testing.assert_array_equal(read_view(shape, strides, offset), np.array(expected))
 
 
@@ -84,7 +84,7 @@ def test_each_array_is_a_contiguous_copy_of_its_own() -> None:
     ],
 )
 def test_every_storage_type_has_its_dtype(kind: str, dtype: str) -> None:
-    """The numbers come back as they were saved."""
+    """The numbers read equal the numbers saved."""
     numbers = np.array([0, 1, 100], dtype)
     data = torch_file({"x": torch_tensor("k", 3, (3,), (1,), kind=kind)}, {"k": numbers})
     array = read_torch_file(data)["x"]
@@ -137,15 +137,15 @@ def test_a_pickle_that_runs_a_command_runs_nothing(tmp_path: Path) -> None:
 
 
 def test_a_file_cut_short_anywhere_is_refused() -> None:
-    """After every byte of it but the last."""
+    """After any byte except the last."""
     read_torch_file(GOOD)
     for length in range(len(GOOD)):
         with pytest.raises(TorchFileError):
             read_torch_file(GOOD[:length])
 
 
-def test_a_file_cut_short_in_its_numbers_says_how_short() -> None:
-    """What the storage needs and what there is, in bytes."""
+def test_a_file_cut_short_in_its_numbers_states_how_many_bytes_are_missing() -> None:
+    """The error states the bytes that the storage needs and the bytes in the file."""
     expected = f"cut short: storage 2 needs {len(GOOD)} bytes, the file has {len(GOOD) - 1}"
     with pytest.raises(TorchFileError, match=expected):
         read_torch_file(GOOD[:-1])
@@ -206,7 +206,7 @@ STORED = {"1": TWELVE}
     ],
 )
 def test_what_is_inconsistent_is_refused_and_named(data: bytes, said: str) -> None:
-    """Each with the numbers that do not agree."""
+    """Each error holds the numbers that do not agree."""
     with pytest.raises(TorchFileError, match=said):
         read_torch_file(data)
 
@@ -226,6 +226,6 @@ def test_what_is_inconsistent_is_refused_and_named(data: bytes, said: str) -> No
 def test_a_view_must_lie_within_its_storage(
     shape: tuple[int, ...], strides: tuple[int, ...], offset: int
 ) -> None:
-    """Nothing beside the storage is read, and one number never fills the memory."""
+    """No byte outside the storage is read, and a stride of 0 cannot fill the memory."""
     with pytest.raises(TorchFileError, match=r"does not fit its storage of 12|for a count"):
         read_view(shape, strides, offset)

@@ -1,4 +1,4 @@
-"""Which range of pixel values a model takes: model/images/value_range.py."""
+"""The range of pixel values of a model: model/images/value_range.py."""
 
 import numpy as np
 import pytest
@@ -8,17 +8,17 @@ from model.images.value_range import (
     Affine,
     Unreadable,
     ValueRange,
-    chosen_range,
+    choose_range,
     fitting_ranges,
-    warning_of,
+    range_warning,
 )
 
 BYTES, UNIT, SIGNED = ValueRange.BYTES, ValueRange.UNIT, ValueRange.SIGNED
 
 
 @pytest.mark.parametrize("values", ValueRange)
-def test_the_normalisation_brings_bytes_to_the_range(values: ValueRange) -> None:
-    """0 to its lower end, 255 to its upper end."""
+def test_the_normalisation_maps_bytes_to_the_range(values: ValueRange) -> None:
+    """0 becomes the lower end, 255 the upper end."""
     numbers = values.normalisation
     ends = [(pixel - numbers.mean[0]) * numbers.scale[0] for pixel in (0, 255)]
     np.testing.assert_allclose(ends, values.value, atol=1e-6)
@@ -51,10 +51,10 @@ def test_the_normalisation_brings_bytes_to_the_range(values: ValueRange) -> None
         (1000, 7, []),
     ],
 )
-def test_a_range_fits_that_becomes_a_usual_one(
+def test_a_range_fits_if_the_model_maps_it_to_a_usual_one(
     scale: float, offset: float, ranges: list[ValueRange]
 ) -> None:
-    """-1..1, 0..1, 0..255, or around zero."""
+    """-1..1, 0..1, 0..255, or a mean of zero."""
     assert fitting_ranges(Affine(scale, offset)) == ranges
 
 
@@ -70,11 +70,11 @@ def test_a_range_fits_that_becomes_a_usual_one(
         (Affine(0.02), BYTES, "warning: images are fed as 0..255, a guess: the model itself"),
     ],
 )
-def test_a_guess_is_a_warning_that_says_how_to_choose(
+def test_a_guess_is_a_warning_with_the_options(
     scaling: Affine | Unreadable, values: ValueRange, line: str
 ) -> None:
-    """With the options for every range."""
-    chosen, said = chosen_range(scaling)
+    """It lists the options for every range."""
+    chosen, said = choose_range(scaling)
     assert (chosen, said[: len(line)]) == (values, line)
     assert all(each.options in said for each in ValueRange) == said.startswith("warning")
 
@@ -90,8 +90,8 @@ def test_a_guess_is_a_warning_that_says_how_to_choose(
         (Normalisation(), Unreadable("why"), False),
     ],
 )
-def test_what_was_asked_for_is_questioned_only_where_another_range_fits(
+def test_a_warning_is_given_only_where_another_range_fits(
     numbers: Normalisation, scaling: Affine | Unreadable, warned: bool
 ) -> None:
-    """A model that does not scale takes what it was trained on."""
-    assert bool(warning_of(numbers, scaling)) == warned
+    """The range of a model that does not scale is unknown, so no warning is given."""
+    assert bool(range_warning(numbers, scaling)) == warned

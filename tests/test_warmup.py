@@ -1,4 +1,4 @@
-"""Warm-up: the sizes it tries, where it stops, and what it measures."""
+"""Warm-up: the sizes that it tries, where its sweep ends, and what it measures."""
 
 from collections.abc import Callable
 
@@ -13,21 +13,21 @@ from model.errors import ModelError
 from model.execution.lane import Lane
 from model.execution.thread import ThreadStopped
 from model.execution.warmup import (
-    LARGEST,
+    MAX_WARMUP_ROWS,
     SampleFailed,
-    climb_is_over,
-    has_levelled_off,
-    learned_cap,
-    prime,
-    sized,
+    choose_cap,
+    has_plateaued,
+    repeat_sample,
+    run_all_sizes,
     sizes_up_to,
+    sweep_is_complete,
     warm_up,
 )
 from model.signature import Signature, TensorSpec, blank_feed
 from tests.fakes.model import IMAGES, FakeRunner, started_thread
 from tests.fakes.threads import kinds, outcomes
 
-RUNS = 1 + FEWEST  #: of a size that takes a while
+RUNS = 1 + FEWEST  #: runs of a size that takes a while: an untimed one and the timed ones
 
 
 @pytest.mark.parametrize(
@@ -55,12 +55,12 @@ def test_the_sizes_are_powers_of_two_and_the_largest(largest: int, sizes: list[i
         ([10, 20, 40, 41], False),
     ],
 )
-def test_two_sizes_that_bring_less_than_five_percent_end_the_climb(
+def test_two_sizes_that_add_less_than_five_percent_end_the_sweep(
     rates: list[float], *, over: bool
 ) -> None:
-    """Each beside the best rate before it, in rows a second; one such size may be an accident."""
+    """Of the best rate before each; one such size may be an accident."""
     measured = {2**index: 2**index / rate for index, rate in enumerate(rates)}
-    assert has_levelled_off(dict(reversed(measured.items()))) is over
+    assert has_plateaued(dict(reversed(measured.items()))) is over
 
 
 @pytest.mark.parametrize(
@@ -80,20 +80,20 @@ def test_two_sizes_that_bring_less_than_five_percent_end_the_climb(
 def test_the_cap_is_the_knee_or_four_rows_where_that_costs_little(
     rates: list[float], cap: int
 ) -> None:
-    """By the rows a second of 1, 2, 4, ... rows: 95 % of the best, or half of it for company."""
-    assert learned_cap({2**index: 2**index / rate for index, rate in enumerate(rates)}) == cap
+    """For rates of 1, 2, 4, ... rows: 95 % of the best rate, or half of it up to four rows."""
+    assert choose_cap({2**index: 2**index / rate for index, rate in enumerate(rates)}) == cap
 
 
 def test_a_sample_that_can_only_run_alone_is_run_as_it_is() -> None:
-    """Whatever its first axis means."""
+    """Its first axis may have any meaning."""
     signature = Signature((TensorSpec("x", np.dtype(np.float32), (3,)),), (), alone="no batch axis")
     sample = blank_feed(signature)
-    assert sized(sample, 8) is sample
-    assert sized(blank_feed(IMAGES), 8).rows == 8
+    assert repeat_sample(sample, 8) is sample
+    assert repeat_sample(blank_feed(IMAGES), 8).rows == 8
 
 
 class Machine:
-    """Lanes whose runs take as long as *duration* says of their rows; *say* keeps the lines."""
+    """Lanes whose runs last *duration* of their rows in seconds; `said` collects the lines."""
 
     def __init__(
         self,
@@ -115,20 +115,20 @@ class Machine:
         self.said: list[str] = []
 
     def warm_up(self, largest: int | None = None) -> list[object]:
-        """Begin a warm-up; return what will hold its outcome."""
+        """Begin a warm-up; return the list that will hold its outcome."""
         return outcomes(
             Deferred.fromCoroutine(
                 warm_up(
                     self.lanes,
                     blank_feed(IMAGES),
                     largest,
-                    say=self.said.append,
+                    on_progress=self.said.append,
                 )
             )
         )
 
     def work(self) -> None:
-        """Let every lane do all that it is given."""
+        """Run all jobs of every lane."""
         while any(stepped.run_all() for stepped in self.threads):
             pass
 
@@ -145,7 +145,7 @@ def finished(machine: Machine, largest: int | None = None) -> list[object]:
 
 
 def test_each_size_is_run_once_for_the_engine_and_then_timed() -> None:
-    """What is typical counts, and the run before them does not, however long it took."""
+    """The typical run counts; the untimed first run does not, however long it lasts."""
     durations = iter([64.0, 0.375, 0.375, 0.75, 0.125, 16.0])
     machine = Machine(lambda _: next(durations))
     (measured,) = finished(machine, largest=1)
@@ -155,7 +155,7 @@ def test_each_size_is_run_once_for_the_engine_and_then_timed() -> None:
 
 
 def test_quick_runs_are_timed_more_often() -> None:
-    """The more repeats, the better what is learned: as many as fit into a second."""
+    """As many as fit into a second, since more repeats measure better."""
     machine = Machine(lambda _: 1 / 16)
     assert finished(machine, largest=1) == [{1: 1 / 16}]
     assert machine.rows() == [1] * (1 + 16)
@@ -174,26 +174,26 @@ def test_a_warm_up_times_what_fits_into_a_second(seconds: float, runs: int) -> N
 
 
 def test_a_long_run_is_timed_once() -> None:
-    """A slow model is not made slower to start."""
+    """So that a slow model does not start later."""
     machine = Machine(lambda _: LONG_RUN * 2)
     assert finished(machine, largest=1) == [{1: LONG_RUN * 2}]
     assert machine.rows() == [1, 1]
 
 
-def test_the_climb_ends_where_more_rows_bring_nothing() -> None:
-    """Up to four rows cost as much as one; from there each costs its share."""
+def test_the_sweep_ends_where_more_rows_add_no_rate() -> None:
+    """Runs of up to four rows last as long as of one; from there time grows with the rows."""
     machine = Machine(lambda rows: max(1, rows / 4) / 4)
     assert finished(machine) == [{1: 0.25, 2: 0.25, 4: 0.25, 8: 0.5, 16: 1.0}]
 
 
-def test_the_climb_ends_at_its_limit_where_more_rows_always_bring_more() -> None:
-    """As on an accelerator that no batch fills."""
+def test_the_sweep_ends_at_its_limit_where_more_rows_always_add_rate() -> None:
+    """As on an accelerator that no batch saturates."""
     (measured,) = finished(Machine(lambda _: 0.5))
-    assert measured == dict.fromkeys([1, 2, 4, 8, 16, 32, 64, LARGEST], 0.5)
+    assert measured == dict.fromkeys([1, 2, 4, 8, 16, 32, 64, MAX_WARMUP_ROWS], 0.5)
 
 
-def test_the_climb_ends_below_what_the_device_has_no_room_for() -> None:
-    """What was measured holds, and the log says why there is no more."""
+def test_the_sweep_ends_below_a_size_that_does_not_fit_into_memory() -> None:
+    """The smaller sizes are kept, and a line gives the reason."""
     machine = Machine(lambda _: 0.5, capacity=5)
     assert finished(machine) == [{1: 0.5, 2: 0.5, 4: 0.5}]
     assert machine.said[-1] == (
@@ -201,8 +201,8 @@ def test_the_climb_ends_below_what_the_device_has_no_room_for() -> None:
     )
 
 
-def test_the_climb_ends_below_a_size_that_the_graph_is_not_made_for() -> None:
-    """As where a constant inside fixes the rows: it is served, with as many as it takes."""
+def test_the_sweep_ends_below_a_size_that_the_graph_cannot_run() -> None:
+    """Where a constant inside fixes the rows, the model is served with as many as it takes."""
     machine = Machine(lambda _: 0.5, lanes=2)
     outcome = machine.warm_up()
     for stepped in machine.threads:
@@ -215,10 +215,10 @@ def test_the_climb_ends_below_a_size_that_the_graph_is_not_made_for() -> None:
 
 @pytest.mark.parametrize("lanes", [1, 2])
 @pytest.mark.parametrize(("capacity", "largest"), [(0, None), (5, 8), (0, 1)])
-def test_a_size_that_must_be_and_does_not_fit_is_an_error(
+def test_a_required_size_that_does_not_fit_is_an_error(
     capacity: int, largest: int | None, lanes: int
 ) -> None:
-    """One row always must, and so must the size that the user or the graph fixes."""
+    """One row is always required, and so is the size that the user or the graph fixes."""
     (error,) = finished(Machine(lambda _: 0.5, capacity=capacity, lanes=lanes), largest)
     rows = max(1, 8 * (capacity > 0))
     assert kinds([error]) == [ModelError]
@@ -227,8 +227,8 @@ def test_a_size_that_must_be_and_does_not_fit_is_an_error(
     )
 
 
-def test_a_sample_that_the_model_cannot_run_says_so() -> None:
-    """Whoever made it up may go on without a measurement."""
+def test_a_sample_that_the_model_cannot_run_has_its_own_error() -> None:
+    """So that the start may continue without a measurement."""
     machine = Machine(lambda _: 0.5)
     machine.runners[0].errors = [ValueError("zeros will not do\nand more of it")]
     (error,) = finished(machine)
@@ -236,8 +236,8 @@ def test_a_sample_that_the_model_cannot_run_says_so() -> None:
     assert str(error) == "a run of one row failed: zeros will not do"
 
 
-def test_a_fixed_size_is_climbed_to_whatever_it_brings() -> None:
-    """The curve is wanted whole, and never beyond."""
+def test_a_sweep_to_a_fixed_size_does_not_end_before() -> None:
+    """All sizes up to the fixed one are measured, and none beyond."""
     machine = Machine(lambda rows: rows / 8)
     assert finished(machine, largest=24) == [{rows: rows / 8 for rows in (1, 2, 4, 8, 16, 24)}]
 
@@ -247,16 +247,18 @@ def test_a_fixed_size_is_climbed_to_whatever_it_brings() -> None:
     [
         ({1: 1.0, 2: 1.0, 4: 1.0}, False),
         ({1: 1.0, 2: 2.0, 4: 4.0}, True),
-        (dict.fromkeys([1, LARGEST], 1.0), True),
+        (dict.fromkeys([1, MAX_WARMUP_ROWS], 1.0), True),
     ],
 )
-def test_a_climb_that_was_cut_short_is_not_over(measured: dict[int, float], over: bool) -> None:
-    """It must not be kept: the next start may have more room."""
-    assert climb_is_over(measured) is over
+def test_a_sweep_that_a_failure_ended_is_not_complete(
+    measured: dict[int, float], over: bool
+) -> None:
+    """It must not be stored: the next start may have more memory."""
+    assert sweep_is_complete(measured) is over
 
 
-def test_a_failure_is_told_when_every_lane_is_idle_again() -> None:
-    """Else the first requests would wait for a measurement that nobody wants any more."""
+def test_a_failure_is_raised_when_every_lane_is_idle_again() -> None:
+    """Else the first requests would wait for a measurement that is of no use."""
     machine = Machine(lambda _: 0.5, lanes=2, capacity=0)
     outcome = machine.warm_up()
     machine.threads[0].run_all()
@@ -266,9 +268,11 @@ def test_a_failure_is_told_when_every_lane_is_idle_again() -> None:
 
 
 def test_a_cancelled_warm_up_ends_at_once() -> None:
-    """What the lanes have begun is run and forgotten."""
+    """The runs that have begun end, and their results are dropped."""
     machine = Machine(lambda _: 0.5, lanes=2)
-    warming = Deferred.fromCoroutine(warm_up(machine.lanes, blank_feed(IMAGES), None, say=print))
+    warming = Deferred.fromCoroutine(
+        warm_up(machine.lanes, blank_feed(IMAGES), None, on_progress=print)
+    )
     fired = outcomes(warming)
     warming.cancel()
     assert kinds(fired) == [CancelledError]
@@ -277,7 +281,7 @@ def test_a_cancelled_warm_up_ends_at_once() -> None:
 
 
 def test_all_lanes_run_a_size_at_the_same_time() -> None:
-    """Each has its calls before any has begun, and the next size waits for the slowest."""
+    """All lanes get a size before one begins it; the next size waits for the slowest lane."""
     machine = Machine(lambda _: 0.5, lanes=3)
     outcome = machine.warm_up(2)
     jobs = [stepped.queue.jobs for stepped in machine.threads]
@@ -291,38 +295,40 @@ def test_all_lanes_run_a_size_at_the_same_time() -> None:
 
 
 def test_the_median_is_over_all_lanes() -> None:
-    """A lane that is slower than the others has its say."""
+    """A slower lane counts like the others."""
     durations = iter([0.75] * RUNS + [0.5] * RUNS + [0.25] * RUNS)
     assert finished(Machine(lambda _: next(durations), lanes=3), largest=1) == [{1: 0.5}]
     durations = iter([1 / 256] * (1 + MOST_REPEATS) + [1 / 4] * (2 * RUNS))
     assert finished(Machine(lambda _: next(durations), lanes=3), largest=1) == [{1: 1 / 4}]
 
 
-def primed(machine: Machine, largest: int) -> list[object]:
-    """Return the outcome of a whole priming."""
-    outcome = outcomes(Deferred.fromCoroutine(prime(machine.lanes, blank_feed(IMAGES), largest)))
+def prepared(machine: Machine, largest: int) -> list[object]:
+    """Return the outcome of running all sizes up to *largest*."""
+    outcome = outcomes(
+        Deferred.fromCoroutine(run_all_sizes(machine.lanes, blank_feed(IMAGES), largest))
+    )
     machine.work()
     return outcome
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1 / 64])
-def test_priming_runs_every_size_on_every_lane_and_times_the_largest(seconds: float) -> None:
-    """For a start that knows the run times already, and wants to hear if they still hold."""
+def test_all_sizes_are_run_on_every_lane_and_the_largest_is_timed(seconds: float) -> None:
+    """For a start with stored run times, which checks whether they still hold."""
     machine = Machine(lambda rows: rows / 6 * seconds, lanes=2)
-    assert primed(machine, 6) == [seconds]
+    assert prepared(machine, 6) == [seconds]
     assert machine.rows() == [1, 2, 4, 6] + [6] * RUNS
     assert [lane.runs for lane in machine.lanes] == [4 + RUNS] * 2
 
 
-def test_priming_hands_a_failure_on_as_it_is() -> None:
-    """The device may have less room than when the run times were measured."""
-    (error,) = primed(Machine(lanes=2, capacity=3), 4)
+def test_a_failure_of_running_all_sizes_is_passed_on() -> None:
+    """The device may have less memory than when the run times were measured."""
+    (error,) = prepared(Machine(lanes=2, capacity=3), 4)
     assert isinstance(error, OutOfMemory)
     assert error.rows == 4
 
 
 def test_a_thread_that_is_stopped_ends_the_warm_up() -> None:
-    """As when a server is told to go while it still starts."""
+    """As when a server is stopped while it starts."""
     machine = Machine(lanes=1)
     (stepped,) = machine.threads
     outcome = machine.warm_up()

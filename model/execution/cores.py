@@ -1,8 +1,8 @@
 """
 Count the cores that this process may use.
 
-A container's limit is a share of time, which the number of cores does not show: with the time of
-two cores on a machine of 64, more than two busy threads only take turns.
+The limit of a container is a share of time, which the number of cores does not show: with the time
+of two cores on a machine of 64, more than two busy threads only take turns.
 """
 
 import os
@@ -12,13 +12,13 @@ from pathlib import Path
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return how many threads can be busy at once, at least 1; *root* holds proc and sys."""
+    """Return how many threads can be busy at once, at least 1; proc and sys are in *root*."""
     cores = len(os.sched_getaffinity(0))
     return max(1, min([cores, *map(ceil, _quotas(root))]))
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the limit, in cores, of each control group that this process is in."""
+    """Yield the limit, in cores, of each control group of this process."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -43,7 +43,7 @@ def _quota(folder: Path, files: tuple[str, ...]) -> Iterator[float]:
     """Yield the limit that *folder* sets, if it sets one."""
     try:
         quota, period = " ".join((folder / file).read_text() for file in files).split()
-        if float(quota) > 0:  # "max" in one version, -1 in the other, stand for no limit
+        if float(quota) > 0:  # no limit is "max" in cgroup version 2, -1 in version 1
             yield float(quota) / float(period)
     except (OSError, ValueError, ZeroDivisionError):
         return

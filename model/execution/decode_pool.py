@@ -1,9 +1,9 @@
 """
 Run the decoding of images on threads of their own.
 
-Decides when work may begin, who hears of its end, and what a stop does to the rest.  Not the
-reactor's own pool: that one resolves names and reads files, which must not wait behind images.
-Knows nothing of images; may not import Pillow, numpy or the reactor.
+Decides when a job may begin, how its result reaches the reactor thread, and what a stop does with
+the jobs that wait.  The reactor's own pool is not used: it resolves names and reads files, which
+must not wait behind images.  Knows no images; may not import Pillow, numpy or the reactor.
 """
 
 import threading
@@ -25,11 +25,11 @@ Ts = TypeVarTuple("Ts")
 
 
 class PoolNotRunning(Exception):
-    """The work was not begun: the pool has not started, is stopping or has stopped."""
+    """The job did not begin: the pool has not started, is stopping or has stopped."""
 
 
 class PoolThread(Protocol):
-    """What tells whether a pool is well."""
+    """A thread of the pool, as the health check sees it."""
 
     def is_alive(self) -> bool:
         """Return whether the thread is running."""
@@ -40,25 +40,25 @@ class Threads(Protocol):
 
     @property
     def threads(self) -> Sequence[PoolThread]:
-        """All threads that were started."""
+        """The threads that were started."""
 
     def start(self) -> None:
         """Start the threads."""
 
     def stop(self) -> None:
-        """End the threads and wait until they have ended."""
+        """End the threads; block until they have ended."""
 
     def callInThread(self, func: Callable[[], object]) -> None:
-        """Call *func* on one of the threads, once one is free."""
+        """Call *func* on the next thread that is free."""
 
 
 def default_threads() -> int:
-    """Return how many threads decode: one less than this process has cores, but at least 1."""
+    """Return the number of decode threads: the usable cores minus 1, but at least 1."""
     return max(1, usable_cores() - 1)
 
 
 class _State(Enum):
-    """The pool's; each leads to the next, and NEW also straight to STOPPED."""
+    """The states of the pool; each leads to the next, and NEW also to STOPPED."""
 
     NEW = "not started"
     RUNNING = "running"
@@ -67,7 +67,7 @@ class _State(Enum):
 
 
 class _Stage(Enum):
-    """A piece of work's: WAITING leads to one of the others."""
+    """The stages of a job; WAITING leads to one of the others."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -75,19 +75,19 @@ class _Stage(Enum):
 
 
 @dataclass(eq=False, slots=True)
-class _Work:
+class _Job:
     call: Callable[[], object]
     deferred: Deferred[object]
-    took: Callable[[float], object] | None
+    on_duration: Callable[[float], object] | None
     stage: _Stage = _Stage.WAITING
 
 
 class DecodePool:
     """
-    Threads for decoding, and a Deferred for each piece of work.
+    Threads for decoding, and a Deferred for each job.
 
-    Construction starts nothing.  All of this is for the reactor's thread, and every Deferred
-    fires there, exactly once.
+    Construction starts nothing.  Call all methods on the reactor thread; every Deferred fires
+    there, exactly once.
     """
 
     def __init__(
@@ -99,42 +99,43 @@ class DecodePool:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
-        *call_from_thread* is the reactor's ``callFromThread``; *threads* is `default_threads`
-        unless told; *pool* has that many threads; *clock*, in seconds, is read on them.
+        *call_from_thread* is the reactor's ``callFromThread``; *threads* is the number of
+        decode threads, `default_threads()` by default; *pool* has that many threads; *clock*, in
+        seconds, is read on these threads.
         """
         self.threads = default_threads() if threads is None else threads
         self._pool = pool or ThreadPool(self.threads, self.threads, name="decode")
         self._call_from_thread = call_from_thread
         self._clock = clock
         self._state = _State.NEW
-        self._lock = threading.Lock()  # guards every stage, and _working
-        self._working = 0
-        self._unanswered: dict[_Work, None] = {}  # oldest first; the reactor's thread alone
+        self._lock = threading.Lock()  # guards the stage of every job, and _running
+        self._running = 0
+        self._pending: dict[_Job, None] = {}  # oldest first; reactor thread only
         self._stops: list[Deferred[None]] = []
 
     @property
-    def working(self) -> int:
-        """How many pieces of work are on a thread, or back from it and not yet answered."""
-        return self._working
+    def running(self) -> int:
+        """The number of jobs that run, or have ended without being delivered to the reactor yet."""
+        return self._running
 
     @property
     def waiting(self) -> int:
-        """How many pieces of work wait for a thread."""
-        return self.pending - self._working
+        """The number of jobs that wait for a thread."""
+        return self.pending - self._running
 
     @property
     def pending(self) -> int:
-        """How many pieces of work are not answered yet."""
-        return len(self._unanswered)
+        """The number of jobs that wait or run; one that is cancelled while it runs still counts."""
+        return len(self._pending)
 
     def alive(self) -> bool:
-        """Return whether work can be given, and no thread has died."""
+        """Return whether the pool accepts jobs, and all its threads run."""
         return self._state is _State.RUNNING and all(
             thread.is_alive() for thread in self._pool.threads
         )
 
     def start(self) -> None:
-        """Start the threads.  Raises RuntimeError unless this is the first start or stop."""
+        """Start the threads.  Raises RuntimeError after an earlier start or stop."""
         if self._state is not _State.NEW:
             raise RuntimeError(f"a decode pool that is {self._state.value} cannot be started")
         self._state = _State.RUNNING
@@ -144,32 +145,33 @@ class DecodePool:
         self,
         function: Callable[[*Ts], T],
         *args: *Ts,
-        took: Callable[[float], object] | None = None,
+        on_duration: Callable[[float], object] | None = None,
     ) -> Deferred[T]:
         """
         Call *function* on a decode thread; fire with what it returns or raises.
 
-        *took* is called just before, with the seconds spent in *function*.  A cancel before the
-        work has begun means that it never runs; a later one lets it run and drops its result,
-        and *took* is not called.  Fails with PoolNotRunning before the start and after a stop.
+        *on_duration* is called just before, with the seconds spent in *function*.  A job that is
+        cancelled before it has begun never runs.  After a later cancel the job runs to its end,
+        its result is dropped, and *on_duration* is not called.  Fails with `PoolNotRunning` before
+        the start and after a stop.
         """
         if self._state is not _State.RUNNING:
             return fail(PoolNotRunning(f"the decode pool is {self._state.value}"))
 
         def cancel(_: Deferred[object]) -> None:
-            self._withdraw(work)
+            self._withdraw(job)
 
-        work = _Work(partial(function, *args), Deferred(cancel), took)
-        self._unanswered[work] = None
-        self._pool.callInThread(partial(self._perform, work))
-        return cast("Deferred[T]", work.deferred)
+        job = _Job(partial(function, *args), Deferred(cancel), on_duration)
+        self._pending[job] = None
+        self._pool.callInThread(partial(self._run_job, job))
+        return cast("Deferred[T]", job.deferred)
 
     def stop(self) -> Deferred[None]:
         """
-        Fail what waits with PoolNotRunning, let what runs end and be answered, end the threads.
+        Fail the jobs that wait with `PoolNotRunning`, let the others end, then end the threads.
 
-        Fires when that is done; never blocks for longer than idle threads take to end.
-        Cancelling gives up the wait, not the stop.  May be called at any time, and again.
+        Fires when the threads have ended; blocks only while idle threads end.  A cancel ends the
+        wait, not the stop.  May be called at any time, and more than once.
         """
         if self._state is _State.NEW:
             self._state = _State.STOPPED
@@ -179,58 +181,58 @@ class DecodePool:
         self._stops.append(stopped)
         if self._state is _State.RUNNING:
             self._state = _State.STOPPING
-            for work in list(self._unanswered):
-                if self._withdraw(work):
-                    refusal = PoolNotRunning("the decode pool was stopped before the work began")
-                    work.deferred.errback(refusal)
+            for job in list(self._pending):
+                if self._withdraw(job):
+                    refusal = PoolNotRunning("the decode pool was stopped before the job began")
+                    job.deferred.errback(refusal)
             self._stop_if_idle()
         return stopped
 
-    def _withdraw(self, work: _Work) -> bool:
-        """Take *work* back unless it has begun; return whether that succeeded."""
+    def _withdraw(self, job: _Job) -> bool:
+        """Withdraw *job* unless it has begun; return whether it was withdrawn."""
         with self._lock:
-            if work.stage is not _Stage.WAITING:
+            if job.stage is not _Stage.WAITING:
                 return False
-            work.stage = _Stage.WITHDRAWN
-        work.call = _forgotten  # the pool keeps the work in its queue, but not the image
-        del self._unanswered[work]
+            job.stage = _Stage.WITHDRAWN
+        job.call = _do_nothing  # the job stays in the queue of the threads, but frees its image
+        del self._pending[job]
         return True
 
-    def _perform(self, work: _Work) -> None:
-        """Do *work* unless it was withdrawn.  On a decode thread."""
+    def _run_job(self, job: _Job) -> None:
+        """Run *job* unless it was withdrawn.  On a decode thread."""
         with self._lock:
-            if work.stage is not _Stage.WAITING:
+            if job.stage is not _Stage.WAITING:
                 return
-            work.stage = _Stage.RUNNING
-            self._working += 1
+            job.stage = _Stage.RUNNING
+            self._running += 1
         began = self._clock()
         try:
-            result = work.call()
-        except BaseException:  # noqa: BLE001 - whatever it was, the Deferred must fire
+            result = job.call()
+        except BaseException:  # noqa: BLE001 - the Deferred must fire after any error
             result = Failure()
-        self._call_from_thread(self._answer, work, result, self._clock() - began)
+        self._call_from_thread(self._deliver, job, result, self._clock() - began)
 
-    def _answer(self, work: _Work, result: object, seconds: float) -> None:
-        """Tell the owner of *work* how it ended, unless it has been cancelled meanwhile."""
+    def _deliver(self, job: _Job, result: object, seconds: float) -> None:
+        """Fire the Deferred of *job*, unless it was cancelled while the job ran."""
         with self._lock:
-            self._working -= 1
-        del self._unanswered[work]
+            self._running -= 1
+        del self._pending[job]
         try:
-            if not work.deferred.called:
-                self._fire(work, result, seconds)
+            if not job.deferred.called:
+                self._fire(job, result, seconds)
         finally:
             self._stop_if_idle()
 
     @staticmethod
-    def _fire(work: _Work, result: object, seconds: float) -> None:
+    def _fire(job: _Job, result: object, seconds: float) -> None:
         try:
-            if work.took is not None:
-                work.took(seconds)
+            if job.on_duration is not None:
+                job.on_duration(seconds)
         finally:
-            work.deferred.callback(result)  # a Failure takes the way of an errback
+            job.deferred.callback(result)  # a Failure starts the errbacks
 
     def _stop_if_idle(self) -> None:
-        if self._state is _State.STOPPING and not self._unanswered:
+        if self._state is _State.STOPPING and not self._pending:
             self._state = _State.STOPPED
             self._pool.stop()
             stops, self._stops = self._stops, []
@@ -238,5 +240,5 @@ class DecodePool:
                 stopped.callback(None)
 
 
-def _forgotten() -> None:
-    """Stand in for a call whose arguments are no longer to be kept alive."""
+def _do_nothing() -> None:
+    """Replace the call of a withdrawn job, so that the arguments of that call can be freed."""

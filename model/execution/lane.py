@@ -1,8 +1,8 @@
 """
-Run batches on one model thread: copy the rows in, run once, split the rows out.
+Run batches on one model thread: copy the rows in, run once, split the rows of the outputs.
 
-`run` belongs to the reactor thread; staging, running and splitting happen on the model thread, and
-the reactor is woken once a batch.
+`run` is called on the reactor thread; staging, running and splitting happen on the model thread,
+which wakes the reactor once for each batch.
 """
 
 from collections.abc import Sequence
@@ -27,18 +27,18 @@ class Lane:
         self._runner = runner
         self._staging = Staging()
         # Written by the model thread:
-        #: How long the last run took, copying in and splitting included; None before the first.
+        #: Seconds of the last run, with copying and splitting; None before the first.
         self.seconds: float | None = None
-        #: Batches run and rows in them, failures included.
+        #: Batches that were run, and rows in them; failed ones count.
         self.runs = 0
         self.rows = 0
 
     def run(self, pieces: Sequence[Piece[Feed]]) -> "Deferred[Sequence[Arrays]]":
         """
-        Run *pieces*, which agree in their key, as one batch; one result a piece, in order.
+        Run *pieces*, whose feeds have the same key, as one batch; one result for each, in order.
 
-        Fails with `ModelError` where the model gives another number of rows than it was fed, which
-        may be due to one of them, with `OutOfMemory`, or with what the engine raised.
+        Fails with `ModelError` where the outputs have another number of rows than the feed (one of
+        the feeds may be the cause), with `OutOfMemory`, or with what the engine raised.
         """
         return self.thread.call(lambda: self.run_now(pieces))
 
@@ -62,7 +62,7 @@ class Lane:
         for output in outputs:
             got = len(output) if output.ndim else 0
             if got != feed.rows:
-                raise ModelError(f"the model gave {got} rows for {feed.rows}")
+                raise ModelError(f"the model returned {got} rows for a batch of {feed.rows}")
         results: list[Arrays] = []
         start = 0
         for piece in pieces:

@@ -1,9 +1,9 @@
 """
-Hold the rows of one batch side by side in memory that the accelerator takes as it is.
+Hold the rows of one batch in contiguous memory that TensorFlow uses without a copy.
 
-A `Staging` belongs to one lane and is touched by its thread alone, so that a cancel elsewhere has
-nothing to free.  TensorFlow copies a fed array whose address is not a multiple of 64 while it
-holds the interpreter lock, and numpy's own large arrays never are; these are.
+A `Staging` belongs to one lane, and only the lane's thread uses it, so that a cancelled request
+frees nothing here.  TensorFlow copies a fed array whose address is not a multiple of 64 bytes, and
+holds the interpreter lock meanwhile.  Numpy's own large arrays never have such an address.
 """
 
 from collections.abc import Sequence
@@ -19,7 +19,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """
     Return an uninitialised C-contiguous array that starts at a multiple of 64 bytes.
 
-    One of strings holds references, which TensorFlow copies whatever their address.
+    An array of strings is not aligned: TensorFlow copies its references in any case.
     """
     if dtype == STRING:
         return np.empty(shape, dtype)
@@ -30,7 +30,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 class Staging:
-    """The buffers of one lane: one an input, for the signature and shapes that were staged last."""
+    """The buffers of one lane: one for each input of the last `RunKey` that was staged."""
 
     def __init__(self) -> None:
         self._key: RunKey | None = None
@@ -38,9 +38,9 @@ class Staging:
 
     def stage(self, slices: Sequence[tuple[Feed, int, int]]) -> Feed:
         """
-        Copy the rows [start, stop) of each feed one behind the other; return views of the result.
+        Copy the rows [start, stop) of each feed one behind the other; return views of the buffers.
 
-        All feeds must agree in their key.  The views hold until the next call.
+        All feeds must have the same key.  The views are valid until the next call.
         """
         first = slices[0][0]
         rows = sum(stop - start for _, start, stop in slices)

@@ -1,7 +1,7 @@
 """
-Run calls one after the other on a thread of their own: the only kind that runs a batch.
+Run calls one after the other on a thread of their own, a model thread.  Batches run only on these.
 
-The thread starter and the queue are handed in, so that a test steps a model thread by hand.
+The thread starter and the queue are arguments, so that a test can step a model thread by hand.
 """
 
 import os
@@ -15,45 +15,45 @@ from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
-#: Starts a thread that runs the call and ends with it; the string names it.
+#: Starts a thread that runs the call and ends with it; the string is the name of the thread.
 ThreadStarter = Callable[[Callable[[], None], str], object]
 
-#: Makes the reactor thread call a function soon; safe to use from any thread.
+#: The reactor's ``callFromThread``: schedules a call on the reactor thread, from any thread.
 CallFromThread = Callable[..., object]
 
 
 class JobQueue(Protocol):
-    """What a model thread needs of `queue.SimpleQueue`."""
+    """The part of `queue.SimpleQueue` that a model thread uses."""
 
-    def put(self, job: "Job | Stop") -> None:
-        """Add *job* at the end; never waits."""
+    def put(self, job: "Job | Sentinel") -> None:
+        """Add *job* at the end; never blocks."""
 
-    def get(self) -> "Job | Stop":
-        """Wait for the first job and take it."""
+    def get(self) -> "Job | Sentinel":
+        """Remove and return the first job; block until there is one."""
 
 
 class ThreadStopped(RuntimeError):
-    """A call came after the model thread was told to stop, or before it was started."""
+    """A call was made before the model thread was started, or after it was asked to stop."""
 
 
-class Stop(Enum):
-    """The job that ends a model thread."""
+class Sentinel(Enum):
+    """The entry of the queue that ends a model thread."""
 
     STOP = 0
 
 
 class Job:
-    """One call and the Deferred that its outcome goes to."""
+    """One call, and the Deferred that fires with its result or failure."""
 
-    __slots__ = ("answer", "call")
+    __slots__ = ("call", "deferred")
 
-    def __init__(self, call: Callable[[], object], answer: "Deferred[object]") -> None:
+    def __init__(self, call: Callable[[], object], deferred: "Deferred[object]") -> None:
         self.call = call
-        self.answer = answer
+        self.deferred = deferred
 
 
 def start_daemon_thread(target: Callable[[], None], name: str) -> threading.Thread:
-    """Start a thread that does not keep the process alive, should a run hang for ever."""
+    """Start a daemon thread: a run that hangs must not keep the process alive."""
     thread = threading.Thread(target=target, name=name, daemon=True)
     thread.start()
     return thread
@@ -63,9 +63,9 @@ class ModelThread:
     """
     One thread and its queue.
 
-    `call`, `stop` and the properties belong to the reactor thread; the calls run on the model
-    thread.  *seconds* is a monotonic clock that both may read.  *give_way* lets go of the
-    interpreter lock: the model thread, woken by a call, may begin before the caller goes on.
+    Use `call`, `stop` and the properties on the reactor thread; the calls run on the model thread.
+    *seconds* is a monotonic clock that both threads may read.  *yield_cpu* releases the interpreter
+    lock, so that the model thread can begin a new call before the reactor thread continues.
     """
 
     def __init__(
@@ -76,71 +76,72 @@ class ModelThread:
         call_from_thread: CallFromThread,
         seconds: Callable[[], float],
         start_thread: ThreadStarter = start_daemon_thread,
-        give_way: Callable[[], object] = os.sched_yield,
+        yield_cpu: Callable[[], object] = os.sched_yield,
     ) -> None:
         self.name = name
         self._queue = queue
         self._call_from_thread = call_from_thread
-        self.seconds = seconds  #: the clock's time; any thread may ask
+        self.seconds = seconds  #: the time of the clock; any thread may call it
         self._start_thread = start_thread
-        self._give_way = give_way
+        self._yield_cpu = yield_cpu
         self._stopped: Deferred[None] | None = None
-        #: When the thread last took or finished a call: its heartbeat, in seconds of the clock.
-        self.last_beat = seconds()
+        #: When the thread last began or finished a call, in seconds of the clock.
+        self.last_heartbeat = seconds()
         #: Whether the thread runs its loop.
         self.alive = False
 
     def start(self) -> None:
         """Start the thread."""
         self.alive = True
-        self._start_thread(self._work, self.name)
+        self._start_thread(self._run_jobs, self.name)
 
     def call(self, function: Callable[[], T]) -> "Deferred[T]":
         """
-        Return a Deferred of *function()*, run on the model thread after all earlier calls.
+        Run *function* on the model thread after all earlier calls; fire with its result.
 
-        It fires on the reactor thread.  After `stop` it fails with `ThreadStopped`.
+        The Deferred fires on the reactor thread.  It fails with `ThreadStopped` before `start` and
+        after `stop`.
         """
-        answer: Deferred[T] = Deferred()
+        deferred: Deferred[T] = Deferred()
         if self._stopped is not None or not self.alive:
-            answer.errback(Failure(ThreadStopped(f"the model thread {self.name} has stopped")))
+            deferred.errback(Failure(ThreadStopped(f"the model thread {self.name} has stopped")))
         else:
-            self._queue.put(Job(function, answer))  # type: ignore[arg-type]  # T is forgotten
-            self._give_way()
-        return answer
+            self._queue.put(Job(function, deferred))  # type: ignore[arg-type]  # a Job drops T
+            self._yield_cpu()
+        return deferred
 
     def ping(self) -> None:
-        """Ask an idle thread for a heartbeat."""
+        """Queue an empty call, which renews the heartbeat of an idle thread."""
         if self.alive and self._stopped is None:
             self._queue.put(Job(lambda: None, Deferred()))
 
     def stop(self) -> "Deferred[None]":
-        """End the thread after the calls that it was given; fires when it has ended."""
+        """End the thread after all earlier calls; fire when it has ended."""
         if self._stopped is None:
             self._stopped = Deferred()
             if self.alive:
-                self._queue.put(Stop.STOP)
+                self._queue.put(Sentinel.STOP)
             else:
                 self._stopped.callback(None)
         return self._stopped
 
-    def _work(self) -> None:
+    def _run_jobs(self) -> None:
         while self.step():
             pass
 
     def step(self) -> bool:
-        """Take one job and do it, on the model thread; return whether more may come."""
+        """Run the first job of the queue, on the model thread; return False after the last job."""
         job = self._queue.get()
-        self.last_beat = self.seconds()
-        if job is Stop.STOP:
+        self.last_heartbeat = self.seconds()
+        if job is Sentinel.STOP:
             self._call_from_thread(self._ended)
             return False
         try:
             outcome: object = job.call()
-        except BaseException:  # noqa: BLE001 - whatever it was belongs to the caller
+        except BaseException:  # noqa: BLE001 - any error belongs to the caller
             outcome = Failure()
-        self.last_beat = self.seconds()
-        self._call_from_thread(job.answer.callback, outcome)
+        self.last_heartbeat = self.seconds()
+        self._call_from_thread(job.deferred.callback, outcome)
         return True
 
     def _ended(self) -> None:

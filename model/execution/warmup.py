@@ -1,8 +1,8 @@
 """
-Measure how long a run of b rows takes, upwards from one, and stop where more bring nothing.
+Measure the seconds of a run of 1, 2, 4, ... rows, until more rows no longer raise the rate.
 
-The decisions are pure functions; `warm_up` performs them on the lanes, all of them at once, since
-lanes that share a device slow each other down.  Durations are seconds.
+The decisions are pure functions.  `warm_up` performs this sweep on all lanes at the same time,
+since lanes that share a device slow each other down.  Rates are rows per second.
 """
 
 from collections.abc import Callable, Sequence
@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The largest batch that warm-up tries where nothing else bounds it.
-LARGEST = 128
+#: The largest batch of a sweep that no option and no signature bounds.
+MAX_WARMUP_ROWS = 128
 
-#: Two sizes in a row that bring less than this factor of more rows a second end the climb.
-WORTH = 1.05
+#: A sweep ends after two sizes in a row whose rate is below this factor of the best before it.
+MIN_RATE_GAIN = 1.05
 
-#: Rows over which a run's own cost in the server is spread well enough.
-SHARED = 4
+#: Rows of the smallest usual cap: enough to share the server's own cost of a run.
+MIN_CAP_ROWS = 4
 
 
 class SampleFailed(ModelError):
-    """The model cannot run the row that was made up to measure it with."""
+    """The model cannot run the generated row that warm-up measures it with."""
 
 
 def sizes_up_to(largest: int) -> list[int]:
@@ -48,44 +48,45 @@ def sizes_up_to(largest: int) -> list[int]:
     return sizes if sizes[-1] == largest else [*sizes, largest]
 
 
-def has_levelled_off(measured: dict[int, float]) -> bool:
-    """Whether the last two sizes each brought less than 5 % over the best rate before them."""
+def has_plateaued(measured: dict[int, float]) -> bool:
+    """Whether each of the last two sizes raised the best rate before it by less than 5 %."""
     rates = [rows / seconds for rows, seconds in sorted(measured.items())]
     if len(rates) < 3:
         return False
-    return rates[-2] < WORTH * max(rates[:-2]) and rates[-1] < WORTH * max(rates[:-1])
+    return all(rates[last] < MIN_RATE_GAIN * max(rates[:last]) for last in (-2, -1))
 
 
-def climb_is_over(measured: dict[int, float]) -> bool:
-    """Whether a climb to *measured* had seen all it looks for, and was not cut short."""
-    return has_levelled_off(measured) or max(measured) == LARGEST
+def sweep_is_complete(measured: dict[int, float]) -> bool:
+    """Whether the sweep that gave *measured* ended by itself; False where a failed run ended it."""
+    return has_plateaued(measured) or max(measured) == MAX_WARMUP_ROWS
 
 
-def learned_cap(measured: dict[int, float]) -> int:
+def choose_cap(measured: dict[int, float]) -> int:
     """
-    Return the largest batch worth running: the smallest size with 95 % of the best rate.
+    Return the largest batch worth running, in rows: the smallest size with 95 % of the best rate.
 
-    Where that is below 4 rows, as on most CPUs, it is 4 unless that halves the rate: what the
-    server itself spends on a run is then shared by more rows, and a machine that was busy while it
-    was measured is not held to batches of one.
+    Where that is below 4 rows, as on most CPUs, the cap is the largest measured size up to 4 rows
+    with more than half of the best rate.  The server's own cost of a run is then shared by more
+    rows, and a machine that was busy during warm-up is not limited to batches of one row.
     """
     rates = {rows: rows / seconds for rows, seconds in measured.items()}
-    knee = min(rows for rows in rates if rates[rows] >= KNEE * max(rates.values()))
-    worthy = [rows for rows in rates if rows <= SHARED and rates[rows] > 0.5 * max(rates.values())]
-    return max(knee, *worthy) if worthy else knee
+    best = max(rates.values())
+    knee = min(rows for rows in rates if rates[rows] >= KNEE * best)
+    small = [rows for rows in rates if rows <= MIN_CAP_ROWS and rates[rows] > best / 2]
+    return max(knee, *small) if small else knee
 
 
-def sized(sample: Feed, rows: int) -> Feed:
-    """Return *rows* rows like *sample*; the very same where it can only run alone."""
+def repeat_sample(sample: Feed, rows: int) -> Feed:
+    """Return *rows* rows like *sample*; *sample* itself where it can only run alone."""
     return sample.repeated(rows) if sample.signature.batched else sample
 
 
 def _timed_runs(lane: Lane, feed: Feed, repeats: Callable[[float], int]) -> list[float]:
     """
-    Run *feed* on the lane's own thread; return the durations of the timed runs.
+    Run *feed* on the lane's own thread; return the seconds of the timed runs.
 
-    *repeats* says how many runs of so many seconds are timed.  One before them, untimed, lets the
-    engine prepare for the shape.
+    *repeats* returns how many runs to time, given the seconds of one.  An untimed run before them
+    lets the engine prepare for the shape.
     """
     piece = Piece(feed, 0, feed.rows)
     lane.run_now([piece])
@@ -96,11 +97,11 @@ def _timed_runs(lane: Lane, feed: Feed, repeats: Callable[[float], int]) -> list
     return times
 
 
-async def _on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[T]:
+async def _run_on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[T]:
     """
-    Return what *work* gives on the thread of each of *lanes*, which do it at the same time.
+    Call *work* on the threads of all *lanes* at the same time; return one result for each lane.
 
-    Returns when all have done it, and then raises what the first one of those that failed raised.
+    Returns when all calls have ended; then raises the error of the first lane that failed.
     """
     calls = [lane.thread.call(partial(work, lane)) for lane in lanes]
     results: list[T] = []
@@ -118,30 +119,31 @@ async def measure(
     repeats: Callable[[float], int] = warm_repeats,
 ) -> float:
     """
-    Return how long a run of *rows* rows like *sample* takes with all *lanes* busy.
+    Return the seconds of a run of *rows* rows like *sample* with all *lanes* busy.
 
-    What is typical of a lane's runs, of as many as *repeats* says, and of the lanes the median.
+    That is the median over the lanes of the `typical` time of each.  *repeats* returns how many
+    runs a lane times, given the seconds of one.
     """
-    feed = sized(sample, rows)
-    gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed, repeats))
+    feed = repeat_sample(sample, rows)
+    gathered = await _run_on_all(lanes, lambda lane: _timed_runs(lane, feed, repeats))
     return median(typical(times) for times in gathered)
 
 
-async def prime(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
+async def run_all_sizes(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
     """
-    Run the sizes of a climb with *sample* to *largest*, so that the engine has prepared for them.
+    Run every size up to *largest* once with *sample*, so that the engine prepares for them.
 
-    Return how long a run of *largest* rows takes with all *lanes* busy, of a few runs.
+    Return the seconds of a run of *largest* rows with all *lanes* busy, from a few timed runs.
     """
 
     def run_all(lane: Lane) -> None:
         for rows in sizes_up_to(largest):
-            lane.run_now([Piece(sized(sample, rows), 0, rows)])
+            lane.run_now([Piece(repeat_sample(sample, rows), 0, rows)])
 
     def few(seconds: float) -> int:
         return min(FEWEST, warm_repeats(seconds))
 
-    await _on_all(lanes, run_all)
+    await _run_on_all(lanes, run_all)
     return await measure(lanes, sample, largest, few)
 
 
@@ -150,18 +152,18 @@ async def warm_up(
     sample: Feed,
     largest: int | None,
     *,
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> dict[int, float]:
     """
-    Return the measured seconds of a run for 1, 2, 4, ... rows like *sample*, of one row.
+    Return the measured seconds of a run, by its rows: 1, 2, 4, ... times the row of *sample*.
 
-    With *largest* None the climb ends where it levels off, or at a size that cannot be run: the
-    device may be out of memory, or the graph made for one row inside.  Else it goes to *largest*.
-    Raises `SampleFailed` where one row cannot be run, `ModelError` where it finds no room, and for
-    more rows up to *largest*.
+    Without *largest* the sweep ends where the rate no longer rises, or at a size that cannot be
+    run, since the device is out of memory or the graph fixes its rows inside.  With *largest* the
+    sweep ends there.  Raises `SampleFailed` where the model fails to run one row; `ModelError`
+    where the device has no memory for one row, or a size up to *largest* cannot be run.
     """
     measured: dict[int, float] = {}
-    for rows in sizes_up_to(largest or LARGEST):
+    for rows in sizes_up_to(largest or MAX_WARMUP_ROWS):
         try:
             measured[rows] = await measure(lanes, sample, rows)
         except (CancelledError, ThreadStopped):
@@ -172,9 +174,11 @@ async def warm_up(
                 raise SampleFailed(f"a run of one row failed: {reason}") from error
             if largest is not None or not measured:
                 raise ModelError(f"a run of {rows} rows failed: {reason}") from error
-            say(f"a run of {rows} rows failed, the largest batch is {max(measured)}: {reason}")
+            on_progress(
+                f"a run of {rows} rows failed, the largest batch is {max(measured)}: {reason}"
+            )
             break
-        say(f"{rows} rows: {measured[rows] * 1e3:.1f} ms")
-        if largest is None and has_levelled_off(measured):
+        on_progress(f"{rows} rows: {measured[rows] * 1e3:.1f} ms")
+        if largest is None and has_plateaued(measured):
             break
     return measured

@@ -1,1 +1,1 @@
-"""Turn image files into what a model takes.  Knows no engine."""
+"""Turn image files into the input of a model.  Knows no engine."""

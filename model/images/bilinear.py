@@ -1,7 +1,7 @@
 """
-Resize as TensorFlow 1 does: ``ResizeBilinear`` without antialiasing, corners at the upper left.
+Resize like ``ResizeBilinear`` of TensorFlow 1: no antialiasing, no half-pixel centres.
 
-label_image and the graphs that are retrained for it see images this way.  Pure.
+label_image and the graphs that are retrained for it resize images this way.  Pure.
 """
 
 import numpy as np
@@ -12,40 +12,40 @@ def resize_as_tensorflow(
     pixels: npt.NDArray[np.uint8], height: int, width: int
 ) -> npt.NDArray[np.uint8]:
     """
-    Return *pixels*, uint8 [height, width, channels], in the size given, rounded to whole levels.
+    Return *pixels*, uint8 [height, width, channels], resized to *height* x *width* and rounded.
 
-    The value of a pixel at (y, x) is read at (y * old height / height, x * old width / width),
-    between the four pixels around that place; other pixels have no weight.
+    The new pixel (y, x) is interpolated at (y * old height / height, x * old width / width) from
+    the four pixels around that position; other pixels have no weight.
     """
-    above, below, down = _places(pixels.shape[0], height)
-    columns = _places(pixels.shape[1], width)
-    upper = _across(pixels.take(above, 0), *columns)
-    lower = _across(pixels.take(below, 0), *columns)
+    above, below, row_weights = _sample_positions(pixels.shape[0], height)
+    columns = _sample_positions(pixels.shape[1], width)
+    upper = _resize_rows(pixels.take(above, 0), *columns)
+    lower = _resize_rows(pixels.take(below, 0), *columns)
     lower -= upper
-    lower *= down[:, np.newaxis, np.newaxis]
+    lower *= row_weights[:, np.newaxis, np.newaxis]
     lower += upper
     return np.rint(lower, out=lower).astype(np.uint8)
 
 
-def _places(
-    size: int, wanted: int
+def _sample_positions(
+    old_size: int, new_size: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Return, for each of *wanted* places, the pixel before it, the next, and how far between."""
-    places = np.arange(wanted, dtype=np.float32) * np.float32(size / wanted)
-    before = np.floor(places).astype(np.intp)
-    return before, np.minimum(before + 1, size - 1), (places - before).astype(np.float32)
+    """Return, for each new pixel, the old pixel before it, the next one, and the weight of that."""
+    positions = np.arange(new_size, dtype=np.float32) * np.float32(old_size / new_size)
+    before = np.floor(positions).astype(np.intp)
+    return before, np.minimum(before + 1, old_size - 1), (positions - before).astype(np.float32)
 
 
-def _across(
+def _resize_rows(
     rows: npt.NDArray[np.uint8],
     left: npt.NDArray[np.intp],
     right: npt.NDArray[np.intp],
-    part: npt.NDArray[np.float32],
+    weights: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Return *rows* in the new width; in place, since arrays of this size cost more than sums."""
+    """Return *rows* in the new width; in place, since a new array takes longer than arithmetic."""
     start = rows.take(left, 1).astype(np.float32)
     levels = rows.take(right, 1).astype(np.float32)
     levels -= start
-    levels *= part[:, np.newaxis]
+    levels *= weights[:, np.newaxis]
     levels += start
     return levels

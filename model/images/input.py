@@ -1,7 +1,7 @@
 """
-Say how a client's image file becomes what a model takes, whoever decodes it.
+Turn image files into the feed of a signature, with whichever decoder the model uses.
 
-The decoding itself is given: Pillow's (model/images/decode.py) or the model's own.
+The decoder is an argument: Pillow's (model/images/decode.py) or the model's own.
 """
 
 from collections.abc import Callable, Iterable
@@ -9,25 +9,26 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from model.images.decode import check_size
-from model.images.header import NotAnImage, first_image
+from model.images.errors import NotAnImage
+from model.images.header import check_size, first_image
 from model.signature import STRING, Arrays, Feed, Signature
 
 
-def guarded(feed: Feed, max_pixels: int) -> Feed:
+def check_encoded_images(feed: Feed, max_pixels: int) -> Feed:
     """
-    Return *feed* for a model that decodes: each string that is an image, and no other, is checked.
+    Return *feed* for a model that decodes images itself, with each string that is an image checked.
 
-    It becomes one image where it was several.  Raises `BadImage`, as for one over *max_pixels*.
+    An animation becomes its first image; other strings stay unchanged.  Raises `BadImage`, for
+    more than *max_pixels* pixels too.
     """
-    guard = np.frompyfunc(lambda data: _guarded(data, max_pixels), 1, 1)
+    check = np.frompyfunc(lambda data: _checked_image(data, max_pixels), 1, 1)
     arrays = (
-        np.asarray(guard(each), STRING) if each.dtype == STRING else each for each in feed.arrays
+        np.asarray(check(each), STRING) if each.dtype == STRING else each for each in feed.arrays
     )
     return Feed(feed.signature, tuple(arrays))
 
 
-def _guarded(data: bytes, max_pixels: int) -> bytes:
+def _checked_image(data: bytes, max_pixels: int) -> bytes:
     try:
         image = check_size(data, max_pixels)
     except NotAnImage:
@@ -37,30 +38,30 @@ def _guarded(data: bytes, max_pixels: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """The way of an image into a signature with a single input."""
+    """How an image becomes the feed of a signature with a single input."""
 
     signature: Signature
     array_of: Callable[[bytes], np.ndarray]
     """
-    Return the whole input, with the batch axis where there is one.  Called on decode threads, any
-    number of calls at once; raises `BadImage` and nothing else for what is wrong with the bytes.
+    Return the whole input array of one image file, with the batch axis where there is one.  Called
+    on decode threads, any number of calls at once.  Raises only `BadImage` for faulty bytes.
     """
-    meaning: str  #: in words, for the log: the size, the filter, the numbers
-    scores: int = 0  #: which output has a score for each label
-    two_classes: bool = False  #: whether it has one number: that of the second of two labels
+    description: str  #: for the log and the status: the size, the filter, the range
+    scores: int = 0  #: the index of the output with a score for each label
+    two_classes: bool = False  #: whether that output has one number, the score of label 2 of 2
     encoded: Signature | None = None
     """
-    What requests may ask for that bring encoded images as strings; where the model's decoding is
-    not a part of the run, it is not the same as *signature*.
+    The signature of requests with encoded images as strings.  It differs from *signature* where the
+    model's own decoding is not a part of the run.
     """
 
     @property
-    def asked(self) -> Signature:
-        """The signature that a request with images asks for."""
+    def requested(self) -> Signature:
+        """The signature that requests with images name."""
         return self.encoded or self.signature
 
     def scores_of(self, arrays: Arrays) -> np.ndarray:
-        """Return the score of each label, [labels], in the outputs of a run for one image."""
+        """Return the scores, [labels], from the outputs *arrays* of a run for one image."""
         scores = arrays[self.scores].reshape(-1)
         return np.concatenate([1 - scores, scores]) if self.two_classes else scores
 
@@ -70,15 +71,15 @@ class ImageInput:
         return self.signature.feed({spec.name: self.array_of(data)})
 
     def feed_encoded(self, feed: Feed) -> Feed:
-        """Return what is run for *feed*, of the signature *encoded*; raises `BadImage`."""
+        """Return the feed to run for *feed*, whose signature is *encoded*; raises `BadImage`."""
         strings = feed.arrays[0].reshape(-1)
         return self.feed_all(strings) if len(strings) else feed
 
     def feed_all(self, files: Iterable[bytes]) -> Feed:
         """
-        Return the feed of one or more image *files*, a row each.
+        Return the feed of one or more image *files*, one row for each.
 
-        Raises `BadImage`, and `FeedError` where there are more than the signature takes.
+        Raises `BadImage`, and `FeedError` for more files than the rows of the signature.
         """
         feeds = [self.feed(data) for data in files]
         if len(feeds) == 1:

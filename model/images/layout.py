@@ -1,5 +1,5 @@
 """
-Decide how an input of pixels lays out its images: where rows, height, width and channels lie.
+Decide which axes of an input of pixels are rows, height, width and channels.
 
 Pure.
 """
@@ -13,12 +13,9 @@ from model.signature import Signature, TensorSpec
 
 _PIXEL_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 
-#: Channels that an image may have: grey, or red, green and blue.
-_CHANNELS = (1, 3)
-
 
 class ChannelAxis(Enum):
-    """Where the channels lie."""
+    """Which axis has the channels."""
 
     LAST = "channels last"
     FIRST = "channels first"
@@ -27,9 +24,9 @@ class ChannelAxis(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ImageLayout:
-    """How images lie in an input; sizes are pixels, and None where the model leaves them open."""
+    """The axes of an input of images.  Sizes are pixels, None where the model leaves them open."""
 
-    rows: int | None  #: of the batch; None is any number
+    rows: int | None  #: of the batch; None for any number
     height: int | None
     width: int | None
     channels: int  #: 1 or 3
@@ -38,12 +35,12 @@ class ImageLayout:
 
     @property
     def sized(self) -> bool:
-        """Whether the size is known."""
+        """Whether height and width are known."""
         return self.height is not None and self.width is not None
 
     @property
     def padded(self) -> bool:
-        """Whether the batch has a fixed size of several rows, so that fewer are filled up."""
+        """Whether the batch has a fixed size of several rows, to which fewer rows are filled up."""
         return self.batched and self.rows is not None and self.rows > 1
 
     @property
@@ -65,19 +62,19 @@ class ImageLayout:
 
 def image_layout(signature: Signature, facts: ImageFacts, *, labelled: bool) -> ImageLayout | None:
     """
-    Return how the only input of *signature* lays out images; None where it takes none.
+    Return the layout of the only input of *signature*; None where it takes no images.
 
-    Inputs without an axis of channels or without a batch axis look like any other tensor: they
-    count where the model is *labelled*, or *facts* say the size of images.  Raises `ModelError`
-    where the model and *facts* say different sizes.
+    An input without an axis of channels or without a batch axis looks like any other tensor: it
+    takes images only where the model is *labelled*, or *facts* state the size.  Raises `ModelError`
+    where the model and *facts* state different sizes.
     """
     if len(signature.inputs) != 1:
         return None
     (spec,) = signature.inputs
     if spec.dtype.name not in _PIXEL_TYPES:
         return None
-    asked = facts.height is not None and facts.width is not None
-    layout = _layout(spec.shape, certain=labelled or asked, asked=asked)
+    given = facts.height is not None and facts.width is not None
+    layout = _layout(spec.shape, certain=labelled or given, given=given)
     if layout is None:
         return None
     height = _agreed(spec, "height", layout.height, facts.height)
@@ -86,12 +83,12 @@ def image_layout(signature: Signature, facts: ImageFacts, *, labelled: bool) -> 
 
 
 def _layout(
-    shape: tuple[int | None, ...] | None, *, certain: bool, asked: bool
+    shape: tuple[int | None, ...] | None, *, certain: bool, given: bool
 ) -> ImageLayout | None:
     fixed = bool(shape) and None not in (shape or ())
     found: ImageLayout | None = None
     match shape:
-        case None if asked:
+        case None if given:
             found = ImageLayout(None, None, None, 3)
         case (rows, height, width, 1 | 3 as channels):
             found = ImageLayout(rows, height, width, channels)
@@ -99,18 +96,18 @@ def _layout(
             found = ImageLayout(rows, height, width, channels, ChannelAxis.FIRST)
         case (rows, height, width, None):
             found = ImageLayout(rows, height, width, 3)
-        case (height, width, 1 | 3 as channels) if certain and (fixed or asked):
+        case (height, width, 1 | 3 as channels) if certain and (fixed or given):
             found = ImageLayout(1, height, width, channels, batched=False)
         case (1 | 3 as channels, height, width) if certain and fixed:
             found = ImageLayout(1, height, width, channels, ChannelAxis.FIRST, batched=False)
-        case (rows, height, width) if certain and (asked or None not in (height, width)):
+        case (rows, height, width) if certain and (given or None not in (height, width)):
             found = ImageLayout(rows, height, width, 1, ChannelAxis.NONE)
     return found
 
 
-def _agreed(spec: TensorSpec, name: str, fixed: int | None, asked: int | None) -> int | None:
-    if None not in (fixed, asked) and fixed != asked:
+def _agreed(spec: TensorSpec, name: str, fixed: int | None, given: int | None) -> int | None:
+    if None not in (fixed, given) and fixed != given:
         raise ModelError(
-            f"the {name} of images is said to be {asked}, but input {spec.name!r} is {spec}"
+            f"the {name} of images is given as {given}, but input {spec.name!r} is {spec}"
         )
-    return fixed or asked
+    return fixed or given

@@ -1,7 +1,7 @@
 """
-State what a model wants done to the numbers of an image before it sees them.
+State how the uint8 pixels of an image become the numbers that a model takes.
 
-Pure data: a backend puts it into the graph, behind the uint8 images that travel.
+Pure data.  A backend adds the computation to the graph, so that requests are queued as uint8.
 """
 
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from enum import StrEnum
 
 
 class ColourOrder(StrEnum):
-    """In which order a model takes the three channels."""
+    """The order of the three channels in the input of a model."""
 
     RGB = "rgb"
     BGR = "bgr"
@@ -17,8 +17,8 @@ class ColourOrder(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Normalisation:
-    """The model gets ``(pixel - mean) * scale``, with a mean and a scale for each channel."""
+    """The input is ``(pixel - mean) * scale``, with a mean and a scale for each channel."""
 
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: in the model's own colour order
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: in the model's colour order
     scale: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)  #: the same
     colour_order: ColourOrder = ColourOrder.RGB

@@ -1,8 +1,8 @@
 """
-Decide which range of pixel values a float input takes, from the scaling that the model does itself.
+Decide which range of pixel values a float input takes, from the scaling in the model itself.
 
-Pure.  A model that computes ``scale * x + offset`` before its first layer brings the range that it
-was trained on to about -1..1, 0..1 or a zero mean.
+Pure.  A model that computes ``scale * x + offset`` before its first layer maps the range of its
+training to about -1..1, 0..1 or a mean of zero.
 """
 
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from model.images.normalisation import Normalisation
 
 
 class ValueRange(Enum):
-    """The smallest and the largest value of a pixel, as the input takes it."""
+    """The smallest and the largest pixel value that an input takes."""
 
     BYTES = (0.0, 255.0)
     UNIT = (0.0, 1.0)
@@ -27,7 +27,7 @@ class ValueRange(Enum):
 
     @property
     def normalisation(self) -> Normalisation:
-        """The normalisation that brings 0..255 to this range."""
+        """The normalisation that maps 0..255 to this range."""
         low, high = self.value
         scale = (high - low) / 255
         return Normalisation(mean=(-low / scale + 0.0,) * 3, scale=(scale,) * 3)
@@ -41,13 +41,13 @@ class ValueRange(Enum):
 
 DEFAULT_RANGE = ValueRange.UNIT
 
-#: How far an end of a range may lie from a usual one's, as a fraction of its width.
-_TOLERANCE = 0.05
+#: Largest distance of an end of a range from that of a usual range, as a fraction of its width.
+_MAX_ERROR = 0.05
 
-#: The same for the lower end of 0..255, which pixels that are merely shifted do not have.
-_EXACT = 1e-3
+#: The same for the lower end of 0..255, so that pixels with a mean subtracted do not fit.
+_MAX_SHIFT = 1e-3
 
-#: Where the mean of pixels may lie, and how large their deviation may be, in widths of the range.
+#: Smallest and largest mean and standard deviation of pixels, as fractions of the range's width.
 _MEANS = (0.05, 0.95)
 _DEVIATIONS = (0.1, 0.6)
 
@@ -67,26 +67,26 @@ class Affine:
         return f"x{factor}{added if self.offset else ''}"
 
     def of(self, values: ValueRange) -> tuple[float, float]:
-        """Return the smallest and the largest value that this map makes of *values*."""
+        """Return the smallest and the largest value of the range to which this maps *values*."""
         ends = sorted(self.scale * end + self.offset for end in values.value)
         return ends[0], ends[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """Why the scaling that a model does cannot be read from its graph, in words."""
+    """The scaling of a model cannot be read from its graph."""
 
-    reason: str
-    likely: ValueRange = DEFAULT_RANGE
+    reason: str  #: completes a sentence
+    likely: ValueRange = DEFAULT_RANGE  #: the range to feed
 
 
 def fitting_ranges(scaling: Affine) -> list[ValueRange]:
-    """Return the ranges that *scaling* brings to a usual one: none, one or several."""
-    return [values for values in ValueRange if _is_usual(scaling, values)]
+    """Return the ranges that *scaling* maps to a usual range: none, one or several."""
+    return [values for values in ValueRange if _gives_usual_range(scaling, values)]
 
 
-def chosen_range(scaling: Affine | Unreadable) -> tuple[ValueRange, str]:
-    """Return the range to feed, and what was found and is fed, in a line that warns of a guess."""
+def choose_range(scaling: Affine | Unreadable) -> tuple[ValueRange, str]:
+    """Return the range to feed, and a log line that gives the reason and warns of a guess."""
     if isinstance(scaling, Unreadable):
         return _guess(scaling.likely, f"how the model scales them is not clear: {scaling.reason}")
     if scaling == Affine():
@@ -103,14 +103,14 @@ def chosen_range(scaling: Affine | Unreadable) -> tuple[ValueRange, str]:
     )
 
 
-def warning_of(numbers: Normalisation, scaling: Affine | Unreadable) -> str:
-    """Return a warning where the *numbers* that were asked for do not suit *scaling*, else ""."""
+def range_warning(numbers: Normalisation, scaling: Affine | Unreadable) -> str:
+    """Return a warning where the *numbers* of the settings do not suit *scaling*, else ""."""
     if isinstance(scaling, Unreadable) or scaling == Affine():
         return ""
     mean, scale = (sum(each) / len(each) for each in (numbers.mean, numbers.scale))
     fitting = fitting_ranges(scaling)
     given = Affine(scale, -mean * scale).of(ValueRange.BYTES)
-    if len(fitting) != 1 or np.allclose(given, fitting[0].value, rtol=_TOLERANCE, atol=_TOLERANCE):
+    if len(fitting) != 1 or np.allclose(given, fitting[0].value, rtol=_MAX_ERROR, atol=_MAX_ERROR):
         return ""
     return (
         f"warning: images are fed as (pixel - {mean:g}) * {scale:.4g}, as asked, but the model "
@@ -128,29 +128,31 @@ def _guess(values: ValueRange, reason: str) -> tuple[ValueRange, str]:
 
 
 def _distance(scaling: Affine, values: ValueRange) -> float:
-    """Return how far the width of what *scaling* makes of *values* is from that of -1..1."""
+    """Return the logarithmic distance of the mapped range's width from that of -1..1."""
     low, high = scaling.of(values)
     return abs(log((high - low) / 2)) if high > low else inf
 
 
-def _is_usual(scaling: Affine, values: ValueRange) -> bool:
-    """Whether *scaling* brings *values* to -1..1, 0..1, 0..255, or a mean of zero."""
+def _gives_usual_range(scaling: Affine, values: ValueRange) -> bool:
+    """Whether *scaling* maps *values* to -1..1, 0..1, 0..255, or a mean of zero."""
     low, high = scaling.of(values)
     for usual in ValueRange:
         usual_low, usual_high = usual.value
         size = usual_high - usual_low
-        below = (_EXACT if usual is ValueRange.BYTES else _TOLERANCE) * size
-        if abs(low - usual_low) <= below and abs(high - usual_high) <= _TOLERANCE * size:
+        below = (_MAX_SHIFT if usual is ValueRange.BYTES else _MAX_ERROR) * size
+        if abs(low - usual_low) <= below and abs(high - usual_high) <= _MAX_ERROR * size:
             return True
-    # -1..1 has a mean of zero already.
-    return values is not ValueRange.SIGNED and _takes_mean_away(scaling, values)
+    # The mean of -1..1 is zero already.
+    return values is not ValueRange.SIGNED and _subtracts_mean(scaling, values)
 
 
-def _takes_mean_away(scaling: Affine, values: ValueRange) -> bool:
-    """Whether *scaling* subtracts a mean of pixels, and divides by a deviation or not at all."""
+def _subtracts_mean(scaling: Affine, values: ValueRange) -> bool:
+    """Whether *scaling* subtracts a mean of pixels, and divides by a deviation or by nothing."""
     low, high = values.value
     size = high - low
     if scaling.scale == 0 or not _MEANS[0] <= -scaling.offset / scaling.scale / size <= _MEANS[1]:
         return False
-    undivided = any(abs(abs(scaling.scale) * size / width - 1) < _EXACT for width in (size, 255))
+    undivided = any(
+        abs(abs(scaling.scale) * size / width - 1) < _MAX_SHIFT for width in (size, 255)
+    )
     return undivided or _DEVIATIONS[0] <= 1 / abs(scaling.scale) / size <= _DEVIATIONS[1]

@@ -1,1 +1,1 @@
-"""Models as they lie on disk: which files they are, and what is known of them."""
+"""Models on disk: the kinds of files, model.toml, labels, the cache and measured run times."""

@@ -1,14 +1,12 @@
 """
-Keep models and measurements on disk between runs, whole or not at all.
+Store models and measured run times on disk between starts, complete or not at all.
 
-``<root>/models/<name>/<version>/`` holds the files of a model beside a
-``manifest.json`` with the size and SHA-256 of each; ``<root>/latency/`` holds
-what was measured.  A model's folder appears by one rename of a complete and
-synced one, so a process killed at any moment leaves nothing that looks like a
-model.  Imports no TensorFlow: a start that finds its model here pays nothing.
+``<root>/models/<name>/<version>/`` holds the files of a model and a ``manifest.json`` with the size
+and SHA-256 of each; ``<root>/latency/`` holds the run times.  A complete and synced folder becomes
+a model's folder by one rename, so that a process that is killed at any moment stores no part of a
+model.  Imports no TensorFlow, so that a start with a cached model does not wait for that import.
 
-Everything here blocks on the disk: call it before the reactor runs, or from a
-thread of its own.
+All functions block on the disk: call them before the reactor runs, or on a thread of their own.
 """
 
 import fcntl
@@ -28,13 +26,13 @@ import platformdirs
 APPLICATION = "tensorferry"
 MANIFEST = "manifest.json"
 
-_FORMAT = 1  # of the manifest
-# A dot keeps these out of every listing; the lock makes one of each enough.
+_MANIFEST_VERSION = 1
+# The dot hides these names from listings; the lock allows only one writer at a time.
 _LOCK, _STAGED, _SET_ASIDE = ".lock", ".staged", ".set-aside"
 
 
 class CacheUnavailableError(Exception):
-    """The cache folder cannot be read or written: choose another."""
+    """The cache folder cannot be read or written; another folder is needed."""
 
     def __init__(self, folder: Path, reason: str) -> None:
         super().__init__(
@@ -46,7 +44,7 @@ class CacheUnavailableError(Exception):
 
 
 class DamagedCacheError(Exception):
-    """Something in the cache is not what was written there: make it again."""
+    """A file in the cache differs from what was written; it has to be made again."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is damaged: {reason}")
@@ -56,21 +54,21 @@ class DamagedCacheError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ModelContents:
-    """What a builder hands over to be kept."""
+    """The contents of a model, to be published in the cache."""
 
-    files: Mapping[str, bytes]  #: by plain file name
-    origin: str  #: one sentence: where it comes from
+    files: Mapping[str, bytes]  #: by file name
+    origin: str  #: the source of the model, in one sentence
     licence: str
 
 
 @dataclass(frozen=True, slots=True)
 class CachedModel:
-    """A model in the cache whose files were found to be whole."""
+    """A model in the cache whose files are undamaged."""
 
     name: str
     version: str
     path: Path  #: the folder
-    size: int  #: bytes of its files, the manifest aside
+    size: int  #: bytes of the files, without the manifest
     origin: str
     licence: str
     created: datetime  #: UTC
@@ -78,7 +76,7 @@ class CachedModel:
 
 @dataclass(frozen=True, slots=True)
 class _Digest:
-    """What a file must be."""
+    """The expected size and hash of a file."""
 
     size: int  #: bytes
     sha256: str
@@ -90,18 +88,18 @@ def _utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class CacheFolder:
-    """The folder under which everything is kept; made when first written to."""
+    """The root folder of the cache; created at the first write."""
 
     root: Path
-    now: Callable[[], datetime] = _utc_now  #: for the date shown to people
+    now: Callable[[], datetime] = _utc_now  #: for the date that users see
 
     def model_folder(self, name: str, version: str) -> Path:
-        """Return where *version* of *name* is kept; ValueError if a name is no plain one."""
-        return self.root / "models" / _plain(name) / _plain(version)
+        """Return the folder of *version* of *name*; raises ValueError for an unsafe name."""
+        return self.root / "models" / _checked_name(name) / _checked_name(version)
 
     def latency_file(self, key: str) -> Path:
-        """Return where the latencies measured under *key*, a hash, are kept."""
-        return self.root / "latency" / f"{_plain(key)}.json"
+        """Return the file of the run times that were measured under *key*, a hash."""
+        return self.root / "latency" / f"{_checked_name(key)}.json"
 
     def model_names(self) -> list[tuple[str, str]]:
         """
@@ -118,10 +116,10 @@ class CacheFolder:
 
     def find(self, name: str, version: str) -> CachedModel | None:
         """
-        Return the model if it is here, ``None`` if not, having read every byte of it.
+        Return the model after checking every byte of it; ``None`` where it is not in the cache.
 
-        Raises DamagedCacheError if a file is missing, cut short or changed, and
-        CacheUnavailableError if the disk will not say.  Never writes.
+        Raises DamagedCacheError where a file is missing, cut short or changed, and
+        CacheUnavailableError where the disk cannot be read.  Never writes.
         """
         folder = self.model_folder(name, version)
         with _unavailable(self.root):
@@ -129,17 +127,16 @@ class CacheFolder:
 
     def publish(self, name: str, version: str, contents: ModelContents) -> CachedModel:
         """
-        Write the model and return it as it is found afterwards.
+        Write the model, read it again, and return it.
 
-        A whole model already there is kept and returned, since another process
-        may be reading it; a damaged one is replaced.  Raises
-        CacheUnavailableError, leaving nothing behind, and DamagedCacheError
-        where the disk gives back other bytes than it was given.
+        An undamaged model in the cache is not replaced, since another process may be reading it;
+        a damaged one is.  Raises CacheUnavailableError, with nothing stored, and DamagedCacheError
+        where the bytes that are read differ from those that were written.
         """
         target = self.model_folder(name, version)
         parent = target.parent
         with self._locked(parent):
-            _clear(parent)  # what a killed process may have left
+            _clear(parent)  # folders of a process that was killed
             try:
                 if not self._is_whole(name, version):
                     _write_model(parent / _STAGED, name, version, contents, self.now())
@@ -156,27 +153,26 @@ class CacheFolder:
         name: str,
         version: str,
         build: Callable[[], ModelContents],
-        say: Callable[[str], None],
+        on_progress: Callable[[str], None],
     ) -> CachedModel:
         """
-        Return the model, calling *build* if it is absent or damaged.
+        Return the model; call *build* where it is absent or damaged.
 
-        Damage and, after a build, where the model is kept are told through
-        *say*, a line each.  That the folder can be written is tried before
-        *build*, which may take long.  Raises CacheUnavailableError, and
-        whatever *build* raises.
+        Reports damage and, after a build, the folder, in one line of progress each.  Checks before
+        *build*, which may take long, that the folder can be written.  Raises CacheUnavailableError,
+        and any error of *build*.
         """
         try:
             model = self.find(name, version)
         except DamagedCacheError as damage:
-            say(f"{damage}; making it again")
+            on_progress(f"{damage}; making it again")
             model = None
         if model is not None:
             return model
         with self._locked(self.model_folder(name, version).parent):
             pass
         model = self.publish(name, version, build())
-        say(f"{name}/{version} is kept in {model.path} ({model.size / 1e6:.1f} MB)")
+        on_progress(f"{name}/{version} is kept in {model.path} ({model.size / 1e6:.1f} MB)")
         return model
 
     def _read(self, name: str, version: str) -> CachedModel:
@@ -197,10 +193,10 @@ class CacheFolder:
     @contextmanager
     def _locked(self, parent: Path) -> Iterator[None]:
         """
-        Make *parent* and hold it against other processes and threads.
+        Create *parent* and lock it against other processes and threads.
 
-        The lock is a file of its own, opened for writing: network file systems
-        refuse an exclusive lock on anything else.  Closing it lets go.
+        The lock is a file of its own, opened for writing, since network file systems refuse an
+        exclusive lock on anything else.  Closing the file releases the lock.
         """
         with _unavailable(self.root):
             parent.mkdir(parents=True, exist_ok=True)
@@ -211,13 +207,13 @@ class CacheFolder:
 
 def user_cache_folder() -> CacheFolder:
     """
-    Return the user's own cache folder, which XDG_CACHE_HOME may move.
+    Return the cache folder of the user, which XDG_CACHE_HOME may change.
 
-    Raises CacheUnavailableError for a user who has no home folder.
+    Raises CacheUnavailableError where the user has no home folder.
     """
     try:
         root = platformdirs.user_cache_path(APPLICATION)
-    except RuntimeError:  # how later releases of platformdirs say that there is no home folder
+    except RuntimeError:  # later releases of platformdirs raise this without a home folder
         root = Path("~/.cache", APPLICATION)
     if not root.is_absolute():
         raise CacheUnavailableError(root, "no home folder is known")
@@ -226,10 +222,10 @@ def user_cache_folder() -> CacheFolder:
 
 def read_json(path: Path) -> object:
     """
-    Return what the JSON file at *path* holds, ``None`` if there is no such file.
+    Return the value in the JSON file at *path*, ``None`` where there is no such file.
 
-    Raises DamagedCacheError if it is no JSON, CacheUnavailableError if it
-    cannot be read.
+    Raises DamagedCacheError where the file is not JSON, CacheUnavailableError where it cannot be
+    read.
     """
     with _unavailable(path.parent):
         try:
@@ -243,11 +239,11 @@ def read_json(path: Path) -> object:
 
 def write_json_atomically(path: Path, value: object) -> None:
     """
-    Write *value* as JSON so that a reader sees the old file or the new one.
+    Write *value* as JSON; a reader sees either the old file or the new one.
 
-    Makes the folder if need be.  The last of several writers wins.  Raises
-    CacheUnavailableError, leaving the old file; ValueError or TypeError for a
-    value that JSON cannot hold, NaN among them.
+    Creates the folder where it is missing.  The last of several writers wins.  Raises
+    CacheUnavailableError, with the old file unchanged; ValueError or TypeError for a value that is
+    not JSON, such as NaN.
     """
     data = _json_bytes(value)
     staged = path.with_name(f".{path.name}.{uuid4().hex}")
@@ -263,22 +259,22 @@ def write_json_atomically(path: Path, value: object) -> None:
 
 @contextmanager
 def _unavailable(folder: Path) -> Iterator[None]:
-    """Turn an error of the operating system into one that names *folder*."""
+    """Raise CacheUnavailableError with *folder* for an OSError in the block."""
     try:
         yield
     except OSError as error:
         raise CacheUnavailableError(folder, error.strerror or str(error)) from error
 
 
-def _plain(name: str) -> str:
-    """Return *name* if it is one step of a path that stays where it is put."""
+def _checked_name(name: str) -> str:
+    """Return *name* where it is a single, visible segment of a path; else raise ValueError."""
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise ValueError(f"{name!r} cannot be the name of a file in the cache")
     return name
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    """Return the folders in *folder* that no dot hides; none if it is absent."""
+    """Return the folders in *folder* without a leading dot; none where *folder* is absent."""
     try:
         return [path for path in folder.iterdir() if path.name[0] != "." and path.is_dir()]
     except FileNotFoundError:
@@ -288,12 +284,12 @@ def _visible_folders(folder: Path) -> list[Path]:
 def _write_model(
     folder: Path, name: str, version: str, contents: ModelContents, created: datetime
 ) -> None:
-    """Write every file and then the manifest into a new *folder*, and sync them."""
+    """Write all files, then the manifest, into the new *folder*, and sync them."""
     folder.mkdir()
     for file_name, data in contents.files.items():
-        _write_synced(folder / _plain(file_name), data)
+        _write_synced(folder / _checked_name(file_name), data)
     manifest = {
-        "format": _FORMAT,
+        "format": _MANIFEST_VERSION,
         "name": name,
         "version": version,
         "origin": contents.origin,
@@ -309,13 +305,13 @@ def _write_model(
 
 
 def _read_manifest(folder: Path) -> tuple[CachedModel, dict[str, _Digest]]:
-    """Return what the manifest in *folder* says of the model and of each file."""
+    """Return the model and the digest of each file from the manifest in *folder*."""
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
-        if manifest["format"] != _FORMAT:
-            raise ValueError(f"format {manifest['format']!r}, not {_FORMAT}")  # noqa: TRY301 - one damage as any other
+        if manifest["format"] != _MANIFEST_VERSION:
+            raise ValueError(f"format {manifest['format']!r}, not {_MANIFEST_VERSION}")  # noqa: TRY301 - handled below like other damage
         digests = {
-            _plain(name): _Digest(int(entry["size"]), str(entry["sha256"]))
+            _checked_name(name): _Digest(int(entry["size"]), str(entry["sha256"]))
             for name, entry in manifest["files"].items()
         }
         model = CachedModel(
@@ -335,7 +331,7 @@ def _read_manifest(folder: Path) -> tuple[CachedModel, dict[str, _Digest]]:
 
 
 def _check_file(folder: Path, name: str, expected: _Digest) -> None:
-    """Raise DamagedCacheError unless the file is as it was written."""
+    """Raise DamagedCacheError unless the file has the expected size and hash."""
     try:
         with (folder / name).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -351,7 +347,7 @@ def _check_file(folder: Path, name: str, expected: _Digest) -> None:
 
 
 def _clear(parent: Path) -> None:
-    """Remove unfinished and set-aside folders; only under the lock of *parent*."""
+    """Remove staged and set-aside folders; only under the lock of *parent*."""
     for name in (_STAGED, _SET_ASIDE):
         path = parent / name
         if path.is_dir():
@@ -372,7 +368,7 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make the names in *folder* survive a power cut."""
+    """Sync the names in *folder* to the disk, against a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

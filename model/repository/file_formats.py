@@ -1,8 +1,8 @@
 """
-Tell what a file is by its bytes, however it is called.
+Identify the format of a file by its bytes, whatever its name.
 
-Looks at the disk and changes nothing; imports no TensorFlow.  A format is named only where it is
-beyond doubt: a file that may be anything is `None`.
+Reads the disk and changes nothing; imports no TensorFlow.  A format is returned only where it is
+certain; else the result is `None`.
 """
 
 import re
@@ -19,73 +19,73 @@ _UNPACK = "unpack it, and name what is in it"
 
 
 @dataclass(frozen=True, slots=True)
-class Format:
-    """What a file is."""
+class FileFormat:
+    """A format of files."""
 
     what: str  #: with its article
-    advice: str = ""  #: what to do instead of giving it to a server; empty where nothing is known
+    advice: str = ""  #: what to do with the file instead of serving it; may be empty
 
 
-LFS_POINTER = Format("a Git LFS pointer", "run git lfs pull")
-FROZEN_GRAPH = Format("a frozen graph")
-SAVED_MODEL = Format("the saved_model.pb of a SavedModel")
-KERAS_ARCHIVE = Format("a .keras file")
-HDF5 = Format("an HDF5 file")
-GRAPH_TEXT = Format("a graph written as text")
+LFS_POINTER = FileFormat("a Git LFS pointer", "run git lfs pull")
+FROZEN_GRAPH = FileFormat("a frozen graph")
+SAVED_MODEL = FileFormat("the saved_model.pb of a SavedModel")
+KERAS_ARCHIVE = FileFormat("a .keras file")
+HDF5 = FileFormat("an HDF5 file")
+GRAPH_TEXT = FileFormat("a graph written as text")
 
-#: What a file begins with.
+#: The first bytes of files.
 _MAGIC = (
     (b"\x89HDF\r\n\x1a\n", HDF5),
     (b"version https://git-lfs.github.com/spec/", LFS_POINTER),
-    (b"\x1f\x8b", Format("a gzip archive", _UNPACK)),
-    (b"\xfd7zXZ\0", Format("an xz archive", _UNPACK)),
-    (b"\x28\xb5\x2f\xfd", Format("a Zstandard archive", _UNPACK)),
-    (b"7z\xbc\xaf\x27\x1c", Format("a 7z archive", _UNPACK)),
-    (b"Rar!\x1a\x07", Format("a RAR archive", _UNPACK)),
-    (b"\x93NUMPY", Format("an array of numpy")),
-    (b"\xff\xd8\xff", Format("a JPEG image")),
-    (b"\x89PNG\r\n\x1a\n", Format("a PNG image")),
-    (b"GIF87a", Format("a GIF image")),
-    (b"GIF89a", Format("a GIF image")),
-    (b"%PDF-", Format("a PDF document")),
+    (b"\x1f\x8b", FileFormat("a gzip archive", _UNPACK)),
+    (b"\xfd7zXZ\0", FileFormat("an xz archive", _UNPACK)),
+    (b"\x28\xb5\x2f\xfd", FileFormat("a Zstandard archive", _UNPACK)),
+    (b"7z\xbc\xaf\x27\x1c", FileFormat("a 7z archive", _UNPACK)),
+    (b"Rar!\x1a\x07", FileFormat("a RAR archive", _UNPACK)),
+    (b"\x93NUMPY", FileFormat("an array of numpy")),
+    (b"\xff\xd8\xff", FileFormat("a JPEG image")),
+    (b"\x89PNG\r\n\x1a\n", FileFormat("a PNG image")),
+    (b"GIF87a", FileFormat("a GIF image")),
+    (b"GIF89a", FileFormat("a GIF image")),
+    (b"%PDF-", FileFormat("a PDF document")),
 )
 _MESSAGES = {
     Message.GRAPH_DEF: FROZEN_GRAPH,
     Message.SAVED_MODEL: SAVED_MODEL,
-    Message.META_GRAPH_DEF: Format("a MetaGraphDef"),
-    Message.ONNX: Format("an ONNX model"),
-    Message.EXAMPLE: Format("a tf.Example"),
+    Message.META_GRAPH_DEF: FileFormat("a MetaGraphDef"),
+    Message.ONNX: FileFormat("an ONNX model"),
+    Message.EXAMPLE: FileFormat("a tf.Example"),
 }
-_TFLITE = Format("a TensorFlow Lite model")
-_PICKLE = Format("a Python pickle, as PyTorch and joblib write it")
-_WEB_PAGE = Format("a web page, as a failed download leaves it", "download the file again")
-EMPTY = Format("an empty file", "copy or download it again")
-_BZIP2 = Format("a bzip2 archive", _UNPACK)
-_TAR = Format("a tar archive", _UNPACK)
-_CHECKPOINT = Format("a part of a checkpoint")
-_TFRECORD = Format("a file of TFRecords")
+_TFLITE = FileFormat("a TensorFlow Lite model")
+_PICKLE = FileFormat("a Python pickle, as PyTorch and joblib write it")
+_WEB_PAGE = FileFormat("a web page, as after a failed download", "download the file again")
+EMPTY = FileFormat("an empty file", "copy or download it again")
+_BZIP2 = FileFormat("a bzip2 archive", _UNPACK)
+_TAR = FileFormat("a tar archive", _UNPACK)
+_CHECKPOINT = FileFormat("a part of a checkpoint")
+_TFRECORD = FileFormat("a file of TFRecords")
 _ZIPS = (
     (r"config\.json", KERAS_ARCHIVE),
-    (r".+/data\.pkl", Format("a PyTorch model")),
-    (r".+\.npy", Format("a file of numpy's arrays")),
-    (r"(.*/)?saved_model\.pb", Format("a ZIP archive of a SavedModel", _UNPACK)),
+    (r".+/data\.pkl", FileFormat("a PyTorch model")),
+    (r".+\.npy", FileFormat("a file of numpy's arrays")),
+    (r"(.*/)?saved_model\.pb", FileFormat("a ZIP archive of a SavedModel", _UNPACK)),
 )
-_ZIP = Format("a ZIP archive", _UNPACK)
+_ZIP = FileFormat("a ZIP archive", _UNPACK)
 
 _PAGE = re.compile(rb"(\xef\xbb\xbf)?\s*<(!doctype\s+html|html|head|\?xml)\b", re.IGNORECASE)
 _GRAPH_AS_TEXT = re.compile(rb"(\s*#[^\n]*\n)*\s*(node|meta_info_def)\s*:?\s*\{\s")
-#: How a pickle of protocol 2 to 5 begins: its version, then a frame or its first object.
+#: The first bytes of a pickle of protocol 2 to 5: the version, then a frame or the first object.
 _PICKLED = re.compile(rb"\x80(\x02|\x03|[\x04\x05]\x95)[\x80\]}()cX]?", re.DOTALL)
-#: How the index of a checkpoint ends.
+#: The last bytes of the index of a checkpoint.
 _TABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 
 
-def format_of(path: Path) -> Format | None:
-    """Return what the file at *path* is beyond doubt, else None; raises OSError."""
+def format_of(path: Path) -> FileFormat | None:
+    """Return the format of the file at *path* where it is certain, else None; raises OSError."""
     with path.open("rb") as file:
         if not file.read(1):
             return EMPTY
-        if not path.stat().st_size:  # as of a file in /proc
+        if not path.stat().st_size:  # such as a file in /proc
             raise OSError(None, "not a regular file")
         with mmap(file.fileno(), 0, access=ACCESS_READ) as data:
             if data[:4] == b"PK\x03\x04":
@@ -94,27 +94,27 @@ def format_of(path: Path) -> Format | None:
             return _MESSAGES[message] if message is not None else _by_magic(data)
 
 
-def text_format_of(path: Path) -> Format | None:
-    """Return what text is in the file at *path*, None where it is no text; raises OSError."""
+def text_format_of(path: Path) -> FileFormat | None:
+    """Return the format of the text file at *path*, None where it is not text; raises OSError."""
     with path.open("rb") as file:
         begin = file.read(4096)
     try:
-        # Bit by bit, for the last character may be cut in two.
+        # Incrementally, since the last character may be cut in two.
         text = getincrementaldecoder("utf-8")().decode(begin)
     except UnicodeDecodeError:
         return None
     if not all(each.isprintable() or each.isspace() for each in text):
         return None
-    return Format("JSON" if text.lstrip()[:1] in ("{", "[") else "a file of text")
+    return FileFormat("JSON" if text.lstrip()[:1] in ("{", "[") else "a file of text")
 
 
 def has_variables(path: Path) -> bool:
-    """Return whether the `SAVED_MODEL` at *path* has variables, in a folder beside it."""
+    """Return whether the `SAVED_MODEL` at *path* needs variables, in a folder beside it."""
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         return saved_variables(data)
 
 
-def _by_magic(data: mmap) -> Format | None:
+def _by_magic(data: mmap) -> FileFormat | None:
     for magic, found in _MAGIC:
         if data[: len(magic)] == magic:
             return found
@@ -133,7 +133,7 @@ def _by_magic(data: mmap) -> Format | None:
 
 
 def _is_tfrecord(data: mmap) -> bool:
-    """Whether the first records follow each other: a length, four bytes, the data, four more."""
+    """Whether the first three records are whole: a length, 4 bytes, the data, 4 bytes."""
     at, records = 0, 0
     while at < len(data) and records < 3:
         size = int.from_bytes(data[at : at + 8], "little")
@@ -144,12 +144,12 @@ def _is_tfrecord(data: mmap) -> bool:
     return at == len(data) or (records == 3 and at < len(data))
 
 
-def _zip_format(path: Path) -> Format:
+def _zip_format(path: Path) -> FileFormat:
     try:
         with ZipFile(path) as archive:
             names = archive.namelist()
     except (BadZipFile, NotImplementedError, ValueError, zlib.error):
-        return KERAS_ARCHIVE  # cut short; the loader's error says what is wrong
+        return KERAS_ARCHIVE  # cut short; the loader reports the error
     for pattern, found in _ZIPS:
         if any(re.fullmatch(pattern, name) for name in names):
             return found

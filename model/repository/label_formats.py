@@ -1,8 +1,8 @@
 """
-Read the labels of a classifier in the forms in which other tools write them.
+Read the labels of a classifier in the forms that other tools write.
 
-Pure.  Another form than a label a line is read only where there is no doubt what it means: each
-class, from 0 on, has its label.
+Pure.  A form other than one label a line is read only where its meaning is certain: each class,
+from 0 on, has exactly one label.
 """
 
 import ast
@@ -14,7 +14,7 @@ from typing import Any, NoReturn
 
 _EXPECTED = "expected a label a line, in the order of the scores"
 
-#: UTF-32 first: its mark begins like that of UTF-16.
+#: UTF-32 comes before UTF-16: its mark begins with that of UTF-16.
 _MARKS = (
     (codecs.BOM_UTF8, "utf-8"),
     (codecs.BOM_UTF32_LE, "utf-32-le"),
@@ -25,9 +25,9 @@ _MARKS = (
 #: "0 cat", "0: cat", "0,cat" and the like.
 _NUMBERED = re.compile(r"(\d+)(?:\s*[,;:\t]\s*|\s+)(\S.*)", re.ASCII)
 _DELIMITERS = ",;\t"
-#: JSON begins so, and no label does.
+#: The beginning of JSON, with which no label begins.
 _BROKEN_JSON = re.compile(r"[\[{]\s*([\n\"{\[]|$)")
-#: What stands above the numbers of classes; nothing where pandas wrote the table.
+#: The head of the column with the numbers of the classes; pandas writes an empty one.
 _NUMBER_TITLE = re.compile(
     r"(class|label|category|target)?[\s_-]*(id|idx|index|number|num|no\.?|#)?", re.IGNORECASE
 )
@@ -41,12 +41,12 @@ _FORMS = (
 
 
 class UnreadableLabelsError(ValueError):
-    """There is no label for each class; the message says why, in one line."""
+    """The text does not give each class a label; the message states the reason in one line."""
 
 
 def text_of(data: bytes) -> str:
     """
-    Return the text in *data*: UTF-8, or UTF-16 or UTF-32 as its first bytes or its zeros say.
+    Return the text in *data*, which is UTF-8, or UTF-16 or UTF-32 by its first bytes or its zeros.
 
     Raises `UnreadableLabelsError`.
     """
@@ -65,10 +65,10 @@ def labels_in(text: str) -> tuple[str, ...]:
     """
     Return the labels in *text*, in the order of the scores.
 
-    They are its lines; or a list of names, an object of classes by name or one of names by class,
-    as JSON or as Python writes it; or lines, or a table of separated values, with the number of the
-    class beside its name.  Raises `UnreadableLabelsError` where there are none, where one is empty,
-    and for another form that has not a name for each class.
+    The text has one label a line; or it is a list of names, an object of classes by name or of
+    names by class, in JSON or Python; or it has the number of the class beside each name, in lines
+    or in a table of separated values.  Raises `UnreadableLabelsError` where there is no label,
+    where a label is empty, and where another form does not give each class a name.
     """
     text = text.rstrip()
     if not text:
@@ -87,17 +87,17 @@ def labels_in(text: str) -> tuple[str, ...]:
 
 
 class _Object(tuple[tuple[str, Any], ...]):
-    """The keys and values of a JSON object, those that are there twice too."""
+    """The keys and values of a JSON object, with repeated keys."""
 
     __slots__ = ()
 
     def __new__(cls, pairs: list[tuple[str, Any]]) -> "_Object":
-        """Keep the *pairs*."""
+        """Return an object of the *pairs*."""
         return super().__new__(cls, pairs)
 
 
 def _utf16_without_mark(data: bytes) -> str:
-    """Return the UTF-16 in which *data* is lines of text; raise where it is in none, or in both."""
+    """Return the only byte order of UTF-16 in which *data* is text; raise unless there is one."""
     fitting = []
     for encoding in ("utf-16-le", "utf-16-be"):
         text = data.decode(encoding, "replace")
@@ -117,7 +117,7 @@ def _structure(text: str) -> Any:
     try:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
-        return None  # "[unknown]" may well be a label
+        return None  # "[unknown]" may be a label
     return _Object([(str(key), it) for key, it in value.items()]) if type(value) is dict else value
 
 
@@ -138,7 +138,7 @@ def _from_structure(value: Any) -> tuple[str, ...]:
 
 
 def _from_object(pairs: _Object) -> tuple[str, ...]:
-    """Return what an object of classes by name, or of names by class, says."""
+    """Return the labels in an object of classes by name, or of names by class."""
     if all(type(value) is int for _, value in pairs):
         by_class = [(value, name) for name, value in pairs]
     elif all(re.fullmatch(r"\d{1,9}", key, re.ASCII) for key, _ in pairs):
@@ -149,7 +149,7 @@ def _from_object(pairs: _Object) -> tuple[str, ...]:
 
 
 def _name(value: Any) -> str:
-    """Return the name of a class; ImageNet's have the key of a dictionary in front."""
+    """Return the name of a class; ImageNet's is a pair of its key in WordNet and the name."""
     if isinstance(value, list) and len(value) == 2:
         value = value[1]
     return value if isinstance(value, str) else _refuse_json()
@@ -161,14 +161,14 @@ def _refuse_json(numbers: list[int] | None = None) -> NoReturn:
 
 
 def _in_order(by_class: list[tuple[int, str]]) -> tuple[str, ...]:
-    """Return the labels of the classes from 0 on; nothing where one is missing, or there twice."""
+    """Return the labels of the classes from 0 on; () where a class is missing or repeated."""
     in_order = sorted(by_class, key=lambda each: each[0])
     whole = [number for number, _ in in_order] == list(range(len(in_order)))
     return tuple(label for _, label in in_order) if whole else ()
 
 
 def _from_table(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return what a table says, with a head or without: numbers in a column, names in another."""
+    """Return the labels in a table with numbers in one column and names in the other, else ()."""
     for delimiter in _DELIMITERS:
         try:
             rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
@@ -198,10 +198,10 @@ def _from_table(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 def _from_numbered(lines: tuple[str, ...]) -> tuple[str, ...]:
     """
-    Return the labels behind the numbers of their classes.
+    Return the labels in lines that begin with the numbers of the classes.
 
-    Nothing where that may not be what the numbers are: "0 stars", "1 star", "2 stars".  Raises
-    `UnreadableLabelsError` where each number is there once, but in another order.
+    Return () where the numbers may be a part of the labels: "0 stars", "1 star", "2 stars".  Raises
+    `UnreadableLabelsError` where each number occurs once, but in another order.
     """
     found = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     labels = tuple(match[2] for match in found)

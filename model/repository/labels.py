@@ -1,7 +1,7 @@
 """
-Read the labels of a classifier and pick the best of its scores.
+Read the labels of a classifier, and pick its best scores.
 
-Pure but for reading the file.
+Pure except for reading the file.
 """
 
 from pathlib import Path
@@ -15,11 +15,11 @@ from model.repository.label_formats import UnreadableLabelsError, labels_in, tex
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """
-    Return the labels in *path*, one a line, in the order of the scores; blank lines at the end are
-    none.  `labels_in` lists the other forms.
+    Return the labels in *path*, in the order of the scores: one a line, without blank lines at the
+    end, or in another form that `labels_in` lists.
 
-    Raises `ModelError` for a file that cannot be read, is no text, holds no label or an empty one
-    between others.
+    Raises `ModelError` for a file that cannot be read, is not text, has no label, or has an empty
+    label between others.
     """
     try:
         found = format_of(path)
@@ -38,8 +38,8 @@ def top_k(scores: np.ndarray, labels: tuple[str, ...], k: int) -> list[tuple[str
     """
     Return the *k* best of *scores* [labels] with their labels, the best first.
 
-    Scores of whatever type become float32, or float64 where they are; equal scores keep the order
-    of the labels.
+    Scores stay float64; every other dtype becomes float32.  Equal scores keep the order of the
+    labels.
     """
     numbers = scores if scores.dtype == np.float64 else scores.astype(np.float32)
     best = np.argsort(-numbers, kind="stable")[:k]

@@ -1,15 +1,13 @@
-"""
-Keep measured run times between starts, by the hash of all that decides them.
-"""
+"""Keep measured run times between starts, by the hash of what determines them."""
 
 from model.repository.cache import CacheFolder, DamagedCacheError, read_json, write_json_atomically
 
 
 def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] | None:
     """
-    Return the seconds of a run by its rows as they were measured before; None where they were not.
+    Return the stored seconds of a run by its rows; None where there are none, or they are damaged.
 
-    Raises `CacheUnavailableError`; a damaged file is as good as none.
+    Raises `CacheUnavailableError`.
     """
     try:
         value = read_json(cache.latency_file(fingerprint))
@@ -28,6 +26,6 @@ def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] |
 
 
 def store_latencies(cache: CacheFolder, fingerprint: str, measured: dict[int, float]) -> None:
-    """Keep *measured*; raises `CacheUnavailableError`."""
+    """Store *measured*, seconds by rows; raises `CacheUnavailableError`."""
     value = {str(rows): seconds for rows, seconds in measured.items()}
     write_json_atomically(cache.latency_file(fingerprint), value)

@@ -1,8 +1,8 @@
 """
-Tell what kind of model a path leads to, by names and bytes alone.
+Find the model at a path, and decide its kind, by names and bytes alone.
 
-What a file is beyond doubt counts before its name.  Looks at the disk and changes nothing;
-whether the model is whole is for its loader to find out.
+Where the bytes identify the format, the name does not count.  Reads the disk and changes nothing;
+the loader finds out whether the model is complete.
 """
 
 import re
@@ -18,18 +18,18 @@ from model.repository.file_formats import (
     KERAS_ARCHIVE,
     LFS_POINTER,
     SAVED_MODEL,
-    Format,
+    FileFormat,
     format_of,
     has_variables,
 )
 
 
 class ModelKind(Enum):
-    """What a loader has to be able to read; the values are for messages."""
+    """The kinds of models, each with its loader; the values are for messages."""
 
     FROZEN_GRAPH = "frozen graph"
     SAVED_MODEL = "SavedModel"
-    KERAS = "Keras model"  #: a .keras archive or an HDF5 file, which the first bytes tell apart
+    KERAS = "Keras model"  #: a .keras archive or an HDF5 file; the first bytes decide
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,8 +37,8 @@ class ModelFiles:
     """A model on disk."""
 
     kind: ModelKind
-    path: Path  #: what is loaded: a file or, of a SavedModel, its folder
-    folder: Path  #: the folder whose model.toml speaks of it
+    path: Path  #: the file to load or, of a SavedModel, the folder
+    folder: Path  #: the folder with the model.toml of this model
 
 
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -53,7 +53,7 @@ _BY_FORMAT = {
     HDF5: ModelKind.KERAS,
     KERAS_ARCHIVE: ModelKind.KERAS,
 }
-#: How the name of what is no model ends, or not one that is served here; and what it is.
+#: Ends of names of files that are not served, as regular expressions, and what the files are.
 _FOREIGN = (
     (r"\.weights\.h5", "weights without their model"),
     (r"\.pbtxt", "a graph written as text"),
@@ -63,40 +63,40 @@ _FOREIGN = (
     (r"\.pth?", "a PyTorch model"),
     (r"keras_metadata\.pb|fingerprint\.pb", "a part of a SavedModel"),
 )
-#: Bytes of the largest pointer that Git LFS leaves in the place of a file.
+#: Bytes of the largest pointer file of Git LFS.
 _MAX_POINTER_BYTES = 1024
 
 _WHOLE_FOLDER = "a SavedModel is served from its whole folder: --model FOLDER"
-_TAKEN = "a frozen graph (.pb), a SavedModel folder, or a .keras or .h5 file"
+_ACCEPTED = "a frozen graph (.pb), a SavedModel folder, or a .keras or .h5 file"
 
 
 def find_model(path: Path) -> ModelFiles:
     """
     Return the model at *path*: a file, or a folder that is a SavedModel or holds one model file.
 
-    Raises `ModelError` for what cannot be read, for a file that is known to be something else, and
-    for a folder with no model or with several; the line says what was found.
+    Raises `ModelError` for a path that cannot be read, for a file that is known not to be a model,
+    and for a folder with no model or with several; the message states what was found.
     """
     try:
         if path.is_dir():
-            return _in_folder(path)
+            return _model_in_folder(path)
         if path.exists() and not path.is_file():
             raise ModelError(f"{path}: neither a file nor a folder")
-        return _named(path)
+        return _named_file(path)
     except OSError as error:
         raise ModelError(f"{error.filename or path}: {error.strerror}") from error
 
 
-def _named(path: Path) -> ModelFiles:
-    """Return the model of the file that was named; a SavedModel's file is not all of it."""
-    files = _of_file(path)
+def _named_file(path: Path) -> ModelFiles:
+    """Return the model of the file *path*; refuse a SavedModel without its variables beside it."""
+    files = _model_file(path)
     alone = files.kind is ModelKind.SAVED_MODEL and not (files.path / "variables").is_dir()
     if alone and format_of(path) is SAVED_MODEL and has_variables(path):
         raise ModelError(f"{path}: {SAVED_MODEL.what} without its variables; {_WHOLE_FOLDER}")
     return files
 
 
-def _of_file(path: Path) -> ModelFiles:
+def _model_file(path: Path) -> ModelFiles:
     found = format_of(path)
     if path.name in _SAVED_MODEL_FILES and found in (SAVED_MODEL, GRAPH_TEXT, None):
         _refuse_pointers(path.parent)
@@ -105,7 +105,7 @@ def _of_file(path: Path) -> ModelFiles:
         raise ModelError(f"{path}: {SAVED_MODEL.what} under another name; {_WHOLE_FOLDER}")
     foreign = _foreign(path)
     if foreign and found is not FROZEN_GRAPH:
-        raise _refusal(path, Format(foreign))
+        raise _refusal(path, FileFormat(foreign))
     if found is not None and found not in _BY_FORMAT:
         raise _refusal(path, found)
     by_name = _BY_SUFFIX.get(path.suffix.lower(), ModelKind.FROZEN_GRAPH)
@@ -113,14 +113,14 @@ def _of_file(path: Path) -> ModelFiles:
     return ModelFiles(kind, path, path.parent)
 
 
-def _refusal(path: Path, found: Format) -> ModelError:
+def _refusal(path: Path, found: FileFormat) -> ModelError:
     if found.advice:
         return ModelError(f"{path}: {found.what}, not a model: {found.advice}")
-    return ModelError(f"{path}: {found.what} cannot be served; expected {_TAKEN}")
+    return ModelError(f"{path}: {found.what} cannot be served; expected {_ACCEPTED}")
 
 
 def _refuse_pointers(folder: Path) -> None:
-    """Raise `ModelError` where a clone without Git LFS has no more than a pointer to a file."""
+    """Raise `ModelError` where a file in *folder* is a Git LFS pointer instead of the file."""
     for inner in ("variables", "assets"):
         for path in sorted(folder.joinpath(inner).rglob("*")):
             small = path.is_file() and path.stat().st_size <= _MAX_POINTER_BYTES
@@ -128,12 +128,12 @@ def _refuse_pointers(folder: Path) -> None:
                 raise _refusal(path, LFS_POINTER)
 
 
-def _in_folder(folder: Path) -> ModelFiles:
-    # Hidden ones are none of the model's: editors and archives from other systems leave them.
+def _model_in_folder(folder: Path) -> ModelFiles:
+    # Hidden files do not belong to the model: editors and archives of other systems add them.
     children = sorted(child for child in folder.iterdir() if not child.name.startswith("."))
     for name in _SAVED_MODEL_FILES:
         if (folder / name).is_file():
-            return _of_file(folder / name)
+            return _model_file(folder / name)
     if (folder / "variables").is_dir():
         raise ModelError(f"{folder}: holds variables/, but not the saved_model.pb of a SavedModel")
     models = [
@@ -142,18 +142,20 @@ def _in_folder(folder: Path) -> ModelFiles:
         if child.suffix.lower() in _BY_SUFFIX and not _foreign(child) and child.is_file()
     ]
     if len(models) == 1:
-        return _of_file(models[0])
+        return _model_file(models[0])
     if models:
         raise ModelError(f"{folder}: holds {len(models)} models; name one of {_listed(models)}")
     inner = [child for child in children if _is_saved_model(child)]
     if inner:
-        raise ModelError(f"{folder}: is no SavedModel; name one of those in it: {_listed(inner)}")
+        raise ModelError(
+            f"{folder}: is not a SavedModel; name one of those in it: {_listed(inner)}"
+        )
     found = _listed(children) or "nothing"
-    raise ModelError(f"{folder}: holds no model; expected {_TAKEN}, found {found}")
+    raise ModelError(f"{folder}: holds no model; expected {_ACCEPTED}, found {found}")
 
 
 def _foreign(path: Path) -> str:
-    """Return what *path* is by its name, if that is something else than a model for us."""
+    """Return what *path* is by its name where that is not served, else an empty string."""
     matches = (what for ending, what in _FOREIGN if re.search(f"({ending})$", path.name.lower()))
     return next(matches, "")
 
@@ -163,6 +165,6 @@ def _is_saved_model(folder: Path) -> bool:
 
 
 def _listed(paths: list[Path]) -> str:
-    """Return the names, quoted so that none can break the line; of many the first eight."""
+    """Return the first eight names, quoted so that none can break the line."""
     more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
     return ", ".join(repr(path.name) for path in paths[:8]) + more

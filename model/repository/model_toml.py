@@ -1,8 +1,8 @@
 """
-Read ``model.toml``: what a model's files cannot say of it.
+Read ``model.toml``: the settings of a model that its own files do not contain.
 
-Pure but for reading the file.  What it does not say is None, so that a command line, the file and
-the model itself can be told apart.
+Pure except for reading the file.  The value of an absent key is None, so that the command line, the
+file and the model can be asked in this order.
 """
 
 import os
@@ -16,35 +16,36 @@ from pathlib import Path
 from typing import Any
 
 from model.errors import ModelError
-from model.images.decode import MAX_SIDE, Resample
 from model.images.facts import ImageFacts
+from model.images.header import MAX_SIDE_PIXELS
 from model.images.normalisation import ColourOrder
+from model.images.preprocessing import Resample
 
 MODEL_TOML = "model.toml"
 
 
 @dataclass(frozen=True, slots=True)
 class ModelFacts:
-    """A ``model.toml``."""
+    """The contents of a ``model.toml``."""
 
-    name: str | None = None  #: fits as one segment into the path of a URL; so does the version
+    name: str | None = None  #: one segment of the path of a URL; so is the version
     version: str | None = None
-    signature: str | None = None  #: of posted images, and of requests that name none
-    input: str | None = None  #: a tensor or, of a SavedModel, an input, as it was written
+    signature: str | None = None  #: of images, and of requests that name none
+    input: str | None = None  #: a tensor or, of a SavedModel, an input; unchecked
     output: str | None = None  #: the same for the scores
-    labels: Path | None = None  #: in the folder of the file; whether it is there was not looked at
-    top_k: int | None = None  #: labels in an answer that was not asked for another number
-    #: the table ``[feeds]``: values, the same in every run, of placeholders by name
+    labels: Path | None = None  #: in the folder of the file; may be missing
+    top_k: int | None = None  #: labels in a response, where the request gives no number
+    #: the table ``[feeds]``: the values of placeholders by name, the same in every run
     feeds: Mapping[str, bool | float] = field(default_factory=dict)
     preprocessing: ImageFacts = field(default_factory=ImageFacts)
 
 
 def read_model_toml(folder: Path) -> ModelFacts:
     """
-    Return what the ``model.toml`` in *folder* says; nothing where there is none.
+    Return the contents of the ``model.toml`` in *folder*, or empty `ModelFacts` without one.
 
-    Raises `ModelError`, in one line with file and key, for a file that cannot be read or is not
-    TOML, a key that nobody knows, and a value that cannot be.
+    Raises `ModelError`, one line with file and key, for a file that cannot be read or is not TOML,
+    an unknown key, and a value that does not fit its key.
     """
     path = folder / MODEL_TOML
     if not os.path.lexists(path):
@@ -66,17 +67,17 @@ def read_model_toml(folder: Path) -> ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """What a key may hold."""
+    """The values that a key takes."""
 
     expected: str  #: completes a sentence that begins with "expected"
     read: Callable[[Any], object]
-    """Return the value of the field; raise ValueError or OverflowError where there is none."""
+    """Return the value of the field; raise ValueError or OverflowError for a wrong value."""
 
 
 def _values(
     path: Path, prefix: str, table: Mapping[str, object], keys: Mapping[str, _Key]
 ) -> dict[str, Any]:
-    """Return the values of the fields that *table* gives."""
+    """Return the values of the fields in *table*."""
     values = {}
     for name, raw in table.items():
         if name not in keys:
@@ -103,8 +104,8 @@ def _feeds(raw: Any) -> dict[str, bool | float]:
     return {name: raw[name] if type(raw[name]) is bool else _number(raw[name]) for name in raw}
 
 
-def _is(kind: type) -> Callable[[Any], object]:
-    """Return a reader of values of this *kind* and of no subclass: true is no whole number."""
+def _exactly(kind: type) -> Callable[[Any], object]:
+    """Return a reader of values of this *kind* and no subclass: true is not a whole number."""
 
     def read(raw: Any) -> object:
         _check(type(raw) is kind)
@@ -134,7 +135,7 @@ def _path_within(raw: Any) -> Path:
     return path
 
 
-def _whole(at_most: int | None = None) -> Callable[[Any], int]:
+def _whole_number(at_most: int | None = None) -> Callable[[Any], int]:
     def read(raw: Any) -> int:
         _check(type(raw) is int and raw >= 1 and (at_most is None or raw <= at_most))
         return int(raw)
@@ -162,12 +163,12 @@ def _scale(raw: Any) -> tuple[float, float, float]:
     return scale
 
 
-def _words(kind: type[Resample | ColourOrder]) -> _Key:
+def _choice(kind: type[Resample | ColourOrder]) -> _Key:
     return _Key(" or ".join(kind), lambda raw: kind(_text(raw)))
 
 
 _SEGMENT = "letters, digits, '.', '_' and '-'"
-_SIDE = _Key(f"a whole number from 1 to {MAX_SIDE}", _whole(MAX_SIDE))
+_SIDE = _Key(f"a whole number from 1 to {MAX_SIDE_PIXELS}", _whole_number(MAX_SIDE_PIXELS))
 
 _KEYS = {
     "name": _Key(f"a name of {_SEGMENT}", _segment),
@@ -176,21 +177,21 @@ _KEYS = {
     "input": _Key("the name of a tensor or an input", _text),
     "output": _Key("the name of a tensor or an output", _text),
     "labels": _Key("the path of a file in this folder, relative and without '..'", _path_within),
-    "top_k": _Key("a whole number of at least 1", _whole()),
+    "top_k": _Key("a whole number of at least 1", _whole_number()),
     "feeds": _Key("a table of names, each with a number, true or false", _feeds),
-    "preprocessing": _Key("a table", _is(dict)),
+    "preprocessing": _Key("a table", _exactly(dict)),
 }
 _IMAGE_KEYS = {
     "height": _SIDE,
     "width": _SIDE,
     "crop": _Key("a number over 0 and up to 1", _crop),
-    "resample": _words(Resample),
-    "colour_order": _words(ColourOrder),
+    "resample": _choice(Resample),
+    "colour_order": _choice(ColourOrder),
     "mean": _Key("a number, or a list of three", _each_channel),
     "scale": _Key("a number other than 0, or a list of three", _scale),
-    "scaled_jpeg_decode": _Key("true or false", _is(bool)),
+    "scaled_jpeg_decode": _Key("true or false", _exactly(bool)),
 }
-#: How a key is to be written, for a hint that finds it in the other table too.
+#: The full name of each key, so that a hint finds keys of the other table too.
 _FULL_NAMES = {name: name for name in _KEYS} | {
     name: f"preprocessing.{name}" for name in _IMAGE_KEYS
 }

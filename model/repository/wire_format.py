@@ -1,7 +1,7 @@
 """
-Tell which protocol buffer some bytes are, by their fields, without a schema.
+Identify a protocol buffer by its fields, without a schema.
 
-Pure, and imports no TensorFlow: a file is refused, or taken, before seconds go into that import.
+Pure.  Imports no TensorFlow, which takes seconds, so that a wrong file is refused before that.
 """
 
 import re
@@ -11,19 +11,19 @@ from enum import Enum
 from itertools import islice
 from mmap import mmap
 
-#: Wire types: a whole number, and a length followed by so many bytes.
+#: Wire types: a whole number, and bytes after their number.
 _NUMBER, _BYTES = 0, 2
 #: Bytes of the wire types that have a fixed size.
 _FIXED_SIZE_BYTES = {1: 8, 5: 4}
 
-#: Fields of a message that are looked at; a graph has one for each of its nodes.
+#: Fields of a message that are examined; a graph has one for each node.
 _MAX_FIELDS = 32
 
 _OPERATION = re.compile(rb"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 class Message(Enum):
-    """Protocol buffers that hold a model, or training data."""
+    """Protocol buffers that hold a model or training data."""
 
     GRAPH_DEF = "GraphDef"
     SAVED_MODEL = "SavedModel"
@@ -36,13 +36,13 @@ class Message(Enum):
 class _Field:
     number: int
     kind: int  #: its wire type
-    start: int  #: of its bytes
+    start: int  #: of the bytes of its value
     end: int
-    value: int = 0  #: where it is a number
+    value: int = 0  #: of a number
 
 
 def message_in(data: bytes | mmap) -> Message | None:
-    """Return which message *data* begins with beyond doubt; None where it may be anything."""
+    """Return the message at the start of *data* where it is certain, else None."""
     try:
         return _message(data, 0, len(data))
     except (ValueError, IndexError, RecursionError):
@@ -69,7 +69,7 @@ def _message(data: bytes | mmap, start: int, end: int) -> Message | None:
 
 
 def saved_variables(data: bytes | mmap) -> bool:
-    """Whether a graph of the SavedModel in *data* has variables, which lie in other files."""
+    """Whether a graph of the SavedModel in *data* has variables, which are in other files."""
     return any(
         (field.number, field.kind) == (3, _BYTES)  # the MetaGraphDef's SaverDef
         for graph in _fields(data, 0, len(data))
@@ -79,7 +79,7 @@ def saved_variables(data: bytes | mmap) -> bool:
 
 
 def _holds_graph(data: bytes | mmap, top: list[_Field]) -> bool:
-    """Whether a second field is a GraphDef, or a MetaGraphDef."""
+    """Whether a field of number 2 is a GraphDef or a MetaGraphDef."""
     graphs = (Message.GRAPH_DEF, Message.META_GRAPH_DEF)
     return any(
         (field.number, field.kind) == (2, _BYTES)
@@ -89,7 +89,7 @@ def _holds_graph(data: bytes | mmap, top: list[_Field]) -> bool:
 
 
 def _is_node(data: bytes | mmap, field: _Field) -> bool:
-    """Whether it is a NodeDef: a name, and an operation that TensorFlow could have."""
+    """Whether *field* is a NodeDef: a name, and a possible name of an operation."""
     inner = {each.number: each for each in islice(_fields(data, field.start, field.end), 2)}
     if {1, 2} != inner.keys() or any(each.kind != _BYTES for each in inner.values()):
         return False
@@ -97,7 +97,7 @@ def _is_node(data: bytes | mmap, field: _Field) -> bool:
 
 
 def _is_example(data: bytes | mmap, top: list[_Field]) -> bool:
-    """Whether it is one map of features by their names."""
+    """Whether the message is one map of features by name."""
     (features, *others) = top
     entries = list(islice(_fields(data, features.start, features.end), _MAX_FIELDS))
     return not others and bool(entries) and all(
@@ -108,7 +108,7 @@ def _is_example(data: bytes | mmap, top: list[_Field]) -> bool:
 
 
 def _fields(data: bytes | mmap, start: int, end: int) -> Iterator[_Field]:
-    """Yield the fields of the message there; raises ValueError or IndexError where it is none."""
+    """Yield the fields of a message; raises ValueError or IndexError where the bytes are none."""
     at = start
     while at < end:
         tag, at = _number(data, at)
@@ -129,7 +129,7 @@ def _fields(data: bytes | mmap, start: int, end: int) -> Iterator[_Field]:
 
 
 def _number(data: bytes | mmap, at: int) -> tuple[int, int]:
-    """Return the number of variable length at *at*, and where it ends."""
+    """Return the number of variable length at *at*, and the position behind it."""
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at]

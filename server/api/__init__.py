@@ -1,1 +1,1 @@
-"""One module a dialect: a request's bytes to a call, an answer to bytes."""
+"""HTTP endpoints, and the dialects: the bytes of a request to a call, its result to bytes."""

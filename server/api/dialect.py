@@ -1,8 +1,8 @@
 """
-Answer inference requests, whatever dialect they are in.
+Answer inference requests in any dialect.
 
-Decides what all answers have in common: the model's name, where the time went, and what an error
-looks like.  What bodies mean is the dialect's.  Everything here runs on the reactor thread.
+Decides what all answers have in common: the model's name, the timing, and the form of an error.
+A dialect decides what bodies mean.  Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
@@ -12,24 +12,24 @@ from typing import Any
 from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
 from twisted.python.failure import Failure
 
-from server.admission import Terms
-from server.api.request_options import terms_of
+from server.api.request_options import read_request_options
+from server.deadlines import RequestOptions
 from server.http.errors import error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Timing
 
-#: The batches that an answer lists: a request of many rows rides in any number of them, and clients
-#: and proxies refuse a head that is too long.
-MAX_BATCHES = 16
+#: Batches that an answer lists: a request of many rows may be split over any number of batches, and
+#: clients and proxies refuse a head that is too long.
+MAX_LISTED_BATCHES = 16
 
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """What the bodies of requests and of their answers mean."""
+    """Reads the bodies of requests, and writes those of answers."""
 
-    #: Begins the inference that a request asks for; it may raise what it could fail with.
-    infer: Callable[[Inference, HTTPRequest, Terms, Timing], Deferred[Any]]
-    #: Returns what that gave as JSON.
+    #: Starts the inference that a request asks for.  An error may be raised, or fail the Deferred.
+    infer: Callable[[Inference, HTTPRequest, RequestOptions, Timing], Deferred[Any]]
+    #: Returns the result of `infer` as JSON.
     write: Callable[[Any], bytes]
 
 
@@ -43,33 +43,37 @@ class InferenceAPI:
         *,
         seconds: Callable[[], float],
     ) -> None:
-        """*inference* raises `HTTPError` while there is none."""
+        """*inference* raises `HTTPError` until the model is ready."""
         self._inference = inference
         self._dialect = dialect
         self._seconds = seconds
 
     def preflight(self, head: Head) -> HTTPResponse | None:
-        """Return the answer to a request that is refused before its body is read, else None."""
+        """Return a refusal to send before the body is read, or None to admit the request."""
         headers: dict[str, str] = {}
         try:
             inference = self._inference()
             headers = _model_header(inference)
-            inference.admit(terms_of(head, self._seconds()))
-        except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
+            inference.admit(read_request_options(head, self._seconds()))
+        except Exception as error:  # noqa: BLE001 - any error is the answer to this request
             return error_response(error, head.request_id, headers)
         return None
 
     def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer with what the model makes of *request*."""
+        """
+        Return the answer to *request*; raises `HTTPError` until the model is ready.
+
+        Fails with `CancelledError` only; every other error becomes an answer.
+        """
         inference = self._inference()
         timing = Timing()
         headers = _model_header(inference)
 
         def infer() -> Deferred[Any]:
-            terms = terms_of(request, self._seconds())
-            if not request.admitted:  # while the body came, others did
-                inference.admit(terms)
-            return self._dialect.infer(inference, request, terms, timing)
+            options = read_request_options(request, self._seconds())
+            if not request.admitted:  # others may have arrived while the body was received
+                inference.admit(options)
+            return self._dialect.infer(inference, request, options, timing)
 
         def answer(result: object) -> HTTPResponse:
             start = self._seconds()
@@ -93,10 +97,10 @@ def _model_header(inference: Inference) -> dict[str, str]:
 
 def server_timing(timing: Timing) -> dict[str, str]:
     """
-    Return the Server-Timing header, none where nothing was timed.
+    Return the Server-Timing header, or no header where nothing was timed.
 
-    Durations are milliseconds; there is one ``batch`` entry for each batch the request rode in, up
-    to `MAX_BATCHES`, and then their number.
+    Durations are milliseconds.  Each batch that had rows of the request has one ``batch`` entry, up
+    to `MAX_LISTED_BATCHES`; if there are more, ``batches`` holds their number.
     """
     runs = timing.trace.runs
     durations = {
@@ -107,8 +111,8 @@ def server_timing(timing: Timing) -> dict[str, str]:
     }
     entries = [
         *(f"{name};dur={s * 1e3:.3f}" for name, s in durations.items() if s is not None),
-        *(f'batch;desc="{run.rows}/{run.cap} {run.reason}"' for run in runs[:MAX_BATCHES]),
+        *(f'batch;desc="{run.rows}/{run.cap} {run.reason}"' for run in runs[:MAX_LISTED_BATCHES]),
     ]
-    if len(runs) > MAX_BATCHES:
+    if len(runs) > MAX_LISTED_BATCHES:
         entries.append(f'batches;desc="{len(runs)}"')
     return {"Server-Timing": ", ".join(entries)} if entries else {}

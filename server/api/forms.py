@@ -1,11 +1,12 @@
 """
 Find the one image among the parts of a multipart form.
 
-A part is an image where its content begins as one, also in base64, or where its type says so.
-Where there is one, it is the image, whatever it is called, and all other parts are metadata: text
-fields, and files of another kind, such as JSON with a file name.  Several images are refused, since
-the answer to one would be taken for the answer to all.  Where there is none, the file, or else the
-field that is called as an image should be, is handed on for the decoder to say what it is.
+A part is an image if its content begins as an image file or as base64 of one, or if its
+Content-Type is an image type.  If exactly one part is an image, it is taken whatever its field is
+called, and all other parts are metadata: text fields, and files of another kind, such as JSON with
+a file name.  Several images are refused: a client could take the answer to one for the answer to
+all.  If no part is an image, the first file, or else the first field with one of
+`IMAGE_FIELD_NAMES`, is passed on, so that the decoder reports what it is.
 """
 
 import re
@@ -13,22 +14,21 @@ from dataclasses import dataclass
 
 from multipart import MultipartError, MultipartSegment, ParserLimitReached, PushMultipartParser
 
-from model.images.header import image_format
-from model.images.other_files import describe
+from model.images.first_bytes import image_format, is_unread_image
 from server.api.image_body import begins_image
 from server.http.errors import HTTPError
 
-#: The names of the field that holds the image where it has no file name.
-FIELDS = ("data", "image", "file")
+#: Names of the field that holds the image, if no part looks like an image or a file.
+IMAGE_FIELD_NAMES = ("data", "image", "file")
 
 MAX_PARTS = 64  #: parts of a form; an image needs one
-MAX_HEADERS = 16  #: headers of a part
-MAX_HEADER_BYTES = 4224  #: bytes of one of them
+MAX_PART_HEADERS = 16  #: headers of a part
+MAX_PART_HEADER_BYTES = 4224  #: bytes of one of them
 
-#: Characters of a client's value that an error repeats.
-_MAX_SAID = 100
+#: Characters of a client's value that an error message repeats.
+_MAX_QUOTED_CHARS = 100
 
-_BROKEN = "the multipart form is broken"
+_BROKEN_FORM = "the multipart form is broken"
 _FORM_BODY = re.compile(
     rb"\s*--([^\r\n]{1,200})\r?\n(?:[^\r\n]{0,500}\r?\n){0,8}?Content-Disposition:\s*form-data",
     re.IGNORECASE,
@@ -45,38 +45,40 @@ class _Part:
 
     @property
     def is_image(self) -> bool:
-        """Whether it is one, or was meant as one; formats that are not read count as well."""
+        """Whether it is an image or looks like one; formats the server does not read count."""
         if not self.content:
             return False
         return (
             self.kind.startswith("image/")
-            or (begins_image(self.content) and not _is_words(self.content))
-            or describe(self.content).endswith(" image")
+            or (begins_image(self.content) and not _is_printable_text(self.content))
+            or is_unread_image(self.content)
         )
 
 
-def _is_words(content: bytes) -> bool:
-    """Whether *content* is text that merely begins as an image file does: "GIF89a is a format"."""
+def _is_printable_text(content: bytes) -> bool:
+    """Whether *content* is text with the first bytes of an image file: "GIF89a is a format"."""
     head = content[:64]
     return image_format(content) is not None and head.isascii() and head.decode().isprintable()
 
 
 def boundary_in(body: bytes) -> str | None:
-    """Return the boundary with which *body* begins as a form does; None where it does not."""
+    """Return the boundary in the first line of *body*; None if *body* does not begin as a form."""
     found = _FORM_BODY.match(body[:4096])
     return found and found[1].decode("latin-1")
 
 
 def check_is_no_form(body: bytes, content_type: str) -> None:
-    """Raise a 400 where *body* is a form, which *content_type* does not say."""
+    """Raise a 400 if *body* is a form, although *content_type* is not that of a form."""
     boundary = boundary_in(body)
     if boundary is None:
         return
-    said = f"is {content_type[:_MAX_SAID]!r}" if content_type else "is missing"
+    problem = f"is {content_type[:_MAX_QUOTED_CHARS]!r}" if content_type else "is missing"
     if content_type.lower().startswith("multipart/form-data"):
-        said += ", with no semicolon before its boundary"
+        problem += ", with no semicolon before its boundary"
     raise HTTPError(
-        400, f"the body is a multipart form, but its Content-Type {said}; {_to_send(boundary)}"
+        400,
+        f"the body is a multipart form, but its Content-Type {problem}; "
+        f"{_content_type_advice(boundary)}",
     )
 
 
@@ -84,20 +86,22 @@ def image_in(body: bytes, boundary: str) -> bytes:
     """Return the image in the form *body*, or base64 of it; raises a 400 with the reason."""
     if not boundary:
         raise HTTPError(
-            400, f"{_BROKEN}: its Content-Type names no boundary; {_to_send(boundary_in(body))}"
+            400,
+            f"{_BROKEN_FORM}: its Content-Type names no boundary; "
+            f"{_content_type_advice(boundary_in(body))}",
         )
-    part = _chosen(_parts(body, boundary))
+    part = _select_part(_parts(body, boundary))
     if part.encoding not in {"", "binary", "8bit", "7bit", "base64"}:
         raise HTTPError(
             400,
-            f"Content-Transfer-Encoding {part.encoding[:_MAX_SAID]!r} is not read here; "
+            f"Content-Transfer-Encoding {part.encoding[:_MAX_QUOTED_CHARS]!r} is not read here; "
             "send the bare bytes of the image",
         )
     return part.content
 
 
-def _to_send(boundary: str | None) -> str:
-    """Return what to send instead, where the Content-Type of a form is wrong."""
+def _content_type_advice(boundary: str | None) -> str:
+    """Return the advice that ends the error for a form with a wrong Content-Type."""
     known = boundary if boundary is not None and boundary.isprintable() else "..."
     return (
         f"send Content-Type: multipart/form-data; boundary={known}, "
@@ -105,41 +109,41 @@ def _to_send(boundary: str | None) -> str:
     )
 
 
-def _chosen(parts: list[_Part]) -> _Part:
-    """Return the image among *parts*, or else what was most likely meant as one."""
+def _select_part(parts: list[_Part]) -> _Part:
+    """Return the image in *parts*, else the most likely part; raises a 400 if there is none."""
     for part in parts:
         if part.kind.startswith("multipart/"):
             raise HTTPError(
                 400,
-                f"the form's field {_said(part)} holds a form itself ({part.kind[:_MAX_SAID]}); "
-                "send the image as a field of the form",
+                f"the form's field {_quoted_name(part)} holds a form itself "
+                f"({part.kind[:_MAX_QUOTED_CHARS]}); send the image as a field of the form",
             )
     images = [part for part in parts if part.is_image]
     if len(images) > 1:
-        names = ", ".join(map(_said, images[:MAX_PARTS]))
+        names = ", ".join(map(_quoted_name, images[:MAX_PARTS]))
         raise HTTPError(
             400, f"the form holds {len(images)} images ({names}); one is answered per request"
         )
-    named = [part for part in parts if part.name in FIELDS]
+    named = [part for part in parts if part.name in IMAGE_FIELD_NAMES]
     if any(part.filename and not part.content for part in named):
         raise HTTPError(400, "the image's field of the form is empty")
     if images:
         return images[0]
     files = [part for part in parts if part.filename and part.content]
-    meant = files or [part for part in named if part.content] or named
-    if meant:
-        if not meant[0].content:
+    candidates = files or [part for part in named if part.content] or named
+    if candidates:
+        if not candidates[0].content:
             raise HTTPError(400, "the image's field of the form is empty")
-        return meant[0]
-    wanted = ", ".join(repr(name) for name in FIELDS)
-    names = ", ".join(map(_said, parts)) or "none"
+        return candidates[0]
+    wanted = ", ".join(repr(name) for name in IMAGE_FIELD_NAMES)
+    names = ", ".join(map(_quoted_name, parts)) or "none"
     raise HTTPError(
         400, f"the form has no file, and no field named one of {wanted}; its fields: {names}"
     )
 
 
-def _said(part: _Part) -> str:
-    return repr(part.name[:_MAX_SAID])
+def _quoted_name(part: _Part) -> str:
+    return repr(part.name[:_MAX_QUOTED_CHARS])
 
 
 def _parts(body: bytes, boundary: str) -> list[_Part]:
@@ -147,24 +151,24 @@ def _parts(body: bytes, boundary: str) -> list[_Part]:
     try:
         found = _segments(body, boundary, "utf-8")
     except MultipartError as error:
-        try:  # some clients write names of files in Latin-1, which any bytes are
+        try:  # some clients write file names in Latin-1, which decodes any bytes
             found = _segments(body, boundary, "latin-1")
         except MultipartError:
-            raise HTTPError(400, f"{_BROKEN}: {_reason(error, body, boundary)}") from error
+            raise HTTPError(400, f"{_BROKEN_FORM}: {_reason(error, body, boundary)}") from error
     return [_part_of(segment, b"".join(chunks)) for segment, chunks in found]
 
 
 def _segments(
     body: bytes, boundary: str, charset: str
 ) -> list[tuple[MultipartSegment, list[bytes]]]:
-    """Return the heads of the parts, in this *charset*, and their contents in pieces."""
+    """Return the headers of the parts, decoded from *charset*, and their contents in chunks."""
     found: list[tuple[MultipartSegment, list[bytes]]] = []
     with PushMultipartParser(
         boundary,
         content_length=len(body),
         max_segment_count=MAX_PARTS,
-        max_header_count=MAX_HEADERS,
-        max_header_size=MAX_HEADER_BYTES,
+        max_header_count=MAX_PART_HEADERS,
+        max_header_size=MAX_PART_HEADER_BYTES,
         header_charset=charset,
     ) as parser:
         for event in parser.parse(body):
@@ -178,12 +182,15 @@ def _segments(
 def _reason(error: MultipartError, body: bytes, boundary: str) -> str:
     if isinstance(error, ParserLimitReached):
         return (
-            f"it has more than {MAX_PARTS} parts, or one of them more than {MAX_HEADERS} headers "
-            f"or {MAX_HEADER_BYTES} bytes of a header"
+            f"it has more than {MAX_PARTS} parts, "
+            f"or one of them more than {MAX_PART_HEADERS} headers "
+            f"or {MAX_PART_HEADER_BYTES} bytes of a header"
         )
     actual = boundary_in(body)
     if actual not in {None, boundary}:
-        return f"its Content-Type says boundary {boundary[:_MAX_SAID]!r}, its body {actual!r}"
+        return (
+            f"its Content-Type says boundary {boundary[:_MAX_QUOTED_CHARS]!r}, its body {actual!r}"
+        )
     return next((arg for arg in error.args if isinstance(arg, str)), "unreadable")
 
 

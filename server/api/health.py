@@ -1,7 +1,7 @@
 """
 Answer `GET /healthz` and `GET /readyz`.
 
-Ready means that a model is warm, that the server lives and that it does not drain.  Everything here
+Ready means that the model is warmed up, the server is alive and it does not drain.  Everything here
 runs on the reactor thread.
 """
 
@@ -23,17 +23,21 @@ class HealthAPI:
         self._lifecycle = lifecycle
 
     def healthz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer 200 while the server lives, else 503 with the reason; a load may take long."""
+        """
+        Answer 200 while the server is alive, else 503 with the reason.
+
+        Alive during the start, too: loading a model may take long.
+        """
         trouble = self._trouble()
         content: dict[str, object] = {
             "alive": not trouble,
             "reactor_lag_s": round(self._heartbeat.reactor_lag, 3),
-            "model_threads": [asdict(pulse) for pulse in self._heartbeat.pulses()],
+            "model_threads": [asdict(thread) for thread in self._heartbeat.thread_health()],
         }
         return _json(not trouble, content, trouble)
 
     def readyz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer 200 while requests are welcome, else 503 with the state and its progress."""
+        """Answer 200 while the server takes requests, else 503 with its state and progress."""
         state, trouble = self._lifecycle.state, self._trouble()
         ready = state is State.READY and not trouble
         content: dict[str, object] = {"ready": ready, "state": state.value}
@@ -45,8 +49,8 @@ class HealthAPI:
         return "" if self._lifecycle.state is State.STARTING else self._heartbeat.trouble
 
 
-def _json(well: bool, content: dict[str, object], trouble: str) -> Deferred[HTTPResponse]:
+def _json(ok: bool, content: dict[str, object], trouble: str) -> Deferred[HTTPResponse]:
     if trouble:
         content["trouble"] = trouble
     body = orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)
-    return succeed(HTTPResponse(200 if well else 503, body))
+    return succeed(HTTPResponse(200 if ok else 503, body))

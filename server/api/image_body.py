@@ -1,9 +1,9 @@
 """
-Take the image file out of a body that holds it as base64.
+Extract the image file from a body that holds it as base64.
 
 Base64 may be bare, a data URL, a JSON string or `{"b64": "..."}`; in the standard or the URL-safe
-alphabet, with line ends, with or without padding.  Pure; what takes time by the byte runs on decode
-threads.
+alphabet, with line ends, with or without padding.  Pure; work that grows with the length of a body
+runs on decode threads.
 """
 
 import re
@@ -12,13 +12,13 @@ from urllib.parse import unquote_to_bytes
 
 import orjson
 
-from model.images.header import BadImage, NotAnImage, image_format
-from model.images.other_files import describe
+from model.images.errors import BadImage, NotAnImage
+from model.images.first_bytes import describe, image_format
 
-#: Bytes by which it is decided what a body is.
+#: First bytes of a body, which decide how it is read.
 HEAD_BYTES = 512
 
-#: Characters of bare text from which it is taken for base64: shorter words are of that alphabet.
+#: Shortest bare text, in characters, that is read as base64: a plain word fits its alphabet, too.
 MIN_BARE_CHARACTERS = 24
 
 UTF8_MARK = b"\xef\xbb\xbf"  #: the byte order mark
@@ -37,7 +37,7 @@ def is_image_in_json(body: bytes) -> bool:
 
 
 def begins_image(data: bytes) -> bool:
-    """Whether *data* begins as an image file does, or as base64 of one; its first bytes decide."""
+    """Whether the first bytes of *data* are those of an image file, or of base64 of one."""
     if image_format(data) is not None:
         return True
     head = _JSON_HEAD.sub(b"", data[:HEAD_BYTES].removeprefix(UTF8_MARK), count=1)
@@ -52,7 +52,7 @@ def begins_image(data: bytes) -> bool:
 
 def image_file(data: bytes) -> bytes:
     """
-    Return the image file that *data* is or holds; what is neither is returned as it is.
+    Return the image file that *data* is or holds as base64; other *data* is returned unchanged.
 
     Raises `BadImage` for broken base64, and `NotAnImage` for base64 of something else.  Called on a
     decode thread.
@@ -73,7 +73,7 @@ def image_file(data: bytes) -> bytes:
 
 
 def from_text(text: bytes) -> bytes:
-    """Return the image file of which *text* is the base64, or a data URL; raises `BadImage`."""
+    """Return the image file in *text*, base64 or a data URL; raises `BadImage`."""
     url = _DATA_URL.match(text)
     if url is not None:
         if not url[1].lower().rstrip().endswith(b";base64"):
@@ -94,10 +94,10 @@ def from_text(text: bytes) -> bytes:
 
 def texts_in(inputs: object, name: str) -> list[bytes]:
     """
-    Return the texts where the "inputs" of a request are images in base64; else none.
+    Return the base64 texts in *inputs*, or an empty list if *inputs* are no images in base64.
 
-    They are `{"b64": "..."}`, or strings that begin as base64 of an image; one or a list, perhaps
-    under the *name* of the input.
+    *inputs* is the value of "inputs" in a request: one image or a list of them, bare or under the
+    *name* of the input.  An image is `{"b64": "..."}`, or a string that begins as base64 of one.
     """
     if isinstance(inputs, dict) and inputs.keys() == {name}:
         inputs = inputs[name]
@@ -120,7 +120,7 @@ def _text_of(value: object) -> str | None:
 
 
 def _string_in(body: bytes) -> bytes:
-    """Return the string in the JSON *body*; raises `BadImage` for any other JSON."""
+    """Return the base64 string in the JSON *body*; raises `BadImage` for any other JSON."""
     try:
         text = _text_of(orjson.loads(body))
     except orjson.JSONDecodeError as error:

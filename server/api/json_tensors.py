@@ -1,12 +1,12 @@
 """
-Turn JSON into the arrays that a signature takes, and the arrays that it gives into JSON.
+Convert JSON to the input arrays of a signature, and its output arrays to JSON.
 
-Decides which JSON values an input of each dtype takes: nothing is rounded to a whole number, cut to
-a range, or read as a number when it is true, false or a string.  Pure; parsing runs on decode
-threads, answering on the reactor thread.  May not import Twisted.
+Decides which JSON values an input of each dtype accepts: no value is rounded to a whole number or
+clipped to a range, and true, false and strings are no numbers.  Pure; parsing runs on decode
+threads, writing on the reactor thread.  May not import Twisted.
 
-`array_of` and `value_of` convert one tensor, for every dialect; the other functions are the native
-dialect's envelope.  What is refused here raises `FeedError`, in one short line.
+`array_of` and `value_of` convert one tensor, for every dialect; the other functions read and write
+the native dialect's envelope.  A refused value raises `FeedError`, in one short line.
 """
 
 from base64 import b64decode, b64encode
@@ -20,8 +20,8 @@ import orjson
 
 from model.signature import STRING, FeedError, Signature, TensorSpec
 
-#: The Python types that orjson makes of what an input takes, by the name of its dtype.
-_TAKEN: dict[str, frozenset[type]] = {
+#: The Python types, as orjson parses JSON, that an input accepts; by the name of its dtype.
+_ACCEPTED_TYPES: dict[str, frozenset[type]] = {
     "bool": frozenset({bool}),
     STRING.name: frozenset({str, dict}),
     **dict.fromkeys(
@@ -31,21 +31,21 @@ _TAKEN: dict[str, frozenset[type]] = {
     **dict.fromkeys(("float16", "bfloat16", "float32", "float64"), frozenset({int, float})),
 }
 
-#: How deep numpy's arrays go.
+#: Most axes of a numpy array.
 _MAX_RANK = 64
 
-#: Characters of a client's value that an error repeats.
-_MAX_SAID = 40
+#: Characters of a client's value that an error message repeats.
+_MAX_QUOTED_CHARS = 40
 
-#: Bytes that decide the encoding of a body; whole characters in any encoding.
+#: First bytes of a body, which decide its encoding; a multiple of 4, so that no character is cut.
 _HEAD_BYTES = 64
 
-#: Stands for the value of an unknown name, which `Signature.feed` refuses by that name.
-_UNREAD = np.empty(0)
+#: The array for an unknown input name, which `Signature.feed` refuses by that name.
+_UNKNOWN_INPUT = np.empty(0)
 
 
 def begins_object(head: bytes) -> bool:
-    """Whether a body whose first bytes are *head* begins as a JSON object, in any Unicode."""
+    """Whether *head*, the first bytes of a body, begins a JSON object in UTF-8, 16 or 32."""
     if head[:1] == b"{":
         return True
     text = head[:_HEAD_BYTES].decode(detect_encoding(head), "replace")
@@ -56,7 +56,7 @@ def parse_request(body: bytes) -> tuple[str | None, object]:
     """
     Return the signature name, or None, and the value of "inputs" in the native dialect's *body*.
 
-    Raises `FeedError` for what is no JSON, with line and column, and for a wrong envelope.
+    Raises `FeedError` for invalid JSON, with line and column, and for a wrong envelope.
     """
     encoding = detect_encoding(body[:_HEAD_BYTES])
     if encoding == "utf-8-sig":
@@ -68,25 +68,25 @@ def parse_request(body: bytes) -> tuple[str | None, object]:
     except orjson.JSONDecodeError as error:
         raise FeedError(f"the body is no JSON: {error}") from None
     if not isinstance(content, dict):
-        raise FeedError(f"the body: expected an object, got {_said(content)}")
+        raise FeedError(f"the body: expected an object, got {_describe(content)}")
     for key in content:
         if key not in {"inputs", "signature_name"}:
-            raise FeedError(f"unknown key {_said(key)}: the body takes inputs, signature_name")
+            raise FeedError(f"unknown key {_describe(key)}: the body takes inputs, signature_name")
     if "inputs" not in content:
         raise FeedError("the body has no key 'inputs'")
     name = content.get("signature_name")
     if "signature_name" in content and not isinstance(name, str):
-        raise FeedError(f"signature_name: expected a string, got {_said(name)}")
+        raise FeedError(f"signature_name: expected a string, got {_describe(name)}")
     return name, content["inputs"]
 
 
 def arrays_of(signature: Signature, inputs: object) -> dict[str, np.ndarray]:
     """
-    Return the arrays in *inputs*, by name, for `Signature.feed` to check.
+    Return the arrays in *inputs*, by name; `Signature.feed` checks names and shapes.
 
-    *inputs* is an object of names and values; where there is one input, its value alone will do.
-    An unknown name gets an array that means nothing.  Raises `FeedError` as `array_of` does, and
-    for a signature whose outputs JSON cannot carry: before the model has run in vain.
+    *inputs* is an object of names and values; if *signature* has one input, its bare value is
+    accepted.  An unknown name gets an empty array.  Raises `FeedError` as `array_of` does, and for
+    a signature with outputs that JSON cannot carry: its run would be in vain.
     """
     specs = {spec.name: spec for spec in signature.inputs}
     for output in signature.outputs:
@@ -96,36 +96,36 @@ def arrays_of(signature: Signature, inputs: object) -> dict[str, np.ndarray]:
     ):
         if len(specs) != 1:
             wanted = f"an object of {len(specs)} names"
-            raise FeedError(f"inputs: expected {wanted}, got {_said(inputs)}")
+            raise FeedError(f"inputs: expected {wanted}, got {_describe(inputs)}")
         inputs = dict.fromkeys(specs, inputs)
     return {
-        name: array_of(specs[name], value) if name in specs else _UNREAD
+        name: array_of(specs[name], value) if name in specs else _UNKNOWN_INPUT
         for name, value in inputs.items()
     }
 
 
 def array_of(spec: TensorSpec, value: object) -> np.ndarray:
     """
-    Return *value*, as orjson has parsed it, in the dtype of *spec*; the shape is left as it came.
+    Return *value*, as parsed by orjson, in the dtype of *spec*; its shape is not checked.
 
-    The array is C-contiguous and the caller's own.  An empty list ends the shape: `[]` is [0].
-    Integers take whole numbers in their range, never 1.0; floats take numbers that stay finite,
-    rounded to the nearest; neither takes true or false, which only bool does.  Strings are UTF-8,
-    or any bytes as `{"b64": "..."}`.
+    The array is C-contiguous and a copy.  An empty list is the last axis: `[]` has shape [0].
+    Integer dtypes accept whole numbers in their range, not 1.0; float dtypes accept numbers that
+    stay finite, rounded to the nearest; only bool accepts true and false.  Strings are UTF-8, or
+    any bytes as `{"b64": "..."}`.
 
-    Raises `FeedError` with the first place that does not fit; for lists that are ragged, mixed
-    with other values or nested deeper than 64; and for every other dtype.
+    Raises `FeedError` with the position of the first value that does not fit; for lists that are
+    ragged, mixed with other values or nested deeper than 64; and for every other dtype.
     """
     _check_carried("input", spec)
-    # As objects first: straight to numbers, numpy reads true as 1, null as NaN and "1" as 1.
+    # As objects first: converting directly, numpy reads true as 1, null as NaN and "1" as 1.
     leaves = np.array(value, STRING)
     # numpy iterates over 32 axes at most, but reshapes 64.
     types = set(map(type, leaves.reshape(-1).flat))
     if list in types:
         raise _ragged(spec, leaves)
-    if not types <= _TAKEN[spec.dtype.name]:
-        taken = _TAKEN[spec.dtype.name]
-        raise _misfit(spec, leaves, [type(leaf) in taken for leaf in leaves.reshape(-1)])
+    if not types <= _ACCEPTED_TYPES[spec.dtype.name]:
+        accepted = _ACCEPTED_TYPES[spec.dtype.name]
+        raise _value_error(spec, leaves, [type(leaf) in accepted for leaf in leaves.reshape(-1)])
     if spec.dtype == STRING:
         return _strings(spec, leaves)
     if spec.dtype.kind in "iu":
@@ -133,11 +133,11 @@ def array_of(spec: TensorSpec, value: object) -> np.ndarray:
     return leaves.astype(bool) if spec.dtype.kind == "b" else _floats(spec, leaves)
 
 
-def answer(outputs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) -> bytes:
+def encode_outputs(outputs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) -> bytes:
     """
-    Return the native dialect's answer: an object of names and values, and a newline.
+    Return the native dialect's answer: a JSON object of names and values, and a newline.
 
-    *arrays* are of the dtypes of *outputs*, which `arrays_of` let pass.
+    *arrays* have the dtypes of *outputs*, which `arrays_of` has checked.
     """
     values = {spec.name: value_of(spec, array) for spec, array in zip(outputs, arrays, strict=True)}
     return orjson.dumps(
@@ -147,20 +147,20 @@ def answer(outputs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) -> bytes
 
 def value_of(spec: TensorSpec, array: np.ndarray) -> object:
     """
-    Return what orjson, with OPT_SERIALIZE_NUMPY, writes as *array*, of any shape and layout.
+    Return *array*, of any shape and layout, as a value for orjson with OPT_SERIALIZE_NUMPY.
 
-    NaN and infinities come out as null.  bfloat16 is written as float32; bytes as a string where
-    they are UTF-8, else as `{"b64": "..."}`.  Bytes may come as objects, as numpy's S or bare.
+    NaN and infinities are written as null, bfloat16 as float32, bytes as a string if they are
+    UTF-8, else as `{"b64": "..."}`.  Bytes may be numpy objects, numpy's dtype S, or plain bytes.
     """
     if spec.dtype == STRING:
         return np.asarray(_TEXTS(np.asarray(array, STRING)), STRING).tolist()
     native = np.float32 if spec.dtype.name == "bfloat16" else spec.dtype
-    # orjson wants C order, and a scalar where there is no axis.
+    # orjson needs C order, and a scalar instead of an array without axes.
     return np.asarray(array, native, order="C")[()]
 
 
 def check_carried(signature: Signature) -> None:
-    """Raise `FeedError` for a signature of which JSON cannot carry an input or an output."""
+    """Raise `FeedError` if JSON cannot carry an input or an output of *signature*."""
     for spec in signature.inputs:
         _check_carried("input", spec)
     for spec in signature.outputs:
@@ -168,7 +168,7 @@ def check_carried(signature: Signature) -> None:
 
 
 def _check_carried(side: str, spec: TensorSpec) -> None:
-    if spec.dtype.name not in _TAKEN:
+    if spec.dtype.name not in _ACCEPTED_TYPES:
         raise FeedError(f"{side} {spec.name!r}: {spec.type_name} cannot be carried by JSON")
 
 
@@ -177,31 +177,31 @@ def _integers(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
         return leaves.astype(spec.dtype)
     except OverflowError:
         range_ = np.iinfo(spec.dtype)
-    raise _misfit(spec, leaves, (leaves >= range_.min) & (leaves <= range_.max))
+    raise _value_error(spec, leaves, (leaves >= range_.min) & (leaves <= range_.max))
 
 
 def _floats(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
         if spec.dtype.name == "bfloat16":
-            # Its own conversion from objects takes no whole number over 63 bits.
+            # Direct conversion from objects accepts no whole number over 63 bits.
             array = leaves.astype(np.float32).astype(spec.dtype)
         else:
             array = leaves.astype(spec.dtype)
         finite = np.isfinite(array)
     if not finite.all():
-        raise _misfit(spec, leaves, finite)
+        raise _value_error(spec, leaves, finite)
     return array
 
 
 def _strings(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
     elements = [_bytes(leaf) for leaf in leaves.reshape(-1)]
     if None in elements:
-        raise _misfit(spec, leaves, [element is not None for element in elements])
+        raise _value_error(spec, leaves, [element is not None for element in elements])
     return np.array(elements, STRING).reshape(leaves.shape)
 
 
 def _bytes(leaf: object) -> bytes | None:
-    """Return the bytes that *leaf* stands for; None where it does not."""
+    """Return the bytes of the string or the b64 object *leaf*; None if it is neither."""
     try:
         match leaf:
             case str():
@@ -224,16 +224,16 @@ _TEXTS = np.frompyfunc(_text, 1, 1)
 
 
 def _ragged(spec: TensorSpec, leaves: np.ndarray) -> FeedError:
-    """Return what to say of *leaves*, among which numpy has left lists."""
+    """Return the error for *leaves* that contain lists, which numpy could not turn into axes."""
     if leaves.ndim == _MAX_RANK:
         return FeedError(f"input {spec.name!r}: the lists are nested deeper than {_MAX_RANK}")
     lengths = [len(leaf) if isinstance(leaf, list) else None for leaf in leaves.reshape(-1)]
-    place = _place(leaves, [length == lengths[0] for length in lengths])
+    place = _position(leaves, [length == lengths[0] for length in lengths])
     return FeedError(f"input {spec.name!r}{place}: the lists are ragged")
 
 
-def _misfit(spec: TensorSpec, leaves: np.ndarray, fits: npt.ArrayLike) -> FeedError:
-    """Return what to say of the first of *leaves* that is false in *fits*."""
+def _value_error(spec: TensorSpec, leaves: np.ndarray, fits: npt.ArrayLike) -> FeedError:
+    """Return the error for the first of *leaves* that is false in *fits*."""
     if spec.dtype == STRING:
         wanted = 'strings or {"b64": "..."}'
     elif spec.dtype.kind == "b":
@@ -243,17 +243,17 @@ def _misfit(spec: TensorSpec, leaves: np.ndarray, fits: npt.ArrayLike) -> FeedEr
         wanted = f"whole numbers from {range_.min} to {range_.max}"
     else:
         wanted = f"numbers that fit {spec.dtype}"
-    got = _said(leaves.reshape(-1)[np.argmin(fits)])
-    return FeedError(f"input {spec.name!r}{_place(leaves, fits)}: expected {wanted}, got {got}")
+    got = _describe(leaves.reshape(-1)[np.argmin(fits)])
+    return FeedError(f"input {spec.name!r}{_position(leaves, fits)}: expected {wanted}, got {got}")
 
 
-def _place(leaves: np.ndarray, fits: npt.ArrayLike) -> str:
+def _position(leaves: np.ndarray, fits: npt.ArrayLike) -> str:
     place = ", ".join(str(step) for step in np.unravel_index(np.argmin(fits), leaves.shape))
     return f" at [{place}]" if place else ""
 
 
-def _said(value: object) -> str:
-    """Return *value* in JSON's words, in one line of at most _MAX_SAID characters."""
+def _describe(value: object) -> str:
+    """Return *value* as JSON calls it, in one line of at most _MAX_QUOTED_CHARS characters."""
     match value:
         case list():
             return "a list"
@@ -262,7 +262,7 @@ def _said(value: object) -> str:
         case None:
             return "null"
         case str():
-            text = repr(value[:_MAX_SAID])
+            text = repr(value[:_MAX_QUOTED_CHARS])
         case _:
             text = str(value).lower()
-    return text if len(text) <= _MAX_SAID else f"{text[: _MAX_SAID - 3]}..."
+    return text if len(text) <= _MAX_QUOTED_CHARS else f"{text[: _MAX_QUOTED_CHARS - 3]}..."

@@ -3,7 +3,7 @@ The native dialect: `POST /` with an image, answered by `[["label", score], ...]
 
 An image is the bare body, the file of a multipart form (server/api/forms.py), or base64 of either
 (server/api/image_body.py).  JSON is ``{"inputs": {"name": value, ...}}``, answered by
-``{"outputs": {"name": value, ...}}``; so are images where there are no labels.
+``{"outputs": {"name": value, ...}}``.  A model without labels answers images in that form, too.
 """
 
 from collections.abc import Mapping
@@ -16,20 +16,21 @@ from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 
 from batcher.errors import QueueFull
-from model.images.header import BadImage, TooManyPixels, image_format
-from model.images.input import ImageInput, guarded
+from model.images.errors import BadImage, TooManyPixels
+from model.images.first_bytes import image_format
+from model.images.input import ImageInput, check_encoded_images
 from model.signature import STRING, Feed, FeedError, Signature
-from server.admission import Terms
 from server.api import json_tensors
 from server.api.dialect import Dialect
 from server.api.forms import boundary_in, check_is_no_form, image_in
 from server.api.image_body import begins_image, from_text, image_file, is_image_in_json, texts_in
 from server.api.samples import sample_feed, sample_request
+from server.deadlines import RequestOptions
 from server.http.errors import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, Prediction, ServedModel, Timing
 
-#: What curl calls the body of -d, which is no image any more, and of --data-binary, which is one.
+#: The Content-Type that curl sends with -d, which changes an image, and with --data-binary.
 URLENCODED = "application/x-www-form-urlencoded"
 
 _CURL_HINT = (
@@ -39,58 +40,62 @@ _CURL_HINT = (
 
 
 def _infer(
-    inference: Inference, request: HTTPRequest, terms: Terms, timing: Timing
+    inference: Inference, request: HTTPRequest, options: RequestOptions, timing: Timing
 ) -> Deferred[Any]:
     """
-    Return the `Prediction` or the `Outputs` of what *request* holds.
+    Return the `Prediction` for an image and labels, else the `Outputs`.
 
-    Raises an `HTTPError` where that can be told at once.
+    Raises `HTTPError` for a request that the head and the first bytes show to be wrong.
     """
     model = inference.model
     check_body(request)
     json = is_json(request)
     if json and (model.image_input is None or not is_image_in_json(request.body)):
-        top_of(request.query, 1, 0)
+        label_count(request.query, 1, 0)
         prepare = partial(tensor_feed, model, request.body)
-        return inference.run(prepare, terms, timing=timing)
+        return inference.run(prepare, options, timing=timing)
     if model.image_input is None:
-        raise HTTPError(415, f"this model takes tensors, no images; post JSON{_such_as(model)}")
-    k = top_of(request.query, model.top, len(model.labels))
+        raise HTTPError(
+            415, f"this model takes tensors, no images; post JSON{_example_clause(model)}"
+        )
+    k = label_count(request.query, model.top, len(model.labels))
     data = request.body if json else image_of(request)
     answer: Deferred[Any]
     if model.labels:
-        answer = inference.classify(data, k, terms, timing=timing, read=image_file)
+        answer = inference.classify(data, k, options, timing=timing, read=image_file)
     else:
-        answer = inference.run(partial(_image_feed, model.image_input, data), terms, timing=timing)
-    return answer.addErrback(_with_hint) if _is_stripped(request) else answer
+        answer = inference.run(
+            partial(_image_feed, model.image_input, data), options, timing=timing
+        )
+    return answer.addErrback(_add_curl_hint) if _may_lack_bytes(request) else answer
 
 
-def _is_stripped(request: HTTPRequest) -> bool:
-    """Whether the body may be what ``curl -d`` leaves of a file; older ones keep zero bytes."""
+def _may_lack_bytes(request: HTTPRequest) -> bool:
+    """Whether ``curl -d`` may have removed line ends; older curls do not remove zero bytes."""
     ends = (b"\r", b"\n")
-    return _kind_of(request) == URLENCODED and not any(each in request.body for each in ends)
+    return _media_type(request) == URLENCODED and not any(each in request.body for each in ends)
 
 
 def _image_feed(image_input: ImageInput, data: bytes) -> Feed:
-    """Return the feed of the image that *data* is or holds; raises `BadImage`.  Decode thread."""
+    """Return the feed of the image in *data*; raises `BadImage`.  Called on a decode thread."""
     return image_input.feed(image_file(data))
 
 
-def _with_hint(failure: Failure) -> Failure:
-    """Add to what is wrong with an image, where curl -d may have sent it, what to send instead."""
+def _add_curl_hint(failure: Failure) -> Failure:
+    """Add the advice for users of ``curl -d`` to the error for an image."""
     if failure.check(BadImage) and not failure.check(TooManyPixels):
         raise BadImage(f"{failure.value}; {_CURL_HINT}")
     return failure
 
 
-def _such_as(model: ServedModel) -> str:
-    """Return an example of a request, if there is one, as it ends a sentence."""
+def _example_clause(model: ServedModel) -> str:
+    """Return the words " such as" and a sample request, or nothing where there is no sample."""
     sample = sample_feed(model.signatures[model.default], None, model.samples)
     return "" if isinstance(sample, str) else f" such as {sample_request(sample, model.default)}"
 
 
 def check_body(request: HTTPRequest) -> None:
-    """Raise a 415 for a body that is encoded, and a 400 where there is none."""
+    """Raise a 415 for a body with a Content-Encoding, and a 400 for an empty one."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise HTTPError(415, f"Content-Encoding {encoding!r} is not read here; send the bare bytes")
@@ -102,19 +107,23 @@ def check_body(request: HTTPRequest) -> None:
 
 
 def is_json(request: HTTPRequest) -> bool:
-    """Whether the body is JSON, whatever ``curl -d`` calls it; no image begins with a brace."""
+    """
+    Whether the body is JSON: it begins with a brace, as no image does, or its type says JSON.
+
+    The type is not needed, for ``curl -d`` sends another one.
+    """
     head = request.body[:64]
     if json_tensors.begins_object(head):
         return True
-    # A form that is called JSON gets an error that says so.
-    return _kind_of(request) == "application/json" and boundary_in(request.body) is None
+    # A form with the type of JSON is not JSON: its error reports the wrong type.
+    return _media_type(request) == "application/json" and boundary_in(request.body) is None
 
 
 def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     """
-    Return the feed that the JSON *body* asks for; called on a decode thread.
+    Return the feed in the JSON *body*; called on a decode thread.
 
-    Raises `FeedError`, `BadImage`, and `QueueFull` for more images than may ever wait.
+    Raises `FeedError`, `BadImage`, and `QueueFull` for more images than the queue can ever hold.
     """
     name, inputs = json_tensors.parse_request(body)
     signature = model.signatures.get(model.default if name is None else name)
@@ -125,24 +134,28 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     if image_input is not None and _takes_pixels_of(signature, image_input):
         texts = texts_in(inputs, signature.inputs[0].name)
         if texts:
-            _check_fits(model, len(texts))
+            _check_rows_fit(model, len(texts))
             return image_input.feed_all(map(from_text, texts))
     feed = signature.feed(json_tensors.arrays_of(signature, inputs))
     if image_input is not None and signature == image_input.encoded:
-        _check_fits(model, feed.rows)
+        _check_rows_fit(model, feed.rows)
         return image_input.feed_encoded(feed)
-    return feed if model.max_pixels is None else guarded(feed, model.max_pixels)
+    return feed if model.max_pixels is None else check_encoded_images(feed, model.max_pixels)
 
 
-def _check_fits(model: ServedModel, rows: int) -> None:
-    """Raise `QueueFull` where so many images never fit; pixels take far more memory than files."""
-    limit = model.usual.max_queued_rows
+def _check_rows_fit(model: ServedModel, rows: int) -> None:
+    """
+    Raise `QueueFull` if *rows* images can never fit into the queue.
+
+    Checked before decoding, since pixels take far more memory than files.
+    """
+    limit = model.default_queue.max_queued_rows
     if rows > limit:
         raise QueueFull(rows, 0, limit)
 
 
 def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
-    """Whether *signature* takes the numbers of what *images* are made into."""
+    """Whether the one input of *signature* takes pixels as *image_input* decodes them."""
     return (
         len(signature.inputs) == 1
         and signature.inputs[0].dtype != STRING
@@ -150,16 +163,21 @@ def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
     )
 
 
-def body_of(result: Prediction | Outputs) -> bytes:
+def encode_result(result: Prediction | Outputs) -> bytes:
     """Return *result* as JSON."""
     if isinstance(result, Outputs):
-        return json_tensors.answer(result.signature.outputs, result.arrays)
+        return json_tensors.encode_outputs(result.signature.outputs, result.arrays)
     option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
     return orjson.dumps(result.classes, option=option)
 
 
-def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> int:
-    """Return how many labels to answer with; raises a 400 for a wrong or an unknown parameter."""
+def label_count(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> int:
+    """
+    Return the number of labels in the answer, parameter ``k`` of *query*.
+
+    Without it, *default*, but at most *classes*.  Raises a 400 for an invalid ``k`` and for any
+    other parameter.
+    """
     unknown = sorted(set(query) - {"k"})
     if unknown:
         raise HTTPError(400, f"unknown query parameter {unknown[0]!r}: there is only 'k'")
@@ -178,9 +196,9 @@ def top_of(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> 
 
 def image_of(request: HTTPRequest) -> bytes:
     """
-    Return the encoded image in *request*, or base64 of it.
+    Return the image file in *request*, or base64 of it.
 
-    Raises a 400 or a 415 that says what is wrong.
+    Raises a 400 for a wrong form or image, and a 415 for another type of body.
     """
     content_type, body = request.headers.get("content-type", ""), request.body
     kind, options = parse_options_header(content_type)
@@ -194,9 +212,9 @@ def image_of(request: HTTPRequest) -> bytes:
     return body
 
 
-def _kind_of(request: HTTPRequest) -> str:
+def _media_type(request: HTTPRequest) -> str:
     return str(parse_options_header(request.headers.get("content-type", ""))[0])
 
 
 #: The dialect of `POST /`.
-NATIVE = Dialect(_infer, body_of)
+NATIVE = Dialect(_infer, encode_result)

@@ -1,5 +1,5 @@
 """
-Read from the head of a request until when it wants its answer, and how much it matters.
+Read the timeout and the priority of a request from its headers.
 
 Pure.
 """
@@ -8,29 +8,29 @@ import re
 from collections.abc import Mapping
 
 from batcher.priority import Priority
-from server.admission import Terms
+from server.deadlines import RequestOptions
 from server.http.errors import HTTPError
 from server.http.messages import Head
 
-#: The largest timeout a client may ask for, in milliseconds: a day.
+#: Largest timeout that a client may set, in milliseconds: one day.
 MAX_TIMEOUT_MS = 86_400_000
 
-#: Characters of a client's value that an error repeats.
-_MAX_SAID = 40
+#: Characters of a client's value that an error message repeats.
+_MAX_QUOTED_CHARS = 40
 
 _NUMBER = re.compile(r"[0-9]{1,12}(\.[0-9]{0,9})?")
 _PRIORITIES = {priority.name.lower(): priority for priority in Priority}
 
 
-def terms_of(head: Head, now: float) -> Terms:
+def read_request_options(head: Head, now: float) -> RequestOptions:
     """
-    Return what *head* asks for.
+    Return the options in *head*; raises a 400 for an invalid value.
 
-    The client's own timeout counts from the head.  The default counts from *now*: how long a body
-    takes to come is the client's doing.  Raises a 400 for what cannot be meant.
+    A timeout that the client sets counts from when the head was received.  The default timeout
+    counts from *now*: the time to receive the body depends on the client.
     """
     timeout = timeout_of(head.headers)
-    return Terms(
+    return RequestOptions(
         since=now if timeout is None else head.received,
         timeout=timeout,
         priority=priority_of(head.headers),
@@ -39,7 +39,7 @@ def terms_of(head: Head, now: float) -> Terms:
 
 
 def timeout_of(headers: Mapping[str, str]) -> float | None:
-    """Return the seconds that ``X-Request-Timeout-Ms`` allows; None where it is not given."""
+    """Return ``X-Request-Timeout-Ms`` in seconds, or None without that header; raises a 400."""
     text = headers.get("x-request-timeout-ms")
     if text is None:
         return None
@@ -48,19 +48,24 @@ def timeout_of(headers: Mapping[str, str]) -> float | None:
         raise HTTPError(
             400,
             f"X-Request-Timeout-Ms: expected milliseconds over 0 and at most {MAX_TIMEOUT_MS}, "
-            f"got {text[:_MAX_SAID]!r}",
+            f"got {text[:_MAX_QUOTED_CHARS]!r}",
         )
     return milliseconds / 1e3
 
 
 def priority_of(headers: Mapping[str, str]) -> Priority:
-    """Return the level that ``X-Request-Priority`` names, in any case; normal where it is not."""
+    """
+    Return the priority in ``X-Request-Priority``, in upper or lower case; raises a 400.
+
+    Without that header it is normal.
+    """
     text = headers.get("x-request-priority")
     if text is None:
         return Priority.NORMAL
     priority = _PRIORITIES.get(text.lower())
     if priority is None:
         raise HTTPError(
-            400, f"X-Request-Priority: expected high, normal or low, got {text[:_MAX_SAID]!r}"
+            400,
+            f"X-Request-Priority: expected high, normal or low, got {text[:_MAX_QUOTED_CHARS]!r}",
         )
     return priority

@@ -1,5 +1,5 @@
 """
-Show what a request for a signature looks like.
+Write a sample request for a signature.
 
 Pure; imports neither Twisted nor TensorFlow.
 """
@@ -16,11 +16,11 @@ from model.images.input import ImageInput
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
 from server.api.json_tensors import check_carried, value_of
 
-#: Numbers in a sample that is still written out.
-FEW = 64
+#: Most numbers of an input that a sample request writes out.
+MAX_WRITTEN_NUMBERS = 64
 
 #: A white PNG of 2 x 2 pixels, for inputs that take encoded images.
-IMAGE = b64decode(
+SAMPLE_IMAGE = b64decode(
     "iVBORw0KGgoAAAANSUhEUgAAAAIAAAACCAIAAAD91JpzAAAAFklEQVR42mP8//8/AwMDEwMDAwMDAwAkBgMB/umWrAAA"
     "AABJRU5ErkJggg=="
 )
@@ -30,10 +30,10 @@ def sample_feed(
     signature: Signature, image_input: ImageInput | None, samples: Mapping[str, Feed] | None
 ) -> Feed | str:
     """
-    Return the row that a sample request for *signature* brings, or in words why there is none.
+    Return the row of a sample request for *signature*, or the reason why there is none, as text.
 
-    *samples* has, by the names of signatures, the rows that the model runs; None where it has run
-    no row at all.
+    *samples* holds rows that the model has run, by the names of signatures; None if it has run no
+    row at all.
     """
     try:
         check_carried(signature)
@@ -42,8 +42,8 @@ def sample_feed(
     if samples is None:
         return "the model was not run"
     sample = samples.get(signature.name)
-    if image_input is not None and signature == image_input.encoded and not _is_rare(sample):
-        return blank_feed(signature, IMAGE)
+    if image_input is not None and signature == image_input.encoded and not _is_rare_format(sample):
+        return blank_feed(signature, SAMPLE_IMAGE)
     if sample is None:
         return "the model refused every value that was tried"
     if image_input is not None and signature == image_input.signature:
@@ -51,8 +51,8 @@ def sample_feed(
     return sample
 
 
-def _is_rare(sample: Feed | None) -> bool:
-    """Whether *sample* is an image in a format that is tried last: others are refused."""
+def _is_rare_format(sample: Feed | None) -> bool:
+    """Whether *sample* is a BMP or GIF image: the model has refused all formats tried before."""
     if sample is None or sample.arrays[0].dtype != STRING:
         return False
     return bytes(sample.arrays[0].reshape(-1)[0]).startswith((b"BM", b"GIF"))
@@ -60,12 +60,12 @@ def _is_rare(sample: Feed | None) -> bool:
 
 def sample_request(sample: Feed, default: str) -> str:
     """
-    Return the JSON of a request with *sample*; its signature is named unless it is the *default*.
+    Return the JSON of a request with *sample*; it names a signature that is not the *default*.
 
-    An input of many numbers is shown by its dtype and shape in angle brackets instead.
+    An input of over `MAX_WRITTEN_NUMBERS` is written as its dtype and shape in angle brackets.
     """
     written = {
-        spec.name: _value(spec, array) if array.size <= FEW else f"<{spec}>"
+        spec.name: _value(spec, array) if array.size <= MAX_WRITTEN_NUMBERS else f"<{spec}>"
         for spec, array in zip(sample.signature.inputs, sample.arrays, strict=True)
     }
     name = sample.signature.name
@@ -74,7 +74,11 @@ def sample_request(sample: Feed, default: str) -> str:
 
 
 def sample_command(sample: Feed, default: str, address: str) -> str:
-    """Return a shell command that posts a request as `sample_request` has it to *address*."""
+    """
+    Return a shell command that posts *sample* to *address*.
+
+    If an input has over `MAX_WRITTEN_NUMBERS`, the command lets Python write the JSON.
+    """
     if is_short(sample):
         return f"curl -d {shlex.quote(sample_request(sample, default))} {address}"
     inputs = ", ".join(
@@ -88,18 +92,22 @@ def sample_command(sample: Feed, default: str, address: str) -> str:
 
 
 def is_short(sample: Feed) -> bool:
-    """Whether a request with *sample* is written out."""
-    return all(array.size <= FEW for array in sample.arrays)
+    """Whether `sample_request` writes all numbers of *sample* out."""
+    return all(array.size <= MAX_WRITTEN_NUMBERS for array in sample.arrays)
 
 
 def _value(spec: TensorSpec, array: np.ndarray) -> Any:  # Any: JSON
-    """Return *array* as JSON has it."""
+    """Return *array* as a value that JSON can hold."""
     value = value_of(spec, array)
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 
 
 def _expression(spec: TensorSpec, array: np.ndarray) -> str:
-    """Return *array*, whose elements are all the same, as Python writes it, however large it is."""
+    """
+    Return a short Python expression for *array*, whose elements are all equal.
+
+    Its length grows with the number of axes, not with that of the elements.
+    """
     element = _value(spec, array.reshape(-1)[:1])
     expression = repr(element[0] if array.size else 0).replace("'", '"')
     for size in reversed(array.shape):

@@ -1,5 +1,5 @@
 """
-Tell what is served, and how: `GET /status`.
+Report the model, its signatures and its options: `GET /status`.
 
 Runs on the reactor thread.
 """
@@ -11,8 +11,8 @@ import orjson
 from twisted.internet.defer import Deferred, succeed
 
 from model.signature import Feed, Signature, TensorSpec
-from server.admission import DefaultTimeout
 from server.api.samples import is_short, sample_feed, sample_request
+from server.deadlines import DefaultTimeout
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference, ServedModel
 
@@ -21,21 +21,24 @@ class StatusAPI:
     """The endpoint of `GET /status`."""
 
     def __init__(self, inference: Callable[[], Inference]) -> None:
-        """*inference* raises `HTTPError` while there is none."""
+        """*inference* raises `HTTPError` until the model is ready."""
         self._inference = inference
 
     def status(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer with the model, its signatures, and whether and why not they share runs."""
+        """Answer with `status_of` in JSON; raises `HTTPError` until the model is ready."""
         inference = self._inference()
         content = status_of(inference.model, inference.default_timeout)
         return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
 
 
 def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
-    """Return what there is to know of *model*, and the *timeout* of who names none."""
+    """Return the facts of *model*, and the *timeout* of requests that name none, in seconds."""
     seconds = timeout.seconds
     image_input = model.image_input
-    images = image_input and {"signature": image_input.asked.name, "how": image_input.meaning}
+    images = image_input and {
+        "signature": image_input.requested.name,
+        "how": image_input.description,
+    }
     return {
         "model": model.full_name,
         "device": model.device,
@@ -43,7 +46,7 @@ def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
         "default_timeout_s": seconds if seconds < inf else None,
         "labels": len(model.labels),
         "images": images,
-        "pictures": images,  # the former name of the same
+        "pictures": images,  # the former key, kept for old clients
         "default_signature": model.default,
         "signatures": {
             name: {
@@ -60,7 +63,11 @@ def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
 
 
 def signature_facts(signature: Signature, default: str, sample: Feed | str) -> dict[str, object]:
-    """Return what *signature* takes and gives, whether its feeds share runs, and a *sample*."""
+    """
+    Return the inputs and outputs of *signature*, and whether its requests share batches.
+
+    With a *sample* request if it is short, or the reason in "no_sample" if there is none.
+    """
     facts: dict[str, object] = {
         "inputs": [_tensor(spec) for spec in signature.inputs],
         "outputs": [_tensor(spec) for spec in signature.outputs],

@@ -1,1 +1,1 @@
-"""The doors: how requests come in from sockets and answers go out."""
+"""Connections, requests and answers over HTTP."""

@@ -1,5 +1,5 @@
 """
-What the access log is told of a request, whether it was answered or refused early.
+The entry of a request in the access log, whether it was answered or refused early.
 """
 
 from collections.abc import Callable
@@ -8,35 +8,35 @@ from dataclasses import dataclass
 from twisted.internet.address import UNIXAddress
 from twisted.internet.interfaces import IAddress
 
-#: Stands for what is not known.
+#: Written for a field that is not known.
 UNKNOWN = "-"
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """One request and what became of it; what never came of it is `UNKNOWN`."""
+    """One request and its answer; a field that was not received is `UNKNOWN`."""
 
-    client: str  #: an IP address, or "unix" for whoever came through a Unix socket
+    client: str  #: an IP address, or "unix" for a client of a Unix socket
     method: str
     uri: str
     status: int
     sent: int  #: bytes of the answer's body
     request_id: str
-    timing: str = ""  #: the answer's Server-Timing, where it has one
+    timing: str = ""  #: the answer's Server-Timing, if it has one
 
 
-#: Writes one line about a request.
+#: Writes the line of one request.
 AccessLog = Callable[[Access], object]
 
 
 def client_name(address: IAddress) -> str:
-    """Return who *address* is; the name of a client's own Unix socket may hold any bytes."""
+    """Return the name of a client; never that of a Unix socket, which may contain any bytes."""
     host = getattr(address, "host", None)
     if isinstance(host, str):
         return host
     return "unix" if isinstance(address, UNIXAddress) else UNKNOWN
 
 
-def text_of(sent: bytes) -> str:
-    """Return a part of a request's first line as text."""
+def ascii_text(sent: bytes) -> str:
+    """Return *sent*, a part of a request line, as text."""
     return sent.decode("ascii", "replace")

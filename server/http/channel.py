@@ -1,51 +1,47 @@
 """
-twisted.web's connection, with limits that act before a body is read to its end.
+One connection: twisted.web's, with limits that apply before a body has been received.
 
-An early refusal answers, closes its own direction, discards what still comes for a moment, and only
-then closes: a client that is busy sending would see a reset instead of the answer otherwise.  Where
-no more than the rest of a small body is to come, that is discarded and the connection stays.
+Early refusal: the channel sends the answer, closes the sending direction, discards what it receives
+for `LINGER_SECONDS`, and then closes.  Without that pause a client that is still sending would see
+a reset instead of the answer.  If only a small body remains, the channel discards it and keeps the
+connection.
 
-A client that does not read its answers is read no more: its next request waits until the transport
-has passed on all that was written, and a transport that passes nothing on is cut off.
+A client that does not read its answers: the channel reads no further request until the transport
+has sent all that was written, and aborts a transport that sends nothing.
 
-twisted.web offers no public way to answer before the body has come, nor to see how far a request
-has come.  The names of `HTTPChannel` that begin with an underscore are overridden or read here for
-that alone; the tests of this module guard them.
+twisted.web has no public way to answer before the body has been received, nor to see how much of a
+request has been received.  The names of `HTTPChannel` that begin with an underscore are overridden
+or read here for that alone; the tests of this module guard them.
 """
 
-from collections.abc import Callable, Iterable
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from twisted.internet.defer import Deferred
 from twisted.internet.interfaces import (
     IAddress,
     IDelayedCall,
     IHalfCloseableDescriptor,
-    IReactorTime,
 )
 from twisted.internet.protocol import connectionDone
-from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web import http
-from twisted.web.resource import IResource
-from twisted.web.server import Site
 
-from server.http.access import UNKNOWN, Access, AccessLog, client_name, text_of
+from server.http.access import UNKNOWN, Access, ascii_text, client_name
 from server.http.errors import HTTPError, refusal_for
-from server.http.head import whole
+from server.http.head import encode_response
 from server.http.limits import BodyLimits
-from server.http.messages import HTTPResponse, Route
-from server.http.request import LimitedRequest, date, request_id_of
-from server.http.transport import passed_on, send_now
+from server.http.messages import HTTPResponse
+from server.http.request import LimitedRequest, current_http_date, request_id_from
+from server.http.transport import send_now, write_progress
 
-_log = Logger()
+if TYPE_CHECKING:
+    from server.http.site import LimitedSite
 
-#: Seconds for which a connection that was refused early goes on discarding what comes.
-LINGER = 2.0
+#: Seconds for which a connection discards what it receives after an early refusal.
+LINGER_SECONDS = 2.0
 
-#: Bytes of a refused body that are discarded rather than the connection closed: a new one costs as
-#: much as they do.
-SMALL = 1 << 18
+#: Longest body, in bytes, of a refused request that is discarded to keep the connection; discarding
+#: more costs more than a new connection.
+MAX_DISCARDED_BODY_BYTES = 1 << 18
 
 
 class LimitedChannel(http.HTTPChannel):
@@ -59,53 +55,55 @@ class LimitedChannel(http.HTTPChannel):
         self._closing = False
         self._linger: IDelayedCall | None = None
         self._host: IAddress | None = None
-        #: The transport has more to pass on than it likes.
-        self._unread = False
-        #: How far it was when it was last looked at; None while nobody waits for it.
-        self._passed_on: tuple[int, int] | None = None
+        #: Whether the transport has more to send than it buffers.
+        self._transport_full = False
+        #: The write progress at the last check; None while no progress is required.
+        self._last_progress: tuple[int, int] | None = None
 
     @property
     def limits(self) -> BodyLimits:
-        """What bodies may take."""
+        """The limits of request bodies."""
         return self.site.limits
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being read, from its first byte, or an answer not passed on."""
+        """Whether a request is being received, from its first byte, or an answer is not sent."""
         if self._discarding:
             return False
-        # Bytes of a first line; a mere line's end belongs to no request.
+        # Bytes of a request line; a line end alone belongs to no request.
         begun = not self._closing and self._buffer.strip()
-        return bool(begun or self._unread or (self.requests and not self._answered_early))
+        return bool(
+            begun or self._transport_full or (self.requests and not self._only_body_remains)
+        )
 
     @property
-    def _answered_early(self) -> bool:
-        """Whether only the rest of a body is to come, of a request that has its answer."""
+    def _only_body_remains(self) -> bool:
+        """Whether all that remains of the last request is the body, which is discarded."""
         return bool(self.requests and self.requests[-1].is_refused)
 
     def getHost(self) -> IAddress:
-        """Return this end's address; it stays, and to ask the kernel costs each request a call."""
+        """Return the local address, kept to save a system call per request."""
         if self._host is None:
             self._host = super().getHost()
         return self._host
 
     def connectionMade(self) -> None:
-        """Hear that the connection stands."""
+        """Called when the connection is made."""
         super().connectionMade()
         self.site.channel_opened(self)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Hear that the connection is gone."""
+        """Called when the connection is lost."""
         if self._linger is not None and self._linger.active():
             self._linger.cancel()
         super().connectionLost(reason)
         self.site.channel_closed(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Take bytes; the time to send a request counts from the first of them."""
+        """Receive bytes; the time for a request starts with its first byte."""
         if self._discarding or self._closing:
             return
-        # What lies in the buffer has set the time already, were it only a space.
+        # Bytes in the buffer, even a single space, have started the time already.
         if self.requests:
             self.requests[-1].admitted = False
         elif not self._buffer:
@@ -113,20 +111,20 @@ class LimitedChannel(http.HTTPChannel):
         super().dataReceived(data)
 
     def resetTimeout(self) -> None:
-        """Do nothing: a byte now and then must not hold a connection for ever."""
+        """Do nothing: a byte now and then must not keep a connection open for ever."""
 
     def lineReceived(self, line: bytes) -> None:
-        """Take a line of the head."""
+        """Receive a line of the head."""
         if not self._discarding:
             super().lineReceived(line)
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Take a part of the body, or of what comes after it."""
+        """Receive a part of the body, or of what follows it."""
         if not self._discarding:
             super().rawDataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        """Refuse what is declared too long, or not welcome, before a byte of its body is read."""
+        """Refuse a request by its declared length or its preflight, before its body is read."""
         request: LimitedRequest = self.requests[-1]
         request.head_received(self.site.seconds())
         try:
@@ -137,105 +135,109 @@ class LimitedChannel(http.HTTPChannel):
         answer = self._preflight(request)
         if answer is None:
             super().allHeadersReceived()
-        elif self._stays(request):
+        elif self._can_keep_connection(request):
             super().allHeadersReceived()
-            self._answer_early(request, answer)
+            self._send_early_answer(request, answer)
         else:
-            self._end_with(answer, request.request_id)
+            self._answer_and_close(answer, request.request_id)
 
     def _preflight(self, request: LimitedRequest) -> HTTPResponse | None:
         path = self._path.partition(b"?")[0]
-        preflight = self.site.preflights.get((self._command, path))
-        if preflight is None:
+        route = self.site.router.match(self._command, path)
+        if route is None or route.preflight is None:
             return None
-        answer = preflight(request.head(self._command, path))
+        answer = route.preflight(request.head(self._command, path))
         request.admitted = answer is None
         return answer
 
-    def _stays(self, request: LimitedRequest) -> bool:
-        """Whether the connection is worth more than the body of *request*, which is refused."""
-        if self.length is None or self.length > SMALL or self.site.leaving():
+    def _can_keep_connection(self, request: LimitedRequest) -> bool:
+        """Whether to keep the connection by discarding the body of the refused *request*."""
+        if self.length is None or self.length > MAX_DISCARDED_BODY_BYTES or self.site.draining():
             return False
-        # Whoever waits to be told to go on may send the body after all, or the next request.
+        # After Expect, the client may send the body all the same, or the next request.
         if request.requestHeaders.hasHeader(b"Expect"):
             return False
         return bool(self.checkPersistence(request, self._version))
 
-    def _answer_early(self, request: LimitedRequest, answer: HTTPResponse) -> None:
-        """Answer *request* before its body has come."""
-        access = self._refusal(answer, request.request_id)
-        request.refused()
-        transport: Any = self.transport  # Any: see `_leave`
-        transport.write(whole(answer, {"X-Request-Id": request.request_id, "Date": date()}))
-        self.site.tell(access)
-        self.site.channel_idle()
+    def _send_early_answer(self, request: LimitedRequest, answer: HTTPResponse) -> None:
+        """Answer *request* before its body has been received."""
+        access = self._access_entry(answer, request.request_id)
+        request.mark_refused()
+        transport: Any = self.transport  # Any: see `_close_after_linger`
+        transport.write(
+            encode_response(
+                answer, {"X-Request-Id": request.request_id, "Date": current_http_date()}
+            )
+        )
+        self.site.log_access(access)
+        self.site.check_quiet()
 
     def allContentReceived(self) -> None:
-        """Hand the request on."""
+        """Pass the complete request on."""
         if not self._discarding:
             super().allContentReceived()
 
     def write(self, data: bytes) -> None:
-        """Send *data*, at once where nothing waits: a turn of the reactor costs more."""
+        """Send *data*; at once if the transport is empty, which saves a turn of the reactor."""
         rest = send_now(self.transport, data)
         if rest:
             super().write(rest)
 
     def requestDone(self, request: http.Request) -> None:
-        """Go on with what the client sent meanwhile, if it reads the answers, or close."""
-        self.paused = self._unread  # a LineReceiver that is paused keeps what it has
+        """Continue with the next request if the client reads its answers, or close."""
+        self.paused = self._transport_full  # a paused LineReceiver keeps its buffer
         super().requestDone(request)
-        self.site.channel_idle()
+        self.site.check_quiet()
 
     def pauseProducing(self) -> None:
-        """Hear that the client does not read what was written; read nothing more from it."""
+        """Called when the transport is full; receive nothing more until it has sent all."""
         super().pauseProducing()
-        # Where a request is being answered, twisted.web would go on reading the next ones.
-        transport: Any = self.transport  # Any: what pauses a connection can be paused itself
+        # While a request is being answered, twisted.web would receive the next ones.
+        transport: Any = self.transport  # Any: a transport can be paused itself
         transport.pauseProducing()
-        if not self._unread:
-            self._unread = True
-            self._watch(self.site.timeOut)
+        if not self._transport_full:
+            self._transport_full = True
+            self._require_progress(self.site.timeOut)
 
     def resumeProducing(self) -> None:
-        """Hear that all was passed on; go on with what the client sent meanwhile."""
-        self._unread = False
-        self._passed_on = None
+        """Called when the transport has sent all; continue with the next request."""
+        self._transport_full = False
+        self._last_progress = None
         self.setTimeout(None if self._handlingRequest else self.site.timeOut)
         super().resumeProducing()
         if self.paused:
             self.paused = False
             super().dataReceived(b"")
-        self.site.channel_idle()
+        self.site.check_quiet()
 
     def loseConnection(self) -> None:
-        """Close when all that was written is passed on; a client that reads nothing is cut off."""
+        """Close when all that was written is sent; abort if the client reads nothing."""
         if not self._closing:
             self._closing = True
-            self._watch(self.abortTimeout)
+            self._require_progress(self.abortTimeout)
         super().loseConnection()
 
-    def _watch(self, seconds: float | None) -> None:
-        """See to it that the transport passes something on within each so many *seconds*."""
-        self._passed_on = passed_on(self.transport)
+    def _require_progress(self, seconds: float | None) -> None:
+        """Require the transport to send something within *seconds*, and again after that."""
+        self._last_progress = write_progress(self.transport)
         self.setTimeout(seconds)
 
     def close_if_idle(self) -> None:
-        """Close the connection if it is at rest; one that was refused closes by itself."""
+        """Close the connection if it is idle; after a refusal it closes by itself."""
         if self.busy or self._discarding:
             return
-        if self._answered_early:
-            self._leave()
+        if self._only_body_remains:
+            self._close_after_linger()
         else:
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
-        """Cut off, tell or close: who reads nothing, who sends too slowly, who is only idle."""
-        if self._passed_on is not None:
-            if self._passed_on == passed_on(self.transport):
+        """Abort if the client reads nothing, answer 408 if a request is incomplete, else close."""
+        if self._last_progress is not None:
+            if self._last_progress == write_progress(self.transport):
                 self.forceAbortClient()
             else:
-                self._watch(self.timeOut)
+                self._require_progress(self.timeOut)
         elif self.busy:
             limit = f"{self.timeOut:g}"
             self.refuse(HTTPError(408, f"the request did not arrive within {limit} seconds"))
@@ -256,141 +258,46 @@ class LimitedChannel(http.HTTPChannel):
         self.refuse(error)
 
     def refuse(self, error: HTTPError) -> None:
-        """Answer what is being read with *error* now, discard the rest of it, and close."""
+        """Answer the request that is being received with *error*, discard its rest, and close."""
         if self._discarding or self.transport is None:
             return
         request: LimitedRequest | None = self.requests[-1] if self.requests else None
-        request_id = (request.request_id if request else "") or request_id_of(None)
-        self._end_with(refusal_for(error).response(request_id), request_id)
+        request_id = (request.request_id if request else "") or request_id_from(None)
+        self._answer_and_close(refusal_for(error).response(request_id), request_id)
 
-    def _end_with(self, answer: HTTPResponse, request_id: str) -> None:
-        """Send *answer* to what is being read, discard the rest of it, and close."""
-        access = self._refusal(answer, request_id)
-        fields = {"X-Request-Id": request_id, "Date": date(), "Connection": "close"}
-        self._leave(whole(answer, fields))
-        self.site.tell(access)
-        self.site.channel_idle()
+    def _answer_and_close(self, answer: HTTPResponse, request_id: str) -> None:
+        """Answer the request that is being received, discard its rest, and close."""
+        access = self._access_entry(answer, request_id)
+        fields = {"X-Request-Id": request_id, "Date": current_http_date(), "Connection": "close"}
+        self._close_after_linger(encode_response(answer, fields))
+        self.site.log_access(access)
+        self.site.check_quiet()
 
-    def _leave(self, last: bytes = b"") -> None:
-        """Write *last*, forget what has come of a body, discard the rest for a moment, close."""
+    def _close_after_linger(self, last: bytes = b"") -> None:
+        """Write *last*, drop all bodies, discard what is received for `LINGER_SECONDS`, close."""
         self._discarding = True
         self.setTimeout(None)
         for request in self.requests:
-            request.refused()
+            request.mark_refused()
         transport: Any = self.transport  # Any: TCP can close one direction, TLS cannot
-        # This channel has no more to write; a producer that is paused would put off every close.
+        # This channel writes no more; a paused producer would delay every close.
         transport.unregisterProducer()
         transport.write(last)
-        self._linger = self.callLater(LINGER, self.loseConnection)
+        self._linger = self.callLater(LINGER_SECONDS, self.loseConnection)
         if IHalfCloseableDescriptor.providedBy(cast("object", transport)):
             transport.loseWriteConnection()
 
-    def _refusal(self, answer: HTTPResponse, request_id: str) -> Access:
-        # Known from when the first line was understood until the whole request has come.
+    def _access_entry(self, answer: HTTPResponse, request_id: str) -> Access:
+        # Set from the request line on, until the whole request has been received.
         method, uri = getattr(self, "_command", None), getattr(self, "_path", None)
         if self._handlingRequest:
             method, uri = self.requests[-1].method, self.requests[-1].uri
         return Access(
             client=client_name(self.getPeer()),
-            method=UNKNOWN if method is None else text_of(method),
-            uri=UNKNOWN if uri is None else text_of(uri),
+            method=UNKNOWN if method is None else ascii_text(method),
+            uri=UNKNOWN if uri is None else ascii_text(uri),
             status=answer.status,
             sent=len(answer.body),
             request_id=request_id,
             timing=answer.headers.get("Server-Timing", ""),
         )
-
-
-class LimitedSite(Site):
-    """The connections of one server; knows which of them are busy."""
-
-    # Without HTTP/2, which twisted.web's own factory would choose under TLS where it can.
-    protocol = LimitedChannel  # type: ignore[assignment]  # a channel like any other
-    requestFactory = LimitedRequest
-    noisy = False
-
-    def __init__(
-        self,
-        resource: IResource,
-        *,
-        limits: BodyLimits,
-        client_timeout: float,
-        clock: IReactorTime,
-        access_log: AccessLog | None = None,
-        routes: Iterable[Route] = (),
-        leaving: Callable[[], bool] = bool,
-    ) -> None:
-        """
-        *routes* may have preflights; *leaving* tells whether connections are to end soon.
-
-        The requests themselves are *resource*'s to route, all of them: it is a leaf.
-        """
-        # Form bodies are parsed where they are understood, and never twice.
-        super().__init__(
-            resource, parsePOSTFormSubmission=False, timeout=client_timeout, reactor=clock
-        )
-        self.limits = limits
-        self.leaving = leaving
-        #: By method and path.  A target that is spelled otherwise is asked for when it has come.
-        self.preflights = {
-            (route.method.encode(), route.path.encode()): route.preflight for route in routes
-        }
-        self.seconds = clock.seconds
-        self.channels: set[LimitedChannel] = set()
-        self._quiet: list[Deferred[None]] = []
-        self._access_log = access_log
-        #: Connections accepted so far.
-        self.accepted = 0
-
-    def log(self, request: http.Request) -> None:
-        """Tell the access log of an answer."""
-        if self._access_log is not None:  # what it is told costs something to find out
-            self.tell(cast("LimitedRequest", request).access())
-
-    def tell(self, access: Access) -> None:
-        """Tell the access log; where that fails, the answer goes its way all the same."""
-        if self._access_log is None:
-            return
-        try:
-            self._access_log(access)
-        except Exception:  # noqa: BLE001  # whatever it is: an answer and its connection hang on it
-            _log.failure("the access log failed")
-
-    def channel_opened(self, channel: LimitedChannel) -> None:
-        """Count a connection."""
-        self.accepted += 1
-        self.channels.add(channel)
-
-    def channel_closed(self, channel: LimitedChannel) -> None:
-        """Forget a connection."""
-        self.channels.discard(channel)
-        self.channel_idle()
-
-    def channel_idle(self) -> None:
-        """Look whether all connections are at rest."""
-        if self._quiet and not self.busy:
-            waiting, self._quiet = self._quiet, []
-            for quiet in waiting:
-                quiet.callback(None)
-
-    @property
-    def busy(self) -> bool:
-        """Whether any connection reads or answers a request."""
-        return any(channel.busy for channel in self.channels)
-
-    def when_quiet(self) -> Deferred[None]:
-        """Return a Deferred that fires when no connection reads or answers a request."""
-        quiet: Deferred[None] = Deferred()
-        self._quiet.append(quiet)
-        self.channel_idle()
-        return quiet
-
-    def close_idle(self) -> None:
-        """Close the connections that are at rest."""
-        for channel in list(self.channels):
-            channel.close_if_idle()
-
-    def abort_all(self) -> None:
-        """Cut every connection off."""
-        for channel in list(self.channels):
-            channel.forceAbortClient()

@@ -1,5 +1,8 @@
 """
-Translate errors into HTTP: the only module that knows which error has which status.
+Translate errors into HTTP: the only module that decides which error has which status.
+
+An overloaded request gets 429, a missed deadline 504, a drain 503: see `_STATUSES` and
+`refusal_for`.
 """
 
 from collections.abc import Mapping
@@ -21,18 +24,18 @@ from batcher.errors import (
 )
 from model.errors import ModelError, RowsRefused
 from model.execution.decode_pool import PoolNotRunning
-from model.images.decode import BadImage, SideTooLong, TooManyPixels
+from model.images.errors import BadImage, SideTooLong, TooManyPixels
 from model.signature import FeedError
 from server.http.messages import HTTPResponse
 
 _log = Logger()
 
-#: Seconds after which a client that was refused for lack of room may try again.
+#: Seconds in the Retry-After of a refusal for lack of room.
 RETRY_AFTER = 1
 
 
 class HTTPError(Exception):
-    """An answer other than success, in the words that the client will read."""
+    """An error answer: its status, its headers, and its message as the client reads it."""
 
     def __init__(self, status: int, message: str, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
@@ -42,7 +45,7 @@ class HTTPError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """What an error looks like from outside."""
+    """The status, message and headers of an error answer."""
 
     status: int
     message: str
@@ -59,7 +62,7 @@ class Refusal:
 
 _BUSY = {"Retry-After": str(RETRY_AFTER)}
 
-#: The first class that fits decides; more special ones stand first.
+#: The first class that matches decides, so a subclass must precede its base.
 _STATUSES: tuple[tuple[type[Exception], int, Mapping[str, str]], ...] = (
     (TooManyPixels, 413, {}),
     (SideTooLong, 413, {}),
@@ -76,7 +79,7 @@ _STATUSES: tuple[tuple[type[Exception], int, Mapping[str, str]], ...] = (
 
 
 def refusal_for(error: BaseException | None) -> Refusal:
-    """Return what *error* is in HTTP; one that nobody foresaw is a 500 that tells no internals."""
+    """Return the refusal for *error*; an unexpected error is a 500 that reveals no internals."""
     if isinstance(error, HTTPError):
         return Refusal(error.status, str(error), error.headers)
     if isinstance(error, RunFailed) and isinstance(error.cause, RowsRefused):
@@ -86,22 +89,22 @@ def refusal_for(error: BaseException | None) -> Refusal:
         return Refusal(429, str(error), {"Retry-After": later})
     for kind, status, headers in _STATUSES:
         if isinstance(error, kind):
-            # Engines' errors run over many lines, with the stack of the graph behind the first.
+            # An engine's error has many lines: after the first comes the stack of the graph.
             return Refusal(status, str(error).partition("\n")[0], headers)
     return Refusal(500, "the server failed to answer; its log says why, under this request id")
 
 
-def is_our_fault(error: BaseException | None) -> bool:
-    """Whether *error* belongs in the log: the client could not have avoided it."""
+def is_server_fault(error: BaseException | None) -> bool:
+    """Whether *error* is logged, since the client could not have avoided it."""
     return refusal_for(error).status in (500, 502)
 
 
 def error_response(
     problem: Failure | Exception, request_id: str, headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
-    """Return the answer for *problem*, with *headers* added; what is our fault is logged."""
+    """Return the answer for *problem*, with *headers* added; log it if `is_server_fault`."""
     error = problem.value if isinstance(problem, Failure) else problem
-    if is_our_fault(error):
+    if is_server_fault(error):
         failure = problem if isinstance(problem, Failure) else Failure(problem)
         _log.failure("request {id} failed", failure, id=request_id)
     return refusal_for(error).response(request_id, headers)

@@ -1,5 +1,5 @@
 """
-Write the head of an answer, or one that is ready as a whole.
+Encode the head of an answer, or a complete answer.
 
 Pure.
 """
@@ -12,48 +12,48 @@ from twisted.web.http import NO_CONTENT, RESPONSES, datetimeToString
 
 from server.http.messages import HTTPResponse
 
-#: What the server calls itself in its answers.
-SERVER = "TensorFerry"
+#: Value of the Server header.
+SERVER_NAME = "TensorFerry"
 
 # Twisted's own table lacks 429.
 _REASONS = {**{it.value: it.phrase.encode("ascii") for it in HTTPStatus}, **RESPONSES}
 
 
-def reason_of(status: int) -> bytes:
-    """Return what stands behind *status* in the first line of an answer."""
+def reason_phrase(status: int) -> bytes:
+    """Return the reason phrase of *status*, for the status line."""
     return _REASONS.get(status, b"Unknown Status")
 
 
-def head_of(status: int, fields: Mapping[str, str], version: bytes = b"HTTP/1.1") -> bytes:
-    """Return the head of an answer with *fields*; no value can add a line of its own."""
+def encode_head(status: int, fields: Mapping[str, str], version: bytes = b"HTTP/1.1") -> bytes:
+    """Return the head of an answer with *fields*; line ends in a value are replaced by spaces."""
     lines = [f"{name}: {value}\r\n".encode() for name, value in fields.items()]
     head = b"".join(lines)
     if len(head.splitlines()) != len(lines):
         head = b"".join(b"%b\r\n" % b" ".join(line.splitlines()) for line in lines)
-    return b"%b %d %b\r\n%b\r\n" % (version, status, reason_of(status), head)
+    return b"%b %d %b\r\n%b\r\n" % (version, status, reason_phrase(status), head)
 
 
-def fields_of_answer(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, str]:
-    """Return the fields of the head of *answer*, with *more*; its own have the last word."""
+def header_fields(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, str]:
+    """Return the header fields of *answer*, with *more*; its own override those."""
     fields = {
-        "Server": SERVER,
+        "Server": SERVER_NAME,
         "Content-Type": answer.content_type,
         "Content-Length": str(len(answer.body)),
         **more,
         **answer.headers,
     }
     if answer.status == NO_CONTENT:
-        del fields["Content-Length"]  # HTTP forbids it there
+        del fields["Content-Length"]  # HTTP forbids it for 204
     return fields
 
 
-def whole(answer: HTTPResponse, more: Mapping[str, str]) -> bytes:
-    """Return *answer* from its first byte to its last, with *more* fields in its head."""
-    return head_of(answer.status, fields_of_answer(answer, more)) + answer.body
+def encode_response(answer: HTTPResponse, more: Mapping[str, str]) -> bytes:
+    """Return *answer* as bytes, head and body, with *more* fields in its head."""
+    return encode_head(answer.status, header_fields(answer, more)) + answer.body
 
 
 @lru_cache(maxsize=1)
-def date_of(second: int) -> str:
-    """Return the date of an answer that is given in this *second* of the epoch."""
+def http_date(second: int) -> str:
+    """Return the Date header for this *second* of the epoch."""
     written: bytes = datetimeToString(second)
     return written.decode()

@@ -1,5 +1,5 @@
 """
-Bound what the bodies of requests may take: each one, and all that are held at once.
+Limit the bytes of request bodies: of each body, and of all bodies that are held at once.
 """
 
 from server.http.errors import RETRY_AFTER, HTTPError
@@ -9,7 +9,7 @@ class BodyLimits:
     """
     Counts the bytes of all bodies that the server holds.
 
-    *max_body* bytes bound one body, *max_held* bytes all of them together.
+    *max_body* limits the bytes of one body, *max_held* those of all bodies together.
     """
 
     def __init__(self, *, max_body: int, max_held: int) -> None:
@@ -18,7 +18,7 @@ class BodyLimits:
         self.held = 0
 
     def check_length(self, length: int | None) -> None:
-        """Raise a 413 where the declared *length* is over the limit; None declares none."""
+        """Raise a 413 if *length*, in bytes, is over the limit; None is a length not declared."""
         if length is not None and length > self.max_body:
             raise HTTPError(413, f"the body is {length} bytes, the limit is {self.max_body}")
 
@@ -26,8 +26,8 @@ class BodyLimits:
         """
         Count *more* bytes of a body of which *already* bytes are held.
 
-        Raises a 413 where the body, or a 429 where all bodies together grow over their limit; then
-        nothing is counted.
+        Raises a 413 if the body, or a 429 if all bodies together exceed their limit; then nothing
+        is counted.
         """
         if already + more > self.max_body:
             raise HTTPError(413, f"the body is more than {self.max_body} bytes, which is the limit")

@@ -1,5 +1,5 @@
 """
-A request as an endpoint sees it, and its answer, whichever door they pass.
+The request as an endpoint receives it, and its answer, for any front end.
 
 Pure data.  Endpoints run on the reactor thread.
 """
@@ -14,30 +14,31 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is known of a request before its body has come."""
+    """What is known of a request before its body has been received."""
 
     method: str
     path: str  #: decoded, without the query
     headers: Mapping[str, str]  #: names in lower case; repeated ones joined with a comma
     request_id: str  #: the client's own, or a new one
-    received: float  #: when its head was read; seconds of the monotonic clock
-    connection: object  #: the same for all requests of one connection
+    received: float  #: when its head was received; seconds of the monotonic clock
+    connection: object  #: equal for all requests of one connection
 
 
 @dataclass(frozen=True, slots=True)
 class HTTPRequest(Head):
-    """One request, read to its end."""
+    """One complete request."""
 
     query: Mapping[str, tuple[str, ...]]  #: decoded, in the order of the URL
     body: bytes
     disconnected: "Deferred[None]"  #: fires when the client hangs up before the answer
-    #: Whether its preflight has let it in, and nothing has happened since: its body came with it.
+    #: Whether its preflight has admitted it and its body came with the head, so that the judgement
+    #: still holds.
     admitted: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class HTTPResponse:
-    """An answer; the door adds the length, the request id and the connection's own headers."""
+    """An answer; the front end adds its length, the request id and connection headers."""
 
     status: int
     body: bytes
@@ -45,19 +46,23 @@ class HTTPResponse:
     content_type: str = "application/json"
 
 
-#: Answers one request; may raise, and may fail: the door turns both into an error answer.
+#: Answers one request; may raise or fail: the front end makes an error answer of both.
 Endpoint = Callable[[HTTPRequest], "Deferred[HTTPResponse]"]
 
-#: Returns the answer to a request that is refused before its body is read, else None; never raises.
+#: Returns a refusal to send before the body is read, or None to admit the request; never raises.
 Preflight = Callable[[Head], HTTPResponse | None]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the table of routes."""
+    """One row of the table of routes; server/http/router.py matches requests to them."""
 
     method: str
-    path: str  #: literal
+    path: str  #: literal, without parameters
     endpoint: Endpoint
-    express: bool = False  #: an inference route, which a faster door may take
-    preflight: Preflight | None = None  #: asked as soon as the head is complete
+    preflight: Preflight | None = None  #: called as soon as the head is complete
+
+    @property
+    def name(self) -> str:
+        """The name of this route in a Klein app."""
+        return f"{self.method} {self.path}"

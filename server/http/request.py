@@ -1,5 +1,5 @@
 """
-twisted.web's request, with a body that is bounded, held in memory, and held once.
+twisted.web's request, with a body that is limited, held in memory, and held only once.
 """
 
 import re
@@ -15,9 +15,9 @@ from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
-from server.http.access import Access, client_name, text_of
+from server.http.access import Access, ascii_text, client_name
 from server.http.errors import HTTPError
-from server.http.head import SERVER, date_of, head_of
+from server.http.head import SERVER_NAME, encode_head, http_date
 from server.http.limits import BodyLimits
 from server.http.messages import Head
 
@@ -25,27 +25,27 @@ _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
 
 
-def request_id_of(header: str | None) -> str:
-    """Return the client's own request id where it is printable and short, else a new one."""
+def request_id_from(header: str | None) -> str:
+    """Return *header*, the client's request id, if it is printable and short, else a new one."""
     if header is not None and _REQUEST_ID.fullmatch(header):
         return header
-    # Unique is enough: what cannot be guessed costs a call of the kernel.
+    # Unique is enough: an id that cannot be guessed would cost a system call.
     return f"{getrandbits(128):032x}"
 
 
 def request_id_in(request: Request) -> str:
-    """Return the id of *request* from its header, whatever bytes that has, or a new one."""
+    """Return the id in the header of *request*, or a new one if that header is not fit."""
     header = request.getHeader(b"x-request-id")
-    return request_id_of(None if header is None else header.decode("latin-1"))
+    return request_id_from(None if header is None else header.decode("latin-1"))
 
 
-def date() -> str:
-    """Return the date of an answer that is given now."""
-    return date_of(int(time()))
+def current_http_date() -> str:
+    """Return the Date header of an answer that is written now."""
+    return http_date(int(time()))
 
 
-def fields_of(request: Request) -> dict[str, str]:
-    """Return the headers of *request* as endpoints see them."""
+def decode_headers(request: Request) -> dict[str, str]:
+    """Return the headers of *request* as endpoints receive them: see `Head.headers`."""
     return {
         name.decode("latin-1").lower(): b", ".join(values).decode("latin-1")
         for name, values in request.requestHeaders.getAllRawHeaders()
@@ -53,31 +53,31 @@ def fields_of(request: Request) -> dict[str, str]:
 
 
 class HeldBody(BytesIO):
-    """A body that is kept until it is read as a whole: then its reader has the only copy."""
+    """A body in memory; reading all of it drops it here, so that the reader has the only copy."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return *size* bytes, or all that is left and forget everything."""
+        """Return *size* bytes, or without a size the whole rest, and drop the body."""
         if size is not None and size >= 0:
             return super().read(size)
-        # Taken whole, the bytes are handed over; `read` would copy them.
+        # `getvalue` returns the whole buffer without the copy that `read` would make.
         body = self.getvalue() if self.tell() == 0 else super().read()
         self.drop()
         return body
 
     def drop(self) -> None:
-        """Forget everything."""
+        """Drop the body."""
         self.seek(0)
         self.truncate()
 
 
 class LimitedConnection(Protocol):
-    """What a request needs of the connection it comes through, beside what twisted.web needs."""
+    """The connection of a request: what is needed here beside the needs of twisted.web."""
 
-    site: Any  #: twisted.web's, which knows the routes
+    site: Any  #: a LimitedSite
 
     @property
     def limits(self) -> BodyLimits:
-        """What bodies may take."""
+        """The limits of request bodies."""
 
     def refuse(self, error: HTTPError) -> None:
         """Answer with *error* now, and close."""
@@ -86,7 +86,7 @@ class LimitedConnection(Protocol):
         """Send *data*."""
 
     def requestDone(self, request: Request) -> None:
-        """Go on with the next request, or close."""
+        """Continue with the next request, or close."""
 
 
 class LimitedRequest(Request):
@@ -99,28 +99,28 @@ class LimitedRequest(Request):
         super().__init__(channel, *args, **kwargs)
         self.request_id = ""
         self.received = 0.0
-        #: The headers as endpoints see them, once somebody has looked.
+        #: The headers as endpoints receive them, once they have been decoded.
         self.fields: dict[str, str] = {}
-        #: Whether it was answered before its body came.
+        #: Whether it was answered before its body was received.
         self.is_refused = False
-        #: Whether its preflight has let it in, and nothing has happened since.
+        #: Whether its preflight has admitted it, and no further segment has been received since.
         self.admitted = False
         self._limits = channel.limits
         self._held = 0
-        #: A head that goes out with the body; empty where there is none.
-        self._head = b""
+        #: The encoded head, to be sent with the body; empty if there is none.
+        self._answer_head = b""
         self._timing = ""
         #: Fires when the client hangs up before the answer.
         self.disconnected: Deferred[None] = Deferred()
 
     def head_received(self, now: float) -> None:
-        """Note the id and the time of arrival, once all headers have come."""
+        """Set the id and the time of arrival, once all headers have been received."""
         self.request_id = request_id_in(self)
         self.received = now
 
     def head(self, method: bytes, path: bytes) -> Head:
-        """Return what is known now; *method* and *path* are those of a route."""
-        self.fields = fields_of(self)
+        """Return the head for a preflight; *method* and *path* are those of a route."""
+        self.fields = decode_headers(self)
         return Head(
             method=method.decode("ascii"),
             path=path.decode("ascii"),
@@ -131,13 +131,13 @@ class LimitedRequest(Request):
         )
 
     def gotLength(self, length: int | None) -> None:
-        """Prepare for the body; twisted.web's own way would put a photo into a file."""
+        """Prepare for the body; twisted.web itself would write a large one to a file."""
         self.content = HeldBody()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Take a part of the body, or refuse the request."""
+        """Receive a part of the body, or refuse the request."""
         if self.is_refused:
-            return  # one segment may hold many chunks
+            return  # one segment may contain many chunks
         try:
             self._limits.hold(self._held, len(data))
         except HTTPError as error:
@@ -146,27 +146,29 @@ class LimitedRequest(Request):
             self._held += len(data)
             super().handleContentChunk(data)
 
-    def refused(self) -> None:
-        """Hear that this was refused; forget what has come of the body, and what may come."""
+    def mark_refused(self) -> None:
+        """Note the refusal; drop the body, and ignore the rest of it."""
         self.is_refused = True
         self._release()
         if self.content is not None:
             self.content.drop()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Take the whole request; a target with scheme and host, as proxies get it, has a path."""
+        """Process the complete request; remove scheme and host, as sent to proxies, from *path*."""
         if self.is_refused:
             self.channel.requestDone(self)
             return
         target = _ABSOLUTE.sub(b"", path)
-        super().requestReceived(command, target if target == path else _rooted(target), version)
+        super().requestReceived(
+            command, target if target == path else _with_leading_slash(target), version
+        )
 
     def process(self) -> None:
-        """Find who answers; a path that is no text is nobody's."""
-        if (self.method, self.path) in self.channel.site.preflights:
-            self._render_routed()
+        """Find the resource that answers; refuse a path that is not UTF-8."""
+        if self.channel.site.router.match(self.method, self.path) is not None:
+            self._render_route()
             return
-        # Not every answer comes from an endpoint: that to `OPTIONS *` is twisted.web's own.
+        # Not every answer is an endpoint's: twisted.web itself answers `OPTIONS *`.
         self.setHeader("X-Request-Id", self.request_id)
         try:
             unquote_to_bytes(self.path).decode()
@@ -175,74 +177,74 @@ class LimitedRequest(Request):
         else:
             super().process()
 
-    def _render_routed(self) -> None:
-        """Have the one resource answer; what twisted.web finds out first, it knows of a route."""
+    def _render_route(self) -> None:
+        """Let the one resource answer, without twisted.web's search for it."""
         self.site = self.channel.site
         self.prepath, self.postpath = [], self.path[1:].split(b"/")
         try:
             self.render(self.site.resource)
-        except Exception:  # noqa: BLE001  # whatever it is: the client hears of it
+        except Exception:  # noqa: BLE001  # any error becomes an answer
             self.processingFailed(Failure())
 
     def getRequestHostname(self) -> bytes:
-        """Return a name; what the client calls this host routes nothing, and may be no name."""
+        """Return a fixed name: the Host header selects nothing here, and may be malformed."""
         return b"localhost"
 
     def access(self) -> Access:
-        """Return what the access log is told of this request, once it is answered."""
+        """Return the entry for the access log, once this request is answered."""
         return Access(
             client=client_name(self.client),
-            method=text_of(self.method),
-            uri=text_of(self.uri),
+            method=ascii_text(self.method),
+            uri=ascii_text(self.uri),
             status=self.code,
             sent=self.sentLength,
             request_id=self.request_id,
             timing=self._timing,
         )
 
-    def begin(self, status: int, fields: Mapping[str, str]) -> None:
+    def begin_answer(self, status: int, fields: Mapping[str, str]) -> None:
         """
-        Have the answer begin with a head of *fields*; the next `write` is all of its body.
+        Encode the head of the answer with *fields*; the next `write` sends it with the whole body.
 
-        The door calls this on the reactor thread, before it hands the body on.  Where a field
-        cannot be encoded, that raises `UnicodeEncodeError`, and nothing has begun.  After a hang-up
-        the head is dropped by that `write`, or with the request if there is none.
+        Called by the front end on the reactor thread, before it writes the body.  Raises
+        `UnicodeEncodeError` for a field that cannot be encoded; then the answer has not begun.
+        After a hang-up the head is dropped.
         """
         own = {
             name.decode("latin-1"): values[-1].decode(errors="replace")
             for name, values in self.responseHeaders.getAllRawHeaders()
         }
-        own["Date"] = date()
-        # Built here, and not where it is written: only the door's errors become answers.
-        self._head = head_of(status, {**own, **fields}, self.clientproto)
+        own["Date"] = current_http_date()
+        # Encoded here, not in `write`: only an error of the front end becomes an answer.
+        self._answer_head = encode_head(status, {**own, **fields}, self.clientproto)
         self.setResponseCode(status)
         self._timing = fields.get("Server-Timing", "")
 
     def write(self, data: bytes) -> None:
-        """Send a part of the body, or all of it with its head."""
-        head, self._head = self._head, b""
+        """Send a part of the body, or after `begin_answer` the head and the whole body."""
+        head, self._answer_head = self._answer_head, b""
         if not head or self.disconnected.called:
             super().write(data)
             return
         if self.method == b"HEAD" or self.code in NO_BODY_CODES:
             data = b""
-        message = head + data  # where the body is no bytes, nothing has begun
+        message = head + data  # raises before the answer has begun if *data* is no bytes
         self.startedWriting = 1
         self.sentLength = len(data)
         self.channel.write(message)
 
     def processingFailed(self, reason: Failure) -> Failure:
-        """Answer 500, with the fields that all answers have; whoever finds a failure calls this."""
+        """Answer 500, with the fields that all answers have; called for every failure."""
         if not self.startedWriting:
-            self._head, self._timing = b"", ""
+            self._answer_head, self._timing = b"", ""
             self.setHeader("X-Request-Id", self.request_id)
-            self.setHeader("Server", SERVER)
-            self.setHeader("Date", date())
+            self.setHeader("Server", SERVER_NAME)
+            self.setHeader("Date", current_http_date())
         super().processingFailed(reason)
         return reason
 
-    def end_with(self, body: bytes) -> None:
-        """Write *body* and end the answer, unless the client is gone."""
+    def send_body(self, body: bytes) -> None:
+        """Write *body* and end the answer, unless the client has hung up."""
         if not self.disconnected.called:
             self.write(body)
             self.finish()
@@ -253,7 +255,7 @@ class LimitedRequest(Request):
         super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Hear that the client is gone."""
+        """Called when the client hangs up."""
         self._release()
         super().connectionLost(reason)
         self.disconnected.callback(None)
@@ -263,6 +265,6 @@ class LimitedRequest(Request):
         self._held = 0
 
 
-def _rooted(target: bytes) -> bytes:
-    """Return *target* with the slash that a URL may leave out before its query."""
+def _with_leading_slash(target: bytes) -> bytes:
+    """Return *target* with its first slash, which a URL may omit before its query."""
     return target if target.startswith(b"/") else b"/" + target

@@ -1,8 +1,8 @@
 """
-Send at once, and see how far a connection has come with what it was given.
+Write to a transport without waiting for the reactor, and measure its progress.
 
-Twisted's transports pass on at the reactor's next turn what they are given, and offer no public way
-to tell what waits: the names that begin with an underscore are read here for that alone.
+Twisted's transports send at the reactor's next turn, and have no public way to see what they still
+buffer: the names that begin with an underscore are read here for that alone.
 """
 
 from typing import Any
@@ -11,24 +11,24 @@ from twisted.internet.abstract import FileDescriptor
 
 
 def send_now(transport: object, data: bytes) -> bytes:
-    """Send what *transport* takes of *data* at once, if anything; return what is left to write."""
-    if not isinstance(transport, FileDescriptor) or not _is_free(transport):
+    """Send as much of *data* as *transport* accepts at once; return the rest."""
+    if not isinstance(transport, FileDescriptor) or not _can_send_now(transport):
         return data
     sent = transport.writeSomeData(data)
-    # Where that failed, the transport finds out by itself, and tells.
+    # Anything but a number is an error, which the transport will meet again and report.
     return data[sent:] if isinstance(sent, int) else data
 
 
-def _is_free(transport: FileDescriptor) -> bool:
-    """Whether *transport* takes data as it is, and has none to pass on before it."""
+def _can_send_now(transport: FileDescriptor) -> bool:
+    """Whether *transport* sends plain data and its buffer is empty."""
     waiting = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001  # nothing public says it
-    # After `startTLS` the descriptor is the same, and what passes by its `write` is not encrypted.
+    # After `startTLS` the descriptor is the same, and data that bypasses `write` is not encrypted.
     encrypts = getattr(transport, "TLS", False)
     return bool(
         transport.connected and not transport.disconnecting and not waiting and not encrypts
     )
 
 
-def passed_on(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
-    """Return what differs when *transport* has passed something on to the kernel."""
+def write_progress(transport: Any) -> tuple[int, int]:  # Any: no interface has these two names
+    """Return a value that changes whenever *transport* has passed bytes to the kernel."""
     return len(transport.dataBuffer), transport.offset

@@ -1,19 +1,19 @@
 """
-Keep Python's garbage collector from stopping the server while it answers.
+Keep the pauses of Python's garbage collector short while the server answers.
 
-A full collection looks at every object there is, and nothing else runs meanwhile: with all that was
-imported and loaded that takes a tenth of a second, several times a minute under load.
+A full collection visits every tracked object and blocks every thread.  With all modules imported
+and the model loaded it takes a tenth of a second, several times a minute under load.
 """
 
 import gc
 
 
-def settle() -> None:
+def freeze_startup_objects() -> None:
     """
-    Let no collection look again at what is there now, which stays until the end anyway.
+    Collect once, then exclude the objects that exist now from every later collection.
 
-    To be called once, when all is loaded and before anybody is answered; it takes as long as a
-    collection.  For a process of its own: what is frozen is never collected.
+    Call it once, after the model is loaded and before the first request; it takes as long as a full
+    collection.  Only for a process that ends with the server: frozen objects are never collected.
     """
     gc.collect()
     gc.freeze()

@@ -1,8 +1,8 @@
 """
-Say in the log that connections are refused since the process has no file descriptor for them.
+Log that connections are refused because the process has no file descriptor left.
 
-Twisted accepts such a connection and closes it at once, and logs that below the level that this
-log shows, a line or two each.  Its events are all that shows it.
+Twisted accepts such a connection and closes it at once.  The only sign is one or two log events for
+each connection, at a level below that of our log.
 """
 
 import resource
@@ -11,10 +11,10 @@ from collections.abc import Callable
 from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from zope.interface import implementer
 
-#: Seconds between two lines: without a descriptor, connections are refused by thousands.
+#: Between two lines, because thousands of connections may be refused.
 MIN_INTERVAL_SECONDS = 10.0
 
-#: What Twisted's ports log, by the beginnings of their formats.
+#: The events of Twisted's ports: their namespace, and how their formats begin.
 _NAMESPACE = "twisted.internet."
 _CLOSED = "EMFILE recovery: Closed socket"
 _NOT_ACCEPTED = "Could not accept new connection"
@@ -24,7 +24,7 @@ _log = Logger()
 
 @implementer(ILogObserver)
 class RefusedConnections:
-    """An observer that logs refused connections, at most every `MIN_INTERVAL_SECONDS`."""
+    """A log observer that logs refused connections, at most every `MIN_INTERVAL_SECONDS`."""
 
     def __init__(self, seconds: Callable[[], float]) -> None:
         self._seconds = seconds
@@ -32,7 +32,7 @@ class RefusedConnections:
         self._refused = 0
 
     def __call__(self, event: LogEvent) -> None:
-        """Called with each event, on whichever thread logs it; ports log on the reactor's."""
+        """Called with each event, on the thread that logs it; ports log on the reactor thread."""
         text = event.get("log_format") or ""
         if not str(event.get("log_namespace", "")).startswith(_NAMESPACE):
             return
@@ -50,7 +50,7 @@ class RefusedConnections:
             refused=self._refused,
             reason=f"all {limit} file descriptors are in use (ulimit -n)"
             if error == "EMFILE"
-            else f"the system has no room ({error})",
+            else f"the system has no descriptor or memory left ({error})",
         )
 
 

@@ -1,7 +1,5 @@
 """
-Write the log as one readable line an event, for people and for journals.
-
-A failure's traceback stands below its line.
+Write the log: one readable line an event, with a failure's traceback below the line.
 """
 
 import os
@@ -20,36 +18,37 @@ from twisted.logger import (
     globalLogBeginner,
 )
 
-from server.settings.table import printable
+from server.settings.option import printable
 
-#: The namespace of what Twisted still logs through its old interface.
+#: The namespace of events that Twisted logs through its old interface.
 _LEGACY = "log_legacy"
 
-#: Below warnings, these only tell of ports, factories and pools.
-_CHATTY = (_LEGACY, "twisted", "server.http.channel")
+#: Namespaces whose events below warnings only concern ports, factories and thread pools.
+_VERBOSE = (_LEGACY, "twisted", "server.http.channel")
 
 
 def format_event(event: LogEvent) -> str | None:
-    """Return the line for *event*, with the date shown to people; None where it says nothing."""
+    """Return the line for *event*, with local date and time; None if the event has no text."""
     message = formatEvent(event)
     text = eventAsText(event, includeTimestamp=False, includeSystem=False)
     if not text:
         return None
-    if event.get("log_namespace") == _LEGACY:  # its text holds the traceback already
+    if event.get("log_namespace") == _LEGACY:  # the text includes the traceback
         message = message.partition("\n")[0]
     traceback = text.removeprefix(message).rstrip("\n")
     when = datetime.fromtimestamp(event["log_time"], UTC).astimezone()
     level = event.get("log_level", LogLevel.info).name
-    # In one line that can neither steer a terminal nor pass for two events.
+    # One line without control characters: it can neither control a terminal nor imitate an event.
     return f"{when:%Y-%m-%d %H:%M:%S} {level:<8} {printable(message)}{traceback}\n"
 
 
 def own_stderr() -> TextIO:
     """
-    Return a stream of its own to where stderr leads now.
+    Return a new stream to the present target of stderr.
 
-    What TensorFlow's libraries write to descriptor 2 is held back at times
-    (model/backends/tensorflow/quiet_stderr.py); the log is not, and it is not lost in a crash.
+    Output of TensorFlow's libraries to descriptor 2 is held back at times
+    (model/backends/tensorflow/quiet_stderr.py).  The log uses a descriptor of its own, so that its
+    lines appear at once and survive a crash.
     """
     try:
         return os.fdopen(os.dup(2), "w", errors="backslashreplace")
@@ -58,9 +57,9 @@ def own_stderr() -> TextIO:
 
 
 def begin_logging(to: TextIO) -> None:
-    """Send the process's log to *to*; call once."""
+    """Write the log of this process to *to*; call once."""
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
-    for namespace in _CHATTY:
+    for namespace in _VERBOSE:
         levels.setLogLevelForNamespace(namespace, LogLevel.warn)
     observer = FilteringLogObserver(FileLogObserver(to, format_event), [levels])
     globalLogBeginner.beginLoggingTo([observer], redirectStandardIO=False)

@@ -1,5 +1,5 @@
 """
-Run a server as a process of its own: reactor, signals, log and exit code.
+Run a server in this process: reactor, signals, log and exit code.
 """
 
 from twisted.logger import Logger
@@ -7,12 +7,12 @@ from twisted.logger import Logger
 from server.api.dialect import Dialect
 from server.api.native import NATIVE
 from server.model_loading import Loader, load_model
-from server.process.collector import settle
+from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
 from server.process.logs import begin_logging, own_stderr
 from server.settings.table import Settings
 
-#: Exit codes: every accepted request was answered; the server could not start.
+#: Exit codes: the server answered every accepted request; the server could not start.
 ANSWERED, FAILED = 0, 1
 
 _log = Logger()
@@ -20,14 +20,14 @@ _log = Logger()
 
 def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NATIVE) -> int:
     """
-    Serve what *load* gives, in *dialect*, until a signal ends it; return the exit code.
+    Serve the model that *load* returns, in *dialect*, until a signal; return the exit code.
 
-    Called once, on the main thread.  A second signal ends the process from within.
+    Call once, on the main thread.  A second signal ends the process without a return.
     """
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 
     from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
-    from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
+    from server.service import InferenceService, StartError  # noqa: PLC0415 - Klein needs the reactor
 
     begin_logging(own_stderr())
     failed: list[str] = []
@@ -37,7 +37,9 @@ def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NAT
         _log.critical("{line}", line=line)
         reactor.stop()
 
-    service = FerryService(settings, reactor, fail=fail, settle=settle, load=load, dialect=dialect)
+    service = InferenceService(
+        settings, reactor, fail=fail, on_loaded=freeze_startup_objects, load=load, dialect=dialect
+    )
     try:
         service.privilegedStartService()
     except StartError as error:

@@ -1,5 +1,5 @@
 """
-Let a second signal end at once what the first one began.
+End the process at once on a second signal, while the first one drains the server.
 """
 
 import os
@@ -10,33 +10,33 @@ from typing import Any
 from twisted.logger import Logger
 
 from server.lifecycle import State
-from server.service import FerryService
+from server.service import InferenceService
 
 _log = Logger()
 
-#: The exit code of a server that dropped requests.
+#: The exit code if requests were dropped.
 DROPPED = 1
 
 
 def end_at_once_on_second_signal(
-    service: FerryService, reactor: Any, *, clean_up: Callable[[], object] = lambda: None
+    service: InferenceService, reactor: Any, *, clean_up: Callable[[], object] = lambda: None
 ) -> None:
     """
-    Make SIGTERM and SIGINT abort *service* once it drains; the reactor took the first of them.
+    Make SIGTERM and SIGINT abort *service* once it drains; the reactor handles the first signal.
 
-    A line in the log says so, since a start or a request may have to end first.
+    A log line announces this, because a start or a request may have to end first.
 
-    The process then ends with `DROPPED`, after *clean_up*, as soon as the reactor has stopped,
-    without waiting for threads: one of them may be in a run that nobody waits for any more.  Called
-    on the main thread.  Any: see `FerryService`.
+    After the second signal, when the reactor has stopped, *clean_up* is called and the process ends
+    with `DROPPED`, without waiting for threads: a run may still block one.  Call this function on
+    the main thread.  Any: see `InferenceService`.
     """
 
-    def leave() -> None:
+    def end() -> None:
         clean_up()
         os._exit(DROPPED)
 
     def abort() -> None:
-        reactor.addSystemEventTrigger("after", "shutdown", leave)
+        reactor.addSystemEventTrigger("after", "shutdown", end)
         service.abort()
 
     def abort_soon(*_: object) -> None:

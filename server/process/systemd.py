@@ -1,5 +1,5 @@
 """
-Tell systemd how the service is doing, where it asked to be told (``Type=notify``).
+Report the state of the service to systemd (``Type=notify``).
 """
 
 import os
@@ -11,13 +11,12 @@ def notify(message: str, environ: Mapping[str, str] = os.environ) -> bool:
     """
     Send *message*, such as ``READY=1``, to the socket in ``NOTIFY_SOCKET``.
 
-    Return whether it was sent: a service that runs elsewhere, or whose socket is gone, goes on
-    without.  Never blocks.
+    Return whether it was sent; it is no error if there is no such socket.  Never blocks.
     """
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):
         return False
-    if address.startswith("@"):  # the kernel's abstract names begin with a zero byte
+    if address.startswith("@"):  # an abstract name begins with a zero byte
         address = "\0" + address[1:]
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as to:

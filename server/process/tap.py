@@ -1,7 +1,7 @@
 """
-What ``twistd tensorferry`` needs: its options, and a service made of them.
+The parts of ``twistd tensorferry``: its options, and the service made from them.
 
-Imported before twistd has chosen its reactor, so Klein and the rest wait for `makeService`.
+Imported before twistd has chosen its reactor, so `makeService` imports Klein and the service.
 """
 
 import os
@@ -15,7 +15,7 @@ from twisted.application.service import IService
 from twisted.logger import Logger
 from twisted.python.usage import UsageError
 
-from server.process.collector import settle
+from server.process.collector import freeze_startup_objects
 from server.process.descriptors import log_refused_connections
 from server.settings.report import describe
 from server.settings.twistd import TwistdOptions
@@ -24,28 +24,24 @@ _log = Logger()
 
 
 class Options(TwistdOptions):
-    """The options of the server; ``--check-config`` prints them and leaves."""
+    """The options of the server; ``--check-config`` prints the settings and ends the process."""
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Parse; what is wrong is told in one line, not under pages of help on stdout."""
+        """Read *options*; an error is one line on stderr, without Twisted's help page on stdout."""
         try:
             super().parseOptions(options)
+            if self.check_config:
+                sys.stdout.write(describe(self.resolved))
+                raise SystemExit(0)
+            twistd: Any = self.parent or {}  # Any: Twisted's own options are untyped
+            _check_writable(twistd)
         except UsageError as error:
             sys.stderr.write(f"twistd tensorferry: {error}\n")
             raise SystemExit(1) from None
 
-    def postOptions(self) -> None:
-        """Resolve the settings."""
-        super().postOptions()
-        if self["check-config"]:
-            sys.stdout.write(describe(self.resolved))
-            raise SystemExit(0)
-        twistd: Any = self.parent or {}  # Any: Twisted's own options are untyped
-        _check_writable(twistd)
-
 
 def _check_writable(twistd: Mapping[str, Any]) -> None:
-    """Raise `UsageError` where twistd could not write its files: it would print a traceback."""
+    """Raise `UsageError` if twistd could not write its files, for it would print a traceback."""
     written = {"pidfile": twistd.get("pidfile"), "logfile": twistd.get("logfile")}
     elsewhere = twistd.get("syslog") or twistd.get("logger")
     if not twistd.get("nodaemon", True) and not elsewhere:
@@ -53,11 +49,13 @@ def _check_writable(twistd: Mapping[str, Any]) -> None:
     for option, name in written.items():
         path = Path(twistd.get("rundir") or "", name or "")
         if name and name != "-" and not os.access(path if path.exists() else path.parent, os.W_OK):
-            raise UsageError(f"{path.absolute()} cannot be written: twistd --{option}=PATH")
+            raise UsageError(
+                f"cannot write {path.absolute()}: set another path with twistd --{option}=PATH"
+            )
 
 
-def _tell(line: str) -> None:
-    """Say why there is no server: in the log, and on stderr, which twistd has made part of it."""
+def _report(line: str) -> None:
+    """Log the error *line*, and print it on the real stderr: twistd redirects `sys.stderr`."""
     _log.critical("{line}", line=line)
     if sys.__stderr__ is not None:
         sys.__stderr__.write(f"{line}\n")
@@ -65,11 +63,11 @@ def _tell(line: str) -> None:
 
 
 def makeService(options: Options) -> IService:
-    """Return the server, inert: twistd forks before it starts it."""
-    from twisted.internet import reactor  # noqa: PLC0415, TID251 - twistd has chosen it by now
+    """Return the server, inert, because twistd may fork before it starts the service."""
+    from twisted.internet import reactor  # noqa: PLC0415, TID251 - twistd has chosen it
 
     from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
-    from server.service import FerryService, StartError  # noqa: PLC0415 - Klein needs the reactor
+    from server.service import InferenceService, StartError  # noqa: PLC0415 - Klein needs the reactor
 
     twistd: Any = options.parent or {}  # Any: Twisted's own options are untyped
 
@@ -78,14 +76,14 @@ def makeService(options: Options) -> IService:
             os.unlink(twistd.get("pidfile") or "")  # noqa: PTH108 - as twistd itself names it
 
     def fail(line: str) -> None:
-        """End the process with exit code 1; twistd would end with 0 once its reactor stops."""
-        _tell(line)
+        """End the process with exit code 1; twistd alone would end with 0."""
+        _report(line)
         remove_pidfile()
         reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         reactor.stop()
 
-    class TwistdService(FerryService):
-        """A server whose start twistd reports in one line, not with a traceback."""
+    class TwistdService(InferenceService):
+        """A server whose failed start is one line, without twistd's traceback."""
 
         def privilegedStartService(self) -> None:
             """Bind and listen."""
@@ -93,12 +91,14 @@ def makeService(options: Options) -> IService:
                 super().privilegedStartService()
             except StartError as error:
                 if not twistd.get("nodaemon", False):
-                    raise  # the daemon's parent prints it
+                    raise  # the parent of the daemon prints it
                 remove_pidfile()
-                _tell(str(error))
+                _report(str(error))
                 raise SystemExit(1) from None
 
-    service = TwistdService(options.resolved.settings, reactor, fail=fail, settle=settle)
+    service = TwistdService(
+        options.resolved.settings, reactor, fail=fail, on_loaded=freeze_startup_objects
+    )
     reactor.callWhenRunning(log_refused_connections, service.clock.seconds)
     end_at_once_on_second_signal(service, reactor, clean_up=remove_pidfile)
     return service

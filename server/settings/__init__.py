@@ -1,1 +1,1 @@
-"""The table of settings, and the sources that a setting is read from."""
+"""The table of settings, and the sources that settings are read from."""

@@ -1,8 +1,8 @@
 """
 The settings as options of a click command.
 
-click splits the arguments and writes the help page; what the values mean is left to
-`server.settings.sources.resolve`.  Imports click, and no TensorFlow, Klein or reactor.
+click splits the arguments and writes the help page; `server.settings.sources.resolve` reads the
+values.  Imports click, and no TensorFlow, Klein or reactor.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,18 +13,19 @@ import click
 from click.core import ParameterSource
 
 from server.settings.kinds import Switch
-from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS, Option
+from server.settings.option import Option
+from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
 
 R = TypeVar("R")
 
 
 def click_options(*groups: str) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """
-    Decorate the function of a click command, so that it takes the settings of *groups*.
+    Decorate the function of a click command so that the command takes the settings of *groups*.
 
-    The function is called with ``command_line``, what was given, for `resolve`; and, if the
-    configuration is among the groups, with ``check_config``, true if the settings are only to be
-    checked and shown.  Use it under ``@click.command(cls=SettingsCommand)``.
+    The function gets ``command_line``, the options that were given, for `resolve`.  If *groups*
+    hold the configuration, the function also gets ``check_config``: true if the command must only
+    check and show the settings.  Use it under ``@click.command(cls=SettingsCommand)``.
     """
     chosen = [option for option in (*OPTIONS, CONFIG, CHECK_CONFIG) if option.group in groups]
 
@@ -52,7 +53,7 @@ class SettingsCommand(click.Command):
     """A command whose help page has a section for each group of settings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the groups in the order of the table, then what belongs to none."""
+        """Write the groups in the order of the table, then the options of no group."""
         records: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, "Other")}
         for parameter in self.get_params(ctx):
             group = parameter.setting.group if isinstance(parameter, _SettingOption) else "Other"
@@ -66,16 +67,16 @@ class SettingsCommand(click.Command):
 
 
 class _SettingOption(click.Option):
-    """One row of the table; label_image's underscores are taken and not advertised."""
+    """One row of the table; help hides the spelling with underscores, that of label_image."""
 
     def __init__(self, _declarations: Sequence[str], setting: Option[Any]) -> None:
-        """Tell click how many values to take, and never what they mean."""
+        """Declare to click how many values the option takes, and leave their text unread."""
         self.setting = setting
         switch = isinstance(setting.kind, Switch)
         declarations = []
         for joint in "-_":
             name = setting.name.replace("_", joint)
-            # A switch that a file may turn on has to have a spelling that turns it off.
+            # A file may turn a switch on, so the command line needs a spelling that turns it off.
             off = f"/--no{joint}{name}" if switch and setting.field else ""
             declarations.append(f"--{name}{off}")
         super().__init__(

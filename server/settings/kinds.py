@@ -1,8 +1,8 @@
 """
-What the value of a setting may be: text to value, and back.
+The kinds of values that a setting may have: text to value, and back.
 
-Pure but for `ReadableFile`, which looks at the disk.  Every source of settings (a command line, a
-variable, a TOML file) is reduced to text before it comes here, so there is one reading of a value.
+Pure, except for `ReadableFile`, which reads the disk.  Every source of settings (a command line, a
+variable, a TOML file) is reduced to text first, so that all of them read a value the same way.
 For each kind ``parse(format(value)) == value``.  Imports nothing of ours.
 """
 
@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from decimal import Decimal
 from math import inf, isfinite
 from pathlib import Path
-from typing import ClassVar, Generic, Protocol, TypeVar
+from typing import ClassVar, Generic, Protocol, TypeVar, cast
 
 T = TypeVar("T")
+W = TypeVar("W")
 Word = TypeVar("Word", bound=str)
 
-#: What tomllib yields for a float when it is told to keep every digit.
+#: The types that tomllib yields for a number when `parse_float` is Decimal.
 TOML_NUMBERS: tuple[type, ...] = (int, Decimal)
 
 
@@ -26,11 +27,11 @@ class Kind(Protocol[T]):
 
     @property
     def metavar(self) -> str:
-        """How help pages write the value: ``ROWS``."""
+        """The placeholder of the value on help pages, such as ``ROWS``."""
 
     @property
     def expected(self) -> str:
-        """What completes a sentence that begins with "expected"."""
+        """The end of an error that begins with "expected"."""
 
     @property
     def toml_types(self) -> tuple[type, ...]:
@@ -43,9 +44,20 @@ class Kind(Protocol[T]):
         """Return the text that `parse` reads as *value*."""
 
 
+class _Text:
+    """The members that most kinds share: a string in TOML, formatted by `str`."""
+
+    __slots__ = ()
+    toml_types: ClassVar[tuple[type, ...]] = (str,)
+
+    def format(self, value: object) -> str:
+        """Return ``str(value)``."""
+        return str(value)
+
+
 @dataclass(frozen=True, slots=True)
-class WholeNumber:
-    """A whole number between two bounds, both allowed."""
+class WholeNumber(_Text):
+    """A whole number from *at_least* to *at_most*, both included."""
 
     metavar: str
     at_least: int = 1
@@ -60,15 +72,11 @@ class WholeNumber:
         return f"a whole number from {self.at_least} to {self.at_most}"
 
     def parse(self, text: str) -> int:
-        """Read a whole number; ``50_000_000`` is one."""
+        """Read a whole number; underscores are allowed, as in ``50_000_000``."""
         number = int(text)
         if number < self.at_least or (self.at_most is not None and number > self.at_most):
             raise ValueError
         return number
-
-    def format(self, value: int) -> str:
-        """Write the digits."""
-        return str(value)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,18 +84,18 @@ class Number:
     """
     A finite number.
 
-    Decimal all the way, so that milliseconds become seconds and seconds milliseconds without loss.
+    Computed in Decimal, so that the conversion between milliseconds and seconds is exact.
     """
 
     metavar: str
     at_least: float = -inf
     above: float = -inf
-    shift: int = 0  #: the value is the number written, times ten to the power of this
+    shift: int = 0  #: value = number written * 10**shift
     toml_types: ClassVar[tuple[type, ...]] = TOML_NUMBERS
 
     @property
     def expected(self) -> str:
-        """The bound, in the unit that is written."""
+        """The bound, in the unit of the text."""
         if self.above > -inf:
             return f"a number greater than {self.above:g}"
         if self.at_least > -inf:
@@ -95,7 +103,7 @@ class Number:
         return "a number"
 
     def parse(self, text: str) -> float:
-        """Read a number; infinities and NaN are none."""
+        """Read a number; refuse infinities and NaN."""
         try:
             number = float(Decimal(text).scaleb(self.shift))
         except ArithmeticError:
@@ -105,7 +113,7 @@ class Number:
         return number
 
     def format(self, value: float) -> str:
-        """Write every digit that tells the value from its neighbours."""
+        """Write as many digits as identify the float."""
         return f"{Decimal(repr(value)).scaleb(-self.shift).normalize():f}"
 
 
@@ -119,14 +127,14 @@ _BYTES = {"b": 1} | {
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """A positive number of bytes: plain, or with a unit such as MiB (1024) or MB (1000)."""
+    """A positive number of bytes: plain, or with a unit such as MiB (1024²) or MB (1000²)."""
 
     metavar: str = "SIZE"
     expected: ClassVar[str] = "a size of at least 1 byte, such as 1048576, 512MiB or 2GB"
     toml_types: ClassVar[tuple[type, ...]] = (int, str)
 
     def parse(self, text: str) -> int:
-        """Read bytes; ``1.5GiB`` is whole, ``0.5B`` is not."""
+        """Read bytes; accept ``1.5GiB``, a whole number of bytes, and refuse ``0.5B``."""
         match = _SIZE.fullmatch(text.strip().replace("_", ""))
         if match is None:
             raise ValueError
@@ -136,7 +144,7 @@ class Size:
         return int(size)
 
     def format(self, value: int) -> str:
-        """Write the largest unit of 1024 that leaves a whole number."""
+        """Write the number with the largest unit of 1024 that divides it."""
         for unit in ("TiB", "GiB", "MiB", "KiB"):
             count, rest = divmod(value, _BYTES[unit.lower()])
             if count and not rest:
@@ -145,11 +153,10 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Choice(Generic[Word]):
-    """One word out of a few."""
+class Choice(_Text, Generic[Word]):
+    """One of several words."""
 
     words: tuple[Word, ...]
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     @property
     def metavar(self) -> str:
@@ -162,84 +169,51 @@ class Choice(Generic[Word]):
         return " or ".join(self.words)
 
     def parse(self, text: str) -> Word:
-        """Take a word as it stands."""
+        """Return the word; case counts."""
         for word in self.words:
             if word == text:
                 return word
         raise ValueError
 
-    def format(self, value: Word) -> str:
-        """Write the word."""
-        return value
-
 
 @dataclass(frozen=True, slots=True)
-class OrAuto(Generic[T]):
-    """The word ``auto``, which is None, or a value of another kind."""
+class OrWord(Generic[T, W]):
+    """A *word* that stands for a *value*, or a value of another *kind*."""
 
+    word: str
+    value: W
     kind: Kind[T]
 
     @property
     def metavar(self) -> str:
-        """What is written, with ``auto`` first."""
-        return f"auto|{self.kind.metavar}"
+        """The word, then the metavar of the kind."""
+        return f"{self.word}|{self.kind.metavar}"
 
     @property
     def expected(self) -> str:
-        """Either."""
-        return f"auto or {self.kind.expected}"
+        """The word, or what the kind expects."""
+        return f"{self.word} or {self.kind.expected}"
 
     @property
     def toml_types(self) -> tuple[type, ...]:
-        """Those of the other kind, and a string."""
+        """The types of *kind*, and a string for the word."""
         return (*self.kind.toml_types, str)
 
-    def parse(self, text: str) -> T | None:
-        """Read ``auto`` as None."""
-        return None if text == "auto" else self.kind.parse(text)
+    def parse(self, text: str) -> T | W:
+        """Return *value* for the word itself; read any other text as *kind* does."""
+        return self.value if text == self.word else self.kind.parse(text)
 
-    def format(self, value: T | None) -> str:
-        """Write None as ``auto``."""
-        return "auto" if value is None else self.kind.format(value)
+    def format(self, value: T | W) -> str:
+        """Write the word for its value."""
+        return self.word if value == self.value else self.kind.format(cast("T", value))
 
 
 @dataclass(frozen=True, slots=True)
-class OrNone:
-    """The word ``none``, which is infinity, or a number."""
-
-    kind: Number
-
-    @property
-    def metavar(self) -> str:
-        """What is written, with ``none`` first."""
-        return f"none|{self.kind.metavar}"
-
-    @property
-    def expected(self) -> str:
-        """Either."""
-        return f"none or {self.kind.expected}"
-
-    @property
-    def toml_types(self) -> tuple[type, ...]:
-        """Those of a number, and a string."""
-        return (*self.kind.toml_types, str)
-
-    def parse(self, text: str) -> float:
-        """Read ``none`` as infinity."""
-        return inf if text == "none" else self.kind.parse(text)
-
-    def format(self, value: float) -> str:
-        """Write infinity as ``none``."""
-        return "none" if value == inf else self.kind.format(value)
-
-
-@dataclass(frozen=True, slots=True)
-class TensorName:
+class TensorName(_Text):
     """A tensor of a TensorFlow graph; the name of an operation means its first output."""
 
     metavar: str = "TENSOR"
     expected: ClassVar[str] = "the name of a tensor, such as input or input:0"
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     def parse(self, text: str) -> str:
         """Return ``NAME:INDEX``."""
@@ -249,14 +223,10 @@ class TensorName:
             raise ValueError
         return match[1] + (match[2] or ":0")
 
-    def format(self, value: str) -> str:
-        """Write the name as it is."""
-        return value
-
 
 @dataclass(frozen=True, slots=True)
 class FedValue:
-    """A placeholder of a graph and the value that it has in every run."""
+    """A placeholder of a graph, and its value in every run."""
 
     metavar: str = "NAME=VALUE"
     expected: ClassVar[str] = "NAME=VALUE, such as keep_prob=1.0 or phase_train=false"
@@ -273,77 +243,67 @@ class FedValue:
         return TensorName().parse(name).removesuffix(":0"), number
 
     def format(self, value: tuple[str, bool | float]) -> str:
-        """Write what `parse` reads."""
+        """Write NAME=VALUE."""
         name, number = value
         return f"{name}={str(number).lower() if isinstance(number, bool) else number!r}"
 
 
 @dataclass(frozen=True, slots=True)
-class Name:
-    """A name that a model's author chose."""
+class Name(_Text):
+    """A name in a model, such as that of a signature."""
 
     metavar: str = "NAME"
     expected: ClassVar[str] = "a name without spaces"
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     def parse(self, text: str) -> str:
-        """Take it as it stands."""
+        """Return *text* unchanged."""
         if not text.isprintable() or text.split() != [text]:
             raise ValueError
         return text
 
-    def format(self, value: str) -> str:
-        """Write the name as it is."""
-        return value
-
 
 @dataclass(frozen=True, slots=True)
-class Endpoint:
+class Endpoint(_Text):
     """
     A Twisted server endpoint string.
 
-    Only its outline is read here, for Twisted's own parser wants a reactor; what it refuses is
-    refused when the server starts to listen.
+    Only its form is checked here, because Twisted's own parser needs a reactor; other errors appear
+    when the server starts to listen.
     """
 
     metavar: str = "ENDPOINT"
     expected: ClassVar[str] = (
-        "a Twisted server endpoint, such as tcp:12480:interface=127.0.0.1 or unix:/run/ferry.sock"
+        "a Twisted server endpoint, such as tcp:12480:interface=127.0.0.1 or "
+        "unix:/run/tensorferry.sock"
     )
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     def parse(self, text: str) -> str:
-        """Take ``TYPE:ARGUMENTS`` as it stands."""
+        """Return ``TYPE:ARGUMENTS`` unchanged."""
         if re.fullmatch(r"[A-Za-z][\w.+-]*:.*\S", text) is None:
             raise ValueError
         return text
 
-    def format(self, value: str) -> str:
-        """Write the string as it is."""
-        return value
-
 
 @dataclass(frozen=True, slots=True)
-class ReadableFile:
-    """A file, or else a folder where that will do, that exists and can be read, now."""
+class ReadableFile(_Text):
+    """A file, or a folder where one is allowed, that exists and is readable now."""
 
     or_folder: bool = False
-    stands_for_folder: str = ""  #: the name of a file whose folder will do, too
-    folder_advice: str = "not a regular file"  #: what is wrong with any other folder
-    toml_types: ClassVar[tuple[type, ...]] = (str,)
+    stands_for_folder: str = ""  #: a file name: the folder that holds it is allowed too
+    folder_advice: str = "not a regular file"  #: the error for any other folder
 
     @property
     def metavar(self) -> str:
-        """What it may be."""
+        """A file, or also a folder."""
         return "PATH" if self.or_folder else "FILE"
 
     @property
     def expected(self) -> str:
-        """What it may be."""
+        """A file, or also a folder."""
         return "a readable file or folder" if self.or_folder else "a readable file"
 
     def parse(self, text: str) -> Path:
-        """Return the absolute path, for a daemon changes its folder; open it once to see."""
+        """Return the absolute path, because a daemon changes its folder; open the file once."""
         path = Path(text).absolute()
         mode = path.stat().st_mode
         if text and stat.S_ISDIR(mode):
@@ -353,32 +313,28 @@ class ReadableFile:
             if self.stands_for_folder and (path / self.stands_for_folder).is_file():
                 return path
             raise OSError(None, self.folder_advice)
-        # A pipe would be emptied, or waited for, by the first look at it.
+        # Opening a pipe would empty it, or block.
         if not stat.S_ISREG(mode):
             raise OSError(None, "not a regular file")
         with path.open("rb"):
             return path
-
-    def format(self, value: Path) -> str:
-        """Write the path."""
-        return str(value)
 
 
 @dataclass(frozen=True, slots=True)
 class Switch:
     """On or off."""
 
-    metavar: ClassVar[str] = ""  # a command line has two spellings instead
+    metavar: ClassVar[str] = ""  # a command line has two spellings instead of a value
     expected: ClassVar[str] = "true or false"
     toml_types: ClassVar[tuple[type, ...]] = (bool,)
 
     def parse(self, text: str) -> bool:
-        """Read the usual words for yes and no, in any case."""
+        """Read true, yes, on, 1 or false, no, off, 0, in upper or lower case."""
         word = text.strip().lower()
         if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
             raise ValueError
         return word in ("true", "yes", "on", "1")
 
     def format(self, value: bool) -> str:
-        """Write TOML's word."""
+        """Write ``true`` or ``false``, as TOML does."""
         return "true" if value else "false"

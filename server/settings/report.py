@@ -1,8 +1,8 @@
 """
-The settings as text: the effective ones, and the page that explains them all.
+The settings as text: the effective settings, and docs/options.md, which explains all of them.
 
-Pure, and made from the table alone.  ``python -m server.settings.report > docs/options.md`` writes
-the page.
+Pure, made from the table alone.  ``python -m server.settings.report > docs/options.md`` writes the
+page.
 """
 
 import json
@@ -10,23 +10,24 @@ import sys
 from collections.abc import Iterator
 from typing import Any
 
-from server.settings.kinds import OrAuto
+from server.settings.kinds import OrWord
+from server.settings.option import Option, printable
 from server.settings.sources import Resolved
-from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS, Option, printable
+from server.settings.table import CHECK_CONFIG, CONFIG, GROUPS, OPTIONS
 
-_BAR = "\\|"  # as a cell of a table has it
+_BAR = "\\|"  # a bar within a cell of a table
 
 _HEAD = """\
 # Options
 
 <!-- Made from server/settings/table.py: python -m server.settings.report > docs/options.md -->
 
-Nothing has to be set. What is set may be set in four places; the first of them that has it wins:
+Every option has a default. Each option is read from the first of these sources that sets it:
 
-1. the command line: `--max-batch-size 32`. Underscores are as good as dashes;
+1. the command line: `--max-batch-size 32`. Underscores may replace dashes;
 2. the environment: `TENSORFERRY_MAX_BATCH_SIZE=32`. An empty variable counts as not set;
-3. the TOML file that `--config` or `TENSORFERRY_CONFIG` names: `max_batch_size = 32`. Dashes are as
-   good as underscores;
+3. the TOML file that `--config` or `TENSORFERRY_CONFIG` names: `max_batch_size = 32`. Dashes may
+   replace underscores;
 4. the default.
 
 ```toml
@@ -35,25 +36,26 @@ max_queue_bytes = "1GiB"
 access_log = true
 ```
 
-- `--check-config` prints every setting and where it comes from, as such a file, and exits.
-- A name that is not listed here is an error, wherever it stands. Only the variables that Kubernetes
-  sets for a Service called `tensorferry` are passed over, such as `TENSORFERRY_SERVICE_HOST`, or
+- `--check-config` prints every setting and its origin, as such a file, and exits.
+- An unknown name is an error in every source. The server ignores only the variables that Kubernetes
+  sets for a Service called `tensorferry`, such as `TENSORFERRY_SERVICE_HOST` or
   `TENSORFERRY_PORT=tcp://10.0.0.1:80`.
-- Several endpoints: repeat `--listen`; separate them by whitespace in `TENSORFERRY_LISTEN`; write
-  an array in the file. They replace those of a weaker place.
-- A SIZE is a number of bytes, or has a unit: `KiB`, `MiB`, `GiB` and `TiB` count in 1024, `kB`,
-  `MB`, `GB` and `TB` in 1000. In the file, a size with a unit is a string.
-- A relative path in the file starts from the folder of the file; any other, from the current one.
-- In the environment a switch is `true` or `false`; `yes`, `on`, `1`, `no`, `off` and `0` will do.
+- For several endpoints, repeat `--listen`, separate them by whitespace in `TENSORFERRY_LISTEN`, or
+  write an array in the file. They replace all endpoints of later sources.
+- A SIZE is a number of bytes, or a number with a unit: `KiB`, `MiB`, `GiB` and `TiB` are powers of
+  1024; `kB`, `MB`, `GB` and `TB` are powers of 1000. In the file, a size with a unit is a string.
+- A relative path in the file starts from the folder of the file; any other relative path starts
+  from the current folder.
+- In the environment a switch is `true` or `false`, or `yes`, `on`, `1`, `no`, `off`, `0`.
 """
 
 
 def describe(resolved: Resolved) -> str:
     """
-    Return the effective settings as a TOML file, a line each, with its origin in a comment.
+    Return the effective settings as a TOML file: one line a setting, its origin in a comment.
 
-    Read back, the file makes the same settings.  A line that it must not say, because there is no
-    value, or because another setting decides, is commented out.
+    Reading the file gives the same settings.  A line is commented out if the setting has no value,
+    or if another setting is given in its place.
     """
     rows = [_row(option, resolved) for option in OPTIONS]
     left = max(len(name) for name, _, _ in rows)
@@ -62,10 +64,11 @@ def describe(resolved: Resolved) -> str:
 
 
 def _row(option: Option[Any], resolved: Resolved) -> tuple[str, str, str]:
-    """Return what stands before the equals sign, after it, and in the comment."""
+    """Return the texts before the equals sign, after it, and in the comment."""
     why = printable(resolved.origins[option.name])
     value = getattr(resolved.settings, option.field)
-    if value == () or (value is None and not isinstance(option.kind, OrAuto)):
+    none_is_a_word = isinstance(option.kind, OrWord) and option.kind.value is None
+    if value == () or (value is None and not none_is_a_word):
         return f"# {option.name}", option.default, why
     texts = [_toml(option, text) for text in option.format(value)]
     shown = f"[{', '.join(texts)}]" if option.repeatable else texts[0]
@@ -81,7 +84,7 @@ def _toml(option: Option[Any], text: str) -> str:
     types = option.kind.toml_types
     if str not in types or (int in types and text.replace(".", "", 1).isdecimal()):
         return text
-    # JSON's strings are TOML's, but for DEL.
+    # A JSON string is a TOML string, except for DEL.
     return json.dumps(text, ensure_ascii=False).replace("\x7f", "\\u007f")
 
 
@@ -91,7 +94,7 @@ def options_markdown() -> str:
 
 
 def _sections() -> Iterator[str]:
-    """Yield a table for each group."""
+    """Yield the heading and the table of each group."""
     for group in GROUPS:
         yield f"\n## {group}\n\n| Option | Variable | Default | Meaning |\n|---|---|---|---|\n"
         for option in (*OPTIONS, CONFIG, CHECK_CONFIG):

@@ -1,9 +1,9 @@
 """
-Where settings come from, and which source wins: command line, environment, TOML file, default.
+Resolve settings: the command line overrides the environment, which overrides the TOML file.
 
-Each source is reduced to texts with an origin; then every winner is read by the kind of its option,
-so that all sources take the same spellings and an error always says who said what.  What a stronger
-source replaces is not read.  Imports no TensorFlow, Klein or reactor.
+Each source is reduced to texts with an origin.  Then the kind of each option reads the text of the
+strongest source, so that all sources take the same spellings, and an error names value and origin.
+The text of a weaker source is not read.  Imports no TensorFlow, Klein or reactor.
 """
 
 import re
@@ -16,21 +16,19 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias, TypeVar
 
 from server.settings.kinds import ReadableFile
+from server.settings.option import VARIABLE_PREFIX, Option, SettingsError
 from server.settings.table import (
     CONFIG,
     OPTION_NAMED,
     OPTIONS,
-    VARIABLE_PREFIX,
-    Option,
     Settings,
-    SettingsError,
 )
 
 T = TypeVar("T")
 
-#: What was given on a command line: raw text by the name of the option, underscored.
+#: The options given on a command line: raw text by the option's name with underscores.
 CommandLine: TypeAlias = Mapping[str, str | Sequence[str] | bool]
-#: Where each setting comes from, by the name of its option.
+#: The origin of each setting, by the option's name.
 Origins: TypeAlias = Mapping[str, str]
 
 COMMAND_LINE = "command line"
@@ -39,7 +37,7 @@ DEFAULT = "default"
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """The settings, and where each came from."""
+    """The settings, and the origin of each."""
 
     settings: Settings
     #: a key for each option: "command line", "TENSORFERRY_PORT", "FILE: port" or "default"
@@ -48,7 +46,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """What one source says of one option, unread."""
+    """The texts that one source gives for one option."""
 
     texts: tuple[str, ...]
     origin: str
@@ -56,16 +54,17 @@ class _Given:
 
 def resolve(command_line: CommandLine, environ: Mapping[str, str]) -> Resolved:
     """
-    Return the settings that *command_line*, *environ* and the file that either names add up to.
+    Return the settings from *command_line*, *environ* and the TOML file that either names.
 
-    *command_line* holds only what was given.  Reads the TOML file, and looks whether the files that
-    are named exist; nothing else is touched.  Raises `SettingsError` at the first problem.
+    *command_line* holds only the options that were given.  Reads the TOML file, and opens the files
+    that options name to check them; has no other effect.  Raises `SettingsError` for the first
+    error.
     """
     given = _from_environment(environ) | _from_command_line(command_line)
     config = given.pop(CONFIG.name, None)
     if config is not None:
         given = _from_file(_read(CONFIG, config)[-1]) | given
-    values: dict[str, Any] = {}  # Any: of as many types as the table has
+    values: dict[str, Any] = {}  # Any: each option has its own type
     for option in OPTIONS:
         if option.name in given:
             items = _read(option, given[option.name])
@@ -76,19 +75,19 @@ def resolve(command_line: CommandLine, environ: Mapping[str, str]) -> Resolved:
 
 
 def _from_command_line(command_line: CommandLine) -> dict[str, _Given]:
-    """Take what click or twistd collected."""
+    """Return the texts of the command line."""
     known = {option.name: option for option in (*OPTIONS, CONFIG)}
     given = {}
     for name, raw in command_line.items():
         if name not in known:
-            raise no_such_setting(f"--{name.replace('_', '-')}", name, known, "spelling")
+            raise _no_such_setting(f"--{name.replace('_', '-')}", name, known, "spelling")
         texts = (raw,) if isinstance(raw, str | bool) else raw
         given[name] = _Given(tuple(map(_text, texts)), COMMAND_LINE)
     return given
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
-    """Take the variables that are ours; an empty one counts as not set."""
+    """Return the texts of the ``TENSORFERRY_*`` variables; an empty one counts as not set."""
     known = {option.name: option for option in (*OPTIONS, CONFIG)}
     given = {}
     for variable, text in environ.items():
@@ -96,7 +95,7 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
             continue
         name = variable.removeprefix(VARIABLE_PREFIX).lower()
         if name not in known or known[name].variable != variable:
-            raise no_such_setting(variable, name, known, "variable")
+            raise _no_such_setting(variable, name, known, "variable")
         if text.strip():
             texts = tuple(text.split()) if known[name].repeatable else (text,)
             given[name] = _Given(texts, variable)
@@ -105,10 +104,10 @@ def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
 
 def _is_service_link(variable: str, text: str) -> bool:
     """
-    Tell whether Kubernetes made *variable*, for a Service that is called tensorferry.
+    Return whether Kubernetes made *variable*, for a Service called tensorferry.
 
-    It gives every container of the namespace variables such as TENSORFERRY_SERVICE_HOST, and one
-    that has the name of a setting: TENSORFERRY_PORT=tcp://10.0.0.1:12480.
+    Kubernetes sets variables such as TENSORFERRY_SERVICE_HOST in every container of the namespace,
+    and one with the name of a setting: TENSORFERRY_PORT=tcp://10.0.0.1:12480.
     """
     service = VARIABLE_PREFIX + r"(\w+_)?"
     parts = r"(SERVICE_HOST|SERVICE_PORT(_\w+)?|PORT_\d+_(TCP|UDP|SCTP)(_(PROTO|PORT|ADDR))?)"
@@ -118,10 +117,10 @@ def _is_service_link(variable: str, text: str) -> bool:
 
 
 def _from_file(path: Path) -> dict[str, _Given]:
-    """Take the keys of a TOML file; the paths in it are relative to its folder."""
+    """Return the texts of a TOML file; its relative paths start from the folder of the file."""
     try:
         with path.open("rb") as file:
-            # Decimal keeps the digits as they were written.
+            # Decimal keeps every digit of the file.
             table = tomllib.load(file, parse_float=Decimal)
     except ValueError as error:  # not TOML, or not UTF-8
         raise SettingsError(f"{path}: expected a TOML file: {error}") from None
@@ -129,7 +128,7 @@ def _from_file(path: Path) -> dict[str, _Given]:
     for key, raw in table.items():
         name, origin = key.replace("-", "_"), f"{path}: {key}"
         if name not in OPTION_NAMED:
-            raise no_such_setting(origin, name, OPTION_NAMED, "name")
+            raise _no_such_setting(origin, name, OPTION_NAMED, "name")
         if name in given:
             raise SettingsError(f"{origin}: the same setting as {given[name].origin}; give it once")
         given[name] = _Given(_toml_texts(OPTION_NAMED[name], raw, origin, path.parent), origin)
@@ -137,7 +136,7 @@ def _from_file(path: Path) -> dict[str, _Given]:
 
 
 def _toml_texts(option: Option[Any], raw: object, origin: str, folder: Path) -> tuple[str, ...]:
-    """Check the types in a file, which has some, and turn what has them into texts."""
+    """Check the TOML types of the values, and return the values as texts."""
     items = raw if option.repeatable and isinstance(raw, list) else [raw]
     for item in items:
         if type(item) not in option.kind.toml_types:
@@ -150,12 +149,12 @@ def _toml_texts(option: Option[Any], raw: object, origin: str, folder: Path) -> 
 
 
 def _text(raw: object) -> str:
-    """Return what a kind can read; True is ``true``, as TOML and the environment have it."""
+    """Return *raw* as text for a kind; True is ``true``, as in TOML and the environment."""
     return str(raw).lower() if isinstance(raw, bool) else str(raw)
 
 
 def _read(option: Option[T], given: _Given) -> tuple[T, ...]:
-    """Return the values of an option, at least one, or say what is wrong with them."""
+    """Return the values of an option, at least one; raises `SettingsError`."""
     if not given.texts:
         raise _refused(option, "none", given.origin)
     values = []
@@ -170,31 +169,31 @@ def _read(option: Option[T], given: _Given) -> tuple[T, ...]:
 
 
 def _check_together(given: Mapping[str, _Given]) -> None:
-    """Refuse an option that makes no sense beside, or without, another."""
+    """Refuse an option together with one that it excludes, or without one that it needs."""
     for option in OPTIONS:
         if option.name not in given:
             continue
         this = f"{option.name} ({given[option.name].origin})"
         if option.excludes in given:
             that = f"{option.excludes} ({given[option.excludes].origin})"
-            raise SettingsError(f"{this} and {that} say the same: give one")
+            raise SettingsError(f"{this} and {that} exclude each other: give one")
         if option.needs and given.keys().isdisjoint(option.needs):
             raise SettingsError(f"{this} needs {' or '.join(option.needs)}, which is not given")
 
 
 def _refused(option: Option[Any], shown: str, origin: str, reason: str = "") -> SettingsError:
-    """Return the error of one bad value."""
+    """Return the error for one bad value."""
     expected = option.kind.expected
     return SettingsError(f"{option.spelling}: expected {expected}, got {shown} ({origin}){reason}")
 
 
-def no_such_setting(
+def _no_such_setting(
     shown: str,
     name: str,
     known: Mapping[str, Option[Any]],
     spelled: Literal["spelling", "variable", "name"],
 ) -> SettingsError:
-    """Return the error of an unknown *name*, with the nearest of the *known* as it is *spelled*."""
+    """Return the error for an unknown *name*, with the closest *known* one as it is *spelled*."""
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {getattr(known[close[0]], spelled)}?" if close else ""
     return SettingsError(f"{shown}: no such setting{hint}")

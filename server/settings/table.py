@@ -1,36 +1,34 @@
 """
-The settings of the server: one table, from which everything that names a setting is made.
+The settings of the server, in one table.
 
-A field of `Settings` carries what click's options, twistd's, the TOML file, the ``TENSORFERRY_*``
-variables and docs/options.md need to know of it; to add a setting is to add a field.  Values are
-seconds, bytes, rows and pixels; None stands for what the server finds out by itself.  Pure, and
-imports no TensorFlow, Klein or reactor, so that ``--help`` is instant.
+The options of the command line, the keys of the TOML file, the ``TENSORFERRY_*`` variables and
+docs/options.md are made from the fields of `Settings`; to add a setting, add a field.  Values are
+seconds, bytes, rows and pixels; None means that the server chooses the value.  Pure, and imports no
+TensorFlow, Klein or reactor, so that ``--help`` is instant.
 """
 
-# ruff: noqa: RUF009 - `setting` returns a dataclass field, which is no shared default
+# ruff: noqa: RUF009 - `setting` returns a dataclass field, not a shared default
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, fields
+from math import inf
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeAlias, TypeVar, overload
+from typing import Any, Literal, TypeAlias
 
 from server.settings.kinds import (
     Choice,
     Endpoint,
     FedValue,
-    Kind,
     Name,
     Number,
-    OrAuto,
-    OrNone,
+    OrWord,
     ReadableFile,
     Size,
     Switch,
     TensorName,
     WholeNumber,
 )
-
-T = TypeVar("T")
+from server.settings.option import Option, setting, several
 
 Device: TypeAlias = Literal["cpu", "gpu"]
 DEVICES: Choice[Device] = Choice(("cpu", "gpu"))
@@ -44,152 +42,40 @@ RUNNING = "Running"
 CONFIGURATION = "Configuration"
 GROUPS = (LISTENING, MODEL, DEVICE, BATCHING, LIMITS, RUNNING, CONFIGURATION)
 
-#: Labels in an answer where neither the settings nor the model's own file say how many.
-TOP_PREDICTIONS = 5
+#: Labels in an answer if neither the settings nor model.toml set a number.
+DEFAULT_TOP_PREDICTIONS = 5
 _OWN_MODEL = ("graph", "model")
 
-VARIABLE_PREFIX = "TENSORFERRY_"
 DEFAULT_ENDPOINT = "tcp:12480:interface=127.0.0.1"
-
-
-class SettingsError(Exception):
-    """A setting that cannot be: one line with its name, value, origin and what was expected."""
-
-    def __init__(self, line: str) -> None:
-        super().__init__(printable(line))
-
-
-def printable(text: str) -> str:
-    """Return *text* with line breaks and control characters, as file names may hold, escaped."""
-    return "".join(it if it.isprintable() else repr(it)[1:-1] for it in text)
-
-
-@dataclass(frozen=True, slots=True)
-class Option(Generic[T]):
-    """One row of the table: a setting as people name, write and look it up."""
-
-    name: str  #: with underscores, as in a TOML file
-    kind: Kind[T]  #: of one value, where several may be given
-    group: str  #: one of GROUPS
-    meaning: str  #: in a sentence or two
-    default: str  #: for people; empty where none is worth a word
-    field: str = ""  #: of Settings; empty for an option that says where or how to read settings
-    repeatable: bool = False
-    needs: tuple[str, ...] = ()  #: the options without one of which this one says nothing
-    excludes: str = ""  #: the option that says the same in another way
-
-    @property
-    def spelling(self) -> str:
-        """As a command line has it."""
-        return f"--{self.name.replace('_', '-')}"
-
-    @property
-    def variable(self) -> str:
-        """As the environment has it."""
-        return VARIABLE_PREFIX + self.name.upper()
-
-    @property
-    def metavar(self) -> str:
-        """How help pages write its value; empty for a switch."""
-        return self.kind.metavar
-
-    @property
-    def explanation(self) -> str:
-        """Its meaning, and what has to be given with it."""
-        needed = " or ".join(f"--{name}" for name in self.needs)
-        return f"{self.meaning} Only with {needed}." if needed else self.meaning
-
-    def format(self, value: T | tuple[T, ...]) -> tuple[str, ...]:
-        """Return the texts, one or several, that its kind parses as *value*."""
-        return tuple(map(self.kind.format, value if isinstance(value, tuple) else (value,)))
-
-
-@overload
-def setting(
-    kind: Kind[T],
-    group: str,
-    meaning: str,
-    *,
-    default: T,
-) -> T: ...
-@overload
-def setting(
-    kind: Kind[T],
-    group: str,
-    meaning: str,
-    *,
-    unset: str,
-    name: str = "",
-    needs: tuple[str, ...] = (),
-    excludes: str = "",
-) -> T | None: ...
-def setting(
-    kind: Kind[T],
-    group: str,
-    meaning: str,
-    *,
-    default: T | None = None,
-    unset: str = "",
-    **more: str | tuple[str, ...],
-) -> T | None:
-    """Declare a field: its *default*, or in words what happens while it is *unset* (None)."""
-    words = unset or kind.format(default)  # type: ignore[arg-type]  # the overloads hold: a T
-    return field(
-        default=default,
-        metadata={"kind": kind, "group": group, "meaning": meaning, "default": words, **more},
-    )
-
-
-def several(
-    kind: Kind[T],
-    group: str,
-    meaning: str,
-    *,
-    default: tuple[T, ...],
-    unset: str = "",
-    needs: tuple[str, ...] = (),
-) -> tuple[T, ...]:
-    """Declare a field that may be given more than once, each time with one value."""
-    return field(
-        default=default,
-        metadata={
-            "kind": kind,
-            "group": group,
-            "meaning": meaning,
-            "default": unset or ", ".join(map(kind.format, default)),
-            "repeatable": True,
-            "needs": needs,
-        },
-    )
 
 
 @dataclass(frozen=True, slots=True)
 class Settings:
     """
-    What the server was told to do.
+    The settings of one server.
 
-    `server.settings.sources.resolve` makes one and checks it; one made by hand is not checked.
+    `server.settings.sources.resolve` makes and checks them; the constructor checks nothing.
     """
 
     listen: tuple[str, ...] = several(
         Endpoint(),
         LISTENING,
-        "A Twisted server endpoint to listen at; repeat it to listen at several.",
+        "A Twisted server endpoint to listen on; repeat it to listen on several.",
         default=(DEFAULT_ENDPOINT,),
     )
     port: int | None = setting(
         WholeNumber("PORT", at_least=0, at_most=65535),
         LISTENING,
-        "Short for --listen tcp:PORT:interface=127.0.0.1, and given instead of it. "
+        "Short for --listen tcp:PORT:interface=127.0.0.1, in place of --listen. "
         "0 takes any free port.",
         unset="none",
         excludes="listen",
     )
     graph: Path | None = setting(
-        # A folder is named in mistake for --model.
+        # Users give a folder here when they mean --model.
         ReadableFile(
             stands_for_folder="saved_model.pb",
-            folder_advice="a folder; --model takes one, of a SavedModel or with a model in it",
+            folder_advice="a folder; for a SavedModel, or a folder with a model in it, use --model",
         ),
         MODEL,
         "A frozen TensorFlow graph to serve.",
@@ -206,14 +92,14 @@ class Settings:
     labels: Path | None = setting(
         ReadableFile(),
         MODEL,
-        "The labels of the model's classes, one a line, in the order of its output.",
+        "The file with the labels of the model's classes, one a line, in the order of its output.",
         unset="from model.toml, else none",
         needs=_OWN_MODEL,
     )
     signature: str | None = setting(
         Name(),
         MODEL,
-        "The signature that images use, and requests that name none.",
+        "The signature for images and for requests that name no signature.",
         unset="from model.toml, else serving_default",
         needs=("model",),
     )
@@ -234,7 +120,7 @@ class Settings:
     feed: tuple[tuple[str, bool | float], ...] = several(
         FedValue(),
         MODEL,
-        "A value for another placeholder that the model needs, the same in every run, such as "
+        "A constant value for another placeholder of the model, the same in every run, such as "
         "keep_prob=1.0; repeat it for several.",
         default=(),
         unset="from model.toml, else none",
@@ -243,8 +129,8 @@ class Settings:
     num_top_predictions: int | None = setting(
         WholeNumber("N"),
         MODEL,
-        "How many labels an answer lists, best first.",
-        unset=f"from model.toml, else {TOP_PREDICTIONS}",
+        "The number of labels in an answer, best first.",
+        unset=f"from model.toml, else {DEFAULT_TOP_PREDICTIONS}",
     )
     input_height: int | None = setting(
         WholeNumber("PIXELS"),
@@ -263,98 +149,99 @@ class Settings:
     input_mean: float | None = setting(
         Number("NUMBER"),
         MODEL,
-        "What is subtracted from each colour value, 0 to 255, before the model takes it.",
+        "The number subtracted from each colour value (0 to 255) before it is fed to the model.",
         unset="from model.toml, else 0",
         needs=_OWN_MODEL,
     )
     input_std: float | None = setting(
         Number("NUMBER", above=0),
         MODEL,
-        "What the difference is then divided by.",
+        "The number by which that difference is divided.",
         unset="from model.toml, else 255",
         needs=_OWN_MODEL,
     )
     device: Device | None = setting(
-        OrAuto(DEVICES),
+        OrWord("auto", None, DEVICES),
         DEVICE,
-        "Where the model runs; auto takes a GPU if there is one.",
+        "The device that runs the model; auto selects a GPU if there is one.",
         default=None,
     )
     lanes: int | None = setting(
-        OrAuto(WholeNumber("N")),
+        OrWord("auto", None, WholeNumber("N")),
         DEVICE,
-        "How many threads run the model; auto fits the device.",
+        "The number of threads that run the model; auto selects it by the device.",
         default=None,
     )
     gpu_memory_limit: int | None = setting(
         Size(),
         DEVICE,
-        "The most memory, in bytes, that TensorFlow may take on a GPU.",
-        unset="none, it grows as needed",
+        "The most GPU memory that TensorFlow may allocate, in bytes.",
+        unset="none, it grows on demand",
     )
     max_batch_size: int | None = setting(
         WholeNumber("ROWS"),
         BATCHING,
-        "The most rows that one run of the model may take.",
+        "The most rows in one run of the model.",
         unset="learned",
     )
-    #: seconds, though people write milliseconds
+    #: in seconds; the option is in milliseconds
     max_queue_delay: float | None = setting(
         Number("MS", at_least=0, shift=-3),
         BATCHING,
-        "How many milliseconds a request may wait for others to share its batch; 0 never waits.",
+        "How long a request may wait for others to share its batch, in milliseconds; with 0 it "
+        "never waits.",
         unset="learned",
         name="max_queue_delay_ms",
     )
     default_timeout: float | None = setting(
-        OrNone(Number("SECONDS", above=0)),
+        OrWord("none", inf, Number("SECONDS", above=0)),
         LIMITS,
-        "How many seconds a request may take that has no X-Request-Timeout-Ms, once it has come; "
-        "if it would take longer, it is refused. With none it takes what it takes.",
+        "How long a request without X-Request-Timeout-Ms may take once it is received, in seconds; "
+        "it is refused if it is expected to take longer. With none there is no limit.",
         unset="learned: 5 of the longest runs, at least 0.5",
     )
     run_timeout: float = setting(
-        OrNone(Number("SECONDS", above=0)),
+        OrWord("none", inf, Number("SECONDS", above=0)),
         LIMITS,
-        "How many seconds a run of the model may take, or 10 times as long as expected if that is "
-        "more, until its requests fail and the server calls itself unhealthy. With none it takes "
-        "what it takes.",
+        "How long a run of the model may take, in seconds, or 10 times its expected time if that "
+        "is longer; after that its requests fail and the server reports itself as unhealthy. "
+        "With none there is no limit.",
         default=30.0,
     )
     max_queue_bytes: int = setting(
         Size(),
         LIMITS,
-        "The most bytes of bodies that the server may hold, and of decoded images that may wait.",
+        "The most bytes of request bodies in memory, and the most bytes of rows in each queue.",
         default=256 * 2**20,
     )
     max_body_bytes: int = setting(
         Size(),
         LIMITS,
-        "The largest body of a request, in bytes.",
+        "The largest request body, in bytes.",
         default=64 * 2**20,
     )
     max_pixels: int = setting(
         WholeNumber("PIXELS"),
         LIMITS,
-        "The largest image, as its width times its height.",
+        "The largest image, in pixels: its width times its height.",
         default=50_000_000,
     )
     decode_threads: int | None = setting(
-        OrAuto(WholeNumber("N")),
+        OrWord("auto", None, WholeNumber("N")),
         LIMITS,
-        "How many threads decode images; auto fits the processor.",
+        "The number of threads that decode images; auto selects it by the processor.",
         default=None,
     )
     client_timeout: float = setting(
         Number("SECONDS", above=0),
         LIMITS,
-        "How many seconds a client may take to send its request.",
+        "How long a client may take to send its request, in seconds.",
         default=60.0,
     )
     drain_delay: float = setting(
         Number("SECONDS", at_least=0),
         RUNNING,
-        "How many seconds new connections are still taken after the server was told to stop.",
+        "How long the server accepts new connections after a stop signal, in seconds.",
         default=0.0,
     )
     access_log: bool = setting(
@@ -366,20 +253,20 @@ class Settings:
 
     @property
     def endpoints(self) -> tuple[str, ...]:
-        """The Twisted server endpoint strings to listen at, however they were given."""
+        """The Twisted server endpoint strings to listen on, from *port* or *listen*."""
         if self.port is None:
             return self.listen
         return (f"tcp:{self.port}:interface=127.0.0.1",)
 
 
 #: The settings, in the order of the table.
-# Any: a table of many types; `setting` ties each kind to the type of its field.
+# Any: each option has its own type; `setting` ties each kind to the type of its field.
 OPTIONS: tuple[Option[Any], ...] = tuple(
     Option(field=f.name, **{"name": f.name, **f.metadata}) for f in fields(Settings)
 )
 OPTION_NAMED: Mapping[str, Option[Any]] = {option.name: option for option in OPTIONS}
 
-#: Where more settings are read: on the command line and in the environment.
+#: Names the TOML file; only on the command line and in the environment.
 CONFIG = Option(
     name="config",
     kind=ReadableFile(),
@@ -387,11 +274,11 @@ CONFIG = Option(
     meaning="A TOML file to read settings from.",
     default="none",
 )
-#: On the command line alone, and no setting: what to do instead of serving.
+#: Only on the command line; not a setting.
 CHECK_CONFIG = Option(
     name="check_config",
     kind=Switch(),
     group=CONFIGURATION,
-    meaning="Check the settings, print each with where it came from, and exit.",
+    meaning="Check the settings, print each with its origin, and exit.",
     default="",
 )

@@ -1,5 +1,5 @@
 """
-Connections without sockets, their clients, and the requests and answers on them.
+Connections without sockets, and the clients on them.
 
 An effect that a real connection has later takes place at the next turn of a `Clock`, never inside a
 call.
@@ -20,25 +20,26 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from server.http.channel import LimitedChannel, LimitedSite
+from server.http.channel import LimitedChannel
 from server.http.messages import HTTPRequest
+from server.http.site import LimitedSite
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, as a client reads it."""
+    """One answer, as the client reads it."""
 
     status: int
     headers: Mapping[str, str]  #: names in lower case
     body: bytes
 
-    def json(self) -> Any:  # Any: the test knows the type
-        """Return the body as JSON data."""
+    def json(self) -> Any:  # Any: the test knows the content of a body
+        """Return the parsed body."""
         return json.loads(self.body)
 
     @property
     def error(self) -> str:
-        """The error message in the body."""
+        """The message in the body of a refusal."""
         message = self.json()["error"]
         assert isinstance(message, str)
         return message
@@ -73,7 +74,7 @@ def request(
     body: bytes = b"",
     headers: Mapping[str, str] | None = None,
 ) -> bytes:
-    """Return a request with *headers*, and Content-Length unless they define it."""
+    """Return a request with *headers* and, unless *body* is chunked, its Content-Length."""
     all_headers = {"Host": "localhost", **(headers or {})}
     if body and "Transfer-Encoding" not in all_headers:
         all_headers.setdefault("Content-Length", str(len(body)))
@@ -82,14 +83,14 @@ def request(
 
 
 def chunk(data: bytes) -> bytes:
-    """Return *data* as a chunk of a chunked body; the empty one ends it."""
+    """Return *data* as a chunk of a chunked body; an empty chunk ends the body."""
     return b"%x\r\n%s\r\n" % (len(data), data)
 
 
 class PlainTransport(StringTransport):
-    """A connection's near end that cannot close one direction alone, as under TLS."""
+    """The server's end of a connection that cannot close one direction alone, as under TLS."""
 
-    dataBuffer = b""  # all that is written is read at once
+    dataBuffer = b""  # the client reads at once
     offset = 0
 
     def __init__(self, clock: IReactorTime, peer: IAddress) -> None:
@@ -100,7 +101,7 @@ class PlainTransport(StringTransport):
         self._clock = clock
 
     def unregisterProducer(self) -> None:
-        """Forget the producer; as with the real ones, also where there is none."""
+        """Remove the producer, if any; as real transports do."""
         self.producer = None
 
     def loseConnection(self) -> None:
@@ -115,7 +116,7 @@ class PlainTransport(StringTransport):
         self.loseConnection()
 
     def lost(self) -> None:
-        """Lose the connection, and notify the protocol."""
+        """Lose the connection, and report it to the protocol."""
         if self.connected:
             self.connected = False
             self.protocol.connectionLost(Failure(ConnectionDone()))
@@ -123,30 +124,30 @@ class PlainTransport(StringTransport):
 
 @implementer(IHalfCloseableDescriptor)
 class HalfCloseable(PlainTransport):
-    """A connection's near end that can close one direction alone, as TCP's."""
+    """The server's end of a TCP connection, which can close one direction."""
 
     def loseWriteConnection(self) -> None:
         """Close the direction to the client."""
         self.half_closed = True
 
     def writeConnectionLost(self, reason: Failure) -> None:
-        """Do nothing: no kernel reports it."""
+        """Do nothing: no kernel reports this."""
 
     def readConnectionLost(self, reason: Failure) -> None:
-        """Called when the client closes its direction: close, as most protocols do."""
+        """Lose the connection, as with most protocols, when the client closes its direction."""
         self.lost()
 
     def write(self, data: bytes) -> None:
-        """Take *data*; fails after `loseWriteConnection`."""
+        """Accept *data*; fails after `loseWriteConnection`."""
         assert not self.half_closed, f"written after the end: {data!r}"
         super().write(data)  # type: ignore[no-untyped-call]  # Twisted's
 
 
-class NarrowTransport(FileDescriptor):
+class SlowTransport(FileDescriptor):
     """
-    A connection's near end that behaves like Twisted's own, without the socket.
+    The server's end of a connection as in Twisted, except for the socket.
 
-    Written data is passed on as far as there is *room*, which grows when the client reads.
+    It sends up to *room* bytes, which the client increases by reading.
     """
 
     def __init__(self, clock: IReactorTime, peer: IAddress) -> None:
@@ -155,7 +156,7 @@ class NarrowTransport(FileDescriptor):
         self.TLS = False  #: whether what is written is encrypted first, after `startTLS`
         self.protocol: LimitedChannel
         self.room = 0
-        self.read = bytearray()  #: the bytes that the client has read
+        self.read = bytearray()  #: bytes that the client has read
         self.reading = True
         self.writing = False
         self.half_closed = False
@@ -172,31 +173,31 @@ class NarrowTransport(FileDescriptor):
         return IPv4Address("TCP", "192.0.2.1", 8000)
 
     def startReading(self) -> None:
-        """Accept data from the client."""
+        """Receive what the client sends."""
         self.reading = True
 
     def stopReading(self) -> None:
-        """Accept no data from the client."""
+        """Receive nothing from the client."""
         self.reading = False
 
     def startWriting(self) -> None:
-        """Pass on written data at the next turn."""
+        """Send what is written at the next turn of the clock."""
         self.writing = True
         self._clock.callLater(0, self.pass_on)
 
     def stopWriting(self) -> None:
-        """Pass on no data."""
+        """Send nothing."""
         self.writing = False
 
     def writeSomeData(self, data: bytes) -> int:
-        """Pass on as much of *data* as there is room for; return its length in bytes."""
+        """Send as much of *data* as there is room for."""
         taken = bytes(data[: self.room])
         self.read += taken
         self.room -= len(taken)
         return len(taken)
 
     def pass_on(self) -> None:
-        """Write as a reactor does when a socket has room."""
+        """Send as the reactor does when a socket accepts more."""
         while self.writing and (self.room or not self.unsent):
             gone = self.doWrite()  # type: ignore[no-untyped-call]  # Twisted's
             if gone:
@@ -204,7 +205,7 @@ class NarrowTransport(FileDescriptor):
 
     @property
     def unsent(self) -> int:
-        """The bytes that wait for room."""
+        """Bytes that wait for room."""
         return len(self.dataBuffer) - self.offset + self._tempDataLen
 
     def _closeWriteConnection(self) -> None:
@@ -217,18 +218,18 @@ class NarrowTransport(FileDescriptor):
         self._clock.callLater(0, self.connectionLost, Failure(ConnectionAborted()))
 
     def connectionLost(self, reason: Failure) -> None:
-        """Lose the connection, and notify the protocol."""
+        """Lose the connection, and report it to the protocol."""
         super().connectionLost(reason)  # type: ignore[no-untyped-call]  # Twisted's
         self.protocol.connectionLost(reason)
 
 
-class NarrowClient:
-    """A client of *site* that reads only when the test says so, and sends what the server reads."""
+class SlowClient:
+    """A client of *site* that reads only on request, and sends as much as the server receives."""
 
     def __init__(self, site: LimitedSite, clock: Clock, *, room: int = 0) -> None:
-        self.transport = NarrowTransport(clock, PEER)
+        self.transport = SlowTransport(clock, PEER)
         self.transport.room = room
-        self.unsent = b""  #: sent, and not read by the server
+        self.unsent = b""  #: sent, but not received by the server
         self._clock = clock
         protocol = site.buildProtocol(PEER)  # type: ignore[no-untyped-call]  # Twisted's
         assert isinstance(protocol, LimitedChannel)
@@ -236,7 +237,7 @@ class NarrowClient:
         protocol.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
 
     def send(self, data: bytes, segment: int = 0x10000) -> None:
-        """Send *data*; what the server does not read waits."""
+        """Send *data*; what the server does not receive waits."""
         self.unsent += data
         while self.unsent and self.transport.reading:
             data, self.unsent = self.unsent[:segment], self.unsent[segment:]
@@ -259,7 +260,7 @@ PEER = IPv4Address("TCP", "192.0.2.7", 40_000)
 
 
 class Client:
-    """A client's end of one connection to *site*."""
+    """The client's end of one connection to *site*."""
 
     def __init__(
         self,
@@ -322,7 +323,7 @@ def http_request(
     headers: Mapping[str, str] | None = None,
     admitted: bool = False,
 ) -> HTTPRequest:
-    """Return a request as an endpoint sees it; names in *headers* are in lower case."""
+    """Return a request as an endpoint receives it; names in *headers* are in lower case."""
     return HTTPRequest(
         method="POST",
         path="/",

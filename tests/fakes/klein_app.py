@@ -1,4 +1,4 @@
-"""A Klein front end with routes of its own, and those who come through it."""
+"""A Klein front end with three routes, and clients of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,10 +9,11 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
-from server.http.channel import LimitedSite
-from server.http.klein_frontend import KleinDoor
+from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
+from server.http.router import Router
+from server.http.site import LimitedSite
 from server.lifecycle import Lifecycle
 from tests.fakes.http import Answer, Client
 from tests.fakes.threads import outcomes
@@ -21,38 +22,40 @@ _StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions
 
 
 @dataclass
-class World:
-    """A door with a route for POST and two for GET, and those who come through it."""
+class KleinServer:
+    """A Klein front end whose routes, POST / and GET and PUT /state, call *answer*."""
 
     answer: Callable[[HTTPRequest], Deferred[HTTPResponse]] = field(
         default=lambda _: succeed(HTTPResponse(200, b"yes\n", {"X-Extra": "more"}))
     )
 
     def __post_init__(self) -> None:
-        """Build the door."""
+        """Build the front end and a site."""
         self.clock = Clock()
         self.clock.advance(64)
         self.lifecycle = Lifecycle()
         self.seen: list[HTTPRequest] = []
         self.logged: list[str] = []
 
-        def endpoint(asked: HTTPRequest) -> Deferred[HTTPResponse]:
-            self.seen.append(asked)
-            return self.answer(asked)
+        def endpoint(received: HTTPRequest) -> Deferred[HTTPResponse]:
+            self.seen.append(received)
+            return self.answer(received)
 
-        routes = (
-            Route("POST", "/", endpoint, express=True),
-            Route("GET", "/state", endpoint),
-            Route("PUT", "/state", endpoint),
+        router = Router(
+            (
+                Route("POST", "/", endpoint),
+                Route("GET", "/state", endpoint),
+                Route("PUT", "/state", endpoint),
+            )
         )
-        door = KleinDoor(routes, clock=self.clock, lifecycle=self.lifecycle)
-        self.stub: Any = _StubTreq(door.app.resource())
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
+        self.stub: Any = _StubTreq(frontend.app.resource())
         self.site = LimitedSite(
-            door.app.resource(),
+            frontend.app.resource(),
             limits=BodyLimits(max_body=100, max_held=1000),
             client_timeout=8.0,
             clock=self.clock,
-            routes=routes,
+            router=router,
             access_log=lambda request: self.logged.append(getattr(request, "request_id", "")),
         )
 
@@ -63,7 +66,7 @@ class World:
         body: bytes = b"",
         headers: Mapping[str, str | list[str]] | None = None,
     ) -> Answer:
-        """Ask through a stock `twisted.web` Site, and return the answer."""
+        """Send a request to a plain `twisted.web` Site, and return the answer."""
         url = "http://localhost" + target
         arrived = self.stub.request(method, url, data=body, headers=dict(headers or {}))
         self.stub.flush()

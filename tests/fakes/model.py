@@ -1,4 +1,4 @@
-"""Fakes of runners and model threads, and the contract test of runners."""
+"""Fakes of runners and model threads, and the contract that real runners share."""
 
 from collections import deque
 from collections.abc import Callable
@@ -7,7 +7,7 @@ import numpy as np
 
 from batcher.errors import OutOfMemory
 from model.backend import Runner
-from model.execution.thread import Job, ModelThread, Stop
+from model.execution.thread import Job, ModelThread, Sentinel
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes.threads import Calls
 
@@ -26,11 +26,10 @@ def images(*values: int) -> Feed:
 
 class FakeRunner:
     """
-    A `model.backend.Runner` whose scores of a row all are the sum of the row.
+    A `model.backend.Runner` whose outputs for a row are all the sum of the values of that row.
 
-    It raises `OutOfMemory` above *capacity* rows, calls *spend* with the rows of each run (for
-    example to advance a clock), and raises the first of *errors*, if any, instead of returning
-    an answer.
+    A run of more than *capacity* rows is out of memory.  *spend* is called with the rows of each
+    run, for example to advance a clock.  A run raises the first of `errors`, if there is one.
     """
 
     def __init__(
@@ -45,13 +44,13 @@ class FakeRunner:
         self.errors: list[Exception] = []
         #: A copy of the arrays of each run, failed runs included.
         self.fed: list[Arrays] = []
-        #: How often it was closed.
+        #: The number of calls of `close`.
         self.closed = 0
         self._capacity = capacity
         self._spend = spend
 
     def run(self, feed: Feed) -> Arrays:
-        """Return the scores of each row."""
+        """Return the outputs, each row computed by itself."""
         rows = feed.rows
         self.fed.append(tuple(array.copy() for array in feed.arrays))
         if self._spend is not None:
@@ -75,10 +74,10 @@ class FakeRunner:
 
 def check_runner(runner: Runner, feed: Feed) -> None:
     """
-    Check *runner* against the contract of `model.backend.Runner` with *feed*, of two rows or more.
+    Check the contract of `model.backend.Runner` with *feed*, of two rows or more.
 
-    Its outputs fit its signature, output row i depends on input row i alone, and outputs do not
-    change when the memory of the feed is overwritten.
+    The outputs fit the signature, output row i depends on input row i alone, and the outputs do not
+    change when the memory of the feed is written again.
     """
     spare = tuple(array.copy() for array in feed.arrays)
     outputs = runner.run(Feed(feed.signature, spare))
@@ -99,30 +98,30 @@ def check_runner(runner: Runner, feed: Feed) -> None:
 
 
 class SteppingQueue:
-    """A `JobQueue` for one thread: `get` fails on an empty queue, and never waits."""
+    """A `JobQueue` for one thread: `get` of an empty queue fails and never blocks."""
 
     def __init__(self) -> None:
-        self.jobs: deque[Job | Stop] = deque()
+        self.jobs: deque[Job | Sentinel] = deque()
 
-    def put(self, job: Job | Stop) -> None:
+    def put(self, job: Job | Sentinel) -> None:
         """Add *job* at the end."""
         self.jobs.append(job)
 
-    def get(self) -> Job | Stop:
-        """Take the first job; raises AssertionError if a real thread would wait."""
+    def get(self) -> Job | Sentinel:
+        """Remove and return the first job; fail the test where a real thread would block."""
         assert self.jobs, "the model thread would wait for ever"
         return self.jobs.popleft()
 
 
 class SteppedThread:
-    """A `ModelThread` that runs a job at each `step`, and its calls into the reactor thread."""
+    """A `ModelThread` that runs a job at each `step`, and the calls that wake its reactor."""
 
     def __init__(self, name: str = "model-0", seconds: Callable[[], float] = lambda: 0.0) -> None:
         self.queue = SteppingQueue()
         #: The name of each thread that was started.
         self.started: list[str] = []
-        #: The number of queued jobs each time the caller yielded the CPU.
-        self.gave_way: list[int] = []
+        #: At each yield of the CPU: the number of jobs in the queue.
+        self.yields: list[int] = []
         self.calls = Calls()
         self.thread = ModelThread(
             name,
@@ -130,18 +129,18 @@ class SteppedThread:
             call_from_thread=self.calls,
             seconds=seconds,
             start_thread=self._start,
-            give_way=lambda: self.gave_way.append(len(self.queue.jobs)),
+            yield_cpu=lambda: self.yields.append(len(self.queue.jobs)),
         )
 
     def _start(self, target: Callable[[], None], name: str) -> None:
         self.started.append(name)
 
     def step(self) -> bool:
-        """Run the first job, as the model thread does; return whether the thread goes on."""
+        """Run the first job as the model thread; return False after the last job."""
         return self.thread.step()
 
     def run_all(self) -> int:
-        """Run and deliver all jobs, also those that they cause; return their number."""
+        """Run and deliver all jobs, with those that they add; return their number."""
         done = 0
         while self.queue.jobs:
             self.step()
@@ -153,7 +152,7 @@ class SteppedThread:
 def started_thread(
     name: str = "model-0", seconds: Callable[[], float] = lambda: 0.0
 ) -> SteppedThread:
-    """Return a stepped thread that has been started."""
+    """Return a stepped thread that has started."""
     stepped = SteppedThread(name, seconds)
     stepped.thread.start()
     return stepped

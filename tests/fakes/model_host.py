@@ -1,4 +1,4 @@
-"""A model host on fake threads, with a fake model, that moves when told."""
+"""A model host on fake threads, with a fake model, stepped by the test."""
 
 from collections.abc import Sequence
 
@@ -20,8 +20,8 @@ from tests.images import coloured, encoded
 IMAGE = encoded(coloured(16, 16), "PNG")
 
 
-class World:
-    """A host whose threads work when told; a run takes its rows in 64ths of a second."""
+class ModelHostHarness:
+    """A host whose threads the test steps; a run takes 1/64 s a row."""
 
     def __init__(
         self,
@@ -46,7 +46,7 @@ class World:
             clock=self.clock,
             call_from_thread=self.calls,
             pool=DecodePool(self.calls, 1, pool=self.decoders),
-            say=self.said.append,
+            on_progress=self.said.append,
             load=self.loader,
         )
 
@@ -55,7 +55,7 @@ class World:
         self.clock.rightNow += rows / 64
 
     def turn(self) -> None:
-        """Do all that there is to do."""
+        """Run until nothing is due."""
         working = True
         while working:
             while self.decoders.queue:
@@ -66,26 +66,26 @@ class World:
             working |= bool(self.decoders.queue)
 
     def begin(self) -> list[object]:
-        """Return what the start will end with."""
+        """Begin the start; return the list that will hold its outcome."""
         return outcomes(ensureDeferred(self.host.start()))
 
     def start(self) -> None:
-        """Start, to the end."""
+        """Start, and run until the model is ready."""
         started = self.begin()
         self.turn()
         assert started == [self.host.inference] != [None]
 
     def stop(self) -> list[object]:
-        """Return what the stop will end with."""
+        """Begin the stop; return the list that will hold its outcome."""
         return outcomes(ensureDeferred(self.host.stop()))
 
     def classify(self) -> Deferred[Prediction]:
-        """Ask for the best label of an image."""
+        """Request the best label of an image."""
         assert self.host.inference is not None
         return self.host.inference.classify(IMAGE, 1)
 
     def submit(self, rows: int = 1) -> list[object]:
-        """Return what the batcher will answer to *rows* rows."""
+        """Submit *rows* rows; return the list that will hold the answer of the batcher."""
         assert self.host.inference is not None
         model = self.host.inference.model
         feed = Feed(SIGNATURE, (np.zeros((rows, SIZE, SIZE, 3), np.uint8),))
@@ -93,7 +93,7 @@ class World:
 
     @property
     def cap(self) -> int:
-        """The largest batch."""
+        """The largest batch of the default signature, in rows."""
         assert self.host.inference is not None
         model = self.host.inference.model
         return model.profiles.of(blank_feed(model.signatures[model.default])).cap

@@ -1,4 +1,4 @@
-"""A watched log, and fakes of models, inference, loaders and model threads."""
+"""An observed log, and models and threads that tests step by hand."""
 
 import gc
 from collections.abc import Callable, Iterator, Sequence
@@ -17,13 +17,14 @@ from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
 from model.execution.queues import Profiles
 from model.execution.thread import CallFromThread, JobQueue, ModelThread
-from model.images.decode import Preprocessing, Resample, decode_image
+from model.images.decode import decode_image
 from model.images.input import ImageInput
+from model.images.preprocessing import Preprocessing, Resample
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
-from server.admission import ANY_TIME, NO_TIMEOUT, Terms
+from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, RequestOptions
 from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
-from server.model_loading import LoadedModel, Say
+from server.model_loading import LoadedModel, OnProgress
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner
 
@@ -32,13 +33,13 @@ from tests.fakes.model import FakeRunner
 
 @implementer(ILogObserver)
 class Log:
-    """A log observer that keeps all events."""
+    """The events logged during a test."""
 
     def __init__(self) -> None:
         self.events: list[LogEvent] = []
 
     def __call__(self, event: LogEvent) -> None:
-        """Called with each *event*."""
+        """Record *event*."""
         self.events.append(event)
 
     def lines(self) -> list[str]:
@@ -46,11 +47,11 @@ class Log:
         return [_line(event) for event in self.events]
 
     def errors(self) -> list[str]:
-        """Return the lines of errors."""
+        """Return the lines of the errors."""
         return [_line(event) for event in self.events if _is_error(event)]
 
     def flush(self, kind: type[BaseException]) -> list[str]:
-        """Remove and return the lines of failures of this *kind*, which the test expects."""
+        """Remove and return the failures of this *kind*, which the test has expected."""
         flushed = [event for event in self.events if isinstance(_raised(event), kind)]
         self.events = [event for event in self.events if event not in flushed]
         return [_line(event) for event in flushed]
@@ -73,9 +74,9 @@ def _is_error(event: LogEvent) -> bool:
 @contextmanager
 def watched_log() -> Iterator[Log]:
     """
-    Fail if an error was logged, or is in a Deferred without an errback, at the end of the block.
+    Fail the test if an error is logged, or a Deferred created in it has an unhandled error.
 
-    Such a Deferred logs its error when it is collected, so objects made in the block are collected.
+    Such a Deferred logs its error when it is collected; older objects are not collected.
     """
     log = Log()
     globalLogPublisher.addObserver(log)
@@ -99,7 +100,7 @@ PREPROCESSING = Preprocessing(SIZE, SIZE, None, Resample.BILINEAR)
 
 
 def images(max_pixels: int = 1000) -> ImageInput:
-    """Return the image input of `SIGNATURE`, for images of at most *max_pixels* pixels."""
+    """Return the input of images, of up to *max_pixels*, to `SIGNATURE`."""
 
     def array_of(data: bytes) -> np.ndarray:
         return decode_image(data, PREPROCESSING, max_pixels=max_pixels)[np.newaxis]
@@ -108,7 +109,7 @@ def images(max_pixels: int = 1000) -> ImageInput:
 
 
 class ManualLane:
-    """An executor whose batches a test answers."""
+    """An executor whose runs end on `finish`, `give` or `fail`."""
 
     seconds: float | None = None
 
@@ -117,22 +118,22 @@ class ManualLane:
         self._answer: Deferred[Sequence[Arrays]] | None = None
 
     def run(self, pieces: Sequence[Piece[Feed]]) -> Deferred[Sequence[Arrays]]:
-        """Hold *pieces*."""
+        """Record *pieces*, and leave the run open."""
         assert self._answer is None, "a lane runs one batch at a time"
         self.batches.append([piece.item for piece in pieces])
         self._answer = Deferred()
         return self._answer
 
     def finish(self, *scores: Sequence[float]) -> None:
-        """Answer the batch with *scores*, one row per item."""
+        """End the run with *scores*, one row per item."""
         self.give(*((np.array([row], np.float32),) for row in scores))
 
     def give(self, *results: Arrays) -> None:
-        """Answer the batch with *results*, one per item."""
+        """End the run with *results*, one per item."""
         self._take().callback(list(results))
 
     def fail(self, error: Exception) -> None:
-        """Let the batch fail."""
+        """Let the run fail."""
         self._take().errback(error)
 
     def _take(self) -> Deferred[Sequence[Arrays]]:
@@ -150,7 +151,7 @@ def served_model(
     takes_images: bool = True,
     labels: tuple[str, ...] = LABELS,
 ) -> ServedModel:
-    """Return a model that *executor* runs; by default it has three labels."""
+    """Return a model that *executor* runs."""
     blank = blank_feed(SIGNATURE)
     profiles = Profiles(max_queued_rows * blank.row_bytes)
     profiles.learn(blank, min(4, max_queued_rows), {1: 1.0})
@@ -171,31 +172,31 @@ def served_model(
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
-    """One call of `FakeInference.classify`."""
+class ClassifyCall:
+    """One call of `FakeInference.classify`; the test fires its `answer`."""
 
     data: bytes
     k: int
-    terms: Terms
+    options: RequestOptions
     timing: Timing
     answer: Deferred[Prediction]
 
 
 class FakeInference(Inference):
-    """Records each call; a test answers it through `Asked.answer`."""
+    """Records calls; the test answers them through `ClassifyCall.answer`."""
 
     def __init__(self, clock: IReactorTime) -> None:
         self.model = served_model(clock, ManualLane())
-        self.default_timeout = NO_TIMEOUT
-        self.asked: list[Asked] = []
+        self.default_timeout = NO_DEFAULT_TIMEOUT
+        self.calls: list[ClassifyCall] = []
         self.cancelled = 0
-        self.admitted: list[Terms] = []
-        #: The error with which `admit` refuses each request; None admits it.
+        self.admitted: list[RequestOptions] = []
+        #: Raised by `admit`, unless it is None.
         self.refusal: Exception | None = None
 
-    def admit(self, terms: Terms) -> None:
-        """Record the call."""
-        self.admitted.append(terms)
+    def admit(self, options: RequestOptions) -> None:
+        """Record *options*, and raise `refusal` if it is set."""
+        self.admitted.append(options)
         if self.refusal is not None:
             raise self.refusal
 
@@ -203,7 +204,7 @@ class FakeInference(Inference):
         self,
         data: bytes,
         k: int,
-        terms: Terms = ANY_TIME,
+        options: RequestOptions = NO_DEADLINE,
         *,
         timing: Timing | None = None,
         read: Callable[[bytes], bytes] = bytes,
@@ -213,9 +214,9 @@ class FakeInference(Inference):
         def cancel(_: Deferred[Prediction]) -> None:
             self.cancelled += 1
 
-        asked = Asked(read(data), k, terms, timing or Timing(), Deferred(cancel))
-        self.asked.append(asked)
-        return asked.answer
+        call = ClassifyCall(read(data), k, options, timing or Timing(), Deferred(cancel))
+        self.calls.append(call)
+        return call.answer
 
 
 def prediction(**scores: float) -> Prediction:
@@ -227,7 +228,7 @@ def prediction(**scores: float) -> Prediction:
 
 
 class FakeLoader:
-    """Loads *runner* with *lanes* lanes, or raises *error*."""
+    """Loads *runner* for *lanes* lanes, or raises `error`."""
 
     def __init__(self, runner: FakeRunner, *, lanes: int = 1) -> None:
         self.runner = runner
@@ -235,10 +236,10 @@ class FakeLoader:
         self.error: Exception | None = None
         self.loads = 0
 
-    def __call__(self, settings: Settings, say: Say) -> LoadedModel:
-        """Load."""
+    def __call__(self, settings: Settings, on_progress: OnProgress) -> LoadedModel:
+        """Return the loaded model."""
         self.loads += 1
-        say("loading pets/7")
+        on_progress("loading pets/7")
         if self.error is not None:
             raise self.error
         signatures = self.runner.signatures
@@ -260,7 +261,7 @@ class FakeLoader:
 
 
 class SteppedThreads:
-    """Creates model threads that work at each `step`."""
+    """Creates model threads that work on `step`."""
 
     def __init__(self) -> None:
         self.started: list[ModelThread] = []
@@ -292,7 +293,7 @@ class SteppedThreads:
         return [thread for thread in self.started if thread not in self.ended]
 
     def step(self) -> bool:
-        """Let each thread run its queued jobs; return whether there were any."""
+        """Let each thread do all its jobs; return whether there were any."""
         worked = False
         for thread in self.running:
             while thread not in self.ended and not self._queues[thread].empty():  # type: ignore[attr-defined]  # SimpleQueue

@@ -1,4 +1,4 @@
-"""A whole server in one thread: its reactor, threads and connections move when told."""
+"""The whole service on a fake reactor, fake threads and fake connections, stepped by the test."""
 
 from collections.abc import Callable
 from functools import partial
@@ -15,7 +15,7 @@ from zope.interface import implementer
 
 from model.execution.decode_pool import DecodePool
 from server.lifecycle import State
-from server.service import GRACE, FerryService
+from server.service import IDLE_GRACE_SECONDS, InferenceService
 from server.settings.table import Settings
 from tests.fakes.http import Client, request
 from tests.fakes.model import FakeRunner
@@ -25,37 +25,37 @@ from tests.fakes.threads import Calls, ManualThreads, outcomes
 
 @implementer(IListeningPort)
 class FakePort:
-    """A port that listens until it is stopped."""
+    """A port that listens until `stopListening`."""
 
     def __init__(self, factory: ServerFactory, host: IAddress) -> None:
         self.factory = factory
         self.stopped = False
-        self.waiting = 0  #: how many connections may wait to be accepted
+        self.waiting = 0  #: the size of its backlog
         self._host = host
 
     def startListening(self) -> None:
-        """Do nothing: it listens from the start."""
+        """Do nothing: the port listens from the start."""
 
     def stopListening(self) -> Deferred[None]:
-        """Listen no more."""
+        """Stop listening."""
         self.stopped = True
         return succeed(None)
 
     def getHost(self) -> IAddress:
-        """Return what was bound."""
+        """Return the address."""
         return self._host
 
 
 @implementer(IReadDescriptor)
 class BacklogPort(FakePort):
-    """One behind which the kernel holds connections that nobody has accepted."""
+    """A port with connections in the kernel's backlog."""
 
     def __init__(self, factory: ServerFactory, host: IAddress) -> None:
         super().__init__(factory, host)
-        self.backlog: list[Callable[[], object]] = []  #: each connects
+        self.backlog: list[Callable[[], object]] = []  #: each call connects a client
 
     def doRead(self) -> None:
-        """Accept two of the connections, as a real port accepts some, if it listens."""
+        """Accept two of the connections, as a real port accepts several at once."""
         assert not self.stopped, "accepted on a closed port"
         accepted, self.backlog = self.backlog[:2], self.backlog[2:]
         for connect in accepted:
@@ -65,7 +65,7 @@ class BacklogPort(FakePort):
         """Do nothing: this is no connection."""
 
     def fileno(self) -> int:
-        """Return that there is no file."""
+        """Return -1: there is no file."""
         return -1
 
     def logPrefix(self) -> str:
@@ -74,23 +74,23 @@ class BacklogPort(FakePort):
 
 
 class FakeReactor(MemoryReactorClock):
-    """A reactor whose time, threads and ports are moved by hand."""
+    """A reactor whose time, thread calls and ports the test controls."""
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         self.from_threads = Calls()
         self.ports: list[FakePort] = []
-        self.taken: set[int] = set()  #: port numbers that others have
+        self.taken: set[int] = set()  #: port numbers in use by other processes
         self.port_kind = FakePort
 
     def callFromThread(self, function: Callable[..., object], *args: object) -> None:
-        """Call soon."""
+        """Queue the call until the test drains `from_threads`."""
         self.from_threads(function, *args)
 
     def listenTCP(
         self, port: int, factory: ServerFactory, backlog: int = 50, interface: str = ""
     ) -> IListeningPort:
-        """Bind and listen, unless another has the port."""
+        """Bind and listen; raises CannotListenError for a taken port."""
         if port in self.taken:
             raise CannotListenError(interface, port, OSError(98, "Address already in use"))
         kind = IPv6Address if ":" in interface else IPv4Address
@@ -99,8 +99,8 @@ class FakeReactor(MemoryReactorClock):
         return self.ports[-1]
 
 
-class House:
-    """A whole server in one thread: its threads, timers and connections move when told."""
+class ServiceHarness:
+    """The service in one thread: the test steps its threads, timers and connections."""
 
     def __init__(
         self,
@@ -115,40 +115,40 @@ class House:
         self.runner = FakeRunner(SIGNATURE, spend=self._spend)
         self.loader = FakeLoader(self.runner, lanes=lanes)
         self.failures: list[str] = []
-        #: The server's states when it said that all was loaded.
-        self.settled: list[State] = []
+        #: The server's state at each call of on_loaded.
+        self.states_when_loaded: list[State] = []
         self.runs_after_close = 0
         decode_pool = partial(DecodePool, pool=self.pool, clock=self.reactor.seconds)
         monkeypatch.setattr("server.service.DecodePool", decode_pool)
         monkeypatch.setattr("server.service.MonotonicTime", lambda reactor: reactor)
         monkeypatch.setattr("server.model_host.ModelThread", self.threads)
-        self.service = FerryService(
+        self.service = InferenceService(
             settings or Settings(),
             self.reactor,
             fail=self.failures.append,
-            settle=lambda: self.settled.append(self.service.lifecycle.state),
+            on_loaded=lambda: self.states_when_loaded.append(self.service.lifecycle.state),
             load=self.loader,
         )
 
     def _spend(self, rows: int) -> None:
-        """Let a run take its time, but not when the device has been freed."""
+        """Let a run take 1/64 s a row, and count runs on a freed device."""
         self.runs_after_close += self.runner.closed
         self.reactor.rightNow += rows / 64
 
     def start(self) -> None:
-        """Bind, and begin to load."""
+        """Bind, and begin to load the model."""
         self.service.privilegedStartService()
         self.service.startService()
 
-    def started(self) -> "House":
-        """Start, to the end."""
+    def started(self) -> "ServiceHarness":
+        """Start, and run until the server is ready."""
         self.start()
         self.turn()
         assert self.service.lifecycle.state is State.READY
         return self
 
     def turn(self, *, model: bool = True) -> None:
-        """Do all that is to be done now; without *model*, the model threads hang."""
+        """Run everything that is due now; without *model*, the model threads hang."""
         while True:
             self.reactor.from_threads.drain()
             self.reactor.advance(0)
@@ -158,26 +158,26 @@ class House:
                 break
 
     def wait(self, seconds: float, *, model: bool = True) -> None:
-        """Let *seconds* pass."""
+        """Advance the time by *seconds*, and run everything that is due."""
         self.turn(model=model)
         self.reactor.advance(seconds)
         self.turn(model=model)
 
     def connect(self) -> Client:
         """Connect to the first port."""
-        assert not self.reactor.ports[0].stopped, "nobody listens"
+        assert not self.reactor.ports[0].stopped, "the port does not listen"
         return Client(self.service.site, self.reactor)
 
     def readyz(self) -> tuple[int, object]:
-        """Return how ``GET /readyz`` is answered, and what it says."""
+        """Return the status and the body of ``GET /readyz``."""
         client = self.connect()
         client.send(request("GET", "/readyz"))
         client.hang_up()
         return client.answer.status, client.answer.json()
 
     def stop(self, *, model: bool = True) -> list[object]:
-        """Tell the server to stop, let the grace pass, and return what the stop gives."""
+        """Stop the server, let the grace period pass, and return the outcome of the stop."""
         fired = outcomes(self.service.stopService())
         self.turn(model=model)
-        self.wait(GRACE, model=model)
+        self.wait(IDLE_GRACE_SECONDS, model=model)
         return fired

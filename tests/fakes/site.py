@@ -1,4 +1,4 @@
-"""A site that answers with what it was asked, at once or when told."""
+"""A site that answers with a copy of the request, at once or on demand."""
 
 from dataclasses import dataclass
 
@@ -8,28 +8,28 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from server.http.access import AccessLog
-from server.http.channel import LimitedSite
 from server.http.limits import BodyLimits
 from server.http.request import LimitedRequest
-from tests.fakes.http import PEER, Client, HalfCloseable, NarrowClient, PlainTransport
+from server.http.site import LimitedSite
+from tests.fakes.http import PEER, Client, HalfCloseable, PlainTransport, SlowClient
 from tests.fakes.threads import outcomes
 
 
 @dataclass(frozen=True, slots=True)
-class Waiting:
+class WaitingRequest:
     """A request that waits for its answer."""
 
     request: Request
     body: bytes
 
     def answer(self) -> None:
-        """Say what was asked."""
+        """Answer with the request itself."""
         self.request.write(self.body)
         self.request.finish()
 
 
-class Desk(Resource):
-    """Takes all requests."""
+class EchoResource(Resource):
+    """Answers each request with its method, its target and its body."""
 
     isLeaf = True
 
@@ -37,32 +37,32 @@ class Desk(Resource):
         super().__init__()  # type: ignore[no-untyped-call]  # Twisted's
         self.at_once = at_once
         self._padding = bytes(padding)
-        self.waiting: list[Waiting] = []
+        self.waiting: list[WaitingRequest] = []
         self.ids: list[str] = []
 
     def render(self, request: Request) -> bytes | int:
-        """Answer *request*, or keep it."""
+        """Answer *request*, or let it wait."""
         assert isinstance(request, LimitedRequest)
         self.ids.append(request.request_id)
         content = request.content
         assert content is not None
         body = b"%s %s %s" % (request.method, request.uri, content.read()) + self._padding
-        request.begin(200, {"Content-Length": str(len(body))})
+        request.begin_answer(200, {"Content-Length": str(len(body))})
         if self.at_once:
             return body
-        waiting = Waiting(request, body)
+        waiting = WaitingRequest(request, body)
         self.waiting.append(waiting)
         request.notifyFinish().addErrback(lambda _: self.waiting.remove(waiting))
         return NOT_DONE_YET
 
     def answer_all(self) -> None:
-        """Answer those that wait, and those that come behind them."""
+        """Answer the requests that wait, and those that follow them."""
         while self.waiting:
             self.waiting.pop(0).answer()
 
 
-class World:
-    """A site and its clock."""
+class EchoServer:
+    """A site whose resource is an `EchoResource`, and its clock."""
 
     def __init__(
         self,
@@ -75,10 +75,10 @@ class World:
         access_log: AccessLog | None = None,
     ) -> None:
         self.clock = Clock()
-        self.desk = Desk(at_once=at_once, padding=padding)
+        self.resource = EchoResource(at_once=at_once, padding=padding)
         self.limits = BodyLimits(max_body=max_body, max_held=max_held)
         self.site = LimitedSite(
-            self.desk,
+            self.resource,
             limits=self.limits,
             client_timeout=client_timeout,
             clock=self.clock,
@@ -92,14 +92,14 @@ class World:
         closes: bool = True,
         peer: IAddress = PEER,
     ) -> Client:
-        """Return a new connection; one that never *closes* has lost its client."""
-        # A transport whose own clock stands still never gets round to closing.
+        """Return a new connection; without *closes* its close never completes."""
+        # A transport with a clock that stands still never closes.
         return Client(self.site, self.clock if closes else Clock(), transport=kind, peer=peer)
 
-    def connect_narrow(self, *, room: int = 0) -> NarrowClient:
-        """Return a new connection whose client reads only when told."""
-        return NarrowClient(self.site, self.clock, room=room)
+    def connect_slow(self, *, room: int = 0) -> SlowClient:
+        """Return a new connection whose client reads only on request."""
+        return SlowClient(self.site, self.clock, room=room)
 
     def when_quiet(self) -> list[object]:
-        """Return a list that is filled when the site is quiet."""
+        """Return a list that receives an entry when the site is quiet."""
         return outcomes(self.site.when_quiet())

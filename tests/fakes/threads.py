@@ -1,4 +1,4 @@
-"""Fakes of threads, and of the calls between them and the reactor."""
+"""Fakes of threads and of the reactor's calls."""
 
 from collections import deque
 from collections.abc import Callable
@@ -13,21 +13,21 @@ T = TypeVar("T")
 
 
 class FakeThread:
-    """A thread that is alive until a test sets *alive* to False."""
+    """A thread whose state the test sets."""
 
     def __init__(self) -> None:
         self.alive = True
 
     def is_alive(self) -> bool:
-        """Return *alive*."""
+        """Return the state that the test has set."""
         return self.alive
 
 
 class ManualThreads:
     """
-    A pool of one thread that works at each `step`; with *inline*, at once and inside the call.
+    A pool of one thread that runs a job at each `step`; with *inline*, inside `callInThread`.
 
-    Like Twisted's pool, `stop` completes the work that is still in its queue.
+    Like Twisted's pool, it runs the jobs in its queue when it stops.
     """
 
     def __init__(self, *, inline: bool = False) -> None:
@@ -36,53 +36,53 @@ class ManualThreads:
         self.inline = inline
 
     def start(self) -> None:
-        """Start a thread."""
+        """Start the thread."""
         self.threads.append(FakeThread())
 
     def stop(self) -> None:
-        """Complete the queued work, and end all threads."""
+        """Run the queued jobs, then end the thread."""
         while self.queue:
             self.step()
         for thread in self.threads:
             thread.alive = False
 
     def alive(self) -> bool:
-        """Return whether a thread is alive."""
+        """Return whether a thread has started and not ended."""
         return any(thread.alive for thread in self.threads)
 
     def callInThread(self, func: Callable[[], object]) -> None:
-        """Queue *func*, or call it."""
+        """Queue *func*; call it at once with *inline*."""
         self.queue.append(func)
         if self.inline:
             self.step()
 
     def step(self) -> None:
-        """Call the oldest function in the queue."""
+        """Run the oldest job."""
         self.queue.popleft()()
 
 
 class Calls:
-    """A `callFromThread` whose calls a test makes; may be called on any thread."""
+    """A fake ``callFromThread``: makes one call at each `step`; any thread may add calls."""
 
     def __init__(self) -> None:
         self._calls: SimpleQueue[Callable[[], object]] = SimpleQueue()
 
     def __call__(self, function: Callable[..., object], *args: object) -> None:
-        """Queue a call, as the reactor's callFromThread does."""
+        """Add a call, as the reactor's callFromThread does."""
         self._calls.put(partial(function, *args))
 
     def step(self) -> None:
-        """Make the oldest call; wait up to 30 seconds for one."""
+        """Make the oldest call; wait up to 30 seconds for it."""
         self._calls.get(timeout=30)()
 
     def drain(self) -> None:
-        """Make all queued calls."""
+        """Make all calls that were added."""
         while not self._calls.empty():
             self.step()
 
 
 def outcomes(deferred: Deferred[T]) -> list[object]:
-    """Return a list that gets the result of *deferred*; of a failure, its exception."""
+    """Return a list that gets the result of *deferred*, or the exception of its failure."""
     fired: list[object] = []
 
     def note(result: object) -> None:
@@ -93,5 +93,5 @@ def outcomes(deferred: Deferred[T]) -> list[object]:
 
 
 def kinds(fired: list[object]) -> list[type]:
-    """Return the types of the outcomes *fired*."""
+    """Return the types of the results in *fired*."""
     return [type(result) for result in fired]

@@ -1,5 +1,5 @@
 """
-Requests that a server cannot answer with labels, and the errors that it must return.
+Requests that no server can answer with labels, and the errors it must answer.
 """
 
 from collections.abc import Callable, Iterator
@@ -14,14 +14,14 @@ HUGE = 100 * 10**6  #: bytes
 
 
 def huge_body() -> Iterator[bytes]:
-    """Return a body above the limit, with a Content-Length."""
+    """Return a body over the limit, with its length declared."""
     yield f"POST / HTTP/1.1\r\nHost: ferry\r\nContent-Length: {HUGE}\r\n\r\n".encode()
     for _ in range(HUGE // 10**6):
         yield bytes(10**6)
 
 
 def endless_body() -> Iterator[bytes]:
-    """Return a body above the limit, without a Content-Length."""
+    """Return a body of the same size without a declared length."""
     yield b"POST / HTTP/1.1\r\nHost: ferry\r\nTransfer-Encoding: chunked\r\n\r\n"
     for _ in range(HUGE // 10**6):
         yield b"%x\r\n" % 10**6 + bytes(10**6) + b"\r\n"
@@ -34,7 +34,7 @@ class Bad:
 
     send: Callable[[int], Answer]  #: takes the port
     status: int
-    reason: str  #: part of what the answer says
+    reason: str  #: part of the message
 
 
 def two_images(image: bytes) -> tuple[bytes, dict[str, str]]:
@@ -68,7 +68,7 @@ BAD = {
         413,
         f"the body is {HUGE} bytes, the limit is {64 * MIB}",
     ),
-    "100 MB, length not told": Bad(
+    "100 MB, length not declared": Bad(
         lambda port: send_until_answered(port, endless_body()),
         413,
         f"the body is more than {64 * MIB} bytes",

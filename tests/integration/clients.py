@@ -1,5 +1,5 @@
 """
-Post images as HTTP clients do, one or many at a time, and parse the answers.
+Post images as clients do, one or many at a time, and read the answers.
 
 A failure in the thread of a client fails the test that waits for it.
 """
@@ -16,8 +16,8 @@ from time import monotonic
 
 import orjson
 
-#: How long a client waits for a byte, in seconds.
-PATIENCE = 60.0
+#: Seconds for which a client waits for a byte.
+SOCKET_TIMEOUT = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +31,7 @@ class BatchEntry:
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """One answer, read to its end."""
+    """One complete answer."""
 
     status: int
     headers: Mapping[str, str]  #: names in lower case
@@ -41,7 +41,7 @@ class Answer:
 
     @property
     def seconds(self) -> float:
-        """The latency in seconds."""
+        """Seconds that the client waited."""
         return self.ended - self.began
 
     @property
@@ -57,7 +57,7 @@ class Answer:
 
     @property
     def error(self) -> str:
-        """The error message of the answer; its status and request id are checked."""
+        """The message of an error answer; its status and request id are checked."""
         content = orjson.loads(self.body)
         assert content["status"] == self.status
         assert content["request_id"] == self.headers["x-request-id"]
@@ -65,7 +65,7 @@ class Answer:
 
     @property
     def batches(self) -> list[BatchEntry]:
-        """The batches that the answer reports."""
+        """The batches in which the rows of the request ran."""
         timing = self.headers.get("server-timing", "")
         found = re.findall(r'batch;desc="(\d+)/(\d+) ([\w-]+)"', timing)
         return [BatchEntry(int(rows), int(cap), reason) for rows, cap, reason in found]
@@ -80,7 +80,7 @@ def read_answer(response: HTTPResponse, began: float) -> Answer:
 
 def connect(port: int) -> HTTPConnection:
     """Return an open connection."""
-    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+    connection = HTTPConnection("127.0.0.1", port, timeout=SOCKET_TIMEOUT)
     connection.connect()
     return connection
 
@@ -110,7 +110,7 @@ def post(
 
 
 def get(port: int, path: str) -> Answer:
-    """Return the answer to GET *path*."""
+    """Get *path*."""
     connection = connect(port)
     try:
         began = monotonic()
@@ -129,16 +129,16 @@ def post_all(
     on_start: Callable[[], None] | None = None,
 ) -> list[Answer]:
     """
-    Post *bodies* over *connections* connections, which begin at once; return the answers in order.
+    Post *bodies* over *connections* connections, which start together; return the answers in order.
 
-    Each connection posts its share, one after the other.  *on_start* is called when they begin.
+    Each connection posts its share, one body after the other.  *on_start* is called at the start.
     """
     together = threading.Barrier(connections, on_start)
 
     def post_share(start: int) -> list[Answer]:
         connection = connect(port)
         try:
-            together.wait(PATIENCE)
+            together.wait(SOCKET_TIMEOUT)
             return [ask(connection, body, path=path) for body in bodies[start::connections]]
         except BaseException:
             together.abort()
@@ -155,9 +155,9 @@ def post_all(
 
 def mean_rows(answers: Iterable[Answer]) -> float:
     """
-    Return the mean rows of the batches that *answers* report.
+    Return the mean rows of the batches that *answers* list.
 
-    n answers report a batch of n rows, so each of them counts as 1/n of a batch.
+    A batch of n rows is listed in n answers, so each of them counts for an n-th of it.
     """
     batches = [batch for answer in answers for batch in answer.batches]
     return len(batches) / sum(1 / batch.rows for batch in batches)
@@ -180,8 +180,8 @@ def request_bytes(
 
 
 def open_socket(port: int) -> socket.socket:
-    """Return a connected socket."""
-    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE)
+    """Return a raw connection."""
+    return socket.create_connection(("127.0.0.1", port), timeout=SOCKET_TIMEOUT)
 
 
 def receive_answer(raw: socket.socket, began: float) -> Answer:
@@ -195,13 +195,13 @@ def receive_answer(raw: socket.socket, began: float) -> Answer:
 
 
 def send_until_answered(port: int, parts: Iterator[bytes]) -> Answer:
-    """Send *parts* until an answer comes, as a client that reads while it sends."""
+    """Send *parts* until there is an answer, as a client that reads while it sends."""
     began = monotonic()
     with open_socket(port) as raw:
         for part in parts:
             unsent = memoryview(part)
             while unsent:
-                answered, room, _ = select.select([raw], [raw], [], PATIENCE)
+                answered, room, _ = select.select([raw], [raw], [], SOCKET_TIMEOUT)
                 assert answered or room, "the server neither reads nor answers"
                 if answered:
                     return receive_answer(raw, began)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.integration.graphs import load_model  # noqa: F401 - a fixture of several tests
 from tests.integration.servers import Server, serving
 
 

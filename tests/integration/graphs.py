@@ -1,6 +1,6 @@
-"""Small graphs for the tests with TensorFlow: how they are made, written, loaded and closed."""
+"""Small graphs for the tests with TensorFlow: making, writing, loading and closing them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from functools import reduce
 from pathlib import Path
 from types import ModuleType
@@ -14,27 +14,55 @@ from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
 from model.images.facts import ImageFacts
-from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_files import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts
 from model.signature import Feed, TensorSpec
 
-#: Puts operations into the default graph of the TensorFlow that it is given.
+#: Adds operations to the default graph of the TensorFlow module that it is given.
 Build = Callable[[ModuleType], object]
 
 CPU = SessionOptions(Device("cpu", "CPU"), lanes=1)
 
-#: The output that is served where nothing else is said.
+#: The output that is served by default.
 SCORES = "final_result"
 
 
+#: Loads the model at a path, for *classes* labels, with `ImageFacts` by keyword; returns it and the
+#: lines reported.
+LoadModel = Callable[..., tuple[LoadedFiles, list[str]]]
+
+
+@pytest.fixture
+def load_model() -> Iterator[LoadModel]:
+    """Provide a function that loads models, which are closed after the test."""
+    opened: list[LoadedFiles] = []
+
+    def load(path: Path, *, classes: int = 0, **images: Any) -> tuple[LoadedFiles, list[str]]:
+        lines: list[str] = []
+        files = load_files(
+            find_model(path),
+            ModelFacts(preprocessing=ImageFacts(**images)),
+            CPU,
+            classes=classes,
+            max_pixels=10**6,
+            on_progress=lines.append,
+        )
+        opened.append(files)
+        return files, lines
+
+    yield load
+    for each in opened:
+        each.runner.close()
+
+
 class Loaded:
-    """A graph in a Session, as a lane would use it."""
+    """A graph in a Session, used as a lane uses it."""
 
     def __init__(self, files: LoadedFiles) -> None:
         self.runner = files.runner
         self.samples = files.samples
         self.image_input = files.image_input
-        #: That of images, or else of requests that name none.
+        #: That of images, else that of requests that name none.
         self.signature = (
             self.runner.signatures[0] if self.image_input is None else self.image_input.signature
         )
@@ -61,11 +89,11 @@ class Graphs:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._loaded: list[Loaded] = []
-        #: What was told while graphs were loaded.
+        #: Lines reported while graphs were loaded.
         self.said: list[str] = []
 
     def write(self, build: Build) -> Path:
-        """Return the file of a graph, which takes the place of the one before it."""
+        """Write a graph to the file, in place of the one before; return the path."""
         import tensorflow.compat.v1 as tf
 
         graph = tf.Graph()
@@ -85,7 +113,7 @@ class Graphs:
         signature: str | None = None,
         **given: Any,
     ) -> Loaded:
-        """Load *path* with these *tensors*, in and out, and the `ImageFacts` in *given*."""
+        """Load *path* with these *tensors*, input and output, and the `ImageFacts` in *given*."""
         facts = ModelFacts(
             signature=signature,
             input=tensors[0],
@@ -95,14 +123,19 @@ class Graphs:
         files = ModelFiles(ModelKind.FROZEN_GRAPH, path, path.parent)
         loaded = Loaded(
             load_files(
-                files, facts, options, classes=classes, max_pixels=10**6, say=self.said.append
+                files,
+                facts,
+                options,
+                classes=classes,
+                max_pixels=10**6,
+                on_progress=self.said.append,
             )
         )
         self._loaded.append(loaded)
         return loaded
 
     def refusal(self, path: Path, *, classes: int = 3, **given: Any) -> str:
-        """Return why *path* is refused: one line."""
+        """Return the error of loading *path*, one line."""
         with pytest.raises(ModelError) as caught:
             self.load(path, classes=classes, **given)
         (line,) = str(caught.value).splitlines()
@@ -132,12 +165,12 @@ def noise(rows: int, height: int = 4, width: int = 5) -> np.ndarray:
 
 
 def placeholder(name: str, dtype: str, shape: object) -> Build:
-    """Return a graph that takes something and does nothing with it."""
+    """Return a graph that takes a tensor and returns it unchanged."""
     return lambda tf: tf.placeholder(dtype, shape, name=name)
 
 
 def constant_scores(tf: ModuleType) -> None:
-    """Make a graph whose scores hang on nothing."""
+    """Make a graph whose scores depend on no input."""
     tf.constant([[1.0, 2.0, 3.0]], name=SCORES)
 
 
@@ -152,7 +185,7 @@ def together(*builds: Build) -> Build:
 
 
 def applied(function: str, *names: str, to: str) -> Build:
-    """Return the part of a graph that applies a *function* of TensorFlow to tensors there are."""
+    """Return the part of a graph that applies a *function* of TensorFlow to existing tensors."""
 
     def build(tf: Any) -> None:
         graph = tf.get_default_graph()

@@ -1,11 +1,11 @@
-"""Models of Keras 2, with weights that no mistake leaves as they are."""
+"""Models of Keras 2, with weights for which any mistake changes the outputs."""
 
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
-#: Returns a model of the tf_keras that it is given.
+#: Returns a model of the tf_keras module that it is given.
 Build = Callable[[Any], Any]
 
 IMAGE = (8, 8, 3)
@@ -13,7 +13,7 @@ SERIES = (5, 3)
 
 
 def stack(shape: tuple[int, ...], *kinds: Callable[[Any], Any]) -> Build:
-    """Return what builds a stack of layers, each made of `keras.layers`."""
+    """Return a function that builds a stack of layers, each made of `keras.layers`."""
 
     def build(keras: Any) -> Any:
         first = keras.Input(shape, name="rows")
@@ -64,7 +64,7 @@ def teachable(keras: Any) -> Any:
 
 
 def nested(keras: Any) -> Any:
-    """Models within models, one of them used twice, and compiled with what a server has not."""
+    """Models within models, one used twice, compiled with a loss that a server does not have."""
 
     def own_loss(_: Any, scores: Any) -> Any:
         return scores
@@ -108,7 +108,7 @@ def keyed(keras: Any) -> Any:
 
 
 def attention(keras: Any) -> Any:
-    """What transformers are made of."""
+    """The layers of transformers."""
     layers = keras.layers
     rows = keras.Input((4, 6), name="rows")
     seen = layers.MultiHeadAttention(2, 3)(rows, rows, use_causal_mask=True)
@@ -123,7 +123,7 @@ def words(keras: Any) -> Any:
 
 
 def text(keras: Any) -> Any:
-    """A vocabulary that was learned, and lies beside the weights."""
+    """A learned vocabulary, stored beside the weights."""
     vectors = keras.layers.TextVectorization(output_sequence_length=4)
     vectors.adapt(np.array(["a ferry", "the river a"]))
     return keras.Sequential(

@@ -1,4 +1,4 @@
-"""Keras models for the tests with TensorFlow, and what they answer."""
+"""Keras models for the tests with TensorFlow, and their outputs."""
 
 import json
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from zipfile import ZipFile
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.files.keras_file import exported
+from model.backends.tensorflow.files.keras_file import exported_saved_model
 from model.backends.tensorflow.files.saved_model import (
     SavedGraph,
     load_saved_model,
@@ -18,7 +18,7 @@ from model.backends.tensorflow.files.saved_model import (
 from model.errors import ModelError
 from tests.integration.saved_models import ROWS
 
-#: What Keras says of itself, and of models that are what they are on purpose.
+#: Warnings of Keras that these models cause on purpose.
 KERAS_WARNINGS = [
     pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
     pytest.mark.filterwarnings("ignore:When providing .inputs. as a dict:UserWarning"),
@@ -26,7 +26,7 @@ KERAS_WARNINGS = [
     pytest.mark.filterwarnings("ignore:The object being serialized includes:UserWarning"),
 ]
 
-#: Returns a model of the Keras that it is given.
+#: Returns a model of the Keras module that it is given.
 Build = Callable[[Any], Any]
 
 SUFFIXES = (".keras", ".h5")
@@ -46,7 +46,7 @@ def sequential(keras: Any) -> Any:
 
 
 def two_sided(keras: Any) -> Any:
-    """Inputs and outputs by the names of their layers; one is a keyword, one gives twice."""
+    """Inputs and outputs with the names of their layers, one a keyword, one used twice."""
     first, second = (keras.Input((3,), name=name) for name in ("second", "class"))
     twice = keras.layers.ReLU(name="twice")
     return keras.Model(
@@ -63,7 +63,7 @@ def keyed(keras: Any) -> Any:
 
 
 def of_images(keras: Any) -> Any:
-    """As classifiers are: convolutions, batch normalisation and dropout, which rest here."""
+    """A classifier: convolutions, batch normalisation and dropout, both inactive when served."""
     return keras.Sequential(
         [
             keras.Input((4, 5, 3), name="image"),
@@ -76,7 +76,7 @@ def of_images(keras: Any) -> Any:
 
 
 def with_lambda(keras: Any) -> Any:
-    """A layer of Python code, some layers down."""
+    """A layer of Python code, nested in other layers."""
     inner = keras.Sequential([keras.Input((3,)), keras.layers.Lambda(lambda x: x, name="sly")])
     return keras.Sequential([keras.Input((3,)), inner])
 
@@ -100,7 +100,7 @@ KERAS_MODELS: dict[str, tuple[Build, Arrays, Arrays]] = {
 
 
 def written(build: Build, path: Path) -> Path:
-    """Write what is built to *path*."""
+    """Write the model that *build* makes to *path*."""
     import tensorflow as tf
 
     build(tf.keras).save(path)
@@ -108,10 +108,10 @@ def written(build: Build, path: Path) -> Path:
 
 
 def answer(path: Path, arrays: Arrays) -> Arrays:
-    """Return what the model answers, by the outputs' names, after its folder is gone."""
+    """Return the outputs by name, computed after the model's folder is removed."""
     import tensorflow.compat.v1 as tf
 
-    with exported(path) as folder:
+    with exported_saved_model(path) as folder:
         loaded = load_saved_model(folder, SavedGraph(read_meta_graph(folder), {}), tf.ConfigProto())
     assert not folder.exists()
     (endpoint,) = loaded.endpoints.values()
@@ -123,19 +123,19 @@ def answer(path: Path, arrays: Arrays) -> Arrays:
 
 
 def refusal(path: Path) -> str:
-    """Return why *path* is refused."""
-    with pytest.raises(ModelError) as caught, exported(path):
+    """Return the error of loading *path*."""
+    with pytest.raises(ModelError) as caught, exported_saved_model(path):
         pass
     return str(caught.value)
 
 
 def edit_config(path: Path, change: Callable[[Any], None]) -> None:
-    """Make a *change* to what a file says of its first layer of weights."""
+    """Make a *change* to the config of the first layer with weights in a file."""
     edit_file(path, lambda config: change(config["config"]["layers"][1]))
 
 
 def edit_file(path: Path, change: Callable[[Any], None], *, version: str | None = None) -> None:
-    """Make a *change* to the config of a file, and say that another *version* wrote it."""
+    """Make a *change* to the config of a file, and replace its *version*."""
     if path.suffix == ".h5":
         import h5py  # type: ignore[import-untyped]  # it ships no type information
 

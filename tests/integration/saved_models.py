@@ -1,7 +1,7 @@
 """
-SavedModels for the tests with TensorFlow, made as people make them, and what they answer.
+SavedModels for the tests with TensorFlow, made by common means, and their outputs.
 
-`SAVED_MODELS` is the table: how each is written, one request, and the answer to it.
+`SAVED_MODELS` is the table: how each is written, one request, and its outputs.
 """
 
 from collections.abc import Mapping
@@ -20,7 +20,7 @@ from tests.integration.saving import Ends, Tensors, Write, edit, save_functions,
 
 @dataclass(frozen=True)
 class Served:
-    """A SavedModel, a request to it, and what it answers."""
+    """A SavedModel, a request to it, and the outputs."""
 
     write: Write
     feed: Mapping[str, np.ndarray]
@@ -35,7 +35,7 @@ class Served:
 
 
 def write_affine(folder: Path) -> None:
-    """As a trained model has it: with variables."""
+    """A model with variables, like a trained one."""
     import tensorflow as tf
 
     weights, bias = tf.Variable(WEIGHTS), tf.Variable(BIAS)
@@ -99,14 +99,14 @@ def write_vocabulary(folder: Path) -> None:
 
 
 def vocabulary_beside(folder: Path) -> Path:
-    """Return a file of two words, which a model is made from and then does without."""
+    """Return a file of two words, which is needed only to make a model."""
     path = folder.with_suffix(".txt")
     path.write_text("ferry\nriver\n", "utf-8")
     return path
 
 
 def tf1_vocabulary(init_op: str) -> Write:
-    """Return what writes such a model with TensorFlow 1, whose *init_op* fills the table."""
+    """Return a writer of such a model with TensorFlow 1, whose *init_op* fills the table."""
 
     def write(folder: Path) -> None:
         def build(tf: Any) -> Mapping[str, Ends]:
@@ -134,13 +134,13 @@ def make_init_op_legacy(graph: Any) -> None:
 
 
 def keyword_inputs(tf: Any) -> Mapping[str, Ends]:
-    """No argument of a Python function could be called so."""
+    """Names that no argument of a Python function can have."""
     first, second = (tf.placeholder(tf.float32, (None,)) for _ in range(2))
     return {"serving_default": ({"class": first, "in": second}, {"for": first - second})}
 
 
 def reference_variables(tf: Any) -> Mapping[str, Ends]:
-    """Variables as they were before resources; one of them is an output itself."""
+    """Reference variables, as before resource variables; one is an output itself."""
     x = tf.placeholder(tf.float32, (None, 2))
     scale = tf.Variable(SCALE, use_resource=False)
     return {"serving_default": ({"x": x}, {"scale": scale, "y": x * scale})}
@@ -160,32 +160,32 @@ def passed_through(tf: Any) -> Mapping[str, Ends]:
 
 
 def any_shape(tf: Any) -> Mapping[str, Ends]:
-    """An input of which nothing is known but its dtype."""
+    """An input of which only the dtype is known."""
     x = tf.placeholder(tf.float32)
     return {"serving_default": ({"x": x}, {"size": tf.size(x), "y": x * 2})}
 
 
 def different_rows(tf: Any) -> Mapping[str, Ends]:
-    """An output of as many rows as the feed has different ones."""
+    """An output with one row for each different row of the feed."""
     x = tf.placeholder(tf.float32, [None])
     return {"serving_default": ({"x": x}, {"y": tf.unique(x).y})}
 
 
 def sum_of_unknown_shape(tf: Any) -> Mapping[str, Ends]:
-    """An output that could be rows, for all that the graph says."""
+    """An output whose first axis could be rows: the graph does not state its shape."""
     x = tf.placeholder(tf.float32, (None, 2))
     total = tf.placeholder_with_default(tf.reduce_sum(x), None)
     return {"serving_default": ({"x": x}, {"sum": total})}
 
 
 def with_default(tf: Any) -> Mapping[str, Ends]:
-    """An input that the graph could do without."""
+    """An input with a default in the graph."""
     x = tf.placeholder_with_default([[1.0, 2.0]], (None, 2))
     return {"serving_default": ({"x": x}, {"y": x * 2})}
 
 
 def example_parser(tf: Any) -> Mapping[str, Ends]:
-    """As an Estimator writes it: each row is a serialised tf.Example."""
+    """A model of an Estimator: each row is a serialised tf.Example."""
     examples = tf.placeholder(tf.string, [None], name="input_example_tensor")
     features = tf.io.parse_example(
         examples, {"x": tf.FixedLenFeature((2,), tf.float32), "k": tf.FixedLenFeature((), tf.int64)}
@@ -195,7 +195,7 @@ def example_parser(tf: Any) -> Mapping[str, Ends]:
 
 
 def example(x: tuple[float, float], k: int) -> bytes:
-    """Return a tf.Example with these features, as protocol buffers spell it."""
+    """Return a tf.Example with these features, serialised."""
 
     def field(number: int, content: bytes) -> bytes:
         return bytes([number << 3 | 2, len(content)]) + content
@@ -225,7 +225,7 @@ def decoded_means(tf: Any, image_bytes: Any) -> Tensors:
 
 
 def write_keras(folder: Path) -> None:
-    """As Keras writes it for serving."""
+    """A model that Keras writes for serving."""
     import tensorflow as tf
 
     row = tf.keras.Input((3,), name="row")
@@ -239,14 +239,14 @@ def write_keras(folder: Path) -> None:
 
 
 def strings(*words: str) -> np.ndarray:
-    """Return *words* as a request carries them."""
+    """Return *words* as an array of strings."""
     return np.array([word.encode() for word in words], STRING)
 
 
 WEIGHTS = np.array([[1, 2], [3, 4], [5, 6]], np.float32)
 BIAS = np.array([0.5, -1], np.float32)
 SCALE = np.array([2, 3], np.float32)
-#: Not all of them are numbers that a float64 has.
+#: Some of them are numbers that float64 cannot represent.
 SIGNED = np.array([2**53 + 1, -(2**63), 2**63 - 1], np.int64)
 UNSIGNED = np.array([2**53 + 2, 1, 2**64 - 1], np.uint64)
 
@@ -439,7 +439,7 @@ SAVED_MODELS: dict[str, Served] = {
     "Keras": Served(write_keras, {"row": ROWS}, {"output_0": ROWS @ WEIGHTS}),
 }
 
-#: Models whose answers have not a row for each row, which only a run shows.
+#: Models without an output row for each row, which only a run shows.
 ALONE_WHEN_RUN: dict[str, Served] = {
     "words of texts": Served(
         tf2(

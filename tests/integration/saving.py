@@ -1,10 +1,10 @@
-"""How the tests write SavedModels: as TensorFlow 1 and 2 do it, and then changed."""
+"""Writing SavedModels for tests: with TensorFlow 1 or 2, and with changes afterwards."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-#: Writes a SavedModel into a folder that is not there yet.
+#: Writes a SavedModel into a folder that does not exist yet.
 Write = Callable[[Path], object]
 Tensors = Mapping[str, Any]
 #: The inputs and outputs of one signature.
@@ -17,7 +17,7 @@ def save_functions(
     """
     Write a SavedModel of TensorFlow 2: by signature, a function and the specs of its arguments.
 
-    What the functions use, variables or tables, is *kept* in the module.
+    The module holds *kept*: the variables or tables that the functions use.
     """
     import tensorflow as tf
 
@@ -34,7 +34,7 @@ def save_functions(
 
 
 def tf2(function: Callable[..., Tensors], **specs: tuple[str, object]) -> Write:
-    """Return what writes a SavedModel of TensorFlow 2 with a *function* of `tf` and its inputs."""
+    """Return a writer of a SavedModel of TensorFlow 2; *function* takes `tf` and the inputs."""
 
     def write(folder: Path) -> None:
         import tensorflow as tf
@@ -49,9 +49,9 @@ def tf2(function: Callable[..., Tensors], **specs: tuple[str, object]) -> Write:
 
 def tf1(build: Callable[[Any], Mapping[str, Ends]], **options: Any) -> Write:
     """
-    Return what writes a SavedModel of TensorFlow 1.
+    Return a function that writes a SavedModel of TensorFlow 1.
 
-    *build* puts a graph into `tensorflow.compat.v1` and returns the ends of each signature; the
+    *build* makes a graph with `tensorflow.compat.v1` and returns the ends of each signature; the
     options are `add_meta_graph_and_variables`'s, and its init op is `tables_initializer`.
     """
 
@@ -84,7 +84,7 @@ def definition(tf: Any, inputs: Tensors, outputs: Tensors) -> Any:
 
 
 def changed(write: Write, change: Callable[[Any], object]) -> Write:
-    """Return what writes the same SavedModel and then makes a *change* to its first graph."""
+    """Return a function that writes the SavedModel and then makes a *change* to its first graph."""
 
     def write_changed(folder: Path) -> None:
         write(folder)

@@ -1,8 +1,8 @@
 """
-Graphs that take one image at a time, as the tools of their day wrote them.
+Graphs that take one image at a time, as retraining tools wrote them.
 
 Each is made of the operations that such files hold, in miniature: real layers of few channels.
-The encoded image is `CONTENTS`, the pixels are `PIXELS`, and what is served is `SCORES`.
+The encoded image is `CONTENTS`, the pixels are `PIXELS`, the output is `SCORES`.
 """
 
 from collections.abc import Callable
@@ -17,12 +17,12 @@ from tests.integration.graphs import SCORES, Build
 CONTENTS = "DecodeJpeg/contents"
 PIXELS = "input"
 
-#: Makes a tensor of another one, with the TensorFlow that it is given.
+#: Computes a tensor from another one, with the TensorFlow module that it is given.
 Part = Callable[[ModuleType, Any], Any]
 
 
 def chain(*parts: Part) -> Build:
-    """Return a graph in which each part takes what the one before gives; the first takes none."""
+    """Return a graph of *parts*, each of which takes the output of the part before."""
 
     def build(tf: ModuleType) -> None:
         tf.identity(reduce(lambda tensor, part: part(tf, tensor), parts, None), name=SCORES)
@@ -31,12 +31,12 @@ def chain(*parts: Part) -> Build:
 
 
 def weights(*shape: int) -> np.ndarray:
-    """Return float32 numbers that keep what goes through them about as large as it was."""
+    """Return float32 weights that keep the size of the values about the same."""
     fan_in = float(np.prod(shape[:-1]))
     return np.random.default_rng(3).normal(0, fan_in**-0.5, shape).astype(np.float32)
 
 
-# --- what goes in
+# --- inputs
 
 
 def contents(tf: ModuleType, _: None) -> Any:
@@ -45,18 +45,18 @@ def contents(tf: ModuleType, _: None) -> Any:
 
 
 def constant_contents(tf: ModuleType, _: None) -> Any:
-    """Take it in the place of a constant, as the file of 2015 does."""
+    """Take the image file in place of a constant, as the Inception file of 2015 does."""
     return tf.constant(b"\xff\xd8 no image", name=CONTENTS)
 
 
 def decoded(tf: ModuleType, file: Any) -> Any:
-    """Decode a JPEG as the retraining tutorial does, and give it a batch of its own."""
+    """Decode a JPEG as the retraining tutorial does, and add a batch axis of one."""
     image = tf.image.decode_jpeg(file, channels=3, name="DecodeJpeg")
     return tf.expand_dims(tf.cast(image, tf.float32, name="Cast"), 0, name="ExpandDims")
 
 
 def png_decoded(tf: ModuleType, file: Any) -> Any:
-    """Decode a PNG, and cut the middle out of it by its own size."""
+    """Decode a PNG, and crop its middle by its own size."""
     image = tf.image.decode_png(file, channels=3)
     height, width = tf.shape(image)[0], tf.shape(image)[1]
     side = tf.minimum(height, width)
@@ -65,7 +65,7 @@ def png_decoded(tf: ModuleType, file: Any) -> Any:
 
 
 def any_decoded(tf: ModuleType, file: Any) -> Any:
-    """Decode any format; TensorFlow then knows not even the rank."""
+    """Decode any format; TensorFlow then does not know the rank."""
     image = tf.io.decode_image(file, channels=3, expand_animations=False)
     return tf.expand_dims(tf.image.convert_image_dtype(image, tf.float32), 0) * 255.0
 
@@ -76,7 +76,7 @@ def resized(side: int = 79, method: str = "resize_bilinear") -> Part:
 
 
 def normalised(tf: ModuleType, images: Any) -> Any:
-    """Bring pixels between -1 and 1."""
+    """Scale pixels to -1..1."""
     return tf.multiply(tf.subtract(images, 128.0, name="Sub"), 1 / 128, name="Mul")
 
 
@@ -87,7 +87,7 @@ def pixels(rows: int | None = 1, dtype: str = "float32", side: int = 224) -> Par
     )
 
 
-# --- what networks are made of
+# --- layers
 
 
 def convolved(channels: int, size: int = 3, stride: int = 4) -> Part:
@@ -108,18 +108,18 @@ def depthwise(tf: ModuleType, rows: Any) -> Any:
 
 
 def pooled(side: int, name: str = "pool_3") -> Part:
-    """Average over all that is left of height and width."""
+    """Average over height and width."""
     sides = [1, side, side, 1]
     return lambda tf, rows: tf.nn.avg_pool(rows, sides, [1, 1, 1, 1], "VALID", name=name)
 
 
 def reshaped(*sizes: int, name: str | None = None) -> Part:
-    """Change the shape to what is written down."""
+    """Change the shape to a constant one."""
     return lambda tf, rows: tf.reshape(rows, sizes, name=name)
 
 
 def squeezed(*axes: int) -> Part:
-    """Drop *axes*, or with none given all that are 1."""
+    """Drop *axes*, or without any all axes of 1."""
     return lambda tf, rows: tf.squeeze(rows, list(axes) or None)
 
 
@@ -150,13 +150,13 @@ def part_of(function: str, *args: Any, **given: Any) -> Part:
 
 
 def checked(tf: ModuleType, rows: Any) -> Any:
-    """Go on only after a look at the numbers."""
+    """Check the numbers, and continue after a control edge."""
     with tf.control_dependencies([tf.check_numerics(rows, "not finite")]):
         return tf.identity(rows, name="control_dependency")
 
 
 def bottleneck(tf: ModuleType, rows: Any) -> Any:
-    """Let what the layers before gave be fed from elsewhere, as training does."""
+    """Make the output of the layers before feedable, as training does."""
     rows = tf.reshape(rows, [1, 2048], name="pool_3/_reshape")
     return tf.placeholder_with_default(rows, [None, 2048], name="input/BottleneckInputPlaceholder")
 

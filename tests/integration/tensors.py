@@ -1,7 +1,7 @@
 """
-Tensors as clients write and read them, and every way to get an input wrong.
+Tensors as clients write and read them, and wrong inputs of every kind.
 
-Says for itself what JSON of an array is: nothing here is the server's own.
+Defines the JSON of an array on its own, without the server's code.
 """
 
 import json
@@ -16,15 +16,15 @@ import pytest
 
 from model.signature import STRING
 
-#: What JSON carries: of `Any` depth and shape.
+#: A JSON value, of `Any` depth and shape.
 Json = Any
 Inputs = dict[str, Json]
 
 
 def as_json(array: np.ndarray) -> Json:
-    """Return *array* as JSON has it: bytes that are no text in base64, NaN and infinity as null."""
+    """Return *array* as JSON: bytes that are no text in base64, NaN and infinity as null."""
     if array.dtype != STRING and array.dtype.kind not in "biu":
-        array = array.astype(np.float64)  # bfloat16 is one of the rest
+        array = array.astype(np.float64)  # others include bfloat16
     return _plain(array.tolist())
 
 
@@ -51,7 +51,7 @@ def request_body(inputs: Json, signature: str | None = None) -> bytes:
 
 
 def assert_outputs(body: bytes, expected: Mapping[str, np.ndarray]) -> None:
-    """Have the same names in the same order, of the same types, shapes and values."""
+    """Assert the same names in the same order, with the same types, shapes and values."""
     (key, outputs), *others = orjson.loads(body).items()
     assert (key, others) == ("outputs", [])
     assert list(outputs) == list(expected)
@@ -83,9 +83,9 @@ _TOO_LARGE = {"float16": 70_000, "bfloat16": 1e39, "float32": 1e39}
 
 def wrong_inputs(facts: Mapping[str, Json], inputs: Inputs) -> Iterator[tuple[Inputs, str]]:
     """
-    Yield what is wrong in one thing, and the name that the refusal must say.
+    Yield inputs with one thing wrong, and the name that the refusal must hold.
 
-    *facts* are those of `GET /status` on a signature, which takes *inputs*.
+    *facts* are those in `GET /status` of a signature, which takes *inputs*.
     """
     yield {**inputs, "nobody": 1}, "nobody"
     for spec in facts["inputs"]:
@@ -94,7 +94,7 @@ def wrong_inputs(facts: Mapping[str, Json], inputs: Inputs) -> Iterator[tuple[In
         yield others, name
         for wrong in wrong_values(spec, value):
             yield {**others, name: wrong}, name
-        # Where it runs alone, a list of none is the model's own business.
+        # Where it runs alone, the model decides about an empty list.
         if spec["shape"] and (facts["batched"] or spec["shape"] != [None]):
             yield {**others, name: []}, name
         if facts["batched"] and others:
@@ -102,7 +102,7 @@ def wrong_inputs(facts: Mapping[str, Json], inputs: Inputs) -> Iterator[tuple[In
 
 
 def wrong_values(spec: Mapping[str, Json], value: Json) -> Iterator[Json]:
-    """Yield *value* with one thing wrong for the input that *spec* is about."""
+    """Yield *value* with one thing wrong for the input of *spec*."""
     dtype, shape = spec["dtype"], spec["shape"]
     for wrong in (*_NEVER[_kind(dtype)], *filter(None, [_TOO_LARGE.get(dtype)])):
         yield _with_first(value, wrong)

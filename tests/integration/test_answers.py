@@ -1,4 +1,4 @@
-"""The answers to photographs, in every form that a client may send."""
+"""Answers to photos, in every form that a client may send them."""
 
 import subprocess
 from collections.abc import Callable, Iterator
@@ -23,7 +23,7 @@ from tests.integration.clients import Answer, form, post, post_all
 from tests.integration.photos import KNOWN, jpeg, mixed, photo
 from tests.integration.servers import Server
 
-#: How far two runs of the same image may be apart.
+#: Largest difference of two runs of the same image.
 SAME = 1e-4
 
 COFFEE, ROCKET = "coffee.png", "rocket.jpg"
@@ -32,7 +32,7 @@ Scores = dict[str, list[float]]
 
 
 def all_scores(answer: Answer) -> Scores:
-    """Return the scores of an answer with all labels, by label; some labels stand for two."""
+    """Return the scores of an answer with all labels, by label; some labels have two classes."""
     scores: Scores = {}
     for label, score in answer.labels:
         scores.setdefault(label, []).append(score)
@@ -41,7 +41,7 @@ def all_scores(answer: Answer) -> Scores:
 
 
 def distance(some: Scores, others: Scores) -> float:
-    """Return the largest difference between two sets of scores."""
+    """Return the largest difference of two sets of scores."""
     assert some.keys() == others.keys()
     return max(
         abs(a - b)
@@ -51,7 +51,7 @@ def distance(some: Scores, others: Scores) -> float:
 
 
 def preprocessed(file: bytes) -> npt.NDArray[np.uint8]:
-    """Return the input of EfficientNet-Lite0 for an image, as its documentation defines it."""
+    """Return an image prepared for EfficientNet-Lite0 as its documentation describes."""
     image = Image.open(BytesIO(file))
     side = int(224 / 256 * min(image.size))
     left, top = ((size - side + 1) // 2 for size in image.size)
@@ -61,7 +61,7 @@ def preprocessed(file: bytes) -> npt.NDArray[np.uint8]:
 
 @pytest.fixture(scope="module")
 def reference(cache_home: Path) -> Iterator[Callable[[bytes], Scores]]:
-    """Return a function that runs the converted graph in a Session of this test."""
+    """Run the converted graph of the servers in a Session of this test."""
     import tensorflow.compat.v1 as tf
 
     folder = ensure_default_model(CacheFolder(cache_home / "tensorferry"), lambda _: None).path
@@ -125,7 +125,7 @@ def coffee_samples(bits: int) -> npt.NDArray[np.integer]:
 
 
 def with_alpha(image: Image.Image) -> Image.Image:
-    """Return *image* with transparent corners, whose colour is black."""
+    """Return *image* with transparent corners, whose pixels are black."""
     alpha = Image.new("L", image.size, 255)
     alpha.paste(0, (0, 0, 60, 60))
     black = Image.new("RGB", image.size)
@@ -151,12 +151,12 @@ FORMS: dict[str, Callable[[], bytes]] = {
 
 
 @pytest.mark.parametrize("kind", FORMS)
-def test_a_photo_is_known_in_every_format(server: Server, kind: str) -> None:
-    """A cup of coffee is labelled espresso in each format."""
+def test_a_photo_is_recognised_in_every_format(server: Server, kind: str) -> None:
+    """A cup of coffee is an espresso, however it is stored."""
     assert post(server.port, FORMS[kind]()).best == "espresso"
 
 
-#: What a camera has done to an image, for each orientation that EXIF may tell.
+#: How a camera has transformed an image, for each orientation of EXIF.
 STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
     1: lambda image: image,
     2: lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
@@ -171,13 +171,13 @@ STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
 
 @pytest.mark.parametrize("orientation", STORED)
 def test_a_photo_is_turned_upright(server: Server, orientation: int) -> None:
-    """The answer is that of the upright photo; without the EXIF orientation it is another."""
+    """The scores are those of the upright photo; without EXIF they differ."""
     upright = all_scores(post(server.port, encoded(photo(ROCKET), "PNG"), path="/?k=1000"))
     stored = STORED[orientation](photo(ROCKET))
-    told = encoded(stored, "PNG", exif=exif(orientation))
-    turned = all_scores(post(server.port, told, path="/?k=1000"))
+    with_exif = encoded(stored, "PNG", exif=exif(orientation))
+    turned = all_scores(post(server.port, with_exif, path="/?k=1000"))
     as_stored = all_scores(post(server.port, encoded(stored, "PNG"), path="/?k=1000"))
-    # The passes of the resize round in another order, which is a level here and there.
+    # The passes of the resize round in another order, which changes some pixels by one level.
     assert distance(turned, upright) < 0.01
     assert orientation == 1 or distance(as_stored, upright) > 0.05
     in_jpeg = encoded(stored, "JPEG", quality=95, exif=exif(orientation))
@@ -185,13 +185,13 @@ def test_a_photo_is_turned_upright(server: Server, orientation: int) -> None:
 
 
 def curl(*arguments: str, stdin: bytes = b"") -> str:
-    """Return what curl prints, whatever the status."""
+    """Return the output of curl, for any status."""
     command = ["curl", "--silent", "--show-error", "--max-time", "60", *arguments]
     return subprocess.run(command, input=stdin, capture_output=True, check=True).stdout.decode()
 
 
 def test_the_session_of_the_readme_works(server: Server, tmp_path: Path) -> None:
-    """Each of its commands, except for the port, prints output of that form."""
+    """Each of its commands, unchanged except for the port, prints an answer in that form."""
     file = tmp_path / "coffee.jpg"
     file.write_bytes(encoded(photo(COFFEE), "JPEG"))
     url = f"localhost:{server.port}"

@@ -1,4 +1,4 @@
-"""Inputs that are no images, and the requests in the same batches."""
+"""Answers to inputs that are no images, and to the requests beside them."""
 
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -16,8 +16,8 @@ from tests.integration.servers import MemoryWatch, Server, wait_for
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_a_bad_input_is_refused_and_harms_no_other_request(server: Server, kind: str) -> None:
-    """Within 2 s, with a message, in less than 150 MB; 31 other clients are answered correctly."""
+def test_a_bad_input_is_refused_without_effect_on_others(server: Server, kind: str) -> None:
+    """Within 2 s, with a reason, in less than 150 MB; 31 other clients get right answers."""
     bad = BAD[kind]
     photos = mixed(62)
     files = [file for _, file in photos]
@@ -27,7 +27,9 @@ def test_a_bad_input_is_refused_and_harms_no_other_request(server: Server, kind:
         assert under_way.wait(30)
         refused = bad.send(server.port)
         answers = others.result()
-    assert refused.began < max(answer.ended for answer in answers), "they were not side by side"
+    assert refused.began < max(answer.ended for answer in answers), (
+        "they did not run at the same time"
+    )
     assert refused.status == bad.status
     assert bad.reason in refused.error
     assert refused.seconds < 2
@@ -36,8 +38,8 @@ def test_a_bad_input_is_refused_and_harms_no_other_request(server: Server, kind:
         assert answer.best in KNOWN[name]
 
 
-def test_the_memory_watch_sees_what_a_process_takes() -> None:
-    """The memory check above can fail: here 200 MB are allocated, and freed again."""
+def test_the_memory_watch_measures_a_process() -> None:
+    """So the check above can fail: here 200 MB are allocated and freed."""
     program = "import sys; print(flush=True); input(); held = b'x' * 200_000_000; input()"
     with Popen([sys.executable, "-c", program], stdin=PIPE, stdout=PIPE, text=True) as process:
         assert process.stdout is not None
@@ -53,7 +55,7 @@ def test_the_memory_watch_sees_what_a_process_takes() -> None:
 def test_curl_shows_why_a_body_is_too_long(
     server: Server, tmp_path: Path, upload: list[str]
 ) -> None:
-    """A client that goes on sending reads the answer, and gets no connection reset."""
+    """A client that is still sending reads the answer, and sees no reset."""
     file = tmp_path / "huge.bin"
     with file.open("wb") as sparse:
         sparse.truncate(HUGE)
@@ -63,8 +65,8 @@ def test_curl_shows_why_a_body_is_too_long(
     assert orjson.loads(result.stdout)["status"] == 413
 
 
-def test_a_server_that_saw_them_all_answers_as_before(server: Server) -> None:
-    """Good and bad requests over one connection: every good one is answered correctly."""
+def test_good_and_bad_inputs_alternate_on_one_connection(server: Server) -> None:
+    """Every good one is answered right."""
     bodies = [body for _, good in mixed(4) for body in (good, good[:5000])]
     answers = post_all(server.port, bodies, 1)
     assert [answer.status for answer in answers] == [200, 400] * 4

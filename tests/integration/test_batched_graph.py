@@ -1,4 +1,4 @@
-"""Graphs that take one image, freed to take batches: what comes out, and what is in the way."""
+"""Graphs that take one image, rewritten to take batches: their results, or the obstacle."""
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
@@ -9,7 +9,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.rewriting.batched_graph import Alone, Batched, Probe, free_the_batch
+from model.backends.tensorflow.rewriting.batched_graph import (
+    BatchedGraph,
+    NotBatchable,
+    Probe,
+    make_batched,
+)
 from model.backends.tensorflow.trials.probe_images import probe_images, probe_pixels
 from model.images.layout import ImageLayout
 from tests.images import coloured, encoded
@@ -19,7 +24,7 @@ from tests.integration.scalar_graphs import chain, part_of
 
 
 def graph_def(build: Build, *, add_shapes: bool = False) -> Any:
-    """Return the GraphDef of a graph, as a file holds it; some hold what shapes there were."""
+    """Return the GraphDef of a graph, with the shapes of outputs where *add_shapes*."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
@@ -29,7 +34,7 @@ def graph_def(build: Build, *, add_shapes: bool = False) -> Any:
 
 
 def one_at_a_time(definition: Any, feed: str, fetched: str, values: Sequence[Any]) -> Any:
-    """Return what the graph makes of each value, one after the other."""
+    """Return the result of the graph for each value, one run each."""
     import tensorflow.compat.v1 as tf
 
     with tf.Graph().as_default():
@@ -38,7 +43,7 @@ def one_at_a_time(definition: Any, feed: str, fetched: str, values: Sequence[Any
             return [session.run(fetched, {feed: value}) for value in values]
 
 
-def together(batched: Batched, rows: Any) -> Any:
+def together(batched: BatchedGraph, rows: Any) -> Any:
     """Return the scores of all *rows* in one run."""
     import tensorflow.compat.v1 as tf
 
@@ -50,10 +55,10 @@ def together(batched: Batched, rows: Any) -> Any:
             return session.run(scores, {fed: rows})
 
 
-def freed(definition: Any, feed: str, probes: Mapping[str, Sequence[Probe]]) -> Batched:
-    """Return the graph for batches, with whatever is in the way in the failure's message."""
-    result = free_the_batch(definition, f"{feed}:0", f"{SCORES}:0", probes)
-    assert isinstance(result, Batched), result
+def freed(definition: Any, feed: str, probes: Mapping[str, Sequence[Probe]]) -> BatchedGraph:
+    """Return the graph for batches; the failure's message holds the obstacle."""
+    result = make_batched(definition, f"{feed}:0", f"{SCORES}:0", probes)
+    assert isinstance(result, BatchedGraph), result
     return result
 
 
@@ -71,13 +76,13 @@ def behind_small(*parts: made.Part) -> Build:
 
 
 def standardised(tf: ModuleType, images: Any) -> Any:
-    """Resize an image without a batch, by a function that puts one around it and drops it."""
+    """Resize an image without a batch axis, by a function that adds one and drops it."""
     image = tf.image.resize_images(images[0], [64, 64])
     return tf.expand_dims(tf.image.per_image_standardization(image), 0)
 
 
 def time_major(start: made.Part, *, functional: bool) -> made.Part:
-    """Sum up along the image, in a loop over time: of nodes, or of functions as of late."""
+    """Sum along the image, in a loop over time: of nodes, or of functions in newer graphs."""
 
     def part(tf: ModuleType, rows: Any) -> Any:
         steps = tf.transpose(tf.reshape(rows, [-1, 16, 8]), [1, 0, 2])
@@ -107,7 +112,7 @@ def constant_state(tf: ModuleType, _: Any) -> Any:
 
 
 def branch(tf: ModuleType, rows: Any) -> Any:
-    """Do something else while training, as graphs do that were frozen with the choice in them."""
+    """Compute something else while training, as graphs do that were frozen with the branch."""
     training = tf.placeholder_with_default(False, (), name="training")
     kept, dropped = tf.raw_ops.Switch(data=rows, pred=training)
     return tf.raw_ops.Merge(inputs=[tf.identity(kept), dropped * 2.0])[0]
@@ -252,13 +257,13 @@ ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
 
 
 @pytest.mark.parametrize(("build", "row", "scores"), list(ENCODED.values()), ids=list(ENCODED))
-def test_encoded_images_ride_together_and_get_what_each_got_alone(
+def test_encoded_images_in_a_batch_get_what_each_gets_alone(
     build: Build, row: tuple[int, ...], scores: tuple[int, ...]
 ) -> None:
-    """Images that it was not tried with, of other sizes: pixel for pixel the graph's own."""
+    """Images other than the probes, of other sizes: each row equals the graph's own result."""
     definition = graph_def(build)
     batched = freed(definition, made.CONTENTS, probe_images())
-    assert (batched.takes, batched.row, batched.scores) == ("JPEG", row, scores)
+    assert (batched.probe_format, batched.row, batched.scores) == ("JPEG", row, scores)
     sizes = [(20, 30), (64, 64), (500, 333), (1, 90), (101, 100), (31, 640), (8, 8)]
     files = [encoded(coloured(*size), "JPEG") for size in sizes]
     rows = one_at_a_time(batched.prefix, batched.input, batched.cut, files)
@@ -269,13 +274,13 @@ def test_encoded_images_ride_together_and_get_what_each_got_alone(
 
 
 def waited_for(tf: ModuleType, rows: Any) -> Any:
-    """Have a constant wait for the rows."""
+    """Make a constant wait for the rows by a control edge."""
     with tf.control_dependencies([rows]):
         return rows * tf.constant(0.5)
 
 
 def placed_with(tf: ModuleType, rows: Any) -> Any:
-    """Have something run where the rows are, as the branches of a condition do."""
+    """Colocate a node with the rows, as the branches of a condition do."""
     with tf.get_default_graph().colocate_with(rows.op):
         return tf.identity(rows)
 
@@ -336,13 +341,13 @@ PIXELS: dict[str, tuple[Build, str, int, int]] = {
 @pytest.mark.parametrize(
     ("build", "dtype", "side", "labels"), list(PIXELS.values()), ids=list(PIXELS)
 )
-def test_pixels_ride_together_and_get_what_each_got_alone(
+def test_pixels_in_a_batch_get_what_each_gets_alone(
     build: Build, dtype: str, side: int, labels: int
 ) -> None:
-    """The cut is the input itself; there is nothing in front of it."""
+    """The cut is the input itself; the prefix is empty."""
     definition = graph_def(build)
     batched = freed(definition, made.PIXELS, probe_pixels(ImageLayout(None, side, side, 3), dtype))
-    assert (batched.takes, batched.cut, len(batched.prefix.node)) == ("pixels", "input:0", 0)
+    assert (batched.probe_format, batched.cut, len(batched.prefix.node)) == ("pixels", "input:0", 0)
     assert (batched.row, batched.dtype) == ((side, side, 3), np.dtype(dtype))
     images = np.random.default_rng(1).integers(0, 256, (7, *batched.row)).astype(dtype)
     alone = one_at_a_time(definition, "input:0", f"{SCORES}:0", np.split(images, 7))
@@ -359,7 +364,7 @@ def training_mode(tf: ModuleType, rows: Any) -> Any:
 
 
 def with_state(tf: ModuleType, rows: Any) -> Any:
-    """Put a state beside the rows that was frozen for one of them."""
+    """Concatenate the rows with a state that was frozen for one row."""
     return tf.concat([rows, tf.zeros([1, 4], name="lstm/state")], 1, name="lstm/concat")
 
 
@@ -369,18 +374,18 @@ def shrunk_by_half(tf: ModuleType, images: Any) -> Any:
 
 
 def cropped_at_random(tf: ModuleType, images: Any) -> Any:
-    """Cut anything out, as for training."""
+    """Crop at a random place, as for training."""
     return tf.image.random_crop(tf.image.resize_bilinear(images, [80, 80]), [1, 64, 64, 3])
 
 
 def nothing_but_png(tf: ModuleType, file: Any) -> Any:
-    """Look at the first bytes before decoding."""
+    """Check the first bytes before decoding."""
     is_png = tf.debugging.assert_equal(tf.strings.substr(file, 1, 3), "PNG")
     with tf.control_dependencies([is_png]):
         return tf.identity(file)
 
 
-#: Graphs that take an encoded image alone, and why.
+#: Graphs that take only one encoded image, and the reason.
 NO_FORMAT = "takes neither JPEG nor PNG nor BMP nor GIF"
 
 ALONE: dict[str, tuple[Build, str]] = {
@@ -442,11 +447,11 @@ ALONE: dict[str, tuple[Build, str]] = {
         behind_small(lambda tf, rows: tf.boolean_mask(rows, rows > 0.1), part_of("reduce_mean")),
         "its node 'boolean_mask/Squeeze' (Squeeze) cannot take 5 rows: Can not squeeze dim[1]",
     ),
-    "a network that sees nothing": (
+    "a network that ignores its input": (
         small(made.decoded, made.resized(64), part_of("multiply", 0.0)),
-        "it makes the same of 5 different images",
+        "it gives the same result for 5 different images",
     ),
-    "a size that hangs on the image": (
+    "a size that depends on the image": (
         chain(
             made.contents,
             made.decoded,
@@ -490,27 +495,27 @@ ALONE: dict[str, tuple[Build, str]] = {
         ),
         f"{NO_FORMAT}: Cannot feed value of shape () for Tensor",
     ),
-    "an output that hangs on nothing": (
+    "an output that does not depend on the input": (
         chain(made.contents, lambda tf, _: tf.constant([[1.0, 2.0]])),
-        "its output does not hang on its input",
+        "its output does not depend on its input",
     ),
 }
 
 
 @pytest.mark.parametrize(("build", "reason"), list(ALONE.values()), ids=list(ALONE))
-def test_a_graph_that_stays_alone_says_which_node_stands_in_the_way(
+def test_a_graph_that_cannot_be_batched_names_the_node_that_is_the_obstacle(
     build: Build, reason: str
 ) -> None:
     """In one line."""
-    alone = free_the_batch(graph_def(build), f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
-    assert isinstance(alone, Alone)
+    alone = make_batched(graph_def(build), f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
+    assert isinstance(alone, NotBatchable)
     (line,) = alone.reason.splitlines()
     assert line.startswith(reason)
 
 
 @pytest.mark.parametrize("runs", [7, 10])
-def test_a_graph_that_fails_now_and_then_stays_alone(runs: int) -> None:
-    """Whatever was being tried when it did."""
+def test_a_graph_that_fails_in_some_runs_is_not_batched(runs: int) -> None:
+    """Whichever run failed."""
     left = runs
 
     def tired(rows: Any) -> Any:
@@ -526,13 +531,13 @@ def test_a_graph_that_fails_now_and_then_stays_alone(runs: int) -> None:
         return again
 
     definition = graph_def(small(made.decoded, made.resized(64), part))
-    result = free_the_batch(definition, f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
-    assert isinstance(result, Alone)
+    result = make_batched(definition, f"{made.CONTENTS}:0", f"{SCORES}:0", probe_images())
+    assert isinstance(result, NotBatchable)
     assert result.reason == "ValueError: no more"
 
 
-def test_the_smallest_row_is_where_a_graph_is_cut() -> None:
-    """Of four behind the resize the one of bytes, and the first of two that are alike."""
+def test_a_graph_is_cut_at_its_smallest_row() -> None:
+    """Of four tensors behind the resize that of bytes, and the first of two equal ones."""
 
     def rounded(tf: ModuleType, images: Any) -> Any:
         return tf.cast(tf.clip_by_value(tf.round(images), 0, 255), tf.uint8, name="bytes")
@@ -545,8 +550,8 @@ def test_the_smallest_row_is_where_a_graph_is_cut() -> None:
     assert (batched.cut, batched.dtype) == ("bytes:0", np.dtype(np.uint8))
 
 
-def test_constants_stay_as_they_are() -> None:
-    """For a shape may be shared with weights; each that is changed is one of the node's own."""
+def test_constants_are_not_changed() -> None:
+    """A shape may be shared with weights; each changed node gets a constant of its own."""
 
     def shared(tf: ModuleType, rows: Any) -> Any:
         sizes = tf.constant([1, 128], name="sizes")
@@ -560,15 +565,15 @@ def test_constants_stay_as_they_are() -> None:
     assert all(node == constants[node.name] for node in kept)
 
 
-def test_shapes_that_the_file_remembers_are_forgotten() -> None:
-    """They speak of one row, and TensorFlow would believe them."""
+def test_shapes_stored_in_the_file_are_removed() -> None:
+    """They state one row, and TensorFlow would rely on them."""
     build = ENCODED["retrained"][0]
     batched = freed(graph_def(build, add_shapes=True), made.CONTENTS, probe_images())
     assert together(batched, np.zeros((3, *batched.row))).shape == (3, 5)
 
 
 def test_a_graph_of_the_first_tensorflow_keeps_its_version() -> None:
-    """Its batch normalisation is long gone, but is still there for graphs that old."""
+    """Its batch normalisation was removed, but still runs for graphs of that version."""
 
     def normalised(tf: ModuleType, rows: Any) -> Any:
         tf.constant([0.5] * int(rows.shape[-1]), name="statistics")
@@ -590,8 +595,8 @@ def test_a_graph_of_the_first_tensorflow_keeps_its_version() -> None:
     assert batched.suffix.versions.producer == 8
 
 
-def test_images_to_try_a_graph_with_are_of_many_sizes_and_the_same_each_time() -> None:
-    """In each format the same ones."""
+def test_probe_images_have_many_sizes_and_are_the_same_each_time() -> None:
+    """Each format holds the same images."""
     probes = probe_images()
     assert probes == probe_images()
     sizes = {kind: [Image.open(BytesIO(each)).size for each in probes[kind]] for kind in probes}
@@ -600,6 +605,6 @@ def test_images_to_try_a_graph_with_are_of_many_sizes_and_the_same_each_time() -
 
 
 def test_a_graph_that_takes_no_jpeg_is_tried_with_png() -> None:
-    """And says which it was."""
+    """The result states which format it took."""
     definition = graph_def(small(nothing_but_png, made.decoded, made.resized(64)))
-    assert freed(definition, made.CONTENTS, probe_images()).takes == "PNG"
+    assert freed(definition, made.CONTENTS, probe_images()).probe_format == "PNG"

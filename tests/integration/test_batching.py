@@ -1,4 +1,4 @@
-"""How requests share runs, as clients and as the Session see it."""
+"""How requests share runs, observed by clients and beside the Session."""
 
 from functools import partial
 from pathlib import Path
@@ -20,7 +20,7 @@ def mean_rows_of_64(server: Server) -> float:
     """
     Post 64 photos over 32 connections; return the mean rows of a batch.
 
-    Small photos, so that decoding takes less time than the runs.
+    The photos are small, so that the model limits the rate and not the decoding.
     """
     names = ["chelsea.png", "coffee.png", "coffee.png", "motorcycle_left.png"] * 16
     answers = post_all(server.port, [small_jpeg(name) for name in names], 32)
@@ -31,24 +31,24 @@ def mean_rows_of_64(server: Server) -> float:
 
 def test_many_connections_are_answered_with_nothing_to_tune(server: Server) -> None:
     """
-    All of 64 requests over 32 connections are answered correctly.
+    All 64 requests over 32 connections are answered right.
 
-    The test does not check the batch sizes: where the time of a run is proportional to its rows, as
-    on many CPUs, batches of one row are best.
+    The policy decides how many share a batch: if each further row takes as long as the first, as on
+    many CPUs, batches of one row are the best.
     """
     assert mean_rows_of_64(server) >= 1
 
 
 @pytest.mark.full
 def test_requests_share_large_batches_where_they_may_wait(big_batches: Server) -> None:
-    """With up to 32 rows and a delay of 0.5 seconds, batches have at least 16 rows."""
+    """Up to 32 rows and half a second: on average 16 or more share a batch."""
     assert mean_rows_of_64(big_batches) >= 16
 
 
 @pytest.mark.full
 @in_reactor
 async def test_a_batch_is_one_run_of_the_session(cache_home: Path) -> None:
-    """With a long delay, 64 requests are two runs of 32 rows; a later one is a third."""
+    """With a delay of 30 s, 64 requests are two runs of 32 rows."""
     settings = Settings(port=0, max_batch_size=32, max_queue_delay=30.0)
     photos = mixed(64)
     async with watched_server(settings, cache_home) as watched:
@@ -64,7 +64,7 @@ async def test_a_batch_is_one_run_of_the_session(cache_home: Path) -> None:
 
 @in_reactor
 async def test_clients_that_hang_up_while_queued_cost_no_run(cache_home: Path) -> None:
-    """While both lanes are held, 32 clients queue and disconnect: their rows are never run."""
+    """While both lanes are held, 32 clients queue and hang up: their rows are never run."""
     settings = Settings(port=0, lanes=2, max_batch_size=4)
     request = request_bytes(jpeg("coffee.png"))
     async with watched_server(settings, cache_home) as watched:
@@ -88,7 +88,7 @@ async def test_clients_that_hang_up_while_queued_cost_no_run(cache_home: Path) -
 
 @in_reactor
 async def test_rows_of_two_shapes_never_share_a_run(tmp_path: Path) -> None:
-    """A request waits for others of its own shape."""
+    """Each row waits for others of its shape."""
     model = tmp_path / "model"
     SAVED_MODELS["any second axis"].write(model)
     settings = Settings(port=0, model=model, lanes=1, max_batch_size=8)
@@ -109,7 +109,7 @@ async def test_rows_of_two_shapes_never_share_a_run(tmp_path: Path) -> None:
 
 @in_reactor
 async def test_a_row_that_the_model_cannot_take_fails_alone(tmp_path: Path) -> None:
-    """The other requests of its batch are run again without it, and answered."""
+    """The other rows of its batch are run again without it, and answered."""
     model = tmp_path / "model"
     SAVED_MODELS["int64 lookup"].write(model)
     settings = Settings(port=0, model=model, lanes=1, max_batch_size=4)

@@ -8,7 +8,8 @@ import pytest
 
 from benchmarks.decode_processes import SLOTS, DecodeProcesses, Worker
 from benchmarks.photos import small_photos
-from model.images.decode import Preprocessing, decode_image
+from model.images.decode import decode_image
+from model.images.preprocessing import Preprocessing
 
 WANTED = Preprocessing(24, 32, 0.875)
 

@@ -14,14 +14,14 @@ from tests.integration.servers import SERVE, TWISTD, TWISTD_N, reasons, run_prog
 
 @pytest.fixture(scope="module")
 def taken() -> Iterator[int]:
-    """A port on which another socket listens."""
+    """Return a port on which another process listens."""
     with socket.create_server(("127.0.0.1", 0)) as other:
         yield other.getsockname()[1]
 
 
 @pytest.fixture(scope="module")
 def files(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a good graph, a bad one, folders without one and labels for two classes."""
+    """Return a folder with a good and a bad graph, folders without one, and two labels."""
     folder = tmp_path_factory.mktemp("files")
     model = ensure_default_model(CacheFolder(cache_home / "tensorferry"), lambda _: None)
     (folder / "good.pb").symlink_to(model.path / GRAPH_FILE)
@@ -36,7 +36,7 @@ def files(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 COMMANDS = {"serve": SERVE, "twistd": TWISTD_N}
 
-#: The options, and the pattern of the one line.
+#: The options, and a pattern of the one line.
 FAILURES = {
     "taken port": (
         "--port {taken}",
@@ -78,12 +78,12 @@ FAILURES = {
 }
 
 
-#: These import TensorFlow first, which takes seconds: all but the first of them run with --full.
+#: These import TensorFlow first, which takes seconds: only the first runs without --full.
 SLOW = [
     (kind, name) for kind in ("graph that is none", "labels of another number") for name in COMMANDS
 ]
 
-STARTS = [
+CASES = [
     pytest.param(
         *(command, kind),
         id=f"{kind}-{name}",
@@ -94,11 +94,11 @@ STARTS = [
 ]
 
 
-@pytest.mark.parametrize(("command", "kind"), STARTS)
-def test_a_start_that_fails_says_why_in_one_line(
+@pytest.mark.parametrize(("command", "kind"), CASES)
+def test_a_failed_start_gives_the_reason_in_one_line(
     cache_home: Path, files: Path, taken: int, command: tuple[str, ...], kind: str
 ) -> None:
-    """On stderr, with no traceback, and with an exit code that is not 0."""
+    """On stderr, without a traceback, and with exit code 1 or 2."""
     options, reason = (text.replace("{taken}", str(taken)) for text in FAILURES[kind])
     result = run_program([*command, *options.split()], cache_home=cache_home, folder=files)
     assert result.returncode in {1, 2}
@@ -108,15 +108,15 @@ def test_a_start_that_fails_says_why_in_one_line(
     assert not (files / "twistd.pid").exists()
 
 
-def test_a_daemon_that_cannot_listen_says_so_before_it_is_one(
+def test_a_daemon_that_cannot_listen_fails_in_the_parent(
     cache_home: Path, tmp_path: Path, taken: int
 ) -> None:
-    """The parent waits for the child, prints the reason and fails."""
+    """The parent waits for the result of the child, prints the reason and fails."""
     command = [*TWISTD, "tensorferry", "--port", str(taken)]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     assert result.returncode == 1
     lines = [line for line in reasons(result.stderr) if "Please look at log file" not in line]
     (line,) = lines
     assert f"cannot listen on tcp:{taken}:interface=127.0.0.1: Address already in use" in line
-    # The child removes its file after it has reported.
+    # The child removes its file after the report.
     wait_for(lambda: not (tmp_path / "twistd.pid").exists(), "no pid file")

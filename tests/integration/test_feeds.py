@@ -1,4 +1,4 @@
-"""Values for further placeholders: --feed, and [feeds] in model.toml."""
+"""Constants for further placeholders: --feed, and [feeds] in model.toml."""
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -28,7 +28,7 @@ def switched(tf: ModuleType, rows: Any, keep_prob: Any, phase_train: Any, steps:
 
 
 def placeholders(tf: Any) -> list[Any]:
-    """Return the rows and the switches of a graph; nothing takes the last."""
+    """Return the rows and the switches of a graph; no node uses the last."""
     tf.placeholder("float32", (), name="unused")
     return [
         tf.placeholder("float32", (None, 3), name="rows"),
@@ -53,7 +53,7 @@ def of_tensorflow_1(tf: Any) -> dict[str, Ends]:
 
 
 def of_tensorflow_2(tf: Any, rows: Any, keep_prob: Any, phase_train: Any, steps: Any) -> Any:
-    """Take them all as inputs, by other names than the graph's."""
+    """Take them all as inputs, with names other than the graph's."""
     return {"y": switched(tf, rows, keep_prob, phase_train[0], steps)}
 
 
@@ -72,14 +72,19 @@ MODELS: dict[str, Write] = {
 
 @pytest.fixture
 def load() -> Iterator[Load]:
-    """Give what loads a model with these values; close it after use."""
+    """Provide a function that loads a model with these values; models are closed after the test."""
     opened: list[LoadedFiles] = []
 
     def loaded(path: Path, feeds: dict[str, bool | float]) -> LoadedFiles:
         facts = ModelFacts(feeds=feeds)
         opened.append(
             load_files(
-                find_model(path), facts, CPU, classes=0, max_pixels=10**6, say=lambda _: None
+                find_model(path),
+                facts,
+                CPU,
+                classes=0,
+                max_pixels=10**6,
+                on_progress=lambda _: None,
             )
         )
         return opened[-1]
@@ -93,7 +98,7 @@ def load() -> Iterator[Load]:
 def test_a_placeholder_has_the_value_that_it_is_given(
     tmp_path: Path, load: Load, write: Write
 ) -> None:
-    """In every run, of a float, a bool or a whole number; the rows are the only input left."""
+    """In every run, a float, bool or integer; the rows are the only remaining input."""
     write(tmp_path / "model")
     for feeds, factor in ((SWITCHES, 0.5), ({**SWITCHES, "phase_train": True}, 100)):
         loaded = load(tmp_path / "model", feeds)
@@ -103,7 +108,7 @@ def test_a_placeholder_has_the_value_that_it_is_given(
         np.testing.assert_allclose(got, ROW * factor + 2)
 
 
-def test_signatures_that_name_an_input_alike_all_get_its_value(tmp_path: Path, load: Load) -> None:
+def test_all_signatures_with_an_input_of_one_name_get_its_value(tmp_path: Path, load: Load) -> None:
     """Each has a placeholder of its own in a SavedModel of TensorFlow 2."""
 
     def scaled(factor: float) -> tuple[Callable[..., Any], dict[str, Any]]:

@@ -14,8 +14,9 @@ from click.testing import CliRunner
 from model.backends.tensorflow.loading import load_files
 from model.errors import ModelError
 from scripts.inspect_model import inspect_model
-from server.model_loading import source_of
-from server.settings.table import Settings, printable
+from server.model_loading import locate_model
+from server.settings.option import printable
+from server.settings.table import Settings
 from tests.integration.graphs import CPU, Graphs, image_input
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.saved_models import SAVED_MODELS
@@ -52,8 +53,8 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answer(path: Path, feed: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the only output of the model at *path*, which is found as a server finds it."""
-    files, facts = source_of(Settings(model=path), lambda _: None)
-    loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, say=lambda _: None)
+    files, facts = locate_model(Settings(model=path), lambda _: None)
+    loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, on_progress=lambda _: None)
     try:
         (output,) = loaded.runner.run(loaded.signatures[0].feed(feed))
     finally:
@@ -97,8 +98,10 @@ def test_variables_that_tell_of_the_range_of_pixels_are_read_from_any_folder(
     for name in ("same", "run[1]", ODD):
         folder = copytree(plain, tmp_path / name / "model")
         said: list[str] = []
-        files, facts = source_of(Settings(model=folder), said.append)
-        load_files(files, facts, CPU, classes=0, max_pixels=10**6, say=said.append).runner.close()
+        files, facts = locate_model(Settings(model=folder), said.append)
+        load_files(
+            files, facts, CPU, classes=0, max_pixels=10**6, on_progress=said.append
+        ).runner.close()
         told[name] = said
     assert any("as they are" in line or "- 0) * 1" in line for line in told["same"]), told["same"]
     assert told["run[1]"] == told[ODD] == told["same"]

@@ -1,4 +1,4 @@
-"""Reading frozen graphs with TensorFlow itself: what is served, and what is refused and how."""
+"""Loading frozen graphs with TensorFlow itself: what is served, and what is refused."""
 
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -29,7 +29,7 @@ def graphs(tmp_path: Path) -> Iterator[Graphs]:
         yield graphs
 
 
-# --- what goes in
+# --- inputs
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def graphs(tmp_path: Path) -> Iterator[Graphs]:
 def test_a_float_input_gets_pixels_less_the_mean_over_the_deviation(
     graphs: Graphs, dtype: str, tolerance: float
 ) -> None:
-    """As numpy reckons it; the image itself is fed as the bytes it came in."""
+    """As numpy computes it; the image itself is fed as uint8."""
     loaded = graphs.load(graphs.write(image_input(dtype)), mean=(127.5,) * 3, scale=(1 / 64,) * 3)
     assert (loaded.spec.dtype, loaded.spec.shape) == (np.dtype(np.uint8), (None, 4, 5, 3))
     pixels = noise(6)
@@ -65,7 +65,7 @@ def test_a_uint8_input_gets_the_pixels_as_they_are(graphs: Graphs) -> None:
 
 
 def test_a_batch_of_one_in_the_graphs_input_is_opened(graphs: Graphs) -> None:
-    """It takes any number of rows then, and the log tells with which difference."""
+    """It then takes any number of rows, and the log states the largest difference."""
     loaded = graphs.load(graphs.write(image_input(shape=(1, 4, 5, 3))))
     assert loaded.spec.shape == (None, 4, 5, 3)
     assert loaded.signature.batched
@@ -75,7 +75,7 @@ def test_a_batch_of_one_in_the_graphs_input_is_opened(graphs: Graphs) -> None:
 
 
 def test_a_graph_with_a_batch_of_one_inside_is_opened_too(graphs: Graphs) -> None:
-    """Though its input says that it takes any number of rows."""
+    """Though its input has an open batch axis."""
 
     def build(tf: ModuleType) -> None:
         images = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
@@ -91,7 +91,7 @@ def test_a_graph_with_a_batch_of_one_inside_is_opened_too(graphs: Graphs) -> Non
 def test_a_graph_that_measures_its_whole_input_runs_one_row_at_a_time(
     graphs: Graphs, measure: str
 ) -> None:
-    """No two images that it is tried with are as dark, as bright or as strong in contrast."""
+    """The probes differ in their darkest level, brightest level and contrast."""
 
     def build(tf: ModuleType) -> None:
         images = tf.placeholder(tf.float32, (1, 64, 64, 3), name="input")
@@ -104,7 +104,7 @@ def test_a_graph_that_measures_its_whole_input_runs_one_row_at_a_time(
 
 
 def test_a_graph_whose_batch_cannot_be_opened_runs_one_row_at_a_time(graphs: Graphs) -> None:
-    """The signature and the log name the node that stands in the way."""
+    """The signature and the log name the node that is the obstacle."""
 
     def build(tf: ModuleType) -> None:
         images = tf.placeholder(tf.float32, (1, 4, 5, 3), name="input")
@@ -123,7 +123,7 @@ def test_a_graph_whose_batch_cannot_be_opened_runs_one_row_at_a_time(graphs: Gra
     "shape", [(None, None, None, 3), (None, None, 5, None), None], ids=["sizes", "some", "rank"]
 )
 def test_sizes_that_the_graph_leaves_open_are_given(graphs: Graphs, shape: object) -> None:
-    """And are fixed from then on."""
+    """They are fixed afterwards."""
     loaded = graphs.load(graphs.write(image_input(shape=shape)), height=4, width=5)
     assert loaded.spec.shape == (None, 4, 5, 3)
     pixels = noise(2)
@@ -159,7 +159,7 @@ def test_the_only_placeholder_is_found_beside_those_with_defaults(graphs: Graphs
 
 
 def test_names_of_the_graph_never_clash_with_ours(graphs: Graphs) -> None:
-    """Cast, subtract and divide are called the same in many a graph."""
+    """Many graphs have nodes named cast, subtract and divide."""
 
     def build(tf: ModuleType) -> None:
         images = tf.placeholder(tf.float32, (None, 4, 5, 3), name="tensorferry_images")
@@ -180,7 +180,7 @@ def test_names_of_the_graph_never_clash_with_ours(graphs: Graphs) -> None:
 KEEP_PROB = placeholder("keep_prob", "float32", ())
 SUM = applied("add", SCORES, "x", to="out")
 
-#: A graph, options (or the number of labels), and what the refusal says.
+#: A graph, options (or the number of labels), and the text of the refusal.
 REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
     "several placeholders": (
         together(image_input(), placeholder("x", "float32", (None, 3)), SUM),
@@ -250,22 +250,22 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
     "no height": (
         image_input(shape=(None, None, 5, 3)),
         {"width": 5},
-        "of a size that the model or --input-height and --input-width say",
+        "of a size that the model or --input-height and --input-width give",
     ),
     "no width": (
         image_input(shape=None),
         {"height": 4},
-        "of a size that the model or --input-height and --input-width say",
+        "of a size that the model or --input-height and --input-width give",
     ),
     "another height": (
         image_input(),
         {"height": 8},
-        "the height of images is said to be 8, but input 'input' is float32[?, 4, 5, 3]",
+        "the height of images is given as 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
     "another width": (
         image_input(),
         {"width": 8},
-        "the width of images is said to be 8, but input 'input' is float32[?, 4, 5, 3]",
+        "the width of images is given as 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
     "an input that nobody feeds": (
         together(image_input(), KEEP_PROB, applied("multiply", SCORES, "keep_prob", to="out")),
@@ -294,7 +294,7 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
 def test_a_graph_that_cannot_be_served_is_refused_in_one_line(
     graphs: Graphs, build: Build, given: dict[str, Any], reason: str
 ) -> None:
-    """Which says what to change."""
+    """The line states what to change."""
     assert reason in graphs.refusal(graphs.write(build), **given)
 
 
@@ -317,7 +317,7 @@ def test_a_graph_that_is_not_frozen_is_refused(
 
 
 def test_a_graph_of_unknown_operations_is_refused(graphs: Graphs) -> None:
-    """As of one that was made for a library of its own."""
+    """Such as an operation of a custom library."""
     import tensorflow.compat.v1 as tf
 
     path = graphs.write(image_input())
@@ -354,7 +354,7 @@ def saved_model(graph_file: bytes) -> bytes:
 def test_a_file_that_holds_no_graph_is_refused(
     graphs: Graphs, spoil: Callable[[bytes], bytes], said: str
 ) -> None:
-    """Cut short, or something else altogether, which is called by its name."""
+    """Cut short, or of another format, which the error names."""
     path = graphs.write(image_input())
     path.write_bytes(spoil(path.read_bytes()))
     assert graphs.refusal(path).startswith(f"{path}: {said}")

@@ -1,4 +1,4 @@
-"""Which tensors of a frozen graph are served, unless told: TensorFlow's graph_file.py."""
+"""Which tensors of a frozen graph are served by default: TensorFlow's graph_file.py."""
 
 from pathlib import Path
 from types import ModuleType
@@ -36,7 +36,7 @@ def read(folder: Path, build: Build, **facts: Any) -> FrozenGraph:
 
 
 def refusal(folder: Path, build: Build, **facts: Any) -> str:
-    """Return why it is refused, behind its path."""
+    """Return the error of reading it, without the path."""
     with pytest.raises(ModelError) as caught:
         read(folder, build, **facts)
     line = str(caught.value)
@@ -51,12 +51,12 @@ def renamed(build: Build, to: str) -> Build:
 
 
 def constant_placeholder_with_default(tf: ModuleType) -> None:
-    """Add something that may be fed and need not."""
+    """Add a placeholder with a default."""
     tf.placeholder_with_default(1.0, (), name="keep_prob")
 
 
 def guarded(tf: ModuleType) -> None:
-    """Add an assertion, and an end that waits for it and for something that is no tensor."""
+    """Add an assertion, and an end with control edges from it and from a node without outputs."""
     scores = tf.get_default_graph().get_tensor_by_name("softmax:0")
     finite = tf.reduce_all(tf.is_finite(scores))
     checked = tf.raw_ops.Assert(condition=finite, data=[scores])
@@ -68,7 +68,7 @@ def guarded(tf: ModuleType) -> None:
 #: A graph without the name that retraining gives its output.
 SOFTMAX = image_input(scores="softmax")
 
-#: A graph, and the input and the output that stand out in it.
+#: A graph, and its likely input and output.
 FOUND: dict[str, tuple[Build, str, str]] = {
     "a placeholder and the retrained output": (image_input(), "input", SCORES),
     "the only placeholder beside one with a default": (
@@ -99,7 +99,9 @@ FOUND: dict[str, tuple[Build, str, str]] = {
 
 
 @pytest.mark.parametrize(("build", "taken", "given"), list(FOUND.values()), ids=list(FOUND))
-def test_what_stands_out_is_served(tmp_path: Path, build: Build, taken: str, given: str) -> None:
+def test_the_likely_input_and_output_are_served(
+    tmp_path: Path, build: Build, taken: str, given: str
+) -> None:
     """By the name of the node, and its first output."""
     frozen = read(tmp_path, build)
     assert (frozen.input, frozen.output) == (f"{taken}:0", f"{given}:0")
@@ -107,7 +109,7 @@ def test_what_stands_out_is_served(tmp_path: Path, build: Build, taken: str, giv
 
 
 def test_what_is_named_is_served(tmp_path: Path) -> None:
-    """Whatever stands out; with the number of the output or without."""
+    """Also where others are likelier; with the number of the output or without."""
 
     def build(tf: ModuleType) -> None:
         image_input()(tf)
@@ -133,7 +135,7 @@ def test_what_is_named_is_served(tmp_path: Path) -> None:
 def test_a_string_of_no_shape_is_one_image_at_most(
     tmp_path: Path, dtype: str, shape: object, scalar: bool
 ) -> None:
-    """Some files do not say that it is only one."""
+    """Some files do not state that it is only one."""
     build = together(placeholder("x", dtype, shape), applied("identity", "x", to=SCORES))
     assert read(tmp_path, build).scalar_string == scalar
 
@@ -194,8 +196,8 @@ REFUSED: dict[str, tuple[Build, dict[str, str], str]] = {
 
 
 @pytest.mark.parametrize(("build", "facts", "said"), list(REFUSED.values()), ids=list(REFUSED))
-def test_what_does_not_stand_out_has_to_be_named(
+def test_an_input_or_output_that_is_not_obvious_has_to_be_named(
     tmp_path: Path, build: Build, facts: dict[str, str], said: str
 ) -> None:
-    """The line says what there is, of much the first eight."""
+    """The line lists the candidates, up to eight."""
     assert refusal(tmp_path, build, **facts) == said

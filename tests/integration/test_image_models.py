@@ -1,4 +1,4 @@
-"""SavedModels that take images, served by the real service: what a photo becomes on its way."""
+"""SavedModels that take images, served by the real service: how a photo is converted."""
 
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -27,7 +27,7 @@ from tests.integration.watched import WatchedServer, in_reactor, watched_server
 
 pytestmark = [pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
 
-#: What a model.toml says of a classifier: for each channel, blue first, numbers of its own.
+#: The model.toml of a classifier: BGR, with other numbers for each channel.
 CLASSIFIER = """
 name = "colours"
 version = 3
@@ -53,7 +53,7 @@ ENCODED: Images = {"image_bytes": ("string", [None])}
 async def serving(
     folder: Path, write: Write, model_toml: str = "", settings: Settings = SETTINGS
 ) -> AsyncIterator[WatchedServer]:
-    """Serve a model that was written, with what its model.toml and the settings say of it."""
+    """Serve a model in a folder, with the given model.toml and settings."""
     model = folder / "model"
     write(model)
     (model / "model.toml").write_text(model_toml)
@@ -68,14 +68,14 @@ async def asked(watched: WatchedServer, body: bytes, **more: Json) -> Answer:
 
 
 async def check(watched: WatchedServer, body: bytes, expected: Mapping[str, np.ndarray]) -> None:
-    """Post *body*, and have these outputs."""
+    """Post *body*, and assert these outputs."""
     answer = await asked(watched, body)
     assert answer.status == 200, answer.body
     assert_outputs(answer.body, expected)
 
 
 async def check_refused(watched: WatchedServer, body: bytes, status: int, said: str) -> None:
-    """Post *body*, and have it refused."""
+    """Post *body*, and assert that it is refused."""
     answer = await asked(watched, body)
     assert (answer.status, answer.error) == (status, said)
 
@@ -86,20 +86,20 @@ def best_of(scores: np.ndarray) -> list[tuple[str, float]]:
 
 
 def check_labels(answer: Answer, expected: list[tuple[str, float]]) -> None:
-    """Have these labels and these scores, in this order."""
+    """Assert these labels and these scores, in this order."""
     assert [label for label, _ in answer.labels] == [label for label, _ in expected]
     scores = [score for _, score in answer.labels]
     np.testing.assert_allclose(scores, [score for _, score in expected], rtol=1e-4)
 
 
 def png(pixels: np.ndarray) -> bytes:
-    """Return an image as a file that loses nothing."""
+    """Return an image as a lossless file."""
     return encoded(Image.fromarray(pixels), "PNG")
 
 
 @in_reactor
 async def test_a_photo_is_labelled_as_model_toml_says(tmp_path: Path) -> None:
-    """Squeezed, as BGR and normalised by channel; the best two, or as many as are asked for."""
+    """Squeezed, as BGR and normalised by channel; the best two, or as many as requested."""
     pixels = np.asarray(photo("coffee.png").resize((5, 4), Image.Resampling.BILINEAR))
     scores = ((pixels[:, :, ::-1] - MEAN) * SCALE).mean(axis=(0, 1))
     best = best_of(scores)
@@ -136,7 +136,7 @@ def write_keras_means(folder: Path) -> None:
 
 @in_reactor
 async def test_a_keras_file_in_a_folder_labels_photos(tmp_path: Path) -> None:
-    """With the model.toml and the labels that lie beside it."""
+    """With the model.toml and the labels beside it."""
     async with serving(tmp_path, write_keras_means, CLASSIFIER) as watched:
         answer = await asked(watched, png(PIXELS[0]))
         scores = ((MEANS[0, ::-1] - MEAN) * SCALE).astype(np.float32)
@@ -144,8 +144,8 @@ async def test_a_keras_file_in_a_folder_labels_photos(tmp_path: Path) -> None:
 
 
 @in_reactor
-async def test_pixels_and_photos_share_runs_and_floats_go_in_as_they_are(tmp_path: Path) -> None:
-    """Pixels are normalised like a photo, in one run with it; floats are for who did that."""
+async def test_pixels_and_photos_share_runs_and_floats_are_fed_unchanged(tmp_path: Path) -> None:
+    """Pixels are normalised like a photo, in one run with it; floats are already normalised."""
     toml = "[preprocessing]\nmean = [1.0, 2.0, 3.0]\nscale = [0.5, 0.25, 0.125]"
     normalised = (MEANS - [1, 2, 3]) * [0.5, 0.25, 0.125]
     pixels = request_body(inputs_of({"image": PIXELS[:1]}), "serving_default:pixels")
@@ -168,7 +168,7 @@ async def test_pixels_and_photos_share_runs_and_floats_go_in_as_they_are(tmp_pat
 
 @in_reactor
 async def test_photos_and_tensors_are_one_kind_of_run_where_both_are_pixels(tmp_path: Path) -> None:
-    """A model of uint8 RGB has nothing to be done to a photo: it has one signature, and one run."""
+    """A photo needs no conversion for a model of uint8 RGB: one signature, and one run."""
     async with serving(tmp_path, tf2(colour_means, **BYTES)) as watched:
         assert list(watched.service.inference().model.signatures) == ["serving_default"]
         tensors = request_body(inputs_of({"image": PIXELS[:1]}))
@@ -195,8 +195,8 @@ async def test_a_model_of_uint8_gets_photos_in_its_colour_order(tmp_path: Path) 
 
 
 @in_reactor
-async def test_a_model_of_any_size_gets_photos_of_the_size_that_it_is_told(tmp_path: Path) -> None:
-    """By model.toml; tensors may still have any."""
+async def test_a_model_of_any_size_gets_photos_of_the_size_that_is_set(tmp_path: Path) -> None:
+    """In model.toml; tensors may still have any size."""
     toml = "[preprocessing]\nheight = 4\nwidth = 5\nscale = 1.0"
     images: Images = {"image": ("float32", (None, None, None, 3))}
     async with serving(tmp_path, tf2(colour_means, **images), toml) as watched:
@@ -207,8 +207,8 @@ async def test_a_model_of_any_size_gets_photos_of_the_size_that_it_is_told(tmp_p
 
 
 @in_reactor
-async def test_a_model_that_decodes_for_itself_gets_the_file(tmp_path: Path) -> None:
-    """A PNG and a JPEG as they are; what is no image, or too large a one, never gets there."""
+async def test_a_model_that_decodes_images_gets_the_file(tmp_path: Path) -> None:
+    """A PNG and a JPEG unchanged; data that is no image, or too large, is refused first."""
     settings = replace(SETTINGS, max_pixels=20)
     async with serving(tmp_path, tf2(decoded_means, **ENCODED), settings=settings) as watched:
         await check(watched, png(PIXELS[0]), {"scores": MEANS[:1]})
@@ -217,9 +217,9 @@ async def test_a_model_that_decodes_for_itself_gets_the_file(tmp_path: Path) -> 
         means = np.asarray(Image.open(BytesIO(file))).mean(axis=(0, 1), keepdims=True)[0]
         answer = await asked(watched, file)
         (scores,) = orjson.loads(answer.body)["outputs"]["scores"]
-        np.testing.assert_allclose([scores], means, atol=3)  # colours are spread otherwise
+        np.testing.assert_allclose([scores], means, atol=3)  # JPEG changes colours
         watched.runner.batches.clear()
-        said = "data that begins with 6e 6f 20 70 69 63 74 75 (10 bytes) is not a JPEG, PNG, GIF, "
+        said = "data that begins with 6e 6f 20 69 6d 61 67 65 (8 bytes) is not a JPEG, PNG, GIF, "
         await check_refused(watched, b"no image", 400, f"{said}BMP or WebP image")
         said = "600 x 400 is 240000 pixels, over the limit of 20"
         await check_refused(watched, jpeg("coffee.png"), 413, said)
@@ -227,7 +227,7 @@ async def test_a_model_that_decodes_for_itself_gets_the_file(tmp_path: Path) -> 
 
 
 @in_reactor
-async def test_a_model_that_decodes_for_itself_has_labels_too(tmp_path: Path) -> None:
+async def test_a_model_that_decodes_images_has_labels_too(tmp_path: Path) -> None:
     """The best first; tensors are answered with all scores."""
     async with serving(tmp_path, tf2(decoded_means, **ENCODED), 'labels = "names.txt"') as watched:
         answer = await asked(watched, png(PIXELS[1]))
@@ -237,7 +237,7 @@ async def test_a_model_that_decodes_for_itself_has_labels_too(tmp_path: Path) ->
 
 
 def two_outputs(columns: int, dtype: str) -> Write:
-    """Return what writes a model that scores colours, and gives *columns* of other numbers."""
+    """Return a writer of a model that scores colours, with an output of *columns* other numbers."""
 
     def function(tf: Any, image: Any) -> Tensors:
         scores = tf.cast(colour_means(tf, image=image)["scores"], dtype)
@@ -258,7 +258,7 @@ async def test_scores_of_any_numbers_are_labelled(tmp_path: Path, dtype: str) ->
 
 @in_reactor
 async def test_the_output_that_is_named_is_labelled(tmp_path: Path) -> None:
-    """Where more than one could be; tensors are answered with all of them."""
+    """Where several could be the scores; an answer to tensors has all outputs."""
     toml = 'labels = "names.txt"\noutput = "others"\n[preprocessing]\nscale = 1.0'
     async with serving(tmp_path, two_outputs(3, "float32"), toml) as watched:
         answer = await asked(watched, png(PIXELS[0]))
@@ -269,7 +269,7 @@ async def test_the_output_that_is_named_is_labelled(tmp_path: Path) -> None:
 
 @in_reactor
 async def test_a_model_of_one_image_at_a_time_gets_one(tmp_path: Path) -> None:
-    """However many wait."""
+    """However many requests wait."""
     images: Images = {"image": ("float32", (1, 4, 5, 3))}
     toml = "[preprocessing]\nscale = 1.0"
     async with serving(tmp_path, tf2(colour_means, **images), toml) as watched:

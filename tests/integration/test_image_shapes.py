@@ -1,6 +1,6 @@
-"""Classifiers of the shapes that tutorials and converters give them, served or refused."""
+"""Classifiers of the shapes that tutorials and converters make, served or refused."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -9,20 +9,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.loading import LoadedFiles, load_files
+from model.backends.tensorflow.loading import LoadedFiles
 from model.errors import ModelError
-from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
 from model.repository.labels import top_k
-from model.repository.model_files import find_model
-from model.repository.model_toml import ModelFacts
 from model.signature import Feed
 from tests.images import encoded
-from tests.integration.graphs import CPU
+from tests.integration.graphs import LoadModel
 from tests.integration.saving import tf2
 
 Function = Callable[..., Any]  #: of TensorFlow and the images
-Load = Callable[..., tuple[LoadedFiles, list[str]]]
 
 RED = (255, 0, 0)
 GREY = round(0.299 * 255)  #: of red
@@ -39,19 +35,19 @@ def grey(tf: Any, images: Any) -> dict[str, Any]:
 
 
 def sigmoid(tf: Any, images: Any) -> dict[str, Any]:
-    """Tell how red images are, in one number."""
+    """Return the red of the images, one number each."""
     red = tf.reduce_mean(images, [1, 2])[:, :1]
     return {"scores": tf.identity(tf.sigmoid(red - 0.5))}
 
 
 def centred(tf: Any, images: Any) -> dict[str, Any]:
-    """Subtract the mean of the batch, as a batch norm that is left in training does."""
+    """Subtract the mean of the batch, like a batch norm in training mode."""
     scores = tf.reduce_mean(images, [1, 2])
     return {"scores": scores - tf.reduce_mean(scores, 0, keepdims=True)}
 
 
 def names_too(tf: Any, images: Any) -> dict[str, Any]:
-    """Give the names of the classes beside the scores."""
+    """Output the names of the classes beside the scores."""
     scores = tf.reduce_mean(images, [1, 2])
     names = tf.constant([["a", "b", "c"]])
     return {"classes": tf.tile(names, [tf.shape(scores)[0], 1]), "scores": scores}
@@ -66,7 +62,7 @@ class Shape:
     scores: tuple[float, ...]
     dtype: str = "float32"
     facts: dict[str, Any] = field(default_factory=dict)
-    rows: int | None = 5  #: of a batch that it takes; None where it runs alone
+    rows: int | None = 5  #: of a batch in the test; None where it runs alone
 
 
 SERVED = {
@@ -93,34 +89,18 @@ SERVED = {
 }
 
 
-@pytest.fixture
-def load(tmp_path: Path) -> Iterator[Load]:
-    """Give what writes and loads a SavedModel; close it after use."""
-    opened: list[LoadedFiles] = []
-
-    def loaded(model: Shape) -> tuple[LoadedFiles, list[str]]:
-        said: list[str] = []
-        tf2(model.function, images=(model.dtype, model.shape))(tmp_path / "model")
-        facts = ModelFacts(preprocessing=ImageFacts(**model.facts))
-        files = load_files(
-            find_model(tmp_path / "model"),
-            *(facts, CPU),
-            classes=len(model.scores),
-            max_pixels=10**6,
-            say=said.append,
-        )
-        opened.append(files)
-        return files, said
-
-    yield loaded
-    for each in opened:
-        each.runner.close()
+def saved(load_model: LoadModel, folder: Path, model: Shape) -> LoadedFiles:
+    """Write *model* as a SavedModel into *folder*, and load it."""
+    tf2(model.function, images=(model.dtype, model.shape))(folder / "model")
+    return load_model(folder / "model", classes=len(model.scores), **model.facts)[0]
 
 
 @pytest.mark.parametrize("model", SERVED.values(), ids=SERVED)
-def test_a_red_image_gets_its_scores_alone_and_in_a_batch(load: Load, model: Shape) -> None:
-    """Whatever rides beside it: white images do."""
-    loaded, _ = load(model)
+def test_a_red_image_gets_its_scores_alone_and_in_a_batch(
+    tmp_path: Path, load_model: LoadModel, model: Shape
+) -> None:
+    """The other rows of the batch are white images."""
+    loaded = saved(load_model, tmp_path, model)
     images = loaded.image_input
     assert images is not None
     red, white = (
@@ -165,10 +145,10 @@ REFUSED = {
 
 @pytest.mark.parametrize(("model", "said"), REFUSED.values(), ids=REFUSED)
 def test_what_could_only_be_guessed_is_refused_in_one_line(
-    load: Load, model: Shape, said: str
+    tmp_path: Path, load_model: LoadModel, model: Shape, said: str
 ) -> None:
-    """An answer would be wrong and sure."""
+    """A guess would give wrong answers without any sign of it."""
     with pytest.raises(ModelError) as caught:
-        load(model)
+        saved(load_model, tmp_path, model)
     (line,) = str(caught.value).splitlines()
     assert said in line

@@ -1,6 +1,6 @@
-"""Which range of pixels a model is fed with: found in its graph, and right for white and black."""
+"""The range of pixels that a model is fed with: found in its graph, checked by its outputs."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.loading import LoadedFiles, load_files
+from model.backends.tensorflow.loading import LoadedFiles
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.errors import ModelError
-from model.images.facts import ImageFacts
 from model.images.value_range import Affine
-from model.repository.model_files import find_model
-from model.repository.model_toml import ModelFacts
 from tests.images import encoded
-from tests.integration.graphs import CPU
+from tests.integration.graphs import LoadModel
 from tests.integration.keras_models import KERAS_WARNINGS
 
 pytestmark = KERAS_WARNINGS
@@ -31,7 +28,7 @@ TORCH_MEAN, TORCH_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 
 
 def frozen(scale: Scale, dtype: str = "float32") -> Write:
-    """Return what writes a frozen graph that scales its images so."""
+    """Return a function that writes a frozen graph that scales its images by *scale*."""
 
     def write(folder: Path) -> Path:
         import tensorflow.compat.v1 as tf
@@ -48,7 +45,7 @@ def frozen(scale: Scale, dtype: str = "float32") -> Write:
 
 
 def saved(scale: Scale, **held: Any) -> Write:
-    """Return what writes a SavedModel of TensorFlow 2, with functions within functions."""
+    """Return a function that writes a SavedModel of TensorFlow 2, with nested functions."""
 
     def write(folder: Path) -> Path:
         import tensorflow as tf
@@ -69,7 +66,7 @@ def saved(scale: Scale, **held: Any) -> Write:
 
 
 def keras_layers(*layers: Callable[[Any], Any], size: int = 8) -> Write:
-    """Return what writes a Keras file that begins with these layers."""
+    """Return a function that writes a Keras file that begins with these layers."""
 
     def write(folder: Path) -> Path:
         import tensorflow as tf
@@ -84,25 +81,25 @@ def keras_layers(*layers: Callable[[Any], Any], size: int = 8) -> Write:
 
 
 def caffe(tf: Any, images: Any) -> Any:
-    """Scale each channel by itself and put them together the other way round."""
+    """Scale each channel separately and join them in reverse order."""
     red, green, blue = tf.split(images, 3, 3)
     return tf.concat([blue - CAFFE[0], green - CAFFE[1], red - CAFFE[2]], 3)
 
 
 def batch_norm(tf: Any, images: Any) -> Any:
-    """Normalise as a first layer that was trained on 0..1 does."""
+    """Normalise like a first layer that was trained on 0..1."""
     numbers = ([1.0] * 3, [0.0] * 3, TORCH_MEAN, np.square(TORCH_STD).tolist())
     return tf.nn.fused_batch_norm(images, *numbers, is_training=False, epsilon=1e-5)[0]
 
 
 @dataclass(frozen=True)
 class Scaling:
-    """A model, and what it makes of white and black images when it is fed as in training."""
+    """A model, and its outputs for white and black images in the range of its training."""
 
     write: Write
     white: float  #: of the first channel
     black: float
-    said: str  #: is in the line that tells what is fed
+    said: str  #: is in the line that states the range fed
 
 
 FOUND = {
@@ -179,7 +176,7 @@ FOUND = {
     ),
     "whole numbers": Scaling(
         frozen(lambda tf, x: tf.cast(tf.cast(x, tf.uint8), tf.float32)),
-        *(255, 0, "0..255, a guess: how the model scales them is not clear: it makes whole"),
+        *(255, 0, "0..255, a guess: how the model scales them is not clear: it converts"),
     ),
     "nothing": Scaling(frozen(lambda tf, x: tf.identity(x)), 1, 0, "0..1, a guess: no scaling"),
     "no usual range": Scaling(saved(lambda _, x: x / 127.5), 2, 0, "0..255, a guess: the model"),
@@ -192,29 +189,6 @@ FOUND = {
 }
 
 
-@pytest.fixture
-def load() -> Iterator[Callable[..., tuple[LoadedFiles, list[str]]]]:
-    """Give what loads a model, and what was said; close it after use."""
-    opened: list[LoadedFiles] = []
-
-    def loaded(path: Path, **facts: Any) -> tuple[LoadedFiles, list[str]]:
-        said: list[str] = []
-        files = load_files(
-            find_model(path),
-            ModelFacts(preprocessing=ImageFacts(**facts)),
-            *(CPU,),
-            classes=0,
-            max_pixels=10**6,
-            say=said.append,
-        )
-        opened.append(files)
-        return files, said
-
-    yield loaded
-    for each in opened:
-        each.runner.close()
-
-
 def answer(loaded: LoadedFiles, level: int) -> float:
     """Return the first number that a model gives for an image of one level."""
     assert loaded.image_input is not None
@@ -225,10 +199,10 @@ def answer(loaded: LoadedFiles, level: int) -> float:
 
 @pytest.mark.parametrize("scaling", FOUND.values(), ids=FOUND)
 def test_images_are_fed_in_the_range_that_the_model_was_trained_on(
-    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], scaling: Scaling
+    tmp_path: Path, load_model: LoadModel, scaling: Scaling
 ) -> None:
-    """White and black give the numbers of the training; one line says what was found and is fed."""
-    loaded, said = load(scaling.write(tmp_path))
+    """White and black give the numbers of the training; one line states the range found and fed."""
+    loaded, said = load_model(scaling.write(tmp_path))
     (line,) = [each for each in said if "images are fed as" in each]
     assert scaling.said in line
     assert line.startswith("warning: ") == ("a guess" in line)
@@ -236,8 +210,8 @@ def test_images_are_fed_in_the_range_that_the_model_was_trained_on(
     assert answer(loaded, 0) == pytest.approx(scaling.black, abs=4e-3)
 
 
-def test_a_function_that_calls_itself_is_read_to_an_end() -> None:
-    """Whatever a crafted file holds; the call at the end counts as one that mixes pixels."""
+def test_a_function_that_calls_itself_is_read_to_a_limit() -> None:
+    """The reading of a crafted file ends; the call at the limit counts as one that mixes pixels."""
     import tensorflow.compat.v1 as tf
 
     graph_def = tf.GraphDef()
@@ -253,23 +227,23 @@ def test_a_function_that_calls_itself_is_read_to_an_end() -> None:
     assert input_scaling(flat, ("images", 0), [("call", 0)], lambda _: None) == Affine()
 
 
-def test_numbers_that_are_given_win_with_a_warning_where_they_do_not_suit(
-    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]]
+def test_given_numbers_are_used_with_a_warning_where_they_do_not_suit(
+    tmp_path: Path, load_model: LoadModel
 ) -> None:
-    """0..1 into a model that divides by 255 itself is what was asked for, and said."""
+    """0..1 for a model that itself divides by 255 is fed as asked, with a warning."""
     path = FOUND["saved x/127.5-1"].write(tmp_path)
-    loaded, said = load(path, scale=(1 / 255,) * 3)
+    loaded, said = load_model(path, scale=(1 / 255,) * 3)
     assert answer(loaded, 255) == pytest.approx(1 / 127.5 - 1, abs=1e-4)
     (line,) = [each for each in said if each.startswith("warning: ")]
     assert "as asked" in line
     assert "--input-mean 0 --input-std 1" in line
-    loaded, said = load(path, mean=(0.0,) * 3, scale=(1.0,) * 3)
+    loaded, said = load_model(path, mean=(0.0,) * 3, scale=(1.0,) * 3)
     assert answer(loaded, 255) == pytest.approx(1, abs=1e-4)
     assert not [each for each in said if each.startswith("warning: ")]
 
 
 def test_no_weights_are_read_to_find_the_range() -> None:
-    """Only what pixels are scaled with: neither the first layer's, nor those of a residue."""
+    """Only variables that scale pixels are read: no layer's weights, no residual branch's."""
     import tensorflow.compat.v1 as tf
 
     layers = 12
@@ -294,13 +268,13 @@ def test_no_weights_are_read_to_find_the_range() -> None:
     assert len(read) <= layers
 
 
-def test_variables_that_are_cut_short_are_told_in_one_line(
-    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]]
+def test_variables_that_are_cut_short_are_an_error_of_one_line(
+    tmp_path: Path, load_model: LoadModel
 ) -> None:
     """Those that scale the pixels are read before the model is loaded."""
     path = FOUND["saved variables"].write(tmp_path)
     (data,) = (path / "variables").glob("variables.data-*")
     data.write_bytes(data.read_bytes()[:2])
     with pytest.raises(ModelError, match="cannot be loaded") as caught:
-        load(path)
+        load_model(path)
     assert "\n" not in str(caught.value)

@@ -1,4 +1,4 @@
-"""Files of Keras 2, written by tf_keras itself: what they answer, and what is refused."""
+"""Files of Keras 2, written by tf_keras itself: their outputs, and what is refused."""
 
 import json
 import sys
@@ -35,7 +35,7 @@ def tf_keras() -> Any:
 
 
 def rows_for(model: Any) -> Arrays:
-    """Return rows that *model* takes, by the names that its inputs are to have."""
+    """Return rows that *model* takes, by the expected names of its inputs."""
     random = np.random.default_rng(3)
     inputs = model.input if isinstance(model.input, dict) else {}
     named = inputs or {tensor._keras_history.layer.name: tensor for tensor in model.inputs}
@@ -48,7 +48,7 @@ def rows_for(model: Any) -> Arrays:
 
 
 def answer_of(model: Any, rows: Arrays) -> Arrays:
-    """Return what Keras itself answers, without training, by the same names."""
+    """Return the outputs of Keras itself, by the same names; layers run as when serving."""
     import tensorflow as tf
 
     taken = rows if isinstance(model.input, dict) else list(rows.values())
@@ -68,14 +68,14 @@ def assert_same(got: Arrays, wanted: Arrays) -> None:
 
 
 def as_in_tensorflow(config: Any) -> None:
-    """Name the modules as the Keras within TensorFlow 2.13 to 2.15 did."""
+    """Rename the modules as in Keras of TensorFlow 2.13 to 2.15."""
     for each, _ in objects_of(config):
         if "module" in each:
             each["module"] = each["module"].removeprefix("tf_")
 
 
 def as_older(config: Any) -> None:
-    """Leave out what Keras before 2.13 did not write."""
+    """Remove what Keras before 2.13 did not write."""
     for each, _ in objects_of(config):
         for key in ("module", "registered_name", "build_config"):
             each.pop(key, None)
@@ -93,7 +93,7 @@ SLOW = ("GRU", "LSTM", "attention", "bidirectional", "cells")
     ],
 )
 def test_a_file_of_keras_2_answers_as_keras_2(tmp_path: Path, tf_keras: Any, name: str) -> None:
-    """In both formats, and as older releases wrote it."""
+    """In both formats, and in the form of older releases."""
     model = built(tf_keras, KERAS_2_MODELS[name])
     rows = rows_for(model)
     expected = answer_of(model, rows)
@@ -116,8 +116,8 @@ def test_inputs_and_outputs_have_the_names_of_layers_or_keys(tmp_path: Path, tf_
         assert list(answer(tmp_path / "model.keras", rows_for(model))) == outputs
 
 
-def test_a_learned_vocabulary_comes_along(tmp_path: Path, tf_keras: Any) -> None:
-    """It lies in the archive, beside the weights."""
+def test_a_learned_vocabulary_is_exported(tmp_path: Path, tf_keras: Any) -> None:
+    """The archive holds it beside the weights."""
     tf_keras.backend.clear_session()
     model = text(tf_keras)
     model.save(tmp_path / "model.keras")
@@ -126,7 +126,7 @@ def test_a_learned_vocabulary_comes_along(tmp_path: Path, tf_keras: Any) -> None
 
 
 def old_layer(kind: str, name: str, **config: Any) -> dict[str, Any]:
-    """Return a layer as Keras before 2.4 wrote it."""
+    """Return a layer in the form of Keras before 2.4."""
     return {"class_name": kind, "config": {"name": name, **config}}
 
 
@@ -181,7 +181,7 @@ def write_old(path: Path, config: dict[str, Any], **kernels: np.ndarray) -> Path
 
 @pytest.mark.usefixtures("tf_keras")
 def test_the_oldest_files_of_keras_2_are_read(tmp_path: Path) -> None:
-    """Layers without an input, whose hard_sigmoid is not that of Keras 3; operations of graphs."""
+    """Layers without an input, with the hard_sigmoid of Keras 2; operations of graphs."""
     kernel = np.array([[0.5, -1], [0.25, 2], [1, 0]], np.float32)
     rows = np.array([[1, 2, -1], [0.5, 0, 0.5]], np.float32)
     path = write_old(tmp_path / "dense.h5", old_dense(), dense_1=kernel)
@@ -193,7 +193,7 @@ def test_the_oldest_files_of_keras_2_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("tf_keras")
 def test_a_file_of_keras_2_is_inspected(tmp_path: Path) -> None:
-    """As all others are."""
+    """Like any other file."""
     kernel = np.ones((3, 2), np.float32)
     path = write_old(tmp_path / "dense.h5", old_dense(), dense_1=kernel)
     shown = CliRunner().invoke(inspect_model, [str(path)])
@@ -228,7 +228,7 @@ def lambda_within(keras: Any, written_file: Path) -> Any:
 
 
 def call_with_constants(keras: Any, written_file: Path) -> tuple[Any, Callable[[Any], None]]:
-    """A call of TensorFlow that needs no input, and so is run as soon as it is read."""
+    """A call of TensorFlow that needs no input, and so runs while the file is read."""
     import tensorflow as tf
 
     rows = keras.Input((3,), name="rows")
@@ -244,7 +244,7 @@ def call_with_constants(keras: Any, written_file: Path) -> tuple[Any, Callable[[
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_a_call_that_writes_a_file_is_refused(tmp_path: Path, tf_keras: Any, suffix: str) -> None:
-    """Keras itself runs it, in its safe mode as well."""
+    """Keras itself runs it, even in its safe mode."""
     path, written_file = tmp_path / f"model{suffix}", tmp_path / "written"
     tf_keras.backend.clear_session()
     model, change = call_with_constants(tf_keras, written_file)
@@ -262,7 +262,7 @@ def test_a_call_that_writes_a_file_is_refused(tmp_path: Path, tf_keras: Any, suf
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_code_within_is_refused(tmp_path: Path, tf_keras: Any, suffix: str) -> None:
-    """However deep it lies."""
+    """At any depth."""
     path, written_file = tmp_path / f"model{suffix}", tmp_path / "written"
     lambda_within(tf_keras, written_file).save(path)
     written_file.unlink()
@@ -280,7 +280,7 @@ def write_dense(tf_keras: Any, path: Path, **more: Any) -> Path:
 
 
 def test_an_argument_that_keras_2_has_not_is_named(tmp_path: Path, tf_keras: Any) -> None:
-    """By the layer's class."""
+    """With the class of the layer."""
     path = write_dense(tf_keras, tmp_path / "model.h5", rows=7)
     assert refusal(path) == (
         f"{path}: Keras cannot load it: ('Keyword argument not understood:', 'rows')"
@@ -293,10 +293,10 @@ def test_an_argument_that_keras_2_has_not_is_named(tmp_path: Path, tf_keras: Any
 OUT = "; pip install 'tf_keras', or export it as a SavedModel with model.export"
 
 
-def test_without_tf_keras_a_line_says_what_it_is_and_what_to_do(
+def test_without_tf_keras_the_error_states_the_version_and_the_remedy(
     tmp_path: Path, tf_keras: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """With the whole argument that Keras 3 does not take; what it reads as it was is served."""
+    """With the argument that Keras 3 does not take; a file that it reads correctly is served."""
     plain = built(tf_keras, dense)
     plain.save(tmp_path / "plain.h5")
     rows = rows_for(plain)
@@ -321,7 +321,7 @@ def test_without_tf_keras_a_line_says_what_it_is_and_what_to_do(
 def test_a_tf_keras_for_another_tensorflow_is_named(
     tmp_path: Path, tf_keras: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It fails in many ways when it is imported."""
+    """Its import fails in many ways."""
     path = write_dense(tf_keras, tmp_path / "model.h5")
     (tmp_path / "tf_keras.py").write_text("import sys\nsys.tensorflow")
     monkeypatch.syspath_prepend(tmp_path)

@@ -1,4 +1,4 @@
-"""Keras files, written by Keras itself: what they answer as SavedModels, and what is refused."""
+"""Keras files, written by Keras itself: their outputs as SavedModels, and what is refused."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -9,7 +9,7 @@ import h5py  # type: ignore[import-untyped]  # it ships no type information
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.files.keras_file import exported
+from model.backends.tensorflow.files.keras_file import exported_saved_model
 from tests.integration.keras_models import (
     KERAS_MODELS,
     KERAS_WARNINGS,
@@ -31,7 +31,7 @@ pytestmark = KERAS_WARNINGS
 
 
 def built_later(keras: Any) -> Any:
-    """A stack that was told its input last."""
+    """A stack that is built with its input after its layers."""
     model = keras.Sequential([dense(keras, "scores")])
     model.build((None, 3))
     return model
@@ -58,8 +58,8 @@ def test_a_keras_file_answers(
         np.testing.assert_allclose(got[name], array, rtol=1e-5)
 
 
-def test_an_input_that_nobody_named_is_called_as_keras_calls_it(tmp_path: Path) -> None:
-    """By the layer that Keras put there."""
+def test_an_input_without_a_name_gets_the_name_that_keras_gives(tmp_path: Path) -> None:
+    """The name of the input layer that Keras adds."""
     import tensorflow as tf
 
     path = written(built_later, tmp_path / "model.keras")
@@ -69,19 +69,19 @@ def test_an_input_that_nobody_named_is_called_as_keras_calls_it(tmp_path: Path) 
 
 
 def of_an_application(keras: Any) -> Any:
-    """A layer that Keras keeps beside its ready networks."""
+    """A layer of `keras.applications`, outside the public modules."""
     from keras.src.applications.convnext import LayerScale
 
     return keras.Sequential([keras.Input((3,), name="row"), LayerScale(2.0, 3, name="y")])
 
 
-def test_layers_of_ready_networks_are_keras_own(tmp_path: Path) -> None:
-    """Those of ConvNeXt and the like."""
+def test_layers_of_keras_applications_are_allowed(tmp_path: Path) -> None:
+    """Such as those of ConvNeXt."""
     path = written(of_an_application, tmp_path / "model.keras")
     np.testing.assert_allclose(answer(path, {"row": ROWS})["y"], ROWS * 2)
 
 
-def test_a_vocabulary_comes_along(tmp_path: Path) -> None:
+def test_a_vocabulary_is_exported(tmp_path: Path) -> None:
     """The words are in the file."""
     got = answer(written(of_words, tmp_path / "m.keras"), {"word": strings("river", "x", "ferry")})
     assert got["number"].tolist() == [2, 0, 1]
@@ -90,9 +90,9 @@ def test_a_vocabulary_comes_along(tmp_path: Path) -> None:
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize("name", ["model", "model.h5.bak", "model.KERAS", "Model.HDF5"])
 def test_a_keras_file_may_be_called_anything(tmp_path: Path, suffix: str, name: str) -> None:
-    """Its first bytes tell what it is, though Keras itself goes by the name."""
+    """Its first bytes decide its format; Keras itself uses the name."""
     path = written(sequential, tmp_path / f"model{suffix}").rename(tmp_path / name)
-    with exported(path) as folder:
+    with exported_saved_model(path) as folder:
         assert (folder / "saved_model.pb").is_file()
 
 
@@ -105,13 +105,13 @@ def with_function(keras: Any) -> Any:
 
 
 def with_code_within(keras: Any) -> Any:
-    """Code as the activation of a layer of Keras's own."""
+    """Code as the activation of one of Keras's own layers."""
     layer = keras.layers.Dense(2, name="sly", activation=lambda x: x)
     return keras.Sequential([keras.Input((3,)), layer])
 
 
 def with_own_layer(keras: Any) -> Any:
-    """A layer whose class is not here any more when the file is read."""
+    """A layer whose class does not exist when the file is read."""
 
     class Own(keras.layers.Layer):  # type: ignore[misc]  # Keras has no types
         def call(self, x: Any) -> Any:
@@ -170,13 +170,13 @@ def function_of_a_module(layer: Any) -> None:
 
 
 def function_without_a_registered_name(layer: Any) -> None:
-    """The same, as some releases of Keras take it, too."""
+    """The same, in a form that some releases of Keras take too."""
     function_of_a_module(layer)
     del layer["config"]["activation"]["registered_name"]
 
 
 def function_registered_as_nothing(layer: Any) -> None:
-    """The same, as Keras writes its own classes."""
+    """The same, in the form of Keras's own classes."""
     function_of_a_module(layer)
     layer["config"]["activation"]["registered_name"] = None
 
@@ -194,10 +194,10 @@ HOSTILE = [
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 @pytest.mark.parametrize(("change", "reason"), HOSTILE)
-def test_code_is_found_wherever_it_hides(
+def test_code_is_found_anywhere_in_a_config(
     tmp_path: Path, change: Callable[[Any], None], reason: str, suffix: str
 ) -> None:
-    """Before Keras has seen the file."""
+    """Before Keras loads the file."""
     path = written(sequential, tmp_path / f"model{suffix}")
     edit_config(path, change)
     assert refusal(path) == f"{path}: {reason}"
@@ -205,7 +205,7 @@ def test_code_is_found_wherever_it_hides(
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_code_in_a_form_of_its_own_is_refused_too(tmp_path: Path, suffix: str) -> None:
-    """As Keras 3 writes the code of an activation; it cannot read that itself."""
+    """The form in which Keras 3 writes the code of an activation, and which it cannot read."""
     path = written(with_code_within, tmp_path / f"model{suffix}")
     assert refusal(path) == (
         f"{path}: Keras cannot load it: Could not interpret activation function identifier"
@@ -213,7 +213,7 @@ def test_code_in_a_form_of_its_own_is_refused_too(tmp_path: Path, suffix: str) -
 
 
 def test_weights_alone_are_refused(tmp_path: Path) -> None:
-    """They do not say what they belong to."""
+    """They do not hold the model that they belong to."""
     import tensorflow as tf
 
     path = tmp_path / "model.weights.h5"
@@ -241,7 +241,7 @@ def test_what_is_no_keras_file_is_refused(
 
 
 def test_a_zip_without_a_model_is_refused(tmp_path: Path) -> None:
-    """Whatever else it holds."""
+    """With any other members."""
     with ZipFile(tmp_path / "m.keras", "w") as archive:
         archive.writestr("readme.txt", "")
     assert "not a Keras file" in refusal(tmp_path / "m.keras")
@@ -269,19 +269,19 @@ def test_a_config_that_is_no_text_is_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(("at", "flag"), [(6, 1), (8, 77)])
 def test_an_archive_that_cannot_be_unpacked_is_refused(tmp_path: Path, at: int, flag: int) -> None:
-    """It may want a password, or be packed in a way that nobody knows."""
+    """It may need a password, or use an unknown compression."""
     path = tmp_path / "m.keras"
     with ZipFile(path, "w") as archive:
         archive.writestr("config.json", "{}")
     data = bytearray(path.read_bytes())
-    # Once for the file within, and once in the table of contents, two bytes further.
+    # Once in the header of the member, and once in the central directory, two bytes further.
     data[at] = data[data.index(b"PK\1\2") + at + 2] = flag
     path.write_bytes(data)
     assert "not a Keras file" in refusal(path)
 
 
 def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
-    """With the line in which Keras says so."""
+    """With the line of Keras that states the shapes."""
     path = written(sequential, tmp_path / "model.keras")
     edit_config(path, lambda layer: layer["config"].update(units=7))
     assert refusal(path) == (
@@ -290,22 +290,22 @@ def test_weights_of_another_shape_are_refused(tmp_path: Path) -> None:
 
 
 def never_built(keras: Any) -> Any:
-    """A stack that never saw an input."""
+    """A stack that was never called."""
     return keras.Sequential([dense(keras, "scores")])
 
 
 def test_a_model_that_knows_no_shapes_is_refused(tmp_path: Path) -> None:
-    """It has no weights yet, either."""
+    """It has no weights yet."""
     path = written(never_built, tmp_path / "model.keras")
     assert refusal(path) == (
         f"{path}: Keras cannot load it: it was saved before it knew the shape of its input"
     )
 
 
-def test_without_room_for_a_temporary_folder_a_line_says_so(
+def test_without_a_writable_temporary_folder_the_error_is_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A Keras file alone needs one."""
+    """Only a Keras file needs one."""
     path = written(sequential, tmp_path / "model.keras")
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
     assert refusal(path) == (
@@ -333,7 +333,7 @@ def test_what_trained_a_model_does_not_matter(tmp_path: Path, suffix: str) -> No
 
 
 def test_weights_that_were_damaged_are_refused(tmp_path: Path) -> None:
-    """What an archive says of itself may be whole."""
+    """The rest of the archive may be intact."""
     path = written(sequential, tmp_path / "model.keras")
     data = bytearray(path.read_bytes())
     data[data.index(b"\x89HDF") + 100] ^= 1
@@ -343,7 +343,7 @@ def test_weights_that_were_damaged_are_refused(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("suffix", SUFFIXES)
 def test_weights_in_another_file_are_refused(tmp_path: Path, suffix: str) -> None:
-    """Keras would read it."""
+    """Keras would read that file."""
     path = written(sequential, tmp_path / f"model{suffix}")
     weights = path
     if suffix == ".keras":

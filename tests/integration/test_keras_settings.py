@@ -1,4 +1,4 @@
-"""The user's settings of Keras, in files and in the environment, count for no model."""
+"""The user's settings of Keras, in files and in the environment, have no effect."""
 
 import json
 import os
@@ -17,7 +17,7 @@ print(tensorflow.keras.__version__ == keras.__version__)
 
 
 def test_keras_has_its_defaults_on_tensorflow(tmp_path: Path) -> None:
-    """A backend that is not installed would stop every model, for TensorFlow imports Keras."""
+    """TensorFlow imports Keras: a backend that is not installed would make every load fail."""
     wrong = {
         "backend": "theano",
         "floatx": "float16",

@@ -1,4 +1,4 @@
-"""label_image's pixels: what TensorFlow's own operations make of files, to one level."""
+"""The pixels of label_image: those of TensorFlow's own operations, within one level."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -12,8 +12,9 @@ from PIL import Image
 
 from model.backends.tensorflow.jpeg import jpeg_reader
 from model.backends.tensorflow.loading import load_files
-from model.images.decode import Preprocessing, Resample, decode_image
-from server.model_loading import source_of
+from model.images.decode import decode_image
+from model.images.preprocessing import Preprocessing, Resample
+from server.model_loading import locate_model
 from server.settings.table import Settings
 from tests.images import coloured, encoded
 from tests.integration.graphs import CPU
@@ -25,7 +26,7 @@ pytestmark = KERAS_WARNINGS
 
 LabelImage = Callable[[bytes, str, int, int], npt.NDArray[np.float32]]
 
-#: Width and height of photos, and what they are resized to: height and width.
+#: Width and height of photos, and the height and width to which they are resized.
 SIZES = [
     ((640, 427), (224, 224)),
     ((427, 640), (299, 299)),
@@ -40,7 +41,7 @@ SIZES = [
 
 @pytest.fixture(scope="module")
 def label_image() -> Iterator[LabelImage]:
-    """Give what label_image does with a file: decode it by its kind, cast, resize."""
+    """Yield a function that decodes, casts and resizes a file as label_image does."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
@@ -65,7 +66,7 @@ def label_image() -> Iterator[LabelImage]:
 def assert_near(
     label_image: LabelImage, data: bytes, kind: str, size: tuple[int, int] = (64, 48)
 ) -> None:
-    """Compare every pixel of a file with what the server makes of it."""
+    """Compare every pixel of the server with that of label_image."""
     expected = label_image(data, kind, *size)
     wanted = Preprocessing(*size, resample=Resample.TF_BILINEAR)
     session, read_jpeg = jpeg_reader()
@@ -79,7 +80,7 @@ def assert_near(
 def test_a_photo_of_any_size_has_label_images_pixels(
     label_image: LabelImage, kind: str, shown: tuple[int, int], size: tuple[int, int]
 ) -> None:
-    """Larger or smaller than what the model takes, wide or high."""
+    """Larger or smaller than the size of the model, wide or high."""
     image = photo("coffee.png").convert("RGB").resize(shown)
     assert_near(label_image, encoded(image, kind), kind, size)
 
@@ -90,14 +91,14 @@ def written(mode: str, kind: str, **options: object) -> bytes:
 
 
 def turned() -> bytes:
-    """Return a JPEG that an EXIF orientation turns by a quarter."""
+    """Return a JPEG with an EXIF orientation of a quarter turn."""
     exif = Image.Exif()
     exif[0x0112] = 6
     return encoded(photo("coffee.png").resize((90, 70)), "JPEG", exif=exif.tobytes())
 
 
 def transparent(mode: str) -> bytes:
-    """Return a PNG whose colours lie under all shades of transparency."""
+    """Return a PNG with every level of transparency."""
     image = coloured(90, 70).convert("RGBA")
     image.putalpha(Image.linear_gradient("L").resize(image.size))
     return encoded(image.convert(mode), "PNG")
@@ -124,11 +125,11 @@ FILES: dict[str, tuple[str, Callable[[], bytes]]] = {
 def test_a_file_of_any_kind_has_label_images_pixels(
     label_image: LabelImage, kind: str, write: Callable[[], bytes]
 ) -> None:
-    """As it is stored: not turned upright, and without its transparency."""
+    """Pixels as they are stored: not turned upright, and without transparency."""
     assert_near(label_image, write(), kind)
 
 
-# --- the models whose images are label_image's
+# --- models that get the pixels of label_image
 
 HEIGHT, WIDTH = 48, 64
 
@@ -136,7 +137,7 @@ Scale = Callable[[Any], Any]  #: of images, before the output
 
 
 def graph(shape: object, scale: Scale, dtype: str = "float32") -> Callable[[Path], Settings]:
-    """Return what writes a frozen graph that gives every pixel."""
+    """Return a function that writes a frozen graph whose output is every pixel."""
 
     def write(folder: Path) -> Settings:
         import tensorflow.compat.v1 as tf
@@ -154,7 +155,7 @@ def graph(shape: object, scale: Scale, dtype: str = "float32") -> Callable[[Path
 
 
 def saved(shape: object) -> Callable[[Path], Settings]:
-    """Return what writes a SavedModel that gives every pixel."""
+    """Return a function that writes a SavedModel whose output is every pixel."""
 
     def write(folder: Path) -> Settings:
         import tensorflow as tf
@@ -170,7 +171,7 @@ def saved(shape: object) -> Callable[[Path], Settings]:
 
 
 def keras(folder: Path) -> Settings:
-    """Write a Keras file that gives every pixel."""
+    """Write a Keras file whose output is every pixel."""
     import tensorflow as tf
 
     layers = [tf.keras.Input((HEIGHT, WIDTH, 3)), tf.keras.layers.Flatten()]
@@ -179,13 +180,13 @@ def keras(folder: Path) -> Settings:
 
 
 def same(images: Any) -> Any:
-    """Return images as they are."""
+    """Return images unchanged."""
     return images
 
 
 @dataclass(frozen=True)
 class Model:
-    """A model, what is said of it, and what it makes of a pixel."""
+    """A model, its settings, and the value that it makes of a pixel."""
 
     write: Callable[[Path], Settings]
     scale: float = 1 / 255
@@ -226,12 +227,12 @@ MODELS = {
 def test_a_model_gets_label_images_pixels_where_its_options_or_its_graph_ask(
     tmp_path: Path, label_image: LabelImage, model: Model
 ) -> None:
-    """Every pixel, within a level; else those of Pillow's interpolation, which averages."""
+    """Every pixel within one level; else those of Pillow's interpolation, which averages."""
     settings = replace(model.write(tmp_path), **model.said)
-    files, facts = source_of(settings, lambda _: None)
+    files, facts = locate_model(settings, lambda _: None)
     (files.folder / "model.toml").write_text(f"[preprocessing]\n{model.toml}\n")
-    files, facts = source_of(settings, lambda _: None)
-    loaded = load_files(files, facts, CPU, classes=0, max_pixels=10**6, say=lambda _: None)
+    files, facts = locate_model(settings, lambda _: None)
+    loaded = load_files(files, facts, CPU, classes=0, max_pixels=10**6, on_progress=lambda _: None)
     image = photo("coffee.png").convert("RGB").resize((301, 200))
     data = encoded(image, "JPEG")
     assert loaded.image_input is not None

@@ -1,4 +1,4 @@
-"""Models loaded and tried, whatever kind they are: TensorFlow's loading.py."""
+"""Models of any kind, loaded and tried: TensorFlow's loading.py."""
 
 import gc
 from collections.abc import Callable, Iterator
@@ -12,8 +12,8 @@ from batcher.errors import OutOfMemory
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.errors import ModelError
+from model.images.errors import TooManyPixels
 from model.images.facts import ImageFacts
-from model.images.header import TooManyPixels
 from model.repository.model_files import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import STRING, Arrays, Feed
@@ -44,7 +44,12 @@ def load(tmp_path: Path) -> Iterator[Load]:
         known = ModelFacts(**facts)
         loaded.append(
             load_files(
-                files, known, CPU, classes=classes, max_pixels=max_pixels, say=lambda _: None
+                files,
+                known,
+                CPU,
+                classes=classes,
+                max_pixels=max_pixels,
+                on_progress=lambda _: None,
             )
         )
         return loaded[-1]
@@ -55,7 +60,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
 
 
 def refusal(load: Load, write: Write, **given: Any) -> str:
-    """Return why it is refused: one line."""
+    """Return the error of loading it, one line."""
     with pytest.raises(ModelError) as caught:
         load(write, **given)
     (line,) = str(caught.value).splitlines()
@@ -63,7 +68,7 @@ def refusal(load: Load, write: Write, **given: Any) -> str:
 
 
 def outputs(**columns: int) -> Write:
-    """Return a SavedModel of images with outputs of so many columns, each full of its number."""
+    """Return a SavedModel of images with outputs of so many columns, filled with that number."""
 
     def call(tf: Any, image: Any) -> Tensors:
         mean = tf.reduce_mean(image, axis=[1, 2, 3])[:, None]
@@ -87,10 +92,10 @@ def outputs(**columns: int) -> Write:
         ({"a": 3, "b": 3}, 0, "b", "b"),
     ],
 )
-def test_the_scores_are_what_is_named_or_has_one_for_each_label(
+def test_the_scores_are_the_output_named_or_that_with_one_for_each_label(
     load: Load, columns: dict[str, int], classes: int, output: str | None, chosen: str
 ) -> None:
-    """Without labels it matters to nobody."""
+    """Without labels the first output will do."""
     loaded = load(outputs(**columns), classes, output=output)
     images = loaded.image_input
     assert images is not None
@@ -113,10 +118,10 @@ def test_the_scores_are_what_is_named_or_has_one_for_each_label(
         ({"a": 3}, {"signature": "predict"}, "no signature 'predict'; near it: serving_default"),
     ],
 )
-def test_scores_that_cannot_be_told_are_refused(
+def test_an_ambiguous_scores_output_is_refused(
     load: Load, columns: dict[str, int], given: dict[str, Any], said: str
 ) -> None:
-    """With what there is."""
+    """The error lists the outputs."""
     assert refusal(load, outputs(**columns), **given).endswith(said)
 
 
@@ -156,7 +161,7 @@ def test_scores_are_numbers_one_for_each_label(
 
 
 def test_labels_want_images(load: Load) -> None:
-    """And the line names all inputs, where several stand in the way."""
+    """The line names all inputs, where there are several."""
 
     def call(tf: Any, image: Any, weight: Any) -> Tensors:
         return {"scores": tf.reduce_mean(image, axis=[1, 2]) * weight}
@@ -165,16 +170,16 @@ def test_labels_want_images(load: Load) -> None:
     assert refusal(load, write, classes=3).startswith(
         "labels are for images, but 'image' is float32[?, 4, 5, 3], 'weight' is float32[?, 1]: "
         "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
-        "--input-height and --input-width say, or encoded images"
+        "--input-height and --input-width give, or encoded images"
     )
     assert load(write).image_input is None
 
 
-# --- what is run to measure
+# --- sample rows
 
 
-def test_each_signature_has_a_row_to_measure_it_with(load: Load) -> None:
-    """An image where one can be taken, else zeros."""
+def test_each_signature_has_a_sample_row(load: Load) -> None:
+    """An image where the signature takes images, else zeros."""
     loaded = load(outputs(scores=3))
     assert [each.name for each in loaded.runner.signatures] == [
         "serving_default",
@@ -192,7 +197,7 @@ def test_each_signature_has_a_row_to_measure_it_with(load: Load) -> None:
 
 @pytest.mark.parametrize("max_pixels", [10**6, 1])
 def test_a_graph_that_was_cut_is_measured_with_an_image(tmp_path: Path, max_pixels: int) -> None:
-    """Or with zeros, where no image may be as large as those that come with the server."""
+    """Or with zeros, where every probe image exceeds max_pixels."""
     parts = (
         contents,
         any_decoded,
@@ -204,13 +209,13 @@ def test_a_graph_that_was_cut_is_measured_with_an_image(tmp_path: Path, max_pixe
     path = Graphs(tmp_path).write(chain(*parts))
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     loaded = load_files(
-        files, ModelFacts(), CPU, classes=3, max_pixels=max_pixels, say=lambda _: None
+        files, ModelFacts(), CPU, classes=3, max_pixels=max_pixels, on_progress=lambda _: None
     )
     try:
         asked, rows = loaded.signatures
         assert (asked.name, rows.name) == ("serving_default", "serving_default:rows")
         assert loaded.image_input is not None
-        assert loaded.image_input.asked == asked
+        assert loaded.image_input.requested == asked
         feed = loaded.samples[rows.name]
         assert bool(feed.arrays[0].any()) == (max_pixels > 1)
         assert len(loaded.runner.run(feed)[0]) == 1
@@ -219,7 +224,7 @@ def test_a_graph_that_was_cut_is_measured_with_an_image(tmp_path: Path, max_pixe
 
 
 def decoding(tf: Any, image_bytes: Any) -> Tensors:
-    """Score images that come encoded, as models for TensorFlow Serving do."""
+    """Score encoded images, as models for TensorFlow Serving do."""
 
     def row(data: Any) -> Any:
         return tf.reduce_mean(tf.cast(tf.io.decode_jpeg(data, channels=3), tf.float32), [0, 1])
@@ -228,7 +233,7 @@ def decoding(tf: Any, image_bytes: Any) -> Tensors:
 
 
 def test_the_sample_of_a_model_that_decodes_is_answered(load: Load) -> None:
-    """As it stands in the status; what is too large is refused before it is decoded."""
+    """As shown in the status; an image that is too large is refused before it is decoded."""
     loaded = load(tf2(decoding, image_bytes=("string", (None,))), 3)
     (signature,) = loaded.signatures
     images = loaded.image_input
@@ -249,7 +254,7 @@ def test_the_sample_of_a_model_that_decodes_is_answered(load: Load) -> None:
 def test_a_model_that_cannot_run_an_image_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, error: Exception | str
 ) -> None:
-    """No client could post one; the Session is closed again."""
+    """No request with an image could succeed; the Session is closed."""
     import tensorflow.compat.v1 as tf
 
     raised = tf.errors.InternalError(None, None, "no kernel") if error == "tensorflow" else error
@@ -274,17 +279,19 @@ def test_a_model_that_cannot_run_an_image_is_refused(
         patched.setattr(LoadedGraph, "close", close)
         files = find_model(path)
         with pytest.raises(ModelError) as caught:
-            load_files(files, ModelFacts(), CPU, classes=3, max_pixels=100, say=lambda _: None)
+            load_files(
+                files, ModelFacts(), CPU, classes=3, max_pixels=100, on_progress=lambda _: None
+            )
     assert str(caught.value) == f"{path}: a run of one row failed: {said}"
     (graph,) = closed
     graph.close()
 
 
 @pytest.mark.parametrize("error", [ModelError("no"), MemoryError()])
-def test_the_session_is_closed_whatever_goes_wrong(
+def test_the_session_is_closed_after_any_error(
     load: Load, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """The memory of the device would be taken for good."""
+    """Otherwise the memory of the device would stay in use."""
     closed: list[LoadedGraph] = []
 
     def fail(*_: object) -> Arrays:
@@ -302,8 +309,8 @@ def test_the_session_is_closed_whatever_goes_wrong(
     graph.close()
 
 
-def test_nothing_of_the_proof_stays_in_memory(tmp_path: Path) -> None:
-    """Only the graphs that are run: each of the others has all the weights once more."""
+def test_no_trial_graph_stays_in_memory(tmp_path: Path) -> None:
+    """Only the graphs that are served stay: each trial graph holds a copy of all weights."""
     import tensorflow.compat.v1 as tf
 
     def graphs() -> int:
@@ -314,7 +321,9 @@ def test_nothing_of_the_proof_stays_in_memory(tmp_path: Path) -> None:
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     gc.collect()
     before = graphs()
-    loaded = load_files(files, ModelFacts(), CPU, classes=3, max_pixels=10**6, say=lambda _: None)
+    loaded = load_files(
+        files, ModelFacts(), CPU, classes=3, max_pixels=10**6, on_progress=lambda _: None
+    )
     try:
         assert loaded.image_input is not None
         assert loaded.image_input.encoded != loaded.image_input.signature
@@ -326,8 +335,8 @@ def test_nothing_of_the_proof_stays_in_memory(tmp_path: Path) -> None:
 # --- the fingerprint
 
 
-def test_the_fingerprint_tells_saved_models_apart(load: Load, tmp_path: Path) -> None:
-    """By their graph, what is known of them and the sizes of their weights, not the values."""
+def test_the_fingerprint_differs_between_saved_models(load: Load, tmp_path: Path) -> None:
+    """By their graph, the facts about them and the sizes of their weights, not the values."""
     write = outputs(scores=3)
     before = load(write).runner.fingerprint
     assert load(write).runner.fingerprint == before
@@ -353,7 +362,7 @@ def test_the_fingerprint_tells_saved_models_apart(load: Load, tmp_path: Path) ->
 
 @pytest.mark.parametrize("dtype", ["float32", "uint8"])
 @pytest.mark.parametrize("order", ["rgb", "bgr"])
-def test_what_is_known_of_images_is_done_to_them(tmp_path: Path, dtype: str, order: str) -> None:
+def test_the_facts_about_images_are_applied(tmp_path: Path, dtype: str, order: str) -> None:
     """Crop and filter before the batch; order, mean and scale, by channel, inside the graph."""
     (tmp_path / "model.toml").write_text(
         f"""
@@ -370,13 +379,18 @@ def test_what_is_known_of_images_is_done_to_them(tmp_path: Path, dtype: str, ord
     path = Graphs(tmp_path).write(image_input(dtype, (None, None, None, 3)))
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     loaded = load_files(
-        files, read_model_toml(tmp_path), CPU, classes=3, max_pixels=1000, say=lambda _: None
+        files,
+        read_model_toml(tmp_path),
+        CPU,
+        classes=3,
+        max_pixels=1000,
+        on_progress=lambda _: None,
     )
     try:
         assert loaded.image_input is not None
         feed = loaded.image_input.feed(encoded(IMAGE, "PNG"))
         (pixels,) = feed.arrays
-        # The middle 8 x 8, of which the filter takes the later one of each two.
+        # The middle 8 x 8; the filter takes the second pixel of each pair.
         expected = np.asarray(IMAGE)[4:12, 6:14][1::2, 1::2]
         np.testing.assert_array_equal(pixels[0], expected)
         channels = expected if order == "rgb" else expected[..., ::-1]

@@ -1,4 +1,4 @@
-"""One file for another, as TensorFlow writes them: what is served, and what is refused."""
+"""Files of TensorFlow under wrong names or options: which are served, and which are refused."""
 
 from pathlib import Path
 
@@ -10,9 +10,9 @@ from model.backends.tensorflow.loading import load_files
 from model.errors import ModelError
 from model.repository.file_formats import format_of
 from model.repository.model_files import ModelFiles, ModelKind
-from server.model_loading import source_of
+from server.model_loading import locate_model
+from server.settings.option import SettingsError
 from server.settings.sources import resolve
-from server.settings.table import SettingsError
 from tests.integration.graphs import CPU, Graphs, image_input
 from tests.integration.saved_models import SAVED_MODELS
 
@@ -26,18 +26,18 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def source(**given: Path) -> ModelFiles:
-    """Return where the model of a command line lies."""
+    """Return the path of the model for these arguments of the command line."""
     command_line = {name: str(value) for name, value in given.items()}
-    return source_of(resolve(command_line, {}).settings, lambda _: None)[0]
+    return locate_model(resolve(command_line, {}).settings, lambda _: None)[0]
 
 
-def test_a_saved_model_that_is_called_a_graph_is_served(saved: Path) -> None:
-    """Its folder, or the file in it."""
+def test_a_saved_model_given_as_a_graph_is_served(saved: Path) -> None:
+    """By its folder, or by the file in it."""
     for path in (saved, saved / "saved_model.pb"):
         files = source(graph=path)
         assert files == ModelFiles(ModelKind.SAVED_MODEL, saved, saved)
-        _, facts = source_of(resolve({"graph": str(path)}, {}).settings, lambda _: None)
-        loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, say=lambda _: None)
+        _, facts = locate_model(resolve({"graph": str(path)}, {}).settings, lambda _: None)
+        loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, on_progress=lambda _: None)
         served = SAVED_MODELS["affine"]
         (output,) = loaded.runner.run(loaded.signatures[0].feed(served.feed))
         (expected,) = served.expected.values()
@@ -46,8 +46,10 @@ def test_a_saved_model_that_is_called_a_graph_is_served(saved: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "graph.pb"])
-def test_a_saved_model_without_its_folder_is_told(saved: Path, tmp_path: Path, name: str) -> None:
-    """Under its own name or another, with the option that takes the folder."""
+def test_a_saved_model_without_its_folder_is_refused(
+    saved: Path, tmp_path: Path, name: str
+) -> None:
+    """Under its own name or another; the message has the option for the folder."""
     path = tmp_path / name
     path.write_bytes((saved / "saved_model.pb").read_bytes())
     for option in ("graph", "model"):
@@ -56,13 +58,13 @@ def test_a_saved_model_without_its_folder_is_told(saved: Path, tmp_path: Path, n
 
 
 def test_another_folder_is_for_model(tmp_path: Path) -> None:
-    """Of which --graph makes nothing."""
+    """--graph refuses the folder."""
     expected = r"--graph: expected a readable file, got '.*' \(command line\): a folder; --model"
     with pytest.raises(SettingsError, match=expected):
         source(graph=tmp_path)
 
 
-def test_a_graph_that_is_called_a_saved_model_is_served(tmp_path: Path) -> None:
+def test_a_graph_given_as_a_saved_model_is_served(tmp_path: Path) -> None:
     """By the file, and by its folder."""
     written = Graphs(tmp_path).write(image_input())
     path = written.rename(tmp_path / "saved_model.pb")
@@ -70,8 +72,8 @@ def test_a_graph_that_is_called_a_saved_model_is_served(tmp_path: Path) -> None:
     assert source(graph=path) == source(model=path) == source(model=tmp_path) == expected
 
 
-def test_what_tensorflow_writes_is_told_by_its_bytes(saved: Path, tmp_path: Path) -> None:
-    """Graphs with and without functions, checkpoints, records and what goes into them."""
+def test_files_of_tensorflow_are_identified_by_their_bytes(saved: Path, tmp_path: Path) -> None:
+    """Graphs with and without functions, checkpoints, records and examples."""
     import tensorflow as tf
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
@@ -111,8 +113,10 @@ def test_what_tensorflow_writes_is_told_by_its_bytes(saved: Path, tmp_path: Path
         (b"\x22\x02\x08\x16", "not a frozen GraphDef: it holds no nodes"),
     ],
 )
-def test_what_is_no_graph_is_called_by_its_name(tmp_path: Path, data: bytes, reason: str) -> None:
-    """Where it has one."""
+def test_a_file_that_is_not_a_graph_is_refused_by_its_format(
+    tmp_path: Path, data: bytes, reason: str
+) -> None:
+    """Where the format is known."""
     path = tmp_path / "graph.pb"
     path.write_bytes(data)
     with pytest.raises(ModelError) as caught:

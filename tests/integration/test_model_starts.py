@@ -111,7 +111,7 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "two versions": (
         two_versions,
         {},
-        "{model}: is no SavedModel; name one of those in it: '1', '2'",
+        "{model}: is not a SavedModel; name one of those in it: '1', '2'",
     ),
     "a corrupt file": (
         corrupt,
@@ -172,7 +172,7 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "another height": (
         with_toml(IMAGES, "[preprocessing]\nheight = 7"),
         {},
-        "the height of images is said to be 7, but input 'image' is float32[?, 4, 5, 3]",
+        "the height of images is given as 7, but input 'image' is float32[?, 4, 5, 3]",
     ),
     "an unknown key": (
         with_toml(IMAGES, 'label = "names.txt"'),
@@ -262,7 +262,10 @@ async def test_a_model_that_writes_files_is_only_read_by_inspect(tmp_path: Path,
     assert not written_file.exists()
     assert not shown["loaded"]
     careful, unread = shown["notes"]
-    assert careful.startswith("careful: the model reaches out of itself with WriteFile (")
+    assert careful.startswith(
+        "warning: the model may read or write files, run Python or contact other "
+        "machines: WriteFile ("
+    )
     assert unread == "it was read, but neither loaded nor run"
     async with watched_server(Settings(port=0, model=model), tmp_path) as watched:
         assert log.lines().count(careful) == 1
@@ -303,7 +306,10 @@ async def test_a_model_that_reaches_out_is_told_of(
     model = tmp_path / "model"
     write(model)
     careful, unread = inspected(model)["notes"]
-    assert careful.startswith(f"careful: the model reaches out of itself with {operation} (")
+    assert careful.startswith(
+        "warning: the model may read or write files, run Python or contact other "
+        f"machines: {operation} ("
+    )
     assert unread == "it was read, but neither loaded nor run"
     async with watched_server(Settings(port=0, model=model), tmp_path):
         assert log.lines().count(careful) == 1

@@ -1,4 +1,4 @@
-"""docs/models.md runs: its commands, its request and its model.toml."""
+"""docs/models.md: its commands, its request and its model.toml work."""
 
 import re
 import shutil
@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from model.images.decode import Resample
+from model.images.preprocessing import Resample
 from model.repository.model_toml import MODEL_TOML, read_model_toml
 from scripts.cli import main
 from tests.integration.saving import save_functions
@@ -26,8 +26,8 @@ def block(language: str) -> str:
 
 @pytest.mark.full
 @pytest.mark.skipif(shutil.which("curl") is None, reason="the request is one with curl")
-def test_the_request_is_answered_as_shown(tmp_path: Path, cache_home: Path) -> None:
-    """By a model that multiplies with a matrix."""
+def test_the_request_has_the_response_shown(tmp_path: Path, cache_home: Path) -> None:
+    """From a model that multiplies with a matrix."""
     import tensorflow as tf
 
     matrix = tf.Variable(np.array([[1, 4], [2, 5], [3, 6]], np.float32))
@@ -42,7 +42,7 @@ def test_the_request_is_answered_as_shown(tmp_path: Path, cache_home: Path) -> N
 
 
 def test_the_commands_exist() -> None:
-    """With the options that they are shown with."""
+    """With the options on the page."""
     lines = re.findall(r"^tensorferry (\w+)([^#\n]*)", block("sh"), re.MULTILINE)
     assert lines
     for command, rest in lines:
@@ -50,8 +50,8 @@ def test_the_commands_exist() -> None:
         assert all(option in text for option in re.findall(r"--[\w-]+", rest))
 
 
-def test_the_model_toml_is_one(tmp_path: Path) -> None:
-    """Every key that there is, and no other."""
+def test_the_model_toml_has_every_key(tmp_path: Path) -> None:
+    """All keys that are read, and no others."""
     (tmp_path / MODEL_TOML).write_text(block("toml"))
     facts = read_model_toml(tmp_path)
     for each in (facts, facts.preprocessing):

@@ -1,4 +1,4 @@
-"""Operations that reach out of the graph: found wherever they are, and nowhere else."""
+"""Operations with side effects: found anywhere in a graph, and only those."""
 
 import sys
 from collections.abc import Callable, Mapping
@@ -12,7 +12,7 @@ from model.backends.tensorflow.operations import RISKY_OPERATION, risky_operatio
 from tests.integration.saved_models import SAVED_MODELS, Served
 from tests.integration.saving import Ends, Tensors, Write, tf1, tf2
 
-#: What the pattern is to find among TensorFlow's own operations, with any version behind.
+#: Operations of TensorFlow that the pattern must find, without version suffixes.
 RISKY = {
     "CSVDataset",
     "CacheDataset",
@@ -73,7 +73,7 @@ RISKY = {
 
 
 def test_the_pattern_finds_these_of_tensorflows_operations() -> None:
-    """And no others of the whole registry."""
+    """And no others of the registry."""
     from tensorflow.core.framework.op_def_pb2 import OpList
     from tensorflow.python.client import pywrap_tf_session
 
@@ -106,12 +106,12 @@ def of_a_data_set(tf: Any, path: Any) -> Tensors:
 
 
 def python_function(tf: Any, path: Any) -> Tensors:
-    """Call Python, which a SavedModel cannot bring with it, but name."""
+    """Call Python, which a SavedModel names but does not hold."""
     return {"path": tf.numpy_function(lambda path: path, [path], tf.string)}
 
 
 def prints(stream: object) -> Callable[..., Tensors]:
-    """Return what prints into *stream*."""
+    """Return a function that prints into *stream*."""
 
     def function(tf: Any, path: Any) -> Tensors:
         with tf.control_dependencies([tf.print(path, output_stream=stream)]):
@@ -121,7 +121,7 @@ def prints(stream: object) -> Callable[..., Tensors]:
 
 
 def graph_with(build: Callable[[Any, Any], Any]) -> Write:
-    """Return a model of TensorFlow 1 whose output is what *build* makes of its input."""
+    """Return a model of TensorFlow 1 whose output is *build* of its input."""
 
     def ends(tf: Any) -> Mapping[str, Ends]:
         path = tf.placeholder(tf.string, (), name="path")
@@ -131,7 +131,7 @@ def graph_with(build: Callable[[Any, Any], Any]) -> Write:
 
 
 def beside(tf: Any, path: Any) -> Any:
-    """Read a file that nobody asks for."""
+    """Read a file that no output depends on."""
     tf.io.read_file(path, name="ReadFile")
     return tf.identity(path)
 
@@ -157,7 +157,7 @@ FOUND: dict[str, tuple[Write, list[str]]] = {
 
 
 def found(folder: Path) -> list[tuple[str, str]]:
-    """Return what is found from the outputs of all signatures in *folder*."""
+    """Return the risky operations that the outputs of all signatures in *folder* depend on."""
     graph = read_meta_graph(folder)
     definitions = graph.signature_def.values()
     outputs = [info.name for each in definitions for info in each.outputs.values()]
@@ -165,7 +165,7 @@ def found(folder: Path) -> list[tuple[str, str]]:
 
 
 @pytest.mark.parametrize(("write", "operations"), list(FOUND.values()), ids=list(FOUND))
-def test_risky_operations_are_found_where_the_outputs_need_them(
+def test_risky_operations_are_found_where_the_outputs_depend_on_them(
     tmp_path: Path, write: Write, operations: list[str]
 ) -> None:
     """Through functions, branches, loops and control edges."""
@@ -175,13 +175,13 @@ def test_risky_operations_are_found_where_the_outputs_need_them(
 
 @pytest.mark.parametrize("served", list(SAVED_MODELS.values()), ids=list(SAVED_MODELS))
 def test_other_models_have_none(tmp_path: Path, served: Served) -> None:
-    """Variables that are restored and vocabularies that are read do not count."""
+    """Restoring variables and reading vocabularies do not count."""
     served.write(tmp_path / "model")
     assert found(tmp_path / "model") == []
 
 
 def test_printing_is_no_risk(tmp_path: Path) -> None:
-    """Unless it goes into a file."""
+    """Unless it is into a file."""
     tf2(prints(sys.stderr), **PATHS)(tmp_path / "model")
     assert found(tmp_path / "model") == []
 
@@ -207,8 +207,8 @@ def test_what_runs_when_a_model_is_loaded_counts(tmp_path: Path) -> None:
     assert risky_operations(graph, ["mul:0"]) == [("WriteFile", "owned")]
 
 
-def test_a_frozen_graph_is_looked_through_as_well() -> None:
-    """From the output that is served; the node is named, so that it can be found."""
+def test_a_frozen_graph_is_searched_as_well() -> None:
+    """From the served output; the result names the node."""
     import tensorflow.compat.v1 as tf
 
     with tf.Graph().as_default() as graph:
@@ -219,7 +219,7 @@ def test_a_frozen_graph_is_looked_through_as_well() -> None:
     assert risky_operations(graph_def, ["one"]) == []
 
 
-def test_a_function_that_calls_itself_is_looked_through_once() -> None:
+def test_a_function_that_calls_itself_is_searched_once() -> None:
     """And its nodes are named with its name."""
     import tensorflow.compat.v1 as tf
 

@@ -1,4 +1,4 @@
-"""The sample requests of a model are answered, or there is none and a reason: sample_rows.py."""
+"""The sample requests of a model are answered, or there is a reason for none: sample_rows.py."""
 
 import shlex
 import subprocess
@@ -19,10 +19,10 @@ from model.errors import RowsRefused
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
-from server.admission import NO_TIMEOUT
 from server.api.native import tensor_feed
 from server.api.samples import is_short, sample_command, sample_feed
 from server.api.status import status_of
+from server.deadlines import NO_DEFAULT_TIMEOUT
 from server.inference import ServedModel
 from tests.fakes.server import ManualLane, served_model
 from tests.integration.graphs import CPU
@@ -33,7 +33,7 @@ ROWS = ("string", [None])
 
 
 def mapped(tf: Any, function: Any, rows: Any) -> Any:
-    """Return what *function* gives for each of *rows*."""
+    """Return the result of *function* for each of *rows*."""
     return tf.map_fn(function, rows, fn_output_signature=tf.float32)
 
 
@@ -68,7 +68,7 @@ def mean_of_image(tf: Any, data: Any) -> Any:
 
 
 def volume(tf: Any, data: Any) -> Any:
-    """Return the loudest sample of a sound."""
+    """Return the largest sample of a sound."""
     return tf.reduce_max(tf.audio.decode_wav(data).audio)
 
 
@@ -84,7 +84,7 @@ def above_four(tf: Any, x: Any) -> Any:
         return tf.identity(x)
 
 
-#: Models, by what they want of their inputs.
+#: Models, by the inputs that they need.
 ANSWERED: dict[str, Write] = {
     "a float in a string": tf2(lambda tf, s: {"y": tf.strings.to_number(s)}, s=ROWS),
     "a whole number in a string": tf2(
@@ -147,7 +147,7 @@ ANSWERED: dict[str, Write] = {
     },
 }
 
-#: Models for which no sample is made, and why.
+#: Models for which no sample is made, and the reason.
 UNANSWERED: dict[str, tuple[Write, str]] = {
     "numbers above 4": (
         tf2(lambda tf, x: {"y": above_four(tf, x)}, x=("float32", [None])),
@@ -158,11 +158,13 @@ UNANSWERED: dict[str, tuple[Write, str]] = {
 
 @pytest.fixture
 def served(write: Write, tmp_path: Path) -> Iterator[tuple[ServedModel, Any]]:
-    """A model as it is served, and what runs it."""
+    """A model as served, and its runner."""
     folder = tmp_path / "saved"
     write(folder)
     files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-    loaded = load_files(files, ModelFacts(), CPU, classes=0, max_pixels=10**6, say=lambda _: None)
+    loaded = load_files(
+        files, ModelFacts(), CPU, classes=0, max_pixels=10**6, on_progress=lambda _: None
+    )
     model = served_model(Clock(), ManualLane())
     for signature in loaded.runner.signatures:
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
@@ -183,9 +185,9 @@ def served(write: Write, tmp_path: Path) -> Iterator[tuple[ServedModel, Any]]:
 
 @pytest.mark.parametrize("write", list(ANSWERED.values()), ids=list(ANSWERED))
 def test_each_sample_is_answered(served: tuple[ServedModel, Any]) -> None:
-    """Those of the status, and those that `inspect` has a command for."""
+    """Those of the status, and those in the commands of `inspect`."""
     model, runner = served
-    facts: Any = status_of(model, NO_TIMEOUT)["signatures"]
+    facts: Any = status_of(model, NO_DEFAULT_TIMEOUT)["signatures"]
     for name, signature in model.signatures.items():
         sample = sample_feed(signature, model.image_input, model.samples)
         assert isinstance(sample, Feed)
@@ -202,9 +204,9 @@ def test_each_sample_is_answered(served: tuple[ServedModel, Any]) -> None:
 def test_no_sample_is_shown_that_would_be_refused(
     served: tuple[ServedModel, Any], reason: str
 ) -> None:
-    """A reason stands in its place."""
+    """A reason is shown in its place."""
     model, _ = served
-    facts: Any = status_of(model, NO_TIMEOUT)["signatures"]
+    facts: Any = status_of(model, NO_DEFAULT_TIMEOUT)["signatures"]
     for name, signature in model.signatures.items():
         assert sample_feed(signature, model.image_input, model.samples) == reason
         assert (facts[name].get("sample"), facts[name]["no_sample"]) == (None, reason)

@@ -1,4 +1,4 @@
-"""Reading and loading SavedModels with TensorFlow itself: what they answer, and what is refused."""
+"""Reading and loading SavedModels with TensorFlow itself: their outputs, and what is refused."""
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -30,7 +30,7 @@ Load = Callable[..., RestoredGraph]
 
 @pytest.fixture
 def load() -> Iterator[Load]:
-    """Load what a folder holds."""
+    """Load the SavedModel in a folder."""
     import tensorflow.compat.v1 as tf
 
     sessions = []
@@ -49,18 +49,18 @@ def load() -> Iterator[Load]:
 def answer(
     loaded: RestoredGraph, endpoint: Endpoint, arrays: Mapping[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
-    """Return what an *endpoint* answers, by the outputs' names."""
+    """Return the outputs of an *endpoint* by name."""
     feed = endpoint.signature.feed(arrays)
     call = loaded.session.make_callable(list(endpoint.fetches), list(endpoint.feeds))
     names = [spec.name for spec in endpoint.signature.outputs]
     outputs = call(*feed.arrays)
-    # TensorFlow gives a string without axes as what it is.
+    # TensorFlow returns a string without axes as bytes.
     outputs = [np.array(it, STRING) if isinstance(it, bytes) else it for it in outputs]
     return dict(zip(names, outputs, strict=True))
 
 
 def assert_same(got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]) -> None:
-    """Have the same names in the same order, and the same values, dtypes and shapes."""
+    """Assert the same names in the same order, and the same values, dtypes and shapes."""
     assert list(got) == list(expected)
     for name, array in got.items():
         assert array.dtype == expected[name].dtype
@@ -78,7 +78,7 @@ def assert_same(got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray
 
 @pytest.mark.parametrize("served", list(SAVED_MODELS.values()), ids=list(SAVED_MODELS))
 def test_a_saved_model_answers(tmp_path: Path, load: Load, served: Served) -> None:
-    """By the names of its signature, in their order, wherever the folder has gone."""
+    """By the names of its signature, in their order, also after the folder is moved."""
     served.write(tmp_path / "written")
     folder = (tmp_path / "written").rename(tmp_path / "moved")
     loaded = load(folder)
@@ -106,23 +106,23 @@ def test_a_saved_model_may_be_text(tmp_path: Path, load: Load) -> None:
 
 
 def unknown_operation(graph: Any) -> None:
-    """Have an operation of a library that is not here."""
+    """Use an operation of a library that is not installed."""
     graph.graph_def.node.add(name="strange", op="MadeElsewhere")
 
 
 def unknown_operation_in_a_function(graph: Any) -> None:
-    """The same, further down."""
+    """The same, within a function."""
     graph.graph_def.library.function[0].node_def.add(name="strange", op="MadeElsewhere")
 
 
 def no_such_tensor(graph: Any) -> None:
-    """Have an output that the graph has not."""
+    """Name an output that the graph does not have."""
     (info,) = graph.signature_def["serving_default"].outputs.values()
     info.name = "nowhere:0"
 
 
 def asset_outside(graph: Any) -> None:
-    """Ask for a file of the machine."""
+    """Name an asset outside the folder."""
     graph.asset_file_def[0].filename = "../../vocabulary.txt"
 
 
@@ -138,7 +138,7 @@ def collected_asset_outside(graph: Any) -> None:
 
 
 def rewritten(path: str, data: bytes | None) -> Callable[[Path], None]:
-    """Return what cuts a file of a SavedModel short, or removes it."""
+    """Return a function that cuts a file of a SavedModel short, or removes it."""
 
     def change(folder: Path) -> None:
         if data is None:
@@ -150,7 +150,7 @@ def rewritten(path: str, data: bytes | None) -> Callable[[Path], None]:
 
 
 def edited(change: Callable[[Any], None]) -> Callable[[Path], None]:
-    """Return what makes a *change* to the graph in a folder."""
+    """Return a function that makes a *change* to the graph in a folder."""
     return lambda folder: edit(folder, change)
 
 
@@ -225,7 +225,7 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
 def test_a_spoilt_saved_model_is_refused(
     tmp_path: Path, load: Load, name: str, spoil: Callable[[Path], None], reason: str
 ) -> None:
-    """In one line that says what is wrong with it."""
+    """In one line that states the fault."""
     folder = tmp_path / "model"
     SAVED_MODELS[name].write(folder)
     spoil(folder)
@@ -238,7 +238,7 @@ def test_a_spoilt_saved_model_is_refused(
 
 
 def tf1_images(tf: Any) -> Mapping[str, Ends]:
-    """Two signatures that share the images' tensor; one gives them back."""
+    """Two signatures that share the tensor of the images; one outputs them unchanged."""
     image = tf.placeholder(tf.float32, (None, 4, 5, 3), name="tensorferry/Placeholder")
     scores = colour_means(tf, image=image)["scores"] * tf.get_variable("one", initializer=1.0)
     return {
@@ -248,7 +248,7 @@ def tf1_images(tf: Any) -> Mapping[str, Ends]:
 
 
 def write_tf2_images(folder: Path) -> None:
-    """A function with a variable: it is inlined when it runs, behind what it was fed with."""
+    """A function with a variable: TensorFlow inlines it at run time, behind the fed tensor."""
     import tensorflow as tf
 
     one = tf.Variable(1.0)
@@ -271,7 +271,7 @@ def write_tf2_images(folder: Path) -> None:
 def test_an_input_takes_pixels_and_still_floats(
     tmp_path: Path, load: Load, write: Write, signature: str, name: str
 ) -> None:
-    """In any order, and every signature still takes floats, whichever of them takes pixels."""
+    """In any order; every signature still takes floats, also the one that takes pixels."""
     write(tmp_path / "model")
     pixels = PixelInput(signature, name, LAYOUT, lambda images: images / 255)
     loaded = load(tmp_path / "model", pixels)
@@ -298,7 +298,7 @@ def test_an_input_takes_pixels_and_still_floats(
 def test_pixels_may_fix_what_the_model_leaves_open(
     tmp_path: Path, load: Load, dtype: str, shape: object
 ) -> None:
-    """The sizes, when images are made to fit; and they become what the input takes."""
+    """The sizes are those that images are resized to; they become the sizes of the input."""
     tf2(colour_means, image=(dtype, shape))(tmp_path / "model")
     pixels = PixelInput("serving_default", "image", LAYOUT, lambda images: images)
     loaded = load(tmp_path / "model", pixels)

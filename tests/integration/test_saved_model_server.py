@@ -1,4 +1,4 @@
-"""Every model of the tables, served by the real service and asked over real sockets."""
+"""Every model of the tables, served by the real service over real sockets."""
 
 from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ from tests.integration.tensors import (
 )
 from tests.integration.watched import WatchedServer, in_reactor, module_fixture, watched_server
 
-#: The most rows of a run here, so that few rows are too many.
+#: Largest batch here, in rows: few rows exceed it.
 CAP = 2
 
 ALL = slice(None)
@@ -56,7 +56,7 @@ pytestmark = KERAS_WARNINGS
 
 @dataclass(frozen=True)
 class Row:
-    """A row of the table, on disk and served."""
+    """A row of the table, written to disk and served."""
 
     name: str
     served: Served
@@ -66,20 +66,20 @@ class Row:
 
     @property
     def port(self) -> int:
-        """Where it is served."""
+        """The port of its server."""
         return self.server.port
 
     @property
     def rows(self) -> int:
-        """The rows of its request; 1 where it runs alone, whatever its arrays have."""
+        """The rows of its request; 1 where it runs alone."""
         return 1 if self.served.alone else len(next(iter(self.served.feed.values())))
 
     def body(self, rows: slice = ALL) -> bytes:
-        """Return the request, or some *rows* of it."""
+        """Return the body of the request, or of some *rows* of it."""
         return request_body(inputs_of(self._cut(self.served.feed, rows)), self.served.signature)
 
     def assert_answered(self, answer: Answer, rows: slice = ALL) -> None:
-        """Have the right answer to `body`."""
+        """Check the answer to `body`."""
         assert answer.status == 200, answer.body
         assert_outputs(answer.body, self._cut(self.served.expected, rows))
 
@@ -89,7 +89,7 @@ class Row:
         return {name: array[rows] for name, array in arrays.items()}
 
     async def status(self) -> Json:
-        """Ask what is served."""
+        """Return the status of the server."""
         return orjson.loads((await deferToThread(get, self.port, "/status")).body)
 
 
@@ -97,7 +97,7 @@ class Row:
 async def row(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Row]:
-    """Serve one row after the other, each for all tests."""
+    """Serve each row of the table in turn, for all tests."""
     served = TABLE[request.param]
     base = tmp_path_factory.mktemp("served")
     path = base / f"model{served.suffix}"
@@ -108,22 +108,22 @@ async def row(
             yield Row(request.param, served, path, server, log)
 
 
-def batches_of(rows: int) -> list[int]:
-    """Return the runs that so many rows take."""
+def batchesof(rows: int) -> list[int]:
+    """Return the batches into which *rows* rows are split."""
     return [CAP] * (rows // CAP) + [1] * (rows % CAP)
 
 
 @in_reactor
 async def test_a_saved_model_answers_over_http(row: Row) -> None:
-    """Exactly; a request of more rows than a run may have is split and joined."""
+    """Exactly; a request of more rows than a batch may have is split and joined."""
     row.server.runner.batches.clear()
     row.assert_answered(await deferToThread(post, row.port, row.body()))
-    assert row.server.runner.batches == batches_of(row.rows)
+    assert row.server.runner.batches == batchesof(row.rows)
 
 
 @in_reactor
 async def test_the_only_input_needs_no_name(row: Row) -> None:
-    """Its value alone will do; several inputs, or none, do not go without their names."""
+    """Its bare value is accepted; several inputs, or none, need an object of names."""
     inputs = inputs_of(row.served.feed)
     values = list(inputs.values())
     bare = request_body(values[0] if len(values) == 1 else values, row.served.signature)
@@ -139,7 +139,7 @@ async def test_the_only_input_needs_no_name(row: Row) -> None:
 
 @in_reactor
 async def test_requests_share_runs_unless_they_must_run_alone(row: Row) -> None:
-    """A row of each request beside others, and each gets its own; else one after the other."""
+    """Each gets its own outputs, from shared batches or one run after the other."""
     watched = row.server
     cuts = [slice(at, at + 1) for at in range(row.rows)] * 2
     watched.runner.batches.clear()
@@ -151,39 +151,41 @@ async def test_requests_share_runs_unless_they_must_run_alone(row: Row) -> None:
     row.assert_answered(await first, cuts[0])
     for cut, answer in zip(cuts, others, strict=True):
         row.assert_answered(await answer, cut)
-    shared = [1] * len(cuts) if row.served.alone else batches_of(len(cuts))
+    shared = [1] * len(cuts) if row.served.alone else batchesof(len(cuts))
     assert watched.runner.batches == [1, *shared]
 
 
 @in_reactor
-async def test_the_status_and_the_log_tell_what_shares_runs(row: Row) -> None:
-    """The log once, with the reason; no signature's runs are larger than they may be."""
-    said = row.log.lines()
+async def test_the_status_and_the_log_show_what_runs_alone(row: Row) -> None:
+    """The log once, with the reason; and no batch is larger than the limit."""
+    message = row.log.lines()
     for name, facts in (await row.status())["signatures"].items():
         assert facts["max_batch_size"] == (CAP if facts["batched"] else 1)
         reason = f"{name} runs one request at a time: {facts.get('alone')}"
-        assert said.count(reason) == (0 if facts["batched"] else 1)
+        assert message.count(reason) == (0 if facts["batched"] else 1)
         if name == row.served.signature:
             assert facts["batched"] is not row.served.alone
 
 
 @in_reactor
 async def test_inspect_shows_what_is_served(row: Row) -> None:
-    """Signatures, dtypes and shapes, batched or alone, and the samples: as the status does."""
+    """Signatures, dtypes and shapes, batched or alone, and the samples, as in the status."""
     status = await row.status()
     result = CliRunner().invoke(inspect_model, [str(row.path), "--json"])
     assert (result.exit_code, result.exception) == (0, None)
     shown = orjson.loads(result.stdout)
     for facts in status["signatures"].values():
-        del facts["max_batch_size"]  # which is for a server to find out
-    # What the server has said as well.
+        del facts["max_batch_size"]  # only a server learns it
+    # The server has logged these, too.
     assert all(note in row.log.lines() for note in shown.pop("notes"))
+    assert shown.pop("pictures") == shown["images"]  # the former name of the key
     assert shown == {
         "path": str(row.path),
         "kind": row.served.kind,
         "labels": 0,
         "loaded": True,
         "images": status["images"] and status["images"]["signature"],
+        "pictures": status["images"] and status["images"]["signature"],
         "default_signature": status["default_signature"],
         "signatures": status["signatures"],
     }
@@ -195,8 +197,8 @@ async def test_inspect_shows_what_is_served(row: Row) -> None:
 
 
 @in_reactor
-async def test_a_wrong_request_is_refused_by_name(row: Row) -> None:
-    """Whatever is wrong with whichever input; none of it is ever run."""
+async def test_the_error_for_a_wrong_request_names_the_input(row: Row) -> None:
+    """For any error in any input; none of them is run."""
     facts = (await row.status())["signatures"][row.served.signature]
     wrong = [
         (request_body(inputs, row.served.signature), repr(name))
@@ -219,18 +221,18 @@ async def test_a_wrong_request_is_refused_by_name(row: Row) -> None:
 
 
 @in_reactor
-async def test_an_unknown_signature_is_refused_with_those_that_there_are(row: Row) -> None:
+async def test_the_error_for_an_unknown_signature_lists_the_signatures(row: Row) -> None:
     """In the order of the status."""
     known = ", ".join((await row.status())["signatures"])
     body = request_body(inputs_of(row.served.feed), "nobody")
     answer = await deferToThread(post, row.port, body)
-    said = f"unknown signature 'nobody': the model has {known}"
-    assert (answer.status, answer.error) == (400, said)
+    message = f"unknown signature 'nobody': the model has {known}"
+    assert (answer.status, answer.error) == (400, message)
 
 
 @in_reactor
-async def test_an_image_is_taken_where_one_can_be(row: Row) -> None:
-    """Else the refusal shows what to post instead."""
+async def test_an_image_is_accepted_if_the_model_takes_images(row: Row) -> None:
+    """Else the error has a sample of what to post."""
     status = await row.status()
     answer = await deferToThread(post, row.port, IMAGE)
     if status["images"] and row.served.suffix:
@@ -242,13 +244,13 @@ async def test_an_image_is_taken_where_one_can_be(row: Row) -> None:
         assert_outputs(answer.body, {"scores": scores})
     else:
         sample = status["signatures"][status["default_signature"]]["sample"]
-        said = f"this model takes tensors, no images; post JSON such as {sample}"
-        assert (answer.status, answer.error) == (415, said)
+        message = f"this model takes tensors, no images; post JSON such as {sample}"
+        assert (answer.status, answer.error) == (415, message)
 
 
 @in_reactor
 async def test_the_samples_of_the_status_are_answered(row: Row) -> None:
-    """Posted as they are."""
+    """Posted without a change."""
     for facts in (await row.status())["signatures"].values():
         answer = await deferToThread(post, row.port, facts["sample"].encode())
         assert answer.status == 200, answer.body

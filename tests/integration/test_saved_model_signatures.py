@@ -1,4 +1,4 @@
-"""What a SavedModel says of itself: which graph is for serving, and what its signatures take."""
+"""The facts in a SavedModel: which graph is for serving, and what its signatures take."""
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -30,7 +30,7 @@ from tests.integration.saving import Ends, Write, changed, tf1, tf2
 def test_the_graph_for_serving_is_chosen_by_its_tags(
     tmp_path: Path, tag_sets: list[str], chosen: str | list[str]
 ) -> None:
-    """Or there is none, and the tags that there are stand in one line."""
+    """Without one, a line of the error lists the tags."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     saved_model = SavedModel()
@@ -70,8 +70,8 @@ def test_a_folder_that_is_no_saved_model_is_refused(
 # --- signatures
 
 
-def test_signatures_stand_with_the_default_one_first(tmp_path: Path) -> None:
-    """Then by name; those of the loader and those without outputs are no signatures to ask for."""
+def test_signatures_are_listed_with_the_default_one_first(tmp_path: Path) -> None:
+    """Then by name; signatures of the loader and those without outputs are not listed."""
 
     def build(tf: Any) -> Mapping[str, Ends]:
         x = tf.placeholder(tf.float32, (None, 2), name="x")
@@ -98,14 +98,14 @@ ALONE: dict[str, str] = {
 
 @pytest.mark.parametrize(("name", "reason"), list(ALONE.items()), ids=list(ALONE))
 def test_feeds_that_cannot_share_a_run_say_why(tmp_path: Path, name: str, reason: str) -> None:
-    """In words, from the shapes alone."""
+    """As a text, from the shapes alone."""
     SAVED_MODELS[name].write(tmp_path / "model")
     ((signature,), _) = signatures_of(read_meta_graph(tmp_path / "model"))
     assert signature.alone == reason
 
 
 def test_the_reason_is_listed_for_every_signature_that_runs_alone() -> None:
-    """So that the tables stay of one mind."""
+    """So that the tables agree."""
     assert set(ALONE) == {name for name, served in SAVED_MODELS.items() if served.alone}
 
 
@@ -114,7 +114,7 @@ def test_the_reason_is_listed_for_every_signature_that_runs_alone() -> None:
     [("inputs", "input 'x' is float32 of any shape: no batch axis of any size"), ("outputs", "")],
 )
 def test_a_shape_of_unknown_rank_is_any(tmp_path: Path, side: str, alone: str) -> None:
-    """Such an input has no batch axis that one could rely on; an output shows it when it is run."""
+    """Such an input has no reliable batch axis; that of an output is seen in a run."""
 
     def forget(graph: Any) -> None:
         (info,) = getattr(graph.signature_def["serving_default"], side).values()
@@ -129,10 +129,10 @@ def test_a_shape_of_unknown_rank_is_any(tmp_path: Path, side: str, alone: str) -
 
 @pytest.mark.parametrize("how", ["no shape", "a scalar's"])
 @pytest.mark.parametrize("shape", [(None, 3), (None,), None, ()])
-def test_a_shape_that_is_not_said_is_the_graphs(
+def test_a_shape_that_the_signature_lacks_is_the_graphs(
     tmp_path: Path, shape: tuple[int | None, ...] | None, how: str
 ) -> None:
-    """TensorFlow 1 wrote signatures without shapes, which read as those of scalars."""
+    """TensorFlow 1 wrote signatures without shapes, which look like those of scalars."""
 
     def forget(graph: Any) -> None:
         definition = graph.signature_def["serving_default"]
@@ -151,7 +151,7 @@ def test_a_shape_that_is_not_said_is_the_graphs(
 
 
 def sparse_input(tf: Any) -> Mapping[str, Ends]:
-    """TensorFlow 1 writes the three tensors of one sparse input."""
+    """A sparse input of TensorFlow 1, with its three tensors."""
     x = tf.sparse_placeholder(tf.float32, (None, 3))
     return {"serving_default": ({"x": x}, {"y": tf.sparse.to_dense(x)})}
 
@@ -168,7 +168,7 @@ def doubled(dtype: str) -> Write:
 
 
 def with_info(change: Callable[[Any], object]) -> Write:
-    """Return a model whose input's description was changed."""
+    """Return a model with a changed description of its input."""
     return changed(
         doubled("float32"),
         lambda graph: change(graph.signature_def["serving_default"].inputs["x"]),
@@ -209,7 +209,7 @@ UNSERVABLE: dict[str, tuple[Write, str]] = {
 def test_a_signature_that_no_request_can_ask_for_says_why(
     tmp_path: Path, write: Write, reason: str
 ) -> None:
-    """The others are served; where there are none, the model is refused in one line."""
+    """The others are served; without others, the model is refused in one line."""
     write(tmp_path / "model")
     meta_graph = read_meta_graph(tmp_path / "model")
     with pytest.raises(ModelError) as caught:
@@ -224,14 +224,14 @@ def test_a_signature_that_no_request_can_ask_for_says_why(
 
 
 def tensor_info(name: str) -> Any:
-    """Return what describes a tensor of floats."""
+    """Return the description of a tensor of floats."""
     from tensorflow.core.protobuf.meta_graph_pb2 import TensorInfo
 
     return TensorInfo(name=name, dtype=1)
 
 
 def test_a_saved_model_without_signatures_is_refused(tmp_path: Path) -> None:
-    """As a module is saved that has none."""
+    """Such as a saved module without signatures."""
     import tensorflow as tf
 
     tf.saved_model.save(tf.Module(), str(tmp_path / "model"))

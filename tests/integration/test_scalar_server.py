@@ -1,4 +1,4 @@
-"""A graph that takes one JPEG file, as retraining leaves it, served over HTTP."""
+"""A graph that takes one JPEG file, as written by retraining, served over HTTP."""
 
 import re
 import sys
@@ -18,7 +18,7 @@ from tests.integration.graphs import SCORES, Graphs
 from tests.integration.photos import KNOWN, jpeg, mixed, photo
 from tests.integration.servers import TENSORFERRY, Server, run_program, serving
 
-# Its program, its conversion and its start take long; what is special of such graphs has quick
+# Its program, its conversion and its start take long; the properties of such graphs have quick
 # tests in test_batched_graph.py, test_loading.py and test_image_models.py.
 pytestmark = pytest.mark.full
 
@@ -31,7 +31,7 @@ Scores = Callable[[Sequence[bytes]], list[np.ndarray]]
 
 @pytest.fixture(scope="module")
 def scalar(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """The default model, as the program for it writes it."""
+    """The default model, as written by its program."""
     folder = tmp_path_factory.mktemp("scalar")
     command = [sys.executable, "-P", "-m", "scripts.scalar_graph", str(folder)]
     result = run_program(command, cache_home=cache_home, folder=folder)
@@ -43,7 +43,7 @@ def scalar(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
 def served(
     scalar: Files, cache_home: Path, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
-    """A server of that graph; with one lane, 16 clients have to share runs on any machine."""
+    """A server of that graph; on one lane, 16 clients must share runs on any machine."""
     options = (
         *named(*scalar),
         "--lanes",
@@ -77,12 +77,12 @@ def lonely(tmp_path_factory: pytest.TempPathFactory) -> Files:
 
 
 def named(graph: Path, labels: Path) -> tuple[str, ...]:
-    """Return what names these files on a command line."""
+    """Return the options of a command line for these files."""
     return "--graph", str(graph), "--labels", str(labels)
 
 
 def original(graph: Path) -> Scores:
-    """Return what runs the graph as it came, one file at a time."""
+    """Return a function that runs the unchanged graph, one file at a time."""
     import tensorflow.compat.v1 as tf
 
     with tf.Graph().as_default() as whole:
@@ -98,10 +98,10 @@ def original(graph: Path) -> Scores:
 
 
 def check_scores(answers: Sequence[Answer], expected: Sequence[np.ndarray]) -> None:
-    """See that each answer has the scores expected, as many as it tells."""
+    """Check the scores of each answer, which may be fewer than expected."""
     for answer, scores in zip(answers, expected, strict=True):
-        told = [score for _, score in answer.labels]
-        np.testing.assert_allclose(told, scores[: len(told)], 0, 1e-5)
+        found = [score for _, score in answer.labels]
+        np.testing.assert_allclose(found, scores[: len(found)], 0, 1e-5)
 
 
 def status_of(server: Server) -> Any:
@@ -114,11 +114,11 @@ def status_of(server: Server) -> Any:
         connection.close()
 
 
-# --- one that can be cut
+# --- a graph that can be cut
 
 
-def test_what_it_tells_of_itself(served: Server) -> None:
-    """Its log where it was cut and how far a batch lies from single runs, once; its status both."""
+def test_the_log_and_the_status_of_a_graph_that_was_cut(served: Server) -> None:
+    """The log has the place and the largest difference once; the status has both signatures."""
     cut = (
         r"the graph is cut at (\S+):0, \[224, 224, 3\]: decoding runs for each image, the rest "
         r"in batches; the largest difference to one at a time is (\S+)$"
@@ -139,8 +139,8 @@ def test_what_it_tells_of_itself(served: Server) -> None:
     }
 
 
-def test_images_in_json_are_asked_for_by_the_files_own_name(served: Server, scalar: Files) -> None:
-    """Several in one request are as many rows; one that is none costs the whole request."""
+def test_images_in_json_have_the_name_of_the_input_of_files(served: Server, scalar: Files) -> None:
+    """Each image of a request is a row; one bad file fails the whole request."""
     files = [jpeg(name) for name in KNOWN]
     encoded = [{"b64": b64encode(file).decode()} for file in files]
     answer = post(served.port, orjson.dumps({"inputs": {"DecodeJpeg/contents": encoded}}))
@@ -155,10 +155,10 @@ def test_images_in_json_are_asked_for_by_the_files_own_name(served: Server, scal
     assert post(served.port, sample.encode()).status == 200
 
 
-def test_sixteen_clients_share_batches_and_get_what_they_would_alone(
+def test_sixteen_clients_share_batches_and_get_the_scores_of_single_runs(
     served: Server, scalar: Files
 ) -> None:
-    """Of 64 photos more than one ride together; each is right, and as the graph by itself says."""
+    """64 photos share batches; each answer is right, and that of the unchanged graph."""
     photos = mixed(64)
     answers = post_all(served.port, [file for _, file in photos], 16)
     for (name, _), answer in zip(photos, answers, strict=True):
@@ -169,7 +169,7 @@ def test_sixteen_clients_share_batches_and_get_what_they_would_alone(
 
 
 @pytest.mark.parametrize("name", KNOWN)
-def test_every_score_is_that_of_the_graph_by_itself(
+def test_every_score_is_that_of_the_unchanged_graph(
     served: Server, scalar: Files, name: str
 ) -> None:
     """All thousand of them."""
@@ -178,7 +178,7 @@ def test_every_score_is_that_of_the_graph_by_itself(
     check_scores([answer], original(scalar[0])([jpeg(name)]))
 
 
-def test_broken_files_harm_nobody_in_their_batch(served: Server, scalar: Files) -> None:
+def test_broken_files_do_not_affect_their_batch(served: Server, scalar: Files) -> None:
     """Every fourth cannot be decoded: it gets a 400, the others their scores."""
     whole = jpeg("coffee.png")
     answers = post_all(served.port, [whole, whole, whole, without_pixels(whole)] * 16, 16)
@@ -190,13 +190,13 @@ def test_broken_files_harm_nobody_in_their_batch(served: Server, scalar: Files) 
 
 
 def without_pixels(file: bytes) -> bytes:
-    """Return a JPEG file that begins and ends as it should, and has nothing but tables between."""
+    """Return a JPEG file with a valid start and end, and only tables in between."""
     return file[: file.index(b"\xff\xda")] + b"\xff\xd9"
 
 
 UNDECODED = "the model cannot decode the image: "
 
-#: Bodies, the status of the answer, and part of what it says.
+#: Bodies, the status of the answer, and part of its message.
 REFUSED = {
     "text": (b"hello\n", 400, "is not a JPEG, PNG, GIF, BMP or WebP image"),
     "cut short": (jpeg("rocket.jpg")[:9000], 400, "the JPEG image is cut short"),
@@ -211,7 +211,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("kind", REFUSED)
-def test_what_the_graph_cannot_take_is_refused_in_words(served: Server, kind: str) -> None:
+def test_what_the_graph_cannot_take_is_refused_with_the_reason(served: Server, kind: str) -> None:
     """As a bare body and in a form."""
     body, status, reason = REFUSED[kind]
     in_form, headers = form(body)
@@ -231,13 +231,13 @@ def test_classify_prints_the_labels(scalar: Files, cache_home: Path, tmp_path: P
     assert len(lines) == 5
 
 
-# --- one that cannot
+# --- a graph that cannot be cut
 
 
 def test_a_graph_that_cannot_be_cut_is_served_one_at_a_time(
     lonely: Files, cache_home: Path, tmp_path: Path
 ) -> None:
-    """Its log and its status name the node that is in the way; its answers are right."""
+    """The log and the status name the node that prevents it; the answers are right."""
     files = [jpeg(name) for name in KNOWN]
     with serving(*named(*lonely), cache_home=cache_home, folder=tmp_path) as server:
         answers = post_all(server.port, files * 4, 8)

@@ -40,7 +40,7 @@ def graphs(tmp_path: Path) -> Iterator[Graphs]:
 
 
 def test_a_session_keeps_the_contract_of_runners(graphs: Graphs) -> None:
-    """The same that the fake one is held to."""
+    """The same contract as that of the fake."""
     loaded = graphs.load(graphs.write(image_input("uint8")))
     runner: Runner = loaded.runner
     (signature,) = runner.signatures
@@ -51,7 +51,7 @@ def test_a_session_keeps_the_contract_of_runners(graphs: Graphs) -> None:
 
 
 def test_what_was_answered_outlives_the_staging_buffer(graphs: Graphs) -> None:
-    """Even where the graph gives back what it was fed: nobody else's pixels come to light."""
+    """Also where the graph outputs its feed: no request gets another one's pixels."""
 
     def build(tf: ModuleType) -> None:
         images = tf.placeholder(tf.uint8, (None, 64, 64, 3), name="input")
@@ -71,7 +71,7 @@ def idle_thread(calls: Calls) -> ModelThread:
 
 
 def test_a_batch_is_one_run_of_the_session(graphs: Graphs, monkeypatch: pytest.MonkeyPatch) -> None:
-    """However many requests ride in it."""
+    """However many requests it holds."""
     loaded = graphs.load(graphs.write(image_input("uint8")))
     session_runs: list[int] = []
     name = loaded.signature.name
@@ -93,7 +93,7 @@ def test_a_batch_is_one_run_of_the_session(graphs: Graphs, monkeypatch: pytest.M
 
 
 class Together:
-    """Two lanes' runs of one runner, which begin at the same time or not at all."""
+    """Runs of one runner on two lanes, which begin at the same time or not at all."""
 
     def __init__(self, runner: SessionRunner) -> None:
         self.signatures, self.fingerprint = runner.signatures, runner.fingerprint
@@ -102,13 +102,13 @@ class Together:
         self._both = Barrier(2, timeout=60)
 
     def run(self, feed: Feed) -> Arrays:
-        """Run when the other lane does."""
+        """Run at the same time as the other lane."""
         self._both.wait()
         return self._runner.run(feed)
 
 
 def test_two_lanes_run_at_once_and_each_gets_its_own_rows(graphs: Graphs) -> None:
-    """On threads of their own, through one Session, over and over."""
+    """On two threads, through one Session, many times."""
     options = replace(CPU, lanes=2)
     loaded = graphs.load(graphs.write(image_input("uint8")), options)
     runner = Together(loaded.runner)
@@ -139,16 +139,16 @@ def test_two_lanes_run_at_once_and_each_gets_its_own_rows(graphs: Graphs) -> Non
 
 
 def out_of_memory(*_: np.ndarray) -> None:
-    """Fail as TensorFlow does where a device is too small."""
+    """Raise TensorFlow's error for a device without enough memory."""
     import tensorflow as tf
 
     raise tf.errors.ResourceExhaustedError(None, None, "OOM when allocating tensor")
 
 
-def test_a_run_without_room_is_out_of_memory(
+def test_a_run_without_enough_memory_is_out_of_memory(
     graphs: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The error holds the rows, and the Session goes on."""
+    """The error holds the rows, and the Session still runs batches."""
     loaded = graphs.load(graphs.write(image_input("uint8")))
     with monkeypatch.context() as context:
         context.setitem(loaded.runner._callables, loaded.signature.name, out_of_memory)
@@ -158,7 +158,7 @@ def test_a_run_without_room_is_out_of_memory(
     assert loaded.run(noise(4)).shape == (4, 3)
 
 
-def test_a_model_without_room_for_one_row_is_refused(
+def test_a_model_without_memory_for_one_row_is_refused(
     graphs: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """At the start, not at the first request."""
@@ -173,7 +173,7 @@ def test_a_model_without_room_for_one_row_is_refused(
 
 @pytest.mark.full
 def test_a_device_that_is_really_too_small_is_out_of_memory(graphs: Graphs) -> None:
-    """TensorFlow waits ten seconds for memory before it gives up; the next run goes well."""
+    """TensorFlow waits 10 seconds for memory before it fails; the next run succeeds."""
 
     def build(tf: ModuleType) -> None:
         images = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
@@ -193,7 +193,7 @@ def test_a_device_that_is_really_too_small_is_out_of_memory(graphs: Graphs) -> N
 def test_an_error_of_the_graph_is_tensorflows_own(
     graphs: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What it says is not ours to guess, but its first line is what is wrong."""
+    """Its class is kept; its message is the first line."""
     import tensorflow.compat.v1 as tf
 
     def fail(*_: np.ndarray) -> None:
@@ -206,7 +206,7 @@ def test_an_error_of_the_graph_is_tensorflows_own(
 
 
 def test_values_that_an_operation_calls_invalid_are_refused(graphs: Graphs) -> None:
-    """That is whoever sent them to mend; others get their answers."""
+    """The client can correct them; other requests are answered."""
 
     def build(tf: ModuleType) -> None:
         images = tf.placeholder(tf.uint8, (None, 4, 5, 3), name="input")
@@ -220,7 +220,7 @@ def test_values_that_an_operation_calls_invalid_are_refused(graphs: Graphs) -> N
 
 
 def test_a_closed_session_runs_no_more(graphs: Graphs) -> None:
-    """And closing it again does nothing."""
+    """Closing it again has no effect."""
     loaded = graphs.load(graphs.write(image_input()))
     loaded.runner.close()
     with pytest.raises(RuntimeError, match="closed"):
@@ -228,7 +228,7 @@ def test_a_closed_session_runs_no_more(graphs: Graphs) -> None:
 
 
 def test_the_fingerprint_names_all_that_decides_how_long_a_run_takes(graphs: Graphs) -> None:
-    """The same for the same, and another for another graph, option, device or number of lanes."""
+    """Equal for equal inputs; different for another graph, option, device or number of lanes."""
     path = graphs.write(image_input())
     same = graphs.load(path).runner.fingerprint
     assert graphs.load(path).runner.fingerprint == same
@@ -241,10 +241,10 @@ def test_the_fingerprint_names_all_that_decides_how_long_a_run_takes(graphs: Gra
     assert len({same, *(loaded.runner.fingerprint for loaded in others)}) == 5
 
 
-def test_the_first_session_of_all_is_as_the_served_one(
+def test_the_first_session_has_the_thread_pools_of_the_served_one(
     graphs: Graphs, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """TensorFlow makes the thread pools of the process as its first Session wants them."""
+    """TensorFlow creates the thread pools of a process with the settings of its first Session."""
     import tensorflow.compat.v1 as tf
 
     configs: list[object] = []
@@ -270,7 +270,7 @@ def test_the_first_session_of_all_is_as_the_served_one(
 def test_lanes_share_the_cores_of_a_cpu(
     monkeypatch: pytest.MonkeyPatch, cores: int, lanes: int, each: int
 ) -> None:
-    """A thread for every lane's operations, and the cores split between them within one."""
+    """One thread for each lane's operations; the cores are divided among the lanes."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(cores)))
     config = session_config(replace(CPU, lanes=lanes))
     assert config.inter_op_parallelism_threads == lanes
@@ -285,7 +285,7 @@ def test_lanes_share_the_cores_of_a_cpu(
 def test_the_memory_of_a_gpu_grows_up_to_its_limit(
     limit: int | None, limits: list[list[float]]
 ) -> None:
-    """Others may use the device, too; the threads on the CPU are TensorFlow's to choose."""
+    """Other programs may use the device; TensorFlow chooses the threads on the CPU."""
     config = session_config(SessionOptions(Device("gpu", "GPU"), 1, gpu_memory_limit=limit))
     assert config.gpu_options.allow_growth
     virtual = config.gpu_options.experimental.virtual_devices
@@ -296,7 +296,7 @@ def test_the_memory_of_a_gpu_grows_up_to_its_limit(
 
 @pytest.mark.parametrize("choice", ["auto", "gpu"])
 def test_tensorflow_itself_is_asked_for_gpus(choice: DeviceChoice) -> None:
-    """Whatever this machine has, the answer is a device or one line that says why not."""
+    """On any machine the result is a device, or an error of one line with the reason."""
     import tensorflow as tf
 
     if tf.config.list_physical_devices("GPU"):

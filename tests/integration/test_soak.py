@@ -19,12 +19,12 @@ from tests.integration.servers import ROOT, Server, readiness, resident_bytes, s
 
 pytestmark = pytest.mark.full
 
-#: The most bytes by which the memory may grow.
+#: Largest growth of memory under traffic, in bytes.
 GROWTH = 48 * 2**20
 
 
 class Traffic:
-    """Clients of every kind, in threads; a wrong answer ends all of them."""
+    """Clients of every kind, for a time; a wrong answer to one of them ends the traffic."""
 
     def __init__(self, server: Server) -> None:
         self.done: Counter[str] = Counter()
@@ -33,7 +33,7 @@ class Traffic:
         self._over = threading.Event()
 
     def flow(self, seconds: float) -> None:
-        """Run all clients for *seconds*; raises the first error of any of them."""
+        """Run all clients for *seconds*; raises the error of any of them."""
         clients: list[Callable[[], Iterator[str]]] = [
             *[self._good] * 8,
             self._bad,
@@ -70,17 +70,17 @@ class Traffic:
             yield "bad"
 
     def _hang_up(self) -> Iterator[str]:
-        """Send a whole request, and disconnect at a random moment after it."""
-        for patience in cycle((0.0, 0.002, 0.005, 0.01, 0.02, 0.05)):
+        """Send a complete request, and hang up after different times."""
+        for seconds in cycle((0.0, 0.002, 0.005, 0.01, 0.02, 0.05)):
             with open_socket(self._server.port) as raw:
                 raw.sendall(request_bytes(jpeg("rocket.jpg")))
-                raw.settimeout(patience or 1e-6)
+                raw.settimeout(seconds or 1e-6)
                 with suppress(TimeoutError):
                     raw.recv(1)
             yield "hang-up"
 
     def _give_up_half_way(self) -> Iterator[str]:
-        """Send a part of a request, and disconnect."""
+        """Send a part of a request, and hang up."""
         request = request_bytes(jpeg("rocket.jpg"))
         for size in cycle((10, 100, 1000, 10_000, len(request) - 1)):
             with open_socket(self._server.port) as raw:
@@ -91,17 +91,17 @@ class Traffic:
 
 def growth(memory: Sequence[int]) -> int:
     """
-    Return the bytes by which the minimum of memory in the last quarter exceeds that in the second.
+    Return the least memory of the last quarter minus that of the second quarter, in bytes.
 
-    The minimum, because a large body is held only briefly; the second quarter, because pools and
-    buffers fill in the first.
+    The least, since a large body is held for a moment only; the second quarter, since pools and
+    buffers fill up in the first.
     """
     quarter = len(memory) // 4
     return min(memory[-quarter:]) - min(memory[quarter : 2 * quarter])
 
 
-def test_minutes_of_mixed_traffic_leave_nothing_behind(cache_home: Path, tmp_path: Path) -> None:
-    """Every answer is correct, memory stays bounded, and the server drains."""
+def test_minutes_of_mixed_traffic_do_not_grow_the_memory(cache_home: Path, tmp_path: Path) -> None:
+    """Every answer is right, memory stays bounded, and the server drains as a new one does."""
     with serving(cache_home=cache_home, folder=tmp_path) as server:
         traffic = Traffic(server)
         traffic.flow(180)

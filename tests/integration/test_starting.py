@@ -1,4 +1,4 @@
-"""How servers start: in a folder of other modules, under systemd, without a usable GPU, quickly."""
+"""Starts of servers: beside modules of the same names, under systemd, and without a GPU."""
 
 import socket
 import sys
@@ -31,13 +31,15 @@ COMMANDS = pytest.mark.parametrize(
 
 @pytest.fixture
 def crowded(cache_home: Path, tmp_path: Path) -> Path:
-    """A folder with modules of the user, which no server may import."""
+    """Return a folder with modules of a user, which no server may import."""
     for name in ("model", "server", "batcher", "scripts", "twisted"):
-        (tmp_path / f"{name}.py").write_text(f"raise RuntimeError('the {name} of the user')\n")
-    # Python's own -c and -m do import them from this folder.
+        (tmp_path / f"{name}.py").write_text(
+            f"raise RuntimeError('the {name} of another project')\n"
+        )
+    # Python imports them by default: -c and -m put the folder on the path.
     command = [sys.executable, "-c", "import server"]
-    harmed = run_program(command, cache_home=cache_home, folder=tmp_path)
-    assert "the server of the user" in harmed.stderr
+    failed = run_program(command, cache_home=cache_home, folder=tmp_path)
+    assert "the server of another project" in failed.stderr
     return tmp_path
 
 
@@ -46,15 +48,15 @@ class Systemd:
 
     def __init__(self, folder: Path) -> None:
         self.variables = {"NOTIFY_SOCKET": str(folder / "notify")}
-        self.heard: list[str] = []
+        self.received: list[str] = []
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._socket.bind(self.variables["NOTIFY_SOCKET"])
         self._socket.settimeout(START)
 
-    def hear(self, line: str) -> None:
-        """Receive until *line* comes."""
-        while line not in self.heard:
-            self.heard.extend(self._socket.recv(4096).decode().splitlines())
+    def wait_for(self, line: str) -> None:
+        """Receive until *line* arrives."""
+        while line not in self.received:
+            self.received.extend(self._socket.recv(4096).decode().splitlines())
 
     def close(self) -> None:
         """Close the socket."""
@@ -63,10 +65,10 @@ class Systemd:
 
 @pytest.mark.full
 @COMMANDS
-def test_a_server_in_a_crowded_folder_answers_and_notifies_systemd(
+def test_a_server_beside_modules_of_a_user_answers_and_notifies_systemd(
     cache_home: Path, crowded: Path, command: tuple[str, ...]
 ) -> None:
-    """Beside a model.py of the user; READY=1 comes when it is ready, STOPPING=1 when it drains."""
+    """With a model.py in its folder; it sends READY=1 when ready, STOPPING=1 when it drains."""
     with (
         closing(Systemd(crowded)) as systemd,
         started(
@@ -74,23 +76,23 @@ def test_a_server_in_a_crowded_folder_answers_and_notifies_systemd(
             variables=systemd.variables,
         ) as server,
     ):  # fmt: skip
-        systemd.hear("READY=1")
+        systemd.wait_for("READY=1")
         assert readiness(server.port) == 200
         assert post(server.port, jpeg("coffee.png")).best == "espresso"
-        assert "STOPPING=1" not in systemd.heard
+        assert "STOPPING=1" not in systemd.received
         server.signal()
-        systemd.hear("STOPPING=1")
+        systemd.wait_for("STOPPING=1")
         server.exit_code()
-    heard = systemd.heard
-    assert heard.index("STATUS=loading TensorFlow") < heard.index("READY=1")
-    assert heard.index("STATUS=ready") < heard.index("STATUS=draining")
+    received = systemd.received
+    assert received.index("STATUS=loading TensorFlow") < received.index("READY=1")
+    assert received.index("STATUS=ready") < received.index("STATUS=draining")
 
 
 @COMMANDS
 def test_check_config_prints_the_settings_and_exits(
     cache_home: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """As a TOML file that gives the same settings when read again; nothing is started."""
+    """As a TOML file that can be read back; no server is started."""
     options = ["--max_batch_size", "16", "--check-config"]
     variables = {"TENSORFERRY_DRAIN_DELAY": "5"}
     checked = run_program(
@@ -113,7 +115,7 @@ def test_check_config_prints_the_settings_and_exits(
 @pytest.mark.full
 @pytest.mark.usefixtures("server")
 def test_a_second_start_converts_and_measures_nothing(cache_home: Path, tmp_path: Path) -> None:
-    """The first start has stored the results."""
+    """The first start has stored the converted model and the run times."""
     with serving(cache_home=cache_home, folder=tmp_path) as server:
         assert "converting" not in server.log
         assert " rows: " not in server.log, "it measured again"
@@ -121,8 +123,8 @@ def test_a_second_start_converts_and_measures_nothing(cache_home: Path, tmp_path
 
 @pytest.mark.full
 @pytest.mark.skipif(gpu_is_installed(), reason="this machine has a GPU")
-def test_a_gpu_that_tensorflow_cannot_see_is_an_error(cache_home: Path, tmp_path: Path) -> None:
-    """If nvidia-smi lists a GPU, the server runs on the CPU only with --device cpu."""
+def test_a_gpu_that_tensorflow_cannot_use_is_an_error(cache_home: Path, tmp_path: Path) -> None:
+    """If nvidia-smi lists a GPU, the server uses the CPU only with --device cpu."""
     listing = tmp_path / "bin" / "nvidia-smi"
     listing.parent.mkdir()
     listing.write_text('#!/bin/sh\necho "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0)"\n')

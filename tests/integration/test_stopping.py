@@ -1,4 +1,4 @@
-"""What becomes of requests when a server is told to stop."""
+"""The requests of a server that gets a stop signal."""
 
 import threading
 from contextlib import closing
@@ -34,17 +34,17 @@ CLIENTS = 32
 
 @dataclass(slots=True)
 class Attempt:
-    """One request, and what became of it."""
+    """One request and its outcome."""
 
-    written: float = inf  #: when it was wholly written, by the monotonic clock
-    answer: Answer | None = None  #: None where the connection ended before a byte of it came
+    written: float = inf  #: when the whole request was written, by the monotonic clock
+    answer: Answer | None = None  #: None if the connection ended before the first byte of an answer
 
 
-class Customer:
+class ClientThread:
     """
-    Posts one photo after the other, from a thread, until nobody listens any more.
+    A thread that posts one photo after the other until the server no longer listens.
 
-    A connection carries one request, or with *keep_alive* as many as the server lets it.
+    A connection carries one request, or with *keep_alive* as many as the server allows.
     """
 
     def __init__(self, port: int, name: str, *, keep_alive: bool) -> None:
@@ -52,27 +52,27 @@ class Customer:
         self.attempts: list[Attempt] = []
         self._port = port
         self._request = request_bytes(jpeg(name), close=not keep_alive)
-        self._left = False
+        self._refused = False
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
     def wait(self) -> None:
-        """Wait until it has left; fail where it ended otherwise."""
+        """Wait until the thread has ended; fail if it ended for another reason."""
         self._thread.join(30)
-        assert self._left, "a client is still there, or got what is no answer"
+        assert self._refused, "a client still runs, or received an invalid answer"
 
     def _run(self) -> None:
-        while not self._left:
+        while not self._refused:
             try:
                 raw = open_socket(self._port)
             except ConnectionError:
-                self._left = True
+                self._refused = True
             else:
                 with raw:
-                    while self._goes_on_after_attempt(raw):
+                    while self._can_send_another_after_attempt(raw):
                         pass
 
-    def _goes_on_after_attempt(self, raw: socket) -> bool:
+    def _can_send_another_after_attempt(self, raw: socket) -> bool:
         attempt = Attempt()
         self.attempts.append(attempt)
         with closing(HTTPResponse(raw, method="POST")) as response:
@@ -82,52 +82,52 @@ class Customer:
                 response.begin()
             except ConnectionError:
                 return False
-            # Not forgiven from here on: half an answer is worse than none.
+            # From here on an error fails the test: half an answer is worse than none.
             attempt.answer = read_answer(response, attempt.written)
             return not response.will_close
 
 
-def stop_under_load(server: Server) -> tuple[list[Customer], float]:
-    """Tell *server* to stop while customers come; return them, gone, and when it was told."""
-    customers = [
-        Customer(server.port, name, keep_alive=number % 2 == 0)
+def stop_under_load(server: Server) -> tuple[list[ClientThread], float]:
+    """Stop *server* under load; return the ended clients, and when the signal was sent."""
+    clients = [
+        ClientThread(server.port, name, keep_alive=number % 2 == 0)
         for number, (name, _) in enumerate(mixed(CLIENTS))
     ]
-    wait_for(lambda: all(len(each.attempts) > 3 for each in customers), "three answers for all")
-    told = monotonic()
+    wait_for(lambda: all(len(each.attempts) > 3 for each in clients), "three answers for all")
+    signalled = monotonic()
     server.signal()
-    for each in customers:
+    for each in clients:
         each.wait()
-    return customers, told
+    return clients, signalled
 
 
 @pytest.mark.parametrize(
     ("command", "code"),
-    # As Popen has it; a shell says 143 of a process that SIGTERM ended.
+    # The code of Popen; a shell reports 143 for a process that SIGTERM ended.
     [
         pytest.param(SERVE, 0, id="serve"),
         pytest.param(TWISTD_N, -SIGTERM, id="twistd", marks=pytest.mark.full),
     ],
 )
-def test_a_stop_under_load_answers_what_was_sent(
+def test_a_stop_under_load_answers_every_request_that_was_sent(
     cache_home: Path, tmp_path: Path, command: tuple[str, ...], code: int
 ) -> None:
     """
-    A request that was written when the signal came is answered, whatever its connection.
+    A request that was written before the signal is answered, on every connection.
 
-    Later ones are answered as well, or their connection ends before a byte of an answer.
+    A later one is answered as well, or its connection ends before the first byte of an answer.
     """
     with serving(cache_home=cache_home, folder=tmp_path, command=command) as server:
-        customers, told = stop_under_load(server)
+        clients, signalled = stop_under_load(server)
         assert server.exit_code() == code
-    for customer in customers:
-        for attempt in customer.attempts:
-            assert attempt.answer is not None or attempt.written > told
+    for client in clients:
+        for attempt in client.attempts:
+            assert attempt.answer is not None or attempt.written > signalled
             if attempt.answer is not None:
-                assert attempt.answer.best in KNOWN[customer.name]
-    answers = [it.answer for each in customers for it in each.attempts if it.answer is not None]
-    under_way = [it for it in answers if it.began < told < it.ended]
-    assert len(under_way) >= CLIENTS / 2, "there was no load to speak of"
+                assert attempt.answer.best in KNOWN[client.name]
+    answers = [it.answer for each in clients for it in each.attempts if it.answer is not None]
+    under_way = [it for it in answers if it.began < signalled < it.ended]
+    assert len(under_way) >= CLIENTS / 2, "the load was too low"
     assert any(it.headers.get("connection") == "close" for it in under_way)
     assert "stopped; every accepted request was answered" in server.log
 
@@ -137,7 +137,7 @@ def test_a_stop_under_load_answers_what_was_sent(
 def test_a_second_signal_ends_a_long_drain_at_once(
     cache_home: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """While it waits for the rest of a request it does not end; then it does, and not with 0."""
+    """The server waits for the rest of a request; the second signal ends it, not with 0."""
     with serving(cache_home=cache_home, folder=tmp_path, command=command) as server:
         with open_socket(server.port) as slow:
             slow.sendall(request_bytes(jpeg("coffee.png"))[:-1])
@@ -153,10 +153,8 @@ def test_a_second_signal_ends_a_long_drain_at_once(
 
 
 @pytest.mark.full
-def test_a_request_half_sent_before_the_stop_is_answered_after_it(
-    cache_home: Path, tmp_path: Path
-) -> None:
-    """And while `--drain-delay` lasts, so is one that comes new; `/readyz` says 503 meanwhile."""
+def test_a_request_half_sent_before_the_stop_is_answered(cache_home: Path, tmp_path: Path) -> None:
+    """During `--drain-delay` a new one is answered too, and `/readyz` answers 503."""
     with serving("--drain-delay", "2", cache_home=cache_home, folder=tmp_path) as server:
         request = request_bytes(jpeg("coffee.png"))
         with open_socket(server.port) as half, open_socket(server.port) as late:

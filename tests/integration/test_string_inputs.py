@@ -1,7 +1,7 @@
-"""Models that take one string: an image only where the model decodes it, and never in silence."""
+"""Models that take one string: an image only where the model decodes it, and reported otherwise."""
 
 from base64 import urlsafe_b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,16 +10,13 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.errors import ModelError, RowsRefused
-from model.repository.model_files import find_model
-from model.repository.model_toml import ModelFacts
 from model.signature import STRING
 from tests.images import encoded
-from tests.integration.graphs import CPU
+from tests.integration.graphs import LoadModel
 from tests.integration.saving import Write, changed, tf1, tf2
 
-Decode = Callable[[Any, Any], Any]  #: makes an image of one string
+Decode = Callable[[Any, Any], Any]  #: decodes one string to an image
 Ask = Callable[[Path, bytes], bytes]  #: the string for an image file, in a folder
 
 RED = encoded(Image.new("RGB", (9, 7), (255, 0, 0)), "PNG")
@@ -27,7 +24,7 @@ KEY = "image/encoded"
 
 
 def one_by_one(decode: Decode) -> Write:
-    """Return what writes a SavedModel that decodes each of its strings so."""
+    """Return a function that writes a SavedModel that applies *decode* to each string."""
 
     def scores(tf: Any, text: Any) -> dict[str, Any]:
         def row(one: Any) -> Any:
@@ -84,11 +81,11 @@ def bytes_of(tf: Any, text: Any) -> dict[str, Any]:
 
 @dataclass(frozen=True)
 class Strings:
-    """A model, and the string that it wants for a red image."""
+    """A model, and the string that it takes for a red image."""
 
     write: Write
     image: bool  #: whether it takes image files
-    ask: Ask | None = None  #: None where it takes the file itself
+    ask: Ask | None = None  #: None if it takes the file itself
 
 
 MODELS = {
@@ -137,33 +134,15 @@ MODELS = {
 }
 
 
-@pytest.fixture
-def load() -> Iterator[Callable[..., tuple[LoadedFiles, list[str]]]]:
-    """Give what loads a model for this number of labels; close it after use."""
-    opened: list[LoadedFiles] = []
-
-    def loaded(path: Path, classes: int = 0) -> tuple[LoadedFiles, list[str]]:
-        said: list[str] = []
-        files = find_model(path)
-        opened.append(
-            load_files(files, ModelFacts(), CPU, classes=classes, max_pixels=10**6, say=said.append)
-        )
-        return opened[-1], said
-
-    yield loaded
-    for each in opened:
-        each.runner.close()
-
-
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_a_string_is_an_image_only_where_the_model_decodes_it(
-    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], model: Strings
+    tmp_path: Path, load_model: LoadModel, model: Strings
 ) -> None:
-    """Else it is a string, which JSON brings, and the start says so where it decodes images."""
+    """Otherwise JSON carries the string; a line reports it if the model decodes images."""
     model.write(tmp_path / "model")
-    loaded, said = load(tmp_path / "model")
+    loaded, said = load_model(tmp_path / "model")
     assert (loaded.image_input is not None) == model.image
-    told = [each for each in said if "is a string, but no encoded image" in each]
+    told = [each for each in said if "is a string, but not an encoded image" in each]
     assert len(told) == (loaded.decodes and not model.image)
     (signature,) = loaded.runner.signatures
     data = RED if model.ask is None else model.ask(tmp_path, RED)
@@ -176,15 +155,15 @@ def test_a_string_is_an_image_only_where_the_model_decodes_it(
 
 @pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 def test_labels_want_a_string_that_is_an_image(
-    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], model: Strings
+    tmp_path: Path, load_model: LoadModel, model: Strings
 ) -> None:
-    """A classifier that no image can be posted to is refused in one line."""
+    """A classifier that takes no images is refused in one line."""
     model.write(tmp_path / "model")
     if model.image:
-        assert load(tmp_path / "model", 3)[0].image_input is not None
+        assert load_model(tmp_path / "model", classes=3)[0].image_input is not None
         return
     with pytest.raises(ModelError) as caught:
-        load(tmp_path / "model", 3)
+        load_model(tmp_path / "model", classes=3)
     (line,) = str(caught.value).splitlines()
     assert "labels are for images, but" in line
 
@@ -194,12 +173,12 @@ def test_labels_want_a_string_that_is_an_image(
     [numbers, lambda tf, text: {"rows": tf.io.decode_csv(text, [[0.0]])[0]}],
     ids=["to_number", "decode_csv"],
 )
-def test_an_error_that_quotes_bytes_is_the_requests(
-    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], function: Callable[..., Any]
+def test_an_error_that_quotes_bytes_refuses_the_request(
+    tmp_path: Path, load_model: LoadModel, function: Callable[..., Any]
 ) -> None:
     """Whether TensorFlow can quote them or not."""
     tf2(function, text=("string", (None,)))(tmp_path / "model")
-    loaded, _ = load(tmp_path / "model")
+    loaded, _ = load_model(tmp_path / "model")
     (signature,) = loaded.runner.signatures
     for value in (b"abc", b"\xff\xfe", b"caf\xe9"):
         with pytest.raises(RowsRefused) as caught:
@@ -217,22 +196,22 @@ def test_an_error_that_quotes_bytes_is_the_requests(
     ],
     ids=["a path", "a path that is no UTF-8", "compressed"],
 )
-def test_a_string_that_leads_nowhere_is_the_requests_fault(
+def test_a_string_that_names_no_file_refuses_the_request(
     tmp_path: Path,
-    load: Callable[..., tuple[LoadedFiles, list[str]]],
+    load_model: LoadModel,
     decode: Decode,
     value: bytes,
 ) -> None:
-    """As one of no image is."""
+    """Like a string that is no image."""
     one_by_one(decode)(tmp_path / "model")
-    loaded, _ = load(tmp_path / "model")
+    loaded, _ = load_model(tmp_path / "model")
     (signature,) = loaded.runner.signatures
     with pytest.raises(RowsRefused):
         loaded.runner.run(signature.feed({"text": np.array([value], STRING)}))
 
 
 def calls_python(tf: Any, images: Any) -> dict[str, Any]:
-    """Leave the work to Python, which does not travel with the model."""
+    """Call Python, which the model's file does not hold."""
     scores = tf.numpy_function(lambda x: x.mean((1, 2)), [images], tf.float32)
     return {"scores": tf.ensure_shape(scores, (None, 3))}
 
@@ -254,14 +233,14 @@ def empty_table(tf: Any) -> Any:
 
 
 def without_init(graph: Any) -> None:
-    """Forget what fills the tables."""
+    """Remove the operations that fill the tables."""
     for key in ("saved_model_main_op", "legacy_init_op"):
         graph.collection_def.pop(key, None)
     graph.signature_def.pop("__saved_model_init_op", None)
 
 
 def without_python(graph: Any) -> None:
-    """Name a Python function that this process does not have, as any other process has none."""
+    """Name a Python function that this process does not have, like any other process."""
     for function in graph.graph_def.library.function:
         for node in function.node_def:
             if node.op in ("PyFunc", "EagerPyFunc"):
@@ -281,11 +260,11 @@ USELESS = {
 
 @pytest.mark.parametrize("write", USELESS.values(), ids=USELESS)
 def test_a_model_that_fails_on_every_image_is_refused_in_one_line(
-    tmp_path: Path, load: Callable[..., tuple[LoadedFiles, list[str]]], write: Write
+    tmp_path: Path, load_model: LoadModel, write: Write
 ) -> None:
-    """No client is to blame."""
+    """The error is not the client's."""
     write(tmp_path / "model")
     with pytest.raises(ModelError) as caught:
-        load(tmp_path / "model")
+        load_model(tmp_path / "model")
     (line,) = str(caught.value).splitlines()
     assert "not find callback" in line or "not initialized" in line

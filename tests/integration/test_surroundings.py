@@ -1,4 +1,4 @@
-"""Starts beside modules of other projects, and without a writable folder."""
+"""Starts beside modules of other projects, and without a folder to write to."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ from tests.integration.servers import TENSORFERRY, TWISTD_N, reasons, run_progra
 COMMAND = str(Path(sys.executable).with_name("tensorferry"))
 MODULE = (sys.executable, "-m", "tensorferry")
 
-#: How a server is started, and whether the working folder is where Python looks for modules first.
+#: The commands that start a server.
 COMMANDS = {
     "tensorferry": (COMMAND, "serve"),
     "python -m tensorferry": (*MODULE, "serve"),
@@ -26,7 +26,7 @@ NAMES = ("batcher", "model", "scripts", "server")
 
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
-    """A folder of modules, each with the name of a package of this project."""
+    """Return a folder of modules, each with the name of one of our packages."""
     folder = tmp_path / "project"
     (folder / "scripts").mkdir(parents=True)
     for name in ("batcher.py", "model.py", "server.py", "scripts/__init__.py"):
@@ -49,7 +49,7 @@ PLACES = [
 def test_modules_of_the_same_names_are_not_imported(
     cache_home: Path, project: Path, tmp_path: Path, command: tuple[str, ...], where: str
 ) -> None:
-    """The error is about the model, so all imports of the server have succeeded."""
+    """The error for an empty model comes after all imports of a server."""
     (tmp_path / "empty.pb").touch()
     options = ["--port", "0", "--graph", str(tmp_path / "empty.pb")]
     variables = {"PYTHONPATH": str(project)} if where == "PYTHONPATH" else {}
@@ -63,10 +63,10 @@ def test_modules_of_the_same_names_are_not_imported(
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_module_that_was_imported_first_is_not_replaced(
+def test_a_module_that_was_imported_first_stays_usable(
     cache_home: Path, tmp_path: Path, name: str
 ) -> None:
-    """For example by a sitecustomize, which every interpreter imports."""
+    """Here by a sitecustomize, which every interpreter imports."""
     (tmp_path / f"{name}.py").write_text("mine = True\n")
     (tmp_path / "sitecustomize.py").write_text(
         f"import atexit, {name}\natexit.register(lambda: print({name}.mine))\n"
@@ -79,7 +79,7 @@ def test_a_module_that_was_imported_first_is_not_replaced(
 
 
 def test_the_module_is_the_command(cache_home: Path, tmp_path: Path) -> None:
-    """`python -m tensorferry` has the same name in its messages."""
+    """And both have the same name in their output."""
     for command in ((COMMAND,), MODULE, TENSORFERRY):
         version = run_program([*command, "--version"], cache_home=cache_home, folder=tmp_path)
         assert version.stdout.startswith("tensorferry, version ")
@@ -89,8 +89,8 @@ def test_the_module_is_the_command(cache_home: Path, tmp_path: Path) -> None:
         assert page.stdout.startswith("Usage: tensorferry serve ")
 
 
-#: Runs the command as an id without an entry among the users does, with no place to write to.
-NOWHERE = """
+#: Runs the command as a user id without a passwd entry, and without a folder to write to.
+WITHOUT_FOLDER = """
 import os, pwd, sys, tempfile
 
 def unknown(uid):
@@ -109,22 +109,24 @@ main()
 
 
 @pytest.fixture
-def nowhere(tmp_path: Path) -> tuple[str, ...]:
-    """Return the command of a server without any writable folder."""
-    program = tmp_path / "nowhere.py"
-    program.write_text(NOWHERE)
+def without_folder(tmp_path: Path) -> tuple[str, ...]:
+    """Return the command of a server without a folder to write to."""
+    program = tmp_path / "without_folder.py"
+    program.write_text(WITHOUT_FOLDER)
     return (sys.executable, "-P", os.fspath(program), "serve")
 
 
 @pytest.mark.full
-def test_a_server_without_any_place_answers(
-    cache_home: Path, tmp_path: Path, nowhere: tuple[str, ...]
+def test_a_server_without_a_writable_folder_answers(
+    cache_home: Path, tmp_path: Path, without_folder: tuple[str, ...]
 ) -> None:
-    """Only the stored latencies are lost, and one line reports it."""
+    """It only cannot store the run times, which one line says."""
     graph = Graphs(tmp_path).write(image_input())
     (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
     options = ("--graph", str(graph), "--labels", "labels.txt")
-    with serving(*options, cache_home=cache_home, folder=tmp_path, command=nowhere) as server:
+    with serving(
+        *options, cache_home=cache_home, folder=tmp_path, command=without_folder
+    ) as server:
         assert post(server.port, jpeg("coffee.png")).best == "red"
         warnings = [line for line in server.log.splitlines() if " warn " in line]
         assert "Traceback" not in server.log
@@ -133,11 +135,11 @@ def test_a_server_without_any_place_answers(
     assert "set XDG_CACHE_HOME" in line
 
 
-def test_the_default_model_without_any_place_says_what_to_set(
-    cache_home: Path, tmp_path: Path, nowhere: tuple[str, ...]
+def test_the_default_model_without_a_writable_folder_names_the_variable_to_set(
+    cache_home: Path, tmp_path: Path, without_folder: tuple[str, ...]
 ) -> None:
-    """It is converted once, and must be stored."""
-    command = [*nowhere, "--port", "0"]
+    """The default model needs a folder, because it is converted once and stored."""
+    command = [*without_folder, "--port", "0"]
     result = run_program(command, cache_home=cache_home, folder=tmp_path)
     (line,) = reasons(result.stderr)
     assert line.endswith("set XDG_CACHE_HOME to a folder that can be written")

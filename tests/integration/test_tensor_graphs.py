@@ -1,4 +1,4 @@
-"""Frozen graphs that take other things than images: what they are served as, and run alone if."""
+"""Frozen graphs that take tensors other than images: their signatures, batched or alone."""
 
 from collections.abc import Iterator
 from contextlib import closing
@@ -10,7 +10,7 @@ import orjson
 import pytest
 
 from model.signature import Signature
-from server.api.json_tensors import answer, arrays_of, parse_request
+from server.api.json_tensors import arrays_of, encode_outputs, parse_request
 from server.api.samples import sample_request
 from tests.integration.graphs import SCORES, Build, Graphs, Loaded, applied, placeholder, together
 
@@ -38,21 +38,21 @@ def weighted(shape: object = (None, 4), dtype: str = "float32") -> Build:
 
 
 def asked(loaded: Loaded, body: str) -> object:
-    """Return how the native dialect answers *body*."""
+    """Return the native dialect's answer to *body*."""
     name, inputs = parse_request(body.encode())
     signature = next(each for each in loaded.runner.signatures if name in (None, each.name))
     outputs = loaded.runner.run(signature.feed(arrays_of(signature, inputs)))
-    return orjson.loads(answer(signature.outputs, outputs))["outputs"][SCORES]
+    return orjson.loads(encode_outputs(signature.outputs, outputs))["outputs"][SCORES]
 
 
 def specs(signature: Signature) -> tuple[str, str]:
-    """Return what goes in and what comes out, in words."""
+    """Return the specs of inputs and outputs as text."""
     ((taken,), (given,)) = (signature.inputs, signature.outputs)
     return str(taken), str(given)
 
 
-def test_rows_of_numbers_ride_together(graphs: Graphs) -> None:
-    """In the graph's own numbers, and no image can be posted."""
+def test_rows_of_numbers_share_a_run(graphs: Graphs) -> None:
+    """With the graph's own dtype; an image is refused."""
     loaded = graphs.load(graphs.write(weighted()), classes=0)
     assert loaded.image_input is None
     assert loaded.signature.batched
@@ -63,7 +63,7 @@ def test_rows_of_numbers_ride_together(graphs: Graphs) -> None:
     assert graphs.said == []
 
 
-#: A graph, what it takes and gives, and how its sample is answered.
+#: A graph, its inputs and outputs, and the answer to its sample.
 SAMPLES: dict[str, tuple[Build, str, str, object]] = {
     "true or false out": (
         of_input("float32", (None, 2), "is_finite"), "float32[?, 2]", "bool[?, 2]", [[True, True]]
@@ -117,10 +117,10 @@ SAMPLES: dict[str, tuple[Build, str, str, object]] = {
 @pytest.mark.parametrize(
     ("build", "takes", "gives", "answered"), list(SAMPLES.values()), ids=list(SAMPLES)
 )
-def test_a_graph_of_anything_is_served(
+def test_a_graph_of_any_tensors_is_served(
     graphs: Graphs, build: Build, takes: str, gives: str, answered: object
 ) -> None:
-    """And answers its own sample, whether its rows ride together or not."""
+    """It answers its own sample, whether its rows share a run or not."""
     loaded = graphs.load(graphs.write(build), classes=0)
     assert loaded.image_input is None
     assert specs(loaded.signature) == (takes, gives)
@@ -130,7 +130,7 @@ def test_a_graph_of_anything_is_served(
     )
 
 
-#: A graph, and why its requests cannot share a run.
+#: A graph, and the reason why its requests cannot share a run.
 ALONE: dict[str, tuple[Build, str]] = {
     "one number": (
         of_input("float32", (), "exp"),
@@ -177,25 +177,25 @@ ALONE: dict[str, tuple[Build, str]] = {
 
 
 @pytest.mark.parametrize(("build", "reason"), list(ALONE.values()), ids=list(ALONE))
-def test_what_gives_no_row_for_each_row_runs_alone(
+def test_a_graph_without_an_output_row_for_each_row_runs_alone(
     graphs: Graphs, build: Build, reason: str
 ) -> None:
-    """Or every answer would fail."""
+    """Otherwise every answer would fail."""
     loaded = graphs.load(graphs.write(build), classes=0, tensors=("x", None))
     assert loaded.signature.alone == reason
     assert not loaded.signature.batched
 
 
 @pytest.mark.parametrize("shape", [(None, None), None])
-def test_zeros_that_do_not_fit_prove_nothing(graphs: Graphs, shape: object) -> None:
-    """Where the graph leaves sizes open, whoever asks knows them."""
+def test_zeros_that_do_not_fit_are_no_reason_to_refuse(graphs: Graphs, shape: object) -> None:
+    """Where the graph leaves sizes open, the client knows them."""
     loaded = graphs.load(graphs.write(weighted(shape)), classes=0)
     assert asked(loaded, '{"inputs": {"x": [[1, 0, 0, 0]]}}') == [[0, 1]]
     assert loaded.signature.batched == (shape is not None)
 
 
 def test_a_graph_that_cannot_run_any_row_is_refused(graphs: Graphs) -> None:
-    """Though its sizes are fixed."""
+    """All its sizes are fixed, so no other row would run."""
 
     def build(tf: ModuleType) -> None:
         x = tf.placeholder("float32", (None, 4), name="x")
@@ -207,7 +207,7 @@ def test_a_graph_that_cannot_run_any_row_is_refused(graphs: Graphs) -> None:
 
 @pytest.mark.parametrize("shape", [(None, 4), None, (None, None, None, 3)])
 def test_labels_are_refused_where_no_image_can_be_taken(graphs: Graphs, shape: object) -> None:
-    """Of what size it was to be, nobody has said."""
+    """No setting gives the size of an image."""
     build = of_input("float32", shape, "exp")
     line = graphs.refusal(graphs.write(build), classes=3)
     assert "labels are for images, but 'x' is float32" in line
@@ -215,7 +215,7 @@ def test_labels_are_refused_where_no_image_can_be_taken(graphs: Graphs, shape: o
 
 
 def test_a_size_makes_images_of_floats_of_any_shape(graphs: Graphs) -> None:
-    """And JSON may still bring other numbers of the same size."""
+    """JSON may still carry other numbers of the same size."""
     loaded = graphs.load(
         graphs.write(of_input("float32", None, "exp")), classes=0, height=1, width=2
     )
@@ -227,8 +227,8 @@ def test_a_size_makes_images_of_floats_of_any_shape(graphs: Graphs) -> None:
 
 
 @pytest.mark.parametrize("name", ["predict", "serving_default:pixels"])
-def test_a_graph_has_but_one_signature_to_choose(graphs: Graphs, name: str) -> None:
-    """Another is refused, as of a model that has several."""
+def test_a_graph_has_only_one_signature(graphs: Graphs, name: str) -> None:
+    """Any other name is refused, as for a model with several."""
     path = graphs.write(weighted())
     assert graphs.refusal(path, classes=0, signature=name) == (
         f"{path}: no signature {name!r}: a frozen graph has only 'serving_default'"

@@ -1,4 +1,4 @@
-"""A frozen graph that takes rows of numbers, served and asked over HTTP."""
+"""A frozen graph that takes rows of numbers, served over HTTP."""
 
 import os
 import shutil
@@ -21,11 +21,11 @@ from tests.integration.graphs import SCORES, Graphs
 from tests.integration.servers import serving
 
 JSON = {"Content-Type": "application/json"}
-CURL = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl -d says
+CURL = {"Content-Type": "application/x-www-form-urlencoded"}  # what curl -d sends
 IMAGE = encoded(coloured(16, 16), "PNG")
 SAMPLE = '{"inputs": {"x": [[0.0, 0.0, 0.0, 0.0]]}}'
 
-#: What may wait: rows of 16 bytes; and what a body may have.
+#: Bytes of the queue, whose rows have 16 bytes, and limit of a body.
 QUEUE_BYTES = 1 << 16
 
 MODEL_TOML = """
@@ -37,7 +37,7 @@ output = "final_result"
 
 
 def sums_and_logarithms(tf: ModuleType) -> None:
-    """Make a graph that gives the sum of each row, and the logarithm of its first number."""
+    """Make a graph that returns the sum of each row, and the logarithm of its first number."""
     rows = tf.placeholder(tf.float32, (None, 4), name="x")
     columns = [tf.reduce_sum(rows, axis=1), tf.log(rows[:, 0])]
     tf.stack(columns, axis=1, name=SCORES)
@@ -45,7 +45,7 @@ def sums_and_logarithms(tf: ModuleType) -> None:
 
 @pytest.fixture(scope="module")
 def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    """The port of a server that was given the folder of a model."""
+    """The port of a server for the folder of a model."""
     folder = tmp_path_factory.mktemp("model")
     Graphs(folder).write(sums_and_logarithms)
     (folder / "model.toml").write_text(MODEL_TOML)
@@ -56,13 +56,13 @@ def port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 def ask(port: int, body: object, headers: dict[str, str] | None = None, **given: str) -> Answer:
-    """Post *body*, as it is or as JSON."""
+    """Post *body*, encoded as JSON unless it is bytes."""
     data = body if isinstance(body, bytes) else orjson.dumps(body)
     return post(port, data, headers=JSON if headers is None else headers, **given)
 
 
 def fetched(port: int, path: str = "/status", method: str = "GET") -> Answer:
-    """Ask for *path* without a body."""
+    """Request *path* without a body."""
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
         connection.request(method, path)
@@ -72,7 +72,7 @@ def fetched(port: int, path: str = "/status", method: str = "GET") -> Answer:
 
 
 def outputs(answer: Answer) -> Any:  # Any: JSON
-    """Return what the model gave."""
+    """Return the output of the model."""
     assert answer.status == 200, answer.body
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-model-version"] == "sums/3"
@@ -87,7 +87,7 @@ def outputs(answer: Answer) -> Any:  # Any: JSON
     [JSON, CURL, {}, {"Content-Type": "application/json; charset=utf-8"}],
     ids=["json", "curl", "none", "charset"],
 )
-def test_json_is_answered_whatever_it_is_called(port: int, headers: dict[str, str]) -> None:
+def test_json_is_answered_under_any_content_type(port: int, headers: dict[str, str]) -> None:
     """With or without the name of the only input, of its signature, and with any white space."""
     for body in (
         b'{"inputs": {"x": [[1, 2, 3, 4]]}}',
@@ -97,8 +97,8 @@ def test_json_is_answered_whatever_it_is_called(port: int, headers: dict[str, st
         assert outputs(ask(port, body, headers)) == [[10, 0]]
 
 
-def test_the_rows_of_a_request_ride_together(port: int) -> None:
-    """And come back in order, each with what it would have got alone."""
+def test_the_rows_of_a_request_share_a_batch(port: int) -> None:
+    """The outputs are in order, and those of a run alone."""
     rows = np.random.default_rng(5).uniform(1, 9, (3, 4)).astype(np.float32)
     answer = ask(port, {"inputs": {"x": rows.tolist()}})
     expected = np.stack([rows.sum(axis=1), np.log(rows[:, 0])], axis=1)
@@ -107,14 +107,14 @@ def test_the_rows_of_a_request_ride_together(port: int) -> None:
     assert (batch.rows, batch.cap) == (3, 4)
 
 
-def test_more_rows_than_a_batch_takes_ride_in_several(port: int) -> None:
-    """Here of four rows at most."""
+def test_more_rows_than_a_batch_takes_are_split(port: int) -> None:
+    """Into batches of at most four rows."""
     answer = ask(port, {"inputs": [[row, 0, 0, 1] for row in range(1, 11)]})
     assert [row[0] for row in outputs(answer)] == list(range(2, 12))
     assert [(batch.rows, batch.cap) for batch in answer.batches] == [(4, 4), (4, 4), (2, 4)]
 
 
-def test_what_is_no_number_is_null(port: int) -> None:
+def test_nan_and_infinities_are_null(port: int) -> None:
     """The logarithms of 0 and of -1."""
     answer = ask(port, {"inputs": [[0, 0, 0, 0], [-1, 0, 0, 0]]})
     assert outputs(answer) == [[0, None], [-1, None]]
@@ -174,14 +174,14 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
 
 
 @pytest.mark.parametrize(
-    ("body", "headers", "status", "said"), list(REFUSED.values()), ids=list(REFUSED)
+    ("body", "headers", "status", "message"), list(REFUSED.values()), ids=list(REFUSED)
 )
-def test_what_does_not_fit_is_refused_by_its_name(
-    port: int, body: bytes, headers: dict[str, str], status: int, said: str
+def test_the_error_names_what_does_not_fit(
+    port: int, body: bytes, headers: dict[str, str], status: int, message: str
 ) -> None:
     """In one line, and without a run."""
     answer = ask(port, body, headers)
-    assert (answer.status, answer.error.startswith(said)) == (status, True), answer.body
+    assert (answer.status, answer.error.startswith(message)) == (status, True), answer.body
     assert answer.error.isprintable()
     assert answer.batches == []
     assert ("retry-after" in answer.headers) == (status == 429)
@@ -189,9 +189,12 @@ def test_what_does_not_fit_is_refused_by_its_name(
 
 def test_there_are_no_labels_to_choose_from(port: int) -> None:
     """Nor any other parameter."""
-    for query, said in (("k=1", "k: there are no labels"), ("x=1", "unknown query parameter 'x'")):
+    for query, message in (
+        ("k=1", "k: there are no labels"),
+        ("x=1", "unknown query parameter 'x'"),
+    ):
         answer = ask(port, SAMPLE.encode(), path=f"/?{query}")
-        assert (answer.status, answer.error[: len(said)]) == (400, said)
+        assert (answer.status, answer.error[: len(message)]) == (400, message)
 
 
 @pytest.mark.parametrize(
@@ -206,10 +209,10 @@ def test_there_are_no_labels_to_choose_from(port: int) -> None:
     ],
     ids=["image", "bare", "form", "other field", "list", "fields"],
 )
-def test_what_is_no_json_is_shown_a_request_that_works(
+def test_the_error_for_other_bodies_has_a_request_that_works(
     port: int, body: bytes, headers: dict[str, str]
 ) -> None:
-    """An image first of all."""
+    """Above all for an image."""
     answer = ask(port, body, headers)
     assert answer.status == 415
     assert answer.error == f"this model takes tensors, no images; post JSON such as {SAMPLE}"
@@ -226,7 +229,7 @@ def test_what_is_no_json_is_shown_a_request_that_works(
         ("DELETE", "/status", "GET, HEAD"),
     ],
 )
-def test_other_methods_are_told_which_there_are(
+def test_the_error_for_another_method_lists_the_methods(
     port: int, method: str, path: str, allowed: str
 ) -> None:
     """With a 405."""
@@ -234,11 +237,11 @@ def test_other_methods_are_told_which_there_are(
     assert (answer.status, answer.headers["allow"]) == (405, allowed)
 
 
-# --- what the server tells of itself
+# --- the status
 
 
 def test_every_sample_of_the_status_is_answered(port: int) -> None:
-    """As it stands there."""
+    """Posted without a change."""
     status = orjson.loads(fetched(port).body)
     assert (status["model"], status["images"], status["labels"]) == ("sums/3", None, 0)
     assert list(status["signatures"]) == [status["default_signature"]] == ["serving_default"]
@@ -254,17 +257,17 @@ def test_every_sample_of_the_status_is_answered(port: int) -> None:
 
 @pytest.mark.skipif(shutil.which("curl") is None, reason="curl is not installed")
 def test_the_command_for_a_sample_works_in_a_shell(port: int, tmp_path: Path) -> None:
-    """Whether the numbers are written out, or made by Python."""
+    """Whether it writes the numbers out, or lets Python do so."""
     few = Signature((TensorSpec("x", np.dtype(np.float32), (None, 4)),), ())
     many = Signature((TensorSpec("x", np.dtype(np.float32), (None, 400)),), ())
     assert sample_request(blank_feed(few), few.name) == SAMPLE
-    said = []
+    message = []
     for signature in (few, many):
         command = sample_command(blank_feed(signature), signature.name, f"http://127.0.0.1:{port}/")
         ran = subprocess.run(
             ["sh", "-c", command],
             env=os.environ, cwd=tmp_path, capture_output=True, check=True, timeout=60,
         )  # fmt: skip
-        said.append(orjson.loads(ran.stdout))
-    assert said[0] == {"outputs": {SCORES: [[0, None]]}}
-    assert said[1]["error"] == "input 'x': expected float32[?, 4], got float32[1, 400]"
+        message.append(orjson.loads(ran.stdout))
+    assert message[0] == {"outputs": {SCORES: [[0, None]]}}
+    assert message[1]["error"] == "input 'x': expected float32[?, 4], got float32[1, 400]"

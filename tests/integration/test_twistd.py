@@ -12,7 +12,7 @@ from tests.integration.servers import TWISTD, port_in, readiness, run_program, w
 
 
 def has_ended(pid: int) -> bool:
-    """Return whether process *pid* has ended; it may be a zombie of another parent."""
+    """Return whether process *pid* has ended; its parent may not have collected it yet."""
     try:
         state = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0]
     except FileNotFoundError:
@@ -21,8 +21,8 @@ def has_ended(pid: int) -> bool:
 
 
 @contextmanager
-def ended_at_last(pidfile: Path) -> Iterator[None]:
-    """Kill the daemon that *pidfile* names, if it still exists after the block."""
+def killed_after(pidfile: Path) -> Iterator[None]:
+    """Kill the daemon that *pidfile* names, if it still runs after the block."""
     try:
         yield
     finally:
@@ -31,11 +31,11 @@ def ended_at_last(pidfile: Path) -> Iterator[None]:
                 os.kill(int(pidfile.read_text()), signal.SIGKILL)
 
 
-def test_a_daemon_serves_until_it_is_signalled(cache_home: Path, tmp_path: Path) -> None:
-    """It answers, drains at SIGTERM, logs that, and removes its pidfile."""
+def test_a_daemon_serves_until_sigterm(cache_home: Path, tmp_path: Path) -> None:
+    """It answers, drains at SIGTERM, logs the drain, and removes its pidfile."""
     pidfile, logfile = tmp_path / "ferry.pid", tmp_path / "ferry.log"
     command = [*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}", "tensorferry", "--port=0"]
-    with ended_at_last(pidfile):
+    with killed_after(pidfile):
         parent = run_program(command, cache_home=cache_home, folder=tmp_path)
         assert (parent.returncode, parent.stdout, parent.stderr) == (0, "", "")
         pid = int(pidfile.read_text())

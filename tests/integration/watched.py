@@ -23,8 +23,8 @@ from batcher.stats import BatcherStats
 from model.backend import Runner
 from model.signature import Arrays, Feed, Signature
 from server.lifecycle import State
-from server.model_loading import LoadedModel, Say, load_model
-from server.service import FerryService
+from server.model_loading import LoadedModel, OnProgress, load_model
+from server.service import InferenceService
 from server.settings.table import Settings
 from tests.integration.servers import environment
 
@@ -98,11 +98,11 @@ class StartFailed(AssertionError):
 
 
 class WatchedServer:
-    """A `FerryService` with a runner that is watched; use as `watched_server` gives it."""
+    """An `InferenceService` with a runner that is watched; use as `watched_server` gives it."""
 
     def __init__(self, settings: Settings) -> None:
         self.ready: Deferred[None] = Deferred()
-        self.service = FerryService(settings, reactor, fail=self._failed, load=self._load)
+        self.service = InferenceService(settings, reactor, fail=self._failed, load=self._load)
         self.service.lifecycle.observe(self._moved)
 
     @property
@@ -126,8 +126,8 @@ class WatchedServer:
             self.runner.firsts.clear()
             self.ready.callback(None)
 
-    def _load(self, settings: Settings, say: Say) -> LoadedModel:
-        loaded = load_model(settings, say)
+    def _load(self, settings: Settings, on_progress: OnProgress) -> LoadedModel:
+        loaded = load_model(settings, on_progress)
         self.runner = WatchedRunner(loaded.runner)
         return replace(loaded, runner=self.runner)
 

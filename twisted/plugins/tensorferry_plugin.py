@@ -1,4 +1,4 @@
-"""Let ``twistd tensorferry`` find the server."""
+"""Register the server as the plugin ``tensorferry`` of twistd."""
 
 from twisted.application.service import ServiceMaker
 

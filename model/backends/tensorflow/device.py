@@ -1,5 +1,5 @@
 """
-Choose the device: a GPU where there is one, else the CPU, and say why where a GPU stays unseen.
+Choose the device: a GPU where there is one, else the CPU; report why a GPU cannot be used.
 
 Imports TensorFlow inside its functions; they may run on any thread.
 """
@@ -29,11 +29,11 @@ class Device:
     """The device that sessions use."""
 
     kind: Literal["cpu", "gpu"]
-    description: str  #: for the log: the product's name, or the number of cores
+    description: str  #: for the log: the product name, and the number of cores of a CPU
 
 
 def gpu_is_installed() -> bool:
-    """Whether `nvidia-smi` lists a GPU, whatever TensorFlow sees."""
+    """Whether `nvidia-smi` lists a GPU; TensorFlow is not asked."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return False
@@ -48,31 +48,32 @@ def gpu_is_installed() -> bool:
 
 def quieten_tensorflow(choice: DeviceChoice) -> None:
     """
-    Keep TensorFlow's start-up chatter off the log, and GPUs from a CPU's server.
+    Silence TensorFlow's start-up messages; hide GPUs from a server on the CPU.
 
-    Call before it is first imported.  The Keras that it imports takes no settings of the user's.
+    Call before TensorFlow is first imported: this sets environment variables.  Keras, which
+    TensorFlow imports, gets its defaults instead of the user's settings.
     """
     ignore_user_keras()
     if choice == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    # With no GPU at hand its error lines are about drivers that nobody misses; real errors are
-    # raised as exceptions as well.
+    # Without a GPU its error lines report missing drivers only; real errors are also raised as
+    # exceptions.
     without_gpu = choice == "cpu" or not gpu_is_installed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if without_gpu else "1")
     obey_log_level()
-    _do_without_temporary_folder()
-    # What was deprecated when a model was made is of no use to whoever serves it.
+    _allow_missing_temporary_folder()
+    # Deprecation warnings concern the author of a model, not the operator of a server.
     logging.getLogger("tensorflow").setLevel(logging.ERROR)
 
 
-def _do_without_temporary_folder() -> None:
-    """Let TensorFlow be imported where no folder for temporary files can be written to."""
+def _allow_missing_temporary_folder() -> None:
+    """Make TensorFlow importable where no folder for temporary files is writable."""
     try:
         gettempdir()
     except OSError:
-        # For the tests within it.
+        # TensorFlow's test module reads this at import.
         os.environ.setdefault("TEST_TMPDIR", os.curdir)
-        # Keras imports it where it is installed, and does without where that is an ImportError.
+        # It needs a temporary folder at import; Keras works without it after an ImportError.
         absent: Any = None
         sys.modules.setdefault("matplotlib", absent)
 
@@ -81,8 +82,8 @@ def choose_device(choice: DeviceChoice) -> Device:
     """
     Return the device for *choice*.
 
-    Raises `ModelError` where a GPU was asked for, or is installed and was not refused, and
-    TensorFlow sees none: serving on the CPU instead would be slow and silent.
+    Raises `ModelError` if TensorFlow sees no GPU although *choice* is "gpu", or is "auto" and a
+    GPU is installed: serving on the CPU instead would be slow, without any sign of the reason.
     """
     cores = usable_cores()
     cpu = Device("cpu", f"{_processor_name()}, {cores} core{'s' if cores > 1 else ''}")
@@ -103,7 +104,7 @@ def choose_device(choice: DeviceChoice) -> Device:
 
 
 def _processor_name() -> str:
-    """Return what the kernel calls the processor, or just CPU."""
+    """Return the kernel's name for the processor, or "CPU"."""
     try:
         lines = Path("/proc/cpuinfo").read_text().splitlines()
     except OSError:

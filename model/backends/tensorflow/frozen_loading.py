@@ -1,8 +1,8 @@
 """
-Load a frozen GraphDef: find what it takes and gives, and serve it in batches where it can be.
+Load a frozen GraphDef into a Session, for batches where its rows are independent.
 
-A graph that takes one encoded image is cut behind its decoding; one that takes pixels gets the
-cast and the normalisation of uint8 images put in front of it.
+A graph that takes one encoded image is cut behind its decoding.  A graph that takes pixels gets
+operations in front of it that cast and normalise uint8 images.
 """
 
 from collections.abc import Callable
@@ -16,16 +16,21 @@ from model.backends.tensorflow.files.graph_file import SIGNATURE, FrozenGraph, s
 from model.backends.tensorflow.image_inputs import (
     NEEDS_SIZE,
     UINT8,
-    as_input,
-    from_bytes,
+    convert_images,
+    encoded_image_input,
     normalisation,
-    takes_encoded,
-    with_images,
+    takes_encoded_image,
+    with_image_input,
     without_padding,
 )
 from model.backends.tensorflow.jpeg import decoded, decoding_config
-from model.backends.tensorflow.operations import decodes_images, tell_of_risks
-from model.backends.tensorflow.rewriting.batched_graph import Alone, Batched, free_the_batch
+from model.backends.tensorflow.load_options import LoadOptions
+from model.backends.tensorflow.operations import decodes_images, report_risks
+from model.backends.tensorflow.rewriting.batched_graph import (
+    BatchedGraph,
+    NotBatchable,
+    make_batched,
+)
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.backends.tensorflow.session import (
@@ -38,173 +43,158 @@ from model.backends.tensorflow.trials.probe_images import probe_images, probe_pi
 from model.images.layout import ImageLayout, image_layout
 from model.images.normalisation import Normalisation
 from model.images.value_range import Affine, Unreadable
-from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-#: Puts the served part of a graph behind a tensor of the default graph; returns the output.
+#: Imports the served part of a graph behind a tensor of the default graph; returns the output.
 Connect = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
-def load_frozen_graph(
-    frozen: FrozenGraph,
-    facts: ModelFacts,
-    options: SessionOptions,
-    *,
-    classes: int,
-    max_pixels: int,
-    say: Callable[[str], object],
-) -> LoadedGraph:
+def load_frozen_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     """
-    Put *frozen* into a Session; *say* is told whether it takes batches.
+    Load *frozen* into a Session; report how its batch axis was opened, and the risks.
 
-    Raises `ModelError` where TensorFlow cannot put it together, or images of the size that
-    *facts* say do not fit.
+    Raises `ModelError` where TensorFlow cannot build the graph, and where images of the size that
+    the facts give do not fit its input.
     """
-    reaches_out = tell_of_risks(frozen.graph_def, [frozen.output], say)
-    loaded = _loaded(frozen, facts, options, classes, max_pixels, say)
-    return replace(loaded, reaches_out=reaches_out)
+    has_side_effects = report_risks(frozen.graph_def, [frozen.output], options.on_progress)
+    loaded = _load_graph(frozen, options)
+    return replace(loaded, has_side_effects=has_side_effects)
 
 
-def _loaded(
-    frozen: FrozenGraph,
-    facts: ModelFacts,
-    options: SessionOptions,
-    classes: int,
-    max_pixels: int,
-    say: Callable[[str], object],
-) -> LoadedGraph:
+def _load_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     decodes = decodes_images(frozen.graph_def, [frozen.output])
     if decodes and frozen.scalar_string:
-        return _load_scalar(frozen, options, max_pixels, say)
+        return _load_scalar(frozen, options)
     signature = Signature((frozen.spec,), (frozen.output_spec,))
-    layout = image_layout(signature, facts.preprocessing, labelled=classes > 0)
+    images = options.facts.preprocessing
+    layout = image_layout(signature, images, labelled=options.classes > 0)
     if layout is None:
-        loaded = _put_together(options, frozen, frozen.spec)
+        loaded = _build_session(options.session, frozen, frozen.spec)
         signature = loaded.endpoints[0].signature
-        if not (decodes and takes_encoded(signature)):
+        if not (decodes and takes_encoded_image(signature)):
             return replace(loaded, decodes=decodes)
-        return replace(loaded, image_input=from_bytes(signature, max_pixels), decodes=True)
-    return _load_pixels(frozen, layout, facts, options, max_pixels, say)
+        image_input = encoded_image_input(signature, options.max_pixels)
+        return replace(loaded, image_input=image_input, decodes=True)
+    return _load_pixels(frozen, layout, options)
 
 
-def _load_scalar(
-    frozen: FrozenGraph, options: SessionOptions, max_pixels: int, say: Callable[[str], object]
-) -> LoadedGraph:
-    """Load a graph that takes one encoded image: cut in two, or as it is."""
-    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probe_images())
-    if isinstance(freed, Alone):
+def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
+    """Load a graph that takes one encoded image: cut in two if possible, else as it is."""
+    batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
+    if isinstance(batched, NotBatchable):
         spec = replace(frozen.spec, shape=())
-        loaded = _put_together(options, frozen, spec, alone=freed.reason)
-        images = from_bytes(loaded.endpoints[0].signature, max_pixels)
+        loaded = _build_session(options.session, frozen, spec, alone=batched.reason)
+        images = encoded_image_input(loaded.endpoints[0].signature, options.max_pixels)
         return replace(loaded, image_input=images, decodes=True)
-    say(
-        f"the graph is cut at {freed.cut}, {list(freed.row)}: decoding runs for each image, "
-        f"the rest in batches; the largest difference to one at a time is {freed.difference:.1e}"
+    options.on_progress(
+        f"the graph is cut at {batched.cut}, {list(batched.row)}: decoding runs for each image, "
+        f"the rest in batches; the largest difference to one at a time is {batched.difference:.1e}"
     )
-    spec = TensorSpec(freed.cut.partition(":")[0], freed.dtype, (None, *freed.row))
-    loaded = _put_together(
-        options, frozen, spec, connect=freed.connect, names=(f"{SIGNATURE}:rows",)
+    spec = TensorSpec(batched.cut.partition(":")[0], batched.dtype, (None, *batched.row))
+    loaded = _build_session(
+        options.session, frozen, spec, connect=batched.connect, names=(f"{SIGNATURE}:rows",)
     )
-    decoder, decode = _decoder(freed)
+    decoder, decode = _decoder(batched)
     signature = loaded.endpoints[0].signature
     files = TensorSpec(frozen.spec.name, STRING, (None,))
     image_input = replace(
-        from_bytes(signature, max_pixels, decode),
+        encoded_image_input(signature, options.max_pixels, decode),
         encoded=Signature((files,), signature.outputs, SIGNATURE),
     )
     return replace(loaded, decoder=decoder, image_input=image_input)
 
 
-def _decoder(freed: Batched) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
-    """Return a Session with the front part of a graph, and what runs it on any thread."""
+def _decoder(batched: BatchedGraph) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
+    """Return a Session with the part before the cut, and a function that runs it on any thread."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
     with graph.as_default():
         contents = tf.placeholder(tf.string, ())
         (row,) = tf.import_graph_def(
-            freed.prefix, input_map={freed.input: contents}, return_elements=[freed.cut], name=""
+            batched.prefix,
+            input_map={batched.input: contents},
+            return_elements=[batched.cut],
+            name="",
         )
     session = tf.Session(graph=graph, config=decoding_config())
     return session, partial(decoded, session.make_callable(row, [contents]))
 
 
-def _load_pixels(
-    frozen: FrozenGraph,
-    layout: ImageLayout,
-    facts: ModelFacts,
-    options: SessionOptions,
-    max_pixels: int,
-    say: Callable[[str], object],
-) -> LoadedGraph:
-    """Load a graph that takes pixels, freed from a batch of one where it has one inside."""
+def _load_pixels(frozen: FrozenGraph, layout: ImageLayout, options: LoadOptions) -> LoadedGraph:
+    """Load a graph that takes pixels; a batch of one inside it is opened."""
     spec = frozen.spec
     if spec.shape is None:
         spec = replace(spec, shape=(None, None, None, layout.channels))
     if not layout.sized:
-        say(NEEDS_SIZE)
-    numbers = _normalisation(frozen, layout, facts, say) if layout.sized else None
-    images = None if numbers is None else _Images(layout, numbers)
-    loaded = _freed(frozen, spec, layout, options, images, say)
+        options.on_progress(NEEDS_SIZE)
+    numbers = _normalisation(frozen, layout, options) if layout.sized else None
+    images = None if numbers is None else _ImageConversion(layout, numbers)
+    loaded = _load_batched(frozen, spec, layout, options, images)
     if numbers is None:
         return loaded
     signature = loaded.endpoints[-1].signature
-    shown = None if spec.dtype == UINT8 else numbers
-    return with_images(loaded, signature, facts.preprocessing, max_pixels, layout, shown)
+    stated_numbers = None if spec.dtype == UINT8 else numbers
+    return with_image_input(
+        loaded,
+        signature,
+        options.facts.preprocessing,
+        options.max_pixels,
+        layout,
+        stated_numbers,
+    )
 
 
-def _normalisation(
-    frozen: FrozenGraph, layout: ImageLayout, facts: ModelFacts, say: Callable[[str], object]
-) -> Normalisation:
+def _normalisation(frozen: FrozenGraph, layout: ImageLayout, options: LoadOptions) -> Normalisation:
     def scaling() -> Affine | Unreadable:
         start, end = tensor_named(frozen.input), tensor_named(frozen.output)
         return input_scaling(flat_graph(frozen.graph_def), start, [end], lambda _: None)
 
-    return normalisation(facts.preprocessing, layout, frozen.spec.dtype, scaling, say)
+    facts, dtype = options.facts.preprocessing, frozen.spec.dtype
+    return normalisation(facts, layout, dtype, scaling, options.on_progress)
 
 
 @dataclass(frozen=True, slots=True)
-class _Images:
-    """What becomes of uint8 images on their way to the input."""
+class _ImageConversion:
+    """How uint8 images are converted to the input."""
 
     layout: ImageLayout
     numbers: Normalisation
 
 
-def _freed(
+def _load_batched(
     frozen: FrozenGraph,
     spec: TensorSpec,
     layout: ImageLayout,
-    options: SessionOptions,
-    images: _Images | None,
-    say: Callable[[str], object],
+    options: LoadOptions,
+    images: _ImageConversion | None,
 ) -> LoadedGraph:
-    """Return *frozen* in a Session, for batches where it takes them."""
-    put_together = partial(_put_together, options, frozen, images=images)
+    """Return *frozen* in a Session, for batches where its rows are independent."""
+    build_session = partial(_build_session, options.session, frozen, images=images)
     if layout.padded or not layout.batched:
-        return put_together(spec)
+        return build_session(spec)
     if layout.rows is None:
-        loaded = put_together(spec)
+        loaded = build_session(spec)
         if _takes_two_rows(loaded):
             return loaded
         loaded.close()
     probes = probe_pixels(layout, spec.dtype)
-    freed = free_the_batch(frozen.graph_def, frozen.input, frozen.output, probes)
-    if isinstance(freed, Alone):
+    batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probes)
+    if isinstance(batched, NotBatchable):
         one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
-        return put_together(one, alone=freed.reason)
-    say(
+        return build_session(one, alone=batched.reason)
+    options.on_progress(
         "the graph's batch of one is opened; the largest difference to one at a time is "
-        f"{freed.difference:.1e}"
+        f"{batched.difference:.1e}"
     )
-    return put_together(replace(spec, shape=(None, *freed.row)), connect=freed.connect)
+    return build_session(replace(spec, shape=(None, *batched.row)), connect=batched.connect)
 
 
 def _takes_two_rows(loaded: LoadedGraph) -> bool:
-    """Whether two rows give two: a graph may have a batch of one inside."""
+    """Whether a run of two rows gives two: a graph may have a batch of one inside."""
     import tensorflow.compat.v1 as tf
 
     endpoint = loaded.endpoints[-1]
@@ -217,45 +207,46 @@ def _takes_two_rows(loaded: LoadedGraph) -> bool:
     return bool(np.shape(output)[:1] == (2,))
 
 
-def _put_together(
+def _build_session(
     options: SessionOptions,
     frozen: FrozenGraph,
     spec: TensorSpec,
     *,
     connect: Connect | None = None,
-    images: _Images | None = None,
+    images: _ImageConversion | None = None,
     alone: str = "",
     names: tuple[str, ...] = (SIGNATURE, f"{SIGNATURE}:pixels"),
 ) -> LoadedGraph:
     """
-    Return a Session with *frozen*, or what *connect* makes of it, behind an input of this *spec*.
+    Return a Session with *frozen*, or the graph that *connect* imports, behind an input of *spec*.
 
-    With *images* it takes them, too: a second endpoint, or the same where the input takes uint8
-    images as they are, is fed with uint8 [rows, height, width, channels].
+    With *images*, a second endpoint takes uint8 [rows, height, width, channels]; the input's own
+    endpoint does so where the input takes uint8 images unchanged.  *alone* is the reason why no
+    batch can have more than one row; empty if there is none.
     """
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
     with graph.as_default():
-        fed = _fed(spec, images)
+        fed = _build_inputs(spec, images)
         output = (connect or frozen.connect)(fed[0])
     gives = replace(spec_of(output), name=frozen.output_spec.name)
     endpoints = []
     for name, tensor in zip(names, fed, strict=False):
-        takes, given, fetched = (replace(spec_of(tensor), name=spec.name),), gives, output
+        probe_format, given, fetched = (replace(spec_of(tensor), name=spec.name),), gives, output
         rows = None
         if tensor is not fed[0] and images is not None:
             with graph.as_default():
                 given, fetched = without_padding(output, gives, tensor, images.layout)
             rows = images.layout.rows if images.layout.padded else None
-        reason = alone or reason_to_run_alone(takes, (given,))
-        signature = Signature(takes, (given,), name, reason, rows)
+        reason = alone or reason_to_run_alone(probe_format, (given,))
+        signature = Signature(probe_format, (given,), name, reason, rows)
         endpoints.append(Endpoint(signature, (tensor,), (fetched,)))
     return LoadedGraph(tf.Session(graph=graph, config=session_config(options)), endpoints)
 
 
-def _fed(spec: TensorSpec, images: _Images | None) -> list["tf.Tensor"]:
-    """Return, in the default graph, what a graph takes, and images where they are another."""
+def _build_inputs(spec: TensorSpec, images: _ImageConversion | None) -> list["tf.Tensor"]:
+    """Return the input in the default graph, then the input for images where it is another one."""
     import tensorflow.compat.v1 as tf
 
     if images is None:
@@ -265,7 +256,7 @@ def _fed(spec: TensorSpec, images: _Images | None) -> list["tf.Tensor"]:
     if layout.batched and not layout.padded:  # a batch of one may have been opened
         shape = ((spec.shape or (None,))[0], *shape[1:])
     placed = tf.placeholder(tf.uint8, shape, name="tensorferry_images")
-    values = as_input(placed, spec.dtype, layout, images.numbers)
+    values = convert_images(placed, spec.dtype, layout, images.numbers)
     if values is placed:
         return [placed]
     return [tf.placeholder_with_default(values, spec.shape), placed]

@@ -1,9 +1,9 @@
 """
-Decide which inputs take images, and how an image becomes one.
+Decide which inputs take images, and how an image is converted to an input.
 
-Where an input takes pixels, they travel as uint8, a quarter of the bytes; cast, colour order and
-normalisation are put into the graph, so that Python never touches them.  Where it takes an encoded
-image, the model decodes for itself.
+An input of pixels is fed with uint8, a quarter of the bytes of float32; cast, colour order and
+normalisation are operations of the graph, so that Python does not compute them.  An input that
+takes an encoded image gets the file, and the model decodes it.
 """
 
 from collections.abc import Callable
@@ -16,13 +16,14 @@ import numpy as np
 from model.backends.tensorflow.jpeg import ReadJpeg, jpeg_reader
 from model.backends.tensorflow.session import LoadedGraph
 from model.errors import ModelError
-from model.images.decode import Preprocessing, Resample, check_size, decode_image
+from model.images.decode import decode_image
 from model.images.facts import ImageFacts
-from model.images.header import first_image
+from model.images.header import check_size, first_image
 from model.images.input import ImageInput
 from model.images.layout import ChannelAxis, ImageLayout
 from model.images.normalisation import ColourOrder, Normalisation
-from model.images.value_range import Affine, Unreadable, chosen_range, warning_of
+from model.images.preprocessing import Preprocessing, Resample
+from model.images.value_range import Affine, Unreadable, choose_range, range_warning
 from model.signature import STRING, Signature, TensorSpec
 
 if TYPE_CHECKING:
@@ -31,12 +32,12 @@ if TYPE_CHECKING:
 UINT8 = np.dtype(np.uint8)
 
 NEEDS_SIZE = (
-    "images can be posted once --input-height and --input-width, or model.toml, say their size"
+    "images can be posted once --input-height and --input-width, or model.toml, give their size"
 )
 
 
-def takes_encoded(signature: Signature) -> bool:
-    """Whether the only input is a string, or one a row, as an encoded image is."""
+def takes_encoded_image(signature: Signature) -> bool:
+    """Whether the only input takes one string a row, as an encoded image is one."""
     if len(signature.inputs) != 1:
         return False
     (spec,) = signature.inputs
@@ -48,38 +49,39 @@ def normalisation(
     layout: ImageLayout,
     dtype: np.dtype,
     scaling: Callable[[], Affine | Unreadable],
-    say: Callable[[str], object],
+    on_progress: Callable[[str], object],
 ) -> Normalisation:
     """
-    Return what becomes of the pixels: what *facts* say, or else what suits the model's *scaling*.
+    Return how pixels are normalised: as *facts* state, else as suits the model's own *scaling*.
 
-    *say* gets what was found and is fed; a model that takes uint8 gets the pixels as they are.
+    Calls *on_progress* with the scaling found and the range fed.  A model that takes uint8 gets
+    the pixels unchanged.  Raises `ModelError` for a mean or scale per channel of grey images.
     """
     order = facts.colour_order or ColourOrder.RGB
     plain = Normalisation(colour_order=order)
     if dtype == UINT8:
         return plain
     if facts.mean is None and facts.scale is None:
-        values, line = chosen_range(scaling())
-        say(line)
+        values, line = choose_range(scaling())
+        on_progress(line)
         return replace(values.normalisation, colour_order=order)
     numbers = replace(plain, mean=facts.mean or plain.mean, scale=facts.scale or plain.scale)
     if layout.channels == 1 and max(len(set(numbers.mean)), len(set(numbers.scale))) > 1:
         raise ModelError("mean and scale differ by channel, but the model's images have only one")
-    warning = warning_of(numbers, scaling())
+    warning = range_warning(numbers, scaling())
     if warning:
-        say(warning)
+        on_progress(warning)
     return numbers
 
 
-def as_input(
+def convert_images(
     images: "tf.Tensor", dtype: np.dtype, layout: ImageLayout, numbers: Normalisation
 ) -> "tf.Tensor":
     """
-    Return what a model wants of *images*, uint8 [rows, height, width, channels], in its graph.
+    Add operations that convert *images*, uint8 [rows, height, width, channels], to the input.
 
-    *numbers* count for floats alone, but for the colour order.  A batch that has a fixed size is
-    filled with zeros.
+    Mean and scale of *numbers* apply to a float *dtype* only, the colour order to any.  A batch of
+    a fixed size is padded with zeros.
     """
     import tensorflow.compat.v1 as tf
 
@@ -106,7 +108,7 @@ def as_input(
 def without_padding(
     output: "tf.Tensor", spec: TensorSpec, images: "tf.Tensor", layout: ImageLayout
 ) -> tuple[TensorSpec, "tf.Tensor"]:
-    """Return the rows of *output* that belong to *images*, and what the *spec* is then."""
+    """Return spec and tensor of *output* without the rows that pad the batch of *images*."""
     import tensorflow.compat.v1 as tf
 
     if not layout.padded or not spec.shape or spec.shape[0] != layout.rows:
@@ -114,7 +116,7 @@ def without_padding(
     return replace(spec, shape=(None, *spec.row_shape)), output[: tf.shape(images)[0]]
 
 
-def with_images(
+def with_image_input(
     graph: LoadedGraph,
     signature: Signature,
     facts: ImageFacts,
@@ -122,15 +124,15 @@ def with_images(
     layout: ImageLayout,
     numbers: Normalisation | None,
 ) -> LoadedGraph:
-    """Return *graph* with images for *signature*, as `from_pixels` has it."""
-    images = partial(from_pixels, signature, facts, max_pixels, layout, numbers)
+    """Return *graph* with an image input for *signature*; see `pixel_image_input`."""
+    images = partial(pixel_image_input, signature, facts, max_pixels, layout, numbers)
     if facts.resample is not Resample.TF_BILINEAR or layout.channels != 3:
         return replace(graph, image_input=images())
     session, read_jpeg = jpeg_reader()
     return replace(graph, image_input=images(read_jpeg), decoder=session)
 
 
-def from_pixels(
+def pixel_image_input(
     signature: Signature,
     facts: ImageFacts,
     max_pixels: int,
@@ -139,10 +141,10 @@ def from_pixels(
     read_jpeg: ReadJpeg | None = None,
 ) -> ImageInput:
     """
-    Return the way of an image into *signature*, which takes uint8 [rows, height, width, channels].
+    Return the image input for *signature*, which takes uint8 [rows, height, width, channels].
 
-    *numbers* are what the graph does to them; None where it takes them as they are.  *read_jpeg*
-    decodes JPEG files in Pillow's place.
+    *numbers* state how the graph normalises the pixels; None if it takes them unchanged.
+    *read_jpeg* decodes JPEG files instead of Pillow.
     """
     preprocessing = Preprocessing(
         layout.height or 0,
@@ -164,22 +166,25 @@ def from_pixels(
     if layout.padded:
         meaning += f", batches of {layout.rows} that are filled with zeros"
     if numbers is not None:
-        meaning += f", as (pixel - {_said(numbers.mean)}) * {_said(numbers.scale)}"
+        meaning += (
+            f", as (pixel - {_format_numbers(numbers.mean)}) * {_format_numbers(numbers.scale)}"
+        )
     decode = partial(
         decode_image, preprocessing=preprocessing, max_pixels=max_pixels, read_jpeg=read_jpeg
     )
     return ImageInput(signature, lambda data: decode(data)[np.newaxis], meaning)
 
 
-def from_bytes(
+def encoded_image_input(
     signature: Signature,
     max_pixels: int,
     decode: Callable[[bytes], np.ndarray] | None = None,
 ) -> ImageInput:
     """
-    Return the way of an encoded image into *signature*, as it is or through the model's *decode*.
+    Return the image input for *signature*, which takes encoded images or what *decode* gives.
 
-    What is no image, or has too many pixels, never gets there, nor more than one image.
+    The returned input raises `BadImage` for data that is no image, or has more than *max_pixels*
+    pixels.  Images behind the first one are cut off.
     """
     rank = len(signature.inputs[0].shape or ())
 
@@ -187,14 +192,14 @@ def from_bytes(
         data = first_image(data, check_size(data, max_pixels).format)
         if decode is not None:
             return decode(data)
-        # As an object first: numpy's own strings, which `full` makes, end before trailing zeros.
+        # An object array first: numpy's own strings lose trailing zero bytes.
         return np.array(data, STRING).reshape((1,) * rank)
 
     encoded = signature if decode is None else None
     return ImageInput(signature, array_of, "decoded by the model itself", encoded=encoded)
 
 
-def _said(numbers: tuple[float, float, float]) -> str:
+def _format_numbers(numbers: tuple[float, float, float]) -> str:
     if len(set(numbers)) == 1:
         return f"{numbers[0]:g}"
     return f"({', '.join(f'{number:g}' for number in numbers)})"

@@ -1,7 +1,7 @@
 """
-Find out what a model file holds, and how it would be served, without a server.
+Report what a model file holds and how it would be served, without a server.
 
-A model is loaded and runs one row, unless it could reach out of itself: then it is only read.
+A model is loaded and runs one row.  A model with risky operations is only read, never run.
 """
 
 from collections.abc import Mapping
@@ -9,10 +9,10 @@ from dataclasses import dataclass, replace
 
 from model.backends.tensorflow.device import Device
 from model.backends.tensorflow.files.graph_file import read_frozen_graph
-from model.backends.tensorflow.files.keras_file import exported
-from model.backends.tensorflow.files.saved_model import read_meta_graph, signatures_of, with_feeds
+from model.backends.tensorflow.files.keras_file import exported_saved_model
+from model.backends.tensorflow.files.saved_model import apply_feeds, read_meta_graph, signatures_of
 from model.backends.tensorflow.loading import load_files
-from model.backends.tensorflow.operations import tell_of_risks
+from model.backends.tensorflow.operations import report_risks
 from model.backends.tensorflow.saved_loading import default_signature, served_outputs
 from model.backends.tensorflow.session import SessionOptions
 from model.images.input import ImageInput
@@ -23,18 +23,18 @@ from model.signature import Feed, Signature, reason_to_run_alone
 
 @dataclass(frozen=True, slots=True)
 class Inspection:
-    """What there is to know of a model."""
+    """The facts about a model file."""
 
     signatures: tuple[Signature, ...]
     default: str  #: the signature of requests that name none
     image_input: ImageInput | None
-    notes: tuple[str, ...]  #: what a server would log while it loads it
-    #: For each signature a row that it runs, where one was found; None where it was only read.
+    notes: tuple[str, ...]  #: lines that a server would log while it loads the model
+    #: By signature name: a row that it runs; absent if none was found.  None if only read.
     samples: Mapping[str, Feed] | None
 
     @property
     def loaded(self) -> bool:
-        """Whether it was loaded and run, and not only read."""
+        """Whether the model was loaded and run, not only read."""
         return self.samples is not None
 
 
@@ -42,12 +42,12 @@ def inspect_files(
     files: ModelFiles, facts: ModelFacts, *, classes: int, max_pixels: int
 ) -> Inspection:
     """
-    Return what *files* hold, for *facts* and so many labels, on the CPU.
+    Return the facts about *files*, as *facts* describe them, with *classes* labels, on the CPU.
 
-    Raises `ModelError`, in one line, for what a server would refuse to serve.
+    Raises `ModelError`, in one line, for a model that a server would refuse to serve.
     """
     if files.kind is ModelKind.KERAS:
-        with exported(files.path) as folder:
+        with exported_saved_model(files.path) as folder:
             saved = replace(files, kind=ModelKind.SAVED_MODEL, path=folder)
             return inspect_files(saved, facts, classes=classes, max_pixels=max_pixels)
     notes: list[str] = []
@@ -57,7 +57,7 @@ def inspect_files(
         return Inspection(signatures, default, None, tuple(notes), samples=None)
     options = SessionOptions(Device("cpu", "CPU"), lanes=1)
     loaded = load_files(
-        files, facts, options, classes=classes, max_pixels=max_pixels, say=notes.append
+        files, facts, options, classes=classes, max_pixels=max_pixels, on_progress=notes.append
     )
     loaded.runner.close()
     return Inspection(
@@ -72,14 +72,14 @@ def inspect_files(
 def _read(
     files: ModelFiles, facts: ModelFacts, notes: list[str]
 ) -> tuple[tuple[Signature, ...], str]:
-    """Return the signatures and the default one, as the file has them; *notes* gets the risks."""
+    """Return the file's signatures and the name of the default one; append the risks to *notes*."""
     if files.kind is ModelKind.FROZEN_GRAPH:
         frozen = read_frozen_graph(files.path, facts)
-        tell_of_risks(frozen.graph_def, [frozen.output], notes.append)
+        report_risks(frozen.graph_def, [frozen.output], notes.append)
         specs = ((frozen.spec,), (frozen.output_spec,))
         signature = Signature(*specs, alone=reason_to_run_alone(*specs))
         return (signature,), signature.name
-    meta_graph = with_feeds(read_meta_graph(files.path), facts.feeds).meta_graph
-    tell_of_risks(meta_graph, served_outputs(meta_graph), notes.append)
+    meta_graph = apply_feeds(read_meta_graph(files.path), facts.feeds).meta_graph
+    report_risks(meta_graph, served_outputs(meta_graph), notes.append)
     signatures, _ = signatures_of(meta_graph)
     return signatures, default_signature(signatures, facts).name

@@ -1,7 +1,7 @@
 """
-Decode JPEG files as label_image does: by TensorFlow's own operation.
+Decode JPEG files as label_image does, with TensorFlow's operation.
 
-Its inverse transform is a faster and coarser one than Pillow's: pixels differ by a few levels.
+Its inverse transform is faster and less exact than Pillow's: pixels differ by a few levels of 255.
 """
 
 from collections.abc import Callable
@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from model.backends.tensorflow.error_text import one_line
-from model.images.header import BadImage
+from model.images.errors import BadImage
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
@@ -21,9 +21,9 @@ ReadJpeg = Callable[[bytes], npt.NDArray[np.uint8]]
 
 def jpeg_reader() -> tuple["tf.Session", ReadJpeg]:
     """
-    Return a Session, and what decodes a JPEG file in it as uint8 [height, width, 3].
+    Return a Session, and a function that decodes a JPEG file in it to uint8 [height, width, 3].
 
-    It may be called on any thread, by several at once; raises `BadImage`.
+    Several threads may call the function at the same time; it raises `BadImage`.
     """
     import tensorflow.compat.v1 as tf
 
@@ -41,18 +41,18 @@ def jpeg_reader() -> tuple["tf.Session", ReadJpeg]:
 
 
 def decoding_config() -> "tf.ConfigProto":
-    """Return the settings of a Session for the decode threads: each runs the operations itself."""
+    """Return the settings of a Session whose calling threads run the operations themselves."""
     import tensorflow.compat.v1 as tf
 
     return tf.ConfigProto(device_count={"GPU": 0}, inter_op_parallelism_threads=-1)
 
 
 def decoded(run: Callable[[np.ndarray], np.ndarray], data: bytes) -> np.ndarray:
-    """Return what *run*, of a Session, makes of the image file *data*; raises `BadImage`."""
+    """Return the result of the Session call *run* for the image file *data*; raises `BadImage`."""
     import tensorflow.compat.v1 as tf
 
     try:
-        # As an object: numpy's own strings end before trailing zeros.
+        # An object array: numpy's own strings lose trailing zero bytes.
         return run(np.array(data, object))
     except (tf.errors.OpError, UnicodeDecodeError) as error:
         raise BadImage(f"the model cannot decode the image: {one_line(error)}") from None

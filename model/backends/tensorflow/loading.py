@@ -1,15 +1,14 @@
 """
-Load whatever kind of model there is, and see that it runs.
+Load a model file of any kind into a Session, and check that it runs.
 
-`load_files` blocks for seconds: it runs on a model thread.
+`load_files` blocks for seconds and runs on a model thread.
 """
 
 import gc
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -17,27 +16,30 @@ import numpy as np
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.error_text import one_line
 from model.backends.tensorflow.files.graph_file import read_frozen_graph
-from model.backends.tensorflow.files.keras_file import exported
+from model.backends.tensorflow.files.keras_file import exported_saved_model
 from model.backends.tensorflow.frozen_loading import load_frozen_graph
+from model.backends.tensorflow.load_options import LoadOptions, OnProgress
 from model.backends.tensorflow.saved_loading import load_saved_folder
 from model.backends.tensorflow.session import (
     LoadedGraph,
     SessionOptions,
     SessionRunner,
-    claim_thread_pools,
+    create_thread_pools,
 )
-from model.backends.tensorflow.trials.image_trial import gives_sigmoid, images_of, taken_image
+from model.backends.tensorflow.trials.image_trial import (
+    find_accepted_image,
+    is_sigmoid_output,
+    usable_image_input,
+)
 from model.backends.tensorflow.trials.probe_images import probe_images
-from model.backends.tensorflow.trials.rows_seen import with_rows_seen
+from model.backends.tensorflow.trials.row_independence import mark_dependent_rows
 from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import ModelError, RowsRefused
-from model.images.header import BadImage
+from model.images.errors import BadImage
 from model.images.input import ImageInput
 from model.repository.model_files import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Feed, Signature, blank_feed
-
-Say = Callable[[str], object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +47,10 @@ class LoadedFiles:
     """A model in memory."""
 
     runner: SessionRunner
-    signatures: tuple[Signature, ...]  #: what can be asked for; the first by who names none
+    signatures: tuple[Signature, ...]  #: the first serves requests that name none
     image_input: ImageInput | None
-    samples: Mapping[str, Feed]  #: for each signature a row that it runs, where one was found
-    decodes: bool  #: whether any of them decodes images
+    samples: Mapping[str, Feed]  #: by signature name: a row that it runs; absent if none was found
+    decodes: bool  #: whether any signature decodes images
 
 
 def load_files(
@@ -58,99 +60,81 @@ def load_files(
     *,
     classes: int,
     max_pixels: int,
-    say: Say,
+    on_progress: OnProgress,
 ) -> LoadedFiles:
     """
-    Load *files* into a Session, with what *facts* say of them; *say* is told what is worth telling.
+    Load *files* into a Session as *facts* describe them; *on_progress* receives notes and warnings.
 
-    Raises `ModelError`, in one line, for a model that cannot be loaded, a frozen graph that cannot
-    run a row, and where there are *classes* labels but not a score for each.
+    Raises `ModelError`, in one line, for a model that cannot be loaded, for a frozen graph that
+    cannot run a row, and when the model does not give one score for each of *classes* labels.
     """
-    claim_thread_pools(options)
-    graph = _loaded(files, facts, options, classes, max_pixels, say)
+    create_thread_pools(options)
+    graph = _load_graph(files, LoadOptions(facts, options, classes, max_pixels, on_progress))
     try:
-        graph = with_rows_seen(graph)
+        graph = mark_dependent_rows(graph)
         runner = SessionRunner(
             graph, options.device, fingerprint=_fingerprint(files, facts, options)
         )
-        graph = replace(graph, image_input=images_of(graph, runner, say))
-        image_input = _with_scores(graph, facts, classes)
-        found = {each.name: _sample(each, graph, runner) for each in runner.signatures}
+        graph = replace(graph, image_input=usable_image_input(graph, runner, on_progress))
+        image_input = _choose_scores(graph, facts, classes)
+        found = {each.name: _find_sample(each, graph, runner) for each in runner.signatures}
         samples = {name: sample for name, sample in found.items() if sample is not None}
         tried = image_input.signature if image_input is not None else runner.signatures[0]
         sample = samples.get(tried.name) or blank_feed(tried)
-        _try(runner, sample, files, image_input, classes, say)
+        _check_sample_run(runner, sample, files, image_input, classes, on_progress)
     except BaseException:
         graph.close()
         raise
-    # What was tried lies in cycles, with all the weights, and nothing else would soon look for it.
+    # The trial graphs hold all the weights in reference cycles; free that memory now.
     gc.collect()
     if image_input is not None:
-        say(f"images: {image_input.meaning}")
-    elif facts.preprocessing.named:
-        say(
-            f"warning: {', '.join(facts.preprocessing.named)}: given for images, but the model "
-            f"takes none: {_inputs(tried)}"
+        on_progress(f"images: {image_input.description}")
+    elif facts.preprocessing.given_keys:
+        on_progress(
+            f"warning: {', '.join(facts.preprocessing.given_keys)}: given for images, but "
+            f"the model takes none: {_describe_inputs(tried)}"
         )
     run = runner.signatures
-    asked = () if image_input is None or image_input.asked in run else (image_input.asked,)
+    asked = () if image_input is None or image_input.requested in run else (image_input.requested,)
     return LoadedFiles(runner, (*asked, *run), image_input, samples, graph.decodes)
 
 
-def _loaded(
-    files: ModelFiles,
-    facts: ModelFacts,
-    options: SessionOptions,
-    classes: int,
-    max_pixels: int,
-    say: Say,
-) -> LoadedGraph:
-    saved = partial(
-        load_saved_folder,
-        facts=facts,
-        options=options,
-        classes=classes,
-        max_pixels=max_pixels,
-        say=say,
-    )
+def _load_graph(files: ModelFiles, options: LoadOptions) -> LoadedGraph:
     match files.kind:
         case ModelKind.FROZEN_GRAPH:
-            frozen = read_frozen_graph(files.path, facts)
-            return load_frozen_graph(
-                frozen, facts, options, classes=classes, max_pixels=max_pixels, say=say
-            )
+            return load_frozen_graph(read_frozen_graph(files.path, options.facts), options)
         case ModelKind.SAVED_MODEL:
-            return saved(files.path)
+            return load_saved_folder(files.path, options)
         case ModelKind.KERAS:
-            say(f"converting {files.path.name}")
-            with exported(files.path) as folder:
-                return saved(folder)
+            options.on_progress(f"converting {files.path.name}")
+            with exported_saved_model(files.path) as folder:
+                return load_saved_folder(folder, options)
 
 
-def _with_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:
-    """Return the way of images, with the output that labels are for; raises `ModelError`."""
+def _choose_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:
+    """Return the image input with the output that holds the scores; raises `ModelError`."""
     image_input = graph.image_input
     if image_input is None:
         if classes == 0:
             return None
         raise ModelError(
-            f"labels are for images, but {_inputs(graph.endpoints[0].signature)}: "
+            f"labels are for images, but {_describe_inputs(graph.endpoints[0].signature)}: "
             "expected [rows, height, width, 3] of uint8 or floats, of a size that the model or "
-            "--input-height and --input-width say, or encoded images"
+            "--input-height and --input-width give, or encoded images"
         )
-    images = replace(image_input, scores=_scores_of(image_input.signature, facts, classes))
+    images = replace(image_input, scores=_scores_index(image_input.signature, facts, classes))
     shape = images.signature.outputs[images.scores].shape
     one_score = shape is None or shape[-1:] in ((1,), (None,))
-    two_classes = classes == 2 and one_score and gives_sigmoid(graph, images)
+    two_classes = classes == 2 and one_score and is_sigmoid_output(graph, images)
     return replace(images, two_classes=two_classes)
 
 
-def _inputs(signature: Signature) -> str:
+def _describe_inputs(signature: Signature) -> str:
     return ", ".join(f"{spec.name!r} is {spec}" for spec in signature.inputs)
 
 
-def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
-    """Return which output has the scores: the one that *facts* name, or the one that fits."""
+def _scores_index(signature: Signature, facts: ModelFacts, classes: int) -> int:
+    """Return the index of the scores output: the one that *facts* name, or the one that fits."""
     outputs = signature.outputs
     names = [spec.name for spec in outputs]
     output = (facts.output or "").removesuffix(":0")
@@ -158,7 +142,7 @@ def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
         return names.index(output)
     if classes == 0 or len(outputs) == 1:
         return 0
-    # Some exports give the names of the classes beside the scores.
+    # Some exports output the names of the classes beside the scores.
     numbers = [at for at, spec in enumerate(outputs) if spec.dtype != STRING]
     fitting = [at for at in numbers if (outputs[at].shape or (None,))[-1] == classes] or numbers
     if len(fitting) != 1:
@@ -166,47 +150,47 @@ def _scores_of(signature: Signature, facts: ModelFacts, classes: int) -> int:
     return fitting[0]
 
 
-def _sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> Feed | None:
-    """Return a row to run: an image where one can be taken, else what the model runs, if any."""
+def _find_sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> Feed | None:
+    """Return a row that the model runs, an image where it takes images; None if none was found."""
     image_input = graph.image_input
     if image_input is not None and image_input.signature == signature:
         if signature.inputs[0].dtype == STRING:
-            taken = taken_image(image_input, runner)
+            taken = find_accepted_image(image_input, runner)
             if isinstance(taken, Feed):
                 return taken
         else:
-            with suppress(BadImage):  # it may be larger than this server takes
+            with suppress(BadImage):  # the probe may exceed max_pixels
                 return image_input.feed(probe_images()["JPEG"][0])
-    # A trial may write a file that is called as the string in it.
-    return runnable_row(signature, runner.run, blank_only=graph.reaches_out)
+    # With side effects a trial could, for example, write to a file named by its input string.
+    return runnable_row(signature, runner.run, blank_only=graph.has_side_effects)
 
 
-def _guessed(sample: Feed) -> bool:
-    """Whether there is more to a row than its signature says: open sizes, or what a string is."""
+def _is_guess(sample: Feed) -> bool:
+    """Whether *sample* is a guess: its signature has open sizes, or strings of unknown meaning."""
     return any(
         spec.dtype == STRING or spec.shape is None or None in spec.row_shape
         for spec in sample.signature.inputs
     )
 
 
-def _try(
+def _check_sample_run(
     runner: SessionRunner,
     sample: Feed,
     files: ModelFiles,
     image_input: ImageInput | None,
     classes: int,
-    say: Say,
+    on_progress: OnProgress,
 ) -> None:
-    """Run *sample*; raises `ModelError` where it fails, or gives another number of scores."""
+    """Run *sample*; raises `ModelError` if it fails or the scores do not match *classes*."""
     import tensorflow.compat.v1 as tf
 
     try:
         outputs = runner.run(sample)
     except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
-        if image_input is None and (files.kind is not ModelKind.FROZEN_GRAPH or _guessed(sample)):
-            return  # it may want other values than zeros, or other sizes; warm-up tells
+        if image_input is None and (files.kind is not ModelKind.FROZEN_GRAPH or _is_guess(sample)):
+            return  # other values or sizes may run: warm-up reports a failure
         if any(array.dtype == STRING and not array.any() for array in sample.arrays):
-            return  # every image that could be tried is larger than this server takes
+            return  # every probe image exceeds max_pixels, so the sample is an empty string
         raise ModelError(f"{files.path}: a run of one row failed: {one_line(error)}") from error
     if image_input is None or classes == 0:
         return
@@ -222,11 +206,11 @@ def _try(
     if not np.issubdtype(scores.dtype, np.number) and scores.dtype.name != "bfloat16":
         raise ModelError(f"{files.path}: {spec.name!r} gives {spec.type_name}, expected numbers")
     if not np.isfinite(scores.astype(np.float64)).all():
-        say(f"warning: {spec.name!r} is not a finite number for an image that was tried")
+        on_progress(f"warning: {spec.name!r} is not a finite number for an image that was tried")
 
 
 def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) -> str:
-    """Return a hash of what decides how long a run takes; of weights, their sizes will do."""
+    """Return a hash of what determines the run time; of weight files, only the size is hashed."""
     import tensorflow.compat.v1 as tf
 
     hashed = hashlib.sha256()
@@ -235,7 +219,7 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
             hashed.update(str(path.stat().st_size).encode())
         else:
             hashed.update(path.read_bytes())
-    # Labels and the rest are not the model's business, and their path not the machine's.
+    # Labels do not change the run time, and paths differ between machines.
     chosen = (facts.input, facts.output, facts.feeds, facts.preprocessing)
     timed = (chosen, options, tf.__version__)
     hashed.update(repr(timed).encode())
@@ -243,7 +227,7 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files that TensorFlow reads."""
+    """Return the files of the model that TensorFlow reads."""
     found = (
         each
         for name in ("saved_model.pb*", "variables/*", "assets/**/*")

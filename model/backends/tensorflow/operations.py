@@ -1,9 +1,9 @@
 """
-Find the operations that a graph's outputs depend on, and what they do besides arithmetic.
+Find the operations that a graph's outputs depend on: those with side effects, and image decoders.
 
-Some read or write files, run Python or talk to other machines; some decode images.  Pure: the
-protos are read and nothing is run.  What nobody asks for is not looked at, such as the operations
-that save and restore the variables.
+Operations with side effects read or write files, run Python or contact other machines.  Pure: the
+protos are read and nothing is run.  Operations that no output depends on are not examined, such as
+those that save and restore the variables.
 """
 
 import re
@@ -15,8 +15,8 @@ from model.backends.tensorflow.rewriting.graph_cut import edge
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-#: Python, files, checkpoints, data sets, records of runs and other machines, in this order.  That
-#: a lookup table is filled from an asset is no risk: it is a part of the model.
+#: Python, files, checkpoints, data sets, records of runs and other machines, in this order.  A
+#: lookup table that is filled from an asset is no risk: the asset is a part of the model.
 RISKY_OPERATION = re.compile(
     r"""
     (Eager)?PyFunc(Stateless)?
@@ -35,18 +35,27 @@ RISKY_OPERATION = re.compile(
 )
 
 
-#: What makes pixels of an encoded image.
+#: Operations that decode an encoded image to pixels.
 DECODES_IMAGES = re.compile("Decode(Jpeg|Png|Image|Gif|Bmp|WebP|AndCropJpeg)")
 
 
-def tell_of_risks(
-    graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str], say: Callable[[str], object]
+def report_risks(
+    graph: "tf.MetaGraphDef | tf.GraphDef",
+    outputs: Iterable[str],
+    on_progress: Callable[[str], object],
 ) -> bool:
-    """Call *say* once with the risky operations that *outputs* depend on; return if there are."""
+    """
+    Return whether *outputs* depend on risky operations.
+
+    If they do, calls *on_progress* once with a warning that lists up to eight of them.
+    """
     found = [f"{operation} ({node})" for operation, node in risky_operations(graph, outputs)]
     if found:
         more = f", and {len(found) - 8} more" if len(found) > 8 else ""
-        say(f"careful: the model reaches out of itself with {', '.join(found[:8])}{more}")
+        on_progress(
+            "warning: the model may read or write files, run Python or contact other machines: "
+            f"{', '.join(found[:8])}{more}"
+        )
     return bool(found)
 
 
@@ -56,24 +65,24 @@ def risky_operations(
     """
     Return the risky operations that *outputs* depend on, as (operation, node), in order.
 
-    *outputs* are names of tensors or nodes.  What a SavedModel runs when it is loaded counts, too,
-    and so do the bodies of functions, whose nodes are named FUNCTION/NODE.
+    *outputs* are names of tensors or nodes.  Operations that a SavedModel runs at load count too,
+    and so do those in the bodies of functions, whose nodes are named FUNCTION/NODE.
     """
-    found = {(node.op, name) for name, node in _nodes_of(graph, outputs) if _is_risky(node)}
+    found = {(node.op, name) for name, node in _dependencies(graph, outputs) if _is_risky(node)}
     return sorted(found)
 
 
 def decodes_images(graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]) -> bool:
-    """Whether *outputs*, named as above, come of images that the graph decodes."""
-    return any(DECODES_IMAGES.fullmatch(node.op) for _, node in _nodes_of(graph, outputs))
+    """Whether *outputs*, names of tensors or nodes, depend on images that the graph decodes."""
+    return any(DECODES_IMAGES.fullmatch(node.op) for _, node in _dependencies(graph, outputs))
 
 
-def _nodes_of(
+def _dependencies(
     graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]
 ) -> "Iterator[tuple[str, tf.NodeDef]]":
-    """Yield the nodes that *outputs* depend on, or that are run at load, with their full names."""
+    """Yield the full names and the nodes that *outputs* depend on, or that run at load."""
     graph_def = graph if not hasattr(graph, "graph_def") else graph.graph_def
-    wanted = [*outputs, *_run_at_load(graph)]
+    wanted = [*outputs, *_load_time_nodes(graph)]
     functions = {each.signature.name: each for each in graph_def.library.function}
     called: set[str] = set()
     waiting = [("", list(_reachable(graph_def.node, wanted)))]
@@ -81,13 +90,13 @@ def _nodes_of(
         prefix, nodes = waiting.pop()
         for node in nodes:
             yield prefix + node.name, node
-            for name in (set(_functions_of(node)) & functions.keys()) - called:
+            for name in (set(_called_functions(node)) & functions.keys()) - called:
                 called.add(name)
                 waiting.append((f"{name}/", list(functions[name].node_def)))
 
 
-def _run_at_load(graph: "tf.MetaGraphDef | tf.GraphDef") -> Iterator[str]:
-    """Yield the names of what TensorFlow runs when it loads the graph, besides the restoring."""
+def _load_time_nodes(graph: "tf.MetaGraphDef | tf.GraphDef") -> Iterator[str]:
+    """Yield the names of the nodes that TensorFlow runs at load, except those that restore."""
     if not hasattr(graph, "graph_def"):
         return
     signature = graph.signature_def.get("__saved_model_init_op")
@@ -111,7 +120,7 @@ def _reachable(nodes: "Iterable[tf.NodeDef]", wanted: Iterable[str]) -> "Iterato
         waiting.extend(edge(each)[0] for each in by_name[name].input)
 
 
-def _functions_of(node: "tf.NodeDef") -> Iterator[str]:
+def _called_functions(node: "tf.NodeDef") -> Iterator[str]:
     """Yield the names of the functions that a node may call."""
     yield node.op
     for attribute in node.attr.values():
@@ -123,6 +132,6 @@ def _functions_of(node: "tf.NodeDef") -> Iterator[str]:
 
 
 def _is_risky(node: "tf.NodeDef") -> bool:
-    if node.op == "PrintV2":  # which writes to standard error, unless it is told otherwise
+    if node.op == "PrintV2":  # it writes to standard error by default
         return bytes(node.attr["output_stream"].s).startswith(b"file://")
     return RISKY_OPERATION.fullmatch(node.op) is not None

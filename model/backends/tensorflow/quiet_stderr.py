@@ -1,9 +1,9 @@
 """
-Leave out what TensorFlow's libraries write to stderr, where no setting leaves it out.
+Remove log lines of TensorFlow's libraries from stderr that no setting of TensorFlow removes.
 
-While they are loaded they have not read TF_CPP_MIN_LOG_LEVEL yet, and a trial run that fails is no
-reason for a warning.  What other threads write to stderr meanwhile is passed on.  Imports no
-TensorFlow.
+While the libraries are loaded they have not read TF_CPP_MIN_LOG_LEVEL yet, and a failed trial run
+is no reason for a warning.  Lines that other threads write to stderr meanwhile are passed on.
+Imports no TensorFlow.
 """
 
 import faulthandler
@@ -19,23 +19,24 @@ from types import ModuleType
 
 _STDERR = 2
 
-#: How a line of TensorFlow's log begins, by the first letter of its level.
+#: The start of a line of TensorFlow's log; the group is the first letter of the level.
 _LINE = re.compile(rb"([IWE])\d{4} \d\d:\d\d:")
 _LEVELS = {b"I": 0, b"W": 1, b"E": 2}
 _HEADING = b"WARNING: All log messages before absl::InitializeLog() is called"
 
-#: Held by the block that has stderr; what is written in another block meanwhile counts as its own.
-_watching = threading.Lock()
+#: Held by the block that captures stderr.  A second block meanwhile captures nothing: the first
+#: one handles its lines.
+_capture_lock = threading.Lock()
 
 
 def obey_log_level() -> None:
-    """Have what TensorFlow's libraries write while they are loaded obey TF_CPP_MIN_LOG_LEVEL."""
+    """Apply TF_CPP_MIN_LOG_LEVEL to what TensorFlow's libraries write while they are loaded."""
     if not any(isinstance(finder, _Finder) for finder in sys.meta_path):
         sys.meta_path.insert(0, _Finder())
 
 
-def without_noise(written: bytes, level: int) -> bytes:
-    """Return what was *written* to stderr without those log lines that *level* leaves out."""
+def remove_noise(written: bytes, level: int) -> bytes:
+    """Return the bytes *written* to stderr without the log lines below *level*."""
 
     def is_noise(line: bytes) -> bool:
         found = _LINE.match(line)
@@ -45,22 +46,22 @@ def without_noise(written: bytes, level: int) -> bytes:
 
 
 class _Loader(ExtensionFileLoader):
-    """Loads one library."""
+    """Loads one library with stderr filtered."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Load it, and pass on what it writes that is no noise; everything where that fails."""
-        with _caught_stderr(_log_level() if _has_avx() else 0, if_failed=0):
+        """Load the library; write its stderr without noise, or in full where loading fails."""
+        with _captured_stderr(_log_level() if _has_avx() else 0, if_failed=0):
             return super().create_module(spec)
 
 
 class _Finder:
-    """Finds TensorFlow's own libraries as Python does."""
+    """Finds TensorFlow's own libraries where Python finds them, and gives them `_Loader`."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
     ) -> ModuleSpec | None:
         """Return the spec of the library *name*; None for any other module."""
-        # Only these: to look for each of some thousand modules twice takes half a second.
+        # Only these: searching for some thousand modules twice takes 0.5 s.
         if not name.startswith("tensorflow.") or "pywrap" not in name:
             return None
         spec = PathFinder.find_spec(name, path, target)
@@ -72,30 +73,31 @@ class _Finder:
 
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Keep warnings of what runs in the block off stderr, unless TF_CPP_MIN_LOG_LEVEL is 0."""
-    # At 2 and above there are none.
+    """Keep TensorFlow's warnings in the block off stderr, unless TF_CPP_MIN_LOG_LEVEL is 0."""
+    # At level 2 and above TensorFlow writes no warnings.
     level = 2 if _log_level() == 1 else 0
-    with _caught_stderr(level, if_failed=level):
+    with _captured_stderr(level, if_failed=level):
         yield
 
 
 @contextmanager
-def _caught_stderr(level: int, *, if_failed: int) -> Iterator[None]:
+def _captured_stderr(level: int, *, if_failed: int) -> Iterator[None]:
     """
-    Hold back what is written to stderr in the block; pass it on at the end, without noise.
+    Capture stderr in the block; write it at the end of the block, without noise.
 
-    Noise is what *level* leaves out, or *if_failed* where the block raises.  Where the process
-    crashes in the block, what was held back is lost, and Python says where it happened.
+    Noise is every log line below *level*, or below *if_failed* where the block raises.  If the
+    process crashes in the block, the captured lines are lost; faulthandler writes the traceback
+    to the real stderr.
     """
-    if level == 0 or not _watching.acquire(blocking=False):
+    if level == 0 or not _capture_lock.acquire(blocking=False):
         yield
         return
     try:
-        with os.fdopen(os.memfd_create("stderr"), "w+b", buffering=0) as caught:
+        with os.fdopen(os.memfd_create("stderr"), "w+b", buffering=0) as captured:
             stderr = os.dup(_STDERR)
-            told_of_crashes = faulthandler.is_enabled()
+            was_enabled = faulthandler.is_enabled()
             faulthandler.enable(stderr)
-            os.dup2(caught.fileno(), _STDERR)
+            os.dup2(captured.fileno(), _STDERR)
             try:
                 yield
             except BaseException:
@@ -103,15 +105,15 @@ def _caught_stderr(level: int, *, if_failed: int) -> Iterator[None]:
                 raise
             finally:
                 os.dup2(stderr, _STDERR)
-                if told_of_crashes:
+                if was_enabled:
                     faulthandler.enable(_STDERR)
                 else:
                     faulthandler.disable()
                 os.close(stderr)
-                caught.seek(0)
-                _write(without_noise(caught.read(), level))
+                captured.seek(0)
+                _write(remove_noise(captured.read(), level))
     finally:
-        _watching.release()
+        _capture_lock.release()
 
 
 def _write(data: bytes) -> None:
@@ -121,16 +123,16 @@ def _write(data: bytes) -> None:
 
 
 def _log_level() -> int:
-    """Return what TF_CPP_MIN_LOG_LEVEL says, 0 where it is no number, as TensorFlow reads it."""
+    """Return TF_CPP_MIN_LOG_LEVEL as TensorFlow reads it: 0 where it is no number."""
     text = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "")
     return int(text) if text.isdecimal() else 0
 
 
 def _has_avx() -> bool:
     """
-    Whether the processor is no x86 without AVX, which most builds of TensorFlow need.
+    Whether the processor has AVX, which most builds of TensorFlow need, or is no x86.
 
-    They end the process there, and the reason that they print must not be held back.
+    Without AVX they end the process, and the reason that they print must not be captured.
     """
     try:
         processor = Path("/proc/cpuinfo").read_text()

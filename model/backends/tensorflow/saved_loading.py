@@ -1,36 +1,37 @@
 """
-Load a SavedModel for serving: choose the signature that images go into, and how they get there.
+Load a SavedModel: choose the signature that takes images, and how they are converted to its input.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from model.backends.tensorflow.files.checkpoint import variable_reader
-from model.backends.tensorflow.files.plain_name import plain_name
+from model.backends.tensorflow.files.literal_path import literal_path
 from model.backends.tensorflow.files.saved_model import (
     PixelInput,
     SavedGraph,
+    apply_feeds,
     load_saved_model,
     read_meta_graph,
     signatures_of,
-    with_feeds,
 )
 from model.backends.tensorflow.image_inputs import (
     NEEDS_SIZE,
     UINT8,
-    as_input,
-    from_bytes,
+    convert_images,
+    encoded_image_input,
     normalisation,
-    takes_encoded,
-    with_images,
+    takes_encoded_image,
+    with_image_input,
 )
-from model.backends.tensorflow.operations import decodes_images, tell_of_risks
+from model.backends.tensorflow.load_options import LoadOptions
+from model.backends.tensorflow.operations import decodes_images, report_risks
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
-from model.backends.tensorflow.session import LoadedGraph, SessionOptions, session_config
+from model.backends.tensorflow.session import LoadedGraph, session_config
 from model.errors import ModelError
 from model.images.layout import ImageLayout, image_layout
 from model.images.normalisation import ColourOrder, Normalisation
@@ -42,51 +43,51 @@ if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
 
-def load_saved_folder(
-    folder: Path,
-    facts: ModelFacts,
-    options: SessionOptions,
-    *,
-    classes: int,
-    max_pixels: int,
-    say: Callable[[str], object],
-) -> LoadedGraph:
+def load_saved_folder(folder: Path, options: LoadOptions) -> LoadedGraph:
     """
-    Put the SavedModel in *folder* into a Session; *say* gets what of it is not served.
+    Load the SavedModel in *folder*; report each signature that is not served, and the risks.
 
-    Raises `ModelError` for what cannot be loaded, and for a signature or an input that *facts* name
-    and the model has not.
+    Raises `ModelError` for a model that cannot be loaded, and for a signature, input or output that
+    the facts name and the model lacks.
     """
-    saved = with_feeds(read_meta_graph(folder), facts.feeds)
+    facts = options.facts
+    saved = apply_feeds(read_meta_graph(folder), facts.feeds)
     meta_graph = saved.meta_graph
     signatures, unserved = signatures_of(meta_graph)
     for name, reason in unserved.items():
-        say(f"signature {name} is not served: {reason}")
-    reaches_out = tell_of_risks(meta_graph, served_outputs(meta_graph), say)
+        options.on_progress(f"signature {name} is not served: {reason}")
+    has_side_effects = report_risks(meta_graph, served_outputs(meta_graph), options.on_progress)
     chosen = default_signature(signatures, facts)
-    layout = image_layout(chosen, facts.preprocessing, labelled=classes > 0)
+    layout = image_layout(chosen, facts.preprocessing, labelled=options.classes > 0)
     if layout is not None and not layout.sized:
-        say(NEEDS_SIZE)
+        options.on_progress(NEEDS_SIZE)
     sized = layout if layout is not None and layout.sized else None
-    numbers = None if sized is None else _normalisation(folder, saved, chosen, sized, facts, say)
+    numbers = None if sized is None else _normalisation(folder, saved, chosen, sized, options)
     pixels = None
     if sized is not None and numbers is not None:
         pixels = _pixel_input(chosen, sized, numbers)
-    restored = load_saved_model(folder, saved, session_config(options), pixels)
+    restored = load_saved_model(folder, saved, session_config(options.session), pixels)
     endpoints = sorted(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
     decodes = decodes_images(meta_graph, served_outputs(meta_graph))
-    loaded = LoadedGraph(restored.session, endpoints, decodes=decodes, reaches_out=reaches_out)
+    loaded = LoadedGraph(
+        restored.session, endpoints, decodes=decodes, has_side_effects=has_side_effects
+    )
     if sized is not None:
         signature = chosen
         if restored.pixels is not None:
             endpoints.append(restored.pixels)
             signature = restored.pixels.signature
-        shown = None if chosen.inputs[0].dtype == UINT8 else numbers
-        return with_images(loaded, signature, facts.preprocessing, max_pixels, sized, shown)
-    if takes_encoded(chosen) and decodes_images(meta_graph, _outputs(meta_graph, chosen.name)):
-        return replace(loaded, image_input=from_bytes(endpoints[0].signature, max_pixels))
+        stated_numbers = None if chosen.inputs[0].dtype == UINT8 else numbers
+        return with_image_input(
+            loaded, signature, facts.preprocessing, options.max_pixels, sized, stated_numbers
+        )
+    if takes_encoded_image(chosen) and decodes_images(
+        meta_graph, _output_names(meta_graph, chosen.name)
+    ):
+        image_input = encoded_image_input(endpoints[0].signature, options.max_pixels)
+        return replace(loaded, image_input=image_input)
     return loaded
 
 
@@ -95,10 +96,9 @@ def _normalisation(
     saved: SavedGraph,
     signature: Signature,
     layout: ImageLayout,
-    facts: ModelFacts,
-    say: Callable[[str], object],
+    options: LoadOptions,
 ) -> Normalisation:
-    """Return what becomes of pixels on their way to the only input of *signature*."""
+    """Return how pixels are normalised for the only input of *signature*."""
     (spec,) = signature.inputs
     definition = saved.meta_graph.signature_def[signature.name]
 
@@ -106,23 +106,24 @@ def _normalisation(
         flat = flat_graph(saved.meta_graph.graph_def)
         start = tensor_named(definition.inputs[spec.name].name)
         ends = [tensor_named(info.name) for info in definition.outputs.values()]
-        plain = plain_name(folder, scaling)  # until the last variable has been read
+        plain = literal_path(folder, scaling)  # until the last variable has been read
         return input_scaling(flat, start, ends, variable_reader(plain, flat))
 
-    return normalisation(facts.preprocessing, layout, spec.dtype, scaling, say)
+    facts = options.facts.preprocessing
+    return normalisation(facts, layout, spec.dtype, scaling, options.on_progress)
 
 
 def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:
-    """Return the tensors that any signature gives."""
-    return [name for each in meta_graph.signature_def for name in _outputs(meta_graph, each)]
+    """Return the names of the output tensors of all signatures."""
+    return [name for each in meta_graph.signature_def for name in _output_names(meta_graph, each)]
 
 
-def _outputs(meta_graph: "tf.MetaGraphDef", signature: str) -> list[str]:
+def _output_names(meta_graph: "tf.MetaGraphDef", signature: str) -> list[str]:
     return [info.name for info in meta_graph.signature_def[signature].outputs.values()]
 
 
 def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Signature:
-    """Return the signature of images, and of requests that name none; raises `ModelError`."""
+    """Return the signature for images and for requests that name none; raises `ModelError`."""
     by_name = {signature.name: signature for signature in signatures}
     if facts.signature is None:
         chosen = signatures[0]
@@ -147,7 +148,7 @@ def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Sig
 def _pixel_input(
     signature: Signature, layout: ImageLayout, numbers: Normalisation
 ) -> PixelInput | None:
-    """Return what lets a signature be fed with pixels; None where it is, as they are."""
+    """Return how to feed *signature* with pixels; None if it takes them unchanged."""
     (spec,) = signature.inputs
     plain = (spec.dtype, spec.shape) == (UINT8, layout.pixels)
     if plain and (numbers.colour_order is ColourOrder.RGB or layout.channels == 1):
@@ -156,5 +157,5 @@ def _pixel_input(
         signature=signature.name,
         input=spec.name,
         layout=layout,
-        as_input=lambda images: as_input(images, spec.dtype, layout, numbers),
+        convert=lambda images: convert_images(images, spec.dtype, layout, numbers),
     )

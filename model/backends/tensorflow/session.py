@@ -1,7 +1,7 @@
 """
-Run batches through one long-lived Session, whatever file its graph came from.
+Run batches in one long-lived Session.
 
-Loading and running belong to model threads; `run` may be called from several at once.
+Loading and running happen on model threads; several may call `run` at the same time.
 """
 
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ class SessionOptions:
 
     device: Device
     lanes: int  #: model threads that call `run` at the same time
-    gpu_memory_limit: int | None = None  #: bytes; None lets the memory grow as needed
+    gpu_memory_limit: int | None = None  #: bytes; None: memory grows as needed
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,17 +42,17 @@ class Endpoint:
 
 @dataclass(frozen=True, slots=True)
 class LoadedGraph:
-    """A Session that is ready to run, and what it can be asked for."""
+    """A Session that is ready to run, and its endpoints."""
 
     session: "tf.Session"
     endpoints: Sequence[Endpoint]  #: the default one first
-    image_input: ImageInput | None = None  #: into the signature of one of them
-    decodes: bool = False  #: whether any of them decodes images
-    reaches_out: bool = False  #: whether a run may read or write files, or call Python
-    decoder: "tf.Session | None" = None  #: one more, in which the model decodes its images
+    image_input: ImageInput | None = None  #: for the signature of one of them
+    decodes: bool = False  #: whether any endpoint decodes images
+    has_side_effects: bool = False  #: whether a run may read or write files, or call Python
+    decoder: "tf.Session | None" = None  #: a second Session that decodes images
 
     def close(self) -> None:
-        """Close what is open."""
+        """Close both Sessions."""
         self.session.close()
         if self.decoder is not None:
             self.decoder.close()
@@ -65,7 +65,7 @@ class SessionRunner:
         import tensorflow.compat.v1 as tf
 
         self._graph = graph
-        # Parsing feeds and fetches costs more than a hand-over; a callable does it once.
+        # A callable parses feeds and fetches once; parsing costs more than a change of thread.
         self._callables: dict[str, Callable[..., list[np.ndarray]]] = {
             endpoint.signature.name: graph.session.make_callable(
                 list(endpoint.fetches), list(endpoint.feeds)
@@ -73,8 +73,8 @@ class SessionRunner:
             for endpoint in graph.endpoints
         }
         self._errors = tf.errors
-        #: What comes of a path that leads nowhere, or of broken records.
-        self._of_strings = (
+        #: Raised for strings such as the path of a missing file, or broken records.
+        self._string_value_errors = (
             tf.errors.NotFoundError,
             tf.errors.DataLossError,
             tf.errors.OutOfRangeError,
@@ -87,8 +87,8 @@ class SessionRunner:
         """
         Run the batch in one `Session.run`.
 
-        Raises `OutOfMemory`, `RowsRefused` for values that an operation calls invalid, such as an
-        index out of range, or TensorFlow's own error, which then says in one line what is wrong.
+        Raises `OutOfMemory`; `RowsRefused` for values that an operation refuses, such as an index
+        out of range; else TensorFlow's own error, with a message of one line.
         """
         try:
             outputs = self._callables[feed.signature.name](*feed.arrays)
@@ -96,27 +96,27 @@ class SessionRunner:
             raise OutOfMemory(feed.rows) from error
         except self._errors.InvalidArgumentError as error:
             raise RowsRefused(one_line(error)) from error
-        except self._of_strings as error:
+        except self._string_value_errors as error:
             if not any(spec.dtype == STRING for spec in feed.signature.inputs):
                 raise type(error)(None, None, one_line(error)) from error
             raise RowsRefused(one_line(error)) from error
-        except UnicodeDecodeError as error:  # in the place of an error that quotes the values
+        except UnicodeDecodeError as error:  # raised instead of an error whose text is not UTF-8
             raise RowsRefused(one_line(error)) from error
         except self._errors.OpError as error:
             raise type(error)(None, None, one_line(error)) from error
-        return tuple(map(_array, feed.signature.outputs, outputs))
+        return tuple(map(_as_array, feed.signature.outputs, outputs))
 
     def close(self) -> None:
         """Close the Session."""
         self._graph.close()
 
 
-def claim_thread_pools(options: SessionOptions) -> None:
+def create_thread_pools(options: SessionOptions) -> None:
     """
-    Have TensorFlow make its thread pools as *options* want them.
+    Make TensorFlow create its thread pools with the sizes that *options* give.
 
-    It does so at the first Session of a process, and whoever comes later, such as Keras or a trial
-    run, would else decide how the served one runs.
+    TensorFlow creates them at the first Session of a process.  Call this
+    before any other Session is made: that of Keras or of a trial run would set other sizes.
     """
     import tensorflow.compat.v1 as tf
 
@@ -124,8 +124,8 @@ def claim_thread_pools(options: SessionOptions) -> None:
         pass
 
 
-def _array(spec: TensorSpec, output: object) -> np.ndarray:
-    """Return *output* as an array: TensorFlow gives a scalar, or a string, as what it is."""
+def _as_array(spec: TensorSpec, output: object) -> np.ndarray:
+    """Return *output* as an array: TensorFlow returns a scalar or a string as a Python object."""
     if isinstance(output, np.ndarray):
         return output
     return np.array(output, STRING if spec.dtype == STRING else None)
@@ -135,8 +135,8 @@ def session_config(options: SessionOptions) -> "tf.ConfigProto":
     """
     Return the Session's settings.
 
-    On a CPU a lane runs its operations on one thread each, and the pool between operations has a
-    thread for every lane: with one thread for all of them, the lanes would wait for each other.
+    On a CPU the cores are divided among the lanes: each operation may use cores / lanes threads,
+    and the pool that runs operations has one thread a lane, so that no lane waits for another.
     """
     import tensorflow.compat.v1 as tf
 
@@ -147,7 +147,7 @@ def session_config(options: SessionOptions) -> "tf.ConfigProto":
         config.inter_op_parallelism_threads = options.lanes
         return config
     config.gpu_options.allow_growth = True
-    # Or TensorFlow takes memory on every GPU, while the lanes use the first.
+    # Otherwise TensorFlow allocates memory on every GPU, while the lanes use only the first.
     config.gpu_options.visible_device_list = "0"
     if options.gpu_memory_limit is not None:
         device = config.gpu_options.experimental.virtual_devices.add()

@@ -1,13 +1,13 @@
 """
 Build the frozen graph of EfficientNet-Lite0 from its trained weights.
 
-Decides what the net is (one table), checks that the weights are the net's, and
-folds each batch norm into the convolution before it, so that the graph holds
-nothing but convolutions and biases.  All of that is numpy; TensorFlow is
-imported only by the function that writes the graph.
+Defines the network in one table, checks that the weights belong to it, and
+folds each batch norm into the convolution before it, so that the graph has
+convolutions and biases instead.  All of that is numpy; only the function that
+writes the graph imports TensorFlow.
 
-The weights are named and laid out as PyTorch has them: a convolution is
-(outputs, inputs, height, width), a depthwise one (channels, 1, height, width).
+The weights have PyTorch's names and layout: a convolution is (outputs, inputs,
+height, width), a depthwise one (channels, 1, height, width).
 """
 
 from collections.abc import Iterator, Mapping
@@ -24,7 +24,7 @@ Weights = Mapping[str, npt.NDArray[np.generic]]
 Float32Array = npt.NDArray[np.float32]
 
 INPUT_NAME = "input"  #: uint8 [None, 224, 224, 3], RGB
-BOTTLENECK_NAME = "bottleneck"  #: float32 [None, 1280], what a retrained head reads
+BOTTLENECK_NAME = "bottleneck"  #: float32 [None, 1280], the input of a retrained head
 OUTPUT_NAME = "final_result"  #: float32 [None, 1000], sums to 1 along the last axis
 IMAGE_SIZE = 224  #: pixels, both ways
 FEATURES = 1280
@@ -36,7 +36,7 @@ _NORM_PARAMETERS = ("weight", "bias", "running_mean", "running_var")
 
 
 class WeightsError(ValueError):
-    """The weights are not those of the net."""
+    """The weights do not belong to the network."""
 
     def __init__(self, key: str, expected: str, got: str) -> None:
         super().__init__(f"weight {key}: expected {expected}, got {got}")
@@ -47,12 +47,12 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Blocks of one kind; the first of them changes the size and the channels."""
+    """Blocks of one kind; the first block changes the size and the channels."""
 
     repeats: int
     kernel: int  #: pixels of the depthwise convolution, both ways
     stride: int
-    expand: int  #: by how much a block widens its input
+    expand: int  #: factor by which a block widens its input
     inputs: int  #: channels
     outputs: int
 
@@ -95,14 +95,14 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Convolutions in a row; ``residual`` adds the input to what comes out."""
+    """Convolutions in a row; ``residual`` adds the input to the result."""
 
     convolutions: tuple[Convolution, ...]
     residual: bool
 
 
 def _blocks() -> Iterator[Block]:
-    """Spell the table out: the stem, the blocks, the head."""
+    """Yield the blocks of the table: the stem, the stages, the head."""
     yield Block((Convolution("stem", "_conv_stem", "_bn0", 3, 2, 3, 32),), residual=False)
     index = 0
     for stage in STAGES:
@@ -147,7 +147,7 @@ BLOCKS = tuple(_blocks())
 
 
 def expected_shapes() -> dict[str, tuple[int, ...]]:
-    """Return the shape of every weight that the net needs, by its key."""
+    """Return the shape of every weight that the network needs, by its key."""
     shapes: dict[str, tuple[int, ...]] = {
         "_fc.weight": (CLASSES, FEATURES),
         "_fc.bias": (CLASSES,),
@@ -162,7 +162,7 @@ def check_weights(weights: Weights) -> None:
     """
     Raise WeightsError at the first weight that is missing, unknown or of another shape.
 
-    How many batches a norm was trained with is of no use here and is allowed.
+    The number of batches that a norm was trained with is allowed and not used.
     """
     shapes = expected_shapes()
     for key, shape in shapes.items():
@@ -180,11 +180,11 @@ def check_weights(weights: Weights) -> None:
 
 def fold_norm(convolution: Convolution, weights: Weights) -> tuple[Float32Array, Float32Array]:
     """
-    Return the kernel and the bias that do the work of convolution and batch norm.
+    Return the kernel and the bias that replace convolution and batch norm.
 
-    The kernel is laid out as TensorFlow has it: (height, width, inputs,
-    outputs), a depthwise one (height, width, channels, 1).  The arithmetic is
-    that of float64; the result is rounded once.
+    The kernel has TensorFlow's layout: (height, width, inputs, outputs), a
+    depthwise one (height, width, channels, 1).  It is computed in float64 and
+    rounded once, to float32.
     """
     kernel = weights[f"{convolution.key}.weight"].astype(np.float64)
     gamma, beta, mean, variance = (
@@ -199,13 +199,13 @@ def fold_norm(convolution: Convolution, weights: Weights) -> tuple[Float32Array,
 
 def build_frozen_graph(weights: Weights) -> bytes:
     """
-    Return the net as a serialised frozen GraphDef, the same bytes for the same weights.
+    Return the network as a serialised frozen GraphDef, the same bytes for the same weights.
 
     ``input:0`` takes uint8 RGB [None, 224, 224, 3] and normalises it,
     ``bottleneck:0`` is float32 [None, 1280], ``final_result:0`` float32
     [None, 1000] of probabilities.  Raises WeightsError.  Takes seconds, most of
-    them the import of TensorFlow; may run in any thread, for it touches neither
-    a session nor the default graph.
+    them for the import of TensorFlow; may run on any thread, since it uses neither
+    a Session nor the default graph.
     """
     check_weights(weights)
     import tensorflow.compat.v1 as tf

@@ -1,8 +1,8 @@
 """
-Make of the default model the graph that retraining tutorials leave: one JPEG file in, scores out.
+Convert the default model to a graph as retraining tutorials make it: from one JPEG file to scores.
 
-Decoding, cut and resizing stand in the graph, and its batch is one image.  It also runs here as
-it came, one image a run, for comparison with what `load_frozen_graph` makes of it.
+The graph decodes, crops and resizes, and its batch is one image.  `one_at_a_time` runs it without
+changes, one image a run, for comparison with the batches of `load_frozen_graph`.
 """
 
 from collections.abc import Callable, Iterator
@@ -23,9 +23,9 @@ FINAL_RESULT = DEFAULT_MODEL.output_layer  #: float32 [1, classes]
 
 def scalar_graph(graph: bytes, model: DefaultModel = DEFAULT_MODEL) -> bytes:
     """
-    Return *graph*, the serialised GraphDef of *model*, behind a JPEG decoder.
+    Return *graph*, the serialised GraphDef of *model*, with a JPEG decoder in front of it.
 
-    Its input is `CONTENTS`, its output keeps its name.  Takes seconds, most of them the import of
+    Its input is `CONTENTS`; its output keeps its name.  Takes seconds, most of them the import of
     TensorFlow; may run in any thread.
     """
     import tensorflow.compat.v1 as tf
@@ -38,7 +38,7 @@ def scalar_graph(graph: bytes, model: DefaultModel = DEFAULT_MODEL) -> bytes:
         _image(contents, model, pixels)
     joined = tf.GraphDef(versions=network.versions)
     joined.node.extend(front.as_graph_def().node)
-    # The decoded image has the name of the placeholder, and so takes its place.
+    # The decoded image has the name of the placeholder, and so replaces it.
     joined.node.extend(node for node in network.node if node.name != pixels)
     data: bytes = joined.SerializeToString(deterministic=True)
     return data
@@ -47,9 +47,9 @@ def scalar_graph(graph: bytes, model: DefaultModel = DEFAULT_MODEL) -> bytes:
 @contextmanager
 def one_at_a_time(graph: bytes, options: SessionOptions) -> Iterator[Callable[[bytes], np.ndarray]]:
     """
-    Give what runs the scalar *graph* on a JPEG file and returns float32 [1, classes]; close it.
+    Provide a function that runs the scalar *graph* on a JPEG file; it returns float32 [1, classes].
 
-    It may be called from any number of threads at once.
+    Any number of threads may call it at the same time.  Its Session is closed after the block.
     """
     import tensorflow.compat.v1 as tf
 
@@ -60,7 +60,7 @@ def one_at_a_time(graph: bytes, options: SessionOptions) -> Iterator[Callable[[b
 
 
 def _image(contents: "tf.Tensor", model: DefaultModel, name: str) -> "tf.Tensor":
-    """Return uint8 [1, image_size, image_size, 3], the middle of the image, called *name*."""
+    """Return the middle of the image, uint8 [1, image_size, image_size, 3], named *name*."""
     import tensorflow.compat.v1 as tf
 
     image = tf.image.decode_jpeg(contents, channels=3, name="DecodeJpeg")

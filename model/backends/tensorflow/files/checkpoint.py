@@ -1,7 +1,7 @@
 """
 Read single variables from a SavedModel's checkpoint, without a Session.
 
-The graph's own operations that restore it say which tensor of the checkpoint a variable gets.
+The graph's own restore operations state which tensor of the checkpoint a variable gets.
 """
 
 from collections.abc import Callable
@@ -19,9 +19,10 @@ def variable_reader(
     folder: Path, flat: FlatGraph
 ) -> Callable[[str], npt.NDArray[np.generic] | None]:
     """
-    Return what reads a variable of the SavedModel in *folder* by its node in the graph *flat*.
+    Return a function that reads variables of the SavedModel in *folder*, by node of *flat*.
 
-    It returns None for a variable that the checkpoint does not have, or that is cut short in it.
+    It returns None for a variable that the checkpoint lacks or that cannot be read.  It opens the
+    checkpoint at its first call.
     """
 
     @cache
@@ -43,14 +44,14 @@ def variable_reader(
         try:
             value: npt.NDArray[np.generic] = np.asarray(reader.get_tensor(key))
         except (tf.errors.OpError, LookupError, ValueError, RuntimeError):
-            return None  # the Session that restores it says why
+            return None  # the Session that restores it reports the error
         return value
 
     return read
 
 
 def _keys(flat: FlatGraph) -> dict[str, str]:
-    """Return the names in the checkpoint of the variables that *flat* restores."""
+    """Return the checkpoint's names of the variables that *flat* restores, by node."""
     import tensorflow.compat.v1 as tf
 
     found: dict[str, str] = {}

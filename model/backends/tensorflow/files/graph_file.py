@@ -1,7 +1,7 @@
 """
-Read a frozen GraphDef, and find the tensors in it that are served.
+Read a frozen GraphDef, and find its input and output tensors.
 
-Opens no Session; TensorFlow only puts the graph together, to tell shapes.
+Opens no Session; TensorFlow only builds the graph, to infer shapes.
 """
 
 from dataclasses import dataclass
@@ -22,40 +22,40 @@ from model.signature import TensorSpec
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-#: What requests that name a signature call that of a graph, which has no name for it.
+#: The name in requests for the one signature of a frozen graph, which itself stores no name.
 SIGNATURE = "serving_default"
 
-#: What a retrained graph calls its output.
+#: The output's name in a graph made by retraining.
 FINAL_RESULT = "final_result"
 
 
 @dataclass(frozen=True, slots=True)
 class FrozenGraph:
-    """A graph file, and which of its tensors are served."""
+    """A graph file, and its input and output tensors."""
 
     path: Path
     graph_def: "tf.GraphDef"
     input: str  #: NODE:OUTPUT
-    output: str
-    spec: TensorSpec  #: of the input, as the graph has it
+    output: str  #: NODE:OUTPUT
+    spec: TensorSpec  #: of the input, in the file
     output_spec: TensorSpec
 
     @property
     def scalar_string(self) -> bool:
-        """Whether it takes one encoded image; some files do not say that it is only one."""
+        """Whether the input is a single string, or a string of unknown shape."""
         return self.spec.type_name == "string" and not self.spec.shape
 
     def connect(self, given: "tf.Tensor") -> "tf.Tensor":
-        """Put the graph behind *given*, which takes the place of its input."""
+        """Import the graph into the default graph with *given* as its input; return the output."""
         return _imported(self.path, self.graph_def, self.output, given, self.input)
 
 
 def read_frozen_graph(path: Path, facts: ModelFacts) -> FrozenGraph:
     """
-    Return the graph in *path*, and the tensors that *facts* name or that stand out.
+    Return the graph in *path* with the input and output that *facts* name, or else the likely ones.
 
-    Raises `ModelError` for a file that holds none, for a tensor that is not there or has to be
-    named, and where *facts* name a signature that no graph has.
+    Raises `ModelError` for a file without a frozen graph, for a tensor that is absent or must be
+    named, and where *facts* name a signature other than `SIGNATURE`.
     """
     import tensorflow.compat.v1 as tf
 
@@ -77,13 +77,13 @@ def read_frozen_graph(path: Path, facts: ModelFacts) -> FrozenGraph:
 
 
 def spec_of(tensor: "tf.Tensor") -> TensorSpec:
-    """Return what there is to know of *tensor*."""
+    """Return the name, dtype and shape of *tensor*."""
     shape = None if tensor.shape.rank is None else tuple(tensor.shape.as_list())
     return TensorSpec(tensor.op.name, np.dtype(tensor.dtype.as_numpy_dtype), shape)
 
 
 def read_graph_def(path: Path) -> "tf.GraphDef":
-    """Return the GraphDef in *path*; raises `ModelError` where it holds none."""
+    """Return the GraphDef in *path*; raises `ModelError` for any other file."""
     import tensorflow.compat.v1 as tf
     from google.protobuf.message import DecodeError
 
@@ -93,10 +93,10 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
     except OSError as error:
         raise ModelError(f"{path}: {error.strerror}") from error
     except DecodeError as error:
-        reason = _mistaken(path) or f"not a frozen GraphDef, or cut short ({error})"
+        reason = _other_format(path) or f"not a frozen GraphDef, or cut short ({error})"
         raise ModelError(f"{path}: {reason}") from error
     if not graph_def.node:
-        reason = _mistaken(path) or "not a frozen GraphDef: it holds no nodes"
+        reason = _other_format(path) or "not a frozen GraphDef: it holds no nodes"
         raise ModelError(f"{path}: {reason}")
     variables = [node.name for node in graph_def.node if node.op in ("VariableV2", "VarHandleOp")]
     if variables:
@@ -105,23 +105,23 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
     return graph_def
 
 
-def _mistaken(path: Path) -> str:
-    """Return what the file is instead of a graph; empty where nothing is known."""
+def _other_format(path: Path) -> str:
+    """Return which other format the file has; empty if it is not recognised."""
     found = format_of(path) or text_format_of(path)
     return f"{found.what}, not a frozen graph" if found else ""
 
 
 def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
-    """Return the only placeholder that takes more than a number, or else what is decoded."""
+    """Return the only placeholder for more than a single value, else the decoder's input."""
     names = [str(node.name) for node in graph_def.node if node.op == "Placeholder"]
     if len(names) == 1:
         return names[0]
     nodes = {node.name: node for node in graph_def.node}
     wanted = needed(nodes, output)
-    taking = [name for name in names if name in wanted and not _is_switch(nodes[name])]
+    taking = [name for name in names if name in wanted and not _takes_single_value(nodes[name])]
     if len(taking) == 1:
         return taking[0]
-    # The file of the first Inception holds an empty constant where the image is to be fed.
+    # The file of the first Inception has an empty constant as the input for the image.
     encoded = [str(node.input[0]) for node in graph_def.node if DECODES_IMAGES.fullmatch(node.op)]
     if len(encoded) == 1:
         return encoded[0]
@@ -130,14 +130,14 @@ def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
 
 
 def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output: str) -> None:
-    """Raise `ModelError` where the output hangs on more placeholders than the input."""
+    """Raise `ModelError` if the output depends on placeholders other than the input."""
     nodes = {node.name: node for node in graph_def.node}
     wanted = needed(nodes, output, given)
     others = [node for node in graph_def.node if node.op == "Placeholder" and node.name in wanted]
     if others:
         listed = ", ".join(f"{node.name!r} ({_type_of(node)})" for node in others)
         value = "false" if _type_of(others[0]) == "bool" else "1.0"
-        if not all(map(_is_switch, others)):
+        if not all(map(_takes_single_value, others)):
             raise ModelError(
                 f"{path}: {output} also needs {listed}: a frozen graph is served with one input; "
                 "export a SavedModel, whose signature has several"
@@ -148,8 +148,8 @@ def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output
         )
 
 
-def _is_switch(node: "tf.NodeDef") -> bool:
-    """Whether a placeholder may take one number or bool, as keep_prob and phase_train do."""
+def _takes_single_value(node: "tf.NodeDef") -> bool:
+    """Whether a placeholder can be a single number or bool, as keep_prob and phase_train are."""
     sizes = [each.size for each in node.attr["shape"].shape.dim]
     return _type_of(node) != "string" and all(size == 1 for size in sizes)
 
@@ -162,7 +162,7 @@ def _type_of(node: "tf.NodeDef") -> str:
 
 
 def _default_output(path: Path, graph_def: "tf.GraphDef") -> str:
-    """Return the output that retraining makes, or else the only node that nothing hangs on."""
+    """Return `FINAL_RESULT` if there is one, else the only node without a consumer."""
     names = {node.name for node in graph_def.node}
     if FINAL_RESULT in names:
         return FINAL_RESULT
@@ -179,7 +179,7 @@ def _default_output(path: Path, graph_def: "tf.GraphDef") -> str:
 
 
 def _tensor_name(path: Path, graph_def: "tf.GraphDef", name: str) -> str:
-    """Return *name* as NODE:OUTPUT, where the graph has such a node."""
+    """Return *name* as NODE:OUTPUT; raises `ModelError` if the graph has no such node."""
     node, _, output = name.partition(":")
     names = [each.name for each in graph_def.node]
     if node not in names:
@@ -197,7 +197,7 @@ def _imported(
     given: "tf.Tensor | None" = None,
     fed: str = "",
 ) -> "tf.Tensor":
-    """Return the tensor *name* of *graph_def*, put into the default graph, *given* for *fed*."""
+    """Import *graph_def* with *given* in place of *fed*; return its tensor *name*."""
     import tensorflow.compat.v1 as tf
 
     try:

@@ -1,9 +1,9 @@
 """
-Judge what a Keras file asks for, before Keras sees it.
+Check the classes and functions that a Keras file names, before Keras loads it.
 
 A file names the classes and functions that Keras is to call, and may hold code.  Keras's own safe
-mode does not look everywhere, so that these are rules of our own: nothing but Keras's own layers
-and functions that compute is let through.  Changes nothing and imports no Keras.
+mode does not check every place, so this module checks them: only Keras's own layers, and functions
+that only compute, are allowed.  Changes nothing and imports no Keras.
 """
 
 import re
@@ -16,10 +16,10 @@ from typing import Any
 from model.backends.tensorflow.files.keras_functions import only_computes, operation_only_computes
 from model.errors import ModelError
 
-#: What holds Python, as source, bytes or pickles.
-_CODE = ("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
-#: Classes of Keras that load files by a path, or call methods by their names.
-_REACHES_OUT = (
+#: Classes that hold Python code, as source, bytes or pickles.
+_CODE_CLASSES = ("Lambda", "__lambda__", "TorchModuleWrapper", "JaxLayer", "FlaxLayer")
+#: Classes of Keras that load a file by its path, or call a method by its name.
+_UNSAFE_CLASSES = (
     "TFSMLayer",
     "DenseFeatures",
     "SequenceFeatures",
@@ -27,8 +27,8 @@ _REACHES_OUT = (
     "InstanceMethod",
     "InstanceProperty",
 )
-#: How a config writes values that JSON has no form for.
-_VALUES = (
+#: Class names in a config for values that JSON cannot represent.
+_VALUE_CLASSES = (
     "__bytes__",
     "__ellipsis__",
     "__keras_tensor__",
@@ -38,8 +38,8 @@ _VALUES = (
     "__tuple__",
     "TensorShape",
 )
-#: Keras's own classes that are in none of its public modules.
-_UNLISTED = (
+#: Keras's own classes that none of its public modules lists.
+_UNLISTED_CLASSES = (
     "AddLoss",
     "AddMetric",
     "BatchNormalizationV1",
@@ -61,7 +61,7 @@ _UNLISTED = (
     "TFOpLambda",
     "TensorFlowOpLayer",
 )
-_PUBLIC = (
+_PUBLIC_MODULES = (
     "constraints",
     "dtype_policies",
     "initializers",
@@ -72,26 +72,26 @@ _PUBLIC = (
     "random",
     "regularizers",
 )
-#: The modules in which Keras looks for a class; all of its others are out of bounds.
+#: The modules of Keras that a config may name for a class.
 _MODULES = re.compile(
-    rf"(tf_)?keras(\.src)?(\.({'|'.join(_PUBLIC)}|applications|engine|ops)(\.\w+)*)?"
+    rf"(tf_)?keras(\.src)?(\.({'|'.join(_PUBLIC_MODULES)}|applications|engine|ops)(\.\w+)*)?"
 )
 _FUNCTION_MODULES = re.compile(r"builtins|(tf_)?keras(\.src)?\.activations(\.\w+)*")
 
 
 @dataclass(frozen=True, slots=True)
 class OwnNames:
-    """What one release of Keras calls its own."""
+    """The names of one release of Keras that a config may use."""
 
     classes: frozenset[str]
-    functions: frozenset[str]  #: its activations
+    functions: frozenset[str]  #: activations
 
 
 def own_names(keras: Any) -> OwnNames:
-    """Return what *keras* calls its own: the package of Keras 3, or tf_keras."""
-    spaces = [vars(getattr(keras, name)) for name in _PUBLIC if hasattr(keras, name)]
+    """Return the names that a config may use with *keras*, the package of Keras 3 or tf_keras."""
+    spaces = [vars(getattr(keras, name)) for name in _PUBLIC_MODULES if hasattr(keras, name)]
     classes = {name for space in spaces for name in space if isinstance(space[name], type)}
-    operation = getattr(keras, "Operation", None)  # of Keras 3: what `x + 1` is in a model
+    operation = getattr(keras, "Operation", None)  # in Keras 3: the class of `x + 1` in a model
     operations = {
         each.__name__
         for each in (operation.__subclasses__() if operation is not None else ())
@@ -99,25 +99,27 @@ def own_names(keras: Any) -> OwnNames:
     }
     functions = {name for name, each in vars(keras.activations).items() if isfunction(each)}
     return OwnNames(
-        frozenset({*classes, *operations, *_UNLISTED}.difference(_CODE, _REACHES_OUT)),
+        frozenset(
+            {*classes, *operations, *_UNLISTED_CLASSES}.difference(_CODE_CLASSES, _UNSAFE_CLASSES)
+        ),
         frozenset(functions - {"deserialize", "get", "serialize"}),
     )
 
 
 def check_config(path: Path, config: dict[str, Any], own: OwnNames) -> None:
     """
-    Raise `ModelError` where *config* holds code, or asks for what *own* does not name.
+    Raise `ModelError` if *config* holds code, or names a class or function outside *own*.
 
-    The line names the layer and what it asks for.
+    The message names the layer and the class or function.
     """
     for each, layer in objects_of(config):
-        fault = _fault(each, own)
+        fault = _reason_refused(each, own)
         if fault is not None:
             raise ModelError(f"{path}: {layer} {fault}")
 
 
 def objects_of(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield each object of *config*, and the layer that it is or belongs to, in words."""
+    """Yield each object of *config*, with a phrase that names its layer."""
     waiting: list[tuple[Any, str]] = [(config, "the model")]
     while waiting:
         each, layer = waiting.pop()
@@ -130,17 +132,17 @@ def objects_of(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
         waiting += [(one, layer) for one in reversed(each) if isinstance(one, dict | list)]
 
 
-def _fault(each: dict[str, Any], own: OwnNames) -> str | None:
-    """Return why an object of the config is refused; None where it is not."""
+def _reason_refused(each: dict[str, Any], own: OwnNames) -> str | None:
+    """Return why an object of the config is refused; None if it is allowed."""
     kind, inner = each.get("class_name"), each.get("config")
-    if kind in _CODE or each.get("function_type") == "lambda":
-        code = kind if kind in _CODE and kind != "__lambda__" else "Lambda"
+    if kind in _CODE_CLASSES or each.get("function_type") == "lambda":
+        code = kind if kind in _CODE_CLASSES and kind != "__lambda__" else "Lambda"
         return f"holds Python code ({code}), which is not run"
-    if kind in _REACHES_OUT:
+    if kind in _UNSAFE_CLASSES:
         return f"is a {kind}, which could read files or run code"
     if isinstance(each.get("vocabulary"), str):
         return "reads its vocabulary from a file, which is no part of the model"
-    if "class_name" not in each or kind in _VALUES:
+    if "class_name" not in each or kind in _VALUE_CLASSES:
         return None
     if not (
         _is_listed(each, inner, own.functions, _FUNCTION_MODULES)
@@ -148,25 +150,25 @@ def _fault(each: dict[str, Any], own: OwnNames) -> str | None:
         else _is_listed(each, kind, own.classes, _MODULES)
     ):
         return f"is of the class {kind!r}, which is not Keras's own"
-    return _fault_of_call(kind, inner if isinstance(inner, dict) else {})
+    return _reason_call_refused(kind, inner if isinstance(inner, dict) else {})
 
 
 def _is_listed(
     each: dict[str, Any], name: object, names: frozenset[str], modules: re.Pattern[str]
 ) -> bool:
-    """Whether *name* is one of *names*, and nothing else in the object leads elsewhere."""
+    """Whether *name* is in *names*, and the object names no other module or registered name."""
     module = each.get("module")
     return (
         isinstance(name, str)
         and name in names
-        # Some releases of Keras import whatever module stands there, or look for the other name.
+        # Some releases of Keras import any module named here, or look up the registered name.
         and (module is None or modules.fullmatch(str(module)) is not None)
         and each.get("registered_name") in (None, name)
     )
 
 
-def _fault_of_call(kind: object, config: dict[str, Any]) -> str | None:
-    """Return why a layer that is a call of TensorFlow is refused; None for all others."""
+def _reason_call_refused(kind: object, config: dict[str, Any]) -> str | None:
+    """Return why a layer that calls TensorFlow is refused; None if it is allowed."""
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         function = config.get("function")
         computes = only_computes(function)

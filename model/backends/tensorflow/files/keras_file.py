@@ -1,8 +1,8 @@
 """
-Turn a Keras file into a SavedModel that stays for as long as it takes to load it.
+Convert a Keras file to a temporary SavedModel.
 
-A Keras file says how to build a model in Python, and may hold code for that.  So what it asks for
-is read before Keras sees it, and nothing but Keras's own layers and functions is let through.
+A Keras file describes how to build a model in Python, and may hold code for that.  Its config is
+checked before Keras loads it: only Keras's own layers and functions are allowed.
 """
 
 import importlib
@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def exported(path: Path) -> "Iterator[Path]":
+def exported_saved_model(path: Path) -> "Iterator[Path]":
     """
-    Provide a folder with the model in *path* as a SavedModel; it is removed at the end.
+    Provide a folder with the model in *path* as a SavedModel; it is removed after the block.
 
-    Its one signature, serving_default, names the inputs as their layers are, or by the keys of a
-    model that takes a dict, and the outputs likewise.  A file of Keras 2 is loaded by tf_keras,
-    which is imported for it, and by Keras 3 where that is not installed.
+    Its one signature, serving_default, names inputs and outputs by their layers, or by their keys
+    where the model takes or gives a dict.  A file of Keras 2 is loaded by tf_keras, or by Keras 3
+    where tf_keras is not installed.
 
-    Raises `ModelError`, in one line, for a file that is no whole model, for one that asks for code
-    that is not Keras's own, and where there is no temporary folder.
+    Raises `ModelError`, in one line, for a file that is no whole model, for a file that names code
+    other than Keras's own, and where no temporary folder can be made.
     """
     source = read_source(path)
     keras = _keras_for(source)
@@ -47,31 +47,31 @@ def exported(path: Path) -> "Iterator[Path]":
             _export(model, folder / "saved")
         except ModelError:
             raise
-        except Exception as error:  # no list says what a Keras raises
+        except Exception as error:  # Keras documents no list of its errors
             raise _not_loaded(source, keras, _reason(error)) from error
         yield folder / "saved"
 
 
 def _keras_for(source: KerasSource) -> Any:
-    """Return the package that is to load *source*."""
-    if source.generation != 2:
+    """Return the package that loads *source*; raises `ModelError`."""
+    if source.major_version != 2:
         return importlib.import_module("keras")
     try:
         return importlib.import_module("tf_keras")
     except ModuleNotFoundError:
         keras = importlib.import_module("keras")
-    except Exception as error:  # as one that was made for another TensorFlow raises
+    except Exception as error:  # raised, for example, by a version for another TensorFlow
         reason = f"tf_keras cannot be imported: {one_line(error)}"
         raise ModelError(f"{source.path}: {reason}") from error
-    # Keras 3 reads some files of Keras 2, and gives the same answers but for this.
+    # Keras 3 reads some files of Keras 2 with the same results, except for hard_sigmoid.
     if any("hard_sigmoid" in each.values() for each, _ in objects_of(source.config)):
         raise _not_loaded(source, keras, "hard_sigmoid is another function there")
     return keras
 
 
 def _not_loaded(source: KerasSource, keras: Any, reason: str) -> ModelError:
-    """Return the error that *keras* does not load *source*, with the ways out where there are."""
-    if source.generation != 2 or keras.__name__ == "tf_keras":
+    """Return the error for *source*, which *keras* cannot load, with the possible remedies."""
+    if source.major_version != 2 or keras.__name__ == "tf_keras":
         return ModelError(f"{source.path}: Keras cannot load it: {reason}")
     version = f" ({source.version})" if source.version else ""
     return ModelError(
@@ -84,7 +84,7 @@ def _export(model: Any, folder: Path) -> None:
     import tensorflow as tf
 
     inputs, outputs = _structure(model, "input"), _structure(model, "output")
-    names = _names(inputs)
+    names = _tensor_names(inputs)
 
     def serve(*arrays: "tf.Tensor") -> "dict[str, tf.Tensor]":
         results = model(tf.nest.pack_sequence_as(inputs, arrays), training=False)
@@ -95,27 +95,27 @@ def _export(model: Any, folder: Path) -> None:
         for number, tensor in enumerate(tf.nest.flatten(inputs))
     ]
     module = tf.Module()
-    module.kept = _kept(model)
+    module.kept = _tracked_objects(model)
     function = tf.function(serve, autograph=False).get_concrete_function(*specs)
     tf.saved_model.save(module, str(folder), signatures={"serving_default": function})
-    _rename(folder, names, _names(outputs))
+    _rename_tensors(folder, names, _tensor_names(outputs))
 
 
-def _kept(model: Any) -> list[Any]:
-    """Return what the SavedModel holds besides the function: variables and tables."""
+def _tracked_objects(model: Any) -> list[Any]:
+    """Return what the SavedModel must hold besides the function: variables and tables."""
     import tensorflow as tf
 
-    if isinstance(model, tf.Module):  # of Keras 2; the model itself would be traced layer by layer
+    if isinstance(model, tf.Module):  # Keras 2: saving the model itself would trace every layer
         tables = [each.lookup_table for each in model.submodules if hasattr(each, "lookup_table")]
         return [*model.variables, *tables]
-    # A Sequential does not hand on what its layers hold.
+    # A Sequential does not track the variables of its layers.
     return [model, *(variable.value for variable in model.variables)]
 
 
 def _structure(model: Any, side: str) -> Any:
-    """Return what the model takes or gives: a tensor, or a list or dict of them."""
+    """Return the inputs or outputs of the model: a tensor, or a list or dict of them."""
     structure = getattr(model, side, None)
-    if structure is None:  # as that of a Sequential, which has one tensor on each side
+    if structure is None:  # a Sequential, which has one tensor on each side
         tensors = getattr(model, f"{side}s", None)
         if not tensors:
             raise ValueError(f"it was saved before it knew the shape of its {side}")
@@ -123,22 +123,22 @@ def _structure(model: Any, side: str) -> Any:
     return structure
 
 
-def _names(structure: Any) -> list[str]:
-    """Return a name for each tensor of *structure*, flattened: its key, or its layer."""
+def _tensor_names(structure: Any) -> list[str]:
+    """Return a name for each tensor of *structure*, flattened: its key, or its layer's name."""
     import tensorflow as tf
 
     if isinstance(structure, dict):
         return sorted(structure)
     names: list[str] = []
     for tensor in tf.nest.flatten(structure):
-        layer = tensor._keras_history[0].name  # noqa: SLF001  (said nowhere else)
+        layer = tensor._keras_history[0].name  # noqa: SLF001  (no public name for it)
         others = (layer if not number else f"{layer}_{number}" for number in count())
         names.append(next(name for name in others if name not in names))
     return names
 
 
-def _rename(folder: Path, inputs: list[str], outputs: list[str]) -> None:
-    """Give the signature its names: an argument of a function could not be called "class"."""
+def _rename_tensors(folder: Path, inputs: list[str], outputs: list[str]) -> None:
+    """Rename the signature's tensors: an argument of a function cannot be named "class"."""
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     path = folder / "saved_model.pb"
@@ -156,7 +156,7 @@ def _rename(folder: Path, inputs: list[str], outputs: list[str]) -> None:
 
 
 def _reason(error: Exception) -> str:
-    """Return what was wrong: Keras says it last, then goes on about registering or shows bytes."""
+    """Return the reason in *error*: its last part, without advice on registering and bytes."""
     _, _, last = str(error).rpartition("Exception encountered: ")
     line = one_line(ValueError(last)).partition(". ")[0]
     return line if line.startswith("Unrecognized keyword") else line.partition(": {")[0]

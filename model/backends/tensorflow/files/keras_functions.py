@@ -1,7 +1,8 @@
 """
 The functions of TensorFlow that a file of Keras 2 may call: each only computes.
 
-Each is named, since a namespace says nothing: `tf.nn.fixed_unigram_candidate_sampler` reads a file.
+Each is listed, since a namespace is no guarantee: `tf.nn.fixed_unigram_candidate_sampler` reads a
+file.
 """
 
 _BY_NAMESPACE = {
@@ -100,7 +101,7 @@ _BY_NAMESPACE = {
     """,
 }
 
-#: The same as operations of a graph, which TensorFlow 2.0 to 2.3 wrote.
+#: The same as operations of a graph, as TensorFlow 2.0 to 2.3 saved them.
 _IN_GRAPHS = """
     Abs Add AddN AddV2 ArgMax ArgMin AvgPool BatchMatMul BatchMatMulV2 BiasAdd BroadcastTo Cast
     Ceil ClipByValue ConcatV2 Const Conv2D Cos Cumsum DepthToSpace DepthwiseConv2dNative Div
@@ -123,10 +124,10 @@ _OPERATIONS = frozenset(_IN_GRAPHS.split())
 
 
 def only_computes(function: object) -> bool:
-    """Whether *function*, such as "math.add" or "compat.v1.nn.relu6", does nothing else."""
+    """Whether *function*, such as "math.add" or "compat.v1.nn.relu6", is listed."""
     return isinstance(function, str) and function.removeprefix("compat.v1.") in _FUNCTIONS
 
 
 def operation_only_computes(operation: object) -> bool:
-    """Whether *operation*, such as "AddV2", does nothing else."""
+    """Whether *operation*, such as "AddV2", is listed."""
     return isinstance(operation, str) and operation in _OPERATIONS

@@ -1,19 +1,19 @@
 """
-Keep the user's settings of Keras away from this process.
+Make Keras ignore the user's settings in this process.
 
-TensorFlow imports Keras, which reads `~/.keras/keras.json` and the environment: a backend that is
-not installed there stops every model, a frozen graph included, and another number type or order of
-channels changes what a Keras file answers.
+TensorFlow imports Keras, which reads `~/.keras/keras.json` and the environment.  A backend named
+there that is not installed makes every load fail, even that of a frozen graph; another number type
+or order of channels changes the outputs of a Keras file.
 """
 
 import os
 
-#: No folder, and none can be made there: nothing is read, nothing is written.
+#: A path at which no folder exists or can be made, so that nothing is read or written.
 _NO_FOLDER = f"{os.devnull}/keras"
 
 
 def ignore_user_keras() -> None:
-    """Have Keras take its defaults, on TensorFlow; call before TensorFlow is imported."""
+    """Make Keras use its defaults on TensorFlow; call before TensorFlow is imported."""
     for name in list(os.environ):
         if name.startswith("KERAS_") or name == "TF_USE_LEGACY_KERAS":
             del os.environ[name]

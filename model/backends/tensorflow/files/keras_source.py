@@ -1,8 +1,8 @@
 """
-Read a Keras file, and copy of it what has been read.
+Read the config of a Keras file, and copy the checked parts of the file.
 
-A copy holds the config that was judged, the weights and the vocabularies, and nothing else: no
-link from HDF5 to another file, and no member of an archive that would be unpacked elsewhere.
+A copy holds the config that was checked, the weights and the vocabularies, and nothing else: no
+HDF5 link to another file, and no archive member that would be unpacked outside its folder.
 """
 
 import json
@@ -25,16 +25,16 @@ _CONFIG, _METADATA, _WEIGHTS = "config.json", "metadata.json", "model.weights.h5
 
 @dataclass(frozen=True, slots=True)
 class KerasSource:
-    """What a Keras file says of itself."""
+    """The config and the facts in a Keras file."""
 
     path: Path
-    archive: bool  #: a .keras archive, whatever it is called, and not HDF5
-    version: str  #: of the Keras that wrote it; "" where the file does not say
-    config: dict[str, Any]  #: of its layers; without what training needs
+    archive: bool  #: a .keras archive, whatever its name, not HDF5
+    version: str  #: of the Keras that wrote it; "" if the file has none
+    config: dict[str, Any]  #: of its layers; without the settings for training
 
     @property
-    def generation(self) -> int:
-        """The version's first number; where the file has none, its layout tells 2 from 3."""
+    def major_version(self) -> int:
+        """The version's first number; without a version, 2 or 3 by the layout of the config."""
         number = re.match(r"\d+", self.version)
         if number is not None:
             return int(number[0])
@@ -44,20 +44,20 @@ class KerasSource:
 
 def read_source(path: Path) -> KerasSource:
     """
-    Read what the file at *path* says of itself.
+    Read the config and the version of the file at *path*.
 
-    Raises `ModelError`, in one line, for what is no Keras file, and for one that is no whole model,
-    that Keras 1 wrote, or Keras on Theano, whose kernels lie the other way round.
+    Raises `ModelError`, in one line, for a file that is no Keras file or no whole model, and for a
+    file written by Keras 1, or by Keras on Theano, whose kernels are flipped.
     """
     archive = _is_archive(path)
     try:
-        config, version, backend = _of_archive(path) if archive else _of_hdf5(path)
+        config, version, backend = _read_archive(path) if archive else _read_hdf5(path)
     except ModelError:
         raise
     except OSError as error:
         reason = error.strerror or f"not an HDF5 file, or cut short ({error})"
         raise ModelError(f"{path}: {reason}") from error
-    except Exception as error:  # no list says what broken archives raise
+    except Exception as error:  # zipfile documents no list of errors for broken archives
         raise ModelError(f"{path}: not a Keras file, or cut short ({one_line(error)})") from error
     if not isinstance(config, dict):
         raise ModelError(f"{path}: not a Keras file, or cut short (its config is no object)")
@@ -65,18 +65,18 @@ def read_source(path: Path) -> KerasSource:
         each.pop("compile_config", None)
     source = KerasSource(path, archive, version, config)
     again = "load it with Keras 2 on TensorFlow and save it again"
-    if source.generation < 2:
+    if source.major_version < 2:
         raise ModelError(f"{path}: a file of Keras {version}, which is not read: {again}")
-    if source.generation == 2 and backend == "theano":
+    if source.major_version == 2 and backend == "theano":
         raise ModelError(f"{path}: a file of Keras {version} on Theano, which is not read: {again}")
     return source
 
 
 def copy_source(source: KerasSource, folder: Path) -> Path:
     """
-    Copy of *source* what belongs to the model into *folder*, and return the new file.
+    Copy the parts of *source* that belong to the model into *folder*; return the new file.
 
-    Its name ends as Keras wants it.  Raises `ModelError` for links to other files.
+    Its name has the extension that Keras expects.  Raises `ModelError` for links to other files.
     """
     if source.archive:
         return _copy_archive(source, folder)
@@ -100,15 +100,15 @@ def _is_archive(path: Path) -> bool:
         raise ModelError(f"{path}: {error.strerror}") from error
 
 
-def _of_archive(path: Path) -> tuple[Any, str, str]:
+def _read_archive(path: Path) -> tuple[Any, str, str]:
     """Return the config of an archive, the version of Keras, and "" for the backend."""
     with ZipFile(path) as members:
         metadata = json.loads(members.read(_METADATA)) if _METADATA in members.namelist() else {}
         return json.loads(members.read(_CONFIG)), str(metadata.get("keras_version", "")), ""
 
 
-def _of_hdf5(path: Path) -> tuple[Any, str, str]:
-    """Return the same of an HDF5 file, with the backend; raises `ModelError` for weights alone."""
+def _read_hdf5(path: Path) -> tuple[Any, str, str]:
+    """Return config, version and backend of an HDF5 file; raises `ModelError` without config."""
     import h5py
 
     with path.open("rb") as stream, h5py.File(stream) as file:
@@ -147,7 +147,7 @@ def _copy_archive(source: KerasSource, folder: Path) -> Path:
 
 
 def _check_links(path: Path, file: "h5py.File") -> None:
-    """Raise `ModelError` where *file* takes anything from another one, or from itself by a name."""
+    """Raise `ModelError` if *file* holds a soft or external link, or a dataset outside itself."""
     import h5py
 
     def link(name: str, kind: object) -> str | None:

@@ -1,8 +1,8 @@
 """
-Read a SavedModel: which graph in it is served, what its signatures take, and how it is loaded.
+Read and load a SavedModel: choose its graph, list its signatures, restore it in a Session.
 
-What a folder says of itself is read from its protos, without running anything; only
-`load_saved_model` opens a Session.  Both TensorFlow 1 and 2 write what is read here.
+Signatures are read from the folder's protos, without running anything; only `load_saved_model`
+opens a Session.  The folder may be written by TensorFlow 1 or 2.
 """
 
 from collections import defaultdict
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from model.backends.tensorflow.error_text import one_line
-from model.backends.tensorflow.files.plain_name import plain_name
+from model.backends.tensorflow.files.literal_path import literal_path
 from model.backends.tensorflow.image_inputs import without_padding
 from model.backends.tensorflow.rewriting.fed_constants import Feeds, feed_constants
 from model.backends.tensorflow.session import Endpoint
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 DEFAULT_SIGNATURE = "serving_default"
 
-#: Signatures that stand for an operation of the loader, or of a training loop.
+#: Signatures that are operations for the loader or for training.
 _NOT_SERVED = ("__saved_model_init_op", "__saved_model_train_op")
 
 #: The dtypes that requests and answers can carry, besides strings.
@@ -40,39 +40,39 @@ _DTYPES = (
 
 @dataclass(frozen=True, slots=True)
 class PixelInput:
-    """An input that is to take uint8 pixels, besides what its signature says."""
+    """An input that is to take uint8 pixels as well as the tensor of its signature."""
 
     signature: str
     input: str
     layout: ImageLayout
-    as_input: "Callable[[tf.Tensor], tf.Tensor]"
-    """Puts into the graph what becomes of the uint8 pixels on their way to the input."""
+    convert: "Callable[[tf.Tensor], tf.Tensor]"
+    """Adds to the graph the conversion of the uint8 pixels to the input."""
 
 
 @dataclass(frozen=True, slots=True)
 class RestoredGraph:
-    """A Session that is ready to run, and what it can be asked for."""
+    """A Session that is ready to run, and its endpoints."""
 
     session: "tf.Session"
-    endpoints: dict[str, Endpoint]  #: by the signatures' names, in the order of `signatures_of`
-    pixels: Endpoint | None = None  #: NAME:pixels, the signature of the `PixelInput` with pixels
+    endpoints: dict[str, Endpoint]  #: by signature name, in the order of `signatures_of`
+    pixels: Endpoint | None = None  #: NAME:pixels, the same as NAME but fed with pixels
 
 
 @dataclass(frozen=True, slots=True)
 class SavedGraph:
-    """A graph as it lies in its file, with the values that some placeholders were given."""
+    """A graph as in its file, with constants for some placeholders."""
 
     meta_graph: "tf.MetaGraphDef"
-    constants: Mapping[str, np.ndarray]  #: by the names of the tensors that they replace
+    constants: Mapping[str, np.ndarray]  #: by the name of the tensor that each replaces
 
 
-def with_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
+def apply_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
     """
-    Return *meta_graph*, changed in place, with constants for placeholders and inputs.
+    Return *meta_graph*, changed in place, with the constants *feeds* for placeholders and inputs.
 
-    The signatures lose these inputs.  Raises `ModelError` for what cannot be fed.
+    These inputs are removed from the signatures.  Raises `ModelError` as `feed_constants` does.
     """
-    tensors = defaultdict[str, set[str]](set)  # signatures may call different ones the same
+    tensors = defaultdict[str, set[str]](set)  # signatures may use one name for different tensors
     for definition in meta_graph.signature_def.values():
         for name, info in definition.inputs.items():
             tensors[name].add(_tensor_name(info))
@@ -87,12 +87,12 @@ def with_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
 
 def read_meta_graph(folder: Path) -> "tf.MetaGraphDef":
     """
-    Return the graph of the SavedModel in *folder* that is for serving.
+    Return the graph for serving of the SavedModel in *folder*.
 
-    It is the one with the tag "serve" alone, else the only one, else the one with the fewest tags
-    beside "serve".  Raises `ModelError` where there is no such graph, or no SavedModel.
+    It is the graph with only the tag "serve", else the only graph, else the graph tagged "serve"
+    with the fewest other tags.  Raises `ModelError` if there is no such graph, or no SavedModel.
     """
-    graphs = list(_parsed(folder).meta_graphs)
+    graphs = list(_parse(folder).meta_graphs)
     tag_sets = [sorted(graph.meta_info_def.tags) for graph in graphs]
     if ["serve"] in tag_sets:
         return graphs[tag_sets.index(["serve"])]
@@ -107,9 +107,9 @@ def read_meta_graph(folder: Path) -> "tf.MetaGraphDef":
 
 def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...], dict[str, str]]:
     """
-    Return the signatures that can be served, the default one first, and why others cannot be.
+    Return the signatures that can be served, the default one first, and reasons by unserved name.
 
-    Inputs and outputs are sorted by name.  Raises `ModelError` where none can be served.
+    Inputs and outputs are sorted by name.  Raises `ModelError` if no signature can be served.
     """
     served: list[Signature] = []
     unserved: dict[str, str] = {}
@@ -118,7 +118,7 @@ def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...],
         definition = definitions[name]
         if name in _NOT_SERVED or not definition.outputs:
             continue
-        reason = _unservable(definition)
+        reason = _reason_unservable(definition)
         if reason:
             unserved[name] = reason
             continue
@@ -138,10 +138,10 @@ def load_saved_model(
     pixels: PixelInput | None = None,
 ) -> RestoredGraph:
     """
-    Return the SavedModel in *folder*, whose graph is *saved*, in a Session.
+    Load the SavedModel in *folder*, whose graph is *saved*, into a Session.
 
     Restores the variables and runs the init op; the caller closes the Session.  Raises
-    `ModelError`, in one line, where something in the folder is missing or cannot be read.
+    `ModelError`, in one line, if a file in the folder is missing or cannot be read.
     """
     import tensorflow.compat.v1 as tf
 
@@ -149,14 +149,14 @@ def load_saved_model(
     signatures, _ = signatures_of(meta_graph)
     graph = tf.Graph()
     try:
-        plain = plain_name(folder, graph)
+        plain = literal_path(folder, graph)
     except OSError as error:
         raise ModelError(f"{folder}: {error.strerror}") from error
     _check_files(folder, plain, meta_graph)
     session = tf.Session(graph=graph, config=config)
     try:
         with session.graph.as_default():
-            opened = {} if pixels is None else _opened(meta_graph, pixels)
+            opened = {} if pixels is None else _build_pixel_input(meta_graph, pixels)
             inputs = {name: tensor for name, (tensor, _) in opened.items()}
             fixed = {name: tf.constant(value) for name, value in saved.constants.items()}
             tags = list(meta_graph.meta_info_def.tags)
@@ -170,14 +170,14 @@ def load_saved_model(
             feeds = {name: tensor for name, (_, tensor) in opened.items()}
             signature = loaded.endpoints[pixels.signature].signature
             endpoint = _endpoint(meta_graph, signature, feeds, inputs)
-            return replace(loaded, pixels=_taking_pixels(endpoint, pixels))
+            return replace(loaded, pixels=_with_pixel_signature(endpoint, pixels))
     except (OSError, RuntimeError, TypeError, ValueError, LookupError, tf.errors.OpError) as error:
         session.close()
         reason = one_line(error).replace(str(plain), str(folder))
         raise ModelError(f"{folder}: cannot be loaded: {reason}") from error
 
 
-def _parsed(folder: Path) -> "SavedModel":
+def _parse(folder: Path) -> "SavedModel":
     from google.protobuf import text_format
     from google.protobuf.message import DecodeError
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
@@ -197,8 +197,8 @@ def _parsed(folder: Path) -> "SavedModel":
     return saved_model
 
 
-def _unservable(definition: "tf.SignatureDef") -> str:
-    """Return why no request can ask for this; empty where one can."""
+def _reason_unservable(definition: "tf.SignatureDef") -> str:
+    """Return why requests cannot use the signature; empty if they can."""
     tensors: dict[str, str] = {}
     for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
         for name, info in sorted(infos.items()):
@@ -219,14 +219,14 @@ def _sorted(infos: "Mapping[str, tf.TensorInfo]") -> "tuple[list[str], list[tf.T
 
 
 class _GraphShapes:
-    """Tells the tensors' shapes: the signature's own, or the graph's where it says none."""
+    """Finds the shapes of tensors: the signature's, or the graph's where that has none."""
 
     def __init__(self, meta_graph: "tf.MetaGraphDef") -> None:
         self._graph_def = meta_graph.graph_def
         self._graph: tf.Graph | None = None
 
     def spec(self, name: str, info: "tf.TensorInfo") -> TensorSpec:
-        """Return the spec of the tensor that *name* stands for."""
+        """Return the spec of the tensor *info*, which the signature names *name*."""
         dtype = _dtype(info)
         if dtype is None:
             raise ValueError(f"{name!r} is {_type_name(info)}")
@@ -234,11 +234,11 @@ class _GraphShapes:
             return TensorSpec(name, dtype, None)
         sizes = [size.size for size in info.tensor_shape.dim]
         if not sizes:
-            return TensorSpec(name, dtype, self._of_graph(info))
+            return TensorSpec(name, dtype, self._graph_shape(info))
         return TensorSpec(name, dtype, tuple(None if size < 0 else size for size in sizes))
 
-    def _of_graph(self, info: "tf.TensorInfo") -> tuple[int | None, ...] | None:
-        """Return the graph's own shape: TensorFlow 1 wrote none, which reads as a scalar's."""
+    def _graph_shape(self, info: "tf.TensorInfo") -> tuple[int | None, ...] | None:
+        """Return the graph's shape: a signature of TensorFlow 1 may lack one, like a scalar's."""
         import tensorflow.compat.v1 as tf
 
         stated = () if info.HasField("tensor_shape") else None
@@ -252,12 +252,12 @@ class _GraphShapes:
             return stated
         if tensor.shape.rank is not None:
             return tuple(tensor.shape.as_list())
-        # What a function returns has no shape in the graph around it.
+        # The result of a function has no shape in the calling graph.
         return stated if "PartitionedCall" in tensor.op.type else None
 
 
 def _dtype(info: "tf.TensorInfo") -> np.dtype | None:
-    """Return the dtype in numpy; None where no request can carry it."""
+    """Return the numpy dtype; None if no request can carry it."""
     import tensorflow.compat.v1 as tf
 
     name = _type_name(info)
@@ -267,7 +267,7 @@ def _dtype(info: "tf.TensorInfo") -> np.dtype | None:
 
 
 def _type_name(info: "tf.TensorInfo") -> str:
-    """Return the dtype as people call it; that of a reference is that of what it refers to."""
+    """Return the name of the dtype; that of a reference is its base dtype's."""
     import tensorflow.compat.v1 as tf
 
     try:
@@ -282,7 +282,7 @@ def _tensor_name(info: "tf.TensorInfo") -> str:
 
 
 def _check_files(folder: Path, plain: Path, meta_graph: "tf.MetaGraphDef") -> None:
-    """Raise `ModelError` where the graph needs a file that is not there, or lies elsewhere."""
+    """Raise `ModelError` if a file that the graph needs is missing or outside *folder*."""
     import tensorflow.compat.v1 as tf
 
     variables = Path("variables", "variables")
@@ -296,7 +296,7 @@ def _check_files(folder: Path, plain: Path, meta_graph: "tf.MetaGraphDef") -> No
 
 
 def _assets(meta_graph: "tf.MetaGraphDef") -> Iterator[str]:
-    """Yield the names of the files that the init op reads."""
+    """Yield the names of the asset files that the init op reads."""
     from tensorflow.core.protobuf.meta_graph_pb2 import AssetFileDef
 
     yield from (asset.filename for asset in meta_graph.asset_file_def)
@@ -307,13 +307,13 @@ def _assets(meta_graph: "tf.MetaGraphDef") -> Iterator[str]:
             yield asset.filename
 
 
-def _opened(
+def _build_pixel_input(
     meta_graph: "tf.MetaGraphDef", pixels: PixelInput
 ) -> "dict[str, tuple[tf.Tensor, tf.Tensor]]":
     """
-    Put in front of an input what lets it be fed with pixels, too.
+    Add to the default graph, in front of an input, a placeholder for pixels and their conversion.
 
-    Returns, by the name of the input's tensor, the one that takes its place and that of the pixels.
+    Returns, by the name of the input's tensor, its replacement and the placeholder for pixels.
     """
     import tensorflow.compat.v1 as tf
 
@@ -324,11 +324,11 @@ def _opened(
         scope += "_"
     with tf.name_scope(scope):
         # Where functions are inlined, other nodes may wait for the input's node although it is fed.
-        # Without pixels it then works on no rows, rather than ask for some.
+        # The default of no rows lets that node run without pixels.
         shape = pixels.layout.pixels
         no_pixels = tf.zeros([size or 0 for size in shape], tf.uint8)
         images = tf.placeholder_with_default(no_pixels, shape)
-        values = tf.cast(pixels.as_input(images), tf.as_dtype(info.dtype).base_dtype)
+        values = tf.cast(pixels.convert(images), tf.as_dtype(info.dtype).base_dtype)
         given = tf.placeholder_with_default(values, _GraphShapes(meta_graph).spec("", info).shape)
     return {_tensor_name(info): (given, images)}
 
@@ -339,7 +339,7 @@ def _endpoint(
     fed: "Mapping[str, tf.Tensor]",
     fetched: "Mapping[str, tf.Tensor]",
 ) -> Endpoint:
-    """Return *signature* in the default graph; *fed* and *fetched* replace tensors by name."""
+    """Return the endpoint of *signature*; *fed* and *fetched* replace tensors by name."""
     import tensorflow.compat.v1 as tf
 
     definition = meta_graph.signature_def[signature.name]
@@ -351,13 +351,13 @@ def _endpoint(
 
     feeds = [tensor(definition.inputs[spec.name], fed) for spec in signature.inputs]
     fetches = [tensor(definition.outputs[spec.name], fetched) for spec in signature.outputs]
-    # A Session does not fetch what it is fed.
+    # A Session cannot fetch a tensor that it is fed.
     fetches = [tf.identity(each) if any(each is fed for fed in feeds) else each for each in fetches]
     return Endpoint(signature, tuple(feeds), tuple(fetches))
 
 
-def _taking_pixels(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
-    """Return *endpoint* with a signature that says that it takes pixels."""
+def _with_pixel_signature(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
+    """Return *endpoint* with a signature whose input is uint8 pixels."""
     signature, layout = endpoint.signature, pixels.layout
     inputs = tuple(
         TensorSpec(spec.name, np.dtype(np.uint8), layout.pixels)

@@ -1,4 +1,4 @@
-"""Have a folder for what TensorFlow reads once."""
+"""Provide a temporary folder for files that TensorFlow reads once."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,7 +13,7 @@ def temporary_folder(model: Path) -> Iterator[Path]:
     """
     Provide an empty folder, which is removed at the end of the block.
 
-    Raises `ModelError`, in one line that blames *model*, where no place can be written to.
+    Raises `ModelError`, in one line that names *model*, if no folder is writable.
     """
     try:
         folder = TemporaryDirectory(prefix="tensorferry-")

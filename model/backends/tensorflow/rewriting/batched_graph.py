@@ -1,9 +1,9 @@
 """
-Make a graph that takes one image take batches, and prove that each row gets what it got alone.
+Rewrite a graph that takes one image to take batches, and check that no row's result changes.
 
-A graph that decodes its image is cut in two behind the decoding and resizing: the front part
-gives one row for an image, and the back part takes many.  A graph that takes pixels is all back
-part.  What the back part may lose by that is not reasoned about: it is run beside the original.
+A graph that decodes its image is cut in two behind the decoding and resizing: the prefix makes
+one row of an image, and the suffix takes many rows.  A graph that takes pixels is all suffix.
+The check is a measurement: the suffix is run on several rows and compared with the original.
 
 Runs the graph some dozen times on the CPU, on the thread that loads a model.
 """
@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from model.backends.tensorflow.error_text import blamed_node, one_line
-from model.backends.tensorflow.rewriting.free_batch import (
+from model.backends.tensorflow.error_text import failed_node, one_line
+from model.backends.tensorflow.rewriting.batch_axis import (
     Shape,
-    freed_behind,
-    observed_tensors,
-    part_of,
+    open_batch_axis,
+    subgraph,
+    tensors_to_observe,
 )
 from model.backends.tensorflow.rewriting.graph_cut import (
     CONTROL,
@@ -34,14 +34,14 @@ from model.backends.tensorflow.rewriting.graph_cut import (
     reached,
 )
 from model.backends.tensorflow.trials.cpu_run import CpuRun, on_cpu
-from model.backends.tensorflow.trials.stacked_rows import (
-    AT_ONCE,
+from model.backends.tensorflow.trials.row_comparison import (
+    MAX_TENSORS_PER_FETCH,
     Value,
-    bound,
     difference,
-    holds_each_row,
-    parting,
-    told_apart,
+    first_mixed_tensor,
+    first_row_is_distinct,
+    rows_are_independent,
+    tolerance,
 )
 
 if TYPE_CHECKING:
@@ -49,38 +49,37 @@ if TYPE_CHECKING:
 
 Probe = bytes | Value  #: an encoded image, or pixels [height, width, 3]
 
-MAX_TRIALS = 8  #: tensors at which a graph is cut on trial
+MAX_TRIALS = 8  #: tensors at which a cut is tried
 
-#: Tensors, the last in front of the output, that are compared beside it: scores near 0 and 1
-#: may tell little of what went before.
-WITNESSES = 16
+#: How many tensors before the output are compared as well: scores near 0 and 1 may hide a
+#: difference.
+COMPARED_TENSORS = 16
 
-#: What a network is made of.  The front part runs on one image at a time, so it has none.
-_LAYER = re.compile("Conv|MatMul|Einsum|BatchNorm")
+#: Operations of a network's layers.  The prefix runs on one image at a time, so it has none.
+_LAYER_OPERATION = re.compile("Conv|MatMul|Einsum|BatchNorm")
 
 
 @dataclass(frozen=True, slots=True)
-class Batched:
-    """A graph in two parts that takes batches."""
+class BatchedGraph:
+    """A graph that takes batches, in two parts."""
 
-    takes: str  #: the name of the set of probes
+    probe_format: str  #: the format of the probes that the graph took
     input: str  #: the tensor that takes one image, NODE:OUTPUT
-    prefix: "tf.GraphDef"  #: makes the tensor *cut*, [1, *row], of *input*; empty for pixels
-    cut: str  #: *input* itself for pixels
+    prefix: "tf.GraphDef"  #: computes *cut*, [1, *row], from *input*; empty for pixels
+    cut: str  #: the tensor between the parts; *input* for pixels
     row: Shape
     dtype: "np.dtype[Any]"  #: of the rows
-    suffix: "tf.GraphDef"  #: makes the tensor *output* of *cut*, [rows, *row]
+    suffix: "tf.GraphDef"  #: computes *output* from *cut*, [rows, *row]
     output: str
     scores: Shape  #: of one row
-    #: The largest, for probes, to one row at a time; over the largest score where that is above 1.
+    #: The largest difference between a batch of probes and one at a time; see `difference`.
     difference: float = np.inf
 
     def connect(self, rows: "tf.Tensor") -> "tf.Tensor":
         """
-        Put the suffix into the default graph and return its scores, [rows, *scores].
+        Import the suffix into the default graph and return its scores, [rows, *scores].
 
-        *rows* is [rows, *row] in *dtype*.  Raises ValueError where TensorFlow sees that it cannot
-        take them.
+        *rows* is [rows, *row] in *dtype*.  Raises ValueError where the suffix cannot take it.
         """
         import tensorflow.compat.v1 as tf
 
@@ -91,25 +90,25 @@ class Batched:
 
 
 @dataclass(frozen=True, slots=True)
-class Alone:
-    """A graph that takes one image at a time."""
+class NotBatchable:
+    """A graph that can take only one image at a time."""
 
     reason: str  #: one line, without the name of the file
 
 
-def free_the_batch(
+def make_batched(
     graph_def: "tf.GraphDef",
     input_name: str,
     output_name: str,
     probes: Mapping[str, Sequence[Probe]],
-) -> Batched | Alone:
+) -> BatchedGraph | NotBatchable:
     """
-    Return *graph_def* for batches, or why it stays alone.
+    Return *graph_def* rewritten for batches, or why that is impossible.
 
-    *probes* are sets of at least five different images, by the name of their format; the first
-    that the graph takes is used.  Their sizes decide what counts as the same for every image,
-    so a row of another image may still have another shape.  Tensors are called NODE:OUTPUT.
-    Raises ValueError for a graph that cannot be imported.
+    *probes* are sets of at least five different images, by the name of their format; the first set
+    that the graph takes is used.  A tensor is a possible cut if it has one shape for all probes, so
+    the row of another image may still have another shape.  Tensors are named NODE:OUTPUT.  Raises
+    ValueError for a graph that cannot be imported.
     """
     import tensorflow.compat.v1 as tf
 
@@ -118,30 +117,32 @@ def free_the_batch(
         tf.import_graph_def(graph_def, name="")
     try:
         with on_cpu(graph, input_name) as run:
-            return _first_that_holds(_tried_alone(graph_def, input_name, output_name, run, probes))
-    except _StaysAlone as obstacle:
-        return Alone(str(obstacle))
-    except tf.errors.OpError as error:  # it ran before, but not each time
-        return Alone(one_line(error))
+            return _first_correct_cut(
+                _run_original(graph_def, input_name, output_name, run, probes)
+            )
+    except _NotBatchableError as obstacle:
+        return NotBatchable(str(obstacle))
+    except tf.errors.OpError as error:  # an earlier run of the same graph succeeded
+        return NotBatchable(one_line(error))
 
 
-class _StaysAlone(Exception):
-    """Why, in one line."""
+class _NotBatchableError(Exception):
+    """The graph cannot take batches; the message is the reason, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Original:
-    """The graph as it came, and what it makes of each probe."""
+    """The graph of the file, and its values for each probe."""
 
     graph_def: "tf.GraphDef"
     nodes: Mapping[str, Any]
     input: str
     output: str
     run: CpuRun
-    cuts: Sequence[str]  #: tensors at which it may be cut
-    layer: str | None  #: the first node behind these that a network is made of
-    witnesses: Sequence[str]
-    takes: str
+    cuts: Sequence[str]  #: tensors at which a cut is possible, in order of computation
+    layer: str | None  #: the first node behind *cuts* that is a layer
+    compared: Sequence[str]
+    probe_format: str
     feeds: Sequence[Probe]
     values: Sequence[Mapping[str, Value]]  #: of all these tensors, for each probe
 
@@ -152,48 +153,50 @@ class _Original:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """A run of all rows together."""
+    """A run of all rows in one batch."""
 
-    batched: Batched
+    batched: BatchedGraph
     rows: Value  #: one for each probe
-    start: str  #: as far as this the rows are known to be what they are alone
-    passed: bool  #: whether each row got what it gets alone
-    end: str = ""  #: where the rows were seen to part
+    start: str  #: up to this tensor each row equals its single run
+    passed: bool  #: whether each row of the output equals its single run
+    end: str = ""  #: the first compared tensor with a difference
     error: Exception | None = None  #: TensorFlow's, where the run failed
 
 
-def _tried_alone(
+def _run_original(
     graph_def: "tf.GraphDef",
     input_name: str,
     output: str,
     run: CpuRun,
     probes: Mapping[str, Sequence[Probe]],
 ) -> _Original:
-    """Run the graph on the first set of *probes* that it takes, twice."""
+    """Run the graph twice on the first set of *probes* that it takes; check the outputs."""
     nodes = {node.name: node for node in graph_def.node}
-    way = dominators(nodes, input_name, output)
-    if not way:
-        raise _StaysAlone("its output does not hang on its input")
-    if output not in run.numbers(way):
-        raise _StaysAlone("its output holds no numbers")
+    path = dominators(nodes, input_name, output)
+    if not path:
+        raise _NotBatchableError("its output does not depend on its input")
+    if output not in run.numeric_tensors(path):
+        raise _NotBatchableError("its output holds no numbers")
     pixels = not isinstance(next(iter(probes.values()))[0], bytes)
-    before, layer = (1, None) if pixels else _first_layer(nodes, way)
-    cuts = run.numbers(way[:before])
-    witnesses = [each for each in run.numbers(way)[-WITNESSES:] if each != input_name]
-    names = list(dict.fromkeys((*cuts, *witnesses, output)))
-    takes, feeds, first = _taken(run, names, probes)
+    before, layer = (1, None) if pixels else _first_layer(nodes, path)
+    cuts = run.numeric_tensors(path[:before])
+    compared = [
+        each for each in run.numeric_tensors(path)[-COMPARED_TENSORS:] if each != input_name
+    ]
+    names = list(dict.fromkeys((*cuts, *compared, output)))
+    probe_format, feeds, first = _first_accepted_probes(run, names, probes)
     again = [dict(zip(names, run(names, feed), strict=True)) for feed in feeds]
     original = _Original(
-        graph_def, nodes, input_name, output, run, cuts, layer, witnesses, takes, feeds, again
+        graph_def, nodes, input_name, output, run, cuts, layer, compared, probe_format, feeds, again
     )
     _check_outputs(original, [each[names.index(output)] for each in first])
     return original
 
 
-def _taken(
+def _first_accepted_probes(
     run: CpuRun, names: Sequence[str], probes: Mapping[str, Sequence[Probe]]
 ) -> tuple[str, list[Probe], list[list[Value]]]:
-    """Return the first set of *probes* that the graph takes, as it is fed, and the tensors."""
+    """Return format and feeds of the first *probes* that the graph takes, and the values."""
     import tensorflow.compat.v1 as tf
 
     reasons = []
@@ -204,37 +207,40 @@ def _taken(
         except (tf.errors.OpError, ValueError) as error:
             reasons.append(one_line(error))
     formats = " nor ".join(probes)
-    raise _StaysAlone(f"takes {'neither' if len(reasons) > 1 else 'no'} {formats}: {reasons[0]}")
+    raise _NotBatchableError(
+        f"takes {'neither' if len(reasons) > 1 else 'no'} {formats}: {reasons[0]}"
+    )
 
 
-def _first_that_holds(original: _Original) -> Batched:
+def _first_correct_cut(original: _Original) -> BatchedGraph:
     rows = filter(partial(_is_row, original), original.cuts)
-    # The smallest row is the cheapest to queue and to copy; of equal ones the first decodes least.
+    # The smallest row is the cheapest to queue and to copy; of equal rows the first cut puts the
+    # least work into the prefix.
     smallest = sorted(rows, key=lambda cut: original.of(cut)[0].nbytes)
     trials = []
     for cut in smallest[:MAX_TRIALS]:
-        trials.append(_tried(original, cut))
+        trials.append(_try_cut(original, cut))
         if trials[-1].passed:
             return trials[-1].batched
     if trials:
-        # What stood in the way of the cut that is nearest to the network stands in that of all.
+        # The obstacle of the cut nearest to the network is an obstacle of every cut.
         nearest = max(trials, key=lambda trial: original.cuts.index(trial.batched.cut))
-        raise _StaysAlone(_obstacle(original, nearest))
+        raise _NotBatchableError(_obstacle(original, nearest))
     where = "behind the decoding"
     if original.layer:
-        where = f"in front of {_described(original, original.layer)}"
-    raise _StaysAlone(f"no tensor {where} has the same shape for every image")
+        where = f"in front of {_describe_node(original, original.layer)}"
+    raise _NotBatchableError(f"no tensor {where} has the same shape for every image")
 
 
-def _first_layer(nodes: Mapping[str, Any], way: Sequence[str]) -> tuple[int, str | None]:
-    """Return how many tensors of *way* need no layer of a network, and the first layer if any."""
-    hanging = reached(nodes, way[0])
-    for number, tensor in enumerate(way):
-        before = needed(nodes, tensor, way[0])
+def _first_layer(nodes: Mapping[str, Any], path: Sequence[str]) -> tuple[int, str | None]:
+    """Return how many tensors of *path* need no layer, and the first layer if any."""
+    dependent = reached(nodes, path[0])
+    for number, tensor in enumerate(path):
+        before = needed(nodes, tensor, path[0])
         for name, node in nodes.items():
-            if name in before and name in hanging and _LAYER.search(node.op):
+            if name in before and name in dependent and _LAYER_OPERATION.search(node.op):
                 return number, name
-    return len(way) - 1, None
+    return len(path) - 1, None
 
 
 def _is_row(original: _Original, tensor: str) -> bool:
@@ -244,80 +250,80 @@ def _is_row(original: _Original, tensor: str) -> bool:
 
 
 def _check_outputs(original: _Original, before: Sequence[Value]) -> None:
-    """See that outputs can be compared, with those of the run *before* and with each other."""
+    """Raise unless the outputs equal those of the run *before*, are finite and have one shape."""
     outputs = original.of(original.output)
     for output, earlier in zip(outputs, before, strict=True):
         if not np.isfinite(output).all():
-            raise _StaysAlone("its output holds numbers that are not finite")
-        if difference(output, earlier) > bound(output.dtype):
-            raise _StaysAlone(f"it is not deterministic{_lottery(original)}")
+            raise _NotBatchableError("its output holds numbers that are not finite")
+        if difference(output, earlier) > tolerance(output.dtype):
+            raise _NotBatchableError(f"it is not deterministic{_random_node_text(original)}")
         if output.shape != outputs[0].shape:
             shapes = f"{list(outputs[0].shape)} and {list(output.shape)}"
-            raise _StaysAlone(f"the shape of its output changes with the image: {shapes}")
+            raise _NotBatchableError(f"the shape of its output changes with the image: {shapes}")
 
 
-def _lottery(original: _Original) -> str:
+def _random_node_text(original: _Original) -> str:
     wanted = needed(original.nodes, original.output, original.input)
     for name in original.nodes:
-        if name in wanted and original.run.draws_lots(name):
-            return f": {_described(original, name)} draws random numbers"
+        if name in wanted and original.run.is_random(name):
+            return f": {_describe_node(original, name)} draws random numbers"
     return ""
 
 
-def _tried(original: _Original, cut: str) -> _Trial:
-    """Cut the graph at the tensor *cut* and run all rows of it together."""
+def _try_cut(original: _Original, cut: str) -> _Trial:
+    """Cut the graph at the tensor *cut* and run the rows of all probes in one batch."""
     import tensorflow.compat.v1 as tf
 
-    batched = _cut_in_two(original, cut)
+    batched = _split_at(original, cut)
     rows = np.concatenate(original.of(cut))
     outputs = original.of(original.output)
     expected = np.stack([each.reshape(batched.scores) for each in outputs])
-    allowed = bound(expected.dtype, *_coarse_dtypes(batched))
+    allowed = tolerance(expected.dtype, *_half_precision_dtypes(batched))
     behind = dominators(original.nodes, cut, original.output)[1:]
-    witnesses = [each for each in original.witnesses if each in behind]
-    if not any(told_apart(original.of(each)) for each in witnesses):
-        raise _StaysAlone(f"it makes the same of {len(rows)} different images")
-    apart = 0.0
-    # TensorFlow's optimiser believes what nodes say of shapes, and some may still say "one row".
+    compared = [each for each in original.compared if each in behind]
+    if not any(first_row_is_distinct(original.of(each)) for each in compared):
+        raise _NotBatchableError(f"it gives the same result for {len(rows)} different images")
+    largest = 0.0
+    # TensorFlow's optimiser relies on the shapes that nodes state; some may still state one row.
     for optimised in (False, True):
         try:
-            with _run_of(batched, optimised=optimised) as (run, scores):
-                value, *within = run([scores, *witnesses], rows)
+            with _suffix_run(batched, optimised=optimised) as (run, scores):
+                value, *within = run([scores, *compared], rows)
         except (tf.errors.OpError, ValueError) as error:
             return _Trial(batched, rows, cut, passed=False, error=error)
-        apart = max(apart, difference(value, expected))
-        held = map(holds_each_row, within, map(original.of, witnesses))
-        parted = [each for each, holds in zip(witnesses, held, strict=True) if not holds]
-        if apart > allowed or parted:
-            ends = [cut, *witnesses, original.output]
-            place = ends.index(parted[0]) if parted else len(ends) - 1
-            batched = replace(batched, difference=apart)
+        largest = max(largest, difference(value, expected))
+        independent = map(rows_are_independent, within, map(original.of, compared))
+        mixed = [each for each, same in zip(compared, independent, strict=True) if not same]
+        if largest > allowed or mixed:
+            ends = [cut, *compared, original.output]
+            place = ends.index(mixed[0]) if mixed else len(ends) - 1
+            batched = replace(batched, difference=largest)
             return _Trial(batched, rows, ends[place - 1], passed=False, end=ends[place])
-    return _Trial(replace(batched, difference=apart), rows, cut, passed=True)
+    return _Trial(replace(batched, difference=largest), rows, cut, passed=True)
 
 
-def _cut_in_two(original: _Original, cut: str) -> Batched:
+def _split_at(original: _Original, cut: str) -> BatchedGraph:
     graph_def, output = original.graph_def, original.output
     front = needed(original.nodes, cut) if cut != original.input else set[str]()
-    names = observed_tensors(graph_def, cut, output)
+    names = tensors_to_observe(graph_def, cut, output)
     shapes = [each.shape for each in original.run(names, original.feeds[0])]
     row, scores = original.of(cut)[0], original.of(output)[0].shape
-    return Batched(
-        takes=original.takes,
+    return BatchedGraph(
+        probe_format=original.probe_format,
         input=original.input,
-        prefix=part_of(graph_def, front),
+        prefix=subgraph(graph_def, front),
         cut=cut,
         row=row.shape[1:],
         dtype=row.dtype,
-        suffix=freed_behind(graph_def, cut, output, dict(zip(names, shapes, strict=True))),
+        suffix=open_batch_axis(graph_def, cut, output, dict(zip(names, shapes, strict=True))),
         output=output,
         scores=scores[1:] if len(scores) > 1 and scores[0] == 1 else scores,
     )
 
 
 @contextmanager
-def _run_of(batched: Batched, *, optimised: bool = False) -> Iterator[tuple[CpuRun, str]]:
-    """Give a run of the suffix, and the name of its scores."""
+def _suffix_run(batched: BatchedGraph, *, optimised: bool = False) -> Iterator[tuple[CpuRun, str]]:
+    """Provide a run of the suffix, and the name of its scores."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
@@ -328,61 +334,61 @@ def _run_of(batched: Batched, *, optimised: bool = False) -> Iterator[tuple[CpuR
         yield run, scores.name
 
 
-def _coarse_dtypes(batched: Batched) -> Iterator["np.dtype[Any]"]:
-    """Yield the types in which the rows are computed with, as far as they are coarse."""
+def _half_precision_dtypes(batched: BatchedGraph) -> Iterator["np.dtype[Any]"]:
+    """Yield the dtypes of half precision that the rows are computed in."""
     import tensorflow.compat.v1 as tf
 
-    coarse = {each.as_datatype_enum: each.as_numpy_dtype for each in (tf.float16, tf.bfloat16)}
+    half = {each.as_datatype_enum: each.as_numpy_dtype for each in (tf.float16, tf.bfloat16)}
     nodes = {node.name: node for node in batched.suffix.node}
     for name in data_path(nodes, batched.cut, batched.output):
         attributes = nodes[name].attr.values()
-        yield from (coarse[each.type] for each in attributes if each.type in coarse)
+        yield from (half[each.type] for each in attributes if each.type in half)
 
 
 def _obstacle(original: _Original, trial: _Trial) -> str:
-    """Return which node stood in the way of the *trial*, in one line."""
+    """Return the reason why *trial* failed, with the node, in one line."""
     error, count = trial.error, len(trial.rows)
-    blamed = blamed_node(error) if error else None
-    # What TensorFlow refuses to put together cannot be looked into, nor what fails in a function.
-    if error is None or (blamed in original.nodes and not isinstance(error, ValueError)):
-        ends = original.nodes[blamed].input if blamed else [trial.end]
-        parted = _parting(original, trial, ends)
-        if parted:
-            return f"{_described(original, parted)} mixes the rows of a batch"
+    failed = failed_node(error) if error else None
+    # No tensor can be fetched from a graph that TensorFlow refuses, nor from within a function.
+    if error is None or (failed in original.nodes and not isinstance(error, ValueError)):
+        ends = original.nodes[failed].input if failed else [trial.end]
+        mixed = _first_mixing_node(original, trial, ends)
+        if mixed:
+            return f"{_describe_node(original, mixed)} mixes the rows of a batch"
     if error:
-        what = _described(original, blamed) if blamed else "it"
+        what = _describe_node(original, failed) if failed else "it"
         return f"{what} cannot take {count} rows: {one_line(error)}"
     return f"its output differs by {trial.batched.difference:.1e} in a batch of {count} rows"
 
 
-def _described(original: _Original, name: str) -> str:
-    node = original.nodes.get(name)  # none where a function within the graph has it
+def _describe_node(original: _Original, name: str) -> str:
+    node = original.nodes.get(name)  # None for a node within a function
     return f"its node {name!r} ({node.op})" if node else f"its node {name!r}"
 
 
-def _parting(original: _Original, trial: _Trial, ends: Sequence[str]) -> str | None:
-    """Return the first node at which the rows part that part at one of *ends*; None if none do."""
+def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) -> str | None:
+    """Return the first node before *ends* that mixes rows; None if the rows at *ends* are right."""
     batched = trial.batched
     nodes = {node.name: node for node in batched.suffix.node}
-    path = data_path(nodes, batched.cut, batched.output)
-    tensors = ["{}:{}".format(*each) for each in map(edge, ends) if each[0] in path]
-    with _run_of(batched) as (run, _):
+    names = data_path(nodes, batched.cut, batched.output)
+    tensors = ["{}:{}".format(*each) for each in map(edge, ends) if each[0] in names]
+    with _suffix_run(batched) as (run, _):
         singles = [partial(original.run, value=feed) for feed in original.feeds]
-        first = partial(parting, batch=partial(run, value=trial.rows), singles=singles)
-        found = first(run.numbers(tensors))
+        first = partial(first_mixed_tensor, batch=partial(run, value=trial.rows), singles=singles)
+        found = first(run.numeric_tensors(tensors))
         if found is None:
             return None
-        way = [trial.start, *run.numbers(dominators(nodes, trial.start, found)[1:])]
-        while len(way) > 2:
-            step = ceil(len(way) / AT_ONCE)
-            place = way.index(first([*way[step:-1:step], way[-1]]) or way[-1])
-            way = way[place - step : place + 1]
-        between = _outputs(nodes, data_path(nodes, way[0], way[-1]))
-        return edge(first(run.numbers(between)) or found)[0]
+        path = [trial.start, *run.numeric_tensors(dominators(nodes, trial.start, found)[1:])]
+        while len(path) > 2:
+            step = ceil(len(path) / MAX_TENSORS_PER_FETCH)
+            place = path.index(first([*path[step:-1:step], path[-1]]) or path[-1])
+            path = path[place - step : place + 1]
+        between = _consumed_outputs(nodes, data_path(nodes, path[0], path[-1]))
+        return edge(first(run.numeric_tensors(between)) or found)[0]
 
 
-def _outputs(nodes: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return the tensors of the nodes *names* that other nodes take, in the order of *names*."""
+def _consumed_outputs(nodes: Mapping[str, Any], names: Sequence[str]) -> list[str]:
+    """Return the outputs in use of the nodes *names*, in the order of *names*."""
     place = {name: number for number, name in enumerate(names)}
     taken = {edge(each) for node in nodes.values() for each in node.input}
     values = [each for each in taken if each[0] in place and each[1] != CONTROL]

@@ -1,7 +1,7 @@
 """
-Give placeholders the same value in every run, such as keep_prob of a dropout.
+Replace placeholders with constants, such as keep_prob of a dropout.
 
-Pure.
+Pure: works on GraphDefs and runs nothing.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ from model.errors import ModelError
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-#: Values by the names of the tensors, NODE or NODE:0, that take them.
+#: Values by the names of the placeholders, NODE or NODE:0.
 Feeds = Mapping[str, bool | float]
 
 PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
@@ -23,9 +23,10 @@ PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
 
 def feed_constants(graph_def: "tf.GraphDef", feeds: Feeds) -> dict[str, np.ndarray]:
     """
-    Turn the placeholders that *feeds* name into constants, in place; return these by tensor name.
+    Turn the placeholders that *feeds* name into constants, in place; return them by tensor name.
 
-    Raises `ModelError` for a name that is no placeholder, and a value that it cannot hold.
+    Raises `ModelError` for a name that is no placeholder, and for a value that its dtype or shape
+    cannot hold.
     """
     nodes = {node.name: node for node in graph_def.node if node.op in PLACEHOLDERS}
     constants = {}
@@ -51,8 +52,10 @@ def _make_constant(node: "tf.NodeDef", value: bool | float) -> np.ndarray:
         raise ModelError(f"--feed {node.name}: takes {dtype.name}, not a number, true or false")
     with np.errstate(invalid="ignore"):
         constant = np.asarray(value).astype(dtype.as_numpy_dtype).reshape([1] * len(sizes))
-    if isinstance(value, bool) != dtype.is_bool or not _holds(constant, value):
-        raise ModelError(f"--feed {node.name}: expected {_expected(dtype)}, got {_said(value)}")
+    if isinstance(value, bool) != dtype.is_bool or not _is_exact(constant, value):
+        raise ModelError(
+            f"--feed {node.name}: expected {_describe_dtype(dtype)}, got {_format_value(value)}"
+        )
     node.op = "Const"
     del node.input[:]
     node.attr.clear()
@@ -61,16 +64,16 @@ def _make_constant(node: "tf.NodeDef", value: bool | float) -> np.ndarray:
     return constant
 
 
-def _holds(constant: np.ndarray, value: bool | float) -> bool:
-    """Whether *constant* is *value*; floats are rounded, whole numbers are not."""
+def _is_exact(constant: np.ndarray, value: bool | float) -> bool:
+    """Whether *constant* equals *value*; a float dtype may round it."""
     return constant.dtype.kind not in "iu" or float(constant.reshape(-1)[0]) == value
 
 
-def _expected(dtype: "tf.DType") -> str:
+def _describe_dtype(dtype: "tf.DType") -> str:
     if dtype.is_bool:
         return "true or false"
     return "a whole number" if dtype.is_integer else f"a {dtype.name} number"
 
 
-def _said(value: bool | float) -> str:
+def _format_value(value: bool | float) -> str:
     return str(value).lower() if isinstance(value, bool) else f"{value:g}"

@@ -1,8 +1,8 @@
 """
 Read a graph with the bodies of its functions in place of the calls.
 
-Pure: the protos are read and nothing is run.  TensorFlow 2 keeps a model's operations in functions
-that call each other; here they are nodes of one graph, whose inputs name nodes of that graph.
+Pure: the protos are read and nothing is run.  TensorFlow 2 saves a model's operations in functions
+that call each other; a flat graph has them as nodes of one graph, whose inputs name its nodes.
 """
 
 from collections import defaultdict
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
 
 Tensor = tuple[str, int]  #: a node and one of its outputs
 
-#: Nodes that are read, calls included; a graph with more is left unread behind them.
+#: Nodes that are read, calls included; the rest of a larger graph is not read.
 MAX_NODES = 200_000
 MAX_DEPTH = 64  #: functions within functions; a function may call itself
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
-#: Outputs with a name of their own behind the first, within a function.
+#: Starts of the names of second and later outputs, within a function.
 _LATER_OUTPUTS = ("batch_mean", "batch_variance", "reserve_space")
 
 
@@ -42,8 +42,8 @@ class FlatGraph:
     aliases: dict[Tensor, Tensor] = field(default_factory=dict)  #: outputs of calls
 
     def source(self, tensor: Tensor) -> Tensor:
-        """Return *tensor*, or what a called function returns for it."""
-        for _ in range(MAX_DEPTH):  # a loop may lead back to its own call
+        """Return *tensor*, or the tensor that a called function returns as it."""
+        for _ in range(MAX_DEPTH):  # aliases of a recursive function may form a loop
             if tensor not in self.aliases:
                 break
             tensor = self.aliases[tensor]
@@ -53,8 +53,8 @@ class FlatGraph:
         """Return the inputs of a node."""
         return [self.source(each) for each in self.nodes[name].inputs]
 
-    def takers(self) -> Mapping[Tensor, list[str]]:
-        """Return the nodes that take each tensor."""
+    def consumers(self) -> Mapping[Tensor, list[str]]:
+        """Return the nodes that have each tensor as an input."""
         found = defaultdict[Tensor, list[str]](list)
         for name in self.nodes:
             for tensor in dict.fromkeys(self.inputs(name)):
@@ -62,7 +62,7 @@ class FlatGraph:
         return found
 
     def needed(self, ends: list[Tensor]) -> set[str]:
-        """Return the names of the nodes whose values the tensors *ends* hang on."""
+        """Return the names of the nodes that the tensors *ends* depend on."""
         found, waiting = set[str](), [self.source(end)[0] for end in ends]
         while waiting:
             name = waiting.pop()
@@ -73,7 +73,7 @@ class FlatGraph:
 
 
 def flat_graph(graph_def: "tf.GraphDef") -> FlatGraph:
-    """Return *graph_def* with its functions' bodies in place of the calls."""
+    """Return *graph_def* with the bodies of its functions in place of the calls."""
     flat = FlatGraph()
     functions = {each.signature.name: each for each in graph_def.library.function}
     waiting: list[tuple[str, int, tf.NodeDef, Mapping[str, Tensor]]] = [
@@ -98,13 +98,13 @@ def flat_graph(graph_def: "tf.GraphDef") -> FlatGraph:
 
 
 def tensor_named(name: str) -> Tensor:
-    """Return the tensor that is called NODE:OUTPUT, or NODE for the first."""
+    """Return the tensor of the name NODE:OUTPUT, or NODE for output 0."""
     node, _, output = name.partition(":")
     return node, int(output or 0)
 
 
 def _called(node: "tf.NodeDef") -> str:
-    """Return the name of the function that *node* calls, if it calls one and nothing else."""
+    """Return the name of the function that *node* calls, else of its operation."""
     name: str = node.attr["f"].func.name if node.op in _CALLS else node.op
     return name
 
@@ -114,7 +114,7 @@ def _inputs(prefix: str, node: "tf.NodeDef", arguments: Mapping[str, Tensor]) ->
 
 
 def _tensor(prefix: str, name: str, arguments: Mapping[str, Tensor]) -> Tensor:
-    """Return a tensor as the body of a function names it: ARGUMENT or NODE:OUTPUT_NAME:NUMBER."""
+    """Return the tensor for a name within a function: ARGUMENT or NODE:OUTPUT_NAME:NUMBER."""
     if name in arguments:
         return arguments[name]
     node, _, output = name.partition(":")

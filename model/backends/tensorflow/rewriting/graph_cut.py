@@ -1,8 +1,8 @@
 """
-Find where a graph can be cut in two: the tensors through which every path from its input runs.
+Find where a graph can be cut in two: the tensors that every path from its input passes through.
 
-Pure: reads the names, operations and inputs of nodes, and needs no TensorFlow.  Each function is
-linear in nodes and edges, and takes graphs with loops.  A tensor is called NODE:OUTPUT.
+Pure: reads the names, operations and inputs of nodes, and imports no TensorFlow.  Each function
+takes time linear in nodes and edges, and takes graphs with loops.  A tensor is named NODE:OUTPUT.
 """
 
 from collections import defaultdict, deque
@@ -12,11 +12,11 @@ from typing import Protocol
 
 
 class Node(Protocol):
-    """What is read of a NodeDef."""
+    """The fields of a NodeDef that are read."""
 
     @property
     def name(self) -> str:
-        """Its name, which no other node has."""
+        """Its name, unique in the graph."""
 
     @property
     def op(self) -> str:
@@ -24,21 +24,21 @@ class Node(Protocol):
 
     @property
     def input(self) -> Sequence[str]:
-        """NODE, NODE:OUTPUT, or ^NODE for one that must only have run before."""
+        """NODE, NODE:OUTPUT, or ^NODE for a control input, which only has to run before."""
 
 
 Nodes = Mapping[str, Node]
 Edge = tuple[str, int]  #: a node and one of its outputs, or `CONTROL`, or `_INSIDE`
 
-CONTROL = -1  #: the output that carries nothing and only says "after"
+CONTROL = -1  #: the output of a control edge, which carries no value
 _INSIDE = -2  #: the node itself, between its inputs and its outputs
 
-#: Operations that look at the shape of what they are given, and never at its values.
+#: Operations that read the shape of their input, never its values.
 _SHAPE_READERS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
 
 def edge(name: str) -> Edge:
-    """Return the node and the output of an input's or a tensor's *name*."""
+    """Return the node and the output that *name*, of an input or a tensor, stands for."""
     if name.startswith("^"):
         return name[1:], CONTROL
     node, _, output = name.partition(":")
@@ -47,24 +47,24 @@ def edge(name: str) -> Edge:
 
 def dominators(nodes: Nodes, start: str, end: str) -> list[str]:
     """
-    Return the tensors through which every path from *start* to *end* runs, these two included.
+    Return the tensors that every path from *start* to *end* passes through, both included.
 
-    They come in the order of the path; none where no path leads to *end*.  A control edge is a
-    way around like any other.  Tensors within loops and branches are left out: they may never
-    have a value that can be fetched.
+    They are in the order of the path; the list is empty if no path leads to *end*.  A control edge
+    is part of a path like any other edge.  Tensors within loops and branches are left out: they may
+    have no value that can be fetched.
     """
-    after = _after(nodes, edge(end))
-    path = _shortest_path(after, edge(start), edge(end))
+    successors = _successors(nodes, edge(end))
+    path = _shortest_path(successors, edge(start), edge(end))
     place = {each: number for number, each in enumerate(path)}
     nesting = _nesting(nodes, start)
     found, seen, farthest = [], set[Edge](), 0
     for number, each in enumerate(path):
-        # Nothing goes around where all that lies before leads no farther than here.
+        # A tensor is on every path if nothing before it leads farther than it.
         if farthest <= number and each[1] >= 0 and not nesting.get(each[0]):
             found.append(f"{each[0]}:{each[1]}")
         waiting = [each]
         while waiting:
-            for follower in after[waiting.pop()]:
+            for follower in successors[waiting.pop()]:
                 if follower in place:
                     farthest = max(farthest, place[follower])
                 elif follower not in seen:
@@ -74,7 +74,7 @@ def dominators(nodes: Nodes, start: str, end: str) -> list[str]:
 
 
 def needed(nodes: Nodes, end: str, given: str | None = None) -> set[str]:
-    """Return the nodes that the tensor *end* is made by, where the tensor *given* is at hand."""
+    """Return the nodes that must run to compute *end* if the tensor *given* is fed."""
     at_hand = {edge(given), (edge(given)[0], CONTROL)} if given else set()
     found, waiting = set[str](), [edge(end)]
     while waiting:
@@ -87,14 +87,17 @@ def needed(nodes: Nodes, end: str, given: str | None = None) -> set[str]:
 
 def data_path(nodes: Nodes, start: str, end: str) -> list[str]:
     """
-    Return the nodes that compute *end* with the values of *start*, each after its inputs.
+    Return the nodes that compute *end* from the values of *start*, each after its inputs.
 
-    What only looks at shapes is left out, and so is what stands within a loop or a branch.
+    Nodes that depend only on the shape of *start*, and nodes within loops and branches, are left
+    out.
     """
     wanted = needed(nodes, end, start)
-    nesting = _nesting(nodes, start, blind=_SHAPE_READERS)
+    nesting = _nesting(nodes, start, ignored=_SHAPE_READERS)
     before = {
-        name: [node for node, _ in map(edge, nodes[name].input) if not _comes_around(nodes, node)]
+        name: [
+            node for node, _ in map(edge, nodes[name].input) if not _is_next_iteration(nodes, node)
+        ]
         for name in nodes
         if name in wanted
     }
@@ -103,28 +106,28 @@ def data_path(nodes: Nodes, start: str, end: str) -> list[str]:
 
 
 def reached(nodes: Nodes, start: str) -> Collection[str]:
-    """Return the nodes that get a value which hangs on the tensor *start*, or on its shape."""
+    """Return the nodes with an input that depends on the tensor *start* or its shape."""
     return _nesting(nodes, start).keys()
 
 
-def _after(nodes: Nodes, end: Edge) -> dict[Edge, list[Edge]]:
-    """Return what leads where: outputs into nodes, and nodes to their outputs that are taken."""
-    after = defaultdict[Edge, list[Edge]](list)
-    after[end[0], _INSIDE].append(end)
+def _successors(nodes: Nodes, end: Edge) -> dict[Edge, list[Edge]]:
+    """Return the successors: of an output its consumers, of a node its outputs in use."""
+    successors = defaultdict[Edge, list[Edge]](list)
+    successors[end[0], _INSIDE].append(end)
     for name, node in nodes.items():
         for each in dict.fromkeys(map(edge, node.input)):
-            if not after[each] and each != end:
-                after[each[0], _INSIDE].append(each)
-            after[each].append((name, _INSIDE))
-    return after
+            if not successors[each] and each != end:
+                successors[each[0], _INSIDE].append(each)
+            successors[each].append((name, _INSIDE))
+    return successors
 
 
-def _shortest_path(after: Mapping[Edge, list[Edge]], start: Edge, end: Edge) -> list[Edge]:
+def _shortest_path(successors: Mapping[Edge, list[Edge]], start: Edge, end: Edge) -> list[Edge]:
     came_from = {start: start}
     waiting = deque([start])
     while waiting and end not in came_from:
         each = waiting.popleft()
-        for follower in after[each]:
+        for follower in successors[each]:
             if follower not in came_from:
                 came_from[follower] = each
                 waiting.append(follower)
@@ -134,31 +137,31 @@ def _shortest_path(after: Mapping[Edge, list[Edge]], start: Edge, end: Edge) -> 
     return path[::-1]
 
 
-def _nesting(nodes: Nodes, start: str, blind: Collection[str] = ()) -> dict[str, int]:
+def _nesting(nodes: Nodes, start: str, ignored: Collection[str] = ()) -> dict[str, int]:
     """
-    Return in how many loops and branches each node stands that hangs on the tensor *start*.
+    Return the number of loops and branches around each node that depends on the tensor *start*.
 
-    Control edges are not followed, and nothing is through the operations in *blind*.
+    Control edges are not followed, nor are the outputs of operations in *ignored*.
     """
-    after = _after(nodes, edge(start))
+    successors = _successors(nodes, edge(start))
     found: dict[str, int] = {}
     waiting = deque([(edge(start), 0)])
     while waiting:
         each, depth = waiting.popleft()
-        for taker, _ in after[each]:
-            if taker not in found and nodes[taker].op not in blind:
-                found[taker] = max(0, depth + _steps_in(nodes, nodes[taker]))
-                outputs = after[taker, _INSIDE]
-                waiting.extend((output, found[taker]) for output in outputs if output[1] >= 0)
+        for consumer, _ in successors[each]:
+            if consumer not in found and nodes[consumer].op not in ignored:
+                found[consumer] = max(0, depth + _nesting_change(nodes, nodes[consumer]))
+                outputs = successors[consumer, _INSIDE]
+                waiting.extend((output, found[consumer]) for output in outputs if output[1] >= 0)
     return found
 
 
-def _comes_around(nodes: Nodes, name: str) -> bool:
+def _is_next_iteration(nodes: Nodes, name: str) -> bool:
     return name in nodes and nodes[name].op == "NextIteration"
 
 
-def _steps_in(nodes: Nodes, node: Node) -> int:
-    """Return by how many loops and branches *node*'s outputs stand deeper than its inputs."""
+def _nesting_change(nodes: Nodes, node: Node) -> int:
+    """Return how many loops and branches *node* opens; negative if it closes them."""
     inputs = [edge(each)[0] for each in node.input]
     match node.op:
         case "Enter" | "RefEnter":
@@ -166,11 +169,11 @@ def _steps_in(nodes: Nodes, node: Node) -> int:
         case "Exit" | "RefExit":
             return -1
         case "Switch" | "RefSwitch":
-            # The one of a loop stands at its end; all others open a branch.
+            # The Switch of a loop has a LoopCond and opens nothing; any other opens a branch.
             condition = nodes.get(inputs[1])
             return 0 if condition is not None and condition.op == "LoopCond" else 1
         case "Merge" | "RefMerge":
-            # The one of a loop stands at its beginning; all others close a branch.
-            return 0 if any(_comes_around(nodes, each) for each in inputs) else -1
+            # The Merge of a loop has a NextIteration and closes nothing; any other closes a branch.
+            return 0 if any(_is_next_iteration(nodes, each) for each in inputs) else -1
         case _:
             return 0

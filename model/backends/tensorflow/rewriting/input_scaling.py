@@ -1,9 +1,10 @@
 """
-Read from a graph how it scales the pixels that it is fed, before it mixes them.
+Read from a graph how it scales its input pixels before the first operation that mixes them.
 
-Pure, but for the variables that it is handed.  The graph is followed from the input over
-operations that scale, shift, clip, resize, pad or rearrange pixels, as far as those that mix them,
-such as convolutions.  Numbers of several channels are averaged: only the range matters.
+Pure, except that it calls the function that reads variables.  The walk follows the graph from the
+input through operations that scale, shift, clip, resize, pad or rearrange pixels, and ends at
+operations that mix pixels, such as convolutions.  Scales and offsets of several channels are
+averaged: only the range matters.
 """
 
 from collections import defaultdict
@@ -20,10 +21,10 @@ from model.images.value_range import Affine, Unreadable, ValueRange
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-#: Returns the value of a variable by its node; None where it cannot be read.
+#: Returns the value of a variable by the name of its node; None if it cannot be read.
 ReadVariable = Callable[[str], npt.NDArray[np.generic] | None]
 
-#: Operations whose first input keeps its values, though not their places.
+#: Operations that keep the values of their first input, though not the places of the values.
 _KEEPS_VALUES = frozenset(
     (
         *("Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"),
@@ -37,9 +38,9 @@ _KEEPS_VALUES = frozenset(
 )
 _JOINS = frozenset({"Concat", "ConcatV2", "Pack"})
 _BATCH_NORM = frozenset({"FusedBatchNorm", "FusedBatchNormV2", "FusedBatchNormV3"})
-#: Operations that look at the shape alone.
+#: Operations that read only the shape of their input.
 _READS_SHAPE = frozenset({"Shape", "ShapeN", "Size", "Rank", "ZerosLike", "OnesLike", "Assert"})
-#: Operations behind which pixels go on in a body that is not read here.
+#: Operations that process pixels in a body that this module does not read.
 _OPAQUE = frozenset(
     (
         *("While", "StatelessWhile", "If", "StatelessIf", "Case", "Switch", "Enter", "Merge"),
@@ -55,9 +56,9 @@ def input_scaling(
     flat: FlatGraph, start: Tensor, ends: Iterable[Tensor], read_variable: ReadVariable
 ) -> Affine | Unreadable:
     """
-    Return what *flat* makes of the values of the tensor *start* before it mixes them.
+    Return how *flat* scales the values of the tensor *start* before it mixes them.
 
-    Only what the tensors *ends* hang on counts.
+    Only nodes that the tensors *ends* depend on count.
     """
     sources = [flat.source(end) for end in ends]
     return _Reading(flat, read_variable).scaling(start, sources, flat.needed(sources))
@@ -69,24 +70,24 @@ class _Reading:
 
     flat: FlatGraph
     read_variable: ReadVariable
-    found: dict[Tensor, Affine] = field(default_factory=dict)  #: of tensors that are scaled pixels
-    whole_numbers: bool = False  #: whether the pixels are cast to integers
-    reached: set[str] = field(default_factory=set)  #: nodes that get a value made of the pixels
+    found: dict[Tensor, Affine] = field(default_factory=dict)  #: by tensor of scaled pixels
+    whole_numbers: bool = False  #: whether pixels are cast to integers
+    reached: set[str] = field(default_factory=set)  #: nodes that depend on the pixels
 
     def scaling(self, start: Tensor, ends: list[Tensor], needed: set[str]) -> Affine | Unreadable:
-        takers: Mapping[Tensor, list[str]] = self.flat.takers()
-        self.reached = _reached(takers, start)
+        consumers: Mapping[Tensor, list[str]] = self.flat.consumers()
+        self.reached = _dependent_nodes(consumers, start)
         self.found[start] = Affine()
         waiting, mixed = [start], dict[str, Affine]()
         joins = dict[str, None]()
         while waiting or joins:
-            if not waiting:  # what is joined is complete once nothing else leads there
+            if not waiting:  # a join is complete when no other path to it is left
                 name = next(iter(joins))
                 del joins[name]
-                self.found[name, 0] = self._joined(name)
+                self.found[name, 0] = self._average_scaling(name)
                 waiting.append((name, 0))
             tensor = waiting.pop()
-            for name in takers.get(tensor, ()):
+            for name in consumers.get(tensor, ()):
                 node = self.flat.nodes[name]
                 if name not in needed or node.op in _READS_SHAPE:
                     continue
@@ -98,94 +99,94 @@ class _Reading:
                 if after is None:
                     mixed[name] = self.found[tensor]
                     continue
-                for output in self._outputs(name, takers):
+                for output in self._output_tensors(name, consumers):
                     if output not in self.found:
                         self.found[output] = after
                         waiting.append(output)
-        # A model may give its pixels as they are.
+        # A model may output its scaled pixels.
         mixed |= {f"output {end[0]}": self.found[end] for end in ends if end in self.found}
-        return self._agreed(mixed)
+        return self._common_scaling(mixed)
 
-    def _agreed(self, mixed: Mapping[str, Affine]) -> Affine | Unreadable:
-        """Return what all that mix pixels take."""
+    def _common_scaling(self, mixed: Mapping[str, Affine]) -> Affine | Unreadable:
+        """Return the scaling in front of all nodes in *mixed*, if it is the same one."""
         for name in mixed.keys() & self.flat.nodes.keys():
             op = self.flat.nodes[name].op
             if op in _OPAQUE or (op in _ARITHMETIC_OPS and not self._mixes(name)):
-                return Unreadable(f"its operation {name!r} ({op}) hides what becomes of the pixels")
+                return Unreadable(f"its operation {name!r} ({op}) hides how the pixels are scaled")
         scalings = list(mixed.values())
         if not scalings:
             return Unreadable("no operation was found that takes the pixels")
         first = scalings[0]
         for each in scalings[1:]:
             if not np.allclose((each.scale, each.offset), (first.scale, first.offset), rtol=1e-3):
-                return Unreadable(f"it takes the pixels in two ways, as {first} and as {each}")
+                return Unreadable(f"it scales the pixels in two ways, as {first} and as {each}")
         if first == Affine() and self.whole_numbers:
-            return Unreadable("it makes whole numbers of them", ValueRange.BYTES)
+            return Unreadable("it converts them to whole numbers", ValueRange.BYTES)
         return first
 
     def _mixes(self, name: str) -> bool:
-        """Whether all that a node computes with comes of the pixels, or is known."""
+        """Whether every input of a node depends on the pixels or is a known constant."""
         return all(
             each[0] in self.reached or self._constant(each) is not None
             for each in self.flat.inputs(name)
         )
 
-    def _outputs(self, name: str, takers: Mapping[Tensor, list[str]]) -> list[Tensor]:
+    def _output_tensors(self, name: str, consumers: Mapping[Tensor, list[str]]) -> list[Tensor]:
         if self.flat.nodes[name].op in ("Split", "Unpack", "IdentityN"):
-            return [tensor for tensor in takers if tensor[0] == name]
+            return [tensor for tensor in consumers if tensor[0] == name]
         return [(name, 0)]
 
-    def _joined(self, name: str) -> Affine:
-        """Return the average of the pixels that are joined."""
+    def _average_scaling(self, name: str) -> Affine:
+        """Return the average scaling of the pixels that the node *name* joins."""
         parts = [self.found[each] for each in self.flat.inputs(name) if each in self.found]
         scale = float(np.mean([part.scale for part in parts]))
         return Affine(scale, float(np.mean([part.offset for part in parts])))
 
     def _after(self, name: str, tensor: Tensor) -> Affine | None:
-        """Return what the node *name* makes of *tensor*; None where it mixes pixels."""
+        """Return the scaling of *tensor* behind the node *name*; None if that mixes pixels."""
         node, inputs = self.flat.nodes[name], self.flat.inputs(name)
         before, place = self.found[tensor], inputs.index(tensor)
         if node.op == "Split":
-            place -= 1  # the axis stands in front
+            place -= 1  # input 0 is the axis
         if node.op in _KEEPS_VALUES:
             self.whole_numbers |= node.op == "Cast" and _gives_integers(node.definition)
-            return before if place == 0 and self._limits_only(node.op, inputs) else None
+            return before if place == 0 and self._is_constant_limit(node.op, inputs) else None
         if node.op == "Neg":
             return Affine(-before.scale, -before.offset)
         if node.op in _BATCH_NORM:
-            return self._batch_normalised(name, inputs, before) if place == 0 else None
-        # Before the other input is read: it may hold all the weights of a layer.
+            return self._after_batch_norm(name, inputs, before) if place == 0 else None
+        # Checked before the other input is read, which may hold all the weights of a layer.
         if node.op not in _ARITHMETIC_OPS or len(inputs) != 2 or inputs[0] == inputs[1]:
             return None
         other = self._constant(inputs[1 - place])
         if other is None or not other.size:
             return None
-        return _combined(node.op, before, place, other)
+        return _combine(node.op, before, place, other)
 
-    def _limits_only(self, op: str, inputs: list[Tensor]) -> bool:
-        """Whether an operation that compares does so with constants."""
+    def _is_constant_limit(self, op: str, inputs: list[Tensor]) -> bool:
+        """Whether *op* is no Minimum or Maximum, or has a constant limit."""
         return op not in ("Minimum", "Maximum") or self._constant(inputs[1]) is not None
 
-    def _batch_normalised(self, name: str, inputs: list[Tensor], before: Affine) -> Affine | None:
+    def _after_batch_norm(self, name: str, inputs: list[Tensor], before: Affine) -> Affine | None:
         values = [self._constant(each) for each in inputs[1:5]]
         attributes = self.flat.nodes[name].definition.attr
         trains = "is_training" not in attributes or attributes["is_training"].b
         if trains or any(each is None or not each.size for each in values):
             return None
-        # What it has learned besides, the scale and the offset after, tells nothing of the pixels.
+        # The learned scale and offset that it applies afterwards do not depend on the pixel range.
         mean, variance = (np.asarray(each, np.float64) for each in values[2:])
         factor = 1 / np.sqrt(variance + (attributes["epsilon"].f or 1e-4))
-        shifted = _combined("Sub", before, 0, mean)
-        return shifted and _combined("Mul", shifted, 0, factor)
+        shifted = _combine("Sub", before, 0, mean)
+        return shifted and _combine("Mul", shifted, 0, factor)
 
     def _constant(self, tensor: Tensor, depth: int = 0) -> npt.NDArray[np.float64] | None:
-        """Return the value of *tensor* where no pixels decide it and it is computed simply."""
+        """Return the value of *tensor* if it does not depend on pixels and is easily computed."""
         name, output = self.flat.source(tensor)
         if name not in self.flat.nodes or output != 0 or depth > 32 or name in self.reached:
             return None
         node = self.flat.nodes[name]
         if node.op == "Const":
-            return _numbers(node.definition)
+            return _constant_value(node.definition)
         if node.op in ("ReadVariableOp", "VariableV2", "Variable", "VarHandleOp"):
             return self._variable(name)
         compute = _ARITHMETIC.get(node.op)
@@ -207,9 +208,9 @@ class _Reading:
         return None if value is None else np.asarray(value, np.float64)
 
 
-def _reached(takers: Mapping[Tensor, list[str]], start: Tensor) -> set[str]:
+def _dependent_nodes(consumers: Mapping[Tensor, list[str]], start: Tensor) -> set[str]:
     by_node = defaultdict[str, list[str]](list)
-    for tensor, names in takers.items():
+    for tensor, names in consumers.items():
         by_node[tensor[0]] += names
     found, waiting = {start[0]}, [start[0]]
     while waiting:
@@ -220,11 +221,11 @@ def _reached(takers: Mapping[Tensor, list[str]], start: Tensor) -> set[str]:
     return found
 
 
-def _combined(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]) -> Affine | None:
+def _combine(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]) -> Affine | None:
     """
-    Return *before*, the input at *place* of an operation, combined with a constant.
+    Return the scaling behind the operation *op* of *before*, its input at *place*, and a constant.
 
-    None where channels are scaled in opposite directions: no average tells of both.
+    None where channels are scaled in opposite directions: an average would describe neither.
     """
     if op not in _SUMS and other.min() < 0 < other.max():
         return None
@@ -248,21 +249,23 @@ def _gives_integers(cast: "tf.NodeDef") -> bool:
     return bool(tf.as_dtype(cast.attr["DstT"].type).is_integer)
 
 
-def _numbers(node: object) -> npt.NDArray[np.float64] | None:
-    """Return the value of a constant node; None where it holds no numbers."""
+def _constant_value(node: object) -> npt.NDArray[np.float64] | None:
+    """Return the value of a constant node; None if it holds no numbers."""
     import tensorflow.compat.v1 as tf
 
     array = tf.make_ndarray(node.attr["value"].tensor)  # type: ignore[attr-defined]  # a NodeDef
     return array.astype(np.float64) if array.dtype.kind in "iufV" else None
 
 
-def _first(value: npt.NDArray[np.float64], *_: object) -> npt.NDArray[np.float64]:
+def _first_operand(value: npt.NDArray[np.float64], *_: object) -> npt.NDArray[np.float64]:
     return value
 
 
 _ARITHMETIC: Mapping[str, Callable[..., npt.NDArray[np.float64]]] = {
-    **dict.fromkeys(("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "Enter"), _first),
-    **dict.fromkeys(("BroadcastTo", "StopGradient", "PlaceholderWithDefault"), _first),
+    **dict.fromkeys(
+        ("Identity", "Cast", "Reshape", "ExpandDims", "Squeeze", "Enter"), _first_operand
+    ),
+    **dict.fromkeys(("BroadcastTo", "StopGradient", "PlaceholderWithDefault"), _first_operand),
     "Sqrt": np.sqrt,
     "Rsqrt": lambda value: 1 / np.sqrt(value),
     "Square": np.square,

@@ -1,4 +1,4 @@
-"""Run any tensors of a graph on the CPU, for trials while a model is loaded."""
+"""Fetch any tensors of a graph on the CPU, for trials while a model is loaded."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -6,31 +6,31 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from model.backends.tensorflow.trials.stacked_rows import Value
+from model.backends.tensorflow.trials.row_comparison import Value
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
 
 class CpuRun:
-    """A Session that feeds one tensor of *graph*; use `on_cpu` to make one."""
+    """A Session that feeds one tensor of its graph; `on_cpu` makes one."""
 
     def __init__(self, session: "tf.Session", fed: str) -> None:
         self._session = session
         self._fed = fed
 
     def __call__(self, fetched: Sequence[str], value: "bytes | Value") -> list[Value]:
-        """Return the tensors *fetched*; raises TensorFlow's errors, or ValueError for a value."""
+        """Return the values of the tensors *fetched*; raises TensorFlow's errors and ValueError."""
         values = self._session.run(list(fetched), {self._fed: value})
         return [np.asarray(each) for each in values]
 
-    def numbers(self, names: Iterable[str]) -> list[str]:
+    def numeric_tensors(self, names: Iterable[str]) -> list[str]:
         """Return those of the tensors *names* that hold numbers."""
         tensors = map(self._session.graph.get_tensor_by_name, names)
         return [each.name for each in tensors if each.dtype.is_floating or each.dtype.is_integer]
 
-    def draws_lots(self, node: str) -> bool:
-        """Whether *node* gives something else each time that it is run."""
+    def is_random(self, node: str) -> bool:
+        """Whether *node* gives another random value in each run."""
         op_def = self._session.graph.get_operation_by_name(node).op_def
         return op_def.is_stateful and any(attr.name == "seed" for attr in op_def.attr)
 
@@ -38,9 +38,9 @@ class CpuRun:
 @contextmanager
 def on_cpu(graph: "tf.Graph", fed: str, *, optimised: bool = True) -> Iterator[CpuRun]:
     """
-    Give a `CpuRun` that feeds the tensor *fed*, and close it after use.
+    Provide a `CpuRun` that feeds the tensor *fed*; its Session is closed at the end of the block.
 
-    Unless it is *optimised*, each node runs as it stands in the graph.
+    Without *optimised*, TensorFlow does not rewrite the graph before it runs.
     """
     import tensorflow.compat.v1 as tf
 

@@ -1,5 +1,5 @@
 """
-Try whether a model really takes images, before any client posts one.
+Check by trial runs whether a model takes images, before it is served.
 
 Runs the model a few times, on the thread that loads it.
 """
@@ -13,49 +13,51 @@ from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_na
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.backends.tensorflow.trials.probe_images import probe_images
 from model.errors import ModelError, RowsRefused
-from model.images.header import BadImage
+from model.images.errors import BadImage
 from model.images.input import ImageInput
 from model.signature import STRING, Feed
 
-#: What TensorFlow says of Python functions that stayed in the process that made the model.
+#: TensorFlow's messages for Python functions that a model calls but its file does not hold.
 _NO_PYTHON = re.compile(r"could not find callback|callback \S+ is not found", re.IGNORECASE)
 
-#: Operations between a Sigmoid and an output that leave its values alone.
+#: Operations between a Sigmoid and an output that keep its values.
 _KEEPS_VALUES = ("Identity", "Cast", "Reshape", "Squeeze", "ExpandDims", "StridedSlice")
 
 
-def images_of(
-    graph: LoadedGraph, runner: SessionRunner, say: Callable[[str], object]
+def usable_image_input(
+    graph: LoadedGraph, runner: SessionRunner, on_progress: Callable[[str], object]
 ) -> ImageInput | None:
     """
-    Return the way of images into *graph*, None where a trial shows that it takes none.
+    Return the image input of *graph*; None where a trial shows that the model takes no images.
 
-    A string input is an image only if the model decodes one.  *say* gets why it is none.  Raises
-    `ModelError` where the model fails on every image through a fault of its own.
+    A string input is an image only if the model decodes one.  Otherwise *on_progress* gets the
+    reason.  Raises `ModelError` where the model fails on every image with an error of its own.
     """
     images = graph.image_input
     if images is None:
         return None
     signature = images.signature
     if signature.max_rows is not None and not signature.batched:
-        say(
+        on_progress(
             f"images are not served: the batch has {signature.max_rows} rows, and {signature.alone}"
         )
         return None
     if signature.inputs[0].dtype != STRING:
         return images
-    refusal = taken_image(images, runner)
+    refusal = find_accepted_image(images, runner)
     if not isinstance(refusal, Exception):
         return images
     reason = one_line(refusal)
-    if isinstance(refusal, _faults_of_a_model()) or _NO_PYTHON.search(reason):
+    if isinstance(refusal, _model_errors()) or _NO_PYTHON.search(reason):
         raise ModelError(f"the model fails on every image that was tried: {reason}")
-    say(f"input {signature.inputs[0].name!r} is a string, but no encoded image: {reason}")
+    on_progress(
+        f"input {signature.inputs[0].name!r} is a string, but not an encoded image: {reason}"
+    )
     return None
 
 
-def gives_sigmoid(graph: LoadedGraph, images: ImageInput) -> bool:
-    """Whether the scores of *images* are what a Sigmoid gives, so that 1 - p is the other class."""
+def is_sigmoid_output(graph: LoadedGraph, images: ImageInput) -> bool:
+    """Whether the scores of *images* are the output of a Sigmoid: 1 - p is the other class."""
     by_name = {each.signature.name: each for each in graph.endpoints}
     output = by_name[images.signature.name].fetches[images.scores]
     flat = flat_graph(graph.session.graph.as_graph_def())
@@ -65,11 +67,11 @@ def gives_sigmoid(graph: LoadedGraph, images: ImageInput) -> bool:
     return name in flat.nodes and flat.nodes[name].op == "Sigmoid"
 
 
-def taken_image(images: ImageInput, runner: SessionRunner) -> Feed | Exception | None:
+def find_accepted_image(images: ImageInput, runner: SessionRunner) -> Feed | Exception | None:
     """
     Return an image that the model runs, in the first format that it takes.
 
-    Else why it takes none; None where every image is larger than this server takes.
+    Otherwise return the error of the first run; None where every probe exceeds max_pixels.
     """
     import tensorflow.compat.v1 as tf
 
@@ -88,8 +90,8 @@ def taken_image(images: ImageInput, runner: SessionRunner) -> Feed | Exception |
     return refusal
 
 
-def _faults_of_a_model() -> tuple[type[Exception], ...]:
-    """Return the errors that no other string would avoid."""
+def _model_errors() -> tuple[type[Exception], ...]:
+    """Return the errors that do not depend on the string that is fed."""
     import tensorflow.compat.v1 as tf
 
     return (

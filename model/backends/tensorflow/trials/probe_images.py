@@ -1,4 +1,4 @@
-"""Make the images with which a graph is tried: the same ones each time, in several sizes."""
+"""Make the images for trial runs of a graph: always the same ones, in several sizes."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
@@ -10,19 +10,19 @@ from PIL import Image
 
 from model.images.layout import ChannelAxis, ImageLayout
 
-#: The commonest first: the first that a model takes is used.
+#: In order of trial: the first format that a model takes is used.
 FORMATS = ("JPEG", "PNG", "BMP", "GIF")
 
-#: Width and height.  A graph that keeps a trace of them somewhere gives itself away.
+#: Width and height, pixels.  They differ, so that a result that depends on them is detected.
 _SIZES = ((32, 24), (96, 128), (224, 224), (320, 200), (75, 301))
 
-#: The darkest and the brightest level of each image: what measures a batch by its extremes, its
-#: mean or its contrast gives itself away, too.
+#: The darkest and the brightest level of each image.  They differ, so that a result that depends on
+#: extremes, mean or contrast of the batch is detected.
 _LEVELS = ((0, 255), (20, 90), (150, 250), (100, 140), (60, 230))
 
 
 class _Probes(Mapping[str, tuple[bytes, ...]]):
-    """The same images in each format, encoded when they are asked for: most models take JPEG."""
+    """The same images in each format, encoded on access: most models need only JPEG."""
 
     def __getitem__(self, kind: str) -> tuple[bytes, ...]:
         return tuple(_encoded(each, kind) for each in _images())
@@ -35,7 +35,7 @@ class _Probes(Mapping[str, tuple[bytes, ...]]):
 
 
 def probe_images() -> Mapping[str, tuple[bytes, ...]]:
-    """Return the same images in each of the formats that a graph may want."""
+    """Return the same images in each format of `FORMATS`, by its name."""
     return _Probes()
 
 
@@ -50,7 +50,7 @@ def _images() -> tuple[Image.Image, ...]:
 def probe_pixels(
     layout: ImageLayout, dtype: npt.DTypeLike
 ) -> dict[str, tuple[npt.NDArray[np.generic], ...]]:
-    """Return images within 0 to 255, a row of *layout* each, in a set of the same form."""
+    """Return a set of images like `probe_images`: values 0 to 255, one row of *layout* each."""
     size = layout.height or 1, layout.width or 1
     images = (_pixels(*size, seed)[..., : layout.channels].astype(dtype) for seed in range(5))
     if layout.axis is ChannelAxis.FIRST:
@@ -61,7 +61,7 @@ def probe_pixels(
 
 
 def _pixels(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Return waves with some noise on them, uint8 [height, width, 3]."""
+    """Return waves with noise, uint8 [height, width, 3]."""
     y, x, colour = np.ogrid[:height, :width, :3]
     waves = 0.5 + 0.35 * np.sin(x / (5 + seed % 7) + 2 * colour) * np.cos(y / 9 + seed + colour)
     noise = np.random.default_rng(seed).normal(0, 0.05, (height, width, 3))

@@ -1,7 +1,7 @@
 """
-Make a tf.train.Example that a model parses, from what it says of those that it refuses.
+Make a tf.train.Example that a model parses, from the errors for Examples that it refuses.
 
-Which features it wants, of what kinds and sizes, stands in no signature.
+No signature states the features of an Example, nor their kinds and sizes.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-#: Values of one feature that are tried where the model says no more than that there are too few.
+#: Values of one feature, at most, that are tried where the error does not state their number.
 MAX_VALUES = 128
 
 _MISSING = re.compile(r"Feature: (.+) \(data type: (float|int64|string)\) is required")
@@ -19,34 +19,36 @@ _UNPARSED = re.compile(r"Key: (.+)\.  Can't parse serialized Example")
 
 @dataclass(slots=True)
 class _Feature:
-    """What is known of one feature."""
+    """The known facts about one feature."""
 
     kind: str  #: float, int64 or string
-    size: int = 1
+    size: int = 1  #: values
 
 
-def parsed_example(why_refused: Callable[[bytes], str], strings: Sequence[bytes]) -> bytes | None:
+def parsable_example(
+    refusal_reason: Callable[[bytes], str], strings: Sequence[bytes]
+) -> bytes | None:
     """
-    Return a serialised Example of zeros, and one of *strings*; None where none was found.
+    Return a serialised Example of zeros and one of *strings* that the model takes, else None.
 
-    *why_refused* returns what the model says of an Example; an empty string where it is taken.
+    *refusal_reason* returns the model's error for an Example; empty if the model takes it.
     """
     features: dict[str, _Feature] = {}
     for string in strings:
         while True:
             example = _serialised(features, string)
-            refusal = why_refused(example)
+            refusal = refusal_reason(example)
             if not refusal:
                 return example
-            if not _learned(refusal, features):
+            if not _learn_feature(refusal, features):
                 break
         if all(feature.kind != "string" for feature in features.values()):
             return None
     return None
 
 
-def _learned(refusal: str, features: dict[str, _Feature]) -> bool:
-    """Whether *refusal* says something new of *features*, which then have it."""
+def _learn_feature(refusal: str, features: dict[str, _Feature]) -> bool:
+    """Add what *refusal* states to *features*; return whether it is new."""
     if (missing := _MISSING.search(refusal)) and missing[1] not in features:
         features[missing[1]] = _Feature(missing[2])
         return True

@@ -1,9 +1,9 @@
 """
-Find a row that a model runs, to measure it with and to show to people.
+Find a row that a model runs, for warm-up and for examples of requests.
 
-A signature says that an input is a string or a whole number, not which ones its operations take,
-and may leave sizes open: only runs show it.  Blocks while it runs, on a thread that may run the
-model.
+A signature states that an input is a string or an integer, not which values its operations take,
+and may leave sizes open, so rows are tried until one runs.  Blocks for up to `MAX_SECONDS` and one
+run; call it on a thread that may run the model.
 """
 
 import time
@@ -20,20 +20,20 @@ from PIL import Image
 
 from batcher.errors import OutOfMemory
 from model.backends.tensorflow.quiet_stderr import no_warnings
-from model.backends.tensorflow.trials.sample_examples import parsed_example
+from model.backends.tensorflow.trials.sample_examples import parsable_example
 from model.signature import STRING, Arrays, Feed, Signature, blank_feed
 
 #: Seconds after which no further row is tried.
 MAX_SECONDS = 2.0
 
-#: Numbers in an input of open sizes that is tried.
+#: Largest number of elements of an input with open sizes.
 MAX_NUMBERS = 1 << 20
 
-#: What a number may be, and a size that a signature leaves open; the plainest first.
+#: Values tried for numbers, and for sizes that a signature leaves open, the simplest first.
 _NUMBERS = (0, 1)
 _SIZES = (1, 2, 3, 4, 5, 8, 10, 16, 32, 64, 128, 224)
 
-#: The axes of an input of which not even their number is known: of that many sizes, and channels.
+#: Shapes tried for an input of unknown rank, by the size of their axes; 3 is channels.
 _UNKNOWN_SHAPES: tuple[Callable[[int], tuple[int, ...]], ...] = (
     lambda _: (),
     lambda size: (size,),
@@ -41,7 +41,7 @@ _UNKNOWN_SHAPES: tuple[Callable[[int], tuple[int, ...]], ...] = (
     lambda size: (1, size, size, 3),
 )
 
-#: A sound of one sample: 16 bits, one channel, 16000 a second.
+#: A WAV file of one sample: 16 bits, one channel, 16,000 samples a second.
 _WAV = bytes.fromhex(
     "52494646260000005741564566 6d742010000000 0100 0100 803e0000 007d0000 0200 1000"
     "64617461 02000000 0000"
@@ -50,14 +50,14 @@ _WAV = bytes.fromhex(
 
 @cache
 def sample_strings() -> tuple[bytes, ...]:
-    """Return what a string may be, the plainest first: text, a number, base64, CSV, a file."""
+    """Return strings to try, the simplest first: text, numbers, base64, CSV, files."""
     return (
         b"text",
         b"1",
         b"0",
         b"1.5",
         b64encode(b"text"),
-        b"",  # a tf.train.Example without features, too
+        b"",  # also a tf.train.Example without features
         b"{}",
         *(b",".join([b"1"] * fields) for fields in range(2, 11)),
         *map(_image, ("PNG", "JPEG", "BMP", "GIF")),
@@ -73,36 +73,36 @@ def runnable_row(
     seconds: Callable[[], float] = time.monotonic,
 ) -> Feed | None:
     """
-    Return the plainest row of *signature* that *run* runs; None where no row was found.
+    Return the simplest row of *signature* that *run* runs; None if none was found.
 
-    Zeros, texts and sizes of 1 are tried first; with *blank_only*, zeros and empty strings alone.
+    Zeros, texts and sizes of 1 are tried first; with *blank_only*, only zeros and empty strings.
     """
     import tensorflow.compat.v1 as tf
 
     end = seconds() + MAX_SECONDS
 
-    def why_refused(feed: Feed) -> str:
+    def refusal_reason(feed: Feed) -> str:
         try:
             with no_warnings():
                 run(feed)
         except (tf.errors.OpError, ValueError) as error:
             if seconds() > end:
-                raise _GivenUp from error
+                raise _TrialsTimedOut from error
             return str(error) or type(error).__name__
         return ""
 
     try:
-        rows = iter([blank_feed(signature)]) if blank_only else _rows(signature, why_refused)
-        return next((row for row in rows if not why_refused(row)), None)
-    except (OutOfMemory, _GivenUp):
+        rows = iter([blank_feed(signature)]) if blank_only else _rows(signature, refusal_reason)
+        return next((row for row in rows if not refusal_reason(row)), None)
+    except (OutOfMemory, _TrialsTimedOut):
         return None
 
 
-class _GivenUp(Exception):
-    """The trials take longer than `MAX_SECONDS`."""
+class _TrialsTimedOut(Exception):
+    """The trials took longer than `MAX_SECONDS`."""
 
 
-def _rows(signature: Signature, why_refused: Callable[[Feed], str]) -> Iterator[Feed]:
+def _rows(signature: Signature, refusal_reason: Callable[[Feed], str]) -> Iterator[Feed]:
     """Yield the rows to try: one string for all inputs, an Example, then different strings."""
     specs = signature.inputs
     strings = sum(spec.dtype == STRING for spec in specs)
@@ -114,7 +114,7 @@ def _rows(signature: Signature, why_refused: Callable[[Feed], str]) -> Iterator[
         yield _row(signature, [text] * strings, number, shapes)
     row = partial(_row, signature, number=numbers[0], shapes=plainest[2])
     if strings:
-        example = parsed_example(lambda data: why_refused(row([data] * strings)), texts)
+        example = parsable_example(lambda data: refusal_reason(row([data] * strings)), texts)
         if example is not None:
             yield row([example] * strings)
     if strings > 1:
@@ -122,20 +122,21 @@ def _rows(signature: Signature, why_refused: Callable[[Feed], str]) -> Iterator[
 
 
 def _shapes(signature: Signature) -> Iterator[tuple[tuple[int, ...], ...]]:
-    """Yield the shapes that the inputs may have, the smallest first; each but once."""
+    """Yield the possible shapes of the inputs, the smallest first, each once."""
     specs = signature.inputs
     found: dict[tuple[tuple[int, ...], ...], None] = {}
     for unknown, size in product(_UNKNOWN_SHAPES, _SIZES):
         shapes = tuple(
-            unknown(size) if spec.shape is None else _closed(spec.shape, size) for spec in specs
+            unknown(size) if spec.shape is None else _fill_open_axes(spec.shape, size)
+            for spec in specs
         )
         if not found or max(map(prod, shapes), default=0) <= MAX_NUMBERS:
             found[shapes] = None
     yield from sorted(found, key=lambda shapes: sum(map(prod, shapes)))
 
 
-def _closed(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
-    """Return *shape* with its open axes of *size*, but for the first one, of 1."""
+def _fill_open_axes(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
+    """Return *shape* with its open axes of *size*; an open first axis is 1."""
     return tuple((size if axis else 1) if each is None else each for axis, each in enumerate(shape))
 
 
@@ -145,19 +146,19 @@ def _row(
     number: int,
     shapes: Sequence[tuple[int, ...]],
 ) -> Feed:
-    """Return a row of one string an input, one *number*, and *shapes*."""
-    left = iter(strings)
+    """Return a row with a string for each string input, and *number* in all others."""
+    remaining = iter(strings)
     arrays = []
     for spec, shape in zip(signature.inputs, shapes, strict=True):
         array = np.empty(shape, spec.dtype)
-        # Not np.full: it cuts zero bytes off the end of a string.
-        array.fill(next(left) if spec.dtype == STRING else number)
+        # np.full would cut zero bytes off the end of a string.
+        array.fill(next(remaining) if spec.dtype == STRING else number)
         arrays.append(array)
     return Feed(signature, tuple(arrays))
 
 
 def _image(kind: str) -> bytes:
-    """Return a white image, large enough for most models to make smaller."""
+    """Return a white image of 32 x 32 pixels, large enough for most models to scale down."""
     file = BytesIO()
     Image.new("RGB", (32, 32), "white").save(file, kind)
     return file.getvalue()

@@ -1,4 +1,4 @@
-"""SavedModels that say [?] and mean something else: whether each row stands for itself."""
+"""SavedModels of shape [?]: whether the result of a row depends on other rows."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -13,7 +13,7 @@ from model.signature import Signature
 from tests.integration.graphs import CPU
 from tests.integration.saving import save_functions
 
-#: Makes an output of the input, [rows, 3], with the TensorFlow that it is given.
+#: Computes an output from the input, [rows, 3], with the TensorFlow module that it is given.
 Make = Callable[[Any, Any], Any]
 
 
@@ -24,7 +24,9 @@ def loaded_signature(folder: Path, make: Make, dtype: str = "float32") -> Signat
     rows = {"x": (dtype, (None, 3))}
     save_functions(folder, {"serving_default": (lambda x: {"y": make(tf, x)}, rows)})
     files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-    loaded = load_files(files, ModelFacts(), CPU, classes=0, max_pixels=1000, say=lambda _: None)
+    loaded = load_files(
+        files, ModelFacts(), CPU, classes=0, max_pixels=1000, on_progress=lambda _: None
+    )
     loaded.runner.close()
     (signature,) = loaded.signatures
     return signature
@@ -51,7 +53,7 @@ MIXING: dict[str, tuple[Make, str]] = {
 def test_a_model_that_mixes_the_rows_of_a_batch_runs_alone(
     tmp_path: Path, make: Make, dtype: str
 ) -> None:
-    """Or one client's numbers would change another's answer."""
+    """Otherwise one client's numbers would change another's answer."""
     signature = loaded_signature(tmp_path / "model", make, dtype)
     assert signature.alone == "output 'y' mixes the rows of a batch"
 
@@ -70,15 +72,13 @@ SOUND: dict[str, tuple[Make, str]] = {
 
 
 @pytest.mark.parametrize(("make", "dtype"), list(SOUND.values()), ids=list(SOUND))
-def test_a_model_whose_rows_stand_for_themselves_is_batched(
-    tmp_path: Path, make: Make, dtype: str
-) -> None:
-    """Whatever it makes of them; where it draws lots nothing can be compared."""
+def test_a_model_with_independent_rows_is_batched(tmp_path: Path, make: Make, dtype: str) -> None:
+    """Also a model with random outputs, which cannot be compared."""
     assert loaded_signature(tmp_path / "model", make, dtype).alone == ""
 
 
-def test_a_model_that_cannot_run_made_up_rows_is_taken_at_its_word(tmp_path: Path) -> None:
-    """Its first requests will tell."""
+def test_a_model_that_cannot_run_the_trial_rows_is_batched(tmp_path: Path) -> None:
+    """Its signature states independent rows; only its requests can show otherwise."""
 
     def make(tf: Any, x: Any) -> Any:
         with tf.control_dependencies([tf.debugging.assert_greater(x, 100.0)]):

@@ -1,4 +1,4 @@
-"""What requests ask for beside their answer, and what harms some of them, with TensorFlow."""
+"""Options of requests, and requests that fail beside others, with TensorFlow."""
 
 import socket
 from collections.abc import AsyncIterator
@@ -21,8 +21,8 @@ BAD = len(VALUES)
 
 
 @dataclass(frozen=True)
-class Sent:
-    """A request on a connection of its own, whose answer nobody has read yet."""
+class SentRequest:
+    """A request on its own connection, whose answer has not been read."""
 
     raw: socket.socket
     keys: tuple[int, ...]
@@ -35,7 +35,7 @@ class Sent:
             self.raw.close()
 
     async def is_right(self) -> bool:
-        """Read the answer, and see that it is the model's own; return False for another status."""
+        """Read the answer and check its outputs; return False for a status other than 200."""
         answer = await self.answer()
         if answer.status == 200:
             values = np.array([[VALUES[key]] for key in self.keys], np.float32)
@@ -43,17 +43,17 @@ class Sent:
         return answer.status == 200
 
 
-def send(watched: WatchedServer, *keys: int, **headers: str) -> Sent:
-    """Send a request with some rows; in the names of *headers* a line is a hyphen."""
+def send(watched: WatchedServer, *keys: int, **headers: str) -> SentRequest:
+    """Send a request with a row for each key; an underscore in a header name is a hyphen."""
     raw = open_socket(watched.port)
     named = {name.replace("_", "-"): value for name, value in headers.items()}
     raw.sendall(request_bytes(request_body(list(keys)), headers=named))
-    return Sent(raw, keys)
+    return SentRequest(raw, keys)
 
 
 @asynccontextmanager
 async def lookup_server(folder: Path, **settings: float) -> AsyncIterator[WatchedServer]:
-    """Serve a model that looks keys up, on one lane, with these *settings*."""
+    """Serve a model that looks up keys, on one lane, with these *settings*."""
     model = folder / "model"
     SAVED_MODELS["int64 lookup"].write(model)
     chosen = Settings(port=0, model=model, lanes=1, **settings)  # type: ignore[arg-type]  # numbers
@@ -61,15 +61,15 @@ async def lookup_server(folder: Path, **settings: float) -> AsyncIterator[Watche
         yield watched
 
 
-async def hold(watched: WatchedServer, key: int = 0, **headers: str) -> Sent:
-    """Have a run under way that does not end before the gate is opened."""
+async def hold(watched: WatchedServer, key: int = 0, **headers: str) -> SentRequest:
+    """Start a run that does not end before the gate is opened."""
     watched.runner.gate.clear()
     sent = send(watched, key, **headers)
     await watched.until(lambda: watched.stats.running == 1, "a run that is held")
     return sent
 
 
-async def queue(watched: WatchedServer, *keys: int, **headers: str) -> Sent:
+async def queue(watched: WatchedServer, *keys: int, **headers: str) -> SentRequest:
     """Send a request and return once it is in the queue."""
     before = watched.stats.waiting
     sent = send(watched, *keys, **headers)
@@ -78,8 +78,8 @@ async def queue(watched: WatchedServer, *keys: int, **headers: str) -> Sent:
 
 
 @in_reactor
-async def test_one_bad_row_among_32_leaves_31_right_answers(tmp_path: Path) -> None:
-    """Their batch is halved until it stands alone: in 11 runs, none of which is in vain."""
+async def test_one_bad_row_among_32_does_not_affect_the_others(tmp_path: Path) -> None:
+    """The batch is halved until the bad row is alone: in 11 runs, none of them in vain."""
     async with lookup_server(tmp_path, max_batch_size=32) as watched:
         held = await hold(watched)
         keys = [BAD if number == 20 else number % len(VALUES) for number in range(32)]
@@ -94,25 +94,27 @@ async def test_one_bad_row_among_32_leaves_31_right_answers(tmp_path: Path) -> N
 
 
 @in_reactor
-async def test_who_expires_in_the_queue_is_not_run(tmp_path: Path) -> None:
-    """It hears so in time, while a run is held; the rows of the others alone are run."""
+async def test_a_request_that_expires_in_the_queue_is_not_run(tmp_path: Path) -> None:
+    """It is answered in time, while a run is held; only the rows of the others are run."""
     async with lookup_server(tmp_path, max_batch_size=8) as watched:
         held = await hold(watched)
         patient = await queue(watched, 0, 1)
-        hasty = await send(watched, 0, 1, 2, X_Request_Timeout_Ms="250").answer()
+        hurried = await send(watched, 0, 1, 2, X_Request_Timeout_Ms="250").answer()
         late = await queue(watched, 2)
         assert watched.runner.batches == [1]
         watched.runner.gate.set()
         assert [await each.is_right() for each in (held, patient, late)] == [True] * 3
         assert watched.runner.batches == [1, 3]
-        assert hasty.status in (429, 504)
-        assert watched.stats.totals.expired == (3 if hasty.status == 504 else 0)
-    assert hasty.batches == []
+        assert hurried.status in (429, 504)
+        assert watched.stats.totals.expired == (3 if hurried.status == 504 else 0)
+    assert hurried.batches == []
 
 
 @in_reactor
-async def test_who_cannot_be_in_time_is_refused_before_the_body_is_sent(tmp_path: Path) -> None:
-    """With when to come again; one with more time is read, and answered."""
+async def test_a_request_that_would_be_late_is_refused_before_its_body(
+    tmp_path: Path,
+) -> None:
+    """With Retry-After; a request with a longer timeout is answered."""
     async with lookup_server(tmp_path, max_batch_size=8) as watched:
         for profile in watched.service.inference().model.profiles.known.values():
             profile.latency = LatencyCurve({1: 4.0, 8: 4.0})
@@ -123,7 +125,7 @@ async def test_who_cannot_be_in_time_is_refused_before_the_body_is_sent(tmp_path
             raw.sendall(request[: -len(body)])
             if status == 200:
                 raw.sendall(body)
-            answer = await Sent(raw, (2,)).answer()
+            answer = await SentRequest(raw, (2,)).answer()
             assert answer.status == status, answer.body
             if status == 429:
                 assert answer.error.startswith("too busy: an answer is expected in 4.")
@@ -132,8 +134,8 @@ async def test_who_cannot_be_in_time_is_refused_before_the_body_is_sent(tmp_path
 
 
 @in_reactor
-async def test_priorities_decide_who_leaves_first(tmp_path: Path) -> None:
-    """Whoever came first."""
+async def test_priorities_decide_the_order_of_runs(tmp_path: Path) -> None:
+    """Whatever the order of arrival."""
     async with lookup_server(tmp_path, max_batch_size=1) as watched:
         held = await hold(watched, 1, X_Request_Priority="low")
         low = await queue(watched, 0, X_Request_Priority="low")
@@ -145,11 +147,11 @@ async def test_priorities_decide_who_leaves_first(tmp_path: Path) -> None:
 
 
 @in_reactor
-async def test_a_run_that_hangs_keeps_nobody_waiting(tmp_path: Path) -> None:
-    """Its rider, who waits and who comes are told; when it has ended, all is well again."""
+async def test_no_request_waits_for_a_run_that_hangs(tmp_path: Path) -> None:
+    """Its request, waiting and new ones get a 503; after its end the server works again."""
     async with lookup_server(tmp_path, max_batch_size=8, run_timeout=0.5) as watched:
-        told = [await hold(watched), await queue(watched, 1), await queue(watched, 2)]
-        answers = [await each.answer() for each in told]
+        waiting = [await hold(watched), await queue(watched, 1), await queue(watched, 2)]
+        answers = [await each.answer() for each in waiting]
         answers.append(await deferToThread(post, watched.port, request_body([1])))
         for answer in answers:
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")

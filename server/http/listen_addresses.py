@@ -1,8 +1,8 @@
 """
-Check endpoint descriptions, such as `tcp:12480`, and say in words what is wrong with them.
+Check the addresses to listen on, such as `tcp:12480`, and explain what is wrong with one.
 
-Twisted's own errors are those of the Python functions that it calls with the parts.  Binds nothing;
-looks for the files that a description names.
+They are Twisted's endpoint descriptions.  Twisted's own errors are those of the Python functions
+that it calls with the parts.  Binds nothing; opens the files that a description names.
 """
 
 import re
@@ -16,18 +16,18 @@ from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
-#: Connections that may wait to be accepted, where an endpoint does not say: Twisted's 50 are full
-#: when a few hundred clients connect at once, and a client beyond them tries again a second later.
-BACKLOG = 1024
+#: Connections that may wait to be accepted, unless an address sets it.  Twisted's 50 are exhausted
+#: when a few hundred clients connect at once, and each further client retries a second later.
+DEFAULT_BACKLOG = 1024
 
 _HAPROXY = "haproxy"
 
 
 @dataclass(frozen=True, slots=True)
 class _Kind:
-    """One kind of endpoint: its parts, in the order in which they may stand without a name."""
+    """One kind of address: its parts, in the order in which they may be given without a name."""
 
-    parts: tuple[str, ...]  #: the first is needed
+    parts: tuple[str, ...]  #: the first is required
     sample: str
 
 
@@ -46,43 +46,43 @@ _KINDS: Mapping[str, _Kind] = {
     "systemd": _Kind(("domain", "index", "name"), "systemd:domain=INET:index=0"),
 }
 
-_FILES = ("privateKey", "certKey", "extraCertChain", "dhParameters")
+_FILE_PARTS = ("privateKey", "certKey", "extraCertChain", "dhParameters")
 
 
-class EndpointError(ValueError):
-    """A description that no endpoint can be made of; the message says why, in one line."""
+class AddressError(ValueError):
+    """An address that Twisted cannot listen on; the message gives the reason in one line."""
 
 
-def check_endpoint(description: str) -> None:
-    """Raise `EndpointError` where *description* has an unknown, missing or impossible part."""
+def check_address(description: str) -> None:
+    """Raise `AddressError` if *description* has an unknown, missing or invalid part."""
     kind, *parts = _split(description)
     if re.search(r"(?<!\\)(\\\\)*\\$", description):
-        raise EndpointError("a backslash at its end escapes nothing")
+        raise AddressError("a backslash at its end escapes nothing")
     if kind == _HAPROXY:
         if not parts:
-            raise EndpointError("haproxy needs an endpoint behind it, such as haproxy:tcp:12480")
-        check_endpoint(description.partition(":")[2])
+            raise AddressError("haproxy needs an endpoint behind it, such as haproxy:tcp:12480")
+        check_address(description.partition(":")[2])
         return
     known = _KINDS.get(kind)
     if known is None:
         if kind == "stdio" or kind.lower() not in _plugin_kinds():
             kinds = ", ".join(_KINDS)
-            raise EndpointError(f"unknown kind {kind!r}: expected {kinds} or {_HAPROXY}")
+            raise AddressError(f"unknown kind {kind!r}: expected {kinds} or {_HAPROXY}")
         return
-    values = _values(kind, known, parts)
+    values = _parse_parts(kind, known, parts)
     for name, value in values.items():
-        expected, fits = _EXPECTED.get(name, ("", bool))
+        expected, fits = _ACCEPTED_VALUES.get(name, ("", bool))
         if expected and not fits(value):
-            raise EndpointError(f"{name}: expected {expected}, got {value!r}")
+            raise AddressError(f"{name}: expected {expected}, got {value!r}")
     if kind == "systemd" and ("index" in values) == ("name" in values):
-        raise EndpointError("systemd takes an index or a name, and not both")
+        raise AddressError("systemd takes an index or a name, and not both")
     if kind == "ssl":
         values.setdefault("privateKey", "server.pem")
     _check_files(values)
 
 
 def with_backlog(description: str) -> str:
-    """Return the endpoint *description* with `BACKLOG`, where it could say one and does not."""
+    """Return *description* with `DEFAULT_BACKLOG`, if its kind has a backlog and it sets none."""
     kind, *parts = _split(description)
     if kind == _HAPROXY:
         return f"{kind}:{with_backlog(':'.join(parts))}" if parts else description
@@ -90,17 +90,17 @@ def with_backlog(description: str) -> str:
     if known is None or "backlog" not in known.parts:
         return description
     unnamed = [part for part in parts if not _is_named(part)]
-    says = len(unnamed) > known.parts.index("backlog") or any(
+    is_set = len(unnamed) > known.parts.index("backlog") or any(
         part.startswith("backlog=") for part in parts
     )
-    return description if says else f"{description}:backlog={BACKLOG}"
+    return description if is_set else f"{description}:backlog={DEFAULT_BACKLOG}"
 
 
-def reason_of(failure: Failure) -> str:
-    """Return in one line why an endpoint cannot listen, of the *failure* of its start."""
+def listen_failure_reason(failure: Failure) -> str:
+    """Return in one line why an address cannot be listened on, from the *failure* of its start."""
     error = failure.value
     reason = error.socketError if isinstance(error, CannotListenError) else error
-    for kind, words in _IN_WORDS.items():
+    for kind, words in _REASONS.items():
         if isinstance(reason, kind):
             return words
     if isinstance(reason, gaierror):
@@ -111,8 +111,8 @@ def reason_of(failure: Failure) -> str:
     return words.partition("\n")[0] or type(reason).__name__
 
 
-#: What Twisted's parsers raise where a description was checked, and what that means.
-_IN_WORDS: Mapping[type[Exception], str] = {
+#: Errors of Twisted's parsers for an address that passed `check_address`, and their meaning.
+_REASONS: Mapping[type[Exception], str] = {
     LookupError: "systemd has passed no such socket to this process",
     AttributeError: "sslmethod: pyOpenSSL has none of this name; leave it out",
     ImportError: "TLS needs pyOpenSSL, which is not installed",
@@ -120,7 +120,7 @@ _IN_WORDS: Mapping[type[Exception], str] = {
 
 
 def _split(description: str) -> list[str]:
-    """Return the parts of *description*, which unescaped colons separate."""
+    """Return the parts of *description*, which are separated by unescaped colons."""
     return re.split(r"(?<!\\):", description)
 
 
@@ -128,48 +128,48 @@ def _is_named(part: str) -> bool:
     return re.search(r"(?<!\\)=", part) is not None
 
 
-def _plain(text: str) -> str:
+def _unescape(text: str) -> str:
     return re.sub(r"\\(.)", r"\1", text)
 
 
-def _values(kind: str, known: _Kind, parts: list[str]) -> dict[str, str]:
-    """Return the values of *parts* by their names; raises `EndpointError`."""
+def _parse_parts(kind: str, known: _Kind, parts: list[str]) -> dict[str, str]:
+    """Return the values of *parts* by their names; raises `AddressError`."""
     names = ", ".join(known.parts)
-    unnamed = [_plain(part) for part in parts if not _is_named(part)]
+    unnamed = [_unescape(part) for part in parts if not _is_named(part)]
     if len(unnamed) > len(known.parts):
-        raise EndpointError(
+        raise AddressError(
             f"{len(unnamed)} parts without a name, but {kind} takes {names}; "
             r"a colon inside a part is written \:"
         )
     values = dict(zip(known.parts, unnamed, strict=False))
     for part in filter(_is_named, parts):
-        name, value = map(_plain, re.split(r"(?<!\\)=", part, maxsplit=1))
+        name, value = map(_unescape, re.split(r"(?<!\\)=", part, maxsplit=1))
         if name not in known.parts:
-            raise EndpointError(f"{kind} has no part {name!r}: it takes {names}")
+            raise AddressError(f"{kind} has no part {name!r}: it takes {names}")
         if name in values:
-            raise EndpointError(
-                rf"{name} is said twice: {kind} takes {names}; a colon inside a part is written \:"
+            raise AddressError(
+                rf"{name} is given twice: {kind} takes {names}; a colon inside a part is written \:"
             )
         values[name] = value
     if not values.get(known.parts[0]):
-        raise EndpointError(f"the {known.parts[0]} is missing, as in {known.sample}")
+        raise AddressError(f"the {known.parts[0]} is missing, as in {known.sample}")
     return values
 
 
 def _plugin_kinds() -> set[str]:
-    """Return the kinds of endpoints that Twisted and other packages add to its own."""
+    """Return the kinds of addresses that plugins of Twisted and of other packages add."""
     return {plugin.prefix.lower() for plugin in getPlugins(IStreamServerEndpointStringParser)}
 
 
-def _is_number(value: str, most: int, base: int = 10) -> bool:
+def _is_number(value: str, maximum: int, base: int = 10) -> bool:
     try:
-        return 0 <= int(value, base) <= most
+        return 0 <= int(value, base) <= maximum
     except ValueError:
         return False
 
 
-#: What a part must be, in words, and whether a value is.
-_EXPECTED: Mapping[str, tuple[str, Callable[[str], bool]]] = {
+#: The values that a part accepts, in words and as a predicate.
+_ACCEPTED_VALUES: Mapping[str, tuple[str, Callable[[str], bool]]] = {
     "port": ("a whole number from 0 to 65535", lambda value: _is_number(value, 65_535)),
     "backlog": ("a whole number", lambda value: _is_number(value, 2**31 - 1)),
     "index": ("a whole number", lambda value: _is_number(value, 2**31 - 1)),
@@ -181,10 +181,10 @@ _EXPECTED: Mapping[str, tuple[str, Callable[[str], bool]]] = {
 
 
 def _check_files(values: Mapping[str, str]) -> None:
-    for name in _FILES:
+    for name in _FILE_PARTS:
         if name not in values:
             continue
         try:
             Path(values[name]).open("rb").close()
         except OSError as error:
-            raise EndpointError(f"{name}: {error.strerror}: {values[name]!r}") from None
+            raise AddressError(f"{name}: {error.strerror}: {values[name]!r}") from None

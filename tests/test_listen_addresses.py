@@ -1,14 +1,14 @@
-"""What `--listen` may say, and what is said of what it may not: server/http/endpoints.py."""
+"""Addresses of `--listen`, valid and not: server/http/listen_addresses.py."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-from server.http.endpoints import with_backlog
+from server.http.listen_addresses import with_backlog
 from server.service import StartError
 from server.settings.table import Settings
-from tests.fakes.service import House
+from tests.fakes.service import ServiceHarness
 
 pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
@@ -17,7 +17,7 @@ SSL = "port, privateKey, certKey, sslmethod, interface, backlog, extraCertChain,
 COLON = r"a colon inside a part is written \:"
 PORT = "port: expected a whole number from 0 to 65535, got "
 
-#: Descriptions, and what is said of them.
+#: Addresses, and the beginning of the error for each.
 WRONG = {
     "foo:12": "unknown kind 'foo': expected tcp, tcp6, unix, ssl, tls, systemd or haproxy",
     "12480": "unknown kind '12480': expected tcp, ",
@@ -39,9 +39,11 @@ WRONG = {
     "tcp:80.0": f"{PORT}'80.0'",
     "tcp:80:backlog=many": "backlog: expected a whole number, got 'many'",
     "tcp:80:backlog=-1": "backlog: expected a whole number, got '-1'",
-    "tcp:80:port=81": f"port is said twice: tcp takes port, interface, backlog; {COLON}",
-    "tcp:80:backlog=1:backlog=2": "backlog is said twice: tcp takes ",
-    "tcp:80:interface=::1": f"interface is said twice: tcp takes port, interface, backlog; {COLON}",
+    "tcp:80:port=81": f"port is given twice: tcp takes port, interface, backlog; {COLON}",
+    "tcp:80:backlog=1:backlog=2": "backlog is given twice: tcp takes ",
+    "tcp:80:interface=::1": (
+        f"interface is given twice: tcp takes port, interface, backlog; {COLON}"
+    ),
     "tcp:80:a:1:x": f"4 parts without a name, but tcp takes port, interface, backlog; {COLON}",
     "tcp6:x": f"{PORT}'x'",
     "tcp6:80:many": "backlog: expected a whole number, got 'many'",
@@ -73,19 +75,19 @@ WRONG = {
 }
 
 
-@pytest.mark.parametrize(("description", "said"), WRONG.items())
-def test_an_endpoint_that_cannot_be_is_told_in_words(
-    description: str, said: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+@pytest.mark.parametrize(("description", "message"), WRONG.items())
+def test_an_invalid_address_is_refused_with_the_reason(
+    description: str, message: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """In one line that names the part and what is expected; nothing is bound."""
+    """In one line with the part and the expected value; nothing is bound."""
     monkeypatch.chdir(tmp_path)
     (tmp_path / "empty.pem").touch()
-    house = House(monkeypatch, Settings(listen=(description,)))
+    harness = ServiceHarness(monkeypatch, Settings(listen=(description,)))
     with pytest.raises(StartError) as caught:
-        house.service.privilegedStartService()
-    assert re.match(re.escape(f"cannot listen on {description}: {said}"), str(caught.value))
+        harness.service.privilegedStartService()
+    assert re.match(re.escape(f"cannot listen on {description}: {message}"), str(caught.value))
     assert str(caught.value).isprintable()
-    assert house.reactor.ports == []
+    assert harness.reactor.ports == []
 
 
 @pytest.mark.parametrize(
@@ -99,11 +101,13 @@ def test_an_endpoint_that_cannot_be_is_told_in_words(
         "haproxy:tcp:80:interface=127.0.0.1",
     ],
 )
-def test_an_endpoint_that_can_be_listens(description: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As Twisted has it."""
-    house = House(monkeypatch, Settings(listen=(description,)))
-    house.service.privilegedStartService()
-    assert len(house.reactor.ports) == 1
+def test_the_server_listens_on_a_valid_address(
+    description: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of any kind that Twisted knows."""
+    harness = ServiceHarness(monkeypatch, Settings(listen=(description,)))
+    harness.service.privilegedStartService()
+    assert len(harness.reactor.ports) == 1
 
 
 @pytest.mark.parametrize(
@@ -123,6 +127,6 @@ def test_an_endpoint_that_can_be_listens(description: str, monkeypatch: pytest.M
         ("onion:80", "onion:80"),
     ],
 )
-def test_an_endpoint_keeps_the_backlog_that_it_says(description: str, expected: str) -> None:
-    """With a name or by its place; other kinds of endpoint have none to say."""
+def test_an_address_keeps_the_backlog_that_it_sets(description: str, expected: str) -> None:
+    """By name or by position; other kinds of addresses have no backlog."""
     assert with_backlog(description) == expected

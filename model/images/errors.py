@@ -1,0 +1,38 @@
+"""Errors of an image file that cannot become a model's input."""
+
+
+class BadImage(ValueError):
+    """The bytes of an image cannot be turned into pixels; the message gives the reason."""
+
+
+class NotAnImage(BadImage):
+    """The bytes are not an image in a format that the server reads."""
+
+    def __init__(self, found: str, size: int) -> None:
+        super().__init__(f"{found} ({size} bytes) is not a JPEG, PNG, GIF, BMP or WebP image")
+
+
+class TruncatedImage(BadImage):
+    """The image file ends before its pixels do."""
+
+    def __init__(self, kind: str, size: int) -> None:
+        super().__init__(f"the {kind} image is cut short: it ends after {size} bytes")
+
+
+class TooManyPixels(BadImage):
+    """The image has more pixels than this server decodes."""
+
+    def __init__(self, width: int, height: int, limit: int) -> None:
+        pixels = width * height
+        super().__init__(f"{width} x {height} is {pixels} pixels, over the limit of {limit}")
+        self.width = width
+        self.height = height
+        self.limit = limit
+
+
+class SideTooLong(TooManyPixels):
+    """The image is within the limit of pixels, but one side is over its own limit."""
+
+    def __init__(self, width: int, height: int, limit: int) -> None:
+        super().__init__(width, height, limit)
+        self.args = (f"{width} x {height} has a side over the limit of {limit} pixels",)

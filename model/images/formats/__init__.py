@@ -1,0 +1,1 @@
+"""Read the headers of image files, one module for each format."""

@@ -1,0 +1,68 @@
+"""
+Read the header of a GIF file, and cut off the images behind the first.
+
+Pure.
+"""
+
+from struct import pack, unpack_from
+
+from model.images.errors import BadImage
+from model.images.first_bytes import ImageFormat
+from model.images.formats.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
+
+
+def read_gif(data: bytes) -> ImageHeader:
+    """
+    Return the header of the GIF file *data*: the screen, enlarged to hold the first image.
+
+    Raises `BadImage`, and IndexError or `struct.error` where the file is cut.
+    """
+    width, height = unpack_from("<HH", data, 6)
+    left, top, frame_width, frame_height = unpack_from("<4H", data, _first_frame(data) + 1)
+    width, height = max(width, left + frame_width), max(height, top + frame_height)
+    # With the enlarged screen in the header, no decoder has to enlarge it for the frame.
+    parts = (data[:6], pack("<HH", width, height), memoryview(data)[10:])
+    return ImageHeader(ImageFormat.GIF, width, height, parts)
+
+
+def first_gif_image(data: bytes) -> bytes:
+    """
+    Return the GIF file *data*, whose header was read, without the images behind the first.
+
+    Raises `BadImage` where the first image is in too many blocks, IndexError where it is cut.
+    """
+    position = _first_frame(data) + 9
+    # Behind the head of the frame come its table of colours, if any, and one byte more.
+    position += 2 + _colour_table_bytes(data[position])
+    for _ in range(MAX_FILE_PARTS):
+        length = data[position]
+        position += 1 + length
+        if length == 0:
+            return data[:position] + b";"
+    raise too_many_parts(ImageFormat.GIF)
+
+
+def _colour_table_bytes(flags: int) -> int:
+    """Return the bytes of the table of colours that *flags* announces."""
+    return 3 << (flags & 7) + 1 if flags & 0x80 else 0
+
+
+def _first_frame(data: bytes) -> int:
+    """Return where the first image begins: the position of its separator, 0x2C."""
+    position = 13 + _colour_table_bytes(data[10])
+    in_extension = False
+    for _ in range(MAX_FILE_PARTS):
+        lead = data[position]
+        if in_extension:
+            position += 1 + lead
+            in_extension = lead != 0
+        elif lead == 0x21:
+            position += 2
+            in_extension = True
+        elif lead == 0x2C:
+            return position
+        elif lead == 0x3B:
+            raise BadImage("the GIF file holds no image")
+        else:
+            position += 1
+    raise too_many_parts(ImageFormat.GIF)

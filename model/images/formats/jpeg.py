@@ -1,0 +1,100 @@
+"""
+Read the header of a JPEG file, and drop the metadata before its pixels.
+
+Pure.
+"""
+
+import re
+from struct import unpack_from
+
+from model.images.errors import BadImage, TruncatedImage
+from model.images.first_bytes import ImageFormat
+from model.images.formats.exif import exif_orientation
+from model.images.formats.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
+
+#: Scans of one image; each is a pass over all its pixels, and a progressive image has about 10.
+MAX_JPEG_SCANS = 100
+
+#: A marker among the segments before the pixels; bytes between segments are skipped, as by libjpeg.
+_MARKER = re.compile(rb"\xff[^\x00\xff]")
+#: A marker among the pixels, where FF 00 and the restarts are a part of them.
+_MARKER_IN_SCAN = re.compile(rb"\xff[^\x00\x01\xd0-\xd8\xff]")
+#: Markers without a segment: TEM and the restarts.
+_BARE_MARKERS = frozenset({0x01, *range(0xD0, 0xD8)})
+_FRAMES = frozenset(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
+_START, _END, _SCAN, _EXIF = 0xD8, 0xD9, 0xDA, 0xE1
+#: All application data and comments but APP0 and APP14, which state how colours are coded.
+_METADATA = frozenset({*range(0xE1, 0xF0), 0xFE}) - {0xEE}
+#: Bytes of an APP0 and an APP14, marker included, below which they state no coding of colours.
+_MIN_SEGMENT_BYTES = {0xE0: 18, 0xEE: 16}
+
+
+def read_jpeg(data: bytes) -> ImageHeader:
+    """
+    Return the header of the JPEG file *data*.
+
+    Its parts are the segments that a decoder needs, and all bytes of the pixels.  Raises
+    `BadImage`, and IndexError or `struct.error` where a segment is cut.
+    """
+    view = memoryview(data)
+    parts = [view[:2]]
+    width = height = 0
+    orientation, position = 1, 2
+    for _ in range(MAX_FILE_PARTS):
+        marker = _MARKER.search(data, position)
+        if marker is None:
+            raise TruncatedImage(ImageFormat.JPEG, len(data))
+        start, code = marker.start(), data[marker.start() + 1]
+        position = marker.end()
+        if code in _BARE_MARKERS:
+            continue
+        if code in {_START, _END}:
+            raise BadImage("the JPEG image begins twice, or ends, before its pixels")
+        if code == _SCAN:
+            # The rest is kept unchanged: Pillow's own reader of metadata stops here.
+            parts.append(view[start : _image_end(data, start)])
+            return ImageHeader(ImageFormat.JPEG, width, height, tuple(parts), orientation)
+        position = _segment_end(data, start)
+        if code in _FRAMES and not width:
+            height, width = unpack_from(">HH", data, start + 5)
+        if code not in _METADATA and position - start >= _MIN_SEGMENT_BYTES.get(code, 0):
+            parts.append(view[start:position])
+        elif code == _EXIF and orientation == 1:
+            orientation = exif_orientation(view[start + 4 : position])
+    raise too_many_parts(ImageFormat.JPEG)
+
+
+def _segment_end(data: bytes, start: int) -> int:
+    """Return where the segment at *start* ends; its length counts its own 2 bytes."""
+    (length,) = unpack_from(">H", data, start + 2)
+    return start + 2 + max(2, int(length))
+
+
+def _image_end(data: bytes, scan: int) -> int:
+    """Return where the image whose first scan begins at *scan* ends."""
+    position, scans = scan, 0
+    for _ in range(MAX_FILE_PARTS):
+        marker = _MARKER_IN_SCAN.search(data, position)
+        if marker is None:
+            break
+        code = data[marker.start() + 1]
+        if code == _END:
+            # A phone may add a second image or a video after the end.
+            return marker.end()
+        scans += code == _SCAN
+        if scans > MAX_JPEG_SCANS:
+            raise _too_many_scans()
+        position = _segment_end(data, marker.start())
+    else:
+        raise too_many_parts(ImageFormat.JPEG)
+    # A segment behind the pixels with a length beyond the file hides the end; decoders do not
+    # need that end, but it has to be in the file.
+    if data.rfind(b"\xff\xd9", scan) < 0:
+        raise TruncatedImage(ImageFormat.JPEG, len(data))
+    if data.count(b"\xff\xda", scan) > MAX_JPEG_SCANS:
+        raise _too_many_scans()
+    return len(data)
+
+
+def _too_many_scans() -> BadImage:
+    return BadImage(f"the JPEG image has more than {MAX_JPEG_SCANS} scans")

@@ -1,0 +1,86 @@
+"""
+Request options, and the timeout of a request that names none.
+
+Decides how many seconds a request may take.  Decides no refusal: server/decode_admission.py judges
+whether decoding ends in time, batcher/admission.py whether the queue and the model do.  Pure; times
+are seconds.
+"""
+
+from collections.abc import Collection, Hashable
+from dataclasses import dataclass
+from math import ceil, inf
+
+from batcher.priority import Priority
+from batcher.profile import Profile
+
+#: Lower bound of a learned timeout, in seconds.
+MIN_LEARNED_TIMEOUT = 0.5
+
+#: Full batches that a learned timeout allows to run before the request's own.
+BATCHES_AHEAD = 4
+
+
+def learned_timeout(profile: Profile, rows: int = 1) -> float:
+    """
+    Return the seconds that *rows* rows of *profile* may take; inf where no run was measured.
+
+    That is the time of `BATCHES_AHEAD` full batches and of the request's own batches, and at least
+    `MIN_LEARNED_TIMEOUT`.
+    """
+    run = profile.latency.predict(profile.cap)
+    batches = BATCHES_AHEAD + ceil(rows / profile.cap)
+    return max(MIN_LEARNED_TIMEOUT, batches * run) if run > 0.0 else inf
+
+
+@dataclass(slots=True)
+class RequestOptions:
+    """What a request asks for beside its answer."""
+
+    since: float = 0.0  #: when its timeout starts, by the monotonic clock
+    timeout: float | None = inf  #: seconds; None: the server's default
+    priority: Priority = Priority.NORMAL
+    source: Hashable | None = None  #: its connection, which sends one request after the other
+
+
+#: A request that may take any time.
+NO_DEADLINE = RequestOptions()
+
+
+@dataclass(frozen=True, slots=True)
+class DefaultTimeout:
+    """
+    The timeout of requests that name none, counted from when the whole request has arrived.
+
+    Read on the reactor thread only: a learned timeout changes with the profiles.
+    """
+
+    configured: float | None = inf  #: seconds; inf: no limit; None: learn it from *profiles*
+    profiles: Collection[Profile] = ()  #: those that were measured at the start
+    max_queue_delay: float = 0.0  #: seconds a batch may wait for more rows; added when learned
+
+    def __str__(self) -> str:
+        seconds = self.seconds
+        limit = "any time" if seconds == inf else f"{seconds:.3g} s"
+        return f"{limit} for an answer"
+
+    @property
+    def seconds(self) -> float:
+        """The timeout of one row; where it is learned, that of the slowest profile now."""
+        if self.configured is not None:
+            return self.configured
+        needed = [seconds for seconds in map(learned_timeout, self.profiles) if seconds < inf]
+        return max(needed) + self.max_queue_delay if needed else inf
+
+    def of(self, profile: Profile, rows: int) -> float:
+        """
+        Return the timeout of *rows* rows of *profile*.
+
+        A learned one is at least `learned_timeout`, hence inf where *profile* was never measured.
+        """
+        if self.configured is not None:
+            return self.configured
+        return max(self.seconds, learned_timeout(profile, rows))
+
+
+#: Requests that name no timeout have none.
+NO_DEFAULT_TIMEOUT = DefaultTimeout()

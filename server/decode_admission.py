@@ -1,0 +1,50 @@
+"""
+Refuse a request that would wait too long for a decode thread.
+
+One of two judgements, both asked by `server.inference.Inference.admit`: this one compares the wait
+for the decode threads with the time that the request has left; batcher/admission.py does so for the
+queue and the model.  Pure; times are seconds.
+"""
+
+from batcher.errors import Overloaded
+from batcher.learning.margin import Caution
+from batcher.profile import Profile
+
+#: Weight of a new measurement in the moving average of decoding times.
+AVERAGE_WEIGHT = 0.1
+
+
+class DecodeAdmission:
+    """Learns how long decoding takes, and refuses requests that have no time to wait for it."""
+
+    def __init__(self, threads: int) -> None:
+        self.threads = threads
+        #: Seconds of a thread for one request; 0.0 before the first measurement.
+        self.average = 0.0
+        self._caution = Caution()
+
+    def observe(self, seconds: float) -> None:
+        """Learn that a request took *seconds* of a thread; the first counts in full."""
+        weight = AVERAGE_WEIGHT if self.average else 1.0
+        self.average += weight * (seconds - self.average)
+        self._caution.in_time(1.0)
+
+    def observe_missed(self, now: float) -> None:
+        """Learn that at *now* a deadline had passed before a thread was free for its request."""
+        self._caution.late(now, self.average)
+
+    def admit(self, pending: int, profile: Profile, allowed: float) -> None:
+        """
+        Raise `Overloaded` where decoding and one run of *profile* end too late.
+
+        *pending* requests wait for the threads or are on one; *allowed* seconds are left for the
+        answer.  The expected wait is ``(pending + 1 - threads) / threads * average`` and the run of
+        one row, times the margin learned from requests that were admitted and missed their
+        deadline.  A request that finds a thread free is admitted.
+        """
+        behind = pending + 1 - self.threads
+        if behind > 0:
+            wait = behind / self.threads * self.average + profile.latency.predict(1)
+            wait *= self._caution.factor
+            if wait > allowed:
+                raise Overloaded(wait, allowed)

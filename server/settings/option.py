@@ -1,0 +1,125 @@
+"""
+One setting: its name, its kind, its explanation, and its declaration as a field of `Settings`.
+
+Pure.  Imports no TensorFlow, Klein or reactor, so that ``--help`` is instant.
+"""
+
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar, overload
+
+from server.settings.kinds import Kind
+
+T = TypeVar("T")
+
+VARIABLE_PREFIX = "TENSORFERRY_"
+
+
+class SettingsError(Exception):
+    """A wrong setting: one line with its name, value, origin and the expected value."""
+
+    def __init__(self, line: str) -> None:
+        super().__init__(printable(line))
+
+
+def printable(text: str) -> str:
+    """Return *text* with line breaks and control characters escaped; file names may hold them."""
+    return "".join(it if it.isprintable() else repr(it)[1:-1] for it in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Option(Generic[T]):
+    """One row of the table: how users name and write a setting, and what it means."""
+
+    name: str  #: with underscores, as in a TOML file
+    kind: Kind[T]  #: of one value, also if the option is repeatable
+    group: str  #: one of GROUPS
+    meaning: str  #: in a sentence or two
+    default: str  #: in words for users; empty if there is none to show
+    field: str = ""  #: of Settings; empty for an option about reading settings, such as --config
+    repeatable: bool = False
+    needs: tuple[str, ...] = ()  #: this option requires one of these
+    excludes: str = ""  #: another option for the same thing; giving both is an error
+
+    @property
+    def spelling(self) -> str:
+        """The name on a command line."""
+        return f"--{self.name.replace('_', '-')}"
+
+    @property
+    def variable(self) -> str:
+        """The name in the environment."""
+        return VARIABLE_PREFIX + self.name.upper()
+
+    @property
+    def metavar(self) -> str:
+        """The placeholder of the value on help pages; empty for a switch."""
+        return self.kind.metavar
+
+    @property
+    def explanation(self) -> str:
+        """The meaning, and the options that must be given with it."""
+        needed = " or ".join(f"--{name}" for name in self.needs)
+        return f"{self.meaning} Only with {needed}." if needed else self.meaning
+
+    def format(self, value: T | tuple[T, ...]) -> tuple[str, ...]:
+        """Return *value* as texts, one for each value of a repeatable option."""
+        return tuple(map(self.kind.format, value if isinstance(value, tuple) else (value,)))
+
+
+@overload
+def setting(
+    kind: Kind[T],
+    group: str,
+    meaning: str,
+    *,
+    default: T,
+) -> T: ...
+@overload
+def setting(
+    kind: Kind[T],
+    group: str,
+    meaning: str,
+    *,
+    unset: str,
+    name: str = "",
+    needs: tuple[str, ...] = (),
+    excludes: str = "",
+) -> T | None: ...
+def setting(
+    kind: Kind[T],
+    group: str,
+    meaning: str,
+    *,
+    default: T | None = None,
+    unset: str = "",
+    **more: str | tuple[str, ...],
+) -> T | None:
+    """Declare a field: its *default*, or in words what applies while it is *unset* (None)."""
+    words = unset or kind.format(default)  # type: ignore[arg-type]  # by the overloads, a T
+    return field(
+        default=default,
+        metadata={"kind": kind, "group": group, "meaning": meaning, "default": words, **more},
+    )
+
+
+def several(
+    kind: Kind[T],
+    group: str,
+    meaning: str,
+    *,
+    default: tuple[T, ...],
+    unset: str = "",
+    needs: tuple[str, ...] = (),
+) -> tuple[T, ...]:
+    """Declare a field that may be given more than once, each time with one value."""
+    return field(
+        default=default,
+        metadata={
+            "kind": kind,
+            "group": group,
+            "meaning": meaning,
+            "default": unset or ", ".join(map(kind.format, default)),
+            "repeatable": True,
+            "needs": needs,
+        },
+    )

@@ -1,0 +1,249 @@
+"""Timeout, priority and source of a request: how server/inference.py uses them."""
+
+from dataclasses import replace
+from math import inf
+from typing import Any
+
+import numpy as np
+import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.task import Clock
+
+from batcher.batcher import Batcher
+from batcher.errors import DeadlineExceeded, Overloaded
+from batcher.learning.latency import LatencyCurve
+from batcher.priority import Priority
+from batcher.profile import Profile
+from model.execution.decode_pool import DecodePool
+from model.signature import Arrays, Feed, Signature, TensorSpec
+from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout, RequestOptions
+from server.inference import Inference
+from server.model_host import join_rows
+from tests.fakes.executor import GreedyPolicy
+from tests.fakes.server import SIGNATURE, ManualLane, served_model
+from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
+
+pytestmark = pytest.mark.usefixtures("log")
+
+OTHER = Signature(
+    (TensorSpec("x", np.dtype(np.float32), (None, 1)),),
+    (TensorSpec("y", np.dtype(np.float32), (None, 1)),),
+    "other",
+)
+
+#: 20 seconds: five runs of four rows, of four seconds each.
+LEARNED = DefaultTimeout(None, [Profile(LatencyCurve({4: 4.0}), 4, 64)])
+
+
+class RecordingBatcher(Batcher[Feed, Arrays]):
+    """Records its calls, refuses while `refusal` is set, and answers nothing."""
+
+    def __init__(self, clock: Clock) -> None:
+        super().__init__(clock, [ManualLane()], GreedyPolicy(), join=join_rows)
+        self.admitted: list[dict[str, object]] = []
+        self.submitted: list[dict[str, object]] = []
+        self.refusal: Exception | None = None
+
+    def admit(self, *profile: object, **options: object) -> None:
+        """Record the call, and raise `refusal` if it is set."""
+        self.admitted.append({"profile": profile[0], **options})
+        if self.refusal is not None:
+            raise self.refusal
+
+    def submit(self, *what: Any, **options: object) -> Deferred[Arrays]:
+        """Record the call."""
+        self.submitted.append({"rows": what[1], **options})
+        return Deferred()
+
+
+class InferenceFixture:
+    """An inference with a recording batcher; its decode thread takes two seconds for each job."""
+
+    def __init__(self, default: DefaultTimeout = NO_DEFAULT_TIMEOUT) -> None:
+        self.clock = Clock()
+        self.clock.advance(64)
+        self.threads = ManualThreads()
+        self.calls = Calls()
+        ticks = iter(range(0, 1000, 2))
+        pool = DecodePool(self.calls, 1, pool=self.threads, clock=lambda: float(next(ticks)))
+        pool.start()
+        self.batcher = RecordingBatcher(self.clock)
+        model = replace(served_model(self.clock, ManualLane()), batcher=self.batcher)
+        self.inference = Inference(model, pool, seconds=self.clock.seconds, default_timeout=default)
+
+    def begin(
+        self, options: RequestOptions, *, rows: int = 1, signature: Signature = SIGNATURE
+    ) -> None:
+        """Start a request of *rows* rows."""
+        (spec,) = signature.inputs
+        row = [size or 0 for size in spec.row_shape]
+        feed = Feed(signature, (np.zeros((rows, *row), spec.dtype),))
+        self.inference.run(lambda: feed, options).addErrback(lambda _: None)
+
+    def decode(self) -> None:
+        """Decode one request."""
+        self.threads.step()
+        self.calls.step()
+
+
+def test_admission_gets_all_that_is_known_of_a_request() -> None:
+    """Its rows are not known; requests that wait for a thread count one row each."""
+    fixture = InferenceFixture()
+    fixture.begin(RequestOptions())
+    fixture.inference.admit(RequestOptions(since=60.0, timeout=5.0, priority=Priority.HIGH))
+    assert fixture.batcher.admitted == [
+        {
+            "profile": fixture.inference.model.default_queue,
+            "deadline": 65.0,
+            "priority": Priority.HIGH,
+            "ahead": 1,
+        }
+    ]
+    assert fixture.inference.model.default_queue.cap == 4
+
+
+def test_a_request_is_expected_in_the_queue_of_the_last_one() -> None:
+    """The run times of that queue are recent; an unused queue has learned nothing lately."""
+    fixture = InferenceFixture()
+    profiles = fixture.inference.model.profiles
+    profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 8, {1: 4.0})
+    default_queue, other = fixture.inference.model.default_queue, profiles.known["other"]
+    asked = []
+    for signature in (SIGNATURE, OTHER, SIGNATURE):
+        fixture.begin(RequestOptions(64.0, 4.0), signature=signature)
+        fixture.decode()
+        fixture.inference.admit(RequestOptions(64.0, 4.0))
+        asked.append(fixture.batcher.admitted[-1]["profile"])
+    assert asked == [default_queue, other, default_queue]
+
+
+def test_an_idle_server_refuses_only_what_is_late_in_the_default_queue_too() -> None:
+    """The last request may have been slow, and the next one be for the default queue."""
+    clock = Clock()
+    lane = ManualLane()
+    model = served_model(clock, lane)  # a run of the default queue takes a second
+    slow = Feed(OTHER, (np.zeros((1, 1), np.float32),))
+    model.profiles.learn(slow, 1, {1: 4.0})
+    inference = Inference(
+        model, DecodePool(Calls(), 1, pool=ManualThreads()), seconds=clock.seconds
+    )
+    inference.submit(slow)
+    with pytest.raises(Overloaded):
+        inference.admit(RequestOptions(since=0.0, timeout=2.0))
+    lane.give((np.zeros((1, 1), np.float32),))
+    inference.admit(RequestOptions(since=0.0, timeout=2.0))
+    assert model.batcher.stats().totals.refused == 1
+    with pytest.raises(Overloaded):
+        inference.admit(RequestOptions(since=0.0, timeout=1.0))
+    assert model.batcher.stats().totals.refused == 2
+
+
+def test_a_deadline_missed_before_decoding_raises_the_margin() -> None:
+    """By a fifth; and each decoded request lowers it a little."""
+    fixture = InferenceFixture(DefaultTimeout(3.0))
+    fixture.begin(RequestOptions(64.0, None))
+    fixture.decode()
+    for _ in range(2):
+        fixture.begin(RequestOptions(64.0, None))
+    fixture.inference.admit(RequestOptions(since=64.0, timeout=5.1))
+    fixture.clock.advance(4.0)
+    fixture.decode()
+    with pytest.raises(Overloaded):
+        fixture.inference.admit(RequestOptions(since=68.0, timeout=3.1))
+    fixture.inference.admit(RequestOptions(since=68.0, timeout=3.7))
+
+
+def test_a_refusal_of_the_batcher_is_passed_on() -> None:
+    """With its message, and counted."""
+    fixture = InferenceFixture()
+    fixture.batcher.refusal = Overloaded(2.0, 1.0)
+    with pytest.raises(Overloaded, match=r"expected in 2\.0000 s"):
+        fixture.inference.admit(RequestOptions(since=64.0))
+    assert fixture.batcher.stats().totals.refused == 1
+
+
+@pytest.mark.parametrize("timeout", [4.0, 3.5])
+def test_a_request_is_refused_at_its_deadline(timeout: float) -> None:
+    """At the deadline itself, too: no time is left."""
+    fixture = InferenceFixture()
+    with pytest.raises(DeadlineExceeded) as caught:
+        fixture.inference.admit(RequestOptions(since=60.0, timeout=timeout))
+    assert (caught.value.late, caught.value.stage) == (4.0 - timeout, "submit")
+    assert fixture.batcher.admitted == []
+
+
+def test_a_request_that_would_wait_too_long_for_decoding_is_refused() -> None:
+    """Even if the model is idle; a free thread admits every request."""
+    fixture = InferenceFixture()
+    fixture.begin(RequestOptions())
+    fixture.decode()
+    fixture.begin(RequestOptions())
+    fixture.inference.admit(RequestOptions(since=64.0, timeout=3.0))
+    with pytest.raises(Overloaded) as caught:
+        fixture.inference.admit(RequestOptions(since=64.0, timeout=2.5))
+    assert (caught.value.wait, caught.value.allowed) == (3.0, 2.5)
+    assert fixture.batcher.stats().totals.refused == 1
+    fixture.decode()
+    fixture.inference.admit(RequestOptions(since=64.0, timeout=2.5))
+
+
+def test_the_options_of_a_request_reach_the_batcher() -> None:
+    """The deadline, the priority and the source."""
+    fixture = InferenceFixture()
+    client = object()
+    fixture.begin(RequestOptions(64.0, 4.0, Priority.LOW, client), rows=3)
+    fixture.begin(RequestOptions())
+    fixture.decode()
+    fixture.decode()
+    for submitted in fixture.batcher.submitted:
+        submitted.pop("trace")
+    assert fixture.batcher.submitted == [
+        {"rows": 3, "deadline": 68.0, "priority": Priority.LOW, "source": client},
+        {"rows": 1, "deadline": inf, "priority": Priority.NORMAL, "source": None},
+    ]
+
+
+@pytest.mark.parametrize(
+    ("default", "rows", "deadline"),
+    [
+        (DefaultTimeout(8.0), 1, 74.0),
+        (DefaultTimeout(8.0), 12, 74.0),
+        (LEARNED, 4, 86.0),
+        (LEARNED, 12, 94.0),  # three runs of four seconds, and four more
+        (NO_DEFAULT_TIMEOUT, 1, inf),
+    ],
+)
+def test_a_request_without_a_timeout_has_the_default(
+    default: DefaultTimeout, rows: int, deadline: float
+) -> None:
+    """Plus the time of its own decoding, which the default does not limit."""
+    fixture = InferenceFixture(default)
+    fixture.begin(RequestOptions(since=64.0, timeout=None), rows=rows)
+    fixture.inference.admit(RequestOptions(since=64.0, timeout=None))
+    fixture.decode()
+    assert [asked["deadline"] for asked in fixture.batcher.admitted] == [64.0 + default.seconds]
+    assert [submitted["deadline"] for submitted in fixture.batcher.submitted] == [deadline]
+
+
+@pytest.mark.parametrize(
+    ("default", "deadline"),
+    [(LEARNED, inf), (DefaultTimeout(8.0), 74.0)],
+)
+def test_runs_that_were_not_measured_have_no_learned_timeout(
+    default: DefaultTimeout, deadline: float
+) -> None:
+    """A configured timeout holds for them."""
+    fixture = InferenceFixture(default)
+    fixture.inference.model.profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
+    fixture.begin(RequestOptions(since=64.0, timeout=None), signature=OTHER)
+    fixture.decode()
+    assert [submitted["deadline"] for submitted in fixture.batcher.submitted] == [deadline]
+
+
+def test_a_default_holds_before_the_decoding_too() -> None:
+    """A request is not decoded after it."""
+    fixture = InferenceFixture(DefaultTimeout(8.0))
+    fired = outcomes(fixture.inference.classify(b"", 1, RequestOptions(64.0, None)))
+    fixture.clock.advance(8.5)
+    fixture.decode()
+    assert kinds(fired) == [DeadlineExceeded]
