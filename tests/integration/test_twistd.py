@@ -7,6 +7,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from tests.integration.clients import post
+from tests.integration.graphs import Graphs, image_input
 from tests.integration.photos import jpeg
 from tests.integration.servers import TWISTD, port_in, readiness, run_program, wait_for
 
@@ -31,17 +32,22 @@ def killed_after(pidfile: Path) -> Iterator[None]:
                 os.kill(int(pidfile.read_text()), signal.SIGKILL)
 
 
-def test_a_daemon_serves_until_sigterm(cache_home: Path, tmp_path: Path) -> None:
+def test_a_daemon_serves_until_sigterm(tmp_path: Path) -> None:
     """It answers, drains at SIGTERM, logs the drain, and removes its pidfile."""
     pidfile, logfile = tmp_path / "ferry.pid", tmp_path / "ferry.log"
-    command = [*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}", "tensorferry", "--port=0"]
+    graph = Graphs(tmp_path).write(image_input())  # a small model: the start is faster
+    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    command = [
+        *(*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}"),
+        *("tensorferry", "--port=0", f"--graph={graph}", "--labels=labels.txt"),
+    ]
     with killed_after(pidfile):
-        parent = run_program(command, cache_home=cache_home, folder=tmp_path)
+        parent = run_program(command, cache_home=tmp_path, folder=tmp_path)
         assert (parent.returncode, parent.stdout, parent.stderr) == (0, "", "")
         pid = int(pidfile.read_text())
         port = wait_for(lambda: port_in(logfile.read_text()), "a port in the log")
         wait_for(lambda: readiness(port) == 200, "readiness", 120)
-        assert post(port, jpeg("coffee.png")).best == "espresso"
+        assert post(port, jpeg("coffee.png")).best == "red"
         os.kill(pid, signal.SIGTERM)
         wait_for(lambda: has_ended(pid), "the end of the daemon")
     assert not pidfile.exists()
