@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from batcher.errors import Overloaded
-from batcher.learning.margin import Caution
+from batcher.learning.margin import AdmissionMargin
 from batcher.priority import Priority
-from batcher.profile import Profile
+from model.execution.queues import FeedQueue
 
 #: The least that a request may take which does not say it.
 LEAST = 0.5
@@ -23,10 +23,10 @@ AHEAD = 4
 WEIGHT = 0.1
 
 
-def patience(profile: Profile, rows: int = 1) -> float:
+def patience(queue: FeedQueue, rows: int = 1) -> float:
     """Return what *rows* rows may take: as long as their own runs and `AHEAD`; inf if unknown."""
-    run = profile.latency.predict(profile.cap)
-    return max(LEAST, (AHEAD + ceil(rows / profile.cap)) * run) if run > 0.0 else inf
+    run = queue.latency.predict(queue.cap)
+    return max(LEAST, (AHEAD + ceil(rows / queue.cap)) * run) if run > 0.0 else inf
 
 
 @dataclass(slots=True)
@@ -52,7 +52,7 @@ class DefaultTimeout:
     """
 
     asked: float | None = inf  #: seconds; inf: what it takes; None: what the slowest profile needs
-    profiles: Collection[Profile] = ()  #: those that were measured at the start
+    queues: Collection[FeedQueue] = ()  #: those that were measured at the start
     max_queue_delay: float = 0.0  #: seconds that a batch may wait for company, on top of that
 
     def __str__(self) -> str:
@@ -65,14 +65,14 @@ class DefaultTimeout:
         """The timeout of a row, by what was last seen of the runs of each profile."""
         if self.asked is not None:
             return self.asked
-        needed = [seconds for seconds in map(patience, self.profiles) if seconds < inf]
+        needed = [seconds for seconds in map(patience, self.queues) if seconds < inf]
         return max(needed) + self.max_queue_delay if needed else inf
 
-    def of(self, profile: Profile, rows: int) -> float:
+    def of(self, queue: FeedQueue, rows: int) -> float:
         """Return the timeout of *rows* rows: none is shorter than what was never measured."""
         if self.asked is not None:
             return self.asked
-        return max(self.seconds, patience(profile, rows))
+        return max(self.seconds, patience(queue, rows))
 
 
 #: Nobody is refused who does not say how long he waits.
@@ -86,19 +86,19 @@ class Decoding:
         self.threads = threads
         #: Seconds that a thread takes for one request; 0.0 while nobody knows.
         self.average = 0.0
-        self._caution = Caution()
+        self._margin = AdmissionMargin()
 
     def observe(self, seconds: float) -> None:
         """Learn that a request took *seconds* of a thread; the first counts in full."""
         weight = WEIGHT if self.average else 1.0
         self.average += weight * (seconds - self.average)
-        self._caution.in_time(1.0)
+        self._margin.met(1.0)
 
     def late(self, now: float) -> None:
         """Learn that somebody's time was over, at *now*, before a thread was free for him."""
-        self._caution.late(now, self.average)
+        self._margin.missed(now, self.average)
 
-    def admit(self, pending: int, profile: Profile, allowed: float) -> None:
+    def admit(self, pending: int, queue: FeedQueue, allowed: float) -> None:
         """
         Raise `Overloaded` where *pending* requests on or before the threads leave no time.
 
@@ -107,7 +107,7 @@ class Decoding:
         """
         behind = pending + 1 - self.threads
         if behind > 0:
-            wait = behind / self.threads * self.average + profile.latency.predict(1)
-            wait *= self._caution.factor
+            wait = behind / self.threads * self.average + queue.latency.predict(1)
+            wait *= self._margin.factor
             if wait > allowed:
                 raise Overloaded(wait, allowed)

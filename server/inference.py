@@ -15,11 +15,10 @@ from twisted.python.failure import Failure
 
 from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
-from batcher.profile import Profile
 from batcher.trace import Trace
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
-from model.execution.queues import Profiles
+from model.execution.queues import FeedQueue, Queues
 from model.images.input import ImageInput
 from model.repository.labels import top_k
 from model.signature import Arrays, Feed, Signature
@@ -41,7 +40,7 @@ class ServedModel:
     top: int  #: how many labels an answer has that was not asked for another number
     #: The most pixels of an image among a request's strings; None where the model decodes none.
     max_pixels: int | None
-    profiles: Profiles
+    queues: Queues
     batcher: Batcher[Feed, Arrays]
 
     @property
@@ -50,15 +49,15 @@ class ServedModel:
         return f"{self.name}/{self.version}"
 
     @property
-    def usual(self) -> Profile:
+    def usual(self) -> FeedQueue:
         """The runs of images where the model takes any, else of who names no signature."""
         image_input = self.image_input
         name = self.default if image_input is None else image_input.signature.name
-        return self.profiles.known[name]
+        return self.queues.known[name]
 
     def cap(self, signature: str) -> int:
         """Return the largest batch that the *signature* of this name had at the start."""
-        return self.profiles.cap(self._run_as(signature))
+        return self.queues.cap(self._run_as(signature))
 
     def _run_as(self, signature: str) -> str:
         """Return the name of the signature that is run for requests for this one."""
@@ -127,7 +126,7 @@ class Inference:
         try:
             self._admit(terms)
         except Overloaded:
-            self.model.batcher.turned_away()
+            self.model.batcher.count_refused()
             raise
 
     def _admit(self, terms: Terms) -> None:
@@ -135,14 +134,14 @@ class Inference:
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
             raise DeadlineExceeded(-allowed, "submit")
-        profile, ahead = self._last, self.pending
-        self.decoding.admit(ahead, profile, allowed)
+        queue, ahead = self._last, self.pending
+        self.decoding.admit(ahead, queue, allowed)
         # A row each, as far as one can know.
         ask = partial(
             self.model.batcher.admit, deadline=deadline, priority=terms.priority, ahead=ahead
         )
         try:
-            ask(profile)
+            ask(queue)
         except Overloaded:
             if ahead or not self.model.batcher.idle:
                 raise
@@ -176,16 +175,16 @@ class Inference:
         Fails with what `Batcher.submit` fails with.
         """
         timing = timing or Timing()
-        profile, rows = self.model.profiles.of(feed), feed.rows
-        self._last = profile
+        queue, rows = self.model.queues.of(feed), feed.rows
+        self._last = queue
         timeout = terms.timeout
         if timeout is None:
             # However long its own image takes: nobody named a limit that it could keep.
-            timeout = self.default_timeout.of(profile, rows) + (timing.decode or 0.0)
+            timeout = self.default_timeout.of(queue, rows) + (timing.decode or 0.0)
         answer = self.model.batcher.submit(
             feed,
             rows,
-            profile,
+            queue,
             deadline=terms.since + timeout,
             priority=terms.priority,
             source=terms.source,

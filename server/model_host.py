@@ -16,12 +16,12 @@ from twisted.logger import Logger
 
 from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory
-from batcher.learning.latency import MOST_REPEATS
+from batcher.learning.latency import MAX_WARMUP_RUNS
 from batcher.policy import FixedPolicy, LotPolicy, Policy
 from model.backend import Runner
 from model.execution.decode_pool import DecodePool
 from model.execution.lane import Lane
-from model.execution.queues import Profiles
+from model.execution.queues import Queues
 from model.execution.thread import CallFromThread, ModelThread
 from model.execution.warmup import LARGEST, SampleFailed, climb_is_over, learned_cap, prime, warm_up
 from model.repository.cache import CacheUnavailableError, user_cache_folder
@@ -97,13 +97,13 @@ class ModelHost:
         for _ in range(1, loaded.lanes):
             self._start_thread()
         self.lanes = [Lane(thread, loaded.runner) for thread in self.threads]
-        profiles = Profiles(self.settings.max_queue_bytes)
+        queues = Queues(self.settings.max_queue_bytes)
         for signature in loaded.runner.signatures:
-            await self._learn(loaded, signature, profiles)
+            await self._learn(loaded, signature, queues)
         self._go_on()
-        served = self._served(loaded, profiles)
+        served = self._served(loaded, queues)
         delay = self.settings.max_queue_delay or 0.0
-        measured = [it for it in profiles.known.values() if patience(it) < inf]
+        measured = [it for it in queues.known.values() if patience(it) < inf]
         timeout = DefaultTimeout(self.settings.default_timeout, measured, delay)
         self.inference = Inference(
             served, self._pool, seconds=self._clock.seconds, default_timeout=timeout
@@ -118,7 +118,7 @@ class ModelHost:
         )
         return self.inference
 
-    def _served(self, loaded: LoadedModel, profiles: Profiles) -> ServedModel:
+    def _served(self, loaded: LoadedModel, queues: Queues) -> ServedModel:
         return ServedModel(
             name=loaded.name,
             version=loaded.version,
@@ -130,7 +130,7 @@ class ModelHost:
             labels=loaded.labels,
             top=loaded.top,
             max_pixels=self.settings.max_pixels if loaded.decodes else None,
-            profiles=profiles,
+            queues=queues,
             batcher=Batcher(
                 self._clock,
                 self.lanes,
@@ -177,7 +177,7 @@ class ModelHost:
     def _say_from_thread(self, line: str) -> None:
         self._call_from_thread(self._say, line)
 
-    async def _learn(self, loaded: LoadedModel, signature: Signature, profiles: Profiles) -> None:
+    async def _learn(self, loaded: LoadedModel, signature: Signature, queues: Queues) -> None:
         """Put what a run of *signature* takes into *profiles*, from the cache or measured now."""
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
         if not signature.batched:
@@ -189,9 +189,9 @@ class ModelHost:
             measured = await self._latencies(loaded.runner, sample, asked)
         except SampleFailed as error:
             self._say(f"{signature.name} is not warmed up, nor its batches measured: {error}")
-            profiles.learn(sample, asked or UNMEASURED, {})
+            queues.learn(sample, asked or UNMEASURED, {})
         else:
-            profiles.learn(sample, asked or learned_cap(measured), measured)
+            queues.learn(sample, asked or learned_cap(measured), measured)
 
     async def _latencies(
         self, runner: Runner, sample: Feed, largest: int | None
@@ -247,7 +247,7 @@ def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> 
 
     A climb to a size that was asked for tells nothing of where a climb by itself would end.
     """
-    facts = f"{fingerprint} {signature} {largest or 'learned'} {MOST_REPEATS} runs"
+    facts = f"{fingerprint} {signature} {largest or 'learned'} {MAX_WARMUP_RUNS} runs"
     return hashlib.sha256(facts.encode()).hexdigest()
 
 

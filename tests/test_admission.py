@@ -6,18 +6,19 @@ import pytest
 
 from batcher.errors import Overloaded
 from batcher.learning.latency import LatencyCurve
-from batcher.profile import Profile
+from batcher.queue import Queue
+from model.execution.queues import FeedQueue
 from server.admission import Decoding, DefaultTimeout, patience
 
 
-def profile(cap: int, measured: dict[int, float]) -> Profile:
-    """Return what is known of runs that took so many seconds, by their rows."""
-    return Profile(LatencyCurve(measured), cap, 64)
+def queue(cap: int, measured: dict[int, float]) -> FeedQueue:
+    """Return a queue whose runs took the *measured* seconds, by their rows."""
+    return Queue(LatencyCurve(measured), cap, 64)
 
 
-QUICK = profile(8, {1: 0.001, 8: 0.002})
-SLOW = profile(4, {1: 0.5, 4: 1.0})
-UNKNOWN = profile(32, {})
+QUICK = queue(8, {1: 0.001, 8: 0.002})
+SLOW = queue(4, {1: 0.5, 4: 1.0})
+UNKNOWN = queue(32, {})
 
 
 @pytest.mark.parametrize(
@@ -33,7 +34,7 @@ UNKNOWN = profile(32, {})
     ],
 )
 def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
-    of: Profile, rows: int, seconds: float
+    of: FeedQueue, rows: int, seconds: float
 ) -> None:
     """What was never measured may take as long as it does."""
     assert patience(of, rows) == pytest.approx(seconds)
@@ -61,7 +62,7 @@ def test_the_default_is_what_was_asked_for_or_what_the_slowest_runs_need(
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_a_learned_default_follows_what_runs_take(factor: float) -> None:
     """A busy machine at the start makes nobody wait for ever, nor a quiet one hurry."""
-    model = profile(1, {1: 1.0})
+    model = queue(1, {1: 1.0})
     default = DefaultTimeout(None, [model])
     assert default.seconds == 5.0
     for _ in range(600):
@@ -82,7 +83,7 @@ def test_a_learned_default_follows_what_runs_take(factor: float) -> None:
     ],
 )
 def test_a_learned_default_is_never_shorter_than_the_run_itself(
-    default: DefaultTimeout, of: Profile, rows: int, seconds: float
+    default: DefaultTimeout, of: FeedQueue, rows: int, seconds: float
 ) -> None:
     """Of many rows, or of a shape that nobody measured; one that was asked for holds for all."""
     assert default.of(of, rows) == pytest.approx(seconds)

@@ -10,7 +10,7 @@ def told(rate: ArrivalRate, start: float, stop: float, each: float, longest: flo
     """Let a row come every so many seconds, and return what is then expected."""
     now = start
     while now < stop:
-        rate.came(1, now)
+        rate.observe(1, now)
         rate.expect(now, longest)
         now += each
     return rate.expect(stop, longest)
@@ -20,7 +20,7 @@ def test_nobody_came_so_nobody_is_expected() -> None:
     """Nor where no run is known to take time."""
     rate = ArrivalRate()
     assert rate.expect(9.0, 1.0) == Arrivals(0.0, 0.0)
-    rate.came(1, 9.0)
+    rate.observe(1, 9.0)
     assert rate.expect(10.0, 0.0) == Arrivals(0.0, 0.0)
 
 
@@ -47,7 +47,7 @@ def test_what_comes_by_chance_is_no_burst(rows: int) -> None:
     source, rate, now = chance(1), ArrivalRate(), 0.0
     surges: list[float] = []
     while now < 2000.0:
-        rate.came(rows, now)
+        rate.observe(rows, now)
         surges.append(rate.expect(now, 1.0).surge)
         now += source.expovariate(8.0)
     assert sum(surge > 0.0 for surge in surges) < 0.2 * len(surges)

@@ -7,8 +7,8 @@ import pytest
 from batcher.batch import Batch, Retries
 from batcher.errors import ResultCountMismatch
 from batcher.learning.latency import LatencyCurve
-from batcher.pending import Part, Ticket
-from batcher.profile import Profile
+from batcher.queue import Queue
+from batcher.request import Part, Request
 from tests.fakes.executor import Rows, rows_of
 
 StrBatch = Batch[str, Rows[str]]
@@ -16,11 +16,11 @@ StrBatch = Batch[str, Rows[str]]
 
 def batch_of(*rows: int, first: int = 1, cap: int = 8) -> StrBatch:
     """Return a batch of whole requests of so many *rows*, numbered from *first*."""
-    profile = Profile(LatencyCurve({}), cap, 64)
+    queue: Queue[str, Rows[str]] = Queue(LatencyCurve({}), cap, 64)
     parts = []
     for number, count in enumerate(rows, first):
-        ticket: Ticket[str, Rows[str]] = Ticket(number, f"item {number}", count, profile, 0.0)
-        parts.append(Part(ticket.item, 0, count, ticket))
+        request: Request[str, Rows[str]] = Request(number, f"item {number}", count, queue, 0.0)
+        parts.append(Part(request.item, 0, count, request))
     return Batch(parts)
 
 
@@ -28,17 +28,17 @@ def spans(batch: StrBatch | None) -> list[tuple[int, int, int]]:
     """Return number, first row and end of each part."""
     assert batch is not None
     assert batch.rows == sum(part.rows for part in batch.parts)
-    return [(part.ticket.number, part.start, part.stop) for part in batch.parts]
+    return [(part.request.number, part.start, part.stop) for part in batch.parts]
 
 
 def test_results_go_to_those_who_still_want_them() -> None:
     """In order; a closed request gets nothing and is not named."""
     batch = batch_of(1, 2, 1)
-    batch.parts[0].ticket.open = False
-    tickets = batch.scatter([rows_of(part) for part in batch.parts])
-    assert [ticket.number for ticket in tickets] == [2, 3]
-    assert tickets[0].result == [("item 2", 0), ("item 2", 1)]
-    assert batch.parts[0].ticket.result is None
+    batch.parts[0].request.open = False
+    requests = batch.scatter([rows_of(part) for part in batch.parts])
+    assert [request.number for request in requests] == [2, 3]
+    assert requests[0].result == [("item 2", 0), ("item 2", 1)]
+    assert batch.parts[0].request.result is None
 
 
 @pytest.mark.parametrize("got", [0, 1, 3])
@@ -48,7 +48,7 @@ def test_a_wrong_number_of_results_reaches_nobody(got: int) -> None:
     with pytest.raises(ResultCountMismatch) as caught:
         batch.scatter([[]] * got)
     assert (caught.value.expected, caught.value.got) == (2, got)
-    assert all(part.ticket.result is None for part in batch.parts)
+    assert all(part.request.result is None for part in batch.parts)
 
 
 @pytest.mark.parametrize(
@@ -64,8 +64,8 @@ def test_a_failed_batch_is_halved_by_pieces(closed: list[int], halves: list[list
     """Without those who have left."""
     batch = batch_of(4, 1, 1)
     for part in batch.parts:
-        part.ticket.open = part.ticket.number not in closed
-    found = [[part.ticket.number for part in half.parts] for half in batch.halves()]
+        part.request.open = part.request.number not in closed
+    found = [[part.request.number for part in half.parts] for half in batch.halves()]
     assert found == halves
 
 
@@ -103,13 +103,13 @@ def test_those_who_left_are_not_run_again() -> None:
     """Neither counted, nor due, nor popped."""
     retries: Retries[str, Rows[str]] = Retries()
     left, stays = batch_of(2), batch_of(1, 1, first=2)
-    left.parts[0].ticket.deadline = 4.0
-    stays.parts[0].ticket.deadline = 8.0
+    left.parts[0].request.deadline = 4.0
+    stays.parts[0].request.deadline = 8.0
     retries.push(left)
     retries.push(stays)
     assert retries.deadline() == 4.0
-    left.parts[0].ticket.open = False
+    left.parts[0].request.open = False
     assert (retries.rows, retries.deadline()) == (2, 8.0)
-    stays.parts[0].ticket.open = False
+    stays.parts[0].request.open = False
     assert retries.deadline() == inf
     assert spans(retries.pop()) == [(3, 0, 1)]

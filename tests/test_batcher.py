@@ -7,9 +7,13 @@ from twisted.internet.defer import Deferred, succeed
 
 from batcher.errors import OutOfMemory, QueueFull
 from batcher.executor import Piece
-from batcher.learning.latency import WAY_LEAST, WAY_WEIGHT, LatencyCurve
+from batcher.learning.latency import (
+    DISPATCH_OVERHEAD_WEIGHT,
+    MIN_DISPATCH_OVERHEAD_LIMIT_SECONDS,
+    LatencyCurve,
+)
 from batcher.policy import FixedPolicy
-from batcher.profile import Profile
+from batcher.queue import Queue
 from batcher.stats import State
 from batcher.trace import Run, Trace
 from tests.fakes.executor import Rows, Scene, no_unhandled_errors, rows_of, whole
@@ -50,7 +54,7 @@ def test_the_next_run_is_launched_before_anyone_is_answered() -> None:
     scene = Scene()
     scene.latency.observe(4, 3.0)
     seen: list[tuple[int, float]] = []
-    first = scene.batcher.submit("a", 4, scene.profiles[""])
+    first = scene.batcher.submit("a", 4, scene.queues[""])
     first.addCallback(lambda _: seen.append((len(scene.lane.runs), scene.latency.predict(4))))
     scene.submit("b")
     scene.clock.advance(2.0)
@@ -161,17 +165,17 @@ def test_a_batcher_needs_lanes() -> None:
 
 
 @pytest.mark.parametrize(("cap", "limit"), [(0, 8), (8, 0)])
-def test_a_profile_needs_room(cap: int, limit: int) -> None:
-    """Both numbers are told."""
-    message = f"a cap of {cap} rows and a queue of {limit} rows"
+def test_a_queue_needs_room(cap: int, limit: int) -> None:
+    """The error states both numbers."""
+    message = f"a cap and a limit of at least 1 row, not {cap} and {limit} rows"
     with pytest.raises(ValueError, match=message):
-        Profile(LatencyCurve({}), cap, limit)
+        Queue(LatencyCurve({}), cap, limit)
 
 
 def test_a_full_queue_keeps_nobody_out_of_another() -> None:
     """Each profile has its own cap and its own room."""
     scene = Scene(cap=8, limit=16)
-    scene.profiles["small"] = Profile(LatencyCurve({}), 2, 4)
+    scene.queues["small"] = Queue(LatencyCurve({}), 2, 4)
     scene.submit("running", 1)
     scene.submit("full", 4, key="small")
     scene.submit("refused", 1, key="small")
@@ -187,13 +191,13 @@ def test_a_full_queue_keeps_nobody_out_of_another() -> None:
 def test_each_profile_learns_how_long_its_own_runs_take() -> None:
     """And loses rows to a lack of memory for itself alone."""
     scene = Scene()
-    scene.profiles["large"] = Profile(LatencyCurve({}), 8, 64)
+    scene.queues["large"] = Queue(LatencyCurve({}), 8, 64)
     scene.submit("large", 8, key="large")
     scene.lane.current.fail(OutOfMemory(8))
     scene.clock.advance(2.0)
     scene.lane.current.finish()
-    assert scene.profiles["large"].latency.predict(4) == 2.0
-    assert (scene.profiles["large"].cap, scene.cap) == (4, 8)
+    assert scene.queues["large"].latency.predict(4) == 2.0
+    assert (scene.queues["large"].cap, scene.cap) == (4, 8)
     assert scene.latency.predict(4) == 0.0
 
 
@@ -268,12 +272,14 @@ def test_a_trace_tells_of_every_ride() -> None:
     scene.clock.advance(4.0)
     assert trace == Trace(None, [])
     scene.lane.current.finish()
-    assert trace == Trace(4.0, [Run(3, 8, "idle", None)])
+    assert trace == Trace(4.0, [Run(3, 8, "idle", None, 4.0, 6.0)])
     scene.clock.advance(2.0)
     scene.lane.current.fail(ValueError("one of them"))
     scene.clock.advance(1.0)
     scene.lane.current.finish()
-    assert trace == Trace(4.0, [Run(3, 8, "idle", 2.0), Run(2, 8, "retry", 1.0)])
+    assert trace == Trace(
+        4.0, [Run(3, 8, "idle", 2.0, 4.0, 6.0), Run(2, 8, "retry", 1.0, 6.0, 4.0)]
+    )
 
 
 def test_a_trace_of_a_split_request_has_a_run_for_each_part() -> None:
@@ -338,17 +344,17 @@ def test_the_latency_of_runs_that_succeed_is_learned() -> None:
     scene.submit("a", 4)
     scene.clock.advance(8.0)
     scene.lane.current.fail(ValueError("slow to fail"))
-    assert not scene.profiles[""].learn()
+    assert not scene.queues[""].learn()
     assert scene.latency.predict(4) == 0.0
     scene.submit("b", 4)
     scene.clock.advance(4.0)
     scene.lane.current.finish()
-    scene.profiles[""].learn()
+    scene.queues[""].learn()
     assert scene.latency.predict(4) == 4.0
 
 
 #: What is believed of the way after one run that was long on it.
-WAY = WAY_WEIGHT * WAY_LEAST
+WAY = DISPATCH_OVERHEAD_WEIGHT * MIN_DISPATCH_OVERHEAD_LIMIT_SECONDS
 
 
 @pytest.mark.parametrize(
@@ -370,7 +376,7 @@ def test_what_a_lane_says_of_its_runs_counts(
     scene.submit("a", 4)
     scene.clock.advance(8.0)
     scene.lane.current.finish()
-    scene.profiles[""].learn()
+    scene.queues[""].learn()
     assert scene.latency.predict(4) == pytest.approx(of_four)
     assert scene.latency.predict(1) == pytest.approx(of_one)
 
@@ -386,6 +392,6 @@ def test_a_clock_that_is_set_back_harms_nobody() -> None:
     scene.clock.rightNow = -16.0
     scene.lane.current.finish()
     assert scene.ended == ["a", "b"]
-    assert trace == Trace(0.0, [Run(1, 8, "idle", 0.0)])
-    scene.profiles[""].learn()
+    assert trace == Trace(0.0, [Run(1, 8, "idle", 0.0, started=-8.0)])
+    scene.queues[""].learn()
     assert scene.latency.predict(1) == 0.0

@@ -274,7 +274,7 @@ def test_a_drain_fires_after_a_cancel_of_the_last() -> None:
     """The owner of the last request hears of its end before the drain's does."""
     scene = Scene(policy=StubbornPolicy())
     order: list[str] = []
-    answer = scene.batcher.submit("a", 1, scene.profiles[""])
+    answer = scene.batcher.submit("a", 1, scene.queues[""])
     answer.addErrback(lambda _: order.append("a"))
     scene.batcher.drain().addCallback(lambda _: order.append("drained"))
     assert order == []

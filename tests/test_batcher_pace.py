@@ -39,21 +39,21 @@ def test_a_run_of_a_new_size_is_learned_at_once() -> None:
 
 def test_runs_that_end_at_once_are_learned_one_by_one() -> None:
     """Of two the first is learned when the second ends, at the latest."""
-    profile = Scene().profiles[""]
+    queue = Scene().queues[""]
     for rows in (1, 2):
-        profile.latency.observe(rows, 4.0)
-    profile.ran(1, 2.0, 0.0)
-    assert profile.latency.fitted == {1: 4.0, 2: 4.0}
-    profile.ran(2, 4.0, 0.0)
-    assert profile.latency.fitted[1] < 4.0
-    assert profile.learn()
-    assert not profile.learn()
+        queue.latency.observe(rows, 4.0)
+    queue.record_run(1, 2.0, 0.0)
+    assert queue.latency.fitted == {1: 4.0, 2: 4.0}
+    queue.record_run(2, 4.0, 0.0)
+    assert queue.latency.fitted[1] < 4.0
+    assert queue.learn()
+    assert not queue.learn()
 
 
 def test_a_run_is_learned_before_anybody_is_refused() -> None:
     """Else nobody would ever show that what is believed has become wrong."""
     scene = quicker_than_believed()
-    scene.batcher.admit(scene.profiles[""], deadline=scene.clock.seconds() + 90.0)
+    scene.batcher.admit(scene.queues[""], deadline=scene.clock.seconds() + 90.0)
     assert scene.latency.predict(1) < 100.0
 
 
@@ -79,7 +79,7 @@ def holding() -> tuple[Scene, AskedPolicy]:
     """Return a batcher where three clients are to come back, and the first is."""
     policy = AskedPolicy()
     scene = Scene(policy=policy)
-    scene.profiles[""].returns.answered([("a", 1), ("b", 2), ("c", 1)], 0.0)
+    scene.queues[""].returns.answered([("a", 1), ("b", 2), ("c", 1)], 0.0)
     scene.submit("first", source="a", deadline=20.0)
     assert policy.asked == [1]
     return scene, policy

@@ -34,12 +34,12 @@ def _nothing_is_left_to_the_log() -> Iterator[None]:
 
 #: What requests are made of; the first of each is the simplest, what stands there twice likelier.
 ROWS = (1, 1, 1, 1, 2, 3, 5, 12)
-PROFILES = (*KEYS, KEYS[0])
+QUEUES = (*KEYS, KEYS[0])
 PRIORITIES = (Priority.NORMAL, Priority.HIGH, Priority.LOW)
 TIMEOUTS = (inf, inf, inf, 16.0, 4.0, 2.0, 1.0, 0.0)
 POISON = (False,) * 7 + (True,)
 SOURCES = (None, None, 0, 1, 2)
-CHOICES = (ROWS, PROFILES, PRIORITIES, TIMEOUTS, POISON, SOURCES)
+CHOICES = (ROWS, QUEUES, PRIORITIES, TIMEOUTS, POISON, SOURCES)
 
 
 def submission(number: int) -> Submission:
@@ -63,7 +63,7 @@ CROWD = [
 crowds = st.tuples(st.sets(st.sampled_from(CROWD), min_size=2, max_size=5), st.integers(2, 24))
 hangups = st.builds(Hangup, st.integers(0, 15))
 thens = st.one_of(st.none(), hangups, submissions)
-keys = st.sampled_from(PROFILES)
+keys = st.sampled_from(QUEUES)
 priorities = st.sampled_from(PRIORITIES)
 timeouts = st.sampled_from(TIMEOUTS)
 faults: st.SearchStrategy[Fault] = st.sampled_from(

@@ -7,7 +7,7 @@ import pytest
 from batcher.errors import DeadlineExceeded, Overloaded, RunHung, ShuttingDown
 from batcher.policy import FixedPolicy, LotPolicy
 from batcher.priority import Priority
-from batcher.profile import Profile
+from batcher.queue import Queue
 from tests.fakes.executor import Scene, whole
 
 
@@ -74,7 +74,7 @@ def test_who_is_dropped_leaves_his_turn_to_the_next_of_his_priority(follower: Pr
 def test_a_level_that_waited_for_company_has_no_claim_on_the_past() -> None:
     """What left beside it, while it had not wanted to, is no debt of those who come later."""
     scene = Scene(policy=FixedPolicy(max_batch_size=4, max_queue_delay=8.0), limit=1000)
-    scene.profiles["alone"] = Profile(scene.latency, 1, 1000)
+    scene.queues["alone"] = Queue(scene.latency, 1, 1000)
     scene.submit("waits for company")
     for number in range(20):
         scene.submit(f"low {number}", key="alone", priority=Priority.LOW)
@@ -127,18 +127,18 @@ def test_admission_foretells_the_wait() -> None:
     scene = Scene(cap=1, policy=LotPolicy())
     for _ in range(40):
         scene.latency.observe(1, 4.0)
-    profile = scene.profiles[""]
-    scene.batcher.admit(profile, deadline=5.0)
+    queue = scene.queues[""]
+    scene.batcher.admit(queue, deadline=5.0)
     scene.submit("running")
     scene.submit("waiting")
     scene.clock.advance(1.0)
     with pytest.raises(Overloaded) as refused:
-        scene.batcher.admit(profile, deadline=11.0)
+        scene.batcher.admit(queue, deadline=11.0)
     assert refused.value.wait == pytest.approx(1.1 * (3.0 + 4.0 + 4.0))
     assert refused.value.retry_after == pytest.approx(1.1 * 11.0 - 10.0)
-    scene.batcher.admit(profile, deadline=14.0)
+    scene.batcher.admit(queue, deadline=14.0)
     with pytest.raises(Overloaded):
-        scene.batcher.admit(profile, deadline=14.0, ahead=1)
+        scene.batcher.admit(queue, deadline=14.0, ahead=1)
 
 
 def test_a_higher_priority_is_admitted_past_a_long_queue() -> None:
@@ -148,10 +148,10 @@ def test_a_higher_priority_is_admitted_past_a_long_queue() -> None:
     scene.submit("running")
     for number in range(20):
         scene.submit(str(number), priority=Priority.LOW)
-    profile = scene.profiles[""]
+    queue = scene.queues[""]
     with pytest.raises(Overloaded):
-        scene.batcher.admit(profile, deadline=30.0, priority=Priority.LOW)
-    scene.batcher.admit(profile, deadline=30.0, priority=Priority.HIGH)
+        scene.batcher.admit(queue, deadline=30.0, priority=Priority.LOW)
+    scene.batcher.admit(queue, deadline=30.0, priority=Priority.HIGH)
 
 
 def test_a_run_that_hangs_is_given_up_and_its_lane_used_again_when_it_ends() -> None:
@@ -168,7 +168,7 @@ def test_a_run_that_hangs_is_given_up_and_its_lane_used_again_when_it_ends() -> 
     scene.submit("late")
     assert isinstance(scene.errors["late"], RunHung)
     with pytest.raises(RunHung):
-        scene.batcher.admit(scene.profiles[""], deadline=100.0)
+        scene.batcher.admit(scene.queues[""], deadline=100.0)
     scene.lane.current.finish()
     assert scene.batcher.stats().hung == 0
     scene.submit("after")
@@ -211,7 +211,7 @@ def test_a_drain_does_not_wait_for_a_run_that_hangs() -> None:
     drained = scene.batcher.drain()
     assert not drained.called
     with pytest.raises(ShuttingDown):
-        scene.batcher.admit(scene.profiles[""], deadline=100.0)
+        scene.batcher.admit(scene.queues[""], deadline=100.0)
     scene.clock.advance(30.0)
     assert drained.called
 
@@ -238,8 +238,8 @@ def returning(lanes: int = 1) -> Scene:
     for rows in (1, 8):
         scene.latency.observe(rows, 8.0)
     for _ in range(3):
-        scene.profiles[""].returns.answered([("client", 1)], 0.0)
-        scene.profiles[""].returns.came("client", 1, 0.0)
+        scene.queues[""].returns.answered([("client", 1)], 0.0)
+        scene.queues[""].returns.observe("client", 1, 0.0)
     return scene
 
 
@@ -271,7 +271,7 @@ def test_the_report_tells_why() -> None:
     scene.submit("b")
     scene.submit("c", priority=Priority.LOW)
     report = scene.batcher.report()
-    assert [(flush.rows, flush.reason, flush.seconds) for flush in report.flushes] == [
+    assert [(run.rows, run.reason, run.seconds) for run in report.runs] == [
         (1, "idle", None),
         (1, "idle", 2.0),
     ]

@@ -7,15 +7,15 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from batcher.completions import Outbox
+from batcher.completions import Completions
 from batcher.errors import BatcherError, DeadlineExceeded, RunFailed, ShuttingDown
 from batcher.learning.latency import LatencyCurve
-from batcher.pending import Part, Ticket
-from batcher.profile import Profile
+from batcher.queue import Queue
+from batcher.request import Part, Request
 from batcher.stats import Totals
 
-StrTicket = Ticket[str, str]
-PROFILE = Profile(LatencyCurve({}), 8, 64)
+StrRequest = Request[str, str]
+QUEUE: Queue[str, str] = Queue(LatencyCurve({}), 8, 64)
 
 
 def joined(parts: Sequence[str]) -> str:
@@ -30,20 +30,20 @@ class Counter:
 
     def __init__(self) -> None:
         self.totals = Totals()
-        self.outbox: Outbox[str, str] = Outbox(joined, self.totals)
+        self.completions: Completions[str, str] = Completions(joined, self.totals)
         self.told: list[object] = []
 
-    def ticket(
+    def request(
         self, number: int, *parts: str, rows: int = 1, error: BatcherError | None = None
-    ) -> StrTicket:
+    ) -> StrRequest:
         """Return a ticket of so many rows a part that has its results, or *error*."""
-        ticket: StrTicket = Ticket(number, "item", rows * max(1, len(parts)), PROFILE, 0.0)
-        ticket.error = error
+        request: StrRequest = Request(number, "item", rows * max(1, len(parts)), QUEUE, 0.0)
+        request.error = error
         for start, part in enumerate(parts):
-            ticket.add(Part("item", rows * start, rows * (start + 1), ticket), part)
-        ticket.answer = Deferred()
-        ticket.answer.addCallbacks(self.told.append, self._failed)
-        return ticket
+            request.add(Part("item", rows * start, rows * (start + 1), request), part)
+        request.answer = Deferred()
+        request.answer.addCallbacks(self.told.append, self._failed)
+        return request
 
     def _failed(self, failure: Failure) -> None:
         self.told.append(failure.value)
@@ -53,11 +53,11 @@ def test_answers_are_told_in_the_order_in_which_they_ended() -> None:
     """Not before they are delivered, and each once."""
     counter = Counter()
     for number, result in ((2, "b"), (1, "a"), (3, "c")):
-        counter.outbox.put(counter.ticket(number, result))
+        counter.completions.put(counter.request(number, result))
     assert counter.told == []
-    assert counter.outbox.deliver()
+    assert counter.completions.deliver()
     assert counter.told == ["b", "a", "c"]
-    assert counter.outbox.deliver()
+    assert counter.completions.deliver()
     assert counter.told == ["b", "a", "c"]
 
 
@@ -77,8 +77,8 @@ def test_what_became_of_each_row_is_counted(
 ) -> None:
     """Two rows a part; whoever has an error is not answered, even with a result."""
     counter = Counter()
-    counter.outbox.put(counter.ticket(1, *parts, rows=2, error=error))
-    counter.outbox.deliver()
+    counter.completions.put(counter.request(1, *parts, rows=2, error=error))
+    counter.completions.deliver()
     assert asdict(counter.totals) == asdict(replace(Totals(), **counted))
     assert len(counter.told) == 1
     if error is not None:
@@ -88,9 +88,9 @@ def test_what_became_of_each_row_is_counted(
 def test_parts_that_cannot_be_joined_fail_their_request_alone() -> None:
     """With what the joining raised."""
     counter = Counter()
-    counter.outbox.put(counter.ticket(1, "a", "bad"))
-    counter.outbox.put(counter.ticket(2, "a", "b"))
-    counter.outbox.deliver()
+    counter.completions.put(counter.request(1, "a", "bad"))
+    counter.completions.put(counter.request(2, "a", "b"))
+    counter.completions.deliver()
     failed, answered = counter.told
     assert isinstance(failed, RunFailed)
     assert str(failed) == "the run failed: ValueError: no such part"
@@ -100,18 +100,18 @@ def test_parts_that_cannot_be_joined_fail_their_request_alone() -> None:
 def test_what_ends_while_answers_are_told_is_told_after_them() -> None:
     """By the outermost delivery alone: one within it does nothing, and says so."""
     counter = Counter()
-    first, second, third = (counter.ticket(number, name) for number, name in enumerate("abc"))
+    first, second, third = (counter.request(number, name) for number, name in enumerate("abc"))
     inner: list[bool] = []
 
     def end_another(_: object) -> None:
-        counter.outbox.put(third)
-        inner.append(counter.outbox.deliver())
+        counter.completions.put(third)
+        inner.append(counter.completions.deliver())
 
     assert first.answer is not None
     first.answer.addCallback(end_another)
-    counter.outbox.put(first)
-    counter.outbox.put(second)
-    assert counter.outbox.deliver()
+    counter.completions.put(first)
+    counter.completions.put(second)
+    assert counter.completions.deliver()
     assert inner == [False]
     assert counter.told == ["a", "b", "c"]
 
@@ -119,7 +119,7 @@ def test_what_ends_while_answers_are_told_is_told_after_them() -> None:
 def test_whoever_was_cancelled_meanwhile_is_neither_told_nor_counted() -> None:
     """By a callback of the same delivery: the canceller has told and counted it."""
     counter = Counter()
-    first, second = counter.ticket(1, "a"), counter.ticket(2, "b")
+    first, second = counter.request(1, "a"), counter.request(2, "b")
 
     def cancel(_: object) -> None:
         answer, second.answer = second.answer, None
@@ -128,9 +128,9 @@ def test_whoever_was_cancelled_meanwhile_is_neither_told_nor_counted() -> None:
 
     assert first.answer is not None
     first.answer.addCallback(cancel)
-    counter.outbox.put(first)
-    counter.outbox.put(second)
-    assert counter.outbox.deliver()
+    counter.completions.put(first)
+    counter.completions.put(second)
+    assert counter.completions.deliver()
     assert [type(each) for each in counter.told] == [str, CancelledError]
     assert counter.totals == Totals(answered=1)
 
@@ -138,11 +138,11 @@ def test_whoever_was_cancelled_meanwhile_is_neither_told_nor_counted() -> None:
 def test_an_answer_may_be_cancelled_by_whoever_is_told() -> None:
     """It has fired already, and that is no trouble."""
     counter = Counter()
-    ticket = counter.ticket(1, "a")
-    answer = ticket.answer
+    request = counter.request(1, "a")
+    answer = request.answer
     assert answer is not None
     answer.addCallback(lambda _: answer.cancel())
-    counter.outbox.put(ticket)
-    assert counter.outbox.deliver()
+    counter.completions.put(request)
+    assert counter.completions.deliver()
     assert counter.told == ["a"]
-    assert ticket.answer is None
+    assert request.answer is None

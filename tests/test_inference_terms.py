@@ -13,7 +13,7 @@ from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
 from batcher.learning.latency import LatencyCurve
 from batcher.priority import Priority
-from batcher.profile import Profile
+from batcher.queue import Queue
 from model.execution.decode_pool import DecodePool
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from server.admission import NO_TIMEOUT, DefaultTimeout, Terms
@@ -32,7 +32,7 @@ OTHER = Signature(
 )
 
 #: 20 seconds: five runs of four rows, of four seconds each.
-LEARNED = DefaultTimeout(None, [Profile(LatencyCurve({4: 4.0}), 4, 64)])
+LEARNED = DefaultTimeout(None, [Queue(LatencyCurve({4: 4.0}), 4, 64)])
 
 
 class NotingBatcher(Batcher[Feed, Arrays]):
@@ -44,9 +44,9 @@ class NotingBatcher(Batcher[Feed, Arrays]):
         self.submitted: list[dict[str, object]] = []
         self.refusal: Exception | None = None
 
-    def admit(self, *profile: object, **terms: object) -> None:
+    def admit(self, *queue: object, **terms: object) -> None:
         """Note the question."""
-        self.admitted.append({"profile": profile[0], **terms})
+        self.admitted.append({"queue": queue[0], **terms})
         if self.refusal is not None:
             raise self.refusal
 
@@ -91,7 +91,7 @@ def test_a_request_is_asked_for_with_all_that_is_known_of_it() -> None:
     world.inference.admit(Terms(since=60.0, timeout=5.0, priority=Priority.HIGH))
     assert world.batcher.admitted == [
         {
-            "profile": world.inference.model.usual,
+            "queue": world.inference.model.usual,
             "deadline": 65.0,
             "priority": Priority.HIGH,
             "ahead": 1,
@@ -103,15 +103,15 @@ def test_a_request_is_asked_for_with_all_that_is_known_of_it() -> None:
 def test_a_request_is_taken_to_be_like_the_last_one() -> None:
     """Whose runs are known: those that nobody asks for never learn what a run takes now."""
     world = World()
-    profiles = world.inference.model.profiles
-    profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 8, {1: 4.0})
-    usual, other = world.inference.model.usual, profiles.known["other"]
+    queues = world.inference.model.queues
+    queues.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 8, {1: 4.0})
+    usual, other = world.inference.model.usual, queues.known["other"]
     asked = []
     for signature in (SIGNATURE, OTHER, SIGNATURE):
         world.begin(Terms(64.0, 4.0), signature=signature)
         world.decode()
         world.inference.admit(Terms(64.0, 4.0))
-        asked.append(world.batcher.admitted[-1]["profile"])
+        asked.append(world.batcher.admitted[-1]["queue"])
     assert asked == [usual, other, usual]
 
 
@@ -121,7 +121,7 @@ def test_an_idle_server_refuses_only_what_no_kind_of_run_leaves_time_for() -> No
     lane = ManualLane()
     model = served_model(clock, lane)  # the usual kind takes a second
     slow = Feed(OTHER, (np.zeros((1, 1), np.float32),))
-    model.profiles.learn(slow, 1, {1: 4.0})
+    model.queues.learn(slow, 1, {1: 4.0})
     inference = Inference(
         model, DecodePool(Calls(), 1, pool=ManualThreads()), seconds=clock.seconds
     )
@@ -232,7 +232,7 @@ def test_runs_that_nobody_measured_take_what_they_take(
 ) -> None:
     """Unless somebody has said how long that may be."""
     world = World(default)
-    world.inference.model.profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
+    world.inference.model.queues.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
     world.begin(Terms(since=64.0, timeout=None), signature=OTHER)
     world.decode()
     assert [submitted["deadline"] for submitted in world.batcher.submitted] == [deadline]

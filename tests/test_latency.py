@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcher.learning.drift import LATELY
-from batcher.learning.latency import AGAIN, FEWEST, TYPICAL, LatencyCurve, typical
+from batcher.learning.drift import WINDOW_RUNS
+from batcher.learning.latency import (
+    MIN_WARMUP_RUNS,
+    STALE_RUNS_PER_COUNT,
+    TRIMMED_MEAN_EFFICIENCY,
+    LatencyCurve,
+    trimmed_mean,
+)
 
 CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
 
@@ -37,15 +43,15 @@ def test_predict(measured: dict[int, float], rows: int, seconds: float) -> None:
 def test_a_size_that_has_not_run_for_long_is_tried() -> None:
     """The sooner, the less is known of it; once, and then not before as many runs again."""
     curve = LatencyCurve({1: 0.4, 2: 0.9})
-    runs, warmed = 0, FEWEST * TYPICAL
-    while not curve.sizes(2).due:
+    runs, warmed = 0, MIN_WARMUP_RUNS * TRIMMED_MEAN_EFFICIENCY
+    while not curve.sizes(2).stale:
         curve.observe(1, 0.4)
         runs += 1
-    assert runs >= AGAIN * warmed
-    assert curve.sizes(2).due == (2,)
+    assert runs >= STALE_RUNS_PER_COUNT * warmed
+    assert curve.sizes(2).stale == (2,)
     curve.observe(2, 0.9)
-    for _ in range(int(AGAIN * (warmed + 1))):
-        assert curve.sizes(2).due == ()
+    for _ in range(int(STALE_RUNS_PER_COUNT * (warmed + 1))):
+        assert curve.sizes(2).stale == ()
         curve.observe(1, 0.4)
 
 
@@ -54,7 +60,7 @@ def test_a_size_that_looked_slow_is_found_to_be_quick() -> None:
     curve = LatencyCurve({1: 0.4, 2: 1.2})
     assert curve.sizes(2).rows == (1,)
     for _ in range(4000):
-        curve.observe(next(iter(curve.sizes(2).due), 1), 0.4)
+        curve.observe(next(iter(curve.sizes(2).stale), 1), 0.4)
     assert curve.sizes(2).rows == (1, 2)
 
 
@@ -92,11 +98,11 @@ def test_a_machine_that_slows_down_slows_every_size_down() -> None:
     for number in range(64):
         curve.observe(4, 10.0 + number % 2 / 8)
     noise = curve.noise
-    for number in range(LATELY):
+    for number in range(WINDOW_RUNS):
         curve.observe(4, 20.0 + number % 2 / 4)
     assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([8.0, 12.0, 20.0], rel=0.3)
     assert curve.noise < 2 * noise
-    for _ in range(LATELY):
+    for _ in range(WINDOW_RUNS):
         curve.observe(4, 10.0)
     assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([4.0, 6.0, 10.0], rel=0.3)
 
@@ -147,7 +153,7 @@ def test_the_average_arrives_where_the_measurements_are() -> None:
 )
 def test_what_is_typical_leaves_out_what_is_far_off(times: list[float], seconds: float) -> None:
     """A fifth at either end, and of all others it is the mean."""
-    assert typical(times) == seconds
+    assert trimmed_mean(times) == seconds
 
 
 def test_a_size_believed_to_be_slow_by_chance_says_nothing_of_the_others() -> None:
@@ -156,7 +162,7 @@ def test_a_size_believed_to_be_slow_by_chance_says_nothing_of_the_others() -> No
     for rows in ([110] * 2 + [64] * 130) * 3 + [110]:
         curve.observe(rows, 0.024 if rows == 110 else 0.0104)
     assert curve.predict(110) > 0.02
-    for _ in range(4 * LATELY):
+    for _ in range(4 * WINDOW_RUNS):
         curve.observe(110, 0.015)
     assert curve.predict(64) == pytest.approx(0.0104, rel=0.02)
 
@@ -166,7 +172,7 @@ def test_a_size_that_was_out_of_date_says_nothing_of_the_others() -> None:
     curve = LatencyCurve({rows: 0.004 + 0.0001 * rows for rows in range(1, 129) if rows != 100})
     for rows in [64] * 1500 + [100]:
         curve.observe(rows, 0.004 + 0.0001 * rows)
-    for _ in range(4 * LATELY):
+    for _ in range(4 * WINDOW_RUNS):
         curve.observe(110, 0.024)
     assert curve.predict(64) == pytest.approx(0.0104, rel=0.02)
 
@@ -184,7 +190,7 @@ def test_a_change_corrects_a_size_that_has_just_run_for_the_first_time() -> None
     """Although the lines do not know of it yet."""
     curve = LatencyCurve({rows: 0.004 + 0.0001 * rows for rows in range(1, 61)})
     curve.observe(61, 0.02)
-    for _ in range(LATELY):
+    for _ in range(WINDOW_RUNS):
         curve.observe(30, 0.0035)
     assert curve.predict(61) == pytest.approx(0.01, rel=0.05)
 
@@ -195,7 +201,7 @@ def test_a_slow_neighbour_says_nothing_of_the_machine() -> None:
     for _ in range(8):
         curve.observe(63, 0.013)
     assert curve.predict(64) > 0.012
-    for _ in range(2 * LATELY):
+    for _ in range(2 * WINDOW_RUNS):
         curve.observe(64, 0.0104)
     assert curve.predict(1) == pytest.approx(0.0041, rel=0.02)
 
@@ -205,7 +211,7 @@ def test_what_is_believed_after_a_change_is_a_guess() -> None:
     curve = LatencyCurve({4: 0.01})
     for _ in range(1000):
         curve.observe(4, 0.01)
-    for _ in range(LATELY):
+    for _ in range(WINDOW_RUNS):
         curve.observe(4, 0.022)
     for _ in range(64):
         curve.observe(4, 0.02)

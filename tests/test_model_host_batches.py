@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batcher.errors import QueueFull
-from batcher.learning.latency import FEWEST, warm_repeats
+from batcher.learning.latency import MIN_WARMUP_RUNS, warmup_runs
 from batcher.policy import FixedPolicy, LotPolicy
 from model.execution.warmup import LARGEST
 from model.repository.cache import user_cache_folder
@@ -120,9 +120,9 @@ def test_each_signature_is_measured_for_itself(monkeypatch: pytest.MonkeyPatch) 
         "lonely runs one request at a time: input 'x' is float32[3]: no batch axis"
     ]
     assert world.host.inference is not None
-    profiles = world.host.inference.model.profiles
-    assert (profiles.cap(SIGNATURE.name), profiles.cap("lonely")) == (4, 1)
-    lonely = profiles.of(blank_feed(ALONE))
+    queues = world.host.inference.model.queues
+    assert (queues.cap(SIGNATURE.name), queues.cap("lonely")) == (4, 1)
+    lonely = queues.of(blank_feed(ALONE))
     assert lonely.latency.predict(1) > 0.0
 
 
@@ -151,7 +151,7 @@ def test_a_signature_that_was_not_measured_gives_nobody_more_time(
     world.runner.errors = [ValueError("zeros will not do")]
     world.start()
     assert world.host.inference is not None
-    default, known = world.host.inference.default_timeout, world.host.inference.model.profiles.known
+    default, known = world.host.inference.default_timeout, world.host.inference.model.queues.known
     before = default.seconds
     known[SIGNATURE.name].latency.observe(1, 1024.0)
     assert default.seconds == before < 1024.0
@@ -187,7 +187,7 @@ def test_a_request_of_more_rows_than_a_batch_is_answered_whole(
 
 def warmed(*sizes: int, lanes: int = 1) -> list[int]:
     """Return the rows of each run of a warm-up of *sizes* in a `World`."""
-    return [rows for rows in sizes for _ in range(lanes * (1 + warm_repeats(rows / 64)))]
+    return [rows for rows in sizes for _ in range(lanes * (1 + warmup_runs(rows / 64)))]
 
 
 def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -197,7 +197,7 @@ def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) 
     assert first.rows == warmed(1, 2, 4, lanes=2)
     second = World(monkeypatch, lanes=2)
     second.start()
-    assert second.rows == [1, 2, 4] * 2 + [4] * (2 * (1 + FEWEST))
+    assert second.rows == [1, 2, 4] * 2 + [4] * (2 * (1 + MIN_WARMUP_RUNS))
     assert second.said == ["loading pets/7", "warming up"]
     assert second.cap == first.cap
 

@@ -8,7 +8,7 @@ import pytest
 from batcher.learning.arrivals import Arrivals
 from batcher.learning.latency import LatencyCurve
 from batcher.learning.returns import Returning
-from batcher.learning.sizes import Sizes, Trial
+from batcher.learning.sizes import Candidate, Sizes
 from batcher.policy import (
     Decision,
     FixedPolicy,
@@ -85,8 +85,8 @@ class Doubtful:
 
     margin = 1.1
 
-    def __init__(self, *trials: Trial) -> None:
-        self._trials = trials
+    def __init__(self, *exploration: Candidate) -> None:
+        self._exploration = exploration
 
     def predict(self, rows: int) -> float:
         """Return the seconds of runs that are all as quick."""
@@ -95,25 +95,30 @@ class Doubtful:
     def sizes(self, cap: int) -> Sizes:
         """Return the one size, and those that are in doubt."""
         rates = (6000.0,)
-        return Sizes((64,), rates, rates, cap / 6000.0, cap, trials=self._trials)
+        return Sizes((64,), rates, rates, cap / 6000.0, cap, exploration=self._exploration)
 
 
 @pytest.mark.parametrize(
     ("trial", "waiting", "rate", "rows"),
     [
-        (Trial(128, 6000.0, 0.02, 8.0), 600, 500.0, 64),  # runs catch up soon as it is
-        (Trial(128, 6000.0, 0.02, 8.0), 600, 5600.0, 128),  # if it is quicker, all wait far less
-        (Trial(128, 6000.0, 0.02, 8.0), 600, 7000.0, 128),  # runs do not catch up
-        (Trial(128, 6000.0, 0.02, 8.0), 100, 5600.0, 64),  # there are not as many
-        (Trial(128, 6000.0, 0.02, 80.0), 600, 5600.0, 64),  # as many runs would cost too much
-        (Trial(128, 6000.0, 0.002, 8.0), 600, 5600.0, 64),  # it is known to be no quicker
-        (Trial(128, 6000.0, 0.0, 8.0), 600, 5600.0, 64),  # for sure
-        (Trial(128, 6600.0, 0.0, 8.0), 600, 5600.0, 128),  # it is known to be worth it
-        (Trial(60, 5990.0, 0.01, 8.0), 600, 500.0, 60),  # smaller: costs nothing, may be better
+        (Candidate(128, 6000.0, 0.02, 8.0), 600, 500.0, 64),  # runs catch up soon as it is
+        (
+            Candidate(128, 6000.0, 0.02, 8.0),
+            600,
+            5600.0,
+            128,
+        ),  # if it is quicker, all wait far less
+        (Candidate(128, 6000.0, 0.02, 8.0), 600, 7000.0, 128),  # runs do not catch up
+        (Candidate(128, 6000.0, 0.02, 8.0), 100, 5600.0, 64),  # there are not as many
+        (Candidate(128, 6000.0, 0.02, 80.0), 600, 5600.0, 64),  # as many runs would cost too much
+        (Candidate(128, 6000.0, 0.002, 8.0), 600, 5600.0, 64),  # it is known to be no quicker
+        (Candidate(128, 6000.0, 0.0, 8.0), 600, 5600.0, 64),  # for sure
+        (Candidate(128, 6600.0, 0.0, 8.0), 600, 5600.0, 128),  # it is known to be worth it
+        (Candidate(60, 5990.0, 0.01, 8.0), 600, 500.0, 60),  # smaller: costs nothing, may be better
     ],
 )
 def test_a_trial_is_made_where_what_it_teaches_is_worth_its_cost(
-    trial: Trial, waiting: int, rate: float, rows: int
+    trial: Candidate, waiting: int, rate: float, rows: int
 ) -> None:
     """Everyone waits longer for a larger run, and less for one that turns out to be quicker."""
     queue = QueueView(waiting, 0.0, latency=Doubtful(trial), arrivals=Arrivals(rate))
@@ -124,8 +129,8 @@ def test_a_trial_is_made_where_what_it_teaches_is_worth_its_cost(
 
 def test_of_several_trials_that_is_made_which_is_worth_most() -> None:
     """Of two sizes that may be as quick, the smaller one: it keeps nobody waiting for longer."""
-    trials = Trial(96, 6000.0, 0.02, 8.0), Trial(128, 6000.0, 0.02, 8.0)
-    queue = QueueView(600, 0.0, latency=Doubtful(*trials), arrivals=Arrivals(5600.0))
+    exploration = Candidate(96, 6000.0, 0.02, 8.0), Candidate(128, 6000.0, 0.02, 8.0)
+    queue = QueueView(600, 0.0, latency=Doubtful(*exploration), arrivals=Arrivals(5600.0))
     made = LotPolicy().decide(0.5, queue, LaneView(idle=1, total=1, cap=128))
     assert isinstance(made, Launch)
     assert made.rows == 96
@@ -142,7 +147,9 @@ class Sparse:
 
     def sizes(self, cap: int) -> Sizes:
         """Return the one size, and the other one's promise."""
-        return Sizes((8,), (152.0,), (155.0,), cap / 155.0, cap, trials=(Trial(12, 160.0),))
+        return Sizes(
+            (8,), (152.0,), (155.0,), cap / 155.0, cap, exploration=(Candidate(12, 160.0),)
+        )
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from itertools import pairwise
 import pytest
 
 from batcher.learning.piecewise import Line
-from batcher.learning.sizes import DOUBT, Estimate, Sizes, choose
+from batcher.learning.sizes import CERTAIN_STANDARD_ERRORS, Estimate, Sizes, choose_sizes
 
 #: Lines whose start is sure, and one through the origin, which has none that is.
 SURE, RAY = Line(4.0, 0.1, 4, 1.0, 0.01, 0.001), Line(0.1, 0.16, 2, 96.0, 0.2, 0.01)
@@ -14,11 +14,11 @@ STEP = Line(20.0, 0.0, 1, 128.0, 0.4)
 
 
 def estimates(
-    seconds: Mapping[int, tuple[float, Line]], error: float, due: tuple[int, ...] = ()
+    seconds: Mapping[int, tuple[float, Line]], error: float, stale: tuple[int, ...] = ()
 ) -> list[Estimate]:
     """Return what is known of sizes that take these seconds and lie on these lines."""
     return [
-        Estimate(rows, taken, error, 4.0, line, rows in due, taken * (1.0 + error))
+        Estimate(rows, taken, error, 4.0, line, rows in stale, taken * (1.0 + error))
         for rows, (taken, line) in seconds.items()
     ]
 
@@ -33,7 +33,7 @@ def chosen(known: list[Estimate], spent: float = 0.0) -> Sizes:
                 return low.seconds + share * (high.seconds - low.seconds)
         return known[0].seconds
 
-    return choose(known, known[-1].rows, predict, spent)
+    return choose_sizes(known, known[-1].rows, predict, spent)
 
 
 def growing(last: float, line: Line) -> dict[int, tuple[float, Line]]:
@@ -44,7 +44,7 @@ def growing(last: float, line: Line) -> dict[int, tuple[float, Line]]:
 
 def test_nothing_known_is_nothing_worth_running() -> None:
     """Nor trying."""
-    assert choose([], 8, lambda _: 0.0, 1.0) == Sizes()
+    assert choose_sizes([], 8, lambda _: 0.0, 1.0) == Sizes()
 
 
 def test_up_to_the_knee_all_sizes_are_worth_running() -> None:
@@ -71,7 +71,7 @@ def test_a_size_beyond_the_knee_is_as_quick_as_it_is_beyond_doubt(
     """And a trial tells whether it is as quick as it may be: *best* times what 64 rows are."""
     sizes = chosen(estimates(growing(seconds, STEP), error))
     assert sizes.rows[-1] == largest
-    trial = sizes.trials[-1]
+    trial = sizes.exploration[-1]
     assert trial.rows == 128
     assert trial.best_rate == pytest.approx(best * 64 / 10.4, rel=0.001)
     assert (trial.rate, trial.error, trial.runs) == (128 / seconds, error, 4.0)
@@ -80,11 +80,11 @@ def test_a_size_beyond_the_knee_is_as_quick_as_it_is_beyond_doubt(
 def test_what_never_ran_may_be_as_quick_as_its_neighbours_promise() -> None:
     """Where that is quicker than any size below that ran; nothing else is worth a trial."""
     risen = chosen(estimates(growing(20.0, STEP), error=0.001))
-    assert [trial.rows for trial in risen.trials] == list(range(65, 129))
-    assert risen.trials[31].rate == risen.trials[31].best_rate == pytest.approx(96 / 15.2)
-    assert risen.trials[31].runs == 0.0
-    assert chosen(estimates(growing(20.8, STEP), error=0.0)).trials == ()
-    assert chosen(estimates(growing(22.0, STEP), error=0.001)).trials == ()
+    assert [trial.rows for trial in risen.exploration] == list(range(65, 129))
+    assert risen.exploration[31].rate == risen.exploration[31].best_rate == pytest.approx(96 / 15.2)
+    assert risen.exploration[31].runs == 0.0
+    assert chosen(estimates(growing(20.8, STEP), error=0.0)).exploration == ()
+    assert chosen(estimates(growing(22.0, STEP), error=0.001)).exploration == ()
 
 
 def test_what_never_ran_is_held_against_what_is_expected_of_those_below() -> None:
@@ -93,14 +93,14 @@ def test_what_never_ran_is_held_against_what_is_expected_of_those_below() -> Non
     curve = {**{rows: curve[rows] for rows in (1, 16, 64)}, 96: (15.0, STEP), 128: curve[128]}
     sizes = chosen(estimates(curve, error=0.03))
     assert sizes.rows[-1] == 64
-    tried = [trial.rows for trial in sizes.trials]
+    tried = [trial.rows for trial in sizes.exploration]
     assert [rows for rows in tried if rows > 96] == [128]
 
 
 def test_what_is_doubtful_counts_for_less() -> None:
     """The rate that a size beyond the knee has at worst, by the errors of both."""
     sizes = chosen(estimates(growing(19.8, STEP), error=0.005))
-    at_worst = 128 / 19.8 / (1.0 + DOUBT * 0.005 * 2**0.5)
+    at_worst = 128 / 19.8 / (1.0 + CERTAIN_STANDARD_ERRORS * 0.005 * 2**0.5)
     assert sizes.rows[-1] == 128
     assert sizes.rates[-1] == pytest.approx(at_worst)
 
@@ -131,6 +131,6 @@ def test_runs_that_take_no_time_leave_no_doubt_to_divide_by() -> None:
 def test_what_has_not_run_for_long_is_tried_as_far_as_that_can_be_afforded() -> None:
     """Here it would take four seconds more than the same rows in the quickest runs."""
     curve = {1: (4.0, Line(4.0, 0.0)), 2: (12.0, Line(12.0, 0.0))}
-    known = estimates(curve, error=0.0, due=(1, 2))
-    assert chosen(known, spent=7_999.0).due == ()
-    assert chosen(known, spent=8_001.0).due == (2,)
+    known = estimates(curve, error=0.0, stale=(1, 2))
+    assert chosen(known, spent=7_999.0).stale == ()
+    assert chosen(known, spent=8_001.0).stale == (2,)

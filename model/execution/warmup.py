@@ -14,8 +14,8 @@ from twisted.internet.defer import CancelledError, DeferredList
 
 from batcher.errors import OutOfMemory
 from batcher.executor import Piece
-from batcher.learning.latency import FEWEST, typical, warm_repeats
-from batcher.learning.sizes import KNEE
+from batcher.learning.latency import MIN_WARMUP_RUNS, trimmed_mean, warmup_runs
+from batcher.learning.sizes import KNEE_RATE_SHARE
 from model.errors import ModelError
 from model.execution.lane import Lane
 from model.execution.thread import ThreadStopped
@@ -70,7 +70,7 @@ def learned_cap(measured: dict[int, float]) -> int:
     was measured is not held to batches of one.
     """
     rates = {rows: rows / seconds for rows, seconds in measured.items()}
-    knee = min(rows for rows in rates if rates[rows] >= KNEE * max(rates.values()))
+    knee = min(rows for rows in rates if rates[rows] >= KNEE_RATE_SHARE * max(rates.values()))
     worthy = [rows for rows in rates if rows <= SHARED and rates[rows] > 0.5 * max(rates.values())]
     return max(knee, *worthy) if worthy else knee
 
@@ -115,7 +115,7 @@ async def measure(
     lanes: Sequence[Lane],
     sample: Feed,
     rows: int,
-    repeats: Callable[[float], int] = warm_repeats,
+    repeats: Callable[[float], int] = warmup_runs,
 ) -> float:
     """
     Return how long a run of *rows* rows like *sample* takes with all *lanes* busy.
@@ -124,7 +124,7 @@ async def measure(
     """
     feed = sized(sample, rows)
     gathered = await _on_all(lanes, lambda lane: _timed_runs(lane, feed, repeats))
-    return median(typical(times) for times in gathered)
+    return median(trimmed_mean(times) for times in gathered)
 
 
 async def prime(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
@@ -139,7 +139,7 @@ async def prime(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
             lane.run_now([Piece(sized(sample, rows), 0, rows)])
 
     def few(seconds: float) -> int:
-        return min(FEWEST, warm_repeats(seconds))
+        return min(MIN_WARMUP_RUNS, warmup_runs(seconds))
 
     await _on_all(lanes, run_all)
     return await measure(lanes, sample, largest, few)

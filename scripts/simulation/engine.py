@@ -26,7 +26,7 @@ from batcher.errors import DeadlineExceeded, Overloaded, QueueFull
 from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import FixedPolicy, Policy
-from batcher.profile import Profile
+from batcher.queue import Queue
 
 #: When a world begins.  Not at 0: a timer is set by its delay, and the sum gives back the very time
 #: that was meant only where that is less than twice the time at which it was set.
@@ -202,7 +202,7 @@ class _Simulation:
         self._arrivals = [(due, client) for client, due in enumerate(world.due)]
         self._told = START  #: when the last answer was
         self._faults: list[Failure] = []
-        self._profile = Profile(LatencyCurve(world.measured), cap, world.requests)
+        self._queue: Queue[int, int] = Queue(LatencyCurve(world.measured), cap, world.requests)
         self._batcher: Batcher[int, int] = Batcher(
             self._clock,
             [_Lane(self._clock, world, self.history) for _ in range(world.lanes)],
@@ -233,14 +233,14 @@ class _Simulation:
         deadline = now + world.slo
         try:
             if deadline < inf:
-                self._batcher.admit(self._profile, deadline=deadline)
+                self._batcher.admit(self._queue, deadline=deadline)
         except Overloaded:
             self._turn_away(number, client)
             return
         answer = self._batcher.submit(
             number,
             1,
-            self._profile,
+            self._queue,
             deadline=deadline,
             source=None if world.think is None else client,
         )

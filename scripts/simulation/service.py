@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batcher.learning.sizes import TIE
+from batcher.learning.sizes import RATE_TOLERANCE
 
 #: No batch has more rows.
 MOST_ROWS = 65_536
@@ -41,7 +41,7 @@ class Service:
     def knee(self) -> int:
         """The smallest size with the most rows a second."""
         rates = [self.rate(rows) for rows in range(1, self.cap + 1)]
-        enough = max(rates) * (1 - TIE)
+        enough = max(rates) * (1 - RATE_TOLERANCE)
         return 1 + next(at for at, rate in enumerate(rates) if rate >= enough)
 
     @property

@@ -13,7 +13,7 @@ from math import inf
 
 import click
 
-from batcher.learning.latency import typical, warm_repeats
+from batcher.learning.latency import trimmed_mean, warmup_runs
 from scripts.load.arrivals import bursts, poisson
 from scripts.simulation.engine import START, Noise, World
 from scripts.simulation.service import Service
@@ -45,8 +45,8 @@ class Chance:
 
     def warmed(self, source: random.Random, seconds: float) -> float:
         """Return what a warm-up tells of runs that take *seconds* on average."""
-        noise = self._noise(source, warm_repeats(seconds))
-        return seconds * typical([noise.stretch([share]) for share in noise.shares])
+        noise = self._noise(source, warmup_runs(seconds))
+        return seconds * trimmed_mean([noise.stretch([share]) for share in noise.shares])
 
     def _noise(self, source: random.Random, count: int) -> Noise:
         return Noise(self.noise, [source.gauss(0.0, 1.0) for _ in range(count)])

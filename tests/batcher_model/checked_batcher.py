@@ -24,9 +24,17 @@ from batcher.errors import (
 from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
-from batcher.profile import Profile
+from batcher.queue import Queue
 from tests.batcher_model.requests import Flown, Hangup, Rider, Submission, due_of, rides, same
-from tests.batcher_model.settings import FIXED, HANGING, KEYS, LIMIT, RUN_TIMEOUT, Fault, World
+from tests.batcher_model.settings import (
+    FIXED,
+    KEYS,
+    LIMIT,
+    MIN_HUNG_RUN_RATIO,
+    RUN_TIMEOUT,
+    Fault,
+    World,
+)
 from tests.batcher_model.shares import Fairness, Leaving, Line, Ready
 from tests.fakes.executor import ManualExecutor, ManualRun, Rows, join_rows, rows_of
 
@@ -72,15 +80,15 @@ class Ferry:
             run_timeout=RUN_TIMEOUT,
         )
         self.caps = dict(zip(KEYS, world.caps, strict=True))  #: what they must be by now
-        self.profiles = {
-            key: Profile(LatencyCurve(dict(world.known)), cap, LIMIT, key)
+        self.queues: dict[str, Queue[int, Rows[int]]] = {
+            key: Queue(LatencyCurve(dict(world.known)), cap, LIMIT, key)
             for key, cap in self.caps.items()
         }
         if world.returns:
-            for profile in self.profiles.values():
+            for queue in self.queues.values():
                 for _ in range(3):
-                    profile.returns.answered([(0, 1)], 0.0)
-                    profile.returns.came(0, 1, 0.25)
+                    queue.returns.answered([(0, 1)], 0.0)
+                    queue.returns.observe(0, 1, 0.25)
         self.riders: list[Rider] = []
         self.open: dict[int, Rider] = {}  #: those who have not heard yet
         self.totals: Counter[str] = Counter()
@@ -119,7 +127,7 @@ class Ferry:
         rider.answer = self.batcher.submit(
             rider.number,
             asked.rows,
-            self.profiles[asked.key],
+            self.queues[asked.key],
             deadline=rider.deadline,
             priority=asked.priority,
             source=asked.source,
@@ -257,7 +265,7 @@ class Ferry:
 
     def too_late(self, rider: Rider) -> bool:
         """Return whether a run may come too late for *rider*, by what is believed of runs."""
-        latency, cap = self.profiles[rider.asked.key].latency, self.caps[rider.asked.key]
+        latency, cap = self.queues[rider.asked.key].latency, self.caps[rider.asked.key]
         needed = latency.margin * latency.predict(cap)
         return not self.world.fixed and rider.deadline < self.clock.seconds() + needed
 
@@ -265,12 +273,12 @@ class Ferry:
 
     def launched(self, run: ManualRun[int]) -> Flown:
         """Look at a batch that is launched."""
-        profile = self.profiles[self.riders[run.given[0].item].asked.key]
-        limit = max(RUN_TIMEOUT, HANGING * profile.latency.predict(run.rows))
+        queue = self.queues[self.riders[run.given[0].item].asked.key]
+        limit = max(RUN_TIMEOUT, MIN_HUNG_RUN_RATIO * queue.latency.predict(run.rows))
         flown = Flown(run, self.clock.seconds() + limit)
         self.flown.append(flown)
         with self.noting():
-            self._look_at(run, profile.name)
+            self._look_at(run, queue.name)
         return flown
 
     def _look_at(self, run: ManualRun[int], key: str) -> None:

@@ -6,7 +6,7 @@ Each function raises AssertionError where it does not.
 
 from math import inf
 
-from batcher.admission import DOUBTED
+from batcher.admission import MIN_IDLE_RUNS
 from batcher.errors import BatcherError, Overloaded, RunHung, ShuttingDown
 from batcher.priority import Priority
 from batcher.stats import State
@@ -59,8 +59,8 @@ def check_numbers(ferry: Ferry) -> None:
     over = ferry.aborted or (ferry.drains > 0 and len(ferry.drained) == ferry.drains)
     open_state = State.DRAINING if ferry.closed else State.RUNNING
     assert stats.state is (State.STOPPED if over else open_state)
-    for key, profile in ferry.profiles.items():
-        assert profile.cap == ferry.caps[key]
+    for key, queue in ferry.queues.items():
+        assert queue.cap == ferry.caps[key]
         assert sum(rider.waiting for rider in riders if rider.asked.key == key) <= LIMIT
     totals = stats.totals
     assert (totals.runs, totals.run_rows) == (
@@ -94,7 +94,7 @@ def _held_until(ferry: Ferry, key: str, riders: list[Rider]) -> float:
         assert rows < min(FIXED.max_batch_size, ferry.caps[key]), "a full batch waits"
         return ferry.oldest(riders) + FIXED.max_queue_delay
     assert ferry.missing[key], "waits for nobody"
-    return ferry.since[key] + ferry.profiles[key].latency.predict(ferry.caps[key])
+    return ferry.since[key] + ferry.queues[key].latency.predict(ferry.caps[key])
 
 
 def check_timer(ferry: Ferry, *, punctual: bool) -> None:
@@ -113,18 +113,18 @@ def check_timer(ferry: Ferry, *, punctual: bool) -> None:
 def check_admission(ferry: Ferry, key: str, timeout: float, priority: Priority, ahead: int) -> None:
     """Whether one who comes now would be in time is foretold, and nothing changes by that."""
     before = ferry.batcher.stats()
-    profile, flying = ferry.profiles[key], ferry.flying
+    queue, flying = ferry.queues[key], ferry.flying
     now = ferry.clock.seconds()
     try:
         refusal: BatcherError | None = None
-        ferry.batcher.admit(profile, deadline=now + timeout, priority=priority, ahead=ahead)
+        ferry.batcher.admit(queue, deadline=now + timeout, priority=priority, ahead=ahead)
     except BatcherError as error:
         refusal = error
     assert ferry.batcher.stats() == before
     stuck = len(flying) == len(ferry.lanes)
     quiet = not (ahead or ferry.open or flying)
-    doubtful = quiet and now - ferry.landed >= DOUBTED * profile.latency.predict(1)
-    least = profile.margin * profile.latency.predict(1)
+    doubtful = quiet and now - ferry.landed >= MIN_IDLE_RUNS * queue.latency.predict(1)
+    least = queue.margin * queue.latency.predict(1)
     if ferry.closed:
         assert isinstance(refusal, ShuttingDown)
     elif isinstance(refusal, RunHung):
@@ -155,11 +155,11 @@ def check_report(ferry: Ferry) -> None:
                 waiting[rider.asked.priority] += rider.waiting
         assert queue.rows == {level.name.lower(): rows for level, rows in waiting.items()}
         assert queue.cap == ferry.caps[queue.name]
-    latest = ferry.flown[: -len(report.flushes) - 1 : -1]
-    assert len(report.flushes) == min(64, len(ferry.flown))
-    for flush, flown in zip(report.flushes, latest, strict=True):
-        assert flush.rows == flown.run.rows <= flush.cap
-        assert (flush.seconds is None) == (not flown.run.ended)
+    latest = ferry.flown[: -len(report.runs) - 1 : -1]
+    assert len(report.runs) == min(64, len(ferry.flown))
+    for run, flown in zip(report.runs, latest, strict=True):
+        assert run.rows == flown.run.rows <= run.cap
+        assert (run.seconds is None) == (not flown.run.ended)
 
 
 def check_over(ferry: Ferry) -> None:

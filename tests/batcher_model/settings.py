@@ -8,7 +8,7 @@ from batcher.policy import FixedPolicy
 KEYS = "abc"
 LIMIT = 24  #: rows of a profile that may wait
 RUN_TIMEOUT = 8.0
-HANGING = 10.0  #: times the expected, a run may take where that is more
+MIN_HUNG_RUN_RATIO = 10.0  #: times the expected, a run may take where that is more
 FIXED = FixedPolicy(max_batch_size=4, max_queue_delay=4.0)
 
 #: How a run ends: as its riders and its size will have it, or by the model's own fault.

@@ -19,7 +19,7 @@ from batcher.executor import Executor, Item, Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, QueueView
 from batcher.priority import Priority
-from batcher.profile import Profile
+from batcher.queue import Queue
 from batcher.trace import Trace
 
 #: What `ManualExecutor` answers for a piece: its item beside the number of each of its rows.
@@ -120,8 +120,8 @@ class Scene:
         self.lanes: list[ManualExecutor[str]] = [ManualExecutor() for _ in range(lanes)]
         self.latency = LatencyCurve({})
         #: By the key that requests name; all learn from the same runs.
-        self.profiles: defaultdict[str, Profile] = defaultdict(
-            lambda: Profile(self.latency, cap, limit)
+        self.queues: defaultdict[str, Queue[str, Rows[str]]] = defaultdict(
+            lambda: Queue(self.latency, cap, limit)
         )
         self.batcher: Batcher[str, Rows[str]] = Batcher(
             self.clock,
@@ -149,7 +149,7 @@ class Scene:
         answer = self.batcher.submit(
             name,
             rows,
-            self.profiles[key],
+            self.queues[key],
             deadline=deadline,
             priority=priority,
             source=source,
@@ -176,7 +176,7 @@ class Scene:
     @property
     def cap(self) -> int:
         """The most rows that a batch may now have, of requests that name no key."""
-        return self.profiles[""].cap
+        return self.queues[""].cap
 
     @property
     def lane(self) -> ManualExecutor[str]:

@@ -114,8 +114,8 @@ async def test_who_expires_in_the_queue_is_not_run(tmp_path: Path) -> None:
 async def test_who_cannot_be_in_time_is_refused_before_the_body_is_sent(tmp_path: Path) -> None:
     """With when to come again; one with more time is read, and answered."""
     async with lookup_server(tmp_path, max_batch_size=8) as watched:
-        for profile in watched.service.inference().model.profiles.known.values():
-            profile.latency = LatencyCurve({1: 4.0, 8: 4.0})
+        for queue in watched.service.inference().model.queues.known.values():
+            queue.latency = LatencyCurve({1: 4.0, 8: 4.0})
         body = request_body([2])
         for timeout, status in ((2_000, 429), (60_000, 200)):
             request = request_bytes(body, headers={"X-Request-Timeout-Ms": str(timeout)})
