@@ -46,7 +46,7 @@ def curve(tmp_path: Path) -> Path:
         (["--load", "0"], "Invalid value for '--load': "),
         (["--load", "nan"], "Invalid value for '--load': "),
         (["--load", "inf"], "Invalid value for '--load': expected a finite number"),
-        (["--load", "1e308"], "so many requests a second are no number"),
+        (["--load", "1e308"], "the requests per second must be a finite number"),
         (["--loads", "0.3,-1"], "Invalid value for '--loads': "),
         (["--loads", ""], "Invalid value for '--loads': "),
         (["--load", "0.3", "--loads", "0.3"], "give one of --load, --loads and --rate"),
@@ -75,7 +75,7 @@ def curve(tmp_path: Path) -> Path:
         (["--policy", "fixed:8"], "--policy: expected auto, greedy or fixed:ROWS,SECONDS"),
         (["--policy", "fixed:8,inf"], "--policy: expected auto, greedy or fixed:ROWS,SECONDS"),
         (["--png", "a.png"], "--png draws several loads: give --loads"),
-        (["--png", "no/a.png", "--loads", "1"], "--png needs a folder that is there"),
+        (["--png", "no/a.png", "--loads", "1"], "--png needs an existing folder"),
         (["--png", ".", "--loads", "1"], "Invalid value for '--png': "),
     ],
 )
@@ -180,11 +180,11 @@ def test_a_load_that_cannot_be_served_is_played_and_named() -> None:
     """Its figures depend on how long it lasts."""
     code, output = said("--load", 1.25, "--requests", 600)
     assert code == 0
-    assert "warning: auto, load 1.25: more come than can be served so" in output
-    assert "can be served so; latencies grow with --requests" in " ".join(output.split())
-    assert "warning: p99 rests on 480 requests" in output
+    assert "warning: auto, load 1.25: more arrive than can be served" in output
+    assert "can be served; latencies grow with --requests" in " ".join(output.split())
+    assert "warning: p99 of only 480 requests is not reliable" in output
     _, output = said("--load", 1.25, "--requests", 6000, "--slo", "50ms")
-    assert "more come than can be served so; the rest is turned away" in " ".join(output.split())
+    assert "more arrive than can be served; the rest is refused" in " ".join(output.split())
     assert figures("--load", 1.25, "--requests", 600)["stable"] is False
     assert figures("--load", 0.7, "--requests", 600, "--policy", "fixed:8,0")["stable"] is False
     assert figures("--load", 0.7, "--requests", 600)["stable"] is True
@@ -216,7 +216,7 @@ def test_policies_are_compared_in_the_same_world(tmp_path: Path) -> None:
     code, output = said(*asked, "--load", 0.7)
     assert code == 0
     assert [line.split()[0] for line in output.splitlines()[3:5]] == ["0.7", "fixed:8,0"]
-    assert "warning: fixed:8,0, load 0.7: more come" in output
+    assert "warning: fixed:8,0, load 0.7: more arrive" in output
 
 
 def test_nothing_in_time_is_a_figure_too(tmp_path: Path) -> None:

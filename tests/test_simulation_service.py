@@ -57,7 +57,7 @@ def test_a_file_tells_seconds_by_rows(tmp_path: Path) -> None:
         ('{"1.5": 1}', "expected rows"),
         ('{"65537": 1}', "expected rows"),
         ('{"rows": {"1": 1}}', "expected rows"),
-        ('{"1": 1, "1": 2}', "1 rows are there twice"),
+        ('{"1": 1, "1": 2}', "1 rows are given twice"),
         ('{"1": 0}', "expected from a microsecond to an hour for 1 rows"),
         ('{"1": -1}', "expected from a microsecond to an hour"),
         ('{"1": 4.1, "2": 4100}', "expected from a microsecond to an hour for 2 rows"),
