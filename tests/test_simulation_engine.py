@@ -89,7 +89,7 @@ def test_the_clock_is_a_reactors() -> None:
 
 
 def test_calls_are_made_in_order_of_time_and_then_of_creation() -> None:
-    """Also calls that were delayed, reset or created by other calls; cancelled ones are not made."""
+    """Also delayed and reset calls, and calls created by other calls; cancelled ones are not."""
     clock = SimulatedClock(8.0)
     calls_made: list[tuple[float, str]] = []
 
