@@ -1,4 +1,4 @@
-"""How long requests may take, and whether decoding leaves time for it: server/admission.py."""
+"""Default timeouts, and whether decoding leaves enough time: server/admission.py."""
 
 from math import inf
 
@@ -36,7 +36,7 @@ UNKNOWN = queue(32, {})
 def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
     of: FeedQueue, rows: int, seconds: float
 ) -> None:
-    """What was never measured may take as long as it does."""
+    """If nothing is measured, the time is unlimited."""
     assert patience(of, rows) == pytest.approx(seconds)
 
 
@@ -47,21 +47,21 @@ def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
         (DefaultTimeout(None, [QUICK, SLOW]), 5.0),
         (DefaultTimeout(None, [QUICK, UNKNOWN]), 0.5),
         (DefaultTimeout(None, [UNKNOWN]), inf),
-        (DefaultTimeout(None, [QUICK], 2.0), 2.5),  # they wait for company
+        (DefaultTimeout(None, [QUICK], 2.0), 2.5),  # plus the queue delay
         (DefaultTimeout(0.25, [SLOW], 2.0), 0.25),
         (DefaultTimeout(inf, [QUICK]), inf),
     ],
 )
-def test_the_default_is_what_was_asked_for_or_what_the_slowest_runs_need(
+def test_the_default_is_the_option_or_what_the_slowest_runs_need(
     default: DefaultTimeout, seconds: float
 ) -> None:
-    """Those that were measured."""
+    """Of the measured queues."""
     assert default.seconds == seconds
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
-def test_a_learned_default_follows_what_runs_take(factor: float) -> None:
-    """A busy machine at the start makes nobody wait for ever, nor a quiet one hurry."""
+def test_a_learned_default_follows_the_times_of_runs(factor: float) -> None:
+    """A machine that was busy or idle at the start does not fix the timeout."""
     model = queue(1, {1: 1.0})
     default = DefaultTimeout(None, [model])
     assert default.seconds == 5.0
@@ -85,7 +85,7 @@ def test_a_learned_default_follows_what_runs_take(factor: float) -> None:
 def test_a_learned_default_is_never_shorter_than_the_run_itself(
     default: DefaultTimeout, of: FeedQueue, rows: int, seconds: float
 ) -> None:
-    """Of many rows, or of a shape that nobody measured; one that was asked for holds for all."""
+    """For many rows, or a shape that was not measured; a given timeout holds for all."""
     assert default.of(of, rows) == pytest.approx(seconds)
 
 
@@ -97,8 +97,8 @@ def test_a_learned_default_is_never_shorter_than_the_run_itself(
         (DefaultTimeout(inf), "any time for an answer"),
     ],
 )
-def test_a_default_can_be_said(default: DefaultTimeout, words: str) -> None:
-    """At the start, in the log."""
+def test_a_default_has_a_text(default: DefaultTimeout, words: str) -> None:
+    """For the log at the start."""
     assert str(default) == words
 
 
@@ -106,7 +106,7 @@ def test_a_default_can_be_said(default: DefaultTimeout, words: str) -> None:
 
 
 def test_the_time_of_decoding_is_a_moving_average() -> None:
-    """The first counts in full, the others by a tenth."""
+    """The first request counts in full, the others by a tenth."""
     decoding = Decoding(threads=2)
     assert decoding.average == 0.0
     averages = []
@@ -119,7 +119,7 @@ def test_the_time_of_decoding_is_a_moving_average() -> None:
 @pytest.mark.parametrize(
     ("threads", "pending", "allowed", "wait"),
     [
-        (1, 0, 0.0, None),  # a thread is free: the batcher has the last word
+        (1, 0, 0.0, None),  # a thread is free: the batcher decides
         (2, 1, 0.0, None),
         (1, 1, 2.5, None),
         (1, 1, 2.25, 2.5),
@@ -129,10 +129,10 @@ def test_the_time_of_decoding_is_a_moving_average() -> None:
         (2, 1000, inf, None),
     ],
 )
-def test_who_would_wait_too_long_for_a_thread_is_refused(
+def test_a_request_that_would_wait_too_long_for_a_thread_is_refused(
     threads: int, pending: int, allowed: float, wait: float | None
 ) -> None:
-    """An image takes two seconds of a thread here, and a run of one row half a second."""
+    """Decoding takes 2 s of a thread here, and a run of one row 0.5 s."""
     decoding = Decoding(threads)
     decoding.observe(2.0)
     if wait is None:
@@ -143,8 +143,8 @@ def test_who_would_wait_too_long_for_a_thread_is_refused(
     assert (caught.value.wait, caught.value.allowed) == (wait, allowed)
 
 
-def test_nobody_is_refused_while_nobody_knows_how_long_decoding_takes() -> None:
-    """But for what the model takes."""
+def test_no_request_waits_for_threads_until_decoding_is_measured() -> None:
+    """Only the expected time of the run counts."""
     Decoding(1).admit(1000, SLOW, 0.5)
     with pytest.raises(Overloaded):
         Decoding(1).admit(1000, SLOW, 0.25)

@@ -1,4 +1,4 @@
-"""The answers that are due: batcher/completions.py."""
+"""Requests that have ended: batcher/completions.py."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -19,46 +19,46 @@ QUEUE: Queue[str, str] = Queue(LatencyCurve({}), 8, 64)
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Return *parts* with a plus in between; one of them may be bad."""
+    """Return *parts* joined with a plus; raises ValueError for a bad one."""
     if "bad" in parts:
         raise ValueError("no such part")
     return "+".join(parts)
 
 
-class Counter:
-    """An outbox, and what was told in which order."""
+class Outcomes:
+    """Completions, and the results and errors of their Deferreds in order."""
 
     def __init__(self) -> None:
         self.totals = Totals()
         self.completions: Completions[str, str] = Completions(joined, self.totals)
-        self.told: list[object] = []
+        self.fired: list[object] = []
 
     def request(
         self, number: int, *parts: str, rows: int = 1, error: BatcherError | None = None
     ) -> StrRequest:
-        """Return a ticket of so many rows a part that has its results, or *error*."""
+        """Return a request with *rows* rows a part that has its results, or *error*."""
         request: StrRequest = Request(number, "item", rows * max(1, len(parts)), QUEUE, 0.0)
         request.error = error
         for start, part in enumerate(parts):
             request.add(Part("item", rows * start, rows * (start + 1), request), part)
         request.answer = Deferred()
-        request.answer.addCallbacks(self.told.append, self._failed)
+        request.answer.addCallbacks(self.fired.append, self._failed)
         return request
 
     def _failed(self, failure: Failure) -> None:
-        self.told.append(failure.value)
+        self.fired.append(failure.value)
 
 
-def test_answers_are_told_in_the_order_in_which_they_ended() -> None:
-    """Not before they are delivered, and each once."""
-    counter = Counter()
+def test_deferreds_fire_in_the_order_in_which_requests_ended() -> None:
+    """Not before the delivery, and each once."""
+    outcomes = Outcomes()
     for number, result in ((2, "b"), (1, "a"), (3, "c")):
-        counter.completions.put(counter.request(number, result))
-    assert counter.told == []
-    assert counter.completions.deliver()
-    assert counter.told == ["b", "a", "c"]
-    assert counter.completions.deliver()
-    assert counter.told == ["b", "a", "c"]
+        outcomes.completions.put(outcomes.request(number, result))
+    assert outcomes.fired == []
+    assert outcomes.completions.deliver()
+    assert outcomes.fired == ["b", "a", "c"]
+    assert outcomes.completions.deliver()
+    assert outcomes.fired == ["b", "a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -72,54 +72,54 @@ def test_answers_are_told_in_the_order_in_which_they_ended() -> None:
         (("a", "bad"), None, {"failed": 4}),
     ],
 )
-def test_what_became_of_each_row_is_counted(
+def test_the_outcome_of_each_row_is_counted(
     parts: tuple[str, ...], error: BatcherError | None, counted: dict[str, int]
 ) -> None:
-    """Two rows a part; whoever has an error is not answered, even with a result."""
-    counter = Counter()
-    counter.completions.put(counter.request(1, *parts, rows=2, error=error))
-    counter.completions.deliver()
-    assert asdict(counter.totals) == asdict(replace(Totals(), **counted))
-    assert len(counter.told) == 1
+    """Two rows a part; a request with an error is not answered, even if it has a result."""
+    outcomes = Outcomes()
+    outcomes.completions.put(outcomes.request(1, *parts, rows=2, error=error))
+    outcomes.completions.deliver()
+    assert asdict(outcomes.totals) == asdict(replace(Totals(), **counted))
+    assert len(outcomes.fired) == 1
     if error is not None:
-        assert counter.told == [error]
+        assert outcomes.fired == [error]
 
 
 def test_parts_that_cannot_be_joined_fail_their_request_alone() -> None:
-    """With what the joining raised."""
-    counter = Counter()
-    counter.completions.put(counter.request(1, "a", "bad"))
-    counter.completions.put(counter.request(2, "a", "b"))
-    counter.completions.deliver()
-    failed, answered = counter.told
+    """With the exception of the join."""
+    outcomes = Outcomes()
+    outcomes.completions.put(outcomes.request(1, "a", "bad"))
+    outcomes.completions.put(outcomes.request(2, "a", "b"))
+    outcomes.completions.deliver()
+    failed, answered = outcomes.fired
     assert isinstance(failed, RunFailed)
     assert str(failed) == "the run failed: ValueError: no such part"
     assert answered == "a+b"
 
 
-def test_what_ends_while_answers_are_told_is_told_after_them() -> None:
-    """By the outermost delivery alone: one within it does nothing, and says so."""
-    counter = Counter()
-    first, second, third = (counter.request(number, name) for number, name in enumerate("abc"))
+def test_a_request_that_ends_during_a_delivery_is_delivered_after_the_others() -> None:
+    """By the outermost delivery only: an inner one does nothing and returns False."""
+    outcomes = Outcomes()
+    first, second, third = (outcomes.request(number, name) for number, name in enumerate("abc"))
     inner: list[bool] = []
 
     def end_another(_: object) -> None:
-        counter.completions.put(third)
-        inner.append(counter.completions.deliver())
+        outcomes.completions.put(third)
+        inner.append(outcomes.completions.deliver())
 
     assert first.answer is not None
     first.answer.addCallback(end_another)
-    counter.completions.put(first)
-    counter.completions.put(second)
-    assert counter.completions.deliver()
+    outcomes.completions.put(first)
+    outcomes.completions.put(second)
+    assert outcomes.completions.deliver()
     assert inner == [False]
-    assert counter.told == ["a", "b", "c"]
+    assert outcomes.fired == ["a", "b", "c"]
 
 
-def test_whoever_was_cancelled_meanwhile_is_neither_told_nor_counted() -> None:
-    """By a callback of the same delivery: the canceller has told and counted it."""
-    counter = Counter()
-    first, second = counter.request(1, "a"), counter.request(2, "b")
+def test_a_request_cancelled_during_a_delivery_is_neither_fired_nor_counted() -> None:
+    """The callback that cancels it has fired and counted it."""
+    outcomes = Outcomes()
+    first, second = outcomes.request(1, "a"), outcomes.request(2, "b")
 
     def cancel(_: object) -> None:
         answer, second.answer = second.answer, None
@@ -128,21 +128,21 @@ def test_whoever_was_cancelled_meanwhile_is_neither_told_nor_counted() -> None:
 
     assert first.answer is not None
     first.answer.addCallback(cancel)
-    counter.completions.put(first)
-    counter.completions.put(second)
-    assert counter.completions.deliver()
-    assert [type(each) for each in counter.told] == [str, CancelledError]
-    assert counter.totals == Totals(answered=1)
+    outcomes.completions.put(first)
+    outcomes.completions.put(second)
+    assert outcomes.completions.deliver()
+    assert [type(each) for each in outcomes.fired] == [str, CancelledError]
+    assert outcomes.totals == Totals(answered=1)
 
 
-def test_an_answer_may_be_cancelled_by_whoever_is_told() -> None:
-    """It has fired already, and that is no trouble."""
-    counter = Counter()
-    request = counter.request(1, "a")
+def test_a_callback_may_cancel_its_own_deferred() -> None:
+    """It has fired already: nothing happens."""
+    outcomes = Outcomes()
+    request = outcomes.request(1, "a")
     answer = request.answer
     assert answer is not None
     answer.addCallback(lambda _: answer.cancel())
-    counter.completions.put(request)
-    assert counter.completions.deliver()
-    assert counter.told == ["a"]
+    outcomes.completions.put(request)
+    assert outcomes.completions.deliver()
+    assert outcomes.fired == ["a"]
     assert request.answer is None

@@ -1,4 +1,4 @@
-"""Whether the machine is another than it was: batcher/learning/drift.py."""
+"""Whether the speed of the machine has changed: batcher/learning/drift.py."""
 
 import pytest
 
@@ -6,7 +6,7 @@ from batcher.learning.drift import WINDOW_RUNS, Change, Drift
 
 
 def expected(_: int) -> float:
-    """Return what is believed of all sizes."""
+    """Return the expected seconds, the same for all sizes."""
     return 3.0
 
 
@@ -29,7 +29,7 @@ def expected(_: int) -> float:
 def test_a_change_shows_in_all_of_the_last_runs(
     ratios: list[float], noise: float, factor: float | None
 ) -> None:
-    """By the one in their middle."""
+    """The factor is their median."""
     drift = Drift()
     changes = [drift.observe(4, 3.0 * ratio, expected, noise) for ratio in ratios]
     assert changes[:-1] == [None] * (len(ratios) - 1)
@@ -37,8 +37,8 @@ def test_a_change_shows_in_all_of_the_last_runs(
     assert (change and change.factor) == (factor and pytest.approx(factor))
 
 
-def test_the_noise_of_the_new_runs_is_told() -> None:
-    """Around their middle; without those furthest off, which may be from before."""
+def test_a_change_has_the_noise_of_the_new_runs() -> None:
+    """Around their median; without the furthest, which may be from before."""
     drift = Drift()
     ratios = [1.001, 2.2, 1.8, 2.0, 2.0, 2.0, 2.0, 500.0]
     changes = [drift.observe(4, 3.0 * ratio, expected, 0.05) for ratio in ratios]
@@ -47,8 +47,8 @@ def test_the_noise_of_the_new_runs_is_told() -> None:
     assert (change.factor, change.variance) == pytest.approx((2.0, 0.02 / 6))
 
 
-def test_what_is_forgotten_tells_nothing() -> None:
-    """After something else has been expected, it takes as many runs again."""
+def test_cleared_runs_are_no_evidence() -> None:
+    """After a correction, it takes as many runs again."""
     drift = Drift()
     for _ in range(WINDOW_RUNS - 1):
         drift.observe(4, 6.0, expected, 0.05)
@@ -59,16 +59,16 @@ def test_what_is_forgotten_tells_nothing() -> None:
     assert drift.observe(4, 6.0, expected, 0.05) == Change(2.0, 0.0)
 
 
-def test_runs_are_held_against_what_is_believed_now() -> None:
-    """A new belief that explains them leaves nothing to tell."""
+def test_runs_are_compared_with_the_present_expectation() -> None:
+    """A new expectation that explains them is no change."""
     drift = Drift()
     for _ in range(WINDOW_RUNS - 1):
         drift.observe(4, 6.0, expected, 0.05)
     assert drift.observe(4, 6.0, lambda _: 5.9, 0.05) is None
 
 
-def test_what_is_believed_to_take_no_time_tells_nothing() -> None:
-    """A belief may have become so since the run: it is no divisor."""
+def test_an_expected_time_of_zero_is_no_evidence() -> None:
+    """The expectation may have changed since the run: it must not be a divisor."""
     drift = Drift()
     for _ in range(WINDOW_RUNS - 1):
         drift.observe(4, 6.0, expected, 0.05)

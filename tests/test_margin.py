@@ -1,12 +1,12 @@
-"""The margin of admission, after late and timely requests: batcher/learning/margin.py."""
+"""The admission margin after missed and met deadlines: batcher/learning/margin.py."""
 
 import pytest
 
 from batcher.learning.margin import MAX_FACTOR, MISS_STEP, TARGET_MISS_SHARE, AdmissionMargin
 
 
-def test_whoever_is_late_raises_the_factor_and_many_in_time_lower_it_again() -> None:
-    """By a fifth, and back by one in 2,500 each; never below one."""
+def test_a_miss_raises_the_factor_and_many_met_deadlines_lower_it() -> None:
+    """By a fifth, and back by one in 2,500 each; never below 1."""
     margin = AdmissionMargin()
     assert margin.factor == 1.0
     margin.missed(now=8.0, pause=1.0)
@@ -19,8 +19,8 @@ def test_whoever_is_late_raises_the_factor_and_many_in_time_lower_it_again() -> 
     assert margin.factor == 1.0
 
 
-def test_one_late_batch_in_five_hundred_leaves_it_where_it_is() -> None:
-    """Which is what it aims at."""
+def test_one_late_batch_in_five_hundred_keeps_the_factor() -> None:
+    """`TARGET_MISS_SHARE` is 0.002."""
     margin = AdmissionMargin()
     for number in range(5):
         margin.missed(now=float(number), pause=1.0)
@@ -32,8 +32,8 @@ def test_one_late_batch_in_five_hundred_leaves_it_where_it_is() -> None:
     assert margin.factor == pytest.approx(before, rel=0.001)
 
 
-def test_all_who_are_late_together_count_as_one() -> None:
-    """Within the time of one run; a clock that was set back is no excuse."""
+def test_simultaneous_misses_count_as_one() -> None:
+    """Within the time of one run; also after a clock was set back."""
     margin = AdmissionMargin()
     for now in (8.0, 8.0, 8.5, 8.75):
         margin.missed(now, pause=1.0)
@@ -44,8 +44,8 @@ def test_all_who_are_late_together_count_as_one() -> None:
     assert margin.factor == pytest.approx(1.2**3)
 
 
-def test_whoever_came_in_time_against_expectation_takes_one_lateness_back() -> None:
-    """All of it; never below one."""
+def test_a_deadline_met_unexpectedly_takes_one_miss_back() -> None:
+    """Completely; the factor is never below 1."""
     margin = AdmissionMargin()
     margin.missed(now=8.0, pause=1.0)
     margin.missed(now=9.0, pause=1.0)
@@ -57,15 +57,15 @@ def test_whoever_came_in_time_against_expectation_takes_one_lateness_back() -> N
 
 
 def test_the_factor_has_a_limit() -> None:
-    """However many are late."""
+    """For any number of misses."""
     margin = AdmissionMargin()
     for now in range(100):
         margin.missed(float(now), pause=0.5)
     assert margin.factor == MAX_FACTOR
 
 
-def test_only_batches_with_little_time_left_tell_that_less_caution_would_do() -> None:
-    """Half of their time, divided by the factor: with twice the caution, a quarter tells."""
+def test_only_batches_with_little_time_left_lower_the_factor() -> None:
+    """Half of their time, divided by the factor: with a factor of 2, a quarter counts."""
     margin = AdmissionMargin()
     for now in range(4):
         margin.missed(float(now), pause=0.5)
