@@ -48,10 +48,10 @@ class DefaultTimeout:
     """
     What a request may take that does not say it, counted from when all of it has come.
 
-    Read on the reactor thread alone: what is not asked for changes with the profiles.
+    Read on the reactor thread alone: what is not asked for changes with the queues.
     """
 
-    asked: float | None = inf  #: seconds; inf: what it takes; None: what the slowest profile needs
+    asked: float | None = inf  #: seconds; inf: what it takes; None: what the slowest queue needs
     queues: Collection[FeedQueue] = ()  #: those that were measured at the start
     max_queue_delay: float = 0.0  #: seconds that a batch may wait for company, on top of that
 
@@ -62,7 +62,7 @@ class DefaultTimeout:
 
     @property
     def seconds(self) -> float:
-        """The timeout of a row, by what was last seen of the runs of each profile."""
+        """The timeout of a row, by what was last seen of the runs of each queue."""
         if self.asked is not None:
             return self.asked
         needed = [seconds for seconds in map(patience, self.queues) if seconds < inf]
@@ -102,7 +102,7 @@ class Decoding:
         """
         Raise `Overloaded` where *pending* requests on or before the threads leave no time.
 
-        *allowed* seconds are left for the answer, of which a run of *profile* takes some.  What is
+        *allowed* seconds are left for the answer, of which a run of *queue* takes some.  What is
         expected is taken times a factor that follows from who was let in and came too late.
         """
         behind = pending + 1 - self.threads

@@ -178,7 +178,7 @@ class ModelHost:
         self._call_from_thread(self._say, line)
 
     async def _learn(self, loaded: LoadedModel, signature: Signature, queues: Queues) -> None:
-        """Put what a run of *signature* takes into *profiles*, from the cache or measured now."""
+        """Put what a run of *signature* takes into *queues*, from the cache or measured now."""
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
         if not signature.batched:
             self._say(f"{signature.name} runs one request at a time: {signature.alone}")

@@ -302,12 +302,12 @@ def test_a_trace_of_a_request_that_was_never_launched_has_its_wait() -> None:
     """Cancelled or expired; the trace of a cancelled request in a run gets the seconds of it."""
     manual = ManualBatcher()
     traces = [Trace() for _ in range(3)]
-    rider = manual.submit("rider", trace=traces[0])
+    running = manual.submit("running", trace=traces[0])
     cancelled = manual.submit("cancelled", trace=traces[1])
     manual.submit("expired", deadline=4.0, trace=traces[2])
     manual.clock.advance(2.0)
     cancelled.cancel()
-    rider.cancel()
+    running.cancel()
     manual.clock.advance(2.0)
     manual.lane.current.finish()
     assert traces == [Trace(0.0, [Run(1, 8, "idle", 4.0)]), Trace(2.0, []), Trace(4.0, [])]

@@ -31,7 +31,7 @@ def test_rows_before(priority: Priority, waiting: tuple[int, ...], rows: int) ->
     [
         (Backlog(0, 0.0, 1, 8), 1000.0, 14.0),
         (Backlog(0, 5.0, 1, 8), 1000.0, 19.0),
-        (Backlog(7, 0.0, 1, 8), 1000.0, 98.0),  # rides with them
+        (Backlog(7, 0.0, 1, 8), 1000.0, 98.0),  # in the same batch
         (Backlog(8, 0.0, 1, 8), 1000.0, 98.0 + 14.0),
         (Backlog(8, 0.0, 2, 8), 1000.0, 49.0 + 14.0),
         (Backlog(8, 0.0, 1, 8), 100.0, 2 * 50.0 + 14.0),  # batches of four, by then

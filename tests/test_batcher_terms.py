@@ -75,7 +75,7 @@ def test_a_level_that_was_held_has_no_claim_on_past_turns() -> None:
     """Rows that were launched while its queue waited are not charged to later requests."""
     manual = ManualBatcher(policy=FixedPolicy(max_batch_size=4, max_queue_delay=8.0), limit=1000)
     manual.queues["alone"] = Queue(manual.latency, 1, 1000)
-    manual.submit("waits for company")
+    manual.submit("held")
     for number in range(20):
         manual.submit(f"low {number}", key="alone", priority=Priority.LOW)
     for number in range(20):
@@ -157,14 +157,14 @@ def test_a_higher_priority_is_admitted_past_a_long_queue() -> None:
 def test_a_run_that_hangs_is_given_up_and_its_lane_used_again_when_it_ends() -> None:
     """All requests fail, new ones are refused, and no Deferred fires twice."""
     manual = ManualBatcher(run_timeout=30.0)
-    manual.submit("rider")
+    manual.submit("running")
     manual.submit("waiting")
     manual.clock.advance(29.0)
     assert manual.batcher.stats().hung == 0
     manual.clock.advance(1.0)
     assert manual.batcher.hung
     assert manual.batcher.stats().hung == 1
-    assert [type(manual.errors[name]) for name in ("rider", "waiting")] == [RunHung, RunHung]
+    assert [type(manual.errors[name]) for name in ("running", "waiting")] == [RunHung, RunHung]
     manual.submit("late")
     assert isinstance(manual.errors["late"], RunHung)
     with pytest.raises(RunHung):
@@ -174,7 +174,7 @@ def test_a_run_that_hangs_is_given_up_and_its_lane_used_again_when_it_ends() -> 
     manual.submit("after")
     manual.lane.current.finish()
     assert manual.results == {"after": all_rows("after")}
-    assert manual.ended == ["rider", "waiting", "late", "after"]
+    assert manual.ended == ["running", "waiting", "late", "after"]
 
 
 def test_other_lanes_go_on_beside_one_that_hangs() -> None:

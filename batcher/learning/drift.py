@@ -49,10 +49,10 @@ class Drift:
         self._runs.append((rows, seconds))
         if len(self._runs) < WINDOW_RUNS:
             return None
-        believed = [expected(rows) for rows, _ in self._runs]
-        if min(believed) <= 0.0:
+        predicted = [expected(rows) for rows, _ in self._runs]
+        if min(predicted) <= 0.0:
             return None
-        ratios = [seconds / each for (_, seconds), each in zip(self._runs, believed, strict=True)]
+        ratios = [seconds / each for (_, seconds), each in zip(self._runs, predicted, strict=True)]
         if min(ratios) <= 1.0 <= max(ratios):
             return None
         # The median, not the mean: one stalled run is no evidence of a change.

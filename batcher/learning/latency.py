@@ -91,8 +91,8 @@ class _Measured:
     seconds: float
     count: float  #: the number of runs that it is worth
     last: int = 0  #: the number of its last run
-    believed: float = 0.0  #: `seconds` at the last fit
-    fitted: float = 0.0  #: `count` at the last fit
+    seconds_at_fit: float = 0.0  #: `seconds` at the last fit
+    count_at_fit: float = 0.0  #: `count` at the last fit
 
 
 class LatencyCurve:
@@ -145,7 +145,7 @@ class LatencyCurve:
         self._overhead_variance += DISPATCH_OVERHEAD_WEIGHT * (off * off - self._overhead_variance)
         known, change = self._measured.get(rows), None
         if known is None:
-            known = self._measured[rows] = _Measured(seconds, 1.0, believed=seconds)
+            known = self._measured[rows] = _Measured(seconds, 1.0, seconds_at_fit=seconds)
         else:
             change = self._changed(known, rows, seconds)
             self._learn(known, seconds)
@@ -175,18 +175,18 @@ class LatencyCurve:
         A size with few runs at the last fit, or with many since, is no evidence: its first runs may
         have been slow or quick.
         """
-        if known.fitted < MIN_DRIFT_COUNT or self._has_grown(known):
+        if known.count_at_fit < MIN_DRIFT_COUNT or self._has_grown(known):
             return None
-        return self._drift.observe(rows, seconds, self._believed, self.noise)
+        return self._drift.observe(rows, seconds, self._seconds_at_fit, self.noise)
 
-    def _believed(self, rows: int) -> float:
+    def _seconds_at_fit(self, rows: int) -> float:
         """Return the average of a size at the last fit, not smoothed by its neighbours."""
-        return self._measured[rows].believed
+        return self._measured[rows].seconds_at_fit
 
     def _rescale(self, change: Change) -> None:
         """Apply *change*, which recent runs have shown, to all sizes, with a low weight."""
         for it in self._measured.values():
-            it.seconds = change.factor * it.believed
+            it.seconds = change.factor * it.seconds_at_fit
             it.count = min(it.count, MAX_COUNT_AFTER_CHANGE)
         self._noise = min(self._noise, change.variance)
         self._drift.clear()
@@ -195,7 +195,7 @@ class LatencyCurve:
     def _learn(self, known: _Measured, seconds: float) -> None:
         limit = REFIT_STANDARD_ERRORS * self.noise * known.seconds
         if self._is_stale(known) and abs(seconds - known.seconds) > limit:
-            known.count, known.fitted = 1.0, 0.0  # the average is out of date
+            known.count, known.count_at_fit = 1.0, 0.0  # the average is out of date
         shortest, longest = known.seconds * (1 - MAX_DEVIATION), known.seconds * (1 + MAX_DEVIATION)
         near = max(shortest, min(longest, seconds))
         error = near / max(known.seconds, MIN_RUN_SECONDS) - 1.0
@@ -218,7 +218,7 @@ class LatencyCurve:
 
     def _has_grown(self, known: _Measured) -> bool:
         """Return whether a size has many more runs than at the last fit."""
-        return known.count >= REFIT_COUNT_RATIO * known.fitted
+        return known.count >= REFIT_COUNT_RATIO * known.count_at_fit
 
     def _is_stale(self, known: _Measured) -> bool:
         return self._runs - known.last >= STALE_RUNS_PER_COUNT * known.count
@@ -317,7 +317,7 @@ class LatencyCurve:
             # Relative to the expected time: else a size that was quick by chance weighs more.
             expected = max(self._run(rows) or it.seconds, least)
             points.append(Point(rows, it.seconds, 1.0 / (noise * expected**2 / it.count)))
-            it.believed, it.fitted = it.seconds, it.count
+            it.seconds_at_fit, it.count_at_fit = it.seconds, it.count
         self._lines = fit_lines(points)
         of_each = chain.from_iterable(repeat(line, line.points) for line in self._lines)
         values = (line.at(rows) for (rows, _), line in zip(measured, of_each, strict=True))
