@@ -239,7 +239,7 @@ def runs_of(model: ServedModel) -> Run:
 
     def run(pixels: Pixels) -> Deferred[Any]:
         feed = signature.feed({spec.name: pixels[np.newaxis]})
-        return model.batcher.submit(feed, feed.rows, model.profiles.of(feed))
+        return model.batcher.submit(feed, feed.rows, model.queues.of(feed))
 
     return run
 

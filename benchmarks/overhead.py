@@ -24,7 +24,7 @@ from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
 from batcher.priority import Priority
-from batcher.profile import Profile
+from batcher.queue import Queue
 from batcher.trace import Trace
 from benchmarks.kept import Kept, dumped
 from benchmarks.machine import this_machine
@@ -104,7 +104,7 @@ class Submits:
         self.batcher: Batcher[None, None] = Batcher(
             self.clock, [self.lane], LotPolicy(), join=lambda _: None, run_timeout=RUN_TIMEOUT
         )
-        self._profile = Profile(LatencyCurve(MEASURED), BATCH, 4 * BATCH)
+        self._queue: Queue[None, None] = Queue(LatencyCurve(MEASURED), BATCH, 4 * BATCH)
         self._sources: Iterator[object] = cycle([object() for _ in range(CLIENTS)])
         self._submit = self._served if served else self._bare
         self._submit()  # it is run alone, and the others wait for it
@@ -117,13 +117,13 @@ class Submits:
         self.lane.end()
 
     def _bare(self) -> None:
-        self.batcher.submit(None, 1, self._profile)
+        self.batcher.submit(None, 1, self._queue)
 
     def _served(self) -> None:
         self.batcher.submit(
             None,
             1,
-            self._profile,
+            self._queue,
             deadline=self.clock.seconds() + TIMEOUT,
             priority=Priority.NORMAL,
             source=next(self._sources),

@@ -33,7 +33,7 @@ def test_all_requests_of_a_batch_ride_together_and_are_answered(served: bool) ->
     totals = report.stats.totals
     assert (totals.runs, totals.run_rows) == (11, 1 + 10 * BATCH)
     assert totals.answered == 1 + 9 * BATCH
-    assert {flush.rows for flush in report.flushes[:-1]} == {BATCH}
+    assert {run.rows for run in report.runs[:-1]} == {BATCH}
     assert report.queues[0].rows == {"high": 0, "normal": 0, "low": 0}
 
 
