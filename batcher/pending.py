@@ -45,7 +45,7 @@ class Pending(Generic[Item, Result]):
             return queues
         order: dict[Queue[Item, Result], None] = {}
         for level in self._turns.next(range(len(SHARES))):
-            waiting = [(q.head_of(level).number, q) for q in queues if q.has_waiting(level)]
+            waiting = [(q.first_waiting(level).number, q) for q in queues if q.has_waiting(level)]
             order.update((queue, None) for _, queue in sorted(waiting, key=_first))
         return list(order)
 
@@ -116,7 +116,9 @@ class Pending(Generic[Item, Result]):
         turn = queue.next_level(self._turns)
         others = [other for other in self._queues if other is not queue]
         heads = {
-            level: [other.head_of(level).number for other in others if other.has_waiting(level)]
+            level: [
+                other.first_waiting(level).number for other in others if other.has_waiting(level)
+            ]
             for level in queue.levels
             if level != turn
         }

@@ -104,14 +104,14 @@ class Queue(Generic[Item, Result]):
 
     # The requests that wait.
 
-    def head_of(self, level: int) -> Request[Item, Result]:
+    def first_waiting(self, level: int) -> Request[Item, Result]:
         """Return the oldest request of *level*; there must be one."""
         return next(iter(self._levels[level].values()))
 
     @property
     def oldest(self) -> float:
         """The arrival time of the oldest request; there must be one."""
-        return min(self.head_of(level).arrived for level in self.levels)
+        return min(self.first_waiting(level).arrived for level in self.levels)
 
     @property
     def levels(self) -> list[int]:
@@ -138,7 +138,7 @@ class Queue(Generic[Item, Result]):
             self.latency,
             self.expected(now),
             self.returns.expect(),
-            self.head_of(self.next_level(turns)).deadline,
+            self.first_waiting(self.next_level(turns)).deadline,
         )
 
     def push(self, request: Request[Item, Result]) -> None:

@@ -9,8 +9,8 @@ from batcher.learning.piecewise import Line
 from batcher.learning.sizes import CERTAIN_STANDARD_ERRORS, Estimate, Sizes, choose_sizes
 
 #: A line with a certain start, and one through the origin with an uncertain one.
-SURE, RAY = Line(4.0, 0.1, 4, 1.0, 0.01, 0.001), Line(0.1, 0.16, 2, 96.0, 0.2, 0.01)
-STEP = Line(20.0, 0.0, 1, 128.0, 0.4)
+CERTAIN, SLOPED = Line(4.0, 0.1, 4, 1.0, 0.01, 0.001), Line(0.1, 0.16, 2, 96.0, 0.2, 0.01)
+FLAT = Line(20.0, 0.0, 1, 128.0, 0.4)
 
 
 def estimates(
@@ -38,7 +38,7 @@ def chosen(known: list[Estimate], spent: float = 0.0) -> Sizes:
 
 def growing(last: float, line: Line) -> dict[int, tuple[float, Line]]:
     """Return the seconds of 4 + 0.1 b to 64 rows, and those of 128 rows on *line*."""
-    small = {rows: (4.0 + 0.1 * rows, SURE) for rows in (1, 16, 64)}
+    small = {rows: (4.0 + 0.1 * rows, CERTAIN) for rows in (1, 16, 64)}
     return {**small, 128: (last, line)}
 
 
@@ -49,7 +49,7 @@ def test_without_measurements_no_size_is_worth_running() -> None:
 
 def test_up_to_the_knee_all_sizes_are_worth_running() -> None:
     """For any error, if each has a better rate than the one before."""
-    sizes = chosen(estimates(growing(20.8, STEP), error=0.03))
+    sizes = chosen(estimates(growing(20.8, FLAT), error=0.03))
     assert sizes.rows == tuple(range(1, 65))
     assert sizes.rates[-1] == pytest.approx(64 / 10.4)
     assert (sizes.longest, sizes.measured) == (20.8, 128)
@@ -69,7 +69,7 @@ def test_a_size_beyond_the_knee_has_its_certain_rate(
     seconds: float, error: float, largest: int, best: float
 ) -> None:
     """It is explored for its best rate: *best* times that of 64 rows."""
-    sizes = chosen(estimates(growing(seconds, STEP), error))
+    sizes = chosen(estimates(growing(seconds, FLAT), error))
     assert sizes.rows[-1] == largest
     trial = sizes.exploration[-1]
     assert trial.rows == 128
@@ -79,18 +79,18 @@ def test_a_size_beyond_the_knee_has_its_certain_rate(
 
 def test_a_size_that_never_ran_is_explored_at_the_predicted_rate() -> None:
     """If that is better than all smaller sizes that ran."""
-    risen = chosen(estimates(growing(20.0, STEP), error=0.001))
+    risen = chosen(estimates(growing(20.0, FLAT), error=0.001))
     assert [trial.rows for trial in risen.exploration] == list(range(65, 129))
     assert risen.exploration[31].rate == risen.exploration[31].best_rate == pytest.approx(96 / 15.2)
     assert risen.exploration[31].runs == 0.0
-    assert chosen(estimates(growing(20.8, STEP), error=0.0)).exploration == ()
-    assert chosen(estimates(growing(22.0, STEP), error=0.001)).exploration == ()
+    assert chosen(estimates(growing(20.8, FLAT), error=0.0)).exploration == ()
+    assert chosen(estimates(growing(22.0, FLAT), error=0.001)).exploration == ()
 
 
 def test_a_size_that_never_ran_is_compared_with_expected_rates() -> None:
     """Not with certain rates: the error of one size is no reason to run another."""
-    curve = growing(20.8, STEP)
-    curve = {**{rows: curve[rows] for rows in (1, 16, 64)}, 96: (15.0, STEP), 128: curve[128]}
+    curve = growing(20.8, FLAT)
+    curve = {**{rows: curve[rows] for rows in (1, 16, 64)}, 96: (15.0, FLAT), 128: curve[128]}
     sizes = chosen(estimates(curve, error=0.03))
     assert sizes.rows[-1] == 64
     tried = [trial.rows for trial in sizes.exploration]
@@ -99,7 +99,7 @@ def test_a_size_that_never_ran_is_compared_with_expected_rates() -> None:
 
 def test_the_certain_rate_is_lowered_by_the_errors_of_both_sizes() -> None:
     """Of the size, and of the knee."""
-    sizes = chosen(estimates(growing(19.8, STEP), error=0.005))
+    sizes = chosen(estimates(growing(19.8, FLAT), error=0.005))
     at_worst = 128 / 19.8 / (1.0 + CERTAIN_STANDARD_ERRORS * 0.005 * 2**0.5)
     assert sizes.rows[-1] == 128
     assert sizes.rates[-1] == pytest.approx(at_worst)
@@ -107,7 +107,7 @@ def test_the_certain_rate_is_lowered_by_the_errors_of_both_sizes() -> None:
 
 def test_between_two_lines_there_may_be_a_step() -> None:
     """A size takes at most the time of the next measured size, not less."""
-    sizes = chosen(estimates(growing(20.0, STEP), error=0.001))
+    sizes = chosen(estimates(growing(20.0, FLAT), error=0.001))
     rows = [size for size in sizes.rows if size > 64]
     assert rows == list(range(rows[0], 129))
     assert rows[0] / 20.0 > 64 / 10.4 > (rows[0] - 2) / 20.0
@@ -118,7 +118,7 @@ def test_sizes_on_a_line_with_a_certain_start_are_worth_running() -> None:
     line = Line(2.0, 12.0, 6, 2.0, 0.1, 0.01)
     gently = {rows: (2.0 + 12.0 * rows, line) for rows in (1, 4, 8, 32)}
     assert chosen(estimates(gently, error=0.03)).rows == tuple(range(1, 33))
-    origin = {rows: (12.1 * rows - rows / 100, RAY) for rows in (1, 4, 8, 32)}
+    origin = {rows: (12.1 * rows - rows / 100, SLOPED) for rows in (1, 4, 8, 32)}
     assert chosen(estimates(origin, error=0.03)).rows == (1,)
 
 

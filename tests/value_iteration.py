@@ -90,10 +90,10 @@ def _tail(station: Station, size: int) -> tuple[float, float, float]:
     Returns a, c and d; the difference to the exact value vanishes within a batch or two.
     """
     taken = station.seconds[size - 1]
-    came = station.rate * taken
-    fall = size - came
+    arrivals = station.rate * taken
+    fall = size - arrivals
     square = taken / (2 * fall)
-    linear = (station.rate * taken**2 / 2 + square * (fall**2 + came)) / fall
+    linear = (station.rate * taken**2 / 2 + square * (fall**2 + arrivals)) / fall
     return square, linear, taken / fall
 
 
