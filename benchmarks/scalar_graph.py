@@ -1,8 +1,8 @@
 """
-`python -m scripts.scalar_graph FOLDER`: the default model as retraining tutorials leave theirs.
+`python -m benchmarks.scalar_graph FOLDER`: the default model as a graph that takes one JPEG file.
 
-Such a graph takes one JPEG file at a time.  It is for trials: how a server copes with it can be
-compared with the same network under `tensorferry serve`.
+Retraining tutorials write such graphs.  It compares a server of this graph with a server of the
+same network that takes a batch.
 """
 
 import shutil
