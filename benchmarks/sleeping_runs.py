@@ -104,13 +104,13 @@ class Rounds:
         self._names = (*names, "server_cores", "others_cores")
         self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
 
-    def add(self, what: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        """Add the figures that one round *told* of *what*: a server and a load."""
+    def add(self, what: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
+        """Add the figures that one round *figures* of *what*: a server and a load."""
         row = self._rows.setdefault(
             tuple(what.values()), {**what, **{name: [] for name in self._names}}
         )
         for name in self._names:
-            row[name].append(told[name])
+            row[name].append(figures[name])
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -201,7 +201,7 @@ class Bench:
         seen = closed_loop(url, clients, extent.seconds, size, headers)
         own, others = self._cores(began, before, url)
         more_runs, more_rows = runs_of(url)
-        told = {
+        figures = {
             "rate": round(seen.rate, 1),
             "mean_ms": seen.mean_ms,
             "p99_ms": seen.p99_ms,
@@ -210,8 +210,8 @@ class Bench:
             "server_cores": own,
             "others_cores": others,
         }
-        self._say(f"  {clients} clients: {told}")
-        return told
+        self._say(f"  {clients} clients: {figures}")
+        return figures
 
     def _cores(self, began: float, before: tuple[float, float], url: str) -> tuple[float, float]:
         """Return the cores that the server and other programs have used since *began*."""
@@ -230,15 +230,15 @@ class Bench:
         began, before = time.monotonic(), self._used(url)
         outcome = await Measurement(self._reactor, server, load, terms, lambda _: None).run()
         own, others = self._cores(began, before, url)
-        told = outcome.summary
+        summary = outcome.summary
         self._say(
-            f"  {load.name}: {told.rate:.1f}/s, mean {told.mean_ms} ms, p99 {told.p99_ms} ms,"
-            f" {told.mean_rows} rows a batch, statuses {dict(told.statuses)},"
+            f"  {load.name}: {summary.rate:.1f}/s, mean {summary.mean_ms} ms, p99 {summary.p99_ms} ms,"
+            f" {summary.mean_rows} rows a batch, statuses {dict(summary.statuses)},"
             f" {own:.2f} cores used by the server and {others:.2f} by others"
         )
-        for warning in told.warnings:
+        for warning in summary.warnings:
             self._say(f"    {warning}")
-        return figures_of(told, own, others)
+        return figures_of(summary, own, others)
 
     async def _wait_for_quiet(self) -> None:
         """Wait until other programs use less than `QUIET` cores, at most `PATIENCE`."""
@@ -304,11 +304,11 @@ async def measure_grid(bench: Bench, extent: Extent) -> Part:
             means: dict[Fixed, float | None] = {}
             for fixed in in_turn(settings, number):
                 url = bench.url(service, fixed)
-                told = await bench.load(url, load, extent.terms(number, ANY_TIME))
+                figures = await bench.load(url, load, extent.terms(number, ANY_TIME))
                 rows, delay = (fixed.rows, fixed.delay_ms) if fixed else (None, None)
-                seen.add({"load": share, "max_batch": rows, "delay_ms": delay}, told)
+                seen.add({"load": share, "max_batch": rows, "delay_ms": delay}, figures)
                 if fixed is not None:
-                    means[fixed] = told["mean_ms"]
+                    means[fixed] = figures["mean_ms"]
             if number == 0:
                 settings[1:] = finalists(means)
     return Part({**_terms(service, extent), "settings": len(grid(service))}, seen.rows)
@@ -324,8 +324,8 @@ async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = 
         for count in clients:
             for name in in_turn(list(policies), number):
                 url = bench.url(service, policies[name])
-                told = await bench.loop(url, count, extent)
-                seen.add({"clients": count, "policy": name}, told)
+                figures = await bench.loop(url, count, extent)
+                seen.add({"clients": count, "policy": name}, figures)
     return Part({**_terms(service, extent), "greedy": greedy(service).rows}, seen.rows)
 
 
@@ -344,8 +344,8 @@ async def measure_overload(bench: Bench, extent: Extent) -> Part:
         for pattern in ("poisson", "bursts"):
             for share in OVERLOADS:
                 load = arriving(pattern, share * service.best_rate, service, extent.seconds)
-                told = await bench.load(url, load, extent.terms(number, SLO))
-                seen.add({"arrivals": pattern, "load": share}, told)
+                figures = await bench.load(url, load, extent.terms(number, SLO))
+                seen.add({"arrivals": pattern, "load": share}, figures)
     terms = {"slo_ms": SLO * 1e3, "clients": SATURATING * service.cap, "closed_loop": capacity}
     return Part({**_terms(service, extent), **terms}, seen.rows)
 

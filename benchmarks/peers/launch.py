@@ -169,7 +169,7 @@ class Peer:
         text = "no answer"
         while time.monotonic() < until:
             if tree.process.poll() is not None:
-                raise PeerError(f"{self.name} ended early, see {WORK / 'logs'}")
+                raise PeerError(f"{self.name} ended early: see the logs in the work folder")
             status, text = self._ask(payload)
             if status == 200:
                 break

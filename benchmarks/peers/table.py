@@ -85,6 +85,7 @@ def rows(workload: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
     """Return the rate of the ceiling by round and point; of the offline loop at its best point."""
+    runs = [run for run in runs if "rate" in run]
     offline: dict[float | str, list[float]] = {}
     for run in runs:
         if run["peer"] == OFFLINE:

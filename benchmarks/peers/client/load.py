@@ -21,7 +21,7 @@ import time
 import urllib.parse
 from math import inf
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import httptools
 import uvloop
@@ -47,8 +47,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called when the connection is made."""
-        assert isinstance(transport, asyncio.Transport)  # noqa: S101 - for the types
-        self.transport, self.open = transport, True
+        self.transport, self.open = cast("asyncio.Transport", transport), True
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Called when the connection is lost: this ends a body without a length."""

@@ -11,10 +11,8 @@ Runs in the client's virtualenv, with servers/ on PYTHONPATH.
 
 import json
 import os
-import queue
 import subprocess
 import sys
-import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -26,9 +24,6 @@ CORES = os.cpu_count() or 1
 
 #: The arrangements: threads of one run, rows of a batch, and processes.
 ARRANGEMENTS = {
-    "in_turn 32": ("in_turn", CORES, 32, 1),
-    "pool_in_turn 32": ("pool_in_turn", CORES, 32, 1),
-    "overlapped 32": ("overlapped", CORES, 32, 1),
     "thread_per_core 32": ("thread_per_core", 1, 32, 1),
     "process_per_core 32": ("in_turn", 1, 32, CORES),
     "thread_per_core 8": ("thread_per_core", 1, 8, 1),
@@ -59,31 +54,6 @@ class Offline:
     def in_turn(self, raw: bytes) -> float:
         """One thread decodes a batch, then runs it."""
         return self.timed(lambda: len(self.predict([self.read(raw) for _ in range(self.batch)])))
-
-    def pool_in_turn(self, raw: bytes) -> float:
-        """Every core decodes a batch, then every core runs it."""
-        with ThreadPoolExecutor(CORES) as pool:
-            return self.timed(
-                lambda: len(self.predict(list(pool.map(self.read, [raw] * self.batch))))
-            )
-
-    def overlapped(self, raw: bytes) -> float:
-        """One thread decodes the next batch while another one runs a batch."""
-        ready: queue.Queue[list[Any]] = queue.Queue(2)
-        stop = threading.Event()
-
-        def feed() -> None:
-            while not stop.is_set():
-                ready.put([self.read(raw) for _ in range(self.batch)])
-
-        thread = threading.Thread(target=feed, daemon=True)
-        thread.start()
-        rate = self.timed(lambda: len(self.predict(ready.get())))
-        stop.set()
-        while not ready.empty():
-            ready.get()
-        thread.join()
-        return rate
 
     def thread_per_core(self, raw: bytes) -> float:
         """Each thread decodes and runs batches of its own in one session."""
