@@ -105,11 +105,12 @@ def main(quick: bool, first_seed: int, processes: int, file: Path | None) -> Non
     chosen = cases(QUICK_LOADS, QUICK_PER_ANSWER) if quick else cases(LOADS, PER_ANSWER)
     seeds = range(first_seed, first_seed + (2 if quick else 5))
     requests = REQUESTS // 4 if quick else REQUESTS
+    stamp = stamped("judgement", {})
     found = played([(case, seed, requests) for case in chosen for seed in seeds], processes)
     verdicts = list(judged(found))
     click.echo(report(found, verdicts))
     if file is not None:
-        write(file, stamped("judgement", {"cases": as_json(found)}))
+        write(file, {**stamp, "cases": as_json(found)})
     if not all(each.passed for each in verdicts):
         sys.exit(1)
 

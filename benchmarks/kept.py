@@ -33,7 +33,11 @@ json_option = click.option(
 
 
 def stamped(what: str, figures: Kept, root: Path = ROOT) -> dict[str, Any]:
-    """Return *figures* of the benchmark *what*, after the commit, the date and the machine."""
+    """
+    Return *figures* of the benchmark *what*, after the commit, the date and the machine.
+
+    A long benchmark calls this at its start, for the commit may change meanwhile.
+    """
     return {
         "what": what,
         "commit": commit_of(root),

@@ -132,11 +132,11 @@ def main(data: Path, workloads: str, seconds: int, file: Path | None) -> None:
     """Profile the server under load: A is the null model, B a JPEG, D a tensor."""
     if unknown := set(workloads) - set(WORKLOADS):
         raise click.UsageError(f"--workloads: no workload {', '.join(sorted(unknown))}")
+    stamp = stamped("profile", {"seconds": seconds, "sampling": SAMPLING})
     found = {name: profiled(WORKLOADS[name], data, seconds) for name in workloads}
     click.echo(report(found))
     if file is not None:
-        figures = {"seconds": seconds, "sampling": SAMPLING, "workloads": found}
-        write(file, stamped("profile", figures))
+        write(file, {**stamp, "workloads": found})
 
 
 if __name__ == "__main__":

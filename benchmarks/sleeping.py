@@ -90,6 +90,7 @@ def run(
 
     async def measure(reactor: Any) -> None:
         measured: dict[str, Part] = {}
+        stamp = stamped("sleeping", {})
         settle()  # a pause of this program would look like one of the server
         for name in only or PARTS:
             how, extent = PARTS[name]
@@ -97,7 +98,7 @@ def run(
             with Bench(reactor, lambda line: click.echo(line, err=True), tries=tries) as bench:
                 measured[name] = await how(bench, extent_of(extent))
             if file is not None:
-                write(file, stamped("sleeping", as_json(measured)))
+                write(file, {**stamp, **as_json(measured)})
         click.echo(report(as_json(measured)))
 
     react(lambda reactor: ensureDeferred(measure(reactor)))

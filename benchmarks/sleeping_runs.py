@@ -232,8 +232,9 @@ class Bench:
         own, others = self._cores(began, before, url)
         summary = outcome.summary
         self._say(
-            f"  {load.name}: {summary.rate:.1f}/s, mean {summary.mean_ms} ms, p99 {summary.p99_ms} ms,"
-            f" {summary.mean_rows} rows a batch, statuses {dict(summary.statuses)},"
+            f"  {load.name}: {summary.rate:.1f}/s, mean {summary.mean_ms} ms,"
+            f" p99 {summary.p99_ms} ms, {summary.mean_rows} rows a batch,"
+            f" statuses {dict(summary.statuses)},"
             f" {own:.2f} cores used by the server and {others:.2f} by others"
         )
         for warning in summary.warnings:

@@ -60,6 +60,7 @@ class Comparison:
     runs: list[Result] = field(default_factory=list)
     failed: dict[str, str] = field(default_factory=dict)
     capacity: float = 0.0
+    stamp: dict[str, Any] = field(default_factory=lambda: stamped("peers", {}))
 
     def go(self) -> dict[str, Any]:
         """Measure all workloads, and return the measurement as its file has it."""
@@ -83,14 +84,14 @@ class Comparison:
             "rounds": self.plan.rounds, "seconds": self.plan.seconds, "slo_ms": SLO_MS,
             "open_seconds": self.plan.open_seconds, "capacity": self.capacity,
         }  # fmt: skip
-        figures = {
+        kept = {
+            **self.stamp,
             "options": options,
             "versions": {peer.name: peer.version() for peer in self.peers},
             "settings": {peer.name: peer.settings() for peer in self.peers},
             "failed": self.failed,
             "runs": self.runs,
         }
-        kept = stamped("peers", figures)
         write(self.file, kept)
         return kept
 
