@@ -1,1 +1,1 @@
-"""When to flush a queue into a batch, and how many rows to take.  Imports nothing of ours."""
+"""When to launch a batch of a queue, and with how many rows.  Imports nothing of ours."""

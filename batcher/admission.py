@@ -1,8 +1,8 @@
 """
-The door: who is taken in, and why the others are not.
+Admission: which requests the batcher accepts, and the reason for each refusal.
 
-Looks at what waits, at what is to be run again and at the lanes, counts those refused, and learns
-from those who were let in and came too late.  Told the time; fires no Deferred.
+Estimates the wait from the queues, the retries and the lanes; counts refused rows; learns from
+admitted requests that miss their deadlines.  Is given the time; fires no Deferred.
 """
 
 from collections.abc import Sequence
@@ -20,158 +20,169 @@ from batcher.errors import (
     ShuttingDown,
 )
 from batcher.executor import Item, Result
-from batcher.lanes import Flights
-from batcher.pending import Pending, Ticket
+from batcher.lanes import Lanes
+from batcher.pending import Pending
 from batcher.policy import LatencyModel, fitting
 from batcher.priority import SHARES, Priority
-from batcher.profile import Profile
+from batcher.queue import Queue
+from batcher.request import Request
 from batcher.stats import Totals
 
-#: Runs of one row, of the time of which nothing has run: then whoever comes is let in.
-DOUBTED = 8.0
+#: The time for which the lanes must be idle before an override, in expected runs of one row.
+MIN_IDLE_RUNS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """What stands between a row that comes now and its run."""
+    """The work before a row that arrives now."""
 
-    rows: int  #: that leave before it
-    free_in: float  #: until the first lane is idle
+    rows: int  #: launched before it
+    free_in: float  #: seconds until the first lane is idle
     lanes: int
-    cap: int  #: the most rows a batch may have
+    cap: int  #: the largest batch, in rows
 
 
-class Door(Generic[Item, Result]):
-    """Open until it is shut for good."""
+class AdmissionControl(Generic[Item, Result]):
+    """Open until it is closed for good."""
 
-    __slots__ = ("_flights", "_pending", "_probe", "_retries", "_totals", "open")
+    __slots__ = ("_lanes", "_override", "_pending", "_retries", "_totals", "open")
 
     def __init__(
         self,
         pending: Pending[Item, Result],
         retries: Retries[Item, Result],
-        flights: Flights[Item, Result],
+        lanes: Lanes[Item, Result],
         totals: Totals,
     ) -> None:
-        """Judge by *pending*, *retries* and *flights*; count who is refused in *totals*."""
+        """Estimate from *pending*, *retries* and *lanes*; count refused rows in *totals*."""
         self._pending = pending
         self._retries = retries
-        self._flights = flights
+        self._lanes = lanes
         self._totals = totals
-        self.open = True  #: whether anybody is taken in
-        # Who was let in though he would be late, as far as anybody knows, until that has shown.  He
-        # is known by his deadline; who named no timeout gets another one later, and tells as usual.
-        self._probe: tuple[Profile, float] | None = None
+        self.open = True  #: False: every request is refused
+        # Queue and deadline of a request that was admitted although the estimate says it will be
+        # late, until its outcome is known.  The deadline identifies it.  A request without a
+        # timeout gets another deadline later; its outcome then counts as usual.
+        self._override: tuple[Queue[Item, Result], float] | None = None
 
     @property
-    def quiet(self) -> bool:
-        """Whether nothing runs or waits."""
-        return not (self._flights or self._pending.rows)
+    def is_idle(self) -> bool:
+        """Whether nothing is queued or running."""
+        return not (self._lanes or self._pending.rows)
 
-    def shut(self) -> None:
-        """Take nobody in from now on."""
+    def close(self) -> None:
+        """Refuse every request from now on."""
         self.open = False
 
     def refusal(
-        self, now: float, rows: int, profile: Profile, deadline: float
+        self, now: float, rows: int, queue: Queue[Item, Result], deadline: float
     ) -> BatcherError | None:
-        """Return why a request that is here cannot be taken in, and count it; None where it can."""
+        """Return why a submitted request is refused, and count its rows; None: it is accepted."""
         closed = self._closed()
         if closed is not None:
             self._totals.refused += rows
             return closed
         if deadline <= now:
             self._totals.expired += rows
-            self.late(profile, rows, deadline, now)
+            self.missed(queue, rows, deadline, now)
             return DeadlineExceeded(now - deadline, "submit")
-        waiting = self._pending.rows_of(profile)
-        if waiting + rows > profile.max_queued_rows:
+        if queue.rows + rows > queue.max_queued_rows:
             self._totals.refused += rows
-            return QueueFull(rows, waiting, profile.max_queued_rows)
+            return QueueFull(rows, queue.rows, queue.max_queued_rows)
         return None
 
     def admit(
-        self, now: float, profile: Profile, deadline: float, priority: Priority, ahead: int
+        self,
+        now: float,
+        queue: Queue[Item, Result],
+        deadline: float,
+        priority: Priority,
+        ahead: int,
     ) -> None:
         """
-        Raise `Overloaded` where a row of *profile* that came now would miss its *deadline*.
+        Raise `Overloaded` if a row that arrives in *queue* now would miss its *deadline*.
 
-        Not after a long silence: then one is let in all the same, and what becomes of it tells.
-        *ahead* are the rows that were let in and are not here yet.  Raises `ShuttingDown` and
-        `RunHung`, too.
+        Exception: when nothing is queued or running for some time, admit a request even if the
+        estimate says it will be late, so that a wrong estimate cannot refuse everything for good.
+        *ahead* is the number of rows that were admitted but not submitted yet.  Raises
+        `ShuttingDown` and `RunHung`, too.
         """
         closed = self._closed()
         if closed is not None:
             raise closed
         if deadline == inf:
             return
-        backlog, allowed = self._backlog(now, profile, priority, ahead), deadline - now
-        wait = _wait(backlog, profile, allowed)
-        if wait > allowed and profile.learn():
-            wait = _wait(backlog, profile, allowed)
+        backlog, allowed = self._backlog(now, queue, priority, ahead), deadline - now
+        wait = _wait(backlog, queue, allowed)
+        if wait > allowed and queue.learn():
+            wait = _wait(backlog, queue, allowed)
         if wait <= allowed:
             return
-        if ahead or not self._is_doubtful(profile, now):
+        if ahead or not self._may_override(queue, now):
             raise Overloaded(wait, allowed)
-        self._probe = profile, deadline
+        self._override = queue, deadline
 
-    def in_time(self, ticket: Ticket[Item, Result], now: float) -> None:
-        """Note that the batch in which *ticket* was the first came in time, at *now*."""
-        if (ticket.profile, ticket.deadline) != self._probe:
-            ticket.profile.caution.in_time(ticket.used(now))
-        elif ticket.done == ticket.rows:
-            self._probe = None
-            ticket.profile.caution.overdone()
+    def met(self, request: Request[Item, Result], now: float) -> None:
+        """Learn that a batch, of which *request* was the first, ended in time at *now*."""
+        if (request.queue, request.deadline) != self._override:
+            request.queue.admission_margin.met(request.elapsed_share(now))
+        elif request.done == request.rows:
+            self._override = None
+            request.queue.admission_margin.met_unexpectedly()
 
-    def late(self, profile: Profile, rows: int, deadline: float, now: float) -> None:
-        """Note that a request of so many *rows*, which was let in, came too late."""
-        if (profile, deadline) == self._probe:
-            self._probe = None
-            return  # as was to be expected
-        pause = profile.latency.predict(profile.cap) / self._flights.lanes
-        # A request of many rows was let in as if it had one; of new runs nobody knew anything.
-        if rows <= profile.cap and pause > 0.0:
-            profile.caution.late(now, pause)
+    def missed(self, queue: Queue[Item, Result], rows: int, deadline: float, now: float) -> None:
+        """Learn that an admitted request of *rows* rows missed its *deadline*."""
+        if (queue, deadline) == self._override:
+            self._override = None
+            return  # as estimated
+        pause = queue.latency.predict(queue.cap) / self._lanes.count
+        # Admission assumes one row: a request of more rows than a batch proves nothing.  Nor does
+        # one whose runs were never measured.
+        if rows <= queue.cap and pause > 0.0:
+            queue.admission_margin.missed(now, pause)
 
-    def _is_doubtful(self, profile: Profile, now: float) -> bool:
+    def _may_override(self, queue: Queue[Item, Result], now: float) -> bool:
         """
-        Whether nothing has run for so long that what is believed of *profile* is to be tried.
+        Return whether to admit a request of *queue* against the estimate.
 
-        Where everybody is refused, nobody else would ever show that it has become wrong.
+        True when the lanes have been idle for `MIN_IDLE_RUNS` expected runs of one row: while every
+        request is refused, no run can correct a wrong estimate.  One such request at a time.
         """
-        if self._probe is not None and now < self._probe[1]:
-            return False  # one is enough, and on his way
-        idle_for = now - self._flights.landed
-        return self.quiet and idle_for >= DOUBTED * profile.latency.predict(1)
+        if self._override is not None and now < self._override[1]:
+            return False
+        idle_for = now - self._lanes.last_completed
+        return self.is_idle and idle_for >= MIN_IDLE_RUNS * queue.latency.predict(1)
 
     def _closed(self) -> BatcherError | None:
-        """Return why nobody at all is taken in, if that is so."""
+        """Return why every request is refused, if that is so."""
         if not self.open:
             return ShuttingDown()
-        if self._flights.all_hung:
-            return RunHung(self._flights.run_timeout)
+        if self._lanes.all_hung:
+            return RunHung(self._lanes.run_timeout)
         return None
 
-    def _backlog(self, now: float, profile: Profile, priority: Priority, ahead: int) -> Backlog:
-        """Return what stands between a row that comes now and its run."""
+    def _backlog(
+        self, now: float, queue: Queue[Item, Result], priority: Priority, ahead: int
+    ) -> Backlog:
+        """Return the work before a row that arrives in *queue* now."""
         rows = ahead + self._retries.rows
-        for queue in self._pending.by_turn():
-            rows += rows_before(priority, queue.by_level)
-        lanes = max(1, self._flights.lanes - self._flights.hung)
-        return Backlog(rows, self._flights.free_in(now), lanes, profile.cap)
+        for each in self._pending.by_turn():
+            rows += rows_before(priority, each.by_level)
+        lanes = max(1, self._lanes.count - self._lanes.hung)
+        return Backlog(rows, self._lanes.free_in(now), lanes, queue.cap)
 
 
-def _wait(backlog: Backlog, profile: Profile, allowed: float) -> float:
-    """Return how long a row behind *backlog* must be ready to wait for its answer."""
-    return expected_wait(backlog, profile.latency, allowed) * profile.margin
+def _wait(backlog: Backlog, queue: Queue[Item, Result], allowed: float) -> float:
+    """Return the expected wait of a row behind *backlog*, times the margin of *queue*."""
+    return expected_wait(backlog, queue.latency, allowed) * queue.margin
 
 
 def expected_wait(backlog: Backlog, latency: LatencyModel, allowed: float) -> float:
     """
-    Return the seconds until the answer of a row that comes now.
+    Return the expected seconds until the answer of a row that arrives now.
 
-    Batches are as large as the policy lets them be for *allowed* seconds to a deadline, and leave
-    from all lanes, one after the other.
+    Batches are as large as the policy makes them when *allowed* seconds are left to a deadline;
+    all lanes launch them, one after the other.
     """
     sizes = fitting(latency.sizes(backlog.cap), allowed)
     largest = sizes.rows[-1] if sizes.rows else backlog.cap
@@ -181,7 +192,7 @@ def expected_wait(backlog: Backlog, latency: LatencyModel, allowed: float) -> fl
 
 
 def rows_before(priority: Priority, waiting: Sequence[int]) -> int:
-    """Return how many of the rows *waiting*, by priority, leave before one that comes now."""
+    """Return how many of the *waiting* rows, by priority, are launched before a new one."""
     own = waiting[priority]
     share = SHARES[priority]
     others = (

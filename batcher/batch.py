@@ -1,7 +1,7 @@
 """
-A closed batch: whose pieces ride in it, what becomes of its results, how it is run again.
+A closed batch: its parts, how results are distributed, and how it is halved and cut for a retry.
 
-Pure: fires no Deferred and knows no time but what it is told.
+Pure: fires no Deferred and reads no clock.
 """
 
 from collections.abc import Hashable, Sequence
@@ -11,13 +11,13 @@ from typing import Generic
 
 from batcher.errors import ResultCountMismatch
 from batcher.executor import Item, Result
-from batcher.pending import Part, Ticket
-from batcher.profile import Profile
+from batcher.queue import Queue
+from batcher.request import Part, Request
 from batcher.trace import Run
 
 
 class Batch(Generic[Item, Result]):
-    """Pieces of one profile, in order of arrival; at least one."""
+    """Parts of requests of one queue, in order of arrival; at least one."""
 
     __slots__ = ("parts", "rows")
 
@@ -26,70 +26,70 @@ class Batch(Generic[Item, Result]):
         self.rows = sum([part.stop - part.start for part in parts])
 
     @property
-    def profile(self) -> Profile:
-        """What kind of run it is."""
-        return self.parts[0].ticket.profile
+    def queue(self) -> Queue[Item, Result]:
+        """The queue of its requests."""
+        return self.parts[0].request.queue
 
     @property
-    def wanted(self) -> list[Part[Item, Result]]:
-        """The parts whose requests are still open."""
-        return [part for part in self.parts if part.ticket.open]
+    def open_parts(self) -> list[Part[Item, Result]]:
+        """The parts of requests that are still open."""
+        return [part for part in self.parts if part.request.open]
 
     @property
-    def riders(self) -> list[tuple[Hashable, int]]:
+    def completed_sources(self) -> list[tuple[Hashable, int]]:
         """
-        Who is about to be answered and may come back, and how many rows each had.
+        The sources that are about to get an answer, and the rows of each request.
 
-        Neither those who have left, nor those who wait for more of their rows.
+        Without closed requests, and without requests that have rows left to run.
         """
-        tickets = [part.ticket for part in self.parts]
+        requests = [part.request for part in self.parts]
         return [
             (it.source, it.rows)
-            for it in tickets
+            for it in requests
             if it.source is not None and it.open and it.done == it.rows
         ]
 
     def launched(self, run: Run, now: float) -> None:
-        """Note in the traces of its requests that it leaves as *run* at *now*."""
+        """Record in the traces of its requests that it was launched as *run* at *now*."""
         for part in self.parts:
-            trace = part.ticket.trace
+            trace = part.request.trace
             if trace is not None:
-                trace.left(now - part.ticket.arrived)
+                trace.set_queued(now - part.request.arrived)
                 trace.runs.append(run)
 
-    def scatter(self, results: Sequence[Result]) -> list[Ticket[Item, Result]]:
+    def scatter(self, results: Sequence[Result]) -> list[Request[Item, Result]]:
         """
-        Hand each open request its result, and return those requests in order.
+        Give each open request its result, and return these requests in order.
 
-        Raises `ResultCountMismatch`, and then hands out nothing.
+        Raises `ResultCountMismatch`, and then gives out nothing.
         """
         if len(results) != len(self.parts):
             raise ResultCountMismatch(expected=len(self.parts), got=len(results))
-        tickets = []
+        requests = []
         for part, result in zip(self.parts, results, strict=True):
-            ticket = part.ticket
-            if ticket.open:
-                ticket.add(part, result)
-                tickets.append(ticket)
-        return tickets
+            request = part.request
+            if request.open:
+                request.add(part, result)
+                requests.append(request)
+        return requests
 
     def halves(self) -> "list[Batch[Item, Result]]":
-        """Return what is still wanted in two halves by pieces; one or none if that is all."""
-        parts = self.wanted
-        # Someone has left since: a lone survivor may be innocent, and is run once more.
+        """Return the open parts in two halves; in one batch if one is left, or none."""
+        parts = self.open_parts
+        # If other requests were closed since, the last open one may be innocent: run it once more.
         middle = (len(parts) + 1) // 2
         return [Batch(half) for half in (parts[:middle], parts[middle:]) if half]
 
     def cut(self, rows: int) -> "tuple[Batch[Item, Result], Batch[Item, Result]]":
-        """Return the first *rows* rows and the rest, cutting a piece in two if it must."""
+        """Return the first *rows* rows and the rest; a part is cut in two where needed."""
         first: list[Part[Item, Result]] = []
         rest: list[Part[Item, Result]] = []
         for part in self.parts:
             stop = min(part.stop, part.start + rows)
             if stop > part.start:
-                first.append(Part(part.item, part.start, stop, part.ticket))
+                first.append(Part(part.item, part.start, stop, part.request))
             if stop < part.stop:
-                rest.append(Part(part.item, max(stop, part.start), part.stop, part.ticket))
+                rest.append(Part(part.item, max(stop, part.start), part.stop, part.request))
             rows -= stop - part.start
         return Batch(first), Batch(rest)
 
@@ -100,47 +100,47 @@ class Retries(Generic[Item, Result]):
     __slots__ = ("_heap",)
 
     def __init__(self) -> None:
-        # Number and first row are unique: no two batches are ever compared.
+        # Number and first row are unique: two batches are never compared.
         self._heap: list[tuple[int, int, Batch[Item, Result]]] = []
 
     def __bool__(self) -> bool:
         return bool(self._heap)
 
     @property
-    def tickets(self) -> list[Ticket[Item, Result]]:
-        """The open requests among them."""
-        return [part.ticket for _, _, batch in sorted(self._heap) for part in batch.wanted]
+    def requests(self) -> list[Request[Item, Result]]:
+        """The open requests of these batches."""
+        return [part.request for _, _, batch in sorted(self._heap) for part in batch.open_parts]
 
     @property
     def rows(self) -> int:
-        """Rows still wanted."""
-        return sum(part.rows for _, _, batch in self._heap for part in batch.wanted)
+        """Rows of open requests."""
+        return sum(part.rows for _, _, batch in self._heap for part in batch.open_parts)
 
     def push(self, batch: Batch[Item, Result]) -> None:
         """Keep *batch* until a lane is idle."""
         head = batch.parts[0]
-        heappush(self._heap, (head.ticket.number, head.start, batch))
+        heappush(self._heap, (head.request.number, head.start, batch))
 
     def pop(self) -> Batch[Item, Result] | None:
-        """Remove and return the oldest batch, within its cap, without closed requests."""
+        """Remove and return the oldest batch, cut to its cap, without closed requests."""
         while self._heap:
-            parts = heappop(self._heap)[2].wanted
+            parts = heappop(self._heap)[2].open_parts
             if parts:
                 batch = Batch(parts)
-                if batch.rows > batch.profile.cap:
-                    batch, rest = batch.cut(batch.profile.cap)
+                if batch.rows > batch.queue.cap:
+                    batch, rest = batch.cut(batch.queue.cap)
                     self.push(rest)
                 return batch
         return None
 
-    def expired(self, now: float) -> list[Ticket[Item, Result]]:
-        """Return the open requests among them whose deadline has come."""
+    def expired(self, now: float) -> list[Request[Item, Result]]:
+        """Return the open requests whose deadline is at most *now*."""
         if not self._heap:
             return []
-        return [ticket for ticket in self.tickets if ticket.deadline <= now]
+        return [request for request in self.requests if request.deadline <= now]
 
     def deadline(self) -> float:
-        """Return the earliest deadline among the open requests; inf when there is none."""
+        """Return the earliest deadline of the open requests; inf if there is none."""
         if not self._heap:
             return inf
-        return min((ticket.deadline for ticket in self.tickets), default=inf)
+        return min((request.deadline for request in self.requests), default=inf)

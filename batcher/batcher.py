@@ -1,11 +1,11 @@
 """
-The shell around the decisions: takes requests, runs batches on lanes, answers.
+The batcher: accepts requests, runs batches of their rows on lanes, fires their Deferreds.
 
-The one module here that acts by itself: the parts that it is made of keep count of who waits, what
-runs and who is to be told, and are told the time.  Everything happens on the reactor thread; the
-clock is given.  Whatever happens is first noted (a ticket pushed, closed, answered), then a turn is
-taken: expire, decide, launch, set the one timer, then fire the Deferreds, and last learn, so that
-the lanes never stand idle while callbacks run or averages are fitted.
+The only module here with side effects: its parts (queues, lanes, completions, admission) keep
+state and are given the time.  Everything runs on the reactor thread; the clock is given.  Each
+event is first recorded (a request is queued, closed or completed), then a turn is taken: expire,
+decide, launch, set the one timer, fire the Deferreds, and last learn, so that no lane is idle while
+callbacks run or l(b) is fitted.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
@@ -18,9 +18,9 @@ from twisted.internet.defer import CancelledError, Deferred, fail, maybeDeferred
 from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
-from batcher.admission import Door
+from batcher.admission import AdmissionControl
 from batcher.batch import Batch, Retries
-from batcher.completions import Outbox
+from batcher.completions import Completions
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
@@ -32,26 +32,25 @@ from batcher.errors import (
     Stage,
 )
 from batcher.executor import Executor, Item, Result
-from batcher.lanes import Departure, Flight, Flights
-from batcher.pending import Pending, ProfileQueue, Ticket
+from batcher.lanes import InFlight, Lanes
+from batcher.pending import Pending
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, WaitUntil
 from batcher.priority import Priority
-from batcher.profile import Profile
-from batcher.report import Logbook
-from batcher.stats import BatcherReport, BatcherStats, State, Totals
-from batcher.timer import Wake
+from batcher.queue import Queue
+from batcher.request import Request
+from batcher.stats import BatcherReport, BatcherStats, RecentRuns, State, Totals
+from batcher.timer import DeadlineTimer
 from batcher.trace import Reason, Run, Trace
-from batcher.waits import Waits
 
 
 class Batcher(Generic[Item, Result]):
     """
-    Rides many requests together through few runs, and hands each its own answer.
+    Runs many requests in few batches, and gives each request its own result.
 
-    *executors* are the lanes, one run at a time each; *policy* decides when and how many.  *join*
-    makes one result of the parts of a request that was split, in the order of its rows.  A run that
-    takes longer than *run_timeout* seconds, and 10 times as long as expected, is given up, and its
-    lane until it ends after all; by default none is.
+    *executors* are the lanes, with one run at a time each; *policy* decides when to launch and how
+    many rows.  *join* makes one result of the parts of a request that was split, in the order of
+    its rows.  A run that takes longer than *run_timeout* seconds, and 10 times as long as expected,
+    is given up, and its lane until the run ends; by default none is.
 
     The clock may be set back, as a reactor's may: no duration is ever negative.
 
@@ -72,27 +71,26 @@ class Batcher(Generic[Item, Result]):
             raise ValueError("a batcher without executors would never answer")
         self._clock = clock
         self._policy = policy
-        self._flights: Flights[Item, Result] = Flights(executors, run_timeout, clock.seconds())
+        self._lanes: Lanes[Item, Result] = Lanes(executors, run_timeout, clock.seconds())
         self._pending: Pending[Item, Result] = Pending()
         self._retries: Retries[Item, Result] = Retries()
         self._totals = Totals()
-        self._door = Door(self._pending, self._retries, self._flights, self._totals)
-        self._logbook = Logbook()
-        self._outbox: Outbox[Item, Result] = Outbox(join, self._totals)
+        self._admission = AdmissionControl(self._pending, self._retries, self._lanes, self._totals)
+        self._recent = RecentRuns()
+        self._completions: Completions[Item, Result] = Completions(join, self._totals)
         self._drains: list[Deferred[None]] = []
         self._state = State.RUNNING
         self._number = 0
         self._turning = False
-        self._waits = Waits()
-        self._wake = Wake(clock, self._turn)
+        self._timer = DeadlineTimer(clock, self._turn)
 
-    # What callers ask.
+    # Public methods.
 
     def submit(
         self,
         item: Item,
         rows: int,
-        profile: Profile,
+        queue: Queue[Item, Result],
         *,
         deadline: float = inf,
         priority: Priority = Priority.NORMAL,
@@ -102,9 +100,9 @@ class Batcher(Generic[Item, Result]):
         """
         Queue the *rows* rows of *item* and return a Deferred of their result.
 
-        Only items of the same *profile* share a run.  *deadline* is a time of the clock: the last
-        moment for the answer, and too late for a launch.  *source* tells who sends one request
-        after the other, such as a connection.  *trace*, a new one, is kept up to date.
+        Only items of the same *queue* share a run.  *deadline* is a time of the clock: the last
+        moment for the answer, and too late for a launch.  *source* identifies what sends one
+        request after the other, such as a connection.  *trace*, a new one, is kept up to date.
         Cancelling drops the item if it has not been launched, else its result.
 
         Fails with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`, `RunHung`,
@@ -113,68 +111,69 @@ class Batcher(Generic[Item, Result]):
         if rows < 1:
             raise ValueError(f"{rows} rows cannot be run")
         now = self._clock.seconds()
-        refusal = self._door.refusal(now, rows, profile, deadline)
+        refusal = self._admission.refusal(now, rows, queue, deadline)
         if refusal is not None:
             return fail(refusal)
         self._number += 1
-        ticket: Ticket[Item, Result] = Ticket(
-            self._number, item, rows, profile, now, deadline, priority, source, trace
+        request: Request[Item, Result] = Request(
+            self._number, item, rows, queue, now, deadline, priority, source, trace
         )
-        answer = ticket.answer = Deferred(partial(self._cancel, ticket))
-        self._pending.push(ticket)
-        profile.arrivals.came(rows, now)
-        foreseen = source is not None and profile.returns.came(source, rows, now)
-        if foreseen and self._waits.goes_on(profile, deadline, self._pending.deadline_of(profile)):
+        answer = request.answer = Deferred(partial(self._cancel, request))
+        self._pending.push(request)
+        queue.arrivals.observe(rows, now)
+        foreseen = source is not None and queue.returns.observe(source, rows, now)
+        if foreseen and queue.keeps_holding(deadline):
             return answer
-        if self._flights.idle:
+        if self._lanes.idle:
             self._turn()
-        elif deadline < self._wake.at:
-            self._wake.set(deadline)
+        elif deadline < self._timer.at:
+            self._timer.set(deadline)
         return answer
 
     def admit(
         self,
-        profile: Profile,
+        queue: Queue[Item, Result],
         *,
         deadline: float,
         priority: Priority = Priority.NORMAL,
         ahead: int = 0,
     ) -> None:
         """
-        Raise `Overloaded` where a row of *profile* that came now would miss its *deadline*.
+        Raise `Overloaded` if a row that arrives in *queue* now would miss its *deadline*.
 
-        Asked before a request costs anything.  *ahead* are the rows that were admitted and have
-        not been submitted yet.  Raises `ShuttingDown` and `RunHung`, too.
+        To be called before a request causes any work.  *ahead* is the number of rows that were
+        admitted but not submitted yet.  Raises `ShuttingDown` and `RunHung`, too.
         """
-        self._door.admit(self._clock.seconds(), profile, deadline, priority, ahead)
+        self._admission.admit(self._clock.seconds(), queue, deadline, priority, ahead)
 
-    def turned_away(self) -> None:
+    def count_refused(self) -> None:
         """Count a row that was refused before it was submitted."""
         self._totals.refused += 1
 
     @property
     def idle(self) -> bool:
-        """Whether nothing runs or waits."""
-        return self._door.quiet
+        """Whether nothing is queued or running."""
+        return self._admission.is_idle
 
     @property
     def hung(self) -> bool:
-        """Whether a run has taken so long that its lane is given up."""
-        return self._flights.hung > 0
+        """Whether a run has taken so long that it and its lane are given up."""
+        return self._lanes.hung > 0
 
     def report(self) -> BatcherReport:
-        """Return what there is to know of why batches leave as they do."""
+        """Return why batches are launched as they are."""
         now = self._clock.seconds()
-        queues = self._logbook.queues(self._pending, now)
-        return BatcherReport(self.stats(), str(self._policy), queues, self._logbook.flushes(now))
+        queues = self._recent.queues(now)
+        return BatcherReport(self.stats(), str(self._policy), queues, self._recent.runs(), now)
 
     def drain(self) -> Deferred[None]:
         """
-        Refuse new requests, flush those that wait, and fire when all are answered and lanes idle.
+        Refuse new requests and launch those that wait.
 
-        May be called again, even when stopped: each Deferred fires once, and may be cancelled.
+        The Deferred fires when all are answered and the lanes are idle.  May be called again, even
+        when stopped: each Deferred fires once, and may be cancelled.
         """
-        self._door.shut()
+        self._admission.close()
         drained: Deferred[None] = Deferred(self._drains.remove)
         self._drains.append(drained)
         if self._state is State.RUNNING:
@@ -186,69 +185,69 @@ class Batcher(Generic[Item, Result]):
         """
         Stop at once: every request, waiting or running, fails with `ShuttingDown`.
 
-        Runs are left to end by themselves and their results are dropped; drains fire at once.
+        Runs under way end by themselves and their results are dropped; drains fire at once.
         """
-        self._door.shut()
+        self._admission.close()
         self._state = State.STOPPED
-        tickets = [part.ticket for flight in self._flights for part in flight.batch.wanted]
-        tickets += [*self._retries.tickets, *self._pending.tickets]
-        for ticket in sorted(tickets, key=lambda ticket: ticket.number):
-            self._close(ticket, ShuttingDown())
+        requests = [part.request for it in self._lanes for part in it.batch.open_parts]
+        requests += [*self._retries.requests, *self._pending.requests]
+        for request in sorted(requests, key=lambda request: request.number):
+            self._close(request, ShuttingDown())
         self._turn()
 
     def stats(self) -> BatcherStats:
-        """Return this moment's numbers."""
+        """Return the numbers of this moment."""
         return BatcherStats(
             state=self._state,
             waiting=self._pending.rows,
             retrying=self._retries.rows,
-            lanes=self._flights.lanes,
-            running=len(self._flights),
-            hung=self._flights.hung,
+            lanes=self._lanes.count,
+            running=len(self._lanes),
+            hung=self._lanes.hung,
             totals=replace(self._totals),
         )
 
-    # A request comes, and goes.
+    # The end of a request.
 
-    def _cancel(self, ticket: Ticket[Item, Result], answer: Deferred[Result]) -> None:
-        """Forget *ticket*, whose *answer* its owner no longer wants; called by that Deferred."""
-        self._leave(ticket)
-        ticket.answer = None
-        self._totals.cancelled += ticket.rows
+    def _cancel(self, request: Request[Item, Result], answer: Deferred[Result]) -> None:
+        """Called when *answer*, the Deferred of *request*, is cancelled."""
+        self._stop_launches(request)
+        request.answer = None
+        self._totals.cancelled += request.rows
         # Here rather than in Deferred.cancel, so that a drain fires after its last request.
         answer.errback(CancelledError())
         self._turn()
 
-    def _close(self, ticket: Ticket[Item, Result], error: BatcherError) -> None:
-        """End *ticket* with *error*; it is told at the end of the turn."""
-        if ticket.open:
-            self._leave(ticket)
-            ticket.error = error
-            self._outbox.put(ticket)
+    def _close(self, request: Request[Item, Result], error: BatcherError) -> None:
+        """End *request* with *error*; its Deferred fires at the end of the turn."""
+        if request.open:
+            self._stop_launches(request)
+            request.error = error
+            self._completions.put(request)
 
-    def _expire(self, tickets: Iterable[Ticket[Item, Result]], now: float, stage: Stage) -> None:
-        for ticket in tickets:
-            if ticket.open:
-                self._door.late(ticket.profile, ticket.rows, ticket.deadline, now)
-                self._close(ticket, DeadlineExceeded(now - ticket.deadline, stage))
+    def _expire(self, requests: Iterable[Request[Item, Result]], now: float, stage: Stage) -> None:
+        for request in requests:
+            if request.open:
+                self._admission.missed(request.queue, request.rows, request.deadline, now)
+                self._close(request, DeadlineExceeded(now - request.deadline, stage))
 
-    def _leave(self, ticket: Ticket[Item, Result]) -> None:
-        """Let nothing more of *ticket* be launched."""
-        ticket.open = False
-        if ticket.taken < ticket.rows:
-            self._pending.remove(ticket)
-        if ticket.trace is not None:
-            ticket.trace.left(self._clock.seconds() - ticket.arrived)
+    def _stop_launches(self, request: Request[Item, Result]) -> None:
+        """Launch no further row of *request*."""
+        request.open = False
+        if request.taken < request.rows:
+            self._pending.remove(request)
+        if request.trace is not None:
+            request.trace.set_queued(self._clock.seconds() - request.arrived)
 
-    # A turn: decide and launch, set the timer, answer.
+    # A turn: decide and launch, set the timer, fire the Deferreds.
 
     def _turn(self) -> None:
         """
         Bring everything up to date after a change.
 
-        An executor may call back while a turn launches, and an owner while a turn answers: the
-        former is seen by the turn under way, the latter gets a turn, and the answers stay in order
-        because only the outermost one delivers them.
+        A turn may be asked for while an executor is called, or while a Deferred is fired.  The
+        former change is handled by the turn under way.  The latter gets a turn of its own, which
+        fires nothing: only the outermost turn does, so that the answers stay in order.
         """
         if self._turning:
             return
@@ -256,22 +255,22 @@ class Batcher(Generic[Item, Result]):
         try:
             while self._launch_next():
                 pass
-            self._wake.set(self._due())
+            self._timer.set(self._next_turn_at())
         finally:
             self._turning = False
-        if self._answer():
-            # While a run takes its time: neither an answer nor the next run waits for this.
-            for flight in self._flights:
-                flight.batch.profile.learn()
+        if self._deliver():
+            # While a run is under way: neither an answer nor the next run waits for this.
+            for in_flight in self._lanes:
+                in_flight.batch.queue.learn()
 
     def _launch_next(self) -> bool:
-        """Launch one batch if there is a lane for it and a reason; return whether it was."""
+        """Launch one batch if a lane is idle and there is a reason; return whether it did."""
         now = self._clock.seconds()
         self._expire(self._pending.expired(now), now, "queue")
         self._expire(self._retries.expired(now), now, "queue")
         self._give_up(now)
-        self._waits.forget()
-        if not self._flights.idle:
+        self._pending.clear_decisions()
+        if not self._lanes.idle:
             return False
         retry = self._retries.pop()
         if retry is not None:
@@ -279,114 +278,113 @@ class Batcher(Generic[Item, Result]):
             return True
         return any(self._launch_from(queue, now) for queue in self._pending.by_turn())
 
-    def _launch_from(self, queue: ProfileQueue[Item, Result], now: float) -> bool:
-        """Launch from *queue*, or drop who would be late; return whether anything has changed."""
-        profile, decision = queue.profile, self._decide(queue, now)
+    def _launch_from(self, queue: Queue[Item, Result], now: float) -> bool:
+        """Launch rows of *queue* and drop late requests; return whether anything has changed."""
+        decision = self._decide(queue, now)
         if isinstance(decision, Launch):
-            rows = min(max(1, decision.rows), profile.cap)
-            parts, late = self._pending.take(profile, rows, decision.finish)
+            rows = min(max(1, decision.rows), queue.cap)
+            parts, late = self._pending.take(queue, rows, decision.finish)
             self._expire(late, now, "queue")
             if parts:
-                profile.returns.left()
+                queue.returns.launched()
                 self._launch(Batch(parts), decision.reason, now)
             return True
         if isinstance(decision, WaitUntil):
-            self._waits.note(profile, decision)
+            queue.wait(decision)
         return False
 
     def _give_up(self, now: float) -> None:
-        """Tell the riders of runs that hang; and, where no lane is left, who waits for one."""
-        for flight in self._flights.give_up(now):
-            self._fail(flight.batch, RunHung(flight.hangs_at - flight.departure.started))
-            if self._flights.all_hung:
-                for ticket in (*self._retries.tickets, *self._pending.tickets):
-                    self._close(ticket, RunHung(self._flights.run_timeout))
+        """Fail the requests of runs that hang; if every lane hangs, the waiting requests, too."""
+        for in_flight in self._lanes.give_up(now):
+            self._fail(in_flight.batch, RunHung(in_flight.hangs_at - in_flight.run.started))
+            if self._lanes.all_hung:
+                for request in (*self._retries.requests, *self._pending.requests):
+                    self._close(request, RunHung(self._lanes.run_timeout))
 
-    def _decide(self, queue: ProfileQueue[Item, Result], now: float) -> Decision:
-        """Ask the policy; if it raises, whoever it was to decide about is told."""
-        view = queue.view(now, draining=self._state is not State.RUNNING)
-        lanes = LaneView(len(self._flights.idle), self._flights.lanes, queue.profile.cap)
+    def _decide(self, queue: Queue[Item, Result], now: float) -> Decision:
+        """Ask the policy about *queue*; if it raises, all waiting requests of *queue* fail."""
+        view = self._pending.view(queue, now, draining=self._state is not State.RUNNING)
+        lanes = LaneView(len(self._lanes.idle), self._lanes.count, queue.cap)
         try:
             return self._policy.decide(now, view, lanes)
-        except Exception as error:  # noqa: BLE001 - a faulty policy must leave nobody waiting
-            for ticket in queue.tickets:
-                self._close(ticket, RunFailed(error))
+        except Exception as error:  # noqa: BLE001 - a faulty policy must not leave requests waiting
+            for request in queue.requests:
+                self._close(request, RunFailed(error))
             return IDLE
 
     def _launch(self, batch: Batch[Item, Result], reason: Reason, now: float) -> None:
-        """Run *batch* on an idle lane; everything is noted before the executor can call back."""
-        profile = batch.profile
-        run = Run(batch.rows, profile.cap, reason)
-        expected = profile.latency.predict(batch.rows)
-        departure = Departure(run, now, expected, self._pending.rows_of(profile))
-        flight = self._flights.launch(batch, departure)
-        self._logbook.left(profile, departure)
+        """Run *batch* on an idle lane; all is recorded before the executor can call back."""
+        queue = batch.queue
+        expected = queue.latency.predict(batch.rows)
+        run = Run(batch.rows, queue.cap, reason, None, now, expected, queue.rows)
+        in_flight = self._lanes.launch(batch, run)
+        self._recent.record(queue, run)
         self._totals.runs += 1
         self._totals.run_rows += batch.rows
         batch.launched(run, now)
-        running = maybeDeferred(flight.executor.run, batch.parts)
+        running = maybeDeferred(in_flight.executor.run, batch.parts)
         running.addCallbacks(
-            self._succeeded, self._failed, callbackArgs=(flight,), errbackArgs=(flight,)
+            self._succeeded, self._failed, callbackArgs=(in_flight,), errbackArgs=(in_flight,)
         )
 
-    def _due(self) -> float:
-        """Return when something is to be looked at again, even if nothing happens."""
+    def _next_turn_at(self) -> float:
+        """Return the time of the next turn if nothing happens before; inf if none is needed."""
         return min(
-            self._waits.until(),
+            self._pending.next_decision(),
             self._pending.deadline(),
             self._retries.deadline(),
-            self._flights.hangs_at() if self._state is not State.STOPPED else inf,
+            self._lanes.hangs_at() if self._state is not State.STOPPED else inf,
         )
 
-    def _answer(self) -> bool:
-        """Fire what has ended, in order, and the drains at the end; return whether all is told."""
-        if not self._outbox.deliver():
+    def _deliver(self) -> bool:
+        """Fire the Deferreds of ended requests in order, then the drains; return if all fired."""
+        if not self._completions.deliver():
             return False
-        # What is to be run again keeps a lane busy, or was dropped by this turn.
-        flying = len(self._flights) - self._flights.hung
-        if self._state is State.DRAINING and not (self._pending.rows or flying):
+        # A batch that is to be run again keeps a lane busy, or was dropped by this turn.
+        in_flight = len(self._lanes) - self._lanes.hung
+        if self._state is State.DRAINING and not (self._pending.rows or in_flight):
             self._state = State.STOPPED
         while self._state is State.STOPPED and self._drains:
             self._drains.pop(0).callback(None)
         return True
 
-    # A run ends.
+    # The end of a run.
 
-    def _succeeded(self, results: Sequence[Result], flight: Flight[Item, Result]) -> None:
-        """Scatter; the turn launches the next run before anyone is answered."""
-        batch, now = flight.batch, self._clock.seconds()
-        taken = self._flights.land(flight, now)
+    def _succeeded(self, results: Sequence[Result], in_flight: InFlight[Item, Result]) -> None:
+        """Called with the results of a run; the next run is launched before any Deferred fires."""
+        batch, queue, now = in_flight.batch, in_flight.batch.queue, self._clock.seconds()
+        taken = self._lanes.complete(in_flight, now)
         try:
-            tickets = batch.scatter(results)
+            requests = batch.scatter(results)
         except ResultCountMismatch as error:
             self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - an executor may return anything
             self._fail(batch, RunFailed(error))
         else:
-            batch.profile.ran(batch.rows, *flight.parted(taken))
-            batch.profile.returns.answered(batch.riders, now)
+            queue.record_run(batch.rows, *in_flight.split_overhead(taken))
+            queue.returns.answered(batch.completed_sources, now)
             late = False
-            for ticket in tickets:
-                if ticket.deadline < now:
+            for request in requests:
+                if request.deadline < now:
                     late = True
-                    self._expire((ticket,), now, "answer")
-                elif ticket.done == ticket.rows:
-                    ticket.open = False
-                    self._outbox.put(ticket)
-            if tickets and not late:
-                self._door.in_time(tickets[0], now)
+                    self._expire((request,), now, "answer")
+                elif request.done == request.rows:
+                    request.open = False
+                    self._completions.put(request)
+            if requests and not late:
+                self._admission.met(requests[0], now)
         self._turn()
 
-    def _failed(self, failure: Failure, flight: Flight[Item, Result]) -> None:
-        """Run again in smaller batches, or fail those who cannot be helped."""
-        self._flights.land(flight, self._clock.seconds())
-        batch, error = flight.batch, cast("BaseException", failure.value)
+    def _failed(self, failure: Failure, in_flight: InFlight[Item, Result]) -> None:
+        """Called when a run has failed: run smaller batches, or fail its requests."""
+        self._lanes.complete(in_flight, self._clock.seconds())
+        batch, error = in_flight.batch, cast("BaseException", failure.value)
         if isinstance(error, (ResultCountMismatch, ShuttingDown)):
             self._fail(batch, error)
         elif isinstance(error, OutOfMemory) and batch.rows > 1:
-            # Halved by rows: what is run again is cut to the cap when it is launched.
-            profile = batch.profile
-            profile.cap = min(profile.cap, (batch.rows + 1) // 2)
+            # Halved by rows: a retry is cut to the cap when it is launched.
+            queue = batch.queue
+            queue.cap = min(queue.cap, (batch.rows + 1) // 2)
             self._retries.push(batch)
         elif len(batch.parts) == 1:
             self._fail(batch, RunFailed(error))
@@ -397,4 +395,4 @@ class Batcher(Generic[Item, Result]):
 
     def _fail(self, batch: Batch[Item, Result], error: BatcherError) -> None:
         for part in batch.parts:
-            self._close(part.ticket, error)
+            self._close(part.request, error)

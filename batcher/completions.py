@@ -1,5 +1,5 @@
 """
-The answers that are due: fired in order, each exactly once, and counted.
+Requests that have ended: their Deferreds are fired in order, each exactly once, and counted.
 
 Belongs to the reactor thread.
 """
@@ -10,58 +10,58 @@ from typing import Generic
 
 from batcher.errors import DeadlineExceeded, RunFailed
 from batcher.executor import Item, Result
-from batcher.pending import Ticket
+from batcher.request import Request
 from batcher.stats import Totals
 
 
-class Outbox(Generic[Item, Result]):
-    """Tickets that have ended, in the order in which they did."""
+class Completions(Generic[Item, Result]):
+    """Requests that have ended, in the order in which they did."""
 
     __slots__ = ("_delivering", "_ended", "_join", "_totals")
 
     def __init__(self, join: Callable[[Sequence[Result]], Result], totals: Totals) -> None:
-        """*join* makes one result of several; *totals* counts what became of each row."""
+        """*join* makes one result of several; *totals* counts the outcome of each row."""
         self._join = join
         self._totals = totals
-        self._ended: deque[Ticket[Item, Result]] = deque()
+        self._ended: deque[Request[Item, Result]] = deque()
         self._delivering = False
 
-    def put(self, ticket: Ticket[Item, Result]) -> None:
-        """Keep *ticket*, which has its results or its error, until the next delivery."""
-        self._ended.append(ticket)
+    def put(self, request: Request[Item, Result]) -> None:
+        """Keep *request*, which has its results or its error, until the next delivery."""
+        self._ended.append(request)
 
     def deliver(self) -> bool:
         """
-        Fire what has ended; return whether everything was told.
+        Fire the Deferreds of all ended requests; return whether none is left.
 
-        An owner who is told may end others: only the outermost delivery goes on with those, so
-        that the order holds, and an inner one returns False.
+        A callback may end further requests.  Only the outermost call delivers those, so that the
+        order holds; an inner call returns False.
         """
         if self._delivering:
             return False
         self._delivering = True
         try:
             while self._ended:
-                self._tell(self._ended.popleft())
+                self._fire(self._ended.popleft())
         finally:
             self._delivering = False
         return True
 
-    def _tell(self, ticket: Ticket[Item, Result]) -> None:
-        answer, ticket.answer = ticket.answer, None
+    def _fire(self, request: Request[Item, Result]) -> None:
+        answer, request.answer = request.answer, None
         if answer is None:
-            return  # cancelled by a callback of this very turn
-        if ticket.error is None:
+            return  # cancelled by a callback of this delivery
+        if request.error is None:
             try:
-                result = ticket.joined(self._join)
-            except Exception as error:  # noqa: BLE001 - whatever it is, it is this request's
-                ticket.error = RunFailed(error)
+                result = request.joined(self._join)
+            except Exception as error:  # noqa: BLE001 - any error of join fails this request alone
+                request.error = RunFailed(error)
             else:
-                self._totals.answered += ticket.rows
+                self._totals.answered += request.rows
                 answer.callback(result)
                 return
-        if isinstance(ticket.error, DeadlineExceeded):
-            self._totals.expired += ticket.rows
+        if isinstance(request.error, DeadlineExceeded):
+            self._totals.expired += request.rows
         else:
-            self._totals.failed += ticket.rows
-        answer.errback(ticket.error)
+            self._totals.failed += request.rows
+        answer.errback(request.error)

@@ -1,13 +1,14 @@
 """
-Say why a request has no answer.
+Why a request has no answer.
 
-One class per thing a caller can act upon; the numbers are attributes, and the message is made of
-them.  Knows no HTTP: the server alone turns these into status codes.  Imports nothing of ours.
+One class for each error that a caller can act upon; the attributes hold the numbers, and the
+message states them.  Knows no HTTP: only the server maps these to status codes.  Imports nothing
+of ours.
 """
 
 from typing import Literal
 
-#: Where a deadline was found to have passed.
+#: Where the batcher found that a deadline had passed.
 Stage = Literal["submit", "queue", "answer"]
 
 
@@ -16,7 +17,7 @@ class BatcherError(Exception):
 
 
 class QueueFull(BatcherError):
-    """Refused at submit: the rows waiting and these would pass the limit.  Come back later."""
+    """Refused at submit: *rows* rows plus those *waiting* exceed the *limit*.  Retry later."""
 
     def __init__(self, rows: int, waiting: int, limit: int) -> None:
         super().__init__(rows, waiting, limit)
@@ -30,9 +31,9 @@ class QueueFull(BatcherError):
 
 class DeadlineExceeded(BatcherError):
     """
-    The deadline passed *late* seconds ago; below 0, it could not be met any more.
+    The deadline passed *late* seconds ago; if *late* is negative, it can no longer be met.
 
-    *stage* says where it was noticed: at ``submit``, in the ``queue`` (never run), or at the
+    *stage* is where it was found: at ``submit``, in the ``queue`` (never run), or at the
     ``answer`` (run, and the result dropped).
     """
 
@@ -51,9 +52,9 @@ class DeadlineExceeded(BatcherError):
 
 class Overloaded(BatcherError):
     """
-    Refused before it cost anything: its answer would come too late.
+    Refused before it caused any work: its answer would come too late.
 
-    The answer is expected in *wait* seconds, and *allowed* seconds are left for it.
+    The answer is expected in *wait* seconds; *allowed* seconds are left until the deadline.
     """
 
     def __init__(self, wait: float, allowed: float) -> None:
@@ -63,7 +64,7 @@ class Overloaded(BatcherError):
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which the queue will have gone down enough, if nobody else comes."""
+        """Seconds after which the queue is short enough, if no other request arrives."""
         return max(0.0, self.wait - self.allowed)
 
     def __str__(self) -> str:
@@ -74,7 +75,7 @@ class Overloaded(BatcherError):
 
 
 class RunHung(BatcherError):
-    """A run did not end within *limit* seconds; whoever rode in it or waited for it is told."""
+    """A run did not end within *limit* seconds: fails its requests; if all lanes hang, all."""
 
     def __init__(self, limit: float) -> None:
         super().__init__(limit)
@@ -85,14 +86,14 @@ class RunHung(BatcherError):
 
 
 class ShuttingDown(BatcherError):
-    """Refused while draining, or given up by an abort.  Another server may take it."""
+    """Refused while draining, or ended by an abort.  Another server may accept the request."""
 
     def __str__(self) -> str:
         return "the batcher is shutting down"
 
 
 class ResultCountMismatch(BatcherError):
-    """The model returned *got* results for *expected* pieces: the model's error, not the items'."""
+    """The model returned *got* results for *expected* pieces: an error of the model."""
 
     def __init__(self, expected: int, got: int) -> None:
         super().__init__(expected, got)
@@ -104,7 +105,7 @@ class ResultCountMismatch(BatcherError):
 
 
 class RunFailed(BatcherError):
-    """A run failed for this item alone; *cause* is what the model, or the joining, raised."""
+    """A run failed for this request alone; *cause* is what the model, or the joining, raised."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(cause)
@@ -119,7 +120,7 @@ class OutOfMemory(BatcherError):
     """
     A run of *rows* rows did not fit into memory.
 
-    An executor errbacks with it; the batcher then runs smaller batches.  A request sees it only as
+    An executor errbacks with it; the batcher then runs smaller batches.  A request gets it only as
     the cause of a `RunFailed`, when one row alone did not fit.
     """
 

@@ -1,7 +1,7 @@
 """
-What the batcher asks of whoever runs a batch.
+The interface between the batcher and what runs a batch.
 
-The only module, with the errors, that a model needs to know.  Imports nothing of ours.
+With the errors, the only module of the batcher that a model needs.  Imports nothing of ours.
 """
 
 from collections.abc import Sequence
@@ -33,25 +33,25 @@ class Executor(Protocol[Item, Result]):
     Runs one batch at a time: a lane.
 
     Ownership: pieces and their items are lent, to be read and never changed, from the call until
-    the Deferred fires, even when a request was cancelled meanwhile.  Whoever submits an item
-    therefore leaves it alone from then on.
+    the Deferred fires, even if a request is cancelled meanwhile.  The caller of submit therefore
+    must not change an item after submitting it.
     """
 
     @property
     def seconds(self) -> float | None:
         """
-        How long the last run took by itself, without the way there and back.
+        The duration of the last run itself, without the dispatch overhead, in seconds.
 
-        None where that is not known; read on the reactor thread, when a run has succeeded.
+        None if it is not known.  Read on the reactor thread after a successful run.
         """
 
     def run(self, pieces: Sequence[Piece[Item]]) -> Deferred[Sequence[Result]]:
         """
-        Run *pieces* as one batch and return one result a piece, in their order.
+        Run *pieces* as one batch; the Deferred fires with one result per piece, in their order.
 
         Called on the reactor thread, never again before the Deferred has fired; must not block.
-        The Deferred fires on the reactor thread, exactly once, at once if it likes.  It errbacks
-        with `OutOfMemory` when so many rows did not fit, with `ShuttingDown` or
-        `ResultCountMismatch` when no item is to blame, and with anything else when an item may be:
-        the batch is then halved and run again until the bad item stands alone.
+        The Deferred fires on the reactor thread, exactly once, possibly before this returns.  It
+        errbacks with `OutOfMemory` if so many rows do not fit, with `ShuttingDown` or
+        `ResultCountMismatch` if no item is the cause, and with any other error if an item may be:
+        the batch is then halved and run again until the bad item runs alone.
         """

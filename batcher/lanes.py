@@ -1,7 +1,8 @@
 """
-The lanes and the batches on them: which is idle, what runs, and when it has run for too long.
+The lanes and the batches on them: which lanes are idle, what runs, and which runs hang.
 
-Told the time; calls no executor.  A run that takes far too long is given up, and its lane with it.
+Is given the time; calls no executor.  A run that exceeds its time limit is given up, and its lane
+with it until the run ends.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,111 +12,95 @@ from typing import Generic
 
 from batcher.batch import Batch
 from batcher.executor import Executor, Item, Result
-from batcher.stats import Flush
 from batcher.trace import Run
 
-HANGING = 10.0  #: times what is expected, a run may take before it is given up
+#: A run is never given up before this multiple of its expected time.
+MIN_HUNG_RUN_RATIO = 10.0
 
 
 @dataclass(slots=True, eq=False)
-class Departure:
-    """How a batch left; it holds no payload, and may be remembered."""
-
-    run: Run
-    started: float
-    expected: float  #: seconds
-    left: int  #: rows that stayed in the queue
-
-    def flush(self, now: float) -> Flush:
-        """Return what is told of it afterwards."""
-        run = self.run
-        ago = max(0.0, now - self.started)
-        return Flush(ago, run.rows, run.cap, self.left, run.reason, self.expected, run.seconds)
-
-
-@dataclass(slots=True, eq=False)
-class Flight(Generic[Item, Result]):
+class InFlight(Generic[Item, Result]):
     """A batch on its lane."""
 
     executor: Executor[Item, Result]
     batch: Batch[Item, Result]
-    departure: Departure
-    hangs_at: float  #: when it is given up
-    hung: bool = False
+    run: Run
+    hangs_at: float  #: the time at which it is given up
+    hung: bool = False  #: it was given up
 
-    def parted(self, taken: float) -> tuple[float, float]:
-        """Return what the run has *taken* by itself, as its lane tells, and on the way."""
+    def split_overhead(self, taken: float) -> tuple[float, float]:
+        """Return the seconds of the run itself, and of the dispatch, of *taken* seconds."""
         own = self.executor.seconds
-        ran = taken if own is None else max(0.0, min(own, taken))
-        return ran, taken - ran
+        run_seconds = taken if own is None else max(0.0, min(own, taken))
+        return run_seconds, taken - run_seconds
 
 
-class Flights(Generic[Item, Result]):
-    """What runs, in order of launch, and the lanes that do not."""
+class Lanes(Generic[Item, Result]):
+    """The batches in flight, in order of launch, and the idle lanes."""
 
-    __slots__ = ("_flying", "all_hung", "hung", "idle", "landed", "lanes", "run_timeout")
+    __slots__ = ("_running", "all_hung", "count", "hung", "idle", "last_completed", "run_timeout")
 
     def __init__(
         self, executors: Sequence[Executor[Item, Result]], run_timeout: float, now: float
     ) -> None:
-        """A run may take *run_timeout* seconds, or `HANGING` times the usual if that is more."""
+        """A run may take *run_timeout* seconds, or `MIN_HUNG_RUN_RATIO` times the expected."""
         self.run_timeout = run_timeout
-        self.lanes = len(executors)
-        self.landed = now  #: when a run ended last, or since when there has been none
-        #: A stack: the lane that ran last has the warmest caches, and the first goes first.
+        self.count = len(executors)
+        self.last_completed = now  #: when a run ended last; before the first run, the start
+        #: A stack: the lane that ran last has the warmest caches and is used first.
         self.idle = list(reversed(executors))
         # In order of launch, which a set would not keep.
-        self._flying: dict[Flight[Item, Result], None] = {}
-        self.hung = 0  #: those given up that have not ended yet
-        self.all_hung = False  #: whether no lane is left that could ever run anything
+        self._running: dict[InFlight[Item, Result], None] = {}
+        self.hung = 0  #: runs that were given up and have not ended
+        self.all_hung = False  #: whether every lane has such a run
 
     def __len__(self) -> int:
-        return len(self._flying)
+        return len(self._running)
 
-    def __iter__(self) -> Iterator[Flight[Item, Result]]:
-        return iter(self._flying)
+    def __iter__(self) -> Iterator[InFlight[Item, Result]]:
+        return iter(self._running)
 
-    def launch(self, batch: Batch[Item, Result], departure: Departure) -> Flight[Item, Result]:
-        """Note that *batch* leaves on a lane that is idle; there must be one."""
-        limit = max(self.run_timeout, HANGING * departure.expected)
-        flight = Flight(self.idle.pop(), batch, departure, departure.started + limit)
-        self._flying[flight] = None
-        return flight
+    def launch(self, batch: Batch[Item, Result], run: Run) -> InFlight[Item, Result]:
+        """Put *batch* on an idle lane; there must be one."""
+        limit = max(self.run_timeout, MIN_HUNG_RUN_RATIO * run.expected)
+        in_flight = InFlight(self.idle.pop(), batch, run, run.started + limit)
+        self._running[in_flight] = None
+        return in_flight
 
-    def land(self, flight: Flight[Item, Result], now: float) -> float:
-        """Note that *flight* has ended and its lane is idle, and return how long it took."""
-        del self._flying[flight]
-        if flight.hung:
+    def complete(self, in_flight: InFlight[Item, Result], now: float) -> float:
+        """Record that *in_flight* has ended and its lane is idle; return its seconds."""
+        del self._running[in_flight]
+        if in_flight.hung:
             self.hung -= 1
             self.all_hung = False
-        self.idle.append(flight.executor)
-        self.landed = now
-        taken = flight.departure.run.seconds = max(0.0, now - flight.departure.started)
+        self.idle.append(in_flight.executor)
+        self.last_completed = now
+        taken = in_flight.run.seconds = max(0.0, now - in_flight.run.started)
         return taken
 
-    def give_up(self, now: float) -> list[Flight[Item, Result]]:
-        """Return those that have just been given up."""
-        lost = [it for it in self._flying if it.hangs_at <= now and not it.hung]
-        for flight in lost:
-            flight.hung = True
+    def give_up(self, now: float) -> list[InFlight[Item, Result]]:
+        """Give up the runs whose time limit is over, and return them."""
+        lost = [it for it in self._running if it.hangs_at <= now and not it.hung]
+        for in_flight in lost:
+            in_flight.hung = True
             self.hung += 1
-            self.all_hung = self.hung == self.lanes
+            self.all_hung = self.hung == self.count
         return lost
 
     def hangs_at(self) -> float:
-        """Return when the next one is given up; inf if none runs."""
+        """Return when the next run is to be given up; inf if none is under way."""
         earliest = inf
-        for flight in self._flying:
-            if not flight.hung:
-                earliest = min(earliest, flight.hangs_at)
+        for in_flight in self._running:
+            if not in_flight.hung:
+                earliest = min(earliest, in_flight.hangs_at)
         return earliest
 
     def free_in(self, now: float) -> float:
-        """Return the seconds until a lane is idle, as expected; inf if all runs hang."""
+        """Return the expected seconds until a lane is idle; inf if all runs hang."""
         if self.idle:
             return 0.0
         soonest = inf
-        for flight in self._flying:
-            if not flight.hung:
-                soonest = min(soonest, flight.departure.started + flight.departure.expected)
+        for in_flight in self._running:
+            if not in_flight.hung:
+                soonest = min(soonest, in_flight.run.started + in_flight.run.expected)
         return max(0.0, soonest - now)

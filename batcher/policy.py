@@ -1,5 +1,5 @@
 """
-Decide when the rows waiting in a queue become a batch, and how many leave.
+Decide when the rows waiting in a queue become a batch, and how many rows are launched.
 
 Pure: no reactor, no clock, never the payloads.  Times and durations are seconds; sizes are rows.
 Views and decisions are made on the inference path, so they are plain slotted data.
@@ -12,41 +12,41 @@ from typing import Protocol
 
 from batcher.learning.arrivals import UNEXPECTED, Arrivals
 from batcher.learning.latency import LatencyCurve
-from batcher.learning.returns import NOBODY, Returning
-from batcher.learning.sizes import Sizes, Trial
+from batcher.learning.returns import NONE_RETURNING, Returning
+from batcher.learning.sizes import Candidate, Sizes
 from batcher.trace import Reason
 
-#: Of the best rate, where arrivals count as no more: whoever is late with more is late anyway.
-SATURATED = 0.95
+#: Arrivals count as at most this share of the best rate: above it, requests are late anyway.
+MAX_RATE_SHARE = 0.95
 
-#: Of what a hold would gain, the most it may cost.
-WORTH_HOLDING = 0.9
+#: A hold may cost at most this share of what it is expected to gain.
+MAX_HOLD_COST_SHARE = 0.9
 
-#: Of the waiting, what a size must save that never ran, by what its neighbours promise.
-WORTH_TRYING = 0.2
+#: A size that never ran must be expected to save this share of the waiting.
+MIN_UNMEASURED_SAVING = 0.2
 
-#: Batches for which what a trial teaches is good.
-HORIZON = 50.0
+#: The number of batches that profit from what a run of another size has shown.
+EXPLORATION_HORIZON_BATCHES = 50.0
 
-#: How what is believed differs by chance, in standard errors.
-CHANCES = NormalDist()
+#: The distribution of chance errors, in standard errors.
+STANDARD_NORMAL = NormalDist()
 
-#: Times the usual until those who have not come back are given up.
-PATIENCE = 1.5
+#: A hold lasts at most this multiple of the usual return time,
+MAX_RETURN_RATIO = 1.5
 
-#: Of the gain: so long is waited for who usually comes back at once.
-LEAST_PATIENCE = 0.125
+#: but at least this share of the gain: for clients that usually return at once.
+MIN_HOLD_SHARE = 0.125
 
 
 class LatencyModel(Protocol):
-    """Whoever can tell how long a run takes."""
+    """Predicts how long runs take."""
 
     @property
     def margin(self) -> float:
-        """The factor by which a deadline must exceed what is expected, to be met."""
+        """The factor by which the time to a deadline must exceed the prediction, to be met."""
 
     def predict(self, rows: int) -> float:
-        """Return the expected seconds of one run of *rows* rows; 0.0 when not known."""
+        """Return the expected seconds of one run of *rows* rows; 0.0 if unknown."""
 
     def sizes(self, cap: int) -> Sizes:
         """Return the sizes worth running, up to *cap*; none while nothing is known."""
@@ -57,30 +57,30 @@ UNKNOWN: LatencyModel = LatencyCurve({})
 
 @dataclass(slots=True)
 class QueueView:
-    """What a policy may see of the queue of one profile."""
+    """What a policy may see of one queue."""
 
     rows: int  #: rows waiting; 0 when empty
-    oldest: float  #: when the head arrived
+    oldest: float  #: when the oldest waiting request arrived
     deadline: float = inf  #: the earliest deadline waiting
-    draining: bool = False  #: nobody else will come
+    draining: bool = False  #: no further request arrives
     latency: LatencyModel = UNKNOWN  #: of its runs
     arrivals: Arrivals = UNEXPECTED  #: of its rows
-    returning: Returning = NOBODY  #: who was answered last
+    returning: Returning = NONE_RETURNING  #: the clients that were answered last
     head_deadline: float = inf  #: of the request whose turn it is
 
 
 @dataclass(slots=True)
 class LaneView:
-    """What a policy may see of the lanes, which all profiles share."""
+    """What a policy may see of the lanes, which all queues share."""
 
     idle: int  #: lanes that could start a run now
     total: int
-    cap: int  #: the most rows a batch may have; lowered after out of memory
+    cap: int  #: the largest batch, in rows; lowered after out of memory
 
 
 @dataclass(slots=True)
 class Launch:
-    """Run the next *rows* rows now, without those whose deadline is before *finish*."""
+    """Run the next *rows* rows now, and drop requests whose deadline is before *finish*."""
 
     rows: int
     reason: Reason
@@ -89,15 +89,15 @@ class Launch:
 
 @dataclass(slots=True)
 class WaitUntil:
-    """Ask again at *time*, later than now, if nothing changes before."""
+    """Ask again at *time*, which is later than now, or after a change."""
 
     time: float
-    reason: Reason  #: why a batch would leave then
+    reason: Reason  #: why a batch would be launched then
 
 
 @dataclass(slots=True)
 class Idle:
-    """Nothing to do until something changes."""
+    """Do nothing until something changes."""
 
 
 Decision = Launch | WaitUntil | Idle
@@ -110,30 +110,31 @@ class Policy(Protocol):
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """
-        Return what to do with *queue*; asked after every change, on the reactor thread.
+        Return what to do with *queue*; called after every change, on the reactor thread.
 
-        That one of those a ``return-hold`` waits for is back is no change while others are missing.
+        The arrival of an awaited request during a ``return-hold`` is no change while others are
+        missing.
 
-        At most ``lanes.cap`` rows leave in one batch.  A draining queue with rows must launch
-        whenever a lane is idle: nothing will ask again.
+        A batch has at most ``lanes.cap`` rows.  A draining queue with rows must launch whenever a
+        lane is idle: the policy is not called again.
         """
 
 
 class LotPolicy:
     """
-    Nothing to tune: never wait for strangers, take as many rows as pay, hold for who comes back.
+    Needs no settings: launches at once, in lots that minimise waiting, except for return-holds.
 
-    Clearing a queue in batches of b rows takes as long as it takes until runs have caught up with
-    arrivals, and everyone in a batch waits for its end: `lot_size` finds the b with the least sum
-    of waiting.  An idle lane never waits, but for the few clients who were just answered and whose
-    next requests would otherwise ride in a run of their own.
+    Clearing a queue in batches of b rows takes until runs have caught up with arrivals, and each
+    request waits for the end of its batch: `lot_size` finds the b with the least sum of waiting.
+    An idle lane waits only for the few clients that were just answered and whose next requests
+    would otherwise need a run of their own.
     """
 
     def __str__(self) -> str:
         return "lot sizes by measured run times and arrivals"
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
-        """Launch what pays, or wait for who comes back."""
+        """Launch the best lot, or wait for returning clients."""
         if queue.rows == 0 or lanes.idle == 0:
             return IDLE
         until = _held_until(queue, lanes)
@@ -141,78 +142,79 @@ class LotPolicy:
             return WaitUntil(until, "return-hold")
         share = -(-queue.rows // lanes.idle)
         rows = lot_size(share, lanes, queue)
-        latency, late = queue.latency, queue.head_deadline - now
+        latency, allowed = queue.latency, queue.head_deadline - now
         finish = now + latency.margin * latency.predict(rows if rows < queue.rows else 1)
         if queue.rows == 1:
-            finish = -inf  # it keeps nobody waiting, and shows what a run takes now
-        if rows == queue.rows and late < latency.margin * latency.predict(rows):
-            rows = _within(late / latency.margin, rows, latency)
+            finish = -inf  # no other request waits for it, and its run measures l(1)
+        if rows == queue.rows and allowed < latency.margin * latency.predict(rows):
+            rows = _within(allowed / latency.margin, rows, latency)
             return Launch(rows, "deadline", finish)
-        return Launch(rows, _why(rows, share, queue, lanes), finish)
+        return Launch(rows, _reason(rows, share, queue, lanes), finish)
 
 
 def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     """
-    Return how many rows leave so that those who wait, and those who come, wait least.
+    Return the number of rows to launch so that waiting and future requests wait least.
 
-    *share* of the rows wait for this lane.  With n of them, a surge that is yet to come counted
-    among them, with batches of b rows and a rate of arrivals r, the sum is proportional to
-    ``(2 n + b) / (b / l(b) - r)``.  Sizes of which nothing is known are tried, each twice the last.
-    So are those that have not run for long, where many wait, and those with which the sum may be
-    less than with the best, where a trial is worth what it costs.
+    The sum of waiting is proportional to ``(2 n + b) / (b / l(b) - r)``, for batches of b rows, n
+    waiting rows and r arriving rows per second.  n is *share*, the waiting rows of this lane, plus
+    the expected surge.  While nothing is measured, each size is twice the last one.  Exploration:
+    other sizes are launched if they have not run for long and many rows wait, or if they may
+    have a smaller sum and that is worth their cost.
     """
     sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
     largest = min(share, lanes.cap)
-    due = next((rows for rows in sizes.due if 2 * rows <= share), 0)
-    if due:
-        return due
+    stale = next((rows for rows in sizes.stale if 2 * rows <= share), 0)
+    if stale:
+        return stale
     if largest > sizes.measured:
         return min(largest, 2 * sizes.measured) or largest
     best, expected = 1, sizes.expected[0]
-    rate = min(queue.arrivals.rate / lanes.total, SATURATED * sizes.rates[-1])
+    rate = min(queue.arrivals.rate / lanes.total, MAX_RATE_SHARE * sizes.rates[-1])
     waiting = 2.0 * (share + queue.arrivals.surge / lanes.total)
     least = inf
     for rows, certain, likely in zip(sizes.rows, sizes.rates, sizes.expected, strict=True):
         if rows > share:
             break
         if certain <= rate:
-            # The largest yet, and the quickest: it catches up soonest.
+            # Runs do not catch up: take the largest size so far, which has the best rate.
             best, expected = rows, likely
         elif (cost := (waiting + rows) / (certain - rate)) < least:
             best, least, expected = rows, cost, likely
-    # Where runs do not catch up: as if they just did.
-    spare = max(expected - rate, (1.0 - SATURATED) * expected)
-    tried, most = best, 0.0
-    for it in sizes.trials:
+    # If runs do not catch up, as if they just did.
+    spare = max(expected - rate, (1.0 - MAX_RATE_SHARE) * expected)
+    chosen, most = best, 0.0
+    for it in sizes.exploration:
         if best != it.rows <= share:
             loss = (it.rows - best) / (waiting + best) - (it.rate - expected) / spare
-            if (worth := _worth(it, loss, it.error * it.rate / spare)) > most:
-                tried, most = it.rows, worth
-    return tried
+            error = it.error * it.rate / spare
+            if (improvement := _expected_improvement(it, loss, error)) > most:
+                chosen, most = it.rows, improvement
+    return chosen
 
 
-def _worth(it: Trial, loss: float, error: float) -> float:
+def _expected_improvement(it: Candidate, loss: float, error: float) -> float:
     """
-    Return what a trial is worth, of the waiting with the best: 0 or less where it costs more.
+    Return what runs of *it* are worth, relative to the waiting with the best size; <= 0: nothing.
 
-    *loss* is what is expected to be waited longer, and *error* its standard error; both are of the
-    waiting with the best.  It takes as many runs as are known of the size to halve its variance, if
-    no other size tells of it.  What is then believed to be lost differs from *loss* by chance, and
-    whatever turns out to be a gain, is one for the batches to come.
+    *loss* is the expected increase of the waiting and *error* its standard error, both relative to
+    the waiting with the best size.  ``it.runs`` further runs halve the variance of the estimate;
+    each costs *loss*.  The estimate after them differs from *loss* by chance; a gain that they show
+    is a gain for `EXPLORATION_HORIZON_BATCHES` batches.
     """
     if not it.runs:
-        return HORIZON * max(0.0, -loss - WORTH_TRYING)
-    differs = error * sqrt(0.5)
-    far = loss / differs if differs else copysign(inf, loss)
-    gain = differs * CHANCES.pdf(far) - loss * CHANCES.cdf(-far)
-    return HORIZON * gain - it.runs * max(0.0, loss)
+        return EXPLORATION_HORIZON_BATCHES * max(0.0, -loss - MIN_UNMEASURED_SAVING)
+    deviation = error * sqrt(0.5)
+    distance = loss / deviation if deviation else copysign(inf, loss)
+    gain = deviation * STANDARD_NORMAL.pdf(distance) - loss * STANDARD_NORMAL.cdf(-distance)
+    return EXPLORATION_HORIZON_BATCHES * gain - it.runs * max(0.0, loss)
 
 
 def fitting(sizes: Sizes, allowed: float) -> Sizes:
     """
     Return those of *sizes* of which two runs fit into *allowed* seconds; at least the first.
 
-    Who just misses a run waits for its end and rides in the next one.
+    Two, because a request that just misses a run waits for its end and is part of the next one.
     """
     if 2.0 * sizes.longest <= allowed or not sizes.rows:
         return sizes
@@ -224,28 +226,28 @@ def fitting(sizes: Sizes, allowed: float) -> Sizes:
 
 
 def _held_until(queue: QueueView, lanes: LaneView) -> float:
-    """Return when a lane stops waiting for those who come back; the past where it does not."""
-    latency, back = queue.latency, queue.returning
-    together = queue.rows + back.rows
-    if not back.rows or queue.draining or together > lanes.cap:
+    """Return when the wait for returning clients ends; -inf or a past time if there is none."""
+    latency, returning = queue.latency, queue.returning
+    together = queue.rows + returning.rows
+    if not returning.rows or queue.draining or together > lanes.cap:
         return -inf
     shared = latency.predict(together)
-    gain = latency.predict(queue.rows) + latency.predict(back.rows) - shared
-    usual = back.within(together)
-    if usual > WORTH_HOLDING * gain:
+    gain = latency.predict(queue.rows) + latency.predict(returning.rows) - shared
+    usual = returning.within(together)
+    if usual > MAX_HOLD_COST_SHARE * gain:
         return -inf
-    patience = min(gain, max(PATIENCE * usual, LEAST_PATIENCE * gain))
-    return min(back.since + patience, queue.deadline - latency.margin * shared)
+    longest = min(gain, max(MAX_RETURN_RATIO * usual, MIN_HOLD_SHARE * gain))
+    return min(returning.since + longest, queue.deadline - latency.margin * shared)
 
 
 def _within(seconds: float, rows: int, latency: LatencyModel) -> int:
-    """Return the most of *rows* rows whose run takes at most *seconds*; at least 1."""
+    """Return the most rows, from 1 to *rows*, whose run takes at most *seconds*; at least 1."""
     while rows > 1 and latency.predict(rows) > seconds:
         rows -= 1
     return rows
 
 
-def _why(rows: int, share: int, queue: QueueView, lanes: LaneView) -> Reason:
+def _reason(rows: int, share: int, queue: QueueView, lanes: LaneView) -> Reason:
     if lanes.cap == 1:
         return "alone"
     if rows == lanes.cap:
@@ -260,10 +262,10 @@ def _why(rows: int, share: int, queue: QueueView, lanes: LaneView) -> Reason:
 @dataclass(frozen=True, slots=True)
 class FixedPolicy:
     """
-    TensorFlow Serving's way: flush when full, when the head has waited enough, or when it must.
+    Fixed settings, as in TensorFlow Serving: launch when full, or after the delay of the head.
 
-    *max_batch_size* is in rows, *max_queue_delay* in seconds; 0 never waits.  A deadline pulls the
-    launch forward by what is expected of the run; while that is not known, a deadline within the
+    *max_batch_size* is in rows, *max_queue_delay* in seconds; 0 never waits.  A deadline moves the
+    launch forward by the expected time of the run.  While that is unknown, a deadline within the
     delay launches at once.
     """
 
@@ -298,7 +300,11 @@ class FixedPolicy:
 
 
 def _latest_start(queue: QueueView, waited: float, rows: int) -> float:
-    """Return when *rows* must leave for their deadline; the past, or never, if none can tell."""
+    """
+    Return when *rows* rows must be launched to meet the earliest deadline.
+
+    While the time of a run is unknown: -inf if the deadline is not after *waited*, else inf.
+    """
     expected = queue.latency.predict(rows)
     if expected > 0.0:
         return queue.deadline - expected

@@ -1,5 +1,5 @@
 """
-How much a request matters beside others: three levels, served in shares.
+Priorities: three levels, each served in proportion to its share.
 
 Pure.  Imports nothing of ours.
 """
@@ -9,45 +9,48 @@ from enum import IntEnum
 
 
 class Priority(IntEnum):
-    """The level of a request; the least number goes first."""
+    """The level of a request; a smaller number is a higher priority."""
 
     HIGH = 0
     NORMAL = 1
     LOW = 2
 
 
-#: Rows of each level that leave where all of them wait: none is ever passed over for good.
+#: Rows of each level that are launched in proportion while all levels wait: none starves.
 SHARES = (16, 4, 1)
 
 
 class Turns:
     """
-    Whose turn it is: the longer a level has waited for its share, the sooner.
+    Whose turn it is.
 
-    Each level pays for the rows that leave by one over its share; the one that has paid least
-    goes next.
+    Each launched row charges its level ``1 / share``; the level charged least is the next.
     """
 
-    __slots__ = ("_paid",)
+    __slots__ = ("_charged",)
 
     def __init__(self) -> None:
-        self._paid = [0.0] * len(SHARES)
+        self._charged = [0.0] * len(SHARES)
 
     def next(self, levels: Iterable[int]) -> list[int]:
-        """Return *levels*, the one whose turn it is first."""
-        return sorted(levels, key=lambda level: (self._paid[level], level))
+        """Return *levels* in the order of their turns."""
+        return sorted(levels, key=lambda level: (self._charged[level], level))
 
     def copy(self) -> "Turns":
-        """Return another one that has seen the same, for turns that are to count for little."""
+        """Return a copy, for turns that are not charged to the original."""
         copy = Turns()
-        copy._paid = list(self._paid)
+        copy._charged = list(self._charged)
         return copy
 
-    def go(self, level: int) -> None:
-        """Note that it is the turn of *level*: who could not use an earlier one has forgone it."""
-        now = self._paid[level]
-        self._paid = [max(now, paid) for paid in self._paid]
+    def start_turn(self, level: int) -> None:
+        """
+        Note that it is the turn of *level*.
 
-    def pay(self, level: int, rows: int) -> None:
-        """Note that *rows* rows of *level* have left."""
-        self._paid[level] += rows / SHARES[level]
+        A level charged less could not use an earlier turn; it has no claim to that turn any more.
+        """
+        now = self._charged[level]
+        self._charged = [max(now, charged) for charged in self._charged]
+
+    def charge(self, level: int, rows: int) -> None:
+        """Charge *level* for *rows* launched rows."""
+        self._charged[level] += rows / SHARES[level]

@@ -1,39 +1,46 @@
 """
-What a batcher tells about itself.
+Reports of a batcher: counters, its queues and its last runs.
 
-Plain data, read on the reactor thread.
+Plain data without payload, read on the reactor thread.
 """
 
-from dataclasses import dataclass
+from collections import OrderedDict, deque
+from dataclasses import dataclass, replace
 from enum import Enum
+from typing import Any
 
-from batcher.trace import Reason
+from batcher.priority import Priority
+from batcher.queue import Queue
+from batcher.trace import Run
+
+MAX_RECENT_RUNS = 64  #: runs in a report
+MAX_REPORTED_QUEUES = 16  #: queues in a report: those with the last launches
 
 
 class State(Enum):
-    """A batcher's life; it never goes back."""
+    """The state of a batcher; it only moves on to the next one."""
 
     RUNNING = "running"
-    DRAINING = "draining"  #: takes nobody in, answers those it has
-    STOPPED = "stopped"  #: owes no answer to anybody
+    DRAINING = "draining"  #: refuses new requests, answers those that were accepted
+    STOPPED = "stopped"  #: every request has its answer
 
 
 @dataclass(slots=True)
 class Totals:
-    """Rows since the beginning; each submitted row is in one of the last five, or not yet."""
+    """Rows since the start; a submitted row is counted in one of the last five when it ends."""
 
     runs: int = 0  #: batches launched, retries included
     run_rows: int = 0  #: rows in them
     answered: int = 0
-    failed: int = 0  #: ended with an error that is not below
-    expired: int = 0  #: too late, at whatever stage
+    failed: int = 0  #: ended with an error that is not counted below
+    expired: int = 0  #: too late, at any stage
     cancelled: int = 0
-    refused: int = 0  #: turned away: no time, no room, or shutting down
+    refused: int = 0  #: not admitted: no time, no room, or shutting down
 
 
 @dataclass(frozen=True, slots=True)
 class BatcherStats:
-    """One moment's numbers."""
+    """The numbers of one moment."""
 
     state: State
     waiting: int  #: rows in the queues
@@ -41,42 +48,74 @@ class BatcherStats:
     lanes: int
     running: int  #: lanes that run a batch
     hung: int  #: of those, lanes whose run has been given up
-    totals: Totals  #: a copy: it does not grow
-
-
-@dataclass(frozen=True, slots=True)
-class Flush:
-    """One batch that left, as it is told afterwards."""
-
-    ago: float  #: seconds since its launch
-    rows: int
-    cap: int  #: the most rows that it could have had
-    left: int  #: rows that stayed in its queue
-    reason: Reason
-    expected: float  #: seconds its run was expected to take; 0.0 where nobody knew
-    seconds: float | None  #: how long it ran; None while it does
+    totals: Totals  #: a copy, which does not change
 
 
 @dataclass(frozen=True, slots=True)
 class QueueReport:
-    """What is known and waits of one kind of run; times are seconds."""
+    """The state of one queue; times are seconds."""
 
     name: str
     rows: dict[str, int]  #: waiting, by priority
-    waited: float  #: by the oldest row; 0.0 where none waits
-    arrivals: float  #: rows a second
-    latency: dict[int, float]  #: l(b) as it is believed, by rows
-    knee: int  #: the rows from which on size buys next to nothing
-    best: float  #: rows a second that one lane runs at most
-    cap: int
-    margin: float  #: by which the time that a request has must exceed what is expected of it
+    waited: float  #: by the oldest request; 0.0 if none waits
+    arrivals: float  #: rows per second
+    latency: dict[int, float]  #: l(b) as fitted, by rows
+    knee: int  #: the smallest size, in rows, with nearly the best rate
+    best: float  #: the most rows per second of one lane
+    cap: int  #: the largest batch, in rows
+    margin: float  #: the factor by which the time allowed must exceed the expected time
 
 
 @dataclass(frozen=True, slots=True)
 class BatcherReport:
-    """Why the batcher does what it does."""
+    """Why the batcher launches its batches as it does."""
 
     stats: BatcherStats
     policy: str  #: in words
-    queues: tuple[QueueReport, ...]  #: those used last first
-    flushes: tuple[Flush, ...]  #: the latest first
+    queues: tuple[QueueReport, ...]  #: the queue with the last launch first
+    runs: tuple[Run, ...]  #: copies, which do not change; the last launch first
+    now: float  #: the time of the report, in seconds of the clock of `Run.started`
+
+
+class RecentRuns:
+    """The last runs, and the queues that they were launched from."""
+
+    __slots__ = ("_queues", "_runs")
+
+    def __init__(self) -> None:
+        self._runs: deque[Run] = deque(maxlen=MAX_RECENT_RUNS)
+        # The queue with the last launch is the last.
+        self._queues: OrderedDict[Queue[Any, Any], None] = OrderedDict()
+
+    def record(self, queue: Queue[Any, Any], run: Run) -> None:
+        """Record that *run* was launched from *queue*."""
+        self._runs.append(run)
+        self._queues[queue] = None
+        self._queues.move_to_end(queue)
+        if len(self._queues) > MAX_REPORTED_QUEUES:
+            self._queues.popitem(last=False)
+
+    def queues(self, now: float) -> tuple[QueueReport, ...]:
+        """Return a report of each queue, that with the last launch first."""
+        return tuple(queue_report(queue, now) for queue in reversed(self._queues))
+
+    def runs(self) -> tuple[Run, ...]:
+        """Return copies of the runs, the last launch first."""
+        return tuple(replace(run) for run in reversed(self._runs))
+
+
+def queue_report(queue: Queue[Any, Any], now: float) -> QueueReport:
+    """Return the report of *queue* at *now*; learns from its last run first."""
+    queue.learn()
+    latency = queue.latency
+    return QueueReport(
+        name=queue.name,
+        rows={level.name.lower(): queue.by_level[level] for level in Priority},
+        waited=max(0.0, now - queue.oldest) if queue.rows else 0.0,
+        arrivals=queue.expected(now).rate,
+        latency=latency.fitted,
+        knee=latency.knee(queue.cap),
+        best=max(latency.sizes(queue.cap).rates, default=0.0),
+        cap=queue.cap,
+        margin=queue.margin,
+    )

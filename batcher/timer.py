@@ -1,5 +1,5 @@
 """
-One timer, that rings no later than asked.
+One timer that fires no later than the time it was set to.
 
 Belongs to the reactor thread; the clock is given.
 """
@@ -10,19 +10,19 @@ from math import inf
 from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
-class Wake:
-    """Calls *ring* when it is time, and perhaps sooner: then it is to be set again."""
+class DeadlineTimer:
+    """Calls *fire* at the time set, or earlier: then *fire* must set the timer again."""
 
-    __slots__ = ("_call", "_clock", "_ring", "at")
+    __slots__ = ("_call", "_clock", "_fire", "at")
 
-    def __init__(self, clock: IReactorTime, ring: Callable[[], object]) -> None:
+    def __init__(self, clock: IReactorTime, fire: Callable[[], object]) -> None:
         self._clock = clock
-        self._ring = ring
+        self._fire = fire
         self._call: IDelayedCall | None = None
-        self.at = inf  #: when it rings next
+        self.at = inf  #: the time at which it fires next, in seconds of the clock
 
     def set(self, due: float) -> None:
-        """Ring at *due*, or never if that is inf; one that rings sooner is left alone."""
+        """Fire no later than *due*; if *due* is inf, not at all.  An earlier time is kept."""
         if due == inf:
             if self._call is not None:
                 self._call.cancel()
@@ -30,12 +30,14 @@ class Wake:
         elif due < self.at:
             delay = max(0.0, due - self._clock.seconds())
             if self._call is None:
-                self._call = self._clock.callLater(delay, self._rings)
+                self._call = self._clock.callLater(delay, self._fired)
             else:
                 self._call.reset(delay)
             self.at = due
-        # Else it rings too early and is set again then: cheaper than setting it at every submit.
+        # A later time costs nothing: the timer fires early, which is cheaper than a reset at
+        # every submit, and is then set again.
 
-    def _rings(self) -> None:
+    def _fired(self) -> None:
+        """Called when the delay is over."""
         self._call, self.at = None, inf
-        self._ring()
+        self._fire()

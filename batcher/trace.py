@@ -1,14 +1,14 @@
 """
-What happened to one request: how long it queued, and the batches it rode in.
+What happened to one request: how long it queued, and the batches that it was part of.
 
-Plain data that the batcher writes and its owner may read at any time, on the reactor thread.
+Plain data: the batcher writes it, and its owner may read it at any time, on the reactor thread.
 Imports nothing of ours.
 """
 
 from dataclasses import dataclass, field
 from typing import Literal
 
-#: Why a batch left.
+#: Why a batch was launched.
 Reason = Literal[
     "full", "idle", "lot", "return-hold", "fixed", "deadline", "drain", "retry", "alone"
 ]
@@ -16,27 +16,31 @@ Reason = Literal[
 
 @dataclass(slots=True)
 class Run:
-    """One batch, shared by the traces of all who rode in it."""
+    """One launched batch; the traces of all its requests share this object."""
 
-    rows: int  #: rows of the whole batch
-    cap: int  #: the most rows a batch could have at that launch
-    reason: Reason  #: why it left
-    seconds: float | None = None  #: how long it ran, failed or not; None until it has ended
+    rows: int  #: rows of the batch
+    cap: int  #: the largest batch, in rows, that was allowed at the launch
+    reason: Reason  #: why it was launched
+    seconds: float | None = None  #: duration of the run, failed or not; None until it has ended
+    started: float = 0.0  #: time of the launch, in seconds of the batcher's clock
+    expected: float = 0.0  #: predicted duration in seconds; 0.0 if unknown
+    waiting_rows: int = 0  #: rows that stayed in the queue at the launch
 
 
 @dataclass(slots=True)
 class Trace:
     """
-    The journey of one request; pass a new one to each submit.
+    The runs of one request; pass a new one to each submit.
 
     A request that was split or retried has several runs, in the order of their launches.
     """
 
-    #: Seconds until the first launch, or until it ended without one; None while it waits.
+    #: Seconds until the first launch, or until the end of a request that was never launched.
+    #: None while it waits.
     queued: float | None = None
     runs: list[Run] = field(default_factory=list)
 
-    def left(self, waited: float) -> None:
-        """Note that the request has *waited* so many seconds, unless that is already known."""
+    def set_queued(self, waited: float) -> None:
+        """Set `queued` to *waited* seconds (at least 0), unless it is set already."""
         if self.queued is None:
             self.queued = max(0.0, waited)

@@ -1,1 +1,1 @@
-"""Benchmarks of this server, alone and beside others; no part of the installed package."""
+"""Programs that measure this server.  They run from a clone and are in no wheel; see README.md."""

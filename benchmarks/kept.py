@@ -1,49 +1,80 @@
 """
-Keep measurements as small JSON files, and find them again.
+Keep measurements as JSON files that state what was measured: commit, date and machine.
 
-One row a line, so that a new measurement can be read as a difference.
+A list or an object has a line for each item, so that the difference between two measurements can
+be read.
 """
 
 import json
+import subprocess
 from collections.abc import Mapping
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import click
+
+from benchmarks.machine import this_machine
 
 #: A measurement as its file holds it.
 Kept = Mapping[str, Any]
 
-#: The kinds, in the order of the page.
-KINDS = (
-    "yardstick",
-    "shedding",
-    "profile",
-    "overhead",
-    "decode",
-    "client",
-    "loadtest",
-    "replay",
-    "sleeping",
-)
+ROOT = Path(__file__).parent.parent
+
+#: Behind the commit where a tracked file differs from it.  Files in docs/ do not count: they are
+#: not measured, and a series of benchmarks writes its figures there.
+DIRTY = "-dirty"
+
+#: The option of all benchmarks that names the file.
+json_option = click.option(
+    "--json", "file", type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the figures to this file.",
+)  # fmt: skip
 
 
-def read_all(folder: Path) -> dict[str, Kept]:
-    """Return the measurements in *folder* by kind; those never taken are left out."""
-    files = {kind: folder / f"{kind}.json" for kind in KINDS}
+def stamped(what: str, figures: Kept, root: Path = ROOT) -> dict[str, Any]:
+    """
+    Return *figures* of the benchmark *what*, after the commit, the date and the machine.
+
+    A long benchmark calls this at its start, for the commit may change meanwhile.
+    """
     return {
-        kind: json.loads(file.read_text(encoding="utf-8"))
-        for kind, file in files.items()
-        if file.exists()
+        "what": what,
+        "commit": commit_of(root),
+        "date": datetime.now(UTC).isoformat(timespec="seconds"),
+        "machine": this_machine(),
+        **figures,
     }
 
 
-def write(folder: Path, kind: str, kept: Kept) -> None:
-    """Write the measurement of *kind* to its file in *folder*."""
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / f"{kind}.json").write_text(dumped(kept), encoding="utf-8")
+def commit_of(root: Path) -> str | None:
+    """Return the commit that is checked out in *root*, marked `DIRTY`; None outside a clone."""
+    commit = _git(root, "rev-parse", "HEAD")
+    changed = _git(
+        root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs"
+    )
+    return f"{commit}{DIRTY if changed else ''}" if commit else None
+
+
+def _git(root: Path, *words: str) -> str:
+    try:
+        done = subprocess.run(  # noqa: S603 - a fixed program
+            ["git", *words],  # noqa: S607 - wherever it is installed
+            cwd=root, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+    return done.stdout.strip()
+
+
+def write(file: Path, kept: Kept) -> None:
+    """Write a measurement to *file*, and create its folder."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(dumped(kept), encoding="utf-8")
 
 
 def dumped(kept: Kept) -> str:
-    """Return *kept* as JSON, with a line for each key and for each item of a list or mapping."""
+    """Return *kept* as JSON, with a line for each key and for each item of a list or object."""
     keys = (f"{json.dumps(key)}: {_dumped(value)}" for key, value in kept.items())
     return "{\n" + ",\n".join(keys) + "\n}\n"
 

@@ -1,8 +1,8 @@
 """
-`python -m benchmarks.known_server`: a server whose every answer takes a known time.
+`python -m benchmarks.known_server`: a server that answers each request after a known time.
 
-What a load test says of it can be checked, and as the cheapest server there is it shows what the
-load test itself can send.  It reads requests and answers two bytes.
+It checks the figures of a load test, and its answers are so cheap that the load test itself is the
+limit.  It reads requests and answers two bytes.
 """
 
 from collections import deque
@@ -27,10 +27,10 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\
 
 
 class KnownTimes:
-    """Calls back what it is given in order, each a known time later."""
+    """Calls functions in order, each a known time after it was given."""
 
     def __init__(self, delay: float, stall_at: int, stall: float) -> None:
-        """All are seconds but *stall_at*, the number of the call that begins the stall; 0: none."""
+        """*stall_at* is the number of the call that begins the stall, 0: none; else seconds."""
         self._delay = delay
         self._stall_at = stall_at
         self._stall = stall
@@ -41,7 +41,7 @@ class KnownTimes:
         self._due: deque[tuple[float, Callable[[], object]]] = deque()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call *function* when its time has come: at once, where there is nothing to wait for."""
+        """Call *function* when its time is over: now, if the delay is 0 and no call waits."""
         now = self._seconds()
         self._calls += 1
         if self._calls == self._stall_at:
@@ -64,22 +64,22 @@ class KnownTimes:
 
 
 class KnownProtocol(Protocol):
-    """One connection; requests are answered in their order."""
+    """One connection; answers requests in their order."""
 
     def __init__(self, times: KnownTimes) -> None:
         self._times = times
         self._parser = HttpRequestParser(self)
 
     def connectionMade(self) -> None:
-        """Send small answers at once."""
+        """Called when the connection is made: send small answers without delay."""
         cast("ITCPTransport", self.transport).setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:
-        """Read a piece of a request."""
+        """Called when a part of a request arrives."""
         self._parser.feed_data(data)
 
     def on_message_complete(self) -> None:
-        """Answer; llhttp calls this."""
+        """Called by llhttp when a request is complete: answer it."""
         self._times.call(self._answer)
 
     def _answer(self) -> None:
@@ -87,7 +87,7 @@ class KnownProtocol(Protocol):
 
 
 class KnownFactory(Factory):
-    """Makes the connections."""
+    """Builds the protocol of each connection."""
 
     noisy = False
 
@@ -100,12 +100,14 @@ class KnownFactory(Factory):
 
 
 @click.command()
-@click.option("--port", default=0, show_default=True, help="On 127.0.0.1; 0 takes any.")
-@click.option("--delay", type=Duration(zero=True), default="0s", help="How long an answer takes.")
-@click.option("--stall-at", default=0, help="The request at which it stalls.")
-@click.option("--stall", type=Duration(zero=True), default="0s", help="For how long.")
+@click.option("--port", default=0, show_default=True, help="On 127.0.0.1; 0: any free port.")
+@click.option("--delay", type=Duration(zero=True), default="0s", help="The time of an answer.")
+@click.option(
+    "--stall-at", default=0, help="The number of the request that begins a stall; 0: none."
+)
+@click.option("--stall", type=Duration(zero=True), default="0s", help="The length of the stall.")
 def main(port: int, delay: float, stall_at: int, stall: float) -> None:
-    """Answer requests until a signal ends it; prints the port."""
+    """Print the port and answer requests until a signal ends the program."""
     factory = KnownFactory(KnownTimes(delay, stall_at, stall))
     listening = reactor.listenTCP(port, factory, backlog=1024, interface="127.0.0.1")
     click.echo(listening.getHost().port)

@@ -1,120 +1,119 @@
 """
-Load this server alone by its own load test: rates of all sizes, and a trace.
+`python -m benchmarks.loads`: load this server alone with its own load test.
 
-The bodies and the graph are those of the yardstick, so that its ceilings count.
+`rates` loads the net with a JPEG: a closed loop, then Poisson arrivals at shares of its rate.
+`known` loads servers whose times are known, and so checks the load test itself.
 """
 
 import json
 import shlex
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-from benchmarks.load_page import COLUMNS
-from benchmarks.machine import this_machine
-from benchmarks.served import WORKLOADS, known_times, load_test, serving, shown
-from scripts.load.arrivals import read_trace
+import click
 
-IMAGE, NOTHING = "B", "A"  #: of `WORKLOADS`
-CLOSED, OPEN, TRACE = 10, 20, 60  #: seconds of a load
+from benchmarks.kept import json_option, stamped, write
+from benchmarks.served import (
+    WORKLOADS,
+    Workload,
+    data_option,
+    known_times,
+    load_test,
+    serving,
+    shown,
+)
+from benchmarks.tables import table
+
+IMAGE, NULL = WORKLOADS["B"], WORKLOADS["A"]
 SHARES = (0.3, 0.6, 0.9, 1.2)  #: of the rate of a closed loop
-REPLAYED = 0.6  #: and the one that a trace has on average, of images
-SPEED = 40.0  #: how fast a trace is replayed where there is no model
 
-#: What the load test says of servers whose times are known: the server's options and the load's.
+#: Loads of servers whose times are known: the options of the server and of the load.
+CONSTANT = ("--rate", "100", "--arrivals", "constant")
 KNOWN = {
-    "answers at once; 64 clients": ((), ("--clients", "64", "--duration", "10")),
-    "answers after 5 ms; 100/s": (
-        ("--delay", "5ms"),
-        ("--rate", "100", "--arrivals", "constant", "--duration", "10"),
-    ),
+    "answers at once; 64 clients": ((), ("--clients", "64")),
+    "answers after 5 ms; 100/s": (("--delay", "5ms"), CONSTANT),
     "stalls once, for 1 s; 100/s": (
         ("--delay", "5ms", "--stall-at", "500", "--stall", "1s"),
-        ("--rate", "100", "--arrivals", "constant", "--duration", "10"),
+        CONSTANT,
     ),
 }
 
+#: The figures that are kept and printed.
+FIGURES = (
+    "offered", "rate", "good_share", "p50_ms", "p99_ms", "max_ms", "mean_rows", "refused", "errors",
+    "send_lag_p99_ms", "client_cores",
+)  # fmt: skip
 
-@dataclass(frozen=True, slots=True)
-class Loaded:
-    """What came of a load."""
-
-    command: str  #: as it ran, without places
-    figures: Mapping[str, Any]
+#: An option of both commands.
+seconds_option = click.option("--seconds", default=10, show_default=True, help="Of each load.")
 
 
-def under_load(data: Path) -> dict[str, Any]:
-    """Return the figures of a closed loop, and of arrivals at shares of its rate."""
+def loaded(
+    name: str, workload: Workload, url: str, data: Path, folder: Path, *options: str
+) -> dict[str, Any]:
+    """Run one load test and return its command and figures; *name* says which load it is."""
+    file = folder / "load.json"
+    command = load_test(workload, url, data, file, *options)
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
+    return row(name, shown(command), json.loads(file.read_text(encoding="utf-8")))
+
+
+def row(name: str, command: str, figures: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what is kept of a load test."""
+    kept = {key: figures[key] for key in (*FIGURES, "warnings") if key in figures}
+    return {"name": name, "command": command, **kept}
+
+
+def finish(what: str, rows: list[dict[str, Any]], file: Path | None) -> None:
+    """Print the table of *rows* and all warnings, and write *file*."""
+    click.echo(table([{key: row.get(key) for key in ("name", *FIGURES)} for row in rows]))
+    for each in rows:
+        for warning in each.get("warnings", ()):
+            click.echo(f"{each['name']}: {warning}")
+    if file is not None:
+        write(file, stamped(what, {"rows": rows}))
+
+
+@click.group()
+def main() -> None:
+    """Load this server alone, or servers whose times are known."""
+
+
+@main.command()
+@data_option
+@seconds_option
+@json_option
+def rates(data: Path, seconds: int, file: Path | None) -> None:
+    """Load the net with a JPEG: a closed loop, then four rates."""
+    lasting = ("--duration", str(seconds))
     with TemporaryDirectory() as name, serving("net", data, Path(name)) as (_, url):
-        rows = [_closed(url, data, Path(name))]
+        place = (IMAGE, url, data, Path(name))
+        clients = str(IMAGE.clients)
+        rows = [loaded(f"{clients} clients", *place, "--clients", clients, *lasting)]
         for share in SHARES:
-            rate = round(rows[0]["rate"] * share, 1)
-            loaded = _loaded(
-                IMAGE, url, data, Path(name), "--rate", str(rate), "--duration", str(OPEN)
-            )
-            rows.append(row(f"{share:.0%}", IMAGE, loaded))
-    return _kept("loadtest", rows)
+            rate = str(round(rows[0]["rate"] * share, 1))
+            rows.append(loaded(f"{share:.0%}", *place, "--rate", rate, *lasting))
+    finish("rates", rows, file)
 
 
-def of_known_servers(data: Path) -> dict[str, Any]:
-    """Return what the load test says of servers whose times are known."""
+@main.command()
+@seconds_option
+@json_option
+def known(seconds: int, file: Path | None) -> None:
+    """Load servers whose times are known."""
     rows = []
     for name, (server, load) in KNOWN.items():
         with TemporaryDirectory() as folder, known_times(Path(folder), *server) as url:
-            loaded = row(name, "", _loaded(NOTHING, url, data, Path(folder), *load))
+            data = Path(folder)
+            (data / NULL.body).write_bytes(bytes(1024))
+            figures = loaded(name, NULL, url, data, data, *load, "--duration", str(seconds))
         program = shlex.join(["python", "-m", "benchmarks.known_server", *server])
-        rows.append({**loaded, "server": program})
-    return _kept("client", rows)
+        rows.append({**figures, "server": program})
+    finish("known", rows, file)
 
 
-def replayed(data: Path, trace: Path, source: str) -> dict[str, Any]:
-    """
-    Return the figures of *trace* on the null model, and on the net at a share of its rate.
-
-    *source* says where it is from; it is kept beside them.
-    """
-    arrivals = ("--arrivals", trace, "--speed")
-    rows = []
-    with TemporaryDirectory() as name, serving("null", data, Path(name)) as (_, url):
-        loaded = _loaded(NOTHING, url, data, Path(name), *arrivals, str(SPEED))
-        rows.append(row(f"null model, {SPEED:g} times its speed", NOTHING, loaded))
-    times = read_trace(trace)
-    with TemporaryDirectory() as name, serving("net", data, Path(name)) as (_, url):
-        closed = _closed(url, data, Path(name))
-        speed = round(speed_for(closed["rate"] * REPLAYED, times[-1], len(times)), 2)
-        options = (*arrivals, str(speed), "--duration", str(TRACE))
-        loaded = _loaded(IMAGE, url, data, Path(name), *options)
-        share = f"{REPLAYED:.0%} of what {WORKLOADS[IMAGE].clients} clients get"
-        rows.append(row(f"images, {speed:g} times its speed: {share}", IMAGE, loaded))
-    return _kept("replay", rows, trace={"file": trace.name, "source": source})
-
-
-def speed_for(rate: float, seconds: float, arrivals: int) -> float:
-    """Return how fast a trace of so many *arrivals* in *seconds* is to be for *rate* a second."""
-    return rate * seconds / arrivals
-
-
-def row(name: str, workload: str, loaded: Loaded) -> dict[str, Any]:
-    """Return what is kept of a load test; *workload* says which ceiling it has."""
-    told = {key: loaded.figures[key] for key in (*COLUMNS, "warnings") if key in loaded.figures}
-    return {"name": name, "workload": workload, "command": loaded.command, **told}
-
-
-def _closed(url: str, data: Path, folder: Path) -> dict[str, Any]:
-    clients = str(WORKLOADS[IMAGE].clients)
-    loaded = _loaded(IMAGE, url, data, folder, "--clients", clients, "--duration", str(CLOSED))
-    return row(f"{clients} clients, 100%", IMAGE, loaded)
-
-
-def _loaded(workload: str, url: str, data: Path, folder: Path, *options: str | Path) -> Loaded:
-    file = folder / "load.json"
-    command = load_test(WORKLOADS[workload], url, data, file, *options)
-    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - a program of ours
-    return Loaded(shown(command), json.loads(file.read_text(encoding="utf-8")))
-
-
-def _kept(what: str, rows: list[dict[str, Any]], **more: object) -> dict[str, Any]:
-    return {"what": what, "machine": this_machine(), **more, "rows": rows}
+if __name__ == "__main__":
+    main()

@@ -1,66 +1,54 @@
 """
-Describe the machine that measured, and tell what its cores have done.
+Describe the machine that measures, and read how much CPU all of its programs have used.
 
-What figures hang on, and nothing that identifies it.
+Only what figures depend on: nothing here identifies the machine.  Linux only.
 """
 
 import os
 import platform
 import re
-from collections.abc import Mapping
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from benchmarks.markdown import number
-
-#: The vector instructions that a model's speed hangs on.
+#: The vector instructions that the speed of a model depends on.
 SIMD = ("avx2", "avx512f", "avx512_vnni", "amx_tile")
+
+#: The packages that contain TensorFlow.
+TENSORFLOW = ("tensorflow", "tensorflow-cpu")
 
 
 def this_machine() -> dict[str, Any]:
-    """Return what is to be told of this machine; on Linux."""
+    """Return the CPU, cores, memory in GiB and versions of the software, as a JSON object."""
     processor = Path("/proc/cpuinfo").read_text(encoding="utf-8")
     memory = re.search(r"MemTotal:\s+(\d+)", Path("/proc/meminfo").read_text(encoding="utf-8"))
     name = re.search(r"model name\s*: (.*)", processor)
+    kernel = re.match(r"\d+\.\d+", platform.release())
     flags = set(processor.split())
-    return told(
-        {
-            "cpu": name[1] if name else platform.machine(),
-            "cores": os.cpu_count(),
-            "memory_gib": round(int(memory[1]) / 2**20, 1) if memory else None,
-            "kernel": platform.release(),
-            "libc": " ".join(platform.libc_ver()),
-            "python": platform.python_version(),
-            "simd": [flag for flag in SIMD if flag in flags],
-        }
-    )
+    return {
+        "cpu": name[1] if name else platform.machine(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(int(memory[1]) / 2**20, 1) if memory else None,
+        "kernel": kernel[0] if kernel else platform.release(),
+        "libc": " ".join(platform.libc_ver()),
+        "python": platform.python_version(),
+        "tensorflow": tensorflow_version(),
+        "simd": [flag for flag in SIMD if flag in flags],
+    }
 
 
-def told(machine: Mapping[str, Any]) -> dict[str, Any]:
-    """Return of *machine* what is kept: of a kernel's name the version alone."""
-    keys = ("cpu", "cores", "memory_gib", "kernel", "libc", "python", "simd")
-    kept = {key: machine[key] for key in keys if key in machine}
-    if version := re.match(r"\d+\.\d+", str(kept.get("kernel", ""))):
-        kept["kernel"] = version[0]
-    return kept
+def tensorflow_version() -> str | None:
+    """Return the version of TensorFlow that is installed, without importing it."""
+    for package in TENSORFLOW:
+        try:
+            return version(package)
+        except PackageNotFoundError:
+            continue
+    return None
 
 
 def machine_cpu_seconds() -> float:
-    """Return what all programs of the machine have used of its cores since it started."""
+    """Return the CPU seconds that all programs of the machine have used since it started."""
     fields = Path("/proc/stat").read_text().split(maxsplit=9)[1:9]
     user, nice, system, _, _, irq, softirq, steal = map(int, fields)
     return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
-
-
-def sentence(machine: Mapping[str, Any]) -> str:
-    """Return *machine* in words."""
-    parts = [
-        f"{machine['cores']} cores of {machine['cpu']}",
-        f"({', '.join(machine['simd'])})" if machine.get("simd") else "",
-        f"with {number(machine['memory_gib'])} GiB" if machine.get("memory_gib") else "",
-    ]
-    software = [f"{word} {machine[key]}" for key, word in _SOFTWARE.items() if machine.get(key)]
-    return ", ".join([" ".join(filter(None, parts)), *software])
-
-
-_SOFTWARE = {"kernel": "Linux", "libc": "libc:", "python": "Python"}

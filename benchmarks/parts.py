@@ -1,12 +1,12 @@
 """
-Share out the CPU of a server among its parts, from the samples of a profiler.
+Divide the CPU of a server among its parts, from the samples of a profiler.
 
 Pure.  A sample is a stack of frames, `function (file:line)`, outermost first, as py-spy writes it.
-It belongs to the innermost frame that is known here: numpy called by staging is staging.
+It belongs to the innermost frame that is listed here: numpy called by staging is staging.
 
-How long a thread was busy is known exactly, from the kernel; samples only share that out.  A thread
-that waits for its turn on a core looks busy, so samples beyond a thread's CPU time are taken to be
-such, and first of all those that caught it about to wake.
+The CPU of a thread is exact, from the kernel; samples only divide it.  A thread that waits for a
+core looks busy, so samples beyond a thread's CPU time count as waiting, and are taken first from
+the samples of a thread that is about to wake.
 """
 
 import re
@@ -18,11 +18,10 @@ from operator import itemgetter
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the server, the code that belongs to it, and what would make it cheaper."""
+    """A part of the server and its code."""
 
     name: str
     code: tuple[str, ...]  #: beginnings of `file:function`; the longest that fits decides
-    remedy: str = ""
 
 
 WAKING = Part(
@@ -32,33 +31,26 @@ WAKING = Part(
         "threading.py:Condition.wait",
         "model/execution/thread.py:ModelThread.step",
     ),
-    "fewer and larger turns of each loop",
 )
 RUN = Part(
     "TensorFlow's run",
     ("tensorflow/python/client/session.py:BaseSession._call_tf_sessionrun", "model/backends/"),
-    "every server pays it; smaller batches over idle lanes, where cores wait",
 )
 OTHER = Part("everything else", ())
 
-#: The threads that TensorFlow has started, and Python does not know.
+#: The threads that TensorFlow starts, which have no name in Python.
 NATIVE = "TensorFlow's own"
 
 PARTS = (
-    Part(
-        "sockets and reactor",
-        ("twisted/internet/", "twisted/python/log.py"),
-        "fewer copies of a body, one write an answer; refusing early, before a body is read",
-    ),
-    Part("Deferreds", ("twisted/internet/defer.py", "twisted/python/failure.py"),
-         "plain calls on an express lane"),
-    Part("HTTP parsing", ("twisted/web/",), "an express lane with a parser of its own"),
-    Part("Klein and werkzeug", ("klein/", "werkzeug/"), "an express lane beside Klein"),
-    Part("our HTTP", ("server/http/",), "an express lane beside Klein"),
-    Part("dialect", ("server/api/", "benchmarks/peer.py"), "answers built of fewer pieces"),
-    Part("inference", ("server/",), "fewer steps between door and batcher"),
-    Part("JSON", ("server/api/json_tensors.py", "json/"), "tensors as raw bytes"),
-    Part("batcher", ("batcher/",), "one look at the queue a turn, not one a request"),
+    Part("sockets and reactor", ("twisted/internet/", "twisted/python/log.py")),
+    Part("Deferreds", ("twisted/internet/defer.py", "twisted/python/failure.py")),
+    Part("HTTP parsing", ("twisted/web/",)),
+    Part("Klein and werkzeug", ("klein/", "werkzeug/")),
+    Part("our HTTP", ("server/http/",)),
+    Part("dialect", ("server/api/", "benchmarks/peer.py")),
+    Part("inference", ("server/",)),
+    Part("JSON", ("server/api/json_tensors.py", "json/")),
+    Part("batcher", ("batcher/",)),
     Part(
         "hand-over between threads",
         (
@@ -68,18 +60,15 @@ PARTS = (
             "twisted/internet/base.py:ReactorBase.wakeUp",
             "twisted/internet/_signals.py",
         ),
-        "a cheaper hand-over: small bodies stay on the reactor, one wake-up for many answers",
     ),
     Part(
         "decoding",
         ("PIL/", "model/images/"),
-        "decoding at a reduced size, straight into the batch",
     ),
-    Part("lane and staging", ("model/",), "rows decoded straight into the staging buffer"),
-    Part("TensorFlow's Python", ("tensorflow/",), "a callable made once for each signature"),
+    Part("lane and staging", ("model/",)),
+    Part("TensorFlow's Python", ("tensorflow/",)),
     RUN,
-    Part("logging", ("twisted/logger/", "server/process/logs.py", "server/http/access.py"),
-         "no words for what nobody reads"),
+    Part("logging", ("twisted/logger/", "server/process/logs.py", "server/http/access.py")),
     WAKING,
     OTHER,
 )  # fmt: skip
@@ -91,14 +80,14 @@ _THREAD = re.compile(r"thread \((?P<id>\d+)\)(?:: (?P<name>.*))?")
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """How often a thread was caught in each part."""
+    """The samples of a thread in each part."""
 
     name: str
     parts: Counter[str] = field(default_factory=Counter)
 
 
 def part_of(frames: Sequence[str]) -> Part:
-    """Return the part that a sample belongs to; waiting is waiting only as the innermost frame."""
+    """Return the part of a sample; waiting counts as such only in the innermost frame."""
     for depth, frame in enumerate(reversed(frames)):
         found = _FRAME.fullmatch(frame)
         if found is None:
@@ -114,10 +103,10 @@ def part_of(frames: Sequence[str]) -> Part:
 
 def read_samples(collapsed: Iterable[str]) -> dict[int, Samples]:
     """
-    Return the samples of each thread by the kernel's number for it.
+    Return the samples of each thread by the kernel's number of the thread.
 
-    *collapsed* has lines of frames with semicolons in between, the first naming the thread, and at
-    the end how often they were seen.  Raises ValueError for anything else.
+    A line of *collapsed* holds frames separated by semicolons, of which the first names the thread,
+    and after a space the number of samples.  Raises ValueError where no thread is named.
     """
     threads: dict[int, Samples] = {}
     for line in collapsed:
@@ -131,11 +120,11 @@ def read_samples(collapsed: Iterable[str]) -> dict[int, Samples]:
     return threads
 
 
-def shared_out(parts: Mapping[str, int], seconds: float, rate: float) -> dict[str, float]:
+def divided(parts: Mapping[str, int], seconds: float, rate: float) -> dict[str, float]:
     """
-    Share *seconds* of a thread's CPU out among *parts*, by samples taken *rate* times a second.
+    Divide *seconds* of a thread's CPU among *parts*, whose samples are taken *rate* times a second.
 
-    What was seen beyond that time was waiting for a core, and is taken from `WAKING` first.
+    Samples beyond these seconds are of a thread that waits for a core: subtract them from `WAKING`.
     """
     counts = dict(parts)
     excess = max(0.0, sum(counts.values()) - seconds * rate)
@@ -149,8 +138,8 @@ def shared_out(parts: Mapping[str, int], seconds: float, rate: float) -> dict[st
     return {name: seconds * weight / total for name, weight in weights.items() if weight}
 
 
-def room_of(name: str, native: str) -> str:
-    """Return the group of a thread: of Python's by its *name*, of others by the *native* one."""
+def group_of(name: str, native: str) -> str:
+    """Return the group of a thread, by its *name* in Python or else its *native* name."""
     if name == "MainThread":
         return "reactor"
     if name.startswith("model-"):
@@ -164,28 +153,28 @@ def room_of(name: str, native: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """What a profile of some seconds has to go by."""
+    """The samples of a process over some seconds."""
 
     seconds: float
-    rate: float  #: of the profiler, samples a second
-    cpu: Mapping[int, tuple[str, float]]  #: each thread's name for the kernel, and CPU seconds
+    rate: float  #: samples a second
+    cpu: Mapping[int, tuple[str, float]]  #: the native name and the CPU seconds of each thread
     running: Mapping[int, Samples]  #: of threads that were running
     holding: Mapping[int, Samples]  #: of the threads that held the interpreter lock
 
 
 def account(sampled: Sampled, answers: float) -> dict[str, object]:
     """
-    Return what *answers* requests cost: microseconds of CPU of each, by part and by thread.
+    Return the CPU of a request in microseconds, by part and by thread, of *answers* requests.
 
-    `share` is of all CPU; `gil` is the share of the time in which the interpreter lock was held
-    there.
+    `share` is of all CPU; `gil` is the share of the time in which that part or thread holds the
+    interpreter lock.
     """
-    rooms, parts = _spent(sampled)
+    groups, parts = _spent(sampled)
     held_by: Counter[str] = Counter()
     held_in: Counter[str] = Counter()
     for thread, samples in sampled.holding.items():
         native, _ = sampled.cpu.get(thread, ("", 0.0))
-        held_by[room_of(samples.name, native)] += samples.parts.total()
+        held_by[group_of(samples.name, native)] += samples.parts.total()
         held_in.update(samples.parts)
 
     looks, total = sampled.seconds * sampled.rate, sum(parts.values())
@@ -199,9 +188,9 @@ def account(sampled: Sampled, answers: float) -> dict[str, object]:
         "cpu_us_per_request": round(total / answers * 1e6, 1),
         "gil": round(held_in.total() / looks, 4),
         "threads": {
-            room: {"cores": round(seconds / sampled.seconds, 3), **cost(seconds, held_by[room])}
-            for room, seconds in sorted(rooms.items())
-            if seconds or held_by[room]
+            group: {"cores": round(seconds / sampled.seconds, 3), **cost(seconds, held_by[group])}
+            for group, seconds in sorted(groups.items())
+            if seconds or held_by[group]
         },
         "parts": [
             {"part": name, "share": round(seconds / total, 4), **cost(seconds, held_in[name])}
@@ -212,14 +201,14 @@ def account(sampled: Sampled, answers: float) -> dict[str, object]:
 
 def _spent(sampled: Sampled) -> tuple[dict[str, float], dict[str, float]]:
     """Return the CPU seconds of each group of threads, and of each part."""
-    rooms: dict[str, float] = {}
+    groups: dict[str, float] = {}
     parts: dict[str, float] = {}
     for thread, (native, seconds) in sampled.cpu.items():
-        # A thread that was never caught running may have been caught with the lock.
+        # A thread without samples of running may have samples with the lock.
         seen = sampled.running.get(thread) or sampled.holding.get(thread) or Samples("")
-        room = room_of(seen.name, native)
-        alone = {RUN.name: seconds} if room == NATIVE else None
-        rooms[room] = rooms.get(room, 0.0) + seconds
-        for name, its in (alone or shared_out(seen.parts, seconds, sampled.rate)).items():
+        group = group_of(seen.name, native)
+        alone = {RUN.name: seconds} if group == NATIVE else None
+        groups[group] = groups.get(group, 0.0) + seconds
+        for name, its in (alone or divided(seen.parts, seconds, sampled.rate)).items():
             parts[name] = parts.get(name, 0.0) + its
-    return rooms, parts
+    return groups, parts

@@ -1,17 +1,10 @@
 """
-`python -m benchmarks.peer`: this server as one among others that a yardstick compares.
+`python -m benchmarks.peer`: this server as one of the servers that benchmarks/peers compares.
 
-The whole house, but for what bodies mean.  The null model answers any body with its length,
-``{"n": 1024}``.  The net, a frozen graph from ``images`` to ``scores``, takes an image or the
-raw numbers of one row, and answers ``{"classes": [...], "scores": [...]}``, the five best first.
-The ``TENSORFERRY_*`` variables count as ever.  The slot in the yardstick's table of servers::
-
-    [new]
-    python = "PYTHON OF A VIRTUAL ENVIRONMENT WITH TENSORFERRY"
-    start = "{python} -m benchmarks.peer --port {port} --model {model} --graph {graph}"
-    path = "/"
-    body = "raw"
-    env_shed = { PEER_TIMEOUT_MS = "500" }
+The whole server with a dialect of its own.  The null model answers any body with its length,
+``{"n": 1024}``.  The net, a frozen graph from ``images`` to ``scores``, takes an image or the raw
+numbers of one row, and answers ``{"classes": [...], "scores": [...]}``, the five best first.
+``TENSORFERRY_*`` variables are settings, as for ``tensorferry serve``.
 """
 
 import os
@@ -39,10 +32,10 @@ from server.process.run import run
 from server.settings.option import SettingsError
 from server.settings.sources import resolve
 
-#: The classes in an answer.
+#: The number of classes in an answer.
 BEST = 5
 
-#: What the net wants: pixels from -1 to 1.
+#: The input of the net: pixels from -1 to 1.
 NET = {
     "input_layer": "images",
     "output_layer": "scores",
@@ -58,7 +51,7 @@ def null_feed(model: ServedModel, request: HTTPRequest) -> Feed:
 
 
 def is_row(model: ServedModel, request: HTTPRequest) -> bool:
-    """Whether the body has as many bytes as one row of numbers."""
+    """Return whether the body has the number of bytes of one row of numbers."""
     spec = model.signatures[model.default].inputs[0]
     return len(request.body) == prod(_row_of(spec)) * spec.dtype.itemsize
 
@@ -71,7 +64,7 @@ def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
     """
     Return the body as one row of numbers where `is_row`, else as an image.
 
-    The latter is for a decode thread; raises `HTTPError` and `BadImage`.
+    Call it on a decode thread for an image.  Raises `HTTPError` and `BadImage`.
     """
     check_body(request)
     signature = model.signatures[model.default]
@@ -90,7 +83,7 @@ def write_length(outputs: Outputs) -> bytes:
 
 
 def write_best(outputs: Outputs) -> bytes:
-    """Return the answer of the net: the best classes and their scores."""
+    """Return the answer of the net: the five best classes and their scores."""
     scores = outputs.arrays[0][0]
     best = np.argsort(-scores, kind="stable")[:BEST]
     content = {"classes": best, "scores": scores[best]}
@@ -103,9 +96,10 @@ def dialect_of(
     at_once: Callable[[ServedModel, HTTPRequest], bool] = lambda *_: True,
 ) -> Dialect:
     """
-    Return how requests are read by *feed_of*, and answered by *write*.
+    Return the dialect that reads requests with *feed_of* and writes answers with *write*.
 
-    On a decode thread, but for those of which *at_once* says that it would cost more than it frees.
+    *feed_of* runs on a decode thread, except for requests for which *at_once* is true: for these
+    the change of thread costs more CPU than *feed_of*.
     """
 
     def infer(
@@ -120,18 +114,18 @@ def dialect_of(
 
 
 @click.command()
-@click.option("--port", envvar="PEER_PORT", default="8000", help="Where to listen on 127.0.0.1.")
+@click.option("--port", envvar="PEER_PORT", default="8000", help="The port on 127.0.0.1.")
 @click.option(
     "--model", envvar="PEER_MODEL", default="null", type=click.Choice(["null", "net"]),
-    help="What to serve.",
+    help="The model.",
 )  # fmt: skip
 @click.option("--graph", envvar="PEER_GRAPH", type=Path, help="The frozen graph of the net.")
 @click.option(
     "--timeout-ms", envvar="PEER_TIMEOUT_MS", default=0.0, type=click.FloatRange(min=0),
-    help="The deadline of requests that name none in X-Request-Timeout-Ms; 0: none.",
+    help="The timeout of requests without X-Request-Timeout-Ms; 0: none.",
 )  # fmt: skip
 def main(port: str, model: str, graph: Path | None, timeout_ms: float) -> None:
-    """Serve the null model or a net until a signal ends it; every option may be PEER_OPTION."""
+    """Serve a model until a signal ends it; each option may be a PEER_... variable instead."""
     net = model == "net"
     if net and graph is None:
         raise click.UsageError("--model net needs --graph")
@@ -144,7 +138,7 @@ def main(port: str, model: str, graph: Path | None, timeout_ms: float) -> None:
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
     if net:
-        # The interpolation that the servers beside ours have.
+        # The interpolation of the other servers.
         load: Loader = partial(load_model, resample=Resample.BILINEAR)
         dialect = dialect_of(net_feed, write_best, is_row)
     else:

@@ -1,9 +1,9 @@
 """
-`python -m benchmarks.profile`: where the CPU of a request goes, on a server under load.
+`python -m benchmarks.profile`: the CPU of a request by part of the server, under load.
 
-Starts `benchmarks.peer` as a process of its own, loads it by `tensorferry loadtest`, and samples it
-with py-spy, which does not stop it: first every thread that runs, then the one that holds the
-interpreter lock.  The kernel tells what each thread used, TensorFlow's own ones too.
+Starts `benchmarks.peer` as a process of its own, loads it with `tensorferry loadtest`, and samples
+it with py-spy, which does not stop it: first every thread that runs, then the thread that holds the
+interpreter lock.  The CPU of each thread, TensorFlow's included, comes from the kernel.
 """
 
 import json
@@ -18,29 +18,29 @@ from typing import Any
 
 import click
 
-from benchmarks.kept import dumped
-from benchmarks.machine import this_machine
+from benchmarks.kept import json_option, stamped, write
 from benchmarks.parts import Sampled, Samples, account, read_samples
-from benchmarks.served import PATIENCE, SETTLING, WORKLOADS, Workload, load_test, serving
+from benchmarks.served import (
+    PATIENCE,
+    SETTLING,
+    WORKLOADS,
+    Workload,
+    data_option,
+    load_test,
+    serving,
+)
+from benchmarks.tables import table
 
-SAMPLING = 100  #: samples a second: more would cost the server more than they tell
+SAMPLING = 100  #: samples a second: more would cost the server too much
 STARTING = 2.0  #: seconds that py-spy may take to start
 TICK = os.sysconf("SC_CLK_TCK")
 
-
-def measure(data: Path, seconds: float) -> dict[str, Any]:
-    """Return the profiles of all workloads, each sampled twice for *seconds*; minutes."""
-    return {
-        "what": "profile",
-        "machine": this_machine(),
-        "seconds": seconds,
-        "sampling": SAMPLING,
-        "workloads": {name: profiled(each, data, seconds) for name, each in WORKLOADS.items()},
-    }
+#: Parts with a smaller share than this are not printed.
+SMALL = 0.01
 
 
 def profiled(workload: Workload, data: Path, seconds: float) -> dict[str, Any]:
-    """Return the profile of one workload with the files in *data*."""
+    """Return the profile of one workload with the files in *data*; samples twice for *seconds*."""
     with TemporaryDirectory() as name, serving(workload.model, data, Path(name)) as (pid, url):
         folder = Path(name)
         figures = folder / "load.json"
@@ -64,10 +64,10 @@ def profiled(workload: Workload, data: Path, seconds: float) -> dict[str, Any]:
 
 
 def sample(pid: int, seconds: float, folder: Path) -> Sampled:
-    """Return what the process *pid* does in two times *seconds*."""
+    """Return the samples of the process *pid*, taken twice for *seconds*."""
     before, began = cpu_seconds(pid), time.perf_counter()
     running = spied(pid, seconds, folder)
-    # py-spy takes a moment to start: what was used is told for as long as it sampled.
+    # py-spy takes a moment to start: scale the CPU to the time in which it sampled.
     scale = seconds / (time.perf_counter() - began)
     used = {
         thread: (name, max(0.0, spent - before.get(thread, ("", 0.0))[1]) * scale)
@@ -92,7 +92,7 @@ def spied(pid: int, seconds: float, folder: Path, *options: str) -> Mapping[int,
 
 
 def cpu_seconds(pid: int) -> dict[int, tuple[str, float]]:
-    """Return for each thread of *pid* its name for the kernel and the CPU seconds it has used."""
+    """Return the kernel's name and the CPU seconds of each thread of *pid*."""
     used = {}
     for file in Path(f"/proc/{pid}/task").glob("*/stat"):
         try:
@@ -105,20 +105,38 @@ def cpu_seconds(pid: int) -> dict[int, tuple[str, float]]:
     return used
 
 
+def report(workloads: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return for each workload a line, a table of its threads and one of its parts."""
+    texts = []
+    for name, each in workloads.items():
+        cores = sum(thread["cores"] for thread in each["threads"].values())
+        head = (
+            f"{name}: {each['clients']} clients, {each['rate']:,} answers/s,"
+            f" {each['cpu_us_per_request']:,} us of CPU each; {cores:.2f} cores are used, and the"
+            f" interpreter lock is held {each['gil']:.0%} of the time"
+        )
+        texts += [
+            head,
+            table([{"thread": thread, **its} for thread, its in each["threads"].items()]),
+            table([part for part in each["parts"] if part["share"] >= SMALL]),
+        ]
+    return "\n\n".join(texts)
+
+
 @click.command()
-@click.option(
-    "--data", required=True, type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="The yardstick's data: graph.pb, photo.jpg, tensor.bin and small.bin.",
-)  # fmt: skip
-@click.option("--seconds", default=10, show_default=True, help="How long each is sampled, twice.")
-@click.option("--json", "file", type=click.Path(dir_okay=False, path_type=Path), help="A file.")
-def main(data: Path, seconds: int, file: Path | None) -> None:
-    """Profile the server under three workloads."""
-    text = dumped(measure(data, seconds))
-    if file is None:
-        click.echo(text, nl=False)
-    else:
-        file.write_text(text, encoding="utf-8")
+@data_option
+@click.option("--workloads", default="ABD", show_default=True, help="Letters of workloads.")
+@click.option("--seconds", default=10, show_default=True, help="Of sampling, twice a workload.")
+@json_option
+def main(data: Path, workloads: str, seconds: int, file: Path | None) -> None:
+    """Profile the server under load: A is the null model, B a JPEG, D a tensor."""
+    if unknown := set(workloads) - set(WORKLOADS):
+        raise click.UsageError(f"--workloads: no workload {', '.join(sorted(unknown))}")
+    stamp = stamped("profile", {"seconds": seconds, "sampling": SAMPLING})
+    found = {name: profiled(WORKLOADS[name], data, seconds) for name in workloads}
+    click.echo(report(found))
+    if file is not None:
+        write(file, {**stamp, "workloads": found})
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 """
-Start servers as processes of their own, and load them by `tensorferry loadtest`.
+Start servers as processes of their own, and load them with `tensorferry loadtest`.
 
-The bodies and the graph are the yardstick's, so that figures can be laid beside each other.
+The bodies and the graph are those of the comparison with other servers (benchmarks/peers), so that
+figures can be compared.
 """
 
 import os
@@ -18,33 +19,59 @@ from pathlib import Path
 
 import click
 
-PATIENCE = 120.0  #: seconds until a server must be ready, or have ended
-SETTLING = 3.0  #: seconds that a load runs before anything counts
+PATIENCE = 120.0  #: seconds in which a server must become ready, or end
+SETTLING = 3.0  #: seconds of a load before anything counts
 
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """What is asked, of which model, by how many clients at once."""
+    """A model, the body that clients post to it, and the number of clients in a closed loop."""
 
     model: str  #: of `benchmarks.peer`: null or net
-    body: str  #: a file of the yardstick's data
+    body: str  #: a file of the data folder
     content_type: str
     clients: int
 
 
+#: By the letters that benchmarks/peers gives them.
 WORKLOADS = {
     "A": Workload("null", "small.bin", "application/octet-stream", 64),
     "B": Workload("net", "photo.jpg", "image/jpeg", 32),
     "D": Workload("net", "tensor.bin", "application/octet-stream", 32),
 }
 
-
-#: The files of the yardstick's data that are used here.
+#: The files of the data folder.
 GRAPH = "graph.pb"
 DATA = (GRAPH, *sorted({workload.body for workload in WORKLOADS.values()}))
 
 #: A command: files are paths.
 Command = Sequence[str | Path]
+
+
+def peers_work() -> Path:
+    """Return the folder in which benchmarks/peers keeps virtualenvs and data."""
+    return Path(os.environ.get("PEERS_WORK") or Path(__file__).parent / "peers/.work").resolve()
+
+
+def checked_data(
+    _context: click.Context | None, _option: click.Parameter | None, folder: Path | None
+) -> Path:
+    """Return the data *folder*; raises `click.UsageError` where a file is missing."""
+    data = folder or peers_work() / "data"
+    missing = [name for name in DATA if not (data / name).exists()]
+    if missing:
+        raise click.UsageError(
+            f"{data} has no {', '.join(missing)}: run"
+            " python -m benchmarks.peers.run setup --peers tensorferry"
+        )
+    return data
+
+
+#: The option that names the folder of the graph and the bodies.
+data_option = click.option(
+    "--data", type=click.Path(exists=True, file_okay=False, path_type=Path), callback=checked_data,
+    help="The folder of the graph and the bodies.  [default: benchmarks/peers/.work/data]",
+)  # fmt: skip
 
 
 def load_test(
@@ -62,14 +89,14 @@ def load_test(
 
 
 def shown(load_test: Command) -> str:
-    """Return a command of `load_test` as a person types it, who is where the files are."""
+    """Return a command of `load_test` as a user types it in the folder of the files."""
     options = [word.name if isinstance(word, Path) else word for word in load_test[5:]]
     return shlex.join(["tensorferry", "loadtest", "URL", *options])
 
 
 @contextmanager
 def serving(model: str, data: Path, folder: Path) -> Iterator[tuple[int, str]]:
-    """Give the process id and the URL of a server that is ready, and end it afterwards."""
+    """Start `benchmarks.peer`, give its process id and its URL when it is ready; end it after."""
     port = free_port()
     variables = {
         "PEER_PORT": str(port),
@@ -83,7 +110,7 @@ def serving(model: str, data: Path, folder: Path) -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def known_times(folder: Path, *options: str) -> Iterator[str]:
-    """Give the URL of a `benchmarks.known_server` with *options*, and end it afterwards."""
+    """Start `benchmarks.known_server` with *options*, give its URL; end it after."""
     port = free_port()
     known = ("--port", str(port), *options)
     with _running("benchmarks.known_server", folder, lambda: accepts(port), {}, *known):
@@ -93,9 +120,9 @@ def known_times(folder: Path, *options: str) -> Iterator[str]:
 @contextmanager
 def sleeping(folder: Path, latency: Path, *options: str) -> Iterator[tuple[int, str]]:
     """
-    Give the process id and the URL of a `benchmarks.sleeping`, ready, and end it afterwards.
+    Start `benchmarks.sleeping serve`, give its process id and its URL when it is ready; end it.
 
-    What it measures of its model it keeps in *folder*, for nobody else.
+    Its cache is in *folder*: what it measures of its model is for this server alone.
     """
     port = free_port()
     given = ("serve", "--port", str(port), "--latency", str(latency), *options)
@@ -133,13 +160,13 @@ def _running(
 
 
 def free_port() -> int:
-    """Return a port of 127.0.0.1 that nobody has."""
+    """Return a free port of 127.0.0.1."""
     with socket.create_server(("127.0.0.1", 0)) as free:
         return int(free.getsockname()[1])
 
 
 def accepts(port: int) -> bool:
-    """Return whether anybody listens on *port*."""
+    """Return whether *port* accepts connections."""
     try:
         socket.create_connection(("127.0.0.1", port), 5.0).close()
     except OSError:

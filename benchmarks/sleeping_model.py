@@ -1,8 +1,8 @@
 """
-A model that only takes its time: it answers each row with its length, after a sleep of l(b).
+A model that sleeps: a run of b rows takes l(b) seconds and answers each row with its length.
 
-It sleeps without the interpreter lock, as an engine computes, and takes no core: what is measured
-with it is what the server decides, not what the machine can do.  Imports no TensorFlow.
+The sleep holds no interpreter lock, like a run of an engine, and takes no core: figures depend on
+the decisions of the server, not on the speed of the machine.  Imports no TensorFlow.
 """
 
 import ctypes
@@ -16,19 +16,19 @@ from scripts.simulation.service import Service
 from server.model_loading import LoadedModel, Loader, OnProgress
 from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
 
-#: prctl's name for how much later than asked for the kernel may wake a thread: 50 us by default.
+#: prctl's number for the timer slack of a thread: the kernel may wake it so much later, 50 us.
 _SET_TIMER_SLACK = 29
 
-#: Seconds from the end of a sleep until the thread runs, without that slack; the median measured.
+#: Median seconds from the end of a sleep until the thread runs, with a slack of 1 ns.
 WAKING = 0.00004
 
 
 class SleepingRunner:
     """
-    A `model.backend.Runner` that takes as long as *service* says, to a tenth of a millisecond.
+    A `model.backend.Runner` whose runs take the times of *service*, to 0.1 ms.
 
-    There is no room for more rows than *service* knows of: a warm-up finds the largest batch by
-    itself, as it does on a device.
+    A run of more rows than *service* lists is out of memory, so the warm-up finds the largest
+    batch, as it does on a device.
     """
 
     signatures: Sequence[Signature] = (LENGTHS,)
@@ -41,9 +41,9 @@ class SleepingRunner:
         self._libc = ctypes.CDLL(None)
 
     def run(self, feed: Feed) -> Arrays:
-        """Return the length of each row when its time is over; raises `OutOfMemory`."""
+        """Return the length of each row at the end of the run; raises `OutOfMemory`."""
         ends = time.monotonic() + self._seconds(feed.rows)
-        self._libc.prctl(_SET_TIMER_SLACK, 1, 0, 0, 0)  # of the calling thread, a nanosecond
+        self._libc.prctl(_SET_TIMER_SLACK, 1, 0, 0, 0)  # of the calling thread: 1 ns
         answers = self._answers.run(feed)
         time.sleep(max(0.0, ends - time.monotonic() - WAKING))
         return answers
@@ -54,11 +54,11 @@ class SleepingRunner:
         return self._service.seconds[rows]
 
     def close(self) -> None:
-        """Do nothing: there is nothing to free."""
+        """Do nothing: the model holds no memory."""
 
 
 def sleeping_loader(service: Service) -> Loader:
-    """Return what loads the model that takes as long as *service* says, on one lane."""
+    """Return the loader of a sleeping model with the times of *service*; one lane by default."""
 
     def load(settings: Settings, on_progress: OnProgress) -> LoadedModel:
         on_progress("loading the sleeping model")

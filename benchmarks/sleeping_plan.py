@@ -1,5 +1,5 @@
 """
-Say what the server is held against, and with which loads.
+Define the fixed settings to compare, and the loads.
 
 Pure.  Times are seconds unless a name says milliseconds; rates are requests a second.
 """
@@ -13,36 +13,36 @@ from scripts.simulation.service import Service, measured
 #: Slow enough that the server around the model is no bottleneck on one core: 381 rows a second.
 SLOW = measured("20 + 2 b ms", {1: 0.022, 32: 0.084})
 
-#: And that it can refuse twice as many as it answers: 190 a second, about what images get.
+#: Slow enough that the server can refuse twice as many rows as it answers: 190 rows a second.
 SLOWER = measured("20 + 4 b ms", {1: 0.024, 16: 0.084})
 
-#: As quick as runs on a GPU: what surrounds them counts as well.
+#: As short as runs on a GPU, so that the CPU of the server counts as well.
 QUICK = measured("4 + 0.1 b ms", {1: 0.0041, 64: 0.0104})
 
-#: How long the head of the queue waits for company, in runs of one row.
+#: Delays of a batch, in times of a run of one row.
 WAITS = (0.0, 0.5, 1.0, 2.0)
 
 #: Shares of the capacity at which fixed settings are tried, and the clients of the closed loop.
 LOADS = (0.3, 0.6, 0.9)
 CLIENTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64)
 
-#: Shares of the capacity that are too much.
+#: Shares of the capacity above 1.
 OVERLOADS = (1.05, 1.2, 1.5, 2.0, 3.0)
 
-#: Of the best of a first round: what is further off is not tried again, nor are more than so many.
+#: Settings to try again after the first round: the largest ratio to the best mean, and how many.
 CLOSE, FINALISTS = 1.15, 5
 
 
 @dataclass(frozen=True, slots=True)
 class Fixed:
-    """What a person could fix."""
+    """A fixed setting of the batcher."""
 
-    rows: int  #: in a batch, at most
-    delay_ms: float  #: for which a batch waits for company
+    rows: int  #: the largest batch
+    delay_ms: float  #: the delay of a batch that is not full
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options of `tensorferry serve` that fix it."""
+        """The options of `tensorferry serve`."""
         return (
             "--max-batch-size", f"{self.rows}",
             "--max-queue-delay-ms", f"{self.delay_ms:g}",
@@ -60,17 +60,17 @@ def grid(service: Service) -> list[Fixed]:
 
 
 def that_carry(settings: Iterable[Fixed], service: Service, share: float) -> list[Fixed]:
-    """Return those of *settings* that keep up with *share* of the capacity: full batches do."""
+    """Return the *settings* whose full batches keep up with *share* of the capacity."""
     return [it for it in settings if service.rate(it.rows) > share * service.best_rate]
 
 
 def greedy(service: Service) -> Fixed:
-    """Return what never waits, and takes whoever is there up to the knee."""
+    """Return the setting that never waits and takes all waiting rows, up to the knee."""
     return Fixed(service.knee, 0.0)
 
 
 def finalists(means: Mapping[Fixed, float | None]) -> list[Fixed]:
-    """Return the settings whose *means* of a first round are close to the best, the best first."""
+    """Return the settings whose *means* of the first round are close to the best, sorted."""
     known: Sequence[tuple[float, Fixed]] = sorted(
         ((mean, fixed) for fixed, mean in means.items() if mean is not None),
         key=lambda each: each[0],

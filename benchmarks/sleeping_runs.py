@@ -1,8 +1,8 @@
 """
-Start servers with a model that sleeps, and load one after the other.
+Start servers whose model sleeps, and load them in interleaved rounds.
 
-All of a part are started before the first load and stand idle until it is their turn, so that
-rounds can be interleaved.  Arrivals of a round are the same for each server.
+All servers of a part start before the first load and are idle between their loads.  Arrivals of a
+round are the same for each server.
 """
 
 import json
@@ -51,66 +51,66 @@ T = TypeVar("T")
 #: The body of each request.
 BODY = Payload(b"x" * 64, "application/octet-stream")
 
-#: Where a request says what it grants for its answer.
+#: The header with the timeout of a request.
 TIMEOUT_HEADER = "X-Request-Timeout-Ms"
 
-#: What that is, in seconds: so much that nobody is refused, or as much as is asked.
+#: Timeouts in seconds: one that refuses no request, and that of the overload.
 ANY_TIME, SLO = 10.0, 0.5
 
-#: Clients who wait for their answers, in largest batches, that leave no run without a full one.
+#: Clients of a saturating closed loop, in largest batches.
 SATURATING = 3
 
-#: How long a burst or a lull lasts on average, in runs of the largest size.
+#: The average length of a burst or a lull, in times of the longest run.
 SOJOURN = 3
 
-#: Cores that other programs may use meanwhile, how often a load is tried where they use more, and
-#: the seconds of a look at that and of waiting for it.
+#: Cores that other programs may use during a load, loads at most where they use more, and the
+#: seconds of a look at their CPU and of waiting for a quiet machine.
 QUIET, TRIES, LOOK, PATIENCE = 0.2, 3, 0.5, 30.0
 
-#: Connections at most, and seconds to wait for one, or for an answer.
+#: The most connections, and seconds to wait for a connection or an answer.
 CONNECTIONS, TIMEOUT = 2000, 15.0
 
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """How long a part is measured."""
+    """The rounds and the seconds of a part."""
 
     rounds: int
     warmup: float  #: seconds before anything counts
     seconds: float  #: of each load
 
     def terms(self, seed: int, granted: float) -> LoadSettings:
-        """Return the terms of one load: arrivals by *seed*, answers within *granted* seconds."""
+        """Return the terms of one load: arrivals from *seed*, answers within *granted* seconds."""
         return LoadSettings(self.warmup, CONNECTIONS, TIMEOUT, granted, seed)
 
     def quick(self) -> "Extent":
-        """Return what is enough to see that all goes well."""
+        """Return one round of at most 2 s: enough to see that the part works."""
         return Extent(1, min(self.warmup, 1.0), min(self.seconds, 2.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """What was measured of a part: how, and a row for each thing that was loaded."""
+    """The figures of a part: its terms, and a row for each server and load."""
 
     terms: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
 
 
 class Rounds:
-    """The rows of a part: what was loaded, and lists of figures with an item for each round."""
+    """The rows of a part: server and load, and a list for each figure with an item a round."""
 
     def __init__(self, *names: str) -> None:
-        """*names* are those of the figures that are kept."""
+        """*names* are the figures to keep."""
         self._names = (*names, "server_cores", "others_cores")
         self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
 
-    def add(self, what: Mapping[str, Any], told: Mapping[str, Any]) -> None:
-        """Take the figures that a round has *told* of *what* was loaded."""
+    def add(self, what: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
+        """Add the figures that one round *figures* of *what*: a server and a load."""
         row = self._rows.setdefault(
             tuple(what.values()), {**what, **{name: [] for name in self._names}}
         )
         for name in self._names:
-            row[name].append(told[name])
+            row[name].append(figures[name])
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -120,10 +120,9 @@ class Rounds:
 
 def figures_of(summary: Summary, server_cores: float, others_cores: float) -> dict[str, Any]:
     """
-    Return the figures of a load, with what was refused at once apart from what was given up.
+    Return the figures of a load: `refused` counts answers of 429, `dropped` answers of 504.
 
-    The former are answers of 429, the latter of 504.  The cores are those that the server and other
-    programs used meanwhile.
+    The cores are those that the server and other programs used during the load.
     """
     return {
         **summary.as_json(),
@@ -136,7 +135,7 @@ def figures_of(summary: Summary, server_cores: float, others_cores: float) -> di
 
 
 class Bench:
-    """Servers, each started when it is first asked for, and their loads; ends them when left."""
+    """Servers, each started at its first use, and their loads; a context that ends them."""
 
     def __init__(
         self, reactor: Any, on_progress: Callable[[str], object], *, tries: int = TRIES
@@ -157,7 +156,7 @@ class Bench:
         self._stack.close()
 
     def url(self, service: Service, fixed: Fixed | None) -> str:
-        """Return where a server of *service* is that is ready, *fixed* or without flags; blocks."""
+        """Return the URL of a ready server of *service*, *fixed* or without flags; blocks."""
         key = (service.name, fixed)
         if key not in self._servers:
             self._on_progress(f"starting: {service.name}, {fixed or 'no flags'}")
@@ -170,20 +169,20 @@ class Bench:
         return self._servers[key][1]
 
     async def load(self, url: str, load: OpenLoop, terms: LoadSettings) -> dict[str, Any]:
-        """Return what *load* shows, whose requests grant the SLO of *terms* where it is finite."""
+        """Return the figures of *load*; a finite SLO of *terms* is the timeout of each request."""
         return await self._quietest(lambda: self._try(url, load, terms))
 
     async def loop(
         self, url: str, clients: int, extent: Extent, granted: float = inf
     ) -> dict[str, Any]:
-        """Return what *clients* see who each wait for their answer, and grant it so long."""
+        """Return the figures of a closed loop of *clients*, with a timeout of *granted* seconds."""
         return await self._quietest(lambda: self._try_loop(url, clients, extent, granted))
 
     async def _quietest(self, attempt: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """
-        Return the figures of an *attempt*, again where other programs used the machine.
+        Return the figures of an *attempt*; repeat it where other programs used the machine.
 
-        After the last one those of the quietest count.
+        After the last attempt, return the figures of the quietest one.
         """
         tries: list[dict[str, Any]] = []
         for _ in range(self._tries):
@@ -204,7 +203,7 @@ class Bench:
         seen = closed_loop(url, clients, extent.seconds, size, headers)
         own, others = self._cores(began, before, url)
         more_runs, more_rows = runs_of(url)
-        told = {
+        figures = {
             "rate": round(seen.rate, 1),
             "mean_ms": seen.mean_ms,
             "p99_ms": seen.p99_ms,
@@ -213,11 +212,11 @@ class Bench:
             "server_cores": own,
             "others_cores": others,
         }
-        self._on_progress(f"  {clients} clients: {told}")
-        return told
+        self._on_progress(f"  {clients} clients: {figures}")
+        return figures
 
     def _cores(self, began: float, before: tuple[float, float], url: str) -> tuple[float, float]:
-        """Return how many cores the server and others have used since *began*."""
+        """Return the cores that the server and other programs have used since *began*."""
         took = time.monotonic() - began
         own, others = (
             round(max(0.0, after - then) / took, 2)
@@ -233,18 +232,19 @@ class Bench:
         began, before = time.monotonic(), self._used(url)
         outcome = await Measurement(self._reactor, server, load, terms, lambda _: None).run()
         own, others = self._cores(began, before, url)
-        told = outcome.summary
+        summary = outcome.summary
         self._on_progress(
-            f"  {load.name}: {told.rate:.1f}/s, mean {told.mean_ms} ms, p99 {told.p99_ms} ms,"
-            f" {told.mean_rows} rows a batch, statuses {dict(told.statuses)},"
+            f"  {load.name}: {summary.rate:.1f}/s, mean {summary.mean_ms} ms,"
+            f" p99 {summary.p99_ms} ms, {summary.mean_rows} rows a batch,"
+            f" statuses {dict(summary.statuses)},"
             f" {own:.2f} cores used by the server and {others:.2f} by others"
         )
-        for warning in told.warnings:
+        for warning in summary.warnings:
             self._on_progress(f"    {warning}")
-        return figures_of(told, own, others)
+        return figures_of(summary, own, others)
 
     async def _wait_for_quiet(self) -> None:
-        """Wait until other programs leave the machine alone, for `PATIENCE` at most."""
+        """Wait until other programs use less than `QUIET` cores, at most `PATIENCE`."""
         for _ in range(round(PATIENCE / LOOK)):
             _, before = self._used()
             await deferLater(self._reactor, LOOK)
@@ -253,7 +253,7 @@ class Bench:
                 break
 
     def _used(self, url: str = "") -> tuple[float, float]:
-        """Return the CPU seconds that the server at *url* has used, and that others have."""
+        """Return the CPU seconds of the server at *url*, and those of other programs."""
         servers = {
             its: sum(used for _, used in cpu_seconds(pid).values())
             for pid, its in self._servers.values()
@@ -264,37 +264,37 @@ class Bench:
 
 
 def granting(seconds: float) -> tuple[tuple[str, str], ...]:
-    """Return the headers of a request that grants so many *seconds* for its answer."""
+    """Return the headers of a request with a timeout of *seconds*."""
     return () if seconds == inf else ((TIMEOUT_HEADER, f"{seconds * 1e3:g}"),)
 
 
 def ended_children_seconds() -> float:
-    """Return what the programs have used that this one started and saw the end of."""
+    """Return the CPU seconds of the child processes that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
 def runs_of(url: str) -> tuple[int, int]:
-    """Return the runs of the server at *url* and the rows in them."""
+    """Return the number of runs of the server at *url*, and of their rows."""
     with urlopen(f"{url}debug/batcher", timeout=TIMEOUT) as answer:  # noqa: S310 - our own
         totals = json.loads(answer.read())["totals"]
     return totals["runs"], totals["run_rows"]
 
 
 def arriving(pattern: str, rate: float, service: Service, seconds: float) -> OpenLoop:
-    """Return an open loop of *rate*: poisson, or bursts of `SOJOURN` runs of the largest size."""
+    """Return an open loop of *rate*: poisson, or bursts that last `SOJOURN` of the longest runs."""
     sojourn = SOJOURN * service.seconds[-1]
     make = poisson if pattern == "poisson" else partial(bursts, sojourn=sojourn)
     return OpenLoop(f"{pattern}, {rate:.1f}/s", partial(make, rate), seconds)
 
 
 def in_turn(these: Sequence[T], number: int) -> Sequence[T]:
-    """Return *these* in the order of the round of this *number*: forwards, and then backwards."""
+    """Return *these* in the order of round *number*: even rounds forwards, odd ones backwards."""
     return these if number % 2 == 0 else these[::-1]
 
 
 async def measure_grid(bench: Bench, extent: Extent) -> Part:
-    """Load a server without flags and those with fixed settings, in turn, at each of `LOADS`."""
+    """Load a server without flags and those with fixed settings in turn, at each of `LOADS`."""
     service, seen = SLOW, Rounds("mean_ms", "p99_ms", "refused", "mean_rows")
     tried: dict[float, list[Fixed | None]] = {
         share: [None, *that_carry(grid(service), service, share)] for share in LOADS
@@ -307,18 +307,18 @@ async def measure_grid(bench: Bench, extent: Extent) -> Part:
             means: dict[Fixed, float | None] = {}
             for fixed in in_turn(settings, number):
                 url = bench.url(service, fixed)
-                told = await bench.load(url, load, extent.terms(number, ANY_TIME))
+                figures = await bench.load(url, load, extent.terms(number, ANY_TIME))
                 rows, delay = (fixed.rows, fixed.delay_ms) if fixed else (None, None)
-                seen.add({"load": share, "max_batch": rows, "delay_ms": delay}, told)
+                seen.add({"load": share, "max_batch": rows, "delay_ms": delay}, figures)
                 if fixed is not None:
-                    means[fixed] = told["mean_ms"]
+                    means[fixed] = figures["mean_ms"]
             if number == 0:
                 settings[1:] = finalists(means)
     return Part({**_terms(service, extent), "settings": len(grid(service))}, seen.rows)
 
 
 async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = CLIENTS) -> Part:
-    """Load a server without flags and a greedy one with so many *clients*, in turn."""
+    """Load a server without flags and a greedy one in turn, with each number of *clients*."""
     service, seen = QUICK, Rounds("rate", "mean_ms", "mean_rows", "failed")
     policies = {"auto": None, "greedy": greedy(service)}
     for fixed in policies.values():
@@ -327,13 +327,13 @@ async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = 
         for count in clients:
             for name in in_turn(list(policies), number):
                 url = bench.url(service, policies[name])
-                told = await bench.loop(url, count, extent)
-                seen.add({"clients": count, "policy": name}, told)
+                figures = await bench.loop(url, count, extent)
+                seen.add({"clients": count, "policy": name}, figures)
     return Part({**_terms(service, extent), "greedy": greedy(service).rows}, seen.rows)
 
 
 async def measure_overload(bench: Bench, extent: Extent) -> Part:
-    """Load a server without flags with more than it can do, of requests that grant `SLO`."""
+    """Load a server without flags above its capacity; each request has a timeout of `SLO`."""
     service = SLOWER
     seen = Rounds(
         "offered", "goodput", "p99_ms", "refused", "refused_p99_ms", "dropped", "mean_rows",
@@ -347,8 +347,8 @@ async def measure_overload(bench: Bench, extent: Extent) -> Part:
         for pattern in ("poisson", "bursts"):
             for share in OVERLOADS:
                 load = arriving(pattern, share * service.best_rate, service, extent.seconds)
-                told = await bench.load(url, load, extent.terms(number, SLO))
-                seen.add({"arrivals": pattern, "load": share}, told)
+                figures = await bench.load(url, load, extent.terms(number, SLO))
+                seen.add({"arrivals": pattern, "load": share}, figures)
     terms = {"slo_ms": SLO * 1e3, "clients": SATURATING * service.cap, "closed_loop": capacity}
     return Part({**_terms(service, extent), **terms}, seen.rows)
 

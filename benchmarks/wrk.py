@@ -1,8 +1,8 @@
 """
-Load a server with wrk: clients that each wait for their answer.
+Load a server with wrk in a closed loop: each client waits for its answer.
 
-A client in Python takes as much of the machine as the server does, and on the same few cores that
-is what a closed loop then shows.  The program comes with Debian's package of its name.
+A load test in Python takes as much CPU as the server, and would limit a closed loop on the same few
+cores.  Debian's package `wrk` contains the program.
 """
 
 import json
@@ -15,7 +15,7 @@ from tempfile import TemporaryDirectory
 
 import click
 
-#: What is sent, and how the figures are written; microseconds come in.
+#: The request, and the line with the figures; wrk counts microseconds.
 _SCRIPT = """
 wrk.method = "POST"
 wrk.body = string.rep("x", {size})
@@ -32,16 +32,16 @@ function done(summary, latency, requests)
 end
 """
 
-#: Seconds beyond those of the load that it may take to start and to end.
+#: Seconds that wrk may take to start and end, besides those of the load.
 SPARE = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Closed:
-    """What clients saw who each waited for their answer."""
+    """The figures of a closed loop."""
 
     answered: int
-    refused: int  #: of those answers, with a status of 400 or more
+    refused: int  #: answers with a status of 400 or more
     broken: int  #: requests without an answer
     seconds: float
     mean_ms: float
@@ -49,7 +49,7 @@ class Closed:
 
     @property
     def rate(self) -> float:
-        """Good answers a second."""
+        """Answers a second with a status below 400."""
         return (self.answered - self.refused) / self.seconds
 
 
@@ -57,10 +57,10 @@ def closed_loop(
     url: str, clients: int, seconds: float, size: int, headers: Mapping[str, str] | None = None
 ) -> Closed:
     """
-    Return what *clients* see who post bodies of *size* bytes to *url*; blocks meanwhile.
+    Return the figures of *clients* that post bodies of *size* bytes to *url*; blocks until the end.
 
-    *seconds* count as whole ones, at least 1: wrk knows no others.  Raises `click.ClickException`
-    where wrk is not installed, or fails.
+    *seconds* are rounded up to a whole number: wrk takes no others.  Raises `click.ClickException`
+    where wrk is not installed or fails.
     """
     lasting = max(1, ceil(seconds))
     more = (f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items())
@@ -73,16 +73,16 @@ def closed_loop(
                 command, capture_output=True, text=True, timeout=lasting + SPARE, check=True
             )
         except FileNotFoundError as error:
-            raise click.ClickException("wrk loads the server: apt-get install wrk") from error
+            raise click.ClickException("wrk is not installed: apt-get install wrk") from error
         except subprocess.SubprocessError as error:
-            told = getattr(error, "stderr", None) or ""
-            raise click.ClickException(f"wrk failed: {error} {told}".strip()) from error
+            stderr = getattr(error, "stderr", None) or ""
+            raise click.ClickException(f"wrk failed: {error} {stderr}".strip()) from error
     return read_closed(done.stdout)
 
 
-def read_closed(told: str) -> Closed:
-    """Return the figures at the end of what wrk *told*; raises `click.ClickException`."""
+def read_closed(output: str) -> Closed:
+    """Return the figures in the last line of wrk's *output*; raises `click.ClickException`."""
     try:
-        return Closed(**json.loads(told.strip().splitlines()[-1]))
+        return Closed(**json.loads(output.strip().splitlines()[-1]))
     except (IndexError, TypeError, ValueError) as error:
-        raise click.ClickException(f"wrk told no figures: {told}") from error
+        raise click.ClickException(f"wrk printed no figures: {output}") from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import ceil, inf
 
 from batcher.priority import Priority
-from batcher.profile import Profile
+from model.execution.queues import FeedQueue
 
 #: Lower bound of a learned timeout, in seconds.
 MIN_LEARNED_TIMEOUT = 0.5
@@ -20,15 +20,15 @@ MIN_LEARNED_TIMEOUT = 0.5
 BATCHES_AHEAD = 4
 
 
-def learned_timeout(profile: Profile, rows: int = 1) -> float:
+def learned_timeout(queue: FeedQueue, rows: int = 1) -> float:
     """
-    Return the seconds that *rows* rows of *profile* may take; inf where no run was measured.
+    Return the seconds that *rows* rows of *queue* may take; inf where no run was measured.
 
     That is the time of `BATCHES_AHEAD` full batches and of the request's own batches, and at least
     `MIN_LEARNED_TIMEOUT`.
     """
-    run = profile.latency.predict(profile.cap)
-    batches = BATCHES_AHEAD + ceil(rows / profile.cap)
+    run = queue.latency.predict(queue.cap)
+    batches = BATCHES_AHEAD + ceil(rows / queue.cap)
     return max(MIN_LEARNED_TIMEOUT, batches * run) if run > 0.0 else inf
 
 
@@ -51,11 +51,11 @@ class DefaultTimeout:
     """
     The timeout of requests that name none, counted from when the whole request has arrived.
 
-    Read on the reactor thread only: a learned timeout changes with the profiles.
+    Read on the reactor thread only: a learned timeout changes with the queues.
     """
 
-    configured: float | None = inf  #: seconds; inf: no limit; None: learn it from *profiles*
-    profiles: Collection[Profile] = ()  #: those that were measured at the start
+    configured: float | None = inf  #: seconds; inf: no limit; None: learn it from *queues*
+    queues: Collection[FeedQueue] = ()  #: those that were measured at the start
     max_queue_delay: float = 0.0  #: seconds a batch may wait for more rows; added when learned
 
     def __str__(self) -> str:
@@ -65,21 +65,21 @@ class DefaultTimeout:
 
     @property
     def seconds(self) -> float:
-        """The timeout of one row; where it is learned, that of the slowest profile now."""
+        """The timeout of one row; where it is learned, that of the slowest queue now."""
         if self.configured is not None:
             return self.configured
-        needed = [seconds for seconds in map(learned_timeout, self.profiles) if seconds < inf]
+        needed = [seconds for seconds in map(learned_timeout, self.queues) if seconds < inf]
         return max(needed) + self.max_queue_delay if needed else inf
 
-    def of(self, profile: Profile, rows: int) -> float:
+    def of(self, queue: FeedQueue, rows: int) -> float:
         """
-        Return the timeout of *rows* rows of *profile*.
+        Return the timeout of *rows* rows of *queue*.
 
-        A learned one is at least `learned_timeout`, hence inf where *profile* was never measured.
+        A learned one is at least `learned_timeout`, hence inf where *queue* was never measured.
         """
         if self.configured is not None:
             return self.configured
-        return max(self.seconds, learned_timeout(profile, rows))
+        return max(self.seconds, learned_timeout(queue, rows))
 
 
 #: Requests that name no timeout have none.

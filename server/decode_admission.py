@@ -7,8 +7,8 @@ queue and the model.  Pure; times are seconds.
 """
 
 from batcher.errors import Overloaded
-from batcher.learning.margin import Caution
-from batcher.profile import Profile
+from batcher.learning.margin import AdmissionMargin
+from model.execution.queues import FeedQueue
 
 #: Weight of a new measurement in the moving average of decoding times.
 AVERAGE_WEIGHT = 0.1
@@ -21,21 +21,21 @@ class DecodeAdmission:
         self.threads = threads
         #: Seconds of a thread for one request; 0.0 before the first measurement.
         self.average = 0.0
-        self._caution = Caution()
+        self._margin = AdmissionMargin()
 
     def observe(self, seconds: float) -> None:
         """Learn that a request took *seconds* of a thread; the first counts in full."""
         weight = AVERAGE_WEIGHT if self.average else 1.0
         self.average += weight * (seconds - self.average)
-        self._caution.in_time(1.0)
+        self._margin.met(1.0)
 
     def observe_missed(self, now: float) -> None:
         """Learn that at *now* a deadline had passed before a thread was free for its request."""
-        self._caution.late(now, self.average)
+        self._margin.missed(now, self.average)
 
-    def admit(self, pending: int, profile: Profile, allowed: float) -> None:
+    def admit(self, pending: int, queue: FeedQueue, allowed: float) -> None:
         """
-        Raise `Overloaded` where decoding and one run of *profile* end too late.
+        Raise `Overloaded` where decoding and one run of *queue* end too late.
 
         *pending* requests wait for the threads or are on one; *allowed* seconds are left for the
         answer.  The expected wait is ``(pending + 1 - threads) / threads * average`` and the run of
@@ -44,7 +44,7 @@ class DecodeAdmission:
         """
         behind = pending + 1 - self.threads
         if behind > 0:
-            wait = behind / self.threads * self.average + profile.latency.predict(1)
-            wait *= self._caution.factor
+            wait = behind / self.threads * self.average + queue.latency.predict(1)
+            wait *= self._margin.factor
             if wait > allowed:
                 raise Overloaded(wait, allowed)

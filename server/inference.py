@@ -15,11 +15,10 @@ from twisted.python.failure import Failure
 
 from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
-from batcher.profile import Profile
 from batcher.trace import Trace
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
-from model.execution.queues import Profiles
+from model.execution.queues import FeedQueue, Queues
 from model.images.input import ImageInput
 from model.repository.labels import top_k
 from model.signature import Arrays, Feed, Signature
@@ -42,7 +41,7 @@ class ServedModel:
     top: int  #: labels in the answer to a request that does not set ``k``
     #: Most pixels of an image among a request's strings; None if the model decodes no strings.
     max_pixels: int | None
-    profiles: Profiles
+    queues: Queues
     batcher: Batcher[Feed, Arrays]
 
     @property
@@ -51,15 +50,15 @@ class ServedModel:
         return f"{self.name}/{self.version}"
 
     @property
-    def default_queue(self) -> Profile:
+    def default_queue(self) -> FeedQueue:
         """The queue of images, or of the default signature if the model takes no images."""
         image_input = self.image_input
         name = self.default if image_input is None else image_input.signature.name
-        return self.profiles.known[name]
+        return self.queues.known[name]
 
     def cap(self, signature: str) -> int:
         """Return the largest batch, in rows, that *signature* had at the start."""
-        return self.profiles.cap(self._run_as(signature))
+        return self.queues.cap(self._run_as(signature))
 
     def _run_as(self, signature: str) -> str:
         """Return the name of the signature that runs the requests for *signature*."""
@@ -130,7 +129,7 @@ class Inference:
         try:
             self._admit(options)
         except Overloaded:
-            self.model.batcher.turned_away()
+            self.model.batcher.count_refused()
             raise
 
     def _admit(self, options: RequestOptions) -> None:
@@ -138,14 +137,14 @@ class Inference:
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
             raise DeadlineExceeded(-allowed, "submit")
-        profile, ahead = self._last_queue, self.pending
-        self.decoding.admit(ahead, profile, allowed)
+        queue, ahead = self._last_queue, self.pending
+        self.decoding.admit(ahead, queue, allowed)
         # Their rows are not known yet: count one each.
         ask = partial(
             self.model.batcher.admit, deadline=deadline, priority=options.priority, ahead=ahead
         )
         try:
-            ask(profile)
+            ask(queue)
         except Overloaded:
             if ahead or not self.model.batcher.idle:
                 raise
@@ -182,16 +181,16 @@ class Inference:
         Cancelling removes the request from the queue.  Fails with the errors of `Batcher.submit`.
         """
         timing = timing or Timing()
-        profile, rows = self.model.profiles.of(feed), feed.rows
-        self._last_queue = profile
+        queue, rows = self.model.queues.of(feed), feed.rows
+        self._last_queue = queue
         timeout = options.timeout
         if timeout is None:
             # The default does not limit the time to decode the request's own image.
-            timeout = self.default_timeout.of(profile, rows) + (timing.decode or 0.0)
+            timeout = self.default_timeout.of(queue, rows) + (timing.decode or 0.0)
         answer = self.model.batcher.submit(
             feed,
             rows,
-            profile,
+            queue,
             deadline=options.since + timeout,
             priority=options.priority,
             source=options.source,

@@ -16,12 +16,12 @@ from twisted.logger import Logger
 
 from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory
-from batcher.learning.latency import MOST_REPEATS
+from batcher.learning.latency import MAX_WARMUP_RUNS
 from batcher.policy import FixedPolicy, LotPolicy, Policy
 from model.backend import Runner
 from model.execution.decode_pool import DecodePool
 from model.execution.lane import Lane
-from model.execution.queues import Profiles
+from model.execution.queues import Queues
 from model.execution.thread import CallFromThread, ModelThread
 from model.execution.warmup import (
     MAX_WARMUP_ROWS,
@@ -104,13 +104,13 @@ class ModelHost:
         for _ in range(1, loaded.lanes):
             self._start_thread()
         self.lanes = [Lane(thread, loaded.runner) for thread in self.threads]
-        profiles = Profiles(self.settings.max_queue_bytes)
+        queues = Queues(self.settings.max_queue_bytes)
         for signature in loaded.runner.signatures:
-            await self._learn(loaded, signature, profiles)
+            await self._learn(loaded, signature, queues)
         self._raise_if_stopping()
-        served = self._served(loaded, profiles)
+        served = self._served(loaded, queues)
         delay = self.settings.max_queue_delay or 0.0
-        measured = [it for it in profiles.known.values() if learned_timeout(it) < inf]
+        measured = [it for it in queues.known.values() if learned_timeout(it) < inf]
         timeout = DefaultTimeout(self.settings.default_timeout, measured, delay)
         self.inference = Inference(
             served, self._pool, seconds=self._clock.seconds, default_timeout=timeout
@@ -125,7 +125,7 @@ class ModelHost:
         )
         return self.inference
 
-    def _served(self, loaded: LoadedModel, profiles: Profiles) -> ServedModel:
+    def _served(self, loaded: LoadedModel, queues: Queues) -> ServedModel:
         return ServedModel(
             name=loaded.name,
             version=loaded.version,
@@ -137,7 +137,7 @@ class ModelHost:
             labels=loaded.labels,
             top=loaded.top,
             max_pixels=self.settings.max_pixels if loaded.decodes else None,
-            profiles=profiles,
+            queues=queues,
             batcher=Batcher(
                 self._clock,
                 self.lanes,
@@ -184,8 +184,8 @@ class ModelHost:
     def _progress_from_thread(self, line: str) -> None:
         self._call_from_thread(self._on_progress, line)
 
-    async def _learn(self, loaded: LoadedModel, signature: Signature, profiles: Profiles) -> None:
-        """Put l(b) of *signature* into *profiles*, from the cache or measured now."""
+    async def _learn(self, loaded: LoadedModel, signature: Signature, queues: Queues) -> None:
+        """Put l(b) of *signature* into *queues*, from the cache or measured now."""
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
         if not signature.batched:
             self._on_progress(f"{signature.name} runs one request at a time: {signature.alone}")
@@ -198,9 +198,9 @@ class ModelHost:
             self._on_progress(
                 f"{signature.name} is not warmed up, nor its batches measured: {error}"
             )
-            profiles.learn(sample, asked or UNMEASURED_CAP_ROWS, {})
+            queues.learn(sample, asked or UNMEASURED_CAP_ROWS, {})
         else:
-            profiles.learn(sample, asked or choose_cap(measured), measured)
+            queues.learn(sample, asked or choose_cap(measured), measured)
 
     async def _latencies(
         self, runner: Runner, sample: Feed, largest: int | None
@@ -259,7 +259,7 @@ def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> 
     *largest* is a part of it, because a climb that ends at a given size does not show where an
     unlimited climb would end.
     """
-    facts = f"{fingerprint} {signature} {largest or 'learned'} {MOST_REPEATS} runs"
+    facts = f"{fingerprint} {signature} {largest or 'learned'} {MAX_WARMUP_RUNS} runs"
     return hashlib.sha256(facts.encode()).hexdigest()
 
 

@@ -1,4 +1,4 @@
-"""Who leaves before a row that comes now, and how long it will wait."""
+"""Which rows are launched before a new one, and the expected wait."""
 
 import pytest
 
@@ -22,7 +22,7 @@ CPU = LatencyCurve({rows: 2.0 + 12.0 * rows for rows in (1, 2, 4, 8)})
     ],
 )
 def test_rows_before(priority: Priority, waiting: tuple[int, ...], rows: int) -> None:
-    """All of its own level, and of the others what their shares allow meanwhile."""
+    """All rows of its own level, and those of other levels that their shares allow."""
     assert rows_before(priority, waiting) == rows
 
 
@@ -31,12 +31,12 @@ def test_rows_before(priority: Priority, waiting: tuple[int, ...], rows: int) ->
     [
         (Backlog(0, 0.0, 1, 8), 1000.0, 14.0),
         (Backlog(0, 5.0, 1, 8), 1000.0, 19.0),
-        (Backlog(7, 0.0, 1, 8), 1000.0, 98.0),  # rides with them
+        (Backlog(7, 0.0, 1, 8), 1000.0, 98.0),  # in the same batch
         (Backlog(8, 0.0, 1, 8), 1000.0, 98.0 + 14.0),
         (Backlog(8, 0.0, 2, 8), 1000.0, 49.0 + 14.0),
         (Backlog(8, 0.0, 1, 8), 100.0, 2 * 50.0 + 14.0),  # batches of four, by then
     ],
 )
 def test_expected_wait(backlog: Backlog, allowed: float, seconds: float) -> None:
-    """The lane, the batches before it, and its own."""
+    """The time until a lane is idle, the batches before it, and its own."""
     assert expected_wait(backlog, CPU, allowed) == pytest.approx(seconds, rel=1e-3)

@@ -1,70 +1,70 @@
-"""What a batcher leaves until there is time for it: learning, and asking in vain."""
+"""What a batcher postpones: learning, and asking the policy again."""
 
 from math import inf
 
 import pytest
 
 from batcher.policy import Decision, LaneView, LotPolicy, QueueView, WaitUntil
-from tests.fakes.executor import Scene
+from tests.fakes.executor import ManualBatcher
 
 
-def quicker_than_believed() -> Scene:
-    """Return a batcher whose one run took a second, and which believed in a hundred."""
-    scene = Scene(policy=LotPolicy())
-    scene.latency.observe(1, 100.0)
-    scene.submit("a")
-    scene.clock.advance(1.0)
-    scene.lane.current.finish()
-    return scene
+def quicker_than_expected() -> ManualBatcher:
+    """Return a batcher whose one run took 1 s, with an l(1) of 100 s."""
+    manual = ManualBatcher(policy=LotPolicy())
+    manual.latency.observe(1, 100.0)
+    manual.submit("a")
+    manual.clock.advance(1.0)
+    manual.lane.current.finish()
+    return manual
 
 
 def test_a_run_is_learned_while_the_next_one_runs() -> None:
-    """Whoever comes back is not to wait for that."""
-    scene = quicker_than_believed()
-    assert scene.latency.predict(1) == 100.0
-    scene.submit("b")
-    assert scene.latency.predict(1) < 100.0
+    """A client must not wait for the fit."""
+    manual = quicker_than_expected()
+    assert manual.latency.predict(1) == 100.0
+    manual.submit("b")
+    assert manual.latency.predict(1) < 100.0
 
 
 def test_a_run_of_a_new_size_is_learned_at_once() -> None:
-    """The next decision hangs on it: what never ran is tried, each twice the last."""
-    scene = Scene(policy=LotPolicy(), limit=100)
+    """The next decision depends on it: unknown sizes are run, each twice the last."""
+    manual = ManualBatcher(policy=LotPolicy(), limit=100)
     for name in "abcdefgh":
-        scene.submit(name)
+        manual.submit(name)
     for _ in range(3):
-        scene.clock.advance(1.0)
-        scene.lane.current.finish()
-    assert [len(riders) for riders in scene.riders] == [1, 2, 4, 1]
+        manual.clock.advance(1.0)
+        manual.lane.current.finish()
+    assert [len(batches) for batches in manual.batches] == [1, 2, 4, 1]
 
 
 def test_runs_that_end_at_once_are_learned_one_by_one() -> None:
-    """Of two the first is learned when the second ends, at the latest."""
-    profile = Scene().profiles[""]
+    """A run is learned when the next one ends, at the latest."""
+    queue = ManualBatcher().queues[""]
     for rows in (1, 2):
-        profile.latency.observe(rows, 4.0)
-    profile.ran(1, 2.0, 0.0)
-    assert profile.latency.fitted == {1: 4.0, 2: 4.0}
-    profile.ran(2, 4.0, 0.0)
-    assert profile.latency.fitted[1] < 4.0
-    assert profile.learn()
-    assert not profile.learn()
+        queue.latency.observe(rows, 4.0)
+    queue.record_run(1, 2.0, 0.0)
+    assert queue.latency.fitted == {1: 4.0, 2: 4.0}
+    queue.record_run(2, 4.0, 0.0)
+    assert queue.latency.fitted[1] < 4.0
+    assert queue.learn()
+    assert not queue.learn()
 
 
-def test_a_run_is_learned_before_anybody_is_refused() -> None:
-    """Else nobody would ever show that what is believed has become wrong."""
-    scene = quicker_than_believed()
-    scene.batcher.admit(scene.profiles[""], deadline=scene.clock.seconds() + 90.0)
-    assert scene.latency.predict(1) < 100.0
+def test_a_run_is_learned_before_a_refusal() -> None:
+    """Else a wrong estimate could refuse every request."""
+    manual = quicker_than_expected()
+    manual.batcher.admit(manual.queues[""], deadline=manual.clock.seconds() + 90.0)
+    assert manual.latency.predict(1) < 100.0
 
 
 def test_a_run_is_learned_before_it_is_reported() -> None:
-    """A report tells all that is known."""
-    scene = quicker_than_believed()
-    assert scene.batcher.report().queues[0].latency[1] < 100.0
+    """A report has the last run."""
+    manual = quicker_than_expected()
+    assert manual.batcher.report().queues[0].latency[1] < 100.0
 
 
 class AskedPolicy:
-    """Waits until 50 s for who comes back, and remembers of how many rows it was asked."""
+    """A return-hold until 50 s, then for ever; records the rows of each call."""
 
     def __init__(self) -> None:
         self.asked: list[int] = []
@@ -75,22 +75,22 @@ class AskedPolicy:
         return WaitUntil(50.0 if now < 50.0 else inf, "return-hold")
 
 
-def holding() -> tuple[Scene, AskedPolicy]:
-    """Return a batcher where three clients are to come back, and the first is."""
+def holding() -> tuple[ManualBatcher, AskedPolicy]:
+    """Return a batcher that expects three clients, of which the first has returned."""
     policy = AskedPolicy()
-    scene = Scene(policy=policy)
-    scene.profiles[""].returns.answered([("a", 1), ("b", 2), ("c", 1)], 0.0)
-    scene.submit("first", source="a", deadline=20.0)
+    manual = ManualBatcher(policy=policy)
+    manual.queues[""].returns.answered([("a", 1), ("b", 2), ("c", 1)], 0.0)
+    manual.submit("first", source="a", deadline=20.0)
     assert policy.asked == [1]
-    return scene, policy
+    return manual, policy
 
 
 def test_a_policy_is_asked_again_when_all_are_back() -> None:
-    """Not with each of those whom it waits for."""
-    scene, policy = holding()
-    scene.submit("second", 2, source="b", deadline=21.0)
+    """Not at the arrival of each awaited request."""
+    manual, policy = holding()
+    manual.submit("second", 2, source="b", deadline=21.0)
     assert policy.asked == [1]
-    scene.submit("third", source="c")
+    manual.submit("third", source="c")
     assert policy.asked == [1, 4]
 
 
@@ -102,22 +102,22 @@ def test_a_policy_is_asked_again_when_all_are_back() -> None:
         ("b", 2, 19.0),  # with less time than the first
     ],
 )
-def test_a_policy_is_asked_when_another_comes_than_it_waits_for(
+def test_a_policy_is_asked_when_an_unexpected_request_arrives(
     source: str, rows: int, deadline: float
 ) -> None:
-    """Then something has changed."""
-    scene, policy = holding()
-    scene.submit("other", rows, source=source, deadline=deadline)
+    """That is a change."""
+    manual, policy = holding()
+    manual.submit("other", rows, source=source, deadline=deadline)
     assert policy.asked == [1, 1 + rows]
 
 
 def test_a_policy_is_asked_when_it_is_time() -> None:
-    """Whoever came meanwhile is seen then."""
-    scene, policy = holding()
-    scene.submit("second", 2, source="b")
-    scene.clock.advance(10.0)
+    """It sees the requests that arrived meanwhile."""
+    manual, policy = holding()
+    manual.submit("second", 2, source="b")
+    manual.clock.advance(10.0)
     assert policy.asked == [1]
-    scene.clock.advance(10.0)  # the first one's time is over
+    manual.clock.advance(10.0)  # the deadline of the first request
     assert policy.asked == [1, 2]
-    scene.clock.advance(30.0)
+    manual.clock.advance(30.0)
     assert policy.asked == [1, 2, 2]

@@ -1,4 +1,4 @@
-"""Whatever comes in whatever order, the batcher keeps its contract."""
+"""The batcher keeps its contract under any sequence of events."""
 
 from collections.abc import Iterator
 from dataclasses import replace
@@ -18,32 +18,32 @@ from hypothesis.stateful import (
 )
 
 from batcher.priority import Priority
-from tests.batcher_model.checked_batcher import Ferry
+from tests.batcher_model.checked_batcher import CheckedBatcher
 from tests.batcher_model.contract import check, check_admission, check_over, check_report
-from tests.batcher_model.requests import Hangup, Submission
-from tests.batcher_model.settings import KEYS, Fault, World
+from tests.batcher_model.requests import Cancellation, Submission
+from tests.batcher_model.settings import KEYS, Fault, Setup
 from tests.fakes.executor import no_unhandled_errors
 
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_to_the_log() -> Iterator[None]:
-    """No error of any example ends in the log instead of at its owner."""
+    """No error of any example ends in the log instead of at its request."""
     with no_unhandled_errors():
         yield
 
 
-#: What requests are made of; the first of each is the simplest, what stands there twice likelier.
+#: The parts of a submission; the first of each is the simplest, and repeated ones are likelier.
 ROWS = (1, 1, 1, 1, 2, 3, 5, 12)
-PROFILES = (*KEYS, KEYS[0])
+QUEUES = (*KEYS, KEYS[0])
 PRIORITIES = (Priority.NORMAL, Priority.HIGH, Priority.LOW)
 TIMEOUTS = (inf, inf, inf, 16.0, 4.0, 2.0, 1.0, 0.0)
 POISON = (False,) * 7 + (True,)
 SOURCES = (None, None, 0, 1, 2)
-CHOICES = (ROWS, PROFILES, PRIORITIES, TIMEOUTS, POISON, SOURCES)
+CHOICES = (ROWS, QUEUES, PRIORITIES, TIMEOUTS, POISON, SOURCES)
 
 
 def submission(number: int) -> Submission:
-    """Return one of all requests: to draw them by their *number* is quicker than part by part."""
+    """Return the submission *number*: drawing a number is faster than drawing each part."""
     chosen: list[Any] = []
     for choices in CHOICES:
         number, at = divmod(number, len(choices))
@@ -52,26 +52,26 @@ def submission(number: int) -> Submission:
 
 
 submissions = st.integers(0, prod(map(len, CHOICES)) - 1).map(submission)
-#: Who comes again and again: of each profile and priority, some of them in a hurry.
-CROWD = [
+#: The kinds of an overload: each queue and priority, some with a short timeout.
+KINDS = [
     Submission(rows, key, priority, timeout)
     for timeout in (inf, 2.0)
     for rows in (1, 2)
     for key in KEYS
     for priority in PRIORITIES
 ]
-crowds = st.tuples(st.sets(st.sampled_from(CROWD), min_size=2, max_size=5), st.integers(2, 24))
-hangups = st.builds(Hangup, st.integers(0, 15))
-thens = st.one_of(st.none(), hangups, submissions)
-keys = st.sampled_from(PROFILES)
+overloads = st.tuples(st.sets(st.sampled_from(KINDS), min_size=2, max_size=5), st.integers(2, 24))
+cancellations = st.builds(Cancellation, st.integers(0, 15))
+thens = st.one_of(st.none(), cancellations, submissions)
+keys = st.sampled_from(QUEUES)
 priorities = st.sampled_from(PRIORITIES)
 timeouts = st.sampled_from(TIMEOUTS)
 faults: st.SearchStrategy[Fault] = st.sampled_from(
     ["none", "none", "none", "none", "memory", "too few", "too many", "leaving"]
 )
 caps = st.integers(1, 8)
-worlds = st.builds(
-    World,
+setups = st.builds(
+    Setup,
     lanes=st.integers(1, 3),
     caps=st.tuples(caps, caps, caps),
     fits=st.sampled_from([99, 99, 99, 5, 3, 2, 1]),
@@ -82,120 +82,120 @@ worlds = st.builds(
 )
 
 
-class Journey(RuleBasedStateMachine):
-    """One example: what comes, runs that end, and time."""
+class BatcherMachine(RuleBasedStateMachine):
+    """One example: requests, ends of runs, and time."""
 
     fixed: bool  #: the policy
 
-    @initialize(world=worlds)
-    def begin(self, world: World) -> None:
-        """Have a batcher."""
-        self.ferry = Ferry(replace(world, fixed=self.fixed))
+    @initialize(setup=setups)
+    def begin(self, setup: Setup) -> None:
+        """Make a batcher."""
+        self.checked = CheckedBatcher(replace(setup, fixed=self.fixed))
         self.punctual = True
         self.steps = 0
         self.broken = False
 
     @rule(asked=submissions, then=thens)
-    def submit(self, asked: Submission, then: Submission | Hangup | None) -> None:
-        """One request comes, whose owner goes on at its end."""
-        self.ferry.submit(replace(asked, then=then))
+    def submit(self, asked: Submission, then: Submission | Cancellation | None) -> None:
+        """Submit a request; at its end its owner goes on."""
+        self.checked.submit(replace(asked, then=then))
 
     @rule(several=st.lists(submissions, min_size=3, max_size=8))
     def submit_several(self, several: list[Submission]) -> None:
-        """A burst comes."""
+        """Submit several requests."""
         for asked in several:
-            self.ferry.submit(asked)
+            self.checked.submit(asked)
 
-    @rule(hangup=hangups)
-    def cancel(self, hangup: Hangup) -> None:
-        """An owner hangs up."""
-        self.ferry.cancel(hangup.which)
+    @rule(cancellation=cancellations)
+    def cancel(self, cancellation: Cancellation) -> None:
+        """Cancel a request."""
+        self.checked.cancel(cancellation.which)
 
     @rule(lane=st.integers(0, 2), fault=faults)
     def end(self, lane: int, fault: Fault) -> None:
-        """A run ends, if that lane has one."""
-        chosen = self.ferry.lanes[lane % len(self.ferry.lanes)]
+        """End the run on a lane, if there is one."""
+        chosen = self.checked.lanes[lane % len(self.checked.lanes)]
         if chosen.busy:
-            self.ferry.end(chosen, fault)
+            self.checked.end(chosen, fault)
 
     @rule(turns=st.integers(1, 6))
     def work(self, turns: int) -> None:
-        """All lanes do what they are there for, some turns long."""
+        """End the runs on all lanes, several times."""
         self.work_for(turns)
 
     def work_for(self, turns: int) -> bool:
-        """End all runs, one turn after the other; return whether none is left."""
+        """End all runs *turns* times; return whether none is left."""
         for _ in range(turns):
-            for lane in self.ferry.lanes:
+            for lane in self.checked.lanes:
                 if lane.busy:
-                    self.ferry.end(lane, "none")
-        return not self.ferry.flying
+                    self.checked.end(lane, "none")
+        return not self.checked.in_flight
 
     @rule(seconds=st.sampled_from([1.0, 1.0, 0.25, 2.0, 4.0, 8.0]))
     def sleep(self, seconds: float) -> None:
-        """Time passes, and timers ring."""
-        self.ferry.sleep(seconds)
+        """Let time pass; timers fire."""
+        self.checked.sleep(seconds)
         self.punctual = True
 
     @rule(seconds=st.sampled_from([0.25, 1.0, 4.0, 10.0]))
     def oversleep(self, seconds: float) -> None:
-        """The reactor is busy: time passes, and no timer rings."""
-        self.ferry.set_clock(self.ferry.clock.seconds() + seconds)
+        """Let time pass while the reactor is busy: no timer fires."""
+        self.checked.set_clock(self.checked.clock.seconds() + seconds)
         self.punctual = False
 
     @rule(seconds=st.sampled_from([0.25, 1.0]))
     def set_clock_back(self, seconds: float) -> None:
-        """The machine's time is corrected."""
-        self.ferry.set_clock(self.ferry.clock.seconds() - seconds)
+        """Set the clock back."""
+        self.checked.set_clock(self.checked.clock.seconds() - seconds)
 
     @rule(key=keys, timeout=timeouts, priority=priorities, ahead=st.sampled_from([0, 0, 1, 9]))
     def admit(self, key: str, timeout: float, priority: Priority, ahead: int) -> None:
-        """Somebody asks whether it is worth while to come."""
-        check_admission(self.ferry, key, timeout, priority, ahead)
+        """Ask for admission."""
+        check_admission(self.checked, key, timeout, priority, ahead)
 
     @rule()
     def report(self) -> None:
-        """Somebody looks."""
-        check_report(self.ferry)
+        """Ask for the report."""
+        check_report(self.checked)
 
     @precondition(lambda self: self.steps > 16)
     @rule()
     def drain(self) -> None:
-        """The server is told to stop."""
-        self.ferry.drain()
+        """Drain."""
+        self.checked.drain()
 
     @precondition(lambda self: self.steps > 24)
     @rule()
     def abort(self) -> None:
-        """The server is told to stop at once."""
-        self.ferry.abort()
+        """Abort."""
+        self.checked.abort()
 
     @invariant()
     def contract(self) -> None:
         """Check that the contract holds."""
         self.steps += 1
         self.broken = True
-        check(self.ferry, punctual=self.punctual)
+        check(self.checked, punctual=self.punctual)
         self.broken = False
         self.punctual = False
 
     def teardown(self) -> None:
-        """Drain, let all runs end, and see that nothing and nobody is left."""
+        """Drain, end all runs, and check that nothing is left."""
         if self.broken:
             return
-        self.ferry.drain()
+        self.checked.drain()
         assert self.work_for(200), "runs without end"
-        check_over(self.ferry)
+        check_over(self.checked)
 
 
-class LotJourney(Journey):
-    """One with nothing to tune."""
+class LotPolicyMachine(BatcherMachine):
+    """With the lot policy."""
 
     fixed = False
 
 
-class FixedJourney(Journey):
-    """One with a fixed size and delay."""
+class FixedPolicyMachine(BatcherMachine):
+    """With a fixed size and delay."""
 
     fixed = True
 
@@ -208,61 +208,61 @@ QUIET = settings(
     phases=[Phase.generate, Phase.shrink],
     report_multiple_bugs=False,
 )
-JOURNEYS = pytest.mark.parametrize("journey", [LotJourney, FixedJourney])
+MACHINES = pytest.mark.parametrize("machine", [LotPolicyMachine, FixedPolicyMachine])
 
 
-@JOURNEYS
-def test_every_request_ends_once_and_as_it_deserves(journey: type[Journey]) -> None:
+@MACHINES
+def test_every_request_ends_once_and_as_it_must(machine: type[BatcherMachine]) -> None:
     """
-    Each Deferred fires once, with its own rows in order or an error that its request has earned.
+    Each Deferred fires once, with its own rows in order, or with a justified error.
 
-    And all along: no row is run again after it succeeded, beside itself, or after its request has
-    ended; no batch passes the cap or mixes profiles; nobody is overtaken within a priority, or
-    passed over for more than the shares allow; no lane is idle while there is work for it; one that
-    hangs is neither used nor lost; the queue is bounded, and there is one timer at most.
+    At all times: no row is run again after it succeeded, twice at once, or after its request has
+    ended; no batch exceeds the cap or mixes queues; no request is overtaken within a priority, or
+    passed over for more than the shares allow; no lane is idle while there is work for it; a hung
+    lane is neither used nor lost; the queue is bounded, and there is at most one timer.
     """
-    run_state_machine_as_test(journey, settings=settings(QUIET, max_examples=60))
+    run_state_machine_as_test(machine, settings=settings(QUIET, max_examples=60))
 
 
 @pytest.mark.full
-@JOURNEYS
-def test_many_more_requests_end_once_and_as_they_deserve(journey: type[Journey]) -> None:
+@MACHINES
+def test_many_more_requests_end_once_and_as_they_must(machine: type[BatcherMachine]) -> None:
     """The same, for longer."""
-    run_state_machine_as_test(journey, settings=settings(QUIET, max_examples=600))
+    run_state_machine_as_test(machine, settings=settings(QUIET, max_examples=600))
 
 
-def crowd(world: World, stays: list[tuple[set[Submission], int]]) -> None:
-    """Have more come than can be served, a set of kinds for some turns and then another."""
-    ferry = Ferry(world)
+def overload(setup: Setup, stays: list[tuple[set[Submission], int]]) -> None:
+    """Submit more than can be served: each set of kinds for some turns."""
+    checked = CheckedBatcher(setup)
     for kinds, turns in stays:
         for _ in range(turns):
-            for asked in sorted(kinds, key=CROWD.index):
-                for _ in range(6 - ferry.waiting(asked)):
-                    ferry.submit(asked)
-            ferry.sleep(0.25)
-            for lane in ferry.lanes:
+            for asked in sorted(kinds, key=KINDS.index):
+                for _ in range(6 - checked.waiting(asked)):
+                    checked.submit(asked)
+            checked.sleep(0.25)
+            for lane in checked.lanes:
                 if lane.busy:
-                    ferry.end(lane, "none")
-            check(ferry, punctual=False)
+                    checked.end(lane, "none")
+            check(checked, punctual=False)
 
 
-stays = st.lists(crowds, min_size=1, max_size=4)
+stays = st.lists(overloads, min_size=1, max_size=4)
 
 
 @settings(QUIET, max_examples=20)
-@given(worlds, stays)
-def test_nobody_is_passed_over_however_crowded_it_is(
-    world: World, stays: list[tuple[set[Submission], int]]
+@given(setups, stays)
+def test_no_request_starves_under_overload(
+    setup: Setup, stays: list[tuple[set[Submission], int]]
 ) -> None:
-    """Each has a share of the rows that leave, be it of high priority or low, and whatever for."""
-    crowd(world, stays)
+    """Each queue level gets its share of the launched rows."""
+    overload(setup, stays)
 
 
 @pytest.mark.full
 @settings(QUIET, max_examples=120)
-@given(worlds, stays)
-def test_nobody_is_passed_over_in_many_more_crowds(
-    world: World, stays: list[tuple[set[Submission], int]]
+@given(setups, stays)
+def test_no_request_starves_under_many_more_overloads(
+    setup: Setup, stays: list[tuple[set[Submission], int]]
 ) -> None:
     """The same, for longer."""
-    crowd(world, stays)
+    overload(setup, stays)

@@ -1,4 +1,4 @@
-"""docs/batching.md shows what `tensorferry simulate` says, and a plot that can be looked at."""
+"""docs/batching.md: the output of `tensorferry simulate`, and the plot."""
 
 import re
 import shlex
@@ -12,12 +12,12 @@ from scripts.cli import main
 DOCS = Path(__file__).parent.parent / "docs"
 PAGE = (DOCS / "batching.md").read_text()
 
-#: Bytes of a plot that is quickly there.
+#: The largest plot, in bytes.
 SMALL = 150_000
 
 
 def test_the_table_is_what_the_command_prints() -> None:
-    """To the last digit, for the seed is the same."""
+    """To the last digit: the seed is the same."""
     (block,) = re.findall(r"```console\n(.*?)```", PAGE, re.DOTALL)
     command, *shown = block.splitlines()
     result = CliRunner().invoke(main, shlex.split(command.removeprefix("$ tensorferry ")))
@@ -26,7 +26,7 @@ def test_the_table_is_what_the_command_prints() -> None:
 
 
 def test_the_plot_is_there_and_small() -> None:
-    """It is the one that the page names."""
+    """The file that the page names."""
     (name,) = re.findall(r"!\[[^]]*\]\(([^)]*)\)", PAGE)
     with Image.open(DOCS / name) as image:
         assert image.format == "PNG"

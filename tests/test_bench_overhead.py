@@ -1,4 +1,4 @@
-"""The benchmark of what the batcher costs: benchmarks/overhead.py."""
+"""The benchmark of the CPU that the batcher takes: benchmarks/overhead.py."""
 
 import json
 from itertools import count
@@ -18,14 +18,13 @@ from benchmarks.overhead import (
     main,
     measure,
     microseconds,
-    table,
+    report,
 )
-from tests.bench_samples import overhead
 
 
 @pytest.mark.parametrize("served", [False, True])
-def test_all_requests_of_a_batch_ride_together_and_are_answered(served: bool) -> None:
-    """They wait while the lane is busy; only the very first one is run alone."""
+def test_all_requests_of_a_batch_run_together_and_are_answered(served: bool) -> None:
+    """They wait while the lane is busy; only the very first one runs alone."""
     work = Submits(served=served)
     for _ in range(10):
         work.batch()
@@ -33,7 +32,7 @@ def test_all_requests_of_a_batch_ride_together_and_are_answered(served: bool) ->
     totals = report.stats.totals
     assert (totals.runs, totals.run_rows) == (11, 1 + 10 * BATCH)
     assert totals.answered == 1 + 9 * BATCH
-    assert {flush.rows for flush in report.flushes[:-1]} == {BATCH}
+    assert {run.rows for run in report.runs[:-1]} == {BATCH}
     assert report.queues[0].rows == {"high": 0, "normal": 0, "low": 0}
 
 
@@ -49,8 +48,8 @@ def test_the_cpu_is_that_of_the_batches_after_the_warming() -> None:
     assert len(done) == WARMING + 5
 
 
-def test_each_work_has_its_turn_in_each_round() -> None:
-    """A clock that ticks once a look makes all of them cost the same."""
+def test_each_work_is_measured_in_each_round() -> None:
+    """A clock that advances by one at each reading gives all the same cost."""
     ticks = count()
     kept = measure(3, 1, lambda: float(next(ticks)))
     assert list(kept["microseconds"]) == list(WORKS) == [DEFERRED, BARE, SERVED]
@@ -58,18 +57,19 @@ def test_each_work_has_its_turn_in_each_round() -> None:
     assert kept["requests"] == BATCH
 
 
-def test_the_table_has_the_medians_and_how_far_apart_the_ratios_are() -> None:
-    """Within a round."""
-    _, base, submit, _ = (line.split() for line in table(overhead()).splitlines())
-    assert base == ["a", "Deferred", "2.00", "1.00", "1.00", "1.00"]
-    assert submit == ["submit", "4.00", "2.00", "1.00", "2.05"]
+def test_the_report_has_medians_and_ratios_within_a_round() -> None:
+    """In one round of three the Deferred was slow."""
+    costs = {"Deferred": [2.0, 4.0, 2.0], "submit": [4.0, 4.0, 4.1]}
+    _, _, base, submit = (line.split() for line in report({"microseconds": costs}).splitlines())
+    assert base[1::2] == ["Deferred", "2.000", "1.000", "1.000", "1.000"]
+    assert submit[1::2] == ["submit", "4.000", "2.000", "1.000", "2.050"]
 
 
-def test_the_numbers_of_each_round_are_kept(tmp_path: Path) -> None:
+def test_the_figures_of_each_round_are_kept(tmp_path: Path) -> None:
     """As JSON, where a file is named."""
     file = tmp_path / "overhead.json"
     arguments = ["--rounds", "2", "--batches", "3", "--json", str(file)]
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
     kept = json.loads(file.read_text())
-    assert result.output.rstrip() == table(kept)
+    assert result.output.rstrip() == report(kept)
     assert [len(each) for each in kept["microseconds"].values()] == [2, 2, 2]

@@ -1,4 +1,4 @@
-"""Samples of a profiler shared out among the parts: benchmarks/parts.py."""
+"""The CPU of a server divided among its parts: benchmarks/parts.py."""
 
 from collections import Counter
 
@@ -12,10 +12,10 @@ from benchmarks.parts import (
     Sampled,
     Samples,
     account,
+    divided,
+    group_of,
     part_of,
     read_samples,
-    room_of,
-    shared_out,
 )
 
 REACTOR = "ReactorBase.mainLoop (twisted/internet/base.py:694)"
@@ -61,16 +61,15 @@ thread (12);_main (somewhere.py:1) 1
     ],
 )  # fmt: skip
 def test_a_sample_belongs_to_the_innermost_code_that_is_known(frames: list[str], part: str) -> None:
-    """And the longest beginning of its name decides; who waits does nothing else."""
+    """And the longest beginning of its name decides; a waiting thread does nothing else."""
     assert part_of(frames).name == part
 
 
 def test_each_part_has_a_name_of_its_own_and_code_of_its_own() -> None:
-    """Else one would hide the other."""
+    """Otherwise one part would hide the other."""
     codes = [code for part in PARTS for code in part.code]
     assert len({part.name for part in PARTS}) == len(PARTS)
     assert len(set(codes)) == len(codes)
-    assert [part for part in PARTS if not part.remedy] == [OTHER]
 
 
 def test_samples_are_counted_for_each_thread() -> None:
@@ -83,7 +82,7 @@ def test_samples_are_counted_for_each_thread() -> None:
 
 
 def test_samples_without_the_name_of_a_thread_are_no_samples() -> None:
-    """They were taken without --threads."""
+    """As py-spy writes them without --threads."""
     with pytest.raises(ValueError, match="expected the name of a thread, got 'main"):
         read_samples(["main (x.py:1);f (x.py:2) 3"])
 
@@ -102,15 +101,15 @@ def test_samples_without_the_name_of_a_thread_are_no_samples() -> None:
         ({}, 0.0, {}),
     ],
 )
-def test_samples_share_out_the_cpu_that_was_used(
+def test_samples_divide_the_cpu_of_a_thread(
     parts: dict[str, int], seconds: float, expected: dict[str, float]
 ) -> None:
-    """A hundred a second; what was seen beyond it waited for a core, and counts as waking first."""
-    assert shared_out(parts, seconds, 100) == pytest.approx(expected)
+    """100 samples a second; those beyond the CPU are of a thread that waits for a core."""
+    assert divided(parts, seconds, 100) == pytest.approx(expected)
 
 
 @pytest.mark.parametrize(
-    ("name", "native", "room"),
+    ("name", "native", "group"),
     [
         ("MainThread", "python", "reactor"),
         ("model-1", "python", "model-1"),
@@ -120,12 +119,12 @@ def test_samples_share_out_the_cpu_that_was_used(
         ("PoolThread-twisted.internet.reactor-0", "python", "others"),
     ],
 )
-def test_threads_are_grouped_by_their_names(name: str, native: str, room: str) -> None:
-    """TensorFlow names its own for the kernel alone."""
-    assert room_of(name, native) == room
+def test_threads_are_grouped_by_their_names(name: str, native: str, group: str) -> None:
+    """TensorFlow's threads have a native name only."""
+    assert group_of(name, native) == group
 
 
-def test_an_account_tells_the_cost_of_a_request_by_part_and_by_thread() -> None:
+def test_an_account_holds_the_cost_of_a_request_by_part_and_by_thread() -> None:
     """A core and a half for four seconds, 1000 requests; an idle thread is left out."""
     sampled = Sampled(
         seconds=4.0,

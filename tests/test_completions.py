@@ -1,4 +1,4 @@
-"""The answers that are due: batcher/completions.py."""
+"""Requests that have ended: batcher/completions.py."""
 
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -7,58 +7,58 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.python.failure import Failure
 
-from batcher.completions import Outbox
+from batcher.completions import Completions
 from batcher.errors import BatcherError, DeadlineExceeded, RunFailed, ShuttingDown
 from batcher.learning.latency import LatencyCurve
-from batcher.pending import Part, Ticket
-from batcher.profile import Profile
+from batcher.queue import Queue
+from batcher.request import Part, Request
 from batcher.stats import Totals
 
-StrTicket = Ticket[str, str]
-PROFILE = Profile(LatencyCurve({}), 8, 64)
+StrRequest = Request[str, str]
+QUEUE: Queue[str, str] = Queue(LatencyCurve({}), 8, 64)
 
 
 def joined(parts: Sequence[str]) -> str:
-    """Return *parts* with a plus in between; one of them may be bad."""
+    """Return *parts* joined with a plus; raises ValueError for a bad one."""
     if "bad" in parts:
         raise ValueError("no such part")
     return "+".join(parts)
 
 
-class Counter:
-    """An outbox, and what was told in which order."""
+class Outcomes:
+    """Completions, and the results and errors of their Deferreds in order."""
 
     def __init__(self) -> None:
         self.totals = Totals()
-        self.outbox: Outbox[str, str] = Outbox(joined, self.totals)
-        self.told: list[object] = []
+        self.completions: Completions[str, str] = Completions(joined, self.totals)
+        self.fired: list[object] = []
 
-    def ticket(
+    def request(
         self, number: int, *parts: str, rows: int = 1, error: BatcherError | None = None
-    ) -> StrTicket:
-        """Return a ticket of so many rows a part that has its results, or *error*."""
-        ticket: StrTicket = Ticket(number, "item", rows * max(1, len(parts)), PROFILE, 0.0)
-        ticket.error = error
+    ) -> StrRequest:
+        """Return a request with *rows* rows a part that has its results, or *error*."""
+        request: StrRequest = Request(number, "item", rows * max(1, len(parts)), QUEUE, 0.0)
+        request.error = error
         for start, part in enumerate(parts):
-            ticket.add(Part("item", rows * start, rows * (start + 1), ticket), part)
-        ticket.answer = Deferred()
-        ticket.answer.addCallbacks(self.told.append, self._failed)
-        return ticket
+            request.add(Part("item", rows * start, rows * (start + 1), request), part)
+        request.answer = Deferred()
+        request.answer.addCallbacks(self.fired.append, self._failed)
+        return request
 
     def _failed(self, failure: Failure) -> None:
-        self.told.append(failure.value)
+        self.fired.append(failure.value)
 
 
-def test_answers_are_told_in_the_order_in_which_they_ended() -> None:
-    """Not before they are delivered, and each once."""
-    counter = Counter()
+def test_deferreds_fire_in_the_order_in_which_requests_ended() -> None:
+    """Not before the delivery, and each once."""
+    outcomes = Outcomes()
     for number, result in ((2, "b"), (1, "a"), (3, "c")):
-        counter.outbox.put(counter.ticket(number, result))
-    assert counter.told == []
-    assert counter.outbox.deliver()
-    assert counter.told == ["b", "a", "c"]
-    assert counter.outbox.deliver()
-    assert counter.told == ["b", "a", "c"]
+        outcomes.completions.put(outcomes.request(number, result))
+    assert outcomes.fired == []
+    assert outcomes.completions.deliver()
+    assert outcomes.fired == ["b", "a", "c"]
+    assert outcomes.completions.deliver()
+    assert outcomes.fired == ["b", "a", "c"]
 
 
 @pytest.mark.parametrize(
@@ -72,54 +72,54 @@ def test_answers_are_told_in_the_order_in_which_they_ended() -> None:
         (("a", "bad"), None, {"failed": 4}),
     ],
 )
-def test_what_became_of_each_row_is_counted(
+def test_the_outcome_of_each_row_is_counted(
     parts: tuple[str, ...], error: BatcherError | None, counted: dict[str, int]
 ) -> None:
-    """Two rows a part; whoever has an error is not answered, even with a result."""
-    counter = Counter()
-    counter.outbox.put(counter.ticket(1, *parts, rows=2, error=error))
-    counter.outbox.deliver()
-    assert asdict(counter.totals) == asdict(replace(Totals(), **counted))
-    assert len(counter.told) == 1
+    """Two rows a part; a request with an error is not answered, even if it has a result."""
+    outcomes = Outcomes()
+    outcomes.completions.put(outcomes.request(1, *parts, rows=2, error=error))
+    outcomes.completions.deliver()
+    assert asdict(outcomes.totals) == asdict(replace(Totals(), **counted))
+    assert len(outcomes.fired) == 1
     if error is not None:
-        assert counter.told == [error]
+        assert outcomes.fired == [error]
 
 
 def test_parts_that_cannot_be_joined_fail_their_request_alone() -> None:
-    """With what the joining raised."""
-    counter = Counter()
-    counter.outbox.put(counter.ticket(1, "a", "bad"))
-    counter.outbox.put(counter.ticket(2, "a", "b"))
-    counter.outbox.deliver()
-    failed, answered = counter.told
+    """With the exception of the join."""
+    outcomes = Outcomes()
+    outcomes.completions.put(outcomes.request(1, "a", "bad"))
+    outcomes.completions.put(outcomes.request(2, "a", "b"))
+    outcomes.completions.deliver()
+    failed, answered = outcomes.fired
     assert isinstance(failed, RunFailed)
     assert str(failed) == "the run failed: ValueError: no such part"
     assert answered == "a+b"
 
 
-def test_what_ends_while_answers_are_told_is_told_after_them() -> None:
-    """By the outermost delivery alone: one within it does nothing, and says so."""
-    counter = Counter()
-    first, second, third = (counter.ticket(number, name) for number, name in enumerate("abc"))
+def test_a_request_that_ends_during_a_delivery_is_delivered_after_the_others() -> None:
+    """By the outermost delivery only: an inner one does nothing and returns False."""
+    outcomes = Outcomes()
+    first, second, third = (outcomes.request(number, name) for number, name in enumerate("abc"))
     inner: list[bool] = []
 
     def end_another(_: object) -> None:
-        counter.outbox.put(third)
-        inner.append(counter.outbox.deliver())
+        outcomes.completions.put(third)
+        inner.append(outcomes.completions.deliver())
 
     assert first.answer is not None
     first.answer.addCallback(end_another)
-    counter.outbox.put(first)
-    counter.outbox.put(second)
-    assert counter.outbox.deliver()
+    outcomes.completions.put(first)
+    outcomes.completions.put(second)
+    assert outcomes.completions.deliver()
     assert inner == [False]
-    assert counter.told == ["a", "b", "c"]
+    assert outcomes.fired == ["a", "b", "c"]
 
 
-def test_whoever_was_cancelled_meanwhile_is_neither_told_nor_counted() -> None:
-    """By a callback of the same delivery: the canceller has told and counted it."""
-    counter = Counter()
-    first, second = counter.ticket(1, "a"), counter.ticket(2, "b")
+def test_a_request_cancelled_during_a_delivery_is_neither_fired_nor_counted() -> None:
+    """The callback that cancels it has fired and counted it."""
+    outcomes = Outcomes()
+    first, second = outcomes.request(1, "a"), outcomes.request(2, "b")
 
     def cancel(_: object) -> None:
         answer, second.answer = second.answer, None
@@ -128,21 +128,21 @@ def test_whoever_was_cancelled_meanwhile_is_neither_told_nor_counted() -> None:
 
     assert first.answer is not None
     first.answer.addCallback(cancel)
-    counter.outbox.put(first)
-    counter.outbox.put(second)
-    assert counter.outbox.deliver()
-    assert [type(each) for each in counter.told] == [str, CancelledError]
-    assert counter.totals == Totals(answered=1)
+    outcomes.completions.put(first)
+    outcomes.completions.put(second)
+    assert outcomes.completions.deliver()
+    assert [type(each) for each in outcomes.fired] == [str, CancelledError]
+    assert outcomes.totals == Totals(answered=1)
 
 
-def test_an_answer_may_be_cancelled_by_whoever_is_told() -> None:
-    """It has fired already, and that is no trouble."""
-    counter = Counter()
-    ticket = counter.ticket(1, "a")
-    answer = ticket.answer
+def test_a_callback_may_cancel_its_own_deferred() -> None:
+    """It has fired already: nothing happens."""
+    outcomes = Outcomes()
+    request = outcomes.request(1, "a")
+    answer = request.answer
     assert answer is not None
     answer.addCallback(lambda _: answer.cancel())
-    counter.outbox.put(ticket)
-    assert counter.outbox.deliver()
-    assert counter.told == ["a"]
-    assert ticket.answer is None
+    outcomes.completions.put(request)
+    assert outcomes.completions.deliver()
+    assert outcomes.fired == ["a"]
+    assert request.answer is None

@@ -5,18 +5,19 @@ from math import inf
 import pytest
 
 from batcher.learning.latency import LatencyCurve
-from batcher.profile import Profile
+from batcher.queue import Queue
+from model.execution.queues import FeedQueue
 from server.deadlines import DefaultTimeout, learned_timeout
 
 
-def profile(cap: int, measured: dict[int, float]) -> Profile:
-    """Return the profile of runs that took the seconds in *measured*, by their rows."""
-    return Profile(LatencyCurve(measured), cap, 64)
+def queue(cap: int, measured: dict[int, float]) -> FeedQueue:
+    """Return the queue of runs that took the seconds in *measured*, by their rows."""
+    return Queue(LatencyCurve(measured), cap, 64)
 
 
-QUICK = profile(8, {1: 0.001, 8: 0.002})
-SLOW = profile(4, {1: 0.5, 4: 1.0})
-UNKNOWN = profile(32, {})
+QUICK = queue(8, {1: 0.001, 8: 0.002})
+SLOW = queue(4, {1: 0.5, 4: 1.0})
+UNKNOWN = queue(32, {})
 
 
 @pytest.mark.parametrize(
@@ -32,7 +33,7 @@ UNKNOWN = profile(32, {})
     ],
 )
 def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
-    of: Profile, rows: int, seconds: float
+    of: FeedQueue, rows: int, seconds: float
 ) -> None:
     """Without a measurement there is no limit."""
     assert learned_timeout(of, rows) == pytest.approx(seconds)
@@ -53,14 +54,14 @@ def test_a_request_may_take_as_long_as_its_own_runs_and_four_more(
 def test_the_default_is_configured_or_learned_from_the_slowest_runs(
     default: DefaultTimeout, seconds: float
 ) -> None:
-    """Of the profiles that were measured."""
+    """Of the queues that were measured."""
     assert default.seconds == seconds
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])
 def test_a_learned_default_follows_the_run_times(factor: float) -> None:
     """So a busy machine at the start does not fix a timeout that is too long."""
-    model = profile(1, {1: 1.0})
+    model = queue(1, {1: 1.0})
     default = DefaultTimeout(None, [model])
     assert default.seconds == 5.0
     for _ in range(600):
@@ -81,7 +82,7 @@ def test_a_learned_default_follows_the_run_times(factor: float) -> None:
     ],
 )
 def test_a_learned_default_is_never_shorter_than_the_run_itself(
-    default: DefaultTimeout, of: Profile, rows: int, seconds: float
+    default: DefaultTimeout, of: FeedQueue, rows: int, seconds: float
 ) -> None:
     """Of many rows, or of a shape not measured; a configured default holds for all."""
     assert default.of(of, rows) == pytest.approx(seconds)

@@ -1,9 +1,13 @@
-"""Why batches leave as they do: server/api/debug.py."""
+"""The report of the batcher: server/api/debug.py."""
+
+from dataclasses import replace
+from typing import cast
 
 import numpy as np
 import pytest
 
-from batcher.stats import BatcherReport, BatcherStats, Flush, QueueReport, State, Totals
+from batcher.stats import BatcherReport, BatcherStats, QueueReport, State, Totals
+from batcher.trace import Run
 from model.signature import Signature, TensorSpec
 from server.api.debug import report_of
 from tests.fakes.http import Answer, request
@@ -22,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 REPORT = BatcherReport(
     stats=BatcherStats(State.RUNNING, 3, 1, 2, 1, 0, Totals(runs=9, run_rows=30, answered=26)),
-    policy="take what pays",
+    policy="best lot",
     queues=(
         QueueReport(
             name="serving_default",
@@ -36,17 +40,42 @@ REPORT = BatcherReport(
             margin=1.1,
         ),
     ),
-    flushes=(
-        Flush(0.002, 4, 16, 0, "idle", 0.007, None),
-        Flush(0.0125, 16, 16, 3, "full", 0.02, 0.0212345),
+    runs=(
+        Run(4, 16, "idle", None, started=64.0, expected=0.007),
+        Run(16, 16, "full", 0.0212345, started=63.9895, expected=0.02, waiting_rows=3),
     ),
+    now=64.002,
 )
 
+#: The runs as JSON; `left` is the former name of `waiting_rows`.
+RUNS = [
+    {
+        "ago_ms": 2.0,
+        "rows": 4,
+        "cap": 16,
+        "waiting_rows": 0,
+        "left": 0,
+        "reason": "idle",
+        "expected_ms": 7.0,
+        "run_ms": None,
+    },
+    {
+        "ago_ms": 12.5,
+        "rows": 16,
+        "cap": 16,
+        "waiting_rows": 3,
+        "left": 3,
+        "reason": "full",
+        "expected_ms": 20.0,
+        "run_ms": 21.235,
+    },
+]
 
-def test_a_report_is_told_in_milliseconds_and_rows() -> None:
-    """What is not known yet is null."""
+
+def test_a_report_is_in_milliseconds_and_rows() -> None:
+    """The time of a run that has not ended is null; `flushes` is the former name of `runs`."""
     assert report_of(REPORT) == {
-        "policy": "take what pays",
+        "policy": "best lot",
         "state": "running",
         "lanes": 2,
         "running": 1,
@@ -75,45 +104,33 @@ def test_a_report_is_told_in_milliseconds_and_rows() -> None:
                 "margin": 1.1,
             }
         ],
-        "flushes": [
-            {
-                "ago_ms": 2.0,
-                "rows": 4,
-                "cap": 16,
-                "left": 0,
-                "reason": "idle",
-                "expected_ms": 7.0,
-                "run_ms": None,
-            },
-            {
-                "ago_ms": 12.5,
-                "rows": 16,
-                "cap": 16,
-                "left": 3,
-                "reason": "full",
-                "expected_ms": 20.0,
-                "run_ms": 21.235,
-            },
-        ],
+        "runs": RUNS,
+        "flushes": RUNS,
     }
 
 
+def test_no_run_is_in_the_future() -> None:
+    """A clock that is set back to before a launch makes it zero seconds ago."""
+    content = report_of(replace(REPORT, now=60.0))
+    assert [run["ago_ms"] for run in cast("list[dict[str, object]]", content["runs"])] == [0.0, 0.0]
+
+
 def asked(harness: ServiceHarness) -> Answer:
-    """Return how a request for the report is answered."""
+    """Return the response to a request for the report."""
     client = harness.connect()
     client.send(request("GET", "/debug/batcher"))
     return client.answer
 
 
 def test_there_is_no_report_before_there_is_a_model(harness: ServiceHarness) -> None:
-    """A client is told to come again."""
+    """The client gets a 503 with Retry-After."""
     harness.start()
     answer = asked(harness)
     assert (answer.status, answer.headers["retry-after"]) == (503, "1")
 
 
-def test_each_kind_of_run_has_a_name(harness: ServiceHarness) -> None:
-    """Of those that were run, the latest first: the signature's, and the shape where it is open."""
+def test_each_queue_has_a_name(harness: ServiceHarness) -> None:
+    """The name of the signature, and the shape if that is open; the last used queue is first."""
     harness.runner.signatures = (SIGNATURE, WORDS)
     client = harness.started().connect()
     json = {"content-type": "application/json"}
@@ -128,8 +145,8 @@ def test_each_kind_of_run_has_a_name(harness: ServiceHarness) -> None:
     assert names == ["serving_default", "words [2]", "words [1]"]
 
 
-def test_a_server_tells_what_it_does(harness: ServiceHarness) -> None:
-    """And what waits to be decoded, which no batcher knows of."""
+def test_the_report_has_the_state_of_the_server(harness: ServiceHarness) -> None:
+    """Including the requests that wait for a decode thread, which the batcher does not know."""
     client = harness.started().connect()
     assert asked(harness).json()["decoding"]["average_ms"] == 0.0
     client.send(request(body=encoded(coloured(16, 16), "PNG")))

@@ -6,11 +6,12 @@ import pytest
 
 from batcher.errors import Overloaded
 from batcher.learning.latency import LatencyCurve
-from batcher.profile import Profile
+from batcher.queue import Queue
+from model.execution.queues import FeedQueue
 from server.decode_admission import DecodeAdmission
 
 #: A run of one row takes half a second.
-SLOW = Profile(LatencyCurve({1: 0.5, 4: 1.0}), 4, 64)
+SLOW: FeedQueue = Queue(LatencyCurve({1: 0.5, 4: 1.0}), 4, 64)
 
 
 def test_the_time_of_decoding_is_a_moving_average() -> None:

@@ -1,35 +1,35 @@
-"""Whether the machine is another than it was: batcher/learning/drift.py."""
+"""Whether the speed of the machine has changed: batcher/learning/drift.py."""
 
 import pytest
 
-from batcher.learning.drift import LATELY, Change, Drift
+from batcher.learning.drift import WINDOW_RUNS, Change, Drift
 
 
 def expected(_: int) -> float:
-    """Return what is believed of all sizes."""
+    """Return the expected seconds, the same for all sizes."""
     return 3.0
 
 
 @pytest.mark.parametrize(
     ("ratios", "noise", "factor"),
     [
-        ([2.0] * LATELY, 0.05, 2.0),
-        ([0.5] * LATELY, 0.05, 0.5),
-        ([1.9, 2.1] * (LATELY // 2), 0.05, 2.0),
-        ([2.0] * (LATELY - 1), 0.05, None),  # too few
-        ([2.0] * (LATELY - 1) + [0.99], 0.05, None),  # not all of them
-        ([1.09] * LATELY, 0.01, None),  # not by much
-        ([1.2] * LATELY, 0.2, None),  # no more than noise explains
-        ([1.002] * (LATELY - 1) + [500.0], 0.02, None),  # one stall
-        ([2.0] * (LATELY - 1) + [500.0], 0.05, 2.0),
-        ([0.0] * LATELY, 0.05, None),  # no time at all: a clock was set back
-        ([1.0] * 40 + [2.0] * LATELY, 0.05, 2.0),
+        ([2.0] * WINDOW_RUNS, 0.05, 2.0),
+        ([0.5] * WINDOW_RUNS, 0.05, 0.5),
+        ([1.9, 2.1] * (WINDOW_RUNS // 2), 0.05, 2.0),
+        ([2.0] * (WINDOW_RUNS - 1), 0.05, None),  # too few
+        ([2.0] * (WINDOW_RUNS - 1) + [0.99], 0.05, None),  # not all of them
+        ([1.09] * WINDOW_RUNS, 0.01, None),  # not by much
+        ([1.2] * WINDOW_RUNS, 0.2, None),  # no more than noise explains
+        ([1.002] * (WINDOW_RUNS - 1) + [500.0], 0.02, None),  # one stall
+        ([2.0] * (WINDOW_RUNS - 1) + [500.0], 0.05, 2.0),
+        ([0.0] * WINDOW_RUNS, 0.05, None),  # no time at all: a clock was set back
+        ([1.0] * 40 + [2.0] * WINDOW_RUNS, 0.05, 2.0),
     ],
 )
 def test_a_change_shows_in_all_of_the_last_runs(
     ratios: list[float], noise: float, factor: float | None
 ) -> None:
-    """By the one in their middle."""
+    """The factor is their median."""
     drift = Drift()
     changes = [drift.observe(4, 3.0 * ratio, expected, noise) for ratio in ratios]
     assert changes[:-1] == [None] * (len(ratios) - 1)
@@ -37,8 +37,8 @@ def test_a_change_shows_in_all_of_the_last_runs(
     assert (change and change.factor) == (factor and pytest.approx(factor))
 
 
-def test_the_noise_of_the_new_runs_is_told() -> None:
-    """Around their middle; without those furthest off, which may be from before."""
+def test_a_change_has_the_noise_of_the_new_runs() -> None:
+    """Around their median; without the furthest, which may be from before."""
     drift = Drift()
     ratios = [1.001, 2.2, 1.8, 2.0, 2.0, 2.0, 2.0, 500.0]
     changes = [drift.observe(4, 3.0 * ratio, expected, 0.05) for ratio in ratios]
@@ -47,29 +47,29 @@ def test_the_noise_of_the_new_runs_is_told() -> None:
     assert (change.factor, change.variance) == pytest.approx((2.0, 0.02 / 6))
 
 
-def test_what_is_forgotten_tells_nothing() -> None:
-    """After something else has been expected, it takes as many runs again."""
+def test_cleared_runs_are_no_evidence() -> None:
+    """After a correction, it takes as many runs again."""
     drift = Drift()
-    for _ in range(LATELY - 1):
+    for _ in range(WINDOW_RUNS - 1):
         drift.observe(4, 6.0, expected, 0.05)
     drift.clear()
-    assert [drift.observe(4, 6.0, expected, 0.05) for _ in range(LATELY - 1)] == [None] * (
-        LATELY - 1
+    assert [drift.observe(4, 6.0, expected, 0.05) for _ in range(WINDOW_RUNS - 1)] == [None] * (
+        WINDOW_RUNS - 1
     )
     assert drift.observe(4, 6.0, expected, 0.05) == Change(2.0, 0.0)
 
 
-def test_runs_are_held_against_what_is_believed_now() -> None:
-    """A new belief that explains them leaves nothing to tell."""
+def test_runs_are_compared_with_the_present_expectation() -> None:
+    """A new expectation that explains them is no change."""
     drift = Drift()
-    for _ in range(LATELY - 1):
+    for _ in range(WINDOW_RUNS - 1):
         drift.observe(4, 6.0, expected, 0.05)
     assert drift.observe(4, 6.0, lambda _: 5.9, 0.05) is None
 
 
-def test_what_is_believed_to_take_no_time_tells_nothing() -> None:
-    """A belief may have become so since the run: it is no divisor."""
+def test_an_expected_time_of_zero_is_no_evidence() -> None:
+    """The expectation may have changed since the run: it must not be a divisor."""
     drift = Drift()
-    for _ in range(LATELY - 1):
+    for _ in range(WINDOW_RUNS - 1):
         drift.observe(4, 6.0, expected, 0.05)
     assert drift.observe(4, 6.0, lambda _: 0.0, 0.05) is None

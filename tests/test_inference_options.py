@@ -13,7 +13,7 @@ from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
 from batcher.learning.latency import LatencyCurve
 from batcher.priority import Priority
-from batcher.profile import Profile
+from batcher.queue import Queue
 from model.execution.decode_pool import DecodePool
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout, RequestOptions
@@ -32,7 +32,7 @@ OTHER = Signature(
 )
 
 #: 20 seconds: five runs of four rows, of four seconds each.
-LEARNED = DefaultTimeout(None, [Profile(LatencyCurve({4: 4.0}), 4, 64)])
+LEARNED = DefaultTimeout(None, [Queue(LatencyCurve({4: 4.0}), 4, 64)])
 
 
 class RecordingBatcher(Batcher[Feed, Arrays]):
@@ -44,9 +44,9 @@ class RecordingBatcher(Batcher[Feed, Arrays]):
         self.submitted: list[dict[str, object]] = []
         self.refusal: Exception | None = None
 
-    def admit(self, *profile: object, **options: object) -> None:
+    def admit(self, *queue: object, **options: object) -> None:
         """Record the call, and raise `refusal` if it is set."""
-        self.admitted.append({"profile": profile[0], **options})
+        self.admitted.append({"queue": queue[0], **options})
         if self.refusal is not None:
             raise self.refusal
 
@@ -93,7 +93,7 @@ def test_admission_gets_all_that_is_known_of_a_request() -> None:
     fixture.inference.admit(RequestOptions(since=60.0, timeout=5.0, priority=Priority.HIGH))
     assert fixture.batcher.admitted == [
         {
-            "profile": fixture.inference.model.default_queue,
+            "queue": fixture.inference.model.default_queue,
             "deadline": 65.0,
             "priority": Priority.HIGH,
             "ahead": 1,
@@ -105,15 +105,15 @@ def test_admission_gets_all_that_is_known_of_a_request() -> None:
 def test_a_request_is_expected_in_the_queue_of_the_last_one() -> None:
     """The run times of that queue are recent; an unused queue has learned nothing lately."""
     fixture = InferenceFixture()
-    profiles = fixture.inference.model.profiles
-    profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 8, {1: 4.0})
-    default_queue, other = fixture.inference.model.default_queue, profiles.known["other"]
+    queues = fixture.inference.model.queues
+    queues.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 8, {1: 4.0})
+    default_queue, other = fixture.inference.model.default_queue, queues.known["other"]
     asked = []
     for signature in (SIGNATURE, OTHER, SIGNATURE):
         fixture.begin(RequestOptions(64.0, 4.0), signature=signature)
         fixture.decode()
         fixture.inference.admit(RequestOptions(64.0, 4.0))
-        asked.append(fixture.batcher.admitted[-1]["profile"])
+        asked.append(fixture.batcher.admitted[-1]["queue"])
     assert asked == [default_queue, other, default_queue]
 
 
@@ -123,7 +123,7 @@ def test_an_idle_server_refuses_only_what_is_late_in_the_default_queue_too() -> 
     lane = ManualLane()
     model = served_model(clock, lane)  # a run of the default queue takes a second
     slow = Feed(OTHER, (np.zeros((1, 1), np.float32),))
-    model.profiles.learn(slow, 1, {1: 4.0})
+    model.queues.learn(slow, 1, {1: 4.0})
     inference = Inference(
         model, DecodePool(Calls(), 1, pool=ManualThreads()), seconds=clock.seconds
     )
@@ -234,7 +234,7 @@ def test_runs_that_were_not_measured_have_no_learned_timeout(
 ) -> None:
     """A configured timeout holds for them."""
     fixture = InferenceFixture(default)
-    fixture.inference.model.profiles.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
+    fixture.inference.model.queues.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
     fixture.begin(RequestOptions(since=64.0, timeout=None), signature=OTHER)
     fixture.decode()
     assert [submitted["deadline"] for submitted in fixture.batcher.submitted] == [deadline]

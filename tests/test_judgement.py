@@ -1,4 +1,4 @@
-"""The policy held against tuned settings, reduced: scripts/simulation/judgement.py."""
+"""The policy compared with tuned settings, reduced: scripts/simulation/judgement.py."""
 
 import json
 from collections.abc import Sequence
@@ -15,7 +15,7 @@ WITHIN = ("mean to tuned, to load", "mean to tuned, beyond", "p99 to tuned")
 
 
 def failed(cases: Sequence[Case], seeds: range, requests: int) -> list[Verdict]:
-    """Play *cases*, and return the verdicts on the bars that were not met."""
+    """Simulate *cases*, and return the verdicts on the bars that are not met."""
     found = {case: [case.play(seed, requests) for seed in seeds] for case in cases}
     return [verdict for verdict in judged(found) if not verdict.passed]
 
@@ -32,7 +32,7 @@ def failed(cases: Sequence[Case], seeds: range, requests: int) -> list[Verdict]:
     ids=str,
 )
 def test_the_policy_meets_the_bars(case: Case) -> None:
-    """In a few cases, with fewer requests than the judgement has."""
+    """In a few cases, with fewer requests than the judgement."""
     assert not failed([case], range(1, 2), 4000)
 
 
@@ -40,19 +40,19 @@ def test_the_policy_meets_the_bars(case: Case) -> None:
 @pytest.mark.parametrize("pattern", ["poisson", "mmpp"])
 @pytest.mark.parametrize("service", SERVICES)
 def test_the_policy_is_as_good_as_tuned(service: str, pattern: str) -> None:
-    """Before each service, at a middle and at a high load."""
+    """For each service, at a middle and at a high load."""
     cases = [Open(service, pattern, load) for load in (0.5, 0.9)]
     not_met = failed(cases, range(1, 4), 10_000)
     assert not [verdict for verdict in not_met if verdict.bar.startswith(WITHIN)]
 
 
 def ratios(mean: float = 1.0, p99: float = 1.0, greedy: float = 1.0) -> list[dict[str, float]]:
-    """Return what two seeds could be, whose means these are."""
+    """Return ratios of two seeds that have these means."""
     return [{"mean": mean + off, "p99": p99 + off, "greedy": greedy + off} for off in (-0.25, 0.25)]
 
 
 def rates(gain: float, share: float) -> list[dict[str, float]]:
-    """Return what a seed in a closed loop could be."""
+    """Return the ratios of one seed of a closed loop."""
     return [{"gain": gain, "share": share}]
 
 
@@ -70,34 +70,34 @@ FEW, MANY = Closed(0.0, 8), Closed(0.0, 64)
         ({HIGH: ratios(greedy=1.02)}, ["mean to greedy"]),
         ({FEW: rates(1.31, 0.99), MANY: rates(1.0, 0.9)}, []),
         ({FEW: rates(1.29, 0.98)}, ["rate to greedy, 2 to 8 clients"]),
-        ({FEW: rates(1.2, 0.99)}, []),  # nobody could be quicker
+        ({FEW: rates(1.2, 0.99)}, []),  # no setting is faster
         ({FEW: rates(1.31, 0.9)}, ["rate to the best fixed, 2 to 8 clients"]),
         ({MANY: rates(0.98, 1.0)}, ["rate to greedy"]),
     ],
 )
 def test_each_bar_is_for_its_cases(found: Found, bars: list[str]) -> None:
-    """And is held against the mean of the seeds."""
+    """And applies to the mean of the seeds."""
     not_met = [verdict.bar for verdict in judged(found) if not verdict.passed]
     assert [bar.split(": ")[0] for bar in not_met] == bars
 
 
 @pytest.mark.parametrize(("worst", "code"), [(1.005, 0), (1.015, 1)])
-def test_the_command_ends_with_1_where_a_bar_is_not_met(
+def test_the_exit_code_is_1_if_a_bar_is_not_met(
     worst: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It prints every case and every bar, and writes each ratio into the file."""
+    """It prints every case and bound, and writes each ratio to the file."""
     found = {LOW: ratios(greedy=worst), FEW: rates(1.5, 1.0)}
     monkeypatch.setattr(command, "played", lambda *_: found)
     file = tmp_path / "found.json"
     result = CliRunner().invoke(command.main, ["--json", str(file)])
     assert result.exit_code == code
     assert ("FAIL" in result.stdout) == bool(code)
-    assert "gpu      poisson    0.9      1.0000" in result.stdout
-    assert [len(each["seeds"]) for each in json.loads(file.read_text())] == [2, 1]
+    assert "| gpu     | poisson  | 0.9  |" in result.stdout
+    assert [len(each["seeds"]) for each in json.loads(file.read_text())["cases"]] == [2, 1]
 
 
 def test_the_work_is_shared_by_processes() -> None:
-    """What comes back is by case, in the order in which they were given."""
+    """The ratios are by case, in the order of the jobs."""
     cases: list[Case] = [Closed(0.0, 2), Open("pad", "poisson", 0.5)]
     found = command.played([(case, seed, 50) for case in cases for seed in (1, 2)], processes=2)
     assert list(found) == cases

@@ -8,7 +8,7 @@ from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory, RunFailed
 from batcher.executor import Executor, Piece
 from batcher.learning.latency import LatencyCurve
-from batcher.profile import Profile
+from batcher.queue import Queue
 from model.errors import ModelError
 from model.execution.lane import Lane
 from model.signature import Arrays, Feed, Signature, TensorSpec
@@ -147,8 +147,8 @@ def test_a_request_without_a_row_gets_no_other_requests_row() -> None:
 
     stepped, clock = started_thread(), Clock()
     batcher = Batcher(clock, [Lane(stepped.thread, LeavingOut())], GreedyPolicy(), join=max)
-    profile = Profile(LatencyCurve({}), 8, 8)
-    fired = [outcomes(batcher.submit(images(value), 1, profile)) for value in (1, 2, 9, 3)]
+    queue: Queue[Feed, Arrays] = Queue(LatencyCurve({}), 8, 8)
+    fired = [outcomes(batcher.submit(images(value), 1, queue)) for value in (1, 2, 9, 3)]
     stepped.run_all()
     assert [kinds(each) for each in fired] == [[tuple], [tuple], [RunFailed], [tuple]]
     assert [scores([each])[0] for each in (fired[0], fired[1], fired[3])] == [

@@ -8,18 +8,18 @@ from twisted.internet.defer import Deferred
 
 from batcher.batch import Batch
 from batcher.executor import Piece
-from batcher.lanes import HANGING, Departure, Flight, Flights
+from batcher.lanes import MIN_HUNG_RUN_RATIO, InFlight, Lanes
 from batcher.learning.latency import LatencyCurve
-from batcher.pending import Part, Ticket
-from batcher.profile import Profile
+from batcher.queue import Queue
+from batcher.request import Part, Request
 from batcher.trace import Run
 
-PROFILE = Profile(LatencyCurve({}), 8, 64)
-PATIENCE = 32.0
+QUEUE: Queue[str, str] = Queue(LatencyCurve({}), 8, 64)
+RUN_TIMEOUT = 32.0
 
 
-class NamedLane:
-    """A lane that is never asked: whoever keeps count of lanes runs nothing."""
+class NamedExecutor:
+    """An executor that `Lanes` must never call."""
 
     seconds: float | None = None
 
@@ -31,101 +31,99 @@ class NamedLane:
         raise AssertionError(f"{self.name} was asked to run {pieces}")
 
 
-def flights_on(names: str, patience: float = PATIENCE) -> Flights[str, str]:
-    """Return flights over lanes with these *names*."""
-    return Flights([NamedLane(name) for name in names], patience, 0.0)
+def lanes_of(names: str, run_timeout: float = RUN_TIMEOUT) -> Lanes[str, str]:
+    """Return lanes with these *names*."""
+    return Lanes([NamedExecutor(name) for name in names], run_timeout, 0.0)
 
 
-def launched(
-    flights: Flights[str, str], now: float = 0.0, expected: float = 1.0
-) -> Flight[str, str]:
+def launched(lanes: Lanes[str, str], now: float = 0.0, expected: float = 1.0) -> InFlight[str, str]:
     """Launch a batch of one row at *now*."""
-    ticket: Ticket[str, str] = Ticket(1, "item", 1, PROFILE, 0.0)
-    batch = Batch([Part("item", 0, 1, ticket)])
-    return flights.launch(batch, Departure(Run(1, 8, "idle"), now, expected, 0))
+    request: Request[str, str] = Request(1, "item", 1, QUEUE, 0.0)
+    batch = Batch([Part("item", 0, 1, request)])
+    return lanes.launch(batch, Run(1, 8, "idle", started=now, expected=expected))
 
 
-def lane_of(flight: Flight[str, str]) -> str:
-    """Return the name of the lane that *flight* is on."""
-    assert isinstance(flight.executor, NamedLane)
-    return flight.executor.name
+def lane_of(in_flight: InFlight[str, str]) -> str:
+    """Return the name of the lane of *in_flight*."""
+    assert isinstance(in_flight.executor, NamedExecutor)
+    return in_flight.executor.name
 
 
 def test_the_lane_that_ran_last_goes_next() -> None:
-    """It has the warmest caches; those that never ran go in order."""
-    flights = flights_on("abc")
-    first, second = launched(flights), launched(flights)
+    """It has the warmest caches; lanes that never ran go in order."""
+    lanes = lanes_of("abc")
+    first, second = launched(lanes), launched(lanes)
     assert (lane_of(first), lane_of(second)) == ("a", "b")
-    flights.land(second, 1.0)
-    flights.land(first, 2.0)
-    assert [lane_of(launched(flights)) for _ in "abc"] == ["a", "b", "c"]
-    assert flights.idle == []
+    lanes.complete(second, 1.0)
+    lanes.complete(first, 2.0)
+    assert [lane_of(launched(lanes)) for _ in "abc"] == ["a", "b", "c"]
+    assert lanes.idle == []
 
 
-def test_what_runs_stands_in_order_of_launch() -> None:
+def test_batches_in_flight_are_in_order_of_launch() -> None:
     """Whatever has ended in between."""
-    flights = flights_on("abc")
-    first, second, third = (launched(flights) for _ in range(3))
-    assert (len(flights), list(flights)) == (3, [first, second, third])
-    flights.land(second, 1.0)
-    fourth = launched(flights)
-    assert (len(flights), list(flights)) == (3, [first, third, fourth])
+    lanes = lanes_of("abc")
+    first, second, third = (launched(lanes) for _ in range(3))
+    assert (len(lanes), list(lanes)) == (3, [first, second, third])
+    lanes.complete(second, 1.0)
+    fourth = launched(lanes)
+    assert (len(lanes), list(lanes)) == (3, [first, third, fourth])
 
 
 @pytest.mark.parametrize(("now", "taken"), [(5.0, 2.0), (3.0, 0.0), (1.0, 0.0)])
-def test_the_end_of_a_run_tells_how_long_it_took(now: float, taken: float) -> None:
-    """Launched at 3.0; never less than nothing, though the clock be set back."""
-    flights = flights_on("a")
-    flight = launched(flights, 3.0)
-    assert flights.land(flight, now) == taken
-    assert flight.departure.run.seconds == taken
+def test_the_end_of_a_run_sets_its_seconds(now: float, taken: float) -> None:
+    """Launched at 3.0; never negative, even if the clock is set back."""
+    lanes = lanes_of("a")
+    in_flight = launched(lanes, 3.0)
+    assert lanes.complete(in_flight, now) == taken
+    assert in_flight.run.seconds == taken
 
 
 @pytest.mark.parametrize(
-    ("patience", "expected", "hangs_at"),
+    ("run_timeout", "expected", "hangs_at"),
     [
-        (PATIENCE, 0.0, 4.0 + PATIENCE),
-        (PATIENCE, PATIENCE / HANGING, 4.0 + PATIENCE),
-        (PATIENCE, PATIENCE, 4.0 + HANGING * PATIENCE),
+        (RUN_TIMEOUT, 0.0, 4.0 + RUN_TIMEOUT),
+        (RUN_TIMEOUT, RUN_TIMEOUT / MIN_HUNG_RUN_RATIO, 4.0 + RUN_TIMEOUT),
+        (RUN_TIMEOUT, RUN_TIMEOUT, 4.0 + MIN_HUNG_RUN_RATIO * RUN_TIMEOUT),
         (inf, 1.0, inf),
     ],
 )
-def test_a_run_may_take_the_patience_or_ten_times_the_usual(
-    patience: float, expected: float, hangs_at: float
+def test_a_run_may_take_the_timeout_or_ten_times_the_expected_time(
+    run_timeout: float, expected: float, hangs_at: float
 ) -> None:
     """Whichever is more, from its launch at 4.0."""
-    flights = flights_on("ab", patience)
-    assert flights.hangs_at() == inf
-    flight = launched(flights, 4.0, expected)
-    launched(flights, 8.0, expected)
-    assert flights.hangs_at() == hangs_at
+    lanes = lanes_of("ab", run_timeout)
+    assert lanes.hangs_at() == inf
+    in_flight = launched(lanes, 4.0, expected)
+    launched(lanes, 8.0, expected)
+    assert lanes.hangs_at() == hangs_at
     if hangs_at < inf:
-        assert flights.give_up(hangs_at - 1.0) == []
-        assert flights.give_up(hangs_at) == [flight]
+        assert lanes.give_up(hangs_at - 1.0) == []
+        assert lanes.give_up(hangs_at) == [in_flight]
 
 
-def test_who_was_given_up_is_told_once_and_counts_until_it_ends() -> None:
-    """Its lane with it; the next one's time is told then."""
-    flights = flights_on("ab")
-    first, second = launched(flights, 0.0), launched(flights, 1.0)
-    assert flights.give_up(PATIENCE) == [first]
-    assert (flights.hung, flights.all_hung, flights.hangs_at()) == (1, False, 1.0 + PATIENCE)
-    assert flights.give_up(PATIENCE) == []
-    assert flights.give_up(2 * PATIENCE) == [second]
-    assert (flights.hung, flights.all_hung, flights.hangs_at()) == (2, True, inf)
-    assert (len(flights), flights.idle) == (2, [])
-    assert flights.land(first, 100.0) == 100.0
-    assert (flights.hung, flights.all_hung, len(flights)) == (1, False, 1)
-    flights.land(second, 100.0)
-    assert (flights.hung, len(flights), len(flights.idle)) == (0, 0, 2)
+def test_a_run_is_given_up_once_and_counts_as_hung_until_it_ends() -> None:
+    """Its lane is not used meanwhile; the next run is given up at its own time."""
+    lanes = lanes_of("ab")
+    first, second = launched(lanes, 0.0), launched(lanes, 1.0)
+    assert lanes.give_up(RUN_TIMEOUT) == [first]
+    assert (lanes.hung, lanes.all_hung, lanes.hangs_at()) == (1, False, 1.0 + RUN_TIMEOUT)
+    assert lanes.give_up(RUN_TIMEOUT) == []
+    assert lanes.give_up(2 * RUN_TIMEOUT) == [second]
+    assert (lanes.hung, lanes.all_hung, lanes.hangs_at()) == (2, True, inf)
+    assert (len(lanes), lanes.idle) == (2, [])
+    assert lanes.complete(first, 100.0) == 100.0
+    assert (lanes.hung, lanes.all_hung, len(lanes)) == (1, False, 1)
+    lanes.complete(second, 100.0)
+    assert (lanes.hung, len(lanes), len(lanes.idle)) == (0, 0, 2)
 
 
-def test_several_may_be_given_up_at_once() -> None:
+def test_several_runs_may_be_given_up_at_once() -> None:
     """In order of launch."""
-    flights = flights_on("abc")
-    all_ = [launched(flights) for _ in range(3)]
-    assert flights.give_up(PATIENCE) == all_
-    assert flights.all_hung
+    lanes = lanes_of("abc")
+    all_ = [launched(lanes) for _ in range(3)]
+    assert lanes.give_up(RUN_TIMEOUT) == all_
+    assert lanes.all_hung
 
 
 @pytest.mark.parametrize(
@@ -142,19 +140,19 @@ def test_several_may_be_given_up_at_once() -> None:
 def test_a_lane_is_free_when_the_first_run_ends(
     launches: Sequence[tuple[float, float]], now: float, seconds: float
 ) -> None:
-    """As expected; at once where one is idle."""
-    flights = flights_on("ab")
+    """By the expected times; at once if a lane is idle."""
+    lanes = lanes_of("ab")
     for started, expected in launches:
-        launched(flights, started, expected)
-    assert flights.free_in(now) == seconds
+        launched(lanes, started, expected)
+    assert lanes.free_in(now) == seconds
 
 
 def test_a_run_that_hangs_frees_no_lane() -> None:
-    """Nobody knows when, if ever."""
-    flights = flights_on("ab")
-    launched(flights, 0.0)
-    launched(flights, PATIENCE - 1.0, 2.0)
-    flights.give_up(PATIENCE)
-    assert flights.free_in(PATIENCE) == 1.0
-    flights.give_up(2 * PATIENCE)
-    assert flights.free_in(2 * PATIENCE) == inf
+    """Its end is unknown."""
+    lanes = lanes_of("ab")
+    launched(lanes, 0.0)
+    launched(lanes, RUN_TIMEOUT - 1.0, 2.0)
+    lanes.give_up(RUN_TIMEOUT)
+    assert lanes.free_in(RUN_TIMEOUT) == 1.0
+    lanes.give_up(2 * RUN_TIMEOUT)
+    assert lanes.free_in(2 * RUN_TIMEOUT) == inf

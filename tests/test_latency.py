@@ -1,4 +1,4 @@
-"""The measured service time: what it learns and what it foretells."""
+"""The measured service time l(b): what it learns and predicts."""
 
 from itertools import pairwise
 
@@ -6,8 +6,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcher.learning.drift import LATELY
-from batcher.learning.latency import AGAIN, FEWEST, TYPICAL, LatencyCurve, typical
+from batcher.learning.drift import WINDOW_RUNS
+from batcher.learning.latency import (
+    MIN_WARMUP_RUNS,
+    STALE_RUNS_PER_COUNT,
+    TRIMMED_MEAN_EFFICIENCY,
+    LatencyCurve,
+    trimmed_mean,
+)
 
 CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
 
@@ -30,36 +36,36 @@ CURVE = {1: 4.0, 8: 11.0, 16: 11.0, 32: 27.0}
     ],
 )
 def test_predict(measured: dict[int, float], rows: int, seconds: float) -> None:
-    """Linear between measurements, the last doubling's line beyond, and never falling."""
+    """Linear between measurements, along the last line beyond, and never falling."""
     assert LatencyCurve(measured).predict(rows) == pytest.approx(seconds)
 
 
-def test_a_size_that_has_not_run_for_long_is_tried() -> None:
-    """The sooner, the less is known of it; once, and then not before as many runs again."""
+def test_a_size_that_has_not_run_for_long_is_stale() -> None:
+    """Sooner if it has few runs; after one run, not before as many other runs again."""
     curve = LatencyCurve({1: 0.4, 2: 0.9})
-    runs, warmed = 0, FEWEST * TYPICAL
-    while not curve.sizes(2).due:
+    runs, warmed = 0, MIN_WARMUP_RUNS * TRIMMED_MEAN_EFFICIENCY
+    while not curve.sizes(2).stale:
         curve.observe(1, 0.4)
         runs += 1
-    assert runs >= AGAIN * warmed
-    assert curve.sizes(2).due == (2,)
+    assert runs >= STALE_RUNS_PER_COUNT * warmed
+    assert curve.sizes(2).stale == (2,)
     curve.observe(2, 0.9)
-    for _ in range(int(AGAIN * (warmed + 1))):
-        assert curve.sizes(2).due == ()
+    for _ in range(int(STALE_RUNS_PER_COUNT * (warmed + 1))):
+        assert curve.sizes(2).stale == ()
         curve.observe(1, 0.4)
 
 
 def test_a_size_that_looked_slow_is_found_to_be_quick() -> None:
-    """By what the trials show, in the end."""
+    """By its runs while it is stale."""
     curve = LatencyCurve({1: 0.4, 2: 1.2})
     assert curve.sizes(2).rows == (1,)
     for _ in range(4000):
-        curve.observe(next(iter(curve.sizes(2).due), 1), 0.4)
+        curve.observe(next(iter(curve.sizes(2).stale), 1), 0.4)
     assert curve.sizes(2).rows == (1, 2)
 
 
 def test_a_step_is_seen_by_the_first_run_beyond_it() -> None:
-    """What was a guess between two sizes is not run again where it was far off."""
+    """An interpolated size that was far too quick is not explored again."""
     curve = LatencyCurve({1: 4.1, 8: 4.8, 64: 10.4, 128: 16.8})
     assert curve.sizes(128).rows[-1] == 128
     assert curve.predict(96) == pytest.approx(13.6, rel=0.01)
@@ -69,7 +75,7 @@ def test_a_step_is_seen_by_the_first_run_beyond_it() -> None:
 
 
 def test_a_curve_that_is_no_line_is_not_noise() -> None:
-    """Noise is how runs of one size differ from each other."""
+    """Noise is the variation of runs of one size."""
     curve = LatencyCurve({1: 4.0, 2: 4.5, 4: 6.5, 8: 8.0, 16: 18.0, 32: 30.0})
     for _ in range(200):
         for rows, seconds in ((1, 4.0), (4, 6.5), (16, 18.0)):
@@ -78,7 +84,7 @@ def test_a_curve_that_is_no_line_is_not_noise() -> None:
 
 
 def test_one_outlier_moves_little() -> None:
-    """A run ten times too long counts as one half too long."""
+    """A run that takes ten times as long counts as one that takes half as long again."""
     wild, mild = LatencyCurve({1: 4.0, 8: 20.0}), LatencyCurve({1: 4.0, 8: 20.0})
     wild.observe(8, 200.0)
     mild.observe(8, 30.0)
@@ -87,16 +93,16 @@ def test_one_outlier_moves_little() -> None:
 
 
 def test_a_machine_that_slows_down_slows_every_size_down() -> None:
-    """After a few runs that took twice as long, sizes that did not run are believed to, too."""
+    """After a few runs of twice the time, the predictions of other sizes rise, too."""
     curve = LatencyCurve({1: 4.0, 2: 6.0, 4: 10.0})
     for number in range(64):
         curve.observe(4, 10.0 + number % 2 / 8)
     noise = curve.noise
-    for number in range(LATELY):
+    for number in range(WINDOW_RUNS):
         curve.observe(4, 20.0 + number % 2 / 4)
     assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([8.0, 12.0, 20.0], rel=0.3)
     assert curve.noise < 2 * noise
-    for _ in range(LATELY):
+    for _ in range(WINDOW_RUNS):
         curve.observe(4, 10.0)
     assert [curve.predict(rows) for rows in (1, 2, 4)] == pytest.approx([4.0, 6.0, 10.0], rel=0.3)
 
@@ -109,10 +115,10 @@ def test_a_machine_that_slows_down_slows_every_size_down() -> None:
         ({1: 4.1, 64: 10.4, 128: 20.8}, 68, 15.6),  # stairs
     ],
 )
-def test_a_size_that_was_only_guessed_says_nothing_of_the_others(
+def test_a_size_that_was_only_interpolated_is_no_evidence_of_a_change(
     measured: dict[int, float], rows: int, seconds: float
 ) -> None:
-    """Whatever its own runs take: the guess was wrong, and the machine is what it was."""
+    """Whatever its own runs take: the interpolation was wrong, and the machine is the same."""
     curve = LatencyCurve(measured)
     for _ in range(100):
         curve.observe(rows, seconds)
@@ -121,14 +127,14 @@ def test_a_size_that_was_only_guessed_says_nothing_of_the_others(
 
 
 def test_a_stall_moves_no_other_size() -> None:
-    """Though all the runs beside it took a little longer than expected."""
+    """Even if the runs beside it took a little longer than expected."""
     curve = LatencyCurve({1: 10.0, 2: 15.0})
     for number in range(400):
         curve.observe(1, 5000.0 if number % 50 == 49 else 10.02)
     assert curve.predict(2) == pytest.approx(15.0, rel=0.1)
 
 
-def test_the_average_arrives_where_the_measurements_are() -> None:
+def test_the_average_converges_to_the_measurements() -> None:
     """After many runs at a new speed, the old one is forgotten."""
     curve = LatencyCurve({8: 64.0})
     for _ in range(800):
@@ -145,34 +151,34 @@ def test_the_average_arrives_where_the_measurements_are() -> None:
         ([2.0] * 8 + [500.0, 500.0], 2.0),  # a fifth of them stalled
     ],
 )
-def test_what_is_typical_leaves_out_what_is_far_off(times: list[float], seconds: float) -> None:
-    """A fifth at either end, and of all others it is the mean."""
-    assert typical(times) == seconds
+def test_a_trimmed_mean_leaves_out_both_ends(times: list[float], seconds: float) -> None:
+    """A fifth at either end; of the others it is the mean."""
+    assert trimmed_mean(times) == seconds
 
 
-def test_a_size_believed_to_be_slow_by_chance_says_nothing_of_the_others() -> None:
-    """Its own average follows its next runs; the lines do later, where there are many sizes."""
+def test_a_size_with_a_slow_average_is_no_evidence_of_a_change() -> None:
+    """Its average follows its next runs; the lines follow later if there are many sizes."""
     curve = LatencyCurve({rows: 0.004 + 0.0001 * rows for rows in range(1, 129) if rows != 110})
     for rows in ([110] * 2 + [64] * 130) * 3 + [110]:
         curve.observe(rows, 0.024 if rows == 110 else 0.0104)
     assert curve.predict(110) > 0.02
-    for _ in range(4 * LATELY):
+    for _ in range(4 * WINDOW_RUNS):
         curve.observe(110, 0.015)
     assert curve.predict(64) == pytest.approx(0.0104, rel=0.02)
 
 
-def test_a_size_that_was_out_of_date_says_nothing_of_the_others() -> None:
-    """As soon as a run has shown it, and before the lines know of it."""
+def test_a_size_that_was_out_of_date_is_no_evidence_of_a_change() -> None:
+    """As soon as a run has shown it, and before the next fit."""
     curve = LatencyCurve({rows: 0.004 + 0.0001 * rows for rows in range(1, 129) if rows != 100})
     for rows in [64] * 1500 + [100]:
         curve.observe(rows, 0.004 + 0.0001 * rows)
-    for _ in range(4 * LATELY):
+    for _ in range(4 * WINDOW_RUNS):
         curve.observe(110, 0.024)
     assert curve.predict(64) == pytest.approx(0.0104, rel=0.02)
 
 
-def test_slow_first_runs_say_nothing_of_the_machine() -> None:
-    """An engine prepares for each new shape, and the second run is as quick as any."""
+def test_slow_first_runs_are_no_evidence_of_a_change() -> None:
+    """An engine prepares for each new shape; the second run is as quick as any."""
     curve = LatencyCurve({1 << power: 0.004 + 0.0001 * (1 << power) for power in range(8)})
     for rows in range(33, 49):
         curve.observe(rows, 3.0 * (0.004 + 0.0001 * rows))
@@ -181,39 +187,39 @@ def test_slow_first_runs_say_nothing_of_the_machine() -> None:
 
 
 def test_a_change_corrects_a_size_that_has_just_run_for_the_first_time() -> None:
-    """Although the lines do not know of it yet."""
+    """Although it is not part of the last fit."""
     curve = LatencyCurve({rows: 0.004 + 0.0001 * rows for rows in range(1, 61)})
     curve.observe(61, 0.02)
-    for _ in range(LATELY):
+    for _ in range(WINDOW_RUNS):
         curve.observe(30, 0.0035)
     assert curve.predict(61) == pytest.approx(0.01, rel=0.05)
 
 
-def test_a_slow_neighbour_says_nothing_of_the_machine() -> None:
-    """More rows are believed to take no less: that is no reason to find their runs too short."""
+def test_a_slow_neighbour_is_no_evidence_of_a_change() -> None:
+    """Predictions never fall with rows; that does not make the runs of a size too short."""
     curve = LatencyCurve({1: 0.0041, 32: 0.0072, 64: 0.0104})
     for _ in range(8):
         curve.observe(63, 0.013)
     assert curve.predict(64) > 0.012
-    for _ in range(2 * LATELY):
+    for _ in range(2 * WINDOW_RUNS):
         curve.observe(64, 0.0104)
     assert curve.predict(1) == pytest.approx(0.0041, rel=0.02)
 
 
-def test_what_is_believed_after_a_change_is_a_guess() -> None:
-    """Which further runs soon correct, though the size had run a thousand times."""
+def test_a_correction_after_a_change_has_a_low_weight() -> None:
+    """Further runs soon adjust it, even if the size had run a thousand times."""
     curve = LatencyCurve({4: 0.01})
     for _ in range(1000):
         curve.observe(4, 0.01)
-    for _ in range(LATELY):
+    for _ in range(WINDOW_RUNS):
         curve.observe(4, 0.022)
     for _ in range(64):
         curve.observe(4, 0.02)
     assert curve.predict(4) == pytest.approx(0.02, rel=0.04)
 
 
-def test_the_lines_follow_a_size_of_which_little_was_known() -> None:
-    """Where runs were quick by chance the next ones show it, and not only after 32 of them."""
+def test_the_lines_follow_a_size_with_few_runs() -> None:
+    """If its runs were quick by chance, the next ones show it, sooner than after 32 runs."""
     curve = LatencyCurve({1: 0.0041, 2: 0.0042, 4: 0.0044, 8: 0.0048, 64: 0.0104, 128: 0.0208})
     for number in range(64):
         curve.observe(64, 0.0104 * (0.95, 1.05)[number % 2])
@@ -238,15 +244,15 @@ def test_the_lines_follow_a_size_of_which_little_was_known() -> None:
     ],
 )
 def test_knee(measured: dict[int, float], max_rows: int, knee: int) -> None:
-    """The smallest measured size that brings 95 % of the best rows a second."""
+    """The smallest measured size with 95 % of the best rows per second."""
     assert LatencyCurve(measured).knee(max_rows) == knee
 
 
 @pytest.mark.parametrize(
     ("rows", "seconds"), [(0, 1.0), (1, -1.0), (1, float("nan")), (1, float("inf"))]
 )
-def test_a_measurement_that_cannot_be_is_refused(rows: int, seconds: float) -> None:
-    """With both numbers, and nothing learned."""
+def test_an_invalid_measurement_is_refused(rows: int, seconds: float) -> None:
+    """The error has both numbers, and nothing is learned."""
     curve = LatencyCurve({1: 4.0})
     with pytest.raises(ValueError, match=f"no run of {rows} rows takes {seconds} s"):
         curve.observe(rows, seconds)
@@ -256,15 +262,15 @@ def test_a_measurement_that_cannot_be_is_refused(rows: int, seconds: float) -> N
 @settings(derandomize=True, deadline=None, max_examples=100)
 @given(st.dictionaries(st.integers(1, 128), st.floats(0.0, 1024.0), min_size=1, max_size=12))
 def test_predictions_never_fall_as_rows_grow(measured: dict[int, float]) -> None:
-    """Whatever was measured, more rows are never foretold to be quicker."""
+    """For any measurements."""
     curve = LatencyCurve(measured)
     predicted = [curve.predict(rows) for rows in range(1, 200)]
     slack = 1e-9 * max(predicted)  # the two lines that meet at a size round differently
     assert all(a <= b + slack for a, b in pairwise(predicted))
 
 
-def test_the_way_to_the_lane_is_the_same_for_all_sizes() -> None:
-    """Runs of one size that had to wait make no step, and larger batches are worth more."""
+def test_the_dispatch_overhead_is_the_same_for_all_sizes() -> None:
+    """Runs of one size that had to wait make no step, and larger batches gain more."""
     curve = LatencyCurve({1: 4.0, 8: 4.8, 16: 32.0})
     assert curve.sizes(16).rows[-1] == 8
     assert curve.knee(16) == 8
@@ -274,8 +280,8 @@ def test_the_way_to_the_lane_is_the_same_for_all_sizes() -> None:
     assert curve.predict(1) == pytest.approx(6.0, rel=1e-3)
 
 
-def test_a_way_of_any_length_widens_the_margin() -> None:
-    """Though the runs themselves take as long as ever."""
+def test_a_varying_dispatch_overhead_raises_the_margin() -> None:
+    """Even if the runs themselves take the same time."""
     calm, busy = LatencyCurve({1: 0.004}), LatencyCurve({1: 0.004})
     for run in range(400):
         calm.observe(1, 0.004, 0.002)
@@ -285,8 +291,8 @@ def test_a_way_of_any_length_widens_the_margin() -> None:
     assert busy.margin > 1.5
 
 
-def test_one_long_way_moves_little() -> None:
-    """A machine that stalled was not on its way."""
+def test_one_long_dispatch_overhead_moves_little() -> None:
+    """A machine that stalled once is not slow."""
     curve = LatencyCurve({1: 4.0, 2: 5.0})
     for _ in range(400):
         curve.observe(1, 4.0, 0.001)

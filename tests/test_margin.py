@@ -1,76 +1,76 @@
-"""The margin of admission, after late and timely requests: batcher/learning/margin.py."""
+"""The admission margin after missed and met deadlines: batcher/learning/margin.py."""
 
 import pytest
 
-from batcher.learning.margin import LATE, MOST, STEP, Caution
+from batcher.learning.margin import MAX_FACTOR, MISS_STEP, TARGET_MISS_SHARE, AdmissionMargin
 
 
-def test_whoever_is_late_raises_the_factor_and_many_in_time_lower_it_again() -> None:
-    """By a fifth, and back by one in 2,500 each; never below one."""
-    caution = Caution()
-    assert caution.factor == 1.0
-    caution.late(now=8.0, pause=1.0)
-    assert caution.factor == pytest.approx(1.0 + STEP)
+def test_a_miss_raises_the_factor_and_many_met_deadlines_lower_it() -> None:
+    """By a fifth, and back by one in 2,500 each; never below 1."""
+    margin = AdmissionMargin()
+    assert margin.factor == 1.0
+    margin.missed(now=8.0, pause=1.0)
+    assert margin.factor == pytest.approx(1.0 + MISS_STEP)
     for _ in range(50):
-        caution.in_time(1.0)
-    assert caution.factor == pytest.approx(1.2 * (1.0 + STEP) ** (-LATE * 50))
+        margin.met(1.0)
+    assert margin.factor == pytest.approx(1.2 * (1.0 + MISS_STEP) ** (-TARGET_MISS_SHARE * 50))
     for _ in range(5000):
-        caution.in_time(1.0)
-    assert caution.factor == 1.0
+        margin.met(1.0)
+    assert margin.factor == 1.0
 
 
-def test_one_late_batch_in_five_hundred_leaves_it_where_it_is() -> None:
-    """Which is what it aims at."""
-    caution = Caution()
+def test_one_late_batch_in_five_hundred_keeps_the_factor() -> None:
+    """`TARGET_MISS_SHARE` is 0.002."""
+    margin = AdmissionMargin()
     for number in range(5):
-        caution.late(now=float(number), pause=1.0)
-    before = caution.factor
+        margin.missed(now=float(number), pause=1.0)
+    before = margin.factor
     for number in range(5, 15):
-        caution.late(now=float(number), pause=1.0)
+        margin.missed(now=float(number), pause=1.0)
         for _ in range(500):
-            caution.in_time(1.0)
-    assert caution.factor == pytest.approx(before, rel=0.001)
+            margin.met(1.0)
+    assert margin.factor == pytest.approx(before, rel=0.001)
 
 
-def test_all_who_are_late_together_count_as_one() -> None:
-    """Within the time of one run; a clock that was set back is no excuse."""
-    caution = Caution()
+def test_simultaneous_misses_count_as_one() -> None:
+    """Within the time of one run; also after a clock was set back."""
+    margin = AdmissionMargin()
     for now in (8.0, 8.0, 8.5, 8.75):
-        caution.late(now, pause=1.0)
-    assert caution.factor == pytest.approx(1.2)
-    caution.late(9.0, pause=1.0)
-    assert caution.factor == pytest.approx(1.2**2)
-    caution.late(2.0, pause=1.0)
-    assert caution.factor == pytest.approx(1.2**3)
+        margin.missed(now, pause=1.0)
+    assert margin.factor == pytest.approx(1.2)
+    margin.missed(9.0, pause=1.0)
+    assert margin.factor == pytest.approx(1.2**2)
+    margin.missed(2.0, pause=1.0)
+    assert margin.factor == pytest.approx(1.2**3)
 
 
-def test_whoever_came_in_time_against_expectation_takes_one_lateness_back() -> None:
-    """All of it; never below one."""
-    caution = Caution()
-    caution.late(now=8.0, pause=1.0)
-    caution.late(now=9.0, pause=1.0)
-    caution.overdone()
-    assert caution.factor == pytest.approx(1.2)
+def test_a_deadline_met_unexpectedly_takes_one_miss_back() -> None:
+    """Completely; the factor is never below 1."""
+    margin = AdmissionMargin()
+    margin.missed(now=8.0, pause=1.0)
+    margin.missed(now=9.0, pause=1.0)
+    margin.met_unexpectedly()
+    assert margin.factor == pytest.approx(1.2)
     for _ in range(2):
-        caution.overdone()
-    assert caution.factor == 1.0
+        margin.met_unexpectedly()
+    assert margin.factor == 1.0
 
 
 def test_the_factor_has_a_limit() -> None:
-    """However many are late."""
-    caution = Caution()
+    """For any number of misses."""
+    margin = AdmissionMargin()
     for now in range(100):
-        caution.late(float(now), pause=0.5)
-    assert caution.factor == MOST
+        margin.missed(float(now), pause=0.5)
+    assert margin.factor == MAX_FACTOR
 
 
-def test_only_batches_with_little_time_left_tell_that_less_caution_would_do() -> None:
-    """Half of their time, divided by the factor: with twice the caution, a quarter tells."""
-    caution = Caution()
+def test_only_batches_with_little_time_left_lower_the_factor() -> None:
+    """Half of their time, divided by the factor: with a factor of 2, a quarter counts."""
+    margin = AdmissionMargin()
     for now in range(4):
-        caution.late(float(now), pause=0.5)
-    before = caution.factor
-    caution.in_time(0.2)
-    assert caution.factor == before
-    caution.in_time(0.25)
-    assert caution.factor < before
+        margin.missed(float(now), pause=0.5)
+    before = margin.factor
+    margin.met(0.2)
+    assert margin.factor == before
+    margin.met(0.25)
+    assert margin.factor < before

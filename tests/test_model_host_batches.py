@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from batcher.errors import QueueFull
-from batcher.learning.latency import FEWEST, warm_repeats
+from batcher.learning.latency import MIN_WARMUP_RUNS, warmup_runs
 from batcher.policy import FixedPolicy, LotPolicy
 from model.execution.warmup import MAX_WARMUP_ROWS
 from model.repository.cache import user_cache_folder
@@ -118,9 +118,9 @@ def test_each_signature_is_measured_separately(monkeypatch: pytest.MonkeyPatch) 
         "lonely runs one request at a time: input 'x' is float32[3]: no batch axis"
     ]
     assert harness.host.inference is not None
-    profiles = harness.host.inference.model.profiles
-    assert (profiles.cap(SIGNATURE.name), profiles.cap("lonely")) == (4, 1)
-    lonely = profiles.of(blank_feed(ALONE))
+    queues = harness.host.inference.model.queues
+    assert (queues.cap(SIGNATURE.name), queues.cap("lonely")) == (4, 1)
+    lonely = queues.of(blank_feed(ALONE))
     assert lonely.latency.predict(1) > 0.0
 
 
@@ -151,7 +151,7 @@ def test_an_unmeasured_signature_does_not_raise_the_default_timeout(
     assert harness.host.inference is not None
     default, known = (
         harness.host.inference.default_timeout,
-        harness.host.inference.model.profiles.known,
+        harness.host.inference.model.queues.known,
     )
     before = default.seconds
     known[SIGNATURE.name].latency.observe(1, 1024.0)
@@ -188,7 +188,7 @@ def test_a_request_of_more_rows_than_a_batch_gets_one_answer(
 
 def warmed(*sizes: int, lanes: int = 1) -> list[int]:
     """Return the rows of each run of a warm-up of *sizes* in a `ModelHostHarness`."""
-    return [rows for rows in sizes for _ in range(lanes * (1 + warm_repeats(rows / 64)))]
+    return [rows for rows in sizes for _ in range(lanes * (1 + warmup_runs(rows / 64)))]
 
 
 def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,7 +198,7 @@ def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) 
     assert first.rows == warmed(1, 2, 4, lanes=2)
     second = ModelHostHarness(monkeypatch, lanes=2)
     second.start()
-    assert second.rows == [1, 2, 4] * 2 + [4] * (2 * (1 + FEWEST))
+    assert second.rows == [1, 2, 4] * 2 + [4] * (2 * (1 + MIN_WARMUP_RUNS))
     assert second.said == ["loading pets/7", "warming up"]
     assert second.cap == first.cap
 

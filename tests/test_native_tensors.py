@@ -15,7 +15,7 @@ from batcher.errors import RunFailed
 from batcher.policy import FixedPolicy
 from model.backends.tensorflow.image_inputs import encoded_image_input
 from model.execution.decode_pool import DecodePool
-from model.execution.queues import Profiles
+from model.execution.queues import Queues
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
 from server.api.dialect import InferenceAPI
 from server.api.native import NATIVE, encode_result, is_json, tensor_feed
@@ -52,14 +52,14 @@ def tensors(
     clock: Clock, lane: ManualLane, *, labels: tuple[str, ...] = (), max_queue_bytes: int = 128
 ) -> ServedModel:
     """Return a model of numbers, with a queue of eight rows and batches of four."""
-    profiles = Profiles(max_queue_bytes)
-    profiles.learn(blank_feed(ROWS), 4, {})
-    profiles.learn(blank_feed(MIXED), 1, {})
+    queues = Queues(max_queue_bytes)
+    queues.learn(blank_feed(ROWS), 4, {})
+    queues.learn(blank_feed(MIXED), 1, {})
     return replace(
         served_model(clock, lane, policy=FixedPolicy(4, 0.0), takes_images=False, labels=labels),
         signatures={ROWS.name: ROWS, MIXED.name: MIXED},
         samples={ROWS.name: blank_feed(ROWS)},
-        profiles=profiles,
+        queues=queues,
     )
 
 
@@ -472,15 +472,15 @@ def test_a_model_decodes_no_more_of_json_than_of_a_posted_image(
 ) -> None:
     """For the signature that images run as; other strings are not checked."""
     clock, lane = Clock(), ManualLane()
-    profiles = Profiles(800)
+    queues = Queues(800)
     for each in (FILES, TEXTS):
-        profiles.learn(blank_feed(each), 4, {})
+        queues.learn(blank_feed(each), 4, {})
     model = replace(
         served_model(clock, lane, policy=FixedPolicy(4, 0.0)),
         signatures={FILES.name: FILES, TEXTS.name: TEXTS},
         default=FILES.name,
         image_input=encoded_image_input(FILES, 1000),
-        profiles=profiles,
+        queues=queues,
     )
     fixture = EndpointFixture(clock, lane, model=model)
     body = orjson.dumps({"inputs": {"file": strings}, "signature_name": name})

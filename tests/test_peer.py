@@ -1,4 +1,4 @@
-"""What the yardstick asks, and what it is answered: benchmarks/peer.py."""
+"""The server as one of the compared servers: benchmarks/peer.py."""
 
 from math import inf
 
@@ -32,7 +32,7 @@ def test_the_answer_of_the_net_is_the_five_best(scores: list[float], classes: li
 
 
 def test_the_answer_of_the_null_model_is_the_length() -> None:
-    """As the yardstick writes it."""
+    """As all compared servers write it."""
     assert write_length(Outputs(SCORES, (np.array([1024]),))) == b'{"n":1024}'
 
 
@@ -40,7 +40,7 @@ def test_the_answer_of_the_null_model_is_the_length() -> None:
 def test_a_timeout_is_the_servers_default(
     variables: dict[str, str], default: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """There is none unless the yardstick asks for it, whatever the server would learn."""
+    """Without the variable there is none, not even a learned one."""
     served: list[Settings] = []
 
     def run(settings: Settings, **_: object) -> int:
@@ -63,10 +63,10 @@ def test_a_timeout_is_the_servers_default(
         (["--model", "net", "--graph", "none.pb"], {}, "--graph"),
     ],
 )
-def test_what_cannot_be_served_is_told_at_once(
+def test_a_wrong_option_is_an_error_at_once(
     options: list[str], variables: dict[str, str], said: str
 ) -> None:
-    """Whether it came from the command line or from a variable."""
+    """On the command line as in a variable."""
     result = CliRunner().invoke(main, options, env=variables)
     assert result.exit_code == 2
     assert said in result.output

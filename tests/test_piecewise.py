@@ -1,4 +1,4 @@
-"""Lines through noisy measurements: as few as explain them."""
+"""Lines through noisy measurements, as few as explain them."""
 
 import random
 
@@ -10,7 +10,7 @@ NOISE = 0.02
 
 
 def points(seconds: dict[int, float], noise: float = NOISE) -> list[Point]:
-    """Return *seconds* by rows, each off by what chance says."""
+    """Return points at *seconds* by rows, with random errors."""
     chance = random.Random(7)  # noqa: S311 - not for secrets
     return [
         Point(rows, y * (1.0 + chance.gauss(0.0, noise)), 1.0 / (NOISE * y) ** 2)
@@ -18,21 +18,21 @@ def points(seconds: dict[int, float], noise: float = NOISE) -> list[Point]:
     ]
 
 
-def test_nothing_takes_no_line() -> None:
-    """And one point a flat one."""
+def test_no_points_have_no_line() -> None:
+    """One point has a flat line."""
     assert fit_lines([]) == []
     assert fit_lines([Point(4, 8.0, 0.25)]) == [Line(8.0, 0.0, 1, 4.0, 2.0)]
 
 
 def test_noise_averages_out_within_a_line() -> None:
-    """Thirty-two sizes of 4 + 0.1 b are one line, closer to it than each of them."""
+    """Thirty-two sizes of 4 + 0.1 b are one line, nearer to it than each of them."""
     (line,) = fit_lines(points({rows: 4.0 + 0.1 * rows for rows in range(1, 33)}))
     assert line.points == 32
     assert line.at(16) == pytest.approx(5.6, rel=NOISE / 2)
 
 
-def test_a_step_is_believed_once_it_stands_out() -> None:
-    """A jump by half is; one by less than the noise is not."""
+def test_a_step_is_fitted_if_it_exceeds_the_noise() -> None:
+    """A step by half is; one below the noise is not."""
     large = {rows: 4.0 if rows <= 8 else 6.0 for rows in range(1, 17)}
     assert [line.points for line in fit_lines(points(large))] == [8, 8]
     small = {rows: 4.0 if rows <= 8 else 4.02 for rows in range(1, 17)}
@@ -40,13 +40,13 @@ def test_a_step_is_believed_once_it_stands_out() -> None:
 
 
 def test_a_line_never_falls() -> None:
-    """Where fewer rows took longer, both take the same."""
+    """If fewer rows took longer, both sizes have the same time."""
     falling = [Point(1, 5.0, 1.0), Point(3, 4.0, 1.0)]
     assert fit_lines(falling) == [Line(4.5, 0.0, 2, 2.0, 0.5**0.5)]
 
 
-def test_a_line_is_known_best_in_its_middle() -> None:
-    """Between two points as well as both tell together; beyond them less and less."""
+def test_the_error_of_a_line_is_least_in_its_middle() -> None:
+    """Between two points that of their mean; beyond them it grows."""
     (line,) = fit_lines([Point(1, 5.0, 1.0), Point(3, 6.0, 1.0)])
     assert [line.at(x) for x in (0, 2, 4)] == pytest.approx([4.5, 5.5, 6.5])
     errors = [0.5**0.5, 1.0, 2.5**0.5, 5.0**0.5]
@@ -54,7 +54,7 @@ def test_a_line_is_known_best_in_its_middle() -> None:
 
 
 def test_a_change_is_rather_in_a_wide_gap_than_before_it() -> None:
-    """A point off by two errors stays with its neighbours, though it also fits what is beyond."""
+    """A point off by two errors stays with its neighbours, although it fits the line beyond."""
     seconds = {x: 4.0 + 0.1 * x for x in range(4, 65, 4)}
     seconds[64] *= 1.0 + 2.0 * NOISE
     found = fit_lines(points({**seconds, 128: 20.8}, noise=0.0))

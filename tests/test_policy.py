@@ -1,4 +1,4 @@
-"""When a batch leaves, and with how many rows."""
+"""When a batch is launched, and with how many rows."""
 
 from dataclasses import replace
 from math import inf
@@ -8,7 +8,7 @@ import pytest
 from batcher.learning.arrivals import Arrivals
 from batcher.learning.latency import LatencyCurve
 from batcher.learning.returns import Returning
-from batcher.learning.sizes import Sizes, Trial
+from batcher.learning.sizes import Candidate, Sizes
 from batcher.policy import (
     Decision,
     FixedPolicy,
@@ -33,7 +33,7 @@ LOWERED = LaneView(idle=1, total=2, cap=2)
         (QueueView(0, 0.0), ONE, Idle()),
         (QueueView(5, 0.0), BUSY, Idle()),
         (QueueView(5, 0.0), ONE, Launch(5, "idle")),
-        (QueueView(5, 0.0), TWO, Launch(3, "idle")),  # shared, the odd row goes first
+        (QueueView(5, 0.0), TWO, Launch(3, "idle")),  # shared, rounded up
         (QueueView(1, 0.0), TWO, Launch(1, "idle")),
         (QueueView(8, 0.0), ONE, Launch(8, "full")),
         (QueueView(99, 0.0), TWO, Launch(8, "full")),
@@ -43,13 +43,13 @@ LOWERED = LaneView(idle=1, total=2, cap=2)
         (QueueView(5, 0.0, deadline=1.0), ONE, Launch(5, "idle")),
     ],
 )
-def test_who_knows_nothing_takes_what_is_there(
+def test_without_measurements_all_waiting_rows_are_launched(
     queue: QueueView, lanes: LaneView, decision: Decision
 ) -> None:
-    """What is ready leaves at once, shared over the idle lanes."""
+    """At once, shared over the idle lanes."""
     made = LotPolicy().decide(0.5, queue, lanes)
     if isinstance(decision, Launch):
-        # Whoever waits alone keeps nobody waiting, however late he is.
+        # A lone request delays no other: it is not dropped.
         decision = replace(decision, finish=0.5 if queue.rows > 1 else -inf)
     assert made == decision
 
@@ -66,13 +66,11 @@ LANE = LaneView(idle=1, total=1, cap=32)
         (10, 0.0, 2),  # about sqrt(2 n alpha / beta)
         (10, 0.06, 4),
         (30, 0.0, 3),
-        (30, 0.078, 15),  # near saturation more, and yet not all that there is room for
+        (30, 0.078, 15),  # larger near saturation, but below the cap
     ],
 )
-def test_as_many_leave_as_leave_everyone_waiting_least(
-    waiting: int, rate: float, rows: int
-) -> None:
-    """On a curve of 2 + 12 b, more where more are coming."""
+def test_the_lot_has_the_least_total_waiting(waiting: int, rate: float, rows: int) -> None:
+    """On a curve of 2 + 12 b; larger with a higher arrival rate."""
     queue = QueueView(waiting, 0.0, latency=CPU, arrivals=Arrivals(rate))
     made = LotPolicy().decide(0.5, queue, LANE)
     assert isinstance(made, Launch)
@@ -80,13 +78,13 @@ def test_as_many_leave_as_leave_everyone_waiting_least(
     assert made.reason == ("idle" if made.rows == waiting else "lot")
 
 
-class Doubtful:
-    """Of 64 rows all is known; how quick other sizes are, a few runs told."""
+class UncertainModel:
+    """A latency model in which only the rate of 64 rows is certain."""
 
     margin = 1.1
 
-    def __init__(self, *trials: Trial) -> None:
-        self._trials = trials
+    def __init__(self, *exploration: Candidate) -> None:
+        self._exploration = exploration
 
     def predict(self, rows: int) -> float:
         """Return the seconds of runs that are all as quick."""
@@ -95,44 +93,54 @@ class Doubtful:
     def sizes(self, cap: int) -> Sizes:
         """Return the one size, and those that are in doubt."""
         rates = (6000.0,)
-        return Sizes((64,), rates, rates, cap / 6000.0, cap, trials=self._trials)
+        return Sizes((64,), rates, rates, cap / 6000.0, cap, exploration=self._exploration)
 
 
 @pytest.mark.parametrize(
     ("trial", "waiting", "rate", "rows"),
     [
-        (Trial(128, 6000.0, 0.02, 8.0), 600, 500.0, 64),  # runs catch up soon as it is
-        (Trial(128, 6000.0, 0.02, 8.0), 600, 5600.0, 128),  # if it is quicker, all wait far less
-        (Trial(128, 6000.0, 0.02, 8.0), 600, 7000.0, 128),  # runs do not catch up
-        (Trial(128, 6000.0, 0.02, 8.0), 100, 5600.0, 64),  # there are not as many
-        (Trial(128, 6000.0, 0.02, 80.0), 600, 5600.0, 64),  # as many runs would cost too much
-        (Trial(128, 6000.0, 0.002, 8.0), 600, 5600.0, 64),  # it is known to be no quicker
-        (Trial(128, 6000.0, 0.0, 8.0), 600, 5600.0, 64),  # for sure
-        (Trial(128, 6600.0, 0.0, 8.0), 600, 5600.0, 128),  # it is known to be worth it
-        (Trial(60, 5990.0, 0.01, 8.0), 600, 500.0, 60),  # smaller: costs nothing, may be better
+        (Candidate(128, 6000.0, 0.02, 8.0), 600, 500.0, 64),  # runs catch up soon anyway
+        (
+            Candidate(128, 6000.0, 0.02, 8.0),
+            600,
+            5600.0,
+            128,
+        ),  # if it is quicker, all wait much less
+        (Candidate(128, 6000.0, 0.02, 8.0), 600, 7000.0, 128),  # runs do not catch up
+        (Candidate(128, 6000.0, 0.02, 8.0), 100, 5600.0, 64),  # too few rows wait
+        (Candidate(128, 6000.0, 0.02, 80.0), 600, 5600.0, 64),  # so many runs would cost too much
+        (Candidate(128, 6000.0, 0.002, 8.0), 600, 5600.0, 64),  # it is certainly hardly quicker
+        (Candidate(128, 6000.0, 0.0, 8.0), 600, 5600.0, 64),  # certain: no gain
+        (Candidate(128, 6600.0, 0.0, 8.0), 600, 5600.0, 128),  # certain: a gain
+        (
+            Candidate(60, 5990.0, 0.01, 8.0),
+            600,
+            500.0,
+            60,
+        ),  # smaller: costs nothing, may be quicker
     ],
 )
-def test_a_trial_is_made_where_what_it_teaches_is_worth_its_cost(
-    trial: Trial, waiting: int, rate: float, rows: int
+def test_a_size_is_explored_if_the_expected_gain_exceeds_the_cost(
+    trial: Candidate, waiting: int, rate: float, rows: int
 ) -> None:
-    """Everyone waits longer for a larger run, and less for one that turns out to be quicker."""
-    queue = QueueView(waiting, 0.0, latency=Doubtful(trial), arrivals=Arrivals(rate))
+    """All requests wait longer for a larger run, and less if it turns out to be quicker."""
+    queue = QueueView(waiting, 0.0, latency=UncertainModel(trial), arrivals=Arrivals(rate))
     made = LotPolicy().decide(0.5, queue, LaneView(idle=1, total=1, cap=128))
     assert isinstance(made, Launch)
     assert made.rows == rows
 
 
-def test_of_several_trials_that_is_made_which_is_worth_most() -> None:
-    """Of two sizes that may be as quick, the smaller one: it keeps nobody waiting for longer."""
-    trials = Trial(96, 6000.0, 0.02, 8.0), Trial(128, 6000.0, 0.02, 8.0)
-    queue = QueueView(600, 0.0, latency=Doubtful(*trials), arrivals=Arrivals(5600.0))
+def test_the_candidate_with_the_largest_improvement_is_explored() -> None:
+    """Of two sizes that may be equally quick, the smaller one."""
+    exploration = Candidate(96, 6000.0, 0.02, 8.0), Candidate(128, 6000.0, 0.02, 8.0)
+    queue = QueueView(600, 0.0, latency=UncertainModel(*exploration), arrivals=Arrivals(5600.0))
     made = LotPolicy().decide(0.5, queue, LaneView(idle=1, total=1, cap=128))
     assert isinstance(made, Launch)
     assert made.rows == 96
 
 
-class Sparse:
-    """Of 8 rows all is known; 12 never ran: they may be quicker, or a step slower."""
+class SparseModel:
+    """A latency model in which 8 rows are certain; 12 rows never ran, and may be a step slower."""
 
     margin = 1.1
 
@@ -141,21 +149,23 @@ class Sparse:
         return rows / 155.0
 
     def sizes(self, cap: int) -> Sizes:
-        """Return the one size, and the other one's promise."""
-        return Sizes((8,), (152.0,), (155.0,), cap / 155.0, cap, trials=(Trial(12, 160.0),))
+        """Return the one size, and the candidate that never ran."""
+        return Sizes(
+            (8,), (152.0,), (155.0,), cap / 155.0, cap, exploration=(Candidate(12, 160.0),)
+        )
 
 
 @pytest.mark.parametrize(
     ("rate", "rows"),
     [
         (148.0, 12),
-        (135.0, 8),  # against what is certain of 8 rows it would be worth it
+        (135.0, 8),  # compared with the certain rate of 8 rows it would be explored
         (100.0, 8),
     ],
 )
-def test_what_never_ran_is_tried_near_saturation(rate: float, rows: int) -> None:
-    """Where whoever stays behind waits long; elsewhere it is not worth what a step would cost."""
-    queue = QueueView(12, 0.0, latency=Sparse(), arrivals=Arrivals(rate))
+def test_a_size_that_never_ran_is_explored_near_saturation(rate: float, rows: int) -> None:
+    """There the remaining rows wait long; elsewhere the risk of a step is too high."""
+    queue = QueueView(12, 0.0, latency=SparseModel(), arrivals=Arrivals(rate))
     made = LotPolicy().decide(0.5, queue, LANE)
     assert isinstance(made, Launch)
     assert made.rows == rows
@@ -166,14 +176,20 @@ def test_what_never_ran_is_tried_near_saturation(rate: float, rows: int) -> None
     [
         (Returning(4, 10.0, 0.0, 0.1), WaitUntil(11.2, "return-hold")),  # 1.5 times the usual
         (Returning(4, 10.0, 0.0, 0.0), WaitUntil(10.5, "return-hold")),  # at once: an eighth of 4
-        (Returning(4, 8.0, 0.0, 0.1), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # they are long overdue
-        (Returning(4, 10.0, 0.0, 0.5), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # not worth it
+        (
+            Returning(4, 8.0, 0.0, 0.1),
+            Launch(4, "idle", 10.0 + 1.1 * 4.1),
+        ),  # the clients are overdue
+        (
+            Returning(4, 10.0, 0.0, 0.5),
+            Launch(4, "idle", 10.0 + 1.1 * 4.1),
+        ),  # costs more than it gains
         (Returning(0, 10.0, 0.0, 0.1, held=True), Launch(4, "return-hold", 10.0 + 1.1 * 4.1)),
         (Returning(30, 10.0, 0.0, 0.01), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # over the cap
     ],
 )
-def test_a_lane_waits_for_who_comes_back(returning: Returning, decision: Decision) -> None:
-    """While that costs less than what runs together save."""
+def test_a_lane_waits_for_returning_clients(returning: Returning, decision: Decision) -> None:
+    """While that costs less than a shared run saves."""
     queue = QueueView(4, 9.0, latency=AFFINE, returning=returning)
     made = LotPolicy().decide(10.0, queue, LANE)
     assert type(made) is type(decision)
@@ -189,7 +205,7 @@ def test_a_lane_waits_for_who_comes_back(returning: Returning, decision: Decisio
 
 @pytest.mark.parametrize(("deadline", "rows"), [(100.0, 4), (60.0, 4), (40.0, 2), (5.0, 1)])
 def test_a_deadline_makes_a_batch_smaller(deadline: float, rows: int) -> None:
-    """So that the head is in time, where everyone who waits would have left."""
+    """So that the head is in time, if all waiting rows would be launched."""
     queue = QueueView(4, -1000.0, latency=CPU, arrivals=Arrivals(1.0), head_deadline=deadline)
     made = LotPolicy().decide(0.0, queue, LANE)
     assert isinstance(made, Launch)
@@ -212,14 +228,14 @@ def test_a_deadline_makes_a_batch_smaller(deadline: float, rows: int) -> None:
         (8.0, QueueView(3, 5.0, deadline=12.0), ONE, Launch(3, "deadline")),
         (5.0, QueueView(3, 5.0, deadline=17.0), ONE, WaitUntil(13.0, "deadline")),
         (5.0, QueueView(3, 5.0, deadline=19.0), ONE, WaitUntil(15.0, "fixed")),  # just in time
-        (5.0, QueueView(3, 5.0, deadline=6.0), ONE, Launch(3, "deadline")),  # can only try
+        (5.0, QueueView(3, 5.0, deadline=6.0), ONE, Launch(3, "deadline")),  # too late already
         (5.0, QueueView(3, 5.0, draining=True), ONE, Launch(3, "drain")),
         (5.0, QueueView(5, 5.0, draining=True), ONE, Launch(4, "full")),
         (5.0, QueueView(3, 5.0), LOWERED, Launch(2, "full")),
     ],
 )
 def test_fixed(now: float, queue: QueueView, lanes: LaneView, decision: Decision) -> None:
-    """Full, old, urgent and draining queues leave; the others say when they will."""
+    """Full, old, urgent and draining queues are launched; others get the time of their launch."""
     known = replace(queue, latency=LatencyCurve({1: 2.0, 3: 4.0}))
     assert FixedPolicy(4, 10.0).decide(now, known, lanes) == decision
 
@@ -236,19 +252,19 @@ def test_fixed(now: float, queue: QueueView, lanes: LaneView, decision: Decision
 def test_fixed_without_a_latency_does_not_gamble_with_a_deadline(
     deadline: float, decision: Decision
 ) -> None:
-    """A deadline within the delay leaves no room that is known to be enough: launch at once."""
+    """A deadline within the delay launches at once while the time of a run is unknown."""
     policy = FixedPolicy(max_batch_size=4, max_queue_delay=10.0)
     assert policy.decide(5.0, QueueView(3, 5.0, deadline), ONE) == decision
 
 
 def test_fixed_without_a_delay_never_waits() -> None:
-    """As TensorFlow Serving's batch_timeout_micros of 0."""
+    """As with TensorFlow Serving's batch_timeout_micros of 0."""
     assert FixedPolicy(4, 0.0).decide(5.0, QueueView(3, 5.0), TWO) == Launch(3, "fixed")
 
 
 @pytest.mark.parametrize(("rows", "delay"), [(0, 1.0), (1, -1.0), (1, float("nan"))])
-def test_fixed_refuses_numbers_that_mean_nothing(rows: int, delay: float) -> None:
-    """At construction, naming both."""
+def test_fixed_refuses_invalid_settings(rows: int, delay: float) -> None:
+    """When it is made, with both numbers."""
     with pytest.raises(ValueError, match=f"no batch has {rows} rows or waits {delay} s"):
         FixedPolicy(rows, delay)
 
@@ -261,6 +277,6 @@ def test_fixed_refuses_numbers_that_mean_nothing(rows: int, delay: float) -> Non
         (FixedPolicy(1, 0.0), "waits up to 0 ms for 1 rows, or the cap if that is less"),
     ],
 )
-def test_a_policy_can_be_said(policy: Policy, words: str) -> None:
-    """For people, in what the batcher reports."""
+def test_a_policy_has_a_text(policy: Policy, words: str) -> None:
+    """For reports."""
     assert str(policy) == words

@@ -10,19 +10,19 @@ from PIL import Image
 
 from scripts.cli import main
 
-#: Bytes of the largest file of arrivals, and one more.
+#: One byte more than the largest file of arrivals.
 TOO_MANY = 32_000_001
 
 
-def said(*arguments: object) -> tuple[int, str]:
-    """Return the exit code of the command, and what it says."""
+def output_of(*arguments: object) -> tuple[int, str]:
+    """Return the exit code and the output of the command."""
     result = CliRunner().invoke(main, ["simulate", *map(str, arguments)])
     return result.exit_code, result.output
 
 
 def figures(*arguments: object) -> dict[str, Any]:
-    """Return what the command says as JSON."""
-    code, output = said("--json", *arguments)
+    """Return the JSON output of the command."""
+    code, output = output_of("--json", *arguments)
     assert code == 0, output
     found: dict[str, Any] = json.loads(output)
     return found
@@ -30,7 +30,7 @@ def figures(*arguments: object) -> dict[str, Any]:
 
 @pytest.fixture
 def curve(tmp_path: Path) -> Path:
-    """Return a file of latencies: a second a run and a quarter a row, to four rows."""
+    """Return a file of latencies: 1 s a run and 0.25 s a row, to four rows."""
     path = tmp_path / "curve.json"
     path.write_text('{"1": 1.25, "2": 1.5, "4": 2.0}')
     return path
@@ -46,7 +46,7 @@ def curve(tmp_path: Path) -> Path:
         (["--load", "0"], "Invalid value for '--load': "),
         (["--load", "nan"], "Invalid value for '--load': "),
         (["--load", "inf"], "Invalid value for '--load': expected a finite number"),
-        (["--load", "1e308"], "so many requests a second are no number"),
+        (["--load", "1e308"], "the requests per second must be a finite number"),
         (["--loads", "0.3,-1"], "Invalid value for '--loads': "),
         (["--loads", ""], "Invalid value for '--loads': "),
         (["--load", "0.3", "--loads", "0.3"], "give one of --load, --loads and --rate"),
@@ -75,28 +75,28 @@ def curve(tmp_path: Path) -> Path:
         (["--policy", "fixed:8"], "--policy: expected auto, greedy or fixed:ROWS,SECONDS"),
         (["--policy", "fixed:8,inf"], "--policy: expected auto, greedy or fixed:ROWS,SECONDS"),
         (["--png", "a.png"], "--png draws several loads: give --loads"),
-        (["--png", "no/a.png", "--loads", "1"], "--png needs a folder that is there"),
+        (["--png", "no/a.png", "--loads", "1"], "--png needs an existing folder"),
         (["--png", ".", "--loads", "1"], "Invalid value for '--png': "),
     ],
 )
-def test_what_is_wrong_with_the_options_is_told_in_one_line(
+def test_wrong_options_are_reported_in_one_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], problem: str
 ) -> None:
-    """With the exit code 2, before anything is simulated."""
+    """With exit code 2, before the simulation."""
     monkeypatch.chdir(tmp_path)
     Path("bad.json").write_text("[]")
     Path("once").write_text("1\n1\n1\n")
     with Path("large").open("wb") as large:
         large.truncate(TOO_MANY)
-    code, output = said(*arguments)
+    code, output = output_of(*arguments)
     assert code == 2
     (line,) = output.splitlines()
     assert line.startswith(f"Error: {problem}")
 
 
-def test_help_says_what_it_is_for() -> None:
-    """And the sign that all is well."""
-    code, output = said("--help")
+def test_help_states_the_purpose() -> None:
+    """With exit code 0."""
+    code, output = output_of("--help")
     assert code == 0
     assert "What would my p99 be at 300/s?" in output
 
@@ -111,11 +111,11 @@ def test_help_says_what_it_is_for() -> None:
     ],
 )
 def test_the_mean_is_that_of_the_theory(arguments: list[str], mean: float) -> None:
-    """Of Poisson arrivals and a policy that never waits, where it can be computed exactly."""
+    """For Poisson arrivals and a policy that never waits, which can be computed exactly."""
     assert figures("--requests", 20_000, *arguments)["mean_ms"] == pytest.approx(mean, rel=0.03)
 
 
-def test_the_same_seed_shows_the_same_and_another_one_does_not() -> None:
+def test_equal_seeds_have_equal_figures_and_others_do_not() -> None:
     """On any machine and in any process."""
     asked = ("--requests", 2000, "--arrivals", "mmpp", "--policy", "fixed:32,2ms")
     assert figures(*asked, "--seed", 3) == figures(*asked, "--seed", 3)
@@ -123,7 +123,7 @@ def test_the_same_seed_shows_the_same_and_another_one_does_not() -> None:
 
 
 def test_a_rate_is_a_load(curve: Path) -> None:
-    """Of what all lanes can do at best: here four rows in two seconds, twice."""
+    """As a share of the best rate of all lanes: here four rows in 2 s, on two lanes."""
     rate = figures("--latency", curve, "--lanes", 2, "--rate", "3/s", "--requests", 200)
     load = figures("--latency", curve, "--lanes", 2, "--load", 0.75, "--requests", 200)
     assert rate == load
@@ -131,7 +131,7 @@ def test_a_rate_is_a_load(curve: Path) -> None:
 
 
 def test_a_closed_loop_has_its_own_rate(curve: Path) -> None:
-    """Two clients who get one run after the other, or share each run."""
+    """Two clients take turns, or share each run."""
     asked = ("--latency", curve, "--arrivals", "closed", "--clients", 2, "--noise", 0)
     greedy = figures(*asked, "--requests", 500, "--policy", "greedy")
     assert (greedy["load"], greedy["mean_ms"], greedy["mean_rows"]) == (None, 2500.0, 1.0)
@@ -143,8 +143,8 @@ def test_a_closed_loop_has_its_own_rate(curve: Path) -> None:
     assert paused["rate"] == pytest.approx(2 / 3, rel=0.01)
 
 
-def test_arrivals_come_from_a_file(curve: Path, tmp_path: Path) -> None:
-    """As they are, at another rate, or the first of them."""
+def test_arrivals_are_read_from_a_file(curve: Path, tmp_path: Path) -> None:
+    """All at their own rate, at another rate, or the first of them."""
     path = tmp_path / "times"
     path.write_text("".join(f"{number * 2}\n" for number in range(100)))
     asked = ("--latency", curve, "--arrivals", path, "--noise", 0)
@@ -157,7 +157,7 @@ def test_arrivals_come_from_a_file(curve: Path, tmp_path: Path) -> None:
 
 
 def test_tuning_finds_the_best_fixed_setting() -> None:
-    """At least as good as the ones that one might guess, on the same arrivals."""
+    """At least as good as other settings, for the same arrivals."""
     asked = ("--requests", 1500, "--load", 0.7)
     best = figures(*asked, "--profile", "cpu", "--tune")["tuned"]
     assert best["timeout_ms"] == 0.0
@@ -169,22 +169,22 @@ def test_tuning_finds_the_best_fixed_setting() -> None:
 
 
 @pytest.mark.parametrize("more", [("--lanes", 2), ("--slo", "8ms")])
-def test_tuning_minds_lanes_and_the_slo(more: tuple[object, ...]) -> None:
-    """The most answers in time go before the least mean."""
+def test_tuning_respects_lanes_and_the_slo(more: tuple[object, ...]) -> None:
+    """The share of answers in time is compared before the mean."""
     asked = ("--requests", 60, "--load", 0.5, "--tune", *more)
     found = figures(*asked)
     assert found["tuned"]["goodput_share"] >= found["goodput_share"] - 0.001
 
 
-def test_a_load_that_cannot_be_served_is_played_and_named() -> None:
-    """Its figures depend on how long it lasts."""
-    code, output = said("--load", 1.25, "--requests", 600)
+def test_a_load_that_cannot_be_served_is_simulated_with_a_warning() -> None:
+    """Its latencies depend on the number of requests."""
+    code, output = output_of("--load", 1.25, "--requests", 600)
     assert code == 0
-    assert "warning: auto, load 1.25: more come than can be served so" in output
-    assert "can be served so; latencies grow with --requests" in " ".join(output.split())
-    assert "warning: p99 rests on 480 requests" in output
-    _, output = said("--load", 1.25, "--requests", 6000, "--slo", "50ms")
-    assert "more come than can be served so; the rest is turned away" in " ".join(output.split())
+    assert "warning: auto, load 1.25: more arrive than can be served" in output
+    assert "can be served; latencies grow with --requests" in " ".join(output.split())
+    assert "warning: p99 of only 480 requests is not reliable" in output
+    _, output = output_of("--load", 1.25, "--requests", 6000, "--slo", "50ms")
+    assert "more arrive than can be served; the rest is refused" in " ".join(output.split())
     assert figures("--load", 1.25, "--requests", 600)["stable"] is False
     assert figures("--load", 0.7, "--requests", 600, "--policy", "fixed:8,0")["stable"] is False
     assert figures("--load", 0.7, "--requests", 600)["stable"] is True
@@ -198,13 +198,13 @@ def test_several_loads_are_rows_and_a_plot(tmp_path: Path) -> None:
     assert found["loads"][0]["mean_ms"] < found["loads"][1]["mean_ms"]
     with Image.open(tmp_path / "plot") as image:
         assert image.format == "PNG"
-    code, output = said("--loads", "0.1,0.5", "--requests", 600)
+    code, output = output_of("--loads", "0.1,0.5", "--requests", 600)
     assert code == 0
     assert [line.split()[0] for line in output.splitlines()[3:5]] == ["0.1", "0.5"]
 
 
-def test_policies_are_compared_in_the_same_world(tmp_path: Path) -> None:
-    """Each has a row and figures of its own, in the order in which they were given."""
+def test_policies_are_compared_under_the_same_workload(tmp_path: Path) -> None:
+    """Each has a row and figures of its own, in the given order."""
     asked = ("--requests", 600, "--policy", "greedy", "--policy", "fixed:8,0")
     found = figures(*asked, "--loads", "0.1,0.5", "--tune", "--png", tmp_path / "plot")["loads"]
     assert [(row["load"], row["policy"]) for row in found] == [
@@ -213,17 +213,17 @@ def test_policies_are_compared_in_the_same_world(tmp_path: Path) -> None:
     ]
     assert ["tuned" in row for row in found] == [False, True, False, True]
     assert found[0] == figures("--requests", 600, "--policy", "greedy", "--load", 0.1)
-    code, output = said(*asked, "--load", 0.7)
+    code, output = output_of(*asked, "--load", 0.7)
     assert code == 0
     assert [line.split()[0] for line in output.splitlines()[3:5]] == ["0.7", "fixed:8,0"]
-    assert "warning: fixed:8,0, load 0.7: more come" in output
+    assert "warning: fixed:8,0, load 0.7: more arrive" in output
 
 
-def test_nothing_in_time_is_a_figure_too(tmp_path: Path) -> None:
-    """There are no latencies then, and the plot has nothing to draw."""
+def test_there_are_figures_without_answers_in_time(tmp_path: Path) -> None:
+    """There are no latencies, and nothing to plot."""
     asked = ("--slo", "1ms", "--requests", 50)
     found = figures("--loads", "0.5", *asked, "--png", tmp_path / "plot")["loads"][0]
     assert (found["mean_ms"], found["p99_ms"], found["goodput"]) == (None, None, 0.0)
-    code, output = said(*asked)
+    code, output = output_of(*asked)
     assert code == 0
     assert "0.0%" in output

@@ -9,13 +9,13 @@ from scripts.simulation.figures import figures_of
 
 
 def history(*latencies: float, every: float = 1.0) -> History:
-    """Return what became of requests that came *every* so many seconds; inf: no answer."""
+    """Return a history with these *latencies*, *every* s between arrivals; inf: no answer."""
     due = [1000.0 + every * number for number in range(len(latencies))]
     return History(due, [at + each for at, each in zip(due, latencies, strict=True)])
 
 
 def test_the_first_fifth_is_left_out() -> None:
-    """Of latencies, of refused and dropped ones, and of runs."""
+    """Of latencies, of refused and dropped requests, and of runs."""
     seen = history(9.0, 9.0, inf, inf, 1.0, 2.0, 3.0, 1.0, 2.0, 3.0)
     seen.refused += [1, 2]
     seen.dropped += [0, 3]
@@ -26,8 +26,8 @@ def test_the_first_fifth_is_left_out() -> None:
     assert (found.runs, found.mean_rows) == (2, 3.5)
 
 
-def test_goodput_is_what_came_in_time() -> None:
-    """A second, and as a share of all requests; without an SLO every answer is in time."""
+def test_goodput_counts_answers_in_time() -> None:
+    """Per second, and as a share of all requests; all answers without an SLO."""
     seen = history(9.0, 9.0, 1.0, 2.0, inf, 1.0, 1.0, 1.0, 1.0, 1.0, every=0.5)
     found = figures_of(seen, slo=1.5)
     assert found.offered == 8 / 3.5
@@ -35,8 +35,8 @@ def test_goodput_is_what_came_in_time() -> None:
     assert figures_of(seen).goodput_share == 7 / 8
 
 
-def test_answers_to_more_than_can_be_served_are_counted_while_they_come() -> None:
-    """So that the rate is that of the server, not of the requests."""
+def test_the_rate_of_an_overload_is_that_of_the_answers() -> None:
+    """Not that of the requests."""
     found = figures_of(history(*(2.0 * number for number in range(100))))
     assert found.offered == 80 / 79
     assert found.rate == found.goodput == 80 / (79 * 3)
@@ -44,13 +44,13 @@ def test_answers_to_more_than_can_be_served_are_counted_while_they_come() -> Non
 
 @pytest.mark.parametrize("seen", [history(inf), history(inf, inf, inf)])
 def test_without_answers_there_are_no_latencies(seen: History) -> None:
-    """And none were in time."""
+    """And no goodput."""
     found = figures_of(seen)
     assert (found.mean_ms, found.p50_ms, found.p99_ms, found.mean_rows) == (None,) * 4
     assert found.goodput_share == 0.0
 
 
 def test_a_single_request_has_no_rate() -> None:
-    """For no time goes by between it and itself."""
+    """No time passes between first and last request."""
     found = figures_of(history(1.0))
     assert (found.mean_ms, found.rate, found.offered, found.goodput) == (1000.0, None, None, None)

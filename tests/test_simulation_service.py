@@ -15,10 +15,10 @@ from scripts.simulation.service import Service, built_in, measured, read_service
         ("cpu", {1: 14.0, 2: 26.0, 32: 386.0}, 32, 82.9),
     ],
 )
-def test_a_profile_is_built_in(
+def test_built_in_services(
     name: str, milliseconds: dict[int, float], knee: int, rate: float
 ) -> None:
-    """Its largest size is the last one here; of sizes as good, the knee is the smallest."""
+    """The largest size is the last one here; of sizes with equal rates the knee is the smallest."""
     service = built_in(name)
     assert {rows: service.seconds[rows] * 1e3 for rows in milliseconds} == pytest.approx(
         milliseconds
@@ -28,15 +28,15 @@ def test_a_profile_is_built_in(
     assert service.best_rate == pytest.approx(rate, rel=1e-3)
 
 
-def test_what_was_measured_lies_on_lines() -> None:
-    """And fewer rows than were measured take as long as the fewest."""
+def test_times_between_measured_sizes_are_linear() -> None:
+    """Below the smallest measured size, the time is that of this size."""
     service = measured("mine", {8: 4.0, 2: 1.0, 4: 3.0})
     assert service == Service("mine", (0.0, 1.0, 1.0, 2.0, 3.0, 3.25, 3.5, 3.75, 4.0), (2, 4, 8))
     assert service.knee == 2
 
 
-def test_a_file_tells_seconds_by_rows(tmp_path: Path) -> None:
-    """In any order, as JSON has none."""
+def test_a_file_has_seconds_by_rows(tmp_path: Path) -> None:
+    """In any order."""
     path = tmp_path / "mine.json"
     path.write_text('{"1": 0.5, "16": 2, "4": 1}')
     assert read_service(path) == measured("mine.json", {1: 0.5, 4: 1.0, 16: 2.0})
@@ -57,7 +57,7 @@ def test_a_file_tells_seconds_by_rows(tmp_path: Path) -> None:
         ('{"1.5": 1}', "expected rows"),
         ('{"65537": 1}', "expected rows"),
         ('{"rows": {"1": 1}}', "expected rows"),
-        ('{"1": 1, "1": 2}', "1 rows are there twice"),
+        ('{"1": 1, "1": 2}', "1 rows are given twice"),
         ('{"1": 0}', "expected from a microsecond to an hour for 1 rows"),
         ('{"1": -1}', "expected from a microsecond to an hour"),
         ('{"1": 4.1, "2": 4100}', "expected from a microsecond to an hour for 2 rows"),
@@ -75,7 +75,7 @@ def test_a_file_tells_seconds_by_rows(tmp_path: Path) -> None:
     ids=range(26),
 )
 def test_anything_else_is_refused_in_one_line(tmp_path: Path, text: str, problem: str) -> None:
-    """Which says what was expected, and where."""
+    """The error states what was expected."""
     path = tmp_path / "wrong.json"
     path.write_text(text, encoding="latin-1")
     with pytest.raises(ValueError, match=problem) as raised:

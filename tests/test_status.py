@@ -8,7 +8,7 @@ import orjson
 import pytest
 from twisted.internet.task import Clock
 
-from model.execution.queues import Profiles
+from model.execution.queues import Queues
 from model.signature import STRING, Signature, TensorSpec, blank_feed
 from server.api.status import StatusAPI, signature_facts, status_of
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
@@ -33,15 +33,15 @@ TEXTS = Signature(
 
 def tensors() -> ServedModel:
     """Return a model of two signatures, which take no images."""
-    profiles = Profiles(800)
-    profiles.learn(blank_feed(ROWS), 16, {})
-    profiles.learn(blank_feed(TEXTS), 1, {})
+    queues = Queues(800)
+    queues.learn(blank_feed(ROWS), 16, {})
+    queues.learn(blank_feed(TEXTS), 1, {})
     return replace(
         served_model(Clock(), ManualLane(), takes_images=False, labels=()),
         signatures={ROWS.name: ROWS, TEXTS.name: TEXTS},
         default=ROWS.name,
         samples={each.name: blank_feed(each, b"text") for each in (ROWS, TEXTS)},
-        profiles=profiles,
+        queues=queues,
     )
 
 
@@ -100,7 +100,7 @@ def test_the_facts_of_a_signature_need_no_server() -> None:
 def test_the_largest_batch_is_that_of_the_start() -> None:
     """A lower limit for one shape, after a full memory, is not shown."""
     model = tensors()
-    model.profiles.of(blank_feed(ROWS)).cap = 2
+    model.queues.of(blank_feed(ROWS)).cap = 2
     signatures: Any = status_of(model, NO_DEFAULT_TIMEOUT)["signatures"]
     assert signatures["serving_default"]["max_batch_size"] == 16
 
@@ -109,15 +109,15 @@ def test_names_may_have_any_characters() -> None:
     """The answer is JSON in UTF-8."""
     name = """it's "x" είσοδος😀\\\n"""
     odd = Signature((TensorSpec(name, np.dtype(np.float32), (None, 1)),), (SCORES,), name)
-    profiles = Profiles(800)
-    profiles.learn(blank_feed(odd), 1, {})
+    queues = Queues(800)
+    queues.learn(blank_feed(odd), 1, {})
     inference = FakeInference(Clock())
     inference.model = replace(
         tensors(),
         signatures={name: odd},
         default=name,
         samples={name: blank_feed(odd)},
-        profiles=profiles,
+        queues=queues,
     )
     (response,) = outcomes(StatusAPI(lambda: inference).status(http_request()))
     assert isinstance(response, HTTPResponse)

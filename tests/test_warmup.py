@@ -8,7 +8,12 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from batcher.errors import OutOfMemory, ResultCountMismatch
-from batcher.learning.latency import FEWEST, LONG_RUN, MOST_REPEATS, warm_repeats
+from batcher.learning.latency import (
+    MAX_WARMUP_RUNS,
+    MIN_LONG_RUN_SECONDS,
+    MIN_WARMUP_RUNS,
+    warmup_runs,
+)
 from model.errors import ModelError
 from model.execution.lane import Lane
 from model.execution.thread import ThreadStopped
@@ -27,7 +32,7 @@ from model.signature import Signature, TensorSpec, blank_feed
 from tests.fakes.model import IMAGES, FakeRunner, started_thread
 from tests.fakes.threads import kinds, outcomes
 
-RUNS = 1 + FEWEST  #: runs of a size that takes a while: an untimed one and the timed ones
+RUNS = 1 + MIN_WARMUP_RUNS  #: runs of a size that takes a while: an untimed one and the timed ones
 
 
 @pytest.mark.parametrize(
@@ -161,7 +166,7 @@ def test_quick_runs_are_timed_more_often() -> None:
     assert machine.rows() == [1] * (1 + 16)
     machine = Machine(lambda _: 1 / 1024)
     finished(machine, largest=1)
-    assert machine.rows() == [1] * (1 + MOST_REPEATS)
+    assert machine.rows() == [1] * (1 + MAX_WARMUP_RUNS)
 
 
 @pytest.mark.parametrize(
@@ -170,13 +175,13 @@ def test_quick_runs_are_timed_more_often() -> None:
 )
 def test_a_warm_up_times_what_fits_into_a_second(seconds: float, runs: int) -> None:
     """At least five runs and at most 100, but a long one once."""
-    assert warm_repeats(seconds) == runs
+    assert warmup_runs(seconds) == runs
 
 
 def test_a_long_run_is_timed_once() -> None:
     """So that a slow model does not start later."""
-    machine = Machine(lambda _: LONG_RUN * 2)
-    assert finished(machine, largest=1) == [{1: LONG_RUN * 2}]
+    machine = Machine(lambda _: MIN_LONG_RUN_SECONDS * 2)
+    assert finished(machine, largest=1) == [{1: MIN_LONG_RUN_SECONDS * 2}]
     assert machine.rows() == [1, 1]
 
 
@@ -298,7 +303,7 @@ def test_the_median_is_over_all_lanes() -> None:
     """A slower lane counts like the others."""
     durations = iter([0.75] * RUNS + [0.5] * RUNS + [0.25] * RUNS)
     assert finished(Machine(lambda _: next(durations), lanes=3), largest=1) == [{1: 0.5}]
-    durations = iter([1 / 256] * (1 + MOST_REPEATS) + [1 / 4] * (2 * RUNS))
+    durations = iter([1 / 256] * (1 + MAX_WARMUP_RUNS) + [1 / 4] * (2 * RUNS))
     assert finished(Machine(lambda _: next(durations), lanes=3), largest=1) == [{1: 1 / 4}]
 
 

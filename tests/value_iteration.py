@@ -1,12 +1,12 @@
 """
-The exact mean latency of a batching rule on one lane, and the best there is.
+The exact mean latency of a batching rule on one lane, and of the best rule.
 
 Rows arrive as a Poisson stream; a run of b rows takes exactly l(b) seconds.  Whenever the lane is
 idle with n rows waiting, a rule launches b of them, or waits for the next row.  The cost is the
 number of rows present, so by Little's law its mean over the rate is the mean latency.
 
-The queue has no end: beyond the last row count that is solved for, the rule is taken to go on as
-it does there, and the value of one more row is then known up to the mean cost, which is solved for.
+The queue is unbounded.  Beyond the last row count of the equations, the rule is assumed to go on as
+at that count; the value of one more row is then known up to the mean cost, which is solved for.
 """
 
 from collections.abc import Callable
@@ -24,14 +24,14 @@ Rule = Callable[[int], int]  #: rows waiting to rows launched; 0 waits for the n
 
 @dataclass(frozen=True)
 class Station:
-    """One lane and what arrives at it."""
+    """One lane and its arrivals."""
 
     rate: float  #: rows per second
     seconds: tuple[float, ...]  #: of a run of 1, 2, ... rows; the last is the largest batch
 
     @property
     def cap(self) -> int:
-        """The most rows of a run."""
+        """The largest batch, in rows."""
         return len(self.seconds)
 
     @property
@@ -41,7 +41,7 @@ class Station:
 
     @cached_property
     def arrivals(self) -> Floats:
-        """The chance of k rows arriving during a run of b: at [b - 1, k]; ends below 1e-14."""
+        """The probability of k arrivals during a run of b rows, at [b - 1, k]; ends below 1e-14."""
         means = self.rate * np.array(self.seconds)
         most = float(means.max())
         counts = np.arange(int(most + 9 * sqrt(most) + 30))
@@ -51,7 +51,7 @@ class Station:
 
 
 def mean_latency(station: Station, rule: Rule) -> float:
-    """Return the mean seconds from arrival to the end of the run; inf when the queue grows."""
+    """Return the mean seconds from arrival to the end of the run; inf if the queue grows."""
     sizes = np.array([rule(rows) for rows in range(station.last + 1)], dtype=np.intp)
     if sizes.min() < 0 or (sizes > np.minimum(np.arange(sizes.size), station.cap)).any():
         raise ValueError(f"no batches of a queue: {sizes}")
@@ -63,8 +63,8 @@ def optimum(station: Station, *, waits: bool = True) -> tuple[float, Rule]:
     Return the least mean latency in seconds and a rule that has it.
 
     Without *waits*, the best of the rules that launch whenever there is a row.  Policy iteration:
-    from the rule with the quickest runs on, each is replaced by what is best before it, until
-    none is better.  Raises ValueError where every rule lets the queue grow.
+    starts with the rule of the best rate and improves it until no rule is better.  Raises
+    ValueError if the queue grows under every rule.
     """
     per_second = np.arange(1, station.cap + 1) / np.array(station.seconds)
     sizes = np.minimum(np.arange(station.last + 1), int(per_second.argmax()) + 1)
@@ -87,13 +87,13 @@ def _tail(station: Station, size: int) -> tuple[float, float, float]:
     """
     Return the value of a long queue served in batches of *size*: a n^2 + (c - d cost) n.
 
-    These are a, c and d; what differs from it dies out within a batch or two.
+    Returns a, c and d; the difference to the exact value vanishes within a batch or two.
     """
     taken = station.seconds[size - 1]
-    came = station.rate * taken
-    fall = size - came
+    arrivals = station.rate * taken
+    fall = size - arrivals
     square = taken / (2 * fall)
-    linear = (station.rate * taken**2 / 2 + square * (fall**2 + came)) / fall
+    linear = (station.rate * taken**2 / 2 + square * (fall**2 + arrivals)) / fall
     return square, linear, taken / fall
 
 
@@ -132,7 +132,7 @@ def _evaluate(station: Station, sizes: Sizes) -> tuple[float, Floats]:
 
 
 def _improve(station: Station, sizes: Sizes, cost: float, values: Floats, waits: bool) -> Sizes:
-    """Return for each row count what is best before going on as *sizes* does."""
+    """Return for each row count the best launch if *sizes* is the rule afterwards."""
     last, rate = station.last, station.rate
     counts = np.arange(last + 1)
     windows = np.lib.stride_tricks.sliding_window_view(values, station.arrivals.shape[1])

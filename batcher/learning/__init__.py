@@ -1,1 +1,1 @@
-"""Pure estimates that the batcher learns from its runs: service time, drift, arrivals, returns."""
+"""Pure estimates that the batcher learns: run times, drift, arrivals, returns, margin."""

@@ -1,73 +1,82 @@
 """
-The arrival rate: how many rows come in a second, in the long run and of late.
+The arrival rate: how many rows arrive per second, in the long run and recently.
 
-Pure: told each arrival, asked for the rates.  Imports nothing of ours.
+Pure: is given each arrival and the time.  Imports nothing of ours.
 """
 
 from dataclasses import dataclass
 from math import expm1, sqrt
 
-LONG = 64.0  #: longest runs over which the rate is averaged
-LATE = 0.7  #: longest runs that count as of late
-LASTS = 3.0  #: longest runs for which what is of late may be expected to go on
-BY_CHANCE = 1.5  #: standard deviations of what is of late that are no burst, if all come by chance
-STEP = 1 / 32  #: of what counts as of late: no more often are the averages renewed
+#: Windows and durations, in units of the longest run.
+LONG_WINDOW_RUNS = 64.0
+RECENT_WINDOW_RUNS = 0.7
+SURGE_DURATION_RUNS = 3.0  #: the time for which a recent excess is expected to last
+
+#: Excess of the recent rate, in standard deviations of Poisson arrivals, that counts as chance.
+MAX_CHANCE_DEVIATIONS = 1.5
+
+#: The averages are updated at most once in this share of the recent window.
+MIN_UPDATE_SHARE = 1 / 32
 
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """What to expect."""
+    """The expected arrivals."""
 
     rate: float = 0.0  #: rows per second, in the long run
-    surge: float = 0.0  #: rows beyond that which will come before a burst has passed
+    surge: float = 0.0  #: rows beyond that rate that will arrive before a burst is over
 
 
 UNEXPECTED = Arrivals()
 
 
 class ArrivalRate:
-    """Moving averages of the rows per second: told each arrival, asked now and then."""
+    """Moving averages of the rows per second."""
 
-    __slots__ = ("_came", "_expected", "_late", "_long", "_seen", "_since", "_squared", "_squares")
+    __slots__ = (
+        "_expected", "_long", "_recent", "_rows", "_seen", "_since", "_squared", "_squares",
+    )  # fmt: skip
 
     def __init__(self) -> None:
-        self._came = 0
-        self._squares = 0  # of the rows of each who came: what many bring at once scatters more
-        self._long = self._late = self._squared = 0.0
-        self._since: float | None = None  # when the averages were last renewed
-        self._seen = 0.0  # seconds that they are of
+        self._rows = 0  # since the last update
+        self._squares = 0  # sum of squared rows per request: larger requests scatter more
+        self._long = self._recent = self._squared = 0.0
+        self._since: float | None = None  # time of the last update
+        self._seen = 0.0  # seconds that the averages cover
         self._expected = UNEXPECTED
 
-    def came(self, rows: int, now: float) -> None:
-        """Count *rows* that came at *now*, in seconds."""
+    def observe(self, rows: int, now: float) -> None:
+        """Count a request of *rows* rows that arrived at *now*, in seconds."""
         if self._since is None:
             self._since = now
-        self._came += rows
+        self._rows += rows
         self._squares += rows * rows
 
     def expect(self, now: float, longest: float) -> Arrivals:
-        """Return what to expect at *now*, where the longest run takes *longest* seconds."""
+        """Return the expected arrivals at *now*; the longest run takes *longest* seconds."""
         if self._since is None or longest <= 0.0:
             return self._expected
         passed = now - self._since
-        if 0.0 <= passed < STEP * LATE * longest:
+        if 0.0 <= passed < MIN_UPDATE_SHARE * RECENT_WINDOW_RUNS * longest:
             return self._expected
         self._since = now
         if passed > 0.0:
-            self._expected = self._renewed(passed, longest)
+            self._expected = self._updated(passed, longest)
         return self._expected
 
-    def _renewed(self, passed: float, longest: float) -> Arrivals:
-        recent, self._came = self._came / passed, 0
+    def _updated(self, passed: float, longest: float) -> Arrivals:
+        """Update the averages for the last *passed* seconds."""
+        rate, self._rows = self._rows / passed, 0
         squared, self._squares = self._squares / passed, 0
-        aged = expm1(-passed / (LONG * longest))
-        self._long -= (recent - self._long) * aged
-        self._squared -= (squared - self._squared) * aged
-        self._late -= (recent - self._late) * expm1(-passed / (LATE * longest))
-        # All began at nothing: what they have not seen yet is not to count as silence.
+        decay = expm1(-passed / (LONG_WINDOW_RUNS * longest))
+        self._long -= (rate - self._long) * decay
+        self._squared -= (squared - self._squared) * decay
+        self._recent -= (rate - self._recent) * expm1(-passed / (RECENT_WINDOW_RUNS * longest))
+        # The averages start at 0: correct for the time before the first arrival.
         self._seen += passed
-        known = -expm1(-self._seen / (LONG * longest))
-        rate = self._long / known
-        late = self._late / -expm1(-self._seen / (LATE * longest))
-        chance = BY_CHANCE * sqrt(self._squared / known / (2.0 * LATE * longest))
-        return Arrivals(rate, max(0.0, late - rate - chance) * LASTS * longest)
+        known = -expm1(-self._seen / (LONG_WINDOW_RUNS * longest))
+        long_rate = self._long / known
+        recent = self._recent / -expm1(-self._seen / (RECENT_WINDOW_RUNS * longest))
+        deviation = sqrt(self._squared / known / (2.0 * RECENT_WINDOW_RUNS * longest))
+        excess = max(0.0, recent - long_rate - MAX_CHANCE_DEVIATIONS * deviation)
+        return Arrivals(long_rate, excess * SURGE_DURATION_RUNS * longest)

@@ -1,8 +1,8 @@
 """
-Is the machine another than it was?  Told by runs that all take longer, or shorter, of late.
+Detect that the speed of the machine has changed: recent runs all take longer, or all shorter.
 
-Pure.  What slows one size down, another program or a hot chip, slows down all of them; what is
-wrong about one size alone shows in runs of that size, and is left to its average.
+Pure.  Another program or a hot chip slows all sizes down.  An error of one size alone shows in the
+runs of that size, and is left to its average.
 """
 
 from collections import deque
@@ -11,54 +11,55 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import median
 
-LATELY = 8  #: runs that tell, if all are off in one direction
-LEAST = 0.1  #: by which the one in their middle must be off, relative to what was expected,
-SURE = 3.0  #: and by so many standard errors of a mean
-COUNTED = 6  #: of those runs, that tell the new noise
+WINDOW_RUNS = 8  #: runs that must all deviate in one direction
+MIN_CHANGE = 0.1  #: the least deviation of their median, relative to the expected time,
+MIN_STANDARD_ERRORS = 3.0  #: and the least in standard errors of a mean
+NOISE_RUNS = 6  #: of the runs, those nearest to the median, from which the new noise is estimated
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """By what runs differ now."""
+    """How the times of runs have changed."""
 
-    factor: float  #: times what was expected
-    variance: float  #: of the runs around that, relative to it
+    factor: float  #: the new time divided by the expected time
+    variance: float  #: of runs around the new time, relative to it
 
 
 class Drift:
-    """The last runs, and what was to be expected of them."""
+    """The recent runs."""
 
     __slots__ = ("_runs",)
 
     def __init__(self) -> None:
-        self._runs: deque[tuple[int, float]] = deque(maxlen=LATELY)  # rows and seconds
+        self._runs: deque[tuple[int, float]] = deque(maxlen=WINDOW_RUNS)  # rows and seconds
 
     def clear(self) -> None:
-        """Forget all runs: what they showed is believed."""
+        """Forget all runs; called when the expected times have been corrected."""
         self._runs.clear()
 
     def observe(
         self, rows: int, seconds: float, expected: Callable[[int], float], noise: float
     ) -> Change | None:
         """
-        Take in a run of *rows* rows that took *seconds*; return what has changed, if so.
+        Add a run of *rows* rows that took *seconds*; return the change, if there is one.
 
-        *expected* are the seconds that a run of so many rows is believed to take now;
-        *noise* is the standard deviation of runs relative to that.
+        *expected* returns the seconds expected now of a run of a size; *noise* is the standard
+        deviation of runs, relative to that.
         """
         self._runs.append((rows, seconds))
-        if len(self._runs) < LATELY:
+        if len(self._runs) < WINDOW_RUNS:
             return None
-        believed = [expected(rows) for rows, _ in self._runs]
-        if min(believed) <= 0.0:
+        predicted = [expected(rows) for rows, _ in self._runs]
+        if min(predicted) <= 0.0:
             return None
-        ratios = [seconds / each for (_, seconds), each in zip(self._runs, believed, strict=True)]
+        ratios = [seconds / each for (_, seconds), each in zip(self._runs, predicted, strict=True)]
         if min(ratios) <= 1.0 <= max(ratios):
             return None
-        # One run that stalled says nothing of the others: no mean.
+        # The median, not the mean: one stalled run is no evidence of a change.
         factor = median(ratios)
-        if factor <= 0.0 or abs(factor - 1.0) < max(LEAST, SURE * noise / sqrt(LATELY)):
+        least = max(MIN_CHANGE, MIN_STANDARD_ERRORS * noise / sqrt(WINDOW_RUNS))
+        if factor <= 0.0 or abs(factor - 1.0) < least:
             return None
-        # Those furthest off may be from before the change.
-        off = sorted(abs(ratio / factor - 1.0) for ratio in ratios)[:COUNTED]
-        return Change(factor, sum(each * each for each in off) / COUNTED)
+        # The runs with the largest deviations may be from before the change.
+        deviations = sorted(abs(ratio / factor - 1.0) for ratio in ratios)[:NOISE_RUNS]
+        return Change(factor, sum(each * each for each in deviations) / NOISE_RUNS)

@@ -1,12 +1,12 @@
 """
 The measured service time l(b): how many seconds a run of b rows takes.
 
-It has two parts: what the run itself takes, which is learned of each size, and the way to the lane
-and back, which is learned of all sizes together: a busy reactor or machine makes some runs wait,
-and that says nothing of their size.
+It is the sum of two parts: the time of the run itself, which is learned for each size, and the
+dispatch overhead, the time to the lane and back, which is learned for all sizes together: a busy
+reactor or machine makes some runs wait, independent of their size.
 
-Pure: told each measurement, asked for predictions.  Imports nothing of ours but the fit, what is
-made of it, the sizes worth running, and what tells that the machine has changed.
+Pure: is given each measurement.  Imports nothing of ours but its own parts: the fit, the drift and
+the sizes.
 """
 
 from bisect import bisect_left
@@ -18,42 +18,69 @@ from statistics import fmean
 
 from batcher.learning.drift import Change, Drift
 from batcher.learning.piecewise import Line, Point, fit_lines
-from batcher.learning.sizes import INSTANT, KNEE, Estimate, Sizes, choose, rate_of
+from batcher.learning.sizes import (
+    KNEE_RATE_SHARE,
+    MIN_RUN_SECONDS,
+    Estimate,
+    Sizes,
+    choose_sizes,
+    rate_of,
+)
 
-WEIGHT = 1 / 256  #: of a new measurement in the moving average of its size, once many are in it
-MOST = 2.0 / WEIGHT - 1.0  #: measurements that such an average is worth
-WARM_SECONDS = 1.0  #: that a warm-up may spend on a size where its runs are many
-LONG_RUN = 1.0  #: seconds; a longer run is measured once: the noise is small beside it
-FEWEST, MOST_REPEATS = 5, 100  #: runs of a size in a warm-up, at least and at most
-APART = 5  #: one in so many runs of a warm-up is left out as too short, and one as too long
-TYPICAL = 0.88  #: of the measurements in what is typical, those in an average that is as good
-LITTLE = 3.0  #: fewer measurements of a size tell nothing of a change
-GUESS = 32.0  #: measurements that an average is worth at most after a change
-NOISE = 0.05  #: of a run's time, relative to it, until it is known
-LEAST_NOISE = 0.001  #: no clock is better
-SPAN = 1e-6  #: of the longest run: differences below that are none
-NOISE_WEIGHT = 0.02  #: of a new measurement in the noise
-OUTLIER = 0.5  #: a run further off than this, relative to the average, counts as this far off
-REFIT = 32  #: runs after which the lines are fitted anew; more where there are many sizes
-NEWS = 4.0  #: standard errors from the lines: they are fitted anew soon,
-GROWN = 1.5  #: and so they are where a size has so many times the measurements that it had
-AGAIN = 16.0  #: runs for each measurement that a size is worth, until it has not run for long
-WAY_WEIGHT = 0.05  #: of a new measurement in the time of the way
-WAY_OUTLIER = 3.0  #: a way longer than so many times the usual counts as so long,
-WAY_LEAST = 0.0005  #: or as so many seconds, if that is more
-MARGIN = 1.1  #: the least by which a deadline must exceed what is expected
+# The warm-up.
+
+MAX_WARMUP_SECONDS = 1.0  #: for the runs of one size, unless these are too few
+MIN_LONG_RUN_SECONDS = 1.0  #: a longer run is measured once: its noise is relatively small
+MIN_WARMUP_RUNS, MAX_WARMUP_RUNS = 5, 100  #: runs of one size
+TRIM_DIVISOR = 5  #: of the times, one in so many is left out at either end
+
+#: The variance of a mean divided by that of a trimmed mean of as many runs.
+TRIMMED_MEAN_EFFICIENCY = 0.88
+
+# The moving average of a size.
+
+MIN_RUN_WEIGHT = 1 / 256  #: the weight of a new run, once the average has many
+MAX_COUNT = 2.0 / MIN_RUN_WEIGHT - 1.0  #: the number of runs that such an average is worth
+MAX_COUNT_AFTER_CHANGE = 32.0  #: the same after a change of the machine
+MAX_DEVIATION = 0.5  #: a larger deviation, relative to the average, counts as this
+
+#: A size is stale when so many runs have ended since its last one, for each run it is worth.
+STALE_RUNS_PER_COUNT = 16.0
+
+# The noise: the standard deviation of runs, relative to the average of their size.
+
+INITIAL_NOISE = 0.05
+MIN_NOISE = 0.001  #: the precision of a clock
+NOISE_WEIGHT = 0.02  #: the weight of a new run
+
+# When the lines are fitted.
+
+MIN_SECONDS_SHARE = 1e-6  #: of the longest run: shorter times count as this
+REFIT_RUNS = 32  #: after so many runs; later if there are many sizes
+REFIT_STANDARD_ERRORS = 4.0  #: or sooner, when an average is so far from its line
+REFIT_COUNT_RATIO = 1.5  #: or when a size is worth so many times the runs of the last fit
+MIN_DRIFT_COUNT = 3.0  #: a size worth fewer runs is no evidence of a change of the machine
+
+# The dispatch overhead.
+
+DISPATCH_OVERHEAD_WEIGHT = 0.05  #: the weight of a new run in its moving average
+MAX_DISPATCH_OVERHEAD_RATIO = 3.0  #: a value above this multiple of the average counts as this,
+MIN_DISPATCH_OVERHEAD_LIMIT_SECONDS = 0.0005  #: unless it is below so many seconds
+
+MIN_MARGIN = 1.1  #: the least factor by which an allowed time must exceed the expected time
 
 
-def warm_repeats(seconds: float) -> int:
+def warmup_runs(seconds: float) -> int:
     """Return how many runs a warm-up times of a size whose runs take *seconds*."""
-    if seconds > LONG_RUN:
+    if seconds > MIN_LONG_RUN_SECONDS:
         return 1
-    return max(FEWEST, min(MOST_REPEATS, int(WARM_SECONDS / max(seconds, INSTANT))))
+    runs = int(MAX_WARMUP_SECONDS / max(seconds, MIN_RUN_SECONDS))
+    return max(MIN_WARMUP_RUNS, min(MAX_WARMUP_RUNS, runs))
 
 
-def typical(times: Sequence[float]) -> float:
-    """Return the mean of *times* without a fifth at either end, rounded down: some runs stall."""
-    apart = len(times) // APART
+def trimmed_mean(times: Sequence[float]) -> float:
+    """Return the mean of *times* without a fifth, rounded down, at either end: some runs stall."""
+    apart = len(times) // TRIM_DIVISOR
     return fmean(sorted(times)[apart : len(times) - apart])
 
 
@@ -62,165 +89,173 @@ class _Measured:
     """The moving average of one size."""
 
     seconds: float
-    count: float  #: of measurements that it is worth
-    last: int = 0  #: the number of the run that was measured last
-    believed: float = 0.0  #: what the seconds were when the lines were fitted,
-    fitted: float = 0.0  #: and what the count was
+    count: float  #: the number of runs that it is worth
+    last: int = 0  #: the number of its last run
+    seconds_at_fit: float = 0.0  #: `seconds` at the last fit
+    count_at_fit: float = 0.0  #: `count` at the last fit
 
 
 class LatencyCurve:
     """
     Seconds per run by rows: moving averages per size, smoothed by as few lines as explain them.
 
-    To what the runs take, the time of the way to their lane and back is added.  Predictions never
-    fall as rows grow.  *measured* maps rows to the seconds of runs: what is `typical` of as many in
-    a warm-up as `warm_repeats` says; raises ValueError for rows below 1 or seconds that are
-    negative or not finite.
+    The dispatch overhead is added to the time of the runs.  Predictions never fall as rows grow.
+    *measured* maps rows to the seconds of a run, as a warm-up finds them: the `trimmed_mean` of
+    `warmup_runs` runs.  Raises ValueError for rows below 1, or seconds that are negative or not
+    finite.
     """
 
     __slots__ = (
-        "_drift", "_fitted", "_lines", "_measured", "_noise", "_observed", "_predicted", "_runs",
-        "_sizes", "_spent", "_way", "_way_variance", "_ways",
+        "_drift", "_fitted", "_fitted_overhead", "_lines", "_measured", "_noise", "_observed",
+        "_overhead", "_overhead_variance", "_predicted", "_runs", "_seconds_since_exploration",
+        "_sizes",
     )  # fmt: skip
 
     def __init__(self, measured: Mapping[int, float]) -> None:
-        self._noise = NOISE**2
+        self._noise = INITIAL_NOISE**2
         self._drift = Drift()
         self._runs = 0
-        self._spent = 0.0  # seconds of the runs since the last trial
-        self._ways = 0.0  # the moving average of the seconds of a way
-        self._way_variance = 0.0
-        self._way = 0.0  # that when the lines were fitted: all sizes are held to the same
-        self._observed = 0  # since the lines were fitted
+        self._seconds_since_exploration = 0.0  # sum of the runs since the last one for exploration
+        self._overhead = 0.0  # moving average of the dispatch overhead, in seconds
+        self._overhead_variance = 0.0
+        self._fitted_overhead = 0.0  # that at the last fit: the same for all sizes
+        self._observed = 0  # runs since the last fit
         self._measured: dict[int, _Measured] = {}
         for rows, seconds in sorted(measured.items()):
             _check(rows, seconds)
-            self._measured[rows] = _Measured(seconds, max(1.0, TYPICAL * warm_repeats(seconds)))
+            count = max(1.0, TRIMMED_MEAN_EFFICIENCY * warmup_runs(seconds))
+            self._measured[rows] = _Measured(seconds, count)
         self._lines: list[Line] = []
         self._fitted: dict[int, float] = {}
-        self._predicted: dict[int, float] = {}  # what was asked since; few sizes ever are
+        self._predicted: dict[int, float] = {}  # a cache; few sizes are ever asked for
         self._sizes: dict[int, Sizes] = {}  # by cap
         self._fit()
 
-    def observe(self, rows: int, seconds: float, way: float = 0.0) -> None:
+    def observe(self, rows: int, seconds: float, dispatch_overhead: float = 0.0) -> None:
         """
         Learn that a run of *rows* rows took *seconds*; the first of a size counts in full.
 
-        *way* are the seconds that its lane was taken before and after.
+        *dispatch_overhead* is the time, in seconds, that its lane was taken before and after.
         """
         _check(rows, seconds)
-        off = min(way, max(WAY_LEAST, WAY_OUTLIER * self._ways)) - self._ways
-        self._ways += WAY_WEIGHT * off
-        self._way_variance += WAY_WEIGHT * (off * off - self._way_variance)
+        limit = MAX_DISPATCH_OVERHEAD_RATIO * self._overhead
+        limit = max(MIN_DISPATCH_OVERHEAD_LIMIT_SECONDS, limit)
+        off = min(dispatch_overhead, limit) - self._overhead
+        self._overhead += DISPATCH_OVERHEAD_WEIGHT * off
+        self._overhead_variance += DISPATCH_OVERHEAD_WEIGHT * (off * off - self._overhead_variance)
         known, change = self._measured.get(rows), None
         if known is None:
-            known = self._measured[rows] = _Measured(seconds, 1.0, believed=seconds)
+            known = self._measured[rows] = _Measured(seconds, 1.0, seconds_at_fit=seconds)
         else:
             change = self._changed(known, rows, seconds)
             self._learn(known, seconds)
         self._runs += 1
         self._observed += 1
-        self._spent += seconds + way
+        self._seconds_since_exploration += seconds + dispatch_overhead
         known.last = self._runs
-        tried = self._tries(rows)
-        if tried:
-            self._spent = 0.0
+        explored = self._explores(rows)
+        if explored:
+            self._seconds_since_exploration = 0.0
         if change is not None:
             self._rescale(change)
-        elif tried or self._is_time(known, rows):
+        elif explored or self._needs_fit(known, rows):
             self._fit()
 
-    def is_news(self, rows: int) -> bool:
-        """Whether the next decision hangs on what a run of *rows* rows has shown."""
-        return rows not in self._measured or self._tries(rows)
+    def is_informative(self, rows: int) -> bool:
+        """Return whether the next decision may depend on a run of *rows* rows."""
+        return rows not in self._measured or self._explores(rows)
 
-    def _tries(self, rows: int) -> bool:
-        return any(sizes.tries(rows) for sizes in self._sizes.values())
+    def _explores(self, rows: int) -> bool:
+        return any(sizes.explores(rows) for sizes in self._sizes.values())
 
     def _changed(self, known: _Measured, rows: int, seconds: float) -> Change | None:
         """
-        Return what runs show to have changed.
+        Return the change of the machine, if recent runs show one.
 
-        Sizes of which little was known when the lines were fitted, or much was learned since, show
-        nothing: they may have been slow, or quick, at first.
+        A size with few runs at the last fit, or with many since, is no evidence: its first runs may
+        have been slow or quick.
         """
-        if known.fitted < LITTLE or self._has_grown(known):
+        if known.count_at_fit < MIN_DRIFT_COUNT or self._has_grown(known):
             return None
-        return self._drift.observe(rows, seconds, self._believed, self.noise)
+        return self._drift.observe(rows, seconds, self._seconds_at_fit, self.noise)
 
-    def _believed(self, rows: int) -> float:
-        """Return the average of a size when the lines were fitted: no neighbour has its say."""
-        return self._measured[rows].believed
+    def _seconds_at_fit(self, rows: int) -> float:
+        """Return the average of a size at the last fit, not smoothed by its neighbours."""
+        return self._measured[rows].seconds_at_fit
 
     def _rescale(self, change: Change) -> None:
-        """Believe that all sizes have changed as those did that ran of late: a guess, at first."""
+        """Apply *change*, which recent runs have shown, to all sizes, with a low weight."""
         for it in self._measured.values():
-            it.seconds = change.factor * it.believed
-            it.count = min(it.count, GUESS)
+            it.seconds = change.factor * it.seconds_at_fit
+            it.count = min(it.count, MAX_COUNT_AFTER_CHANGE)
         self._noise = min(self._noise, change.variance)
         self._drift.clear()
         self._fit()
 
     def _learn(self, known: _Measured, seconds: float) -> None:
-        if self._is_due(known) and abs(seconds - known.seconds) > NEWS * self.noise * known.seconds:
-            known.count, known.fitted = 1.0, 0.0  # what was believed is out of date
-        near = max(known.seconds * (1 - OUTLIER), min(known.seconds * (1 + OUTLIER), seconds))
-        error = near / max(known.seconds, INSTANT) - 1.0
-        # The average is off, too, the more the less is in it.
-        variance = min(error * error, OUTLIER**2) * known.count / (known.count + 1.0)
+        limit = REFIT_STANDARD_ERRORS * self.noise * known.seconds
+        if self._is_stale(known) and abs(seconds - known.seconds) > limit:
+            known.count, known.count_at_fit = 1.0, 0.0  # the average is out of date
+        shortest, longest = known.seconds * (1 - MAX_DEVIATION), known.seconds * (1 + MAX_DEVIATION)
+        near = max(shortest, min(longest, seconds))
+        error = near / max(known.seconds, MIN_RUN_SECONDS) - 1.0
+        # The average has an error, too, which is larger the fewer runs it has.
+        variance = min(error * error, MAX_DEVIATION**2) * known.count / (known.count + 1.0)
         self._noise += NOISE_WEIGHT * (variance - self._noise)
-        known.count = min(known.count + 1.0, MOST)
-        known.seconds += (near - known.seconds) * max(WEIGHT, 1.0 / known.count)
+        known.count = min(known.count + 1.0, MAX_COUNT)
+        known.seconds += (near - known.seconds) * max(MIN_RUN_WEIGHT, 1.0 / known.count)
 
-    def _is_time(self, known: _Measured, rows: int) -> bool:
-        """Whether to fit the lines: what that costs grows with the square of the sizes."""
+    def _needs_fit(self, known: _Measured, rows: int) -> bool:
+        """Return whether to fit the lines; that costs the square of the number of sizes."""
         squared = len(self._measured) ** 2
-        if self._observed >= max(REFIT, squared // 16) or self._first_steps:
+        if self._observed >= max(REFIT_RUNS, squared // 16) or self._has_few_runs:
             return True
         if self._observed < squared // 128:
             return False
         off = abs(known.seconds - self._run(rows))
-        news = NEWS * self.noise * known.seconds / sqrt(known.count)
-        return off > news or self._has_grown(known)
+        limit = REFIT_STANDARD_ERRORS * self.noise * known.seconds / sqrt(known.count)
+        return off > limit or self._has_grown(known)
 
     def _has_grown(self, known: _Measured) -> bool:
-        """Whether much more is known of a size than when the lines were fitted."""
-        return known.count >= GROWN * known.fitted
+        """Return whether a size has many more runs than at the last fit."""
+        return known.count >= REFIT_COUNT_RATIO * known.count_at_fit
 
-    def _is_due(self, known: _Measured) -> bool:
-        return self._runs - known.last >= AGAIN * known.count
+    def _is_stale(self, known: _Measured) -> bool:
+        return self._runs - known.last >= STALE_RUNS_PER_COUNT * known.count
 
     @property
     def noise(self) -> float:
-        """The standard deviation of a run's time, relative to the average of its size."""
+        """The standard deviation of the time of a run, relative to the average of its size."""
         return sqrt(self._noise)
 
     @property
     def margin(self) -> float:
-        """The factor by which a deadline must exceed what is expected, to be met."""
+        """The factor by which the time to a deadline must exceed the prediction, to be met."""
         shortest = self.predict(1)
-        of_way = self._way_variance / max(shortest, INSTANT) ** 2
-        return max(MARGIN, 1.0 + 2.0 * sqrt(self._noise + of_way))
+        of_overhead = self._overhead_variance / max(shortest, MIN_RUN_SECONDS) ** 2
+        return max(MIN_MARGIN, 1.0 + 2.0 * sqrt(self._noise + of_overhead))
 
     @property
     def fitted(self) -> dict[int, float]:
-        """The expected seconds of each size that was measured."""
-        return {rows: self._way + seconds for rows, seconds in self._fitted.items()}
+        """The expected seconds of each measured size."""
+        return {rows: self._fitted_overhead + seconds for rows, seconds in self._fitted.items()}
 
     def predict(self, rows: int) -> float:
         """
         Return the expected seconds of a run of *rows* rows; 0.0 while nothing is known.
 
-        Linear between measured sizes.  Fewer rows than were ever measured take as long as the
-        fewest that were.  More go on along the last line; after a lone size, in proportion.
+        Linear between measured sizes.  Below the smallest measured size, the time of that size;
+        above the largest, the last line goes on, or the time is in proportion if it is the only
+        size.
         """
         known = self._predicted.get(rows)
         if known is None:
-            known = self._predicted[rows] = self._way + self._run(rows) if self._fitted else 0.0
+            known = self._fitted_overhead + self._run(rows) if self._fitted else 0.0
+            self._predicted[rows] = known
         return known
 
     def _run(self, rows: int) -> float:
-        """Return that without the way."""
+        """Return the expected seconds without the dispatch overhead."""
         known = self._fitted.get(rows)
         if known is not None:
             return known
@@ -242,10 +277,10 @@ class LatencyCurve:
         """
         Return the smallest measured size with at least 95 % of the best rows per second.
 
-        Only sizes up to *max_rows* count; where none was measured, *max_rows* itself.
+        Only sizes up to *max_rows* count; if none was measured, *max_rows* itself.
         """
         rates = {rows: rate_of(rows, s) for rows, s in self.fitted.items() if rows <= max_rows}
-        enough = KNEE * max(rates.values(), default=0.0)
+        enough = KNEE_RATE_SHARE * max(rates.values(), default=0.0)
         return next((rows for rows, rate in rates.items() if rate >= enough), max_rows)
 
     def sizes(self, cap: int) -> Sizes:
@@ -253,41 +288,43 @@ class LatencyCurve:
         sizes = self._sizes.get(cap)
         if sizes is None:
             known = [it for it in self._estimates() if it.rows <= cap]
-            sizes = self._sizes[cap] = choose(known, cap, self.predict, self._spent)
+            sizes = choose_sizes(known, cap, self.predict, self._seconds_since_exploration)
+            self._sizes[cap] = sizes
         return sizes
 
     def _estimates(self) -> Iterator[Estimate]:
-        """Yield what is known of each size that was measured."""
+        """Yield what is known about each measured size."""
         of_each = chain.from_iterable(repeat(line, line.points) for line in self._lines)
         for (rows, seconds), line in zip(self._fitted.items(), of_each, strict=True):
-            known, total = self._measured[rows], self._way + seconds
-            error = line.error_at(rows) / max(total, INSTANT)
+            known, total = self._measured[rows], self._fitted_overhead + seconds
+            error = line.error_at(rows) / max(total, MIN_RUN_SECONDS)
             risk = total + seconds * self.noise / sqrt(known.count)
-            yield Estimate(rows, total, error, known.count, line, self._is_due(known), risk)
+            yield Estimate(rows, total, error, known.count, line, self._is_stale(known), risk)
 
     @property
-    def _first_steps(self) -> bool:
-        """Whether so little is known that each run tells much."""
-        return sum(it.count for it in self._measured.values()) < REFIT
+    def _has_few_runs(self) -> bool:
+        """Whether all sizes together have so few runs that each new run matters."""
+        return sum(it.count for it in self._measured.values()) < REFIT_RUNS
 
     def _fit(self) -> None:
-        """Smooth the averages."""
+        """Fit the lines to the averages."""
         measured = sorted(self._measured.items())
-        noise = max(self._noise, LEAST_NOISE**2)
-        least = max(INSTANT, SPAN * max((it.seconds for _, it in measured), default=0.0))
+        noise = max(self._noise, MIN_NOISE**2)
+        longest = max((it.seconds for _, it in measured), default=0.0)
+        least = max(MIN_RUN_SECONDS, MIN_SECONDS_SHARE * longest)
         points = []
         for rows, it in measured:
-            # By what is expected: else whatever was quick by chance would count for more.
+            # Relative to the expected time: else a size that was quick by chance weighs more.
             expected = max(self._run(rows) or it.seconds, least)
             points.append(Point(rows, it.seconds, 1.0 / (noise * expected**2 / it.count)))
-            it.believed, it.fitted = it.seconds, it.count
+            it.seconds_at_fit, it.count_at_fit = it.seconds, it.count
         self._lines = fit_lines(points)
         of_each = chain.from_iterable(repeat(line, line.points) for line in self._lines)
         values = (line.at(rows) for (rows, _), line in zip(measured, of_each, strict=True))
         self._fitted = dict(
             zip((rows for rows, _ in measured), accumulate(values, max), strict=True)
         )
-        self._way = self._ways
+        self._fitted_overhead = self._overhead
         self._observed = 0
         self._predicted.clear()
         self._sizes.clear()

@@ -1,56 +1,57 @@
 """
-How careful to be in letting requests in, learned from those that were let in and came too late.
+The admission margin: a factor learned from admitted requests that miss their deadlines.
 
-What is expected of a wait rests on runs alone, and does not know of all that happens beside them: a
-busy machine, a front end, another process.  Pure: told what became of requests.
+The expected wait is computed from runs alone and ignores delays elsewhere: a busy machine, a front
+end, another process.  Pure: is given the outcomes of requests.
 """
 
 from math import inf
 
-#: By which somebody who came too late raises the factor.
-STEP = 0.2
+#: A miss raises the factor by this share.
+MISS_STEP = 0.2
 
-#: Of the batches that are let in with little time left, so many may have somebody who is late: he
-#: has cost a decoding, and waited for his refusal.
-LATE = 0.002
+#: The share of batches, of those admitted with little time left, that may miss: a missed request
+#: has cost a decoding, and its client waited for an error.
+TARGET_MISS_SHARE = 0.002
 
 #: The largest factor.
-MOST = 4.0
+MAX_FACTOR = 4.0
 
-#: Of the time that a request has, the share that a wait must be expected to take to tell anything.
-TELLING = 0.5
+#: An outcome counts if the expected wait is at least this share of the time allowed.
+MIN_TIME_SHARE = 0.5
 
 
-class Caution:
+class AdmissionMargin:
     """
-    A factor for what is expected of a wait: under load, all but `LATE` keep to it in the long run.
+    A factor for the expected wait; under load, `TARGET_MISS_SHARE` of the batches miss.
 
-    Each lateness raises it by `STEP`; each batch in time that was let in with little time left
-    lowers it by so much less that both balance.  Whoever would have been refused, was let in after
-    a silence and came in time takes back what one lateness did: what made others late has passed.
+    A miss multiplies the factor by ``1 + MISS_STEP``.  A batch that was admitted with little time
+    left and met its deadline divides it by ``(1 + MISS_STEP) ** TARGET_MISS_SHARE``, so that both
+    balance at the target.  A request that met its deadline although the estimate said that it would
+    not, takes back one miss: the cause of earlier misses is gone.
     """
 
     __slots__ = ("_raised", "factor")
 
     def __init__(self) -> None:
-        self.factor = 1.0  #: of the seconds that are expected
-        self._raised = -inf  # when it was
+        self.factor = 1.0  #: by which the expected seconds are multiplied
+        self._raised = -inf  # when it was raised last
 
-    def late(self, now: float, pause: float) -> None:
+    def missed(self, now: float, pause: float) -> None:
         """
-        Note that somebody who was let in came too late, or will, as seen at *now*.
+        Learn at *now* that an admitted request has missed its deadline, or will miss it.
 
-        All within *pause* seconds, over 0, have one cause and count as one.
+        All misses within *pause* seconds, which is positive, have one cause and count as one.
         """
         if not 0.0 <= now - self._raised < pause:
             self._raised = now
-            self.factor = min(MOST, self.factor * (1.0 + STEP))
+            self.factor = min(MAX_FACTOR, self.factor * (1.0 + MISS_STEP))
 
-    def in_time(self, share: float) -> None:
-        """Note that a batch came in time, its first request after that *share* of its time."""
-        if share * self.factor >= TELLING:
-            self.factor = max(1.0, self.factor * (1.0 + STEP) ** -LATE)
+    def met(self, share: float) -> None:
+        """Learn that a batch ended in time, after *share* of the time of its first request."""
+        if share * self.factor >= MIN_TIME_SHARE:
+            self.factor = max(1.0, self.factor * (1.0 + MISS_STEP) ** -TARGET_MISS_SHARE)
 
-    def overdone(self) -> None:
-        """Note that somebody came in time who, by what was expected, had no time enough."""
-        self.factor = max(1.0, self.factor / (1.0 + STEP))
+    def met_unexpectedly(self) -> None:
+        """Learn that a request met its deadline although the estimate said it would not."""
+        self.factor = max(1.0, self.factor / (1.0 + MISS_STEP))

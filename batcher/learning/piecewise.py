@@ -1,8 +1,8 @@
 """
 Fit straight lines to noisy measurements, as few as explain them.
 
-A run's time over its rows is a line until something changes: a tile is full, a cache is, another
-kernel is chosen.  Within a line the noise averages out; a step is believed once it stands out of
+The time of a run is linear in its rows until something changes: a tile or a cache is full, or
+another kernel is chosen.  Within a line the noise averages out; a step is fitted once it exceeds
 the noise.  Pure; imports nothing of ours.
 """
 
@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import hypot, log, sqrt
 
-#: What one more line must explain, in variances of the noise: fewer and it fits the noise.  Less
-#: where there is more room for it to begin: a change anywhere in a gap is one at its end.
-PENALTY = 10.0
+#: What one more line must explain, in variances of the noise: less would fit the noise.  Lower in
+#: a wide gap, because a change anywhere in the gap appears at its end.
+LINE_PENALTY = 10.0
 
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """What was measured at *x*."""
+    """A measurement at *x*."""
 
     x: float
     y: float
@@ -31,10 +31,10 @@ class Line:
 
     start: float  #: at x = 0
     slope: float
-    points: int = 1  #: that it explains
-    centre: float = 0.0  #: the x where it is known best,
-    error: float = 0.0  #: the standard error there,
-    tilt: float = 0.0  #: and that of its slope
+    points: int = 1  #: number of measurements that it explains
+    centre: float = 0.0  #: the x where its standard error is least
+    error: float = 0.0  #: the standard error there
+    tilt: float = 0.0  #: the standard error of its slope
 
     def at(self, x: float) -> float:
         """Return the value at *x*."""
@@ -47,18 +47,20 @@ class Line:
 
 def fit_lines(points: Sequence[Point]) -> list[Line]:
     """
-    Return the lines that explain *points*, which ascend in x, from left to right.
+    Return the lines that explain *points*, from left to right; *points* ascend in x.
 
-    The sum of squared errors, in variances, and the penalty for each line are least; the time taken
-    grows with the square of the points.
+    Minimises the sum of squared errors, in variances, plus the penalties of the lines.  The time
+    grows with the square of the number of points.
     """
     sums = [
         [0.0, *accumulate(terms)]
         for terms in zip(*(_moments(point) for point in points), strict=True)
     ]
     gaps = (after.x - before.x for before, after in pairwise(points))
-    penalties = [PENALTY, *(PENALTY - 2.0 * log(gap) for gap in gaps)]
-    best = [(0.0, 0)]  # of the points up to each: the cost, and where the last line begins
+    penalties = [LINE_PENALTY, *(LINE_PENALTY - 2.0 * log(gap) for gap in gaps)]
+    best = [
+        (0.0, 0)
+    ]  # for the points before each index: the least cost, and the start of the last line
     for stop in range(1, len(points) + 1):
         best.append(
             min(

@@ -1,10 +1,9 @@
 """
-Return-hold: the few clients who were just answered may be about to come back.
+Return-hold: predict when the few clients that were just answered send their next requests.
 
-Clients who send one request after the other fall into groups that take turns on a lane, each run
-a small one.  Merged, all of them ride in one.  Merging is worth the time that runs are shorter
-together than apart, and costs the time until all are back.  Pure: told who was answered, who came
-and what left; says whom to expect.
+Clients that send one request after the other form groups that take turns on a lane, with a small
+run for each group.  Merged, all share one run.  Merging saves run time, and costs the time until
+all clients have returned.  Pure: is given the answers, the arrivals and the launches.
 """
 
 from collections import deque
@@ -12,130 +11,121 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from math import inf
 
-REMEMBERED = 9  #: batches whose returns are remembered
-ENOUGH = 3  #: of them before anybody is expected
-STRAGGLERS = 16  #: of so many, one may be missing
-LONGEST_PAUSE = 64  #: batches without a hold after many that failed
+MAX_RETURNS = 9  #: batches whose returns are remembered
+MIN_RETURNS = 3  #: batches before anything is predicted
+STRAGGLER_DIVISOR = 16  #: one client in so many may be missing
+MAX_PAUSE_BATCHES = 64  #: batches without a hold after many failed holds
 
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """Who is expected back."""
+    """The clients that are expected to return, and how soon."""
 
-    rows: int  #: so many rows of those who were answered last have not come again yet
+    rows: int  #: answered last and not sent again yet
     since: float  #: when they were answered
-    fixed: float  #: seconds until a batch is back, however small it is,
-    each: float  #: and for each of its rows
-    held: bool = False  #: a batch waits for them, or has until now
+    fixed: float  #: seconds until a batch has returned, of any size,
+    each: float  #: and in addition for each of its rows
+    held: bool = False  #: a batch waits for them, or has waited until now
 
     def within(self, rows: int) -> float:
-        """Return the seconds until a batch of *rows* rows is back."""
+        """Return the expected seconds until a batch of *rows* rows has returned."""
         return self.fixed + self.each * rows
 
 
-NOBODY = Returning(0, 0.0, inf, 0.0)
+NONE_RETURNING = Returning(0, 0.0, inf, 0.0)
 
 
 @dataclass(frozen=True, slots=True)
 class _Return:
-    """How a batch came back."""
+    """How the clients of one batch returned."""
 
     rows: int
-    last: float = inf  #: seconds until all but a few were back; inf if they never were
-    between: float = 0.0  #: seconds from the first to the last
-    followed: int = 0  #: rows that came in that time
+    last: float = inf  #: seconds until all but the stragglers had returned; inf: they did not
+    between: float = 0.0  #: seconds from the first to the last return
+    followed: int = 0  #: rows that returned in that time
 
 
 class Returns:
-    """Who was answered by the last batch, and how soon such clients come back."""
+    """The clients that the last batch answered, and how soon earlier ones returned."""
 
     __slots__ = (
-        "_back",
-        "_failures",
-        "_few",
-        "_first",
-        "_followed",
-        "_held",
-        "_missing",
-        "_pause",
-        "_rows",
-        "_since",
-        "_taken"
+        "_complete", "_failures", "_first", "_followed", "_held", "_max_missing", "_missing",
+        "_pause", "_returns", "_rows", "_since",
     )  # fmt: skip
 
     def __init__(self) -> None:
-        self._missing: dict[Hashable, int] = {}  # rows that each had
-        self._rows = 0  # of all who were answered
-        self._few = 0  # so many may be missing
-        self._back = True  # all but a few have been seen again
+        self._missing: dict[Hashable, int] = {}  # rows by source
+        self._rows = 0  # of all answered sources
+        self._max_missing = 0  # so many sources may be missing
+        self._complete = True  # all but these have returned
         self._since = 0.0
-        self._first = inf  # seconds until the first was back
-        self._followed = 0  # rows that have come since
-        self._taken: deque[_Return] = deque(maxlen=REMEMBERED)
+        self._first = inf  # seconds until the first return
+        self._followed = 0  # rows that returned since then
+        self._returns: deque[_Return] = deque(maxlen=MAX_RETURNS)
         self._held = False
         self._failures = 0
         self._pause = 0
 
-    def answered(self, riders: Iterable[tuple[Hashable, int]], now: float) -> None:
-        """Expect *riders*, sources and their rows, of a batch that ended at *now*."""
-        if not self._back:
-            self._taken.append(_Return(self._rows))
-        self._missing = dict(riders)
+    def answered(self, completed_sources: Iterable[tuple[Hashable, int]], now: float) -> None:
+        """Expect *completed_sources*, each with its rows, of a batch that ended at *now*."""
+        if not self._complete:
+            self._returns.append(_Return(self._rows))
+        self._missing = dict(completed_sources)
         self._rows = sum(self._missing.values())
-        self._few = len(self._missing) // STRAGGLERS
-        self._back = not self._missing
+        self._max_missing = len(self._missing) // STRAGGLER_DIVISOR
+        self._complete = not self._missing
         self._since = now
         self._first = inf
         self._followed = 0
 
-    def came(self, source: Hashable, rows: int, now: float) -> bool:
+    def observe(self, source: Hashable, rows: int, now: float) -> bool:
         """
-        Note that *source* has sent its next request, of *rows* rows.
+        Record that *source* has sent its next request, of *rows* rows.
 
-        Return whether that was foreseen, and more are still to come.
+        Return whether that was expected, and further sources are missing.
         """
         had = self._missing.pop(source, None)
-        if had is None or self._back:
+        if had is None or self._complete:
             return False
         taken = now - self._since
         if self._first == inf:
             self._first = taken
         else:
             self._followed += had
-        self._back = len(self._missing) <= self._few
-        if self._back:
+        self._complete = len(self._missing) <= self._max_missing
+        if self._complete:
             between = taken - self._first
-            self._taken.append(_Return(self._rows, taken, between, self._followed))
-        return had == rows and not self._back
+            self._returns.append(_Return(self._rows, taken, between, self._followed))
+        return had == rows and not self._complete
 
     def expect(self) -> Returning:
         """
-        Return whom to expect; nobody where that is not known, or has failed lately.
+        Return the expected returns; `NONE_RETURNING` if unknown, or after failed holds.
 
-        Of more rows than came back until now, each is expected to take as long as passed between
-        one and the next of these, and as much again for its answer, which goes out before any comes
-        back; but not more than its share of all the time.
+        The time grows by ``each`` for each row: the average time between two returned rows, twice,
+        because answers go out one after the other before any request returns.  It is at most the
+        total time divided by the rows.
         """
-        if self._pause or len(self._taken) < ENOUGH:
-            return NOBODY
-        seen = [taken for taken in self._taken if taken.last < inf]
-        if 2 * len(seen) <= len(self._taken):
-            return NOBODY
-        total, rows = sum(taken.last for taken in seen), sum(taken.rows for taken in seen)
+        if self._pause or len(self._returns) < MIN_RETURNS:
+            return NONE_RETURNING
+        seen = [it for it in self._returns if it.last < inf]
+        if 2 * len(seen) <= len(self._returns):
+            return NONE_RETURNING
+        total, rows = sum(it.last for it in seen), sum(it.rows for it in seen)
         between, followed = sum(it.between for it in seen), sum(it.followed for it in seen)
         each = min(total / rows, 2.0 * between / followed) if followed else total / rows
-        missing = 0 if self._back else sum(self._missing.values())
+        missing = 0 if self._complete else sum(self._missing.values())
         return Returning(missing, self._since, (total - each * rows) / len(seen), each, self._held)
 
     def hold(self) -> None:
-        """Note that a batch waits for them."""
+        """Record that a batch waits for the missing sources."""
         self._held = True
 
-    def left(self) -> None:
-        """Note that a batch has left: the hold that it ends has failed if somebody is missing."""
+    def launched(self) -> None:
+        """Record the launch of a batch; it ends a hold, which failed if sources are missing."""
         if self._held:
             self._held = False
-            self._failures = 0 if self._back else self._failures + 1
-            self._pause = 0 if self._back else min(LONGEST_PAUSE, 2**self._failures)
+            self._failures = 0 if self._complete else self._failures + 1
+            self._pause = 0 if self._complete else min(MAX_PAUSE_BATCHES, 2**self._failures)
         elif self._pause:
             self._pause -= 1

@@ -1,10 +1,10 @@
 """
-Decide which batch sizes are worth running, and which ones are worth a trial.
+Decide which batch sizes are worth running, and which are worth exploring.
 
-What is known of a run's time is noisy, and of several sizes that are about as quick noise makes
-one look best.  A larger size makes everyone wait longer, so beyond the knee it counts as quick as
-it is beyond doubt; how far it is in doubt tells whether a trial is worth its cost.  Pure; imports
-nothing of ours but the fit.
+Measured times are noisy, and the noise makes one of several equally quick sizes look best.  Since
+all requests wait longer for a larger batch, a size beyond the knee gets a rate that it certainly
+has; its standard error decides whether exploring it is worth the cost.  Pure; imports nothing of
+ours but the fit.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -13,68 +13,71 @@ from math import hypot
 
 from batcher.learning.piecewise import Line
 
-KNEE = 0.95  #: of the best rows per second; beyond that, size buys next to nothing
-SURELY = 1.25  #: standard errors that the best rate may be lower than it looks, for the knee
-DOUBT = 1.5  #: standard errors by which a size beyond the knee may be slower than it looks,
-CHANCE = 2.0  #: and by which it may be quicker
-AFFORDED = 0.0005  #: of the time of all runs, that trials of what was known may cost
-INSTANT = 1e-9  #: seconds; no run is shorter
-TIE = 1e-9  #: rates that differ by no more, relative to each other, are the same
+KNEE_RATE_SHARE = 0.95  #: of the best rows per second; larger sizes gain next to nothing
+
+# In standard errors:
+KNEE_STANDARD_ERRORS = 1.25  #: by which the best rate is lowered to find the knee
+CERTAIN_STANDARD_ERRORS = 1.5  #: by which a size beyond the knee may be slower than estimated,
+HOPEFUL_STANDARD_ERRORS = 2.0  #: and by which it may be quicker
+
+MAX_EXPLORATION_SHARE = 0.0005  #: of the time of all runs, that runs of stale sizes may cost
+MIN_RUN_SECONDS = 1e-9  #: no run is shorter
+RATE_TOLERANCE = 1e-9  #: rates that differ by no more, relative to each other, are equal
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
+class Candidate:
     """
-    A size beyond the knee, which may be quicker than is known.
+    A size beyond the knee that may be quicker than estimated.
 
-    One that never ran has neither an error nor runs.
+    A size that never ran has neither an error nor runs.
     """
 
     rows: int
-    rate: float  #: rows per second as one expects, or as its neighbours promise
-    error: float = 0.0  #: the standard error of that, relative to it
-    runs: float = 0.0  #: that what is known of it is worth
+    rate: float  #: expected rows per second; if it never ran, by its neighbours
+    error: float = 0.0  #: the standard error of the rate, relative to it
+    runs: float = 0.0  #: the number of runs that the estimate is worth
 
     @property
     def best_rate(self) -> float:
         """Rows per second, at best."""
-        return self.rate * (1.0 + CHANCE * self.error)
+        return self.rate * (1.0 + HOPEFUL_STANDARD_ERRORS * self.error)
 
 
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """
-    The sizes worth running, upwards.
+    The sizes worth running, ascending.
 
-    Each surely brings more rows per second than all before it do.
+    Each certainly has more rows per second than all smaller ones.
     """
 
     rows: tuple[int, ...] = ()
-    rates: tuple[float, ...] = ()  #: rows per second of each, beyond doubt
-    expected: tuple[float, ...] = ()  #: and as one expects
+    rates: tuple[float, ...] = ()  #: rows per second that each certainly has
+    expected: tuple[float, ...] = ()  #: rows per second that are expected of each
     longest: float = 0.0  #: seconds of a run at the cap
     measured: int = 0  #: the largest size that ever ran
-    trials: tuple[Trial, ...] = ()  #: those that may be quicker than is known, upwards
-    due: tuple[int, ...] = ()  #: others that have not run for long
+    exploration: tuple[Candidate, ...] = ()  #: sizes that may be quicker, ascending
+    stale: tuple[int, ...] = ()  #: other sizes that have not run for long
 
-    def tries(self, rows: int) -> bool:
-        """Whether runs of *rows* rows are for what they teach, and for nothing else."""
+    def explores(self, rows: int) -> bool:
+        """Return whether the only purpose of a run of *rows* rows is its measurement."""
         if rows in self.rows:
             return False
-        return rows in self.due or any(rows == it.rows for it in self.trials)
+        return rows in self.stale or any(rows == it.rows for it in self.exploration)
 
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is known of a size that was measured."""
+    """What is known about a measured size."""
 
     rows: int
     seconds: float  #: of a run
     error: float  #: its standard error, relative to it
-    runs: float  #: that this is worth
-    line: Line  #: that it lies on
-    due: bool  #: it has not run for long
-    risk: float  #: seconds that a run may well take
+    runs: float  #: the number of runs that it is worth
+    line: Line  #: the fitted line of this size
+    stale: bool  #: the size has not run for long
+    risk: float  #: seconds that a run takes, with its standard error added
 
     @property
     def rate(self) -> float:
@@ -84,63 +87,66 @@ class Estimate:
 
 def rate_of(rows: int, seconds: float) -> float:
     """Return the rows per second of runs of *rows* rows."""
-    return rows / max(seconds, INSTANT)
+    return rows / max(seconds, MIN_RUN_SECONDS)
 
 
-def choose(
+def choose_sizes(
     known: Sequence[Estimate], cap: int, predict: Callable[[int], float], spent: float
 ) -> Sizes:
     """
-    Return the sizes worth running, and those that a trial may show to be.
+    Return the sizes worth running, and those worth exploring.
 
-    *known* are the sizes up to *cap* that were measured, in order.  *predict* says how many seconds
-    a run of any size takes.  *spent* are the seconds of the runs since the last trial.
+    *known* are the measured sizes up to *cap*, ascending.  *predict* returns the expected seconds
+    of a run of any size.  *spent* are the seconds of all runs since the last exploration.
     """
     if not known:
         return Sizes()
     knee = _knee(known)
     rows: list[int] = []
     rates: list[float] = []
-    best_to: dict[int, float] = {}  # rows per second, of that size or a smaller one
+    best_to: dict[int, float] = {}  # the best certain rate up to that size
     for size, rate in _certain_rates(known, knee, predict):
         if not rates or rate > rates[-1]:
             rows.append(size)
             rates.append(rate)
         best_to[size] = rates[-1]
-    # No hope of more than a smaller size surely brings: it would be tried for nothing.
-    trials = tuple(it for it in _hopes(known, knee, predict) if it.best_rate > best_to[it.rows])
+    # Exploring a size is useless if a smaller one certainly has a better rate.
+    candidates = _candidates(known, knee, predict)
+    exploration = tuple(it for it in candidates if it.best_rate > best_to[it.rows])
     listed = set(rows)
-    overdue = (it for it in known if it.due and it.rows not in listed)
-    due = (it.rows for it in overdue if it.risk - it.rows / rates[-1] <= AFFORDED * spent)
+    overdue = (it for it in known if it.stale and it.rows not in listed)
+    budget = MAX_EXPLORATION_SHARE * spent
+    stale = (it.rows for it in overdue if it.risk - it.rows / rates[-1] <= budget)
     expected = tuple(rate_of(size, predict(size)) for size in rows)
     return Sizes(
-        tuple(rows), tuple(rates), expected, predict(cap), known[-1].rows, trials, tuple(due)
+        tuple(rows), tuple(rates), expected, predict(cap), known[-1].rows, exploration, tuple(stale)
     )
 
 
-def _hopes(
+def _candidates(
     known: Sequence[Estimate], knee: Estimate, predict: Callable[[int], float]
-) -> Iterator[Trial]:
+) -> Iterator[Candidate]:
     """
-    Yield the sizes beyond the *knee* that may be quicker than is known.
+    Yield the sizes beyond the *knee* that may be quicker than estimated.
 
-    Of the doubt about two rates a trial can only clear up its own size's.  What was never measured
-    may be as quick as its neighbours promise.
+    Of the errors of two rates, runs can reduce only that of their own size.  A size that was never
+    measured counts as quick as its neighbours predict.
     """
     measured = {it.rows: it for it in known}
     best = knee.rate
     for rows in range(knee.rows + 1, known[-1].rows + 1):
         it = measured.get(rows)
         if it is not None:
-            yield Trial(rows, it.rate, it.error, it.runs)
+            yield Candidate(rows, it.rate, it.error, it.runs)
             best = max(best, it.rate)
-        elif (rate := rate_of(rows, predict(rows))) > best * (1.0 + TIE):
-            yield Trial(rows, rate)
+        elif (rate := rate_of(rows, predict(rows))) > best * (1.0 + RATE_TOLERANCE):
+            yield Candidate(rows, rate)
 
 
 def _knee(known: Sequence[Estimate]) -> Estimate:
-    """Return the smallest of *known* that certainly has nearly the best rate."""
-    enough = KNEE * max(it.rate / (1.0 + SURELY * it.error) for it in known)
+    """Return the smallest of *known* that has nearly the best certain rate."""
+    best = max(it.rate / (1.0 + KNEE_STANDARD_ERRORS * it.error) for it in known)
+    enough = KNEE_RATE_SHARE * best
     return next(it for it in known if it.rate >= enough)
 
 
@@ -150,38 +156,40 @@ def _certain_rates(
     """
     Yield the sizes up to the largest *known*, and the rows per second of each.
 
-    Up to the *knee* they are what *predict* says; beyond it, what is certain.
+    Up to the *knee* the rates follow from *predict*; beyond it, they are what is certain.
     """
     below: Estimate | None = None
     for it in known:
         for rows in range(below.rows + 1 if below else 1, it.rows + 1):
             seconds = predict(rows)
             if it.rows <= knee.rows:
-                doubt = 0.0
+                error = 0.0
             elif below is not None and below.line is it.line is knee.line:
-                doubt = _along(rows, seconds, knee)
+                error = _error_along_line(rows, seconds, knee)
             else:
-                # There may be a step anywhere: that no more rows take longer is all there is.
-                seconds, doubt = it.seconds, _doubt(it, knee)
-            yield rows, rate_of(rows, seconds * (1.0 + DOUBT * doubt))
+                # There may be a step anywhere between two lines: only the time of the next
+                # measured size is a certain bound.
+                seconds, error = it.seconds, _ratio_error(it, knee)
+            yield rows, rate_of(rows, seconds * (1.0 + CERTAIN_STANDARD_ERRORS * error))
         below = it
 
 
-def _doubt(it: Estimate, knee: Estimate) -> float:
+def _ratio_error(it: Estimate, knee: Estimate) -> float:
     """Return the standard error of the ratio of the two rates."""
     if it.line is knee.line:
-        return _along(it.rows, it.seconds, knee)
+        return _error_along_line(it.rows, it.seconds, knee)
     return hypot(it.error, knee.error)
 
 
-def _along(rows: int, seconds: float, knee: Estimate) -> float:
+def _error_along_line(rows: int, seconds: float, knee: Estimate) -> float:
     """
-    Return that of a size on the line of *knee*.
+    Return the standard error of the ratio of the rates of a size on the line of *knee*, and *knee*.
 
-    Both are off together, the more so the nearer the line comes to the origin.
+    An error of the line affects both in the same direction; it matters more the nearer the line
+    is to the origin.
     """
     line = knee.line
-    here, there = max(seconds, INSTANT), max(knee.seconds, INSTANT)
+    here, there = max(seconds, MIN_RUN_SECONDS), max(knee.seconds, MIN_RUN_SECONDS)
     level = 1.0 / here - 1.0 / there
     tilt = (rows - line.centre) / here - (knee.rows - line.centre) / there
     return hypot(line.error * level, line.tilt * tilt)

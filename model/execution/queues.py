@@ -1,5 +1,5 @@
 """
-Keep what is known of each kind of run: one profile a signature and shape of its rows.
+The queues of one model: one for each signature and shape of its rows.
 
 Belongs to the reactor thread.
 """
@@ -7,59 +7,66 @@ Belongs to the reactor thread.
 from collections import OrderedDict
 
 from batcher.learning.latency import LatencyCurve
-from batcher.profile import Profile
-from model.signature import Feed, RunKey
+from batcher.queue import Queue
+from model.signature import Arrays, Feed, RunKey
 
-#: Shapes beside those of the start whose profiles are remembered; clients may send any number.
-REMEMBERED = 1024
+#: Queues of shapes that were not warmed up: clients may send any number of shapes.
+MAX_OTHER_QUEUES = 1024
+
+#: A queue of feeds; its results are the outputs of the model.
+FeedQueue = Queue[Feed, Arrays]
 
 
-class Profiles:
+class Queues:
     """
-    The profiles of one model.
+    The queues of one model.
 
-    Rows of *max_queue_bytes* may wait in each queue, but never fewer than fill a batch.
+    *max_queue_bytes* bytes of rows may wait in each queue, but never fewer rows than fill a batch.
     """
 
     def __init__(self, max_queue_bytes: int) -> None:
         self._max_queue_bytes = max_queue_bytes
-        #: Those of the start, by the names of their signatures.
-        self.known: dict[str, Profile] = {}
+        #: The queues made by `learn`, by the names of their signatures.
+        self.known: dict[str, FeedQueue] = {}
         self._caps: dict[str, int] = {}
-        self._learned: dict[RunKey, Profile] = {}
-        self._others: OrderedDict[RunKey, Profile] = OrderedDict()  # that used last stands last
+        self._learned: dict[RunKey, FeedQueue] = {}
+        self._others: OrderedDict[RunKey, FeedQueue] = OrderedDict()  # the last used is the last
 
     def learn(self, sample: Feed, cap: int, measured: dict[int, float]) -> None:
-        """Take in what warm-up found with *sample*; *cap* holds for other shapes, too."""
+        """
+        Make the queue of feeds like *sample*; *measured* is l(b) as warm-up found it.
+
+        *cap*, the largest batch in rows, holds for other shapes of its signature, too.
+        """
         name = sample.signature.name
         self._caps[name] = cap
         self._learned[sample.key] = self.known[name] = self._new(sample, cap, measured)
 
     def cap(self, signature: str) -> int:
-        """Return the largest batch that *signature* was given at the start."""
+        """Return the largest batch, in rows, of *signature* at the start."""
         return self._caps[signature]
 
-    def of(self, feed: Feed) -> Profile:
-        """Return the profile of the runs that *feed* may share, whose signature was learned."""
+    def of(self, feed: Feed) -> FeedQueue:
+        """Return the queue of *feed*; `learn` must have been called for its signature."""
         key = feed.key
-        profile = self._learned.get(key)
-        if profile is None:
-            profile = self._others.pop(key, None) or self._new(feed, self._caps[key.signature], {})
-            self._others[key] = profile
-            if len(self._others) > REMEMBERED:
+        queue = self._learned.get(key)
+        if queue is None:
+            queue = self._others.pop(key, None) or self._new(feed, self._caps[key.signature], {})
+            self._others[key] = queue
+            if len(self._others) > MAX_OTHER_QUEUES:
                 self._others.popitem(last=False)
-        return profile
+        return queue
 
-    def _new(self, feed: Feed, cap: int, measured: dict[int, float]) -> Profile:
+    def _new(self, feed: Feed, cap: int, measured: dict[int, float]) -> FeedQueue:
         rows = max(cap, self._max_queue_bytes // max(1, feed.row_bytes))
-        return Profile(LatencyCurve(measured), cap, rows, run_name(feed))
+        return Queue(LatencyCurve(measured), cap, rows, run_name(feed))
 
 
 def run_name(feed: Feed) -> str:
     """
-    Return what people may call the runs that *feed* may share.
+    Return the name, in reports, of the queue of *feed*.
 
-    The name of its signature, and the shapes of its rows where the signature leaves any open.
+    The name of its signature, and the shapes of its rows if the signature leaves any open.
     """
     signature = feed.signature
     first = 1 if signature.batched else 0

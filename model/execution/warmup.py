@@ -14,8 +14,8 @@ from twisted.internet.defer import CancelledError, DeferredList
 
 from batcher.errors import OutOfMemory
 from batcher.executor import Piece
-from batcher.learning.latency import FEWEST, typical, warm_repeats
-from batcher.learning.sizes import KNEE
+from batcher.learning.latency import MIN_WARMUP_RUNS, trimmed_mean, warmup_runs
+from batcher.learning.sizes import KNEE_RATE_SHARE
 from model.errors import ModelError
 from model.execution.lane import Lane
 from model.execution.thread import ThreadStopped
@@ -71,7 +71,7 @@ def choose_cap(measured: dict[int, float]) -> int:
     """
     rates = {rows: rows / seconds for rows, seconds in measured.items()}
     best = max(rates.values())
-    knee = min(rows for rows in rates if rates[rows] >= KNEE * best)
+    knee = min(rows for rows in rates if rates[rows] >= KNEE_RATE_SHARE * best)
     small = [rows for rows in rates if rows <= MIN_CAP_ROWS and rates[rows] > best / 2]
     return max(knee, *small) if small else knee
 
@@ -116,7 +116,7 @@ async def measure(
     lanes: Sequence[Lane],
     sample: Feed,
     rows: int,
-    repeats: Callable[[float], int] = warm_repeats,
+    repeats: Callable[[float], int] = warmup_runs,
 ) -> float:
     """
     Return the seconds of a run of *rows* rows like *sample* with all *lanes* busy.
@@ -126,7 +126,7 @@ async def measure(
     """
     feed = repeat_sample(sample, rows)
     gathered = await _run_on_all(lanes, lambda lane: _timed_runs(lane, feed, repeats))
-    return median(typical(times) for times in gathered)
+    return median(trimmed_mean(times) for times in gathered)
 
 
 async def run_all_sizes(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
@@ -141,7 +141,7 @@ async def run_all_sizes(lanes: Sequence[Lane], sample: Feed, largest: int) -> fl
             lane.run_now([Piece(repeat_sample(sample, rows), 0, rows)])
 
     def few(seconds: float) -> int:
-        return min(FEWEST, warm_repeats(seconds))
+        return min(MIN_WARMUP_RUNS, warmup_runs(seconds))
 
     await _run_on_all(lanes, run_all)
     return await measure(lanes, sample, largest, few)

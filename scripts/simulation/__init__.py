@@ -1,1 +1,1 @@
-"""What `tensorferry simulate` does: worlds, policies in them, and what came of it."""
+"""The simulator behind `tensorferry simulate`: workloads, policies and figures."""

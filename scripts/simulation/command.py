@@ -1,5 +1,5 @@
 """
-Carry out the command `tensorferry simulate`: options in, worlds played, figures out.
+The command `tensorferry simulate`: simulates the workloads of its options and prints figures.
 """
 
 import json
@@ -10,18 +10,18 @@ import click
 from rich.console import Console
 
 from model import packages
-from scripts.simulation.engine import World
+from scripts.simulation.engine import Workload
 from scripts.simulation.options import Options
 from scripts.simulation.policies import Contender, policy_named, tuned
 from scripts.simulation.report import Row, of_rows
 from scripts.simulation.service import Service
 
-#: Columns of what is printed to no terminal.
-WIDE = 160
+#: The least width of the table, in columns, also without a terminal.
+MIN_TABLE_WIDTH = 160
 
 
 def run(options: Options) -> None:
-    """Do what the options ask for, and print the figures; raises UsageError."""
+    """Simulate, and print the figures; raises UsageError."""
     options.check()
     if options.png is not None:
         _need_matplotlib()
@@ -29,8 +29,8 @@ def run(options: Options) -> None:
     contenders = [policy_named(policy, service) for policy in options.policies]
     rows = [
         row
-        for load, world in options.worlds(options.terms(service))
-        for row in _rows(options, service, contenders, load, world)
+        for load, workload in options.workloads(options.scenario(service))
+        for row in _rows(options, service, contenders, load, workload)
     ]
     title = _title(options, service)
     if options.json:
@@ -39,7 +39,7 @@ def run(options: Options) -> None:
         click.echo(json.dumps({"loads": found} if several else found[0]))
     else:
         console = Console(highlight=False, soft_wrap=True)
-        console.width = max(console.width, WIDE)
+        console.width = max(console.width, MIN_TABLE_WIDTH)
         console.print(of_rows(title, rows))
     if options.png is not None:
         _draw(options.png, options.slo, title, rows)
@@ -50,16 +50,16 @@ def _rows(
     service: Service,
     contenders: Sequence[Contender],
     load: float | None,
-    world: World,
+    workload: Workload,
 ) -> Iterator[Row]:
-    """Yield what came of each policy in the same world; the last tells of the tuned setting."""
+    """Yield a row for each policy under the same workload; the last has the tuned setting."""
     for contender in contenders:
         yield Row(
             load,
             contender.name,
-            contender.play(world),
-            tuned(world, service) if options.tune and contender is contenders[-1] else None,
-            stable=load is None or load < contender.stable / service.best_rate,
+            contender.figures_for(workload),
+            tuned(workload, service) if options.tune and contender is contenders[-1] else None,
+            stable=load is None or load < contender.max_rate / service.best_rate,
         )
 
 

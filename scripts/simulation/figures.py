@@ -1,5 +1,5 @@
 """
-Sum up what became of the requests of a world.
+The figures of a simulation.
 
 Pure.  The first fifth of the requests is left out of every figure: the queue was still empty.
 """
@@ -10,21 +10,21 @@ from math import ceil, inf
 
 from scripts.simulation.engine import History
 
-#: One in so many requests is left out, from the first on.
-LEFT_OUT = 5
+#: The first of so many parts of the requests is left out.
+WARMUP_DIVISOR = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """None is what cannot be told, as nothing was answered or no time went by."""
+    """A figure is None if nothing was answered, or if no time passed."""
 
-    requests: int  #: that count
-    mean_ms: float | None  #: from arrival to answer, of those that were answered; the same below
+    requests: int  #: those that count
+    mean_ms: float | None  #: from arrival to answer, of answered requests; the percentiles, too
     p50_ms: float | None
     p99_ms: float | None
     rate: float | None  #: answers a second
     offered: float | None  #: requests a second
-    goodput: float | None  #: answers a second that came within the SLO; without one, all
+    goodput: float | None  #: answers a second within the SLO; all without an SLO
     goodput_share: float  #: of the requests
     refused: int
     dropped: int
@@ -33,17 +33,17 @@ class Figures:
 
 
 def figures_of(history: History, slo: float = inf) -> Figures:
-    """Return the figures of *history*, where an answer is good within *slo* seconds."""
-    first = len(history.due) // LEFT_OUT
+    """Return the figures of *history*; *slo* is in seconds."""
+    first = len(history.due) // WARMUP_DIVISOR
     due = history.due[first:]
     answers = [
         (ended, ended - at) for at, ended in zip(due, history.ended[first:], strict=True)
         if ended < inf
     ]  # fmt: skip
     latencies = sorted(latency for _, latency in answers)
-    # The batcher drops what is late by its own sum, which may differ in the last digit.
+    # The batcher adds the same numbers in another order: the last digit may differ.
     good = sum(latency <= slo * (1 + 1e-9) for latency in latencies)
-    # Answers to an overload go on when nobody comes any more.
+    # After an overload, answers go on when arrivals have ended.
     seconds = max(due[-1] - due[0], _span([ended for ended, _ in answers]))
     rows = [rows for oldest, rows in history.runs if oldest >= first]
     return Figures(
@@ -63,7 +63,7 @@ def figures_of(history: History, slo: float = inf) -> Figures:
 
 
 def percentile_ms(ordered: Sequence[float], share: int) -> float | None:
-    """Return the milliseconds that *share* per cent of the *ordered* seconds do not exceed."""
+    """Return the percentile *share* of the *ordered* seconds, in milliseconds."""
     return ordered[ceil(share * len(ordered) / 100) - 1] * 1e3 if ordered else None
 
 

@@ -1,9 +1,9 @@
 """
-Hold the server's own policy against the best that could have been set by hand.
+Compare the server's own policy with the best fixed settings.
 
-Pure.  Each case is a model and a load; each of its seeds is a world in which the policy, greedy
-batching at the true knee and a grid of fixed settings are played.  The policy learns on the way
-what the others know: the load for which they were tuned, and where the knee is.
+Pure.  Each case is a model and a load; each of its seeds is a workload under which the policy,
+greedy batching at the true knee and a grid of fixed settings are simulated.  The others know the
+load for which they are tuned, or the knee; the policy has to learn both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,13 +12,13 @@ from math import inf
 from statistics import fmean
 
 from batcher.policy import FixedPolicy, LotPolicy
-from scripts.simulation.engine import World, simulate, simulate_fixed
+from scripts.simulation.engine import Workload, simulate, simulate_fixed
 from scripts.simulation.figures import figures_of
-from scripts.simulation.policies import WAITS, tuned
+from scripts.simulation.policies import DELAYS_IN_RUNS, tuned
 from scripts.simulation.service import Service, built_in, measured
-from scripts.simulation.worlds import Chance, Terms, arrivals
+from scripts.simulation.workloads import Chance, Scenario, arrivals
 
-#: Requests of a world, and the sigma of the noise of its runs.
+#: Requests of a workload, and the sigma of the noise of its runs.
 REQUESTS, NOISE = 20_000, 0.05
 
 LOADS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -26,11 +26,11 @@ PATTERNS = ("poisson", "mmpp")
 
 
 def _tiled(rows: int) -> float:
-    """Every 16 rows are a tile, and one tile after the other is worked on."""
+    """Return the milliseconds of *rows* rows in tiles of 16, one tile after the other."""
     return 4.0 + 1.3 * -(-rows // 16)
 
 
-#: The built-in ones; a classifier as it was measured on a core; a warm-up of all sizes, on steps.
+#: Built-in services; a classifier as measured on one core; steps with a warm-up of all sizes.
 SERVICES: dict[str, Service] = {
     **{name: built_in(name) for name in ("gpu", "pad", "cpu")},
     "efficientnet": measured(
@@ -41,24 +41,23 @@ SERVICES: dict[str, Service] = {
     "gpu, all sizes": replace(built_in("gpu"), sizes=tuple(range(1, 129))),
 }
 
-#: Where clients wait for their answers: 4 + 0.1 b ms.
+#: The service of the closed loops: 4 + 0.1 b ms.
 CLOSED = measured("closed", {1 << power: (4.0 + 0.1 * (1 << power)) / 1e3 for power in range(7)})
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 
-#: Seconds that the front end spends on each answer, one after the other.
+#: Seconds of the front end for each answer, one answer after the other.
 PER_ANSWER = (0.0, 0.0001, 0.0002, 0.0003, 0.0005)
 
-#: The load up to which the bar for the mean is lower: beyond, a little less capacity is much more
-#: waiting.
-NEARLY = 0.9
+#: Above this load the bar for the mean is less strict: a little less capacity is much more waiting.
+HIGH_LOAD = 0.9
 
-#: What waiting for each other must bring the few clients up to *FEW*, where any setting brings it.
-GAIN, FEW = 1.3, 8
+#: The rate that holds must gain for up to `MAX_FEW_CLIENTS` clients, if any fixed setting gains it.
+MIN_GAIN, MAX_FEW_CLIENTS = 1.3, 8
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Open:
-    """Requests come whatever becomes of them."""
+    """Requests arrive independently of the answers."""
 
     service: str  #: one of `SERVICES`
     pattern: str
@@ -68,14 +67,14 @@ class Open:
         return f"{self.service}, {self.pattern}, load {self.load:g}"
 
     def play(self, seed: int, requests: int = REQUESTS) -> dict[str, float]:
-        """Return the ratios of the policy: of its mean and p99 to the tuned, mean to greedy."""
+        """Return the ratios of mean and p99 to the tuned setting, and of the mean to greedy."""
         service = SERVICES[self.service]
-        terms = Terms(service, 1, inf, Chance(seed, NOISE))
-        due = arrivals(self.pattern, self.load * terms.capacity, requests, terms)
-        world = terms.open_world(due)
-        auto = figures_of(simulate(world, LotPolicy(), service.cap))
-        greedy = figures_of(simulate_fixed(world, FixedPolicy(service.knee, 0.0)))
-        best = tuned(world, service).figures
+        scenario = Scenario(service, 1, inf, Chance(seed, NOISE))
+        due = arrivals(self.pattern, self.load * scenario.capacity, requests, scenario)
+        workload = scenario.open_workload(due)
+        auto = figures_of(simulate(workload, LotPolicy(), service.cap))
+        greedy = figures_of(simulate_fixed(workload, FixedPolicy(service.knee, 0.0)))
+        best = tuned(workload, service).figures
         return {
             "mean": _ratio(auto.mean_ms, best.mean_ms),
             "p99": _ratio(auto.p99_ms, best.p99_ms),
@@ -85,7 +84,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Closed:
-    """Clients wait for their answers, and send the next request at once."""
+    """Each client sends its next request at once when it is answered."""
 
     per_answer: float  #: seconds
     clients: int
@@ -95,68 +94,69 @@ class Closed:
 
     def play(self, seed: int, requests: int = REQUESTS) -> dict[str, float]:
         """
-        Return the ratios of the policy's answers a second to greedy's and to the best fixed.
+        Return the ratios of the answers per second to greedy and to the best fixed setting.
 
-        A quarter of *requests* tells it: there is no chance in when they come.
+        A quarter of *requests* is enough: the arrivals are not random.
         """
-        terms = Terms(CLOSED, 1, inf, Chance(seed, NOISE))
-        world = terms.closed_world(self.clients, 0.0, requests // 4, self.per_answer)
-        auto = figures_of(simulate(world, LotPolicy(), CLOSED.cap)).rate
-        greedy = figures_of(simulate_fixed(world, FixedPolicy(CLOSED.knee, 0.0))).rate
-        return {"gain": _ratio(auto, greedy), "share": _ratio(auto, self._best_rate(world))}
+        scenario = Scenario(CLOSED, 1, inf, Chance(seed, NOISE))
+        workload = scenario.closed_workload(self.clients, 0.0, requests // 4, self.per_answer)
+        auto = figures_of(simulate(workload, LotPolicy(), CLOSED.cap)).rate
+        greedy = figures_of(simulate_fixed(workload, FixedPolicy(CLOSED.knee, 0.0))).rate
+        return {"gain": _ratio(auto, greedy), "share": _ratio(auto, self._best_rate(workload))}
 
-    def _best_rate(self, world: World) -> float:
-        """Return the most answers a second of the fixed settings, also that of all clients."""
+    def _best_rate(self, workload: Workload) -> float:
+        """Return the most answers per second of the fixed settings and a batch of all clients."""
         sizes = {*(1 << power for power in range(CLOSED.cap.bit_length())), self.clients}
         figures = (
-            figures_of(simulate_fixed(world, FixedPolicy(rows, share * CLOSED.seconds[1])))
+            figures_of(simulate_fixed(workload, FixedPolicy(rows, share * CLOSED.seconds[1])))
             for rows in sizes
-            for share in WAITS
+            for share in DELAYS_IN_RUNS
         )
         return max(each.rate or 0.0 for each in figures)
 
 
 Case = Open | Closed
 
-#: What came of the seeds of each case: ratios by name.
+#: For each case and each of its seeds: the ratios by name.
 Found = Mapping[Case, Sequence[Mapping[str, float]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a bar was kept, and where it was nearest to not being."""
+    """Whether a bar is met, and the case in which it is hardest to meet."""
 
     bar: str
     limit: float
-    value: float  #: the mean of the seeds there
+    value: float  #: the mean over the seeds of that case
     where: Case | None  #: None: on average over all cases
     passed: bool
 
 
 def mean(ratios: Sequence[Mapping[str, float]], name: str) -> float:
-    """Return the mean of the ratios of that name over the seeds."""
+    """Return the mean over the seeds of the ratio *name*."""
     return fmean(each[name] for each in ratios)
 
 
 def judged(found: Found) -> Iterator[Verdict]:
-    """Yield a verdict on each bar that *found* has cases for."""
+    """Yield a verdict on each bar for which *found* has cases."""
     of_open = [case for case in found if isinstance(case, Open)]
     of_closed = [case for case in found if isinstance(case, Closed)]
-    most = [case for case in of_open if case.load <= NEARLY]
-    last = [case for case in of_open if case.load > NEARLY]
-    few = [case for case in of_closed if 2 <= case.clients <= FEW]
+    most = [case for case in of_open if case.load <= HIGH_LOAD]
+    last = [case for case in of_open if case.load > HIGH_LOAD]
+    few = [case for case in of_closed if 2 <= case.clients <= MAX_FEW_CLIENTS]
     possible = [
-        case for case in few if mean(found[case], "gain") >= GAIN * mean(found[case], "share")
+        case for case in few if mean(found[case], "gain") >= MIN_GAIN * mean(found[case], "share")
     ]
-    yield from _at_most(f"mean to tuned, to load {NEARLY}", 1.05, "mean", most, found)
+    yield from _at_most(f"mean to tuned, to load {HIGH_LOAD}", 1.05, "mean", most, found)
     yield from _at_most("mean to tuned, beyond", 1.08, "mean", last, found)
     if of_open:
         average = fmean(mean(found[case], "mean") for case in of_open)
         yield Verdict("mean to tuned, on average", 1.02, average, None, average <= 1.02)
     yield from _at_most("p99 to tuned", 1.2, "p99", of_open, found)
     yield from _at_most("mean to greedy", 1.01, "greedy", of_open, found)
-    yield from _at_least(f"rate to greedy, 2 to {FEW} clients", GAIN, "gain", possible, found)
-    yield from _at_least(f"rate to the best fixed, 2 to {FEW} clients", 0.98, "share", few, found)
+    clients = f"2 to {MAX_FEW_CLIENTS} clients"
+    yield from _at_least(f"rate to greedy, {clients}", MIN_GAIN, "gain", possible, found)
+    yield from _at_least(f"rate to the best fixed, {clients}", 0.98, "share", few, found)
     yield from _at_least("rate to greedy", 0.99, "gain", of_closed, found)
 
 
@@ -177,5 +177,5 @@ def _at_least(
 
 
 def _ratio(value: float | None, to: float | None) -> float:
-    """Return the ratio; inf where one of them is not there."""
+    """Return the ratio; inf if one of them is missing."""
     return value / to if value and to else inf

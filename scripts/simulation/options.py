@@ -1,5 +1,5 @@
 """
-Say what the options of `tensorferry simulate` mean together.
+The options of `tensorferry simulate`, checked together, and the workloads that they ask for.
 
 Reads the files that they name.
 """
@@ -12,23 +12,23 @@ from pathlib import Path
 import click
 
 from scripts.load.arrivals import read_trace
-from scripts.simulation.engine import World
+from scripts.simulation.engine import Workload
 from scripts.simulation.service import Service, built_in, read_service
-from scripts.simulation.worlds import Chance, Terms, arrivals, at_rate, rate_of
+from scripts.simulation.workloads import Chance, Scenario, arrivals, at_rate, rate_of
 
-#: What is taken where nothing is said.
-REQUESTS, LOAD, CLIENTS = 20_000, 0.7, 8
+#: Defaults; a load is a share of the best rate.
+DEFAULT_REQUESTS, DEFAULT_LOAD, DEFAULT_CLIENTS = 20_000, 0.7, 8
 
-#: The kinds of arrivals that need no file.
+#: The patterns of arrivals that need no file.
 PATTERNS = ("poisson", "mmpp", "closed")
 
-#: Bytes of a file of arrivals: more would take minutes.
-MOST_BYTES = 32_000_000
+#: The largest file of arrivals, in bytes: a larger one would take minutes.
+MAX_FILE_BYTES = 32_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options as they were given, None where they were not; times are seconds."""
+    """The options as given; None: not given.  Times are seconds."""
 
     latency: Path | None
     profile: str | None
@@ -49,7 +49,7 @@ class Options:
     png: Path | None
 
     def check(self) -> None:
-        """Raise UsageError where they contradict each other."""
+        """Raise UsageError if they contradict each other."""
         closed = self.arrivals == "closed"
         rates = [each for each in (self.load, self.loads, self.rate) if each is not None]
         wrong = {
@@ -59,14 +59,14 @@ class Options:
             "--clients and --think need --arrivals closed": not closed
             and (self.clients is not None or self.think is not None),
             "--png draws several loads: give --loads": self.png and not self.loads,
-            "--png needs a folder that is there": self.png and not self.png.parent.is_dir(),
+            "--png needs an existing folder": self.png and not self.png.parent.is_dir(),
         }
         for problem, holds in wrong.items():
             if holds:
                 raise click.UsageError(problem)
 
     def service(self) -> Service:
-        """Return what runs take; raises UsageError."""
+        """Return how long runs take; raises UsageError."""
         if self.latency is None:
             return built_in(self.profile or "gpu")
         try:
@@ -75,49 +75,49 @@ class Options:
             problem = error.strerror if isinstance(error, OSError) else error
             raise click.UsageError(f"--latency: {self.latency}: {problem}") from error
 
-    def terms(self, service: Service) -> Terms:
-        """Return what is the same for every load."""
-        return Terms(
+    def scenario(self, service: Service) -> Scenario:
+        """Return the options that are the same for every load."""
+        return Scenario(
             service,
             self.lanes,
             inf if self.slo is None else self.slo,
             Chance(self.seed, self.noise),
         )
 
-    def worlds(self, terms: Terms) -> Iterator[tuple[float | None, World]]:
-        """Yield each load, as a share of what the lanes can do, and its world."""
+    def workloads(self, scenario: Scenario) -> Iterator[tuple[float | None, Workload]]:
+        """Yield each load, as a share of the best rate of all lanes, and its workload."""
         if self.arrivals == "closed":
-            clients, think = self.clients or CLIENTS, self.think or 0.0
-            yield None, terms.closed_world(clients, think, self.requests or REQUESTS)
+            clients, think = self.clients or DEFAULT_CLIENTS, self.think or 0.0
+            yield None, scenario.closed_workload(clients, think, self.requests or DEFAULT_REQUESTS)
             return
-        for rate, due in self._offered(terms):
-            yield rate and rate / terms.capacity, terms.open_world(due)
+        for rate, due in self._offered(scenario):
+            yield rate and rate / scenario.capacity, scenario.open_workload(due)
 
-    def _offered(self, terms: Terms) -> Iterator[tuple[float | None, Sequence[float]]]:
-        """Yield requests a second, None where all come at once, and when they are due."""
+    def _offered(self, scenario: Scenario) -> Iterator[tuple[float | None, Sequence[float]]]:
+        """Yield requests per second, None if all arrive at once, and the arrival times."""
         loads = self.loads or (() if self.load is None else (self.load,))
-        rates: list[float | None] = [load * terms.capacity for load in loads]
+        rates: list[float | None] = [load * scenario.capacity for load in loads]
         rates = rates or [self.rate]
         if not all(isfinite(rate or 0.0) for rate in rates):
-            raise click.UsageError("so many requests a second are no number")
+            raise click.UsageError("the requests per second must be a finite number")
         if self.arrivals not in PATTERNS:
-            times = self._trace()[: self.requests]
+            times = self._arrival_times()[: self.requests]
             for asked in rates:
                 due = times if asked is None else at_rate(times, asked)
                 yield rate_of(due), due
             return
         for asked in rates:
-            rate = asked or LOAD * terms.capacity
-            yield rate, arrivals(self.arrivals, rate, self.requests or REQUESTS, terms)
+            rate = asked or DEFAULT_LOAD * scenario.capacity
+            yield rate, arrivals(self.arrivals, rate, self.requests or DEFAULT_REQUESTS, scenario)
 
-    def _trace(self) -> Sequence[float]:
+    def _arrival_times(self) -> Sequence[float]:
         path = Path(self.arrivals)
         problem: object = "no such file"
         try:
-            if path.is_file() and path.stat().st_size <= MOST_BYTES:
+            if path.is_file() and path.stat().st_size <= MAX_FILE_BYTES:
                 return read_trace(path)
             if path.is_file():
-                problem = f"more than {MOST_BYTES:,} bytes"
+                problem = f"more than {MAX_FILE_BYTES:,} bytes"
         except OSError as error:
             problem = error.strerror
         except ValueError as error:

@@ -1,5 +1,5 @@
 """
-Know the policies that are simulated, by the names that people give them, and the best fixed one.
+The simulated policies by their names, and the search for the best fixed setting.
 """
 
 import re
@@ -11,32 +11,32 @@ import click
 
 from batcher.policy import FixedPolicy, LotPolicy, Policy
 from scripts.load.units import Duration
-from scripts.simulation.engine import History, World, simulate, simulate_fixed
+from scripts.simulation.engine import History, Workload, simulate, simulate_fixed
 from scripts.simulation.figures import Figures, figures_of
 from scripts.simulation.service import Service
 
-#: How long the head waits in the grid, in runs of one row.
-WAITS = (0.0, 0.5, 1.0, 2.0, 5.0)
+#: The delays of the grid, in runs of one row.
+DELAYS_IN_RUNS = (0.0, 0.5, 1.0, 2.0, 5.0)
 
 _FIXED = re.compile(r"fixed:([1-9][0-9]{0,8}),(.+)")
 
 
 @dataclass(frozen=True, slots=True)
 class Contender:
-    """How to play one policy in any world."""
+    """A policy to be simulated under any workload."""
 
-    name: str  #: as it was asked for
-    make: Callable[[], Policy]  #: a new one for each world, since it may learn
-    cap: int  #: the most rows that it may put into a run
-    stable: float  #: the requests a second that each lane can serve so
+    name: str  #: as given in the options
+    make: Callable[[], Policy]  #: makes a new one for each workload, since it may learn
+    cap: int  #: the largest batch, in rows
+    max_rate: float  #: the most requests per second that each lane can serve with it
 
-    def play(self, world: World) -> Figures:
-        """Return what comes of *world*."""
-        return figures_of(simulate(world, self.make(), self.cap), world.slo)
+    def figures_for(self, workload: Workload) -> Figures:
+        """Return the figures of *workload* under this policy."""
+        return figures_of(simulate(workload, self.make(), self.cap), workload.slo)
 
 
 def policy_named(text: str, service: Service) -> Contender:
-    """Return what *text* names; raises UsageError."""
+    """Return the policy called *text*; raises UsageError."""
     if text == "auto":
         return Contender(text, LotPolicy, service.cap, service.best_rate)
     if text == "greedy":
@@ -58,7 +58,7 @@ def policy_named(text: str, service: Service) -> Contender:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The fixed settings that would have been the best, as one knows afterwards."""
+    """The best fixed settings for a workload, with hindsight."""
 
     max_batch: int
     timeout: float  #: seconds
@@ -66,32 +66,32 @@ class Tuned:
 
     @property
     def name(self) -> str:
-        """What `policy_named` takes for it, rounded."""
+        """The name for `policy_named`, rounded."""
         return f"fixed:{self.max_batch},{self.timeout * 1e3:.4g}ms"
 
 
-def tuned(world: World, service: Service) -> Tuned:
+def tuned(workload: Workload, service: Service) -> Tuned:
     """
-    Return the best of a grid of fixed settings: of those, the one with the least mean.
+    Return the best of a grid of fixed settings: the one with the least mean latency.
 
-    With an SLO the share of answers in time goes first, to a thousandth: who answers next to
-    nobody is quick.
+    With an SLO the share of answers in time, rounded to a thousandth, is compared first: a setting
+    with few answers has low latencies.
     """
     sizes = sorted({*(1 << power for power in range(service.cap.bit_length())), service.cap})
     tried = (
-        Tuned(rows, delay, figures_of(_played(world, FixedPolicy(rows, delay)), world.slo))
+        Tuned(rows, delay, figures_of(_history(workload, FixedPolicy(rows, delay)), workload.slo))
         for rows in sizes
-        for delay in (share * service.seconds[1] for share in WAITS)
+        for delay in (share * service.seconds[1] for share in DELAYS_IN_RUNS)
     )
-    return min(tried, key=_badness)
+    return min(tried, key=_cost)
 
 
-def _played(world: World, policy: FixedPolicy) -> History:
-    if world.lanes == 1 and world.slo == inf:
-        return simulate_fixed(world, policy)
-    return simulate(world, policy, policy.max_batch_size)
+def _history(workload: Workload, policy: FixedPolicy) -> History:
+    if workload.lanes == 1 and workload.slo == inf:
+        return simulate_fixed(workload, policy)
+    return simulate(workload, policy, policy.max_batch_size)
 
 
-def _badness(each: Tuned) -> tuple[float, float]:
+def _cost(each: Tuned) -> tuple[float, float]:
     mean = each.figures.mean_ms
     return -round(each.figures.goodput_share, 3), inf if mean is None else mean

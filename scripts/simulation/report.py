@@ -1,7 +1,7 @@
 """
-Show people what simulations have shown: one row for each load and policy.
+The table of the figures: one row for each load and policy.
 
-Pure: figures in, what rich can print out.
+Pure: returns what rich can print.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,22 +20,22 @@ COLUMNS = (
     *("mean ms", "p50 ms", "p99 ms", "rows", "refused", "dropped"),
 )
 
-#: A percentile that fewer requests than this lie beyond says little.
-TAIL = 5
+#: A percentile needs so many requests above it to be reliable.
+MIN_TAIL_REQUESTS = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """What came of one policy at one load."""
+    """The figures of one policy at one load."""
 
-    load: float | None  #: as a share of what the lanes can do; None in a closed loop
+    load: float | None  #: as a share of the best rate of all lanes; None in a closed loop
     policy: str
     figures: Figures
     tuned: Tuned | None
-    stable: bool  #: whether the policy can serve as many as come
+    stable: bool  #: whether the policy can serve this load
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures under their names."""
+        """Return the figures as JSON."""
         found = {
             "load": self.load,
             "policy": self.policy,
@@ -52,7 +52,7 @@ class Row:
 
 
 def of_rows(title: str, rows: Sequence[Row]) -> RenderableType:
-    """Return the table of *rows* under *title*, each with that of the tuned setting below."""
+    """Return the table of *rows* under *title*; a tuned setting has a row of its own below."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "policy" else "right")
@@ -83,11 +83,11 @@ def _warnings(rows: Sequence[Row]) -> Iterator[Text]:
         if unstable:
             loads = ", ".join(f"{row.load:.3g}" for row in unstable if row.load is not None)
             sheds = any(row.figures.refused or row.figures.dropped for row in unstable)
-            so = "the rest is turned away" if sheds else "latencies grow with --requests"
-            yield _warning(f"{policy}, load {loads}: more come than can be served so; {so}")
+            effect = "the rest is refused" if sheds else "latencies grow with --requests"
+            yield _warning(f"{policy}, load {loads}: more arrive than can be served; {effect}")
     fewest = min(row.figures.requests for row in rows)
-    if fewest / 100 < TAIL:
-        yield _warning(f"p99 rests on {fewest} requests: simulate more to rely on it")
+    if fewest / 100 < MIN_TAIL_REQUESTS:
+        yield _warning(f"p99 of only {fewest} requests is not reliable: simulate more")
 
 
 def _warning(line: str) -> Text:

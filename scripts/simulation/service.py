@@ -1,7 +1,7 @@
 """
-Know how long runs take: the built-in profiles, or what a file says.
+How long simulated runs take: built in, or read from a file.
 
-Pure but for `read_service`.  Durations are seconds.
+Pure, except `read_service`.  Durations are seconds.
 """
 
 import json
@@ -12,25 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batcher.learning.sizes import TIE
+from batcher.learning.sizes import RATE_TOLERANCE
 
-#: No batch has more rows.
-MOST_ROWS = 65_536
+#: The largest batch, in rows.
+MAX_ROWS = 65_536
 
-#: Seconds that a run takes at least and at most: others were measured in another unit.
-LEAST_SECONDS, MOST_SECONDS = 1e-6, 3600.0
+#: The shortest and the longest run: other times are probably in another unit.
+MIN_SECONDS, MAX_SECONDS = 1e-6, 3600.0
 
-#: Bytes of a file of latencies: more than the longest that makes sense.
-MOST_BYTES = 4_000_000
+#: The largest file of latencies, in bytes.
+MAX_FILE_BYTES = 4_000_000
 
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """What runs take on one lane."""
+    """How long runs take on one lane."""
 
     name: str
-    seconds: tuple[float, ...]  #: of a run of as many rows as the index says; of 0 rows, 0.0
-    sizes: tuple[int, ...]  #: that a warm-up would measure, in order
+    seconds: tuple[float, ...]  #: of a run, by its rows as the index; of 0 rows, 0.0
+    sizes: tuple[int, ...]  #: that a warm-up measures, ascending
 
     @property
     def cap(self) -> int:
@@ -39,18 +39,18 @@ class Service:
 
     @property
     def knee(self) -> int:
-        """The smallest size with the most rows a second."""
+        """The smallest size with the most rows per second."""
         rates = [self.rate(rows) for rows in range(1, self.cap + 1)]
-        enough = max(rates) * (1 - TIE)
+        enough = max(rates) * (1 - RATE_TOLERANCE)
         return 1 + next(at for at, rate in enumerate(rates) if rate >= enough)
 
     @property
     def best_rate(self) -> float:
-        """The most rows a second."""
+        """The most rows per second of one lane."""
         return self.rate(self.knee)
 
     def rate(self, rows: int) -> float:
-        """Return how many rows a second runs of *rows* rows bring."""
+        """Return the rows per second of runs of *rows* rows."""
         return rows / self.seconds[rows]
 
 
@@ -65,12 +65,12 @@ def _padded(rows: int) -> float:
 
 
 def _cpu(rows: int) -> float:
-    """Every row costs, and a run hardly more than its rows."""
+    """A run has little overhead beside its rows."""
     return 2.0 + 12.0 * rows
 
 
 #: Milliseconds of a run by its rows, and the most rows.
-PROFILES: dict[str, tuple[Callable[[int], float], int]] = {
+BUILT_IN: dict[str, tuple[Callable[[int], float], int]] = {
     "gpu": (_gpu, 128),
     "pad": (_padded, 64),
     "cpu": (_cpu, 32),
@@ -78,8 +78,8 @@ PROFILES: dict[str, tuple[Callable[[int], float], int]] = {
 
 
 def built_in(name: str) -> Service:
-    """Return the service of that name, one of `PROFILES`; its warm-up takes powers of two."""
-    milliseconds, cap = PROFILES[name]
+    """Return the service *name*, a key of `BUILT_IN`; its warm-up measures powers of two."""
+    milliseconds, cap = BUILT_IN[name]
     return Service(
         name,
         (0.0, *(milliseconds(rows) * 1e-3 for rows in range(1, cap + 1))),
@@ -88,7 +88,7 @@ def built_in(name: str) -> Service:
 
 
 def measured(name: str, points: Mapping[int, float]) -> Service:
-    """Return the service that was measured at *points*, at least one: lines between them."""
+    """Return the service with the seconds *points*, at least one, and lines between them."""
     sizes = sorted(points)
     return Service(
         name, (0.0, *(_between(points, sizes, rows) for rows in range(1, sizes[-1] + 1))),
@@ -97,7 +97,7 @@ def measured(name: str, points: Mapping[int, float]) -> Service:
 
 
 def _between(points: Mapping[int, float], sizes: list[int], rows: int) -> float:
-    """Return the seconds of *rows* rows; fewer than the fewest measured take as long as those."""
+    """Return the seconds of *rows* rows; below the smallest measured size, those of that size."""
     above = bisect_left(sizes, rows)
     if above == 0 or sizes[above] == rows:
         return points[sizes[above]]
@@ -108,14 +108,14 @@ def _between(points: Mapping[int, float], sizes: list[int], rows: int) -> float:
 
 def read_service(path: Path) -> Service:
     """
-    Return what the JSON file at *path* says: ``{"1": 0.0041, "2": 0.0042}``, seconds by rows.
+    Return the service in the JSON file at *path*: ``{"1": 0.0041, "2": 0.0042}``, seconds by rows.
 
-    Raises ValueError for anything else, in one line, and OSError.
+    Raises ValueError, with a message of one line, for other content, and OSError.
     """
     with path.open("rb") as file:
-        text = file.read(MOST_BYTES + 1)
-    if len(text) > MOST_BYTES:
-        raise ValueError(f"expected at most {MOST_BYTES:,} bytes")
+        text = file.read(MAX_FILE_BYTES + 1)
+    if len(text) > MAX_FILE_BYTES:
+        raise ValueError(f"expected at most {MAX_FILE_BYTES:,} bytes")
     try:
         pairs = json.loads(text, object_pairs_hook=list)
     except (ValueError, RecursionError) as error:
@@ -124,10 +124,10 @@ def read_service(path: Path) -> Service:
         raise ValueError('expected seconds by rows, such as {"1": 0.004, "8": 0.006}')
     points: dict[int, float] = {}
     for rows, seconds in pairs:
-        if not re.fullmatch("[1-9][0-9]{0,9}", rows, re.ASCII) or int(rows) > MOST_ROWS:
-            raise ValueError(f"expected rows from 1 to {MOST_ROWS:,}, got {rows[:40]!r}")
+        if not re.fullmatch("[1-9][0-9]{0,9}", rows, re.ASCII) or int(rows) > MAX_ROWS:
+            raise ValueError(f"expected rows from 1 to {MAX_ROWS:,}, got {rows[:40]!r}")
         if int(rows) in points:
-            raise ValueError(f"{rows} rows are there twice")
+            raise ValueError(f"{rows} rows are given twice")
         if not _are_seconds(seconds):
             raise ValueError(
                 f"expected from a microsecond to an hour for {rows} rows, in seconds; "
@@ -138,5 +138,5 @@ def read_service(path: Path) -> Service:
 
 
 def _are_seconds(value: Any) -> bool:
-    """Whether *value*, from JSON, is how long a run may take; NaN is not."""
-    return type(value) in (int, float) and LEAST_SECONDS <= value <= MOST_SECONDS
+    """Return whether *value*, from JSON, can be the seconds of a run; NaN cannot."""
+    return type(value) in (int, float) and MIN_SECONDS <= value <= MAX_SECONDS

@@ -1,7 +1,7 @@
 """
-Tell why batches leave as they do, and what they wait for: `GET /debug/batcher`.
+`GET /debug/batcher`: the queues of the batcher, its last runs and why it launched them.
 
-Runs on the reactor thread.  Keys name the unit of what is no number of rows.
+Runs on the reactor thread.  A number that is not a number of rows has its unit in its key.
 """
 
 from collections.abc import Callable
@@ -10,7 +10,8 @@ from dataclasses import asdict
 import orjson
 from twisted.internet.defer import Deferred, succeed
 
-from batcher.stats import BatcherReport, Flush, QueueReport
+from batcher.stats import BatcherReport, QueueReport
+from batcher.trace import Run
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference
 
@@ -19,11 +20,11 @@ class DebugAPI:
     """The endpoint of `GET /debug/batcher`."""
 
     def __init__(self, inference: Callable[[], Inference]) -> None:
-        """*inference* raises `HTTPError` while there is none."""
+        """*inference* raises `HTTPError` until a model is ready."""
         self._inference = inference
 
     def batcher(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer with the policy, what it knows of each kind of run, and the last batches."""
+        """Respond with the policy, the state of each queue, and the last runs."""
         inference = self._inference()
         decoding = {
             "threads": inference.decoding.threads,
@@ -35,8 +36,9 @@ class DebugAPI:
 
 
 def report_of(report: BatcherReport) -> dict[str, object]:
-    """Return *report* as JSON has it."""
+    """Return *report* as JSON; `flushes` is the former name of `runs`."""
     stats = report.stats
+    runs = [_run(run, report.now) for run in report.runs]
     return {
         "policy": report.policy,
         "state": stats.state.value,
@@ -47,7 +49,8 @@ def report_of(report: BatcherReport) -> dict[str, object]:
         "retrying": stats.retrying,
         "totals": asdict(stats.totals),
         "queues": [_queue(queue) for queue in report.queues],
-        "flushes": [_flush(flush) for flush in report.flushes],
+        "runs": runs,
+        "flushes": runs,
     }
 
 
@@ -65,15 +68,17 @@ def _queue(queue: QueueReport) -> dict[str, object]:
     }
 
 
-def _flush(flush: Flush) -> dict[str, object]:
+def _run(run: Run, now: float) -> dict[str, object]:
+    """Return *run* as JSON; `left` is the former name of `waiting_rows`."""
     return {
-        "ago_ms": _ms(flush.ago),
-        "rows": flush.rows,
-        "cap": flush.cap,
-        "left": flush.left,
-        "reason": flush.reason,
-        "expected_ms": _ms(flush.expected),
-        "run_ms": None if flush.seconds is None else _ms(flush.seconds),
+        "ago_ms": _ms(max(0.0, now - run.started)),  # the clock may have been set back
+        "rows": run.rows,
+        "cap": run.cap,
+        "waiting_rows": run.waiting_rows,
+        "left": run.waiting_rows,
+        "reason": run.reason,
+        "expected_ms": _ms(run.expected),
+        "run_ms": None if run.seconds is None else _ms(run.seconds),
     }
 
 

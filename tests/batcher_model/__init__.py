@@ -1,1 +1,1 @@
-"""A model of the batcher that knows what must hold, for tests that try sequences of events."""
+"""A model of the contract of the batcher, for tests with generated sequences of events."""

@@ -1,7 +1,7 @@
 """
-A batcher on a clock, its lanes, and a model of all that must hold between them.
+A batcher on a clock, its lanes, and checks of every launch and every answer.
 
-`Ferry` does what a test says; it looks at every batch that leaves and every answer that comes.
+`CheckedBatcher` performs the steps of a test and knows what must become of each request.
 """
 
 from collections import Counter
@@ -24,364 +24,375 @@ from batcher.errors import (
 from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
-from batcher.profile import Profile
-from tests.batcher_model.requests import Flown, Hangup, Rider, Submission, due_of, rides, same
-from tests.batcher_model.settings import FIXED, HANGING, KEYS, LIMIT, RUN_TIMEOUT, Fault, World
-from tests.batcher_model.shares import Fairness, Leaving, Line, Ready
+from batcher.queue import Queue
+from tests.batcher_model.requests import (
+    Cancellation,
+    ModelRequest,
+    ModelRun,
+    Submission,
+    expected_end_of,
+    is_part_of,
+    is_refusal,
+    same,
+)
+from tests.batcher_model.settings import (
+    FIXED,
+    KEYS,
+    LIMIT,
+    MIN_HUNG_RUN_RATIO,
+    RUN_TIMEOUT,
+    Fault,
+    Setup,
+)
+from tests.batcher_model.shares import Fairness, LaunchedPart, QueueLevel, Ready
 from tests.fakes.executor import ManualExecutor, ManualRun, Rows, join_rows, rows_of
 
 
-class Witness(ManualExecutor[int]):
-    """A lane that has each batch looked at when it is launched."""
+class CheckedLane(ManualExecutor[int]):
+    """A lane whose batches are checked at their launch."""
 
-    def __init__(self, ferry: "Ferry") -> None:
+    def __init__(self, checked: "CheckedBatcher") -> None:
         super().__init__()
-        self.ferry = ferry
-        self.flown: list[Flown] = []
+        self.checked = checked
+        self.launched_runs: list[ModelRun] = []
 
     def run(self, pieces: Sequence[Piece[int]]) -> Deferred[Sequence[Rows[int]]]:
-        """Begin a run, and perhaps end it at once."""
-        with self.ferry.noting():  # whatever is raised here would be an answer to the riders
+        """Begin a run; it may end at once."""
+        # An exception here would fail the requests instead of the test.
+        with self.checked.collecting_failures():
             assert not self.busy, "one run at a time"
         self.runs.append(ManualRun(pieces))
-        self.flown.append(self.ferry.launched(self.current))
+        self.launched_runs.append(self.checked.launched(self.current))
         answer = self.current.answer
-        instant = self.ferry.world.instant
+        instant = self.checked.setup.instant
         if instant and len(self.runs) % instant == 0:
-            self.ferry.end(self, "none")
+            self.checked.end(self, "none")
         return answer
 
     @property
     def busy(self) -> bool:
         """Whether a run is under way."""
-        return bool(self.flown) and not self.flown[-1].run.ended
+        return bool(self.launched_runs) and not self.launched_runs[-1].run.ended
 
 
-class Ferry:
-    """The batcher, the requests that it was given, and what must become of them."""
+class CheckedBatcher:
+    """The batcher, its requests, and what must become of them."""
 
-    def __init__(self, world: World) -> None:
-        self.world = world
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
         self.clock = Clock()
-        self.lanes = [Witness(self) for _ in range(world.lanes)]
+        self.lanes = [CheckedLane(self) for _ in range(setup.lanes)]
         self.batcher: Batcher[int, Rows[int]] = Batcher(
             self.clock,
             self.lanes,
-            FIXED if world.fixed else LotPolicy(),
+            FIXED if setup.fixed else LotPolicy(),
             join=join_rows,
             run_timeout=RUN_TIMEOUT,
         )
-        self.caps = dict(zip(KEYS, world.caps, strict=True))  #: what they must be by now
-        self.profiles = {
-            key: Profile(LatencyCurve(dict(world.known)), cap, LIMIT, key)
+        self.caps = dict(zip(KEYS, setup.caps, strict=True))  #: as they must be now
+        self.queues: dict[str, Queue[int, Rows[int]]] = {
+            key: Queue(LatencyCurve(dict(setup.known)), cap, LIMIT, key)
             for key, cap in self.caps.items()
         }
-        if world.returns:
-            for profile in self.profiles.values():
+        if setup.returns:
+            for queue in self.queues.values():
                 for _ in range(3):
-                    profile.returns.answered([(0, 1)], 0.0)
-                    profile.returns.came(0, 1, 0.25)
-        self.riders: list[Rider] = []
-        self.open: dict[int, Rider] = {}  #: those who have not heard yet
+                    queue.returns.answered([(0, 1)], 0.0)
+                    queue.returns.observe(0, 1, 0.25)
+        self.requests: list[ModelRequest] = []
+        self.open: dict[int, ModelRequest] = {}  #: without an outcome
         self.totals: Counter[str] = Counter()
-        self.flown: list[Flown] = []
-        #: Who was answered last, and may come back.
+        self.launched_runs: list[ModelRun] = []
+        #: The sources that were answered last and have not sent a request since.
         self.missing: dict[str, set[int | None]] = {key: set() for key in KEYS}
-        self.since = dict.fromkeys(KEYS, 0.0)  #: when they were answered
-        self.landed = 0.0  #: when a run ended last
-        self.probe = 0.0  #: until when one who was let in to learn from him may be on his way
+        self.since = dict.fromkeys(KEYS, 0.0)  #: time of these answers
+        self.last_completed = 0.0  #: when a run ended last
+        self.override_until = 0.0  #: the deadline of an override
         self.closed = self.aborted = False
         self.drains = 0
         self.drained: list[None] = []
         self.wrong: list[AssertionError] = []
         self._fairness = Fairness(KEYS)
-        self._at_door: Rider | None = None  #: who is being submitted
+        self._submitting: ModelRequest | None = None  #: the request being submitted
 
     @contextmanager
-    def noting(self) -> Iterator[None]:
-        """Keep what is found wrong within a callback, where it would be lost."""
+    def collecting_failures(self) -> Iterator[None]:
+        """Keep an AssertionError of a callback, which Twisted would swallow."""
         try:
             yield
         except AssertionError as error:
             self.wrong.append(error)
 
-    # What others do.
+    # The steps of a test.
 
     def submit(self, asked: Submission) -> None:
-        """Submit a request, which may be refused for a good reason alone."""
-        rider = Rider(len(self.riders), asked, self.clock.seconds())
-        rider.reasons, must = self._refusals(rider)
-        rider.was_missing = asked.source in self.missing[asked.key]
-        self.riders.append(rider)
-        self.open[rider.number] = rider
+        """Submit a request; a refusal needs a valid reason."""
+        request = ModelRequest(len(self.requests), asked, self.clock.seconds())
+        request.reasons, must = self._refusals(request)
+        request.was_awaited = asked.source in self.missing[asked.key]
+        self.requests.append(request)
+        self.open[request.number] = request
         self.missing[asked.key] -= {asked.source}
-        outer, self._at_door = self._at_door, rider
-        rider.answer = self.batcher.submit(
-            rider.number,
+        outer, self._submitting = self._submitting, request
+        request.answer = self.batcher.submit(
+            request.number,
             asked.rows,
-            self.profiles[asked.key],
-            deadline=rider.deadline,
+            self.queues[asked.key],
+            deadline=request.deadline,
             priority=asked.priority,
             source=asked.source,
-            trace=rider.trace,
+            trace=request.trace,
         )
-        rider.answer.addBoth(self._told, rider)
-        self._at_door = outer
-        with self.noting():
-            assert rider.turned_away or not must, "taken in"
+        request.answer.addBoth(self._ended, request)
+        self._submitting = outer
+        with self.collecting_failures():
+            assert request.refused or not must, "accepted"
 
     def cancel(self, which: int) -> None:
-        """Cancel one of those who have not heard yet."""
+        """Cancel one of the open requests."""
         if self.open:
-            rider = list(self.open.values())[which % len(self.open)]
-            if rider.answer is not None:  # it is about to be taken in
-                rider.due = CancelledError()
-                rider.answer.cancel()
+            request = list(self.open.values())[which % len(self.open)]
+            if request.answer is not None:  # None while it is being submitted
+                request.expected_end = CancelledError()
+                request.answer.cancel()
 
     def drain(self) -> None:
-        """Drain, once more if need be."""
+        """Drain; may be called again."""
         self.closed = True
         self.drains += 1
         self.batcher.drain().addCallback(self.drained.append)
 
     def abort(self) -> None:
-        """Stop at once."""
+        """Abort."""
         self.closed = self.aborted = True
         self.batcher.abort()
 
-    def end(self, lane: Witness, fault: Fault) -> None:
-        """End the run on *lane*."""
+    def end(self, lane: CheckedLane, fault: Fault) -> None:
+        """End the run on *lane*, with *fault*."""
         run, now = lane.current, self.clock.seconds()
-        self.landed = now
-        riders = [self.riders[piece.item] for piece in run.given]
-        key = riders[0].asked.key
+        self.last_completed = now
+        requests = [self.requests[piece.item] for piece in run.given]
+        key = requests[0].asked.key
         error: Exception | None = None
         results = [rows_of(piece) for piece in run.given]
         if fault == "leaving":
             error = ShuttingDown()
-        elif fault == "memory" or (fault == "none" and run.rows > self.world.fits):
+        elif fault == "memory" or (fault == "none" and run.rows > self.setup.fits):
             error = OutOfMemory(run.rows)
             if run.rows > 1:
                 self.caps[key] = min(self.caps[key], (run.rows + 1) // 2)
-        elif fault == "none" and any(rider.asked.poison for rider in riders):
+        elif fault == "none" and any(request.asked.poison for request in requests):
             error = ValueError("poison")
         elif fault != "none":
             results = results[1:] if fault == "too few" else [*results, []]
-        due = due_of(run, error, len(results))
-        open_before = [rider for rider in riders if not rider.settled]
-        for piece, rider in zip(run.given, riders, strict=True):
-            if error is None and due is None:
-                rider.succeeds(piece.start, piece.stop, now)
+        expected_end = expected_end_of(run, error, len(results))
+        open_before = [request for request in requests if not request.settled]
+        for piece, request in zip(run.given, requests, strict=True):
+            if error is None and expected_end is None:
+                request.succeeds(piece.start, piece.stop, now)
             else:
-                rider.fails(piece.start, piece.stop, due)
+                request.fails(piece.start, piece.stop, expected_end)
         if error is not None:
             run.fail(error)
             return
-        if due is None:
+        if expected_end is None:
             self.since[key] = now
-            self.missing[key] = {it.asked.source for it in open_before if it.due} - {None}
+            self.missing[key] = {it.asked.source for it in open_before if it.expected_end} - {None}
         run.finish(results)
 
     # Time.
 
     def sleep(self, seconds: float) -> None:
-        """Let time pass, with every timer in time."""
+        """Let *seconds* pass; every timer fires on time."""
         until = self.clock.seconds() + seconds
         for _ in range(100):
             times = [call.getTime() for call in self.clock.getDelayedCalls()]
             if not times or min(times) > until:
                 break
             self.set_clock(max(self.clock.seconds(), *times))
-            self._ring()
+            self._fire()
         else:
-            raise AssertionError("the timer rings and rings")
+            raise AssertionError("the timer fires without end")
         self.set_clock(until)
-        self._ring()
+        self._fire()
 
-    def _ring(self) -> None:
+    def _fire(self) -> None:
         self.clock.advance(0)
         if not self.aborted:
-            for flown in self.flying:
-                flown.given_up = flown.given_up or flown.hangs_at <= self.clock.seconds()
+            for it in self.in_flight:
+                it.given_up = it.given_up or it.hangs_at <= self.clock.seconds()
 
     def set_clock(self, time: float) -> None:
-        """Have the clock show *time*, while no timer rings."""
+        """Set the clock to *time*; no timer fires."""
         self.clock.rightNow = time
-        for flown in self.flying:
-            flown.overdue = flown.overdue or flown.hangs_at <= time
+        for it in self.in_flight:
+            it.overdue = it.overdue or it.hangs_at <= time
 
-    # What is known.
+    # What must hold.
 
     @property
-    def flying(self) -> list[Flown]:
-        """What runs, of those lanes that do."""
-        return [lane.flown[-1] for lane in self.lanes if lane.busy]
+    def in_flight(self) -> list[ModelRun]:
+        """The runs under way."""
+        return [lane.launched_runs[-1] for lane in self.lanes if lane.busy]
 
     def waiting(self, asked: Submission) -> int:
-        """Return how many rows wait of the profile and the priority of *asked*."""
+        """Return how many rows of the queue and the priority of *asked* wait."""
         line = asked.key, asked.priority
         mine = (it for it in self.open.values() if (it.asked.key, it.asked.priority) == line)
-        return sum(rider.waiting for rider in mine)
+        return sum(request.waiting for request in mine)
 
-    def certain(self, rider: Rider) -> bool:
+    def must_be_served(self, request: ModelRequest) -> bool:
         """
-        Return whether *rider* must still be served.
+        Return whether *request* must still be served.
 
-        Who is late, or would be, or waits for what hangs may have been told, or is about to be.
+        A late request, one that would be late, or one that depends on a run that hangs, may fail.
         """
-        if rider.settled or rider.hopeless or rider.deadline <= self.clock.seconds():
+        if request.settled or request.hopeless or request.deadline <= self.clock.seconds():
             return False
-        flying = self.flying
-        if len(flying) == len(self.lanes) and all(flown.overdue for flown in flying):
+        in_flight = self.in_flight
+        if len(in_flight) == len(self.lanes) and all(it.overdue for it in in_flight):
             return False
-        return not any(flown.overdue and rides(rider, flown) for flown in flying)
+        return not any(it.overdue and is_part_of(request, it) for it in in_flight)
 
-    def held(self, key: str) -> bool:
-        """Return whether the policy may let those of *key* wait for company."""
-        mine = [it for it in self.open.values() if it.asked.key == key and self.certain(it)]
-        if self.closed or not self.world.fixed:
+    def may_wait(self, key: str) -> bool:
+        """Return whether the policy may wait before it launches the queue *key*."""
+        mine = [it for it in self.open.values() if it.asked.key == key and self.must_be_served(it)]
+        if self.closed or not self.setup.fixed:
             return bool(self.missing[key]) and not self.closed
-        rows = sum(rider.waiting for rider in mine)
+        rows = sum(request.waiting for request in mine)
         if not 0 < rows < min(FIXED.max_batch_size, self.caps[key]):
             return False
         return self.clock.seconds() < self.oldest(mine) + FIXED.max_queue_delay
 
     @staticmethod
-    def oldest(riders: Sequence[Rider]) -> float:
-        """Return when the first came of the heads of all priorities."""
+    def oldest(requests: Sequence[ModelRequest]) -> float:
+        """Return the earliest arrival among the heads of all priorities."""
         heads: dict[int, float] = {}
-        for rider in riders:
-            if rider.waiting:
-                heads.setdefault(rider.asked.priority, rider.came)
+        for request in requests:
+            if request.waiting:
+                heads.setdefault(request.asked.priority, request.arrived)
         return min(heads.values())
 
-    def too_late(self, rider: Rider) -> bool:
-        """Return whether a run may come too late for *rider*, by what is believed of runs."""
-        latency, cap = self.profiles[rider.asked.key].latency, self.caps[rider.asked.key]
+    def too_late(self, request: ModelRequest) -> bool:
+        """Return whether the run of *request* may end too late, by l(b)."""
+        latency, cap = self.queues[request.asked.key].latency, self.caps[request.asked.key]
         needed = latency.margin * latency.predict(cap)
-        return not self.world.fixed and rider.deadline < self.clock.seconds() + needed
+        return not self.setup.fixed and request.deadline < self.clock.seconds() + needed
 
-    # What the batcher does.
+    # Checks of a launch.
 
-    def launched(self, run: ManualRun[int]) -> Flown:
-        """Look at a batch that is launched."""
-        profile = self.profiles[self.riders[run.given[0].item].asked.key]
-        limit = max(RUN_TIMEOUT, HANGING * profile.latency.predict(run.rows))
-        flown = Flown(run, self.clock.seconds() + limit)
-        self.flown.append(flown)
-        with self.noting():
-            self._look_at(run, profile.name)
-        return flown
+    def launched(self, run: ManualRun[int]) -> ModelRun:
+        """Check a batch that is launched."""
+        queue = self.queues[self.requests[run.given[0].item].asked.key]
+        limit = max(RUN_TIMEOUT, MIN_HUNG_RUN_RATIO * queue.latency.predict(run.rows))
+        it = ModelRun(run, self.clock.seconds() + limit)
+        self.launched_runs.append(it)
+        with self.collecting_failures():
+            self._check_batch(run, queue.name)
+        return it
 
-    def _look_at(self, run: ManualRun[int], key: str) -> None:
-        """Raise AssertionError if this batch must not leave."""
-        riders = [self.riders[piece.item] for piece in run.given]
-        assert {rider.asked.key for rider in riders} == {key}, "profiles share a run"
+    def _check_batch(self, run: ManualRun[int], key: str) -> None:
+        """Raise AssertionError if this batch must not be launched."""
+        requests = [self.requests[piece.item] for piece in run.given]
+        assert {request.asked.key for request in requests} == {key}, "queues share a run"
         assert run.rows <= self.caps[key], "more rows than a batch may have"
-        for rider in self.open.values():
-            rider.hopeless = rider.hopeless or self.too_late(rider)
-        pairs = list(zip(run.given, riders, strict=True))
-        fresh = {piece.stop > rider.launched for piece, rider in pairs}
-        assert len(fresh) == 1, "what is run again rides with what is not"
+        for request in self.open.values():
+            request.hopeless = request.hopeless or self.too_late(request)
+        pairs = list(zip(run.given, requests, strict=True))
+        fresh = {piece.stop > request.launched for piece, request in pairs}
+        assert len(fresh) == 1, "a retry shares a batch with new rows"
         if fresh == {True}:
-            self._look_at_fresh(key, pairs)
-        for piece, rider in pairs:
-            rider.boards(piece.start, piece.stop, self.clock.seconds())
+            self._check_turn(key, pairs)
+        for piece, request in pairs:
+            request.launch(piece.start, piece.stop, self.clock.seconds())
 
-    def _look_at_fresh(self, key: str, pairs: "Sequence[tuple[Piece[int], Rider]]") -> None:
-        """Raise AssertionError if it was the turn of others."""
-        waiting: dict[Line, int] = {}
-        for rider in self.open.values():
-            if rider.waiting:
-                waiting.setdefault((rider.asked.key, rider.asked.priority), rider.number)
-        held = {each: self.held(each) for each in KEYS}
-        ready: dict[Line, Ready] = {}
-        gone = {rider.number: piece.stop for piece, rider in pairs}
-        lines: dict[Line, list[Rider]] = {}
-        for rider in filter(self.certain, self.open.values()):
-            assert rider.again == 0, "to be run again before all others"
-            line = rider.asked.key, rider.asked.priority
-            lines.setdefault(line, []).append(rider)
-            if rider.waiting and not held[rider.asked.key]:
-                ready.setdefault(line, Ready(rider.number)).rows += rider.waiting
-        for _, rider in pairs:
-            for older in lines.get((key, rider.asked.priority), []):
+    def _check_turn(self, key: str, pairs: "Sequence[tuple[Piece[int], ModelRequest]]") -> None:
+        """Raise AssertionError if it was the turn of other requests."""
+        waiting: dict[QueueLevel, int] = {}
+        for request in self.open.values():
+            if request.waiting:
+                waiting.setdefault((request.asked.key, request.asked.priority), request.number)
+        may_wait = {each: self.may_wait(each) for each in KEYS}
+        ready: dict[QueueLevel, Ready] = {}
+        gone = {request.number: piece.stop for piece, request in pairs}
+        lines: dict[QueueLevel, list[ModelRequest]] = {}
+        for request in filter(self.must_be_served, self.open.values()):
+            assert request.retrying == 0, "retries are launched first"
+            line = request.asked.key, request.asked.priority
+            lines.setdefault(line, []).append(request)
+            if request.waiting and not may_wait[request.asked.key]:
+                ready.setdefault(line, Ready(request.number)).rows += request.waiting
+        for _, request in pairs:
+            for older in lines.get((key, request.asked.priority), []):
                 assert (
-                    older.number >= rider.number
+                    older.number >= request.number
                     or gone.get(older.number, older.launched) == older.asked.rows
                 ), "overtaken within a priority"
-        pieces = [Leaving(it.number, it.asked.priority, piece.rows) for piece, it in pairs]
-        self._fairness.leave(key, pieces, ready, waiting, max(self.world.caps))
+        pieces = [LaunchedPart(it.number, it.asked.priority, piece.rows) for piece, it in pairs]
+        self._fairness.launch(key, pieces, ready, waiting, max(self.setup.caps))
 
-    # What riders hear.
+    # Checks of an outcome.
 
-    def _told(self, outcome: Rows[int] | Failure, rider: Rider) -> None:
-        """Look at how *rider* ended; then let its owner go on."""
-        with self.noting():
+    def _ended(self, outcome: Rows[int] | Failure, request: ModelRequest) -> None:
+        """Check the end of *request*; then perform what its owner does next."""
+        with self.collecting_failures():
             end = outcome.value if isinstance(outcome, Failure) else outcome
-            rider.outcomes.append(end)
-            del self.open[rider.number]
-            self._judge(rider, end)
-        self.totals[rider.total] += rider.asked.rows
-        match rider.asked.then:
+            request.outcomes.append(end)
+            del self.open[request.number]
+            self._check_end(request, end)
+        self.totals[request.total] += request.asked.rows
+        match request.asked.then:
             case Submission() as more:
                 self.submit(more)
-            case Hangup(which):
+            case Cancellation(which):
                 self.cancel(which)
             case None:
                 pass
 
-    def _judge(self, rider: Rider, end: object) -> None:
-        """Raise AssertionError if *rider* does not deserve this *end*."""
-        if rider.due is not None:
-            assert same(end, rider.due), f"{end!r} instead of {rider.due!r}"
+    def _check_end(self, request: ModelRequest, end: object) -> None:
+        """Raise AssertionError if *request* must not end with *end*."""
+        if request.expected_end is not None:
+            assert same(end, request.expected_end), f"{end!r} instead of {request.expected_end!r}"
             return
         now = self.clock.seconds()
-        flying = self.flying
+        in_flight = self.in_flight
         match end:
-            case _ if self._at_door is rider and _is_refusal(end):
-                assert type(end) in rider.reasons, f"refused without reason: {end!r}"
+            case _ if self._submitting is request and is_refusal(end):
+                assert type(end) in request.reasons, f"refused without reason: {end!r}"
                 if isinstance(end, QueueFull):
-                    assert (end.rows, end.limit) == (rider.asked.rows, LIMIT)
+                    assert (end.rows, end.limit) == (request.asked.rows, LIMIT)
                     assert end.rows + end.waiting > end.limit
-                rider.turned_away = True
-                if rider.was_missing:
-                    self.missing[rider.asked.key].add(rider.asked.source)
+                request.refused = True
+                if request.was_awaited:
+                    self.missing[request.asked.key].add(request.asked.source)
             case DeadlineExceeded(stage="queue", late=late):
-                assert late == now - rider.deadline
-                assert rider.waiting or rider.again
-                assert late >= 0.0 or rider.hopeless or self.too_late(rider), "not late"
-                assert late >= 0.0 or rider.waiting
+                assert late == now - request.deadline
+                assert request.waiting or request.retrying
+                assert late >= 0.0 or request.hopeless or self.too_late(request), "not late"
+                assert late >= 0.0 or request.waiting
             case RunHung():
-                rode = any(flown.overdue and rides(rider, flown) for flown in flying)
-                stuck = len(flying) == len(self.lanes) and all(it.overdue for it in flying)
-                assert rode or stuck, "nothing hangs"
+                hangs = any(it.overdue and is_part_of(request, it) for it in in_flight)
+                stuck = len(in_flight) == len(self.lanes) and all(it.overdue for it in in_flight)
+                assert hangs or stuck, "nothing hangs"
             case ShuttingDown():
-                assert self.aborted, "nobody aborts"
+                assert self.aborted, "no abort"
             case _:
-                raise AssertionError(f"{end!r} is nobody's due")
+                raise AssertionError(f"no reason for {end!r}")
 
-    def _refusals(self, rider: Rider) -> tuple[list[type[BatcherError]], bool]:
-        """Return why *rider* may be refused, and whether it must be."""
+    def _refusals(self, request: ModelRequest) -> tuple[list[type[BatcherError]], bool]:
+        """Return the valid reasons to refuse *request*, and whether it must be refused."""
         if self.closed:
             return [ShuttingDown], True
-        flying = self.flying
+        in_flight = self.in_flight
         may: list[type[BatcherError]] = []
-        if len(flying) == len(self.lanes) and all(flown.overdue for flown in flying):
+        if len(in_flight) == len(self.lanes) and all(it.overdue for it in in_flight):
             may.append(RunHung)
-            if all(flown.given_up for flown in flying):
+            if all(it.given_up for it in in_flight):
                 return may, True
-        if rider.deadline <= rider.came:
+        if request.deadline <= request.arrived:
             return [*may, DeadlineExceeded], True
-        mine = [it for it in self.open.values() if it.asked.key == rider.asked.key]
-        room = LIMIT - rider.asked.rows
+        mine = [it for it in self.open.values() if it.asked.key == request.asked.key]
+        room = LIMIT - request.asked.rows
         if sum(it.waiting for it in mine if not it.settled) > room:
             may.append(QueueFull)
-        return may, sum(it.waiting for it in mine if self.certain(it)) > room
-
-
-def _is_refusal(end: object) -> bool:
-    """Return whether a request that is being submitted has been turned away."""
-    if isinstance(end, DeadlineExceeded):
-        return end.stage == "submit"
-    return isinstance(end, (QueueFull, RunHung, ShuttingDown))
+        return may, sum(it.waiting for it in mine if self.must_be_served(it)) > room

@@ -1,7 +1,7 @@
 """
-What a test knows of each request: what it asked for, where its rows are, what it has earned.
+What a test knows about each request: its rows, where they are, and how it must end.
 
-A model of the batcher's contract that shares no code with it.
+A model of the contract of the batcher that shares no code with it.
 """
 
 from dataclasses import dataclass, field
@@ -25,59 +25,59 @@ from tests.fakes.executor import ManualRun, Rows
 
 
 @dataclass(frozen=True)
-class Hangup:
-    """The owner of one of the open requests no longer wants it."""
+class Cancellation:
+    """Cancel one of the open requests."""
 
     which: int
 
 
 @dataclass(frozen=True)
 class Submission:
-    """A request comes."""
+    """The arguments of a submit."""
 
     rows: int
-    key: str  #: of its profile
+    key: str  #: of its queue
     priority: Priority = Priority.NORMAL
     timeout: float = inf
-    poison: bool = False  #: no run that it rides in succeeds
+    poison: bool = False  #: every run with its rows fails
     source: int | None = None
-    then: "Submission | Hangup | None" = None  #: what its owner does when it has ended
+    then: "Submission | Cancellation | None" = None  #: what its owner does at its end
 
 
 @dataclass(eq=False)
-class Flown:
-    """A run that was launched, and whether it is known to hang."""
+class ModelRun:
+    """A launched run."""
 
     run: ManualRun[int]
     hangs_at: float
-    overdue: bool = False  #: the clock has been there
-    given_up: bool = False  #: and the timer has rung
+    overdue: bool = False  #: the clock has shown that time
+    given_up: bool = False  #: and the timer has fired
 
 
 @dataclass(eq=False)
-class Rider:
-    """One request; each of its rows waits, is to be run again, runs, or has been served."""
+class ModelRequest:
+    """A request; each row waits, is to be retried, runs, or has been served."""
 
     number: int
     asked: Submission
-    came: float
+    arrived: float
     trace: Trace = field(default_factory=Trace)
     answer: Deferred[Rows[int]] | None = None
     outcomes: list[object] = field(default_factory=list)  #: results or errors; must become one
-    launched: int = 0  #: rows that have left the queue, which they do in order
+    launched: int = 0  #: rows that were launched, in order
     running: set[int] = field(default_factory=set)
-    served: set[int] = field(default_factory=set)  #: rows that were run with success
-    rides: int = 0
-    due: object = None  #: what it must end with, once that is settled
-    reasons: list[type[BatcherError]] = field(default_factory=list)  #: why it may be turned away
-    turned_away: bool = False
-    was_missing: bool = False  #: its source had not come back when it came
-    hopeless: bool = False  #: there was a moment at which a run would have come too late
+    served: set[int] = field(default_factory=set)  #: rows of successful runs
+    runs: int = 0
+    expected_end: object = None  #: how it must end, once that is certain
+    reasons: list[type[BatcherError]] = field(default_factory=list)  #: why it may be refused
+    refused: bool = False
+    was_awaited: bool = False  #: its source was missing when it arrived
+    hopeless: bool = False  #: at some time, its run would have ended too late
 
     @property
     def deadline(self) -> float:
-        """When its time is over."""
-        return self.came + self.asked.timeout
+        """The time of its deadline."""
+        return self.arrived + self.asked.timeout
 
     @property
     def waiting(self) -> int:
@@ -85,20 +85,20 @@ class Rider:
         return self.asked.rows - self.launched
 
     @property
-    def again(self) -> int:
+    def retrying(self) -> int:
         """Rows that are to be run again, while it is open."""
         return self.launched - len(self.running) - len(self.served)
 
     @property
     def settled(self) -> bool:
-        """Whether it has ended, or is about to hear how."""
-        return bool(self.outcomes) or self.due is not None
+        """Whether it has ended, or its end is certain."""
+        return bool(self.outcomes) or self.expected_end is not None
 
-    def boards(self, start: int, stop: int, now: float) -> None:
-        """Note that these rows are run from *now* on; raises AssertionError if they must not be."""
+    def launch(self, start: int, stop: int, now: float) -> None:
+        """Record that these rows run from *now* on; raises AssertionError if they must not."""
         rows = set(range(start, stop))
         assert rows, "a piece without rows"
-        assert max(rows) < self.asked.rows, "rows that nobody has"
+        assert max(rows) < self.asked.rows, "rows beyond the request"
         assert not self.settled, "run after its end"
         assert self.deadline > now, "run after its deadline"
         assert not rows & (self.running | self.served), "run twice"
@@ -106,35 +106,35 @@ class Rider:
             assert start == self.launched, "rows out of order"
             self.launched = stop
         self.running |= rows
-        self.rides += 1
+        self.runs += 1
 
     def fails(self, start: int, stop: int, error: BatcherError | None = None) -> None:
-        """Note that a run of these rows has failed; without an *error* they are run again."""
+        """Record that a run of these rows has failed; without an *error* they are run again."""
         self.running -= set(range(start, stop))
         if not self.settled:
-            self.due = error
+            self.expected_end = error
 
     def succeeds(self, start: int, stop: int, now: float) -> None:
-        """Note that a run of these rows has ended well."""
+        """Record that a run of these rows has succeeded."""
         rows = set(range(start, stop))
         self.running -= rows
         if self.settled:
             return
         self.served |= rows
         if self.deadline < now:
-            self.due = DeadlineExceeded(now - self.deadline, "answer")
+            self.expected_end = DeadlineExceeded(now - self.deadline, "answer")
         elif len(self.served) == self.asked.rows:
-            self.due = [(self.number, row) for row in range(self.asked.rows)]
+            self.expected_end = [(self.number, row) for row in range(self.asked.rows)]
 
     @property
     def total(self) -> str:
-        """The name of the total in which its rows are counted, once it has ended."""
+        """The name of the total that counts its rows, once it has ended."""
         match self.outcomes[0]:
             case list():
                 return "answered"
             case DeadlineExceeded():
                 return "expired"
-            case _ if self.turned_away:
+            case _ if self.refused:
                 return "refused"
             case CancelledError():
                 return "cancelled"
@@ -142,9 +142,9 @@ class Rider:
                 return "failed"
 
 
-def same(outcome: object, due: object) -> bool:
-    """Return whether a request has ended as it was *due*."""
-    return type(outcome) is type(due) and _details(outcome) == _details(due)
+def same(outcome: object, expected_end: object) -> bool:
+    """Return whether *outcome* is the *expected_end*."""
+    return type(outcome) is type(expected_end) and _details(outcome) == _details(expected_end)
 
 
 def _details(outcome: object) -> object:
@@ -159,13 +159,15 @@ def _details(outcome: object) -> object:
             return None
 
 
-def rides(rider: Rider, flown: Flown) -> bool:
-    """Return whether *rider* has rows in a run."""
-    return any(piece.item == rider.number for piece in flown.run.given)
+def is_part_of(request: ModelRequest, it: ModelRun) -> bool:
+    """Return whether *request* has rows in a run."""
+    return any(piece.item == request.number for piece in it.run.given)
 
 
-def due_of(run: ManualRun[int], error: Exception | None, results: int) -> BatcherError | None:
-    """Return what all riders of *run* must end with, unless they are answered or run again."""
+def expected_end_of(
+    run: ManualRun[int], error: Exception | None, results: int
+) -> BatcherError | None:
+    """Return the error that ends all requests of *run*; None: answered or run again."""
     if isinstance(error, ShuttingDown):
         return error
     if isinstance(error, OutOfMemory):
@@ -174,3 +176,10 @@ def due_of(run: ManualRun[int], error: Exception | None, results: int) -> Batche
         return RunFailed(error) if len(run.given) == 1 else None
     expected = len(run.given)
     return None if results == expected else ResultCountMismatch(expected, results)
+
+
+def is_refusal(end: object) -> bool:
+    """Return whether *end* is the refusal of a request that is being submitted."""
+    if isinstance(end, DeadlineExceeded):
+        return end.stage == "submit"
+    return isinstance(end, (QueueFull, RunHung, ShuttingDown))

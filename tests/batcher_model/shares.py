@@ -1,7 +1,7 @@
 """
-How many rows of other priorities may leave before those who wait.
+How many rows of other priorities may be launched before the waiting ones.
 
-Counts by the shares that users are told, and by nothing that the batcher itself counts.
+Counts by the documented shares, independent of the counters of the batcher.
 """
 
 from collections.abc import Iterable, Mapping
@@ -10,24 +10,24 @@ from math import inf
 
 from batcher.priority import Priority
 
-#: Rows of each priority that leave where all of them wait.
+#: Rows of each priority that are launched while all of them wait.
 SHARES = {Priority.HIGH: 16, Priority.NORMAL: 4, Priority.LOW: 1}
 
-#: Those of one priority who wait for one kind of run.
-Line = tuple[str, Priority]
+#: Key of the queue, and priority.
+QueueLevel = tuple[str, Priority]
 
 
 @dataclass
 class Ready:
-    """A line that waits for its turn alone."""
+    """A queue level that waits for its turn only."""
 
-    head: int  #: the number of the request that is the next
+    head: int  #: number of the next request
     rows: int = 0
 
 
 @dataclass(frozen=True)
-class Leaving:
-    """A piece of a batch that leaves: whose, and how many rows."""
+class LaunchedPart:
+    """A part of a launched batch."""
 
     number: int  #: of the request
     priority: Priority
@@ -36,44 +36,44 @@ class Leaving:
 
 class Fairness:
     """
-    Told of each batch that leaves; nobody may be passed over for longer than is fair.
+    Checks each launched batch: no level is passed over for longer than is fair.
 
-    Who fills a place of a batch that would be empty does so at nobody's cost: that delays no other
-    kind of run, and is no turn of those of his priority who wait for another kind.
+    Rows that fill a batch cost other levels nothing: they delay no other queue, and use no turn of
+    their priority in other queues.
     """
 
     def __init__(self, keys: Iterable[str]) -> None:
-        #: Rows of a priority that may leave before one of a line; below 0, too many have.
+        #: Rows of a priority that may be launched before one of a level; below 0: too many.
         self._may_pass = {
             (key, level): dict.fromkeys(Priority, 0.0) for key in keys for level in Priority
         }
 
-    def leave(
+    def launch(
         self,
         key: str,
-        pieces: list[Leaving],
-        ready: dict[Line, Ready],
-        waiting: Mapping[Line, int],
+        pieces: list[LaunchedPart],
+        ready: dict[QueueLevel, Ready],
+        waiting: Mapping[QueueLevel, int],
         batch: int,
     ) -> None:
         """
-        Note that *pieces* leave for a run of *key*, the first because it was its turn.
+        Record that *pieces* of the queue *key* are launched; the first had its turn.
 
-        *waiting* are the heads of all lines, *ready* the lines that wait for their turn alone.
-        Raises AssertionError where one of these has been passed over by more than its share, one
-        turn and two batches of *batch* rows: one was due to what had left before it came, and its
-        turn may have come in the midst of the other.
+        *waiting* has the heads of all levels, *ready* the levels that wait for their turn only.
+        Raises AssertionError if one of these has been passed over by more than its share, one turn
+        and two batches of *batch* rows: one batch for rows launched before it arrived, and one
+        because its turn may come within a batch.
         """
         turn = pieces[0].priority
         heads = [it.head for (_, level), it in ready.items() if level is turn]
-        assert pieces[0].number <= min(heads, default=inf), "an older one had the same turn"
-        self._forget_the_absent(turn, waiting)
+        assert pieces[0].number <= min(heads, default=inf), "an older request had the same turn"
+        self._forgive_absent(turn, waiting)
         for piece in pieces:
             elsewhere = (waiting[it] for it in waiting if it[1] is piece.priority and it[0] != key)
             younger = piece.number > min(elsewhere, default=inf)
             for line in self._may_pass:
                 fills = piece.priority is not turn and (younger or line[0] != key)
-                self._note(line, piece, ready.get(line), mine=line[0] == key, fills=fills)
+                self._record(line, piece, ready.get(line), mine=line[0] == key, fills=fills)
             own = ready.get((key, piece.priority))
             if own is not None:
                 own.rows -= piece.rows
@@ -84,17 +84,17 @@ class Fairness:
                 allowed = SHARES[other] / SHARES[line[1]] + 2 * batch
                 assert self._may_pass[line][other] >= -allowed, f"{line} starves"
 
-    def _forget_the_absent(self, turn: Priority, waiting: Mapping[Line, int]) -> None:
-        """Forget what those who are away could have used while it was the *turn* of others."""
+    def _forgive_absent(self, turn: Priority, waiting: Mapping[QueueLevel, int]) -> None:
+        """Reset the claims of levels without requests during the *turn* of others."""
         absent = set(Priority) - {level for _, level in waiting}
         for line, may_pass in self._may_pass.items():
             if line[1] is turn:
                 may_pass.update(dict.fromkeys(absent, 0.0))
 
-    def _note(
-        self, line: Line, piece: Leaving, ready: Ready | None, *, mine: bool, fills: bool
+    def _record(
+        self, line: QueueLevel, piece: LaunchedPart, ready: Ready | None, *, mine: bool, fills: bool
     ) -> None:
-        """Note what it means to *line* that *piece* leaves."""
+        """Record the effect of *piece* on *line*."""
         may_pass = self._may_pass[line]
         if piece.priority is line[1]:
             if mine or not fills or ready is None or piece.number < ready.head:

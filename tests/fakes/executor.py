@@ -1,4 +1,4 @@
-"""Fakes that tests share: they keep the contracts of the things that they stand for."""
+"""Fakes of the executor and the policy of a batcher, which keep their contracts."""
 
 import gc
 from collections import defaultdict
@@ -19,25 +19,25 @@ from batcher.executor import Executor, Item, Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, QueueView
 from batcher.priority import Priority
-from batcher.profile import Profile
+from batcher.queue import Queue
 from batcher.trace import Trace
 
-#: What `ManualExecutor` answers for a piece: its item beside the number of each of its rows.
+#: The result of a piece in `ManualExecutor`: its item, with the number of each row.
 Rows = list[tuple[Item, int]]
 
 
 def rows_of(piece: Piece[Item]) -> Rows[Item]:
-    """Return the answer to *piece*, which tells whose rows were run, and which."""
+    """Return the result of *piece*: its item, with the number of each row."""
     return [(piece.item, row) for row in range(piece.start, piece.stop)]
 
 
 def join_rows(parts: Sequence[Rows[Item]]) -> Rows[Item]:
-    """Join what `rows_of` returned for the parts of one item."""
+    """Join the results that `rows_of` returned for the parts of one item."""
     return [row for part in parts for row in part]
 
 
 class GreedyPolicy:
-    """A policy that is easily foretold: an idle lane takes its share of what is ready."""
+    """A simple policy: an idle lane takes its share of the waiting rows."""
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """Launch ``ceil(rows / idle)`` rows, at most the cap."""
@@ -68,7 +68,7 @@ class ManualRun(Generic[Item]):
         return sum(piece.rows for piece in self.given)
 
     def finish(self, results: Sequence[Rows[Item]] | None = None) -> None:
-        """Answer with *results*, or with what `rows_of` says."""
+        """Fire with *results*, or with the results of `rows_of`."""
         self.ended = True
         self.answer.callback(
             [rows_of(piece) for piece in self.given] if results is None else results
@@ -81,7 +81,7 @@ class ManualRun(Generic[Item]):
 
 
 class ManualExecutor(Generic[Item]):
-    """An Executor whose runs the test finishes or fails by hand; holds every run it was given."""
+    """An executor whose runs the test ends; keeps all its runs."""
 
     seconds: float | None = None
 
@@ -102,8 +102,8 @@ class ManualExecutor(Generic[Item]):
         return self.runs[-1]
 
 
-class Scene:
-    """A batcher on a Clock, its lanes, and what became of each request, in order."""
+class ManualBatcher:
+    """A batcher on a Clock with manual lanes, and the outcomes of its requests in order."""
 
     def __init__(
         self,
@@ -119,9 +119,9 @@ class Scene:
         self.clock = Clock()
         self.lanes: list[ManualExecutor[str]] = [ManualExecutor() for _ in range(lanes)]
         self.latency = LatencyCurve({})
-        #: By the key that requests name; all learn from the same runs.
-        self.profiles: defaultdict[str, Profile] = defaultdict(
-            lambda: Profile(self.latency, cap, limit)
+        #: By the key of a request; all queues share one l(b).
+        self.queues: defaultdict[str, Queue[str, Rows[str]]] = defaultdict(
+            lambda: Queue(self.latency, cap, limit)
         )
         self.batcher: Batcher[str, Rows[str]] = Batcher(
             self.clock,
@@ -130,7 +130,7 @@ class Scene:
             join=join,
             run_timeout=run_timeout,
         )
-        self.ended: list[str] = []  # names, in the order of their answers
+        self.ended: list[str] = []  # names, in the order of their outcomes
         self.results: dict[str, Rows[str]] = {}
         self.errors: dict[str, BaseException] = {}
 
@@ -145,11 +145,11 @@ class Scene:
         source: Hashable | None = None,
         trace: Trace | None = None,
     ) -> Deferred[Rows[str]]:
-        """Submit an item called *name* and note how it ends."""
+        """Submit an item called *name* and record its outcome."""
         answer = self.batcher.submit(
             name,
             rows,
-            self.profiles[key],
+            self.queues[key],
             deadline=deadline,
             priority=priority,
             source=source,
@@ -168,15 +168,15 @@ class Scene:
         self.errors[name] = failure.value
 
     def drained(self) -> list[None]:
-        """Drain, and return a list that gets an entry when that is done."""
+        """Drain, and return a list that gets an entry when the drain fires."""
         done: list[None] = []
         self.batcher.drain().addCallback(done.append)
         return done
 
     @property
     def cap(self) -> int:
-        """The most rows that a batch may now have, of requests that name no key."""
-        return self.profiles[""].cap
+        """The largest batch, in rows, of the queue of requests without a key."""
+        return self.queues[""].cap
 
     @property
     def lane(self) -> ManualExecutor[str]:
@@ -185,13 +185,13 @@ class Scene:
         return lane
 
     @property
-    def riders(self) -> list[list[str]]:
+    def batches(self) -> list[list[str]]:
         """The names in each run of the only lane."""
         return [[piece.item for piece in run.given] for run in self.lane.runs]
 
 
-def whole(name: str, rows: int = 1) -> Rows[str]:
-    """Return the answer to all *rows* of the item called *name*."""
+def all_rows(name: str, rows: int = 1) -> Rows[str]:
+    """Return the result of all *rows* of the item called *name*."""
     return [(name, row) for row in range(rows)]
 
 
@@ -209,7 +209,7 @@ class _LoggedFailures:
 
 @contextmanager
 def no_unhandled_errors() -> Iterator[None]:
-    """Fail if Twisted logs a failure within the block, as it does for one that nobody took."""
+    """Fail if Twisted logs a failure within the block: one without an errback."""
     observer = _LoggedFailures()
     globalLogPublisher.addObserver(observer)
     gc.freeze()  # only objects made in the block are collected: that is faster

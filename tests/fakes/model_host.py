@@ -89,14 +89,14 @@ class ModelHostHarness:
         assert self.host.inference is not None
         model = self.host.inference.model
         feed = Feed(SIGNATURE, (np.zeros((rows, SIZE, SIZE, 3), np.uint8),))
-        return outcomes(model.batcher.submit(feed, rows, model.profiles.of(feed)))
+        return outcomes(model.batcher.submit(feed, rows, model.queues.of(feed)))
 
     @property
     def cap(self) -> int:
         """The largest batch of the default signature, in rows."""
         assert self.host.inference is not None
         model = self.host.inference.model
-        return model.profiles.of(blank_feed(model.signatures[model.default])).cap
+        return model.queues.of(blank_feed(model.signatures[model.default])).cap
 
     @property
     def rows(self) -> list[int]:

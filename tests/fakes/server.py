@@ -15,7 +15,7 @@ from zope.interface import implementer
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
-from model.execution.queues import Profiles
+from model.execution.queues import Queues
 from model.execution.thread import CallFromThread, JobQueue, ModelThread
 from model.images.decode import decode_image
 from model.images.input import ImageInput
@@ -153,8 +153,8 @@ def served_model(
 ) -> ServedModel:
     """Return a model that *executor* runs."""
     blank = blank_feed(SIGNATURE)
-    profiles = Profiles(max_queued_rows * blank.row_bytes)
-    profiles.learn(blank, min(4, max_queued_rows), {1: 1.0})
+    queues = Queues(max_queued_rows * blank.row_bytes)
+    queues.learn(blank, min(4, max_queued_rows), {1: 1.0})
     return ServedModel(
         name="pets",
         version="7",
@@ -166,7 +166,7 @@ def served_model(
         labels=labels,
         top=2,
         max_pixels=None,
-        profiles=profiles,
+        queues=queues,
         batcher=Batcher(clock, [executor], policy or LotPolicy(), join=join_rows),
     )
 

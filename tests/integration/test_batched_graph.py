@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.rewriting.batched_graph import (
+from model.backends.tensorflow.batched_graph import (
     BatchedGraph,
     NotBatchable,
     Probe,

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.peer` over a socket: what a yardstick checks, and what is the house's."""
+"""`python -m benchmarks.peer` over a socket: its own answers, and those of the server."""
 
 import sys
 from collections.abc import Iterator
@@ -36,7 +36,7 @@ def null(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 @pytest.mark.parametrize("size", [0, 1, 1024, 1 << 20])
 def test_the_null_model_answers_the_length(null: int, size: int) -> None:
-    """Of any body, none included, and with where the time went."""
+    """Of any body, an empty one included, with Server-Timing."""
     answer = post(null, b"\0" * size)
     assert (answer.status, orjson.loads(answer.body)) == (200, {"n": size})
     assert answer.headers["content-type"] == "application/json"
@@ -46,14 +46,14 @@ def test_the_null_model_answers_the_length(null: int, size: int) -> None:
 
 
 def test_each_of_many_clients_gets_its_own_length(null: int) -> None:
-    """Though they ride together."""
+    """Though their rows run together."""
     answers = post_all(null, [b"x" * size for size in range(800)], 16)
     assert [orjson.loads(answer.body)["n"] for answer in answers] == list(range(800))
     assert mean_rows(answers) > 1
 
 
-def test_refusals_are_the_houses_own(null: int) -> None:
-    """With its status and its words."""
+def test_refusals_are_those_of_the_server(null: int) -> None:
+    """With its status and its message."""
     wrong = post(null, b"x", headers={"X-Request-Timeout-Ms": "0"})
     assert (wrong.status, "X-Request-Timeout-Ms" in wrong.error) == (400, True)
     late = post(null, b"x", headers={"X-Request-Timeout-Ms": "0.000001"})
@@ -72,7 +72,7 @@ def images_to_scores(tf: ModuleType) -> None:
 
 
 def image() -> np.ndarray:
-    """Return `JPEG` as the yardstick has it decoded."""
+    """Return `JPEG` as the other servers decode it."""
     image = Image.open(BytesIO(JPEG)).convert("RGB")
     small = image.resize((SIDE, SIDE), Image.Resampling.BILINEAR)
     return np.asarray(small, np.float32) / 127.5 - 1
@@ -90,7 +90,7 @@ def is_best(answer: Answer) -> bool:
 
 @pytest.mark.full
 def test_a_net_answers_images_and_numbers(tmp_path: Path) -> None:
-    """Both alike, once it is ready; before, and for what is neither, as the house does."""
+    """Both give the same answer; errors are those of the server."""
     graph = Graphs(tmp_path).write(images_to_scores)
     variables = {"PEER_MODEL": "net", "PEER_GRAPH": str(graph), "PEER_PORT": "0", **ONE_LANE}
     with started(cache_home=tmp_path, folder=tmp_path, command=PEER, variables=variables) as server:

@@ -12,7 +12,7 @@ from benchmarks.profile import sample, spied
 
 pytestmark = pytest.mark.full
 
-#: Says when it has begun, and ends with its parent.
+#: Prints a line when it begins, and ends with its parent.
 BUSY = """
 import select, sys, threading  # which gives the thread its name
 print("begun", flush=True)
@@ -22,7 +22,7 @@ while not select.select([sys.stdin], [], [], 0)[0]:
 
 
 def test_a_busy_thread_is_seen_running_and_holding_the_lock(tmp_path: Path) -> None:
-    """And the kernel's account of it fits the time."""
+    """And its CPU of the kernel fits the time."""
     program = [sys.executable, "-c", BUSY]
     with subprocess.Popen(program, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as busy:
         assert busy.stdout is not None
@@ -37,8 +37,8 @@ def test_a_busy_thread_is_seen_running_and_holding_the_lock(tmp_path: Path) -> N
         assert set(seen[busy.pid].parts) == {OTHER.name}
 
 
-def test_a_process_that_cannot_be_sampled_is_told_in_a_line(tmp_path: Path) -> None:
-    """It has ended, or belongs to someone else."""
+def test_a_process_that_cannot_be_sampled_is_an_error(tmp_path: Path) -> None:
+    """Its process has ended."""
     with subprocess.Popen([sys.executable, "-c", ""]) as ended:
         ended.wait()
     with pytest.raises(click.ClickException, match="py-spy could not sample the server"):

@@ -168,7 +168,7 @@ def served(write: Write, tmp_path: Path) -> Iterator[tuple[ServedModel, Any]]:
     model = served_model(Clock(), ManualLane())
     for signature in loaded.runner.signatures:
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
-        model.profiles.learn(sample, 4, {})
+        model.queues.learn(sample, 4, {})
     yield (
         replace(
             model,

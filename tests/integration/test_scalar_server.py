@@ -33,7 +33,7 @@ Scores = Callable[[Sequence[bytes]], list[np.ndarray]]
 def scalar(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
     """The default model, as written by its program."""
     folder = tmp_path_factory.mktemp("scalar")
-    command = [sys.executable, "-P", "-m", "scripts.scalar_graph", str(folder)]
+    command = [sys.executable, "-P", "-m", "benchmarks.scalar_graph", str(folder)]
     result = run_program(command, cache_home=cache_home, folder=folder)
     assert result.returncode == 0, result.stderr
     return folder / "output_graph.pb", folder / "output_labels.txt"

@@ -1,4 +1,4 @@
-"""The content of the wheel, and that it works where nothing else is installed."""
+"""The content of the wheel, and a server that runs from it alone."""
 
 import subprocess
 import sys
@@ -43,8 +43,8 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return interpreter
 
 
-def test_the_wheel_holds_what_is_imported_and_no_more(wheel: Path) -> None:
-    """No tests, no shell scripts, nothing of Twisted's own but the plugin."""
+def test_the_wheel_holds_the_packages_and_no_more(wheel: Path) -> None:
+    """No tests, benchmarks and shell scripts; of the folder twisted the plugin alone."""
     with ZipFile(wheel) as archive:
         names = set(archive.namelist())
     info = f"tensorferry-{__version__}.dist-info"
@@ -61,13 +61,14 @@ def test_the_wheel_holds_what_is_imported_and_no_more(wheel: Path) -> None:
     }
     packed = {name for name in names if not name.startswith(("twisted/", info))}
     assert packed == sources | {"tensorferry/py.typed"}
+    assert not [name for name in names if "benchmarks" in name or name == "scripts/peer.py"]
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= names
 
 
 def test_twistd_lists_the_plugin_of_an_installed_wheel(
     python: Path, cache_home: Path, tmp_path: Path
 ) -> None:
-    """With its description of one line, and without the folder of the project on the path."""
+    """With its one line of description, from outside the project's folder."""
     nowhere = {"PYTHONPATH": ""}
     where = [str(python), "-c", "import server; print(server.__file__)"]
     found = run_program(where, cache_home=cache_home, folder=tmp_path, variables=nowhere)

@@ -16,7 +16,7 @@ from tempfile import gettempdir
 from typing import Any, Literal
 
 from model import packages
-from model.backends.tensorflow.files.keras_settings import ignore_user_keras
+from model.backends.tensorflow.keras_settings import ignore_user_keras
 from model.backends.tensorflow.quiet_stderr import obey_log_level
 from model.errors import ModelError
 from model.execution.cores import usable_cores

@@ -12,6 +12,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.backends.tensorflow.batched_graph import (
+    BatchedGraph,
+    NotBatchable,
+    make_batched,
+)
 from model.backends.tensorflow.files.graph_file import SIGNATURE, FrozenGraph, spec_of
 from model.backends.tensorflow.image_inputs import (
     NEEDS_SIZE,
@@ -26,11 +31,6 @@ from model.backends.tensorflow.image_inputs import (
 from model.backends.tensorflow.jpeg import decoded, decoding_config
 from model.backends.tensorflow.load_options import LoadOptions
 from model.backends.tensorflow.operations import decodes_images, report_risks
-from model.backends.tensorflow.rewriting.batched_graph import (
-    BatchedGraph,
-    NotBatchable,
-    make_batched,
-)
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.backends.tensorflow.session import (

@@ -1,0 +1,274 @@
+"""
+The queue of one kind of run: the requests that wait, and what is known about its runs.
+
+Requests leave in order of arrival within a priority; the priorities take turns.  Belongs to the
+reactor thread.  Reads no clock, owns no timer and fires no Deferred.
+"""
+
+from collections import OrderedDict
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from heapq import heapify, heappop, heappush
+from math import inf
+from typing import Generic
+
+from batcher.executor import Item, Result
+from batcher.learning.arrivals import ArrivalRate, Arrivals
+from batcher.learning.latency import LatencyCurve
+from batcher.learning.margin import AdmissionMargin
+from batcher.learning.returns import Returns
+from batcher.policy import QueueView, WaitUntil
+from batcher.priority import SHARES, Priority, Turns
+from batcher.request import Part, Request
+
+#: No other queue has waiting requests: see `Queue.take`.
+NO_OTHER_HEADS: Mapping[int, int] = {}
+
+_NORMAL = int(Priority.NORMAL)  # reading a member of an Enum is slow
+
+#: The heap of deadlines is rebuilt when it exceeds twice the live deadlines plus this number.
+_MIN_DEADLINES = 64
+
+
+def _levels() -> tuple[OrderedDict[int, Request[Item, Result]], ...]:
+    return tuple(OrderedDict() for _ in SHARES)
+
+
+@dataclass(slots=True, eq=False)
+class Queue(Generic[Item, Result]):
+    """
+    One kind of run: only requests of the same queue share a batch.
+
+    A queue belongs to one batcher.  Raises ValueError for limits below 1.
+    """
+
+    latency: LatencyCurve  #: l(b) of its runs
+    cap: int  #: the largest batch, in rows; lowered after out of memory
+    max_queued_rows: int  #: the most rows that wait; rows to be run again do not count
+    name: str = ""  #: for reports
+    arrivals: ArrivalRate = field(default_factory=ArrivalRate)
+    returns: Returns = field(default_factory=Returns)
+    admission_margin: AdmissionMargin = field(default_factory=AdmissionMargin)
+    rows: int = field(default=0, init=False)  #: waiting
+    #: Rows waiting of each priority; their sum is `rows`.
+    by_level: list[int] = field(default_factory=lambda: [0] * len(SHARES), init=False)
+    #: What the policy decided last, if it is to wait; None: ask the policy.
+    decision: WaitUntil | None = field(default=None, init=False)
+    # Linked, so that the head is found in constant time after any number of removals.
+    _levels: tuple[OrderedDict[int, Request[Item, Result]], ...] = field(
+        default_factory=_levels, init=False
+    )
+    # Numbers, not requests: the number of a request that has left holds no payload.
+    _deadlines: list[tuple[float, int, Priority]] = field(default_factory=list, init=False)
+    _max_deadlines: int = field(default=_MIN_DEADLINES, init=False)
+    # The last run until it is learned: the arguments of `LatencyCurve.observe`.
+    _last_run: tuple[int, float, float] | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        if self.cap < 1 or self.max_queued_rows < 1:
+            raise ValueError(
+                "a queue needs a cap and a limit of at least 1 row, "
+                f"not {self.cap} and {self.max_queued_rows} rows"
+            )
+
+    # What is known about its runs.
+
+    def record_run(self, rows: int, seconds: float, dispatch_overhead: float) -> None:
+        """
+        Record that a run of *rows* rows took *seconds*, plus *dispatch_overhead* seconds.
+
+        Fitting l(b) takes longer than a lane should be idle.  A run that does not affect the next
+        decision is therefore learned while the next run is under way, or before a refusal.
+        """
+        self.learn()
+        self._last_run = rows, seconds, dispatch_overhead
+        if self.latency.is_informative(rows):
+            self.learn()
+
+    def learn(self) -> bool:
+        """Learn from the last recorded run; return False if there is none."""
+        run, self._last_run = self._last_run, None
+        if run is None:
+            return False
+        self.latency.observe(*run)
+        return True
+
+    @property
+    def margin(self) -> float:
+        """The factor by which the time allowed must exceed the expected time, for admission."""
+        return self.latency.margin * self.admission_margin.factor
+
+    def expected(self, now: float) -> Arrivals:
+        """Return the expected arrivals."""
+        return self.arrivals.expect(now, self.latency.predict(self.cap))
+
+    # The requests that wait.
+
+    def first_waiting(self, level: int) -> Request[Item, Result]:
+        """Return the oldest request of *level*; there must be one."""
+        return next(iter(self._levels[level].values()))
+
+    @property
+    def oldest(self) -> float:
+        """The arrival time of the oldest request; there must be one."""
+        return min(self.first_waiting(level).arrived for level in self.levels)
+
+    @property
+    def levels(self) -> list[int]:
+        """The priorities that have waiting requests."""
+        return [level for level, requests in enumerate(self._levels) if requests]
+
+    def has_waiting(self, level: int) -> bool:
+        """Return whether a request of *level* waits."""
+        return bool(self._levels[level])
+
+    @property
+    def requests(self) -> list[Request[Item, Result]]:
+        """The waiting requests, the oldest first."""
+        waiting = [request for level in self._levels for request in level.values()]
+        return sorted(waiting, key=_number)
+
+    def view(self, now: float, turns: Turns, *, draining: bool) -> QueueView:
+        """Return what a policy may see; a request must wait."""
+        return QueueView(
+            self.rows,
+            self.oldest,
+            self.deadline(),
+            draining,
+            self.latency,
+            self.expected(now),
+            self.returns.expect(),
+            self.first_waiting(self.next_level(turns)).deadline,
+        )
+
+    def push(self, request: Request[Item, Result]) -> None:
+        """Append a request of which no row has been launched."""
+        self._levels[request.priority][request.number] = request
+        self._count(request.priority, request.rows)
+        if request.deadline < inf:
+            heappush(self._deadlines, (request.deadline, request.number, request.priority))
+            if len(self._deadlines) > self._max_deadlines:
+                self._drop_stale_deadlines()
+
+    def take(
+        self,
+        turns: Turns,
+        rows: int,
+        finish: float = -inf,
+        other_heads: Mapping[int, int] = NO_OTHER_HEADS,
+    ) -> tuple[list[Part[Item, Result]], list[Request[Item, Result]]]:
+        """
+        Remove the next *rows* rows, or all if there are fewer; the last request may be cut.
+
+        Returns the parts for the batch, and the requests that are dropped because their deadline
+        is before *finish*.  If the request whose turn it was is dropped, the next turn may belong
+        to another queue: then nothing else is removed.
+
+        *other_heads* has by priority the number of the oldest request in the other queues.  Rows
+        of a request that is younger fill the batch without being charged to their priority.
+        """
+        parts: list[Part[Item, Result]] = []
+        late: list[Request[Item, Result]] = []
+        order = turns.copy() if other_heads else turns
+        while rows > 0 and self.rows:
+            level = self.next_level(order)
+            requests = self._levels[level]
+            _, request = requests.popitem(last=False)
+            start, stop = request.taken, request.rows
+            if request.deadline < finish:
+                late.append(request)
+                self._count(level, start - stop)
+                continue
+            if not parts:
+                if late:
+                    _put_back(requests, request)
+                    break
+                turns.start_turn(level)
+            if stop - start > rows:
+                stop = start + rows
+                _put_back(requests, request)
+            request.taken = stop
+            parts.append(Part(request.item, start, stop, request))
+            rows -= stop - start
+            self._count(level, start - stop)
+            order.charge(level, stop - start)
+            if order is not turns and request.number < other_heads.get(level, inf):
+                turns.charge(level, stop - start)
+        return parts, late
+
+    def remove(self, request: Request[Item, Result]) -> int:
+        """Remove the waiting rows of *request* and return their number."""
+        if self._levels[request.priority].pop(request.number, None) is None:
+            return 0
+        rows = request.rows - request.taken
+        self._count(request.priority, -rows)
+        return rows
+
+    def clear(self) -> None:
+        """Forget deadlines and decision; called when the last waiting request has left."""
+        self._deadlines.clear()
+        self._max_deadlines = _MIN_DEADLINES
+        self.decision = None
+
+    def deadline(self) -> float:
+        """Return the earliest deadline of the waiting requests; inf if there is none."""
+        deadlines = self._deadlines
+        while deadlines and deadlines[0][1] not in self._levels[deadlines[0][2]]:
+            heappop(deadlines)
+        return deadlines[0][0] if deadlines else inf
+
+    def pop_expired(self, now: float) -> list[Request[Item, Result]]:
+        """Return the requests whose deadline is at most *now*, by deadline; they still wait."""
+        found = []
+        while self.deadline() <= now:
+            _, number, level = heappop(self._deadlines)
+            found.append(self._levels[level][number])
+        return found
+
+    def next_level(self, turns: Turns) -> int:
+        """Return the priority whose turn it is, of those that have waiting requests."""
+        high, normal, low = self._levels
+        if not (high or low):
+            return _NORMAL
+        return turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
+
+    # The standing decision of the policy.
+
+    def wait(self, decision: WaitUntil) -> None:
+        """Keep *decision* until `decision` is set to None or the queue is empty."""
+        self.decision = decision
+        if decision.reason == "return-hold":
+            self.returns.hold()
+
+    def keeps_holding(self, deadline: float) -> bool:
+        """
+        Return whether a return-hold goes on after the arrival of an awaited request.
+
+        The new request, which is in the queue, ends the hold if its *deadline* is the earliest.
+        """
+        if self.decision is None or self.decision.reason != "return-hold":
+            return False
+        return deadline == inf or self.deadline() < deadline
+
+    def _count(self, level: int, rows: int) -> None:
+        """Add *rows* rows of *level*, or subtract them if negative."""
+        self.rows += rows
+        self.by_level[level] += rows
+
+    def _drop_stale_deadlines(self) -> None:
+        """Keep only the deadlines of waiting requests."""
+        self._deadlines = [at for at in self._deadlines if at[1] in self._levels[at[2]]]
+        heapify(self._deadlines)
+        self._max_deadlines = 2 * len(self._deadlines) + _MIN_DEADLINES
+
+
+def _number(request: Request[Item, Result]) -> int:
+    return request.number
+
+
+def _put_back(
+    requests: OrderedDict[int, Request[Item, Result]], request: Request[Item, Result]
+) -> None:
+    """Make *request* the first again."""
+    requests[request.number] = request
+    requests.move_to_end(request.number, last=False)

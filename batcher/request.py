@@ -1,0 +1,74 @@
+"""
+One request and its parts: which rows are launched, which are done, and the result or the error.
+
+Plain data of the reactor thread: reads no clock and fires no Deferred.
+"""
+
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from math import inf
+from typing import TYPE_CHECKING, Generic, cast
+
+from batcher.executor import Item, Piece, Result
+from batcher.priority import Priority
+from batcher.trace import Trace
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
+
+    from batcher.errors import BatcherError
+    from batcher.queue import Queue
+
+
+@dataclass(slots=True, eq=False)
+class Request(Generic[Item, Result]):
+    """One submitted request, from its arrival to its answer."""
+
+    number: int  #: of arrival; requests are ordered by it
+    item: Item
+    rows: int
+    queue: "Queue[Item, Result]"
+    arrived: float  #: time of the batcher's clock, in seconds
+    deadline: float = inf  #: the same
+    priority: Priority = Priority.NORMAL
+    source: Hashable | None = None  #: sends one request after the other, such as a connection
+    trace: Trace | None = None
+    taken: int = 0  #: rows that were removed from the queue for a launch
+    done: int = 0  #: rows that have a result
+    result: Result | None = None  #: of all rows, if they ran in one batch
+    results: list[tuple[int, Result]] | None = None  #: else of each part, with its first row
+    open: bool = True  #: False once it has ended, or waits for delivery only
+    error: "BatcherError | None" = None  #: the error that it ends with; None: its results
+    answer: "Deferred[Result] | None" = None  #: what submit returned; None once it has fired
+
+    def elapsed_share(self, now: float) -> float:
+        """Return ``(now - arrived) / (deadline - arrived)``; 0.0 without a deadline."""
+        return (now - self.arrived) / (self.deadline - self.arrived)
+
+    def add(self, piece: Piece[Item], result: Result) -> None:
+        """Store the *result* of one of its pieces."""
+        rows = piece.stop - piece.start
+        self.done += rows
+        if rows == self.rows:
+            self.result = result
+        elif self.results is None:
+            self.results = [(piece.start, result)]
+        else:
+            self.results.append((piece.start, result))
+
+    def joined(self, join: Callable[[Sequence[Result]], Result]) -> Result:
+        """Return the result of all rows, which must be done; *join* is called for several parts."""
+        if self.results is None:
+            return cast("Result", self.result)
+        return join([result for _, result in sorted(self.results, key=_first_row)])
+
+
+@dataclass(slots=True, eq=False)
+class Part(Piece[Item], Generic[Item, Result]):
+    """A piece together with its request."""
+
+    request: Request[Item, Result]
+
+
+def _first_row(part: tuple[int, object]) -> int:
+    return part[0]

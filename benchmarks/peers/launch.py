@@ -1,0 +1,221 @@
+"""
+Read peers.toml, start its servers, and check the answers of each.
+
+A server is ready when it answers one request correctly.
+"""
+
+import os
+import re
+import shlex
+import subprocess
+import sys
+import time
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from typing import Any, NamedTuple
+from urllib.parse import urlsplit
+
+from benchmarks.kept import ROOT
+from benchmarks.peers.bodies import BODIES
+from benchmarks.peers.processes import ProcessTree, prefer
+from benchmarks.served import peers_work
+
+HERE = Path(__file__).parent
+WORK = peers_work()
+DATA = WORK / "data"
+PORT = int(os.environ.get("PEERS_PORT", "8100"))
+
+#: The weight of the benchmark's own processes, for example -10 where other programs run.
+NICE = int(os.environ.get("PEERS_NICE", "0"))
+
+#: The file of each kind of payload.
+PAYLOADS = {"null": "small.bin", "jpeg": "photo.jpg", "tensor": "tensor.bin"}
+
+#: Seconds until a server must answer, and then until it must answer a tensor.
+STARTING, TENSOR = 120.0, 30.0
+
+
+class PeerError(Exception):
+    """A server ended, gave a wrong answer or none."""
+
+
+class RequestFiles(NamedTuple):
+    """A request as the load generators read it."""
+
+    headers: Path  #: a `Name: value` a line
+    body: Path
+
+
+def venv_python(name: str) -> Path:
+    """Return the interpreter of a virtualenv."""
+    return WORK / "venvs" / name / "bin" / "python"
+
+
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A server that is ready."""
+
+    tree: ProcessTree
+    cold_start: float  #: seconds from its start to the first correct answer
+
+
+@dataclass(frozen=True, slots=True)
+class Peer:
+    """A server of peers.toml."""
+
+    name: str
+    spec: Mapping[str, Any]
+
+    def serves(self, model: str) -> bool:
+        """Return whether the server has the model, null or net."""
+        return model in self.spec.get("models", ("null", "net"))
+
+    @property
+    def cloned(self) -> bool:
+        """Whether the server runs from this clone, with the interpreter that runs this program."""
+        return bool(self.spec.get("clone"))
+
+    @property
+    def python(self) -> Path:
+        """The interpreter of the server."""
+        return Path(sys.executable) if self.cloned else venv_python(self.name)
+
+    @property
+    def requirements(self) -> Path:
+        """The requirements file of the server's virtualenv."""
+        return HERE / "requirements" / f"{self.name}.txt"
+
+    def version(self) -> str:
+        """Return the version of the server's package; of a server of this clone `clone`."""
+        if self.cloned or "package" not in self.spec:
+            return "clone" if self.cloned else "unknown"
+        code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
+        done = subprocess.run(  # noqa: S603 - an interpreter of ours
+            [self.python, "-c", code, self.spec["package"]],
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        return done.stdout.strip() or "unknown"
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the server."""
+        return {key: value for key, value in self.spec.items() if key.startswith(("env", "start"))}
+
+    def url(self, payload: str) -> str:
+        """Return the URL for a kind of payload."""
+        path = self.spec.get(f"path_{payload}", self.spec.get("path", "/"))
+        return f"http://127.0.0.1:{PORT}{path}"
+
+    def request_files(self, payload: str) -> RequestFiles:
+        """Write the headers and the body of a request, and return the files."""
+        make = BODIES[self.spec.get("body", "raw")]
+        headers, body = make((DATA / PAYLOADS[payload]).read_bytes(), payload)
+        base = WORK / "requests" / f"{self.name}-{payload}"
+        base.parent.mkdir(parents=True, exist_ok=True)
+        files = RequestFiles(base.with_suffix(".headers"), base.with_suffix(".body"))
+        files.headers.write_text("".join(f"{key}: {value}\n" for key, value in headers.items()))
+        files.body.write_bytes(body)
+        return files
+
+    def start(
+        self, model: str, extra: Mapping[str, str] | None = None, *, shed: bool = False
+    ) -> Running:
+        """
+        Start the server with *model*, null or net, and wait until it answers; raises `PeerError`.
+
+        *extra* are environment variables; *shed* switches on the server's own load shedding.
+        """
+        temporary = WORK / "tmp" / self.name
+        temporary.mkdir(parents=True, exist_ok=True)
+        cores = str(os.cpu_count())
+        env = {
+            "PEER_PORT": str(PORT), "PEER_MODEL": model, "PEER_GRAPH": str(DATA / "graph.pb"),
+            "PEER_TMP": str(temporary), "PEER_INTRA": cores, "PEER_INTER": cores,
+            "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": "",
+            "PATH": f"{self.python.parent}:{os.environ['PATH']}",
+            "PYTHONPATH": str(ROOT if self.cloned else HERE / "servers"),
+            **self.spec.get("env", {}), **self.spec.get(f"env_{model}", {}),
+            **(self.spec.get("env_shed", {}) if shed else {}), **(extra or {}),
+        }  # fmt: skip
+        log = WORK / "logs" / f"{self.name}-{model}.log"
+        log.parent.mkdir(exist_ok=True)
+        tree = ProcessTree(self._command(model, shed=shed), env, log, HERE)
+        try:
+            self._check(tree, "null" if model == "null" else "jpeg", STARTING)
+            cold_start = time.monotonic() - tree.started
+            if NICE:
+                for pid in tree.pids():
+                    prefer(pid, NICE)
+            if model == "net" and self.spec.get("tensor", True):
+                self._check(tree, "tensor", TENSOR)
+        except BaseException:
+            tree.stop()
+            raise
+        return Running(tree, cold_start)
+
+    def _command(self, model: str, *, shed: bool) -> list[str]:
+        start = self.spec.get("start_shed", self.spec["start"]) if shed else self.spec["start"]
+        values = {
+            "python": self.python, "port": PORT, "model": model, "work": WORK,
+            "graph": DATA / "graph.pb",
+        }  # fmt: skip
+        return [part.format(**values) for part in shlex.split(start)]
+
+    def _check(self, tree: ProcessTree, payload: str, seconds: float) -> None:
+        """Wait for an answer and check it; raises `PeerError`."""
+        until = time.monotonic() + seconds
+        text = "no answer"
+        while time.monotonic() < until:
+            if tree.process.poll() is not None:
+                raise PeerError(f"{self.name} ended early: see the logs in the work folder")
+            status, text = self._ask(payload)
+            if status == 200:
+                break
+            time.sleep(0.05)
+        if correct_answer(payload) not in text:
+            raise PeerError(f"{self.name}: wrong answer to {payload}: {text[:300]}")
+
+    def _ask(self, payload: str) -> tuple[int, str]:
+        """Send one request, and return its status, 0 without any, and the answer."""
+        files = self.request_files(payload)
+        headers = dict(line.split(": ", 1) for line in files.headers.read_text().splitlines())
+        url = urlsplit(self.url(payload))
+        connection = HTTPConnection(str(url.hostname), url.port, timeout=30)
+        try:
+            connection.request("POST", url.path, files.body.read_bytes(), headers)
+            response = connection.getresponse()
+            text = response.read().decode(errors="replace").replace("\\", "").replace(" ", "")
+        except (OSError, HTTPException) as error:
+            return 0, str(error)
+        else:
+            return response.status, text
+        finally:
+            connection.close()
+
+
+def correct_answer(payload: str) -> str:
+    """Return what a correct answer contains."""
+    if payload == "null":
+        return '"n":1024'
+    classes = re.search(r"\[[^]]*\]", (DATA / "answer.json").read_text())
+    return f'"classes":{classes[0] if classes else ""}'
+
+
+#: The ceiling of the null model: a web server with a fixed answer.
+NGINX = Peer("nginx", {"start": "{work}/nginx/usr/sbin/nginx -p {work}/tmp/nginx -c nginx.conf"})
+
+
+def read_peers(names: str = "") -> list[Peer]:
+    """
+    Return the servers with these comma-separated *names*; raises `PeerError`.
+
+    Without names, return all but those that are optional.
+    """
+    known = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
+    default = [name for name, spec in known.items() if not spec.get("optional")]
+    chosen = names.split(",") if names else default
+    if unknown := [name for name in chosen if name not in known]:
+        raise PeerError(f"no server {', '.join(unknown)} in peers.toml: it has {', '.join(known)}")
+    return [Peer(name, known[name]) for name in chosen]

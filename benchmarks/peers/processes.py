@@ -1,0 +1,110 @@
+"""Start a server, and measure and end all processes that it starts.  Reads /proc: Linux only."""
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+#: The environment variable that marks the processes of a server.
+MARK = "PEER_RUN"
+TICK = os.sysconf("SC_CLK_TCK")
+PAGE = os.sysconf("SC_PAGE_SIZE")
+
+#: Seconds from SIGTERM to SIGKILL.
+PATIENCE = 4.0
+
+
+def read(path: str) -> bytes:
+    """Return the content of a file of /proc; empty where its process has ended."""
+    try:
+        return Path(path).read_bytes()
+    except OSError:
+        return b""
+
+
+def prefer(pid: int | str, nice: int) -> None:
+    """
+    Set the weight of a process's session in the kernel's autogroup scheduling, where it is on.
+
+    With autogroups, a process of another session does not yield to a benchmark, however it is
+    niced: the benchmark's own session needs the larger weight.
+    """
+    with suppress(OSError):
+        Path(f"/proc/{pid}/autogroup").write_text(str(nice))
+
+
+class ProcessTree:
+    """A process and all processes that it starts."""
+
+    def __init__(
+        self, command: Sequence[str], env: Mapping[str, str], log: Path, folder: Path
+    ) -> None:
+        """Start *command* in *folder*; its output goes to *log*."""
+        mark = f"{os.getpid()}.{time.monotonic_ns()}"
+        self._mark = f"{MARK}={mark}".encode()
+        self.started = time.monotonic()
+        with log.open("ab") as output:
+            self.process = subprocess.Popen(  # noqa: S603 - commands of peers.toml
+                command, env={**os.environ, **env, MARK: mark}, cwd=folder, stdout=output,
+                stderr=output, stdin=subprocess.DEVNULL,
+            )  # fmt: skip
+
+    def pids(self) -> list[int]:
+        """Return all processes that have the mark, and their descendants."""
+        found: set[int] = set()
+        parents: dict[int, int] = {}
+        for pid in (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()):
+            fields = _fields(pid)
+            if not fields or fields[0] == b"Z":
+                continue
+            parents[pid] = int(fields[1])
+            marked = self._mark in read(f"/proc/{pid}/environ").split(b"\0")
+            if marked or pid == self.process.pid:
+                found.add(pid)
+        while more := {pid for pid, parent in parents.items() if parent in found} - found:
+            found |= more
+        return sorted(found)
+
+    def cpu(self) -> float:
+        """Return the CPU seconds of the processes, and of their children that have ended."""
+        each = (_fields(pid)[11:15] for pid in self.pids())
+        return sum(sum(map(int, ticks)) for ticks in each) / TICK
+
+    def rss(self) -> float:
+        """Return the resident memory in MiB; shared pages count in each process."""
+        fields = [read(f"/proc/{pid}/statm").split() for pid in self.pids()]
+        return sum(int(each[1]) for each in fields if each) * PAGE / 2**20
+
+    def pss(self) -> float:
+        """Return the resident memory in MiB; shared pages are divided among their processes."""
+        lines = (
+            line
+            for pid in self.pids()
+            for line in read(f"/proc/{pid}/smaps_rollup").splitlines()
+            if line.startswith(b"Pss:")
+        )
+        return sum(int(line.split()[1]) for line in lines) / 1024
+
+    def stop(self) -> None:
+        """Send SIGTERM to the first process, and after `PATIENCE` SIGKILL to all."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        end = time.monotonic() + PATIENCE
+        while time.monotonic() < end and (self.process.poll() is None or self.pids()):
+            time.sleep(0.2)
+        for _ in range(5):
+            for pid in self.pids():
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+            time.sleep(0.2)
+            if not self.pids():
+                break
+        self.process.wait()
+
+
+def _fields(pid: int) -> list[bytes]:
+    """Return the fields of /proc/PID/stat from the state on."""
+    return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()

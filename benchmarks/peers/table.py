@@ -1,0 +1,118 @@
+"""
+Write the measurements of a comparison as tables.
+
+Pure.  A figure is the median over the rounds; a ratio is taken within a round, then the median.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmarks.tables import middle, table
+
+#: No servers but ceilings: a web server with a fixed answer, and the model without HTTP.
+NGINX, OFFLINE = "nginx", "offline"
+
+TITLES = {
+    "A": "A: the null model, a body of 1 KiB, closed loop; the ceiling is nginx",
+    "B": "B: a JPEG, closed loop; the ceiling is the best offline loop",
+    "C": "C: a JPEG, Poisson arrivals at shares of the capacity",
+    "D": "D: a float32 tensor, closed loop; the ceiling is the best offline loop",
+    "E": "E: start and memory (MiB)",
+}
+
+#: The figures of each workload that are printed.
+FIGURES = {
+    "A": ("rate", "ratio", "p50", "p99", "errors", "cpu_per_1000"),
+    "B": ("rate", "ratio", "p50", "p99", "errors", "cpu_per_1000"),
+    "C": (
+        "offered", "goodput", "good_share", "p50", "p99", "refused_share", "refused_p99", "errors",
+    ),
+    "D": ("rate", "ratio", "p50", "p99", "errors", "cpu_per_1000"),
+    "E": ("cold_start", "idle_cores", "rss", "pss"),
+}  # fmt: skip
+
+#: Cores that other programs used, above which a measurement is named.
+NOISE = 0.4
+
+Run = Mapping[str, Any]
+
+
+def report(kept: Mapping[str, Any]) -> str:
+    """Return a table for each workload, then what disturbed or failed."""
+    options = kept["options"]
+    capacity = f"{options['capacity']:g} images/s" if options["capacity"] else "not measured"
+    extent = (
+        f"{options['rounds']} rounds of {options['seconds']} s (C: {options['open_seconds']} s;"
+        f" capacity: {capacity}; good: {options['slo_ms']} ms)"
+    )
+    texts = [
+        f"{kept['commit']}, {kept['date']}; {extent}",
+        "versions: " + ", ".join(f"{name} {each}" for name, each in kept["versions"].items()),
+    ]
+    for workload, title in TITLES.items():
+        runs = [run for run in kept["runs"] if run["workload"] == workload]
+        if runs:
+            texts += [title, table(rows(workload, runs))]
+    noisy = {
+        f"{run['workload']} {run['peer']} {run['point']} (round {run['round'] + 1})": None
+        for run in kept["runs"]
+        if run.get("other_cores", 0) > NOISE
+    }
+    if noisy:
+        texts.append(f"Other programs used more than {NOISE} cores in: {', '.join(noisy)}")
+    texts += [f"Failed: {name}: {error}" for name, error in kept["failed"].items()]
+    return "\n\n".join(texts)
+
+
+def rows(workload: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
+    """Return a row for each point and server of one workload, the fastest first."""
+    ceiling = best_ceiling(runs)
+    by: dict[tuple[float | str, str], list[Run]] = {}
+    for run in runs:
+        by.setdefault((run["point"], run["peer"]), []).append(run)
+    found = [
+        {
+            "server": peer,
+            "point": f"{point:.0%}" if workload == "C" else f"{point}",
+            **{key: middle(_figures(key, its, ceiling)) for key in FIGURES[workload]},
+        }
+        for (point, peer), its in by.items()
+    ]
+    key = "goodput" if workload == "C" else "rate"
+    points = list(dict.fromkeys(row["point"] for row in found))
+    return sorted(found, key=lambda row: (points.index(row["point"]), -(row.get(key) or 0)))
+
+
+def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
+    """Return the rate of the ceiling by round and point; of the offline loop at its best point."""
+    runs = [run for run in runs if "rate" in run]
+    offline: dict[float | str, list[float]] = {}
+    for run in runs:
+        if run["peer"] == OFFLINE:
+            offline.setdefault(run["point"], []).append(run["rate"])
+    best = max(offline, key=lambda point: middle(offline[point]) or 0.0, default=None)
+    points = {run["point"] for run in runs}
+    return {
+        (run["round"], point): run["rate"]
+        for run in runs
+        for point in ([run["point"]] if run["peer"] == NGINX else points)
+        if run["peer"] == NGINX or (run["peer"] == OFFLINE and run["point"] == best)
+    }
+
+
+def _figures(
+    key: str, runs: Sequence[Run], ceiling: Mapping[tuple[int, float | str], float]
+) -> list[float | None]:
+    """Return a figure of each round of one server at one point."""
+    found: list[float | None] = []
+    for run in runs:
+        if key == "ratio":
+            top = ceiling.get((run["round"], run["point"]))
+            found.append(run["rate"] / top if top else None)
+        elif key == "good_share":
+            found.append(run["goodput"] / run["offered"] if run["offered"] else None)
+        elif key == "refused_share":
+            found.append(run["refused"] / run["sent"] if run["sent"] else None)
+        else:
+            found.append(run.get(key))
+    return found
