@@ -167,8 +167,7 @@ def test_a_batcher_needs_lanes() -> None:
 @pytest.mark.parametrize(("cap", "limit"), [(0, 8), (8, 0)])
 def test_a_queue_needs_room(cap: int, limit: int) -> None:
     """The error states both numbers."""
-    message = f"a cap and a limit of at least 1 row, not {cap} and {limit} rows"
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError, match=f"at least 1 row, not {cap} and {limit} rows"):
         Queue(LatencyCurve({}), cap, limit)
 
 

@@ -1,21 +1,16 @@
 """The cache folder, which stores a model whole or not at all, and the command that lists it."""
 
 import errno
-import io
 import json
 import os
 import pwd
-import sys
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import UTC, datetime
 from pathlib import Path
 from threading import Barrier, Thread
 
-import click
 import platformdirs
 import pytest
-from click.testing import CliRunner
 
 import model.repository.cache
 from model.repository.cache import (
@@ -28,14 +23,8 @@ from model.repository.cache import (
     user_cache_folder,
     write_json_atomically,
 )
-from scripts.models import models
+from tests.cached_models import CONTENTS, CREATED, cut_short
 
-CREATED = datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)
-CONTENTS = ModelContents(
-    files={"graph.pb": b"\x00graph" * 100, "labels.txt": b"cat\ndog\n"},
-    origin="made by hand",
-    licence="MIT",
-)
 OTHER = replace(CONTENTS, files={"graph.pb": b"another"})
 
 
@@ -73,12 +62,6 @@ def test_a_cache_that_does_not_exist_is_empty(cache: CacheFolder) -> None:
     assert cache.find("net", "1") is None
     assert cache.model_names() == []
     assert not cache.root.exists()
-
-
-def cut_short(folder: Path) -> None:
-    """Remove the last byte of a file."""
-    path = folder / "graph.pb"
-    path.write_bytes(path.read_bytes()[:-1])
 
 
 def flip_a_bit(folder: Path) -> None:
@@ -367,77 +350,3 @@ def test_damaged_json_is_not_a_missing_file(cache: CacheFolder, data: bytes) -> 
     path.write_bytes(data)
     with pytest.raises(DamagedCacheError, match=r"abc\.json is damaged"):
         read_json(path)
-
-
-@pytest.fixture
-def user_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> CacheFolder:
-    """The cache folder of the user, in a folder of the test."""
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    return replace(user_cache_folder(), now=lambda: CREATED)
-
-
-def test_the_command_lists_models_in_aligned_columns(user_cache: CacheFolder) -> None:
-    """Sorted, one line each, in plain text where the output is not a terminal."""
-    user_cache.publish("net", "2", replace(CONTENTS, licence="Apache-2.0 (weights)"))
-    user_cache.publish("net", "1", replace(CONTENTS, files={"graph.pb": bytes(12_340_000)}))
-    result = CliRunner().invoke(models)
-    folder = user_cache.root / "models" / "net"
-    assert result.stdout.splitlines() == [
-        "MODEL  SIZE     CONVERTED   LICENCE               PATH",
-        f"net/1  12.3 MB  2026-02-03  MIT                   {folder}/1",
-        f"net/2  0.0 MB   2026-02-03  Apache-2.0 (weights)  {folder}/2",
-    ]
-    assert (result.exit_code, result.stderr) == (0, "")
-
-
-def test_the_command_reports_an_empty_cache(user_cache: CacheFolder) -> None:
-    """With the path of the folder."""
-    result = CliRunner().invoke(models)
-    assert result.stdout == f"no usable model in the cache folder {user_cache.root}\n"
-
-
-def test_the_command_reports_damage_beside_the_list(user_cache: CacheFolder) -> None:
-    """A damaged model is not listed as usable; the others are."""
-    for version in ("1", "2"):
-        user_cache.publish("net", version, CONTENTS)
-    cut_short(user_cache.model_folder("net", "1"))
-    result = CliRunner().invoke(models)
-    assert [line.split()[0] for line in result.stdout.splitlines()] == ["MODEL", "net/2"]
-    folder = user_cache.model_folder("net", "1")
-    assert result.stderr == f"{folder} is damaged: graph.pb has 599 bytes, 600 were written\n"
-
-
-def test_the_command_fails_with_one_line_where_the_cache_cannot_be_read(
-    user_cache: CacheFolder,
-) -> None:
-    """A file has the name of the folder of models."""
-    user_cache.root.mkdir()
-    (user_cache.root / "models").write_text("")
-    result = CliRunner().invoke(models)
-    assert result.exit_code == 1
-    assert result.stderr.startswith(f"Error: the cache folder {user_cache.root} cannot be used:")
-
-
-class Terminal(io.StringIO):
-    """Standard output that is a terminal."""
-
-    def isatty(self) -> bool:
-        """Return True."""
-        return True
-
-
-def test_the_command_folds_its_table_to_the_terminal(
-    user_cache: CacheFolder, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """No line is wider than the window, and the whole path is shown."""
-    user_cache.publish("net", "1", CONTENTS)
-    terminal = Terminal()
-    monkeypatch.setattr(sys, "stdout", terminal)
-    monkeypatch.setenv("COLUMNS", "60")
-    monkeypatch.setenv("TERM", "xterm")
-    models.main([], standalone_mode=False)
-    lines = click.unstyle(terminal.getvalue()).splitlines()
-    assert max(map(len, lines)) <= 60
-    column = lines[0].index("PATH")
-    path = "".join(line[column:].strip() for line in lines[1:])
-    assert path == str(user_cache.model_folder("net", "1"))

@@ -1,10 +1,5 @@
 """The native dialect, `POST /` with JSON: server/api/native.py."""
 
-from base64 import b64encode
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
-
 import numpy as np
 import orjson
 import pytest
@@ -12,116 +7,28 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from batcher.errors import RunFailed
-from batcher.policy import FixedPolicy
-from model.backends.tensorflow.image_inputs import encoded_image_input
-from model.execution.decode_pool import DecodePool
-from model.execution.queues import Queues
-from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
-from server.api.dialect import InferenceAPI
-from server.api.native import NATIVE, encode_result, is_json, tensor_feed
-from server.http.messages import HTTPResponse
-from server.inference import Inference, Outputs, Prediction, ServedModel
+from model.signature import STRING, Signature, TensorSpec
+from server.api.native import encode_result, is_json
+from server.inference import Outputs, Prediction
+from tests.fakes.endpoint import (
+    FORM,
+    FORM_BODY,
+    IMAGE,
+    JSON,
+    MIXED,
+    ROWS,
+    EndpointFixture,
+    X,
+    inputs,
+    scores,
+    tensors,
+    the_response,
+)
 from tests.fakes.http import http_request
-from tests.fakes.server import LABELS, SIGNATURE, Log, ManualLane, served_model
-from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
-from tests.images import claims, coloured, encoded
-
-IMAGE = encoded(coloured(16, 16), "PNG")
-JSON = {"content-type": "application/json"}
-FORM = {"content-type": "multipart/form-data; boundary=edge"}
-FORM_BODY = (
-    b'--edge\r\nContent-Disposition: form-data; name="data"; filename="a.png"\r\n\r\n'
-    + IMAGE
-    + b"\r\n--edge--\r\n"
-)
-
-X = TensorSpec("x", np.dtype(np.float32), (None, 4))
-ROWS = Signature((X,), (TensorSpec("y", np.dtype(np.float32), (None, 2)),))
-#: A signature with one output of each kind, which runs alone.
-MIXED = Signature(
-    (TensorSpec("a", np.dtype(np.int32), ()), TensorSpec("b", STRING, (2,))),
-    (TensorSpec("known", np.dtype(bool), ()), TensorSpec("names", STRING, (2,))),
-    "mixed",
-    alone="input 'a' is int32[]: no batch axis of any size",
-)
+from tests.fakes.server import LABELS, Log, ManualLane
+from tests.fakes.threads import kinds, outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
-
-
-def tensors(
-    clock: Clock, lane: ManualLane, *, labels: tuple[str, ...] = (), max_queue_bytes: int = 128
-) -> ServedModel:
-    """Return a model of numbers, with a queue of eight rows and batches of four."""
-    queues = Queues(max_queue_bytes)
-    queues.learn(blank_feed(ROWS), 4, {})
-    queues.learn(blank_feed(MIXED), 1, {})
-    return replace(
-        served_model(clock, lane, policy=FixedPolicy(4, 0.0), takes_images=False, labels=labels),
-        signatures={ROWS.name: ROWS, MIXED.name: MIXED},
-        samples={ROWS.name: blank_feed(ROWS)},
-        queues=queues,
-    )
-
-
-@dataclass
-class EndpointFixture:
-    """The endpoint with a model whose decode thread and lane are stepped by the test."""
-
-    clock: Clock = field(default_factory=Clock)
-    lane: ManualLane = field(default_factory=ManualLane)
-    threads: ManualThreads = field(default_factory=ManualThreads)
-    calls: Calls = field(default_factory=Calls)
-    model: ServedModel | None = None
-
-    def __post_init__(self) -> None:
-        """Start the pool."""
-        pool = DecodePool(self.calls, 1, pool=self.threads, clock=self.clock.seconds)
-        pool.start()
-        inference = Inference(
-            self.model or tensors(self.clock, self.lane), pool, seconds=self.clock.seconds
-        )
-        self.api = InferenceAPI(lambda: inference, NATIVE, seconds=self.clock.seconds)
-
-    def decode(self) -> None:
-        """Run all jobs of the decode thread."""
-        while self.threads.queue:
-            self.threads.step()
-        self.calls.drain()
-
-    def posted(self, body: bytes, headers: Mapping[str, str] = JSON, **given: Any) -> list[object]:
-        """Post *body*, decode it, and return the list for its result."""
-        fired = outcomes(self.api.predict(http_request(body, headers=headers, **given)))
-        self.decode()
-        return fired
-
-    def refusal(
-        self, body: bytes, headers: Mapping[str, str] = JSON, **given: Any
-    ) -> tuple[int, str]:
-        """Return the status and the message with which *body* is refused, without a run."""
-        response = the_response(self.posted(body, headers, **given))
-        assert self.lane.batches == []
-        content = orjson.loads(response.body)
-        assert (content["status"], content["request_id"]) == (response.status, "the-id")
-        assert response.headers["X-Model-Version"] == "pets/7"
-        assert content["error"].isprintable()
-        return response.status, content["error"]
-
-
-def the_response(fired: list[object]) -> HTTPResponse:
-    """Return the only result."""
-    (response,) = fired
-    assert isinstance(response, HTTPResponse)
-    return response
-
-
-def inputs(*rows: list[float]) -> bytes:
-    """Return a request of these rows."""
-    return orjson.dumps({"inputs": {"x": rows}})
-
-
-def scores(*rows: list[float]) -> tuple[np.ndarray]:
-    """Return the output of the model."""
-    return (np.array(rows, np.float32),)
 
 
 # --- answers
@@ -401,100 +308,3 @@ def test_a_failed_run_is_an_error_of_the_server(log: Log) -> None:
     assert the_response(fired).status == 500
     (line,) = log.flush(RunFailed)
     assert line.startswith("request the-id failed")
-
-
-# --- images without labels
-
-
-def test_images_without_labels_are_answered_with_tensors() -> None:
-    """Those of the signature that images run as."""
-    clock, lane = Clock(), ManualLane()
-    fixture = EndpointFixture(clock, lane, model=served_model(clock, lane, labels=()))
-    for body, headers in ((IMAGE, {}), (FORM_BODY, FORM)):
-        fired = fixture.posted(body, headers)
-        ((feed,),) = fixture.lane.batches
-        assert feed.signature is SIGNATURE
-        fixture.lane.finish([0.5, 0.25, 1.0])
-        assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
-        fixture.lane.batches.clear()
-    assert fixture.refusal(IMAGE, {}, query={"k": ("1",)}) == (
-        400,
-        "k: there are no labels to choose from",
-    )
-    assert fixture.refusal(b"no image", {})[0] == 400
-
-
-def test_a_model_of_images_takes_json_beside_them() -> None:
-    """With pixels as its inputs."""
-    clock, lane = Clock(), ManualLane()
-    fixture = EndpointFixture(clock, lane, model=served_model(clock, lane))
-    fired = fixture.posted(orjson.dumps({"inputs": [np.zeros((4, 4, 3), int).tolist()]}))
-    fixture.lane.finish([0.5, 0.25, 1.0])
-    assert the_response(fired).body == b'{"outputs":{"scores":[[0.5,0.25,1.0]]}}\n'
-
-
-def test_a_model_of_images_refuses_text() -> None:
-    """The error names what to post."""
-    clock, lane = Clock(), ManualLane()
-    fixture = EndpointFixture(clock, lane, model=served_model(clock, lane))
-    status, error = fixture.refusal(b"hello", {"content-type": "text/plain"})
-    assert (status, error) == (415, "text/plain is not read here; post an image or JSON")
-
-
-FILES, TEXTS = (
-    Signature(
-        (TensorSpec("file", STRING, (None,)),),
-        (TensorSpec("scores", np.dtype(np.float32), (None, 3)),),
-        name,
-    )
-    for name in ("files", "texts")
-)
-
-
-def encoded_b64(image: bytes) -> dict[str, str]:
-    """Return an image file as a JSON object with b64."""
-    return {"b64": b64encode(image).decode()}
-
-
-@pytest.mark.parametrize(
-    ("strings", "name", "status"),
-    [
-        ([encoded_b64(IMAGE)], "files", None),
-        ([encoded_b64(IMAGE), encoded_b64(IMAGE)], "files", None),
-        (["text"], "files", 400),
-        ([encoded_b64(IMAGE), encoded_b64(IMAGE[:20])], "files", 400),
-        ([encoded_b64(IMAGE), encoded_b64(claims("PNG", 30_000, 30_000))], "files", 413),
-        (["text"], "texts", None),
-    ],
-)
-def test_a_model_decodes_no_more_of_json_than_of_a_posted_image(
-    strings: list[object], name: str, status: int | None
-) -> None:
-    """For the signature that images run as; other strings are not checked."""
-    clock, lane = Clock(), ManualLane()
-    queues = Queues(800)
-    for each in (FILES, TEXTS):
-        queues.learn(blank_feed(each), 4, {})
-    model = replace(
-        served_model(clock, lane, policy=FixedPolicy(4, 0.0)),
-        signatures={FILES.name: FILES, TEXTS.name: TEXTS},
-        default=FILES.name,
-        image_input=encoded_image_input(FILES, 1000),
-        queues=queues,
-    )
-    fixture = EndpointFixture(clock, lane, model=model)
-    body = orjson.dumps({"inputs": {"file": strings}, "signature_name": name})
-    if status is None:
-        assert fixture.posted(body) == []
-        assert len(lane.batches) == 1
-    else:
-        assert fixture.refusal(body)[0] == status
-
-
-def test_a_feed_is_made_for_the_signature_that_is_named() -> None:
-    """Else for the default signature."""
-    model = tensors(Clock(), ManualLane())
-    assert isinstance(feed := tensor_feed(model, inputs([1, 2, 3, 4])), Feed)
-    assert feed.signature is ROWS
-    with pytest.raises(FeedError, match="unknown signature 'Serving_default': the model has "):
-        tensor_feed(model, b'{"inputs": 1, "signature_name": "Serving_default"}')

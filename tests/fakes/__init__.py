@@ -2,6 +2,7 @@
 Fakes for tests: each is named after the object that it replaces, and keeps its contract.
 
 - `clock`: timers and a reactor that move with a `Clock`.
+- `endpoint`: the endpoint of inference with a model of tensors, and its requests.
 - `executor`: executors and policies of the batcher whose runs a test finishes by hand.
 - `http`: connections without sockets, their clients, and requests as endpoints see them.
 - `klein_app`: the Klein front end with routes of its own.

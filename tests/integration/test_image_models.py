@@ -20,7 +20,8 @@ from tests.images import encoded
 from tests.integration.clients import Answer, form, get, post
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.photos import jpeg, photo
-from tests.integration.saved_models import MEANS, PIXELS, colour_means, decoded_means
+from tests.integration.saved_model_graphs import colour_means, decoded_means
+from tests.integration.saved_models import MEANS, PIXELS
 from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.tensors import Json, assert_outputs, inputs_of, request_body
 from tests.integration.watched import WatchedServer, in_reactor, watched_server

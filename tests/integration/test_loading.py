@@ -41,18 +41,10 @@ def load(tmp_path: Path) -> Iterator[Load]:
         if not folder.exists():
             write(folder)
         files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-        known = ModelFacts(**facts)
-        loaded.append(
-            load_files(
-                files,
-                known,
-                CPU,
-                classes=classes,
-                max_pixels=max_pixels,
-                on_progress=lambda _: None,
-            )
-        )
-        return loaded[-1]
+        limits = {"classes": classes, "max_pixels": max_pixels}
+        one = load_files(files, ModelFacts(**facts), CPU, **limits, on_progress=lambda _: None)
+        loaded.append(one)
+        return one
 
     yield load
     for each in loaded:

@@ -17,7 +17,7 @@ from server.settings.table import Settings
 from tests.fakes.server import Log
 from tests.integration.clients import get, post
 from tests.integration.keras_models import KERAS_WARNINGS, with_lambda, written
-from tests.integration.saved_models import (
+from tests.integration.saved_model_graphs import (
     colour_means,
     decoded_means,
     write_affine,

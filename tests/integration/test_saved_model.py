@@ -19,7 +19,8 @@ from model.backends.tensorflow.session import Endpoint
 from model.errors import ModelError
 from model.images.layout import ImageLayout
 from model.signature import STRING
-from tests.integration.saved_models import MEANS, PIXELS, SAVED_MODELS, Served, colour_means
+from tests.integration.saved_model_graphs import colour_means
+from tests.integration.saved_models import MEANS, PIXELS, SAVED_MODELS, Served
 from tests.integration.saving import Ends, Write, edit, save_functions, tf1, tf2
 
 LAYOUT = ImageLayout(None, 4, 5, 3)

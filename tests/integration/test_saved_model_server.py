@@ -18,13 +18,7 @@ from tests.fakes.server import Log, watched_log
 from tests.images import encoded
 from tests.integration.clients import Answer, ask, connect, get, post
 from tests.integration.keras_models import KERAS_MODELS, KERAS_WARNINGS, SUFFIXES, written
-from tests.integration.saved_models import (
-    ALONE_WHEN_RUN,
-    MEANS,
-    PIXELS,
-    SAVED_MODELS,
-    Served,
-)
+from tests.integration.saved_models import ALONE_WHEN_RUN, MEANS, PIXELS, SAVED_MODELS, Served
 from tests.integration.tensors import (
     Json,
     assert_outputs,
