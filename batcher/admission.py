@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from math import inf
 from typing import Generic
 
-from batcher.batch import Retries
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
@@ -26,6 +25,7 @@ from batcher.policy import LatencyModel, fitting
 from batcher.priority import SHARES, Priority
 from batcher.queue import Queue
 from batcher.request import Request
+from batcher.retries import Retries
 from batcher.stats import Totals
 
 #: The time for which the lanes must be idle before an override, in expected runs of one row.

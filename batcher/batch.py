@@ -1,12 +1,10 @@
 """
-A closed batch: its parts, how results are distributed, and how it is halved and cut for a retry.
+A launched batch: its parts, and how its results are given to its requests.
 
 Pure: fires no Deferred and reads no clock.
 """
 
 from collections.abc import Hashable, Sequence
-from heapq import heappop, heappush
-from math import inf
 from typing import Generic
 
 from batcher.errors import ResultCountMismatch
@@ -72,75 +70,3 @@ class Batch(Generic[Item, Result]):
                 request.add(part, result)
                 requests.append(request)
         return requests
-
-    def halves(self) -> "list[Batch[Item, Result]]":
-        """Return the open parts in two halves; in one batch if one is left, or none."""
-        parts = self.open_parts
-        # If other requests were closed since, the last open one may be innocent: run it once more.
-        middle = (len(parts) + 1) // 2
-        return [Batch(half) for half in (parts[:middle], parts[middle:]) if half]
-
-    def cut(self, rows: int) -> "tuple[Batch[Item, Result], Batch[Item, Result]]":
-        """Return the first *rows* rows and the rest; a part is cut in two where needed."""
-        first: list[Part[Item, Result]] = []
-        rest: list[Part[Item, Result]] = []
-        for part in self.parts:
-            stop = min(part.stop, part.start + rows)
-            if stop > part.start:
-                first.append(Part(part.item, part.start, stop, part.request))
-            if stop < part.stop:
-                rest.append(Part(part.item, max(stop, part.start), part.stop, part.request))
-            rows -= stop - part.start
-        return Batch(first), Batch(rest)
-
-
-class Retries(Generic[Item, Result]):
-    """Batches that are to be run again, the oldest first."""
-
-    __slots__ = ("_heap",)
-
-    def __init__(self) -> None:
-        # Number and first row are unique: two batches are never compared.
-        self._heap: list[tuple[int, int, Batch[Item, Result]]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
-
-    @property
-    def requests(self) -> list[Request[Item, Result]]:
-        """The open requests of these batches."""
-        return [part.request for _, _, batch in sorted(self._heap) for part in batch.open_parts]
-
-    @property
-    def rows(self) -> int:
-        """Rows of open requests."""
-        return sum(part.rows for _, _, batch in self._heap for part in batch.open_parts)
-
-    def push(self, batch: Batch[Item, Result]) -> None:
-        """Keep *batch* until a lane is idle."""
-        head = batch.parts[0]
-        heappush(self._heap, (head.request.number, head.start, batch))
-
-    def pop(self) -> Batch[Item, Result] | None:
-        """Remove and return the oldest batch, cut to its cap, without closed requests."""
-        while self._heap:
-            parts = heappop(self._heap)[2].open_parts
-            if parts:
-                batch = Batch(parts)
-                if batch.rows > batch.queue.cap:
-                    batch, rest = batch.cut(batch.queue.cap)
-                    self.push(rest)
-                return batch
-        return None
-
-    def expired(self, now: float) -> list[Request[Item, Result]]:
-        """Return the open requests whose deadline is at most *now*."""
-        if not self._heap:
-            return []
-        return [request for request in self.requests if request.deadline <= now]
-
-    def deadline(self) -> float:
-        """Return the earliest deadline of the open requests; inf if there is none."""
-        if not self._heap:
-            return inf
-        return min((request.deadline for request in self.requests), default=inf)

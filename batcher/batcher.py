@@ -19,7 +19,7 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.python.failure import Failure
 
 from batcher.admission import AdmissionControl
-from batcher.batch import Batch, Retries
+from batcher.batch import Batch
 from batcher.completions import Completions
 from batcher.errors import (
     BatcherError,
@@ -38,6 +38,7 @@ from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, WaitUntil
 from batcher.priority import Priority
 from batcher.queue import Queue
 from batcher.request import Request
+from batcher.retries import Retries, halve
 from batcher.stats import BatcherReport, BatcherStats, RecentRuns, State, Totals
 from batcher.timer import DeadlineTimer
 from batcher.trace import Reason, Run, Trace
@@ -389,7 +390,7 @@ class Batcher(Generic[Item, Result]):
         elif len(batch.parts) == 1:
             self._fail(batch, RunFailed(error))
         else:
-            for half in batch.halves():
+            for half in halve(batch):
                 self._retries.push(half)
         self._turn()
 

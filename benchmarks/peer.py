@@ -24,7 +24,7 @@ from model.signature import STRING, Feed, TensorSpec
 from server.api.dialect import Dialect
 from server.api.native import check_body, image_of
 from server.deadlines import RequestOptions
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, ServedModel, Timing
 from server.model_loading import Loader, load_model, load_null

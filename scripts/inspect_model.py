@@ -17,7 +17,7 @@ from server.settings.table import MODEL
 
 if TYPE_CHECKING:
     from model.backends.tensorflow.inspection import Inspection
-    from model.repository.model_files import ModelFiles
+    from model.repository.model_kind import ModelFiles
 
 ADDRESS = "localhost:12480"
 

@@ -28,7 +28,7 @@ from model.images.input import ImageInput
 from model.images.preprocessing import Resample
 from model.repository.cache import CacheUnavailableError, DamagedCacheError, user_cache_folder
 from model.repository.labels import read_labels
-from model.repository.model_files import ModelFiles, ModelKind, find_model
+from model.repository.model_kind import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import Feed, Signature, blank_feed
 from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings

@@ -27,7 +27,7 @@ from server.api.status import StatusAPI
 from server.clock import MonotonicTime
 from server.heartbeat import Heartbeat
 from server.http.access import Access
-from server.http.errors import RETRY_AFTER, HTTPError
+from server.http.error_statuses import RETRY_AFTER, HTTPError
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.listen_addresses import check_address, listen_failure_reason, with_backlog

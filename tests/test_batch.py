@@ -1,14 +1,15 @@
-"""A closed batch: scattering, halving and cutting it, and the order of retries."""
+"""A batch and its retries: results, halves, cuts and order: batcher/batch.py, retries.py."""
 
 from math import inf
 
 import pytest
 
-from batcher.batch import Batch, Retries
+from batcher.batch import Batch
 from batcher.errors import ResultCountMismatch
 from batcher.learning.latency import LatencyCurve
 from batcher.queue import Queue
 from batcher.request import Part, Request
+from batcher.retries import Retries, cut, halve
 from tests.fakes.executor import Rows, rows_of
 
 StrBatch = Batch[str, Rows[str]]
@@ -65,7 +66,7 @@ def test_a_failed_batch_is_halved_by_pieces(closed: list[int], halves: list[list
     batch = batch_of(4, 1, 1)
     for part in batch.parts:
         part.request.open = part.request.number not in closed
-    found = [[part.request.number for part in half.parts] for half in batch.halves()]
+    found = [[part.request.number for part in half.parts] for half in halve(batch)]
     assert found == halves
 
 
@@ -81,7 +82,7 @@ def test_a_batch_is_cut_by_rows(
     rows: int, first: list[tuple[int, int, int]], rest: list[tuple[int, int, int]]
 ) -> None:
     """Inside a request if need be."""
-    head, tail = batch_of(3, 2).cut(rows)
+    head, tail = cut(batch_of(3, 2), rows)
     assert spans(head) == first
     assert spans(tail) == rest
 

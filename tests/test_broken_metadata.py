@@ -10,8 +10,8 @@ from PIL import Image
 
 from model.images.decode import decode_image
 from model.images.errors import BadImage, TruncatedImage
-from model.images.formats.jpeg import MAX_JPEG_SCANS
 from model.images.header import read_header
+from model.images.headers.jpeg import MAX_JPEG_SCANS
 from model.images.preprocessing import Preprocessing
 from tests.images import chunk, coloured, encoded, exif, jpeg_segment
 

@@ -9,10 +9,10 @@ from PIL import Image
 
 from model.images.errors import BadImage, NotAnImage, TruncatedImage
 from model.images.first_bytes import ImageFormat
-from model.images.formats.exif import exif_orientation
-from model.images.formats.image_header import MAX_FILE_PARTS
-from model.images.formats.jpeg import MAX_JPEG_SCANS
 from model.images.header import first_image, read_header
+from model.images.headers.exif import exif_orientation
+from model.images.headers.image_header import MAX_FILE_PARTS
+from model.images.headers.jpeg import MAX_JPEG_SCANS
 from tests.images import chunk, claims, coloured, encoded, exif, jpeg_segment, png
 
 PHOTO = coloured(40, 24)

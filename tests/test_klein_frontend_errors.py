@@ -6,7 +6,7 @@ from typing import cast
 import pytest
 from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 from server.http.messages import HTTPRequest, HTTPResponse
 from tests.fakes.http import read_answers, request
 from tests.fakes.klein_app import KleinServer

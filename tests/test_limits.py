@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 from server.http.limits import BodyLimits
 
 

@@ -20,7 +20,7 @@ from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
 from model.images.preprocessing import Resample
 from model.repository.cache import CachedModel, CacheUnavailableError
-from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from server.model_loading import load_model, locate_model
 from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings

@@ -20,7 +20,7 @@ from batcher.trace import Run, Trace
 from model.images.errors import NotAnImage, TooManyPixels
 from server.api.dialect import InferenceAPI, server_timing
 from server.api.native import NATIVE, label_count
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Prediction, Timing
 from tests.fakes.http import http_request

@@ -6,7 +6,7 @@ import pytest
 
 from server.api.forms import MAX_PARTS
 from server.api.native import check_body, image_of
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 from tests.fakes.http import http_request
 
 IMAGE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"

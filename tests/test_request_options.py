@@ -4,7 +4,7 @@ import pytest
 
 from batcher.priority import Priority
 from server.api.request_options import priority_of, read_request_options, timeout_of
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 from tests.fakes.http import http_request
 
 

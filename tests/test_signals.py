@@ -56,7 +56,7 @@ def test_the_reactor_handles_the_first_signal(harness: ServiceHarness, handlers:
     assert harness.service.lifecycle.state is State.STOPPED
 
 
-LINE = "stopping; a second signal (Ctrl-C) ends at once"
+LINE = "stopping; a second signal (Ctrl-C) stops the server at once and drops requests"
 
 
 @pytest.mark.parametrize("moment", ["starting", "ready", "the start has failed"])

@@ -22,8 +22,8 @@ from PIL.WebPImagePlugin import WebPImageFile
 from model.images.bilinear import resize_as_tensorflow
 from model.images.errors import BadImage, TruncatedImage
 from model.images.first_bytes import ImageFormat
-from model.images.formats.image_header import ImageHeader
 from model.images.header import check_size
+from model.images.headers.image_header import ImageHeader
 from model.images.preprocessing import Preprocessing, Resample, centre_square
 
 

@@ -15,12 +15,12 @@ from struct import error as StructError  # noqa: N812 - "error" alone does not n
 
 from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
 from model.images.first_bytes import ImageFormat, describe, image_format
-from model.images.formats.bmp import read_bmp
-from model.images.formats.gif import first_gif_image, read_gif
-from model.images.formats.image_header import ImageHeader
-from model.images.formats.jpeg import read_jpeg
-from model.images.formats.png import read_png
-from model.images.formats.webp import is_animation, read_webp
+from model.images.headers.bmp import read_bmp
+from model.images.headers.gif import first_gif_image, read_gif
+from model.images.headers.image_header import ImageHeader
+from model.images.headers.jpeg import read_jpeg
+from model.images.headers.png import read_png
+from model.images.headers.webp import is_animation, read_webp
 
 #: Pixels of the longer side: the limit of the formats GIF and JPEG.  Resampling takes some 32
 #: bytes of weights for each pixel of a side: 50 million pixels in a single row would take 1.6 GB.

@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from server.api.request_options import read_request_options
 from server.deadlines import RequestOptions
-from server.http.errors import error_response
+from server.http.error_statuses import error_response
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Timing
 

@@ -16,7 +16,7 @@ from multipart import MultipartError, MultipartSegment, ParserLimitReached, Push
 
 from model.images.first_bytes import image_format, is_unread_image
 from server.api.image_body import begins_image
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 
 #: Names of the field that holds the image, if no part looks like an image or a file.
 IMAGE_FIELD_NAMES = ("data", "image", "file")

@@ -26,7 +26,7 @@ from server.api.forms import boundary_in, check_is_no_form, image_in
 from server.api.image_body import begins_image, from_text, image_file, is_image_in_json, texts_in
 from server.api.samples import sample_feed, sample_request
 from server.deadlines import RequestOptions
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, Prediction, ServedModel, Timing
 

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 
 from batcher.priority import Priority
 from server.deadlines import RequestOptions
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 from server.http.messages import Head
 
 #: Largest timeout that a client may set, in milliseconds: one day.

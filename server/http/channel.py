@@ -26,7 +26,7 @@ from twisted.python.failure import Failure
 from twisted.web import http
 
 from server.http.access import UNKNOWN, Access, ascii_text, client_name
-from server.http.errors import HTTPError, refusal_for
+from server.http.error_statuses import HTTPError, refusal_for
 from server.http.head import encode_response
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse

@@ -18,7 +18,7 @@ from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 
-from server.http.errors import HTTPError, Refusal, error_response, refusal_for
+from server.http.error_statuses import HTTPError, Refusal, error_response, refusal_for
 from server.http.head import header_fields, reason_phrase
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.request import LimitedRequest, decode_headers, request_id_in

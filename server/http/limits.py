@@ -2,7 +2,7 @@
 Limit the bytes of request bodies: of each body, and of all bodies that are held at once.
 """
 
-from server.http.errors import RETRY_AFTER, HTTPError
+from server.http.error_statuses import RETRY_AFTER, HTTPError
 
 
 class BodyLimits:

@@ -16,7 +16,7 @@ from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
 from server.http.access import Access, ascii_text, client_name
-from server.http.errors import HTTPError
+from server.http.error_statuses import HTTPError
 from server.http.head import SERVER_NAME, encode_head, http_date
 from server.http.limits import BodyLimits
 from server.http.messages import Head

@@ -1,5 +1,8 @@
 """
-End the process at once on a second signal, while the first one drains the server.
+What SIGTERM and SIGINT (Ctrl-C) do: the first drains the server, the second ends it at once.
+
+The first signal stops the reactor, which calls `InferenceService.stopService`: that answers every
+accepted request, and then the process ends.  This module adds the second one.
 """
 
 import os
@@ -47,6 +50,8 @@ def end_at_once_on_second_signal(
             signal.signal(signal.SIGTERM, abort_soon)
             signal.signal(signal.SIGINT, abort_soon)
             if not service.start_has_failed:
-                _log.info("stopping; a second signal (Ctrl-C) ends at once")
+                _log.info(
+                    "stopping; a second signal (Ctrl-C) stops the server at once and drops requests"
+                )
 
     service.lifecycle.observe(watch)

@@ -14,7 +14,7 @@ from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
 from model.images.facts import ImageFacts
-from model.repository.model_files import ModelFiles, ModelKind, find_model
+from model.repository.model_kind import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts
 from model.signature import Feed, TensorSpec
 

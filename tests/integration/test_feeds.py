@@ -10,7 +10,7 @@ import pytest
 
 from model.backends.tensorflow.loading import LoadedFiles, load_files
 from model.errors import ModelError
-from model.repository.model_files import find_model
+from model.repository.model_kind import find_model
 from model.repository.model_toml import ModelFacts
 from tests.integration.graphs import CPU, Graphs
 from tests.integration.saving import Ends, Write, save_functions, tf1, tf2

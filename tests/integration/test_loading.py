@@ -14,7 +14,7 @@ from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.errors import ModelError
 from model.images.errors import TooManyPixels
 from model.images.facts import ImageFacts
-from model.repository.model_files import ModelFiles, ModelKind, find_model
+from model.repository.model_kind import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import STRING, Arrays, Feed
 from server.api.json_tensors import arrays_of, parse_request

@@ -9,7 +9,7 @@ from model.backends.tensorflow.files.graph_file import read_graph_def
 from model.backends.tensorflow.loading import load_files
 from model.errors import ModelError
 from model.repository.file_formats import format_of
-from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_kind import ModelFiles, ModelKind
 from server.model_loading import locate_model
 from server.settings.option import SettingsError
 from server.settings.sources import resolve

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from model.backends.tensorflow.loading import load_files
-from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import Signature
 from tests.integration.graphs import CPU

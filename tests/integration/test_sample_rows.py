@@ -16,7 +16,7 @@ from batcher.errors import OutOfMemory
 from model.backends.tensorflow.loading import load_files
 from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import RowsRefused
-from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.api.native import tensor_feed

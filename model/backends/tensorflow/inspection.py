@@ -16,7 +16,7 @@ from model.backends.tensorflow.operations import report_risks
 from model.backends.tensorflow.saved_loading import default_signature, served_outputs
 from model.backends.tensorflow.session import SessionOptions
 from model.images.input import ImageInput
-from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import Feed, Signature, reason_to_run_alone
 

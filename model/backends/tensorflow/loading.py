@@ -37,7 +37,7 @@ from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import ModelError, RowsRefused
 from model.images.errors import BadImage
 from model.images.input import ImageInput
-from model.repository.model_files import ModelFiles, ModelKind
+from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Feed, Signature, blank_feed
 

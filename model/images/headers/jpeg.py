@@ -9,8 +9,8 @@ from struct import unpack_from
 
 from model.images.errors import BadImage, TruncatedImage
 from model.images.first_bytes import ImageFormat
-from model.images.formats.exif import exif_orientation
-from model.images.formats.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
+from model.images.headers.exif import exif_orientation
+from model.images.headers.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
 
 #: Scans of one image; each is a pass over all its pixels, and a progressive image has about 10.
 MAX_JPEG_SCANS = 100

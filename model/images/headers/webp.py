@@ -8,8 +8,8 @@ from struct import unpack_from
 
 from model.images.errors import BadImage, TruncatedImage
 from model.images.first_bytes import ImageFormat
-from model.images.formats.exif import exif_orientation
-from model.images.formats.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
+from model.images.headers.exif import exif_orientation
+from model.images.headers.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
 
 
 def read_webp(data: bytes) -> ImageHeader:

@@ -1,4 +1,4 @@
-"""Which error has which status: server/http/errors.py."""
+"""Which error has which status: server/http/error_statuses.py."""
 
 import json
 
@@ -20,7 +20,7 @@ from model.errors import ModelError, RowsRefused
 from model.execution.decode_pool import PoolNotRunning
 from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
 from model.signature import FeedError
-from server.http.errors import HTTPError, Refusal, is_server_fault, refusal_for
+from server.http.error_statuses import HTTPError, Refusal, is_server_fault, refusal_for
 
 BUSY = {"Retry-After": "1"}
 

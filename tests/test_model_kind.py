@@ -1,4 +1,4 @@
-"""The model at a path, and its kind: model/repository/model_files.py."""
+"""The model at a path, and its kind: model/repository/model_kind.py."""
 
 import os
 from pathlib import Path
@@ -7,7 +7,7 @@ from zipfile import ZipFile
 import pytest
 
 from model.errors import ModelError
-from model.repository.model_files import ModelFiles, ModelKind, find_model
+from model.repository.model_kind import ModelFiles, ModelKind, find_model
 from tests.wire_messages import GRAPH, META, SAVED, inner, number, zipped
 
 HDF5 = b"\x89HDF\r\n\x1a\n" + bytes(8)

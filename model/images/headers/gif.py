@@ -8,7 +8,7 @@ from struct import pack, unpack_from
 
 from model.images.errors import BadImage
 from model.images.first_bytes import ImageFormat
-from model.images.formats.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
+from model.images.headers.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
 
 
 def read_gif(data: bytes) -> ImageHeader:

@@ -8,7 +8,7 @@ from struct import unpack_from
 
 from model.images.errors import BadImage
 from model.images.first_bytes import ImageFormat
-from model.images.formats.image_header import ImageHeader
+from model.images.headers.image_header import ImageHeader
 
 
 def read_bmp(data: bytes) -> ImageHeader:

@@ -1,0 +1,87 @@
+"""
+Batches that are run again: in halves after a failed run, cut to a smaller cap after out of memory.
+
+Pure: fires no Deferred and reads no clock.
+"""
+
+from heapq import heappop, heappush
+from math import inf
+from typing import Generic
+
+from batcher.batch import Batch
+from batcher.executor import Item, Result
+from batcher.request import Part, Request
+
+
+def halve(batch: Batch[Item, Result]) -> list[Batch[Item, Result]]:
+    """Return the open parts of *batch* in two halves; in one batch if one is left, or none."""
+    parts = batch.open_parts
+    # If other requests were closed since, the last open one may not be the cause: run it once more.
+    middle = (len(parts) + 1) // 2
+    return [Batch(half) for half in (parts[:middle], parts[middle:]) if half]
+
+
+def cut(batch: Batch[Item, Result], rows: int) -> tuple[Batch[Item, Result], Batch[Item, Result]]:
+    """Return the first *rows* rows of *batch* and the rest; a part is cut in two where needed."""
+    first: list[Part[Item, Result]] = []
+    rest: list[Part[Item, Result]] = []
+    for part in batch.parts:
+        stop = min(part.stop, part.start + rows)
+        if stop > part.start:
+            first.append(Part(part.item, part.start, stop, part.request))
+        if stop < part.stop:
+            rest.append(Part(part.item, max(stop, part.start), part.stop, part.request))
+        rows -= stop - part.start
+    return Batch(first), Batch(rest)
+
+
+class Retries(Generic[Item, Result]):
+    """Batches that are to be run again, the oldest first."""
+
+    __slots__ = ("_heap",)
+
+    def __init__(self) -> None:
+        # Number and first row are unique: two batches are never compared.
+        self._heap: list[tuple[int, int, Batch[Item, Result]]] = []
+
+    def __bool__(self) -> bool:
+        return bool(self._heap)
+
+    @property
+    def requests(self) -> list[Request[Item, Result]]:
+        """The open requests of these batches."""
+        return [part.request for _, _, batch in sorted(self._heap) for part in batch.open_parts]
+
+    @property
+    def rows(self) -> int:
+        """Rows of open requests."""
+        return sum(part.rows for _, _, batch in self._heap for part in batch.open_parts)
+
+    def push(self, batch: Batch[Item, Result]) -> None:
+        """Keep *batch* until a lane is idle."""
+        head = batch.parts[0]
+        heappush(self._heap, (head.request.number, head.start, batch))
+
+    def pop(self) -> Batch[Item, Result] | None:
+        """Remove and return the oldest batch, cut to its cap, without closed requests."""
+        while self._heap:
+            parts = heappop(self._heap)[2].open_parts
+            if parts:
+                batch = Batch(parts)
+                if batch.rows > batch.queue.cap:
+                    batch, rest = cut(batch, batch.queue.cap)
+                    self.push(rest)
+                return batch
+        return None
+
+    def expired(self, now: float) -> list[Request[Item, Result]]:
+        """Return the open requests whose deadline is at most *now*."""
+        if not self._heap:
+            return []
+        return [request for request in self.requests if request.deadline <= now]
+
+    def deadline(self) -> float:
+        """Return the earliest deadline of the open requests; inf if there is none."""
+        if not self._heap:
+            return inf
+        return min((request.deadline for request in self.requests), default=inf)
