@@ -2,7 +2,7 @@
 Admission: which requests the batcher accepts, and the reason for each refusal.
 
 Estimates the wait from the queues, the retries and the lanes; counts refused rows; learns from
-admitted requests that miss their deadlines.  Is given the time; fires no Deferred.
+admitted requests that miss their deadlines.  Reads no clock and fires no Deferred.
 """
 
 from collections.abc import Sequence
@@ -28,22 +28,23 @@ from batcher.request import Request
 from batcher.retries import Retries
 from batcher.stats import Totals
 
-#: The time for which the lanes must be idle before an override, in expected runs of one row.
+#: How long the lanes must be idle before a request is admitted against the estimate, in expected
+#: run times of one row.
 MIN_IDLE_RUNS = 8.0
 
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The work before a row that arrives now."""
+    """The work that is launched before a row that arrives now."""
 
-    rows: int  #: launched before it
+    rows: int  #: rows that are launched before it
     free_in: float  #: seconds until the first lane is idle
     lanes: int
     cap: int  #: the largest batch, in rows
 
 
 class AdmissionControl(Generic[Item, Result]):
-    """Open until it is closed for good."""
+    """Admits or refuses requests; once it is closed, refuses all of them."""
 
     __slots__ = ("_lanes", "_override", "_pending", "_retries", "_totals", "open")
 
@@ -60,9 +61,9 @@ class AdmissionControl(Generic[Item, Result]):
         self._lanes = lanes
         self._totals = totals
         self.open = True  #: False: every request is refused
-        # Queue and deadline of a request that was admitted although the estimate says it will be
-        # late, until its outcome is known.  The deadline identifies it.  A request without a
-        # timeout gets another deadline later; its outcome then counts as usual.
+        # Queue and deadline of a request that was admitted although it was estimated to be late,
+        # until its outcome is known.  The deadline identifies the request.  A request without a
+        # timeout gets another deadline when it is submitted; its outcome then counts as usual.
         self._override: tuple[Queue[Item, Result], float] | None = None
 
     @property
@@ -77,7 +78,7 @@ class AdmissionControl(Generic[Item, Result]):
     def refusal(
         self, now: float, rows: int, queue: Queue[Item, Result], deadline: float
     ) -> BatcherError | None:
-        """Return why a submitted request is refused, and count its rows; None: it is accepted."""
+        """Return the error of a submitted request and count its rows, or None if it is accepted."""
         closed = self._closed()
         if closed is not None:
             self._totals.refused += rows
@@ -102,8 +103,8 @@ class AdmissionControl(Generic[Item, Result]):
         """
         Raise `Overloaded` if a row that arrives in *queue* now would miss its *deadline*.
 
-        Exception: when nothing is queued or running for some time, admit a request even if the
-        estimate says it will be late, so that a wrong estimate cannot refuse everything for good.
+        Exception: when nothing has been queued or running for some time, admit a request even if
+        it is estimated to be late, so that a wrong estimate cannot refuse everything for good.
         *ahead* is the number of rows that were admitted but not submitted yet.  Raises
         `ShuttingDown` and `RunHung`, too.
         """
@@ -123,7 +124,7 @@ class AdmissionControl(Generic[Item, Result]):
         self._override = queue, deadline
 
     def met(self, request: Request[Item, Result], now: float) -> None:
-        """Learn that a batch, of which *request* was the first, ended in time at *now*."""
+        """Learn that a batch ended in time at *now*; *request* is its first request."""
         if (request.queue, request.deadline) != self._override:
             request.queue.admission_margin.met(request.elapsed_share(now))
         elif request.done == request.rows:
@@ -136,8 +137,8 @@ class AdmissionControl(Generic[Item, Result]):
             self._override = None
             return  # as estimated
         pause = queue.latency.predict(queue.cap) / self._lanes.count
-        # Admission assumes one row: a request of more rows than a batch proves nothing.  Nor does
-        # one whose runs were never measured.
+        # Admission assumes one row: a miss is no evidence if the request has more rows than a
+        # batch, or if no run of its queue was ever measured.
         if rows <= queue.cap and pause > 0.0:
             queue.admission_margin.missed(now, pause)
 
@@ -146,7 +147,7 @@ class AdmissionControl(Generic[Item, Result]):
         Return whether to admit a request of *queue* against the estimate.
 
         True when the lanes have been idle for `MIN_IDLE_RUNS` expected runs of one row: while every
-        request is refused, no run can correct a wrong estimate.  One such request at a time.
+        request is refused, no run can correct a wrong estimate.  Only one such request at a time.
         """
         if self._override is not None and now < self._override[1]:
             return False
@@ -154,7 +155,7 @@ class AdmissionControl(Generic[Item, Result]):
         return self.is_idle and idle_for >= MIN_IDLE_RUNS * queue.latency.predict(1)
 
     def _closed(self) -> BatcherError | None:
-        """Return why every request is refused, if that is so."""
+        """Return the error if every request is refused now, else None."""
         if not self.open:
             return ShuttingDown()
         if self._lanes.all_hung:
@@ -164,7 +165,7 @@ class AdmissionControl(Generic[Item, Result]):
     def _backlog(
         self, now: float, queue: Queue[Item, Result], priority: Priority, ahead: int
     ) -> Backlog:
-        """Return the work before a row that arrives in *queue* now."""
+        """Return the work that is launched before a row that arrives in *queue* now."""
         rows = ahead + self._retries.rows
         for each in self._pending.by_turn():
             rows += rows_before(priority, each.by_level)
@@ -179,10 +180,10 @@ def _wait(backlog: Backlog, queue: Queue[Item, Result], allowed: float) -> float
 
 def expected_wait(backlog: Backlog, latency: LatencyModel, allowed: float) -> float:
     """
-    Return the expected seconds until the answer of a row that arrives now.
+    Return the expected seconds until a row that arrives now is answered.
 
-    Batches are as large as the policy makes them when *allowed* seconds are left to a deadline;
-    all lanes launch them, one after the other.
+    Assumes batches of the size that the policy chooses when *allowed* seconds remain until the
+    deadline, and that the lanes launch them at equal intervals.
     """
     sizes = fitting(latency.sizes(backlog.cap), allowed)
     largest = sizes.rows[-1] if sizes.rows else backlog.cap
@@ -192,7 +193,11 @@ def expected_wait(backlog: Backlog, latency: LatencyModel, allowed: float) -> fl
 
 
 def rows_before(priority: Priority, waiting: Sequence[int]) -> int:
-    """Return how many of the *waiting* rows, by priority, are launched before a new one."""
+    """
+    Return how many rows are launched before a new row of *priority*.
+
+    *waiting* has the number of waiting rows of each priority.
+    """
     own = waiting[priority]
     share = SHARES[priority]
     others = (

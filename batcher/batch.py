@@ -36,9 +36,9 @@ class Batch(Generic[Item, Result]):
     @property
     def completed_sources(self) -> list[tuple[Hashable, int]]:
         """
-        The sources that are about to get an answer, and the rows of each request.
+        The sources of the requests that this batch completes, and the rows of each request.
 
-        Without closed requests, and without requests that have rows left to run.
+        Excludes closed requests, and requests with rows that have not run.
         """
         requests = [part.request for part in self.parts]
         return [
@@ -57,9 +57,9 @@ class Batch(Generic[Item, Result]):
 
     def scatter(self, results: Sequence[Result]) -> list[Request[Item, Result]]:
         """
-        Give each open request its result, and return these requests in order.
+        Store in each open request the result of its part, and return these requests in order.
 
-        Raises `ResultCountMismatch`, and then gives out nothing.
+        Raises `ResultCountMismatch` before it stores any result.
         """
         if len(results) != len(self.parts):
             raise ResultCountMismatch(expected=len(self.parts), got=len(results))

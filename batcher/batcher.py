@@ -1,8 +1,8 @@
 """
 The batcher: accepts requests, runs batches of their rows on lanes, fires their Deferreds.
 
-The only module here with side effects: its parts (queues, lanes, completions, admission) keep
-state and are given the time.  Everything runs on the reactor thread; the clock is given.  Each
+The parts (queues, lanes, completions, admission) keep state and read no clock; only this module
+starts runs and sets a timer.  Everything runs on the reactor thread; the clock is given.  Each
 event is first recorded (a request is queued, closed or completed), then a turn is taken: expire,
 decide, launch, set the one timer, fire the Deferreds, and last learn, so that no lane is idle while
 callbacks run or l(b) is fitted.
@@ -50,10 +50,10 @@ class Batcher(Generic[Item, Result]):
 
     *executors* are the lanes, with one run at a time each; *policy* decides when to launch and how
     many rows.  *join* makes one result of the parts of a request that was split, in the order of
-    its rows.  A run that takes longer than *run_timeout* seconds, and 10 times as long as expected,
-    is given up, and its lane until the run ends; by default none is.
+    its rows.  A run that takes longer than *run_timeout* seconds and 10 times its expected time is
+    given up; its lane is not used until the run ends.  By default no run is given up.
 
-    The clock may be set back, as a reactor's may: no duration is ever negative.
+    The clock may be set back, as a reactor's may: a negative duration counts as 0 seconds.
 
     Every method is called on the reactor thread; every Deferred fires there, exactly once.
     Callbacks may call any method.  Raises ValueError without executors.
@@ -101,9 +101,9 @@ class Batcher(Generic[Item, Result]):
         """
         Queue the *rows* rows of *item* and return a Deferred of their result.
 
-        Only items of the same *queue* share a run.  *deadline* is a time of the clock: the last
-        moment for the answer, and too late for a launch.  *source* identifies what sends one
-        request after the other, such as a connection.  *trace*, a new one, is kept up to date.
+        Only items of the same *queue* share a run.  *deadline* is a time of the clock: the latest
+        time for the answer; the launch must be earlier.  *source* identifies a sender of one
+        request after the other, such as a connection.  *trace*, which must be new, is updated.
         Cancelling drops the item if it has not been launched, else its result.
 
         Fails with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`, `RunHung`,
@@ -162,7 +162,7 @@ class Batcher(Generic[Item, Result]):
         return self._lanes.hung > 0
 
     def report(self) -> BatcherReport:
-        """Return why batches are launched as they are."""
+        """Return the state of the queues and the last runs, which explain the launches."""
         now = self._clock.seconds()
         queues = self._recent.queues(now)
         return BatcherReport(self.stats(), str(self._policy), queues, self._recent.runs(), now)
@@ -186,7 +186,7 @@ class Batcher(Generic[Item, Result]):
         """
         Stop at once: every request, waiting or running, fails with `ShuttingDown`.
 
-        Runs under way end by themselves and their results are dropped; drains fire at once.
+        Runs under way end by themselves, and their results are dropped; drains fire at once.
         """
         self._admission.close()
         self._state = State.STOPPED
@@ -197,7 +197,7 @@ class Batcher(Generic[Item, Result]):
         self._turn()
 
     def stats(self) -> BatcherStats:
-        """Return the numbers of this moment."""
+        """Return the current state, and the current counts of rows and lanes."""
         return BatcherStats(
             state=self._state,
             waiting=self._pending.rows,
@@ -233,7 +233,7 @@ class Batcher(Generic[Item, Result]):
                 self._close(request, DeadlineExceeded(now - request.deadline, stage))
 
     def _stop_launches(self, request: Request[Item, Result]) -> None:
-        """Launch no further row of *request*."""
+        """Ensure that no further row of *request* is launched."""
         request.open = False
         if request.taken < request.rows:
             self._pending.remove(request)
@@ -246,9 +246,9 @@ class Batcher(Generic[Item, Result]):
         """
         Bring everything up to date after a change.
 
-        A turn may be asked for while an executor is called, or while a Deferred is fired.  The
-        former change is handled by the turn under way.  The latter gets a turn of its own, which
-        fires nothing: only the outermost turn does, so that the answers stay in order.
+        If this is called while an executor is called, the turn under way handles the change.  If
+        it is called while a Deferred fires, it takes a turn that fires no Deferred: only the
+        outermost turn fires them, so that the answers stay in order.
         """
         if self._turning:
             return
@@ -260,12 +260,12 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._turning = False
         if self._deliver():
-            # While a run is under way: neither an answer nor the next run waits for this.
+            # Learn while runs are under way: neither an answer nor the next run waits for it.
             for in_flight in self._lanes:
                 in_flight.batch.queue.learn()
 
     def _launch_next(self) -> bool:
-        """Launch one batch if a lane is idle and there is a reason; return whether it did."""
+        """Launch a retry, or what the policy decides; return whether anything has changed."""
         now = self._clock.seconds()
         self._expire(self._pending.expired(now), now, "queue")
         self._expire(self._retries.expired(now), now, "queue")
@@ -280,7 +280,7 @@ class Batcher(Generic[Item, Result]):
         return any(self._launch_from(queue, now) for queue in self._pending.by_turn())
 
     def _launch_from(self, queue: Queue[Item, Result], now: float) -> bool:
-        """Launch rows of *queue* and drop late requests; return whether anything has changed."""
+        """Do what the policy decides about *queue*; return whether anything has changed."""
         decision = self._decide(queue, now)
         if isinstance(decision, Launch):
             rows = min(max(1, decision.rows), queue.cap)
@@ -314,7 +314,7 @@ class Batcher(Generic[Item, Result]):
             return IDLE
 
     def _launch(self, batch: Batch[Item, Result], reason: Reason, now: float) -> None:
-        """Run *batch* on an idle lane; all is recorded before the executor can call back."""
+        """Run *batch* on an idle lane; record everything before the executor can call back."""
         queue = batch.queue
         expected = queue.latency.predict(batch.rows)
         run = Run(batch.rows, queue.cap, reason, None, now, expected, queue.rows)
@@ -338,7 +338,7 @@ class Batcher(Generic[Item, Result]):
         )
 
     def _deliver(self) -> bool:
-        """Fire the Deferreds of ended requests in order, then the drains; return if all fired."""
+        """Fire the Deferreds of ended requests, then those of drains; return whether all fired."""
         if not self._completions.deliver():
             return False
         # A batch that is to be run again keeps a lane busy, or was dropped by this turn.

@@ -15,7 +15,7 @@ from batcher.stats import Totals
 
 
 class Completions(Generic[Item, Result]):
-    """Requests that have ended, in the order in which they did."""
+    """Requests that have ended and whose Deferreds have not fired, in the order of their end."""
 
     __slots__ = ("_delivering", "_ended", "_join", "_totals")
 

@@ -11,13 +11,19 @@ from typing import Literal
 #: Where the batcher found that a deadline had passed.
 Stage = Literal["submit", "queue", "answer"]
 
+_FOUND: dict[Stage, str] = {
+    "submit": "before queuing",
+    "queue": "while waiting",
+    "answer": "after the run",
+}
+
 
 class BatcherError(Exception):
     """Base of every error that a request may end with."""
 
 
 class QueueFull(BatcherError):
-    """Refused at submit: *rows* rows plus those *waiting* exceed the *limit*.  Retry later."""
+    """Refused: *rows* new and *waiting* rows together exceed the queue's *limit*.  Retry later."""
 
     def __init__(self, rows: int, waiting: int, limit: int) -> None:
         super().__init__(rows, waiting, limit)
@@ -26,15 +32,18 @@ class QueueFull(BatcherError):
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"{self.rows} rows do not fit: {self.waiting} of {self.limit} rows are waiting"
+        if self.rows > self.limit:
+            return f"{self.rows} rows exceed the limit of the queue, {self.limit} rows"
+        more = "1 more row exceeds" if self.rows == 1 else f"{self.rows} more rows exceed"
+        return f"the queue is full: {more} the limit of {self.limit}; {self.waiting} are waiting"
 
 
 class DeadlineExceeded(BatcherError):
     """
     The deadline passed *late* seconds ago; if *late* is negative, it can no longer be met.
 
-    *stage* is where it was found: at ``submit``, in the ``queue`` (never run), or at the
-    ``answer`` (run, and the result dropped).
+    *stage* is where the batcher found this: at ``submit``, in the ``queue`` (the request never
+    ran), or at the ``answer`` (it ran, and its result was dropped).
     """
 
     def __init__(self, late: float, stage: Stage) -> None:
@@ -47,14 +56,14 @@ class DeadlineExceeded(BatcherError):
             return (
                 f"dropped {-self.late:.4f} s before its deadline: its run would have ended too late"
             )
-        return f"the deadline passed {self.late:.3f} s ago (seen at: {self.stage})"
+        return f"the deadline passed {self.late:.3f} s ago (found {_FOUND[self.stage]})"
 
 
 class Overloaded(BatcherError):
     """
-    Refused before it caused any work: its answer would come too late.
+    A request was refused before it caused any work: its answer would be too late.
 
-    The answer is expected in *wait* seconds; *allowed* seconds are left until the deadline.
+    The answer is expected in *wait* seconds; *allowed* seconds remain until the deadline.
     """
 
     def __init__(self, wait: float, allowed: float) -> None:
@@ -75,14 +84,18 @@ class Overloaded(BatcherError):
 
 
 class RunHung(BatcherError):
-    """A run did not end within *limit* seconds: fails its requests; if all lanes hang, all."""
+    """
+    A run has not ended within *limit* seconds.
+
+    Its requests fail with this error; if the runs of all lanes hang, every request does.
+    """
 
     def __init__(self, limit: float) -> None:
         super().__init__(limit)
         self.limit = limit
 
     def __str__(self) -> str:
-        return f"the model has been running for more than {self.limit:.3g} s without an end"
+        return f"a run of the model has not ended within {self.limit:.3g} s"
 
 
 class ShuttingDown(BatcherError):
@@ -105,7 +118,7 @@ class ResultCountMismatch(BatcherError):
 
 
 class RunFailed(BatcherError):
-    """A run failed for this request alone; *cause* is what the model, or the joining, raised."""
+    """A run failed for this request alone; *cause* is the error of the model or the joining."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(cause)
@@ -120,8 +133,8 @@ class OutOfMemory(BatcherError):
     """
     A run of *rows* rows did not fit into memory.
 
-    An executor errbacks with it; the batcher then runs smaller batches.  A request gets it only as
-    the cause of a `RunFailed`, when one row alone did not fit.
+    An executor fails the Deferred of the run with it; the batcher then runs smaller batches.  A
+    request gets it only as the cause of a `RunFailed`, when one row alone did not fit.
     """
 
     def __init__(self, rows: int) -> None:

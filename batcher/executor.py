@@ -1,7 +1,7 @@
 """
-The interface between the batcher and what runs a batch.
+The interface between the batcher and an executor, which runs batches.
 
-With the errors, the only module of the batcher that a model needs.  Imports nothing of ours.
+A model needs only this module and the errors of the batcher.  Imports nothing of ours.
 """
 
 from collections.abc import Sequence
@@ -32,9 +32,9 @@ class Executor(Protocol[Item, Result]):
     """
     Runs one batch at a time: a lane.
 
-    Ownership: pieces and their items are lent, to be read and never changed, from the call until
-    the Deferred fires, even if a request is cancelled meanwhile.  The caller of submit therefore
-    must not change an item after submitting it.
+    The executor may only read the pieces and their items, and only from the call of `run` until
+    its Deferred fires, even if a request is cancelled meanwhile.  An item must therefore not be
+    changed after it is submitted.
     """
 
     @property

@@ -1,8 +1,8 @@
 """
 The lanes and the batches on them: which lanes are idle, what runs, and which runs hang.
 
-Is given the time; calls no executor.  A run that exceeds its time limit is given up, and its lane
-with it until the run ends.
+Reads no clock and calls no executor.  A run that exceeds its time limit is given up; its lane is
+not used until the run ends.
 """
 
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ MIN_HUNG_RUN_RATIO = 10.0
 
 @dataclass(slots=True, eq=False)
 class InFlight(Generic[Item, Result]):
-    """A batch on its lane."""
+    """A batch that a lane runs."""
 
     executor: Executor[Item, Result]
     batch: Batch[Item, Result]
@@ -29,7 +29,7 @@ class InFlight(Generic[Item, Result]):
     hung: bool = False  #: it was given up
 
     def split_overhead(self, taken: float) -> tuple[float, float]:
-        """Return the seconds of the run itself, and of the dispatch, of *taken* seconds."""
+        """Divide *taken*, in seconds, into the time of the run itself and the dispatch overhead."""
         own = self.executor.seconds
         run_seconds = taken if own is None else max(0.0, min(own, taken))
         return run_seconds, taken - run_seconds
@@ -43,10 +43,15 @@ class Lanes(Generic[Item, Result]):
     def __init__(
         self, executors: Sequence[Executor[Item, Result]], run_timeout: float, now: float
     ) -> None:
-        """A run may take *run_timeout* seconds, or `MIN_HUNG_RUN_RATIO` times the expected."""
+        """
+        Each of *executors* is a lane.
+
+        A run may take *run_timeout* seconds, or `MIN_HUNG_RUN_RATIO` times its expected time if
+        that is longer.
+        """
         self.run_timeout = run_timeout
         self.count = len(executors)
-        self.last_completed = now  #: when a run ended last; before the first run, the start
+        self.last_completed = now  #: when the last run ended; at first, the time of creation
         #: A stack: the lane that ran last has the warmest caches and is used first.
         self.idle = list(reversed(executors))
         # In order of launch, which a set would not keep.
@@ -68,7 +73,7 @@ class Lanes(Generic[Item, Result]):
         return in_flight
 
     def complete(self, in_flight: InFlight[Item, Result], now: float) -> float:
-        """Record that *in_flight* has ended and its lane is idle; return its seconds."""
+        """Record that *in_flight* has ended and its lane is idle; return its time in seconds."""
         del self._running[in_flight]
         if in_flight.hung:
             self.hung -= 1
@@ -88,7 +93,7 @@ class Lanes(Generic[Item, Result]):
         return lost
 
     def hangs_at(self) -> float:
-        """Return when the next run is to be given up; inf if none is under way."""
+        """Return the time at which the next run is given up; inf if no run is under way."""
         earliest = inf
         for in_flight in self._running:
             if not in_flight.hung:

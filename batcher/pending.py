@@ -1,7 +1,7 @@
 """
 The queues that have waiting requests, and the turns of the priorities among them.
 
-Pure: is given the time, owns no timer and fires no Deferred.  Counts rows, never requests.
+Pure: reads no clock, owns no timer and fires no Deferred.  Counts rows, never requests.
 """
 
 from collections.abc import Mapping
@@ -23,7 +23,7 @@ class Pending(Generic[Item, Result]):
     def __init__(self) -> None:
         self.rows = 0  #: rows waiting in all queues
         self._turns = Turns()
-        # A set with the order in which the queues ceased to be empty.
+        # An ordered set, in the order in which the queues ceased to be empty.
         self._queues: dict[Queue[Item, Result], None] = {}
 
     def push(self, request: Request[Item, Result]) -> None:
@@ -37,8 +37,8 @@ class Pending(Generic[Item, Result]):
         """
         Return the queues in the order in which they may launch.
 
-        First the queues in which the priority waits whose turn it is, the oldest head first, so
-        that a busier queue cannot starve another.
+        First the queues with requests of the priority whose turn it is, the queue with the oldest
+        of them first; then those of the next priorities.  A busy queue cannot starve another.
         """
         queues = list(self._queues)
         if len(queues) < 2:
@@ -92,7 +92,7 @@ class Pending(Generic[Item, Result]):
         return found
 
     def clear_decisions(self) -> None:
-        """Forget what the policy decided: it is asked again about each queue."""
+        """Drop the decisions of the policy, so that it is asked again about each queue."""
         for queue in self._queues:
             queue.decision = None
 
@@ -106,10 +106,10 @@ class Pending(Generic[Item, Result]):
 
     def _other_heads(self, queue: Queue[Item, Result]) -> Mapping[int, int]:
         """
-        Return the number of the oldest request in the other queues, by priority.
+        Return, for each priority, the sequence number of the oldest request in the other queues.
 
-        Leaves out the priority whose turn it is.  A head in another queue would never get its turn
-        if requests of *queue* used up the turns of its priority within every batch.
+        Leaves out the priority whose turn it is.  Without this limit, requests of *queue* could
+        use all turns of a priority, and that oldest request would never get a turn.
         """
         if len(self._queues) < 2:
             return NO_OTHER_HEADS

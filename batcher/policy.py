@@ -16,25 +16,26 @@ from batcher.learning.returns import NONE_RETURNING, Returning
 from batcher.learning.sizes import Candidate, Sizes
 from batcher.trace import Reason
 
-#: Arrivals count as at most this share of the best rate: above it, requests are late anyway.
+#: The arrival rate counts as at most this share of the best rate of runs: if it is higher, requests
+#: are late whatever the policy decides.
 MAX_RATE_SHARE = 0.95
 
-#: A hold may cost at most this share of what it is expected to gain.
+#: A return-hold may cost at most this share of the run time that it is expected to save.
 MAX_HOLD_COST_SHARE = 0.9
 
-#: A size that never ran must be expected to save this share of the waiting.
+#: A size that never ran is explored only if it is expected to save this share of the waiting time.
 MIN_UNMEASURED_SAVING = 0.2
 
-#: The number of batches that profit from what a run of another size has shown.
+#: The number of later batches for which the gain from exploring a size is counted.
 EXPLORATION_HORIZON_BATCHES = 50.0
 
 #: The distribution of chance errors, in standard errors.
 STANDARD_NORMAL = NormalDist()
 
-#: A hold lasts at most this multiple of the usual return time,
+#: A return-hold lasts at most this multiple of the usual return time,
 MAX_RETURN_RATIO = 1.5
 
-#: but at least this share of the gain: for clients that usually return at once.
+#: but at least this share of the time that it saves: for clients that usually return at once.
 MIN_HOLD_SHARE = 0.125
 
 
@@ -43,13 +44,13 @@ class LatencyModel(Protocol):
 
     @property
     def margin(self) -> float:
-        """The factor by which the time to a deadline must exceed the prediction, to be met."""
+        """The factor by which the time until a deadline must exceed the predicted run time."""
 
     def predict(self, rows: int) -> float:
         """Return the expected seconds of one run of *rows* rows; 0.0 if unknown."""
 
     def sizes(self, cap: int) -> Sizes:
-        """Return the sizes worth running, up to *cap*; none while nothing is known."""
+        """Return the batch sizes worth running, up to *cap* rows; none while nothing is known."""
 
 
 UNKNOWN: LatencyModel = LatencyCurve({})
@@ -61,12 +62,12 @@ class QueueView:
 
     rows: int  #: rows waiting; 0 when empty
     oldest: float  #: when the oldest waiting request arrived
-    deadline: float = inf  #: the earliest deadline waiting
+    deadline: float = inf  #: the earliest deadline of its requests
     draining: bool = False  #: no further request arrives
-    latency: LatencyModel = UNKNOWN  #: of its runs
-    arrivals: Arrivals = UNEXPECTED  #: of its rows
+    latency: LatencyModel = UNKNOWN  #: the run times of its batches
+    arrivals: Arrivals = UNEXPECTED  #: the arrival rate of its rows
     returning: Returning = NONE_RETURNING  #: the clients that were answered last
-    head_deadline: float = inf  #: of the request whose turn it is
+    head_deadline: float = inf  #: the deadline of the request whose turn it is
 
 
 @dataclass(slots=True)
@@ -89,7 +90,7 @@ class Launch:
 
 @dataclass(slots=True)
 class WaitUntil:
-    """Ask again at *time*, which is later than now, or after a change."""
+    """Ask the policy again after a change, or at *time*, which is later than now."""
 
     time: float
     reason: Reason  #: why a batch would be launched then
@@ -112,22 +113,22 @@ class Policy(Protocol):
         """
         Return what to do with *queue*; called after every change, on the reactor thread.
 
-        The arrival of an awaited request during a ``return-hold`` is no change while others are
-        missing.
+        Exception: it is not called when an awaited request arrives during a ``return-hold`` while
+        other awaited requests are missing.
 
-        A batch has at most ``lanes.cap`` rows.  A draining queue with rows must launch whenever a
-        lane is idle: the policy is not called again.
+        A batch has at most ``lanes.cap`` rows.  If a draining queue has rows and a lane is idle,
+        the policy must launch a batch, because it is not called again.
         """
 
 
 class LotPolicy:
     """
-    Needs no settings: launches at once, in lots that minimise waiting, except for return-holds.
+    Needs no settings: launches at once the number of rows, a lot, that minimises waiting.
 
     Clearing a queue in batches of b rows takes until runs have caught up with arrivals, and each
-    request waits for the end of its batch: `lot_size` finds the b with the least sum of waiting.
-    An idle lane waits only for the few clients that were just answered and whose next requests
-    would otherwise need a run of their own.
+    request waits for the end of its batch: `lot_size` finds the b with the least total waiting
+    time.  Exception, the return-hold: an idle lane waits for the few clients that were just
+    answered and whose next requests would otherwise need a run of their own.
     """
 
     def __str__(self) -> str:
@@ -156,11 +157,11 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     """
     Return the number of rows to launch so that waiting and future requests wait least.
 
-    The sum of waiting is proportional to ``(2 n + b) / (b / l(b) - r)``, for batches of b rows, n
-    waiting rows and r arriving rows per second.  n is *share*, the waiting rows of this lane, plus
-    the expected surge.  While nothing is measured, each size is twice the last one.  Exploration:
-    other sizes are launched if they have not run for long and many rows wait, or if they may
-    have a smaller sum and that is worth their cost.
+    The total waiting time is proportional to ``(2 n + b) / (b / l(b) - r)``, for batches of b
+    rows, n waiting rows and r arriving rows per second.  n is *share*, the waiting rows of this
+    lane, plus the rows expected from a burst.  While nothing is measured, each size is twice the
+    last one.  Exploration: another size is launched if it has not run for long and many rows wait,
+    or if it may have less total waiting time and the expected gain exceeds the cost.
     """
     sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
     largest = min(share, lanes.cap)
@@ -177,11 +178,11 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
         if rows > share:
             break
         if certain <= rate:
-            # Runs do not catch up: take the largest size so far, which has the best rate.
+            # Runs do not catch up with arrivals: take the size with the best rate, the largest.
             best, expected = rows, likely
         elif (cost := (waiting + rows) / (certain - rate)) < least:
             best, least, expected = rows, cost, likely
-    # If runs do not catch up, as if they just did.
+    # If runs do not catch up with arrivals, compute as if they just did.
     spare = max(expected - rate, (1.0 - MAX_RATE_SHARE) * expected)
     chosen, most = best, 0.0
     for it in sizes.exploration:
@@ -195,12 +196,12 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
 
 def _expected_improvement(it: Candidate, loss: float, error: float) -> float:
     """
-    Return what runs of *it* are worth, relative to the waiting with the best size; <= 0: nothing.
+    Return the expected gain from exploring *it*, less its cost; at most 0 if it does not pay.
 
-    *loss* is the expected increase of the waiting and *error* its standard error, both relative to
-    the waiting with the best size.  ``it.runs`` further runs halve the variance of the estimate;
-    each costs *loss*.  The estimate after them differs from *loss* by chance; a gain that they show
-    is a gain for `EXPLORATION_HORIZON_BATCHES` batches.
+    All numbers are relative to the total waiting time with the best size.  *loss* is the expected
+    increase of that time, and *error* its standard error.  ``it.runs`` further runs halve the
+    variance of the estimate; each costs *loss*.  After these runs the estimate differs from *loss*
+    by chance; if it then shows a gain, `EXPLORATION_HORIZON_BATCHES` batches have that gain.
     """
     if not it.runs:
         return EXPLORATION_HORIZON_BATCHES * max(0.0, -loss - MIN_UNMEASURED_SAVING)
@@ -212,9 +213,9 @@ def _expected_improvement(it: Candidate, loss: float, error: float) -> float:
 
 def fitting(sizes: Sizes, allowed: float) -> Sizes:
     """
-    Return those of *sizes* of which two runs fit into *allowed* seconds; at least the first.
+    Return the *sizes* whose run time fits twice into *allowed* seconds; at least the first.
 
-    Two, because a request that just misses a run waits for its end and is part of the next one.
+    Twice, because a request that just misses a run waits for its end and is part of the next one.
     """
     if 2.0 * sizes.longest <= allowed or not sizes.rows:
         return sizes
@@ -226,7 +227,7 @@ def fitting(sizes: Sizes, allowed: float) -> Sizes:
 
 
 def _held_until(queue: QueueView, lanes: LaneView) -> float:
-    """Return when the wait for returning clients ends; -inf or a past time if there is none."""
+    """Return the end of the wait for returning clients; -inf or a past time if there is none."""
     latency, returning = queue.latency, queue.returning
     together = queue.rows + returning.rows
     if not returning.rows or queue.draining or together > lanes.cap:
@@ -262,11 +263,12 @@ def _reason(rows: int, share: int, queue: QueueView, lanes: LaneView) -> Reason:
 @dataclass(frozen=True, slots=True)
 class FixedPolicy:
     """
-    Fixed settings, as in TensorFlow Serving: launch when full, or after the delay of the head.
+    Launches by fixed settings, as TensorFlow Serving does.
 
-    *max_batch_size* is in rows, *max_queue_delay* in seconds; 0 never waits.  A deadline moves the
-    launch forward by the expected time of the run.  While that is unknown, a deadline within the
-    delay launches at once.
+    A batch is launched when *max_batch_size* rows wait, or when the oldest request has waited for
+    *max_queue_delay* seconds; with 0 no request waits.  It is launched earlier if a deadline could
+    not be met otherwise: by the expected time of its run before the deadline.  While that time is
+    unknown, a deadline within the delay causes a launch at once.
     """
 
     max_batch_size: int
@@ -275,7 +277,8 @@ class FixedPolicy:
     def __post_init__(self) -> None:
         if self.max_batch_size < 1 or not self.max_queue_delay >= 0.0:
             raise ValueError(
-                f"no batch has {self.max_batch_size} rows or waits {self.max_queue_delay} s"
+                "a batch needs at least 1 row and a delay of at least 0 s, "
+                f"not {self.max_batch_size} rows and {self.max_queue_delay} s"
             )
 
     def __str__(self) -> str:

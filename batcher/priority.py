@@ -16,13 +16,13 @@ class Priority(IntEnum):
     LOW = 2
 
 
-#: Rows of each level that are launched in proportion while all levels wait: none starves.
+#: The proportions of launched rows while all levels have waiting rows, so that none starves.
 SHARES = (16, 4, 1)
 
 
 class Turns:
     """
-    Whose turn it is.
+    Determines which level has the next turn.
 
     Each launched row charges its level ``1 / share``; the level charged least is the next.
     """
@@ -44,9 +44,10 @@ class Turns:
 
     def start_turn(self, level: int) -> None:
         """
-        Note that it is the turn of *level*.
+        Record that a turn of *level* starts.
 
-        A level charged less could not use an earlier turn; it has no claim to that turn any more.
+        Levels charged less had no waiting rows at their turn; they are charged as much as *level*,
+        so that they do not make up for that turn later.
         """
         now = self._charged[level]
         self._charged = [max(now, charged) for charged in self._charged]

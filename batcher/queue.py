@@ -1,8 +1,8 @@
 """
 The queue of one kind of run: the requests that wait, and what is known about its runs.
 
-Requests leave in order of arrival within a priority; the priorities take turns.  Belongs to the
-reactor thread.  Reads no clock, owns no timer and fires no Deferred.
+Requests of one priority are launched in order of arrival; the priorities take turns.  Belongs to
+the reactor thread.  Reads no clock, owns no timer and fires no Deferred.
 """
 
 from collections import OrderedDict
@@ -26,7 +26,8 @@ NO_OTHER_HEADS: Mapping[int, int] = {}
 
 _NORMAL = int(Priority.NORMAL)  # reading a member of an Enum is slow
 
-#: The heap of deadlines is rebuilt when it exceeds twice the live deadlines plus this number.
+#: The heap of deadlines is rebuilt when it grows beyond this number plus twice the entries that it
+#: had after the last time.
 _MIN_DEADLINES = 64
 
 
@@ -37,12 +38,12 @@ def _levels() -> tuple[OrderedDict[int, Request[Item, Result]], ...]:
 @dataclass(slots=True, eq=False)
 class Queue(Generic[Item, Result]):
     """
-    One kind of run: only requests of the same queue share a batch.
+    The waiting requests of one kind of run; only requests of the same queue share a batch.
 
     A queue belongs to one batcher.  Raises ValueError for limits below 1.
     """
 
-    latency: LatencyCurve  #: l(b) of its runs
+    latency: LatencyCurve  #: l(b), the time of its runs by rows
     cap: int  #: the largest batch, in rows; lowered after out of memory
     max_queued_rows: int  #: the most rows that wait; rows to be run again do not count
     name: str = ""  #: for reports
@@ -58,10 +59,10 @@ class Queue(Generic[Item, Result]):
     _levels: tuple[OrderedDict[int, Request[Item, Result]], ...] = field(
         default_factory=_levels, init=False
     )
-    # Numbers, not requests: the number of a request that has left holds no payload.
+    # Sequence numbers, not requests: a request that is no longer waiting must not stay in memory.
     _deadlines: list[tuple[float, int, Priority]] = field(default_factory=list, init=False)
     _max_deadlines: int = field(default=_MIN_DEADLINES, init=False)
-    # The last run until it is learned: the arguments of `LatencyCurve.observe`.
+    # The last run, until `learn` is called: the arguments of `LatencyCurve.observe`.
     _last_run: tuple[int, float, float] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
@@ -99,13 +100,13 @@ class Queue(Generic[Item, Result]):
         return self.latency.margin * self.admission_margin.factor
 
     def expected(self, now: float) -> Arrivals:
-        """Return the expected arrivals."""
+        """Return the arrival rate, and the rows expected from a burst, at *now*."""
         return self.arrivals.expect(now, self.latency.predict(self.cap))
 
     # The requests that wait.
 
     def first_waiting(self, level: int) -> Request[Item, Result]:
-        """Return the oldest request of *level*; there must be one."""
+        """Return the oldest request of the priority *level*; there must be one."""
         return next(iter(self._levels[level].values()))
 
     @property
@@ -119,7 +120,7 @@ class Queue(Generic[Item, Result]):
         return [level for level, requests in enumerate(self._levels) if requests]
 
     def has_waiting(self, level: int) -> bool:
-        """Return whether a request of *level* waits."""
+        """Return whether a request of the priority *level* waits."""
         return bool(self._levels[level])
 
     @property
@@ -129,7 +130,7 @@ class Queue(Generic[Item, Result]):
         return sorted(waiting, key=_number)
 
     def view(self, now: float, turns: Turns, *, draining: bool) -> QueueView:
-        """Return what a policy may see; a request must wait."""
+        """Return what a policy may see of this queue, which must not be empty."""
         return QueueView(
             self.rows,
             self.oldest,
@@ -161,11 +162,11 @@ class Queue(Generic[Item, Result]):
         Remove the next *rows* rows, or all if there are fewer; the last request may be cut.
 
         Returns the parts for the batch, and the requests that are dropped because their deadline
-        is before *finish*.  If the request whose turn it was is dropped, the next turn may belong
-        to another queue: then nothing else is removed.
+        is before *finish*.  If the request that has the turn is dropped, no rows are taken for a
+        batch, because the next turn may belong to another queue.
 
-        *other_heads* has by priority the number of the oldest request in the other queues.  Rows
-        of a request that is younger fill the batch without being charged to their priority.
+        *other_heads* maps a priority to the sequence number of the oldest request in the other
+        queues.  Rows of a younger request fill the batch, and are not charged to their priority.
         """
         parts: list[Part[Item, Result]] = []
         late: list[Request[Item, Result]] = []
@@ -205,7 +206,7 @@ class Queue(Generic[Item, Result]):
         return rows
 
     def clear(self) -> None:
-        """Forget deadlines and decision; called when the last waiting request has left."""
+        """Drop the deadlines and the decision; called when no request is waiting any more."""
         self._deadlines.clear()
         self._max_deadlines = _MIN_DEADLINES
         self.decision = None
@@ -218,7 +219,7 @@ class Queue(Generic[Item, Result]):
         return deadlines[0][0] if deadlines else inf
 
     def pop_expired(self, now: float) -> list[Request[Item, Result]]:
-        """Return the requests whose deadline is at most *now*, by deadline; they still wait."""
+        """Remove the deadlines that are at most *now*; return their requests, which still wait."""
         found = []
         while self.deadline() <= now:
             _, number, level = heappop(self._deadlines)
@@ -232,7 +233,7 @@ class Queue(Generic[Item, Result]):
             return _NORMAL
         return turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
 
-    # The standing decision of the policy.
+    # The last decision of the policy.
 
     def wait(self, decision: WaitUntil) -> None:
         """Keep *decision* until `decision` is set to None or the queue is empty."""
@@ -269,6 +270,6 @@ def _number(request: Request[Item, Result]) -> int:
 def _put_back(
     requests: OrderedDict[int, Request[Item, Result]], request: Request[Item, Result]
 ) -> None:
-    """Make *request* the first again."""
+    """Insert *request* before all other *requests*."""
     requests[request.number] = request
     requests.move_to_end(request.number, last=False)

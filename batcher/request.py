@@ -24,20 +24,20 @@ if TYPE_CHECKING:
 class Request(Generic[Item, Result]):
     """One submitted request, from its arrival to its answer."""
 
-    number: int  #: of arrival; requests are ordered by it
+    number: int  #: sequence number, in the order of arrival
     item: Item
     rows: int
     queue: "Queue[Item, Result]"
     arrived: float  #: time of the batcher's clock, in seconds
-    deadline: float = inf  #: the same
+    deadline: float = inf  #: a time of the same clock
     priority: Priority = Priority.NORMAL
-    source: Hashable | None = None  #: sends one request after the other, such as a connection
+    source: Hashable | None = None  #: a sender of successive requests, such as a connection
     trace: Trace | None = None
     taken: int = 0  #: rows that were removed from the queue for a launch
     done: int = 0  #: rows that have a result
     result: Result | None = None  #: of all rows, if they ran in one batch
-    results: list[tuple[int, Result]] | None = None  #: else of each part, with its first row
-    open: bool = True  #: False once it has ended, or waits for delivery only
+    results: list[tuple[int, Result]] | None = None  #: else of each part: first row, result
+    open: bool = True  #: False once its outcome is known, even if its Deferred has not fired
     error: "BatcherError | None" = None  #: the error that it ends with; None: its results
     answer: "Deferred[Result] | None" = None  #: what submit returned; None once it has fired
 

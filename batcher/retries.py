@@ -14,7 +14,7 @@ from batcher.request import Part, Request
 
 
 def halve(batch: Batch[Item, Result]) -> list[Batch[Item, Result]]:
-    """Return the open parts of *batch* in two halves; in one batch if one is left, or none."""
+    """Return the open parts of *batch* in two batches; in one if one part is open, or in none."""
     parts = batch.open_parts
     # If other requests were closed since, the last open one may not be the cause: run it once more.
     middle = (len(parts) + 1) // 2
@@ -41,7 +41,7 @@ class Retries(Generic[Item, Result]):
     __slots__ = ("_heap",)
 
     def __init__(self) -> None:
-        # Number and first row are unique: two batches are never compared.
+        # The sequence number and the first row are unique, so that two batches are never compared.
         self._heap: list[tuple[int, int, Batch[Item, Result]]] = []
 
     def __bool__(self) -> bool:
@@ -54,7 +54,7 @@ class Retries(Generic[Item, Result]):
 
     @property
     def rows(self) -> int:
-        """Rows of open requests."""
+        """The rows of open requests in these batches."""
         return sum(part.rows for _, _, batch in self._heap for part in batch.open_parts)
 
     def push(self, batch: Batch[Item, Result]) -> None:
@@ -63,7 +63,7 @@ class Retries(Generic[Item, Result]):
         heappush(self._heap, (head.request.number, head.start, batch))
 
     def pop(self) -> Batch[Item, Result] | None:
-        """Remove and return the oldest batch, cut to its cap, without closed requests."""
+        """Remove and return the oldest batch, cut to its queue's cap, without closed requests."""
         while self._heap:
             parts = heappop(self._heap)[2].open_parts
             if parts:

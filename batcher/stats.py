@@ -27,7 +27,7 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Totals:
-    """Rows since the start; a submitted row is counted in one of the last five when it ends."""
+    """Counts since the start; each submitted row, when it ends, counts in one of the last five."""
 
     runs: int = 0  #: batches launched, retries included
     run_rows: int = 0  #: rows in them
@@ -40,7 +40,7 @@ class Totals:
 
 @dataclass(frozen=True, slots=True)
 class BatcherStats:
-    """The numbers of one moment."""
+    """The state of a batcher, and its counts of rows and lanes, at one time."""
 
     state: State
     waiting: int  #: rows in the queues
@@ -57,9 +57,9 @@ class QueueReport:
 
     name: str
     rows: dict[str, int]  #: waiting, by priority
-    waited: float  #: by the oldest request; 0.0 if none waits
+    waited: float  #: waiting time of the oldest request; 0.0 if none waits
     arrivals: float  #: rows per second
-    latency: dict[int, float]  #: l(b) as fitted, by rows
+    latency: dict[int, float]  #: the expected time of a run, by rows
     knee: int  #: the smallest size, in rows, with nearly the best rate
     best: float  #: the most rows per second of one lane
     cap: int  #: the largest batch, in rows
@@ -68,7 +68,7 @@ class QueueReport:
 
 @dataclass(frozen=True, slots=True)
 class BatcherReport:
-    """Why the batcher launches its batches as it does."""
+    """The state of a batcher and its last runs, which explain its decisions."""
 
     stats: BatcherStats
     policy: str  #: in words

@@ -34,8 +34,8 @@ class DeadlineTimer:
             else:
                 self._call.reset(delay)
             self.at = due
-        # A later time costs nothing: the timer fires early, which is cheaper than a reset at
-        # every submit, and is then set again.
+        # For a later time do nothing: the timer fires too early and is set again, which is cheaper
+        # than a reset at every submit.
 
     def _fired(self) -> None:
         """Called when the delay is over."""

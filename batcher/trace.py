@@ -1,8 +1,8 @@
 """
 What happened to one request: how long it queued, and the batches that it was part of.
 
-Plain data: the batcher writes it, and its owner may read it at any time, on the reactor thread.
-Imports nothing of ours.
+Plain data: the batcher writes it; the caller of submit may read it at any time, on the reactor
+thread.  Imports nothing of ours.
 """
 
 from dataclasses import dataclass, field

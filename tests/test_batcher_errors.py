@@ -18,10 +18,20 @@ from batcher.errors import (
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (QueueFull(3, 6, 8), "3 rows do not fit: 6 of 8 rows are waiting"),
+        (QueueFull(3, 6, 8), "the queue is full: 3 more rows exceed the limit of 8; 6 are waiting"),
+        (QueueFull(1, 8, 8), "the queue is full: 1 more row exceeds the limit of 8; 8 are waiting"),
+        (QueueFull(9, 0, 8), "9 rows exceed the limit of the queue, 8 rows"),
+        (
+            DeadlineExceeded(0.5, "submit"),
+            "the deadline passed 0.500 s ago (found before queuing)",
+        ),
         (
             DeadlineExceeded(1.5, "queue"),
-            "the deadline passed 1.500 s ago (seen at: queue)",
+            "the deadline passed 1.500 s ago (found while waiting)",
+        ),
+        (
+            DeadlineExceeded(2.0, "answer"),
+            "the deadline passed 2.000 s ago (found after the run)",
         ),
         (ShuttingDown(), "the batcher is shutting down"),
         (ResultCountMismatch(4, 3), "the model returned 3 results where 4 were expected"),

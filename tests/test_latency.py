@@ -254,7 +254,7 @@ def test_knee(measured: dict[int, float], max_rows: int, knee: int) -> None:
 def test_an_invalid_measurement_is_refused(rows: int, seconds: float) -> None:
     """The error has both numbers, and nothing is learned."""
     curve = LatencyCurve({1: 4.0})
-    with pytest.raises(ValueError, match=f"no run of {rows} rows takes {seconds} s"):
+    with pytest.raises(ValueError, match=f"not {rows} rows and {seconds} s"):
         curve.observe(rows, seconds)
     assert curve.predict(1) == 4.0
 

@@ -265,7 +265,7 @@ def test_fixed_without_a_delay_never_waits() -> None:
 @pytest.mark.parametrize(("rows", "delay"), [(0, 1.0), (1, -1.0), (1, float("nan"))])
 def test_fixed_refuses_invalid_settings(rows: int, delay: float) -> None:
     """When it is made, with both numbers."""
-    with pytest.raises(ValueError, match=f"no batch has {rows} rows or waits {delay} s"):
+    with pytest.raises(ValueError, match=f"not {rows} rows and {delay} s"):
         FixedPolicy(rows, delay)
 
 

@@ -7,12 +7,12 @@ Pure: is given each arrival and the time.  Imports nothing of ours.
 from dataclasses import dataclass
 from math import expm1, sqrt
 
-#: Windows and durations, in units of the longest run.
+#: Windows and durations, as multiples of the time of the longest run.
 LONG_WINDOW_RUNS = 64.0
 RECENT_WINDOW_RUNS = 0.7
 SURGE_DURATION_RUNS = 3.0  #: the time for which a recent excess is expected to last
 
-#: Excess of the recent rate, in standard deviations of Poisson arrivals, that counts as chance.
+#: An excess of the recent rate up to this many standard deviations of Poisson arrivals is chance.
 MAX_CHANCE_DEVIATIONS = 1.5
 
 #: The averages are updated at most once in this share of the recent window.
@@ -21,7 +21,7 @@ MIN_UPDATE_SHARE = 1 / 32
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """The expected arrivals."""
+    """The arrival rate, and the rows expected from a burst."""
 
     rate: float = 0.0  #: rows per second, in the long run
     surge: float = 0.0  #: rows beyond that rate that will arrive before a burst is over
@@ -53,7 +53,7 @@ class ArrivalRate:
         self._squares += rows * rows
 
     def expect(self, now: float, longest: float) -> Arrivals:
-        """Return the expected arrivals at *now*; the longest run takes *longest* seconds."""
+        """Return the estimate at *now*, where the longest run takes *longest* seconds."""
         if self._since is None or longest <= 0.0:
             return self._expected
         passed = now - self._since
@@ -65,7 +65,7 @@ class ArrivalRate:
         return self._expected
 
     def _updated(self, passed: float, longest: float) -> Arrivals:
-        """Update the averages for the last *passed* seconds."""
+        """Update the averages with the last *passed* seconds, and return the new estimate."""
         rate, self._rows = self._rows / passed, 0
         squared, self._squares = self._squares / passed, 0
         decay = expm1(-passed / (LONG_WINDOW_RUNS * longest))

@@ -1,8 +1,8 @@
 """
-Detect that the speed of the machine has changed: recent runs all take longer, or all shorter.
+Detect that the machine's speed has changed: the last runs all took longer, or all shorter.
 
-Pure.  Another program or a hot chip slows all sizes down.  An error of one size alone shows in the
-runs of that size, and is left to its average.
+Pure.  Another program or a hot chip slows the runs of all sizes down.  If the runs of one size
+alone deviate, the moving average of that size is wrong, and these runs correct it.
 """
 
 from collections import deque
@@ -14,19 +14,19 @@ from statistics import median
 WINDOW_RUNS = 8  #: runs that must all deviate in one direction
 MIN_CHANGE = 0.1  #: the least deviation of their median, relative to the expected time,
 MIN_STANDARD_ERRORS = 3.0  #: and the least in standard errors of a mean
-NOISE_RUNS = 6  #: of the runs, those nearest to the median, from which the new noise is estimated
+NOISE_RUNS = 6  #: the runs nearest to the median, from which the new noise is estimated
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """How the times of runs have changed."""
+    """A change of the machine's speed."""
 
-    factor: float  #: the new time divided by the expected time
-    variance: float  #: of runs around the new time, relative to it
+    factor: float  #: the new time of a run divided by its expected time
+    variance: float  #: the variance of runs around the new time, relative to it
 
 
 class Drift:
-    """The recent runs."""
+    """Detects a change of the machine's speed from the last `WINDOW_RUNS` runs."""
 
     __slots__ = ("_runs",)
 
@@ -43,8 +43,8 @@ class Drift:
         """
         Add a run of *rows* rows that took *seconds*; return the change, if there is one.
 
-        *expected* returns the seconds expected now of a run of a size; *noise* is the standard
-        deviation of runs, relative to that.
+        *expected* returns the expected seconds of a run for its rows; *noise* is the standard
+        deviation of run times, relative to the expected time.
         """
         self._runs.append((rows, seconds))
         if len(self._runs) < WINDOW_RUNS:

@@ -29,22 +29,22 @@ from batcher.learning.sizes import (
 
 # The warm-up.
 
-MAX_WARMUP_SECONDS = 1.0  #: for the runs of one size, unless these are too few
+MAX_WARMUP_SECONDS = 1.0  #: for the runs of one size; more if the least number takes longer
 MIN_LONG_RUN_SECONDS = 1.0  #: a longer run is measured once: its noise is relatively small
 MIN_WARMUP_RUNS, MAX_WARMUP_RUNS = 5, 100  #: runs of one size
-TRIM_DIVISOR = 5  #: of the times, one in so many is left out at either end
+TRIM_DIVISOR = 5  #: one in this many times is left out at either end
 
 #: The variance of a mean divided by that of a trimmed mean of as many runs.
 TRIMMED_MEAN_EFFICIENCY = 0.88
 
 # The moving average of a size.
 
-MIN_RUN_WEIGHT = 1 / 256  #: the weight of a new run, once the average has many
-MAX_COUNT = 2.0 / MIN_RUN_WEIGHT - 1.0  #: the number of runs that such an average is worth
+MIN_RUN_WEIGHT = 1 / 256  #: the weight of a new run, once the average contains many runs
+MAX_COUNT = 2.0 / MIN_RUN_WEIGHT - 1.0  #: the largest weight of an average, as a number of runs
 MAX_COUNT_AFTER_CHANGE = 32.0  #: the same after a change of the machine
 MAX_DEVIATION = 0.5  #: a larger deviation, relative to the average, counts as this
 
-#: A size is stale when so many runs have ended since its last one, for each run it is worth.
+#: A size is stale when this many runs, times its count, have ended since its last run.
 STALE_RUNS_PER_COUNT = 16.0
 
 # The noise: the standard deviation of runs, relative to the average of their size.
@@ -58,8 +58,8 @@ NOISE_WEIGHT = 0.02  #: the weight of a new run
 MIN_SECONDS_SHARE = 1e-6  #: of the longest run: shorter times count as this
 REFIT_RUNS = 32  #: after so many runs; later if there are many sizes
 REFIT_STANDARD_ERRORS = 4.0  #: or sooner, when an average is so far from its line
-REFIT_COUNT_RATIO = 1.5  #: or when a size is worth so many times the runs of the last fit
-MIN_DRIFT_COUNT = 3.0  #: a size worth fewer runs is no evidence of a change of the machine
+REFIT_COUNT_RATIO = 1.5  #: or when the count of a size has grown by this factor since then
+MIN_DRIFT_COUNT = 3.0  #: a size with a lower count is no evidence of a change of the machine
 
 # The dispatch overhead.
 
@@ -71,7 +71,7 @@ MIN_MARGIN = 1.1  #: the least factor by which an allowed time must exceed the e
 
 
 def warmup_runs(seconds: float) -> int:
-    """Return how many runs a warm-up times of a size whose runs take *seconds*."""
+    """Return how many runs a warm-up measures of a size if one run takes *seconds*."""
     if seconds > MIN_LONG_RUN_SECONDS:
         return 1
     runs = int(MAX_WARMUP_SECONDS / max(seconds, MIN_RUN_SECONDS))
@@ -79,7 +79,7 @@ def warmup_runs(seconds: float) -> int:
 
 
 def trimmed_mean(times: Sequence[float]) -> float:
-    """Return the mean of *times* without a fifth, rounded down, at either end: some runs stall."""
+    """Return the mean of *times* without the lowest and the highest fifth: some runs stall."""
     apart = len(times) // TRIM_DIVISOR
     return fmean(sorted(times)[apart : len(times) - apart])
 
@@ -89,17 +89,18 @@ class _Measured:
     """The moving average of one size."""
 
     seconds: float
-    count: float  #: the number of runs that it is worth
-    last: int = 0  #: the number of its last run
+    count: float  #: the weight of the average, as a number of runs
+    last: int = 0  #: the sequence number of its last run, among the runs of all sizes
     seconds_at_fit: float = 0.0  #: `seconds` at the last fit
     count_at_fit: float = 0.0  #: `count` at the last fit
 
 
 class LatencyCurve:
     """
-    Seconds per run by rows: moving averages per size, smoothed by as few lines as explain them.
+    Predicts the seconds of a run from its rows, by the measured times of each size.
 
-    The dispatch overhead is added to the time of the runs.  Predictions never fall as rows grow.
+    The moving averages of the sizes are smoothed by as few straight lines as explain them, and the
+    dispatch overhead is added.  Predictions never fall as rows grow.
     *measured* maps rows to the seconds of a run, as a warm-up finds them: the `trimmed_mean` of
     `warmup_runs` runs.  Raises ValueError for rows below 1, or seconds that are negative or not
     finite.
@@ -115,10 +116,10 @@ class LatencyCurve:
         self._noise = INITIAL_NOISE**2
         self._drift = Drift()
         self._runs = 0
-        self._seconds_since_exploration = 0.0  # sum of the runs since the last one for exploration
+        self._seconds_since_exploration = 0.0  # of all runs since the last one for exploration
         self._overhead = 0.0  # moving average of the dispatch overhead, in seconds
         self._overhead_variance = 0.0
-        self._fitted_overhead = 0.0  # that at the last fit: the same for all sizes
+        self._fitted_overhead = 0.0  # the overhead at the last fit: the same for all sizes
         self._observed = 0  # runs since the last fit
         self._measured: dict[int, _Measured] = {}
         for rows, seconds in sorted(measured.items()):
@@ -127,15 +128,15 @@ class LatencyCurve:
             self._measured[rows] = _Measured(seconds, count)
         self._lines: list[Line] = []
         self._fitted: dict[int, float] = {}
-        self._predicted: dict[int, float] = {}  # a cache; few sizes are ever asked for
+        self._predicted: dict[int, float] = {}  # a cache; few sizes are ever predicted
         self._sizes: dict[int, Sizes] = {}  # by cap
         self._fit()
 
     def observe(self, rows: int, seconds: float, dispatch_overhead: float = 0.0) -> None:
         """
-        Learn that a run of *rows* rows took *seconds*; the first of a size counts in full.
+        Learn that a run of *rows* rows took *seconds*; the first run of a size is its average.
 
-        *dispatch_overhead* is the time, in seconds, that its lane was taken before and after.
+        *dispatch_overhead* is the time in seconds for which its lane was busy before and after.
         """
         _check(rows, seconds)
         limit = MAX_DISPATCH_OVERHEAD_RATIO * self._overhead
@@ -170,10 +171,10 @@ class LatencyCurve:
 
     def _changed(self, known: _Measured, rows: int, seconds: float) -> Change | None:
         """
-        Return the change of the machine, if recent runs show one.
+        Add a run to the recent runs; return the change of the machine if these show one.
 
-        A size with few runs at the last fit, or with many since, is no evidence: its first runs may
-        have been slow or quick.
+        A size with few runs at the last fit, or with many since then, is no evidence: its first
+        runs may have been slow or quick.
         """
         if known.count_at_fit < MIN_DRIFT_COUNT or self._has_grown(known):
             return None
@@ -184,7 +185,7 @@ class LatencyCurve:
         return self._measured[rows].seconds_at_fit
 
     def _rescale(self, change: Change) -> None:
-        """Apply *change*, which recent runs have shown, to all sizes, with a low weight."""
+        """Apply *change* to the averages of all sizes, and let new runs count more in them."""
         for it in self._measured.values():
             it.seconds = change.factor * it.seconds_at_fit
             it.count = min(it.count, MAX_COUNT_AFTER_CHANGE)
@@ -199,14 +200,14 @@ class LatencyCurve:
         shortest, longest = known.seconds * (1 - MAX_DEVIATION), known.seconds * (1 + MAX_DEVIATION)
         near = max(shortest, min(longest, seconds))
         error = near / max(known.seconds, MIN_RUN_SECONDS) - 1.0
-        # The average has an error, too, which is larger the fewer runs it has.
+        # The average has an error, too: the fewer runs it has, the larger is the error.
         variance = min(error * error, MAX_DEVIATION**2) * known.count / (known.count + 1.0)
         self._noise += NOISE_WEIGHT * (variance - self._noise)
         known.count = min(known.count + 1.0, MAX_COUNT)
         known.seconds += (near - known.seconds) * max(MIN_RUN_WEIGHT, 1.0 / known.count)
 
     def _needs_fit(self, known: _Measured, rows: int) -> bool:
-        """Return whether to fit the lines; that costs the square of the number of sizes."""
+        """Return whether to fit the lines, which costs the square of the number of sizes."""
         squared = len(self._measured) ** 2
         if self._observed >= max(REFIT_RUNS, squared // 16) or self._has_few_runs:
             return True
@@ -230,7 +231,7 @@ class LatencyCurve:
 
     @property
     def margin(self) -> float:
-        """The factor by which the time to a deadline must exceed the prediction, to be met."""
+        """The factor by which the time until a deadline must exceed the predicted run time."""
         shortest = self.predict(1)
         of_overhead = self._overhead_variance / max(shortest, MIN_RUN_SECONDS) ** 2
         return max(MIN_MARGIN, 1.0 + 2.0 * sqrt(self._noise + of_overhead))
@@ -244,9 +245,9 @@ class LatencyCurve:
         """
         Return the expected seconds of a run of *rows* rows; 0.0 while nothing is known.
 
-        Linear between measured sizes.  Below the smallest measured size, the time of that size;
-        above the largest, the last line goes on, or the time is in proportion if it is the only
-        size.
+        The time is linear between two measured sizes.  Below the smallest measured size, it is the
+        time of that size.  Above the largest, the last line is extended; if that line explains only
+        one size, the time is proportional to the rows.
         """
         known = self._predicted.get(rows)
         if known is None:
@@ -284,7 +285,7 @@ class LatencyCurve:
         return next((rows for rows, rate in rates.items() if rate >= enough), max_rows)
 
     def sizes(self, cap: int) -> Sizes:
-        """Return the sizes worth running, up to *cap*; none while nothing is known."""
+        """Return the batch sizes worth running, up to *cap* rows; none while nothing is known."""
         sizes = self._sizes.get(cap)
         if sizes is None:
             known = [it for it in self._estimates() if it.rows <= cap]
@@ -332,4 +333,4 @@ class LatencyCurve:
 
 def _check(rows: int, seconds: float) -> None:
     if rows < 1 or not 0.0 <= seconds < float("inf"):
-        raise ValueError(f"no run of {rows} rows takes {seconds} s")
+        raise ValueError(f"a run has at least 1 row and a time, not {rows} rows and {seconds} s")

@@ -10,8 +10,8 @@ from math import inf
 #: A miss raises the factor by this share.
 MISS_STEP = 0.2
 
-#: The share of batches, of those admitted with little time left, that may miss: a missed request
-#: has cost a decoding, and its client waited for an error.
+#: The share of misses among the batches that were admitted with little time left.  Low, because a
+#: request that misses its deadline has cost a decoding, and its client has waited for an error.
 TARGET_MISS_SHARE = 0.002
 
 #: The largest factor.
@@ -23,12 +23,13 @@ MIN_TIME_SHARE = 0.5
 
 class AdmissionMargin:
     """
-    A factor for the expected wait; under load, `TARGET_MISS_SHARE` of the batches miss.
+    A factor by which the expected wait is multiplied; it is learned from misses.
 
-    A miss multiplies the factor by ``1 + MISS_STEP``.  A batch that was admitted with little time
-    left and met its deadline divides it by ``(1 + MISS_STEP) ** TARGET_MISS_SHARE``, so that both
-    balance at the target.  A request that met its deadline although the estimate said that it would
-    not, takes back one miss: the cause of earlier misses is gone.
+    Under load, a share of `TARGET_MISS_SHARE` of the batches then misses.  A miss multiplies the
+    factor by ``1 + MISS_STEP``.  A batch that was admitted with little time left and met its
+    deadline divides it by ``(1 + MISS_STEP) ** TARGET_MISS_SHARE``, so that both balance at the
+    target.  A request that met its deadline although it was estimated to be late divides the factor
+    by ``1 + MISS_STEP``: the cause of earlier misses is gone.
     """
 
     __slots__ = ("_raised", "factor")
@@ -48,10 +49,14 @@ class AdmissionMargin:
             self.factor = min(MAX_FACTOR, self.factor * (1.0 + MISS_STEP))
 
     def met(self, share: float) -> None:
-        """Learn that a batch ended in time, after *share* of the time of its first request."""
+        """
+        Learn that a batch ended in time.
+
+        By then *share* of the time allowed for its first request had passed.
+        """
         if share * self.factor >= MIN_TIME_SHARE:
             self.factor = max(1.0, self.factor * (1.0 + MISS_STEP) ** -TARGET_MISS_SHARE)
 
     def met_unexpectedly(self) -> None:
-        """Learn that a request met its deadline although the estimate said it would not."""
+        """Learn that a request met its deadline although it was estimated to be late."""
         self.factor = max(1.0, self.factor / (1.0 + MISS_STEP))

@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from itertools import accumulate, pairwise
 from math import hypot, log, sqrt
 
-#: What one more line must explain, in variances of the noise: less would fit the noise.  Lower in
-#: a wide gap, because a change anywhere in the gap appears at its end.
+#: The squared error, in variances of the noise, that one more line must explain: a line that
+#: explains less would fit the noise.  It is lower in a wide gap, because a change anywhere in the
+#: gap appears at its end.
 LINE_PENALTY = 10.0
 
 
@@ -22,14 +23,14 @@ class Point:
 
     x: float
     y: float
-    weight: float  #: one over its variance
+    weight: float  #: 1 / variance of y
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A line that never falls."""
+    """A straight line that does not fall as x grows."""
 
-    start: float  #: at x = 0
+    start: float  #: the value at x = 0
     slope: float
     points: int = 1  #: number of measurements that it explains
     centre: float = 0.0  #: the x where its standard error is least
@@ -60,7 +61,7 @@ def fit_lines(points: Sequence[Point]) -> list[Line]:
     penalties = [LINE_PENALTY, *(LINE_PENALTY - 2.0 * log(gap) for gap in gaps)]
     best = [
         (0.0, 0)
-    ]  # for the points before each index: the least cost, and the start of the last line
+    ]  # for the points before each index: the least cost, and the first point of the last line
     for stop in range(1, len(points) + 1):
         best.append(
             min(
@@ -83,7 +84,7 @@ def _moments(point: Point) -> tuple[float, ...]:
 
 
 def _squares(sums: Sequence[Sequence[float]], begin: int, stop: int) -> float:
-    """Return the squared error of the best line that never falls."""
+    """Return the least squared error of one `Line` for the points from *begin* to *stop*."""
     w, x, y, xx, xy, yy = (total[stop] - total[begin] for total in sums)
     covary = xy - x * y / w
     spread = xx - x * x / w

@@ -11,7 +11,7 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from math import inf
 
-MAX_RETURNS = 9  #: batches whose returns are remembered
+MAX_RETURNS = 9  #: batches whose returns the estimate is made from
 MIN_RETURNS = 3  #: batches before anything is predicted
 STRAGGLER_DIVISOR = 16  #: one client in so many may be missing
 MAX_PAUSE_BATCHES = 64  #: batches without a hold after many failed holds
@@ -21,14 +21,18 @@ MAX_PAUSE_BATCHES = 64  #: batches without a hold after many failed holds
 class Returning:
     """The clients that are expected to return, and how soon."""
 
-    rows: int  #: answered last and not sent again yet
-    since: float  #: when they were answered
-    fixed: float  #: seconds until a batch has returned, of any size,
-    each: float  #: and in addition for each of its rows
+    rows: int  #: rows of the clients that were answered last and have not sent a request since
+    since: float  #: the time at which they were answered
+    fixed: float  #: expected seconds until all clients of a batch have returned, without rows,
+    each: float  #: and the seconds to add for each row of the batch
     held: bool = False  #: a batch waits for them, or has waited until now
 
     def within(self, rows: int) -> float:
-        """Return the expected seconds until a batch of *rows* rows has returned."""
+        """
+        Return the expected seconds until all clients of a batch have sent their next requests.
+
+        The batch has *rows* rows.
+        """
         return self.fixed + self.each * rows
 
 
@@ -67,7 +71,7 @@ class Returns:
         self._pause = 0
 
     def answered(self, completed_sources: Iterable[tuple[Hashable, int]], now: float) -> None:
-        """Expect *completed_sources*, each with its rows, of a batch that ended at *now*."""
+        """Record a batch that at *now* has answered *completed_sources*, each with its rows."""
         if not self._complete:
             self._returns.append(_Return(self._rows))
         self._missing = dict(completed_sources)
@@ -102,9 +106,9 @@ class Returns:
         """
         Return the expected returns; `NONE_RETURNING` if unknown, or after failed holds.
 
-        The time grows by ``each`` for each row: the average time between two returned rows, twice,
-        because answers go out one after the other before any request returns.  It is at most the
-        total time divided by the rows.
+        ``each`` is twice the average time between two returned rows, because answers are sent one
+        after the other before any request returns; it is at most the total time divided by the
+        rows.
         """
         if self._pause or len(self._returns) < MIN_RETURNS:
             return NONE_RETURNING

@@ -1,10 +1,10 @@
 """
 Decide which batch sizes are worth running, and which are worth exploring.
 
-Measured times are noisy, and the noise makes one of several equally quick sizes look best.  Since
-all requests wait longer for a larger batch, a size beyond the knee gets a rate that it certainly
-has; its standard error decides whether exploring it is worth the cost.  Pure; imports nothing of
-ours but the fit.
+Measured times are noisy, and the noise makes one of several equally quick sizes look best.  All
+requests wait longer for a larger batch.  A size beyond the knee, which is the smallest size with
+nearly the best rate, therefore counts with a rate that it certainly has; its standard error decides
+whether exploring it is worth the cost.  Pure; imports nothing of ours but the fit.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -30,17 +30,17 @@ class Candidate:
     """
     A size beyond the knee that may be quicker than estimated.
 
-    A size that never ran has neither an error nor runs.
+    For a size that never ran, the error and the runs are 0.
     """
 
     rows: int
     rate: float  #: expected rows per second; if it never ran, by its neighbours
     error: float = 0.0  #: the standard error of the rate, relative to it
-    runs: float = 0.0  #: the number of runs that the estimate is worth
+    runs: float = 0.0  #: the weight of the estimate, as a number of runs
 
     @property
     def best_rate(self) -> float:
-        """Rows per second, at best."""
+        """The highest likely rate, in rows per second."""
         return self.rate * (1.0 + HOPEFUL_STANDARD_ERRORS * self.error)
 
 
@@ -74,7 +74,7 @@ class Estimate:
     rows: int
     seconds: float  #: of a run
     error: float  #: its standard error, relative to it
-    runs: float  #: the number of runs that it is worth
+    runs: float  #: the weight of the estimate, as a number of runs
     line: Line  #: the fitted line of this size
     stale: bool  #: the size has not run for long
     risk: float  #: seconds that a run takes, with its standard error added
@@ -86,7 +86,7 @@ class Estimate:
 
 
 def rate_of(rows: int, seconds: float) -> float:
-    """Return the rows per second of runs of *rows* rows."""
+    """Return the rows per second if a run of *rows* rows takes *seconds*."""
     return rows / max(seconds, MIN_RUN_SECONDS)
 
 
@@ -129,8 +129,8 @@ def _candidates(
     """
     Yield the sizes beyond the *knee* that may be quicker than estimated.
 
-    Of the errors of two rates, runs can reduce only that of their own size.  A size that was never
-    measured counts as quick as its neighbours predict.
+    The error of each is that of its own rate, without that of the knee: runs of a size reduce only
+    its own error.  The rate of a size that was never measured is predicted from its neighbours.
     """
     measured = {it.rows: it for it in known}
     best = knee.rate
@@ -154,9 +154,9 @@ def _certain_rates(
     known: Sequence[Estimate], knee: Estimate, predict: Callable[[int], float]
 ) -> Iterator[tuple[int, float]]:
     """
-    Yield the sizes up to the largest *known*, and the rows per second of each.
+    Yield each size up to the largest *known*, and its certain rate in rows per second.
 
-    Up to the *knee* the rates follow from *predict*; beyond it, they are what is certain.
+    Up to the *knee* the rate follows from *predict*; beyond it, the size has at least this rate.
     """
     below: Estimate | None = None
     for it in known:
@@ -175,7 +175,7 @@ def _certain_rates(
 
 
 def _ratio_error(it: Estimate, knee: Estimate) -> float:
-    """Return the standard error of the ratio of the two rates."""
+    """Return the standard error of the rate of *it* divided by that of *knee*."""
     if it.line is knee.line:
         return _error_along_line(it.rows, it.seconds, knee)
     return hypot(it.error, knee.error)
@@ -183,10 +183,10 @@ def _ratio_error(it: Estimate, knee: Estimate) -> float:
 
 def _error_along_line(rows: int, seconds: float, knee: Estimate) -> float:
     """
-    Return the standard error of the ratio of the rates of a size on the line of *knee*, and *knee*.
+    Return the standard error of a size's rate divided by the rate of *knee*, on the same line.
 
-    An error of the line affects both in the same direction; it matters more the nearer the line
-    is to the origin.
+    An error of the line changes both rates in the same direction; the nearer the line is to the
+    origin, the more it changes the ratio.
     """
     line = knee.line
     here, there = max(seconds, MIN_RUN_SECONDS), max(knee.seconds, MIN_RUN_SECONDS)

@@ -155,7 +155,7 @@ async def test_no_request_waits_for_a_run_that_hangs(tmp_path: Path) -> None:
         answers.append(await deferToThread(post, watched.port, request_body([1])))
         for answer in answers:
             assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-            assert answer.error == "the model has been running for more than 0.5 s without an end"
+            assert answer.error == "a run of the model has not ended within 0.5 s"
         for path in ("/healthz", "/readyz"):
             assert (await deferToThread(get, watched.port, path)).status == 503
         watched.runner.gate.set()

@@ -168,7 +168,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     "too long": (SAMPLE.encode() + b" " * QUEUE_BYTES, JSON, 413, "the body is 65577 bytes"),
     "too many rows": (
         b'{"inputs": [' + b",".join([b"[0,0,0,0]"] * 5000) + b"]}", JSON, 429,
-        "5000 rows do not fit: 0 of 4096 rows are waiting",
+        "5000 rows exceed the limit of the queue, 4096 rows",
     ),
 }  # fmt: skip
 
