@@ -24,7 +24,7 @@ def click_options(*groups: str) -> Callable[[Callable[..., R]], Callable[..., R]
     Decorate the function of a click command so that the command takes the settings of *groups*.
 
     The function gets ``command_line``, the options that were given, for `resolve`.  If *groups*
-    hold the configuration, the function also gets ``check_config``: true if the command must only
+    contain `CONFIGURATION`, the function also gets ``check_config``: true if the command must only
     check and show the settings.  Use it under ``@click.command(cls=SettingsCommand)``.
     """
     chosen = [option for option in (*OPTIONS, CONFIG, CHECK_CONFIG) if option.group in groups]
@@ -53,7 +53,7 @@ class SettingsCommand(click.Command):
     """A command whose help page has a section for each group of settings."""
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
-        """Write the groups in the order of the table, then the options of no group."""
+        """Write the groups in the order of the table, then the options without a group."""
         records: dict[str, list[tuple[str, str]]] = {group: [] for group in (*GROUPS, "Other")}
         for parameter in self.get_params(ctx):
             group = parameter.setting.group if isinstance(parameter, _SettingOption) else "Other"
@@ -67,14 +67,18 @@ class SettingsCommand(click.Command):
 
 
 class _SettingOption(click.Option):
-    """One row of the table; help hides the spelling with underscores, that of label_image."""
+    """One setting as an option of click; help pages omit the spelling with underscores."""
 
     def __init__(self, _declarations: Sequence[str], setting: Option[Any]) -> None:
-        """Declare to click how many values the option takes, and leave their text unread."""
+        """
+        Declare the option to click.
+
+        click does not convert the values; they stay text (a switch is a bool).
+        """
         self.setting = setting
         switch = isinstance(setting.kind, Switch)
         declarations = []
-        for joint in "-_":
+        for joint in "-_":  # label_image spells its options with underscores
             name = setting.name.replace("_", joint)
             # A file may turn a switch on, so the command line needs a spelling that turns it off.
             off = f"/--no{joint}{name}" if switch and setting.field else ""

@@ -1,5 +1,5 @@
 """
-The kinds of values that a setting may have: text to value, and back.
+The kinds of values that a setting may have; each converts text to a value and back.
 
 Pure, except for `ReadableFile`, which reads the disk.  Every source of settings (a command line, a
 variable, a TOML file) is reduced to text first, so that all of them read a value the same way.
@@ -23,7 +23,7 @@ TOML_NUMBERS: tuple[type, ...] = (int, Decimal)
 
 
 class Kind(Protocol[T]):
-    """One kind of value."""
+    """A kind of value: how it is read, written, and described to users."""
 
     @property
     def metavar(self) -> str:
@@ -31,14 +31,14 @@ class Kind(Protocol[T]):
 
     @property
     def expected(self) -> str:
-        """The end of an error that begins with "expected"."""
+        """The words that follow "expected" in an error message."""
 
     @property
     def toml_types(self) -> tuple[type, ...]:
         """The exact types that the value may have in a TOML file."""
 
     def parse(self, text: str) -> T:
-        """Return the value of *text*; raise ValueError, or OSError with its reason."""
+        """Return the value of *text*; raises ValueError, or OSError if a file cannot be read."""
 
     def format(self, value: T) -> str:
         """Return the text that `parse` reads as *value*."""
@@ -66,7 +66,7 @@ class WholeNumber(_Text):
 
     @property
     def expected(self) -> str:
-        """The bounds."""
+        """The bounds, in words."""
         if self.at_most is None:
             return f"a whole number of at least {self.at_least}"
         return f"a whole number from {self.at_least} to {self.at_most}"
@@ -95,7 +95,7 @@ class Number:
 
     @property
     def expected(self) -> str:
-        """The bound, in the unit of the text."""
+        """The bound, in words and in the unit of the text."""
         if self.above > -inf:
             return f"a number greater than {self.above:g}"
         if self.at_least > -inf:
@@ -134,7 +134,7 @@ class Size:
     toml_types: ClassVar[tuple[type, ...]] = (int, str)
 
     def parse(self, text: str) -> int:
-        """Read bytes; accept ``1.5GiB``, a whole number of bytes, and refuse ``0.5B``."""
+        """Read a size; ``1.5GiB`` is a whole number of bytes, ``0.5B`` is not and is refused."""
         match = _SIZE.fullmatch(text.strip().replace("_", ""))
         if match is None:
             raise ValueError
@@ -144,7 +144,7 @@ class Size:
         return int(size)
 
     def format(self, value: int) -> str:
-        """Write the number with the largest unit of 1024 that divides it."""
+        """Write the size in the largest unit, a power of 1024, that divides it."""
         for unit in ("TiB", "GiB", "MiB", "KiB"):
             count, rest = divmod(value, _BYTES[unit.lower()])
             if count and not rest:
@@ -160,16 +160,16 @@ class Choice(_Text, Generic[Word]):
 
     @property
     def metavar(self) -> str:
-        """The words."""
+        """The words, separated by bars."""
         return "|".join(self.words)
 
     @property
     def expected(self) -> str:
-        """The words."""
+        """The words, joined by "or"."""
         return " or ".join(self.words)
 
     def parse(self, text: str) -> Word:
-        """Return the word; case counts."""
+        """Return *text* if it is one of the words, in the same case."""
         for word in self.words:
             if word == text:
                 return word
@@ -216,7 +216,7 @@ class TensorName(_Text):
     expected: ClassVar[str] = "the name of a tensor, such as input or input:0"
 
     def parse(self, text: str) -> str:
-        """Return ``NAME:INDEX``."""
+        """Return ``NAME:INDEX``; an index that is not given is 0."""
         # The characters are those that TensorFlow allows in the name of an operation.
         match = re.fullmatch(r"([A-Za-z0-9.][A-Za-z0-9_.\\/>-]*)(:[0-9]+)?", text)
         if match is None:
@@ -226,7 +226,7 @@ class TensorName(_Text):
 
 @dataclass(frozen=True, slots=True)
 class FedValue:
-    """A placeholder of a graph, and its value in every run."""
+    """The name of a placeholder of a graph, and the value that it gets in every run."""
 
     metavar: str = "NAME=VALUE"
     expected: ClassVar[str] = "NAME=VALUE, such as keep_prob=1.0 or phase_train=false"
@@ -294,16 +294,20 @@ class ReadableFile(_Text):
 
     @property
     def metavar(self) -> str:
-        """A file, or also a folder."""
+        """``PATH`` if a folder is allowed, else ``FILE``."""
         return "PATH" if self.or_folder else "FILE"
 
     @property
     def expected(self) -> str:
-        """A file, or also a folder."""
+        """Whether a file or also a folder is expected, in words."""
         return "a readable file or folder" if self.or_folder else "a readable file"
 
     def parse(self, text: str) -> Path:
-        """Return the absolute path, because a daemon changes its folder; open the file once."""
+        """
+        Return the absolute path, because a daemon changes its working folder.
+
+        Opens the file, to check that it can be read.
+        """
         path = Path(text).absolute()
         mode = path.stat().st_mode
         if text and stat.S_ISDIR(mode):
@@ -324,7 +328,7 @@ class ReadableFile(_Text):
 class Switch:
     """On or off."""
 
-    metavar: ClassVar[str] = ""  # a command line has two spellings instead of a value
+    metavar: ClassVar[str] = ""  # on a command line, two names stand for the two values
     expected: ClassVar[str] = "true or false"
     toml_types: ClassVar[tuple[type, ...]] = (bool,)
 

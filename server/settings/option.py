@@ -33,9 +33,9 @@ class Option(Generic[T]):
     name: str  #: with underscores, as in a TOML file
     kind: Kind[T]  #: of one value, also if the option is repeatable
     group: str  #: one of GROUPS
-    meaning: str  #: in a sentence or two
+    meaning: str  #: one or two sentences for users
     default: str  #: in words for users; empty if there is none to show
-    field: str = ""  #: of Settings; empty for an option about reading settings, such as --config
+    field: str = ""  #: of Settings; empty for an option that is no setting, such as --config
     repeatable: bool = False
     needs: tuple[str, ...] = ()  #: this option requires one of these
     excludes: str = ""  #: another option for the same thing; giving both is an error
@@ -47,7 +47,7 @@ class Option(Generic[T]):
 
     @property
     def variable(self) -> str:
-        """The name in the environment."""
+        """The name of its environment variable."""
         return VARIABLE_PREFIX + self.name.upper()
 
     @property
@@ -94,7 +94,11 @@ def setting(
     unset: str = "",
     **more: str | tuple[str, ...],
 ) -> T | None:
-    """Declare a field: its *default*, or in words what applies while it is *unset* (None)."""
+    """
+    Declare a field.
+
+    It has a *default*, or else is None; then *unset* describes in words what applies.
+    """
     words = unset or kind.format(default)  # type: ignore[arg-type]  # by the overloads, a T
     return field(
         default=default,

@@ -1,8 +1,8 @@
 """
 The settings as text: the effective settings, and docs/options.md, which explains all of them.
 
-Pure, made from the table alone.  ``python -m server.settings.report > docs/options.md`` writes the
-page.
+Pure, made only from the table and the settings.  Write the page with
+``python -m server.settings.report > docs/options.md``.
 """
 
 import json
@@ -52,7 +52,7 @@ access_log = true
 
 def describe(resolved: Resolved) -> str:
     """
-    Return the effective settings as a TOML file: one line a setting, its origin in a comment.
+    Return the effective settings as a TOML file: one line per setting, its origin in a comment.
 
     Reading the file gives the same settings.  A line is commented out if the setting has no value,
     or if another setting is given in its place.
@@ -64,7 +64,7 @@ def describe(resolved: Resolved) -> str:
 
 
 def _row(option: Option[Any], resolved: Resolved) -> tuple[str, str, str]:
-    """Return the texts before the equals sign, after it, and in the comment."""
+    """Return the three texts of a line: before the equals sign, after it, and in the comment."""
     why = printable(resolved.origins[option.name])
     value = getattr(resolved.settings, option.field)
     none_is_a_word = isinstance(option.kind, OrWord) and option.kind.value is None
@@ -89,7 +89,7 @@ def _toml(option: Option[Any], text: str) -> str:
 
 
 def options_markdown() -> str:
-    """Return docs/options.md."""
+    """Return the text of docs/options.md."""
     return _HEAD + "".join(_sections())
 
 

@@ -1,9 +1,10 @@
 """
 Resolve settings: the command line overrides the environment, which overrides the TOML file.
 
-Each source is reduced to texts with an origin.  Then the kind of each option reads the text of the
-strongest source, so that all sources take the same spellings, and an error names value and origin.
-The text of a weaker source is not read.  Imports no TensorFlow, Klein or reactor.
+Each source is first reduced to texts with an origin.  Then the kind of each option converts the
+text that overrides all others, so that values are written alike in all sources, and an error names
+value and origin.  A text that is overridden is not checked.  Imports no TensorFlow, Klein or
+reactor.
 """
 
 import re
@@ -26,7 +27,7 @@ from server.settings.table import (
 
 T = TypeVar("T")
 
-#: The options given on a command line: raw text by the option's name with underscores.
+#: The options given on a command line: the name of each, with underscores, and its text.
 CommandLine: TypeAlias = Mapping[str, str | Sequence[str] | bool]
 #: The origin of each setting, by the option's name.
 Origins: TypeAlias = Mapping[str, str]
@@ -75,7 +76,7 @@ def resolve(command_line: CommandLine, environ: Mapping[str, str]) -> Resolved:
 
 
 def _from_command_line(command_line: CommandLine) -> dict[str, _Given]:
-    """Return the texts of the command line."""
+    """Return the texts that *command_line* gives for each option, by its name."""
     known = {option.name: option for option in (*OPTIONS, CONFIG)}
     given = {}
     for name, raw in command_line.items():
@@ -87,7 +88,7 @@ def _from_command_line(command_line: CommandLine) -> dict[str, _Given]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
-    """Return the texts of the ``TENSORFERRY_*`` variables; an empty one counts as not set."""
+    """Return the texts of the ``TENSORFERRY_*`` variables by option; an empty one is not set."""
     known = {option.name: option for option in (*OPTIONS, CONFIG)}
     given = {}
     for variable, text in environ.items():
@@ -117,7 +118,7 @@ def _is_service_link(variable: str, text: str) -> bool:
 
 
 def _from_file(path: Path) -> dict[str, _Given]:
-    """Return the texts of a TOML file; its relative paths start from the folder of the file."""
+    """Return the texts of a TOML file, by option; relative paths start from the file's folder."""
     try:
         with path.open("rb") as file:
             # Decimal keeps every digit of the file.
@@ -169,7 +170,7 @@ def _read(option: Option[T], given: _Given) -> tuple[T, ...]:
 
 
 def _check_together(given: Mapping[str, _Given]) -> None:
-    """Refuse an option together with one that it excludes, or without one that it needs."""
+    """Raise `SettingsError` if an option excludes another one given, or needs one not given."""
     for option in OPTIONS:
         if option.name not in given:
             continue
@@ -182,7 +183,7 @@ def _check_together(given: Mapping[str, _Given]) -> None:
 
 
 def _refused(option: Option[Any], shown: str, origin: str, reason: str = "") -> SettingsError:
-    """Return the error for one bad value."""
+    """Return the error for *shown*, a value that *option* does not accept."""
     expected = option.kind.expected
     return SettingsError(f"{option.spelling}: expected {expected}, got {shown} ({origin}){reason}")
 

@@ -66,7 +66,7 @@ class Settings:
     port: int | None = setting(
         WholeNumber("PORT", at_least=0, at_most=65535),
         LISTENING,
-        "Short for --listen tcp:PORT:interface=127.0.0.1, in place of --listen. "
+        "The same as --listen tcp:PORT:interface=127.0.0.1; only without --listen. "
         "0 takes any free port.",
         unset="none",
         excludes="listen",
@@ -156,7 +156,7 @@ class Settings:
     input_std: float | None = setting(
         Number("NUMBER", above=0),
         MODEL,
-        "The number by which that difference is divided.",
+        "The number by which each colour value is divided after --input-mean is subtracted.",
         unset="from model.toml, else 255",
         needs=_OWN_MODEL,
     )
@@ -204,7 +204,7 @@ class Settings:
         OrWord("none", inf, Number("SECONDS", above=0)),
         LIMITS,
         "How long a run of the model may take, in seconds, or 10 times its expected time if that "
-        "is longer; after that its requests fail and the server reports itself as unhealthy. "
+        "is longer; then its requests fail and the server reports itself as unhealthy. "
         "With none there is no limit.",
         default=30.0,
     )

@@ -1,7 +1,7 @@
 """
 The settings as options of ``twistd tensorferry``: click parses them, as for ``tensorferry serve``.
 
-Imports of Twisted only the option parser, because twistd has not chosen the reactor yet.
+Imports only the option parser of Twisted, because twistd has not chosen the reactor yet.
 """
 
 import os
@@ -38,7 +38,7 @@ _OPTIONS = [it for it in _command.params if isinstance(it, click.Option)]
 class TwistdOptions(usage.Options):
     """The options of ``twistd tensorferry``, read by `parseOptions`."""
 
-    #: For Twisted's shell completion alone: click parses.
+    #: Only for Twisted's shell completion; click parses the options.
     optParameters: ClassVar = [
         [it.opts[0][2:], None, None, it.help] for it in _OPTIONS if not it.is_flag
     ]
@@ -57,7 +57,7 @@ class TwistdOptions(usage.Options):
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
         """
-        Read *options*, by default those of the process; ``--help`` and ``--version`` end it.
+        Read *options*, by default those of the process; ``--help`` and ``--version`` exit.
 
         Raises `usage.UsageError` with one line if an option or a value is wrong.
         """
