@@ -1,9 +1,9 @@
 """
 Request options, and the timeout of a request that names none.
 
-Decides how many seconds a request may take.  Decides no refusal: server/decode_admission.py judges
-whether decoding ends in time, batcher/admission.py whether the queue and the model do.  Pure; times
-are seconds.
+Decides how many seconds a request may take.  Decides no refusal: server/decode_admission.py checks
+whether decoding ends in time, batcher/admission.py whether the run does.  Pure; times are
+seconds.
 """
 
 from collections.abc import Collection, Hashable
@@ -22,7 +22,7 @@ BATCHES_AHEAD = 4
 
 def learned_timeout(queue: FeedQueue, rows: int = 1) -> float:
     """
-    Return the seconds that *rows* rows of *queue* may take; inf where no run was measured.
+    Return the timeout of a request of *rows* rows, in seconds; inf if *queue* has no measured run.
 
     That is the time of `BATCHES_AHEAD` full batches and of the request's own batches, and at least
     `MIN_LEARNED_TIMEOUT`.
@@ -34,12 +34,12 @@ def learned_timeout(queue: FeedQueue, rows: int = 1) -> float:
 
 @dataclass(slots=True)
 class RequestOptions:
-    """What a request asks for beside its answer."""
+    """The timeout, the priority and the connection of a request."""
 
     since: float = 0.0  #: when its timeout starts, by the monotonic clock
     timeout: float | None = inf  #: seconds; None: the server's default
     priority: Priority = Priority.NORMAL
-    source: Hashable | None = None  #: its connection, which sends one request after the other
+    source: Hashable | None = None  #: its connection, which may send one request after the other
 
 
 #: A request that may take any time.
@@ -65,7 +65,7 @@ class DefaultTimeout:
 
     @property
     def seconds(self) -> float:
-        """The timeout of one row; where it is learned, that of the slowest queue now."""
+        """The timeout of one row in seconds; if it is learned, that of the slowest queue now."""
         if self.configured is not None:
             return self.configured
         needed = [seconds for seconds in map(learned_timeout, self.queues) if seconds < inf]
@@ -73,9 +73,9 @@ class DefaultTimeout:
 
     def of(self, queue: FeedQueue, rows: int) -> float:
         """
-        Return the timeout of *rows* rows of *queue*.
+        Return the timeout, in seconds, of a request of *rows* rows for *queue*.
 
-        A learned one is at least `learned_timeout`, hence inf where *queue* was never measured.
+        A learned timeout is at least `learned_timeout`, and so inf if *queue* has no measured run.
         """
         if self.configured is not None:
             return self.configured

@@ -1,9 +1,9 @@
 """
 Refuse a request that would wait too long for a decode thread.
 
-One of two judgements, both asked by `server.inference.Inference.admit`: this one compares the wait
-for the decode threads with the time that the request has left; batcher/admission.py does so for the
-queue and the model.  Pure; times are seconds.
+`server.inference.Inference.admit` makes two checks: this one compares the wait for the decode
+threads with the time that remains for the request; batcher/admission.py does so for the queue and
+the model.  Pure; times are seconds.
 """
 
 from batcher.errors import Overloaded
@@ -15,16 +15,16 @@ AVERAGE_WEIGHT = 0.1
 
 
 class DecodeAdmission:
-    """Learns how long decoding takes, and refuses requests that have no time to wait for it."""
+    """Learns how long decoding takes, and refuses requests that would wait too long."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
-        #: Seconds of a thread for one request; 0.0 before the first measurement.
+        #: The average decoding time of one request, in seconds; 0.0 before the first measurement.
         self.average = 0.0
         self._margin = AdmissionMargin()
 
     def observe(self, seconds: float) -> None:
-        """Learn that a request took *seconds* of a thread; the first counts in full."""
+        """Learn that a request took *seconds* on a thread; the first request is the average."""
         weight = AVERAGE_WEIGHT if self.average else 1.0
         self.average += weight * (seconds - self.average)
         self._margin.met(1.0)
@@ -35,9 +35,9 @@ class DecodeAdmission:
 
     def admit(self, pending: int, queue: FeedQueue, allowed: float) -> None:
         """
-        Raise `Overloaded` where decoding and one run of *queue* end too late.
+        Raise `Overloaded` if decoding and one run of *queue* would end too late.
 
-        *pending* requests wait for the threads or are on one; *allowed* seconds are left for the
+        *pending* requests wait for the threads or are on one; *allowed* seconds remain for the
         answer.  The expected wait is ``(pending + 1 - threads) / threads * average`` and the run of
         one row, times the margin learned from requests that were admitted and missed their
         deadline.  A request that finds a thread free is admitted.

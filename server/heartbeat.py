@@ -16,7 +16,7 @@ from model.execution.thread import ModelThread
 
 HEARTBEAT_INTERVAL_SECONDS = 1.0
 
-#: A thread without a heartbeat for as long counts as dead; a run may take up to then.
+#: A thread without a heartbeat for this long counts as dead; a run may take as long.
 MAX_SILENCE_SECONDS = 30.0
 
 
@@ -81,14 +81,14 @@ class Heartbeat:
     @property
     def trouble(self) -> str:
         """
-        Why the server is not alive, in words; empty while it is.
+        The reason why the server is not alive, in words; empty while it is alive.
 
-        The call itself shows that the reactor runs.
+        The reactor needs no check: this call shows that it runs.
         """
         if self._hung():
             return "a run of the model does not end"
         if not self._decoding():
-            return "a decode thread has died"
+            return "a decode thread has ended unexpectedly"
         silent = [thread.name for thread in self.thread_health() if not thread.alive]
         return f"no heartbeat of {', '.join(silent)}" if silent else ""
 

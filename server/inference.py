@@ -36,10 +36,10 @@ class ServedModel:
     signatures: Mapping[str, Signature]
     default: str  #: name of the signature for requests that name none
     image_input: ImageInput | None  #: None if the model takes no images
-    samples: Mapping[str, Feed]  #: a row that each signature has run, where one was found
+    samples: Mapping[str, Feed]  #: by signature name: a row that ran; absent if none did
     labels: tuple[str, ...]  #: empty for a model without labels
     top: int  #: labels in the answer to a request that does not set ``k``
-    #: Most pixels of an image among a request's strings; None if the model decodes no strings.
+    #: The most pixels of an encoded image in a tensor of strings; None if the model decodes none.
     max_pixels: int | None
     queues: Queues
     batcher: Batcher[Feed, Arrays]
@@ -70,7 +70,11 @@ class ServedModel:
 
 @dataclass(slots=True)
 class Timing:
-    """The seconds of each stage of one request, set when it ends, also if a later one fails."""
+    """
+    The seconds of each stage of one request.
+
+    Set when the stage ends, even if a later stage fails.
+    """
 
     decode: float | None = None
     encode: float | None = None
@@ -109,7 +113,7 @@ class Inference:
         self.decoding = DecodeAdmission(pool.threads)
         self._pool = pool
         self._seconds = seconds
-        # The queue of a request is not known before its body: expect that of the last request.
+        # The queue of a request is not known before its body is read: expect the last one used.
         self._last_queue = model.default_queue
 
     @property
@@ -122,7 +126,7 @@ class Inference:
         Raise if a request with these *options* would be answered too late.
 
         Called for the head, before the request has cost anything, and again when the body has
-        arrived.  Raises `Overloaded`, which counts as refused: server/decode_admission.py judges
+        arrived.  Raises `Overloaded`, which counts as refused: server/decode_admission.py checks
         the decode threads, batcher/admission.py the queue.  Raises `DeadlineExceeded` if the
         deadline has passed, and the other errors of `Batcher.admit`.
         """
@@ -139,7 +143,7 @@ class Inference:
             raise DeadlineExceeded(-allowed, "submit")
         queue, ahead = self._last_queue, self.pending
         self.decoding.admit(ahead, queue, allowed)
-        # Their rows are not known yet: count one each.
+        # The rows of the requests that are pending are not known yet: count one for each.
         ask = partial(
             self.model.batcher.admit, deadline=deadline, priority=options.priority, ahead=ahead
         )

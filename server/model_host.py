@@ -92,7 +92,7 @@ class ModelHost:
             return await self._start()
         except Exception as error:
             if self._stopping:
-                # The stop ended the threads, which caused the error, or made it irrelevant.
+                # The stop has ended the threads; that caused the error, or makes it irrelevant.
                 raise CancelledError from error
             raise
 
@@ -196,7 +196,7 @@ class ModelHost:
             measured = await self._latencies(loaded.runner, sample, asked)
         except SampleFailed as error:
             self._on_progress(
-                f"{signature.name} is not warmed up, nor its batches measured: {error}"
+                f"{signature.name} cannot be warmed up and its batches are not measured: {error}"
             )
             queues.learn(sample, asked or UNMEASURED_CAP_ROWS, {})
         else:
@@ -205,7 +205,7 @@ class ModelHost:
     async def _latencies(
         self, runner: Runner, sample: Feed, largest: int | None
     ) -> dict[int, float]:
-        """Return l(b) of rows like *sample* up to *largest*, from the cache or measured now."""
+        """Return l(b) up to *largest* rows like *sample*, from the cache or measured now."""
         key = latency_key(runner.fingerprint, sample.signature, largest)
         stored = self._stored(key)
         if stored is not None and await self._latencies_hold(stored, sample):
@@ -227,13 +227,14 @@ class ModelHost:
         try:
             now = await run_all_sizes(self.lanes, sample, largest)
         except OutOfMemory as error:
-            self._on_progress(f"{error}, unlike before: measuring again")
+            self._on_progress(f"{error}, although it did before; measuring again")
             return False
         then = stored[largest]
         if then / MAX_STORED_LATENCY_RATIO < now < then * MAX_STORED_LATENCY_RATIO:
             return True
         self._on_progress(
-            f"{largest} rows take {now * 1e3:.1f} ms, not {then * 1e3:.1f}: measuring again"
+            f"a run of {largest} rows takes {now * 1e3:.1f} ms instead of the stored "
+            f"{then * 1e3:.1f} ms; measuring again"
         )
         return False
 
@@ -256,8 +257,8 @@ def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> 
     """
     Return the key of the stored run times of *signature*.
 
-    *largest* is a part of it, because a climb that ends at a given size does not show where an
-    unlimited climb would end.
+    *largest* is a part of it: a warm-up that stops at a given size does not show at which size it
+    would have stopped without that limit.
     """
     facts = f"{fingerprint} {signature} {largest or 'learned'} {MAX_WARMUP_RUNS} runs"
     return hashlib.sha256(facts.encode()).hexdigest()

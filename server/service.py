@@ -44,7 +44,7 @@ from server.settings.table import Settings
 
 _log = Logger()
 
-#: While draining, idle connections stay open for as long: a request may be in transit.
+#: While draining, idle connections stay open for this long: a request may be in transit.
 IDLE_GRACE_SECONDS = 0.25
 
 
@@ -104,7 +104,7 @@ class InferenceService(Service):
         router = Router(self.routes())
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         limits = BodyLimits(
-            # A body larger than the limit of all bodies together is too large even if alone.
+            # A body larger than the limit of all bodies together could never be held.
             max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
             max_held=self.settings.max_queue_bytes,
         )
@@ -228,7 +228,7 @@ class InferenceService(Service):
         return deferLater(self.clock, seconds, lambda: None)
 
     def _accept_backlog(self, port: IListeningPort) -> None:
-        """Accept the connections in the kernel's backlog; else closing the port resets them."""
+        """Accept the connections in the kernel's backlog: closing the port would reset them."""
         if not IReadDescriptor.providedBy(port):
             return
         accepted = -1
@@ -238,7 +238,7 @@ class InferenceService(Service):
 
 
 def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningPort:
-    """Return the port, already bound; raises `StartError`."""
+    """Listen on *description* and return the bound port; raises `StartError`."""
     outcomes: list[object] = []
 
     def listen() -> object:

@@ -99,7 +99,7 @@ def test_an_unexpected_error_reveals_nothing(error: BaseException | None) -> Non
     refusal = refusal_for(error)
     assert refusal.status == 500
     assert refusal.message == (
-        "the server failed to answer; its log says why, under this request id"
+        "the server failed to answer; the server's log has the reason under this request id"
     )
 
 

@@ -154,7 +154,7 @@ def test_the_signature_checks_the_names(inputs: object, message: str) -> None:
 def test_outputs_that_json_cannot_carry_are_refused_before_the_run() -> None:
     """The error names the output."""
     takes = signature(tensor("int32"), outputs=(tensor("bool", "z"), tensor("complex64", "y")))
-    with pytest.raises(FeedError, match="output 'y': complex64 cannot be carried by JSON"):
+    with pytest.raises(FeedError, match="output 'y': complex64 cannot be written as JSON"):
         arrays_of(takes, [1])
 
 
@@ -277,13 +277,13 @@ TEXT = 'expected strings or {"b64": "..."}'
         ("bool", ["true"], " at [0]: expected true or false, got 'true'"),
         ("object", ["a", 1], f" at [1]: {TEXT}, got 1"),
         ("object", [None], f" at [0]: {TEXT}, got null"),
-        ("float32", [[1.0, 2.0], [3.0]], " at [1]: the lists are ragged"),
-        ("float32", [[[1], [2]], [[3], [4, 5]]], " at [1, 1]: the lists are ragged"),
-        ("float32", [1.0, [2.0]], " at [1]: the lists are ragged"),
-        ("float32", [[1.0], 2.0], " at [1]: the lists are ragged"),
-        ("float32", [[], [1.0]], " at [1]: the lists are ragged"),
-        ("bool", [[True], []], " at [1]: the lists are ragged"),
-        ("object", ["ab", ["a", "b"]], " at [1]: the lists are ragged"),
+        ("float32", [[1.0, 2.0], [3.0]], " at [1]: the lists differ in length or depth"),
+        ("float32", [[[1], [2]], [[3], [4, 5]]], " at [1, 1]: the lists differ in length or depth"),
+        ("float32", [1.0, [2.0]], " at [1]: the lists differ in length or depth"),
+        ("float32", [[1.0], 2.0], " at [1]: the lists differ in length or depth"),
+        ("float32", [[], [1.0]], " at [1]: the lists differ in length or depth"),
+        ("bool", [[True], []], " at [1]: the lists differ in length or depth"),
+        ("object", ["ab", ["a", "b"]], " at [1]: the lists differ in length or depth"),
     ],
 )
 def test_a_value_that_does_not_fit_is_refused_with_its_position(
@@ -330,5 +330,5 @@ def test_bytes_are_strict_base64_and_nothing_beside(value: object) -> None:
 )
 def test_other_dtypes_are_refused(dtype: np.dtype, message: str) -> None:
     """Even for an empty array."""
-    expected = f"input 'x': {message} cannot be carried by JSON"
+    expected = f"input 'x': {message} cannot be written as JSON"
     assert refusal(TensorSpec("x", dtype, None), []) == expected

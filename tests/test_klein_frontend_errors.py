@@ -42,7 +42,8 @@ def test_an_unexpected_error_is_logged_once_and_reveals_nothing(
     received = server.ask(headers={"X-Request-Id": "mine"})
     assert received.status == 500
     assert received.json() == {
-        "error": "the server failed to answer; its log says why, under this request id",
+        "error": "the server failed to answer; "
+        "the server's log has the reason under this request id",
         "status": 500,
         "request_id": "mine",
     }

@@ -66,12 +66,12 @@ WRONG = {
     "systemd:domain=INET:index=first": "index: expected a whole number, got 'first'",
     "systemd:domain=INET:index=9": "systemd has passed no such socket to this process",
     "systemd:domain=INET:name=web": "systemd has passed no such socket to this process",
-    "haproxy": "haproxy needs an endpoint behind it, such as haproxy:tcp:12480",
+    "haproxy": "haproxy needs an endpoint after it, such as haproxy:tcp:12480",
     "haproxy:12480": "unknown kind '12480': expected tcp, ",
     "haproxy:tcp:abc": f"{PORT}'abc'",
     "haproxy:tcp:80:host=a": f"tcp has no part 'host': {TCP}",
-    "tcp:80\\": "a backslash at its end escapes nothing",
-    "unix:/run/a\\": "a backslash at its end escapes nothing",
+    "tcp:80\\": "the backslash at its end has no character to escape",
+    "unix:/run/a\\": "the backslash at its end has no character to escape",
 }
 
 

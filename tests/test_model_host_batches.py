@@ -133,7 +133,7 @@ def test_a_signature_that_cannot_run_a_blank_row_is_still_served(
     harness.start()
     assert harness.cap == UNMEASURED_CAP_ROWS
     assert harness.said[-1] == (
-        f"{SIGNATURE.name} is not warmed up, nor its batches measured: "
+        f"{SIGNATURE.name} cannot be warmed up and its batches are not measured: "
         "a run of one row failed: zeros will not do"
     )
     fired = harness.submit()
@@ -235,7 +235,7 @@ def test_run_times_that_no_longer_hold_are_measured_again(monkeypatch: pytest.Mo
     store_latencies(user_cache_folder(), key, {1: 100.0, 2: 200.0, 4: 400.0})
     harness = ModelHostHarness(monkeypatch)
     harness.start()
-    assert "4 rows take" in " ".join(harness.said)
+    assert "a run of 4 rows takes" in " ".join(harness.said)
     kept = stored_latencies(user_cache_folder(), key)
     assert kept is not None
     assert kept[4] < 100.0

@@ -42,7 +42,7 @@ def test_images_without_labels_are_answered_with_tensors() -> None:
         fixture.lane.batches.clear()
     assert fixture.refusal(IMAGE, {}, query={"k": ("1",)}) == (
         400,
-        "k: there are no labels to choose from",
+        "k: this model has no labels",
     )
     assert fixture.refusal(b"no image", {})[0] == 400
 
@@ -61,7 +61,7 @@ def test_a_model_of_images_refuses_text() -> None:
     clock, lane = Clock(), ManualLane()
     fixture = EndpointFixture(clock, lane, model=served_model(clock, lane))
     status, error = fixture.refusal(b"hello", {"content-type": "text/plain"})
-    assert (status, error) == (415, "text/plain is not read here; post an image or JSON")
+    assert (status, error) == (415, "text/plain is not supported; post an image or JSON")
 
 
 FILES, TEXTS = (

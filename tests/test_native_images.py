@@ -243,7 +243,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "another boundary": (
         WHOLE,
         "multipart/form-data; boundary=other",
-        f"{BROKE}: its Content-Type says boundary 'other', its body 'edge'",
+        f"{BROKE}: the boundary is 'other' in the Content-Type and 'edge' in the body",
     ),
     "boundary beyond ASCII": (WHOLE, 'multipart/form-data; boundary="é"', BROKE),
     "cut in the image": (WHOLE[:90], FORM, BROKE),
@@ -291,7 +291,7 @@ BROKEN: dict[str, tuple[bytes, str, str]] = {
     "an encoding of mail": (
         form(file("data", "x.png", IMAGE, "Content-Transfer-Encoding: quoted-printable")),
         FORM,
-        "Content-Transfer-Encoding 'quoted-printable' is not read here",
+        "Content-Transfer-Encoding 'quoted-printable' is not supported",
     ),
     "an empty image": (
         form(named("data", b"")),

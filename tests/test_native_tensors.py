@@ -176,7 +176,7 @@ def test_json_is_read_after_a_byte_order_mark(headers: dict[str, str]) -> None:
         (b'{"inputs": {"x": [1]}}', "input 'x': expected float32[?, 4], got float32[1]"),
         (b'{"inputs": {"x": []}}', "input 'x': expected float32[?, 4], got float32[0]"),
         (inputs([1, 2, 3]), "input 'x': expected float32[?, 4], got float32[1, 3]"),
-        (inputs([1], [2, 3]), "input 'x' at [1]: the lists are ragged"),
+        (inputs([1], [2, 3]), "input 'x' at [1]: the lists differ in length or depth"),
         (b'{"inputs": {"x": [["1", 2, 3, 4]]}}', "input 'x' at [0, 0]: expected numbers "),
         (b'{"inputs": {"x": [[1, 2, 3, NaN]]}}', "the body is no JSON: "),
         (b'{"inputs": {"x": ' + b"[" * 2000, "the body is no JSON: "),
@@ -211,13 +211,13 @@ def test_json_is_answered_without_labels(
     clock, lane = Clock(), ManualLane()
     fixture = EndpointFixture(clock, lane, model=tensors(clock, lane, labels=labels))
     status, error = fixture.refusal(inputs([1, 2, 3, 4]), query=query)
-    assert (status, error) == (400, "k: there are no labels to choose from")
+    assert (status, error) == (400, "k: this model has no labels")
 
 
 @pytest.mark.parametrize(
     ("headers", "status", "message"),
     [
-        ({**JSON, "content-encoding": "gzip"}, 415, "Content-Encoding 'gzip' is not read here"),
+        ({**JSON, "content-encoding": "gzip"}, 415, "Content-Encoding 'gzip' is not supported"),
         ({**JSON, "x-request-timeout-ms": "soon"}, 400, "X-Request-Timeout-Ms: expected "),
     ],
 )

@@ -103,7 +103,7 @@ def test_there_is_no_sample_that_would_be_refused() -> None:
     assert sample_feed(numbers, None, {}) == "the model refused every value that was tried"
     assert sample_feed(numbers, None, None) == "the model was not run"
     refused = sample_feed(signature(tensor("complex64", (None,))), None, {})
-    assert refused == "input 'x': complex64 cannot be carried by JSON"
+    assert refused == "input 'x': complex64 cannot be written as JSON"
 
 
 @pytest.mark.parametrize(

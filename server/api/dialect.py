@@ -25,11 +25,11 @@ MAX_LISTED_BATCHES = 16
 
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Reads the bodies of requests, and writes those of answers."""
+    """Defines how the body of a request is read, and how the body of its answer is written."""
 
-    #: Starts the inference that a request asks for.  An error may be raised, or fail the Deferred.
+    #: Starts the inference for a request.  May raise an error, or return a Deferred that fails.
     infer: Callable[[Inference, HTTPRequest, RequestOptions, Timing], Deferred[Any]]
-    #: Returns the result of `infer` as JSON.
+    #: Returns the result of `infer` as JSON, the body of the answer.
     write: Callable[[Any], bytes]
 
 
@@ -49,7 +49,7 @@ class InferenceAPI:
         self._seconds = seconds
 
     def preflight(self, head: Head) -> HTTPResponse | None:
-        """Return a refusal to send before the body is read, or None to admit the request."""
+        """Return the refusal to send before the body is read; None if the request is admitted."""
         headers: dict[str, str] = {}
         try:
             inference = self._inference()
@@ -71,7 +71,7 @@ class InferenceAPI:
 
         def infer() -> Deferred[Any]:
             options = read_request_options(request, self._seconds())
-            if not request.admitted:  # others may have arrived while the body was received
+            if not request.admitted:  # other requests may have arrived since
                 inference.admit(options)
             return self._dialect.infer(inference, request, options, timing)
 

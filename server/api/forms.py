@@ -2,10 +2,10 @@
 Find the one image among the parts of a multipart form.
 
 A part is an image if its content begins as an image file or as base64 of one, or if its
-Content-Type is an image type.  If exactly one part is an image, it is taken whatever its field is
-called, and all other parts are metadata: text fields, and files of another kind, such as JSON with
-a file name.  Several images are refused: a client could take the answer to one for the answer to
-all.  If no part is an image, the first file, or else the first field with one of
+Content-Type is an image type.  If exactly one part is an image, it is selected whatever the name of
+its field, and all other parts are metadata: text fields, and files of another kind, such as JSON
+with a file name.  Several images are refused: a client could mistake the answer to one for the
+answer to all.  If no part is an image, the first file, or else the first field with one of
 `IMAGE_FIELD_NAMES`, is passed on, so that the decoder reports what it is.
 """
 
@@ -18,12 +18,12 @@ from model.images.first_bytes import image_format, is_unread_image
 from server.api.image_body import begins_image
 from server.http.error_statuses import HTTPError
 
-#: Names of the field that holds the image, if no part looks like an image or a file.
+#: Names of the field that is selected if no part is an image or a file.
 IMAGE_FIELD_NAMES = ("data", "image", "file")
 
 MAX_PARTS = 64  #: parts of a form; an image needs one
 MAX_PART_HEADERS = 16  #: headers of a part
-MAX_PART_HEADER_BYTES = 4224  #: bytes of one of them
+MAX_PART_HEADER_BYTES = 4224  #: bytes of one header of a part
 
 #: Characters of a client's value that an error message repeats.
 _MAX_QUOTED_CHARS = 100
@@ -45,7 +45,7 @@ class _Part:
 
     @property
     def is_image(self) -> bool:
-        """Whether it is an image or looks like one; formats the server does not read count."""
+        """Whether it is or looks like an image, of a format that the server reads or not."""
         if not self.content:
             return False
         return (
@@ -56,19 +56,19 @@ class _Part:
 
 
 def _is_printable_text(content: bytes) -> bool:
-    """Whether *content* is text with the first bytes of an image file: "GIF89a is a format"."""
+    """Whether *content* is text that begins as an image file does: "GIF89a is a format"."""
     head = content[:64]
     return image_format(content) is not None and head.isascii() and head.decode().isprintable()
 
 
 def boundary_in(body: bytes) -> str | None:
-    """Return the boundary in the first line of *body*; None if *body* does not begin as a form."""
+    """Return the boundary in the first line of *body*; None if *body* is not a form."""
     found = _FORM_BODY.match(body[:4096])
     return found and found[1].decode("latin-1")
 
 
 def check_is_no_form(body: bytes, content_type: str) -> None:
-    """Raise a 400 if *body* is a form, although *content_type* is not that of a form."""
+    """Raise a 400 if *body* is a form, because its *content_type* is not that of a form."""
     boundary = boundary_in(body)
     if boundary is None:
         return
@@ -94,8 +94,8 @@ def image_in(body: bytes, boundary: str) -> bytes:
     if part.encoding not in {"", "binary", "8bit", "7bit", "base64"}:
         raise HTTPError(
             400,
-            f"Content-Transfer-Encoding {part.encoding[:_MAX_QUOTED_CHARS]!r} is not read here; "
-            "send the bare bytes of the image",
+            f"Content-Transfer-Encoding {part.encoding[:_MAX_QUOTED_CHARS]!r} is not supported; "
+            "send the unencoded bytes of the image",
         )
     return part.content
 
@@ -122,7 +122,7 @@ def _select_part(parts: list[_Part]) -> _Part:
     if len(images) > 1:
         names = ", ".join(map(_quoted_name, images[:MAX_PARTS]))
         raise HTTPError(
-            400, f"the form holds {len(images)} images ({names}); one is answered per request"
+            400, f"the form holds {len(images)} images ({names}); send one image per request"
         )
     named = [part for part in parts if part.name in IMAGE_FIELD_NAMES]
     if any(part.filename and not part.content for part in named):
@@ -161,7 +161,7 @@ def _parts(body: bytes, boundary: str) -> list[_Part]:
 def _segments(
     body: bytes, boundary: str, charset: str
 ) -> list[tuple[MultipartSegment, list[bytes]]]:
-    """Return the headers of the parts, decoded from *charset*, and their contents in chunks."""
+    """Return for each part its headers, decoded from *charset*, and its content in chunks."""
     found: list[tuple[MultipartSegment, list[bytes]]] = []
     with PushMultipartParser(
         boundary,
@@ -189,7 +189,8 @@ def _reason(error: MultipartError, body: bytes, boundary: str) -> str:
     actual = boundary_in(body)
     if actual not in {None, boundary}:
         return (
-            f"its Content-Type says boundary {boundary[:_MAX_QUOTED_CHARS]!r}, its body {actual!r}"
+            f"the boundary is {boundary[:_MAX_QUOTED_CHARS]!r} in the Content-Type "
+            f"and {actual!r} in the body"
         )
     return next((arg for arg in error.args if isinstance(arg, str)), "unreadable")
 

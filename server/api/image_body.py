@@ -15,10 +15,10 @@ import orjson
 from model.images.errors import BadImage, NotAnImage
 from model.images.first_bytes import describe, image_format
 
-#: First bytes of a body, which decide how it is read.
+#: The number of first bytes of a body that decide how it is read.
 HEAD_BYTES = 512
 
-#: Shortest bare text, in characters, that is read as base64: a plain word fits its alphabet, too.
+#: The shortest bare text, in characters, that is read as base64: a shorter one may be a word.
 MIN_BARE_CHARACTERS = 24
 
 UTF8_MARK = b"\xef\xbb\xbf"  #: the byte order mark
@@ -67,17 +67,17 @@ def image_file(data: bytes) -> bytes:
     bare = text.lstrip(_SPACE)
     if len(bare) >= MIN_BARE_CHARACTERS and _BARE.fullmatch(bare[:HEAD_BYTES]):
         if any(begins_image(line) for line in bare.split()[1:]):
-            raise BadImage("the body is base64 of several images; one is answered per request")
+            raise BadImage("the body is base64 of several images; send one image per request")
         return from_text(bare)
     return data
 
 
 def from_text(text: bytes) -> bytes:
-    """Return the image file in *text*, base64 or a data URL; raises `BadImage`."""
+    """Return the image file in *text*, which is base64 or a data URL; raises `BadImage`."""
     url = _DATA_URL.match(text)
     if url is not None:
         if not url[1].lower().rstrip().endswith(b";base64"):
-            raise BadImage("the data URL does not say base64: data:image/jpeg;base64,... is read")
+            raise BadImage("the data URL is not base64; expected data:image/jpeg;base64,...")
         text = text[url.end() :]
         text = unquote_to_bytes(text) if b"%" in text else text
     digits = text.translate(_STANDARD, _SPACE).rstrip(b"=")
@@ -94,7 +94,7 @@ def from_text(text: bytes) -> bytes:
 
 def texts_in(inputs: object, name: str) -> list[bytes]:
     """
-    Return the base64 texts in *inputs*, or an empty list if *inputs* are no images in base64.
+    Return the base64 texts in *inputs*, or an empty list if *inputs* is anything else.
 
     *inputs* is the value of "inputs" in a request: one image or a list of them, bare or under the
     *name* of the input.  An image is `{"b64": "..."}`, or a string that begins as base64 of one.

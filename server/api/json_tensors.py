@@ -20,7 +20,7 @@ import orjson
 
 from model.signature import STRING, FeedError, Signature, TensorSpec
 
-#: The Python types, as orjson parses JSON, that an input accepts; by the name of its dtype.
+#: The Python types of the JSON values that an input accepts, by the name of its dtype.
 _ACCEPTED_TYPES: dict[str, frozenset[type]] = {
     "bool": frozenset({bool}),
     STRING.name: frozenset({str, dict}),
@@ -37,7 +37,7 @@ _MAX_RANK = 64
 #: Characters of a client's value that an error message repeats.
 _MAX_QUOTED_CHARS = 40
 
-#: First bytes of a body, which decide its encoding; a multiple of 4, so that no character is cut.
+#: The number of first bytes that decide the encoding; a multiple of 4, so that no character is cut.
 _HEAD_BYTES = 64
 
 #: The array for an unknown input name, which `Signature.feed` refuses by that name.
@@ -85,8 +85,8 @@ def arrays_of(signature: Signature, inputs: object) -> dict[str, np.ndarray]:
     Return the arrays in *inputs*, by name; `Signature.feed` checks names and shapes.
 
     *inputs* is an object of names and values; if *signature* has one input, its bare value is
-    accepted.  An unknown name gets an empty array.  Raises `FeedError` as `array_of` does, and for
-    a signature with outputs that JSON cannot carry: its run would be in vain.
+    accepted.  An unknown name gets an empty array.  Raises `FeedError` as `array_of` does, and if
+    an output of *signature* cannot be written as JSON, because then the run would be useless.
     """
     specs = {spec.name: spec for spec in signature.inputs}
     for output in signature.outputs:
@@ -113,8 +113,8 @@ def array_of(spec: TensorSpec, value: object) -> np.ndarray:
     stay finite, rounded to the nearest; only bool accepts true and false.  Strings are UTF-8, or
     any bytes as `{"b64": "..."}`.
 
-    Raises `FeedError` with the position of the first value that does not fit; for lists that are
-    ragged, mixed with other values or nested deeper than 64; and for every other dtype.
+    Raises `FeedError` with the position of the first value that does not fit; for lists that differ
+    in length, are mixed with other values or are nested deeper than 64; and for any other dtype.
     """
     _check_carried("input", spec)
     # As objects first: converting directly, numpy reads true as 1, null as NaN and "1" as 1.
@@ -160,7 +160,7 @@ def value_of(spec: TensorSpec, array: np.ndarray) -> object:
 
 
 def check_carried(signature: Signature) -> None:
-    """Raise `FeedError` if JSON cannot carry an input or an output of *signature*."""
+    """Raise `FeedError` if an input or output of *signature* cannot be written as JSON."""
     for spec in signature.inputs:
         _check_carried("input", spec)
     for spec in signature.outputs:
@@ -169,7 +169,7 @@ def check_carried(signature: Signature) -> None:
 
 def _check_carried(side: str, spec: TensorSpec) -> None:
     if spec.dtype.name not in _ACCEPTED_TYPES:
-        raise FeedError(f"{side} {spec.name!r}: {spec.type_name} cannot be carried by JSON")
+        raise FeedError(f"{side} {spec.name!r}: {spec.type_name} cannot be written as JSON")
 
 
 def _integers(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
@@ -201,7 +201,7 @@ def _strings(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
 
 
 def _bytes(leaf: object) -> bytes | None:
-    """Return the bytes of the string or the b64 object *leaf*; None if it is neither."""
+    """Return the bytes of *leaf*, a string or a b64 object; None if it is neither."""
     try:
         match leaf:
             case str():
@@ -224,12 +224,12 @@ _TEXTS = np.frompyfunc(_text, 1, 1)
 
 
 def _ragged(spec: TensorSpec, leaves: np.ndarray) -> FeedError:
-    """Return the error for *leaves* that contain lists, which numpy could not turn into axes."""
+    """Return the error for *leaves* with lists, which numpy could not convert to axes."""
     if leaves.ndim == _MAX_RANK:
         return FeedError(f"input {spec.name!r}: the lists are nested deeper than {_MAX_RANK}")
     lengths = [len(leaf) if isinstance(leaf, list) else None for leaf in leaves.reshape(-1)]
     place = _position(leaves, [length == lengths[0] for length in lengths])
-    return FeedError(f"input {spec.name!r}{place}: the lists are ragged")
+    return FeedError(f"input {spec.name!r}{place}: the lists differ in length or depth")
 
 
 def _value_error(spec: TensorSpec, leaves: np.ndarray, fits: npt.ArrayLike) -> FeedError:
@@ -253,7 +253,11 @@ def _position(leaves: np.ndarray, fits: npt.ArrayLike) -> str:
 
 
 def _describe(value: object) -> str:
-    """Return *value* as JSON calls it, in one line of at most _MAX_QUOTED_CHARS characters."""
+    """
+    Describe *value* in one line for an error message, with the words of JSON.
+
+    Examples: a list, an object, null.  The line has at most `_MAX_QUOTED_CHARS` characters.
+    """
     match value:
         case list():
             return "a list"

@@ -30,7 +30,7 @@ from server.http.error_statuses import HTTPError
 from server.http.messages import HTTPRequest
 from server.inference import Inference, Outputs, Prediction, ServedModel, Timing
 
-#: The Content-Type that curl sends with -d, which changes an image, and with --data-binary.
+#: The Content-Type that curl sends with --data-binary, and with -d, which changes an image.
 URLENCODED = "application/x-www-form-urlencoded"
 
 _CURL_HINT = (
@@ -43,9 +43,9 @@ def _infer(
     inference: Inference, request: HTTPRequest, options: RequestOptions, timing: Timing
 ) -> Deferred[Any]:
     """
-    Return the `Prediction` for an image and labels, else the `Outputs`.
+    Return the `Prediction` for an image if the model has labels, else the `Outputs`.
 
-    Raises `HTTPError` for a request that the head and the first bytes show to be wrong.
+    Raises `HTTPError` for an error in the head or in the first bytes of the body.
     """
     model = inference.model
     check_body(request)
@@ -71,7 +71,7 @@ def _infer(
 
 
 def _may_lack_bytes(request: HTTPRequest) -> bool:
-    """Whether ``curl -d`` may have removed line ends; older curls do not remove zero bytes."""
+    """Whether ``curl -d`` may have removed line ends; old versions do not remove zero bytes."""
     ends = (b"\r", b"\n")
     return _media_type(request) == URLENCODED and not any(each in request.body for each in ends)
 
@@ -89,7 +89,7 @@ def _add_curl_hint(failure: Failure) -> Failure:
 
 
 def _example_clause(model: ServedModel) -> str:
-    """Return the words " such as" and a sample request, or nothing where there is no sample."""
+    """Return " such as" and a sample request; an empty string if there is no sample."""
     sample = sample_feed(model.signatures[model.default], None, model.samples)
     return "" if isinstance(sample, str) else f" such as {sample_request(sample, model.default)}"
 
@@ -98,7 +98,9 @@ def check_body(request: HTTPRequest) -> None:
     """Raise a 415 for a body with a Content-Encoding, and a 400 for an empty one."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
-        raise HTTPError(415, f"Content-Encoding {encoding!r} is not read here; send the bare bytes")
+        raise HTTPError(
+            415, f"Content-Encoding {encoding!r} is not supported; send the unencoded bytes"
+        )
     if not request.body:
         raise HTTPError(
             400,
@@ -108,14 +110,14 @@ def check_body(request: HTTPRequest) -> None:
 
 def is_json(request: HTTPRequest) -> bool:
     """
-    Whether the body is JSON: it begins with a brace, as no image does, or its type says JSON.
+    Whether the body is JSON: it begins with a brace, as no image does, or its Content-Type is JSON.
 
-    The type is not needed, for ``curl -d`` sends another one.
+    The Content-Type is not required, because ``curl -d`` sends another one.
     """
     head = request.body[:64]
     if json_tensors.begins_object(head):
         return True
-    # A form with the type of JSON is not JSON: its error reports the wrong type.
+    # A form with the Content-Type of JSON is not JSON: its error reports the wrong Content-Type.
     return _media_type(request) == "application/json" and boundary_in(request.body) is None
 
 
@@ -173,10 +175,10 @@ def encode_result(result: Prediction | Outputs) -> bytes:
 
 def label_count(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> int:
     """
-    Return the number of labels in the answer, parameter ``k`` of *query*.
+    Return the parameter ``k`` of *query*, the number of labels in the answer.
 
-    Without it, *default*, but at most *classes*.  Raises a 400 for an invalid ``k`` and for any
-    other parameter.
+    Without that parameter, return *default*, but at most *classes*.  Raises a 400 for an invalid
+    ``k`` and for any other parameter.
     """
     unknown = sorted(set(query) - {"k"})
     if unknown:
@@ -185,7 +187,7 @@ def label_count(query: Mapping[str, tuple[str, ...]], default: int, classes: int
     if not values:
         return min(default, classes)
     if not classes:
-        raise HTTPError(400, "k: there are no labels to choose from")
+        raise HTTPError(400, "k: this model has no labels")
     if len(values) > 1 or not values[0].isascii() or not values[0].isdigit():
         raise HTTPError(400, f"k: expected one number from 1 to {classes}, got {','.join(values)}")
     k = int(values[0]) if len(values[0]) < 10 else classes + 1
@@ -206,7 +208,7 @@ def image_of(request: HTTPRequest) -> bytes:
         return image_in(body, options.get("boundary", ""))
     check_is_no_form(body, content_type)
     if kind.startswith("text/") and not (begins_image(body) or is_image_in_json(body)):
-        raise HTTPError(415, f"{kind} is not read here; post an image or JSON")
+        raise HTTPError(415, f"{kind} is not supported; post an image or JSON")
     if kind == URLENCODED and image_format(body) is not None and b"\0" not in body:
         raise HTTPError(400, f"the body begins as an image and has no zero byte; {_CURL_HINT}")
     return body

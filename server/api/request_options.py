@@ -55,9 +55,9 @@ def timeout_of(headers: Mapping[str, str]) -> float | None:
 
 def priority_of(headers: Mapping[str, str]) -> Priority:
     """
-    Return the priority in ``X-Request-Priority``, in upper or lower case; raises a 400.
+    Return the priority in ``X-Request-Priority``, in upper or lower case.
 
-    Without that header it is normal.
+    Without that header it is normal.  Raises a 400 for any other value.
     """
     text = headers.get("x-request-priority")
     if text is None:

@@ -52,7 +52,7 @@ def sample_feed(
 
 
 def _is_rare_format(sample: Feed | None) -> bool:
-    """Whether *sample* is a BMP or GIF image: the model has refused all formats tried before."""
+    """Whether *sample* is a BMP or GIF image: the model refused the formats tried before these."""
     if sample is None or sample.arrays[0].dtype != STRING:
         return False
     return bytes(sample.arrays[0].reshape(-1)[0]).startswith((b"BM", b"GIF"))
@@ -60,9 +60,9 @@ def _is_rare_format(sample: Feed | None) -> bool:
 
 def sample_request(sample: Feed, default: str) -> str:
     """
-    Return the JSON of a request with *sample*; it names a signature that is not the *default*.
+    Return the JSON of a request with *sample*; it names the signature if that is not *default*.
 
-    An input of over `MAX_WRITTEN_NUMBERS` is written as its dtype and shape in angle brackets.
+    An input with more than `MAX_WRITTEN_NUMBERS` numbers is written as ``<dtype and shape>``.
     """
     written = {
         spec.name: _value(spec, array) if array.size <= MAX_WRITTEN_NUMBERS else f"<{spec}>"
@@ -77,7 +77,7 @@ def sample_command(sample: Feed, default: str, address: str) -> str:
     """
     Return a shell command that posts *sample* to *address*.
 
-    If an input has over `MAX_WRITTEN_NUMBERS`, the command lets Python write the JSON.
+    If an input has more than `MAX_WRITTEN_NUMBERS` numbers, Python writes the JSON in the command.
     """
     if is_short(sample):
         return f"curl -d {shlex.quote(sample_request(sample, default))} {address}"
@@ -106,7 +106,7 @@ def _expression(spec: TensorSpec, array: np.ndarray) -> str:
     """
     Return a short Python expression for *array*, whose elements are all equal.
 
-    Its length grows with the number of axes, not with that of the elements.
+    Its length grows with the number of axes, not with the number of elements.
     """
     element = _value(spec, array.reshape(-1)[:1])
     expression = repr(element[0] if array.size else 0).replace("'", '"')

@@ -66,7 +66,7 @@ def signature_facts(signature: Signature, default: str, sample: Feed | str) -> d
     """
     Return the inputs and outputs of *signature*, and whether its requests share batches.
 
-    With a *sample* request if it is short, or the reason in "no_sample" if there is none.
+    Adds a request with *sample* if it is short, or in "no_sample" the reason why there is none.
     """
     facts: dict[str, object] = {
         "inputs": [_tensor(spec) for spec in signature.inputs],

@@ -25,12 +25,12 @@ class Access:
     timing: str = ""  #: the answer's Server-Timing, if it has one
 
 
-#: Writes the line of one request.
+#: Writes the line of one request to the access log.
 AccessLog = Callable[[Access], object]
 
 
 def client_name(address: IAddress) -> str:
-    """Return the name of a client; never that of a Unix socket, which may contain any bytes."""
+    """Return the IP address of a client, or "unix": a socket's path may contain any bytes."""
     host = getattr(address, "host", None)
     if isinstance(host, str):
         return host

@@ -1,5 +1,5 @@
 """
-One connection: twisted.web's, with limits that apply before a body has been received.
+twisted.web's connection, with limits that apply before a body has been received.
 
 Early refusal: the channel sends the answer, closes the sending direction, discards what it receives
 for `LINGER_SECONDS`, and then closes.  Without that pause a client that is still sending would see
@@ -11,7 +11,7 @@ has sent all that was written, and aborts a transport that sends nothing.
 
 twisted.web has no public way to answer before the body has been received, nor to see how much of a
 request has been received.  The names of `HTTPChannel` that begin with an underscore are overridden
-or read here for that alone; the tests of this module guard them.
+or read here only for that; the tests of this module guard them.
 """
 
 from typing import TYPE_CHECKING, Any, cast
@@ -45,7 +45,7 @@ MAX_DISCARDED_BODY_BYTES = 1 << 18
 
 
 class LimitedChannel(http.HTTPChannel):
-    """One connection."""
+    """One connection of a client, whose requests may be refused before their body is received."""
 
     site: "LimitedSite"
 
@@ -67,7 +67,7 @@ class LimitedChannel(http.HTTPChannel):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being received, from its first byte, or an answer is not sent."""
+        """Whether a request is being received, from its first byte, or its answer is not sent."""
         if self._discarding:
             return False
         # Bytes of a request line; a line end alone belongs to no request.
@@ -103,7 +103,7 @@ class LimitedChannel(http.HTTPChannel):
         """Receive bytes; the time for a request starts with its first byte."""
         if self._discarding or self._closing:
             return
-        # Bytes in the buffer, even a single space, have started the time already.
+        # If the buffer has bytes, even a single space, the time has started already.
         if self.requests:
             self.requests[-1].admitted = False
         elif not self._buffer:
@@ -154,7 +154,7 @@ class LimitedChannel(http.HTTPChannel):
         """Whether to keep the connection by discarding the body of the refused *request*."""
         if self.length is None or self.length > MAX_DISCARDED_BODY_BYTES or self.site.draining():
             return False
-        # After Expect, the client may send the body all the same, or the next request.
+        # After an Expect header, the client may send either the body or the next request.
         if request.requestHeaders.hasHeader(b"Expect"):
             return False
         return bool(self.checkPersistence(request, self._version))
@@ -173,7 +173,7 @@ class LimitedChannel(http.HTTPChannel):
         self.site.check_quiet()
 
     def allContentReceived(self) -> None:
-        """Pass the complete request on."""
+        """Pass the complete request to twisted.web."""
         if not self._discarding:
             super().allContentReceived()
 

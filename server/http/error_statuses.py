@@ -1,7 +1,7 @@
 """
 Translate errors into HTTP: the only module that decides which error has which status.
 
-An overloaded request gets 429, a missed deadline 504, a drain 503: see `_STATUSES` and
+Examples: 429 for overload, 504 for a missed deadline, 503 while draining.  See `_STATUSES` and
 `refusal_for`.
 """
 
@@ -30,7 +30,7 @@ from server.http.messages import HTTPResponse
 
 _log = Logger()
 
-#: Seconds in the Retry-After of a refusal for lack of room.
+#: Seconds in the Retry-After header of a request that is refused because the server is busy.
 RETRY_AFTER = 1
 
 
@@ -91,11 +91,13 @@ def refusal_for(error: BaseException | None) -> Refusal:
         if isinstance(error, kind):
             # An engine's error has many lines: after the first comes the stack of the graph.
             return Refusal(status, str(error).partition("\n")[0], headers)
-    return Refusal(500, "the server failed to answer; its log says why, under this request id")
+    return Refusal(
+        500, "the server failed to answer; the server's log has the reason under this request id"
+    )
 
 
 def is_server_fault(error: BaseException | None) -> bool:
-    """Whether *error* is logged, since the client could not have avoided it."""
+    """Whether *error* is a fault of the server, not of the client, and is therefore logged."""
     return refusal_for(error).status in (500, 502)
 
 

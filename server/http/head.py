@@ -34,7 +34,7 @@ def encode_head(status: int, fields: Mapping[str, str], version: bytes = b"HTTP/
 
 
 def header_fields(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, str]:
-    """Return the header fields of *answer*, with *more*; its own override those."""
+    """Return the header fields of *answer* and *more*; fields of *answer* override *more*."""
     fields = {
         "Server": SERVER_NAME,
         "Content-Type": answer.content_type,

@@ -33,17 +33,17 @@ _log = Logger()
 
 class LiteralRoutes(KleinResource):
     """
-    Klein's resource, with the `Router` asked first: it is faster than Klein's own matching.
+    Klein's resource, which looks in the `Router` first: it is faster than Klein's own matching.
 
-    Only for endpoints whose answer is a Deferred of bytes that is cancelled at a hang-up.
+    Each endpoint must return a Deferred of bytes, which is cancelled when the client hangs up.
     """
 
     def __init__(self, app: Klein, router: Router) -> None:
         super().__init__(app)
         self._router = router
 
-    def render(self, request: Request) -> Any:  # type: ignore[override]  # only a Site asks
-        """Answer *request*; Klein does so without a match, and under another kind of Site."""
+    def render(self, request: Request) -> Any:  # type: ignore[override]  # only a Site calls it
+        """Answer *request* by its route; Klein answers without a match or under another Site."""
         route = self._router.match(request.method, request.path)
         if route is None or not isinstance(request, LimitedRequest):
             return super().render(request)
@@ -63,7 +63,7 @@ def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
 
 
 class KleinApp(Klein):
-    """A Klein app whose resource asks a `Router` first."""
+    """A Klein app whose resource looks in a `Router` first."""
 
     def __init__(self, router: Router) -> None:
         super().__init__()
@@ -127,7 +127,7 @@ class KleinFrontend:
         if problem.code == 405:
             allowed = ", ".join(sorted(getattr(problem, "valid_methods", None) or ()))
             headers["Allow"] = allowed
-            message = f"{method} {path}: the methods here are {allowed}"
+            message = f"{method} {path}: allowed methods: {allowed}"
         else:
             message = f"{method} {path}: {(problem.name or 'not found').lower()}"
         request_id = assigned_request_id(request)
@@ -143,7 +143,7 @@ def _error_answer(failure: Failure, incoming: HTTPRequest) -> HTTPResponse:
 
 
 def assigned_request_id(request: Request) -> str:
-    """Return the id that the request has, or a new one under another kind of Site."""
+    """Return the id of *request*, or a new id if its Site has assigned none."""
     return getattr(request, "request_id", "") or request_id_in(request)
 
 

@@ -18,7 +18,7 @@ class BodyLimits:
         self.held = 0
 
     def check_length(self, length: int | None) -> None:
-        """Raise a 413 if *length*, in bytes, is over the limit; None is a length not declared."""
+        """Raise a 413 if *length*, in bytes, is over the limit; None is an undeclared length."""
         if length is not None and length > self.max_body:
             raise HTTPError(413, f"the body is {length} bytes, the limit is {self.max_body}")
 

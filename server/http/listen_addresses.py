@@ -1,8 +1,8 @@
 """
 Check the addresses to listen on, such as `tcp:12480`, and explain what is wrong with one.
 
-They are Twisted's endpoint descriptions.  Twisted's own errors are those of the Python functions
-that it calls with the parts.  Binds nothing; opens the files that a description names.
+They are Twisted's endpoint descriptions.  Twisted itself reports only the errors of the Python
+functions that it calls with the parts.  Binds nothing; opens the files that a description names.
 """
 
 import re
@@ -16,8 +16,8 @@ from twisted.internet.interfaces import IStreamServerEndpointStringParser
 from twisted.plugin import getPlugins
 from twisted.python.failure import Failure
 
-#: Connections that may wait to be accepted, unless an address sets it.  Twisted's 50 are exhausted
-#: when a few hundred clients connect at once, and each further client retries a second later.
+#: Connections that may wait to be accepted, unless an address sets a backlog.  Twisted's 50 are too
+#: few when some hundred clients connect at once: each further client retries a second later.
 DEFAULT_BACKLOG = 1024
 
 _HAPROXY = "haproxy"
@@ -57,10 +57,10 @@ def check_address(description: str) -> None:
     """Raise `AddressError` if *description* has an unknown, missing or invalid part."""
     kind, *parts = _split(description)
     if re.search(r"(?<!\\)(\\\\)*\\$", description):
-        raise AddressError("a backslash at its end escapes nothing")
+        raise AddressError("the backslash at its end has no character to escape")
     if kind == _HAPROXY:
         if not parts:
-            raise AddressError("haproxy needs an endpoint behind it, such as haproxy:tcp:12480")
+            raise AddressError("haproxy needs an endpoint after it, such as haproxy:tcp:12480")
         check_address(description.partition(":")[2])
         return
     known = _KINDS.get(kind)
@@ -97,7 +97,7 @@ def with_backlog(description: str) -> str:
 
 
 def listen_failure_reason(failure: Failure) -> str:
-    """Return in one line why an address cannot be listened on, from the *failure* of its start."""
+    """Return in one line why an address cannot be listened on; *failure* is that of the attempt."""
     error = failure.value
     reason = error.socketError if isinstance(error, CannotListenError) else error
     for kind, words in _REASONS.items():

@@ -18,7 +18,7 @@ class Head:
 
     method: str
     path: str  #: decoded, without the query
-    headers: Mapping[str, str]  #: names in lower case; repeated ones joined with a comma
+    headers: Mapping[str, str]  #: names in lower case; repeated fields joined by a comma
     request_id: str  #: the client's own, or a new one
     received: float  #: when its head was received; seconds of the monotonic clock
     connection: object  #: equal for all requests of one connection
@@ -31,8 +31,8 @@ class HTTPRequest(Head):
     query: Mapping[str, tuple[str, ...]]  #: decoded, in the order of the URL
     body: bytes
     disconnected: "Deferred[None]"  #: fires when the client hangs up before the answer
-    #: Whether its preflight has admitted it and its body came with the head, so that the judgement
-    #: still holds.
+    #: Whether its preflight has admitted it and its body was received together with its head: then
+    #: admission need not be checked again.
     admitted: bool = False
 
 
@@ -46,7 +46,7 @@ class HTTPResponse:
     content_type: str = "application/json"
 
 
-#: Answers one request; may raise or fail: the front end makes an error answer of both.
+#: Answers one request.  If it raises or its Deferred fails, the front end writes an error answer.
 Endpoint = Callable[[HTTPRequest], "Deferred[HTTPResponse]"]
 
 #: Returns a refusal to send before the body is read, or None to admit the request; never raises.

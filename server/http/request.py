@@ -34,7 +34,7 @@ def request_id_from(header: str | None) -> str:
 
 
 def request_id_in(request: Request) -> str:
-    """Return the id in the header of *request*, or a new one if that header is not fit."""
+    """Return the id in the header of *request*, or a new one if there is no valid header."""
     header = request.getHeader(b"x-request-id")
     return request_id_from(None if header is None else header.decode("latin-1"))
 
@@ -53,7 +53,7 @@ def decode_headers(request: Request) -> dict[str, str]:
 
 
 class HeldBody(BytesIO):
-    """A body in memory; reading all of it drops it here, so that the reader has the only copy."""
+    """A body in memory, which is dropped when all of it is read: the reader has the only copy."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         """Return *size* bytes, or without a size the whole rest, and drop the body."""
@@ -71,7 +71,7 @@ class HeldBody(BytesIO):
 
 
 class LimitedConnection(Protocol):
-    """The connection of a request: what is needed here beside the needs of twisted.web."""
+    """What a `LimitedRequest` needs of its connection, beside what twisted.web needs."""
 
     site: Any  #: a LimitedSite
 
@@ -137,7 +137,7 @@ class LimitedRequest(Request):
     def handleContentChunk(self, data: bytes) -> None:
         """Receive a part of the body, or refuse the request."""
         if self.is_refused:
-            return  # one segment may contain many chunks
+            return  # one segment of data may contain more chunks after the refusal
         try:
             self._limits.hold(self._held, len(data))
         except HTTPError as error:
@@ -147,7 +147,7 @@ class LimitedRequest(Request):
             super().handleContentChunk(data)
 
     def mark_refused(self) -> None:
-        """Note the refusal; drop the body, and ignore the rest of it."""
+        """Record the refusal, drop the body, and ignore the rest of it."""
         self.is_refused = True
         self._release()
         if self.content is not None:
@@ -168,7 +168,7 @@ class LimitedRequest(Request):
         if self.channel.site.router.match(self.method, self.path) is not None:
             self._render_route()
             return
-        # Not every answer is an endpoint's: twisted.web itself answers `OPTIONS *`.
+        # Not all answers come from an endpoint: twisted.web itself answers `OPTIONS *`.
         self.setHeader("X-Request-Id", self.request_id)
         try:
             unquote_to_bytes(self.path).decode()
@@ -178,7 +178,7 @@ class LimitedRequest(Request):
             super().process()
 
     def _render_route(self) -> None:
-        """Let the one resource answer, without twisted.web's search for it."""
+        """Render the site's only resource directly, without twisted.web's lookup of a child."""
         self.site = self.channel.site
         self.prepath, self.postpath = [], self.path[1:].split(b"/")
         try:

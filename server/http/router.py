@@ -23,8 +23,7 @@ class Router:
         """
         Return the route of *method* and *path*, or None.
 
-        *path* is as the client sent it, without the query.  Where it is spelled otherwise, such as
-        ``/%73tatus``, or where HEAD asks for what GET returns, None is returned, and Klein finds
-        the route.
+        *path* is as the client sent it, without the query.  For a path with escapes, such as
+        ``/%73tatus``, and for the method HEAD, it returns None, and Klein finds the route.
         """
         return self._by_target.get((method, path))

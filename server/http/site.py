@@ -43,9 +43,9 @@ class LimitedSite(Site):
         """
         *resource* answers every request; it is a leaf.
 
-        *router* has the routes with preflights.  *draining* returns whether connections end soon.
-        *client_timeout* is the seconds that a request may take to arrive, and an idle connection
-        stays open.
+        *router* has the routes with preflights.  *draining* returns whether the server drains.
+        *client_timeout* is how long, in seconds, a request may take to arrive and an idle
+        connection stays open.
         """
         # The endpoints parse forms; twisted.web must not parse them as well.
         super().__init__(
@@ -76,12 +76,12 @@ class LimitedSite(Site):
             _log.failure("the access log failed")
 
     def channel_opened(self, channel: LimitedChannel) -> None:
-        """Count a connection."""
+        """Add *channel* to the open connections, and count it."""
         self.accepted += 1
         self.channels.add(channel)
 
     def channel_closed(self, channel: LimitedChannel) -> None:
-        """Forget a connection."""
+        """Remove *channel* from the open connections."""
         self.channels.discard(channel)
         self.check_quiet()
 

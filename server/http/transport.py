@@ -2,7 +2,7 @@
 Write to a transport without waiting for the reactor, and measure its progress.
 
 Twisted's transports send at the reactor's next turn, and have no public way to see what they still
-buffer: the names that begin with an underscore are read here for that alone.
+buffer: the names that begin with an underscore are read here only for that.
 """
 
 from typing import Any
@@ -15,13 +15,13 @@ def send_now(transport: object, data: bytes) -> bytes:
     if not isinstance(transport, FileDescriptor) or not _can_send_now(transport):
         return data
     sent = transport.writeSomeData(data)
-    # Anything but a number is an error, which the transport will meet again and report.
+    # Any other value than an int is an error, which the transport gets again later and reports.
     return data[sent:] if isinstance(sent, int) else data
 
 
 def _can_send_now(transport: FileDescriptor) -> bool:
     """Whether *transport* sends plain data and its buffer is empty."""
-    waiting = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001  # nothing public says it
+    waiting = transport.dataBuffer or transport._tempDataLen  # noqa: SLF001  # no public name
     # After `startTLS` the descriptor is the same, and data that bypasses `write` is not encrypted.
     encrypts = getattr(transport, "TLS", False)
     return bool(

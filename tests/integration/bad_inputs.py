@@ -56,7 +56,7 @@ BAD = {
     "two images": Bad(
         posted(*two_images(jpeg("coffee.png"))),
         400,
-        "the form holds 2 images ('data', 'data'); one is answered per request",
+        "the form holds 2 images ('data', 'data'); send one image per request",
     ),
     "PNG bomb": Bad(
         posted(claims("PNG", 50_000, 50_000)),

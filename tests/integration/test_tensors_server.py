@@ -146,7 +146,7 @@ REFUSED: dict[str, tuple[bytes, dict[str, str], int, str]] = {
     ),
     "rows of several lengths": (
         b'{"inputs": {"x": [[1, 2, 3, 4], [1]]}}', JSON, 400,
-        "input 'x' at [1]: the lists are ragged",
+        "input 'x' at [1]: the lists differ in length or depth",
     ),
     "another name": (
         b'{"inputs": {"y": [[1, 2, 3, 4]]}}', JSON, 400, "unknown input 'y': the model takes x"
