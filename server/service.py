@@ -109,7 +109,7 @@ class InferenceService(Service):
             max_held=self.settings.max_queue_bytes,
         )
         return LimitedSite(
-            frontend.app.resource(),
+            frontend.resource(),
             limits=limits,
             client_timeout=self.settings.client_timeout,
             clock=self.clock,

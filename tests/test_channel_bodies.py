@@ -32,7 +32,7 @@ def test_a_body_that_is_being_answered_is_held_once() -> None:
     router = Router([Route("POST", "/", endpoint)])
     frontend = KleinFrontend(router, clock=clock, lifecycle=Lifecycle())
     limits = BodyLimits(max_body=8 * MIB, max_held=8 * MIB)
-    site = LimitedSite(frontend.app.resource(), limits=limits, client_timeout=8.0, clock=clock)
+    site = LimitedSite(frontend.resource(), limits=limits, client_timeout=8.0, clock=clock)
     client = Client(site, clock)
     data = request(body=bytes(range(256)) * (4 * MIB // 256))
     tracemalloc.start()

@@ -40,7 +40,7 @@ class PreflightServer:
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         self.limits = BodyLimits(max_body=1 << 20, max_held=1 << 20)
         self.site = LimitedSite(
-            frontend.app.resource(),
+            frontend.resource(),
             limits=self.limits,
             client_timeout=TIMEOUT,
             clock=self.clock,

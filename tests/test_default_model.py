@@ -281,7 +281,7 @@ def test_a_class_without_a_name_is_reported_by_its_number(
 def test_asking_for_the_default_model_does_not_import_tensorflow() -> None:
     """A start with the model in the cache must not import what a conversion needs."""
     program = (
-        "import sys, model.backends.tensorflow.default_model as m; "
+        "import sys, model.backends.tensorflow.default_model.source; "
         "sys.exit('tensorflow' in sys.modules)"
     )
     subprocess.run([sys.executable, "-c", program], check=True)

@@ -62,33 +62,26 @@ def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
         _log.failure("request {id} was not answered", failure, id=request.request_id)
 
 
-class KleinApp(Klein):
-    """A Klein app whose resource looks in a `Router` first."""
-
-    def __init__(self, router: Router) -> None:
-        super().__init__()
-        self._router = router
-
-    def resource(self) -> KleinResource:
-        """Return the root resource of a Site."""
-        return LiteralRoutes(self, self._router)
-
-
 class KleinFrontend:
     """Builds a Klein app from the routes of *router*."""
 
     def __init__(self, router: Router, *, clock: IReactorTime, lifecycle: Lifecycle) -> None:
         self._clock = clock
         self._lifecycle = lifecycle
-        self.app = KleinApp(router)
+        self._router = router
+        self._app = Klein()
         for route in router.routes:
             self._add(route)
         # Klein types the request as the bare interface; every request here is one of a Site.
         handler = cast("KleinErrorFunction", self._answer_not_routed)
-        self.app.handle_errors(HTTPException)(handler)
+        self._app.handle_errors(HTTPException)(handler)
+
+    def resource(self) -> KleinResource:
+        """Return the root resource of a Site."""
+        return LiteralRoutes(self._app, self._router)
 
     def _add(self, route: Route) -> None:
-        @self.app.route(route.path, methods=[route.method], endpoint=route.name)
+        @self._app.route(route.path, methods=[route.method], endpoint=route.name)
         def view(request: Request) -> Deferred[bytes]:
             try:
                 incoming = read_request(request, self._clock)

@@ -49,9 +49,9 @@ class KleinServer:
             )
         )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
-        self.stub: Any = _StubTreq(frontend.app.resource())
+        self.stub: Any = _StubTreq(frontend.resource())
         self.site = LimitedSite(
-            frontend.app.resource(),
+            frontend.resource(),
             limits=BodyLimits(max_body=100, max_held=1000),
             client_timeout=8.0,
             clock=self.clock,

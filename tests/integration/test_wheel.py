@@ -61,7 +61,7 @@ def test_the_wheel_holds_the_packages_and_no_more(wheel: Path) -> None:
     }
     packed = {name for name in names if not name.startswith(("twisted/", info))}
     assert packed == sources | {"tensorferry/py.typed"}
-    assert not [name for name in names if "benchmarks" in name or name == "scripts/peer.py"]
+    assert not [name for name in names if "benchmarks" in name]
     assert {f"{info}/licenses/LICENSE", f"{info}/licenses/NOTICE"} <= names
 
 

@@ -8,7 +8,7 @@ import gc
 import hashlib
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import astuple, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -220,7 +220,7 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
         else:
             hashed.update(path.read_bytes())
     # Labels do not change the run time, and paths differ between machines.
-    chosen = (facts.input, facts.output, facts.feeds, facts.preprocessing)
+    chosen = (facts.input, facts.output, facts.feeds, astuple(facts.preprocessing))
     timed = (chosen, options, tf.__version__)
     hashed.update(repr(timed).encode())
     return hashed.hexdigest()
