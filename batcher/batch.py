@@ -15,7 +15,7 @@ from batcher.trace import Run
 
 
 class Batch(Generic[Item, Result]):
-    """Parts of requests of one queue, in order of arrival; at least one."""
+    """At least one part of a request, in order of arrival, all from the same queue."""
 
     __slots__ = ("parts", "rows")
 
@@ -25,7 +25,7 @@ class Batch(Generic[Item, Result]):
 
     @property
     def queue(self) -> Queue[Item, Result]:
-        """The queue of its requests."""
+        """The queue that all its requests come from."""
         return self.parts[0].request.queue
 
     @property

@@ -148,7 +148,7 @@ class Batcher(Generic[Item, Result]):
         self._admission.admit(self._clock.seconds(), queue, deadline, priority, ahead)
 
     def count_refused(self) -> None:
-        """Count a row that was refused before it was submitted."""
+        """Count a request, as one row, that was refused before it was submitted."""
         self._totals.refused += 1
 
     @property
@@ -244,7 +244,7 @@ class Batcher(Generic[Item, Result]):
 
     def _turn(self) -> None:
         """
-        Bring everything up to date after a change.
+        Take a turn: expire requests, decide, launch, set the timer, fire Deferreds, learn.
 
         If this is called while an executor is called, the turn under way handles the change.  If
         it is called while a Deferred fires, it takes a turn that fires no Deferred: only the

@@ -118,7 +118,7 @@ class ResultCountMismatch(BatcherError):
 
 
 class RunFailed(BatcherError):
-    """A run failed for this request alone; *cause* is the error of the model or the joining."""
+    """A run failed for this request alone; *cause* is the error of the model or of `join`."""
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(cause)

@@ -30,7 +30,7 @@ class Piece(Generic[Item]):
 
 class Executor(Protocol[Item, Result]):
     """
-    Runs one batch at a time: a lane.
+    A lane: runs one batch at a time.
 
     The executor may only read the pieces and their items, and only from the call of `run` until
     its Deferred fires, even if a request is cancelled meanwhile.  An item must therefore not be

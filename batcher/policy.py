@@ -58,7 +58,7 @@ UNKNOWN: LatencyModel = LatencyCurve({})
 
 @dataclass(slots=True)
 class QueueView:
-    """What a policy may see of one queue."""
+    """The state of one queue, as far as a policy may depend on it."""
 
     rows: int  #: rows waiting; 0 when empty
     oldest: float  #: when the oldest waiting request arrived
@@ -72,7 +72,7 @@ class QueueView:
 
 @dataclass(slots=True)
 class LaneView:
-    """What a policy may see of the lanes, which all queues share."""
+    """The state of the lanes, which all queues share, as far as a policy may depend on it."""
 
     idle: int  #: lanes that could start a run now
     total: int
@@ -107,7 +107,7 @@ IDLE = Idle()
 
 
 class Policy(Protocol):
-    """When to launch, and how many rows."""
+    """Decides when to launch a batch, and how many rows it has."""
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """

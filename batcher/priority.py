@@ -37,7 +37,7 @@ class Turns:
         return sorted(levels, key=lambda level: (self._charged[level], level))
 
     def copy(self) -> "Turns":
-        """Return a copy, for turns that are not charged to the original."""
+        """Return a copy, to determine turns without charging the original."""
         copy = Turns()
         copy._charged = list(self._charged)
         return copy

@@ -243,7 +243,7 @@ class Queue(Generic[Item, Result]):
 
     def keeps_holding(self, deadline: float) -> bool:
         """
-        Return whether a return-hold goes on after the arrival of an awaited request.
+        Return whether a return-hold continues after an awaited request has arrived.
 
         The new request, which is in the queue, ends the hold if its *deadline* is the earliest.
         """

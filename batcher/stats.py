@@ -18,7 +18,7 @@ MAX_REPORTED_QUEUES = 16  #: queues in a report: those with the last launches
 
 
 class State(Enum):
-    """The state of a batcher; it only moves on to the next one."""
+    """The states of a batcher, in order; it only moves to the next state."""
 
     RUNNING = "running"
     DRAINING = "draining"  #: refuses new requests, answers those that were accepted
@@ -96,7 +96,7 @@ class RecentRuns:
             self._queues.popitem(last=False)
 
     def queues(self, now: float) -> tuple[QueueReport, ...]:
-        """Return a report of each queue, that with the last launch first."""
+        """Return a report of each queue, the queue with the last launch first."""
         return tuple(queue_report(queue, now) for queue in reversed(self._queues))
 
     def runs(self) -> tuple[Run, ...]:

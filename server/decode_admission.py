@@ -24,7 +24,7 @@ class DecodeAdmission:
         self._margin = AdmissionMargin()
 
     def observe(self, seconds: float) -> None:
-        """Learn that a request took *seconds* on a thread; the first request is the average."""
+        """Update average and margin with a request that took *seconds* on a decode thread."""
         weight = AVERAGE_WEIGHT if self.average else 1.0
         self.average += weight * (seconds - self.average)
         self._margin.met(1.0)

@@ -19,7 +19,7 @@ MAX_PAUSE_BATCHES = 64  #: batches without a hold after many failed holds
 
 @dataclass(frozen=True, slots=True)
 class Returning:
-    """The clients that are expected to return, and how soon."""
+    """The clients that are expected to return (to send their next request), and how soon."""
 
     rows: int  #: rows of the clients that were answered last and have not sent a request since
     since: float  #: the time at which they were answered
@@ -41,7 +41,7 @@ NONE_RETURNING = Returning(0, 0.0, inf, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class _Return:
-    """How the clients of one batch returned."""
+    """How soon the clients of one batch returned."""
 
     rows: int
     last: float = inf  #: seconds until all but the stragglers had returned; inf: they did not
@@ -104,7 +104,7 @@ class Returns:
 
     def expect(self) -> Returning:
         """
-        Return the expected returns; `NONE_RETURNING` if unknown, or after failed holds.
+        Return the clients expected to return; `NONE_RETURNING` if unknown, or after failed holds.
 
         ``each`` is twice the average time between two returned rows, because answers are sent one
         after the other before any request returns; it is at most the total time divided by the

@@ -47,7 +47,7 @@ class Candidate:
 @dataclass(frozen=True, slots=True)
 class Sizes:
     """
-    The sizes worth running, ascending.
+    The batch sizes worth running, in rows, ascending.
 
     Each certainly has more rows per second than all smaller ones.
     """

@@ -17,7 +17,7 @@ from server.inference import Inference
 
 
 class DebugAPI:
-    """The endpoint of `GET /debug/batcher`."""
+    """Answers `GET /debug/batcher`."""
 
     def __init__(self, inference: Callable[[], Inference]) -> None:
         """*inference* raises `HTTPError` until a model is ready."""

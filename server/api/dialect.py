@@ -97,7 +97,7 @@ def _model_header(inference: Inference) -> dict[str, str]:
 
 def server_timing(timing: Timing) -> dict[str, str]:
     """
-    Return the Server-Timing header, or no header where nothing was timed.
+    Return the Server-Timing header, or no header if nothing was timed.
 
     Durations are milliseconds.  Each batch that had rows of the request has one ``batch`` entry, up
     to `MAX_LISTED_BATCHES`; if there are more, ``batches`` holds their number.

@@ -16,7 +16,7 @@ from server.lifecycle import Lifecycle, State
 
 
 class HealthAPI:
-    """The endpoints of `GET /healthz` and `GET /readyz`."""
+    """Answers `GET /healthz` and `GET /readyz`."""
 
     def __init__(self, heartbeat: Heartbeat, lifecycle: Lifecycle) -> None:
         self._heartbeat = heartbeat

@@ -37,7 +37,7 @@ def is_image_in_json(body: bytes) -> bool:
 
 
 def begins_image(data: bytes) -> bool:
-    """Whether the first bytes of *data* are those of an image file, or of base64 of one."""
+    """Whether *data* begins as an image file does, or as an image file in base64."""
     if image_format(data) is not None:
         return True
     head = _JSON_HEAD.sub(b"", data[:HEAD_BYTES].removeprefix(UTF8_MARK), count=1)

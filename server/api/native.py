@@ -166,7 +166,7 @@ def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
 
 
 def encode_result(result: Prediction | Outputs) -> bytes:
-    """Return *result* as JSON."""
+    """Return *result* as the JSON body of the answer."""
     if isinstance(result, Outputs):
         return json_tensors.encode_outputs(result.signature.outputs, result.arrays)
     option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE

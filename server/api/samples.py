@@ -92,7 +92,7 @@ def sample_command(sample: Feed, default: str, address: str) -> str:
 
 
 def is_short(sample: Feed) -> bool:
-    """Whether `sample_request` writes all numbers of *sample* out."""
+    """Whether `sample_request` writes all numbers of *sample*, not a placeholder."""
     return all(array.size <= MAX_WRITTEN_NUMBERS for array in sample.arrays)
 
 

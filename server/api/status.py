@@ -18,7 +18,7 @@ from server.inference import Inference, ServedModel
 
 
 class StatusAPI:
-    """The endpoint of `GET /status`."""
+    """Answers `GET /status`."""
 
     def __init__(self, inference: Callable[[], Inference]) -> None:
         """*inference* raises `HTTPError` until the model is ready."""

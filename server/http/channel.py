@@ -67,7 +67,7 @@ class LimitedChannel(http.HTTPChannel):
 
     @property
     def busy(self) -> bool:
-        """Whether a request is being received, from its first byte, or its answer is not sent."""
+        """Whether a request has been received in part, or its answer has not been sent."""
         if self._discarding:
             return False
         # Bytes of a request line; a line end alone belongs to no request.

@@ -41,7 +41,7 @@ class LimitedSite(Site):
         draining: Callable[[], bool] = bool,
     ) -> None:
         """
-        *resource* answers every request; it is a leaf.
+        *resource* answers every request; it has no child resources.
 
         *router* has the routes with preflights.  *draining* returns whether the server drains.
         *client_timeout* is how long, in seconds, a request may take to arrive and an idle

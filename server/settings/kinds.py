@@ -265,7 +265,7 @@ class Name(_Text):
 @dataclass(frozen=True, slots=True)
 class Endpoint(_Text):
     """
-    A Twisted server endpoint string.
+    A Twisted server endpoint string: an address to listen on.
 
     Only its form is checked here, because Twisted's own parser needs a reactor; other errors appear
     when the server starts to listen.
@@ -326,7 +326,7 @@ class ReadableFile(_Text):
 
 @dataclass(frozen=True, slots=True)
 class Switch:
-    """On or off."""
+    """A switch: on (True) or off (False)."""
 
     metavar: ClassVar[str] = ""  # on a command line, two names stand for the two values
     expected: ClassVar[str] = "true or false"

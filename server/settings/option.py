@@ -95,7 +95,7 @@ def setting(
     **more: str | tuple[str, ...],
 ) -> T | None:
     """
-    Declare a field.
+    Declare a field of `Settings` and its option.
 
     It has a *default*, or else is None; then *unset* describes in words what applies.
     """
@@ -115,7 +115,7 @@ def several(
     unset: str = "",
     needs: tuple[str, ...] = (),
 ) -> tuple[T, ...]:
-    """Declare a field that may be given more than once, each time with one value."""
+    """Declare a field whose option may be given more than once, each time with one value."""
     return field(
         default=default,
         metadata={

@@ -88,7 +88,7 @@ def _from_command_line(command_line: CommandLine) -> dict[str, _Given]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
-    """Return the texts of the ``TENSORFERRY_*`` variables by option; an empty one is not set."""
+    """Return the texts of the environment, by option; an empty variable counts as not set."""
     known = {option.name: option for option in (*OPTIONS, CONFIG)}
     given = {}
     for variable, text in environ.items():
