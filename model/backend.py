@@ -15,7 +15,7 @@ class Runner(Protocol):
 
     @property
     def signatures(self) -> Sequence[Signature]:
-        """The signatures of the model, each with a name of its own."""
+        """The signatures of the model; their names differ."""
 
     @property
     def fingerprint(self) -> str:
@@ -29,9 +29,10 @@ class Runner(Protocol):
         """
         Run the whole batch once; return the outputs in the order of the feed's signature.
 
-        Called on a model thread.  Raises `batcher.errors.OutOfMemory` where the device has no
-        memory for so many rows, `RowsRefused`, and any other error of the engine.
+        Called on a model thread.  Raises `batcher.errors.OutOfMemory` if the rows do not
+        fit in the device's memory, `RowsRefused` if the model refuses their values, or any other
+        error of the engine.
         """
 
     def close(self) -> None:
-        """Free the memory of the device; called once, after the last run."""
+        """Free the model's memory on the device; called once, after the last run."""

@@ -28,7 +28,9 @@ class TensorSpec:
     name: str
     dtype: np.dtype
     shape: tuple[int | None, ...] | None
-    """With the batch axis first, where there is one.  None is any size, or any shape."""
+    """
+    The batch axis is first, if there is one.  A size of None is any size; None itself, any shape.
+    """
 
     @property
     def row_shape(self) -> tuple[int | None, ...]:
@@ -76,11 +78,11 @@ class Signature:
 
     def feed(self, arrays: Mapping[str, np.ndarray]) -> "Feed":
         """
-        Return the feed of *arrays*, by the names of the inputs, after checking them.
+        Check *arrays*, by the names of the inputs, and return them as a feed.
 
         An array of shape [n] becomes [n, 1] for an input of shape [?, 1].  Raises `FeedError` for
         the first input that is missing, unknown, of another dtype or shape, or of another number of
-        rows than the first.
+        rows than the first input.
         """
         names = [spec.name for spec in self.inputs]
         for name in arrays:
@@ -120,10 +122,10 @@ def reason_to_run_alone(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSp
         return "it has no inputs"
     for spec in inputs:
         if not spec.shape or spec.shape[0] is not None:
-            return f"input {spec.name!r} is {spec}: no batch axis of any size"
+            return f"input {spec.name!r} is {spec}: its first axis is not of variable size"
     for spec in outputs:
         if spec.shape is not None and (not spec.shape or spec.shape[0] is not None):
-            return f"output {spec.name!r} is {spec}: not one row for each row"
+            return f"output {spec.name!r} is {spec}: expected one output row for each input row"
     return ""
 
 
@@ -155,7 +157,7 @@ class Feed:
 
     @property
     def row_bytes(self) -> int:
-        """The bytes of one row; of a string, those of a reference."""
+        """The bytes of one row; a string counts as the bytes of a reference."""
         return sum(array.nbytes for array in self.arrays) // self.rows
 
     def repeated(self, rows: int) -> "Feed":

@@ -235,13 +235,13 @@ UNSEEN = {
     "no driver": Unseen("the driver's library libcuda.so.1 cannot be loaded", driver_loads=False),
     "no libraries": Unseen(
         "its libraries for CUDA 12.5.1 and cuDNN 9 cannot be loaded "
-        "(pip install 'tensorflow[and-cuda]' brings them)",
+        "(pip install 'tensorflow[and-cuda]' installs them)",
         FakeTensorFlow(build_info={"cuda_version": "12.5.1", "cudnn_version": "9"}),
         visible="0",
     ),
     "no libraries, nor which": Unseen(
         "its libraries for CUDA ? and cuDNN ? cannot be loaded "
-        "(pip install 'tensorflow[and-cuda]' brings them)"
+        "(pip install 'tensorflow[and-cuda]' installs them)"
     ),
 }
 
@@ -252,7 +252,7 @@ UNSEEN = {
     [
         ("auto", LISTS_ONE, "nvidia-smi lists a GPU"),
         ("gpu", LISTS_ONE, "nvidia-smi lists a GPU"),
-        ("gpu", None, "--device gpu was asked for"),
+        ("gpu", None, "--device gpu is set"),
     ],
 )
 def test_a_gpu_that_tensorflow_does_not_see_is_an_error_of_one_line(
@@ -266,5 +266,5 @@ def test_a_gpu_that_tensorflow_does_not_see_is_an_error_of_one_line(
     with pytest.raises(ModelError) as caught:
         choose_device(choice)
     assert str(caught.value) == (
-        f"{seen}, but TensorFlow sees none: {case.reason}; --device cpu serves on the CPU"
+        f"{seen}, but TensorFlow sees no GPU: {case.reason}; --device cpu serves on the CPU"
     )

@@ -119,7 +119,7 @@ REFUSED: dict[str, tuple[Any, str]] = {
     ),
     "a file of words": (
         layer("StringLookup", {"vocabulary": "/etc/passwd"}),
-        "reads its vocabulary from a file, which is no part of the model",
+        "reads its vocabulary from a file, which is not part of the model",
     ),
     **{
         name: (calling("TFOpLambda", function=name), more_than_computes(name))

@@ -136,7 +136,7 @@ def test_weights_in_another_file_are_refused(
     (tmp_path / "own").mkdir()
     path = write(tmp_path / "own" / "m", change=change)
     assert fault(path) == (
-        f"{path}: its 'model_weights/other' lies in another file, which is not read"
+        f"{path}: its 'model_weights/other' is in another file, which is not read"
     )
 
 
@@ -144,7 +144,7 @@ def test_weights_in_another_file_are_refused(
 def test_a_member_with_a_path_outside_the_archive_is_refused(tmp_path: Path, name: str) -> None:
     """Keras would unpack it there."""
     path = archive(tmp_path / "m", more=[name])
-    assert fault(path) == f"{path}: its member {name!r} would lie outside of it"
+    assert fault(path) == f"{path}: its member {name!r} has a path outside of the archive"
 
 
 def test_an_archive_without_weights_is_refused(tmp_path: Path) -> None:

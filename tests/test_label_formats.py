@@ -13,7 +13,7 @@ NAMES = ("rot", "grün")
 FORMS = (
     '["cat", "dog"], {"cat": 0, "dog": 1} or {"0": "cat", "1": "dog"}, each class from 0 on once'
 )
-LINES = "expected a label a line, in the order of the scores"
+LINES = "expected one label per line, in the order of the scores"
 UNORDERED = (
     "lines that begin with the numbers of the classes, which are not in order: "
     "sort them by number, or write JSON: expected"

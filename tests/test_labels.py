@@ -49,8 +49,8 @@ def test_labels_are_the_lines_of_the_file(
         (b"\ncat\n", "line 1 is empty"),
         (b"cat\x0cdog\n \neel\n", "line 2 is empty"),
         (b"cat\nd\xf6g\n", "not UTF-8 text: byte 5"),
-        (GRAPH, "a frozen graph, not labels: expected a label a line"),
-        (zipped("config.json"), "a .keras file, not labels: expected a label a line"),
+        (GRAPH, "a frozen graph, not labels: expected one label per line"),
+        (zipped("config.json"), "a .keras file, not labels: expected one label per line"),
         (
             b"version https://git-lfs.github.com/spec/v1\n",
             "a Git LFS pointer, not labels: run git lfs pull",

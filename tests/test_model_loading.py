@@ -1,4 +1,4 @@
-"""Where a model comes from, and what is known of it: server/model_loading.py."""
+"""Finding a model and its settings, and loading it: server/model_loading.py."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime
@@ -45,17 +45,19 @@ mean = [1, 2, 3]
 scale = 0.25
 """
 
-#: What `TOML` says, but for the labels.
-SAID = ImageFacts(4, 5, 0.5, Resample.NEAREST, ColourOrder.BGR, (1.0, 2.0, 3.0), (0.25, 0.25, 0.25))
+#: The table [preprocessing] of `TOML`.
+STATED = ImageFacts(
+    4, 5, 0.5, Resample.NEAREST, ColourOrder.BGR, (1.0, 2.0, 3.0), (0.25, 0.25, 0.25)
+)
 
 
-#: What is known of a frozen graph's images where nothing says more.
+#: The image settings of a frozen graph without any options.
 LABEL_IMAGE = ImageFacts(resample=Resample.TF_BILINEAR)
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    """A folder with a graph and labels, as retraining leaves them."""
+    """A folder with a graph and labels, as retraining writes them."""
     (tmp_path / "graph.pb").write_bytes(b"a graph")
     (tmp_path / "output_labels.txt").write_text("beside\n")
     (tmp_path / "given.txt").write_text("given\n")
@@ -64,24 +66,24 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def unheard(line: str) -> None:
-    """Be told, and keep it to oneself."""
+def ignore(line: str) -> None:
+    """Ignore a line of progress."""
 
 
 def found(settings: Settings) -> tuple[ModelFiles, ModelFacts]:
-    """Return where the model lies and what is known of it, of which nothing is worth telling."""
-    said: list[str] = []
-    source = locate_model(settings, said.append)
-    assert said == []
+    """Return the files of the model and its settings; assert that no line is reported."""
+    lines: list[str] = []
+    source = locate_model(settings, lines.append)
+    assert lines == []
     return source
 
 
-# --- what is known
+# --- settings of a model
 
 
 @pytest.mark.parametrize("named", ["graph", "model", "folder"])
 def test_a_model_without_a_file_of_facts_has_the_labels_beside_it(folder: Path, named: str) -> None:
-    """Whichever way it is named."""
+    """With --graph, and with --model for the file or the folder."""
     path = folder / "graph.pb"
     settings = {
         "graph": Settings(graph=path),
@@ -94,7 +96,7 @@ def test_a_model_without_a_file_of_facts_has_the_labels_beside_it(folder: Path, 
 
 
 def test_a_model_without_labels_has_none(folder: Path) -> None:
-    """They need not be there."""
+    """A file of labels is optional."""
     (folder / "output_labels.txt").unlink()
     assert found(Settings(model=folder))[1] == ModelFacts(preprocessing=LABEL_IMAGE)
 
@@ -112,7 +114,7 @@ def test_a_model_without_labels_has_none(folder: Path) -> None:
 def test_label_images_options_mean_label_images_pixels(
     folder: Path, settings: dict[str, Any], toml: str, resample: Resample | None
 ) -> None:
-    """A SavedModel has them where an option of label_image is given; model.toml wins."""
+    """A SavedModel has them with an option of label_image; model.toml has priority."""
     (folder / "graph.pb").rename(folder / "saved_model.pb")
     (folder / "model.toml").write_text(toml)
     assert found(Settings(model=folder, **settings))[1].preprocessing.resample is resample
@@ -126,8 +128,8 @@ def test_the_values_of_placeholders_are_those_of_the_command_line(folder: Path) 
 
 
 @pytest.mark.parametrize("name", ["graph", "model"])
-def test_the_file_of_facts_says_what_the_command_line_does_not(folder: Path, name: str) -> None:
-    """Of a graph as of a model."""
+def test_the_file_of_facts_states_what_the_command_line_does_not(folder: Path, name: str) -> None:
+    """With --graph and with --model."""
     (folder / "model.toml").write_text(TOML)
     settings = Settings(graph=folder / "graph.pb") if name == "graph" else Settings(model=folder)
     _, facts = found(settings)
@@ -139,7 +141,7 @@ def test_the_file_of_facts_says_what_the_command_line_does_not(folder: Path, nam
         output="out",
         labels=folder / "etc" / "names.txt",
         top_k=7,
-        preprocessing=SAID,
+        preprocessing=STATED,
     )
 
 
@@ -181,24 +183,24 @@ def test_the_numbers_of_the_command_line_hold_for_all_channels(
     (folder / "model.toml").write_text(TOML)
     _, facts = found(Settings(model=folder, **settings))
     for name in ImageFacts.__slots__:
-        expected = changed.get(name, getattr(SAID, name))
+        expected = changed.get(name, getattr(STATED, name))
         assert getattr(facts.preprocessing, name) == expected
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda folder: (folder / "graph.pb").unlink(), "holds no model"),
         (lambda folder: (folder / "model.toml").write_text("top = 1"), "no such key: 'top'"),
         (lambda folder: (folder / "model.toml").write_bytes(b"\xff"), "not UTF-8 text: byte 0"),
     ],
 )
-def test_what_cannot_be_known_is_refused(
-    folder: Path, spoil: Callable[[Path], object], said: str
+def test_a_model_that_cannot_be_found_or_described_is_refused(
+    folder: Path, spoil: Callable[[Path], object], message: str
 ) -> None:
     """In one line."""
     spoil(folder)
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         found(Settings(model=folder))
 
 
@@ -208,7 +210,7 @@ def test_what_cannot_be_known_is_refused(
 def test_the_default_model_is_known_beforehand(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whatever a model.toml beside it says."""
+    """A model.toml beside it is not read."""
     (tmp_path / "model.toml").write_text(TOML)
 
     def ensure(_: object, on_progress: Callable[[str], object]) -> CachedModel:
@@ -216,9 +218,9 @@ def test_the_default_model_is_known_beforehand(
         return CachedModel("default", "1", tmp_path, 0, "", "", datetime(2000, 1, 1, tzinfo=UTC))
 
     monkeypatch.setattr("server.model_loading.ensure_default_model", ensure)
-    said: list[str] = []
-    files, facts = locate_model(Settings(), said.append)
-    assert said == ["converting"]
+    lines: list[str] = []
+    files, facts = locate_model(Settings(), lines.append)
+    assert lines == ["converting"]
     assert files == ModelFiles(ModelKind.FROZEN_GRAPH, tmp_path / "output_graph.pb", tmp_path)
     assert (facts.name, facts.version) == (DEFAULT_MODEL.name, DEFAULT_MODEL.version)
     assert (facts.input, facts.output) == (DEFAULT_MODEL.input_layer, DEFAULT_MODEL.output_layer)
@@ -235,24 +237,24 @@ def test_the_default_model_is_known_beforehand(
         CacheUnavailableError(Path("cache"), "no room"),
     ],
 )
-def test_a_default_model_that_cannot_be_had_is_told(
+def test_a_default_model_that_is_unavailable_is_an_error(
     error: Exception, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """In its own words."""
+    """With the message of its cause."""
 
     def ensure(_: object, __: object) -> CachedModel:
         raise error
 
     monkeypatch.setattr("server.model_loading.ensure_default_model", ensure)
     with pytest.raises(ModelError, match=str(error)):
-        locate_model(Settings(), unheard)
+        locate_model(Settings(), ignore)
 
 
 # --- loading
 
 
 class FakeLoading:
-    """Stands in for TensorFlow: notes what it is to load, on a device that is as it is told."""
+    """Replaces TensorFlow: records the calls that load a model; the device is an argument."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
         self.loads: list[tuple[ModelFiles, ModelFacts, SessionOptions, int, int]] = []
@@ -289,13 +291,13 @@ CPU, GPU = Device("cpu", "a CPU"), Device("gpu", "a GPU")
 def test_a_model_is_loaded_with_all_that_is_known(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """And tells on the way what it does."""
+    """Each step reports a line of progress."""
     (folder / "model.toml").write_text(TOML)
     loading = FakeLoading(monkeypatch, CPU)
-    said: list[str] = []
+    lines: list[str] = []
     settings = Settings(model=folder, max_pixels=1000, device="cpu")
-    loaded = load_model(settings, said.append)
-    assert said == ["loading TensorFlow", "loading flowers/3 on a CPU", "images: as they are"]
+    loaded = load_model(settings, lines.append)
+    assert lines == ["loading TensorFlow", "loading flowers/3 on a CPU", "images: as they are"]
     assert loading.choices == ["cpu", "cpu"]
     assert loading.loads == [(*found(settings), SessionOptions(CPU, 6, None), 2, 1000)]
     assert (loaded.name, loaded.version, loaded.signatures) == ("flowers", "3", (IMAGES,))
@@ -311,7 +313,7 @@ def test_a_model_is_loaded_with_all_that_is_known(
         ({"num_top_predictions": 2}, "top_k = 7", 2),
     ],
 )
-def test_how_many_labels_are_told_is_a_setting_a_fact_or_the_default(
+def test_the_number_of_labels_in_a_response_is_a_setting_a_fact_or_the_default(
     folder: Path,
     monkeypatch: pytest.MonkeyPatch,
     settings: dict[str, Any],
@@ -321,7 +323,7 @@ def test_how_many_labels_are_told_is_a_setting_a_fact_or_the_default(
     """In this order."""
     FakeLoading(monkeypatch, CPU)
     (folder / "model.toml").write_text(toml)
-    loaded = load_model(Settings(model=folder, **settings), unheard)
+    loaded = load_model(Settings(model=folder, **settings), ignore)
     assert loaded.top == top
     assert (loaded.name, loaded.version) == ("default", "1")
 
@@ -337,21 +339,21 @@ def test_a_gpu_has_one_lane_and_a_cpu_one_a_core(
     settings: dict[str, Any],
     lanes: int,
 ) -> None:
-    """Unless told."""
+    """Unless the option --lanes is set."""
     loading = FakeLoading(monkeypatch, device)
-    loaded = load_model(Settings(model=folder, gpu_memory_limit=1 << 30, **settings), unheard)
+    loaded = load_model(Settings(model=folder, gpu_memory_limit=1 << 30, **settings), ignore)
     assert loaded.lanes == lanes
     assert loading.loads[0][2] == SessionOptions(device, lanes, 1 << 30)
     assert loading.choices == ["auto", "auto"]
 
 
-def test_labels_that_cannot_be_read_are_told_before_tensorflow_is_loaded(
+def test_labels_that_cannot_be_read_are_an_error_before_tensorflow_is_loaded(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Which takes seconds."""
+    """Loading TensorFlow takes seconds."""
     loading = FakeLoading(monkeypatch, CPU)
     (folder / "model.toml").write_text('labels = "absent.txt"')
-    said: list[str] = []
+    lines: list[str] = []
     with pytest.raises(ModelError, match=r"absent\.txt: No such file or directory"):
-        load_model(Settings(model=folder), said.append)
-    assert (said, loading.loads) == ([], [])
+        load_model(Settings(model=folder), lines.append)
+    assert (lines, loading.loads) == ([], [])

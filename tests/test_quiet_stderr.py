@@ -140,9 +140,9 @@ def test_a_crash_reports_where_it_happened(
     )
     code = subprocess.run([sys.executable, "-c", crash], check=False).returncode
     assert code == -signal.SIGABRT
-    said = capfd.readouterr().err
-    assert said.startswith("Fatal Python error: Aborted")
-    assert "in trial" in said
+    written = capfd.readouterr().err
+    assert written.startswith("Fatal Python error: Aborted")
+    assert "in trial" in written
 
 
 def test_the_log_is_not_captured(

@@ -27,7 +27,7 @@ TEXTS = Signature(
     (TensorSpec("texts", STRING, (None,)), TensorSpec("weight", np.dtype(np.float64), ())),
     (TensorSpec("lengths", np.dtype(np.int64), None), TensorSpec("known", np.dtype(bool), (1,))),
     "count",
-    alone="input 'weight' is float64[]: no batch axis of any size",
+    alone="input 'weight' is float64[]: its first axis is not of variable size",
 )
 
 
@@ -74,7 +74,7 @@ def test_the_status_of_a_model_of_tensors() -> None:
                     {"name": "known", "dtype": "bool", "shape": (1,)},
                 ],
                 "batched": False,
-                "alone": "input 'weight' is float64[]: no batch axis of any size",
+                "alone": "input 'weight' is float64[]: its first axis is not of variable size",
                 "sample": '{"inputs": {"texts": ["text"], "weight": 0.0}, '
                 '"signature_name": "count"}',
                 "max_batch_size": 1,

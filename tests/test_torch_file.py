@@ -156,11 +156,11 @@ STORED = {"1": TWELVE}
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "magic number cannot be read"),
         (b"PK\x03\x04 and more", "newer zip format"),
-        (torch_file({}, {}, magic_number=5), "no torch.save file: magic number 5"),
+        (torch_file({}, {}, magic_number=5), "not a torch.save file: magic number 5"),
         (torch_file({}, {}, protocol=1002), "protocol 1002, not 1001"),
         (GOOD + b"!", "1 bytes follow the last storage"),
         (torch_file([VIEW], STORED), "holds a list, not tensors by name"),
@@ -179,7 +179,7 @@ STORED = {"1": TWELVE}
         ),
         (
             torch_file({"x": torch_tensor("1", -1, (12,), (1,))}, STORED),
-            "described with -1 for a count",
+            "has -1 where a count is expected",
         ),
         (
             torch_file({"x": torch_tensor("1", 12, (1,) * 33, (1,) * 33)}, STORED),
@@ -201,13 +201,13 @@ STORED = {"1": TWELVE}
             torch_file(
                 {"x": Call(Global("torch._utils", "_rebuild_tensor_v2"), ("no", 0, (), ()))}, {}
             ),
-            "'no', which is no storage",
+            "'no', which is not a storage",
         ),
     ],
 )
-def test_what_is_inconsistent_is_refused_and_named(data: bytes, said: str) -> None:
+def test_what_is_inconsistent_is_refused_and_named(data: bytes, message: str) -> None:
     """Each error holds the numbers that do not agree."""
-    with pytest.raises(TorchFileError, match=said):
+    with pytest.raises(TorchFileError, match=message):
         read_torch_file(data)
 
 
@@ -227,5 +227,7 @@ def test_a_view_must_lie_within_its_storage(
     shape: tuple[int, ...], strides: tuple[int, ...], offset: int
 ) -> None:
     """No byte outside the storage is read, and a stride of 0 cannot fill the memory."""
-    with pytest.raises(TorchFileError, match=r"does not fit its storage of 12|for a count"):
+    with pytest.raises(
+        TorchFileError, match=r"does not fit its storage of 12|where a count is expected"
+    ):
         read_view(shape, strides, offset)

@@ -10,7 +10,7 @@ import numpy as np
 
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec
 
-#: Takes one byte string a row; gives its length in bytes.
+#: Takes one byte string per row; returns its length in bytes.
 LENGTHS = Signature(
     inputs=(TensorSpec("body", STRING, (None,)),),
     outputs=(TensorSpec("length", np.dtype(np.int64), (None,)),),
@@ -18,7 +18,7 @@ LENGTHS = Signature(
 
 
 class NullRunner:
-    """A `model.backend.Runner` of `LENGTHS`."""
+    """A `model.backend.Runner` with one signature, `LENGTHS`."""
 
     signatures: Sequence[Signature] = (LENGTHS,)
     fingerprint = "null"

@@ -1,8 +1,8 @@
 """
 Count the cores that this process may use.
 
-The limit of a container is a share of time, which the number of cores does not show: with the time
-of two cores on a machine of 64, more than two busy threads only take turns.
+A container may be limited to a share of CPU time, which does not change the number of cores that it
+sees: limited to the time of two cores on a machine with 64, more than two busy threads take turns.
 """
 
 import os
@@ -12,7 +12,7 @@ from pathlib import Path
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return how many threads can be busy at once, at least 1; proc and sys are in *root*."""
+    """Return how many threads can be busy at once, at least 1; /proc and /sys are in *root*."""
     cores = len(os.sched_getaffinity(0))
     return max(1, min([cores, *map(ceil, _quotas(root))]))
 

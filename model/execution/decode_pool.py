@@ -3,7 +3,7 @@ Run the decoding of images on threads of their own.
 
 Decides when a job may begin, how its result reaches the reactor thread, and what a stop does with
 the jobs that wait.  The reactor's own pool is not used: it resolves names and reads files, which
-must not wait behind images.  Knows no images; may not import Pillow, numpy or the reactor.
+must not wait behind images.  Runs any function; may not import Pillow, numpy or the reactor.
 """
 
 import threading
@@ -100,8 +100,8 @@ class DecodePool:
     ) -> None:
         """
         *call_from_thread* is the reactor's ``callFromThread``; *threads* is the number of
-        decode threads, `default_threads()` by default; *pool* has that many threads; *clock*, in
-        seconds, is read on these threads.
+        decode threads, `default_threads()` by default; *pool*, if given, must have that number of
+        threads; *clock*, in seconds, is read on these threads.
         """
         self.threads = default_threads() if threads is None else threads
         self._pool = pool or ThreadPool(self.threads, self.threads, name="decode")
@@ -115,7 +115,7 @@ class DecodePool:
 
     @property
     def running(self) -> int:
-        """The number of jobs that run, or have ended without being delivered to the reactor yet."""
+        """The number of jobs that run, or have ended but are not yet delivered to the reactor."""
         return self._running
 
     @property
@@ -150,10 +150,10 @@ class DecodePool:
         """
         Call *function* on a decode thread; fire with what it returns or raises.
 
-        *on_duration* is called just before, with the seconds spent in *function*.  A job that is
-        cancelled before it has begun never runs.  After a later cancel the job runs to its end,
-        its result is dropped, and *on_duration* is not called.  Fails with `PoolNotRunning` before
-        the start and after a stop.
+        *on_duration* is called just before the Deferred fires, with the seconds spent in
+        *function*.  A job that is cancelled before it has begun never runs.  After a later cancel
+        the job runs to its end, its result is dropped, and *on_duration* is not called.  Fails with
+        `PoolNotRunning` before the start and after a stop.
         """
         if self._state is not _State.RUNNING:
             return fail(PoolNotRunning(f"the decode pool is {self._state.value}"))
@@ -170,8 +170,8 @@ class DecodePool:
         """
         Fail the jobs that wait with `PoolNotRunning`, let the others end, then end the threads.
 
-        Fires when the threads have ended; blocks only while idle threads end.  A cancel ends the
-        wait, not the stop.  May be called at any time, and more than once.
+        Fires when the threads have ended; blocks only while idle threads end.  Cancelling
+        the Deferred ends the wait, not the stop.  May be called at any time, and more than once.
         """
         if self._state is _State.NEW:
             self._state = _State.STOPPED

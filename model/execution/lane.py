@@ -1,5 +1,5 @@
 """
-Run batches on one model thread: copy the rows in, run once, split the rows of the outputs.
+Run batches on one model thread: copy rows into a buffer, run the model once, split the outputs.
 
 `run` is called on the reactor thread; staging, running and splitting happen on the model thread,
 which wakes the reactor once for each batch.
@@ -29,13 +29,13 @@ class Lane:
         # Written by the model thread:
         #: Seconds of the last run, with copying and splitting; None before the first.
         self.seconds: float | None = None
-        #: Batches that were run, and rows in them; failed ones count.
+        #: Number of batches that were run, and of rows in them; failed batches count, too.
         self.runs = 0
         self.rows = 0
 
     def run(self, pieces: Sequence[Piece[Feed]]) -> "Deferred[Sequence[Arrays]]":
         """
-        Run *pieces*, whose feeds have the same key, as one batch; one result for each, in order.
+        Run *pieces*, whose feeds have the same key, as one batch; return one result for each.
 
         Fails with `ModelError` where the outputs have another number of rows than the feed (one of
         the feeds may be the cause), with `OutOfMemory`, or with what the engine raised.

@@ -1,7 +1,7 @@
 """
 The queues of one model: one for each signature and shape of its rows.
 
-Belongs to the reactor thread.
+Used on the reactor thread only.
 """
 
 from collections import OrderedDict
@@ -10,7 +10,7 @@ from batcher.learning.latency import LatencyCurve
 from batcher.queue import Queue
 from model.signature import Arrays, Feed, RunKey
 
-#: Queues of shapes that were not warmed up: clients may send any number of shapes.
+#: Largest number of queues for shapes that were not warmed up: clients may send any shape.
 MAX_OTHER_QUEUES = 1024
 
 #: A queue of feeds; its results are the outputs of the model.
@@ -21,7 +21,7 @@ class Queues:
     """
     The queues of one model.
 
-    *max_queue_bytes* bytes of rows may wait in each queue, but never fewer rows than fill a batch.
+    Each queue may hold rows of *max_queue_bytes* bytes, or the rows of one batch if that is more.
     """
 
     def __init__(self, max_queue_bytes: int) -> None:
@@ -30,20 +30,20 @@ class Queues:
         self.known: dict[str, FeedQueue] = {}
         self._caps: dict[str, int] = {}
         self._learned: dict[RunKey, FeedQueue] = {}
-        self._others: OrderedDict[RunKey, FeedQueue] = OrderedDict()  # the last used is the last
+        self._others: OrderedDict[RunKey, FeedQueue] = OrderedDict()  # least recently used first
 
     def learn(self, sample: Feed, cap: int, measured: dict[int, float]) -> None:
         """
-        Make the queue of feeds like *sample*; *measured* is l(b) as warm-up found it.
+        Make the queue for feeds like *sample*; *measured* has the seconds of a run, by its rows.
 
-        *cap*, the largest batch in rows, holds for other shapes of its signature, too.
+        *cap*, the largest batch in rows, is also that of other shapes of the signature.
         """
         name = sample.signature.name
         self._caps[name] = cap
         self._learned[sample.key] = self.known[name] = self._new(sample, cap, measured)
 
     def cap(self, signature: str) -> int:
-        """Return the largest batch, in rows, of *signature* at the start."""
+        """Return the largest batch of *signature* at the start, in rows."""
         return self._caps[signature]
 
     def of(self, feed: Feed) -> FeedQueue:
@@ -64,9 +64,9 @@ class Queues:
 
 def run_name(feed: Feed) -> str:
     """
-    Return the name, in reports, of the queue of *feed*.
+    Return the name that reports use for the queue of *feed*.
 
-    The name of its signature, and the shapes of its rows if the signature leaves any open.
+    It is the name of the signature, with the shapes of the rows if the signature leaves any open.
     """
     signature = feed.signature
     first = 1 if signature.batched else 0

@@ -3,7 +3,8 @@ Hold the rows of one batch in contiguous memory that TensorFlow uses without a c
 
 A `Staging` belongs to one lane, and only the lane's thread uses it, so that a cancelled request
 frees nothing here.  TensorFlow copies a fed array whose address is not a multiple of 64 bytes, and
-holds the interpreter lock meanwhile.  Numpy's own large arrays never have such an address.
+holds the interpreter lock meanwhile.  Large arrays that numpy allocates never start at such a
+multiple.
 """
 
 from collections.abc import Sequence
@@ -38,7 +39,7 @@ class Staging:
 
     def stage(self, slices: Sequence[tuple[Feed, int, int]]) -> Feed:
         """
-        Copy the rows [start, stop) of each feed one behind the other; return views of the buffers.
+        Copy the rows [start, stop) of each feed, one after the other; return views of the buffers.
 
         All feeds must have the same key.  The views are valid until the next call.
         """

@@ -1,7 +1,8 @@
 """
-Run calls one after the other on a thread of their own, a model thread.  Batches run only on these.
+Run calls one after the other on a dedicated thread, a model thread.
 
-The thread starter and the queue are arguments, so that a test can step a model thread by hand.
+Batches run only on model threads.  The thread starter and the queue are arguments, so that a test
+can step a model thread by hand.
 """
 
 import os
@@ -33,7 +34,7 @@ class JobQueue(Protocol):
 
 
 class ThreadStopped(RuntimeError):
-    """A call was made before the model thread was started, or after it was asked to stop."""
+    """A call was made before the model thread was started, or after `stop`."""
 
 
 class Sentinel(Enum):
@@ -130,7 +131,7 @@ class ModelThread:
             pass
 
     def step(self) -> bool:
-        """Run the first job of the queue, on the model thread; return False after the last job."""
+        """Run the next job of the queue, on the model thread; return False if the thread ends."""
         job = self._queue.get()
         self.last_heartbeat = self.seconds()
         if job is Sentinel.STOP:

@@ -26,18 +26,18 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-#: The largest batch of a sweep that no option and no signature bounds.
+#: The largest batch of a sweep, in rows, if no option and no signature limits it.
 MAX_WARMUP_ROWS = 128
 
-#: A sweep ends after two sizes in a row whose rate is below this factor of the best before it.
+#: A sweep ends after two sizes in a row with a rate below this factor times the best earlier rate.
 MIN_RATE_GAIN = 1.05
 
-#: Rows of the smallest usual cap: enough to share the server's own cost of a run.
+#: A cap of so many rows is enough to share the server's own cost of a run; see `choose_cap`.
 MIN_CAP_ROWS = 4
 
 
 class SampleFailed(ModelError):
-    """The model cannot run the generated row that warm-up measures it with."""
+    """The model cannot run the generated row that warm-up uses."""
 
 
 def sizes_up_to(largest: int) -> list[int]:
@@ -77,7 +77,7 @@ def choose_cap(measured: dict[int, float]) -> int:
 
 
 def repeat_sample(sample: Feed, rows: int) -> Feed:
-    """Return *rows* rows like *sample*; *sample* itself where it can only run alone."""
+    """Return a feed of *rows* copies of *sample*; *sample* itself if it can only run alone."""
     return sample.repeated(rows) if sample.signature.batched else sample
 
 
@@ -121,7 +121,7 @@ async def measure(
     """
     Return the seconds of a run of *rows* rows like *sample* with all *lanes* busy.
 
-    That is the median over the lanes of the `typical` time of each.  *repeats* returns how many
+    That is the median over the lanes of each lane's `trimmed_mean`.  *repeats* returns how many
     runs a lane times, given the seconds of one.
     """
     feed = repeat_sample(sample, rows)
@@ -157,10 +157,11 @@ async def warm_up(
     """
     Return the measured seconds of a run, by its rows: 1, 2, 4, ... times the row of *sample*.
 
-    Without *largest* the sweep ends where the rate no longer rises, or at a size that cannot be
-    run, since the device is out of memory or the graph fixes its rows inside.  With *largest* the
-    sweep ends there.  Raises `SampleFailed` where the model fails to run one row; `ModelError`
-    where the device has no memory for one row, or a size up to *largest* cannot be run.
+    Without *largest* the sweep ends where the rate no longer rises, or before the first size that
+    cannot be run: the device may be out of memory, or the graph may be fixed to a number of rows.
+    With *largest* the sweep ends there.  Raises `SampleFailed` where the model fails to run one
+    row; `ModelError` where the device has no memory for one row, or a size up to *largest* cannot
+    be run.
     """
     measured: dict[int, float] = {}
     for rows in sizes_up_to(largest or MAX_WARMUP_ROWS):

@@ -1,7 +1,7 @@
 """
 Resize like ``ResizeBilinear`` of TensorFlow 1: no antialiasing, no half-pixel centres.
 
-label_image and the graphs that are retrained for it resize images this way.  Pure.
+label_image, TensorFlow's example program, and graphs retrained for it resize this way.  Pure.
 """
 
 import numpy as np
@@ -30,7 +30,7 @@ def resize_as_tensorflow(
 def _sample_positions(
     old_size: int, new_size: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Return, for each new pixel, the old pixel before it, the next one, and the weight of that."""
+    """Return, for each new pixel, the old pixels before and behind it, and the latter's weight."""
     positions = np.arange(new_size, dtype=np.float32) * np.float32(old_size / new_size)
     before = np.floor(positions).astype(np.intp)
     return before, np.minimum(before + 1, old_size - 1), (positions - before).astype(np.float32)
@@ -42,7 +42,7 @@ def _resize_rows(
     right: npt.NDArray[np.intp],
     weights: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Return *rows* in the new width; in place, since a new array takes longer than arithmetic."""
+    """Return *rows* in the new width.  In place: a new array takes longer than the arithmetic."""
     start = rows.take(left, 1).astype(np.float32)
     levels = rows.take(right, 1).astype(np.float32)
     levels -= start

@@ -1,7 +1,7 @@
 """
 Decode an image file into the array of pixels that a model takes.
 
-Decides which pixels are cut out, how they are resized, and how each kind of pixel becomes RGB.
+Decides which pixels are cut out, how they are resized, and how they become RGB or grey.
 A pure function of bytes, called on the threads of a decode pool; may import Pillow, never Twisted.
 """
 
@@ -40,8 +40,8 @@ def decode_image(
     Reads JPEG, PNG, WebP, BMP and GIF; of an animation the first image.  The image is turned
     upright by its EXIF orientation, and transparent pixels become white.  Colour profiles and
     gamma are ignored: samples are read as sRGB, as in training pipelines.  Colours become grey by
-    ITU-R 601.  For TF_BILINEAR, *read_jpeg*, where it is given, decodes JPEG files as uint8
-    [height, width, 3] instead of Pillow.
+    ITU-R 601.  TF_BILINEAR differs, see `Resample`; with it, *read_jpeg*, if given, decodes JPEG
+    files in place of Pillow, to uint8 [height, width, 3].
 
     Raises only `BadImage`, whatever *data* holds: `NotAnImage`, `TruncatedImage`, `TooManyPixels`
     for more than *max_pixels* pixels or a side over `MAX_SIDE_PIXELS` (from the header, before a
@@ -82,7 +82,7 @@ _OPENERS: dict[ImageFormat, Callable[[BytesIO], ImageFile]] = {
     ImageFormat.WEBP: WebPImageFile,
 }
 
-#: The turn that makes a stored image upright, by EXIF orientation; from 5 on it swaps the sides.
+#: The turn that makes a stored image upright, by EXIF orientation; 5 to 8 swap width and height.
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -105,8 +105,8 @@ def _decode(
     image = _OPENERS[header.format](BytesIO(b"".join(header.parts)))
     if image.size != (header.width, header.height):
         raise BadImage(
-            f"the {header.format} image says two sizes: {header.width} x {header.height} "
-            f"and {image.size[0]} x {image.size[1]} pixels"
+            f"the {header.format} image has two different sizes in its data: "
+            f"{header.width} x {header.height} and {image.size[0]} x {image.size[1]} pixels"
         )
     if preprocessing.resample is Resample.TF_BILINEAR:
         pixels = None
@@ -135,9 +135,9 @@ def _as_tensorflow(
     pixels: npt.NDArray[np.uint8] | None,
 ) -> npt.NDArray[np.uint8]:
     """
-    Return the pixels that label_image makes of *image*: not turned, without its alpha channel.
+    Return the pixels of *image* as label_image computes them: not turned, without alpha channel.
 
-    With *pixels*, [height, width, 3], the decoded image, *image* itself is not decoded.
+    *pixels*, if given, is the decoded image, [height, width, 3]; then *image* is not decoded.
     """
     region = _region(header, preprocessing.crop, orientation=1)
     if pixels is not None:
@@ -169,7 +169,7 @@ def _region(header: ImageHeader, crop: float | None, orientation: int) -> tuple[
     """
     Return left, top, right and bottom of the pixels to cut out of the image as it is stored.
 
-    They are the same pixels of the scene for every *orientation*.
+    They show the same part of the scene for every *orientation*.
     """
     if crop is None:
         return 0, 0, header.width, header.height
@@ -186,7 +186,7 @@ def _let_decoder_shrink(
     image: ImageFile, region: tuple[int, int, int, int], size: tuple[int, int]
 ) -> int:
     """
-    Have *image* decoded smaller where *region* stays at least *size*; return the factor, 1 if not.
+    Let Pillow decode *image* smaller if *region* stays at least *size*; return the factor, else 1.
     """
     left, top, right, bottom = region
     for factor in (8, 4, 2):
@@ -203,9 +203,9 @@ def _cut(
     """
     Return a copy of the pixels of *image* that *region* touches, and the box of the region in it.
 
-    With resize's own box alone, pixels outside the region would have a weight at the border, and
-    the array would differ from that of a crop and a resize.  In an image that was decoded smaller
-    by the factor *shrunk*, the region may end within a pixel.
+    With only the box of Pillow's resize, pixels outside the region would have a weight at the
+    border, and the result would differ from a crop followed by a resize.  In an image that was
+    decoded smaller by the factor *shrunk*, the region may end within a pixel.
     """
     left, top, right, bottom = (edge / shrunk for edge in region)
     outer = floor(left), floor(top), ceil(right), ceil(bottom)
@@ -220,8 +220,8 @@ def _opaque(image: Image.Image, sample_bits: int) -> Image.Image:
     """
     Return *image* in mode RGB, or L where it is grey, with white for transparent pixels.
 
-    White, because images with transparency are made for a page, and because the colours stored
-    under transparent pixels are arbitrary, mostly black.
+    White, because images with transparency are made for a white web page, and because the colours
+    stored under transparent pixels are arbitrary, mostly black.
     """
     key: int | bytes | tuple[int, ...] | None = image.info.get("transparency")
     if image.mode in {"1", "L", "I", "I;16"}:

@@ -32,7 +32,7 @@ _OTHER_IMAGES = (
     (4, b"jP  ", "a JPEG 2000 image"),
 )
 
-#: What a conversion of line ends makes of the bytes behind "PNG", which are there to detect it.
+#: The bytes after "PNG" if line ends were converted; the format has them to detect that.
 _CHANGED_ENDS = (b"\x1a", b"\n", b"\r\r")
 
 #: Other files that clients send by mistake, in the same columns.

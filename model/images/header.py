@@ -39,8 +39,8 @@ def check_size(data: bytes, max_pixels: int) -> ImageHeader:
     """
     Return the header of the image file *data*; no pixel is decoded.
 
-    Raises `BadImage`; of it `TooManyPixels` for more than *max_pixels* pixels and `SideTooLong` for
-    a side over `MAX_SIDE_PIXELS`.
+    Raises `TooManyPixels` for more than *max_pixels* pixels, `SideTooLong` for a side over
+    `MAX_SIDE_PIXELS`, and what `read_header` raises.
     """
     header = read_header(data)
     if header.width * header.height > max_pixels:
@@ -61,7 +61,7 @@ def read_header(data: bytes) -> ImageHeader:
     if kind is None:
         raise NotAnImage(describe(data), len(data))
     if b"\xef\xbf\xbd" in data[:1024] and _is_text(data):
-        raise BadImage(f"the {kind} image was read as text (UTF-8): its other bytes are lost")
+        raise BadImage(f"the {kind} image was read as text (UTF-8), so some bytes were destroyed")
     try:
         header = _READERS[kind](data)
     except (IndexError, StructError):
@@ -75,7 +75,7 @@ def first_image(data: bytes, kind: ImageFormat) -> bytes:
     """
     Return *data*, which `read_header` has accepted, without the images behind the first.
 
-    For decoders that would decode all images of an animation, with no limit of memory.  Raises
+    For decoders that would decode all images of an animation, with no limit on memory.  Raises
     `BadImage` for a WebP animation, whose first image cannot be cut out.
     """
     if kind is ImageFormat.WEBP and is_animation(data):

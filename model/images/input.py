@@ -16,10 +16,10 @@ from model.signature import STRING, Arrays, Feed, Signature
 
 def check_encoded_images(feed: Feed, max_pixels: int) -> Feed:
     """
-    Return *feed* for a model that decodes images itself, with each string that is an image checked.
+    Check the encoded images in *feed*, for a model that decodes images itself; return the feed.
 
-    An animation becomes its first image; other strings stay unchanged.  Raises `BadImage`, for
-    more than *max_pixels* pixels too.
+    An animation becomes its first image; strings that are not images stay unchanged.  Raises
+    `BadImage`, also for more than *max_pixels* pixels.
     """
     check = np.frompyfunc(lambda data: _checked_image(data, max_pixels), 1, 1)
     arrays = (
@@ -48,7 +48,8 @@ class ImageInput:
     """
     description: str  #: for the log and the status: the size, the filter, the range
     scores: int = 0  #: the index of the output with a score for each label
-    two_classes: bool = False  #: whether that output has one number, the score of label 2 of 2
+    #: Whether the output *scores* is a single number: the score of the second of two labels.
+    two_classes: bool = False
     encoded: Signature | None = None
     """
     The signature of requests with encoded images as strings.  It differs from *signature* where the
@@ -71,7 +72,7 @@ class ImageInput:
         return self.signature.feed({spec.name: self.array_of(data)})
 
     def feed_encoded(self, feed: Feed) -> Feed:
-        """Return the feed to run for *feed*, whose signature is *encoded*; raises `BadImage`."""
+        """Return the feed to run in place of *feed*, a feed of *encoded*; raises `BadImage`."""
         strings = feed.arrays[0].reshape(-1)
         return self.feed_all(strings) if len(strings) else feed
 
@@ -79,7 +80,7 @@ class ImageInput:
         """
         Return the feed of one or more image *files*, one row for each.
 
-        Raises `BadImage`, and `FeedError` for more files than the rows of the signature.
+        Raises `BadImage`, and `FeedError` for more files than the signature takes rows.
         """
         feeds = [self.feed(data) for data in files]
         if len(feeds) == 1:

@@ -40,7 +40,7 @@ class ImageLayout:
 
     @property
     def padded(self) -> bool:
-        """Whether the batch has a fixed size of several rows, to which fewer rows are filled up."""
+        """Whether the batch has a fixed size over 1; fewer rows are filled up with zeros."""
         return self.batched and self.rows is not None and self.rows > 1
 
     @property

@@ -19,6 +19,6 @@ class ColourOrder(StrEnum):
 class Normalisation:
     """The input is ``(pixel - mean) * scale``, with a mean and a scale for each channel."""
 
-    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: in the model's colour order
-    scale: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)  #: the same
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)  #: in *colour_order*
+    scale: tuple[float, float, float] = (1 / 255, 1 / 255, 1 / 255)  #: in *colour_order*
     colour_order: ColourOrder = ColourOrder.RGB

@@ -12,9 +12,10 @@ class Resample(StrEnum):
     """
     The filter of a resize.
 
-    All but NEAREST and TF_BILINEAR average pixels when they shrink.  TF_BILINEAR makes the pixels
-    of label_image: TensorFlow's own interpolation and its own reading of files, which ignores an
-    EXIF orientation and uses the colours under transparent pixels.
+    All but NEAREST and TF_BILINEAR average pixels when they shrink.  TF_BILINEAR gives the same
+    pixels as label_image, TensorFlow's example program: with TensorFlow's own interpolation, and
+    its own decoding, which ignores an EXIF orientation and uses the colours under transparent
+    pixels.
     """
 
     NEAREST = "nearest"
@@ -44,8 +45,8 @@ class Preprocessing:
     resample: Resample = Resample.BILINEAR
     scaled_decode: bool = False
     """
-    Whether the JPEG decoder may shrink by 2, 4 or 8, where the part that is cut out stays at least
-    as large as the size.  Large photographs take a fraction of the time; pixels differ a little.
+    Whether the JPEG decoder may shrink by 2, 4 or 8, if the part that is cut out stays at least
+    *height* x *width*.  Large photographs take a fraction of the time; pixels differ a little.
     """
     channels: int = 3  #: 3 for red, green and blue; 1 for grey
 

@@ -1,8 +1,8 @@
 """
 Decide which range of pixel values a float input takes, from the scaling in the model itself.
 
-Pure.  A model that computes ``scale * x + offset`` before its first layer maps the range of its
-training to about -1..1, 0..1 or a mean of zero.
+Pure.  A model that computes ``scale * x + offset`` before its first layer maps the range that it
+was trained on to about -1..1, 0..1 or a mean of zero.
 """
 
 from dataclasses import dataclass
@@ -41,7 +41,7 @@ class ValueRange(Enum):
 
 DEFAULT_RANGE = ValueRange.UNIT
 
-#: Largest distance of an end of a range from that of a usual range, as a fraction of its width.
+#: Largest distance between an end of a range and that of a usual range, relative to its width.
 _MAX_ERROR = 0.05
 
 #: The same for the lower end of 0..255, so that pixels with a mean subtracted do not fit.
@@ -99,7 +99,7 @@ def choose_range(scaling: Affine | Unreadable) -> tuple[ValueRange, str]:
         return _guess(fitting[0], f"the model itself computes {scaling}, which suits {suited}")
     return _guess(
         min(ValueRange, key=lambda values: _distance(scaling, values)),
-        f"the model itself computes {scaling}, which suits no usual range",
+        f"the model itself computes {scaling}, which fits none of the usual ranges",
     )
 
 
@@ -113,9 +113,9 @@ def range_warning(numbers: Normalisation, scaling: Affine | Unreadable) -> str:
     if len(fitting) != 1 or np.allclose(given, fitting[0].value, rtol=_MAX_ERROR, atol=_MAX_ERROR):
         return ""
     return (
-        f"warning: images are fed as (pixel - {mean:g}) * {scale:.4g}, as asked, but the model "
-        f"itself computes {scaling} (Rescaling or the like), which suits {fitting[0]}: "
-        f"{fitting[0].options}"
+        f"warning: images are fed as (pixel - {mean:g}) * {scale:.4g}, as your options set it, but "
+        f"the model itself computes {scaling} (Rescaling or the like), which suits "
+        f"{fitting[0]}: {fitting[0].options}"
     )
 
 
@@ -128,7 +128,7 @@ def _guess(values: ValueRange, reason: str) -> tuple[ValueRange, str]:
 
 
 def _distance(scaling: Affine, values: ValueRange) -> float:
-    """Return the logarithmic distance of the mapped range's width from that of -1..1."""
+    """Return |log(width / 2)| of the range to which *scaling* maps *values*; 0 for -1..1."""
     low, high = scaling.of(values)
     return abs(log((high - low) / 2)) if high > low else inf
 
@@ -147,7 +147,7 @@ def _gives_usual_range(scaling: Affine, values: ValueRange) -> bool:
 
 
 def _subtracts_mean(scaling: Affine, values: ValueRange) -> bool:
-    """Whether *scaling* subtracts a mean of pixels, and divides by a deviation or by nothing."""
+    """Whether *scaling* subtracts a mean of pixels, and may divide by a standard deviation."""
     low, high = values.value
     size = high - low
     if scaling.scale == 0 or not _MEANS[0] <= -scaling.offset / scaling.scale / size <= _MEANS[1]:

@@ -44,7 +44,7 @@ class CacheUnavailableError(Exception):
 
 
 class DamagedCacheError(Exception):
-    """A file in the cache differs from what was written; it has to be made again."""
+    """A file in the cache differs from what was written; it has to be written again."""
 
     def __init__(self, path: Path, reason: str) -> None:
         super().__init__(f"{path} is damaged: {reason}")
@@ -158,28 +158,28 @@ class CacheFolder:
         """
         Return the model; call *build* where it is absent or damaged.
 
-        Reports damage and, after a build, the folder, in one line of progress each.  Checks before
-        *build*, which may take long, that the folder can be written.  Raises CacheUnavailableError,
-        and any error of *build*.
+        Calls *on_progress* with a line for damage and, after a build, a line with the folder.
+        Before *build*, which may take long, checks that the folder can be written.  Raises
+        CacheUnavailableError, and any error of *build*.
         """
         try:
             model = self.find(name, version)
         except DamagedCacheError as damage:
-            on_progress(f"{damage}; making it again")
+            on_progress(f"{damage}; converting it again")
             model = None
         if model is not None:
             return model
         with self._locked(self.model_folder(name, version).parent):
             pass
         model = self.publish(name, version, build())
-        on_progress(f"{name}/{version} is kept in {model.path} ({model.size / 1e6:.1f} MB)")
+        on_progress(f"{name}/{version} is stored in {model.path} ({model.size / 1e6:.1f} MB)")
         return model
 
     def _read(self, name: str, version: str) -> CachedModel:
         folder = self.model_folder(name, version)
         model, digests = _read_manifest(folder)
         if (model.name, model.version) != (name, version):
-            raise DamagedCacheError(folder, f"{MANIFEST} is that of {model.name}/{model.version}")
+            raise DamagedCacheError(folder, f"{MANIFEST} is for {model.name}/{model.version}")
         for file_name, digest in digests.items():
             _check_file(folder, file_name, digest)
         return model
@@ -368,7 +368,7 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Sync the names in *folder* to the disk, against a power cut."""
+    """Write the names in *folder* to the disk, so that they survive a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

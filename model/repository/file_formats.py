@@ -20,9 +20,9 @@ _UNPACK = "unpack it, and name what is in it"
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """A format of files."""
+    """A file format, for messages."""
 
-    what: str  #: with its article
+    what: str  #: its name with an article, such as "a ZIP archive"
     advice: str = ""  #: what to do with the file instead of serving it; may be empty
 
 

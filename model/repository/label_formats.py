@@ -1,7 +1,7 @@
 """
 Read the labels of a classifier in the forms that other tools write.
 
-Pure.  A form other than one label a line is read only where its meaning is certain: each class,
+Pure.  A form other than one label per line is read only where its meaning is certain: each class,
 from 0 on, has exactly one label.
 """
 
@@ -12,7 +12,7 @@ import json
 import re
 from typing import Any, NoReturn
 
-_EXPECTED = "expected a label a line, in the order of the scores"
+_EXPECTED = "expected one label per line, in the order of the scores"
 
 #: UTF-32 comes before UTF-16: its mark begins with that of UTF-16.
 _MARKS = (
@@ -46,7 +46,7 @@ class UnreadableLabelsError(ValueError):
 
 def text_of(data: bytes) -> str:
     """
-    Return the text in *data*, which is UTF-8, or UTF-16 or UTF-32 by its first bytes or its zeros.
+    Return the text in *data*: UTF-16 or UTF-32 if its first bytes or zeros show that, else UTF-8.
 
     Raises `UnreadableLabelsError`.
     """
@@ -65,9 +65,9 @@ def labels_in(text: str) -> tuple[str, ...]:
     """
     Return the labels in *text*, in the order of the scores.
 
-    The text has one label a line; or it is a list of names, an object of classes by name or of
-    names by class, in JSON or Python; or it has the number of the class beside each name, in lines
-    or in a table of separated values.  Raises `UnreadableLabelsError` where there is no label,
+    The text is one label per line; or, in JSON or Python, a list of names or an object with the
+    class of each name or the name of each class; or lines, or a table of separated values, with the
+    number of the class beside each name.  Raises `UnreadableLabelsError` where there is no label,
     where a label is empty, and where another form does not give each class a name.
     """
     text = text.rstrip()
@@ -87,7 +87,7 @@ def labels_in(text: str) -> tuple[str, ...]:
 
 
 class _Object(tuple[tuple[str, Any], ...]):
-    """The keys and values of a JSON object, with repeated keys."""
+    """The pairs of key and value of a JSON object; repeated keys are kept."""
 
     __slots__ = ()
 
@@ -97,7 +97,7 @@ class _Object(tuple[tuple[str, Any], ...]):
 
 
 def _utf16_without_mark(data: bytes) -> str:
-    """Return the only byte order of UTF-16 in which *data* is text; raise unless there is one."""
+    """Return the UTF-16 encoding in which *data* is text; raise unless exactly one fits."""
     fitting = []
     for encoding in ("utf-16-le", "utf-16-be"):
         text = data.decode(encoding, "replace")
@@ -109,7 +109,7 @@ def _utf16_without_mark(data: bytes) -> str:
 
 
 def _structure(text: str) -> Any:
-    """Return the JSON list or object in *text*, or Python's; None where it is lines of text."""
+    """Return the list or object in *text*, in JSON or Python; None if it is neither."""
     try:
         return json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError):
@@ -138,7 +138,7 @@ def _from_structure(value: Any) -> tuple[str, ...]:
 
 
 def _from_object(pairs: _Object) -> tuple[str, ...]:
-    """Return the labels in an object of classes by name, or of names by class."""
+    """Return the labels in an object with the class of each name, or the name of each class."""
     if all(type(value) is int for _, value in pairs):
         by_class = [(value, name) for name, value in pairs]
     elif all(re.fullmatch(r"\d{1,9}", key, re.ASCII) for key, _ in pairs):
@@ -149,7 +149,7 @@ def _from_object(pairs: _Object) -> tuple[str, ...]:
 
 
 def _name(value: Any) -> str:
-    """Return the name of a class; ImageNet's is a pair of its key in WordNet and the name."""
+    """Return the name of a class; in ImageNet's files it is in a pair, after its WordNet key."""
     if isinstance(value, list) and len(value) == 2:
         value = value[1]
     return value if isinstance(value, str) else _refuse_json()

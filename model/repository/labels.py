@@ -15,17 +15,16 @@ from model.repository.label_formats import UnreadableLabelsError, labels_in, tex
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """
-    Return the labels in *path*, in the order of the scores: one a line, without blank lines at the
-    end, or in another form that `labels_in` lists.
+    Return the labels in *path*, in the order of the scores; `labels_in` lists the accepted forms.
 
-    Raises `ModelError` for a file that cannot be read, is not text, has no label, or has an empty
-    label between others.
+    Blank lines at the end are ignored.  Raises `ModelError` for a file that cannot be read, is not
+    text, has no label, or has an empty label between others.
     """
     try:
         found = format_of(path)
         if found not in (None, EMPTY):
             raise ModelError(
-                f"{path}: {found.what}, not labels: {found.advice or 'expected a label a line'}"
+                f"{path}: {found.what}, not labels: {found.advice or 'expected one label per line'}"
             )
         return labels_in(text_of(path.read_bytes()))
     except OSError as error:

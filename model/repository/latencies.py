@@ -1,4 +1,4 @@
-"""Keep measured run times between starts, by the hash of what determines them."""
+"""Store measured run times between starts, under a hash of what determines them."""
 
 from model.repository.cache import CacheFolder, DamagedCacheError, read_json, write_json_atomically
 

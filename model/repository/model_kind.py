@@ -38,7 +38,7 @@ class ModelFiles:
 
     kind: ModelKind
     path: Path  #: the file to load or, of a SavedModel, the folder
-    folder: Path  #: the folder with the model.toml of this model
+    folder: Path  #: the folder that may hold a model.toml for this model
 
 
 _SAVED_MODEL_FILES = ("saved_model.pb", "saved_model.pbtxt")
@@ -155,7 +155,7 @@ def _model_in_folder(folder: Path) -> ModelFiles:
 
 
 def _foreign(path: Path) -> str:
-    """Return what *path* is by its name where that is not served, else an empty string."""
+    """Return what *path* is by its name, if such files are not served; else an empty string."""
     matches = (what for ending, what in _FOREIGN if re.search(f"({ending})$", path.name.lower()))
     return next(matches, "")
 

@@ -1,8 +1,8 @@
 """
 Read ``model.toml``: the settings of a model that its own files do not contain.
 
-Pure except for reading the file.  The value of an absent key is None, so that the command line, the
-file and the model can be asked in this order.
+Pure except for reading the file.  The value of an absent key is None, so that a value is looked
+up in the command line, the file and the model, in this order.
 """
 
 import os

@@ -16,7 +16,7 @@ _NUMBER, _BYTES = 0, 2
 #: Bytes of the wire types that have a fixed size.
 _FIXED_SIZE_BYTES = {1: 8, 5: 4}
 
-#: Fields of a message that are examined; a graph has one for each node.
+#: Number of fields of a message that are examined; a graph has one for each node.
 _MAX_FIELDS = 32
 
 _OPERATION = re.compile(rb"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
@@ -42,7 +42,7 @@ class _Field:
 
 
 def message_in(data: bytes | mmap) -> Message | None:
-    """Return the message at the start of *data* where it is certain, else None."""
+    """Return which message *data* is, if that is certain; else None."""
     try:
         return _message(data, 0, len(data))
     except (ValueError, IndexError, RecursionError):
@@ -108,7 +108,7 @@ def _is_example(data: bytes | mmap, top: list[_Field]) -> bool:
 
 
 def _fields(data: bytes | mmap, start: int, end: int) -> Iterator[_Field]:
-    """Yield the fields of a message; raises ValueError or IndexError where the bytes are none."""
+    """Yield the fields of a message; raises ValueError or IndexError for other bytes."""
     at = start
     while at < end:
         tag, at = _number(data, at)

@@ -36,7 +36,7 @@ MIXED = Signature(
     (TensorSpec("a", np.dtype(np.int32), ()), TensorSpec("b", STRING, (2,))),
     (TensorSpec("known", np.dtype(bool), ()), TensorSpec("names", STRING, (2,))),
     "mixed",
-    alone="input 'a' is int32[]: no batch axis of any size",
+    alone="input 'a' is int32[]: its first axis is not of variable size",
 )
 
 

@@ -90,7 +90,7 @@ class Graphs:
         self._folder = folder
         self._loaded: list[Loaded] = []
         #: Lines reported while graphs were loaded.
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def write(self, build: Build) -> Path:
         """Write a graph to the file, in place of the one before; return the path."""
@@ -128,7 +128,7 @@ class Graphs:
                 options,
                 classes=classes,
                 max_pixels=10**6,
-                on_progress=self.said.append,
+                on_progress=self.lines.append,
             )
         )
         self._loaded.append(loaded)

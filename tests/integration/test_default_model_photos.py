@@ -131,7 +131,7 @@ def test_the_labels_are_the_names_that_people_expect(converted: CachedModel) -> 
 
 
 def test_a_second_process_finds_the_model_without_tensorflow(converted: CachedModel) -> None:
-    """It says nothing, converts nothing and imports no TensorFlow."""
+    """It prints no progress, converts nothing and does not import TensorFlow."""
     program = """
 import sys
 from model.backends.tensorflow.default_model.source import ensure_default_model

@@ -52,7 +52,7 @@ FAILURES = {
     ),
     "labels of another number": (
         "--port 0 --graph good.pb --labels two.txt",
-        r"\S+/good\.pb: 'final_result' gives \[1, 1000\] for 1 row, but the labels are 2: .*",
+        r"\S+/good\.pb: 'final_result' gives \[1, 1000\] for 1 row, but the number of labels .*",
     ),
     "missing model": (
         "--model absent",

@@ -123,7 +123,7 @@ def test_all_signatures_with_an_input_of_one_name_get_its_value(tmp_path: Path, 
 
 
 @pytest.mark.parametrize(
-    ("feeds", "said"),
+    ("feeds", "message"),
     [
         ({}, "also needs a value for 'keep_prob' (float32), 'phase_train' (bool), 'steps' (int32)"),
         (
@@ -139,11 +139,11 @@ def test_all_signatures_with_an_input_of_one_name_get_its_value(tmp_path: Path, 
     ],
 )
 def test_a_value_that_is_missing_or_does_not_fit_is_refused_in_one_line(
-    tmp_path: Path, load: Load, feeds: dict[str, bool | float], said: str
+    tmp_path: Path, load: Load, feeds: dict[str, bool | float], message: str
 ) -> None:
     """With the option that gives it."""
     frozen(tmp_path / "model")
     with pytest.raises(ModelError) as caught:
         load(tmp_path / "model", feeds)
     (line,) = str(caught.value).splitlines()
-    assert said in line
+    assert message in line

@@ -1,4 +1,4 @@
-"""Models in folders of any name: TensorFlow takes some names for patterns."""
+"""Models in folders of any name: TensorFlow treats some names as patterns."""
 
 import os
 from collections.abc import Mapping
@@ -38,7 +38,7 @@ NAMES = [
 ]
 
 
-#: All at once, and what is not UTF-8.
+#: All of these characters in one name, and a byte that is not UTF-8.
 ODD = os.fsdecode(b"a\nb \xff[1]*{x}?\\ ~")
 
 
@@ -52,7 +52,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def answer(path: Path, feed: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Return the only output of the model at *path*, which is found as a server finds it."""
+    """Return the only output of the model at *path*, which a server would find there."""
     files, facts = locate_model(Settings(model=path), lambda _: None)
     loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, on_progress=lambda _: None)
     try:
@@ -70,7 +70,7 @@ def answer(path: Path, feed: Mapping[str, np.ndarray]) -> np.ndarray:
 def test_a_saved_model_is_served_from_any_folder(
     plain: Path, tmp_path: Path, name: str, model: str
 ) -> None:
-    """With its variables and its assets, by the folder and by the file in it."""
+    """With its variables and its assets, named by the folder or by the file in it."""
     folder = tmp_path / name / name
     copytree(plain / model, folder)
     (folder / "model.toml").write_text('name = "net"')
@@ -80,10 +80,10 @@ def test_a_saved_model_is_served_from_any_folder(
         np.testing.assert_array_equal(answer(path, served.feed), expected)
 
 
-def test_variables_that_tell_of_the_range_of_pixels_are_read_from_any_folder(
+def test_variables_that_determine_the_range_of_pixels_are_read_from_any_folder(
     tmp_path: Path,
 ) -> None:
-    """The same is said of the model under every name."""
+    """The lines logged at load are the same under every name."""
     import tensorflow as tf
 
     scale = tf.Variable(1 / 255)
@@ -94,17 +94,18 @@ def test_variables_that_tell_of_the_range_of_pixels_are_read_from_any_folder(
         {"serving_default": (lambda image: {"y": tf.reduce_mean(image * scale, [1, 2])}, image)},
         scale=scale,
     )
-    told = {}
+    by_name = {}
     for name in ("same", "run[1]", ODD):
         folder = copytree(plain, tmp_path / name / "model")
-        said: list[str] = []
-        files, facts = locate_model(Settings(model=folder), said.append)
+        lines: list[str] = []
+        files, facts = locate_model(Settings(model=folder), lines.append)
         load_files(
-            files, facts, CPU, classes=0, max_pixels=10**6, on_progress=said.append
+            files, facts, CPU, classes=0, max_pixels=10**6, on_progress=lines.append
         ).runner.close()
-        told[name] = said
-    assert any("as they are" in line or "- 0) * 1" in line for line in told["same"]), told["same"]
-    assert told["run[1]"] == told[ODD] == told["same"]
+        by_name[name] = lines
+    same = by_name["same"]
+    assert any("as they are" in line or "- 0) * 1" in line for line in same), same
+    assert by_name["run[1]"] == by_name[ODD] == same
 
 
 @pytest.mark.parametrize("name", ["model", "run[1]"])
@@ -125,8 +126,8 @@ def test_an_asset_that_is_read_in_a_run_stays_within_reach(tmp_path: Path, name:
     assert answer(folder, {"rows": np.zeros(2, np.float32)}).tolist() == [b"ferry"] * 2
 
 
-def test_a_name_that_is_a_pattern_is_told_as_it_is(plain: Path, tmp_path: Path) -> None:
-    """Where something is missing there, too."""
+def test_a_message_shows_a_name_that_is_a_pattern_unchanged(plain: Path, tmp_path: Path) -> None:
+    """In the error for a missing file."""
     folder = tmp_path / "run[1]"
     copytree(plain / "affine", folder)
     (folder / "variables" / "variables.index").unlink()
@@ -138,7 +139,7 @@ def test_a_name_that_is_a_pattern_is_told_as_it_is(plain: Path, tmp_path: Path) 
 
 @pytest.mark.parametrize("suffix", [".keras", ".h5"])
 def test_a_keras_file_is_served_from_any_folder(tmp_path: Path, suffix: str) -> None:
-    """It goes through a folder of its own, and may be called anything."""
+    """It is converted in a temporary folder, and may have any name."""
 
     def build(keras: Any) -> Any:
         return keras.Sequential([keras.Input((3,), name="x"), keras.layers.Rescaling(2.0)])
@@ -151,7 +152,7 @@ def test_a_keras_file_is_served_from_any_folder(tmp_path: Path, suffix: str) -> 
 
 
 def test_a_graph_and_its_labels_are_read_in_any_folder(tmp_path: Path) -> None:
-    """And inspect tells of them in one JSON object."""
+    """And inspect reports them in one JSON object."""
     folder = tmp_path / ODD
     folder.mkdir()
     path = Graphs(folder).write(image_input())

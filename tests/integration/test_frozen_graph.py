@@ -71,7 +71,7 @@ def test_a_batch_of_one_in_the_graphs_input_is_opened(graphs: Graphs) -> None:
     assert loaded.signature.batched
     pixels = noise(7)
     np.testing.assert_allclose(loaded.run(pixels), pixels.mean(axis=(1, 2)) / 255, rtol=1e-5)
-    assert "the graph's batch of one is opened; the largest difference" in graphs.said[1]
+    assert "the graph now takes more than one row; largest difference" in graphs.lines[1]
 
 
 def test_a_graph_with_a_batch_of_one_inside_is_opened_too(graphs: Graphs) -> None:
@@ -200,22 +200,22 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
     "no such input": (
         image_input(),
         {"tensors": ("imput", None)},
-        "no tensor 'imput'; near it: input",
+        "no tensor 'imput'; similar names: input",
     ),
     "no such output": (
         image_input(),
         {"tensors": (None, "final_reslut:0")},
-        "no tensor 'final_reslut:0'; near it: final_result",
+        "no tensor 'final_reslut:0'; similar names: final_result",
     ),
     "nothing near": (
         image_input(),
         {"tensors": (None, "xyzzy")},
-        "no tensor 'xyzzy'; near it: input, final_result/reduction_indices, final_result",
+        "no tensor 'xyzzy'; similar names: input, final_result/reduction_indices, final_result",
     ),
     "no number behind the colon": (
         image_input(),
         {"tensors": (None, "final_result:first")},
-        "'final_result:first' is no tensor: expected NAME or NAME:0",
+        "'final_result:first' is not a tensor name: expected NAME or NAME:0",
     ),
     "no such output of the input": (
         image_input(),
@@ -240,7 +240,7 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
     "one colour": (
         image_input(shape=(None, 4, 5, 1)),
         {},
-        "'final_result' gives [1, 1] for 1 row, but the labels are 3: expected [1, 3]",
+        "'final_result' gives [1, 1] for 1 row, but the number of labels is 3: expected [1, 3]",
     ),
     "four channels": (
         image_input(shape=(None, 4, 5, 4)),
@@ -267,7 +267,7 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
         {"width": 8},
         "the width of images is given as 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
-    "an input that nobody feeds": (
+    "an input without a value": (
         together(image_input(), KEEP_PROB, applied("multiply", SCORES, "keep_prob", to="out")),
         {"tensors": ("input", "out")},
         "out:0 also needs a value for 'keep_prob' (float32): give it with --feed keep_prob=1.0, or",
@@ -275,17 +275,17 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
     "too few labels": (
         image_input(),
         {"classes": 2},
-        "'final_result' gives [1, 3] for 1 row, but the labels are 2: expected [1, 2]",
+        "'final_result' gives [1, 3] for 1 row, but the number of labels is 2: expected [1, 2]",
     ),
     "too many labels": (
         image_input(),
         {"classes": 1000},
-        "'final_result' gives [1, 3] for 1 row, but the labels are 1000: expected [1, 1000]",
+        "'final_result' gives [1, 3] for 1 row, but the number of labels is 1000: expected [1, 10",
     ),
     "one number for all": (
         together(image_input(), applied("reduce_mean", SCORES, to="mean")),
         {"tensors": (None, "mean")},
-        "'mean' gives [] for 1 row, but the labels are 3: expected [1, 3]",
+        "'mean' gives [] for 1 row, but the number of labels is 3: expected [1, 3]",
     ),
 }
 
@@ -313,7 +313,7 @@ def test_a_graph_that_is_not_frozen_is_refused(
     """Its variables have no values in the file."""
     variables = [variable(name, use_resource=use_resource) for name in names]
     path = graphs.write(together(image_input(), *variables))
-    assert graphs.refusal(path) == f"{path}: not frozen: the variable 'weights' has no value{more}"
+    assert graphs.refusal(path) == f"{path}: not frozen: no value for the variable 'weights'{more}"
 
 
 def test_a_graph_of_unknown_operations_is_refused(graphs: Graphs) -> None:
@@ -340,7 +340,7 @@ def saved_model(graph_file: bytes) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("spoil", "said"),
+    ("spoil", "message"),
     [
         (lambda data: data[: len(data) // 2], "not a frozen GraphDef, or cut short"),
         (lambda data: data[:-1], "not a frozen GraphDef, or cut short"),
@@ -352,12 +352,12 @@ def saved_model(graph_file: bytes) -> bytes:
     ids=["half of it", "the last byte lost", "empty", "an image", "labels", "a SavedModel"],
 )
 def test_a_file_that_holds_no_graph_is_refused(
-    graphs: Graphs, spoil: Callable[[bytes], bytes], said: str
+    graphs: Graphs, spoil: Callable[[bytes], bytes], message: str
 ) -> None:
     """Cut short, or of another format, which the error names."""
     path = graphs.write(image_input())
     path.write_bytes(spoil(path.read_bytes()))
-    assert graphs.refusal(path).startswith(f"{path}: {said}")
+    assert graphs.refusal(path).startswith(f"{path}: {message}")
 
 
 def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, graphs: Graphs) -> None:

@@ -156,7 +156,7 @@ REFUSED: dict[str, tuple[Build, dict[str, str], str]] = {
             applied("identity", "softmax", to="b"),
         ),
         {},
-        "--output-layer is needed: the graph's ends are a, b",
+        "--output-layer is needed: the graph's possible outputs are a, b",
     ),
     "ten ends": (
         together(
@@ -164,13 +164,13 @@ REFUSED: dict[str, tuple[Build, dict[str, str], str]] = {
             *(applied("identity", "softmax", to=f"end{number}") for number in range(10)),
         ),
         {},
-        "--output-layer is needed: the graph's ends are "
+        "--output-layer is needed: the graph's possible outputs are "
         + ", ".join(f"end{number}" for number in range(8)),
     ),
     "no end": (
         placeholder("x", "float32", (None, 4)),
         {},
-        "--output-layer is needed: the graph's ends are none",
+        "--output-layer is needed: the graph's possible outputs are none",
     ),
     "nothing to feed": (
         constant_scores,
@@ -180,12 +180,12 @@ REFUSED: dict[str, tuple[Build, dict[str, str], str]] = {
     "a name that is a control edge": (
         image_input(),
         {"input": "^input"},
-        "no tensor '^input'; near it: input, final_result",
+        "no tensor '^input'; similar names: input, final_result",
     ),
     "an output behind another colon": (
         image_input(),
         {"output": "final_result:0:0"},
-        "'final_result:0:0' is no tensor: expected NAME or NAME:0",
+        "'final_result:0:0' is not a tensor name: expected NAME or NAME:0",
     ),
     "another signature": (
         image_input(),
@@ -195,9 +195,9 @@ REFUSED: dict[str, tuple[Build, dict[str, str], str]] = {
 }
 
 
-@pytest.mark.parametrize(("build", "facts", "said"), list(REFUSED.values()), ids=list(REFUSED))
+@pytest.mark.parametrize(("build", "facts", "message"), list(REFUSED.values()), ids=list(REFUSED))
 def test_an_input_or_output_that_is_not_obvious_has_to_be_named(
-    tmp_path: Path, build: Build, facts: dict[str, str], said: str
+    tmp_path: Path, build: Build, facts: dict[str, str], message: str
 ) -> None:
     """The line lists the candidates, up to eight."""
-    assert refusal(tmp_path, build, **facts) == said
+    assert refusal(tmp_path, build, **facts) == message

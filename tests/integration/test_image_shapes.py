@@ -130,7 +130,7 @@ REFUSED = {
             (None, 8, 8, 3),
             (0, 0),
         ),
-        "gives [1, 1] for 1 row, but the labels are 2: expected [1, 2], or [1, 1] of a Sigmoid",
+        "1 row, but the number of labels is 2: expected [1, 2], or [1, 1] of a Sigmoid",
     ),
     "a full batch that mixes its rows": (
         Shape(centred, (4, 8, 8, 3), (0, 0, 0)),
@@ -143,12 +143,12 @@ REFUSED = {
 }
 
 
-@pytest.mark.parametrize(("model", "said"), REFUSED.values(), ids=REFUSED)
+@pytest.mark.parametrize(("model", "message"), REFUSED.values(), ids=REFUSED)
 def test_what_could_only_be_guessed_is_refused_in_one_line(
-    tmp_path: Path, load_model: LoadModel, model: Shape, said: str
+    tmp_path: Path, load_model: LoadModel, model: Shape, message: str
 ) -> None:
     """A guess would give wrong answers without any sign of it."""
     with pytest.raises(ModelError) as caught:
         saved(load_model, tmp_path, model)
     (line,) = str(caught.value).splitlines()
-    assert said in line
+    assert message in line

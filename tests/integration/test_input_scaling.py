@@ -99,7 +99,7 @@ class Scaling:
     write: Write
     white: float  #: of the first channel
     black: float
-    said: str  #: is in the line that states the range fed
+    message: str  #: is in the line that states the range fed
 
 
 FOUND = {
@@ -202,9 +202,9 @@ def test_images_are_fed_in_the_range_that_the_model_was_trained_on(
     tmp_path: Path, load_model: LoadModel, scaling: Scaling
 ) -> None:
     """White and black give the numbers of the training; one line states the range found and fed."""
-    loaded, said = load_model(scaling.write(tmp_path))
-    (line,) = [each for each in said if "images are fed as" in each]
-    assert scaling.said in line
+    loaded, lines = load_model(scaling.write(tmp_path))
+    (line,) = [each for each in lines if "images are fed as" in each]
+    assert scaling.message in line
     assert line.startswith("warning: ") == ("a guess" in line)
     assert answer(loaded, 255) == pytest.approx(scaling.white, abs=4e-3)
     assert answer(loaded, 0) == pytest.approx(scaling.black, abs=4e-3)
@@ -230,16 +230,16 @@ def test_a_function_that_calls_itself_is_read_to_a_limit() -> None:
 def test_given_numbers_are_used_with_a_warning_where_they_do_not_suit(
     tmp_path: Path, load_model: LoadModel
 ) -> None:
-    """0..1 for a model that itself divides by 255 is fed as asked, with a warning."""
+    """0..1 for a model that itself divides by 255 is fed as the options state, with a warning."""
     path = FOUND["saved x/127.5-1"].write(tmp_path)
-    loaded, said = load_model(path, scale=(1 / 255,) * 3)
+    loaded, lines = load_model(path, scale=(1 / 255,) * 3)
     assert answer(loaded, 255) == pytest.approx(1 / 127.5 - 1, abs=1e-4)
-    (line,) = [each for each in said if each.startswith("warning: ")]
-    assert "as asked" in line
+    (line,) = [each for each in lines if each.startswith("warning: ")]
+    assert "as your options set it" in line
     assert "--input-mean 0 --input-std 1" in line
-    loaded, said = load_model(path, mean=(0.0,) * 3, scale=(1.0,) * 3)
+    loaded, lines = load_model(path, mean=(0.0,) * 3, scale=(1.0,) * 3)
     assert answer(loaded, 255) == pytest.approx(1, abs=1e-4)
-    assert not [each for each in said if each.startswith("warning: ")]
+    assert not [each for each in lines if each.startswith("warning: ")]
 
 
 def test_no_weights_are_read_to_find_the_range() -> None:

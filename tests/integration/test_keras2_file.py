@@ -305,7 +305,7 @@ def test_without_tf_keras_the_error_states_the_version_and_the_remedy(
     faults = {
         write_dense(tf_keras, tmp_path / "hard.h5", activation="hard_sigmoid"): (
             "a file of Keras 2 (2.15.0), which Keras 3 cannot load: "
-            "hard_sigmoid is another function there"
+            "hard_sigmoid is a different function in Keras 3"
         ),
         tmp_path / "depthwise.h5": (
             f"a file of Keras 2 ({tf_keras.__version__}), which Keras 3 cannot load: "

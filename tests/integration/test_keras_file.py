@@ -298,7 +298,7 @@ def test_a_model_that_knows_no_shapes_is_refused(tmp_path: Path) -> None:
     """It has no weights yet."""
     path = written(never_built, tmp_path / "model.keras")
     assert refusal(path) == (
-        f"{path}: Keras cannot load it: it was saved before it knew the shape of its input"
+        f"{path}: Keras cannot load it: it was saved before the shape of its input was known"
     )
 
 
@@ -357,4 +357,4 @@ def test_weights_in_another_file_are_refused(tmp_path: Path, suffix: str) -> Non
         with ZipFile(path, "w") as archive:
             for name in ("config.json", "metadata.json", "model.weights.h5"):
                 archive.write(tmp_path / name, name)
-    assert refusal(path) == f"{path}: its '{group}/other' lies in another file, which is not read"
+    assert refusal(path) == f"{path}: its '{group}/other' is in another file, which is not read"

@@ -191,7 +191,7 @@ class Model:
     write: Callable[[Path], Settings]
     scale: float = 1 / 255
     offset: float = 0.0
-    said: dict[str, Any] = field(default_factory=dict)  #: on the command line
+    settings: dict[str, Any] = field(default_factory=dict)  #: of the command line
     toml: str = ""
     as_label_image: bool = True
 
@@ -199,25 +199,27 @@ class Model:
 OPEN, FIXED = (None, None, None, 3), (None, HEIGHT, WIDTH, 3)
 SIZE = {"input_height": HEIGHT, "input_width": WIDTH}
 MODELS = {
-    "a graph of any size": Model(graph(OPEN, same), said=SIZE),
+    "a graph of any size": Model(graph(OPEN, same), settings=SIZE),
     "with numbers": Model(
-        graph(OPEN, same), 1 / 128, -1, said=SIZE | {"input_mean": 128.0, "input_std": 128.0}
+        graph(OPEN, same), 1 / 128, -1, settings=SIZE | {"input_mean": 128.0, "input_std": 128.0}
     ),
-    "with a deviation": Model(graph(FIXED, same), 1, said={"input_std": 1.0}),
-    "of any rank": Model(graph(None, same), said=SIZE),
+    "with a deviation": Model(graph(FIXED, same), 1, settings={"input_std": 1.0}),
+    "of any rank": Model(graph(None, same), settings=SIZE),
     "of a fixed size": Model(graph(FIXED, same)),
     "retrained from a module": Model(graph(FIXED, lambda x: x * 2.0 - 1.0), 2 / 255, -1),
     "that scales bytes": Model(graph(FIXED, lambda x: x / 127.5 - 1.0), 1 / 127.5, -1),
     "of bytes": Model(graph(FIXED, same, "uint8"), 1),
     "of one row": Model(graph((1, HEIGHT, WIDTH, 3), same)),
-    "a SavedModel with a size": Model(saved(OPEN), said=SIZE),
+    "a SavedModel with a size": Model(saved(OPEN), settings=SIZE),
     "a SavedModel with numbers": Model(
-        saved(FIXED), 1, -9, said={"input_mean": 9.0, "input_std": 1.0}
+        saved(FIXED), 1, -9, settings={"input_mean": 9.0, "input_std": 1.0}
     ),
-    "a Keras file with a deviation": Model(keras, 1 / 2, said={"input_std": 2.0}),
-    "a SavedModel that says so": Model(saved(FIXED), toml='resample = "tf_bilinear"'),
+    "a Keras file with a deviation": Model(keras, 1 / 2, settings={"input_std": 2.0}),
+    "a SavedModel with label_image's resample": Model(
+        saved(FIXED), toml='resample = "tf_bilinear"'
+    ),
     "a SavedModel": Model(saved(FIXED), as_label_image=False),
-    "a graph that says otherwise": Model(
+    "a graph with Pillow's resample": Model(
         graph(FIXED, same), toml='resample = "bilinear"', as_label_image=False
     ),
 }
@@ -228,7 +230,7 @@ def test_a_model_gets_label_images_pixels_where_its_options_or_its_graph_ask(
     tmp_path: Path, label_image: LabelImage, model: Model
 ) -> None:
     """Every pixel within one level; else those of Pillow's interpolation, which averages."""
-    settings = replace(model.write(tmp_path), **model.said)
+    settings = replace(model.write(tmp_path), **model.settings)
     files, facts = locate_model(settings, lambda _: None)
     (files.folder / "model.toml").write_text(f"[preprocessing]\n{model.toml}\n")
     files, facts = locate_model(settings, lambda _: None)

@@ -97,38 +97,42 @@ def test_the_scores_are_the_output_named_or_that_with_one_for_each_label(
 
 
 @pytest.mark.parametrize(
-    ("columns", "given", "said"),
+    ("columns", "given", "message"),
     [
         ({"a": 3, "b": 3}, {"classes": 3}, "--output-layer is needed: the outputs are a, b"),
         ({"a": 3, "b": 4}, {"classes": 5}, "--output-layer is needed: the outputs are a, b"),
         (
             {"a": 3, "b": 4},
             {"classes": 3, "output": "b"},
-            "'b' gives [1, 4] for 1 row, but the labels are 3: expected [1, 3]",
+            "'b' gives [1, 4] for 1 row, but the number of labels is 3: expected [1, 3]",
         ),
         ({"a": 3}, {"classes": 3, "output": "c"}, "has no output 'c'; it has a"),
-        ({"a": 3}, {"signature": "predict"}, "no signature 'predict'; near it: serving_default"),
+        (
+            {"a": 3},
+            {"signature": "predict"},
+            "no signature 'predict'; similar names: serving_default",
+        ),
     ],
 )
 def test_an_ambiguous_scores_output_is_refused(
-    load: Load, columns: dict[str, int], given: dict[str, Any], said: str
+    load: Load, columns: dict[str, int], given: dict[str, Any], message: str
 ) -> None:
     """The error lists the outputs."""
-    assert refusal(load, outputs(**columns), **given).endswith(said)
+    assert refusal(load, outputs(**columns), **given).endswith(message)
 
 
 @pytest.mark.parametrize(
-    ("function", "said"),
+    ("function", "message"),
     [
         (lambda tf, means: tf.strings.as_string(means), "'scores' gives string, expected numbers"),
         (lambda tf, means: tf.math.is_finite(means), "'scores' gives bool, expected numbers"),
         (
             lambda tf, means: tf.expand_dims(means, 2),
-            "'scores' gives [1, 3, 1] for 1 row, but the labels are 3",
+            "'scores' gives [1, 3, 1] for 1 row, but the number of labels is 3",
         ),
         (
             lambda tf, means: tf.concat([means, means], 0),
-            "'scores' gives [2, 3] for 1 row, but the labels are 3",
+            "'scores' gives [2, 3] for 1 row, but the number of labels is 3",
         ),
         (lambda tf, means: tf.expand_dims(means, 1), None),
         (lambda tf, means: tf.reduce_mean(means, 0), None),
@@ -138,7 +142,7 @@ def test_an_ambiguous_scores_output_is_refused(
     ids=["strings", "true or false", "behind", "two rows", "between", "no rows", "half", "whole"],
 )
 def test_scores_are_numbers_one_for_each_label(
-    load: Load, function: Callable[[Any, Any], Any], said: str | None
+    load: Load, function: Callable[[Any, Any], Any], message: str | None
 ) -> None:
     """With any axes of 1 before the labels, or none where it runs one image at a time."""
 
@@ -146,10 +150,10 @@ def test_scores_are_numbers_one_for_each_label(
         return {"scores": function(tf, tf.reduce_mean(image, axis=[1, 2]))}
 
     write = tf2(call, image=("float32", (None, 4, 5, 3)))
-    if said is None:
+    if message is None:
         assert load(write, 3).image_input is not None
     else:
-        assert said in refusal(load, write, classes=3)
+        assert message in refusal(load, write, classes=3)
 
 
 def test_labels_want_images(load: Load) -> None:
@@ -250,7 +254,7 @@ def test_a_model_that_cannot_run_an_image_is_refused(
     import tensorflow.compat.v1 as tf
 
     raised = tf.errors.InternalError(None, None, "no kernel") if error == "tensorflow" else error
-    said = "no kernel" if error == "tensorflow" else str(error)
+    message = "no kernel" if error == "tensorflow" else str(error)
 
     def fail(*_: object) -> Arrays:
         assert isinstance(raised, Exception)
@@ -274,7 +278,7 @@ def test_a_model_that_cannot_run_an_image_is_refused(
             load_files(
                 files, ModelFacts(), CPU, classes=3, max_pixels=100, on_progress=lambda _: None
             )
-    assert str(caught.value) == f"{path}: a run of one row failed: {said}"
+    assert str(caught.value) == f"{path}: a run of one row failed: {message}"
     (graph,) = closed
     graph.close()
 

@@ -1,4 +1,4 @@
-"""What a server says of a model while it loads it: why not, what not, and what to beware of."""
+"""The messages about a model at load: why it is refused, what is not served, and risks."""
 
 import re
 from collections.abc import Mapping
@@ -29,7 +29,7 @@ from tests.integration.watched import StartFailed, in_reactor, watched_server
 
 pytestmark = [pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
 
-# --- why not
+# --- refused models
 
 
 def resolved(**given: str) -> Settings:
@@ -38,37 +38,37 @@ def resolved(**given: str) -> Settings:
 
 
 def empty(model: Path) -> None:
-    """Have a folder with nothing in it."""
+    """Make an empty folder."""
     model.mkdir()
 
 
 def two_files(model: Path) -> None:
-    """Have a folder with two models in it."""
+    """Make a folder with two models."""
     model.mkdir()
     (model / "a.pb").touch()
     (model / "b.keras").touch()
 
 
 def two_versions(model: Path) -> None:
-    """Have a folder with versions of a model in it."""
+    """Make a folder with two versions of a model."""
     for version in ("1", "2"):
         write_affine(model / version)
 
 
 def corrupt(model: Path) -> None:
-    """Have something that is called like a model."""
+    """Write a saved_model.pb that is not a SavedModel."""
     model.mkdir()
     (model / "saved_model.pb").write_bytes(b"\xff" * 100)
 
 
 def without_variables(model: Path) -> None:
-    """Have a model that was not copied whole."""
+    """Write a model, and remove a file of its variables."""
     write_affine(model)
     (model / "variables" / "variables.index").unlink()
 
 
 def with_toml(write: Write, text: str) -> Write:
-    """Return what writes a model and a model.toml into its folder."""
+    """Return a function that writes a model, and a model.toml into its folder."""
 
     def write_both(model: Path) -> None:
         write(model)
@@ -78,19 +78,19 @@ def with_toml(write: Write, text: str) -> Write:
 
 
 def with_keras_lambda(model: Path) -> None:
-    """Have a folder with a Keras file that holds Python code."""
+    """Make a folder with a Keras file that holds Python code."""
     model.mkdir()
     written(with_lambda, model / "m.keras")
 
 
 def complex_only(tf: Any) -> Mapping[str, Ends]:
-    """A signature of numbers that no request can carry."""
+    """A signature with a dtype that requests do not support."""
     x = tf.placeholder(tf.complex64, (None, 2))
     return {"serving_default": ({"x": x}, {"y": tf.abs(x)})}
 
 
 def unsigned(model: Path) -> None:
-    """Have a model that says nothing of what it can be asked for."""
+    """Write a model without signatures."""
     write_affine(model)
     edit(model, lambda graph: graph.signature_def.clear())
 
@@ -98,9 +98,9 @@ def unsigned(model: Path) -> None:
 IMAGES = tf2(colour_means, image=("float32", (None, 4, 5, 3)))
 ENCODED = tf2(decoded_means, image_bytes=("string", [None]))
 
-COUNT = "{model}: 'scores' gives [1, 3] for 1 row, but the labels are 2: expected [1, 2]"
+COUNT = "{model}: 'scores' gives [1, 3] for 1 row, but the number of labels is 2: expected [1, 2]"
 
-#: What is there, the options, and what is said; "..." stands for more words.
+#: A function that writes the model, the options, and the message; "..." stands for any text.
 REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "an empty folder": (
         empty,
@@ -127,17 +127,17 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "complex numbers": (
         tf1(complex_only),
         {},
-        "no signature can be served: 'serving_default': input 'x' is complex64, which ...",
+        "no signature can be served: 'serving_default': input 'x' is complex64, not supported ...",
     ),
     "a signature with a near name": (
         write_several_signatures,
         {"signature": "sum"},
-        "no signature 'sum'; near it: sums",
+        "no signature 'sum'; similar names: sums",
     ),
     "a signature like no other": (
         write_several_signatures,
         {"signature": "zzz"},
-        "no signature 'zzz'; near it: serving_default, sums",
+        "no signature 'zzz'; similar names: serving_default, sums",
     ),
     "an unknown input": (
         write_affine,
@@ -203,16 +203,16 @@ async def test_a_model_that_cannot_be_served_is_refused_in_one_line(
         async with watched_server(resolved(model=str(model), port="0", **options), tmp_path):
             pass
     assert re.fullmatch(line, str(caught.value))
-    told = [f"--{name}={value}" for name, value in options.items()]
-    result = CliRunner().invoke(inspect_model, [str(model), *told])
+    flags = [f"--{name}={value}" for name, value in options.items()]
+    result = CliRunner().invoke(inspect_model, [str(model), *flags])
     assert (result.exit_code, result.output) == (1, f"Error: {caught.value}\n")
 
 
-# --- what not, and what to beware of
+# --- signatures that are not served, and risks
 
 
 def spectrum_beside(tf: Any) -> Mapping[str, Ends]:
-    """A signature of numbers that no request can carry, beside a good one."""
+    """A signature with a dtype that requests do not support, beside a good one."""
     x = tf.placeholder(tf.float32, (None, 2))
     return {
         "serving_default": ({"x": x}, {"y": x * 2}),
@@ -221,13 +221,13 @@ def spectrum_beside(tf: Any) -> Mapping[str, Ends]:
 
 
 @in_reactor
-async def test_a_signature_that_cannot_be_served_is_told_and_the_others_are_served(
+async def test_a_signature_that_cannot_be_served_is_reported_and_the_others_are_served(
     tmp_path: Path, log: Log
 ) -> None:
-    """In the log and by inspect with the reason; who asks for it is told what there is."""
+    """The log and inspect state the reason; a request for it is answered with the known names."""
     model = tmp_path / "model"
     tf1(spectrum_beside)(model)
-    reason = "signature spectrum is not served: output 'y' is complex64, which no request can carry"
+    reason = "signature spectrum is not served: output 'y' is complex64, not supported in requests"
     async with watched_server(Settings(port=0, model=model), tmp_path) as watched:
         assert log.lines().count(reason) == 1
         good = request_body({"x": [[1.0, 2.0]]})
@@ -235,14 +235,14 @@ async def test_a_signature_that_cannot_be_served_is_told_and_the_others_are_serv
         assert_outputs(answer.body, {"y": np.array([[2, 4]], np.float32)})
         wrong = request_body({"x": [[1.0, 2.0]]}, "spectrum")
         answer = await deferToThread(post, watched.port, wrong)
-        said = "unknown signature 'spectrum': the model has serving_default"
-        assert (answer.status, answer.error) == (400, said)
+        message = "unknown signature 'spectrum': the model has serving_default"
+        assert (answer.status, answer.error) == (400, message)
     shown = inspected(model)
     assert (shown["notes"], list(shown["signatures"])) == ([reason], ["serving_default"])
 
 
 def inspected(model: Path) -> Json:
-    """Return what inspect shows."""
+    """Return the JSON object that inspect prints."""
     result = CliRunner().invoke(inspect_model, [str(model), "--json"])
     assert result.exit_code == 0, result.output
     return orjson.loads(result.stdout)
@@ -250,7 +250,7 @@ def inspected(model: Path) -> Json:
 
 @in_reactor
 async def test_a_model_that_writes_files_is_only_read_by_inspect(tmp_path: Path, log: Log) -> None:
-    """A server warns and runs it: it was asked to."""
+    """A server logs a warning, and runs the model."""
     model, written_file = tmp_path / "model", tmp_path / "written"
 
     def write_and_double(tf: Any, x: Any) -> Tensors:
@@ -266,7 +266,7 @@ async def test_a_model_that_writes_files_is_only_read_by_inspect(tmp_path: Path,
         "warning: the model may read or write files, run Python or contact other "
         "machines: WriteFile ("
     )
-    assert unread == "it was read, but neither loaded nor run"
+    assert unread == "the model was read, but neither loaded nor run"
     async with watched_server(Settings(port=0, model=model), tmp_path) as watched:
         assert log.lines().count(careful) == 1
         status = orjson.loads((await deferToThread(get, watched.port, "/status")).body)
@@ -286,7 +286,7 @@ def python_of(tf: Any, x: Any) -> Tensors:
 
 
 def file_of(tf: Any, path: Any) -> Tensors:
-    """Read the files that are asked for."""
+    """Read the files at the paths of a request."""
     return {"content": tf.map_fn(tf.io.read_file, path)}
 
 
@@ -299,10 +299,10 @@ def file_of(tf: Any, path: Any) -> Tensors:
     ids=["Python", "files"],
 )
 @in_reactor
-async def test_a_model_that_reaches_out_is_told_of(
+async def test_a_model_that_may_read_files_or_run_python_is_reported(
     tmp_path: Path, log: Log, write: Write, operation: str
 ) -> None:
-    """By inspect, which leaves it at that, and in the server's log."""
+    """By inspect, which does not run the model, and in the server's log."""
     model = tmp_path / "model"
     write(model)
     careful, unread = inspected(model)["notes"]
@@ -310,7 +310,7 @@ async def test_a_model_that_reaches_out_is_told_of(
         "warning: the model may read or write files, run Python or contact other "
         f"machines: {operation} ("
     )
-    assert unread == "it was read, but neither loaded nor run"
+    assert unread == "the model was read, but neither loaded nor run"
     async with watched_server(Settings(port=0, model=model), tmp_path):
         assert log.lines().count(careful) == 1
 
@@ -320,7 +320,7 @@ async def test_a_model_that_reaches_out_is_told_of(
 async def test_the_signature_of_requests_that_name_none_can_be_chosen(
     tmp_path: Path, given: dict[str, str]
 ) -> None:
-    """By an option before model.toml."""
+    """By model.toml, or by an option, which has priority."""
     model = tmp_path / "model"
     write_several_signatures(model)
     inside = "serving_default" if given else "sums"

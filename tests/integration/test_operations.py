@@ -147,7 +147,7 @@ PATHS = {"path": ("string", [None])}
 FOUND: dict[str, tuple[Write, list[str]]] = {
     "in the graph": (graph_with(lambda tf, path: tf.io.read_file(path)), ["ReadFile"]),
     "behind a control edge": (graph_with(behind_a_control_edge), ["WriteFile"]),
-    "where nobody asks": (graph_with(beside), []),
+    "where no output needs it": (graph_with(beside), []),
     "in a function": (tf2(reads_a_file, **PATHS), ["ReadFile"]),
     "in a branch of a loop": (tf2(branches, **PATHS), ["ReadFile"]),
     "a data set": (tf2(of_a_data_set, **PATHS), ["TextLineDataset"]),

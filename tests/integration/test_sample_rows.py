@@ -131,14 +131,14 @@ ANSWERED: dict[str, Write] = {
     ),
     "divisors": tf2(lambda _, x: {"y": 10 // x}, x=("int32", [None])),
     "indices from 1": tf2(lambda tf, x: {"y": tf.gather([5.0, 6.0], x - 1)}, x=("int64", [None])),
-    "four numbers, and does not say so": tf2(
+    "four numbers, which the signature does not state": tf2(
         lambda tf, x: {"y": x @ tf.ones((4, 2))}, x=("float32", (None, None))
     ),
     "images of 8 pixels at least": tf2(
         lambda tf, x: {"y": tf.nn.conv2d(x, tf.ones((8, 8, 3, 1)), 1, "VALID")},
         x=("float32", (None, None, None, 3)),
     ),
-    "a row of numbers, and does not say so": tf2(
+    "a row of numbers, which the signature does not state": tf2(
         lambda tf, x: {"y": tf.ensure_shape(x, (None, 3)) @ tf.ones((3, 2))}, x=("float32", None)
     ),
     **{

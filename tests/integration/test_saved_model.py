@@ -186,12 +186,12 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
     "an asset elsewhere": (
         "vocabulary",
         edited(asset_outside),
-        "the asset '../../vocabulary.txt' lies outside of the model",
+        "the asset '../../vocabulary.txt' has a path outside of the model",
     ),
     "an asset elsewhere, TensorFlow 1": (
         "vocabulary, TensorFlow 1",
         edited(collected_asset_outside),
-        "the asset '/etc/hostname' lies outside of the model",
+        "the asset '/etc/hostname' has a path outside of the model",
     ),
     "an asset that is no vocabulary": (
         "vocabulary",
@@ -314,6 +314,6 @@ def test_a_fixed_batch_of_pixels_runs_alone(tmp_path: Path, load: Load) -> None:
     loaded = load(tmp_path / "model", pixels)
     assert loaded.pixels is not None
     assert loaded.pixels.signature.alone == (
-        "input 'image' is uint8[1, 4, 5, 3]: no batch axis of any size"
+        "input 'image' is uint8[1, 4, 5, 3]: its first axis is not of variable size"
     )
     assert_same(answer(loaded, loaded.pixels, {"image": PIXELS[:1]}), {"scores": MEANS[:1]})

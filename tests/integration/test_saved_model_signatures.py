@@ -85,14 +85,18 @@ def test_signatures_are_listed_with_the_default_one_first(tmp_path: Path) -> Non
 
 
 ALONE: dict[str, str] = {
-    "no batch axis": "input 'x' is float32[3]: no batch axis of any size",
-    "a batch of one": "input 'x' is float32[1, 3]: no batch axis of any size",
-    "a number and a text": "input 'text' is string[]: no batch axis of any size",
-    "any shape": "input 'x' is float32 of any shape: no batch axis of any size",
+    "no batch axis": "input 'x' is float32[3]: its first axis is not of variable size",
+    "a batch of one": "input 'x' is float32[1, 3]: its first axis is not of variable size",
+    "a number and a text": "input 'text' is string[]: its first axis is not of variable size",
+    "any shape": "input 'x' is float32 of any shape: its first axis is not of variable size",
     "no inputs": "it has no inputs",
-    "reference variables": "output 'scale' is float32[2]: not one row for each row",
-    "a fed reference": "input 'scale' is float32[2]: no batch axis of any size",
-    "a number beside rows": "output 'loss' is float32[]: not one row for each row",
+    "reference variables": (
+        "output 'scale' is float32[2]: expected one output row for each input row"
+    ),
+    "a fed reference": "input 'scale' is float32[2]: its first axis is not of variable size",
+    "a number beside rows": (
+        "output 'loss' is float32[]: expected one output row for each input row"
+    ),
 }
 
 
@@ -111,7 +115,10 @@ def test_the_reason_is_listed_for_every_signature_that_runs_alone() -> None:
 
 @pytest.mark.parametrize(
     ("side", "alone"),
-    [("inputs", "input 'x' is float32 of any shape: no batch axis of any size"), ("outputs", "")],
+    [
+        ("inputs", "input 'x' is float32 of any shape: its first axis is not of variable size"),
+        ("outputs", ""),
+    ],
 )
 def test_a_shape_of_unknown_rank_is_any(tmp_path: Path, side: str, alone: str) -> None:
     """Such an input has no reliable batch axis; that of an output is seen in a run."""
@@ -184,21 +191,21 @@ UNSERVABLE: dict[str, tuple[Write, str]] = {
         with_info(lambda info: info.composite_tensor.components.add(name="x:0")),
         "input 'x' is several tensors in one: sparse, ragged or the like",
     ),
-    "complex": (doubled("complex64"), "input 'x' is complex64, which no request can carry"),
+    "complex": (doubled("complex64"), "input 'x' is complex64, not supported in requests"),
     "quantised": (
         tf2(lambda tf, x: {"y": tf.quantization.dequantize(x, 0, 1)}, x=("quint8", (None, 3))),
-        "input 'x' is quint8, which no request can carry",
+        "input 'x' is quint8, not supported in requests",
     ),
     "a resource": (
         tf2(
             lambda tf, x: {"y": tf.raw_ops.ReadVariableOp(resource=x, dtype=tf.float32)},
             x=("resource", ()),
         ),
-        "input 'x' is resource, which no request can carry",
+        "input 'x' is resource, not supported in requests",
     ),
     "of a type to come": (
         with_info(lambda info: setattr(info, "dtype", 99)),
-        "input 'x' is of the unknown type 99, which no request can carry",
+        "input 'x' is of the unknown type 99, not supported in requests",
     ),
     "nameless": (with_info(lambda info: setattr(info, "name", "")), "input 'x' names no tensor"),
     "one tensor twice": (tf1(same_tensor_twice), "inputs 'a' and 'b' are the same tensor"),

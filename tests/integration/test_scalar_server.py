@@ -121,7 +121,7 @@ def test_the_log_and_the_status_of_a_graph_that_was_cut(served: Server) -> None:
     """The log has the place and the largest difference once; the status has both signatures."""
     cut = (
         r"the graph is cut at (\S+):0, \[224, 224, 3\]: decoding runs for each image, the rest "
-        r"in batches; the largest difference to one at a time is (\S+)$"
+        r"in batches; largest difference from running one row at a time: (\S+)$"
     )
     ((tensor, difference),) = re.findall(cut, served.log, re.MULTILINE)
     assert float(difference) <= 1e-5

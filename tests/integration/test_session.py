@@ -304,7 +304,7 @@ def test_tensorflow_itself_is_asked_for_gpus(choice: DeviceChoice) -> None:
     elif choice == "auto" and not gpu_is_installed():
         assert choose_device(choice).kind == "cpu"
     else:
-        with pytest.raises(ModelError, match=r"sees none: .*; --device cpu") as caught:
+        with pytest.raises(ModelError, match=r"sees no GPU: .*; --device cpu") as caught:
             choose_device(choice)
         assert len(str(caught.value).splitlines()) == 1
     assert isinstance(tf.test.is_built_with_cuda(), bool)

@@ -134,7 +134,7 @@ def test_a_gpu_that_tensorflow_cannot_use_is_an_error(cache_home: Path, tmp_path
     refused = run_program(command, cache_home=cache_home, folder=tmp_path, variables=path)
     assert refused.returncode == 1
     (line,) = [line for line in refused.stderr.splitlines() if " critical " in line]
-    assert "nvidia-smi lists a GPU, but TensorFlow sees none: " in line
+    assert "nvidia-smi lists a GPU, but TensorFlow sees no GPU: " in line
     assert line.endswith("; --device cpu serves on the CPU")
     assert "Traceback" not in refused.stderr
     options = ("--device", "cpu")

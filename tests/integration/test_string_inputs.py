@@ -140,10 +140,10 @@ def test_a_string_is_an_image_only_where_the_model_decodes_it(
 ) -> None:
     """Otherwise JSON carries the string; a line reports it if the model decodes images."""
     model.write(tmp_path / "model")
-    loaded, said = load_model(tmp_path / "model")
+    loaded, lines = load_model(tmp_path / "model")
     assert (loaded.image_input is not None) == model.image
-    told = [each for each in said if "is a string, but not an encoded image" in each]
-    assert len(told) == (loaded.decodes and not model.image)
+    refusals = [each for each in lines if "is a string, but not an encoded image" in each]
+    assert len(refusals) == (loaded.decodes and not model.image)
     (signature,) = loaded.runner.signatures
     data = RED if model.ask is None else model.ask(tmp_path, RED)
     (spec,) = signature.inputs

@@ -120,7 +120,7 @@ def without_folder(tmp_path: Path) -> tuple[str, ...]:
 def test_a_server_without_a_writable_folder_answers(
     cache_home: Path, tmp_path: Path, without_folder: tuple[str, ...]
 ) -> None:
-    """It only cannot store the run times, which one line says."""
+    """It only cannot store the run times; one line of the log states this."""
     graph = Graphs(tmp_path).write(image_input())
     (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
     options = ("--graph", str(graph), "--labels", "labels.txt")

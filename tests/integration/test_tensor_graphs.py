@@ -60,7 +60,7 @@ def test_rows_of_numbers_share_a_run(graphs: Graphs) -> None:
     assert specs(loaded.signature) == ("float32[?, 4]", "float32[?, 2]")
     body = '{"inputs": {"x": [[1, 0, 0, 0], [0, 0, 0.5, 1]]}}'
     assert asked(loaded, body) == [[0, 1], [8, 9.5]]
-    assert graphs.said == []
+    assert graphs.lines == []
 
 
 #: A graph, its inputs and outputs, and the answer to its sample.
@@ -134,23 +134,23 @@ def test_a_graph_of_any_tensors_is_served(
 ALONE: dict[str, tuple[Build, str]] = {
     "one number": (
         of_input("float32", (), "exp"),
-        "input 'x' is float32[]: no batch axis of any size",
+        "input 'x' is float32[]: its first axis is not of variable size",
     ),
     "a fixed batch": (
         of_input("float32", (2, 1), "exp"),
-        "input 'x' is float32[2, 1]: no batch axis of any size",
+        "input 'x' is float32[2, 1]: its first axis is not of variable size",
     ),
     "any shape": (
         of_input("float32", None, "exp"),
-        "input 'x' is float32 of any shape: no batch axis of any size",
+        "input 'x' is float32 of any shape: its first axis is not of variable size",
     ),
     "one answer for all rows": (
         of_input("float32", (None, 2), "reduce_sum"),
-        "output 'final_result' is float32[]: not one row for each row",
+        "output 'final_result' is float32[]: expected one output row for each input row",
     ),
     "an answer a number": (
         of_input("float32", (None, 2), "where"),
-        "output 'final_result' is [6, 2] for 3 rows: not one row for each row",
+        "output 'final_result' is [6, 2] for 3 rows: expected one output row for each input row",
     ),
     "a row for two": (
         together(
@@ -159,7 +159,7 @@ ALONE: dict[str, tuple[Build, str]] = {
                 tf.get_default_graph().get_tensor_by_name("x:0"), (-1, 2), name=SCORES
             ),
         ),
-        "output 'final_result' is [6, 2] for 3 rows: not one row for each row",
+        "output 'final_result' is [6, 2] for 3 rows: expected one output row for each input row",
     ),
     "any answer": (
         together(
@@ -171,7 +171,7 @@ ALONE: dict[str, tuple[Build, str]] = {
                 name=SCORES,
             ),
         ),
-        "output 'final_result' is [] for 3 rows: not one row for each row",
+        "output 'final_result' is [] for 3 rows: expected one output row for each input row",
     ),
 }
 

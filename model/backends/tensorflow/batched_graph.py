@@ -1,9 +1,10 @@
 """
 Rewrite a graph that takes one image to take batches, and check that no row's result changes.
 
-A graph that decodes its image is cut in two behind the decoding and resizing: the prefix makes
-one row of an image, and the suffix takes many rows.  A graph that takes pixels is all suffix.
-The check is a measurement: the suffix is run on several rows and compared with the original.
+A graph that decodes its image is cut in two behind the decoding and resizing: the prefix turns
+one image into one row, and the suffix takes any number of rows.  A graph that takes pixels has no
+prefix.  The check is a measurement: the suffix runs on several rows, and its outputs are compared
+with those of the original graph.
 
 Runs the graph some dozen times on the CPU, on the thread that loads a model.
 """
@@ -51,11 +52,11 @@ Probe = bytes | Value  #: an encoded image, or pixels [height, width, 3]
 
 MAX_TRIALS = 8  #: tensors at which a cut is tried
 
-#: How many tensors before the output are compared as well: scores near 0 and 1 may hide a
-#: difference.
+#: Number of tensors before the output that are compared as well: in scores near 0 or 1 a
+#: difference may be too small to see.
 COMPARED_TENSORS = 16
 
-#: Operations of a network's layers.  The prefix runs on one image at a time, so it has none.
+#: Operations of a network's layers.  The prefix runs on one image at a time, so it contains none.
 _LAYER_OPERATION = re.compile("Conv|MatMul|Einsum|BatchNorm")
 
 
@@ -63,23 +64,23 @@ _LAYER_OPERATION = re.compile("Conv|MatMul|Einsum|BatchNorm")
 class BatchedGraph:
     """A graph that takes batches, in two parts."""
 
-    probe_format: str  #: the format of the probes that the graph took
+    probe_format: str  #: the format of the probe images that the graph accepted
     input: str  #: the tensor that takes one image, NODE:OUTPUT
-    prefix: "tf.GraphDef"  #: computes *cut*, [1, *row], from *input*; empty for pixels
-    cut: str  #: the tensor between the parts; *input* for pixels
-    row: Shape
+    prefix: "tf.GraphDef"  #: computes *cut*, [1, *row], from *input*; empty if that takes pixels
+    cut: str  #: the tensor between the parts; *input* if that takes pixels
+    row: Shape  #: of one row of *cut*
     dtype: "np.dtype[Any]"  #: of the rows
     suffix: "tf.GraphDef"  #: computes *output* from *cut*, [rows, *row]
     output: str
-    scores: Shape  #: of one row
-    #: The largest difference between a batch of probes and one at a time; see `difference`.
+    scores: Shape  #: of the scores of one row
+    #: The largest difference between one run of all probes and one run per probe; see `difference`.
     difference: float = np.inf
 
     def connect(self, rows: "tf.Tensor") -> "tf.Tensor":
         """
         Import the suffix into the default graph and return its scores, [rows, *scores].
 
-        *rows* is [rows, *row] in *dtype*.  Raises ValueError where the suffix cannot take it.
+        *rows* is [rows, *row] in *dtype*.  Raises ValueError if the suffix cannot take *rows*.
         """
         import tensorflow.compat.v1 as tf
 
@@ -105,10 +106,10 @@ def make_batched(
     """
     Return *graph_def* rewritten for batches, or why that is impossible.
 
-    *probes* are sets of at least five different images, by the name of their format; the first set
-    that the graph takes is used.  A tensor is a possible cut if it has one shape for all probes, so
-    the row of another image may still have another shape.  Tensors are named NODE:OUTPUT.  Raises
-    ValueError for a graph that cannot be imported.
+    *probes* maps the name of an image format to at least five different images; the first format
+    that the graph accepts is used.  A tensor is a possible cut if it has the same shape for all
+    probes; an image that is not a probe may still give a row of another shape.  Tensors are named
+    NODE:OUTPUT.  Raises ValueError for a graph that cannot be imported.
     """
     import tensorflow.compat.v1 as tf
 
@@ -122,7 +123,7 @@ def make_batched(
             )
     except _NotBatchableError as obstacle:
         return NotBatchable(str(obstacle))
-    except tf.errors.OpError as error:  # an earlier run of the same graph succeeded
+    except tf.errors.OpError as error:  # although an earlier run of the graph succeeded
         return NotBatchable(one_line(error))
 
 
@@ -132,7 +133,7 @@ class _NotBatchableError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Original:
-    """The graph of the file, and its values for each probe."""
+    """The unchanged graph of the file, and the values of its tensors for each probe."""
 
     graph_def: "tf.GraphDef"
     nodes: Mapping[str, Any]
@@ -144,23 +145,23 @@ class _Original:
     compared: Sequence[str]
     probe_format: str
     feeds: Sequence[Probe]
-    values: Sequence[Mapping[str, Value]]  #: of all these tensors, for each probe
+    values: Sequence[Mapping[str, Value]]  #: for each probe, by name of a tensor
 
     def of(self, tensor: str) -> list[Value]:
-        """Return the values of one tensor, for each probe."""
+        """Return the value of *tensor* for each probe."""
         return [each[tensor] for each in self.values]
 
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """A run of all rows in one batch."""
+    """The result of a run of all rows in one batch."""
 
     batched: BatchedGraph
     rows: Value  #: one for each probe
-    start: str  #: up to this tensor each row equals its single run
-    passed: bool  #: whether each row of the output equals its single run
-    end: str = ""  #: the first compared tensor with a difference
-    error: Exception | None = None  #: TensorFlow's, where the run failed
+    start: str  #: the last tensor known to equal that of the single runs
+    passed: bool  #: whether each row of the output equals that of its single run
+    end: str = ""  #: the first compared tensor that differs
+    error: Exception | None = None  #: TensorFlow's error, if the run failed
 
 
 def _run_original(
@@ -196,7 +197,7 @@ def _run_original(
 def _first_accepted_probes(
     run: CpuRun, names: Sequence[str], probes: Mapping[str, Sequence[Probe]]
 ) -> tuple[str, list[Probe], list[list[Value]]]:
-    """Return format and feeds of the first *probes* that the graph takes, and the values."""
+    """Return the first format of *probes* that the graph takes, its feeds, and their values."""
     import tensorflow.compat.v1 as tf
 
     reasons = []
@@ -214,8 +215,8 @@ def _first_accepted_probes(
 
 def _first_correct_cut(original: _Original) -> BatchedGraph:
     rows = filter(partial(_is_row, original), original.cuts)
-    # The smallest row is the cheapest to queue and to copy; of equal rows the first cut puts the
-    # least work into the prefix.
+    # The smallest row is the cheapest to queue and to copy; of equal sizes the first cut
+    # puts the least work into the prefix.
     smallest = sorted(rows, key=lambda cut: original.of(cut)[0].nbytes)
     trials = []
     for cut in smallest[:MAX_TRIALS]:
@@ -233,7 +234,7 @@ def _first_correct_cut(original: _Original) -> BatchedGraph:
 
 
 def _first_layer(nodes: Mapping[str, Any], path: Sequence[str]) -> tuple[int, str | None]:
-    """Return how many tensors of *path* need no layer, and the first layer if any."""
+    """Return how many tensors of *path* depend on no layer, and the first layer, if any."""
     dependent = reached(nodes, path[0])
     for number, tensor in enumerate(path):
         before = needed(nodes, tensor, path[0])
@@ -244,13 +245,13 @@ def _first_layer(nodes: Mapping[str, Any], path: Sequence[str]) -> tuple[int, st
 
 
 def _is_row(original: _Original, tensor: str) -> bool:
-    """Whether *tensor* is one row of the same shape for every probe."""
+    """Whether *tensor* is one row, [1, ...], of the same shape for every probe."""
     shapes = {each.shape for each in original.of(tensor)}
     return len(shapes) == 1 and len(shape := shapes.pop()) > 1 and shape[0] == 1
 
 
 def _check_outputs(original: _Original, before: Sequence[Value]) -> None:
-    """Raise unless the outputs equal those of the run *before*, are finite and have one shape."""
+    """Raise unless the outputs equal those of the run *before*, are finite and of one shape."""
     outputs = original.of(original.output)
     for output, earlier in zip(outputs, before, strict=True):
         if not np.isfinite(output).all():
@@ -323,7 +324,7 @@ def _split_at(original: _Original, cut: str) -> BatchedGraph:
 
 @contextmanager
 def _suffix_run(batched: BatchedGraph, *, optimised: bool = False) -> Iterator[tuple[CpuRun, str]]:
-    """Provide a run of the suffix, and the name of its scores."""
+    """Provide a `CpuRun` of the suffix, and the name of its tensor of scores."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
@@ -335,7 +336,7 @@ def _suffix_run(batched: BatchedGraph, *, optimised: bool = False) -> Iterator[t
 
 
 def _half_precision_dtypes(batched: BatchedGraph) -> Iterator["np.dtype[Any]"]:
-    """Yield the dtypes of half precision that the rows are computed in."""
+    """Yield the half-precision dtypes that the suffix computes with."""
     import tensorflow.compat.v1 as tf
 
     half = {each.as_datatype_enum: each.as_numpy_dtype for each in (tf.float16, tf.bfloat16)}
@@ -346,7 +347,7 @@ def _half_precision_dtypes(batched: BatchedGraph) -> Iterator["np.dtype[Any]"]:
 
 
 def _obstacle(original: _Original, trial: _Trial) -> str:
-    """Return the reason why *trial* failed, with the node, in one line."""
+    """Return why *trial* failed, and at which node, in one line."""
     error, count = trial.error, len(trial.rows)
     failed = failed_node(error) if error else None
     # No tensor can be fetched from a graph that TensorFlow refuses, nor from within a function.
@@ -367,7 +368,7 @@ def _describe_node(original: _Original, name: str) -> str:
 
 
 def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) -> str | None:
-    """Return the first node before *ends* that mixes rows; None if the rows at *ends* are right."""
+    """Return the first node before *ends* that mixes rows; None if *ends* hold correct rows."""
     batched = trial.batched
     nodes = {node.name: node for node in batched.suffix.node}
     names = data_path(nodes, batched.cut, batched.output)
@@ -388,7 +389,7 @@ def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) 
 
 
 def _consumed_outputs(nodes: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return the outputs in use of the nodes *names*, in the order of *names*."""
+    """Return the outputs of the nodes *names* that other nodes use, in the order of *names*."""
     place = {name: number for number, name in enumerate(names)}
     taken = {edge(each) for node in nodes.values() for each in node.input}
     values = [each for each in taken if each[0] in place and each[1] != CONTROL]

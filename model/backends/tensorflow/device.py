@@ -33,7 +33,7 @@ class Device:
 
 
 def gpu_is_installed() -> bool:
-    """Whether `nvidia-smi` lists a GPU; TensorFlow is not asked."""
+    """Whether `nvidia-smi` lists a GPU; TensorFlow is not imported."""
     command = shutil.which("nvidia-smi")
     if command is None:
         return False
@@ -48,7 +48,7 @@ def gpu_is_installed() -> bool:
 
 def quieten_tensorflow(choice: DeviceChoice) -> None:
     """
-    Silence TensorFlow's start-up messages; hide GPUs from a server on the CPU.
+    Silence TensorFlow's start-up messages; hide the GPUs if *choice* is "cpu".
 
     Call before TensorFlow is first imported: this sets environment variables.  Keras, which
     TensorFlow imports, gets its defaults instead of the user's settings.
@@ -56,8 +56,8 @@ def quieten_tensorflow(choice: DeviceChoice) -> None:
     ignore_user_keras()
     if choice == "cpu":
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"
-    # Without a GPU its error lines report missing drivers only; real errors are also raised as
-    # exceptions.
+    # Without a GPU, TensorFlow's error lines report only missing drivers; real errors are also
+    # raised as exceptions.
     without_gpu = choice == "cpu" or not gpu_is_installed()
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3" if without_gpu else "1")
     obey_log_level()
@@ -73,7 +73,8 @@ def _allow_missing_temporary_folder() -> None:
     except OSError:
         # TensorFlow's test module reads this at import.
         os.environ.setdefault("TEST_TMPDIR", os.curdir)
-        # It needs a temporary folder at import; Keras works without it after an ImportError.
+        # matplotlib needs a temporary folder at import.  None makes that import fail with an
+        # ImportError, and then Keras works without matplotlib.
         absent: Any = None
         sys.modules.setdefault("matplotlib", absent)
 
@@ -97,9 +98,9 @@ def choose_device(choice: DeviceChoice) -> Device:
         return Device("gpu", f"GPU, {details.get('device_name', gpus[0].name)}")
     if choice == "auto" and not gpu_is_installed():
         return cpu
-    seen = "nvidia-smi lists a GPU" if gpu_is_installed() else "--device gpu was asked for"
+    seen = "nvidia-smi lists a GPU" if gpu_is_installed() else "--device gpu is set"
     raise ModelError(
-        f"{seen}, but TensorFlow sees none: {_why_no_gpu()}; --device cpu serves on the CPU"
+        f"{seen}, but TensorFlow sees no GPU: {_why_no_gpu()}; --device cpu serves on the CPU"
     )
 
 
@@ -129,5 +130,5 @@ def _why_no_gpu() -> str:
     return (
         f"its libraries for CUDA {build.get('cuda_version', '?')} and cuDNN "
         f"{build.get('cudnn_version', '?')} cannot be loaded "
-        f"({packages.CUDA} brings them)"
+        f"({packages.CUDA} installs them)"
     )

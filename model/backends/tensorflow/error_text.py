@@ -1,4 +1,4 @@
-"""Reduce TensorFlow's errors of many lines to one line."""
+"""Shorten TensorFlow's error messages to one line."""
 
 import re
 
@@ -7,15 +7,15 @@ _FAILED_NODE = re.compile(r"\{\{node ([^}\s]+)\}\}")
 
 def one_line(error: Exception) -> str:
     """
-    Return the reason of *error*, without the node that failed and the source of that node.
+    Return the reason in the message of *error*, without the failed node and its source lines.
 
-    Raises nothing.  Every text that shows an error of TensorFlow uses it.
+    Never raises.  Every text that quotes an error of TensorFlow uses it.
     """
     message: object = error
     if isinstance(error, KeyError) and error.args:
         message = error.args[0]  # str(error) would quote it
     if isinstance(error, UnicodeDecodeError):
-        # Its object is TensorFlow's own message, which quotes bytes that are not UTF-8.
+        # error.object is TensorFlow's message, which quotes bytes that are not UTF-8.
         message = error.object.decode(errors="backslashreplace")
     lines = [line.strip() for line in str(message).splitlines()]
     heads = [number for number, line in enumerate(lines) if line.startswith("Node: ")]

@@ -1,5 +1,5 @@
 """
-Load a frozen GraphDef into a Session, for batches where its rows are independent.
+Load a frozen GraphDef into a Session, to run in batches where its rows are independent.
 
 A graph that takes one encoded image is cut behind its decoding.  A graph that takes pixels gets
 operations in front of it that cast and normalise uint8 images.
@@ -48,16 +48,16 @@ from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-#: Imports the served part of a graph behind a tensor of the default graph; returns the output.
+#: Imports the served part of a graph, with the given tensor as its input; returns the output.
 Connect = Callable[["tf.Tensor"], "tf.Tensor"]
 
 
 def load_frozen_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     """
-    Load *frozen* into a Session; report how its batch axis was opened, and the risks.
+    Load *frozen* into a Session; report risky operations, and how it was changed to take batches.
 
-    Raises `ModelError` where TensorFlow cannot build the graph, and where images of the size that
-    the facts give do not fit its input.
+    Raises `ModelError` where TensorFlow cannot build the graph, and where the image size in the
+    facts does not fit its input.
     """
     has_side_effects = report_risks(frozen.graph_def, [frozen.output], options.on_progress)
     loaded = _load_graph(frozen, options)
@@ -82,7 +82,7 @@ def _load_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
 
 
 def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
-    """Load a graph that takes one encoded image: cut in two if possible, else as it is."""
+    """Load a graph that takes one encoded image: cut in two if possible, else unchanged."""
     batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
     if isinstance(batched, NotBatchable):
         spec = replace(frozen.spec, shape=())
@@ -91,7 +91,8 @@ def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
         return replace(loaded, image_input=images, decodes=True)
     options.on_progress(
         f"the graph is cut at {batched.cut}, {list(batched.row)}: decoding runs for each image, "
-        f"the rest in batches; the largest difference to one at a time is {batched.difference:.1e}"
+        "the rest in batches; largest difference from running one row at a time: "
+        f"{batched.difference:.1e}"
     )
     spec = TensorSpec(batched.cut.partition(":")[0], batched.dtype, (None, *batched.row))
     loaded = _build_session(
@@ -125,7 +126,7 @@ def _decoder(batched: BatchedGraph) -> tuple["tf.Session", Callable[[bytes], np.
 
 
 def _load_pixels(frozen: FrozenGraph, layout: ImageLayout, options: LoadOptions) -> LoadedGraph:
-    """Load a graph that takes pixels; a batch of one inside it is opened."""
+    """Load a graph that takes pixels; change it to take batches if it is fixed to one row."""
     spec = frozen.spec
     if spec.shape is None:
         spec = replace(spec, shape=(None, None, None, layout.channels))
@@ -172,7 +173,7 @@ def _load_batched(
     options: LoadOptions,
     images: _ImageConversion | None,
 ) -> LoadedGraph:
-    """Return *frozen* in a Session, for batches where its rows are independent."""
+    """Return *frozen* in a Session, to run in batches where its rows are independent."""
     build_session = partial(_build_session, options.session, frozen, images=images)
     if layout.padded or not layout.batched:
         return build_session(spec)
@@ -187,14 +188,14 @@ def _load_batched(
         one = replace(spec, shape=(1, *(spec.shape or ())[1:]))
         return build_session(one, alone=batched.reason)
     options.on_progress(
-        "the graph's batch of one is opened; the largest difference to one at a time is "
+        "the graph now takes more than one row; largest difference from running one row at a time: "
         f"{batched.difference:.1e}"
     )
     return build_session(replace(spec, shape=(None, *batched.row)), connect=batched.connect)
 
 
 def _takes_two_rows(loaded: LoadedGraph) -> bool:
-    """Whether a run of two rows gives two: a graph may have a batch of one inside."""
+    """Whether a run of two rows returns two: a graph may be fixed to one row inside."""
     import tensorflow.compat.v1 as tf
 
     endpoint = loaded.endpoints[-1]
@@ -220,9 +221,9 @@ def _build_session(
     """
     Return a Session with *frozen*, or the graph that *connect* imports, behind an input of *spec*.
 
-    With *images*, a second endpoint takes uint8 [rows, height, width, channels]; the input's own
-    endpoint does so where the input takes uint8 images unchanged.  *alone* is the reason why no
-    batch can have more than one row; empty if there is none.
+    With *images*, a second endpoint takes uint8 [rows, height, width, channels]; there is only one
+    endpoint if the input itself takes such images unchanged.  *alone* is the reason why a batch
+    cannot have more than one row; empty if it can.
     """
     import tensorflow.compat.v1 as tf
 
@@ -246,14 +247,14 @@ def _build_session(
 
 
 def _build_inputs(spec: TensorSpec, images: _ImageConversion | None) -> list["tf.Tensor"]:
-    """Return the input in the default graph, then the input for images where it is another one."""
+    """Add the input to the default graph, and a second one for images where needed; return them."""
     import tensorflow.compat.v1 as tf
 
     if images is None:
         return [tf.placeholder(tf.as_dtype(spec.dtype), spec.shape, name="tensorferry_input")]
     layout = images.layout
     shape = layout.pixels
-    if layout.batched and not layout.padded:  # a batch of one may have been opened
+    if layout.batched and not layout.padded:  # a changed graph takes more rows than the file states
         shape = ((spec.shape or (None,))[0], *shape[1:])
     placed = tf.placeholder(tf.uint8, shape, name="tensorferry_images")
     values = convert_images(placed, spec.dtype, layout, images.numbers)

@@ -31,13 +31,11 @@ if TYPE_CHECKING:
 
 UINT8 = np.dtype(np.uint8)
 
-NEEDS_SIZE = (
-    "images can be posted once --input-height and --input-width, or model.toml, give their size"
-)
+NEEDS_SIZE = "to post images, set --input-height and --input-width, or give the size in model.toml"
 
 
 def takes_encoded_image(signature: Signature) -> bool:
-    """Whether the only input takes one string a row, as an encoded image is one."""
+    """Whether the only input takes one string per row, which may be an encoded image."""
     if len(signature.inputs) != 1:
         return False
     (spec,) = signature.inputs
@@ -55,7 +53,7 @@ def normalisation(
     Return how pixels are normalised: as *facts* state, else as suits the model's own *scaling*.
 
     Calls *on_progress* with the scaling found and the range fed.  A model that takes uint8 gets
-    the pixels unchanged.  Raises `ModelError` for a mean or scale per channel of grey images.
+    the pixels unchanged.  Raises `ModelError` if mean or scale differ by channel for grey images.
     """
     order = facts.colour_order or ColourOrder.RGB
     plain = Normalisation(colour_order=order)
@@ -181,10 +179,10 @@ def encoded_image_input(
     decode: Callable[[bytes], np.ndarray] | None = None,
 ) -> ImageInput:
     """
-    Return the image input for *signature*, which takes encoded images or what *decode* gives.
+    Return the image input for *signature*, which takes encoded images or the arrays of *decode*.
 
     The returned input raises `BadImage` for data that is no image, or has more than *max_pixels*
-    pixels.  Images behind the first one are cut off.
+    pixels.  Of an animation only the first image is kept.
     """
     rank = len(signature.inputs[0].shape or ())
 

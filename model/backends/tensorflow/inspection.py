@@ -29,7 +29,7 @@ class Inspection:
     default: str  #: the signature of requests that name none
     image_input: ImageInput | None
     notes: tuple[str, ...]  #: lines that a server would log while it loads the model
-    #: By signature name: a row that it runs; absent if none was found.  None if only read.
+    #: By signature name: a row that it runs; absent if none was found.  None if nothing was run.
     samples: Mapping[str, Feed] | None
 
     @property
@@ -42,7 +42,9 @@ def inspect_files(
     files: ModelFiles, facts: ModelFacts, *, classes: int, max_pixels: int
 ) -> Inspection:
     """
-    Return the facts about *files*, as *facts* describe them, with *classes* labels, on the CPU.
+    Inspect *files* on the CPU; *facts* are the settings, *classes* is the number of labels.
+
+    An image may have *max_pixels* pixels.
 
     Raises `ModelError`, in one line, for a model that a server would refuse to serve.
     """
@@ -53,7 +55,7 @@ def inspect_files(
     notes: list[str] = []
     signatures, default = _read(files, facts, notes)
     if notes:
-        notes.append("it was read, but neither loaded nor run")
+        notes.append("the model was read, but neither loaded nor run")
         return Inspection(signatures, default, None, tuple(notes), samples=None)
     options = SessionOptions(Device("cpu", "CPU"), lanes=1)
     loaded = load_files(

@@ -1,7 +1,8 @@
 """
 Decode JPEG files as label_image does, with TensorFlow's operation.
 
-Its inverse transform is faster and less exact than Pillow's: pixels differ by a few levels of 255.
+Its inverse transform is faster and less exact than Pillow's: the value of a pixel, 0 to 255, may
+differ by a few.
 """
 
 from collections.abc import Callable

@@ -16,6 +16,6 @@ class LoadOptions:
 
     facts: ModelFacts  #: from the settings and model.toml
     session: SessionOptions
-    classes: int  #: labels; 0 without labels
-    max_pixels: int  #: limit for an image
+    classes: int  #: number of labels; 0 without labels
+    max_pixels: int  #: limit of pixels of an image
     on_progress: OnProgress

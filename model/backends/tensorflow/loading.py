@@ -44,7 +44,7 @@ from model.signature import STRING, Feed, Signature, blank_feed
 
 @dataclass(frozen=True, slots=True)
 class LoadedFiles:
-    """A model in memory."""
+    """A loaded model, and what is known about it."""
 
     runner: SessionRunner
     signatures: tuple[Signature, ...]  #: the first serves requests that name none
@@ -112,7 +112,7 @@ def _load_graph(files: ModelFiles, options: LoadOptions) -> LoadedGraph:
 
 
 def _choose_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:
-    """Return the image input with the output that holds the scores; raises `ModelError`."""
+    """Return the image input, completed with the index of the scores; raises `ModelError`."""
     image_input = graph.image_input
     if image_input is None:
         if classes == 0:
@@ -200,7 +200,7 @@ def _check_sample_run(
     ):
         raise ModelError(
             f"{files.path}: {spec.name!r} gives {list(scores.shape)} for 1 row, "
-            f"but the labels are {classes}: expected [1, {classes}]"
+            f"but the number of labels is {classes}: expected [1, {classes}]"
             + (", or [1, 1] of a Sigmoid" if (classes, scores.size) == (2, 1) else "")
         )
     if not np.issubdtype(scores.dtype, np.number) and scores.dtype.name != "bfloat16":
@@ -219,7 +219,7 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
             hashed.update(str(path.stat().st_size).encode())
         else:
             hashed.update(path.read_bytes())
-    # Labels do not change the run time, and paths differ between machines.
+    # Not hashed: labels, which do not change the run time, and paths, which differ by machine.
     chosen = (facts.input, facts.output, facts.feeds, astuple(facts.preprocessing))
     timed = (chosen, options, tf.__version__)
     hashed.update(repr(timed).encode())

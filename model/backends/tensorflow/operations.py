@@ -80,7 +80,7 @@ def decodes_images(graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str
 def _dependencies(
     graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]
 ) -> "Iterator[tuple[str, tf.NodeDef]]":
-    """Yield the full names and the nodes that *outputs* depend on, or that run at load."""
+    """Yield the nodes that *outputs* depend on or that run at load, each with its full name."""
     graph_def = graph if not hasattr(graph, "graph_def") else graph.graph_def
     wanted = [*outputs, *_load_time_nodes(graph)]
     functions = {each.signature.name: each for each in graph_def.library.function}

@@ -55,7 +55,7 @@ class _Loader(ExtensionFileLoader):
 
 
 class _Finder:
-    """Finds TensorFlow's own libraries where Python finds them, and gives them `_Loader`."""
+    """Finds TensorFlow's own libraries as Python does, and has them loaded by `_Loader`."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -130,9 +130,10 @@ def _log_level() -> int:
 
 def _has_avx() -> bool:
     """
-    Whether the processor has AVX, which most builds of TensorFlow need, or is no x86.
+    Whether the processor has AVX or is not an x86: most builds of TensorFlow for x86 need AVX.
 
-    Without AVX they end the process, and the reason that they print must not be captured.
+    Without AVX such a build ends the process after a line with the reason, which must not be
+    captured.
     """
     try:
         processor = Path("/proc/cpuinfo").read_text()

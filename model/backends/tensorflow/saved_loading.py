@@ -1,5 +1,5 @@
 """
-Load a SavedModel: choose the signature that takes images, and how they are converted to its input.
+Load a SavedModel: choose the signature for images, and how images are converted to its input.
 """
 
 from collections.abc import Sequence
@@ -131,7 +131,7 @@ def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Sig
         chosen = by_name[facts.signature]
     else:
         near = get_close_matches(facts.signature, by_name, n=3, cutoff=0.4) or list(by_name)
-        raise ModelError(f"no signature {facts.signature!r}; near it: {', '.join(near)}")
+        raise ModelError(f"no signature {facts.signature!r}; similar names: {', '.join(near)}")
     for side, given, specs in (
         ("input", facts.input, chosen.inputs),
         ("output", facts.output, chosen.outputs),

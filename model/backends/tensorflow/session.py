@@ -46,7 +46,7 @@ class LoadedGraph:
 
     session: "tf.Session"
     endpoints: Sequence[Endpoint]  #: the default one first
-    image_input: ImageInput | None = None  #: for the signature of one of them
+    image_input: ImageInput | None = None  #: for the signature of one endpoint
     decodes: bool = False  #: whether any endpoint decodes images
     has_side_effects: bool = False  #: whether a run may read or write files, or call Python
     decoder: "tf.Session | None" = None  #: a second Session that decodes images
@@ -107,7 +107,7 @@ class SessionRunner:
         return tuple(map(_as_array, feed.signature.outputs, outputs))
 
     def close(self) -> None:
-        """Close the Session."""
+        """Close the Sessions of the graph."""
         self._graph.close()
 
 
@@ -136,7 +136,7 @@ def session_config(options: SessionOptions) -> "tf.ConfigProto":
     Return the Session's settings.
 
     On a CPU the cores are divided among the lanes: each operation may use cores / lanes threads,
-    and the pool that runs operations has one thread a lane, so that no lane waits for another.
+    and the pool that runs operations has one thread per lane, so that no lane waits for another.
     """
     import tensorflow.compat.v1 as tf
 

@@ -13,7 +13,7 @@ from model.images.headers.image_header import MAX_FILE_PARTS, ImageHeader, too_m
 
 def read_gif(data: bytes) -> ImageHeader:
     """
-    Return the header of the GIF file *data*: the screen, enlarged to hold the first image.
+    Return the header of the GIF file *data*; its size is the screen, enlarged for the first image.
 
     Raises `BadImage`, and IndexError or `struct.error` where the file is cut.
     """
@@ -43,7 +43,7 @@ def first_gif_image(data: bytes) -> bytes:
 
 
 def _colour_table_bytes(flags: int) -> int:
-    """Return the bytes of the table of colours that *flags* announces."""
+    """Return the size in bytes of the colour table that *flags* describes; 0 if there is none."""
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 

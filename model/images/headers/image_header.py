@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from model.images.errors import BadImage
 from model.images.first_bytes import ImageFormat
 
-#: Chunks, segments or blocks of a file; real files have some thousands at most.
+#: Largest number of chunks, segments or blocks of a file; real files have thousands at most.
 MAX_FILE_PARTS = 65_536
 
 
@@ -23,4 +23,4 @@ class ImageHeader:
 
 def too_many_parts(kind: ImageFormat) -> BadImage:
     """Return the error for a file of more than `MAX_FILE_PARTS` parts."""
-    return BadImage(f"the {kind} file is in more than {MAX_FILE_PARTS} parts")
+    return BadImage(f"the {kind} file has more than {MAX_FILE_PARTS} parts")

@@ -12,7 +12,7 @@ from model.images.first_bytes import ImageFormat
 from model.images.headers.exif import exif_orientation
 from model.images.headers.image_header import MAX_FILE_PARTS, ImageHeader, too_many_parts
 
-#: Scans of one image; each is a pass over all its pixels, and a progressive image has about 10.
+#: Largest number of scans; each is a pass over all pixels.  Progressive images have about 10.
 MAX_JPEG_SCANS = 100
 
 #: A marker among the segments before the pixels; bytes between segments are skipped, as by libjpeg.
@@ -49,7 +49,9 @@ def read_jpeg(data: bytes) -> ImageHeader:
         if code in _BARE_MARKERS:
             continue
         if code in {_START, _END}:
-            raise BadImage("the JPEG image begins twice, or ends, before its pixels")
+            raise BadImage(
+                "the JPEG image has a second start marker, or its end marker, before the pixels"
+            )
         if code == _SCAN:
             # The rest is kept unchanged: Pillow's own reader of metadata stops here.
             parts.append(view[start : _image_end(data, start)])
@@ -87,8 +89,8 @@ def _image_end(data: bytes, scan: int) -> int:
         position = _segment_end(data, marker.start())
     else:
         raise too_many_parts(ImageFormat.JPEG)
-    # A segment behind the pixels with a length beyond the file hides the end; decoders do not
-    # need that end, but it has to be in the file.
+    # A segment behind the pixels, whose length goes beyond the file, hides the end marker; decoders
+    # do not need to find that marker, but it has to be in the file.
     if data.rfind(b"\xff\xd9", scan) < 0:
         raise TruncatedImage(ImageFormat.JPEG, len(data))
     if data.count(b"\xff\xda", scan) > MAX_JPEG_SCANS:

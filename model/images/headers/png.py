@@ -45,7 +45,7 @@ def read_png(data: bytes) -> ImageHeader:
             return ImageHeader(
                 ImageFormat.PNG, width, height, tuple(parts), orientation, sample_bits
             )
-        # A decoder may skip a chunk with a small first letter; of these only tRNS changes pixels.
+        # A decoder may skip a chunk that begins in lower case; of these only tRNS changes pixels.
         if kind[0] & 0x20 and kind != b"tRNS":
             if kind == b"eXIf" and orientation == 1:
                 orientation = exif_orientation(view[start + 8 : position - 4])

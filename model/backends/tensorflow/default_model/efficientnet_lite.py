@@ -26,7 +26,7 @@ Float32Array = npt.NDArray[np.float32]
 INPUT_NAME = "input"  #: uint8 [None, 224, 224, 3], RGB
 BOTTLENECK_NAME = "bottleneck"  #: float32 [None, 1280], the input of a retrained head
 OUTPUT_NAME = "final_result"  #: float32 [None, 1000], sums to 1 along the last axis
-IMAGE_SIZE = 224  #: pixels, both ways
+IMAGE_SIZE = 224  #: width and height, pixels
 FEATURES = 1280
 CLASSES = 1000
 
@@ -50,7 +50,7 @@ class Stage:
     """Blocks of one kind; the first block changes the size and the channels."""
 
     repeats: int
-    kernel: int  #: pixels of the depthwise convolution, both ways
+    kernel: int  #: width and height of the depthwise kernel, pixels
     stride: int
     expand: int  #: factor by which a block widens its input
     inputs: int  #: channels
@@ -75,7 +75,7 @@ class Convolution:
     name: str  #: in the graph
     key: str  #: of its weights
     norm_key: str  #: of its batch norm's weights
-    kernel: int  #: pixels, both ways
+    kernel: int  #: width and height, pixels
     stride: int
     inputs: int  #: channels
     outputs: int
@@ -95,14 +95,14 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Convolutions in a row; ``residual`` adds the input to the result."""
+    """Convolutions, one after the other; ``residual`` adds the input to the result."""
 
     convolutions: tuple[Convolution, ...]
     residual: bool
 
 
 def _blocks() -> Iterator[Block]:
-    """Yield the blocks of the table: the stem, the stages, the head."""
+    """Yield all blocks of the network: the stem, those of `STAGES`, the head."""
     yield Block((Convolution("stem", "_conv_stem", "_bn0", 3, 2, 3, 32),), residual=False)
     index = 0
     for stage in STAGES:
@@ -162,7 +162,7 @@ def check_weights(weights: Weights) -> None:
     """
     Raise WeightsError at the first weight that is missing, unknown or of another shape.
 
-    The number of batches that a norm was trained with is allowed and not used.
+    ``*.num_batches_tracked``, a counter of training batches, is allowed and not used.
     """
     shapes = expected_shapes()
     for key, shape in shapes.items():
@@ -202,8 +202,8 @@ def build_frozen_graph(weights: Weights) -> bytes:
     Return the network as a serialised frozen GraphDef, the same bytes for the same weights.
 
     ``input:0`` takes uint8 RGB [None, 224, 224, 3] and normalises it,
-    ``bottleneck:0`` is float32 [None, 1280], ``final_result:0`` float32
-    [None, 1000] of probabilities.  Raises WeightsError.  Takes seconds, most of
+    ``bottleneck:0`` is float32 [None, 1280], ``final_result:0`` is float32
+    [None, 1000], probabilities.  Raises WeightsError.  Takes seconds, most of
     them for the import of TensorFlow; may run on any thread, since it uses neither
     a Session nor the default graph.
     """

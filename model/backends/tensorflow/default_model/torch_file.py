@@ -52,7 +52,7 @@ class ForbiddenGlobalError(TorchFileError):
 
 @dataclass(frozen=True, slots=True)
 class _Storage:
-    """An array of numbers behind the pickles."""
+    """One array of raw numbers, which the file holds behind its pickles."""
 
     key: str
     dtype: np.dtype[np.generic]
@@ -73,17 +73,17 @@ def read_torch_file(data: bytes) -> dict[str, npt.NDArray[np.generic]]:
     """
     Return the tensors of a legacy ``torch.save`` file by name.
 
-    Each array is a contiguous copy of its own, of the file's dtype and shape.
-    Raises ForbiddenGlobalError if the file names anything but tensors, and
-    TorchFileError if it is of another format, cut short or inconsistent.  May
-    run in any thread.
+    Each array is a separate, contiguous copy with the dtype and shape in the file.
+    Raises ForbiddenGlobalError if the file names a class or function that tensors
+    do not need, and TorchFileError if it is of another format, cut short or
+    inconsistent.  May run in any thread.
     """
     if data.startswith(_ZIP_SIGNATURE):
         raise TorchFileError("this torch.save file is of the newer zip format, not the legacy one")
     stream = BytesIO(data)
     magic_number, _ = _read_pickle(stream, "magic number")
     if magic_number != MAGIC_NUMBER:
-        raise TorchFileError(f"no torch.save file: magic number {magic_number!r}")
+        raise TorchFileError(f"not a torch.save file: magic number {magic_number!r}")
     protocol, _ = _read_pickle(stream, "protocol")
     if protocol != PROTOCOL:
         raise TorchFileError(f"torch.save protocol {protocol!r}, not {PROTOCOL}")
@@ -120,7 +120,7 @@ class _TensorUnpickler(pickle.Unpickler):
 
     def persistent_load(self, pid: object) -> _Storage:
         match pid:
-            # The last item is a view into another storage, which torch no longer writes.
+            # The last item is a view into another storage; torch no longer writes such views.
             case ("storage", str(kind), str(key), _, count, *view) if (
                 kind in _STORAGE_DTYPES and view in ([], [None])
             ):
@@ -135,9 +135,9 @@ class _TensorUnpickler(pickle.Unpickler):
 def _rebuild_tensor(
     storage: object, offset: object, shape: object, strides: object, *_autograd: object
 ) -> _View:
-    """Replace torch's function of the same arguments: return a view of *storage*."""
+    """Replace torch's function with the same arguments: return a view of *storage*."""
     if not isinstance(storage, _Storage):
-        raise TorchFileError(f"a tensor lies in {storage!r}, which is no storage")
+        raise TorchFileError(f"a tensor refers to {storage!r}, which is not a storage")
     view = _View(storage, _count(offset), _counts(shape), _counts(strides))
     if len(view.shape) != len(view.strides) or len(view.shape) > _MAX_DIMENSIONS:
         raise TorchFileError(f"a tensor has shape {view.shape} and strides {view.strides}")
@@ -151,13 +151,13 @@ def _rebuild_parameter(tensor: object, *_autograd: object) -> object:
 
 def _count(number: object) -> int:
     if type(number) is not int or number < 0:
-        raise TorchFileError(f"a tensor is described with {number!r} for a count")
+        raise TorchFileError(f"a tensor has {number!r} where a count is expected")
     return number
 
 
 def _counts(numbers: object) -> tuple[int, ...]:
     if not isinstance(numbers, tuple):
-        raise TorchFileError(f"a tensor is described with {numbers!r} for counts")
+        raise TorchFileError(f"a tensor has {numbers!r} where counts are expected")
     return tuple(map(_count, numbers))
 
 
@@ -175,7 +175,7 @@ def _read_pickle(stream: BytesIO, what: str) -> tuple[object, dict[str, _Storage
 def _locate_storages(
     data: bytes, position: int, keys: object, storages: dict[str, _Storage]
 ) -> dict[str, int]:
-    """Return the offset in bytes of each storage's numbers, after a check of all counts."""
+    """Check all counts; return at which byte the numbers of each storage begin."""
     if not isinstance(keys, list) or sorted(keys, key=repr) != sorted(storages, key=repr):
         raise TorchFileError(f"the storages used, {list(storages)}, are not those listed, {keys}")
     starts = {}
@@ -213,7 +213,7 @@ def _copy_view(
     if 0 in shape:
         return np.empty(shape, dtype)
     last = view.offset + sum((n - 1) * step for n, step in zip(shape, view.strides, strict=True))
-    # The second half refuses a stride of 0, with which one number could fill the memory.
+    # The second condition refuses a stride of 0: one number could be repeated until memory is full.
     if last >= storage.count or prod(shape) > storage.count:
         raise TorchFileError(
             f"{name} of shape {shape}, strides {view.strides} at {view.offset} "

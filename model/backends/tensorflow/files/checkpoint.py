@@ -19,10 +19,10 @@ def variable_reader(
     folder: Path, flat: FlatGraph
 ) -> Callable[[str], npt.NDArray[np.generic] | None]:
     """
-    Return a function that reads variables of the SavedModel in *folder*, by node of *flat*.
+    Return a function that reads a variable of the SavedModel in *folder*, by its node in *flat*.
 
-    It returns None for a variable that the checkpoint lacks or that cannot be read.  It opens the
-    checkpoint at its first call.
+    The function returns None for a variable that the checkpoint lacks or that cannot be read.  It
+    opens the checkpoint at its first call.
     """
 
     @cache
@@ -51,7 +51,7 @@ def variable_reader(
 
 
 def _keys(flat: FlatGraph) -> dict[str, str]:
-    """Return the checkpoint's names of the variables that *flat* restores, by node."""
+    """Return, for each variable node of *flat*, the name of the variable in the checkpoint."""
     import tensorflow.compat.v1 as tf
 
     found: dict[str, str] = {}

@@ -22,10 +22,10 @@ from model.signature import TensorSpec
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf
 
-#: The name in requests for the one signature of a frozen graph, which itself stores no name.
+#: The name in requests for the only signature of a frozen graph; the file stores no name.
 SIGNATURE = "serving_default"
 
-#: The output's name in a graph made by retraining.
+#: The name of the output in graphs that TensorFlow's retrain.py writes.
 FINAL_RESULT = "final_result"
 
 
@@ -37,7 +37,7 @@ class FrozenGraph:
     graph_def: "tf.GraphDef"
     input: str  #: NODE:OUTPUT
     output: str  #: NODE:OUTPUT
-    spec: TensorSpec  #: of the input, in the file
+    spec: TensorSpec  #: of the input, as the file states it
     output_spec: TensorSpec
 
     @property
@@ -54,8 +54,8 @@ def read_frozen_graph(path: Path, facts: ModelFacts) -> FrozenGraph:
     """
     Return the graph in *path* with the input and output that *facts* name, or else the likely ones.
 
-    Raises `ModelError` for a file without a frozen graph, for a tensor that is absent or must be
-    named, and where *facts* name a signature other than `SIGNATURE`.
+    Raises `ModelError` for a file without a frozen graph, for a named tensor that is absent, where
+    an input or output must be named, and where *facts* name a signature other than `SIGNATURE`.
     """
     import tensorflow.compat.v1 as tf
 
@@ -101,7 +101,7 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
     variables = [node.name for node in graph_def.node if node.op in ("VariableV2", "VarHandleOp")]
     if variables:
         more = f", and {len(variables) - 1} more" if len(variables) > 1 else ""
-        raise ModelError(f"{path}: not frozen: the variable {variables[0]!r} has no value{more}")
+        raise ModelError(f"{path}: not frozen: no value for the variable {variables[0]!r}{more}")
     return graph_def
 
 
@@ -112,7 +112,10 @@ def _other_format(path: Path) -> str:
 
 
 def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
-    """Return the only placeholder for more than a single value, else the decoder's input."""
+    """
+    Return the name of the only placeholder, or of the only one that takes more than a single value
+    and that the output needs; else the input of the only image decoder.
+    """
     names = [str(node.name) for node in graph_def.node if node.op == "Placeholder"]
     if len(names) == 1:
         return names[0]
@@ -140,7 +143,7 @@ def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output
         if not all(map(_takes_single_value, others)):
             raise ModelError(
                 f"{path}: {output} also needs {listed}: a frozen graph is served with one input; "
-                "export a SavedModel, whose signature has several"
+                "export a SavedModel, which can have several"
             )
         raise ModelError(
             f"{path}: {output} also needs a value for {listed}: give it with "
@@ -162,7 +165,7 @@ def _type_of(node: "tf.NodeDef") -> str:
 
 
 def _default_output(path: Path, graph_def: "tf.GraphDef") -> str:
-    """Return `FINAL_RESULT` if there is one, else the only node without a consumer."""
+    """Return `FINAL_RESULT` if a node has this name, else the only node that no other node uses."""
     names = {node.name for node in graph_def.node}
     if FINAL_RESULT in names:
         return FINAL_RESULT
@@ -175,7 +178,7 @@ def _default_output(path: Path, graph_def: "tf.GraphDef") -> str:
     if len(ends) == 1:
         return ends[0]
     found = ", ".join(ends[:8]) or "none"
-    raise ModelError(f"{path}: --output-layer is needed: the graph's ends are {found}")
+    raise ModelError(f"{path}: --output-layer is needed: the graph's possible outputs are {found}")
 
 
 def _tensor_name(path: Path, graph_def: "tf.GraphDef", name: str) -> str:
@@ -184,9 +187,9 @@ def _tensor_name(path: Path, graph_def: "tf.GraphDef", name: str) -> str:
     names = [each.name for each in graph_def.node]
     if node not in names:
         near = get_close_matches(node, names, n=3, cutoff=0.4) or names[-3:]
-        raise ModelError(f"{path}: no tensor {name!r}; near it: {', '.join(near)}")
+        raise ModelError(f"{path}: no tensor {name!r}; similar names: {', '.join(near)}")
     if output and not output.isdigit():
-        raise ModelError(f"{path}: {name!r} is no tensor: expected NAME or NAME:0")
+        raise ModelError(f"{path}: {name!r} is not a tensor name: expected NAME or NAME:0")
     return f"{node}:{output or 0}"
 
 

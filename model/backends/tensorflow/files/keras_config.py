@@ -108,7 +108,7 @@ def own_names(keras: Any) -> OwnNames:
 
 def check_config(path: Path, config: dict[str, Any], own: OwnNames) -> None:
     """
-    Raise `ModelError` if *config* holds code, or names a class or function outside *own*.
+    Raise `ModelError` if *config* holds code, or names a class or function that is not in *own*.
 
     The message names the layer and the class or function.
     """
@@ -141,7 +141,7 @@ def _reason_refused(each: dict[str, Any], own: OwnNames) -> str | None:
     if kind in _UNSAFE_CLASSES:
         return f"is a {kind}, which could read files or run code"
     if isinstance(each.get("vocabulary"), str):
-        return "reads its vocabulary from a file, which is no part of the model"
+        return "reads its vocabulary from a file, which is not part of the model"
     if "class_name" not in each or kind in _VALUE_CLASSES:
         return None
     if not (
@@ -156,7 +156,7 @@ def _reason_refused(each: dict[str, Any], own: OwnNames) -> str | None:
 def _is_listed(
     each: dict[str, Any], name: object, names: frozenset[str], modules: re.Pattern[str]
 ) -> bool:
-    """Whether *name* is in *names*, and the object names no other module or registered name."""
+    """Whether *name* is in *names*, and *each* states no other module or registered name."""
     module = each.get("module")
     return (
         isinstance(name, str)

@@ -29,11 +29,11 @@ def exported_saved_model(path: Path) -> "Iterator[Path]":
     """
     Provide a folder with the model in *path* as a SavedModel; it is removed after the block.
 
-    Its one signature, serving_default, names inputs and outputs by their layers, or by their keys
-    where the model takes or gives a dict.  A file of Keras 2 is loaded by tf_keras, or by Keras 3
-    where tf_keras is not installed.
+    Its one signature, serving_default, names inputs and outputs by their layers, or by the keys
+    of the dict that the model takes or returns.  A file of Keras 2 is loaded by tf_keras, or by
+    Keras 3 where tf_keras is not installed.
 
-    Raises `ModelError`, in one line, for a file that is no whole model, for a file that names code
+    Raises `ModelError`, in one line, for a file without a whole model, for a file that names code
     other than Keras's own, and where no temporary folder can be made.
     """
     source = read_source(path)
@@ -65,7 +65,7 @@ def _keras_for(source: KerasSource) -> Any:
         raise ModelError(f"{source.path}: {reason}") from error
     # Keras 3 reads some files of Keras 2 with the same results, except for hard_sigmoid.
     if any("hard_sigmoid" in each.values() for each, _ in objects_of(source.config)):
-        raise _not_loaded(source, keras, "hard_sigmoid is another function there")
+        raise _not_loaded(source, keras, "hard_sigmoid is a different function in Keras 3")
     return keras
 
 
@@ -118,7 +118,7 @@ def _structure(model: Any, side: str) -> Any:
     if structure is None:  # a Sequential, which has one tensor on each side
         tensors = getattr(model, f"{side}s", None)
         if not tensors:
-            raise ValueError(f"it was saved before it knew the shape of its {side}")
+            raise ValueError(f"it was saved before the shape of its {side} was known")
         structure = tensors[0]
     return structure
 
@@ -138,7 +138,11 @@ def _tensor_names(structure: Any) -> list[str]:
 
 
 def _rename_tensors(folder: Path, inputs: list[str], outputs: list[str]) -> None:
-    """Rename the signature's tensors: an argument of a function cannot be named "class"."""
+    """
+    Rename the tensors of the signature to *inputs* and *outputs*.
+
+    Done after the export, since some names, such as "class", cannot be arguments of a function.
+    """
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     path = folder / "saved_model.pb"
@@ -156,7 +160,7 @@ def _rename_tensors(folder: Path, inputs: list[str], outputs: list[str]) -> None
 
 
 def _reason(error: Exception) -> str:
-    """Return the reason in *error*: its last part, without advice on registering and bytes."""
+    """Return the last part of the message of *error*, without Keras's advice and quoted config."""
     _, _, last = str(error).rpartition("Exception encountered: ")
     line = one_line(ValueError(last)).partition(". ")[0]
     return line if line.startswith("Unrecognized keyword") else line.partition(": {")[0]

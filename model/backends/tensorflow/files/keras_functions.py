@@ -101,7 +101,7 @@ _BY_NAMESPACE = {
     """,
 }
 
-#: The same as operations of a graph, as TensorFlow 2.0 to 2.3 saved them.
+#: The same functions as names of graph operations: TensorFlow 2.0 to 2.3 saved these names.
 _IN_GRAPHS = """
     Abs Add AddN AddV2 ArgMax ArgMin AvgPool BatchMatMul BatchMatMulV2 BiasAdd BroadcastTo Cast
     Ceil ClipByValue ConcatV2 Const Conv2D Cos Cumsum DepthToSpace DepthwiseConv2dNative Div

@@ -28,7 +28,7 @@ class KerasSource:
     """The config and the facts in a Keras file."""
 
     path: Path
-    archive: bool  #: a .keras archive, whatever its name, not HDF5
+    archive: bool  #: whether it is a .keras archive, by its first bytes, and not HDF5
     version: str  #: of the Keras that wrote it; "" if the file has none
     config: dict[str, Any]  #: of its layers; without the settings for training
 
@@ -46,8 +46,8 @@ def read_source(path: Path) -> KerasSource:
     """
     Read the config and the version of the file at *path*.
 
-    Raises `ModelError`, in one line, for a file that is no Keras file or no whole model, and for a
-    file written by Keras 1, or by Keras on Theano, whose kernels are flipped.
+    Raises `ModelError`, in one line, for a file that is not a Keras file or not a whole model, and
+    for a file written by Keras 1, or by Keras on Theano, whose kernels are flipped.
     """
     archive = _is_archive(path)
     try:
@@ -60,7 +60,7 @@ def read_source(path: Path) -> KerasSource:
     except Exception as error:  # zipfile documents no list of errors for broken archives
         raise ModelError(f"{path}: not a Keras file, or cut short ({one_line(error)})") from error
     if not isinstance(config, dict):
-        raise ModelError(f"{path}: not a Keras file, or cut short (its config is no object)")
+        raise ModelError(f"{path}: not a Keras file, or cut short (its config is not an object)")
     for each, _ in objects_of(config):
         each.pop("compile_config", None)
     source = KerasSource(path, archive, version, config)
@@ -108,7 +108,7 @@ def _read_archive(path: Path) -> tuple[Any, str, str]:
 
 
 def _read_hdf5(path: Path) -> tuple[Any, str, str]:
-    """Return config, version and backend of an HDF5 file; raises `ModelError` without config."""
+    """Return config, version and backend of an HDF5 file; raises `ModelError` if it has none."""
     import h5py
 
     with path.open("rb") as stream, h5py.File(stream) as file:
@@ -132,7 +132,9 @@ def _copy_archive(source: KerasSource, folder: Path) -> Path:
         names = set(members.namelist())
         for name in sorted(names):
             if PurePosixPath(name).is_absolute() or ".." in re.split(r"[/\\]", name):
-                raise ModelError(f"{source.path}: its member {name!r} would lie outside of it")
+                raise ModelError(
+                    f"{source.path}: its member {name!r} has a path outside of the archive"
+                )
             if name == _METADATA or (name.startswith("assets/") and not name.endswith("/")):
                 copy.writestr(name, members.read(name))
         if _WEIGHTS not in names:
@@ -147,7 +149,7 @@ def _copy_archive(source: KerasSource, folder: Path) -> Path:
 
 
 def _check_links(path: Path, file: "h5py.File") -> None:
-    """Raise `ModelError` if *file* holds a soft or external link, or a dataset outside itself."""
+    """Raise `ModelError` if *file* has a soft or external link, or a dataset in another file."""
     import h5py
 
     def link(name: str, kind: object) -> str | None:
@@ -159,4 +161,4 @@ def _check_links(path: Path, file: "h5py.File") -> None:
 
     found = file.visititems_links(link) or file.visititems(data)
     if found is not None:
-        raise ModelError(f"{path}: its {found!r} lies in another file, which is not read")
+        raise ModelError(f"{path}: its {found!r} is in another file, which is not read")

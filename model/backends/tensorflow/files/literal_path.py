@@ -1,5 +1,5 @@
 """
-Make a path for a folder that TensorFlow takes literally.
+Return a path of a folder that TensorFlow does not treat as a pattern.
 
 TensorFlow treats a path with `[`, `*`, `?` or `{` as a pattern, and fails for a name that is not
 UTF-8.  Linux gives each open folder a path without such characters.
@@ -18,9 +18,9 @@ def literal_path(folder: Path, user: object) -> Path:
     """
     Return a path of *folder* that TensorFlow takes literally; it is valid until *user* is freed.
 
-    It is the absolute path if that is literal.  Any other path is valid in this process only, on
-    any thread; it stays valid because a model may read an asset in every run.  Raises OSError if
-    *folder* cannot be opened.
+    It is the absolute path if TensorFlow takes that literally.  Any other path is valid on all
+    threads of this process, but in no other process.  *user* is the object that needs the path: a
+    model may read an asset in every run.  Raises OSError if *folder* cannot be opened.
     """
     absolute = folder.absolute()
     if _PLAIN.fullmatch(str(absolute)):

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
 
 DEFAULT_SIGNATURE = "serving_default"
 
-#: Signatures that are operations for the loader or for training.
+#: Signatures that only the loader, or a training program, runs.
 _NOT_SERVED = ("__saved_model_init_op", "__saved_model_train_op")
 
-#: The dtypes that requests and answers can carry, besides strings.
+#: The dtypes that requests and responses support, besides strings.
 _DTYPES = (
     *("bool", "uint8", "uint16", "uint32", "uint64", "int8", "int16", "int32", "int64"),
     *("float16", "bfloat16", "float32", "float64"),
@@ -55,12 +55,12 @@ class RestoredGraph:
 
     session: "tf.Session"
     endpoints: dict[str, Endpoint]  #: by signature name, in the order of `signatures_of`
-    pixels: Endpoint | None = None  #: NAME:pixels, the same as NAME but fed with pixels
+    pixels: Endpoint | None = None  #: NAME:pixels: the same as NAME, but it takes uint8 pixels
 
 
 @dataclass(frozen=True, slots=True)
 class SavedGraph:
-    """A graph as in its file, with constants for some placeholders."""
+    """The graph of a file, with constants in place of some placeholders."""
 
     meta_graph: "tf.MetaGraphDef"
     constants: Mapping[str, np.ndarray]  #: by the name of the tensor that each replaces
@@ -68,9 +68,9 @@ class SavedGraph:
 
 def apply_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
     """
-    Return *meta_graph*, changed in place, with the constants *feeds* for placeholders and inputs.
+    Return *meta_graph*, changed in place: placeholders and inputs in *feeds* become constants.
 
-    These inputs are removed from the signatures.  Raises `ModelError` as `feed_constants` does.
+    Such inputs are removed from the signatures.  Raises `ModelError` as `feed_constants` does.
     """
     tensors = defaultdict[str, set[str]](set)  # signatures may use one name for different tensors
     for definition in meta_graph.signature_def.values():
@@ -87,7 +87,7 @@ def apply_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
 
 def read_meta_graph(folder: Path) -> "tf.MetaGraphDef":
     """
-    Return the graph for serving of the SavedModel in *folder*.
+    Return the graph in the SavedModel *folder* that is meant for serving.
 
     It is the graph with only the tag "serve", else the only graph, else the graph tagged "serve"
     with the fewest other tags.  Raises `ModelError` if there is no such graph, or no SavedModel.
@@ -107,7 +107,7 @@ def read_meta_graph(folder: Path) -> "tf.MetaGraphDef":
 
 def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...], dict[str, str]]:
     """
-    Return the signatures that can be served, the default one first, and reasons by unserved name.
+    Return the signatures that can be served, the default one first, and why others cannot, by name.
 
     Inputs and outputs are sorted by name.  Raises `ModelError` if no signature can be served.
     """
@@ -208,7 +208,7 @@ def _reason_unservable(definition: "tf.SignatureDef") -> str:
             if not info.name:
                 return f"{kind} {name!r} names no tensor"
             if _dtype(info) is None:
-                return f"{kind} {name!r} is {_type_name(info)}, which no request can carry"
+                return f"{kind} {name!r} is {_type_name(info)}, not supported in requests"
             if kind == "input" and tensors.setdefault(_tensor_name(info), name) != name:
                 return f"inputs {tensors[_tensor_name(info)]!r} and {name!r} are the same tensor"
     return ""
@@ -219,7 +219,7 @@ def _sorted(infos: "Mapping[str, tf.TensorInfo]") -> "tuple[list[str], list[tf.T
 
 
 class _GraphShapes:
-    """Finds the shapes of tensors: the signature's, or the graph's where that has none."""
+    """Finds the shape of a tensor in the signature or, if that states none, in the graph."""
 
     def __init__(self, meta_graph: "tf.MetaGraphDef") -> None:
         self._graph_def = meta_graph.graph_def
@@ -238,7 +238,7 @@ class _GraphShapes:
         return TensorSpec(name, dtype, tuple(None if size < 0 else size for size in sizes))
 
     def _graph_shape(self, info: "tf.TensorInfo") -> tuple[int | None, ...] | None:
-        """Return the graph's shape: a signature of TensorFlow 1 may lack one, like a scalar's."""
+        """Return the graph's shape: signatures of TensorFlow 1 may omit it, as for a scalar."""
         import tensorflow.compat.v1 as tf
 
         stated = () if info.HasField("tensor_shape") else None
@@ -257,7 +257,7 @@ class _GraphShapes:
 
 
 def _dtype(info: "tf.TensorInfo") -> np.dtype | None:
-    """Return the numpy dtype; None if no request can carry it."""
+    """Return the numpy dtype; None if requests do not support it."""
     import tensorflow.compat.v1 as tf
 
     name = _type_name(info)
@@ -267,7 +267,7 @@ def _dtype(info: "tf.TensorInfo") -> np.dtype | None:
 
 
 def _type_name(info: "tf.TensorInfo") -> str:
-    """Return the name of the dtype; that of a reference is its base dtype's."""
+    """Return the name of the dtype; for a reference, the name of the dtype that it refers to."""
     import tensorflow.compat.v1 as tf
 
     try:
@@ -290,7 +290,7 @@ def _check_files(folder: Path, plain: Path, meta_graph: "tf.MetaGraphDef") -> No
         raise ModelError(f"{folder}: the variables are missing: no {folder / variables}.index")
     for name in _assets(meta_graph):
         if PurePath(name).is_absolute() or ".." in PurePath(name).parts:
-            raise ModelError(f"{folder}: the asset {name!r} lies outside of the model")
+            raise ModelError(f"{folder}: the asset {name!r} has a path outside of the model")
         if not (folder / "assets" / name).exists():
             raise ModelError(f"{folder}: the asset {name!r} is missing in {folder}/assets")
 
@@ -311,7 +311,7 @@ def _build_pixel_input(
     meta_graph: "tf.MetaGraphDef", pixels: PixelInput
 ) -> "dict[str, tuple[tf.Tensor, tf.Tensor]]":
     """
-    Add to the default graph, in front of an input, a placeholder for pixels and their conversion.
+    Add a placeholder for pixels, and their conversion to an input, to the default graph.
 
     Returns, by the name of the input's tensor, its replacement and the placeholder for pixels.
     """

@@ -4,10 +4,10 @@ Rewrite the part of a graph behind a tensor so that it takes any number of rows,
 Pure: works on GraphDefs and on the shapes that the graph's tensors had with a single row, and
 runs nothing.  The caller checks that the rewritten part still gives each row its former result.
 
-Only nodes that fix the batch to one row are changed: changes of shape by constants, and slices
-that take the one row.  A change of shape gets the batch axis first and of open size.  Where the
-graph drops the batch axis it is kept; where the graph folds rows into another axis they stay
-folded, in the order in which they lie in memory.
+Only nodes that fix the batch to one row are changed: reshapes to a constant shape, and slices of
+the only row.  The first axis of a changed reshape is the batch axis, of any size.  A batch axis
+that the graph drops is kept; rows that the graph folds into another axis stay folded, in memory
+order.
 """
 
 from collections.abc import Callable, Collection, Iterable, Mapping
@@ -55,7 +55,7 @@ def open_batch_axis(
     """
     Return the graph that computes *output* from *cut*, for any number of rows.
 
-    It does not hold the node of *cut*.  *shapes* are those of the `tensors_to_observe`.
+    It does not contain the node of *cut*.  *shapes* are the shapes of the `tensors_to_observe`.
     """
     nodes = {node.name: node for node in graph_def.node}
     suffix = subgraph(graph_def, needed(nodes, output, cut))
@@ -133,7 +133,7 @@ def _open_reshape(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
 
 
 def _fixes_rows(node: "tf.NodeDef", context: _Context) -> bool:
-    """Whether *node* changes the shape in a way that only one row fits."""
+    """Whether the shape that *node* makes is correct for one row only."""
     rank = len(context.shape(node.input[0]))
     match node.op:
         case "Reshape":
@@ -151,7 +151,7 @@ def _fixes_rows(node: "tf.NodeDef", context: _Context) -> bool:
 
 
 def _open_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
-    """Make a Slice that takes the one row take all rows."""
+    """Change a Slice of the only row to take all rows."""
     begin, size = (context.constant(each) for each in node.input[1:3])
     of_one_row = context.shape(node.input[0])[:1] == (1,)
     if not begin or not size or (begin[0], size[0]) != (0, 1) or not of_one_row:
@@ -162,7 +162,7 @@ def _open_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
 
 
 def _open_strided_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
-    """Make a StridedSlice that takes the one row, with its axis or without, take all rows."""
+    """Change a StridedSlice of the only row, with or without its axis, to take all rows."""
     steps = context.constant(node.input[3])
     elsewhere = _attribute(node, "ellipsis_mask").i | _attribute(node, "new_axis_mask").i
     of_one_row = context.shape(node.input[0])[:1] == (1,)
@@ -174,7 +174,7 @@ def _open_strided_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeD
 
 
 def _drop_shape_check(node: "tf.NodeDef", _: _Context) -> list["tf.NodeDef"]:
-    """Remove a check against a fixed shape; a default becomes its value, as it is never fed."""
+    """Remove a check of the shape; a PlaceholderWithDefault, never fed, becomes its default."""
     if node.op in _FUNCTIONAL:
         node.attr.pop("output_shapes", None)
         return []

@@ -34,7 +34,7 @@ def feed_constants(graph_def: "tf.GraphDef", feeds: Feeds) -> dict[str, np.ndarr
         name = given.removesuffix(":0")
         if name not in nodes:
             near = get_close_matches(name, nodes, n=3, cutoff=0.0)
-            known = f"near it: {', '.join(near)}" if near else "there are none"
+            known = f"similar names: {', '.join(near)}" if near else "it has none at all"
             raise ModelError(f"--feed {name}: the graph has no placeholder of this name; {known}")
         constants[f"{name}:0"] = _make_constant(nodes[name], value)
     return constants

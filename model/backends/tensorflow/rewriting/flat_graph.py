@@ -21,7 +21,7 @@ MAX_DEPTH = 64  #: functions within functions; a function may call itself
 
 _CALLS = ("PartitionedCall", "StatefulPartitionedCall")
 
-#: Starts of the names of second and later outputs, within a function.
+#: Within a function: how the names of an operation's second and later outputs begin.
 _LATER_OUTPUTS = ("batch_mean", "batch_variance", "reserve_space")
 
 
@@ -39,10 +39,11 @@ class FlatGraph:
     """The nodes of a graph by name; those within functions are called CALL/NODE."""
 
     nodes: dict[str, FlatNode] = field(default_factory=dict)
-    aliases: dict[Tensor, Tensor] = field(default_factory=dict)  #: outputs of calls
+    #: From the output of a call to the tensor that the function returns there.
+    aliases: dict[Tensor, Tensor] = field(default_factory=dict)
 
     def source(self, tensor: Tensor) -> Tensor:
-        """Return *tensor*, or the tensor that a called function returns as it."""
+        """Return *tensor*; for the output of a call, the tensor that the function returns there."""
         for _ in range(MAX_DEPTH):  # aliases of a recursive function may form a loop
             if tensor not in self.aliases:
                 break
@@ -54,7 +55,7 @@ class FlatGraph:
         return [self.source(each) for each in self.nodes[name].inputs]
 
     def consumers(self) -> Mapping[Tensor, list[str]]:
-        """Return the nodes that have each tensor as an input."""
+        """Return, by tensor, the nodes that have it as an input."""
         found = defaultdict[Tensor, list[str]](list)
         for name in self.nodes:
             for tensor in dict.fromkeys(self.inputs(name)):
@@ -104,7 +105,7 @@ def tensor_named(name: str) -> Tensor:
 
 
 def _called(node: "tf.NodeDef") -> str:
-    """Return the name of the function that *node* calls, else of its operation."""
+    """Return the name of the function that *node* calls, else the name of its operation."""
     name: str = node.attr["f"].func.name if node.op in _CALLS else node.op
     return name
 

@@ -38,7 +38,7 @@ _SHAPE_READERS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
 
 def edge(name: str) -> Edge:
-    """Return the node and the output that *name*, of an input or a tensor, stands for."""
+    """Return the node and the output in *name*, the name of an input or of a tensor."""
     if name.startswith("^"):
         return name[1:], CONTROL
     node, _, output = name.partition(":")
@@ -111,7 +111,7 @@ def reached(nodes: Nodes, start: str) -> Collection[str]:
 
 
 def _successors(nodes: Nodes, end: Edge) -> dict[Edge, list[Edge]]:
-    """Return the successors: of an output its consumers, of a node its outputs in use."""
+    """Return what follows each edge: an output's consumers, or a node's used outputs."""
     successors = defaultdict[Edge, list[Edge]](list)
     successors[end[0], _INSIDE].append(end)
     for name, node in nodes.items():

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 #: Returns the value of a variable by the name of its node; None if it cannot be read.
 ReadVariable = Callable[[str], npt.NDArray[np.generic] | None]
 
-#: Operations that keep the values of their first input, though not the places of the values.
+#: Operations that keep the values of their first input, but may change their positions.
 _KEEPS_VALUES = frozenset(
     (
         *("Identity", "IdentityN", "StopGradient", "PreventGradient", "Snapshot", "CheckNumerics"),
@@ -70,7 +70,7 @@ class _Reading:
 
     flat: FlatGraph
     read_variable: ReadVariable
-    found: dict[Tensor, Affine] = field(default_factory=dict)  #: by tensor of scaled pixels
+    found: dict[Tensor, Affine] = field(default_factory=dict)  #: the scaling so far, by tensor
     whole_numbers: bool = False  #: whether pixels are cast to integers
     reached: set[str] = field(default_factory=set)  #: nodes that depend on the pixels
 
@@ -108,11 +108,13 @@ class _Reading:
         return self._common_scaling(mixed)
 
     def _common_scaling(self, mixed: Mapping[str, Affine]) -> Affine | Unreadable:
-        """Return the scaling in front of all nodes in *mixed*, if it is the same one."""
+        """Return the scaling in front of the nodes in *mixed*, if it is the same for all."""
         for name in mixed.keys() & self.flat.nodes.keys():
             op = self.flat.nodes[name].op
             if op in _OPAQUE or (op in _ARITHMETIC_OPS and not self._mixes(name)):
-                return Unreadable(f"its operation {name!r} ({op}) hides how the pixels are scaled")
+                return Unreadable(
+                    f"its operation {name!r} ({op}) is not read, so the scaling cannot be found"
+                )
         scalings = list(mixed.values())
         if not scalings:
             return Unreadable("no operation was found that takes the pixels")
@@ -143,7 +145,7 @@ class _Reading:
         return Affine(scale, float(np.mean([part.offset for part in parts])))
 
     def _after(self, name: str, tensor: Tensor) -> Affine | None:
-        """Return the scaling of *tensor* behind the node *name*; None if that mixes pixels."""
+        """Return the scaling of *tensor* behind the node *name*; None if *name* mixes pixels."""
         node, inputs = self.flat.nodes[name], self.flat.inputs(name)
         before, place = self.found[tensor], inputs.index(tensor)
         if node.op == "Split":
@@ -223,9 +225,9 @@ def _dependent_nodes(consumers: Mapping[Tensor, list[str]], start: Tensor) -> se
 
 def _combine(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]) -> Affine | None:
     """
-    Return the scaling behind the operation *op* of *before*, its input at *place*, and a constant.
+    Return the scaling after *op*: its input *place* has the scaling *before*, *other* is constant.
 
-    None where channels are scaled in opposite directions: an average would describe neither.
+    Return None where channels are scaled in opposite directions: an average would describe neither.
     """
     if op not in _SUMS and other.min() < 0 < other.max():
         return None

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 class CpuRun:
-    """A Session that feeds one tensor of its graph; `on_cpu` makes one."""
+    """Runs a graph and feeds one of its tensors; `on_cpu` provides one."""
 
     def __init__(self, session: "tf.Session", fed: str) -> None:
         self._session = session
@@ -25,12 +25,12 @@ class CpuRun:
         return [np.asarray(each) for each in values]
 
     def numeric_tensors(self, names: Iterable[str]) -> list[str]:
-        """Return those of the tensors *names* that hold numbers."""
+        """Return the tensors among *names* that hold numbers."""
         tensors = map(self._session.graph.get_tensor_by_name, names)
         return [each.name for each in tensors if each.dtype.is_floating or each.dtype.is_integer]
 
     def is_random(self, node: str) -> bool:
-        """Whether *node* gives another random value in each run."""
+        """Whether *node* returns other random values in each run."""
         op_def = self._session.graph.get_operation_by_name(node).op_def
         return op_def.is_stateful and any(attr.name == "seed" for attr in op_def.attr)
 

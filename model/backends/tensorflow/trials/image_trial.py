@@ -30,8 +30,9 @@ def usable_image_input(
     """
     Return the image input of *graph*; None where a trial shows that the model takes no images.
 
-    A string input is an image only if the model decodes one.  Otherwise *on_progress* gets the
-    reason.  Raises `ModelError` where the model fails on every image with an error of its own.
+    A string input takes images only if the model runs on a trial image; if it does not,
+    *on_progress* gets the reason.  Raises `ModelError` where the model fails on every image with an
+    error that does not depend on the image.
     """
     images = graph.image_input
     if images is None:
@@ -57,7 +58,7 @@ def usable_image_input(
 
 
 def is_sigmoid_output(graph: LoadedGraph, images: ImageInput) -> bool:
-    """Whether the scores of *images* are the output of a Sigmoid: 1 - p is the other class."""
+    """Whether the scores are the output of a Sigmoid: p for one class, and 1 - p for the other."""
     by_name = {each.signature.name: each for each in graph.endpoints}
     output = by_name[images.signature.name].fetches[images.scores]
     flat = flat_graph(graph.session.graph.as_graph_def())
@@ -71,7 +72,7 @@ def find_accepted_image(images: ImageInput, runner: SessionRunner) -> Feed | Exc
     """
     Return an image that the model runs, in the first format that it takes.
 
-    Otherwise return the error of the first run; None where every probe exceeds max_pixels.
+    Otherwise return the error of the first run; None if every probe has too many pixels.
     """
     import tensorflow.compat.v1 as tf
 

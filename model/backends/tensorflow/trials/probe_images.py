@@ -50,7 +50,7 @@ def _images() -> tuple[Image.Image, ...]:
 def probe_pixels(
     layout: ImageLayout, dtype: npt.DTypeLike
 ) -> dict[str, tuple[npt.NDArray[np.generic], ...]]:
-    """Return a set of images like `probe_images`: values 0 to 255, one row of *layout* each."""
+    """Return similar images as arrays: values 0 to 255, each array one row of *layout*."""
     size = layout.height or 1, layout.width or 1
     images = (_pixels(*size, seed)[..., : layout.channels].astype(dtype) for seed in range(5))
     if layout.axis is ChannelAxis.FIRST:

@@ -25,7 +25,7 @@ MAX_TENSORS_PER_FETCH = 32
 
 
 def tolerance(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
-    """Return the largest difference allowed for *dtype*, computed with the dtypes *within*."""
+    """Return the largest allowed difference of *dtype* values computed with dtypes *within*."""
     if np.dtype(dtype).name not in _TOLERANCES:
         return 0.0
     return max(_TOLERANCES.get(np.dtype(each).name, 0.0) for each in (dtype, *within))
@@ -33,7 +33,7 @@ def tolerance(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
 
 def difference(value: Value, expected: Value) -> float:
     """
-    Return the largest difference, divided by the largest of *expected* where that is above 1.
+    Return the largest difference, divided by the largest of *expected* if that is above 1.
 
     It is infinite if the shapes differ or a difference is NaN.
     """
@@ -48,7 +48,7 @@ def difference(value: Value, expected: Value) -> float:
 
 def rows_are_independent(value: Value, rows: Sequence[Value]) -> bool:
     """
-    Whether *value*, a tensor of a batch, consists of *rows*, its values in runs of one row each.
+    Whether *value*, a tensor in a run of a batch, consists of *rows*, its values in single runs.
 
     The batch axis may be any axis: some graphs move it behind the time axis.
     """
@@ -74,7 +74,7 @@ def first_row_is_distinct(rows: Sequence[Value]) -> bool:
 
 
 def first_mixed_tensor(names: Sequence[str], batch: Fetch, singles: Sequence[Fetch]) -> str | None:
-    """Return the first tensor of *names* that differs between *batch* and *singles*, if any."""
+    """Return the first of *names* that differs between *batch* and *singles*; None if none does."""
     for start in range(0, len(names), MAX_TENSORS_PER_FETCH):
         some = names[start : start + MAX_TENSORS_PER_FETCH]
         rows = zip(*(fetch(some) for fetch in singles), strict=True)
@@ -88,8 +88,8 @@ def _nearly_equal(value: Value, expected: Value) -> bool:
     """
     Whether two vectors differ only by rounding; infinities and NaN must be equal.
 
-    Layers amplify rounding errors, so the tolerance is the root of that for outputs; the values of
-    another row differ by more.
+    Layers amplify rounding errors, so the tolerance is the square root of that for outputs; the
+    values of another row differ by more.
     """
     with np.errstate(invalid="ignore"):
         exact = expected.astype(np.float64)

@@ -1,9 +1,9 @@
 """
 Check by trial runs whether the result of a row depends on the other rows of its batch.
 
-A file states the shape [?] for rows and for a list of words alike, and does not state that a model
-takes a mean over the batch.  So different rows are run one at a time and in one batch, and the
-results are compared.
+In a file, the shape [?] may mean rows or a list of words, and nothing states that a model takes a
+mean over the batch.  So different rows are run one at a time and in one batch, and the results are
+compared.
 """
 
 from collections.abc import Iterator, Sequence
@@ -18,7 +18,7 @@ from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_f
 
 #: The rows differ in level, spread and extremes, and are not sorted by any of them, so that any
 #: dependence on the batch changes a result.
-_FLOAT_MOMENTS = ((0.5, 1.0), (3.0, 2.0), (-1.0, 0.3))  #: mean, deviation
+_FLOAT_MOMENTS = ((0.5, 1.0), (3.0, 2.0), (-1.0, 0.3))  #: mean, standard deviation
 _BYTE_RANGES = ((60, 150), (20, 250), (0, 40))
 _STRINGS = (b"b", b"c a", b"")
 TRIAL_ROWS = 3
@@ -26,12 +26,12 @@ TRIAL_ROWS = 3
 #: Sizes that replace the open sizes of a signature.
 _TRIED_SIZES = (1, 32)
 
-#: Largest difference of a batch to single rows, relative to the largest number of the output.
+#: Largest difference between a batch and single rows, relative to the output's largest number.
 _MAX_RELATIVE_DIFFERENCE = 1e-2
 
 
 def mark_dependent_rows(graph: LoadedGraph) -> LoadedGraph:
-    """Return *graph*; signatures whose rows depend on each other get a reason to run alone."""
+    """Return *graph*, with `Signature.alone` set where trial runs show that rows are dependent."""
     endpoints = [
         replace(each, signature=replace(each.signature, alone=_reason_to_run_alone(graph, each)))
         for each in graph.endpoints
@@ -110,8 +110,8 @@ def _reason_rows_differ(graph: LoadedGraph, endpoint: Endpoint, rows: Sequence[F
         singles = [each[number] for each in alone]
         count = len(rows)
         if output.shape[:1] != (count,) or any(each.shape[:1] != (1,) for each in singles):
-            shape = list(output.shape)
-            return f"output {spec.name!r} is {shape} for {count} rows: not one row for each row"
+            got = f"{list(output.shape)} for {count} rows"
+            return f"output {spec.name!r} is {got}: expected one output row for each input row"
         if not _nearly_equal(again[number], singles[0]):
             return ""  # random or stateful: results cannot be compared
         if not all(_nearly_equal(output[at : at + 1], each) for at, each in enumerate(singles)):

@@ -1,7 +1,7 @@
 """
-Make a tf.train.Example that a model parses, from the errors for Examples that it refuses.
+Make a tf.train.Example that a model can parse, by reading its errors for other Examples.
 
-No signature states the features of an Example, nor their kinds and sizes.
+A signature does not state which features an Example needs, nor their kinds and sizes.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
 
-#: Values of one feature, at most, that are tried where the error does not state their number.
+#: Largest number of values of one feature that is tried, where the error does not state it.
 MAX_VALUES = 128
 
 _MISSING = re.compile(r"Feature: (.+) \(data type: (float|int64|string)\) is required")
@@ -29,7 +29,7 @@ def parsable_example(
     refusal_reason: Callable[[bytes], str], strings: Sequence[bytes]
 ) -> bytes | None:
     """
-    Return a serialised Example of zeros and one of *strings* that the model takes, else None.
+    Return a serialised Example that the model takes, of zeros and one of *strings*, else None.
 
     *refusal_reason* returns the model's error for an Example; empty if the model takes it.
     """
@@ -48,7 +48,7 @@ def parsable_example(
 
 
 def _learn_feature(refusal: str, features: dict[str, _Feature]) -> bool:
-    """Add what *refusal* states to *features*; return whether it is new."""
+    """Add what *refusal* states to *features*; return whether that was new."""
     if (missing := _MISSING.search(refusal)) and missing[1] not in features:
         features[missing[1]] = _Feature(missing[2])
         return True

@@ -33,7 +33,7 @@ MAX_NUMBERS = 1 << 20
 _NUMBERS = (0, 1)
 _SIZES = (1, 2, 3, 4, 5, 8, 10, 16, 32, 64, 128, 224)
 
-#: Shapes tried for an input of unknown rank, by the size of their axes; 3 is channels.
+#: Shapes tried for an input of unknown rank, given the size of an axis; 3 is channels.
 _UNKNOWN_SHAPES: tuple[Callable[[int], tuple[int, ...]], ...] = (
     lambda _: (),
     lambda size: (size,),
@@ -73,7 +73,7 @@ def runnable_row(
     seconds: Callable[[], float] = time.monotonic,
 ) -> Feed | None:
     """
-    Return the simplest row of *signature* that *run* runs; None if none was found.
+    Return the simplest row of *signature* that *run* accepts; None if none was found.
 
     Zeros, texts and sizes of 1 are tried first; with *blank_only*, only zeros and empty strings.
     """
@@ -103,7 +103,7 @@ class _TrialsTimedOut(Exception):
 
 
 def _rows(signature: Signature, refusal_reason: Callable[[Feed], str]) -> Iterator[Feed]:
-    """Yield the rows to try: one string for all inputs, an Example, then different strings."""
+    """Yield the rows to try: the same string in all inputs, an Example, then different strings."""
     specs = signature.inputs
     strings = sum(spec.dtype == STRING for spec in specs)
     texts = sample_strings() if strings else (b"",)
@@ -136,7 +136,7 @@ def _shapes(signature: Signature) -> Iterator[tuple[tuple[int, ...], ...]]:
 
 
 def _fill_open_axes(shape: Sequence[int | None], size: int) -> tuple[int, ...]:
-    """Return *shape* with its open axes of *size*; an open first axis is 1."""
+    """Return *shape* with *size* for each open axis; an open first axis becomes 1."""
     return tuple((size if axis else 1) if each is None else each for axis, each in enumerate(shape))
 
 
