@@ -111,9 +111,9 @@ def test_damage_is_reported_in_one_line_and_repaired(
     with pytest.raises(DamagedCacheError, match=reason) as caught:
         cache.find("net", "1")
     assert caught.value.path == folder
-    said: list[str] = []
-    again = cache.ensure("net", "1", lambda: CONTENTS, said.append)
-    assert said == [
+    lines: list[str] = []
+    again = cache.ensure("net", "1", lambda: CONTENTS, lines.append)
+    assert lines == [
         f"{folder} is damaged: {caught.value.reason}; making it again",
         f"net/1 is kept in {folder} (0.0 MB)",
     ]
@@ -125,9 +125,9 @@ def test_an_undamaged_model_is_neither_built_nor_written_again(cache: CacheFolde
     """So a read-only cache is enough, and a second start reports nothing."""
     first = cache.publish("net", "1", CONTENTS)
     (first.path.parent / ".lock").unlink()
-    said: list[str] = []
-    assert cache.ensure("net", "1", lambda: pytest.fail("built again"), said.append) == first
-    assert said == []
+    lines: list[str] = []
+    assert cache.ensure("net", "1", lambda: pytest.fail("built again"), lines.append) == first
+    assert lines == []
     assert not (first.path.parent / ".lock").exists()
 
 

@@ -58,7 +58,7 @@ def test_weights_of_the_right_shapes_are_taken() -> None:
 
 
 @pytest.mark.parametrize(
-    ("key", "array", "said"),
+    ("key", "array", "message"),
     [
         (
             "_blocks.3._bn1.running_var",
@@ -84,7 +84,7 @@ def test_weights_of_the_right_shapes_are_taken() -> None:
     ids=["missing", "misshapen", "not floats", "extra"],
 )
 def test_weights_of_another_net_are_refused_by_name(
-    key: str, array: npt.NDArray[np.generic] | None, said: str
+    key: str, array: npt.NDArray[np.generic] | None, message: str
 ) -> None:
     """The error holds the key, the expected weight and the weight given."""
     weights = blank_weights()
@@ -92,7 +92,7 @@ def test_weights_of_another_net_are_refused_by_name(
         del weights[key]
     else:
         weights[key] = array
-    with pytest.raises(WeightsError, match=said) as caught:
+    with pytest.raises(WeightsError, match=message) as caught:
         check_weights(weights)
     assert caught.value.key == key
 
@@ -173,21 +173,23 @@ def test_the_model_is_converted_once_and_its_origin_reported(
     tmp_path: Path, weights_path: Path
 ) -> None:
     """The first call converts and reports it; the second neither builds nor reports."""
-    cache, built, said = CacheFolder(tmp_path / "cache"), list[Weights](), list[str]()
+    cache, built, lines = CacheFolder(tmp_path / "cache"), list[Weights](), list[str]()
     source = tiny_source(weights_path, built)
-    first = ensure_default_model(cache, said.append, model=TINY_MODEL, source=source)
+    first = ensure_default_model(cache, lines.append, model=TINY_MODEL, source=source)
     assert (first.path / "output_graph.pb").read_bytes() == TINY["a.weight"].tobytes()
     assert (first.path / "output_labels.txt").read_text() == "cat\ndog\n"
     assert (first.name, first.version) == ("efficientnet-lite0", "1")
     assert (first.origin, first.licence) == (DEFAULT_MODEL.origin, DEFAULT_MODEL.licence)
-    assert said[0].startswith("converting tiny.pth into the default model efficientnet-lite0, once")
-    assert f"origin: {DEFAULT_MODEL.origin}" in said
-    assert f"licence: {DEFAULT_MODEL.licence}" in said
-    assert said[-1] == f"efficientnet-lite0/1 is kept in {first.path} (0.0 MB)"
+    assert lines[0].startswith(
+        "converting tiny.pth into the default model efficientnet-lite0, once"
+    )
+    assert f"origin: {DEFAULT_MODEL.origin}" in lines
+    assert f"licence: {DEFAULT_MODEL.licence}" in lines
+    assert lines[-1] == f"efficientnet-lite0/1 is kept in {first.path} (0.0 MB)"
 
-    spoken = len(said)
-    assert ensure_default_model(cache, said.append, model=TINY_MODEL, source=source) == first
-    assert (len(built), len(said)) == (1, spoken)
+    reported = len(lines)
+    assert ensure_default_model(cache, lines.append, model=TINY_MODEL, source=source) == first
+    assert (len(built), len(lines)) == (1, reported)
 
 
 def test_a_model_in_the_cache_needs_its_packages_no_more(

@@ -67,9 +67,9 @@ def test_an_encoded_image_is_the_only_string(
 
 def numbers_of(facts: ImageFacts, dtype: str = "float32") -> tuple[Normalisation, list[str]]:
     """Return the normalisation for a model that scales pixels by 1/255 itself."""
-    said: list[str] = []
+    lines: list[str] = []
     scaling = Affine(1 / 255)
-    return normalisation(facts, LAYOUT, np.dtype(dtype), lambda: scaling, said.append), said
+    return normalisation(facts, LAYOUT, np.dtype(dtype), lambda: scaling, lines.append), lines
 
 
 def test_the_default_normalisation_suits_the_model() -> None:
@@ -196,18 +196,18 @@ def test_a_model_may_decode_with_operations_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("array_of", "said"),
+    ("array_of", "message"),
     [
         (lambda _: np.zeros((1, 4, 4, 3), np.uint8), r"expected uint8\[\?, 4, 5, 3\]"),
         (lambda _: np.zeros((1, 4, 5, 3), np.float32), r"got float32\[1, 4, 5, 3\]"),
     ],
 )
 def test_an_image_decoded_to_a_wrong_shape_never_reaches_a_batch(
-    array_of: Callable[[bytes], np.ndarray], said: str
+    array_of: Callable[[bytes], np.ndarray], message: str
 ) -> None:
     """As where a model's own operations decode to another size than at load."""
     image_input = ImageInput(signature("uint8", (None, 4, 5, 3)), array_of, "")
-    with pytest.raises(FeedError, match=said):
+    with pytest.raises(FeedError, match=message):
         image_input.feed(b"")
 
 

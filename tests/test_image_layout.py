@@ -88,13 +88,13 @@ def test_images_are_fed_with_the_batch_first_and_the_channels_last(
 
 
 @pytest.mark.parametrize(
-    ("facts", "said"),
+    ("facts", "message"),
     [
         (ImageFacts(height=8), "the height of images is given as 8, but input 'x0' is uint8"),
         (ImageFacts(height=4, width=8), "the width of images is given as 8, but input 'x0'"),
     ],
 )
-def test_a_size_that_contradicts_the_model_is_refused(facts: ImageFacts, said: str) -> None:
+def test_a_size_that_contradicts_the_model_is_refused(facts: ImageFacts, message: str) -> None:
     """No image could be fed."""
-    with pytest.raises(ModelError, match=said):
+    with pytest.raises(ModelError, match=message):
         image_layout(signature("uint8", (None, 4, 5, 3)), facts, labelled=False)

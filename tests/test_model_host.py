@@ -46,9 +46,9 @@ def test_a_model_is_loaded_on_a_model_thread(monkeypatch: pytest.MonkeyPatch) ->
     assert [thread.name for thread in harness.threads.started] == ["model-0"]
     assert (harness.loader.loads, started) == (0, [])
     harness.threads.step()
-    assert (harness.loader.loads, harness.said) == (1, [])
+    assert (harness.loader.loads, harness.lines) == (1, [])
     harness.calls.drain()
-    assert harness.said == ["loading pets/7"]
+    assert harness.lines == ["loading pets/7"]
     assert harness.host.inference is None
     harness.turn()
     assert started == [harness.host.inference] != [None]
@@ -65,8 +65,8 @@ def test_a_start_ends_with_a_model_that_is_warm(
         f"model-{number}" for number in range(lanes)
     ]
     assert [lane.runs for lane in harness.host.lanes] == [len(harness.rows) // lanes] * lanes
-    assert harness.said[0] == "loading pets/7"
-    assert harness.said[1].startswith("warming up: 1 rows: ")
+    assert harness.lines[0] == "loading pets/7"
+    assert harness.lines[1].startswith("warming up: 1 rows: ")
     inference = harness.host.inference
     assert inference is not None
     assert (inference.model.full_name, inference.model.labels) == ("pets/7", LABELS)

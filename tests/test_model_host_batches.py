@@ -83,7 +83,7 @@ def test_the_memory_of_the_device_limits_the_learned_batch(monkeypatch: pytest.M
     assert harness.cap == 2
     reason = "a run of 4 rows did not fit into memory"
     last = f"warming up: a run of 4 rows failed, the largest batch is 2: {reason}"
-    assert harness.said[-1] == last
+    assert harness.lines[-1] == last
 
 
 def test_as_many_rows_may_wait_as_their_bytes_allow(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,7 +114,7 @@ def test_each_signature_is_measured_separately(monkeypatch: pytest.MonkeyPatch) 
     """A signature without batches is logged once, with the reason."""
     harness = ModelHostHarness(monkeypatch, signatures=(SIGNATURE, ALONE))
     harness.start()
-    assert [line for line in harness.said if "alone" in line or "one request" in line] == [
+    assert [line for line in harness.lines if "alone" in line or "one request" in line] == [
         "lonely runs one request at a time: input 'x' is float32[3]: no batch axis"
     ]
     assert harness.host.inference is not None
@@ -127,12 +127,12 @@ def test_each_signature_is_measured_separately(monkeypatch: pytest.MonkeyPatch) 
 def test_a_signature_that_cannot_run_a_blank_row_is_still_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its first requests warm it up, and the log says so."""
+    """Its first requests warm it up, and the log reports this."""
     harness = ModelHostHarness(monkeypatch, signatures=(SIGNATURE,))
     harness.runner.errors = [ValueError("zeros will not do")]
     harness.start()
     assert harness.cap == UNMEASURED_CAP_ROWS
-    assert harness.said[-1] == (
+    assert harness.lines[-1] == (
         f"{SIGNATURE.name} is not warmed up, nor its batches measured: "
         "a run of one row failed: zeros will not do"
     )
@@ -199,7 +199,7 @@ def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) 
     second = ModelHostHarness(monkeypatch, lanes=2)
     second.start()
     assert second.rows == [1, 2, 4] * 2 + [4] * (2 * (1 + MIN_WARMUP_RUNS))
-    assert second.said == ["loading pets/7", "warming up"]
+    assert second.lines == ["loading pets/7", "warming up"]
     assert second.cap == first.cap
 
 
@@ -214,10 +214,10 @@ def test_run_times_up_to_a_set_size_are_stored_separately(
     learned = ModelHostHarness(monkeypatch)
     learned.start()
     assert learned.cap == 4
-    assert learned.said[-1].startswith("warming up: ")
+    assert learned.lines[-1].startswith("warming up: ")
     again = ModelHostHarness(monkeypatch, settings)
     again.start()
-    assert (again.cap, again.said[-1]) == (asked.cap, "warming up")
+    assert (again.cap, again.lines[-1]) == (asked.cap, "warming up")
 
 
 def test_a_climb_that_ran_out_of_memory_is_not_stored(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,7 +235,7 @@ def test_run_times_that_no_longer_hold_are_measured_again(monkeypatch: pytest.Mo
     store_latencies(user_cache_folder(), key, {1: 100.0, 2: 200.0, 4: 400.0})
     harness = ModelHostHarness(monkeypatch)
     harness.start()
-    assert "4 rows take" in " ".join(harness.said)
+    assert "4 rows take" in " ".join(harness.lines)
     kept = stored_latencies(user_cache_folder(), key)
     assert kept is not None
     assert kept[4] < 100.0

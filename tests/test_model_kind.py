@@ -143,8 +143,8 @@ def test_a_clone_without_its_large_files_is_refused(tmp_path: Path, name: str) -
     write(tmp_path, name, data=POINTER)
     with pytest.raises(ModelError) as caught:
         find_model(tmp_path)
-    said = "a Git LFS pointer, not a model: run git lfs pull"
-    assert str(caught.value) == f"{tmp_path / name}: {said}"
+    message = "a Git LFS pointer, not a model: run git lfs pull"
+    assert str(caught.value) == f"{tmp_path / name}: {message}"
 
 
 @pytest.mark.parametrize("name", ["saved_model.pb", "saved_model.pbtxt"])

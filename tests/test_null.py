@@ -37,10 +37,10 @@ def test_it_is_a_runner() -> None:
 @pytest.mark.parametrize(("asked", "lanes"), [(None, 1), (3, 3)])
 def test_it_is_loaded_for_one_lane_unless_more_are_asked_for(asked: int | None, lanes: int) -> None:
     """With a sample row for its only signature, and no image input."""
-    said: list[str] = []
-    loaded = load_null(Settings(lanes=asked), said.append)
+    lines: list[str] = []
+    loaded = load_null(Settings(lanes=asked), lines.append)
     assert loaded.lanes == lanes
     assert loaded.signatures == loaded.runner.signatures == (LENGTHS,)
     assert {name: sample.rows for name, sample in loaded.samples.items()} == {LENGTHS.name: 1}
     assert (loaded.image_input, loaded.labels, loaded.decodes) == (None, (), False)
-    assert said == ["loading the null model"]
+    assert lines == ["loading the null model"]

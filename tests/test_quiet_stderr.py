@@ -140,9 +140,9 @@ def test_a_crash_reports_where_it_happened(
     )
     code = subprocess.run([sys.executable, "-c", crash], check=False).returncode
     assert code == -signal.SIGABRT
-    said = capfd.readouterr().err
-    assert said.startswith("Fatal Python error: Aborted")
-    assert "in trial" in said
+    errors = capfd.readouterr().err
+    assert errors.startswith("Fatal Python error: Aborted")
+    assert "in trial" in errors
 
 
 def test_the_log_is_not_captured(

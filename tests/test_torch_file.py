@@ -156,7 +156,7 @@ STORED = {"1": TWELVE}
 
 
 @pytest.mark.parametrize(
-    ("data", "said"),
+    ("data", "message"),
     [
         (b"", "magic number cannot be read"),
         (b"PK\x03\x04 and more", "newer zip format"),
@@ -205,9 +205,9 @@ STORED = {"1": TWELVE}
         ),
     ],
 )
-def test_what_is_inconsistent_is_refused_and_named(data: bytes, said: str) -> None:
+def test_what_is_inconsistent_is_refused_and_named(data: bytes, message: str) -> None:
     """Each error holds the numbers that do not agree."""
-    with pytest.raises(TorchFileError, match=said):
+    with pytest.raises(TorchFileError, match=message):
         read_torch_file(data)
 
 

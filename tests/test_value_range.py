@@ -74,9 +74,9 @@ def test_a_guess_is_a_warning_with_the_options(
     scaling: Affine | Unreadable, values: ValueRange, line: str
 ) -> None:
     """It lists the options for every range."""
-    chosen, said = choose_range(scaling)
-    assert (chosen, said[: len(line)]) == (values, line)
-    assert all(each.options in said for each in ValueRange) == said.startswith("warning")
+    chosen, message = choose_range(scaling)
+    assert (chosen, message[: len(line)]) == (values, line)
+    assert all(each.options in message for each in ValueRange) == message.startswith("warning")
 
 
 @pytest.mark.parametrize(

@@ -98,7 +98,7 @@ def test_a_sample_that_can_only_run_alone_is_run_as_it_is() -> None:
 
 
 class Machine:
-    """Lanes whose runs last *duration* of their rows in seconds; `said` collects the lines."""
+    """Lanes whose runs last *duration* of their rows in seconds; `lines` collects the progress."""
 
     def __init__(
         self,
@@ -117,7 +117,7 @@ class Machine:
             Lane(stepped.thread, runner)
             for stepped, runner in zip(self.threads, self.runners, strict=True)
         ]
-        self.said: list[str] = []
+        self.lines: list[str] = []
 
     def warm_up(self, largest: int | None = None) -> list[object]:
         """Begin a warm-up; return the list that will hold its outcome."""
@@ -127,7 +127,7 @@ class Machine:
                     self.lanes,
                     blank_feed(IMAGES),
                     largest,
-                    on_progress=self.said.append,
+                    on_progress=self.lines.append,
                 )
             )
         )
@@ -156,7 +156,7 @@ def test_each_size_is_run_once_for_the_engine_and_then_timed() -> None:
     (measured,) = finished(machine, largest=1)
     assert machine.rows() == [1] * RUNS
     assert measured == {1: 0.5}
-    assert machine.said == ["1 rows: 500.0 ms"]
+    assert machine.lines == ["1 rows: 500.0 ms"]
 
 
 def test_quick_runs_are_timed_more_often() -> None:
@@ -201,7 +201,7 @@ def test_the_sweep_ends_below_a_size_that_does_not_fit_into_memory() -> None:
     """The smaller sizes are kept, and a line gives the reason."""
     machine = Machine(lambda _: 0.5, capacity=5)
     assert finished(machine) == [{1: 0.5, 2: 0.5, 4: 0.5}]
-    assert machine.said[-1] == (
+    assert machine.lines[-1] == (
         "a run of 8 rows failed, the largest batch is 4: a run of 8 rows did not fit into memory"
     )
 
@@ -215,7 +215,7 @@ def test_the_sweep_ends_below_a_size_that_the_graph_cannot_run() -> None:
     machine.runners[1].errors = [ResultCountMismatch(2, 1)]
     machine.work()
     assert outcome == [{1: 0.5, 2: 0.5}]
-    assert "the largest batch is 2: the model returned 1 results" in machine.said[-1]
+    assert "the largest batch is 2: the model returned 1 results" in machine.lines[-1]
 
 
 @pytest.mark.parametrize("lanes", [1, 2])

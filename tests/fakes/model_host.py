@@ -36,7 +36,7 @@ class ModelHostHarness:
         self.calls = Calls()
         self.decoders = ManualThreads()
         self.threads = SteppedThreads()
-        self.said: list[str] = []
+        self.lines: list[str] = []
         self.runs_after_close = 0
         self.runner = FakeRunner(*signatures, capacity=capacity, spend=self._spend)
         self.loader = FakeLoader(self.runner, lanes=lanes)
@@ -46,7 +46,7 @@ class ModelHostHarness:
             clock=self.clock,
             call_from_thread=self.calls,
             pool=DecodePool(self.calls, 1, pool=self.decoders),
-            on_progress=self.said.append,
+            on_progress=self.lines.append,
             load=self.loader,
         )
 

@@ -75,10 +75,10 @@ async def check(watched: WatchedServer, body: bytes, expected: Mapping[str, np.n
     assert_outputs(answer.body, expected)
 
 
-async def check_refused(watched: WatchedServer, body: bytes, status: int, said: str) -> None:
+async def check_refused(watched: WatchedServer, body: bytes, status: int, message: str) -> None:
     """Post *body*, and assert that it is refused."""
     answer = await asked(watched, body)
-    assert (answer.status, answer.error) == (status, said)
+    assert (answer.status, answer.error) == (status, message)
 
 
 def best_of(scores: np.ndarray) -> list[tuple[str, float]]:
@@ -220,10 +220,12 @@ async def test_a_model_that_decodes_images_gets_the_file(tmp_path: Path) -> None
         (scores,) = orjson.loads(answer.body)["outputs"]["scores"]
         np.testing.assert_allclose([scores], means, atol=3)  # JPEG changes colours
         watched.runner.batches.clear()
-        said = "data that begins with 6e 6f 20 69 6d 61 67 65 (8 bytes) is not a JPEG, PNG, GIF, "
-        await check_refused(watched, b"no image", 400, f"{said}BMP or WebP image")
-        said = "600 x 400 is 240000 pixels, over the limit of 20"
-        await check_refused(watched, jpeg("coffee.png"), 413, said)
+        message = (
+            "data that begins with 6e 6f 20 69 6d 61 67 65 (8 bytes) is not a JPEG, PNG, GIF, "
+        )
+        await check_refused(watched, b"no image", 400, f"{message}BMP or WebP image")
+        message = "600 x 400 is 240000 pixels, over the limit of 20"
+        await check_refused(watched, jpeg("coffee.png"), 413, message)
         assert watched.runner.batches == []
 
 

@@ -87,14 +87,14 @@ def test_files_of_tensorflow_are_identified_by_their_bytes(saved: Path, tmp_path
     for name, message in messages.items():
         (tmp_path / name).write_bytes(message.SerializeToString())
     (tmp_path / "text").write_text(str(graph.graph_def))
-    told = {
+    kinds = {
         "meta": "a MetaGraphDef",
         "graph": "a frozen graph",
         "example": "a tf.Example",
         "records": "a file of TFRecords",
         "text": "a graph written as text",
     }
-    for name, what in told.items():
+    for name, what in kinds.items():
         found = format_of(tmp_path / name)
         assert found is not None, name
         assert found.what == what
