@@ -64,7 +64,7 @@ def _play(job: tuple[Case, int, int]) -> dict[str, float]:
 
 
 def report(found: Found, verdicts: Iterable[Verdict]) -> str:
-    """Return the tables of all cases, means of the seeds, and of the bounds."""
+    """Return tables of the open and the closed loops, as means over seeds, and of the bounds."""
     opened = [
         {
             "service": case.service, "arrivals": case.pattern, "load": f"{case.load:g}",
@@ -82,7 +82,7 @@ def report(found: Found, verdicts: Iterable[Verdict]) -> str:
     ]  # fmt: skip
     bounds = [
         {
-            "bound": each.bar, "where": "-" if each.where is None else str(each.where),
+            "bound": each.bound, "where": "-" if each.where is None else str(each.where),
             "limit": each.limit, "worst": each.value, "": "pass" if each.passed else "FAIL",
         }
         for each in verdicts
@@ -101,7 +101,7 @@ def as_json(found: Found) -> list[dict[str, object]]:
 @click.option("--processes", default=2, show_default=True, help="Processes that play the cases.")
 @json_option
 def main(quick: bool, first_seed: int, processes: int, file: Path | None) -> None:
-    """Judge the policy: of latencies a ratio above 1 is worse, of rates it is better."""
+    """Judge the policy: a latency ratio above 1 is worse, a rate ratio above 1 is better."""
     chosen = cases(QUICK_LOADS, QUICK_PER_ANSWER) if quick else cases(LOADS, PER_ANSWER)
     seeds = range(first_seed, first_seed + (2 if quick else 5))
     requests = REQUESTS // 4 if quick else REQUESTS

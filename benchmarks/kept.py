@@ -16,12 +16,12 @@ import click
 
 from benchmarks.machine import this_machine
 
-#: A measurement as its file holds it.
+#: The content of the file of a measurement.
 Kept = Mapping[str, Any]
 
 ROOT = Path(__file__).parent.parent
 
-#: Behind the commit where a tracked file differs from it.  Files in docs/ do not count: they are
+#: Appended to the commit if a tracked file differs from it.  Files in docs/ do not count: they are
 #: not measured, and a series of benchmarks writes its figures there.
 DIRTY = "-dirty"
 
@@ -34,9 +34,9 @@ json_option = click.option(
 
 def stamped(what: str, figures: Kept, root: Path = ROOT) -> dict[str, Any]:
     """
-    Return *figures* of the benchmark *what*, after the commit, the date and the machine.
+    Return the commit, the date and the machine, followed by the *figures* of the benchmark *what*.
 
-    A long benchmark calls this at its start, for the commit may change meanwhile.
+    A long benchmark calls this at its start, because the commit may change meanwhile.
     """
     return {
         "what": what,

@@ -1,8 +1,8 @@
 """
 `python -m benchmarks.known_server`: a server that answers each request after a known time.
 
-It checks the figures of a load test, and its answers are so cheap that the load test itself is the
-limit.  It reads requests and answers two bytes.
+It serves to check the figures of a load test.  It answers two bytes, at so little cost that the
+load test itself limits the rate.
 """
 
 from collections import deque
@@ -21,16 +21,16 @@ from server.clock import MonotonicTime
 if TYPE_CHECKING:
     from twisted.internet.interfaces import ITCPTransport
 
-reactor: Any = installed  # Any: no type says that it has timers and sockets at once
+reactor: Any = installed  # Any: no type declares both timers and sockets
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\r\nok"
 
 
 class KnownTimes:
-    """Calls functions in order, each a known time after it was given."""
+    """Calls functions in order, each a known time after it was passed to `call`."""
 
     def __init__(self, delay: float, stall_at: int, stall: float) -> None:
-        """*stall_at* is the number of the call that begins the stall, 0: none; else seconds."""
+        """*stall_at* is the number of the call that begins the stall, or 0; others are seconds."""
         self._delay = delay
         self._stall_at = stall_at
         self._stall = stall
@@ -41,7 +41,7 @@ class KnownTimes:
         self._due: deque[tuple[float, Callable[[], object]]] = deque()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call *function* when its time is over: now, if the delay is 0 and no call waits."""
+        """Call *function* after the delay: now, if the delay is 0 and no other call waits."""
         now = self._seconds()
         self._calls += 1
         if self._calls == self._stall_at:

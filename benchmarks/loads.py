@@ -1,8 +1,8 @@
 """
 `python -m benchmarks.loads`: load this server alone with its own load test.
 
-`rates` loads the net with a JPEG: a closed loop, then Poisson arrivals at shares of its rate.
-`known` loads servers whose times are known, and so checks the load test itself.
+`rates` posts a JPEG to the model `net` of `benchmarks.peer`: a closed loop, then Poisson arrivals
+at shares of its rate.  `known` loads servers whose times are known, and so checks the load test.
 """
 
 import json
@@ -48,13 +48,15 @@ FIGURES = (
 )  # fmt: skip
 
 #: An option of both commands.
-seconds_option = click.option("--seconds", default=10, show_default=True, help="Of each load.")
+seconds_option = click.option(
+    "--seconds", default=10, show_default=True, help="Of each load, in seconds."
+)
 
 
 def loaded(
     name: str, workload: Workload, url: str, data: Path, folder: Path, *options: str
 ) -> dict[str, Any]:
-    """Run one load test and return its command and figures; *name* says which load it is."""
+    """Run one load test and return its command and figures; *name* states which load it is."""
     file = folder / "load.json"
     command = load_test(workload, url, data, file, *options)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
@@ -62,7 +64,7 @@ def loaded(
 
 
 def row(name: str, command: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what is kept of a load test."""
+    """Return the figures of a load test that are kept."""
     kept = {key: figures[key] for key in (*FIGURES, "warnings") if key in figures}
     return {"name": name, "command": command, **kept}
 
@@ -87,7 +89,7 @@ def main() -> None:
 @seconds_option
 @json_option
 def rates(data: Path, seconds: int, file: Path | None) -> None:
-    """Load the net with a JPEG: a closed loop, then four rates."""
+    """Post a JPEG to the model net: a closed loop, then four rates."""
     lasting = ("--duration", str(seconds))
     with TemporaryDirectory() as name, serving("net", data, Path(name)) as (_, url):
         place = (IMAGE, url, data, Path(name))

@@ -38,12 +38,12 @@ WARMING = 20  #: batches before the measured ones
 #: Seconds of a run by rows, as a warm-up measures them: 4 ms, and 0.1 ms a row.
 MEASURED = {rows: 0.004 + 0.0001 * rows for rows in (1, 2, 4, 8, 16, 32)}
 
-#: What is compared.
+#: The names of the ways to process requests that are compared.
 DEFERRED, BARE, SERVED = "a Deferred with three callbacks", "submit", "submit, as the server does"
 
 
 class Work(Protocol):
-    """One of the things that are compared."""
+    """One of the ways to process requests that are compared."""
 
     def batch(self) -> None:
         """Process `BATCH` requests, from submit to answer."""
@@ -80,7 +80,7 @@ class HeldLane:
         self._results: list[None] = []
 
     def run(self, pieces: Sequence[Piece[None]]) -> Deferred[Sequence[None]]:
-        """Launch a run."""
+        """Return a Deferred that fires when `end` is called."""
         self._results = [None] * len(pieces)
         self._running = Deferred()
         return self._running
@@ -176,9 +176,12 @@ def report(kept: Kept) -> str:
 
 
 @click.command()
-@click.option("--rounds", default=25, show_default=True, help="Rounds of all works.")
+@click.option("--rounds", default=25, show_default=True, help="Rounds; each measures all ways.")
 @click.option(
-    "--batches", default=100, show_default=True, help="Batches of 32 of a work in a round."
+    "--batches",
+    default=100,
+    show_default=True,
+    help="Batches of 32 requests for each way, a round.",
 )
 @json_option
 def main(rounds: int, batches: int, file: Path | None) -> None:

@@ -2,7 +2,7 @@
 Divide the CPU of a server among its parts, from the samples of a profiler.
 
 Pure.  A sample is a stack of frames, `function (file:line)`, outermost first, as py-spy writes it.
-It belongs to the innermost frame that is listed here: numpy called by staging is staging.
+It belongs to the innermost frame that is listed here, so numpy called by staging counts as staging.
 
 The CPU of a thread is exact, from the kernel; samples only divide it.  A thread that waits for a
 core looks busy, so samples beyond a thread's CPU time count as waiting, and are taken first from
@@ -21,7 +21,7 @@ class Part:
     """A part of the server and its code."""
 
     name: str
-    code: tuple[str, ...]  #: beginnings of `file:function`; the longest that fits decides
+    code: tuple[str, ...]  #: beginnings of `file:function`; the longest match decides
 
 
 WAKING = Part(
@@ -80,7 +80,7 @@ _THREAD = re.compile(r"thread \((?P<id>\d+)\)(?:: (?P<name>.*))?")
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The samples of a thread in each part."""
+    """The number of samples of one thread in each part."""
 
     name: str
     parts: Counter[str] = field(default_factory=Counter)
@@ -164,7 +164,7 @@ class Sampled:
 
 def account(sampled: Sampled, answers: float) -> dict[str, object]:
     """
-    Return the CPU of a request in microseconds, by part and by thread, of *answers* requests.
+    Return the CPU of a request in microseconds, by part and by thread, as a mean of *answers*.
 
     `share` is of all CPU; `gil` is the share of the time in which that part or thread holds the
     interpreter lock.

@@ -27,13 +27,13 @@ SETTLING = 3.0  #: seconds of a load before anything counts
 class Workload:
     """A model, the body that clients post to it, and the number of clients in a closed loop."""
 
-    model: str  #: of `benchmarks.peer`: null or net
+    model: str  #: a model of `benchmarks.peer`: null or net
     body: str  #: a file of the data folder
     content_type: str
     clients: int
 
 
-#: By the letters that benchmarks/peers gives them.
+#: The workloads, by their letters in benchmarks/peers.
 WORKLOADS = {
     "A": Workload("null", "small.bin", "application/octet-stream", 64),
     "B": Workload("net", "photo.jpg", "image/jpeg", 32),
@@ -44,7 +44,7 @@ WORKLOADS = {
 GRAPH = "graph.pb"
 DATA = (GRAPH, *sorted({workload.body for workload in WORKLOADS.values()}))
 
-#: A command: files are paths.
+#: A command line; the files in it are paths.
 Command = Sequence[str | Path]
 
 
@@ -96,7 +96,7 @@ def shown(load_test: Command) -> str:
 
 @contextmanager
 def serving(model: str, data: Path, folder: Path) -> Iterator[tuple[int, str]]:
-    """Start `benchmarks.peer`, give its process id and its URL when it is ready; end it after."""
+    """Start `benchmarks.peer`; yield its process id and its URL when it is ready, then end it."""
     port = free_port()
     variables = {
         "PEER_PORT": str(port),
@@ -110,7 +110,7 @@ def serving(model: str, data: Path, folder: Path) -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def known_times(folder: Path, *options: str) -> Iterator[str]:
-    """Start `benchmarks.known_server` with *options*, give its URL; end it after."""
+    """Start `benchmarks.known_server` with *options*; yield its URL, then end it."""
     port = free_port()
     known = ("--port", str(port), *options)
     with _running("benchmarks.known_server", folder, lambda: accepts(port), {}, *known):
@@ -120,9 +120,9 @@ def known_times(folder: Path, *options: str) -> Iterator[str]:
 @contextmanager
 def sleeping(folder: Path, latency: Path, *options: str) -> Iterator[tuple[int, str]]:
     """
-    Start `benchmarks.sleeping serve`, give its process id and its URL when it is ready; end it.
+    Start `benchmarks.sleeping serve`; yield its process id and URL when it is ready, then end it.
 
-    Its cache is in *folder*: what it measures of its model is for this server alone.
+    Its cache is in *folder*, so that servers do not share the run times that they measure.
     """
     port = free_port()
     given = ("serve", "--port", str(port), "--latency", str(latency), *options)

@@ -55,8 +55,8 @@ def main() -> None:
     help='The time of a run: JSON, seconds by rows, {"1": 0.022, "32": 0.084}; the largest'
     " number of rows is the largest batch that fits into memory.",
 )  # fmt: skip
-@click.option("--max-batch-size", help="As of `tensorferry serve`.  [default: learned]")
-@click.option("--max-queue-delay-ms", help="As of `tensorferry serve`.  [default: learned]")
+@click.option("--max-batch-size", help="As for `tensorferry serve`.  [default: learned]")
+@click.option("--max-queue-delay-ms", help="As for `tensorferry serve`.  [default: learned]")
 def serve(port: str, latency: Path, **fixed: str | None) -> None:
     """Serve a model that sleeps, until a signal ends it; ignores TENSORFERRY_... variables."""
     given = {"port": port, **{name: text for name, text in fixed.items() if text is not None}}
@@ -72,8 +72,8 @@ def serve(port: str, latency: Path, **fixed: str | None) -> None:
 @main.command()
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="[default: all]")
 @click.option("--quick", is_flag=True, help="One round of seconds: to try it out.")
-@click.option("--rounds", type=click.IntRange(min=1), help="Instead of those of each part.")
-@click.option("--seconds", type=click.FloatRange(min=1), help="Of each load, instead.")
+@click.option("--rounds", type=click.IntRange(min=1), help="Rounds, instead of those of each part.")
+@click.option("--seconds", type=click.FloatRange(min=1), help="Of each load, in seconds.")
 @json_option
 def run(
     only: tuple[str, ...],
@@ -82,7 +82,7 @@ def run(
     seconds: float | None,
     file: Path | None,
 ) -> None:
-    """Measure, and print tables with each bound and whether it holds; half an hour in all."""
+    """Measure for half an hour, and print tables with each bound and whether it holds."""
 
     def extent_of(extent: Extent) -> Extent:
         chosen = extent.quick() if quick else extent

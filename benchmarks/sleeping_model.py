@@ -27,7 +27,7 @@ class SleepingRunner:
     """
     A `model.backend.Runner` whose runs take the times of *service*, to 0.1 ms.
 
-    A run of more rows than *service* lists is out of memory, so the warm-up finds the largest
+    A run of more rows than *service* lists raises `OutOfMemory`, so the warm-up finds the largest
     batch, as it does on a device.
     """
 

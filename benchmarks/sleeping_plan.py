@@ -1,7 +1,7 @@
 """
 Define the fixed settings to compare, and the loads.
 
-Pure.  Times are seconds unless a name says milliseconds; rates are requests a second.
+Pure.  Times are seconds unless a name states milliseconds; rates are requests a second.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +19,7 @@ SLOWER = measured("20 + 4 b ms", {1: 0.024, 16: 0.084})
 #: As short as runs on a GPU, so that the CPU of the server counts as well.
 QUICK = measured("4 + 0.1 b ms", {1: 0.0041, 64: 0.0104})
 
-#: Delays of a batch, in times of a run of one row.
+#: Delays of a batch, in durations of a run of one row.
 WAITS = (0.0, 0.5, 1.0, 2.0)
 
 #: Shares of the capacity at which fixed settings are tried, and the clients of the closed loop.

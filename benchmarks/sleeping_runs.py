@@ -60,11 +60,11 @@ ANY_TIME, SLO = 10.0, 0.5
 #: Clients of a saturating closed loop, in largest batches.
 SATURATING = 3
 
-#: The average length of a burst or a lull, in times of the longest run.
+#: The average length of a burst or a lull, in durations of the longest run.
 SOJOURN = 3
 
-#: Cores that other programs may use during a load, loads at most where they use more, and the
-#: seconds of a look at their CPU and of waiting for a quiet machine.
+#: The cores that other programs may use during a load; the most repetitions of a load if they use
+#: more; the seconds of one sample of their CPU; the most seconds to wait for a quiet machine.
 QUIET, TRIES, LOOK, PATIENCE = 0.2, 3, 0.5, 30.0
 
 #: The most connections, and seconds to wait for a connection or an answer.
@@ -80,7 +80,7 @@ class Extent:
     seconds: float  #: of each load
 
     def terms(self, seed: int, granted: float) -> LoadSettings:
-        """Return the terms of one load: arrivals from *seed*, answers within *granted* seconds."""
+        """Return the settings of one load: arrivals from *seed*, an SLO of *granted* seconds."""
         return LoadSettings(self.warmup, CONNECTIONS, TIMEOUT, granted, seed)
 
     def quick(self) -> "Extent":
@@ -97,7 +97,7 @@ class Part:
 
 
 class Rounds:
-    """The rows of a part: server and load, and a list for each figure with an item a round."""
+    """The rows of a part: a server, a load, and for each figure a list with an item a round."""
 
     def __init__(self, *names: str) -> None:
         """*names* are the figures to keep."""
@@ -105,7 +105,7 @@ class Rounds:
         self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def add(self, what: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        """Add the figures that one round *figures* of *what*: a server and a load."""
+        """Add *figures*, those of one round, to the row of *what*: a server and a load."""
         row = self._rows.setdefault(
             tuple(what.values()), {**what, **{name: [] for name in self._names}}
         )
@@ -140,7 +140,7 @@ class Bench:
     def __init__(
         self, reactor: Any, on_progress: Callable[[str], object], *, tries: int = TRIES
     ) -> None:
-        """*on_progress* gets the steps as lines; a disturbed load runs up to *tries* times."""
+        """*on_progress* is called with a line a step; a disturbed load runs up to *tries* times."""
         self._reactor = reactor
         self._on_progress = on_progress
         self._tries = tries
@@ -156,7 +156,7 @@ class Bench:
         self._stack.close()
 
     def url(self, service: Service, fixed: Fixed | None) -> str:
-        """Return the URL of a ready server of *service*, *fixed* or without flags; blocks."""
+        """Return the URL of a ready server of *service* with *fixed*, None: no flags; blocks."""
         key = (service.name, fixed)
         if key not in self._servers:
             self._on_progress(f"starting: {service.name}, {fixed or 'no flags'}")
@@ -275,7 +275,7 @@ def ended_children_seconds() -> float:
 
 
 def runs_of(url: str) -> tuple[int, int]:
-    """Return the number of runs of the server at *url*, and of their rows."""
+    """Return the number of runs of the server at *url*, and the number of their rows."""
     with urlopen(f"{url}debug/batcher", timeout=TIMEOUT) as answer:  # noqa: S310 - our own
         totals = json.loads(answer.read())["totals"]
     return totals["runs"], totals["run_rows"]

@@ -30,7 +30,7 @@ Rows = Sequence[Row]
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
+class BoundedFigure:
     """A figure and its bound."""
 
     name: str
@@ -58,15 +58,15 @@ def ratio(ours: Row, theirs: Row, name: str) -> float | None:
 
 
 def report(kept: Kept) -> str:
-    """Return for each part that was measured its terms, a table and its bars."""
+    """Return for each part that was measured its terms, a table and its bounds."""
     texts = []
     for name, part in {"grid": grid, "closed": closed, "overload": overload}.items():
         if name in kept:
             terms = kept["terms"][name]
-            lines, bars = part(kept[name], terms)
+            lines, bounded = part(kept[name], terms)
             extent = f"{terms['rounds']} rounds of {terms['seconds']:g} s"
             head = f"{name}: a run of b rows takes {terms['curve']}, b <= {terms['cap']}; {extent}"
-            texts += [head, table(lines), "\n".join(map(str, bars))]
+            texts += [head, table(lines), "\n".join(map(str, bounded))]
     return "\n\n".join(texts)
 
 
@@ -82,26 +82,28 @@ def best_fixed(rows: Rows) -> Row | None:
     return rows[min(means, key=means.__getitem__)] if means else None
 
 
-def grid(rows: Rows, _: Row) -> tuple[list[Row], list[Bar]]:
+def grid(rows: Rows, _: Row) -> tuple[list[Row], list[BoundedFigure]]:
     """Return for each load the row without flags and that of the best fixed setting."""
     lines: list[Row] = []
-    bars = []
+    bounded = []
     for share in sorted({row["load"] for row in rows}):
         its = [row for row in rows if row["load"] == share]
         ours = next(row for row in its if row["max_batch"] is None)
         best = best_fixed(its)
         value = ratio(ours, best, "mean_ms") if best else None
-        bars.append(
-            Bar(f"mean latency at load {share:g}, to the best fixed", value, MAX_MEAN_RATIO, False)
+        bounded.append(
+            BoundedFigure(
+                f"mean latency at load {share:g}, to the best fixed", value, MAX_MEAN_RATIO, False
+            )
         )
         for setting, row in (("no flags", ours), ("best fixed", best)):
             if row and best:
                 ratios = {f"{key}_ratio": ratio(row, best, key) for key in ("mean_ms", "p99_ms")}
                 lines.append({"setting": setting, **row, **ratios})
-    return lines, bars
+    return lines, bounded
 
 
-def closed(rows: Rows, _: Row) -> tuple[list[Row], list[Bar]]:
+def closed(rows: Rows, _: Row) -> tuple[list[Row], list[BoundedFigure]]:
     """Return for each number of clients the throughput without flags, greedy's, and the ratio."""
     by = {(row["clients"], row["policy"]): row for row in rows}
     counts = sorted({row["clients"] for row in rows})
@@ -119,25 +121,27 @@ def closed(rows: Rows, _: Row) -> tuple[list[Row], list[Bar]]:
     few = [gain for count, gain in known.items() if count in GAIN_CLIENTS]
     least = min(known.values(), default=None)
     return lines, [
-        Bar("throughput to greedy's, 2 to 8 clients", min(few, default=None), MIN_GAIN),
-        Bar("throughput to greedy's, any clients", least, MIN_RATE_RATIO),
+        BoundedFigure("throughput to greedy's, 2 to 8 clients", min(few, default=None), MIN_GAIN),
+        BoundedFigure("throughput to greedy's, any clients", least, MIN_RATE_RATIO),
     ]
 
 
-def overload(rows: Rows, terms: Row) -> tuple[list[Row], list[Bar]]:
-    """Return all rows with the share of the possible that was answered in time."""
+def overload(rows: Rows, terms: Row) -> tuple[list[Row], list[BoundedFigure]]:
+    """Return all rows, each with the share of the possible goodput that it reached."""
     lines: list[Row] = [{**row, "good_share": good_share(row, terms)} for row in rows]
-    bars = []
+    bounded = []
     for pattern, bound in MIN_GOODPUT.items():
         shares = [line["good_share"] for line in lines if line["arrivals"] == pattern]
         known = [share for share in shares if share is not None]
-        bars.append(Bar(f"goodput to the possible, {pattern}", min(known, default=None), bound))
+        bounded.append(
+            BoundedFigure(f"goodput to the possible, {pattern}", min(known, default=None), bound)
+        )
     late = [middle(row["refused_p99_ms"]) for row in rows]
     latest = max((each for each in late if each is not None), default=None)
-    return lines, [*bars, Bar("p99 of refusals, ms", latest, MAX_REFUSAL_MS, False)]
+    return lines, [*bounded, BoundedFigure("p99 of refusals, ms", latest, MAX_REFUSAL_MS, False)]
 
 
 def good_share(row: Row, terms: Row) -> float | None:
-    """Return the good answers, to the capacity or to the offered rate where that is smaller."""
+    """Return the goodput divided by the smaller of the capacity and the offered rate."""
     pairs = zip(row["goodput"], row["offered"], strict=True)
     return middle(good / min(came, float(terms["capacity"])) for good, came in pairs if came)

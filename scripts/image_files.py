@@ -9,7 +9,7 @@ SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def files_of(names: Iterable[str]) -> Iterator[str]:
-    """Yield *names*, with each folder that has images replaced by these, sorted by name."""
+    """Yield *names*; a folder with images is replaced by its images, sorted by name."""
     for name in names:
         try:
             images = _images_in(Path(name))

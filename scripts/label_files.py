@@ -102,7 +102,7 @@ class LabelRun:
     def __init__(self, settings: Settings, names: Iterable[str], *, show_names: bool) -> None:
         from twisted.internet import reactor as installed  # noqa: PLC0415 - the import installs it
 
-        reactor: Any = installed  # Any: no one interface has both timers and threads
+        reactor: Any = installed  # Any: no type declares both timers and threads
         self._reactor = reactor
         self._settings = settings
         self._names = names
@@ -114,7 +114,7 @@ class LabelRun:
             clock=MonotonicTime(reactor),
             call_from_thread=reactor.callFromThread,
             pool=DecodePool(reactor.callFromThread, settings.decode_threads),
-            on_progress=_say_to_person,
+            on_progress=_report_progress,
         )
         # 1 until all files are labelled: a signal may end the run before.
         self._exit_code = 1
@@ -146,7 +146,7 @@ class LabelRun:
             show_names=self._show_names,
             on_printed=self._slots.release,
         )
-        # A daemon: when a signal ends the program, it may still wait for a line.
+        # A daemon, because it may still wait for a line when a signal ends the program.
         reader = threading.Thread(
             target=self._read, args=(self._printer,), name="names", daemon=True
         )
@@ -197,7 +197,7 @@ class LabelRun:
         return ensureDeferred(self._host.stop())
 
 
-def _say_to_person(line: str) -> None:
-    """Write *line* to stderr where that is a terminal, warnings always: scripts read them there."""
+def _report_progress(line: str) -> None:
+    """Write *line* to stderr if that is a terminal; a warning also if it is none."""
     if sys.stderr.isatty() or line.startswith("warning: "):
         click.echo(line, err=True)

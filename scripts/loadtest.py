@@ -66,7 +66,7 @@ READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
     type=Duration(),
     default="30s",
     show_default=True,
-    help="A request without an answer by then is an error.",
+    help="A request without an answer after this time is an error.",
 )
 @click.option(
     "--warmup",
@@ -83,7 +83,7 @@ READABLE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option(
     "--find-slo",
     type=Duration(unit=True),
-    help="Find the highest rate at which 99 in 100 requests are answered within this.",
+    help="Find the highest rate at which 99 in 100 requests are answered in this time.",
 )
 @click.option(
     "--compare", nargs=2, metavar="URL URL", help="Measure two servers in turn, and report ratios."
@@ -107,8 +107,8 @@ def loadtest(**options: Any) -> None:  # Any: parsed by click, see `Options`
     Send requests to the server at URL, and report its latencies, refusals and batches.
 
     Latency counts from when a request was due, so that a server that stalls cannot hide it.
-    Refusals (408, 429, 503, 504) are counted apart from errors; a request without an answer counts
-    as an infinite latency. The exit code is 1 if no request was answered.
+    Refusals (408, 429, 503, 504) are counted separately from errors; a request without an answer
+    counts as an infinite latency. The exit code is 1 if no request was answered.
     """
     from scripts.load.command import run  # noqa: PLC0415 - the reactor
     from scripts.load.options import Options, UsageProblem  # noqa: PLC0415 - numpy

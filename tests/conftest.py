@@ -25,5 +25,5 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def harness(monkeypatch: pytest.MonkeyPatch) -> ServiceHarness:
-    """Return a server that nobody has started."""
+    """Return a server that is not started."""
     return ServiceHarness(monkeypatch)

@@ -20,9 +20,9 @@ from benchmarks.tables import figure, table
 
 def git(root: Path, *words: str) -> str:
     """Run git in *root* and return its output."""
-    who = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
+    author = ["-c", "user.name=x", "-c", "user.email=x@example.com"]
     done = subprocess.run(
-        ["git", *who, *words], cwd=root, check=True, capture_output=True, text=True
+        ["git", *author, *words], cwd=root, check=True, capture_output=True, text=True
     )
     return done.stdout.strip()
 

@@ -81,7 +81,7 @@ def test_a_body_holds_the_payload(name: str) -> None:
 
 
 def test_a_binary_tensor_follows_its_head() -> None:
-    """A header says where it begins."""
+    """A header states the length of the JSON head, after which the tensor begins."""
     headers, body = v2_binary(b"1234", "tensor")
     length = int(headers["Inference-Header-Content-Length"])
     (tensor,) = json.loads(body[:length])["inputs"]

@@ -15,7 +15,7 @@ from benchmarks.sleeping import as_json, main
 from benchmarks.sleeping_model import SleepingRunner, sleeping_loader
 from benchmarks.sleeping_plan import QUICK, SLOW, Fixed, finalists, greedy, grid, that_carry
 from benchmarks.sleeping_runs import Extent, Part, Rounds, arriving, figures_of, in_turn
-from benchmarks.sleeping_verdicts import Bar, best_fixed, closed, overload, ratio, report
+from benchmarks.sleeping_verdicts import BoundedFigure, best_fixed, closed, overload, ratio, report
 from benchmarks.sleeping_verdicts import grid as grid_of
 from model.backends.null import LENGTHS
 from model.signature import STRING, Feed
@@ -183,7 +183,7 @@ def test_a_figure_is_within_its_bound_or_not(
     value: float | None, text: str, *, least: bool
 ) -> None:
     """A figure at its bound is within it; an unknown figure is not."""
-    assert str(Bar("x", value, 1.3, least)) == text
+    assert str(BoundedFigure("x", value, 1.3, least)) == text
 
 
 def test_a_ratio_is_the_median_of_those_of_each_round() -> None:
@@ -201,13 +201,13 @@ def test_the_best_fixed_setting_was_measured_in_all_rounds() -> None:
 
 def test_the_server_without_flags_is_compared_with_the_best_fixed_setting() -> None:
     """Without any fixed setting the figure is unknown."""
-    rows, (bar,) = grid_of(GRID, {})
-    assert bar.value == pytest.approx(1.1)
-    assert not bar.holds
+    rows, (mean,) = grid_of(GRID, {})
+    assert mean.value == pytest.approx(1.1)
+    assert not mean.holds
     assert [(row["setting"], row["max_batch"]) for row in rows] == [
         ("no flags", None), ("best fixed", 32),
     ]  # fmt: skip
-    assert [bar.value for bar in grid_of(GRID[:1], {})[1]] == [None]
+    assert [figure.value for figure in grid_of(GRID[:1], {})[1]] == [None]
 
 
 def test_the_smallest_gain_counts_for_a_few_clients_and_for_any_number() -> None:
@@ -260,9 +260,9 @@ def test_the_sleeping_model_is_a_runner_with_room_for_its_curve() -> None:
 @pytest.mark.parametrize(("asked", "lanes"), [(None, 1), (3, 3)])
 def test_it_is_loaded_for_one_lane_unless_more_are_asked_for(asked: int | None, lanes: int) -> None:
     """Under its name."""
-    said: list[str] = []
-    loaded = sleeping_loader(AT_ONCE)(Settings(lanes=asked), said.append)
-    assert (loaded.name, loaded.lanes, said) == ("sleeping", lanes, ["loading the sleeping model"])
+    lines: list[str] = []
+    loaded = sleeping_loader(AT_ONCE)(Settings(lanes=asked), lines.append)
+    assert (loaded.name, loaded.lanes, lines) == ("sleeping", lanes, ["loading the sleeping model"])
 
 
 @pytest.fixture
@@ -300,17 +300,17 @@ def test_it_is_served_with_no_flags_but_those_that_are_given(
 
 
 @pytest.mark.parametrize(
-    ("content", "options", "said"),
+    ("content", "options", "message"),
     [
         ("{}", (), "expected seconds by rows"),
         ('{"1": 0.02}', ("--max-batch-size", "many"), "--max-batch-size"),
     ],
 )
 def test_a_wrong_option_is_an_error_at_once(
-    content: str, options: tuple[str, ...], said: str, curve: str
+    content: str, options: tuple[str, ...], message: str, curve: str
 ) -> None:
     """Of the curve as of the settings."""
     Path(curve).write_text(content)
     result = CliRunner().invoke(main, ["serve", "--latency", curve, *options])
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output

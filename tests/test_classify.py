@@ -85,7 +85,7 @@ def test_files_and_folders_are_arguments(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "said"),
+    ("arguments", "start"),
     [
         (
             [],
@@ -94,7 +94,7 @@ def test_files_and_folders_are_arguments(
         (["b.jpg"], LOADING),
     ],
 )
-def test_a_terminal_shows_at_once_what_happens(arguments: list[str], said: bytes) -> None:
+def test_a_terminal_shows_at_once_what_happens(arguments: list[str], start: bytes) -> None:
     """Before the model is loaded."""
     here, there = os.openpty()
     with subprocess.Popen(
@@ -103,9 +103,9 @@ def test_a_terminal_shows_at_once_what_happens(arguments: list[str], said: bytes
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])},
     ) as process:  # fmt: skip
         os.close(there)
-        heard = b""
-        while len(heard) < len(said):
-            heard += os.read(here, 1000)
+        received = b""
+        while len(received) < len(start):
+            received += os.read(here, 1000)
         process.kill()
     os.close(here)
-    assert heard.startswith(said)
+    assert received.startswith(start)

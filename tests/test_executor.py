@@ -1,4 +1,4 @@
-"""What an executor is lent."""
+"""The pieces that an executor runs, and the fake executor of the tests."""
 
 import pytest
 
@@ -7,12 +7,12 @@ from tests.fakes.executor import ManualExecutor, Rows, join_rows, rows_of
 
 
 def test_a_piece_counts_its_rows() -> None:
-    """From start to stop, which is not one of them."""
+    """From start to stop, without stop."""
     assert Piece("photo", 2, 5).rows == 3
 
 
 def test_the_fake_answers_one_result_a_piece_in_order() -> None:
-    """As the protocol asks: for the pieces it was given, once the test says so."""
+    """One result for each piece, when the test calls `finish`."""
     fake: ManualExecutor[str] = ManualExecutor()
     executor: Executor[str, Rows[str]] = fake
     answers: list[object] = []

@@ -10,12 +10,12 @@ from click.testing import CliRunner
 from benchmarks import judgement as command
 from scripts.simulation.judgement import SERVICES, Case, Closed, Found, Open, Verdict, judged
 
-#: The bars against tuned settings that hold for each case, not only on average.
+#: The bounds against tuned settings that hold for each case, not only on average.
 WITHIN = ("mean to tuned, to load", "mean to tuned, beyond", "p99 to tuned")
 
 
 def failed(cases: Sequence[Case], seeds: range, requests: int) -> list[Verdict]:
-    """Simulate *cases*, and return the verdicts on the bars that are not met."""
+    """Simulate *cases*, and return the verdicts on the bounds that do not hold."""
     found = {case: [case.play(seed, requests) for seed in seeds] for case in cases}
     return [verdict for verdict in judged(found) if not verdict.passed]
 
@@ -31,7 +31,7 @@ def failed(cases: Sequence[Case], seeds: range, requests: int) -> list[Verdict]:
     ],
     ids=str,
 )
-def test_the_policy_meets_the_bars(case: Case) -> None:
+def test_the_policy_keeps_the_bounds(case: Case) -> None:
     """In a few cases, with fewer requests than the judgement."""
     assert not failed([case], range(1, 2), 4000)
 
@@ -43,7 +43,7 @@ def test_the_policy_is_as_good_as_tuned(service: str, pattern: str) -> None:
     """For each service, at a middle and at a high load."""
     cases = [Open(service, pattern, load) for load in (0.5, 0.9)]
     not_met = failed(cases, range(1, 4), 10_000)
-    assert not [verdict for verdict in not_met if verdict.bar.startswith(WITHIN)]
+    assert not [verdict for verdict in not_met if verdict.bound.startswith(WITHIN)]
 
 
 def ratios(mean: float = 1.0, p99: float = 1.0, greedy: float = 1.0) -> list[dict[str, float]]:
@@ -61,7 +61,7 @@ FEW, MANY = Closed(0.0, 8), Closed(0.0, 64)
 
 
 @pytest.mark.parametrize(
-    ("found", "bars"),
+    ("found", "bounds"),
     [
         ({LOW: ratios(1.0, 1.19, 1.0), HIGH: ratios(1.03, 1.0, 1.0)}, []),
         ({LOW: ratios(mean=1.06)}, ["mean to tuned, to load 0.9", "mean to tuned, on average"]),
@@ -75,14 +75,14 @@ FEW, MANY = Closed(0.0, 8), Closed(0.0, 64)
         ({MANY: rates(0.98, 1.0)}, ["rate to greedy"]),
     ],
 )
-def test_each_bar_is_for_its_cases(found: Found, bars: list[str]) -> None:
+def test_each_bound_is_for_its_cases(found: Found, bounds: list[str]) -> None:
     """And applies to the mean of the seeds."""
-    not_met = [verdict.bar for verdict in judged(found) if not verdict.passed]
-    assert [bar.split(": ")[0] for bar in not_met] == bars
+    not_met = [verdict.bound for verdict in judged(found) if not verdict.passed]
+    assert [bound.split(": ")[0] for bound in not_met] == bounds
 
 
 @pytest.mark.parametrize(("worst", "code"), [(1.005, 0), (1.015, 1)])
-def test_the_exit_code_is_1_if_a_bar_is_not_met(
+def test_the_exit_code_is_1_if_a_bound_does_not_hold(
     worst: float, code: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It prints every case and bound, and writes each ratio to the file."""

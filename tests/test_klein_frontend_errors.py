@@ -24,10 +24,10 @@ def test_an_expected_error_is_answered(
     raised: Callable[[Exception], Deferred[HTTPResponse]], log: Log
 ) -> None:
     """Raised, or as a failure, and not logged: the client can act upon it."""
-    error = HTTPError(429, "come back", {"Retry-After": "1"})
+    error = HTTPError(429, "too busy", {"Retry-After": "1"})
     received = KleinServer(lambda _: raised(error)).ask()
     assert received.status == 429
-    assert received.error == "come back"
+    assert received.error == "too busy"
     assert received.headers["retry-after"] == "1"
     assert received.headers["content-type"] == "application/json"
     assert log.errors() == []

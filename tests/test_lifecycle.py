@@ -28,7 +28,7 @@ def at(state: State) -> Lifecycle:
 
 
 def test_a_server_begins_by_starting() -> None:
-    """Its progress says the same until the first step."""
+    """Its progress is `starting`, too, until the first step."""
     lifecycle = Lifecycle()
     assert (lifecycle.state, lifecycle.progress) == (STARTING, "starting")
 

@@ -93,7 +93,7 @@ def test_a_trace_is_seconds_one_a_line(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("1763900000.5\n", "expected seconds from the start, but the first arrival is 1.7639e+09"),
         ("1\n2\nthree\n", "line 3: expected seconds, not less than the line before; got 'three'"),
@@ -108,11 +108,11 @@ def test_a_trace_is_seconds_one_a_line(tmp_path: Path) -> None:
         (b"1\n\xff\n", "can't decode"),
     ],
 )
-def test_a_bad_line_of_a_trace_is_named(tmp_path: Path, text: str | bytes, said: str) -> None:
+def test_a_bad_line_of_a_trace_is_named(tmp_path: Path, text: str | bytes, message: str) -> None:
     """By its number."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared
         read_trace(trace(tmp_path, text))
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(

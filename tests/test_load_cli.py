@@ -8,7 +8,7 @@ from click.testing import CliRunner
 from scripts.cli import main
 
 
-def said(*arguments: str) -> tuple[int, str]:
+def loadtest(*arguments: str) -> tuple[int, str]:
     """Return the exit code of the command, and its output."""
     result = CliRunner().invoke(main, ["loadtest", *arguments])
     return result.exit_code, result.output
@@ -40,7 +40,7 @@ def test_a_wrong_option_is_an_error_of_one_line(
 ) -> None:
     """With the exit code 2, before anything is sent."""
     monkeypatch.chdir(tmp_path)
-    code, output = said(*arguments)
+    code, output = loadtest(*arguments)
     assert code == 2
     (line,) = output.splitlines()
     assert line.startswith(f"Error: {problem}")
@@ -48,6 +48,6 @@ def test_a_wrong_option_is_an_error_of_one_line(
 
 def test_help_explains_the_command() -> None:
     """With exit code 0."""
-    code, output = said("--help")
+    code, output = loadtest("--help")
     assert code == 0
     assert "Latency counts from when a request was due" in output

@@ -81,7 +81,7 @@ FOLDER = "--json and --png need an existing folder"
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         ({"url": None}, "give a URL, or --compare with two"),
         ({"compare": ("a", "b")}, "give a URL, or --compare with two"),
@@ -103,11 +103,13 @@ FOLDER = "--json and --png need an existing folder"
         ({"png_file": Path("none/a.png")}, FOLDER),
     ],
 )
-def test_options_that_contradict_each_other_are_refused(options: dict[str, Any], said: str) -> None:
-    """In one line that says what to change, before anything is sent."""
+def test_options_that_contradict_each_other_are_refused(
+    options: dict[str, Any], message: str
+) -> None:
+    """In one line that states what to change, before anything is sent."""
     with pytest.raises(UsageProblem) as caught:
         replace(GIVEN, **options).check()
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 def test_a_plot_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -168,7 +170,7 @@ def test_a_trace_lasts_from_the_warm_up_to_its_last_arrival(
 
 
 @pytest.mark.parametrize(
-    ("text", "options", "said"),
+    ("text", "options", "message"),
     [
         (None, {}, "No such file or directory"),
         ("1\nx\n", {}, "line 2: expected seconds, not less than the line before; got 'x'"),
@@ -176,7 +178,7 @@ def test_a_trace_lasts_from_the_warm_up_to_its_last_arrival(
     ],
 )
 def test_a_trace_that_cannot_be_replayed_is_refused(
-    tmp_path: Path, text: str | None, options: dict[str, float], said: str
+    tmp_path: Path, text: str | None, options: dict[str, float], message: str
 ) -> None:
     """The message lists the patterns too: the name may be a misspelt one."""
     path = tmp_path / "poison"
@@ -184,7 +186,7 @@ def test_a_trace_that_cannot_be_replayed_is_refused(
         path.write_text(text)
     with pytest.raises(UsageProblem) as caught:
         replace(GIVEN, arrivals=str(path), **options).load()  # type: ignore[arg-type]
-    assert str(caught.value).endswith(said)
+    assert str(caught.value).endswith(message)
     assert "neither poisson, constant, bursts nor a file" in str(caught.value) or options
 
 
@@ -308,7 +310,7 @@ def test_a_search_of_a_server_that_answers_nothing_reports_its_errors(
     assert results.figures["error_kinds"] == {"status 500": 3}
     console = Console(file=io.StringIO(), record=True, width=200)
     console.print(results.report)
-    assert "the first 500 said: oops" in console.export_text()
+    assert "the body of the first 500: oops" in console.export_text()
 
 
 def test_by_default_a_search_and_a_comparison_warm_up() -> None:

@@ -146,7 +146,7 @@ OPEN_END = b"HTTP/1.1 200 OK\r\n\r\nsome of it"
 
 
 @pytest.mark.parametrize(
-    ("said", "error", "reason"),
+    ("received", "error", "reason"),
     [
         (b"", ConnectionDone(), CLOSED),
         (b"", ConnectionLost(), BROKE),
@@ -159,10 +159,10 @@ OPEN_END = b"HTTP/1.1 200 OK\r\n\r\nsome of it"
     ],
 )
 def test_a_connection_that_ends_too_soon_brought_no_answer(
-    harness: ConnectionHarness, said: bytes, error: Exception, reason: str
+    harness: ConnectionHarness, received: bytes, error: Exception, reason: str
 ) -> None:
     """Its exchange is returned to the owner, with the reason."""
-    exchange = harness.asked(*[said] if said else [])
+    exchange = harness.asked(*[received] if received else [])
     harness.transport.hang_up(error)
     (events,) = harness.events
     assert events[:2] == ("lost", exchange)

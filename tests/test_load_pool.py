@@ -140,7 +140,7 @@ def test_a_kept_connection_that_ends_while_it_is_free_is_forgotten(harness: Pool
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "message"),
     [
         (Refused(), "the connection was refused"),
         (ConnectTimeout(), "the connection timed out"),
@@ -149,7 +149,7 @@ def test_a_kept_connection_that_ends_while_it_is_free_is_forgotten(harness: Pool
     ],
 )
 def test_a_failed_connection_is_an_error_in_words(
-    harness: PoolHarness, error: Exception, said: str
+    harness: PoolHarness, error: Exception, message: str
 ) -> None:
     """And the next waiting request gets a connection."""
     for name in (b"a", b"b", b"c"):
@@ -157,7 +157,7 @@ def test_a_failed_connection_is_an_error_in_words(
     harness.endpoint.refuse(error)
     ((name, status, reason),) = harness.ends()
     assert (name, status) == (b"a", 0)
-    assert reason.startswith(said)
+    assert reason.startswith(message)
     assert [harness.endpoint.accept().requests for _ in range(2)] == [[b"b"], [b"c"]]
 
 

@@ -98,7 +98,7 @@ def test_only_entries_of_this_server_are_read(
 @given(st.binary() | st.text('decoqueurnbatchs;=". ,0189/').map(str.encode))
 @settings(derandomize=True, deadline=None)
 def test_no_header_breaks_a_run(timing: bytes) -> None:
-    """Whatever it says."""
+    """For any bytes, the times and the numbers of requests are valid."""
     parts, rows = parsed(timing)
     assert all(0 <= milliseconds < 1e12 for milliseconds in parts.values())
     assert all(count > 0 for count in rows)

@@ -41,11 +41,11 @@ def test_the_report_of_a_good_load_is_two_tables_and_a_sentence() -> None:
         "sent  answered  refused  errors  offered    rate  goodput               in time",
         " 600       600        0       0   60.0/s  59.9/s   60.0/s  100.0% within 500 ms",
         "",
-        "ms             mean   p50   p90   p95   p99  p99.9   max",
-        "from when due  15.0  15.0  17.4  17.7  17.9   18.0  18.0",
-        "  decode             2.00              2.00",
-        "  queue              0.05              0.05",
-        "  run                7.30              7.30",
+        "ms        mean   p50   p90   p95   p99  p99.9   max",
+        "latency   15.0  15.0  17.4  17.7  17.9   18.0  18.0",
+        "  decode        2.00              2.00",
+        "  queue         0.05              0.05",
+        "  run           7.30              7.30",
         "",
         "batches of 2.0 rows on average; requests by the rows of their batch: 2: 100%",
     ]
@@ -67,7 +67,7 @@ def test_a_load_that_nothing_was_answered_of_has_no_latencies() -> None:
         "500",
         "ms",
     ]
-    assert lines[6] == "from when due     -    -    -    -    -      -    -"
+    assert lines[6] == "latency     -    -    -    -    -      -    -"
     assert lines[7] == "3 x the connection was refused"
     assert load([])[6] == lines[6]
 
@@ -79,7 +79,7 @@ def test_latencies_without_end_are_called_so() -> None:
     assert "60 x no answer within 30 s" in lines
 
 
-def test_refusals_and_errors_come_with_what_the_server_said_first() -> None:
+def test_refusals_and_errors_come_with_the_body_of_the_first() -> None:
     """Their counts by status, their time, and an example of each."""
     refused = [exchange(0.25, 429, detail="too busy\n"), exchange(0.5, 503, detail="later")]
     lines = load([*FINE, *refused, exchange(status=500, detail="oops")])
@@ -88,9 +88,9 @@ def test_refusals_and_errors_come_with_what_the_server_said_first() -> None:
     )
     assert lines[-4:] == [
         "1 x status 500",
-        "the first 429 said: too busy",
-        "the first 500 said: oops",
-        "the first 503 said: later",
+        "the body of the first 429: too busy",
+        "the body of the first 500: oops",
+        "the body of the first 503: later",
     ]
 
 
@@ -106,12 +106,12 @@ def test_refusals_and_errors_come_with_what_the_server_said_first() -> None:
         ("x" * 300, "x" * 200),
     ],
 )
-def test_what_a_server_says_is_shown_as_text(body: str, expected: str) -> None:
-    """It cannot draw on the terminal."""
+def test_the_body_of_an_error_is_shown_as_text(body: str, expected: str) -> None:
+    """Control characters are escaped, so that a server cannot draw on the terminal."""
     line = load([exchange(status=500, detail=body)])[-1]
-    assert line == f"the first 500 said: {expected}"
+    assert line == f"the body of the first 500: {expected}"
     assert f"1 x {expected}" in load([exchange(status=0, detail=body[:200])])
-    assert load([exchange(status=302)])[-1] == "the first 302 said: nothing"
+    assert load([exchange(status=302)])[-1] == "the body of the first 302: empty"
 
 
 def test_warnings_stand_at_the_end() -> None:
@@ -131,13 +131,13 @@ def test_many_batch_sizes_are_cut_short_in_the_middle() -> None:
 
 
 def point(rate: float, share: float, warnings: tuple[str, ...] = ()) -> Point:
-    """Return what a search has seen at *rate*."""
+    """Return the result of a search at *rate*."""
     seen = figures(sent=100, rate=rate, goodput=rate * share, p50_ms=10.0, p99_ms=None)
     return Point(rate, replace(seen, good_share=share, warnings=warnings))
 
 
 def test_a_search_shows_its_curve_and_what_it_found() -> None:
-    """With the warnings of the rate that it found, and of the one that was too much."""
+    """With the warnings of the rate found, and of the lowest rate that broke the SLO."""
     points = [
         point(50, 1.0, ("fast",)),
         point(1000, 0.995, ("slow client",)),
@@ -152,14 +152,14 @@ def test_a_search_shows_its_curve_and_what_it_found() -> None:
     ]
     assert lines[-3:] == [
         "99 in 100 are answered within 200 ms at up to 1000.0 requests/s, measured only once",
-        "warning: at 1000.0/s, which kept it: slow client",
-        "warning: at 2000.0/s, which broke it: slower",
+        "warning: at 1000.0/s, which kept the SLO: slow client",
+        "warning: at 2000.0/s, which broke the SLO: slower",
     ]
     assert "once" not in shown(search_report(0.2, 1000, [*points, points[1]]))[-5]
 
 
 @pytest.mark.parametrize("points", [[], [point(1.0, 0.0)]])
-def test_a_search_that_found_nothing_says_so(points: list[Point]) -> None:
+def test_a_search_without_a_result_reports_it(points: list[Point]) -> None:
     """Also where it was interrupted before there was anything."""
     assert shown(search_report(0.2, None, points))[-1] == "no rate tried keeps 200 ms for 99 in 100"
 
@@ -178,11 +178,11 @@ def test_a_comparison_shows_medians_and_ratios() -> None:
         "first: http://[::1]/a: refused 3, errors 0",
         "second: b: refused 0, errors 6",
         "second: 6 x status 500",
-        "second: the first 500 said: oops",
+        "second: the body of the first 500: oops",
         "",
         "      first  second  first / second  least   most  rounds",
         "rate   20.0    10.0           2.000  1.000  3.000       3",
-        "medians of 3 rounds, in turn; ratios are within a round",
+        "medians of 3 rounds, the servers measured in turn; each ratio is taken within a round",
         "warning: second: slow",
         "warning: second: late",
     ]

@@ -31,7 +31,7 @@ def test_a_url_names_a_server(url: str, secure: bool, host: str, port: int, path
 
 
 @pytest.mark.parametrize(
-    ("url", "said"),
+    ("url", "message"),
     [
         ("", "expected a URL such as http://localhost:12480, got ''"),
         ("ftp://host/", "expected an http or https URL, got 'ftp://host/'"),
@@ -52,11 +52,11 @@ def test_a_url_names_a_server(url: str, secure: bool, host: str, port: int, path
         ("http://a\x00b/", "expected a host name of ASCII characters"),
     ],
 )
-def test_a_bad_url_is_refused(url: str, said: str) -> None:
+def test_a_bad_url_is_refused(url: str, message: str) -> None:
     """In words, before anything is sent."""
     with pytest.raises(ValueError) as caught:  # noqa: PT011 - the message is compared
         parse_url(url)
-    assert said in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_a_request_is_a_post_of_the_payload() -> None:
@@ -94,7 +94,7 @@ def fields(request: bytes) -> list[tuple[str, str]]:
     ],
 )
 def test_the_host_is_named_as_a_browser_names_it(url: str, host: str) -> None:
-    """Without the port that goes without saying; IPv6 in brackets."""
+    """Without the default port of the scheme; IPv6 in brackets."""
     assert dict(fields(parse_url(url).request(PAYLOAD)))["Host"] == host
 
 
@@ -178,7 +178,7 @@ def test_the_first_address_that_accepts_is_the_one(
 
 
 @pytest.mark.parametrize(
-    ("addresses", "said"),
+    ("addresses", "message"),
     [
         ({}, "cannot resolve a.example: Name or service not known"),
         ({"four": REFUSED}, "cannot connect to a.example port 80: Connection refused"),
@@ -186,13 +186,13 @@ def test_the_first_address_that_accepts_is_the_one(
     ],
 )
 def test_an_unreachable_server_is_an_error_of_one_line(
-    monkeypatch: pytest.MonkeyPatch, addresses: dict[str, OSError | None], said: str
+    monkeypatch: pytest.MonkeyPatch, addresses: dict[str, OSError | None], message: str
 ) -> None:
     """Before the load."""
     monkeypatch.setattr("scripts.load.target.socket", FakeSocketModule(**addresses))
     with pytest.raises(UnreachableError) as caught:
         parse_url("http://a.example").endpoint(Clock(), 5.0)
-    assert str(caught.value) == said
+    assert str(caught.value) == message
 
 
 @pytest.mark.parametrize("host", ["a..example", "a" * 64 + ".example"])

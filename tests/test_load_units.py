@@ -66,7 +66,7 @@ def test_no_time_at_all_is_a_duration_where_it_makes_sense() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("200", "200 has no unit: write 200ms or 0.2s"),
         (" 50. ", "50. has no unit: write 50ms or 0.05s"),
@@ -74,9 +74,9 @@ def test_no_time_at_all_is_a_duration_where_it_makes_sense() -> None:
         ("0", "expected a duration such as 200ms, 10s, 2m or 1h, got '0'"),
     ],
 )
-def test_where_milliseconds_are_usual_a_unit_is_needed(text: str, said: str) -> None:
+def test_where_milliseconds_are_usual_a_unit_is_needed(text: str, message: str) -> None:
     """A bare number would be read as seconds, and meant as milliseconds."""
-    assert refused(Duration(unit=True), text) == said
+    assert refused(Duration(unit=True), text) == message
     assert read(Duration(unit=True), "200ms") == 0.2
 
 

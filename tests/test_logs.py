@@ -117,12 +117,12 @@ def test_the_log_holds_events_from_info_on(log: Log, namespace: str) -> None:
     """Of each of our modules."""
     logger = log.logger(namespace)
     for level in ("debug", "info", "warn", "error", "critical"):
-        getattr(logger, level)("said: {it}", it=level)
+        getattr(logger, level)("logged: {it}", it=level)
     assert log.texts() == [
-        "info     said: info",
-        "warn     said: warn",
-        "error    said: error",
-        "critical said: critical",
+        "info     logged: info",
+        "warn     logged: warn",
+        "error    logged: error",
+        "critical logged: critical",
     ]
 
 

@@ -127,7 +127,7 @@ def test_each_signature_is_measured_separately(monkeypatch: pytest.MonkeyPatch) 
 def test_a_signature_that_cannot_run_a_blank_row_is_still_served(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Its first requests warm it up, and the log says so."""
+    """Its first requests warm it up, and the log reports this."""
     harness = ModelHostHarness(monkeypatch, signatures=(SIGNATURE,))
     harness.runner.errors = [ValueError("zeros will not do")]
     harness.start()

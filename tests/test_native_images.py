@@ -187,7 +187,10 @@ TWO: dict[str, list[tuple[str, bytes]]] = {
         named("image"),
         file("data", "x.heic", b"\0\0\0\x18ftypheic"),
     ],
-    "one that only says so": [named("image"), file("b", "b", b"broken", "Content-Type: image/png")],
+    "one that is an image by its Content-Type only": [
+        named("image"),
+        file("b", "b", b"broken", "Content-Type: image/png"),
+    ],
     "one that is broken": [named("image"), named("data", IMAGE[:12])],
 }
 

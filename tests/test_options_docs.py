@@ -115,7 +115,7 @@ def test_every_option_is_a_row_of_the_page() -> None:
 
 
 def test_the_sample_file_of_the_page_is_valid() -> None:
-    """A user who copies it gets these settings."""
+    """A file with its content sets the values shown."""
     example = re.search(r"```toml\n(.+?)```", options_markdown(), re.DOTALL)
     assert example is not None
     settings = read_back(example[1]).settings

@@ -53,7 +53,7 @@ def test_a_timeout_is_the_servers_default(
 
 
 @pytest.mark.parametrize(
-    ("options", "variables", "said"),
+    ("options", "variables", "message"),
     [
         (["--model", "net"], {}, "--model net needs --graph"),
         ([], {"PEER_MODEL": "net"}, "--model net needs --graph"),
@@ -64,9 +64,9 @@ def test_a_timeout_is_the_servers_default(
     ],
 )
 def test_a_wrong_option_is_an_error_at_once(
-    options: list[str], variables: dict[str, str], said: str
+    options: list[str], variables: dict[str, str], message: str
 ) -> None:
     """On the command line as in a variable."""
     result = CliRunner().invoke(main, options, env=variables)
     assert result.exit_code == 2
-    assert said in result.output
+    assert message in result.output

@@ -93,12 +93,12 @@ def test_calls_are_made_in_order_of_time_and_then_of_creation() -> None:
     clock = SimulatedClock(8.0)
     calls_made: list[tuple[float, str]] = []
 
-    def say(word: str, then: str = "") -> None:
+    def record(word: str, then: str = "") -> None:
         calls_made.append((clock.seconds(), word))
         if then:
-            clock.callLater(0.0, say, then)
+            clock.callLater(0.0, record, then)
 
-    calls = {word: clock.callLater(2.0, say, word, then=word * 2) for word in "abcd"}
+    calls = {word: clock.callLater(2.0, record, word, then=word * 2) for word in "abcd"}
     calls["a"].delay(1.0)
     calls["b"].reset(1.0)
     calls["c"].cancel()

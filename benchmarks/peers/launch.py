@@ -45,7 +45,7 @@ class PeerError(Exception):
 class RequestFiles(NamedTuple):
     """A request as the load generators read it."""
 
-    headers: Path  #: a `Name: value` a line
+    headers: Path  #: a line `Name: value` for each header
     body: Path
 
 
@@ -89,7 +89,7 @@ class Peer:
         return HERE / "requirements" / f"{self.name}.txt"
 
     def version(self) -> str:
-        """Return the version of the server's package; of a server of this clone `clone`."""
+        """Return the version of the server's package; `clone` if it runs from this clone."""
         if self.cloned or "package" not in self.spec:
             return "clone" if self.cloned else "unknown"
         code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
@@ -178,7 +178,7 @@ class Peer:
             raise PeerError(f"{self.name}: wrong answer to {payload}: {text[:300]}")
 
     def _ask(self, payload: str) -> tuple[int, str]:
-        """Send one request, and return its status, 0 without any, and the answer."""
+        """Send one request; return its status, 0 without an answer, and the text of the answer."""
         files = self.request_files(payload)
         headers = dict(line.split(": ", 1) for line in files.headers.read_text().splitlines())
         url = urlsplit(self.url(payload))

@@ -27,7 +27,7 @@ PROGRESS = (
     "other_cores",
 )  # fmt: skip
 
-#: Seconds of the timeout of one load.
+#: The timeout of one load, in seconds.
 TIMEOUT = 300.0
 
 Result = dict[str, Any]
@@ -78,7 +78,7 @@ def own_cpu_seconds() -> float:
 
 
 def undisturbed(what: str, measure: Callable[[], Result]) -> Result:
-    """Return the result of *measure*; the quieter of two where other programs disturb the first."""
+    """Return the result of *measure*; if other programs disturb it, the less disturbed of two."""
     tries: list[Result] = []
     for _ in range(2):
         tries.append(measure())
@@ -91,7 +91,7 @@ def undisturbed(what: str, measure: Callable[[], Result]) -> Result:
 
 
 def closed_null(peer: Peer, tree: ProcessTree, clients: int, seconds: int) -> Result:
-    """Return the figures of a closed loop of the null model, by wrk."""
+    """Return the figures of a closed loop on the null model, measured with wrk."""
     files = peer.request_files("null")
     command = (
         "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s",

@@ -1,9 +1,10 @@
 """
-Measure servers in interleaved rounds: each server once a round, from another first one each time.
+Measure servers in interleaved rounds: each server once a round, each round from another server on.
 
 A is the null model in a closed loop, B a JPEG in a closed loop, C a JPEG at fixed rates with the
 server's own load shedding, D a tensor in a closed loop, E memory and start.  A point is the number
-of clients; in C a share of the capacity, in E the moment, of the offline loop its arrangement.
+of clients; in C the share of the capacity; in E the model that was started, or `loaded` after the
+load of B; for the offline loop the arrangement.
 """
 
 import json
@@ -28,7 +29,7 @@ from benchmarks.peers.measure import (
 )
 
 CLIENTS_A, CLIENTS_B, CLIENTS_D = (64, 256), (1, 8, 32, 64), 32
-SLO_MS = 500  #: the latency that is good in C
+SLO_MS = 500  #: the largest latency of a good answer in C, in milliseconds
 
 #: The share of good answers below which C does not try higher rates.
 HOPELESS = 0.05
@@ -63,7 +64,7 @@ class Comparison:
     stamp: dict[str, Any] = field(default_factory=lambda: stamped("peers", {}))
 
     def go(self) -> dict[str, Any]:
-        """Measure all workloads, and return the measurement as its file has it."""
+        """Measure all workloads, and return the content of the file."""
         chosen = self.plan.workloads
         for number in range(self.plan.rounds):
             if "A" in chosen:

@@ -40,12 +40,12 @@ peers_option = click.option(
 
 
 def extent_options(command: Any) -> Any:
-    """Add the options of the extent to *command*."""
+    """Add the options that set the extent of a comparison to *command*."""
     for option in (
-        click.option("--workloads", default="ABCD", show_default=True, help="Letters."),
+        click.option("--workloads", default="ABCD", show_default=True, help="Their letters."),
         click.option("--rounds", default=3, show_default=True),
         click.option("--seconds", default=8, show_default=True, help="Of a closed loop."),
-        click.option("--open-seconds", default=30, show_default=True, help="Of a rate of C."),
+        click.option("--open-seconds", default=30, show_default=True, help="Of each load of C."),
         click.option("--capacity", type=float, help="Images/s that the rates of C refer to."),
         click.option(
             "--shares", default=SHARES, show_default=True, callback=_numbers,
@@ -61,7 +61,7 @@ def extent_options(command: Any) -> Any:
 
 
 def plan_of(extent: dict[str, Any]) -> Plan:
-    """Return the plan of the options."""
+    """Return the plan that the options *extent* describe; raises `click.UsageError`."""
     workloads = extent.pop("workloads").replace(",", "").upper()
     if unknown := set(workloads) - set("ABCD"):
         raise click.UsageError(f"--workloads: no workload {', '.join(sorted(unknown))}")

@@ -1,7 +1,8 @@
 """
 Write the measurements of a comparison as tables.
 
-Pure.  A figure is the median over the rounds; a ratio is taken within a round, then the median.
+Pure.  A figure is the median over the rounds; a ratio is taken within a round, and its
+median is shown.
 """
 
 from collections.abc import Mapping, Sequence
@@ -31,14 +32,14 @@ FIGURES = {
     "E": ("cold_start", "idle_cores", "rss", "pss"),
 }  # fmt: skip
 
-#: Cores that other programs used, above which a measurement is named.
+#: A measurement during which other programs used more cores than this is listed as disturbed.
 NOISE = 0.4
 
 Run = Mapping[str, Any]
 
 
 def report(kept: Mapping[str, Any]) -> str:
-    """Return a table for each workload, then what disturbed or failed."""
+    """Return a table for each workload, then the disturbed measurements and the failed servers."""
     options = kept["options"]
     capacity = f"{options['capacity']:g} images/s" if options["capacity"] else "not measured"
     extent = (
@@ -84,7 +85,7 @@ def rows(workload: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
-    """Return the rate of the ceiling by round and point; of the offline loop at its best point."""
+    """Return the rate of the ceiling by round and point, of the offline loop at its best point."""
     runs = [run for run in runs if "rate" in run]
     offline: dict[float | str, list[float]] = {}
     for run in runs:
@@ -103,7 +104,7 @@ def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
 def _figures(
     key: str, runs: Sequence[Run], ceiling: Mapping[tuple[int, float | str], float]
 ) -> list[float | None]:
-    """Return a figure of each round of one server at one point."""
+    """Return the figure *key* of each of *runs*, the rounds of one server at one point."""
     found: list[float | None] = []
     for run in runs:
         if key == "ratio":

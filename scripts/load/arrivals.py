@@ -15,8 +15,7 @@ BURST_RATE_SHARE, LULL_RATE_SHARE = 1.8, 0.2
 #: The mean length of a burst, and of a lull, in seconds.
 MEAN_SOJOURN_SECONDS = 0.5
 
-#: The latest first arrival of a trace: a later one is taken for a date, not for seconds from the
-#: start.
+#: The latest first arrival of a trace: a later one is probably a date, not seconds from the start.
 MAX_FIRST_ARRIVAL_SECONDS = 86_400.0
 
 #: Yields the arrival times of a load, given its rate (requests/s), its length (seconds) and a
@@ -25,7 +24,7 @@ Pattern = Callable[[float, float, random.Random], Iterator[float]]
 
 
 def poisson(rate: float, seconds: float, chance: random.Random) -> Iterator[float]:
-    """Yield independent arrivals: a Poisson process, as of many clients that do not interact."""
+    """Yield independent arrivals: a Poisson process, like the requests of many clients."""
     time = chance.expovariate(rate)
     while time < seconds:
         yield time
@@ -46,8 +45,8 @@ def bursts(
     """
     Yield independent arrivals at a rate that alternates between two values.
 
-    They are `BURST_RATE_SHARE` and `LULL_RATE_SHARE` times *rate*, each for *sojourn* seconds on
-    average.
+    The values are `BURST_RATE_SHARE` and `LULL_RATE_SHARE` times *rate*; each lasts *sojourn*
+    seconds on average.
     """
     began, share = 0.0, chance.choice((BURST_RATE_SHARE, LULL_RATE_SHARE))
     while began < seconds:

@@ -1,5 +1,5 @@
 """
-Run the command `tensorferry loadtest`: options in, loads applied, figures out.
+Run the command `tensorferry loadtest`: check the options, apply the loads, write the figures.
 
 Called once, on the main thread.
 """
@@ -50,7 +50,7 @@ EXIT_NOTHING_ANSWERED = 1
 
 INTERRUPTED_EARLY = "Error: interrupted before there was anything to report"
 
-#: Descriptors that are kept free for other uses than connections.
+#: File descriptors that are kept free for uses other than connections.
 SPARE_DESCRIPTORS = 64
 
 #: The width of the report in columns if standard output is no terminal.
@@ -88,7 +88,7 @@ class LoadTester:
             self._measurement.stop()
 
     async def results(self, servers: Sequence[Server], load: Load | None) -> Results:
-        """Return the results of *load*, or of a search if it is None; raises `Interrupted`."""
+        """Return the results of *load*, or of a search if *load* is None; raises `Interrupted`."""
         if load is None:
             return await self._search(servers[0])
         if len(servers) > 1:
@@ -123,7 +123,7 @@ class LoadTester:
         return outcome
 
     async def _measure_whole(self, server: Server, load: Load, settings: LoadSettings) -> Summary:
-        """Return the figures of one of several loads; raises `Interrupted` if it was cut short."""
+        """Return the summary of one of several loads; raises `Interrupted` after a signal."""
         outcome = await self._measure(server, load, settings)
         self._check_interrupted()
         return outcome.summary
@@ -236,7 +236,7 @@ def run(options: Options) -> None:
 
 
 def _server(reactor: Any, target: Target, payloads: Sequence[Payload], options: Options) -> Server:
-    """Return the server at *target*; ends the process if it accepts no connection."""
+    """Return the server at *target*; ends the process if the server accepts no connection."""
     try:
         endpoint = target.endpoint(reactor, options.timeout)
     except UnreachableError as error:
@@ -268,7 +268,7 @@ def _interrupt_at_first_signal(reactor: Any, interrupt: Callable[[], object]) ->
         signal.signal(signal.SIGINT, signal.SIG_DFL)
         click.echo(
             f"\ninterrupted: waiting {LINGER_SECONDS:g} s for answers; "
-            "a second Ctrl-C ends at once",
+            "a second Ctrl-C stops the load test at once",
             err=True,
         )
         reactor.callFromThread(interrupt)
@@ -277,7 +277,7 @@ def _interrupt_at_first_signal(reactor: Any, interrupt: Callable[[], object]) ->
 
 
 def _need_descriptors(connections: int) -> None:
-    """Raise the limit of descriptors; raises `UsageProblem` if the system allows too few."""
+    """Set the limit of file descriptors to its maximum; raises `UsageProblem` if it is too low."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = hard - SPARE_DESCRIPTORS

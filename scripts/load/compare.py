@@ -11,18 +11,18 @@ from statistics import median
 
 from scripts.load.summary import Summary
 
-#: The figures that are compared: of rates more is better, of latencies less.
+#: The figures that are compared: a higher rate and a lower latency are better.
 FIGURES = ("rate", "goodput", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """The first server's figure over the second's, over all rounds."""
+    """The first server's figure divided by the second's: the ratios of all rounds."""
 
     median: float
     least: float
     most: float
-    rounds: int  #: rounds with this figure for both servers; an infinite percentile is none
+    rounds: int  #: rounds in which both servers have the figure; an infinite percentile is none
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,11 @@ async def compare(
     rounds: int,
     seen: Comparison,
 ) -> None:
-    """Measure *rounds* rounds and append each to *seen*; a measure takes its round's number."""
+    """
+    Measure both servers in each of *rounds* rounds, and append the summaries to *seen*.
+
+    *measures* has a function for each server, which is called with the number of the round.
+    """
     for number in range(rounds):
         figures = {
             which: await measures[which](number)

@@ -18,15 +18,19 @@ from twisted.python.failure import Failure
 
 from scripts.load.exchange import Exchange
 
-#: How much of the body of an unsuccessful answer is kept for the report.
+#: The most bytes of the body of an unsuccessful answer that are kept for the report.
 MAX_DETAIL_BYTES = 300
 
 
 class ConnectionOwner(Protocol):
-    """The owner of connections, which they report to: the pool."""
+    """The owner of connections, to which they report their events: the pool."""
 
     def answered(self, connection: "Connection", exchange: Exchange) -> None:
-        """Called when the answer is complete; `Connection.reusable` says if it can take more."""
+        """
+        Called when the answer is complete.
+
+        `Connection.reusable` states whether the connection can take another request.
+        """
 
     def lost(self, connection: "Connection", exchange: Exchange | None, reason: str) -> None:
         """Called once when the connection has ended; *exchange* is the one in flight, if any."""
@@ -57,7 +61,7 @@ class Connection(TwistedProtocol):
 
     @property
     def stale(self) -> bool:
-        """Whether the server had closed this kept connection: no byte of an answer has come."""
+        """Whether the server had closed this kept connection: no byte of the answer has arrived."""
         return self.answers > 0 and self._silent
 
     def connectionMade(self) -> None:
@@ -100,7 +104,7 @@ class Connection(TwistedProtocol):
             self._answer(self._exchange)
 
     def on_message_begin(self) -> None:
-        """Called by llhttp, as the methods below: raise if a second answer follows the first."""
+        """Called by llhttp, as the methods below; raises ValueError at a second answer."""
         if self._complete:
             raise ValueError("more than one answer to a request")
 

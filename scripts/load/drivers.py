@@ -1,8 +1,8 @@
 """
 Send requests when they are due, in an open or in a closed loop.
 
-An open loop sends at the arrival times, whatever the server does, and never skips one: after a
-pause of the client itself it sends the requests that became due, late, and the latency counts from
+An open loop sends at the arrival times, whatever the server does, and skips none: after a pause of
+the load test itself it sends all requests that became due meanwhile, and their latency counts from
 when they were due.  In a closed loop each client sends its next request when its last one is
 answered.  Reactor thread only; times are seconds of the monotonic clock.
 """
@@ -17,7 +17,7 @@ from twisted.python.failure import Failure
 from scripts.load.exchange import Exchange, Sender
 from scripts.load.record import Record
 
-#: How long a client of a closed loop pauses after an answer that is no success, or after none.
+#: Seconds that a client of a closed loop pauses after an unsuccessful answer or a missing answer.
 #: Without the pause the load would measure how fast a server refuses the same client.
 PAUSE_SECONDS = 0.05
 
@@ -26,11 +26,11 @@ class Timer(Protocol):
     """Calls the open loop when its next request is due."""
 
     def at(self, when: float, call: Callable[[], object]) -> None:
-        """Call *call* at the time *when*; replaces a call that is still to come."""
+        """Call *call* at the time *when*; replaces a pending call."""
 
 
 class LoadDriver:
-    """What both loops share: `done` fires when sending has ended and every request has finished."""
+    """The part common to both loops; `done` fires when all requests are sent and have finished."""
 
     def __init__(
         self,

@@ -40,7 +40,7 @@ class Exchange:
         self.finish = finish
         self.retried = False  #: whether it was sent a second time
         self.ended = 0.0  #: when the last byte of the answer was read, or the failure was noticed
-        self.status = 0  #: of HTTP; 0 without an answer
+        self.status = 0  #: the HTTP status; 0 without an answer
         self.timing = b""  #: the Server-Timing header of the answer
         self.detail = ""  #: the body of an unsuccessful answer, or why there was no answer
 

@@ -76,12 +76,12 @@ class Server:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The progress of a load."""
+    """The state of a running load, for the progress line."""
 
     server: str  #: the name of the server
     load: Load
     elapsed: float  #: seconds since the load began
-    seconds: float  #: how long requests are sent in all, with the warm-up
+    seconds: float  #: how long requests are sent, warm-up included
     in_flight: int
     record: Record
 
@@ -99,7 +99,7 @@ class Measurement:
 
     def __init__(
         self,
-        reactor: Any,  # Any: no type says that it has timers and descriptors at once
+        reactor: Any,  # Any: no type declares both timers and descriptors
         server: Server,
         load: Load,
         settings: LoadSettings,
@@ -149,7 +149,7 @@ class Measurement:
         return Outcome(record, summarise(record, self._client_stats()))
 
     def stop(self) -> None:
-        """Send no more; the outcome has the requests that finish within `LINGER_SECONDS`."""
+        """Send no more requests; those that finish within `LINGER_SECONDS` still count."""
         if self._driver is not None and self._driver.sending:
             elapsed = self._clock.seconds() - self._driver.record.start
             self._seconds = max(TICK_SECONDS, elapsed - self._settings.warmup)

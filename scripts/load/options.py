@@ -16,7 +16,7 @@ from scripts.load.payloads import Payload, generate_images, images_at
 from scripts.load.plot import NO_CONFIG_FOLDER, can_plot, has_config_folder
 from scripts.load.target import Target, parse_url
 
-#: Defaults: how long requests are sent, the clients of a closed loop, the most connections.
+#: The default length of a load, number of clients in a closed loop, and maximum of connections.
 DEFAULT_DURATION_SECONDS, DEFAULT_CLIENTS, DEFAULT_CONNECTIONS = 10.0, 32, 1000
 
 #: The default warm-up of a search and of a comparison.  A search measures at rates where a client
@@ -25,7 +25,7 @@ DEFAULT_WARMUP_SECONDS = 1.0
 
 
 class UsageProblem(Exception):
-    """The options contradict each other; the message says what to change, in one line."""
+    """The options contradict each other; the message states what to change, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +111,7 @@ class Options:
             raise UsageProblem(
                 f"--arrivals: neither {names} nor a file of arrivals: {path}: {problem}"
             ) from error
-        # 1 ms more than the last arrival, so that it counts; nothing is due after it.
+        # The load ends 1 ms after the last arrival, so that this arrival counts.
         seconds = times[-1] / self.speed + 1e-3 - self.warmup_seconds()
         if seconds <= 0:
             raise UsageProblem("--warmup is longer than the file of arrivals")

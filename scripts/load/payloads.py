@@ -1,7 +1,7 @@
 """
 Build the bodies of the requests: image files, any file, or generated images.
 
-A body is sent as it is, or as the field of a form, as ``curl -F data=@photo.jpg`` sends them.
+A body is sent as it is, or as a field of a form, as ``curl -F data=@photo.jpg`` does.
 """
 
 import io

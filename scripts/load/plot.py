@@ -24,7 +24,7 @@ NO_CONFIG_FOLDER = (
     "--png: matplotlib has no folder to write to: set MPLCONFIGDIR to one that can be written"
 )
 
-#: About how many requests of a load are drawn, and the share of the slowest, all of which are.
+#: About the most requests that are drawn, and the share of slowest requests that are always drawn.
 MAX_POINTS, SLOWEST_SHARE = 20_000, 0.001
 
 
@@ -71,7 +71,7 @@ def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
 
 
 def _by_share(axes: "Axes", latencies: np.ndarray, unanswered: int) -> None:
-    """Draw the latencies over 1 / (1 - share): each further nine takes the same width."""
+    """Draw the latencies over 1 / (1 - share): p90, p99 and p99.9 are equally far apart."""
     if len(latencies):
         sent = len(latencies) + unanswered
         axes.loglog(sent / np.arange(sent, unanswered, -1), latencies)

@@ -41,7 +41,7 @@ class ProgressLine:
             self._live.stop()
 
     def draw(self, progress: Progress) -> None:
-        """Draw the line."""
+        """Show *progress* in place of the line before."""
         if self._shown:
             self._live.update(Text(self.line(progress)), refresh=True)
 

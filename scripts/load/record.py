@@ -1,5 +1,5 @@
 """
-Record the outcome of each exchange in columns: minutes at 10,000 requests a second must fit.
+Record the outcome of each exchange in columns, so that minutes at 10,000 requests/s fit in memory.
 
 Decides what counts as an answer (2xx), as a refusal (the server was too busy) and as an error
 (everything else).  Reads Server-Timing.  Pure; times are seconds.
@@ -23,7 +23,7 @@ _ENTRY = re.compile(
     rb'|batch\s*;\s*desc="([1-9][0-9]{0,8})/)'
 )
 
-#: The parts of the time of an answer that the server reports.
+#: The parts of an answer's time that the server reports.
 PARTS = ("decode", "queue", "run")
 
 
@@ -31,7 +31,7 @@ class Record:
     """The outcomes of the exchanges that were due at *counted_from* or later."""
 
     def __init__(self, start: float, counted_from: float) -> None:
-        """Both are times of the monotonic clock; columns count from *start*."""
+        """Both are times of the monotonic clock; the times in the columns count from *start*."""
         self.start = start
         self.counted_from = counted_from
         self.lags = array("d")  #: from when a request was due until it was passed to the pool
@@ -44,10 +44,9 @@ class Record:
         #: The latencies of answers that came after *counted_from* to requests due before it.
         self.carried = array("d")
         self.unanswered = 0  #: requests without any answer
-        self.statuses: Counter[int] = Counter()  #: of all answers
-        self.errors: Counter[str] = (
-            Counter()
-        )  #: counts of what is neither answer nor refusal, by reason
+        self.statuses: Counter[int] = Counter()  #: the number of answers by status
+        #: The number of requests that were neither answered nor refused, by reason.
+        self.errors: Counter[str] = Counter()
         self.examples: dict[int, str] = {}  #: the first body of each unsuccessful status
         #: For each batch size in rows, how often a request was in a batch of that size.
         self.requests_by_rows: Counter[int] = Counter()

@@ -17,7 +17,7 @@ from scripts.load.compare import Comparison
 from scripts.load.search import Point, bounds
 from scripts.load.summary import Summary
 
-#: The most batch sizes that are listed; of more, the smallest and the largest.
+#: The most batch sizes that are listed; if there are more, the smallest and the largest are.
 MAX_LISTED_SIZES = 12
 
 
@@ -58,7 +58,8 @@ def search_report(slo: float, best: float | None, points: Sequence[Point]) -> Re
     _, broke = bounds(points)
     warnings = [
         _warning(
-            f"at {point.rate:.1f}/s, which {'kept' if point.rate == best else 'broke'} it: {line}"
+            f"at {point.rate:.1f}/s, which "
+            f"{'kept' if point.rate == best else 'broke'} the SLO: {line}"
         )
         for point in points
         if point.rate in (best, broke)
@@ -68,7 +69,7 @@ def search_report(slo: float, best: float | None, points: Sequence[Point]) -> Re
 
 
 def comparison_report(names: tuple[str, str], seen: Comparison) -> RenderableType:
-    """Return the report on a comparison: medians of both servers, ratios within the rounds."""
+    """Return the report on a comparison: medians of both servers, and ratios within a round."""
     table = _table("", "first", "second", "first / second", "least", "most", "rounds", left=1)
     ratios = seen.ratios()
     for name, ratio in ratios.items():
@@ -103,7 +104,10 @@ def comparison_report(names: tuple[str, str], seen: Comparison) -> RenderableTyp
         for which, rounds in (("first", seen.first), ("second", seen.second))
         for line in _first_of_each_kind(rounds)
     ]
-    note = Text(f"medians of {len(seen.first)} rounds, in turn; ratios are within a round")
+    note = Text(
+        f"medians of {len(seen.first)} rounds, the servers measured in turn; "
+        "each ratio is taken within a round"
+    )
     return Group(*counts, Text(""), table, note, *warnings)
 
 
@@ -141,7 +145,7 @@ def _latencies(summary: Summary) -> Table:
     head = (summary.mean_ms, summary.p50_ms, summary.p90_ms, summary.p95_ms, summary.p99_ms)
     tail = (summary.p999_ms, summary.max_ms)
     missing = "endless" if summary.answered else "-"
-    table.add_row("from when due", *(_format_number(each, missing) for each in (*head, *tail)))
+    table.add_row("latency", *(_format_number(each, missing) for each in (*head, *tail)))
     for part in ("decode", "queue", "run"):
         p50, p99 = (getattr(summary, f"{part}_{share}_ms") for share in ("p50", "p99"))
         if p50 is not None:
@@ -167,7 +171,8 @@ def _failures(kinds: Mapping[str, int], examples: Mapping[str, str]) -> Iterator
     for kind, count in sorted(kinds.items(), key=lambda each: -each[1])[:5]:
         yield Text(f"{count} x {_printable(kind)}", style="red")
     for status, body in examples.items():
-        yield Text(f"the first {status} said: {_printable(body[:200]) or 'nothing'}", style="dim")
+        shown = _printable(body[:200]) or "empty"
+        yield Text(f"the body of the first {status}: {shown}", style="dim")
 
 
 def _printable(text: str) -> str:

@@ -1,8 +1,8 @@
 """
 Find the highest rate at which a server keeps an SLO.
 
-A rate keeps the SLO if 99 in 100 of the requests sent are answered within it; refusals and errors
-count like late answers.  `next_rate` decides, `find_slo` measures.
+A rate keeps the SLO if 99 in 100 of the requests sent are answered within it, and else breaks it;
+refusals and errors count like late answers.  `next_rate` decides, `find_slo` measures.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -13,11 +13,11 @@ from scripts.load.summary import Summary
 #: The share of the requests sent that must be answered within the SLO.
 MIN_GOOD_SHARE = 0.99
 
-#: The search ends when the lowest rate that broke is at most this many times the highest that
-#: kept the SLO.
+#: The search ends when the lowest rate that broke the SLO is at most this many times the highest
+#: rate that kept it.
 MAX_BOUNDS_RATIO = 1.05
 
-#: The factor by which the rate grows until one breaks, or shrinks until one keeps.
+#: The factor by which the rate grows until it breaks the SLO, or shrinks until it keeps the SLO.
 RATE_STEP_FACTOR = 1.5
 
 #: The most loads measured, those of the curve included.
@@ -45,9 +45,9 @@ class Point:
 
 def bounds(points: Sequence[Point]) -> tuple[float | None, float | None]:
     """
-    Return the highest rate that kept, below all that broke, and the lowest rate that broke.
+    Return the highest rate that kept the SLO, and the lowest rate that broke it.
 
-    A rate that kept once and broke once counts as broken.
+    A rate that broke the SLO once counts as broken, and so does every higher rate.
     """
     broke = min((point.rate for point in points if not point.keeps_slo), default=None)
     kept = [
@@ -57,7 +57,7 @@ def bounds(points: Sequence[Point]) -> tuple[float | None, float | None]:
 
 
 def next_rate(points: Sequence[Point], first: float) -> float | None:
-    """Return the rate to measure next; None if the bounds are close, or even *first*/100 breaks."""
+    """Return the next rate; None if the bounds are close, or if even *first*/100 breaks the SLO."""
     kept, broke = bounds(points)
     if kept is None and broke is None:
         return first
@@ -75,7 +75,8 @@ async def find_slo(
     Return the highest rate that keeps the SLO, or None, and all points, sorted by rate.
 
     The search begins at *first* requests/s.  The rate found is measured a second time, unless
-    `MAX_LOADS` is reached before, as when no rate breaks.  *on_point* is called with each point.
+    `MAX_LOADS` is reached before, as when no rate breaks the SLO.
+    *on_point* is called with each point.
     """
     points: list[Point] = []
 

@@ -26,7 +26,7 @@ MAX_LAG_SHARE, MIN_LAG_SECONDS = 0.1, 0.001
 #: The client was too slow if it ran, or waited for a core, for more than this share of the time.
 MAX_CPU_SHARE = 0.9
 
-#: More requests sent again than this share are more than the end of idle connections explains.
+#: The largest share of requests sent again that the closing of idle connections explains.
 MAX_RETRY_SHARE = 0.01
 
 #: A percentile is unreliable if fewer requests than this lie beyond it.
@@ -35,7 +35,7 @@ MIN_TAIL_REQUESTS = 5
 
 @dataclass(frozen=True, slots=True)
 class ClientStats:
-    """What the figures need beside the record."""
+    """What the load test measured of itself; the figures need it beside the record."""
 
     seconds: float  #: how long requests were due, without the warm-up
     closed: bool  #: whether the load was a closed loop
@@ -50,7 +50,7 @@ class ClientStats:
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """The figures of one load; None is unknown, for a percentile also infinite."""
+    """The figures of one load; None: the figure is unknown, or a percentile is infinite."""
 
     rate: float  #: answers/s while requests were due
     offered: float  #: requests/s that were due
@@ -69,7 +69,7 @@ class Summary:
     goodput: float  #: answers/s within the SLO
     good_share: float  #: the share of the requests sent that were answered within the SLO
     refused_p99_ms: float | None
-    #: By status, the latencies of refusals: a 429 comes at once, a 504 when the time is over.
+    #: The latencies of refusals by status: a 429 is sent at once, a 504 after the deadline.
     refusals: Mapping[str, Mapping[str, float | None]]
     mean_rows: float | None  #: rows of a batch, mean over the batches; None if not reported
     requests_by_rows: Mapping[str, int]  #: by rows of a batch, the requests in such batches
@@ -208,8 +208,8 @@ def _warnings(record: Record, client: ClientStats, lags: np.ndarray) -> Iterator
         lag, wait = percentile(lags, share), percentile(waits, share)
         if lag is not None and lag > max(MIN_LAG_SECONDS * 1e3, MAX_LAG_SHARE * (wait or 0.0)):
             yield (
-                f"1 request in {one_in} was sent {lag:.1f} ms after it was due or later: "
-                "this client or its machine was too busy, and the latencies are too high by that"
+                f"1 in {one_in} requests was sent at least {lag:.1f} ms late: "
+                "this client or machine was too busy; the latencies include this delay"
             )
             break
     if client.waited:

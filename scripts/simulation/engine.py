@@ -39,11 +39,11 @@ class Noise:
     Random factors of run times: lognormal with mean 1, independent between runs.
 
     Each request has a share, a standard normal number, in the factor of its run.  So policies that
-    put the same requests into different runs have the same random numbers, as far as possible.
+    run the same requests in different batches have the same random numbers, as far as possible.
     """
 
     sigma: float  #: of the logarithm
-    shares: Sequence[float]  #: one a request, by its number
+    shares: Sequence[float]  #: one for each request, by its number
 
     def factor(self, shares: Sequence[float]) -> float:
         """Return the factor for a run of the requests with these *shares*."""
@@ -53,15 +53,16 @@ class Noise:
 @dataclass(frozen=True, slots=True)
 class Workload:
     """
-    What a batcher is exposed to: the same for all policies that are compared.
+    The requests and run times of a simulation: the same for all policies that are compared.
 
-    Requests arrive at the times in *due*.  With *think*, each of these is from a client that sends
-    the next request *think* seconds after each answer, until there are *requests* in all.  Clients
-    are answered one by one, *per_answer* seconds each, so that they do not return all at once.
+    Requests arrive at the times in *due*.  With *think*, each of these is the first of a client,
+    which sends its next request *think* seconds after each answer, until there are *requests* in
+    all.  Answers are sent one by one, *per_answer* seconds each, so that not all clients send their
+    next requests at the same time.
     """
 
-    seconds: Sequence[float]  #: of a run, by its rows as the index; index 0 is not used
-    measured: Mapping[int, float]  #: seconds as a warm-up measures them, by rows
+    seconds: Sequence[float]  #: of a run by its rows; index 0 is not used
+    measured: Mapping[int, float]  #: seconds of a run as a warm-up measures them, by rows
     noise: Noise
     due: Sequence[float]  #: in order, from `START` on
     requests: int
@@ -78,15 +79,14 @@ class History:
     due: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)  #: times of the answers; inf: no answer
     refused: list[int] = field(default_factory=list)  #: numbers of requests refused at once
-    dropped: list[int] = field(default_factory=list)  #: numbers of requests admitted, and too late
-    runs: list[tuple[int, int]] = field(
-        default_factory=list
-    )  #: the oldest request in each, and its rows
+    dropped: list[int] = field(default_factory=list)  #: numbers of requests admitted, then too late
+    #: For each run, the number of its oldest request, and its rows.
+    runs: list[tuple[int, int]] = field(default_factory=list)
 
 
 @implementer(IDelayedCall)
 class _Call:
-    """A delayed call of a `SimulatedClock`; an entry in its heap may be out of date."""
+    """A delayed call of a `SimulatedClock`; its former entries in the heap are not valid."""
 
     __slots__ = ("_clock", "function", "number", "time")
 
@@ -94,14 +94,14 @@ class _Call:
         self._clock = clock
         self.function = function
         self.time = 0.0
-        self.number = 0  #: of the valid entry; 0: there is none
+        self.number = 0  #: the number of the valid entry; 0 without one
 
     def getTime(self) -> float:
         """Return the time of the call."""
         return self.time
 
     def active(self) -> bool:
-        """Return whether it has been neither made nor cancelled."""
+        """Return whether the call is neither made nor cancelled."""
         return self.number > 0
 
     def cancel(self) -> None:
@@ -164,7 +164,7 @@ class SimulatedClock:
         return self._calls[0][0] if self._calls else inf
 
     def step(self) -> None:
-        """Advance to that time, and make the call if its entry is valid."""
+        """Advance to the time of the next entry, and make its call if the entry is valid."""
         time, number, call = heappop(self._calls)
         if call.number == number:
             self.now = time
@@ -316,7 +316,7 @@ def simulate_fixed(workload: Workload, policy: FixedPolicy) -> History:
 
 
 def _delayed_start(due: Sequence[float], head: int, policy: FixedPolicy) -> tuple[float, int]:
-    """Return when an idle lane launches after a delay, and the end of the batch."""
+    """Return when an idle lane launches the batch from *head* on, and the end of the batch."""
     full, at = head + policy.max_batch_size, due[head] + policy.max_queue_delay
     if at <= due[head]:
         return due[head], head + 1

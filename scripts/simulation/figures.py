@@ -10,26 +10,26 @@ from math import ceil, inf
 
 from scripts.simulation.engine import History
 
-#: The first of so many parts of the requests is left out.
+#: The first 1/`WARMUP_DIVISOR` of the requests is left out.
 WARMUP_DIVISOR = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """A figure is None if nothing was answered, or if no time passed."""
+    """The figures of one simulation; None: nothing was answered, or no time passed."""
 
-    requests: int  #: those that count
-    mean_ms: float | None  #: from arrival to answer, of answered requests; the percentiles, too
+    requests: int  #: the requests that count
+    mean_ms: float | None  #: from arrival to answer, of answered requests, as the percentiles
     p50_ms: float | None
     p99_ms: float | None
     rate: float | None  #: answers a second
     offered: float | None  #: requests a second
     goodput: float | None  #: answers a second within the SLO; all without an SLO
-    goodput_share: float  #: of the requests
+    goodput_share: float  #: the share of the requests that were answered within the SLO
     refused: int
     dropped: int
     runs: int
-    mean_rows: float | None  #: of a run
+    mean_rows: float | None  #: rows of a run, mean over the runs
 
 
 def figures_of(history: History, slo: float = inf) -> Figures:

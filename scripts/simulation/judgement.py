@@ -2,8 +2,9 @@
 Compare the server's own policy with the best fixed settings.
 
 Pure.  Each case is a model and a load; each of its seeds is a workload under which the policy,
-greedy batching at the true knee and a grid of fixed settings are simulated.  The others know the
-load for which they are tuned, or the knee; the policy has to learn both.
+greedy batching at the true knee and a grid of fixed settings are simulated.  The fixed
+settings are tuned for the load, and greedy batching is given the knee; the policy has to learn
+both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -18,7 +19,7 @@ from scripts.simulation.policies import DELAYS_IN_RUNS, tuned
 from scripts.simulation.service import Service, built_in, measured
 from scripts.simulation.workloads import Chance, Scenario, arrivals
 
-#: Requests of a workload, and the sigma of the noise of its runs.
+#: The number of requests in a workload, and the sigma of the noise of run times.
 REQUESTS, NOISE = 20_000, 0.05
 
 LOADS = (0.05, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
@@ -45,13 +46,15 @@ SERVICES: dict[str, Service] = {
 CLOSED = measured("closed", {1 << power: (4.0 + 0.1 * (1 << power)) / 1e3 for power in range(7)})
 CLIENTS = (1, 2, 4, 8, 16, 32, 64)
 
-#: Seconds of the front end for each answer, one answer after the other.
+#: Seconds that the front end takes for each answer; it sends one answer after the other.
 PER_ANSWER = (0.0, 0.0001, 0.0002, 0.0003, 0.0005)
 
-#: Above this load the bar for the mean is less strict: a little less capacity is much more waiting.
+#: Above this load the bound for the mean is less strict: a little less capacity causes much longer
+#: waits.
 HIGH_LOAD = 0.9
 
-#: The rate that holds must gain for up to `MAX_FEW_CLIENTS` clients, if any fixed setting gains it.
+#: The smallest ratio of the policy's rate to greedy's for 2 to `MAX_FEW_CLIENTS` clients, where a
+#: fixed setting reaches this ratio.
 MIN_GAIN, MAX_FEW_CLIENTS = 1.3, 8
 
 
@@ -84,7 +87,7 @@ class Open:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Closed:
-    """Each client sends its next request at once when it is answered."""
+    """Each client sends its next request as soon as its last one is answered."""
 
     per_answer: float  #: seconds
     clients: int
@@ -123,9 +126,9 @@ Found = Mapping[Case, Sequence[Mapping[str, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a bar is met, and the case in which it is hardest to meet."""
+    """Whether a bound holds, and the case that is nearest to breaking it or breaks it most."""
 
-    bar: str
+    bound: str
     limit: float
     value: float  #: the mean over the seeds of that case
     where: Case | None  #: None: on average over all cases
@@ -138,7 +141,7 @@ def mean(ratios: Sequence[Mapping[str, float]], name: str) -> float:
 
 
 def judged(found: Found) -> Iterator[Verdict]:
-    """Yield a verdict on each bar for which *found* has cases."""
+    """Yield a verdict on each bound for which *found* has cases."""
     of_open = [case for case in found if isinstance(case, Open)]
     of_closed = [case for case in found if isinstance(case, Closed)]
     most = [case for case in of_open if case.load <= HIGH_LOAD]
@@ -161,19 +164,19 @@ def judged(found: Found) -> Iterator[Verdict]:
 
 
 def _at_most(
-    bar: str, limit: float, name: str, cases: Sequence[Case], found: Found
+    bound: str, limit: float, name: str, cases: Sequence[Case], found: Found
 ) -> Iterator[Verdict]:
     if cases:
         value, where = max((mean(found[case], name), case) for case in cases)
-        yield Verdict(f"{bar}: at most", limit, value, where, value <= limit)
+        yield Verdict(f"{bound}: at most", limit, value, where, value <= limit)
 
 
 def _at_least(
-    bar: str, limit: float, name: str, cases: Sequence[Case], found: Found
+    bound: str, limit: float, name: str, cases: Sequence[Case], found: Found
 ) -> Iterator[Verdict]:
     if cases:
         value, where = min((mean(found[case], name), case) for case in cases)
-        yield Verdict(f"{bar}: at least", limit, value, where, value >= limit)
+        yield Verdict(f"{bound}: at least", limit, value, where, value >= limit)
 
 
 def _ratio(value: float | None, to: float | None) -> float:

@@ -1,7 +1,7 @@
 """
-The options of `tensorferry simulate`, checked together, and the workloads that they ask for.
+Check the options of `tensorferry simulate`, and turn them into workloads.
 
-Reads the files that they name.
+Reads the files that the options name.
 """
 
 from collections.abc import Iterator, Sequence
@@ -49,7 +49,7 @@ class Options:
     png: Path | None
 
     def check(self) -> None:
-        """Raise UsageError if they contradict each other."""
+        """Raise UsageError if options contradict each other."""
         closed = self.arrivals == "closed"
         rates = [each for each in (self.load, self.loads, self.rate) if each is not None]
         wrong = {
@@ -66,7 +66,7 @@ class Options:
                 raise click.UsageError(problem)
 
     def service(self) -> Service:
-        """Return how long runs take; raises UsageError."""
+        """Return the service, which states how long runs take; raises UsageError."""
         if self.latency is None:
             return built_in(self.profile or "gpu")
         try:

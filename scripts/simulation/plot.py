@@ -1,7 +1,7 @@
 """
 Draw latencies over the load, as a PNG file.
 
-Needs matplotlib, which the extra ``plot`` brings.
+Needs matplotlib, which the extra ``plot`` installs.
 """
 
 from collections.abc import Sequence

@@ -15,7 +15,7 @@ from scripts.simulation.engine import History, Workload, simulate, simulate_fixe
 from scripts.simulation.figures import Figures, figures_of
 from scripts.simulation.service import Service
 
-#: The delays of the grid, in runs of one row.
+#: The delays of the fixed settings that `tuned` tries, in durations of a run of one row.
 DELAYS_IN_RUNS = (0.0, 0.5, 1.0, 2.0, 5.0)
 
 _FIXED = re.compile(r"fixed:([1-9][0-9]{0,8}),(.+)")
@@ -26,9 +26,9 @@ class Contender:
     """A policy to be simulated under any workload."""
 
     name: str  #: as given in the options
-    make: Callable[[], Policy]  #: makes a new one for each workload, since it may learn
+    make: Callable[[], Policy]  #: makes a new policy for each workload, because a policy may learn
     cap: int  #: the largest batch, in rows
-    max_rate: float  #: the most requests per second that each lane can serve with it
+    max_rate: float  #: the most requests per second that a lane can serve with this policy
 
     def figures_for(self, workload: Workload) -> Figures:
         """Return the figures of *workload* under this policy."""
@@ -66,7 +66,7 @@ class Tuned:
 
     @property
     def name(self) -> str:
-        """The name for `policy_named`, rounded."""
+        """The setting as `policy_named` takes it, rounded."""
         return f"fixed:{self.max_batch},{self.timeout * 1e3:.4g}ms"
 
 

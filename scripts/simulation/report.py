@@ -20,7 +20,7 @@ COLUMNS = (
     *("mean ms", "p50 ms", "p99 ms", "rows", "refused", "dropped"),
 )
 
-#: A percentile needs so many requests above it to be reliable.
+#: A percentile is unreliable if fewer requests than this lie beyond it.
 MIN_TAIL_REQUESTS = 5
 
 

@@ -29,8 +29,8 @@ class Service:
     """How long runs take on one lane."""
 
     name: str
-    seconds: tuple[float, ...]  #: of a run, by its rows as the index; of 0 rows, 0.0
-    sizes: tuple[int, ...]  #: that a warm-up measures, ascending
+    seconds: tuple[float, ...]  #: of a run by its rows; index 0 is 0.0
+    sizes: tuple[int, ...]  #: the rows of the batches that a warm-up measures, ascending
 
     @property
     def cap(self) -> int:
@@ -55,17 +55,17 @@ class Service:
 
 
 def _gpu(rows: int) -> float:
-    """Flat, then in steps: every 32 rows beyond 64 are one more wave of the same length."""
+    """Return the ms of a run on a GPU: beyond 64 rows, every 32 rows add a wave of equal length."""
     return 4.0 + 0.1 * rows if rows <= 64 else 10.4 + 5.2 * -(-(rows - 64) // 32)
 
 
 def _padded(rows: int) -> float:
-    """A batch is padded to the next power of two."""
+    """Return the ms of a run that pads a batch to the next power of two."""
     return 4.0 + 0.1 * (1 << (rows - 1).bit_length())
 
 
 def _cpu(rows: int) -> float:
-    """A run has little overhead beside its rows."""
+    """Return the ms of a run on a CPU: the overhead is small beside the time of the rows."""
     return 2.0 + 12.0 * rows
 
 

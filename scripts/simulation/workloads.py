@@ -21,7 +21,7 @@ from scripts.simulation.service import Service
 #: The mean duration of a burst or a lull, in runs of the largest size.
 SOJOURN_RUNS = 3
 
-#: With fewer arrivals per burst, bursts make no difference.
+#: The least mean number of arrivals in a burst: with fewer, bursts make no difference.
 MIN_ARRIVALS_IN_BURST = 0.01
 
 #: The longest workload, in runs of one row: a float has too few digits for longer ones.
@@ -44,7 +44,7 @@ class Chance:
         return self._noise(self.stream("noise"), requests)
 
     def warmup_seconds(self, source: random.Random, seconds: float) -> float:
-        """Return the seconds that a warm-up measures of runs that take *seconds* on average."""
+        """Return the run time that a warm-up measures if runs take *seconds* on average."""
         noise = self._noise(source, warmup_runs(seconds))
         return seconds * trimmed_mean([noise.factor([share]) for share in noise.shares])
 

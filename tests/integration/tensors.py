@@ -87,7 +87,7 @@ def wrong_inputs(facts: Mapping[str, Json], inputs: Inputs) -> Iterator[tuple[In
 
     *facts* are those in `GET /status` of a signature, which takes *inputs*.
     """
-    yield {**inputs, "nobody": 1}, "nobody"
+    yield {**inputs, "unknown": 1}, "unknown"
     for spec in facts["inputs"]:
         name, value = spec["name"], inputs[spec["name"]]
         others = {each: inputs[each] for each in inputs if each != name}

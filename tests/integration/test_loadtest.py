@@ -124,8 +124,8 @@ def test_refusals_and_errors_are_counted_apart(tmp_path: Path) -> None:
             tmp_path, f"127.0.0.1:{server.port}", *SMALL,
             "--rate", "40", "--arrivals", "constant", "--duration", "1s",
         )  # fmt: skip
-    told = {name: figures[name] for name in ("sent", "answered", "refused", "errors", "statuses")}
-    assert told == {
+    counts = {name: figures[name] for name in ("sent", "answered", "refused", "errors", "statuses")}
+    assert counts == {
         "sent": 40,
         "answered": 10,
         "refused": 10,
@@ -219,10 +219,10 @@ def interrupted(
     try:
         wait_for(lambda: server.requests >= requests, "requests")
         process.send_signal(signal.SIGINT)
-        printed, said = process.communicate(timeout=20)
+        printed, errors = process.communicate(timeout=20)
     finally:
         process.kill()
-    return subprocess.CompletedProcess(command, process.returncode, printed, said)
+    return subprocess.CompletedProcess(command, process.returncode, printed, errors)
 
 
 def test_an_interrupt_reports_what_was_measured(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_file_that_cannot_be_written_is_an_error_after_the_report(
         ran = run_program(command, cache_home=tmp_path, folder=tmp_path)
     assert ran.returncode == 1
     assert ran.stderr == "Error: cannot write: No space left on device\n"
-    assert "from when due" in ran.stdout
+    assert "latency " in ran.stdout
 
 
 def test_an_interrupt_does_not_wait_for_a_silent_server(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(tmp_path: Path) -> None:
         ran = interrupted(tmp_path, server, 1, "--clients", "1")
     assert ran.returncode == 1
     assert ran.stderr.split("\n")[1:] == [
-        "interrupted: waiting 2 s for answers; a second Ctrl-C ends at once",
+        "interrupted: waiting 2 s for answers; a second Ctrl-C stops the load test at once",
         "Error: interrupted before there was anything to report",
         "",
     ]

@@ -18,7 +18,7 @@ _CHANGING = re.compile(r'\d+\.\d+|\d+/\d+ \w+|"[0-9a-f]{32}"')
 
 
 def session() -> list[tuple[str, str]]:
-    """Return the commands of the session, and what README says that each prints."""
+    """Return the commands of the session in the README, each with the output shown there."""
     (block,) = re.findall(r"```console\n(.*?)```", README, re.DOTALL)
     steps = [step.partition("\n") for step in block.split("$ ")[1:]]
     return [(command, output.strip()) for command, _, output in steps]

@@ -7,7 +7,8 @@ load.py URL HEADERS BODY closed CONNECTIONS SECONDS
     batches count.
 load.py URL HEADERS BODY open RATE SECONDS SLO_MS SEED
     Poisson arrivals at a fixed mean rate, whatever the server does.  A latency counts from the
-    intended time of the request; it is infinite where no answer comes.  Refusals count apart.
+    intended time of the request; it is infinite where no answer comes.  Refusals are
+    counted separately.
 
 Runs in the client's virtualenv.
 """
@@ -29,13 +30,13 @@ import uvloop
 LIMIT = 60.0  # seconds for one request in a closed loop
 DRAIN = 10.0  # seconds that an open loop waits for the last answers
 MAX_CONNECTIONS = 2000
-REFUSALS = (408, 429, 503, 504)  # in an open loop: not good, but no errors
+REFUSALS = (408, 429, 503, 504)  # in an open loop: neither good answers nor errors
 
 Status = int | str  # of HTTP, 0 for a broken connection, or the name of an error
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time; `ask` gives its status, or 0 when the connection broke."""
+    """One request at a time; `ask` returns its status, or 0 when the connection broke."""
 
     transport: asyncio.Transport
     parser: httptools.HttpResponseParser
@@ -43,7 +44,7 @@ class Connection(asyncio.Protocol):
     open = False
     status = 0
     headed = False  # whether the head of the answer is complete
-    sized = False  # whether the head says where the body ends
+    sized = False  # whether the head states where the body ends
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Called when the connection is made."""
@@ -86,7 +87,7 @@ class Connection(asyncio.Protocol):
             self.finish(self.status)
 
     def finish(self, status: int) -> None:
-        """Give the status of the request, once."""
+        """Set the status of the request, once."""
         if self.answered and not self.answered.done():
             self.answered.set_result(status)
 

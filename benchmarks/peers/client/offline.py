@@ -22,7 +22,7 @@ from typing import Any
 SERVERS = Path(__file__).parent.parent / "servers"
 CORES = os.cpu_count() or 1
 
-#: The arrangements: threads of one run, rows of a batch, and processes.
+#: The arrangements: the method of `Offline`, threads of one run, rows of a batch, and processes.
 ARRANGEMENTS = {
     "thread_per_core 32": ("thread_per_core", 1, 32, 1),
     "process_per_core 32": ("in_turn", 1, 32, CORES),
@@ -44,7 +44,7 @@ class Offline:
         self.predict, self.read, self.seconds, self.batch = predict, read, seconds, batch
 
     def timed(self, step: Callable[[], int]) -> float:
-        """Call *step*, which returns a number of images, until the end; the first call warms up."""
+        """Return the rate of *step*, which returns a number of images; the first call warms up."""
         step()
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < self.seconds:
@@ -52,11 +52,11 @@ class Offline:
         return done / (time.perf_counter() - start)
 
     def in_turn(self, raw: bytes) -> float:
-        """One thread decodes a batch, then runs it."""
+        """Return the images/s of one thread that decodes a batch, then runs it."""
         return self.timed(lambda: len(self.predict([self.read(raw) for _ in range(self.batch)])))
 
     def thread_per_core(self, raw: bytes) -> float:
-        """Each thread decodes and runs batches of its own in one session."""
+        """Return the images/s of threads that each decode and run batches, in one session."""
         with ThreadPoolExecutor(CORES) as pool:
             return sum(pool.map(lambda _: self.in_turn(raw), range(CORES)))
 

@@ -1,8 +1,8 @@
 """
 Write the graph as SavedModels for the containers, which take JPEG files.
 
-export.py GRAPH FOLDER.  Runs in the client's virtualenv.  FOLDER/serving is the folder of models of
-TensorFlow Serving, FOLDER/triton that of Triton, with a configuration beside each model.
+export.py GRAPH FOLDER.  Runs in the client's virtualenv.  FOLDER/serving holds the model for
+TensorFlow Serving, FOLDER/triton that for Triton, with a configuration beside each model.
 """
 
 import os
@@ -42,7 +42,7 @@ dynamic_batching {
 
 
 def with_decoding(graph: bytes) -> tf.Module:
-    """Return the graph behind the decoding of JPEG files, from `body` to the five best classes."""
+    """Return a module that decodes JPEG files and runs *graph*: `body` to the five best classes."""
     definition = tf.compat.v1.GraphDef.FromString(graph)
 
     def imported(images: tf.Tensor) -> tf.Tensor:

@@ -1,5 +1,5 @@
 """
-The model that every server runs, and the reading of a body.
+The model that every server runs, and the decoding of a body.
 
 PEER_MODEL=null answers the length of a body; PEER_MODEL=net runs the frozen graph.  A server calls
 decode(body) for each request and predict(items) for each batch, in the places that its own
@@ -86,5 +86,5 @@ def load():
 
 
 def decode(body):
-    """Return the item of a body."""
+    """Return *body* as an item for the predict function."""
     return read(body) if KIND == "net" else body

@@ -20,7 +20,7 @@ def answers(items):
 
 
 def from_bodies(requests):
-    """Decodes and runs one batch; each request holds one body (or several)."""
+    """Decode and run one batch; each request holds one body (or several)."""
     out, sizes = [], []
     for request in requests:
         bodies = request["body"][:, 0]
@@ -46,7 +46,7 @@ config = ModelConfig(
     max_batch_size=served_model.BATCH,
     batcher=DynamicBatcher(
         max_queue_delay_microseconds=int(served_model.WAIT_MS * 1000),
-        default_queue_policy=QueuePolicy(  # rejects what waited too long, or finds a full queue
+        default_queue_policy=QueuePolicy(  # rejects at a full queue or after a timeout
             default_timeout_microseconds=int(served_model.TIMEOUT_MS * 1000),
             max_queue_size=served_model.LIMIT,
         )
