@@ -1,4 +1,4 @@
-"""Headers of image files: model/images/header.py, formats/ and first_bytes.py."""
+"""Headers of image files: model/images/header.py, headers/ and first_bytes.py."""
 
 from io import BytesIO
 from struct import pack
