@@ -1,7 +1,8 @@
 """
 Resize like ``ResizeBilinear`` of TensorFlow 1: no antialiasing, no half-pixel centres.
 
-label_image, TensorFlow's example program, and graphs retrained for it resize this way.  Pure.
+label_image (an example program of TensorFlow) and the graphs that were retrained for it resize this
+way.  Pure.
 """
 
 import numpy as np
@@ -30,7 +31,12 @@ def resize_as_tensorflow(
 def _sample_positions(
     old_size: int, new_size: int
 ) -> tuple[npt.NDArray[np.intp], npt.NDArray[np.intp], npt.NDArray[np.float32]]:
-    """Return, for each new pixel, the old pixels before and behind it, and the latter's weight."""
+    """
+    Return three arrays with an element for each new pixel of an axis: before, after, weight.
+
+    Old pixel ``before`` and old pixel ``after`` are the two neighbours of the new pixel's position;
+    ``weight`` is the weight of ``after``, from 0 to 1.
+    """
     positions = np.arange(new_size, dtype=np.float32) * np.float32(old_size / new_size)
     before = np.floor(positions).astype(np.intp)
     return before, np.minimum(before + 1, old_size - 1), (positions - before).astype(np.float32)
@@ -42,7 +48,12 @@ def _resize_rows(
     right: npt.NDArray[np.intp],
     weights: npt.NDArray[np.float32],
 ) -> npt.NDArray[np.float32]:
-    """Return *rows* in the new width.  In place: a new array takes longer than the arithmetic."""
+    """
+    Return *rows*, [rows, width, channels], with each row resized to a new width.
+
+    *left*, *right* and *weights* come from `_sample_positions`.  The arithmetic is done in place,
+    because allocating a new array takes longer than the arithmetic.
+    """
     start = rows.take(left, 1).astype(np.float32)
     levels = rows.take(right, 1).astype(np.float32)
     levels -= start

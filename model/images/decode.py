@@ -37,11 +37,11 @@ def decode_image(
     """
     Return the image file *data* as a new, C-contiguous uint8 array [height, width, channels].
 
-    Reads JPEG, PNG, WebP, BMP and GIF; of an animation the first image.  The image is turned
-    upright by its EXIF orientation, and transparent pixels become white.  Colour profiles and
-    gamma are ignored: samples are read as sRGB, as in training pipelines.  Colours become grey by
-    ITU-R 601.  TF_BILINEAR differs, see `Resample`; with it, *read_jpeg*, if given, decodes JPEG
-    files in place of Pillow, to uint8 [height, width, 3].
+    Reads JPEG, PNG, WebP, BMP and GIF; of an animation, only the first image.  The image is turned
+    upright by its EXIF orientation, and transparent pixels become white.  Colour profiles and gamma
+    are ignored: samples are read as sRGB, as in training pipelines.  Colours become grey by ITU-R
+    601.  With `Resample.TF_BILINEAR` some of this differs, as `Resample` states; with it,
+    *read_jpeg*, if given, decodes JPEG files instead of Pillow, to uint8 [height, width, 3].
 
     Raises only `BadImage`, whatever *data* holds: `NotAnImage`, `TruncatedImage`, `TooManyPixels`
     for more than *max_pixels* pixels or a side over `MAX_SIDE_PIXELS` (from the header, before a
@@ -49,8 +49,8 @@ def decode_image(
     number of calls may run at once.
 
     Two faults are not detected, since Pillow does not report them: a JPEG that was cut and then
-    closed with a proper end, and a PNG whose compressed rows end early, are grey or black where
-    pixels are missing.  A WebP of more than twice PIL.Image.MAX_IMAGE_PIXELS, 179 million, is
+    closed with an end marker, and a PNG whose compressed rows end early.  Their missing pixels are
+    grey or black.  A WebP of more than 179 million pixels (twice PIL.Image.MAX_IMAGE_PIXELS) is
     refused whatever *max_pixels* is.
     """
     header = check_size(data, max_pixels)
@@ -137,7 +137,8 @@ def _as_tensorflow(
     """
     Return the pixels of *image* as label_image computes them: not turned, without alpha channel.
 
-    *pixels*, if given, is the decoded image, [height, width, 3]; then *image* is not decoded.
+    *pixels*, if not None, holds the decoded image, uint8 [height, width, 3]; then *image* is not
+    decoded.
     """
     region = _region(header, preprocessing.crop, orientation=1)
     if pixels is not None:
@@ -167,9 +168,11 @@ def _pixels(image: Image.Image, channels: int) -> npt.NDArray[np.uint8]:
 
 def _region(header: ImageHeader, crop: float | None, orientation: int) -> tuple[int, int, int, int]:
     """
-    Return left, top, right and bottom of the pixels to cut out of the image as it is stored.
+    Return left, top, right and bottom of the part to cut out, in pixels of the stored image.
 
-    They show the same part of the scene for every *orientation*.
+    The stored image is not turned yet; the part shows the same of the scene for every
+    *orientation*.  *crop* is the side of a centred square, as a fraction of the shorter side; None
+    selects the whole image.
     """
     if crop is None:
         return 0, 0, header.width, header.height
@@ -186,7 +189,11 @@ def _let_decoder_shrink(
     image: ImageFile, region: tuple[int, int, int, int], size: tuple[int, int]
 ) -> int:
     """
-    Let Pillow decode *image* smaller if *region* stays at least *size*; return the factor, else 1.
+    Let Pillow decode *image* smaller by a factor of 8, 4 or 2, and return the factor; else return
+    1.
+
+    After the division by the factor, *region* has at least the width and height in *size*.  Only
+    JPEG images can be decoded smaller.
     """
     left, top, right, bottom = region
     for factor in (8, 4, 2):
@@ -201,11 +208,12 @@ def _cut(
     image: Image.Image, region: tuple[int, int, int, int], shrunk: int
 ) -> tuple[Image.Image, tuple[float, float, float, float]]:
     """
-    Return a copy of the pixels of *image* that *region* touches, and the box of the region in it.
+    Return the part of *image* with all pixels that *region* touches, and *region* within that part.
 
-    With only the box of Pillow's resize, pixels outside the region would have a weight at the
-    border, and the result would differ from a crop followed by a resize.  In an image that was
-    decoded smaller by the factor *shrunk*, the region may end within a pixel.
+    *region* is in pixels of the stored image; *image* was decoded smaller by the factor *shrunk*,
+    so *region* may end within a pixel.  The part is cut out, because Pillow's resize with a box
+    alone would give pixels outside the box a weight at the border, and the result would differ from
+    a crop followed by a resize.
     """
     left, top, right, bottom = (edge / shrunk for edge in region)
     outer = floor(left), floor(top), ceil(right), ceil(bottom)
@@ -218,10 +226,11 @@ def _cut(
 
 def _opaque(image: Image.Image, sample_bits: int) -> Image.Image:
     """
-    Return *image* in mode RGB, or L where it is grey, with white for transparent pixels.
+    Return *image* in mode RGB, or in mode L if it is grey; transparent pixels become white.
 
     White, because images with transparency are made for a white web page, and because the colours
-    stored under transparent pixels are arbitrary, mostly black.
+    stored under transparent pixels are arbitrary, mostly black.  *sample_bits* is the number of
+    bits of a sample in the file.
     """
     key: int | bytes | tuple[int, ...] | None = image.info.get("transparency")
     if image.mode in {"1", "L", "I", "I;16"}:
@@ -239,7 +248,12 @@ def _opaque(image: Image.Image, sample_bits: int) -> Image.Image:
 
 
 def _opaque_grey(image: Image.Image, key: int | None, sample_bits: int) -> Image.Image:
-    """Return a grey *image* in mode L, with white for the transparent level *key*."""
+    """
+    Return *image*, which is grey, in mode L; pixels of the level *key* become white.
+
+    *key* is None if no level is transparent.  *sample_bits* is the number of bits of a sample in
+    the file.
+    """
     if image.mode.startswith("I"):
         # Pillow would clip here; the upper byte is what it keeps of 16-bit colours.
         levels = np.asarray(image)

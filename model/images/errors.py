@@ -1,4 +1,4 @@
-"""Errors of an image file that cannot become a model's input."""
+"""Errors for an image file that cannot become the input of a model."""
 
 
 class BadImage(ValueError):
@@ -13,7 +13,7 @@ class NotAnImage(BadImage):
 
 
 class TruncatedImage(BadImage):
-    """The image file ends before its pixels do."""
+    """The image file is cut short: a part of its header or of its pixels is missing."""
 
     def __init__(self, kind: str, size: int) -> None:
         super().__init__(f"the {kind} image is cut short: it ends after {size} bytes")
@@ -31,7 +31,7 @@ class TooManyPixels(BadImage):
 
 
 class SideTooLong(TooManyPixels):
-    """The image is within the limit of pixels, but one side is over its own limit."""
+    """The number of pixels is within its limit, but a side has more pixels than a side may have."""
 
     def __init__(self, width: int, height: int, limit: int) -> None:
         super().__init__(width, height, limit)

@@ -1,4 +1,4 @@
-"""State the settings of a model's images that the model file does not contain."""
+"""Hold the settings for images that the file of a model does not contain."""
 
 from dataclasses import dataclass
 
@@ -22,6 +22,6 @@ class ImageFacts:
 
     @property
     def given_keys(self) -> tuple[str, ...]:
-        """The keys among height, width, mean and scale that have a value."""
+        """Those of the keys height, width, mean and scale that have a value."""
         names = ("height", "width", "mean", "scale")
         return tuple(name for name in names if getattr(self, name) is not None)

@@ -1,5 +1,5 @@
 """
-Name a file by its first bytes: an image format that the server reads, or what else was sent.
+Identify a file by its first bytes: an image format that the server reads, or another file.
 
 Pure.
 """
@@ -70,7 +70,7 @@ _OTHER_TEXTS = (
 
 
 def image_format(data: bytes) -> ImageFormat | None:
-    """Return the image format of *data*, by its first 18 bytes; None for every other file."""
+    """Return the format of *data* by its first 18 bytes; None if the server does not read it."""
     if data.startswith(b"\xff\xd8\xff"):
         return ImageFormat.JPEG
     if data.startswith(b"\x89PNG\r\n\x1a\n"):
@@ -91,7 +91,11 @@ def is_unread_image(data: bytes) -> bool:
 
 
 def describe(data: bytes) -> str:
-    """Return in a few words what *data* is, by its first bytes, where `image_format` is None."""
+    """
+    Return what *data* is in a few words, such as "a PDF document", by its first bytes.
+
+    Only for *data* for which `image_format` returns None.
+    """
     if not data:
         return "nothing at all"
     for offset, magic, name in _OTHER_IMAGES + _OTHER_FILES:

@@ -1,13 +1,13 @@
 """
 Read the header of an image file before a decoder sees the file.
 
-Decides whether bytes are an image, how large it is, its orientation, and which of its bytes a
-decoder gets.  Pure, copies no pixels; may not import an imaging library.
+Decides whether a file is an image and which of its bytes a decoder gets; reads its size and its
+orientation.  Pure, copies no pixels; may not import an imaging library.
 
 The decoder does not do this, because Pillow allocates a WebP's canvas before it reports the size,
-and spends time on metadata that no model uses: 64 MiB of tiny EXIF segments or of compressed
-colour profiles keep it busy for minutes, and one broken tag can fail a good image.  So the
-orientation is read here, and a JPEG or PNG goes to the decoder without its metadata.
+and spends time on metadata that no model uses: 64 MiB of tiny EXIF segments or of compressed colour
+profiles keep it busy for minutes, and one broken tag can fail a good image.  So the orientation is
+read here, and a JPEG or PNG goes to the decoder without its metadata.
 """
 
 from collections.abc import Callable
@@ -37,10 +37,10 @@ _READERS: dict[ImageFormat, Callable[[bytes], ImageHeader]] = {
 
 def check_size(data: bytes, max_pixels: int) -> ImageHeader:
     """
-    Return the header of the image file *data*; no pixel is decoded.
+    Return the header of the image file *data* if its size is allowed; no pixel is decoded.
 
     Raises `TooManyPixels` for more than *max_pixels* pixels, `SideTooLong` for a side over
-    `MAX_SIDE_PIXELS`, and what `read_header` raises.
+    `MAX_SIDE_PIXELS`, and the errors of `read_header`.
     """
     header = read_header(data)
     if header.width * header.height > max_pixels:
@@ -52,10 +52,10 @@ def check_size(data: bytes, max_pixels: int) -> ImageHeader:
 
 def read_header(data: bytes) -> ImageHeader:
     """
-    Return the header of the image file *data*, copying none of it.
+    Return the header of the image file *data*, without a copy of its pixels.
 
     Raises `NotAnImage`, `TruncatedImage`, or `BadImage` for a header that contradicts the format.
-    The pixels may still be broken.  Any thread.
+    Does not check the pixels, which may be broken.  Called on any thread.
     """
     kind = image_format(data)
     if kind is None:
@@ -73,10 +73,11 @@ def read_header(data: bytes) -> ImageHeader:
 
 def first_image(data: bytes, kind: ImageFormat) -> bytes:
     """
-    Return *data*, which `read_header` has accepted, without the images behind the first.
+    Return the image file *data*, cut after its first image if it is a GIF.
 
-    For decoders that would decode all images of an animation, with no limit on memory.  Raises
-    `BadImage` for a WebP animation, whose first image cannot be cut out.
+    *kind* is the format of *data*, which `read_header` has accepted.  For decoders that would
+    decode all images of an animation, with no limit on memory.  Raises `BadImage` for a WebP
+    animation, whose first image cannot be cut out.
     """
     if kind is ImageFormat.WEBP and is_animation(data):
         raise BadImage("the WebP file is an animation, which this model cannot decode")

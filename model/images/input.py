@@ -1,5 +1,5 @@
 """
-Turn image files into the feed of a signature, with whichever decoder the model uses.
+Turn image files into the feed of a signature, with the decoder that the model uses.
 
 The decoder is an argument: Pillow's (model/images/decode.py) or the model's own.
 """
@@ -16,10 +16,11 @@ from model.signature import STRING, Arrays, Feed, Signature
 
 def check_encoded_images(feed: Feed, max_pixels: int) -> Feed:
     """
-    Check the encoded images in *feed*, for a model that decodes images itself; return the feed.
+    Return *feed* after a check of its encoded images, for a model that decodes images itself.
 
-    An animation becomes its first image; strings that are not images stay unchanged.  Raises
-    `BadImage`, also for more than *max_pixels* pixels.
+    Each string that is an image file is checked; an animated GIF is replaced by its first image.
+    Strings that are not images stay unchanged.  Raises `BadImage` for a broken image, for an
+    animated WebP, and for more than *max_pixels* pixels.
     """
     check = np.frompyfunc(lambda data: _checked_image(data, max_pixels), 1, 1)
     arrays = (
@@ -38,7 +39,7 @@ def _checked_image(data: bytes, max_pixels: int) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class ImageInput:
-    """How an image becomes the feed of a signature with a single input."""
+    """How image files become the feed of a signature with a single input."""
 
     signature: Signature
     array_of: Callable[[bytes], np.ndarray]
@@ -58,29 +59,38 @@ class ImageInput:
 
     @property
     def requested(self) -> Signature:
-        """The signature that requests with images name."""
+        """
+        The signature that a JSON request names to send images.
+
+        It is `encoded`, or `signature` if `encoded` is None.
+        """
         return self.encoded or self.signature
 
     def scores_of(self, arrays: Arrays) -> np.ndarray:
-        """Return the scores, [labels], from the outputs *arrays* of a run for one image."""
+        """Return the scores, [labels], that a run for one image has in its outputs *arrays*."""
         scores = arrays[self.scores].reshape(-1)
         return np.concatenate([1 - scores, scores]) if self.two_classes else scores
 
     def feed(self, data: bytes) -> Feed:
-        """Return the feed of the image file *data*; raises `BadImage`."""
+        """Return the feed of `signature` for the image file *data*; raises `BadImage`."""
         (spec,) = self.signature.inputs
         return self.signature.feed({spec.name: self.array_of(data)})
 
     def feed_encoded(self, feed: Feed) -> Feed:
-        """Return the feed to run in place of *feed*, a feed of *encoded*; raises `BadImage`."""
+        """
+        Return the feed of `signature` to run in place of *feed*, which is a feed of `encoded`.
+
+        *feed* holds encoded images as strings; if it holds none, it is returned itself.  Raises
+        `BadImage`, and `FeedError` as `feed_all` does.
+        """
         strings = feed.arrays[0].reshape(-1)
         return self.feed_all(strings) if len(strings) else feed
 
     def feed_all(self, files: Iterable[bytes]) -> Feed:
         """
-        Return the feed of one or more image *files*, one row for each.
+        Return the feed of `signature` for one or more image *files*, with one row for each file.
 
-        Raises `BadImage`, and `FeedError` for more files than the signature takes rows.
+        Raises `BadImage`, and `FeedError` if there are more files than `signature` accepts rows.
         """
         feeds = [self.feed(data) for data in files]
         if len(feeds) == 1:

@@ -1,5 +1,5 @@
 """
-Decide which axes of an input of pixels are rows, height, width and channels.
+Decide which axes of an input of pixels are the batch axis, the height, the width, the channels.
 
 Pure.
 """
@@ -15,7 +15,7 @@ _PIXEL_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 
 
 class ChannelAxis(Enum):
-    """Which axis has the channels."""
+    """The position of the axis of channels in an input."""
 
     LAST = "channels last"
     FIRST = "channels first"
@@ -24,7 +24,9 @@ class ChannelAxis(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ImageLayout:
-    """The axes of an input of images.  Sizes are pixels, None where the model leaves them open."""
+    """
+    The axes of an input that takes images.  A size is in pixels, or None if the model accepts any.
+    """
 
     rows: int | None  #: of the batch; None for any number
     height: int | None
@@ -40,18 +42,22 @@ class ImageLayout:
 
     @property
     def padded(self) -> bool:
-        """Whether the batch has a fixed size over 1; fewer rows are filled up with zeros."""
+        """
+        Whether the model takes only batches of a fixed number of rows over 1.
+
+        A batch of fewer rows is filled up with rows of zeros.
+        """
         return self.batched and self.rows is not None and self.rows > 1
 
     @property
     def pixels(self) -> tuple[int | None, ...]:
-        """The shape of the uint8 images that are fed: [rows, height, width, channels]."""
+        """The shape of the uint8 pixels that are fed: [rows, height, width, channels]."""
         rows = None if self.padded else self.rows
         return (rows if self.batched else 1, self.height, self.width, self.channels)
 
     @property
     def shape(self) -> tuple[int | None, ...]:
-        """The shape of the input itself."""
+        """The shape of the model's own input, with the axes in the order of the model."""
         sizes: tuple[int | None, ...] = (self.height, self.width)
         if self.axis is ChannelAxis.LAST:
             sizes = (*sizes, self.channels)
@@ -62,11 +68,11 @@ class ImageLayout:
 
 def image_layout(signature: Signature, facts: ImageFacts, *, labelled: bool) -> ImageLayout | None:
     """
-    Return the layout of the only input of *signature*; None where it takes no images.
+    Return the layout of the input of *signature*; None if it takes no images or has several inputs.
 
     An input without an axis of channels or without a batch axis looks like any other tensor: it
-    takes images only where the model is *labelled*, or *facts* state the size.  Raises `ModelError`
-    where the model and *facts* state different sizes.
+    counts as images only if *labelled* (the model has labels) or if *facts* state height and width.
+    Raises `ModelError` if the model and *facts* state different sizes.
     """
     if len(signature.inputs) != 1:
         return None

@@ -1,7 +1,8 @@
 """
 State how the uint8 pixels of an image become the numbers that a model takes.
 
-Pure data.  A backend adds the computation to the graph, so that requests are queued as uint8.
+Pure data.  A backend adds the computation to the graph of the model, so that queued requests hold
+uint8.
 """
 
 from dataclasses import dataclass

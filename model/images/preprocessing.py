@@ -12,10 +12,10 @@ class Resample(StrEnum):
     """
     The filter of a resize.
 
-    All but NEAREST and TF_BILINEAR average pixels when they shrink.  TF_BILINEAR gives the same
-    pixels as label_image, TensorFlow's example program: with TensorFlow's own interpolation, and
-    its own decoding, which ignores an EXIF orientation and uses the colours under transparent
-    pixels.
+    When an image becomes smaller, every filter but NEAREST and TF_BILINEAR averages pixels.
+    TF_BILINEAR gives the same pixels as label_image, an example program of TensorFlow: it
+    interpolates and decodes as TensorFlow does.  This decoding ignores an EXIF orientation and uses
+    the colours under transparent pixels.
     """
 
     NEAREST = "nearest"
@@ -30,7 +30,7 @@ class Resample(StrEnum):
 @dataclass(frozen=True, slots=True)
 class Preprocessing:
     """
-    How an image becomes an array of pixels.
+    How an image file becomes an array of pixels.
 
     Raises ValueError for sizes below 1 and for a crop outside (0, 1].
     """
@@ -59,10 +59,11 @@ class Preprocessing:
 
 def centre_square(width: int, height: int, fraction: float) -> tuple[int, int, int, int]:
     """
-    Return left, top, right and bottom of the square to cut from an image, in pixels.
+    Return left, top, right and bottom of the centred square to cut from an image, in pixels.
 
-    Its side is *fraction* of the shorter side, rounded down but at least 1.  An odd pixel that
-    remains is dropped at the left and at the top, as in EfficientNet's own preprocessing.
+    *width* and *height* are those of the image.  The side of the square is *fraction* of the
+    shorter side, rounded down but at least 1.  If the square cannot be exactly in the centre, it is
+    half a pixel to the right of it, or below it, as in EfficientNet's own preprocessing.
     """
     side = max(1, int(min(width, height) * fraction))
     left, top = (width - side + 1) // 2, (height - side + 1) // 2

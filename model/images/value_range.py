@@ -1,8 +1,8 @@
 """
-Decide which range of pixel values a float input takes, from the scaling in the model itself.
+Decide which range of pixel values to feed to a float input, from the scaling in the model itself.
 
-Pure.  A model that computes ``scale * x + offset`` before its first layer maps the range that it
-was trained on to about -1..1, 0..1 or a mean of zero.
+Pure.  A model that computes ``scale * x + offset`` before its first layer maps the range of pixel
+values that it was trained on to about -1..1, to 0..1, or to values with a mean of zero.
 """
 
 from dataclasses import dataclass
@@ -34,7 +34,7 @@ class ValueRange(Enum):
 
     @property
     def options(self) -> str:
-        """The options of the command line that choose this range."""
+        """The command-line options that choose this range, as text."""
         numbers = self.normalisation
         return f"--input-mean {numbers.mean[0]:g} --input-std {1 / numbers.scale[0]:g}"
 
@@ -67,26 +67,34 @@ class Affine:
         return f"x{factor}{added if self.offset else ''}"
 
     def of(self, values: ValueRange) -> tuple[float, float]:
-        """Return the smallest and the largest value of the range to which this maps *values*."""
+        """Return the smallest and the largest value that this map has for pixels in *values*."""
         ends = sorted(self.scale * end + self.offset for end in values.value)
         return ends[0], ends[1]
 
 
 @dataclass(frozen=True, slots=True)
 class Unreadable:
-    """The scaling of a model cannot be read from its graph."""
+    """States that the scaling of a model cannot be read from its graph."""
 
     reason: str  #: completes a sentence
     likely: ValueRange = DEFAULT_RANGE  #: the range to feed
 
 
 def fitting_ranges(scaling: Affine) -> list[ValueRange]:
-    """Return the ranges that *scaling* maps to a usual range: none, one or several."""
+    """
+    Return each `ValueRange` that *scaling* maps to a usual range: none, one or several.
+
+    The usual ranges are those of `_gives_usual_range`.
+    """
     return [values for values in ValueRange if _gives_usual_range(scaling, values)]
 
 
 def choose_range(scaling: Affine | Unreadable) -> tuple[ValueRange, str]:
-    """Return the range to feed, and a log line that gives the reason and warns of a guess."""
+    """
+    Return the range to feed, and a log line with the reason; for a guess, the line is a warning.
+
+    *scaling* is the map that the model computes, or `Unreadable` with the range to guess.
+    """
     if isinstance(scaling, Unreadable):
         return _guess(scaling.likely, f"how the model scales them is not clear: {scaling.reason}")
     if scaling == Affine():
@@ -104,7 +112,11 @@ def choose_range(scaling: Affine | Unreadable) -> tuple[ValueRange, str]:
 
 
 def range_warning(numbers: Normalisation, scaling: Affine | Unreadable) -> str:
-    """Return a warning where the *numbers* of the settings do not suit *scaling*, else ""."""
+    """
+    Return a warning if *numbers*, the settings, do not suit the *scaling* of the model; else "".
+
+    Also "" if *scaling* is `Unreadable`, changes nothing, or suits no range or several.
+    """
     if isinstance(scaling, Unreadable) or scaling == Affine():
         return ""
     mean, scale = (sum(each) / len(each) for each in (numbers.mean, numbers.scale))
@@ -128,13 +140,21 @@ def _guess(values: ValueRange, reason: str) -> tuple[ValueRange, str]:
 
 
 def _distance(scaling: Affine, values: ValueRange) -> float:
-    """Return |log(width / 2)| of the range to which *scaling* maps *values*; 0 for -1..1."""
+    """
+    Return |log(width / 2)|, for the width of the range to which *scaling* maps *values*.
+
+    It is 0 for the width of -1..1, and inf for a width of 0.
+    """
     low, high = scaling.of(values)
     return abs(log((high - low) / 2)) if high > low else inf
 
 
 def _gives_usual_range(scaling: Affine, values: ValueRange) -> bool:
-    """Whether *scaling* maps *values* to -1..1, 0..1, 0..255, or a mean of zero."""
+    """
+    Whether *scaling* maps *values* to a usual range.
+
+    Usual ranges are -1..1, 0..1, 0..255, and a range of pixels from which their mean is subtracted.
+    """
     low, high = scaling.of(values)
     for usual in ValueRange:
         usual_low, usual_high = usual.value
@@ -147,7 +167,11 @@ def _gives_usual_range(scaling: Affine, values: ValueRange) -> bool:
 
 
 def _subtracts_mean(scaling: Affine, values: ValueRange) -> bool:
-    """Whether *scaling* subtracts a mean of pixels, and may divide by a standard deviation."""
+    """
+    Whether *scaling* subtracts a likely mean of pixels in the range *values*.
+
+    It may also divide by a likely standard deviation.
+    """
     low, high = values.value
     size = high - low
     if scaling.scale == 0 or not _MEANS[0] <= -scaling.offset / scaling.scale / size <= _MEANS[1]:

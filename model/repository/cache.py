@@ -1,5 +1,5 @@
 """
-Store models and measured run times on disk between starts, complete or not at all.
+Store models and measured run times on disk between starts; each is stored completely or not at all.
 
 ``<root>/models/<name>/<version>/`` holds the files of a model and a ``manifest.json`` with the size
 and SHA-256 of each; ``<root>/latency/`` holds the run times.  A complete and synced folder becomes
@@ -63,7 +63,7 @@ class ModelContents:
 
 @dataclass(frozen=True, slots=True)
 class CachedModel:
-    """A model in the cache whose files are undamaged."""
+    """A model in the cache whose files were undamaged when they were read."""
 
     name: str
     version: str
@@ -94,11 +94,15 @@ class CacheFolder:
     now: Callable[[], datetime] = _utc_now  #: for the date that users see
 
     def model_folder(self, name: str, version: str) -> Path:
-        """Return the folder of *version* of *name*; raises ValueError for an unsafe name."""
+        """
+        Return the folder for the *version* of the model *name*.
+
+        Raises ValueError if one of them is not a single, visible segment of a path.
+        """
         return self.root / "models" / _checked_name(name) / _checked_name(version)
 
     def latency_file(self, key: str) -> Path:
-        """Return the file of the run times that were measured under *key*, a hash."""
+        """Return the path of the file for the run times with the *key*, which is a hash."""
         return self.root / "latency" / f"{_checked_name(key)}.json"
 
     def model_names(self) -> list[tuple[str, str]]:
@@ -116,10 +120,10 @@ class CacheFolder:
 
     def find(self, name: str, version: str) -> CachedModel | None:
         """
-        Return the model after checking every byte of it; ``None`` where it is not in the cache.
+        Return the *version* of the model *name*, or ``None`` if it is not in the cache.
 
-        Raises DamagedCacheError where a file is missing, cut short or changed, and
-        CacheUnavailableError where the disk cannot be read.  Never writes.
+        Checks every byte of the model, and writes nothing.  Raises DamagedCacheError if a file is
+        missing, cut short or changed, and CacheUnavailableError if the disk cannot be read.
         """
         folder = self.model_folder(name, version)
         with _unavailable(self.root):
@@ -127,11 +131,12 @@ class CacheFolder:
 
     def publish(self, name: str, version: str, contents: ModelContents) -> CachedModel:
         """
-        Write the model, read it again, and return it.
+        Write *contents* as the *version* of the model *name*, read it again, and return it.
 
-        An undamaged model in the cache is not replaced, since another process may be reading it;
-        a damaged one is.  Raises CacheUnavailableError, with nothing stored, and DamagedCacheError
-        where the bytes that are read differ from those that were written.
+        If the cache has an undamaged model of this name and version, that model is returned and not
+        replaced, because another process may be reading it; a damaged one is replaced.  Raises
+        CacheUnavailableError, with nothing stored, and DamagedCacheError if the bytes that are read
+        differ from those that were written.
         """
         target = self.model_folder(name, version)
         parent = target.parent
@@ -156,11 +161,12 @@ class CacheFolder:
         on_progress: Callable[[str], None],
     ) -> CachedModel:
         """
-        Return the model; call *build* where it is absent or damaged.
+        Return the *version* of the model *name*; if it is absent or damaged, store what *build*
+        returns.
 
-        Calls *on_progress* with a line for damage and, after a build, a line with the folder.
-        Before *build*, which may take long, checks that the folder can be written.  Raises
-        CacheUnavailableError, and any error of *build*.
+        Calls *on_progress* with a line of text if the model is damaged, and with a line that names
+        the folder after a build.  Checks before *build*, which may take long, that the folder can
+        be written.  Raises CacheUnavailableError, and any error of *build*.
         """
         try:
             model = self.find(name, version)
@@ -193,9 +199,9 @@ class CacheFolder:
     @contextmanager
     def _locked(self, parent: Path) -> Iterator[None]:
         """
-        Create *parent* and lock it against other processes and threads.
+        Create *parent*, and lock it against other processes and threads within the ``with`` block.
 
-        The lock is a file of its own, opened for writing, since network file systems refuse an
+        The lock is a separate file, opened for writing, since network file systems refuse an
         exclusive lock on anything else.  Closing the file releases the lock.
         """
         with _unavailable(self.root):
@@ -207,9 +213,9 @@ class CacheFolder:
 
 def user_cache_folder() -> CacheFolder:
     """
-    Return the cache folder of the user, which XDG_CACHE_HOME may change.
+    Return the cache folder of the user; the variable XDG_CACHE_HOME may change its place.
 
-    Raises CacheUnavailableError where the user has no home folder.
+    Raises CacheUnavailableError if the user has no home folder.
     """
     try:
         root = platformdirs.user_cache_path(APPLICATION)
@@ -222,9 +228,9 @@ def user_cache_folder() -> CacheFolder:
 
 def read_json(path: Path) -> object:
     """
-    Return the value in the JSON file at *path*, ``None`` where there is no such file.
+    Return the value in the JSON file at *path*, or ``None`` if there is no such file.
 
-    Raises DamagedCacheError where the file is not JSON, CacheUnavailableError where it cannot be
+    Raises DamagedCacheError if the file is not JSON, and CacheUnavailableError if it cannot be
     read.
     """
     with _unavailable(path.parent):
@@ -239,9 +245,9 @@ def read_json(path: Path) -> object:
 
 def write_json_atomically(path: Path, value: object) -> None:
     """
-    Write *value* as JSON; a reader sees either the old file or the new one.
+    Write *value* as JSON to *path*; a concurrent reader sees either the old file or the new one.
 
-    Creates the folder where it is missing.  The last of several writers wins.  Raises
+    Creates the folder if it is missing.  If several processes write, the last one wins.  Raises
     CacheUnavailableError, with the old file unchanged; ValueError or TypeError for a value that is
     not JSON, such as NaN.
     """
@@ -259,7 +265,7 @@ def write_json_atomically(path: Path, value: object) -> None:
 
 @contextmanager
 def _unavailable(folder: Path) -> Iterator[None]:
-    """Raise CacheUnavailableError with *folder* for an OSError in the block."""
+    """Replace an OSError in the ``with`` block by a CacheUnavailableError that names *folder*."""
     try:
         yield
     except OSError as error:
@@ -267,14 +273,14 @@ def _unavailable(folder: Path) -> Iterator[None]:
 
 
 def _checked_name(name: str) -> str:
-    """Return *name* where it is a single, visible segment of a path; else raise ValueError."""
+    """Return *name* if it is a single, visible segment of a path; else raise ValueError."""
     if not name or name.startswith(".") or "/" in name or "\0" in name:
         raise ValueError(f"{name!r} cannot be the name of a file in the cache")
     return name
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    """Return the folders in *folder* without a leading dot; none where *folder* is absent."""
+    """Return the folders in *folder* without a leading dot; none if *folder* is absent."""
     try:
         return [path for path in folder.iterdir() if path.name[0] != "." and path.is_dir()]
     except FileNotFoundError:
@@ -284,7 +290,10 @@ def _visible_folders(folder: Path) -> list[Path]:
 def _write_model(
     folder: Path, name: str, version: str, contents: ModelContents, created: datetime
 ) -> None:
-    """Write all files, then the manifest, into the new *folder*, and sync them."""
+    """
+    Write the files of *contents*, then the manifest, into *folder*, which is created, and sync
+    them.
+    """
     folder.mkdir()
     for file_name, data in contents.files.items():
         _write_synced(folder / _checked_name(file_name), data)
@@ -305,7 +314,11 @@ def _write_model(
 
 
 def _read_manifest(folder: Path) -> tuple[CachedModel, dict[str, _Digest]]:
-    """Return the model and the digest of each file from the manifest in *folder*."""
+    """
+    Return the model in *folder*, and the digest of each file by its name, from the manifest.
+
+    Raises DamagedCacheError if the manifest is missing or cannot be read.
+    """
     try:
         manifest = json.loads((folder / MANIFEST).read_bytes())
         if manifest["format"] != _MANIFEST_VERSION:
@@ -331,7 +344,9 @@ def _read_manifest(folder: Path) -> tuple[CachedModel, dict[str, _Digest]]:
 
 
 def _check_file(folder: Path, name: str, expected: _Digest) -> None:
-    """Raise DamagedCacheError unless the file has the expected size and hash."""
+    """
+    Raise DamagedCacheError unless the file *name* in *folder* has the *expected* size and hash.
+    """
     try:
         with (folder / name).open("rb") as file:
             size = os.fstat(file.fileno()).st_size
@@ -347,7 +362,11 @@ def _check_file(folder: Path, name: str, expected: _Digest) -> None:
 
 
 def _clear(parent: Path) -> None:
-    """Remove staged and set-aside folders; only under the lock of *parent*."""
+    """
+    Remove `.staged` and `.set-aside` from *parent*, which are left of an earlier write.
+
+    The caller must hold the lock of *parent*.
+    """
     for name in (_STAGED, _SET_ASIDE):
         path = parent / name
         if path.is_dir():
@@ -368,7 +387,7 @@ def _write_synced(path: Path, data: bytes) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Write the names in *folder* to the disk, so that they survive a power cut."""
+    """Write the list of the files in *folder* to the disk, so that it survives a power cut."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)

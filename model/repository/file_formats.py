@@ -1,7 +1,7 @@
 """
-Identify the format of a file by its bytes, whatever its name.
+Identify the format of a file by its bytes, not by its name.
 
-Reads the disk and changes nothing; imports no TensorFlow.  A format is returned only where it is
+Reads the disk and changes nothing; imports no TensorFlow.  A format is returned only if it is
 certain; else the result is `None`.
 """
 
@@ -20,7 +20,7 @@ _UNPACK = "unpack it, and name what is in it"
 
 @dataclass(frozen=True, slots=True)
 class FileFormat:
-    """A file format, for messages."""
+    """A file format, as error messages name it."""
 
     what: str  #: its name with an article, such as "a ZIP archive"
     advice: str = ""  #: what to do with the file instead of serving it; may be empty
@@ -81,7 +81,7 @@ _TABLE_END = b"\x57\xfb\x80\x8b\x24\x75\x47\xdb"
 
 
 def format_of(path: Path) -> FileFormat | None:
-    """Return the format of the file at *path* where it is certain, else None; raises OSError."""
+    """Return the format of the file at *path*, or None if it is not certain; raises OSError."""
     with path.open("rb") as file:
         if not file.read(1):
             return EMPTY
@@ -95,7 +95,11 @@ def format_of(path: Path) -> FileFormat | None:
 
 
 def text_format_of(path: Path) -> FileFormat | None:
-    """Return the format of the text file at *path*, None where it is not text; raises OSError."""
+    """
+    Return the format of the file at *path*, JSON or other text; None if it is not text.
+
+    Reads the first 4096 bytes.  Raises OSError.
+    """
     with path.open("rb") as file:
         begin = file.read(4096)
     try:
@@ -109,7 +113,9 @@ def text_format_of(path: Path) -> FileFormat | None:
 
 
 def has_variables(path: Path) -> bool:
-    """Return whether the `SAVED_MODEL` at *path* needs variables, in a folder beside it."""
+    """
+    Return whether the SavedModel file at *path* needs variables, which are in a folder beside it.
+    """
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         return saved_variables(data)
 
@@ -133,7 +139,11 @@ def _by_magic(data: mmap) -> FileFormat | None:
 
 
 def _is_tfrecord(data: mmap) -> bool:
-    """Whether the first three records are whole: a length, 4 bytes, the data, 4 bytes."""
+    """
+    Whether *data* begins with three whole records, or holds one or two whole ones and no more.
+
+    A record is the length of its data in 8 bytes, 4 bytes, the data, and 4 bytes.
+    """
     at, records = 0, 0
     while at < len(data) and records < 3:
         size = int.from_bytes(data[at : at + 8], "little")

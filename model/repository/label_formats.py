@@ -1,8 +1,8 @@
 """
 Read the labels of a classifier in the forms that other tools write.
 
-Pure.  A form other than one label per line is read only where its meaning is certain: each class,
-from 0 on, has exactly one label.
+Pure.  The usual form is one label per line.  Another form is read only if its meaning is certain:
+each class, from 0 on, has exactly one label.
 """
 
 import ast
@@ -46,9 +46,10 @@ class UnreadableLabelsError(ValueError):
 
 def text_of(data: bytes) -> str:
     """
-    Return the text in *data*: UTF-16 or UTF-32 if its first bytes or zeros show that, else UTF-8.
+    Return *data* as text, decoded from UTF-16 or UTF-32 if it is certainly that, else from UTF-8.
 
-    Raises `UnreadableLabelsError`.
+    It is certain by a byte order mark or, for UTF-16 without a mark, by zero bytes.  Each line end
+    becomes a line feed.  Raises `UnreadableLabelsError`.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
     if not encoding and b"\0" in data:
@@ -65,10 +66,11 @@ def labels_in(text: str) -> tuple[str, ...]:
     """
     Return the labels in *text*, in the order of the scores.
 
-    The text is one label per line; or, in JSON or Python, a list of names or an object with the
-    class of each name or the name of each class; or lines, or a table of separated values, with the
-    number of the class beside each name.  Raises `UnreadableLabelsError` where there is no label,
-    where a label is empty, and where another form does not give each class a name.
+    The usual form is one label per line.  The other forms are, in JSON or Python, a list of names,
+    an object that maps each name to its class, or one that maps each class to its name; lines that
+    begin with the number of a class and hold its name; and a table of separated values with one
+    column of numbers and one of names.  Raises `UnreadableLabelsError` if there is no label, if a
+    label is empty, and if another form than lines of labels does not give each class a name.
     """
     text = text.rstrip()
     if not text:
@@ -87,17 +89,21 @@ def labels_in(text: str) -> tuple[str, ...]:
 
 
 class _Object(tuple[tuple[str, Any], ...]):
-    """The pairs of key and value of a JSON object; repeated keys are kept."""
+    """The pairs of key and value in a JSON object, in order; repeated keys are kept."""
 
     __slots__ = ()
 
     def __new__(cls, pairs: list[tuple[str, Any]]) -> "_Object":
-        """Return an object of the *pairs*."""
+        """Return an object with the given *pairs*."""
         return super().__new__(cls, pairs)
 
 
 def _utf16_without_mark(data: bytes) -> str:
-    """Return the UTF-16 encoding in which *data* is text; raise unless exactly one fits."""
+    """
+    Return the UTF-16 encoding, little- or big-endian, in which *data* is text.
+
+    Raises `UnreadableLabelsError` unless exactly one of them fits.
+    """
     fitting = []
     for encoding in ("utf-16-le", "utf-16-be"):
         text = data.decode(encoding, "replace")
@@ -109,7 +115,7 @@ def _utf16_without_mark(data: bytes) -> str:
 
 
 def _structure(text: str) -> Any:
-    """Return the list or object in *text*, in JSON or Python; None if it is neither."""
+    """Return the list or object that *text* is in JSON or Python; None if it is neither."""
     try:
         return json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError):
@@ -138,7 +144,11 @@ def _from_structure(value: Any) -> tuple[str, ...]:
 
 
 def _from_object(pairs: _Object) -> tuple[str, ...]:
-    """Return the labels in an object with the class of each name, or the name of each class."""
+    """
+    Return the labels in *pairs*: each is a name and its class, or a class and its name.
+
+    Raises `UnreadableLabelsError` unless each class from 0 on occurs once.
+    """
     if all(type(value) is int for _, value in pairs):
         by_class = [(value, name) for name, value in pairs]
     elif all(re.fullmatch(r"\d{1,9}", key, re.ASCII) for key, _ in pairs):
@@ -149,7 +159,12 @@ def _from_object(pairs: _Object) -> tuple[str, ...]:
 
 
 def _name(value: Any) -> str:
-    """Return the name of a class; in ImageNet's files it is in a pair, after its WordNet key."""
+    """
+    Return the name in *value*: a string or, in ImageNet's files, a pair of a WordNet key and a
+    name.
+
+    Raises `UnreadableLabelsError` for any other value.
+    """
     if isinstance(value, list) and len(value) == 2:
         value = value[1]
     return value if isinstance(value, str) else _refuse_json()
@@ -161,14 +176,23 @@ def _refuse_json(numbers: list[int] | None = None) -> NoReturn:
 
 
 def _in_order(by_class: list[tuple[int, str]]) -> tuple[str, ...]:
-    """Return the labels of the classes from 0 on; () where a class is missing or repeated."""
+    """
+    Return the labels in *by_class*, pairs of a class and its label, in the order of the classes.
+
+    Return () unless each class from 0 on occurs exactly once.
+    """
     in_order = sorted(by_class, key=lambda each: each[0])
     whole = [number for number, _ in in_order] == list(range(len(in_order)))
     return tuple(label for _, label in in_order) if whole else ()
 
 
 def _from_table(lines: tuple[str, ...]) -> tuple[str, ...]:
-    """Return the labels in a table with numbers in one column and names in the other, else ()."""
+    """
+    Return the labels in *lines* if they are a table of class numbers and names, else ().
+
+    Raises `UnreadableLabelsError` if one column certainly holds numbers of classes, but the table
+    does not give each class from 0 on a name.
+    """
     for delimiter in _DELIMITERS:
         try:
             rows = list(csv.reader(lines, delimiter=delimiter, skipinitialspace=True))
@@ -198,10 +222,10 @@ def _from_table(lines: tuple[str, ...]) -> tuple[str, ...]:
 
 def _from_numbered(lines: tuple[str, ...]) -> tuple[str, ...]:
     """
-    Return the labels in lines that begin with the numbers of the classes.
+    Return the labels in *lines* if each line begins with the number of its class, else ().
 
-    Return () where the numbers may be a part of the labels: "0 stars", "1 star", "2 stars".  Raises
-    `UnreadableLabelsError` where each number occurs once, but in another order.
+    Also return () if the numbers may be a part of the labels: "0 stars", "1 star", "2 stars".
+    Raises `UnreadableLabelsError` if each number occurs once, but not in ascending order.
     """
     found = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     labels = tuple(match[2] for match in found)

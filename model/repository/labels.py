@@ -15,7 +15,7 @@ from model.repository.label_formats import UnreadableLabelsError, labels_in, tex
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """
-    Return the labels in *path*, in the order of the scores; `labels_in` lists the accepted forms.
+    Return the labels in the file *path*, in the order of the scores; `labels_in` lists the forms.
 
     Blank lines at the end are ignored.  Raises `ModelError` for a file that cannot be read, is not
     text, has no label, or has an empty label between others.
@@ -35,10 +35,11 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 def top_k(scores: np.ndarray, labels: tuple[str, ...], k: int) -> list[tuple[str, np.floating]]:
     """
-    Return the *k* best of *scores* [labels] with their labels, the best first.
+    Return the *k* highest *scores*, each as a pair of its label and the score; the highest is
+    first.
 
-    Scores stay float64; every other dtype becomes float32.  Equal scores keep the order of the
-    labels.
+    *scores* has one score for each of *labels*.  Scores stay float64; every other dtype becomes
+    float32.  Equal scores keep the order of the labels.
     """
     numbers = scores if scores.dtype == np.float64 else scores.astype(np.float32)
     best = np.argsort(-numbers, kind="stable")[:k]

@@ -1,12 +1,13 @@
-"""Store measured run times between starts, under a hash of what determines them."""
+"""Store measured run times between starts, under a hash of everything that determines them."""
 
 from model.repository.cache import CacheFolder, DamagedCacheError, read_json, write_json_atomically
 
 
 def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] | None:
     """
-    Return the stored seconds of a run by its rows; None where there are none, or they are damaged.
+    Return the stored run times, in seconds, by the rows of the run; None if there are none.
 
+    *fingerprint* is the hash under which they were stored.  Damaged run times count as none.
     Raises `CacheUnavailableError`.
     """
     try:
@@ -26,6 +27,10 @@ def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] |
 
 
 def store_latencies(cache: CacheFolder, fingerprint: str, measured: dict[int, float]) -> None:
-    """Store *measured*, seconds by rows; raises `CacheUnavailableError`."""
+    """
+    Store *measured*, the seconds of a run by its rows, under the hash *fingerprint*.
+
+    Raises `CacheUnavailableError`.
+    """
     value = {str(rows): seconds for rows, seconds in measured.items()}
     write_json_atomically(cache.latency_file(fingerprint), value)

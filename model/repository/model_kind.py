@@ -1,8 +1,8 @@
 """
 Find the model at a path, and decide its kind, by names and bytes alone.
 
-Where the bytes identify the format, the name does not count.  Reads the disk and changes nothing;
-the loader finds out whether the model is complete.
+If the bytes identify the format of a file, the name of the file is not used to decide it.  Reads
+the disk and changes nothing; the loader finds out whether the model is complete.
 """
 
 import re
@@ -25,7 +25,7 @@ from model.repository.file_formats import (
 
 
 class ModelKind(Enum):
-    """The kinds of models, each with its loader; the values are for messages."""
+    """The kinds of models, each with its own loader; the values are the names in messages."""
 
     FROZEN_GRAPH = "frozen graph"
     SAVED_MODEL = "SavedModel"
@@ -34,7 +34,7 @@ class ModelKind(Enum):
 
 @dataclass(frozen=True, slots=True)
 class ModelFiles:
-    """A model on disk."""
+    """The files of a model on disk, and its kind."""
 
     kind: ModelKind
     path: Path  #: the file to load or, of a SavedModel, the folder
@@ -88,7 +88,12 @@ def find_model(path: Path) -> ModelFiles:
 
 
 def _named_file(path: Path) -> ModelFiles:
-    """Return the model of the file *path*; refuse a SavedModel without its variables beside it."""
+    """
+    Return the model in the file *path*.
+
+    Raises `ModelError` for a saved_model.pb that needs variables but has no folder of variables
+    beside it, and for a file that is not served.
+    """
     files = _model_file(path)
     alone = files.kind is ModelKind.SAVED_MODEL and not (files.path / "variables").is_dir()
     if alone and format_of(path) is SAVED_MODEL and has_variables(path):
@@ -120,7 +125,11 @@ def _refusal(path: Path, found: FileFormat) -> ModelError:
 
 
 def _refuse_pointers(folder: Path) -> None:
-    """Raise `ModelError` where a file in *folder* is a Git LFS pointer instead of the file."""
+    """
+    Raise `ModelError` if a file of the SavedModel in *folder* is only a Git LFS pointer.
+
+    Checks the files in variables/ and assets/.
+    """
     for inner in ("variables", "assets"):
         for path in sorted(folder.joinpath(inner).rglob("*")):
             small = path.is_file() and path.stat().st_size <= _MAX_POINTER_BYTES
@@ -155,7 +164,11 @@ def _model_in_folder(folder: Path) -> ModelFiles:
 
 
 def _foreign(path: Path) -> str:
-    """Return what *path* is by its name, if such files are not served; else an empty string."""
+    """
+    Return what the file *path* is if its name shows that it is not served, else an empty string.
+
+    For example, "an ONNX model" for a name that ends with ".onnx".
+    """
     matches = (what for ending, what in _FOREIGN if re.search(f"({ending})$", path.name.lower()))
     return next(matches, "")
 
@@ -165,6 +178,8 @@ def _is_saved_model(folder: Path) -> bool:
 
 
 def _listed(paths: list[Path]) -> str:
-    """Return the first eight names, quoted so that none can break the line."""
+    """
+    Return the first eight names of *paths* as text, quoted so that no name can break the line.
+    """
     more = f" and {len(paths) - 8} more" if len(paths) > 8 else ""
     return ", ".join(repr(path.name) for path in paths[:8]) + more

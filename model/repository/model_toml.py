@@ -1,8 +1,8 @@
 """
 Read ``model.toml``: the settings of a model that its own files do not contain.
 
-Pure except for reading the file.  The value of an absent key is None, so that a value is looked
-up in the command line, the file and the model, in this order.
+Pure except for reading the file.  The value of an absent key is None.  The server takes a value
+from the command line, else from this file, else from the model.
 """
 
 import os
@@ -42,7 +42,8 @@ class ModelFacts:
 
 def read_model_toml(folder: Path) -> ModelFacts:
     """
-    Return the contents of the ``model.toml`` in *folder*, or empty `ModelFacts` without one.
+    Return the contents of the ``model.toml`` in *folder*; empty `ModelFacts` if there is no such
+    file.
 
     Raises `ModelError`, one line with file and key, for a file that cannot be read or is not TOML,
     an unknown key, and a value that does not fit its key.
@@ -67,7 +68,7 @@ def read_model_toml(folder: Path) -> ModelFacts:
 
 @dataclass(frozen=True, slots=True)
 class _Key:
-    """The values that a key takes."""
+    """The values that a key accepts."""
 
     expected: str  #: completes a sentence that begins with "expected"
     read: Callable[[Any], object]
@@ -77,7 +78,12 @@ class _Key:
 def _values(
     path: Path, prefix: str, table: Mapping[str, object], keys: Mapping[str, _Key]
 ) -> dict[str, Any]:
-    """Return the values of the fields in *table*."""
+    """
+    Return the value of each field in *table*, read as *keys* states.
+
+    Raises `ModelError` for an unknown key and for a wrong value; the message names the file *path*,
+    and *prefix* before the key.
+    """
     values = {}
     for name, raw in table.items():
         if name not in keys:
@@ -105,7 +111,12 @@ def _feeds(raw: Any) -> dict[str, bool | float]:
 
 
 def _exactly(kind: type) -> Callable[[Any], object]:
-    """Return a reader of values of this *kind* and no subclass: true is not a whole number."""
+    """
+    Return a function that returns its argument if the type is exactly *kind*, else raises
+    ValueError.
+
+    A value of a subclass is refused: true is not a whole number.
+    """
 
     def read(raw: Any) -> object:
         _check(type(raw) is kind)

@@ -1,7 +1,7 @@
 """
 Identify a protocol buffer by its fields, without a schema.
 
-Pure.  Imports no TensorFlow, which takes seconds, so that a wrong file is refused before that.
+Pure.  Imports no TensorFlow: that import takes seconds, and a wrong file is refused before it.
 """
 
 import re
@@ -23,7 +23,7 @@ _OPERATION = re.compile(rb"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
 
 
 class Message(Enum):
-    """Protocol buffers that hold a model or training data."""
+    """The kinds of protocol buffers that hold a model or training data."""
 
     GRAPH_DEF = "GraphDef"
     SAVED_MODEL = "SavedModel"
@@ -42,7 +42,7 @@ class _Field:
 
 
 def message_in(data: bytes | mmap) -> Message | None:
-    """Return which message *data* is, if that is certain; else None."""
+    """Return which kind of message *data* is; None if that is not certain."""
     try:
         return _message(data, 0, len(data))
     except (ValueError, IndexError, RecursionError):
@@ -69,7 +69,9 @@ def _message(data: bytes | mmap, start: int, end: int) -> Message | None:
 
 
 def saved_variables(data: bytes | mmap) -> bool:
-    """Whether a graph of the SavedModel in *data* has variables, which are in other files."""
+    """
+    Whether the SavedModel in *data* has a graph with variables, which are stored in other files.
+    """
     return any(
         (field.number, field.kind) == (3, _BYTES)  # the MetaGraphDef's SaverDef
         for graph in _fields(data, 0, len(data))
@@ -79,7 +81,11 @@ def saved_variables(data: bytes | mmap) -> bool:
 
 
 def _holds_graph(data: bytes | mmap, top: list[_Field]) -> bool:
-    """Whether a field of number 2 is a GraphDef or a MetaGraphDef."""
+    """
+    Whether a GraphDef or a MetaGraphDef is the value of a field with the number 2.
+
+    *top* are the fields of a message in *data*.
+    """
     graphs = (Message.GRAPH_DEF, Message.META_GRAPH_DEF)
     return any(
         (field.number, field.kind) == (2, _BYTES)
@@ -89,7 +95,9 @@ def _holds_graph(data: bytes | mmap, top: list[_Field]) -> bool:
 
 
 def _is_node(data: bytes | mmap, field: _Field) -> bool:
-    """Whether *field* is a NodeDef: a name, and a possible name of an operation."""
+    """
+    Whether the value of *field* is a NodeDef: a node's name, and a possible name of an operation.
+    """
     inner = {each.number: each for each in islice(_fields(data, field.start, field.end), 2)}
     if {1, 2} != inner.keys() or any(each.kind != _BYTES for each in inner.values()):
         return False
@@ -97,7 +105,11 @@ def _is_node(data: bytes | mmap, field: _Field) -> bool:
 
 
 def _is_example(data: bytes | mmap, top: list[_Field]) -> bool:
-    """Whether the message is one map of features by name."""
+    """
+    Whether the message can be a tf.Example: its only field is a map from names to features.
+
+    *top* are the fields of the message in *data*.
+    """
     (features, *others) = top
     entries = list(islice(_fields(data, features.start, features.end), _MAX_FIELDS))
     return not others and bool(entries) and all(
@@ -108,7 +120,11 @@ def _is_example(data: bytes | mmap, top: list[_Field]) -> bool:
 
 
 def _fields(data: bytes | mmap, start: int, end: int) -> Iterator[_Field]:
-    """Yield the fields of a message; raises ValueError or IndexError for other bytes."""
+    """
+    Yield the fields of the message that *data* holds from *start* to *end*.
+
+    Raises ValueError or IndexError if these bytes are not a message.
+    """
     at = start
     while at < end:
         tag, at = _number(data, at)
@@ -129,7 +145,11 @@ def _fields(data: bytes | mmap, start: int, end: int) -> Iterator[_Field]:
 
 
 def _number(data: bytes | mmap, at: int) -> tuple[int, int]:
-    """Return the number of variable length at *at*, and the position behind it."""
+    """
+    Return the value of the varint at the position *at*, and the position behind it.
+
+    Raises ValueError if it has more than ten bytes.
+    """
     value = 0
     for shift in range(0, 70, 7):
         byte = data[at]

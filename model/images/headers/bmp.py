@@ -15,7 +15,7 @@ def read_bmp(data: bytes) -> ImageHeader:
     """
     Return the header of the BMP file *data*.
 
-    Raises `BadImage` for run-length encoding, and `struct.error` where the header is cut.
+    Raises `BadImage` for run-length encoding, and `struct.error` if the header is cut short.
     """
     (header_size,) = unpack_from("<I", data, 14)
     if header_size == 12:

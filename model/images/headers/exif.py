@@ -10,10 +10,10 @@ from struct import unpack_from
 
 def exif_orientation(exif: bytes | memoryview) -> int:
     """
-    Return the orientation in the block *exif*, 1 to 8; 1 where the block does not state one.
+    Return the orientation that the EXIF block *exif* states, 1 to 8; 1 if it states none.
 
-    Never raises: cameras and editors write blocks that break the standard, and the image is good
-    all the same.
+    Never raises: cameras and editors write blocks that break the standard, but the image itself is
+    good.
     """
     tiff = bytes(exif).removeprefix(b"Exif\0\0")
     order = {b"II*\0": "<", b"MM\0*": ">"}.get(tiff[:4])

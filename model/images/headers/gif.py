@@ -13,9 +13,10 @@ from model.images.headers.image_header import MAX_FILE_PARTS, ImageHeader, too_m
 
 def read_gif(data: bytes) -> ImageHeader:
     """
-    Return the header of the GIF file *data*; its size is the screen, enlarged for the first image.
+    Return the header of the GIF file *data*.
 
-    Raises `BadImage`, and IndexError or `struct.error` where the file is cut.
+    Its width and height are those of the screen, enlarged if the first image does not fit.  Raises
+    `BadImage`, and IndexError or `struct.error` if the file is cut short.
     """
     width, height = unpack_from("<HH", data, 6)
     left, top, frame_width, frame_height = unpack_from("<4H", data, _first_frame(data) + 1)
@@ -27,9 +28,9 @@ def read_gif(data: bytes) -> ImageHeader:
 
 def first_gif_image(data: bytes) -> bytes:
     """
-    Return the GIF file *data*, whose header was read, without the images behind the first.
+    Return the GIF file *data*, which `read_gif` has accepted, cut after its first image.
 
-    Raises `BadImage` where the first image is in too many blocks, IndexError where it is cut.
+    Raises `BadImage` if the first image has too many blocks, IndexError if it is cut short.
     """
     position = _first_frame(data) + 9
     # Behind the head of the frame come its table of colours, if any, and one byte more.
@@ -43,12 +44,16 @@ def first_gif_image(data: bytes) -> bytes:
 
 
 def _colour_table_bytes(flags: int) -> int:
-    """Return the size in bytes of the colour table that *flags* describes; 0 if there is none."""
+    """
+    Return the size in bytes of a colour table; 0 if there is none.
+
+    *flags* is the byte of flags of the screen or of the frame that the table belongs to.
+    """
     return 3 << (flags & 7) + 1 if flags & 0x80 else 0
 
 
 def _first_frame(data: bytes) -> int:
-    """Return where the first image begins: the position of its separator, 0x2C."""
+    """Return the position of the first image: that of its separator, the byte 0x2C."""
     position = 13 + _colour_table_bytes(data[10])
     in_extension = False
     for _ in range(MAX_FILE_PARTS):

@@ -1,4 +1,4 @@
-"""Hold the header of an image file, in the same form for every format."""
+"""Define the header of an image file, in the same form for every format."""
 
 from dataclasses import dataclass
 

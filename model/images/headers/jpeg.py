@@ -33,8 +33,8 @@ def read_jpeg(data: bytes) -> ImageHeader:
     """
     Return the header of the JPEG file *data*.
 
-    Its parts are the segments that a decoder needs, and all bytes of the pixels.  Raises
-    `BadImage`, and IndexError or `struct.error` where a segment is cut.
+    The parts in the header are the segments that a decoder needs, and all bytes of the pixels.
+    Raises `BadImage`, and IndexError or `struct.error` if a segment is cut short.
     """
     view = memoryview(data)
     parts = [view[:2]]
@@ -67,13 +67,21 @@ def read_jpeg(data: bytes) -> ImageHeader:
 
 
 def _segment_end(data: bytes, start: int) -> int:
-    """Return where the segment at *start* ends; its length counts its own 2 bytes."""
+    """
+    Return the position behind the segment whose marker is at *start*.
+
+    The length in a segment counts its own 2 bytes, but not the 2 bytes of the marker.
+    """
     (length,) = unpack_from(">H", data, start + 2)
     return start + 2 + max(2, int(length))
 
 
 def _image_end(data: bytes, scan: int) -> int:
-    """Return where the image whose first scan begins at *scan* ends."""
+    """
+    Return the position behind the image whose first scan begins at the position *scan*.
+
+    Raises `TruncatedImage` if no end marker follows, and `BadImage` for too many scans or segments.
+    """
     position, scans = scan, 0
     for _ in range(MAX_FILE_PARTS):
         marker = _MARKER_IN_SCAN.search(data, position)

@@ -19,8 +19,8 @@ def read_png(data: bytes) -> ImageHeader:
     """
     Return the header of the PNG file *data*.
 
-    Its parts are the chunks that a decoder needs.  Raises `BadImage`, and IndexError or
-    `struct.error` where the file ends within a chunk's head.
+    The parts in the header are the chunks that a decoder needs.  Raises `BadImage`, and IndexError
+    or `struct.error` if the file ends within the head of a chunk.
     """
     view, parts = memoryview(data), list[bytes | memoryview]()
     width, height, sample_bits = unpack_from(">IIB", data, 16)

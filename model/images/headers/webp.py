@@ -16,7 +16,7 @@ def read_webp(data: bytes) -> ImageHeader:
     """
     Return the header of the WebP file *data*.
 
-    Raises `BadImage`, and IndexError or `struct.error` where the header is cut.
+    Raises `BadImage`, and IndexError or `struct.error` if the header is cut short.
     """
     (riff_size,) = unpack_from("<I", data, 4)
     end = 8 + riff_size
@@ -50,5 +50,5 @@ def _orientation(data: bytes, end: int) -> int:
 
 
 def is_animation(data: bytes) -> bool:
-    """Whether the WebP file *data*, whose header was read, holds several images."""
+    """Whether *data*, a WebP file that `read_webp` has accepted, is an animation."""
     return data[12:16] == b"VP8X" and bool(data[20] & 2)
