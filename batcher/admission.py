@@ -78,7 +78,11 @@ class AdmissionControl(Generic[Item, Result]):
     def refusal(
         self, now: float, rows: int, queue: Queue[Item, Result], deadline: float
     ) -> BatcherError | None:
-        """Return the error of a submitted request and count its rows, or None if it is accepted."""
+        """
+        Return None if a submitted request of *rows* rows is accepted, else its error.
+
+        The rows of a refused request are counted.
+        """
         closed = self._closed()
         if closed is not None:
             self._totals.refused += rows

@@ -84,7 +84,7 @@ class Lanes(Generic[Item, Result]):
         return taken
 
     def give_up(self, now: float) -> list[InFlight[Item, Result]]:
-        """Give up the runs whose time limit is over, and return them."""
+        """Give up the runs whose time limit is over at *now*, and return them."""
         lost = [it for it in self._running if it.hangs_at <= now and not it.hung]
         for in_flight in lost:
             in_flight.hung = True
@@ -93,7 +93,7 @@ class Lanes(Generic[Item, Result]):
         return lost
 
     def hangs_at(self) -> float:
-        """Return the time at which the next run is given up; inf if no run is under way."""
+        """Return the next time at which a run is given up; inf if there is no such run."""
         earliest = inf
         for in_flight in self._running:
             if not in_flight.hung:

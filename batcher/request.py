@@ -46,7 +46,7 @@ class Request(Generic[Item, Result]):
         return (now - self.arrived) / (self.deadline - self.arrived)
 
     def add(self, piece: Piece[Item], result: Result) -> None:
-        """Store the *result* of one of its pieces."""
+        """Store *result*, the result of *piece*, which is a piece of this request."""
         rows = piece.stop - piece.start
         self.done += rows
         if rows == self.rows:
@@ -57,7 +57,11 @@ class Request(Generic[Item, Result]):
             self.results.append((piece.start, result))
 
     def joined(self, join: Callable[[Sequence[Result]], Result]) -> Result:
-        """Return the result of all rows, which must be done; *join* is called for several parts."""
+        """
+        Return the result of all rows; all must be done.
+
+        *join* is called only if the request ran in several parts.
+        """
         if self.results is None:
             return cast("Result", self.result)
         return join([result for _, result in sorted(self.results, key=_first_row)])

@@ -14,7 +14,11 @@ from batcher.request import Part, Request
 
 
 def halve(batch: Batch[Item, Result]) -> list[Batch[Item, Result]]:
-    """Return the open parts of *batch* in two batches; in one if one part is open, or in none."""
+    """
+    Return the open parts of *batch* as two batches.
+
+    If only one part is open, return one batch; if none is, return none.
+    """
     parts = batch.open_parts
     # If other requests were closed since, the last open one may not be the cause: run it once more.
     middle = (len(parts) + 1) // 2

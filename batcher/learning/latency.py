@@ -71,7 +71,7 @@ MIN_MARGIN = 1.1  #: the least factor by which an allowed time must exceed the e
 
 
 def warmup_runs(seconds: float) -> int:
-    """Return how many runs a warm-up measures of a size if one run takes *seconds*."""
+    """Return the number of runs of one size in a warm-up, if one run takes *seconds*."""
     if seconds > MIN_LONG_RUN_SECONDS:
         return 1
     runs = int(MAX_WARMUP_SECONDS / max(seconds, MIN_RUN_SECONDS))
@@ -136,7 +136,8 @@ class LatencyCurve:
         """
         Learn that a run of *rows* rows took *seconds*; the first run of a size is its average.
 
-        *dispatch_overhead* is the time in seconds for which its lane was busy before and after.
+        *dispatch_overhead* is the time in seconds for which the lane was busy before and after the
+        run itself.
         """
         _check(rows, seconds)
         limit = MAX_DISPATCH_OVERHEAD_RATIO * self._overhead
@@ -171,7 +172,7 @@ class LatencyCurve:
 
     def _changed(self, known: _Measured, rows: int, seconds: float) -> Change | None:
         """
-        Add a run to the recent runs; return the change of the machine if these show one.
+        Add a run to the recent runs; return the change of the machine's speed if they show one.
 
         A size with few runs at the last fit, or with many since then, is no evidence: its first
         runs may have been slow or quick.
@@ -181,7 +182,7 @@ class LatencyCurve:
         return self._drift.observe(rows, seconds, self._seconds_at_fit, self.noise)
 
     def _seconds_at_fit(self, rows: int) -> float:
-        """Return the average of a size at the last fit, not smoothed by its neighbours."""
+        """Return the average of the size *rows* at the last fit, not smoothed by its neighbours."""
         return self._measured[rows].seconds_at_fit
 
     def _rescale(self, change: Change) -> None:
@@ -207,7 +208,11 @@ class LatencyCurve:
         known.seconds += (near - known.seconds) * max(MIN_RUN_WEIGHT, 1.0 / known.count)
 
     def _needs_fit(self, known: _Measured, rows: int) -> bool:
-        """Return whether to fit the lines, which costs the square of the number of sizes."""
+        """
+        Return whether to fit the lines now.
+
+        The time of a fit grows with the square of the number of sizes.
+        """
         squared = len(self._measured) ** 2
         if self._observed >= max(REFIT_RUNS, squared // 16) or self._has_few_runs:
             return True
@@ -218,7 +223,7 @@ class LatencyCurve:
         return off > limit or self._has_grown(known)
 
     def _has_grown(self, known: _Measured) -> bool:
-        """Return whether a size has many more runs than at the last fit."""
+        """Return whether the size in *known* has many more runs than at the last fit."""
         return known.count >= REFIT_COUNT_RATIO * known.count_at_fit
 
     def _is_stale(self, known: _Measured) -> bool:

@@ -28,11 +28,7 @@ class Returning:
     held: bool = False  #: a batch waits for them, or has waited until now
 
     def within(self, rows: int) -> float:
-        """
-        Return the expected seconds until all clients of a batch have sent their next requests.
-
-        The batch has *rows* rows.
-        """
+        """Return the expected seconds until all clients of a batch of *rows* rows have returned."""
         return self.fixed + self.each * rows
 
 
@@ -71,7 +67,11 @@ class Returns:
         self._pause = 0
 
     def answered(self, completed_sources: Iterable[tuple[Hashable, int]], now: float) -> None:
-        """Record a batch that at *now* has answered *completed_sources*, each with its rows."""
+        """
+        Record that a batch has answered *completed_sources* at *now*.
+
+        Each is a pair of a source and the rows of its request.
+        """
         if not self._complete:
             self._returns.append(_Return(self._rows))
         self._missing = dict(completed_sources)
@@ -86,7 +86,7 @@ class Returns:
         """
         Record that *source* has sent its next request, of *rows* rows.
 
-        Return whether that was expected, and further sources are missing.
+        Return True if the request was expected and further sources are still missing, else False.
         """
         had = self._missing.pop(source, None)
         if had is None or self._complete:

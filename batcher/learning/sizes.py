@@ -175,7 +175,7 @@ def _certain_rates(
 
 
 def _ratio_error(it: Estimate, knee: Estimate) -> float:
-    """Return the standard error of the rate of *it* divided by that of *knee*."""
+    """Return the relative standard error of a ratio: the rate of *it* divided by that of *knee*."""
     if it.line is knee.line:
         return _error_along_line(it.rows, it.seconds, knee)
     return hypot(it.error, knee.error)
@@ -183,10 +183,11 @@ def _ratio_error(it: Estimate, knee: Estimate) -> float:
 
 def _error_along_line(rows: int, seconds: float, knee: Estimate) -> float:
     """
-    Return the standard error of a size's rate divided by the rate of *knee*, on the same line.
+    Return the relative standard error of a ratio: the rate of a size divided by that of *knee*.
 
-    An error of the line changes both rates in the same direction; the nearer the line is to the
-    origin, the more it changes the ratio.
+    The size has *rows* rows and takes *seconds*, and is on the same fitted line as *knee*.  An
+    error of the line changes both rates in the same direction; the nearer the line passes to the
+    origin, the more such an error changes the ratio.
     """
     line = knee.line
     here, there = max(seconds, MIN_RUN_SECONDS), max(knee.seconds, MIN_RUN_SECONDS)

@@ -189,8 +189,7 @@ def _let_decoder_shrink(
     image: ImageFile, region: tuple[int, int, int, int], size: tuple[int, int]
 ) -> int:
     """
-    Let Pillow decode *image* smaller by a factor of 8, 4 or 2, and return the factor; else return
-    1.
+    Let Pillow decode *image* smaller by a factor of 8, 4 or 2; return the factor, or 1 if none.
 
     After the division by the factor, *region* has at least the width and height in *size*.  Only
     JPEG images can be decoded smaller.

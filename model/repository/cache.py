@@ -161,12 +161,12 @@ class CacheFolder:
         on_progress: Callable[[str], None],
     ) -> CachedModel:
         """
-        Return the *version* of the model *name*; if it is absent or damaged, store what *build*
-        returns.
+        Return the *version* of the model *name*; if it is absent or damaged, store it first.
 
-        Calls *on_progress* with a line of text if the model is damaged, and with a line that names
-        the folder after a build.  Checks before *build*, which may take long, that the folder can
-        be written.  Raises CacheUnavailableError, and any error of *build*.
+        The contents to store are the result of *build*.  Calls *on_progress* with a line of text if
+        the model is damaged, and with a line that names the folder after a build.  Checks before
+        *build*, which may take long, that the folder can be written.  Raises CacheUnavailableError,
+        and any error of *build*.
         """
         try:
             model = self.find(name, version)
@@ -290,10 +290,7 @@ def _visible_folders(folder: Path) -> list[Path]:
 def _write_model(
     folder: Path, name: str, version: str, contents: ModelContents, created: datetime
 ) -> None:
-    """
-    Write the files of *contents*, then the manifest, into *folder*, which is created, and sync
-    them.
-    """
+    """Create *folder*, write the files of *contents* into it, then the manifest, and sync them."""
     folder.mkdir()
     for file_name, data in contents.files.items():
         _write_synced(folder / _checked_name(file_name), data)

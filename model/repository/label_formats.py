@@ -160,8 +160,7 @@ def _from_object(pairs: _Object) -> tuple[str, ...]:
 
 def _name(value: Any) -> str:
     """
-    Return the name in *value*: a string or, in ImageNet's files, a pair of a WordNet key and a
-    name.
+    Return the name in *value*: a string or, in ImageNet's files, a pair (WordNet key, name).
 
     Raises `UnreadableLabelsError` for any other value.
     """

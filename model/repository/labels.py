@@ -35,8 +35,7 @@ def read_labels(path: Path) -> tuple[str, ...]:
 
 def top_k(scores: np.ndarray, labels: tuple[str, ...], k: int) -> list[tuple[str, np.floating]]:
     """
-    Return the *k* highest *scores*, each as a pair of its label and the score; the highest is
-    first.
+    Return the *k* highest *scores*, the highest first, each as a pair of its label and the score.
 
     *scores* has one score for each of *labels*.  Scores stay float64; every other dtype becomes
     float32.  Equal scores keep the order of the labels.

@@ -42,8 +42,7 @@ class ModelFacts:
 
 def read_model_toml(folder: Path) -> ModelFacts:
     """
-    Return the contents of the ``model.toml`` in *folder*; empty `ModelFacts` if there is no such
-    file.
+    Return the contents of the ``model.toml`` in *folder*; empty `ModelFacts` if there is none.
 
     Raises `ModelError`, one line with file and key, for a file that cannot be read or is not TOML,
     an unknown key, and a value that does not fit its key.
@@ -112,8 +111,7 @@ def _feeds(raw: Any) -> dict[str, bool | float]:
 
 def _exactly(kind: type) -> Callable[[Any], object]:
     """
-    Return a function that returns its argument if the type is exactly *kind*, else raises
-    ValueError.
+    Return a function that returns its argument if its type is *kind*, else raises ValueError.
 
     A value of a subclass is refused: true is not a whole number.
     """

@@ -1,1 +1,1 @@
-"""HTTP endpoints, and the dialects: the bytes of a request to a call, its result to bytes."""
+"""HTTP endpoints, and the dialects, which convert a body to a call and its result to a body."""

@@ -1,7 +1,7 @@
 """
-`GET /debug/batcher`: the queues of the batcher, its last runs and why it launched them.
+`GET /debug/batcher`: the queues of the batcher, its last runs, and the reason for each run.
 
-Runs on the reactor thread.  A number that is not a number of rows has its unit in its key.
+Runs on the reactor thread.  A number is a number of rows, unless its key names another unit.
 """
 
 from collections.abc import Callable
@@ -20,11 +20,13 @@ class DebugAPI:
     """Answers `GET /debug/batcher`."""
 
     def __init__(self, inference: Callable[[], Inference]) -> None:
-        """*inference* raises `HTTPError` until a model is ready."""
+        """*inference* returns the `Inference`, or raises `HTTPError` until the model is ready."""
         self._inference = inference
 
     def batcher(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Respond with the policy, the state of each queue, and the last runs."""
+        """
+        Answer with the policy, the state of each queue, and the last runs; may raise `HTTPError`.
+        """
         inference = self._inference()
         decoding = {
             "threads": inference.decoding.threads,
@@ -36,7 +38,7 @@ class DebugAPI:
 
 
 def report_of(report: BatcherReport) -> dict[str, object]:
-    """Return *report* as JSON; `flushes` is the former name of `runs`."""
+    """Return *report* as a JSON object; its key `flushes` is the former name of `runs`."""
     stats = report.stats
     runs = [_run(run, report.now) for run in report.runs]
     return {
@@ -69,7 +71,11 @@ def _queue(queue: QueueReport) -> dict[str, object]:
 
 
 def _run(run: Run, now: float) -> dict[str, object]:
-    """Return *run* as JSON; `left` is the former name of `waiting_rows`."""
+    """
+    Return *run* as a JSON object; its key `left` is the former name of `waiting_rows`.
+
+    *now* is the time of the report.
+    """
     return {
         "ago_ms": _ms(max(0.0, now - run.started)),  # the clock may have been set back
         "rows": run.rows,

@@ -1,8 +1,8 @@
 """
 Answer inference requests in any dialect.
 
-Decides what all answers have in common: the model's name, the timing, and the form of an error.
-A dialect decides what bodies mean.  Everything here runs on the reactor thread.
+Decides what the answers of all dialects have in common: the model's name, the timing, and the form
+of an error.  A dialect defines the meaning of bodies.  Everything here runs on the reactor thread.
 """
 
 from collections.abc import Callable
@@ -34,7 +34,7 @@ class Dialect:
 
 
 class InferenceAPI:
-    """The endpoint of inference requests, and its preflight."""
+    """The endpoint of inference requests, and the check of a request before its body is read."""
 
     def __init__(
         self,
@@ -43,13 +43,21 @@ class InferenceAPI:
         *,
         seconds: Callable[[], float],
     ) -> None:
-        """*inference* raises `HTTPError` until the model is ready."""
+        """
+        *inference* returns the `Inference`, or raises `HTTPError` until the model is ready.
+
+        *seconds* returns the time of the reactor.
+        """
         self._inference = inference
         self._dialect = dialect
         self._seconds = seconds
 
     def preflight(self, head: Head) -> HTTPResponse | None:
-        """Return the refusal to send before the body is read; None if the request is admitted."""
+        """
+        Return None if the request with *head* is admitted, else its refusal.
+
+        Called before the body is read, so that the body of a refused request need not be read.
+        """
         headers: dict[str, str] = {}
         try:
             inference = self._inference()
@@ -61,9 +69,9 @@ class InferenceAPI:
 
     def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """
-        Return the answer to *request*; raises `HTTPError` until the model is ready.
+        Return a Deferred of the answer to *request*; raises `HTTPError` until the model is ready.
 
-        Fails with `CancelledError` only; every other error becomes an answer.
+        The Deferred fails with `CancelledError` only; every other error becomes an answer.
         """
         inference = self._inference()
         timing = Timing()

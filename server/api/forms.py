@@ -45,7 +45,11 @@ class _Part:
 
     @property
     def is_image(self) -> bool:
-        """Whether it is or looks like an image, of a format that the server reads or not."""
+        """
+        Whether the content begins as an image does, or the Content-Type is one of images.
+
+        True also for an image in a format that the server does not read; False for an empty part.
+        """
         if not self.content:
             return False
         return (
@@ -56,19 +60,27 @@ class _Part:
 
 
 def _is_printable_text(content: bytes) -> bool:
-    """Whether *content* is text that begins as an image file does: "GIF89a is a format"."""
+    """
+    Whether *content* is only text, but begins as an image file does.
+
+    For example, "GIF89a is a format".
+    """
     head = content[:64]
     return image_format(content) is not None and head.isascii() and head.decode().isprintable()
 
 
 def boundary_in(body: bytes) -> str | None:
-    """Return the boundary in the first line of *body*; None if *body* is not a form."""
+    """Return the boundary in the first line of *body*; None if *body* is not a multipart form."""
     found = _FORM_BODY.match(body[:4096])
     return found and found[1].decode("latin-1")
 
 
 def check_is_no_form(body: bytes, content_type: str) -> None:
-    """Raise a 400 if *body* is a form, because its *content_type* is not that of a form."""
+    """
+    Raise a 400 if *body* is a multipart form.
+
+    Called if *content_type*, the Content-Type of the request, is not that of a form.
+    """
     boundary = boundary_in(body)
     if boundary is None:
         return
@@ -83,7 +95,13 @@ def check_is_no_form(body: bytes, content_type: str) -> None:
 
 
 def image_in(body: bytes, boundary: str) -> bytes:
-    """Return the image in the form *body*, or base64 of it; raises a 400 with the reason."""
+    """
+    Return the image in *body*, a multipart form with this *boundary*.
+
+    If the client sent the image as base64, that text is returned, not decoded.  If no part is an
+    image, the most likely part is returned.  Raises a 400 with the reason if there is none, for
+    several images, and for a broken form.
+    """
     if not boundary:
         raise HTTPError(
             400,
@@ -101,7 +119,11 @@ def image_in(body: bytes, boundary: str) -> bytes:
 
 
 def _content_type_advice(boundary: str | None) -> str:
-    """Return the advice that ends the error for a form with a wrong Content-Type."""
+    """
+    Return the advice that ends the error for a form with a wrong Content-Type.
+
+    *boundary* is the boundary to name in it, or None if it is unknown.
+    """
     known = boundary if boundary is not None and boundary.isprintable() else "..."
     return (
         f"send Content-Type: multipart/form-data; boundary={known}, "
@@ -110,7 +132,11 @@ def _content_type_advice(boundary: str | None) -> str:
 
 
 def _select_part(parts: list[_Part]) -> _Part:
-    """Return the image in *parts*, else the most likely part; raises a 400 if there is none."""
+    """
+    Return the part of *parts* that is an image, else the part that is most likely meant as one.
+
+    Raises a 400 if no part is likely, and for several images.
+    """
     for part in parts:
         if part.kind.startswith("multipart/"):
             raise HTTPError(
@@ -147,7 +173,7 @@ def _quoted_name(part: _Part) -> str:
 
 
 def _parts(body: bytes, boundary: str) -> list[_Part]:
-    """Return the parts of the form *body*; raises a 400 for a broken form."""
+    """Return the parts of *body*, a form with this *boundary*; raises a 400 if it is broken."""
     try:
         found = _segments(body, boundary, "utf-8")
     except MultipartError as error:
@@ -161,7 +187,11 @@ def _parts(body: bytes, boundary: str) -> list[_Part]:
 def _segments(
     body: bytes, boundary: str, charset: str
 ) -> list[tuple[MultipartSegment, list[bytes]]]:
-    """Return for each part its headers, decoded from *charset*, and its content in chunks."""
+    """
+    Return each part of *body* as a pair: its headers, and the chunks of its content.
+
+    The headers are decoded from *charset*.  Raises `MultipartError`.
+    """
     found: list[tuple[MultipartSegment, list[bytes]]] = []
     with PushMultipartParser(
         boundary,

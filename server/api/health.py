@@ -1,8 +1,8 @@
 """
 Answer `GET /healthz` and `GET /readyz`.
 
-Ready means that the model is warmed up, the server is alive and it does not drain.  Everything here
-runs on the reactor thread.
+The server is ready if the model is warmed up, the server is alive, and it does not drain.
+Everything here runs on the reactor thread.
 """
 
 from dataclasses import asdict
@@ -26,7 +26,7 @@ class HealthAPI:
         """
         Answer 200 while the server is alive, else 503 with the reason.
 
-        Alive during the start, too: loading a model may take long.
+        The server counts as alive during the start, because loading a model may take long.
         """
         trouble = self._trouble()
         content: dict[str, object] = {
@@ -37,7 +37,11 @@ class HealthAPI:
         return _json(not trouble, content, trouble)
 
     def readyz(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer 200 while the server takes requests, else 503 with its state and progress."""
+        """
+        Answer 200 while the server accepts requests, else 503 with its state.
+
+        During the start, the answer includes the progress.
+        """
         state, trouble = self._lifecycle.state, self._trouble()
         ready = state is State.READY and not trouble
         content: dict[str, object] = {"ready": ready, "state": state.value}

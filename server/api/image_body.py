@@ -1,9 +1,9 @@
 """
 Extract the image file from a body that holds it as base64.
 
-Base64 may be bare, a data URL, a JSON string or `{"b64": "..."}`; in the standard or the URL-safe
-alphabet, with line ends, with or without padding.  Pure; work that grows with the length of a body
-runs on decode threads.
+The base64 text may be the whole body, or be in a data URL, a JSON string or `{"b64": "..."}`; in
+the standard or the URL-safe alphabet, with line ends, with or without padding.  Pure; work that
+grows with the length of a body runs on decode threads.
 """
 
 import re
@@ -32,12 +32,16 @@ _SPACE = b" \t\r\n"
 
 
 def is_image_in_json(body: bytes) -> bool:
-    """Whether the JSON *body* is a string, or an object that begins with the key b64."""
+    """Whether *body* begins as a JSON string, or as a JSON object whose first key is "b64"."""
     return _IN_JSON.match(body[:HEAD_BYTES].removeprefix(UTF8_MARK)) is not None
 
 
 def begins_image(data: bytes) -> bool:
-    """Whether *data* begins as an image file does, or as an image file in base64."""
+    """
+    Whether *data* begins as an image file does, or as the base64 of one.
+
+    The base64 may be in a data URL or in JSON.
+    """
     if image_format(data) is not None:
         return True
     head = _JSON_HEAD.sub(b"", data[:HEAD_BYTES].removeprefix(UTF8_MARK), count=1)
@@ -52,10 +56,10 @@ def begins_image(data: bytes) -> bool:
 
 def image_file(data: bytes) -> bytes:
     """
-    Return the image file that *data* is or holds as base64; other *data* is returned unchanged.
+    Return the image file that *data* is, or that it holds as base64.
 
-    Raises `BadImage` for broken base64, and `NotAnImage` for base64 of something else.  Called on a
-    decode thread.
+    Any other *data* is returned unchanged.  Raises `BadImage` for broken base64, and `NotAnImage`
+    for base64 of something else.  Called on a decode thread.
     """
     if image_format(data) is not None:
         return data
@@ -73,7 +77,11 @@ def image_file(data: bytes) -> bytes:
 
 
 def from_text(text: bytes) -> bytes:
-    """Return the image file in *text*, which is base64 or a data URL; raises `BadImage`."""
+    """
+    Return the image file in *text*, which is base64 or a data URL with base64.
+
+    Raises `BadImage`; `NotAnImage` for base64 of something else.
+    """
     url = _DATA_URL.match(text)
     if url is not None:
         if not url[1].lower().rstrip().endswith(b";base64"):
@@ -94,10 +102,11 @@ def from_text(text: bytes) -> bytes:
 
 def texts_in(inputs: object, name: str) -> list[bytes]:
     """
-    Return the base64 texts in *inputs*, or an empty list if *inputs* is anything else.
+    Return the base64 text of each image in *inputs*; an empty list if not all of it is images.
 
-    *inputs* is the value of "inputs" in a request: one image or a list of them, bare or under the
-    *name* of the input.  An image is `{"b64": "..."}`, or a string that begins as base64 of one.
+    *inputs* is the value of "inputs" in a request: one image, a list of images, or an object with
+    either under *name*, the name of the input.  An image is `{"b64": "..."}`, or a string that
+    begins as the base64 of an image file.
     """
     if isinstance(inputs, dict) and inputs.keys() == {name}:
         inputs = inputs[name]
@@ -120,7 +129,11 @@ def _text_of(value: object) -> str | None:
 
 
 def _string_in(body: bytes) -> bytes:
-    """Return the base64 string in the JSON *body*; raises `BadImage` for any other JSON."""
+    """
+    Return the base64 text in *body*, a JSON string or `{"b64": "..."}`.
+
+    Raises `BadImage` for any other JSON.
+    """
     try:
         text = _text_of(orjson.loads(body))
     except orjson.JSONDecodeError as error:

@@ -45,7 +45,9 @@ _UNKNOWN_INPUT = np.empty(0)
 
 
 def begins_object(head: bytes) -> bool:
-    """Whether *head*, the first bytes of a body, begins a JSON object in UTF-8, 16 or 32."""
+    """
+    Whether *head*, the first bytes of a body, begins a JSON object in UTF-8, UTF-16 or UTF-32.
+    """
     if head[:1] == b"{":
         return True
     text = head[:_HEAD_BYTES].decode(detect_encoding(head), "replace")
@@ -54,9 +56,10 @@ def begins_object(head: bytes) -> bool:
 
 def parse_request(body: bytes) -> tuple[str | None, object]:
     """
-    Return the signature name, or None, and the value of "inputs" in the native dialect's *body*.
+    Return the values of "signature_name" and "inputs" in *body*, a request in the native dialect.
 
-    Raises `FeedError` for invalid JSON, with line and column, and for a wrong envelope.
+    The first is None if the key is absent.  Raises `FeedError` for invalid JSON, with line and
+    column, and for a wrong envelope.
     """
     encoding = detect_encoding(body[:_HEAD_BYTES])
     if encoding == "utf-8-sig":
@@ -82,11 +85,12 @@ def parse_request(body: bytes) -> tuple[str | None, object]:
 
 def arrays_of(signature: Signature, inputs: object) -> dict[str, np.ndarray]:
     """
-    Return the arrays in *inputs*, by name; `Signature.feed` checks names and shapes.
+    Return the arrays in *inputs* by the names of the inputs; names and shapes are not checked.
 
-    *inputs* is an object of names and values; if *signature* has one input, its bare value is
-    accepted.  An unknown name gets an empty array.  Raises `FeedError` as `array_of` does, and if
-    an output of *signature* cannot be written as JSON, because then the run would be useless.
+    `Signature.feed` checks them.  *inputs* is a JSON object of names and values; if *signature* has
+    only one input, *inputs* may be the value of that input instead.  The array of an unknown name
+    is empty.  Raises `FeedError` as `array_of` does, and if an output of *signature* cannot be
+    written as JSON, because then the run would be useless.
     """
     specs = {spec.name: spec for spec in signature.inputs}
     for output in signature.outputs:
@@ -114,7 +118,8 @@ def array_of(spec: TensorSpec, value: object) -> np.ndarray:
     any bytes as `{"b64": "..."}`.
 
     Raises `FeedError` with the position of the first value that does not fit; for lists that differ
-    in length, are mixed with other values or are nested deeper than 64; and for any other dtype.
+    in length, are mixed with other values or are nested deeper than 64; and if *spec* has any other
+    dtype.
     """
     _check_carried("input", spec)
     # As objects first: converting directly, numpy reads true as 1, null as NaN and "1" as 1.
@@ -137,7 +142,8 @@ def encode_outputs(outputs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) 
     """
     Return the native dialect's answer: a JSON object of names and values, and a newline.
 
-    *arrays* have the dtypes of *outputs*, which `arrays_of` has checked.
+    *arrays* are the values of *outputs*, in the same order and of their dtypes; `arrays_of` has
+    checked that JSON can hold these dtypes.
     """
     values = {spec.name: value_of(spec, array) for spec, array in zip(outputs, arrays, strict=True)}
     return orjson.dumps(
@@ -150,7 +156,8 @@ def value_of(spec: TensorSpec, array: np.ndarray) -> object:
     Return *array*, of any shape and layout, as a value for orjson with OPT_SERIALIZE_NUMPY.
 
     NaN and infinities are written as null, bfloat16 as float32, bytes as a string if they are
-    UTF-8, else as `{"b64": "..."}`.  Bytes may be numpy objects, numpy's dtype S, or plain bytes.
+    UTF-8, else as `{"b64": "..."}`.  The elements of an *array* of bytes may be Python objects or
+    of numpy's dtype S; plain bytes are accepted as an array without axes.
     """
     if spec.dtype == STRING:
         return np.asarray(_TEXTS(np.asarray(array, STRING)), STRING).tolist()
@@ -201,7 +208,7 @@ def _strings(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
 
 
 def _bytes(leaf: object) -> bytes | None:
-    """Return the bytes of *leaf*, a string or a b64 object; None if it is neither."""
+    """Return the bytes of *leaf* if it is a string or `{"b64": "..."}`; None if it is neither."""
     try:
         match leaf:
             case str():
@@ -224,7 +231,11 @@ _TEXTS = np.frompyfunc(_text, 1, 1)
 
 
 def _ragged(spec: TensorSpec, leaves: np.ndarray) -> FeedError:
-    """Return the error for *leaves* with lists, which numpy could not convert to axes."""
+    """
+    Return the error for *leaves*, an array in which numpy left lists as elements.
+
+    numpy does so if lists differ in length or depth, or are nested too deep.
+    """
     if leaves.ndim == _MAX_RANK:
         return FeedError(f"input {spec.name!r}: the lists are nested deeper than {_MAX_RANK}")
     lengths = [len(leaf) if isinstance(leaf, list) else None for leaf in leaves.reshape(-1)]
@@ -233,7 +244,11 @@ def _ragged(spec: TensorSpec, leaves: np.ndarray) -> FeedError:
 
 
 def _value_error(spec: TensorSpec, leaves: np.ndarray, fits: npt.ArrayLike) -> FeedError:
-    """Return the error for the first of *leaves* that is false in *fits*."""
+    """
+    Return the error for the first element of *leaves* that does not fit *spec*.
+
+    *fits* has one bool for each element.
+    """
     if spec.dtype == STRING:
         wanted = 'strings or {"b64": "..."}'
     elif spec.dtype.kind == "b":

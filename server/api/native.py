@@ -2,8 +2,8 @@
 The native dialect: `POST /` with an image, answered by `[["label", score], ...]`, or with JSON.
 
 An image is the bare body, the file of a multipart form (server/api/forms.py), or base64 of either
-(server/api/image_body.py).  JSON is ``{"inputs": {"name": value, ...}}``, answered by
-``{"outputs": {"name": value, ...}}``.  A model without labels answers images in that form, too.
+(server/api/image_body.py).  JSON is ``{"inputs": {"name": value, ...}}``, answered by ``{"outputs":
+{"name": value, ...}}``.  A model without labels answers an image in the form of ``outputs``, too.
 """
 
 from collections.abc import Mapping
@@ -43,7 +43,7 @@ def _infer(
     inference: Inference, request: HTTPRequest, options: RequestOptions, timing: Timing
 ) -> Deferred[Any]:
     """
-    Return the `Prediction` for an image if the model has labels, else the `Outputs`.
+    Return a Deferred of a `Prediction` for an image if the model has labels, else of `Outputs`.
 
     Raises `HTTPError` for an error in the head or in the first bytes of the body.
     """
@@ -71,31 +71,43 @@ def _infer(
 
 
 def _may_lack_bytes(request: HTTPRequest) -> bool:
-    """Whether ``curl -d`` may have removed line ends; old versions do not remove zero bytes."""
+    """
+    Whether ``curl -d`` may have removed line ends from the body.
+
+    Zero bytes are no sign that it did not: old versions of curl do not remove them.
+    """
     ends = (b"\r", b"\n")
     return _media_type(request) == URLENCODED and not any(each in request.body for each in ends)
 
 
 def _image_feed(image_input: ImageInput, data: bytes) -> Feed:
-    """Return the feed of the image in *data*; raises `BadImage`.  Called on a decode thread."""
+    """
+    Return the feed of the image that *data* is or holds as base64; raises `BadImage`.
+
+    Called on a decode thread.
+    """
     return image_input.feed(image_file(data))
 
 
 def _add_curl_hint(failure: Failure) -> Failure:
-    """Add the advice for users of ``curl -d`` to the error for an image."""
+    """
+    Raise the `BadImage` of *failure* with advice for users of ``curl -d`` added.
+
+    Any other failure, and `TooManyPixels`, is returned unchanged.
+    """
     if failure.check(BadImage) and not failure.check(TooManyPixels):
         raise BadImage(f"{failure.value}; {_CURL_HINT}")
     return failure
 
 
 def _example_clause(model: ServedModel) -> str:
-    """Return " such as" and a sample request; an empty string if there is no sample."""
+    """Return " such as" and a sample request to *model*; an empty string if there is no sample."""
     sample = sample_feed(model.signatures[model.default], None, model.samples)
     return "" if isinstance(sample, str) else f" such as {sample_request(sample, model.default)}"
 
 
 def check_body(request: HTTPRequest) -> None:
-    """Raise a 415 for a body with a Content-Encoding, and a 400 for an empty one."""
+    """Raise a 415 for a body with a Content-Encoding, and a 400 for an empty body."""
     encoding = request.headers.get("content-encoding", "identity").strip().lower()
     if encoding not in ("", "identity"):
         raise HTTPError(
@@ -123,7 +135,7 @@ def is_json(request: HTTPRequest) -> bool:
 
 def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     """
-    Return the feed in the JSON *body*; called on a decode thread.
+    Return the feed in *body*, a JSON request to *model*; called on a decode thread.
 
     Raises `FeedError`, `BadImage`, and `QueueFull` for more images than the queue can ever hold.
     """
@@ -147,9 +159,9 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
 
 def _check_rows_fit(model: ServedModel, rows: int) -> None:
     """
-    Raise `QueueFull` if *rows* images can never fit into the queue.
+    Raise `QueueFull` if *rows* images are more than the queue of *model* can ever hold.
 
-    Checked before decoding, since pixels take far more memory than files.
+    Called before decoding, since pixels take far more memory than files.
     """
     limit = model.default_queue.max_queued_rows
     if rows > limit:
@@ -157,7 +169,12 @@ def _check_rows_fit(model: ServedModel, rows: int) -> None:
 
 
 def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
-    """Whether the one input of *signature* takes pixels as *image_input* decodes them."""
+    """
+    Whether *signature* can be fed with the pixels that *image_input* decodes.
+
+    That is: it has one input, whose dtype is not that of strings, and its outputs are equal to
+    those of ``image_input.signature``.
+    """
     return (
         len(signature.inputs) == 1
         and signature.inputs[0].dtype != STRING
@@ -166,7 +183,11 @@ def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
 
 
 def encode_result(result: Prediction | Outputs) -> bytes:
-    """Return *result* as the JSON body of the answer."""
+    """
+    Return the body of the answer, in JSON.
+
+    It is the list of [label, score] of a `Prediction`, or the object of `Outputs`.
+    """
     if isinstance(result, Outputs):
         return json_tensors.encode_outputs(result.signature.outputs, result.arrays)
     option = orjson.OPT_SERIALIZE_NUMPY | orjson.OPT_APPEND_NEWLINE
@@ -177,8 +198,8 @@ def label_count(query: Mapping[str, tuple[str, ...]], default: int, classes: int
     """
     Return the parameter ``k`` of *query*, the number of labels in the answer.
 
-    Without that parameter, return *default*, but at most *classes*.  Raises a 400 for an invalid
-    ``k`` and for any other parameter.
+    Without that parameter, return *default*, but at most *classes*, the number of labels of the
+    model.  Raises a 400 for an invalid ``k`` and for any other parameter.
     """
     unknown = sorted(set(query) - {"k"})
     if unknown:
@@ -198,9 +219,10 @@ def label_count(query: Mapping[str, tuple[str, ...]], default: int, classes: int
 
 def image_of(request: HTTPRequest) -> bytes:
     """
-    Return the image file in *request*, or base64 of it.
+    Return the image file in *request*; if the client sent base64, return that text, not decoded.
 
-    Raises a 400 for a wrong form or image, and a 415 for another type of body.
+    Bytes that are neither may be returned, too: only the decoder refuses them.  Raises a 400 for a
+    wrong form and for an image that ``curl -d`` has changed, and a 415 for another type of body.
     """
     content_type, body = request.headers.get("content-type", ""), request.body
     kind, options = parse_options_header(content_type)

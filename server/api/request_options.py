@@ -26,8 +26,8 @@ def read_request_options(head: Head, now: float) -> RequestOptions:
     """
     Return the options in *head*; raises a 400 for an invalid value.
 
-    A timeout that the client sets counts from when the head was received.  The default timeout
-    counts from *now*: the time to receive the body depends on the client.
+    A timeout that the client sets counts from the time when the head was received.  The default
+    timeout counts from *now*, because the time to receive the body depends on the client.
     """
     timeout = timeout_of(head.headers)
     return RequestOptions(
@@ -39,7 +39,7 @@ def read_request_options(head: Head, now: float) -> RequestOptions:
 
 
 def timeout_of(headers: Mapping[str, str]) -> float | None:
-    """Return ``X-Request-Timeout-Ms`` in seconds, or None without that header; raises a 400."""
+    """Return ``X-Request-Timeout-Ms`` in seconds; None without that header.  Raises a 400."""
     text = headers.get("x-request-timeout-ms")
     if text is None:
         return None
@@ -55,9 +55,9 @@ def timeout_of(headers: Mapping[str, str]) -> float | None:
 
 def priority_of(headers: Mapping[str, str]) -> Priority:
     """
-    Return the priority in ``X-Request-Priority``, in upper or lower case.
+    Return the priority that ``X-Request-Priority`` names, in upper or lower case.
 
-    Without that header it is normal.  Raises a 400 for any other value.
+    Without that header, return `Priority.NORMAL`.  Raises a 400 for any other value.
     """
     text = headers.get("x-request-priority")
     if text is None:

@@ -30,10 +30,10 @@ def sample_feed(
     signature: Signature, image_input: ImageInput | None, samples: Mapping[str, Feed] | None
 ) -> Feed | str:
     """
-    Return the row of a sample request for *signature*, or the reason why there is none, as text.
+    Return a feed of one row for a sample request; if there is none, the reason as text.
 
-    *samples* holds rows that the model has run, by the names of signatures; None if it has run no
-    row at all.
+    The request is for *signature*.  *image_input* is that of the model, or None.  *samples* holds a
+    feed that the model has run for each signature name; None if the model was not run.
     """
     try:
         check_carried(signature)
@@ -52,7 +52,11 @@ def sample_feed(
 
 
 def _is_rare_format(sample: Feed | None) -> bool:
-    """Whether *sample* is a BMP or GIF image: the model refused the formats tried before these."""
+    """
+    Whether *sample* is a BMP or GIF image.
+
+    If so, the model has refused the formats that were tried before these.
+    """
     if sample is None or sample.arrays[0].dtype != STRING:
         return False
     return bytes(sample.arrays[0].reshape(-1)[0]).startswith((b"BM", b"GIF"))
@@ -60,9 +64,10 @@ def _is_rare_format(sample: Feed | None) -> bool:
 
 def sample_request(sample: Feed, default: str) -> str:
     """
-    Return the JSON of a request with *sample*; it names the signature if that is not *default*.
+    Return the JSON text of a request with *sample*.
 
-    An input with more than `MAX_WRITTEN_NUMBERS` numbers is written as ``<dtype and shape>``.
+    It names the signature of *sample* unless that is *default*.  An input with more than
+    `MAX_WRITTEN_NUMBERS` numbers is written as ``<dtype and shape>``.
     """
     written = {
         spec.name: _value(spec, array) if array.size <= MAX_WRITTEN_NUMBERS else f"<{spec}>"
@@ -77,7 +82,8 @@ def sample_command(sample: Feed, default: str, address: str) -> str:
     """
     Return a shell command that posts *sample* to *address*.
 
-    If an input has more than `MAX_WRITTEN_NUMBERS` numbers, Python writes the JSON in the command.
+    The request names the signature of *sample* unless that is *default*.  If an input has more than
+    `MAX_WRITTEN_NUMBERS` numbers, the command calls Python to write the JSON.
     """
     if is_short(sample):
         return f"curl -d {shlex.quote(sample_request(sample, default))} {address}"
@@ -92,12 +98,12 @@ def sample_command(sample: Feed, default: str, address: str) -> str:
 
 
 def is_short(sample: Feed) -> bool:
-    """Whether `sample_request` writes all numbers of *sample*, not a placeholder."""
+    """Whether `sample_request` writes all numbers of *sample*, and no ``<dtype and shape>``."""
     return all(array.size <= MAX_WRITTEN_NUMBERS for array in sample.arrays)
 
 
 def _value(spec: TensorSpec, array: np.ndarray) -> Any:  # Any: JSON
-    """Return *array* as a value that JSON can hold."""
+    """Return *array*, which is described by *spec*, as a value that JSON can hold."""
     value = value_of(spec, array)
     return value.tolist() if isinstance(value, np.ndarray | np.generic) else value
 

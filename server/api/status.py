@@ -21,18 +21,22 @@ class StatusAPI:
     """Answers `GET /status`."""
 
     def __init__(self, inference: Callable[[], Inference]) -> None:
-        """*inference* raises `HTTPError` until the model is ready."""
+        """*inference* returns the `Inference`, or raises `HTTPError` until the model is ready."""
         self._inference = inference
 
     def status(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer with `status_of` in JSON; raises `HTTPError` until the model is ready."""
+        """Answer with the JSON of `status_of`; raises `HTTPError` until the model is ready."""
         inference = self._inference()
         content = status_of(inference.model, inference.default_timeout)
         return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
 
 
 def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
-    """Return the facts of *model*, and the *timeout* of requests that name none, in seconds."""
+    """
+    Return what `GET /status` reports about *model*, as a JSON object.
+
+    It includes *timeout*, in seconds: that of a request without its own.
+    """
     seconds = timeout.seconds
     image_input = model.image_input
     images = image_input and {
@@ -66,7 +70,9 @@ def signature_facts(signature: Signature, default: str, sample: Feed | str) -> d
     """
     Return the inputs and outputs of *signature*, and whether its requests share batches.
 
-    Adds a request with *sample* if it is short, or in "no_sample" the reason why there is none.
+    If *sample* is a feed, add a request made from it, unless that is long; it names *signature*
+    unless that is *default*.  If *sample* is a text, it is the reason why there is no sample; add
+    it as "no_sample".
     """
     facts: dict[str, object] = {
         "inputs": [_tensor(spec) for spec in signature.inputs],

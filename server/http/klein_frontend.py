@@ -33,9 +33,10 @@ _log = Logger()
 
 class LiteralRoutes(KleinResource):
     """
-    Klein's resource, which looks in the `Router` first: it is faster than Klein's own matching.
+    Klein's resource, but the `Router` is searched first, because it is faster than Klein.
 
-    Each endpoint must return a Deferred of bytes, which is cancelled when the client hangs up.
+    Each endpoint in the app must return a Deferred of bytes, and cancel it when the client hangs
+    up.
     """
 
     def __init__(self, app: Klein, router: Router) -> None:
@@ -43,7 +44,11 @@ class LiteralRoutes(KleinResource):
         self._router = router
 
     def render(self, request: Request) -> Any:  # type: ignore[override]  # only a Site calls it
-        """Answer *request* by its route; Klein answers without a match or under another Site."""
+        """
+        Answer *request* by its route.
+
+        If no route matches, or if the Site is not ours, Klein answers it.
+        """
         route = self._router.match(request.method, request.path)
         if route is None or not isinstance(request, LimitedRequest):
             return super().render(request)
@@ -54,7 +59,11 @@ class LiteralRoutes(KleinResource):
 
 
 def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
-    """Answer 500, or log the *failure* if the answer has begun; ignore a hang-up."""
+    """
+    Answer *request* with a 500; if its answer has begun or the client hung up, log the *failure*.
+
+    The cancellation after a hang-up is not logged.
+    """
     gone = request.disconnected.called
     if not (gone or request.startedWriting):
         request.processingFailed(failure)
@@ -77,7 +86,7 @@ class KleinFrontend:
         self._app.handle_errors(HTTPException)(handler)
 
     def resource(self) -> KleinResource:
-        """Return the root resource of a Site."""
+        """Return the resource to use as the root of a Site."""
         return LiteralRoutes(self._app, self._router)
 
     def _add(self, route: Route) -> None:
@@ -106,13 +115,17 @@ class KleinFrontend:
         return answer.body
 
     def _refuse(self, request: Request, error: HTTPError) -> bytes:
-        """Answer a request with *error*, without calling its endpoint."""
+        """Set the status and headers for *error*, and return the body; no endpoint is called."""
         request_id = assigned_request_id(request)
         refusal = refusal_for(error)
         return self._write(refusal.response(request_id), request, request_id)
 
     def _answer_not_routed(self, request: Request, failure: Failure) -> bytes:
-        """Answer a request that matches no route: 404, or 405 with the methods of its path."""
+        """
+        Return the body for a request that matches no route, and set its status and headers.
+
+        The status is 405, with the methods of the path, if the path has a route, else 404.
+        """
         problem = cast("HTTPException", failure.value)
         path = request.path.decode("utf-8", "replace")
         method = request.method.decode("ascii", "replace")
@@ -129,7 +142,11 @@ class KleinFrontend:
 
 
 def _error_answer(failure: Failure, incoming: HTTPRequest) -> HTTPResponse:
-    """Return the answer for a failed endpoint; after a hang-up return the failure itself."""
+    """
+    Return the answer for the *failure* of an endpoint.
+
+    If the endpoint was cancelled by a hang-up, return *failure* itself.
+    """
     if failure.check(CancelledError) and incoming.disconnected.called:
         return failure  # type: ignore[return-value]  # an errback may return its failure
     return error_response(failure, incoming.request_id)
@@ -141,7 +158,7 @@ def assigned_request_id(request: Request) -> str:
 
 
 def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
-    """Return *request* as endpoints receive it; raises a 400 for a query that is not UTF-8."""
+    """Return *request* as endpoints receive it; raises a 400 if its query is not UTF-8."""
     return HTTPRequest(
         method=request.method.decode("ascii"),
         path=unquote(request.path, errors="replace"),

@@ -1,6 +1,4 @@
-"""
-Write the log: one readable line an event, with a failure's traceback below the line.
-"""
+"""Write the log: one readable line for each event, and below it the traceback of a failure."""
 
 import os
 import sys
@@ -44,11 +42,11 @@ def format_event(event: LogEvent) -> str | None:
 
 def own_stderr() -> TextIO:
     """
-    Return a new stream to the present target of stderr.
+    Return a new stream to the present target of stderr, with a descriptor of its own.
 
     Output of TensorFlow's libraries to descriptor 2 is held back at times
-    (model/backends/tensorflow/quiet_stderr.py).  The log uses a descriptor of its own, so that its
-    lines appear at once and survive a crash.
+    (model/backends/tensorflow/quiet_stderr.py).  With its own descriptor, the lines of the log
+    appear at once and survive a crash.
     """
     try:
         return os.fdopen(os.dup(2), "w", errors="backslashreplace")

@@ -27,11 +27,12 @@ def end_at_once_on_second_signal(
     """
     Make SIGTERM and SIGINT abort *service* once it drains; the reactor handles the first signal.
 
-    A log line announces this, because a start or a request may have to end first.
+    When the drain starts, a log line states what a second signal does, because the process may
+    first have to wait for the start or for a request to end.
 
     After the second signal, when the reactor has stopped, *clean_up* is called and the process ends
     with `DROPPED`, without waiting for threads: a run may still block one.  Call this function on
-    the main thread.  Any: see `InferenceService`.
+    the main thread.  *reactor* is Any for the same reason as in `InferenceService`.
     """
 
     def end() -> None:

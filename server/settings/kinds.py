@@ -113,7 +113,9 @@ class Number:
         return number
 
     def format(self, value: float) -> str:
-        """Write as many digits as identify the float."""
+        """
+        Return *value* as text in the option's unit, with no more digits than identify the float.
+        """
         return f"{Decimal(repr(value)).scaleb(-self.shift).normalize():f}"
 
 
@@ -204,7 +206,7 @@ class OrWord(Generic[T, W]):
         return self.value if text == self.word else self.kind.parse(text)
 
     def format(self, value: T | W) -> str:
-        """Write the word for its value."""
+        """Return the word for its value; format any other value as *kind* does."""
         return self.word if value == self.value else self.kind.format(cast("T", value))
 
 
@@ -233,7 +235,7 @@ class FedValue:
     toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     def parse(self, text: str) -> tuple[str, bool | float]:
-        """Return name and value: true, false or a number."""
+        """Return the name and the value; the value is true, false or a number."""
         name, _, value = text.partition("=")
         if value.lower() in ("true", "false"):
             return TensorName().parse(name).removesuffix(":0"), value.lower() == "true"
@@ -299,7 +301,7 @@ class ReadableFile(_Text):
 
     @property
     def expected(self) -> str:
-        """Whether a file or also a folder is expected, in words."""
+        """What is expected, a file or also a folder, in words."""
         return "a readable file or folder" if self.or_folder else "a readable file"
 
     def parse(self, text: str) -> Path:

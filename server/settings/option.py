@@ -57,7 +57,7 @@ class Option(Generic[T]):
 
     @property
     def explanation(self) -> str:
-        """The meaning, and the options that must be given with it."""
+        """The meaning, and the options of which at least one must be given with it."""
         needed = " or ".join(f"--{name}" for name in self.needs)
         return f"{self.meaning} Only with {needed}." if needed else self.meaning
 
@@ -97,7 +97,8 @@ def setting(
     """
     Declare a field of `Settings` and its option.
 
-    It has a *default*, or else is None; then *unset* describes in words what applies.
+    Without a *default*, the field is None unless the option is given; *unset* describes in words
+    what then applies.
     """
     words = unset or kind.format(default)  # type: ignore[arg-type]  # by the overloads, a T
     return field(

@@ -155,7 +155,9 @@ def _text(raw: object) -> str:
 
 
 def _read(option: Option[T], given: _Given) -> tuple[T, ...]:
-    """Return the values of an option, at least one; raises `SettingsError`."""
+    """
+    Return the values of *option*, at least one, from the texts *given*; raises `SettingsError`.
+    """
     if not given.texts:
         raise _refused(option, "none", given.origin)
     values = []
@@ -170,7 +172,11 @@ def _read(option: Option[T], given: _Given) -> tuple[T, ...]:
 
 
 def _check_together(given: Mapping[str, _Given]) -> None:
-    """Raise `SettingsError` if an option excludes another one given, or needs one not given."""
+    """
+    Raise `SettingsError` if the *given* options do not fit together.
+
+    That is, if one excludes another, or if one needs other options of which none is given.
+    """
     for option in OPTIONS:
         if option.name not in given:
             continue
@@ -194,7 +200,12 @@ def _no_such_setting(
     known: Mapping[str, Option[Any]],
     spelled: Literal["spelling", "variable", "name"],
 ) -> SettingsError:
-    """Return the error for an unknown *name*, with the closest *known* one as it is *spelled*."""
+    """
+    Return the error for *name*, which is not in *known*; it suggests the closest name in *known*.
+
+    *shown* is the unknown name as the user wrote it; *spelled* is the attribute of an option that
+    has the suggested name as the user would write it.
+    """
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {getattr(known[close[0]], spelled)}?" if close else ""
     return SettingsError(f"{shown}: no such setting{hint}")
