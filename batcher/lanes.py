@@ -73,7 +73,9 @@ class Lanes(Generic[Item, Result]):
         return in_flight
 
     def complete(self, in_flight: InFlight[Item, Result], now: float) -> float:
-        """Record that *in_flight* has ended and its lane is idle; return its time in seconds."""
+        """
+        Record that *in_flight* has ended and its lane is idle; return the seconds since its launch.
+        """
         del self._running[in_flight]
         if in_flight.hung:
             self.hung -= 1

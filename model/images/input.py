@@ -67,7 +67,7 @@ class ImageInput:
         return self.encoded or self.signature
 
     def scores_of(self, arrays: Arrays) -> np.ndarray:
-        """Return the scores, [labels], that a run for one image has in its outputs *arrays*."""
+        """Return one score for each label, from *arrays*, the outputs of a run for one image."""
         scores = arrays[self.scores].reshape(-1)
         return np.concatenate([1 - scores, scores]) if self.two_classes else scores
 

@@ -164,7 +164,7 @@ class CacheFolder:
         Return the *version* of the model *name*; if it is absent or damaged, store it first.
 
         The contents to store are the result of *build*.  Calls *on_progress* with a line of text if
-        the model is damaged, and with a line that names the folder after a build.  Checks before
+        the model is damaged and, after a build, with a line that names the folder.  Checks before
         *build*, which may take long, that the folder can be written.  Raises CacheUnavailableError,
         and any error of *build*.
         """
@@ -360,7 +360,7 @@ def _check_file(folder: Path, name: str, expected: _Digest) -> None:
 
 def _clear(parent: Path) -> None:
     """
-    Remove `.staged` and `.set-aside` from *parent*, which are left of an earlier write.
+    Remove `.staged` and `.set-aside`, the folders of an earlier write, from *parent*.
 
     The caller must hold the lock of *parent*.
     """

@@ -46,9 +46,9 @@ class UnreadableLabelsError(ValueError):
 
 def text_of(data: bytes) -> str:
     """
-    Return *data* as text, decoded from UTF-16 or UTF-32 if it is certainly that, else from UTF-8.
+    Return *data* decoded from UTF-16 or UTF-32 if it certainly is such text, else from UTF-8.
 
-    It is certain by a byte order mark or, for UTF-16 without a mark, by zero bytes.  Each line end
+    A byte order mark shows the encoding; zero bytes without a mark show UTF-16.  Each line end
     becomes a line feed.  Raises `UnreadableLabelsError`.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
@@ -115,7 +115,7 @@ def _utf16_without_mark(data: bytes) -> str:
 
 
 def _structure(text: str) -> Any:
-    """Return the list or object that *text* is in JSON or Python; None if it is neither."""
+    """Return the list or object that *text* represents in JSON or Python; None if it is neither."""
     try:
         return json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError):

@@ -5,7 +5,7 @@ from model.repository.cache import CacheFolder, DamagedCacheError, read_json, wr
 
 def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] | None:
     """
-    Return the stored run times, in seconds, by the rows of the run; None if there are none.
+    Return the stored seconds of a run for each number of rows; None if none are stored.
 
     *fingerprint* is the hash under which they were stored.  Damaged run times count as none.
     Raises `CacheUnavailableError`.
@@ -28,7 +28,7 @@ def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] |
 
 def store_latencies(cache: CacheFolder, fingerprint: str, measured: dict[int, float]) -> None:
     """
-    Store *measured*, the seconds of a run by its rows, under the hash *fingerprint*.
+    Store *measured*, the seconds of a run for each number of rows, under the hash *fingerprint*.
 
     Raises `CacheUnavailableError`.
     """

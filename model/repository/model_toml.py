@@ -81,7 +81,7 @@ def _values(
     Return the value of each field in *table*, read as *keys* states.
 
     Raises `ModelError` for an unknown key and for a wrong value; the message names the file *path*,
-    and *prefix* before the key.
+    and the key with *prefix* before it.
     """
     values = {}
     for name, raw in table.items():

@@ -82,7 +82,7 @@ def saved_variables(data: bytes | mmap) -> bool:
 
 def _holds_graph(data: bytes | mmap, top: list[_Field]) -> bool:
     """
-    Whether a GraphDef or a MetaGraphDef is the value of a field with the number 2.
+    Whether a field in *top* has the number 2 and holds a GraphDef or a MetaGraphDef.
 
     *top* are the fields of a message in *data*.
     """
@@ -96,7 +96,7 @@ def _holds_graph(data: bytes | mmap, top: list[_Field]) -> bool:
 
 def _is_node(data: bytes | mmap, field: _Field) -> bool:
     """
-    Whether the value of *field* is a NodeDef: a node's name, and a possible name of an operation.
+    Whether *field* can be a NodeDef: its first fields are a name and a possible operation name.
     """
     inner = {each.number: each for each in islice(_fields(data, field.start, field.end), 2)}
     if {1, 2} != inner.keys() or any(each.kind != _BYTES for each in inner.values()):

@@ -1,7 +1,8 @@
 """
 `GET /debug/batcher`: the queues of the batcher, its last runs, and the reason for each run.
 
-Runs on the reactor thread.  A number is a number of rows, unless its key names another unit.
+Runs on the reactor thread.  The key of a time ends with ``_ms``, and the key of a rate with
+``_per_s``; the other numbers are counts, such as rows, except for the factor ``margin``.
 """
 
 from collections.abc import Callable

@@ -46,7 +46,7 @@ class _Part:
     @property
     def is_image(self) -> bool:
         """
-        Whether the content begins as an image does, or the Content-Type is one of images.
+        Whether the content begins as an image does, or the Content-Type is an image type.
 
         True also for an image in a format that the server does not read; False for an empty part.
         """

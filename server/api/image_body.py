@@ -102,7 +102,7 @@ def from_text(text: bytes) -> bytes:
 
 def texts_in(inputs: object, name: str) -> list[bytes]:
     """
-    Return the base64 text of each image in *inputs*; an empty list if not all of it is images.
+    Return the base64 text of each image in *inputs*; an empty list if *inputs* is anything else.
 
     *inputs* is the value of "inputs" in a request: one image, a list of images, or an object with
     either under *name*, the name of the input.  An image is `{"b64": "..."}`, or a string that

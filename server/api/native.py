@@ -74,7 +74,8 @@ def _may_lack_bytes(request: HTTPRequest) -> bool:
     """
     Whether ``curl -d`` may have removed line ends from the body.
 
-    Zero bytes are no sign that it did not: old versions of curl do not remove them.
+    True if the Content-Type is that of ``curl -d`` and the body has no line end.  The body may have
+    zero bytes, because old versions of curl do not remove them.
     """
     ends = (b"\r", b"\n")
     return _media_type(request) == URLENCODED and not any(each in request.body for each in ends)
@@ -91,9 +92,9 @@ def _image_feed(image_input: ImageInput, data: bytes) -> Feed:
 
 def _add_curl_hint(failure: Failure) -> Failure:
     """
-    Raise the `BadImage` of *failure* with advice for users of ``curl -d`` added.
+    Raise the `BadImage` in *failure* again, with advice for users of ``curl -d`` added.
 
-    Any other failure, and `TooManyPixels`, is returned unchanged.
+    Return any other *failure* unchanged, and that of `TooManyPixels`.
     """
     if failure.check(BadImage) and not failure.check(TooManyPixels):
         raise BadImage(f"{failure.value}; {_CURL_HINT}")
@@ -186,7 +187,7 @@ def encode_result(result: Prediction | Outputs) -> bytes:
     """
     Return the body of the answer, in JSON.
 
-    It is the list of [label, score] of a `Prediction`, or the object of `Outputs`.
+    For a `Prediction`, it is a list of [label, score]; for `Outputs`, an object with the arrays.
     """
     if isinstance(result, Outputs):
         return json_tensors.encode_outputs(result.signature.outputs, result.arrays)

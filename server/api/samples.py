@@ -32,8 +32,8 @@ def sample_feed(
     """
     Return a feed of one row for a sample request; if there is none, the reason as text.
 
-    The request is for *signature*.  *image_input* is that of the model, or None.  *samples* holds a
-    feed that the model has run for each signature name; None if the model was not run.
+    The request is for *signature*.  *image_input* is that of the model, or None.  *samples* maps
+    the names of signatures to feeds that the model has run; None if the model was not run.
     """
     try:
         check_carried(signature)

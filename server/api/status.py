@@ -35,7 +35,7 @@ def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
     """
     Return what `GET /status` reports about *model*, as a JSON object.
 
-    It includes *timeout*, in seconds: that of a request without its own.
+    It includes *timeout*, in seconds, which applies to requests that set no timeout.
     """
     seconds = timeout.seconds
     image_input = model.image_input
@@ -70,9 +70,9 @@ def signature_facts(signature: Signature, default: str, sample: Feed | str) -> d
     """
     Return the inputs and outputs of *signature*, and whether its requests share batches.
 
-    If *sample* is a feed, add a request made from it, unless that is long; it names *signature*
-    unless that is *default*.  If *sample* is a text, it is the reason why there is no sample; add
-    it as "no_sample".
+    If *sample* is a feed, add a request made from it, unless that is long; the request names its
+    signature unless that is *default*.  If *sample* is a text, it is the reason why there is no
+    sample; add it as "no_sample".
     """
     facts: dict[str, object] = {
         "inputs": [_tensor(spec) for spec in signature.inputs],

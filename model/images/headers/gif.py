@@ -15,7 +15,7 @@ def read_gif(data: bytes) -> ImageHeader:
     """
     Return the header of the GIF file *data*.
 
-    Its width and height are those of the screen, enlarged if the first image does not fit.  Raises
+    The size in the header is that of the screen, enlarged if the first image does not fit.  Raises
     `BadImage`, and IndexError or `struct.error` if the file is cut short.
     """
     width, height = unpack_from("<HH", data, 6)
