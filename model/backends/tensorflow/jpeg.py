@@ -22,9 +22,10 @@ ReadJpeg = Callable[[bytes], npt.NDArray[np.uint8]]
 
 def jpeg_reader() -> tuple["tf.Session", ReadJpeg]:
     """
-    Return a Session, and a function that decodes a JPEG file in it to uint8 [height, width, 3].
+    Return a Session, and a function that decodes a JPEG file to uint8 [height, width, 3].
 
-    Several threads may call the function at the same time; it raises `BadImage`.
+    The function uses the Session, may be called by several threads at the same time, and raises
+    `BadImage`.
     """
     import tensorflow.compat.v1 as tf
 
@@ -42,14 +43,14 @@ def jpeg_reader() -> tuple["tf.Session", ReadJpeg]:
 
 
 def decoding_config() -> "tf.ConfigProto":
-    """Return the settings of a Session whose calling threads run the operations themselves."""
+    """Return the settings of a Session that runs operations on the thread that calls it."""
     import tensorflow.compat.v1 as tf
 
     return tf.ConfigProto(device_count={"GPU": 0}, inter_op_parallelism_threads=-1)
 
 
 def decoded(run: Callable[[np.ndarray], np.ndarray], data: bytes) -> np.ndarray:
-    """Return the result of the Session call *run* for the image file *data*; raises `BadImage`."""
+    """Return the result of *run*, a callable of a Session, for *data*; raises `BadImage`."""
     import tensorflow.compat.v1 as tf
 
     try:

@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 
 
 class CpuRun:
-    """Runs a graph and feeds one of its tensors; `on_cpu` provides one."""
+    """Runs a graph and feeds one of its tensors; `on_cpu` provides a `CpuRun`."""
 
     def __init__(self, session: "tf.Session", fed: str) -> None:
         self._session = session
         self._fed = fed
 
     def __call__(self, fetched: Sequence[str], value: "bytes | Value") -> list[Value]:
-        """Return the values of the tensors *fetched*; raises TensorFlow's errors and ValueError."""
+        """
+        Feed *value*, and return the values of the tensors *fetched*.
+
+        Raises TensorFlow's errors and ValueError.
+        """
         values = self._session.run(list(fetched), {self._fed: value})
         return [np.asarray(each) for each in values]
 
@@ -40,7 +44,7 @@ def on_cpu(graph: "tf.Graph", fed: str, *, optimised: bool = True) -> Iterator[C
     """
     Provide a `CpuRun` that feeds the tensor *fed*; its Session is closed at the end of the block.
 
-    Without *optimised*, TensorFlow does not rewrite the graph before it runs.
+    With *optimised*, TensorFlow's optimiser rewrites the graph before it runs.
     """
     import tensorflow.compat.v1 as tf
 
