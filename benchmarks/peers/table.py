@@ -85,7 +85,12 @@ def rows(workload: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
-    """Return the rate of the ceiling by round and point, of the offline loop at its best point."""
+    """
+    Return the rate of the ceiling by round and point.
+
+    The ceiling is nginx at the same point, or for any point the offline loop in its best
+    arrangement.
+    """
     runs = [run for run in runs if "rate" in run]
     offline: dict[float | str, list[float]] = {}
     for run in runs:
@@ -104,7 +109,11 @@ def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
 def _figures(
     key: str, runs: Sequence[Run], ceiling: Mapping[tuple[int, float | str], float]
 ) -> list[float | None]:
-    """Return the figure *key* of each of *runs*, the rounds of one server at one point."""
+    """
+    Return the figure *key* of each of *runs*, the rounds of one server at one point.
+
+    The figure `ratio` is the rate divided by that of *ceiling*.  None stands for an unknown figure.
+    """
     found: list[float | None] = []
     for run in runs:
         if key == "ratio":
