@@ -94,9 +94,7 @@ class Submits:
     """Requests to a batcher whose lane is always busy."""
 
     def __init__(self, *, served: bool) -> None:
-        """
-        If *served*, submit each request with the arguments that the server passes and a new trace.
-        """
+        """If *served*, submit each request with the server's arguments and a new trace."""
         self.clock = Clock()
         self.lane = HeldLane()
         self.batcher: Batcher[None, None] = Batcher(

@@ -88,9 +88,7 @@ class Samples:
 
 
 def part_of(frames: Sequence[str]) -> Part:
-    """
-    Return the part of the sample *frames*; `WAKING` only if the innermost frame belongs to it.
-    """
+    """Return the part of the sample *frames*; `WAKING` only by its innermost frame."""
     for depth, frame in enumerate(reversed(frames)):
         found = _FRAME.fullmatch(frame)
         if found is None:

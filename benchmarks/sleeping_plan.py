@@ -69,9 +69,7 @@ def that_carry(settings: Iterable[Fixed], service: Service, share: float) -> lis
 
 
 def greedy(service: Service) -> Fixed:
-    """
-    Return the setting that never waits, and takes all waiting rows up to the knee of *service*.
-    """
+    """Return the setting that never waits and takes all waiting rows, up to the knee."""
     return Fixed(service.knee, 0.0)
 
 

@@ -97,11 +97,7 @@ class Part:
 
 
 class Rounds:
-    """
-    The rows of a part.
-
-    A row holds a server, a load, and for each figure a list with one item for each round.
-    """
+    """The rows of a part: a server, a load, and for each figure a list with one item per round."""
 
     def __init__(self, *names: str) -> None:
         """*names* are the figures to keep; the cores are always kept."""
@@ -139,9 +135,7 @@ def figures_of(summary: Summary, server_cores: float, others_cores: float) -> di
 
 
 class Bench:
-    """
-    Starts each server at its first use, and loads it; a context manager that ends the servers.
-    """
+    """Starts each server at its first use and loads it; as a context manager, ends them."""
 
     def __init__(
         self, reactor: Any, on_progress: Callable[[str], object], *, tries: int = TRIES
@@ -309,10 +303,9 @@ def runs_of(url: str) -> tuple[int, int]:
 
 def arriving(pattern: str, rate: float, service: Service, seconds: float) -> OpenLoop:
     """
-    Return an open loop of *rate* requests a second, for *seconds*.
+    Return an open loop of *rate* requests a second for *seconds*, poisson or bursts.
 
-    *pattern* is poisson or bursts; a burst lasts `SOJOURN` times the longest run of *service* on
-    average.
+    Bursts last `SOJOURN` times the longest run of *service* on average.
     """
     sojourn = SOJOURN * service.seconds[-1]
     make = poisson if pattern == "poisson" else partial(bursts, sojourn=sojourn)

@@ -114,8 +114,7 @@ class Comparison:
         shed: bool = False,
     ) -> None:
         """
-        Start each of *peers* with *model*, and call *work* with it; skip servers that failed
-        before.
+        Start each of *peers* with *model* and call *work* with it; skip servers that failed before.
 
         The round *number* determines which server is the first.  *shed* switches on load shedding.
         """

@@ -56,9 +56,7 @@ class Offline:
         return done / (time.perf_counter() - start)
 
     def in_turn(self, raw: bytes) -> float:
-        """
-        Return the images/s of one thread that decodes a batch of *raw*, then runs it, and repeats.
-        """
+        """Return the images/s of one thread that decodes a batch of *raw*, then runs it."""
         return self.timed(lambda: len(self.predict([self.read(raw) for _ in range(self.batch)])))
 
     def thread_per_core(self, raw: bytes) -> float:

@@ -78,10 +78,9 @@ class BatchedGraph:
 
     def connect(self, rows: "tf.Tensor") -> "tf.Tensor":
         """
-        Import the suffix into the default graph, and return its output, [rows, *scores].
+        Import the suffix into the default graph; return its output, [rows, *self.scores].
 
-        *rows* takes the place of the tensor `cut`: it is [rows, *row], of the dtype `dtype`; `row`,
-        `scores` and `dtype` are attributes.  Raises ValueError if the suffix cannot take *rows*.
+        *rows*, [rows, *self.row], replaces `cut`.  Raises ValueError if the suffix cannot take it.
         """
         import tensorflow.compat.v1 as tf
 
@@ -172,12 +171,7 @@ def _run_original(
     run: CpuRun,
     probes: Mapping[str, Sequence[Probe]],
 ) -> _Original:
-    """
-    Run the graph twice on each probe of the first format that the graph takes.
-
-    Returns the values of the second run.  Raises `_NotBatchableError` if the graph takes no format,
-    and for outputs that `_check_outputs` refuses.
-    """
+    """Run the graph twice, on the probes of the first format that it takes; check the outputs."""
     nodes = {node.name: node for node in graph_def.node}
     path = dominators(nodes, input_name, output)
     if not path:
@@ -203,12 +197,7 @@ def _run_original(
 def _first_accepted_probes(
     run: CpuRun, names: Sequence[str], probes: Mapping[str, Sequence[Probe]]
 ) -> tuple[str, list[Probe], list[list[Value]]]:
-    """
-    Return the first format of *probes* that the graph takes, the feeds, and their values.
-
-    A feed is one probe as the graph takes it.  For each feed, the values are those of the tensors
-    *names*.  Raises `_NotBatchableError` if the graph takes no format.
-    """
+    """Return the first format that the graph takes, its feeds, and the values of *names*."""
     import tensorflow.compat.v1 as tf
 
     reasons = []
@@ -245,12 +234,7 @@ def _first_correct_cut(original: _Original) -> BatchedGraph:
 
 
 def _first_layer(nodes: Mapping[str, Any], path: Sequence[str]) -> tuple[int, str | None]:
-    """
-    Return the number of tensors in *path* before the first layer, and the name of that layer.
-
-    *path* holds tensors from the input to the output.  If no tensor depends on a layer, return the
-    number of all tensors before the output, and None.
-    """
+    """Return how many tensors of *path* are in front of all layers, and the first layer, if any."""
     dependent = reached(nodes, path[0])
     for number, tensor in enumerate(path):
         before = needed(nodes, tensor, path[0])
@@ -267,11 +251,7 @@ def _is_row(original: _Original, tensor: str) -> bool:
 
 
 def _check_outputs(original: _Original, before: Sequence[Value]) -> None:
-    """
-    Raise `_NotBatchableError` unless the outputs are finite, of one shape, and equal *before*.
-
-    *before* holds the output of an earlier run for each probe.
-    """
+    """Raise unless the outputs equal *before*, from an earlier run, are finite and of one shape."""
     outputs = original.of(original.output)
     for output, earlier in zip(outputs, before, strict=True):
         if not np.isfinite(output).all():
@@ -344,11 +324,7 @@ def _split_at(original: _Original, cut: str) -> BatchedGraph:
 
 @contextmanager
 def _suffix_run(batched: BatchedGraph, *, optimised: bool = False) -> Iterator[tuple[CpuRun, str]]:
-    """
-    Provide a `CpuRun` of the suffix of *batched*, and the name of its output tensor.
-
-    With *optimised*, TensorFlow's optimiser rewrites the suffix before it runs.
-    """
+    """Provide a `CpuRun` of the suffix of *batched*, and the name of its output tensor."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
@@ -392,11 +368,7 @@ def _describe_node(original: _Original, name: str) -> str:
 
 
 def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) -> str | None:
-    """
-    Return the first node that mixes the rows of the batch, of those before the tensors *ends*.
-
-    Returns None if each row of *ends* equals that of its single run.
-    """
+    """Return the first node before the tensors *ends* that mixes rows; None if there is none."""
     batched = trial.batched
     nodes = {node.name: node for node in batched.suffix.node}
     names = data_path(nodes, batched.cut, batched.output)
@@ -417,7 +389,7 @@ def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) 
 
 
 def _consumed_outputs(nodes: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return the outputs of the nodes *names* that any node takes as an input, in this order."""
+    """Return the outputs of the nodes *names* that are used, in the order of *names*."""
     place = {name: number for number, name in enumerate(names)}
     taken = {edge(each) for node in nodes.values() for each in node.input}
     values = [each for each in taken if each[0] in place and each[1] != CONTROL]

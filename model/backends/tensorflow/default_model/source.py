@@ -150,9 +150,7 @@ def ensure_default_model(
 def _convert(
     model: DefaultModel, source: ModelSource, on_progress: Callable[[str], None]
 ) -> ModelContents:
-    """
-    Return the files of *model*, made from *source*; refuse a wrong checksum before unpickling.
-    """
+    """Return the files of *model*; weights with a wrong checksum are not unpickled."""
     path = source.weights_file()
     names = source.class_names()
     data = _checked_bytes(path, model.weights_sha256)

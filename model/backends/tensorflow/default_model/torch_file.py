@@ -100,9 +100,7 @@ def read_torch_file(data: bytes) -> dict[str, npt.NDArray[np.generic]]:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """
-    Reads one pickle; replaces each name that is allowed by a function that runs no torch code.
-    """
+    """Reads one pickle; replaces each allowed name by an object that runs nothing of torch."""
 
     def __init__(self, stream: BytesIO) -> None:
         super().__init__(stream)

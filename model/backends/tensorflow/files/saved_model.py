@@ -242,10 +242,9 @@ class _GraphShapes:
 
     def _graph_shape(self, info: "tf.TensorInfo") -> tuple[int | None, ...] | None:
         """
-        Return the shape of the tensor *info* in the graph; None if its rank is unknown.
+        Return the shape of *info* in the graph; None if its rank is unknown.
 
-        Called if *info* states no axes: a signature of TensorFlow 1 may omit the shape, which then
-        looks like that of a scalar.
+        A signature of TensorFlow 1 may omit the shape, which then looks like that of a scalar.
         """
         import tensorflow.compat.v1 as tf
 
@@ -371,11 +370,7 @@ def _endpoint(
 
 
 def _with_pixel_signature(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
-    """
-    Return *endpoint* with a signature that states uint8 pixels for the input of *pixels*.
-
-    The rows that pad a batch of a fixed size are removed from the outputs.
-    """
+    """Return *endpoint* with a signature that states uint8 pixels for the input of *pixels*."""
     signature, layout = endpoint.signature, pixels.layout
     inputs = tuple(
         TensorSpec(spec.name, np.dtype(np.uint8), layout.pixels)

@@ -99,9 +99,7 @@ class _Context:
         return numbers
 
     def new_constant(self, user: str, numbers: Iterable[int], dtype: int) -> "tf.NodeDef":
-        """
-        Return a new constant node with *numbers*, which the node *user* will take as an input.
-        """
+        """Return a new constant node with *numbers*, which will be an input of the node *user*."""
         import tensorflow.compat.v1 as tf
 
         name = f"{user}/tensorferry_rows"

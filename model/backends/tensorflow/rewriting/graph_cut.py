@@ -24,9 +24,7 @@ class Node(Protocol):
 
     @property
     def input(self) -> Sequence[str]:
-        """
-        Its inputs: NODE, NODE:OUTPUT, or ^NODE for a control input, a node that only runs before.
-        """
+        """Its inputs: NODE, NODE:OUTPUT, or ^NODE for a node that only has to run before."""
 
 
 Nodes = Mapping[str, Node]
