@@ -1,8 +1,9 @@
 """
 `python -m benchmarks.loads`: load this server alone with its own load test.
 
-`rates` posts a JPEG to the model `net` of `benchmarks.peer`: a closed loop, then Poisson arrivals
-at shares of its rate.  `known` loads servers whose times are known, and so checks the load test.
+`rates` posts a JPEG to the model `net` of `benchmarks.peer`: first in a closed loop, then as
+Poisson arrivals at shares of the closed loop's rate.  `known` loads servers whose times are known,
+and so checks the load test.
 """
 
 import json

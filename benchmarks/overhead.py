@@ -151,9 +151,9 @@ def microseconds(work: Work, batches: int, cpu: Callable[[], float] = process_ti
 
 def measure(rounds: int, batches: int, cpu: Callable[[], float] = process_time) -> Kept:
     """
-    Return, for each of `WORKS`, a list with the microseconds of a request in each round.
+    Return the rows of a batch, the requests of a round, and the costs.
 
-    The number of requests in each round is returned too.
+    The costs are, for each of `WORKS`, a list with the microseconds of a request in each round.
     """
     costs: dict[str, list[float]] = {name: [] for name in WORKS}
     for _ in range(rounds):

@@ -88,7 +88,7 @@ class Samples:
 
 
 def part_of(frames: Sequence[str]) -> Part:
-    """Return the part of the sample *frames*; `WAKING` only by its innermost frame."""
+    """Return the part of the sample *frames*; only the innermost frame can mean `WAKING`."""
     for depth, frame in enumerate(reversed(frames)):
         found = _FRAME.fullmatch(frame)
         if found is None:
@@ -142,7 +142,7 @@ def divided(parts: Mapping[str, int], seconds: float, rate: float) -> dict[str, 
 
 
 def group_of(name: str, native: str) -> str:
-    """Return the group of a thread, by its *name* in Python or else its *native* name."""
+    """Return the group of a thread, by its *name* in Python or, without one, its *native* name."""
     if name == "MainThread":
         return "reactor"
     if name.startswith("model-"):

@@ -62,7 +62,7 @@ def _row_of(spec: TensorSpec) -> list[int]:
 
 def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
     """
-    Return the body as one row of numbers if `is_row`, else as the row of an image.
+    Return the body as one row of numbers if `is_row` is true, else as the row of an image.
 
     Call it on a decode thread for an image.  Raises `HTTPError` and `BadImage`.
     """

@@ -303,7 +303,7 @@ def runs_of(url: str) -> tuple[int, int]:
 
 def arriving(pattern: str, rate: float, service: Service, seconds: float) -> OpenLoop:
     """
-    Return an open loop of *rate* requests a second for *seconds*, poisson or bursts.
+    Return an open loop of *rate* requests a second; its *pattern* is poisson or bursts.
 
     Bursts last `SOJOURN` times the longest run of *service* on average.
     """

@@ -53,7 +53,7 @@ class BoundedFigure:
 
 def ratio(ours: Row, theirs: Row, name: str) -> float | None:
     """
-    Return the median of the ratios of all rounds; None without a ratio.
+    Return the median of the ratios of all rounds; None if no round has a ratio.
 
     A ratio is the figure *name* of *ours* divided by that of *theirs* in the same round.
     """
@@ -76,9 +76,10 @@ def report(kept: Kept) -> str:
 
 def best_fixed(rows: Rows) -> Row | None:
     """
-    Return the row of the fixed setting with the smallest mean latency, a median over rounds.
+    Return the row of the fixed setting with the smallest mean latency.
 
-    Only settings that were measured in all rounds count; None if there are none.
+    The median over the rounds counts.  Settings that were not measured in all rounds are left out;
+    None if no setting remains.
     """
     rounds = max((len(row["mean_ms"]) for row in rows), default=0)
     means = {
@@ -92,9 +93,10 @@ def best_fixed(rows: Rows) -> Row | None:
 
 def grid(rows: Rows, _: Row) -> tuple[list[Row], list[BoundedFigure]]:
     """
-    Return two rows for each load, without flags and of the best fixed setting; and the bounds.
+    Return two rows for each load, and the bounded figures.
 
-    The bounded figures are the mean latencies without flags divided by those of the best setting.
+    The rows are those without flags and of the best fixed setting.  The bounded figure of a load is
+    the mean latency without flags divided by that of the best fixed setting.
     """
     lines: list[Row] = []
     bounded = []

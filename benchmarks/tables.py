@@ -25,7 +25,7 @@ def figure(value: float | None) -> str:
 
 
 def middle(values: Iterable[float | None]) -> float | None:
-    """Return the median of *values*, None not counted; None if no value is known."""
+    """Return the median of those *values* that are not None; None if there are none."""
     known = [value for value in values if value is not None]
     return median(known) if known else None
 

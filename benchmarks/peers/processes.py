@@ -53,7 +53,9 @@ class ProcessTree:
             )  # fmt: skip
 
     def pids(self) -> list[int]:
-        """Return the ids of all processes that have the mark, and of their descendants."""
+        """
+        Return the ids of all processes with the mark in their environment, and of descendants.
+        """
         found: set[int] = set()
         parents: dict[int, int] = {}
         for pid in (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()):

@@ -66,7 +66,11 @@ def report(kept: Mapping[str, Any]) -> str:
 
 
 def rows(workload: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return a row for each point and server of one workload, the fastest first."""
+    """
+    Return a row for each point and server of one workload.
+
+    The rows of a point are together, the fastest server first.
+    """
     ceiling = best_ceiling(runs)
     by: dict[tuple[float | str, str], list[Run]] = {}
     for run in runs:

@@ -197,7 +197,7 @@ def _run_original(
 def _first_accepted_probes(
     run: CpuRun, names: Sequence[str], probes: Mapping[str, Sequence[Probe]]
 ) -> tuple[str, list[Probe], list[list[Value]]]:
-    """Return the first format that the graph takes, its feeds, and the values of *names*."""
+    """Return the first format that the graph takes, its probes as feeds, and values of *names*."""
     import tensorflow.compat.v1 as tf
 
     reasons = []
@@ -251,7 +251,7 @@ def _is_row(original: _Original, tensor: str) -> bool:
 
 
 def _check_outputs(original: _Original, before: Sequence[Value]) -> None:
-    """Raise unless the outputs equal *before*, from an earlier run, are finite and of one shape."""
+    """Raise unless the outputs are finite, of one shape, and equal *before*, an earlier run's."""
     outputs = original.of(original.output)
     for output, earlier in zip(outputs, before, strict=True):
         if not np.isfinite(output).all():
@@ -368,7 +368,7 @@ def _describe_node(original: _Original, name: str) -> str:
 
 
 def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) -> str | None:
-    """Return the first node before the tensors *ends* that mixes rows; None if there is none."""
+    """Return the first node that mixes rows and that the tensors *ends* depend on, or None."""
     batched = trial.batched
     nodes = {node.name: node for node in batched.suffix.node}
     names = data_path(nodes, batched.cut, batched.output)
@@ -389,7 +389,7 @@ def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) 
 
 
 def _consumed_outputs(nodes: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return the outputs of the nodes *names* that are used, in the order of *names*."""
+    """Return the outputs that some node takes as an input, of the nodes *names* in this order."""
     place = {name: number for number, name in enumerate(names)}
     taken = {edge(each) for node in nodes.values() for each in node.input}
     values = [each for each in taken if each[0] in place and each[1] != CONTROL]

@@ -109,7 +109,7 @@ def convert_images(
 def without_padding(
     output: "tf.Tensor", spec: TensorSpec, images: "tf.Tensor", layout: ImageLayout
 ) -> tuple[TensorSpec, "tf.Tensor"]:
-    """Return *spec* and *output* without the rows that fill the batch of *images* up."""
+    """Return *spec* and *output*, cut to the number of rows that *images* has without padding."""
     import tensorflow.compat.v1 as tf
 
     if not layout.padded or not spec.shape or spec.shape[0] != layout.rows:

@@ -1,8 +1,8 @@
 """
 Decode JPEG files as label_image does, with TensorFlow's operation.
 
-Its inverse transform is faster and less exact than Pillow's: the value of a pixel, 0 to 255, may
-differ by a few.
+The inverse transform of this operation is faster and less exact than Pillow's: the value of a
+pixel, 0 to 255, may differ by a few.
 """
 
 from collections.abc import Callable
@@ -50,7 +50,7 @@ def decoding_config() -> "tf.ConfigProto":
 
 
 def decoded(run: Callable[[np.ndarray], np.ndarray], data: bytes) -> np.ndarray:
-    """Return the result of *run*, a callable of a Session, for *data*; raises `BadImage`."""
+    """Return what *run*, a Session's callable, returns for the file *data*; raises `BadImage`."""
     import tensorflow.compat.v1 as tf
 
     try:

@@ -1,5 +1,5 @@
 """
-Remove log lines of TensorFlow's libraries from stderr that no setting of TensorFlow removes.
+Remove from stderr the log lines of TensorFlow's libraries that none of its settings removes.
 
 While the libraries are loaded they have not read TF_CPP_MIN_LOG_LEVEL yet, and a failed trial run
 is no reason for a warning.  Lines that other threads write to stderr meanwhile are passed on.
@@ -76,7 +76,7 @@ def no_warnings() -> Iterator[None]:
     """
     Remove from stderr the warnings that TensorFlow writes in the block.
 
-    They are kept if TF_CPP_MIN_LOG_LEVEL is 0.
+    If TF_CPP_MIN_LOG_LEVEL is 0, the warnings are kept.
     """
     # At level 2 and above TensorFlow writes no warnings.
     level = 2 if _log_level() == 1 else 0

@@ -47,7 +47,7 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Blocks of one kind in a row; only the first of them changes the size and the channels."""
+    """Blocks of one kind, one after the other; only the first changes the size and the channels."""
 
     repeats: int
     kernel: int  #: width and height of the depthwise kernel, pixels

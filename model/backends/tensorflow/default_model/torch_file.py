@@ -1,11 +1,11 @@
 """
 Read the arrays of a legacy ``torch.save`` file without torch.
 
-Such a file is five pickles in a row (a magic number, the protocol, facts of the
-machine, the object, the keys of the storages), then for each key a count and
-that many raw little-endian numbers.  A pickle can call any function that it
-names, so a short list of names is allowed and every other name is refused; torch
-is never imported.  Pure: bytes in, arrays out.  Imports no TensorFlow.
+Such a file is five pickles, one after the other (a magic number, the protocol, facts of the
+machine, the object, the keys of the storages), then for each key a count and that many raw
+little-endian numbers.  A pickle can call any function that it names, so a short list of names is
+allowed and every other name is refused; torch is never imported.  Pure: bytes in, arrays out.
+Imports no TensorFlow.
 """
 
 import pickle
@@ -163,7 +163,7 @@ def _counts(numbers: object) -> tuple[int, ...]:
 
 def _read_pickle(stream: BytesIO, what: str) -> tuple[object, dict[str, _Storage]]:
     """
-    Return the object in the next pickle of *stream*, and by key the storages that it names.
+    Return the object in the next pickle of *stream*, and the storages that it refers to, by key.
 
     *what* names the pickle in an error message.
     """

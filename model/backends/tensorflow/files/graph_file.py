@@ -156,7 +156,7 @@ def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output
 
 
 def _takes_single_value(node: "tf.NodeDef") -> bool:
-    """Whether a placeholder can be a single number or bool, as keep_prob and phase_train are."""
+    """Whether *node*, a placeholder such as keep_prob or phase_train, can be one number or bool."""
     sizes = [each.size for each in node.attr["shape"].shape.dim]
     return _type_of(node) != "string" and all(size == 1 for size in sizes)
 

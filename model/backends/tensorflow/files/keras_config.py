@@ -180,7 +180,7 @@ def _reason_call_refused(kind: object, config: dict[str, Any]) -> str | None:
     """
     Return why a layer of the class *kind* is refused; None if it is allowed.
 
-    Only a layer that calls TensorFlow is refused: *config*, its own, names what it calls.
+    Only a layer that calls TensorFlow is refused: the layer's *config* names what it calls.
     """
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         function = config.get("function")

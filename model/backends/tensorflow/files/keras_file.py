@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 @contextmanager
 def exported_saved_model(path: Path) -> "Iterator[Path]":
     """
-    Provide a folder with the model in *path* as a SavedModel; it is removed after the block.
+    Provide a folder with the model in *path* as a SavedModel; remove the folder after the block.
 
-    Its one signature, serving_default, names inputs and outputs by their layers, or by the keys
-    of the dict that the model takes or returns.  A file of Keras 2 is loaded by tf_keras, or by
-    Keras 3 where tf_keras is not installed.
+    The SavedModel has one signature, serving_default, which names inputs and outputs by their
+    layers, or by the keys of the dict that the model takes or returns.  A file of Keras 2 is loaded
+    by tf_keras, or by Keras 3 where tf_keras is not installed.
 
-    Raises `ModelError`, in one line, for a file without a whole model, for a file that names code
-    other than Keras's own, and where no temporary folder can be made.
+    Raises `ModelError`, with a message of one line, for a file without a whole model, for a file
+    that names code other than Keras's own, and where no temporary folder can be made.
     """
     source = read_source(path)
     keras = _keras_for(source)
@@ -102,7 +102,7 @@ def _export(model: Any, folder: Path) -> None:
 
 
 def _tracked_objects(model: Any) -> list[Any]:
-    """Return the objects to save with the function: they hold the variables and the tables."""
+    """Return the objects to save with the function: they hold the model's variables and tables."""
     import tensorflow as tf
 
     if isinstance(model, tf.Module):  # Keras 2: saving the model itself would trace every layer

@@ -34,7 +34,7 @@ class KerasSource:
 
     @property
     def major_version(self) -> int:
-        """The first number of `version`; 2 or 3, by the layout of the config, if that is empty."""
+        """The first number of `version`; if that is empty, 2 or 3, by the layout of the config."""
         number = re.match(r"\d+", self.version)
         if number is not None:
             return int(number[0])
@@ -46,8 +46,9 @@ def read_source(path: Path) -> KerasSource:
     """
     Read the config and the version of the file at *path*.
 
-    Raises `ModelError`, in one line, for a file that is not a Keras file or not a whole model, and
-    for a file written by Keras 1, or by Keras on Theano, whose kernels are flipped.
+    Raises `ModelError`, with a message of one line, for a file that is not a Keras file or not a
+    whole model, and for a file written by Keras 1, or by Keras on Theano, whose kernels are
+    flipped.
     """
     archive = _is_archive(path)
     try:

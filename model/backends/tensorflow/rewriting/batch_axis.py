@@ -55,8 +55,8 @@ def open_batch_axis(
     """
     Return the graph that computes *output* from *cut*, for any number of rows.
 
-    The graph does not contain the node of the tensor *cut*.  *shapes* are the shapes of the
-    `tensors_to_observe`.
+    The graph does not contain the node of the tensor *cut*.  *shapes* has the shape, in a run of
+    one row, of each tensor that `tensors_to_observe` returns.
     """
     nodes = {node.name: node for node in graph_def.node}
     suffix = subgraph(graph_def, needed(nodes, output, cut))
@@ -174,8 +174,8 @@ def _open_strided_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeD
     """
     Change *node*, a StridedSlice, to take all rows if its input has one row.
 
-    If it drops the row axis, it keeps that axis afterwards.  Returns an empty list: no constant is
-    needed.
+    A node that drops the row axis is changed to keep that axis.  Returns an empty list: no constant
+    is needed.
     """
     steps = context.constant(node.input[3])
     elsewhere = _attribute(node, "ellipsis_mask").i | _attribute(node, "new_axis_mask").i

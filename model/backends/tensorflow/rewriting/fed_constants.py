@@ -65,7 +65,7 @@ def _make_constant(node: "tf.NodeDef", value: bool | float) -> np.ndarray:
 
 
 def _is_exact(constant: np.ndarray, value: bool | float) -> bool:
-    """Whether *constant* is *value*, not a rounded one; always true for floats, which may round."""
+    """Whether *constant* equals *value*; always true for a float dtype, which may round *value*."""
     return constant.dtype.kind not in "iu" or float(constant.reshape(-1)[0]) == value
 
 

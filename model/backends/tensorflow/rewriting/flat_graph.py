@@ -2,7 +2,7 @@
 Read a graph with the bodies of its functions in place of the calls.
 
 Pure: the protos are read and nothing is run.  TensorFlow 2 saves a model's operations in functions
-that call each other; a flat graph has them as nodes of one graph, whose inputs name its nodes.
+that call each other; in a flat graph, all operations are nodes of the same graph.
 """
 
 from collections import defaultdict

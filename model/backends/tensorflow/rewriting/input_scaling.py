@@ -56,7 +56,7 @@ def input_scaling(
     flat: FlatGraph, start: Tensor, ends: Iterable[Tensor], read_variable: ReadVariable
 ) -> Affine | Unreadable:
     """
-    Return how *flat* scales the values of the tensor *start* before it mixes them, or why not.
+    Return how *flat* scales the values of the tensor *start* before it mixes them.
 
     A node is ignored unless one of the tensors *ends* depends on it.  Returns `Unreadable`, with
     the reason, if the scaling cannot be read.
@@ -195,7 +195,7 @@ class _Reading:
         """
         Return the value of *tensor*; None if it depends on pixels or is not easily computed.
 
-        *depth* is the number of operations between *tensor* and the first one asked for.
+        *depth* counts how often this function has called itself.
         """
         name, output = self.flat.source(tensor)
         if name not in self.flat.nodes or output != 0 or depth > 32 or name in self.reached:
@@ -239,7 +239,7 @@ def _dependent_nodes(consumers: Mapping[Tensor, list[str]], start: Tensor) -> se
 
 def _combine(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]) -> Affine | None:
     """
-    Return the scaling after the operation *op*; None if it is no scaling.
+    Return the scaling after the operation *op*; None if the result is no scaling of the pixels.
 
     *op* has two inputs: number *place*, 0 or 1, has the scaling *before*, and the other is the
     constant *other*.  Returns None also where channels are scaled in opposite directions: an

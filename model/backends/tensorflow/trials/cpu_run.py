@@ -34,7 +34,7 @@ class CpuRun:
         return [each.name for each in tensors if each.dtype.is_floating or each.dtype.is_integer]
 
     def is_random(self, node: str) -> bool:
-        """Whether *node* returns other random values in each run."""
+        """Whether *node* returns different random values in each run."""
         op_def = self._session.graph.get_operation_by_name(node).op_def
         return op_def.is_stateful and any(attr.name == "seed" for attr in op_def.attr)
 

@@ -35,7 +35,7 @@ class _Probes(Mapping[str, tuple[bytes, ...]]):
 
 
 def probe_images() -> Mapping[str, tuple[bytes, ...]]:
-    """Return, for each format of `FORMATS` by its name, the files of the same images."""
+    """Return the same images as files in each format of `FORMATS`, by the name of the format."""
     return _Probes()
 
 
@@ -53,8 +53,8 @@ def probe_pixels(
     """
     Return five images as arrays, under the key "pixels".
 
-    They look like the `probe_images`.  Each is one row of *layout*, with values 0 to 255 of
-    *dtype*.
+    They look like the `probe_images`.  Each array is one row of *layout*, with the dtype *dtype*
+    and values from 0 to 255.
     """
     size = layout.height or 1, layout.width or 1
     images = (_pixels(*size, seed)[..., : layout.channels].astype(dtype) for seed in range(5))

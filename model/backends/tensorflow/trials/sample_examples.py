@@ -1,5 +1,5 @@
 """
-Make a tf.train.Example that a model can parse, by reading its errors for other Examples.
+Make a tf.train.Example that a model can parse, by reading the model's errors for other Examples.
 
 A signature does not state which features an Example needs, nor their kinds and sizes.
 """

@@ -127,7 +127,7 @@ def _rows(signature: Signature, refusal_reason: Callable[[Feed], str]) -> Iterat
 
 
 def _shapes(signature: Signature) -> Iterator[tuple[tuple[int, ...], ...]]:
-    """Yield the shapes to try, a tuple with one for each input, the smallest first, each once."""
+    """Yield tuples of shapes to try, one shape for each input; the smallest first, none twice."""
     specs = signature.inputs
     found: dict[tuple[tuple[int, ...], ...], None] = {}
     for unknown, size in product(_UNKNOWN_SHAPES, _SIZES):
