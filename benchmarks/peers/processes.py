@@ -54,7 +54,9 @@ class ProcessTree:
 
     def pids(self) -> list[int]:
         """
-        Return the ids of all processes with the mark in their environment, and of descendants.
+        Return the ids of all processes of the tree.
+
+        These have the mark in their environment, or descend from a process that has it.
         """
         found: set[int] = set()
         parents: dict[int, int] = {}
