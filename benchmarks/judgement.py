@@ -1,5 +1,5 @@
 """
-`python -m benchmarks.judgement`: compare the policy of the server with tuned settings, simulated.
+`python -m benchmarks.judgement`: simulate the server's policy, and compare it with tuned settings.
 
 Takes about ten minutes on two cores.  The exit code is 1 where a bound is not met.
 """
@@ -37,7 +37,11 @@ QUICK_LOADS, QUICK_PER_ANSWER = (0.3, 0.7, 0.9), (0.0, 0.0003)
 
 
 def cases(loads: Sequence[float], per_answer: Sequence[float]) -> Iterator[Case]:
-    """Yield the cases of all services, arrivals and *loads*, and the closed loops."""
+    """
+    Yield a case for each service, each pattern of arrivals and each of *loads*, then closed loops.
+
+    There is a closed loop for each number of clients and each of *per_answer*, in seconds.
+    """
     for service in SERVICES:
         for pattern in PATTERNS:
             yield from (Open(service, pattern, load) for load in loads)
@@ -46,7 +50,11 @@ def cases(loads: Sequence[float], per_answer: Sequence[float]) -> Iterator[Case]
 
 
 def played(jobs: Sequence[tuple[Case, int, int]], processes: int) -> Found:
-    """Return the ratios of *jobs*, by case; a job is a case, a seed and a number of requests."""
+    """
+    Simulate *jobs* in *processes* processes, and return the ratios by case.
+
+    A job is a case, a seed and a number of requests; each case gets the ratios of all its seeds.
+    """
     # Not forked: the caller may have threads.
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
         results = pool.map(_play, jobs)
@@ -64,7 +72,11 @@ def _play(job: tuple[Case, int, int]) -> dict[str, float]:
 
 
 def report(found: Found, verdicts: Iterable[Verdict]) -> str:
-    """Return tables of the open and the closed loops, as means over seeds, and of the bounds."""
+    """
+    Return three tables: the open loops, the closed loops, and the bounds.
+
+    Ratios are means over the seeds, except greedy_worst, the largest of them.
+    """
     opened = [
         {
             "service": case.service, "arrivals": case.pattern, "load": f"{case.load:g}",
@@ -91,7 +103,7 @@ def report(found: Found, verdicts: Iterable[Verdict]) -> str:
 
 
 def as_json(found: Found) -> list[dict[str, object]]:
-    """Return the ratios of each case and seed as a JSON array."""
+    """Return a JSON array with an object for each case, which has the ratios of each seed."""
     return [{"case": str(case), "seeds": list(map(dict, ratios))} for case, ratios in found.items()]
 
 

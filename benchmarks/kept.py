@@ -1,8 +1,8 @@
 """
 Keep measurements as JSON files that state what was measured: commit, date and machine.
 
-A list or an object has a line for each item, so that the difference between two measurements can
-be read.
+Each item of a list or an object is on a line of its own, so that the difference between two files
+can be read.
 """
 
 import json
@@ -48,7 +48,11 @@ def stamped(what: str, figures: Kept, root: Path = ROOT) -> dict[str, Any]:
 
 
 def commit_of(root: Path) -> str | None:
-    """Return the commit that is checked out in *root*, marked `DIRTY`; None outside a clone."""
+    """
+    Return the commit that is checked out in *root*; None outside a clone.
+
+    `DIRTY` is appended if a tracked file outside docs/ differs from the commit.
+    """
     commit = _git(root, "rev-parse", "HEAD")
     changed = _git(
         root, "status", "--porcelain", "--untracked-files=no", "--", ".", ":(exclude)docs"

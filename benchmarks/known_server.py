@@ -30,7 +30,12 @@ class KnownTimes:
     """Calls functions in order, each a known time after it was passed to `call`."""
 
     def __init__(self, delay: float, stall_at: int, stall: float) -> None:
-        """*stall_at* is the number of the call that begins the stall, or 0; others are seconds."""
+        """
+        Each function is called *delay* seconds after it was passed to `call`, or after a stall.
+
+        The stall begins with call number *stall_at* and lasts *stall* seconds; 0 is no stall.
+        Functions that are passed during the stall are not called before its end.
+        """
         self._delay = delay
         self._stall_at = stall_at
         self._stall = stall

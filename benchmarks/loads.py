@@ -1,8 +1,9 @@
 """
 `python -m benchmarks.loads`: load this server alone with its own load test.
 
-`rates` posts a JPEG to the model `net` of `benchmarks.peer`: a closed loop, then Poisson arrivals
-at shares of its rate.  `known` loads servers whose times are known, and so checks the load test.
+`rates` posts a JPEG to the model `net` of `benchmarks.peer`: first in a closed loop, then as
+Poisson arrivals at shares of the closed loop's rate.  `known` loads servers whose times are known,
+and so checks the load test.
 """
 
 import json
@@ -56,7 +57,12 @@ seconds_option = click.option(
 def loaded(
     name: str, workload: Workload, url: str, data: Path, folder: Path, *options: str
 ) -> dict[str, Any]:
-    """Run one load test and return its command and figures; *name* states which load it is."""
+    """
+    Run one load test, and return a row with its command and figures.
+
+    The server is at *url*, the body of *workload* in the folder *data*; the file with the figures
+    is written to *folder*.  *name*, the name of the row, states which load it is.
+    """
     file = folder / "load.json"
     command = load_test(workload, url, data, file, *options)
     subprocess.run(command, check=True, stdout=subprocess.DEVNULL)  # noqa: S603 - ours
@@ -64,13 +70,17 @@ def loaded(
 
 
 def row(name: str, command: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the figures of a load test that are kept."""
+    """Return a row with *name*, *command* and those of *figures* that are kept."""
     kept = {key: figures[key] for key in (*FIGURES, "warnings") if key in figures}
     return {"name": name, "command": command, **kept}
 
 
 def finish(what: str, rows: list[dict[str, Any]], file: Path | None) -> None:
-    """Print the table of *rows* and all warnings, and write *file*."""
+    """
+    Print the table of *rows* and all warnings; write *file*, unless it is None.
+
+    *what* is the name of the benchmark.
+    """
     click.echo(table([{key: row.get(key) for key in ("name", *FIGURES)} for row in rows]))
     for each in rows:
         for warning in each.get("warnings", ()):

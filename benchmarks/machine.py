@@ -1,7 +1,8 @@
 """
 Describe the machine that measures, and read how much CPU all of its programs have used.
 
-Only what figures depend on: nothing here identifies the machine.  Linux only.
+The description holds only what figures depend on, and nothing that identifies the machine.  Linux
+only.
 """
 
 import os

@@ -1,10 +1,10 @@
 """
 `python -m benchmarks.overhead`: the CPU that the batcher takes for each request.
 
-Measured from submit to answer, in batches of 32, with a lane that runs nothing: all requests of a
-batch are submitted while the lane is busy, then the lane completes its run.  Compared, in
-alternating rounds, with a Deferred that has three callbacks.  There is no reactor and no model, and
-the time of a run is simulated.
+The CPU of a request is measured from submit to answer, in batches of 32, with a lane that runs
+nothing: all requests of a batch are submitted while the lane is busy, then the lane completes its
+run.  In alternating rounds, the CPU of a Deferred that has three callbacks is measured for
+comparison.  There is no reactor and no model, and the time of a run is simulated.
 """
 
 import gc
@@ -94,7 +94,7 @@ class Submits:
     """Requests to a batcher whose lane is always busy."""
 
     def __init__(self, *, served: bool) -> None:
-        """*served*: submit each request with the arguments of the server and a new trace."""
+        """If *served*, submit each request with the server's arguments and a new trace."""
         self.clock = Clock()
         self.lane = HeldLane()
         self.batcher: Batcher[None, None] = Batcher(
@@ -106,7 +106,7 @@ class Submits:
         self._submit()  # this request runs alone, and the others wait for it
 
     def batch(self) -> None:
-        """Submit the requests of one batch, then complete the run before it."""
+        """Submit the requests of one batch, then complete the run of the previous batch."""
         for _ in range(BATCH):
             self._submit()
         self.clock.advance(MEASURED[BATCH])
@@ -135,7 +135,11 @@ WORKS: dict[str, Callable[[], Work]] = {
 
 
 def microseconds(work: Work, batches: int, cpu: Callable[[], float] = process_time) -> float:
-    """Return the CPU of one request in microseconds, over *batches* of *work*."""
+    """
+    Return the CPU time of one request in microseconds, as a mean over *batches* batches of *work*.
+
+    *cpu* returns the CPU seconds that the process has used.
+    """
     for _ in range(WARMING):
         work.batch()
     gc.collect()  # earlier garbage is no cost of this work
@@ -146,7 +150,11 @@ def microseconds(work: Work, batches: int, cpu: Callable[[], float] = process_ti
 
 
 def measure(rounds: int, batches: int, cpu: Callable[[], float] = process_time) -> Kept:
-    """Return the microseconds of a request for each work and round."""
+    """
+    Return the rows of a batch, the requests of a round, and the costs.
+
+    The costs are, for each of `WORKS`, a list with the microseconds of a request in each round.
+    """
     costs: dict[str, list[float]] = {name: [] for name in WORKS}
     for _ in range(rounds):
         for name, work in WORKS.items():
@@ -159,14 +167,22 @@ def measure(rounds: int, batches: int, cpu: Callable[[], float] = process_time) 
 
 
 def ratios(kept: Kept, name: str) -> list[float]:
-    """Return the cost of *name* divided by that of the first work, in each round."""
+    """
+    Return, for each round, the cost of *name* divided by that of the first entry of `WORKS`.
+
+    The first entry is the Deferred with three callbacks.
+    """
     costs: dict[str, list[float]] = kept["microseconds"]
     first = next(iter(costs.values()))
     return [cost / base for cost, base in zip(costs[name], first, strict=True)]
 
 
 def report(kept: Kept) -> str:
-    """Return medians of the rounds; a ratio is taken within a round."""
+    """
+    Return a table of the costs and ratios in *kept*, as medians over the rounds.
+
+    A ratio divides two costs of the same round.
+    """
     rows = []
     for name, costs in kept["microseconds"].items():
         each = ratios(kept, name)

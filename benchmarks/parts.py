@@ -2,11 +2,12 @@
 Divide the CPU of a server among its parts, from the samples of a profiler.
 
 Pure.  A sample is a stack of frames, `function (file:line)`, outermost first, as py-spy writes it.
-It belongs to the innermost frame that is listed here, so numpy called by staging counts as staging.
+A sample belongs to the innermost frame that is listed here, so numpy called by staging counts as
+staging.
 
 The CPU of a thread is exact, from the kernel; samples only divide it.  A thread that waits for a
-core looks busy, so samples beyond a thread's CPU time count as waiting, and are taken first from
-the samples of a thread that is about to wake.
+core looks busy to the profiler.  So samples beyond the CPU time of a thread count as waiting, and
+are subtracted from its samples in the part `WAKING`.
 """
 
 import re
@@ -87,7 +88,7 @@ class Samples:
 
 
 def part_of(frames: Sequence[str]) -> Part:
-    """Return the part of a sample; waiting counts as such only in the innermost frame."""
+    """Return the part of the sample *frames*; only the innermost frame can mean `WAKING`."""
     for depth, frame in enumerate(reversed(frames)):
         found = _FRAME.fullmatch(frame)
         if found is None:
@@ -103,10 +104,10 @@ def part_of(frames: Sequence[str]) -> Part:
 
 def read_samples(collapsed: Iterable[str]) -> dict[int, Samples]:
     """
-    Return the samples of each thread by the kernel's number of the thread.
+    Return the samples of each thread, by the number that the kernel gives the thread.
 
-    A line of *collapsed* holds frames separated by semicolons, of which the first names the thread,
-    and after a space the number of samples.  Raises ValueError where no thread is named.
+    A line of *collapsed* holds frames separated by semicolons, then a space and the number of
+    samples.  The first frame names the thread.  Raises ValueError where no thread is named.
     """
     threads: dict[int, Samples] = {}
     for line in collapsed:
@@ -122,9 +123,11 @@ def read_samples(collapsed: Iterable[str]) -> dict[int, Samples]:
 
 def divided(parts: Mapping[str, int], seconds: float, rate: float) -> dict[str, float]:
     """
-    Divide *seconds* of a thread's CPU among *parts*, whose samples are taken *rate* times a second.
+    Divide *seconds*, the CPU of one thread, among its parts; return the seconds of each part.
 
-    Samples beyond these seconds are of a thread that waits for a core: subtract them from `WAKING`.
+    *parts* has the number of samples of each part, and *rate* is the number of samples a second.
+    Samples beyond *seconds* are of a thread that waits for a core: they are subtracted from
+    `WAKING`.
     """
     counts = dict(parts)
     excess = max(0.0, sum(counts.values()) - seconds * rate)
@@ -139,7 +142,7 @@ def divided(parts: Mapping[str, int], seconds: float, rate: float) -> dict[str, 
 
 
 def group_of(name: str, native: str) -> str:
-    """Return the group of a thread, by its *name* in Python or else its *native* name."""
+    """Return the group of a thread, by its *name* in Python or, without one, its *native* name."""
     if name == "MainThread":
         return "reactor"
     if name.startswith("model-"):
@@ -164,10 +167,11 @@ class Sampled:
 
 def account(sampled: Sampled, answers: float) -> dict[str, object]:
     """
-    Return the CPU of a request in microseconds, by part and by thread, as a mean of *answers*.
+    Return the CPU of a request in microseconds, by part and by group of threads.
 
-    `share` is of all CPU; `gil` is the share of the time in which that part or thread holds the
-    interpreter lock.
+    It is the CPU time in *sampled* divided by *answers*, the number of answers in that time.
+    `share` is the share of all CPU; `gil` is the share of the time in which that part or group
+    holds the interpreter lock.
     """
     groups, parts = _spent(sampled)
     held_by: Counter[str] = Counter()

@@ -45,13 +45,13 @@ NET = {
 
 
 def null_feed(model: ServedModel, request: HTTPRequest) -> Feed:
-    """Return the body as one row."""
+    """Return the body of *request* as one row."""
     signature = model.signatures[model.default]
     return signature.feed({signature.inputs[0].name: np.array([request.body], STRING)})
 
 
 def is_row(model: ServedModel, request: HTTPRequest) -> bool:
-    """Return whether the body has the number of bytes of one row of numbers."""
+    """Return whether the body has as many bytes as one row of numbers."""
     spec = model.signatures[model.default].inputs[0]
     return len(request.body) == prod(_row_of(spec)) * spec.dtype.itemsize
 
@@ -62,7 +62,7 @@ def _row_of(spec: TensorSpec) -> list[int]:
 
 def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
     """
-    Return the body as one row of numbers where `is_row`, else as an image.
+    Return the body as one row of numbers if `is_row` is true, else as the row of an image.
 
     Call it on a decode thread for an image.  Raises `HTTPError` and `BadImage`.
     """

@@ -40,7 +40,12 @@ SMALL = 0.01
 
 
 def profiled(workload: Workload, data: Path, seconds: float) -> dict[str, Any]:
-    """Return the profile of one workload with the files in *data*; samples twice for *seconds*."""
+    """
+    Return the profile of the server under *workload*, with the files in *data*.
+
+    The server is sampled twice for *seconds*: once for all running threads, once for the
+    interpreter lock.
+    """
     with TemporaryDirectory() as name, serving(workload.model, data, Path(name)) as (pid, url):
         folder = Path(name)
         figures = folder / "load.json"
@@ -64,7 +69,11 @@ def profiled(workload: Workload, data: Path, seconds: float) -> dict[str, Any]:
 
 
 def sample(pid: int, seconds: float, folder: Path) -> Sampled:
-    """Return the samples of the process *pid*, taken twice for *seconds*."""
+    """
+    Sample the process *pid* twice for *seconds*: its running threads, then the interpreter lock.
+
+    py-spy writes its file to *folder*.
+    """
     before, began = cpu_seconds(pid), time.perf_counter()
     running = spied(pid, seconds, folder)
     # py-spy takes a moment to start: scale the CPU to the time in which it sampled.
@@ -78,7 +87,11 @@ def sample(pid: int, seconds: float, folder: Path) -> Sampled:
 
 
 def spied(pid: int, seconds: float, folder: Path, *options: str) -> Mapping[int, Samples]:
-    """Return the samples that py-spy takes of *pid* in *seconds*; needs the right to ptrace."""
+    """
+    Return the samples that py-spy takes of the process *pid* in *seconds*, by thread.
+
+    Needs the right to ptrace.
+    """
     output = folder / "samples.txt"
     command = [
         str(Path(sys.executable).with_name("py-spy")), "record", "--pid", str(pid),
@@ -92,7 +105,7 @@ def spied(pid: int, seconds: float, folder: Path, *options: str) -> Mapping[int,
 
 
 def cpu_seconds(pid: int) -> dict[int, tuple[str, float]]:
-    """Return the kernel's name and the CPU seconds of each thread of *pid*."""
+    """Return, for each thread of the process *pid*, its name in the kernel and its CPU seconds."""
     used = {}
     for file in Path(f"/proc/{pid}/task").glob("*/stat"):
         try:
@@ -106,7 +119,7 @@ def cpu_seconds(pid: int) -> dict[int, tuple[str, float]]:
 
 
 def report(workloads: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return for each workload a line, a table of its threads and one of its parts."""
+    """Return, for each workload, a line, a table of the threads and a table of the parts."""
     texts = []
     for name, each in workloads.items():
         cores = sum(thread["cores"] for thread in each["threads"].values())

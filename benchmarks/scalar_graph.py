@@ -1,8 +1,8 @@
 """
 `python -m benchmarks.scalar_graph FOLDER`: the default model as a graph that takes one JPEG file.
 
-Retraining tutorials write such graphs.  With this one, a server that takes one file can be compared
-with a server of the same network that takes a batch.
+Retraining tutorials write such graphs.  With this one, a server whose model takes one file can be
+compared with a server whose model, the same network, takes a batch.
 """
 
 import shutil

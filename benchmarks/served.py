@@ -56,7 +56,11 @@ def peers_work() -> Path:
 def checked_data(
     _context: click.Context | None, _option: click.Parameter | None, folder: Path | None
 ) -> Path:
-    """Return the data *folder*; raises `click.UsageError` where a file is missing."""
+    """
+    Return *folder*, by default the data folder of benchmarks/peers.
+
+    Raises `click.UsageError` where one of the files `DATA` is missing.
+    """
     data = folder or peers_work() / "data"
     missing = [name for name in DATA if not (data / name).exists()]
     if missing:
@@ -77,7 +81,7 @@ data_option = click.option(
 def load_test(
     workload: Workload, url: str, data: Path, file: Path, *options: str | Path
 ) -> Command:
-    """Return the command that loads *url* and writes its figures to *file*."""
+    """Return the command of a load test that loads *url* and writes its figures to *file*."""
     given: Mapping[str, str | Path] = {
         "--body": data / workload.body,
         "--content-type": workload.content_type,
@@ -89,7 +93,7 @@ def load_test(
 
 
 def shown(load_test: Command) -> str:
-    """Return a command of `load_test` as a user types it in the folder of the files."""
+    """Return *load_test*, a command, as a user types it in the folder that holds its files."""
     options = [word.name if isinstance(word, Path) else word for word in load_test[5:]]
     return shlex.join(["tensorferry", "loadtest", "URL", *options])
 

@@ -105,7 +105,11 @@ def run(
 
 
 def as_json(measured: Mapping[str, Part]) -> dict[str, Any]:
-    """Return the *measured* parts as a JSON object: `terms` by part, then the rows of each."""
+    """
+    Return *measured*, the parts by name, as a JSON object.
+
+    `terms` has the terms of each part; each part has its rows under its own name.
+    """
     terms = {name: dict(part.terms) for name, part in measured.items()}
     return {"terms": terms, **{name: list(part.rows) for name, part in measured.items()}}
 

@@ -42,7 +42,7 @@ class Fixed:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The options of `tensorferry serve`."""
+        """The setting as options of `tensorferry serve`."""
         return (
             "--max-batch-size", f"{self.rows}",
             "--max-queue-delay-ms", f"{self.delay_ms:g}",
@@ -53,14 +53,18 @@ class Fixed:
 
 
 def grid(service: Service) -> list[Fixed]:
-    """Return the settings to try: powers of two up to the cap, and for each all of `WAITS`."""
+    """
+    Return the settings to try: each power of two up to the cap, with each of `WAITS`.
+
+    The power of two is the largest batch; a wait is a multiple of the time of a run of one row.
+    """
     sizes = [1 << power for power in range(service.cap.bit_length())]
     delays = [round(wait * service.seconds[1] * 1e3, 3) for wait in WAITS]
     return [Fixed(rows, delay) for rows in sizes for delay in delays]
 
 
 def that_carry(settings: Iterable[Fixed], service: Service, share: float) -> list[Fixed]:
-    """Return the *settings* whose full batches keep up with *share* of the capacity."""
+    """Return those of *settings* whose full batches carry *share* of the capacity of *service*."""
     return [it for it in settings if service.rate(it.rows) > share * service.best_rate]
 
 
@@ -70,7 +74,12 @@ def greedy(service: Service) -> Fixed:
 
 
 def finalists(means: Mapping[Fixed, float | None]) -> list[Fixed]:
-    """Return the settings whose *means* of the first round are close to the best, sorted."""
+    """
+    Return the settings to try after the first round, the best first.
+
+    *means* has the mean latency of each setting in that round; those close to the best are
+    returned.
+    """
     known: Sequence[tuple[float, Fixed]] = sorted(
         ((mean, fixed) for fixed, mean in means.items() if mean is not None),
         key=lambda each: each[0],

@@ -84,28 +84,28 @@ class Extent:
         return LoadSettings(self.warmup, CONNECTIONS, TIMEOUT, granted, seed)
 
     def quick(self) -> "Extent":
-        """Return one round of at most 2 s: enough to see that the part works."""
+        """Return an extent of one round of at most 2 s: enough to see that the part works."""
         return Extent(1, min(self.warmup, 1.0), min(self.seconds, 2.0))
 
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """The figures of a part: its terms, and a row for each server and load."""
+    """The result of a part: its terms, and a row of figures for each server and load."""
 
     terms: Mapping[str, Any]
     rows: Sequence[Mapping[str, Any]]
 
 
 class Rounds:
-    """The rows of a part: a server, a load, and for each figure a list with an item a round."""
+    """The rows of a part: a server, a load, and for each figure a list with one item per round."""
 
     def __init__(self, *names: str) -> None:
-        """*names* are the figures to keep."""
+        """*names* are the figures to keep; the cores are always kept."""
         self._names = (*names, "server_cores", "others_cores")
         self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def add(self, what: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        """Add *figures*, those of one round, to the row of *what*: a server and a load."""
+        """Add the *figures* of one round to the row of *what*, which states a server and a load."""
         row = self._rows.setdefault(
             tuple(what.values()), {**what, **{name: [] for name in self._names}}
         )
@@ -114,7 +114,7 @@ class Rounds:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The rows, in the order in which they were first loaded."""
+        """The rows, in the order in which their first figures were added."""
         return list(self._rows.values())
 
 
@@ -135,12 +135,16 @@ def figures_of(summary: Summary, server_cores: float, others_cores: float) -> di
 
 
 class Bench:
-    """Servers, each started at its first use, and their loads; a context that ends them."""
+    """Starts each server at its first use and loads it; as a context manager, ends them."""
 
     def __init__(
         self, reactor: Any, on_progress: Callable[[str], object], *, tries: int = TRIES
     ) -> None:
-        """*on_progress* is called with a line a step; a disturbed load runs up to *tries* times."""
+        """
+        *on_progress* is called with one line for each step.
+
+        A load that other programs disturbed is repeated, up to *tries* runs in all.
+        """
         self._reactor = reactor
         self._on_progress = on_progress
         self._tries = tries
@@ -156,7 +160,11 @@ class Bench:
         self._stack.close()
 
     def url(self, service: Service, fixed: Fixed | None) -> str:
-        """Return the URL of a ready server of *service* with *fixed*, None: no flags; blocks."""
+        """
+        Return the URL of the server whose runs take the times of *service*, started if needed.
+
+        *fixed* is its setting; None: the server has no flags.  Blocks until the server is ready.
+        """
         key = (service.name, fixed)
         if key not in self._servers:
             self._on_progress(f"starting: {service.name}, {fixed or 'no flags'}")
@@ -169,20 +177,28 @@ class Bench:
         return self._servers[key][1]
 
     async def load(self, url: str, load: OpenLoop, terms: LoadSettings) -> dict[str, Any]:
-        """Return the figures of *load*; a finite SLO of *terms* is the timeout of each request."""
+        """
+        Apply *load* to the server at *url*, and return its figures.
+
+        If the SLO of *terms* is finite, it is the timeout of each request.
+        """
         return await self._quietest(lambda: self._try(url, load, terms))
 
     async def loop(
         self, url: str, clients: int, extent: Extent, granted: float = inf
     ) -> dict[str, Any]:
-        """Return the figures of a closed loop of *clients*, with a timeout of *granted* seconds."""
+        """
+        Return the figures of a closed loop of *clients* on the server at *url*.
+
+        Each request has a timeout of *granted* seconds.
+        """
         return await self._quietest(lambda: self._try_loop(url, clients, extent, granted))
 
     async def _quietest(self, attempt: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """
-        Return the figures of an *attempt*; repeat it where other programs used the machine.
+        Call *attempt* until other programs do not disturb it, and return its figures.
 
-        After the last attempt, return the figures of the quietest one.
+        After the last try, return the figures of the try that was disturbed least.
         """
         tries: list[dict[str, Any]] = []
         for _ in range(self._tries):
@@ -216,7 +232,11 @@ class Bench:
         return figures
 
     def _cores(self, began: float, before: tuple[float, float], url: str) -> tuple[float, float]:
-        """Return the cores that the server and other programs have used since *began*."""
+        """
+        Return the mean cores that the server at *url* and other programs have used since *began*.
+
+        *before* is what `_used` returned at that time.
+        """
         took = time.monotonic() - began
         own, others = (
             round(max(0.0, after - then) / took, 2)
@@ -244,7 +264,7 @@ class Bench:
         return figures_of(summary, own, others)
 
     async def _wait_for_quiet(self) -> None:
-        """Wait until other programs use less than `QUIET` cores, at most `PATIENCE`."""
+        """Wait until other programs use less than `QUIET` cores, for at most `PATIENCE` seconds."""
         for _ in range(round(PATIENCE / LOOK)):
             _, before = self._used()
             await deferLater(self._reactor, LOOK)
@@ -264,7 +284,7 @@ class Bench:
 
 
 def granting(seconds: float) -> tuple[tuple[str, str], ...]:
-    """Return the headers of a request with a timeout of *seconds*."""
+    """Return the headers that give a request a timeout of *seconds*; none if that is infinite."""
     return () if seconds == inf else ((TIMEOUT_HEADER, f"{seconds * 1e3:g}"),)
 
 
@@ -275,14 +295,18 @@ def ended_children_seconds() -> float:
 
 
 def runs_of(url: str) -> tuple[int, int]:
-    """Return the number of runs of the server at *url*, and the number of their rows."""
+    """Return how many runs the server at *url* has made, and how many rows these had in all."""
     with urlopen(f"{url}debug/batcher", timeout=TIMEOUT) as answer:  # noqa: S310 - our own
         totals = json.loads(answer.read())["totals"]
     return totals["runs"], totals["run_rows"]
 
 
 def arriving(pattern: str, rate: float, service: Service, seconds: float) -> OpenLoop:
-    """Return an open loop of *rate*: poisson, or bursts that last `SOJOURN` of the longest runs."""
+    """
+    Return an open loop of *rate* requests a second; its *pattern* is poisson or bursts.
+
+    Bursts last `SOJOURN` times the longest run of *service* on average.
+    """
     sojourn = SOJOURN * service.seconds[-1]
     make = poisson if pattern == "poisson" else partial(bursts, sojourn=sojourn)
     return OpenLoop(f"{pattern}, {rate:.1f}/s", partial(make, rate), seconds)
@@ -294,7 +318,11 @@ def in_turn(these: Sequence[T], number: int) -> Sequence[T]:
 
 
 async def measure_grid(bench: Bench, extent: Extent) -> Part:
-    """Load a server without flags and those with fixed settings in turn, at each of `LOADS`."""
+    """
+    Load a server without flags and those with fixed settings in turn, at each of `LOADS`.
+
+    After the first round, only the `finalists` are loaded again.
+    """
     service, seen = SLOW, Rounds("mean_ms", "p99_ms", "refused", "mean_rows")
     tried: dict[float, list[Fixed | None]] = {
         share: [None, *that_carry(grid(service), service, share)] for share in LOADS

@@ -52,13 +52,17 @@ class BoundedFigure:
 
 
 def ratio(ours: Row, theirs: Row, name: str) -> float | None:
-    """Return the median over the rounds of figure *name* of *ours* divided by that of *theirs*."""
+    """
+    Return the median of the ratios of all rounds; None if no round has a ratio.
+
+    A ratio is the figure *name* of *ours* divided by that of *theirs* in the same round.
+    """
     pairs = zip(ours[name], theirs[name], strict=False)
     return middle(a / b for a, b in pairs if a is not None and b)
 
 
 def report(kept: Kept) -> str:
-    """Return for each part that was measured its terms, a table and its bounds."""
+    """Return, for each measured part, a line with its terms, a table, and a line for each bound."""
     texts = []
     for name, part in {"grid": grid, "closed": closed, "overload": overload}.items():
         if name in kept:
@@ -71,7 +75,12 @@ def report(kept: Kept) -> str:
 
 
 def best_fixed(rows: Rows) -> Row | None:
-    """Return the fixed setting with the smallest mean latency, of those with all rounds."""
+    """
+    Return the row of the fixed setting with the smallest mean latency.
+
+    The median over the rounds counts.  Settings that were not measured in all rounds are left out;
+    None if no setting remains.
+    """
     rounds = max((len(row["mean_ms"]) for row in rows), default=0)
     means = {
         place: mean
@@ -83,7 +92,12 @@ def best_fixed(rows: Rows) -> Row | None:
 
 
 def grid(rows: Rows, _: Row) -> tuple[list[Row], list[BoundedFigure]]:
-    """Return for each load the row without flags and that of the best fixed setting."""
+    """
+    Return two rows for each load, and the bounded figures.
+
+    The rows are those without flags and of the best fixed setting.  The bounded figure of a load is
+    the mean latency without flags divided by that of the best fixed setting.
+    """
     lines: list[Row] = []
     bounded = []
     for share in sorted({row["load"] for row in rows}):
@@ -104,7 +118,11 @@ def grid(rows: Rows, _: Row) -> tuple[list[Row], list[BoundedFigure]]:
 
 
 def closed(rows: Rows, _: Row) -> tuple[list[Row], list[BoundedFigure]]:
-    """Return for each number of clients the throughput without flags, greedy's, and the ratio."""
+    """
+    Return a row for each number of clients, and the bounded figures.
+
+    A row has the throughput without flags, that of the greedy setting, and the ratio.
+    """
     by = {(row["clients"], row["policy"]): row for row in rows}
     counts = sorted({row["clients"] for row in rows})
     gains = {count: ratio(by[count, "auto"], by[count, "greedy"], "rate") for count in counts}
@@ -127,7 +145,7 @@ def closed(rows: Rows, _: Row) -> tuple[list[Row], list[BoundedFigure]]:
 
 
 def overload(rows: Rows, terms: Row) -> tuple[list[Row], list[BoundedFigure]]:
-    """Return all rows, each with the share of the possible goodput that it reached."""
+    """Return all rows, each with its share of the possible goodput, and the bounded figures."""
     lines: list[Row] = [{**row, "good_share": good_share(row, terms)} for row in rows]
     bounded = []
     for pattern, bound in MIN_GOODPUT.items():
@@ -142,6 +160,10 @@ def overload(rows: Rows, terms: Row) -> tuple[list[Row], list[BoundedFigure]]:
 
 
 def good_share(row: Row, terms: Row) -> float | None:
-    """Return the goodput divided by the smaller of the capacity and the offered rate."""
+    """
+    Return the goodput divided by the possible goodput, as a median over the rounds.
+
+    The possible goodput is the smaller of the capacity and the offered rate.
+    """
     pairs = zip(row["goodput"], row["offered"], strict=True)
     return middle(good / min(came, float(terms["capacity"])) for good, came in pairs if came)

@@ -13,26 +13,26 @@ DASH = "-"
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """Return *value* with *digits* decimals and a comma between thousands."""
+    """Return *value* with *digits* decimals and a comma between thousands; None as a dash."""
     return DASH if value is None else f"{value:,.{digits}f}"
 
 
 def figure(value: float | None) -> str:
-    """Return *value* with at least three digits; an integer with all and no more."""
+    """Return *value* as text: an integer in full, any other number with at least three digits."""
     if value is None or isinstance(value, int):
         return number(value)
     return number(value, 0 if abs(value) >= 100 else 1 if abs(value) >= 10 else 3)
 
 
 def middle(values: Iterable[float | None]) -> float | None:
-    """Return the median of the known *values*."""
+    """Return the median of those *values* that are not None; None if there are none."""
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """
-    Return a table of *rows*: words, figures, and lists of figures, of which the median counts.
+    Return a table of *rows*, with words, figures, and the medians of lists of figures.
 
     A column that is empty in all rows is left out.
     """

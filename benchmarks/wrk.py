@@ -49,7 +49,7 @@ class Closed:
 
     @property
     def rate(self) -> float:
-        """Answers a second with a status below 400."""
+        """The answers per second that have a status below 400."""
         return (self.answered - self.refused) / self.seconds
 
 

@@ -54,10 +54,10 @@ def with_length(segment: bytes, length: int) -> bytes:
 
 
 READ = {
-    "APP13 longer than it says": behind_start(APP13 + b"8BIM and more text"),
+    "APP13 longer than it states": behind_start(APP13 + b"8BIM and more text"),
     "the same with stuffed FF": behind_start(APP13 + b"8BIM\xff\x00\xff\x00\x04"),
     "one byte longer": behind_start(APP13 + b"\x04\x06"),
-    "APP13 shorter than it says, within the next": behind_start(
+    "APP13 shorter than it states, within the next": behind_start(
         with_length(APP13, len(APP13) + 6) + jpeg_segment(0xFE, b"a comment")
     ),
     "a length of 0": behind_start(b"\xff\xed\0\0"),

@@ -1,5 +1,5 @@
 """
-Make the request that each server expects of a payload.
+Make the request that each server expects for a payload.
 
 Pure.  A function takes the bytes of a payload and its kind (null, jpeg or tensor) and returns the
 headers and the body.  peers.toml names the functions.

@@ -1,4 +1,4 @@
-"""Install a virtualenv for each server and for the client, nginx, and make the data."""
+"""Install a virtualenv for each server and one for the client, install nginx, and make the data."""
 
 import os
 import shutil
@@ -50,7 +50,7 @@ def _install(name: str, requirements: Path) -> bool:
 
 
 def _unpack_nginx(folder: Path) -> None:
-    """Link nginx into *folder*, or unpack Debian's package there; nothing is installed."""
+    """Link nginx into *folder*, or unpack Debian's package there without installing it."""
     if not (folder / "usr/sbin").exists():
         folder.mkdir(exist_ok=True)
         found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")

@@ -39,7 +39,7 @@ STARTING, TENSOR = 120.0, 30.0
 
 
 class PeerError(Exception):
-    """A server ended, gave a wrong answer or none."""
+    """A server ended early, or gave a wrong answer or no answer."""
 
 
 class RequestFiles(NamedTuple):
@@ -70,7 +70,7 @@ class Peer:
     spec: Mapping[str, Any]
 
     def serves(self, model: str) -> bool:
-        """Return whether the server has the model, null or net."""
+        """Return whether the server has *model*, null or net."""
         return model in self.spec.get("models", ("null", "net"))
 
     @property
@@ -100,16 +100,16 @@ class Peer:
         return done.stdout.strip() or "unknown"
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the server."""
+        """Return the environment variables and start commands of the server in peers.toml."""
         return {key: value for key, value in self.spec.items() if key.startswith(("env", "start"))}
 
     def url(self, payload: str) -> str:
-        """Return the URL for a kind of payload."""
+        """Return the URL for requests with *payload*, a key of `PAYLOADS`."""
         path = self.spec.get(f"path_{payload}", self.spec.get("path", "/"))
         return f"http://127.0.0.1:{PORT}{path}"
 
     def request_files(self, payload: str) -> RequestFiles:
-        """Write the headers and the body of a request, and return the files."""
+        """Write the headers and the body of a request with *payload*, and return the two files."""
         make = BODIES[self.spec.get("body", "raw")]
         headers, body = make((DATA / PAYLOADS[payload]).read_bytes(), payload)
         base = WORK / "requests" / f"{self.name}-{payload}"
@@ -164,7 +164,11 @@ class Peer:
         return [part.format(**values) for part in shlex.split(start)]
 
     def _check(self, tree: ProcessTree, payload: str, seconds: float) -> None:
-        """Wait for an answer and check it; raises `PeerError`."""
+        """
+        Send *payload* until it is answered with 200, for up to *seconds*, and check the answer.
+
+        Raises `PeerError` if the answer is wrong or missing, or *tree*, the server, has ended.
+        """
         until = time.monotonic() + seconds
         text = "no answer"
         while time.monotonic() < until:
@@ -178,7 +182,11 @@ class Peer:
             raise PeerError(f"{self.name}: wrong answer to {payload}: {text[:300]}")
 
     def _ask(self, payload: str) -> tuple[int, str]:
-        """Send one request; return its status, 0 without an answer, and the text of the answer."""
+        """
+        Send one request with *payload*, and return the status and the text of the answer.
+
+        Without an answer, return 0 and the text of the error.
+        """
         files = self.request_files(payload)
         headers = dict(line.split(": ", 1) for line in files.headers.read_text().splitlines())
         url = urlsplit(self.url(payload))
@@ -196,7 +204,7 @@ class Peer:
 
 
 def correct_answer(payload: str) -> str:
-    """Return what a correct answer contains."""
+    """Return a text that each correct answer to *payload* contains."""
     if payload == "null":
         return '"n":1024'
     classes = re.search(r"\[[^]]*\]", (DATA / "answer.json").read_text())

@@ -34,12 +34,16 @@ Result = dict[str, Any]
 
 
 def progress(*words: object) -> None:
-    """Print a line with the time to the standard error."""
+    """Print the time and *words* as one line on standard error."""
     print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
 
 
 def measured(tree: ProcessTree, command: Sequence[str | Path]) -> Result:
-    """Return the figures of one load, with the CPU and memory of the server."""
+    """
+    Run *command*, a load, and return its figures, with the CPU and memory of the server.
+
+    *tree* holds the server's processes.
+    """
     stop, peak = threading.Event(), [0.0]
 
     def watch() -> None:
@@ -78,7 +82,11 @@ def own_cpu_seconds() -> float:
 
 
 def undisturbed(what: str, measure: Callable[[], Result]) -> Result:
-    """Return the result of *measure*; if other programs disturb it, the less disturbed of two."""
+    """
+    Call *measure* and return its result; call it a second time if other programs disturb it.
+
+    Of two results, return the less disturbed one.  *what* names the measurement in the log.
+    """
     tries: list[Result] = []
     for _ in range(2):
         tries.append(measure())
@@ -101,7 +109,12 @@ def closed_null(peer: Peer, tree: ProcessTree, clients: int, seconds: int) -> Re
 
 
 def generated(what: str, peer: Peer, tree: ProcessTree, payload: str, *mode: str | float) -> Result:
-    """Return the figures of a load by client/load.py; *mode* are its arguments."""
+    """
+    Return the figures of a load that client/load.py generates.
+
+    *mode* holds the last arguments of client/load.py: closed or open, and the numbers.  *what* is
+    the letter of the workload, or the kind of the setting.
+    """
     files = peer.request_files(payload)
     command: tuple[str | Path, ...] = (
         venv_python("client"), "client/load.py", peer.url(payload), *files, *map(str, mode),
@@ -110,7 +123,11 @@ def generated(what: str, peer: Peer, tree: ProcessTree, payload: str, *mode: str
 
 
 def wait_until_idle(tree: ProcessTree, limit: float = 20.0) -> None:
-    """Wait until the server uses less than 0.3 cores: after an overload it may still be busy."""
+    """
+    Wait until the server uses less than 0.3 cores, for at most *limit* seconds.
+
+    After an overload it may still be busy.
+    """
     end = time.monotonic() + limit
     while time.monotonic() < end:
         before = tree.cpu()

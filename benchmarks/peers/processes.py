@@ -27,10 +27,10 @@ def read(path: str) -> bytes:
 
 def prefer(pid: int | str, nice: int) -> None:
     """
-    Set the weight of a process's session in the kernel's autogroup scheduling, where it is on.
+    Give the session of the process *pid* the nice value *nice*, if the kernel uses autogroups.
 
-    With autogroups, a process of another session does not yield to a benchmark, however it is
-    niced: the benchmark's own session needs the larger weight.
+    With autogroups, a process of another session does not yield to a benchmark, whatever its own
+    nice value is: the benchmark's own session needs the larger weight.
     """
     with suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
@@ -53,7 +53,11 @@ class ProcessTree:
             )  # fmt: skip
 
     def pids(self) -> list[int]:
-        """Return all processes that have the mark, and their descendants."""
+        """
+        Return the ids of all processes of the tree.
+
+        These have the mark in their environment, or descend from a process that has it.
+        """
         found: set[int] = set()
         parents: dict[int, int] = {}
         for pid in (int(each.name) for each in Path("/proc").iterdir() if each.name.isdigit()):
@@ -106,5 +110,5 @@ class ProcessTree:
 
 
 def _fields(pid: int) -> list[bytes]:
-    """Return the fields of /proc/PID/stat from the state on."""
+    """Return the fields of /proc/*pid*/stat, beginning with the state."""
     return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()

@@ -1,5 +1,5 @@
 """
-Measure servers in interleaved rounds: each server once a round, each round from another server on.
+Measure servers in interleaved rounds; each round measures each server, in a rotated order.
 
 A is the null model in a closed loop, B a JPEG in a closed loop, C a JPEG at fixed rates with the
 server's own load shedding, D a tensor in a closed loop, E memory and start.  A point is the number
@@ -53,7 +53,7 @@ class Plan:
 
 @dataclass(slots=True)
 class Comparison:
-    """The measurements of one comparison, written to *file* after each."""
+    """The measurements of one comparison; `file` is written after each measurement."""
 
     plan: Plan
     peers: Sequence[Peer]
@@ -64,7 +64,7 @@ class Comparison:
     stamp: dict[str, Any] = field(default_factory=lambda: stamped("peers", {}))
 
     def go(self) -> dict[str, Any]:
-        """Measure all workloads, and return the content of the file."""
+        """Measure the workloads of `plan`, and return the content of the file."""
         chosen = self.plan.workloads
         for number in range(self.plan.rounds):
             if "A" in chosen:
@@ -113,7 +113,11 @@ class Comparison:
         *,
         shed: bool = False,
     ) -> None:
-        """Start each server with *model* and call *work*; skip a server that failed before."""
+        """
+        Start each of *peers* with *model* and call *work* with it; skip servers that failed before.
+
+        The round *number* determines which server is the first.  *shed* switches on load shedding.
+        """
         shift = number % max(len(peers), 1)
         for peer in [*peers[shift:], *peers[:shift]]:
             name = f"{peer.name} {model}"
@@ -196,7 +200,7 @@ class Comparison:
 
 
 def _idle(running: Running) -> Result:
-    """Return the cores that a server uses without requests, over 2 s, and its memory."""
+    """Return the start time of a server, and its cores and memory in 2 s without requests."""
     before = running.tree.cpu()
     time.sleep(2)
     return {

@@ -66,7 +66,11 @@ def report(kept: Mapping[str, Any]) -> str:
 
 
 def rows(workload: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
-    """Return a row for each point and server of one workload, the fastest first."""
+    """
+    Return a row for each point and server of one workload.
+
+    The rows of a point are together, the fastest server first.
+    """
     ceiling = best_ceiling(runs)
     by: dict[tuple[float | str, str], list[Run]] = {}
     for run in runs:
@@ -85,7 +89,12 @@ def rows(workload: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
 
 
 def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
-    """Return the rate of the ceiling by round and point, of the offline loop at its best point."""
+    """
+    Return the rate of the ceiling by round and point.
+
+    The ceiling is nginx at the same point, or for any point the offline loop in its best
+    arrangement.
+    """
     runs = [run for run in runs if "rate" in run]
     offline: dict[float | str, list[float]] = {}
     for run in runs:
@@ -104,7 +113,11 @@ def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
 def _figures(
     key: str, runs: Sequence[Run], ceiling: Mapping[tuple[int, float | str], float]
 ) -> list[float | None]:
-    """Return the figure *key* of each of *runs*, the rounds of one server at one point."""
+    """
+    Return the figure *key* of each of *runs*, the rounds of one server at one point.
+
+    The figure `ratio` is the rate divided by that of *ceiling*.  None stands for an unknown figure.
+    """
     found: list[float | None] = []
     for run in runs:
         if key == "ratio":

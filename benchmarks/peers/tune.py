@@ -18,8 +18,8 @@ def tune(plan: Plan, peers: Sequence[Peer]) -> list[dict[str, object]]:
     """
     Return a row for each server and setting, with the figures of each round.
 
-    Of workload C alone, try tune_shed at the highest share of the capacity; else tune_null and
-    tune_net in a closed loop.
+    If the workload is C alone, try the settings tune_shed at the highest share of the capacity;
+    else tune_null and tune_net in a closed loop.
     """
     shed = plan.workloads == "C"
     kinds = ("shed",) if shed else tuple(CLIENTS)
@@ -40,7 +40,11 @@ def tune(plan: Plan, peers: Sequence[Peer]) -> list[dict[str, object]]:
 
 
 def _tried(plan: Plan, peer: Peer, kind: str, setting: Setting) -> Result:
-    """Return the figures of one setting; empty where the server failed."""
+    """
+    Start *peer* with *setting*, load it, and return the figures; empty if the server failed.
+
+    *kind* is null, net or shed.
+    """
     model = "null" if kind == "null" else "net"
     try:
         running = peer.start(model, setting, shed=kind == "shed")

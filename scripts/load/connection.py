@@ -104,7 +104,11 @@ class Connection(TwistedProtocol):
             self._answer(self._exchange)
 
     def on_message_begin(self) -> None:
-        """Called by llhttp, as the methods below; raises ValueError at a second answer."""
+        """
+        Called when an answer begins; raises ValueError at a second answer.
+
+        llhttp calls this method and those below.
+        """
         if self._complete:
             raise ValueError("more than one answer to a request")
 

@@ -33,7 +33,11 @@ class Exchange:
         submitted: float,
         finish: "Callable[[Exchange], object]",
     ) -> None:
-        """*finish* is called exactly once, after *ended* and *status* or *detail* are set."""
+        """
+        *finish* is called exactly once, after the attributes that describe the outcome are set.
+
+        These are `ended`, and `status` or `detail`.
+        """
         self.request = request
         self.intended = intended  #: when the request was due
         self.submitted = submitted  #: when it was passed to the pool

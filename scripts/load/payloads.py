@@ -51,7 +51,7 @@ class Payload:
 
 def images_at(path: Path) -> list[Payload]:
     """
-    Return the image file at *path*, or the images in that folder, sorted by name.
+    Return the image file at *path* or, if *path* is a folder, its images, sorted by name.
 
     Raises ValueError if there is no image or one is empty, and OSError.
     """

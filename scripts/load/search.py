@@ -57,7 +57,11 @@ def bounds(points: Sequence[Point]) -> tuple[float | None, float | None]:
 
 
 def next_rate(points: Sequence[Point], first: float) -> float | None:
-    """Return the next rate; None if the bounds are close, or if even *first*/100 breaks the SLO."""
+    """
+    Return the next rate to measure; None at the end of the search.
+
+    The search ends if the bounds are close, or if even *first*/100 breaks the SLO.
+    """
     kept, broke = bounds(points)
     if kept is None and broke is None:
         return first

@@ -167,9 +167,9 @@ def _answers_in_time_span(record: Record, client: ClientStats) -> tuple[np.ndarr
     """
     Return which answers came while requests were due, and the seconds to divide their number by.
 
-    The answers of a closed loop come in batches.  Its time ends with the last answer that counts,
-    so that no part of a batch is counted, but at the earliest a median latency before the end of
-    the load, so that a server that stalls at the end does not look fast.
+    The answers of a closed loop come in batches.  So its time span ends with the last answer that
+    counts, and no part of a batch is counted.  But the span does not end earlier than a median
+    latency before the end of the load, so that a server that stalls at the end does not look fast.
     """
     ended = np.frombuffer(record.ended) - (record.counted_from - record.start)
     here = ended <= client.seconds
@@ -180,7 +180,11 @@ def _answers_in_time_span(record: Record, client: ClientStats) -> tuple[np.ndarr
 
 
 def _mean_rows(record: Record) -> float | None:
-    """Return the mean rows of a batch; each of the n requests in a batch of n rows reports it."""
+    """
+    Return the mean number of rows of a batch.
+
+    Each of the n requests in a batch of n rows reports that batch, so it counts as 1/n of a batch.
+    """
     total = sum(record.requests_by_rows.values())
     batches = sum(count / rows for rows, count in record.requests_by_rows.items() if rows)
     return _rounded(total / batches) if batches else None

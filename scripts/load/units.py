@@ -26,7 +26,7 @@ MAX_SIDE_PIXELS = 65_500
 
 
 class Duration(click.ParamType[float]):
-    """``200ms``, ``10s`` or ``2m``; a bare number is in seconds, or with *unit* an error."""
+    """``200ms``, ``10s`` or ``2m``.  A bare number is in seconds; with *unit* it is an error."""
 
     name = "DURATION"
 
@@ -54,7 +54,7 @@ class Duration(click.ParamType[float]):
 
 
 class Positive(click.FloatRange):
-    """A finite number above 0, such as a rate; with *zero* also 0, and at most *most*."""
+    """A finite number above 0, or with *zero* at least 0, such as a rate; *most* is the largest."""
 
     def __init__(self, *, zero: bool = False, most: float | None = None) -> None:
         super().__init__(min=0, max=most, min_open=not zero)

@@ -154,7 +154,7 @@ class SimulatedClock:
         return [call for _, number, call in sorted(self._calls) if call.number == number]
 
     def put(self, call: _Call, time: float) -> None:
-        """Schedule *call* at *time* only."""
+        """Schedule *call* at *time*, in place of the time at which it was scheduled before."""
         self._count += 1
         call.time, call.number = time, self._count
         heappush(self._calls, (time, self._count, call))
@@ -316,7 +316,11 @@ def simulate_fixed(workload: Workload, policy: FixedPolicy) -> History:
 
 
 def _delayed_start(due: Sequence[float], head: int, policy: FixedPolicy) -> tuple[float, int]:
-    """Return when an idle lane launches the batch from *head* on, and the end of the batch."""
+    """
+    Return the time at which an idle lane launches the next batch, and the end of the batch.
+
+    The batch begins with the request number *head*; its end is the number of the request after it.
+    """
     full, at = head + policy.max_batch_size, due[head] + policy.max_queue_delay
     if at <= due[head]:
         return due[head], head + 1

@@ -70,7 +70,12 @@ class Open:
         return f"{self.service}, {self.pattern}, load {self.load:g}"
 
     def play(self, seed: int, requests: int = REQUESTS) -> dict[str, float]:
-        """Return the ratios of mean and p99 to the tuned setting, and of the mean to greedy."""
+        """
+        Return the ratios of the policy's latencies to those of other settings, by name.
+
+        `mean` and `p99` are ratios to the tuned setting; `greedy` is the ratio of the mean to that
+        of greedy batching.
+        """
         service = SERVICES[self.service]
         scenario = Scenario(service, 1, inf, Chance(seed, NOISE))
         due = arrivals(self.pattern, self.load * scenario.capacity, requests, scenario)
@@ -97,9 +102,10 @@ class Closed:
 
     def play(self, seed: int, requests: int = REQUESTS) -> dict[str, float]:
         """
-        Return the ratios of the answers per second to greedy and to the best fixed setting.
+        Return the ratios of the policy's answers per second to those of other settings, by name.
 
-        A quarter of *requests* is enough: the arrivals are not random.
+        `gain` is the ratio to greedy batching, `share` that to the best fixed setting.  A quarter
+        of *requests* is enough: the arrivals are not random.
         """
         scenario = Scenario(CLOSED, 1, inf, Chance(seed, NOISE))
         workload = scenario.closed_workload(self.clients, 0.0, requests // 4, self.per_answer)
@@ -108,7 +114,11 @@ class Closed:
         return {"gain": _ratio(auto, greedy), "share": _ratio(auto, self._best_rate(workload))}
 
     def _best_rate(self, workload: Workload) -> float:
-        """Return the most answers per second of the fixed settings and a batch of all clients."""
+        """
+        Return the answers per second of the best fixed setting.
+
+        The sizes tried are the powers of two, and the number of clients.
+        """
         sizes = {*(1 << power for power in range(CLOSED.cap.bit_length())), self.clients}
         figures = (
             figures_of(simulate_fixed(workload, FixedPolicy(rows, share * CLOSED.seconds[1])))
@@ -180,5 +190,5 @@ def _at_least(
 
 
 def _ratio(value: float | None, to: float | None) -> float:
-    """Return the ratio; inf if one of them is missing."""
+    """Return *value* / *to*; inf if one of them is missing or 0."""
     return value / to if value and to else inf

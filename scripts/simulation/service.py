@@ -88,7 +88,11 @@ def built_in(name: str) -> Service:
 
 
 def measured(name: str, points: Mapping[int, float]) -> Service:
-    """Return the service with the seconds *points*, at least one, and lines between them."""
+    """
+    Return a service whose runs take the seconds *points*, by number of rows; at least one.
+
+    The times of other numbers of rows lie on lines between the points.
+    """
     sizes = sorted(points)
     return Service(
         name, (0.0, *(_between(points, sizes, rows) for rows in range(1, sizes[-1] + 1))),

@@ -76,7 +76,7 @@ class Scenario:
         """
         Return the workload of *clients* that send a request *think* seconds after each answer.
 
-        They are answered one by one, *per_answer* seconds each.
+        The answers are sent one by one, *per_answer* seconds each.
         """
         clients = min(clients, requests)
         workload = self._workload([START] * clients, requests, think, think * requests / clients)

@@ -36,7 +36,7 @@ Status = int | str  # of HTTP, 0 for a broken connection, or the name of an erro
 
 
 class Connection(asyncio.Protocol):
-    """One request at a time; `ask` returns its status, or 0 when the connection broke."""
+    """A connection that sends one request at a time, with `ask`."""
 
     transport: asyncio.Transport
     parser: httptools.HttpResponseParser
@@ -56,7 +56,7 @@ class Connection(asyncio.Protocol):
         self.finish(self.status if self.answered and self.headed and not self.sized else 0)
 
     def ask(self, request: bytes) -> asyncio.Future[int]:
-        """Send *request*, and return a future of its status."""
+        """Send *request*; the future gives the status of its answer, 0 if the connection breaks."""
         self.parser = httptools.HttpResponseParser(self)
         self.status, self.headed, self.sized = 0, False, False
         self.answered = asyncio.get_running_loop().create_future()
@@ -87,23 +87,23 @@ class Connection(asyncio.Protocol):
             self.finish(self.status)
 
     def finish(self, status: int) -> None:
-        """Set the status of the request, once."""
+        """Give *status* to the future of `ask`, unless it has a status already."""
         if self.answered and not self.answered.done():
             self.answered.set_result(status)
 
 
 def percentile(ordered: list[float], share: float) -> float | None:
-    """Return the value at *share* of the sorted values; None without any."""
+    """Return the value at *share*, 0 to 1, of the sorted values; None if there are none."""
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 def milliseconds(seconds: float | None) -> float | None:
-    """Return milliseconds; None where they are infinite or unknown."""
+    """Return *seconds* in milliseconds; None if they are infinite or None."""
     return None if seconds is None or seconds == inf else round(seconds * 1e3, 2)
 
 
 class Load:
-    """One load on one URL."""
+    """Sends one request repeatedly to one URL."""
 
     def __init__(self, url: str, headers: str, body: str) -> None:
         parts = urllib.parse.urlsplit(url)
@@ -123,7 +123,11 @@ class Load:
         return (await loop.create_connection(Connection, self.host, self.port))[1]
 
     async def closed(self, connections: int, seconds: float) -> dict[str, Any]:
-        """Return the figures of a closed loop."""
+        """
+        Return the figures of a closed loop with this number of *connections*.
+
+        They count for *seconds* after a warm-up.
+        """
         warm = min(3.0, seconds / 3)
         start = time.perf_counter()
         end = start + warm + seconds
@@ -163,7 +167,11 @@ class Load:
         }
 
     async def open(self, rate: float, seconds: float, slo: float, seed: int) -> dict[str, Any]:
-        """Return the figures of Poisson arrivals; *slo* is milliseconds."""
+        """
+        Return the figures of Poisson arrivals at *rate* requests a second.
+
+        *slo* is in milliseconds; *seed* determines the arrivals.
+        """
         due = arrivals(rate, seconds, seed)
         start = time.perf_counter()
         free: list[Connection] = []
@@ -221,7 +229,7 @@ class Load:
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """Return the times of Poisson arrivals in *seconds*."""
+    """Return the times of Poisson arrivals at *rate* a second, from 0 to *seconds*."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     due = []
     at = chance.expovariate(rate)

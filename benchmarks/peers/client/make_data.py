@@ -31,7 +31,11 @@ def make_photo() -> Image.Image:
 
 
 def make_graph(photo: Image.Image) -> bytes:
-    """Return a frozen graph from images:0, float32 [n, 224, 224, 3], to scores:0."""
+    """
+    Return a frozen graph from images:0, float32 [n, 224, 224, 3], to scores:0.
+
+    Crops of *photo* set the statistics of the batch normalisation.
+    """
     tf.keras.utils.set_random_seed(0)
     net = tf.keras.applications.MobileNetV2(weights=None)
     # Scores of random weights are all alike.  Settle the normalisation on crops of the photo and

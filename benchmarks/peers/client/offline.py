@@ -32,7 +32,7 @@ ARRANGEMENTS = {
 
 
 class Offline:
-    """The arrangements; each returns images a second."""
+    """Measures arrangements of threads, each with a method that returns images/s."""
 
     def __init__(
         self,
@@ -44,7 +44,11 @@ class Offline:
         self.predict, self.read, self.seconds, self.batch = predict, read, seconds, batch
 
     def timed(self, step: Callable[[], int]) -> float:
-        """Return the rate of *step*, which returns a number of images; the first call warms up."""
+        """
+        Call *step* for `seconds` seconds and return images/s; *step* returns a number of images.
+
+        A first call, which does not count, warms up.
+        """
         step()
         done, start = 0, time.perf_counter()
         while time.perf_counter() - start < self.seconds:
@@ -52,17 +56,27 @@ class Offline:
         return done / (time.perf_counter() - start)
 
     def in_turn(self, raw: bytes) -> float:
-        """Return the images/s of one thread that decodes a batch, then runs it."""
+        """Return the images/s of one thread that decodes a batch of *raw*, then runs it."""
         return self.timed(lambda: len(self.predict([self.read(raw) for _ in range(self.batch)])))
 
     def thread_per_core(self, raw: bytes) -> float:
-        """Return the images/s of threads that each decode and run batches, in one session."""
+        """
+        Return the images/s of one thread per core, each of which decodes and runs batches of *raw*.
+
+        All threads share one session.
+        """
         with ThreadPoolExecutor(CORES) as pool:
             return sum(pool.map(lambda _: self.in_turn(raw), range(CORES)))
 
 
 def child(data: Path, seconds: float, function: str, intra: int, batch: int) -> None:
-    """Measure one arrangement; wait for a line before each workload."""
+    """
+    Measure one arrangement and print its rates.
+
+    Before each workload, print "ready" and wait for a line on standard input.  *function* is the
+    name of a method of `Offline`, *intra* the number of threads of one run, and *batch* that of
+    rows.
+    """
     import served_model  # noqa: PLC0415 - the parent does without TensorFlow
 
     os.environ["PEER_GRAPH"] = str(data / "graph.pb")
@@ -80,7 +94,11 @@ def child(data: Path, seconds: float, function: str, intra: int, batch: int) -> 
 def measured(
     data: Path, seconds: float, function: str, intra: int, batch: int, copies: int
 ) -> dict[str, float]:
-    """Start *copies* of an arrangement, let them run together, and return the sum of the rates."""
+    """
+    Measure *copies* processes that run together; return the sum of their rates, by workload.
+
+    The other arguments are those of `child`.
+    """
     arguments = [str(data), str(seconds), function, str(intra), str(batch)]
     children = [
         subprocess.Popen(  # noqa: S603 - itself
@@ -105,7 +123,7 @@ def measured(
 
 
 def main(data: str, seconds: str, *arrangement: str) -> None:
-    """Measure all arrangements, or one in a child."""
+    """Measure all arrangements; in a child process, only the given *arrangement*."""
     if arrangement:
         function, intra, batch = arrangement
         child(Path(data), float(seconds), function, int(intra), int(batch))

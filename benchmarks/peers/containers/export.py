@@ -42,7 +42,11 @@ dynamic_batching {
 
 
 def with_decoding(graph: bytes) -> tf.Module:
-    """Return a module that decodes JPEG files and runs *graph*: `body` to the five best classes."""
+    """
+    Return a module that decodes JPEG files, runs *graph*, and returns the five best classes.
+
+    Its input is `body`, [rows]; its outputs are `answer`, the classes, and `scores`.
+    """
     definition = tf.compat.v1.GraphDef.FromString(graph)
 
     def imported(images: tf.Tensor) -> tf.Tensor:

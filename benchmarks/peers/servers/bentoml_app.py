@@ -1,4 +1,4 @@
-"""BentoML: a batchable API, by its adaptive batcher."""
+"""BentoML: an API whose requests its adaptive batcher batches."""
 
 import base64
 

@@ -62,7 +62,7 @@ _LAYER_OPERATION = re.compile("Conv|MatMul|Einsum|BatchNorm")
 
 @dataclass(frozen=True, slots=True)
 class BatchedGraph:
-    """A graph that takes batches, in two parts."""
+    """A graph that takes batches, in two parts: `prefix` and `suffix`."""
 
     probe_format: str  #: the format of the probe images that the graph accepted
     input: str  #: the tensor that takes one image, NODE:OUTPUT
@@ -78,9 +78,9 @@ class BatchedGraph:
 
     def connect(self, rows: "tf.Tensor") -> "tf.Tensor":
         """
-        Import the suffix into the default graph and return its scores, [rows, *scores].
+        Import the suffix into the default graph; return its output, [rows, *self.scores].
 
-        *rows* is [rows, *row] in *dtype*.  Raises ValueError if the suffix cannot take *rows*.
+        *rows*, [rows, *self.row], replaces `cut`.  Raises ValueError if the suffix cannot take it.
         """
         import tensorflow.compat.v1 as tf
 
@@ -148,7 +148,7 @@ class _Original:
     values: Sequence[Mapping[str, Value]]  #: for each probe, by name of a tensor
 
     def of(self, tensor: str) -> list[Value]:
-        """Return the value of *tensor* for each probe."""
+        """Return the values of *tensor*, one for each probe."""
         return [each[tensor] for each in self.values]
 
 
@@ -171,7 +171,7 @@ def _run_original(
     run: CpuRun,
     probes: Mapping[str, Sequence[Probe]],
 ) -> _Original:
-    """Run the graph twice on the first set of *probes* that it takes; check the outputs."""
+    """Run the graph twice, on the probes of the first format that it takes; check the outputs."""
     nodes = {node.name: node for node in graph_def.node}
     path = dominators(nodes, input_name, output)
     if not path:
@@ -197,7 +197,7 @@ def _run_original(
 def _first_accepted_probes(
     run: CpuRun, names: Sequence[str], probes: Mapping[str, Sequence[Probe]]
 ) -> tuple[str, list[Probe], list[list[Value]]]:
-    """Return the first format of *probes* that the graph takes, its feeds, and their values."""
+    """Return the first format that the graph takes, its probes as feeds, and values of *names*."""
     import tensorflow.compat.v1 as tf
 
     reasons = []
@@ -234,7 +234,7 @@ def _first_correct_cut(original: _Original) -> BatchedGraph:
 
 
 def _first_layer(nodes: Mapping[str, Any], path: Sequence[str]) -> tuple[int, str | None]:
-    """Return how many tensors of *path* depend on no layer, and the first layer, if any."""
+    """Return how many tensors of *path* are in front of all layers, and the first layer, if any."""
     dependent = reached(nodes, path[0])
     for number, tensor in enumerate(path):
         before = needed(nodes, tensor, path[0])
@@ -251,7 +251,7 @@ def _is_row(original: _Original, tensor: str) -> bool:
 
 
 def _check_outputs(original: _Original, before: Sequence[Value]) -> None:
-    """Raise unless the outputs equal those of the run *before*, are finite and of one shape."""
+    """Raise unless the outputs are finite, of one shape, and equal *before*, an earlier run's."""
     outputs = original.of(original.output)
     for output, earlier in zip(outputs, before, strict=True):
         if not np.isfinite(output).all():
@@ -324,7 +324,7 @@ def _split_at(original: _Original, cut: str) -> BatchedGraph:
 
 @contextmanager
 def _suffix_run(batched: BatchedGraph, *, optimised: bool = False) -> Iterator[tuple[CpuRun, str]]:
-    """Provide a `CpuRun` of the suffix, and the name of its tensor of scores."""
+    """Provide a `CpuRun` of the suffix of *batched*, and the name of its output tensor."""
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
@@ -347,7 +347,7 @@ def _half_precision_dtypes(batched: BatchedGraph) -> Iterator["np.dtype[Any]"]:
 
 
 def _obstacle(original: _Original, trial: _Trial) -> str:
-    """Return why *trial* failed, and at which node, in one line."""
+    """Return why *trial* failed, in one line that names the node if it is known."""
     error, count = trial.error, len(trial.rows)
     failed = failed_node(error) if error else None
     # No tensor can be fetched from a graph that TensorFlow refuses, nor from within a function.
@@ -368,7 +368,7 @@ def _describe_node(original: _Original, name: str) -> str:
 
 
 def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) -> str | None:
-    """Return the first node before *ends* that mixes rows; None if *ends* hold correct rows."""
+    """Return the first node that mixes rows and that the tensors *ends* depend on, or None."""
     batched = trial.batched
     nodes = {node.name: node for node in batched.suffix.node}
     names = data_path(nodes, batched.cut, batched.output)
@@ -389,7 +389,7 @@ def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) 
 
 
 def _consumed_outputs(nodes: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return the outputs of the nodes *names* that other nodes use, in the order of *names*."""
+    """Return the outputs that some node takes as an input, of the nodes *names* in this order."""
     place = {name: number for number, name in enumerate(names)}
     taken = {edge(each) for node in nodes.values() for each in node.input}
     values = [each for each in taken if each[0] in place and each[1] != CONTROL]

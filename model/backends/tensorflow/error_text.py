@@ -7,9 +7,10 @@ _FAILED_NODE = re.compile(r"\{\{node ([^}\s]+)\}\}")
 
 def one_line(error: Exception) -> str:
     """
-    Return the reason in the message of *error*, without the failed node and its source lines.
+    Return the reason that the message of *error* gives, in one line.
 
-    Never raises.  Every text that quotes an error of TensorFlow uses it.
+    Leaves out the failed node and its source lines.  Never raises.  Every text that quotes an error
+    of TensorFlow calls this function.
     """
     message: object = error
     if isinstance(error, KeyError) and error.args:

@@ -54,10 +54,11 @@ Connect = Callable[["tf.Tensor"], "tf.Tensor"]
 
 def load_frozen_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     """
-    Load *frozen* into a Session; report risky operations, and how it was changed to take batches.
+    Load *frozen* into a Session, changed to take batches where that is possible.
 
-    Raises `ModelError` where TensorFlow cannot build the graph, and where the image size in the
-    facts does not fit its input.
+    Reports risky operations and changes of the graph to `options.on_progress`.  Raises `ModelError`
+    where TensorFlow cannot build the graph, and where the image size in `options.facts` does not
+    fit the graph's input.
     """
     has_side_effects = report_risks(frozen.graph_def, [frozen.output], options.on_progress)
     loaded = _load_graph(frozen, options)
@@ -82,7 +83,7 @@ def _load_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
 
 
 def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
-    """Load a graph that takes one encoded image: cut in two if possible, else unchanged."""
+    """Load a graph that takes one encoded image; cut it in two to take batches, if possible."""
     batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
     if isinstance(batched, NotBatchable):
         spec = replace(frozen.spec, shape=())
@@ -109,7 +110,11 @@ def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
 
 
 def _decoder(batched: BatchedGraph) -> tuple["tf.Session", Callable[[bytes], np.ndarray]]:
-    """Return a Session with the part before the cut, and a function that runs it on any thread."""
+    """
+    Return a Session with the prefix of *batched*, and a function that runs the prefix.
+
+    The function turns an image file into one row, and may be called on any thread.
+    """
     import tensorflow.compat.v1 as tf
 
     graph = tf.Graph()
@@ -173,7 +178,12 @@ def _load_batched(
     options: LoadOptions,
     images: _ImageConversion | None,
 ) -> LoadedGraph:
-    """Return *frozen* in a Session, to run in batches where its rows are independent."""
+    """
+    Load *frozen* with an input of *spec*; change the graph if it is fixed to one row.
+
+    If the rows of a batch are not independent, or the change fails, the loaded graph takes one row
+    at a time.  With *images*, a second input takes uint8 images.
+    """
     build_session = partial(_build_session, options.session, frozen, images=images)
     if layout.padded or not layout.batched:
         return build_session(spec)
@@ -195,7 +205,11 @@ def _load_batched(
 
 
 def _takes_two_rows(loaded: LoadedGraph) -> bool:
-    """Whether a run of two rows returns two: a graph may be fixed to one row inside."""
+    """
+    Whether a run of two rows, which this function makes, returns two rows.
+
+    A graph whose input takes any number of rows may be fixed to one row further on.
+    """
     import tensorflow.compat.v1 as tf
 
     endpoint = loaded.endpoints[-1]
@@ -219,11 +233,12 @@ def _build_session(
     names: tuple[str, ...] = (SIGNATURE, f"{SIGNATURE}:pixels"),
 ) -> LoadedGraph:
     """
-    Return a Session with *frozen*, or the graph that *connect* imports, behind an input of *spec*.
+    Return a Session in which the graph has an input of *spec*.
 
-    With *images*, a second endpoint takes uint8 [rows, height, width, channels]; there is only one
-    endpoint if the input itself takes such images unchanged.  *alone* is the reason why a batch
-    cannot have more than one row; empty if it can.
+    The graph is *frozen*, or the one that *connect* imports.  With *images*, a second endpoint
+    takes uint8 [rows, height, width, channels]; there is only one endpoint if the input itself
+    takes such images unchanged.  *alone* is the reason why a batch cannot have more than one row;
+    empty if it can.  *names* are the names of the endpoints.
     """
     import tensorflow.compat.v1 as tf
 
@@ -247,7 +262,12 @@ def _build_session(
 
 
 def _build_inputs(spec: TensorSpec, images: _ImageConversion | None) -> list["tf.Tensor"]:
-    """Add the input to the default graph, and a second one for images where needed; return them."""
+    """
+    Add an input of *spec* to the default graph, and with *images* one for uint8 images.
+
+    Returns the inputs.  With *images*, the first is computed from the second unless it is fed;
+    there is only one if images need no conversion.
+    """
     import tensorflow.compat.v1 as tf
 
     if images is None:

@@ -35,7 +35,7 @@ NEEDS_SIZE = "to post images, set --input-height and --input-width, or give the 
 
 
 def takes_encoded_image(signature: Signature) -> bool:
-    """Whether the only input takes one string per row, which may be an encoded image."""
+    """Whether *signature* has one input, of one string per row: perhaps an encoded image."""
     if len(signature.inputs) != 1:
         return False
     (spec,) = signature.inputs
@@ -50,10 +50,12 @@ def normalisation(
     on_progress: Callable[[str], object],
 ) -> Normalisation:
     """
-    Return how pixels are normalised: as *facts* state, else as suits the model's own *scaling*.
+    Return how pixels are normalised: as *facts* state, else so that they suit the model.
 
-    Calls *on_progress* with the scaling found and the range fed.  A model that takes uint8 gets
-    the pixels unchanged.  Raises `ModelError` if mean or scale differ by channel for grey images.
+    *scaling* returns how the model itself scales its input.  *on_progress* is called with the
+    scaling and the range of the values that the model gets; if *facts* state mean or scale, only
+    with a warning where these do not suit the model.  *dtype* is that of the input: uint8 gets the
+    pixels unchanged.  Raises `ModelError` if mean or scale differ by channel for grey images.
     """
     order = facts.colour_order or ColourOrder.RGB
     plain = Normalisation(colour_order=order)
@@ -76,10 +78,11 @@ def convert_images(
     images: "tf.Tensor", dtype: np.dtype, layout: ImageLayout, numbers: Normalisation
 ) -> "tf.Tensor":
     """
-    Add operations that convert *images*, uint8 [rows, height, width, channels], to the input.
+    Add operations that convert *images* to the model's input; return the input.
 
-    Mean and scale of *numbers* apply to a float *dtype* only, the colour order to any.  A batch of
-    a fixed size is padded with zeros.
+    *images* is uint8 [rows, height, width, channels]; *dtype* and *layout* are those of the input.
+    Mean and scale of *numbers* do not apply to an input of uint8; the colour order applies to any
+    dtype.  A batch of a fixed size is filled up with rows of zeros.
     """
     import tensorflow.compat.v1 as tf
 
@@ -106,7 +109,7 @@ def convert_images(
 def without_padding(
     output: "tf.Tensor", spec: TensorSpec, images: "tf.Tensor", layout: ImageLayout
 ) -> tuple[TensorSpec, "tf.Tensor"]:
-    """Return spec and tensor of *output* without the rows that pad the batch of *images*."""
+    """Return *spec* and *output*, cut to the number of rows that *images* has without padding."""
     import tensorflow.compat.v1 as tf
 
     if not layout.padded or not spec.shape or spec.shape[0] != layout.rows:
@@ -122,7 +125,11 @@ def with_image_input(
     layout: ImageLayout,
     numbers: Normalisation | None,
 ) -> LoadedGraph:
-    """Return *graph* with an image input for *signature*; see `pixel_image_input`."""
+    """
+    Return *graph* with an image input for *signature*.
+
+    The other arguments are those of `pixel_image_input`.
+    """
     images = partial(pixel_image_input, signature, facts, max_pixels, layout, numbers)
     if facts.resample is not Resample.TF_BILINEAR or layout.channels != 3:
         return replace(graph, image_input=images())
@@ -141,8 +148,8 @@ def pixel_image_input(
     """
     Return the image input for *signature*, which takes uint8 [rows, height, width, channels].
 
-    *numbers* state how the graph normalises the pixels; None if it takes them unchanged.
-    *read_jpeg* decodes JPEG files instead of Pillow.
+    *numbers* state how the graph normalises the pixels; None if it takes them unchanged.  JPEG
+    files are decoded by *read_jpeg*, or by Pillow if that is None.
     """
     preprocessing = Preprocessing(
         layout.height or 0,
@@ -179,9 +186,10 @@ def encoded_image_input(
     decode: Callable[[bytes], np.ndarray] | None = None,
 ) -> ImageInput:
     """
-    Return the image input for *signature*, which takes encoded images or the arrays of *decode*.
+    Return the image input for *signature*, which takes encoded images.
 
-    The returned input raises `BadImage` for data that is no image, or has more than *max_pixels*
+    With *decode*, *signature* takes instead the arrays that *decode* returns for encoded images.
+    The image input raises `BadImage` for data that is no image, or has more than *max_pixels*
     pixels.  Of an animation only the first image is kept.
     """
     rank = len(signature.inputs[0].shape or ())

@@ -42,11 +42,13 @@ def inspect_files(
     files: ModelFiles, facts: ModelFacts, *, classes: int, max_pixels: int
 ) -> Inspection:
     """
-    Inspect *files* on the CPU; *facts* are the settings, *classes* is the number of labels.
+    Inspect *files* on the CPU, as a server with these settings would serve them.
 
-    An image may have *max_pixels* pixels.
+    *facts* are the settings, *classes* is the number of labels, and *max_pixels* is the largest
+    number of pixels of an image.
 
-    Raises `ModelError`, in one line, for a model that a server would refuse to serve.
+    Raises `ModelError`, with a message of one line, for a model that a server would refuse to
+    serve.
     """
     if files.kind is ModelKind.KERAS:
         with exported_saved_model(files.path) as folder:

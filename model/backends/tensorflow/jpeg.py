@@ -1,8 +1,8 @@
 """
 Decode JPEG files as label_image does, with TensorFlow's operation.
 
-Its inverse transform is faster and less exact than Pillow's: the value of a pixel, 0 to 255, may
-differ by a few.
+The inverse transform of this operation is faster and less exact than Pillow's: the value of a
+pixel, 0 to 255, may differ by a few.
 """
 
 from collections.abc import Callable
@@ -22,9 +22,10 @@ ReadJpeg = Callable[[bytes], npt.NDArray[np.uint8]]
 
 def jpeg_reader() -> tuple["tf.Session", ReadJpeg]:
     """
-    Return a Session, and a function that decodes a JPEG file in it to uint8 [height, width, 3].
+    Return a Session, and a function that decodes a JPEG file to uint8 [height, width, 3].
 
-    Several threads may call the function at the same time; it raises `BadImage`.
+    The function uses the Session, may be called by several threads at the same time, and raises
+    `BadImage`.
     """
     import tensorflow.compat.v1 as tf
 
@@ -42,14 +43,14 @@ def jpeg_reader() -> tuple["tf.Session", ReadJpeg]:
 
 
 def decoding_config() -> "tf.ConfigProto":
-    """Return the settings of a Session whose calling threads run the operations themselves."""
+    """Return the settings of a Session that runs operations on the thread that calls it."""
     import tensorflow.compat.v1 as tf
 
     return tf.ConfigProto(device_count={"GPU": 0}, inter_op_parallelism_threads=-1)
 
 
 def decoded(run: Callable[[np.ndarray], np.ndarray], data: bytes) -> np.ndarray:
-    """Return the result of the Session call *run* for the image file *data*; raises `BadImage`."""
+    """Return what *run*, a Session's callable, returns for the file *data*; raises `BadImage`."""
     import tensorflow.compat.v1 as tf
 
     try:

@@ -65,8 +65,9 @@ def load_files(
     """
     Load *files* into a Session as *facts* describe them; *on_progress* receives notes and warnings.
 
-    Raises `ModelError`, in one line, for a model that cannot be loaded, for a frozen graph that
-    cannot run a row, and when the model does not give one score for each of *classes* labels.
+    Raises `ModelError`, with a message of one line, for a model that cannot be loaded, for a frozen
+    graph that cannot run a row, and when the model does not give one score for each of *classes*
+    labels.
     """
     create_thread_pools(options)
     graph = _load_graph(files, LoadOptions(facts, options, classes, max_pixels, on_progress))
@@ -112,7 +113,12 @@ def _load_graph(files: ModelFiles, options: LoadOptions) -> LoadedGraph:
 
 
 def _choose_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:
-    """Return the image input, completed with the index of the scores; raises `ModelError`."""
+    """
+    Return the image input of *graph*, with the index of the output that holds the scores.
+
+    Returns None without image input.  Raises `ModelError` if there are labels (*classes* > 0) but
+    no image input, and if no single output fits them.
+    """
     image_input = graph.image_input
     if image_input is None:
         if classes == 0:
@@ -134,7 +140,11 @@ def _describe_inputs(signature: Signature) -> str:
 
 
 def _scores_index(signature: Signature, facts: ModelFacts, classes: int) -> int:
-    """Return the index of the scores output: the one that *facts* name, or the one that fits."""
+    """
+    Return the index of the output that holds the scores.
+
+    It is the output that *facts* name, else the only one that fits the number of labels, *classes*.
+    """
     outputs = signature.outputs
     names = [spec.name for spec in outputs]
     output = (facts.output or "").removesuffix(":0")
@@ -151,7 +161,11 @@ def _scores_index(signature: Signature, facts: ModelFacts, classes: int) -> int:
 
 
 def _find_sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> Feed | None:
-    """Return a row that the model runs, an image where it takes images; None if none was found."""
+    """
+    Return a row of *signature* that the model runs; None if none was found.
+
+    The row is an image if *signature* takes images.
+    """
     image_input = graph.image_input
     if image_input is not None and image_input.signature == signature:
         if signature.inputs[0].dtype == STRING:
@@ -181,7 +195,11 @@ def _check_sample_run(
     classes: int,
     on_progress: OnProgress,
 ) -> None:
-    """Run *sample*; raises `ModelError` if it fails or the scores do not match *classes*."""
+    """
+    Run *sample*; raise `ModelError` if it fails or the scores do not match *classes*.
+
+    A failure is ignored where other values or sizes may run.
+    """
     import tensorflow.compat.v1 as tf
 
     try:
@@ -210,7 +228,11 @@ def _check_sample_run(
 
 
 def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) -> str:
-    """Return a hash of what determines the run time; of weight files, only the size is hashed."""
+    """
+    Return a hash of everything that determines the run time.
+
+    A file of weights contributes only its size.
+    """
     import tensorflow.compat.v1 as tf
 
     hashed = hashlib.sha256()
@@ -227,7 +249,7 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
 
 
 def _files(path: Path) -> list[Path]:
-    """Return the files of the model that TensorFlow reads."""
+    """Return the files of the model at *path* that TensorFlow reads."""
     found = (
         each
         for name in ("saved_model.pb*", "variables/*", "assets/**/*")

@@ -63,7 +63,7 @@ def risky_operations(
     graph: "tf.MetaGraphDef | tf.GraphDef", outputs: Iterable[str]
 ) -> list[tuple[str, str]]:
     """
-    Return the risky operations that *outputs* depend on, as (operation, node), in order.
+    Return the risky operations that *outputs* depend on, as sorted pairs (operation, node).
 
     *outputs* are names of tensors or nodes.  Operations that a SavedModel runs at load count too,
     and so do those in the bodies of functions, whose nodes are named FUNCTION/NODE.
@@ -96,7 +96,7 @@ def _dependencies(
 
 
 def _load_time_nodes(graph: "tf.MetaGraphDef | tf.GraphDef") -> Iterator[str]:
-    """Yield the names of the nodes that TensorFlow runs at load, except those that restore."""
+    """Yield the nodes that TensorFlow runs at load, except those that restore variables."""
     if not hasattr(graph, "graph_def"):
         return
     signature = graph.signature_def.get("__saved_model_init_op")
@@ -121,7 +121,7 @@ def _reachable(nodes: "Iterable[tf.NodeDef]", wanted: Iterable[str]) -> "Iterato
 
 
 def _called_functions(node: "tf.NodeDef") -> Iterator[str]:
-    """Yield the names of the functions that a node may call."""
+    """Yield the names of the functions that *node* may call."""
     yield node.op
     for attribute in node.attr.values():
         kind = attribute.WhichOneof("value")

@@ -1,5 +1,5 @@
 """
-Remove log lines of TensorFlow's libraries from stderr that no setting of TensorFlow removes.
+Remove from stderr the log lines of TensorFlow's libraries that none of its settings removes.
 
 While the libraries are loaded they have not read TF_CPP_MIN_LOG_LEVEL yet, and a failed trial run
 is no reason for a warning.  Lines that other threads write to stderr meanwhile are passed on.
@@ -73,7 +73,11 @@ class _Finder:
 
 @contextmanager
 def no_warnings() -> Iterator[None]:
-    """Keep TensorFlow's warnings in the block off stderr, unless TF_CPP_MIN_LOG_LEVEL is 0."""
+    """
+    Remove from stderr the warnings that TensorFlow writes in the block.
+
+    If TF_CPP_MIN_LOG_LEVEL is 0, the warnings are kept.
+    """
     # At level 2 and above TensorFlow writes no warnings.
     level = 2 if _log_level() == 1 else 0
     with _captured_stderr(level, if_failed=level):
@@ -123,7 +127,7 @@ def _write(data: bytes) -> None:
 
 
 def _log_level() -> int:
-    """Return TF_CPP_MIN_LOG_LEVEL as TensorFlow reads it: 0 where it is no number."""
+    """Return TF_CPP_MIN_LOG_LEVEL as TensorFlow reads it: 0 if it is not set or no number."""
     text = os.environ.get("TF_CPP_MIN_LOG_LEVEL", "")
     return int(text) if text.isdecimal() else 0
 

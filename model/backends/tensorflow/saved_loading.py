@@ -45,10 +45,11 @@ if TYPE_CHECKING:
 
 def load_saved_folder(folder: Path, options: LoadOptions) -> LoadedGraph:
     """
-    Load the SavedModel in *folder*; report each signature that is not served, and the risks.
+    Load the SavedModel in *folder* into a Session.
 
+    Reports each signature that is not served, and risky operations, to `options.on_progress`.
     Raises `ModelError` for a model that cannot be loaded, and for a signature, input or output that
-    the facts name and the model lacks.
+    `options.facts` name and the model lacks.
     """
     facts = options.facts
     saved = apply_feeds(read_meta_graph(folder), facts.feeds)
@@ -123,7 +124,12 @@ def _output_names(meta_graph: "tf.MetaGraphDef", signature: str) -> list[str]:
 
 
 def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Signature:
-    """Return the signature for images and for requests that name none; raises `ModelError`."""
+    """
+    Return the signature for images, and for requests that name no signature.
+
+    It is the one that *facts* name, else the first of *signatures*.  Raises `ModelError` if *facts*
+    name a signature, input or output that is absent.
+    """
     by_name = {signature.name: signature for signature in signatures}
     if facts.signature is None:
         chosen = signatures[0]
@@ -148,7 +154,7 @@ def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Sig
 def _pixel_input(
     signature: Signature, layout: ImageLayout, numbers: Normalisation
 ) -> PixelInput | None:
-    """Return how to feed *signature* with pixels; None if it takes them unchanged."""
+    """Return how pixels become the input of *signature*; None if it takes them unchanged."""
     (spec,) = signature.inputs
     plain = (spec.dtype, spec.shape) == (UINT8, layout.pixels)
     if plain and (numbers.colour_order is ColourOrder.RGB or layout.channels == 1):

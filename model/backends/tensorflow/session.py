@@ -52,7 +52,7 @@ class LoadedGraph:
     decoder: "tf.Session | None" = None  #: a second Session that decodes images
 
     def close(self) -> None:
-        """Close both Sessions."""
+        """Close the Session, and the second one that decodes images, if there is one."""
         self.session.close()
         if self.decoder is not None:
             self.decoder.close()
@@ -85,7 +85,7 @@ class SessionRunner:
 
     def run(self, feed: Feed) -> Arrays:
         """
-        Run the batch in one `Session.run`.
+        Run the batch *feed* in one call of the Session, and return its outputs.
 
         Raises `OutOfMemory`; `RowsRefused` for values that an operation refuses, such as an index
         out of range; else TensorFlow's own error, with a message of one line.
@@ -107,7 +107,7 @@ class SessionRunner:
         return tuple(map(_as_array, feed.signature.outputs, outputs))
 
     def close(self) -> None:
-        """Close the Sessions of the graph."""
+        """Close the graph's Sessions."""
         self._graph.close()
 
 
@@ -115,8 +115,8 @@ def create_thread_pools(options: SessionOptions) -> None:
     """
     Make TensorFlow create its thread pools with the sizes that *options* give.
 
-    TensorFlow creates them at the first Session of a process.  Call this
-    before any other Session is made: that of Keras or of a trial run would set other sizes.
+    TensorFlow creates them with the first Session of a process.  So call this before Keras or a
+    trial run makes a Session, which would set other sizes.
     """
     import tensorflow.compat.v1 as tf
 
@@ -125,7 +125,11 @@ def create_thread_pools(options: SessionOptions) -> None:
 
 
 def _as_array(spec: TensorSpec, output: object) -> np.ndarray:
-    """Return *output* as an array: TensorFlow returns a scalar or a string as a Python object."""
+    """
+    Return *output*, described by *spec*, as an array.
+
+    TensorFlow returns a scalar or a string as a Python object.
+    """
     if isinstance(output, np.ndarray):
         return output
     return np.array(output, STRING if spec.dtype == STRING else None)
@@ -133,7 +137,7 @@ def _as_array(spec: TensorSpec, output: object) -> np.ndarray:
 
 def session_config(options: SessionOptions) -> "tf.ConfigProto":
     """
-    Return the Session's settings.
+    Return the settings of a Session that runs a model.
 
     On a CPU the cores are divided among the lanes: each operation may use cores / lanes threads,
     and the pool that runs operations has one thread per lane, so that no lane waits for another.

@@ -47,7 +47,7 @@ class WeightsError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Stage:
-    """Blocks of one kind; the first block changes the size and the channels."""
+    """Blocks of one kind, one after the other; only the first changes the size and the channels."""
 
     repeats: int
     kernel: int  #: width and height of the depthwise kernel, pixels
@@ -95,7 +95,7 @@ class Convolution:
 
 @dataclass(frozen=True, slots=True)
 class Block:
-    """Convolutions, one after the other; ``residual`` adds the input to the result."""
+    """Convolutions, one after the other; if `residual`, the block adds its input to its result."""
 
     convolutions: tuple[Convolution, ...]
     residual: bool
@@ -115,7 +115,11 @@ def _blocks() -> Iterator[Block]:
 
 
 def _block(index: int, stage: Stage, inputs: int, stride: int) -> Block:
-    """Return an inverted residual block: widen, filter each channel, narrow."""
+    """
+    Return block number *index* of the network, an inverted residual block of the kind *stage*.
+
+    It widens its *inputs* channels, filters each channel, and narrows them.
+    """
     name, key = f"block_{index}", f"_blocks.{index}"
     wide = inputs * stage.expand
     expand = Convolution(f"{name}/expand", f"{key}._expand_conv", f"{key}._bn0", 1, 1, inputs, wide)

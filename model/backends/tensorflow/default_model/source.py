@@ -133,13 +133,12 @@ def ensure_default_model(
     source: ModelSource = INSTALLED,
 ) -> CachedModel:
     """
-    Return the default model; convert it into *cache* unless it is complete there.
+    Return the default model in *cache*; convert it first unless *cache* holds it complete.
 
-    Its folder holds ``output_graph.pb`` and ``output_labels.txt``.  *on_progress*
-    is called with a line for each step of a conversion, not for a cached model.
-    A conversion takes seconds and imports TensorFlow: call this before the reactor
-    runs, or in a thread of its own.  Raises DefaultModelUnavailableError or
-    CacheUnavailableError.
+    The model's folder holds ``output_graph.pb`` and ``output_labels.txt``.  *on_progress* is called
+    with a line for each step of a conversion, and not at all for a cached model.  A conversion
+    takes seconds and imports TensorFlow: call this before the reactor runs, or in a thread of its
+    own.  Raises DefaultModelUnavailableError or CacheUnavailableError.
     """
 
     def build() -> ModelContents:
@@ -151,7 +150,7 @@ def ensure_default_model(
 def _convert(
     model: DefaultModel, source: ModelSource, on_progress: Callable[[str], None]
 ) -> ModelContents:
-    """Make the model's files from the packages; weights with a wrong checksum are not unpickled."""
+    """Return the files of *model*; weights with a wrong checksum are not unpickled."""
     path = source.weights_file()
     names = source.class_names()
     data = _checked_bytes(path, model.weights_sha256)
@@ -168,7 +167,12 @@ def _convert(
 
 
 def _checked_bytes(path: Path, sha256: str) -> bytes:
-    """Return the file's bytes; raises DefaultModelUnavailableError for a wrong checksum."""
+    """
+    Return the bytes of the file *path*, whose checksum must be *sha256*.
+
+    Raises WeightsChecksumError for another checksum, and DefaultModelUnavailableError if the file
+    cannot be read.
+    """
     try:
         data = path.read_bytes()
     except OSError as error:

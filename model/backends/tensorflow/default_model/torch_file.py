@@ -1,11 +1,11 @@
 """
 Read the arrays of a legacy ``torch.save`` file without torch.
 
-Such a file is five pickles in a row (a magic number, the protocol, facts of the
-machine, the object, the keys of the storages), then for each key a count and
-that many raw little-endian numbers.  A pickle can call any function that it
-names, so a short list of names is allowed and every other name is refused; torch
-is never imported.  Pure: bytes in, arrays out.  Imports no TensorFlow.
+Such a file is five pickles, one after the other (a magic number, the protocol, facts of the
+machine, the object, the keys of the storages), then for each key a count and that many raw
+little-endian numbers.  A pickle can call any function that it names, so a short list of names is
+allowed and every other name is refused; torch is never imported.  Pure: bytes in, arrays out.
+Imports no TensorFlow.
 """
 
 import pickle
@@ -100,7 +100,7 @@ def read_torch_file(data: bytes) -> dict[str, npt.NDArray[np.generic]]:
 
 
 class _TensorUnpickler(pickle.Unpickler):
-    """Reads one pickle; each allowed name gets a stand-in that runs nothing of torch."""
+    """Reads one pickle; replaces each allowed name by an object that runs nothing of torch."""
 
     def __init__(self, stream: BytesIO) -> None:
         super().__init__(stream)
@@ -135,7 +135,7 @@ class _TensorUnpickler(pickle.Unpickler):
 def _rebuild_tensor(
     storage: object, offset: object, shape: object, strides: object, *_autograd: object
 ) -> _View:
-    """Replace torch's function with the same arguments: return a view of *storage*."""
+    """Called by a pickle instead of torch's `_rebuild_tensor_v2`: return a view of *storage*."""
     if not isinstance(storage, _Storage):
         raise TorchFileError(f"a tensor refers to {storage!r}, which is not a storage")
     view = _View(storage, _count(offset), _counts(shape), _counts(strides))
@@ -145,7 +145,7 @@ def _rebuild_tensor(
 
 
 def _rebuild_parameter(tensor: object, *_autograd: object) -> object:
-    """Replace torch's function: return the tensor of a parameter."""
+    """Called by a pickle instead of torch's function: return *tensor*, the parameter's value."""
     return tensor
 
 
@@ -162,7 +162,11 @@ def _counts(numbers: object) -> tuple[int, ...]:
 
 
 def _read_pickle(stream: BytesIO, what: str) -> tuple[object, dict[str, _Storage]]:
-    """Return the next object in *stream* and the storages that it refers to."""
+    """
+    Return the object in the next pickle of *stream*, and the storages that it refers to, by key.
+
+    *what* names the pickle in an error message.
+    """
     unpickler = _TensorUnpickler(stream)
     try:
         return unpickler.load(), unpickler.storages
@@ -175,7 +179,13 @@ def _read_pickle(stream: BytesIO, what: str) -> tuple[object, dict[str, _Storage
 def _locate_storages(
     data: bytes, position: int, keys: object, storages: dict[str, _Storage]
 ) -> dict[str, int]:
-    """Check all counts; return at which byte the numbers of each storage begin."""
+    """
+    Return, by the key of each storage, the byte of *data* at which its numbers begin.
+
+    *position* is the first byte after the pickles, *keys* are the storages that the file lists, and
+    *storages* those that its tensors use.  Raises TorchFileError if the two differ or a count is
+    wrong.
+    """
     if not isinstance(keys, list) or sorted(keys, key=repr) != sorted(storages, key=repr):
         raise TorchFileError(f"the storages used, {list(storages)}, are not those listed, {keys}")
     starts = {}
@@ -206,7 +216,11 @@ def _checked_name(name: object) -> str:
 def _copy_view(
     data: bytes, starts: dict[str, int], name: str, view: object
 ) -> npt.NDArray[np.generic]:
-    """Return the numbers of *view* as an array of its own."""
+    """
+    Return the numbers of *view* as an array of its own; raises TorchFileError.
+
+    *starts* is the result of `_locate_storages`; *name* names the tensor in an error message.
+    """
     if not isinstance(view, _View):
         raise TorchFileError(f"{name} is a {type(view).__name__}, not a tensor")
     storage, dtype, shape = view.storage, view.storage.dtype, view.shape

@@ -19,10 +19,11 @@ def variable_reader(
     folder: Path, flat: FlatGraph
 ) -> Callable[[str], npt.NDArray[np.generic] | None]:
     """
-    Return a function that reads a variable of the SavedModel in *folder*, by its node in *flat*.
+    Return a function that reads the variables of the SavedModel in *folder*.
 
-    The function returns None for a variable that the checkpoint lacks or that cannot be read.  It
-    opens the checkpoint at its first call.
+    The function takes the name of a variable's node in *flat*, and returns the variable's value, or
+    None if the checkpoint lacks the variable or cannot be read.  The first call opens the
+    checkpoint.
     """
 
     @cache

@@ -55,7 +55,8 @@ def read_frozen_graph(path: Path, facts: ModelFacts) -> FrozenGraph:
     Return the graph in *path* with the input and output that *facts* name, or else the likely ones.
 
     Raises `ModelError` for a file without a frozen graph, for a named tensor that is absent, where
-    an input or output must be named, and where *facts* name a signature other than `SIGNATURE`.
+    no input or output is named and none is likely, and where *facts* name a signature other than
+    `SIGNATURE`.
     """
     import tensorflow.compat.v1 as tf
 
@@ -106,15 +107,18 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
 
 
 def _other_format(path: Path) -> str:
-    """Return which other format the file has; empty if it is not recognised."""
+    """Return a phrase that names the format of *path*; empty if the format is not recognised."""
     found = format_of(path) or text_format_of(path)
     return f"{found.what}, not a frozen graph" if found else ""
 
 
 def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
     """
-    Return the name of the only placeholder, or of the only one that takes more than a single value
-    and that the output needs; else the input of the only image decoder.
+    Return the name of the input of a graph for which none was named.
+
+    It is the only placeholder; else the only placeholder that *output* depends on and that takes
+    more than a single value; else the input of the only image decoder.  Raises `ModelError` if
+    there is none of these.
     """
     names = [str(node.name) for node in graph_def.node if node.op == "Placeholder"]
     if len(names) == 1:
@@ -133,7 +137,7 @@ def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
 
 
 def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output: str) -> None:
-    """Raise `ModelError` if the output depends on placeholders other than the input."""
+    """Raise `ModelError` if *output* depends on placeholders other than *given*, the input."""
     nodes = {node.name: node for node in graph_def.node}
     wanted = needed(nodes, output, given)
     others = [node for node in graph_def.node if node.op == "Placeholder" and node.name in wanted]
@@ -152,7 +156,7 @@ def _check_placeholders(path: Path, graph_def: "tf.GraphDef", given: str, output
 
 
 def _takes_single_value(node: "tf.NodeDef") -> bool:
-    """Whether a placeholder can be a single number or bool, as keep_prob and phase_train are."""
+    """Whether *node*, a placeholder such as keep_prob or phase_train, can be one number or bool."""
     sizes = [each.size for each in node.attr["shape"].shape.dim]
     return _type_of(node) != "string" and all(size == 1 for size in sizes)
 
@@ -200,7 +204,12 @@ def _imported(
     given: "tf.Tensor | None" = None,
     fed: str = "",
 ) -> "tf.Tensor":
-    """Import *graph_def* with *given* in place of *fed*; return its tensor *name*."""
+    """
+    Import *graph_def* into the default graph, and return its tensor *name*.
+
+    Unless *given* is None, it takes the place of the tensor *fed*.  Raises `ModelError`, which
+    names *path*, for a graph that cannot be imported.
+    """
     import tensorflow.compat.v1 as tf
 
     try:

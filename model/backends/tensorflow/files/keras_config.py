@@ -81,7 +81,7 @@ _FUNCTION_MODULES = re.compile(r"builtins|(tf_)?keras(\.src)?\.activations(\.\w+
 
 @dataclass(frozen=True, slots=True)
 class OwnNames:
-    """The names of one release of Keras that a config may use."""
+    """The names that a config may use with one release of Keras."""
 
     classes: frozenset[str]
     functions: frozenset[str]  #: activations
@@ -119,7 +119,11 @@ def check_config(path: Path, config: dict[str, Any], own: OwnNames) -> None:
 
 
 def objects_of(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
-    """Yield each object of *config*, with a phrase that names its layer."""
+    """
+    Yield each JSON object in *config*, at any depth, with a phrase that names its layer.
+
+    The layer is the innermost one that contains the object.
+    """
     waiting: list[tuple[Any, str]] = [(config, "the model")]
     while waiting:
         each, layer = waiting.pop()
@@ -133,7 +137,7 @@ def objects_of(config: dict[str, Any]) -> Iterator[tuple[dict[str, Any], str]]:
 
 
 def _reason_refused(each: dict[str, Any], own: OwnNames) -> str | None:
-    """Return why an object of the config is refused; None if it is allowed."""
+    """Return why the object *each* of a config is refused; None if it is allowed."""
     kind, inner = each.get("class_name"), each.get("config")
     if kind in _CODE_CLASSES or each.get("function_type") == "lambda":
         code = kind if kind in _CODE_CLASSES and kind != "__lambda__" else "Lambda"
@@ -156,7 +160,12 @@ def _reason_refused(each: dict[str, Any], own: OwnNames) -> str | None:
 def _is_listed(
     each: dict[str, Any], name: object, names: frozenset[str], modules: re.Pattern[str]
 ) -> bool:
-    """Whether *name* is in *names*, and *each* states no other module or registered name."""
+    """
+    Whether *names* contains *name*, and the object *each* does not refer to anything else.
+
+    If *each* states a module, *modules* must match it; if it states a registered name, that must be
+    *name*.
+    """
     module = each.get("module")
     return (
         isinstance(name, str)
@@ -168,7 +177,11 @@ def _is_listed(
 
 
 def _reason_call_refused(kind: object, config: dict[str, Any]) -> str | None:
-    """Return why a layer that calls TensorFlow is refused; None if it is allowed."""
+    """
+    Return why a layer of the class *kind* is refused; None if it is allowed.
+
+    Only a layer that calls TensorFlow is refused: the layer's *config* names what it calls.
+    """
     if kind in ("TFOpLambda", "SlicingOpLambda"):
         function = config.get("function")
         computes = only_computes(function)

@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 @contextmanager
 def exported_saved_model(path: Path) -> "Iterator[Path]":
     """
-    Provide a folder with the model in *path* as a SavedModel; it is removed after the block.
+    Provide a folder with the model in *path* as a SavedModel; remove the folder after the block.
 
-    Its one signature, serving_default, names inputs and outputs by their layers, or by the keys
-    of the dict that the model takes or returns.  A file of Keras 2 is loaded by tf_keras, or by
-    Keras 3 where tf_keras is not installed.
+    The SavedModel has one signature, serving_default, which names inputs and outputs by their
+    layers, or by the keys of the dict that the model takes or returns.  A file of Keras 2 is loaded
+    by tf_keras, or by Keras 3 where tf_keras is not installed.
 
-    Raises `ModelError`, in one line, for a file without a whole model, for a file that names code
-    other than Keras's own, and where no temporary folder can be made.
+    Raises `ModelError`, with a message of one line, for a file without a whole model, for a file
+    that names code other than Keras's own, and where no temporary folder can be made.
     """
     source = read_source(path)
     keras = _keras_for(source)
@@ -53,7 +53,7 @@ def exported_saved_model(path: Path) -> "Iterator[Path]":
 
 
 def _keras_for(source: KerasSource) -> Any:
-    """Return the package that loads *source*; raises `ModelError`."""
+    """Return the package that loads *source*, keras or tf_keras; raises `ModelError`."""
     if source.major_version != 2:
         return importlib.import_module("keras")
     try:
@@ -102,7 +102,7 @@ def _export(model: Any, folder: Path) -> None:
 
 
 def _tracked_objects(model: Any) -> list[Any]:
-    """Return what the SavedModel must hold besides the function: variables and tables."""
+    """Return the objects to save with the function: they hold the model's variables and tables."""
     import tensorflow as tf
 
     if isinstance(model, tf.Module):  # Keras 2: saving the model itself would trace every layer
@@ -113,7 +113,12 @@ def _tracked_objects(model: Any) -> list[Any]:
 
 
 def _structure(model: Any, side: str) -> Any:
-    """Return the inputs or outputs of the model: a tensor, or a list or dict of them."""
+    """
+    Return the inputs of *model* if *side* is "input", its outputs if it is "output".
+
+    They are one tensor, or a list or dict of tensors.  Raises ValueError if the file does not state
+    their shapes.
+    """
     structure = getattr(model, side, None)
     if structure is None:  # a Sequential, which has one tensor on each side
         tensors = getattr(model, f"{side}s", None)
@@ -124,7 +129,7 @@ def _structure(model: Any, side: str) -> Any:
 
 
 def _tensor_names(structure: Any) -> list[str]:
-    """Return a name for each tensor of *structure*, flattened: its key, or its layer's name."""
+    """Return a name for each tensor of *structure*: its key in a dict, else its layer's name."""
     import tensorflow as tf
 
     if isinstance(structure, dict):
@@ -139,7 +144,7 @@ def _tensor_names(structure: Any) -> list[str]:
 
 def _rename_tensors(folder: Path, inputs: list[str], outputs: list[str]) -> None:
     """
-    Rename the tensors of the signature to *inputs* and *outputs*.
+    Change the names in the signature of the SavedModel in *folder* to *inputs* and *outputs*.
 
     Done after the export, since some names, such as "class", cannot be arguments of a function.
     """

@@ -1,8 +1,8 @@
 """
 The functions of TensorFlow that a file of Keras 2 may call: each only computes.
 
-Each is listed, since a namespace is no guarantee: `tf.nn.fixed_unigram_candidate_sampler` reads a
-file.
+Each function is listed, since a namespace may contain others:
+`tf.nn.fixed_unigram_candidate_sampler` reads a file.
 """
 
 _BY_NAMESPACE = {

@@ -34,7 +34,7 @@ class KerasSource:
 
     @property
     def major_version(self) -> int:
-        """The version's first number; without a version, 2 or 3 by the layout of the config."""
+        """The first number of `version`; if that is empty, 2 or 3, by the layout of the config."""
         number = re.match(r"\d+", self.version)
         if number is not None:
             return int(number[0])
@@ -46,8 +46,9 @@ def read_source(path: Path) -> KerasSource:
     """
     Read the config and the version of the file at *path*.
 
-    Raises `ModelError`, in one line, for a file that is not a Keras file or not a whole model, and
-    for a file written by Keras 1, or by Keras on Theano, whose kernels are flipped.
+    Raises `ModelError`, with a message of one line, for a file that is not a Keras file or not a
+    whole model, and for a file written by Keras 1, or by Keras on Theano, whose kernels are
+    flipped.
     """
     archive = _is_archive(path)
     try:
@@ -76,7 +77,8 @@ def copy_source(source: KerasSource, folder: Path) -> Path:
     """
     Copy the parts of *source* that belong to the model into *folder*; return the new file.
 
-    Its name has the extension that Keras expects.  Raises `ModelError` for links to other files.
+    The name of the new file has the extension that Keras expects.  Raises `ModelError` for links to
+    other files.
     """
     if source.archive:
         return _copy_archive(source, folder)
@@ -101,14 +103,22 @@ def _is_archive(path: Path) -> bool:
 
 
 def _read_archive(path: Path) -> tuple[Any, str, str]:
-    """Return the config of an archive, the version of Keras, and "" for the backend."""
+    """
+    Return the config in the archive *path*, its version of Keras, and an empty backend.
+
+    An archive states no backend.
+    """
     with ZipFile(path) as members:
         metadata = json.loads(members.read(_METADATA)) if _METADATA in members.namelist() else {}
         return json.loads(members.read(_CONFIG)), str(metadata.get("keras_version", "")), ""
 
 
 def _read_hdf5(path: Path) -> tuple[Any, str, str]:
-    """Return config, version and backend of an HDF5 file; raises `ModelError` if it has none."""
+    """
+    Return the config in the HDF5 file *path*, its version of Keras, and its backend.
+
+    Raises `ModelError` if the file has no config.
+    """
     import h5py
 
     with path.open("rb") as stream, h5py.File(stream) as file:

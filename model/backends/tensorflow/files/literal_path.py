@@ -1,5 +1,5 @@
 """
-Return a path of a folder that TensorFlow does not treat as a pattern.
+Find, for a folder, a path that TensorFlow does not treat as a pattern.
 
 TensorFlow treats a path with `[`, `*`, `?` or `{` as a pattern, and fails for a name that is not
 UTF-8.  Linux gives each open folder a path without such characters.

@@ -40,7 +40,7 @@ _DTYPES = (
 
 @dataclass(frozen=True, slots=True)
 class PixelInput:
-    """An input that is to take uint8 pixels as well as the tensor of its signature."""
+    """An input that gets a variant for uint8 pixels, beside the one that its signature states."""
 
     signature: str
     input: str
@@ -68,9 +68,10 @@ class SavedGraph:
 
 def apply_feeds(meta_graph: "tf.MetaGraphDef", feeds: Feeds) -> SavedGraph:
     """
-    Return *meta_graph*, changed in place: placeholders and inputs in *feeds* become constants.
+    Return *meta_graph* with constants in place of the placeholders and inputs that *feeds* names.
 
-    Such inputs are removed from the signatures.  Raises `ModelError` as `feed_constants` does.
+    *meta_graph* is changed in place.  Its signatures lose the inputs that are now constants.
+    Raises `ModelError` as `feed_constants` does.
     """
     tensors = defaultdict[str, set[str]](set)  # signatures may use one name for different tensors
     for definition in meta_graph.signature_def.values():
@@ -107,9 +108,10 @@ def read_meta_graph(folder: Path) -> "tf.MetaGraphDef":
 
 def signatures_of(meta_graph: "tf.MetaGraphDef") -> tuple[tuple[Signature, ...], dict[str, str]]:
     """
-    Return the signatures that can be served, the default one first, and why others cannot, by name.
+    Return the signatures that can be served, and a dict that states why the others cannot.
 
-    Inputs and outputs are sorted by name.  Raises `ModelError` if no signature can be served.
+    The default signature is the first.  The dict has the names of the others as keys.  Inputs and
+    outputs are sorted by name.  Raises `ModelError` if no signature can be served.
     """
     served: list[Signature] = []
     unserved: dict[str, str] = {}
@@ -140,8 +142,9 @@ def load_saved_model(
     """
     Load the SavedModel in *folder*, whose graph is *saved*, into a Session.
 
-    Restores the variables and runs the init op; the caller closes the Session.  Raises
-    `ModelError`, in one line, if a file in the folder is missing or cannot be read.
+    Restores the variables and runs the init op; the caller closes the Session.  With *pixels*, the
+    result has an endpoint for uint8 pixels too.  Raises `ModelError`, with a message of one line,
+    if a file in the folder is missing or cannot be read.
     """
     import tensorflow.compat.v1 as tf
 
@@ -198,7 +201,7 @@ def _parse(folder: Path) -> "SavedModel":
 
 
 def _reason_unservable(definition: "tf.SignatureDef") -> str:
-    """Return why requests cannot use the signature; empty if they can."""
+    """Return why requests cannot use the signature *definition*; empty if they can."""
     tensors: dict[str, str] = {}
     for kind, infos in (("input", definition.inputs), ("output", definition.outputs)):
         for name, info in sorted(infos.items()):
@@ -238,7 +241,11 @@ class _GraphShapes:
         return TensorSpec(name, dtype, tuple(None if size < 0 else size for size in sizes))
 
     def _graph_shape(self, info: "tf.TensorInfo") -> tuple[int | None, ...] | None:
-        """Return the graph's shape: signatures of TensorFlow 1 may omit it, as for a scalar."""
+        """
+        Return the shape of *info* in the graph; None if its rank is unknown.
+
+        A signature of TensorFlow 1 may omit the shape, which then looks like that of a scalar.
+        """
         import tensorflow.compat.v1 as tf
 
         stated = () if info.HasField("tensor_shape") else None
@@ -257,7 +264,7 @@ class _GraphShapes:
 
 
 def _dtype(info: "tf.TensorInfo") -> np.dtype | None:
-    """Return the numpy dtype; None if requests do not support it."""
+    """Return the numpy dtype of *info*; None if requests do not support it."""
     import tensorflow.compat.v1 as tf
 
     name = _type_name(info)
@@ -267,7 +274,7 @@ def _dtype(info: "tf.TensorInfo") -> np.dtype | None:
 
 
 def _type_name(info: "tf.TensorInfo") -> str:
-    """Return the name of the dtype; for a reference, the name of the dtype that it refers to."""
+    """Return the name of the dtype of *info*; of a reference, the dtype that it refers to."""
     import tensorflow.compat.v1 as tf
 
     try:
@@ -311,9 +318,10 @@ def _build_pixel_input(
     meta_graph: "tf.MetaGraphDef", pixels: PixelInput
 ) -> "dict[str, tuple[tf.Tensor, tf.Tensor]]":
     """
-    Add a placeholder for pixels, and their conversion to an input, to the default graph.
+    Add to the default graph a placeholder for pixels, and their conversion to the model's input.
 
-    Returns, by the name of the input's tensor, its replacement and the placeholder for pixels.
+    *pixels* names the input.  Returns a dict whose one key is the name of the input's tensor; its
+    value is the tensor that replaces the input, and the placeholder for pixels.
     """
     import tensorflow.compat.v1 as tf
 
@@ -339,7 +347,12 @@ def _endpoint(
     fed: "Mapping[str, tf.Tensor]",
     fetched: "Mapping[str, tf.Tensor]",
 ) -> Endpoint:
-    """Return the endpoint of *signature*; *fed* and *fetched* replace tensors by name."""
+    """
+    Return the endpoint of *signature* in the default graph.
+
+    *fed* and *fetched* have the tensors that replace inputs and outputs, by the replaced tensor's
+    name.
+    """
     import tensorflow.compat.v1 as tf
 
     definition = meta_graph.signature_def[signature.name]
@@ -357,7 +370,7 @@ def _endpoint(
 
 
 def _with_pixel_signature(endpoint: Endpoint, pixels: PixelInput) -> Endpoint:
-    """Return *endpoint* with a signature whose input is uint8 pixels."""
+    """Return *endpoint* with a signature that states uint8 pixels for the input of *pixels*."""
     signature, layout = endpoint.signature, pixels.layout
     inputs = tuple(
         TensorSpec(spec.name, np.dtype(np.uint8), layout.pixels)

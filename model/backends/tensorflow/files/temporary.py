@@ -13,7 +13,7 @@ def temporary_folder(model: Path) -> Iterator[Path]:
     """
     Provide an empty folder, which is removed at the end of the block.
 
-    Raises `ModelError`, in one line that names *model*, if no folder is writable.
+    Raises `ModelError`, with a message of one line that names *model*, if no folder is writable.
     """
     try:
         folder = TemporaryDirectory(prefix="tensorferry-")

@@ -55,7 +55,8 @@ def open_batch_axis(
     """
     Return the graph that computes *output* from *cut*, for any number of rows.
 
-    It does not contain the node of *cut*.  *shapes* are the shapes of the `tensors_to_observe`.
+    The graph does not contain the node of the tensor *cut*.  *shapes* has the shape, in a run of
+    one row, of each tensor that `tensors_to_observe` returns.
     """
     nodes = {node.name: node for node in graph_def.node}
     suffix = subgraph(graph_def, needed(nodes, output, cut))
@@ -75,14 +76,14 @@ def open_batch_axis(
 
 @dataclass(frozen=True, slots=True)
 class _Context:
-    """The graph around a node that is rewritten."""
+    """The graph that contains the node to rewrite."""
 
     nodes: Mapping[str, Any]
     shapes: Shapes
     reached: Collection[str]  #: nodes that depend on the rows or their shape
 
     def shape(self, name: str) -> Shape:
-        """Return the shape, with one row, of the tensor that an input names *name*."""
+        """Return the shape that the tensor *name*, an input of a node, has in a run of one row."""
         return self.shapes["{}:{}".format(*edge(name))]
 
     def constant(self, name: str) -> list[int] | None:
@@ -98,7 +99,7 @@ class _Context:
         return numbers
 
     def new_constant(self, user: str, numbers: Iterable[int], dtype: int) -> "tf.NodeDef":
-        """Return a new constant node for use by the node *user*."""
+        """Return a new constant node with *numbers*, which will be an input of the node *user*."""
         import tensorflow.compat.v1 as tf
 
         name = f"{user}/tensorferry_rows"
@@ -112,7 +113,11 @@ class _Context:
 
 
 def _open_reshape(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
-    """Turn *node* into a Reshape to its shape for one row, with the first axis open."""
+    """
+    Turn *node*, if it fixes the number of rows, into a Reshape whose first axis is open.
+
+    The other axes are those of its result for one row.  Returns the constants to add to the graph.
+    """
     import tensorflow.compat.v1 as tf
 
     if not _fixes_rows(node, context):
@@ -133,7 +138,7 @@ def _open_reshape(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
 
 
 def _fixes_rows(node: "tf.NodeDef", context: _Context) -> bool:
-    """Whether the shape that *node* makes is correct for one row only."""
+    """Whether *node*, which changes a shape, is correct for one row only."""
     rank = len(context.shape(node.input[0]))
     match node.op:
         case "Reshape":
@@ -151,7 +156,11 @@ def _fixes_rows(node: "tf.NodeDef", context: _Context) -> bool:
 
 
 def _open_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
-    """Change a Slice of the only row to take all rows."""
+    """
+    Change *node*, a Slice, to take all rows if it takes the only row.
+
+    Returns the constants to add to the graph.
+    """
     begin, size = (context.constant(each) for each in node.input[1:3])
     of_one_row = context.shape(node.input[0])[:1] == (1,)
     if not begin or not size or (begin[0], size[0]) != (0, 1) or not of_one_row:
@@ -162,7 +171,12 @@ def _open_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
 
 
 def _open_strided_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeDef"]:
-    """Change a StridedSlice of the only row, with or without its axis, to take all rows."""
+    """
+    Change *node*, a StridedSlice, to take all rows if its input has one row.
+
+    A node that drops the row axis is changed to keep that axis.  Returns an empty list: no constant
+    is needed.
+    """
     steps = context.constant(node.input[3])
     elsewhere = _attribute(node, "ellipsis_mask").i | _attribute(node, "new_axis_mask").i
     of_one_row = context.shape(node.input[0])[:1] == (1,)
@@ -174,7 +188,12 @@ def _open_strided_slice(node: "tf.NodeDef", context: _Context) -> list["tf.NodeD
 
 
 def _drop_shape_check(node: "tf.NodeDef", _: _Context) -> list["tf.NodeDef"]:
-    """Remove a check of the shape; a PlaceholderWithDefault, never fed, becomes its default."""
+    """
+    Make *node* pass its input on without a check of the shape.
+
+    It becomes an Identity, also if it is a PlaceholderWithDefault, which is never fed; of While and
+    If nodes only the stated shapes are removed.  Returns an empty list: no constant is needed.
+    """
     if node.op in _FUNCTIONAL:
         node.attr.pop("output_shapes", None)
         return []
@@ -186,7 +205,7 @@ def _drop_shape_check(node: "tf.NodeDef", _: _Context) -> list["tf.NodeDef"]:
 
 
 def _attribute(node: "tf.NodeDef", name: str) -> Any:
-    """Return an attribute; plain indexing would add a missing one to *node*."""
+    """Return the attribute *name* of *node*; plain indexing would add a missing one to *node*."""
     from tensorflow.core.framework.attr_value_pb2 import AttrValue
 
     return node.attr[name] if name in node.attr else AttrValue()

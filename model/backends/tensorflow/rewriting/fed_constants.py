@@ -23,10 +23,10 @@ PLACEHOLDERS = ("Placeholder", "PlaceholderWithDefault")
 
 def feed_constants(graph_def: "tf.GraphDef", feeds: Feeds) -> dict[str, np.ndarray]:
     """
-    Turn the placeholders that *feeds* name into constants, in place; return them by tensor name.
+    Turn the placeholders that *feeds* name into constants, in place.
 
-    Raises `ModelError` for a name that is no placeholder, and for a value that its dtype or shape
-    cannot hold.
+    Returns the constants by the names of their tensors.  Raises `ModelError` for a name that is no
+    placeholder, and for a value that the placeholder's dtype or shape cannot hold.
     """
     nodes = {node.name: node for node in graph_def.node if node.op in PLACEHOLDERS}
     constants = {}
@@ -65,7 +65,7 @@ def _make_constant(node: "tf.NodeDef", value: bool | float) -> np.ndarray:
 
 
 def _is_exact(constant: np.ndarray, value: bool | float) -> bool:
-    """Whether *constant* equals *value*; a float dtype may round it."""
+    """Whether *constant* equals *value*; always true for a float dtype, which may round *value*."""
     return constant.dtype.kind not in "iu" or float(constant.reshape(-1)[0]) == value
 
 

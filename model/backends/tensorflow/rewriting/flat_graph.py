@@ -2,7 +2,7 @@
 Read a graph with the bodies of its functions in place of the calls.
 
 Pure: the protos are read and nothing is run.  TensorFlow 2 saves a model's operations in functions
-that call each other; a flat graph has them as nodes of one graph, whose inputs name its nodes.
+that call each other; in a flat graph, all operations are nodes of the same graph.
 """
 
 from collections import defaultdict
@@ -43,7 +43,11 @@ class FlatGraph:
     aliases: dict[Tensor, Tensor] = field(default_factory=dict)
 
     def source(self, tensor: Tensor) -> Tensor:
-        """Return *tensor*; for the output of a call, the tensor that the function returns there."""
+        """
+        Return *tensor* itself, unless it is the output of a function call.
+
+        For such an output, return the tensor within the function that the function returns there.
+        """
         for _ in range(MAX_DEPTH):  # aliases of a recursive function may form a loop
             if tensor not in self.aliases:
                 break
@@ -51,11 +55,11 @@ class FlatGraph:
         return tensor
 
     def inputs(self, name: str) -> list[Tensor]:
-        """Return the inputs of a node."""
+        """Return the inputs of the node *name*."""
         return [self.source(each) for each in self.nodes[name].inputs]
 
     def consumers(self) -> Mapping[Tensor, list[str]]:
-        """Return, by tensor, the nodes that have it as an input."""
+        """Return, for each tensor, the names of the nodes that have it as an input."""
         found = defaultdict[Tensor, list[str]](list)
         for name in self.nodes:
             for tensor in dict.fromkeys(self.inputs(name)):
@@ -99,7 +103,7 @@ def flat_graph(graph_def: "tf.GraphDef") -> FlatGraph:
 
 
 def tensor_named(name: str) -> Tensor:
-    """Return the tensor of the name NODE:OUTPUT, or NODE for output 0."""
+    """Return the tensor that *name* means: NODE:OUTPUT, or NODE for output 0."""
     node, _, output = name.partition(":")
     return node, int(output or 0)
 
@@ -115,7 +119,12 @@ def _inputs(prefix: str, node: "tf.NodeDef", arguments: Mapping[str, Tensor]) ->
 
 
 def _tensor(prefix: str, name: str, arguments: Mapping[str, Tensor]) -> Tensor:
-    """Return the tensor for a name within a function: ARGUMENT or NODE:OUTPUT_NAME:NUMBER."""
+    """
+    Return the tensor that *name*, an input of a node, means.
+
+    Within a function, *name* is ARGUMENT or NODE:OUTPUT_NAME:NUMBER, *prefix* precedes the names of
+    the function's nodes, and *arguments* are the tensors that the call passes.
+    """
     if name in arguments:
         return arguments[name]
     node, _, output = name.partition(":")

@@ -24,7 +24,7 @@ class Node(Protocol):
 
     @property
     def input(self) -> Sequence[str]:
-        """NODE, NODE:OUTPUT, or ^NODE for a control input, which only has to run before."""
+        """Its inputs: NODE, NODE:OUTPUT, or ^NODE for a node that only has to run before."""
 
 
 Nodes = Mapping[str, Node]
@@ -38,7 +38,11 @@ _SHAPE_READERS = frozenset({"Shape", "ShapeN", "Size", "Rank"})
 
 
 def edge(name: str) -> Edge:
-    """Return the node and the output in *name*, the name of an input or of a tensor."""
+    """
+    Return the node in *name*, and the number of its output, `CONTROL` for a control input.
+
+    *name* is the name of an input or of a tensor.
+    """
     if name.startswith("^"):
         return name[1:], CONTROL
     node, _, output = name.partition(":")
@@ -111,7 +115,12 @@ def reached(nodes: Nodes, start: str) -> Collection[str]:
 
 
 def _successors(nodes: Nodes, end: Edge) -> dict[Edge, list[Edge]]:
-    """Return what follows each edge: an output's consumers, or a node's used outputs."""
+    """
+    Return, for each output of a node and for each node, what follows it.
+
+    An output is followed by the nodes that take it as an input; a node, written (NODE, _INSIDE), is
+    followed by those of its outputs that are used.  The output *end* counts as used.
+    """
     successors = defaultdict[Edge, list[Edge]](list)
     successors[end[0], _INSIDE].append(end)
     for name, node in nodes.items():

@@ -58,7 +58,8 @@ def input_scaling(
     """
     Return how *flat* scales the values of the tensor *start* before it mixes them.
 
-    Only nodes that the tensors *ends* depend on count.
+    A node is ignored unless one of the tensors *ends* depends on it.  Returns `Unreadable`, with
+    the reason, if the scaling cannot be read.
     """
     sources = [flat.source(end) for end in ends]
     return _Reading(flat, read_variable).scaling(start, sources, flat.needed(sources))
@@ -108,7 +109,12 @@ class _Reading:
         return self._common_scaling(mixed)
 
     def _common_scaling(self, mixed: Mapping[str, Affine]) -> Affine | Unreadable:
-        """Return the scaling in front of the nodes in *mixed*, if it is the same for all."""
+        """
+        Return the scaling in *mixed* if all its values are equal, else why it cannot be read.
+
+        *mixed* has the scaling in front of each node that mixes pixels, by the node's name, and
+        that of each output that is scaled pixels.
+        """
         for name in mixed.keys() & self.flat.nodes.keys():
             op = self.flat.nodes[name].op
             if op in _OPAQUE or (op in _ARITHMETIC_OPS and not self._mixes(name)):
@@ -127,7 +133,7 @@ class _Reading:
         return first
 
     def _mixes(self, name: str) -> bool:
-        """Whether every input of a node depends on the pixels or is a known constant."""
+        """Whether each input of the node *name* depends on the pixels or is a known constant."""
         return all(
             each[0] in self.reached or self._constant(each) is not None
             for each in self.flat.inputs(name)
@@ -139,13 +145,17 @@ class _Reading:
         return [(name, 0)]
 
     def _average_scaling(self, name: str) -> Affine:
-        """Return the average scaling of the pixels that the node *name* joins."""
+        """Return the mean of the scalings of the inputs that the node *name* joins."""
         parts = [self.found[each] for each in self.flat.inputs(name) if each in self.found]
         scale = float(np.mean([part.scale for part in parts]))
         return Affine(scale, float(np.mean([part.offset for part in parts])))
 
     def _after(self, name: str, tensor: Tensor) -> Affine | None:
-        """Return the scaling of *tensor* behind the node *name*; None if *name* mixes pixels."""
+        """
+        Return the scaling after the node *name*, of which *tensor* is an input.
+
+        Returns None if *name* mixes pixels, or scales them in a way that cannot be read.
+        """
         node, inputs = self.flat.nodes[name], self.flat.inputs(name)
         before, place = self.found[tensor], inputs.index(tensor)
         if node.op == "Split":
@@ -166,7 +176,7 @@ class _Reading:
         return _combine(node.op, before, place, other)
 
     def _is_constant_limit(self, op: str, inputs: list[Tensor]) -> bool:
-        """Whether *op* is no Minimum or Maximum, or has a constant limit."""
+        """Whether *op* is neither Minimum nor Maximum, or the limit in *inputs* is constant."""
         return op not in ("Minimum", "Maximum") or self._constant(inputs[1]) is not None
 
     def _after_batch_norm(self, name: str, inputs: list[Tensor], before: Affine) -> Affine | None:
@@ -182,7 +192,11 @@ class _Reading:
         return shifted and _combine("Mul", shifted, 0, factor)
 
     def _constant(self, tensor: Tensor, depth: int = 0) -> npt.NDArray[np.float64] | None:
-        """Return the value of *tensor* if it does not depend on pixels and is easily computed."""
+        """
+        Return the value of *tensor*; None if it depends on pixels or is not easily computed.
+
+        *depth* counts how often this function has called itself.
+        """
         name, output = self.flat.source(tensor)
         if name not in self.flat.nodes or output != 0 or depth > 32 or name in self.reached:
             return None
@@ -225,9 +239,11 @@ def _dependent_nodes(consumers: Mapping[Tensor, list[str]], start: Tensor) -> se
 
 def _combine(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]) -> Affine | None:
     """
-    Return the scaling after *op*: its input *place* has the scaling *before*, *other* is constant.
+    Return the scaling after the operation *op*; None if the result is no scaling of the pixels.
 
-    Return None where channels are scaled in opposite directions: an average would describe neither.
+    *op* has two inputs: number *place*, 0 or 1, has the scaling *before*, and the other is the
+    constant *other*.  Returns None also where channels are scaled in opposite directions: an
+    average would describe neither.
     """
     if op not in _SUMS and other.min() < 0 < other.max():
         return None

@@ -13,14 +13,18 @@ if TYPE_CHECKING:
 
 
 class CpuRun:
-    """Runs a graph and feeds one of its tensors; `on_cpu` provides one."""
+    """Runs a graph and feeds one of its tensors; `on_cpu` provides a `CpuRun`."""
 
     def __init__(self, session: "tf.Session", fed: str) -> None:
         self._session = session
         self._fed = fed
 
     def __call__(self, fetched: Sequence[str], value: "bytes | Value") -> list[Value]:
-        """Return the values of the tensors *fetched*; raises TensorFlow's errors and ValueError."""
+        """
+        Feed *value*, and return the values of the tensors *fetched*.
+
+        Raises TensorFlow's errors and ValueError.
+        """
         values = self._session.run(list(fetched), {self._fed: value})
         return [np.asarray(each) for each in values]
 
@@ -30,7 +34,7 @@ class CpuRun:
         return [each.name for each in tensors if each.dtype.is_floating or each.dtype.is_integer]
 
     def is_random(self, node: str) -> bool:
-        """Whether *node* returns other random values in each run."""
+        """Whether *node* returns different random values in each run."""
         op_def = self._session.graph.get_operation_by_name(node).op_def
         return op_def.is_stateful and any(attr.name == "seed" for attr in op_def.attr)
 
@@ -40,7 +44,7 @@ def on_cpu(graph: "tf.Graph", fed: str, *, optimised: bool = True) -> Iterator[C
     """
     Provide a `CpuRun` that feeds the tensor *fed*; its Session is closed at the end of the block.
 
-    Without *optimised*, TensorFlow does not rewrite the graph before it runs.
+    With *optimised*, TensorFlow's optimiser rewrites the graph before it runs.
     """
     import tensorflow.compat.v1 as tf
 

@@ -28,9 +28,9 @@ def usable_image_input(
     graph: LoadedGraph, runner: SessionRunner, on_progress: Callable[[str], object]
 ) -> ImageInput | None:
     """
-    Return the image input of *graph*; None where a trial shows that the model takes no images.
+    Return the image input of *graph*; None if it has none or the model takes no images.
 
-    A string input takes images only if the model runs on a trial image; if it does not,
+    A string input takes images only if the model runs on a trial image.  If the model does not,
     *on_progress* gets the reason.  Raises `ModelError` where the model fails on every image with an
     error that does not depend on the image.
     """
@@ -58,7 +58,11 @@ def usable_image_input(
 
 
 def is_sigmoid_output(graph: LoadedGraph, images: ImageInput) -> bool:
-    """Whether the scores are the output of a Sigmoid: p for one class, and 1 - p for the other."""
+    """
+    Whether the scores are the output of a Sigmoid.
+
+    A Sigmoid gives one score p for two classes: p for one, and 1 - p for the other.
+    """
     by_name = {each.signature.name: each for each in graph.endpoints}
     output = by_name[images.signature.name].fetches[images.scores]
     flat = flat_graph(graph.session.graph.as_graph_def())
@@ -70,9 +74,9 @@ def is_sigmoid_output(graph: LoadedGraph, images: ImageInput) -> bool:
 
 def find_accepted_image(images: ImageInput, runner: SessionRunner) -> Feed | Exception | None:
     """
-    Return an image that the model runs, in the first format that it takes.
+    Return a feed with an image that the model runs, in the first format that the model takes.
 
-    Otherwise return the error of the first run; None if every probe has too many pixels.
+    If no image runs, return the error of the first run, or None if every image has too many pixels.
     """
     import tensorflow.compat.v1 as tf
 
@@ -92,7 +96,7 @@ def find_accepted_image(images: ImageInput, runner: SessionRunner) -> Feed | Exc
 
 
 def _model_errors() -> tuple[type[Exception], ...]:
-    """Return the errors that do not depend on the string that is fed."""
+    """Return the types of the errors that do not depend on the string that is fed."""
     import tensorflow.compat.v1 as tf
 
     return (

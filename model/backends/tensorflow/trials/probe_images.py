@@ -35,7 +35,7 @@ class _Probes(Mapping[str, tuple[bytes, ...]]):
 
 
 def probe_images() -> Mapping[str, tuple[bytes, ...]]:
-    """Return the same images in each format of `FORMATS`, by its name."""
+    """Return the same images as files in each format of `FORMATS`, by the name of the format."""
     return _Probes()
 
 
@@ -50,7 +50,12 @@ def _images() -> tuple[Image.Image, ...]:
 def probe_pixels(
     layout: ImageLayout, dtype: npt.DTypeLike
 ) -> dict[str, tuple[npt.NDArray[np.generic], ...]]:
-    """Return similar images as arrays: values 0 to 255, each array one row of *layout*."""
+    """
+    Return five images as arrays, under the key "pixels".
+
+    They look like the `probe_images`.  Each array is one row of *layout*, with the dtype *dtype*
+    and values from 0 to 255.
+    """
     size = layout.height or 1, layout.width or 1
     images = (_pixels(*size, seed)[..., : layout.channels].astype(dtype) for seed in range(5))
     if layout.axis is ChannelAxis.FIRST:
@@ -61,7 +66,7 @@ def probe_pixels(
 
 
 def _pixels(height: int, width: int, seed: int) -> npt.NDArray[np.uint8]:
-    """Return waves with noise, uint8 [height, width, 3]."""
+    """Return an image of waves with noise, uint8 [height, width, 3]; *seed* determines it."""
     y, x, colour = np.ogrid[:height, :width, :3]
     waves = 0.5 + 0.35 * np.sin(x / (5 + seed % 7) + 2 * colour) * np.cos(y / 9 + seed + colour)
     noise = np.random.default_rng(seed).normal(0, 0.05, (height, width, 3))

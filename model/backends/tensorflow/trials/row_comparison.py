@@ -25,7 +25,12 @@ MAX_TENSORS_PER_FETCH = 32
 
 
 def tolerance(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
-    """Return the largest allowed difference of *dtype* values computed with dtypes *within*."""
+    """
+    Return the largest allowed difference between two values of *dtype*.
+
+    *within* are the other dtypes of the computation; the least exact of all determines the result.
+    It is 0 for a *dtype* without rounding, such as an integer.
+    """
     if np.dtype(dtype).name not in _TOLERANCES:
         return 0.0
     return max(_TOLERANCES.get(np.dtype(each).name, 0.0) for each in (dtype, *within))
@@ -33,9 +38,10 @@ def tolerance(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
 
 def difference(value: Value, expected: Value) -> float:
     """
-    Return the largest difference, divided by the largest of *expected* if that is above 1.
+    Return the largest difference between *value* and *expected*.
 
-    It is infinite if the shapes differ or a difference is NaN.
+    It is divided by the largest magnitude in *expected* if that is above 1, and infinite if the
+    shapes differ or a difference is NaN.
     """
     if value.shape != expected.shape:
         return np.inf
@@ -48,9 +54,10 @@ def difference(value: Value, expected: Value) -> float:
 
 def rows_are_independent(value: Value, rows: Sequence[Value]) -> bool:
     """
-    Whether *value*, a tensor in a run of a batch, consists of *rows*, its values in single runs.
+    Whether *value* consists of *rows*, in their order.
 
-    The batch axis may be any axis: some graphs move it behind the time axis.
+    *value* is a tensor in the run of a batch; *rows* are the values of this tensor in single runs
+    of the batch's rows.  The batch axis may be any axis: some graphs move it behind the time axis.
     """
     one = rows[0]
     if any(row.shape != one.shape for row in rows):
@@ -74,7 +81,11 @@ def first_row_is_distinct(rows: Sequence[Value]) -> bool:
 
 
 def first_mixed_tensor(names: Sequence[str], batch: Fetch, singles: Sequence[Fetch]) -> str | None:
-    """Return the first of *names* that differs between *batch* and *singles*; None if none does."""
+    """
+    Return the first of the tensors *names* that has mixed rows; None if none has.
+
+    *batch* fetches tensors from a run of the batch, and each of *singles* from the run of one row.
+    """
     for start in range(0, len(names), MAX_TENSORS_PER_FETCH):
         some = names[start : start + MAX_TENSORS_PER_FETCH]
         rows = zip(*(fetch(some) for fetch in singles), strict=True)
@@ -88,8 +99,8 @@ def _nearly_equal(value: Value, expected: Value) -> bool:
     """
     Whether two vectors differ only by rounding; infinities and NaN must be equal.
 
-    Layers amplify rounding errors, so the tolerance is the square root of that for outputs; the
-    values of another row differ by more.
+    Layers amplify rounding errors, so the allowed difference is larger than for outputs: the square
+    root of `tolerance`, relative to the largest number.  The values of another row differ by more.
     """
     with np.errstate(invalid="ignore"):
         exact = expected.astype(np.float64)

@@ -49,7 +49,11 @@ def mark_dependent_rows(graph: LoadedGraph) -> LoadedGraph:
 
 
 def _reason_to_run_alone(graph: LoadedGraph, endpoint: Endpoint) -> str:
-    """Return why feeds cannot share a run, by the signature or by trial runs; empty if they can."""
+    """
+    Return why feeds for *endpoint* cannot share a run; empty if they can.
+
+    The signature states it, or trial runs show it.
+    """
     if not endpoint.signature.batched:
         return endpoint.signature.alone
     most = endpoint.signature.max_rows or TRIAL_ROWS
@@ -59,7 +63,11 @@ def _reason_to_run_alone(graph: LoadedGraph, endpoint: Endpoint) -> str:
 
 
 def _trials(graph: LoadedGraph, signature: Signature) -> Iterator[list[Feed]]:
-    """Yield lists of feeds of one row each: lists of different rows, then one of equal rows."""
+    """
+    Yield lists of feeds, each feed with one row.
+
+    The rows of a list differ, except in the last list, where all are equal.
+    """
     image_input = graph.image_input
     if image_input is not None and image_input.signature == signature:
         # Pixels are the same for every format.
@@ -79,7 +87,11 @@ def _trials(graph: LoadedGraph, signature: Signature) -> Iterator[list[Feed]]:
 
 
 def _row(spec: TensorSpec, row: int, size: int, random: np.random.Generator) -> np.ndarray:
-    """Return row number *row* for *spec*, [1, ...], which differs from the other rows."""
+    """
+    Return a row for *spec*, [1, ...]; each number *row* gives another one.
+
+    *size* is the size of each open axis.
+    """
     shape = (1, *(size if each is None else each for each in spec.row_shape))
     if spec.dtype == STRING:
         return np.full(shape, _STRINGS[row], STRING)
@@ -92,7 +104,7 @@ def _row(spec: TensorSpec, row: int, size: int, random: np.random.Generator) -> 
 
 
 def _reason_rows_differ(graph: LoadedGraph, endpoint: Endpoint, rows: Sequence[Feed]) -> str:
-    """Return why *rows* cannot share a run; empty if they can, or cannot be run or compared."""
+    """Return why *rows* cannot share a run; empty if they can, or if no trial can show it."""
     import tensorflow.compat.v1 as tf
 
     def run(arrays: Arrays) -> list[np.ndarray]:

@@ -1,5 +1,5 @@
 """
-Make a tf.train.Example that a model can parse, by reading its errors for other Examples.
+Make a tf.train.Example that a model can parse, by reading the model's errors for other Examples.
 
 A signature does not state which features an Example needs, nor their kinds and sizes.
 """
@@ -29,9 +29,10 @@ def parsable_example(
     refusal_reason: Callable[[bytes], str], strings: Sequence[bytes]
 ) -> bytes | None:
     """
-    Return a serialised Example that the model takes, of zeros and one of *strings*, else None.
+    Return a serialised Example that the model takes; None if none was found.
 
-    *refusal_reason* returns the model's error for an Example; empty if the model takes it.
+    Its numbers are 0, and all its strings are the same one of *strings*.  *refusal_reason* returns
+    the model's error for an Example, or an empty string if the model takes it.
     """
     features: dict[str, _Feature] = {}
     for string in strings:
@@ -48,7 +49,7 @@ def parsable_example(
 
 
 def _learn_feature(refusal: str, features: dict[str, _Feature]) -> bool:
-    """Add what *refusal* states to *features*; return whether that was new."""
+    """Add to *features* what the error *refusal* states; return whether any of that was new."""
     if (missing := _MISSING.search(refusal)) and missing[1] not in features:
         features[missing[1]] = _Feature(missing[2])
         return True

@@ -1,9 +1,9 @@
 """
 Find a row that a model runs, for warm-up and for examples of requests.
 
-A signature states that an input is a string or an integer, not which values its operations take,
-and may leave sizes open, so rows are tried until one runs.  Blocks for up to `MAX_SECONDS` and one
-run; call it on a thread that may run the model.
+A signature states that an input is a string or an integer, but not which values the model's
+operations take, and it may leave sizes open.  So rows are tried until one runs.  Blocks for up to
+`MAX_SECONDS` and one more run; call it on a thread that may run the model.
 """
 
 import time
@@ -75,7 +75,8 @@ def runnable_row(
     """
     Return the simplest row of *signature* that *run* accepts; None if none was found.
 
-    Zeros, texts and sizes of 1 are tried first; with *blank_only*, only zeros and empty strings.
+    Zeros, texts and sizes of 1 are tried first; with *blank_only*, only zeros and empty strings are
+    tried.  *seconds* returns the time, in seconds.
     """
     import tensorflow.compat.v1 as tf
 
@@ -103,7 +104,11 @@ class _TrialsTimedOut(Exception):
 
 
 def _rows(signature: Signature, refusal_reason: Callable[[Feed], str]) -> Iterator[Feed]:
-    """Yield the rows to try: the same string in all inputs, an Example, then different strings."""
+    """
+    Yield the rows to try: the same string in all inputs, an Example, then different strings.
+
+    *refusal_reason* returns the model's error for a row, from which the Example is built.
+    """
     specs = signature.inputs
     strings = sum(spec.dtype == STRING for spec in specs)
     texts = sample_strings() if strings else (b"",)
@@ -122,7 +127,7 @@ def _rows(signature: Signature, refusal_reason: Callable[[Feed], str]) -> Iterat
 
 
 def _shapes(signature: Signature) -> Iterator[tuple[tuple[int, ...], ...]]:
-    """Yield the possible shapes of the inputs, the smallest first, each once."""
+    """Yield tuples of shapes to try, one shape for each input; the smallest first, none twice."""
     specs = signature.inputs
     found: dict[tuple[tuple[int, ...], ...], None] = {}
     for unknown, size in product(_UNKNOWN_SHAPES, _SIZES):
@@ -146,7 +151,11 @@ def _row(
     number: int,
     shapes: Sequence[tuple[int, ...]],
 ) -> Feed:
-    """Return a row with a string for each string input, and *number* in all others."""
+    """
+    Return a row of *signature* with *strings* in its string inputs, in order.
+
+    All other inputs are filled with *number*.  *shapes* has the shape of each input.
+    """
     remaining = iter(strings)
     arrays = []
     for spec, shape in zip(signature.inputs, shapes, strict=True):
@@ -158,7 +167,11 @@ def _row(
 
 
 def _image(kind: str) -> bytes:
-    """Return a white image of 32 x 32 pixels, large enough for most models to scale down."""
+    """
+    Return a white image of 32 x 32 pixels as a file of the format *kind*.
+
+    It is large enough for most models to scale down.
+    """
     file = BytesIO()
     Image.new("RGB", (32, 32), "white").save(file, kind)
     return file.getvalue()
