@@ -198,7 +198,9 @@ TWO: dict[str, list[tuple[str, bytes]]] = {
 @pytest.mark.parametrize("parts", TWO.values(), ids=TWO.keys())
 def test_a_form_with_two_images_is_refused(parts: list[tuple[str, bytes]]) -> None:
     """With their names: a client could take the answer to one for that to both."""
-    with pytest.raises(HTTPError, match=r"holds 2 images \(.*\); one is answered per") as caught:
+    with pytest.raises(
+        HTTPError, match=r"holds 2 images \(.*\); send one image per request"
+    ) as caught:
         image_of(http_request(form(*parts), headers={"content-type": FORM}))
     assert caught.value.status == 400
     for disposition, _ in parts:

@@ -190,7 +190,7 @@ def test_the_error_names_what_does_not_fit(
 def test_there_are_no_labels_to_choose_from(port: int) -> None:
     """Nor any other parameter."""
     for query, message in (
-        ("k=1", "k: there are no labels"),
+        ("k=1", "k: this model has no labels"),
         ("x=1", "unknown query parameter 'x'"),
     ):
         answer = ask(port, SAMPLE.encode(), path=f"/?{query}")
