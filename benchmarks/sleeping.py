@@ -73,7 +73,7 @@ def serve(port: str, latency: Path, **fixed: str | None) -> None:
 @click.option("--only", multiple=True, type=click.Choice(list(PARTS)), help="[default: all]")
 @click.option("--quick", is_flag=True, help="One round of seconds: to try it out.")
 @click.option("--rounds", type=click.IntRange(min=1), help="Rounds, instead of those of each part.")
-@click.option("--seconds", type=click.FloatRange(min=1), help="Of each load, in seconds.")
+@click.option("--seconds", type=click.FloatRange(min=1), help="Of each load, likewise.")
 @json_option
 def run(
     only: tuple[str, ...],

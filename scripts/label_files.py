@@ -198,6 +198,6 @@ class LabelRun:
 
 
 def _report_progress(line: str) -> None:
-    """Write *line* to stderr if that is a terminal; write a warning in any case."""
+    """Write *line* to stderr if stderr is a terminal; write a warning in any case."""
     if sys.stderr.isatty() or line.startswith("warning: "):
         click.echo(line, err=True)

@@ -19,7 +19,7 @@ class Figures:
     """The figures of one simulation; None: nothing was answered, or no time passed."""
 
     requests: int  #: the requests that count
-    mean_ms: float | None  #: from arrival to answer, of answered requests, as the percentiles
+    mean_ms: float | None  #: from arrival to answer, of answered requests; as p50 and p99
     p50_ms: float | None
     p99_ms: float | None
     rate: float | None  #: answers a second

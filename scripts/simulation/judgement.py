@@ -2,9 +2,8 @@
 Compare the server's own policy with the best fixed settings.
 
 Pure.  Each case is a model and a load; each of its seeds is a workload under which the policy,
-greedy batching at the true knee and a grid of fixed settings are simulated.  The fixed
-settings are tuned for the load, and greedy batching is given the knee; the policy has to learn
-both.
+greedy batching at the true knee and a grid of fixed settings are simulated.  The fixed settings are
+tuned for the load, and greedy batching is given the knee; the policy has to learn both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence

@@ -7,8 +7,8 @@ load.py URL HEADERS BODY closed CONNECTIONS SECONDS
     batches count.
 load.py URL HEADERS BODY open RATE SECONDS SLO_MS SEED
     Poisson arrivals at a fixed mean rate, whatever the server does.  A latency counts from the
-    intended time of the request; it is infinite where no answer comes.  Refusals are
-    counted separately.
+    intended time of the request; it is infinite without an answer.  Refusals are counted
+    separately.
 
 Runs in the client's virtualenv.
 """
