@@ -55,20 +55,14 @@ class LabelPrinter:
         self.failed = False
 
     def label(self, name: str) -> Deferred[None]:
-        """
-        Label the file *name*; the Deferred fails if the labels cannot be written to standard
-        output.
-        """
+        """Label the file *name*; the Deferred fails if standard output cannot be written."""
         outcome: list[Prediction | Failure] = []
         self._lines.append((name, outcome))
         labelled = maybeDeferred(lambda: self._inference.classify(content_of(name), self._k))
         return labelled.addBoth(outcome.append).addCallback(lambda _: self._print())
 
     def end(self, ended: Callable[[], object]) -> None:
-        """
-        Call *ended* when the labels of all files are printed; `label` must not be called after
-        `end`.
-        """
+        """Call *ended* when all labels are printed; `label` must not be called after `end`."""
         self._on_end = ended
         self._print()
 
@@ -130,8 +124,7 @@ class LabelRun:
 
     def run(self) -> int:
         """
-        Run the reactor until all files are labelled; return the exit code, 0 only if no file
-        failed.
+        Run the reactor until all files are labelled; return the exit code, 0 if no file failed.
 
         Called once, on the main thread.
         """

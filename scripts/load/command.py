@@ -89,8 +89,7 @@ class LoadTester:
 
     async def results(self, servers: Sequence[Server], load: Load | None) -> Results:
         """
-        Apply *load* to *servers*, or search for the highest rate if *load* is None; return the
-        results.
+        Apply *load*, or search for the highest rate if *load* is None; return the results.
 
         Two servers are compared.  Raises `Interrupted` if a signal arrives before the first result.
         """
@@ -129,8 +128,7 @@ class LoadTester:
 
     async def _measure_whole(self, server: Server, load: Load, settings: LoadSettings) -> Summary:
         """
-        Apply *load*, one of several; return its summary, or raise `Interrupted` if a signal cut it
-        short.
+        Apply *load*, one of several, and return its summary; raises `Interrupted` after a signal.
         """
         outcome = await self._measure(server, load, settings)
         self._check_interrupted()

@@ -35,10 +35,7 @@ class Comparison:
     second: list[Summary] = field(default_factory=list)
 
     def ratios(self) -> dict[str, Ratio]:
-        """
-        Return the ratios by the name of the figure, for figures that both servers have in some
-        round.
-        """
+        """Return the ratios by figure; skip figures that no round has for both servers."""
         found = {}
         for name in FIGURES:
             pairs = [

@@ -72,8 +72,7 @@ class Connection(TwistedProtocol):
 
     def connectionMade(self) -> None:
         """
-        Called when the connection is open: turn off Nagle's algorithm, so that requests are sent at
-        once.
+        Called when the connection is open: turn off Nagle's algorithm, which delays small requests.
         """
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)

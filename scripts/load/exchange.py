@@ -34,10 +34,10 @@ class Exchange:
         finish: "Callable[[Exchange], object]",
     ) -> None:
         """
-        *finish* is called with the exchange once its outcome is known, so never after the pool
-        closes.
+        *finish* is called with the exchange when its outcome is known.
 
-        `ended`, and `status` or `detail`, are set before the call.
+        It is called at most once, and not if the pool is closed before.  `ended`, and `status` or
+        `detail`, are set before the call.
         """
         self.request = request
         self.intended = intended  #: when the request was due

@@ -151,10 +151,7 @@ class Measurement:
         return Outcome(record, summarise(record, self._client_stats()))
 
     def stop(self) -> None:
-        """
-        Send no more requests; the record has only those that finish within `LINGER_SECONDS` from
-        now.
-        """
+        """Send no more requests; those that finish within `LINGER_SECONDS` seconds still count."""
         if self._driver is not None and self._driver.sending:
             elapsed = self._clock.seconds() - self._driver.record.start
             self._seconds = max(TICK_SECONDS, elapsed - self._settings.warmup)

@@ -123,8 +123,7 @@ class ConnectionPool:
 
     def answered(self, connection: Connection, exchange: Exchange) -> None:
         """
-        Called when *exchange* is answered: use *connection* for the next request, then call
-        `finish`.
+        Called when *exchange* is answered: reuse *connection* if possible, then call `finish`.
         """
         del self._under_way[exchange]
         if connection.reusable:

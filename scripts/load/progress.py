@@ -47,8 +47,7 @@ class ProgressLine:
 
     def line(self, progress: Progress) -> str:
         """
-        Return the text of the line; rate and latencies are those of the answers since the last
-        call.
+        Return the text of the line; its rate and latencies are of the answers since the last call.
         """
         record = progress.record
         before, at = self._seen[1:] if self._seen[0] is record else (0, 0.0)

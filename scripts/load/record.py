@@ -31,10 +31,7 @@ class Record:
     """The outcomes of the exchanges that were due at *counted_from* or later."""
 
     def __init__(self, start: float, counted_from: float) -> None:
-        """
-        *start* and *counted_from* are times of the monotonic clock; columns have seconds after
-        *start*.
-        """
+        """Both are times of the monotonic clock; times in the columns are seconds after *start*."""
         self.start = start
         self.counted_from = counted_from
         self.lags = array("d")  #: from when a request was due until it was passed to the pool

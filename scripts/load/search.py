@@ -46,8 +46,7 @@ class Point:
 
 def bounds(points: Sequence[Point]) -> tuple[float | None, float | None]:
     """
-    Return the highest rate that kept the SLO, and the lowest rate that broke it; None if there is
-    none.
+    Return the highest rate that kept the SLO, and the lowest rate that broke it; None without one.
 
     A rate that broke the SLO once counts as broken, and so does every higher rate.
     """

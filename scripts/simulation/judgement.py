@@ -71,8 +71,7 @@ class Open:
 
     def play(self, seed: int, requests: int = REQUESTS) -> dict[str, float]:
         """
-        Simulate the workload of *seed*; return, by name, ratios of latencies: the policy's to
-        another's.
+        Simulate the workload of *seed*; return the ratios of the policy's latencies, by name.
 
         `mean` and `p99` are ratios to the tuned setting; `greedy` is the ratio of the mean to the
         mean of greedy batching.  *requests* is the number of requests.

@@ -39,10 +39,7 @@ class Service:
 
     @property
     def knee(self) -> int:
-        """
-        The smallest number of rows whose runs reach the most rows per second, within
-        `RATE_TOLERANCE`.
-        """
+        """The fewest rows whose runs reach the most rows per second, within `RATE_TOLERANCE`."""
         rates = [self.rate(rows) for rows in range(1, self.cap + 1)]
         enough = max(rates) * (1 - RATE_TOLERANCE)
         return 1 + next(at for at, rate in enumerate(rates) if rate >= enough)
