@@ -1,7 +1,7 @@
 """
 `python -m benchmarks.judgement`: simulate the server's policy, and compare it with tuned settings.
 
-Takes about ten minutes on two cores.  The exit code is 1 where a bound is not met.
+Takes about ten minutes on two cores.  The exit code is 1 if a bound does not hold.
 """
 
 import sys
@@ -38,9 +38,11 @@ QUICK_LOADS, QUICK_PER_ANSWER = (0.3, 0.7, 0.9), (0.0, 0.0003)
 
 def cases(loads: Sequence[float], per_answer: Sequence[float]) -> Iterator[Case]:
     """
-    Yield a case for each service, each pattern of arrivals and each of *loads*, then closed loops.
+    Yield the open loops, then the closed loops.
 
-    There is a closed loop for each number of clients and each of *per_answer*, in seconds.
+    There is an open loop for each combination of a service, a pattern of arrivals and one of
+    *loads*, and a closed loop for each combination of a number of clients and one of *per_answer*,
+    in seconds.
     """
     for service in SERVICES:
         for pattern in PATTERNS:
@@ -53,7 +55,8 @@ def played(jobs: Sequence[tuple[Case, int, int]], processes: int) -> Found:
     """
     Simulate *jobs* in *processes* processes, and return the ratios by case.
 
-    A job is a case, a seed and a number of requests; each case gets the ratios of all its seeds.
+    A job is a case, a seed and a number of requests; jobs of the same case must be adjacent, and
+    the case has a set of ratios for each of them.
     """
     # Not forked: the caller may have threads.
     with ProcessPoolExecutor(processes, get_context("spawn")) as pool:
@@ -75,7 +78,7 @@ def report(found: Found, verdicts: Iterable[Verdict]) -> str:
     """
     Return three tables: the open loops, the closed loops, and the bounds.
 
-    Ratios are means over the seeds, except greedy_worst, the largest of them.
+    A ratio is the mean over the seeds, except greedy_worst: the largest `greedy` of a seed.
     """
     opened = [
         {
@@ -103,7 +106,7 @@ def report(found: Found, verdicts: Iterable[Verdict]) -> str:
 
 
 def as_json(found: Found) -> list[dict[str, object]]:
-    """Return a JSON array with an object for each case, which has the ratios of each seed."""
+    """Return *found* as data for JSON: an object for each case, with the ratios of each seed."""
     return [{"case": str(case), "seeds": list(map(dict, ratios))} for case, ratios in found.items()]
 
 

@@ -1,8 +1,7 @@
 """
 Keep measurements as JSON files that state what was measured: commit, date and machine.
 
-Each item of a list or an object is on a line of its own, so that the difference between two files
-can be read.
+Each item of a list or an object is on a line of its own, so that a diff of two files is readable.
 """
 
 import json
@@ -34,9 +33,9 @@ json_option = click.option(
 
 def stamped(what: str, figures: Kept, root: Path = ROOT) -> dict[str, Any]:
     """
-    Return the commit, the date and the machine, followed by the *figures* of the benchmark *what*.
+    Return the name *what* of a benchmark, the commit, the date and the machine, then the *figures*.
 
-    A long benchmark calls this at its start, because the commit may change meanwhile.
+    A long benchmark calls this at its start, because the commit may change during the measurement.
     """
     return {
         "what": what,
@@ -51,7 +50,7 @@ def commit_of(root: Path) -> str | None:
     """
     Return the commit that is checked out in *root*; None outside a clone.
 
-    `DIRTY` is appended if a tracked file outside docs/ differs from the commit.
+    The commit ends with `DIRTY` if a tracked file outside docs/ has been changed.
     """
     commit = _git(root, "rev-parse", "HEAD")
     changed = _git(
@@ -72,7 +71,7 @@ def _git(root: Path, *words: str) -> str:
 
 
 def write(file: Path, kept: Kept) -> None:
-    """Write a measurement to *file*, and create its folder."""
+    """Write the measurement *kept* to *file*, and create the folder of *file* if it is missing."""
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(dumped(kept), encoding="utf-8")
 

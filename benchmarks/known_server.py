@@ -1,8 +1,8 @@
 """
 `python -m benchmarks.known_server`: a server that answers each request after a known time.
 
-It serves to check the figures of a load test.  It answers two bytes, at so little cost that the
-load test itself limits the rate.
+Its purpose is to check the figures of a load test.  Each answer has a body of two bytes, at so
+little cost that the load test itself limits the rate.
 """
 
 from collections import deque
@@ -27,14 +27,14 @@ ANSWER = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 2\r\n\
 
 
 class KnownTimes:
-    """Calls functions in order, each a known time after it was passed to `call`."""
+    """Calls functions in the order in which they were passed to `call`, each after a known time."""
 
     def __init__(self, delay: float, stall_at: int, stall: float) -> None:
         """
         Each function is called *delay* seconds after it was passed to `call`, or after a stall.
 
-        The stall begins with call number *stall_at* and lasts *stall* seconds; 0 is no stall.
-        Functions that are passed during the stall are not called before its end.
+        The stall begins with call number *stall_at* and lasts *stall* seconds; there is no stall if
+        *stall_at* is 0.  Functions that are passed during the stall are not called before its end.
         """
         self._delay = delay
         self._stall_at = stall_at
@@ -46,7 +46,9 @@ class KnownTimes:
         self._due: deque[tuple[float, Callable[[], object]]] = deque()
 
     def call(self, function: Callable[[], object]) -> None:
-        """Call *function* after the delay: now, if the delay is 0 and no other call waits."""
+        """
+        Call *function* after the delay; at once if the delay is 0 and no earlier function waits.
+        """
         now = self._seconds()
         self._calls += 1
         if self._calls == self._stall_at:
@@ -76,7 +78,9 @@ class KnownProtocol(Protocol):
         self._parser = HttpRequestParser(self)
 
     def connectionMade(self) -> None:
-        """Called when the connection is made: send small answers without delay."""
+        """
+        Called when the connection is made: turn off Nagle's algorithm, which delays small answers.
+        """
         cast("ITCPTransport", self.transport).setTcpNoDelay(True)
 
     def dataReceived(self, data: bytes) -> None:

@@ -58,10 +58,10 @@ def loaded(
     name: str, workload: Workload, url: str, data: Path, folder: Path, *options: str
 ) -> dict[str, Any]:
     """
-    Run one load test, and return a row with its command and figures.
+    Run one load test, and return a row named *name* with its command and figures.
 
-    The server is at *url*, the body of *workload* in the folder *data*; the file with the figures
-    is written to *folder*.  *name*, the name of the row, states which load it is.
+    The server is at *url*; the folder *data* has the body of *workload*.  The load test writes its
+    figures to a file in *folder*.
     """
     file = folder / "load.json"
     command = load_test(workload, url, data, file, *options)
@@ -70,7 +70,7 @@ def loaded(
 
 
 def row(name: str, command: str, figures: Mapping[str, Any]) -> dict[str, Any]:
-    """Return a row with *name*, *command* and those of *figures* that are kept."""
+    """Return a row with *name*, *command*, and the figures in *figures* that the table shows."""
     kept = {key: figures[key] for key in (*FIGURES, "warnings") if key in figures}
     return {"name": name, "command": command, **kept}
 
@@ -79,7 +79,7 @@ def finish(what: str, rows: list[dict[str, Any]], file: Path | None) -> None:
     """
     Print the table of *rows* and all warnings; write *file*, unless it is None.
 
-    *what* is the name of the benchmark.
+    *what* is the name of the benchmark in the file.
     """
     click.echo(table([{key: row.get(key) for key in ("name", *FIGURES)} for row in rows]))
     for each in rows:

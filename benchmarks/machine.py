@@ -1,7 +1,7 @@
 """
 Describe the machine that measures, and read how much CPU all of its programs have used.
 
-The description holds only what figures depend on, and nothing that identifies the machine.  Linux
+The description has only what the figures depend on, and nothing that identifies the machine.  Linux
 only.
 """
 

@@ -1,10 +1,10 @@
 """
 `python -m benchmarks.overhead`: the CPU that the batcher takes for each request.
 
-The CPU of a request is measured from submit to answer, in batches of 32, with a lane that runs
+The CPU of a request is measured from submit to answer, in batches of 32, with a lane that computes
 nothing: all requests of a batch are submitted while the lane is busy, then the lane completes its
-run.  In alternating rounds, the CPU of a Deferred that has three callbacks is measured for
-comparison.  There is no reactor and no model, and the time of a run is simulated.
+run.  For comparison, the CPU of a Deferred that has three callbacks is measured in the same rounds.
+There is no reactor and no model, and the time of a run is simulated.
 """
 
 import gc
@@ -43,14 +43,14 @@ DEFERRED, BARE, SERVED = "a Deferred with three callbacks", "submit", "submit, a
 
 
 class Work(Protocol):
-    """One of the ways to process requests that are compared."""
+    """A way to process requests; the benchmark compares the CPU of several."""
 
     def batch(self) -> None:
         """Process `BATCH` requests, from submit to answer."""
 
 
 class Deferreds:
-    """Deferreds with three callbacks."""
+    """Processes a request as a Deferred with three callbacks."""
 
     def batch(self) -> None:
         """Make `BATCH` Deferreds, then fire them in the same order."""
@@ -71,7 +71,7 @@ def same(value: None) -> None:
 
 
 class HeldLane:
-    """A lane that runs nothing, and completes a run when `end` is called."""
+    """A lane that computes nothing, and completes a run when `end` is called."""
 
     seconds: float | None = None
 
@@ -80,21 +80,25 @@ class HeldLane:
         self._results: list[None] = []
 
     def run(self, pieces: Sequence[Piece[None]]) -> Deferred[Sequence[None]]:
-        """Return a Deferred that fires when `end` is called."""
+        """Start a run; the Deferred fires when `end` is called."""
         self._results = [None] * len(pieces)
         self._running = Deferred()
         return self._running
 
     def end(self) -> None:
-        """Complete the run."""
+        """Complete the run that was started last."""
         self._running.callback(self._results)
 
 
 class Submits:
-    """Requests to a batcher whose lane is always busy."""
+    """Submits requests to a batcher whose lane is always busy."""
 
     def __init__(self, *, served: bool) -> None:
-        """If *served*, submit each request with the server's arguments and a new trace."""
+        """
+        With *served*, submit each request with the server's arguments and a new trace.
+
+        Else submit it with the defaults.
+        """
         self.clock = Clock()
         self.lane = HeldLane()
         self.batcher: Batcher[None, None] = Batcher(
@@ -136,9 +140,9 @@ WORKS: dict[str, Callable[[], Work]] = {
 
 def microseconds(work: Work, batches: int, cpu: Callable[[], float] = process_time) -> float:
     """
-    Return the CPU time of one request in microseconds, as a mean over *batches* batches of *work*.
+    Return the CPU time of one request in microseconds: the mean over *batches* batches of *work*.
 
-    *cpu* returns the CPU seconds that the process has used.
+    *cpu* returns the CPU seconds that the process has used so far.
     """
     for _ in range(WARMING):
         work.batch()
@@ -151,9 +155,10 @@ def microseconds(work: Work, batches: int, cpu: Callable[[], float] = process_ti
 
 def measure(rounds: int, batches: int, cpu: Callable[[], float] = process_time) -> Kept:
     """
-    Return the rows of a batch, the requests of a round, and the costs.
+    Measure each of `WORKS` in each of *rounds* rounds, with *batches* batches.
 
-    The costs are, for each of `WORKS`, a list with the microseconds of a request in each round.
+    Return `batch`, the requests of a batch; `requests`, those of each of `WORKS` in a round; and
+    `microseconds`: for each of `WORKS`, a list with the CPU time of a request in each round.
     """
     costs: dict[str, list[float]] = {name: [] for name in WORKS}
     for _ in range(rounds):
@@ -168,9 +173,7 @@ def measure(rounds: int, batches: int, cpu: Callable[[], float] = process_time) 
 
 def ratios(kept: Kept, name: str) -> list[float]:
     """
-    Return, for each round, the cost of *name* divided by that of the first entry of `WORKS`.
-
-    The first entry is the Deferred with three callbacks.
+    Return, for each round, the cost of *name* divided by that of the Deferred with three callbacks.
     """
     costs: dict[str, list[float]] = kept["microseconds"]
     first = next(iter(costs.values()))
@@ -179,9 +182,9 @@ def ratios(kept: Kept, name: str) -> list[float]:
 
 def report(kept: Kept) -> str:
     """
-    Return a table of the costs and ratios in *kept*, as medians over the rounds.
+    Return a table of the costs and ratios in *kept*, each the median over the rounds.
 
-    A ratio divides two costs of the same round.
+    A ratio is that of two costs of the same round.
     """
     rows = []
     for name, costs in kept["microseconds"].items():

@@ -2,8 +2,8 @@
 Divide the CPU of a server among its parts, from the samples of a profiler.
 
 Pure.  A sample is a stack of frames, `function (file:line)`, outermost first, as py-spy writes it.
-A sample belongs to the innermost frame that is listed here, so numpy called by staging counts as
-staging.
+A sample counts for the part of its innermost frame whose code is listed in `PARTS`, so numpy called
+by staging counts as staging.
 
 The CPU of a thread is exact, from the kernel; samples only divide it.  A thread that waits for a
 core looks busy to the profiler.  So samples beyond the CPU time of a thread count as waiting, and
@@ -19,7 +19,7 @@ from operator import itemgetter
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """A part of the server and its code."""
+    """A part of the server, and the code that belongs to it."""
 
     name: str
     code: tuple[str, ...]  #: beginnings of `file:function`; the longest match decides
@@ -81,14 +81,18 @@ _THREAD = re.compile(r"thread \((?P<id>\d+)\)(?:: (?P<name>.*))?")
 
 @dataclass(frozen=True, slots=True)
 class Samples:
-    """The number of samples of one thread in each part."""
+    """The name of a thread in Python, and its number of samples in each part."""
 
     name: str
     parts: Counter[str] = field(default_factory=Counter)
 
 
 def part_of(frames: Sequence[str]) -> Part:
-    """Return the part of the sample *frames*; only the innermost frame can mean `WAKING`."""
+    """
+    Return the part that the sample *frames* counts for; `OTHER` if no frame is listed.
+
+    Only the innermost frame can belong to `WAKING`.
+    """
     for depth, frame in enumerate(reversed(frames)):
         found = _FRAME.fullmatch(frame)
         if found is None:
@@ -104,10 +108,10 @@ def part_of(frames: Sequence[str]) -> Part:
 
 def read_samples(collapsed: Iterable[str]) -> dict[int, Samples]:
     """
-    Return the samples of each thread, by the number that the kernel gives the thread.
+    Return the samples of each thread, by the thread id of the kernel.
 
     A line of *collapsed* holds frames separated by semicolons, then a space and the number of
-    samples.  The first frame names the thread.  Raises ValueError where no thread is named.
+    samples. The first frame names the thread; raises ValueError if it does not.
     """
     threads: dict[int, Samples] = {}
     for line in collapsed:
@@ -125,8 +129,8 @@ def divided(parts: Mapping[str, int], seconds: float, rate: float) -> dict[str, 
     """
     Divide *seconds*, the CPU of one thread, among its parts; return the seconds of each part.
 
-    *parts* has the number of samples of each part, and *rate* is the number of samples a second.
-    Samples beyond *seconds* are of a thread that waits for a core: they are subtracted from
+    *parts* has the number of samples of each part; *rate* is the number of samples a second.
+    Samples beyond *seconds* were taken while the thread waited for a core: they are subtracted from
     `WAKING`.
     """
     counts = dict(parts)
@@ -142,7 +146,11 @@ def divided(parts: Mapping[str, int], seconds: float, rate: float) -> dict[str, 
 
 
 def group_of(name: str, native: str) -> str:
-    """Return the group of a thread, by its *name* in Python or, without one, its *native* name."""
+    """
+    Return the group of a thread; *name* is its name in Python, *native* that in the kernel.
+
+    *name* is empty for a thread that Python did not start.
+    """
     if name == "MainThread":
         return "reactor"
     if name.startswith("model-"):
@@ -156,7 +164,7 @@ def group_of(name: str, native: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Sampled:
-    """The samples of a process over some seconds."""
+    """The samples of the threads of a process, and the CPU of each."""
 
     seconds: float
     rate: float  #: samples a second
@@ -170,8 +178,8 @@ def account(sampled: Sampled, answers: float) -> dict[str, object]:
     Return the CPU of a request in microseconds, by part and by group of threads.
 
     It is the CPU time in *sampled* divided by *answers*, the number of answers in that time.
-    `share` is the share of all CPU; `gil` is the share of the time in which that part or group
-    holds the interpreter lock.
+    `share` is the share of a part in all CPU; `gil` is the share of the time in which a part or a
+    group holds the interpreter lock.
     """
     groups, parts = _spent(sampled)
     held_by: Counter[str] = Counter()
@@ -204,7 +212,7 @@ def account(sampled: Sampled, answers: float) -> dict[str, object]:
 
 
 def _spent(sampled: Sampled) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the CPU seconds of each group of threads, and of each part."""
+    """Return the CPU seconds of each group of threads, and those of each part."""
     groups: dict[str, float] = {}
     parts: dict[str, float] = {}
     for thread, (native, seconds) in sampled.cpu.items():

@@ -1,10 +1,10 @@
 """
 `python -m benchmarks.peer`: this server as one of the servers that benchmarks/peers compares.
 
-The whole server with a dialect of its own.  The null model answers any body with its length,
-``{"n": 1024}``.  The net, a frozen graph from ``images`` to ``scores``, takes an image or the raw
-numbers of one row, and answers ``{"classes": [...], "scores": [...]}``, the five best first.
-``TENSORFERRY_*`` variables are settings, as for ``tensorferry serve``.
+Runs the whole server, with a dialect of its own.  The null model answers any body with its length
+in bytes, ``{"n": 1024}``.  The net, a frozen graph from ``images`` to ``scores``, takes an image or
+the raw numbers of one row, and answers ``{"classes": [...], "scores": [...]}``, the five best
+first. ``TENSORFERRY_*`` variables are settings, as for ``tensorferry serve``.
 """
 
 import os
@@ -45,13 +45,13 @@ NET = {
 
 
 def null_feed(model: ServedModel, request: HTTPRequest) -> Feed:
-    """Return the body of *request* as one row."""
+    """Return a feed of one row: the body of *request* as bytes."""
     signature = model.signatures[model.default]
     return signature.feed({signature.inputs[0].name: np.array([request.body], STRING)})
 
 
 def is_row(model: ServedModel, request: HTTPRequest) -> bool:
-    """Return whether the body has as many bytes as one row of numbers."""
+    """Return whether the body has as many bytes as one row of the model's input."""
     spec = model.signatures[model.default].inputs[0]
     return len(request.body) == prod(_row_of(spec)) * spec.dtype.itemsize
 
@@ -62,9 +62,9 @@ def _row_of(spec: TensorSpec) -> list[int]:
 
 def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
     """
-    Return the body as one row of numbers if `is_row` is true, else as the row of an image.
+    Return a feed of one row: the body as raw numbers if `is_row` is true, else as an image.
 
-    Call it on a decode thread for an image.  Raises `HTTPError` and `BadImage`.
+    Must be called on a decode thread if the body is an image.  Raises `HTTPError` and `BadImage`.
     """
     check_body(request)
     signature = model.signatures[model.default]
@@ -78,12 +78,12 @@ def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
 
 
 def write_length(outputs: Outputs) -> bytes:
-    """Return the answer of the null model."""
+    """Return the answer of the null model as JSON."""
     return orjson.dumps({"n": int(outputs.arrays[0][0])})
 
 
 def write_best(outputs: Outputs) -> bytes:
-    """Return the answer of the net: the five best classes and their scores."""
+    """Return the answer of the net as JSON: the five best classes and their scores."""
     scores = outputs.arrays[0][0]
     best = np.argsort(-scores, kind="stable")[:BEST]
     content = {"classes": best, "scores": scores[best]}
@@ -98,8 +98,8 @@ def dialect_of(
     """
     Return the dialect that reads requests with *feed_of* and writes answers with *write*.
 
-    *feed_of* runs on a decode thread, except for requests for which *at_once* is true: for these
-    the change of thread costs more CPU than *feed_of*.
+    *feed_of* runs on the reactor thread if *at_once* is true for a request, because the change of
+    thread would cost more CPU than *feed_of*; else it runs on a decode thread.
     """
 
     def infer(

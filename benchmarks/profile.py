@@ -2,8 +2,8 @@
 `python -m benchmarks.profile`: the CPU of a request by part of the server, under load.
 
 Starts `benchmarks.peer` as a process of its own, loads it with `tensorferry loadtest`, and samples
-it with py-spy, which does not stop it: first every thread that runs, then the thread that holds the
-interpreter lock.  The CPU of each thread, TensorFlow's included, comes from the kernel.
+it twice with py-spy, which does not pause it: first every running thread, then the thread that
+holds the interpreter lock.  The CPU of each thread, TensorFlow's included, comes from the kernel.
 """
 
 import json
@@ -41,9 +41,9 @@ SMALL = 0.01
 
 def profiled(workload: Workload, data: Path, seconds: float) -> dict[str, Any]:
     """
-    Return the profile of the server under *workload*, with the files in *data*.
+    Start the server, load it with *workload*, and return its profile; *data* has the files.
 
-    The server is sampled twice for *seconds*: once for all running threads, once for the
+    The server is sampled twice, for *seconds* each: all running threads, then the holder of the
     interpreter lock.
     """
     with TemporaryDirectory() as name, serving(workload.model, data, Path(name)) as (pid, url):
@@ -70,9 +70,10 @@ def profiled(workload: Workload, data: Path, seconds: float) -> dict[str, Any]:
 
 def sample(pid: int, seconds: float, folder: Path) -> Sampled:
     """
-    Sample the process *pid* twice for *seconds*: its running threads, then the interpreter lock.
+    Sample the process *pid* twice, for *seconds* each.
 
-    py-spy writes its file to *folder*.
+    First its running threads are sampled, then the thread that holds the interpreter lock.
+    *folder* is for the file that py-spy writes.
     """
     before, began = cpu_seconds(pid), time.perf_counter()
     running = spied(pid, seconds, folder)
@@ -88,9 +89,9 @@ def sample(pid: int, seconds: float, folder: Path) -> Sampled:
 
 def spied(pid: int, seconds: float, folder: Path, *options: str) -> Mapping[int, Samples]:
     """
-    Return the samples that py-spy takes of the process *pid* in *seconds*, by thread.
+    Run py-spy on the process *pid* for *seconds*, and return the samples by thread.
 
-    Needs the right to ptrace.
+    Needs the right to ptrace; raises `click.ClickException` if py-spy fails.
     """
     output = folder / "samples.txt"
     command = [
@@ -105,7 +106,7 @@ def spied(pid: int, seconds: float, folder: Path, *options: str) -> Mapping[int,
 
 
 def cpu_seconds(pid: int) -> dict[int, tuple[str, float]]:
-    """Return, for each thread of the process *pid*, its name in the kernel and its CPU seconds."""
+    """Return, by thread id, the name in the kernel and the CPU seconds of each thread of *pid*."""
     used = {}
     for file in Path(f"/proc/{pid}/task").glob("*/stat"):
         try:
@@ -119,7 +120,9 @@ def cpu_seconds(pid: int) -> dict[int, tuple[str, float]]:
 
 
 def report(workloads: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return, for each workload, a line, a table of the threads and a table of the parts."""
+    """
+    Return, for each workload, a line of totals, a table of the threads and a table of the parts.
+    """
     texts = []
     for name, each in workloads.items():
         cores = sum(thread["cores"] for thread in each["threads"].values())

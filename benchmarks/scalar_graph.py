@@ -1,8 +1,8 @@
 """
 `python -m benchmarks.scalar_graph FOLDER`: the default model as a graph that takes one JPEG file.
 
-Retraining tutorials write such graphs.  With this one, a server whose model takes one file can be
-compared with a server whose model, the same network, takes a batch.
+Retraining tutorials write such graphs.  Purpose: compare a server whose model takes one file with a
+server whose model, the same network, takes a batch.
 """
 
 import shutil
@@ -52,7 +52,11 @@ def scalar_graph(graph: bytes) -> bytes:
 
 
 def _image(contents: "tf.Tensor", name: str) -> "tf.Tensor":
-    """Return the middle of the image, uint8 [1, image_size, image_size, 3], named *name*."""
+    """
+    Return the middle of the JPEG file *contents*: uint8 [1, image_size, image_size, 3].
+
+    *name* is the name of the tensor.
+    """
     import tensorflow.compat.v1 as tf  # noqa: PLC0415 - it takes seconds, and must be silenced first
 
     image = tf.image.decode_jpeg(contents, channels=3, name="DecodeJpeg")
@@ -70,7 +74,7 @@ def _image(contents: "tf.Tensor", name: str) -> "tf.Tensor":
 
 def write_scalar_graph(folder: Path) -> tuple[Path, Path]:
     """
-    Write the graph and its labels into *folder*, and return the two files.
+    Write the graph and its labels into *folder*, and return the paths of both files.
 
     Raises DefaultModelUnavailableError or CacheUnavailableError.
     """

@@ -49,7 +49,7 @@ Command = Sequence[str | Path]
 
 
 def peers_work() -> Path:
-    """Return the folder in which benchmarks/peers keeps virtualenvs and data."""
+    """Return the folder in which benchmarks/peers keeps its virtualenvs and data."""
     return Path(os.environ.get("PEERS_WORK") or Path(__file__).parent / "peers/.work").resolve()
 
 
@@ -57,9 +57,9 @@ def checked_data(
     _context: click.Context | None, _option: click.Parameter | None, folder: Path | None
 ) -> Path:
     """
-    Return *folder*, by default the data folder of benchmarks/peers.
+    Return *folder*, or the data folder of benchmarks/peers if *folder* is None.
 
-    Raises `click.UsageError` where one of the files `DATA` is missing.
+    Raises `click.UsageError` if one of the files `DATA` is missing.
     """
     data = folder or peers_work() / "data"
     missing = [name for name in DATA if not (data / name).exists()]
@@ -81,7 +81,11 @@ data_option = click.option(
 def load_test(
     workload: Workload, url: str, data: Path, file: Path, *options: str | Path
 ) -> Command:
-    """Return the command of a load test that loads *url* and writes its figures to *file*."""
+    """
+    Return the command of a load test: it sends *workload* to *url* and its figures to *file*.
+
+    The folder *data* has the bodies; *options* are further options of the command.
+    """
     given: Mapping[str, str | Path] = {
         "--body": data / workload.body,
         "--content-type": workload.content_type,
@@ -93,14 +97,16 @@ def load_test(
 
 
 def shown(load_test: Command) -> str:
-    """Return *load_test*, a command, as a user types it in the folder that holds its files."""
+    """Return the command *load_test* as a user types it in the folder that has its files."""
     options = [word.name if isinstance(word, Path) else word for word in load_test[5:]]
     return shlex.join(["tensorferry", "loadtest", "URL", *options])
 
 
 @contextmanager
 def serving(model: str, data: Path, folder: Path) -> Iterator[tuple[int, str]]:
-    """Start `benchmarks.peer`; yield its process id and its URL when it is ready, then end it."""
+    """
+    Context manager: start `benchmarks.peer`, yield its process id and URL when ready, then end it.
+    """
     port = free_port()
     variables = {
         "PEER_PORT": str(port),
@@ -114,7 +120,9 @@ def serving(model: str, data: Path, folder: Path) -> Iterator[tuple[int, str]]:
 
 @contextmanager
 def known_times(folder: Path, *options: str) -> Iterator[str]:
-    """Start `benchmarks.known_server` with *options*; yield its URL, then end it."""
+    """
+    Context manager: start `benchmarks.known_server` with *options*, yield its URL, then end it.
+    """
     port = free_port()
     known = ("--port", str(port), *options)
     with _running("benchmarks.known_server", folder, lambda: accepts(port), {}, *known):
@@ -124,9 +132,10 @@ def known_times(folder: Path, *options: str) -> Iterator[str]:
 @contextmanager
 def sleeping(folder: Path, latency: Path, *options: str) -> Iterator[tuple[int, str]]:
     """
-    Start `benchmarks.sleeping serve`; yield its process id and URL when it is ready, then end it.
+    Context manager: start `benchmarks.sleeping serve`, yield its process id and URL, then end it.
 
-    Its cache is in *folder*, so that servers do not share the run times that they measure.
+    The server is ready at the yield.  Its cache is in *folder*, so that servers do not share the
+    run times that they measure.
     """
     port = free_port()
     given = ("serve", "--port", str(port), "--latency", str(latency), *options)
@@ -179,7 +188,7 @@ def accepts(port: int) -> bool:
 
 
 def is_ready(port: int) -> bool:
-    """Return whether the server on *port* takes requests."""
+    """Return whether the server on *port* reports that it is ready for requests."""
     connection = HTTPConnection("127.0.0.1", port, timeout=5.0)
     try:
         connection.request("GET", "/readyz")

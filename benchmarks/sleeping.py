@@ -1,7 +1,7 @@
 """
-`python -m benchmarks.sleeping`: the server without flags against fixed settings, over HTTP.
+`python -m benchmarks.sleeping`: compare a server without flags with fixed settings, over HTTP.
 
-The model of this server sleeps: a run takes a known time and no core.  So the figures depend on the
+The model of each server sleeps: a run takes a known time and no core.  So the figures depend on the
 decisions of the batcher alone.  `serve` starts one such server; `run` starts a server for each
 setting and loads it.
 """
@@ -106,9 +106,9 @@ def run(
 
 def as_json(measured: Mapping[str, Part]) -> dict[str, Any]:
     """
-    Return *measured*, the parts by name, as a JSON object.
+    Return *measured*, the parts by name, as data for JSON.
 
-    `terms` has the terms of each part; each part has its rows under its own name.
+    `terms` has the terms of each part by name; the rows of a part are under its name.
     """
     terms = {name: dict(part.terms) for name, part in measured.items()}
     return {"terms": terms, **{name: list(part.rows) for name, part in measured.items()}}

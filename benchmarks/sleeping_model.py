@@ -1,8 +1,9 @@
 """
-A model that sleeps: a run of b rows takes l(b) seconds and answers each row with its length.
+A model that sleeps: a run of b rows takes l(b) seconds, and answers each row with its length.
 
-The sleep holds no interpreter lock, like a run of an engine, and takes no core: figures depend on
-the decisions of the server, not on the speed of the machine.  Imports no TensorFlow.
+During the sleep the thread does not hold the interpreter lock, as during the run of an engine, and
+uses no core: figures depend on the decisions of the server, not on the speed of the machine.
+Imports no TensorFlow.
 """
 
 import ctypes
@@ -41,7 +42,7 @@ class SleepingRunner:
         self._libc = ctypes.CDLL(None)
 
     def run(self, feed: Feed) -> Arrays:
-        """Return the length of each row at the end of the run; raises `OutOfMemory`."""
+        """Sleep for the time of the run; return the length of each row, or raise `OutOfMemory`."""
         ends = time.monotonic() + self._seconds(feed.rows)
         self._libc.prctl(_SET_TIMER_SLACK, 1, 0, 0, 0)  # of the calling thread: 1 ns
         answers = self._answers.run(feed)

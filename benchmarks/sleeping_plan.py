@@ -42,7 +42,7 @@ class Fixed:
 
     @property
     def options(self) -> tuple[str, ...]:
-        """The setting as options of `tensorferry serve`."""
+        """The setting as command line options of `tensorferry serve`."""
         return (
             "--max-batch-size", f"{self.rows}",
             "--max-queue-delay-ms", f"{self.delay_ms:g}",
@@ -64,21 +64,21 @@ def grid(service: Service) -> list[Fixed]:
 
 
 def that_carry(settings: Iterable[Fixed], service: Service, share: float) -> list[Fixed]:
-    """Return those of *settings* whose full batches carry *share* of the capacity of *service*."""
+    """Return those of *settings* whose full batches serve more than *share* of the best rate."""
     return [it for it in settings if service.rate(it.rows) > share * service.best_rate]
 
 
 def greedy(service: Service) -> Fixed:
-    """Return the setting that never waits and takes all waiting rows, up to the knee."""
+    """Return the setting that never delays a batch, and whose largest batch is the knee."""
     return Fixed(service.knee, 0.0)
 
 
 def finalists(means: Mapping[Fixed, float | None]) -> list[Fixed]:
     """
-    Return the settings to try after the first round, the best first.
+    Return the settings to measure after the first round, the best first.
 
-    *means* has the mean latency of each setting in that round; those close to the best are
-    returned.
+    *means* has the mean latency of each setting in the first round.  At most `FINALISTS` settings
+    are returned, each with a mean of at most `CLOSE` times the best mean.
     """
     known: Sequence[tuple[float, Fixed]] = sorted(
         ((mean, fixed) for fixed, mean in means.items() if mean is not None),

@@ -1,8 +1,8 @@
 """
 Start servers whose model sleeps, and load them in interleaved rounds.
 
-All servers of a part start before the first load and are idle between their loads.  Arrivals of a
-round are the same for each server.
+All servers of a part start before the first load, and are idle between their loads.  In one round,
+all servers get the same arrivals.
 """
 
 import json
@@ -73,18 +73,18 @@ CONNECTIONS, TIMEOUT = 2000, 15.0
 
 @dataclass(frozen=True, slots=True)
 class Extent:
-    """The rounds and the seconds of a part."""
+    """The number of rounds of a part, and the length of its loads."""
 
     rounds: int
     warmup: float  #: seconds before anything counts
     seconds: float  #: of each load
 
     def terms(self, seed: int, granted: float) -> LoadSettings:
-        """Return the settings of one load: arrivals from *seed*, an SLO of *granted* seconds."""
+        """Return the settings of a load: arrivals from *seed*, an SLO of *granted* seconds."""
         return LoadSettings(self.warmup, CONNECTIONS, TIMEOUT, granted, seed)
 
     def quick(self) -> "Extent":
-        """Return an extent of one round of at most 2 s: enough to see that the part works."""
+        """Return an extent of one round with loads of at most 2 s, to check that the part works."""
         return Extent(1, min(self.warmup, 1.0), min(self.seconds, 2.0))
 
 
@@ -97,15 +97,15 @@ class Part:
 
 
 class Rounds:
-    """The rows of a part: a server, a load, and for each figure a list with one item per round."""
+    """Collects the rows of a part; a row has, for each figure, a list with one item per round."""
 
     def __init__(self, *names: str) -> None:
-        """*names* are the figures to keep; the cores are always kept."""
+        """*names* are the figures to keep; the cores in use are always kept."""
         self._names = (*names, "server_cores", "others_cores")
         self._rows: dict[tuple[Any, ...], dict[str, Any]] = {}
 
     def add(self, what: Mapping[str, Any], figures: Mapping[str, Any]) -> None:
-        """Add the *figures* of one round to the row of *what*, which states a server and a load."""
+        """Append *figures*, those of one round, to the row of *what*, a server and a load."""
         row = self._rows.setdefault(
             tuple(what.values()), {**what, **{name: [] for name in self._names}}
         )
@@ -135,15 +135,15 @@ def figures_of(summary: Summary, server_cores: float, others_cores: float) -> di
 
 
 class Bench:
-    """Starts each server at its first use and loads it; as a context manager, ends them."""
+    """Starts each server at its first use, and loads it; leaving the context ends all servers."""
 
     def __init__(
         self, reactor: Any, on_progress: Callable[[str], object], *, tries: int = TRIES
     ) -> None:
         """
-        *on_progress* is called with one line for each step.
+        *on_progress* is called with a line of text for each step.
 
-        A load that other programs disturbed is repeated, up to *tries* runs in all.
+        A load that other programs disturb is repeated until it was run *tries* times.
         """
         self._reactor = reactor
         self._on_progress = on_progress
@@ -161,9 +161,10 @@ class Bench:
 
     def url(self, service: Service, fixed: Fixed | None) -> str:
         """
-        Return the URL of the server whose runs take the times of *service*, started if needed.
+        Return the URL of the server with the runs of *service* and the setting *fixed*.
 
-        *fixed* is its setting; None: the server has no flags.  Blocks until the server is ready.
+        Starts it at the first call, and blocks until it is ready.  None for *fixed*: it has no
+        flags.
         """
         key = (service.name, fixed)
         if key not in self._servers:
@@ -188,7 +189,7 @@ class Bench:
         self, url: str, clients: int, extent: Extent, granted: float = inf
     ) -> dict[str, Any]:
         """
-        Return the figures of a closed loop of *clients* on the server at *url*.
+        Load the server at *url* with a closed loop of *clients*, and return the figures.
 
         Each request has a timeout of *granted* seconds.
         """
@@ -196,9 +197,9 @@ class Bench:
 
     async def _quietest(self, attempt: Callable[[], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """
-        Call *attempt* until other programs do not disturb it, and return its figures.
+        Call *attempt* until other programs do not disturb it, at most `tries` times.
 
-        After the last try, return the figures of the try that was disturbed least.
+        Return the figures of the call that was disturbed least.
         """
         tries: list[dict[str, Any]] = []
         for _ in range(self._tries):
@@ -233,9 +234,9 @@ class Bench:
 
     def _cores(self, began: float, before: tuple[float, float], url: str) -> tuple[float, float]:
         """
-        Return the mean cores that the server at *url* and other programs have used since *began*.
+        Return the mean cores that the server at *url*, and other programs, have used since *began*.
 
-        *before* is what `_used` returned at that time.
+        *before* is what `_used` returned at the time *began*.
         """
         took = time.monotonic() - began
         own, others = (
@@ -284,12 +285,14 @@ class Bench:
 
 
 def granting(seconds: float) -> tuple[tuple[str, str], ...]:
-    """Return the headers that give a request a timeout of *seconds*; none if that is infinite."""
+    """
+    Return the headers that set a request's timeout to *seconds*; no header if *seconds* is inf.
+    """
     return () if seconds == inf else ((TIMEOUT_HEADER, f"{seconds * 1e3:g}"),)
 
 
 def ended_children_seconds() -> float:
-    """Return the CPU seconds of the child processes that have ended."""
+    """Return the CPU seconds of this process's children that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
@@ -303,7 +306,7 @@ def runs_of(url: str) -> tuple[int, int]:
 
 def arriving(pattern: str, rate: float, service: Service, seconds: float) -> OpenLoop:
     """
-    Return an open loop of *rate* requests a second; its *pattern* is poisson or bursts.
+    Return an open loop of *rate* requests a second for *seconds*; *pattern* is poisson or bursts.
 
     Bursts last `SOJOURN` times the longest run of *service* on average.
     """
@@ -313,15 +316,15 @@ def arriving(pattern: str, rate: float, service: Service, seconds: float) -> Ope
 
 
 def in_turn(these: Sequence[T], number: int) -> Sequence[T]:
-    """Return *these* in the order of round *number*: even rounds forwards, odd ones backwards."""
+    """Return *these* in order if the round *number* is even, else in reverse order."""
     return these if number % 2 == 0 else these[::-1]
 
 
 async def measure_grid(bench: Bench, extent: Extent) -> Part:
     """
-    Load a server without flags and those with fixed settings in turn, at each of `LOADS`.
+    Load a server without flags and one per fixed setting, one after the other, at each of `LOADS`.
 
-    After the first round, only the `finalists` are loaded again.
+    From the second round on, only the server without flags and the `finalists` are loaded.
     """
     service, seen = SLOW, Rounds("mean_ms", "p99_ms", "refused", "mean_rows")
     tried: dict[float, list[Fixed | None]] = {
@@ -346,7 +349,9 @@ async def measure_grid(bench: Bench, extent: Extent) -> Part:
 
 
 async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = CLIENTS) -> Part:
-    """Load a server without flags and a greedy one in turn, with each number of *clients*."""
+    """
+    Load a server without flags, then a greedy one, or in reverse, with each number of *clients*.
+    """
     service, seen = QUICK, Rounds("rate", "mean_ms", "mean_rows", "failed")
     policies = {"auto": None, "greedy": greedy(service)}
     for fixed in policies.values():
@@ -361,7 +366,7 @@ async def measure_closed(bench: Bench, extent: Extent, clients: Iterable[int] = 
 
 
 async def measure_overload(bench: Bench, extent: Extent) -> Part:
-    """Load a server without flags above its capacity; each request has a timeout of `SLO`."""
+    """Load a server without flags above its capacity; requests have a timeout of `SLO` seconds."""
     service = SLOWER
     seen = Rounds(
         "offered", "goodput", "p99_ms", "refused", "refused_p99_ms", "dropped", "mean_rows",

@@ -1,8 +1,8 @@
 """
 Compare the server without flags with fixed settings, and check each figure against its bound.
 
-Pure: rows of `benchmarks.sleeping_runs` in, tables out.  A row holds a list with a figure for each
-round.  A ratio is taken within a round, and the median over the rounds counts.
+Pure: makes tables from rows of `benchmarks.sleeping_runs`.  A row has, for each figure, a list with
+one item per round.  A ratio is computed within each round, and the median over the rounds counts.
 """
 
 from collections.abc import Mapping, Sequence
@@ -40,7 +40,7 @@ class BoundedFigure:
 
     @property
     def holds(self) -> bool:
-        """Whether the figure is within its bound; an unknown figure is not."""
+        """Whether the figure is known and within its bound."""
         if self.value is None:
             return False
         return self.value >= self.bound if self.least else self.value <= self.bound

@@ -1,8 +1,8 @@
 """
-Write rows of figures as a table.
+Format rows of figures as a table.
 
-Pure.  The table is aligned for a terminal, and Markdown reads it too.  The heads are the keys of
-the rows, as the JSON files have them; a figure that was not measured is a dash.
+Pure.  The table is aligned for a terminal, and is valid Markdown too.  The column heads are the
+keys of the rows, as in the JSON files; a figure that was not measured is a dash.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -13,7 +13,9 @@ DASH = "-"
 
 
 def number(value: float | None, digits: int = 0) -> str:
-    """Return *value* with *digits* decimals and a comma between thousands; None as a dash."""
+    """
+    Return *value* as text with *digits* decimals and commas between thousands; None is a dash.
+    """
     return DASH if value is None else f"{value:,.{digits}f}"
 
 
@@ -25,14 +27,14 @@ def figure(value: float | None) -> str:
 
 
 def middle(values: Iterable[float | None]) -> float | None:
-    """Return the median of those *values* that are not None; None if there are none."""
+    """Return the median of the *values* that are not None; None if there are no such values."""
     known = [value for value in values if value is not None]
     return median(known) if known else None
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> str:
     """
-    Return a table of *rows*, with words, figures, and the medians of lists of figures.
+    Return a table of *rows*; of a list of figures it has the median.
 
     A column that is empty in all rows is left out.
     """

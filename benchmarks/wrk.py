@@ -57,10 +57,10 @@ def closed_loop(
     url: str, clients: int, seconds: float, size: int, headers: Mapping[str, str] | None = None
 ) -> Closed:
     """
-    Return the figures of *clients* that post bodies of *size* bytes to *url*; blocks until the end.
+    Load *url* with *clients* that post bodies of *size* bytes, and return the figures; blocks.
 
-    *seconds* are rounded up to a whole number: wrk takes no others.  Raises `click.ClickException`
-    where wrk is not installed or fails.
+    *seconds* are rounded up to a whole number, which wrk requires.  Raises `click.ClickException`
+    if wrk is not installed or fails.
     """
     lasting = max(1, ceil(seconds))
     more = (f'wrk.headers["{name}"] = "{value}"' for name, value in (headers or {}).items())

@@ -51,10 +51,10 @@ def classify(command_line: CommandLine, files: tuple[str, ...], images: tuple[st
 
 def lines_of(descriptor: int) -> "Iterator[str]":
     """
-    Yield the lines of *descriptor* as file names, each as soon as it is complete.
+    Yield the lines that are read from *descriptor* as file names, each as soon as it is complete.
 
-    A name may be any bytes.  Unbuffered: a thread that waits for the next line at the end of the
-    process would hold the lock of a buffer.
+    A name may contain any bytes.  Reads without a buffer object: its lock would be held by a thread
+    that still waits for a line when the process ends.
     """
     with open(descriptor, "rb", buffering=0, closefd=False) as lines:
         for line in lines:

@@ -1,7 +1,7 @@
 """
 The command `tensorferry` and its subcommands.
 
-Imports only click and the table of settings until a command runs, so that help is instant.
+Imports only click and the table of settings until a command runs, so that --help is fast.
 """
 
 import os
@@ -25,10 +25,12 @@ from tensorferry.early_signals import interrupt_again
 
 
 class OneLineErrors(click.Group):
-    """A group of commands whose errors about options are one line, without the usage."""
+    """
+    A group of commands that reports an error about options in one line, without the usage text.
+    """
 
     def invoke(self, ctx: click.Context) -> Any:  # Any: the return value of a command, as in click
-        """Run the subcommand."""
+        """Run the subcommand; raises an error about its options without the usage text."""
         try:
             return super().invoke(ctx)
         except click.UsageError as error:

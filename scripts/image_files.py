@@ -1,4 +1,4 @@
-"""Expand names on a command line to image files, and read these."""
+"""Replace the folders among file names by the images in them, and read image files."""
 
 from collections.abc import Iterable, Iterator
 from errno import EISDIR
@@ -9,7 +9,7 @@ SUFFIXES = (".bmp", ".gif", ".jfif", ".jpe", ".jpeg", ".jpg", ".png", ".webp")
 
 
 def files_of(names: Iterable[str]) -> Iterator[str]:
-    """Yield *names*; a folder with images is replaced by its images, sorted by name."""
+    """Yield each of *names*, or, for a folder with images, the paths of its images, sorted."""
     for name in names:
         try:
             images = _images_in(Path(name))
@@ -19,7 +19,7 @@ def files_of(names: Iterable[str]) -> Iterator[str]:
 
 
 def content_of(name: str) -> bytes:
-    """Return the content of the file *name*; raises `OSError`, also for a folder without images."""
+    """Return the bytes of the file *name*; raises `OSError` if it is unreadable or a folder."""
     path = Path(name)
     if path.is_dir() and not _images_in(path):
         raise IsADirectoryError(EISDIR, f"a folder without images ({', '.join(SUFFIXES)})")
@@ -27,7 +27,7 @@ def content_of(name: str) -> bytes:
 
 
 def _images_in(folder: Path) -> list[str]:
-    """Return the images in *folder*, without hidden ones and those in subfolders."""
+    """Return the paths of the images in *folder*, sorted; skip hidden files and subfolders."""
     return [
         str(path)
         for path in sorted(folder.iterdir())

@@ -59,7 +59,7 @@ def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) ->
 
 
 def as_data(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> dict[str, Any]:
-    """Return the inspection *found* as JSON data."""
+    """Return *found*, the result of an inspection, as data for JSON."""
     from server.api.samples import sample_feed  # noqa: PLC0415 - numpy, when a command needs it
     from server.api.status import signature_facts  # noqa: PLC0415 - the same
 
@@ -83,7 +83,7 @@ def as_data(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -
 
 
 def as_text(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -> str:
-    """Return the inspection *found* as text, one fact per line."""
+    """Return *found*, the result of an inspection, as text, one fact per line."""
     from server.api.samples import (  # noqa: PLC0415 - numpy, when a command needs it
         sample_command,
         sample_feed,

@@ -1,7 +1,7 @@
 """
-Label files with one loaded model.
+Label image files with one loaded model.
 
-Images that wait at the same time share a batch; labels are printed in the order of the names.
+Images that wait at the same time share a batch; labels are printed in the order of the file names.
 """
 
 import os
@@ -30,9 +30,10 @@ MAX_IMAGES_AHEAD = 64
 
 class LabelPrinter:
     """
-    Labels files, and prints the labels in the order in which `label` was called.
+    Labels image files, and prints the labels in the order in which `label` was called.
 
-    Everything runs on the reactor thread.  *on_printed* is called once for each name.
+    Reactor thread only.  *on_printed* is called each time the labels or the error of a file have
+    been printed.
     """
 
     def __init__(
@@ -61,12 +62,12 @@ class LabelPrinter:
         return labelled.addBoth(outcome.append).addCallback(lambda _: self._print())
 
     def end(self, ended: Callable[[], object]) -> None:
-        """Call *ended* when all labels have been printed; `label` must not be called again."""
+        """Call *ended* when all labels are printed; `label` must not be called after `end`."""
         self._on_end = ended
         self._print()
 
     def silence(self) -> None:
-        """Print nothing from now on."""
+        """Print no labels and no errors from now on."""
         self._silent = True
 
     def _print(self) -> None:
@@ -96,7 +97,8 @@ class LabelRun:
     """
     Loads the model, labels all files, and stops the reactor.
 
-    *names* is read on a thread of its own, at most `MAX_IMAGES_AHEAD` names ahead of the labels.
+    A thread of its own reads *names*, and has read at most `MAX_IMAGES_AHEAD` names whose labels
+    are not printed.
     """
 
     def __init__(self, settings: Settings, names: Iterable[str], *, show_names: bool) -> None:
@@ -122,7 +124,7 @@ class LabelRun:
 
     def run(self) -> int:
         """
-        Run to the end; return the exit code, 1 if a file was not labelled.
+        Run the reactor until all files are labelled; return the exit code, 0 if no file failed.
 
         Called once, on the main thread.
         """
@@ -171,7 +173,7 @@ class LabelRun:
         self._end()
 
     def _fail(self, failure: Failure) -> None:
-        """Print the reason, unless standard output is a closed pipe, and end the run."""
+        """Print the error, unless standard output is a closed pipe, and stop the reactor."""
         if self._ending:
             return  # the failure is a consequence of the end
         if failure.check(BrokenPipeError):
@@ -198,6 +200,6 @@ class LabelRun:
 
 
 def _report_progress(line: str) -> None:
-    """Write *line* to stderr if stderr is a terminal; write a warning in any case."""
+    """Write *line* to standard error if it is a warning or standard error is a terminal."""
     if sys.stderr.isatty() or line.startswith("warning: "):
         click.echo(line, err=True)

@@ -1,7 +1,7 @@
 """
 `tensorferry loadtest`: apply a load to a server, and report its latencies and rates.
 
-Imports only click until the command runs, so that help is instant.
+Imports only click until the command runs, so that --help is fast.
 """
 
 from pathlib import Path

@@ -63,7 +63,7 @@ def _row(model: CachedModel) -> tuple[str, ...]:
 
 
 def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
-    """Return *rows* as lines, two spaces between columns, for a pipe or a file."""
+    """Return *rows* as aligned lines, two spaces between columns, for a pipe or a file."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(
         "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
@@ -72,7 +72,7 @@ def _aligned(rows: Sequence[tuple[str, ...]]) -> str:
 
 
 def _print_table(rows: Sequence[tuple[str, ...]]) -> None:
-    """Print *rows* as a table that fits the terminal; long cells are folded."""
+    """Print *rows* as a table that fits the width of the terminal; long cells are folded."""
     from rich.console import Console  # noqa: PLC0415 - only a terminal needs it
     from rich.table import Table  # noqa: PLC0415 - the same
 

@@ -1,7 +1,7 @@
 """
 `tensorferry simulate`: predict latencies from the times of runs, without a server.
 
-Imports only click until the command runs, so that help is instant.
+Imports only click until the command runs, so that --help is fast.
 """
 
 from pathlib import Path

@@ -1,8 +1,8 @@
 """
 Make the request that each server expects for a payload.
 
-Pure.  A function takes the bytes of a payload and its kind (null, jpeg or tensor) and returns the
-headers and the body.  peers.toml names the functions.
+Pure.  Each function takes the bytes of a payload and its kind (null, jpeg or tensor), and returns
+the headers and the body.  peers.toml names the function of each server.
 """
 
 import base64
@@ -17,7 +17,7 @@ JSON = {"Content-Type": "application/json"}
 
 
 def raw(payload: bytes, kind: str) -> Request:
-    """Return the payload itself."""
+    """Return a request whose body is the payload itself."""
     content_type = "image/jpeg" if kind == "jpeg" else "application/octet-stream"
     return {"Content-Type": content_type}, payload
 

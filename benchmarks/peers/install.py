@@ -23,7 +23,11 @@ http { access_log off; keepalive_requests 100000000; client_body_temp_path tmp;
 
 
 def setup(peers: Sequence[Peer]) -> None:
-    """Install what *peers* and the client need; raises `click.ClickException`."""
+    """
+    Install what *peers* and the client need, and make the data.
+
+    Raises `click.ClickException` if the client cannot be installed; reports a server that cannot.
+    """
     WORK.mkdir(parents=True, exist_ok=True)
     if not _install("client", HERE / "requirements/client.txt"):
         raise click.ClickException("the packages of the client could not be installed")
@@ -40,7 +44,7 @@ def setup(peers: Sequence[Peer]) -> None:
 
 
 def _install(name: str, requirements: Path) -> bool:
-    """Install *requirements* into the virtualenv *name*, and return whether it worked."""
+    """Install *requirements* into the virtualenv *name*; return whether pip succeeded."""
     if not venv_python(name).exists():
         venv: list[str | Path] = [sys.executable, "-m", "venv", WORK / "venvs" / name]
         subprocess.run(venv, check=True)  # noqa: S603 - ours
@@ -50,7 +54,11 @@ def _install(name: str, requirements: Path) -> bool:
 
 
 def _unpack_nginx(folder: Path) -> None:
-    """Link nginx into *folder*, or unpack Debian's package there without installing it."""
+    """
+    Link the installed nginx into *folder*; without one, unpack Debian's package there.
+
+    Also writes the configuration of nginx.
+    """
     if not (folder / "usr/sbin").exists():
         folder.mkdir(exist_ok=True)
         found = shutil.which("nginx") or shutil.which("nginx", path="/usr/sbin")

@@ -1,7 +1,7 @@
 """
-Read peers.toml, start its servers, and check the answers of each.
+Read peers.toml, start the servers in it, and check the answers of each.
 
-A server is ready when it answers one request correctly.
+A server is ready when it has answered one request correctly.
 """
 
 import os
@@ -39,24 +39,24 @@ STARTING, TENSOR = 120.0, 30.0
 
 
 class PeerError(Exception):
-    """A server ended early, or gave a wrong answer or no answer."""
+    """A server ended early, answered wrongly or not at all, or is not in peers.toml."""
 
 
 class RequestFiles(NamedTuple):
-    """A request as the load generators read it."""
+    """The files with the headers and the body of a request, which the load generators read."""
 
     headers: Path  #: a line `Name: value` for each header
     body: Path
 
 
 def venv_python(name: str) -> Path:
-    """Return the interpreter of a virtualenv."""
+    """Return the Python interpreter of the virtualenv *name*."""
     return WORK / "venvs" / name / "bin" / "python"
 
 
 @dataclass(frozen=True, slots=True)
 class Running:
-    """A server that is ready."""
+    """A server that is started and ready."""
 
     tree: ProcessTree
     cold_start: float  #: seconds from its start to the first correct answer
@@ -70,7 +70,7 @@ class Peer:
     spec: Mapping[str, Any]
 
     def serves(self, model: str) -> bool:
-        """Return whether the server has *model*, null or net."""
+        """Return whether the server can serve *model*, null or net."""
         return model in self.spec.get("models", ("null", "net"))
 
     @property
@@ -80,7 +80,7 @@ class Peer:
 
     @property
     def python(self) -> Path:
-        """The interpreter of the server."""
+        """The Python interpreter that runs the server."""
         return Path(sys.executable) if self.cloned else venv_python(self.name)
 
     @property
@@ -89,7 +89,7 @@ class Peer:
         return HERE / "requirements" / f"{self.name}.txt"
 
     def version(self) -> str:
-        """Return the version of the server's package; `clone` if it runs from this clone."""
+        """Return the version of the server's package, `clone` for this clone, or `unknown`."""
         if self.cloned or "package" not in self.spec:
             return "clone" if self.cloned else "unknown"
         code = "import sys; from importlib.metadata import version; print(version(sys.argv[1]))"
@@ -100,7 +100,7 @@ class Peer:
         return done.stdout.strip() or "unknown"
 
     def settings(self) -> dict[str, Any]:
-        """Return the environment variables and start commands of the server in peers.toml."""
+        """Return the entries of the server in peers.toml whose names begin with env or start."""
         return {key: value for key, value in self.spec.items() if key.startswith(("env", "start"))}
 
     def url(self, payload: str) -> str:
@@ -109,7 +109,9 @@ class Peer:
         return f"http://127.0.0.1:{PORT}{path}"
 
     def request_files(self, payload: str) -> RequestFiles:
-        """Write the headers and the body of a request with *payload*, and return the two files."""
+        """
+        Write the headers and the body of a request with *payload*; return the paths of the files.
+        """
         make = BODIES[self.spec.get("body", "raw")]
         headers, body = make((DATA / PAYLOADS[payload]).read_bytes(), payload)
         base = WORK / "requests" / f"{self.name}-{payload}"
@@ -125,7 +127,8 @@ class Peer:
         """
         Start the server with *model*, null or net, and wait until it answers; raises `PeerError`.
 
-        *extra* are environment variables; *shed* switches on the server's own load shedding.
+        *extra* has further environment variables; *shed* switches on the server's own load
+        shedding.
         """
         temporary = WORK / "tmp" / self.name
         temporary.mkdir(parents=True, exist_ok=True)
@@ -165,9 +168,10 @@ class Peer:
 
     def _check(self, tree: ProcessTree, payload: str, seconds: float) -> None:
         """
-        Send *payload* until it is answered with 200, for up to *seconds*, and check the answer.
+        Send *payload* repeatedly until the status is 200, for at most *seconds*; check the answer.
 
-        Raises `PeerError` if the answer is wrong or missing, or *tree*, the server, has ended.
+        *tree* has the server's processes.  Raises `PeerError` if the answer is wrong or missing, or
+        the server has ended.
         """
         until = time.monotonic() + seconds
         text = "no answer"
@@ -185,7 +189,8 @@ class Peer:
         """
         Send one request with *payload*, and return the status and the text of the answer.
 
-        Without an answer, return 0 and the text of the error.
+        The text has no spaces and backslashes.  Without an answer, return 0 and the text of the
+        error.
         """
         files = self.request_files(payload)
         headers = dict(line.split(": ", 1) for line in files.headers.read_text().splitlines())
@@ -204,7 +209,7 @@ class Peer:
 
 
 def correct_answer(payload: str) -> str:
-    """Return a text that each correct answer to *payload* contains."""
+    """Return the text that each correct answer to *payload* contains."""
     if payload == "null":
         return '"n":1024'
     classes = re.search(r"\[[^]]*\]", (DATA / "answer.json").read_text())
@@ -217,9 +222,9 @@ NGINX = Peer("nginx", {"start": "{work}/nginx/usr/sbin/nginx -p {work}/tmp/nginx
 
 def read_peers(names: str = "") -> list[Peer]:
     """
-    Return the servers with these comma-separated *names*; raises `PeerError`.
+    Return the servers of peers.toml that *names*, separated by commas, lists; raises `PeerError`.
 
-    Without names, return all but those that are optional.
+    Without names, return all servers except those marked as optional.
     """
     known = tomllib.loads((HERE / "peers.toml").read_text(encoding="utf-8"))
     default = [name for name, spec in known.items() if not spec.get("optional")]

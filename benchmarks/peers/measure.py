@@ -1,7 +1,7 @@
 """
 Load one server, and measure its CPU and memory and the cores that other programs use.
 
-A measurement is taken once more where other programs disturb it.
+A measurement that other programs disturb is repeated once.
 """
 
 import json
@@ -34,15 +34,15 @@ Result = dict[str, Any]
 
 
 def progress(*words: object) -> None:
-    """Print the time and *words* as one line on standard error."""
+    """Print the time of day and *words* as one line on standard error."""
     print(time.strftime("%H:%M:%S"), *words, file=sys.stderr, flush=True)
 
 
 def measured(tree: ProcessTree, command: Sequence[str | Path]) -> Result:
     """
-    Run *command*, a load, and return its figures, with the CPU and memory of the server.
+    Run *command*, a load generator; return its figures, with the CPU and memory of the server.
 
-    *tree* holds the server's processes.
+    *tree* has the server's processes.
     """
     stop, peak = threading.Event(), [0.0]
 
@@ -85,7 +85,8 @@ def undisturbed(what: str, measure: Callable[[], Result]) -> Result:
     """
     Call *measure* and return its result; call it a second time if other programs disturb it.
 
-    Of two results, return the less disturbed one.  *what* names the measurement in the log.
+    Of two results, return the one with less CPU used by other programs.  *what* names the
+    measurement in the log.
     """
     tries: list[Result] = []
     for _ in range(2):
@@ -99,7 +100,9 @@ def undisturbed(what: str, measure: Callable[[], Result]) -> Result:
 
 
 def closed_null(peer: Peer, tree: ProcessTree, clients: int, seconds: int) -> Result:
-    """Return the figures of a closed loop on the null model, measured with wrk."""
+    """
+    Load the null model with wrk in a closed loop of *clients* for *seconds*; return the figures.
+    """
     files = peer.request_files("null")
     command = (
         "wrk", "-t1", f"-c{clients}", f"-d{seconds}s", "--timeout", "60s", "-s",
@@ -110,10 +113,10 @@ def closed_null(peer: Peer, tree: ProcessTree, clients: int, seconds: int) -> Re
 
 def generated(what: str, peer: Peer, tree: ProcessTree, payload: str, *mode: str | float) -> Result:
     """
-    Return the figures of a load that client/load.py generates.
+    Run client/load.py against *peer*, and return the figures.
 
-    *mode* holds the last arguments of client/load.py: closed or open, and the numbers.  *what* is
-    the letter of the workload, or the kind of the setting.
+    *mode* has the arguments of client/load.py after BODY.  *what* is the letter of the workload, or
+    the kind of the setting, for the log.
     """
     files = peer.request_files(payload)
     command: tuple[str | Path, ...] = (
@@ -126,7 +129,7 @@ def wait_until_idle(tree: ProcessTree, limit: float = 20.0) -> None:
     """
     Wait until the server uses less than 0.3 cores, for at most *limit* seconds.
 
-    After an overload it may still be busy.
+    After an overload, the server may still process old requests.
     """
     end = time.monotonic() + limit
     while time.monotonic() < end:

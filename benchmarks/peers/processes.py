@@ -18,7 +18,7 @@ PATIENCE = 4.0
 
 
 def read(path: str) -> bytes:
-    """Return the content of a file of /proc; empty where its process has ended."""
+    """Return the bytes of a file of /proc; empty if its process has ended."""
     try:
         return Path(path).read_bytes()
     except OSError:
@@ -27,22 +27,25 @@ def read(path: str) -> bytes:
 
 def prefer(pid: int | str, nice: int) -> None:
     """
-    Give the session of the process *pid* the nice value *nice*, if the kernel uses autogroups.
+    Set the autogroup of the process *pid* to the nice value *nice*, if the kernel has autogroups.
 
-    With autogroups, a process of another session does not yield to a benchmark, whatever its own
-    nice value is: the benchmark's own session needs the larger weight.
+    The scheduler divides cores between autogroups, one per session, before it compares nice values.
+    So the session of the benchmark needs the larger weight: the nice value of a process in another
+    session does not make it yield.
     """
     with suppress(OSError):
         Path(f"/proc/{pid}/autogroup").write_text(str(nice))
 
 
 class ProcessTree:
-    """A process and all processes that it starts."""
+    """A process that this class starts, and all processes that descend from it."""
 
     def __init__(
         self, command: Sequence[str], env: Mapping[str, str], log: Path, folder: Path
     ) -> None:
-        """Start *command* in *folder*; its output goes to *log*."""
+        """
+        Start *command* in *folder*, with *env* added to the environment; its output goes to *log*.
+        """
         mark = f"{os.getpid()}.{time.monotonic_ns()}"
         self._mark = f"{MARK}={mark}".encode()
         self.started = time.monotonic()
@@ -54,9 +57,10 @@ class ProcessTree:
 
     def pids(self) -> list[int]:
         """
-        Return the ids of all processes of the tree.
+        Return the ids of the processes of the tree that have not ended.
 
-        These have the mark in their environment, or descend from a process that has it.
+        A process of the tree has the mark in its environment, or descends from a process that has
+        it.
         """
         found: set[int] = set()
         parents: dict[int, int] = {}
@@ -73,17 +77,21 @@ class ProcessTree:
         return sorted(found)
 
     def cpu(self) -> float:
-        """Return the CPU seconds of the processes, and of their children that have ended."""
+        """
+        Return the CPU seconds of the processes of the tree, and of their children that have ended.
+        """
         each = (_fields(pid)[11:15] for pid in self.pids())
         return sum(sum(map(int, ticks)) for ticks in each) / TICK
 
     def rss(self) -> float:
-        """Return the resident memory in MiB; shared pages count in each process."""
+        """Return the resident memory of the tree in MiB; a shared page counts in each process."""
         fields = [read(f"/proc/{pid}/statm").split() for pid in self.pids()]
         return sum(int(each[1]) for each in fields if each) * PAGE / 2**20
 
     def pss(self) -> float:
-        """Return the resident memory in MiB; shared pages are divided among their processes."""
+        """
+        Return the resident memory of the tree in MiB; a shared page is divided among its processes.
+        """
         lines = (
             line
             for pid in self.pids()
@@ -93,7 +101,7 @@ class ProcessTree:
         return sum(int(line.split()[1]) for line in lines) / 1024
 
     def stop(self) -> None:
-        """Send SIGTERM to the first process, and after `PATIENCE` SIGKILL to all."""
+        """Send SIGTERM to the first process, and after `PATIENCE` seconds SIGKILL to the rest."""
         if self.process.poll() is None:
             self.process.send_signal(signal.SIGTERM)
         end = time.monotonic() + PATIENCE
@@ -110,5 +118,7 @@ class ProcessTree:
 
 
 def _fields(pid: int) -> list[bytes]:
-    """Return the fields of /proc/*pid*/stat, beginning with the state."""
+    """
+    Return the fields of /proc/*pid*/stat after the name, from the state on; empty if it has ended.
+    """
     return read(f"/proc/{pid}/stat").rpartition(b")")[2].split()

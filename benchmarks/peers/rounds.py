@@ -1,10 +1,10 @@
 """
-Measure servers in interleaved rounds; each round measures each server, in a rotated order.
+Measure servers in interleaved rounds: each round measures each server, in a rotated order.
 
-A is the null model in a closed loop, B a JPEG in a closed loop, C a JPEG at fixed rates with the
-server's own load shedding, D a tensor in a closed loop, E memory and start.  A point is the number
-of clients; in C the share of the capacity; in E the model that was started, or `loaded` after the
-load of B; for the offline loop the arrangement.
+Workload A is the null model in a closed loop, B a JPEG in a closed loop, C a JPEG at fixed rates
+with the server's own load shedding, D a tensor in a closed loop, E memory and start.  A point is,
+in A, B and D, the number of clients; in C, the share of the capacity; in E, the model that was
+started, or `loaded` after the load of B; for the offline loop, the arrangement.
 """
 
 import json
@@ -64,7 +64,7 @@ class Comparison:
     stamp: dict[str, Any] = field(default_factory=lambda: stamped("peers", {}))
 
     def go(self) -> dict[str, Any]:
-        """Measure the workloads of `plan`, and return the content of the file."""
+        """Measure the workloads of `plan`, and return what `file` has at the end."""
         chosen = self.plan.workloads
         for number in range(self.plan.rounds):
             if "A" in chosen:
@@ -114,9 +114,10 @@ class Comparison:
         shed: bool = False,
     ) -> None:
         """
-        Start each of *peers* with *model* and call *work* with it; skip servers that failed before.
+        Start each of *peers* with *model*, and call *work*; skip those that failed to start before.
 
-        The round *number* determines which server is the first.  *shed* switches on load shedding.
+        The round *number*, from 0, determines which server is the first.  *shed* switches on load
+        shedding.
         """
         shift = number % max(len(peers), 1)
         for peer in [*peers[shift:], *peers[:shift]]:
@@ -162,7 +163,7 @@ class Comparison:
         self._each(number, "net", self.peers, work)
 
     def _offline(self, number: int) -> None:
-        """Measure the ceiling of B and D: full batches without HTTP."""
+        """Measure the ceiling of B and D in the round *number*: full batches without HTTP."""
         before, began, own = machine_cpu_seconds(), time.monotonic(), own_cpu_seconds()
         output = subprocess.run(  # noqa: S603 - ours
             [venv_python("client"), "client/offline.py", DATA, str(self.plan.seconds)],
@@ -200,7 +201,9 @@ class Comparison:
 
 
 def _idle(running: Running) -> Result:
-    """Return the start time of a server, and its cores and memory in 2 s without requests."""
+    """
+    Wait 2 s without requests; return the start time, and the cores and the memory of the server.
+    """
     before = running.tree.cpu()
     time.sleep(2)
     return {

@@ -1,4 +1,4 @@
-"""`python -m benchmarks.peers.run`: compare servers side by side; see README.md."""
+"""`python -m benchmarks.peers.run`: compare inference servers side by side; see README.md."""
 
 import json
 from pathlib import Path
@@ -61,7 +61,11 @@ def extent_options(command: Any) -> Any:
 
 
 def plan_of(extent: dict[str, Any]) -> Plan:
-    """Return the plan that the options *extent* describe; raises `click.UsageError`."""
+    """
+    Return the plan that *extent*, the values of `extent_options`, describes.
+
+    Raises `click.UsageError`.
+    """
     workloads = extent.pop("workloads").replace(",", "").upper()
     if unknown := set(workloads) - set("ABCD"):
         raise click.UsageError(f"--workloads: no workload {', '.join(sorted(unknown))}")

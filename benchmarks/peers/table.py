@@ -1,8 +1,8 @@
 """
-Write the measurements of a comparison as tables.
+Format the measurements of a comparison as tables.
 
-Pure.  A figure is the median over the rounds; a ratio is taken within a round, and its
-median is shown.
+Pure.  A figure is the median over the rounds.  A ratio is computed within each round, and the table
+has the median of the ratios.
 """
 
 from collections.abc import Mapping, Sequence
@@ -67,7 +67,7 @@ def report(kept: Mapping[str, Any]) -> str:
 
 def rows(workload: str, runs: Sequence[Run]) -> list[dict[str, Any]]:
     """
-    Return a row for each point and server of one workload.
+    Return a row for each point and server in *runs*, which are those of one workload.
 
     The rows of a point are together, the fastest server first.
     """
@@ -92,8 +92,8 @@ def best_ceiling(runs: Sequence[Run]) -> dict[tuple[int, float | str], float]:
     """
     Return the rate of the ceiling by round and point.
 
-    The ceiling is nginx at the same point, or for any point the offline loop in its best
-    arrangement.
+    The ceiling of the null model is nginx, for each point its own rate.  Otherwise the ceiling is
+    the offline loop in its best arrangement, with the same rate for all points.
     """
     runs = [run for run in runs if "rate" in run]
     offline: dict[float | str, list[float]] = {}
@@ -116,7 +116,8 @@ def _figures(
     """
     Return the figure *key* of each of *runs*, the rounds of one server at one point.
 
-    The figure `ratio` is the rate divided by that of *ceiling*.  None stands for an unknown figure.
+    For the key `ratio`, the figure is the rate divided by that of *ceiling*, in the same round and
+    at the same point.  None: the figure is unknown.
     """
     found: list[float | None] = []
     for run in runs:

@@ -1,4 +1,6 @@
-"""Try the settings of peers.toml for each server: tune_null, tune_net and tune_shed."""
+"""
+Try, for each server, the settings that peers.toml lists under tune_null, tune_net and tune_shed.
+"""
 
 import subprocess
 import time
@@ -16,10 +18,10 @@ Setting = Mapping[str, str]
 
 def tune(plan: Plan, peers: Sequence[Peer]) -> list[dict[str, object]]:
     """
-    Return a row for each server and setting, with the figures of each round.
+    Return a row for each server and setting, with a list of the figures of all rounds.
 
-    If the workload is C alone, try the settings tune_shed at the highest share of the capacity;
-    else tune_null and tune_net in a closed loop.
+    If the workload of *plan* is C alone, the settings of tune_shed are tried, at the highest share
+    of the capacity; else those of tune_null and tune_net, in a closed loop.
     """
     shed = plan.workloads == "C"
     kinds = ("shed",) if shed else tuple(CLIENTS)
@@ -43,7 +45,7 @@ def _tried(plan: Plan, peer: Peer, kind: str, setting: Setting) -> Result:
     """
     Start *peer* with *setting*, load it, and return the figures; empty if the server failed.
 
-    *kind* is null, net or shed.
+    *kind* is null, net or shed: the list in peers.toml that has the setting.
     """
     model = "null" if kind == "null" else "net"
     try:

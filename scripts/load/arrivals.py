@@ -1,5 +1,5 @@
 """
-Generate the arrival times of a load: seconds from its start, in order.
+Generate the arrival times of a load, ascending, in seconds from its start.
 
 Pure, except for `read_trace`.  Rates are requests a second.
 """
@@ -24,7 +24,7 @@ Pattern = Callable[[float, float, random.Random], Iterator[float]]
 
 
 def poisson(rate: float, seconds: float, chance: random.Random) -> Iterator[float]:
-    """Yield independent arrivals: a Poisson process, like the requests of many clients."""
+    """Yield the times of a Poisson process: independent arrivals, like those of many clients."""
     time = chance.expovariate(rate)
     while time < seconds:
         yield time
@@ -32,7 +32,7 @@ def poisson(rate: float, seconds: float, chance: random.Random) -> Iterator[floa
 
 
 def constant(rate: float, seconds: float, _: random.Random) -> Iterator[float]:
-    """Yield arrivals 1/*rate* seconds apart, the first at 0."""
+    """Yield times that are 1/*rate* seconds apart, the first at 0."""
     number = 0
     while number / rate < seconds:
         yield number / rate
@@ -43,10 +43,10 @@ def bursts(
     rate: float, seconds: float, chance: random.Random, sojourn: float = MEAN_SOJOURN_SECONDS
 ) -> Iterator[float]:
     """
-    Yield independent arrivals at a rate that alternates between two values.
+    Yield the times of independent arrivals whose rate alternates between a burst and a lull.
 
-    The values are `BURST_RATE_SHARE` and `LULL_RATE_SHARE` times *rate*; each lasts *sojourn*
-    seconds on average.
+    The two rates are `BURST_RATE_SHARE` and `LULL_RATE_SHARE` times *rate*; a burst and a lull each
+    last *sojourn* seconds on average.
     """
     began, share = 0.0, chance.choice((BURST_RATE_SHARE, LULL_RATE_SHARE))
     while began < seconds:
@@ -62,9 +62,9 @@ PATTERNS: dict[str, Pattern] = {"poisson": poisson, "constant": constant, "burst
 
 def read_trace(path: Path) -> Sequence[float]:
     """
-    Return the arrival times in the file at *path*: seconds, one per line, in order.
+    Return the arrival times in the file at *path*: seconds, one per line, ascending.
 
-    Raises ValueError, which names the line, for other content, and OSError.
+    Raises OSError if the file cannot be read, and ValueError if its content is not of this form.
     """
     times: list[float] = []
     for number, line in enumerate(path.read_text().rstrip().splitlines(), 1):
@@ -85,7 +85,7 @@ def read_trace(path: Path) -> Sequence[float]:
 
 
 def replayed(times: Iterable[float], speed: float, seconds: float) -> Iterator[float]:
-    """Yield *times* divided by *speed*, as long as the results are below *seconds*."""
+    """Yield each of *times* divided by *speed*; stop at the first quotient of *seconds* or more."""
     for time in times:
         if time / speed >= seconds:
             return

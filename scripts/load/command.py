@@ -1,7 +1,7 @@
 """
 Run the command `tensorferry loadtest`: check the options, apply the loads, write the figures.
 
-Called once, on the main thread.
+`run` is called once, on the main thread.
 """
 
 import json
@@ -58,7 +58,7 @@ PIPE_WIDTH_COLUMNS = 160
 
 
 class Interrupted(Exception):
-    """A signal came before there was anything to report."""
+    """A signal arrived before the first result was measured, so there is nothing to report."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,13 +82,17 @@ class LoadTester:
         self._interrupted = False
 
     def interrupt(self) -> None:
-        """End the load that is running, and begin no other."""
+        """End the load that is running, and start no other load."""
         self._interrupted = True
         if self._measurement is not None:
             self._measurement.stop()
 
     async def results(self, servers: Sequence[Server], load: Load | None) -> Results:
-        """Return the results of *load*, or of a search if *load* is None; raises `Interrupted`."""
+        """
+        Apply *load*, or search for the highest rate if *load* is None; return the results.
+
+        Two servers are compared.  Raises `Interrupted` if a signal arrives before the first result.
+        """
         if load is None:
             return await self._search(servers[0])
         if len(servers) > 1:
@@ -105,7 +109,7 @@ class LoadTester:
         )
 
     def _facts(self, settings: LoadSettings) -> dict[str, object]:
-        """Return the settings that are written beside the figures."""
+        """Return the settings that the JSON file has beside the figures."""
         return {
             "warmup_s": settings.warmup,
             "timeout_s": settings.timeout,
@@ -123,7 +127,9 @@ class LoadTester:
         return outcome
 
     async def _measure_whole(self, server: Server, load: Load, settings: LoadSettings) -> Summary:
-        """Return the summary of one of several loads; raises `Interrupted` after a signal."""
+        """
+        Apply *load*, one of several, and return its summary; raises `Interrupted` after a signal.
+        """
         outcome = await self._measure(server, load, settings)
         self._check_interrupted()
         return outcome.summary
@@ -205,8 +211,8 @@ def run(options: Options) -> None:
     """
     Run the command and end the process, with `EXIT_NOTHING_ANSWERED` if no request was answered.
 
-    Raises `UsageProblem` before anything is sent.  The first SIGINT ends the load that is running,
-    and what was measured is reported; the second ends the process.
+    Raises `UsageProblem` before the first request is sent.  The first SIGINT ends the load that is
+    running and reports what was measured; the second ends the process.
     """
     options.check()
     load = None if options.find_slo else options.load()
@@ -236,7 +242,9 @@ def run(options: Options) -> None:
 
 
 def _server(reactor: Any, target: Target, payloads: Sequence[Payload], options: Options) -> Server:
-    """Return the server at *target*; ends the process if the server accepts no connection."""
+    """
+    Return the server at *target* with its requests; end the process if it accepts no connection.
+    """
     try:
         endpoint = target.endpoint(reactor, options.timeout)
     except UnreachableError as error:
@@ -248,7 +256,7 @@ def _server(reactor: Any, target: Target, payloads: Sequence[Payload], options: 
 
 
 def write_results(options: Options, results: Results) -> None:
-    """Print *results*, and write the files that the options name."""
+    """Print the report in *results*, and write the JSON and PNG files that the options name."""
     figures = json.dumps(results.figures, indent=1)
     if options.json_file is not None and str(options.json_file) == "-":
         sys.stdout.write(figures + "\n")
@@ -262,7 +270,7 @@ def write_results(options: Options, results: Results) -> None:
 
 
 def _interrupt_at_first_signal(reactor: Any, interrupt: Callable[[], object]) -> None:
-    """Call *interrupt* on the first SIGINT; the second one ends the process."""
+    """Arrange that the first SIGINT calls *interrupt*, and the second ends the process."""
 
     def on_signal(*_: object) -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -277,7 +285,9 @@ def _interrupt_at_first_signal(reactor: Any, interrupt: Callable[[], object]) ->
 
 
 def _need_descriptors(connections: int) -> None:
-    """Set the limit of file descriptors to its maximum; raises `UsageProblem` if it is too low."""
+    """
+    Set the limit of open files to its maximum; raises `UsageProblem` if *connections* exceed it.
+    """
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     most = hard - SPARE_DESCRIPTORS
@@ -290,10 +300,10 @@ def _need_descriptors(connections: int) -> None:
 
 def _log_failures() -> None:
     """
-    Write the failures that Twisted logs to standard error, each text once.
+    From now on, write the failures that Twisted logs to standard error, each text once.
 
-    A certificate error is one line, because the report has it too; any other failure is an error of
-    the load test itself, and is written with its traceback.
+    A certificate error is written as one line, because the report contains it too.  Any other
+    failure is an error of the load test itself, and is written with its traceback.
     """
     seen: set[str] = set()
 

@@ -17,7 +17,9 @@ FIGURES = ("rate", "goodput", "p50_ms", "p90_ms", "p99_ms", "max_ms")
 
 @dataclass(frozen=True, slots=True)
 class Ratio:
-    """The first server's figure divided by the second's: the ratios of all rounds."""
+    """
+    Median, least and most over the rounds of the first server's figure divided by the second's.
+    """
 
     median: float
     least: float
@@ -27,13 +29,13 @@ class Ratio:
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The summaries of both servers, one per complete round; `compare` appends to it."""
+    """The summaries of both servers, one per server and complete round; `compare` appends them."""
 
     first: list[Summary] = field(default_factory=list)
     second: list[Summary] = field(default_factory=list)
 
     def ratios(self) -> dict[str, Ratio]:
-        """Return the ratio of each figure that at least one round has for both servers."""
+        """Return the ratios by figure; skip figures that no round has for both servers."""
         found = {}
         for name in FIGURES:
             pairs = [
@@ -54,7 +56,8 @@ async def compare(
     """
     Measure both servers in each of *rounds* rounds, and append the summaries to *seen*.
 
-    *measures* has a function for each server, which is called with the number of the round.
+    *measures* has one function for each server; it takes the number of the round, from 0, and
+    returns the summary.
     """
     for number in range(rounds):
         figures = {

@@ -23,21 +23,23 @@ MAX_DETAIL_BYTES = 300
 
 
 class ConnectionOwner(Protocol):
-    """The owner of connections, to which they report their events: the pool."""
+    """The object to which connections report their events: the pool."""
 
     def answered(self, connection: "Connection", exchange: Exchange) -> None:
         """
-        Called when the answer is complete.
+        Called when the answer to *exchange* is complete.
 
-        `Connection.reusable` states whether the connection can take another request.
+        `connection.reusable` is true if the connection can take another request.
         """
 
     def lost(self, connection: "Connection", exchange: Exchange | None, reason: str) -> None:
-        """Called once when the connection has ended; *exchange* is the one in flight, if any."""
+        """
+        Called once, when the connection has ended; *exchange* is the one in flight, else None.
+        """
 
 
 class Connection(TwistedProtocol):
-    """A connection that is free, or waits for the answer to one exchange."""
+    """A connection to the server that is free or waits for the answer to one exchange."""
 
     transport: ITCPTransport
 
@@ -61,11 +63,17 @@ class Connection(TwistedProtocol):
 
     @property
     def stale(self) -> bool:
-        """Whether the server had closed this kept connection: no byte of the answer has arrived."""
+        """
+        Whether the server seems to have closed the connection before the request reached it.
+
+        True if the connection has had an answer before, and no byte of the next answer has arrived.
+        """
         return self.answers > 0 and self._silent
 
     def connectionMade(self) -> None:
-        """Turn off Nagle's algorithm: small requests are sent at once."""
+        """
+        Called when the connection is open: turn off Nagle's algorithm, which delays small requests.
+        """
         if ITCPTransport.providedBy(self.transport):
             self.transport.setTcpNoDelay(True)
 
@@ -75,17 +83,17 @@ class Connection(TwistedProtocol):
         self.transport.write(exchange.request)
 
     def close(self) -> None:
-        """Close the connection cleanly; it must be free."""
+        """Close the connection after all written bytes are sent; it must be free."""
         self.transport.loseConnection()
 
     def abort(self) -> None:
-        """End the connection at once, and drop its exchange without a report."""
+        """End the connection at once; its exchange is not reported to the owner."""
         self._exchange = None
         self.reusable = False
         self.transport.abortConnection()
 
     def dataReceived(self, data: bytes) -> None:
-        """Called with a piece of an answer."""
+        """Called when bytes arrive: parse them, and report the answer when it is complete."""
         if self._exchange is None:
             self.abort()  # no request is in flight: a last message before the server closes
             return
@@ -113,7 +121,9 @@ class Connection(TwistedProtocol):
             raise ValueError("more than one answer to a request")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """Keep the Server-Timing header, and whether the head gives the length of the body."""
+        """
+        Keep the Server-Timing header, and note whether the head determines the length of the body.
+        """
         name = name.lower()
         if name == b"server-timing":  # a proxy adds one of its own
             self._timing = self._timing + b", " + value if self._timing else value
@@ -121,16 +131,18 @@ class Connection(TwistedProtocol):
             self._sized = True
 
     def on_headers_complete(self) -> None:
-        """Keep the status."""
+        """Keep the HTTP status of the answer."""
         self._status = self._parser.get_status_code()
 
     def on_body(self, body: bytes) -> None:
-        """Keep the first `MAX_DETAIL_BYTES` bytes of the body of an unsuccessful answer."""
+        """Keep the first `MAX_DETAIL_BYTES` bytes of the body if the status is 300 or more."""
         if self._status >= 300 and len(self._body) < MAX_DETAIL_BYTES:
             self._body += body[:MAX_DETAIL_BYTES]
 
     def on_message_complete(self) -> None:
-        """Mark the answer complete, unless its status is 1xx: then the real answer follows."""
+        """
+        Mark the answer complete if its status is 200 or more; after a 1xx, the real answer follows.
+        """
         if self._status >= 200:
             self._complete = True
             self.reusable = self._parser.should_keep_alive()
@@ -150,7 +162,11 @@ class Connection(TwistedProtocol):
         self._owner.answered(self, exchange)
 
     def connectionLost(self, reason: Failure = connectionDone) -> None:
-        """Called when the connection has ended, which completes an answer without a length."""
+        """
+        Called when the connection has ended, and report it to the owner.
+
+        If the length of the body was not given, a clean end of the connection completes the answer.
+        """
         self.reusable = False
         complete = self._status >= 200 and not self._sized and reason.check(ConnectionDone)
         if self._exchange is not None and complete:

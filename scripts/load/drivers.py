@@ -1,10 +1,10 @@
 """
 Send requests when they are due, in an open or in a closed loop.
 
-An open loop sends at the arrival times, whatever the server does, and skips none: after a pause of
-the load test itself it sends all requests that became due meanwhile, and their latency counts from
-when they were due.  In a closed loop each client sends its next request when its last one is
-answered.  Reactor thread only; times are seconds of the monotonic clock.
+An open loop sends at the arrival times, whatever the server does, and skips no request: after a
+pause of the load test itself it sends all requests that became due during the pause, and their
+latency counts from when they were due.  In a closed loop each client sends its next request when
+its last one is answered.  Reactor thread only; times are seconds of the monotonic clock.
 """
 
 from collections.abc import Callable, Iterator
@@ -30,7 +30,11 @@ class Timer(Protocol):
 
 
 class LoadDriver:
-    """The part common to both loops; `done` fires when all requests are sent and have finished."""
+    """
+    The part common to both loops.
+
+    `done` fires when all requests are sent and finished, or after `give_up` or `fail`.
+    """
 
     def __init__(
         self,
@@ -39,7 +43,7 @@ class LoadDriver:
         requests: Iterator[bytes],
         record: Record,
     ) -> None:
-        """*requests* is endless."""
+        """*requests* yields the bytes of each request, without end."""
         self.done: Deferred[None] = Deferred()
         self.record = record
         self.sending = True  #: whether more requests will be sent
@@ -49,7 +53,7 @@ class LoadDriver:
         self._under_way = 0
 
     def stop(self) -> None:
-        """Send no more requests; those in flight may still finish."""
+        """Send no more requests; `done` fires when those in flight have finished."""
         self.sending = False
         self._end_if_done()
 
@@ -68,19 +72,21 @@ class LoadDriver:
         self._end_if_done()
 
     def give_up(self) -> None:
-        """Stop waiting for the requests in flight; they are left out of the record."""
+        """Send no more requests, and fire `done` now; the record lacks the requests in flight."""
         self.sending = False
         if not self.done.called:
             self.done.callback(None)
 
     def fail(self, failure: Failure) -> None:
-        """Fire `done` with *failure*: an error of the load test itself."""
+        """
+        Send no more requests, and fail `done` with *failure*, an error of the load test itself.
+        """
         self.sending = False
         if not self.done.called:
             self.done.errback(failure)
 
     def _after_exchange(self, exchange: Exchange) -> None:
-        """Called when *exchange* has been recorded."""
+        """Called when *exchange* has been added to the record."""
 
     def _end_if_done(self) -> None:
         if not self.sending and not self._under_way:
@@ -88,7 +94,7 @@ class LoadDriver:
 
 
 class OpenLoopDriver(LoadDriver):
-    """Sends at the times *arrivals*: seconds from the start of the record, in order."""
+    """Sends at the times *arrivals*, in ascending order: seconds after `record.start`."""
 
     def __init__(
         self,
@@ -126,7 +132,11 @@ class OpenLoopDriver(LoadDriver):
 
 
 class ClosedLoopDriver(LoadDriver):
-    """Runs *clients* clients for *seconds*; each sends, waits for the answer, and sends again."""
+    """
+    Runs *clients* clients until *seconds* after `record.start`.
+
+    Each client sends a request, waits for the answer, and sends the next one.
+    """
 
     def __init__(
         self,

@@ -1,8 +1,8 @@
 """
 One request and its outcome, passed from the load driver to the connection pool and the record.
 
-Plain slots: a load creates one for each request, and the cost of that limits the rate.  Times are
-seconds of the monotonic clock.
+Has `__slots__`: a load creates one exchange for each request, and the cost of that limits the rate.
+Times are seconds of the monotonic clock.
 """
 
 from typing import TYPE_CHECKING, Protocol
@@ -34,9 +34,10 @@ class Exchange:
         finish: "Callable[[Exchange], object]",
     ) -> None:
         """
-        *finish* is called exactly once, after the attributes that describe the outcome are set.
+        *finish* is called with the exchange when its outcome is known.
 
-        These are `ended`, and `status` or `detail`.
+        It is called at most once, and not if the pool is closed before.  `ended`, and `status` or
+        `detail`, are set before the call.
         """
         self.request = request
         self.intended = intended  #: when the request was due
@@ -50,7 +51,11 @@ class Exchange:
 
 
 class Sender(Protocol):
-    """Sends exchanges: the connection pool, or a fake."""
+    """Sends exchanges: the connection pool, or a fake in tests."""
 
     def send(self, exchange: Exchange) -> None:
-        """Send *exchange* as soon as a connection is free; it finishes later, exactly once."""
+        """
+        Send *exchange* when a connection is free, and call its `finish` when its outcome is known.
+
+        `finish` is called at most once, and not if the sender is closed before.
+        """

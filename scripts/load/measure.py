@@ -30,7 +30,7 @@ LINGER_SECONDS = 2.0
 
 @dataclass(frozen=True, slots=True)
 class OpenLoop:
-    """Requests that are sent when they are due, whatever the server does."""
+    """A load whose requests are sent when they are due, whatever the server does."""
 
     name: str  #: for titles
     arrivals: Callable[[float, random.Random], Iterator[float]]  #: given the length in seconds
@@ -39,14 +39,14 @@ class OpenLoop:
 
 @dataclass(frozen=True, slots=True)
 class ClosedLoop:
-    """Clients that each send their next request when the last one is answered."""
+    """A load of clients that each send their next request when their last one is answered."""
 
     clients: int
     seconds: float
 
     @property
     def name(self) -> str:
-        """The name of the load, for titles."""
+        """The load in words, for titles."""
         clients = "1 client" if self.clients == 1 else f"{self.clients} clients"
         return f"{clients}, each waiting for its answer"
 
@@ -67,7 +67,7 @@ class LoadSettings:
 
 @dataclass(frozen=True, slots=True)
 class Server:
-    """A server under test, and the requests that are sent to it in turn."""
+    """A server under test, and the requests that are sent to it one after the other, repeatedly."""
 
     name: str
     endpoint: IStreamClientEndpoint
@@ -95,7 +95,7 @@ class Outcome:
 
 
 class Measurement:
-    """One load on one server."""
+    """Applies one load to one server, once."""
 
     def __init__(
         self,
@@ -105,7 +105,7 @@ class Measurement:
         settings: LoadSettings,
         on_progress: Callable[[Progress], object],
     ) -> None:
-        """*on_progress* is called every `TICK_SECONDS` seconds."""
+        """*on_progress* is called every `TICK_SECONDS` seconds while the load runs."""
         self._reactor = reactor
         self._clock = MonotonicTime(reactor)
         self._load = load
@@ -126,7 +126,9 @@ class Measurement:
         self._elapsed = 0.0  # the seconds that _cpu covers; 0 until it is measured
 
     async def run(self) -> Outcome:
-        """Apply the load; return its outcome when every request has finished."""
+        """
+        Apply the load; return its outcome when all requests have finished, or soon after `stop`.
+        """
         start = self._clock.seconds()
         record = Record(start, start + self._settings.warmup)
         timer = PreciseTimer(self._reactor)
@@ -149,7 +151,7 @@ class Measurement:
         return Outcome(record, summarise(record, self._client_stats()))
 
     def stop(self) -> None:
-        """Send no more requests; those that finish within `LINGER_SECONDS` still count."""
+        """Send no more requests; those that finish within `LINGER_SECONDS` seconds still count."""
         if self._driver is not None and self._driver.sending:
             elapsed = self._clock.seconds() - self._driver.record.start
             self._seconds = max(TICK_SECONDS, elapsed - self._settings.warmup)
@@ -175,7 +177,9 @@ class Measurement:
         self._on_progress(Progress(self._name, self._load, elapsed, seconds, in_flight, record))
 
     def _sample_cpu(self, record: Record, before: ThreadCPU) -> None:
-        """Measure the CPU time of the load test until now."""
+        """
+        Measure the CPU time that the load test has used, and the seconds, since the load began.
+        """
         self._cpu = thread_cpu().since(before)
         self._elapsed = self._clock.seconds() - record.start
 

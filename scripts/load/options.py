@@ -25,12 +25,12 @@ DEFAULT_WARMUP_SECONDS = 1.0
 
 
 class UsageProblem(Exception):
-    """The options contradict each other; the message states what to change, in one line."""
+    """The options contradict each other or cannot be used; the message states why, in one line."""
 
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options as given, None if not given; times are in seconds."""
+    """The options of the command line; None: the option was not given.  Times are seconds."""
 
     url: str | None
     rate: float | None
@@ -84,7 +84,9 @@ class Options:
                 raise UsageProblem(problem)
 
     def load(self) -> Load:
-        """Return the load that the options describe; raises `UsageProblem`."""
+        """
+        Return the load that the options describe; raises `UsageProblem` for an unusable trace file.
+        """
         if self.arrivals not in arrivals.PATTERNS:
             return self._replay()
         seconds = self.duration or DEFAULT_DURATION_SECONDS
@@ -124,7 +126,9 @@ class Options:
         return OpenLoop(f"{path.name} at {self.speed:g} times its speed", replayed, seconds)
 
     def payloads(self) -> list[Payload]:
-        """Return the bodies that are sent in turn; raises `UsageProblem`."""
+        """
+        Return the bodies to send, one after the other; raises `UsageProblem` for an unusable file.
+        """
         try:
             if self.body is not None:
                 kind = self.content_type or "application/octet-stream"
@@ -138,12 +142,17 @@ class Options:
         return [each.as_form(self.form) for each in payloads] if self.form else payloads
 
     def warmup_seconds(self) -> float:
-        """Return the length of the warm-up in seconds."""
+        """Return the seconds at the start of a load that count in no figure."""
         several = self.find_slo is not None or self.compare is not None
         return (DEFAULT_WARMUP_SECONDS if several else 0.0) if self.warmup is None else self.warmup
 
     def load_settings(self, load: Load | None) -> LoadSettings:
-        """Return the settings of every load; *load* is None for a search."""
+        """
+        Return the settings that all loads of this command share.
+
+        *load* decides the default number of connections; None for a search, whose loads are not
+        known yet.
+        """
         clients = load.clients if isinstance(load, ClosedLoop) else 0
         return LoadSettings(
             warmup=self.warmup_seconds(),
@@ -154,7 +163,9 @@ class Options:
         )
 
     def targets(self) -> tuple[Target, ...]:
-        """Return the one or two servers to test; raises `UsageProblem`."""
+        """
+        Return the server to test, or the two to compare; raises `UsageProblem` for an invalid URL.
+        """
         try:
             return tuple(parse_url(url) for url in self.compare or (self.url or "",))
         except ValueError as error:

@@ -53,7 +53,8 @@ def images_at(path: Path) -> list[Payload]:
     """
     Return the image file at *path* or, if *path* is a folder, its images, sorted by name.
 
-    Raises ValueError if there is no image or one is empty, and OSError.
+    Raises OSError if a file cannot be read, and ValueError if there is no image or an image is
+    empty.
     """
     files = sorted(path.iterdir()) if path.is_dir() else [path]
     images = [file for file in files if file.suffix.lower() in IMAGE_TYPES and file.is_file()]
@@ -71,7 +72,11 @@ def images_at(path: Path) -> list[Payload]:
 
 
 def generate_images(width: int, height: int, seed: int) -> Sequence[Payload]:
-    """Return `GENERATED_IMAGES` JPEG files, which compress about as well as photos."""
+    """
+    Return `GENERATED_IMAGES` JPEG files of *width* x *height* pixels.
+
+    They compress about as well as photos; *seed* determines their content.
+    """
     return [Payload(file, "image/jpeg") for file in _jpegs(width, height, seed)]
 
 

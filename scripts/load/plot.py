@@ -1,7 +1,7 @@
 """
 Draw the figures of loads as PNG files.
 
-Needs matplotlib, of the extra ``plot``; it is imported when something is drawn.
+Needs matplotlib, which the extra ``plot`` installs; it is imported at the first drawing.
 """
 
 from collections.abc import Sequence
@@ -34,7 +34,7 @@ def can_plot() -> bool:
 
 
 def has_config_folder() -> bool:
-    """Return whether matplotlib, which must be installed, finds a folder for its cache."""
+    """Return whether matplotlib finds a folder for its cache; matplotlib must be installed."""
     try:
         import_module("matplotlib.figure")
     except (OSError, RuntimeError):
@@ -43,7 +43,11 @@ def has_config_folder() -> bool:
 
 
 def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
-    """Write latencies over time and by percentile, answers over time and batch sizes to *path*."""
+    """
+    Write a PNG file with four plots of one load to *path*.
+
+    They show latencies over time, latencies by percentile, answers over time, and batch sizes.
+    """
     counts = (
         f"answered {summary.answered:,}, refused {summary.refused:,}, errors {summary.errors:,}"
     )
@@ -71,7 +75,11 @@ def plot_load(path: Path, title: str, record: Record, summary: Summary) -> None:
 
 
 def _by_share(axes: "Axes", latencies: np.ndarray, unanswered: int) -> None:
-    """Draw the latencies over 1 / (1 - share): p90, p99 and p99.9 are equally far apart."""
+    """
+    Draw latencies over 1 / (1 - share), so that p90, p99 and p99.9 are equally far apart.
+
+    *unanswered* requests count as the slowest, but are not drawn.
+    """
     if len(latencies):
         sent = len(latencies) + unanswered
         axes.loglog(sent / np.arange(sent, unanswered, -1), latencies)
@@ -83,7 +91,11 @@ def _by_share(axes: "Axes", latencies: np.ndarray, unanswered: int) -> None:
 
 
 def plot_search(path: Path, title: str, points: Sequence[Point], slo: float) -> None:
-    """Write p50, p99 and goodput over the rate to *path*."""
+    """
+    Write a PNG file with the p50, the p99 and the goodput of each rate to *path*.
+
+    *slo* is in seconds.
+    """
     figure, (latency, goodput) = new_figure(1, 2, title)
     points = list({point.rate: point for point in points}.values())  # the last of each rate
     rates = [point.rate for point in points]
@@ -101,7 +113,7 @@ def plot_search(path: Path, title: str, points: Sequence[Point], slo: float) -> 
 
 
 def new_figure(rows: int, columns: int, title: str) -> Any:  # Any: pyplot's own shape of axes
-    """Return a figure of *rows* x *columns* plots under *title*, and its axes."""
+    """Return a figure of *rows* x *columns* plots under *title*, and the axes of the plots."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg  # noqa: PLC0415 - an extra
     from matplotlib.figure import Figure  # noqa: PLC0415 - the same
 

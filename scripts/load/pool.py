@@ -1,8 +1,9 @@
 """
-Give each request a connection: a free one, a new one, or, at the limit, the next that becomes free.
+Assign each request a connection: a free one, a new one, or, at the limit, the next free one.
 
-Decides what is sent again: a request on a kept connection that the server had already closed, once
-and on a new connection, as HTTP clients do.  Every other failure is recorded.  Reactor thread only.
+A request is sent again in one case, as HTTP clients do: the server had already closed the kept
+connection.  It is sent again once, on a new connection.  Every other failure is recorded.  Reactor
+thread only.
 """
 
 from collections import deque
@@ -41,7 +42,11 @@ class ConnectionPool:
         timeout: float,
         seconds: Callable[[], float],
     ) -> None:
-        """*limit* is the most connections; *timeout* is in seconds from when a request was due."""
+        """
+        *limit* is the largest number of connections at a time.
+
+        A request fails *timeout* seconds after it was due; *seconds* returns the time of the clock.
+        """
         self.opened = 0  #: connections ever opened
         self.retried = 0  #: requests sent again because the connection was stale
         self.waited = 0  #: requests that waited because *limit* connections were busy
@@ -59,12 +64,14 @@ class ConnectionPool:
 
     @property
     def in_flight(self) -> int:
-        """The number of requests that were sent or wait, and have not finished."""
+        """The number of requests that were passed to `send` and have not finished."""
         return len(self._under_way)
 
     def send(self, exchange: Exchange) -> None:
         """
-        Send *exchange* on the free connection used last, else on a new one, else when one is free.
+        Send *exchange* on the free connection used last, else on a new connection.
+
+        At the limit of connections, it waits until a connection is free.
         """
         self._under_way[exchange] = None
         self._start_or_queue(exchange)
@@ -75,7 +82,9 @@ class ConnectionPool:
             self._waiting.append(exchange)
 
     def _try_start(self, exchange: Exchange) -> bool:
-        """Send *exchange* on a free or a new connection; return False at the limit."""
+        """
+        Send *exchange* on a free or a new connection; return False if there is none at the limit.
+        """
         while self._free:
             connection = self._free.pop()
             if connection.reusable:  # else its end has yet to be reported
@@ -113,7 +122,9 @@ class ConnectionPool:
         self._endpoint.connect(self._factory).addCallbacks(opened, failed)
 
     def answered(self, connection: Connection, exchange: Exchange) -> None:
-        """Reuse *connection* for the next waiting request, and finish *exchange*."""
+        """
+        Called when *exchange* is answered: reuse *connection* if possible, then call `finish`.
+        """
         del self._under_way[exchange]
         if connection.reusable:
             self._release(connection)
@@ -132,7 +143,7 @@ class ConnectionPool:
                 return
 
     def lost(self, connection: Connection, exchange: Exchange | None, reason: str) -> None:
-        """Forget *connection*; its exchange is sent again or fails with *reason*."""
+        """Called when *connection* has ended: send its exchange again or fail it with *reason*."""
         self._all.discard(connection)
         if connection in self._free:
             self._free.remove(connection)
@@ -147,7 +158,9 @@ class ConnectionPool:
         self._start_next()
 
     def expire(self) -> None:
-        """Fail the requests that were due more than the timeout ago; to be called periodically."""
+        """
+        Fail the requests that were due more than the timeout ago; the caller calls it periodically.
+        """
         due = self._seconds() - self._timeout
         late: list[Exchange] = []
         for exchange in self._under_way:  # in the order they were due
@@ -170,7 +183,9 @@ class ConnectionPool:
         exchange.finish(exchange)
 
     def close(self) -> None:
-        """End every connection; requests in flight never finish."""
+        """
+        End every connection; `finish` is not called for the requests that are waiting or in flight.
+        """
         self._closed = True
         self._under_way.clear()
         self._waiting.clear()

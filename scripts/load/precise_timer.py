@@ -2,8 +2,8 @@
 Call a function on the reactor at a given time, within a few hundredths of a millisecond.
 
 `callLater` counts whole milliseconds, always rounded up: a request that is due in 0.1 ms would be
-sent a millisecond late, which is a fifth of the latency of a server that takes 5 ms.  Linux's
-timerfd, which the reactor watches like any descriptor, has no such limit.  Times are seconds of
+sent 0.9 ms late, which is a fifth of the latency of a server that takes 5 ms.  Linux's timerfd,
+which the reactor watches like any descriptor, has no such limit.  Times are seconds of
 `time.monotonic`.
 """
 
@@ -31,7 +31,7 @@ class _TimerSpec(ctypes.Structure):
 @implementer(IReadDescriptor)
 class PreciseTimer:
     """
-    A timer that holds one time and one function; setting it replaces both.
+    A timer that holds one time and one function; `at` replaces both.
 
     Raises OSError if the system has no timerfd.  Reactor thread only.
     """
@@ -46,7 +46,7 @@ class PreciseTimer:
         reactor.addReader(self)
 
     def at(self, when: float, call: Callable[[], object]) -> None:
-        """Call *call* at *when*; in the reactor's next turn if that time has passed."""
+        """Call *call* at the time *when*, or in the reactor's next turn if *when* has passed."""
         self._call = call
         nanoseconds = max(1, round(when * 1e9))  # 0 would mean never
         value = _TimeSpec(*divmod(nanoseconds, 1_000_000_000))
@@ -63,11 +63,11 @@ class PreciseTimer:
         return self._descriptor
 
     def logPrefix(self) -> str:
-        """Return the name in the reactor's log."""
+        """Return the name of the timer in the reactor's log."""
         return "precise timer"
 
     def doRead(self) -> None:
-        """Called when the timer has expired."""
+        """Called when the time has come: call the function."""
         try:
             os.read(self._descriptor, 8)
         except BlockingIOError:
@@ -75,4 +75,4 @@ class PreciseTimer:
         self._call()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Called when the reactor stops; `close` releases the descriptor."""
+        """Called when the reactor stops.  Does nothing: `close` releases the descriptor."""

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 class ProgressLine:
-    """A context manager that shows the line; draws nothing where *console* is no terminal."""
+    """A context manager that shows the line, but only if *console* is a terminal."""
 
     def __init__(self, console: Console) -> None:
         self._live = Live(console=console, auto_refresh=False, transient=True)
@@ -41,12 +41,14 @@ class ProgressLine:
             self._live.stop()
 
     def draw(self, progress: Progress) -> None:
-        """Show *progress* in place of the line before."""
+        """Replace the line on the terminal by that of *progress*."""
         if self._shown:
             self._live.update(Text(self.line(progress)), refresh=True)
 
     def line(self, progress: Progress) -> str:
-        """Return the line; its rate and latencies are of the answers since the last call."""
+        """
+        Return the text of the line; its rate and latencies are of the answers since the last call.
+        """
         record = progress.record
         before, at = self._seen[1:] if self._seen[0] is record else (0, 0.0)
         recent = np.frombuffer(record.latencies[before:])

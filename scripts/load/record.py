@@ -1,8 +1,8 @@
 """
 Record the outcome of each exchange in columns, so that minutes at 10,000 requests/s fit in memory.
 
-Decides what counts as an answer (2xx), as a refusal (the server was too busy) and as an error
-(everything else).  Reads Server-Timing.  Pure; times are seconds.
+An answer of status 2xx counts as answered, one of `REFUSALS` (the server was too busy) as a
+refusal, and every other outcome as an error.  Reads Server-Timing.  Pure; times are seconds.
 """
 
 import re
@@ -31,7 +31,7 @@ class Record:
     """The outcomes of the exchanges that were due at *counted_from* or later."""
 
     def __init__(self, start: float, counted_from: float) -> None:
-        """Both are times of the monotonic clock; the times in the columns count from *start*."""
+        """Both are times of the monotonic clock; times in the columns are seconds after *start*."""
         self.start = start
         self.counted_from = counted_from
         self.lags = array("d")  #: from when a request was due until it was passed to the pool
@@ -89,10 +89,10 @@ class Record:
 
     @property
     def refused(self) -> int:
-        """The number of refusals."""
+        """The number of recorded refusals."""
         return sum(map(len, self.refusals.values()))
 
     @property
     def sent(self) -> int:
-        """The number of recorded exchanges."""
+        """The number of recorded requests."""
         return len(self.lags)

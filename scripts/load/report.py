@@ -22,7 +22,7 @@ MAX_LISTED_SIZES = 12
 
 
 def load_report(title: str, summary: Summary) -> RenderableType:
-    """Return the report on one load, under *title*."""
+    """Return the report on one load: its figures and warnings, under *title*."""
     return Group(
         Text(title, style="bold"),
         Text(""),
@@ -34,7 +34,11 @@ def load_report(title: str, summary: Summary) -> RenderableType:
 
 
 def search_report(slo: float, best: float | None, points: Sequence[Point]) -> RenderableType:
-    """Return the report on a search: the curve, and *best*, the rate that keeps *slo* seconds."""
+    """
+    Return the report on a search: a table of its rates, and *best*, the highest that keeps the SLO.
+
+    *slo* is in seconds; *best* is in requests a second, None if no rate keeps the SLO.
+    """
     table = _table("rate/s", "answered/s", "goodput/s", "p50 ms", "p99 ms", "in time", "rows", "")
     for point in points:
         figures = point.summary
@@ -69,7 +73,11 @@ def search_report(slo: float, best: float | None, points: Sequence[Point]) -> Re
 
 
 def comparison_report(names: tuple[str, str], seen: Comparison) -> RenderableType:
-    """Return the report on a comparison: medians of both servers, and ratios within a round."""
+    """
+    Return the report on a comparison: medians over the rounds, and ratios within a round.
+
+    *names* are those of the two servers.
+    """
     table = _table("", "first", "second", "first / second", "least", "most", "rounds", left=1)
     ratios = seen.ratios()
     for name, ratio in ratios.items():
@@ -117,7 +125,7 @@ def _median_of(rounds: Sequence[Summary], name: str) -> float | None:
 
 
 def _first_of_each_kind(rounds: Sequence[Summary]) -> list[str]:
-    """Return the first warning of each kind; warnings that differ only in numbers are one kind."""
+    """Return the first warning of each kind; warnings of one kind differ only in their numbers."""
     lines = (line for each in rounds for line in each.warnings)
     kinds: dict[str, str] = {}
     for line in lines:

@@ -1,8 +1,9 @@
 """
 Find the highest rate at which a server keeps an SLO.
 
-A rate keeps the SLO if 99 in 100 of the requests sent are answered within it, and else breaks it;
-refusals and errors count like late answers.  `next_rate` decides, `find_slo` measures.
+A rate keeps the SLO if at least 99 % of the requests sent are answered within it, and breaks it
+otherwise; a refusal or an error counts like a late answer.  `next_rate` decides, `find_slo`
+measures.
 """
 
 from collections.abc import Awaitable, Callable, Sequence
@@ -32,7 +33,7 @@ Measure = Callable[[float, int], Awaitable[Summary]]
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One rate and its summary."""
+    """One rate and the summary of the load at that rate."""
 
     rate: float  #: as requested, in requests a second
     summary: Summary
@@ -45,7 +46,7 @@ class Point:
 
 def bounds(points: Sequence[Point]) -> tuple[float | None, float | None]:
     """
-    Return the highest rate that kept the SLO, and the lowest rate that broke it.
+    Return the highest rate that kept the SLO, and the lowest rate that broke it; None without one.
 
     A rate that broke the SLO once counts as broken, and so does every higher rate.
     """
@@ -58,9 +59,10 @@ def bounds(points: Sequence[Point]) -> tuple[float | None, float | None]:
 
 def next_rate(points: Sequence[Point], first: float) -> float | None:
     """
-    Return the next rate to measure; None at the end of the search.
+    Return the next rate to measure, *first* if there are no points; None at the end of the search.
 
-    The search ends if the bounds are close, or if even *first*/100 breaks the SLO.
+    The search ends when the two `bounds` are at most a factor of `MAX_BOUNDS_RATIO` apart, or when
+    a rate of *first*/100 or less breaks the SLO.  Rates are requests a second.
     """
     kept, broke = bounds(points)
     if kept is None and broke is None:
@@ -78,9 +80,9 @@ async def find_slo(
     """
     Return the highest rate that keeps the SLO, or None, and all points, sorted by rate.
 
-    The search begins at *first* requests/s.  The rate found is measured a second time, unless
-    `MAX_LOADS` is reached before, as when no rate breaks the SLO.
-    *on_point* is called with each point.
+    *measure* takes a rate in requests/s and the number of the load; the first rate is *first*.
+    *on_point* is called with each point.  The rate found is measured a second time, unless the
+    limit `MAX_LOADS` ends the search before, for example because no rate breaks the SLO.
     """
     points: list[Point] = []
 

@@ -2,7 +2,8 @@
 Compute the figures of a load from its record.
 
 Pure.  A request without an answer counts as an infinite latency in the percentiles, so that a
-server does not look fast by dropping requests; refusals and error answers are left out of them.
+server does not look fast by dropping requests; the percentiles leave out refusals and error
+answers.
 """
 
 from collections.abc import Iterator, Mapping
@@ -35,7 +36,9 @@ MIN_TAIL_REQUESTS = 5
 
 @dataclass(frozen=True, slots=True)
 class ClientStats:
-    """What the load test measured of itself; the figures need it beside the record."""
+    """
+    What the load test measured of itself, and the settings that the figures need beside the record.
+    """
 
     seconds: float  #: how long requests were due, without the warm-up
     closed: bool  #: whether the load was a closed loop
@@ -91,12 +94,16 @@ class Summary:
     warnings: tuple[str, ...]  #: why the figures may be wrong
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures by name; ``rides`` is the former name of ``requests_by_rows``."""
+        """
+        Return the figures by name.
+
+        The figure ``requests_by_rows`` also has its former name, ``rides``.
+        """
         return {**asdict(self), "rides": dict(self.requests_by_rows)}
 
 
 def summarise(record: Record, client: ClientStats) -> Summary:
-    """Return the figures of *record*."""
+    """Return the figures of the load that *record* and *client* describe."""
     latencies = np.frombuffer(record.latencies)
     waits = np.sort(np.concatenate([latencies, np.full(record.unanswered, inf)]))
     good = latencies <= client.slo
@@ -146,9 +153,10 @@ def summarise(record: Record, client: ClientStats) -> Summary:
 
 def percentile(ordered: np.ndarray, share: float) -> float | None:
     """
-    Return the percentile *share* (0 to 100) of the *ordered* seconds, in milliseconds.
+    Return the percentile *share* (0 to 100) of *ordered*, ascending seconds, in milliseconds.
 
-    It is one of the values, without interpolation; None if there are none, or if it is infinite.
+    The result is one of the values, without interpolation; None if *ordered* is empty or the value
+    is infinite.
     """
     if not len(ordered):
         return None
@@ -165,11 +173,12 @@ def _rounded(number: float) -> float:
 
 def _answers_in_time_span(record: Record, client: ClientStats) -> tuple[np.ndarray, float]:
     """
-    Return which answers came while requests were due, and the seconds to divide their number by.
+    Return a mask of the answers that count for the rate, and the seconds to divide their number by.
 
-    The answers of a closed loop come in batches.  So its time span ends with the last answer that
-    counts, and no part of a batch is counted.  But the span does not end earlier than a median
-    latency before the end of the load, so that a server that stalls at the end does not look fast.
+    Answers count that came before the end of the load.  The answers of a closed loop come in
+    batches. So its time span ends with the last answer that counts, and no part of a batch is
+    counted.  But the span ends at most a median latency before the end of the load, so that a
+    server that stalls at the end does not look fast.
     """
     ended = np.frombuffer(record.ended) - (record.counted_from - record.start)
     here = ended <= client.seconds
@@ -181,7 +190,7 @@ def _answers_in_time_span(record: Record, client: ClientStats) -> tuple[np.ndarr
 
 def _mean_rows(record: Record) -> float | None:
     """
-    Return the mean number of rows of a batch.
+    Return the mean number of rows of a batch; None if no answer states its batch.
 
     Each of the n requests in a batch of n rows reports that batch, so it counts as 1/n of a batch.
     """

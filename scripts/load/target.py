@@ -1,8 +1,8 @@
 """
 Find the server that a URL names, and build the requests to it.
 
-The name is resolved and one connection tried before the load, so that a wrong address is reported
-at once and no request waits for the resolver.
+The host name is resolved and one connection is tried before the load, so that a wrong address is
+reported at once and no request waits for the resolver.
 """
 
 import re
@@ -57,9 +57,10 @@ class Target:
 
     def endpoint(self, reactor: Any, timeout: float) -> IStreamClientEndpoint:
         """
-        Return an endpoint for the first address of the host that accepts a connection now.
+        Return an endpoint for the first address of the host that accepts a connection.
 
-        A connection may take *timeout* seconds.  Blocks; raises `UnreachableError`.
+        Tries the addresses now, and blocks meanwhile; each connection may take *timeout* seconds,
+        now and later.  Raises `UnreachableError`.
         """
         family, address = _accepting(self.host, self.port, timeout)
         kind = TCP6ClientEndpoint if family == socket.AF_INET6 else TCP4ClientEndpoint
@@ -70,7 +71,11 @@ class Target:
 
 
 def parse_url(url: str) -> Target:
-    """Return the target of *url*, by default with the scheme ``http``; raises ValueError."""
+    """
+    Return the target that *url* names; raises ValueError.
+
+    The scheme is ``http`` if *url* has none.
+    """
     parts = urlsplit(url if "://" in url else f"http://{url}")
     if parts.scheme not in ("http", "https"):
         raise ValueError(f"expected an http or https URL, got {url!r}")
@@ -91,7 +96,11 @@ def parse_url(url: str) -> Target:
 
 
 def _accepting(host: str, port: int, timeout: float) -> tuple[int, str]:
-    """Return the family and the address of *host* that accepts connections."""
+    """
+    Return the family and the text of the first address of *host* that accepts a connection.
+
+    Raises `UnreachableError`; each address may take *timeout* seconds.
+    """
     try:
         found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (

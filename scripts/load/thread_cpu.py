@@ -1,8 +1,8 @@
 """
 Measure the CPU time of the calling thread, and the time it waited for a free core.
 
-A client that waits for a core sends as late as one that is too slow.  Linux counts both times; on
-other kernels only the CPU time is known.
+A client that waits for a core sends requests as late as a client that is too slow.  Linux counts
+both times; on other kernels only the CPU time is known.
 """
 
 import time
@@ -14,18 +14,18 @@ _SCHEDSTAT = Path("/proc/thread-self/schedstat")
 
 @dataclass(frozen=True, slots=True)
 class ThreadCPU:
-    """Seconds, since the thread began or between two measurements."""
+    """Seconds of one thread since it began, or between two measurements."""
 
     used: float = 0.0  #: running on a core
     waited: float = 0.0  #: ready to run, with no core free
 
     def since(self, before: "ThreadCPU") -> "ThreadCPU":
-        """Return the seconds spent after *before*."""
+        """Return the seconds from the measurement *before* to this one."""
         return ThreadCPU(self.used - before.used, self.waited - before.waited)
 
 
 def thread_cpu() -> ThreadCPU:
-    """Return the times of the calling thread since it began; *waited* is 0 where unknown."""
+    """Return the seconds of the calling thread since it began; `waited` is 0 if it is not known."""
     try:
         used, waited, _ = map(int, _SCHEDSTAT.read_text().split())
     except (OSError, ValueError):

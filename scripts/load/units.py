@@ -26,7 +26,11 @@ MAX_SIDE_PIXELS = 65_500
 
 
 class Duration(click.ParamType[float]):
-    """``200ms``, ``10s`` or ``2m``.  A bare number is in seconds; with *unit* it is an error."""
+    """
+    ``200ms``, ``10s`` or ``2m``; a bare number is in seconds.
+
+    With *unit*, a bare number is an error.
+    """
 
     name = "DURATION"
 
@@ -54,7 +58,7 @@ class Duration(click.ParamType[float]):
 
 
 class Positive(click.FloatRange):
-    """A finite number above 0, or with *zero* at least 0, such as a rate; *most* is the largest."""
+    """A finite number above 0, such as a rate; *zero* also admits 0, and *most* is the largest."""
 
     def __init__(self, *, zero: bool = False, most: float | None = None) -> None:
         super().__init__(min=0, max=most, min_open=not zero)
@@ -70,7 +74,7 @@ class Positive(click.FloatRange):
 
 
 class Rate(Positive):
-    """``300/s``, or a number without unit."""
+    """``300/s``, or a number without unit: requests a second."""
 
     name = "RATE"
 
@@ -82,7 +86,7 @@ class Rate(Positive):
 
 
 class Shares(click.ParamType[tuple[float, ...]]):
-    """``0.3,0.5,0.9``: finite numbers above 0."""
+    """``0.3,0.5,0.9``: finite numbers above 0, separated by commas."""
 
     name = "LOAD,LOAD..."
 
@@ -170,5 +174,5 @@ class Field(_Text):
 
 
 def seconds_in_words(seconds: float) -> str:
-    """Return *seconds* with a unit: ``5 ms``, ``10 s``."""
+    """Return *seconds* as text with a unit: ``5 ms``, ``10 s``."""
     return f"{seconds * 1e3:g} ms" if seconds < 1 else f"{seconds:g} s"

@@ -1,5 +1,5 @@
 """
-The command `tensorferry simulate`: simulates the workloads of its options and prints figures.
+Run the command `tensorferry simulate`: simulate the workloads of its options, print the figures.
 """
 
 import json
@@ -21,7 +21,7 @@ MIN_TABLE_WIDTH = 160
 
 
 def run(options: Options) -> None:
-    """Simulate, and print the figures; raises UsageError."""
+    """Simulate the workloads of *options*, and print the figures; raises UsageError."""
     options.check()
     if options.png is not None:
         _need_matplotlib()
@@ -52,7 +52,12 @@ def _rows(
     load: float | None,
     workload: Workload,
 ) -> Iterator[Row]:
-    """Yield a row for each policy under the same workload; the last has the tuned setting."""
+    """
+    Yield a row of figures for each of *contenders* under *workload*.
+
+    The last row also has the tuned setting, if *options* ask for it.  *load* is a share of the
+    capacity.
+    """
     for contender in contenders:
         yield Row(
             load,

@@ -1,8 +1,8 @@
 """
 Simulate a workload: the real batcher, with lanes whose runs only take simulated time.
 
-Has a clock of its own and reads no other.  All random numbers are part of the workload, so that a
-workload has the same result on any machine.  Times are seconds; each request has one row.
+The clock is simulated too; no other clock is read.  All random numbers are part of the workload, so
+that a workload has the same result on any machine.  Times are seconds; each request has one row.
 """
 
 from bisect import bisect_left, bisect_right, insort
@@ -38,8 +38,9 @@ class Noise:
     """
     Random factors of run times: lognormal with mean 1, independent between runs.
 
-    Each request has a share, a standard normal number, in the factor of its run.  So policies that
-    run the same requests in different batches have the same random numbers, as far as possible.
+    Each request has a standard normal number, its share; the shares of the requests of a run
+    determine its factor.  So policies that put the same requests into different batches use the
+    same random numbers, as far as possible.
     """
 
     sigma: float  #: of the logarithm
@@ -55,10 +56,10 @@ class Workload:
     """
     The requests and run times of a simulation: the same for all policies that are compared.
 
-    Requests arrive at the times in *due*.  With *think*, each of these is the first of a client,
-    which sends its next request *think* seconds after each answer, until there are *requests* in
-    all.  Answers are sent one by one, *per_answer* seconds each, so that not all clients send their
-    next requests at the same time.
+    Requests arrive at the times in *due*.  With *think*, each of these times is the first request
+    of a client, which sends its next request *think* seconds after each answer, until all clients
+    together have sent *requests*.  Answers are sent one by one, *per_answer* seconds each, so that
+    not all clients send their next requests at the same time.
     """
 
     seconds: Sequence[float]  #: of a run by its rows; index 0 is not used
@@ -74,7 +75,9 @@ class Workload:
 
 @dataclass(slots=True)
 class History:
-    """The outcomes of the requests of a workload, numbered in order of arrival."""
+    """
+    The outcomes of the requests of a workload; a request's number is its place in order of arrival.
+    """
 
     due: list[float] = field(default_factory=list)
     ended: list[float] = field(default_factory=list)  #: times of the answers; inf: no answer
@@ -86,7 +89,11 @@ class History:
 
 @implementer(IDelayedCall)
 class _Call:
-    """A delayed call of a `SimulatedClock`; its former entries in the heap are not valid."""
+    """
+    A delayed call of a `SimulatedClock`.
+
+    The heap may hold several entries for the call; only the entry of the last `put` is valid.
+    """
 
     __slots__ = ("_clock", "function", "number", "time")
 
@@ -97,11 +104,11 @@ class _Call:
         self.number = 0  #: the number of the valid entry; 0 without one
 
     def getTime(self) -> float:
-        """Return the time of the call."""
+        """Return the time at which the call is due."""
         return self.time
 
     def active(self) -> bool:
-        """Return whether the call is neither made nor cancelled."""
+        """Return whether the call is still to be made: not yet made, and not cancelled."""
         return self.number > 0
 
     def cancel(self) -> None:
@@ -126,7 +133,11 @@ class _Call:
 
 @implementer(IReactorTime)
 class SimulatedClock:
-    """Advances from call to call, in order of their times; equal times in order of creation."""
+    """
+    A clock that steps to the time of the next delayed call.
+
+    Calls are made in order of their times; calls of the same time in the order they were scheduled.
+    """
 
     def __init__(self, now: float) -> None:
         self.now = now
@@ -134,7 +145,7 @@ class SimulatedClock:
         self._count = 0
 
     def seconds(self) -> float:
-        """Return the time."""
+        """Return the simulated time."""
         return self.now
 
     def callLater(
@@ -144,27 +155,29 @@ class SimulatedClock:
         *args: object,
         **kw: object,
     ) -> _Call:
-        """Call *callable* in *delay* seconds."""
+        """Schedule a call of *callable* in *delay* seconds, and return the delayed call."""
         call = _Call(self, partial(callable, *args, **kw))
         self.put(call, self.now + delay)
         return call
 
     def getDelayedCalls(self) -> Sequence[_Call]:
-        """Return the calls that are neither made nor cancelled."""
+        """Return the calls that are still to be made, in order of their times."""
         return [call for _, number, call in sorted(self._calls) if call.number == number]
 
     def put(self, call: _Call, time: float) -> None:
-        """Schedule *call* at *time*, in place of the time at which it was scheduled before."""
+        """Schedule *call* at *time*; this replaces the time at which it was scheduled before."""
         self._count += 1
         call.time, call.number = time, self._count
         heappush(self._calls, (time, self._count, call))
 
     def next(self) -> float:
-        """Return a lower bound of the time of the next call; inf if there is none."""
+        """
+        Return a time at or before the next call, the time of the first entry; inf without entries.
+        """
         return self._calls[0][0] if self._calls else inf
 
     def step(self) -> None:
-        """Advance to the time of the next entry, and make its call if the entry is valid."""
+        """Remove the first entry; if it is valid, set the clock to its time and make its call."""
         time, number, call = heappop(self._calls)
         if call.number == number:
             self.now = time
@@ -183,7 +196,9 @@ class _Lane:
         self._runs = history.runs
 
     def run(self, pieces: Sequence[Piece[int]]) -> Deferred[Sequence[int]]:
-        """Return a Deferred that fires when the run has ended."""
+        """
+        Start a run of *pieces*; the Deferred fires at its end with the number of each request.
+        """
         rows, noise = len(pieces), self._workload.noise
         shares = [noise.shares[piece.item] for piece in pieces]
         taken = self._workload.seconds[rows] * noise.factor(shares)
@@ -194,7 +209,7 @@ class _Lane:
 
 
 class _Simulation:
-    """One batcher under one workload."""
+    """The simulation of one batcher, with one policy, under one workload."""
 
     def __init__(self, workload: Workload, policy: Policy, cap: int) -> None:
         self._workload = workload
@@ -215,7 +230,7 @@ class _Simulation:
         )
 
     def run(self) -> None:
-        """Run until nothing is left to do; at equal times, arrivals come first."""
+        """Process all arrivals and calls in order of time; at equal times, arrivals come first."""
         arrivals, clock, arrived = self._arrivals, self._clock, self.history.due
         while True:
             number = len(arrived)
@@ -271,7 +286,11 @@ class _Simulation:
         self._send_next(client, self._workload.seconds[1])
 
     def _send_next(self, client: int, pause: float) -> None:
-        """Schedule the next request of *client*, if any, *pause* and think time from now."""
+        """
+        Schedule the next request of *client*, *pause* plus think time after the answer.
+
+        In an open loop, and when all requests of the workload are sent, does nothing.
+        """
         workload = self._workload
         if workload.think is not None and len(self._arrivals) < workload.requests:
             self._last_answer = max(self._last_answer, self._clock.now) + workload.per_answer
@@ -288,7 +307,7 @@ def simulate(workload: Workload, policy: Policy, cap: int) -> History:
 
 def simulate_fixed(workload: Workload, policy: FixedPolicy) -> History:
     """
-    Return what `simulate` returns for *policy* and its batch size as the cap, but faster.
+    Return the same history as `simulate` with *policy* and its batch size as the cap, but faster.
 
     Steps from run to run.  Raises ValueError unless the workload has one lane and no SLO.
     """
@@ -317,9 +336,9 @@ def simulate_fixed(workload: Workload, policy: FixedPolicy) -> History:
 
 def _delayed_start(due: Sequence[float], head: int, policy: FixedPolicy) -> tuple[float, int]:
     """
-    Return the time at which an idle lane launches the next batch, and the end of the batch.
+    Return the time at which an idle lane launches the next batch, and the end of that batch.
 
-    The batch begins with the request number *head*; its end is the number of the request after it.
+    The batch has the requests numbered from *head* to before the end; *due* has all arrival times.
     """
     full, at = head + policy.max_batch_size, due[head] + policy.max_queue_delay
     if at <= due[head]:

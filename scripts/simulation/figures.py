@@ -1,7 +1,8 @@
 """
-The figures of a simulation.
+Compute the figures of a simulation.
 
-Pure.  The first fifth of the requests is left out of every figure: the queue was still empty.
+Pure.  Every figure leaves out the first fifth of the requests, because the queue is still empty at
+the start.
 """
 
 from collections.abc import Sequence
@@ -16,7 +17,7 @@ WARMUP_DIVISOR = 5
 
 @dataclass(frozen=True, slots=True)
 class Figures:
-    """The figures of one simulation; None: nothing was answered, or no time passed."""
+    """The figures of one simulation; None: no request was answered, or no time passed."""
 
     requests: int  #: the requests that count
     mean_ms: float | None  #: from arrival to answer, of answered requests; as p50 and p99
@@ -63,7 +64,11 @@ def figures_of(history: History, slo: float = inf) -> Figures:
 
 
 def percentile_ms(ordered: Sequence[float], share: int) -> float | None:
-    """Return the percentile *share* of the *ordered* seconds, in milliseconds."""
+    """
+    Return the percentile *share* (1 to 100) of *ordered*, ascending seconds, in milliseconds.
+
+    None if *ordered* is empty.
+    """
     return ordered[ceil(share * len(ordered) / 100) - 1] * 1e3 if ordered else None
 
 

@@ -1,9 +1,10 @@
 """
 Compare the server's own policy with the best fixed settings.
 
-Pure.  Each case is a model and a load; each of its seeds is a workload under which the policy,
-greedy batching at the true knee and a grid of fixed settings are simulated.  The fixed settings are
-tuned for the load, and greedy batching is given the knee; the policy has to learn both.
+Pure.  Each case is a model and a load; each seed of a case is a workload.  Under each workload the
+policy, greedy batching at the true knee and a grid of fixed settings are simulated.  The fixed
+settings are tuned for the load, and the knee is given to greedy batching; the policy has to learn
+both.
 """
 
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,7 +60,7 @@ MIN_GAIN, MAX_FEW_CLIENTS = 1.3, 8
 
 @dataclass(frozen=True, slots=True, order=True)
 class Open:
-    """Requests arrive independently of the answers."""
+    """A case of an open loop: requests arrive independently of the answers."""
 
     service: str  #: one of `SERVICES`
     pattern: str
@@ -70,10 +71,10 @@ class Open:
 
     def play(self, seed: int, requests: int = REQUESTS) -> dict[str, float]:
         """
-        Return the ratios of the policy's latencies to those of other settings, by name.
+        Simulate the workload of *seed*; return the ratios of the policy's latencies, by name.
 
-        `mean` and `p99` are ratios to the tuned setting; `greedy` is the ratio of the mean to that
-        of greedy batching.
+        `mean` and `p99` are ratios to the tuned setting; `greedy` is the ratio of the mean to the
+        mean of greedy batching.  *requests* is the number of requests.
         """
         service = SERVICES[self.service]
         scenario = Scenario(service, 1, inf, Chance(seed, NOISE))
@@ -91,7 +92,9 @@ class Open:
 
 @dataclass(frozen=True, slots=True, order=True)
 class Closed:
-    """Each client sends its next request as soon as its last one is answered."""
+    """
+    A case of a closed loop: each client sends its next request as soon as its last one is answered.
+    """
 
     per_answer: float  #: seconds
     clients: int
@@ -101,10 +104,11 @@ class Closed:
 
     def play(self, seed: int, requests: int = REQUESTS) -> dict[str, float]:
         """
-        Return the ratios of the policy's answers per second to those of other settings, by name.
+        Simulate the workload of *seed*; return, by name, ratios of answers per second.
 
-        `gain` is the ratio to greedy batching, `share` that to the best fixed setting.  A quarter
-        of *requests* is enough: the arrivals are not random.
+        `gain` is the policy's rate divided by that of greedy batching, `share` divided by that of
+        the best fixed setting.  Only a quarter of *requests* are simulated: that is enough, because
+        the arrivals are not random.
         """
         scenario = Scenario(CLOSED, 1, inf, Chance(seed, NOISE))
         workload = scenario.closed_workload(self.clients, 0.0, requests // 4, self.per_answer)
@@ -114,9 +118,9 @@ class Closed:
 
     def _best_rate(self, workload: Workload) -> float:
         """
-        Return the answers per second of the best fixed setting.
+        Return the answers per second of the best fixed setting for *workload*.
 
-        The sizes tried are the powers of two, and the number of clients.
+        The batch sizes tried are the powers of two up to the cap, and the number of clients.
         """
         sizes = {*(1 << power for power in range(CLOSED.cap.bit_length())), self.clients}
         figures = (
@@ -135,7 +139,7 @@ Found = Mapping[Case, Sequence[Mapping[str, float]]]
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """Whether a bound holds, and the case that is nearest to breaking it or breaks it most."""
+    """Whether a bound holds, and the case with the worst value."""
 
     bound: str
     limit: float
@@ -145,12 +149,12 @@ class Verdict:
 
 
 def mean(ratios: Sequence[Mapping[str, float]], name: str) -> float:
-    """Return the mean over the seeds of the ratio *name*."""
+    """Return the mean of the ratio *name* over *ratios*, which has the ratios of each seed."""
     return fmean(each[name] for each in ratios)
 
 
 def judged(found: Found) -> Iterator[Verdict]:
-    """Yield a verdict on each bound for which *found* has cases."""
+    """Yield a verdict on each bound; skip the bounds for which *found* has no cases."""
     of_open = [case for case in found if isinstance(case, Open)]
     of_closed = [case for case in found if isinstance(case, Closed)]
     most = [case for case in of_open if case.load <= HIGH_LOAD]
@@ -189,5 +193,5 @@ def _at_least(
 
 
 def _ratio(value: float | None, to: float | None) -> float:
-    """Return *value* / *to*; inf if one of them is missing or 0."""
+    """Return *value* / *to*; inf if either of them is None or 0."""
     return value / to if value and to else inf

@@ -28,7 +28,7 @@ MAX_FILE_BYTES = 32_000_000
 
 @dataclass(frozen=True, slots=True)
 class Options:
-    """The options as given; None: not given.  Times are seconds."""
+    """The options of the command line; None: the option was not given.  Times are seconds."""
 
     latency: Path | None
     profile: str | None
@@ -66,7 +66,9 @@ class Options:
                 raise click.UsageError(problem)
 
     def service(self) -> Service:
-        """Return the service, which states how long runs take; raises UsageError."""
+        """
+        Return the service, which has the times of runs; raises UsageError for an unusable file.
+        """
         if self.latency is None:
             return built_in(self.profile or "gpu")
         try:
@@ -85,7 +87,12 @@ class Options:
         )
 
     def workloads(self, scenario: Scenario) -> Iterator[tuple[float | None, Workload]]:
-        """Yield each load, as a share of the best rate of all lanes, and its workload."""
+        """
+        Yield each load and its workload; raises UsageError.
+
+        A load is a share of the best rate of all lanes; None for a closed loop, and if all requests
+        arrive at once.
+        """
         if self.arrivals == "closed":
             clients, think = self.clients or DEFAULT_CLIENTS, self.think or 0.0
             yield None, scenario.closed_workload(clients, think, self.requests or DEFAULT_REQUESTS)
@@ -94,7 +101,11 @@ class Options:
             yield rate and rate / scenario.capacity, scenario.open_workload(due)
 
     def _offered(self, scenario: Scenario) -> Iterator[tuple[float | None, Sequence[float]]]:
-        """Yield requests per second, None if all arrive at once, and the arrival times."""
+        """
+        Yield, for each load, its requests per second, and its arrival times in seconds.
+
+        The requests per second are None if all requests arrive at once.
+        """
         loads = self.loads or (() if self.load is None else (self.load,))
         rates: list[float | None] = [load * scenario.capacity for load in loads]
         rates = rates or [self.rate]

@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 
 def plot_loads(path: Path, title: str, rows: Sequence[Row], slo: float | None) -> None:
-    """Write mean and p99 of each policy over the load to *path*; tuned settings are dashed."""
+    """
+    Write a PNG file with the mean and the p99 of each policy over the load to *path*.
+
+    Lines of tuned settings are dashed; *slo* is in seconds.
+    """
     figure, panels = new_figure(1, 2, title)
     for axes, name in zip(panels, ("mean_ms", "p99_ms"), strict=True):
         for policy in dict.fromkeys(row.policy for row in rows):

@@ -31,12 +31,14 @@ class Contender:
     max_rate: float  #: the most requests per second that a lane can serve with this policy
 
     def figures_for(self, workload: Workload) -> Figures:
-        """Return the figures of *workload* under this policy."""
+        """Simulate *workload* under a new policy, and return the figures."""
         return figures_of(simulate(workload, self.make(), self.cap), workload.slo)
 
 
 def policy_named(text: str, service: Service) -> Contender:
-    """Return the policy called *text*; raises UsageError."""
+    """
+    Return the policy that *text* names: auto, greedy or fixed:ROWS,SECONDS; raises UsageError.
+    """
     if text == "auto":
         return Contender(text, LotPolicy, service.cap, service.best_rate)
     if text == "greedy":
@@ -58,7 +60,7 @@ def policy_named(text: str, service: Service) -> Contender:
 
 @dataclass(frozen=True, slots=True)
 class Tuned:
-    """The best fixed settings for a workload, with hindsight."""
+    """The best fixed setting for a workload, found by simulating that workload."""
 
     max_batch: int
     timeout: float  #: seconds
@@ -66,7 +68,7 @@ class Tuned:
 
     @property
     def name(self) -> str:
-        """The setting as `policy_named` takes it, rounded."""
+        """The setting in the form that `policy_named` takes, with the timeout rounded."""
         return f"fixed:{self.max_batch},{self.timeout * 1e3:.4g}ms"
 
 
@@ -74,8 +76,9 @@ def tuned(workload: Workload, service: Service) -> Tuned:
     """
     Return the best of a grid of fixed settings: the one with the least mean latency.
 
-    With an SLO the share of answers in time, rounded to a thousandth, is compared first: a setting
-    with few answers has low latencies.
+    With an SLO, the setting with the larger share of requests answered in time, rounded to a
+    thousandth, is better; the mean latency decides between equal shares.  Reason: a setting with
+    few answers has low latencies.
     """
     sizes = sorted({*(1 << power for power in range(service.cap.bit_length())), service.cap})
     tried = (

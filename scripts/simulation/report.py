@@ -1,7 +1,7 @@
 """
-The table of the figures: one row for each load and policy.
+Format the figures as a table: one row for each load and policy.
 
-Pure: returns what rich can print.
+Pure: returns an object that rich prints.
 """
 
 from collections.abc import Iterator, Sequence
@@ -26,7 +26,7 @@ MIN_TAIL_REQUESTS = 5
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """The figures of one policy at one load."""
+    """The figures of one policy at one load, and of the tuned setting if there is one."""
 
     load: float | None  #: as a share of the best rate of all lanes; None in a closed loop
     policy: str
@@ -35,7 +35,7 @@ class Row:
     stable: bool  #: whether the policy can serve this load
 
     def as_json(self) -> dict[str, Any]:
-        """Return the figures as JSON."""
+        """Return the figures as data for JSON."""
         found = {
             "load": self.load,
             "policy": self.policy,
@@ -52,7 +52,7 @@ class Row:
 
 
 def of_rows(title: str, rows: Sequence[Row]) -> RenderableType:
-    """Return the table of *rows* under *title*; a tuned setting has a row of its own below."""
+    """Return the table of *rows* under *title*; a tuned setting has its own line below its row."""
     table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
     for name in COLUMNS:
         table.add_column(name, justify="left" if name == "policy" else "right")

@@ -1,5 +1,5 @@
 """
-How long simulated runs take: built in, or read from a file.
+The times that simulated runs take: built in, or read from a file.
 
 Pure, except `read_service`.  Durations are seconds.
 """
@@ -26,7 +26,7 @@ MAX_FILE_BYTES = 4_000_000
 
 @dataclass(frozen=True, slots=True)
 class Service:
-    """How long runs take on one lane."""
+    """The time of a run on one lane, for each number of rows."""
 
     name: str
     seconds: tuple[float, ...]  #: of a run by its rows; index 0 is 0.0
@@ -34,38 +34,42 @@ class Service:
 
     @property
     def cap(self) -> int:
-        """The most rows a run may have."""
+        """The largest number of rows of a run."""
         return len(self.seconds) - 1
 
     @property
     def knee(self) -> int:
-        """The smallest size with the most rows per second."""
+        """The fewest rows whose runs reach the most rows per second, within `RATE_TOLERANCE`."""
         rates = [self.rate(rows) for rows in range(1, self.cap + 1)]
         enough = max(rates) * (1 - RATE_TOLERANCE)
         return 1 + next(at for at, rate in enumerate(rates) if rate >= enough)
 
     @property
     def best_rate(self) -> float:
-        """The most rows per second of one lane."""
+        """The most rows per second of one lane: those of runs at the knee."""
         return self.rate(self.knee)
 
     def rate(self, rows: int) -> float:
-        """Return the rows per second of runs of *rows* rows."""
+        """Return the rows per second of a lane whose runs all have *rows* rows."""
         return rows / self.seconds[rows]
 
 
 def _gpu(rows: int) -> float:
-    """Return the ms of a run on a GPU: beyond 64 rows, every 32 rows add a wave of equal length."""
+    """
+    Return the milliseconds of a run on a GPU.
+
+    Beyond 64 rows, every 32 rows or part of them add a wave of equal length.
+    """
     return 4.0 + 0.1 * rows if rows <= 64 else 10.4 + 5.2 * -(-(rows - 64) // 32)
 
 
 def _padded(rows: int) -> float:
-    """Return the ms of a run that pads a batch to the next power of two."""
+    """Return the milliseconds of a run that pads its batch to the next power of two."""
     return 4.0 + 0.1 * (1 << (rows - 1).bit_length())
 
 
 def _cpu(rows: int) -> float:
-    """Return the ms of a run on a CPU: the overhead is small beside the time of the rows."""
+    """Return the milliseconds of a run on a CPU: a small overhead, and equal time for each row."""
     return 2.0 + 12.0 * rows
 
 
@@ -78,7 +82,9 @@ BUILT_IN: dict[str, tuple[Callable[[int], float], int]] = {
 
 
 def built_in(name: str) -> Service:
-    """Return the service *name*, a key of `BUILT_IN`; its warm-up measures powers of two."""
+    """
+    Return the service *name*, a key of `BUILT_IN`; its warm-up measures batches of 1, 2, 4... rows.
+    """
     milliseconds, cap = BUILT_IN[name]
     return Service(
         name,
@@ -89,9 +95,9 @@ def built_in(name: str) -> Service:
 
 def measured(name: str, points: Mapping[int, float]) -> Service:
     """
-    Return a service whose runs take the seconds *points*, by number of rows; at least one.
+    Return a service whose runs take the times *points*: seconds by number of rows, at least one.
 
-    The times of other numbers of rows lie on lines between the points.
+    Between two points the time is interpolated linearly.
     """
     sizes = sorted(points)
     return Service(
@@ -101,7 +107,11 @@ def measured(name: str, points: Mapping[int, float]) -> Service:
 
 
 def _between(points: Mapping[int, float], sizes: list[int], rows: int) -> float:
-    """Return the seconds of *rows* rows; below the smallest measured size, those of that size."""
+    """
+    Return the seconds of a run of *rows* rows; *sizes* has the keys of *points*, ascending.
+
+    Below the smallest size, the seconds are those of that size.
+    """
     above = bisect_left(sizes, rows)
     if above == 0 or sizes[above] == rows:
         return points[sizes[above]]
@@ -114,7 +124,8 @@ def read_service(path: Path) -> Service:
     """
     Return the service in the JSON file at *path*: ``{"1": 0.0041, "2": 0.0042}``, seconds by rows.
 
-    Raises ValueError, with a message of one line, for other content, and OSError.
+    Raises OSError if the file cannot be read, and ValueError, with a message of one line, for other
+    content.
     """
     with path.open("rb") as file:
         text = file.read(MAX_FILE_BYTES + 1)
@@ -142,5 +153,7 @@ def read_service(path: Path) -> Service:
 
 
 def _are_seconds(value: Any) -> bool:
-    """Return whether *value*, from JSON, can be the seconds of a run; NaN cannot."""
+    """
+    Return whether *value*, from JSON, is a number from `MIN_SECONDS` to `MAX_SECONDS`; NaN is not.
+    """
     return type(value) in (int, float) and MIN_SECONDS <= value <= MAX_SECONDS

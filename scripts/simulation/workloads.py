@@ -1,8 +1,8 @@
 """
 Make the simulated workloads: the times of arrivals, and the random factors of run times.
 
-Each kind of random number has a stream of its own from the seed, so that two workloads of the same
-seed differ only in the options that differ.
+Each kind of random number has a stream of its own, derived from the seed.  So two workloads of the
+same seed differ only in what their options change.
 """
 
 import random
@@ -30,21 +30,25 @@ MAX_DURATION_RUNS = 1e10
 
 @dataclass(frozen=True, slots=True)
 class Chance:
-    """The random numbers of a workload."""
+    """The source of the random numbers of a workload."""
 
     seed: int
     noise: float  #: the standard deviation of the logarithm of run times
 
     def stream(self, name: str) -> random.Random:
-        """Return the random numbers of the stream *name*."""
+        """Return a new random generator, which the seed and *name* determine."""
         return random.Random(f"{name} {self.seed}")  # noqa: S311 - not for secrets
 
     def noise_for(self, requests: int) -> Noise:
-        """Return the noise of *requests* requests."""
+        """Return the noise of the run times of *requests* requests."""
         return self._noise(self.stream("noise"), requests)
 
     def warmup_seconds(self, source: random.Random, seconds: float) -> float:
-        """Return the run time that a warm-up measures if runs take *seconds* on average."""
+        """
+        Return the seconds of a run that a warm-up measures if runs take *seconds* on average.
+
+        *source* yields the random numbers.
+        """
         noise = self._noise(source, warmup_runs(seconds))
         return seconds * trimmed_mean([noise.factor([share]) for share in noise.shares])
 
@@ -63,11 +67,15 @@ class Scenario:
 
     @property
     def capacity(self) -> float:
-        """The most rows a second of all lanes."""
+        """The most rows per second of all lanes together."""
         return self.service.best_rate * self.lanes
 
     def open_workload(self, due: Sequence[float]) -> Workload:
-        """Return the workload with arrivals at *due*, seconds from its start; raises UsageError."""
+        """
+        Return the workload with arrivals at *due*, ascending seconds from its start.
+
+        Raises UsageError if it lasts so long that requests never share a batch.
+        """
         return self._workload([START + time for time in due], len(due), None, due[-1])
 
     def closed_workload(
@@ -76,7 +84,8 @@ class Scenario:
         """
         Return the workload of *clients* that send a request *think* seconds after each answer.
 
-        The answers are sent one by one, *per_answer* seconds each.
+        Together they send *requests*.  The answers are sent one by one, *per_answer* seconds each.
+        Raises UsageError if it lasts so long that requests never share a batch.
         """
         clients = min(clients, requests)
         workload = self._workload([START] * clients, requests, think, think * requests / clients)
@@ -106,7 +115,11 @@ class Scenario:
 
 
 def arrivals(pattern: str, rate: float, requests: int, scenario: Scenario) -> list[float]:
-    """Return the arrival times of *requests*, at *rate* per second; *pattern*: poisson or mmpp."""
+    """
+    Return *requests* arrival times in seconds, at a mean of *rate* requests per second.
+
+    *pattern* is poisson or mmpp.  Raises UsageError if the bursts of mmpp are too short for *rate*.
+    """
     source = scenario.chance.stream("arrivals")
     if pattern == "poisson":
         return list(islice(poisson(rate, inf, source), requests))
@@ -119,13 +132,15 @@ def arrivals(pattern: str, rate: float, requests: int, scenario: Scenario) -> li
 
 
 def rate_of(times: Sequence[float]) -> float | None:
-    """Return the requests per second of arrivals at *times*; None if all arrive at once."""
+    """Return the mean requests per second of arrivals at *times*; None if all arrive at once."""
     lasted = times[-1] - times[0]
     return (len(times) - 1) / lasted if lasted > 0.0 else None
 
 
 def at_rate(times: Sequence[float], rate: float) -> list[float]:
-    """Return *times* scaled to *rate* requests per second; raises UsageError."""
+    """
+    Return *times* scaled to *rate* requests per second; raises UsageError if all arrive at once.
+    """
     own = rate_of(times)
     if own is None:
         raise click.UsageError("the file of arrivals has no rate to change: all arrive at once")

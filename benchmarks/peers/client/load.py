@@ -2,13 +2,12 @@
 Generate load over keep-alive connections, and print one JSON object with the figures.
 
 load.py URL HEADERS BODY closed CONNECTIONS SECONDS
-    Each connection sends its next request when it has its answer.  The first seconds warm up; the
-    rate counts from the last answer before the end of the warm-up to the last answer, so that whole
-    batches count.
+    Each connection sends its next request when it has its answer.  The load begins with a warm-up;
+    the rate counts from the last answer before the end of the warm-up to the last answer, so that
+    whole batches count.
 load.py URL HEADERS BODY open RATE SECONDS SLO_MS SEED
-    Poisson arrivals at a fixed mean rate, whatever the server does.  A latency counts from the
-    intended time of the request; it is infinite without an answer.  Refusals are counted
-    separately.
+    Poisson arrivals at a fixed mean rate, whatever the server does.  A latency counts from when the
+    request was due; it is infinite without an answer.  Refusals are counted separately.
 
 Runs in the client's virtualenv.
 """
@@ -36,7 +35,7 @@ Status = int | str  # of HTTP, 0 for a broken connection, or the name of an erro
 
 
 class Connection(asyncio.Protocol):
-    """A connection that sends one request at a time, with `ask`."""
+    """A connection to the server; `ask` sends one request at a time."""
 
     transport: asyncio.Transport
     parser: httptools.HttpResponseParser
@@ -51,12 +50,12 @@ class Connection(asyncio.Protocol):
         self.transport, self.open = cast("asyncio.Transport", transport), True
 
     def connection_lost(self, exc: Exception | None) -> None:
-        """Called when the connection is lost: this ends a body without a length."""
+        """Called when the connection has ended, which completes an answer without a length."""
         self.open = False
         self.finish(self.status if self.answered and self.headed and not self.sized else 0)
 
     def ask(self, request: bytes) -> asyncio.Future[int]:
-        """Send *request*; the future gives the status of its answer, 0 if the connection breaks."""
+        """Send *request*; the future returns the HTTP status, 0 if the connection breaks."""
         self.parser = httptools.HttpResponseParser(self)
         self.status, self.headed, self.sized = 0, False, False
         self.answered = asyncio.get_running_loop().create_future()
@@ -71,15 +70,17 @@ class Connection(asyncio.Protocol):
             self.transport.abort()
 
     def on_header(self, name: bytes, _value: bytes) -> None:
-        """Called by the parser for each header."""
+        """
+        Called by the parser for each header: note whether it determines the length of the body.
+        """
         self.sized |= name.lower() in (b"content-length", b"transfer-encoding")
 
     def on_headers_complete(self) -> None:
-        """Called by the parser at the end of the head."""
+        """Called by the parser at the end of the head: keep the status."""
         self.headed, self.status = True, self.parser.get_status_code()
 
     def on_message_complete(self) -> None:
-        """Called by the parser at the end of an answer."""
+        """Called by the parser at the end of an answer: finish, unless the status is 1xx."""
         if self.status >= 200:
             if not self.parser.should_keep_alive():
                 self.open = False
@@ -87,18 +88,20 @@ class Connection(asyncio.Protocol):
             self.finish(self.status)
 
     def finish(self, status: int) -> None:
-        """Give *status* to the future of `ask`, unless it has a status already."""
+        """Set *status* as the result of the future of `ask`, unless the future has a result."""
         if self.answered and not self.answered.done():
             self.answered.set_result(status)
 
 
 def percentile(ordered: list[float], share: float) -> float | None:
-    """Return the value at *share*, 0 to 1, of the sorted values; None if there are none."""
+    """
+    Return the percentile *share* (0 to 1) of *ordered*, which is ascending; None if it is empty.
+    """
     return ordered[min(len(ordered) - 1, int(share * len(ordered)))] if ordered else None
 
 
 def milliseconds(seconds: float | None) -> float | None:
-    """Return *seconds* in milliseconds; None if they are infinite or None."""
+    """Return *seconds* in milliseconds; None if *seconds* is infinite or None."""
     return None if seconds is None or seconds == inf else round(seconds * 1e3, 2)
 
 
@@ -124,9 +127,9 @@ class Load:
 
     async def closed(self, connections: int, seconds: float) -> dict[str, Any]:
         """
-        Return the figures of a closed loop with this number of *connections*.
+        Run a closed loop with this number of *connections*, and return its figures.
 
-        They count for *seconds* after a warm-up.
+        Requests are sent during a warm-up and then for *seconds*; the warm-up is not counted.
         """
         warm = min(3.0, seconds / 3)
         start = time.perf_counter()
@@ -168,7 +171,7 @@ class Load:
 
     async def open(self, rate: float, seconds: float, slo: float, seed: int) -> dict[str, Any]:
         """
-        Return the figures of Poisson arrivals at *rate* requests a second.
+        Send Poisson arrivals at *rate* requests a second for *seconds*, and return the figures.
 
         *slo* is in milliseconds; *seed* determines the arrivals.
         """
@@ -229,7 +232,7 @@ class Load:
 
 
 def arrivals(rate: float, seconds: float, seed: int) -> list[float]:
-    """Return the times of Poisson arrivals at *rate* a second, from 0 to *seconds*."""
+    """Return the times of Poisson arrivals at *rate* a second: ascending, below *seconds*."""
     chance = random.Random(seed)  # noqa: S311 - no secret
     due = []
     at = chance.expovariate(rate)

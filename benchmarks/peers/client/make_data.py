@@ -2,7 +2,7 @@
 Make the data of a comparison: the frozen graph, the photo, the tensor, the small body, the answer.
 
 make_data.py FOLDER.  Runs in the client's virtualenv, with servers/ on PYTHONPATH.  The graph is
-MobileNetV2 with random weights of a fixed seed.
+MobileNetV2 with random weights, which a fixed seed determines.
 """
 
 import os
@@ -60,7 +60,7 @@ def make_graph(photo: Image.Image) -> bytes:
 
 
 def main(folder: Path) -> None:
-    """Write all files into *folder*."""
+    """Write the files of all data into *folder*."""
     folder.mkdir(parents=True, exist_ok=True)
     photo = make_photo()
     photo.save(folder / "photo.jpg", quality=QUALITY)

@@ -2,9 +2,11 @@
 Measure the ceiling: decode and run full batches in this process, without HTTP and queues.
 
 offline.py DATA SECONDS
-    Print one JSON object: images/s of B (photo) and D (tensor) for each arrangement of threads.
+    Print one JSON object: for each arrangement of threads, the images/s of workload B (photo) and
+    of D (tensor).
 offline.py DATA SECONDS ARRANGEMENT INTRA BATCH
-    The same for one arrangement, in a fresh TensorFlow; started by the program itself.
+    Print the images/s for one arrangement.  The first form starts this one as a child process, so
+    that each arrangement has a fresh TensorFlow.
 
 Runs in the client's virtualenv, with servers/ on PYTHONPATH.
 """
@@ -32,7 +34,7 @@ ARRANGEMENTS = {
 
 
 class Offline:
-    """Measures arrangements of threads, each with a method that returns images/s."""
+    """Measures arrangements of threads; the method of an arrangement returns images/s."""
 
     def __init__(
         self,
@@ -45,9 +47,10 @@ class Offline:
 
     def timed(self, step: Callable[[], int]) -> float:
         """
-        Call *step* for `seconds` seconds and return images/s; *step* returns a number of images.
+        Call *step* repeatedly for `seconds` seconds, and return images/s.
 
-        A first call, which does not count, warms up.
+        *step* returns the number of images it has processed.  One call before the measurement warms
+        up.
         """
         step()
         done, start = 0, time.perf_counter()
@@ -56,12 +59,12 @@ class Offline:
         return done / (time.perf_counter() - start)
 
     def in_turn(self, raw: bytes) -> float:
-        """Return the images/s of one thread that decodes a batch of *raw*, then runs it."""
+        """Return the images/s of one thread that decodes, then runs, batches of copies of *raw*."""
         return self.timed(lambda: len(self.predict([self.read(raw) for _ in range(self.batch)])))
 
     def thread_per_core(self, raw: bytes) -> float:
         """
-        Return the images/s of one thread per core, each of which decodes and runs batches of *raw*.
+        Return the images/s of one thread per core, each of which works as in `in_turn`.
 
         All threads share one session.
         """
@@ -71,11 +74,11 @@ class Offline:
 
 def child(data: Path, seconds: float, function: str, intra: int, batch: int) -> None:
     """
-    Measure one arrangement and print its rates.
+    Measure one arrangement, and print its images/s as a JSON object by workload.
 
     Before each workload, print "ready" and wait for a line on standard input.  *function* is the
-    name of a method of `Offline`, *intra* the number of threads of one run, and *batch* that of
-    rows.
+    name of a method of `Offline`, *intra* the number of threads of one run, and *batch* the number
+    of rows of a batch.
     """
     import served_model  # noqa: PLC0415 - the parent does without TensorFlow
 
@@ -95,7 +98,7 @@ def measured(
     data: Path, seconds: float, function: str, intra: int, batch: int, copies: int
 ) -> dict[str, float]:
     """
-    Measure *copies* processes that run together; return the sum of their rates, by workload.
+    Run *copies* child processes at the same time; return the sum of their images/s, by workload.
 
     The other arguments are those of `child`.
     """
@@ -123,7 +126,7 @@ def measured(
 
 
 def main(data: str, seconds: str, *arrangement: str) -> None:
-    """Measure all arrangements; in a child process, only the given *arrangement*."""
+    """Measure all arrangements; as a child process, measure only the *arrangement* given."""
     if arrangement:
         function, intra, batch = arrangement
         child(Path(data), float(seconds), function, int(intra), int(batch))

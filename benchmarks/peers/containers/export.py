@@ -1,8 +1,8 @@
 """
-Write the graph as SavedModels for the containers, which take JPEG files.
+Write the graph as SavedModels that take JPEG files, for servers in containers.
 
-export.py GRAPH FOLDER.  Runs in the client's virtualenv.  FOLDER/serving holds the model for
-TensorFlow Serving, FOLDER/triton that for Triton, with a configuration beside each model.
+export.py GRAPH FOLDER.  Runs in the client's virtualenv.  FOLDER/serving has the model and the
+configuration for TensorFlow Serving, FOLDER/triton those for Triton.
 """
 
 import os
@@ -45,7 +45,8 @@ def with_decoding(graph: bytes) -> tf.Module:
     """
     Return a module that decodes JPEG files, runs *graph*, and returns the five best classes.
 
-    Its input is `body`, [rows]; its outputs are `answer`, the classes, and `scores`.
+    The input is `body`, strings [rows]; the outputs are `answer`, the classes, int32 [rows, 5], and
+    `scores`, float32 [rows, 5].
     """
     definition = tf.compat.v1.GraphDef.FromString(graph)
 
@@ -76,7 +77,7 @@ def with_decoding(graph: bytes) -> tf.Module:
 
 
 def main(graph: Path, folder: Path) -> None:
-    """Write both folders."""
+    """Write *folder*/serving and *folder*/triton from *graph*."""
     module = with_decoding(graph.read_bytes())
     cores = str(os.cpu_count())
     timeout = str(int(float(os.environ.get("QUEUE_TIMEOUT_MS", "0")) * 1000))

@@ -22,7 +22,7 @@ TENSOR_BYTES = SIDE * SIDE * 3 * 4
 
 
 def read(body):
-    """Return a float32 image from JPEG bytes or from 224*224*3 raw float32."""
+    """Return a float32 image from the bytes of a JPEG file or of 224*224*3 raw float32 numbers."""
     import numpy as np
 
     if len(body) == TENSOR_BYTES:
@@ -36,7 +36,7 @@ def read(body):
 
 
 def top5(scores):
-    """Return the answer's JSON from one row of scores."""
+    """Return the answer for one row of scores: JSON with the five best classes."""
     import numpy as np
 
     best = np.argpartition(scores, -5)[-5:]
@@ -48,7 +48,11 @@ def top5(scores):
 
 
 def load_net(intra=None, inter=None):
-    """Return a function from a list of images to a list of answers."""
+    """
+    Return a function that runs a list of images as one batch and returns a list of answers.
+
+    *intra* and *inter* are TensorFlow's numbers of threads.
+    """
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import numpy as np
     import tensorflow as tf
@@ -76,7 +80,7 @@ def load_net(intra=None, inter=None):
 
 
 def null_predict(items):
-    """Return the length of each item."""
+    """Return, for each item, the answer of the null model: its length."""
     return [b'{"n":%d}' % len(item) for item in items]
 
 

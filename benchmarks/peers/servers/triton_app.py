@@ -20,7 +20,7 @@ def answers(items):
 
 
 def from_bodies(requests):
-    """Decode and run one batch; each request holds one body (or several)."""
+    """Decode and run one batch; each request has one or more bodies."""
     out, sizes = [], []
     for request in requests:
         bodies = request["body"][:, 0]
