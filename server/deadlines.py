@@ -69,8 +69,8 @@ class DefaultTimeout:
         """
         The timeout of a request of one row, in seconds; inf: no limit.
 
-        If it is learned, it is the present timeout of the slowest of *queues*, and inf before any
-        queue has a measured run.
+        If it is learned, it is the largest present `learned_timeout` of `queues`, plus
+        `max_queue_delay`; inf if no queue has a measured run.
         """
         if self.configured is not None:
             return self.configured

@@ -142,7 +142,11 @@ class InferenceService(Service):
         return self.host.inference
 
     def privilegedStartService(self) -> None:
-        """Listen on all addresses; raises `StartError`, and binds none, if one cannot be bound."""
+        """
+        Listen on all addresses.
+
+        If one cannot be bound, closes the others and raises `StartError`.
+        """
         for description in self.settings.endpoints:
             try:
                 self.ports.append(_listen(self._reactor, description, self.site))

@@ -6,7 +6,7 @@ Content-Type is an image type.  If exactly one part is an image, it is selected 
 its field, and all other parts are metadata: text fields, and files of another kind, such as JSON
 with a file name.  Several images are refused: a client could mistake the answer to one for the
 answer to all.  If no part is an image, the first file is selected, or without a file the first
-field with one of `IMAGE_FIELD_NAMES`; the decoder then refuses it and reports what it is.
+field with one of `IMAGE_FIELD_NAMES`; the decoder reports what it is.
 """
 
 import re

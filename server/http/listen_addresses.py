@@ -58,7 +58,7 @@ def check_address(description: str) -> None:
     """
     Raise `AddressError` if *description* has an unknown, missing or invalid part.
 
-    Also if a file that it names cannot be read.
+    A part is invalid, too, if it names a file that cannot be read.
     """
     kind, *parts = _split(description)
     if re.search(r"(?<!\\)(\\\\)*\\$", description):

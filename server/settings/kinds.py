@@ -143,7 +143,7 @@ class Size:
         """
         Return the bytes of the size in *text*, a whole number.
 
-        ``1.5GiB`` is a whole number of bytes; ``0.5B`` is not: raises ValueError.
+        ``1.5GiB`` is a whole number of bytes; ``0.5B`` is not, and raises ValueError.
         """
         match = _SIZE.fullmatch(text.strip().replace("_", ""))
         if match is None:

@@ -147,7 +147,7 @@ def _toml_texts(option: Option[Any], raw: object, origin: str, folder: Path) -> 
     """
     Return the texts of *raw*, the TOML value of *option*: one for each element of an array.
 
-    Raises `SettingsError` for a wrong TOML type.  Relative paths start from *folder*.
+    Raises `SettingsError` for a wrong TOML type.  Relative paths of files start from *folder*.
     """
     items = raw if option.repeatable and isinstance(raw, list) else [raw]
     for item in items:
