@@ -193,7 +193,8 @@ class ModelHost:
         """
         Add a queue for *signature* to *queues*, with the run times of its batch sizes.
 
-        They are read from the cache or measured now; there are none if the model cannot run the sample.
+        The run times are read from the cache or measured now.  If the model cannot run the sample,
+        there are none.
         """
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
         if not signature.batched:
