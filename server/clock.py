@@ -31,7 +31,7 @@ class MonotonicTime:
         *args: object,
         **kwargs: object,
     ) -> IDelayedCall:
-        """Call *callable* after *delay* seconds."""
+        """Call *callable* after *delay* seconds, with the other arguments; return its timer."""
         return self._reactor.callLater(delay, callable, *args, **kwargs)
 
     def getDelayedCalls(self) -> list[IDelayedCall]:

@@ -1,8 +1,8 @@
 """
-Request options, and the timeout of a request that names none.
+Request options, and the default timeout, for requests that set no timeout.
 
-Decides how many seconds a request may take.  Decides no refusal: server/decode_admission.py checks
-whether decoding ends in time, batcher/admission.py whether the run does.  Pure; times are
+Decides how many seconds a request may take, but refuses no request: server/decode_admission.py
+checks whether decoding ends in time, batcher/admission.py whether the run does.  Pure; times are
 seconds.
 """
 
@@ -24,8 +24,9 @@ def learned_timeout(queue: FeedQueue, rows: int = 1) -> float:
     """
     Return the timeout of a request of *rows* rows, in seconds; inf if *queue* has no measured run.
 
-    That is the time of `BATCHES_AHEAD` full batches and of the request's own batches, and at least
-    `MIN_LEARNED_TIMEOUT`.
+    The timeout is ``(BATCHES_AHEAD + ceil(rows / cap)) * l(cap)``, but at least
+    `MIN_LEARNED_TIMEOUT`; l(cap) is the expected time of a full batch, and the second term counts
+    the request's own batches.
     """
     run = queue.latency.predict(queue.cap)
     batches = BATCHES_AHEAD + ceil(rows / queue.cap)
@@ -36,27 +37,27 @@ def learned_timeout(queue: FeedQueue, rows: int = 1) -> float:
 class RequestOptions:
     """The timeout, the priority and the connection of a request."""
 
-    since: float = 0.0  #: when its timeout starts, by the monotonic clock
+    since: float = 0.0  #: when its timeout starts, in seconds of the monotonic clock
     timeout: float | None = inf  #: seconds; None: the server's default
     priority: Priority = Priority.NORMAL
     source: Hashable | None = None  #: its connection, which may send one request after the other
 
 
-#: A request that may take any time.
+#: The options of a request that may take any time.
 NO_DEADLINE = RequestOptions()
 
 
 @dataclass(frozen=True, slots=True)
 class DefaultTimeout:
     """
-    The timeout of requests that name none, counted from when the whole request has arrived.
+    The timeout of requests that set no timeout; it starts when the whole request has arrived.
 
     Read on the reactor thread only: a learned timeout changes with the queues.
     """
 
     configured: float | None = inf  #: seconds; inf: no limit; None: learn it from *queues*
     queues: Collection[FeedQueue] = ()  #: those that were measured at the start
-    max_queue_delay: float = 0.0  #: seconds a batch may wait for more rows; added when learned
+    max_queue_delay: float = 0.0  #: seconds a batch may wait for rows; added to a learned timeout
 
     def __str__(self) -> str:
         seconds = self.seconds
@@ -65,7 +66,12 @@ class DefaultTimeout:
 
     @property
     def seconds(self) -> float:
-        """The timeout of one row in seconds; if it is learned, that of the slowest queue now."""
+        """
+        The timeout of a request of one row, in seconds; inf: no limit.
+
+        If it is learned, it is the largest present `learned_timeout` of `queues`, plus
+        `max_queue_delay`; inf if no queue has a measured run.
+        """
         if self.configured is not None:
             return self.configured
         needed = [seconds for seconds in map(learned_timeout, self.queues) if seconds < inf]
@@ -75,12 +81,13 @@ class DefaultTimeout:
         """
         Return the timeout, in seconds, of a request of *rows* rows for *queue*.
 
-        A learned timeout is at least `learned_timeout`, and so inf if *queue* has no measured run.
+        If it is learned, it is the larger of `seconds` and the `learned_timeout` of *queue*, and
+        so inf if *queue* has no measured run.
         """
         if self.configured is not None:
             return self.configured
         return max(self.seconds, learned_timeout(queue, rows))
 
 
-#: Requests that name no timeout have none.
+#: No time limit for requests that set no timeout.
 NO_DEFAULT_TIMEOUT = DefaultTimeout()

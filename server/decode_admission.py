@@ -2,8 +2,8 @@
 Refuse a request that would wait too long for a decode thread.
 
 `server.inference.Inference.admit` makes two checks: this one compares the wait for the decode
-threads with the time that remains for the request; batcher/admission.py does so for the queue and
-the model.  Pure; times are seconds.
+threads with the time that remains until the deadline; batcher/admission.py does so with the wait
+for the queue and the model.  Pure; times are seconds.
 """
 
 from batcher.errors import Overloaded
@@ -15,7 +15,7 @@ AVERAGE_WEIGHT = 0.1
 
 
 class DecodeAdmission:
-    """Learns how long decoding takes, and refuses requests that would wait too long."""
+    """Learns how long decoding takes, and refuses requests whose wait would be too long."""
 
     def __init__(self, threads: int) -> None:
         self.threads = threads
@@ -24,23 +24,24 @@ class DecodeAdmission:
         self._margin = AdmissionMargin()
 
     def observe(self, seconds: float) -> None:
-        """Update average and margin with a request that took *seconds* on a decode thread."""
+        """Update the average and the margin after a request took *seconds* on a decode thread."""
         weight = AVERAGE_WEIGHT if self.average else 1.0
         self.average += weight * (seconds - self.average)
         self._margin.met(1.0)
 
     def observe_missed(self, now: float) -> None:
-        """Learn that at *now* a deadline had passed before a thread was free for its request."""
+        """Learn, at the time *now*, that a request missed its deadline before a thread was free."""
         self._margin.missed(now, self.average)
 
     def admit(self, pending: int, queue: FeedQueue, allowed: float) -> None:
         """
         Raise `Overloaded` if decoding and one run of *queue* would end too late.
 
-        *pending* requests wait for the threads or are on one; *allowed* seconds remain for the
-        answer.  The expected wait is ``(pending + 1 - threads) / threads * average`` and the run of
-        one row, times the margin learned from requests that were admitted and missed their
-        deadline.  A request that finds a thread free is admitted.
+        *pending* is the count of requests that wait for a thread or run on one; *allowed* seconds
+        remain for the answer.  The expected wait is the sum of
+        ``(pending + 1 - threads) / threads * average``, with the average decoding time, and the run
+        of one row.  This sum is multiplied by the margin, which is learned from requests that were
+        admitted and missed their deadline.  If a thread is free, the request is admitted.
         """
         behind = pending + 1 - self.threads
         if behind > 0:

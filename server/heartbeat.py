@@ -16,7 +16,7 @@ from model.execution.thread import ModelThread
 
 HEARTBEAT_INTERVAL_SECONDS = 1.0
 
-#: A thread without a heartbeat for this long counts as dead; a run may take as long.
+#: A thread without a heartbeat for this long counts as dead.  A thread has none during a run.
 MAX_SILENCE_SECONDS = 30.0
 
 
@@ -30,7 +30,7 @@ class ThreadHealth:
 
 
 class Heartbeat:
-    """Pings the model threads at an interval, and measures the lag of the reactor."""
+    """Pings the model threads every `HEARTBEAT_INTERVAL_SECONDS`; measures the reactor's lag."""
 
     def __init__(
         self,
@@ -42,8 +42,9 @@ class Heartbeat:
         on_beat: Callable[[bool], object] = bool,
     ) -> None:
         """
-        *decoding* returns whether the decode threads are alive, *hung* whether a run has exceeded
-        its timeout.  *on_beat* is called at each heartbeat with whether the server is alive.
+        *threads* returns the model threads, *decoding* whether the decode threads are alive, *hung*
+        whether a run has exceeded its timeout.  At each heartbeat, *on_beat* is called with True if
+        the server is alive, else with False.
         """
         self._decoding = decoding
         self._hung = hung
@@ -62,7 +63,7 @@ class Heartbeat:
         self._loop.start(HEARTBEAT_INTERVAL_SECONDS)
 
     def stop(self) -> None:
-        """End the heartbeats; may be called again."""
+        """End the heartbeats; a second call does nothing."""
         if self._loop.running:
             self._loop.stop()
 
@@ -83,7 +84,7 @@ class Heartbeat:
         """
         The reason why the server is not alive, in words; empty while it is alive.
 
-        The reactor needs no check: this call shows that it runs.
+        The reactor is not checked: if it did not run, nothing would read this property.
         """
         if self._hung():
             return "a run of the model does not end"

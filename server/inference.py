@@ -1,8 +1,9 @@
 """
 Run one request: admit, prepare on a decode thread, queue, run, select the best labels.
 
-Knows neither HTTP nor sockets: the dialects in server/api translate to and from this.  Everything
-here runs on the reactor thread; the decode pool and the model threads do the work.
+Knows neither HTTP nor sockets: the dialects in server/api convert requests to calls of this module,
+and its results to answers.  Everything here runs on the reactor thread, except for the functions
+that are passed to the decode pool.
 """
 
 from collections.abc import Callable, Mapping
@@ -28,40 +29,45 @@ from server.decode_admission import DecodeAdmission
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that is ready, and what is needed to answer tensors and images with it."""
+    """A model that is ready to run, with the data that answers to tensors and images need."""
 
     name: str
     version: str
     device: str  #: a description for users
     signatures: Mapping[str, Signature]
-    default: str  #: name of the signature for requests that name none
+    default: str  #: name of the signature for requests that name no signature
     image_input: ImageInput | None  #: None if the model takes no images
-    samples: Mapping[str, Feed]  #: by signature name: a row that ran; absent if none did
+    samples: Mapping[str, Feed]  #: by signature name: one row that the model has run, if any
     labels: tuple[str, ...]  #: empty for a model without labels
-    top: int  #: labels in the answer to a request that does not set ``k``
-    #: The most pixels of an encoded image in a tensor of strings; None if the model decodes none.
+    top: int  #: count of labels in the answer to a request that does not set ``k``
+    #: The most pixels of an encoded image in a tensor of strings; None if the model decodes no
+    #: images.
     max_pixels: int | None
     queues: Queues
     batcher: Batcher[Feed, Arrays]
 
     @property
     def full_name(self) -> str:
-        """The name and the version, as in the header of an answer."""
+        """The text ``NAME/VERSION``, which clients see."""
         return f"{self.name}/{self.version}"
 
     @property
     def default_queue(self) -> FeedQueue:
-        """The queue of images, or of the default signature if the model takes no images."""
+        """The queue that images use; that of the default signature if the model takes no images."""
         image_input = self.image_input
         name = self.default if image_input is None else image_input.signature.name
         return self.queues.known[name]
 
     def cap(self, signature: str) -> int:
-        """Return the largest batch, in rows, that *signature* had at the start."""
+        """
+        Return the cap of *signature*, in rows, as it was at the start.
+
+        Failed runs may have lowered the cap since.
+        """
         return self.queues.cap(self._run_as(signature))
 
     def _run_as(self, signature: str) -> str:
-        """Return the name of the signature that runs the requests for *signature*."""
+        """Return the name of the signature that runs when a request names *signature*."""
         image_input = self.image_input
         if image_input is not None and image_input.requested.name == signature:
             return image_input.signature.name
@@ -71,19 +77,19 @@ class ServedModel:
 @dataclass(slots=True)
 class Timing:
     """
-    The seconds of each stage of one request.
+    How long the stages of one request took.
 
-    Set when the stage ends, even if a later stage fails.
+    The time of a stage is set when the stage ends, and stays set if a later stage fails.
     """
 
-    decode: float | None = None
-    encode: float | None = None
-    trace: Trace = field(default_factory=Trace)
+    decode: float | None = None  #: seconds on a decode thread; None if that has not ended
+    encode: float | None = None  #: seconds to write the answer's body; None if that has not ended
+    trace: Trace = field(default_factory=Trace)  #: the time in the queue, and the runs
 
 
 @dataclass(frozen=True, slots=True)
 class Outputs:
-    """The output arrays of a model, in the order of its signature."""
+    """The output arrays of one request, in the order of the outputs of *signature*."""
 
     signature: Signature
     arrays: Arrays
@@ -91,7 +97,7 @@ class Outputs:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """The best labels of one image, the best first."""
+    """The best labels of one image, each with its score, the best first."""
 
     classes: list[tuple[str, np.floating]]
 
@@ -107,7 +113,11 @@ class Inference:
         seconds: Callable[[], float],
         default_timeout: DefaultTimeout = NO_DEFAULT_TIMEOUT,
     ) -> None:
-        """*seconds* is the clock of the deadlines; the decode threads read it, too."""
+        """
+        *seconds* returns the time of the clock on which deadlines are set, in seconds.
+
+        It is called on the reactor thread and on decode threads.
+        """
         self.model = model
         self.default_timeout = default_timeout
         self.decoding = DecodeAdmission(pool.threads)
@@ -118,17 +128,17 @@ class Inference:
 
     @property
     def pending(self) -> int:
-        """Requests that wait for a decode thread or are on one."""
+        """The count of requests that wait for a decode thread or run on one."""
         return self._pool.pending
 
     def admit(self, options: RequestOptions) -> None:
         """
-        Raise if a request with these *options* would be answered too late.
+        Raise an error if a request with these *options* would be answered too late.
 
-        Called for the head, before the request has cost anything, and again when the body has
-        arrived.  Raises `Overloaded`, which counts as refused: server/decode_admission.py checks
-        the decode threads, batcher/admission.py the queue.  Raises `DeadlineExceeded` if the
-        deadline has passed, and the other errors of `Batcher.admit`.
+        Called when the head has been received, and again when the body has arrived later.  Raises
+        `Overloaded` if the wait for the decode threads (server/decode_admission.py) or the queue
+        (batcher/admission.py) is too long; the request is then counted in `Totals.refused`.  Raises
+        `DeadlineExceeded` if the deadline has passed, and the other errors of `Batcher.admit`.
         """
         try:
             self._admit(options)
@@ -163,10 +173,12 @@ class Inference:
         timing: Timing | None = None,
     ) -> Deferred[Outputs]:
         """
-        Return the outputs of the model for the feed that *prepare* returns on a decode thread.
+        Return a Deferred of the model's outputs for the feed that *prepare* returns.
 
-        Cancelling removes the request from the queue in which it waits.  Fails with the errors of
-        *prepare* and `Batcher.submit`, and with `DeadlineExceeded` if no thread was free in time.
+        *prepare* is called on a decode thread.  *timing* is updated.  Cancelling withdraws the
+        request while it waits for a decode thread or in a queue; otherwise its result is dropped.
+        Fails with the errors of *prepare* and `Batcher.submit`, and with `DeadlineExceeded` if no
+        decode thread was free before the deadline.
         """
         timing = timing or Timing()
         observe = partial(self._observe_decoding, timing)
@@ -180,9 +192,9 @@ class Inference:
         self, feed: Feed, options: RequestOptions = NO_DEADLINE, timing: Timing | None = None
     ) -> Deferred[Outputs]:
         """
-        Return the outputs of the model for *feed*, which needs no decode thread.
+        Queue *feed*, which is already prepared, and return a Deferred of the model's outputs.
 
-        Cancelling removes the request from the queue.  Fails with the errors of `Batcher.submit`.
+        *timing* is updated.  Cancelling and the errors are those of `Batcher.submit`.
         """
         timing = timing or Timing()
         queue, rows = self.model.queues.of(feed), feed.rows
@@ -212,11 +224,11 @@ class Inference:
         read: Callable[[bytes], bytes] = bytes,
     ) -> Deferred[Prediction]:
         """
-        Return the *k* best labels of an image; for models with labels only.
+        Return a Deferred of the *k* best labels of the image in *data*; the model must have labels.
 
-        *read* returns the image file in *data*; it is called on a decode thread and may raise
-        `BadImage`.  Fails as `run` does, with `BadImage`, and with `ModelError` if the model takes
-        no images.
+        *read* is called with *data* on a decode thread; it returns the image file in *data*, or
+        raises `BadImage`.  The Deferred fails with the errors of `run`, with `BadImage` if the
+        image cannot be decoded, and with `ModelError` if the model takes no images.
         """
         image_input = self.model.image_input
         if image_input is None:
@@ -231,13 +243,21 @@ class Inference:
         return self.run(prepare, options, timing=timing).addCallback(pick_labels)
 
     def _observe_missed_deadline(self, failure: Failure) -> Failure:
-        """Learn of a deadline that passed before a decode thread was free; return *failure*."""
+        """
+        Update the margin if *failure* is a `DeadlineExceeded`; return *failure*.
+
+        The deadline then passed before a decode thread was free.
+        """
         if failure.check(DeadlineExceeded):
             self.decoding.observe_missed(self._seconds())
         return failure
 
     def _prepare_before(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
-        """Return the feed of *prepare*; raises `DeadlineExceeded` if *deadline* has passed."""
+        """
+        Return the feed that *prepare* returns; called on a decode thread.
+
+        If *deadline* has passed, raises `DeadlineExceeded` without a call of *prepare*.
+        """
         late = self._seconds() - deadline
         if late > 0:
             raise DeadlineExceeded(late, "queue")

@@ -36,11 +36,11 @@ class Lifecycle:
         self._observers: list[Callable[[State], object]] = []
 
     def observe(self, observer: Callable[[State], object]) -> None:
-        """Call *observer* with each new state."""
+        """From now on, call *observer* with each new state."""
         self._observers.append(observer)
 
     def move(self, state: State) -> None:
-        """Change to *state*; raises ValueError if `NEXT` does not allow it."""
+        """Change to *state*, and call the observers; raises ValueError unless `NEXT` allows it."""
         if state not in NEXT[self.state]:
             raise ValueError(f"a server that is {self.state.value} cannot become {state.value}")
         self.state = state
@@ -49,5 +49,5 @@ class Lifecycle:
 
     @property
     def leaving(self) -> bool:
-        """Whether connections must close after their next answer."""
+        """Whether the server drains or has stopped: connections close after their next answer."""
         return self.state in (State.DRAINING, State.STOPPED)

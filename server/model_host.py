@@ -61,7 +61,7 @@ class ModelHost:
         on_progress: Callable[[str], object],
         load: Loader = load_model,
     ) -> None:
-        """*on_progress* is called with each step of the start, in words, on the reactor thread."""
+        """*on_progress* is called on the reactor thread with each step of the start, in words."""
         self.settings = settings
         self.threads: list[ModelThread] = []
         self.lanes: list[Lane] = []
@@ -83,9 +83,10 @@ class ModelHost:
 
     async def start(self) -> Inference:
         """
-        Load the model and warm it up; return its inference.
+        Load the model and warm it up; return its `Inference`.
 
-        Raises `ModelError` with one line, or `CancelledError` if `stop` is called meanwhile.
+        Raises `ModelError`, whose message is one line, and `CancelledError` if `stop` is called
+        before the model is ready.
         """
         self._pool.start()
         try:
@@ -148,12 +149,16 @@ class ModelHost:
         )
 
     def _raise_if_stopping(self) -> None:
-        """Raise `CancelledError` after `stop`, which ends only the threads that exist by then."""
+        """
+        Raise `CancelledError` if `stop` has been called.
+
+        `stop` ends only the threads that existed then, so no other thread may be started after it.
+        """
         if self._stopping:
             raise CancelledError
 
     async def stop(self) -> None:
-        """Answer the accepted requests, end the threads, then free the device."""
+        """Answer the accepted requests, end all threads, then free the device."""
         self._stopping = True
         if self.inference is not None:
             await self.inference.model.batcher.drain()
@@ -185,7 +190,12 @@ class ModelHost:
         self._call_from_thread(self._on_progress, line)
 
     async def _learn(self, loaded: LoadedModel, signature: Signature, queues: Queues) -> None:
-        """Put l(b) of *signature* into *queues*, from the cache or measured now."""
+        """
+        Add a queue for *signature* to *queues*, with the run times of its batch sizes.
+
+        The run times are read from the cache or measured now.  If the model cannot run the sample,
+        there are none.
+        """
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
         if not signature.batched:
             self._on_progress(f"{signature.name} runs one request at a time: {signature.alone}")
@@ -205,7 +215,11 @@ class ModelHost:
     async def _latencies(
         self, runner: Runner, sample: Feed, largest: int | None
     ) -> dict[int, float]:
-        """Return l(b) up to *largest* rows like *sample*, from the cache or measured now."""
+        """
+        Return the seconds of a run, by its rows, from the cache or measured now.
+
+        The runs have rows like *sample*, at most *largest*; None: the measurement finds the limit.
+        """
         key = latency_key(runner.fingerprint, sample.signature, largest)
         stored = self._stored(key)
         if stored is not None and await self._latencies_hold(stored, sample):
@@ -221,7 +235,11 @@ class ModelHost:
         return measured
 
     async def _latencies_hold(self, stored: dict[int, float], sample: Feed) -> bool:
-        """Warm up, and return whether the largest *stored* size still takes about as long."""
+        """
+        Warm up; return whether a run of the largest size in *stored* takes about its stored time.
+
+        *stored* has the seconds of a run, by its rows.
+        """
         self._on_progress("warming up")
         largest = max(stored)
         try:
@@ -257,20 +275,21 @@ def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> 
     """
     Return the key of the stored run times of *signature*.
 
-    *largest* is a part of it: a warm-up that stops at a given size does not show at which size it
-    would have stopped without that limit.
+    *fingerprint* identifies the model and the device.  *largest* is the limit of the warm-up in
+    rows, or None.  The key depends on it, because a warm-up that stops at a given size does not
+    show at which size it would have stopped without that limit.
     """
     facts = f"{fingerprint} {signature} {largest or 'learned'} {MAX_WARMUP_RUNS} runs"
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def chosen_policy(settings: Settings) -> Policy:
-    """Return the learning policy, or the fixed one if the user set a delay."""
+    """Return `FixedPolicy` if *settings* have a queue delay, else `LotPolicy`, which learns."""
     if settings.max_queue_delay is None:
         return LotPolicy()
     return FixedPolicy(settings.max_batch_size or MAX_WARMUP_ROWS, settings.max_queue_delay)
 
 
 def join_rows(parts: Sequence[Arrays]) -> Arrays:
-    """Return the outputs of a request that ran in *parts*: arrays joined by rows, in order."""
+    """Return the outputs of a request from those of its *parts*: each output joined by rows."""
     return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

@@ -44,16 +44,16 @@ class LoadedModel:
     name: str
     version: str
     runner: Runner
-    signatures: Sequence[Signature]  #: the first serves requests that name none
-    image_input: ImageInput | None
+    signatures: Sequence[Signature]  #: the first is for requests that name no signature
+    image_input: ImageInput | None  #: None if the model takes no images
     labels: tuple[str, ...]
-    top: int  #: labels in an answer
-    samples: Mapping[str, Feed]  #: by signature name: a row that it runs; absent if none was found
+    top: int  #: count of labels in an answer
+    samples: Mapping[str, Feed]  #: by signature name: one row that it runs, if one was found
     decodes: bool  #: whether any signature decodes images
-    lanes: int  #: model threads that may call the runner at the same time
+    lanes: int  #: count of model threads that may call the runner at the same time
 
 
-#: Loads the model that the settings name; calls `OnProgress` on the model thread that runs it.
+#: Returns the model that the settings name.  A model thread calls it; it calls `OnProgress` there.
 Loader = Callable[[Settings, OnProgress], LoadedModel]
 
 
@@ -63,7 +63,8 @@ def load_model(
     """
     Load the model that *settings* name, else the default model, into a TensorFlow Session.
 
-    *resample* overrides model.toml.  Raises `ModelError`, in one line.
+    *resample* overrides the resampling in model.toml.  Raises `ModelError`, whose message is one
+    line.
     """
     choice = settings.device or "auto"
     quieten_tensorflow(choice)
@@ -100,7 +101,7 @@ def load_model(
 
 
 def load_null(settings: Settings, on_progress: OnProgress) -> LoadedModel:
-    """Return the null model: a `Loader` for measurements of the server without a model."""
+    """Return the null model; this `Loader` is for measurements of the server alone."""
     on_progress("loading the null model")
     return LoadedModel(
         name="null",
@@ -121,7 +122,8 @@ def locate_model(settings: Settings, on_progress: OnProgress) -> tuple[ModelFile
     """
     Return the files of the model and the facts about it; *settings* override model.toml.
 
-    Raises `ModelError`, in one line.
+    If *settings* name no model, return those of the default model, which is first converted if it
+    is not in the cache.  Raises `ModelError`, whose message is one line.
     """
     path = settings.model or settings.graph
     if path is None:

@@ -56,8 +56,9 @@ class InferenceService(Service):
     """
     One server, which reads request bodies at `POST /` as *dialect* defines.
 
-    *fail* is called with one line if the start fails after the sockets are bound; it should end the
-    process.  *on_loaded* is called when the model is loaded and warm, before the server is ready.
+    If the start fails after the sockets are bound, *fail* is called with the reason in one line; it
+    must end the process.  *on_loaded* is called when the model is loaded and warm, before the
+    server is ready.  *load* returns the model; it is called on a model thread.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class InferenceService(Service):
         )
 
     def inference(self) -> Inference:
-        """Return the model's inference; raises `HTTPError` 503 until the model is ready."""
+        """Return the `Inference` of the model; raises a 503 until the model is ready."""
         if self.host.inference is None:
             raise HTTPError(
                 503,
@@ -141,7 +142,11 @@ class InferenceService(Service):
         return self.host.inference
 
     def privilegedStartService(self) -> None:
-        """Bind and listen at once; raises `StartError` if an address cannot be bound."""
+        """
+        Listen on all addresses.
+
+        If one cannot be bound, closes the others and raises `StartError`.
+        """
         for description in self.settings.endpoints:
             try:
                 self.ports.append(_listen(self._reactor, description, self.site))
@@ -184,7 +189,7 @@ class InferenceService(Service):
         notify(f"STATUS={line}")
 
     def stopService(self) -> Deferred[None]:
-        """Answer every accepted request, then stop; fires when everything has stopped."""
+        """Answer every accepted request, then stop; the Deferred fires when all has stopped."""
         super().stopService()
         if self._stopping is None:
             self._stopping = ensureDeferred(self._stop())
@@ -238,7 +243,7 @@ class InferenceService(Service):
 
 
 def _listen(reactor: object, description: str, site: LimitedSite) -> IListeningPort:
-    """Listen on *description* and return the bound port; raises `StartError`."""
+    """Listen on the endpoint *description* and return the port; raises `StartError` on failure."""
     outcomes: list[object] = []
 
     def listen() -> object:

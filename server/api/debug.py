@@ -26,7 +26,9 @@ class DebugAPI:
 
     def batcher(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """
-        Answer with the policy, the state of each queue, and the last runs; may raise `HTTPError`.
+        Answer with the policy, the state of each queue, and the last runs.
+
+        Raises `HTTPError` until the model is ready.
         """
         inference = self._inference()
         decoding = {

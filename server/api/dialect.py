@@ -46,7 +46,7 @@ class InferenceAPI:
         """
         *inference* returns the `Inference`, or raises `HTTPError` until the model is ready.
 
-        *seconds* returns the time of the reactor.
+        *seconds* returns the time of the monotonic clock, in seconds.
         """
         self._inference = inference
         self._dialect = dialect
@@ -54,7 +54,7 @@ class InferenceAPI:
 
     def preflight(self, head: Head) -> HTTPResponse | None:
         """
-        Return None if the request with *head* is admitted, else its refusal.
+        Return None if the request with *head* is admitted, else the refusal to send.
 
         Called before the body is read, so that the body of a refused request need not be read.
         """
@@ -108,7 +108,7 @@ def server_timing(timing: Timing) -> dict[str, str]:
     Return the Server-Timing header, or no header if nothing was timed.
 
     Durations are milliseconds.  Each batch that had rows of the request has one ``batch`` entry, up
-    to `MAX_LISTED_BATCHES`; if there are more, ``batches`` holds their number.
+    to `MAX_LISTED_BATCHES`; if there are more batches, ``batches`` holds the count of all.
     """
     runs = timing.trace.runs
     durations = {

@@ -5,8 +5,8 @@ A part is an image if its content begins as an image file or as base64 of one, o
 Content-Type is an image type.  If exactly one part is an image, it is selected whatever the name of
 its field, and all other parts are metadata: text fields, and files of another kind, such as JSON
 with a file name.  Several images are refused: a client could mistake the answer to one for the
-answer to all.  If no part is an image, the first file, or else the first field with one of
-`IMAGE_FIELD_NAMES`, is passed on, so that the decoder reports what it is.
+answer to all.  If no part is an image, the first file is selected, or without a file the first
+field with one of `IMAGE_FIELD_NAMES`; the decoder reports what it is.
 """
 
 import re
@@ -79,7 +79,8 @@ def check_is_no_form(body: bytes, content_type: str) -> None:
     """
     Raise a 400 if *body* is a multipart form.
 
-    Called if *content_type*, the Content-Type of the request, is not that of a form.
+    *content_type* is the Content-Type of the request.  Call this function only if that is not the
+    Content-Type of a form.
     """
     boundary = boundary_in(body)
     if boundary is None:
@@ -99,8 +100,9 @@ def image_in(body: bytes, boundary: str) -> bytes:
     Return the image in *body*, a multipart form with this *boundary*.
 
     If the client sent the image as base64, that text is returned, not decoded.  If no part is an
-    image, the most likely part is returned.  Raises a 400 with the reason if there is none, for
-    several images, and for a broken form.
+    image, the part most likely meant as one is returned.  Raises a 400 with the reason if no part
+    is likely, for several images, for an empty image field, for a form as a field, for an
+    unsupported Content-Transfer-Encoding, and for a broken form or one without a boundary.
     """
     if not boundary:
         raise HTTPError(
@@ -122,7 +124,7 @@ def _content_type_advice(boundary: str | None) -> str:
     """
     Return the advice that ends the error for a form with a wrong Content-Type.
 
-    *boundary* is the boundary to name in it, or None if it is unknown.
+    *boundary* is the boundary that the advice names, or None if the boundary is unknown.
     """
     known = boundary if boundary is not None and boundary.isprintable() else "..."
     return (
@@ -135,7 +137,8 @@ def _select_part(parts: list[_Part]) -> _Part:
     """
     Return the part of *parts* that is an image, else the part that is most likely meant as one.
 
-    Raises a 400 if no part is likely, and for several images.
+    Raises a 400 if no part is likely, for several images, for an empty image field, and for a form
+    as a field.
     """
     for part in parts:
         if part.kind.startswith("multipart/"):

@@ -1,8 +1,8 @@
 """
 Extract the image file from a body that holds it as base64.
 
-The base64 text may be the whole body, or be in a data URL, a JSON string or `{"b64": "..."}`; in
-the standard or the URL-safe alphabet, with line ends, with or without padding.  Pure; work that
+The base64 text is the whole body, or in a data URL, a JSON string or `{"b64": "..."}`.  It has the
+standard or the URL-safe alphabet; it may have line ends, and may lack padding.  Pure; work that
 grows with the length of a body runs on decode threads.
 """
 
@@ -56,10 +56,10 @@ def begins_image(data: bytes) -> bool:
 
 def image_file(data: bytes) -> bytes:
     """
-    Return the image file that *data* is, or that it holds as base64.
+    Return *data* if it is an image file, else the image file that it holds as base64.
 
-    Any other *data* is returned unchanged.  Raises `BadImage` for broken base64, and `NotAnImage`
-    for base64 of something else.  Called on a decode thread.
+    *data* that is neither is returned unchanged.  Raises `BadImage` for broken base64, and for
+    base64 of several images; `NotAnImage` for base64 of something else.  Called on a decode thread.
     """
     if image_format(data) is not None:
         return data
@@ -80,7 +80,8 @@ def from_text(text: bytes) -> bytes:
     """
     Return the image file in *text*, which is base64 or a data URL with base64.
 
-    Raises `BadImage`; `NotAnImage` for base64 of something else.
+    Raises `BadImage` for broken base64 and for a data URL without base64, and `NotAnImage` for
+    base64 of something else.
     """
     url = _DATA_URL.match(text)
     if url is not None:
@@ -102,10 +103,11 @@ def from_text(text: bytes) -> bytes:
 
 def texts_in(inputs: object, name: str) -> list[bytes]:
     """
-    Return the base64 text of each image in *inputs*; an empty list if *inputs* is anything else.
+    Return the base64 text of each image in *inputs*; an empty list if any value is no image.
 
-    *inputs* is the value of "inputs" in a request: one image, a list of images, or an object with
-    either under *name*, the name of the input.  An image is `{"b64": "..."}`, or a string that
+    *inputs* is the value of "inputs" in a request.  It holds images if it is one image, a list of
+    images, or an object whose only key is *name*, the name of the input, and whose value is one
+    image or a list of images.  An image is `{"b64": "..."}`, or a string that
     begins as the base64 of an image file.
     """
     if isinstance(inputs, dict) and inputs.keys() == {name}:
@@ -132,7 +134,7 @@ def _string_in(body: bytes) -> bytes:
     """
     Return the base64 text in *body*, a JSON string or `{"b64": "..."}`.
 
-    Raises `BadImage` for any other JSON.
+    Raises `BadImage` for any other JSON, and for invalid JSON.
     """
     try:
         text = _text_of(orjson.loads(body))

@@ -1,9 +1,9 @@
 """
 Convert JSON to the input arrays of a signature, and its output arrays to JSON.
 
-Decides which JSON values an input of each dtype accepts: no value is rounded to a whole number or
-clipped to a range, and true, false and strings are no numbers.  Pure; parsing runs on decode
-threads, writing on the reactor thread.  May not import Twisted.
+Decides which JSON values an input of each dtype accepts.  It rounds no value to a whole number and
+clips no value to a range, and accepts neither true, false nor a string as a number.  Pure; parsing
+runs on decode threads, writing on the reactor thread.  May not import Twisted.
 
 `array_of` and `value_of` convert one tensor, for every dialect; the other functions read and write
 the native dialect's envelope.  A refused value raises `FeedError`, in one short line.
@@ -85,12 +85,12 @@ def parse_request(body: bytes) -> tuple[str | None, object]:
 
 def arrays_of(signature: Signature, inputs: object) -> dict[str, np.ndarray]:
     """
-    Return the arrays in *inputs* by the names of the inputs; names and shapes are not checked.
+    Return the arrays in *inputs*, by the names of the inputs.
 
-    `Signature.feed` checks them.  *inputs* is a JSON object of names and values; if *signature* has
-    only one input, *inputs* may be the value of that input instead.  The array of an unknown name
-    is empty.  Raises `FeedError` as `array_of` does, and if an output of *signature* cannot be
-    written as JSON, because then the run would be useless.
+    `Signature.feed` checks names and shapes later.  *inputs* is a JSON object of names and values;
+    if *signature* has only one input, *inputs* may be the value of that input instead.  The array
+    of an unknown name is empty.  Raises `FeedError` as `array_of` does, and if an output of
+    *signature* cannot be written as JSON, because then the run would be useless.
     """
     specs = {spec.name: spec for spec in signature.inputs}
     for output in signature.outputs:
@@ -114,12 +114,12 @@ def array_of(spec: TensorSpec, value: object) -> np.ndarray:
 
     The array is C-contiguous and a copy.  An empty list is the last axis: `[]` has shape [0].
     Integer dtypes accept whole numbers in their range, not 1.0; float dtypes accept numbers that
-    stay finite, rounded to the nearest; only bool accepts true and false.  Strings are UTF-8, or
-    any bytes as `{"b64": "..."}`.
+    stay finite, and round them to the nearest value; only bool accepts true and false.  A string
+    becomes its bytes in UTF-8; `{"b64": "..."}` becomes any bytes.
 
     Raises `FeedError` with the position of the first value that does not fit; for lists that differ
-    in length, are mixed with other values or are nested deeper than 64; and if *spec* has any other
-    dtype.
+    in length, are mixed with other values or are nested deeper than 64; and if *spec* has a dtype
+    that JSON cannot hold.
     """
     _check_carried("input", spec)
     # As objects first: converting directly, numpy reads true as 1, null as NaN and "1" as 1.
@@ -142,8 +142,8 @@ def encode_outputs(outputs: Sequence[TensorSpec], arrays: Sequence[np.ndarray]) 
     """
     Return the native dialect's answer: a JSON object of names and values, and a newline.
 
-    *arrays* are the values of *outputs*, in the same order and of their dtypes; `arrays_of` has
-    checked that JSON can hold these dtypes.
+    *arrays* are the values of *outputs*, in the same order; each has the dtype of its output.  JSON
+    can hold these dtypes: `arrays_of` has checked that before the run.
     """
     values = {spec.name: value_of(spec, array) for spec, array in zip(outputs, arrays, strict=True)}
     return orjson.dumps(

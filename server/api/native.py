@@ -83,18 +83,18 @@ def _may_lack_bytes(request: HTTPRequest) -> bool:
 
 def _image_feed(image_input: ImageInput, data: bytes) -> Feed:
     """
-    Return the feed of the image that *data* is or holds as base64; raises `BadImage`.
+    Return the feed of the image in *data*, which is an image file or holds one as base64.
 
-    Called on a decode thread.
+    Called on a decode thread.  Raises `BadImage` if *data* has no image that can be decoded.
     """
     return image_input.feed(image_file(data))
 
 
 def _add_curl_hint(failure: Failure) -> Failure:
     """
-    Raise the `BadImage` in *failure* again, with advice for users of ``curl -d`` added.
+    If *failure* is a `BadImage`, raise it again with advice for users of ``curl -d`` added.
 
-    Return any other *failure* unchanged, and that of `TooManyPixels`.
+    Any other *failure*, and one with a `TooManyPixels`, is returned unchanged.
     """
     if failure.check(BadImage) and not failure.check(TooManyPixels):
         raise BadImage(f"{failure.value}; {_CURL_HINT}")
@@ -123,8 +123,9 @@ def check_body(request: HTTPRequest) -> None:
 
 def is_json(request: HTTPRequest) -> bool:
     """
-    Whether the body is JSON: it begins with a brace, as no image does, or its Content-Type is JSON.
+    Whether the body begins with a brace, as no image does, or its Content-Type is JSON.
 
+    False for a multipart form.
     The Content-Type is not required, because ``curl -d`` sends another one.
     """
     head = request.body[:64]
@@ -138,7 +139,8 @@ def tensor_feed(model: ServedModel, body: bytes) -> Feed:
     """
     Return the feed in *body*, a JSON request to *model*; called on a decode thread.
 
-    Raises `FeedError`, `BadImage`, and `QueueFull` for more images than the queue can ever hold.
+    Raises `FeedError` if the body is no valid request to *model*, `BadImage` if an image in it
+    cannot be decoded, and `QueueFull` for more images than the queue can ever hold.
     """
     name, inputs = json_tensors.parse_request(body)
     signature = model.signatures.get(model.default if name is None else name)
@@ -173,7 +175,7 @@ def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
     """
     Whether *signature* can be fed with the pixels that *image_input* decodes.
 
-    That is: it has one input, whose dtype is not that of strings, and its outputs are equal to
+    That is: it has one input, whose dtype is not strings, and its outputs are equal to
     those of ``image_input.signature``.
     """
     return (
@@ -187,7 +189,7 @@ def encode_result(result: Prediction | Outputs) -> bytes:
     """
     Return the body of the answer, in JSON.
 
-    For a `Prediction`, it is a list of [label, score]; for `Outputs`, an object with the arrays.
+    A `Prediction` becomes a list of ``[label, score]``, `Outputs` an object with the arrays.
     """
     if isinstance(result, Outputs):
         return json_tensors.encode_outputs(result.signature.outputs, result.arrays)
@@ -197,10 +199,10 @@ def encode_result(result: Prediction | Outputs) -> bytes:
 
 def label_count(query: Mapping[str, tuple[str, ...]], default: int, classes: int) -> int:
     """
-    Return the parameter ``k`` of *query*, the number of labels in the answer.
+    Return the count of labels in the answer: the parameter ``k`` of *query*.
 
-    Without that parameter, return *default*, but at most *classes*, the number of labels of the
-    model.  Raises a 400 for an invalid ``k`` and for any other parameter.
+    Without ``k``, return *default*, but at most *classes*, the count of labels of the model.
+    Raises a 400 for an invalid ``k`` and for any other parameter.
     """
     unknown = sorted(set(query) - {"k"})
     if unknown:
@@ -222,7 +224,7 @@ def image_of(request: HTTPRequest) -> bytes:
     """
     Return the image file in *request*; if the client sent base64, return that text, not decoded.
 
-    Bytes that are neither may be returned, too: only the decoder refuses them.  Raises a 400 for a
+    Other bytes may be returned, too: only the decoder refuses them.  Raises a 400 for a
     wrong form and for an image that ``curl -d`` has changed, and a 415 for another type of body.
     """
     content_type, body = request.headers.get("content-type", ""), request.body

@@ -39,7 +39,11 @@ def read_request_options(head: Head, now: float) -> RequestOptions:
 
 
 def timeout_of(headers: Mapping[str, str]) -> float | None:
-    """Return ``X-Request-Timeout-Ms`` in seconds; None without that header.  Raises a 400."""
+    """
+    Return ``X-Request-Timeout-Ms`` in seconds; None without that header.
+
+    Raises a 400 if its value is not a number over 0 and at most `MAX_TIMEOUT_MS`.
+    """
     text = headers.get("x-request-timeout-ms")
     if text is None:
         return None

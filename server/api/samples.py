@@ -32,8 +32,9 @@ def sample_feed(
     """
     Return a feed of one row for a sample request; if there is none, the reason as text.
 
-    The request is for *signature*.  *image_input* is that of the model, or None.  *samples* maps
-    the names of signatures to feeds that the model has run; None if the model was not run.
+    The request is for *signature*.  *image_input* is that of the model; None if the model takes no
+    images.  *samples* maps the names of signatures to feeds that the model has run; None if the
+    model was not run.
     """
     try:
         check_carried(signature)
@@ -66,8 +67,8 @@ def sample_request(sample: Feed, default: str) -> str:
     """
     Return the JSON text of a request with *sample*.
 
-    It names the signature of *sample* unless that is *default*.  An input with more than
-    `MAX_WRITTEN_NUMBERS` numbers is written as ``<dtype and shape>``.
+    The request names the signature of *sample* unless *default* is the name of that signature.  An
+    input with more than `MAX_WRITTEN_NUMBERS` numbers is written as ``<dtype and shape>``.
     """
     written = {
         spec.name: _value(spec, array) if array.size <= MAX_WRITTEN_NUMBERS else f"<{spec}>"
@@ -82,8 +83,9 @@ def sample_command(sample: Feed, default: str, address: str) -> str:
     """
     Return a shell command that posts *sample* to *address*.
 
-    The request names the signature of *sample* unless that is *default*.  If an input has more than
-    `MAX_WRITTEN_NUMBERS` numbers, the command calls Python to write the JSON.
+    *address* is a URL.  The request names the signature of *sample* unless *default* is the name of
+    that signature.  If an input has more than `MAX_WRITTEN_NUMBERS` numbers, the command calls
+    Python to write the JSON.
     """
     if is_short(sample):
         return f"curl -d {shlex.quote(sample_request(sample, default))} {address}"

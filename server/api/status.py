@@ -35,7 +35,7 @@ def status_of(model: ServedModel, timeout: DefaultTimeout) -> dict[str, object]:
     """
     Return what `GET /status` reports about *model*, as a JSON object.
 
-    It includes *timeout*, in seconds, which applies to requests that set no timeout.
+    The object includes *timeout*, in seconds: the limit for requests that set no timeout.
     """
     seconds = timeout.seconds
     image_input = model.image_input
@@ -70,8 +70,8 @@ def signature_facts(signature: Signature, default: str, sample: Feed | str) -> d
     """
     Return the inputs and outputs of *signature*, and whether its requests share batches.
 
-    If *sample* is a feed, add a request made from it, unless that is long; the request names its
-    signature unless that is *default*.  If *sample* is a text, it is the reason why there is no
+    If *sample* is a feed, add its `sample_request` as "sample", unless that is long; *default* is
+    the name of the default signature.  If *sample* is a text, it is the reason why there is no
     sample; add it as "no_sample".
     """
     facts: dict[str, object] = {

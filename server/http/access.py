@@ -30,7 +30,11 @@ AccessLog = Callable[[Access], object]
 
 
 def client_name(address: IAddress) -> str:
-    """Return the IP address of a client, or "unix": a socket's path may contain any bytes."""
+    """
+    Return the IP address in *address*, "unix" for a Unix socket, else `UNKNOWN`.
+
+    The path of a Unix socket is not returned, because it may contain any bytes.
+    """
     host = getattr(address, "host", None)
     if isinstance(host, str):
         return host
@@ -38,5 +42,5 @@ def client_name(address: IAddress) -> str:
 
 
 def ascii_text(sent: bytes) -> str:
-    """Return *sent*, a part of a request line, as text."""
+    """Return *sent*, a part of a request line, as text; a byte that is not ASCII is replaced."""
     return sent.decode("ascii", "replace")

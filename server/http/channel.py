@@ -67,7 +67,11 @@ class LimitedChannel(http.HTTPChannel):
 
     @property
     def busy(self) -> bool:
-        """Whether a request has been received in part, or its answer has not been sent."""
+        """
+        Whether a request is being received or answered, or the transport has more to send.
+
+        False if only the body of a refused request remains, which is discarded.
+        """
         if self._discarding:
             return False
         # Bytes of a request line; a line end alone belongs to no request.
@@ -78,11 +82,11 @@ class LimitedChannel(http.HTTPChannel):
 
     @property
     def _only_body_remains(self) -> bool:
-        """Whether all that remains of the last request is the body, which is discarded."""
+        """Whether the last request is refused, so that the rest of its body is discarded."""
         return bool(self.requests and self.requests[-1].is_refused)
 
     def getHost(self) -> IAddress:
-        """Return the local address, kept to save a system call per request."""
+        """Return the local address; it is kept, which saves a system call per request."""
         if self._host is None:
             self._host = super().getHost()
         return self._host
@@ -100,7 +104,7 @@ class LimitedChannel(http.HTTPChannel):
         self.site.channel_closed(self)
 
     def dataReceived(self, data: bytes) -> None:
-        """Receive bytes; the time for a request starts with its first byte."""
+        """Called with received bytes; the time limit of a request starts at its first byte."""
         if self._discarding or self._closing:
             return
         # If the buffer has bytes, even a single space, the time has started already.
@@ -111,20 +115,24 @@ class LimitedChannel(http.HTTPChannel):
         super().dataReceived(data)
 
     def resetTimeout(self) -> None:
-        """Do nothing: a byte now and then must not keep a connection open for ever."""
+        """Do nothing: otherwise each received byte would start the time limit again."""
 
     def lineReceived(self, line: bytes) -> None:
-        """Receive a line of the head."""
+        """Called with a line of the head."""
         if not self._discarding:
             super().lineReceived(line)
 
     def rawDataReceived(self, data: bytes) -> None:
-        """Receive a part of the body, or of what follows it."""
+        """Called with a part of the body, or with bytes that follow the body."""
         if not self._discarding:
             super().rawDataReceived(data)
 
     def allHeadersReceived(self) -> None:
-        """Refuse a request by its declared length or its preflight, before its body is read."""
+        """
+        Called when the head is complete: check the declared length, then call the preflight.
+
+        If either refuses the request, answer it before its body has been received.
+        """
         request: LimitedRequest = self.requests[-1]
         request.head_received(self.site.seconds())
         try:
@@ -160,7 +168,7 @@ class LimitedChannel(http.HTTPChannel):
         return bool(self.checkPersistence(request, self._version))
 
     def _send_early_answer(self, request: LimitedRequest, answer: HTTPResponse) -> None:
-        """Answer *request* before its body has been received."""
+        """Answer *request* before its body has been received; the body is then discarded."""
         access = self._access_entry(answer, request.request_id)
         request.mark_refused()
         transport: Any = self.transport  # Any: see `_close_after_linger`
@@ -173,18 +181,26 @@ class LimitedChannel(http.HTTPChannel):
         self.site.check_quiet()
 
     def allContentReceived(self) -> None:
-        """Pass the complete request to twisted.web."""
+        """Called when the request is complete: pass it to twisted.web."""
         if not self._discarding:
             super().allContentReceived()
 
     def write(self, data: bytes) -> None:
-        """Send *data*; at once if the transport is empty, which saves a turn of the reactor."""
+        """
+        Send *data*; at once if the transport has nothing else to send.
+
+        That saves a turn of the reactor.
+        """
         rest = send_now(self.transport, data)
         if rest:
             super().write(rest)
 
     def requestDone(self, request: http.Request) -> None:
-        """Continue with the next request if the client reads its answers, or close."""
+        """
+        Called when *request* is answered: close, or continue with the next request.
+
+        While the transport has more to send than it buffers, the next request waits.
+        """
         self.paused = self._transport_full  # a paused LineReceiver keeps its buffer
         super().requestDone(request)
         self.site.check_quiet()
@@ -211,19 +227,31 @@ class LimitedChannel(http.HTTPChannel):
         self.site.check_quiet()
 
     def loseConnection(self) -> None:
-        """Close when all that was written is sent; abort if the client reads nothing."""
+        """
+        Close when all that was written is sent.
+
+        Abort if the transport sends nothing for `abortTimeout` seconds.
+        """
         if not self._closing:
             self._closing = True
             self._require_progress(self.abortTimeout)
         super().loseConnection()
 
     def _require_progress(self, seconds: float | None) -> None:
-        """Require the transport to send something within *seconds*, and again after that."""
+        """
+        Require the transport to send something within *seconds*; None: at any time.
+
+        `timeoutConnection` checks this, and then requires the same for the next `timeOut` seconds.
+        """
         self._last_progress = write_progress(self.transport)
         self.setTimeout(seconds)
 
     def close_if_idle(self) -> None:
-        """Close the connection if it is idle; after a refusal it closes by itself."""
+        """
+        Close the connection unless it is busy.
+
+        After an early refusal that closes the connection, do nothing: `_linger` closes it.
+        """
         if self.busy or self._discarding:
             return
         if self._only_body_remains:
@@ -232,7 +260,12 @@ class LimitedChannel(http.HTTPChannel):
             self.loseConnection()
 
     def timeoutConnection(self) -> None:
-        """Abort if the client reads nothing, answer 408 if a request is incomplete, else close."""
+        """
+        Called when a time limit has passed.
+
+        If the transport must send something, abort if it has sent nothing.  Otherwise answer 408 if
+        a request is incomplete, else close.
+        """
         if self._last_progress is not None:
             if self._last_progress == write_progress(self.transport):
                 self.forceAbortClient()
@@ -266,7 +299,7 @@ class LimitedChannel(http.HTTPChannel):
         self._answer_and_close(refusal_for(error).response(request_id), request_id)
 
     def _answer_and_close(self, answer: HTTPResponse, request_id: str) -> None:
-        """Answer the request that is being received, discard its rest, and close."""
+        """Answer the request that is being received with *answer*, discard its rest, and close."""
         access = self._access_entry(answer, request_id)
         fields = {"X-Request-Id": request_id, "Date": current_http_date(), "Connection": "close"}
         self._close_after_linger(encode_response(answer, fields))

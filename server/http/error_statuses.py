@@ -97,7 +97,7 @@ def refusal_for(error: BaseException | None) -> Refusal:
 
 
 def is_server_fault(error: BaseException | None) -> bool:
-    """Whether *error* is a fault of the server, not of the client, and is therefore logged."""
+    """Whether *error* is a fault of the server, not of the client; such an error is logged."""
     return refusal_for(error).status in (500, 502)
 
 

@@ -54,6 +54,6 @@ def encode_response(answer: HTTPResponse, more: Mapping[str, str]) -> bytes:
 
 @lru_cache(maxsize=1)
 def http_date(second: int) -> str:
-    """Return the Date header for this *second* of the epoch."""
+    """Return the value of the Date header for the time *second*, in seconds since the epoch."""
     written: bytes = datetimeToString(second)
     return written.decode()

@@ -33,10 +33,10 @@ _log = Logger()
 
 class LiteralRoutes(KleinResource):
     """
-    Klein's resource, but the `Router` is searched first, because it is faster than Klein.
+    Klein's resource, except that it searches the `Router` first, which is faster than Klein.
 
-    Each endpoint in the app must return a Deferred of bytes, and cancel it when the client hangs
-    up.
+    Each view of the app must return a Deferred of the answer's body, and cancel this Deferred when
+    the client hangs up.
     """
 
     def __init__(self, app: Klein, router: Router) -> None:
@@ -60,7 +60,9 @@ class LiteralRoutes(KleinResource):
 
 def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
     """
-    Answer *request* with a 500; if its answer has begun or the client hung up, log the *failure*.
+    Answer *request* with a 500.
+
+    If its answer has begun or its client has hung up, only log *failure*.
 
     The cancellation after a hang-up is not logged.
     """
@@ -115,7 +117,7 @@ class KleinFrontend:
         return answer.body
 
     def _refuse(self, request: Request, error: HTTPError) -> bytes:
-        """Set the status and headers for *error*, and return the body; no endpoint is called."""
+        """Set the status and headers for *error*; return the body.  No endpoint is called."""
         request_id = assigned_request_id(request)
         refusal = refusal_for(error)
         return self._write(refusal.response(request_id), request, request_id)
@@ -124,7 +126,8 @@ class KleinFrontend:
         """
         Return the body for a request that matches no route, and set its status and headers.
 
-        The status is 405, with the methods of the path, if the path has a route, else 404.
+        The status is 405 if the path has a route for another method, else 404.  A 405 has the
+        header Allow with the methods of the path.
         """
         problem = cast("HTTPException", failure.value)
         path = request.path.decode("utf-8", "replace")

@@ -26,8 +26,8 @@ class BodyLimits:
         """
         Count *more* bytes of a body of which *already* bytes are held.
 
-        Raises a 413 if the body, or a 429 if all bodies together exceed their limit; then nothing
-        is counted.
+        Raises a 413 if the body would exceed `max_body`, and a 429 if all bodies together would
+        exceed `max_held`.  If an error is raised, nothing is counted.
         """
         if already + more > self.max_body:
             raise HTTPError(413, f"the body is more than {self.max_body} bytes, which is the limit")
@@ -40,5 +40,5 @@ class BodyLimits:
         self.held += more
 
     def release(self, count: int) -> None:
-        """Stop counting *count* bytes."""
+        """Subtract *count* bytes, which are no longer held."""
         self.held -= count

@@ -1,8 +1,9 @@
 """
-Check the addresses to listen on, such as `tcp:12480`, and explain what is wrong with one.
+Check the addresses to listen on, such as `tcp:12480`, and explain the error in one.
 
-They are Twisted's endpoint descriptions.  Twisted itself reports only the errors of the Python
-functions that it calls with the parts.  Binds nothing; opens the files that a description names.
+An address is an endpoint description of Twisted: parts separated by colons.  For a wrong part,
+Twisted itself reports only the error of the Python function that it calls with this part.  Binds
+nothing; opens the files that an address names.
 """
 
 import re
@@ -54,7 +55,11 @@ class AddressError(ValueError):
 
 
 def check_address(description: str) -> None:
-    """Raise `AddressError` if *description* has an unknown, missing or invalid part."""
+    """
+    Raise `AddressError` if *description* has an unknown, missing or invalid part.
+
+    A part is invalid, too, if it names a file that cannot be read.
+    """
     kind, *parts = _split(description)
     if re.search(r"(?<!\\)(\\\\)*\\$", description):
         raise AddressError("the backslash at its end has no character to escape")
@@ -82,7 +87,11 @@ def check_address(description: str) -> None:
 
 
 def with_backlog(description: str) -> str:
-    """Return *description* with `DEFAULT_BACKLOG`, if its kind has a backlog and it sets none."""
+    """
+    Return *description*, with `DEFAULT_BACKLOG` added if it sets no backlog.
+
+    If its kind of address has no backlog, it is returned unchanged.
+    """
     kind, *parts = _split(description)
     if kind == _HAPROXY:
         return f"{kind}:{with_backlog(':'.join(parts))}" if parts else description
@@ -97,7 +106,7 @@ def with_backlog(description: str) -> str:
 
 
 def listen_failure_reason(failure: Failure) -> str:
-    """Return in one line why an address cannot be listened on; *failure* is that of the attempt."""
+    """Return the reason, in one line, for *failure*, the result of an attempt to listen."""
     error = failure.value
     reason = error.socketError if isinstance(error, CannotListenError) else error
     for kind, words in _REASONS.items():
@@ -133,7 +142,11 @@ def _unescape(text: str) -> str:
 
 
 def _parse_parts(kind: str, known: _Kind, parts: list[str]) -> dict[str, str]:
-    """Return the values of *parts* by their names; raises `AddressError`."""
+    """
+    Return the values of *parts* by their names.
+
+    Raises `AddressError` for a part that is unknown, given twice or missing.
+    """
     names = ", ".join(known.parts)
     unnamed = [_unescape(part) for part in parts if not _is_named(part)]
     if len(unnamed) > len(known.parts):

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Head:
-    """What is known of a request before its body has been received."""
+    """The part of a request that is known before its body has been received."""
 
     method: str
     path: str  #: decoded, without the query
@@ -28,7 +28,7 @@ class Head:
 class HTTPRequest(Head):
     """One complete request."""
 
-    query: Mapping[str, tuple[str, ...]]  #: decoded, in the order of the URL
+    query: Mapping[str, tuple[str, ...]]  #: values by name, decoded, in the order of the URL
     body: bytes
     disconnected: "Deferred[None]"  #: fires when the client hangs up before the answer
     #: Whether its preflight has admitted it and its body was received together with its head: then

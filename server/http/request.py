@@ -1,5 +1,5 @@
 """
-twisted.web's request, with a body that is limited, held in memory, and held only once.
+twisted.web's request, with a body that is limited in bytes and held in memory, only once.
 """
 
 import re
@@ -40,7 +40,7 @@ def request_id_in(request: Request) -> str:
 
 
 def current_http_date() -> str:
-    """Return the Date header of an answer that is written now."""
+    """Return the value of the Date header for an answer that is written now."""
     return http_date(int(time()))
 
 
@@ -53,10 +53,14 @@ def decode_headers(request: Request) -> dict[str, str]:
 
 
 class HeldBody(BytesIO):
-    """A body in memory, which is dropped when all of it is read: the reader has the only copy."""
+    """A body in memory, dropped when all of it is read: then the reader has the only copy."""
 
     def read(self, size: int | None = -1, /) -> bytes:
-        """Return *size* bytes, or without a size the whole rest, and drop the body."""
+        """
+        Return *size* bytes, and keep the body.
+
+        If *size* is None or negative, return the whole rest of the body and drop the body.
+        """
         if size is not None and size >= 0:
             return super().read(size)
         # `getvalue` returns the whole buffer without the copy that `read` would make.
@@ -114,7 +118,7 @@ class LimitedRequest(Request):
         self.disconnected: Deferred[None] = Deferred()
 
     def head_received(self, now: float) -> None:
-        """Set the id and the time of arrival, once all headers have been received."""
+        """Called when the head is complete, at *now*: set the request id and the arrival time."""
         self.request_id = request_id_in(self)
         self.received = now
 
@@ -131,11 +135,15 @@ class LimitedRequest(Request):
         )
 
     def gotLength(self, length: int | None) -> None:
-        """Prepare for the body; twisted.web itself would write a large one to a file."""
+        """
+        Called with the declared length in bytes: prepare for a body in memory.
+
+        twisted.web itself would write a large body to a file.
+        """
         self.content = HeldBody()
 
     def handleContentChunk(self, data: bytes) -> None:
-        """Receive a part of the body, or refuse the request."""
+        """Called with a part of the body; refuse the request if the body exceeds a limit."""
         if self.is_refused:
             return  # one segment of data may contain more chunks after the refusal
         try:
@@ -154,7 +162,11 @@ class LimitedRequest(Request):
             self.content.drop()
 
     def requestReceived(self, command: bytes, path: bytes, version: bytes) -> None:
-        """Process the complete request; remove scheme and host, as sent to proxies, from *path*."""
+        """
+        Called when the request is complete: process it.
+
+        Scheme and host, which clients send to proxies, are removed from *path*.
+        """
         if self.is_refused:
             self.channel.requestDone(self)
             return
@@ -164,7 +176,7 @@ class LimitedRequest(Request):
         )
 
     def process(self) -> None:
-        """Find the resource that answers; refuse a path that is not UTF-8."""
+        """Answer by the route, or else by twisted.web; refuse a path that is not UTF-8."""
         if self.channel.site.router.match(self.method, self.path) is not None:
             self._render_route()
             return
@@ -207,8 +219,8 @@ class LimitedRequest(Request):
         Encode the head of the answer with *fields*; the next `write` sends it with the whole body.
 
         Called by the front end on the reactor thread, before it writes the body.  Raises
-        `UnicodeEncodeError` for a field that cannot be encoded; then the answer has not begun.
-        After a hang-up the head is dropped.
+        `UnicodeEncodeError` for a field that cannot be encoded; then the answer has not begun.  If
+        the client has hung up, `write` drops the head.
         """
         own = {
             name.decode("latin-1"): values[-1].decode(errors="replace")
@@ -250,7 +262,7 @@ class LimitedRequest(Request):
             self.finish()
 
     def finish(self) -> None:
-        """End the answer."""
+        """End the answer, and stop counting the bytes of the body."""
         self._release()
         super().finish()
 
@@ -266,5 +278,5 @@ class LimitedRequest(Request):
 
 
 def _with_leading_slash(target: bytes) -> bytes:
-    """Return *target* with its first slash, which a URL may omit before its query."""
+    """Return *target*, with a slash before it unless it has one: `http://host?query` has none."""
     return target if target.startswith(b"/") else b"/" + target

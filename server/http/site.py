@@ -43,7 +43,8 @@ class LimitedSite(Site):
         """
         *resource* answers every request; it has no child resources.
 
-        *router* has the routes with preflights.  *draining* returns whether the server drains.
+        *router* has the routes, whose preflights are called.  *draining* returns whether the server
+        drains.
         *client_timeout* is how long, in seconds, a request may take to arrive and an idle
         connection stays open.
         """

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from twisted.logger import ILogObserver, LogEvent, Logger, globalLogPublisher
 from zope.interface import implementer
 
-#: Between two lines, because thousands of connections may be refused.
+#: Seconds between two lines of the log, because thousands of connections may be refused.
 MIN_INTERVAL_SECONDS = 10.0
 
 #: The events of Twisted's ports: their namespace, and how their formats begin.
@@ -55,5 +55,5 @@ class RefusedConnections:
 
 
 def log_refused_connections(seconds: Callable[[], float]) -> None:
-    """Log refused connections from now on; *seconds* is the reactor's time."""
+    """Log refused connections from now on; *seconds* returns the time of a clock, in seconds."""
     globalLogPublisher.addObserver(RefusedConnections(seconds))

@@ -44,7 +44,7 @@ def own_stderr() -> TextIO:
     """
     Return a new stream to the present target of stderr, with a descriptor of its own.
 
-    Output of TensorFlow's libraries to descriptor 2 is held back at times
+    Output of TensorFlow's libraries to descriptor 2 is buffered at times
     (model/backends/tensorflow/quiet_stderr.py).  With its own descriptor, the lines of the log
     appear at once and survive a crash.
     """
@@ -55,7 +55,7 @@ def own_stderr() -> TextIO:
 
 
 def begin_logging(to: TextIO) -> None:
-    """Write the log of this process to *to*; call once."""
+    """From now on, write the log of this process to *to*; call once."""
     levels = LogLevelFilterPredicate(defaultLogLevel=LogLevel.info)
     for namespace in _VERBOSE:
         levels.setLogLevelForNamespace(namespace, LogLevel.warn)

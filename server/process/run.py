@@ -20,9 +20,10 @@ _log = Logger()
 
 def run(settings: Settings, *, load: Loader = load_model, dialect: Dialect = NATIVE) -> int:
     """
-    Serve the model that *load* returns, in *dialect*, until a signal; return the exit code.
+    Serve the model that *load* returns, until a signal; return the exit code.
 
-    Call once, on the main thread.  A second signal ends the process without a return.
+    *dialect* defines the bodies at `POST /`.  Call once, on the main thread.  A second signal ends
+    the process: then this function does not return.
     """
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - importing it installs one
 

@@ -1,8 +1,8 @@
 """
-What SIGTERM and SIGINT (Ctrl-C) do: the first drains the server, the second ends it at once.
+SIGTERM and SIGINT (Ctrl-C): the first drains the server, the second ends the process at once.
 
 The first signal stops the reactor, which calls `InferenceService.stopService`: that answers every
-accepted request, and then the process ends.  This module adds the second one.
+accepted request, and then the process ends.  This module handles the second signal.
 """
 
 import os
@@ -31,8 +31,10 @@ def end_at_once_on_second_signal(
     first have to wait for the start or for a request to end.
 
     After the second signal, when the reactor has stopped, *clean_up* is called and the process ends
-    with `DROPPED`, without waiting for threads: a run may still block one.  Call this function on
-    the main thread.  *reactor* is Any for the same reason as in `InferenceService`.
+    with exit code `DROPPED`.  It does not wait for threads, because a run may still block one.
+
+    Call this function on the main thread.  *reactor* is Any for the same reason as in
+    `InferenceService`.
     """
 
     def end() -> None:

@@ -11,7 +11,7 @@ def notify(message: str, environ: Mapping[str, str] = os.environ) -> bool:
     """
     Send *message*, such as ``READY=1``, to the socket in ``NOTIFY_SOCKET``.
 
-    Return whether it was sent; it is no error if there is no such socket.  Never blocks.
+    Return whether it was sent: False if there is no such socket.  Never blocks.
     """
     address = environ.get("NOTIFY_SOCKET", "")
     if not address.startswith(("/", "@")):

@@ -27,7 +27,7 @@ class Options(TwistdOptions):
     """The options of the server; ``--check-config`` prints the settings and ends the process."""
 
     def parseOptions(self, options: Sequence[str] | None = None) -> None:
-        """Read *options*; an error is one line on stderr, without Twisted's help page on stdout."""
+        """Read *options*; on an error, print one line on stderr, without Twisted's help page."""
         try:
             super().parseOptions(options)
             if self.check_config:
@@ -41,7 +41,11 @@ class Options(TwistdOptions):
 
 
 def _check_writable(twistd: Mapping[str, Any]) -> None:
-    """Raise `UsageError` if twistd could not write its files, for it would print a traceback."""
+    """
+    Raise `UsageError` if twistd cannot write its files.
+
+    Otherwise twistd would print a traceback.
+    """
     written = {"pidfile": twistd.get("pidfile"), "logfile": twistd.get("logfile")}
     elsewhere = twistd.get("syslog") or twistd.get("logger")
     if not twistd.get("nodaemon", True) and not elsewhere:
@@ -63,7 +67,7 @@ def _report(line: str) -> None:
 
 
 def makeService(options: Options) -> IService:
-    """Return the server, inert, because twistd may fork before it starts the service."""
+    """Return the server, not started, because twistd may fork before it starts the service."""
     from twisted.internet import reactor  # noqa: PLC0415, TID251 - twistd has chosen it
 
     from server.process.signals import end_at_once_on_second_signal  # noqa: PLC0415 - the same
@@ -83,10 +87,14 @@ def makeService(options: Options) -> IService:
         reactor.stop()
 
     class TwistdService(InferenceService):
-        """A server whose failed start is one line, without twistd's traceback."""
+        """A server that reports a failed start in one line, without twistd's traceback."""
 
         def privilegedStartService(self) -> None:
-            """Bind and listen."""
+            """
+            Listen on all addresses; if one cannot be bound, report that and exit.
+
+            In a daemon, raise `StartError` instead: the parent process prints it.
+            """
             try:
                 super().privilegedStartService()
             except StartError as error:

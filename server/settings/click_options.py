@@ -24,7 +24,7 @@ def click_options(*groups: str) -> Callable[[Callable[..., R]], Callable[..., R]
     Decorate the function of a click command so that the command takes the settings of *groups*.
 
     The function gets ``command_line``, the options that were given, for `resolve`.  If *groups*
-    contain `CONFIGURATION`, the function also gets ``check_config``: true if the command must only
+    contain `CONFIGURATION`, the function also gets ``check_config``: True if the command must only
     check and show the settings.  Use it under ``@click.command(cls=SettingsCommand)``.
     """
     chosen = [option for option in (*OPTIONS, CONFIG, CHECK_CONFIG) if option.group in groups]
@@ -67,13 +67,13 @@ class SettingsCommand(click.Command):
 
 
 class _SettingOption(click.Option):
-    """One setting as an option of click; help pages omit the spelling with underscores."""
+    """One setting as an option of click; help pages show no spelling with underscores."""
 
     def __init__(self, _declarations: Sequence[str], setting: Option[Any]) -> None:
         """
         Declare the option to click.
 
-        click does not convert the values; they stay text (a switch is a bool).
+        click does not convert the values: the value of a switch is a bool, any other value is text.
         """
         self.setting = setting
         switch = isinstance(setting.kind, Switch)

@@ -38,7 +38,11 @@ class Kind(Protocol[T]):
         """The exact types that the value may have in a TOML file."""
 
     def parse(self, text: str) -> T:
-        """Return the value of *text*; raises ValueError, or OSError if a file cannot be read."""
+        """
+        Return the value of *text*.
+
+        Raises ValueError if *text* is no value of this kind, OSError if a file cannot be read.
+        """
 
     def format(self, value: T) -> str:
         """Return the text that `parse` reads as *value*."""
@@ -72,7 +76,7 @@ class WholeNumber(_Text):
         return f"a whole number from {self.at_least} to {self.at_most}"
 
     def parse(self, text: str) -> int:
-        """Read a whole number; underscores are allowed, as in ``50_000_000``."""
+        """Return the number in *text*; underscores are allowed, as in ``50_000_000``."""
         number = int(text)
         if number < self.at_least or (self.at_most is not None and number > self.at_most):
             raise ValueError
@@ -84,7 +88,7 @@ class Number:
     """
     A finite number.
 
-    Computed in Decimal, so that the conversion between milliseconds and seconds is exact.
+    Converted as a Decimal, so that the conversion between milliseconds and seconds is exact.
     """
 
     metavar: str
@@ -95,7 +99,7 @@ class Number:
 
     @property
     def expected(self) -> str:
-        """The bound, in words and in the unit of the text."""
+        """The bound, in words."""
         if self.above > -inf:
             return f"a number greater than {self.above:g}"
         if self.at_least > -inf:
@@ -103,7 +107,7 @@ class Number:
         return "a number"
 
     def parse(self, text: str) -> float:
-        """Read a number; refuse infinities and NaN."""
+        """Return the value for *text*; raises ValueError unless it is finite and in the bounds."""
         try:
             number = float(Decimal(text).scaleb(self.shift))
         except ArithmeticError:
@@ -114,7 +118,7 @@ class Number:
 
     def format(self, value: float) -> str:
         """
-        Return *value* as text in the option's unit, with no more digits than identify the float.
+        Return *value* as text in the option's unit, with the fewest digits that identify the float.
         """
         return f"{Decimal(repr(value)).scaleb(-self.shift).normalize():f}"
 
@@ -136,7 +140,11 @@ class Size:
     toml_types: ClassVar[tuple[type, ...]] = (int, str)
 
     def parse(self, text: str) -> int:
-        """Read a size; ``1.5GiB`` is a whole number of bytes, ``0.5B`` is not and is refused."""
+        """
+        Return the bytes of the size in *text*, a whole number.
+
+        ``1.5GiB`` is a whole number of bytes; ``0.5B`` is not, and raises ValueError.
+        """
         match = _SIZE.fullmatch(text.strip().replace("_", ""))
         if match is None:
             raise ValueError
@@ -146,7 +154,7 @@ class Size:
         return int(size)
 
     def format(self, value: int) -> str:
-        """Write the size in the largest unit, a power of 1024, that divides it."""
+        """Return *value*, in bytes, in the largest unit of a power of 1024 that divides it."""
         for unit in ("TiB", "GiB", "MiB", "KiB"):
             count, rest = divmod(value, _BYTES[unit.lower()])
             if count and not rest:
@@ -171,7 +179,11 @@ class Choice(_Text, Generic[Word]):
         return " or ".join(self.words)
 
     def parse(self, text: str) -> Word:
-        """Return *text* if it is one of the words, in the same case."""
+        """
+        Return the word equal to *text*; upper and lower case differ.
+
+        Raises ValueError if there is none.
+        """
         for word in self.words:
             if word == text:
                 return word
@@ -202,11 +214,11 @@ class OrWord(Generic[T, W]):
         return (*self.kind.toml_types, str)
 
     def parse(self, text: str) -> T | W:
-        """Return *value* for the word itself; read any other text as *kind* does."""
+        """Return *value* if *text* is the word; any other text is read by *kind*."""
         return self.value if text == self.word else self.kind.parse(text)
 
     def format(self, value: T | W) -> str:
-        """Return the word for its value; format any other value as *kind* does."""
+        """Return the word if *value* is that of the word; any other is formatted by *kind*."""
         return self.word if value == self.value else self.kind.format(cast("T", value))
 
 
@@ -218,7 +230,7 @@ class TensorName(_Text):
     expected: ClassVar[str] = "the name of a tensor, such as input or input:0"
 
     def parse(self, text: str) -> str:
-        """Return ``NAME:INDEX``; an index that is not given is 0."""
+        """Return ``NAME:INDEX``; the index is 0 if *text* has none."""
         # The characters are those that TensorFlow allows in the name of an operation.
         match = re.fullmatch(r"([A-Za-z0-9.][A-Za-z0-9_.\\/>-]*)(:[0-9]+)?", text)
         if match is None:
@@ -228,14 +240,14 @@ class TensorName(_Text):
 
 @dataclass(frozen=True, slots=True)
 class FedValue:
-    """The name of a placeholder of a graph, and the value that it gets in every run."""
+    """The name of a placeholder of a graph, and the value of this placeholder in every run."""
 
     metavar: str = "NAME=VALUE"
     expected: ClassVar[str] = "NAME=VALUE, such as keep_prob=1.0 or phase_train=false"
     toml_types: ClassVar[tuple[type, ...]] = (str,)
 
     def parse(self, text: str) -> tuple[str, bool | float]:
-        """Return the name and the value; the value is true, false or a number."""
+        """Return the name, without ``:0``, and the value: a bool or a finite number."""
         name, _, value = text.partition("=")
         if value.lower() in ("true", "false"):
             return TensorName().parse(name).removesuffix(":0"), value.lower() == "true"
@@ -245,7 +257,7 @@ class FedValue:
         return TensorName().parse(name).removesuffix(":0"), number
 
     def format(self, value: tuple[str, bool | float]) -> str:
-        """Write NAME=VALUE."""
+        """Return ``NAME=VALUE``."""
         name, number = value
         return f"{name}={str(number).lower() if isinstance(number, bool) else number!r}"
 
@@ -258,7 +270,7 @@ class Name(_Text):
     expected: ClassVar[str] = "a name without spaces"
 
     def parse(self, text: str) -> str:
-        """Return *text* unchanged."""
+        """Return *text* unchanged; raises ValueError if it is empty or has spaces."""
         if not text.isprintable() or text.split() != [text]:
             raise ValueError
         return text
@@ -280,7 +292,7 @@ class Endpoint(_Text):
     )
 
     def parse(self, text: str) -> str:
-        """Return ``TYPE:ARGUMENTS`` unchanged."""
+        """Return *text* unchanged; raises ValueError unless its form is ``TYPE:ARGUMENTS``."""
         if re.fullmatch(r"[A-Za-z][\w.+-]*:.*\S", text) is None:
             raise ValueError
         return text
@@ -288,7 +300,7 @@ class Endpoint(_Text):
 
 @dataclass(frozen=True, slots=True)
 class ReadableFile(_Text):
-    """A file, or a folder where one is allowed, that exists and is readable now."""
+    """A file that is readable when its path is parsed; a folder, too, if one is allowed."""
 
     or_folder: bool = False
     stands_for_folder: str = ""  #: a file name: the folder that holds it is allowed too
@@ -301,14 +313,14 @@ class ReadableFile(_Text):
 
     @property
     def expected(self) -> str:
-        """What is expected, a file or also a folder, in words."""
+        """The words "a readable file", followed by "or folder" if a folder is allowed."""
         return "a readable file or folder" if self.or_folder else "a readable file"
 
     def parse(self, text: str) -> Path:
         """
-        Return the absolute path, because a daemon changes its working folder.
+        Return the absolute path of *text*, because a daemon changes its working folder.
 
-        Opens the file, to check that it can be read.
+        Opens the file, to check that it can be read; raises OSError if it cannot.
         """
         path = Path(text).absolute()
         mode = path.stat().st_mode
@@ -335,12 +347,16 @@ class Switch:
     toml_types: ClassVar[tuple[type, ...]] = (bool,)
 
     def parse(self, text: str) -> bool:
-        """Read true, yes, on, 1 or false, no, off, 0, in upper or lower case."""
+        """
+        Return True for true, yes, on and 1, False for false, no, off and 0.
+
+        Upper and lower case do not differ.
+        """
         word = text.strip().lower()
         if word not in ("true", "yes", "on", "1", "false", "no", "off", "0"):
             raise ValueError
         return word in ("true", "yes", "on", "1")
 
     def format(self, value: bool) -> str:
-        """Write ``true`` or ``false``, as TOML does."""
+        """Return ``true`` or ``false``, as TOML writes them."""
         return "true" if value else "false"

@@ -15,7 +15,7 @@ VARIABLE_PREFIX = "TENSORFERRY_"
 
 
 class SettingsError(Exception):
-    """A wrong setting: one line with its name, value, origin and the expected value."""
+    """A wrong setting; the message is one line with its name, value, origin and expected value."""
 
     def __init__(self, line: str) -> None:
         super().__init__(printable(line))
@@ -57,12 +57,12 @@ class Option(Generic[T]):
 
     @property
     def explanation(self) -> str:
-        """The meaning, and the options of which at least one must be given with it."""
+        """The meaning, followed by the options of which this option needs at least one."""
         needed = " or ".join(f"--{name}" for name in self.needs)
         return f"{self.meaning} Only with {needed}." if needed else self.meaning
 
     def format(self, value: T | tuple[T, ...]) -> tuple[str, ...]:
-        """Return *value* as texts, one for each value of a repeatable option."""
+        """Return the text of *value*; for a repeatable option, a text for each of its values."""
         return tuple(map(self.kind.format, value if isinstance(value, tuple) else (value,)))
 
 
@@ -97,8 +97,8 @@ def setting(
     """
     Declare a field of `Settings` and its option.
 
-    Without a *default*, the field is None unless the option is given; *unset* describes in words
-    what then applies.
+    Without a *default*, the field is None if the option is not given; *unset* describes in words
+    what applies in that case.
     """
     words = unset or kind.format(default)  # type: ignore[arg-type]  # by the overloads, a T
     return field(
@@ -116,7 +116,12 @@ def several(
     unset: str = "",
     needs: tuple[str, ...] = (),
 ) -> tuple[T, ...]:
-    """Declare a field whose option may be given more than once, each time with one value."""
+    """
+    Declare a field of `Settings` whose option may be given more than once.
+
+    Each time it has one value; the field is a tuple of all values, or *default*.  *unset* describes
+    *default* in words.
+    """
     return field(
         default=default,
         metadata={

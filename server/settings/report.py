@@ -1,5 +1,5 @@
 """
-The settings as text: the effective settings, and docs/options.md, which explains all of them.
+The effective settings as text, and the text of docs/options.md, which explains all settings.
 
 Pure, made only from the table and the settings.  Write the page with
 ``python -m server.settings.report > docs/options.md``.
@@ -54,8 +54,8 @@ def describe(resolved: Resolved) -> str:
     """
     Return the effective settings as a TOML file: one line per setting, its origin in a comment.
 
-    Reading the file gives the same settings.  A line is commented out if the setting has no value,
-    or if another setting is given in its place.
+    Reading the file results in the same settings.  A line is commented out if its setting has no
+    value, or if another setting, which excludes it, is given instead.
     """
     rows = [_row(option, resolved) for option in OPTIONS]
     left = max(len(name) for name, _, _ in rows)

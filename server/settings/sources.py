@@ -2,9 +2,9 @@
 Resolve settings: the command line overrides the environment, which overrides the TOML file.
 
 Each source is first reduced to texts with an origin.  Then the kind of each option converts the
-text that overrides all others, so that values are written alike in all sources, and an error names
-value and origin.  A text that is overridden is not checked.  Imports no TensorFlow, Klein or
-reactor.
+text that overrides the other texts of this option, so that values are written alike in all sources,
+and an error names value and origin.  A text that is overridden is not checked.  Imports no
+TensorFlow, Klein or reactor.
 """
 
 import re
@@ -47,7 +47,7 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True)
 class _Given:
-    """The texts that one source gives for one option."""
+    """The texts of one option in one source; more than one only if the option is repeatable."""
 
     texts: tuple[str, ...]
     origin: str
@@ -55,11 +55,10 @@ class _Given:
 
 def resolve(command_line: CommandLine, environ: Mapping[str, str]) -> Resolved:
     """
-    Return the settings from *command_line*, *environ* and the TOML file that either names.
+    Return the settings from *command_line*, *environ* and the TOML file that one of them names.
 
-    *command_line* holds only the options that were given.  Reads the TOML file, and opens the files
-    that options name to check them; has no other effect.  Raises `SettingsError` for the first
-    error.
+    *command_line* holds only the options that were given.  Reads the TOML file; opens, as a check,
+    the files that options name; has no other effect.  Raises `SettingsError` for the first error.
     """
     given = _from_environment(environ) | _from_command_line(command_line)
     config = given.pop(CONFIG.name, None)
@@ -76,7 +75,7 @@ def resolve(command_line: CommandLine, environ: Mapping[str, str]) -> Resolved:
 
 
 def _from_command_line(command_line: CommandLine) -> dict[str, _Given]:
-    """Return the texts that *command_line* gives for each option, by its name."""
+    """Return the texts of each option on *command_line*, by the name of the option."""
     known = {option.name: option for option in (*OPTIONS, CONFIG)}
     given = {}
     for name, raw in command_line.items():
@@ -88,7 +87,11 @@ def _from_command_line(command_line: CommandLine) -> dict[str, _Given]:
 
 
 def _from_environment(environ: Mapping[str, str]) -> dict[str, _Given]:
-    """Return the texts of the environment, by option; an empty variable counts as not set."""
+    """
+    Return the texts of each option in *environ*, by the name of the option.
+
+    An empty variable counts as not set.
+    """
     known = {option.name: option for option in (*OPTIONS, CONFIG)}
     given = {}
     for variable, text in environ.items():
@@ -118,7 +121,11 @@ def _is_service_link(variable: str, text: str) -> bool:
 
 
 def _from_file(path: Path) -> dict[str, _Given]:
-    """Return the texts of a TOML file, by option; relative paths start from the file's folder."""
+    """
+    Return the texts of each option in the TOML file *path*, by the name of the option.
+
+    Relative paths in the file start from the folder of the file.
+    """
     try:
         with path.open("rb") as file:
             # Decimal keeps every digit of the file.
@@ -137,7 +144,11 @@ def _from_file(path: Path) -> dict[str, _Given]:
 
 
 def _toml_texts(option: Option[Any], raw: object, origin: str, folder: Path) -> tuple[str, ...]:
-    """Check the TOML types of the values, and return the values as texts."""
+    """
+    Return the texts of *raw*, the TOML value of *option*: one for each element of an array.
+
+    Raises `SettingsError` for a wrong TOML type.  Relative paths of files start from *folder*.
+    """
     items = raw if option.repeatable and isinstance(raw, list) else [raw]
     for item in items:
         if type(item) not in option.kind.toml_types:
@@ -156,7 +167,9 @@ def _text(raw: object) -> str:
 
 def _read(option: Option[T], given: _Given) -> tuple[T, ...]:
     """
-    Return the values of *option*, at least one, from the texts *given*; raises `SettingsError`.
+    Return the values of *option*, one for each of its texts in *given*.
+
+    Raises `SettingsError` if a text cannot be converted, or if there is no text.
     """
     if not given.texts:
         raise _refused(option, "none", given.origin)
@@ -203,8 +216,8 @@ def _no_such_setting(
     """
     Return the error for *name*, which is not in *known*; it suggests the closest name in *known*.
 
-    *shown* is the unknown name as the user wrote it; *spelled* is the attribute of an option that
-    has the suggested name as the user would write it.
+    *shown* is the unknown name as the user wrote it.  *spelled* names the attribute of `Option` to
+    show in the suggestion: the one spelled as the user would write it.
     """
     close = get_close_matches(name, known, n=1)
     hint = f"; did you mean {getattr(known[close[0]], spelled)}?" if close else ""
