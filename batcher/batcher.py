@@ -106,8 +106,8 @@ class Batcher(Generic[Item, Result]):
         the other, such as a connection.  *trace* must be new; the batcher records the runs in it.
         Cancelling the Deferred drops rows that are not launched, and the results of the others.
 
-        It fails with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`, `RunHung`,
-        `ResultCountMismatch` or, if cancelled, CancelledError.  Raises ValueError if *rows* < 1.
+        The Deferred fails with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`,
+        `RunHung`, `ResultCountMismatch` or CancelledError.  Raises ValueError if *rows* < 1.
         """
         if rows < 1:
             raise ValueError(f"{rows} rows cannot be run")

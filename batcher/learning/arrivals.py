@@ -1,7 +1,7 @@
 """
 The arrival rate: how many rows arrive per second, in the long run and recently.
 
-Pure: is given each arrival and the time.  Imports nothing of ours.
+Pure: the caller passes each arrival and the time.  Imports nothing of ours.
 """
 
 from dataclasses import dataclass

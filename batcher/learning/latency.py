@@ -134,7 +134,7 @@ class LatencyCurve:
 
     def observe(self, rows: int, seconds: float, dispatch_overhead: float = 0.0) -> None:
         """
-        Learn that a run of *rows* rows took *seconds*, without the dispatch overhead.
+        Learn that a run of *rows* rows took *seconds*, which exclude the dispatch overhead.
 
         *dispatch_overhead* is the number of seconds before and after the run itself for which the
         lane was busy.  The first run of a size determines its average.

@@ -48,7 +48,7 @@ class Line:
 
 def fit_lines(points: Sequence[Point]) -> list[Line]:
     """
-    Return the lines that explain *points*, from left to right; *points* ascend in x.
+    Return the lines that explain *points*, from left to right; *points* must ascend in x.
 
     Minimises the sum of the squared errors, in variances, plus a penalty for each line.  The time
     of a call grows with the square of the number of points.

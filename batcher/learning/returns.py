@@ -129,10 +129,11 @@ class Returns:
 
     def launched(self) -> None:
         """
-        Record the launch of a batch, which ends a hold.
+        Record the launch of a batch; if a hold is under way, the launch ends it.
 
         The hold has failed if more sources are missing than the permitted number of stragglers.
-        The next launches are then not delayed; each further failure doubles their number.
+        After a failure, some launches are not delayed; each further failure doubles their number,
+        up to `MAX_PAUSE_BATCHES`.
         """
         if self._held:
             self._held = False

@@ -187,9 +187,8 @@ def _error_along_line(rows: int, seconds: float, knee: Estimate) -> float:
     Return the relative standard error of a ratio: the rate of a size divided by that of *knee*.
 
     A run of the size has *rows* rows and takes *seconds*; the size is on the same fitted line as
-    *knee*.  An
-    error of the line changes both rates in the same direction; the nearer the line passes to the
-    origin, the more such an error changes the ratio.
+    *knee*.  An error of the line changes both rates in the same direction; the nearer the line
+    passes to the origin, the more such an error changes the ratio.
     """
     line = knee.line
     here, there = max(seconds, MIN_RUN_SECONDS), max(knee.seconds, MIN_RUN_SECONDS)
