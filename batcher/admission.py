@@ -1,8 +1,8 @@
 """
 Admission: which requests the batcher accepts, and the reason for each refusal.
 
-Estimates the wait from the queues, the retries and the lanes; counts refused rows; learns from
-admitted requests that miss their deadlines.  Reads no clock and fires no Deferred.
+Estimates the wait from the queues, the retries and the lanes; counts refused rows; learns whether
+admitted requests meet their deadlines.  Reads no clock and fires no Deferred.
 """
 
 from collections.abc import Sequence
@@ -35,11 +35,11 @@ MIN_IDLE_RUNS = 8.0
 
 @dataclass(frozen=True, slots=True)
 class Backlog:
-    """The work that is launched before a row that arrives now."""
+    """The work that is launched before a row that arrives now, and the lanes that run it."""
 
-    rows: int  #: rows that are launched before it
-    free_in: float  #: seconds until the first lane is idle
-    lanes: int
+    rows: int  #: rows that are launched before that row
+    free_in: float  #: expected seconds until the first lane is idle
+    lanes: int  #: lanes that do not hang; at least 1
     cap: int  #: the largest batch, in rows
 
 
@@ -55,7 +55,7 @@ class AdmissionControl(Generic[Item, Result]):
         lanes: Lanes[Item, Result],
         totals: Totals,
     ) -> None:
-        """Estimate from *pending*, *retries* and *lanes*; count refused rows in *totals*."""
+        """Estimates use *pending*, *retries* and *lanes*; *totals* counts the refused rows."""
         self._pending = pending
         self._retries = retries
         self._lanes = lanes
@@ -68,7 +68,7 @@ class AdmissionControl(Generic[Item, Result]):
 
     @property
     def is_idle(self) -> bool:
-        """Whether nothing is queued or running."""
+        """Whether no row is queued and no lane runs a batch."""
         return not (self._lanes or self._pending.rows)
 
     def close(self) -> None:
@@ -79,9 +79,9 @@ class AdmissionControl(Generic[Item, Result]):
         self, now: float, rows: int, queue: Queue[Item, Result], deadline: float
     ) -> BatcherError | None:
         """
-        Return None if a submitted request of *rows* rows is accepted, else its error.
+        Return the error that refuses a submitted request of *rows* rows; None if it is accepted.
 
-        The rows of a refused request are counted.
+        `DeadlineExceeded` adds *rows* to `Totals.expired`, any other error to `Totals.refused`.
         """
         closed = self._closed()
         if closed is not None:
@@ -105,12 +105,12 @@ class AdmissionControl(Generic[Item, Result]):
         ahead: int,
     ) -> None:
         """
-        Raise `Overloaded` if a row that arrives in *queue* now would miss its *deadline*.
+        Raise `Overloaded` if a row that arrives in *queue* now is expected to miss its *deadline*.
 
         Exception: when nothing has been queued or running for some time, admit a request even if
         it is estimated to be late, so that a wrong estimate cannot refuse everything for good.
         *ahead* is the number of rows that were admitted but not submitted yet.  Raises
-        `ShuttingDown` and `RunHung`, too.
+        `ShuttingDown` once closed, and `RunHung` while all lanes hang.
         """
         closed = self._closed()
         if closed is not None:
@@ -128,7 +128,7 @@ class AdmissionControl(Generic[Item, Result]):
         self._override = queue, deadline
 
     def met(self, request: Request[Item, Result], now: float) -> None:
-        """Learn that a batch ended in time at *now*; *request* is its first request."""
+        """Learn that a batch met its deadlines at *now*; *request* is its first open request."""
         if (request.queue, request.deadline) != self._override:
             request.queue.admission_margin.met(request.elapsed_share(now))
         elif request.done == request.rows:
@@ -136,7 +136,7 @@ class AdmissionControl(Generic[Item, Result]):
             request.queue.admission_margin.met_unexpectedly()
 
     def missed(self, queue: Queue[Item, Result], rows: int, deadline: float, now: float) -> None:
-        """Learn that an admitted request of *rows* rows missed its *deadline*."""
+        """Learn at *now* that an admitted request of *rows* rows misses its *deadline*."""
         if (queue, deadline) == self._override:
             self._override = None
             return  # as estimated
@@ -150,8 +150,9 @@ class AdmissionControl(Generic[Item, Result]):
         """
         Return whether to admit a request of *queue* against the estimate.
 
-        True when the lanes have been idle for `MIN_IDLE_RUNS` expected runs of one row: while every
-        request is refused, no run can correct a wrong estimate.  Only one such request at a time.
+        True if nothing is queued and the lanes have been idle for `MIN_IDLE_RUNS` expected runs of
+        one row: while every request is refused, no run can correct a wrong estimate.  False while
+        another request admitted in this way has no outcome and its deadline has not passed.
         """
         if self._override is not None and now < self._override[1]:
             return False
@@ -159,7 +160,7 @@ class AdmissionControl(Generic[Item, Result]):
         return self.is_idle and idle_for >= MIN_IDLE_RUNS * queue.latency.predict(1)
 
     def _closed(self) -> BatcherError | None:
-        """Return the error if every request is refused now, else None."""
+        """Return the error that refuses every request now; None if there is no such error."""
         if not self.open:
             return ShuttingDown()
         if self._lanes.all_hung:
@@ -178,16 +179,16 @@ class AdmissionControl(Generic[Item, Result]):
 
 
 def _wait(backlog: Backlog, queue: Queue[Item, Result], allowed: float) -> float:
-    """Return the expected wait of a row behind *backlog*, times the margin of *queue*."""
+    """Return the `expected_wait` in seconds, times the margin of *queue*."""
     return expected_wait(backlog, queue.latency, allowed) * queue.margin
 
 
 def expected_wait(backlog: Backlog, latency: LatencyModel, allowed: float) -> float:
     """
-    Return the expected seconds until a row that arrives now is answered.
+    Return the expected seconds until a row that arrives now, behind *backlog*, is answered.
 
-    Assumes batches of the size that the policy chooses when *allowed* seconds remain until the
-    deadline, and that the lanes launch them at equal intervals.
+    *allowed* is the number of seconds until its deadline.  Assumes batches of the largest size that
+    is `fitting` for *allowed*, launched by the lanes at equal intervals.
     """
     sizes = fitting(latency.sizes(backlog.cap), allowed)
     largest = sizes.rows[-1] if sizes.rows else backlog.cap
@@ -200,7 +201,7 @@ def rows_before(priority: Priority, waiting: Sequence[int]) -> int:
     """
     Return how many rows are launched before a new row of *priority*.
 
-    *waiting* has the number of waiting rows of each priority.
+    *waiting* is the number of waiting rows of each priority, indexed by the priority.
     """
     own = waiting[priority]
     share = SHARES[priority]

@@ -1,5 +1,5 @@
 """
-A launched batch: its parts, and how its results are given to its requests.
+A launched batch: its parts, and how its results are assigned to its requests.
 
 Pure: fires no Deferred and reads no clock.
 """
@@ -15,7 +15,7 @@ from batcher.trace import Run
 
 
 class Batch(Generic[Item, Result]):
-    """At least one part of a request, in order of arrival, all from the same queue."""
+    """One or more parts of requests of the same queue, in the order in which they were taken."""
 
     __slots__ = ("parts", "rows")
 
@@ -25,20 +25,21 @@ class Batch(Generic[Item, Result]):
 
     @property
     def queue(self) -> Queue[Item, Result]:
-        """The queue that all its requests come from."""
+        """The queue of all its requests."""
         return self.parts[0].request.queue
 
     @property
     def open_parts(self) -> list[Part[Item, Result]]:
-        """The parts of requests that are still open."""
+        """The parts whose requests are open: their outcomes are not known yet."""
         return [part for part in self.parts if part.request.open]
 
     @property
     def completed_sources(self) -> list[tuple[Hashable, int]]:
         """
-        The sources of the requests that this batch completes, and the rows of each request.
+        The source and the number of rows of each request that this batch completes.
 
-        Excludes closed requests, and requests with rows that have not run.
+        Excludes closed requests, requests without a source, and requests with rows that have not
+        run.
         """
         requests = [part.request for part in self.parts]
         return [
@@ -57,9 +58,10 @@ class Batch(Generic[Item, Result]):
 
     def scatter(self, results: Sequence[Result]) -> list[Request[Item, Result]]:
         """
-        Store in each open request the result of its part, and return these requests in order.
+        Store in each open request the result of its part; return the open requests in order.
 
-        Raises `ResultCountMismatch` before it stores any result.
+        *results* has one result for each part, in the same order; otherwise raises
+        `ResultCountMismatch` and stores none.
         """
         if len(results) != len(self.parts):
             raise ResultCountMismatch(expected=len(self.parts), got=len(results))

@@ -49,14 +49,14 @@ class Batcher(Generic[Item, Result]):
     Runs many requests in few batches, and gives each request its own result.
 
     *executors* are the lanes, with one run at a time each; *policy* decides when to launch and how
-    many rows.  *join* makes one result of the parts of a request that was split, in the order of
-    its rows.  A run that takes longer than *run_timeout* seconds and 10 times its expected time is
-    given up; its lane is not used until the run ends.  By default no run is given up.
+    many rows.  *join* combines the results of a split request, in the order of its rows, into one.
+    A run that takes longer than both *run_timeout* seconds and 10 times its expected time is given
+    up; its lane is not used until the run ends.  By default no run is given up.
 
     The clock may be set back, as a reactor's may: a negative duration counts as 0 seconds.
 
     Every method is called on the reactor thread; every Deferred fires there, exactly once.
-    Callbacks may call any method.  Raises ValueError without executors.
+    Callbacks may call any method.  Raises ValueError if *executors* is empty.
     """
 
     def __init__(
@@ -101,13 +101,13 @@ class Batcher(Generic[Item, Result]):
         """
         Queue the *rows* rows of *item* and return a Deferred of their result.
 
-        Only items of the same *queue* share a run.  *deadline* is a time of the clock: the latest
-        time for the answer; the launch must be earlier.  *source* identifies a sender of one
-        request after the other, such as a connection.  *trace*, which must be new, is updated.
-        Cancelling drops the item if it has not been launched, else its result.
+        Only items of the same *queue* share a run.  *deadline* is the latest time of the answer, by
+        the clock; the launch must be earlier.  *source* identifies a sender of one request after
+        the other, such as a connection.  *trace* must be new; the batcher records the runs in it.
+        Cancelling the Deferred drops rows that are not launched, and the results of the others.
 
-        Fails with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`, `RunHung`,
-        `ResultCountMismatch` or, cancelled, CancelledError.  Raises ValueError for rows < 1.
+        The Deferred fails with `QueueFull`, `DeadlineExceeded`, `ShuttingDown`, `RunFailed`,
+        `RunHung`, `ResultCountMismatch` or CancelledError.  Raises ValueError if *rows* < 1.
         """
         if rows < 1:
             raise ValueError(f"{rows} rows cannot be run")
@@ -140,39 +140,39 @@ class Batcher(Generic[Item, Result]):
         ahead: int = 0,
     ) -> None:
         """
-        Raise `Overloaded` if a row that arrives in *queue* now would miss its *deadline*.
+        Raise `Overloaded` if a row that arrives in *queue* now is expected to miss its *deadline*.
 
-        To be called before a request causes any work.  *ahead* is the number of rows that were
-        admitted but not submitted yet.  Raises `ShuttingDown` and `RunHung`, too.
+        Call this before a request causes any work.  *ahead* is the number of rows admitted but not
+        submitted yet.  Raises `ShuttingDown` once closed, and `RunHung` while all lanes hang.
         """
         self._admission.admit(self._clock.seconds(), queue, deadline, priority, ahead)
 
     def count_refused(self) -> None:
-        """Count a request, as one row, that was refused before it was submitted."""
+        """Count one row as refused, for a request that was refused before it was submitted."""
         self._totals.refused += 1
 
     @property
     def idle(self) -> bool:
-        """Whether nothing is queued or running."""
+        """Whether no row is queued and no lane runs a batch."""
         return self._admission.is_idle
 
     @property
     def hung(self) -> bool:
-        """Whether a run has taken so long that it and its lane are given up."""
+        """Whether a lane is not used because its run was given up and has not ended."""
         return self._lanes.hung > 0
 
     def report(self) -> BatcherReport:
-        """Return the state of the queues and the last runs, which explain the launches."""
+        """Return the state, the last runs, and the state of the queues that launched them."""
         now = self._clock.seconds()
         queues = self._recent.queues(now)
         return BatcherReport(self.stats(), str(self._policy), queues, self._recent.runs(), now)
 
     def drain(self) -> Deferred[None]:
         """
-        Refuse new requests and launch those that wait.
+        Refuse new requests and launch the waiting requests.
 
-        The Deferred fires when all are answered and the lanes are idle.  May be called again, even
-        when stopped: each Deferred fires once, and may be cancelled.
+        The Deferred fires when no request waits and no run is under way, except runs given up.
+        May be called again, even when stopped; each Deferred fires once, and may be cancelled.
         """
         self._admission.close()
         drained: Deferred[None] = Deferred(self._drains.remove)
@@ -184,9 +184,9 @@ class Batcher(Generic[Item, Result]):
 
     def abort(self) -> None:
         """
-        Stop at once: every request, waiting or running, fails with `ShuttingDown`.
+        Stop at once: fail every request, waiting or running, with `ShuttingDown`.
 
-        Runs under way end by themselves, and their results are dropped; drains fire at once.
+        Runs under way are not stopped; their results are dropped.  The Deferreds of `drain` fire.
         """
         self._admission.close()
         self._state = State.STOPPED
@@ -246,9 +246,9 @@ class Batcher(Generic[Item, Result]):
         """
         Take a turn: expire requests, decide, launch, set the timer, fire Deferreds, learn.
 
-        If this is called while an executor is called, the turn under way handles the change.  If
-        it is called while a Deferred fires, it takes a turn that fires no Deferred: only the
-        outermost turn fires them, so that the answers stay in order.
+        A call from within an executor does nothing: the turn under way handles the change.  A call
+        from a callback of a Deferred takes a turn that fires no Deferred: only the outermost turn
+        fires them, so that the answers stay in order.
         """
         if self._turning:
             return
@@ -265,7 +265,7 @@ class Batcher(Generic[Item, Result]):
                 in_flight.batch.queue.learn()
 
     def _launch_next(self) -> bool:
-        """Launch a retry, or what the policy decides; return whether anything has changed."""
+        """Expire requests; launch a retry or what the policy decides; return whether to repeat."""
         now = self._clock.seconds()
         self._expire(self._pending.expired(now), now, "queue")
         self._expire(self._retries.expired(now), now, "queue")
@@ -280,7 +280,7 @@ class Batcher(Generic[Item, Result]):
         return any(self._launch_from(queue, now) for queue in self._pending.by_turn())
 
     def _launch_from(self, queue: Queue[Item, Result], now: float) -> bool:
-        """Do what the policy decides about *queue*; return whether anything has changed."""
+        """Do what the policy decides about *queue*; return whether it decided to launch."""
         decision = self._decide(queue, now)
         if isinstance(decision, Launch):
             rows = min(max(1, decision.rows), queue.cap)
@@ -295,7 +295,7 @@ class Batcher(Generic[Item, Result]):
         return False
 
     def _give_up(self, now: float) -> None:
-        """Fail the requests of runs that hang; if every lane hangs, the waiting requests, too."""
+        """Fail the requests of runs past their time limit; if all lanes hang, waiting ones, too."""
         for in_flight in self._lanes.give_up(now):
             self._fail(in_flight.batch, RunHung(in_flight.hangs_at - in_flight.run.started))
             if self._lanes.all_hung:
@@ -303,7 +303,7 @@ class Batcher(Generic[Item, Result]):
                     self._close(request, RunHung(self._lanes.run_timeout))
 
     def _decide(self, queue: Queue[Item, Result], now: float) -> Decision:
-        """Ask the policy about *queue*; if it raises, all waiting requests of *queue* fail."""
+        """Return the policy's decision; if it raises, fail the requests waiting in *queue*."""
         view = self._pending.view(queue, now, draining=self._state is not State.RUNNING)
         lanes = LaneView(len(self._lanes.idle), self._lanes.count, queue.cap)
         try:
@@ -314,7 +314,7 @@ class Batcher(Generic[Item, Result]):
             return IDLE
 
     def _launch(self, batch: Batch[Item, Result], reason: Reason, now: float) -> None:
-        """Run *batch* on an idle lane; record everything before the executor can call back."""
+        """Run *batch* on an idle lane; record it first, because the run may end at once."""
         queue = batch.queue
         expected = queue.latency.predict(batch.rows)
         run = Run(batch.rows, queue.cap, reason, None, now, expected, queue.rows)
@@ -329,7 +329,7 @@ class Batcher(Generic[Item, Result]):
         )
 
     def _next_turn_at(self) -> float:
-        """Return the time of the next turn if nothing happens before; inf if none is needed."""
+        """Return the time of the next turn if no event is earlier; inf if none is needed."""
         return min(
             self._pending.next_decision(),
             self._pending.deadline(),
@@ -338,7 +338,7 @@ class Batcher(Generic[Item, Result]):
         )
 
     def _deliver(self) -> bool:
-        """Fire the Deferreds of ended requests, then those of drains; return whether all fired."""
+        """Fire the Deferreds of ended requests, then of drains; False: an outer call does so."""
         if not self._completions.deliver():
             return False
         # A batch that is to be run again keeps a lane busy, or was dropped by this turn.
@@ -377,7 +377,7 @@ class Batcher(Generic[Item, Result]):
         self._turn()
 
     def _failed(self, failure: Failure, in_flight: InFlight[Item, Result]) -> None:
-        """Called when a run has failed: run smaller batches, or fail its requests."""
+        """Called when a run has failed: retry its requests in smaller batches, or fail them."""
         self._lanes.complete(in_flight, self._clock.seconds())
         batch, error = in_flight.batch, cast("BaseException", failure.value)
         if isinstance(error, (ResultCountMismatch, ShuttingDown)):

@@ -1,5 +1,5 @@
 """
-Requests that have ended: their Deferreds are fired in order, each exactly once, and counted.
+Fire the Deferreds of ended requests in order, each exactly once, and count the rows.
 
 Belongs to the reactor thread.
 """
@@ -20,22 +20,22 @@ class Completions(Generic[Item, Result]):
     __slots__ = ("_delivering", "_ended", "_join", "_totals")
 
     def __init__(self, join: Callable[[Sequence[Result]], Result], totals: Totals) -> None:
-        """*join* makes one result of several; *totals* counts the outcome of each row."""
+        """*join* combines results of a split request; *totals* counts the outcome of each row."""
         self._join = join
         self._totals = totals
         self._ended: deque[Request[Item, Result]] = deque()
         self._delivering = False
 
     def put(self, request: Request[Item, Result]) -> None:
-        """Keep *request*, which has its results or its error, until the next delivery."""
+        """Store *request*, which must have its results or its error, until the next delivery."""
         self._ended.append(request)
 
     def deliver(self) -> bool:
         """
-        Fire the Deferreds of all ended requests; return whether none is left.
+        Fire the Deferreds of all ended requests and return True.
 
-        A callback may end further requests.  Only the outermost call delivers those, so that the
-        order holds; an inner call returns False.
+        A callback may end further requests and call this again.  Such an inner call does nothing
+        and returns False: the outermost call fires all Deferreds, in order.
         """
         if self._delivering:
             return False

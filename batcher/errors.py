@@ -1,5 +1,5 @@
 """
-Why a request has no answer.
+The errors with which a request ends instead of a result.
 
 One class for each error that a caller can act upon; the attributes hold the numbers, and the
 message states them.  Knows no HTTP: only the server maps these to status codes.  Imports nothing
@@ -23,7 +23,11 @@ class BatcherError(Exception):
 
 
 class QueueFull(BatcherError):
-    """Refused: *rows* new and *waiting* rows together exceed the queue's *limit*.  Retry later."""
+    """
+    Refused: *rows* new and *waiting* rows together exceed the queue's *limit*.
+
+    A retry can succeed later, unless *rows* alone exceeds *limit*.
+    """
 
     def __init__(self, rows: int, waiting: int, limit: int) -> None:
         super().__init__(rows, waiting, limit)
@@ -40,7 +44,10 @@ class QueueFull(BatcherError):
 
 class DeadlineExceeded(BatcherError):
     """
-    The deadline passed *late* seconds ago; if *late* is negative, it can no longer be met.
+    The deadline passed *late* seconds ago, or can no longer be met.
+
+    In the second case *late* is negative: the request was dropped ``-late`` seconds before the
+    deadline.
 
     *stage* is where the batcher found this: at ``submit``, in the ``queue`` (the request never
     ran), or at the ``answer`` (it ran, and its result was dropped).
@@ -63,7 +70,8 @@ class Overloaded(BatcherError):
     """
     A request was refused before it caused any work: its answer would be too late.
 
-    The answer is expected in *wait* seconds; *allowed* seconds remain until the deadline.
+    The answer is expected after *wait* seconds, margin included; *allowed* seconds remain until the
+    deadline.
     """
 
     def __init__(self, wait: float, allowed: float) -> None:
@@ -73,7 +81,7 @@ class Overloaded(BatcherError):
 
     @property
     def retry_after(self) -> float:
-        """Seconds after which the queue is short enough, if no other request arrives."""
+        """Seconds after which the request can be admitted, if no other request arrives."""
         return max(0.0, self.wait - self.allowed)
 
     def __str__(self) -> str:
@@ -87,7 +95,8 @@ class RunHung(BatcherError):
     """
     A run has not ended within *limit* seconds.
 
-    Its requests fail with this error; if the runs of all lanes hang, every request does.
+    Its requests fail with this error.  While the runs of all lanes hang, all waiting and
+    new requests fail with it, too.
     """
 
     def __init__(self, limit: float) -> None:
@@ -99,7 +108,7 @@ class RunHung(BatcherError):
 
 
 class ShuttingDown(BatcherError):
-    """Refused while draining, or ended by an abort.  Another server may accept the request."""
+    """Refused by a draining or stopped batcher, or ended by an abort; another server may accept."""
 
     def __str__(self) -> str:
         return "the batcher is shutting down"
@@ -118,7 +127,11 @@ class ResultCountMismatch(BatcherError):
 
 
 class RunFailed(BatcherError):
-    """A run failed for this request alone; *cause* is the error of the model or of `join`."""
+    """
+    A request has no result; *cause* is the error of the model, of `join` or of the policy.
+
+    A batch whose run fails is run again in halves, so that only the request at fault gets this.
+    """
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(cause)
@@ -133,8 +146,9 @@ class OutOfMemory(BatcherError):
     """
     A run of *rows* rows did not fit into memory.
 
-    An executor fails the Deferred of the run with it; the batcher then runs smaller batches.  A
-    request gets it only as the cause of a `RunFailed`, when one row alone did not fit.
+    An executor fails the Deferred of the run with this error; the batcher then runs smaller
+    batches.  A request gets this error only as the cause of a `RunFailed`, when one row alone did
+    not fit.
     """
 
     def __init__(self, rows: int) -> None:

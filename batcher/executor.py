@@ -1,7 +1,7 @@
 """
 The interface between the batcher and an executor, which runs batches.
 
-A model needs only this module and the errors of the batcher.  Imports nothing of ours.
+A model imports only this module and `batcher.errors` from the batcher.  Imports nothing of ours.
 """
 
 from collections.abc import Sequence
@@ -16,7 +16,7 @@ Result = TypeVar("Result")
 
 @dataclass(slots=True, eq=False)
 class Piece(Generic[Item]):
-    """Rows *start* to *stop* (exclusive) of one submitted item: all of them, or a part."""
+    """Rows *start* to *stop* (exclusive) of *item*, a submitted item: all its rows or some."""
 
     item: Item
     start: int
@@ -24,7 +24,7 @@ class Piece(Generic[Item]):
 
     @property
     def rows(self) -> int:
-        """The rows of this piece; at least 1."""
+        """The number of rows of this piece; at least 1."""
         return self.stop - self.start
 
 
@@ -51,7 +51,7 @@ class Executor(Protocol[Item, Result]):
 
         Called on the reactor thread, never again before the Deferred has fired; must not block.
         The Deferred fires on the reactor thread, exactly once, possibly before this returns.  It
-        errbacks with `OutOfMemory` if so many rows do not fit, with `ShuttingDown` or
-        `ResultCountMismatch` if no item is the cause, and with any other error if an item may be:
-        the batch is then halved and run again until the bad item runs alone.
+        errbacks with `OutOfMemory` if the batch does not fit into memory, with `ShuttingDown` or
+        `ResultCountMismatch` if no item is the cause, and with any other error if an item may be
+        the cause: the batch is then halved and run again until the faulty item runs alone.
         """

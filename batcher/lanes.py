@@ -1,5 +1,5 @@
 """
-The lanes and the batches on them: which lanes are idle, what runs, and which runs hang.
+The lanes and the batches on them: which lanes are idle, which batches run, and which runs hang.
 
 Reads no clock and calls no executor.  A run that exceeds its time limit is given up; its lane is
 not used until the run ends.
@@ -29,7 +29,7 @@ class InFlight(Generic[Item, Result]):
     hung: bool = False  #: it was given up
 
     def split_overhead(self, taken: float) -> tuple[float, float]:
-        """Divide *taken*, in seconds, into the time of the run itself and the dispatch overhead."""
+        """Split *taken* seconds into those of the run itself and those of the dispatch overhead."""
         own = self.executor.seconds
         run_seconds = taken if own is None else max(0.0, min(own, taken))
         return run_seconds, taken - run_seconds
@@ -44,7 +44,7 @@ class Lanes(Generic[Item, Result]):
         self, executors: Sequence[Executor[Item, Result]], run_timeout: float, now: float
     ) -> None:
         """
-        Each of *executors* is a lane.
+        Each of *executors* is a lane; *now* is the time of creation.
 
         A run may take *run_timeout* seconds, or `MIN_HUNG_RUN_RATIO` times its expected time if
         that is longer.
@@ -57,7 +57,7 @@ class Lanes(Generic[Item, Result]):
         # In order of launch, which a set would not keep.
         self._running: dict[InFlight[Item, Result], None] = {}
         self.hung = 0  #: runs that were given up and have not ended
-        self.all_hung = False  #: whether every lane has such a run
+        self.all_hung = False  #: whether every lane has a run that was given up
 
     def __len__(self) -> int:
         return len(self._running)
@@ -66,7 +66,7 @@ class Lanes(Generic[Item, Result]):
         return iter(self._running)
 
     def launch(self, batch: Batch[Item, Result], run: Run) -> InFlight[Item, Result]:
-        """Put *batch* on an idle lane; there must be one."""
+        """Assign *batch* and its *run* to an idle lane; the caller ensures that a lane is idle."""
         limit = max(self.run_timeout, MIN_HUNG_RUN_RATIO * run.expected)
         in_flight = InFlight(self.idle.pop(), batch, run, run.started + limit)
         self._running[in_flight] = None
@@ -86,7 +86,7 @@ class Lanes(Generic[Item, Result]):
         return taken
 
     def give_up(self, now: float) -> list[InFlight[Item, Result]]:
-        """Give up the runs whose time limit is over at *now*, and return them."""
+        """Give up the runs whose time limit has passed at *now*; return only these runs."""
         lost = [it for it in self._running if it.hangs_at <= now and not it.hung]
         for in_flight in lost:
             in_flight.hung = True
@@ -95,7 +95,7 @@ class Lanes(Generic[Item, Result]):
         return lost
 
     def hangs_at(self) -> float:
-        """Return the next time at which a run is given up; inf if there is no such run."""
+        """Return the earliest time at which a run is to be given up; inf if there is none."""
         earliest = inf
         for in_flight in self._running:
             if not in_flight.hung:
@@ -103,7 +103,7 @@ class Lanes(Generic[Item, Result]):
         return earliest
 
     def free_in(self, now: float) -> float:
-        """Return the expected seconds until a lane is idle; inf if all runs hang."""
+        """Return the expected seconds from *now* until a lane is idle; inf if all lanes hang."""
         if self.idle:
             return 0.0
         soonest = inf

@@ -16,7 +16,7 @@ from batcher.request import Part, Request
 
 
 class Pending(Generic[Item, Result]):
-    """Every queue that is not empty."""
+    """The queues that are not empty."""
 
     __slots__ = ("_queues", "_turns", "rows")
 
@@ -37,8 +37,9 @@ class Pending(Generic[Item, Result]):
         """
         Return the queues in the order in which they may launch.
 
-        First the queues with requests of the priority whose turn it is, the queue with the oldest
-        of them first; then those of the next priorities.  A busy queue cannot starve another.
+        The queues with requests of the priority that has the turn come first, and among these the
+        queue whose oldest request of that priority arrived first; the queues of the next
+        priorities follow.  A busy queue cannot starve another.
         """
         queues = list(self._queues)
         if len(queues) < 2:
@@ -51,17 +52,17 @@ class Pending(Generic[Item, Result]):
 
     @property
     def requests(self) -> list[Request[Item, Result]]:
-        """The waiting requests of all queues."""
+        """The waiting requests, queue by queue; within a queue the oldest first."""
         return [request for queue in self._queues for request in queue.requests]
 
     def view(self, queue: Queue[Item, Result], now: float, *, draining: bool) -> QueueView:
-        """Return what a policy may see of *queue*, which must not be empty."""
+        """Return the state of *queue* for the policy; *queue* must not be empty."""
         return queue.view(now, self._turns, draining=draining)
 
     def take(
         self, queue: Queue[Item, Result], rows: int, finish: float = -inf
     ) -> tuple[list[Part[Item, Result]], list[Request[Item, Result]]]:
-        """Remove and return the next *rows* rows of *queue*, as `Queue.take` does."""
+        """Remove up to *rows* rows of *queue*; *finish* and the result are as in `Queue.take`."""
         before = queue.rows
         taken = queue.take(self._turns, rows, finish, self._other_heads(queue))
         self.rows -= before - queue.rows
@@ -83,7 +84,7 @@ class Pending(Generic[Item, Result]):
         return earliest
 
     def expired(self, now: float) -> list[Request[Item, Result]]:
-        """Remove and return the requests whose deadline is at most *now*."""
+        """Remove and return the waiting requests whose deadline is at most *now*."""
         if self.deadline() > now:
             return []
         found = [request for queue in self._queues for request in queue.pop_expired(now)]
@@ -97,7 +98,7 @@ class Pending(Generic[Item, Result]):
             queue.decision = None
 
     def next_decision(self) -> float:
-        """Return when the policy is to be asked again if nothing changes; inf if never."""
+        """Return the earliest `WaitUntil.time` of all queues; inf if no queue has a decision."""
         earliest = inf
         for queue in self._queues:
             if queue.decision is not None:
@@ -108,8 +109,9 @@ class Pending(Generic[Item, Result]):
         """
         Return, for each priority, the sequence number of the oldest request in the other queues.
 
-        Leaves out the priority whose turn it is.  Without this limit, requests of *queue* could
-        use all turns of a priority, and that oldest request would never get a turn.
+        Excludes the priority that has the turn, and priorities without requests in *queue*.
+        `Queue.take` does not charge rows of younger requests to their priority: otherwise *queue*
+        might use all turns of that priority, and the oldest request elsewhere would get none.
         """
         if len(self._queues) < 2:
             return NO_OTHER_HEADS

@@ -23,7 +23,8 @@ MAX_RATE_SHARE = 0.95
 #: A return-hold may cost at most this share of the run time that it is expected to save.
 MAX_HOLD_COST_SHARE = 0.9
 
-#: A size that never ran is explored only if it is expected to save this share of the waiting time.
+#: A size that never ran is explored only if it is expected to save more than this share of the
+#: waiting time.
 MIN_UNMEASURED_SAVING = 0.2
 
 #: The number of later batches for which the gain from exploring a size is counted.
@@ -40,7 +41,7 @@ MIN_HOLD_SHARE = 0.125
 
 
 class LatencyModel(Protocol):
-    """Predicts how long runs take."""
+    """Predicts the duration of runs."""
 
     @property
     def margin(self) -> float:
@@ -50,7 +51,7 @@ class LatencyModel(Protocol):
         """Return the expected seconds of one run of *rows* rows; 0.0 if unknown."""
 
     def sizes(self, cap: int) -> Sizes:
-        """Return the batch sizes worth running, up to *cap* rows; none while nothing is known."""
+        """Return the batch sizes worth running, up to *cap* rows; empty if no size is measured."""
 
 
 UNKNOWN: LatencyModel = LatencyCurve({})
@@ -61,9 +62,9 @@ class QueueView:
     """The state of one queue, as far as a policy may depend on it."""
 
     rows: int  #: rows waiting; 0 when empty
-    oldest: float  #: when the oldest waiting request arrived
+    oldest: float  #: the arrival time of the oldest waiting request
     deadline: float = inf  #: the earliest deadline of its requests
-    draining: bool = False  #: no further request arrives
+    draining: bool = False  #: no further request will arrive
     latency: LatencyModel = UNKNOWN  #: the run times of its batches
     arrivals: Arrivals = UNEXPECTED  #: the arrival rate of its rows
     returning: Returning = NONE_RETURNING  #: the clients that were answered last
@@ -74,14 +75,18 @@ class QueueView:
 class LaneView:
     """The state of the lanes, which all queues share, as far as a policy may depend on it."""
 
-    idle: int  #: lanes that could start a run now
-    total: int
+    idle: int  #: lanes that can start a run now
+    total: int  #: all lanes, idle or not
     cap: int  #: the largest batch, in rows; lowered after out of memory
 
 
 @dataclass(slots=True)
 class Launch:
-    """Run the next *rows* rows now, and drop requests whose deadline is before *finish*."""
+    """
+    Run the next *rows* rows now.
+
+    Requests whose deadline is before the time *finish* are dropped and do not run.
+    """
 
     rows: int
     reason: Reason
@@ -90,15 +95,15 @@ class Launch:
 
 @dataclass(slots=True)
 class WaitUntil:
-    """Ask the policy again after a change, or at *time*, which is later than now."""
+    """Launch nothing; ask the policy again at the next change, at the latest at *time*."""
 
-    time: float
-    reason: Reason  #: why a batch would be launched then
+    time: float  #: later than now
+    reason: Reason  #: why a batch would be launched at that time
 
 
 @dataclass(slots=True)
 class Idle:
-    """Do nothing until something changes."""
+    """Launch nothing; ask the policy again at the next change."""
 
 
 Decision = Launch | WaitUntil | Idle
@@ -111,13 +116,13 @@ class Policy(Protocol):
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
         """
-        Return what to do with *queue*; called after every change, on the reactor thread.
+        Return what to do with *queue* at *now*; called after every change, on the reactor thread.
 
         Exception: it is not called when an awaited request arrives during a ``return-hold`` while
         other awaited requests are missing.
 
-        A batch has at most ``lanes.cap`` rows.  If a draining queue has rows and a lane is idle,
-        the policy must launch a batch, because it is not called again.
+        A launch of more than ``lanes.cap`` rows is cut to the cap.  If a draining queue has rows
+        and a lane is idle, the policy must launch a batch, because it is not called again.
         """
 
 
@@ -125,17 +130,17 @@ class LotPolicy:
     """
     Needs no settings: launches at once the number of rows, a lot, that minimises waiting.
 
-    Clearing a queue in batches of b rows takes until runs have caught up with arrivals, and each
-    request waits for the end of its batch: `lot_size` finds the b with the least total waiting
-    time.  Exception, the return-hold: an idle lane waits for the few clients that were just
-    answered and whose next requests would otherwise need a run of their own.
+    In batches of b rows, a queue becomes empty when the runs have caught up with the arrivals, and
+    each request waits for the end of its batch: `lot_size` finds the b with the least total waiting
+    time.  Exception, the return-hold: if a few clients were just answered, and their next requests
+    would otherwise need a separate run, an idle lane waits for these requests.
     """
 
     def __str__(self) -> str:
         return "lot sizes by measured run times and arrivals"
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
-        """Launch the best lot, or wait for returning clients."""
+        """Launch the best lot, or wait for returning clients; `IDLE` without rows or idle lanes."""
         if queue.rows == 0 or lanes.idle == 0:
             return IDLE
         until = _held_until(queue, lanes)
@@ -157,11 +162,12 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     """
     Return the number of rows to launch so that waiting and future requests wait least.
 
-    The total waiting time is proportional to ``(2 n + b) / (b / l(b) - r)``, for batches of b
-    rows, n waiting rows and r arriving rows per second.  n is *share*, the waiting rows of this
-    lane, plus the rows expected from a burst.  While nothing is measured, each size is twice the
-    last one.  Exploration: another size is launched if it has not run for long and many rows wait,
-    or if it may have less total waiting time and the expected gain exceeds the cost.
+    The total waiting time is proportional to ``(2 n + b) / (b / l(b) - r)``, for batches of b rows
+    that take l(b) seconds, n waiting rows and r arriving rows per second.  n is *share*, the
+    waiting rows of one idle lane, plus the rows that this lane expects from a burst.  A size above
+    all measured sizes is at most twice the largest of them; if none is measured, launch *share*
+    rows, up to the cap.  Exploration: another size is launched if it is stale and at least twice
+    its rows wait, or if its total waiting time may be less and the expected gain exceeds the cost.
     """
     sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
     largest = min(share, lanes.cap)
@@ -196,12 +202,13 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
 
 def _expected_improvement(it: Candidate, loss: float, error: float) -> float:
     """
-    Return the expected gain from exploring *it*, less its cost; at most 0 if it does not pay.
+    Return the expected gain from exploring *it*, less the cost; at most 0: do not explore.
 
     All numbers are relative to the total waiting time with the best size.  *loss* is the expected
     increase of that time, and *error* its standard error.  ``it.runs`` further runs halve the
     variance of the estimate; each costs *loss*.  After these runs the estimate differs from *loss*
-    by chance; if it then shows a gain, `EXPLORATION_HORIZON_BATCHES` batches have that gain.
+    by chance; if it is then negative, `EXPLORATION_HORIZON_BATCHES` batches gain its amount.  For a
+    size that never ran, a gain counts as far as it exceeds `MIN_UNMEASURED_SAVING`.
     """
     if not it.runs:
         return EXPLORATION_HORIZON_BATCHES * max(0.0, -loss - MIN_UNMEASURED_SAVING)
@@ -213,9 +220,9 @@ def _expected_improvement(it: Candidate, loss: float, error: float) -> float:
 
 def fitting(sizes: Sizes, allowed: float) -> Sizes:
     """
-    Return the *sizes* whose run time fits twice into *allowed* seconds; at least the first.
+    Return those of *sizes* whose run time is at most ``allowed / 2`` seconds, but at least one.
 
-    Twice, because a request that just misses a run waits for its end and is part of the next one.
+    Half, because a request that just misses a run waits for its end and is part of the next run.
     """
     if 2.0 * sizes.longest <= allowed or not sizes.rows:
         return sizes
@@ -227,7 +234,7 @@ def fitting(sizes: Sizes, allowed: float) -> Sizes:
 
 
 def _held_until(queue: QueueView, lanes: LaneView) -> float:
-    """Return the end of the wait for returning clients; -inf or a past time if there is none."""
+    """Return until when to wait for returning clients; -inf or a past time: do not wait."""
     latency, returning = queue.latency, queue.returning
     together = queue.rows + returning.rows
     if not returning.rows or queue.draining or together > lanes.cap:
@@ -242,7 +249,7 @@ def _held_until(queue: QueueView, lanes: LaneView) -> float:
 
 
 def _within(seconds: float, rows: int, latency: LatencyModel) -> int:
-    """Return the most rows, from 1 to *rows*, whose run takes at most *seconds*; at least 1."""
+    """Return the most rows, at most *rows*, expected to run in *seconds*; 1 if none are."""
     while rows > 1 and latency.predict(rows) > seconds:
         rows -= 1
     return rows
@@ -266,9 +273,10 @@ class FixedPolicy:
     Launches by fixed settings, as TensorFlow Serving does.
 
     A batch is launched when *max_batch_size* rows wait, or when the oldest request has waited for
-    *max_queue_delay* seconds; with 0 no request waits.  It is launched earlier if a deadline could
-    not be met otherwise: by the expected time of its run before the deadline.  While that time is
-    unknown, a deadline within the delay causes a launch at once.
+    *max_queue_delay* seconds; with 0 no request waits.  It is launched earlier if the earliest
+    deadline requires it: at the deadline minus the expected time of the run.  While that time is
+    unknown, a deadline within the delay causes a launch at once.  Raises ValueError if
+    *max_batch_size* is below 1 or *max_queue_delay* is negative or not a number.
     """
 
     max_batch_size: int
@@ -286,7 +294,7 @@ class FixedPolicy:
         return f"waits up to {delay} for {self.max_batch_size} rows, or the cap if that is less"
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
-        """Launch at most *max_batch_size* rows: ``full``, ``drain``, ``fixed`` or ``deadline``."""
+        """Launch up to *max_batch_size* rows now, or wait until a launch is due."""
         if queue.rows == 0 or lanes.idle == 0:
             return IDLE
         limit = min(self.max_batch_size, lanes.cap)
@@ -304,9 +312,10 @@ class FixedPolicy:
 
 def _latest_start(queue: QueueView, waited: float, rows: int) -> float:
     """
-    Return when *rows* rows must be launched to meet the earliest deadline.
+    Return the time at which *rows* rows must be launched to meet the earliest deadline.
 
-    While the time of a run is unknown: -inf if the deadline is not after *waited*, else inf.
+    *waited* is the time at which the delay of the oldest request is over.  While the time of a run
+    is unknown, return -inf if the deadline is not after *waited*, else inf.
     """
     expected = queue.latency.predict(rows)
     if expected > 0.0:

@@ -24,7 +24,8 @@ class Turns:
     """
     Determines which level has the next turn.
 
-    Each launched row charges its level ``1 / share``; the level charged least is the next.
+    Each launched row adds ``1 / share`` to the charge of its level, where *share* is that of the
+    level in `SHARES`.  The level with the lowest charge has the next turn.
     """
 
     __slots__ = ("_charged",)
@@ -33,7 +34,7 @@ class Turns:
         self._charged = [0.0] * len(SHARES)
 
     def next(self, levels: Iterable[int]) -> list[int]:
-        """Return *levels* in the order of their turns."""
+        """Return *levels* in the order of their turns: the lowest charge first."""
         return sorted(levels, key=lambda level: (self._charged[level], level))
 
     def copy(self) -> "Turns":
@@ -46,12 +47,12 @@ class Turns:
         """
         Record that a turn of *level* starts.
 
-        Levels charged less had no waiting rows at their turn; they are charged as much as *level*,
-        so that they do not make up for that turn later.
+        A level with a lower charge than *level* had no waiting rows at its turn.  Its charge is
+        raised to that of *level*, so that it does not make up for that turn later.
         """
         now = self._charged[level]
         self._charged = [max(now, charged) for charged in self._charged]
 
     def charge(self, level: int, rows: int) -> None:
-        """Charge *level* for *rows* launched rows."""
+        """Add *rows* launched rows to the charge of *level*."""
         self._charged[level] += rows / SHARES[level]

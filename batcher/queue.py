@@ -1,5 +1,5 @@
 """
-The queue of one kind of run: the requests that wait, and what is known about its runs.
+The queue of one kind of run: the waiting requests, and what is known about these runs.
 
 Requests of one priority are launched in order of arrival; the priorities take turns.  Belongs to
 the reactor thread.  Reads no clock, owns no timer and fires no Deferred.
@@ -40,20 +40,20 @@ class Queue(Generic[Item, Result]):
     """
     The waiting requests of one kind of run; only requests of the same queue share a batch.
 
-    A queue belongs to one batcher.  Raises ValueError for limits below 1.
+    A queue belongs to one batcher.  Raises ValueError if *cap* or *max_queued_rows* is below 1.
     """
 
     latency: LatencyCurve  #: l(b), the time of its runs by rows
     cap: int  #: the largest batch, in rows; lowered after out of memory
-    max_queued_rows: int  #: the most rows that wait; rows to be run again do not count
+    max_queued_rows: int  #: the limit of waiting rows; rows to be run again do not count
     name: str = ""  #: for reports
     arrivals: ArrivalRate = field(default_factory=ArrivalRate)
     returns: Returns = field(default_factory=Returns)
     admission_margin: AdmissionMargin = field(default_factory=AdmissionMargin)
     rows: int = field(default=0, init=False)  #: waiting
-    #: Rows waiting of each priority; their sum is `rows`.
+    #: The number of waiting rows of each priority; the sum is `rows`.
     by_level: list[int] = field(default_factory=lambda: [0] * len(SHARES), init=False)
-    #: What the policy decided last, if it is to wait; None: ask the policy.
+    #: The last decision of the policy, if it was to wait; None: ask the policy.
     decision: WaitUntil | None = field(default=None, init=False)
     # Linked, so that the head is found in constant time after any number of removals.
     _levels: tuple[OrderedDict[int, Request[Item, Result]], ...] = field(
@@ -76,10 +76,11 @@ class Queue(Generic[Item, Result]):
 
     def record_run(self, rows: int, seconds: float, dispatch_overhead: float) -> None:
         """
-        Record that a run of *rows* rows took *seconds*, plus *dispatch_overhead* seconds.
+        Record a run of *rows* rows: *seconds* for the run itself, plus *dispatch_overhead* seconds.
 
-        Fitting l(b) takes longer than a lane should be idle.  A run that does not affect the next
-        decision is therefore learned while the next run is under way, or before a refusal.
+        A run that may change the next decision is learned at once.  Fitting l(b) takes longer than
+        a lane should be idle; any other run is therefore learned while the next run is under way,
+        or before a request is refused.
         """
         self.learn()
         self._last_run = rows, seconds, dispatch_overhead
@@ -87,7 +88,7 @@ class Queue(Generic[Item, Result]):
             self.learn()
 
     def learn(self) -> bool:
-        """Learn from the last recorded run; return False if there is none."""
+        """Learn the time of the last recorded run; return False if no run remains to be learned."""
         run, self._last_run = self._last_run, None
         if run is None:
             return False
@@ -100,18 +101,18 @@ class Queue(Generic[Item, Result]):
         return self.latency.margin * self.admission_margin.factor
 
     def expected(self, now: float) -> Arrivals:
-        """Return the arrival rate, and the rows expected from a burst, at *now*."""
+        """Return the arrival rate at *now* and the additional rows expected from a burst."""
         return self.arrivals.expect(now, self.latency.predict(self.cap))
 
     # The requests that wait.
 
     def first_waiting(self, level: int) -> Request[Item, Result]:
-        """Return the oldest request of the priority *level*; there must be one."""
+        """Return the oldest request of the priority *level*, which must have waiting requests."""
         return next(iter(self._levels[level].values()))
 
     @property
     def oldest(self) -> float:
-        """The arrival time of the oldest request; there must be one."""
+        """The arrival time of the oldest waiting request; the queue must not be empty."""
         return min(self.first_waiting(level).arrived for level in self.levels)
 
     @property
@@ -130,7 +131,7 @@ class Queue(Generic[Item, Result]):
         return sorted(waiting, key=_number)
 
     def view(self, now: float, turns: Turns, *, draining: bool) -> QueueView:
-        """Return what a policy may see of this queue, which must not be empty."""
+        """Return the state of this queue for the policy; the queue must not be empty."""
         return QueueView(
             self.rows,
             self.oldest,
@@ -143,7 +144,7 @@ class Queue(Generic[Item, Result]):
         )
 
     def push(self, request: Request[Item, Result]) -> None:
-        """Append a request of which no row has been launched."""
+        """Append *request*; none of its rows may have been launched."""
         self._levels[request.priority][request.number] = request
         self._count(request.priority, request.rows)
         if request.deadline < inf:
@@ -159,14 +160,14 @@ class Queue(Generic[Item, Result]):
         other_heads: Mapping[int, int] = NO_OTHER_HEADS,
     ) -> tuple[list[Part[Item, Result]], list[Request[Item, Result]]]:
         """
-        Remove the next *rows* rows, or all if there are fewer; the last request may be cut.
+        Remove up to *rows* rows in the order of *turns*, and charge them; a request may be cut.
 
-        Returns the parts for the batch, and the requests that are dropped because their deadline
-        is before *finish*.  If the request that has the turn is dropped, no rows are taken for a
-        batch, because the next turn may belong to another queue.
+        Returns the parts for the batch, and the requests that are removed as too late because
+        their deadline is before *finish*.  If the first request is too late, the list of parts is
+        empty, because the next turn may belong to another queue.
 
         *other_heads* maps a priority to the sequence number of the oldest request in the other
-        queues.  Rows of a younger request fill the batch, and are not charged to their priority.
+        queues.  Rows of younger requests than that one fill the batch without a charge.
         """
         parts: list[Part[Item, Result]] = []
         late: list[Request[Item, Result]] = []
@@ -198,7 +199,7 @@ class Queue(Generic[Item, Result]):
         return parts, late
 
     def remove(self, request: Request[Item, Result]) -> int:
-        """Remove the waiting rows of *request* and return their number."""
+        """Remove the waiting rows of *request* and return their number; 0 if it does not wait."""
         if self._levels[request.priority].pop(request.number, None) is None:
             return 0
         rows = request.rows - request.taken
@@ -206,7 +207,7 @@ class Queue(Generic[Item, Result]):
         return rows
 
     def clear(self) -> None:
-        """Drop the deadlines and the decision; called when no request is waiting any more."""
+        """Drop the stored deadlines and the decision; the caller ensures that no request waits."""
         self._deadlines.clear()
         self._max_deadlines = _MIN_DEADLINES
         self.decision = None
@@ -219,7 +220,11 @@ class Queue(Generic[Item, Result]):
         return deadlines[0][0] if deadlines else inf
 
     def pop_expired(self, now: float) -> list[Request[Item, Result]]:
-        """Remove the deadlines that are at most *now*; return their requests, which still wait."""
+        """
+        Remove the deadlines that are at most *now* and return their requests.
+
+        The rows of these requests stay in the queue until the caller removes them.
+        """
         found = []
         while self.deadline() <= now:
             _, number, level = heappop(self._deadlines)
@@ -227,7 +232,7 @@ class Queue(Generic[Item, Result]):
         return found
 
     def next_level(self, turns: Turns) -> int:
-        """Return the priority whose turn it is, of those that have waiting requests."""
+        """Return the priority that has the turn among those with waiting requests."""
         high, normal, low = self._levels
         if not (high or low):
             return _NORMAL
@@ -236,28 +241,28 @@ class Queue(Generic[Item, Result]):
     # The last decision of the policy.
 
     def wait(self, decision: WaitUntil) -> None:
-        """Keep *decision* until `decision` is set to None or the queue is empty."""
+        """Store *decision* in `decision`; if it is a return-hold, record the start of the hold."""
         self.decision = decision
         if decision.reason == "return-hold":
             self.returns.hold()
 
     def keeps_holding(self, deadline: float) -> bool:
         """
-        Return whether a return-hold continues after an awaited request has arrived.
+        Return whether a return-hold is under way and continues after an awaited request arrived.
 
-        The new request, which is in the queue, ends the hold if its *deadline* is the earliest.
+        That request is already in the queue, and ends the hold if its *deadline* is the earliest.
         """
         if self.decision is None or self.decision.reason != "return-hold":
             return False
         return deadline == inf or self.deadline() < deadline
 
     def _count(self, level: int, rows: int) -> None:
-        """Add *rows* rows of *level*, or subtract them if negative."""
+        """Add *rows*, which may be negative, to the waiting rows of *level* and to their sum."""
         self.rows += rows
         self.by_level[level] += rows
 
     def _drop_stale_deadlines(self) -> None:
-        """Keep only the deadlines of waiting requests."""
+        """Remove the deadlines of requests that no longer wait."""
         self._deadlines = [at for at in self._deadlines if at[1] in self._levels[at[2]]]
         heapify(self._deadlines)
         self._max_deadlines = 2 * len(self._deadlines) + _MIN_DEADLINES

@@ -1,5 +1,5 @@
 """
-One request and its parts: which rows are launched, which are done, and the result or the error.
+One request and its parts: how many rows are launched and done, and the result or the error.
 
 Plain data of the reactor thread: reads no clock and fires no Deferred.
 """
@@ -35,10 +35,10 @@ class Request(Generic[Item, Result]):
     trace: Trace | None = None
     taken: int = 0  #: rows that were removed from the queue for a launch
     done: int = 0  #: rows that have a result
-    result: Result | None = None  #: of all rows, if they ran in one batch
-    results: list[tuple[int, Result]] | None = None  #: else of each part: first row, result
+    result: Result | None = None  #: the result of all rows, if they ran in one batch
+    results: list[tuple[int, Result]] | None = None  #: if split, of each part: first row, result
     open: bool = True  #: False once its outcome is known, even if its Deferred has not fired
-    error: "BatcherError | None" = None  #: the error that it ends with; None: its results
+    error: "BatcherError | None" = None  #: the error with which it ends; None: its result
     answer: "Deferred[Result] | None" = None  #: what submit returned; None once it has fired
 
     def elapsed_share(self, now: float) -> float:
@@ -46,7 +46,7 @@ class Request(Generic[Item, Result]):
         return (now - self.arrived) / (self.deadline - self.arrived)
 
     def add(self, piece: Piece[Item], result: Result) -> None:
-        """Store *result*, the result of *piece*, which is a piece of this request."""
+        """Store *result*, the result of *piece*, whose rows (of this request) are then done."""
         rows = piece.stop - piece.start
         self.done += rows
         if rows == self.rows:
@@ -58,9 +58,10 @@ class Request(Generic[Item, Result]):
 
     def joined(self, join: Callable[[Sequence[Result]], Result]) -> Result:
         """
-        Return the result of all rows; all must be done.
+        Return the result of all rows; the caller ensures that all rows are done.
 
-        *join* is called only if the request ran in several parts.
+        If the request ran in several parts, *join* combines their results, in the order of the
+        rows; else *join* is not called.
         """
         if self.results is None:
             return cast("Result", self.result)

@@ -17,7 +17,7 @@ def halve(batch: Batch[Item, Result]) -> list[Batch[Item, Result]]:
     """
     Return the open parts of *batch* as two batches.
 
-    If only one part is open, return one batch; if none is, return none.
+    If only one part is open, return one batch; if no part is open, return an empty list.
     """
     parts = batch.open_parts
     # If other requests were closed since, the last open one may not be the cause: run it once more.
@@ -26,7 +26,7 @@ def halve(batch: Batch[Item, Result]) -> list[Batch[Item, Result]]:
 
 
 def cut(batch: Batch[Item, Result], rows: int) -> tuple[Batch[Item, Result], Batch[Item, Result]]:
-    """Return the first *rows* rows of *batch* and the rest; a part is cut in two where needed."""
+    """Split *batch* after *rows* rows into two batches; a part at the border is cut in two."""
     first: list[Part[Item, Result]] = []
     rest: list[Part[Item, Result]] = []
     for part in batch.parts:
@@ -53,21 +53,25 @@ class Retries(Generic[Item, Result]):
 
     @property
     def requests(self) -> list[Request[Item, Result]]:
-        """The open requests of these batches."""
+        """The open requests of these batches, in the order of the batches."""
         return [part.request for _, _, batch in sorted(self._heap) for part in batch.open_parts]
 
     @property
     def rows(self) -> int:
-        """The rows of open requests in these batches."""
+        """The number of rows of open requests in these batches."""
         return sum(part.rows for _, _, batch in self._heap for part in batch.open_parts)
 
     def push(self, batch: Batch[Item, Result]) -> None:
-        """Keep *batch* until a lane is idle."""
+        """Add *batch*; it is launched when a lane is idle."""
         head = batch.parts[0]
         heappush(self._heap, (head.request.number, head.start, batch))
 
     def pop(self) -> Batch[Item, Result] | None:
-        """Remove and return the oldest batch, cut to its queue's cap, without closed requests."""
+        """
+        Remove the oldest batch and return its open parts as a batch; None if there is no batch.
+
+        The rows beyond the cap of its queue are kept as another retry.
+        """
         while self._heap:
             parts = heappop(self._heap)[2].open_parts
             if parts:
@@ -79,7 +83,7 @@ class Retries(Generic[Item, Result]):
         return None
 
     def expired(self, now: float) -> list[Request[Item, Result]]:
-        """Return the open requests whose deadline is at most *now*."""
+        """Return the open requests whose deadline is at most *now*, without removing them."""
         if not self._heap:
             return []
         return [request for request in self.requests if request.deadline <= now]

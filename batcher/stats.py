@@ -14,11 +14,11 @@ from batcher.queue import Queue
 from batcher.trace import Run
 
 MAX_RECENT_RUNS = 64  #: runs in a report
-MAX_REPORTED_QUEUES = 16  #: queues in a report: those with the last launches
+MAX_REPORTED_QUEUES = 16  #: queues in a report: those with the most recent launches
 
 
 class State(Enum):
-    """The states of a batcher, in order; it only moves to the next state."""
+    """The states of a batcher, in order; it only moves to a later state."""
 
     RUNNING = "running"
     DRAINING = "draining"  #: refuses new requests, answers those that were accepted
@@ -27,15 +27,20 @@ class State(Enum):
 
 @dataclass(slots=True)
 class Totals:
-    """Counts since the start; each submitted row, when it ends, counts in one of the last five."""
+    """
+    Counts since the start.
+
+    Each row that ends adds 1 to one of `answered`, `failed`, `expired`, `cancelled`, `refused`.  A
+    request that is refused before it is submitted counts as one row.
+    """
 
     runs: int = 0  #: batches launched, retries included
-    run_rows: int = 0  #: rows in them
+    run_rows: int = 0  #: rows in these batches
     answered: int = 0
     failed: int = 0  #: ended with an error that is not counted below
     expired: int = 0  #: too late, at any stage
     cancelled: int = 0
-    refused: int = 0  #: not admitted: no time, no room, or shutting down
+    refused: int = 0  #: late by the estimate, a full queue, hung lanes or shutting down
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,10 +49,10 @@ class BatcherStats:
 
     state: State
     waiting: int  #: rows in the queues
-    retrying: int  #: rows that are to be run again
+    retrying: int  #: rows in batches that are to be run again
     lanes: int
     running: int  #: lanes that run a batch
-    hung: int  #: of those, lanes whose run has been given up
+    hung: int  #: lanes, included in `running`, whose run has been given up
     totals: Totals  #: a copy, which does not change
 
 
@@ -56,29 +61,29 @@ class QueueReport:
     """The state of one queue; times are seconds."""
 
     name: str
-    rows: dict[str, int]  #: waiting, by priority
+    rows: dict[str, int]  #: waiting rows, by the name of the priority in lower case
     waited: float  #: waiting time of the oldest request; 0.0 if none waits
     arrivals: float  #: rows per second
-    latency: dict[int, float]  #: the expected time of a run, by rows
+    latency: dict[int, float]  #: the expected time of a run of each measured size, by rows
     knee: int  #: the smallest size, in rows, with nearly the best rate
-    best: float  #: the most rows per second of one lane
+    best: float  #: the highest certain rate of one lane, in rows per second
     cap: int  #: the largest batch, in rows
     margin: float  #: the factor by which the time allowed must exceed the expected time
 
 
 @dataclass(frozen=True, slots=True)
 class BatcherReport:
-    """The state of a batcher and its last runs, which explain its decisions."""
+    """The state of a batcher and its last runs; together they explain its decisions."""
 
     stats: BatcherStats
-    policy: str  #: in words
+    policy: str  #: a description of the policy
     queues: tuple[QueueReport, ...]  #: the queue with the last launch first
     runs: tuple[Run, ...]  #: copies, which do not change; the last launch first
     now: float  #: the time of the report, in seconds of the clock of `Run.started`
 
 
 class RecentRuns:
-    """The last runs, and the queues that they were launched from."""
+    """The last `MAX_RECENT_RUNS` runs, and the `MAX_REPORTED_QUEUES` queues that launched last."""
 
     __slots__ = ("_queues", "_runs")
 
@@ -96,7 +101,7 @@ class RecentRuns:
             self._queues.popitem(last=False)
 
     def queues(self, now: float) -> tuple[QueueReport, ...]:
-        """Return a report of each queue, the queue with the last launch first."""
+        """Return a report at *now* of each recorded queue, the queue with the last launch first."""
         return tuple(queue_report(queue, now) for queue in reversed(self._queues))
 
     def runs(self) -> tuple[Run, ...]:
@@ -105,7 +110,7 @@ class RecentRuns:
 
 
 def queue_report(queue: Queue[Any, Any], now: float) -> QueueReport:
-    """Return the report of *queue* at *now*; learns from its last run first."""
+    """Let *queue* learn from its last run, then return its report at *now*."""
     queue.learn()
     latency = queue.latency
     return QueueReport(

@@ -1,5 +1,5 @@
 """
-One timer that fires no later than the time it was set to.
+One timer that fires no later than the time to which it was set.
 
 Belongs to the reactor thread; the clock is given.
 """
@@ -11,7 +11,11 @@ from twisted.internet.interfaces import IDelayedCall, IReactorTime
 
 
 class DeadlineTimer:
-    """Calls *fire* at the time set, or earlier: then *fire* must set the timer again."""
+    """
+    Calls *fire* once, at the time set or earlier.
+
+    The timer is then unset: if it was early, *fire* must set it again.
+    """
 
     __slots__ = ("_call", "_clock", "_fire", "at")
 
@@ -22,7 +26,11 @@ class DeadlineTimer:
         self.at = inf  #: the time at which it fires next, in seconds of the clock
 
     def set(self, due: float) -> None:
-        """Fire no later than *due*; if *due* is inf, not at all.  An earlier time is kept."""
+        """
+        Fire no later than *due*; an earlier time that is already set is kept.
+
+        If *due* is inf, cancel the timer.
+        """
         if due == inf:
             if self._call is not None:
                 self._call.cancel()

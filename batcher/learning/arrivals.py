@@ -1,7 +1,7 @@
 """
 The arrival rate: how many rows arrive per second, in the long run and recently.
 
-Pure: is given each arrival and the time.  Imports nothing of ours.
+Pure: the caller passes each arrival and the time.  Imports nothing of ours.
 """
 
 from dataclasses import dataclass
@@ -21,17 +21,17 @@ MIN_UPDATE_SHARE = 1 / 32
 
 @dataclass(frozen=True, slots=True)
 class Arrivals:
-    """The arrival rate, and the rows expected from a burst."""
+    """The arrival rate, and the additional rows expected from a burst."""
 
     rate: float = 0.0  #: rows per second, in the long run
-    surge: float = 0.0  #: rows beyond that rate that will arrive before a burst is over
+    surge: float = 0.0  #: rows expected, in addition to that rate, until a burst is over
 
 
 UNEXPECTED = Arrivals()
 
 
 class ArrivalRate:
-    """Moving averages of the rows per second."""
+    """Moving averages of the arriving rows per second."""
 
     __slots__ = (
         "_expected", "_long", "_recent", "_rows", "_seen", "_since", "_squared", "_squares",
@@ -53,7 +53,11 @@ class ArrivalRate:
         self._squares += rows * rows
 
     def expect(self, now: float, longest: float) -> Arrivals:
-        """Return the estimate at *now*, where the longest run takes *longest* seconds."""
+        """
+        Return the estimate at *now*.
+
+        *longest* is the expected seconds of the longest run; 0.0, if unknown, updates nothing.
+        """
         if self._since is None or longest <= 0.0:
             return self._expected
         passed = now - self._since
@@ -65,7 +69,7 @@ class ArrivalRate:
         return self._expected
 
     def _updated(self, passed: float, longest: float) -> Arrivals:
-        """Update the averages with the last *passed* seconds, and return the new estimate."""
+        """Update the averages with the rows of the last *passed* seconds; return the estimate."""
         rate, self._rows = self._rows / passed, 0
         squared, self._squares = self._squares / passed, 0
         decay = expm1(-passed / (LONG_WINDOW_RUNS * longest))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from math import sqrt
 from statistics import median
 
-WINDOW_RUNS = 8  #: runs that must all deviate in one direction
+WINDOW_RUNS = 8  #: the number of last runs, which must all deviate in one direction
 MIN_CHANGE = 0.1  #: the least deviation of their median, relative to the expected time,
 MIN_STANDARD_ERRORS = 3.0  #: and the least in standard errors of a mean
 NOISE_RUNS = 6  #: the runs nearest to the median, from which the new noise is estimated
@@ -21,7 +21,7 @@ NOISE_RUNS = 6  #: the runs nearest to the median, from which the new noise is e
 class Change:
     """A change of the machine's speed."""
 
-    factor: float  #: the new time of a run divided by its expected time
+    factor: float  #: the new time of a run divided by the time expected before
     variance: float  #: the variance of runs around the new time, relative to it
 
 
@@ -34,16 +34,16 @@ class Drift:
         self._runs: deque[tuple[int, float]] = deque(maxlen=WINDOW_RUNS)  # rows and seconds
 
     def clear(self) -> None:
-        """Forget all runs; called when the expected times have been corrected."""
+        """Remove all runs; to be called after a correction of the expected times."""
         self._runs.clear()
 
     def observe(
         self, rows: int, seconds: float, expected: Callable[[int], float], noise: float
     ) -> Change | None:
         """
-        Add a run of *rows* rows that took *seconds*; return the change, if there is one.
+        Add a run of *rows* rows that took *seconds*; return the change, None if there is none.
 
-        *expected* returns the expected seconds of a run for its rows; *noise* is the standard
+        *expected* maps the rows of a run to its expected seconds; *noise* is the standard
         deviation of run times, relative to the expected time.
         """
         self._runs.append((rows, seconds))

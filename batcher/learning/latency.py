@@ -5,8 +5,8 @@ It is the sum of two parts: the time of the run itself, which is learned for eac
 dispatch overhead, the time to the lane and back, which is learned for all sizes together: a busy
 reactor or machine makes some runs wait, independent of their size.
 
-Pure: is given each measurement.  Imports nothing of ours but its own parts: the fit, the drift and
-the sizes.
+Pure: the caller passes each measurement.  Imports nothing of ours but its own parts: the fit,
+the drift and the sizes.
 """
 
 from bisect import bisect_left
@@ -29,7 +29,7 @@ from batcher.learning.sizes import (
 
 # The warm-up.
 
-MAX_WARMUP_SECONDS = 1.0  #: for the runs of one size; more if the least number takes longer
+MAX_WARMUP_SECONDS = 1.0  #: for the runs of one size; more if `MIN_WARMUP_RUNS` take longer
 MIN_LONG_RUN_SECONDS = 1.0  #: a longer run is measured once: its noise is relatively small
 MIN_WARMUP_RUNS, MAX_WARMUP_RUNS = 5, 100  #: runs of one size
 TRIM_DIVISOR = 5  #: one in this many times is left out at either end
@@ -79,14 +79,14 @@ def warmup_runs(seconds: float) -> int:
 
 
 def trimmed_mean(times: Sequence[float]) -> float:
-    """Return the mean of *times* without the lowest and the highest fifth: some runs stall."""
+    """Return the mean of *times* without the lowest and highest fifth, because some runs stall."""
     apart = len(times) // TRIM_DIVISOR
     return fmean(sorted(times)[apart : len(times) - apart])
 
 
 @dataclass(slots=True)
 class _Measured:
-    """The moving average of one size."""
+    """The moving average of the run times of one size."""
 
     seconds: float
     count: float  #: the weight of the average, as a number of runs
@@ -97,7 +97,7 @@ class _Measured:
 
 class LatencyCurve:
     """
-    Predicts the seconds of a run from its rows, by the measured times of each size.
+    Predicts the seconds of a run from its rows and the measured times of each size.
 
     The moving averages of the sizes are smoothed by as few straight lines as explain them, and the
     dispatch overhead is added.  Predictions never fall as rows grow.
@@ -134,10 +134,10 @@ class LatencyCurve:
 
     def observe(self, rows: int, seconds: float, dispatch_overhead: float = 0.0) -> None:
         """
-        Learn that a run of *rows* rows took *seconds*; the first run of a size is its average.
+        Learn that a run of *rows* rows took *seconds*, which exclude the dispatch overhead.
 
-        *dispatch_overhead* is the time in seconds for which the lane was busy before and after the
-        run itself.
+        *dispatch_overhead* is the number of seconds before and after the run itself for which the
+        lane was busy.  The first run of a size determines its average.
         """
         _check(rows, seconds)
         limit = MAX_DISPATCH_OVERHEAD_RATIO * self._overhead
@@ -164,7 +164,7 @@ class LatencyCurve:
             self._fit()
 
     def is_informative(self, rows: int) -> bool:
-        """Return whether the next decision may depend on a run of *rows* rows."""
+        """Return whether learning the time of a run of *rows* rows may change the next decision."""
         return rows not in self._measured or self._explores(rows)
 
     def _explores(self, rows: int) -> bool:
@@ -172,21 +172,21 @@ class LatencyCurve:
 
     def _changed(self, known: _Measured, rows: int, seconds: float) -> Change | None:
         """
-        Add a run to the recent runs; return the change of the machine's speed if they show one.
+        Add a run to the recent runs; return the change of speed that they show, None if none.
 
-        A size with few runs at the last fit, or with many since then, is no evidence: its first
-        runs may have been slow or quick.
+        If the size had few runs at the last fit, or has had many since then, the run is not added:
+        it is no evidence, because the first runs of the size may have been slow or quick.
         """
         if known.count_at_fit < MIN_DRIFT_COUNT or self._has_grown(known):
             return None
         return self._drift.observe(rows, seconds, self._seconds_at_fit, self.noise)
 
     def _seconds_at_fit(self, rows: int) -> float:
-        """Return the average of the size *rows* at the last fit, not smoothed by its neighbours."""
+        """Return the average seconds of the size *rows* at the last fit, before smoothing."""
         return self._measured[rows].seconds_at_fit
 
     def _rescale(self, change: Change) -> None:
-        """Apply *change* to the averages of all sizes, and let new runs count more in them."""
+        """Apply *change* to the averages of all sizes; limit their counts: new runs weigh more."""
         for it in self._measured.values():
             it.seconds = change.factor * it.seconds_at_fit
             it.count = min(it.count, MAX_COUNT_AFTER_CHANGE)
@@ -209,9 +209,10 @@ class LatencyCurve:
 
     def _needs_fit(self, known: _Measured, rows: int) -> bool:
         """
-        Return whether to fit the lines now.
+        Return whether to fit the lines now, after a run of *rows* rows.
 
-        The time of a fit grows with the square of the number of sizes.
+        The time of a fit grows with the square of the number of sizes; with many sizes, more runs
+        are awaited before a fit.
         """
         squared = len(self._measured) ** 2
         if self._observed >= max(REFIT_RUNS, squared // 16) or self._has_few_runs:
@@ -243,12 +244,12 @@ class LatencyCurve:
 
     @property
     def fitted(self) -> dict[int, float]:
-        """The expected seconds of each measured size."""
+        """The expected seconds of a run of each measured size, by rows."""
         return {rows: self._fitted_overhead + seconds for rows, seconds in self._fitted.items()}
 
     def predict(self, rows: int) -> float:
         """
-        Return the expected seconds of a run of *rows* rows; 0.0 while nothing is known.
+        Return the expected seconds of a run of *rows* rows; 0.0 if no size is measured.
 
         The time is linear between two measured sizes.  Below the smallest measured size, it is the
         time of that size.  Above the largest, the last line is extended; if that line explains only
@@ -261,7 +262,7 @@ class LatencyCurve:
         return known
 
     def _run(self, rows: int) -> float:
-        """Return the expected seconds without the dispatch overhead."""
+        """Return the expected seconds of a run of *rows* rows, without the dispatch overhead."""
         known = self._fitted.get(rows)
         if known is not None:
             return known
@@ -283,14 +284,14 @@ class LatencyCurve:
         """
         Return the smallest measured size with at least 95 % of the best rows per second.
 
-        Only sizes up to *max_rows* count; if none was measured, *max_rows* itself.
+        Only sizes up to *max_rows* count; if none of them is measured, return *max_rows*.
         """
         rates = {rows: rate_of(rows, s) for rows, s in self.fitted.items() if rows <= max_rows}
         enough = KNEE_RATE_SHARE * max(rates.values(), default=0.0)
         return next((rows for rows, rate in rates.items() if rate >= enough), max_rows)
 
     def sizes(self, cap: int) -> Sizes:
-        """Return the batch sizes worth running, up to *cap* rows; none while nothing is known."""
+        """Return the batch sizes worth running, up to *cap* rows; empty if no size is measured."""
         sizes = self._sizes.get(cap)
         if sizes is None:
             known = [it for it in self._estimates() if it.rows <= cap]
@@ -299,7 +300,7 @@ class LatencyCurve:
         return sizes
 
     def _estimates(self) -> Iterator[Estimate]:
-        """Yield what is known about each measured size."""
+        """Yield an estimate of each measured size, ascending."""
         of_each = chain.from_iterable(repeat(line, line.points) for line in self._lines)
         for (rows, seconds), line in zip(self._fitted.items(), of_each, strict=True):
             known, total = self._measured[rows], self._fitted_overhead + seconds
@@ -309,11 +310,11 @@ class LatencyCurve:
 
     @property
     def _has_few_runs(self) -> bool:
-        """Whether all sizes together have so few runs that each new run matters."""
+        """Whether all sizes together have fewer than `REFIT_RUNS` runs: each run then matters."""
         return sum(it.count for it in self._measured.values()) < REFIT_RUNS
 
     def _fit(self) -> None:
-        """Fit the lines to the averages."""
+        """Fit the lines to the averages; clear the predictions and sizes computed before."""
         measured = sorted(self._measured.items())
         noise = max(self._noise, MIN_NOISE**2)
         longest = max((it.seconds for _, it in measured), default=0.0)

@@ -1,8 +1,8 @@
 """
-The admission margin: a factor learned from admitted requests that miss their deadlines.
+The admission margin: a factor learned from the missed and met deadlines of admitted requests.
 
 The expected wait is computed from runs alone and ignores delays elsewhere: a busy machine, a front
-end, another process.  Pure: is given the outcomes of requests.
+end, another process.  Pure: the caller passes the outcomes of requests.
 """
 
 from math import inf
@@ -23,11 +23,11 @@ MIN_TIME_SHARE = 0.5
 
 class AdmissionMargin:
     """
-    A factor by which the expected wait is multiplied; it is learned from misses.
+    A factor by which the expected wait is multiplied; learned from missed and met deadlines.
 
-    Under load, a share of `TARGET_MISS_SHARE` of the batches then misses.  A miss multiplies the
-    factor by ``1 + MISS_STEP``.  A batch that was admitted with little time left and met its
-    deadline divides it by ``(1 + MISS_STEP) ** TARGET_MISS_SHARE``, so that both balance at the
+    Under load, about `TARGET_MISS_SHARE` of the batches then miss.  A miss multiplies the factor by
+    ``1 + MISS_STEP``.  A batch that was admitted with little time left and met its deadlines
+    divides the factor by ``(1 + MISS_STEP) ** TARGET_MISS_SHARE``, so that both balance at the
     target.  A request that met its deadline although it was estimated to be late divides the factor
     by ``1 + MISS_STEP``: the cause of earlier misses is gone.
     """
@@ -42,7 +42,8 @@ class AdmissionMargin:
         """
         Learn at *now* that an admitted request has missed its deadline, or will miss it.
 
-        All misses within *pause* seconds, which is positive, have one cause and count as one.
+        A miss less than *pause* seconds (> 0) after the one that last raised the factor is ignored,
+        because both have the same cause.
         """
         if not 0.0 <= now - self._raised < pause:
             self._raised = now
@@ -50,9 +51,9 @@ class AdmissionMargin:
 
     def met(self, share: float) -> None:
         """
-        Learn that a batch ended in time.
+        Learn that a batch met its deadlines.
 
-        By then *share* of the time allowed for its first request had passed.
+        *share* is ``(end of the batch - arrival) / (deadline - arrival)`` of its first request.
         """
         if share * self.factor >= MIN_TIME_SHARE:
             self.factor = max(1.0, self.factor * (1.0 + MISS_STEP) ** -TARGET_MISS_SHARE)

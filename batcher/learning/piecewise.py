@@ -19,7 +19,7 @@ LINE_PENALTY = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """A measurement at *x*."""
+    """A measurement *y* at *x*."""
 
     x: float
     y: float
@@ -28,13 +28,13 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A straight line that does not fall as x grows."""
+    """A straight line with a slope of at least 0."""
 
     start: float  #: the value at x = 0
     slope: float
     points: int = 1  #: number of measurements that it explains
-    centre: float = 0.0  #: the x where its standard error is least
-    error: float = 0.0  #: the standard error there
+    centre: float = 0.0  #: the x at which the standard error of the value is least
+    error: float = 0.0  #: the standard error of the value at `centre`
     tilt: float = 0.0  #: the standard error of its slope
 
     def at(self, x: float) -> float:
@@ -48,10 +48,10 @@ class Line:
 
 def fit_lines(points: Sequence[Point]) -> list[Line]:
     """
-    Return the lines that explain *points*, from left to right; *points* ascend in x.
+    Return the lines that explain *points*, from left to right; *points* must ascend in x.
 
-    Minimises the sum of squared errors, in variances, plus the penalties of the lines.  The time
-    grows with the square of the number of points.
+    Minimises the sum of the squared errors, in variances, plus a penalty for each line.  The time
+    of a call grows with the square of the number of points.
     """
     sums = [
         [0.0, *accumulate(terms)]
@@ -84,7 +84,7 @@ def _moments(point: Point) -> tuple[float, ...]:
 
 
 def _squares(sums: Sequence[Sequence[float]], begin: int, stop: int) -> float:
-    """Return the least squared error of one `Line` for the points from *begin* to *stop*."""
+    """Return the least sum of weighted squared errors of one `Line`, for points[begin:stop]."""
     w, x, y, xx, xy, yy = (total[stop] - total[begin] for total in sums)
     covary = xy - x * y / w
     spread = xx - x * x / w

@@ -2,8 +2,8 @@
 Return-hold: predict when the few clients that were just answered send their next requests.
 
 Clients that send one request after the other form groups that take turns on a lane, with a small
-run for each group.  Merged, all share one run.  Merging saves run time, and costs the time until
-all clients have returned.  Pure: is given the answers, the arrivals and the launches.
+run for each group.  Merged, all groups share one run.  Merging saves run time, and costs the
+time until all clients have returned.  Pure: the caller passes the answers, arrivals and launches.
 """
 
 from collections import deque
@@ -11,8 +11,8 @@ from collections.abc import Hashable, Iterable
 from dataclasses import dataclass
 from math import inf
 
-MAX_RETURNS = 9  #: batches whose returns the estimate is made from
-MIN_RETURNS = 3  #: batches before anything is predicted
+MAX_RETURNS = 9  #: the number of last batches on whose returns the estimate is based
+MIN_RETURNS = 3  #: the number of such batches before anything is predicted
 STRAGGLER_DIVISOR = 16  #: one client in so many may be missing
 MAX_PAUSE_BATCHES = 64  #: batches without a hold after many failed holds
 
@@ -23,8 +23,8 @@ class Returning:
 
     rows: int  #: rows of the clients that were answered last and have not sent a request since
     since: float  #: the time at which they were answered
-    fixed: float  #: expected seconds until all clients of a batch have returned, without rows,
-    each: float  #: and the seconds to add for each row of the batch
+    fixed: float  #: expected seconds until all clients of a batch have returned,
+    each: float  #: to which these seconds are added for each row of the batch
     held: bool = False  #: a batch waits for them, or has waited until now
 
     def within(self, rows: int) -> float:
@@ -37,7 +37,7 @@ NONE_RETURNING = Returning(0, 0.0, inf, 0.0)
 
 @dataclass(frozen=True, slots=True)
 class _Return:
-    """How soon the clients of one batch returned."""
+    """The returns of the clients of one batch."""
 
     rows: int
     last: float = inf  #: seconds until all but the stragglers had returned; inf: they did not
@@ -46,7 +46,7 @@ class _Return:
 
 
 class Returns:
-    """The clients that the last batch answered, and how soon earlier ones returned."""
+    """The clients that the last batch answered, and the return times of the clients before them."""
 
     __slots__ = (
         "_complete", "_failures", "_first", "_followed", "_held", "_max_missing", "_missing",
@@ -86,7 +86,8 @@ class Returns:
         """
         Record that *source* has sent its next request, of *rows* rows.
 
-        Return True if the request was expected and further sources are still missing, else False.
+        Return True if *source* was missing, its request has as many rows as its last one, and more
+        sources are missing than the permitted number of stragglers; else False.
         """
         had = self._missing.pop(source, None)
         if had is None or self._complete:
@@ -104,11 +105,12 @@ class Returns:
 
     def expect(self) -> Returning:
         """
-        Return the clients expected to return; `NONE_RETURNING` if unknown, or after failed holds.
+        Return the missing clients and their expected return times.
 
-        ``each`` is twice the average time between two returned rows, because answers are sent one
-        after the other before any request returns; it is at most the total time divided by the
-        rows.
+        Return `NONE_RETURNING` while too few returns are known, and for some launches after a
+        failed hold.  `Returning.each` is twice the average time between two returned rows, because
+        answers are sent one after the other before any request returns; it is at most the total
+        time divided by the rows.
         """
         if self._pause or len(self._returns) < MIN_RETURNS:
             return NONE_RETURNING
@@ -122,11 +124,17 @@ class Returns:
         return Returning(missing, self._since, (total - each * rows) / len(seen), each, self._held)
 
     def hold(self) -> None:
-        """Record that a batch waits for the missing sources."""
+        """Record that the launch of a batch is delayed for the missing sources."""
         self._held = True
 
     def launched(self) -> None:
-        """Record the launch of a batch; it ends a hold, which failed if sources are missing."""
+        """
+        Record the launch of a batch; if a hold is under way, the launch ends it.
+
+        The hold has failed if more sources are missing than the permitted number of stragglers.
+        After a failure, some launches are not delayed; each further failure doubles their number,
+        up to `MAX_PAUSE_BATCHES`.
+        """
         if self._held:
             self._held = False
             self._failures = 0 if self._complete else self._failures + 1

@@ -1,10 +1,10 @@
 """
 Decide which batch sizes are worth running, and which are worth exploring.
 
-Measured times are noisy, and the noise makes one of several equally quick sizes look best.  All
-requests wait longer for a larger batch.  A size beyond the knee, which is the smallest size with
-nearly the best rate, therefore counts with a rate that it certainly has; its standard error decides
-whether exploring it is worth the cost.  Pure; imports nothing of ours but the fit.
+Measured times are noisy, and the noise makes one of several equally quick sizes look best; but in
+a larger batch all requests wait longer.  A size beyond the knee, which is the smallest size with
+nearly the best rate, therefore counts with the rate that it certainly has; its standard error
+decides whether exploring it is worth the cost.  Pure; imports nothing of ours but the fit.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -28,19 +28,19 @@ RATE_TOLERANCE = 1e-9  #: rates that differ by no more, relative to each other, 
 @dataclass(frozen=True, slots=True)
 class Candidate:
     """
-    A size beyond the knee that may be quicker than estimated.
+    A size beyond the knee that may have a higher rate than estimated.
 
-    For a size that never ran, the error and the runs are 0.
+    For a size that never ran, `error` and `runs` are 0.
     """
 
     rows: int
-    rate: float  #: expected rows per second; if it never ran, by its neighbours
+    rate: float  #: expected rows per second; if it never ran, predicted from its neighbours
     error: float = 0.0  #: the standard error of the rate, relative to it
     runs: float = 0.0  #: the weight of the estimate, as a number of runs
 
     @property
     def best_rate(self) -> float:
-        """The highest likely rate, in rows per second."""
+        """The highest rate that this size may plausibly have, in rows per second."""
         return self.rate * (1.0 + HOPEFUL_STANDARD_ERRORS * self.error)
 
 
@@ -49,16 +49,16 @@ class Sizes:
     """
     The batch sizes worth running, in rows, ascending.
 
-    Each certainly has more rows per second than all smaller ones.
+    The certain rate of each size is higher than those of all smaller sizes.
     """
 
     rows: tuple[int, ...] = ()
-    rates: tuple[float, ...] = ()  #: rows per second that each certainly has
-    expected: tuple[float, ...] = ()  #: rows per second that are expected of each
-    longest: float = 0.0  #: seconds of a run at the cap
-    measured: int = 0  #: the largest size that ever ran
+    rates: tuple[float, ...] = ()  #: the certain rate of each size, in rows per second
+    expected: tuple[float, ...] = ()  #: the expected rate of each size, in rows per second
+    longest: float = 0.0  #: expected seconds of a run at the cap
+    measured: int = 0  #: the largest measured size; 0 if no size is measured
     exploration: tuple[Candidate, ...] = ()  #: sizes that may be quicker, ascending
-    stale: tuple[int, ...] = ()  #: other sizes that have not run for long
+    stale: tuple[int, ...] = ()  #: sizes to measure again: not in `rows`, last run long ago
 
     def explores(self, rows: int) -> bool:
         """Return whether the only purpose of a run of *rows* rows is its measurement."""
@@ -69,24 +69,24 @@ class Sizes:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What is known about a measured size."""
+    """The estimated run time and rate of a measured size."""
 
     rows: int
-    seconds: float  #: of a run
+    seconds: float  #: expected seconds of a run
     error: float  #: its standard error, relative to it
     runs: float  #: the weight of the estimate, as a number of runs
     line: Line  #: the fitted line of this size
-    stale: bool  #: the size has not run for long
+    stale: bool  #: the last run of the size is long ago
     risk: float  #: seconds that a run takes, with its standard error added
 
     @property
     def rate(self) -> float:
-        """Rows per second."""
+        """The expected rate, in rows per second."""
         return rate_of(self.rows, self.seconds)
 
 
 def rate_of(rows: int, seconds: float) -> float:
-    """Return the rows per second if a run of *rows* rows takes *seconds*."""
+    """Return the rate, in rows per second, of runs of *rows* rows that take *seconds*."""
     return rows / max(seconds, MIN_RUN_SECONDS)
 
 
@@ -94,10 +94,11 @@ def choose_sizes(
     known: Sequence[Estimate], cap: int, predict: Callable[[int], float], spent: float
 ) -> Sizes:
     """
-    Return the sizes worth running, and those worth exploring.
+    Return the sizes worth running and the sizes worth exploring.
 
     *known* are the measured sizes up to *cap*, ascending.  *predict* returns the expected seconds
-    of a run of any size.  *spent* are the seconds of all runs since the last exploration.
+    of a run of any size.  *spent* is the total time of all runs since the last exploration, in
+    seconds.
     """
     if not known:
         return Sizes()
@@ -127,7 +128,7 @@ def _candidates(
     known: Sequence[Estimate], knee: Estimate, predict: Callable[[int], float]
 ) -> Iterator[Candidate]:
     """
-    Yield the sizes beyond the *knee* that may be quicker than estimated.
+    Yield the sizes beyond the *knee* that may have a higher rate than estimated.
 
     The error of each is that of its own rate, without that of the knee: runs of a size reduce only
     its own error.  The rate of a size that was never measured is predicted from its neighbours.
@@ -144,7 +145,7 @@ def _candidates(
 
 
 def _knee(known: Sequence[Estimate]) -> Estimate:
-    """Return the smallest of *known* that has nearly the best certain rate."""
+    """Return the smallest of *known* with at least `KNEE_RATE_SHARE` of the best certain rate."""
     best = max(it.rate / (1.0 + KNEE_STANDARD_ERRORS * it.error) for it in known)
     enough = KNEE_RATE_SHARE * best
     return next(it for it in known if it.rate >= enough)
@@ -156,7 +157,7 @@ def _certain_rates(
     """
     Yield each size up to the largest *known*, and its certain rate in rows per second.
 
-    Up to the *knee* the rate follows from *predict*; beyond it, the size has at least this rate.
+    Up to the *knee* this is the rate by *predict*; beyond the knee it is a lower bound of the rate.
     """
     below: Estimate | None = None
     for it in known:
@@ -185,9 +186,9 @@ def _error_along_line(rows: int, seconds: float, knee: Estimate) -> float:
     """
     Return the relative standard error of a ratio: the rate of a size divided by that of *knee*.
 
-    The size has *rows* rows and takes *seconds*, and is on the same fitted line as *knee*.  An
-    error of the line changes both rates in the same direction; the nearer the line passes to the
-    origin, the more such an error changes the ratio.
+    A run of the size has *rows* rows and takes *seconds*; the size is on the same fitted line as
+    *knee*.  An error of the line changes both rates in the same direction; the nearer the line
+    passes to the origin, the more such an error changes the ratio.
     """
     line = knee.line
     here, there = max(seconds, MIN_RUN_SECONDS), max(knee.seconds, MIN_RUN_SECONDS)
