@@ -68,11 +68,12 @@ class ImageLayout:
 
 def image_layout(signature: Signature, facts: ImageFacts, *, labelled: bool) -> ImageLayout | None:
     """
-    Return the layout of the only input of *signature*; None if it has several, or takes no images.
+    Return the layout of the only input of *signature*; None if that input takes no images.
 
-    An input without an axis of channels or without a batch axis looks like any other tensor: it
-    counts as images only if *labelled* (the model has labels) or if *facts* state height and width.
-    Raises `ModelError` if the model and *facts* state different sizes.
+    Also returns None if *signature* does not have exactly one input.  An input without an axis of
+    channels or without a batch axis looks like any other tensor: it counts as images only if
+    *labelled* (the model has labels) or if *facts* state height and width.  Raises `ModelError` if
+    the model and *facts* state different sizes.
     """
     if len(signature.inputs) != 1:
         return None

@@ -248,8 +248,8 @@ def write_json_atomically(path: Path, value: object) -> None:
     Write *value* as JSON to *path*; a concurrent reader sees either the old file or the new one.
 
     Creates the folder if it is missing.  If several processes write, the last one wins.  Raises
-    CacheUnavailableError if the disk fails; then the file is complete, either old or new.  Raises
-    ValueError or TypeError, and writes nothing, if *value* is not JSON, such as NaN.
+    CacheUnavailableError if the disk fails; then *path* has the old state or the new content.
+    Raises ValueError or TypeError, and writes nothing, if *value* is not JSON, such as NaN.
     """
     data = _json_bytes(value)
     staged = path.with_name(f".{path.name}.{uuid4().hex}")

@@ -35,7 +35,7 @@ NEEDS_SIZE = "to post images, set --input-height and --input-width, or give the 
 
 
 def takes_encoded_image(signature: Signature) -> bool:
-    """Whether *signature* has one input, of one string per row: perhaps an encoded image."""
+    """Whether *signature* has one input, with one string per row, which may be an encoded image."""
     if len(signature.inputs) != 1:
         return False
     (spec,) = signature.inputs
@@ -110,7 +110,7 @@ def convert_images(
 def without_padding(
     output: "tf.Tensor", spec: TensorSpec, images: "tf.Tensor", layout: ImageLayout
 ) -> tuple[TensorSpec, "tf.Tensor"]:
-    """Return *spec* and *output*, cut to the number of rows that *images* has without padding."""
+    """Return *spec* and *output* without the rows of padding: with as many rows as *images*."""
     import tensorflow.compat.v1 as tf
 
     if not layout.padded or not spec.shape or spec.shape[0] != layout.rows:
@@ -189,7 +189,7 @@ def encoded_image_input(
     """
     Return the image input for *signature*, which takes encoded images.
 
-    With *decode*, *signature* takes instead the arrays that *decode* returns for encoded images.
+    If *decode* is given, *signature* takes instead the arrays that it returns for encoded images.
     The image input raises `BadImage` for data that is no image, or has more than *max_pixels*
     pixels.  Of an animation only the first image is kept.
     """
