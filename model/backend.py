@@ -1,7 +1,7 @@
 """
-State the interface of a loaded model, whatever engine runs it.
+Define the interface of a loaded model, which is the same for every engine.
 
-A backend's `load` returns a `Runner`; lanes call it on their model threads.
+A backend's `load` returns a `Runner`; lanes call its `run` on their model threads.
 """
 
 from collections.abc import Sequence
@@ -11,11 +11,11 @@ from model.signature import Arrays, Feed, Signature
 
 
 class Runner(Protocol):
-    """A loaded model.  `run` is called from several model threads at once."""
+    """A loaded model.  Several model threads may call `run` at the same time."""
 
     @property
     def signatures(self) -> Sequence[Signature]:
-        """The signatures of the model; their names differ."""
+        """The signatures of the model; each has a different name."""
 
     @property
     def fingerprint(self) -> str:
@@ -27,11 +27,11 @@ class Runner(Protocol):
 
     def run(self, feed: Feed) -> Arrays:
         """
-        Run the whole batch once; return the outputs in the order of the feed's signature.
+        Run *feed*, a whole batch, once; return the outputs in the order of its signature.
 
-        Called on a model thread.  Raises `batcher.errors.OutOfMemory` if the rows do not
-        fit in the device's memory, `RowsRefused` if the model refuses their values, or any other
-        error of the engine.
+        Called on a model thread.  Raises `batcher.errors.OutOfMemory` if the rows do not fit in the
+        device's memory, and `RowsRefused` if the model refuses their values.  Any other error of
+        the engine is raised, too.
         """
 
     def close(self) -> None:

@@ -6,4 +6,4 @@ class ModelError(Exception):
 
 
 class RowsRefused(ValueError):
-    """The model refuses values whose dtype and shape fit; the message gives the reason."""
+    """The model refuses values, although dtype and shape fit; the message states the reason."""

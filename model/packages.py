@@ -1,4 +1,4 @@
-"""State the commands that install optional packages: the extras of pyproject.toml."""
+"""Define the commands that install optional packages, which are the extras of pyproject.toml."""
 
 PLOT = "pip install matplotlib"
 CUDA = "pip install 'tensorflow[and-cuda]'"

@@ -2,7 +2,7 @@
 State the inputs and outputs of a model, and check a feed against them before it is queued.
 
 Pure.  A feed has one array for each input; where feeds may share a run, each array has the batch
-axis first.  A feed that does not fit is refused here, so that it cannot fail a batch.
+axis first.  A feed that does not fit is refused here, so that it cannot make a batch fail.
 """
 
 from collections.abc import Mapping, Sequence
@@ -18,7 +18,7 @@ STRING = np.dtype(object)
 
 
 class FeedError(ValueError):
-    """A feed does not fit the signature; the message names the input, and both shapes."""
+    """A feed does not fit the signature; the message names the input and states what it expects."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,8 @@ class TensorSpec:
     dtype: np.dtype
     shape: tuple[int | None, ...] | None
     """
-    The batch axis is first, if there is one.  A size of None is any size; None itself, any shape.
+    The size of each axis; the batch axis, if there is one, is first.  None as a size accepts any
+    size, and None as the shape accepts any shape.
     """
 
     @property
@@ -68,21 +69,22 @@ class Signature:
     inputs: tuple[TensorSpec, ...]
     outputs: tuple[TensorSpec, ...]
     name: str = "serving_default"
-    alone: str = ""  #: the reason why feeds cannot share a run; empty where they can
-    max_rows: int | None = None  #: of a run, where the model limits them
+    alone: str = ""  #: the reason why feeds cannot share a run; empty if they can
+    max_rows: int | None = None  #: the most rows of a run; None if the model sets no limit
 
     @property
     def batched(self) -> bool:
-        """Whether feeds may share a run: every tensor has the batch axis first, of any size."""
+        """Whether feeds may share a run: every tensor has a batch axis of any size first."""
         return not self.alone
 
     def feed(self, arrays: Mapping[str, np.ndarray]) -> "Feed":
         """
-        Check *arrays*, by the names of the inputs, and return them as a feed.
+        Check *arrays*, which maps the name of each input to its array; return them as a feed.
 
         An array of shape [n] becomes [n, 1] for an input of shape [?, 1].  Raises `FeedError` for
-        the first input that is missing, unknown, of another dtype or shape, or of another number of
-        rows than the first input.
+        an unknown input; else for the first input that is missing or has a wrong dtype or shape.
+        If the signature is batched, also for an input without rows, and for an input whose number
+        of rows differs from that of the first input.
         """
         names = [spec.name for spec in self.inputs]
         for name in arrays:
@@ -117,7 +119,7 @@ class Signature:
 
 
 def reason_to_run_alone(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> str:
-    """Return the reason why feeds of these tensors cannot share a run; empty where they can."""
+    """Return the reason why feeds with these tensors cannot share a run; "" if they can."""
     if not inputs:
         return "it has no inputs"
     for spec in inputs:
@@ -131,7 +133,11 @@ def reason_to_run_alone(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSp
 
 @dataclass(frozen=True, slots=True)
 class RunKey:
-    """The signature and the row shapes: feeds share a run only where these are equal."""
+    """
+    The name of a signature, and the shape of one row of each input.
+
+    Two feeds share a run only if their keys are equal.
+    """
 
     signature: str
     shapes: tuple[tuple[int, ...], ...]
@@ -146,7 +152,7 @@ class Feed:
 
     @property
     def rows(self) -> int:
-        """The number of rows; 1 where the feed can only run alone."""
+        """The number of rows; 1 if the feed can only run alone."""
         return len(self.arrays[0]) if self.signature.batched else 1
 
     @property
@@ -157,7 +163,7 @@ class Feed:
 
     @property
     def row_bytes(self) -> int:
-        """The bytes of one row; a string counts as the bytes of a reference."""
+        """The bytes of one row of all inputs; a string counts as one reference, 8 bytes."""
         return sum(array.nbytes for array in self.arrays) // self.rows
 
     def repeated(self, rows: int) -> "Feed":
@@ -168,7 +174,7 @@ class Feed:
 
 
 def blank_feed(signature: Signature, string: bytes = b"") -> Feed:
-    """Return a feed of one row of zeros, or of *string* for strings; sizes of None are 1."""
+    """Return a feed of one row: zeros, or *string* in tensors of strings; open sizes become 1."""
     arrays: list[np.ndarray] = []
     for spec in signature.inputs:
         shape = tuple(1 if size is None else size for size in spec.shape or ())

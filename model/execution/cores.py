@@ -1,8 +1,8 @@
 """
 Count the cores that this process may use.
 
-A container may be limited to a share of CPU time, which does not change the number of cores that it
-sees: limited to the time of two cores on a machine with 64, more than two busy threads take turns.
+A container may be limited to a share of CPU time; it still sees all cores of the machine.  If the
+limit is the time of two cores, then three busy threads take turns, even on a machine of 64 cores.
 """
 
 import os
@@ -12,13 +12,17 @@ from pathlib import Path
 
 
 def usable_cores(root: Path = Path("/")) -> int:
-    """Return how many threads can be busy at once, at least 1; /proc and /sys are in *root*."""
+    """
+    Return the number of cores that this process may use, rounded up and at least 1.
+
+    *root* is the folder that holds proc and sys.
+    """
     cores = len(os.sched_getaffinity(0))
     return max(1, min([cores, *map(ceil, _quotas(root))]))
 
 
 def _quotas(root: Path) -> Iterator[float]:
-    """Yield the limit, in cores, of each control group of this process."""
+    """Yield each limit, in cores, that this process's control groups and their parents set."""
     try:
         lines = (root / "proc/self/cgroup").read_text().splitlines()
     except OSError:
@@ -40,7 +44,11 @@ def _quotas(root: Path) -> Iterator[float]:
 
 
 def _quota(folder: Path, files: tuple[str, ...]) -> Iterator[float]:
-    """Yield the limit that *folder* sets, if it sets one."""
+    """
+    Yield the limit, in cores, that the control group *folder* sets, if any.
+
+    *files* hold its quota and period.
+    """
     try:
         quota, period = " ".join((folder / file).read_text() for file in files).split()
         if float(quota) > 0:  # no limit is "max" in cgroup version 2, -1 in version 1

@@ -1,9 +1,10 @@
 """
-Run the decoding of images on threads of their own.
+Decode images on dedicated threads.
 
 Decides when a job may begin, how its result reaches the reactor thread, and what a stop does with
 the jobs that wait.  The reactor's own pool is not used: it resolves names and reads files, which
-must not wait behind images.  Runs any function; may not import Pillow, numpy or the reactor.
+must not wait behind images.  A job may be any function; this module may not import Pillow, numpy or
+the reactor.
 """
 
 import threading
@@ -58,7 +59,7 @@ def default_threads() -> int:
 
 
 class _State(Enum):
-    """The states of the pool; each leads to the next, and NEW also to STOPPED."""
+    """The states of the pool, in this order; a stop before the start leads from NEW to STOPPED."""
 
     NEW = "not started"
     RUNNING = "running"
@@ -67,7 +68,7 @@ class _State(Enum):
 
 
 class _Stage(Enum):
-    """The stages of a job; WAITING leads to one of the others."""
+    """The stages of a job: after WAITING it is either RUNNING or WITHDRAWN."""
 
     WAITING = "waiting"
     RUNNING = "running"
@@ -86,7 +87,7 @@ class DecodePool:
     """
     Threads for decoding, and a Deferred for each job.
 
-    Construction starts nothing.  Call all methods on the reactor thread; every Deferred fires
+    The constructor starts no thread.  Call all methods on the reactor thread; every Deferred fires
     there, exactly once.
     """
 
@@ -99,9 +100,9 @@ class DecodePool:
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
         """
-        *call_from_thread* is the reactor's ``callFromThread``; *threads* is the number of
-        decode threads, `default_threads()` by default; *pool*, if given, must have that number of
-        threads; *clock*, in seconds, is read on these threads.
+        *call_from_thread* is the reactor's ``callFromThread``; *threads* is the number of decode
+        threads, `default_threads()` by default; *pool*, if given, must have that number of threads;
+        *clock* returns seconds, and is called on the decode threads.
         """
         self.threads = default_threads() if threads is None else threads
         self._pool = pool or ThreadPool(self.threads, self.threads, name="decode")
@@ -115,7 +116,7 @@ class DecodePool:
 
     @property
     def running(self) -> int:
-        """The number of jobs that run, or have ended but are not yet delivered to the reactor."""
+        """The number of jobs that run, or whose result has not reached the reactor thread yet."""
         return self._running
 
     @property
@@ -125,11 +126,11 @@ class DecodePool:
 
     @property
     def pending(self) -> int:
-        """The number of jobs that wait or run; one that is cancelled while it runs still counts."""
+        """The number of jobs that wait or run; a job cancelled in its run counts until it ends."""
         return len(self._pending)
 
     def alive(self) -> bool:
-        """Return whether the pool accepts jobs, and all its threads run."""
+        """Return whether the pool accepts jobs, and all its threads are alive."""
         return self._state is _State.RUNNING and all(
             thread.is_alive() for thread in self._pool.threads
         )
@@ -148,12 +149,12 @@ class DecodePool:
         on_duration: Callable[[float], object] | None = None,
     ) -> Deferred[T]:
         """
-        Call *function* on a decode thread; fire with what it returns or raises.
+        Call *function* with *args* on a decode thread; fire with its result or its error.
 
         *on_duration* is called just before the Deferred fires, with the seconds spent in
-        *function*.  A job that is cancelled before it has begun never runs.  After a later cancel
-        the job runs to its end, its result is dropped, and *on_duration* is not called.  Fails with
-        `PoolNotRunning` before the start and after a stop.
+        *function*.  A job that is cancelled before it has begun never runs.  A job that is
+        cancelled later runs to its end; its result is dropped, and *on_duration* is not called.
+        The Deferred fails with `PoolNotRunning` before `start` and after `stop`.
         """
         if self._state is not _State.RUNNING:
             return fail(PoolNotRunning(f"the decode pool is {self._state.value}"))
@@ -168,10 +169,11 @@ class DecodePool:
 
     def stop(self) -> Deferred[None]:
         """
-        Fail the jobs that wait with `PoolNotRunning`, let the others end, then end the threads.
+        End the threads after the jobs that run; the jobs that wait fail with `PoolNotRunning`.
 
-        Fires when the threads have ended; blocks only while idle threads end.  Cancelling
-        the Deferred ends the wait, not the stop.  May be called at any time, and more than once.
+        The Deferred fires when the threads have ended; cancelling it does not cancel the stop.  The
+        reactor thread is blocked only while idle threads end.  May be called at any time, and more
+        than once.
         """
         if self._state is _State.NEW:
             self._state = _State.STOPPED
@@ -199,7 +201,7 @@ class DecodePool:
         return True
 
     def _run_job(self, job: _Job) -> None:
-        """Run *job* unless it was withdrawn.  On a decode thread."""
+        """Run *job* unless it was withdrawn.  Called on a decode thread."""
         with self._lock:
             if job.stage is not _Stage.WAITING:
                 return
@@ -241,4 +243,4 @@ class DecodePool:
 
 
 def _do_nothing() -> None:
-    """Replace the call of a withdrawn job, so that the arguments of that call can be freed."""
+    """Do nothing, in place of the call of a withdrawn job, so that its arguments can be freed."""

@@ -35,15 +35,17 @@ class Lane:
 
     def run(self, pieces: Sequence[Piece[Feed]]) -> "Deferred[Sequence[Arrays]]":
         """
-        Run *pieces*, whose feeds have the same key, as one batch; return one result for each.
+        Run *pieces*, whose feeds have the same key, as one batch; fire with a result for each
+        piece.
 
-        Fails with `ModelError` where the outputs have another number of rows than the feed (one of
-        the feeds may be the cause), with `OutOfMemory`, or with what the engine raised.
+        The Deferred fails with `ModelError` if the number of rows of an output differs from that of
+        the batch (one of the feeds may be the cause), and with any error of `Runner.run`, such as
+        `OutOfMemory`.
         """
         return self.thread.call(lambda: self.run_now(pieces))
 
     def run_now(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
-        """Run *pieces* on the calling thread, which must be this lane's model thread."""
+        """Run *pieces* as `run` does, but on the calling thread: this lane's model thread."""
         began = self.thread.seconds()
         try:
             return self._run(pieces)

@@ -1,5 +1,5 @@
 """
-The queues of one model: one for each signature and shape of its rows.
+Hold the queues of one model: one for each `RunKey`, a signature and the shapes of its rows.
 
 Used on the reactor thread only.
 """
@@ -21,12 +21,12 @@ class Queues:
     """
     The queues of one model.
 
-    Each queue may hold rows of *max_queue_bytes* bytes, or the rows of one batch if that is more.
+    A queue may hold rows of *max_queue_bytes* bytes in total, or one largest batch if that is more.
     """
 
     def __init__(self, max_queue_bytes: int) -> None:
         self._max_queue_bytes = max_queue_bytes
-        #: The queues made by `learn`, by the names of their signatures.
+        #: The queue that `learn` made last for each signature, by the name of the signature.
         self.known: dict[str, FeedQueue] = {}
         self._caps: dict[str, int] = {}
         self._learned: dict[RunKey, FeedQueue] = {}
@@ -34,20 +34,26 @@ class Queues:
 
     def learn(self, sample: Feed, cap: int, measured: dict[int, float]) -> None:
         """
-        Make the queue for feeds like *sample*; *measured* has the seconds of a run, by its rows.
+        Make the queue for feeds with the key of *sample*.
 
-        *cap*, the largest batch in rows, is also that of other shapes of the signature.
+        *measured* maps the number of rows of a run to its seconds.  *cap*, the largest batch in
+        rows, also applies to the queues of all other shapes of this signature.
         """
         name = sample.signature.name
         self._caps[name] = cap
         self._learned[sample.key] = self.known[name] = self._new(sample, cap, measured)
 
     def cap(self, signature: str) -> int:
-        """Return the largest batch of *signature* at the start, in rows."""
+        """Return the largest batch, in rows, that `learn` set for the name *signature*."""
         return self._caps[signature]
 
     def of(self, feed: Feed) -> FeedQueue:
-        """Return the queue of *feed*; `learn` must have been called for its signature."""
+        """
+        Return the queue for *feed*; make it if there is none.
+
+        Call `learn` for the signature of *feed* first.  If there are more than `MAX_OTHER_QUEUES`
+        queues that `learn` did not make, the least recently used one is removed.
+        """
         key = feed.key
         queue = self._learned.get(key)
         if queue is None:
@@ -66,7 +72,8 @@ def run_name(feed: Feed) -> str:
     """
     Return the name that reports use for the queue of *feed*.
 
-    It is the name of the signature, with the shapes of the rows if the signature leaves any open.
+    It is the name of the signature.  If the signature leaves the size of a row open, the shapes of
+    the rows of *feed* follow.
     """
     signature = feed.signature
     first = 1 if signature.batched else 0

@@ -1,8 +1,8 @@
 """
 Hold the rows of one batch in contiguous memory that TensorFlow uses without a copy.
 
-A `Staging` belongs to one lane, and only the lane's thread uses it, so that a cancelled request
-frees nothing here.  TensorFlow copies a fed array whose address is not a multiple of 64 bytes, and
+A `Staging` belongs to one lane, and only the lane's thread uses it; cancelling a request does not
+free its buffers.  TensorFlow copies a fed array whose address is not a multiple of 64 bytes, and
 holds the interpreter lock meanwhile.  Large arrays that numpy allocates never start at such a
 multiple.
 """
@@ -18,7 +18,7 @@ ALIGNMENT = 64  #: bytes
 
 def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
     """
-    Return an uninitialised C-contiguous array that starts at a multiple of 64 bytes.
+    Return an uninitialised C-contiguous array whose address is a multiple of 64 bytes.
 
     An array of strings is not aligned: TensorFlow copies its references in any case.
     """
@@ -31,7 +31,7 @@ def aligned_empty(shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
 
 
 class Staging:
-    """The buffers of one lane: one for each input of the last `RunKey` that was staged."""
+    """The buffers of one lane, one for each input; they fit the key of the last staged batch."""
 
     def __init__(self) -> None:
         self._key: RunKey | None = None
@@ -39,9 +39,11 @@ class Staging:
 
     def stage(self, slices: Sequence[tuple[Feed, int, int]]) -> Feed:
         """
-        Copy the rows [start, stop) of each feed, one after the other; return views of the buffers.
+        Copy rows of several feeds into the buffers, one after the other; return them as one feed.
 
-        All feeds must have the same key.  The views are valid until the next call.
+        Each of *slices* is (feed, start, stop): the rows from start to stop, without stop, are
+        copied.  All feeds must have the same key.  The arrays of the returned feed are views of the
+        buffers, and valid until the next call.
         """
         first = slices[0][0]
         rows = sum(stop - start for _, start, stop in slices)

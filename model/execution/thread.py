@@ -16,7 +16,7 @@ from twisted.python.failure import Failure
 
 T = TypeVar("T")
 
-#: Starts a thread that runs the call and ends with it; the string is the name of the thread.
+#: Starts a thread of the given name, which runs the call and ends when the call returns.
 ThreadStarter = Callable[[Callable[[], None], str], object]
 
 #: The reactor's ``callFromThread``: schedules a call on the reactor thread, from any thread.
@@ -64,9 +64,10 @@ class ModelThread:
     """
     One thread and its queue.
 
-    Use `call`, `stop` and the properties on the reactor thread; the calls run on the model thread.
-    *seconds* is a monotonic clock that both threads may read.  *yield_cpu* releases the interpreter
-    lock, so that the model thread can begin a new call before the reactor thread continues.
+    Call all methods but `step` on the reactor thread; what `call` queues runs on the model thread.
+    *seconds* returns the time of a monotonic clock, on both threads.  *yield_cpu* releases the
+    interpreter lock, so that the model thread can begin a new call before the reactor thread
+    continues.
     """
 
     def __init__(
@@ -82,13 +83,13 @@ class ModelThread:
         self.name = name
         self._queue = queue
         self._call_from_thread = call_from_thread
-        self.seconds = seconds  #: the time of the clock; any thread may call it
+        self.seconds = seconds  #: returns the time of the clock; any thread may call it
         self._start_thread = start_thread
         self._yield_cpu = yield_cpu
         self._stopped: Deferred[None] | None = None
         #: When the thread last began or finished a call, in seconds of the clock.
         self.last_heartbeat = seconds()
-        #: Whether the thread runs its loop.
+        #: Whether the thread was started and has not ended.
         self.alive = False
 
     def start(self) -> None:
@@ -98,10 +99,10 @@ class ModelThread:
 
     def call(self, function: Callable[[], T]) -> "Deferred[T]":
         """
-        Run *function* on the model thread after all earlier calls; fire with its result.
+        Run *function* on the model thread after all earlier calls.
 
-        The Deferred fires on the reactor thread.  It fails with `ThreadStopped` before `start` and
-        after `stop`.
+        The Deferred fires on the reactor thread, with the result or the error of *function*.  It
+        fails with `ThreadStopped` before `start` and after `stop`.
         """
         deferred: Deferred[T] = Deferred()
         if self._stopped is not None or not self.alive:
@@ -117,7 +118,7 @@ class ModelThread:
             self._queue.put(Job(lambda: None, Deferred()))
 
     def stop(self) -> "Deferred[None]":
-        """End the thread after all earlier calls; fire when it has ended."""
+        """End the thread after all earlier calls; the Deferred fires when it has ended."""
         if self._stopped is None:
             self._stopped = Deferred()
             if self.alive:
@@ -131,7 +132,7 @@ class ModelThread:
             pass
 
     def step(self) -> bool:
-        """Run the next job of the queue, on the model thread; return False if the thread ends."""
+        """Wait for the next job and run it, on the model thread; return False if it must end."""
         job = self._queue.get()
         self.last_heartbeat = self.seconds()
         if job is Sentinel.STOP:

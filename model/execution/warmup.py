@@ -32,7 +32,7 @@ MAX_WARMUP_ROWS = 128
 #: A sweep ends after two sizes in a row with a rate below this factor times the best earlier rate.
 MIN_RATE_GAIN = 1.05
 
-#: A cap of so many rows is enough to share the server's own cost of a run; see `choose_cap`.
+#: With a cap of this many rows, enough rows share the server's own cost of a run; see `choose_cap`.
 MIN_CAP_ROWS = 4
 
 
@@ -41,7 +41,7 @@ class SampleFailed(ModelError):
 
 
 def sizes_up_to(largest: int) -> list[int]:
-    """Return the sizes to try: the powers of two up to *largest*, and *largest* itself."""
+    """Return the sizes to try, in rows: the powers of two up to *largest*, and *largest* itself."""
     sizes = [1]
     while sizes[-1] * 2 <= largest:
         sizes.append(sizes[-1] * 2)
@@ -49,7 +49,11 @@ def sizes_up_to(largest: int) -> list[int]:
 
 
 def has_plateaued(measured: dict[int, float]) -> bool:
-    """Whether each of the last two sizes raised the best rate before it by less than 5 %."""
+    """
+    Whether each of the two largest sizes raised the best rate of smaller sizes by less than 5 %.
+
+    *measured* maps the rows of a run to its seconds.  With fewer than three sizes, returns False.
+    """
     rates = [rows / seconds for rows, seconds in sorted(measured.items())]
     if len(rates) < 3:
         return False
@@ -57,7 +61,7 @@ def has_plateaued(measured: dict[int, float]) -> bool:
 
 
 def sweep_is_complete(measured: dict[int, float]) -> bool:
-    """Whether the sweep that gave *measured* ended by itself; False where a failed run ended it."""
+    """Whether *measured* reached a plateau or `MAX_WARMUP_ROWS`; False if a failed run ended it."""
     return has_plateaued(measured) or max(measured) == MAX_WARMUP_ROWS
 
 
@@ -65,9 +69,10 @@ def choose_cap(measured: dict[int, float]) -> int:
     """
     Return the largest batch worth running, in rows: the smallest size with 95 % of the best rate.
 
-    Where that is below 4 rows, as on most CPUs, the cap is the largest measured size up to 4 rows
+    If that size is below 4 rows, as on most CPUs, the cap is the largest measured size up to 4 rows
     with more than half of the best rate.  The server's own cost of a run is then shared by more
     rows, and a machine that was busy during warm-up is not limited to batches of one row.
+    *measured* maps the rows of a run to its seconds.
     """
     rates = {rows: rows / seconds for rows, seconds in measured.items()}
     best = max(rates.values())
@@ -85,8 +90,8 @@ def _timed_runs(lane: Lane, feed: Feed, repeats: Callable[[float], int]) -> list
     """
     Run *feed* on the lane's own thread; return the seconds of the timed runs.
 
-    *repeats* returns how many runs to time, given the seconds of one.  An untimed run before them
-    lets the engine prepare for the shape.
+    *repeats* returns the number of runs to time, given the seconds of one run.  An untimed run
+    before the timed ones lets the engine prepare for the shape.
     """
     piece = Piece(feed, 0, feed.rows)
     lane.run_now([piece])
@@ -101,7 +106,7 @@ async def _run_on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[
     """
     Call *work* on the threads of all *lanes* at the same time; return one result for each lane.
 
-    Returns when all calls have ended; then raises the error of the first lane that failed.
+    Waits until all calls have ended.  Raises the error of the first of *lanes* whose call failed.
     """
     calls = [lane.thread.call(partial(work, lane)) for lane in lanes]
     results: list[T] = []
@@ -119,10 +124,10 @@ async def measure(
     repeats: Callable[[float], int] = warmup_runs,
 ) -> float:
     """
-    Return the seconds of a run of *rows* rows like *sample* with all *lanes* busy.
+    Return the seconds of a run of *rows* copies of *sample* while all *lanes* run it.
 
-    That is the median over the lanes of each lane's `trimmed_mean`.  *repeats* returns how many
-    runs a lane times, given the seconds of one.
+    The result is the median of the `trimmed_mean` of each lane.  *repeats* returns the number of
+    runs to time on each lane, given the seconds of one run.
     """
     feed = repeat_sample(sample, rows)
     gathered = await _run_on_all(lanes, lambda lane: _timed_runs(lane, feed, repeats))
@@ -131,9 +136,10 @@ async def measure(
 
 async def run_all_sizes(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
     """
-    Run every size up to *largest* once with *sample*, so that the engine prepares for them.
+    Run copies of *sample* once for each size of `sizes_up_to`, so that the engine prepares for it.
 
-    Return the seconds of a run of *largest* rows with all *lanes* busy, from a few timed runs.
+    All *lanes* do this at the same time.  Return the seconds of a run of *largest* rows while all
+    lanes run it, from a few timed runs.
     """
 
     def run_all(lane: Lane) -> None:
@@ -155,13 +161,13 @@ async def warm_up(
     on_progress: Callable[[str], object],
 ) -> dict[int, float]:
     """
-    Return the measured seconds of a run, by its rows: 1, 2, 4, ... times the row of *sample*.
+    Run 1, 2, 4, ... copies of the row *sample*; return the seconds of a run for each size in rows.
 
-    Without *largest* the sweep ends where the rate no longer rises, or before the first size that
-    cannot be run: the device may be out of memory, or the graph may be fixed to a number of rows.
-    With *largest* the sweep ends there.  Raises `SampleFailed` where the model fails to run one
-    row; `ModelError` where the device has no memory for one row, or a size up to *largest* cannot
-    be run.
+    With *largest*, in rows, the sweep ends at that size.  Without it the sweep ends at a plateau of
+    the rate, at `MAX_WARMUP_ROWS`, or before the first size that cannot be run: the device may be
+    out of memory, or the graph may be fixed to a number of rows.  *on_progress* is called with a
+    line of text for each size.  Raises `SampleFailed` if the model fails to run one row, and
+    `ModelError` if the device has no memory for one row or if a size up to *largest* cannot be run.
     """
     measured: dict[int, float] = {}
     for rows in sizes_up_to(largest or MAX_WARMUP_ROWS):

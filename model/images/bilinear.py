@@ -13,10 +13,10 @@ def resize_as_tensorflow(
     pixels: npt.NDArray[np.uint8], height: int, width: int
 ) -> npt.NDArray[np.uint8]:
     """
-    Return *pixels*, uint8 [height, width, channels], resized to *height* x *width* and rounded.
+    Return *pixels*, uint8 [rows, columns, channels], resized to *height* x *width* and rounded.
 
-    The new pixel (y, x) is interpolated at (y * old height / height, x * old width / width) from
-    the four pixels around that position; other pixels have no weight.
+    The new pixel (y, x) is interpolated at (y * rows / height, x * columns / width) from the four
+    pixels around that position; other pixels have no weight.
     """
     above, below, row_weights = _sample_positions(pixels.shape[0], height)
     columns = _sample_positions(pixels.shape[1], width)

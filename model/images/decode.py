@@ -39,14 +39,15 @@ def decode_image(
 
     Reads JPEG, PNG, WebP, BMP and GIF; of an animation, only the first image.  The image is turned
     upright by its EXIF orientation, and transparent pixels become white.  Colour profiles and gamma
-    are ignored: samples are read as sRGB, as in training pipelines.  Colours become grey by ITU-R
-    601.  With `Resample.TF_BILINEAR` some of this differs, as `Resample` states; with it,
-    *read_jpeg*, if given, decodes JPEG files instead of Pillow, to uint8 [height, width, 3].
+    are ignored: samples are read as sRGB, as in training pipelines.  For a model of one channel,
+    colours become grey by ITU-R 601.  `Resample.TF_BILINEAR` changes some of this, as `Resample`
+    states; with that filter, JPEG files are decoded by *read_jpeg*, if given, instead of Pillow.
+    *read_jpeg* returns uint8 [height, width, 3].
 
-    Raises only `BadImage`, whatever *data* holds: `NotAnImage`, `TruncatedImage`, `TooManyPixels`
-    for more than *max_pixels* pixels or a side over `MAX_SIDE_PIXELS` (from the header, before a
-    pixel is decoded), and `BadImage` itself for other faults.  Called on a decode thread; any
-    number of calls may run at once.
+    Raises only `BadImage`, whatever *data* holds: its subclasses `NotAnImage`, `TruncatedImage` and
+    `TooManyPixels`, and `BadImage` itself for other faults.  `TooManyPixels` is raised before a
+    pixel is decoded, if the header states more than *max_pixels* pixels or a side over
+    `MAX_SIDE_PIXELS`.  Called on a decode thread; any number of calls may run at once.
 
     Two faults are not detected, since Pillow does not report them: a JPEG that was cut and then
     closed with an end marker, and a PNG whose compressed rows end early.  Their missing pixels are
@@ -170,9 +171,9 @@ def _region(header: ImageHeader, crop: float | None, orientation: int) -> tuple[
     """
     Return left, top, right and bottom of the part to cut out, in pixels of the stored image.
 
-    The stored image is not turned yet; the part shows the same of the scene for every
-    *orientation*.  *crop* is the side of a centred square, as a fraction of the shorter side; None
-    selects the whole image.
+    The stored image is not turned yet.  *orientation* is EXIF's, 1 to 8; for each value the part
+    shows the same section of the scene.  *crop* is the side of a centred square, as a fraction of
+    the shorter side; None selects the whole image.
     """
     if crop is None:
         return 0, 0, header.width, header.height
@@ -189,10 +190,10 @@ def _let_decoder_shrink(
     image: ImageFile, region: tuple[int, int, int, int], size: tuple[int, int]
 ) -> int:
     """
-    Let Pillow decode *image* smaller by a factor of 8, 4 or 2; return the factor, or 1 if none.
+    Let Pillow decode *image* smaller by a factor of 8, 4 or 2; return the factor, 1 for full size.
 
-    After the division by the factor, *region* has at least the width and height in *size*.  Only
-    JPEG images can be decoded smaller.
+    The factor is the largest for which *region*, divided by it, has at least the width and height
+    in *size*.  All sizes are in pixels.  Only JPEG images can be decoded smaller.
     """
     left, top, right, bottom = region
     for factor in (8, 4, 2):

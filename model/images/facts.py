@@ -1,4 +1,4 @@
-"""Hold the settings for images that the file of a model does not contain."""
+"""Define the settings for images that a model's own file does not contain."""
 
 from dataclasses import dataclass
 
@@ -22,6 +22,6 @@ class ImageFacts:
 
     @property
     def given_keys(self) -> tuple[str, ...]:
-        """Those of the keys height, width, mean and scale that have a value."""
+        """The names of the fields with a value, among height, width, mean and scale."""
         names = ("height", "width", "mean", "scale")
         return tuple(name for name in names if getattr(self, name) is not None)

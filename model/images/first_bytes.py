@@ -94,7 +94,7 @@ def describe(data: bytes) -> str:
     """
     Return what *data* is in a few words, such as "a PDF document", by its first bytes.
 
-    Only for *data* for which `image_format` returns None.
+    Call this only if `image_format` returns None for *data*.
     """
     if not data:
         return "nothing at all"

@@ -6,8 +6,8 @@ orientation.  Pure, copies no pixels; may not import an imaging library.
 
 The decoder does not do this, because Pillow allocates a WebP's canvas before it reports the size,
 and spends time on metadata that no model uses: 64 MiB of tiny EXIF segments or of compressed colour
-profiles keep it busy for minutes, and one broken tag can fail a good image.  So the orientation is
-read here, and a JPEG or PNG goes to the decoder without its metadata.
+profiles keep it busy for minutes, and one broken tag can make a good image fail.  So the
+orientation is read here, and a JPEG or PNG goes to the decoder without its metadata.
 """
 
 from collections.abc import Callable
@@ -54,7 +54,8 @@ def read_header(data: bytes) -> ImageHeader:
     """
     Return the header of the image file *data*, without a copy of its pixels.
 
-    Raises `NotAnImage`, `TruncatedImage`, or `BadImage` for a header that contradicts the format.
+    Raises `NotAnImage` if *data* is no image that the server reads, `TruncatedImage` if the file is
+    cut short, and `BadImage` if the header contradicts the format or the file has too many parts.
     Does not check the pixels, which may be broken.  Called on any thread.
     """
     kind = image_format(data)
@@ -75,8 +76,8 @@ def first_image(data: bytes, kind: ImageFormat) -> bytes:
     """
     Return the image file *data*, cut after its first image if it is a GIF.
 
-    *kind* is the format of *data*, which `read_header` has accepted.  For decoders that would
-    decode all images of an animation, with no limit on memory.  Raises `BadImage` for a WebP
+    *kind* is the format of *data*, which `read_header` has accepted.  Use the result for decoders
+    that decode all images of an animation, with no limit on memory.  Raises `BadImage` for a WebP
     animation, whose first image cannot be cut out.
     """
     if kind is ImageFormat.WEBP and is_animation(data):

@@ -16,11 +16,11 @@ from model.signature import STRING, Arrays, Feed, Signature
 
 def check_encoded_images(feed: Feed, max_pixels: int) -> Feed:
     """
-    Return *feed* after a check of its encoded images, for a model that decodes images itself.
+    Check the encoded images in *feed*, for a model that decodes images itself; return the feed.
 
-    Each string that is an image file is checked; an animated GIF is replaced by its first image.
-    Strings that are not images stay unchanged.  Raises `BadImage` for a broken image, for an
-    animated WebP, and for more than *max_pixels* pixels.
+    Each string that is an image file is checked.  In the returned feed, an animated GIF is replaced
+    by its first image; strings that are not images are unchanged.  Raises `BadImage` for a broken
+    image, for an animated WebP, and for more than *max_pixels* pixels.
     """
     check = np.frompyfunc(lambda data: _checked_image(data, max_pixels), 1, 1)
     arrays = (
@@ -44,8 +44,8 @@ class ImageInput:
     signature: Signature
     array_of: Callable[[bytes], np.ndarray]
     """
-    Return the whole input array of one image file, with the batch axis where there is one.  Called
-    on decode threads, any number of calls at once.  Raises only `BadImage` for faulty bytes.
+    Return the input array for one image file, with the batch axis if the input has one.  Called on
+    decode threads, any number of calls at once.  Raises only `BadImage` for faulty bytes.
     """
     description: str  #: for the log and the status: the size, the filter, the range
     scores: int = 0  #: the index of the output with a score for each label
@@ -53,8 +53,8 @@ class ImageInput:
     two_classes: bool = False
     encoded: Signature | None = None
     """
-    The signature of requests with encoded images as strings.  It differs from *signature* where the
-    model's own decoding is not a part of the run.
+    The signature of requests with encoded images as strings; None if the model takes no such
+    strings.  It differs from *signature* if the model's own decoding is not a part of the run.
     """
 
     @property

@@ -1,5 +1,5 @@
 """
-Decide which axes of an input of pixels are the batch axis, the height, the width, the channels.
+Decide which axes of an input of pixels are the batch axis, the height, the width and the channels.
 
 Pure.
 """
@@ -28,7 +28,7 @@ class ImageLayout:
     The axes of an input that takes images.  A size is in pixels, or None if the model accepts any.
     """
 
-    rows: int | None  #: of the batch; None for any number
+    rows: int | None  #: of a batch; None if the model takes any number
     height: int | None
     width: int | None
     channels: int  #: 1 or 3
@@ -43,7 +43,7 @@ class ImageLayout:
     @property
     def padded(self) -> bool:
         """
-        Whether the model takes only batches of a fixed number of rows over 1.
+        Whether the model takes only batches of one fixed number of rows, more than 1.
 
         A batch of fewer rows is filled up with rows of zeros.
         """
@@ -68,11 +68,12 @@ class ImageLayout:
 
 def image_layout(signature: Signature, facts: ImageFacts, *, labelled: bool) -> ImageLayout | None:
     """
-    Return the layout of the input of *signature*; None if it takes no images or has several inputs.
+    Return the layout of the only input of *signature*; None if that input takes no images.
 
-    An input without an axis of channels or without a batch axis looks like any other tensor: it
-    counts as images only if *labelled* (the model has labels) or if *facts* state height and width.
-    Raises `ModelError` if the model and *facts* state different sizes.
+    Also returns None if *signature* does not have exactly one input.  An input without an axis of
+    channels or without a batch axis looks like any other tensor: it counts as images only if
+    *labelled* (the model has labels) or if *facts* state height and width.  Raises `ModelError` if
+    the model and *facts* state different sizes.
     """
     if len(signature.inputs) != 1:
         return None

@@ -45,8 +45,9 @@ class Preprocessing:
     resample: Resample = Resample.BILINEAR
     scaled_decode: bool = False
     """
-    Whether the JPEG decoder may shrink by 2, 4 or 8, if the part that is cut out stays at least
-    *height* x *width*.  Large photographs take a fraction of the time; pixels differ a little.
+    Whether the JPEG decoder may shrink by 2, 4 or 8, if the part that is cut out still has at least
+    *height* x *width* pixels.  A large photograph takes a fraction of the time; pixels differ a
+    little.
     """
     channels: int = 3  #: 3 for red, green and blue; 1 for grey
 

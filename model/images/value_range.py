@@ -41,7 +41,8 @@ class ValueRange(Enum):
 
 DEFAULT_RANGE = ValueRange.UNIT
 
-#: Largest distance between an end of a range and that of a usual range, relative to its width.
+#: Largest distance between an end of a range and that of a usual range, as a fraction of the width
+#: of the usual range.
 _MAX_ERROR = 0.05
 
 #: The same for the lower end of 0..255, so that pixels with a mean subtracted do not fit.
@@ -67,7 +68,7 @@ class Affine:
         return f"x{factor}{added if self.offset else ''}"
 
     def of(self, values: ValueRange) -> tuple[float, float]:
-        """Return the smallest and the largest value that this map has for pixels in *values*."""
+        """Return the smallest and the largest result of this map for pixels in *values*."""
         ends = sorted(self.scale * end + self.offset for end in values.value)
         return ends[0], ends[1]
 
@@ -76,7 +77,7 @@ class Affine:
 class Unreadable:
     """States that the scaling of a model cannot be read from its graph."""
 
-    reason: str  #: completes a sentence
+    reason: str  #: the end of a sentence in the log
     likely: ValueRange = DEFAULT_RANGE  #: the range to feed
 
 
@@ -115,7 +116,8 @@ def range_warning(numbers: Normalisation, scaling: Affine | Unreadable) -> str:
     """
     Return a warning if *numbers*, the settings, do not suit the *scaling* of the model; else "".
 
-    Also "" if *scaling* is `Unreadable`, changes nothing, or suits no range or several.
+    Also returns "" if *scaling* is `Unreadable` or the identity, or if it suits no range or more
+    than one.
     """
     if isinstance(scaling, Unreadable) or scaling == Affine():
         return ""

@@ -91,7 +91,7 @@ class CacheFolder:
     """The root folder of the cache; created at the first write."""
 
     root: Path
-    now: Callable[[], datetime] = _utc_now  #: for the date that users see
+    now: Callable[[], datetime] = _utc_now  #: returns the date to store with a model
 
     def model_folder(self, name: str, version: str) -> Path:
         """
@@ -135,8 +135,8 @@ class CacheFolder:
 
         If the cache has an undamaged model of this name and version, that model is returned and not
         replaced, because another process may be reading it; a damaged one is replaced.  Raises
-        CacheUnavailableError, with nothing stored, and DamagedCacheError if the bytes that are read
-        differ from those that were written.
+        CacheUnavailableError if the cache cannot be used.  Raises DamagedCacheError, with the model
+        stored, if the bytes that are read differ from those that were written.
         """
         target = self.model_folder(name, version)
         parent = target.parent
@@ -165,8 +165,8 @@ class CacheFolder:
 
         The contents to store are the result of *build*.  Calls *on_progress* with a line of text if
         the model is damaged and, after a build, with a line that names the folder.  Checks before
-        *build*, which may take long, that the folder can be written.  Raises CacheUnavailableError,
-        and any error of *build*.
+        *build*, which may take long, that the folder can be written.  Raises the errors of
+        `publish`, and any error of *build*.
         """
         try:
             model = self.find(name, version)
@@ -213,7 +213,7 @@ class CacheFolder:
 
 def user_cache_folder() -> CacheFolder:
     """
-    Return the cache folder of the user; the variable XDG_CACHE_HOME may change its place.
+    Return the cache folder of the user; the environment variable XDG_CACHE_HOME may set it.
 
     Raises CacheUnavailableError if the user has no home folder.
     """
@@ -248,8 +248,8 @@ def write_json_atomically(path: Path, value: object) -> None:
     Write *value* as JSON to *path*; a concurrent reader sees either the old file or the new one.
 
     Creates the folder if it is missing.  If several processes write, the last one wins.  Raises
-    CacheUnavailableError, with the old file unchanged; ValueError or TypeError for a value that is
-    not JSON, such as NaN.
+    CacheUnavailableError if the disk fails; then *path* has the old state or the new content.
+    Raises ValueError or TypeError, and writes nothing, if *value* is not JSON, such as NaN.
     """
     data = _json_bytes(value)
     staged = path.with_name(f".{path.name}.{uuid4().hex}")
@@ -280,7 +280,7 @@ def _checked_name(name: str) -> str:
 
 
 def _visible_folders(folder: Path) -> list[Path]:
-    """Return the folders in *folder* without a leading dot; none if *folder* is absent."""
+    """Return the folders in *folder* whose names have no leading dot; [] if *folder* is absent."""
     try:
         return [path for path in folder.iterdir() if path.name[0] != "." and path.is_dir()]
     except FileNotFoundError:

@@ -96,7 +96,7 @@ def format_of(path: Path) -> FileFormat | None:
 
 def text_format_of(path: Path) -> FileFormat | None:
     """
-    Return the format of the file at *path*, JSON or other text; None if it is not text.
+    Return the format of the text in the file at *path*: JSON or other text; None if not text.
 
     Reads the first 4096 bytes.  Raises OSError.
     """
@@ -114,7 +114,7 @@ def text_format_of(path: Path) -> FileFormat | None:
 
 def has_variables(path: Path) -> bool:
     """
-    Return whether the SavedModel file at *path* needs variables, which are in a folder beside it.
+    Return whether the SavedModel file at *path* needs variables, which other files beside it store.
     """
     with path.open("rb") as file, mmap(file.fileno(), 0, access=ACCESS_READ) as data:
         return saved_variables(data)
@@ -140,9 +140,10 @@ def _by_magic(data: mmap) -> FileFormat | None:
 
 def _is_tfrecord(data: mmap) -> bool:
     """
-    Whether *data* begins with three whole records, or holds one or two whole ones and no more.
+    Whether *data* begins with three complete records, or consists of one or two complete records.
 
-    A record is the length of its data in 8 bytes, 4 bytes, the data, and 4 bytes.
+    A record consists of the length of its data (8 bytes, not zero), a checksum (4 bytes), the data,
+    and a checksum (4 bytes).
     """
     at, records = 0, 0
     while at < len(data) and records < 3:

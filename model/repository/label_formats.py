@@ -46,10 +46,11 @@ class UnreadableLabelsError(ValueError):
 
 def text_of(data: bytes) -> str:
     """
-    Return *data* decoded from UTF-16 or UTF-32 if it certainly is such text, else from UTF-8.
+    Return *data* as text in which each line ends with a line feed.
 
-    A byte order mark shows the encoding; zero bytes without a mark show UTF-16.  Each line end
-    becomes a line feed.  Raises `UnreadableLabelsError`.
+    A byte order mark shows the encoding: UTF-8, UTF-16 or UTF-32.  Without a mark, the encoding is
+    UTF-16 if *data* holds zero bytes, else UTF-8.  Raises `UnreadableLabelsError` if *data* is not
+    text in that encoding.
     """
     encoding = next((name for mark, name in _MARKS if data.startswith(mark)), "")
     if not encoding and b"\0" in data:
@@ -66,11 +67,11 @@ def labels_in(text: str) -> tuple[str, ...]:
     """
     Return the labels in *text*, in the order of the scores.
 
-    The usual form is one label per line.  The other forms are, in JSON or Python, a list of names,
-    an object that maps each name to its class, or one that maps each class to its name; lines that
-    begin with the number of a class and hold its name; and a table of separated values with one
+    The usual form is one label per line.  The other forms are: a list of names, in JSON or Python;
+    an object, in JSON or Python, that maps each name to its class or each class to its name; lines,
+    each with the number of a class and then its name; and a table of separated values, with one
     column of numbers and one of names.  Raises `UnreadableLabelsError` if there is no label, if a
-    label is empty, and if another form than lines of labels does not give each class a name.
+    label is empty, and if one of the other forms does not name each class from 0 on once.
     """
     text = text.rstrip()
     if not text:
@@ -115,7 +116,7 @@ def _utf16_without_mark(data: bytes) -> str:
 
 
 def _structure(text: str) -> Any:
-    """Return the list or object that *text* represents in JSON or Python; None if it is neither."""
+    """Return the list or object that *text* represents in JSON or Python; None if invalid."""
     try:
         return json.loads(text, object_pairs_hook=_Object)
     except (ValueError, RecursionError):
@@ -145,9 +146,10 @@ def _from_structure(value: Any) -> tuple[str, ...]:
 
 def _from_object(pairs: _Object) -> tuple[str, ...]:
     """
-    Return the labels in *pairs*: each is a name and its class, or a class and its name.
+    Return the labels in *pairs*, in the order of the classes.
 
-    Raises `UnreadableLabelsError` unless each class from 0 on occurs once.
+    Either all pairs are (name, class), or all are (class, name).  Raises `UnreadableLabelsError`
+    unless each class from 0 on occurs once.
     """
     if all(type(value) is int for _, value in pairs):
         by_class = [(value, name) for name, value in pairs]
@@ -224,7 +226,7 @@ def _from_numbered(lines: tuple[str, ...]) -> tuple[str, ...]:
     Return the labels in *lines* if each line begins with the number of its class, else ().
 
     Also return () if the numbers may be a part of the labels: "0 stars", "1 star", "2 stars".
-    Raises `UnreadableLabelsError` if each number occurs once, but not in ascending order.
+    Raises `UnreadableLabelsError` if the numbers have no gaps, but are not in ascending order.
     """
     found = [match for line in lines if (match := _NUMBERED.fullmatch(line))]
     labels = tuple(match[2] for match in found)

@@ -15,10 +15,11 @@ from model.repository.label_formats import UnreadableLabelsError, labels_in, tex
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """
-    Return the labels in the file *path*, in the order of the scores; `labels_in` lists the forms.
+    Return the labels in the file *path*, in the order of the scores.
 
-    Blank lines at the end are ignored.  Raises `ModelError` for a file that cannot be read, is not
-    text, has no label, or has an empty label between others.
+    `labels_in` lists the forms that the file may have.  Blank lines at the end are ignored.  Raises
+    `ModelError` for a file that cannot be read, is not text, has no label, or has an empty label
+    between others.
     """
     try:
         found = format_of(path)

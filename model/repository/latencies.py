@@ -5,10 +5,9 @@ from model.repository.cache import CacheFolder, DamagedCacheError, read_json, wr
 
 def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] | None:
     """
-    Return the stored seconds of a run for each number of rows; None if none are stored.
+    Return the stored run times, a map from rows to seconds; None if they are absent or damaged.
 
-    *fingerprint* is the hash under which they were stored.  Damaged run times count as none.
-    Raises `CacheUnavailableError`.
+    *fingerprint* is the hash under which they were stored.  Raises `CacheUnavailableError`.
     """
     try:
         value = read_json(cache.latency_file(fingerprint))
@@ -28,7 +27,7 @@ def stored_latencies(cache: CacheFolder, fingerprint: str) -> dict[int, float] |
 
 def store_latencies(cache: CacheFolder, fingerprint: str, measured: dict[int, float]) -> None:
     """
-    Store *measured*, the seconds of a run for each number of rows, under the hash *fingerprint*.
+    Store *measured*, a map from the rows of a run to its seconds, under the hash *fingerprint*.
 
     Raises `CacheUnavailableError`.
     """

@@ -1,8 +1,8 @@
 """
 Find the model at a path, and decide its kind, by names and bytes alone.
 
-If the bytes identify the format of a file, the name of the file is not used to decide it.  Reads
-the disk and changes nothing; the loader finds out whether the model is complete.
+The bytes of a file decide its format; its name decides only if they do not identify a format.
+Reads the disk and changes nothing; the loader finds out whether the model is complete.
 """
 
 import re
@@ -29,7 +29,7 @@ class ModelKind(Enum):
 
     FROZEN_GRAPH = "frozen graph"
     SAVED_MODEL = "SavedModel"
-    KERAS = "Keras model"  #: a .keras archive or an HDF5 file; the first bytes decide
+    KERAS = "Keras model"  #: a .keras archive or an HDF5 file; its first bytes show which
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class ModelFiles:
     """The files of a model on disk, and its kind."""
 
     kind: ModelKind
-    path: Path  #: the file to load or, of a SavedModel, the folder
+    path: Path  #: the file to load; for a SavedModel, its folder
     folder: Path  #: the folder that may hold a model.toml for this model
 
 
@@ -165,7 +165,7 @@ def _model_in_folder(folder: Path) -> ModelFiles:
 
 def _foreign(path: Path) -> str:
     """
-    Return what the file *path* is if its name shows that it is not served, else an empty string.
+    Return what the file *path* is, if its name shows a kind that is not served; else "".
 
     For example, "an ONNX model" for a name that ends with ".onnx".
     """

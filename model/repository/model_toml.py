@@ -1,8 +1,8 @@
 """
 Read ``model.toml``: the settings of a model that its own files do not contain.
 
-Pure except for reading the file.  The value of an absent key is None.  The server takes a value
-from the command line, else from this file, else from the model.
+Pure except for reading the file.  An absent key has the value None.  The server takes a value from
+the command line, else from this file, else from the model.
 """
 
 import os
@@ -30,11 +30,11 @@ class ModelFacts:
 
     name: str | None = None  #: one segment of the path of a URL; so is the version
     version: str | None = None
-    signature: str | None = None  #: of images, and of requests that name none
-    input: str | None = None  #: a tensor or, of a SavedModel, an input; unchecked
-    output: str | None = None  #: the same for the scores
-    labels: Path | None = None  #: in the folder of the file; may be missing
-    top_k: int | None = None  #: labels in a response, where the request gives no number
+    signature: str | None = None  #: used for images, and for requests that name no signature
+    input: str | None = None  #: name of a tensor or a SavedModel's input; unchecked
+    output: str | None = None  #: the same, for the output with the scores
+    labels: Path | None = None  #: path of the file of labels, which may be missing
+    top_k: int | None = None  #: labels in a response, if the request gives no number
     #: the table ``[feeds]``: the values of placeholders by name, the same in every run
     feeds: Mapping[str, bool | float] = field(default_factory=dict)
     preprocessing: ImageFacts = field(default_factory=ImageFacts)
@@ -69,16 +69,16 @@ def read_model_toml(folder: Path) -> ModelFacts:
 class _Key:
     """The values that a key accepts."""
 
-    expected: str  #: completes a sentence that begins with "expected"
+    expected: str  #: follows the word "expected" in an error message
     read: Callable[[Any], object]
-    """Return the value of the field; raise ValueError or OverflowError for a wrong value."""
+    """Convert the value in the file; raise ValueError or OverflowError if it is wrong."""
 
 
 def _values(
     path: Path, prefix: str, table: Mapping[str, object], keys: Mapping[str, _Key]
 ) -> dict[str, Any]:
     """
-    Return the value of each field in *table*, read as *keys* states.
+    Return *table* with each value converted as *keys* states for its key.
 
     Raises `ModelError` for an unknown key and for a wrong value; the message names the file *path*,
     and the key with *prefix* before it.

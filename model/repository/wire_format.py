@@ -11,12 +11,12 @@ from enum import Enum
 from itertools import islice
 from mmap import mmap
 
-#: Wire types: a whole number, and bytes after their number.
+#: Wire types: a varint, and a number of bytes that follow their count.
 _NUMBER, _BYTES = 0, 2
 #: Bytes of the wire types that have a fixed size.
 _FIXED_SIZE_BYTES = {1: 8, 5: 4}
 
-#: Number of fields of a message that are examined; a graph has one for each node.
+#: Largest number of fields of a message that are examined; a graph has one field for each node.
 _MAX_FIELDS = 32
 
 _OPERATION = re.compile(rb"[A-Za-z0-9.][A-Za-z0-9_.\\/>-]*")
@@ -36,13 +36,13 @@ class Message(Enum):
 class _Field:
     number: int
     kind: int  #: its wire type
-    start: int  #: of the bytes of its value
+    start: int  #: the position of its value in the data
     end: int
-    value: int = 0  #: of a number
+    value: int = 0  #: the number, if the field is a varint
 
 
 def message_in(data: bytes | mmap) -> Message | None:
-    """Return which kind of message *data* is; None if that is not certain."""
+    """Return the kind of the message *data*; None if the kind is not certain."""
     try:
         return _message(data, 0, len(data))
     except (ValueError, IndexError, RecursionError):
@@ -148,7 +148,8 @@ def _number(data: bytes | mmap, at: int) -> tuple[int, int]:
     """
     Return the value of the varint at the position *at*, and the position behind it.
 
-    Raises ValueError if it has more than ten bytes.
+    Raises ValueError if the varint has more than ten bytes, and IndexError if *data* ends within
+    it.
     """
     value = 0
     for shift in range(0, 70, 7):

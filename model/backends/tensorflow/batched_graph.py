@@ -1,12 +1,12 @@
 """
-Rewrite a graph that takes one image to take batches, and check that no row's result changes.
+Rewrite a graph of one image so that it takes batches; check that no row's result changes.
 
 A graph that decodes its image is cut in two behind the decoding and resizing: the prefix turns
 one image into one row, and the suffix takes any number of rows.  A graph that takes pixels has no
 prefix.  The check is a measurement: the suffix runs on several rows, and its outputs are compared
 with those of the original graph.
 
-Runs the graph some dozen times on the CPU, on the thread that loads a model.
+The check runs the graph some dozens of times on the CPU, on the thread that loads a model.
 """
 
 import re
@@ -66,13 +66,13 @@ class BatchedGraph:
 
     probe_format: str  #: the format of the probe images that the graph accepted
     input: str  #: the tensor that takes one image, NODE:OUTPUT
-    prefix: "tf.GraphDef"  #: computes *cut*, [1, *row], from *input*; empty if that takes pixels
-    cut: str  #: the tensor between the parts; *input* if that takes pixels
-    row: Shape  #: of one row of *cut*
+    prefix: "tf.GraphDef"  #: computes *cut*, [1, *row], from *input*; empty if *input* takes pixels
+    cut: str  #: the tensor between the parts; it is *input* if *input* takes pixels
+    row: Shape  #: the shape of one row of *cut*, without the batch axis
     dtype: "np.dtype[Any]"  #: of the rows
     suffix: "tf.GraphDef"  #: computes *output* from *cut*, [rows, *row]
     output: str
-    scores: Shape  #: of the scores of one row
+    scores: Shape  #: the shape of the scores of one row
     #: The largest difference between one run of all probes and one run per probe; see `difference`.
     difference: float = np.inf
 
@@ -80,7 +80,8 @@ class BatchedGraph:
         """
         Import the suffix into the default graph; return its output, [rows, *self.scores].
 
-        *rows*, [rows, *self.row], replaces `cut`.  Raises ValueError if the suffix cannot take it.
+        *rows*, [rows, *self.row], replaces `cut`.  Raises ValueError if *rows* does not fit the
+        suffix.
         """
         import tensorflow.compat.v1 as tf
 
@@ -104,12 +105,12 @@ def make_batched(
     probes: Mapping[str, Sequence[Probe]],
 ) -> BatchedGraph | NotBatchable:
     """
-    Return *graph_def* rewritten for batches, or why that is impossible.
+    Return *graph_def* rewritten for batches, or the reason why that is impossible.
 
     *probes* maps the name of an image format to at least five different images; the first format
     that the graph accepts is used.  A tensor is a possible cut if it has the same shape for all
     probes; an image that is not a probe may still give a row of another shape.  Tensors are named
-    NODE:OUTPUT.  Raises ValueError for a graph that cannot be imported.
+    NODE:OUTPUT.  Raises ValueError if *graph_def* cannot be imported.
     """
     import tensorflow.compat.v1 as tf
 
@@ -154,11 +155,11 @@ class _Original:
 
 @dataclass(frozen=True, slots=True)
 class _Trial:
-    """The result of a run of all rows in one batch."""
+    """The result of a run of the rows of all probes in one batch."""
 
     batched: BatchedGraph
     rows: Value  #: one for each probe
-    start: str  #: the last tensor known to equal that of the single runs
+    start: str  #: the last tensor known to equal its value in the single runs
     passed: bool  #: whether each row of the output equals that of its single run
     end: str = ""  #: the first compared tensor that differs
     error: Exception | None = None  #: TensorFlow's error, if the run failed
@@ -171,7 +172,7 @@ def _run_original(
     run: CpuRun,
     probes: Mapping[str, Sequence[Probe]],
 ) -> _Original:
-    """Run the graph twice, on the probes of the first format that it takes; check the outputs."""
+    """Run the graph twice, on the probes of the first format that it accepts; check the outputs."""
     nodes = {node.name: node for node in graph_def.node}
     path = dominators(nodes, input_name, output)
     if not path:
@@ -197,7 +198,7 @@ def _run_original(
 def _first_accepted_probes(
     run: CpuRun, names: Sequence[str], probes: Mapping[str, Sequence[Probe]]
 ) -> tuple[str, list[Probe], list[list[Value]]]:
-    """Return the first format that the graph takes, its probes as feeds, and values of *names*."""
+    """Return the first accepted format, its probes as feeds, and for each the values of *names*."""
     import tensorflow.compat.v1 as tf
 
     reasons = []
@@ -234,7 +235,7 @@ def _first_correct_cut(original: _Original) -> BatchedGraph:
 
 
 def _first_layer(nodes: Mapping[str, Any], path: Sequence[str]) -> tuple[int, str | None]:
-    """Return how many tensors of *path* are in front of all layers, and the first layer, if any."""
+    """Return the count of tensors of *path* in front of all layers, and the first layer or None."""
     dependent = reached(nodes, path[0])
     for number, tensor in enumerate(path):
         before = needed(nodes, tensor, path[0])
@@ -251,7 +252,7 @@ def _is_row(original: _Original, tensor: str) -> bool:
 
 
 def _check_outputs(original: _Original, before: Sequence[Value]) -> None:
-    """Raise unless the outputs are finite, of one shape, and equal *before*, an earlier run's."""
+    """Raise unless the outputs are finite, have one shape and equal *before*, of an earlier run."""
     outputs = original.of(original.output)
     for output, earlier in zip(outputs, before, strict=True):
         if not np.isfinite(output).all():
@@ -368,7 +369,7 @@ def _describe_node(original: _Original, name: str) -> str:
 
 
 def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) -> str | None:
-    """Return the first node that mixes rows and that the tensors *ends* depend on, or None."""
+    """Return the first node that mixes rows, among those that *ends* depend on, or None."""
     batched = trial.batched
     nodes = {node.name: node for node in batched.suffix.node}
     names = data_path(nodes, batched.cut, batched.output)
@@ -389,7 +390,7 @@ def _first_mixing_node(original: _Original, trial: _Trial, ends: Sequence[str]) 
 
 
 def _consumed_outputs(nodes: Mapping[str, Any], names: Sequence[str]) -> list[str]:
-    """Return the outputs that some node takes as an input, of the nodes *names* in this order."""
+    """Return those outputs of the nodes *names*, in this order, that any node has as an input."""
     place = {name: number for number, name in enumerate(names)}
     taken = {edge(each) for node in nodes.values() for each in node.input}
     values = [each for each in taken if each[0] in place and each[1] != CONTROL]

@@ -83,8 +83,8 @@ def choose_device(choice: DeviceChoice) -> Device:
     """
     Return the device for *choice*.
 
-    Raises `ModelError` if TensorFlow sees no GPU although *choice* is "gpu", or is "auto" and a
-    GPU is installed: serving on the CPU instead would be slow, without any sign of the reason.
+    If TensorFlow sees no GPU, raises `ModelError` for "gpu", and for "auto" on a machine with a
+    GPU: serving on the CPU instead would be slow, without any sign of the reason.
     """
     cores = usable_cores()
     cpu = Device("cpu", f"{_processor_name()}, {cores} core{'s' if cores > 1 else ''}")

@@ -1,5 +1,5 @@
 """
-Load a frozen GraphDef into a Session, to run in batches where its rows are independent.
+Load a frozen GraphDef into a Session; it takes batches if the rows of a batch are independent.
 
 A graph that takes one encoded image is cut behind its decoding.  A graph that takes pixels gets
 operations in front of it that cast and normalise uint8 images.
@@ -54,11 +54,11 @@ Connect = Callable[["tf.Tensor"], "tf.Tensor"]
 
 def load_frozen_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     """
-    Load *frozen* into a Session, changed to take batches where that is possible.
+    Load *frozen* into a Session; change the graph so that it takes batches, if that is possible.
 
     Reports risky operations and changes of the graph to `options.on_progress`.  Raises `ModelError`
-    where TensorFlow cannot build the graph, and where the image size in `options.facts` does not
-    fit the graph's input.
+    if TensorFlow cannot build the graph, and if the image size in `options.facts` does not fit the
+    graph's input.
     """
     has_side_effects = report_risks(frozen.graph_def, [frozen.output], options.on_progress)
     loaded = _load_graph(frozen, options)
@@ -83,7 +83,7 @@ def _load_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
 
 
 def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
-    """Load a graph that takes one encoded image; cut it in two to take batches, if possible."""
+    """Load a graph that takes one encoded image; if possible, cut it in two for batches."""
     batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
     if isinstance(batched, NotBatchable):
         spec = replace(frozen.spec, shape=())
@@ -131,7 +131,7 @@ def _decoder(batched: BatchedGraph) -> tuple["tf.Session", Callable[[bytes], np.
 
 
 def _load_pixels(frozen: FrozenGraph, layout: ImageLayout, options: LoadOptions) -> LoadedGraph:
-    """Load a graph that takes pixels; change it to take batches if it is fixed to one row."""
+    """Load a graph that takes pixels; if it is fixed to one row, change it to take batches."""
     spec = frozen.spec
     if spec.shape is None:
         spec = replace(spec, shape=(None, None, None, layout.channels))
@@ -179,7 +179,7 @@ def _load_batched(
     images: _ImageConversion | None,
 ) -> LoadedGraph:
     """
-    Load *frozen* with an input of *spec*; change the graph if it is fixed to one row.
+    Load *frozen* with an input as *spec* describes it; change the graph if it is fixed to one row.
 
     If the rows of a batch are not independent, or the change fails, the loaded graph takes one row
     at a time.  With *images*, a second input takes uint8 images.
@@ -206,9 +206,9 @@ def _load_batched(
 
 def _takes_two_rows(loaded: LoadedGraph) -> bool:
     """
-    Whether a run of two rows, which this function makes, returns two rows.
+    Run two rows of zeros; return whether the output has two rows.
 
-    A graph whose input takes any number of rows may be fixed to one row further on.
+    A graph whose input takes any number of rows may have a later node that is fixed to one row.
     """
     import tensorflow.compat.v1 as tf
 
@@ -233,12 +233,12 @@ def _build_session(
     names: tuple[str, ...] = (SIGNATURE, f"{SIGNATURE}:pixels"),
 ) -> LoadedGraph:
     """
-    Return a Session in which the graph has an input of *spec*.
+    Return a Session in which the graph has an input as *spec* describes it.
 
-    The graph is *frozen*, or the one that *connect* imports.  With *images*, a second endpoint
-    takes uint8 [rows, height, width, channels]; there is only one endpoint if the input itself
-    takes such images unchanged.  *alone* is the reason why a batch cannot have more than one row;
-    empty if it can.  *names* are the names of the endpoints.
+    The graph is the one that *connect* imports; without *connect*, it is *frozen*.  With *images*,
+    a second endpoint takes uint8 [rows, height, width, channels]; there is only one endpoint if the
+    input itself takes such images unchanged.  *alone* is the reason why a batch cannot have more
+    than one row; empty if it can.  *names* are the names of the endpoints.
     """
     import tensorflow.compat.v1 as tf
 
@@ -263,10 +263,11 @@ def _build_session(
 
 def _build_inputs(spec: TensorSpec, images: _ImageConversion | None) -> list["tf.Tensor"]:
     """
-    Add an input of *spec* to the default graph, and with *images* one for uint8 images.
+    Add an input as *spec* describes it to the default graph, and with *images* one for uint8
+    images.
 
-    Returns the inputs.  With *images*, the first is computed from the second unless it is fed;
-    there is only one if images need no conversion.
+    Returns the inputs.  With *images*, the first input is computed from the second, unless the
+    first is fed; there is only one input if images need no conversion.
     """
     import tensorflow.compat.v1 as tf
 

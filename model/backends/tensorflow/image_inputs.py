@@ -35,7 +35,7 @@ NEEDS_SIZE = "to post images, set --input-height and --input-width, or give the 
 
 
 def takes_encoded_image(signature: Signature) -> bool:
-    """Whether *signature* has one input, of one string per row: perhaps an encoded image."""
+    """Whether *signature* has one input, with one string per row, which may be an encoded image."""
     if len(signature.inputs) != 1:
         return False
     (spec,) = signature.inputs
@@ -52,10 +52,11 @@ def normalisation(
     """
     Return how pixels are normalised: as *facts* state, else so that they suit the model.
 
-    *scaling* returns how the model itself scales its input.  *on_progress* is called with the
-    scaling and the range of the values that the model gets; if *facts* state mean or scale, only
-    with a warning where these do not suit the model.  *dtype* is that of the input: uint8 gets the
-    pixels unchanged.  Raises `ModelError` if mean or scale differ by channel for grey images.
+    *scaling* returns how the model itself scales its input.  *on_progress* gets a line with the
+    scaling and the range of the values that the model gets.  If *facts* state mean or scale, it is
+    called only if they do not suit the model, with a warning.  *dtype* is that of the input.  For
+    uint8 mean and scale are ignored, the colour order still applies, and *on_progress* is not
+    called.  Raises `ModelError` if mean or scale differ by channel for grey images.
     """
     order = facts.colour_order or ColourOrder.RGB
     plain = Normalisation(colour_order=order)
@@ -109,7 +110,7 @@ def convert_images(
 def without_padding(
     output: "tf.Tensor", spec: TensorSpec, images: "tf.Tensor", layout: ImageLayout
 ) -> tuple[TensorSpec, "tf.Tensor"]:
-    """Return *spec* and *output*, cut to the number of rows that *images* has without padding."""
+    """Return *spec* and *output* without the rows of padding: with as many rows as *images*."""
     import tensorflow.compat.v1 as tf
 
     if not layout.padded or not spec.shape or spec.shape[0] != layout.rows:
@@ -188,7 +189,7 @@ def encoded_image_input(
     """
     Return the image input for *signature*, which takes encoded images.
 
-    With *decode*, *signature* takes instead the arrays that *decode* returns for encoded images.
+    If *decode* is given, *signature* takes instead the arrays that it returns for encoded images.
     The image input raises `BadImage` for data that is no image, or has more than *max_pixels*
     pixels.  Of an animation only the first image is kept.
     """

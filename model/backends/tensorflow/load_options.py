@@ -12,7 +12,7 @@ OnProgress = Callable[[str], object]
 
 @dataclass(frozen=True, slots=True)
 class LoadOptions:
-    """What a loader must know besides the file of the model."""
+    """The settings that a loader needs besides the file of the model."""
 
     facts: ModelFacts  #: from the settings and model.toml
     session: SessionOptions

@@ -47,7 +47,7 @@ class LoadedFiles:
     """A loaded model, and what is known about it."""
 
     runner: SessionRunner
-    signatures: tuple[Signature, ...]  #: the first serves requests that name none
+    signatures: tuple[Signature, ...]  #: the first is for requests that name none
     image_input: ImageInput | None
     samples: Mapping[str, Feed]  #: by signature name: a row that it runs; absent if none was found
     decodes: bool  #: whether any signature decodes images
@@ -65,9 +65,9 @@ def load_files(
     """
     Load *files* into a Session as *facts* describe them; *on_progress* receives notes and warnings.
 
-    Raises `ModelError`, with a message of one line, for a model that cannot be loaded, for a frozen
-    graph that cannot run a row, and when the model does not give one score for each of *classes*
-    labels.
+    Raises `ModelError`, with a message of one line, if the model cannot be loaded, if a frozen
+    graph cannot run a row, and if there are labels (*classes* > 0) but the model does not return
+    one score for each label.  *max_pixels* is the largest number of pixels of an image.
     """
     create_thread_pools(options)
     graph = _load_graph(files, LoadOptions(facts, options, classes, max_pixels, on_progress))
@@ -116,8 +116,8 @@ def _choose_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> Image
     """
     Return the image input of *graph*, with the index of the output that holds the scores.
 
-    Returns None without image input.  Raises `ModelError` if there are labels (*classes* > 0) but
-    no image input, and if no single output fits them.
+    Returns None if *graph* has no image input.  Raises `ModelError` if the model has labels
+    but no image input, and as `_scores_index` does.  *classes* is the number of labels.
     """
     image_input = graph.image_input
     if image_input is None:
@@ -143,7 +143,9 @@ def _scores_index(signature: Signature, facts: ModelFacts, classes: int) -> int:
     """
     Return the index of the output that holds the scores.
 
-    It is the output that *facts* name, else the only one that fits the number of labels, *classes*.
+    It is the output that *facts* name; else the first if there are no labels (*classes* is 0); else
+    the only one that fits the number of labels, or the only one of numbers if none fits.  Raises
+    `ModelError` if this does not select exactly one output.
     """
     outputs = signature.outputs
     names = [spec.name for spec in outputs]
@@ -162,7 +164,7 @@ def _scores_index(signature: Signature, facts: ModelFacts, classes: int) -> int:
 
 def _find_sample(signature: Signature, graph: LoadedGraph, runner: SessionRunner) -> Feed | None:
     """
-    Return a row of *signature* that the model runs; None if none was found.
+    Return a feed of one row for *signature* that the model runs; None if none was found.
 
     The row is an image if *signature* takes images.
     """
@@ -198,7 +200,8 @@ def _check_sample_run(
     """
     Run *sample*; raise `ModelError` if it fails or the scores do not match *classes*.
 
-    A failure is ignored where other values or sizes may run.
+    A failure is ignored if other values or sizes may run.  Calls *on_progress* with a warning if a
+    score is not finite.
     """
     import tensorflow.compat.v1 as tf
 
@@ -231,7 +234,7 @@ def _fingerprint(files: ModelFiles, facts: ModelFacts, options: SessionOptions) 
     """
     Return a hash of everything that determines the run time.
 
-    A file of weights contributes only its size.
+    Of a file of weights, only the size is hashed.
     """
     import tensorflow.compat.v1 as tf
 

@@ -49,13 +49,13 @@ class _Loader(ExtensionFileLoader):
     """Loads one library with stderr filtered."""
 
     def create_module(self, spec: ModuleSpec) -> ModuleType:
-        """Load the library; write its stderr without noise, or in full where loading fails."""
+        """Load the library; write its stderr without noise, or in full if loading fails."""
         with _captured_stderr(_log_level() if _has_avx() else 0, if_failed=0):
             return super().create_module(spec)
 
 
 class _Finder:
-    """Finds TensorFlow's own libraries as Python does, and has them loaded by `_Loader`."""
+    """Finds TensorFlow's own libraries as Python does; `_Loader` loads them."""
 
     def find_spec(
         self, name: str, path: Sequence[str] | None, target: ModuleType | None = None
@@ -89,9 +89,9 @@ def _captured_stderr(level: int, *, if_failed: int) -> Iterator[None]:
     """
     Capture stderr in the block; write it at the end of the block, without noise.
 
-    Noise is every log line below *level*, or below *if_failed* where the block raises.  If the
-    process crashes in the block, the captured lines are lost; faulthandler writes the traceback
-    to the real stderr.
+    Noise is every log line below *level*, or below *if_failed* if the block raises.  If the process
+    crashes in the block, the captured lines are lost; faulthandler writes the traceback to the real
+    stderr.
     """
     if level == 0 or not _capture_lock.acquire(blocking=False):
         yield

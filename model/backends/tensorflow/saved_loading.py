@@ -48,8 +48,8 @@ def load_saved_folder(folder: Path, options: LoadOptions) -> LoadedGraph:
     Load the SavedModel in *folder* into a Session.
 
     Reports each signature that is not served, and risky operations, to `options.on_progress`.
-    Raises `ModelError` for a model that cannot be loaded, and for a signature, input or output that
-    `options.facts` name and the model lacks.
+    Raises `ModelError` if the model cannot be loaded, or lacks a signature, input or output that
+    `options.facts` name.
     """
     facts = options.facts
     saved = apply_feeds(read_meta_graph(folder), facts.feeds)

@@ -87,8 +87,9 @@ class SessionRunner:
         """
         Run the batch *feed* in one call of the Session, and return its outputs.
 
-        Raises `OutOfMemory`; `RowsRefused` for values that an operation refuses, such as an index
-        out of range; else TensorFlow's own error, with a message of one line.
+        Raises `OutOfMemory` if the rows do not fit in the memory, `RowsRefused` if an operation
+        refuses values, such as an index out of range, and else TensorFlow's own error, with a
+        message of one line.
         """
         try:
             outputs = self._callables[feed.signature.name](*feed.arrays)

@@ -15,8 +15,9 @@ def read_gif(data: bytes) -> ImageHeader:
     """
     Return the header of the GIF file *data*.
 
-    The size in the header is that of the screen, enlarged if the first image does not fit.  Raises
-    `BadImage`, and IndexError or `struct.error` if the file is cut short.
+    Its width and height are those of the screen, enlarged if the first image does not fit.  Raises
+    `BadImage` if the file holds no image or too many blocks, and IndexError or `struct.error` if it
+    is cut short.
     """
     width, height = unpack_from("<HH", data, 6)
     left, top, frame_width, frame_height = unpack_from("<4H", data, _first_frame(data) + 1)
@@ -30,7 +31,7 @@ def first_gif_image(data: bytes) -> bytes:
     """
     Return the GIF file *data*, which `read_gif` has accepted, cut after its first image.
 
-    Raises `BadImage` if the first image has too many blocks, IndexError if it is cut short.
+    Raises `BadImage` if the first image has too many blocks, and IndexError if it is cut short.
     """
     position = _first_frame(data) + 9
     # Behind the head of the frame come its table of colours, if any, and one byte more.

@@ -16,7 +16,7 @@ class ImageHeader:
     format: ImageFormat
     width: int  #: pixels as stored, before the orientation is applied; at least 1
     height: int
-    parts: tuple[bytes | memoryview, ...]  #: joined, the file without its metadata
+    parts: tuple[bytes | memoryview, ...]  #: when joined, the file without its metadata
     orientation: int = 1  #: EXIF's, 1 to 8
     sample_bits: int = 8  #: bits of a sample in the file
 

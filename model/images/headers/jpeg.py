@@ -34,7 +34,8 @@ def read_jpeg(data: bytes) -> ImageHeader:
     Return the header of the JPEG file *data*.
 
     The parts in the header are the segments that a decoder needs, and all bytes of the pixels.
-    Raises `BadImage`, and IndexError or `struct.error` if a segment is cut short.
+    Raises `BadImage` for markers in a wrong order and for too many scans or segments; if the file
+    is cut short, `TruncatedImage`, IndexError or `struct.error`.
     """
     view = memoryview(data)
     parts = [view[:2]]

@@ -19,8 +19,9 @@ def read_png(data: bytes) -> ImageHeader:
     """
     Return the header of the PNG file *data*.
 
-    The parts in the header are the chunks that a decoder needs.  Raises `BadImage`, and IndexError
-    or `struct.error` if the file ends within the head of a chunk.
+    The parts in the header are the chunks that a decoder needs.  Raises `BadImage` if the first
+    chunk is not IHDR or there are too many chunks, `TruncatedImage` if pixels are missing, and
+    IndexError or `struct.error` if the file ends within the head of a chunk.
     """
     view, parts = memoryview(data), list[bytes | memoryview]()
     width, height, sample_bits = unpack_from(">IIB", data, 16)

@@ -16,7 +16,8 @@ def read_webp(data: bytes) -> ImageHeader:
     """
     Return the header of the WebP file *data*.
 
-    Raises `BadImage`, and IndexError or `struct.error` if the header is cut short.
+    Raises `BadImage` for an unknown first chunk and for too many chunks, `TruncatedImage` if *data*
+    is shorter than it states, and IndexError or `struct.error` if the header is cut short.
     """
     (riff_size,) = unpack_from("<I", data, 4)
     end = 8 + riff_size

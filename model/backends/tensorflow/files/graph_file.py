@@ -54,9 +54,8 @@ def read_frozen_graph(path: Path, facts: ModelFacts) -> FrozenGraph:
     """
     Return the graph in *path* with the input and output that *facts* name, or else the likely ones.
 
-    Raises `ModelError` for a file without a frozen graph, for a named tensor that is absent, where
-    no input or output is named and none is likely, and where *facts* name a signature other than
-    `SIGNATURE`.
+    Raises `ModelError` if the file has no frozen graph, if a named tensor is absent, if an input or
+    output is neither named nor found, and if *facts* name a signature other than `SIGNATURE`.
     """
     import tensorflow.compat.v1 as tf
 
@@ -207,8 +206,8 @@ def _imported(
     """
     Import *graph_def* into the default graph, and return its tensor *name*.
 
-    Unless *given* is None, it takes the place of the tensor *fed*.  Raises `ModelError`, which
-    names *path*, for a graph that cannot be imported.
+    *given*, if not None, replaces the tensor *fed*.  Raises `ModelError`, with *path* in the
+    message, if the graph cannot be imported.
     """
     import tensorflow.compat.v1 as tf
 

@@ -2,8 +2,8 @@
 Check the classes and functions that a Keras file names, before Keras loads it.
 
 A file names the classes and functions that Keras is to call, and may hold code.  Keras's own safe
-mode does not check every place, so this module checks them: only Keras's own layers, and functions
-that only compute, are allowed.  Changes nothing and imports no Keras.
+mode does not check every place in a file, so this module checks all of them: only Keras's own
+layers, and functions that only compute, are allowed.  Changes nothing and imports no Keras.
 """
 
 import re

@@ -31,10 +31,10 @@ def exported_saved_model(path: Path) -> "Iterator[Path]":
 
     The SavedModel has one signature, serving_default, which names inputs and outputs by their
     layers, or by the keys of the dict that the model takes or returns.  A file of Keras 2 is loaded
-    by tf_keras, or by Keras 3 where tf_keras is not installed.
+    by tf_keras, or by Keras 3 if tf_keras is not installed.
 
     Raises `ModelError`, with a message of one line, for a file without a whole model, for a file
-    that names code other than Keras's own, and where no temporary folder can be made.
+    that names code other than Keras's own, and if no temporary folder can be made.
     """
     source = read_source(path)
     keras = _keras_for(source)

@@ -222,7 +222,7 @@ def _sorted(infos: "Mapping[str, tf.TensorInfo]") -> "tuple[list[str], list[tf.T
 
 
 class _GraphShapes:
-    """Finds the shape of a tensor in the signature or, if that states none, in the graph."""
+    """Finds the shape of a tensor in the signature, or in the graph if the signature has none."""
 
     def __init__(self, meta_graph: "tf.MetaGraphDef") -> None:
         self._graph_def = meta_graph.graph_def

@@ -242,8 +242,8 @@ def _combine(op: str, before: Affine, place: int, other: npt.NDArray[np.float64]
     Return the scaling after the operation *op*; None if the result is no scaling of the pixels.
 
     *op* has two inputs: number *place*, 0 or 1, has the scaling *before*, and the other is the
-    constant *other*.  Returns None also where channels are scaled in opposite directions: an
-    average would describe neither.
+    constant *other*.  Also returns None if channels are scaled in opposite directions: an average
+    would describe neither.
     """
     if op not in _SUMS and other.min() < 0 < other.max():
         return None

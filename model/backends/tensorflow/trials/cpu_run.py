@@ -23,7 +23,7 @@ class CpuRun:
         """
         Feed *value*, and return the values of the tensors *fetched*.
 
-        Raises TensorFlow's errors and ValueError.
+        Raises TensorFlow's error if the run fails, and ValueError if *value* does not fit.
         """
         values = self._session.run(list(fetched), {self._fed: value})
         return [np.asarray(each) for each in values]

@@ -31,7 +31,7 @@ def usable_image_input(
     Return the image input of *graph*; None if it has none or the model takes no images.
 
     A string input takes images only if the model runs on a trial image.  If the model does not,
-    *on_progress* gets the reason.  Raises `ModelError` where the model fails on every image with an
+    *on_progress* gets the reason.  Raises `ModelError` if the model fails on every image with an
     error that does not depend on the image.
     """
     images = graph.image_input

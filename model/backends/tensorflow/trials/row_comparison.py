@@ -28,8 +28,8 @@ def tolerance(dtype: npt.DTypeLike, *within: npt.DTypeLike) -> float:
     """
     Return the largest allowed difference between two values of *dtype*.
 
-    *within* are the other dtypes of the computation; the least exact of all determines the result.
-    It is 0 for a *dtype* without rounding, such as an integer.
+    *within* are the other dtypes of the computation; the least exact of all these dtypes determines
+    the result.  The result is 0 for a *dtype* without rounding, such as an integer.
     """
     if np.dtype(dtype).name not in _TOLERANCES:
         return 0.0
@@ -40,8 +40,8 @@ def difference(value: Value, expected: Value) -> float:
     """
     Return the largest difference between *value* and *expected*.
 
-    It is divided by the largest magnitude in *expected* if that is above 1, and infinite if the
-    shapes differ or a difference is NaN.
+    If the largest magnitude in *expected* is above 1, the difference is divided by it.  The result
+    is infinite if the shapes differ or a difference is NaN.
     """
     if value.shape != expected.shape:
         return np.inf

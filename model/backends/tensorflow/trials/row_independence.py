@@ -31,7 +31,11 @@ _MAX_RELATIVE_DIFFERENCE = 1e-2
 
 
 def mark_dependent_rows(graph: LoadedGraph) -> LoadedGraph:
-    """Return *graph*, with `Signature.alone` set where trial runs show that rows are dependent."""
+    """
+    Return *graph* after trial runs of each signature.
+
+    `Signature.alone` is set if the runs show that the result of a row depends on other rows.
+    """
     endpoints = [
         replace(each, signature=replace(each.signature, alone=_reason_to_run_alone(graph, each)))
         for each in graph.endpoints
@@ -50,9 +54,9 @@ def mark_dependent_rows(graph: LoadedGraph) -> LoadedGraph:
 
 def _reason_to_run_alone(graph: LoadedGraph, endpoint: Endpoint) -> str:
     """
-    Return why feeds for *endpoint* cannot share a run; empty if they can.
+    Return why feeds for *endpoint* cannot share a run; "" if they can.
 
-    The signature states it, or trial runs show it.
+    The reason is that of the signature, or one that trial runs show.
     """
     if not endpoint.signature.batched:
         return endpoint.signature.alone
@@ -88,7 +92,7 @@ def _trials(graph: LoadedGraph, signature: Signature) -> Iterator[list[Feed]]:
 
 def _row(spec: TensorSpec, row: int, size: int, random: np.random.Generator) -> np.ndarray:
     """
-    Return a row for *spec*, [1, ...]; each number *row* gives another one.
+    Return an array of one row for *spec*, [1, ...]; its values differ for each number *row*.
 
     *size* is the size of each open axis.
     """
@@ -104,7 +108,7 @@ def _row(spec: TensorSpec, row: int, size: int, random: np.random.Generator) -> 
 
 
 def _reason_rows_differ(graph: LoadedGraph, endpoint: Endpoint, rows: Sequence[Feed]) -> str:
-    """Return why *rows* cannot share a run; empty if they can, or if no trial can show it."""
+    """Return why *rows* cannot share a run; "" if they can, or if no trial can show it."""
     import tensorflow.compat.v1 as tf
 
     def run(arrays: Arrays) -> list[np.ndarray]:

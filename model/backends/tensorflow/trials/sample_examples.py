@@ -31,8 +31,9 @@ def parsable_example(
     """
     Return a serialised Example that the model takes; None if none was found.
 
-    Its numbers are 0, and all its strings are the same one of *strings*.  *refusal_reason* returns
-    the model's error for an Example, or an empty string if the model takes it.
+    The numbers in the Example are 0, and its strings are all equal to one of *strings*.
+    *refusal_reason* returns the model's error for an Example, or an empty string if the model takes
+    it.
     """
     features: dict[str, _Feature] = {}
     for string in strings:

@@ -76,7 +76,7 @@ def runnable_row(
     Return the simplest row of *signature* that *run* accepts; None if none was found.
 
     Zeros, texts and sizes of 1 are tried first; with *blank_only*, only zeros and empty strings are
-    tried.  *seconds* returns the time, in seconds.
+    tried.  *seconds* returns the time of a monotonic clock.
     """
     import tensorflow.compat.v1 as tf
 
