@@ -59,7 +59,7 @@ def test_a_saved_model_without_its_folder_is_refused(
 
 def test_another_folder_is_for_model(tmp_path: Path) -> None:
     """--graph refuses the folder."""
-    expected = r"--graph: expected a readable file, got '.*' \(command line\): a folder; --model"
+    expected = "a folder; for a SavedModel, or a folder with a model in it, use --model"
     with pytest.raises(SettingsError, match=expected):
         source(graph=tmp_path)
 
