@@ -227,7 +227,7 @@ def test_files_of_one_image_do_not_change() -> None:
     [
         (encoded(PHOTO, "WEBP", **FILM), "the WebP file is an animation"),
         (GIF[:-20], "cut short"),
-        (claims("GIF", 4, 4)[:-2] + b"\1\0" * MAX_FILE_PARTS + b"\0;", "in more than 65536 parts"),
+        (claims("GIF", 4, 4)[:-2] + b"\1\0" * MAX_FILE_PARTS + b"\0;", "has more than 65536 parts"),
     ],
     ids=["film", "cut", "parts"],
 )
@@ -246,17 +246,17 @@ LAST_SCAN = SCANS[SCANS.rindex(b"\xff\xda") : -2]
     [
         (
             JPEG[:2] + jpeg_segment(0xE1, b"Exif\0\0x") * MAX_FILE_PARTS + JPEG[2:],
-            "in more than 65536",
+            "has more than 65536",
         ),
-        (PNG[:33] + chunk(b"tEXt", b"") * MAX_FILE_PARTS + PNG[33:], "in more than 65536 parts"),
-        (b"GIF89a" + bytes(7) + b"!\xfe\0" * MAX_FILE_PARTS + b",", "in more than 65536 parts"),
+        (PNG[:33] + chunk(b"tEXt", b"") * MAX_FILE_PARTS + PNG[33:], "has more than 65536 parts"),
+        (b"GIF89a" + bytes(7) + b"!\xfe\0" * MAX_FILE_PARTS + b",", "has more than 65536 parts"),
         (
             b"RIFF"
             + pack("<I", 22 + 8 * MAX_FILE_PARTS)
             + b"WEBPVP8X"
             + pack("<I10x", 10)
             + b"ANMF\0\0\0\0" * MAX_FILE_PARTS,
-            "in more than 65536 parts",
+            "has more than 65536 parts",
         ),
         (SCANS[:-2] + LAST_SCAN * MAX_JPEG_SCANS + SCANS[-2:], "more than 100 scans"),
     ],

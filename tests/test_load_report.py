@@ -75,7 +75,7 @@ def test_a_load_that_nothing_was_answered_of_has_no_latencies() -> None:
 def test_latencies_without_end_are_called_so() -> None:
     """Where some were answered."""
     lines = load([*FINE, *[exchange(status=0, detail="no answer within 30 s")] * 60])
-    assert lines[6].split()[1:] == f"endless 15.3 17.9 {3 * 'endless '}endless".split()
+    assert lines[6].split()[1:] == f"infinite 15.3 17.9 {3 * 'infinite '}infinite".split()
     assert "60 x no answer within 30 s" in lines
 
 

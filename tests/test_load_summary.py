@@ -40,7 +40,7 @@ def naive(values: Sequence[float], share: str) -> float:
 def test_a_percentile_is_the_least_value_that_so_many_do_not_exceed(
     values: list[float], share: str
 ) -> None:
-    """It is one of the values; endless is None."""
+    """It is one of the values; an infinite one is None."""
     expected = naive(values, share) * 1e3
     found = percentile(np.sort(np.array(values)), float(share))
     assert found == (None if expected == inf else expected)
@@ -56,13 +56,13 @@ def test_percentiles_fall_on_the_value_itself_at_every_count(share: float) -> No
 
 
 def test_there_is_no_percentile_of_nothing() -> None:
-    """None, as where it is endless."""
+    """None, as where it is infinite."""
     assert percentile(np.array([]), 50.0) is None
     assert percentile(np.array([1.0, inf]), 50.0) == 1000.0
     assert percentile(np.array([1.0, inf]), 51.0) is None
 
 
-def test_what_had_no_answer_counts_as_endless() -> None:
+def test_what_had_no_answer_counts_as_infinite() -> None:
     """Refusals and error answers stand apart."""
     answers = [exchange(0.1) for _ in range(98)]
     others = [exchange(status=0, detail="broke"), exchange(0.3, 503), exchange(0.2, 500)]

@@ -152,7 +152,7 @@ def _latencies(summary: Summary) -> Table:
     table = _table("ms", "mean", "p50", "p90", "p95", "p99", "p99.9", "max", left=1)
     head = (summary.mean_ms, summary.p50_ms, summary.p90_ms, summary.p95_ms, summary.p99_ms)
     tail = (summary.p999_ms, summary.max_ms)
-    missing = "endless" if summary.answered else "-"
+    missing = "infinite" if summary.answered else "-"
     table.add_row("latency", *(_format_number(each, missing) for each in (*head, *tail)))
     for part in ("decode", "queue", "run"):
         p50, p99 = (getattr(summary, f"{part}_{share}_ms") for share in ("p50", "p99"))

@@ -344,12 +344,21 @@ def saved_model(graph_file: bytes) -> bytes:
     [
         (lambda data: data[: len(data) // 2], "not a frozen GraphDef, or cut short"),
         (lambda data: data[:-1], "not a frozen GraphDef, or cut short"),
+        (lambda data: data + b"\n\xff\x7f\n\1x", "not a frozen GraphDef, or cut short"),
         (lambda _: b"", "an empty file, not a frozen graph"),
         (lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "a PNG image, not a frozen graph"),
         (lambda _: b"cat\ndog\n", "a file of text, not a frozen graph"),
         (saved_model, "the saved_model.pb of a SavedModel, not a frozen graph"),
     ],
-    ids=["half of it", "the last byte lost", "empty", "an image", "labels", "a SavedModel"],
+    ids=[
+        "half of it",
+        "the last byte lost",
+        "a further node cut short",
+        "empty",
+        "an image",
+        "labels",
+        "a SavedModel",
+    ],
 )
 def test_a_file_that_holds_no_graph_is_refused(
     graphs: Graphs, spoil: Callable[[bytes], bytes], message: str

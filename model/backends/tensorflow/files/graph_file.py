@@ -15,7 +15,7 @@ from model.backends.tensorflow.operations import DECODES_IMAGES
 from model.backends.tensorflow.rewriting.fed_constants import feed_constants
 from model.backends.tensorflow.rewriting.graph_cut import needed
 from model.errors import ModelError
-from model.repository.file_formats import format_of, text_format_of
+from model.repository.file_formats import FROZEN_GRAPH, format_of, text_format_of
 from model.repository.model_toml import ModelFacts
 from model.signature import TensorSpec
 
@@ -106,9 +106,9 @@ def read_graph_def(path: Path) -> "tf.GraphDef":
 
 
 def _other_format(path: Path) -> str:
-    """Return a phrase that names the format of *path*; empty if the format is not recognised."""
+    """Return a phrase that names the format of *path*; empty if it is unknown, or a graph."""
     found = format_of(path) or text_format_of(path)
-    return f"{found.what}, not a frozen graph" if found else ""
+    return f"{found.what}, not a frozen graph" if found and found is not FROZEN_GRAPH else ""
 
 
 def _default_input(path: Path, graph_def: "tf.GraphDef", output: str) -> str:
