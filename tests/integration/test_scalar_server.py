@@ -200,7 +200,7 @@ UNDECODED = "the model cannot decode the image: "
 REFUSED = {
     "text": (b"hello\n", 400, "is not a JPEG, PNG, GIF, BMP or WebP image"),
     "cut short": (jpeg("rocket.jpg")[:9000], 400, "the JPEG image is cut short"),
-    "broken": (without_pixels(jpeg("rocket.jpg")), 400, "ends, before its pixels"),
+    "broken": (without_pixels(jpeg("rocket.jpg")), 400, "end marker, before the pixels"),
     "another format": (encoded(photo("coffee.png"), "WEBP"), 400, UNDECODED),
     "too large": (
         claims("JPEG", 1001, 1000),
