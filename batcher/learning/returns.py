@@ -105,12 +105,12 @@ class Returns:
 
     def expect(self) -> Returning:
         """
-        Return the missing clients and their expected return times.
+        Return the rows of the missing clients and their expected return times.
 
         Return `NONE_RETURNING` while too few returns are known, and for some launches after a
-        failed hold.  `Returning.each` is twice the average time between two returned rows, because
-        answers are sent one after the other before any request returns; it is at most the total
-        time divided by the rows.
+        failed hold.  `Returning.each` is twice the average seconds between two returned rows,
+        because answers are sent one after the other before any request returns; but at most the
+        seconds until all clients had returned, divided by the rows of their batches.
         """
         if self._pause or len(self._returns) < MIN_RETURNS:
             return NONE_RETURNING

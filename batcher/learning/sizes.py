@@ -49,7 +49,8 @@ class Sizes:
     """
     The batch sizes worth running, in rows, ascending.
 
-    The certain rate of each size is higher than those of all smaller sizes.
+    The certain rate of a size is its predicted rate up to the knee, and a lower bound of its rate
+    beyond the knee.  That of each size is higher than those of all smaller sizes.
     """
 
     rows: tuple[int, ...] = ()

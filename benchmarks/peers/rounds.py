@@ -202,7 +202,8 @@ class Comparison:
 
 def _idle(running: Running) -> Result:
     """
-    Wait 2 s without requests; return the start time, and the cores and the memory of the server.
+    Wait 2 s without requests; return the cores the server used meanwhile, its memory, and the
+    seconds from its start to its first correct answer.
     """
     before = running.tree.cpu()
     time.sleep(2)

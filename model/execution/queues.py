@@ -44,7 +44,7 @@ class Queues:
         self._learned[sample.key] = self.known[name] = self._new(sample, cap, measured)
 
     def cap(self, signature: str) -> int:
-        """Return the largest batch, in rows, that `learn` set for the name *signature*."""
+        """Return the cap, in rows, that `learn` set last for the signature named *signature*."""
         return self._caps[signature]
 
     def of(self, feed: Feed) -> FeedQueue:

@@ -41,7 +41,7 @@ class DebugAPI:
 
 
 def report_of(report: BatcherReport) -> dict[str, object]:
-    """Return *report* as a JSON object; its key `flushes` is the former name of `runs`."""
+    """Return *report* as a JSON object; `flushes` has the value of `runs`, under a former name."""
     stats = report.stats
     runs = [_run(run, report.now) for run in report.runs]
     return {

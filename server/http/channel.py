@@ -263,8 +263,9 @@ class LimitedChannel(http.HTTPChannel):
         """
         Called when a time limit has passed.
 
-        If the transport must send something, abort if it has sent nothing.  Otherwise answer 408 if
-        a request is incomplete, else close.
+        If the transport must send something: abort if it has sent nothing since the limit was set,
+        else set the limit again.  If it need not: answer 408 if a request is incomplete, else
+        close.
         """
         if self._last_progress is not None:
             if self._last_progress == write_progress(self.transport):

@@ -1,5 +1,5 @@
 """
-Check the addresses to listen on, such as `tcp:12480`, and explain the error in one.
+Check the addresses to listen on, such as `tcp:12480`, and explain the error in a wrong one.
 
 An address is an endpoint description of Twisted: parts separated by colons.  For a wrong part,
 Twisted itself reports only the error of the Python function that it calls with this part.  Binds

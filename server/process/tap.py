@@ -80,9 +80,10 @@ def makeService(options: Options) -> IService:
             os.unlink(twistd.get("pidfile") or "")  # noqa: PTH108 - as twistd itself names it
 
     def fail(line: str) -> None:
-        """End the process with exit code 1; twistd alone would end with 0."""
+        """Report the error *line* and stop the reactor; the process then ends with exit code 1."""
         _report(line)
         remove_pidfile()
+        # twistd alone would end with 0.
         reactor.addSystemEventTrigger("after", "shutdown", os._exit, 1)
         reactor.stop()
 

@@ -273,7 +273,7 @@ def _random_node_text(original: _Original) -> str:
 
 
 def _try_cut(original: _Original, cut: str) -> _Trial:
-    """Cut the graph at the tensor *cut* and run the rows of all probes in one batch."""
+    """Run the part behind the tensor *cut* on the rows of all probes in one batch, and compare."""
     import tensorflow.compat.v1 as tf
 
     batched = _split_at(original, cut)

@@ -181,8 +181,8 @@ def _load_batched(
     """
     Load *frozen* with an input as *spec* describes it; change the graph if it is fixed to one row.
 
-    If the rows of a batch are not independent, or the change fails, the loaded graph takes one row
-    at a time.  With *images*, a second input takes uint8 images.
+    If the changed graph mixes rows, or the change fails, the loaded graph takes one row at a time.
+    With *images*, a second input takes uint8 images.
     """
     build_session = partial(_build_session, options.session, frozen, images=images)
     if layout.padded or not layout.batched:

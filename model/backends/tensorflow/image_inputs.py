@@ -52,11 +52,12 @@ def normalisation(
     """
     Return how pixels are normalised: as *facts* state, else so that they suit the model.
 
-    *scaling* returns how the model itself scales its input.  *on_progress* gets a line with the
-    scaling and the range of the values that the model gets.  If *facts* state mean or scale, it is
-    called only if they do not suit the model, with a warning.  *dtype* is that of the input.  For
-    uint8 mean and scale are ignored, the colour order still applies, and *on_progress* is not
-    called.  Raises `ModelError` if mean or scale differ by channel for grey images.
+    *scaling* returns how the model itself scales its input.  If *facts* state neither mean nor
+    scale, *on_progress* gets a line with the scaling and the range of the values that the model
+    gets; if they state one, only a warning, and only if the numbers do not suit the model.  *dtype*
+    is that of the input: for uint8, mean and scale are ignored, the colour order still applies, and
+    *on_progress* is not called.  Raises `ModelError` if mean or scale differ by channel for grey
+    images.
     """
     order = facts.colour_order or ColourOrder.RGB
     plain = Normalisation(colour_order=order)

@@ -33,7 +33,7 @@ def read_jpeg(data: bytes) -> ImageHeader:
     """
     Return the header of the JPEG file *data*.
 
-    The parts in the header are the segments that a decoder needs, and all bytes of the pixels.
+    `ImageHeader.parts` holds what a decoder needs: its segments without metadata, and all pixels.
     Raises `BadImage` for markers in a wrong order and for too many scans or segments; if the file
     is cut short, `TruncatedImage`, IndexError or `struct.error`.
     """
