@@ -172,7 +172,6 @@ async def test_inspect_shows_what_is_served(row: Row) -> None:
         del facts["max_batch_size"]  # only a server learns it
     # The server has logged these, too.
     assert all(note in row.log.lines() for note in shown.pop("notes"))
-    assert shown.pop("pictures") == shown["images"]  # the former name of the key
     assert shown == {
         "path": str(row.path),
         "kind": row.served.kind,
