@@ -54,9 +54,10 @@ class ArrivalRate:
 
     def expect(self, now: float, longest: float) -> Arrivals:
         """
-        Return the estimate at *now*.
+        Update the averages if enough time has passed, and return the estimate at *now*.
 
-        *longest* is the expected seconds of the longest run; 0.0, if unknown, updates nothing.
+        *longest* is the expected seconds of the longest run.  If it is unknown, pass 0.0: then the
+        previous estimate is returned and nothing is updated.
         """
         if self._since is None or longest <= 0.0:
             return self._expected

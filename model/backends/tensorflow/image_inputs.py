@@ -50,14 +50,15 @@ def normalisation(
     on_progress: Callable[[str], object],
 ) -> Normalisation:
     """
-    Return how pixels are normalised: as *facts* state, else so that they suit the model.
+    Return how pixels are normalised.
 
     *scaling* returns how the model itself scales its input.  If *facts* state neither mean nor
-    scale, *on_progress* gets a line with the scaling and the range of the values that the model
-    gets; if they state one, only a warning, and only if the numbers do not suit the model.  *dtype*
-    is that of the input: for uint8, mean and scale are ignored, the colour order still applies, and
-    *on_progress* is not called.  Raises `ModelError` if mean or scale differ by channel for grey
-    images.
+    scale, both are chosen to suit the model, and *on_progress* gets a line with the scaling and the
+    range of the values that the model gets.  If they state at least one, the other keeps the
+    default of `Normalisation`, and *on_progress* gets a warning only if the numbers do not suit the
+    model.  *dtype* is that of the input: for uint8, mean and scale are ignored, the colour order
+    still applies, and *on_progress* is not called.  Raises `ModelError` if mean or scale differ by
+    channel for grey images.
     """
     order = facts.colour_order or ColourOrder.RGB
     plain = Normalisation(colour_order=order)
