@@ -9,13 +9,14 @@ Imports no TensorFlow.
 import ctypes
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 
 from batcher.errors import OutOfMemory
 from model.backends.null import LENGTHS, NullRunner
-from model.signature import Arrays, Feed, Signature, blank_feed
+from model.signature import Arrays, Feed, Signature
 from scripts.simulation.service import Service
-from server.model_loading import LoadedModel, Loader, OnProgress
-from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
+from server.model_loading import LoadedModel, Loader, OnProgress, load_null
+from server.settings.table import Settings
 
 #: prctl's number for the timer slack of a thread: the kernel may wake it so much later, 50 us.
 _SET_TIMER_SLACK = 29
@@ -63,17 +64,7 @@ def sleeping_loader(service: Service) -> Loader:
 
     def load(settings: Settings, on_progress: OnProgress) -> LoadedModel:
         on_progress("loading the sleeping model")
-        return LoadedModel(
-            name="sleeping",
-            version="1",
-            runner=SleepingRunner(service),
-            signatures=(LENGTHS,),
-            image_input=None,
-            labels=(),
-            top=DEFAULT_TOP_PREDICTIONS,
-            samples={LENGTHS.name: blank_feed(LENGTHS)},
-            decodes=False,
-            lanes=settings.lanes or 1,
-        )
+        null = load_null(settings, lambda _: None)
+        return replace(null, name="sleeping", runner=SleepingRunner(service))
 
     return load

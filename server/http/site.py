@@ -44,8 +44,7 @@ class LimitedSite(Site):
         *resource* answers every request; it has no child resources.
 
         *router* has the routes, whose preflights are called.  *draining* returns whether the server
-        drains.
-        *client_timeout* is how long, in seconds, a request may take to arrive and an idle
+        drains.  *client_timeout* is how long, in seconds, a request may take to arrive and an idle
         connection stays open.
         """
         # The endpoints parse forms; twisted.web must not parse them as well.

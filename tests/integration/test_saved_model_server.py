@@ -217,9 +217,9 @@ async def test_the_error_for_a_wrong_request_names_the_input(row: Row) -> None:
 async def test_the_error_for_an_unknown_signature_lists_the_signatures(row: Row) -> None:
     """In the order of the status."""
     known = ", ".join((await row.status())["signatures"])
-    body = request_body(inputs_of(row.served.feed), "nobody")
+    body = request_body(inputs_of(row.served.feed), "absent")
     answer = await deferToThread(post, row.port, body)
-    message = f"unknown signature 'nobody': the model has {known}"
+    message = f"unknown signature 'absent': the model has {known}"
     assert (answer.status, answer.error) == (400, message)
 
 
