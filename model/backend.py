@@ -1,12 +1,14 @@
 """
 Define the interface of a loaded model, which is the same for every engine.
 
-A backend's `load` returns a `Runner`; lanes call its `run` on their model threads.
+A backend's `load` returns a `LoadedModel`; lanes call `run` of its `Runner` on their model threads.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
+from model.images.input import ImageInput
 from model.signature import Arrays, Feed, Signature
 
 
@@ -36,3 +38,28 @@ class Runner(Protocol):
 
     def close(self) -> None:
         """Free the model's memory on the device; called once, after the last run."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LoadedModel:
+    """
+    One version of a model in memory, and how an image is converted to its input.
+
+    Two loads of the same files are two different models: they are compared by identity.
+    """
+
+    name: str
+    version: str
+    runner: Runner
+    signatures: Sequence[Signature]  #: the first is for requests that name no signature
+    image_input: ImageInput | None  #: None if the model takes no images
+    labels: tuple[str, ...]
+    top: int  #: count of labels in an answer
+    samples: Mapping[str, Feed]  #: by signature name: one row that it runs, if one was found
+    decodes: bool  #: whether any signature decodes images
+    lanes: int  #: count of model threads that may call the runner at the same time
+
+    @property
+    def full_name(self) -> str:
+        """The text ``NAME/VERSION``, which clients see."""
+        return f"{self.name}/{self.version}"

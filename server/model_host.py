@@ -18,7 +18,7 @@ from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory
 from batcher.learning.latency import MAX_WARMUP_RUNS
 from batcher.policy import FixedPolicy, LotPolicy, Policy
-from model.backend import Runner
+from model.backend import LoadedModel, Runner
 from model.execution.decode_pool import DecodePool
 from model.execution.lane import Lane
 from model.execution.queues import Queues
@@ -36,7 +36,7 @@ from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Arrays, Feed, Signature, blank_feed
 from server.deadlines import DefaultTimeout, learned_timeout
 from server.inference import Inference, ServedModel
-from server.model_loading import LoadedModel, Loader, load_model
+from server.model_loading import Loader, load_model
 from server.settings.table import Settings
 
 _log = Logger()

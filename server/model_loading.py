@@ -5,11 +5,11 @@ Turn the settings into a loaded model.
 not before.
 """
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
-from model.backend import Runner
+from model.backend import LoadedModel
 from model.backends.null import LENGTHS, NullRunner
 from model.backends.tensorflow.default_model.source import (
     DEFAULT_MODEL,
@@ -24,33 +24,16 @@ from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
 from model.execution.cores import usable_cores
 from model.images.facts import ImageFacts
-from model.images.input import ImageInput
 from model.images.preprocessing import Resample
 from model.repository.cache import CacheUnavailableError, DamagedCacheError, user_cache_folder
 from model.repository.labels import read_labels
 from model.repository.model_kind import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts, read_model_toml
-from model.signature import Feed, Signature, blank_feed
+from model.signature import blank_feed
 from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
 
 #: Receives one line for each step of a load.
 OnProgress = Callable[[str], None]
-
-
-@dataclass(frozen=True, slots=True)
-class LoadedModel:
-    """A model in memory, and how an image is converted to its input."""
-
-    name: str
-    version: str
-    runner: Runner
-    signatures: Sequence[Signature]  #: the first is for requests that name no signature
-    image_input: ImageInput | None  #: None if the model takes no images
-    labels: tuple[str, ...]
-    top: int  #: count of labels in an answer
-    samples: Mapping[str, Feed]  #: by signature name: one row that it runs, if one was found
-    decodes: bool  #: whether any signature decodes images
-    lanes: int  #: count of model threads that may call the runner at the same time
 
 
 #: Returns the model that the settings name.  A model thread calls it; it calls `OnProgress` there.
