@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from math import inf
 from typing import Generic
 
+from batcher.closing import Closing
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
@@ -44,23 +45,24 @@ class Backlog:
 
 
 class AdmissionControl(Generic[Item, Result]):
-    """Admits or refuses requests; once it is closed, refuses all of them."""
+    """Admits or refuses requests; once the batcher or a share is closed, refuses all of them."""
 
-    __slots__ = ("_lanes", "_override", "_pending", "_retries", "_totals", "open")
+    __slots__ = ("_closing", "_lanes", "_override", "_pending", "_retries", "_totals")
 
     def __init__(
         self,
         pending: Pending[Item, Result],
         retries: Retries[Item, Result],
         lanes: Lanes[Item, Result],
+        closing: Closing[Item, Result],
         totals: Totals,
     ) -> None:
         """Estimates use *pending*, *retries* and *lanes*; *totals* counts the refused rows."""
+        self._closing = closing
         self._pending = pending
         self._retries = retries
         self._lanes = lanes
         self._totals = totals
-        self.open = True  #: False: every request is refused
         # Queue and deadline of a request that was admitted although it was estimated to be late,
         # until its outcome is known.  The deadline identifies the request.  A request without a
         # timeout gets another deadline when it is submitted; its outcome then counts as usual.
@@ -71,10 +73,6 @@ class AdmissionControl(Generic[Item, Result]):
         """Whether no row is queued and no lane runs a batch."""
         return not (self._lanes or self._pending.rows)
 
-    def close(self) -> None:
-        """Refuse every request from now on."""
-        self.open = False
-
     def refusal(
         self, now: float, rows: int, queue: Queue[Item, Result], deadline: float
     ) -> BatcherError | None:
@@ -83,7 +81,7 @@ class AdmissionControl(Generic[Item, Result]):
 
         `DeadlineExceeded` adds *rows* to `Totals.expired`, any other error to `Totals.refused`.
         """
-        closed = self._closed()
+        closed = self._closed(queue)
         if closed is not None:
             self._totals.refused += rows
             return closed
@@ -110,9 +108,9 @@ class AdmissionControl(Generic[Item, Result]):
         Exception: when nothing has been queued or running for some time, admit a request even if
         it is estimated to be late, so that a wrong estimate cannot refuse everything for good.
         *ahead* is the number of rows that were admitted but not submitted yet.  Raises
-        `ShuttingDown` once closed, and `RunHung` while all lanes hang.
+        `ShuttingDown` once the batcher or the share is closed, and `RunHung` while all lanes hang.
         """
-        closed = self._closed()
+        closed = self._closed(queue)
         if closed is not None:
             raise closed
         if deadline == inf:
@@ -159,9 +157,9 @@ class AdmissionControl(Generic[Item, Result]):
         idle_for = now - self._lanes.last_completed
         return self.is_idle and idle_for >= MIN_IDLE_RUNS * queue.latency.predict(1)
 
-    def _closed(self) -> BatcherError | None:
-        """Return the error that refuses every request now; None if there is no such error."""
-        if not self.open:
+    def _closed(self, queue: Queue[Item, Result]) -> BatcherError | None:
+        """Return the error that refuses every request of *queue* now; None if there is none."""
+        if self._closing.is_closed(queue):
             return ShuttingDown()
         if self._lanes.all_hung:
             return RunHung(self._lanes.run_timeout)

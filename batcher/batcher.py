@@ -20,6 +20,7 @@ from twisted.python.failure import Failure
 
 from batcher.admission import AdmissionControl
 from batcher.batch import Batch
+from batcher.closing import Closing
 from batcher.completions import Completions
 from batcher.errors import (
     BatcherError,
@@ -39,6 +40,7 @@ from batcher.priority import Priority
 from batcher.queue import Queue
 from batcher.request import Request
 from batcher.retries import Retries, halve
+from batcher.share import Share
 from batcher.stats import BatcherReport, BatcherStats, RecentRuns, State, Totals
 from batcher.timer import DeadlineTimer
 from batcher.trace import Reason, Run, Trace
@@ -76,11 +78,12 @@ class Batcher(Generic[Item, Result]):
         self._pending: Pending[Item, Result] = Pending()
         self._retries: Retries[Item, Result] = Retries()
         self._totals = Totals()
-        self._admission = AdmissionControl(self._pending, self._retries, self._lanes, self._totals)
+        self._closing = Closing(self._pending, self._retries, self._lanes)
+        self._admission = AdmissionControl(
+            self._pending, self._retries, self._lanes, self._closing, self._totals
+        )
         self._recent = RecentRuns()
         self._completions: Completions[Item, Result] = Completions(join, self._totals)
-        self._drains: list[Deferred[None]] = []
-        self._state = State.RUNNING
         self._number = 0
         self._turning = False
         self._timer = DeadlineTimer(clock, self._turn)
@@ -174,13 +177,20 @@ class Batcher(Generic[Item, Result]):
         The Deferred fires when no request waits and no run is under way, except runs given up.
         May be called again, even when stopped; each Deferred fires once, and may be cancelled.
         """
-        self._admission.close()
-        drained: Deferred[None] = Deferred(self._drains.remove)
-        self._drains.append(drained)
-        if self._state is State.RUNNING:
-            self._state = State.DRAINING
+        drained = self._closing.close(None)
         self._turn()
         return drained
+
+    def close_share(self, share: Share) -> Deferred[None]:
+        """
+        Refuse new requests of the queues of *share*, and launch its waiting requests.
+
+        The Deferred fires when no request of *share* waits and none of its runs is under way,
+        except runs given up.  May be called again; each Deferred fires once, and may be cancelled.
+        """
+        closed = self._closing.close(share)
+        self._turn()
+        return closed
 
     def abort(self) -> None:
         """
@@ -188,8 +198,7 @@ class Batcher(Generic[Item, Result]):
 
         Runs under way are not stopped; their results are dropped.  The Deferreds of `drain` fire.
         """
-        self._admission.close()
-        self._state = State.STOPPED
+        self._closing.state = State.STOPPED
         requests = [part.request for it in self._lanes for part in it.batch.open_parts]
         requests += [*self._retries.requests, *self._pending.requests]
         for request in sorted(requests, key=lambda request: request.number):
@@ -199,7 +208,7 @@ class Batcher(Generic[Item, Result]):
     def stats(self) -> BatcherStats:
         """Return the current state, and the current counts of rows and lanes."""
         return BatcherStats(
-            state=self._state,
+            state=self._closing.state,
             waiting=self._pending.rows,
             retrying=self._retries.rows,
             lanes=self._lanes.count,
@@ -297,6 +306,7 @@ class Batcher(Generic[Item, Result]):
     def _give_up(self, now: float) -> None:
         """Fail the requests of runs past their time limit; if all lanes hang, waiting ones, too."""
         for in_flight in self._lanes.give_up(now):
+            self._settle(in_flight, max(0.0, now - in_flight.run.started))
             self._fail(in_flight.batch, RunHung(in_flight.hangs_at - in_flight.run.started))
             if self._lanes.all_hung:
                 for request in (*self._retries.requests, *self._pending.requests):
@@ -304,10 +314,10 @@ class Batcher(Generic[Item, Result]):
 
     def _decide(self, queue: Queue[Item, Result], now: float) -> Decision:
         """Return the policy's decision; if it raises, fail the requests waiting in *queue*."""
-        view = self._pending.view(queue, now, draining=self._state is not State.RUNNING)
+        view = self._pending.view(queue, now, draining=self._closing.is_closed(queue))
         lanes = LaneView(len(self._lanes.idle), self._lanes.count, queue.cap)
         try:
-            return self._policy.decide(now, view, lanes)
+            return (queue.policy or self._policy).decide(now, view, lanes)
         except Exception as error:  # noqa: BLE001 - a faulty policy must not leave requests waiting
             for request in queue.requests:
                 self._close(request, RunFailed(error))
@@ -319,6 +329,7 @@ class Batcher(Generic[Item, Result]):
         expected = queue.latency.predict(batch.rows)
         run = Run(batch.rows, queue.cap, reason, None, now, expected, queue.rows)
         in_flight = self._lanes.launch(batch, run)
+        self._pending.turns.launched(self._pending.share_of(queue), expected)
         self._recent.record(queue, run)
         self._totals.runs += 1
         self._totals.run_rows += batch.rows
@@ -334,19 +345,14 @@ class Batcher(Generic[Item, Result]):
             self._pending.next_decision(),
             self._pending.deadline(),
             self._retries.deadline(),
-            self._lanes.hangs_at() if self._state is not State.STOPPED else inf,
+            self._lanes.hangs_at() if self._closing.state is not State.STOPPED else inf,
         )
 
     def _deliver(self) -> bool:
-        """Fire the Deferreds of ended requests, then of drains; False: an outer call does so."""
+        """Fire the Deferreds of ended requests and of what is closed; False: an outer call does."""
         if not self._completions.deliver():
             return False
-        # A batch that is to be run again keeps a lane busy, or was dropped by this turn.
-        in_flight = len(self._lanes) - self._lanes.hung
-        if self._state is State.DRAINING and not (self._pending.rows or in_flight):
-            self._state = State.STOPPED
-        while self._state is State.STOPPED and self._drains:
-            self._drains.pop(0).callback(None)
+        self._closing.fire()
         return True
 
     # The end of a run.
@@ -354,7 +360,7 @@ class Batcher(Generic[Item, Result]):
     def _succeeded(self, results: Sequence[Result], in_flight: InFlight[Item, Result]) -> None:
         """Called with the results of a run; the next run is launched before any Deferred fires."""
         batch, queue, now = in_flight.batch, in_flight.batch.queue, self._clock.seconds()
-        taken = self._lanes.complete(in_flight, now)
+        taken = self._complete(in_flight, now)
         try:
             requests = batch.scatter(results)
         except ResultCountMismatch as error:
@@ -362,7 +368,8 @@ class Batcher(Generic[Item, Result]):
         except Exception as error:  # noqa: BLE001 - an executor may return anything
             self._fail(batch, RunFailed(error))
         else:
-            queue.record_run(batch.rows, *in_flight.split_overhead(taken))
+            run_seconds, in_flight.run.dispatch_overhead = in_flight.split_overhead(taken)
+            queue.record_run(batch.rows, run_seconds, in_flight.run.dispatch_overhead)
             queue.returns.answered(batch.completed_sources, now)
             late = False
             for request in requests:
@@ -378,7 +385,7 @@ class Batcher(Generic[Item, Result]):
 
     def _failed(self, failure: Failure, in_flight: InFlight[Item, Result]) -> None:
         """Called when a run has failed: retry its requests in smaller batches, or fail them."""
-        self._lanes.complete(in_flight, self._clock.seconds())
+        self._complete(in_flight, self._clock.seconds())
         batch, error = in_flight.batch, cast("BaseException", failure.value)
         if isinstance(error, (ResultCountMismatch, ShuttingDown)):
             self._fail(batch, error)
@@ -393,6 +400,23 @@ class Batcher(Generic[Item, Result]):
             for half in halve(batch):
                 self._retries.push(half)
         self._turn()
+
+    def _complete(self, in_flight: InFlight[Item, Result], now: float) -> float:
+        """Record that a run has ended at *now*; return the seconds since its launch."""
+        taken = self._lanes.complete(in_flight, now)
+        if not in_flight.hung:
+            self._settle(in_flight, taken)
+        return taken
+
+    def _settle(self, in_flight: InFlight[Item, Result], taken: float) -> None:
+        """
+        Charge the share of a run that has ended or is given up with the *taken* seconds.
+
+        A run that is given up is charged until then only: the share would otherwise have no turn
+        for as long as the run hung.
+        """
+        share = self._pending.share_of(in_flight.batch.queue)
+        self._pending.turns.ended(share, in_flight.run.expected, taken)
 
     def _fail(self, batch: Batch[Item, Result], error: BatcherError) -> None:
         for part in batch.parts:

@@ -1,35 +1,41 @@
 """
-The queues that have waiting requests, and the turns of the priorities among them.
+The queues that have waiting requests, and the turns of their shares and priorities.
 
 Pure: reads no clock, owns no timer and fires no Deferred.  Counts rows, never requests.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Generic
 
 from batcher.executor import Item, Result
 from batcher.policy import QueueView
-from batcher.priority import SHARES, Turns
+from batcher.priority import SHARES
 from batcher.queue import NO_OTHER_HEADS, Queue
 from batcher.request import Part, Request
+from batcher.share import Share, ShareTurns
 
 
 class Pending(Generic[Item, Result]):
     """The queues that are not empty."""
 
-    __slots__ = ("_queues", "_turns", "rows")
+    __slots__ = ("_default", "_queues", "rows", "turns")
 
     def __init__(self) -> None:
         self.rows = 0  #: rows waiting in all queues
-        self._turns = Turns()
-        # An ordered set, in the order in which the queues ceased to be empty.
-        self._queues: dict[Queue[Item, Result], None] = {}
+        self.turns = ShareTurns()
+        self._default = Share("")  # that of all queues without a share
+        # The share of each queue, in the order in which the queues ceased to be empty.
+        self._queues: dict[Queue[Item, Result], Share] = {}
+
+    def share_of(self, queue: Queue[Item, Result]) -> Share:
+        """Return the share of *queue*, which may be empty."""
+        return queue.share or self._default
 
     def push(self, request: Request[Item, Result]) -> None:
         """Append *request* to its queue."""
         queue = request.queue
-        self._queues[queue] = None
+        self._queues[queue] = queue.share or self._default
         queue.push(request)
         self.rows += request.rows
 
@@ -37,18 +43,23 @@ class Pending(Generic[Item, Result]):
         """
         Return the queues in the order in which they may launch.
 
-        The queues with requests of the priority that has the turn come first, and among these the
-        queue whose oldest request of that priority arrived first; the queues of the next
-        priorities follow.  A busy queue cannot starve another.
+        The queues of the share that has the turn come first.  Among these, the queues with requests
+        of the priority that has the turn come first, and among these the queue whose oldest request
+        of that priority arrived first; the queues of the next priorities follow.  Neither a slow
+        share nor a busy queue can starve another.
         """
-        queues = list(self._queues)
-        if len(queues) < 2:
-            return queues
-        order: dict[Queue[Item, Result], None] = {}
-        for level in self._turns.next(range(len(SHARES))):
-            waiting = [(q.first_waiting(level).number, q) for q in queues if q.has_waiting(level)]
-            order.update((queue, None) for _, queue in sorted(waiting, key=_first))
-        return list(order)
+        if len(self._queues) < 2:
+            return list(self._queues)
+        shares: dict[Share, list[Queue[Item, Result]]] = {}
+        for queue, share in self._queues.items():
+            shares.setdefault(share, []).append(queue)
+        turns = sorted(shares, key=self.turns.charge_of)
+        return [queue for share in turns for queue in _by_priority(share, shares[share])]
+
+    @property
+    def queues(self) -> list[Queue[Item, Result]]:
+        """The queues that are not empty."""
+        return list(self._queues)
 
     @property
     def requests(self) -> list[Request[Item, Result]]:
@@ -57,17 +68,19 @@ class Pending(Generic[Item, Result]):
 
     def view(self, queue: Queue[Item, Result], now: float, *, draining: bool) -> QueueView:
         """Return the state of *queue* for the policy; *queue* must not be empty."""
-        return queue.view(now, self._turns, draining=draining)
+        return queue.view(now, self._queues[queue].turns, draining=draining)
 
     def take(
         self, queue: Queue[Item, Result], rows: int, finish: float = -inf
     ) -> tuple[list[Part[Item, Result]], list[Request[Item, Result]]]:
         """Remove up to *rows* rows of *queue*; *finish* and the result are as in `Queue.take`."""
-        before = queue.rows
-        taken = queue.take(self._turns, rows, finish, self._other_heads(queue))
+        before, share = queue.rows, self._queues[queue]
+        parts, late = queue.take(share.turns, rows, finish, self._other_heads(queue, share))
+        if parts:
+            self.turns.start_turn(share)
         self.rows -= before - queue.rows
         self._drop_if_empty(queue)
-        return taken
+        return parts, late
 
     def remove(self, request: Request[Item, Result]) -> None:
         """Remove the waiting rows of *request*, if there are any."""
@@ -105,9 +118,9 @@ class Pending(Generic[Item, Result]):
                 earliest = min(earliest, queue.decision.time)
         return earliest
 
-    def _other_heads(self, queue: Queue[Item, Result]) -> Mapping[int, int]:
+    def _other_heads(self, queue: Queue[Item, Result], share: Share) -> Mapping[int, int]:
         """
-        Return, for each priority, the sequence number of the oldest request in the other queues.
+        Return, for each priority, the number of the oldest request in the other queues of *share*.
 
         Excludes the priority that has the turn, and priorities without requests in *queue*.
         `Queue.take` does not charge rows of younger requests to their priority: otherwise *queue*
@@ -115,8 +128,10 @@ class Pending(Generic[Item, Result]):
         """
         if len(self._queues) < 2:
             return NO_OTHER_HEADS
-        turn = queue.next_level(self._turns)
-        others = [other for other in self._queues if other is not queue]
+        turn = queue.next_level(share.turns)
+        others = [it for it, of in self._queues.items() if of is share and it is not queue]
+        if not others:
+            return NO_OTHER_HEADS
         heads = {
             level: [
                 other.first_waiting(level).number for other in others if other.has_waiting(level)
@@ -130,6 +145,19 @@ class Pending(Generic[Item, Result]):
         if queue.rows == 0:
             del self._queues[queue]
             queue.clear()
+
+
+def _by_priority(
+    share: Share, queues: Sequence[Queue[Item, Result]]
+) -> Sequence[Queue[Item, Result]]:
+    """Return *queues*, those of *share* that are not empty, in the order of their turns."""
+    if len(queues) < 2:
+        return queues
+    order: dict[Queue[Item, Result], None] = {}
+    for level in share.turns.next(range(len(SHARES))):
+        waiting = [(q.first_waiting(level).number, q) for q in queues if q.has_waiting(level)]
+        order.update((queue, None) for _, queue in sorted(waiting, key=_first))
+    return list(order)
 
 
 def _first(pair: tuple[int, object]) -> int:

@@ -25,6 +25,9 @@ class Run:
     started: float = 0.0  #: time of the launch, in seconds of the batcher's clock
     expected: float = 0.0  #: predicted duration in seconds; 0.0 if unknown
     waiting_rows: int = 0  #: rows that stayed in the queue at the launch
+    #: The part of `seconds` that the lane did not spend in the run itself; 0.0 until the run has
+    #: ended, and if it is not known.
+    dispatch_overhead: float = 0.0
 
 
 @dataclass(slots=True)

@@ -1,0 +1,80 @@
+"""
+Closing: the state of a batcher and its shares, and the Deferreds that wait until they have ended.
+
+Belongs to the reactor thread.
+"""
+
+from typing import Generic
+
+from twisted.internet.defer import Deferred
+
+from batcher.executor import Item, Result
+from batcher.lanes import Lanes
+from batcher.pending import Pending
+from batcher.queue import Queue
+from batcher.retries import Retries
+from batcher.share import Share
+from batcher.stats import State
+
+
+class Closing(Generic[Item, Result]):
+    """What a batcher still accepts, and who waits for its end or that of a share."""
+
+    __slots__ = ("_lanes", "_pending", "_retries", "_waiting", "state")
+
+    def __init__(
+        self,
+        pending: Pending[Item, Result],
+        retries: Retries[Item, Result],
+        lanes: Lanes[Item, Result],
+    ) -> None:
+        self._pending = pending
+        self._retries = retries
+        self._lanes = lanes
+        self.state = State.RUNNING
+        # In order of the calls; None: the Deferred waits for the whole batcher.
+        self._waiting: dict[Deferred[None], Share | None] = {}
+
+    def is_closed(self, queue: Queue[Item, Result]) -> bool:
+        """Return whether the batcher or the share of *queue* is closed: requests are refused."""
+        return self.state is not State.RUNNING or not (queue.share is None or queue.share.open)
+
+    def close(self, share: Share | None) -> Deferred[None]:
+        """
+        Close *share*, or the batcher if it is None; return a Deferred, which may be cancelled.
+
+        The Deferred is fired by `fire` as soon as no request of it waits and no run is under way,
+        except runs given up.
+        """
+        if share is not None:
+            share.open = False
+        elif self.state is State.RUNNING:
+            self.state = State.DRAINING
+        ended: Deferred[None] = Deferred(self._cancel)
+        self._waiting[ended] = share
+        return ended
+
+    def fire(self) -> None:
+        """Fire the Deferreds whose batcher or share has ended; callbacks may call any method."""
+        # A batch that is to be run again keeps a lane busy, or was dropped by the last turn.
+        in_flight = len(self._lanes) - self._lanes.hung
+        if self.state is State.DRAINING and not (self._pending.rows or in_flight):
+            self.state = State.STOPPED
+        while self._waiting:
+            busy = () if self.state is State.STOPPED else (None, *self._busy_shares())
+            ended = next((it for it, share in self._waiting.items() if share not in busy), None)
+            if ended is None:
+                break
+            del self._waiting[ended]
+            ended.callback(None)
+
+    def _cancel(self, ended: Deferred[None]) -> None:
+        """Called when *ended*, a Deferred of `close`, is cancelled."""
+        del self._waiting[ended]
+
+    def _busy_shares(self) -> set[Share]:
+        """Return the shares with a request that waits or is to be run again, or with a run."""
+        queues = [request.queue for request in self._retries.requests]
+        queues += self._pending.queues
+        queues += [it.batch.queue for it in self._lanes if not it.hung]
+        return {self._pending.share_of(queue) for queue in queues}
