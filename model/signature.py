@@ -7,8 +7,12 @@ axis first.  A feed that does not fit is refused here, so that it cannot make a 
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from model.backend import LoadedModel
 
 #: The arrays of one request or of one batch, in the order of a signature's inputs or outputs.
 Arrays = tuple[np.ndarray, ...]
@@ -131,14 +135,15 @@ def reason_to_run_alone(inputs: Sequence[TensorSpec], outputs: Sequence[TensorSp
     return ""
 
 
-@dataclass(frozen=True, slots=True)
-class RunKey:
+class RunKey(NamedTuple):
     """
-    The name of a signature, and the shape of one row of each input.
+    A model, the name of one of its signatures, and the shape of one row of each input.
 
-    Two feeds share a run only if their keys are equal.
+    Two feeds share a run, and the memory in which a lane gathers its rows, only if their keys are
+    equal.  Two models, or two versions of one, may have signatures of equal names but other dtypes.
     """
 
+    model: "LoadedModel | None"  #: compared by identity
     signature: str
     shapes: tuple[tuple[int, ...], ...]
 
@@ -149,6 +154,7 @@ class Feed:
 
     signature: Signature
     arrays: Arrays
+    model: "LoadedModel | None" = None  #: the model that runs it; a queued feed always names it
 
     @property
     def rows(self) -> int:
@@ -159,7 +165,8 @@ class Feed:
     def key(self) -> RunKey:
         """The key of the queue for this feed."""
         first = 1 if self.signature.batched else 0
-        return RunKey(self.signature.name, tuple(array.shape[first:] for array in self.arrays))
+        shapes = tuple([array.shape[first:] for array in self.arrays])
+        return RunKey(self.model, self.signature.name, shapes)
 
     @property
     def row_bytes(self) -> int:
@@ -168,9 +175,8 @@ class Feed:
 
     def repeated(self, rows: int) -> "Feed":
         """Return a feed of *rows* copies of the first row."""
-        return Feed(
-            self.signature, tuple(np.repeat(array[:1], rows, axis=0) for array in self.arrays)
-        )
+        arrays = tuple(np.repeat(array[:1], rows, axis=0) for array in self.arrays)
+        return Feed(self.signature, arrays, self.model)
 
 
 def blank_feed(signature: Signature, string: bytes = b"") -> Feed:

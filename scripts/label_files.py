@@ -20,7 +20,7 @@ from model.execution.decode_pool import DecodePool
 from scripts.image_files import content_of
 from server.clock import MonotonicTime
 from server.inference import Inference, Prediction
-from server.model_host import ModelHost
+from server.model_host import ModelHost, lane_pool, stop_serving
 from server.settings.option import printable
 from server.settings.table import Settings
 
@@ -111,12 +111,11 @@ class LabelRun:
         self._printer: LabelPrinter | None = None
         self._show_names = show_names
         self._slots = threading.Semaphore(MAX_IMAGES_AHEAD)
+        clock = MonotonicTime(reactor)
+        self._pool = DecodePool(reactor.callFromThread, settings.decode_threads)
+        self._lanes = lane_pool(settings, clock, reactor.callFromThread)
         self._host = ModelHost(
-            settings,
-            clock=MonotonicTime(reactor),
-            call_from_thread=reactor.callFromThread,
-            pool=DecodePool(reactor.callFromThread, settings.decode_threads),
-            on_progress=_report_progress,
+            settings, clock=clock, lanes=self._lanes, pool=self._pool, on_progress=_report_progress
         )
         # 1 until all files are labelled: a signal may end the run before.
         self._exit_code = 1
@@ -137,6 +136,7 @@ class LabelRun:
         ensureDeferred(self._start()).addErrback(self._fail)
 
     async def _start(self) -> None:
+        self._pool.start()
         inference = await self._host.start()
         if not inference.model.labels:
             raise ModelError(
@@ -191,12 +191,12 @@ class LabelRun:
             self._reactor.stop()
 
     def _stop(self) -> Deferred[None]:
-        """Called before the reactor stops, after `_end` or a signal: stop the model host."""
+        """Called before the reactor stops, after `_end` or a signal: stop the model and threads."""
         self._ending = True
         if self._printer is not None:
             self._printer.silence()
-        self._host.abort()
-        return ensureDeferred(self._host.stop())
+        self._lanes.abort()
+        return ensureDeferred(stop_serving([self._host], self._lanes, self._pool))
 
 
 def _report_progress(line: str) -> None:

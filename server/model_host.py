@@ -1,15 +1,13 @@
 """
-Own the parts that run one model: decode pool, model threads, Session, lanes and batcher.
+Load one version of a model, warm it up on the lanes that it shares with other models, close it.
 
 `ModelHost` is inert until `start`.  Its methods are called on the reactor thread.
 """
 
 import hashlib
-import queue
 from collections.abc import Callable, Sequence
 from math import inf
 
-import numpy as np
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
@@ -18,16 +16,17 @@ from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory
 from batcher.learning.latency import MAX_WARMUP_RUNS
 from batcher.policy import FixedPolicy, LotPolicy, Policy
+from batcher.share import Share
 from model.backend import LoadedModel, Runner
 from model.execution.decode_pool import DecodePool
-from model.execution.lane import Lane
+from model.execution.lane_pool import LanePool
 from model.execution.queues import Queues
 from model.execution.thread import CallFromThread, ModelThread
 from model.execution.warmup import (
     MAX_WARMUP_ROWS,
+    MeasuredRuns,
     SampleFailed,
     choose_cap,
-    run_all_sizes,
     sweep_is_complete,
     warm_up,
 )
@@ -49,37 +48,36 @@ UNMEASURED_CAP_ROWS = 32
 
 
 class ModelHost:
-    """One model and the threads that serve it."""
+    """One version of a model: loads it, warms it up on the lanes of its device, and closes it."""
 
     def __init__(
         self,
         settings: Settings,
         *,
         clock: IReactorTime,
-        call_from_thread: CallFromThread,
+        lanes: LanePool,
         pool: DecodePool,
         on_progress: Callable[[str], object],
         load: Loader = load_model,
     ) -> None:
-        """*on_progress* is called on the reactor thread with each step of the start, in words."""
+        """
+        *lanes* and *pool* may be shared with other models; the caller starts *pool* and stops both.
+
+        *on_progress* is called on the reactor thread with each step of the start, in words.
+        """
         self.settings = settings
-        self.threads: list[ModelThread] = []
-        self.lanes: list[Lane] = []
         #: Set once the model is ready.
         self.inference: Inference | None = None
         self._clock = clock
-        self._call_from_thread = call_from_thread
+        self._lanes = lanes
         self._pool = pool
         self._on_progress = on_progress
         self._load = load
+        self._loading: ModelThread | None = None
+        self._runs: MeasuredRuns | None = None
         self._runner: Runner | None = None
         self._stopping = False
         self._cache_is_usable = True  #: whether run times are kept for the next start
-
-    @property
-    def hung(self) -> bool:
-        """Whether a run has exceeded its timeout and not ended."""
-        return self.inference is not None and self.inference.model.batcher.hung
 
     async def start(self) -> Inference:
         """
@@ -88,28 +86,24 @@ class ModelHost:
         Raises `ModelError`, whose message is one line, and `CancelledError` if `stop` is called
         before the model is ready.
         """
-        self._pool.start()
         try:
             return await self._start()
         except Exception as error:
             if self._stopping:
-                # The stop has ended the threads; that caused the error, or makes it irrelevant.
+                # The stop caused the error, or makes it irrelevant.
                 raise CancelledError from error
             raise
 
     async def _start(self) -> Inference:
-        first = self._start_thread()
-        loaded = await first.call(lambda: self._load(self.settings, self._progress_from_thread))
-        self._runner = loaded.runner
+        loaded = await self._loaded()
         self._raise_if_stopping()
-        for _ in range(1, loaded.lanes):
-            self._start_thread()
-        self.lanes = [Lane(thread, loaded.runner) for thread in self.threads]
-        queues = Queues(self.settings.max_queue_bytes)
+        batcher = self._lanes.open(loaded.lanes)
+        self._runs = MeasuredRuns(batcher, f"warm-up of {loaded.full_name}")
+        queues = Queues(loaded, Share(loaded.full_name), self.settings.max_queue_bytes)
         for signature in loaded.runner.signatures:
-            await self._learn(loaded, signature, queues)
+            await self._learn(self._runs, loaded, signature, queues)
         self._raise_if_stopping()
-        served = self._served(loaded, queues)
+        served = self._served(loaded, queues, batcher)
         delay = self.settings.max_queue_delay or 0.0
         measured = [it for it in queues.known.values() if learned_timeout(it) < inf]
         timeout = DefaultTimeout(self.settings.default_timeout, measured, delay)
@@ -120,13 +114,29 @@ class ModelHost:
             "{name} is ready on {device}: {lanes} lanes, batches of up to {cap} rows, {timeout}",
             name=served.full_name,
             device=served.device,
-            lanes=len(self.lanes),
+            lanes=len(self._lanes.lanes),
             cap=served.default_queue.cap,
             timeout=timeout,
         )
         return self.inference
 
-    def _served(self, loaded: LoadedModel, queues: Queues) -> ServedModel:
+    async def _loaded(self) -> LoadedModel:
+        """Load the model on a thread of its own, so that the lanes serve other models meanwhile."""
+        self._raise_if_stopping()
+        thread = self._loading = self._lanes.new_thread("loading")
+        thread.start()
+        try:
+            loaded = await thread.call(
+                lambda: self._load(self.settings, self._progress_from_thread)
+            )
+            self._runner = loaded.runner
+            return loaded
+        finally:
+            thread.stop()
+
+    def _served(
+        self, loaded: LoadedModel, queues: Queues, batcher: Batcher[Feed, Arrays]
+    ) -> ServedModel:
         return ServedModel(
             name=loaded.name,
             version=loaded.version,
@@ -139,57 +149,41 @@ class ModelHost:
             top=loaded.top,
             max_pixels=self.settings.max_pixels if loaded.decodes else None,
             queues=queues,
-            batcher=Batcher(
-                self._clock,
-                self.lanes,
-                chosen_policy(self.settings),
-                join=join_rows,
-                run_timeout=self.settings.run_timeout,
-            ),
+            batcher=batcher,
         )
 
     def _raise_if_stopping(self) -> None:
-        """
-        Raise `CancelledError` if `stop` has been called.
-
-        `stop` ends only the threads that existed then, so no other thread may be started after it.
-        """
+        """Raise `CancelledError` if `stop` has been called: no thread may be started after it."""
         if self._stopping:
             raise CancelledError
 
     async def stop(self) -> None:
-        """Answer the accepted requests, end all threads, then free the device."""
+        """End a start that is under way; answer the accepted requests, and refuse new ones."""
         self._stopping = True
+        if self._runs is not None:
+            self._runs.cancel()
+        if self._loading is not None:
+            await self._loading.stop()
         if self.inference is not None:
-            await self.inference.model.batcher.drain()
-        for ended in [thread.stop() for thread in self.threads]:
-            await ended
-        await self._pool.stop()
-        # Last, because decode threads may run a part of the model.
+            model = self.inference.model
+            await model.batcher.close_share(model.queues.share)
+
+    def close(self) -> None:
+        """
+        Free the model's memory on the device, after `stop`.
+
+        The caller ensures that no decode thread runs a part of the model, as for a JPEG decoder.
+        """
         if self._runner is not None:
             self._runner.close()
             self._runner = None
 
-    def abort(self) -> None:
-        """Fail the requests that wait or run; do not wait for the threads."""
-        if self.inference is not None:
-            self.inference.model.batcher.abort()
-
-    def _start_thread(self) -> ModelThread:
-        thread = ModelThread(
-            f"model-{len(self.threads)}",
-            queue.SimpleQueue(),
-            call_from_thread=self._call_from_thread,
-            seconds=self._clock.seconds,
-        )
-        thread.start()
-        self.threads.append(thread)
-        return thread
-
     def _progress_from_thread(self, line: str) -> None:
-        self._call_from_thread(self._on_progress, line)
+        self._lanes.call_from_thread(self._on_progress, line)
 
-    async def _learn(self, loaded: LoadedModel, signature: Signature, queues: Queues) -> None:
+    async def _learn(
+        self, runs: MeasuredRuns, loaded: LoadedModel, signature: Signature, queues: Queues
+    ) -> None:
         """
         Add a queue for *signature* to *queues*, with the run times of its batch sizes.
 
@@ -197,13 +191,14 @@ class ModelHost:
         there are none.
         """
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
+        sample.model = loaded
         if not signature.batched:
             self._on_progress(f"{signature.name} runs one request at a time: {signature.alone}")
         asked = self.settings.max_batch_size if signature.batched else 1
         if signature.max_rows is not None:
             asked = min(asked or signature.max_rows, signature.max_rows)
         try:
-            measured = await self._latencies(loaded.runner, sample, asked)
+            measured = await self._latencies(runs, loaded.runner, sample, asked)
         except SampleFailed as error:
             self._on_progress(
                 f"{signature.name} cannot be warmed up and its batches are not measured: {error}"
@@ -213,7 +208,7 @@ class ModelHost:
             queues.learn(sample, asked or choose_cap(measured), measured)
 
     async def _latencies(
-        self, runner: Runner, sample: Feed, largest: int | None
+        self, runs: MeasuredRuns, runner: Runner, sample: Feed, largest: int | None
     ) -> dict[int, float]:
         """
         Return the seconds of a run, by its rows, from the cache or measured now.
@@ -222,10 +217,10 @@ class ModelHost:
         """
         key = latency_key(runner.fingerprint, sample.signature, largest)
         stored = self._stored(key)
-        if stored is not None and await self._latencies_hold(stored, sample):
+        if stored is not None and await self._latencies_hold(runs, stored, sample):
             return stored
         measured = await warm_up(
-            self.lanes,
+            runs,
             sample,
             largest,
             on_progress=lambda line: self._on_progress(f"warming up: {line}"),
@@ -234,7 +229,9 @@ class ModelHost:
             self._store(key, measured)
         return measured
 
-    async def _latencies_hold(self, stored: dict[int, float], sample: Feed) -> bool:
+    async def _latencies_hold(
+        self, runs: MeasuredRuns, stored: dict[int, float], sample: Feed
+    ) -> bool:
         """
         Warm up; return whether a run of the largest size in *stored* takes about its stored time.
 
@@ -243,7 +240,7 @@ class ModelHost:
         self._on_progress("warming up")
         largest = max(stored)
         try:
-            now = await run_all_sizes(self.lanes, sample, largest)
+            now = await runs.run_all_sizes(sample, largest)
         except OutOfMemory as error:
             self._on_progress(f"{error}, although it did before; measuring again")
             return False
@@ -283,13 +280,31 @@ def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> 
     return hashlib.sha256(facts.encode()).hexdigest()
 
 
+def lane_pool(
+    settings: Settings, clock: IReactorTime, call_from_thread: CallFromThread
+) -> LanePool:
+    """Return the lanes of the device, not open yet, as *settings* describe them."""
+    return LanePool(
+        clock=clock,
+        call_from_thread=call_from_thread,
+        policy=chosen_policy(settings),
+        run_timeout=settings.run_timeout,
+    )
+
+
+async def stop_serving(hosts: Sequence[ModelHost], lanes: LanePool, pool: DecodePool) -> None:
+    """Answer the accepted requests of all *hosts*, end all threads, then free the device."""
+    for host in hosts:
+        await host.stop()
+    await lanes.stop()
+    await pool.stop()
+    # Last, because decode threads may run a part of a model.
+    for host in hosts:
+        host.close()
+
+
 def chosen_policy(settings: Settings) -> Policy:
     """Return `FixedPolicy` if *settings* have a queue delay, else `LotPolicy`, which learns."""
     if settings.max_queue_delay is None:
         return LotPolicy()
     return FixedPolicy(settings.max_batch_size or MAX_WARMUP_ROWS, settings.max_queue_delay)
-
-
-def join_rows(parts: Sequence[Arrays]) -> Arrays:
-    """Return the outputs of a request from those of its *parts*: each output joined by rows."""
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))

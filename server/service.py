@@ -10,7 +10,13 @@ from typing import Any, cast
 
 from twisted.application.service import Service
 from twisted.internet.address import IPv4Address, IPv6Address
-from twisted.internet.defer import CancelledError, Deferred, ensureDeferred, maybeDeferred
+from twisted.internet.defer import (
+    CancelledError,
+    Deferred,
+    ensureDeferred,
+    maybeDeferred,
+    succeed,
+)
 from twisted.internet.endpoints import serverFromString
 from twisted.internet.interfaces import IListeningPort, IReadDescriptor
 from twisted.internet.task import deferLater
@@ -36,8 +42,9 @@ from server.http.router import Router
 from server.http.site import LimitedSite
 from server.inference import Inference
 from server.lifecycle import Lifecycle, State
-from server.model_host import ModelHost
+from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
+from server.models import Models
 from server.process.systemd import notify
 from server.settings.option import printable
 from server.settings.table import Settings
@@ -46,6 +53,10 @@ _log = Logger()
 
 #: While draining, idle connections stay open for this long: a request may be in transit.
 IDLE_GRACE_SECONDS = 0.25
+
+
+#: How long a stop waits for `withdraw`.
+MAX_WITHDRAW_SECONDS = 5.0
 
 
 class StartError(Exception):
@@ -58,7 +69,11 @@ class InferenceService(Service):
 
     If the start fails after the sockets are bound, *fail* is called with the reason in one line; it
     must end the process.  *on_loaded* is called when the model is loaded and warm, before the
-    server is ready.  *load* returns the model; it is called on a model thread.
+    server is ready.  *load* returns the model; it is called on a thread of its own.
+
+    When the server stops, *withdraw* is called first, so that a registry can be told to send no
+    more requests; requests are served as before until its Deferred has fired or failed, but no
+    longer than `MAX_WITHDRAW_SECONDS`.
     """
 
     def __init__(
@@ -70,25 +85,28 @@ class InferenceService(Service):
         on_loaded: Callable[[], object] = lambda: None,
         load: Loader = load_model,
         dialect: Dialect = NATIVE,
+        withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
     ) -> None:
         self.settings = settings
         self.dialect = dialect
         self.clock = MonotonicTime(reactor)
         self.lifecycle = Lifecycle()
         self.pool = DecodePool(reactor.callFromThread, settings.decode_threads)
+        self.lanes = lane_pool(settings, self.clock, reactor.callFromThread)
+        self.models = Models()
         self.host = ModelHost(
             settings,
             clock=self.clock,
-            call_from_thread=reactor.callFromThread,
+            lanes=self.lanes,
             pool=self.pool,
             on_progress=self._progress,
             load=load,
         )
         self.heartbeat = Heartbeat(
             self.clock,
-            lambda: self.host.threads,
+            lambda: self.lanes.threads,
             decoding=self.pool.alive,
-            hung=lambda: self.host.hung,
+            hung=lambda: self.lanes.hung,
             on_beat=_notify_watchdog,
         )
         self.site = self._site()
@@ -96,6 +114,7 @@ class InferenceService(Service):
         self._reactor = reactor
         self._fail = fail
         self._on_loaded = on_loaded
+        self._withdraw = withdraw
         #: Whether the start has failed, so that the server stops.
         self.start_has_failed = False
         self._starting: Deferred[None] | None = None
@@ -132,14 +151,14 @@ class InferenceService(Service):
         )
 
     def inference(self) -> Inference:
-        """Return the `Inference` of the model; raises a 503 until the model is ready."""
-        if self.host.inference is None:
+        """Return the `Inference` of the default model; raises a 503 until a model is ready."""
+        if not self.models:
             raise HTTPError(
                 503,
                 f"the model is not ready yet: {self.lifecycle.progress}",
                 {"Retry-After": str(RETRY_AFTER)},
             )
-        return self.host.inference
+        return self.models.find()
 
     def privilegedStartService(self) -> None:
         """
@@ -165,7 +184,8 @@ class InferenceService(Service):
         self._starting.addErrback(self._start_failed)
 
     async def _start(self) -> None:
-        await self.host.start()
+        self.pool.start()
+        self.models.add(await self.host.start())
         self._on_loaded()
         self.lifecycle.move(State.READY)
         notify("READY=1\nSTATUS=ready")
@@ -196,19 +216,33 @@ class InferenceService(Service):
         return self._stopping
 
     async def _stop(self) -> None:
-        self.lifecycle.move(State.DRAINING)
         notify("STOPPING=1\nSTATUS=draining")
-        if not self.start_has_failed:
-            _log.info("draining")
         try:
+            await self._withdrawn()
+            self.lifecycle.move(State.DRAINING)
+            if not self.start_has_failed:
+                _log.info("draining")
             await self._drain()
         except CancelledError:
+            if not self.lifecycle.leaving:
+                self.lifecycle.move(State.DRAINING)
             _log.warn("stopped at once; requests were dropped")
         else:
             if not self.start_has_failed:
                 _log.info("stopped; every accepted request was answered")
         self.heartbeat.stop()
         self.lifecycle.move(State.STOPPED)
+
+    async def _withdrawn(self) -> None:
+        """Wait until the server is withdrawn, if it was ready; a failure is logged."""
+        if self.lifecycle.state is not State.READY:
+            return
+        try:
+            await maybeDeferred(self._withdraw).addTimeout(MAX_WITHDRAW_SECONDS, self.clock)
+        except CancelledError:
+            raise
+        except Exception:  # noqa: BLE001 - a registry that fails must not keep the server running
+            _log.failure("the server was not withdrawn from its registry")
 
     async def _drain(self) -> None:
         if not self.start_has_failed:
@@ -220,12 +254,12 @@ class InferenceService(Service):
             await self._pause(IDLE_GRACE_SECONDS)
         self.site.close_idle()
         await self.site.when_quiet()
-        await self.host.stop()
+        await stop_serving([self.host], self.lanes, self.pool)
 
     def abort(self) -> None:
         """Drop the requests that are not answered yet, and stop at once."""
         self.site.abort_all()
-        self.host.abort()
+        self.lanes.abort()
         if self._stopping is not None:
             self._stopping.cancel()
 

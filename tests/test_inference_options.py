@@ -15,10 +15,10 @@ from batcher.learning.latency import LatencyCurve
 from batcher.priority import Priority
 from batcher.queue import Queue
 from model.execution.decode_pool import DecodePool
+from model.execution.lane_pool import join_rows
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout, RequestOptions
 from server.inference import Inference
-from server.model_host import join_rows
 from tests.fakes.executor import GreedyPolicy
 from tests.fakes.server import SIGNATURE, ManualLane, served_model
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes

@@ -1,21 +1,22 @@
 """The model host: start, use and stop: server/model_host.py."""
 
+from dataclasses import replace
 from math import inf
 from pathlib import Path
 
+import numpy as np
 import pytest
-from twisted.internet.defer import CancelledError
+from twisted.internet.defer import CancelledError, ensureDeferred
 
 from batcher.errors import OutOfMemory, RunFailed, RunHung, ShuttingDown
 from model.errors import ModelError
 from model.execution.decode_pool import PoolNotRunning
-from server.inference import Inference, Prediction
+from model.signature import Feed, TensorSpec
+from server.inference import Inference, Outputs, Prediction
 from server.settings.table import Settings
+from tests.fakes.model import FakeRunner
 from tests.fakes.model_host import ModelHostHarness
-from tests.fakes.server import (
-    LABELS,
-    Log,
-)
+from tests.fakes.server import LABELS, SIGNATURE, SIZE, FakeLoader, Log
 from tests.fakes.threads import kinds, outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -39,11 +40,11 @@ def test_a_new_host_has_done_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     assert harness.loader.loads == 0
 
 
-def test_a_model_is_loaded_on_a_model_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """On the reactor thread, it would block the reactor for seconds."""
+def test_a_model_is_loaded_on_a_thread_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On the reactor thread or on a lane, it would delay requests for seconds."""
     harness = ModelHostHarness(monkeypatch)
     started = harness.begin()
-    assert [thread.name for thread in harness.threads.started] == ["model-0"]
+    assert [thread.name for thread in harness.threads.started] == ["loading"]
     assert (harness.loader.loads, started) == (0, [])
     harness.threads.step()
     assert (harness.loader.loads, harness.lines) == (1, [])
@@ -64,7 +65,7 @@ def test_a_start_ends_with_a_model_that_is_warm(
     assert [thread.name for thread in harness.threads.running] == [
         f"model-{number}" for number in range(lanes)
     ]
-    assert [lane.runs for lane in harness.host.lanes] == [len(harness.rows) // lanes] * lanes
+    assert all(lane.runs for lane in harness.lanes.lanes)
     assert harness.lines[0] == "loading pets/7"
     assert harness.lines[1].startswith("warming up: 1 rows: ")
     inference = harness.host.inference
@@ -116,6 +117,69 @@ def test_a_failed_warm_up_is_raised_and_a_stop_frees_the_device(
     assert (stopped, harness.threads.running, harness.runner.closed) == ([None], [], 1)
 
 
+# --- two models on one device
+
+
+#: A signature of the name of `SIGNATURE`, and with rows of its shape, but of another dtype.
+FLOATS = replace(
+    SIGNATURE, inputs=(TensorSpec("image", np.dtype(np.float32), SIGNATURE.inputs[0].shape),)
+)
+
+
+def test_two_models_share_the_lanes_but_never_a_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Although their signatures have equal names and shapes: each row is run by its own model."""
+    harness = ModelHostHarness(monkeypatch)
+    harness.start()
+    other = FakeRunner(FLOATS, spend=harness.spend)
+    second = harness.add_host(FakeLoader(other))
+    started = outcomes(ensureDeferred(second.start()))
+    harness.turn()
+    assert kinds(started) == [Inference]
+    assert [thread.name for thread in harness.threads.running] == ["model-0"]
+    harness.runner.fed.clear()
+    other.fed.clear()
+    pixels = np.full((1, SIZE, SIZE, 3), 2, np.uint8)
+    halves = np.full((1, SIZE, SIZE, 3), 0.5, np.float32)
+    answers = []
+    for _ in range(3):
+        for host, signature, array in (
+            (harness.host, SIGNATURE, pixels),
+            (second, FLOATS, halves),
+        ):
+            assert host.inference is not None
+            answers.append(outcomes(host.inference.submit(Feed(signature, (array,)))))
+    harness.turn()
+    sums = [[float(fired.arrays[0][0, 0]) for fired in each] for each in answers]  # type: ignore[attr-defined]  # Outputs
+    assert sums == [[96.0], [24.0]] * 3
+    fed = [[array.dtype for (array,) in runner.fed] for runner in (harness.runner, other)]
+    assert set(fed[0]) == {np.dtype(np.uint8)}
+    assert set(fed[1]) == {np.dtype(np.float32)}
+
+
+def test_one_model_can_be_closed_while_the_other_serves(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its waiting requests are answered first, and further ones are refused."""
+    harness = ModelHostHarness(monkeypatch)
+    harness.start()
+    other = FakeRunner(FLOATS, spend=harness.spend)
+    second = harness.add_host(FakeLoader(other))
+    ensureDeferred(second.start())
+    harness.turn()
+    assert second.inference is not None
+    feed = Feed(FLOATS, (np.zeros((1, SIZE, SIZE, 3), np.float32),))
+    waiting = [outcomes(second.inference.submit(feed)) for _ in range(3)]
+    closing = outcomes(ensureDeferred(second.stop()))
+    assert closing == []
+    assert kinds(outcomes(second.inference.submit(feed))) == [ShuttingDown]
+    harness.turn()
+    assert [kinds(fired) for fired in waiting] == [[Outputs]] * 3
+    assert closing == [None]
+    second.close()
+    assert (other.closed, harness.runner.closed) == (1, 0)
+    fired = outcomes(harness.classify())
+    harness.turn()
+    assert kinds(fired) == [Prediction]
+
+
 # --- stop
 
 
@@ -148,11 +212,11 @@ def test_a_host_that_was_not_started_can_be_stopped(monkeypatch: pytest.MonkeyPa
     """And cannot be started afterwards."""
     harness = ModelHostHarness(monkeypatch)
     assert harness.stop() == [None]
-    assert kinds(harness.begin()) == [RuntimeError]
+    assert kinds(outcomes(ensureDeferred(harness.host.start()))) == [CancelledError]
     assert harness.threads.started == []
 
 
-@pytest.mark.parametrize("steps", range(6))
+@pytest.mark.parametrize("steps", [0, 1, 2, 3, 8, 1000])
 @pytest.mark.parametrize("lanes", [1, 3])
 def test_a_stop_during_the_start_leaves_nothing_running(
     steps: int, lanes: int, monkeypatch: pytest.MonkeyPatch
@@ -163,11 +227,11 @@ def test_a_stop_during_the_start_leaves_nothing_running(
     for _ in range(steps):
         harness.threads.step()
         harness.calls.drain()
-    assert started == ([] if steps < 4 else [harness.host.inference])
+    assert started == ([] if steps < 1000 else [harness.host.inference])
     stopped = harness.stop()
     harness.turn()
     assert stopped == [None]
-    assert kinds(started) == ([CancelledError] if steps < 4 else [Inference])
+    assert kinds(started) == ([CancelledError] if steps < 1000 else [Inference])
     assert harness.threads.running == []
     assert harness.runner.closed == 1
     assert harness.runs_after_close == 0
@@ -188,11 +252,11 @@ def test_a_stop_during_a_load_that_fails_cancels_the_start(monkeypatch: pytest.M
 def test_an_abort_fails_the_requests_that_wait_or_run(monkeypatch: pytest.MonkeyPatch) -> None:
     """At once, without waiting for the thread of the run."""
     harness = ModelHostHarness(monkeypatch)
-    harness.host.abort()  # without a model it has no effect
+    harness.lanes.abort()  # without a model it has no effect
     harness.start()
     running, waiting = harness.submit(), harness.submit()
     stopped = harness.stop()
-    harness.host.abort()
+    harness.lanes.abort()
     assert kinds(running) == kinds(waiting) == [ShuttingDown]
     assert stopped == []
     harness.turn()
@@ -228,14 +292,14 @@ def test_a_run_fails_its_requests_after_the_run_timeout(
     answer = harness.submit()
     harness.clock.advance(seconds)
     assert kinds(answer) == ended
-    assert harness.host.hung == bool(ended)
+    assert harness.lanes.hung == bool(ended)
 
 
 def test_a_hung_run_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a model no run hangs."""
     harness = ModelHostHarness(monkeypatch)
-    assert not harness.host.hung
+    assert not harness.lanes.hung
     harness.start()
-    assert not harness.host.hung
+    assert not harness.lanes.hung
     monkeypatch.setattr("batcher.batcher.Batcher.hung", True)
-    assert harness.host.hung
+    assert harness.lanes.hung

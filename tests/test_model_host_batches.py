@@ -8,11 +8,12 @@ import pytest
 from batcher.errors import QueueFull
 from batcher.learning.latency import MIN_WARMUP_RUNS, warmup_runs
 from batcher.policy import FixedPolicy, LotPolicy
+from model.execution.lane_pool import join_rows
 from model.execution.warmup import MAX_WARMUP_ROWS
 from model.repository.cache import user_cache_folder
 from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Signature, TensorSpec, blank_feed
-from server.model_host import UNMEASURED_CAP_ROWS, chosen_policy, join_rows, latency_key
+from server.model_host import UNMEASURED_CAP_ROWS, chosen_policy, latency_key
 from server.settings.table import Settings
 from tests.fakes.model_host import ModelHostHarness
 from tests.fakes.server import (
@@ -198,7 +199,7 @@ def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) 
     assert first.rows == warmed(1, 2, 4, lanes=2)
     second = ModelHostHarness(monkeypatch, lanes=2)
     second.start()
-    assert second.rows == [1, 2, 4] * 2 + [4] * (2 * (1 + MIN_WARMUP_RUNS))
+    assert second.rows == [1, 1, 2, 2] + [4] * (2 * (1 + MIN_WARMUP_RUNS))
     assert second.lines == ["loading pets/7", "warming up"]
     assert second.cap == first.cap
 

@@ -10,7 +10,6 @@ from twisted.internet.task import Clock
 
 from batcher.policy import FixedPolicy
 from model.backends.tensorflow.image_inputs import encoded_image_input
-from model.execution.queues import Queues
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
 from server.api.native import tensor_feed
 from tests.fakes.endpoint import (
@@ -23,6 +22,7 @@ from tests.fakes.endpoint import (
     tensors,
     the_response,
 )
+from tests.fakes.model import fake_queues
 from tests.fakes.server import SIGNATURE, ManualLane, served_model
 from tests.images import claims
 
@@ -95,7 +95,7 @@ def test_a_model_decodes_no_more_of_json_than_of_a_posted_image(
 ) -> None:
     """For the signature that images run as; other strings are not checked."""
     clock, lane = Clock(), ManualLane()
-    queues = Queues(800)
+    queues = fake_queues(800)
     for each in (FILES, TEXTS):
         queues.learn(blank_feed(each), 4, {})
     model = replace(

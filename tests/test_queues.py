@@ -7,6 +7,7 @@ import pytest
 
 from model.execution.queues import MAX_OTHER_QUEUES, Queues
 from model.signature import STRING, Feed, Signature, TensorSpec, blank_feed
+from tests.fakes.model import fake_queues
 
 OUTPUT = TensorSpec("y", np.dtype(np.float32), (None, 1))
 WORDS = Signature((TensorSpec("words", np.dtype(np.float32), (None, None)),), (OUTPUT,))
@@ -25,7 +26,7 @@ def words(columns: int, rows: int = 1, signature: Signature = WORDS) -> Feed:
 
 def learned(max_queue_bytes: int = 800) -> Queues:
     """Return queues that know rows of 10 words."""
-    queues = Queues(max_queue_bytes)
+    queues = fake_queues(max_queue_bytes)
     queues.learn(words(10), 4, {1: 1.0, 2: 1.5})
     return queues
 
@@ -98,7 +99,7 @@ def test_rows_wait_up_to_the_bytes_but_never_fewer_than_a_batch(columns: int, ro
 
 def test_a_feed_that_runs_alone_is_one_row() -> None:
     """With all its bytes."""
-    queues = Queues(800)
+    queues = fake_queues(800)
     queues.learn(blank_feed(ALONE), 1, {})
     assert queues.of(blank_feed(ALONE)).max_queued_rows == 200
     assert queues.of(Feed(ALONE, (np.zeros(50, np.float32),))).max_queued_rows == 4
@@ -106,7 +107,7 @@ def test_a_feed_that_runs_alone_is_one_row() -> None:
 
 def test_a_string_counts_as_a_reference() -> None:
     """Eight bytes; its content is counted when the request is read."""
-    queues = Queues(800)
+    queues = fake_queues(800)
     queues.learn(blank_feed(TEXTS), 4, {})
     assert queues.of(Feed(TEXTS, (np.array([[b"x" * 99, b""]], STRING),))).max_queued_rows == 50
 

@@ -4,9 +4,12 @@ from dataclasses import replace
 from math import inf
 
 import pytest
+from twisted.internet.defer import Deferred
+from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from batcher.stats import State as Batching
 from server.lifecycle import State
+from server.service import IDLE_GRACE_SECONDS, MAX_WITHDRAW_SECONDS
 from server.settings.table import Settings
 from tests.fakes.http import Client, request
 from tests.fakes.server import Log
@@ -165,6 +168,84 @@ def test_a_server_that_is_still_starting_stops_too(
     assert harness.runs_after_close == 0
     assert harness.service.lifecycle.state is State.STOPPED
     assert "pets/7 is ready" not in " ".join(log.lines())
+
+
+# --- the step before draining
+
+
+class Registry:
+    """A registry that answers a withdrawal when the test fires `answer`."""
+
+    def __init__(self) -> None:
+        self.withdrawals = 0
+        self.answer: Deferred[None] = Deferred()
+
+    def withdraw(self) -> Deferred[None]:
+        """Count the call, and return `answer`."""
+        self.withdrawals += 1
+        return self.answer
+
+
+def served(harness: ServiceHarness) -> tuple[int, str | None]:
+    """Return the status of an answer and its Connection header, on a new connection."""
+    client = harness.connect()
+    client.send(POST)
+    harness.turn()
+    return client.answer.status, client.answer.headers.get("connection")
+
+
+def test_a_server_is_withdrawn_before_it_drains(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Until the registry has answered, other servers may still send requests to it."""
+    registry = Registry()
+    harness = ServiceHarness(monkeypatch, withdraw=registry.withdraw).started()
+    fired = harness.stop()
+    assert (registry.withdrawals, fired) == (1, [])
+    assert harness.readyz()[0] == 200
+    assert served(harness) == (200, None)
+    registry.answer.callback(None)
+    harness.turn()
+    assert harness.service.lifecycle.state is State.DRAINING
+    harness.wait(IDLE_GRACE_SECONDS)
+    assert (registry.withdrawals, fired) == (1, [None])
+
+
+@pytest.mark.parametrize("silent", [True, False])
+def test_a_registry_that_fails_does_not_keep_the_server_running(
+    silent: bool, monkeypatch: pytest.MonkeyPatch, log: Log
+) -> None:
+    """Whether it never answers or answers with an error, which is logged."""
+    registry = Registry()
+    harness = ServiceHarness(monkeypatch, withdraw=registry.withdraw).started()
+    fired = harness.stop()
+    if silent:
+        harness.wait(MAX_WITHDRAW_SECONDS)
+    else:
+        registry.answer.errback(ConnectionError("the registry is gone"))
+        harness.turn()
+    harness.wait(IDLE_GRACE_SECONDS)
+    assert fired == [None]
+    kind = DeferredTimeout if silent else ConnectionError
+    assert "not withdrawn from its registry" in log.flush(kind)[0]
+
+
+def test_an_abort_does_not_wait_for_the_registry(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    """A second signal ends the server at once."""
+    harness = ServiceHarness(monkeypatch, withdraw=Registry().withdraw).started()
+    fired = harness.stop()
+    harness.service.abort()
+    harness.turn()
+    assert fired == [None]
+    assert harness.service.lifecycle.state is State.STOPPED
+    assert log.lines()[-1] == "stopped at once; requests were dropped"
+
+
+def test_a_server_that_never_was_ready_is_not_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It was not announced."""
+    registry = Registry()
+    harness = ServiceHarness(monkeypatch, withdraw=registry.withdraw)
+    harness.start()
+    fired = harness.stop()
+    assert (registry.withdrawals, fired) == (0, [None])
 
 
 # --- abort

@@ -85,7 +85,7 @@ def test_a_feed_that_runs_alone_is_unchanged() -> None:
     alone = Signature(specs, (SCORES,), "lonely", alone="input 'x' has a batch axis of 1")
     assert (SIGNATURE.batched, alone.batched) == (True, False)
     feed = alone.feed({"x": np.zeros((1, 4), np.float32), "y": np.array(True)})
-    assert (feed.rows, feed.key) == (1, RunKey("lonely", ((1, 4), ())))
+    assert (feed.rows, feed.key) == (1, RunKey(None, "lonely", ((1, 4), ())))
     with pytest.raises(FeedError, match=r"expected float32\[1, 4\], got float32\[2, 4\]"):
         alone.feed({"x": np.zeros((2, 4), np.float32), "y": np.array(True)})
 

@@ -8,13 +8,13 @@ import orjson
 import pytest
 from twisted.internet.task import Clock
 
-from model.execution.queues import Queues
 from model.signature import STRING, Signature, TensorSpec, blank_feed
 from server.api.status import StatusAPI, signature_facts, status_of
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.http.messages import HTTPResponse
 from server.inference import Inference, ServedModel
 from tests.fakes.http import Answer, http_request, request
+from tests.fakes.model import fake_queues
 from tests.fakes.server import SIGNATURE, FakeInference, ManualLane, served_model
 from tests.fakes.service import ServiceHarness
 from tests.fakes.threads import outcomes
@@ -33,7 +33,7 @@ TEXTS = Signature(
 
 def tensors() -> ServedModel:
     """Return a model of two signatures, which take no images."""
-    queues = Queues(800)
+    queues = fake_queues(800)
     queues.learn(blank_feed(ROWS), 16, {})
     queues.learn(blank_feed(TEXTS), 1, {})
     return replace(
@@ -109,7 +109,7 @@ def test_names_may_have_any_characters() -> None:
     """The answer is JSON in UTF-8."""
     name = """it's "x" είσοδος😀\\\n"""
     odd = Signature((TensorSpec(name, np.dtype(np.float32), (None, 1)),), (SCORES,), name)
-    queues = Queues(800)
+    queues = fake_queues(800)
     queues.learn(blank_feed(odd), 1, {})
     inference = FakeInference(Clock())
     inference.model = replace(

@@ -7,29 +7,34 @@ import pytest
 from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
+from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory, ResultCountMismatch
 from batcher.learning.latency import (
     MAX_WARMUP_RUNS,
     MIN_LONG_RUN_SECONDS,
     MIN_WARMUP_RUNS,
+    LatencyCurve,
     warmup_runs,
 )
+from batcher.queue import Queue
+from batcher.share import Share
 from model.errors import ModelError
 from model.execution.lane import Lane
-from model.execution.thread import ThreadStopped
+from model.execution.lane_pool import join_rows
 from model.execution.warmup import (
     MAX_WARMUP_ROWS,
+    MeasuredRuns,
     SampleFailed,
     choose_cap,
     has_plateaued,
     repeat_sample,
-    run_all_sizes,
     sizes_up_to,
     sweep_is_complete,
     warm_up,
 )
-from model.signature import Signature, TensorSpec, blank_feed
-from tests.fakes.model import IMAGES, FakeRunner, started_thread
+from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
+from tests.fakes.executor import GreedyPolicy
+from tests.fakes.model import IMAGES, FakeRunner, images, loaded, started_thread
 from tests.fakes.threads import kinds, outcomes
 
 RUNS = 1 + MIN_WARMUP_RUNS  #: runs of a size that takes a while: an untimed one and the timed ones
@@ -109,28 +114,22 @@ class Machine:
     ) -> None:
         self.clock = Clock()
         self.threads = [started_thread(seconds=self.clock.seconds) for _ in range(lanes)]
-        self.runners = [
-            FakeRunner(capacity=capacity, spend=lambda rows: self.clock.advance(duration(rows)))
-            for _ in range(lanes)
-        ]
-        self.lanes = [
-            Lane(stepped.thread, runner)
-            for stepped, runner in zip(self.threads, self.runners, strict=True)
-        ]
+        self.runner = FakeRunner(
+            capacity=capacity, spend=lambda rows: self.clock.advance(duration(rows))
+        )
+        self.sample = blank_feed(IMAGES)
+        self.sample.model = loaded(self.runner)
+        self.lanes = [Lane(stepped.thread) for stepped in self.threads]
+        self.batcher: Batcher[Feed, Arrays] = Batcher(
+            self.clock, self.lanes, GreedyPolicy(), join=join_rows
+        )
+        self.runs = MeasuredRuns(self.batcher, "warm-up")
         self.lines: list[str] = []
 
     def warm_up(self, largest: int | None = None) -> list[object]:
         """Begin a warm-up; return the list that will hold its outcome."""
-        return outcomes(
-            Deferred.fromCoroutine(
-                warm_up(
-                    self.lanes,
-                    blank_feed(IMAGES),
-                    largest,
-                    on_progress=self.lines.append,
-                )
-            )
-        )
+        warming = warm_up(self.runs, self.sample, largest, on_progress=self.lines.append)
+        return outcomes(Deferred.fromCoroutine(warming))
 
     def work(self) -> None:
         """Run all jobs of every lane."""
@@ -138,8 +137,8 @@ class Machine:
             pass
 
     def rows(self) -> list[int]:
-        """Return the rows of each run of the first lane."""
-        return [len(feed[0]) for feed in self.runners[0].fed]
+        """Return the rows of each run of all lanes."""
+        return [len(feed[0]) for feed in self.runner.fed]
 
 
 def finished(machine: Machine, largest: int | None = None) -> list[object]:
@@ -210,9 +209,10 @@ def test_the_sweep_ends_below_a_size_that_the_graph_cannot_run() -> None:
     """Where a constant inside fixes the rows, the model is served with as many as it takes."""
     machine = Machine(lambda _: 0.5, lanes=2)
     outcome = machine.warm_up()
-    for stepped in machine.threads:
-        stepped.run_all()
-    machine.runners[1].errors = [ResultCountMismatch(2, 1)]
+    while len(machine.lines) < 2:
+        machine.threads[0].run_all()
+        machine.threads[1].run_all()
+    machine.runner.errors = [ResultCountMismatch(2, 1)]
     machine.work()
     assert outcome == [{1: 0.5, 2: 0.5}]
     assert "the largest batch is 2: the model returned 1 results" in machine.lines[-1]
@@ -235,7 +235,7 @@ def test_a_required_size_that_does_not_fit_is_an_error(
 def test_a_sample_that_the_model_cannot_run_has_its_own_error() -> None:
     """So that the start may continue without a measurement."""
     machine = Machine(lambda _: 0.5)
-    machine.runners[0].errors = [ValueError("zeros will not do\nand more of it")]
+    machine.runner.errors = [ValueError("zeros will not do\nand more of it")]
     (error,) = finished(machine)
     assert isinstance(error, SampleFailed)
     assert str(error) == "a run of one row failed: zeros will not do"
@@ -272,21 +272,22 @@ def test_a_failure_is_raised_when_every_lane_is_idle_again() -> None:
     assert kinds(outcome) == [ModelError]
 
 
-def test_a_cancelled_warm_up_ends_at_once() -> None:
-    """The runs that have begun end, and their results are dropped."""
+def test_a_cancelled_warm_up_ends_with_the_runs_that_have_begun() -> None:
+    """The runs that wait are dropped."""
     machine = Machine(lambda _: 0.5, lanes=2)
-    warming = Deferred.fromCoroutine(
-        warm_up(machine.lanes, blank_feed(IMAGES), None, on_progress=print)
-    )
-    fired = outcomes(warming)
-    warming.cancel()
-    assert kinds(fired) == [CancelledError]
+    fired = machine.warm_up()
+    machine.threads[0].run_all()
+    machine.threads[1].run_all()
+    before = len(machine.rows())
+    machine.runs.cancel()
     machine.work()
-    assert machine.rows() == [1] * RUNS
+    assert kinds(fired) == [CancelledError]
+    assert len(machine.rows()) <= before + 2
+    assert machine.batcher.idle
 
 
 def test_all_lanes_run_a_size_at_the_same_time() -> None:
-    """All lanes get a size before one begins it; the next size waits for the slowest lane."""
+    """The next size waits for the slowest lane."""
     machine = Machine(lambda _: 0.5, lanes=3)
     outcome = machine.warm_up(2)
     jobs = [stepped.queue.jobs for stepped in machine.threads]
@@ -296,22 +297,33 @@ def test_all_lanes_run_a_size_at_the_same_time() -> None:
     assert list(map(len, jobs)) == [0, 0, 1]
     machine.work()
     assert outcome == [{1: 0.5, 2: 0.5}]
-    assert [lane.runs for lane in machine.lanes] == [2 * RUNS] * 3
+    assert machine.rows() == [1] * (3 * RUNS) + [2] * (3 * RUNS)
 
 
-def test_the_median_is_over_all_lanes() -> None:
-    """A slower lane counts like the others."""
-    durations = iter([0.75] * RUNS + [0.5] * RUNS + [0.25] * RUNS)
+def test_the_times_of_all_lanes_count() -> None:
+    """A slower lane counts like the others: the mean is over the runs of all lanes."""
+    durations = iter([64.0] * 3 + [0.75, 0.5, 0.25] * MIN_WARMUP_RUNS)
     assert finished(Machine(lambda _: next(durations), lanes=3), largest=1) == [{1: 0.5}]
-    durations = iter([1 / 256] * (1 + MAX_WARMUP_RUNS) + [1 / 4] * (2 * RUNS))
-    assert finished(Machine(lambda _: next(durations), lanes=3), largest=1) == [{1: 1 / 4}]
+
+
+def test_other_models_are_served_during_a_warm_up() -> None:
+    """Their requests wait for the runs under way, not for those of the warm-up that wait."""
+    machine = Machine(lambda _: 0.5)
+    outcome = machine.warm_up(1)
+    machine.threads[0].run_all()
+    feed = images(7, model=loaded(machine.runner, name="other"))
+    queue: Queue[Feed, Arrays] = Queue(LatencyCurve({1: 0.5}), 4, 4, share=Share("other/1"))
+    answers = [outcomes(machine.batcher.submit(feed, 1, queue)) for _ in range(2)]
+    machine.threads[0].run_all()
+    assert [kinds(fired) for fired in answers] == [[tuple], [tuple]]
+    machine.work()
+    assert outcome == [{1: 0.5}]
 
 
 def prepared(machine: Machine, largest: int) -> list[object]:
     """Return the outcome of running all sizes up to *largest*."""
-    outcome = outcomes(
-        Deferred.fromCoroutine(run_all_sizes(machine.lanes, blank_feed(IMAGES), largest))
-    )
+    preparing = machine.runs.run_all_sizes(machine.sample, largest)
+    outcome = outcomes(Deferred.fromCoroutine(preparing))
     machine.work()
     return outcome
 
@@ -321,8 +333,7 @@ def test_all_sizes_are_run_on_every_lane_and_the_largest_is_timed(seconds: float
     """For a start with stored run times, which checks whether they still hold."""
     machine = Machine(lambda rows: rows / 6 * seconds, lanes=2)
     assert prepared(machine, 6) == [seconds]
-    assert machine.rows() == [1, 2, 4, 6] + [6] * RUNS
-    assert [lane.runs for lane in machine.lanes] == [4 + RUNS] * 2
+    assert machine.rows() == [1, 1, 2, 2, 4, 4] + [6] * (2 * RUNS)
 
 
 def test_a_failure_of_running_all_sizes_is_passed_on() -> None:
@@ -330,15 +341,3 @@ def test_a_failure_of_running_all_sizes_is_passed_on() -> None:
     (error,) = prepared(Machine(lanes=2, capacity=3), 4)
     assert isinstance(error, OutOfMemory)
     assert error.rows == 4
-
-
-def test_a_thread_that_is_stopped_ends_the_warm_up() -> None:
-    """As when a server is stopped while it starts."""
-    machine = Machine(lanes=1)
-    (stepped,) = machine.threads
-    outcome = machine.warm_up()
-    stepped.thread.stop()
-    machine.work()
-    (error,) = outcome
-    assert isinstance(error, ThreadStopped)
-    assert str(error) == "the model thread model-0 has stopped"

@@ -1,28 +1,34 @@
 """
 Decode images on dedicated threads.
 
-Decides when a job may begin, how its result reaches the reactor thread, and what a stop does with
-the jobs that wait.  The reactor's own pool is not used: it resolves names and reads files, which
-must not wait behind images.  A job may be any function; this module may not import Pillow, numpy or
-the reactor.
+Decides which job begins next, how its result reaches the reactor thread, and what a stop does with
+the jobs that wait.  The models take turns by the time that their jobs take.  The reactor's own pool
+is not used: it resolves names and reads files, which must not wait behind images.  A job may be any
+function; this module may not import Pillow, numpy or the reactor.
 """
 
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
+from math import ceil, inf
 from typing import Protocol, TypeVar, TypeVarTuple, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from batcher.share import Share
 from model.execution.cores import usable_cores
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
+
+
+#: The share of jobs that belong to no model.
+NO_SHARE = Share("")
 
 
 class PoolNotRunning(Exception):
@@ -67,20 +73,22 @@ class _State(Enum):
     STOPPED = "stopped"
 
 
-class _Stage(Enum):
-    """The stages of a job: after WAITING it is either RUNNING or WITHDRAWN."""
+@dataclass(eq=False, slots=True)
+class _Line:
+    """The jobs of one share, and the time that they took."""
 
-    WAITING = "waiting"
-    RUNNING = "running"
-    WITHDRAWN = "withdrawn"
+    share: Share
+    waiting: "dict[_Job, None]" = field(default_factory=dict)  #: the oldest first
+    running: int = 0  #: jobs that run, or whose result has not reached the reactor thread yet
+    charged: float = 0.0  #: the seconds of its jobs, divided by the weight of the share
 
 
 @dataclass(eq=False, slots=True)
 class _Job:
+    line: _Line
     call: Callable[[], object]
     deferred: Deferred[object]
     on_duration: Callable[[float], object] | None
-    stage: _Stage = _Stage.WAITING
 
 
 class DecodePool:
@@ -109,25 +117,47 @@ class DecodePool:
         self._call_from_thread = call_from_thread
         self._clock = clock
         self._state = _State.NEW
-        self._lock = threading.Lock()  # guards the stage of every job, and _running
-        self._running = 0
-        self._pending: dict[_Job, None] = {}  # oldest first; reactor thread only
+        self._lock = threading.Lock()  # guards the lines
+        # A line is kept after its last job, as long as its charge makes a difference.
+        self._lines: dict[Share, _Line] = {}
         self._stops: list[Deferred[None]] = []
 
     @property
     def running(self) -> int:
         """The number of jobs that run, or whose result has not reached the reactor thread yet."""
-        return self._running
+        return sum(line.running for line in self._lines.values())
 
     @property
     def waiting(self) -> int:
         """The number of jobs that wait for a thread."""
-        return self.pending - self._running
+        return sum(len(line.waiting) for line in self._lines.values())
 
     @property
     def pending(self) -> int:
         """The number of jobs that wait or run; a job cancelled in its run counts until it ends."""
-        return len(self._pending)
+        return self.waiting + self.running
+
+    def pending_of(self, share: Share) -> int:
+        """Return the number of jobs of *share* that wait or run, counted as in `pending`."""
+        line = self._lines.get(share)
+        return len(line.waiting) + line.running if line is not None else 0
+
+    def pending_before(self, share: Share) -> int:
+        """
+        Return the expected number of pending jobs that begin before a new job of *share*.
+
+        These are the jobs that run, the jobs of *share*, and of every other share as many as its
+        turns allow, if all jobs take the same time.
+        """
+        line = self._lines.get(share)
+        own = len(line.waiting) if line is not None else 0
+        before = own
+        for each in self._lines.values():
+            before += each.running
+            if each is not line:
+                turns = ceil((own + 1) * each.share.weight / share.weight)
+                before += min(len(each.waiting), turns)
+        return before
 
     def alive(self) -> bool:
         """Return whether the pool accepts jobs, and all its threads are alive."""
@@ -146,15 +176,17 @@ class DecodePool:
         self,
         function: Callable[[*Ts], T],
         *args: *Ts,
+        share: Share = NO_SHARE,
         on_duration: Callable[[float], object] | None = None,
     ) -> Deferred[T]:
         """
         Call *function* with *args* on a decode thread; fire with its result or its error.
 
-        *on_duration* is called just before the Deferred fires, with the seconds spent in
-        *function*.  A job that is cancelled before it has begun never runs.  A job that is
-        cancelled later runs to its end; its result is dropped, and *on_duration* is not called.
-        The Deferred fails with `PoolNotRunning` before `start` and after `stop`.
+        The jobs of each *share* begin in order; the shares take turns.  *on_duration* is called
+        just before the Deferred fires, with the seconds spent in *function*.  A job that is
+        cancelled before it has begun never runs.  A job that is cancelled later runs to its end;
+        its result is dropped, and *on_duration* is not called.  The Deferred fails with
+        `PoolNotRunning` before `start` and after `stop`.
         """
         if self._state is not _State.RUNNING:
             return fail(PoolNotRunning(f"the decode pool is {self._state.value}"))
@@ -162,10 +194,25 @@ class DecodePool:
         def cancel(_: Deferred[object]) -> None:
             self._withdraw(job)
 
-        job = _Job(partial(function, *args), Deferred(cancel), on_duration)
-        self._pending[job] = None
-        self._pool.callInThread(partial(self._run_job, job))
+        line = self._lines.get(share) or self._new_line(share)
+        job = _Job(line, partial(function, *args), Deferred(cancel), on_duration)
+        with self._lock:
+            line.waiting[job] = None
+        self._pool.callInThread(self._run_next)
         return cast("Deferred[T]", job.deferred)
+
+    def _new_line(self, share: Share) -> _Line:
+        """Add a line for *share*; drop the idle lines whose charge makes no difference."""
+        with self._lock:
+            busy = [line.charged for line in self._lines.values() if line.waiting or line.running]
+            least = min(busy, default=inf)
+            self._lines = {
+                each: line
+                for each, line in self._lines.items()
+                if line.waiting or line.running or line.charged > least
+            }
+            self._lines[share] = line = _Line(share)
+            return line
 
     def stop(self) -> Deferred[None]:
         """
@@ -183,7 +230,7 @@ class DecodePool:
         self._stops.append(stopped)
         if self._state is _State.RUNNING:
             self._state = _State.STOPPING
-            for job in list(self._pending):
+            for job in [job for line in self._lines.values() for job in tuple(line.waiting)]:
                 if self._withdraw(job):
                     refusal = PoolNotRunning("the decode pool was stopped before the job began")
                     job.deferred.errback(refusal)
@@ -193,32 +240,45 @@ class DecodePool:
     def _withdraw(self, job: _Job) -> bool:
         """Withdraw *job* unless it has begun; return whether it was withdrawn."""
         with self._lock:
-            if job.stage is not _Stage.WAITING:
+            if job not in job.line.waiting:
                 return False
-            job.stage = _Stage.WITHDRAWN
-        job.call = _do_nothing  # the job stays in the queue of the threads, but frees its image
-        del self._pending[job]
+            del job.line.waiting[job]
         return True
 
-    def _run_job(self, job: _Job) -> None:
-        """Run *job* unless it was withdrawn.  Called on a decode thread."""
+    def _next_job(self) -> _Job | None:
+        """Remove and return the job that begins next; None if no job waits any more."""
         with self._lock:
-            if job.stage is not _Stage.WAITING:
-                return
-            job.stage = _Stage.RUNNING
-            self._running += 1
+            lines = [line for line in self._lines.values() if line.waiting]
+            if not lines:
+                return None
+            line = min(lines, key=_charge)
+            for each in self._lines.values():
+                # A line without jobs at its turn does not make up for that turn later.
+                each.charged = max(each.charged, line.charged)
+            job = next(iter(line.waiting))
+            del line.waiting[job]
+            line.running += 1
+            return job
+
+    def _run_next(self) -> None:
+        """Run the job whose turn it is, if there is one.  Called on a decode thread."""
+        job = self._next_job()
+        if job is None:
+            return
         began = self._clock()
         try:
             result = job.call()
         except BaseException:  # noqa: BLE001 - the Deferred must fire after any error
             result = Failure()
-        self._call_from_thread(self._deliver, job, result, self._clock() - began)
+        seconds = self._clock() - began
+        with self._lock:
+            job.line.charged += seconds / job.line.share.weight
+        self._call_from_thread(self._deliver, job, result, seconds)
 
     def _deliver(self, job: _Job, result: object, seconds: float) -> None:
         """Fire the Deferred of *job*, unless it was cancelled while the job ran."""
         with self._lock:
-            self._running -= 1
-        del self._pending[job]
+            job.line.running -= 1
         try:
             if not job.deferred.called:
                 self._fire(job, result, seconds)
@@ -234,7 +294,7 @@ class DecodePool:
             job.deferred.callback(result)  # a Failure starts the errbacks
 
     def _stop_if_idle(self) -> None:
-        if self._state is _State.STOPPING and not self._pending:
+        if self._state is _State.STOPPING and not self.pending:
             self._state = _State.STOPPED
             self._pool.stop()
             stops, self._stops = self._stops, []
@@ -242,5 +302,5 @@ class DecodePool:
                 stopped.callback(None)
 
 
-def _do_nothing() -> None:
-    """Do nothing, in place of the call of a withdrawn job, so that its arguments can be freed."""
+def _charge(line: _Line) -> float:
+    return line.charged

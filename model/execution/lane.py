@@ -1,15 +1,15 @@
 """
 Run batches on one model thread: copy rows into a buffer, run the model once, split the outputs.
 
-`run` is called on the reactor thread; staging, running and splitting happen on the model thread,
-which wakes the reactor once for each batch.
+A lane belongs to a device, and runs the batches of every model on it: the feeds of a batch name
+their model.  `run` is called on the reactor thread; staging, running and splitting happen on the
+model thread, which wakes the reactor once for each batch.
 """
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batcher.executor import Piece
-from model.backend import Runner
 from model.errors import ModelError
 from model.execution.staging import Staging
 from model.execution.thread import ModelThread
@@ -22,9 +22,8 @@ if TYPE_CHECKING:
 class Lane:
     """A `batcher.executor.Executor`: one model thread with a staging buffer of its own."""
 
-    def __init__(self, thread: ModelThread, runner: Runner) -> None:
+    def __init__(self, thread: ModelThread) -> None:
         self.thread = thread
-        self._runner = runner
         self._staging = Staging()
         # Written by the model thread:
         #: Seconds of the last run, with copying and splitting; None before the first.
@@ -55,12 +54,15 @@ class Lane:
     def _run(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
         self.runs += 1
         first = pieces[0].item
+        if first.model is None:
+            raise ModelError("a feed that names no model cannot be run")
+        runner = first.model.runner
         if not first.signature.batched:
             self.rows += 1
-            return [self._runner.run(first)]
+            return [runner.run(first)]
         feed = self._staging.stage([(piece.item, piece.start, piece.stop) for piece in pieces])
         self.rows += feed.rows
-        outputs = self._runner.run(feed)
+        outputs = runner.run(feed)
         for output in outputs:
             got = len(output) if output.ndim else 0
             if got != feed.rows:

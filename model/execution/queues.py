@@ -8,6 +8,8 @@ from collections import OrderedDict
 
 from batcher.learning.latency import LatencyCurve
 from batcher.queue import Queue
+from batcher.share import Share
+from model.backend import LoadedModel
 from model.signature import Arrays, Feed, RunKey
 
 #: Largest number of queues for shapes that were not warmed up: clients may send any shape.
@@ -19,12 +21,15 @@ FeedQueue = Queue[Feed, Arrays]
 
 class Queues:
     """
-    The queues of one model.
+    The queues of *model*.
 
     A queue may hold rows of *max_queue_bytes* bytes in total, or one largest batch if that is more.
     """
 
-    def __init__(self, max_queue_bytes: int) -> None:
+    def __init__(self, model: LoadedModel, share: Share, max_queue_bytes: int) -> None:
+        """*share* is the model's share of the time of the lanes."""
+        self.share = share
+        self._model = model
         self._max_queue_bytes = max_queue_bytes
         #: The queue that `learn` made last for each signature, by the name of the signature.
         self.known: dict[str, FeedQueue] = {}
@@ -39,6 +44,7 @@ class Queues:
         *measured* maps the number of rows of a run to its seconds.  *cap*, the largest batch in
         rows, also applies to the queues of all other shapes of this signature.
         """
+        sample.model = self._model
         name = sample.signature.name
         self._caps[name] = cap
         self._learned[sample.key] = self.known[name] = self._new(sample, cap, measured)
@@ -49,11 +55,12 @@ class Queues:
 
     def of(self, feed: Feed) -> FeedQueue:
         """
-        Return the queue for *feed*; make it if there is none.
+        Return the queue for *feed*, which names the model from now on; make it if there is none.
 
         Call `learn` for the signature of *feed* first.  If there are more than `MAX_OTHER_QUEUES`
         queues that `learn` did not make, the least recently used one is removed.
         """
+        feed.model = self._model
         key = feed.key
         queue = self._learned.get(key)
         if queue is None:
@@ -65,7 +72,7 @@ class Queues:
 
     def _new(self, feed: Feed, cap: int, measured: dict[int, float]) -> FeedQueue:
         rows = max(cap, self._max_queue_bytes // max(1, feed.row_bytes))
-        return Queue(LatencyCurve(measured), cap, rows, run_name(feed))
+        return Queue(LatencyCurve(measured), cap, rows, run_name(feed), share=self.share)
 
 
 def run_name(feed: Feed) -> str:

@@ -55,7 +55,7 @@ class Staging:
             for view, array in zip(views, feed.arrays, strict=True):
                 view[filled:end] = array[start:stop]
             filled = end
-        return Feed(first.signature, views)
+        return Feed(first.signature, views, first.model)
 
     def _fit(self, feed: Feed, rows: int) -> None:
         key = feed.key

@@ -1,30 +1,35 @@
 """
 Measure the seconds of a run of 1, 2, 4, ... rows, until more rows no longer raise the rate.
 
-The decisions are pure functions.  `warm_up` performs this sweep on all lanes at the same time,
-since lanes that share a device slow each other down.  Rates are rows per second.
+The decisions are pure functions.  `warm_up` performs this sweep through the batcher, in a queue of
+low weight, so that other models on the device are served meanwhile.  All lanes run at the same
+time, since lanes that share a device slow each other down.  Rates are rows per second.
 """
 
-from collections.abc import Callable, Sequence
-from functools import partial
+from collections.abc import Callable
 from statistics import median
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import Any
 
-from twisted.internet.defer import CancelledError, DeferredList
+from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
-from batcher.errors import OutOfMemory
-from batcher.executor import Piece
-from batcher.learning.latency import MIN_WARMUP_RUNS, trimmed_mean, warmup_runs
+from batcher.batcher import Batcher
+from batcher.errors import OutOfMemory, RunFailed, ShuttingDown
+from batcher.learning.latency import (
+    MIN_WARMUP_RUNS,
+    LatencyCurve,
+    trimmed_mean,
+    warmup_runs,
+)
 from batcher.learning.sizes import KNEE_RATE_SHARE
+from batcher.policy import FixedPolicy
+from batcher.queue import Queue
+from batcher.share import Share
+from batcher.trace import Trace
 from model.errors import ModelError
-from model.execution.lane import Lane
-from model.execution.thread import ThreadStopped
-from model.signature import Feed
+from model.signature import Arrays, Feed
 
-if TYPE_CHECKING:
-    from twisted.python.failure import Failure
-
-T = TypeVar("T")
+#: The weight of the runs of a warm-up, beside the weight 1 of a model that is served.
+WARMUP_WEIGHT = 1 / 16
 
 #: The largest batch of a sweep, in rows, if no option and no signature limits it.
 MAX_WARMUP_ROWS = 128
@@ -86,75 +91,91 @@ def repeat_sample(sample: Feed, rows: int) -> Feed:
     return sample.repeated(rows) if sample.signature.batched else sample
 
 
-def _timed_runs(lane: Lane, feed: Feed, repeats: Callable[[float], int]) -> list[float]:
+class MeasuredRuns:
     """
-    Run *feed* on the lane's own thread; return the seconds of the timed runs.
+    Runs copies of a row on all lanes of *batcher*, and measures them.
 
-    *repeats* returns the number of runs to time, given the seconds of one run.  An untimed run
-    before the timed ones lets the engine prepare for the shape.
-    """
-    piece = Piece(feed, 0, feed.rows)
-    lane.run_now([piece])
-    times: list[float] = []
-    while not times or len(times) < repeats(median(times)):
-        lane.run_now([piece])
-        times.append(lane.seconds or 0.0)
-    return times
-
-
-async def _run_on_all(lanes: Sequence[Lane], work: Callable[[Lane], T]) -> list[T]:
-    """
-    Call *work* on the threads of all *lanes* at the same time; return one result for each lane.
-
-    Waits until all calls have ended.  Raises the error of the first of *lanes* whose call failed.
-    """
-    calls = [lane.thread.call(partial(work, lane)) for lane in lanes]
-    results: list[T] = []
-    for succeeded, result in await DeferredList(calls, consumeErrors=True):
-        if not succeeded:
-            cast("Failure", result).raiseException()
-        results.append(result)
-    return results
-
-
-async def measure(
-    lanes: Sequence[Lane],
-    sample: Feed,
-    rows: int,
-    repeats: Callable[[float], int] = warmup_runs,
-) -> float:
-    """
-    Return the seconds of a run of *rows* copies of *sample* while all *lanes* run it.
-
-    The result is the median of the `trimmed_mean` of each lane.  *repeats* returns the number of
-    runs to time on each lane, given the seconds of one run.
-    """
-    feed = repeat_sample(sample, rows)
-    gathered = await _run_on_all(lanes, lambda lane: _timed_runs(lane, feed, repeats))
-    return median(trimmed_mean(times) for times in gathered)
-
-
-async def run_all_sizes(lanes: Sequence[Lane], sample: Feed, largest: int) -> float:
-    """
-    Run copies of *sample* once for each size of `sizes_up_to`, so that the engine prepares for it.
-
-    All *lanes* do this at the same time.  Return the seconds of a run of *largest* rows while all
-    lanes run it, from a few timed runs.
+    Each run is a batch of its own.  The runs take turns with the batches of other models, with
+    `WARMUP_WEIGHT`.
     """
 
-    def run_all(lane: Lane) -> None:
-        for rows in sizes_up_to(largest):
-            lane.run_now([Piece(repeat_sample(sample, rows), 0, rows)])
+    def __init__(self, batcher: Batcher[Feed, Arrays], name: str) -> None:
+        """*name* is the name of the queue for reports."""
+        self._batcher = batcher
+        self._lanes = batcher.stats().lanes
+        self._share = Share(name, WARMUP_WEIGHT, background=True)
+        self._under_way: Deferred[list[tuple[bool, Any]]] | None = None
 
-    def few(seconds: float) -> int:
-        return min(MIN_WARMUP_RUNS, warmup_runs(seconds))
+    async def run(self, feed: Feed, count: int) -> list[float]:
+        """
+        Run *feed* *count* times; return the seconds of each run, without the dispatch overhead.
 
-    await _run_on_all(lanes, run_all)
-    return await measure(lanes, sample, largest, few)
+        Waits until all these runs have ended.  Raises `OutOfMemory` if the rows do not fit in
+        memory, else the error of the first run that failed.
+        """
+        rows = feed.rows
+        # The batcher lowers the cap and runs fewer rows if they do not fit in memory.
+        queue: Queue[Feed, Arrays] = Queue(
+            LatencyCurve({}),
+            rows,
+            rows * count,
+            self._share.name,
+            share=self._share,
+            policy=FixedPolicy(rows, 0.0),
+        )
+        traces = [Trace() for _ in range(count)]
+        answers = [self._batcher.submit(feed, rows, queue, trace=trace) for trace in traces]
+        self._under_way = DeferredList(answers, consumeErrors=True)
+        for succeeded, result in await self._under_way:
+            if not succeeded:
+                raise _cause(result.value)
+        if queue.cap < rows:
+            raise OutOfMemory(rows)
+        launched = [trace.runs[-1] for trace in traces]
+        return [(run.seconds or 0.0) - run.dispatch_overhead for run in launched]
+
+    async def run_on_all(self, feed: Feed, repeats: Callable[[float], int]) -> float:
+        """
+        Return the seconds of a run of *feed* while all lanes run it: the `trimmed_mean`.
+
+        *repeats* returns the number of runs to time on each lane, given the median of the seconds
+        of the runs so far.  An untimed run on each lane before the timed ones lets the engine
+        prepare for the shape.
+        """
+        await self.run(feed, self._lanes)
+        times = await self.run(feed, self._lanes)
+        while (missing := self._lanes * repeats(median(times)) - len(times)) > 0:
+            times += await self.run(feed, missing)
+        return trimmed_mean(times)
+
+    async def run_all_sizes(self, sample: Feed, largest: int) -> float:
+        """
+        Run copies of *sample* once for each size of `sizes_up_to`, so that the engine prepares.
+
+        Each lane does so.  Return the seconds of a run of *largest* rows while all lanes run it,
+        from a few timed runs.
+        """
+
+        def few(seconds: float) -> int:
+            return min(MIN_WARMUP_RUNS, warmup_runs(seconds))
+
+        for rows in sizes_up_to(largest)[:-1]:
+            await self.run(repeat_sample(sample, rows), self._lanes)
+        return await self.run_on_all(repeat_sample(sample, largest), few)
+
+    def cancel(self) -> None:
+        """Drop the runs that wait; the call of `run` then raises `CancelledError`."""
+        if self._under_way is not None:
+            self._under_way.cancel()
+
+
+def _cause(error: BaseException) -> BaseException:
+    """Return the error of the run that *error* reports."""
+    return error.cause if isinstance(error, RunFailed) else error
 
 
 async def warm_up(
-    lanes: Sequence[Lane],
+    runs: MeasuredRuns,
     sample: Feed,
     largest: int | None,
     *,
@@ -172,8 +193,8 @@ async def warm_up(
     measured: dict[int, float] = {}
     for rows in sizes_up_to(largest or MAX_WARMUP_ROWS):
         try:
-            measured[rows] = await measure(lanes, sample, rows)
-        except (CancelledError, ThreadStopped):
+            measured[rows] = await runs.run_on_all(repeat_sample(sample, rows), warmup_runs)
+        except (CancelledError, ShuttingDown):
             raise
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]

@@ -10,13 +10,13 @@ from twisted.internet.task import Clock
 
 from batcher.policy import FixedPolicy
 from model.execution.decode_pool import DecodePool
-from model.execution.queues import Queues
 from model.signature import STRING, Signature, TensorSpec, blank_feed
 from server.api.dialect import InferenceAPI
 from server.api.native import NATIVE
 from server.http.messages import HTTPResponse
 from server.inference import Inference, ServedModel
 from tests.fakes.http import http_request
+from tests.fakes.model import fake_queues
 from tests.fakes.server import ManualLane, served_model
 from tests.fakes.threads import Calls, ManualThreads, outcomes
 from tests.images import coloured, encoded
@@ -44,7 +44,7 @@ def tensors(
     clock: Clock, lane: ManualLane, *, labels: tuple[str, ...] = (), max_queue_bytes: int = 128
 ) -> ServedModel:
     """Return a model of numbers, with a queue of eight rows and batches of four."""
-    queues = Queues(max_queue_bytes)
+    queues = fake_queues(max_queue_bytes)
     queues.learn(blank_feed(ROWS), 4, {})
     queues.learn(blank_feed(MIXED), 1, {})
     return replace(

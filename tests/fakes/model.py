@@ -6,7 +6,9 @@ from collections.abc import Callable
 import numpy as np
 
 from batcher.errors import OutOfMemory
-from model.backend import Runner
+from batcher.share import Share
+from model.backend import LoadedModel, Runner
+from model.execution.queues import Queues
 from model.execution.thread import Job, ModelThread, Sentinel
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes.threads import Calls
@@ -18,10 +20,35 @@ IMAGES = Signature(
 )
 
 
-def images(*values: int) -> Feed:
-    """Return a feed with a row for each of *values*, all of whose pixels are that value."""
+def images(*values: int, model: LoadedModel | None = None) -> Feed:
+    """
+    Return a feed with a row for each of *values*, all of whose pixels are that value.
+
+    *model* is the model that the feed names.
+    """
     rows = np.array(values, np.uint8).reshape(-1, 1, 1, 1)
-    return Feed(IMAGES, (np.broadcast_to(rows, (len(values), 2, 2, 3)).copy(),))
+    return Feed(IMAGES, (np.broadcast_to(rows, (len(values), 2, 2, 3)).copy(),), model)
+
+
+def loaded(runner: Runner, *, name: str = "fake", version: str = "1") -> LoadedModel:
+    """Return a loaded model without images that *runner* runs."""
+    return LoadedModel(
+        name=name,
+        version=version,
+        runner=runner,
+        signatures=runner.signatures,
+        image_input=None,
+        labels=(),
+        top=5,
+        samples={},
+        decodes=False,
+        lanes=1,
+    )
+
+
+def fake_queues(max_queue_bytes: int) -> Queues:
+    """Return the queues of a model whose runs do nothing that a test looks at."""
+    return Queues(loaded(FakeRunner()), Share("fake/1"), max_queue_bytes)
 
 
 class FakeRunner:

@@ -10,7 +10,8 @@ from twisted.internet.task import Clock
 from model.execution.decode_pool import DecodePool
 from model.signature import Feed, Signature, blank_feed
 from server.inference import Prediction
-from server.model_host import ModelHost
+from server.model_host import ModelHost, lane_pool, stop_serving
+from server.model_loading import Loader
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner
 from tests.fakes.server import SIGNATURE, SIZE, FakeLoader, SteppedThreads
@@ -38,19 +39,30 @@ class ModelHostHarness:
         self.threads = SteppedThreads()
         self.lines: list[str] = []
         self.runs_after_close = 0
-        self.runner = FakeRunner(*signatures, capacity=capacity, spend=self._spend)
+        self.runner = FakeRunner(*signatures, capacity=capacity, spend=self.spend)
         self.loader = FakeLoader(self.runner, lanes=lanes)
-        monkeypatch.setattr("server.model_host.ModelThread", self.threads)
-        self.host = ModelHost(
-            settings or Settings(),
-            clock=self.clock,
-            call_from_thread=self.calls,
-            pool=DecodePool(self.calls, 1, pool=self.decoders),
-            on_progress=self.lines.append,
-            load=self.loader,
-        )
+        monkeypatch.setattr("model.execution.lane_pool.ModelThread", self.threads)
+        self.settings = settings or Settings()
+        self.pool = DecodePool(self.calls, 1, pool=self.decoders)
+        self.lanes = lane_pool(self.settings, self.clock, self.calls)
+        self.hosts: list[ModelHost] = []
+        self.host = self.add_host(self.loader)
 
-    def _spend(self, rows: int) -> None:
+    def add_host(self, loader: Loader) -> ModelHost:
+        """Return a host that shares the threads, and is stopped with the others."""
+        host = ModelHost(
+            self.settings,
+            clock=self.clock,
+            lanes=self.lanes,
+            pool=self.pool,
+            on_progress=self.lines.append,
+            load=loader,
+        )
+        self.hosts.append(host)
+        return host
+
+    def spend(self, rows: int) -> None:
+        """Let a run take 1/64 s a row, and count runs on a freed device."""
         self.runs_after_close += self.runner.closed
         self.clock.rightNow += rows / 64
 
@@ -67,6 +79,7 @@ class ModelHostHarness:
 
     def begin(self) -> list[object]:
         """Begin the start; return the list that will hold its outcome."""
+        self.pool.start()
         return outcomes(ensureDeferred(self.host.start()))
 
     def start(self) -> None:
@@ -77,7 +90,7 @@ class ModelHostHarness:
 
     def stop(self) -> list[object]:
         """Begin the stop; return the list that will hold its outcome."""
-        return outcomes(ensureDeferred(self.host.stop()))
+        return outcomes(ensureDeferred(stop_serving(self.hosts, self.lanes, self.pool)))
 
     def classify(self) -> Deferred[Prediction]:
         """Request the best label of an image."""

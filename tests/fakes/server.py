@@ -16,7 +16,7 @@ from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
 from model.backend import LoadedModel
-from model.execution.queues import Queues
+from model.execution.lane_pool import join_rows
 from model.execution.thread import CallFromThread, JobQueue, ModelThread
 from model.images.decode import decode_image
 from model.images.input import ImageInput
@@ -24,10 +24,9 @@ from model.images.preprocessing import Preprocessing, Resample
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, RequestOptions
 from server.inference import Inference, Prediction, ServedModel, Timing
-from server.model_host import join_rows
 from server.model_loading import OnProgress
 from server.settings.table import Settings
-from tests.fakes.model import FakeRunner
+from tests.fakes.model import FakeRunner, fake_queues
 
 # --- the log
 
@@ -154,7 +153,7 @@ def served_model(
 ) -> ServedModel:
     """Return a model that *executor* runs."""
     blank = blank_feed(SIGNATURE)
-    queues = Queues(max_queued_rows * blank.row_bytes)
+    queues = fake_queues(max_queued_rows * blank.row_bytes)
     queues.learn(blank, min(4, max_queued_rows), {1: 1.0})
     return ServedModel(
         name="pets",

@@ -108,6 +108,7 @@ class ServiceHarness:
         settings: Settings | None = None,
         *,
         lanes: int = 1,
+        withdraw: Callable[[], Deferred[None]] = lambda: succeed(None),
     ) -> None:
         self.reactor = FakeReactor()
         self.pool = ManualThreads()
@@ -121,13 +122,14 @@ class ServiceHarness:
         decode_pool = partial(DecodePool, pool=self.pool, clock=self.reactor.seconds)
         monkeypatch.setattr("server.service.DecodePool", decode_pool)
         monkeypatch.setattr("server.service.MonotonicTime", lambda reactor: reactor)
-        monkeypatch.setattr("server.model_host.ModelThread", self.threads)
+        monkeypatch.setattr("model.execution.lane_pool.ModelThread", self.threads)
         self.service = InferenceService(
             settings or Settings(),
             self.reactor,
             fail=self.failures.append,
             on_loaded=lambda: self.states_when_loaded.append(self.service.lifecycle.state),
             load=self.loader,
+            withdraw=withdraw,
         )
 
     def _spend(self, rows: int) -> None:

@@ -17,6 +17,7 @@ from model.images.facts import ImageFacts
 from model.repository.model_kind import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts
 from model.signature import Feed, TensorSpec
+from tests.fakes.model import loaded as loaded_by
 
 #: Adds operations to the default graph of the TensorFlow module that it is given.
 Build = Callable[[ModuleType], object]
@@ -74,8 +75,10 @@ class Loaded:
         return spec
 
     def feed(self, array: np.ndarray) -> Feed:
-        """Return *array* as the only input."""
-        return self.signature.feed({self.spec.name: array})
+        """Return *array* as the only input, in a feed that a lane can run."""
+        feed = self.signature.feed({self.spec.name: array})
+        feed.model = loaded_by(self.runner)
+        return feed
 
     def run(self, array: np.ndarray) -> np.ndarray:
         """Return the scores of *array*."""

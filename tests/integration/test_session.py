@@ -22,6 +22,7 @@ from model.execution.lane import Lane
 from model.execution.thread import ModelThread
 from model.signature import Arrays, Feed, TensorSpec
 from tests.fakes.model import check_runner
+from tests.fakes.model import loaded as loaded_by
 from tests.fakes.threads import Calls, outcomes
 from tests.integration.graphs import CPU, SCORES, Graphs, image_input, noise
 
@@ -58,7 +59,7 @@ def test_what_was_answered_outlives_the_staging_buffer(graphs: Graphs) -> None:
         tf.reshape(images, (-1, 64 * 64 * 3), name=SCORES)
 
     loaded = graphs.load(graphs.write(build), classes=64 * 64 * 3)
-    lane = Lane(idle_thread(Calls()), loaded.runner)
+    lane = Lane(idle_thread(Calls()))
     first, second = noise(4, 64, 64), noise(4, 64, 64)[::-1].copy()
     ((answer,),) = lane.run_now([Piece(loaded.feed(first), 0, 4)])
     lane.run_now([Piece(loaded.feed(second), 0, 4)])
@@ -85,7 +86,7 @@ def test_a_batch_is_one_run_of_the_session(graphs: Graphs, monkeypatch: pytest.M
     pixels = noise(9)
     feed = loaded.feed(pixels)
     pieces = [Piece(feed, start, start + rows) for start, rows in ((0, 4), (4, 1), (5, 4))]
-    results = Lane(idle_thread(Calls()), loaded.runner).run_now(pieces)
+    results = Lane(idle_thread(Calls())).run_now(pieces)
     assert session_runs == [9]
     np.testing.assert_allclose(
         np.concatenate([scores for (scores,) in results]), pixels.mean(axis=(1, 2)), rtol=1e-5
@@ -111,18 +112,19 @@ def test_two_lanes_run_at_once_and_each_gets_its_own_rows(graphs: Graphs) -> Non
     """On two threads, through one Session, many times."""
     options = replace(CPU, lanes=2)
     loaded = graphs.load(graphs.write(image_input("uint8")), options)
-    runner = Together(loaded.runner)
+    model = loaded_by(Together(loaded.runner))
     calls = Calls()
     threads = [idle_thread(calls) for _ in range(2)]
-    lanes = [Lane(thread, runner) for thread in threads]
+    lanes = [Lane(thread) for thread in threads]
     images = [noise(40)[lane::2] for lane in range(2)]
+    feeds = [Feed(loaded.signature, (each,), model) for each in images]
     for thread in threads:
         thread.start()
     fired = [
         (
             lane,
             rows,
-            outcomes(lanes[lane].run([Piece(loaded.feed(images[lane]), rows.start, rows.stop)])),
+            outcomes(lanes[lane].run([Piece(feeds[lane], rows.start, rows.stop)])),
         )
         for rows in (slice(0, 8), slice(8, 9), slice(9, 20), slice(3, 17), slice(0, 20))
         for lane in range(2)
