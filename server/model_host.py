@@ -59,10 +59,13 @@ class ModelHost:
         pool: DecodePool,
         on_progress: Callable[[str], object],
         load: Loader = load_model,
+        weight: float = 1.0,
     ) -> None:
         """
         *lanes* and *pool* may be shared with other models; the caller starts *pool* and stops both.
 
+        While several models have requests waiting, each gets lane time in proportion to its
+        *weight*.
         *on_progress* is called on the reactor thread with each step of the start, in words.
         """
         self.settings = settings
@@ -73,6 +76,7 @@ class ModelHost:
         self._pool = pool
         self._on_progress = on_progress
         self._load = load
+        self._weight = weight
         self._loading: ModelThread | None = None
         self._runs: MeasuredRuns | None = None
         self._runner: Runner | None = None
@@ -99,7 +103,7 @@ class ModelHost:
         self._raise_if_stopping()
         batcher = self._lanes.open(loaded.lanes)
         self._runs = MeasuredRuns(batcher, f"warm-up of {loaded.full_name}")
-        queues = Queues(loaded, Share(loaded.full_name), self.settings.max_queue_bytes)
+        queues = Queues(loaded, Share(loaded.full_name, self._weight), self.settings.max_queue_bytes)
         for signature in loaded.runner.signatures:
             await self._learn(self._runs, loaded, signature, queues)
         self._raise_if_stopping()
