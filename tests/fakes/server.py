@@ -15,7 +15,7 @@ from zope.interface import implementer
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
-from model.backend import LoadedModel
+from model.backend import LoadedModel, OnProgress
 from model.execution.queues import Queues
 from model.execution.thread import CallFromThread, JobQueue, ModelThread
 from model.images.decode import decode_image
@@ -25,7 +25,6 @@ from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, RequestOptions
 from server.inference import Inference, Prediction, ServedModel, Timing
 from server.model_host import join_rows
-from server.model_loading import OnProgress
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner
 

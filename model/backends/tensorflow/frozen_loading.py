@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.backend import LoadOptions
 from model.backends.tensorflow.batched_graph import (
     BatchedGraph,
     NotBatchable,
@@ -29,7 +30,6 @@ from model.backends.tensorflow.image_inputs import (
     without_padding,
 )
 from model.backends.tensorflow.jpeg import decoded, decoding_config
-from model.backends.tensorflow.load_options import LoadOptions
 from model.backends.tensorflow.operations import decodes_images, report_risks
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
@@ -71,9 +71,9 @@ def _load_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
         return _load_scalar(frozen, options)
     signature = Signature((frozen.spec,), (frozen.output_spec,))
     images = options.facts.preprocessing
-    layout = image_layout(signature, images, labelled=options.classes > 0)
+    layout = image_layout(signature, images, labelled=bool(options.labels))
     if layout is None:
-        loaded = _build_session(options.session, frozen, frozen.spec)
+        loaded = _build_session(options, frozen, frozen.spec)
         signature = loaded.endpoints[0].signature
         if not (decodes and takes_encoded_image(signature)):
             return replace(loaded, decodes=decodes)
@@ -87,7 +87,7 @@ def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
     if isinstance(batched, NotBatchable):
         spec = replace(frozen.spec, shape=())
-        loaded = _build_session(options.session, frozen, spec, alone=batched.reason)
+        loaded = _build_session(options, frozen, spec, alone=batched.reason)
         images = encoded_image_input(loaded.endpoints[0].signature, options.max_pixels)
         return replace(loaded, image_input=images, decodes=True)
     options.on_progress(
@@ -97,7 +97,7 @@ def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     )
     spec = TensorSpec(batched.cut.partition(":")[0], batched.dtype, (None, *batched.row))
     loaded = _build_session(
-        options.session, frozen, spec, connect=batched.connect, names=(f"{SIGNATURE}:rows",)
+        options, frozen, spec, connect=batched.connect, names=(f"{SIGNATURE}:rows",)
     )
     decoder, decode = _decoder(batched)
     signature = loaded.endpoints[0].signature
@@ -184,7 +184,7 @@ def _load_batched(
     If the changed graph mixes rows, or the change fails, the loaded graph takes one row at a time.
     With *images*, a second input takes uint8 images.
     """
-    build_session = partial(_build_session, options.session, frozen, images=images)
+    build_session = partial(_build_session, options, frozen, images=images)
     if layout.padded or not layout.batched:
         return build_session(spec)
     if layout.rows is None:
@@ -223,7 +223,7 @@ def _takes_two_rows(loaded: LoadedGraph) -> bool:
 
 
 def _build_session(
-    options: SessionOptions,
+    options: LoadOptions,
     frozen: FrozenGraph,
     spec: TensorSpec,
     *,
@@ -258,7 +258,8 @@ def _build_session(
         reason = alone or reason_to_run_alone(probe_format, (given,))
         signature = Signature(probe_format, (given,), name, reason, rows)
         endpoints.append(Endpoint(signature, (tensor,), (fetched,)))
-    return LoadedGraph(tf.Session(graph=graph, config=session_config(options)), endpoints)
+    config = session_config(SessionOptions.of(options))
+    return LoadedGraph(tf.Session(graph=graph, config=config), endpoints)
 
 
 def _build_inputs(spec: TensorSpec, images: _ImageConversion | None) -> list["tf.Tensor"]:

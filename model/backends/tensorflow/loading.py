@@ -6,19 +6,18 @@ Load a model file of any kind into a Session, and check that it runs.
 
 import gc
 import hashlib
-from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import astuple, dataclass, replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
 
 from batcher.errors import OutOfMemory
+from model.backend import LoadedModel, LoadOptions, OnProgress
 from model.backends.tensorflow.error_text import one_line
 from model.backends.tensorflow.files.graph_file import read_frozen_graph
 from model.backends.tensorflow.files.keras_file import exported_saved_model
 from model.backends.tensorflow.frozen_loading import load_frozen_graph
-from model.backends.tensorflow.load_options import LoadOptions, OnProgress
 from model.backends.tensorflow.saved_loading import load_saved_folder
 from model.backends.tensorflow.session import (
     LoadedGraph,
@@ -42,39 +41,20 @@ from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Feed, Signature, blank_feed
 
 
-@dataclass(frozen=True, slots=True)
-class LoadedFiles:
-    """A loaded model, and what is known about it."""
-
-    runner: SessionRunner
-    signatures: tuple[Signature, ...]  #: the first is for requests that name none
-    image_input: ImageInput | None
-    samples: Mapping[str, Feed]  #: by signature name: a row that it runs; absent if none was found
-    decodes: bool  #: whether any signature decodes images
-
-
-def load_files(
-    files: ModelFiles,
-    facts: ModelFacts,
-    options: SessionOptions,
-    *,
-    classes: int,
-    max_pixels: int,
-    on_progress: OnProgress,
-) -> LoadedFiles:
+def load_files(files: ModelFiles, options: LoadOptions) -> LoadedModel:
     """
-    Load *files* into a Session as *facts* describe them; *on_progress* receives notes and warnings.
+    Load *files* into a Session, as `model.backend.Backend.load` describes.
 
-    Raises `ModelError`, with a message of one line, if the model cannot be loaded, if a frozen
-    graph cannot run a row, and if there are labels (*classes* > 0) but the model does not return
-    one score for each label.  *max_pixels* is the largest number of pixels of an image.
+    A run that fails is an error only if no other values or sizes can be expected to run.
     """
-    create_thread_pools(options)
-    graph = _load_graph(files, LoadOptions(facts, options, classes, max_pixels, on_progress))
+    facts, on_progress, classes = options.facts, options.on_progress, len(options.labels)
+    session = SessionOptions.of(options)
+    create_thread_pools(session)
+    graph = _load_graph(files, options)
     try:
         graph = mark_dependent_rows(graph)
         runner = SessionRunner(
-            graph, options.device, fingerprint=_fingerprint(files, facts, options)
+            graph, options.device, fingerprint=_fingerprint(files, facts, session)
         )
         graph = replace(graph, image_input=usable_image_input(graph, runner, on_progress))
         image_input = _choose_scores(graph, facts, classes)
@@ -97,19 +77,28 @@ def load_files(
         )
     run = runner.signatures
     asked = () if image_input is None or image_input.requested in run else (image_input.requested,)
-    return LoadedFiles(runner, (*asked, *run), image_input, samples, graph.decodes)
+    return LoadedModel(
+        name=options.name,
+        version=options.version,
+        runner=runner,
+        signatures=(*asked, *run),
+        image_input=image_input,
+        labels=options.labels,
+        top=options.top,
+        samples=samples,
+        decodes=graph.decodes,
+        lanes=options.lanes,
+    )
 
 
 def _load_graph(files: ModelFiles, options: LoadOptions) -> LoadedGraph:
-    match files.kind:
-        case ModelKind.FROZEN_GRAPH:
-            return load_frozen_graph(read_frozen_graph(files.path, options.facts), options)
-        case ModelKind.SAVED_MODEL:
-            return load_saved_folder(files.path, options)
-        case ModelKind.KERAS:
-            options.on_progress(f"converting {files.path.name}")
-            with exported_saved_model(files.path) as folder:
-                return load_saved_folder(folder, options)
+    if files.kind == ModelKind.FROZEN_GRAPH:
+        return load_frozen_graph(read_frozen_graph(files.path, options.facts), options)
+    if files.kind == ModelKind.SAVED_MODEL:
+        return load_saved_folder(files.path, options)
+    options.on_progress(f"converting {files.path.name}")  # of `ModelKind.KERAS`
+    with exported_saved_model(files.path) as folder:
+        return load_saved_folder(folder, options)
 
 
 def _choose_scores(graph: LoadedGraph, facts: ModelFacts, classes: int) -> ImageInput | None:
@@ -208,7 +197,7 @@ def _check_sample_run(
     try:
         outputs = runner.run(sample)
     except (tf.errors.OpError, RowsRefused, OutOfMemory) as error:
-        if image_input is None and (files.kind is not ModelKind.FROZEN_GRAPH or _is_guess(sample)):
+        if image_input is None and (files.kind != ModelKind.FROZEN_GRAPH or _is_guess(sample)):
             return  # other values or sizes may run: warm-up reports a failure
         if any(array.dtype == STRING and not array.any() for array in sample.arrays):
             return  # every probe image exceeds max_pixels, so the sample is an empty string

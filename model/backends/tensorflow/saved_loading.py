@@ -8,6 +8,7 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.backend import LoadOptions
 from model.backends.tensorflow.files.checkpoint import variable_reader
 from model.backends.tensorflow.files.literal_path import literal_path
 from model.backends.tensorflow.files.saved_model import (
@@ -27,11 +28,10 @@ from model.backends.tensorflow.image_inputs import (
     takes_encoded_image,
     with_image_input,
 )
-from model.backends.tensorflow.load_options import LoadOptions
 from model.backends.tensorflow.operations import decodes_images, report_risks
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
-from model.backends.tensorflow.session import LoadedGraph, session_config
+from model.backends.tensorflow.session import LoadedGraph, SessionOptions, session_config
 from model.errors import ModelError
 from model.images.layout import ImageLayout, image_layout
 from model.images.normalisation import ColourOrder, Normalisation
@@ -59,7 +59,7 @@ def load_saved_folder(folder: Path, options: LoadOptions) -> LoadedGraph:
         options.on_progress(f"signature {name} is not served: {reason}")
     has_side_effects = report_risks(meta_graph, served_outputs(meta_graph), options.on_progress)
     chosen = default_signature(signatures, facts)
-    layout = image_layout(chosen, facts.preprocessing, labelled=options.classes > 0)
+    layout = image_layout(chosen, facts.preprocessing, labelled=bool(options.labels))
     if layout is not None and not layout.sized:
         options.on_progress(NEEDS_SIZE)
     sized = layout if layout is not None and layout.sized else None
@@ -67,7 +67,7 @@ def load_saved_folder(folder: Path, options: LoadOptions) -> LoadedGraph:
     pixels = None
     if sized is not None and numbers is not None:
         pixels = _pixel_input(chosen, sized, numbers)
-    restored = load_saved_model(folder, saved, session_config(options.session), pixels)
+    restored = load_saved_model(folder, saved, session_config(SessionOptions.of(options)), pixels)
     endpoints = sorted(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
