@@ -19,13 +19,8 @@ from model.backends.tensorflow.batched_graph import (
     make_batched,
 )
 from model.backends.tensorflow.files.graph_file import SIGNATURE, FrozenGraph, spec_of
-from model.backends.tensorflow.image_inputs import (
-    NEEDS_SIZE,
-    UINT8,
+from model.backends.tensorflow.image_operations import (
     convert_images,
-    encoded_image_input,
-    normalisation,
-    takes_encoded_image,
     with_image_input,
     without_padding,
 )
@@ -39,9 +34,11 @@ from model.backends.tensorflow.session import (
     SessionOptions,
     session_config,
 )
-from model.backends.tensorflow.trials.probe_images import probe_images, probe_pixels
-from model.images.layout import ImageLayout, image_layout
+from model.images.encoded_input import encoded_image_input, takes_encoded_image
+from model.images.layout import NEEDS_SIZE, UINT8, ImageLayout, image_layout
 from model.images.normalisation import Normalisation
+from model.images.pixel_values import choose_normalisation
+from model.images.probe_images import probe_images, probe_pixels
 from model.images.value_range import Affine, Unreadable
 from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 
@@ -160,7 +157,7 @@ def _normalisation(frozen: FrozenGraph, layout: ImageLayout, options: LoadOption
         return input_scaling(flat_graph(frozen.graph_def), start, [end], lambda _: None)
 
     facts, dtype = options.facts.preprocessing, frozen.spec.dtype
-    return normalisation(facts, layout, dtype, scaling, options.on_progress)
+    return choose_normalisation(facts, layout, dtype, scaling, options.on_progress)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,9 @@ from model.backends.tensorflow.files.keras_file import exported_saved_model
 from model.backends.tensorflow.files.saved_model import apply_feeds, read_meta_graph, signatures_of
 from model.backends.tensorflow.loading import load_files
 from model.backends.tensorflow.operations import report_risks
-from model.backends.tensorflow.saved_loading import default_signature, served_outputs
+from model.backends.tensorflow.saved_loading import served_outputs
 from model.images.input import ImageInput
+from model.repository.default_signature import default_signature
 from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import Feed, Signature, reason_to_run_alone
