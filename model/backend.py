@@ -102,8 +102,9 @@ class Backend(Protocol):
     """
     An engine: it finds the models that it reads, chooses a device, and loads a model there.
 
-    A model thread calls the methods, in the order in which they are listed here; each may block for
-    seconds.  The engine is first imported by `default_model` or `choose_device`.
+    The methods are called in the order of this listing, on a thread that may block for seconds: in
+    a server, on a model thread.  `default_model` is called only if the user names no model.  The
+    engine is first imported by `default_model`, `choose_device` or `load`.
     """
 
     @property

@@ -1,5 +1,7 @@
 """Finding a model and its settings, and loading it: server/model_loading.py."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -327,6 +329,31 @@ def test_a_model_that_no_backend_reads_is_refused(folder: Path) -> None:
     backends = [FakeBackend(find=lambda _: None)]
     with pytest.raises(ModelError, match=r"graph\.pb: not a model that an engine reads"):
         load_model(Settings(graph=folder / "graph.pb"), ignore, backends=backends)
+
+
+#: Imports every module of the server and of the model, and the list of engines with all that it
+#: imports; reports on stderr the engines that were imported.
+IMPORTS = """
+import sys
+from importlib import import_module
+from pkgutil import walk_packages
+
+import model.backends.available
+
+for name in ("server", "model.images", "model.repository", "model.execution"):
+    package = import_module(name)
+    for module in walk_packages(package.__path__, f"{name}."):
+        import_module(module.name)
+sys.exit(repr({"tensorflow", "keras", "tf_keras"} & {*sys.modules}))
+"""
+
+
+def test_no_engine_is_imported_before_a_model_is_loaded() -> None:
+    """Importing TensorFlow takes seconds, and another engine does without it."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip() == "set()"
 
 
 # --- loading
