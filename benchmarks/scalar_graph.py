@@ -15,12 +15,12 @@ import click
 from model.backends.tensorflow.default_model.source import (
     DEFAULT_MODEL,
     GRAPH_FILE,
-    LABELS_FILE,
     DefaultModelUnavailableError,
     ensure_default_model,
 )
 from model.backends.tensorflow.device import quieten_tensorflow
 from model.repository.cache import CacheUnavailableError, user_cache_folder
+from model.repository.labels import LABELS_FILE
 
 if TYPE_CHECKING:
     import tensorflow.compat.v1 as tf

@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from batcher.errors import OutOfMemory
-from model.backend import LoadedModel
+from model.backend import LoadedModel, OnProgress
 from model.backends.null import LENGTHS, NullRunner
 from model.signature import Arrays, Feed, Signature
 from scripts.simulation.service import Service
-from server.model_loading import Loader, OnProgress, load_null
+from server.model_loading import Loader, load_null
 from server.settings.table import Settings
 
 #: prctl's number for the timer slack of a thread: the kernel may wake it so much later, 50 us.

@@ -5,6 +5,7 @@ Imports only click and the table of settings until the command runs, so that --h
 """
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -39,17 +40,20 @@ def inspect_model(command_line: CommandLine, path: str | None, as_json: bool) ->
         settings = resolve(given, os.environ).settings
     except SettingsError as error:
         raise click.UsageError(str(error)) from error
-    from model.backends.tensorflow.device import quieten_tensorflow  # noqa: PLC0415 - for this command
+    from model.backends.tensorflow.backend import TensorFlowBackend  # noqa: PLC0415 - for this command
     from model.backends.tensorflow.inspection import inspect_files  # noqa: PLC0415 - the same
     from model.errors import ModelError  # noqa: PLC0415 - the same
     from model.repository.labels import read_labels  # noqa: PLC0415 - the same
     from server.model_loading import locate_model  # noqa: PLC0415 - the same
 
-    quieten_tensorflow("cpu")
     try:
-        files, facts = locate_model(settings, lambda line: click.echo(line, err=True))
+        _, files, facts = locate_model(
+            replace(settings, device="cpu"),
+            lambda line: click.echo(line, err=True),
+            backends=[TensorFlowBackend()],
+        )
         labels = read_labels(facts.labels) if facts.labels is not None else ()
-        found = inspect_files(files, facts, classes=len(labels), max_pixels=settings.max_pixels)
+        found = inspect_files(files, facts, labels=labels, max_pixels=settings.max_pixels)
     except ModelError as error:
         raise click.ClickException(printable(str(error))) from error
     if as_json:
@@ -66,7 +70,7 @@ def as_data(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -
     images = found.image_input and found.image_input.requested.name
     return {
         "path": printable(str(files.path)),
-        "kind": files.kind.value,
+        "kind": files.kind,
         "labels": len(labels),
         "loaded": found.loaded,
         "images": images,
@@ -89,7 +93,7 @@ def as_text(files: "ModelFiles", found: "Inspection", labels: tuple[str, ...]) -
         sample_feed,
     )
 
-    lines = [f"{files.path}: {files.kind.value}, {_size(files)}", *found.notes]
+    lines = [f"{files.path}: {files.kind}, {_size(files)}", *found.notes]
     if labels:
         lines.append(f"{len(labels)} labels: {labels[0]}, ... {labels[-1]}")
     for signature in found.signatures:

@@ -103,7 +103,9 @@ class ModelHost:
         self._raise_if_stopping()
         batcher = self._lanes.open(loaded.lanes)
         self._runs = MeasuredRuns(batcher, f"warm-up of {loaded.full_name}")
-        queues = Queues(loaded, Share(loaded.full_name, self._weight), self.settings.max_queue_bytes)
+        queues = Queues(
+            loaded, Share(loaded.full_name, self._weight), self.settings.max_queue_bytes
+        )
         for signature in loaded.runner.signatures:
             await self._learn(self._runs, loaded, signature, queues)
         self._raise_if_stopping()

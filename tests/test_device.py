@@ -10,9 +10,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from model.backend import Device, DeviceChoice
 from model.backends.tensorflow.device import (
-    Device,
-    DeviceChoice,
     choose_device,
     gpu_is_installed,
     quieten_tensorflow,
@@ -186,7 +185,7 @@ def test_the_cpu_is_described_by_the_cores_that_may_be_used(
 ) -> None:
     """TensorFlow is not even imported for it."""
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: cores)
-    monkeypatch.setattr("model.backends.tensorflow.device._processor_name", lambda: "CPU")
+    monkeypatch.setattr("model.execution.cores._processor_name", lambda: "CPU")
     assert choose_device("cpu") == Device("cpu", words)
 
 

@@ -1,4 +1,4 @@
-"""How an image becomes an input: model/images/input.py, and TensorFlow's image_inputs.py."""
+"""How an image becomes an input of pixels or of encoded images: model/images/."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -8,18 +8,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.image_inputs import (
-    encoded_image_input,
-    normalisation,
-    pixel_image_input,
-    takes_encoded_image,
-)
 from model.errors import ModelError
+from model.images.encoded_input import encoded_image_input, takes_encoded_image
 from model.images.errors import BadImage, NotAnImage, TooManyPixels
 from model.images.facts import ImageFacts
 from model.images.input import ImageInput, check_encoded_images
 from model.images.layout import ImageLayout
 from model.images.normalisation import ColourOrder, Normalisation
+from model.images.pixel_input import pixel_image_input
+from model.images.pixel_values import choose_normalisation
 from model.images.preprocessing import Resample
 from model.images.value_range import Affine, ValueRange
 from model.signature import STRING, FeedError, Signature, TensorSpec
@@ -69,7 +66,9 @@ def numbers_of(facts: ImageFacts, dtype: str = "float32") -> tuple[Normalisation
     """Return the normalisation for a model that scales pixels by 1/255 itself."""
     lines: list[str] = []
     scaling = Affine(1 / 255)
-    return normalisation(facts, LAYOUT, np.dtype(dtype), lambda: scaling, lines.append), lines
+    return choose_normalisation(
+        facts, LAYOUT, np.dtype(dtype), lambda: scaling, lines.append
+    ), lines
 
 
 def test_the_default_normalisation_suits_the_model() -> None:
@@ -87,7 +86,7 @@ def test_numbers_of_each_channel_are_not_for_grey_images() -> None:
     facts = ImageFacts(mean=(1.0, 2.0, 3.0))
     grey = replace(LAYOUT, channels=1)
     with pytest.raises(ModelError, match="only one"):
-        normalisation(facts, grey, np.dtype(np.float32), lambda: Affine(), print)
+        choose_normalisation(facts, grey, np.dtype(np.float32), lambda: Affine(), print)
 
 
 # --- feeds of images

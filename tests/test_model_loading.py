@@ -1,26 +1,26 @@
 """Finding a model and its settings, and loading it: server/model_loading.py."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
+from model.backend import Device, DeviceChoice, LoadedModel, LoadOptions, OnProgress
+from model.backends.tensorflow.backend import TensorFlowBackend
 from model.backends.tensorflow.default_model.source import (
     DEFAULT_MODEL,
     DefaultModelUnavailableError,
 )
-from model.backends.tensorflow.device import Device
-from model.backends.tensorflow.loading import LoadedFiles
-from model.backends.tensorflow.session import SessionOptions
 from model.errors import ModelError
 from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
 from model.images.preprocessing import Resample
 from model.repository.cache import CachedModel, CacheUnavailableError
-from model.repository.model_kind import ModelFiles, ModelKind
+from model.repository.model_kind import ModelFiles, ModelKind, find_model
 from model.repository.model_toml import ModelFacts
 from server.model_loading import load_model, locate_model
 from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
@@ -70,12 +70,64 @@ def ignore(line: str) -> None:
     """Ignore a line of progress."""
 
 
+CPU, GPU = Device("cpu", "a CPU"), Device("gpu", "a GPU")
+
+
+class FakeBackend:
+    """An engine that records the calls; it reads the files that *find* returns."""
+
+    name = "an engine"
+
+    def __init__(
+        self,
+        device: Device = CPU,
+        find: Callable[[Path], ModelFiles | None] = find_model,
+    ) -> None:
+        self.find = find
+        self.prepared: list[DeviceChoice] = []
+        self.choices: list[DeviceChoice] = []
+        self.loads: list[tuple[ModelFiles, LoadOptions]] = []
+        self._device = device
+
+    def prepare_process(self, choice: DeviceChoice) -> None:
+        """Record *choice*."""
+        self.prepared.append(choice)
+
+    def default_model(self, on_progress: OnProgress) -> tuple[ModelFiles, ModelFacts]:
+        """Return a model without labels."""
+        on_progress("converting")
+        return ModelFiles("fake", Path("a"), Path("b")), ModelFacts(name="the default")
+
+    def choose_device(self, choice: DeviceChoice) -> Device:
+        """Record *choice*."""
+        assert self.prepared
+        self.choices.append(choice)
+        return self._device
+
+    def load(self, files: ModelFiles, options: LoadOptions) -> LoadedModel:
+        """Record the arguments."""
+        self.loads.append((files, options))
+        options.on_progress("images: as they are")
+        return LoadedModel(
+            name=options.name,
+            version=options.version,
+            runner=FakeRunner(),
+            signatures=(IMAGES,),
+            image_input=None,
+            labels=options.labels,
+            top=options.top,
+            samples={IMAGES.name: images(0)},
+            decodes=False,
+            lanes=options.lanes,
+        )
+
+
 def found(settings: Settings) -> tuple[ModelFiles, ModelFacts]:
     """Return the files of the model and its settings; assert that no line is reported."""
     lines: list[str] = []
-    source = locate_model(settings, lines.append)
+    _, files, facts = locate_model(settings, lines.append, backends=[FakeBackend()])
     assert lines == []
-    return source
+    return files, facts
 
 
 # --- settings of a model
@@ -217,9 +269,9 @@ def test_the_default_model_is_known_beforehand(
         on_progress("converting")
         return CachedModel("default", "1", tmp_path, 0, "", "", datetime(2000, 1, 1, tzinfo=UTC))
 
-    monkeypatch.setattr("server.model_loading.ensure_default_model", ensure)
+    monkeypatch.setattr("model.backends.tensorflow.backend.ensure_default_model", ensure)
     lines: list[str] = []
-    files, facts = locate_model(Settings(), lines.append)
+    files, facts = TensorFlowBackend().default_model(lines.append)
     assert lines == ["converting"]
     assert files == ModelFiles(ModelKind.FROZEN_GRAPH, tmp_path / "output_graph.pb", tmp_path)
     assert (facts.name, facts.version) == (DEFAULT_MODEL.name, DEFAULT_MODEL.version)
@@ -245,64 +297,94 @@ def test_a_default_model_that_is_unavailable_is_an_error(
     def ensure(_: object, __: object) -> CachedModel:
         raise error
 
-    monkeypatch.setattr("server.model_loading.ensure_default_model", ensure)
+    monkeypatch.setattr("model.backends.tensorflow.backend.ensure_default_model", ensure)
     with pytest.raises(ModelError, match=str(error)):
-        locate_model(Settings(), ignore)
+        TensorFlowBackend().default_model(ignore)
+
+
+# --- the backend
+
+
+def test_the_first_backend_that_finds_the_model_loads_it(folder: Path) -> None:
+    """The engines of the others are not prepared."""
+    other = FakeBackend(find=lambda _: None)
+    first, second = FakeBackend(), FakeBackend()
+    load_model(Settings(model=folder), ignore, backends=[other, first, second])
+    assert (other.prepared, first.prepared, second.prepared) == ([], ["auto"], [])
+    assert (len(other.loads), len(first.loads), len(second.loads)) == (0, 1, 0)
+
+
+def test_the_default_model_is_that_of_the_last_backend() -> None:
+    """Its engine is prepared first, since the conversion may import it."""
+    first, last = FakeBackend(), FakeBackend()
+    lines: list[str] = []
+    loaded = load_model(Settings(device="gpu"), lines.append, backends=[first, last])
+    assert (first.prepared, last.prepared, last.choices) == ([], ["gpu"], ["gpu"])
+    assert lines[:2] == ["converting", "loading an engine"]
+    assert loaded.full_name == "the default/1"
+
+
+def test_a_model_that_no_backend_reads_is_refused(folder: Path) -> None:
+    """The message names the engines."""
+    backends = [FakeBackend(find=lambda _: None)]
+    with pytest.raises(ModelError, match=r"graph\.pb: not a model that an engine reads"):
+        load_model(Settings(graph=folder / "graph.pb"), ignore, backends=backends)
+
+
+#: Imports every module of the server and of the model, and the list of engines with all that it
+#: imports; reports on stderr the engines that were imported.
+IMPORTS = """
+import sys
+from importlib import import_module
+from pkgutil import walk_packages
+
+import model.backends.available
+
+for name in ("server", "model.images", "model.repository", "model.execution"):
+    package = import_module(name)
+    for module in walk_packages(package.__path__, f"{name}."):
+        import_module(module.name)
+sys.exit(repr({"tensorflow", "keras", "tf_keras"} & {*sys.modules}))
+"""
+
+
+def test_no_engine_is_imported_before_a_model_is_loaded() -> None:
+    """Importing TensorFlow takes seconds, and another engine does without it."""
+    done = subprocess.run(
+        [sys.executable, "-c", IMPORTS], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip() == "set()"
 
 
 # --- loading
 
 
-class FakeLoading:
-    """Replaces TensorFlow: records the calls that load a model; the device is an argument."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, device: Device) -> None:
-        self.loads: list[tuple[ModelFiles, ModelFacts, SessionOptions, int, int]] = []
-        self.choices: list[str] = []
-        self._device = device
-        monkeypatch.setattr("server.model_loading.quieten_tensorflow", self.choices.append)
-        monkeypatch.setattr("server.model_loading.choose_device", self._choose)
-        monkeypatch.setattr("server.model_loading.load_files", self._load)
-        monkeypatch.setattr("server.model_loading.usable_cores", lambda: 6)
-
-    def _choose(self, choice: str) -> Device:
-        self.choices.append(choice)
-        return self._device
-
-    def _load(
-        self,
-        files: ModelFiles,
-        facts: ModelFacts,
-        options: SessionOptions,
-        *,
-        classes: int,
-        max_pixels: int,
-        on_progress: Callable[[str], object],
-    ) -> LoadedFiles:
-        self.loads.append((files, facts, options, classes, max_pixels))
-        on_progress("images: as they are")
-        runner: Any = FakeRunner()
-        return LoadedFiles(runner, (IMAGES,), None, {IMAGES.name: images(0)}, decodes=False)
-
-
-CPU, GPU = Device("cpu", "a CPU"), Device("gpu", "a GPU")
-
-
-def test_a_model_is_loaded_with_all_that_is_known(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_model_is_loaded_with_all_that_is_known(folder: Path) -> None:
     """Each step reports a line of progress."""
     (folder / "model.toml").write_text(TOML)
-    loading = FakeLoading(monkeypatch, CPU)
+    backend = FakeBackend()
     lines: list[str] = []
-    settings = Settings(model=folder, max_pixels=1000, device="cpu")
-    loaded = load_model(settings, lines.append)
-    assert lines == ["loading TensorFlow", "loading flowers/3 on a CPU", "images: as they are"]
-    assert loading.choices == ["cpu", "cpu"]
-    assert loading.loads == [(*found(settings), SessionOptions(CPU, 6, None), 2, 1000)]
+    settings = Settings(
+        model=folder, max_pixels=1000, device="cpu", lanes=4, gpu_memory_limit=1 << 30
+    )
+    loaded = load_model(settings, lines.append, backends=[backend])
+    assert lines == ["loading an engine", "loading flowers/3 on a CPU", "images: as they are"]
+    assert (backend.prepared, backend.choices) == (["cpu"], ["cpu"])
+    files, facts = found(settings)
+    options = LoadOptions(
+        facts=facts,
+        device=CPU,
+        lanes=4,
+        max_pixels=1000,
+        on_progress=backend.loads[0][1].on_progress,
+        name="flowers",
+        version="3",
+        top=7,
+        labels=("rose", "tulip"),
+        gpu_memory_limit=1 << 30,
+    )
+    assert backend.loads == [(files, options)]
     assert (loaded.name, loaded.version, loaded.signatures) == ("flowers", "3", (IMAGES,))
-    assert (loaded.labels, loaded.image_input, loaded.top) == (("rose", "tulip"), None, 7)
-    assert np.array_equal(loaded.samples[IMAGES.name].arrays[0], images(0).arrays[0])
 
 
 @pytest.mark.parametrize(
@@ -314,16 +396,11 @@ def test_a_model_is_loaded_with_all_that_is_known(
     ],
 )
 def test_the_number_of_labels_in_a_response_is_a_setting_a_fact_or_the_default(
-    folder: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    settings: dict[str, Any],
-    toml: str,
-    top: int,
+    folder: Path, settings: dict[str, Any], toml: str, top: int
 ) -> None:
     """In this order."""
-    FakeLoading(monkeypatch, CPU)
     (folder / "model.toml").write_text(toml)
-    loaded = load_model(Settings(model=folder, **settings), ignore)
+    loaded = load_model(Settings(model=folder, **settings), ignore, backends=[FakeBackend()])
     assert loaded.top == top
     assert (loaded.name, loaded.version) == ("default", "1")
 
@@ -340,20 +417,21 @@ def test_a_gpu_has_one_lane_and_a_cpu_one_a_core(
     lanes: int,
 ) -> None:
     """Unless the option --lanes is set."""
-    loading = FakeLoading(monkeypatch, device)
-    loaded = load_model(Settings(model=folder, gpu_memory_limit=1 << 30, **settings), ignore)
-    assert loaded.lanes == lanes
-    assert loading.loads[0][2] == SessionOptions(device, lanes, 1 << 30)
-    assert loading.choices == ["auto", "auto"]
+    monkeypatch.setattr("server.model_loading.usable_cores", lambda: 6)
+    backend = FakeBackend(device)
+    loaded = load_model(Settings(model=folder, **settings), ignore, backends=[backend])
+    ((_, options),) = backend.loads
+    assert (loaded.lanes, options.lanes, options.device) == (lanes, lanes, device)
+    assert (backend.prepared, backend.choices) == (["auto"], ["auto"])
 
 
-def test_labels_that_cannot_be_read_are_an_error_before_tensorflow_is_loaded(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
+def test_labels_that_cannot_be_read_are_an_error_before_the_engine_is_imported(
+    folder: Path,
 ) -> None:
-    """Loading TensorFlow takes seconds."""
-    loading = FakeLoading(monkeypatch, CPU)
+    """Importing an engine takes seconds."""
+    backend = FakeBackend()
     (folder / "model.toml").write_text('labels = "absent.txt"')
     lines: list[str] = []
     with pytest.raises(ModelError, match=r"absent\.txt: No such file or directory"):
-        load_model(Settings(model=folder), lines.append)
-    assert (lines, loading.loads) == ([], [])
+        load_model(Settings(model=folder), lines.append, backends=[backend])
+    assert (lines, backend.choices, backend.loads) == ([], [], [])

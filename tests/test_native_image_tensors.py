@@ -9,7 +9,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from batcher.policy import FixedPolicy
-from model.backends.tensorflow.image_inputs import encoded_image_input
+from model.images.encoded_input import encoded_image_input
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
 from server.api.native import tensor_feed
 from tests.fakes.endpoint import (

@@ -1,5 +1,5 @@
 """
-Count the cores that this process may use.
+Count the cores that this process may use, and name the processor.
 
 A container may be limited to a share of CPU time; it still sees all cores of the machine.  If the
 limit is the time of two cores, then three busy threads take turns, even on a machine of 64 cores.
@@ -19,6 +19,22 @@ def usable_cores(root: Path = Path("/")) -> int:
     """
     cores = len(os.sched_getaffinity(0))
     return max(1, min([cores, *map(ceil, _quotas(root))]))
+
+
+def describe_cpu() -> str:
+    """Return the kernel's name for the processor, and the number of cores that may be used."""
+    cores = usable_cores()
+    return f"{_processor_name()}, {cores} core{'s' if cores > 1 else ''}"
+
+
+def _processor_name() -> str:
+    """Return the kernel's name for the processor, or "CPU"."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        lines = []
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return f"CPU {names[0]}" if names else "CPU"
 
 
 def _quotas(root: Path) -> Iterator[float]:

@@ -4,12 +4,13 @@ Turn image files into the feed of a signature, with the decoder that the model u
 The decoder is an argument: Pillow's (model/images/decode.py) or the model's own.
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from model.images.errors import NotAnImage
+from model.images.facts import ImageFacts
 from model.images.header import check_size, first_image
 from model.signature import STRING, Arrays, Feed, Signature
 
@@ -98,3 +99,43 @@ class ImageInput:
         (spec,) = self.signature.inputs
         rows = np.concatenate([each.arrays[0] for each in feeds])
         return self.signature.feed({spec.name: rows})
+
+
+def requested_signatures(
+    run: Sequence[Signature], images: ImageInput | None
+) -> tuple[Signature, ...]:
+    """
+    Return the signatures that requests may name, the default one first.
+
+    These are the signatures of the runner, *run*, and before them that of requests with encoded
+    images, if *images* turns these into the feed of another signature.
+    """
+    if images is None or images.requested in run:
+        return tuple(run)
+    return (images.requested, *run)
+
+
+def describe_inputs(signature: Signature) -> str:
+    """Return the names, dtypes and shapes of the inputs of *signature* as text."""
+    return ", ".join(f"{spec.name!r} is {spec}" for spec in signature.inputs)
+
+
+def report_images(
+    images: ImageInput | None,
+    facts: ImageFacts,
+    default: Signature,
+    on_progress: Callable[[str], object],
+) -> None:
+    """
+    Call *on_progress* with the description of *images*.
+
+    If *images* is None, call it instead with a warning if *facts* state a size or numbers, which
+    are for images only; *default* is the signature of requests that name none.
+    """
+    if images is not None:
+        on_progress(f"images: {images.description}")
+    elif facts.given_keys:
+        on_progress(
+            f"warning: {', '.join(facts.given_keys)}: given for images, but "
+            f"the model takes none: {describe_inputs(default)}"
+        )

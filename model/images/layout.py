@@ -7,9 +7,17 @@ Pure.
 from dataclasses import dataclass
 from enum import Enum
 
+import numpy as np
+
 from model.errors import ModelError
 from model.images.facts import ImageFacts
 from model.signature import Signature, TensorSpec
+
+#: The dtype of the pixels that are fed.
+UINT8 = np.dtype(np.uint8)
+
+#: The line for the log if a layout has no size.
+NEEDS_SIZE = "to post images, set --input-height and --input-width, or give the size in model.toml"
 
 _PIXEL_TYPES = ("uint8", "float16", "bfloat16", "float32", "float64")
 

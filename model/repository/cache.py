@@ -158,7 +158,7 @@ class CacheFolder:
         name: str,
         version: str,
         build: Callable[[], ModelContents],
-        on_progress: Callable[[str], None],
+        on_progress: Callable[[str], object],
     ) -> CachedModel:
         """
         Return the *version* of the model *name*; if it is absent or damaged, store it first.

@@ -12,6 +12,9 @@ from model.errors import ModelError
 from model.repository.file_formats import EMPTY, format_of
 from model.repository.label_formats import UnreadableLabelsError, labels_in, text_of
 
+#: The name of the file of labels that retraining writes beside its graph.
+LABELS_FILE = "output_labels.txt"
+
 
 def read_labels(path: Path) -> tuple[str, ...]:
     """

@@ -7,7 +7,7 @@ Reads the disk and changes nothing; the loader finds out whether the model is co
 
 import re
 from dataclasses import dataclass
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 
 from model.errors import ModelError
@@ -24,8 +24,8 @@ from model.repository.file_formats import (
 )
 
 
-class ModelKind(Enum):
-    """The kinds of models, each with its own loader; the values are the names in messages."""
+class ModelKind(StrEnum):
+    """The kinds of models that `find_model` finds; the values are the names in messages."""
 
     FROZEN_GRAPH = "frozen graph"
     SAVED_MODEL = "SavedModel"
@@ -36,7 +36,7 @@ class ModelKind(Enum):
 class ModelFiles:
     """The files of a model on disk, and its kind."""
 
-    kind: ModelKind
+    kind: str  #: as messages name it: a `ModelKind`, or a kind that only its backend reads
     path: Path  #: the file to load; for a SavedModel, its folder
     folder: Path  #: the folder that may hold a model.toml for this model
 
@@ -95,7 +95,7 @@ def _named_file(path: Path) -> ModelFiles:
     beside it, and for a file that is not served.
     """
     files = _model_file(path)
-    alone = files.kind is ModelKind.SAVED_MODEL and not (files.path / "variables").is_dir()
+    alone = files.kind == ModelKind.SAVED_MODEL and not (files.path / "variables").is_dir()
     if alone and format_of(path) is SAVED_MODEL and has_variables(path):
         raise ModelError(f"{path}: {SAVED_MODEL.what} without its variables; {_WHOLE_FOLDER}")
     return files

@@ -15,7 +15,7 @@ from zope.interface import implementer
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
-from model.backend import LoadedModel
+from model.backend import LoadedModel, OnProgress
 from model.execution.lane_pool import join_rows
 from model.execution.thread import CallFromThread, JobQueue, ModelThread
 from model.images.decode import decode_image
@@ -24,7 +24,6 @@ from model.images.preprocessing import Preprocessing, Resample
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, RequestOptions
 from server.inference import Inference, Prediction, ServedModel, Timing
-from server.model_loading import OnProgress
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner, fake_queues
 

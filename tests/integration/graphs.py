@@ -9,9 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.device import Device
-from model.backends.tensorflow.loading import LoadedFiles, load_files
-from model.backends.tensorflow.session import SessionOptions
+from model.backend import Device, LoadedModel, LoadOptions, OnProgress
+from model.backends.tensorflow import loading
+from model.backends.tensorflow.session import SessionOptions, SessionRunner
 from model.errors import ModelError
 from model.images.facts import ImageFacts
 from model.repository.model_kind import ModelFiles, ModelKind, find_model
@@ -28,17 +28,42 @@ CPU = SessionOptions(Device("cpu", "CPU"), lanes=1)
 SCORES = "final_result"
 
 
+def load_files(
+    files: ModelFiles,
+    facts: ModelFacts,
+    session: SessionOptions,
+    *,
+    classes: int,
+    max_pixels: int,
+    on_progress: OnProgress,
+) -> LoadedModel:
+    """Load *files* with TensorFlow, for *classes* labels."""
+    options = LoadOptions(
+        facts=facts,
+        device=session.device,
+        lanes=session.lanes,
+        gpu_memory_limit=session.gpu_memory_limit,
+        max_pixels=max_pixels,
+        on_progress=on_progress,
+        name="tested",
+        version="1",
+        top=1,
+        labels=tuple(f"label {number}" for number in range(classes)),
+    )
+    return loading.load_files(files, options)
+
+
 #: Loads the model at a path, for *classes* labels, with `ImageFacts` by keyword; returns it and the
 #: lines reported.
-LoadModel = Callable[..., tuple[LoadedFiles, list[str]]]
+LoadModel = Callable[..., tuple[LoadedModel, list[str]]]
 
 
 @pytest.fixture
 def load_model() -> Iterator[LoadModel]:
     """Provide a function that loads models, which are closed after the test."""
-    opened: list[LoadedFiles] = []
+    opened: list[LoadedModel] = []
 
-    def load(path: Path, *, classes: int = 0, **images: Any) -> tuple[LoadedFiles, list[str]]:
+    def load(path: Path, *, classes: int = 0, **images: Any) -> tuple[LoadedModel, list[str]]:
         lines: list[str] = []
         files = load_files(
             find_model(path),
@@ -59,7 +84,8 @@ def load_model() -> Iterator[LoadModel]:
 class Loaded:
     """A graph in a Session, used as a lane uses it."""
 
-    def __init__(self, files: LoadedFiles) -> None:
+    def __init__(self, files: LoadedModel) -> None:
+        assert isinstance(files.runner, SessionRunner)
         self.runner = files.runner
         self.samples = files.samples
         self.image_input = files.image_input

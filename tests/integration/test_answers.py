@@ -14,10 +14,10 @@ from PIL import Image
 from model.backends.tensorflow.default_model.source import (
     DEFAULT_MODEL,
     GRAPH_FILE,
-    LABELS_FILE,
     ensure_default_model,
 )
 from model.repository.cache import CacheFolder
+from model.repository.labels import LABELS_FILE
 from tests.images import encoded, exif, png
 from tests.integration.clients import Answer, form, post, post_all
 from tests.integration.photos import KNOWN, jpeg, mixed, photo

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.trials.probe_images import probe_images, probe_pixels
 from model.images.layout import ImageLayout
+from model.images.probe_images import probe_images, probe_pixels
 from tests.images import coloured, encoded
 from tests.integration import scalar_graphs as made
 from tests.integration.batched_graphs import (

@@ -12,7 +12,7 @@ from model.backends.tensorflow.batched_graph import (
     NotBatchable,
     make_batched,
 )
-from model.backends.tensorflow.trials.probe_images import probe_images
+from model.images.probe_images import probe_images
 from tests.integration import scalar_graphs as made
 from tests.integration.batched_graphs import (
     ENCODED,

@@ -8,14 +8,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.loading import LoadedFiles, load_files
+from model.backend import LoadedModel
 from model.errors import ModelError
 from model.repository.model_kind import find_model
 from model.repository.model_toml import ModelFacts
-from tests.integration.graphs import CPU, Graphs
+from tests.integration.graphs import CPU, Graphs, load_files
 from tests.integration.saving import Ends, Write, save_functions, tf1, tf2
 
-Load = Callable[..., LoadedFiles]
+Load = Callable[..., LoadedModel]
 
 SWITCHES: dict[str, bool | float] = {"keep_prob": 0.5, "phase_train": False, "steps": 2}
 ROW = np.array([[1.0, 2.0, 3.0]], np.float32)
@@ -73,9 +73,9 @@ MODELS: dict[str, Write] = {
 @pytest.fixture
 def load() -> Iterator[Load]:
     """Provide a function that loads a model with these values; models are closed after the test."""
-    opened: list[LoadedFiles] = []
+    opened: list[LoadedModel] = []
 
-    def loaded(path: Path, feeds: dict[str, bool | float]) -> LoadedFiles:
+    def loaded(path: Path, feeds: dict[str, bool | float]) -> LoadedModel:
         facts = ModelFacts(feeds=feeds)
         opened.append(
             load_files(

@@ -11,13 +11,12 @@ import orjson
 import pytest
 from click.testing import CliRunner
 
-from model.backends.tensorflow.loading import load_files
 from model.errors import ModelError
 from scripts.inspect_model import inspect_model
 from server.model_loading import locate_model
 from server.settings.option import printable
 from server.settings.table import Settings
-from tests.integration.graphs import CPU, Graphs, image_input
+from tests.integration.graphs import CPU, Graphs, image_input, load_files
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.saving import save_functions
@@ -53,7 +52,7 @@ def plain(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def answer(path: Path, feed: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the only output of the model at *path*, which a server would find there."""
-    files, facts = locate_model(Settings(model=path), lambda _: None)
+    _, files, facts = locate_model(Settings(model=path), lambda _: None)
     loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, on_progress=lambda _: None)
     try:
         (output,) = loaded.runner.run(loaded.signatures[0].feed(feed))
@@ -98,7 +97,7 @@ def test_variables_that_determine_the_range_of_pixels_are_read_from_any_folder(
     for name in ("same", "run[1]", ODD):
         folder = copytree(plain, tmp_path / name / "model")
         lines: list[str] = []
-        files, facts = locate_model(Settings(model=folder), lines.append)
+        _, files, facts = locate_model(Settings(model=folder), lines.append)
         load_files(
             files, facts, CPU, classes=0, max_pixels=10**6, on_progress=lines.append
         ).runner.close()

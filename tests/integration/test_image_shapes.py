@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.loading import LoadedFiles
+from model.backend import LoadedModel
 from model.errors import ModelError
 from model.images.normalisation import ColourOrder
 from model.repository.labels import top_k
@@ -89,7 +89,7 @@ SERVED = {
 }
 
 
-def saved(load_model: LoadModel, folder: Path, model: Shape) -> LoadedFiles:
+def saved(load_model: LoadModel, folder: Path, model: Shape) -> LoadedModel:
     """Write *model* as a SavedModel into *folder*, and load it."""
     tf2(model.function, images=(model.dtype, model.shape))(folder / "model")
     return load_model(folder / "model", classes=len(model.scores), **model.facts)[0]

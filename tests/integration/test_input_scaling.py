@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from model.backends.tensorflow.loading import LoadedFiles
+from model.backend import LoadedModel
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
 from model.errors import ModelError
@@ -189,7 +189,7 @@ FOUND = {
 }
 
 
-def answer(loaded: LoadedFiles, level: int) -> float:
+def answer(loaded: LoadedModel, level: int) -> float:
     """Return the first number that a model gives for an image of one level."""
     assert loaded.image_input is not None
     image = Image.new("RGB", (9, 7), (level,) * 3)

@@ -11,13 +11,12 @@ import pytest
 from PIL import Image
 
 from model.backends.tensorflow.jpeg import jpeg_reader
-from model.backends.tensorflow.loading import load_files
 from model.images.decode import decode_image
 from model.images.preprocessing import Preprocessing, Resample
 from server.model_loading import locate_model
 from server.settings.table import Settings
 from tests.images import coloured, encoded
-from tests.integration.graphs import CPU
+from tests.integration.graphs import CPU, load_files
 from tests.integration.keras_models import KERAS_WARNINGS
 from tests.integration.photos import photo
 from tests.integration.saving import tf2
@@ -231,9 +230,9 @@ def test_a_model_gets_label_images_pixels_where_its_options_or_its_graph_ask(
 ) -> None:
     """Every pixel within one level; else those of Pillow's interpolation, which averages."""
     settings = replace(model.write(tmp_path), **model.settings)
-    files, facts = locate_model(settings, lambda _: None)
+    _, files, facts = locate_model(settings, lambda _: None)
     (files.folder / "model.toml").write_text(f"[preprocessing]\n{model.toml}\n")
-    files, facts = locate_model(settings, lambda _: None)
+    _, files, facts = locate_model(settings, lambda _: None)
     loaded = load_files(files, facts, CPU, classes=0, max_pixels=10**6, on_progress=lambda _: None)
     image = photo("coffee.png").convert("RGB").resize((301, 200))
     data = encoded(image, "JPEG")

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from batcher.errors import OutOfMemory
-from model.backends.tensorflow.loading import LoadedFiles, load_files
+from model.backend import LoadedModel
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
 from model.errors import ModelError
 from model.images.errors import TooManyPixels
@@ -20,7 +20,7 @@ from model.signature import STRING, Arrays, Feed
 from server.api.json_tensors import arrays_of, parse_request
 from server.api.samples import sample_feed, sample_request
 from tests.images import claims, coloured, encoded
-from tests.integration.graphs import CPU, Graphs, image_input
+from tests.integration.graphs import CPU, Graphs, image_input, load_files
 from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.scalar_graphs import SMALL, any_decoded, chain, contents, dense, resized
 from tests.integration.scalar_graphs import part_of as scalar_part
@@ -28,15 +28,15 @@ from tests.integration.scalar_graphs import part_of as scalar_part
 IMAGE = coloured(20, 16)
 TOO_LARGE = claims("PNG", 30_000, 30_000)
 
-Load = Callable[..., LoadedFiles]
+Load = Callable[..., LoadedModel]
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Iterator[Load]:
     """Writes a SavedModel and loads it, and closes it after the test."""
-    loaded: list[LoadedFiles] = []
+    loaded: list[LoadedModel] = []
 
-    def load(write: Write, classes: int = 0, max_pixels: int = 10**6, **facts: Any) -> LoadedFiles:
+    def load(write: Write, classes: int = 0, max_pixels: int = 10**6, **facts: Any) -> LoadedModel:
         folder = tmp_path / "saved"
         if not folder.exists():
             write(folder)

@@ -6,14 +6,13 @@ import numpy as np
 import pytest
 
 from model.backends.tensorflow.files.graph_file import read_graph_def
-from model.backends.tensorflow.loading import load_files
 from model.errors import ModelError
 from model.repository.file_formats import format_of
 from model.repository.model_kind import ModelFiles, ModelKind
 from server.model_loading import locate_model
 from server.settings.option import SettingsError
 from server.settings.sources import resolve
-from tests.integration.graphs import CPU, Graphs, image_input
+from tests.integration.graphs import CPU, Graphs, image_input, load_files
 from tests.integration.saved_models import SAVED_MODELS
 
 
@@ -28,7 +27,7 @@ def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def source(**given: Path) -> ModelFiles:
     """Return the path of the model for these arguments of the command line."""
     command_line = {name: str(value) for name, value in given.items()}
-    return locate_model(resolve(command_line, {}).settings, lambda _: None)[0]
+    return locate_model(resolve(command_line, {}).settings, lambda _: None)[1]
 
 
 def test_a_saved_model_given_as_a_graph_is_served(saved: Path) -> None:
@@ -36,7 +35,7 @@ def test_a_saved_model_given_as_a_graph_is_served(saved: Path) -> None:
     for path in (saved, saved / "saved_model.pb"):
         files = source(graph=path)
         assert files == ModelFiles(ModelKind.SAVED_MODEL, saved, saved)
-        _, facts = locate_model(resolve({"graph": str(path)}, {}).settings, lambda _: None)
+        _, _, facts = locate_model(resolve({"graph": str(path)}, {}).settings, lambda _: None)
         loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, on_progress=lambda _: None)
         served = SAVED_MODELS["affine"]
         (output,) = loaded.runner.run(loaded.signatures[0].feed(served.feed))

@@ -6,11 +6,10 @@ from typing import Any
 
 import pytest
 
-from model.backends.tensorflow.loading import load_files
 from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import Signature
-from tests.integration.graphs import CPU
+from tests.integration.graphs import CPU, load_files
 from tests.integration.saving import save_functions
 
 #: Computes an output from the input, [rows, 3], with the TensorFlow module that it is given.

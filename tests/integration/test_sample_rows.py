@@ -13,7 +13,6 @@ import pytest
 from twisted.internet.task import Clock
 
 from batcher.errors import OutOfMemory
-from model.backends.tensorflow.loading import load_files
 from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import RowsRefused
 from model.repository.model_kind import ModelFiles, ModelKind
@@ -25,7 +24,7 @@ from server.api.status import status_of
 from server.deadlines import NO_DEFAULT_TIMEOUT
 from server.inference import ServedModel
 from tests.fakes.server import ManualLane, served_model
-from tests.integration.graphs import CPU
+from tests.integration.graphs import CPU, load_files
 from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.saving import Write, tf2
 

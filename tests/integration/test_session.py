@@ -15,7 +15,8 @@ import pytest
 
 from batcher.errors import OutOfMemory
 from batcher.executor import Piece
-from model.backends.tensorflow.device import Device, DeviceChoice, choose_device, gpu_is_installed
+from model.backend import Device, DeviceChoice
+from model.backends.tensorflow.device import choose_device, gpu_is_installed
 from model.backends.tensorflow.session import SessionOptions, SessionRunner, session_config
 from model.errors import ModelError, RowsRefused
 from model.execution.lane import Lane

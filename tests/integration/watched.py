@@ -20,10 +20,10 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
 from batcher.stats import BatcherStats
-from model.backend import LoadedModel, Runner
+from model.backend import LoadedModel, OnProgress, Runner
 from model.signature import Arrays, Feed, Signature
 from server.lifecycle import State
-from server.model_loading import OnProgress, load_model
+from server.model_loading import load_model
 from server.service import InferenceService
 from server.settings.table import Settings
 from tests.integration.servers import environment

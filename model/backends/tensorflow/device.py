@@ -10,26 +10,15 @@ import os
 import shutil
 import subprocess
 import sys
-from dataclasses import dataclass
-from pathlib import Path
 from tempfile import gettempdir
-from typing import Any, Literal
+from typing import Any
 
 from model import packages
+from model.backend import Device, DeviceChoice
 from model.backends.tensorflow.keras_settings import ignore_user_keras
 from model.backends.tensorflow.quiet_stderr import obey_log_level
 from model.errors import ModelError
-from model.execution.cores import usable_cores
-
-DeviceChoice = Literal["auto", "cpu", "gpu"]
-
-
-@dataclass(frozen=True, slots=True)
-class Device:
-    """The device that sessions use."""
-
-    kind: Literal["cpu", "gpu"]
-    description: str  #: for the log: the product name, and the number of cores of a CPU
+from model.execution.cores import describe_cpu
 
 
 def gpu_is_installed() -> bool:
@@ -86,8 +75,7 @@ def choose_device(choice: DeviceChoice) -> Device:
     If TensorFlow sees no GPU, raises `ModelError` for "gpu", and for "auto" on a machine with a
     GPU: serving on the CPU instead would be slow, without any sign of the reason.
     """
-    cores = usable_cores()
-    cpu = Device("cpu", f"{_processor_name()}, {cores} core{'s' if cores > 1 else ''}")
+    cpu = Device("cpu", describe_cpu())
     if choice == "cpu":
         return cpu
     import tensorflow as tf
@@ -102,16 +90,6 @@ def choose_device(choice: DeviceChoice) -> Device:
     raise ModelError(
         f"{seen}, but TensorFlow sees no GPU: {_why_no_gpu()}; --device cpu serves on the CPU"
     )
-
-
-def _processor_name() -> str:
-    """Return the kernel's name for the processor, or "CPU"."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"CPU {names[0]}" if names else "CPU"
 
 
 def _why_no_gpu() -> str:

@@ -12,24 +12,19 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from model.backend import LoadOptions
 from model.backends.tensorflow.batched_graph import (
     BatchedGraph,
     NotBatchable,
     make_batched,
 )
 from model.backends.tensorflow.files.graph_file import SIGNATURE, FrozenGraph, spec_of
-from model.backends.tensorflow.image_inputs import (
-    NEEDS_SIZE,
-    UINT8,
+from model.backends.tensorflow.image_operations import (
     convert_images,
-    encoded_image_input,
-    normalisation,
-    takes_encoded_image,
     with_image_input,
     without_padding,
 )
 from model.backends.tensorflow.jpeg import decoded, decoding_config
-from model.backends.tensorflow.load_options import LoadOptions
 from model.backends.tensorflow.operations import decodes_images, report_risks
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
@@ -39,9 +34,11 @@ from model.backends.tensorflow.session import (
     SessionOptions,
     session_config,
 )
-from model.backends.tensorflow.trials.probe_images import probe_images, probe_pixels
-from model.images.layout import ImageLayout, image_layout
+from model.images.encoded_input import encoded_image_input, takes_encoded_image
+from model.images.layout import NEEDS_SIZE, UINT8, ImageLayout, image_layout
 from model.images.normalisation import Normalisation
+from model.images.pixel_values import choose_normalisation
+from model.images.probe_images import probe_images, probe_pixels
 from model.images.value_range import Affine, Unreadable
 from model.signature import STRING, Signature, TensorSpec, reason_to_run_alone
 
@@ -71,9 +68,9 @@ def _load_graph(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
         return _load_scalar(frozen, options)
     signature = Signature((frozen.spec,), (frozen.output_spec,))
     images = options.facts.preprocessing
-    layout = image_layout(signature, images, labelled=options.classes > 0)
+    layout = image_layout(signature, images, labelled=bool(options.labels))
     if layout is None:
-        loaded = _build_session(options.session, frozen, frozen.spec)
+        loaded = _build_session(options, frozen, frozen.spec)
         signature = loaded.endpoints[0].signature
         if not (decodes and takes_encoded_image(signature)):
             return replace(loaded, decodes=decodes)
@@ -87,7 +84,7 @@ def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     batched = make_batched(frozen.graph_def, frozen.input, frozen.output, probe_images())
     if isinstance(batched, NotBatchable):
         spec = replace(frozen.spec, shape=())
-        loaded = _build_session(options.session, frozen, spec, alone=batched.reason)
+        loaded = _build_session(options, frozen, spec, alone=batched.reason)
         images = encoded_image_input(loaded.endpoints[0].signature, options.max_pixels)
         return replace(loaded, image_input=images, decodes=True)
     options.on_progress(
@@ -97,7 +94,7 @@ def _load_scalar(frozen: FrozenGraph, options: LoadOptions) -> LoadedGraph:
     )
     spec = TensorSpec(batched.cut.partition(":")[0], batched.dtype, (None, *batched.row))
     loaded = _build_session(
-        options.session, frozen, spec, connect=batched.connect, names=(f"{SIGNATURE}:rows",)
+        options, frozen, spec, connect=batched.connect, names=(f"{SIGNATURE}:rows",)
     )
     decoder, decode = _decoder(batched)
     signature = loaded.endpoints[0].signature
@@ -160,7 +157,7 @@ def _normalisation(frozen: FrozenGraph, layout: ImageLayout, options: LoadOption
         return input_scaling(flat_graph(frozen.graph_def), start, [end], lambda _: None)
 
     facts, dtype = options.facts.preprocessing, frozen.spec.dtype
-    return normalisation(facts, layout, dtype, scaling, options.on_progress)
+    return choose_normalisation(facts, layout, dtype, scaling, options.on_progress)
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,7 +181,7 @@ def _load_batched(
     If the changed graph mixes rows, or the change fails, the loaded graph takes one row at a time.
     With *images*, a second input takes uint8 images.
     """
-    build_session = partial(_build_session, options.session, frozen, images=images)
+    build_session = partial(_build_session, options, frozen, images=images)
     if layout.padded or not layout.batched:
         return build_session(spec)
     if layout.rows is None:
@@ -223,7 +220,7 @@ def _takes_two_rows(loaded: LoadedGraph) -> bool:
 
 
 def _build_session(
-    options: SessionOptions,
+    options: LoadOptions,
     frozen: FrozenGraph,
     spec: TensorSpec,
     *,
@@ -258,7 +255,8 @@ def _build_session(
         reason = alone or reason_to_run_alone(probe_format, (given,))
         signature = Signature(probe_format, (given,), name, reason, rows)
         endpoints.append(Endpoint(signature, (tensor,), (fetched,)))
-    return LoadedGraph(tf.Session(graph=graph, config=session_config(options)), endpoints)
+    config = session_config(SessionOptions.of(options))
+    return LoadedGraph(tf.Session(graph=graph, config=config), endpoints)
 
 
 def _build_inputs(spec: TensorSpec, images: _ImageConversion | None) -> list["tf.Tensor"]:

@@ -7,15 +7,15 @@ A model is loaded and runs one row.  A model with risky operations is only read,
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
-from model.backends.tensorflow.device import Device
+from model.backend import Device, LoadOptions
 from model.backends.tensorflow.files.graph_file import read_frozen_graph
 from model.backends.tensorflow.files.keras_file import exported_saved_model
 from model.backends.tensorflow.files.saved_model import apply_feeds, read_meta_graph, signatures_of
 from model.backends.tensorflow.loading import load_files
 from model.backends.tensorflow.operations import report_risks
-from model.backends.tensorflow.saved_loading import default_signature, served_outputs
-from model.backends.tensorflow.session import SessionOptions
+from model.backends.tensorflow.saved_loading import served_outputs
 from model.images.input import ImageInput
+from model.repository.default_signature import default_signature
 from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import Feed, Signature, reason_to_run_alone
@@ -39,33 +39,41 @@ class Inspection:
 
 
 def inspect_files(
-    files: ModelFiles, facts: ModelFacts, *, classes: int, max_pixels: int
+    files: ModelFiles, facts: ModelFacts, *, labels: tuple[str, ...], max_pixels: int
 ) -> Inspection:
     """
     Inspect *files* on the CPU, as a server with these settings would serve them.
 
-    *facts* are the settings, *classes* is the number of labels, and *max_pixels* is the largest
-    number of pixels of an image.
+    *facts* are the settings, *labels* those of the model, and *max_pixels* is the largest number of
+    pixels of an image.
 
     Raises `ModelError`, with a message of one line, for a model that a server would refuse to
     serve.
     """
-    if files.kind is ModelKind.KERAS:
+    if files.kind == ModelKind.KERAS:
         with exported_saved_model(files.path) as folder:
             saved = replace(files, kind=ModelKind.SAVED_MODEL, path=folder)
-            return inspect_files(saved, facts, classes=classes, max_pixels=max_pixels)
+            return inspect_files(saved, facts, labels=labels, max_pixels=max_pixels)
     notes: list[str] = []
     signatures, default = _read(files, facts, notes)
     if notes:
         notes.append("the model was read, but neither loaded nor run")
         return Inspection(signatures, default, None, tuple(notes), samples=None)
-    options = SessionOptions(Device("cpu", "CPU"), lanes=1)
-    loaded = load_files(
-        files, facts, options, classes=classes, max_pixels=max_pixels, on_progress=notes.append
+    options = LoadOptions(
+        facts=facts,
+        device=Device("cpu", "CPU"),
+        lanes=1,
+        max_pixels=max_pixels,
+        on_progress=notes.append,
+        name="inspected",
+        version="1",
+        top=1,
+        labels=labels,
     )
+    loaded = load_files(files, options)
     loaded.runner.close()
     return Inspection(
-        loaded.signatures,
+        tuple(loaded.signatures),
         loaded.signatures[0].name,
         loaded.image_input,
         tuple(notes),
@@ -77,7 +85,7 @@ def _read(
     files: ModelFiles, facts: ModelFacts, notes: list[str]
 ) -> tuple[tuple[Signature, ...], str]:
     """Return the file's signatures and the name of the default one; append the risks to *notes*."""
-    if files.kind is ModelKind.FROZEN_GRAPH:
+    if files.kind == ModelKind.FROZEN_GRAPH:
         frozen = read_frozen_graph(files.path, facts)
         report_risks(frozen.graph_def, [frozen.output], notes.append)
         specs = ((frozen.spec,), (frozen.output_spec,))

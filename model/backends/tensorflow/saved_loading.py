@@ -2,12 +2,11 @@
 Load a SavedModel: choose the signature for images, and how images are converted to its input.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
-from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from model.backend import LoadOptions
 from model.backends.tensorflow.files.checkpoint import variable_reader
 from model.backends.tensorflow.files.literal_path import literal_path
 from model.backends.tensorflow.files.saved_model import (
@@ -18,25 +17,20 @@ from model.backends.tensorflow.files.saved_model import (
     read_meta_graph,
     signatures_of,
 )
-from model.backends.tensorflow.image_inputs import (
-    NEEDS_SIZE,
-    UINT8,
+from model.backends.tensorflow.image_operations import (
     convert_images,
-    encoded_image_input,
-    normalisation,
-    takes_encoded_image,
     with_image_input,
 )
-from model.backends.tensorflow.load_options import LoadOptions
 from model.backends.tensorflow.operations import decodes_images, report_risks
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.rewriting.input_scaling import input_scaling
-from model.backends.tensorflow.session import LoadedGraph, session_config
-from model.errors import ModelError
-from model.images.layout import ImageLayout, image_layout
+from model.backends.tensorflow.session import LoadedGraph, SessionOptions, session_config
+from model.images.encoded_input import encoded_image_input, takes_encoded_image
+from model.images.layout import NEEDS_SIZE, UINT8, ImageLayout, image_layout
 from model.images.normalisation import ColourOrder, Normalisation
+from model.images.pixel_values import choose_normalisation
 from model.images.value_range import Affine, Unreadable
-from model.repository.model_toml import ModelFacts
+from model.repository.default_signature import default_signature
 from model.signature import Signature
 
 if TYPE_CHECKING:
@@ -59,7 +53,7 @@ def load_saved_folder(folder: Path, options: LoadOptions) -> LoadedGraph:
         options.on_progress(f"signature {name} is not served: {reason}")
     has_side_effects = report_risks(meta_graph, served_outputs(meta_graph), options.on_progress)
     chosen = default_signature(signatures, facts)
-    layout = image_layout(chosen, facts.preprocessing, labelled=options.classes > 0)
+    layout = image_layout(chosen, facts.preprocessing, labelled=bool(options.labels))
     if layout is not None and not layout.sized:
         options.on_progress(NEEDS_SIZE)
     sized = layout if layout is not None and layout.sized else None
@@ -67,7 +61,7 @@ def load_saved_folder(folder: Path, options: LoadOptions) -> LoadedGraph:
     pixels = None
     if sized is not None and numbers is not None:
         pixels = _pixel_input(chosen, sized, numbers)
-    restored = load_saved_model(folder, saved, session_config(options.session), pixels)
+    restored = load_saved_model(folder, saved, session_config(SessionOptions.of(options)), pixels)
     endpoints = sorted(
         restored.endpoints.values(), key=lambda each: each.signature.name != chosen.name
     )
@@ -111,7 +105,7 @@ def _normalisation(
         return input_scaling(flat, start, ends, variable_reader(plain, flat))
 
     facts = options.facts.preprocessing
-    return normalisation(facts, layout, spec.dtype, scaling, options.on_progress)
+    return choose_normalisation(facts, layout, spec.dtype, scaling, options.on_progress)
 
 
 def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:
@@ -121,34 +115,6 @@ def served_outputs(meta_graph: "tf.MetaGraphDef") -> list[str]:
 
 def _output_names(meta_graph: "tf.MetaGraphDef", signature: str) -> list[str]:
     return [info.name for info in meta_graph.signature_def[signature].outputs.values()]
-
-
-def default_signature(signatures: Sequence[Signature], facts: ModelFacts) -> Signature:
-    """
-    Return the signature for images, and for requests that name no signature.
-
-    It is the one that *facts* name, else the first of *signatures*.  Raises `ModelError` if *facts*
-    name a signature, input or output that is absent.
-    """
-    by_name = {signature.name: signature for signature in signatures}
-    if facts.signature is None:
-        chosen = signatures[0]
-    elif facts.signature in by_name:
-        chosen = by_name[facts.signature]
-    else:
-        near = get_close_matches(facts.signature, by_name, n=3, cutoff=0.4) or list(by_name)
-        raise ModelError(f"no signature {facts.signature!r}; similar names: {', '.join(near)}")
-    for side, given, specs in (
-        ("input", facts.input, chosen.inputs),
-        ("output", facts.output, chosen.outputs),
-    ):
-        names = [spec.name for spec in specs]
-        name = given and given.removesuffix(":0")
-        if name and name not in names:
-            raise ModelError(
-                f"signature {chosen.name!r} has no {side} {name!r}; it has {', '.join(names)}"
-            )
-    return chosen
 
 
 def _pixel_input(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from batcher.errors import OutOfMemory
-from model.backends.tensorflow.device import Device
+from model.backend import Device, LoadOptions
 from model.backends.tensorflow.error_text import one_line
 from model.errors import RowsRefused
 from model.execution.cores import usable_cores
@@ -24,11 +24,16 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class SessionOptions:
-    """How the Session may use the machine."""
+    """How the Session may use the machine; the fields are those of `LoadOptions`."""
 
     device: Device
-    lanes: int  #: model threads that call `run` at the same time
-    gpu_memory_limit: int | None = None  #: bytes; None: memory grows as needed
+    lanes: int
+    gpu_memory_limit: int | None = None
+
+    @classmethod
+    def of(cls, options: LoadOptions) -> "SessionOptions":
+        """Return the part of *options* that concerns the Session."""
+        return cls(options.device, options.lanes, options.gpu_memory_limit)
 
 
 @dataclass(frozen=True, slots=True)

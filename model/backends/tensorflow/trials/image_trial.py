@@ -11,10 +11,10 @@ from batcher.errors import OutOfMemory
 from model.backends.tensorflow.error_text import one_line
 from model.backends.tensorflow.rewriting.flat_graph import flat_graph, tensor_named
 from model.backends.tensorflow.session import LoadedGraph, SessionRunner
-from model.backends.tensorflow.trials.probe_images import probe_images
 from model.errors import ModelError, RowsRefused
 from model.images.errors import BadImage
 from model.images.input import ImageInput
+from model.images.probe_images import probe_images
 from model.signature import STRING, Feed
 
 #: TensorFlow's messages for Python functions that a model calls but its file does not hold.

@@ -12,8 +12,8 @@ from dataclasses import replace
 import numpy as np
 
 from model.backends.tensorflow.session import Endpoint, LoadedGraph
-from model.backends.tensorflow.trials.probe_images import FORMATS, probe_images
 from model.images.errors import BadImage
+from model.images.probe_images import FORMATS, probe_images
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
 
 #: The rows differ in level, spread and extremes, and are not sorted by any of them, so that any

@@ -1,4 +1,4 @@
-"""Make the images for trial runs of a graph: always the same ones, in several sizes."""
+"""Make the images for trial runs of a model: always the same ones, in several sizes."""
 
 from collections.abc import Iterator, Mapping
 from functools import cache
