@@ -167,7 +167,7 @@ def test_without_a_model_a_request_is_refused() -> None:
 def head(**headers: str) -> Head:
     """Return the head of a request; an underscore in a name is a dash."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Head("POST", "/", fields, "the-id", 0.0, object())
+    return Head("POST", "/", "", fields, "the-id", 0.0, object())
 
 
 def test_an_admitted_head_is_judged_again_with_its_body() -> None:

@@ -26,11 +26,12 @@ from twisted.python.failure import Failure
 from twisted.web import http
 
 from server.http.access import UNKNOWN, Access, ascii_text, client_name
-from server.http.error_statuses import HTTPError, refusal_for
+from server.http.error_statuses import HTTPError
 from server.http.head import encode_response
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPResponse
 from server.http.request import LimitedRequest, current_http_date, request_id_from
+from server.http.router import error_writer
 from server.http.transport import send_now, write_progress
 
 if TYPE_CHECKING:
@@ -129,18 +130,19 @@ class LimitedChannel(http.HTTPChannel):
 
     def allHeadersReceived(self) -> None:
         """
-        Called when the head is complete: check the declared length, then call the preflight.
+        Called when the head is complete: find the route, check the length, call the preflight.
 
         If either refuses the request, answer it before its body has been received.
         """
         request: LimitedRequest = self.requests[-1]
-        request.head_received(self.site.seconds())
+        path = self._path.partition(b"?")[0]
+        request.head_received(self.site.seconds(), self.site.router.match(self._command, path))
         try:
             self.site.limits.check_length(self.length)
         except HTTPError as error:
             self.refuse(error)
             return
-        answer = self._preflight(request)
+        answer = self._preflight(request, path)
         if answer is None:
             super().allHeadersReceived()
         elif self._can_keep_connection(request):
@@ -149,12 +151,11 @@ class LimitedChannel(http.HTTPChannel):
         else:
             self._answer_and_close(answer, request.request_id)
 
-    def _preflight(self, request: LimitedRequest) -> HTTPResponse | None:
-        path = self._path.partition(b"?")[0]
-        route = self.site.router.match(self._command, path)
-        if route is None or route.preflight is None:
+    def _preflight(self, request: LimitedRequest, path: bytes) -> HTTPResponse | None:
+        match = request.match
+        if match is None or match.route.preflight is None:
             return None
-        answer = route.preflight(request.head(self._command, path))
+        answer = match.route.preflight(request.head(self._command, path, match.rest))
         request.admitted = answer is None
         return answer
 
@@ -297,7 +298,8 @@ class LimitedChannel(http.HTTPChannel):
             return
         request: LimitedRequest | None = self.requests[-1] if self.requests else None
         request_id = (request.request_id if request else "") or request_id_from(None)
-        self._answer_and_close(refusal_for(error).response(request_id), request_id)
+        write_error = error_writer(request.match if request else None)
+        self._answer_and_close(write_error(error, request_id), request_id)
 
     def _answer_and_close(self, answer: HTTPResponse, request_id: str) -> None:
         """Answer the request that is being received with *answer*, discard its rest, and close."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Head:
 
     method: str
     path: str  #: decoded, without the query
+    rest: str  #: what follows the prefix of a prefix route, as sent; empty for a literal route
     headers: Mapping[str, str]  #: names in lower case; repeated fields joined by a comma
     request_id: str  #: the client's own, or a new one
     received: float  #: when its head was received; seconds of the monotonic clock
@@ -52,17 +54,32 @@ Endpoint = Callable[[HTTPRequest], "Deferred[HTTPResponse]"]
 #: Returns a refusal to send before the body is read, or None to admit the request; never raises.
 Preflight = Callable[[Head], HTTPResponse | None]
 
+#: Returns the answer for an error and a request id; never raises.
+WriteError = Callable[["Failure | Exception", str], HTTPResponse]
+
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the table of routes; server/http/router.py matches requests to them."""
+    """
+    One row of the table of routes; server/http/router.py matches requests to them.
+
+    A *path* that ends with ``/*`` is a prefix: it matches all paths that begin with what precedes
+    the star.  Any other path is literal.  Both are ASCII without escapes.
+    """
 
     method: str
-    path: str  #: literal, without parameters
+    path: str
     endpoint: Endpoint
     preflight: Preflight | None = None  #: called as soon as the head is complete
+    #: Writes the error answers of its requests; None: `server.http.error_statuses.error_response`.
+    write_error: WriteError | None = None
 
     @property
     def name(self) -> str:
         """The name of this route in a Klein app."""
         return f"{self.method} {self.path}"
+
+    @property
+    def prefix(self) -> str | None:
+        """What precedes the star of a prefix, with its last slash; None for a literal path."""
+        return self.path[:-1] if self.path.endswith("/*") else None

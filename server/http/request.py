@@ -20,6 +20,7 @@ from server.http.error_statuses import HTTPError
 from server.http.head import SERVER_NAME, encode_head, http_date
 from server.http.limits import BodyLimits
 from server.http.messages import Head
+from server.http.router import Match
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -103,6 +104,8 @@ class LimitedRequest(Request):
         super().__init__(channel, *args, **kwargs)
         self.request_id = ""
         self.received = 0.0
+        #: The match of its route; None if Klein must find the route.
+        self.match: Match | None = None
         #: The headers as endpoints receive them, once they have been decoded.
         self.fields: dict[str, str] = {}
         #: Whether it was answered before its body was received.
@@ -117,17 +120,19 @@ class LimitedRequest(Request):
         #: Fires when the client hangs up before the answer.
         self.disconnected: Deferred[None] = Deferred()
 
-    def head_received(self, now: float) -> None:
-        """Called when the head is complete, at *now*: set the request id and the arrival time."""
+    def head_received(self, now: float, match: Match | None) -> None:
+        """Called when the head is complete, at *now*; *match* is that of its route, if any."""
         self.request_id = request_id_in(self)
         self.received = now
+        self.match = match
 
-    def head(self, method: bytes, path: bytes) -> Head:
-        """Return the head for a preflight; *method* and *path* are those of a route."""
+    def head(self, method: bytes, path: bytes, rest: str) -> Head:
+        """Return the head for a preflight; *method* and *path* are as sent, and match a route."""
         self.fields = decode_headers(self)
         return Head(
             method=method.decode("ascii"),
             path=path.decode("ascii"),
+            rest=rest,
             headers=self.fields,
             request_id=self.request_id,
             received=self.received,
@@ -177,7 +182,7 @@ class LimitedRequest(Request):
 
     def process(self) -> None:
         """Answer by the route, or else by twisted.web; refuse a path that is not UTF-8."""
-        if self.channel.site.router.match(self.method, self.path) is not None:
+        if self.match is not None:
             self._render_route()
             return
         # Not all answers come from an endpoint: twisted.web itself answers `OPTIONS *`.

@@ -327,6 +327,7 @@ def http_request(
     return HTTPRequest(
         method="POST",
         path="/",
+        rest="",
         query=query or {},
         headers=headers or {},
         body=body,

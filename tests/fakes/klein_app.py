@@ -1,4 +1,4 @@
-"""A Klein front end with three routes, and clients of it."""
+"""A Klein front end with three routes or more, and clients of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -23,11 +23,16 @@ _StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions
 
 @dataclass
 class KleinServer:
-    """A Klein front end whose routes, POST / and GET and PUT /state, call *answer*."""
+    """
+    A Klein front end whose routes, POST / and GET and PUT /state, call *answer*.
+
+    *more* are further routes, with endpoints of their own.
+    """
 
     answer: Callable[[HTTPRequest], Deferred[HTTPResponse]] = field(
         default=lambda _: succeed(HTTPResponse(200, b"yes\n", {"X-Extra": "more"}))
     )
+    more: tuple[Route, ...] = ()
 
     def __post_init__(self) -> None:
         """Build the front end and a site."""
@@ -46,6 +51,7 @@ class KleinServer:
                 Route("POST", "/", endpoint),
                 Route("GET", "/state", endpoint),
                 Route("PUT", "/state", endpoint),
+                *self.more,
             )
         )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
