@@ -49,9 +49,9 @@ class PreflightServer:
             draining=lambda: self.lifecycle.leaving,
         )
 
-    def _preflight(self, head: Head) -> HTTPResponse | None:
+    def _preflight(self, head: Head) -> HTTPResponse | Head:
         self.heads.append(head)
-        return REFUSAL if self.refuses else None
+        return REFUSAL if self.refuses else head
 
     def _serve(self, received: HTTPRequest) -> Deferred[HTTPResponse]:
         self.served.append(received)
@@ -82,8 +82,9 @@ def test_the_preflight_is_called_before_the_body_arrives() -> None:
     client.send(b"hi")
     (served,) = server.served
     assert client.statuses == [200]
-    for name in ("method", "path", "headers", "request_id", "received", "connection"):
+    for name in ("method", "path", "rest", "headers", "request_id", "received", "connection"):
         assert getattr(served, name) == getattr(head, name)
+    assert served.headers is head.headers  # decoded once
     assert (head.method, head.path, head.request_id) == ("POST", "/", "mine")
     assert (head.headers["x-request-id"], head.received) == ("mine", 64.0)
 
@@ -129,6 +130,20 @@ def test_a_preflight_holds_for_a_body_that_arrives_with_its_head(
     client.send(*segments)
     assert [served.admitted for served in server.served] == admitted
     assert len(client.answers) == max(1, len(admitted))
+
+
+@pytest.mark.parametrize("cut", [1, 10_000])
+def test_an_endpoint_receives_what_its_preflight_has_read(cut: int) -> None:
+    """The same object, so that it need not be read again; None without a preflight."""
+    server = PreflightServer(refuses=False)
+    client = server.connect()
+    data = post() + BODY + post() + BODY
+    client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
+    assert len(server.heads) == 2
+    for served, head in zip(server.served, server.heads, strict=True):
+        assert served.preflighted is head
+    client.send(request("POST", "http://here/", BODY))
+    assert server.served[-1].preflighted is None
 
 
 @pytest.mark.parametrize("cut", [1, 50, 10_000])

@@ -155,9 +155,11 @@ class LimitedChannel(http.HTTPChannel):
         match = request.match
         if match is None or match.route.preflight is None:
             return None
-        answer = match.route.preflight(request.head(self._command, path, match.rest))
-        request.admitted = answer is None
-        return answer
+        outcome = match.route.preflight(request.head(self._command, path, match.rest))
+        if isinstance(outcome, HTTPResponse):
+            return outcome
+        request.preflighted, request.admitted = outcome, True
+        return None
 
     def _can_keep_connection(self, request: LimitedRequest) -> bool:
         """Whether to keep the connection by discarding the body of the refused *request*."""

@@ -37,7 +37,7 @@ class MatchedRoutes(KleinResource):
     Klein's resource, except that it uses the match of a request that has one.
 
     That is faster than to search the routes again.  Each view of the app must return a Deferred of
-    the answer's body, and cancel this Deferred when the client hangs up.
+    the answer's body, which is cancelled when the client hangs up, here or by Klein.
     """
 
     def render(self, request: Request) -> Any:  # type: ignore[override]  # only a Site calls it
@@ -50,6 +50,7 @@ class MatchedRoutes(KleinResource):
             return super().render(request)
         name = request.match.route.name
         answer = cast("Deferred[bytes]", self._app.execute_endpoint(name, request))
+        request.pending_answer = answer
         answer.addCallback(request.send_body)
         answer.addErrback(_handle_unanswered, request)
         return NOT_DONE_YET
@@ -63,10 +64,9 @@ def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
 
     The cancellation after a hang-up is not logged.
     """
-    gone = request.disconnected.called
-    if not (gone or request.startedWriting):
+    if not (request.hung_up or request.startedWriting):
         request.processingFailed(failure)
-    elif not (gone and failure.check(CancelledError)):
+    elif not (request.hung_up and failure.check(CancelledError)):
         _log.failure("request {id} was not answered", failure, id=request.request_id)
 
 
@@ -110,9 +110,8 @@ class KleinFrontend:
             except HTTPError as error:
                 return succeed(self._write(write_error(error, request_id), request, request_id))
             answer = maybeDeferred(route.endpoint, incoming)
-            incoming.disconnected.addCallback(lambda _: answer.cancel())
-            answer.addErrback(_error_answer, incoming, write_error)
-            return answer.addCallback(self._write, request, incoming.request_id)
+            answer.addErrback(_error_answer, request, request_id, write_error)
+            return answer.addCallback(self._write, request, request_id)
 
     def _write(self, answer: HTTPResponse, request: Request, request_id: str) -> bytes:
         fields = header_fields(answer, {"X-Request-Id": request_id})
@@ -149,15 +148,18 @@ class KleinFrontend:
         return self._write(refusal.response(request_id), request, request_id)
 
 
-def _error_answer(failure: Failure, incoming: HTTPRequest, write_error: WriteError) -> HTTPResponse:
+def _error_answer(
+    failure: Failure, request: Request, request_id: str, write_error: WriteError
+) -> HTTPResponse:
     """
     Return the answer for the *failure* of an endpoint.
 
     If the endpoint was cancelled by a hang-up, return *failure* itself.
     """
-    if failure.check(CancelledError) and incoming.disconnected.called:
+    channel: object = request.channel  # twisted.web sets it to None at a hang-up
+    if channel is None and failure.check(CancelledError):
         return failure  # type: ignore[return-value]  # an errback may return its failure
-    return write_error(failure, incoming.request_id)
+    return write_error(failure, request_id)
 
 
 def assigned_request_id(request: Request) -> str:
@@ -184,18 +186,9 @@ def read_request(
         request_id=request_id,
         received=getattr(request, "received", 0.0) or clock.seconds(),
         connection=request.channel,
-        disconnected=_disconnected(request),
+        preflighted=getattr(request, "preflighted", None),
         admitted=getattr(request, "admitted", False),
     )
-
-
-def _disconnected(request: Request) -> "Deferred[None]":
-    """Return a Deferred that fires when the client of *request* hangs up before the answer."""
-    if isinstance(request, LimitedRequest):
-        return request.disconnected
-    disconnected: Deferred[None] = Deferred()
-    request.notifyFinish().addErrback(lambda _: disconnected.callback(None))
-    return disconnected
 
 
 def _decoded_query(args: Mapping[bytes, list[bytes]]) -> dict[str, tuple[str, ...]]:

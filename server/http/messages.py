@@ -6,7 +6,7 @@ Pure data.  Endpoints run on the reactor thread.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -32,7 +32,8 @@ class HTTPRequest(Head):
 
     query: Mapping[str, tuple[str, ...]]  #: values by name, decoded, in the order of the URL
     body: bytes
-    disconnected: "Deferred[None]"  #: fires when the client hangs up before the answer
+    #: What the preflight of its route returned; None if no preflight was called.
+    preflighted: Any = None  # Any: a preflight and its endpoint agree on the type
     #: Whether its preflight has admitted it and its body was received together with its head: then
     #: admission need not be checked again.
     admitted: bool = False
@@ -48,11 +49,13 @@ class HTTPResponse:
     content_type: str = "application/json"
 
 
-#: Answers one request.  If it raises or its Deferred fails, the front end writes an error answer.
+#: Answers one request.  If it raises or its Deferred fails, the front end writes an error answer;
+#: if the client hangs up, the front end cancels the Deferred.
 Endpoint = Callable[[HTTPRequest], "Deferred[HTTPResponse]"]
 
-#: Returns a refusal to send before the body is read, or None to admit the request; never raises.
-Preflight = Callable[[Head], HTTPResponse | None]
+#: Returns an `HTTPResponse`, the refusal to send before the body is read, or admits the request:
+#: any other value becomes `HTTPRequest.preflighted`.  Never raises.
+Preflight = Callable[[Head], Any]
 
 #: Returns the answer for an error and a request id; never raises.
 WriteError = Callable[["Failure | Exception", str], HTTPResponse]

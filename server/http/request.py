@@ -7,10 +7,9 @@ from collections.abc import Mapping
 from io import BytesIO
 from random import getrandbits
 from time import time  # noqa: TID251  # the date of an answer is the wall clock's
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
@@ -21,6 +20,9 @@ from server.http.head import SERVER_NAME, encode_head, http_date
 from server.http.limits import BodyLimits
 from server.http.messages import Head
 from server.http.router import Match
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -112,13 +114,16 @@ class LimitedRequest(Request):
         self.is_refused = False
         #: Whether its preflight has admitted it, and no further segment has been received since.
         self.admitted = False
+        self.preflighted: Any = None  #: see `HTTPRequest.preflighted`
         self._limits = channel.limits
         self._held = 0
         #: The encoded head, to be sent with the body; empty if there is none.
         self._answer_head = b""
         self._timing = ""
-        #: Fires when the client hangs up before the answer.
-        self.disconnected: Deferred[None] = Deferred()
+        #: Whether the client hung up before the answer.
+        self.hung_up = False
+        #: The answer that a hang-up cancels; None if Klein cancels it.
+        self.pending_answer: Deferred[bytes] | None = None
 
     def head_received(self, now: float, match: Match | None) -> None:
         """Called when the head is complete, at *now*; *match* is that of its route, if any."""
@@ -240,7 +245,7 @@ class LimitedRequest(Request):
     def write(self, data: bytes) -> None:
         """Send a part of the body, or after `begin_answer` the head and the whole body."""
         head, self._answer_head = self._answer_head, b""
-        if not head or self.disconnected.called:
+        if not head or self.hung_up:
             super().write(data)
             return
         if self.method == b"HEAD" or self.code in NO_BODY_CODES:
@@ -262,7 +267,7 @@ class LimitedRequest(Request):
 
     def send_body(self, body: bytes) -> None:
         """Write *body* and end the answer, unless the client has hung up."""
-        if not self.disconnected.called:
+        if not self.hung_up:
             self.write(body)
             self.finish()
 
@@ -272,10 +277,12 @@ class LimitedRequest(Request):
         super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Called when the client hangs up."""
+        """Called when the client hangs up: cancel the answer."""
         self._release()
+        self.hung_up = True
         super().connectionLost(reason)
-        self.disconnected.callback(None)
+        if self.pending_answer is not None:
+            self.pending_answer.cancel()
 
     def _release(self) -> None:
         self._limits.release(self._held)

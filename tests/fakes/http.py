@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IReactorTime
 from twisted.internet.task import Clock
@@ -319,7 +318,6 @@ def http_request(
     *,
     query: Mapping[str, tuple[str, ...]] | None = None,
     received: float = 0.0,
-    disconnected: Deferred[None] | None = None,
     headers: Mapping[str, str] | None = None,
     admitted: bool = False,
 ) -> HTTPRequest:
@@ -334,6 +332,5 @@ def http_request(
         request_id="the-id",
         received=received,
         connection=object(),
-        disconnected=disconnected or Deferred(),
         admitted=admitted,
     )
