@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from server.http.access import Access
-from server.http.channel import LINGER_SECONDS, MAX_DISCARDED_BODY_BYTES
+from server.http.connections import LINGER_SECONDS, MAX_DISCARDED_BODY_BYTES, Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
@@ -39,15 +39,14 @@ class PreflightServer:
         )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         self.limits = BodyLimits(max_body=1 << 20, max_held=1 << 20)
-        self.site = LimitedSite(
-            frontend.resource(),
+        connections = Connections(
             limits=self.limits,
             client_timeout=TIMEOUT,
             clock=self.clock,
             access_log=self.entries.append,
-            router=router,
             draining=lambda: self.lifecycle.leaving,
         )
+        self.site = LimitedSite(frontend.resource(), connections, router)
 
     def _preflight(self, head: Head) -> HTTPResponse | Head:
         self.heads.append(head)
@@ -168,9 +167,9 @@ def test_a_refused_request_keeps_its_connection(cut: int) -> None:
     assert client.statuses == [429, 200]
     assert [served.body for served in server.served] == [b"y" * 100]
     assert client.is_open()
-    assert (server.limits.held, client.channel.busy) == (0, False)
+    assert (server.limits.held, client.channel.connection.busy) == (0, False)
     server.clock.advance(TIMEOUT)
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 @pytest.mark.parametrize("length", [0, 100])
@@ -211,7 +210,7 @@ def test_a_refusal_closes_a_connection_that_is_not_worth_its_body(data: bytes) -
     assert client.transport.half_closed
     client.send(BODY, request())
     server.clock.advance(LINGER_SECONDS)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert (server.served, len(server.entries), server.limits.held) == ([], 1, 0)
 
 
@@ -244,11 +243,11 @@ def test_a_body_that_never_arrives_delays_nothing(sent: bytes) -> None:
     client.send(post())
     client.send(*filter(None, [sent]))
     fired: list[None] = []
-    server.site.when_quiet().addCallback(fired.append)
+    server.site.connections.when_quiet().addCallback(fired.append)
     assert fired == [None]
     server.clock.advance(TIMEOUT)
     assert client.statuses == [429]
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 def test_a_drain_leaves_time_to_read_a_refusal() -> None:
@@ -256,13 +255,13 @@ def test_a_drain_leaves_time_to_read_a_refusal() -> None:
     server = PreflightServer()
     client = server.connect()
     client.send(post())
-    server.site.close_idle()
+    server.site.connections.close_idle()
     assert client.transport.half_closed
     client.send(BODY)
     assert client.statuses == [429]
     assert client.is_open()
     server.clock.advance(LINGER_SECONDS)
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 @pytest.mark.parametrize("kind", [Client, SlowClient])
@@ -279,7 +278,7 @@ def test_nothing_remains_of_a_client_that_hangs_up_after_its_refusal(
         client.read_all()
         client.transport.abortConnection()
     server.clock.advance(0)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert server.limits.held == 0
     assert server.clock.getDelayedCalls() == []
 

@@ -91,7 +91,7 @@ def test_a_hang_up_cancels_the_endpoint_once_and_logs_nothing(
     client.hang_up()
     assert (answer.called, answer.cancels) == (True, 1)
     assert client.received == b""
-    assert server.site.limits.held == 0
+    assert server.site.connections.limits.held == 0
 
 
 @pytest.mark.parametrize("value", ["a\r\nEvil: 1", "a\nEvil: 1", "a\rEvil: 1"])
@@ -143,7 +143,7 @@ def test_an_answer_that_cannot_be_written_is_an_error(
     assert answer.headers["server"] == "TensorFerry"
     assert "date" in answer.headers
     assert len(log.flush(error)) == 1
-    assert not server.site.busy
+    assert not server.site.connections.busy
     assert server.logged == ["mine"]
 
 

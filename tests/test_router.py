@@ -210,7 +210,7 @@ def test_a_route_writes_its_errors_in_its_own_form(
     """As soon as its head is complete."""
     own = replace(Route("POST", path, _fail), write_error=_own_error)
     server = KleinServer(more=(own,))
-    server.site.limits.held = 950
+    server.site.connections.limits.held = 950
     client = server.connect()
     data = data.replace(b"POST / ", b"POST /own ").replace(b"Host:", b"X-Request-Id: mine\r\nHost:")
     client.send(data.replace(b"mine\r\nX-Request-Id: mine", b"mine"))

@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from io import BytesIO
 from random import getrandbits
-from time import time  # noqa: TID251  # the date of an answer is the wall clock's
 from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
 
@@ -16,9 +15,8 @@ from twisted.web.server import Request
 
 from server.http.access import Access, ascii_text, client_name
 from server.http.error_statuses import HTTPError
-from server.http.head import SERVER_NAME, encode_head, http_date
-from server.http.limits import BodyLimits
-from server.http.messages import Head
+from server.http.head import SERVER_NAME, current_http_date, encode_head
+from server.http.messages import Head, HTTPResponse
 from server.http.router import Match
 
 if TYPE_CHECKING:
@@ -40,11 +38,6 @@ def request_id_in(request: Request) -> str:
     """Return the id in the header of *request*, or a new one if there is no valid header."""
     header = request.getHeader(b"x-request-id")
     return request_id_from(None if header is None else header.decode("latin-1"))
-
-
-def current_http_date() -> str:
-    """Return the value of the Date header for an answer that is written now."""
-    return http_date(int(time()))
 
 
 def decode_headers(request: Request) -> dict[str, str]:
@@ -82,10 +75,6 @@ class LimitedConnection(Protocol):
 
     site: Any  #: a LimitedSite
 
-    @property
-    def limits(self) -> BodyLimits:
-        """The limits of request bodies."""
-
     def refuse(self, error: HTTPError) -> None:
         """Answer with *error* now, and close."""
 
@@ -115,7 +104,7 @@ class LimitedRequest(Request):
         #: Whether its preflight has admitted it, and no further segment has been received since.
         self.admitted = False
         self.preflighted: Any = None  #: see `HTTPRequest.preflighted`
-        self._limits = channel.limits
+        self._limits = channel.site.connections.limits
         self._held = 0
         #: The encoded head, to be sent with the body; empty if there is none.
         self._answer_head = b""
@@ -131,18 +120,30 @@ class LimitedRequest(Request):
         self.received = now
         self.match = match
 
-    def head(self, method: bytes, path: bytes, rest: str) -> Head:
-        """Return the head for a preflight; *method* and *path* are as sent, and match a route."""
+    def preflight(self, method: bytes, path: bytes) -> HTTPResponse | None:
+        """
+        Call the preflight of the route, if any; return its refusal, or None to go on.
+
+        *method* and *path* are as sent, without the query.
+        """
+        match = self.match
+        if match is None or match.route.preflight is None:
+            return None
         self.fields = decode_headers(self)
-        return Head(
+        head = Head(
             method=method.decode("ascii"),
             path=path.decode("ascii"),
-            rest=rest,
+            rest=match.rest,
             headers=self.fields,
             request_id=self.request_id,
             received=self.received,
             connection=self.channel,
         )
+        outcome = match.route.preflight(head)
+        if isinstance(outcome, HTTPResponse):
+            return outcome
+        self.preflighted, self.admitted = outcome, True
+        return None
 
     def gotLength(self, length: int | None) -> None:
         """

@@ -8,7 +8,7 @@ call.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
@@ -22,6 +22,9 @@ from zope.interface import implementer
 from server.http.channel import LimitedChannel
 from server.http.messages import HTTPRequest
 from server.http.site import LimitedSite
+
+if TYPE_CHECKING:
+    from twisted.internet.protocol import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +99,7 @@ class PlainTransport(StringTransport):
         super().__init__(peerAddress=peer, lenient=True)  # type: ignore[no-untyped-call]  # Twisted's
         self.half_closed = False
         self.aborted = False
-        self.protocol: LimitedChannel
+        self.protocol: Protocol
         self._clock = clock
 
     def unregisterProducer(self) -> None:
@@ -153,7 +156,7 @@ class SlowTransport(FileDescriptor):
         super().__init__(clock)  # type: ignore[arg-type]  # no descriptor is ever given to it
         self.connected = 1
         self.TLS = False  #: whether what is written is encrypted first, after `startTLS`
-        self.protocol: LimitedChannel
+        self.protocol: Protocol
         self.room = 0
         self.read = bytearray()  #: bytes that the client has read
         self.reading = True

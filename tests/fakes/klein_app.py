@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
+from server.http.connections import Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
@@ -56,14 +57,13 @@ class KleinServer:
         )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         self.stub: Any = _StubTreq(frontend.resource())
-        self.site = LimitedSite(
-            frontend.resource(),
+        connections = Connections(
             limits=BodyLimits(max_body=100, max_held=1000),
             client_timeout=8.0,
             clock=self.clock,
-            router=router,
-            access_log=lambda request: self.logged.append(getattr(request, "request_id", "")),
+            access_log=lambda access: self.logged.append(access.request_id),
         )
+        self.site = LimitedSite(frontend.resource(), connections, router)
 
     def ask(
         self,
