@@ -1,9 +1,9 @@
 """
 The connections of one server, for any front end: how long each may take, and how it ends.
 
-`Connections` has what all of them share; `Connection` is the state of one, and calls the protocol
-that parses its requests, its `Receiver`.  The receiver reports its events, and asks `accepts_data`.
-May import neither twisted.web nor Klein; everything here runs on the reactor thread.
+`Connections` has what all of them share; `Connection` is the state of one.  The protocol that
+parses its requests, its `Receiver`, reports its events to it and is called by it.  May import
+neither twisted.web nor Klein; everything here runs on the reactor thread.
 
 Early refusal: the connection sends the answer, closes the sending direction, discards what it
 receives for `LINGER_SECONDS`, and then closes.  Without that pause a client that is still sending
@@ -304,9 +304,7 @@ class Connection:
 
     def abort(self) -> None:
         """Abort the connection: what was written and is not sent is dropped."""
-        transport = self._receiver.transport
-        _log.info("aborting the connection of {client}", client=client_name(transport.getPeer()))
-        transport.abortConnection()
+        self._receiver.transport.abortConnection()
 
     # --- time
 
