@@ -33,6 +33,7 @@ from server.api.status import StatusAPI
 from server.clock import MonotonicTime
 from server.heartbeat import Heartbeat
 from server.http.access import Access
+from server.http.connections import Connections
 from server.http.error_statuses import RETRY_AFTER, HTTPError
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
@@ -128,15 +129,14 @@ class InferenceService(Service):
             max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
             max_held=self.settings.max_queue_bytes,
         )
-        return LimitedSite(
-            frontend.resource(),
+        connections = Connections(
             limits=limits,
             client_timeout=self.settings.client_timeout,
             clock=self.clock,
             access_log=_log_access if self.settings.access_log else None,
-            router=router,
             draining=lambda: self.lifecycle.leaving,
         )
+        return LimitedSite(frontend.resource(), connections, router)
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table of routes for every front end."""
@@ -252,13 +252,13 @@ class InferenceService(Service):
             await maybeDeferred(port.stopListening)
         if not self.start_has_failed:
             await self._pause(IDLE_GRACE_SECONDS)
-        self.site.close_idle()
-        await self.site.when_quiet()
+        self.site.connections.close_idle()
+        await self.site.connections.when_quiet()
         await stop_serving([self.host], self.lanes, self.pool)
 
     def abort(self) -> None:
         """Drop the requests that are not answered yet, and stop at once."""
-        self.site.abort_all()
+        self.site.connections.abort_all()
         self.lanes.abort()
         if self._stopping is not None:
             self._stopping.cancel()
@@ -271,8 +271,8 @@ class InferenceService(Service):
         if not IReadDescriptor.providedBy(port):
             return
         accepted = -1
-        while accepted != self.site.accepted:
-            accepted = self.site.accepted
+        while accepted != self.site.connections.accepted:
+            accepted = self.site.connections.accepted
             cast("IReadDescriptor", port).doRead()
 
 

@@ -36,7 +36,7 @@ def test_a_connection_is_kept_for_the_next_request(at_once: bool, cut: int) -> N
         client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
         server.resource.answer_all()
         assert client.is_open()
-        assert not client.channel.busy
+        assert not client.channel.connection.busy
     assert client.statuses == [200] * 4
     assert [answer.body for answer in client.answers] == [
         b"GET /one ",
@@ -83,7 +83,7 @@ def test_a_connection_closes_after_the_last_request(data: bytes) -> None:
     assert client.statuses == [200]
     assert client.transport.disconnecting
     server.clock.advance(0)
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 def test_what_follows_the_last_request_is_not_served() -> None:
@@ -100,7 +100,7 @@ def test_bytes_after_a_close_are_ignored(data: bytes) -> None:
     """A connection under TLS may still receive bytes while it closes."""
     server = EchoServer()
     client = server.connect()
-    server.site.close_idle()
+    server.site.connections.close_idle()
     client.send(data)
     assert server.when_quiet() == [None]
     server.clock.advance(0)
@@ -172,7 +172,7 @@ def test_a_request_that_does_not_arrive_in_time_gets_408(
     server = EchoServer()
     client = server.connect()
     client.send(*([before + half] if joined else filter(None, [before, half])))
-    assert client.channel.busy
+    assert client.channel.connection.busy
     server.clock.advance(TIMEOUT)
     answer = client.answers[-1]
     assert answer.status == 408
@@ -180,7 +180,7 @@ def test_a_request_that_does_not_arrive_in_time_gets_408(
     assert answer.headers["connection"] == "close"
     assert client.transport.half_closed
     server.clock.advance(2.0)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert server.limits.held == 0
 
 
@@ -321,7 +321,7 @@ def test_a_site_is_quiet_when_the_last_busy_client_hangs_up(sent: bytes) -> None
     assert not fired
     client.hang_up()
     assert fired == [None]
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 def test_a_refused_request_does_not_delay_a_drain() -> None:
@@ -343,7 +343,7 @@ def test_close_idle_keeps_busy_connections() -> None:
     waiting.send(request("GET"))
     served.send(request("POST", body=b"hello"))
     server.resource.waiting.pop().answer()
-    server.site.close_idle()
+    server.site.connections.close_idle()
     server.clock.advance(0)
     assert [client.is_open() for client in (idle, sending, waiting, served)] == [
         False,
@@ -351,8 +351,8 @@ def test_close_idle_keeps_busy_connections() -> None:
         True,
         False,
     ]
-    assert server.site.accepted == 4
-    assert len(server.site.channels) == 2
+    assert server.site.connections.accepted == 4
+    assert len(server.site.connections.open) == 2
 
 
 def test_close_idle_leaves_time_to_read_a_refusal() -> None:
@@ -360,7 +360,7 @@ def test_close_idle_leaves_time_to_read_a_refusal() -> None:
     server = EchoServer()
     client = server.connect()
     client.send(b"nonsense\r\n")
-    server.site.close_idle()
+    server.site.connections.close_idle()
     assert client.is_open()
     server.clock.advance(2.0)
     assert not client.is_open()
@@ -372,10 +372,10 @@ def test_abort_all_cuts_every_connection_off() -> None:
     clients = [server.connect() for _ in range(3)]
     clients[1].send(b"GET / HT")
     clients[2].send(request("POST", body=b"hello"))
-    server.site.abort_all()
+    server.site.connections.abort_all()
     server.clock.advance(0)
     assert all(client.transport.aborted for client in clients)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert server.limits.held == 0
 
 

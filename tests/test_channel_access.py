@@ -124,6 +124,6 @@ def test_a_log_that_fails_breaks_no_answer(data: bytes, log: Log) -> None:
     assert len(client.answers) == 1
     assert server.when_quiet() == [None]
     server.clock.advance(30)
-    assert not server.site.channels
+    assert not server.site.connections.open
     (line,) = log.flush(OSError)
     assert line.startswith("the access log failed")

@@ -6,6 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from server.http.connections import Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
@@ -32,7 +33,8 @@ def test_a_body_that_is_being_answered_is_held_once() -> None:
     router = Router([Route("POST", "/", endpoint)])
     frontend = KleinFrontend(router, clock=clock, lifecycle=Lifecycle())
     limits = BodyLimits(max_body=8 * MIB, max_held=8 * MIB)
-    site = LimitedSite(frontend.resource(), limits=limits, client_timeout=8.0, clock=clock)
+    connections = Connections(limits=limits, client_timeout=8.0, clock=clock)
+    site = LimitedSite(frontend.resource(), connections, router)
     client = Client(site, clock)
     data = request(body=bytes(range(256)) * (4 * MIB // 256))
     tracemalloc.start()

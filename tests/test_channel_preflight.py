@@ -7,7 +7,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 
 from server.http.access import Access
-from server.http.channel import LINGER_SECONDS, MAX_DISCARDED_BODY_BYTES
+from server.http.connections import LINGER_SECONDS, MAX_DISCARDED_BODY_BYTES, Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
@@ -39,19 +39,18 @@ class PreflightServer:
         )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         self.limits = BodyLimits(max_body=1 << 20, max_held=1 << 20)
-        self.site = LimitedSite(
-            frontend.resource(),
+        connections = Connections(
             limits=self.limits,
             client_timeout=TIMEOUT,
             clock=self.clock,
             access_log=self.entries.append,
-            router=router,
             draining=lambda: self.lifecycle.leaving,
         )
+        self.site = LimitedSite(frontend.resource(), connections, router)
 
-    def _preflight(self, head: Head) -> HTTPResponse | None:
+    def _preflight(self, head: Head) -> HTTPResponse | Head:
         self.heads.append(head)
-        return REFUSAL if self.refuses else None
+        return REFUSAL if self.refuses else head
 
     def _serve(self, received: HTTPRequest) -> Deferred[HTTPResponse]:
         self.served.append(received)
@@ -82,8 +81,9 @@ def test_the_preflight_is_called_before_the_body_arrives() -> None:
     client.send(b"hi")
     (served,) = server.served
     assert client.statuses == [200]
-    for name in ("method", "path", "headers", "request_id", "received", "connection"):
+    for name in ("method", "path", "rest", "headers", "request_id", "received", "connection"):
         assert getattr(served, name) == getattr(head, name)
+    assert served.headers is head.headers  # decoded once
     assert (head.method, head.path, head.request_id) == ("POST", "/", "mine")
     assert (head.headers["x-request-id"], head.received) == ("mine", 64.0)
 
@@ -131,6 +131,20 @@ def test_a_preflight_holds_for_a_body_that_arrives_with_its_head(
     assert len(client.answers) == max(1, len(admitted))
 
 
+@pytest.mark.parametrize("cut", [1, 10_000])
+def test_an_endpoint_receives_what_its_preflight_has_read(cut: int) -> None:
+    """The same object, so that it need not be read again; None without a preflight."""
+    server = PreflightServer(refuses=False)
+    client = server.connect()
+    data = post() + BODY + post() + BODY
+    client.send(*(data[at : at + cut] for at in range(0, len(data), cut)))
+    assert len(server.heads) == 2
+    for served, head in zip(server.served, server.heads, strict=True):
+        assert served.preflighted is head
+    client.send(request("POST", "http://here/", BODY))
+    assert server.served[-1].preflighted is None
+
+
 @pytest.mark.parametrize("cut", [1, 50, 10_000])
 def test_a_refused_request_keeps_its_connection(cut: int) -> None:
     """It is answered before its body arrives; the body is discarded, the next request served."""
@@ -153,9 +167,9 @@ def test_a_refused_request_keeps_its_connection(cut: int) -> None:
     assert client.statuses == [429, 200]
     assert [served.body for served in server.served] == [b"y" * 100]
     assert client.is_open()
-    assert (server.limits.held, client.channel.busy) == (0, False)
+    assert (server.limits.held, client.channel.connection.busy) == (0, False)
     server.clock.advance(TIMEOUT)
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 @pytest.mark.parametrize("length", [0, 100])
@@ -196,7 +210,7 @@ def test_a_refusal_closes_a_connection_that_is_not_worth_its_body(data: bytes) -
     assert client.transport.half_closed
     client.send(BODY, request())
     server.clock.advance(LINGER_SECONDS)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert (server.served, len(server.entries), server.limits.held) == ([], 1, 0)
 
 
@@ -229,11 +243,11 @@ def test_a_body_that_never_arrives_delays_nothing(sent: bytes) -> None:
     client.send(post())
     client.send(*filter(None, [sent]))
     fired: list[None] = []
-    server.site.when_quiet().addCallback(fired.append)
+    server.site.connections.when_quiet().addCallback(fired.append)
     assert fired == [None]
     server.clock.advance(TIMEOUT)
     assert client.statuses == [429]
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 def test_a_drain_leaves_time_to_read_a_refusal() -> None:
@@ -241,13 +255,13 @@ def test_a_drain_leaves_time_to_read_a_refusal() -> None:
     server = PreflightServer()
     client = server.connect()
     client.send(post())
-    server.site.close_idle()
+    server.site.connections.close_idle()
     assert client.transport.half_closed
     client.send(BODY)
     assert client.statuses == [429]
     assert client.is_open()
     server.clock.advance(LINGER_SECONDS)
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 @pytest.mark.parametrize("kind", [Client, SlowClient])
@@ -264,7 +278,7 @@ def test_nothing_remains_of_a_client_that_hangs_up_after_its_refusal(
         client.read_all()
         client.transport.abortConnection()
     server.clock.advance(0)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert server.limits.held == 0
     assert server.clock.getDelayedCalls() == []
 

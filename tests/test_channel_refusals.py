@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.http.channel import LINGER_SECONDS
+from server.http.connections import LINGER_SECONDS
 from tests.fakes.http import Client, HalfCloseable, PlainTransport, chunk, request
 from tests.fakes.site import EchoServer
 
@@ -113,7 +113,7 @@ def test_bytes_after_a_refusal_are_discarded(kind: type[PlainTransport]) -> None
     assert client.received == answered
     assert server.limits.held == 0
     server.clock.advance(LINGER_SECONDS / 2)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert server.resource.ids == []
     assert server.clock.getDelayedCalls() == []
 
@@ -159,7 +159,7 @@ def test_a_client_may_hang_up_after_a_refusal() -> None:
     client.send(head("Content-Length: 101"))
     client.hang_up()
     assert server.clock.getDelayedCalls() == []
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 # --- all bodies together
@@ -188,7 +188,7 @@ def _sends_too_much(_: EchoServer, client: Client) -> None:
 
 
 def _is_cut_off(server: EchoServer, _: Client) -> None:
-    server.site.abort_all()
+    server.site.connections.abort_all()
     server.clock.advance(0)
 
 
@@ -308,7 +308,7 @@ def test_malformed_requests_are_refused(data: bytes, before: bytes, cut: int) ->
     assert answer.headers["x-request-id"] == answer.json()["request_id"]
     assert client.transport.half_closed
     server.clock.advance(LINGER_SECONDS)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert server.limits.held == 0
 
 
@@ -361,7 +361,7 @@ def test_a_path_that_is_not_utf_8_is_refused(target: str) -> None:
     assert client.answer.error == "the path is not UTF-8"
     assert client.answer.headers["x-request-id"] == "mine"
     server.clock.advance(LINGER_SECONDS)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert server.limits.held == 0
 
 

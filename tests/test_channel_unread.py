@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import pytest
 
-from server.http.channel import LINGER_SECONDS
+from server.http.connections import LINGER_SECONDS
 from tests.fakes.http import SlowClient, request
 from tests.fakes.site import EchoServer
 
@@ -42,7 +42,7 @@ def test_the_server_stops_reading_a_client_that_reads_nothing(
     server.resource.answer_all()
     assert FULL < client.transport.unsent < FULL + KIB
     assert len(client.unsent) > len(data) - 3 * FULL
-    assert client.channel.busy
+    assert client.channel.connection.busy
     assert server.limits.held == 0
 
 
@@ -62,7 +62,7 @@ def test_a_client_that_reads_late_gets_all_its_answers_in_order(
     bodies = [answer.body.decode() for answer in client.read_all()]
     assert bodies == [f"POST {target} {body.decode()}" for target in targets]
     assert server.when_quiet() == [None]
-    assert not client.channel.busy
+    assert not client.channel.connection.busy
 
 
 def test_nothing_is_read_ahead_during_an_answer_in_parts() -> None:
@@ -96,7 +96,7 @@ def test_a_client_that_reads_nothing_is_cut_off() -> None:
     server.clock.advance(1)
     assert cut_off(client)
     assert fired == [None]
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert server.clock.getDelayedCalls() == []
 
 
@@ -111,7 +111,7 @@ def test_a_client_that_stops_reading_is_cut_off() -> None:
     assert not cut_off(client)
     server.clock.advance(TIMEOUT)
     assert cut_off(client)
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 @pytest.mark.parametrize("headers", [{}, {"Connection": "close"}], ids=["kept", "closed"])
@@ -128,7 +128,7 @@ def test_a_client_that_reads_slowly_gets_its_answer(headers: dict[str, str]) -> 
     (answer,) = client.read_all()
     assert answer.body == b"GET / " + bytes(ANSWER)
     assert fired == [None]
-    assert bool(server.site.channels) == (not headers)
+    assert bool(server.site.connections.open) == (not headers)
 
 
 def test_a_client_that_has_read_all_has_the_whole_time_for_the_next_request() -> None:
@@ -144,7 +144,7 @@ def test_a_client_that_has_read_all_has_the_whole_time_for_the_next_request() ->
     client.send(b"TP/1.1\r\n\r\n")
     assert len(client.read_all()) == 2
     server.clock.advance(TIMEOUT)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert not cut_off(client)
 
 
@@ -161,7 +161,7 @@ def test_a_client_that_has_read_all_may_wait_long_for_the_rest() -> None:
     assert not cut_off(client)
     waiting.request.finish()
     server.clock.advance(TIMEOUT)
-    assert not server.site.channels
+    assert not server.site.connections.open
 
 
 # --- ends
@@ -197,7 +197,7 @@ def test_every_close_completes_without_a_reader(
     for _ in range(3):
         server.clock.advance(LINGER_SECONDS)
         server.clock.advance(15)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert server.clock.getDelayedCalls() == []
     assert cut_off(client) == bool(unread or end is not _rests)
 
@@ -212,7 +212,7 @@ def test_a_refusal_after_many_answers_arrives(room: int) -> None:
     assert [answer.status for answer in answers] == [200] * 600 + [400]
     assert client.transport.half_closed
     server.clock.advance(LINGER_SECONDS)
-    assert not server.site.channels
+    assert not server.site.connections.open
     assert not cut_off(client)
 
 

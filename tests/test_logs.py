@@ -132,7 +132,6 @@ def test_the_log_holds_events_from_info_on(log: Log, namespace: str) -> None:
         "twisted.internet.tcp.Port",
         "twisted.web.server.Site",
         "twisted.python.threadpool",
-        "server.http.channel",
     ],
 )
 def test_events_of_ports_factories_and_pools_are_left_out(log: Log, namespace: str) -> None:

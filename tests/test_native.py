@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import orjson
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
 from batcher.errors import (
@@ -167,7 +167,7 @@ def test_without_a_model_a_request_is_refused() -> None:
 def head(**headers: str) -> Head:
     """Return the head of a request; an underscore in a name is a dash."""
     fields = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Head("POST", "/", fields, "the-id", 0.0, object())
+    return Head("POST", "/", "", fields, "the-id", 0.0, object())
 
 
 def test_an_admitted_head_is_judged_again_with_its_body() -> None:
@@ -243,23 +243,12 @@ def test_without_a_model_a_request_is_refused_by_its_head() -> None:
 def test_a_hang_up_cancels_the_work() -> None:
     """No client waits for it any more."""
     fixture = EndpointFixture()
-    disconnected: Deferred[None] = Deferred()
-    fired = outcomes(fixture.api.predict(http_request(IMAGE, disconnected=disconnected)))
+    answer = fixture.api.predict(http_request(IMAGE))
+    fired = outcomes(answer)
     assert fixture.inference.cancelled == 0
-    disconnected.callback(None)
+    answer.cancel()
     assert fixture.inference.cancelled == 1
     assert kinds(fired) == [CancelledError]
-
-
-def test_a_hang_up_after_the_answer_changes_nothing() -> None:
-    """Nor after a refusal."""
-    fixture = EndpointFixture()
-    disconnected: Deferred[None] = Deferred()
-    request = http_request(IMAGE, disconnected=disconnected)
-    assert fixture.answered(request, prediction(cat=1.0)).status == 200
-    assert fixture.answered(request, QueueFull(1, 8, 8)).status == 429
-    disconnected.callback(None)
-    assert fixture.inference.cancelled == 0
 
 
 # --- parameters and options

@@ -3,7 +3,7 @@
 import numpy as np
 import orjson
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
 from batcher.errors import RunFailed
@@ -288,13 +288,12 @@ def test_a_hang_up_removes_json_from_its_queue() -> None:
     """Before decoding, or before its run."""
     fixture = EndpointFixture()
     fixture.posted(inputs([1, 2, 3, 4]))
-    gone: list[Deferred[None]] = [Deferred(), Deferred()]
-    fired = fixture.posted(inputs([5, 6, 7, 8]), disconnected=gone[0])
-    request = http_request(inputs([5, 6, 7, 8]), disconnected=gone[1])
-    unread = outcomes(fixture.api.predict(request))
-    for disconnected in gone:
-        disconnected.callback(None)
-    assert kinds(fired) == kinds(unread) == [CancelledError]
+    queued = fixture.api.predict(http_request(inputs([5, 6, 7, 8]), headers=JSON))
+    fixture.decode()
+    undecoded = fixture.api.predict(http_request(inputs([5, 6, 7, 8]), headers=JSON))
+    queued.cancel()
+    undecoded.cancel()
+    assert kinds(outcomes(queued)) == kinds(outcomes(undecoded)) == [CancelledError]
     fixture.decode()
     fixture.lane.give(scores([0, 0]))
     assert len(fixture.lane.batches) == 1

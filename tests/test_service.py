@@ -161,7 +161,7 @@ def test_an_image_is_answered_with_labels(harness: ServiceHarness) -> None:
     assert answer.headers["x-model-version"] == "pets/7"
     assert answer.headers["server-timing"].endswith('batch;desc="1/4 idle"')
     assert client.is_open()
-    assert harness.service.site.limits.held == 0
+    assert harness.service.site.connections.limits.held == 0
 
 
 def test_the_server_applies_its_settings(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -336,7 +336,7 @@ def test_a_hang_up_does_not_affect_other_requests(moment: str, harness: ServiceH
     assert other.statuses == [200]
     expected = {"decoding waits": 1, "it is decoded": 1, "it is queued": 2, "it runs": 3}
     assert len(harness.runner.fed) - runs == expected[moment]
-    assert harness.service.site.limits.held == 0
+    assert harness.service.site.connections.limits.held == 0
 
 
 @pytest.mark.parametrize(

@@ -71,7 +71,8 @@ class InferenceAPI:
         """
         Return a Deferred of the answer to *request*; raises `HTTPError` until the model is ready.
 
-        The Deferred fails with `CancelledError` only; every other error becomes an answer.
+        A cancel of the Deferred cancels the inference.  It fails with `CancelledError` only; every
+        other error becomes an answer.
         """
         inference = self._inference()
         timing = Timing()
@@ -94,9 +95,7 @@ class InferenceAPI:
                 failure.raiseException()
             return error_response(failure, request.request_id, {**headers, **server_timing(timing)})
 
-        result = maybeDeferred(infer)
-        request.disconnected.addCallback(lambda _: result.cancel())
-        return result.addCallback(answer).addErrback(refuse)
+        return maybeDeferred(infer).addCallback(answer).addErrback(refuse)
 
 
 def _model_header(inference: Inference) -> dict[str, str]:

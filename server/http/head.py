@@ -1,22 +1,26 @@
 """
 Encode the head of an answer, or a complete answer.
 
-Pure.
+Pure, except for the date.  May import neither twisted.web nor Klein.
 """
 
 from collections.abc import Mapping
+from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
-
-from twisted.web.http import NO_CONTENT, RESPONSES, datetimeToString
+from time import time  # noqa: TID251  # the date of an answer is the wall clock's
 
 from server.http.messages import HTTPResponse
 
 #: Value of the Server header.
 SERVER_NAME = "TensorFerry"
 
-# Twisted's own table lacks 429.
-_REASONS = {**{it.value: it.phrase.encode("ascii") for it in HTTPStatus}, **RESPONSES}
+_REASONS = {
+    **{it.value: it.phrase.encode("ascii") for it in HTTPStatus},
+    # As twisted.web writes them.
+    408: b"Request Time-out",
+    504: b"Gateway Time-out",
+}
 
 
 def reason_phrase(status: int) -> bytes:
@@ -42,7 +46,7 @@ def header_fields(answer: HTTPResponse, more: Mapping[str, str]) -> dict[str, st
         **more,
         **answer.headers,
     }
-    if answer.status == NO_CONTENT:
+    if answer.status == HTTPStatus.NO_CONTENT:
         del fields["Content-Length"]  # HTTP forbids it for 204
     return fields
 
@@ -55,5 +59,9 @@ def encode_response(answer: HTTPResponse, more: Mapping[str, str]) -> bytes:
 @lru_cache(maxsize=1)
 def http_date(second: int) -> str:
     """Return the value of the Date header for the time *second*, in seconds since the epoch."""
-    written: bytes = datetimeToString(second)
-    return written.decode()
+    return formatdate(second, usegmt=True)
+
+
+def current_http_date() -> str:
+    """Return the value of the Date header for an answer that is written now."""
+    return http_date(int(time()))

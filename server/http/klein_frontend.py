@@ -17,12 +17,13 @@ from twisted.logger import Logger
 from twisted.python.failure import Failure
 from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
+from werkzeug.routing import BaseConverter
 
-from server.http.error_statuses import HTTPError, Refusal, error_response, refusal_for
+from server.http.error_statuses import HTTPError, Refusal, error_response
 from server.http.head import header_fields, reason_phrase
-from server.http.messages import HTTPRequest, HTTPResponse, Route
+from server.http.messages import HTTPRequest, HTTPResponse, Route, WriteError
 from server.http.request import LimitedRequest, decode_headers, request_id_in
-from server.http.router import Router
+from server.http.router import Router, rest_of
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -31,28 +32,25 @@ if TYPE_CHECKING:
 _log = Logger()
 
 
-class LiteralRoutes(KleinResource):
+class MatchedRoutes(KleinResource):
     """
-    Klein's resource, except that it searches the `Router` first, which is faster than Klein.
+    Klein's resource, except that it uses the match of a request that has one.
 
-    Each view of the app must return a Deferred of the answer's body, and cancel this Deferred when
-    the client hangs up.
+    That is faster than to search the routes again.  Each view of the app must return a Deferred of
+    the answer's body, which is cancelled when the client hangs up, here or by Klein.
     """
-
-    def __init__(self, app: Klein, router: Router) -> None:
-        super().__init__(app)
-        self._router = router
 
     def render(self, request: Request) -> Any:  # type: ignore[override]  # only a Site calls it
         """
         Answer *request* by its route.
 
-        If no route matches, or if the Site is not ours, Klein answers it.
+        If it has no match, as always under a Site that is not ours, Klein finds the route.
         """
-        route = self._router.match(request.method, request.path)
-        if route is None or not isinstance(request, LimitedRequest):
+        if not isinstance(request, LimitedRequest) or request.match is None:
             return super().render(request)
-        answer = cast("Deferred[bytes]", self._app.execute_endpoint(route.name, request))
+        name = request.match.route.name
+        answer = cast("Deferred[bytes]", self._app.execute_endpoint(name, request))
+        request.pending_answer = answer
         answer.addCallback(request.send_body)
         answer.addErrback(_handle_unanswered, request)
         return NOT_DONE_YET
@@ -66,21 +64,28 @@ def _handle_unanswered(failure: Failure, request: LimitedRequest) -> None:
 
     The cancellation after a hang-up is not logged.
     """
-    gone = request.disconnected.called
-    if not (gone or request.startedWriting):
+    if not (request.hung_up or request.startedWriting):
         request.processingFailed(failure)
-    elif not (gone and failure.check(CancelledError)):
+    elif not (request.hung_up and failure.check(CancelledError)):
         _log.failure("request {id} was not answered", failure, id=request.request_id)
 
 
+class Rest(BaseConverter):
+    """What follows the prefix of a prefix route in Klein's own matching: any text, or none."""
+
+    regex = "(?s:.*)"
+    part_isolating = False
+    weight = 300  # after all converters of werkzeug
+
+
 class KleinFrontend:
-    """Builds a Klein app from the routes of *router*."""
+    """Builds a Klein app from the routes of *router*; a Site of ours must have the same router."""
 
     def __init__(self, router: Router, *, clock: IReactorTime, lifecycle: Lifecycle) -> None:
         self._clock = clock
         self._lifecycle = lifecycle
-        self._router = router
         self._app = Klein()
+        self._app.url_map.converters["rest"] = Rest
         for route in router.routes:
             self._add(route)
         # Klein types the request as the bare interface; every request here is one of a Site.
@@ -89,19 +94,24 @@ class KleinFrontend:
 
     def resource(self) -> KleinResource:
         """Return the resource to use as the root of a Site."""
-        return LiteralRoutes(self._app, self._router)
+        return MatchedRoutes(self._app)
 
     def _add(self, route: Route) -> None:
-        @self._app.route(route.path, methods=[route.method], endpoint=route.name)
-        def view(request: Request) -> Deferred[bytes]:
+        write_error = route.write_error or error_response
+        path, options = route.path, {}
+        if route.prefix is not None:
+            path, options = f"{route.prefix}<rest:_>", {"merge_slashes": False}
+
+        @self._app.route(path, methods=[route.method], endpoint=route.name, **options)
+        def view(request: Request, **_: str) -> Deferred[bytes]:  # the rest, decoded by Klein
+            request_id = assigned_request_id(request)
             try:
-                incoming = read_request(request, self._clock)
+                incoming = read_request(request, route, request_id, self._clock)
             except HTTPError as error:
-                return succeed(self._refuse(request, error))
+                return succeed(self._write(write_error(error, request_id), request, request_id))
             answer = maybeDeferred(route.endpoint, incoming)
-            incoming.disconnected.addCallback(lambda _: answer.cancel())
-            answer.addErrback(_error_answer, incoming)
-            return answer.addCallback(self._write, request, incoming.request_id)
+            answer.addErrback(_error_answer, request, request_id, write_error)
+            return answer.addCallback(self._write, request, request_id)
 
     def _write(self, answer: HTTPResponse, request: Request, request_id: str) -> bytes:
         fields = header_fields(answer, {"X-Request-Id": request_id})
@@ -115,12 +125,6 @@ class KleinFrontend:
             for name, value in fields.items():
                 request.setHeader(name, value)
         return answer.body
-
-    def _refuse(self, request: Request, error: HTTPError) -> bytes:
-        """Set the status and headers for *error*; return the body.  No endpoint is called."""
-        request_id = assigned_request_id(request)
-        refusal = refusal_for(error)
-        return self._write(refusal.response(request_id), request, request_id)
 
     def _answer_not_routed(self, request: Request, failure: Failure) -> bytes:
         """
@@ -144,15 +148,18 @@ class KleinFrontend:
         return self._write(refusal.response(request_id), request, request_id)
 
 
-def _error_answer(failure: Failure, incoming: HTTPRequest) -> HTTPResponse:
+def _error_answer(
+    failure: Failure, request: Request, request_id: str, write_error: WriteError
+) -> HTTPResponse:
     """
     Return the answer for the *failure* of an endpoint.
 
     If the endpoint was cancelled by a hang-up, return *failure* itself.
     """
-    if failure.check(CancelledError) and incoming.disconnected.called:
+    channel: object = request.channel  # twisted.web sets it to None at a hang-up
+    if channel is None and failure.check(CancelledError):
         return failure  # type: ignore[return-value]  # an errback may return its failure
-    return error_response(failure, incoming.request_id)
+    return write_error(failure, request_id)
 
 
 def assigned_request_id(request: Request) -> str:
@@ -160,29 +167,28 @@ def assigned_request_id(request: Request) -> str:
     return getattr(request, "request_id", "") or request_id_in(request)
 
 
-def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
-    """Return *request* as endpoints receive it; raises a 400 if its query is not UTF-8."""
+def read_request(
+    request: Request, route: Route, request_id: str, clock: IReactorTime
+) -> HTTPRequest:
+    """
+    Return *request*, whose route is *route*, as endpoints receive it.
+
+    Raises a 400 if its query is not UTF-8.
+    """
+    match = getattr(request, "match", None)
     return HTTPRequest(
         method=request.method.decode("ascii"),
         path=unquote(request.path, errors="replace"),
+        rest=rest_of(route, request.path) if match is None else match.rest,
         query=_decoded_query(request.args),
         headers=getattr(request, "fields", None) or decode_headers(request),
         body=cast("BinaryIO", request.content).read(),
-        request_id=assigned_request_id(request),
+        request_id=request_id,
         received=getattr(request, "received", 0.0) or clock.seconds(),
         connection=request.channel,
-        disconnected=_disconnected(request),
+        preflighted=getattr(request, "preflighted", None),
         admitted=getattr(request, "admitted", False),
     )
-
-
-def _disconnected(request: Request) -> "Deferred[None]":
-    """Return a Deferred that fires when the client of *request* hangs up before the answer."""
-    if isinstance(request, LimitedRequest):
-        return request.disconnected
-    disconnected: Deferred[None] = Deferred()
-    request.notifyFinish().addErrback(lambda _: disconnected.callback(None))
-    return disconnected
 
 
 def _decoded_query(args: Mapping[bytes, list[bytes]]) -> dict[str, tuple[str, ...]]:

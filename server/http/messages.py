@@ -6,10 +6,11 @@ Pure data.  Endpoints run on the reactor thread.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+    from twisted.python.failure import Failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,6 +19,7 @@ class Head:
 
     method: str
     path: str  #: decoded, without the query
+    rest: str  #: what follows the prefix of a prefix route, as sent; empty for a literal route
     headers: Mapping[str, str]  #: names in lower case; repeated fields joined by a comma
     request_id: str  #: the client's own, or a new one
     received: float  #: when its head was received; seconds of the monotonic clock
@@ -30,7 +32,8 @@ class HTTPRequest(Head):
 
     query: Mapping[str, tuple[str, ...]]  #: values by name, decoded, in the order of the URL
     body: bytes
-    disconnected: "Deferred[None]"  #: fires when the client hangs up before the answer
+    #: What the preflight of its route returned; None if no preflight was called.
+    preflighted: Any = None  # Any: a preflight and its endpoint agree on the type
     #: Whether its preflight has admitted it and its body was received together with its head: then
     #: admission need not be checked again.
     admitted: bool = False
@@ -46,23 +49,40 @@ class HTTPResponse:
     content_type: str = "application/json"
 
 
-#: Answers one request.  If it raises or its Deferred fails, the front end writes an error answer.
+#: Answers one request.  If it raises or its Deferred fails, the front end writes an error answer;
+#: if the client hangs up, the front end cancels the Deferred.
 Endpoint = Callable[[HTTPRequest], "Deferred[HTTPResponse]"]
 
-#: Returns a refusal to send before the body is read, or None to admit the request; never raises.
-Preflight = Callable[[Head], HTTPResponse | None]
+#: Returns an `HTTPResponse`, the refusal to send before the body is read, or admits the request:
+#: any other value becomes `HTTPRequest.preflighted`.  Never raises.
+Preflight = Callable[[Head], Any]
+
+#: Returns the answer for an error and a request id; never raises.
+WriteError = Callable[["Failure | Exception", str], HTTPResponse]
 
 
 @dataclass(frozen=True, slots=True)
 class Route:
-    """One row of the table of routes; server/http/router.py matches requests to them."""
+    """
+    One row of the table of routes; server/http/router.py matches requests to them.
+
+    A *path* that ends with ``/*`` is a prefix: it matches all paths that begin with what precedes
+    the star.  Any other path is literal.  Both are ASCII without escapes.
+    """
 
     method: str
-    path: str  #: literal, without parameters
+    path: str
     endpoint: Endpoint
     preflight: Preflight | None = None  #: called as soon as the head is complete
+    #: Writes the error answers of its requests; None: `server.http.error_statuses.error_response`.
+    write_error: WriteError | None = None
 
     @property
     def name(self) -> str:
         """The name of this route in a Klein app."""
         return f"{self.method} {self.path}"
+
+    @property
+    def prefix(self) -> str | None:
+        """What precedes the star of a prefix, with its last slash; None for a literal path."""
+        return self.path[:-1] if self.path.endswith("/*") else None

@@ -6,20 +6,21 @@ import re
 from collections.abc import Mapping
 from io import BytesIO
 from random import getrandbits
-from time import time  # noqa: TID251  # the date of an answer is the wall clock's
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 from urllib.parse import unquote_to_bytes
 
-from twisted.internet.defer import Deferred
 from twisted.python.failure import Failure
 from twisted.web.http import NO_BODY_CODES
 from twisted.web.server import Request
 
 from server.http.access import Access, ascii_text, client_name
 from server.http.error_statuses import HTTPError
-from server.http.head import SERVER_NAME, encode_head, http_date
-from server.http.limits import BodyLimits
-from server.http.messages import Head
+from server.http.head import SERVER_NAME, current_http_date, encode_head
+from server.http.messages import Head, HTTPResponse
+from server.http.router import Match
+
+if TYPE_CHECKING:
+    from twisted.internet.defer import Deferred
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -37,11 +38,6 @@ def request_id_in(request: Request) -> str:
     """Return the id in the header of *request*, or a new one if there is no valid header."""
     header = request.getHeader(b"x-request-id")
     return request_id_from(None if header is None else header.decode("latin-1"))
-
-
-def current_http_date() -> str:
-    """Return the value of the Date header for an answer that is written now."""
-    return http_date(int(time()))
 
 
 def decode_headers(request: Request) -> dict[str, str]:
@@ -79,10 +75,6 @@ class LimitedConnection(Protocol):
 
     site: Any  #: a LimitedSite
 
-    @property
-    def limits(self) -> BodyLimits:
-        """The limits of request bodies."""
-
     def refuse(self, error: HTTPError) -> None:
         """Answer with *error* now, and close."""
 
@@ -103,36 +95,55 @@ class LimitedRequest(Request):
         super().__init__(channel, *args, **kwargs)
         self.request_id = ""
         self.received = 0.0
+        #: The match of its route; None if Klein must find the route.
+        self.match: Match | None = None
         #: The headers as endpoints receive them, once they have been decoded.
         self.fields: dict[str, str] = {}
         #: Whether it was answered before its body was received.
         self.is_refused = False
         #: Whether its preflight has admitted it, and no further segment has been received since.
         self.admitted = False
-        self._limits = channel.limits
+        self.preflighted: Any = None  #: see `HTTPRequest.preflighted`
+        self._limits = channel.site.connections.limits
         self._held = 0
         #: The encoded head, to be sent with the body; empty if there is none.
         self._answer_head = b""
         self._timing = ""
-        #: Fires when the client hangs up before the answer.
-        self.disconnected: Deferred[None] = Deferred()
+        #: Whether the client hung up before the answer.
+        self.hung_up = False
+        #: The answer that a hang-up cancels; None if Klein cancels it.
+        self.pending_answer: Deferred[bytes] | None = None
 
-    def head_received(self, now: float) -> None:
-        """Called when the head is complete, at *now*: set the request id and the arrival time."""
+    def head_received(self, now: float, match: Match | None) -> None:
+        """Called when the head is complete, at *now*; *match* is that of its route, if any."""
         self.request_id = request_id_in(self)
         self.received = now
+        self.match = match
 
-    def head(self, method: bytes, path: bytes) -> Head:
-        """Return the head for a preflight; *method* and *path* are those of a route."""
+    def preflight(self, method: bytes, path: bytes) -> HTTPResponse | None:
+        """
+        Call the preflight of the route, if any; return its refusal, or None to go on.
+
+        *method* and *path* are as sent, without the query.
+        """
+        match = self.match
+        if match is None or match.route.preflight is None:
+            return None
         self.fields = decode_headers(self)
-        return Head(
+        head = Head(
             method=method.decode("ascii"),
             path=path.decode("ascii"),
+            rest=match.rest,
             headers=self.fields,
             request_id=self.request_id,
             received=self.received,
             connection=self.channel,
         )
+        outcome = match.route.preflight(head)
+        if isinstance(outcome, HTTPResponse):
+            return outcome
+        self.preflighted, self.admitted = outcome, True
+        return None
 
     def gotLength(self, length: int | None) -> None:
         """
@@ -177,7 +188,7 @@ class LimitedRequest(Request):
 
     def process(self) -> None:
         """Answer by the route, or else by twisted.web; refuse a path that is not UTF-8."""
-        if self.channel.site.router.match(self.method, self.path) is not None:
+        if self.match is not None:
             self._render_route()
             return
         # Not all answers come from an endpoint: twisted.web itself answers `OPTIONS *`.
@@ -235,7 +246,7 @@ class LimitedRequest(Request):
     def write(self, data: bytes) -> None:
         """Send a part of the body, or after `begin_answer` the head and the whole body."""
         head, self._answer_head = self._answer_head, b""
-        if not head or self.disconnected.called:
+        if not head or self.hung_up:
             super().write(data)
             return
         if self.method == b"HEAD" or self.code in NO_BODY_CODES:
@@ -257,7 +268,7 @@ class LimitedRequest(Request):
 
     def send_body(self, body: bytes) -> None:
         """Write *body* and end the answer, unless the client has hung up."""
-        if not self.disconnected.called:
+        if not self.hung_up:
             self.write(body)
             self.finish()
 
@@ -267,10 +278,12 @@ class LimitedRequest(Request):
         super().finish()
 
     def connectionLost(self, reason: Failure) -> None:
-        """Called when the client hangs up."""
+        """Called when the client hangs up: cancel the answer."""
         self._release()
+        self.hung_up = True
         super().connectionLost(reason)
-        self.disconnected.callback(None)
+        if self.pending_answer is not None:
+            self.pending_answer.cancel()
 
     def _release(self) -> None:
         self._limits.release(self._held)

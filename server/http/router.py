@@ -1,29 +1,76 @@
 """
-Match a request to its route by method and literal path.
+Match a request to its route by method and path.
 
-The one place where a route is looked up: the channel does so for the preflight, the request and the
-Klein front end for the endpoint.  Pure.
+The channel does so once for each request, when the head is complete; the match is stored on the
+request.  Pure; may import neither twisted.web nor Klein.
 """
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
-from server.http.messages import Route
+from server.http.error_statuses import error_response
+from server.http.messages import Route, WriteError
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """The route of a request."""
+
+    route: Route
+    rest: str = ""  #: see `Head.rest`
 
 
 class Router:
-    """A table of routes."""
+    """
+    A table of routes.
+
+    Literal routes precede prefixes, and longer prefixes precede shorter ones.
+    """
 
     def __init__(self, routes: Iterable[Route]) -> None:
         self.routes = tuple(routes)
-        self._by_target = {
-            (route.method.encode(), route.path.encode()): route for route in self.routes
+        self._literals = {
+            (route.method.encode(), route.path.encode()): Match(route)
+            for route in self.routes
+            if route.prefix is None
         }
+        prefixes = [
+            (route.method.encode(), route.prefix.encode(), route)
+            for route in self.routes
+            if route.prefix is not None
+        ]
+        self._prefixes = sorted(prefixes, key=lambda row: len(row[1]), reverse=True)
 
-    def match(self, method: bytes, path: bytes) -> Route | None:
+    def match(self, method: bytes, path: bytes) -> Match | None:
         """
-        Return the route of *method* and *path*, or None.
+        Return the match of *method* and *path*, or None.
 
         *path* is as the client sent it, without the query.  For a path with escapes, such as
         ``/%73tatus``, and for the method HEAD, it returns None, and Klein finds the route.
         """
-        return self._by_target.get((method, path))
+        match = self._literals.get((method, path))
+        if match is not None or not self._prefixes or b"%" in path or not path.isascii():
+            return match
+        for its_method, prefix, route in self._prefixes:
+            if path.startswith(prefix) and method == its_method:
+                return Match(route, path[len(prefix) :].decode("ascii"))
+        return None
+
+
+def rest_of(route: Route, path: bytes) -> str:
+    """
+    Return what follows the prefix of *route* in *path*, as sent; "" for a literal route.
+
+    *path* matches the route; any character of the prefix may be escaped in it.
+    """
+    if route.prefix is None:
+        return ""
+    start = 0
+    for _ in route.prefix:
+        start += 3 if path.startswith(b"%", start) else 1
+    return path[start:].decode(errors="replace")
+
+
+def error_writer(match: Match | None) -> WriteError:
+    """Return the function that writes the error answers of a request with *match*."""
+    return (match and match.route.write_error) or error_response

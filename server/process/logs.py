@@ -22,7 +22,7 @@ from server.settings.option import printable
 _LEGACY = "log_legacy"
 
 #: Namespaces whose events below warnings only concern ports, factories and thread pools.
-_VERBOSE = (_LEGACY, "twisted", "server.http.channel")
+_VERBOSE = (_LEGACY, "twisted")
 
 
 def format_event(event: LogEvent) -> str | None:

@@ -8,11 +8,10 @@ call.
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
-from twisted.internet.defer import Deferred
 from twisted.internet.error import ConnectionAborted, ConnectionDone
 from twisted.internet.interfaces import IAddress, IHalfCloseableDescriptor, IReactorTime
 from twisted.internet.task import Clock
@@ -23,6 +22,9 @@ from zope.interface import implementer
 from server.http.channel import LimitedChannel
 from server.http.messages import HTTPRequest
 from server.http.site import LimitedSite
+
+if TYPE_CHECKING:
+    from twisted.internet.protocol import Protocol
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,7 +99,7 @@ class PlainTransport(StringTransport):
         super().__init__(peerAddress=peer, lenient=True)  # type: ignore[no-untyped-call]  # Twisted's
         self.half_closed = False
         self.aborted = False
-        self.protocol: LimitedChannel
+        self.protocol: Protocol
         self._clock = clock
 
     def unregisterProducer(self) -> None:
@@ -154,7 +156,7 @@ class SlowTransport(FileDescriptor):
         super().__init__(clock)  # type: ignore[arg-type]  # no descriptor is ever given to it
         self.connected = 1
         self.TLS = False  #: whether what is written is encrypted first, after `startTLS`
-        self.protocol: LimitedChannel
+        self.protocol: Protocol
         self.room = 0
         self.read = bytearray()  #: bytes that the client has read
         self.reading = True
@@ -319,7 +321,6 @@ def http_request(
     *,
     query: Mapping[str, tuple[str, ...]] | None = None,
     received: float = 0.0,
-    disconnected: Deferred[None] | None = None,
     headers: Mapping[str, str] | None = None,
     admitted: bool = False,
 ) -> HTTPRequest:
@@ -327,12 +328,12 @@ def http_request(
     return HTTPRequest(
         method="POST",
         path="/",
+        rest="",
         query=query or {},
         headers=headers or {},
         body=body,
         request_id="the-id",
         received=received,
         connection=object(),
-        disconnected=disconnected or Deferred(),
         admitted=admitted,
     )

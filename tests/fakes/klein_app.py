@@ -1,4 +1,4 @@
-"""A Klein front end with three routes, and clients of it."""
+"""A Klein front end with three routes or more, and clients of it."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from twisted.internet.defer import Deferred, succeed
 from twisted.internet.task import Clock
 from twisted.web.http_headers import Headers
 
+from server.http.connections import Connections
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.messages import HTTPRequest, HTTPResponse, Route
@@ -23,11 +24,16 @@ _StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions
 
 @dataclass
 class KleinServer:
-    """A Klein front end whose routes, POST / and GET and PUT /state, call *answer*."""
+    """
+    A Klein front end whose routes, POST / and GET and PUT /state, call *answer*.
+
+    *more* are further routes, with endpoints of their own.
+    """
 
     answer: Callable[[HTTPRequest], Deferred[HTTPResponse]] = field(
         default=lambda _: succeed(HTTPResponse(200, b"yes\n", {"X-Extra": "more"}))
     )
+    more: tuple[Route, ...] = ()
 
     def __post_init__(self) -> None:
         """Build the front end and a site."""
@@ -46,18 +52,18 @@ class KleinServer:
                 Route("POST", "/", endpoint),
                 Route("GET", "/state", endpoint),
                 Route("PUT", "/state", endpoint),
+                *self.more,
             )
         )
         frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
         self.stub: Any = _StubTreq(frontend.resource())
-        self.site = LimitedSite(
-            frontend.resource(),
+        connections = Connections(
             limits=BodyLimits(max_body=100, max_held=1000),
             client_timeout=8.0,
             clock=self.clock,
-            router=router,
-            access_log=lambda request: self.logged.append(getattr(request, "request_id", "")),
+            access_log=lambda access: self.logged.append(access.request_id),
         )
+        self.site = LimitedSite(frontend.resource(), connections, router)
 
     def ask(
         self,

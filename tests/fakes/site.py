@@ -8,6 +8,7 @@ from twisted.web.resource import Resource
 from twisted.web.server import NOT_DONE_YET, Request
 
 from server.http.access import AccessLog
+from server.http.connections import Connections
 from server.http.limits import BodyLimits
 from server.http.request import LimitedRequest
 from server.http.site import LimitedSite
@@ -77,13 +78,13 @@ class EchoServer:
         self.clock = Clock()
         self.resource = EchoResource(at_once=at_once, padding=padding)
         self.limits = BodyLimits(max_body=max_body, max_held=max_held)
-        self.site = LimitedSite(
-            self.resource,
+        connections = Connections(
             limits=self.limits,
             client_timeout=client_timeout,
             clock=self.clock,
             access_log=access_log,
         )
+        self.site = LimitedSite(self.resource, connections)
 
     def connect(
         self,
@@ -102,4 +103,4 @@ class EchoServer:
 
     def when_quiet(self) -> list[object]:
         """Return a list that receives an entry when the site is quiet."""
-        return outcomes(self.site.when_quiet())
+        return outcomes(self.site.connections.when_quiet())

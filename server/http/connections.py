@@ -1,0 +1,352 @@
+"""
+The connections of one server, for any front end: how long each may take, and how it ends.
+
+`Connections` has what all of them share; `Connection` is the state of one.  The protocol that
+parses its requests, its `Receiver`, reports its events to it and is called by it.  May import
+neither twisted.web nor Klein; everything here runs on the reactor thread.
+
+Early refusal: the connection sends the answer, closes the sending direction, discards what it
+receives for `LINGER_SECONDS`, and then closes.  Without that pause a client that is still sending
+would see a reset instead of the answer.  If only a small body remains, its receiver can discard it
+and keep the connection.
+
+A client that does not read its answers: the connection receives no further request until the
+transport has sent all that was written, and aborts a transport that sends nothing.
+"""
+
+from collections.abc import Callable
+from math import inf
+from typing import Any, Protocol, cast
+
+from twisted.internet.defer import Deferred
+from twisted.internet.interfaces import IHalfCloseableDescriptor, IReactorTime
+from twisted.logger import Logger
+
+from batcher.timer import DeadlineTimer
+from server.http.access import UNKNOWN, Access, AccessLog, ascii_text, client_name
+from server.http.error_statuses import HTTPError
+from server.http.head import current_http_date, encode_response
+from server.http.limits import BodyLimits
+from server.http.messages import HTTPResponse
+from server.http.transport import write_progress
+
+_log = Logger()
+
+#: Seconds for which a connection discards what it receives after an early refusal.
+LINGER_SECONDS = 2.0
+
+#: Seconds after which a connection that closes is aborted if its transport sends nothing.
+ABORT_SECONDS = 15.0
+
+#: Longest body, in bytes, of a refused request that is discarded to keep the connection; discarding
+#: more costs more than a new connection.
+MAX_DISCARDED_BODY_BYTES = 1 << 18
+
+
+class Receiver(Protocol):
+    """What a `Connection` needs of the protocol that parses its requests."""
+
+    transport: Any  # Any: TCP can close one direction, TLS cannot
+
+    def has_request(self) -> bool:
+        """Whether a request is being received or answered; a refused one does not count."""
+
+    def has_refused_body(self) -> bool:
+        """Whether the rest of the body of a refused request is being discarded."""
+
+    def request_line(self) -> tuple[bytes | None, bytes | None]:
+        """Return method and URI of the request that is being received; None for what is unknown."""
+
+    def refuse(self, error: HTTPError) -> None:
+        """Answer the request that is being received with *error*, by `Connection.refuse`."""
+
+    def drop_requests(self) -> None:
+        """Drop all requests and their bodies: the connection discards what it receives."""
+
+    def resume_receiving(self) -> None:
+        """Receive and parse again, after `Connection.pause`."""
+
+
+class Connections:
+    """All connections of one server: their limits, their access log, and how they are drained."""
+
+    def __init__(
+        self,
+        *,
+        limits: BodyLimits,
+        client_timeout: float,
+        clock: IReactorTime,
+        access_log: AccessLog | None = None,
+        draining: Callable[[], bool] = bool,
+    ) -> None:
+        """
+        *client_timeout* is how long, in seconds, a request may take to arrive and an idle
+        connection stays open.  *draining* returns whether the server drains.
+        """
+        self.limits = limits
+        self.client_timeout = client_timeout
+        self.clock = clock
+        self.access_log = access_log
+        self.draining = draining
+        self.open: set[Connection] = set()
+        #: Connections accepted so far.
+        self.accepted = 0
+        self._waiting_for_quiet: list[Deferred[None]] = []
+
+    def accept(self, receiver: Receiver) -> "Connection":
+        """Return the new connection of *receiver*, which is idle; called when it is made."""
+        connection = Connection(receiver, self)
+        self.accepted += 1
+        self.open.add(connection)
+        return connection
+
+    def log(self, access: Access) -> None:
+        """Write *access* to the access log; an error is logged, and the answer is still sent."""
+        if self.access_log is None:
+            return
+        try:
+            self.access_log(access)
+        except Exception:  # noqa: BLE001  # no error of the log may break an answer
+            _log.failure("the access log failed")
+
+    def check_quiet(self) -> None:
+        """Fire the Deferreds of `when_quiet` if no connection is busy."""
+        if self._waiting_for_quiet and not self.busy:
+            waiting, self._waiting_for_quiet = self._waiting_for_quiet, []
+            for quiet in waiting:
+                quiet.callback(None)
+
+    @property
+    def busy(self) -> bool:
+        """Whether any connection receives or answers a request."""
+        return any(connection.busy for connection in self.open)
+
+    def when_quiet(self) -> Deferred[None]:
+        """Return a Deferred that fires when no connection receives or answers a request."""
+        quiet: Deferred[None] = Deferred()
+        self._waiting_for_quiet.append(quiet)
+        self.check_quiet()
+        return quiet
+
+    def close_idle(self) -> None:
+        """Close the connections that are not busy."""
+        for connection in list(self.open):
+            connection.close_if_idle()
+
+    def abort_all(self) -> None:
+        """Abort every connection."""
+        for connection in list(self.open):
+            connection.abort()
+
+
+class Connection:
+    """One connection of a client."""
+
+    def __init__(self, receiver: Receiver, connections: Connections) -> None:
+        """Start the time for which the connection may be idle; see `Connections.accept`."""
+        self._receiver = receiver
+        self._all = connections
+        #: Whether what is received is discarded, after an early refusal.
+        self.discarding = False
+        #: Whether the connection closes when all that was written is sent.
+        self.closing = False
+        #: Whether the transport has more to send than it buffers.
+        self.transport_full = False
+        self._answering = False
+        #: The write progress at the last check; None while no progress is required.
+        self._last_progress: tuple[int, int] | None = None
+        #: When the present time limit ends; inf if there is none.
+        self._limit = inf
+        self._timer = DeadlineTimer(connections.clock, self._timer_fired)
+        self._limit_time(connections.client_timeout)
+
+    # --- state
+
+    @property
+    def accepts_data(self) -> bool:
+        """Whether what is received is parsed; if not, it is to be dropped."""
+        return not (self.discarding or self.closing)
+
+    @property
+    def busy(self) -> bool:
+        """
+        Whether a request is being received or answered, or the transport has more to send.
+
+        False if only the body of a refused request remains, which is discarded.
+        """
+        return not self.discarding and (self.transport_full or self._receiver.has_request())
+
+    def can_discard(self, length: int | None) -> bool:
+        """Whether to keep the connection by discarding a body of *length* bytes; None: unknown."""
+        return (
+            length is not None and length <= MAX_DISCARDED_BODY_BYTES and not self._all.draining()
+        )
+
+    # --- events that the receiver reports
+
+    def request_begins(self) -> None:
+        """Called at the first byte of a request: start the time in which it must arrive."""
+        self._limit_time(self._all.client_timeout)
+
+    def request_received(self) -> None:
+        """Called when a request is complete: its answer may take any time."""
+        self._answering = True
+        self._limit = inf
+
+    def request_answered(self) -> None:
+        """
+        Called when a request is answered, before the next one is parsed: start the idle time.
+
+        Afterwards the receiver must call `Connections.check_quiet`.
+        """
+        self._answering = False
+        if not self.transport_full:
+            self._limit_time(self._all.client_timeout)
+
+    def pause(self) -> None:
+        """Called when the transport is full: receive nothing more until it has sent all."""
+        self._receiver.transport.pauseProducing()
+        if not self.transport_full:
+            self.transport_full = True
+            self._require_progress(self._all.client_timeout)
+
+    def resume(self) -> None:
+        """Called when the transport has sent all: continue with the next request."""
+        self.transport_full = False
+        self._last_progress = None
+        self._limit_time(inf if self._answering else self._all.client_timeout)
+        self._receiver.resume_receiving()
+        self._all.check_quiet()
+
+    def lost(self) -> None:
+        """Called when the connection is lost, after its requests are dropped."""
+        self._timer.set(inf)
+        self._all.open.discard(self)
+        self._all.check_quiet()
+
+    # --- early answers
+
+    def answer_early(self, answer: HTTPResponse, request_id: str) -> None:
+        """
+        Answer the request that is being received with *answer*, and keep the connection.
+
+        The receiver has marked the request as refused, and discards its body.
+        """
+        access = self._access(answer, request_id)
+        fields = {"X-Request-Id": request_id, "Date": current_http_date()}
+        self._receiver.transport.write(encode_response(answer, fields))
+        self._all.log(access)
+        self._all.check_quiet()
+
+    def refuse(self, answer: HTTPResponse, request_id: str) -> None:
+        """Answer the request that is being received with *answer*, discard its rest, and close."""
+        if self.discarding:
+            return
+        access = self._access(answer, request_id)
+        fields = {"X-Request-Id": request_id, "Date": current_http_date(), "Connection": "close"}
+        self._close_after_linger(encode_response(answer, fields))
+        self._all.log(access)
+        self._all.check_quiet()
+
+    def _access(self, answer: HTTPResponse, request_id: str) -> Access:
+        method, uri = self._receiver.request_line()
+        return Access(
+            client=client_name(self._receiver.transport.getPeer()),
+            method=UNKNOWN if method is None else ascii_text(method),
+            uri=UNKNOWN if uri is None else ascii_text(uri),
+            status=answer.status,
+            sent=len(answer.body),
+            request_id=request_id,
+            timing=answer.headers.get("Server-Timing", ""),
+        )
+
+    # --- ends
+
+    def close(self) -> None:
+        """
+        Close when all that was written is sent.
+
+        Abort if the transport sends nothing for `ABORT_SECONDS`.
+        """
+        transport = self._receiver.transport
+        if not self.closing:
+            self.closing = True
+            self._require_progress(ABORT_SECONDS)
+        # A producer delays every close until it has written all, and this one writes no more.
+        transport.unregisterProducer()
+        transport.loseConnection()
+
+    def close_if_idle(self) -> None:
+        """
+        Close unless busy.
+
+        After an early refusal that closes the connection, do nothing: it closes after its linger.
+        """
+        if self.busy or self.discarding:
+            return
+        if self._receiver.has_refused_body():
+            self._close_after_linger(b"")
+        else:
+            self.close()
+
+    def _close_after_linger(self, last: bytes) -> None:
+        """Write *last*, drop all requests, discard what is received for a while, and close."""
+        transport = self._receiver.transport
+        self.discarding = True
+        self._last_progress = None
+        self._limit_time(LINGER_SECONDS)
+        self._receiver.drop_requests()
+        # A paused producer would delay every close, even that of one direction.
+        transport.unregisterProducer()
+        transport.write(last)
+        if IHalfCloseableDescriptor.providedBy(cast("object", transport)):
+            transport.loseWriteConnection()
+
+    def abort(self) -> None:
+        """Abort the connection: what was written and is not sent is dropped."""
+        self._receiver.transport.abortConnection()
+
+    # --- time
+
+    def _limit_time(self, seconds: float) -> None:
+        """Let the present time limit end after *seconds*; inf for no limit."""
+        self._limit = self._all.clock.seconds() + seconds
+        if self._limit < inf:
+            self._timer.set(self._limit)
+
+    def _require_progress(self, seconds: float) -> None:
+        """
+        Require the transport to send something within *seconds*.
+
+        When they are over, the same is required for the next `client_timeout` seconds.
+        """
+        self._last_progress = write_progress(self._receiver.transport)
+        self._limit_time(seconds)
+
+    def _timer_fired(self) -> None:
+        """Called at the end of the time limit or earlier."""
+        if self._all.clock.seconds() < self._limit:
+            self._timer.set(self._limit)
+        else:
+            self._limit = inf
+            self._time_is_up()
+
+    def _time_is_up(self) -> None:
+        """
+        Called at the end of the time limit.
+
+        If the transport must send something: abort if it has sent nothing since the limit was set,
+        else set the limit again.  If it need not: answer 408 if a request is incomplete, else
+        close.
+        """
+        timeout = self._all.client_timeout
+        if self._last_progress is not None:
+            if self._last_progress == write_progress(self._receiver.transport):
+                self.abort()
+            else:
+                self._require_progress(timeout)
+        elif self.busy:
+            error = HTTPError(408, f"the request did not arrive within {timeout:g} seconds")
+            self._receiver.refuse(error)
+        else:
+            self.close()
