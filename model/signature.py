@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from batcher.error_kind import ErrorKind, RequestError
+
 #: The arrays of one request or of one batch, in the order of a signature's inputs or outputs.
 Arrays = tuple[np.ndarray, ...]
 
@@ -17,8 +19,10 @@ Arrays = tuple[np.ndarray, ...]
 STRING = np.dtype(object)
 
 
-class FeedError(ValueError):
+class FeedError(RequestError, ValueError):
     """A feed does not fit the signature; the message names the input and states what it expects."""
+
+    kind = ErrorKind.INVALID
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,14 +19,18 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from batcher.error_kind import ErrorKind, RequestError
 from model.execution.cores import usable_cores
 
 T = TypeVar("T")
 Ts = TypeVarTuple("Ts")
 
 
-class PoolNotRunning(Exception):
+class PoolNotRunning(RequestError):
     """The job did not begin: the pool has not started, is stopping or has stopped."""
+
+    kind = ErrorKind.UNAVAILABLE
+    retry_after = 0.0
 
 
 class PoolThread(Protocol):

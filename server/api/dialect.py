@@ -1,11 +1,11 @@
 """
 Answer inference requests in any dialect.
 
-Decides what the answers of all dialects have in common: the model's name, the timing, and the form
-of an error.  A dialect defines the meaning of bodies.  Everything here runs on the reactor thread.
+Decides what the answers of all dialects have in common: the model's name and the timing.  A dialect
+defines the meaning of bodies and the form of errors.  Everything here runs on the reactor thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,7 @@ from twisted.python.failure import Failure
 
 from server.api.request_options import read_request_options
 from server.deadlines import RequestOptions
-from server.http.error_statuses import error_response
+from server.http.error_statuses import log_server_fault, native_error
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference, Timing
 
@@ -31,6 +31,10 @@ class Dialect:
     infer: Callable[[Inference, HTTPRequest, RequestOptions, Timing], Deferred[Any]]
     #: Returns the result of `infer` as JSON, the body of the answer.
     write: Callable[[Any], bytes]
+    #: Returns the answer for an error, given the request id, and headers to add to its own.
+    write_error: Callable[[BaseException | None, str, Mapping[str, str]], HTTPResponse] = (
+        native_error
+    )
 
 
 class InferenceAPI:
@@ -64,7 +68,7 @@ class InferenceAPI:
             headers = _model_header(inference)
             inference.admit(read_request_options(head, self._seconds()))
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
-            return error_response(error, head.request_id, headers)
+            return self._error_answer(Failure(error), head.request_id, headers)
         return None
 
     def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
@@ -92,11 +96,19 @@ class InferenceAPI:
         def refuse(failure: Failure) -> HTTPResponse:
             if failure.check(CancelledError):
                 failure.raiseException()
-            return error_response(failure, request.request_id, {**headers, **server_timing(timing)})
+            return self._error_answer(
+                failure, request.request_id, {**headers, **server_timing(timing)}
+            )
 
         result = maybeDeferred(infer)
         request.disconnected.addCallback(lambda _: result.cancel())
         return result.addCallback(answer).addErrback(refuse)
+
+    def _error_answer(
+        self, failure: Failure, request_id: str, headers: Mapping[str, str]
+    ) -> HTTPResponse:
+        log_server_fault(failure, request_id)
+        return self._dialect.write_error(failure.value, request_id, headers)
 
 
 def _model_header(inference: Inference) -> dict[str, str]:
