@@ -178,7 +178,7 @@ def error_answer(dialect: Dialect, error: Exception) -> HTTPResponse:
     inference.refusal = error
     api = InferenceAPI(lambda: inference, dialect, seconds=clock.seconds)
     answer = api.preflight(Head("POST", "/", {}, "the-id", 0.0, object()))
-    assert answer is not None
+    assert isinstance(answer, HTTPResponse)
     return answer
 
 

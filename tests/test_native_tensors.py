@@ -3,13 +3,13 @@
 import numpy as np
 import orjson
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 
 from batcher.errors import RunFailed
 from model.signature import STRING, Signature, TensorSpec
-from server.api.native import encode_result, is_json
-from server.inference import Outputs, Prediction
+from server.api.native import content_type_of, encode_labels, encode_outputs, is_json
+from server.call import Outputs
 from tests.fakes.endpoint import (
     FORM,
     FORM_BODY,
@@ -85,8 +85,8 @@ def test_nan_and_infinities_are_null() -> None:
     y = TensorSpec("y", np.dtype(np.float32), (None, 3))
     array = np.array([[np.nan, np.inf, -np.inf]], np.float32)
     result = Outputs(Signature((X,), (y,)), (array,))
-    assert encode_result(result) == b'{"outputs":{"y":[[null,null,null]]}}\n'
-    assert encode_result(Prediction([("cat", np.float32("nan"))])) == b'[["cat",null]]\n'
+    assert encode_outputs(result) == b'{"outputs":{"y":[[null,null,null]]}}\n'
+    assert encode_labels([("cat", np.float32("nan"))]) == b'[["cat",null]]\n'
 
 
 def test_the_sample_of_a_refusal_is_answered() -> None:
@@ -132,7 +132,7 @@ def test_a_body_is_json_by_its_type_or_its_first_brace(
 ) -> None:
     """No image begins with a brace."""
     headers = {} if kind is None else {"content-type": kind}
-    assert is_json(http_request(body, headers=headers)) == json
+    assert is_json(body, content_type_of(http_request(headers=headers))) == json
 
 
 @pytest.mark.parametrize(
@@ -288,12 +288,12 @@ def test_a_hang_up_removes_json_from_its_queue() -> None:
     """Before decoding, or before its run."""
     fixture = EndpointFixture()
     fixture.posted(inputs([1, 2, 3, 4]))
-    gone: list[Deferred[None]] = [Deferred(), Deferred()]
-    fired = fixture.posted(inputs([5, 6, 7, 8]), disconnected=gone[0])
-    request = http_request(inputs([5, 6, 7, 8]), disconnected=gone[1])
-    unread = outcomes(fixture.api.predict(request))
-    for disconnected in gone:
-        disconnected.callback(None)
+    gone = [fixture.api.predict(http_request(inputs([5, 6, 7, 8]), headers=JSON)) for _ in range(2)]
+    fired, unread = map(outcomes, gone)
+    fixture.threads.step()
+    fixture.calls.drain()
+    for answer in gone:
+        answer.cancel()
     assert kinds(fired) == kinds(unread) == [CancelledError]
     fixture.decode()
     fixture.lane.give(scores([0, 0]))

@@ -155,8 +155,11 @@ class LimitedChannel(http.HTTPChannel):
         if route is None or route.preflight is None:
             return None
         answer = route.preflight(request.head(self._command, path))
-        request.admitted = answer is None
-        return answer
+        if isinstance(answer, HTTPResponse):
+            return answer
+        request.preflighted = answer
+        request.admitted = True
+        return None
 
     def _can_keep_connection(self, request: LimitedRequest) -> bool:
         """Whether to keep the connection by discarding the body of the refused *request*."""

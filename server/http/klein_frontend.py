@@ -173,6 +173,7 @@ def read_request(request: Request, clock: IReactorTime) -> HTTPRequest:
         connection=request.channel,
         disconnected=_disconnected(request),
         admitted=getattr(request, "admitted", False),
+        preflighted=getattr(request, "preflighted", None),
     )
 
 

@@ -6,7 +6,7 @@ Pure data.  Endpoints run on the reactor thread.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
@@ -34,6 +34,7 @@ class HTTPRequest(Head):
     #: Whether its preflight has admitted it and its body was received together with its head: then
     #: admission need not be checked again.
     admitted: bool = False
+    preflighted: Any = None  #: what its preflight returned; None if there was none
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +50,9 @@ class HTTPResponse:
 #: Answers one request.  If it raises or its Deferred fails, the front end writes an error answer.
 Endpoint = Callable[[HTTPRequest], "Deferred[HTTPResponse]"]
 
-#: Returns a refusal to send before the body is read, or None to admit the request; never raises.
-Preflight = Callable[[Head], HTTPResponse | None]
+#: Returns a refusal to send before the body is read, or else what becomes
+#: `HTTPRequest.preflighted`; never raises.
+Preflight = Callable[[Head], object]
 
 
 @dataclass(frozen=True, slots=True)

@@ -109,6 +109,8 @@ class LimitedRequest(Request):
         self.is_refused = False
         #: Whether its preflight has admitted it, and no further segment has been received since.
         self.admitted = False
+        #: What its preflight returned; None if there was none.
+        self.preflighted: object = None
         self._limits = channel.limits
         self._held = 0
         #: The encoded head, to be sent with the body; empty if there is none.

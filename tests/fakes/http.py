@@ -322,6 +322,7 @@ def http_request(
     disconnected: Deferred[None] | None = None,
     headers: Mapping[str, str] | None = None,
     admitted: bool = False,
+    preflighted: object = None,
 ) -> HTTPRequest:
     """Return a request as an endpoint receives it; names in *headers* are in lower case."""
     return HTTPRequest(
@@ -335,4 +336,5 @@ def http_request(
         connection=object(),
         disconnected=disconnected or Deferred(),
         admitted=admitted,
+        preflighted=preflighted,
     )
