@@ -2,11 +2,13 @@
 The errors with which a request ends instead of a result.
 
 One class for each error that a caller can act upon; the attributes hold the numbers, and the
-message states them.  Knows no HTTP: only the server maps these to status codes.  Imports nothing
-of ours.
+message states them.  Knows no HTTP: each class has a kind (error_kind.py), and only the server maps
+kinds to status codes.
 """
 
 from typing import Literal
+
+from batcher.error_kind import ErrorKind, RequestError
 
 #: Where the batcher found that a deadline had passed.
 Stage = Literal["submit", "queue", "answer"]
@@ -18,8 +20,8 @@ _FOUND: dict[Stage, str] = {
 }
 
 
-class BatcherError(Exception):
-    """Base of every error that a request may end with."""
+class BatcherError(RequestError):
+    """Base of every error of the batcher that a request may end with."""
 
 
 class QueueFull(BatcherError):
@@ -28,6 +30,9 @@ class QueueFull(BatcherError):
 
     A retry can succeed later, unless *rows* alone exceeds *limit*.
     """
+
+    kind = ErrorKind.OVERLOADED
+    retry_after = 0.0
 
     def __init__(self, rows: int, waiting: int, limit: int) -> None:
         super().__init__(rows, waiting, limit)
@@ -53,6 +58,8 @@ class DeadlineExceeded(BatcherError):
     ran), or at the ``answer`` (it ran, and its result was dropped).
     """
 
+    kind = ErrorKind.DEADLINE_EXCEEDED
+
     def __init__(self, late: float, stage: Stage) -> None:
         super().__init__(late, stage)
         self.late = late
@@ -74,15 +81,14 @@ class Overloaded(BatcherError):
     deadline.
     """
 
+    kind = ErrorKind.OVERLOADED
+
     def __init__(self, wait: float, allowed: float) -> None:
         super().__init__(wait, allowed)
         self.wait = wait
         self.allowed = allowed
-
-    @property
-    def retry_after(self) -> float:
-        """Seconds after which the request can be admitted, if no other request arrives."""
-        return max(0.0, self.wait - self.allowed)
+        #: Seconds after which the request can be admitted, if no other request arrives.
+        self.retry_after = max(0.0, wait - allowed)
 
     def __str__(self) -> str:
         return (
@@ -99,6 +105,9 @@ class RunHung(BatcherError):
     new requests fail with it, too.
     """
 
+    kind = ErrorKind.UNAVAILABLE
+    retry_after = 0.0
+
     def __init__(self, limit: float) -> None:
         super().__init__(limit)
         self.limit = limit
@@ -109,6 +118,9 @@ class RunHung(BatcherError):
 
 class ShuttingDown(BatcherError):
     """Refused by a draining or stopped batcher, or ended by an abort; another server may accept."""
+
+    kind = ErrorKind.UNAVAILABLE
+    retry_after = 0.0
 
     def __str__(self) -> str:
         return "the batcher is shutting down"
@@ -131,14 +143,19 @@ class RunFailed(BatcherError):
     A request has no result; *cause* is the error of the model, of `join` or of the policy.
 
     A batch whose run fails is run again in halves, so that only the request at fault gets this.
+    The kind is INVALID if that of *cause* is: then the model refuses the values of the request.
     """
 
     def __init__(self, cause: BaseException) -> None:
         super().__init__(cause)
         self.cause = cause
         self.__cause__ = cause
+        if isinstance(cause, RequestError) and cause.kind is ErrorKind.INVALID:
+            self.kind = ErrorKind.INVALID
 
     def __str__(self) -> str:
+        if self.kind is ErrorKind.INVALID:
+            return f"the model does not take these values: {self.cause}"
         return f"the run failed: {type(self.cause).__name__}: {self.cause}"
 
 

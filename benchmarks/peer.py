@@ -1,10 +1,11 @@
 """
 `python -m benchmarks.peer`: this server as one of the servers that benchmarks/peers compares.
 
-Runs the whole server, with a dialect of its own.  The null model answers any body with its length
-in bytes, ``{"n": 1024}``.  The net, a frozen graph from ``images`` to ``scores``, takes an image or
-the raw numbers of one row, and answers ``{"classes": [...], "scores": [...]}``, the five best
-first. ``TENSORFERRY_*`` variables are settings, as for ``tensorferry serve``.
+Runs the whole server, with a dialect of its own unless `--dialect native` is given.  The null model
+answers any body with its length in bytes, ``{"n": 1024}``.  The net, a frozen graph from ``images``
+to ``scores``, takes an image or the raw numbers of one row, and answers ``{"classes": [...],
+"scores": [...]}``, the five best first.  ``TENSORFERRY_*`` variables are settings, as for
+``tensorferry serve``.
 """
 
 import os
@@ -17,16 +18,15 @@ from pathlib import Path
 import click
 import numpy as np
 import orjson
-from twisted.internet.defer import Deferred
 
 from model.images.preprocessing import Resample
 from model.signature import STRING, Feed, TensorSpec
 from server.api.dialect import Dialect
-from server.api.native import check_body, image_of
-from server.deadlines import RequestOptions
+from server.api.native import NATIVE, check_body, content_type_of, image_of
+from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import HTTPError
 from server.http.messages import HTTPRequest
-from server.inference import Inference, Outputs, ServedModel, Timing
+from server.inference import ServedModel
 from server.model_loading import Loader, load_model, load_null
 from server.process.run import run
 from server.settings.option import SettingsError
@@ -74,7 +74,7 @@ def net_feed(model: ServedModel, request: HTTPRequest) -> Feed:
         return signature.feed({spec.name: numbers})
     if model.image_input is None:
         raise HTTPError(415, f"expected the bytes of one row of {spec}, got {len(request.body)}")
-    return model.image_input.feed(image_of(request))
+    return model.prepare_image(image_of(request.body, content_type_of(request)))
 
 
 def write_length(outputs: Outputs) -> bytes:
@@ -98,19 +98,14 @@ def dialect_of(
     """
     Return the dialect that reads requests with *feed_of* and writes answers with *write*.
 
-    *feed_of* runs on the reactor thread if *at_once* is true for a request, because the change of
-    thread would cost more CPU than *feed_of*; else it runs on a decode thread.
+    *at_once* returns `Call.at_once` for a request.
     """
 
-    def infer(
-        inference: Inference, request: HTTPRequest, options: RequestOptions, timing: Timing
-    ) -> Deferred[Outputs]:
-        if at_once(inference.model, request):
-            return inference.submit(feed_of(inference.model, request), options, timing)
-        prepare = partial(feed_of, inference.model, request)
-        return inference.run(prepare, options, timing=timing)
+    def read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> Call[bytes]:
+        prepare = partial(feed_of, model, request)
+        return Call(prepare, write, options, at_once=at_once(model, request))
 
-    return Dialect(infer, write)
+    return Dialect(read)
 
 
 @click.command()
@@ -121,10 +116,14 @@ def dialect_of(
 )  # fmt: skip
 @click.option("--graph", envvar="PEER_GRAPH", type=Path, help="The frozen graph of the net.")
 @click.option(
+    "--dialect", "spoken", envvar="PEER_DIALECT", default="peers",
+    type=click.Choice(["peers", "native"]), help="That of the compared servers, or that of users.",
+)  # fmt: skip
+@click.option(
     "--timeout-ms", envvar="PEER_TIMEOUT_MS", default=0.0, type=click.FloatRange(min=0),
     help="The timeout of requests without X-Request-Timeout-Ms; 0: none.",
 )  # fmt: skip
-def main(port: str, model: str, graph: Path | None, timeout_ms: float) -> None:
+def main(port: str, model: str, graph: Path | None, spoken: str, timeout_ms: float) -> None:
     """Serve a model until a signal ends it; each option may be a PEER_... variable instead."""
     net = model == "net"
     if net and graph is None:
@@ -144,7 +143,7 @@ def main(port: str, model: str, graph: Path | None, timeout_ms: float) -> None:
     else:
         load = load_null
         dialect = dialect_of(null_feed, write_length)
-    sys.exit(run(settings, load=load, dialect=dialect))
+    sys.exit(run(settings, load=load, dialect=NATIVE if spoken == "native" else dialect))
 
 
 if __name__ == "__main__":

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from batcher.error_kind import ErrorKind, RequestError
+
 if TYPE_CHECKING:
     from model.backend import LoadedModel
 
@@ -21,8 +23,10 @@ Arrays = tuple[np.ndarray, ...]
 STRING = np.dtype(object)
 
 
-class FeedError(ValueError):
+class FeedError(RequestError, ValueError):
     """A feed does not fit the signature; the message names the input and states what it expects."""
+
+    kind = ErrorKind.INVALID
 
 
 @dataclass(frozen=True, slots=True)

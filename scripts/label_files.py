@@ -9,20 +9,26 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import click
+import numpy as np
 from twisted.internet.defer import Deferred, ensureDeferred, maybeDeferred
 from twisted.python.failure import Failure
 
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
 from scripts.image_files import content_of
+from server.call import Call
 from server.clock import MonotonicTime
-from server.inference import Inference, Prediction
+from server.inference import Inference
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.settings.option import printable
 from server.settings.table import Settings
+
+#: The best labels of an image, each with its score.
+Labels = list[tuple[str, np.floating]]
 
 #: The most images in flight; at that number, no further name is read.
 MAX_IMAGES_AHEAD = 64
@@ -48,7 +54,7 @@ class LabelPrinter:
         self._k = min(k, len(inference.model.labels))
         self._show_names = show_names
         self._on_printed = on_printed
-        self._lines: deque[tuple[str, list[Prediction | Failure]]] = deque()
+        self._lines: deque[tuple[str, list[Labels | Failure]]] = deque()
         self._on_end: Callable[[], object] | None = None
         self._silent = False
         #: Whether a file could not be labelled.
@@ -56,10 +62,15 @@ class LabelPrinter:
 
     def label(self, name: str) -> Deferred[None]:
         """Label the file *name*; the Deferred fails if standard output cannot be written."""
-        outcome: list[Prediction | Failure] = []
+        outcome: list[Labels | Failure] = []
         self._lines.append((name, outcome))
-        labelled = maybeDeferred(lambda: self._inference.classify(content_of(name), self._k))
+        labelled = maybeDeferred(lambda: self._classify(content_of(name)))
         return labelled.addBoth(outcome.append).addCallback(lambda _: self._print())
+
+    def _classify(self, data: bytes) -> Deferred[Labels]:
+        model = self._inference.model
+        prepare = partial(model.prepare_image, data)
+        return self._inference.run(Call(prepare, partial(model.finish_image, k=self._k)))
 
     def end(self, ended: Callable[[], object]) -> None:
         """Call *ended* when all labels are printed; `label` must not be called after `end`."""
@@ -81,15 +92,15 @@ class LabelPrinter:
         if self._on_end is not None and not self._lines:
             self._on_end()
 
-    def _print_one(self, name: str, outcome: Prediction | Failure) -> None:
-        if not isinstance(outcome, Prediction):
+    def _print_one(self, name: str, outcome: Labels | Failure) -> None:
+        if isinstance(outcome, Failure):
             self.failed = True
             reason = getattr(outcome.value, "strerror", None) or outcome.getErrorMessage()
             click.echo(f"{name}: {reason}", err=True)
             return
         if self._show_names:
             click.echo(f"{name}:")
-        for label, score in outcome.classes:
+        for label, score in outcome:
             click.echo(f"{label} (score = {score:.5f})")
 
 

@@ -1,16 +1,15 @@
 """
-Request options, and the default timeout, for requests that set no timeout.
+The default timeout, for requests that set no timeout.
 
 Decides how many seconds a request may take, but refuses no request: server/decode_admission.py
 checks whether decoding ends in time, batcher/admission.py whether the run does.  Pure; times are
 seconds.
 """
 
-from collections.abc import Collection, Hashable
+from collections.abc import Collection
 from dataclasses import dataclass
 from math import ceil, inf
 
-from batcher.priority import Priority
 from model.execution.queues import FeedQueue
 
 #: Lower bound of a learned timeout, in seconds.
@@ -31,20 +30,6 @@ def learned_timeout(queue: FeedQueue, rows: int = 1) -> float:
     run = queue.latency.predict(queue.cap)
     batches = BATCHES_AHEAD + ceil(rows / queue.cap)
     return max(MIN_LEARNED_TIMEOUT, batches * run) if run > 0.0 else inf
-
-
-@dataclass(slots=True)
-class RequestOptions:
-    """The timeout, the priority and the connection of a request."""
-
-    since: float = 0.0  #: when its timeout starts, in seconds of the monotonic clock
-    timeout: float | None = inf  #: seconds; None: the server's default
-    priority: Priority = Priority.NORMAL
-    source: Hashable | None = None  #: its connection, which may send one request after the other
-
-
-#: The options of a request that may take any time.
-NO_DEADLINE = RequestOptions()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,35 +1,45 @@
 """
-Run one request: admit, prepare on a decode thread, queue, run, select the best labels.
+Run one call: admit, prepare the feed, queue, run, finish the result.
 
-Knows neither HTTP nor sockets: the dialects in server/api convert requests to calls of this module,
-and its results to answers.  Everything here runs on the reactor thread, except for the functions
-that are passed to the decode pool.
+Knows neither HTTP nor sockets: the dialects in server/api make a `Call` of a request.  Everything
+here runs on the reactor thread, except for the functions that are passed to the decode pool.
 """
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from twisted.internet.defer import Deferred, fail
 from twisted.python.failure import Failure
 
 from batcher.batcher import Batcher
-from batcher.errors import DeadlineExceeded, Overloaded
-from batcher.trace import Trace
+from batcher.errors import DeadlineExceeded, Overloaded, QueueFull
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
 from model.execution.queues import FeedQueue, Queues
-from model.images.input import ImageInput
+from model.images.input import ImageInput, check_encoded_images
 from model.repository.labels import top_k
 from model.signature import Arrays, Feed, Signature
-from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, DefaultTimeout, RequestOptions
+from server.call import NO_DEADLINE, Call, Outputs, RequestOptions, Timing
+from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.decode_admission import DecodeAdmission
+
+T = TypeVar("T")
+
+#: Outputs of more bytes are finished on a decode thread.  Writing 32 KiB of numbers as JSON takes
+#: about 0.25 ms; so does the change to a decode thread and back.
+MAX_BYTES_FINISHED_AT_ONCE = 1 << 15
 
 
 @dataclass(frozen=True, slots=True)
 class ServedModel:
-    """A model that is ready to run, with the data that answers to tensors and images need."""
+    """
+    A model that is ready to run, with the data that answers to tensors and images need.
+
+    Its methods are the one place where images and tensors become feeds, and outputs become labels.
+    """
 
     name: str
     version: str
@@ -66,6 +76,71 @@ class ServedModel:
         """
         return self.queues.cap(self._run_as(signature))
 
+    @property
+    def reads_images(self) -> bool:
+        """Whether a string in a tensor may be an image, which is decoded or checked."""
+        return self.image_input is not None or self.max_pixels is not None
+
+    def prepare_image(self, data: bytes) -> Feed:
+        """
+        Return the feed of the image file *data*; called on a decode thread.
+
+        Raises `BadImage` if it cannot be decoded, and `ModelError` if the model takes no images.
+        """
+        return self._images().feed(data)
+
+    def prepare_images(
+        self, texts: Sequence[bytes], read: Callable[[bytes], bytes] = bytes
+    ) -> Feed:
+        """
+        Return the feed of several images, a row each; called on a decode thread.
+
+        *read* returns the image file in one of *texts*, or raises `BadImage`.  Raises the errors of
+        `prepare_image`, `FeedError` for more images than rows are accepted, and `QueueFull` for
+        more than the queue can ever hold.
+        """
+        image_input = self._images()
+        self._check_rows_fit(len(texts))
+        return image_input.feed_all(map(read, texts))
+
+    def prepare_tensors(self, signature: Signature, arrays: Mapping[str, np.ndarray]) -> Feed:
+        """
+        Return the feed of *arrays* by the names of the inputs of *signature*, one of the model's.
+
+        Encoded images among the strings are decoded as the model requires it, or their size is
+        checked; called on a decode thread if `reads_images`.  Raises `FeedError` if the arrays do
+        not fit, and the errors of `prepare_images`.
+        """
+        feed = signature.feed(arrays)
+        image_input = self.image_input
+        if image_input is not None and signature == image_input.encoded:
+            self._check_rows_fit(feed.rows)
+            return image_input.feed_encoded(feed)
+        return feed if self.max_pixels is None else check_encoded_images(feed, self.max_pixels)
+
+    def finish_image(self, outputs: Outputs, k: int) -> list[tuple[str, np.floating]]:
+        """
+        Return the *k* best labels in the *outputs* of one image, each with its score; best first.
+
+        The model must have labels.  Called on any thread.
+        """
+        return top_k(self._images().scores_of(outputs.arrays), self.labels, k)
+
+    def _images(self) -> ImageInput:
+        if self.image_input is None:
+            raise ModelError(f"{self.full_name} takes no images")
+        return self.image_input
+
+    def _check_rows_fit(self, rows: int) -> None:
+        """
+        Raise `QueueFull` if *rows* images are more than the queue can ever hold.
+
+        Called before decoding, since pixels take far more memory than files.
+        """
+        limit = self.default_queue.max_queued_rows
+        if rows > limit:
+            raise QueueFull(rows, 0, limit)
+
     def _run_as(self, signature: str) -> str:
         """Return the name of the signature that runs when a request names *signature*."""
         image_input = self.image_input
@@ -74,36 +149,8 @@ class ServedModel:
         return signature
 
 
-@dataclass(slots=True)
-class Timing:
-    """
-    How long the stages of one request took.
-
-    The time of a stage is set when the stage ends, and stays set if a later stage fails.
-    """
-
-    decode: float | None = None  #: seconds on a decode thread; None if that has not ended
-    encode: float | None = None  #: seconds to write the answer's body; None if that has not ended
-    trace: Trace = field(default_factory=Trace)  #: the time in the queue, and the runs
-
-
-@dataclass(frozen=True, slots=True)
-class Outputs:
-    """The output arrays of one request, in the order of the outputs of *signature*."""
-
-    signature: Signature
-    arrays: Arrays
-
-
-@dataclass(frozen=True, slots=True)
-class Prediction:
-    """The best labels of one image, each with its score, the best first."""
-
-    classes: list[tuple[str, np.floating]]
-
-
 class Inference:
-    """Runs requests for tensors, and for the labels of images, on one model."""
+    """Runs calls on one model."""
 
     def __init__(
         self,
@@ -125,6 +172,7 @@ class Inference:
         self._seconds = seconds
         # The queue of a request is not known before its body is read: expect the last one used.
         self._last_queue = model.default_queue
+        self._finishing = 0  # results that wait for a decode thread or are finished on one
 
     @property
     def pending(self) -> int:
@@ -151,9 +199,10 @@ class Inference:
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
             raise DeadlineExceeded(-allowed, "submit")
-        queue, ahead = self._last_queue, self.pending
-        self.decoding.admit(ahead, queue, allowed)
-        # The rows of the requests that are pending are not known yet: count one for each.
+        queue = self._last_queue
+        self.decoding.admit(self.pending, queue, allowed)
+        # The rows of the requests that are decoded are not known yet: count one for each.
+        ahead = self.pending - self._finishing
         ask = partial(
             self.model.batcher.admit, deadline=deadline, priority=options.priority, ahead=ahead
         )
@@ -165,28 +214,33 @@ class Inference:
             # Nothing waits or runs, and a request for the default queue may be quick enough.
             ask(self.model.default_queue)
 
-    def run(
-        self,
-        prepare: Callable[[], Feed],
-        options: RequestOptions = NO_DEADLINE,
-        *,
-        timing: Timing | None = None,
-    ) -> Deferred[Outputs]:
+    def run(self, call: Call[T], timing: Timing | None = None) -> Deferred[T]:
         """
-        Return a Deferred of the model's outputs for the feed that *prepare* returns.
+        Return a Deferred of the result of *call*.
 
-        *prepare* is called on a decode thread.  *timing* is updated.  Cancelling withdraws the
-        request while it waits for a decode thread or in a queue; otherwise its result is dropped.
-        Fails with the errors of *prepare* and `Batcher.submit`, and with `DeadlineExceeded` if no
-        decode thread was free before the deadline.
+        *timing* is updated.  Cancelling withdraws the request while it waits for a decode thread or
+        in a queue; otherwise its result is dropped.  Fails with the errors of `Call.prepare`,
+        `Batcher.submit` and `Call.finish`, and with `DeadlineExceeded` if the feed could not be
+        prepared before the deadline.
         """
         timing = timing or Timing()
-        observe = partial(self._observe_decoding, timing)
-        deadline = self._deadline(options)
-        prepared = self._pool.run(self._prepare_before, prepare, deadline, on_duration=observe)
-        return prepared.addCallbacks(
-            self.submit, self._observe_missed_deadline, callbackArgs=(options, timing)
-        )
+        answer: Deferred[Outputs]
+        if call.at_once:
+            try:
+                answer = self.submit(self._prepare_at_once(call, timing), call.options, timing)
+            except Exception:  # noqa: BLE001 - any error is the result of the call
+                return fail()
+        else:
+            prepared = self._pool.run(
+                self._prepare_before,
+                call.prepare,
+                self._deadline(call.options),
+                on_duration=partial(self._observe_decoding, timing),
+            )
+            answer = prepared.addCallbacks(
+                self.submit, self._observe_missed_deadline, callbackArgs=(call.options, timing)
+            )
+        return answer.addCallback(self._finish, call.finish, timing)
 
     def submit(
         self, feed: Feed, options: RequestOptions = NO_DEADLINE, timing: Timing | None = None
@@ -214,33 +268,30 @@ class Inference:
         )
         return answer.addCallback(partial(Outputs, feed.signature))
 
-    def classify(
-        self,
-        data: bytes,
-        k: int,
-        options: RequestOptions = NO_DEADLINE,
-        *,
-        timing: Timing | None = None,
-        read: Callable[[bytes], bytes] = bytes,
-    ) -> Deferred[Prediction]:
-        """
-        Return a Deferred of the *k* best labels of the image in *data*; the model must have labels.
+    def _prepare_at_once(self, call: Call[T], timing: Timing) -> Feed:
+        start = self._seconds()
+        try:
+            return self._prepare_before(call.prepare, self._deadline(call.options))
+        finally:
+            timing.decode = self._seconds() - start
 
-        *read* is called with *data* on a decode thread; it returns the image file in *data*, or
-        raises `BadImage`.  The Deferred fails with the errors of `run`, with `BadImage` if the
-        image cannot be decoded, and with `ModelError` if the model takes no images.
-        """
-        image_input = self.model.image_input
-        if image_input is None:
-            return fail(ModelError(f"{self.model.full_name} takes no images"))
+    def _finish(
+        self, outputs: Outputs, finish: Callable[[Outputs], T], timing: Timing
+    ) -> T | Deferred[T]:
+        """Return the result of *finish* for *outputs*, or its Deferred if *outputs* are large."""
+        if outputs.exceed(MAX_BYTES_FINISHED_AT_ONCE):
+            self._finishing += 1
+            finished = self._pool.run(finish, outputs, on_duration=partial(_set_encode, timing))
+            return finished.addBoth(self._finished)
+        start = self._seconds()
+        result = finish(outputs)
+        timing.encode = self._seconds() - start
+        return result
 
-        def pick_labels(outputs: Outputs) -> Prediction:
-            return Prediction(top_k(image_input.scores_of(outputs.arrays), self.model.labels, k))
-
-        def prepare() -> Feed:
-            return image_input.feed(read(data))
-
-        return self.run(prepare, options, timing=timing).addCallback(pick_labels)
+    def _finished(self, result: T | Failure) -> T | Failure:
+        """Count a result, or its error, that a decode thread has finished; return it."""
+        self._finishing -= 1
+        return result
 
     def _observe_missed_deadline(self, failure: Failure) -> Failure:
         """
@@ -254,7 +305,7 @@ class Inference:
 
     def _prepare_before(self, prepare: Callable[[], Feed], deadline: float) -> Feed:
         """
-        Return the feed that *prepare* returns; called on a decode thread.
+        Return the feed that *prepare* returns; called on the thread on which it is prepared.
 
         If *deadline* has passed, raises `DeadlineExceeded` without a call of *prepare*.
         """
@@ -270,3 +321,7 @@ class Inference:
     def _deadline(self, options: RequestOptions) -> float:
         timeout = options.timeout
         return options.since + (self.default_timeout.seconds if timeout is None else timeout)
+
+
+def _set_encode(timing: Timing, seconds: float) -> None:
+    timing.encode = seconds

@@ -143,7 +143,7 @@ class InferenceService(Service):
         api = InferenceAPI(self.inference, self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
-            Route("POST", "/", api.predict, preflight=api.preflight),
+            Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
             Route("GET", "/status", StatusAPI(self.inference).status),

@@ -1,10 +1,15 @@
 """Which error has which status: server/http/error_statuses.py."""
 
 import json
+from collections.abc import Mapping
+from dataclasses import replace
 
+import orjson
 import pytest
 from twisted.internet.defer import CancelledError
+from twisted.internet.task import Clock
 
+from batcher.error_kind import ErrorKind, RequestError
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
@@ -20,7 +25,17 @@ from model.errors import ModelError, RowsRefused
 from model.execution.decode_pool import PoolNotRunning
 from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
 from model.signature import FeedError
-from server.http.error_statuses import HTTPError, Refusal, is_server_fault, refusal_for
+from server.api.dialect import Dialect, InferenceAPI
+from server.api.native import NATIVE
+from server.http.error_statuses import (
+    NATIVE_STATUSES,
+    HTTPError,
+    Refusal,
+    is_server_fault,
+    refusal_for,
+)
+from server.http.messages import Head, HTTPResponse
+from tests.fakes.server import FakeInference, Log
 
 BUSY = {"Retry-After": "1"}
 
@@ -62,10 +77,12 @@ def test_a_request_to_an_overloaded_server_gets_a_retry_after(
 
 
 def test_every_error_of_the_batcher_has_a_row() -> None:
-    """A new error needs a row in the table above."""
+    """A new error needs a row in the table above, and a new kind needs a status."""
     known = {type(error) for error, _, _ in FORESEEN}
     assert set(BatcherError.__subclasses__()) <= known
     assert set(BadImage.__subclasses__()) <= known
+    assert set(RequestError.__subclasses__()) <= known | {BatcherError, RowsRefused}
+    assert set(NATIVE_STATUSES) == set(ErrorKind)
 
 
 @pytest.mark.parametrize("status", [400, 404, 415, 503])
@@ -137,3 +154,45 @@ def test_a_refusal_is_an_answer_in_json() -> None:
         "status": 429,
         "request_id": "the-id",
     }
+
+
+# --- another dialect
+
+#: The statuses of a dialect in which a busy server is unavailable.
+OTHER_STATUSES = {**NATIVE_STATUSES, ErrorKind.OVERLOADED: 503}
+
+
+def write_other_error(
+    error: BaseException | None, _request_id: str, headers: Mapping[str, str]
+) -> HTTPResponse:
+    """Return the answer for *error* in the other dialect."""
+    refusal = refusal_for(error, OTHER_STATUSES)
+    body = orjson.dumps({"error": refusal.message})
+    return HTTPResponse(refusal.status, body, {**refusal.headers, **headers})
+
+
+def error_answer(dialect: Dialect, error: Exception) -> HTTPResponse:
+    """Return the answer of *dialect* to a request that admission refuses with *error*."""
+    clock = Clock()
+    inference = FakeInference(clock)
+    inference.refusal = error
+    api = InferenceAPI(lambda: inference, dialect, seconds=clock.seconds)
+    answer = api.preflight(Head("POST", "/", "", {}, "the-id", 0.0, object()))
+    assert isinstance(answer, HTTPResponse)
+    return answer
+
+
+@pytest.mark.parametrize(("error", "status", "headers"), FORESEEN, ids=lambda it: type(it).__name__)
+def test_each_dialect_has_its_own_statuses_and_bodies(
+    error: Exception, status: int, headers: dict[str, str], log: Log
+) -> None:
+    """The messages, the headers and the log are the same."""
+    other = replace(NATIVE, write_error=write_other_error)
+    ours, theirs = error_answer(NATIVE, error), error_answer(other, error)
+    assert ours.status == status
+    assert theirs.status == (503 if status == 429 else status)
+    assert orjson.loads(ours.body).keys() == {"error", "status", "request_id"}
+    assert orjson.loads(theirs.body) == {"error": str(error)}
+    for answer in (ours, theirs):
+        assert dict(answer.headers) == {**headers, "X-Model-Version": "pets/7"}
+    assert len(log.flush(type(error))) == (2 if status == 500 else 0)

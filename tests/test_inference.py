@@ -14,10 +14,10 @@ from batcher.policy import FixedPolicy
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool, PoolNotRunning
 from model.images.errors import NotAnImage, TooManyPixels
-from model.signature import Feed, FeedError
-from server.deadlines import RequestOptions
-from server.inference import Inference, Outputs, Timing
-from tests.fakes.server import SIGNATURE, SIZE, ManualLane, served_model
+from model.signature import STRING, Arrays, Feed, FeedError
+from server.call import Call, Outputs, RequestOptions, Timing
+from server.inference import MAX_BYTES_FINISHED_AT_ONCE, Inference
+from tests.fakes.server import SIGNATURE, SIZE, ManualLane, classify, served_model
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 from tests.images import coloured, encoded
 
@@ -58,14 +58,15 @@ class InferenceFixture:
 
 def classes(fired: list[object]) -> list[tuple[str, float]]:
     """Return the labels and scores of the only result."""
-    (prediction,) = fired
-    return [(label, float(score)) for label, score in getattr(prediction, "classes", ())]
+    (labels,) = fired
+    assert isinstance(labels, list)
+    return [(label, float(score)) for label, score in labels]
 
 
 def test_an_image_is_decoded_run_and_labelled() -> None:
     """In the model's size, and with the best labels first."""
     fixture = InferenceFixture()
-    fired = outcomes(fixture.inference.classify(IMAGE, 2))
+    fired = outcomes(classify(fixture.inference, IMAGE, 2))
     assert fixture.lane.batches == []
     fixture.decode()
     ((feed,),) = fixture.lane.batches
@@ -82,7 +83,7 @@ def test_an_image_is_decoded_run_and_labelled() -> None:
 def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) -> None:
     """So equal requests have equal answers."""
     fixture = InferenceFixture()
-    fired = outcomes(fixture.inference.classify(IMAGE, k))
+    fired = outcomes(classify(fixture.inference, IMAGE, k))
     fixture.decode()
     fixture.lane.finish([0.5, 0.5, 0.5])
     assert [label for label, _ in classes(fired)] == labels
@@ -91,9 +92,9 @@ def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) ->
 def test_images_that_wait_together_share_a_batch_and_get_their_own_labels() -> None:
     """Images of any size."""
     fixture = InferenceFixture()
-    first = outcomes(fixture.inference.classify(IMAGE, 1))
+    first = outcomes(classify(fixture.inference, IMAGE, 1))
     others = [encoded(coloured(width, 8), "PNG") for width in (5, 50)]
-    fired = [outcomes(fixture.inference.classify(data, 1)) for data in others]
+    fired = [outcomes(classify(fixture.inference, data, 1)) for data in others]
     for _ in range(3):
         fixture.decode()
     fixture.lane.finish([1.0, 0.0, 0.0])
@@ -106,8 +107,8 @@ def test_the_times_of_an_image_are_recorded_stage_by_stage() -> None:
     """In seconds, each at the end of its stage."""
     fixture = InferenceFixture()
     timing = Timing()
-    fixture.inference.classify(IMAGE, 1).addErrback(lambda _: None)
-    second = outcomes(fixture.inference.classify(IMAGE, 1, timing=timing))
+    classify(fixture.inference, IMAGE, 1).addErrback(lambda _: None)
+    second = outcomes(classify(fixture.inference, IMAGE, 1, timing=timing))
     assert (timing.decode, timing.trace.queued) == (None, None)
     fixture.decode()
     fixture.decode()
@@ -130,7 +131,7 @@ def test_a_bad_image_never_reaches_the_queue(data: bytes, kind: type[Exception])
     """Its decoding time is recorded all the same."""
     fixture = InferenceFixture()
     timing = Timing()
-    fired = outcomes(fixture.inference.classify(data, 1, timing=timing))
+    fired = outcomes(classify(fixture.inference, data, 1, timing=timing))
     fixture.decode()
     assert kinds(fired) == [kind]
     assert timing.decode == 2.0
@@ -140,8 +141,8 @@ def test_a_bad_image_never_reaches_the_queue(data: bytes, kind: type[Exception])
 def test_a_deadline_holds_in_the_queue() -> None:
     """A timeout becomes a time of the clock."""
     fixture = InferenceFixture()
-    fixture.inference.classify(IMAGE, 1).addErrback(lambda _: None)
-    fired = outcomes(fixture.inference.classify(IMAGE, 1, RequestOptions(timeout=4.0)))
+    classify(fixture.inference, IMAGE, 1).addErrback(lambda _: None)
+    fired = outcomes(classify(fixture.inference, IMAGE, 1, RequestOptions(timeout=4.0)))
     fixture.decode()
     fixture.decode()
     fixture.clock.advance(3)
@@ -158,7 +159,7 @@ def test_an_image_is_not_decoded_after_its_deadline() -> None:
     timing = Timing()
     late, just = (
         outcomes(
-            fixture.inference.classify(b"no image", 1, RequestOptions(timeout=at), timing=timing)
+            classify(fixture.inference, b"no image", 1, RequestOptions(timeout=at), timing=timing)
         )
         for at in (3.5, 4.0)
     )
@@ -186,7 +187,7 @@ def test_no_images_are_accepted_during_a_stop(
     """Neither by the pool nor by the batcher."""
     fixture = InferenceFixture()
     end(fixture)
-    fired = outcomes(fixture.inference.classify(IMAGE, 1))
+    fired = outcomes(classify(fixture.inference, IMAGE, 1))
     if fixture.threads.queue:
         fixture.decode()
     assert kinds(fired) == [kind]
@@ -195,7 +196,7 @@ def test_no_images_are_accepted_during_a_stop(
 def test_a_full_queue_and_a_failed_run_are_reported() -> None:
     """With the batcher's errors."""
     fixture = InferenceFixture(max_queued_rows=1)
-    fired = [outcomes(fixture.inference.classify(IMAGE, 1)) for _ in range(3)]
+    fired = [outcomes(classify(fixture.inference, IMAGE, 1)) for _ in range(3)]
     for _ in range(3):
         fixture.decode()
     assert [kinds(each) for each in fired] == [[], [], [QueueFull]]
@@ -212,11 +213,21 @@ def feed(*values: int) -> Feed:
     return SIGNATURE.feed({"image": np.broadcast_to(rows, (len(values), SIZE, SIZE, 3)).copy()})
 
 
+def same(outputs: Outputs) -> Outputs:
+    """Return *outputs*."""
+    return outputs
+
+
+def tensor_call(*values: int, at_once: bool = False) -> Call[Outputs]:
+    """Return a call for a row of each of *values*, whose result is the outputs."""
+    return Call(partial(feed, *values), same, at_once=at_once)
+
+
 def test_a_feed_is_prepared_on_a_thread_and_answered_with_its_signature() -> None:
     """All rows of it, and all outputs."""
     fixture = InferenceFixture()
     timing = Timing()
-    fired = outcomes(fixture.inference.run(partial(feed, 1, 2), timing=timing))
+    fired = outcomes(fixture.inference.run(tensor_call(1, 2), timing))
     assert fixture.lane.batches == []
     fixture.decode()
     ((given,),) = fixture.lane.batches
@@ -241,19 +252,137 @@ def test_a_feed_that_cannot_be_prepared_never_reaches_the_queue() -> None:
         raise FeedError("no")
 
     fixture.clock.advance(8)
-    fired = [outcomes(fixture.inference.run(fail, RequestOptions(timeout=at))) for at in (8.0, 7.0)]
+    calls = [Call(fail, same, RequestOptions(timeout=at)) for at in (8.0, 7.0)]
+    fired = [outcomes(fixture.inference.run(call)) for call in calls]
     fixture.decode()
     fixture.decode()
     assert [kinds(each) for each in fired] == [[FeedError], [DeadlineExceeded]]
     assert (len(prepared), fixture.lane.batches) == (1, [])
 
 
+def test_a_feed_may_be_prepared_at_once() -> None:
+    """Without a decode thread; the time is recorded, but not learned as one of decoding."""
+    fixture = InferenceFixture()
+    timing = Timing()
+    fired = outcomes(fixture.inference.run(tensor_call(7, at_once=True), timing))
+    assert len(fixture.threads.queue) == 0
+    assert timing.decode == 0.0
+    assert fixture.inference.decoding.average == 0.0
+    fixture.lane.finish([1.0, 0.0, 0.0])
+    (result,) = fired
+    assert isinstance(result, Outputs)
+
+
+@pytest.mark.parametrize(
+    ("error", "timeout", "kind"),
+    [
+        (FeedError("no"), 8.0, FeedError),
+        (ZeroDivisionError(), 8.0, ZeroDivisionError),
+        (FeedError("no"), 7.0, DeadlineExceeded),
+    ],
+)
+@pytest.mark.parametrize("at_once", [True, False])
+def test_an_error_is_the_same_on_each_thread(
+    at_once: bool, error: Exception, timeout: float, kind: type[Exception]
+) -> None:
+    """A call is not prepared after its deadline; the decoding time is recorded all the same."""
+    fixture = InferenceFixture()
+    timing = Timing()
+    prepared: list[None] = []
+
+    def fail() -> Feed:
+        prepared.append(None)
+        raise error
+
+    fixture.clock.advance(8)
+    call = Call(fail, same, RequestOptions(timeout=timeout), at_once=at_once)
+    fired = outcomes(fixture.inference.run(call, timing))
+    if not at_once:
+        fixture.decode()
+    assert kinds(fired) == [kind]
+    assert len(prepared) == (timeout == 8.0)
+    assert timing.decode is not None
+    assert fixture.lane.batches == []
+
+
+# --- large outputs
+
+
+def large(*, strings: bool = False) -> Arrays:
+    """Return an output that is finished on a decode thread."""
+    if strings:
+        return (np.array([b"x" * MAX_BYTES_FINISHED_AT_ONCE], STRING),)
+    return (np.zeros((1, MAX_BYTES_FINISHED_AT_ONCE // 4 + 1), np.float32),)
+
+
+@pytest.mark.parametrize("arrays", [large(), large(strings=True)], ids=["numbers", "strings"])
+def test_large_outputs_are_finished_on_a_decode_thread(arrays: Arrays) -> None:
+    """The reactor thread serves other requests meanwhile; the time is that on the thread."""
+    fixture = InferenceFixture()
+    timing = Timing()
+    fired = outcomes(fixture.inference.run(tensor_call(7, at_once=True), timing))
+    fixture.lane.give(arrays)
+    assert (fired, timing.encode) == ([], None)
+    fixture.decode()
+    (result,) = fired
+    assert isinstance(result, Outputs)
+    assert result.arrays is arrays
+    assert timing.encode == 2.0
+    assert fixture.inference.decoding.average == 0.0
+
+
+def test_small_outputs_are_finished_at_once() -> None:
+    """Up to the limit, with the bytes of their strings."""
+    fixture = InferenceFixture()
+    timing = Timing()
+    fired = outcomes(fixture.inference.run(tensor_call(7, at_once=True), timing))
+    fixture.lane.give((np.zeros((1, MAX_BYTES_FINISHED_AT_ONCE // 4), np.float32),))
+    assert len(fired) == 1
+    assert timing.encode == 0.0
+
+
+def test_an_error_of_the_last_step_is_the_result() -> None:
+    """On each thread."""
+    fixture = InferenceFixture()
+
+    def fail(_: Outputs) -> None:
+        raise ZeroDivisionError
+
+    for arrays in (large(), (np.zeros((1, 3), np.float32),)):
+        fired = outcomes(fixture.inference.run(Call(partial(feed, 7), fail, at_once=True)))
+        fixture.lane.give(arrays)
+        if fixture.threads.queue:
+            fixture.decode()
+        assert kinds(fired) == [ZeroDivisionError]
+
+
+@pytest.mark.parametrize("begun", [False, True])
+def test_a_result_that_is_cancelled_while_it_is_finished_is_dropped(begun: bool) -> None:
+    """And no later request counts it as one to decode."""
+    fixture = InferenceFixture()
+    finished: list[None] = []
+    call = Call(partial(feed, 7), lambda _: finished.append(None), at_once=True)
+    answer = fixture.inference.run(call)
+    fired = outcomes(answer)
+    fixture.lane.give(large())
+    if begun:
+        fixture.threads.step()
+    answer.cancel()
+    assert kinds(fired) == [CancelledError]
+    if not begun:
+        fixture.threads.step()
+    else:
+        fixture.calls.step()
+    assert len(finished) == begun
+    assert (len(fired), fixture.inference.pending) == (1, 0)
+
+
 def test_images_and_tensors_of_one_shape_share_a_batch() -> None:
     """And each gets its own kind of answer."""
     fixture = InferenceFixture()
-    fixture.inference.classify(IMAGE, 1).addErrback(lambda _: None)
-    labelled = outcomes(fixture.inference.classify(IMAGE, 1))
-    plain = outcomes(fixture.inference.run(partial(feed, 7)))
+    classify(fixture.inference, IMAGE, 1).addErrback(lambda _: None)
+    labelled = outcomes(classify(fixture.inference, IMAGE, 1))
+    plain = outcomes(fixture.inference.run(tensor_call(7)))
     for _ in range(3):
         fixture.decode()
     fixture.lane.finish([1.0, 0.0, 0.0])
@@ -269,7 +398,8 @@ def test_a_model_without_images_labels_no_images() -> None:
     """The dialect checks that before it calls."""
     fixture = InferenceFixture()
     fixture.inference.model = replace(fixture.inference.model, image_input=None)
-    fired = outcomes(fixture.inference.classify(IMAGE, 1))
+    fired = outcomes(classify(fixture.inference, IMAGE, 1))
+    fixture.decode()
     (error,) = fired
     assert isinstance(error, ModelError)
     assert str(error) == "pets/7 takes no images"
@@ -281,7 +411,7 @@ def test_a_model_without_images_labels_no_images() -> None:
 def test_an_image_cancelled_before_its_decoding_is_never_decoded() -> None:
     """The job is removed from the pool."""
     fixture = InferenceFixture()
-    deferred = fixture.inference.classify(IMAGE, 1)
+    deferred = classify(fixture.inference, IMAGE, 1)
     fired = outcomes(deferred)
     deferred.cancel()
     assert kinds(fired) == [CancelledError]
@@ -293,7 +423,7 @@ def test_an_image_cancelled_before_its_decoding_is_never_decoded() -> None:
 def test_an_image_cancelled_while_it_is_decoded_is_never_queued() -> None:
     """Its pixels are dropped."""
     fixture = InferenceFixture()
-    deferred = fixture.inference.classify(IMAGE, 1)
+    deferred = classify(fixture.inference, IMAGE, 1)
     fired = outcomes(deferred)
     fixture.threads.step()
     deferred.cancel()
@@ -305,7 +435,7 @@ def test_an_image_cancelled_while_it_is_decoded_is_never_queued() -> None:
 def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
     """Its place in the queue is free at once."""
     fixture = InferenceFixture(max_queued_rows=1)
-    first, second = (fixture.inference.classify(IMAGE, 1) for _ in range(2))
+    first, second = (classify(fixture.inference, IMAGE, 1) for _ in range(2))
     others = [outcomes(first)]
     fired = outcomes(second)
     fixture.decode()
@@ -313,7 +443,7 @@ def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
     second.cancel()
     assert kinds(fired) == [CancelledError]
     assert fixture.inference.model.batcher.stats().waiting == 0
-    others.append(outcomes(fixture.inference.classify(IMAGE, 1)))
+    others.append(outcomes(classify(fixture.inference, IMAGE, 1)))
     fixture.decode()
     fixture.lane.finish([1.0, 0.0, 0.0])
     fixture.lane.finish([1.0, 0.0, 0.0])
@@ -324,8 +454,8 @@ def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
 def test_an_image_cancelled_while_it_runs_does_not_affect_its_batch() -> None:
     """Its result is dropped."""
     fixture = InferenceFixture()
-    first = outcomes(fixture.inference.classify(IMAGE, 1))
-    second, third = (fixture.inference.classify(IMAGE, 1) for _ in range(2))
+    first = outcomes(classify(fixture.inference, IMAGE, 1))
+    second, third = (classify(fixture.inference, IMAGE, 1) for _ in range(2))
     fired = [outcomes(second), outcomes(third)]
     for _ in range(3):
         fixture.decode()

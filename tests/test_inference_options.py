@@ -17,10 +17,11 @@ from batcher.queue import Queue
 from model.execution.decode_pool import DecodePool
 from model.execution.lane_pool import join_rows
 from model.signature import Arrays, Feed, Signature, TensorSpec
-from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout, RequestOptions
-from server.inference import Inference
+from server.call import Call, Outputs, RequestOptions
+from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
+from server.inference import MAX_BYTES_FINISHED_AT_ONCE, Inference
 from tests.fakes.executor import GreedyPolicy
-from tests.fakes.server import SIGNATURE, ManualLane, served_model
+from tests.fakes.server import SIGNATURE, ManualLane, classify, served_model
 from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -35,6 +36,10 @@ OTHER = Signature(
 LEARNED = DefaultTimeout(None, [Queue(LatencyCurve({4: 4.0}), 4, 64)])
 
 
+def _same(outputs: Outputs) -> Outputs:
+    return outputs
+
+
 class RecordingBatcher(Batcher[Feed, Arrays]):
     """Records its calls, refuses while `refusal` is set, and answers nothing."""
 
@@ -43,6 +48,7 @@ class RecordingBatcher(Batcher[Feed, Arrays]):
         self.admitted: list[dict[str, object]] = []
         self.submitted: list[dict[str, object]] = []
         self.refusal: Exception | None = None
+        self.answer: Deferred[Arrays] = Deferred()  #: that of the last request
 
     def admit(self, *queue: object, **options: object) -> None:
         """Record the call, and raise `refusal` if it is set."""
@@ -53,7 +59,8 @@ class RecordingBatcher(Batcher[Feed, Arrays]):
     def submit(self, *what: Any, **options: object) -> Deferred[Arrays]:
         """Record the call."""
         self.submitted.append({"rows": what[1], **options})
-        return Deferred()
+        self.answer = Deferred()
+        return self.answer
 
 
 class InferenceFixture:
@@ -78,7 +85,7 @@ class InferenceFixture:
         (spec,) = signature.inputs
         row = [size or 0 for size in spec.row_shape]
         feed = Feed(signature, (np.zeros((rows, *row), spec.dtype),))
-        self.inference.run(lambda: feed, options).addErrback(lambda _: None)
+        self.inference.run(Call(lambda: feed, _same, options)).addErrback(lambda _: None)
 
     def decode(self) -> None:
         """Decode one request."""
@@ -100,6 +107,22 @@ def test_admission_gets_all_that_is_known_of_a_request() -> None:
         }
     ]
     assert fixture.inference.model.default_queue.cap == 4
+
+
+def test_a_result_that_is_finished_on_a_thread_needs_no_further_run() -> None:
+    """It occupies the thread, but no row of it is ahead of other requests."""
+    fixture = InferenceFixture()
+    fixture.begin(RequestOptions())
+    fixture.decode()
+    fixture.batcher.answer.callback((np.zeros((1, MAX_BYTES_FINISHED_AT_ONCE), np.float32),))
+    fixture.begin(RequestOptions())
+    assert fixture.inference.pending == 2
+    fixture.inference.admit(RequestOptions(timeout=500.0))
+    assert fixture.batcher.admitted[-1]["ahead"] == 1
+    fixture.decode()
+    assert fixture.inference.pending == 1
+    fixture.inference.admit(RequestOptions(timeout=500.0))
+    assert fixture.batcher.admitted[-1]["ahead"] == 1
 
 
 def test_a_request_is_expected_in_the_queue_of_the_last_one() -> None:
@@ -243,7 +266,7 @@ def test_runs_that_were_not_measured_have_no_learned_timeout(
 def test_a_default_holds_before_the_decoding_too() -> None:
     """A request is not decoded after it."""
     fixture = InferenceFixture(DefaultTimeout(8.0))
-    fired = outcomes(fixture.inference.classify(b"", 1, RequestOptions(64.0, None)))
+    fired = outcomes(classify(fixture.inference, b"", 1, RequestOptions(64.0, None)))
     fixture.clock.advance(8.5)
     fixture.decode()
     assert kinds(fired) == [DeadlineExceeded]

@@ -4,13 +4,14 @@ import sys
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 from twisted.internet.task import Clock
 
 from model.images.errors import NotAnImage
 from scripts.label_files import LabelPrinter
-from tests.fakes.server import FakeInference, prediction
+from tests.fakes.server import LABELS, FakeInference, scored
 from tests.fakes.threads import kinds, outcomes
 
 pytestmark = pytest.mark.usefixtures("log")
@@ -45,7 +46,9 @@ class PrinterHarness:
 
     def answer(self, number: int, **scores: float) -> None:
         """Answer the question with this *number*."""
-        self.inference.calls[number].answer.callback(prediction(**scores))
+        self.inference.calls[number].answer.callback(
+            scored(*(scores.get(label, 0.0) for label in LABELS))
+        )
 
     def refuse(self, number: int, error: Exception) -> None:
         """Let the question with this *number* fail."""
@@ -57,16 +60,17 @@ def test_answers_come_out_in_the_order_of_the_names(capsys: pytest.CaptureFixtur
     harness = PrinterHarness()
     for name in ("a.png", "b.png", "c.png"):
         harness.printer.label(name)
-    assert [call.data for call in harness.inference.calls] == [b"a.png", b"b.png", b"c.png"]
-    harness.answer(2, eel=1.0)
+    prepared = [cast("Any", call.call.prepare).args for call in harness.inference.calls]
+    assert prepared == [(b"a.png",), (b"b.png",), (b"c.png",)]
+    harness.answer(2, eel=1.0, dog=0.5)
     harness.answer(1, dog=0.5, cat=0.25)
     assert capsys.readouterr() == ("", "")
     assert harness.printed == []
-    harness.answer(0, cat=1 / 3)
+    harness.answer(0, cat=1 / 3, eel=0.125)
     assert capsys.readouterr().out == (
-        "a.png:\ncat (score = 0.33333)\n"
+        "a.png:\ncat (score = 0.33333)\neel (score = 0.12500)\n"
         "b.png:\ndog (score = 0.50000)\ncat (score = 0.25000)\n"
-        "c.png:\neel (score = 1.00000)\n"
+        "c.png:\neel (score = 1.00000)\ndog (score = 0.50000)\n"
     )
     assert len(harness.printed) == 3
     assert not harness.printer.failed
@@ -74,7 +78,7 @@ def test_answers_come_out_in_the_order_of_the_names(capsys: pytest.CaptureFixtur
 
 def test_a_lone_image_needs_no_name(capsys: pytest.CaptureFixture[str]) -> None:
     """As label_image has it."""
-    harness = PrinterHarness(show_names=False)
+    harness = PrinterHarness(k=1, show_names=False)
     harness.printer.label("a.png")
     harness.answer(0, cat=0.5)
     assert capsys.readouterr().out == "cat (score = 0.50000)\n"
@@ -85,7 +89,8 @@ def test_no_more_labels_are_wanted_than_there_are(wanted: int, k: int) -> None:
     """The model has three."""
     harness = PrinterHarness(k=wanted)
     harness.printer.label("a.png")
-    assert harness.inference.calls[0].k == k
+    labels = harness.inference.calls[0].call.finish(scored(0.5, 0.25, 0.125))
+    assert len(labels) == k
 
 
 def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
@@ -93,7 +98,7 @@ def test_a_file_that_cannot_be_labelled_gets_a_line_of_its_own(
 ) -> None:
     """On stderr, in its turn; the other files are labelled."""
     folder.joinpath("folder").mkdir()
-    harness = PrinterHarness()
+    harness = PrinterHarness(k=1)
     for name in ("a.png", "missing.png", "folder", "b.png", "c.png"):
         harness.printer.label(name)
     harness.refuse(1, NotAnImage("text", 5))
@@ -142,7 +147,7 @@ def test_the_end_comes_at_once_where_nothing_waits(names: list[str]) -> None:
     for name in names:
         harness.printer.label(name)
     for call in harness.inference.calls:
-        call.answer.callback(prediction(cat=1.0))
+        call.answer.callback(scored(1.0, 0.0, 0.0))
     harness.printer.end(lambda: ended.append("ended"))
     assert ended == ["ended"]
 

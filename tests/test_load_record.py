@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from batcher.trace import Run, Trace
 from scripts.load.record import PARTS, REFUSALS
 from server.api.dialect import server_timing
-from server.inference import Timing
+from server.call import Timing
 from tests.fakes.load import exchange, recorded
 
 STATUSES = st.sampled_from([0, 100, 200, 204, 301, 400, 404, 408, 429, 500, 502, 503, 504, 999])

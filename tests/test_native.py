@@ -19,12 +19,13 @@ from batcher.errors import (
 from batcher.trace import Run, Trace
 from model.images.errors import NotAnImage, TooManyPixels
 from server.api.dialect import InferenceAPI, server_timing
-from server.api.native import NATIVE, label_count
+from server.api.native import NATIVE, encode_labels, label_count
+from server.call import Outputs, RequestOptions, Timing
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse
-from server.inference import Inference, Prediction, Timing
+from server.inference import Inference
 from tests.fakes.http import http_request
-from tests.fakes.server import FakeInference, Log, prediction
+from tests.fakes.server import FakeInference, Log, scored
 from tests.fakes.threads import kinds, outcomes
 
 IMAGE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
@@ -44,12 +45,12 @@ class EndpointFixture:
         self.inference = FakeInference(self.clock)
         self.api = InferenceAPI(lambda: self.inference, NATIVE, seconds=self.clock.seconds)
 
-    def answered(self, request: HTTPRequest, answer: Prediction | Exception) -> HTTPResponse:
+    def answered(self, request: HTTPRequest, answer: Outputs | Exception) -> HTTPResponse:
         """Return the response to *request* if the inference returns or raises *answer*."""
         fired = outcomes(self.api.predict(request))
         assert fired == []
         deferred = self.inference.calls[-1].answer
-        if isinstance(answer, Prediction):
+        if isinstance(answer, Outputs):
             deferred.callback(answer)
         else:
             deferred.errback(answer)
@@ -76,21 +77,20 @@ def refused(response: HTTPResponse) -> str:
 
 def test_an_answer_is_pairs_of_label_and_score() -> None:
     """The best first; each score in the fewest digits that still give the same float32."""
-    scores = prediction(cat=0.1, dog=1 / 3, eel=1e-7)
-    response = EndpointFixture().answered(http_request(IMAGE), scores)
+    scores = scored(1 / 3, 0.1, 1e-7)
+    response = EndpointFixture().answered(http_request(IMAGE, query={"k": ("3",)}), scores)
     assert response.status == 200
     assert response.content_type == "application/json"
-    assert response.body == b'[["cat",0.1],["dog",0.33333334],["eel",1e-7]]\n'
-    for (_, score), (_, sent) in zip(scores.classes, orjson.loads(response.body), strict=True):
+    assert response.body == b'[["cat",0.33333334],["dog",0.1],["eel",1e-7]]\n'
+    for score, (_, sent) in zip(scores.arrays[0][0], orjson.loads(response.body), strict=True):
         assert np.float32(sent) == score
 
 
 def test_labels_are_written_unchanged() -> None:
     """In UTF-8, escaped only as JSON requires."""
-    labels = Prediction([('café "au lait"\n', np.float32(1.0))])
-    response = EndpointFixture().answered(http_request(IMAGE), labels)
-    assert orjson.loads(response.body) == [['café "au lait"\n', 1.0]]
-    assert "café".encode() in response.body
+    body = encode_labels([('café "au lait"\n', np.float32(1.0))])
+    assert orjson.loads(body) == [['café "au lait"\n', 1.0]]
+    assert "café".encode() in body
 
 
 def test_an_answer_names_its_model_and_its_times() -> None:
@@ -101,7 +101,7 @@ def test_an_answer_names_its_model_and_its_times() -> None:
     call.timing.decode = 0.0015
     call.timing.trace.queued = 0.25
     call.timing.trace.runs.append(Run(rows=3, cap=8, reason="idle", seconds=0.5))
-    call.answer.callback(prediction(cat=1.0))
+    call.answer.callback(scored(1.0, 0.0, 0.0))
     assert dict(the_response(fired).headers) == {
         "X-Model-Version": "pets/7",
         "Server-Timing": "decode;dur=1.500, queue;dur=250.000, run;dur=500.000, "
@@ -154,14 +154,14 @@ def test_a_request_that_is_refused_at_once_names_the_model() -> None:
 
 
 def test_without_a_model_a_request_is_refused() -> None:
-    """The error is raised; the front end makes an answer of it."""
+    """In the form of the dialect."""
 
     def none() -> Inference:
         raise HTTPError(503, "loading")
 
     api = InferenceAPI(none, NATIVE, seconds=Clock().seconds)
-    with pytest.raises(HTTPError, match="loading"):
-        api.predict(http_request(IMAGE))
+    response = the_response(outcomes(api.predict(http_request(IMAGE))))
+    assert (response.status, refused(response), dict(response.headers)) == (503, "loading", {})
 
 
 def head(**headers: str) -> Head:
@@ -171,23 +171,46 @@ def head(**headers: str) -> Head:
 
 
 def test_an_admitted_head_is_judged_again_with_its_body() -> None:
-    """Other requests may have arrived in between."""
+    """Other requests may have arrived in between; the options are those of the head."""
     fixture = EndpointFixture()
-    assert fixture.api.preflight(head(x_request_timeout_ms="500")) is None
+    options = fixture.api.preflight(head(x_request_timeout_ms="500"))
     fixture.inference.refusal = Overloaded(2.5, 0.5)
-    response = the_response(outcomes(fixture.api.predict(http_request(IMAGE))))
+    request = http_request(IMAGE, preflighted=options)
+    response = the_response(outcomes(fixture.api.predict(request)))
     assert (response.status, response.headers["Retry-After"]) == (429, "2")
-    assert [options.timeout for options in fixture.inference.admitted] == [0.5, None]
+    assert [options.timeout for options in fixture.inference.admitted] == [0.5, 0.5]
     assert fixture.inference.calls == []
+
+
+def test_a_request_without_a_preflight_is_judged_with_its_body() -> None:
+    """Its options are read then."""
+    fixture = EndpointFixture()
+    fixture.api.predict(http_request(IMAGE, headers={"x-request-timeout-ms": "500"}))
+    assert [options.timeout for options in fixture.inference.admitted] == [0.5]
 
 
 def test_a_request_whose_body_came_with_its_head_is_not_judged_again() -> None:
     """Nothing has arrived in between."""
     fixture = EndpointFixture()
+    options = fixture.api.preflight(head())
+    fixture.inference.admitted.clear()
     fixture.inference.refusal = Overloaded(2.5, 0.5)
-    fixture.api.predict(http_request(IMAGE, admitted=True))
+    fixture.api.predict(http_request(IMAGE, admitted=True, preflighted=options))
     assert fixture.inference.admitted == []
-    assert len(fixture.inference.calls) == 1
+    assert [each.call.options for each in fixture.inference.calls] == [options]
+
+
+@pytest.mark.parametrize(("headers", "since"), [({}, 8.0), ({"x_request_timeout_ms": "500"}, 0.0)])
+def test_a_default_timeout_starts_when_the_body_has_arrived(
+    headers: dict[str, str], since: float
+) -> None:
+    """A timeout of the client starts with the head."""
+    fixture = EndpointFixture()
+    options = fixture.api.preflight(head(**headers))
+    fixture.clock.advance(8.0)
+    fixture.api.predict(http_request(IMAGE, preflighted=options))
+    assert [options.since for options in fixture.inference.admitted] == [0.0, since]
+    assert [each.call.options.since for each in fixture.inference.calls] == [since]
 
 
 @pytest.mark.parametrize(
@@ -199,7 +222,7 @@ def test_a_head_is_refused_as_a_request_would_be(error: Exception, status: int) 
     fixture = EndpointFixture()
     fixture.inference.refusal = error
     response = fixture.api.preflight(head())
-    assert response is not None
+    assert isinstance(response, HTTPResponse)
     assert (response.status, refused(response)) == (status, str(error))
     assert response.headers["X-Model-Version"] == "pets/7"
 
@@ -211,7 +234,7 @@ def test_a_head_with_an_invalid_option_is_refused(headers: dict[str, str]) -> No
     """Before admission is asked."""
     fixture = EndpointFixture()
     response = fixture.api.preflight(head(**headers))
-    assert response is not None
+    assert isinstance(response, HTTPResponse)
     assert response.status == 400
     assert "expected" in refused(response)
     assert fixture.inference.admitted == []
@@ -222,7 +245,7 @@ def test_a_preflight_that_fails_is_an_answer_too(log: Log) -> None:
     fixture = EndpointFixture()
     fixture.inference.refusal = ZeroDivisionError("secret")
     response = fixture.api.preflight(head())
-    assert response is not None
+    assert isinstance(response, HTTPResponse)
     assert response.status == 500
     assert len(log.flush(ZeroDivisionError)) == 1
 
@@ -235,12 +258,12 @@ def test_without_a_model_a_request_is_refused_by_its_head() -> None:
 
     api = InferenceAPI(none, NATIVE, seconds=Clock().seconds)
     response = api.preflight(head())
-    assert response is not None
+    assert isinstance(response, HTTPResponse)
     assert (response.status, refused(response)) == (503, "loading")
     assert dict(response.headers) == {}
 
 
-def test_a_hang_up_cancels_the_work() -> None:
+def test_a_cancelled_answer_cancels_the_work() -> None:
     """No client waits for it any more."""
     fixture = EndpointFixture()
     answer = fixture.api.predict(http_request(IMAGE))
@@ -301,9 +324,12 @@ def test_the_options_of_a_request_reach_the_inference() -> None:
         )
     )
     first, second = fixture.inference.calls
-    assert (first.data, first.k, first.options.timeout) == (IMAGE, 2, None)
-    assert (second.data, second.k, second.options.timeout) == (IMAGE, 3, 0.5)
-    assert second.options.since == 64.0
+    assert first.call.options.timeout is None
+    assert second.call.options == RequestOptions(
+        since=64.0, timeout=0.5, source=second.call.options.source
+    )
+    answers = [call.call.finish(scored(0.5, 0.25, 0.125)) for call in (first, second)]
+    assert [len(orjson.loads(answer)) for answer in answers] == [2, 3]
 
 
 # --- times

@@ -10,8 +10,9 @@ from twisted.internet.task import Clock
 
 from batcher.policy import FixedPolicy
 from model.images.encoded_input import encoded_image_input
+from model.images.errors import BadImage
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
-from server.api.native import tensor_feed
+from server.api.native import MAX_BYTES_READ_AT_ONCE, tensor_feed
 from tests.fakes.endpoint import (
     FORM,
     FORM_BODY,
@@ -22,8 +23,10 @@ from tests.fakes.endpoint import (
     tensors,
     the_response,
 )
+from tests.fakes.http import http_request
 from tests.fakes.model import fake_queues
-from tests.fakes.server import SIGNATURE, ManualLane, served_model
+from tests.fakes.server import SIGNATURE, ManualLane, images, served_model
+from tests.fakes.threads import outcomes
 from tests.images import claims
 
 # --- images without labels
@@ -112,6 +115,58 @@ def test_a_model_decodes_no_more_of_json_than_of_a_posted_image(
         assert len(lane.batches) == 1
     else:
         assert fixture.refusal(body)[0] == status
+
+
+TEXT = b64encode(IMAGE).decode()
+
+
+@pytest.mark.parametrize("reads", ["pixels", "files", "limit"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"inputs": TEXT},
+        {"inputs": [{"b64": TEXT}]},
+        {"inputs": {"image": [TEXT, TEXT]}},
+        {"inputs": {"file": [{"b64": TEXT}]}},
+        {"inputs": [{"b64": TEXT}], "signature_name": "files"},
+        {"b64": TEXT},
+        TEXT,
+        IMAGE,
+    ],
+    ids=lambda body: str(body)[:24],
+)
+def test_no_image_is_decoded_on_the_reactor_thread(body: object, reads: str) -> None:
+    """However short it is: a small file may have very many pixels."""
+    clock, lane = Clock(), ManualLane()
+    decoded: list[bytes] = []
+
+    def decode(data: bytes) -> np.ndarray:
+        decoded.append(data)
+        raise BadImage("decoded")
+
+    model = served_model(clock, lane)
+    queues = fake_queues(800)
+    for each in (FILES, SIGNATURE):
+        queues.learn(blank_feed(each), 4, {})
+    pixels, files = images(), encoded_image_input(FILES, 1000)
+    model = replace(
+        model,
+        signatures={FILES.name: FILES, SIGNATURE.name: SIGNATURE},
+        default=SIGNATURE.name if reads == "pixels" else FILES.name,
+        image_input={
+            "pixels": replace(pixels, array_of=decode),
+            "files": replace(files, array_of=decode),
+        }.get(reads),
+        max_pixels=1000 if reads == "limit" else None,
+        queues=queues,
+    )
+    fixture = EndpointFixture(clock, lane, model=model)
+    data = body if isinstance(body, bytes) else orjson.dumps(body)
+    assert len(data) <= MAX_BYTES_READ_AT_ONCE
+    fired = outcomes(fixture.api.predict(http_request(data)))
+    assert (decoded, lane.batches) == ([], [])
+    fixture.decode()
+    assert bool(fired) != bool(lane.batches)
 
 
 def test_a_feed_is_made_for_the_signature_that_is_named() -> None:

@@ -4,12 +4,19 @@ from base64 import b64encode
 
 import pytest
 
+from server.api import native
 from server.api.forms import MAX_PARTS
-from server.api.native import check_body, image_of
+from server.api.native import check_body, content_type_of
 from server.http.error_statuses import HTTPError
+from server.http.messages import HTTPRequest
 from tests.fakes.http import http_request
 
 IMAGE = b"\x89PNG\r\n\x1a\n--not a boundary\r\n\0\xff"
+
+
+def image_of(request: HTTPRequest) -> bytes:
+    """Return the image in *request*."""
+    return native.image_of(request.body, content_type_of(request))
 
 
 def form(*parts: tuple[str, bytes], boundary: str = "edge") -> bytes:

@@ -8,8 +8,14 @@ from twisted.internet.task import Clock
 
 from batcher.errors import RunFailed
 from model.signature import STRING, Signature, TensorSpec
-from server.api.native import encode_result, is_json
-from server.inference import Outputs, Prediction
+from server.api.native import (
+    MAX_BYTES_READ_AT_ONCE,
+    content_type_of,
+    encode_labels,
+    encode_outputs,
+    is_json,
+)
+from server.call import Outputs
 from tests.fakes.endpoint import (
     FORM,
     FORM_BODY,
@@ -27,6 +33,9 @@ from tests.fakes.endpoint import (
 from tests.fakes.http import http_request
 from tests.fakes.server import LABELS, Log, ManualLane
 from tests.fakes.threads import kinds, outcomes
+
+#: A request that is read on a decode thread.
+LARGE = inputs([1, 2, 3, 4]).ljust(MAX_BYTES_READ_AT_ONCE + 1)
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -85,8 +94,8 @@ def test_nan_and_infinities_are_null() -> None:
     y = TensorSpec("y", np.dtype(np.float32), (None, 3))
     array = np.array([[np.nan, np.inf, -np.inf]], np.float32)
     result = Outputs(Signature((X,), (y,)), (array,))
-    assert encode_result(result) == b'{"outputs":{"y":[[null,null,null]]}}\n'
-    assert encode_result(Prediction([("cat", np.float32("nan"))])) == b'[["cat",null]]\n'
+    assert encode_outputs(result) == b'{"outputs":{"y":[[null,null,null]]}}\n'
+    assert encode_labels([("cat", np.float32("nan"))]) == b'[["cat",null]]\n'
 
 
 def test_the_sample_of_a_refusal_is_answered() -> None:
@@ -132,7 +141,7 @@ def test_a_body_is_json_by_its_type_or_its_first_brace(
 ) -> None:
     """No image begins with a brace."""
     headers = {} if kind is None else {"content-type": kind}
-    assert is_json(http_request(body, headers=headers)) == json
+    assert is_json(body, content_type_of(http_request(headers=headers))) == json
 
 
 @pytest.mark.parametrize(
@@ -195,11 +204,19 @@ def test_json_is_read_after_a_byte_order_mark(headers: dict[str, str]) -> None:
         ),
     ],
 )
-def test_the_error_names_what_does_not_fit(body: bytes, message: str) -> None:
-    """With a 400, and without a run."""
-    status, error = EndpointFixture().refusal(body)
-    assert status == 400
-    assert error.startswith(message)
+def test_the_error_names_what_does_not_fit(
+    body: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a 400, and without a run; the answers of both threads are equal."""
+    answers: list[object] = []
+    for bound in (0, 1 << 16):
+        monkeypatch.setattr("server.api.native.MAX_BYTES_READ_AT_ONCE", bound)
+        fixture = EndpointFixture()
+        status, error = fixture.refusal(body)
+        assert status == 400
+        assert error.startswith(message)
+        answers.append(the_response(fixture.posted(body)))
+    assert answers[0] == answers[1]
 
 
 @pytest.mark.parametrize("query", [{"k": ("1",)}, {"k": ("0",)}])
@@ -266,6 +283,20 @@ def test_more_rows_than_the_queue_holds_are_refused() -> None:
     assert (response.status, response.headers["Retry-After"]) == (429, "1")
 
 
+# --- threads
+
+
+@pytest.mark.parametrize(("size", "jobs"), [(0, 0), (MAX_BYTES_READ_AT_ONCE, 0), (2049, 1)])
+def test_a_small_body_is_read_without_a_decode_thread(size: int, jobs: int) -> None:
+    """The change of threads would take longer than to read it."""
+    fixture = EndpointFixture()
+    fixture.api.predict(http_request(inputs([1, 2, 3, 4]).ljust(size), headers=JSON))
+    assert len(fixture.threads.queue) == jobs
+    assert len(fixture.lane.batches) == 1 - jobs
+    fixture.decode()
+    assert len(fixture.lane.batches) == 1
+
+
 # --- time
 
 
@@ -274,8 +305,10 @@ def test_a_deadline_holds_for_json() -> None:
     fixture = EndpointFixture()
     headers = {**JSON, "x-request-timeout-ms": "2000"}
     fixture.posted(inputs([1, 2, 3, 4]))
-    waiting = fixture.posted(inputs([1, 2, 3, 4]), headers)
-    unread = outcomes(fixture.api.predict(http_request(inputs([1, 2, 3, 4]), headers=headers)))
+    waiting, unread = (
+        outcomes(fixture.api.predict(http_request(body, headers=headers)))
+        for body in (inputs([1, 2, 3, 4]), LARGE)
+    )
     fixture.clock.advance(2)
     assert the_response(waiting).status == 504
     fixture.clock.advance(1)
@@ -284,16 +317,18 @@ def test_a_deadline_holds_for_json() -> None:
     assert len(fixture.lane.batches) == 1
 
 
-def test_a_hang_up_removes_json_from_its_queue() -> None:
+def test_a_cancelled_request_leaves_its_queue() -> None:
     """Before decoding, or before its run."""
     fixture = EndpointFixture()
     fixture.posted(inputs([1, 2, 3, 4]))
-    queued = fixture.api.predict(http_request(inputs([5, 6, 7, 8]), headers=JSON))
-    fixture.decode()
-    undecoded = fixture.api.predict(http_request(inputs([5, 6, 7, 8]), headers=JSON))
-    queued.cancel()
-    undecoded.cancel()
-    assert kinds(outcomes(queued)) == kinds(outcomes(undecoded)) == [CancelledError]
+    answers = [
+        fixture.api.predict(http_request(body, headers=JSON))
+        for body in (inputs([5, 6, 7, 8]), LARGE)
+    ]
+    fired = [outcomes(answer) for answer in answers]
+    for answer in answers:
+        answer.cancel()
+    assert [kinds(each) for each in fired] == [[CancelledError]] * 2
     fixture.decode()
     fixture.lane.give(scores([0, 0]))
     assert len(fixture.lane.batches) == 1

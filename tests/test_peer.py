@@ -9,7 +9,9 @@ from click.testing import CliRunner
 
 from benchmarks.peer import main, write_best, write_length
 from model.signature import Signature, TensorSpec
-from server.inference import Outputs
+from server.api.dialect import Dialect
+from server.api.native import NATIVE
+from server.call import Outputs
 from server.settings.table import Settings
 
 SCORES = Signature((), (TensorSpec("scores", np.dtype(np.float32), (None, None)),))
@@ -50,6 +52,22 @@ def test_a_timeout_is_the_servers_default(
     monkeypatch.setattr("benchmarks.peer.run", run)
     assert CliRunner().invoke(main, [], env=variables).exit_code == 0
     assert [settings.default_timeout for settings in served] == [default]
+
+
+@pytest.mark.parametrize(("options", "native"), [([], False), (["--dialect", "native"], True)])
+def test_the_null_model_may_be_served_in_the_dialect_of_users(
+    options: list[str], native: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By default it speaks that of the compared servers."""
+    spoken: list[object] = []
+
+    def run(_: Settings, *, dialect: Dialect, **__: object) -> int:
+        spoken.append(dialect)
+        return 0
+
+    monkeypatch.setattr("benchmarks.peer.run", run)
+    assert CliRunner().invoke(main, options).exit_code == 0
+    assert [dialect is NATIVE for dialect in spoken] == [native]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 from twisted.python.threadpool import ThreadPool
 
+from batcher.error_kind import ErrorKind, RequestError
 from batcher.share import Share
 from model.execution.cores import usable_cores
 
@@ -31,8 +32,11 @@ Ts = TypeVarTuple("Ts")
 NO_SHARE = Share("")
 
 
-class PoolNotRunning(Exception):
+class PoolNotRunning(RequestError):
     """The job did not begin: the pool has not started, is stopping or has stopped."""
+
+    kind = ErrorKind.UNAVAILABLE
+    retry_after = 0.0
 
 
 class PoolThread(Protocol):

@@ -1,8 +1,12 @@
 """Errors for an image file that cannot become the input of a model."""
 
+from batcher.error_kind import ErrorKind, RequestError
 
-class BadImage(ValueError):
+
+class BadImage(RequestError, ValueError):
     """The bytes of an image cannot be turned into pixels; the message gives the reason."""
+
+    kind = ErrorKind.INVALID
 
 
 class NotAnImage(BadImage):
@@ -21,6 +25,8 @@ class TruncatedImage(BadImage):
 
 class TooManyPixels(BadImage):
     """The image has more pixels than this server decodes."""
+
+    kind = ErrorKind.TOO_LARGE
 
     def __init__(self, width: int, height: int, limit: int) -> None:
         pixels = width * height

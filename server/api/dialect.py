@@ -1,36 +1,41 @@
 """
 Answer inference requests in any dialect.
 
-Decides what the answers of all dialects have in common: the model's name, the timing, and the form
-of an error.  A dialect defines the meaning of bodies.  Everything here runs on the reactor thread.
+Decides what the answers of all dialects have in common: the model's name and the timing.  A dialect
+defines the meaning of bodies and the form of errors.  Everything here runs on the reactor thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
 
-from twisted.internet.defer import CancelledError, Deferred, maybeDeferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.python.failure import Failure
 
 from server.api.request_options import read_request_options
-from server.deadlines import RequestOptions
-from server.http.error_statuses import error_response
+from server.call import Call, RequestOptions, Timing
+from server.http.error_statuses import log_server_fault, native_error
 from server.http.messages import Head, HTTPRequest, HTTPResponse
-from server.inference import Inference, Timing
+from server.inference import Inference, ServedModel
 
 #: Batches that an answer lists: a request of many rows may be split over any number of batches, and
 #: clients and proxies refuse a head that is too long.
 MAX_LISTED_BATCHES = 16
 
 
+NO_HEADERS: Mapping[str, str] = {}
+
+
 @dataclass(frozen=True, slots=True)
 class Dialect:
-    """Defines how the body of a request is read, and how the body of its answer is written."""
+    """Defines how requests are read, and how the bodies of answers are written."""
 
-    #: Starts the inference for a request.  May raise an error, or return a Deferred that fails.
-    infer: Callable[[Inference, HTTPRequest, RequestOptions, Timing], Deferred[Any]]
-    #: Returns the result of `infer` as JSON, the body of the answer.
-    write: Callable[[Any], bytes]
+    #: Returns the call that a complete request asks for, whose result is the body of the answer.
+    #: May raise an error of the request.
+    read: Callable[[ServedModel, HTTPRequest, RequestOptions], Call[bytes]]
+    #: Returns the answer for an error, given the request id, and headers to add to its own.
+    write_error: Callable[[BaseException | None, str, Mapping[str, str]], HTTPResponse] = (
+        native_error
+    )
 
 
 class InferenceAPI:
@@ -52,50 +57,87 @@ class InferenceAPI:
         self._dialect = dialect
         self._seconds = seconds
 
-    def preflight(self, head: Head) -> HTTPResponse | None:
+    def preflight(self, head: Head) -> HTTPResponse | RequestOptions:
         """
-        Return None if the request with *head* is admitted, else the refusal to send.
+        Return the options of the request with *head* if it is admitted, else the refusal to send.
 
-        Called before the body is read, so that the body of a refused request need not be read.
+        Called before the body is read, so that the body of a refused request need not be read.  The
+        options become `HTTPRequest.preflighted`.
         """
         headers: dict[str, str] = {}
         try:
             inference = self._inference()
             headers = _model_header(inference)
-            inference.admit(read_request_options(head, self._seconds()))
+            options = read_request_options(head, self._seconds())
+            inference.admit(options)
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
-            return error_response(error, head.request_id, headers)
-        return None
+            return self.write_error(error, head.request_id, headers)
+        return options
 
     def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """
-        Return a Deferred of the answer to *request*; raises `HTTPError` until the model is ready.
+        Return a Deferred of the answer to *request*; cancelling it cancels the call.
 
-        A cancel of the Deferred cancels the inference.  It fails with `CancelledError` only; every
-        other error becomes an answer.
+        The Deferred fails with `CancelledError` only; every other error becomes an answer.
         """
-        inference = self._inference()
+        headers: dict[str, str] = {}
         timing = Timing()
-        headers = _model_header(inference)
+        try:
+            inference = self._inference()
+            headers = _model_header(inference)
+            options = self._admitted_options(inference, request)
+            result = inference.run(self._dialect.read(inference.model, request, options), timing)
+        except Exception as error:  # noqa: BLE001 - any error is the answer to this request
+            return succeed(self.write_error(error, request.request_id, headers))
+        return result.addCallbacks(
+            _answer,
+            self._refuse,
+            callbackArgs=(headers, timing),
+            errbackArgs=(request.request_id, headers, timing),
+        )
 
-        def infer() -> Deferred[Any]:
-            options = read_request_options(request, self._seconds())
-            if not request.admitted:  # other requests may have arrived since
-                inference.admit(options)
-            return self._dialect.infer(inference, request, options, timing)
+    def _admitted_options(self, inference: Inference, request: HTTPRequest) -> RequestOptions:
+        """
+        Return the options of *request*, whose body is complete; raise an error if it is refused.
 
-        def answer(result: object) -> HTTPResponse:
-            start = self._seconds()
-            body = self._dialect.write(result)
-            timing.encode = self._seconds() - start
-            return HTTPResponse(200, body, {**headers, **server_timing(timing)})
+        The options are those that its preflight has read, if there was one.  Unless the body was
+        received together with the head, other requests may have arrived in between.
+        """
+        now = self._seconds()
+        options = request.preflighted
+        if not isinstance(options, RequestOptions):
+            options = read_request_options(request, now)
+        elif options.timeout is None:
+            options.since = now  # the time to receive the body depends on the client
+        if not request.admitted:
+            inference.admit(options)
+        return options
 
-        def refuse(failure: Failure) -> HTTPResponse:
-            if failure.check(CancelledError):
-                failure.raiseException()
-            return error_response(failure, request.request_id, {**headers, **server_timing(timing)})
+    def _refuse(
+        self, failure: Failure, request_id: str, headers: Mapping[str, str], timing: Timing
+    ) -> HTTPResponse:
+        if failure.check(CancelledError):
+            failure.raiseException()
+        return self.write_error(failure, request_id, {**headers, **server_timing(timing)})
 
-        return maybeDeferred(infer).addCallback(answer).addErrback(refuse)
+    def write_error(
+        self,
+        problem: Failure | Exception,
+        request_id: str,
+        headers: Mapping[str, str] = NO_HEADERS,
+    ) -> HTTPResponse:
+        """
+        Return the answer for *problem* in the dialect, with *headers* added.
+
+        If *problem* is a fault of the server, log it.
+        """
+        log_server_fault(problem, request_id)
+        error = problem.value if isinstance(problem, Failure) else problem
+        return self._dialect.write_error(error, request_id, headers)
+
+
+def _answer(body: bytes, headers: Mapping[str, str], timing: Timing) -> HTTPResponse:
+    return HTTPResponse(200, body, {**headers, **server_timing(timing)})
 
 
 def _model_header(inference: Inference) -> dict[str, str]:

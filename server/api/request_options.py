@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from batcher.priority import Priority
-from server.deadlines import RequestOptions
+from server.call import RequestOptions
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head
 

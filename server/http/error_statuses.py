@@ -1,8 +1,9 @@
 """
-Translate errors into HTTP: the only module that decides which error has which status.
+Translate errors into HTTP.
 
-Examples: 429 for overload, 504 for a missed deadline, 503 while draining.  See `_STATUSES` and
-`refusal_for`.
+An error tells its kind (batcher/error_kind.py); here are the statuses and the form of answers in
+which the native dialect reports the kinds.  Another dialect has a table of its own, from which
+`refusal_for` makes its answers, too.  Only what HTTP alone knows is an `HTTPError` with a status.
 """
 
 from collections.abc import Mapping
@@ -13,25 +14,25 @@ import orjson
 from twisted.logger import Logger
 from twisted.python.failure import Failure
 
-from batcher.errors import (
-    BatcherError,
-    DeadlineExceeded,
-    Overloaded,
-    QueueFull,
-    RunFailed,
-    RunHung,
-    ShuttingDown,
-)
-from model.errors import ModelError, RowsRefused
-from model.execution.decode_pool import PoolNotRunning
-from model.images.errors import BadImage, SideTooLong, TooManyPixels
-from model.signature import FeedError
+from batcher.error_kind import ErrorKind, RequestError
 from server.http.messages import HTTPResponse
 
 _log = Logger()
 
 #: Seconds in the Retry-After header of a request that is refused because the server is busy.
 RETRY_AFTER = 1
+
+#: The status of each kind of errors in the native dialect.
+NATIVE_STATUSES: Mapping[ErrorKind, int] = {
+    ErrorKind.INVALID: 400,
+    ErrorKind.NOT_FOUND: 404,
+    ErrorKind.TOO_LARGE: 413,
+    ErrorKind.UNSUPPORTED: 415,
+    ErrorKind.OVERLOADED: 429,
+    ErrorKind.INTERNAL: 500,
+    ErrorKind.UNAVAILABLE: 503,
+    ErrorKind.DEADLINE_EXCEEDED: 504,
+}
 
 
 class HTTPError(Exception):
@@ -52,7 +53,7 @@ class Refusal:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def response(self, request_id: str, headers: Mapping[str, str] | None = None) -> HTTPResponse:
-        """Return the JSON answer, with *headers* added."""
+        """Return the answer in the native dialect, JSON, with *headers* added."""
         body = orjson.dumps(
             {"error": self.message, "status": self.status, "request_id": request_id},
             option=orjson.OPT_APPEND_NEWLINE,
@@ -60,53 +61,54 @@ class Refusal:
         return HTTPResponse(self.status, body, {**self.headers, **(headers or {})})
 
 
-_BUSY = {"Retry-After": str(RETRY_AFTER)}
+def refusal_for(
+    error: BaseException | None, statuses: Mapping[ErrorKind, int] = NATIVE_STATUSES
+) -> Refusal:
+    """
+    Return the refusal for *error*, with the status of its kind in *statuses*.
 
-#: The first class that matches decides, so a subclass must precede its base.
-_STATUSES: tuple[tuple[type[Exception], int, Mapping[str, str]], ...] = (
-    (TooManyPixels, 413, {}),
-    (SideTooLong, 413, {}),
-    (BadImage, 400, {}),
-    (FeedError, 400, {}),
-    (QueueFull, 429, _BUSY),
-    (DeadlineExceeded, 504, {}),
-    (RunHung, 503, _BUSY),
-    (ShuttingDown, 503, _BUSY),
-    (PoolNotRunning, 503, _BUSY),
-    (BatcherError, 500, {}),
-    (ModelError, 500, {}),
-)
-
-
-def refusal_for(error: BaseException | None) -> Refusal:
-    """Return the refusal for *error*; an unexpected error is a 500 that reveals no internals."""
+    An unexpected error has the status of INTERNAL, and its message reveals no internals.
+    """
     if isinstance(error, HTTPError):
         return Refusal(error.status, str(error), error.headers)
-    if isinstance(error, RunFailed) and isinstance(error.cause, RowsRefused):
-        return Refusal(400, f"the model does not take these values: {error.cause}")
-    if isinstance(error, Overloaded):
-        later = str(max(RETRY_AFTER, ceil(error.retry_after)))
-        return Refusal(429, str(error), {"Retry-After": later})
-    for kind, status, headers in _STATUSES:
-        if isinstance(error, kind):
-            # An engine's error has many lines: after the first comes the stack of the graph.
-            return Refusal(status, str(error).partition("\n")[0], headers)
-    return Refusal(
-        500, "the server failed to answer; the server's log has the reason under this request id"
-    )
+    if not isinstance(error, RequestError):
+        return Refusal(
+            statuses[ErrorKind.INTERNAL],
+            "the server failed to answer; the server's log has the reason under this request id",
+        )
+    headers: dict[str, str] = {}
+    if error.retry_after is not None:
+        headers["Retry-After"] = str(max(RETRY_AFTER, ceil(error.retry_after)))
+    # An engine's error has many lines: after the first comes the stack of the graph.
+    return Refusal(statuses[error.kind], str(error).partition("\n")[0], headers)
 
 
 def is_server_fault(error: BaseException | None) -> bool:
     """Whether *error* is a fault of the server, not of the client; such an error is logged."""
-    return refusal_for(error).status in (500, 502)
+    if isinstance(error, HTTPError):
+        return error.status in (500, 502)
+    return not isinstance(error, RequestError) or error.kind is ErrorKind.INTERNAL
+
+
+def log_server_fault(problem: Failure | Exception, request_id: str) -> None:
+    """Log *problem*, with which the request *request_id* ended, if it `is_server_fault`."""
+    error = problem.value if isinstance(problem, Failure) else problem
+    if is_server_fault(error):
+        failure = problem if isinstance(problem, Failure) else Failure(problem)
+        _log.failure("request {id} failed", failure, id=request_id)
+
+
+def native_error(
+    error: BaseException | None, request_id: str, headers: Mapping[str, str] | None = None
+) -> HTTPResponse:
+    """Return the answer for *error* in the native dialect, with *headers* added."""
+    return refusal_for(error).response(request_id, headers)
 
 
 def error_response(
     problem: Failure | Exception, request_id: str, headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
-    """Return the answer for *problem*, with *headers* added; log it if `is_server_fault`."""
+    """Return the `native_error` for *problem*; log it if `is_server_fault`."""
+    log_server_fault(problem, request_id)
     error = problem.value if isinstance(problem, Failure) else problem
-    if is_server_fault(error):
-        failure = problem if isinstance(problem, Failure) else Failure(problem)
-        _log.failure("request {id} failed", failure, id=request_id)
-    return refusal_for(error).response(request_id, headers)
+    return native_error(error, request_id, headers)

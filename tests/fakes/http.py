@@ -323,6 +323,7 @@ def http_request(
     received: float = 0.0,
     headers: Mapping[str, str] | None = None,
     admitted: bool = False,
+    preflighted: object = None,
 ) -> HTTPRequest:
     """Return a request as an endpoint receives it; names in *headers* are in lower case."""
     return HTTPRequest(
@@ -336,4 +337,5 @@ def http_request(
         received=received,
         connection=object(),
         admitted=admitted,
+        preflighted=preflighted,
     )

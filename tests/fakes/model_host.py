@@ -9,12 +9,11 @@ from twisted.internet.task import Clock
 
 from model.execution.decode_pool import DecodePool
 from model.signature import Feed, Signature, blank_feed
-from server.inference import Prediction
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner
-from tests.fakes.server import SIGNATURE, SIZE, FakeLoader, SteppedThreads
+from tests.fakes.server import SIGNATURE, SIZE, FakeLoader, Labels, SteppedThreads, classify
 from tests.fakes.threads import Calls, ManualThreads, outcomes
 from tests.images import coloured, encoded
 
@@ -92,10 +91,10 @@ class ModelHostHarness:
         """Begin the stop; return the list that will hold its outcome."""
         return outcomes(ensureDeferred(stop_serving(self.hosts, self.lanes, self.pool)))
 
-    def classify(self) -> Deferred[Prediction]:
+    def classify(self) -> Deferred[Labels]:
         """Request the best label of an image."""
         assert self.host.inference is not None
-        return self.host.inference.classify(IMAGE, 1)
+        return classify(self.host.inference, IMAGE, 1)
 
     def submit(self, rows: int = 1) -> list[object]:
         """Submit *rows* rows; return the list that will hold the answer of the batcher."""

@@ -3,7 +3,9 @@
 import gc
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import Any, TypeVar
 
 import numpy as np
 from twisted.internet.defer import Deferred
@@ -16,16 +18,19 @@ from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
 from model.backend import LoadedModel, OnProgress
+from model.execution.decode_pool import DecodePool
 from model.execution.lane_pool import join_rows
 from model.execution.thread import CallFromThread, JobQueue, ModelThread
 from model.images.decode import decode_image
 from model.images.input import ImageInput
 from model.images.preprocessing import Preprocessing, Resample
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
-from server.deadlines import NO_DEADLINE, NO_DEFAULT_TIMEOUT, RequestOptions
-from server.inference import Inference, Prediction, ServedModel, Timing
+from server.call import NO_DEADLINE, Call, Outputs, RequestOptions, Timing
+from server.inference import Inference, ServedModel
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner, fake_queues
+
+T = TypeVar("T")
 
 # --- the log
 
@@ -170,24 +175,40 @@ def served_model(
     )
 
 
-@dataclass(frozen=True, slots=True)
-class ClassifyCall:
-    """One call of `FakeInference.classify`; the test fires its `answer`."""
+#: The best labels of an image, each with its score.
+Labels = list[tuple[str, np.floating]]
 
-    data: bytes
-    k: int
-    options: RequestOptions
+
+def classify(
+    inference: Inference,
+    data: bytes,
+    k: int,
+    options: RequestOptions = NO_DEADLINE,
+    *,
+    timing: Timing | None = None,
+) -> Deferred[Labels]:
+    """Return a Deferred of the *k* best labels of the image file *data*."""
+    model = inference.model
+    prepare = partial(model.prepare_image, data)
+    return inference.run(Call(prepare, partial(model.finish_image, k=k), options), timing)
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedCall:
+    """One call of `FakeInference.run`; the test fires its `answer`, the outputs of the model."""
+
+    call: Call[Any]
     timing: Timing
-    answer: Deferred[Prediction]
+    answer: Deferred[Outputs]
 
 
 class FakeInference(Inference):
-    """Records calls; the test answers them through `ClassifyCall.answer`."""
+    """Records calls; the test answers them through `RecordedCall.answer`."""
 
     def __init__(self, clock: IReactorTime) -> None:
-        self.model = served_model(clock, ManualLane())
-        self.default_timeout = NO_DEFAULT_TIMEOUT
-        self.calls: list[ClassifyCall] = []
+        pool = DecodePool(lambda *_: None, 1)
+        super().__init__(served_model(clock, ManualLane()), pool, seconds=clock.seconds)
+        self.calls: list[RecordedCall] = []
         self.cancelled = 0
         self.admitted: list[RequestOptions] = []
         #: Raised by `admit`, unless it is None.
@@ -195,32 +216,24 @@ class FakeInference(Inference):
 
     def admit(self, options: RequestOptions) -> None:
         """Record *options*, and raise `refusal` if it is set."""
-        self.admitted.append(options)
+        self.admitted.append(replace(options))
         if self.refusal is not None:
             raise self.refusal
 
-    def classify(
-        self,
-        data: bytes,
-        k: int,
-        options: RequestOptions = NO_DEADLINE,
-        *,
-        timing: Timing | None = None,
-        read: Callable[[bytes], bytes] = bytes,
-    ) -> Deferred[Prediction]:
-        """Record the call."""
+    def run(self, call: Call[T], timing: Timing | None = None) -> Deferred[T]:
+        """Record the call; prepare nothing, and finish the outputs of its answer."""
 
-        def cancel(_: Deferred[Prediction]) -> None:
+        def cancel(_: Deferred[Outputs]) -> None:
             self.cancelled += 1
 
-        call = ClassifyCall(read(data), k, options, timing or Timing(), Deferred(cancel))
-        self.calls.append(call)
-        return call.answer
+        recorded = RecordedCall(call, timing or Timing(), Deferred(cancel))
+        self.calls.append(recorded)
+        return recorded.answer.addCallback(self._finish, call.finish, recorded.timing)
 
 
-def prediction(**scores: float) -> Prediction:
-    """Return a prediction of these labels with their *scores*."""
-    return Prediction([(label, np.float32(score)) for label, score in scores.items()])
+def scored(*scores: float) -> Outputs:
+    """Return the outputs for one image with these *scores*, one for each label."""
+    return Outputs(SIGNATURE, (np.array([scores], np.float32),))
 
 
 # --- models

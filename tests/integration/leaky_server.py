@@ -2,14 +2,13 @@
 
 from scripts.cli import main
 from server.api import native
-from server.http.messages import HTTPRequest
 
 kept: list[bytes] = []
 _image_of = native.image_of
 
 
-def _keep_image_of(request: HTTPRequest) -> bytes:
-    image = _image_of(request)
+def _keep_image_of(body: bytes, content_type: native.ContentType) -> bytes:
+    image = _image_of(body, content_type)
     kept.append(bytes(bytearray(image)))
     return image
 

@@ -1,0 +1,77 @@
+"""
+One request for a run of a model, as every dialect and every transport makes it.
+
+A `Call` states how the feed is prepared, how the outputs become the result, and the options of the
+request; server/inference.py runs it.  Pure; knows neither HTTP nor another transport.
+"""
+
+from collections.abc import Callable, Hashable
+from dataclasses import dataclass, field
+from math import inf
+from typing import Generic, TypeVar
+
+from batcher.priority import Priority
+from batcher.trace import Trace
+from model.signature import STRING, Arrays, Feed, Signature
+
+T = TypeVar("T")
+
+
+@dataclass(slots=True)
+class RequestOptions:
+    """The timeout, the priority and the connection of a request."""
+
+    since: float = 0.0  #: when its timeout starts, in seconds of the monotonic clock
+    timeout: float | None = inf  #: seconds; None: the server's default
+    priority: Priority = Priority.NORMAL
+    source: Hashable | None = None  #: its connection, which may send one request after the other
+
+
+#: The options of a request that may take any time.
+NO_DEADLINE = RequestOptions()
+
+
+@dataclass(slots=True)
+class Timing:
+    """
+    How long the stages of one request took.
+
+    The time of a stage is set when the stage ends, and stays set if a later stage fails.
+    """
+
+    decode: float | None = None  #: seconds of `Call.prepare`; None if that has not ended
+    encode: float | None = None  #: seconds of `Call.finish`; None if that has not ended
+    trace: Trace = field(default_factory=Trace)  #: the time in the queue, and the runs
+
+
+@dataclass(frozen=True, slots=True)
+class Outputs:
+    """The output arrays of one request, in the order of the outputs of *signature*."""
+
+    signature: Signature
+    arrays: Arrays
+
+    def exceed(self, limit: int) -> bool:
+        """Whether the arrays, with the bytes of their strings, have more than *limit* bytes."""
+        size = sum(array.nbytes for array in self.arrays)
+        if size <= limit:
+            for array in self.arrays:
+                if array.dtype == STRING:
+                    size += sum(map(len, array.flat))
+        return size > limit
+
+
+@dataclass(slots=True)
+class Call(Generic[T]):
+    """What a request asks for: a feed, and a result of type T made of the outputs."""
+
+    #: Returns the feed, or raises the error of a wrong request.  Called on a decode thread, or on
+    #: the reactor thread if `at_once` is true.
+    prepare: Callable[[], Feed]
+    #: Returns the result, for example the body of an answer.  Called on the reactor thread, or on a
+    #: decode thread if the outputs are large.
+    finish: Callable[[Outputs], T]
+    options: RequestOptions = field(default_factory=RequestOptions)
+    #: Whether `prepare` is quicker than the change to a decode thread and back, and decodes no
+    #: image.
+    at_once: bool = False
