@@ -150,6 +150,21 @@ class Batcher(Generic[Item, Result]):
         """
         self._admission.admit(self._clock.seconds(), queue, deadline, priority, ahead)
 
+    def expected_wait(
+        self,
+        queue: Queue[Item, Result],
+        *,
+        priority: Priority = Priority.NORMAL,
+        ahead: int = 0,
+    ) -> float:
+        """
+        Return the expected seconds until a row that arrives in *queue* now is answered.
+
+        Includes the margin by which `admit` multiplies it; inf while all lanes hang.  *ahead* is as
+        in `admit`.  Changes nothing that a later decision depends on.
+        """
+        return self._admission.expected_wait(self._clock.seconds(), queue, priority, ahead)
+
     def count_refused(self) -> None:
         """Count one row as refused, for a request that was refused before it was submitted."""
         self._totals.refused += 1

@@ -74,7 +74,6 @@ class Closing(Generic[Item, Result]):
 
     def _busy_shares(self) -> set[Share]:
         """Return the shares with a request that waits or is to be run again, or with a run."""
-        queues = [request.queue for request in self._retries.requests]
-        queues += self._pending.queues
+        queues = [*self._pending.queues, *self._retries.by_queue()]
         queues += [it.batch.queue for it in self._lanes if not it.hung]
         return {self._pending.share_of(queue) for queue in queues}

@@ -57,9 +57,9 @@ class Pending(Generic[Item, Result]):
         return [queue for share in turns for queue in _by_priority(share, shares[share])]
 
     @property
-    def queues(self) -> list[Queue[Item, Result]]:
-        """The queues that are not empty."""
-        return list(self._queues)
+    def queues(self) -> Mapping[Queue[Item, Result], Share]:
+        """The queues that are not empty, each with its share."""
+        return self._queues
 
     @property
     def requests(self) -> list[Request[Item, Result]]:

@@ -10,6 +10,7 @@ from typing import Generic
 
 from batcher.batch import Batch
 from batcher.executor import Item, Result
+from batcher.queue import Queue
 from batcher.request import Part, Request
 
 
@@ -59,7 +60,15 @@ class Retries(Generic[Item, Result]):
     @property
     def rows(self) -> int:
         """The number of rows of open requests in these batches."""
-        return sum(part.rows for _, _, batch in self._heap for part in batch.open_parts)
+        return sum(self.by_queue().values())
+
+    def by_queue(self) -> dict[Queue[Item, Result], int]:
+        """Return `rows` by queue, without queues that have none."""
+        rows: dict[Queue[Item, Result], int] = {}
+        for _, _, batch in self._heap:
+            for part in batch.open_parts:
+                rows[batch.queue] = rows.get(batch.queue, 0) + part.rows
+        return rows
 
     def push(self, batch: Batch[Item, Result]) -> None:
         """Add *batch*; it is launched when a lane is idle."""
