@@ -1,8 +1,8 @@
 """
 Admission: which requests the batcher accepts, and the reason for each refusal.
 
-Estimates the wait from the queues, the retries and the lanes; counts refused rows; learns whether
-admitted requests meet their deadlines.  Reads no clock and fires no Deferred.
+Estimates the wait from the queues, the retries and the lanes; tells the observer of refusals;
+learns whether admitted requests meet their deadlines.  Reads no clock and fires no Deferred.
 """
 
 from collections.abc import Mapping, Sequence
@@ -21,6 +21,7 @@ from batcher.errors import (
 from batcher.executor import Item, Result
 from batcher.lanes import Lanes
 from batcher.learning.sizes import Sizes
+from batcher.observer import Observer, RefusalCause
 from batcher.pending import Pending
 from batcher.policy import fitting
 from batcher.priority import SHARES, Priority
@@ -28,7 +29,6 @@ from batcher.queue import Queue
 from batcher.request import Request
 from batcher.retries import Retries
 from batcher.share import Share
-from batcher.stats import Totals
 
 #: How long the lanes must be idle before a request is admitted against the estimate, in expected
 #: run times of one row.
@@ -38,7 +38,7 @@ MIN_IDLE_RUNS = 8.0
 class AdmissionControl(Generic[Item, Result]):
     """Admits or refuses requests; once the batcher or a share is closed, refuses all of them."""
 
-    __slots__ = ("_closing", "_lanes", "_override", "_pending", "_retries", "_totals")
+    __slots__ = ("_closing", "_lanes", "_observer", "_override", "_pending", "_retries")
 
     def __init__(
         self,
@@ -46,14 +46,14 @@ class AdmissionControl(Generic[Item, Result]):
         retries: Retries[Item, Result],
         lanes: Lanes[Item, Result],
         closing: Closing[Item, Result],
-        totals: Totals,
+        observer: Observer,
     ) -> None:
-        """Estimates use *pending*, *retries* and *lanes*; *totals* counts the refused rows."""
+        """Estimates use *pending*, *retries* and *lanes*; *observer* is told of refusals."""
         self._closing = closing
         self._pending = pending
         self._retries = retries
         self._lanes = lanes
-        self._totals = totals
+        self._observer = observer
         # Queue and deadline of a request that was admitted although it was estimated to be late,
         # until its outcome is known.  The deadline identifies the request.  A request without a
         # timeout gets another deadline when it is submitted; its outcome then counts as usual.
@@ -70,18 +70,19 @@ class AdmissionControl(Generic[Item, Result]):
         """
         Return the error that refuses a submitted request of *rows* rows; None if it is accepted.
 
-        `DeadlineExceeded` adds *rows* to `Totals.expired`, any other error to `Totals.refused`.
+        Tells the observer: of an expiry, if it is `DeadlineExceeded`, else of a refusal.
         """
         closed = self._closed(queue)
         if closed is not None:
-            self._totals.refused += rows
+            cause: RefusalCause = "closed" if isinstance(closed, ShuttingDown) else "hung"
+            self._observer.refused(queue, rows, cause)
             return closed
         if deadline <= now:
-            self._totals.expired += rows
+            self._observer.expired(queue, rows, "submit")
             self.missed(queue, rows, deadline, now)
             return DeadlineExceeded(now - deadline, "submit")
         if queue.rows + rows > queue.max_queued_rows:
-            self._totals.refused += rows
+            self._observer.refused(queue, rows, "full")
             return QueueFull(rows, queue.rows, queue.max_queued_rows)
         return None
 

@@ -9,7 +9,6 @@ callbacks run or l(b) is fitted.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Generic, cast
@@ -34,6 +33,7 @@ from batcher.errors import (
 )
 from batcher.executor import Executor, Item, Result
 from batcher.lanes import InFlight, Lanes
+from batcher.observer import Observer
 from batcher.pending import Pending
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, WaitUntil
 from batcher.priority import Priority
@@ -41,7 +41,7 @@ from batcher.queue import Queue
 from batcher.request import Request
 from batcher.retries import Retries, halve
 from batcher.share import Share
-from batcher.stats import BatcherReport, BatcherStats, RecentRuns, State, Totals
+from batcher.stats import BatcherStats, State
 from batcher.timer import DeadlineTimer
 from batcher.trace import Reason, Run, Trace
 
@@ -52,6 +52,7 @@ class Batcher(Generic[Item, Result]):
 
     *executors* are the lanes, with one run at a time each; *policy* decides when to launch and how
     many rows.  *join* combines the results of a split request, in the order of its rows, into one.
+    *observer* is told of each launch and of the outcome of each request.
     A run that takes longer than both *run_timeout* seconds and 10 times its expected time is given
     up; its lane is not used until the run ends.  By default no run is given up.
 
@@ -68,6 +69,7 @@ class Batcher(Generic[Item, Result]):
         policy: Policy,
         *,
         join: Callable[[Sequence[Result]], Result],
+        observer: Observer,
         run_timeout: float = inf,
     ) -> None:
         if not executors:
@@ -77,13 +79,12 @@ class Batcher(Generic[Item, Result]):
         self._lanes: Lanes[Item, Result] = Lanes(executors, run_timeout, clock.seconds())
         self._pending: Pending[Item, Result] = Pending()
         self._retries: Retries[Item, Result] = Retries()
-        self._totals = Totals()
+        self._observer = observer
         self._closing = Closing(self._pending, self._retries, self._lanes)
         self._admission = AdmissionControl(
-            self._pending, self._retries, self._lanes, self._closing, self._totals
+            self._pending, self._retries, self._lanes, self._closing, observer
         )
-        self._recent = RecentRuns()
-        self._completions: Completions[Item, Result] = Completions(join, self._totals)
+        self._completions: Completions[Item, Result] = Completions(join, observer)
         self._number = 0
         self._turning = False
         self._timer = DeadlineTimer(clock, self._turn)
@@ -165,10 +166,6 @@ class Batcher(Generic[Item, Result]):
         """
         return self._admission.expected_wait(self._clock.seconds(), queue, priority, ahead)
 
-    def count_refused(self) -> None:
-        """Count one row as refused, for a request that was refused before it was submitted."""
-        self._totals.refused += 1
-
     @property
     def idle(self) -> bool:
         """Whether no row is queued and no lane runs a batch."""
@@ -178,12 +175,6 @@ class Batcher(Generic[Item, Result]):
     def hung(self) -> bool:
         """Whether a lane is not used because its run was given up and has not ended."""
         return self._lanes.hung > 0
-
-    def report(self) -> BatcherReport:
-        """Return the state, the last runs, and the state of the queues that launched them."""
-        now = self._clock.seconds()
-        queues = self._recent.queues(now)
-        return BatcherReport(self.stats(), str(self._policy), queues, self._recent.runs(), now)
 
     def drain(self) -> Deferred[None]:
         """
@@ -221,7 +212,7 @@ class Batcher(Generic[Item, Result]):
         self._turn()
 
     def stats(self) -> BatcherStats:
-        """Return the current state, and the current counts of rows and lanes."""
+        """Return the current state, and the current numbers of rows and lanes."""
         return BatcherStats(
             state=self._closing.state,
             waiting=self._pending.rows,
@@ -229,7 +220,8 @@ class Batcher(Generic[Item, Result]):
             lanes=self._lanes.count,
             running=len(self._lanes),
             hung=self._lanes.hung,
-            totals=replace(self._totals),
+            policy=str(self._policy),
+            now=self._clock.seconds(),
         )
 
     # The end of a request.
@@ -238,7 +230,7 @@ class Batcher(Generic[Item, Result]):
         """Called when *answer*, the Deferred of *request*, is cancelled."""
         self._stop_launches(request)
         request.answer = None
-        self._totals.cancelled += request.rows
+        self._observer.cancelled(request.queue, request.rows, "run" if request.taken else "queue")
         # Here rather than in Deferred.cancel, so that a drain fires after its last request.
         answer.errback(CancelledError())
         self._turn()
@@ -345,9 +337,7 @@ class Batcher(Generic[Item, Result]):
         run = Run(batch.rows, queue.cap, reason, None, now, expected, queue.rows)
         in_flight = self._lanes.launch(batch, run)
         self._pending.turns.launched(self._pending.share_of(queue), expected)
-        self._recent.record(queue, run)
-        self._totals.runs += 1
-        self._totals.run_rows += batch.rows
+        self._observer.launched(queue, run)
         batch.launched(run, now)
         running = maybeDeferred(in_flight.executor.run, batch.parts)
         running.addCallbacks(
@@ -378,13 +368,13 @@ class Batcher(Generic[Item, Result]):
         taken = self._complete(in_flight, now)
         try:
             requests = batch.scatter(results)
-        except ResultCountMismatch as error:
-            self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - an executor may return anything
-            self._fail(batch, RunFailed(error))
+            self._observer.ended(queue, in_flight.run, error)
+            self._fail(batch, error if isinstance(error, ResultCountMismatch) else RunFailed(error))
         else:
             run_seconds, in_flight.run.dispatch_overhead = in_flight.split_overhead(taken)
             queue.record_run(batch.rows, run_seconds, in_flight.run.dispatch_overhead)
+            self._observer.ended(queue, in_flight.run, None)
             queue.returns.answered(batch.completed_sources, now)
             late = False
             for request in requests:
@@ -402,6 +392,7 @@ class Batcher(Generic[Item, Result]):
         """Called when a run has failed: retry its requests in smaller batches, or fail them."""
         self._complete(in_flight, self._clock.seconds())
         batch, error = in_flight.batch, cast("BaseException", failure.value)
+        self._observer.ended(batch.queue, in_flight.run, error)
         if isinstance(error, (ResultCountMismatch, ShuttingDown)):
             self._fail(batch, error)
         elif isinstance(error, OutOfMemory) and batch.rows > 1:

@@ -75,6 +75,11 @@ class Queue(Generic[Item, Result]):
                 f"not {self.cap} and {self.max_queued_rows} rows"
             )
 
+    @property
+    def in_background(self) -> bool:
+        """Whether reports leave it out."""
+        return self.share is not None and self.share.background
+
     # What is known about its runs.
 
     def record_run(self, rows: int, seconds: float, dispatch_overhead: float) -> None:

@@ -16,6 +16,8 @@ from twisted.python.failure import Failure
 
 from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
+from batcher.priority import Priority
+from batcher.stats import Recorder
 from batcher.trace import Trace
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
@@ -45,6 +47,7 @@ class ServedModel:
     max_pixels: int | None
     queues: Queues
     batcher: Batcher[Feed, Arrays]
+    recorder: Recorder  #: observes the batcher
 
     @property
     def full_name(self) -> str:
@@ -140,23 +143,25 @@ class Inference:
         (batcher/admission.py) is too long; the request is then counted in `Totals.refused`.  Raises
         `DeadlineExceeded` if the deadline has passed, and the other errors of `Batcher.admit`.
         """
-        try:
-            self._admit(options)
-        except Overloaded:
-            self.model.batcher.count_refused()
-            raise
-
-    def _admit(self, options: RequestOptions) -> None:
         deadline = self._deadline(options)
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
             raise DeadlineExceeded(-allowed, "submit")
         queue, ahead = self._last_queue, self.pending
-        self.decoding.admit(ahead, queue, allowed)
+        try:
+            self.decoding.admit(ahead, queue, allowed)
+        except Overloaded:
+            self.model.recorder.refused(queue, 1, "decode")
+            raise
+        try:
+            self._admit(queue, deadline, options.priority, ahead)
+        except Overloaded:
+            self.model.recorder.refused(queue, 1, "late")
+            raise
+
+    def _admit(self, queue: FeedQueue, deadline: float, priority: Priority, ahead: int) -> None:
         # The rows of the requests that are pending are not known yet: count one for each.
-        ask = partial(
-            self.model.batcher.admit, deadline=deadline, priority=options.priority, ahead=ahead
-        )
+        ask = partial(self.model.batcher.admit, deadline=deadline, priority=priority, ahead=ahead)
         try:
             ask(queue)
         except Overloaded:
