@@ -28,7 +28,7 @@ from batcher.priority import SHARES, Priority
 from batcher.queue import Queue
 from batcher.request import Request
 from batcher.retries import Retries
-from batcher.share import Share
+from batcher.share import Share, ShareTurns
 
 #: How long the lanes must be idle before a request is admitted against the estimate, in expected
 #: run times of one row.
@@ -38,17 +38,19 @@ MIN_IDLE_RUNS = 8.0
 class AdmissionControl(Generic[Item, Result]):
     """Admits or refuses requests; once the batcher or a share is closed, refuses all of them."""
 
-    __slots__ = ("_closing", "_lanes", "_observer", "_override", "_pending", "_retries")
+    __slots__ = ("_closing", "_lanes", "_observer", "_override", "_pending", "_retries", "_turns")
 
     def __init__(
         self,
         pending: Pending[Item, Result],
         retries: Retries[Item, Result],
         lanes: Lanes[Item, Result],
+        turns: ShareTurns,
         closing: Closing[Item, Result],
         observer: Observer,
     ) -> None:
-        """Estimates use *pending*, *retries* and *lanes*; *observer* is told of refusals."""
+        """Estimates use the first four; *observer* is told of refusals."""
+        self._turns = turns
         self._closing = closing
         self._pending = pending
         self._retries = retries
@@ -178,7 +180,7 @@ class AdmissionControl(Generic[Item, Result]):
         latency = queue.latency
         if largest is None:
             largest = _largest(latency.peek_sizes(queue.cap), queue.cap, inf)
-        share, retries = self._pending.share_of(queue), self._retries.by_queue()
+        share, retries = self._turns.share_of(queue.share), self._retries.by_queue()
         rows = ahead + rows_before(priority, queue.by_level) + retries.pop(queue, 0)
         batches, rest = divmod(rows, largest)
         work = batches * latency.predict(largest)
@@ -200,7 +202,7 @@ class AdmissionControl(Generic[Item, Result]):
 
         Another share has turns until its charge is that of *share*, or until its own work is done.
         """
-        turns = self._pending.turns
+        turns = self._turns
         charge = turns.charge_of(share) + work / share.weight
         return sum(
             min(own, max(0.0, charge - turns.charge_of(other)) * other.weight)

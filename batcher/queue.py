@@ -112,6 +112,10 @@ class Queue(Generic[Item, Result]):
         """Return the arrival rate at *now* and the additional rows expected from a burst."""
         return self.arrivals.expect(now, self.latency.predict(self.cap))
 
+    def update_arrivals(self, now: float) -> None:
+        """Update the arrival rate, before the policy decides at *now*."""
+        self.arrivals.update(now, self.latency.predict(self.cap))
+
     # The requests that wait.
 
     def first_waiting(self, level: int) -> Request[Item, Result]:

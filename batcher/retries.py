@@ -9,6 +9,13 @@ from math import inf
 from typing import Generic
 
 from batcher.batch import Batch
+from batcher.errors import (
+    BatcherError,
+    OutOfMemory,
+    ResultCountMismatch,
+    RunFailed,
+    ShuttingDown,
+)
 from batcher.executor import Item, Result
 from batcher.queue import Queue
 from batcher.request import Part, Request
@@ -69,6 +76,26 @@ class Retries(Generic[Item, Result]):
             for part in batch.open_parts:
                 rows[batch.queue] = rows.get(batch.queue, 0) + part.rows
         return rows
+
+    def push_failed(self, batch: Batch[Item, Result], error: BaseException) -> BatcherError | None:
+        """
+        Add smaller batches of *batch*, whose run has failed with *error*.
+
+        Return the error with which its requests end if no smaller batch can succeed, else None.
+        After `OutOfMemory` lowers the cap of the queue.
+        """
+        if isinstance(error, (ResultCountMismatch, ShuttingDown)):
+            return error
+        if isinstance(error, OutOfMemory) and batch.rows > 1:
+            # Halved by rows: a retry is cut to the cap when it is launched.
+            batch.queue.cap = min(batch.queue.cap, (batch.rows + 1) // 2)
+            self.push(batch)
+        elif len(batch.parts) == 1:
+            return RunFailed(error)
+        else:
+            for half in halve(batch):
+                self.push(half)
+        return None
 
     def push(self, batch: Batch[Item, Result]) -> None:
         """Add *batch*; it is launched when a lane is idle."""

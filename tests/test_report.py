@@ -1,4 +1,4 @@
-"""The reports of queues and recorder runs: batcher/stats.py."""
+"""The reports of queues and recent runs: batcher/stats.py."""
 
 from dataclasses import replace
 
@@ -117,5 +117,5 @@ def test_a_report_has_the_expected_arrivals() -> None:
     queue = a_queue()
     for second in range(1000):
         queue.arrivals.observe(2, float(second))
-        queue.expected(float(second))
+        queue.update_arrivals(float(second))
     assert queue_report(queue, 1000.0).arrivals == pytest.approx(2.0, rel=0.01)
