@@ -1,12 +1,11 @@
 """
 Admission: which requests the batcher accepts, and the reason for each refusal.
 
-Estimates the wait from the queues, the retries and the lanes; counts refused rows; learns whether
-admitted requests meet their deadlines.  Reads no clock and fires no Deferred.
+Estimates the wait from the queues, the retries and the lanes; tells the observer of refusals;
+learns whether admitted requests meet their deadlines.  Reads no clock and fires no Deferred.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from math import inf
 from typing import Generic
 
@@ -21,48 +20,42 @@ from batcher.errors import (
 )
 from batcher.executor import Item, Result
 from batcher.lanes import Lanes
+from batcher.learning.sizes import Sizes
+from batcher.observer import Observer, RefusalCause
 from batcher.pending import Pending
-from batcher.policy import LatencyModel, fitting
+from batcher.policy import fitting
 from batcher.priority import SHARES, Priority
 from batcher.queue import Queue
 from batcher.request import Request
 from batcher.retries import Retries
-from batcher.stats import Totals
+from batcher.share import Share, ShareTurns
 
 #: How long the lanes must be idle before a request is admitted against the estimate, in expected
 #: run times of one row.
 MIN_IDLE_RUNS = 8.0
 
 
-@dataclass(frozen=True, slots=True)
-class Backlog:
-    """The work that is launched before a row that arrives now, and the lanes that run it."""
-
-    rows: int  #: rows that are launched before that row
-    free_in: float  #: expected seconds until the first lane is idle
-    lanes: int  #: lanes that do not hang; at least 1
-    cap: int  #: the largest batch, in rows
-
-
 class AdmissionControl(Generic[Item, Result]):
     """Admits or refuses requests; once the batcher or a share is closed, refuses all of them."""
 
-    __slots__ = ("_closing", "_lanes", "_override", "_pending", "_retries", "_totals")
+    __slots__ = ("_closing", "_lanes", "_observer", "_override", "_pending", "_retries", "_turns")
 
     def __init__(
         self,
         pending: Pending[Item, Result],
         retries: Retries[Item, Result],
         lanes: Lanes[Item, Result],
+        turns: ShareTurns,
         closing: Closing[Item, Result],
-        totals: Totals,
+        observer: Observer,
     ) -> None:
-        """Estimates use *pending*, *retries* and *lanes*; *totals* counts the refused rows."""
+        """Estimates use the first four; *observer* is told of refusals."""
+        self._turns = turns
         self._closing = closing
         self._pending = pending
         self._retries = retries
         self._lanes = lanes
-        self._totals = totals
+        self._observer = observer
         # Queue and deadline of a request that was admitted although it was estimated to be late,
         # until its outcome is known.  The deadline identifies the request.  A request without a
         # timeout gets another deadline when it is submitted; its outcome then counts as usual.
@@ -79,18 +72,19 @@ class AdmissionControl(Generic[Item, Result]):
         """
         Return the error that refuses a submitted request of *rows* rows; None if it is accepted.
 
-        `DeadlineExceeded` adds *rows* to `Totals.expired`, any other error to `Totals.refused`.
+        Tells the observer: of an expiry, if it is `DeadlineExceeded`, else of a refusal.
         """
         closed = self._closed(queue)
         if closed is not None:
-            self._totals.refused += rows
+            cause: RefusalCause = "closed" if isinstance(closed, ShuttingDown) else "hung"
+            self._observer.refused(queue, rows, cause)
             return closed
         if deadline <= now:
-            self._totals.expired += rows
+            self._observer.expired(queue, rows, "submit")
             self.missed(queue, rows, deadline, now)
             return DeadlineExceeded(now - deadline, "submit")
         if queue.rows + rows > queue.max_queued_rows:
-            self._totals.refused += rows
+            self._observer.refused(queue, rows, "full")
             return QueueFull(rows, queue.rows, queue.max_queued_rows)
         return None
 
@@ -115,10 +109,12 @@ class AdmissionControl(Generic[Item, Result]):
             raise closed
         if deadline == inf:
             return
-        backlog, allowed = self._backlog(now, queue, priority, ahead), deadline - now
-        wait = _wait(backlog, queue, allowed)
+        allowed = deadline - now
+        largest = _largest(queue.latency.sizes(queue.cap), queue.cap, allowed)
+        wait = self.expected_wait(now, queue, priority, ahead, largest)
         if wait > allowed and queue.learn():
-            wait = _wait(backlog, queue, allowed)
+            largest = _largest(queue.latency.sizes(queue.cap), queue.cap, allowed)
+            wait = self.expected_wait(now, queue, priority, ahead, largest)
         if wait <= allowed:
             return
         if ahead or not self._may_override(queue, now):
@@ -165,34 +161,66 @@ class AdmissionControl(Generic[Item, Result]):
             return RunHung(self._lanes.run_timeout)
         return None
 
-    def _backlog(
-        self, now: float, queue: Queue[Item, Result], priority: Priority, ahead: int
-    ) -> Backlog:
-        """Return the work that is launched before a row that arrives in *queue* now."""
-        rows = ahead + self._retries.rows
-        for each in self._pending.by_turn():
-            rows += rows_before(priority, each.by_level)
+    def expected_wait(
+        self,
+        now: float,
+        queue: Queue[Item, Result],
+        priority: Priority,
+        ahead: int,
+        largest: int | None = None,
+    ) -> float:
+        """
+        Return the expected seconds until a row that arrives in *queue* now is answered.
+
+        The sum of three times, multiplied by the margin of *queue*: until a lane is idle; that of
+        the work launched before the row, divided by the lanes; and that of the batch of the row.
+        The batches of *queue* have *largest* rows, by default the largest size worth running; the
+        batches of any other queue have as many rows as its cap.  Learns nothing.
+        """
+        latency = queue.latency
+        if largest is None:
+            largest = _largest(latency.peek_sizes(queue.cap), queue.cap, inf)
+        share, retries = self._turns.share_of(queue.share), self._retries.by_queue()
+        rows = ahead + rows_before(priority, queue.by_level) + retries.pop(queue, 0)
+        batches, rest = divmod(rows, largest)
+        work = batches * latency.predict(largest)
+        others: dict[Share, float] = {}  # the work of each other share
+        for other, of in self._pending.queues.items():
+            if of is not share:
+                others[of] = others.get(of, 0.0) + _seconds(other, other.rows)
+            elif other is not queue:
+                work += _seconds(other, rows_before(priority, other.by_level))
+        work += self._launched_before(share, work, others)
+        work += sum(_seconds(other, rows) for other, rows in retries.items())
         lanes = max(1, self._lanes.count - self._lanes.hung)
-        return Backlog(rows, self._lanes.free_in(now), lanes, queue.cap)
+        wait = self._lanes.free_in(now) + work / lanes + latency.predict(rest + 1)
+        return wait * queue.margin
+
+    def _launched_before(self, share: Share, work: float, others: Mapping[Share, float]) -> float:
+        """
+        Return the seconds of the work of *others* before *share* has launched *work* seconds more.
+
+        Another share has turns until its charge is that of *share*, or until its own work is done.
+        """
+        turns = self._turns
+        charge = turns.charge_of(share) + work / share.weight
+        return sum(
+            min(own, max(0.0, charge - turns.charge_of(other)) * other.weight)
+            for other, own in others.items()
+        )
 
 
-def _wait(backlog: Backlog, queue: Queue[Item, Result], allowed: float) -> float:
-    """Return the `expected_wait` in seconds, times the margin of *queue*."""
-    return expected_wait(backlog, queue.latency, allowed) * queue.margin
+def _largest(sizes: Sizes, cap: int, allowed: float) -> int:
+    """Return the largest of *sizes* that is `fitting` for *allowed*; *cap* if there are none."""
+    fits = fitting(sizes, allowed)
+    return fits.rows[-1] if fits.rows else cap
 
 
-def expected_wait(backlog: Backlog, latency: LatencyModel, allowed: float) -> float:
-    """
-    Return the expected seconds until a row that arrives now, behind *backlog*, is answered.
-
-    *allowed* is the number of seconds until its deadline.  Assumes batches of the largest size that
-    is `fitting` for *allowed*, launched by the lanes at equal intervals.
-    """
-    sizes = fitting(latency.sizes(backlog.cap), allowed)
-    largest = sizes.rows[-1] if sizes.rows else backlog.cap
-    batches, rest = divmod(backlog.rows, largest)
-    in_between = latency.predict(largest) / backlog.lanes
-    return backlog.free_in + batches * in_between + latency.predict(rest + 1)
+def _seconds(queue: Queue[Item, Result], rows: int) -> float:
+    """Return the expected seconds of *rows* rows of *queue*, run in batches as large as its cap."""
+    batches, rest = divmod(rows, queue.cap)
+    seconds = batches * queue.latency.predict(queue.cap)
+    return seconds + queue.latency.predict(rest) if rest else seconds
 
 
 def rows_before(priority: Priority, waiting: Sequence[int]) -> int:

@@ -9,7 +9,6 @@ callbacks run or l(b) is fitted.
 """
 
 from collections.abc import Callable, Hashable, Iterable, Sequence
-from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import Generic, cast
@@ -25,7 +24,6 @@ from batcher.completions import Completions
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
-    OutOfMemory,
     ResultCountMismatch,
     RunFailed,
     RunHung,
@@ -33,15 +31,16 @@ from batcher.errors import (
     Stage,
 )
 from batcher.executor import Executor, Item, Result
-from batcher.lanes import InFlight, Lanes
+from batcher.lanes import Lanes
+from batcher.observer import Observer
 from batcher.pending import Pending
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, WaitUntil
 from batcher.priority import Priority
 from batcher.queue import Queue
 from batcher.request import Request
-from batcher.retries import Retries, halve
-from batcher.share import Share
-from batcher.stats import BatcherReport, BatcherStats, RecentRuns, State, Totals
+from batcher.retries import Retries
+from batcher.share import Share, ShareTurns
+from batcher.stats import BatcherStats, State
 from batcher.timer import DeadlineTimer
 from batcher.trace import Reason, Run, Trace
 
@@ -52,8 +51,9 @@ class Batcher(Generic[Item, Result]):
 
     *executors* are the lanes, with one run at a time each; *policy* decides when to launch and how
     many rows.  *join* combines the results of a split request, in the order of its rows, into one.
-    A run that takes longer than both *run_timeout* seconds and 10 times its expected time is given
-    up; its lane is not used until the run ends.  By default no run is given up.
+    *observer* is told of each launch and outcome.  A run that takes longer than both *run_timeout*
+    seconds and 10 times its expected time is given up; its lane is not used until the run ends.  By
+    default no run is given up.
 
     The clock may be set back, as a reactor's may: a negative duration counts as 0 seconds.
 
@@ -68,22 +68,23 @@ class Batcher(Generic[Item, Result]):
         policy: Policy,
         *,
         join: Callable[[Sequence[Result]], Result],
+        observer: Observer,
         run_timeout: float = inf,
     ) -> None:
         if not executors:
             raise ValueError("a batcher without executors would never answer")
         self._clock = clock
         self._policy = policy
-        self._lanes: Lanes[Item, Result] = Lanes(executors, run_timeout, clock.seconds())
-        self._pending: Pending[Item, Result] = Pending()
+        turns = ShareTurns()
+        self._lanes: Lanes[Item, Result] = Lanes(executors, turns, run_timeout, clock.seconds())
+        self._pending: Pending[Item, Result] = Pending(turns)
         self._retries: Retries[Item, Result] = Retries()
-        self._totals = Totals()
+        self._observer = observer
         self._closing = Closing(self._pending, self._retries, self._lanes)
         self._admission = AdmissionControl(
-            self._pending, self._retries, self._lanes, self._closing, self._totals
+            self._pending, self._retries, self._lanes, turns, self._closing, observer
         )
-        self._recent = RecentRuns()
-        self._completions: Completions[Item, Result] = Completions(join, self._totals)
+        self._completions: Completions[Item, Result] = Completions(join, observer)
         self._number = 0
         self._turning = False
         self._timer = DeadlineTimer(clock, self._turn)
@@ -150,9 +151,20 @@ class Batcher(Generic[Item, Result]):
         """
         self._admission.admit(self._clock.seconds(), queue, deadline, priority, ahead)
 
-    def count_refused(self) -> None:
-        """Count one row as refused, for a request that was refused before it was submitted."""
-        self._totals.refused += 1
+    def expected_wait(
+        self,
+        queue: Queue[Item, Result],
+        *,
+        priority: Priority = Priority.NORMAL,
+        ahead: int = 0,
+    ) -> float:
+        """
+        Return the expected seconds until a row that arrives in *queue* now is answered.
+
+        Includes the margin by which `admit` multiplies it; inf while all lanes hang.  *ahead* is as
+        in `admit`.  Changes nothing that a later decision depends on.
+        """
+        return self._admission.expected_wait(self._clock.seconds(), queue, priority, ahead)
 
     @property
     def idle(self) -> bool:
@@ -163,12 +175,6 @@ class Batcher(Generic[Item, Result]):
     def hung(self) -> bool:
         """Whether a lane is not used because its run was given up and has not ended."""
         return self._lanes.hung > 0
-
-    def report(self) -> BatcherReport:
-        """Return the state, the last runs, and the state of the queues that launched them."""
-        now = self._clock.seconds()
-        queues = self._recent.queues(now)
-        return BatcherReport(self.stats(), str(self._policy), queues, self._recent.runs(), now)
 
     def drain(self) -> Deferred[None]:
         """
@@ -199,14 +205,14 @@ class Batcher(Generic[Item, Result]):
         Runs under way are not stopped; their results are dropped.  The Deferreds of `drain` fire.
         """
         self._closing.state = State.STOPPED
-        requests = [part.request for it in self._lanes for part in it.batch.open_parts]
+        requests = [part.request for batch in self._lanes for part in batch.open_parts]
         requests += [*self._retries.requests, *self._pending.requests]
         for request in sorted(requests, key=lambda request: request.number):
             self._close(request, ShuttingDown())
         self._turn()
 
     def stats(self) -> BatcherStats:
-        """Return the current state, and the current counts of rows and lanes."""
+        """Return the current state, and the current numbers of rows and lanes."""
         return BatcherStats(
             state=self._closing.state,
             waiting=self._pending.rows,
@@ -214,7 +220,8 @@ class Batcher(Generic[Item, Result]):
             lanes=self._lanes.count,
             running=len(self._lanes),
             hung=self._lanes.hung,
-            totals=replace(self._totals),
+            policy=str(self._policy),
+            now=self._clock.seconds(),
         )
 
     # The end of a request.
@@ -223,7 +230,7 @@ class Batcher(Generic[Item, Result]):
         """Called when *answer*, the Deferred of *request*, is cancelled."""
         self._stop_launches(request)
         request.answer = None
-        self._totals.cancelled += request.rows
+        self._observer.cancelled(request.queue, request.rows, "run" if request.taken else "queue")
         # Here rather than in Deferred.cancel, so that a drain fires after its last request.
         answer.errback(CancelledError())
         self._turn()
@@ -270,8 +277,8 @@ class Batcher(Generic[Item, Result]):
             self._turning = False
         if self._deliver():
             # Learn while runs are under way: neither an answer nor the next run waits for it.
-            for in_flight in self._lanes:
-                in_flight.batch.queue.learn()
+            for batch in self._lanes:
+                batch.queue.learn()
 
     def _launch_next(self) -> bool:
         """Expire requests; launch a retry or what the policy decides; return whether to repeat."""
@@ -282,8 +289,7 @@ class Batcher(Generic[Item, Result]):
         self._pending.clear_decisions()
         if not self._lanes.idle:
             return False
-        retry = self._retries.pop()
-        if retry is not None:
+        if (retry := self._retries.pop()) is not None:
             self._launch(retry, "retry", now)
             return True
         return any(self._launch_from(queue, now) for queue in self._pending.by_turn())
@@ -305,15 +311,15 @@ class Batcher(Generic[Item, Result]):
 
     def _give_up(self, now: float) -> None:
         """Fail the requests of runs past their time limit; if all lanes hang, waiting ones, too."""
-        for in_flight in self._lanes.give_up(now):
-            self._settle(in_flight, max(0.0, now - in_flight.run.started))
-            self._fail(in_flight.batch, RunHung(in_flight.hangs_at - in_flight.run.started))
+        for batch in self._lanes.give_up(now):
+            self._fail(batch, RunHung(batch.hangs_at - batch.run.started))
             if self._lanes.all_hung:
                 for request in (*self._retries.requests, *self._pending.requests):
                     self._close(request, RunHung(self._lanes.run_timeout))
 
     def _decide(self, queue: Queue[Item, Result], now: float) -> Decision:
         """Return the policy's decision; if it raises, fail the requests waiting in *queue*."""
+        queue.update_arrivals(now)
         view = self._pending.view(queue, now, draining=self._closing.is_closed(queue))
         lanes = LaneView(len(self._lanes.idle), self._lanes.count, queue.cap)
         try:
@@ -326,17 +332,14 @@ class Batcher(Generic[Item, Result]):
     def _launch(self, batch: Batch[Item, Result], reason: Reason, now: float) -> None:
         """Run *batch* on an idle lane; record it first, because the run may end at once."""
         queue = batch.queue
-        expected = queue.latency.predict(batch.rows)
-        run = Run(batch.rows, queue.cap, reason, None, now, expected, queue.rows)
-        in_flight = self._lanes.launch(batch, run)
-        self._pending.turns.launched(self._pending.share_of(queue), expected)
-        self._recent.record(queue, run)
-        self._totals.runs += 1
-        self._totals.run_rows += batch.rows
-        batch.launched(run, now)
-        running = maybeDeferred(in_flight.executor.run, batch.parts)
+        seconds = queue.latency.predict(batch.rows)
+        run = Run(batch.rows, queue.cap, reason, None, now, seconds, queue.rows)
+        self._lanes.launch(batch, run)
+        self._observer.launched(queue, run)
+        batch.launched()
+        running = maybeDeferred(batch.executor.run, batch.parts)
         running.addCallbacks(
-            self._succeeded, self._failed, callbackArgs=(in_flight,), errbackArgs=(in_flight,)
+            self._succeeded, self._failed, callbackArgs=(batch,), errbackArgs=(batch,)
         )
 
     def _next_turn_at(self) -> float:
@@ -357,19 +360,18 @@ class Batcher(Generic[Item, Result]):
 
     # The end of a run.
 
-    def _succeeded(self, results: Sequence[Result], in_flight: InFlight[Item, Result]) -> None:
+    def _succeeded(self, results: Sequence[Result], batch: Batch[Item, Result]) -> None:
         """Called with the results of a run; the next run is launched before any Deferred fires."""
-        batch, queue, now = in_flight.batch, in_flight.batch.queue, self._clock.seconds()
-        taken = self._complete(in_flight, now)
+        queue, now = batch.queue, self._clock.seconds()
+        self._lanes.complete(batch, now)
         try:
             requests = batch.scatter(results)
-        except ResultCountMismatch as error:
-            self._fail(batch, error)
         except Exception as error:  # noqa: BLE001 - an executor may return anything
-            self._fail(batch, RunFailed(error))
+            self._observer.ended(queue, batch.run, error)
+            self._fail(batch, error if isinstance(error, ResultCountMismatch) else RunFailed(error))
         else:
-            run_seconds, in_flight.run.dispatch_overhead = in_flight.split_overhead(taken)
-            queue.record_run(batch.rows, run_seconds, in_flight.run.dispatch_overhead)
+            queue.record_run(batch.rows, *batch.split_overhead())
+            self._observer.ended(queue, batch.run, None)
             queue.returns.answered(batch.completed_sources, now)
             late = False
             for request in requests:
@@ -383,40 +385,14 @@ class Batcher(Generic[Item, Result]):
                 self._admission.met(requests[0], now)
         self._turn()
 
-    def _failed(self, failure: Failure, in_flight: InFlight[Item, Result]) -> None:
+    def _failed(self, failure: Failure, batch: Batch[Item, Result]) -> None:
         """Called when a run has failed: retry its requests in smaller batches, or fail them."""
-        self._complete(in_flight, self._clock.seconds())
-        batch, error = in_flight.batch, cast("BaseException", failure.value)
-        if isinstance(error, (ResultCountMismatch, ShuttingDown)):
-            self._fail(batch, error)
-        elif isinstance(error, OutOfMemory) and batch.rows > 1:
-            # Halved by rows: a retry is cut to the cap when it is launched.
-            queue = batch.queue
-            queue.cap = min(queue.cap, (batch.rows + 1) // 2)
-            self._retries.push(batch)
-        elif len(batch.parts) == 1:
-            self._fail(batch, RunFailed(error))
-        else:
-            for half in halve(batch):
-                self._retries.push(half)
+        self._lanes.complete(batch, self._clock.seconds())
+        error = cast("BaseException", failure.value)
+        self._observer.ended(batch.queue, batch.run, error)
+        if (final := self._retries.push_failed(batch, error)) is not None:
+            self._fail(batch, final)
         self._turn()
-
-    def _complete(self, in_flight: InFlight[Item, Result], now: float) -> float:
-        """Record that a run has ended at *now*; return the seconds since its launch."""
-        taken = self._lanes.complete(in_flight, now)
-        if not in_flight.hung:
-            self._settle(in_flight, taken)
-        return taken
-
-    def _settle(self, in_flight: InFlight[Item, Result], taken: float) -> None:
-        """
-        Charge the share of a run that has ended or is given up with the *taken* seconds.
-
-        A run that is given up is charged until then only: the share would otherwise have no turn
-        for as long as the run hung.
-        """
-        share = self._pending.share_of(in_flight.batch.queue)
-        self._pending.turns.ended(share, in_flight.run.expected, taken)
 
     def _fail(self, batch: Batch[Item, Result], error: BatcherError) -> None:
         for part in batch.parts:

@@ -72,9 +72,8 @@ class Closing(Generic[Item, Result]):
         """Called when *ended*, a Deferred of `close`, is cancelled."""
         del self._waiting[ended]
 
-    def _busy_shares(self) -> set[Share]:
+    def _busy_shares(self) -> set[Share | None]:
         """Return the shares with a request that waits or is to be run again, or with a run."""
-        queues = [request.queue for request in self._retries.requests]
-        queues += self._pending.queues
-        queues += [it.batch.queue for it in self._lanes if not it.hung]
-        return {self._pending.share_of(queue) for queue in queues}
+        queues = [*self._pending.queues, *self._retries.by_queue()]
+        queues += [batch.queue for batch in self._lanes if not batch.hung]
+        return {queue.share for queue in queues}

@@ -1,5 +1,5 @@
 """
-Fire the Deferreds of ended requests in order, each exactly once, and count the rows.
+Fire the Deferreds of ended requests in order, each exactly once, and tell the observer.
 
 Belongs to the reactor thread.
 """
@@ -10,19 +10,19 @@ from typing import Generic
 
 from batcher.errors import DeadlineExceeded, RunFailed
 from batcher.executor import Item, Result
+from batcher.observer import Observer
 from batcher.request import Request
-from batcher.stats import Totals
 
 
 class Completions(Generic[Item, Result]):
     """Requests that have ended and whose Deferreds have not fired, in the order of their end."""
 
-    __slots__ = ("_delivering", "_ended", "_join", "_totals")
+    __slots__ = ("_delivering", "_ended", "_join", "_observer")
 
-    def __init__(self, join: Callable[[Sequence[Result]], Result], totals: Totals) -> None:
-        """*join* combines results of a split request; *totals* counts the outcome of each row."""
+    def __init__(self, join: Callable[[Sequence[Result]], Result], observer: Observer) -> None:
+        """*join* combines results of a split request; *observer* is told of each outcome."""
         self._join = join
-        self._totals = totals
+        self._observer = observer
         self._ended: deque[Request[Item, Result]] = deque()
         self._delivering = False
 
@@ -57,11 +57,11 @@ class Completions(Generic[Item, Result]):
             except Exception as error:  # noqa: BLE001 - any error of join fails this request alone
                 request.error = RunFailed(error)
             else:
-                self._totals.answered += request.rows
+                self._observer.answered(request.queue, request.rows)
                 answer.callback(result)
                 return
         if isinstance(request.error, DeadlineExceeded):
-            self._totals.expired += request.rows
+            self._observer.expired(request.queue, request.rows, request.error.stage)
         else:
-            self._totals.failed += request.rows
+            self._observer.failed(request.queue, request.rows, request.error)
         answer.errback(request.error)

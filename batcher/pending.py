@@ -19,23 +19,18 @@ from batcher.share import Share, ShareTurns
 class Pending(Generic[Item, Result]):
     """The queues that are not empty."""
 
-    __slots__ = ("_default", "_queues", "rows", "turns")
+    __slots__ = ("_queues", "_turns", "rows")
 
-    def __init__(self) -> None:
+    def __init__(self, turns: ShareTurns) -> None:
         self.rows = 0  #: rows waiting in all queues
-        self.turns = ShareTurns()
-        self._default = Share("")  # that of all queues without a share
+        self._turns = turns
         # The share of each queue, in the order in which the queues ceased to be empty.
         self._queues: dict[Queue[Item, Result], Share] = {}
-
-    def share_of(self, queue: Queue[Item, Result]) -> Share:
-        """Return the share of *queue*, which may be empty."""
-        return queue.share or self._default
 
     def push(self, request: Request[Item, Result]) -> None:
         """Append *request* to its queue."""
         queue = request.queue
-        self._queues[queue] = queue.share or self._default
+        self._queues[queue] = self._turns.share_of(queue.share)
         queue.push(request)
         self.rows += request.rows
 
@@ -53,13 +48,13 @@ class Pending(Generic[Item, Result]):
         shares: dict[Share, list[Queue[Item, Result]]] = {}
         for queue, share in self._queues.items():
             shares.setdefault(share, []).append(queue)
-        turns = sorted(shares, key=self.turns.charge_of)
+        turns = sorted(shares, key=self._turns.charge_of)
         return [queue for share in turns for queue in _by_priority(share, shares[share])]
 
     @property
-    def queues(self) -> list[Queue[Item, Result]]:
-        """The queues that are not empty."""
-        return list(self._queues)
+    def queues(self) -> Mapping[Queue[Item, Result], Share]:
+        """The queues that are not empty, each with its share."""
+        return self._queues
 
     @property
     def requests(self) -> list[Request[Item, Result]]:
@@ -77,7 +72,7 @@ class Pending(Generic[Item, Result]):
         before, share = queue.rows, self._queues[queue]
         parts, late = queue.take(share.turns, rows, finish, self._other_heads(queue, share))
         if parts:
-            self.turns.start_turn(share)
+            self._turns.start_turn(share)
         self.rows -= before - queue.rows
         self._drop_if_empty(queue)
         return parts, late

@@ -75,6 +75,11 @@ class Queue(Generic[Item, Result]):
                 f"not {self.cap} and {self.max_queued_rows} rows"
             )
 
+    @property
+    def in_background(self) -> bool:
+        """Whether reports leave it out."""
+        return self.share is not None and self.share.background
+
     # What is known about its runs.
 
     def record_run(self, rows: int, seconds: float, dispatch_overhead: float) -> None:
@@ -106,6 +111,10 @@ class Queue(Generic[Item, Result]):
     def expected(self, now: float) -> Arrivals:
         """Return the arrival rate at *now* and the additional rows expected from a burst."""
         return self.arrivals.expect(now, self.latency.predict(self.cap))
+
+    def update_arrivals(self, now: float) -> None:
+        """Update the arrival rate, before the policy decides at *now*."""
+        self.arrivals.update(now, self.latency.predict(self.cap))
 
     # The requests that wait.
 

@@ -9,7 +9,15 @@ from math import inf
 from typing import Generic
 
 from batcher.batch import Batch
+from batcher.errors import (
+    BatcherError,
+    OutOfMemory,
+    ResultCountMismatch,
+    RunFailed,
+    ShuttingDown,
+)
 from batcher.executor import Item, Result
+from batcher.queue import Queue
 from batcher.request import Part, Request
 
 
@@ -59,7 +67,35 @@ class Retries(Generic[Item, Result]):
     @property
     def rows(self) -> int:
         """The number of rows of open requests in these batches."""
-        return sum(part.rows for _, _, batch in self._heap for part in batch.open_parts)
+        return sum(self.by_queue().values())
+
+    def by_queue(self) -> dict[Queue[Item, Result], int]:
+        """Return `rows` by queue, without queues that have none."""
+        rows: dict[Queue[Item, Result], int] = {}
+        for _, _, batch in self._heap:
+            for part in batch.open_parts:
+                rows[batch.queue] = rows.get(batch.queue, 0) + part.rows
+        return rows
+
+    def push_failed(self, batch: Batch[Item, Result], error: BaseException) -> BatcherError | None:
+        """
+        Add smaller batches of *batch*, whose run has failed with *error*.
+
+        Return the error with which its requests end if no smaller batch can succeed, else None.
+        After `OutOfMemory` lowers the cap of the queue.
+        """
+        if isinstance(error, (ResultCountMismatch, ShuttingDown)):
+            return error
+        if isinstance(error, OutOfMemory) and batch.rows > 1:
+            # Halved by rows: a retry is cut to the cap when it is launched.
+            batch.queue.cap = min(batch.queue.cap, (batch.rows + 1) // 2)
+            self.push(batch)
+        elif len(batch.parts) == 1:
+            return RunFailed(error)
+        else:
+            for half in halve(batch):
+                self.push(half)
+        return None
 
     def push(self, batch: Batch[Item, Result]) -> None:
         """Add *batch*; it is launched when a lane is idle."""

@@ -47,10 +47,15 @@ class ShareTurns:
     under way, whose time is not certain.
     """
 
-    __slots__ = ("_least",)
+    __slots__ = ("_default", "_least")
 
     def __init__(self) -> None:
+        self._default = Share("")
         self._least = 0.0
+
+    def share_of(self, share: Share | None) -> Share:
+        """Return *share*, the share of a queue; if it is None, that of all queues without one."""
+        return share or self._default
 
     def charge_of(self, share: Share) -> float:
         """Return the charge of *share*."""
@@ -60,12 +65,14 @@ class ShareTurns:
         """Record that a turn of *share* starts."""
         self._least = max(self._least, share.settled)
 
-    def launched(self, share: Share, expected: float) -> None:
-        """Charge *share* with a run that was launched now and takes *expected* seconds."""
+    def launched(self, of: Share | None, expected: float) -> None:
+        """Charge the share *of* a queue with a run, launched now, of *expected* seconds."""
+        share = self.share_of(of)
         share.settled = max(share.settled, self._least - share.running)
         share.running += expected / share.weight
 
-    def ended(self, share: Share, expected: float, taken: float) -> None:
-        """Record that a run of *share* took *taken* seconds; *expected* is as at its launch."""
+    def ended(self, of: Share | None, expected: float, taken: float) -> None:
+        """Correct the charge for such a run, whose *expected* seconds were charged, to *taken*."""
+        share = self.share_of(of)
         share.running -= expected / share.weight
         share.settled += taken / share.weight

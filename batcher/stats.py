@@ -1,14 +1,17 @@
 """
-Reports of a batcher: counters, its queues and its last runs.
+Reports of a batcher: its state, the recorded totals and last runs, and its queues.
 
-Plain data without payload, read on the reactor thread.
+Without payload; read and written on the reactor thread.
 """
 
 from collections import OrderedDict, deque
-from dataclasses import dataclass, replace
+from copy import deepcopy
+from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import Any, get_args
 
+from batcher.errors import Stage
+from batcher.observer import CancelStage, ExpiryStage, RefusalCause
 from batcher.priority import Priority
 from batcher.queue import Queue
 from batcher.trace import Run
@@ -25,13 +28,26 @@ class State(Enum):
     STOPPED = "stopped"  #: every request has its answer
 
 
+def _by_expiry_stage() -> dict[ExpiryStage, int]:
+    return {**dict.fromkeys(get_args(Stage), 0), "decode": 0}
+
+
+def _by_cancel_stage() -> dict[CancelStage, int]:
+    return dict.fromkeys(get_args(CancelStage), 0)
+
+
+def _by_cause() -> dict[RefusalCause, int]:
+    return dict.fromkeys(get_args(RefusalCause), 0)
+
+
 @dataclass(slots=True)
 class Totals:
     """
     Counts since the start.
 
-    Each row that ends adds 1 to one of `answered`, `failed`, `expired`, `cancelled`, `refused`.  A
-    request that is refused before it is submitted counts as one row.
+    Each row that ends adds 1 to one of `answered`, `failed`, `expired`, `cancelled`, `refused`; the
+    last three are the sums of the counts by stage or cause.  A request that ends before it is
+    submitted counts as one row.
     """
 
     runs: int = 0  #: batches launched, retries included
@@ -41,11 +57,14 @@ class Totals:
     expired: int = 0  #: too late, at any stage
     cancelled: int = 0
     refused: int = 0  #: late by the estimate, a full queue, hung lanes or shutting down
+    expired_by_stage: dict[ExpiryStage, int] = field(default_factory=_by_expiry_stage)
+    cancelled_by_stage: dict[CancelStage, int] = field(default_factory=_by_cancel_stage)
+    refused_by_cause: dict[RefusalCause, int] = field(default_factory=_by_cause)
 
 
 @dataclass(frozen=True, slots=True)
 class BatcherStats:
-    """The state of a batcher, and its counts of rows and lanes, at one time."""
+    """The state of a batcher, and its present numbers of rows and lanes, at one time."""
 
     state: State
     waiting: int  #: rows in the queues
@@ -53,7 +72,8 @@ class BatcherStats:
     lanes: int
     running: int  #: lanes that run a batch
     hung: int  #: lanes, included in `running`, whose run has been given up
-    totals: Totals  #: a copy, which does not change
+    policy: str  #: a description of the policy of queues without one of their own
+    now: float  #: the time of the report, in seconds of the clock of `Run.started`
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,42 +96,79 @@ class BatcherReport:
     """The state of a batcher and its last runs; together they explain its decisions."""
 
     stats: BatcherStats
-    policy: str  #: a description of the policy
+    totals: Totals  #: a copy, which does not change
     queues: tuple[QueueReport, ...]  #: the queue with the last launch first
     runs: tuple[Run, ...]  #: copies, which do not change; the last launch first
-    now: float  #: the time of the report, in seconds of the clock of `Run.started`
 
 
-class RecentRuns:
-    """The last `MAX_RECENT_RUNS` runs, and the `MAX_REPORTED_QUEUES` queues that launched last."""
+class Recorder:
+    """
+    The observer that keeps the totals and the recent runs, for reports.
 
-    __slots__ = ("_queues", "_runs")
+    Leaves out the queues of background shares.  It has the last `MAX_RECENT_RUNS` runs, and the
+    `MAX_REPORTED_QUEUES` queues that launched last.
+    """
+
+    __slots__ = ("_queues", "_runs", "totals")
 
     def __init__(self) -> None:
+        self.totals = Totals()
         self._runs: deque[Run] = deque(maxlen=MAX_RECENT_RUNS)
         # The queue with the last launch is the last.
         self._queues: OrderedDict[Queue[Any, Any], None] = OrderedDict()
 
-    def record(self, queue: Queue[Any, Any], run: Run) -> None:
-        """Record that *run* was launched from *queue*."""
+    def launched(self, queue: Queue[Any, Any], run: Run) -> None:
+        """Count *run*, and keep it and *queue* for reports."""
+        if queue.in_background:
+            return
+        self.totals.runs += 1
+        self.totals.run_rows += run.rows
         self._runs.append(run)
         self._queues[queue] = None
         self._queues.move_to_end(queue)
         if len(self._queues) > MAX_REPORTED_QUEUES:
             self._queues.popitem(last=False)
 
-    def queues(self, now: float) -> tuple[QueueReport, ...]:
-        """Return a report at *now* of each recorded queue, the queue with the last launch first."""
-        return tuple(queue_report(queue, now) for queue in reversed(self._queues))
+    def ended(self, queue: Queue[Any, Any], run: Run, error: BaseException | None) -> None:
+        """Do nothing: the *run* that `launched` has kept holds its seconds now."""
 
-    def runs(self) -> tuple[Run, ...]:
-        """Return copies of the runs, the last launch first."""
-        return tuple(replace(run) for run in reversed(self._runs))
+    def answered(self, queue: Queue[Any, Any], rows: int) -> None:
+        """Count *rows*."""
+        if not queue.in_background:
+            self.totals.answered += rows
+
+    def failed(self, queue: Queue[Any, Any], rows: int, error: BaseException) -> None:
+        """Count *rows*."""
+        if not queue.in_background:
+            self.totals.failed += rows
+
+    def refused(self, queue: Queue[Any, Any], rows: int, cause: RefusalCause) -> None:
+        """Count *rows* by *cause*."""
+        if not queue.in_background:
+            self.totals.refused += rows
+            self.totals.refused_by_cause[cause] += rows
+
+    def expired(self, queue: Queue[Any, Any], rows: int, stage: ExpiryStage) -> None:
+        """Count *rows* by *stage*."""
+        if not queue.in_background:
+            self.totals.expired += rows
+            self.totals.expired_by_stage[stage] += rows
+
+    def cancelled(self, queue: Queue[Any, Any], rows: int, stage: CancelStage) -> None:
+        """Count *rows* by *stage*."""
+        if not queue.in_background:
+            self.totals.cancelled += rows
+            self.totals.cancelled_by_stage[stage] += rows
+
+    def report(self, stats: BatcherStats) -> BatcherReport:
+        """Return a report of what was recorded, with *stats*, the state of the batcher now."""
+        queues = tuple(queue_report(queue, stats.now) for queue in reversed(self._queues))
+        runs = tuple(replace(run) for run in reversed(self._runs))
+        return BatcherReport(stats, deepcopy(self.totals), queues, runs)
 
 
 def queue_report(queue: Queue[Any, Any], now: float) -> QueueReport:
-    """Let *queue* learn from its last run, then return its report at *now*."""
-    queue.learn()
+    """Return the report of *queue* at *now*; changes nothing that a decision depends on."""
     latency = queue.latency
     return QueueReport(
         name=queue.name,
@@ -120,7 +177,7 @@ def queue_report(queue: Queue[Any, Any], now: float) -> QueueReport:
         arrivals=queue.expected(now).rate,
         latency=latency.fitted,
         knee=latency.knee(queue.cap),
-        best=max(latency.sizes(queue.cap).rates, default=0.0),
+        best=max(latency.peek_sizes(queue.cap).rates, default=0.0),
         cap=queue.cap,
         margin=queue.margin,
     )

@@ -25,6 +25,7 @@ from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
 from batcher.priority import Priority
 from batcher.queue import Queue
+from batcher.stats import Recorder
 from batcher.trace import Trace
 from benchmarks.kept import Kept, json_option, stamped, write
 from benchmarks.tables import table
@@ -101,8 +102,14 @@ class Submits:
         """
         self.clock = Clock()
         self.lane = HeldLane()
+        self.recorder = Recorder()
         self.batcher: Batcher[None, None] = Batcher(
-            self.clock, [self.lane], LotPolicy(), join=lambda _: None, run_timeout=RUN_TIMEOUT
+            self.clock,
+            [self.lane],
+            LotPolicy(),
+            join=lambda _: None,
+            observer=self.recorder,
+            run_timeout=RUN_TIMEOUT,
         )
         self._queue: Queue[None, None] = Queue(LatencyCurve(MEASURED), BATCH, 4 * BATCH)
         self._sources: Iterator[object] = cycle([object() for _ in range(CLIENTS)])

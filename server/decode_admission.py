@@ -35,17 +35,26 @@ class DecodeAdmission:
 
     def admit(self, pending: int, queue: FeedQueue, allowed: float) -> None:
         """
-        Raise `Overloaded` if decoding and one run of *queue* would end too late.
+        Raise `Overloaded` if the `expected_wait` is longer than *allowed* seconds.
 
-        *pending* is the count of requests that wait for a thread or run on one; *allowed* seconds
-        remain for the answer.  The expected wait is the sum of
-        ``(pending + 1 - threads) / threads * average``, with the average decoding time, and the run
-        of one row.  This sum is multiplied by the margin, which is learned from requests that were
-        admitted and missed their deadline.  If a thread is free, the request is admitted.
+        The other arguments are those of `expected_wait`.
+        """
+        wait = self.expected_wait(pending, queue)
+        if wait > allowed:
+            raise Overloaded(wait, allowed)
+
+    def expected_wait(self, pending: int, queue: FeedQueue) -> float:
+        """
+        Return the expected seconds until a request that arrives now is decoded and has run.
+
+        *pending* is the count of requests before it that wait for a thread or run on one.  The wait
+        is the sum of ``(pending + 1 - threads) / threads * average``, with the average decoding
+        time, and the run of one row in *queue*.  This sum is multiplied by the margin, which is
+        learned from requests that were admitted and missed their deadline.  If a thread is free,
+        return 0.0: the request does not wait for a thread.
         """
         behind = pending + 1 - self.threads
-        if behind > 0:
-            wait = behind / self.threads * self.average + queue.latency.predict(1)
-            wait *= self._margin.factor
-            if wait > allowed:
-                raise Overloaded(wait, allowed)
+        if behind <= 0:
+            return 0.0
+        wait = behind / self.threads * self.average + queue.latency.predict(1)
+        return wait * self._margin.factor

@@ -11,11 +11,14 @@ from functools import partial
 from typing import TypeVar
 
 import numpy as np
-from twisted.internet.defer import Deferred, fail
+from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 from batcher.batcher import Batcher
-from batcher.errors import DeadlineExceeded, Overloaded, QueueFull
+from batcher.errors import DeadlineExceeded, Overloaded, QueueFull, RunHung, ShuttingDown
+from batcher.observer import RefusalCause
+from batcher.priority import Priority
+from batcher.stats import Recorder
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
 from model.execution.queues import FeedQueue, Queues
@@ -27,6 +30,13 @@ from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.decode_admission import DecodeAdmission
 
 T = TypeVar("T")
+
+#: The recorded causes of the errors of `Batcher.admit`.
+_CAUSES: dict[type[Exception], RefusalCause] = {
+    Overloaded: "late",
+    ShuttingDown: "closed",
+    RunHung: "hung",
+}
 
 #: Outputs of more bytes are finished on a decode thread.  Writing 32 KiB of numbers as JSON takes
 #: about 0.25 ms; so does the change to a decode thread and back.
@@ -55,6 +65,7 @@ class ServedModel:
     max_pixels: int | None
     queues: Queues
     batcher: Batcher[Feed, Arrays]
+    recorder: Recorder  #: observes the batcher
 
     @property
     def full_name(self) -> str:
@@ -169,6 +180,7 @@ class Inference:
         self.default_timeout = default_timeout
         self.decoding = DecodeAdmission(pool.threads)
         self._pool = pool
+        self._share = model.queues.share
         self._seconds = seconds
         # The queue of a request is not known before its body is read: expect the last one used.
         self._last_queue = model.default_queue
@@ -185,27 +197,48 @@ class Inference:
 
         Called when the head has been received, and again when the body has arrived later.  Raises
         `Overloaded` if the wait for the decode threads (server/decode_admission.py) or the queue
-        (batcher/admission.py) is too long; the request is then counted in `Totals.refused`.  Raises
-        `DeadlineExceeded` if the deadline has passed, and the other errors of `Batcher.admit`.
+        (batcher/admission.py) is too long, `DeadlineExceeded` if the deadline has passed, and the
+        other errors of `Batcher.admit`.  The request is then recorded as one refused or late row.
         """
-        try:
-            self._admit(options)
-        except Overloaded:
-            self.model.batcher.count_refused()
-            raise
-
-    def _admit(self, options: RequestOptions) -> None:
-        deadline = self._deadline(options)
+        deadline, queue, recorder = self._deadline(options), self._last_queue, self.model.recorder
         allowed = deadline - self._seconds()
         if allowed <= 0.0:
+            recorder.expired(queue, 1, "decode")
             raise DeadlineExceeded(-allowed, "submit")
-        queue = self._last_queue
-        self.decoding.admit(self.pending, queue, allowed)
-        # The rows of the requests that are decoded are not known yet: count one for each.
-        ahead = self.pending - self._finishing
-        ask = partial(
-            self.model.batcher.admit, deadline=deadline, priority=options.priority, ahead=ahead
-        )
+        try:
+            self.decoding.admit(self._pool.pending_before(self._share), queue, allowed)
+        except Overloaded:
+            recorder.refused(queue, 1, "decode")
+            raise
+        try:
+            self._admit(queue, deadline, options.priority)
+        except (Overloaded, ShuttingDown, RunHung) as error:
+            recorder.refused(queue, 1, _CAUSES[type(error)])
+            raise
+
+    def expected_wait(self) -> float:
+        """
+        Return the expected seconds until a request that arrives now is answered.
+
+        The request is like the last one: its rows wait in the queue that was used last.  The value
+        is the one that admission compares with the time allowed, so it has the learned margins.
+        """
+        queue, batcher = self._last_queue, self.model.batcher
+        decoding = self.decoding.expected_wait(self._pool.pending_before(self._share), queue)
+        return max(decoding, batcher.expected_wait(queue, ahead=self._rows_ahead))
+
+    @property
+    def _rows_ahead(self) -> int:
+        """
+        The rows that are admitted but not submitted yet.
+
+        The rows of the requests that are decoded are not known: count one for each.
+        """
+        return self._pool.pending_of(self._share) - self._finishing
+
+    def _admit(self, queue: FeedQueue, deadline: float, priority: Priority) -> None:
+        ahead = self._rows_ahead
+        ask = partial(self.model.batcher.admit, deadline=deadline, priority=priority, ahead=ahead)
         try:
             ask(queue)
         except Overloaded:
@@ -229,16 +262,17 @@ class Inference:
             try:
                 answer = self.submit(self._prepare_at_once(call, timing), call.options, timing)
             except Exception:  # noqa: BLE001 - any error is the result of the call
-                return fail()
+                return fail(self._not_prepared(Failure()))
         else:
             prepared = self._pool.run(
                 self._prepare_before,
                 call.prepare,
                 self._deadline(call.options),
+                share=self._share,
                 on_duration=partial(self._observe_decoding, timing),
             )
             answer = prepared.addCallbacks(
-                self.submit, self._observe_missed_deadline, callbackArgs=(call.options, timing)
+                self.submit, self._not_decoded, callbackArgs=(call.options, timing)
             )
         return answer.addCallback(self._finish, call.finish, timing)
 
@@ -281,7 +315,8 @@ class Inference:
         """Return the result of *finish* for *outputs*, or its Deferred if *outputs* are large."""
         if outputs.exceed(MAX_BYTES_FINISHED_AT_ONCE):
             self._finishing += 1
-            finished = self._pool.run(finish, outputs, on_duration=partial(_set_encode, timing))
+            set_encode = partial(_set_encode, timing)
+            finished = self._pool.run(finish, outputs, share=self._share, on_duration=set_encode)
             return finished.addBoth(self._finished)
         start = self._seconds()
         result = finish(outputs)
@@ -293,14 +328,23 @@ class Inference:
         self._finishing -= 1
         return result
 
-    def _observe_missed_deadline(self, failure: Failure) -> Failure:
+    def _not_decoded(self, failure: Failure) -> Failure:
         """
-        Update the margin if *failure* is a `DeadlineExceeded`; return *failure*.
+        Record a request that no decode thread has prepared; return *failure*, its error.
 
-        The deadline then passed before a decode thread was free.
+        If its deadline passed before a thread was free, the margin learns from that.
         """
         if failure.check(DeadlineExceeded):
             self.decoding.observe_missed(self._seconds())
+        return self._not_prepared(failure)
+
+    def _not_prepared(self, failure: Failure) -> Failure:
+        """Record a request that ends before it is submitted; return *failure*, its error."""
+        recorder = self.model.recorder
+        if failure.check(DeadlineExceeded):
+            recorder.expired(self._last_queue, 1, "decode")
+        elif failure.check(CancelledError):
+            recorder.cancelled(self._last_queue, 1, "decode")
         return failure
 
     def _prepare_before(self, prepare: Callable[[], Feed], deadline: float) -> Feed:

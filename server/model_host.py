@@ -156,6 +156,7 @@ class ModelHost:
             max_pixels=self.settings.max_pixels if loaded.decodes else None,
             queues=queues,
             batcher=batcher,
+            recorder=self._lanes.recorder,
         )
 
     def _raise_if_stopping(self) -> None:

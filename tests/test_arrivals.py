@@ -11,9 +11,9 @@ def steady(rate: ArrivalRate, start: float, stop: float, each: float, longest: f
     now = start
     while now < stop:
         rate.observe(1, now)
-        rate.expect(now, longest)
+        rate.update(now, longest)
         now += each
-    return rate.expect(stop, longest)
+    return rate.update(stop, longest)
 
 
 def test_without_arrivals_none_are_expected() -> None:
@@ -48,7 +48,7 @@ def test_chance_is_no_burst(rows: int) -> None:
     surges: list[float] = []
     while now < 2000.0:
         rate.observe(rows, now)
-        surges.append(rate.expect(now, 1.0).surge)
+        surges.append(rate.update(now, 1.0).surge)
         now += source.expovariate(8.0)
     assert sum(surge > 0.0 for surge in surges) < 0.2 * len(surges)
     assert sum(surges) < 2.0 * rows * len(surges)
@@ -58,6 +58,17 @@ def test_a_clock_that_is_set_back_has_no_effect() -> None:
     """The expectation stays until the time advances again."""
     rate = ArrivalRate()
     before = steady(rate, 100.0, 164.0, 0.5, 1.0)
-    assert rate.expect(50.0, 1.0) == before
+    assert rate.update(50.0, 1.0) == before
     later = steady(rate, 50.0, 114.0, 0.5, 1.0)
     assert later.rate == pytest.approx(2.0, rel=0.1)
+
+
+def test_reading_the_expectation_changes_nothing() -> None:
+    """It is that of an update at the same time, however often it is read."""
+    read, other = ArrivalRate(), ArrivalRate()
+    for rate in (read, other):
+        steady(rate, 0.0, 64.0, 0.5, 1.0)
+    for second in range(65, 80):
+        read.expect(float(second), 1.0)
+    assert read.expect(80.0, 1.0) == other.update(80.0, 1.0) == read.update(80.0, 1.0)
+    assert other.expect(80.0, 1.0).rate < 2.0

@@ -315,7 +315,7 @@ def test_a_trace_of_a_request_that_was_never_launched_has_its_wait() -> None:
 def test_stats_count_rows_and_do_not_change_afterwards() -> None:
     """Every submitted row is in exactly one place."""
     manual = ManualBatcher(cap=4, limit=16)
-    before = manual.batcher.stats()
+    before = manual.report
     manual.submit("answered", 3)
     manual.submit("failed", 2)
     manual.submit("expired", 4, deadline=1.0)
@@ -328,12 +328,12 @@ def test_stats_count_rows_and_do_not_change_afterwards() -> None:
     manual.lane.current.fail(ValueError("bad"))
     assert manual.batcher.stats().retrying == 2
     manual.lane.current.fail(ValueError("bad"))
-    stats = manual.batcher.stats()
+    stats, totals = manual.report.stats, manual.report.totals
     assert (stats.state, stats.lanes, stats.running) == (State.RUNNING, 1, 1)
     assert (stats.waiting, stats.retrying) == (5, 0)
-    assert (stats.totals.runs, stats.totals.run_rows) == (4, 11)
-    assert (stats.totals.answered, stats.totals.failed) == (3, 2)
-    assert (stats.totals.expired, stats.totals.cancelled, stats.totals.refused) == (10, 5, 17)
+    assert (totals.runs, totals.run_rows) == (4, 11)
+    assert (totals.answered, totals.failed) == (3, 2)
+    assert (totals.expired, totals.cancelled, totals.refused) == (10, 5, 17)
     assert before.totals.runs == 0
 
 

@@ -76,7 +76,7 @@ def test_a_failed_part_fails_its_request_once_and_drops_the_others() -> None:
     manual.lanes[0].current.finish()
     manual.lanes[1].current.finish()
     assert manual.ended == ["a", "b"]
-    assert manual.batcher.stats().totals.failed == 8
+    assert manual.recorder.totals.failed == 8
 
 
 def test_out_of_memory_halves_by_rows_and_lowers_the_cap_from_then_on() -> None:

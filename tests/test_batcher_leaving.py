@@ -90,7 +90,7 @@ def test_a_callback_may_cancel_a_request_that_has_its_result() -> None:
     manual.lane.current.finish()
     assert manual.ended == ["running", "a", "b"]
     assert isinstance(manual.errors["b"], CancelledError)
-    totals = manual.batcher.stats().totals
+    totals = manual.recorder.totals
     assert (totals.answered, totals.cancelled) == (2, 1)
 
 
@@ -171,7 +171,7 @@ def test_a_split_request_that_expires_drops_the_rest_of_its_rows() -> None:
     assert manual.ended == ["a"]
     manual.lane.current.finish()
     assert len(manual.lane.runs) == 1
-    assert manual.batcher.stats().totals.expired == 8
+    assert manual.recorder.totals.expired == 8
 
 
 def test_a_late_part_ends_a_split_request_at_once() -> None:

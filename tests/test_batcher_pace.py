@@ -4,8 +4,12 @@ from math import inf
 
 import pytest
 
+from batcher.learning.latency import LatencyCurve
 from batcher.policy import Decision, LaneView, LotPolicy, QueueView, WaitUntil
+from batcher.priority import Priority, Turns
+from batcher.queue import Queue
 from tests.fakes.executor import ManualBatcher
+from tests.fakes.load import chance
 
 
 def quicker_than_expected() -> ManualBatcher:
@@ -57,10 +61,11 @@ def test_a_run_is_learned_before_a_refusal() -> None:
     assert manual.latency.predict(1) < 100.0
 
 
-def test_a_run_is_learned_before_it_is_reported() -> None:
-    """A report has the last run."""
+def test_a_report_learns_nothing() -> None:
+    """It has what decisions are based on."""
     manual = quicker_than_expected()
-    assert manual.batcher.report().queues[0].latency[1] < 100.0
+    assert manual.report.queues[0].latency[1] == 100.0
+    assert manual.latency.predict(1) == 100.0
 
 
 class AskedPolicy:
@@ -121,3 +126,44 @@ def test_a_policy_is_asked_when_it_is_time() -> None:
     assert policy.asked == [1, 2]
     manual.clock.advance(30.0)
     assert policy.asked == [1, 2, 2]
+
+
+def launched_pieces(*, read: bool) -> list[list[tuple[str, int, int]]]:
+    """
+    Serve bursts of requests, and return the pieces of each run.
+
+    With *read*, read all that can be read after each event.
+    """
+    source = chance(7)
+    manual = ManualBatcher(policy=LotPolicy())
+    measured = {1: 1.0, 4: 1.2, 16: 4.0, 24: 6.5, 32: 8.0}
+    queue = manual.queues[""] = Queue(LatencyCurve(measured), 32, 1000)
+
+    def reads() -> None:
+        for _ in range(2 if read else 0):
+            manual.recorder.report(manual.batcher.stats())
+            manual.batcher.expected_wait(queue, priority=Priority.LOW, ahead=3)
+            if queue.rows:
+                queue.view(manual.clock.seconds(), Turns(), draining=False)
+
+    for number in range(600):
+        for client in range(source.choice((0, 0, 1, 2, 3, 12))):
+            deadline = manual.clock.seconds() + source.choice((8.0, 64.0, inf))
+            manual.submit(f"{number}.{client}", source=client, deadline=deadline)
+            reads()
+        manual.clock.advance(source.choice((0.0, 0.25, 0.5)))
+        reads()
+        if manual.lane.runs and not manual.lane.runs[-1].ended:
+            rows = manual.lane.current.rows
+            manual.clock.advance(source.uniform(0.8, 1.2) * (1.0 + rows / 6))
+            reads()
+            manual.lane.current.finish()
+            reads()
+    return [run.pieces for run in manual.lane.runs]
+
+
+def test_reading_changes_no_later_decision() -> None:
+    """Reports, views and expected waits are read after every event, or never."""
+    pieces = launched_pieces(read=False)
+    assert launched_pieces(read=True) == pieces
+    assert {len(each) for each in pieces} > {1, 2, 3, 4}

@@ -270,7 +270,7 @@ def test_the_report_has_the_reasons() -> None:
     manual.lane.current.finish()
     manual.submit("b")
     manual.submit("c", priority=Priority.LOW)
-    report = manual.batcher.report()
+    report = manual.report
     assert [(run.rows, run.reason, run.seconds) for run in report.runs] == [
         (1, "idle", None),
         (1, "idle", 2.0),

@@ -28,8 +28,8 @@ def test_all_requests_of_a_batch_run_together_and_are_answered(served: bool) -> 
     work = Submits(served=served)
     for _ in range(10):
         work.batch()
-    report = work.batcher.report()
-    totals = report.stats.totals
+    report = work.recorder.report(work.batcher.stats())
+    totals = report.totals
     assert (totals.runs, totals.run_rows) == (11, 1 + 10 * BATCH)
     assert totals.answered == 1 + 9 * BATCH
     assert {run.rows for run in report.runs[:-1]} == {BATCH}

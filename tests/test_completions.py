@@ -1,7 +1,7 @@
 """Requests that have ended: batcher/completions.py."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,7 +12,7 @@ from batcher.errors import BatcherError, DeadlineExceeded, RunFailed, ShuttingDo
 from batcher.learning.latency import LatencyCurve
 from batcher.queue import Queue
 from batcher.request import Part, Request
-from batcher.stats import Totals
+from batcher.stats import Recorder, Totals
 
 StrRequest = Request[str, str]
 QUEUE: Queue[str, str] = Queue(LatencyCurve({}), 8, 64)
@@ -29,8 +29,8 @@ class Outcomes:
     """Completions, and the results and errors of their Deferreds in order."""
 
     def __init__(self) -> None:
-        self.totals = Totals()
-        self.completions: Completions[str, str] = Completions(joined, self.totals)
+        self.recorder = Recorder()
+        self.completions: Completions[str, str] = Completions(joined, self.recorder)
         self.fired: list[object] = []
 
     def request(
@@ -79,7 +79,11 @@ def test_the_outcome_of_each_row_is_counted(
     outcomes = Outcomes()
     outcomes.completions.put(outcomes.request(1, *parts, rows=2, error=error))
     outcomes.completions.deliver()
-    assert asdict(outcomes.totals) == asdict(replace(Totals(), **counted))
+    totals = asdict(outcomes.recorder.totals)
+    assert {name: rows for name, rows in totals.items() if rows and name in counted} == counted
+    assert sum(totals[name] for name in ("answered", "failed", "expired", "refused")) == sum(
+        counted.values()
+    )
     assert len(outcomes.fired) == 1
     if error is not None:
         assert outcomes.fired == [error]
@@ -132,7 +136,7 @@ def test_a_request_cancelled_during_a_delivery_is_neither_fired_nor_counted() ->
     outcomes.completions.put(second)
     assert outcomes.completions.deliver()
     assert [type(each) for each in outcomes.fired] == [str, CancelledError]
-    assert outcomes.totals == Totals(answered=1)
+    assert outcomes.recorder.totals == Totals(answered=1)
 
 
 def test_a_callback_may_cancel_its_own_deferred() -> None:

@@ -25,8 +25,8 @@ WORDS = Signature(
 pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 REPORT = BatcherReport(
-    stats=BatcherStats(State.RUNNING, 3, 1, 2, 1, 0, Totals(runs=9, run_rows=30, answered=26)),
-    policy="best lot",
+    stats=BatcherStats(State.RUNNING, 3, 1, 2, 1, 0, policy="best lot", now=64.002),
+    totals=Totals(runs=9, run_rows=30, answered=26),
     queues=(
         QueueReport(
             name="serving_default",
@@ -44,7 +44,6 @@ REPORT = BatcherReport(
         Run(4, 16, "idle", None, started=64.0, expected=0.007),
         Run(16, 16, "full", 0.0212345, started=63.9895, expected=0.02, waiting_rows=3),
     ),
-    now=64.002,
 )
 
 #: The runs as JSON; `left` is the former name of `waiting_rows`.
@@ -90,6 +89,9 @@ def test_a_report_is_in_milliseconds_and_rows() -> None:
             "expired": 0,
             "cancelled": 0,
             "refused": 0,
+            "expired_by_stage": {"submit": 0, "queue": 0, "answer": 0, "decode": 0},
+            "cancelled_by_stage": {"queue": 0, "run": 0, "decode": 0},
+            "refused_by_cause": {"late": 0, "full": 0, "closed": 0, "hung": 0, "decode": 0},
         },
         "queues": [
             {
@@ -111,7 +113,7 @@ def test_a_report_is_in_milliseconds_and_rows() -> None:
 
 def test_no_run_is_in_the_future() -> None:
     """A clock that is set back to before a launch makes it zero seconds ago."""
-    content = report_of(replace(REPORT, now=60.0))
+    content = report_of(replace(REPORT, stats=replace(REPORT.stats, now=60.0)))
     assert [run["ago_ms"] for run in cast("list[dict[str, object]]", content["runs"])] == [0.0, 0.0]
 
 

@@ -14,6 +14,7 @@ from batcher.errors import DeadlineExceeded, Overloaded
 from batcher.learning.latency import LatencyCurve
 from batcher.priority import Priority
 from batcher.queue import Queue
+from batcher.stats import Recorder
 from model.execution.decode_pool import DecodePool
 from model.execution.lane_pool import join_rows
 from model.signature import Arrays, Feed, Signature, TensorSpec
@@ -44,7 +45,7 @@ class RecordingBatcher(Batcher[Feed, Arrays]):
     """Records its calls, refuses while `refusal` is set, and answers nothing."""
 
     def __init__(self, clock: Clock) -> None:
-        super().__init__(clock, [ManualLane()], GreedyPolicy(), join=join_rows)
+        super().__init__(clock, [ManualLane()], GreedyPolicy(), join=join_rows, observer=Recorder())
         self.admitted: list[dict[str, object]] = []
         self.submitted: list[dict[str, object]] = []
         self.refusal: Exception | None = None
@@ -155,10 +156,10 @@ def test_an_idle_server_refuses_only_what_is_late_in_the_default_queue_too() -> 
         inference.admit(RequestOptions(since=0.0, timeout=2.0))
     lane.give((np.zeros((1, 1), np.float32),))
     inference.admit(RequestOptions(since=0.0, timeout=2.0))
-    assert model.batcher.stats().totals.refused == 1
+    assert model.recorder.totals.refused == 1
     with pytest.raises(Overloaded):
         inference.admit(RequestOptions(since=0.0, timeout=1.0))
-    assert model.batcher.stats().totals.refused == 2
+    assert model.recorder.totals.refused == 2
 
 
 def test_a_deadline_missed_before_decoding_raises_the_margin() -> None:
@@ -182,7 +183,7 @@ def test_a_refusal_of_the_batcher_is_passed_on() -> None:
     fixture.batcher.refusal = Overloaded(2.0, 1.0)
     with pytest.raises(Overloaded, match=r"expected in 2\.0000 s"):
         fixture.inference.admit(RequestOptions(since=64.0))
-    assert fixture.batcher.stats().totals.refused == 1
+    assert fixture.inference.model.recorder.totals.refused_by_cause["late"] == 1
 
 
 @pytest.mark.parametrize("timeout", [4.0, 3.5])
@@ -205,7 +206,7 @@ def test_a_request_that_would_wait_too_long_for_decoding_is_refused() -> None:
     with pytest.raises(Overloaded) as caught:
         fixture.inference.admit(RequestOptions(since=64.0, timeout=2.5))
     assert (caught.value.wait, caught.value.allowed) == (3.0, 2.5)
-    assert fixture.batcher.stats().totals.refused == 1
+    assert fixture.inference.model.recorder.totals.refused_by_cause["decode"] == 1
     fixture.decode()
     fixture.inference.admit(RequestOptions(since=64.0, timeout=2.5))
 

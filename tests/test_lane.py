@@ -11,6 +11,7 @@ from batcher.errors import OutOfMemory, RunFailed
 from batcher.executor import Executor, Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.queue import Queue
+from batcher.stats import Recorder
 from model.backend import LoadedModel
 from model.errors import ModelError
 from model.execution.lane import Lane
@@ -151,7 +152,7 @@ def test_a_request_without_a_row_gets_no_other_requests_row() -> None:
             return (output[rows[:, 0, 0, 0] < 9],)
 
     stepped, clock, model = started_thread(), Clock(), loaded(LeavingOut())
-    batcher = Batcher(clock, [Lane(stepped.thread)], GreedyPolicy(), join=max)
+    batcher = Batcher(clock, [Lane(stepped.thread)], GreedyPolicy(), join=max, observer=Recorder())
     queue: Queue[Feed, Arrays] = Queue(LatencyCurve({}), 8, 8)
     feeds = [images(value, model=model) for value in (1, 2, 9, 3)]
     fired = [outcomes(batcher.submit(feed, 1, queue)) for feed in feeds]

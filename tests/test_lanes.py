@@ -8,10 +8,11 @@ from twisted.internet.defer import Deferred
 
 from batcher.batch import Batch
 from batcher.executor import Piece
-from batcher.lanes import MIN_HUNG_RUN_RATIO, InFlight, Lanes
+from batcher.lanes import MIN_HUNG_RUN_RATIO, Lanes
 from batcher.learning.latency import LatencyCurve
 from batcher.queue import Queue
 from batcher.request import Part, Request
+from batcher.share import ShareTurns
 from batcher.trace import Run
 
 QUEUE: Queue[str, str] = Queue(LatencyCurve({}), 8, 64)
@@ -33,20 +34,21 @@ class NamedExecutor:
 
 def lanes_of(names: str, run_timeout: float = RUN_TIMEOUT) -> Lanes[str, str]:
     """Return lanes with these *names*."""
-    return Lanes([NamedExecutor(name) for name in names], run_timeout, 0.0)
+    return Lanes([NamedExecutor(name) for name in names], ShareTurns(), run_timeout, 0.0)
 
 
-def launched(lanes: Lanes[str, str], now: float = 0.0, expected: float = 1.0) -> InFlight[str, str]:
+def launched(lanes: Lanes[str, str], now: float = 0.0, expected: float = 1.0) -> Batch[str, str]:
     """Launch a batch of one row at *now*."""
     request: Request[str, str] = Request(1, "item", 1, QUEUE, 0.0)
     batch = Batch([Part("item", 0, 1, request)])
-    return lanes.launch(batch, Run(1, 8, "idle", started=now, expected=expected))
+    lanes.launch(batch, Run(1, 8, "idle", started=now, expected=expected))
+    return batch
 
 
-def lane_of(in_flight: InFlight[str, str]) -> str:
-    """Return the name of the lane of *in_flight*."""
-    assert isinstance(in_flight.executor, NamedExecutor)
-    return in_flight.executor.name
+def lane_of(batch: Batch[str, str]) -> str:
+    """Return the name of the lane of *batch*."""
+    assert isinstance(batch.executor, NamedExecutor)
+    return batch.executor.name
 
 
 def test_the_lane_that_ran_last_goes_next() -> None:
@@ -60,7 +62,7 @@ def test_the_lane_that_ran_last_goes_next() -> None:
     assert lanes.idle == []
 
 
-def test_batches_in_flight_are_in_order_of_launch() -> None:
+def test_batches_batch_are_in_order_of_launch() -> None:
     """Whatever has ended in between."""
     lanes = lanes_of("abc")
     first, second, third = (launched(lanes) for _ in range(3))
@@ -74,9 +76,9 @@ def test_batches_in_flight_are_in_order_of_launch() -> None:
 def test_the_end_of_a_run_sets_its_seconds(now: float, taken: float) -> None:
     """Launched at 3.0; never negative, even if the clock is set back."""
     lanes = lanes_of("a")
-    in_flight = launched(lanes, 3.0)
-    assert lanes.complete(in_flight, now) == taken
-    assert in_flight.run.seconds == taken
+    batch = launched(lanes, 3.0)
+    lanes.complete(batch, now)
+    assert batch.run.seconds == taken
 
 
 @pytest.mark.parametrize(
@@ -94,12 +96,12 @@ def test_a_run_may_take_the_timeout_or_ten_times_the_expected_time(
     """Whichever is more, from its launch at 4.0."""
     lanes = lanes_of("ab", run_timeout)
     assert lanes.hangs_at() == inf
-    in_flight = launched(lanes, 4.0, expected)
+    batch = launched(lanes, 4.0, expected)
     launched(lanes, 8.0, expected)
     assert lanes.hangs_at() == hangs_at
     if hangs_at < inf:
         assert lanes.give_up(hangs_at - 1.0) == []
-        assert lanes.give_up(hangs_at) == [in_flight]
+        assert lanes.give_up(hangs_at) == [batch]
 
 
 def test_a_run_is_given_up_once_and_counts_as_hung_until_it_ends() -> None:
@@ -112,7 +114,7 @@ def test_a_run_is_given_up_once_and_counts_as_hung_until_it_ends() -> None:
     assert lanes.give_up(2 * RUN_TIMEOUT) == [second]
     assert (lanes.hung, lanes.all_hung, lanes.hangs_at()) == (2, True, inf)
     assert (len(lanes), lanes.idle) == (2, [])
-    assert lanes.complete(first, 100.0) == 100.0
+    lanes.complete(first, 100.0)
     assert (lanes.hung, lanes.all_hung, len(lanes)) == (1, False, 1)
     lanes.complete(second, 100.0)
     assert (lanes.hung, len(lanes), len(lanes.idle)) == (0, 0, 2)

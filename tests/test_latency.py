@@ -300,3 +300,12 @@ def test_one_long_dispatch_overhead_moves_little() -> None:
     for _ in range(64):
         curve.observe(1, 4.0, 0.001)
     assert curve.predict(2) == pytest.approx(5.001, abs=1e-3)
+
+
+def test_a_peek_at_the_sizes_does_not_count_as_a_decision() -> None:
+    """Only a size that a policy may have chosen to explore is informative."""
+    curve = LatencyCurve({1: 1.0, 4: 1.2, 16: 4.0, 24: 6.5, 32: 8.0})
+    explored = curve.peek_sizes(32).exploration[0].rows
+    assert not curve.is_informative(explored)
+    assert curve.sizes(32) == curve.peek_sizes(32)
+    assert curve.is_informative(explored)

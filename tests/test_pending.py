@@ -9,6 +9,7 @@ from batcher.pending import Pending
 from batcher.policy import QueueView, WaitUntil
 from batcher.queue import Queue
 from batcher.request import Part, Request
+from batcher.share import ShareTurns
 from tests.fakes.executor import Rows, join_rows, rows_of
 
 StrQueue = Queue[str, Rows[str]]
@@ -39,7 +40,7 @@ def a_request(queue: StrQueue, number: int, rows: int = 1, deadline: float = inf
 
 def waiting(*requests: StrRequest) -> Pending[str, Rows[str]]:
     """Return the queues of *requests*."""
-    pending: Pending[str, Rows[str]] = Pending()
+    pending: Pending[str, Rows[str]] = Pending(ShareTurns())
     for each in requests:
         pending.push(each)
     return pending

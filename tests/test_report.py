@@ -12,8 +12,11 @@ from batcher.request import Request
 from batcher.stats import (
     MAX_RECENT_RUNS,
     MAX_REPORTED_QUEUES,
+    BatcherReport,
+    BatcherStats,
     QueueReport,
-    RecentRuns,
+    Recorder,
+    State,
     queue_report,
 )
 from batcher.trace import Run
@@ -31,33 +34,38 @@ def a_run(started: float = 0.0) -> Run:
     return Run(3, 4, "lot", started=started, expected=3.5, waiting_rows=2)
 
 
+def report_of(recorder: Recorder, now: float = 0.0) -> BatcherReport:
+    """Return the report of *recorder* at *now*."""
+    return recorder.report(BatcherStats(State.RUNNING, 0, 0, 1, 0, 0, "lot", now))
+
+
 def test_a_reported_run_does_not_change() -> None:
     """The report holds a copy: a run that ends later has its seconds in the next report only."""
-    recent, run = RecentRuns(), a_run(4.0)
-    recent.record(a_queue(), run)
-    before = recent.runs()
+    recorder, run = Recorder(), a_run(4.0)
+    recorder.launched(a_queue(), run)
+    before = report_of(recorder).runs
     run.seconds = 3.0
     assert before == (a_run(4.0),)
-    assert recent.runs() == (replace(a_run(4.0), seconds=3.0),)
+    assert report_of(recorder).runs == (replace(a_run(4.0), seconds=3.0),)
 
 
 def test_a_report_has_the_last_runs() -> None:
     """`MAX_RECENT_RUNS` of them, the last launch first."""
-    recent, queue = RecentRuns(), a_queue()
+    recorder, queue = Recorder(), a_queue()
     for started in range(MAX_RECENT_RUNS + 10):
-        recent.record(queue, a_run(float(started)))
-    started_at = [run.started for run in recent.runs()]
+        recorder.launched(queue, a_run(float(started)))
+    started_at = [run.started for run in report_of(recorder).runs]
     last = MAX_RECENT_RUNS + 9
     assert started_at == [float(last - number) for number in range(MAX_RECENT_RUNS)]
 
 
 def test_a_report_has_the_queues_with_the_last_launches() -> None:
     """`MAX_REPORTED_QUEUES` of them, each once, the last launch first."""
-    recent = RecentRuns()
+    recorder = Recorder()
     queues = [a_queue(str(number)) for number in range(MAX_REPORTED_QUEUES + 2)]
     for each in (*queues, queues[-3]):
-        recent.record(each, a_run())
-    names = [report.name for report in recent.queues(0.0)]
+        recorder.launched(each, a_run())
+    names = [report.name for report in report_of(recorder).queues]
     latest = [queues[-3], queues[-1], queues[-2], *reversed(queues[2:-3])]
     assert names == [each.name for each in latest]
     assert len(names) == MAX_REPORTED_QUEUES
@@ -73,9 +81,9 @@ def test_a_queue_is_reported_by_priority_with_its_latencies() -> None:
         (net, Request(4, "d", 1, net, 7.0, priority=Priority.HIGH)),
     ):
         queue.push(request)
-    recent = RecentRuns()
-    recent.record(net, a_run())
-    (report,) = recent.queues(8.0)
+    recorder = Recorder()
+    recorder.launched(net, a_run())
+    (report,) = report_of(recorder, 8.0).queues
     assert report == QueueReport(
         name="net",
         rows={"high": 3, "normal": 0, "low": 3},
@@ -109,5 +117,5 @@ def test_a_report_has_the_expected_arrivals() -> None:
     queue = a_queue()
     for second in range(1000):
         queue.arrivals.observe(2, float(second))
-        queue.expected(float(second))
+        queue.update_arrivals(float(second))
     assert queue_report(queue, 1000.0).arrivals == pytest.approx(2.0, rel=0.01)

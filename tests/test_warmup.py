@@ -18,6 +18,7 @@ from batcher.learning.latency import (
 )
 from batcher.queue import Queue
 from batcher.share import Share
+from batcher.stats import Recorder
 from model.errors import ModelError
 from model.execution.lane import Lane
 from model.execution.lane_pool import join_rows
@@ -121,7 +122,7 @@ class Machine:
         self.sample.model = loaded(self.runner)
         self.lanes = [Lane(stepped.thread) for stepped in self.threads]
         self.batcher: Batcher[Feed, Arrays] = Batcher(
-            self.clock, self.lanes, GreedyPolicy(), join=join_rows
+            self.clock, self.lanes, GreedyPolicy(), join=join_rows, observer=Recorder()
         )
         self.runs = MeasuredRuns(self.batcher, "warm-up")
         self.lines: list[str] = []

@@ -4,6 +4,7 @@ The arrival rate: how many rows arrive per second, in the long run and recently.
 Pure: the caller passes each arrival and the time.  Imports nothing of ours.
 """
 
+from copy import copy
 from dataclasses import dataclass
 from math import expm1, sqrt
 
@@ -54,20 +55,27 @@ class ArrivalRate:
 
     def expect(self, now: float, longest: float) -> Arrivals:
         """
-        Update the averages if enough time has passed, and return the estimate at *now*.
+        Return the estimate at *now*; changes nothing.
 
         *longest* is the expected seconds of the longest run.  If it is unknown, pass 0.0: then the
-        previous estimate is returned and nothing is updated.
+        estimate is that of the last update.
         """
-        if self._since is None or longest <= 0.0:
-            return self._expected
-        passed = now - self._since
-        if 0.0 <= passed < MIN_UPDATE_SHARE * RECENT_WINDOW_RUNS * longest:
-            return self._expected
-        self._since = now
-        if passed > 0.0:
-            self._expected = self._updated(passed, longest)
+        return copy(self).update(now, longest) if self._is_due(now, longest) else self._expected
+
+    def update(self, now: float, longest: float) -> Arrivals:
+        """Update the averages if enough time has passed, and return the estimate, as `expect`."""
+        if self._since is not None and self._is_due(now, longest):
+            passed = now - self._since
+            self._since = now
+            if passed > 0.0:
+                self._expected = self._updated(passed, longest)
         return self._expected
+
+    def _is_due(self, now: float, longest: float) -> bool:
+        """Return whether enough time has passed for an update, or the clock was set back."""
+        if self._since is None or longest <= 0.0:
+            return False
+        return not 0.0 <= now - self._since < MIN_UPDATE_SHARE * RECENT_WINDOW_RUNS * longest
 
     def _updated(self, passed: float, longest: float) -> Arrivals:
         """Update the averages with the rows of the last *passed* seconds; return the estimate."""

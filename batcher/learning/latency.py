@@ -294,10 +294,20 @@ class LatencyCurve:
         """Return the batch sizes worth running, up to *cap* rows; empty if no size is measured."""
         sizes = self._sizes.get(cap)
         if sizes is None:
-            known = [it for it in self._estimates() if it.rows <= cap]
-            sizes = choose_sizes(known, cap, self.predict, self._seconds_since_exploration)
-            self._sizes[cap] = sizes
+            sizes = self._sizes[cap] = self._choose_sizes(cap)
         return sizes
+
+    def peek_sizes(self, cap: int) -> Sizes:
+        """
+        Return the same as `sizes`, for a reader that decides nothing.
+
+        `sizes` keeps what it returns, and decides by it which later runs are learned at once.
+        """
+        return self._sizes.get(cap) or self._choose_sizes(cap)
+
+    def _choose_sizes(self, cap: int) -> Sizes:
+        known = [it for it in self._estimates() if it.rows <= cap]
+        return choose_sizes(known, cap, self.predict, self._seconds_since_exploration)
 
     def _estimates(self) -> Iterator[Estimate]:
         """Yield an estimate of each measured size, ascending."""

@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from batcher.batcher import Batcher
 from batcher.policy import Policy
+from batcher.stats import Recorder
 from model.execution.lane import Lane
 from model.execution.thread import CallFromThread, ModelThread
 from model.signature import Arrays, Feed
@@ -35,6 +36,7 @@ class LanePool:
         run_timeout: float,
     ) -> None:
         self.lanes: list[Lane] = []
+        self.recorder = Recorder()  #: the totals and the recent runs of all models
         self._clock = clock
         self.call_from_thread = call_from_thread
         self._policy = policy
@@ -71,6 +73,7 @@ class LanePool:
                 self.lanes,
                 self._policy,
                 join=join_rows,
+                observer=self.recorder,
                 run_timeout=self._run_timeout,
             )
         return self._batcher

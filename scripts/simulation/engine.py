@@ -27,6 +27,7 @@ from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import FixedPolicy, Policy
 from batcher.queue import Queue
+from batcher.stats import Recorder
 
 #: The start of a workload, in seconds.  Not 0: a timer is set by a delay, and the sum
 #: ``now + (time - now)`` is exactly *time* only if *time* is less than twice *now*.
@@ -227,6 +228,7 @@ class _Simulation:
             [_Lane(self._clock, workload, self.history) for _ in range(workload.lanes)],
             policy,
             join=itemgetter(0),
+            observer=Recorder(),
         )
 
     def run(self) -> None:

@@ -36,23 +36,25 @@ class DebugAPI:
             "pending": inference.pending,
             "average_ms": _ms(inference.decoding.average),
         }
-        content = report_of(inference.model.batcher.report()) | {"decoding": decoding}
+        model = inference.model
+        report = model.recorder.report(model.batcher.stats())
+        content = report_of(report) | {"decoding": decoding}
         return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
 
 
 def report_of(report: BatcherReport) -> dict[str, object]:
     """Return *report* as a JSON object; `flushes` has the value of `runs`, under a former name."""
     stats = report.stats
-    runs = [_run(run, report.now) for run in report.runs]
+    runs = [_run(run, stats.now) for run in report.runs]
     return {
-        "policy": report.policy,
+        "policy": stats.policy,
         "state": stats.state.value,
         "lanes": stats.lanes,
         "running": stats.running,
         "hung": stats.hung,
         "waiting": stats.waiting,
         "retrying": stats.retrying,
-        "totals": asdict(stats.totals),
+        "totals": asdict(report.totals),
         "queues": [_queue(queue) for queue in report.queues],
         "runs": runs,
         "flushes": runs,

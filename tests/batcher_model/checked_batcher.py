@@ -25,6 +25,7 @@ from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
 from batcher.queue import Queue
+from batcher.stats import Recorder
 from tests.batcher_model.requests import (
     Cancellation,
     ModelRequest,
@@ -81,12 +82,14 @@ class CheckedBatcher:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.clock = Clock()
+        self.recorder = Recorder()
         self.lanes = [CheckedLane(self) for _ in range(setup.lanes)]
         self.batcher: Batcher[int, Rows[int]] = Batcher(
             self.clock,
             self.lanes,
             FIXED if setup.fixed else LotPolicy(),
             join=join_rows,
+            observer=self.recorder,
             run_timeout=RUN_TIMEOUT,
         )
         self.caps = dict(zip(KEYS, setup.caps, strict=True))  #: as they must be now

@@ -62,7 +62,7 @@ def check_numbers(checked: CheckedBatcher) -> None:
     for key, queue in checked.queues.items():
         assert queue.cap == checked.caps[key]
         assert sum(request.waiting for request in requests if request.asked.key == key) <= LIMIT
-    totals = stats.totals
+    totals = checked.recorder.totals
     assert (totals.runs, totals.run_rows) == (
         len(checked.launched_runs),
         sum(it.run.rows for it in checked.launched_runs),
@@ -151,7 +151,7 @@ def check_admission(
 
 def check_report(checked: CheckedBatcher) -> None:
     """The report has the last runs and the waiting rows."""
-    report = checked.batcher.report()
+    report = checked.recorder.report(checked.batcher.stats())
     for queue in report.queues:
         waiting = dict.fromkeys(Priority, 0)
         for request in checked.open.values():

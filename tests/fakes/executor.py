@@ -17,9 +17,11 @@ from zope.interface import implementer
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Item, Piece
 from batcher.learning.latency import LatencyCurve
+from batcher.observer import Observer
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, QueueView
 from batcher.priority import Priority
 from batcher.queue import Queue
+from batcher.stats import BatcherReport, Recorder
 from batcher.trace import Trace
 
 #: The result of a piece in `ManualExecutor`: its item, with the number of each row.
@@ -115,9 +117,11 @@ class ManualBatcher:
         executors: Sequence[Executor[str, Rows[str]]] = (),
         join: Callable[[Sequence[Rows[str]]], Rows[str]] = join_rows,
         run_timeout: float = 1000.0,
+        observer: Observer | None = None,
     ) -> None:
         self.clock = Clock()
         self.lanes: list[ManualExecutor[str]] = [ManualExecutor() for _ in range(lanes)]
+        self.recorder = Recorder()
         self.latency = LatencyCurve({})
         #: By the key of a request; all queues share one l(b).
         self.queues: defaultdict[str, Queue[str, Rows[str]]] = defaultdict(
@@ -128,6 +132,7 @@ class ManualBatcher:
             executors or self.lanes,
             policy or GreedyPolicy(),
             join=join,
+            observer=observer or self.recorder,
             run_timeout=run_timeout,
         )
         self.ended: list[str] = []  # names, in the order of their outcomes
@@ -166,6 +171,11 @@ class ManualBatcher:
         self.ended.append(name)
         assert failure.value is not None
         self.errors[name] = failure.value
+
+    @property
+    def report(self) -> BatcherReport:
+        """The report of the recorder; it has recorded nothing if another observer was given."""
+        return self.recorder.report(self.batcher.stats())
 
     def drained(self) -> list[None]:
         """Drain, and return a list that gets an entry when the drain fires."""

@@ -17,6 +17,7 @@ from zope.interface import implementer
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
+from batcher.stats import Recorder
 from model.backend import LoadedModel, OnProgress
 from model.execution.decode_pool import DecodePool
 from model.execution.lane_pool import join_rows
@@ -156,7 +157,7 @@ def served_model(
     labels: tuple[str, ...] = LABELS,
 ) -> ServedModel:
     """Return a model that *executor* runs."""
-    blank = blank_feed(SIGNATURE)
+    blank, recorder = blank_feed(SIGNATURE), Recorder()
     queues = fake_queues(max_queued_rows * blank.row_bytes)
     queues.learn(blank, min(4, max_queued_rows), {1: 1.0})
     return ServedModel(
@@ -171,7 +172,10 @@ def served_model(
         top=2,
         max_pixels=None,
         queues=queues,
-        batcher=Batcher(clock, [executor], policy or LotPolicy(), join=join_rows),
+        batcher=Batcher(
+            clock, [executor], policy or LotPolicy(), join=join_rows, observer=recorder
+        ),
+        recorder=recorder,
     )
 
 

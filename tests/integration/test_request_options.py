@@ -106,7 +106,7 @@ async def test_a_request_that_expires_in_the_queue_is_not_run(tmp_path: Path) ->
         assert [await each.is_right() for each in (held, patient, late)] == [True] * 3
         assert watched.runner.batches == [1, 3]
         assert hurried.status in (429, 504)
-        assert watched.stats.totals.expired == (3 if hurried.status == 504 else 0)
+        assert watched.totals.expired == (3 if hurried.status == 504 else 0)
     assert hurried.batches == []
 
 

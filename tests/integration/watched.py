@@ -19,7 +19,7 @@ from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 
-from batcher.stats import BatcherStats
+from batcher.stats import BatcherStats, Totals
 from model.backend import LoadedModel, OnProgress, Runner
 from model.signature import Arrays, Feed, Signature
 from server.lifecycle import State
@@ -116,6 +116,11 @@ class WatchedServer:
     def stats(self) -> BatcherStats:
         """The current numbers of waiting rows and of runs in progress."""
         return self.service.inference().model.batcher.stats()
+
+    @property
+    def totals(self) -> Totals:
+        """The present counts of rows by their outcome."""
+        return self.service.inference().model.recorder.totals
 
     def _failed(self, line: str) -> None:
         self.ready.errback(StartFailed(line))
