@@ -260,6 +260,18 @@ def test_the_time_of_a_pipelined_request_starts_when_it_is_processed() -> None:
     assert client.statuses == [200, 408]
 
 
+def test_the_answer_of_a_pipelined_request_may_take_any_time() -> None:
+    """Although its request was complete before the previous answer."""
+    server = EchoServer(at_once=False)
+    client = server.connect()
+    client.send(request("GET", "/one") + request("GET", "/two"))
+    server.resource.waiting.pop(0).answer()
+    server.clock.advance(1000)
+    assert client.is_open()
+    server.resource.answer_all()
+    assert client.statuses == [200, 200]
+
+
 # --- request ids
 
 

@@ -233,6 +233,7 @@ def test_an_early_refusal_lingers() -> None:
     server.connections.close_idle()
     server.clock.advance(LINGER_SECONDS / 2)
     protocol.dataReceived(b"bad\n")
+    protocol.refuse(HTTPError(400, "worse"))
     assert (sent(transport), transport.disconnecting) == (refused, False)
     server.clock.advance(LINGER_SECONDS / 2)
     assert not server.connections.open
@@ -303,6 +304,32 @@ def test_a_client_that_reads_nothing_is_cut_off() -> None:
     assert cut_off(transport)
     assert (fired, server.connections.open) == ([None], set())
     assert server.clock.getDelayedCalls() == []
+
+
+def test_the_end_of_an_answer_in_parts_extends_no_time() -> None:
+    """Only what the client reads does."""
+    server = LineServer()
+    protocol, transport = server.connect_slow()
+    protocol.dataReceived(b"1\n")
+    protocol.transport.write(bytes(100 * KIB))
+    server.clock.advance(TIMEOUT / 2)
+    protocol.answer()
+    server.clock.advance(TIMEOUT / 2)
+    assert cut_off(transport)
+
+
+def test_a_refusal_of_a_client_that_reads_nothing_lingers() -> None:
+    """Then the client has the time of any close to read it."""
+    server = LineServer()
+    protocol, transport = server.connect_slow()
+    protocol.dataReceived(b"%d\n" % (100 * KIB))
+    protocol.answer()
+    protocol.refuse(HTTPError(400, "bad"))
+    server.clock.advance(LINGER_SECONDS)
+    server.clock.advance(ABORT_SECONDS - 1)
+    assert not cut_off(transport)
+    server.clock.advance(1)
+    assert cut_off(transport)
 
 
 def test_a_client_that_reads_late_is_served_on() -> None:

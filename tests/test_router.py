@@ -128,6 +128,7 @@ def test_the_rest_of_an_escaped_path_is_as_the_client_sent_it(
         ("BREW", "/models/list", 405, "GET, HEAD, POST, PUT"),
         ("GET", "/models", 404, None),
         ("GET", "/models/%ff", 400, None),
+        ("GET", "/models/\x80", 400, None),
     ],
 )
 def test_klein_answers_what_no_route_matches(

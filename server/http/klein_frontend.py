@@ -98,11 +98,9 @@ class KleinFrontend:
 
     def _add(self, route: Route) -> None:
         write_error = route.write_error or error_response
-        path, options = route.path, {}
-        if route.prefix is not None:
-            path, options = f"{route.prefix}<rest:_>", {"merge_slashes": False}
+        path = route.path if route.prefix is None else f"{route.prefix}<rest:_>"
 
-        @self._app.route(path, methods=[route.method], endpoint=route.name, **options)
+        @self._app.route(path, methods=[route.method], endpoint=route.name)
         def view(request: Request, **_: str) -> Deferred[bytes]:  # the rest, decoded by Klein
             request_id = assigned_request_id(request)
             try:

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from io import BytesIO
 from random import getrandbits
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import unquote_to_bytes
 
 from twisted.python.failure import Failure
@@ -21,6 +21,8 @@ from server.http.router import Match
 
 if TYPE_CHECKING:
     from twisted.internet.defer import Deferred
+
+    from server.http.channel import LimitedChannel
 
 _ABSOLUTE = re.compile(rb"^https?://[^/?#]*", re.IGNORECASE)
 _REQUEST_ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -70,28 +72,13 @@ class HeldBody(BytesIO):
         self.truncate()
 
 
-class LimitedConnection(Protocol):
-    """What a `LimitedRequest` needs of its connection, beside what twisted.web needs."""
-
-    site: Any  #: a LimitedSite
-
-    def refuse(self, error: HTTPError) -> None:
-        """Answer with *error* now, and close."""
-
-    def write(self, data: bytes) -> None:
-        """Send *data*."""
-
-    def requestDone(self, request: Request) -> None:
-        """Continue with the next request, or close."""
-
-
 class LimitedRequest(Request):
     """A request whose body stays in memory and is counted while it is held."""
 
-    channel: LimitedConnection  # type: ignore[assignment]  # an HTTPChannel of that kind
+    channel: "LimitedChannel"
     content: HeldBody | None
 
-    def __init__(self, channel: LimitedConnection, *args: object, **kwargs: object) -> None:
+    def __init__(self, channel: "LimitedChannel", *args: object, **kwargs: object) -> None:
         super().__init__(channel, *args, **kwargs)
         self.request_id = ""
         self.received = 0.0
