@@ -118,7 +118,10 @@ class InferenceAPI:
         return self.write_error(failure, request_id, {**headers, **server_timing(timing)})
 
     def write_error(
-        self, problem: Failure | Exception, request_id: str, headers: Mapping[str, str]
+        self,
+        problem: Failure | Exception,
+        request_id: str,
+        headers: Mapping[str, str] | None = None,
     ) -> HTTPResponse:
         """
         Return the answer for *problem* in the dialect, with *headers* added.
@@ -127,7 +130,7 @@ class InferenceAPI:
         """
         log_server_fault(problem, request_id)
         error = problem.value if isinstance(problem, Failure) else problem
-        return self._dialect.write_error(error, request_id, headers)
+        return self._dialect.write_error(error, request_id, headers or {})
 
 
 def _answer(body: bytes, headers: Mapping[str, str], timing: Timing) -> HTTPResponse:

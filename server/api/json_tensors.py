@@ -2,8 +2,9 @@
 Convert JSON to the input arrays of a signature, and its output arrays to JSON.
 
 Decides which JSON values an input of each dtype accepts.  It rounds no value to a whole number and
-clips no value to a range, and accepts neither true, false nor a string as a number.  Pure; parsing
-runs on decode threads, writing on the reactor thread.  May not import Twisted.
+clips no value to a range, and accepts neither true, false nor a string as a number.  Pure; large
+bodies are parsed and written on decode threads, small ones on the reactor thread.  May not import
+Twisted.
 
 `array_of` and `value_of` convert one tensor, for every dialect; the other functions read and write
 the native dialect's envelope.  A refused value raises `FeedError`, in one short line.
