@@ -22,9 +22,6 @@ from server.inference import Inference, ServedModel
 MAX_LISTED_BATCHES = 16
 
 
-NO_HEADERS: Mapping[str, str] = {}
-
-
 @dataclass(frozen=True, slots=True)
 class Dialect:
     """Defines how requests are read, and how the bodies of answers are written."""
@@ -124,7 +121,7 @@ class InferenceAPI:
         self,
         problem: Failure | Exception,
         request_id: str,
-        headers: Mapping[str, str] = NO_HEADERS,
+        headers: Mapping[str, str] | None = None,
     ) -> HTTPResponse:
         """
         Return the answer for *problem* in the dialect, with *headers* added.
@@ -133,7 +130,7 @@ class InferenceAPI:
         """
         log_server_fault(problem, request_id)
         error = problem.value if isinstance(problem, Failure) else problem
-        return self._dialect.write_error(error, request_id, headers)
+        return self._dialect.write_error(error, request_id, headers or {})
 
 
 def _answer(body: bytes, headers: Mapping[str, str], timing: Timing) -> HTTPResponse:

@@ -2,8 +2,9 @@
 Convert JSON to the input arrays of a signature, and its output arrays to JSON.
 
 Decides which JSON values an input of each dtype accepts.  It rounds no value to a whole number and
-clips no value to a range, and accepts neither true, false nor a string as a number.  Pure; parsing
-runs on decode threads, writing on the reactor thread.  May not import Twisted.
+clips no value to a range, and accepts neither true, false nor a string as a number.  Pure; large
+bodies are parsed and written on decode threads, small ones on the reactor thread.  May not import
+Twisted.
 
 `array_of` and `value_of` convert one tensor, for every dialect; the other functions read and write
 the native dialect's envelope.  A refused value raises `FeedError`, in one short line.
@@ -12,6 +13,7 @@ the native dialect's envelope.  A refused value raises `FeedError`, in one short
 from base64 import b64decode, b64encode
 from codecs import BOM_UTF8
 from collections.abc import Sequence
+from functools import cache
 from json import detect_encoding
 
 import numpy as np
@@ -128,8 +130,8 @@ def array_of(spec: TensorSpec, value: object) -> np.ndarray:
     types = set(map(type, leaves.reshape(-1).flat))
     if list in types:
         raise _ragged(spec, leaves)
-    if not types <= _ACCEPTED_TYPES[spec.dtype.name]:
-        accepted = _ACCEPTED_TYPES[spec.dtype.name]
+    accepted = _accepted_types(spec.dtype)
+    if not types <= accepted:
         raise _value_error(spec, leaves, [type(leaf) in accepted for leaf in leaves.reshape(-1)])
     if spec.dtype == STRING:
         return _strings(spec, leaves)
@@ -161,9 +163,8 @@ def value_of(spec: TensorSpec, array: np.ndarray) -> object:
     """
     if spec.dtype == STRING:
         return np.asarray(_TEXTS(np.asarray(array, STRING)), STRING).tolist()
-    native = np.float32 if spec.dtype.name == "bfloat16" else spec.dtype
     # orjson needs C order, and a scalar instead of an array without axes.
-    return np.asarray(array, native, order="C")[()]
+    return np.asarray(array, _converted_as(spec.dtype), order="C")[()]
 
 
 def check_carried(signature: Signature) -> None:
@@ -175,8 +176,29 @@ def check_carried(signature: Signature) -> None:
 
 
 def _check_carried(side: str, spec: TensorSpec) -> None:
-    if spec.dtype.name not in _ACCEPTED_TYPES:
+    if not _accepted_types(spec.dtype):
         raise FeedError(f"{side} {spec.name!r}: {spec.type_name} cannot be written as JSON")
+
+
+@cache
+def _accepted_types(dtype: np.dtype) -> frozenset[type]:
+    """
+    Return the Python types of the JSON values of *dtype*; empty if JSON cannot hold it.
+
+    Cached, because numpy takes microseconds to find the name of a dtype.
+    """
+    return _ACCEPTED_TYPES.get(dtype.name, frozenset())
+
+
+@cache
+def _converted_as(dtype: np.dtype) -> np.dtype:
+    """
+    Return the dtype that is converted from and to JSON for *dtype*: float32 for bfloat16.
+
+    Direct conversion of objects to bfloat16 accepts no whole number over 63 bits, and orjson does
+    not know the dtype.
+    """
+    return np.dtype(np.float32) if dtype.name == "bfloat16" else dtype
 
 
 def _integers(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
@@ -189,11 +211,7 @@ def _integers(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
 
 def _floats(spec: TensorSpec, leaves: np.ndarray) -> np.ndarray:
     with np.errstate(all="ignore"):
-        if spec.dtype.name == "bfloat16":
-            # Direct conversion from objects accepts no whole number over 63 bits.
-            array = leaves.astype(np.float32).astype(spec.dtype)
-        else:
-            array = leaves.astype(spec.dtype)
+        array = leaves.astype(_converted_as(spec.dtype)).astype(spec.dtype, copy=False)
         finite = np.isfinite(array)
     if not finite.all():
         raise _value_error(spec, leaves, finite)
