@@ -320,7 +320,7 @@ class Batcher(Generic[Item, Result]):
     def _decide(self, queue: Queue[Item, Result], now: float) -> Decision:
         """Return the policy's decision; if it raises, fail the requests waiting in *queue*."""
         queue.update_arrivals(now)
-        view = self._pending.view(queue, now, draining=self._closing.is_closed(queue))
+        view = self._pending.view(queue, draining=self._closing.is_closed(queue))
         lanes = LaneView(len(self._lanes.idle), self._lanes.count, queue.cap)
         try:
             return (queue.policy or self._policy).decide(now, view, lanes)

@@ -61,7 +61,10 @@ class Closing(Generic[Item, Result]):
         if self.state is State.DRAINING and not (self._pending.rows or in_flight):
             self.state = State.STOPPED
         while self._waiting:
-            busy = () if self.state is State.STOPPED else (None, *self._busy_shares())
+            busy: set[Share | None] = {batch.queue.share for batch in self._lanes if not batch.hung}
+            busy |= {it.share for it in (*self._pending.queues, *self._retries.by_queue())} | {None}
+            if self.state is State.STOPPED:
+                busy.clear()
             ended = next((it for it, share in self._waiting.items() if share not in busy), None)
             if ended is None:
                 break
@@ -71,9 +74,3 @@ class Closing(Generic[Item, Result]):
     def _cancel(self, ended: Deferred[None]) -> None:
         """Called when *ended*, a Deferred of `close`, is cancelled."""
         del self._waiting[ended]
-
-    def _busy_shares(self) -> set[Share | None]:
-        """Return the shares with a request that waits or is to be run again, or with a run."""
-        queues = [*self._pending.queues, *self._retries.by_queue()]
-        queues += [batch.queue for batch in self._lanes if not batch.hung]
-        return {queue.share for queue in queues}

@@ -61,9 +61,9 @@ class Pending(Generic[Item, Result]):
         """The waiting requests, queue by queue; within a queue the oldest first."""
         return [request for queue in self._queues for request in queue.requests]
 
-    def view(self, queue: Queue[Item, Result], now: float, *, draining: bool) -> QueueView:
+    def view(self, queue: Queue[Item, Result], *, draining: bool) -> QueueView:
         """Return the state of *queue* for the policy; *queue* must not be empty."""
-        return queue.view(now, self._queues[queue].turns, draining=draining)
+        return queue.view(self._queues[queue].turns, draining=draining)
 
     def take(
         self, queue: Queue[Item, Result], rows: int, finish: float = -inf

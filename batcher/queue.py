@@ -109,11 +109,11 @@ class Queue(Generic[Item, Result]):
         return self.latency.margin * self.admission_margin.factor
 
     def expected(self, now: float) -> Arrivals:
-        """Return the arrival rate at *now* and the additional rows expected from a burst."""
+        """Return the arrival rate and the additional rows expected at *now*; changes nothing."""
         return self.arrivals.expect(now, self.latency.predict(self.cap))
 
     def update_arrivals(self, now: float) -> None:
-        """Update the arrival rate, before the policy decides at *now*."""
+        """Update the arrival rate at *now*, for the next `view`."""
         self.arrivals.update(now, self.latency.predict(self.cap))
 
     # The requests that wait.
@@ -142,7 +142,7 @@ class Queue(Generic[Item, Result]):
         waiting = [request for level in self._levels for request in level.values()]
         return sorted(waiting, key=_number)
 
-    def view(self, now: float, turns: Turns, *, draining: bool) -> QueueView:
+    def view(self, turns: Turns, *, draining: bool) -> QueueView:
         """Return the state of this queue for the policy; the queue must not be empty."""
         return QueueView(
             self.rows,
@@ -150,7 +150,7 @@ class Queue(Generic[Item, Result]):
             self.deadline(),
             draining,
             self.latency,
-            self.expected(now),
+            self.arrivals.latest,
             self.returns.expect(),
             self.first_waiting(self.next_level(turns)).deadline,
         )
