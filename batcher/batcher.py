@@ -204,7 +204,7 @@ class Batcher(Generic[Item, Result]):
 
         Runs under way are not stopped; their results are dropped.  The Deferreds of `drain` fire.
         """
-        self._closing.state = State.STOPPED
+        self._closing.stop()
         requests = [part.request for batch in self._lanes for part in batch.open_parts]
         requests += [*self._retries.requests, *self._pending.requests]
         for request in sorted(requests, key=lambda request: request.number):

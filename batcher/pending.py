@@ -30,7 +30,8 @@ class Pending(Generic[Item, Result]):
     def push(self, request: Request[Item, Result]) -> None:
         """Append *request* to its queue."""
         queue = request.queue
-        self._queues[queue] = self._turns.share_of(queue.share)
+        if queue not in self._queues:
+            self._queues[queue] = self._turns.share_of(queue.share)
         queue.push(request)
         self.rows += request.rows
 

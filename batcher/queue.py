@@ -54,6 +54,7 @@ class Queue(Generic[Item, Result]):
     returns: Returns = field(default_factory=Returns)
     admission_margin: AdmissionMargin = field(default_factory=AdmissionMargin)
     rows: int = field(default=0, init=False)  #: waiting
+    in_background: bool = field(default=False, init=False)  #: its share is a background share
     #: The number of waiting rows of each priority; the sum is `rows`.
     by_level: list[int] = field(default_factory=lambda: [0] * len(SHARES), init=False)
     #: The last decision of the policy, if it was to wait; None: ask the policy.
@@ -74,11 +75,7 @@ class Queue(Generic[Item, Result]):
                 "a queue needs a cap and a limit of at least 1 row, "
                 f"not {self.cap} and {self.max_queued_rows} rows"
             )
-
-    @property
-    def in_background(self) -> bool:
-        """Whether reports leave it out."""
-        return self.share is not None and self.share.background
+        self.in_background = self.share is not None and self.share.background
 
     # What is known about its runs.
 
