@@ -5,7 +5,7 @@ Estimates the wait from the queues, the retries and the lanes; tells the observe
 learns whether admitted requests meet their deadlines.  Reads no clock and fires no Deferred.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import inf
 from typing import Generic
 
@@ -190,24 +190,14 @@ class AdmissionControl(Generic[Item, Result]):
                 others[of] = others.get(of, 0.0) + _seconds(other, other.rows)
             elif other is not queue:
                 work += _seconds(other, rows_before(priority, other.by_level))
-        work += self._launched_before(share, work, others)
-        work += sum(_seconds(other, rows) for other, rows in retries.items())
+        # Another share has turns until its charge is that of *share*, or its own work is done.
+        charge = self._turns.charge_of(share) + work / share.weight
+        for of, seconds in others.items():
+            work += min(seconds, max(0.0, charge - self._turns.charge_of(of)) * of.weight)
+        work += sum(_seconds(other, again) for other, again in retries.items())
         lanes = max(1, self._lanes.count - self._lanes.hung)
         wait = self._lanes.free_in(now) + work / lanes + latency.predict(rest + 1)
         return wait * queue.margin
-
-    def _launched_before(self, share: Share, work: float, others: Mapping[Share, float]) -> float:
-        """
-        Return the seconds of the work of *others* before *share* has launched *work* seconds more.
-
-        Another share has turns until its charge is that of *share*, or until its own work is done.
-        """
-        turns = self._turns
-        charge = turns.charge_of(share) + work / share.weight
-        return sum(
-            min(own, max(0.0, charge - turns.charge_of(other)) * other.weight)
-            for other, own in others.items()
-        )
 
 
 def _largest(sizes: Sizes, cap: int, allowed: float) -> int:

@@ -204,7 +204,7 @@ class Batcher(Generic[Item, Result]):
 
         Runs under way are not stopped; their results are dropped.  The Deferreds of `drain` fire.
         """
-        self._closing.state = State.STOPPED
+        self._closing.stop()
         requests = [part.request for batch in self._lanes for part in batch.open_parts]
         requests += [*self._retries.requests, *self._pending.requests]
         for request in sorted(requests, key=lambda request: request.number):
@@ -320,7 +320,7 @@ class Batcher(Generic[Item, Result]):
     def _decide(self, queue: Queue[Item, Result], now: float) -> Decision:
         """Return the policy's decision; if it raises, fail the requests waiting in *queue*."""
         queue.update_arrivals(now)
-        view = self._pending.view(queue, now, draining=self._closing.is_closed(queue))
+        view = self._pending.view(queue, draining=self._closing.is_closed(queue))
         lanes = LaneView(len(self._lanes.idle), self._lanes.count, queue.cap)
         try:
             return (queue.policy or self._policy).decide(now, view, lanes)

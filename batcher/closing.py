@@ -20,7 +20,7 @@ from batcher.stats import State
 class Closing(Generic[Item, Result]):
     """What a batcher still accepts, and who waits for its end or that of a share."""
 
-    __slots__ = ("_lanes", "_pending", "_retries", "_waiting", "state")
+    __slots__ = ("_lanes", "_pending", "_retries", "_waiting", "open", "state")
 
     def __init__(
         self,
@@ -32,12 +32,17 @@ class Closing(Generic[Item, Result]):
         self._retries = retries
         self._lanes = lanes
         self.state = State.RUNNING
+        self.open = True  #: whether the state is RUNNING; reading a member of an Enum is slow
         # In order of the calls; None: the Deferred waits for the whole batcher.
         self._waiting: dict[Deferred[None], Share | None] = {}
 
     def is_closed(self, queue: Queue[Item, Result]) -> bool:
         """Return whether the batcher or the share of *queue* is closed: requests are refused."""
-        return self.state is not State.RUNNING or not (queue.share is None or queue.share.open)
+        return not (self.open and (queue.share is None or queue.share.open))
+
+    def stop(self) -> None:
+        """Refuse every request, and wait for nothing: the batcher is stopped."""
+        self.open, self.state = False, State.STOPPED
 
     def close(self, share: Share | None) -> Deferred[None]:
         """
@@ -48,8 +53,8 @@ class Closing(Generic[Item, Result]):
         """
         if share is not None:
             share.open = False
-        elif self.state is State.RUNNING:
-            self.state = State.DRAINING
+        elif self.open:
+            self.open, self.state = False, State.DRAINING
         ended: Deferred[None] = Deferred(self._cancel)
         self._waiting[ended] = share
         return ended
@@ -58,10 +63,13 @@ class Closing(Generic[Item, Result]):
         """Fire the Deferreds whose batcher or share has ended; callbacks may call any method."""
         # A batch that is to be run again keeps a lane busy, or was dropped by the last turn.
         in_flight = len(self._lanes) - self._lanes.hung
-        if self.state is State.DRAINING and not (self._pending.rows or in_flight):
+        if not (self.open or self._pending.rows or in_flight):
             self.state = State.STOPPED
         while self._waiting:
-            busy = () if self.state is State.STOPPED else (None, *self._busy_shares())
+            busy: set[Share | None] = {batch.queue.share for batch in self._lanes if not batch.hung}
+            busy |= {it.share for it in (*self._pending.queues, *self._retries.by_queue())} | {None}
+            if self.state is State.STOPPED:
+                busy.clear()
             ended = next((it for it, share in self._waiting.items() if share not in busy), None)
             if ended is None:
                 break
@@ -71,9 +79,3 @@ class Closing(Generic[Item, Result]):
     def _cancel(self, ended: Deferred[None]) -> None:
         """Called when *ended*, a Deferred of `close`, is cancelled."""
         del self._waiting[ended]
-
-    def _busy_shares(self) -> set[Share | None]:
-        """Return the shares with a request that waits or is to be run again, or with a run."""
-        queues = [*self._pending.queues, *self._retries.by_queue()]
-        queues += [batch.queue for batch in self._lanes if not batch.hung]
-        return {queue.share for queue in queues}

@@ -30,7 +30,8 @@ class Pending(Generic[Item, Result]):
     def push(self, request: Request[Item, Result]) -> None:
         """Append *request* to its queue."""
         queue = request.queue
-        self._queues[queue] = self._turns.share_of(queue.share)
+        if queue not in self._queues:
+            self._queues[queue] = self._turns.share_of(queue.share)
         queue.push(request)
         self.rows += request.rows
 
@@ -61,9 +62,9 @@ class Pending(Generic[Item, Result]):
         """The waiting requests, queue by queue; within a queue the oldest first."""
         return [request for queue in self._queues for request in queue.requests]
 
-    def view(self, queue: Queue[Item, Result], now: float, *, draining: bool) -> QueueView:
+    def view(self, queue: Queue[Item, Result], *, draining: bool) -> QueueView:
         """Return the state of *queue* for the policy; *queue* must not be empty."""
-        return queue.view(now, self._queues[queue].turns, draining=draining)
+        return queue.view(self._queues[queue].turns, draining=draining)
 
     def take(
         self, queue: Queue[Item, Result], rows: int, finish: float = -inf

@@ -54,6 +54,7 @@ class Queue(Generic[Item, Result]):
     returns: Returns = field(default_factory=Returns)
     admission_margin: AdmissionMargin = field(default_factory=AdmissionMargin)
     rows: int = field(default=0, init=False)  #: waiting
+    in_background: bool = field(default=False, init=False)  #: its share is a background share
     #: The number of waiting rows of each priority; the sum is `rows`.
     by_level: list[int] = field(default_factory=lambda: [0] * len(SHARES), init=False)
     #: The last decision of the policy, if it was to wait; None: ask the policy.
@@ -74,11 +75,7 @@ class Queue(Generic[Item, Result]):
                 "a queue needs a cap and a limit of at least 1 row, "
                 f"not {self.cap} and {self.max_queued_rows} rows"
             )
-
-    @property
-    def in_background(self) -> bool:
-        """Whether reports leave it out."""
-        return self.share is not None and self.share.background
+        self.in_background = self.share is not None and self.share.background
 
     # What is known about its runs.
 
@@ -109,11 +106,11 @@ class Queue(Generic[Item, Result]):
         return self.latency.margin * self.admission_margin.factor
 
     def expected(self, now: float) -> Arrivals:
-        """Return the arrival rate at *now* and the additional rows expected from a burst."""
+        """Return the arrival rate and the additional rows expected at *now*; changes nothing."""
         return self.arrivals.expect(now, self.latency.predict(self.cap))
 
     def update_arrivals(self, now: float) -> None:
-        """Update the arrival rate, before the policy decides at *now*."""
+        """Update the arrival rate at *now*, for the next `view`."""
         self.arrivals.update(now, self.latency.predict(self.cap))
 
     # The requests that wait.
@@ -142,7 +139,7 @@ class Queue(Generic[Item, Result]):
         waiting = [request for level in self._levels for request in level.values()]
         return sorted(waiting, key=_number)
 
-    def view(self, now: float, turns: Turns, *, draining: bool) -> QueueView:
+    def view(self, turns: Turns, *, draining: bool) -> QueueView:
         """Return the state of this queue for the policy; the queue must not be empty."""
         return QueueView(
             self.rows,
@@ -150,7 +147,7 @@ class Queue(Generic[Item, Result]):
             self.deadline(),
             draining,
             self.latency,
-            self.expected(now),
+            self.arrivals.latest,
             self.returns.expect(),
             self.first_waiting(self.next_level(turns)).deadline,
         )

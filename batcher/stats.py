@@ -8,9 +8,8 @@ from collections import OrderedDict, deque
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any, get_args
+from typing import Any
 
-from batcher.errors import Stage
 from batcher.observer import CancelStage, ExpiryStage, RefusalCause
 from batcher.priority import Priority
 from batcher.queue import Queue
@@ -28,26 +27,14 @@ class State(Enum):
     STOPPED = "stopped"  #: every request has its answer
 
 
-def _by_expiry_stage() -> dict[ExpiryStage, int]:
-    return {**dict.fromkeys(get_args(Stage), 0), "decode": 0}
-
-
-def _by_cancel_stage() -> dict[CancelStage, int]:
-    return dict.fromkeys(get_args(CancelStage), 0)
-
-
-def _by_cause() -> dict[RefusalCause, int]:
-    return dict.fromkeys(get_args(RefusalCause), 0)
-
-
 @dataclass(slots=True)
 class Totals:
     """
     Counts since the start.
 
     Each row that ends adds 1 to one of `answered`, `failed`, `expired`, `cancelled`, `refused`; the
-    last three are the sums of the counts by stage or cause.  A request that ends before it is
-    submitted counts as one row.
+    last three are the sums of the counts by stage or cause, which omit zeros.  A request that ends
+    before it is submitted counts as one row.
     """
 
     runs: int = 0  #: batches launched, retries included
@@ -57,9 +44,9 @@ class Totals:
     expired: int = 0  #: too late, at any stage
     cancelled: int = 0
     refused: int = 0  #: late by the estimate, a full queue, hung lanes or shutting down
-    expired_by_stage: dict[ExpiryStage, int] = field(default_factory=_by_expiry_stage)
-    cancelled_by_stage: dict[CancelStage, int] = field(default_factory=_by_cancel_stage)
-    refused_by_cause: dict[RefusalCause, int] = field(default_factory=_by_cause)
+    expired_by_stage: dict[ExpiryStage, int] = field(default_factory=dict)
+    cancelled_by_stage: dict[CancelStage, int] = field(default_factory=dict)
+    refused_by_cause: dict[RefusalCause, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,19 +133,22 @@ class Recorder:
         """Count *rows* by *cause*."""
         if not queue.in_background:
             self.totals.refused += rows
-            self.totals.refused_by_cause[cause] += rows
+            counts = self.totals.refused_by_cause
+            counts[cause] = counts.get(cause, 0) + rows
 
     def expired(self, queue: Queue[Any, Any], rows: int, stage: ExpiryStage) -> None:
         """Count *rows* by *stage*."""
         if not queue.in_background:
             self.totals.expired += rows
-            self.totals.expired_by_stage[stage] += rows
+            counts = self.totals.expired_by_stage
+            counts[stage] = counts.get(stage, 0) + rows
 
     def cancelled(self, queue: Queue[Any, Any], rows: int, stage: CancelStage) -> None:
         """Count *rows* by *stage*."""
         if not queue.in_background:
             self.totals.cancelled += rows
-            self.totals.cancelled_by_stage[stage] += rows
+            counts = self.totals.cancelled_by_stage
+            counts[stage] = counts.get(stage, 0) + rows
 
     def report(self, stats: BatcherStats) -> BatcherReport:
         """Return a report of what was recorded, with *stats*, the state of the batcher now."""

@@ -144,7 +144,7 @@ def launched_pieces(*, read: bool) -> list[list[tuple[str, int, int]]]:
             manual.recorder.report(manual.batcher.stats())
             manual.batcher.expected_wait(queue, priority=Priority.LOW, ahead=3)
             if queue.rows:
-                queue.view(manual.clock.seconds(), Turns(), draining=False)
+                queue.view(Turns(), draining=False)
 
     for number in range(600):
         for client in range(source.choice((0, 0, 1, 2, 3, 12))):

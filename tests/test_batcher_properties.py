@@ -79,6 +79,7 @@ setups = st.builds(
     instant=st.sampled_from([0, 0, 0, 3, 2, 1]),
     returns=st.booleans(),
     fixed=st.booleans(),
+    shares=st.sampled_from([("abc",), ("abc",), ("a", "bc"), ("a", "b", "c")]),
 )
 
 
@@ -164,6 +165,12 @@ class BatcherMachine(RuleBasedStateMachine):
         """Drain."""
         self.checked.drain()
 
+    @precondition(lambda self: self.steps > 12)
+    @rule(which=st.integers(0, 2))
+    def close_share(self, which: int) -> None:
+        """Close a share."""
+        self.checked.close_share(which)
+
     @precondition(lambda self: self.steps > 24)
     @rule()
     def abort(self) -> None:
@@ -218,8 +225,9 @@ def test_every_request_ends_once_and_as_it_must(machine: type[BatcherMachine]) -
 
     At all times: no row is run again after it succeeded, twice at once, or after its request has
     ended; no batch exceeds the cap or mixes queues; no request is overtaken within a priority, or
-    passed over for more than the shares allow; no lane is idle while there is work for it; a hung
-    lane is neither used nor lost; the queue is bounded, and there is at most one timer.
+    passed over for more than its priority allows; no lane is idle while there is work for it; a
+    hung lane is neither used nor lost; the queue is bounded, and there is at most one timer; the
+    Deferred of a closed share fires after its last run.
     """
     run_state_machine_as_test(machine, settings=settings(QUIET, max_examples=60))
 

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 REPORT = BatcherReport(
     stats=BatcherStats(State.RUNNING, 3, 1, 2, 1, 0, policy="best lot", now=64.002),
-    totals=Totals(runs=9, run_rows=30, answered=26),
+    totals=Totals(runs=9, run_rows=30, answered=26, refused=2, refused_by_cause={"late": 2}),
     queues=(
         QueueReport(
             name="serving_default",
@@ -88,10 +88,10 @@ def test_a_report_is_in_milliseconds_and_rows() -> None:
             "failed": 0,
             "expired": 0,
             "cancelled": 0,
-            "refused": 0,
-            "expired_by_stage": {"submit": 0, "queue": 0, "answer": 0, "decode": 0},
-            "cancelled_by_stage": {"queue": 0, "run": 0, "decode": 0},
-            "refused_by_cause": {"late": 0, "full": 0, "closed": 0, "hung": 0, "decode": 0},
+            "refused": 2,
+            "expired_by_stage": {},
+            "cancelled_by_stage": {},
+            "refused_by_cause": {"late": 2},
         },
         "queues": [
             {

@@ -167,7 +167,7 @@ def test_a_view_has_what_a_policy_may_see(one: StrQueue) -> None:
     pending = waiting(a_request(one, 4, 3), a_request(one, 5, 2, deadline=9.0))
     pending.take(one, 1)
     for draining in (False, True):
-        view = pending.view(one, 5.0, draining=draining)
+        view = pending.view(one, draining=draining)
         assert view == QueueView(4, 4.0, 9.0, draining, one.latency)
 
 

@@ -35,7 +35,7 @@ class ArrivalRate:
     """Moving averages of the arriving rows per second."""
 
     __slots__ = (
-        "_expected", "_long", "_recent", "_rows", "_seen", "_since", "_squared", "_squares",
+        "_long", "_recent", "_rows", "_seen", "_since", "_squared", "_squares", "latest",
     )  # fmt: skip
 
     def __init__(self) -> None:
@@ -44,7 +44,7 @@ class ArrivalRate:
         self._long = self._recent = self._squared = 0.0
         self._since: float | None = None  # time of the last update
         self._seen = 0.0  # seconds that the averages cover
-        self._expected = UNEXPECTED
+        self.latest = UNEXPECTED  #: the estimate at the last update
 
     def observe(self, rows: int, now: float) -> None:
         """Count a request of *rows* rows that arrived at *now*, in seconds."""
@@ -54,28 +54,25 @@ class ArrivalRate:
         self._squares += rows * rows
 
     def expect(self, now: float, longest: float) -> Arrivals:
-        """
-        Return the estimate at *now*; changes nothing.
-
-        *longest* is the expected seconds of the longest run.  If it is unknown, pass 0.0: then the
-        estimate is that of the last update.
-        """
-        return copy(self).update(now, longest) if self._is_due(now, longest) else self._expected
+        """Return what `update` would return; changes nothing."""
+        return copy(self).update(now, longest)
 
     def update(self, now: float, longest: float) -> Arrivals:
-        """Update the averages if enough time has passed, and return the estimate, as `expect`."""
-        if self._since is not None and self._is_due(now, longest):
-            passed = now - self._since
-            self._since = now
-            if passed > 0.0:
-                self._expected = self._updated(passed, longest)
-        return self._expected
+        """
+        Update the averages if enough time has passed, and return the estimate at *now*.
 
-    def _is_due(self, now: float, longest: float) -> bool:
-        """Return whether enough time has passed for an update, or the clock was set back."""
+        *longest* is the expected seconds of the longest run.  If it is unknown, pass 0.0: then the
+        previous estimate is returned and nothing is updated.
+        """
         if self._since is None or longest <= 0.0:
-            return False
-        return not 0.0 <= now - self._since < MIN_UPDATE_SHARE * RECENT_WINDOW_RUNS * longest
+            return self.latest
+        passed = now - self._since
+        if 0.0 <= passed < MIN_UPDATE_SHARE * RECENT_WINDOW_RUNS * longest:
+            return self.latest
+        self._since = now
+        if passed > 0.0:
+            self.latest = self._updated(passed, longest)
+        return self.latest
 
     def _updated(self, passed: float, longest: float) -> Arrivals:
         """Update the averages with the rows of the last *passed* seconds; return the estimate."""

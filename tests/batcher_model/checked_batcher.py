@@ -25,6 +25,7 @@ from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
 from batcher.queue import Queue
+from batcher.share import Share
 from batcher.stats import Recorder
 from tests.batcher_model.requests import (
     Cancellation,
@@ -93,10 +94,22 @@ class CheckedBatcher:
             run_timeout=RUN_TIMEOUT,
         )
         self.caps = dict(zip(KEYS, setup.caps, strict=True))  #: as they must be now
+        shares = {keys: Share(keys) for keys in setup.shares}
+        #: The share of each queue, as its keys; without several shares, queues have none.
+        self.share_of = {key: keys for keys in setup.shares for key in keys}
+        self.shares = shares if len(shares) > 1 else {}
         self.queues: dict[str, Queue[int, Rows[int]]] = {
-            key: Queue(LatencyCurve(dict(setup.known)), cap, LIMIT, key)
+            key: Queue(
+                LatencyCurve(dict(setup.known)),
+                cap,
+                LIMIT,
+                key,
+                self.shares.get(self.share_of[key]),
+            )
             for key, cap in self.caps.items()
         }
+        #: What the Deferreds of each closed share have fired with.
+        self.closes: dict[str, list[None]] = {}
         if setup.returns:
             for queue in self.queues.values():
                 for _ in range(3):
@@ -115,7 +128,7 @@ class CheckedBatcher:
         self.drains = 0
         self.drained: list[None] = []
         self.wrong: list[AssertionError] = []
-        self._fairness = Fairness(KEYS)
+        self._fairness = {keys: Fairness(keys) for keys in setup.shares}
         self._submitting: ModelRequest | None = None  #: the request being submitted
 
     @contextmanager
@@ -164,6 +177,17 @@ class CheckedBatcher:
         self.closed = True
         self.drains += 1
         self.batcher.drain().addCallback(self.drained.append)
+
+    def close_share(self, which: int) -> None:
+        """Close one of the shares, if there are several and it is not closed."""
+        keys = self.setup.shares[which % len(self.setup.shares)]
+        if self.shares and keys not in self.closes:
+            fired = self.closes[keys] = []
+            self.batcher.close_share(self.shares[keys]).addCallback(fired.append)
+
+    def is_closed(self, key: str) -> bool:
+        """Return whether requests of the queue *key* are refused."""
+        return self.closed or self.share_of[key] in self.closes
 
     def abort(self) -> None:
         """Abort."""
@@ -260,8 +284,9 @@ class CheckedBatcher:
     def may_wait(self, key: str) -> bool:
         """Return whether the policy may wait before it launches the queue *key*."""
         mine = [it for it in self.open.values() if it.asked.key == key and self.must_be_served(it)]
-        if self.closed or not self.setup.fixed:
-            return bool(self.missing[key]) and not self.closed
+        closed = self.is_closed(key)
+        if closed or not self.setup.fixed:
+            return bool(self.missing[key]) and not closed
         rows = sum(request.waiting for request in mine)
         if not 0 < rows < min(FIXED.max_batch_size, self.caps[key]):
             return False
@@ -312,8 +337,9 @@ class CheckedBatcher:
     def _check_turn(self, key: str, pairs: "Sequence[tuple[Piece[int], ModelRequest]]") -> None:
         """Raise AssertionError if it was the turn of other requests."""
         waiting: dict[QueueLevel, int] = {}
+        share = self.share_of[key]
         for request in self.open.values():
-            if request.waiting:
+            if request.waiting and request.asked.key in share:
                 waiting.setdefault((request.asked.key, request.asked.priority), request.number)
         may_wait = {each: self.may_wait(each) for each in KEYS}
         ready: dict[QueueLevel, Ready] = {}
@@ -321,6 +347,8 @@ class CheckedBatcher:
         lines: dict[QueueLevel, list[ModelRequest]] = {}
         for request in filter(self.must_be_served, self.open.values()):
             assert request.retrying == 0, "retries are launched first"
+            if request.asked.key not in share:
+                continue
             line = request.asked.key, request.asked.priority
             lines.setdefault(line, []).append(request)
             if request.waiting and not may_wait[request.asked.key]:
@@ -332,7 +360,7 @@ class CheckedBatcher:
                     or gone.get(older.number, older.launched) == older.asked.rows
                 ), "overtaken within a priority"
         pieces = [LaunchedPart(it.number, it.asked.priority, piece.rows) for piece, it in pairs]
-        self._fairness.launch(key, pieces, ready, waiting, max(self.setup.caps))
+        self._fairness[share].launch(key, pieces, ready, waiting, max(self.setup.caps))
 
     # Checks of an outcome.
 
@@ -384,7 +412,7 @@ class CheckedBatcher:
 
     def _refusals(self, request: ModelRequest) -> tuple[list[type[BatcherError]], bool]:
         """Return the valid reasons to refuse *request*, and whether it must be refused."""
-        if self.closed:
+        if self.is_closed(request.asked.key):
             return [ShuttingDown], True
         in_flight = self.in_flight
         may: list[type[BatcherError]] = []

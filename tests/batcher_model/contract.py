@@ -22,6 +22,7 @@ def check(checked: CheckedBatcher, *, punctual: bool) -> None:
     if checked.wrong:
         raise checked.wrong[0]
     check_answers(checked, punctual=punctual)
+    check_closed_shares(checked)
     check_numbers(checked)
     check_lanes(checked)
     check_timer(checked, punctual=punctual)
@@ -42,6 +43,21 @@ def check_answers(checked: CheckedBatcher, *, punctual: bool) -> None:
         assert checked.drained == [], "drained too early"
     elif checked.aborted or all(it.given_up for it in in_flight):
         assert len(checked.drained) == checked.drains, "a drain does not fire"
+
+
+def check_closed_shares(checked: CheckedBatcher) -> None:
+    """The Deferred of a closed share fires after its last request and its last run."""
+    for keys, fired in checked.closes.items():
+        runs = [
+            it
+            for it in checked.in_flight
+            if checked.requests[it.run.given[0].item].asked.key in keys
+        ]
+        waits = any(request.asked.key in keys for request in checked.open.values())
+        if not checked.aborted and (waits or any(not it.overdue for it in runs)):
+            assert fired == [], "a share has ended too early"
+        elif checked.aborted or all(it.given_up for it in runs):
+            assert fired == [None], "the end of a share does not fire"
 
 
 def check_numbers(checked: CheckedBatcher) -> None:
@@ -88,7 +104,7 @@ def check_lanes(checked: CheckedBatcher) -> None:
 
 def _held_until(checked: CheckedBatcher, key: str, requests: list[ModelRequest]) -> float:
     """Return the latest end of a wait of the queue *key* beside an idle lane."""
-    assert not checked.closed, "a drain waits for further requests"
+    assert not checked.is_closed(key), "a drain waits for further requests"
     if checked.setup.fixed:
         rows = sum(request.waiting for request in requests)
         assert rows < min(FIXED.max_batch_size, checked.caps[key]), "a full batch waits"
@@ -129,7 +145,7 @@ def check_admission(
     quiet = not (ahead or checked.open or in_flight)
     doubtful = quiet and now - checked.last_completed >= MIN_IDLE_RUNS * queue.latency.predict(1)
     least = queue.margin * queue.latency.predict(1)
-    if checked.closed:
+    if checked.is_closed(key):
         assert isinstance(refusal, ShuttingDown)
     elif isinstance(refusal, RunHung):
         assert stuck

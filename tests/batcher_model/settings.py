@@ -26,3 +26,4 @@ class Setup:
     instant: int  #: one in so many runs ends before the lane returns; 0: none
     returns: bool  #: clients are known to return soon
     fixed: bool = False  #: the policy
+    shares: tuple[str, ...] = (KEYS,)  #: the queues of each share
