@@ -4,11 +4,21 @@ The models that are served, by name and version.
 A dialect asks for a model by what its request names.  Everything here runs on the reactor thread.
 """
 
+from batcher.error_kind import ErrorKind, RequestError
 from server.inference import Inference
 
 
-class UnknownModel(Exception):
+class ModelNotReady(RequestError):
+    """No model is ready yet."""
+
+    kind = ErrorKind.UNAVAILABLE
+    retry_after = 0.0
+
+
+class UnknownModel(RequestError):
     """No model of this name, or no such version of it, is served; the message states which are."""
+
+    kind = ErrorKind.NOT_FOUND
 
 
 class Models:

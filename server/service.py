@@ -34,7 +34,6 @@ from server.clock import MonotonicTime
 from server.heartbeat import Heartbeat
 from server.http.access import Access
 from server.http.connections import Connections
-from server.http.error_statuses import RETRY_AFTER, HTTPError
 from server.http.klein_frontend import KleinFrontend
 from server.http.limits import BodyLimits
 from server.http.listen_addresses import check_address, listen_failure_reason, with_backlog
@@ -45,7 +44,7 @@ from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
-from server.models import Models
+from server.models import ModelNotReady, Models
 from server.process.systemd import notify
 from server.settings.option import printable
 from server.settings.table import Settings
@@ -140,7 +139,7 @@ class InferenceService(Service):
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table of routes for every front end."""
-        api = InferenceAPI(self.inference, self.dialect, seconds=self.clock.seconds)
+        api = InferenceAPI(lambda _: self.inference(), self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
             Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),
@@ -151,13 +150,9 @@ class InferenceService(Service):
         )
 
     def inference(self) -> Inference:
-        """Return the `Inference` of the default model; raises a 503 until a model is ready."""
+        """Return the `Inference` of the default model; raises `ModelNotReady` until it is ready."""
         if not self.models:
-            raise HTTPError(
-                503,
-                f"the model is not ready yet: {self.lifecycle.progress}",
-                {"Retry-After": str(RETRY_AFTER)},
-            )
+            raise ModelNotReady(f"the model is not ready yet: {self.lifecycle.progress}")
         return self.models.find()
 
     def privilegedStartService(self) -> None:

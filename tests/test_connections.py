@@ -126,7 +126,7 @@ class LineProtocol(Protocol):
         """Return the line, as if it were the method."""
         return self.line, None
 
-    def refuse(self, error: HTTPError) -> None:
+    def refuse(self, error: Exception) -> None:
         """Answer with *error*, and close."""
         self.connection.refuse(error_response(error, "the-id"), "the-id")
 

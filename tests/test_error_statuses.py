@@ -34,7 +34,9 @@ from server.http.error_statuses import (
     is_server_fault,
     refusal_for,
 )
+from server.http.limits import BodyTooLarge, TooManyBytesHeld
 from server.http.messages import Head, HTTPResponse
+from server.models import ModelNotReady, UnknownModel
 from tests.fakes.server import FakeInference, Log
 
 BUSY = {"Retry-After": "1"}
@@ -56,6 +58,10 @@ FORESEEN: list[tuple[Exception, int, dict[str, str]]] = [
     (ResultCountMismatch(expected=2, got=1), 500, {}),
     (OutOfMemory(4), 500, {}),
     (ModelError("no such file"), 500, {}),
+    (ModelNotReady("loading"), 503, BUSY),
+    (UnknownModel("no model"), 404, {}),
+    (BodyTooLarge("101 bytes"), 413, {}),
+    (TooManyBytesHeld("200 bytes"), 429, BUSY),
 ]
 
 
@@ -176,7 +182,7 @@ def error_answer(dialect: Dialect, error: Exception) -> HTTPResponse:
     clock = Clock()
     inference = FakeInference(clock)
     inference.refusal = error
-    api = InferenceAPI(lambda: inference, dialect, seconds=clock.seconds)
+    api = InferenceAPI(lambda _: inference, dialect, seconds=clock.seconds)
     answer = api.preflight(Head("POST", "/", "", {}, "the-id", 0.0, object()))
     assert isinstance(answer, HTTPResponse)
     return answer

@@ -2,8 +2,8 @@
 
 import pytest
 
-from server.http.error_statuses import HTTPError
-from server.http.limits import BodyLimits
+from server.http.error_statuses import refusal_for
+from server.http.limits import BodyLimits, BodyTooLarge, TooManyBytesHeld
 
 
 @pytest.mark.parametrize("length", [None, 0, 99, 100])
@@ -17,9 +17,9 @@ def test_a_length_up_to_the_limit_passes(length: int | None) -> None:
 def test_a_length_over_the_limit_is_refused_with_both_numbers() -> None:
     """The client can act upon them."""
     limits = BodyLimits(max_body=100, max_held=1000)
-    with pytest.raises(HTTPError, match=r"the body is 101 bytes, the limit is 100$") as caught:
+    with pytest.raises(BodyTooLarge, match=r"the body is 101 bytes, the limit is 100$") as caught:
         limits.check_length(101)
-    assert caught.value.status == 413
+    assert refusal_for(caught.value).status == 413
 
 
 @pytest.mark.parametrize(
@@ -33,9 +33,9 @@ def test_one_body_may_grow_up_to_its_limit(already: int, more: int, status: int 
         limits.hold(already, more)
         assert limits.held == more
     else:
-        with pytest.raises(HTTPError, match="more than 100 bytes") as caught:
+        with pytest.raises(BodyTooLarge, match="more than 100 bytes") as caught:
             limits.hold(already, more)
-        assert caught.value.status == status
+        assert refusal_for(caught.value).status == status
         assert limits.held == 0
 
 
@@ -43,9 +43,12 @@ def test_all_bodies_together_may_grow_up_to_their_limit() -> None:
     """One byte more is refused for now; released bytes may be held again."""
     limits = BodyLimits(max_body=100, max_held=150)
     limits.hold(0, 100)
-    with pytest.raises(HTTPError, match=r"holds 100 bytes of requests, the limit is 150") as caught:
+    with pytest.raises(
+        TooManyBytesHeld, match=r"holds 100 bytes of requests, the limit is 150"
+    ) as caught:
         limits.hold(0, 51)
-    assert (caught.value.status, caught.value.headers) == (429, {"Retry-After": "1"})
+    refusal = refusal_for(caught.value)
+    assert (refusal.status, refusal.headers) == (429, {"Retry-After": "1"})
     assert limits.held == 100
     limits.hold(0, 50)
     limits.release(100)
@@ -58,6 +61,6 @@ def test_a_body_over_both_limits_is_too_long() -> None:
     """A retry would not help, so it gets no 429."""
     limits = BodyLimits(max_body=100, max_held=100)
     limits.hold(0, 100)
-    with pytest.raises(HTTPError, match="more than 100 bytes") as caught:
+    with pytest.raises(BodyTooLarge, match="more than 100 bytes") as caught:
         limits.hold(0, 101)
-    assert caught.value.status == 413
+    assert refusal_for(caught.value).status == 413

@@ -24,6 +24,7 @@ from server.call import Outputs, RequestOptions, Timing
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse
 from server.inference import Inference
+from server.models import ModelNotReady
 from tests.fakes.http import http_request
 from tests.fakes.server import FakeInference, Log, scored
 from tests.fakes.threads import kinds, outcomes
@@ -43,7 +44,7 @@ class EndpointFixture:
     def __post_init__(self) -> None:
         """Build the endpoint."""
         self.inference = FakeInference(self.clock)
-        self.api = InferenceAPI(lambda: self.inference, NATIVE, seconds=self.clock.seconds)
+        self.api = InferenceAPI(lambda _: self.inference, NATIVE, seconds=self.clock.seconds)
 
     def answered(self, request: HTTPRequest, answer: Outputs | Exception) -> HTTPResponse:
         """Return the response to *request* if the inference returns or raises *answer*."""
@@ -156,12 +157,13 @@ def test_a_request_that_is_refused_at_once_names_the_model() -> None:
 def test_without_a_model_a_request_is_refused() -> None:
     """In the form of the dialect."""
 
-    def none() -> Inference:
-        raise HTTPError(503, "loading")
+    def none(_: Head) -> Inference:
+        raise ModelNotReady("loading")
 
     api = InferenceAPI(none, NATIVE, seconds=Clock().seconds)
     response = the_response(outcomes(api.predict(http_request(IMAGE))))
-    assert (response.status, refused(response), dict(response.headers)) == (503, "loading", {})
+    assert (response.status, refused(response)) == (503, "loading")
+    assert response.headers == {"Retry-After": "1"}
 
 
 def head(**headers: str) -> Head:
@@ -253,14 +255,14 @@ def test_a_preflight_that_fails_is_an_answer_too(log: Log) -> None:
 def test_without_a_model_a_request_is_refused_by_its_head() -> None:
     """Its body would be read in vain."""
 
-    def none() -> Inference:
-        raise HTTPError(503, "loading")
+    def none(_: Head) -> Inference:
+        raise ModelNotReady("loading")
 
     api = InferenceAPI(none, NATIVE, seconds=Clock().seconds)
     response = api.preflight(head())
     assert isinstance(response, HTTPResponse)
     assert (response.status, refused(response)) == (503, "loading")
-    assert dict(response.headers) == {}
+    assert response.headers == {"Retry-After": "1"}
 
 
 def test_a_cancelled_answer_cancels_the_work() -> None:

@@ -60,7 +60,7 @@ class EndpointFixture:
         pool = DecodePool(calls, 1, pool=self.threads, clock=clock.seconds)
         pool.start()
         inference = Inference(self.model, pool, seconds=clock.seconds)
-        self.api = InferenceAPI(lambda: inference, NATIVE, seconds=clock.seconds)
+        self.api = InferenceAPI(lambda _: inference, NATIVE, seconds=clock.seconds)
         self._calls = calls
 
     def posted(self, body: bytes, headers: Mapping[str, str]) -> HTTPResponse:

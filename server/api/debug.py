@@ -21,14 +21,14 @@ class DebugAPI:
     """Answers `GET /debug/batcher`."""
 
     def __init__(self, inference: Callable[[], Inference]) -> None:
-        """*inference* returns the `Inference`, or raises `HTTPError` until the model is ready."""
+        """*inference* returns the `Inference`; until it is ready, raises `ModelNotReady`."""
         self._inference = inference
 
     def batcher(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """
         Answer with the policy, the state of each queue, and the last runs.
 
-        Raises `HTTPError` until the model is ready.
+        Raises `ModelNotReady` until the model is ready.
         """
         inference = self._inference()
         decoding = {

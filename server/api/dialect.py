@@ -40,17 +40,18 @@ class InferenceAPI:
 
     def __init__(
         self,
-        inference: Callable[[], Inference],
+        find: Callable[[Head], Inference],
         dialect: Dialect,
         *,
         seconds: Callable[[], float],
     ) -> None:
         """
-        *inference* returns the `Inference`, or raises `HTTPError` until the model is ready.
+        *find* returns the `Inference` of the model that a request with this head is for; it raises
+        `ModelNotReady` or `UnknownModel`.
 
         *seconds* returns the time of the monotonic clock, in seconds.
         """
-        self._inference = inference
+        self._find = find
         self._dialect = dialect
         self._seconds = seconds
 
@@ -63,7 +64,7 @@ class InferenceAPI:
         """
         headers: dict[str, str] = {}
         try:
-            inference = self._inference()
+            inference = self._find(head)
             headers = _model_header(inference)
             options = read_request_options(head, self._seconds())
             inference.admit(options)
@@ -80,7 +81,7 @@ class InferenceAPI:
         headers: dict[str, str] = {}
         timing = Timing()
         try:
-            inference = self._inference()
+            inference = self._find(request)
             headers = _model_header(inference)
             options = self._admitted_options(inference, request)
             result = inference.run(self._dialect.read(inference.model, request, options), timing)

@@ -21,11 +21,11 @@ class StatusAPI:
     """Answers `GET /status`."""
 
     def __init__(self, inference: Callable[[], Inference]) -> None:
-        """*inference* returns the `Inference`, or raises `HTTPError` until the model is ready."""
+        """*inference* returns the `Inference`; until it is ready, raises `ModelNotReady`."""
         self._inference = inference
 
     def status(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
-        """Answer with the JSON of `status_of`; raises `HTTPError` until the model is ready."""
+        """Answer with the JSON of `status_of`; raises `ModelNotReady` until the model is ready."""
         inference = self._inference()
         content = status_of(inference.model, inference.default_timeout)
         return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))

@@ -15,6 +15,7 @@ from twisted.web import http
 
 from server.http.connections import Connection
 from server.http.error_statuses import HTTPError
+from server.http.limits import BodyTooLarge
 from server.http.request import LimitedRequest, request_id_from
 from server.http.router import error_writer
 from server.http.transport import send_now
@@ -58,7 +59,7 @@ class LimitedChannel(http.HTTPChannel):
         # Set from the request line on, until the whole request has been received.
         return getattr(self, "_command", None), getattr(self, "_path", None)
 
-    def refuse(self, error: HTTPError) -> None:
+    def refuse(self, error: Exception) -> None:
         """Answer the request that is being received with *error*, discard its rest, and close."""
         request: LimitedRequest | None = self.requests[-1] if self.requests else None
         request_id = (request.request_id if request else "") or request_id_from(None)
@@ -134,7 +135,7 @@ class LimitedChannel(http.HTTPChannel):
         request.head_received(self.site.connections.clock.seconds(), match)
         try:
             self.site.connections.limits.check_length(self.length)
-        except HTTPError as error:
+        except BodyTooLarge as error:
             self.refuse(error)
             return
         refusal = request.preflight(self._command, path)

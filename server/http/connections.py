@@ -57,7 +57,7 @@ class Receiver(Protocol):
     def request_line(self) -> tuple[bytes | None, bytes | None]:
         """Return method and URI of the request that is being received; None for what is unknown."""
 
-    def refuse(self, error: HTTPError) -> None:
+    def refuse(self, error: Exception) -> None:
         """Answer the request that is being received with *error*, by `Connection.refuse`."""
 
     def drop_requests(self) -> None:

@@ -2,7 +2,20 @@
 Limit the bytes of request bodies: of each body, and of all bodies that are held at once.
 """
 
-from server.http.error_statuses import RETRY_AFTER, HTTPError
+from batcher.error_kind import ErrorKind, RequestError
+
+
+class BodyTooLarge(RequestError):
+    """One body exceeds its limit."""
+
+    kind = ErrorKind.TOO_LARGE
+
+
+class TooManyBytesHeld(RequestError):
+    """All bodies together exceed their limit; they soon need less memory."""
+
+    kind = ErrorKind.OVERLOADED
+    retry_after = 0.0
 
 
 class BodyLimits:
@@ -18,24 +31,26 @@ class BodyLimits:
         self.held = 0
 
     def check_length(self, length: int | None) -> None:
-        """Raise a 413 if *length*, in bytes, is over the limit; None is an undeclared length."""
+        """
+        Raise `BodyTooLarge` if *length*, in bytes, is over the limit.
+
+        None is an undeclared length.
+        """
         if length is not None and length > self.max_body:
-            raise HTTPError(413, f"the body is {length} bytes, the limit is {self.max_body}")
+            raise BodyTooLarge(f"the body is {length} bytes, the limit is {self.max_body}")
 
     def hold(self, already: int, more: int) -> None:
         """
         Count *more* bytes of a body of which *already* bytes are held.
 
-        Raises a 413 if the body would exceed `max_body`, and a 429 if all bodies together would
-        exceed `max_held`.  If an error is raised, nothing is counted.
+        Raises `BodyTooLarge` if the body would exceed `max_body`, and `TooManyBytesHeld` if all
+        bodies together would exceed `max_held`.  If an error is raised, nothing is counted.
         """
         if already + more > self.max_body:
-            raise HTTPError(413, f"the body is more than {self.max_body} bytes, which is the limit")
+            raise BodyTooLarge(f"the body is more than {self.max_body} bytes, which is the limit")
         if self.held + more > self.max_held:
-            raise HTTPError(
-                429,
-                f"the server holds {self.held} bytes of requests, the limit is {self.max_held}",
-                {"Retry-After": str(RETRY_AFTER)},
+            raise TooManyBytesHeld(
+                f"the server holds {self.held} bytes of requests, the limit is {self.max_held}"
             )
         self.held += more
 

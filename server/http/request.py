@@ -16,6 +16,7 @@ from twisted.web.server import Request
 from server.http.access import Access, ascii_text, client_name
 from server.http.error_statuses import HTTPError
 from server.http.head import SERVER_NAME, current_http_date, encode_head
+from server.http.limits import BodyTooLarge, TooManyBytesHeld
 from server.http.messages import Head, HTTPResponse
 from server.http.router import Match
 
@@ -146,7 +147,7 @@ class LimitedRequest(Request):
             return  # one segment of data may contain more chunks after the refusal
         try:
             self._limits.hold(self._held, len(data))
-        except HTTPError as error:
+        except (BodyTooLarge, TooManyBytesHeld) as error:
             self.channel.refuse(error)
         else:
             self._held += len(data)

@@ -72,7 +72,7 @@ class EndpointFixture:
         inference = Inference(
             self.model or tensors(self.clock, self.lane), pool, seconds=self.clock.seconds
         )
-        self.api = InferenceAPI(lambda: inference, NATIVE, seconds=self.clock.seconds)
+        self.api = InferenceAPI(lambda _: inference, NATIVE, seconds=self.clock.seconds)
 
     def decode(self) -> None:
         """Run all jobs of the decode thread."""

@@ -1,0 +1,133 @@
+"""Two models and two dialects behind one router, over real channels."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import orjson
+import pytest
+from twisted.internet.task import Clock
+
+from batcher.error_kind import ErrorKind
+from model.execution.decode_pool import DecodePool
+from model.signature import Feed, FeedError
+from server.api.dialect import Dialect, InferenceAPI
+from server.api.native import NATIVE
+from server.call import Call, Outputs, RequestOptions
+from server.http.error_statuses import NATIVE_STATUSES, refusal_for
+from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
+from server.inference import Inference, ServedModel
+from server.models import Models
+from tests.fakes.endpoint import inputs, scores, tensors
+from tests.fakes.http import Client, request
+from tests.fakes.klein_app import KleinServer
+from tests.fakes.server import ManualLane
+from tests.fakes.threads import Calls, ManualThreads
+
+pytestmark = pytest.mark.usefixtures("log")
+
+ROWS = orjson.dumps({"rows": [[1, 2, 3, 4]]})
+
+
+def read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> Call[bytes]:
+    """Return the call of ``{"rows": [[...], ...]}``, answered by ``{"scores": [[...], ...]}``."""
+    signature = model.signatures[model.default]
+    (spec,) = signature.inputs
+
+    def prepare() -> Feed:
+        rows = orjson.loads(request.body).get("rows")
+        if rows is None:
+            raise FeedError("no rows")
+        return model.prepare_tensors(signature, {spec.name: np.array(rows, spec.dtype)})
+
+    def finish(outputs: Outputs) -> bytes:
+        return orjson.dumps({"scores": outputs.arrays[0].tolist()})
+
+    return Call(prepare, finish, options, at_once=True)
+
+
+def write_error(
+    error: BaseException | None, request_id: str, headers: Mapping[str, str]
+) -> HTTPResponse:
+    """Return ``{"message": ...}``, with a 503 for a busy server."""
+    refusal = refusal_for(error, {**NATIVE_STATUSES, ErrorKind.OVERLOADED: 503})
+    return HTTPResponse(refusal.status, orjson.dumps({"message": refusal.message}), headers)
+
+
+#: A dialect whose answers and errors differ from those of the native one.
+OTHER = Dialect(read, write_error)
+
+
+class Zoo:
+    """A server of the models cats and dogs: `POST /` and `POST /v1/models/NAME:predict`."""
+
+    def __init__(self) -> None:
+        self.models = Models()
+        self.lanes: dict[str, ManualLane] = {}
+        clock = Clock()
+        pool = DecodePool(Calls(), 1, pool=ManualThreads())
+        pool.start()
+        for name in ("cats", "dogs"):
+            self.lanes[name] = ManualLane()
+            model = replace(tensors(clock, self.lanes[name]), name=name)
+            self.models.add(Inference(model, pool, seconds=clock.seconds))
+        native = InferenceAPI(lambda _: self.models.find(), NATIVE, seconds=clock.seconds)
+        other = InferenceAPI(self._named, OTHER, seconds=clock.seconds)
+        route = Route(
+            "POST", "/v1/models/*", other.predict, other.preflight, write_error=other.write_error
+        )
+        self.server = KleinServer(native.predict, (route,))
+
+    def _named(self, head: Head) -> Inference:
+        return self.models.find(head.rest.removesuffix(":predict"))
+
+    def post(self, path: str, body: bytes) -> Client:
+        """Send *body* to *path*, and return the client."""
+        client = self.server.connect()
+        client.send(request("POST", path, body, {"Content-Type": "application/json"}))
+        return client
+
+
+def test_each_dialect_asks_for_a_model_in_its_own_way() -> None:
+    """The run, the answer and the name in its head are those of the model that was asked for."""
+    zoo = Zoo()
+    named = zoo.post("/v1/models/dogs:predict", ROWS)
+    default = zoo.post("/", inputs([5, 6, 7, 8]))
+    assert [feed.arrays[0].tolist() for feed in zoo.lanes["dogs"].batches[0]] == [[[1, 2, 3, 4]]]
+    assert [feed.arrays[0].tolist() for feed in zoo.lanes["cats"].batches[0]] == [[[5, 6, 7, 8]]]
+    zoo.lanes["dogs"].give(scores([1, 2]))
+    zoo.lanes["cats"].give(scores([3, 4]))
+    assert named.answer.json() == {"scores": [[1.0, 2.0]]}
+    assert default.answer.json() == {"outputs": {"y": [[3.0, 4.0]]}}
+    names = [client.answer.headers["x-model-version"] for client in (named, default)]
+    assert names == ["dogs/7", "cats/7"]
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "status", "message"),
+    [
+        (
+            "/v1/models/birds:predict",
+            ROWS,
+            404,
+            "no model 'birds' is served; there are: cats, dogs",
+        ),
+        ("/v1/models/dogs:predict", b"{}", 400, "no rows"),
+        ("/v1/models/dogs:predict", b"x" * 101, 413, "the body is 101 bytes, the limit is 100"),
+    ],
+)
+def test_errors_have_the_form_of_the_route(
+    path: str, body: bytes, status: int, message: str
+) -> None:
+    """Whether the route, the model, the dialect or the limits of all connections refuse."""
+    client = Zoo().post(path, body)
+    assert (client.answer.status, client.answer.json()) == (status, {"message": message})
+
+
+def test_a_busy_server_has_the_status_of_the_dialect() -> None:
+    """The same refusal of the connections: 503 for one dialect, 429 for the native one."""
+    for path, status in (("/v1/models/dogs:predict", 503), ("/", 429)):
+        zoo = Zoo()
+        zoo.server.site.connections.limits.hold(0, 100)
+        zoo.server.site.connections.limits.max_held = 110
+        assert zoo.post(path, ROWS).answer.status == status
