@@ -47,7 +47,7 @@ def read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> C
 
 
 def write_error(
-    error: BaseException | None, request_id: str, headers: Mapping[str, str]
+    error: BaseException | None, _request_id: str, headers: Mapping[str, str]
 ) -> HTTPResponse:
     """Return ``{"message": ...}``, with a 503 for a busy server."""
     refusal = refusal_for(error, {**NATIVE_STATUSES, ErrorKind.OVERLOADED: 503})
