@@ -1,8 +1,8 @@
 """
 Admission: which requests the batcher accepts, and the reason for each refusal.
 
-Estimates the wait from the queues, the retries and the lanes; tells the observer of refusals;
-learns whether admitted requests meet their deadlines.  Reads no clock and fires no Deferred.
+Estimates the wait from the queues, the retries and the lanes; learns whether admitted requests meet
+their deadlines.  Reads no clock and fires no Deferred.
 """
 
 from collections.abc import Sequence
@@ -10,18 +10,10 @@ from math import inf
 from typing import Generic
 
 from batcher.closing import Closing
-from batcher.errors import (
-    BatcherError,
-    DeadlineExceeded,
-    Overloaded,
-    QueueFull,
-    RunHung,
-    ShuttingDown,
-)
+from batcher.errors import Overloaded
 from batcher.executor import Item, Result
 from batcher.lanes import Lanes
 from batcher.learning.sizes import Sizes
-from batcher.observer import Observer, RefusalCause
 from batcher.pending import Pending
 from batcher.policy import fitting
 from batcher.priority import SHARES, Priority
@@ -38,7 +30,7 @@ MIN_IDLE_RUNS = 8.0
 class AdmissionControl(Generic[Item, Result]):
     """Admits or refuses requests; once the batcher or a share is closed, refuses all of them."""
 
-    __slots__ = ("_closing", "_lanes", "_observer", "_override", "_pending", "_retries", "_turns")
+    __slots__ = ("_closing", "_lanes", "_override", "_pending", "_retries", "_turns")
 
     def __init__(
         self,
@@ -47,15 +39,13 @@ class AdmissionControl(Generic[Item, Result]):
         lanes: Lanes[Item, Result],
         turns: ShareTurns,
         closing: Closing[Item, Result],
-        observer: Observer,
     ) -> None:
-        """Estimates use the first four; *observer* is told of refusals."""
+        """Estimates use the first four; *closing* decides what is refused in any case."""
         self._turns = turns
         self._closing = closing
         self._pending = pending
         self._retries = retries
         self._lanes = lanes
-        self._observer = observer
         # Queue and deadline of a request that was admitted although it was estimated to be late,
         # until its outcome is known.  The deadline identifies the request.  A request without a
         # timeout gets another deadline when it is submitted; its outcome then counts as usual.
@@ -66,55 +56,34 @@ class AdmissionControl(Generic[Item, Result]):
         """Whether no row is queued and no lane runs a batch."""
         return not (self._lanes or self._pending.rows)
 
-    def refusal(
-        self, now: float, rows: int, queue: Queue[Item, Result], deadline: float
-    ) -> BatcherError | None:
-        """
-        Return the error that refuses a submitted request of *rows* rows; None if it is accepted.
-
-        Tells the observer: of an expiry, if it is `DeadlineExceeded`, else of a refusal.
-        """
-        closed = self._closed(queue)
-        if closed is not None:
-            cause: RefusalCause = "closed" if isinstance(closed, ShuttingDown) else "hung"
-            self._observer.refused(queue, rows, cause)
-            return closed
-        if deadline <= now:
-            self._observer.expired(queue, rows, "submit")
-            self.missed(queue, rows, deadline, now)
-            return DeadlineExceeded(now - deadline, "submit")
-        if queue.rows + rows > queue.max_queued_rows:
-            self._observer.refused(queue, rows, "full")
-            return QueueFull(rows, queue.rows, queue.max_queued_rows)
-        return None
-
     def admit(
         self,
         now: float,
         queue: Queue[Item, Result],
         deadline: float,
-        priority: Priority,
-        ahead: int,
+        priority: Priority = Priority.NORMAL,
+        ahead: int = 0,
     ) -> None:
         """
         Raise `Overloaded` if a row that arrives in *queue* now is expected to miss its *deadline*.
 
-        Exception: when nothing has been queued or running for some time, admit a request even if
-        it is estimated to be late, so that a wrong estimate cannot refuse everything for good.
+        Call this before a request causes any work.  Exception: when nothing has been queued or
+        running for some time, admit a request even if it is estimated to be late, so that a wrong
+        estimate cannot refuse everything for good.
         *ahead* is the number of rows that were admitted but not submitted yet.  Raises
         `ShuttingDown` once the batcher or the share is closed, and `RunHung` while all lanes hang.
         """
-        closed = self._closed(queue)
+        closed = self._closing.refusal(queue)
         if closed is not None:
             raise closed
         if deadline == inf:
             return
         allowed = deadline - now
         largest = _largest(queue.latency.sizes(queue.cap), queue.cap, allowed)
-        wait = self.expected_wait(now, queue, priority, ahead, largest)
+        wait = self.expected_wait(now, queue, priority, ahead, largest=largest)
         if wait > allowed and queue.learn():
             largest = _largest(queue.latency.sizes(queue.cap), queue.cap, allowed)
-            wait = self.expected_wait(now, queue, priority, ahead, largest)
+            wait = self.expected_wait(now, queue, priority, ahead, largest=largest)
         if wait <= allowed:
             return
         if ahead or not self._may_override(queue, now):
@@ -153,20 +122,13 @@ class AdmissionControl(Generic[Item, Result]):
         idle_for = now - self._lanes.last_completed
         return self.is_idle and idle_for >= MIN_IDLE_RUNS * queue.latency.predict(1)
 
-    def _closed(self, queue: Queue[Item, Result]) -> BatcherError | None:
-        """Return the error that refuses every request of *queue* now; None if there is none."""
-        if self._closing.is_closed(queue):
-            return ShuttingDown()
-        if self._lanes.all_hung:
-            return RunHung(self._lanes.run_timeout)
-        return None
-
     def expected_wait(
         self,
         now: float,
         queue: Queue[Item, Result],
-        priority: Priority,
-        ahead: int,
+        priority: Priority = Priority.NORMAL,
+        ahead: int = 0,
+        *,
         largest: int | None = None,
     ) -> float:
         """
@@ -175,7 +137,8 @@ class AdmissionControl(Generic[Item, Result]):
         The sum of three times, multiplied by the margin of *queue*: until a lane is idle; that of
         the work launched before the row, divided by the lanes; and that of the batch of the row.
         The batches of *queue* have *largest* rows, by default the largest size worth running; the
-        batches of any other queue have as many rows as its cap.  Learns nothing.
+        batches of any other queue have as many rows as its cap.  *ahead* is as in `admit`.
+        The wait is inf while all lanes hang.  Changes nothing that a later decision depends on.
         """
         latency = queue.latency
         if largest is None:

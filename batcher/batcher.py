@@ -24,6 +24,7 @@ from batcher.completions import Completions
 from batcher.errors import (
     BatcherError,
     DeadlineExceeded,
+    RefusalError,
     ResultCountMismatch,
     RunFailed,
     RunHung,
@@ -57,7 +58,8 @@ class Batcher(Generic[Item, Result]):
 
     The clock may be set back, as a reactor's may: a negative duration counts as 0 seconds.
 
-    Every method is called on the reactor thread; every Deferred fires there, exactly once.
+    `admission` decides before a request causes any work; `submit` refuses only what cannot be
+    queued.  Every method is called on the reactor thread; every Deferred fires there, exactly once.
     Callbacks may call any method.  Raises ValueError if *executors* is empty.
     """
 
@@ -81,8 +83,8 @@ class Batcher(Generic[Item, Result]):
         self._retries: Retries[Item, Result] = Retries()
         self._observer = observer
         self._closing = Closing(self._pending, self._retries, self._lanes)
-        self._admission = AdmissionControl(
-            self._pending, self._retries, self._lanes, turns, self._closing, observer
+        self.admission = AdmissionControl(
+            self._pending, self._retries, self._lanes, turns, self._closing
         )
         self._completions: Completions[Item, Result] = Completions(join, observer)
         self._number = 0
@@ -116,8 +118,9 @@ class Batcher(Generic[Item, Result]):
         if rows < 1:
             raise ValueError(f"{rows} rows cannot be run")
         now = self._clock.seconds()
-        refusal = self._admission.refusal(now, rows, queue, deadline)
+        refusal = self._closing.refusal(queue) or queue.refusal(rows, deadline, now)
         if refusal is not None:
+            self._refused(refusal, rows, queue, deadline, now)
             return fail(refusal)
         self._number += 1
         request: Request[Item, Result] = Request(
@@ -134,42 +137,6 @@ class Batcher(Generic[Item, Result]):
         elif deadline < self._timer.at:
             self._timer.set(deadline)
         return answer
-
-    def admit(
-        self,
-        queue: Queue[Item, Result],
-        *,
-        deadline: float,
-        priority: Priority = Priority.NORMAL,
-        ahead: int = 0,
-    ) -> None:
-        """
-        Raise `Overloaded` if a row that arrives in *queue* now is expected to miss its *deadline*.
-
-        Call this before a request causes any work.  *ahead* is the number of rows admitted but not
-        submitted yet.  Raises `ShuttingDown` once closed, and `RunHung` while all lanes hang.
-        """
-        self._admission.admit(self._clock.seconds(), queue, deadline, priority, ahead)
-
-    def expected_wait(
-        self,
-        queue: Queue[Item, Result],
-        *,
-        priority: Priority = Priority.NORMAL,
-        ahead: int = 0,
-    ) -> float:
-        """
-        Return the expected seconds until a row that arrives in *queue* now is answered.
-
-        Includes the margin by which `admit` multiplies it; inf while all lanes hang.  *ahead* is as
-        in `admit`.  Changes nothing that a later decision depends on.
-        """
-        return self._admission.expected_wait(self._clock.seconds(), queue, priority, ahead)
-
-    @property
-    def idle(self) -> bool:
-        """Whether no row is queued and no lane runs a batch."""
-        return self._admission.is_idle
 
     @property
     def hung(self) -> bool:
@@ -226,6 +193,21 @@ class Batcher(Generic[Item, Result]):
 
     # The end of a request.
 
+    def _refused(
+        self,
+        error: BatcherError,
+        rows: int,
+        queue: Queue[Item, Result],
+        deadline: float,
+        now: float,
+    ) -> None:
+        """Record that a submitted request of *rows* rows is not accepted."""
+        if isinstance(error, RefusalError):
+            self._observer.refused(queue, rows, error.cause)
+        else:
+            self._observer.expired(queue, rows, "submit")
+            self.admission.missed(queue, rows, deadline, now)
+
     def _cancel(self, request: Request[Item, Result], answer: Deferred[Result]) -> None:
         """Called when *answer*, the Deferred of *request*, is cancelled."""
         self._stop_launches(request)
@@ -245,7 +227,7 @@ class Batcher(Generic[Item, Result]):
     def _expire(self, requests: Iterable[Request[Item, Result]], now: float, stage: Stage) -> None:
         for request in requests:
             if request.open:
-                self._admission.missed(request.queue, request.rows, request.deadline, now)
+                self.admission.missed(request.queue, request.rows, request.deadline, now)
                 self._close(request, DeadlineExceeded(now - request.deadline, stage))
 
     def _stop_launches(self, request: Request[Item, Result]) -> None:
@@ -382,7 +364,7 @@ class Batcher(Generic[Item, Result]):
                     request.open = False
                     self._completions.put(request)
             if requests and not late:
-                self._admission.met(requests[0], now)
+                self.admission.met(requests[0], now)
         self._turn()
 
     def _failed(self, failure: Failure, batch: Batch[Item, Result]) -> None:

@@ -8,6 +8,7 @@ from typing import Generic
 
 from twisted.internet.defer import Deferred
 
+from batcher.errors import RefusalError, RunHung, ShuttingDown
 from batcher.executor import Item, Result
 from batcher.lanes import Lanes
 from batcher.pending import Pending
@@ -39,6 +40,14 @@ class Closing(Generic[Item, Result]):
     def is_closed(self, queue: Queue[Item, Result]) -> bool:
         """Return whether the batcher or the share of *queue* is closed: requests are refused."""
         return not (self.open and (queue.share is None or queue.share.open))
+
+    def refusal(self, queue: Queue[Item, Result]) -> RefusalError | None:
+        """Return the error that refuses every request of *queue* now; None if there is none."""
+        if self.is_closed(queue):
+            return ShuttingDown()
+        if self._lanes.all_hung:
+            return RunHung(self._lanes.run_timeout)
+        return None
 
     def stop(self) -> None:
         """Refuse every request, and wait for nothing: the batcher is stopped."""

@@ -20,17 +20,29 @@ _FOUND: dict[Stage, str] = {
 }
 
 
+#: Why a request is refused: it is expected to be late, too many rows wait in its queue, the batcher
+#: or its share is closed, all lanes hang, or the wait for a decode thread is too long.
+RefusalCause = Literal["late", "full", "closed", "hung", "decode"]
+
+
 class BatcherError(RequestError):
     """Base of every error of the batcher that a request may end with."""
 
 
-class QueueFull(BatcherError):
+class RefusalError(BatcherError):
+    """Base of the errors with which a request is refused."""
+
+    cause: RefusalCause
+
+
+class QueueFull(RefusalError):
     """
     Refused: *rows* new and *waiting* rows together exceed the queue's *limit*.
 
     A retry can succeed later, unless *rows* alone exceeds *limit*.
     """
 
+    cause = "full"
     kind = ErrorKind.OVERLOADED
     retry_after = 0.0
 
@@ -73,7 +85,7 @@ class DeadlineExceeded(BatcherError):
         return f"the deadline passed {self.late:.3f} s ago (found {_FOUND[self.stage]})"
 
 
-class Overloaded(BatcherError):
+class Overloaded(RefusalError):
     """
     A request was refused before it caused any work: its answer would be too late.
 
@@ -81,6 +93,7 @@ class Overloaded(BatcherError):
     deadline.
     """
 
+    cause = "late"
     kind = ErrorKind.OVERLOADED
 
     def __init__(self, wait: float, allowed: float) -> None:
@@ -97,7 +110,7 @@ class Overloaded(BatcherError):
         )
 
 
-class RunHung(BatcherError):
+class RunHung(RefusalError):
     """
     A run has not ended within *limit* seconds.
 
@@ -105,6 +118,7 @@ class RunHung(BatcherError):
     new requests fail with it, too.
     """
 
+    cause = "hung"
     kind = ErrorKind.UNAVAILABLE
     retry_after = 0.0
 
@@ -116,9 +130,10 @@ class RunHung(BatcherError):
         return f"a run of the model has not ended within {self.limit:.3g} s"
 
 
-class ShuttingDown(BatcherError):
+class ShuttingDown(RefusalError):
     """Refused by a draining or stopped batcher, or ended by an abort; another server may accept."""
 
+    cause = "closed"
     kind = ErrorKind.UNAVAILABLE
     retry_after = 0.0
 

@@ -6,13 +6,9 @@ Pure declarations; for totals, recent runs and metrics.
 
 from typing import Any, Literal, Protocol
 
-from batcher.errors import Stage
+from batcher.errors import RefusalCause, Stage
 from batcher.queue import Queue
 from batcher.trace import Run
-
-#: Why a request is refused: it is expected to be late, too many rows wait in its queue, the batcher
-#: or its share is closed, all lanes hang, or the wait for a decode thread is too long.
-RefusalCause = Literal["late", "full", "closed", "hung", "decode"]
 
 #: Where a request was found to be late; ``decode``: before it was submitted.
 ExpiryStage = Stage | Literal["decode"]

@@ -12,6 +12,7 @@ from heapq import heapify, heappop, heappush
 from math import inf
 from typing import Generic
 
+from batcher.errors import BatcherError, DeadlineExceeded, QueueFull
 from batcher.executor import Item, Result
 from batcher.learning.arrivals import ArrivalRate, Arrivals
 from batcher.learning.latency import LatencyCurve
@@ -151,6 +152,14 @@ class Queue(Generic[Item, Result]):
             self.returns.expect(),
             self.first_waiting(self.next_level(turns)).deadline,
         )
+
+    def refusal(self, rows: int, deadline: float, now: float) -> BatcherError | None:
+        """Return the error that refuses *rows* further rows at *now*; None if they may wait."""
+        if deadline <= now:
+            return DeadlineExceeded(now - deadline, "submit")
+        if self.rows + rows > self.max_queued_rows:
+            return QueueFull(rows, self.rows, self.max_queued_rows)
+        return None
 
     def push(self, request: Request[Item, Result]) -> None:
         """Append *request*; none of its rows may have been launched."""

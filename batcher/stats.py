@@ -10,7 +10,8 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
-from batcher.observer import CancelStage, ExpiryStage, RefusalCause
+from batcher.errors import RefusalCause
+from batcher.observer import CancelStage, ExpiryStage
 from batcher.priority import Priority
 from batcher.queue import Queue
 from batcher.trace import Run

@@ -26,9 +26,9 @@ from server.api.native import NATIVE, check_body, content_type_of, image_of
 from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import HTTPError
 from server.http.messages import HTTPRequest
-from server.inference import ServedModel
 from server.model_loading import Loader, load_model, load_null
 from server.process.run import run
+from server.served_model import ServedModel
 from server.settings.option import SettingsError
 from server.settings.sources import resolve
 

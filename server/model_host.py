@@ -34,8 +34,9 @@ from model.repository.cache import CacheUnavailableError, user_cache_folder
 from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Arrays, Feed, Signature, blank_feed
 from server.deadlines import DefaultTimeout, learned_timeout
-from server.inference import Inference, ServedModel
+from server.inference import Inference
 from server.model_loading import Loader, load_model
+from server.served_model import ServedModel
 from server.settings.table import Settings
 
 _log = Logger()

@@ -26,8 +26,9 @@ from twisted.python.failure import Failure
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
 from server.api.debug import DebugAPI
-from server.api.dialect import Dialect, InferenceAPI
+from server.api.dialect import Dialect
 from server.api.health import HealthAPI
+from server.api.inference_api import InferenceAPI
 from server.api.native import NATIVE
 from server.api.status import StatusAPI
 from server.clock import MonotonicTime

@@ -45,7 +45,9 @@ class Device(ManualBatcher):
     def wait(self, name: str, *, priority: Priority = Priority.NORMAL, ahead: int = 0) -> float:
         """Return the expected wait in the queue *name* in seconds, without the margin."""
         queue = self.queues[name]
-        return self.batcher.expected_wait(queue, priority=priority, ahead=ahead) / queue.margin
+        now = self.clock.seconds()
+        wait = self.batcher.admission.expected_wait(now, queue, priority, ahead)
+        return wait / queue.margin
 
 
 def about(seconds: float) -> object:
@@ -83,7 +85,7 @@ def test_batches_are_expected_to_be_as_large_as_a_deadline_allows() -> None:
     device = Device()
     queue = device.queue("net", CPU, 8)
     with pytest.raises(Overloaded) as caught:
-        device.batcher.admit(queue, deadline=100.0, ahead=8)
+        device.admit(queue, deadline=100.0, ahead=8)
     assert caught.value.wait == about(queue.margin * (2 * 50.0 + 14.0))
 
 
@@ -125,7 +127,7 @@ def test_a_flooded_share_does_not_delay_a_lone_request() -> None:
     for _ in range(1000):
         device.submit("waits", key="flooded")
     assert device.wait("mine") == about(10.0 + 1.0)
-    device.batcher.admit(mine, deadline=mine.margin * 11.5)
+    device.admit(mine, deadline=mine.margin * 11.5)
 
 
 def test_another_share_counts_no_more_than_its_own_work() -> None:

@@ -19,7 +19,7 @@ def override(manual: ManualBatcher, name: str, allowed: float) -> None:
     """After an idle time, admit a request with *allowed* seconds, and run it for 4 s."""
     manual.clock.advance(32.0)
     deadline = manual.clock.seconds() + allowed
-    manual.batcher.admit(manual.queues[""], deadline=deadline)
+    manual.admit(manual.queues[""], deadline=deadline)
     manual.submit(name, deadline=deadline)
     manual.clock.advance(4.0)
     manual.lane.current.finish()
@@ -30,14 +30,14 @@ def test_misses_raise_the_margin() -> None:
     manual = slow_batcher()
     queue = manual.queues[""]
     margin = queue.margin
-    manual.batcher.admit(queue, deadline=5.0)
+    manual.admit(queue, deadline=5.0)
     manual.submit("late", deadline=5.0)
     manual.clock.advance(6.0)
     manual.lane.current.finish()
     assert isinstance(manual.errors["late"], DeadlineExceeded)
     assert queue.margin > 1.05 * margin
     with pytest.raises(Overloaded):
-        manual.batcher.admit(queue, deadline=manual.clock.seconds() + 4.5)
+        manual.admit(queue, deadline=manual.clock.seconds() + 4.5)
     for _ in range(600):
         manual.submit("slow", deadline=manual.clock.seconds() + 6.0)
         manual.clock.advance(4.0)
@@ -54,12 +54,12 @@ def test_a_request_after_a_long_idle_time_is_admitted() -> None:
     manual.lane.current.finish()
     manual.clock.advance(24.0)
     with pytest.raises(Overloaded):
-        manual.batcher.admit(queue, deadline=manual.clock.seconds() + 2.0)
+        manual.admit(queue, deadline=manual.clock.seconds() + 2.0)
     manual.clock.advance(16.0)
-    manual.batcher.admit(queue, deadline=manual.clock.seconds() + 2.0)
+    manual.admit(queue, deadline=manual.clock.seconds() + 2.0)
     manual.submit("probe", deadline=manual.clock.seconds() + 2.0)
     with pytest.raises(Overloaded):
-        manual.batcher.admit(queue, deadline=manual.clock.seconds() + 2.0)
+        manual.admit(queue, deadline=manual.clock.seconds() + 2.0)
     manual.clock.advance(1.0)
     manual.lane.current.finish()
     assert "probe" in manual.results
@@ -73,7 +73,7 @@ def test_a_miss_of_an_override_does_not_raise_the_margin() -> None:
         override(manual, f"hopeless {number}", 1.0)
     assert len(manual.errors) == 14
     assert queue.admission_margin.factor == 1.0
-    manual.batcher.admit(queue, deadline=manual.clock.seconds() + 5.0)
+    manual.admit(queue, deadline=manual.clock.seconds() + 5.0)
 
 
 def test_an_override_that_meets_its_deadline_lowers_the_margin() -> None:
@@ -87,7 +87,7 @@ def test_an_override_that_meets_its_deadline_lowers_the_margin() -> None:
     for number in range(7):
         override(manual, f"probe {number}", 5.0)
     assert queue.admission_margin.factor < 1.2
-    manual.batcher.admit(queue, deadline=manual.clock.seconds() + 5.0)
+    manual.admit(queue, deadline=manual.clock.seconds() + 5.0)
 
 
 def test_one_override_at_a_time() -> None:
@@ -95,11 +95,11 @@ def test_one_override_at_a_time() -> None:
     manual = slow_batcher()
     queue = manual.queues[""]
     manual.clock.advance(32.0)
-    manual.batcher.admit(queue, deadline=33.0)
+    manual.admit(queue, deadline=33.0)
     with pytest.raises(Overloaded):
-        manual.batcher.admit(queue, deadline=33.5)
+        manual.admit(queue, deadline=33.5)
     manual.clock.advance(1.0)
-    manual.batcher.admit(queue, deadline=34.0)
+    manual.admit(queue, deadline=34.0)
 
 
 def test_an_override_of_several_runs_counts_when_all_are_done() -> None:
@@ -112,7 +112,7 @@ def test_an_override_of_several_runs_counts_when_all_are_done() -> None:
     before = queue.admission_margin.factor
     manual.clock.advance(32.0)
     deadline = manual.clock.seconds() + 7.0
-    manual.batcher.admit(queue, deadline=deadline)
+    manual.admit(queue, deadline=deadline)
     manual.submit("probe", rows=3, deadline=deadline)
     factors = []
     for _ in range(3):

@@ -57,7 +57,7 @@ def test_runs_that_end_at_once_are_learned_one_by_one() -> None:
 def test_a_run_is_learned_before_a_refusal() -> None:
     """Else a wrong estimate could refuse every request."""
     manual = quicker_than_expected()
-    manual.batcher.admit(manual.queues[""], deadline=manual.clock.seconds() + 90.0)
+    manual.admit(manual.queues[""], deadline=manual.clock.seconds() + 90.0)
     assert manual.latency.predict(1) < 100.0
 
 
@@ -142,7 +142,7 @@ def launched_pieces(*, read: bool) -> list[list[tuple[str, int, int]]]:
     def reads() -> None:
         for _ in range(2 if read else 0):
             manual.recorder.report(manual.batcher.stats())
-            manual.batcher.expected_wait(queue, priority=Priority.LOW, ahead=3)
+            manual.batcher.admission.expected_wait(manual.clock.seconds(), queue, Priority.LOW, 3)
             if queue.rows:
                 queue.view(Turns(), draining=False)
 

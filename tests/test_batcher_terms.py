@@ -128,17 +128,17 @@ def test_admission_estimates_the_wait() -> None:
     for _ in range(40):
         manual.latency.observe(1, 4.0)
     queue = manual.queues[""]
-    manual.batcher.admit(queue, deadline=5.0)
+    manual.admit(queue, deadline=5.0)
     manual.submit("running")
     manual.submit("waiting")
     manual.clock.advance(1.0)
     with pytest.raises(Overloaded) as refused:
-        manual.batcher.admit(queue, deadline=11.0)
+        manual.admit(queue, deadline=11.0)
     assert refused.value.wait == pytest.approx(1.1 * (3.0 + 4.0 + 4.0))
     assert refused.value.retry_after == pytest.approx(1.1 * 11.0 - 10.0)
-    manual.batcher.admit(queue, deadline=14.0)
+    manual.admit(queue, deadline=14.0)
     with pytest.raises(Overloaded):
-        manual.batcher.admit(queue, deadline=14.0, ahead=1)
+        manual.admit(queue, deadline=14.0, ahead=1)
 
 
 def test_a_higher_priority_is_admitted_past_a_long_queue() -> None:
@@ -150,8 +150,8 @@ def test_a_higher_priority_is_admitted_past_a_long_queue() -> None:
         manual.submit(str(number), priority=Priority.LOW)
     queue = manual.queues[""]
     with pytest.raises(Overloaded):
-        manual.batcher.admit(queue, deadline=30.0, priority=Priority.LOW)
-    manual.batcher.admit(queue, deadline=30.0, priority=Priority.HIGH)
+        manual.admit(queue, deadline=30.0, priority=Priority.LOW)
+    manual.admit(queue, deadline=30.0, priority=Priority.HIGH)
 
 
 def test_a_run_that_hangs_is_given_up_and_its_lane_used_again_when_it_ends() -> None:
@@ -168,7 +168,7 @@ def test_a_run_that_hangs_is_given_up_and_its_lane_used_again_when_it_ends() -> 
     manual.submit("late")
     assert isinstance(manual.errors["late"], RunHung)
     with pytest.raises(RunHung):
-        manual.batcher.admit(manual.queues[""], deadline=100.0)
+        manual.admit(manual.queues[""], deadline=100.0)
     manual.lane.current.finish()
     assert manual.batcher.stats().hung == 0
     manual.submit("after")
@@ -211,7 +211,7 @@ def test_a_drain_does_not_wait_for_a_run_that_hangs() -> None:
     drained = manual.batcher.drain()
     assert not drained.called
     with pytest.raises(ShuttingDown):
-        manual.batcher.admit(manual.queues[""], deadline=100.0)
+        manual.admit(manual.queues[""], deadline=100.0)
     manual.clock.advance(30.0)
     assert drained.called
 

@@ -16,6 +16,7 @@ from batcher.errors import (
     OutOfMemory,
     Overloaded,
     QueueFull,
+    RefusalError,
     ResultCountMismatch,
     RunFailed,
     RunHung,
@@ -25,7 +26,8 @@ from model.errors import ModelError, RowsRefused
 from model.execution.decode_pool import PoolNotRunning
 from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
 from model.signature import FeedError
-from server.api.dialect import Dialect, InferenceAPI
+from server.api.dialect import Dialect
+from server.api.inference_api import InferenceAPI
 from server.api.native import NATIVE
 from server.http.error_statuses import (
     NATIVE_STATUSES,
@@ -85,7 +87,8 @@ def test_a_request_to_an_overloaded_server_gets_a_retry_after(
 def test_every_error_of_the_batcher_has_a_row() -> None:
     """A new error needs a row in the table above, and a new kind needs a status."""
     known = {type(error) for error, _, _ in FORESEEN}
-    assert set(BatcherError.__subclasses__()) <= known
+    assert set(BatcherError.__subclasses__()) - {RefusalError} <= known
+    assert set(RefusalError.__subclasses__()) <= known
     assert set(BadImage.__subclasses__()) <= known
     assert set(RequestError.__subclasses__()) <= known | {BatcherError, RowsRefused}
     assert set(NATIVE_STATUSES) == set(ErrorKind)
@@ -181,7 +184,7 @@ def error_answer(dialect: Dialect, error: Exception) -> HTTPResponse:
     """Return the answer of *dialect* to a request that admission refuses with *error*."""
     clock = Clock()
     inference = FakeInference(clock)
-    inference.refusal = error
+    inference.admission.refusal = error
     api = InferenceAPI(lambda _: inference, dialect, seconds=clock.seconds)
     answer = api.preflight(Head("POST", "/", "", {}, "the-id", 0.0, object()))
     assert isinstance(answer, HTTPResponse)

@@ -267,7 +267,7 @@ def test_a_feed_may_be_prepared_at_once() -> None:
     fired = outcomes(fixture.inference.run(tensor_call(7, at_once=True), timing))
     assert len(fixture.threads.queue) == 0
     assert timing.decode == 0.0
-    assert fixture.inference.decoding.average == 0.0
+    assert fixture.inference.admission.decoding.average == 0.0
     fixture.lane.finish([1.0, 0.0, 0.0])
     (result,) = fired
     assert isinstance(result, Outputs)
@@ -328,7 +328,7 @@ def test_large_outputs_are_finished_on_a_decode_thread(arrays: Arrays) -> None:
     assert isinstance(result, Outputs)
     assert result.arrays is arrays
     assert timing.encode == 2.0
-    assert fixture.inference.decoding.average == 0.0
+    assert fixture.inference.admission.decoding.average == 0.0
 
 
 def test_small_outputs_are_finished_at_once() -> None:
@@ -374,7 +374,7 @@ def test_a_result_that_is_cancelled_while_it_is_finished_is_dropped(begun: bool)
     else:
         fixture.calls.step()
     assert len(finished) == begun
-    assert (len(fired), fixture.inference.pending) == (1, 0)
+    assert (len(fired), fixture.inference.admission.pending) == (1, 0)
 
 
 def test_images_and_tensors_of_one_shape_share_a_batch() -> None:

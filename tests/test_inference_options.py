@@ -9,6 +9,7 @@ import pytest
 from twisted.internet.defer import Deferred
 from twisted.internet.task import Clock
 
+from batcher.admission import AdmissionControl
 from batcher.batcher import Batcher
 from batcher.errors import DeadlineExceeded, Overloaded
 from batcher.learning.latency import LatencyCurve
@@ -17,6 +18,7 @@ from batcher.queue import Queue
 from batcher.stats import Recorder
 from model.execution.decode_pool import DecodePool
 from model.execution.lane_pool import join_rows
+from model.execution.queues import FeedQueue
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from server.call import Call, Outputs, RequestOptions
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
@@ -41,21 +43,43 @@ def _same(outputs: Outputs) -> Outputs:
     return outputs
 
 
+class RecordingAdmission:
+    """Records its calls; refuses while `refusal` is set."""
+
+    def __init__(self, admission: AdmissionControl[Feed, Arrays]) -> None:
+        self.admitted: list[dict[str, object]] = []
+        self.refusal: Exception | None = None
+        self._admission = admission
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether the real one is idle."""
+        return self._admission.is_idle
+
+    def admit(
+        self,
+        now: float,
+        queue: FeedQueue,
+        deadline: float,
+        priority: Priority = Priority.NORMAL,
+        ahead: int = 0,
+    ) -> None:
+        """Record the call, and raise `refusal` if it is set."""
+        asked = {"queue": queue, "deadline": deadline, "priority": priority, "ahead": ahead}
+        self.admitted.append(asked)
+        if self.refusal is not None:
+            raise self.refusal
+
+
 class RecordingBatcher(Batcher[Feed, Arrays]):
-    """Records its calls, refuses while `refusal` is set, and answers nothing."""
+    """Records its calls, and answers nothing; its admission is a `RecordingAdmission`."""
 
     def __init__(self, clock: Clock) -> None:
         super().__init__(clock, [ManualLane()], GreedyPolicy(), join=join_rows, observer=Recorder())
-        self.admitted: list[dict[str, object]] = []
+        self.asked = RecordingAdmission(self.admission)
+        self.admission = self.asked  # type: ignore[assignment]  # it has what is used
         self.submitted: list[dict[str, object]] = []
-        self.refusal: Exception | None = None
         self.answer: Deferred[Arrays] = Deferred()  #: that of the last request
-
-    def admit(self, *queue: object, **options: object) -> None:
-        """Record the call, and raise `refusal` if it is set."""
-        self.admitted.append({"queue": queue[0], **options})
-        if self.refusal is not None:
-            raise self.refusal
 
     def submit(self, *what: Any, **options: object) -> Deferred[Arrays]:
         """Record the call."""
@@ -98,8 +122,10 @@ def test_admission_gets_all_that_is_known_of_a_request() -> None:
     """Its rows are not known; requests that wait for a thread count one row each."""
     fixture = InferenceFixture()
     fixture.begin(RequestOptions())
-    fixture.inference.admit(RequestOptions(since=60.0, timeout=5.0, priority=Priority.HIGH))
-    assert fixture.batcher.admitted == [
+    fixture.inference.admission.admit(
+        RequestOptions(since=60.0, timeout=5.0, priority=Priority.HIGH)
+    )
+    assert fixture.batcher.asked.admitted == [
         {
             "queue": fixture.inference.model.default_queue,
             "deadline": 65.0,
@@ -117,13 +143,13 @@ def test_a_result_that_is_finished_on_a_thread_needs_no_further_run() -> None:
     fixture.decode()
     fixture.batcher.answer.callback((np.zeros((1, MAX_BYTES_FINISHED_AT_ONCE), np.float32),))
     fixture.begin(RequestOptions())
-    assert fixture.inference.pending == 2
-    fixture.inference.admit(RequestOptions(timeout=500.0))
-    assert fixture.batcher.admitted[-1]["ahead"] == 1
+    assert fixture.inference.admission.pending == 2
+    fixture.inference.admission.admit(RequestOptions(timeout=500.0))
+    assert fixture.batcher.asked.admitted[-1]["ahead"] == 1
     fixture.decode()
-    assert fixture.inference.pending == 1
-    fixture.inference.admit(RequestOptions(timeout=500.0))
-    assert fixture.batcher.admitted[-1]["ahead"] == 1
+    assert fixture.inference.admission.pending == 1
+    fixture.inference.admission.admit(RequestOptions(timeout=500.0))
+    assert fixture.batcher.asked.admitted[-1]["ahead"] == 1
 
 
 def test_a_request_is_expected_in_the_queue_of_the_last_one() -> None:
@@ -136,8 +162,8 @@ def test_a_request_is_expected_in_the_queue_of_the_last_one() -> None:
     for signature in (SIGNATURE, OTHER, SIGNATURE):
         fixture.begin(RequestOptions(64.0, 4.0), signature=signature)
         fixture.decode()
-        fixture.inference.admit(RequestOptions(64.0, 4.0))
-        asked.append(fixture.batcher.admitted[-1]["queue"])
+        fixture.inference.admission.admit(RequestOptions(64.0, 4.0))
+        asked.append(fixture.batcher.asked.admitted[-1]["queue"])
     assert asked == [default_queue, other, default_queue]
 
 
@@ -153,12 +179,12 @@ def test_an_idle_server_refuses_only_what_is_late_in_the_default_queue_too() -> 
     )
     inference.submit(slow)
     with pytest.raises(Overloaded):
-        inference.admit(RequestOptions(since=0.0, timeout=2.0))
+        inference.admission.admit(RequestOptions(since=0.0, timeout=2.0))
     lane.give((np.zeros((1, 1), np.float32),))
-    inference.admit(RequestOptions(since=0.0, timeout=2.0))
+    inference.admission.admit(RequestOptions(since=0.0, timeout=2.0))
     assert model.recorder.totals.refused == 1
     with pytest.raises(Overloaded):
-        inference.admit(RequestOptions(since=0.0, timeout=1.0))
+        inference.admission.admit(RequestOptions(since=0.0, timeout=1.0))
     assert model.recorder.totals.refused == 2
 
 
@@ -169,20 +195,20 @@ def test_a_deadline_missed_before_decoding_raises_the_margin() -> None:
     fixture.decode()
     for _ in range(2):
         fixture.begin(RequestOptions(64.0, None))
-    fixture.inference.admit(RequestOptions(since=64.0, timeout=5.1))
+    fixture.inference.admission.admit(RequestOptions(since=64.0, timeout=5.1))
     fixture.clock.advance(4.0)
     fixture.decode()
     with pytest.raises(Overloaded):
-        fixture.inference.admit(RequestOptions(since=68.0, timeout=3.1))
-    fixture.inference.admit(RequestOptions(since=68.0, timeout=3.7))
+        fixture.inference.admission.admit(RequestOptions(since=68.0, timeout=3.1))
+    fixture.inference.admission.admit(RequestOptions(since=68.0, timeout=3.7))
 
 
 def test_a_refusal_of_the_batcher_is_passed_on() -> None:
     """With its message, and counted."""
     fixture = InferenceFixture()
-    fixture.batcher.refusal = Overloaded(2.0, 1.0)
+    fixture.batcher.asked.refusal = Overloaded(2.0, 1.0)
     with pytest.raises(Overloaded, match=r"expected in 2\.0000 s"):
-        fixture.inference.admit(RequestOptions(since=64.0))
+        fixture.inference.admission.admit(RequestOptions(since=64.0))
     assert fixture.inference.model.recorder.totals.refused_by_cause == {"late": 1}
 
 
@@ -191,9 +217,9 @@ def test_a_request_is_refused_at_its_deadline(timeout: float) -> None:
     """At the deadline itself, too: no time is left."""
     fixture = InferenceFixture()
     with pytest.raises(DeadlineExceeded) as caught:
-        fixture.inference.admit(RequestOptions(since=60.0, timeout=timeout))
+        fixture.inference.admission.admit(RequestOptions(since=60.0, timeout=timeout))
     assert (caught.value.late, caught.value.stage) == (4.0 - timeout, "submit")
-    assert fixture.batcher.admitted == []
+    assert fixture.batcher.asked.admitted == []
 
 
 def test_a_request_that_would_wait_too_long_for_decoding_is_refused() -> None:
@@ -202,13 +228,13 @@ def test_a_request_that_would_wait_too_long_for_decoding_is_refused() -> None:
     fixture.begin(RequestOptions())
     fixture.decode()
     fixture.begin(RequestOptions())
-    fixture.inference.admit(RequestOptions(since=64.0, timeout=3.0))
+    fixture.inference.admission.admit(RequestOptions(since=64.0, timeout=3.0))
     with pytest.raises(Overloaded) as caught:
-        fixture.inference.admit(RequestOptions(since=64.0, timeout=2.5))
+        fixture.inference.admission.admit(RequestOptions(since=64.0, timeout=2.5))
     assert (caught.value.wait, caught.value.allowed) == (3.0, 2.5)
     assert fixture.inference.model.recorder.totals.refused_by_cause == {"decode": 1}
     fixture.decode()
-    fixture.inference.admit(RequestOptions(since=64.0, timeout=2.5))
+    fixture.inference.admission.admit(RequestOptions(since=64.0, timeout=2.5))
 
 
 def test_the_options_of_a_request_reach_the_batcher() -> None:
@@ -243,9 +269,11 @@ def test_a_request_without_a_timeout_has_the_default(
     """Plus the time of its own decoding, which the default does not limit."""
     fixture = InferenceFixture(default)
     fixture.begin(RequestOptions(since=64.0, timeout=None), rows=rows)
-    fixture.inference.admit(RequestOptions(since=64.0, timeout=None))
+    fixture.inference.admission.admit(RequestOptions(since=64.0, timeout=None))
     fixture.decode()
-    assert [asked["deadline"] for asked in fixture.batcher.admitted] == [64.0 + default.seconds]
+    assert [asked["deadline"] for asked in fixture.batcher.asked.admitted] == [
+        64.0 + default.seconds
+    ]
     assert [submitted["deadline"] for submitted in fixture.batcher.submitted] == [deadline]
 
 

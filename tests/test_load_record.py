@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from batcher.trace import Run, Trace
 from scripts.load.record import PARTS, REFUSALS
-from server.api.dialect import server_timing
+from server.api.inference_api import server_timing
 from server.call import Timing
 from tests.fakes.load import exchange, recorded
 

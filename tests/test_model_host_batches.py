@@ -151,7 +151,7 @@ def test_an_unmeasured_signature_does_not_raise_the_default_timeout(
     harness.start()
     assert harness.host.inference is not None
     default, known = (
-        harness.host.inference.default_timeout,
+        harness.host.inference.admission.default_timeout,
         harness.host.inference.model.queues.known,
     )
     before = default.seconds

@@ -11,13 +11,15 @@ from twisted.internet.task import Clock
 from batcher.error_kind import ErrorKind
 from model.execution.decode_pool import DecodePool
 from model.signature import Feed, FeedError
-from server.api.dialect import Dialect, InferenceAPI
+from server.api.dialect import Dialect
+from server.api.inference_api import InferenceAPI
 from server.api.native import NATIVE
 from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import NATIVE_STATUSES, refusal_for
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
-from server.inference import Inference, ServedModel
+from server.inference import Inference
 from server.models import Models
+from server.served_model import ServedModel
 from tests.fakes.endpoint import inputs, scores, tensors
 from tests.fakes.http import Client, request
 from tests.fakes.klein_app import KleinServer

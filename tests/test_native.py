@@ -18,8 +18,9 @@ from batcher.errors import (
 )
 from batcher.trace import Run, Trace
 from model.images.errors import NotAnImage, TooManyPixels
-from server.api.dialect import InferenceAPI, server_timing
+from server.api.inference_api import InferenceAPI, server_timing
 from server.api.native import NATIVE, encode_labels, label_count
+from server.api.preflight import Admitted
 from server.call import Outputs, RequestOptions, Timing
 from server.http.error_statuses import HTTPError
 from server.http.messages import Head, HTTPRequest, HTTPResponse
@@ -176,11 +177,11 @@ def test_an_admitted_head_is_judged_again_with_its_body() -> None:
     """Other requests may have arrived in between; the options are those of the head."""
     fixture = EndpointFixture()
     options = fixture.api.preflight(head(x_request_timeout_ms="500"))
-    fixture.inference.refusal = Overloaded(2.5, 0.5)
+    fixture.inference.admission.refusal = Overloaded(2.5, 0.5)
     request = http_request(IMAGE, preflighted=options)
     response = the_response(outcomes(fixture.api.predict(request)))
     assert (response.status, response.headers["Retry-After"]) == (429, "2")
-    assert [options.timeout for options in fixture.inference.admitted] == [0.5, 0.5]
+    assert [options.timeout for options in fixture.inference.admission.admitted] == [0.5, 0.5]
     assert fixture.inference.calls == []
 
 
@@ -188,18 +189,19 @@ def test_a_request_without_a_preflight_is_judged_with_its_body() -> None:
     """Its options are read then."""
     fixture = EndpointFixture()
     fixture.api.predict(http_request(IMAGE, headers={"x-request-timeout-ms": "500"}))
-    assert [options.timeout for options in fixture.inference.admitted] == [0.5]
+    assert [options.timeout for options in fixture.inference.admission.admitted] == [0.5]
 
 
 def test_a_request_whose_body_came_with_its_head_is_not_judged_again() -> None:
     """Nothing has arrived in between."""
     fixture = EndpointFixture()
-    options = fixture.api.preflight(head())
-    fixture.inference.admitted.clear()
-    fixture.inference.refusal = Overloaded(2.5, 0.5)
-    fixture.api.predict(http_request(IMAGE, admitted=True, preflighted=options))
-    assert fixture.inference.admitted == []
-    assert [each.call.options for each in fixture.inference.calls] == [options]
+    admitted = fixture.api.preflight(head())
+    assert isinstance(admitted, Admitted)
+    fixture.inference.admission.admitted.clear()
+    fixture.inference.admission.refusal = Overloaded(2.5, 0.5)
+    fixture.api.predict(http_request(IMAGE, admitted=True, preflighted=admitted))
+    assert fixture.inference.admission.admitted == []
+    assert [each.call.options for each in fixture.inference.calls] == [admitted.options]
 
 
 @pytest.mark.parametrize(("headers", "since"), [({}, 8.0), ({"x_request_timeout_ms": "500"}, 0.0)])
@@ -211,7 +213,7 @@ def test_a_default_timeout_starts_when_the_body_has_arrived(
     options = fixture.api.preflight(head(**headers))
     fixture.clock.advance(8.0)
     fixture.api.predict(http_request(IMAGE, preflighted=options))
-    assert [options.since for options in fixture.inference.admitted] == [0.0, since]
+    assert [options.since for options in fixture.inference.admission.admitted] == [0.0, since]
     assert [each.call.options.since for each in fixture.inference.calls] == [since]
 
 
@@ -222,7 +224,7 @@ def test_a_default_timeout_starts_when_the_body_has_arrived(
 def test_a_head_is_refused_as_a_request_would_be(error: Exception, status: int) -> None:
     """And its answer names the model."""
     fixture = EndpointFixture()
-    fixture.inference.refusal = error
+    fixture.inference.admission.refusal = error
     response = fixture.api.preflight(head())
     assert isinstance(response, HTTPResponse)
     assert (response.status, refused(response)) == (status, str(error))
@@ -239,13 +241,13 @@ def test_a_head_with_an_invalid_option_is_refused(headers: dict[str, str]) -> No
     assert isinstance(response, HTTPResponse)
     assert response.status == 400
     assert "expected" in refused(response)
-    assert fixture.inference.admitted == []
+    assert fixture.inference.admission.admitted == []
 
 
 def test_a_preflight_that_fails_is_an_answer_too(log: Log) -> None:
     """A 500, which is logged."""
     fixture = EndpointFixture()
-    fixture.inference.refusal = ZeroDivisionError("secret")
+    fixture.inference.admission.refusal = ZeroDivisionError("secret")
     response = fixture.api.preflight(head())
     assert isinstance(response, HTTPResponse)
     assert response.status == 500

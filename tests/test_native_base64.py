@@ -3,6 +3,7 @@
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 import orjson
@@ -11,15 +12,18 @@ from twisted.internet.task import Clock
 
 from model.execution.decode_pool import DecodePool
 from model.images.errors import BadImage, NotAnImage
-from server.api.dialect import InferenceAPI
 from server.api.image_body import begins_image, image_file
+from server.api.inference_api import InferenceAPI
 from server.api.native import NATIVE
 from server.http.messages import HTTPResponse
-from server.inference import Inference, ServedModel
+from server.inference import Inference
 from tests.fakes.http import http_request
 from tests.fakes.server import SIGNATURE, ManualLane, served_model
 from tests.fakes.threads import Calls, ManualThreads, outcomes
 from tests.images import claims, coloured, encoded
+
+if TYPE_CHECKING:
+    from server.served_model import ServedModel
 
 IMAGE = encoded(coloured(16, 16), "PNG")
 JPEG = encoded(coloured(21, 16), "JPEG")

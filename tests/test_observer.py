@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from batcher.errors import OutOfMemory, RunFailed, RunHung, ShuttingDown
+from batcher.errors import OutOfMemory, RefusalCause, RunFailed, RunHung, ShuttingDown
 from batcher.learning.latency import LatencyCurve
-from batcher.observer import CancelStage, ExpiryStage, RefusalCause
+from batcher.observer import CancelStage, ExpiryStage
 from batcher.policy import LotPolicy
 from batcher.queue import Queue
 from batcher.share import Share
@@ -138,7 +138,7 @@ def test_a_request_that_is_refused_before_it_is_submitted_is_left_to_the_caller(
     manual = ManualBatcher(cap=1, policy=LotPolicy(), observer=events)
     manual.latency.observe(1, 4.0)
     with pytest.raises(Exception, match="too busy"):
-        manual.batcher.admit(manual.queues[""], deadline=1.0)
+        manual.admit(manual.queues[""], deadline=1.0)
     assert events.rows == []
 
 

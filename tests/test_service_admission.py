@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("log", "surroundings")
 
 
 def refuse(*_: object, **__: object) -> None:
-    """Replace `Batcher.admit`: refuse as an overloaded batcher."""
+    """Replace `AdmissionControl.admit`: refuse as an overloaded batcher."""
     raise Overloaded(wait=3.25, allowed=0.5)
 
 
@@ -27,8 +27,7 @@ def refuse(*_: object, **__: object) -> None:
 def busy(harness: ServiceHarness, monkeypatch: pytest.MonkeyPatch) -> ServiceHarness:
     """Return a started server that refuses every request as overload."""
     harness.started()
-    assert harness.service.host.inference is not None
-    monkeypatch.setattr(harness.service.host.inference.model.batcher, "admit", refuse)
+    monkeypatch.setattr("batcher.admission.AdmissionControl.admit", refuse)
     return harness
 
 
@@ -53,8 +52,7 @@ def test_a_server_that_became_busy_refuses_before_it_decodes(
     """The load rises while the body is in transit."""
     client = harness.started().connect()
     client.send(HEAD)
-    assert harness.service.host.inference is not None
-    monkeypatch.setattr(harness.service.host.inference.model.batcher, "admit", refuse)
+    monkeypatch.setattr("batcher.admission.AdmissionControl.admit", refuse)
     assert client.received == b""
     client.send(IMAGE)
     assert client.statuses == [429]

@@ -233,7 +233,7 @@ def test_a_closed_share_refuses_and_answers_what_it_has() -> None:
     device.submit("refused", key="fast")
     assert isinstance(device.errors["refused"], ShuttingDown)
     with pytest.raises(ShuttingDown):
-        device.batcher.admit(device.queues["fast"], deadline=1e6)
+        device.admit(device.queues["fast"], deadline=1e6)
     device.fill("slow")
     device.lane.current.finish()
     assert (device.batches[1], first) == (["waits"], [])

@@ -12,7 +12,8 @@ from model.signature import STRING, Signature, TensorSpec, blank_feed
 from server.api.status import StatusAPI, signature_facts, status_of
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.http.messages import HTTPResponse
-from server.inference import Inference, ServedModel
+from server.inference import Inference
+from server.served_model import ServedModel
 from tests.fakes.http import Answer, http_request, request
 from tests.fakes.model import fake_queues
 from tests.fakes.server import SIGNATURE, FakeInference, ManualLane, served_model

@@ -284,7 +284,7 @@ def test_a_cancelled_warm_up_ends_with_the_runs_that_have_begun() -> None:
     machine.work()
     assert kinds(fired) == [CancelledError]
     assert len(machine.rows()) <= before + 2
-    assert machine.batcher.idle
+    assert machine.batcher.admission.is_idle
 
 
 def test_all_lanes_run_a_size_at_the_same_time() -> None:

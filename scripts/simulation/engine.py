@@ -254,7 +254,7 @@ class _Simulation:
         deadline = now + workload.slo
         try:
             if deadline < inf:
-                self._batcher.admit(self._queue, deadline=deadline)
+                self._batcher.admission.admit(now, self._queue, deadline)
         except Overloaded:
             self._refuse(number, client)
             return

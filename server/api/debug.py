@@ -31,14 +31,15 @@ class DebugAPI:
         Raises `ModelNotReady` until the model is ready.
         """
         inference = self._inference()
-        decoding = {
-            "threads": inference.decoding.threads,
-            "pending": inference.pending,
-            "average_ms": _ms(inference.decoding.average),
+        decoding = inference.admission.decoding
+        facts = {
+            "threads": decoding.threads,
+            "pending": inference.admission.pending,
+            "average_ms": _ms(decoding.average),
         }
         model = inference.model
         report = model.recorder.report(model.batcher.stats())
-        content = report_of(report) | {"decoding": decoding}
+        content = report_of(report) | {"decoding": facts}
         return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
 
 

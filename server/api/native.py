@@ -26,7 +26,7 @@ from server.api.samples import sample_feed, sample_request
 from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import HTTPError
 from server.http.messages import HTTPRequest
-from server.inference import ServedModel
+from server.served_model import ServedModel
 
 #: The Content-Type that curl sends with --data-binary, and with -d, which changes an image.
 URLENCODED = "application/x-www-form-urlencoded"

@@ -14,7 +14,8 @@ from model.signature import Feed, Signature, TensorSpec
 from server.api.samples import is_short, sample_feed, sample_request
 from server.deadlines import DefaultTimeout
 from server.http.messages import HTTPRequest, HTTPResponse
-from server.inference import Inference, ServedModel
+from server.inference import Inference
+from server.served_model import ServedModel
 
 
 class StatusAPI:
@@ -27,7 +28,7 @@ class StatusAPI:
     def status(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
         """Answer with the JSON of `status_of`; raises `ModelNotReady` until the model is ready."""
         inference = self._inference()
-        content = status_of(inference.model, inference.default_timeout)
+        content = status_of(inference.model, inference.admission.default_timeout)
         return succeed(HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE)))
 
 

@@ -137,7 +137,7 @@ def check_admission(
     now = checked.clock.seconds()
     try:
         refusal: BatcherError | None = None
-        checked.batcher.admit(queue, deadline=now + timeout, priority=priority, ahead=ahead)
+        checked.batcher.admission.admit(now, queue, now + timeout, priority, ahead)
     except BatcherError as error:
         refusal = error
     assert checked.batcher.stats() == before

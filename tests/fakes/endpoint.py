@@ -11,10 +11,11 @@ from twisted.internet.task import Clock
 from batcher.policy import FixedPolicy
 from model.execution.decode_pool import DecodePool
 from model.signature import STRING, Signature, TensorSpec, blank_feed
-from server.api.dialect import InferenceAPI
+from server.api.inference_api import InferenceAPI
 from server.api.native import NATIVE
 from server.http.messages import HTTPResponse
-from server.inference import Inference, ServedModel
+from server.inference import Inference
+from server.served_model import ServedModel
 from tests.fakes.http import http_request
 from tests.fakes.model import fake_queues
 from tests.fakes.server import ManualLane, served_model

@@ -163,6 +163,18 @@ class ManualBatcher:
         answer.addCallbacks(self._answered, self._failed, callbackArgs=(name,), errbackArgs=(name,))
         return answer
 
+    def admit(
+        self,
+        queue: Queue[str, Rows[str]],
+        *,
+        deadline: float,
+        priority: Priority = Priority.NORMAL,
+        ahead: int = 0,
+    ) -> None:
+        """Ask now for the admission of a row in *queue*."""
+        now = self.clock.seconds()
+        self.batcher.admission.admit(now, queue, deadline, priority, ahead)
+
     def _answered(self, result: Rows[str], name: str) -> None:
         self.ended.append(name)
         self.results[name] = result

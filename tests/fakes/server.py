@@ -26,8 +26,10 @@ from model.images.decode import decode_image
 from model.images.input import ImageInput
 from model.images.preprocessing import Preprocessing, Resample
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
+from server.admission import Admission
 from server.call import NO_DEADLINE, Call, Outputs, RequestOptions, Timing
-from server.inference import Inference, ServedModel
+from server.inference import Inference
+from server.served_model import ServedModel
 from server.settings.table import Settings
 from tests.fakes.model import FakeRunner, fake_queues
 
@@ -206,23 +208,31 @@ class RecordedCall:
     answer: Deferred[Outputs]
 
 
-class FakeInference(Inference):
-    """Records calls; the test answers them through `RecordedCall.answer`."""
+class FakeAdmission(Admission):
+    """Records the options that it is asked about; refuses while `refusal` is set."""
 
-    def __init__(self, clock: IReactorTime) -> None:
-        pool = DecodePool(lambda *_: None, 1)
-        super().__init__(served_model(clock, ManualLane()), pool, seconds=clock.seconds)
-        self.calls: list[RecordedCall] = []
-        self.cancelled = 0
-        self.admitted: list[RequestOptions] = []
-        #: Raised by `admit`, unless it is None.
-        self.refusal: Exception | None = None
+    admitted: list[RequestOptions]
+    refusal: Exception | None = None
 
     def admit(self, options: RequestOptions) -> None:
         """Record *options*, and raise `refusal` if it is set."""
         self.admitted.append(replace(options))
         if self.refusal is not None:
             raise self.refusal
+
+
+class FakeInference(Inference):
+    """Records calls; the test answers them through `RecordedCall.answer`."""
+
+    admission: FakeAdmission
+
+    def __init__(self, clock: IReactorTime) -> None:
+        pool = DecodePool(lambda *_: None, 1)
+        super().__init__(served_model(clock, ManualLane()), pool, seconds=clock.seconds)
+        self.admission = FakeAdmission(self.model, pool, seconds=clock.seconds)
+        self.admission.admitted = []
+        self.calls: list[RecordedCall] = []
+        self.cancelled = 0
 
     def run(self, call: Call[T], timing: Timing | None = None) -> Deferred[T]:
         """Record the call; prepare nothing, and finish the outputs of its answer."""

@@ -22,7 +22,7 @@ from server.api.native import tensor_feed
 from server.api.samples import is_short, sample_command, sample_feed
 from server.api.status import status_of
 from server.deadlines import NO_DEFAULT_TIMEOUT
-from server.inference import ServedModel
+from server.served_model import ServedModel
 from tests.fakes.server import ManualLane, served_model
 from tests.integration.graphs import CPU, load_files
 from tests.integration.saved_models import SAVED_MODELS

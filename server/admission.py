@@ -1,0 +1,106 @@
+"""
+Admission of a request to a model: whether the decode threads, the queue and the lanes are in time.
+
+Decides by the head of a request, before its body is read; server/decode_admission.py has the part
+of the decode threads, batcher/admission.py that of the queue and the lanes.  Everything here runs
+on the reactor thread.
+"""
+
+from collections.abc import Callable
+
+from batcher.errors import DeadlineExceeded, Overloaded, RefusalError
+from model.execution.decode_pool import DecodePool
+from server.call import RequestOptions
+from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
+from server.decode_admission import DecodeAdmission
+from server.served_model import ServedModel
+
+
+class Admission:
+    """Admits or refuses the requests to one model, and records each refusal."""
+
+    def __init__(
+        self,
+        model: ServedModel,
+        pool: DecodePool,
+        *,
+        seconds: Callable[[], float],
+        default_timeout: DefaultTimeout = NO_DEFAULT_TIMEOUT,
+    ) -> None:
+        """*seconds* returns the time of the clock on which deadlines are set, in seconds."""
+        self.default_timeout = default_timeout
+        self.decoding = DecodeAdmission(pool.threads)
+        #: The queue that was used last: that of a request is not known before its body is read.
+        self.last_queue = model.default_queue
+        #: Results that wait for a decode thread or are finished on one.
+        self.finishing = 0
+        self._model = model
+        self._share = model.queues.share
+        self._pool = pool
+        self._seconds = seconds
+
+    def deadline(self, options: RequestOptions) -> float:
+        """Return the deadline of a request with *options*, of one row; inf if it has none."""
+        timeout = options.timeout
+        return options.since + (self.default_timeout.seconds if timeout is None else timeout)
+
+    def admit(self, options: RequestOptions) -> None:
+        """
+        Raise an error if a request with these *options* would be answered too late.
+
+        Called when the head has been received, and again when the body has arrived later.  Raises
+        `Overloaded` if the wait for the decode threads or the queue is too long, `DeadlineExceeded`
+        if the deadline has passed, and `ShuttingDown` and `RunHung` as a batcher does.  The request
+        is then recorded as one row that is late or refused.
+        """
+        recorder, queue = self._model.recorder, self.last_queue
+        deadline, now = self.deadline(options), self._seconds()
+        if deadline <= now:
+            recorder.expired(queue, 1, "decode")
+            raise DeadlineExceeded(now - deadline, "submit")
+        try:
+            self.decoding.admit(self._pool.pending_before(self._share), queue, deadline - now)
+        except Overloaded:
+            recorder.refused(queue, 1, "decode")
+            raise
+        try:
+            self._admit_to_queue(options, deadline, now)
+        except RefusalError as error:
+            recorder.refused(queue, 1, error.cause)
+            raise
+
+    def expected_wait(self) -> float:
+        """
+        Return the expected seconds until a request that arrives now is answered.
+
+        The request is like the last one: its rows wait in the queue that was used last.  The value
+        is the one that admission compares with the time allowed, so it has the learned margins.
+        """
+        queue, now = self.last_queue, self._seconds()
+        decoding = self.decoding.expected_wait(self._pool.pending_before(self._share), queue)
+        admission = self._model.batcher.admission
+        return max(decoding, admission.expected_wait(now, queue, ahead=self.rows_ahead))
+
+    @property
+    def pending(self) -> int:
+        """The count of requests of all models that wait for a decode thread or run on one."""
+        return self._pool.pending
+
+    @property
+    def rows_ahead(self) -> int:
+        """
+        The rows that are admitted but not submitted yet.
+
+        The rows of the requests that are decoded are not known: count one for each.
+        """
+        return self._pool.pending_of(self._share) - self.finishing
+
+    def _admit_to_queue(self, options: RequestOptions, deadline: float, now: float) -> None:
+        admission, ahead = self._model.batcher.admission, self.rows_ahead
+        try:
+            admission.admit(now, self.last_queue, deadline, options.priority, ahead)
+        except Overloaded:
+            if ahead or not admission.is_idle:
+                raise
+            # Nothing waits or runs, and a request for the default queue may be quick enough.
+            admission.admit(now, self._model.default_queue, deadline, options.priority)

@@ -1,0 +1,99 @@
+"""
+The endpoint of requests for inference, in any dialect.
+
+Decides what the answers of all dialects have in common: the model's name and the timing.
+Everything here runs on the reactor thread.
+"""
+
+from collections.abc import Callable, Mapping
+
+from twisted.internet.defer import CancelledError, Deferred, succeed
+from twisted.python.failure import Failure
+
+from server.api.dialect import Dialect
+from server.api.preflight import Admitted, Preflight, model_header
+from server.call import Timing
+from server.http.messages import Head, HTTPRequest, HTTPResponse
+from server.inference import Inference
+
+#: Batches that an answer lists: a request of many rows may be split over any number of batches, and
+#: clients and proxies refuse a head that is too long.
+MAX_LISTED_BATCHES = 16
+
+
+class InferenceAPI:
+    """The endpoint and the preflight of one dialect."""
+
+    def __init__(
+        self,
+        find: Callable[[Head], Inference],
+        dialect: Dialect,
+        *,
+        seconds: Callable[[], float],
+    ) -> None:
+        """The arguments are those of `Preflight`."""
+        self.preflight = Preflight(find, dialect, seconds=seconds)
+        self.write_error = dialect.answer_error
+        self._dialect = dialect
+        self._seconds = seconds
+
+    def predict(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """
+        Return a Deferred of the answer to *request*; cancelling it cancels the call.
+
+        The Deferred fails with `CancelledError` only; every other error becomes an answer.
+        """
+        was_checked = isinstance(request.preflighted, Admitted)
+        admitted = request.preflighted if was_checked else self.preflight(request)
+        if isinstance(admitted, HTTPResponse):
+            return succeed(admitted)
+        inference, options = admitted.inference, admitted.options
+        headers, timing = model_header(inference), Timing()
+        if options.timeout is None:
+            options.since = self._seconds()  # the time to receive the body depends on the client
+        try:
+            if was_checked and not request.admitted:
+                inference.admission.admit(options)  # other requests may have arrived since
+            result = inference.run(self._dialect.read(inference.model, request, options), timing)
+        except Exception as error:  # noqa: BLE001 - any error is the answer to this request
+            return succeed(self.write_error(error, request.request_id, headers))
+        return result.addCallbacks(
+            _answer,
+            self._refuse,
+            callbackArgs=(headers, timing),
+            errbackArgs=(request.request_id, headers, timing),
+        )
+
+    def _refuse(
+        self, failure: Failure, request_id: str, headers: Mapping[str, str], timing: Timing
+    ) -> HTTPResponse:
+        if failure.check(CancelledError):
+            failure.raiseException()
+        return self.write_error(failure, request_id, {**headers, **server_timing(timing)})
+
+
+def _answer(body: bytes, headers: Mapping[str, str], timing: Timing) -> HTTPResponse:
+    return HTTPResponse(200, body, {**headers, **server_timing(timing)})
+
+
+def server_timing(timing: Timing) -> dict[str, str]:
+    """
+    Return the Server-Timing header, or no header if nothing was timed.
+
+    Durations are milliseconds.  Each batch that had rows of the request has one ``batch`` entry, up
+    to `MAX_LISTED_BATCHES`; if there are more batches, ``batches`` holds the count of all.
+    """
+    runs = timing.trace.runs
+    durations = {
+        "decode": timing.decode,
+        "queue": timing.trace.queued,
+        "run": sum(run.seconds or 0.0 for run in runs) if runs else None,
+        "encode": timing.encode,
+    }
+    entries = [
+        *(f"{name};dur={s * 1e3:.3f}" for name, s in durations.items() if s is not None),
+        *(f'batch;desc="{run.rows}/{run.cap} {run.reason}"' for run in runs[:MAX_LISTED_BATCHES]),
+    ]
+    if len(runs) > MAX_LISTED_BATCHES:
+        entries.append(f'batches;desc="{len(runs)}"')
+    return {"Server-Timing": ", ".join(entries)} if entries else {}

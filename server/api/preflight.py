@@ -1,0 +1,61 @@
+"""
+Decide by the head of a request for inference: which model it is for, and whether it is admitted.
+
+Runs on the reactor thread, before the body is read, so that the body of a refused request need not
+be read.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from server.api.dialect import Dialect
+from server.api.request_options import read_request_options
+from server.call import RequestOptions
+from server.http.messages import Head, HTTPResponse
+from server.inference import Inference
+
+
+@dataclass(frozen=True, slots=True)
+class Admitted:
+    """What the head of an admitted request has decided; it becomes `HTTPRequest.preflighted`."""
+
+    inference: Inference
+    options: RequestOptions
+
+
+class Preflight:
+    """The `server.http.messages.Preflight` of requests for inference in one dialect."""
+
+    def __init__(
+        self,
+        find: Callable[[Head], Inference],
+        dialect: Dialect,
+        *,
+        seconds: Callable[[], float],
+    ) -> None:
+        """
+        *find* returns the `Inference` of the model that a request with this head is for; it raises
+        `ModelNotReady` or `UnknownModel`.
+
+        *seconds* returns the time of the monotonic clock, in seconds.
+        """
+        self._find = find
+        self._dialect = dialect
+        self._seconds = seconds
+
+    def __call__(self, head: Head) -> HTTPResponse | Admitted:
+        """Return what the request with *head* asks for if it is admitted, else the refusal."""
+        headers: dict[str, str] = {}
+        try:
+            inference = self._find(head)
+            headers = model_header(inference)
+            options = read_request_options(head, self._seconds())
+            inference.admission.admit(options)
+        except Exception as error:  # noqa: BLE001 - any error is the answer to this request
+            return self._dialect.answer_error(error, head.request_id, headers)
+        return Admitted(inference, options)
+
+
+def model_header(inference: Inference) -> dict[str, str]:
+    """Return the header that names the model of *inference*."""
+    return {"X-Model-Version": inference.model.full_name}
