@@ -4,6 +4,8 @@ The models that are served, by name and version.
 A dialect asks for a model by what its request names.  Everything here runs on the reactor thread.
 """
 
+from collections.abc import Callable
+
 from batcher.error_kind import ErrorKind, RequestError
 from server.inference import Inference
 
@@ -24,12 +26,11 @@ class UnknownModel(RequestError):
 class Models:
     """The models that are ready; requests that name no model are for the one added first."""
 
-    def __init__(self) -> None:
+    def __init__(self, progress: Callable[[], str] = str) -> None:
+        """*progress* returns the step of the start, in words, while no model is ready."""
+        self._progress = progress
         # The versions of a name are in the order in which they were added.
         self._by_name: dict[str, dict[str, Inference]] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._by_name)
 
     def add(self, inference: Inference) -> None:
         """Serve the model of *inference* under its name and version, from now on."""
@@ -49,16 +50,19 @@ class Models:
 
     def find(self, name: str | None = None, version: str | None = None) -> Inference:
         """
-        Return the model that a request names; raises `UnknownModel` if there is none.
+        Return the model that a request names.
 
-        Without *name* it is the model whose name was added first, without *version* the version of
-        *name* that was added last.
+        Raises `UnknownModel` if there is none, and `ModelNotReady` while no model is served.
+        Without *name* it is the model whose name was added first, without *version* the version
+        of *name* that was added last.
         """
+        if not self._by_name:
+            raise ModelNotReady(f"the model is not ready yet: {self._progress()}")
         if name is None:
-            name = next(iter(self._by_name), "")
+            name = next(iter(self._by_name))
         versions = self._by_name.get(name)
         if not versions:
-            known = ", ".join(self._by_name) or "none"
+            known = ", ".join(self._by_name)
             raise UnknownModel(f"no model {name[:80]!r} is served; there are: {known}")
         if version is None:
             return next(reversed(versions.values()))

@@ -41,11 +41,10 @@ from server.http.listen_addresses import check_address, listen_failure_reason, w
 from server.http.messages import Route
 from server.http.router import Router
 from server.http.site import LimitedSite
-from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
-from server.models import ModelNotReady, Models
+from server.models import Models
 from server.process.systemd import notify
 from server.settings.option import printable
 from server.settings.table import Settings
@@ -94,7 +93,7 @@ class InferenceService(Service):
         self.lifecycle = Lifecycle()
         self.pool = DecodePool(reactor.callFromThread, settings.decode_threads)
         self.lanes = lane_pool(settings, self.clock, reactor.callFromThread)
-        self.models = Models()
+        self.models = Models(lambda: self.lifecycle.progress)
         self.host = ModelHost(
             settings,
             clock=self.clock,
@@ -140,21 +139,15 @@ class InferenceService(Service):
 
     def routes(self) -> tuple[Route, ...]:
         """Return the table of routes for every front end."""
-        api = InferenceAPI(lambda _: self.inference(), self.dialect, seconds=self.clock.seconds)
+        api = InferenceAPI(lambda _: self.models.find(), self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
         return (
             Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
-            Route("GET", "/status", StatusAPI(self.inference).status),
-            Route("GET", "/debug/batcher", DebugAPI(self.inference).batcher),
+            Route("GET", "/status", StatusAPI(self.models.find).status),
+            Route("GET", "/debug/batcher", DebugAPI(self.models.find).batcher),
         )
-
-    def inference(self) -> Inference:
-        """Return the `Inference` of the default model; raises `ModelNotReady` until it is ready."""
-        if not self.models:
-            raise ModelNotReady(f"the model is not ready yet: {self.lifecycle.progress}")
-        return self.models.find()
 
     def privilegedStartService(self) -> None:
         """

@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from server.inference import Inference
-from server.models import Models, UnknownModel
+from server.models import ModelNotReady, Models, UnknownModel
 from tests.fakes.server import FakeInference
 
 
@@ -19,12 +19,12 @@ def served(name: str, version: str) -> Inference:
 
 def test_a_request_that_names_no_model_is_for_the_first() -> None:
     """One that names no version is for the version that was added last."""
-    models = Models()
-    assert not models
+    models = Models(lambda: "loading")
+    with pytest.raises(ModelNotReady, match="the model is not ready yet: loading"):
+        models.find()
     pets, newer, cars = served("pets", "1"), served("pets", "2"), served("cars", "7")
     for each in (pets, newer, cars):
         models.add(each)
-    assert models
     assert models.find() is models.find("pets") is models.find("pets", "2") is newer
     assert models.find("pets", "1") is pets
     assert models.find("cars") is models.find("cars", "7") is cars
@@ -62,4 +62,5 @@ def test_a_removed_version_is_served_no_longer() -> None:
     models.remove(again)
     assert models.find("pets") is old
     models.remove(old)
-    assert not models
+    with pytest.raises(ModelNotReady):
+        models.find("pets")

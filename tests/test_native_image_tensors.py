@@ -12,7 +12,8 @@ from batcher.policy import FixedPolicy
 from model.images.encoded_input import encoded_image_input
 from model.images.errors import BadImage
 from model.signature import STRING, Feed, FeedError, Signature, TensorSpec, blank_feed
-from server.api.native import MAX_BYTES_READ_AT_ONCE, tensor_feed
+from server.api.native import MAX_BYTES_READ_AT_ONCE
+from server.api.native_feeds import tensor_feed
 from tests.fakes.endpoint import (
     FORM,
     FORM_BODY,

@@ -1,12 +1,13 @@
 """
 The native dialect: `POST /` with an image, answered by `[["label", score], ...]`, or with JSON.
 
-An image is the bare body, the file of a multipart form (server/api/forms.py), or base64 of either
-(server/api/image_body.py).  JSON is ``{"inputs": {"name": value, ...}}``, answered by ``{"outputs":
-{"name": value, ...}}``.  A model without labels answers an image in the form of ``outputs``, too.
+An image is the bare body, the file of a multipart form (server/api/forms.py), or base64 of either.
+JSON is ``{"inputs": {"name": value, ...}}``, answered by ``{"outputs": {"name": value, ...}}``.  A
+model without labels answers an image in the form of ``outputs``, too.  This module decides what a
+body is, on the reactor thread; server/api/native_feeds.py reads it.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import partial
 from typing import NamedTuple
 
@@ -14,14 +15,12 @@ import numpy as np
 import orjson
 from multipart import parse_options_header
 
-from model.images.errors import BadImage, TooManyPixels
 from model.images.first_bytes import image_format
-from model.images.input import ImageInput
-from model.signature import STRING, Feed, FeedError, Signature
 from server.api import json_tensors
 from server.api.dialect import Dialect
 from server.api.forms import boundary_in, check_is_no_form, image_in
-from server.api.image_body import begins_image, from_text, image_file, is_image_in_json, texts_in
+from server.api.image_body import begins_image, is_image_in_json
+from server.api.native_feeds import CURL_HINT, image_feed, tensor_feed, with_curl_hint
 from server.api.samples import sample_feed, sample_request
 from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import HTTPError
@@ -35,11 +34,6 @@ URLENCODED = "application/x-www-form-urlencoded"
 #: numbers or strings takes up to 0.16 ms, of `{"b64": ...}` objects up to 0.3 ms; the change to a
 #: decode thread and back takes 0.25 ms of CPU time.
 MAX_BYTES_READ_AT_ONCE = 2048
-
-_CURL_HINT = (
-    "curl -d drops line ends and zero bytes: send the image with --data-binary @photo.jpg, "
-    "or with -F data=@photo.jpg"
-)
 
 
 class ContentType(NamedTuple):
@@ -77,9 +71,9 @@ def _read(model: ServedModel, request: HTTPRequest, options: RequestOptions) -> 
         )
     k = label_count(request.query, model.top, len(model.labels))
     data = body if json else image_of(body, content_type)
-    prepare = partial(_image_feed, model, data)
+    prepare = partial(image_feed, model, data)
     if _may_lack_bytes(body, content_type):
-        prepare = partial(_with_curl_hint, prepare)
+        prepare = partial(with_curl_hint, prepare)
     return Call(
         prepare, partial(_encode_best, model, k) if model.labels else encode_outputs, options
     )
@@ -93,29 +87,6 @@ def _may_lack_bytes(body: bytes, content_type: ContentType) -> bool:
     bytes, because old versions of curl do not remove them.
     """
     return content_type.kind == URLENCODED and not any(end in body for end in (b"\r", b"\n"))
-
-
-def _image_feed(model: ServedModel, data: bytes) -> Feed:
-    """
-    Return the feed of the image in *data*, which is an image file or holds one as base64.
-
-    Called on a decode thread.  Raises `BadImage` if *data* has no image that can be decoded.
-    """
-    return model.prepare_image(image_file(data))
-
-
-def _with_curl_hint(prepare: Callable[[], Feed]) -> Feed:
-    """
-    Return the feed that *prepare* returns.
-
-    If it raises a `BadImage` that is no `TooManyPixels`, advice for users of ``curl -d`` is added.
-    """
-    try:
-        return prepare()
-    except TooManyPixels:
-        raise
-    except BadImage as error:
-        raise BadImage(f"{error}; {_CURL_HINT}") from error
 
 
 def _example_clause(model: ServedModel) -> str:
@@ -149,41 +120,6 @@ def is_json(body: bytes, content_type: ContentType) -> bool:
         return True
     # A form with the Content-Type of JSON is not JSON: its error reports the wrong Content-Type.
     return content_type.kind == "application/json" and boundary_in(body) is None
-
-
-def tensor_feed(model: ServedModel, body: bytes) -> Feed:
-    """
-    Return the feed in *body*, a JSON request to *model*; called on a decode thread if it is large,
-    or if the model reads images.
-
-    Raises `FeedError` if the body is no valid request to *model*, `BadImage` if an image in it
-    cannot be decoded, and `QueueFull` for more images than the queue can ever hold.
-    """
-    name, inputs = json_tensors.parse_request(body)
-    signature = model.signatures.get(model.default if name is None else name)
-    if signature is None:
-        known = ", ".join(model.signatures)
-        raise FeedError(f"unknown signature {str(name)[:80]!r}: the model has {known}")
-    image_input = model.image_input
-    if image_input is not None and _takes_pixels_of(signature, image_input):
-        texts = texts_in(inputs, signature.inputs[0].name)
-        if texts:
-            return model.prepare_images(texts, from_text)
-    return model.prepare_tensors(signature, json_tensors.arrays_of(signature, inputs))
-
-
-def _takes_pixels_of(signature: Signature, image_input: ImageInput) -> bool:
-    """
-    Whether *signature* can be fed with the pixels that *image_input* decodes.
-
-    That is: it has one input, whose dtype is not strings, and its outputs are equal to
-    those of ``image_input.signature``.
-    """
-    return (
-        len(signature.inputs) == 1
-        and signature.inputs[0].dtype != STRING
-        and signature.outputs == image_input.signature.outputs
-    )
 
 
 def encode_outputs(outputs: Outputs) -> bytes:
@@ -237,7 +173,7 @@ def image_of(body: bytes, content_type: ContentType) -> bytes:
     if kind.startswith("text/") and not (begins_image(body) or is_image_in_json(body)):
         raise HTTPError(415, f"{kind} is not supported; post an image or JSON")
     if kind == URLENCODED and image_format(body) is not None and b"\0" not in body:
-        raise HTTPError(400, f"the body begins as an image and has no zero byte; {_CURL_HINT}")
+        raise HTTPError(400, f"the body begins as an image and has no zero byte; {CURL_HINT}")
     return body
 
 

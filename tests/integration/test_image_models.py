@@ -171,7 +171,7 @@ async def test_pixels_and_photos_share_runs_and_floats_are_fed_unchanged(tmp_pat
 async def test_photos_and_tensors_are_one_kind_of_run_where_both_are_pixels(tmp_path: Path) -> None:
     """A photo needs no conversion for a model of uint8 RGB: one signature, and one run."""
     async with serving(tmp_path, tf2(colour_means, **BYTES)) as watched:
-        assert list(watched.service.inference().model.signatures) == ["serving_default"]
+        assert list(watched.service.models.find().model.signatures) == ["serving_default"]
         tensors = request_body(inputs_of({"image": PIXELS[:1]}))
         with watched.runner.held():
             first = deferToThread(post, watched.port, tensors)

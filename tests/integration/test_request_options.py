@@ -116,7 +116,7 @@ async def test_a_request_that_would_be_late_is_refused_before_its_body(
 ) -> None:
     """With Retry-After; a request with a longer timeout is answered."""
     async with lookup_server(tmp_path, max_batch_size=8) as watched:
-        for queue in watched.service.inference().model.queues.known.values():
+        for queue in watched.service.models.find().model.queues.known.values():
             queue.latency = LatencyCurve({1: 4.0, 8: 4.0})
         body = request_body([2])
         for timeout, status in ((2_000, 429), (60_000, 200)):

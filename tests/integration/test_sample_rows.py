@@ -18,7 +18,7 @@ from model.errors import RowsRefused
 from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
-from server.api.native import tensor_feed
+from server.api.native_feeds import tensor_feed
 from server.api.samples import is_short, sample_command, sample_feed
 from server.api.status import status_of
 from server.deadlines import NO_DEFAULT_TIMEOUT

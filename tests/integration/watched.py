@@ -115,12 +115,12 @@ class WatchedServer:
     @property
     def stats(self) -> BatcherStats:
         """The current numbers of waiting rows and of runs in progress."""
-        return self.service.inference().model.batcher.stats()
+        return self.service.models.find().model.batcher.stats()
 
     @property
     def totals(self) -> Totals:
         """The present counts of rows by their outcome."""
-        return self.service.inference().model.recorder.totals
+        return self.service.models.find().model.recorder.totals
 
     def _failed(self, line: str) -> None:
         self.ready.errback(StartFailed(line))
