@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.defer import Deferred, fail, succeed
 from twisted.python.failure import Failure
 
-from server.http.error_statuses import HTTPError
+from server.http.error_statuses import HTTPError, refusal_for
 from server.http.messages import HTTPRequest, HTTPResponse, Route
 from server.http.router import Match, Router
 from tests.fakes.http import chunk, request
@@ -179,8 +179,8 @@ def test_a_request_is_looked_up_once(data: bytes, cut: int) -> None:
 
 def _own_error(problem: Failure | Exception, request_id: str) -> HTTPResponse:
     error = problem.value if isinstance(problem, Failure) else problem
-    assert isinstance(error, HTTPError)
-    return HTTPResponse(error.status, f"{error} {request_id}".encode(), content_type="text/plain")
+    status = refusal_for(error).status
+    return HTTPResponse(status, f"{error} {request_id}".encode(), content_type="text/plain")
 
 
 def _fail(_: HTTPRequest) -> Deferred[HTTPResponse]:
