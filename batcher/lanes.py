@@ -36,7 +36,7 @@ class Lanes(Generic[Item, Result]):
         Each of *executors* is a lane; *now* is the time of creation.
 
         A run may take *run_timeout* seconds, or `MIN_HUNG_RUN_RATIO` times its expected time if
-        that is longer.  Each run is charged to its share in *turns*; a run that is given up only
+        that is longer; a run of a background share may take any time.  Each run is charged to its share in *turns*; a run that is given up only
         until then: the share would otherwise have no turn for as long as the run has hung.
         """
         self._turns = turns
@@ -60,7 +60,8 @@ class Lanes(Generic[Item, Result]):
         """Assign *batch* and its *run* to an idle lane; the caller ensures that a lane is idle."""
         batch.run = run
         batch.executor = self.idle.pop()
-        batch.hangs_at = run.started + max(self.run_timeout, MIN_HUNG_RUN_RATIO * run.expected)
+        limit = max(self.run_timeout, MIN_HUNG_RUN_RATIO * run.expected)
+        batch.hangs_at = inf if batch.queue.in_background else run.started + limit
         self._running[batch] = None
         self._turns.launched(batch.queue.share, run.expected)
 
