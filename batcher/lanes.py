@@ -36,8 +36,9 @@ class Lanes(Generic[Item, Result]):
         Each of *executors* is a lane; *now* is the time of creation.
 
         A run may take *run_timeout* seconds, or `MIN_HUNG_RUN_RATIO` times its expected time if
-        that is longer; a run of a background share may take any time.  Each run is charged to its share in *turns*; a run that is given up only
-        until then: the share would otherwise have no turn for as long as the run has hung.
+        that is longer; a run of a background share may take any time.  Each run is charged to its
+        share in *turns*; a run that is given up only until then: the share would otherwise have no
+        turn for as long as the run has hung.
         """
         self._turns = turns
         self.run_timeout = run_timeout
