@@ -1,0 +1,87 @@
+"""Admission of requests to a model, and the wait that it expects: server/admission.py."""
+
+import numpy as np
+import pytest
+from twisted.internet.task import Clock
+
+from batcher.errors import DeadlineExceeded, Overloaded, ShuttingDown
+from model.execution.decode_pool import DecodePool
+from model.signature import Feed
+from server.call import RequestOptions
+from server.inference import Inference
+from tests.fakes.server import SIGNATURE, SIZE, ManualLane, classify, served_model
+from tests.fakes.threads import Calls, ManualThreads, outcomes
+from tests.images import coloured, encoded
+
+pytestmark = pytest.mark.usefixtures("log")
+
+IMAGE = encoded(coloured(8, 8), "PNG")
+
+
+class Busy:
+    """A model with a run under way and rows that wait, on a clock that stands at 64 s."""
+
+    def __init__(self) -> None:
+        self.clock = Clock()
+        self.clock.advance(64)
+        self.threads, self.calls = ManualThreads(), Calls()
+        ticks = iter(range(0, 1000, 2))
+        pool = DecodePool(self.calls, 1, pool=self.threads, clock=lambda: float(next(ticks)))
+        pool.start()
+        self.model = served_model(self.clock, ManualLane())
+        self.inference = Inference(self.model, pool, seconds=self.clock.seconds)
+        self.admission = self.inference.admission
+
+    def queue_rows(self, count: int) -> None:
+        """Submit *count* requests of one row."""
+        for _ in range(count):
+            feed = Feed(SIGNATURE, (np.zeros((1, SIZE, SIZE, 3), np.uint8),))
+            outcomes(self.inference.submit(feed))
+
+    def decode_slowly(self, waiting: int) -> None:
+        """Decode an image in two seconds, and let *waiting* images wait for the thread."""
+        outcomes(classify(self.inference, IMAGE, 1))
+        self.threads.step()
+        self.calls.drain()
+        for _ in range(waiting):
+            outcomes(classify(self.inference, IMAGE, 1))
+
+
+@pytest.mark.parametrize(("rows", "images"), [(0, 0), (5, 0), (0, 6), (5, 6)])
+def test_the_expected_wait_is_what_admission_compares(rows: int, images: int) -> None:
+    """A request with a little more time is admitted, one with a little less refused."""
+    busy = Busy()
+    busy.queue_rows(rows)
+    if images:
+        busy.decode_slowly(images)
+    wait = busy.admission.expected_wait()
+    assert wait > 0.0
+    assert busy.admission.expected_wait() == wait
+    busy.admission.admit(RequestOptions(since=64.0, timeout=wait * 1.001))
+    with pytest.raises(Overloaded):
+        busy.admission.admit(RequestOptions(since=64.0, timeout=wait * 0.999))
+
+
+def test_each_request_that_ends_before_it_is_submitted_is_recorded_once() -> None:
+    """With its cause or its stage, whether its head or a decode thread ends it."""
+    busy = Busy()
+    totals = busy.model.recorder.totals
+    busy.queue_rows(5)
+    with pytest.raises(Overloaded):
+        busy.admission.admit(RequestOptions(since=64.0, timeout=0.001))
+    with pytest.raises(DeadlineExceeded):
+        busy.admission.admit(RequestOptions(since=60.0, timeout=1.0))
+    cancelled = classify(busy.inference, IMAGE, 1)
+    outcomes(cancelled)
+    cancelled.cancel()
+    outcomes(classify(busy.inference, IMAGE, 1, RequestOptions(since=64.0, timeout=1.0)))
+    busy.clock.advance(2)
+    while busy.threads.queue:
+        busy.threads.step()
+    busy.calls.drain()
+    busy.model.batcher.drain()
+    with pytest.raises(ShuttingDown):
+        busy.admission.admit(RequestOptions(since=66.0, timeout=1.0))
+    assert totals.refused_by_cause == {"late": 1, "closed": 1}
+    assert totals.expired_by_stage == {"decode": 2}
+    assert totals.cancelled_by_stage == {"decode": 1}
