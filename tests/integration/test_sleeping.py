@@ -75,3 +75,23 @@ def test_a_quick_measurement_prints_its_table_and_keeps_it(tmp_path: Path) -> No
     assert list(kept) == ["what", "commit", "date", "machine", "terms", "overload"]
     assert len(kept["overload"]) == 10
     assert all(goodput > 0 for row in kept["overload"] for goodput in row["goodput"])
+
+
+def test_two_models_share_a_lane_by_their_weights(tmp_path: Path) -> None:
+    """One is flooded, the other ten times as fast; the shares are within 10 % on a busy machine."""
+    file = tmp_path / "shares.json"
+    program = (
+        sys.executable,
+        "-P",
+        "-m",
+        "benchmarks.shares",
+        "--seconds",
+        "3",
+        "--json",
+        str(file),
+    )
+    done = run_program(program, cache_home=tmp_path, folder=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(file.read_text(encoding="utf-8"))["rows"]
+    assert [row["weights"] for row in rows] == ["1:1", "1:3", "3:1"]
+    assert all(0.9 < row["slow_share_to_weight"] < 1.1 for row in rows), rows
