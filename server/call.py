@@ -40,7 +40,8 @@ class Timing:
     """
 
     decode: float | None = None  #: seconds of `Call.prepare`; None if that has not ended
-    encode: float | None = None  #: seconds of `Call.finish`; None if that has not ended
+    #: Seconds of `Call.finish`: to select labels and to write the body; None if that has not ended.
+    encode: float | None = None
     trace: Trace = field(default_factory=Trace)  #: the time in the queue, and the runs
 
 

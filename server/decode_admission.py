@@ -1,7 +1,7 @@
 """
 Refuse a request that would wait too long for a decode thread.
 
-`server.inference.Inference.admit` makes two checks: this one compares the wait for the decode
+`server.admission.Admission.admit` makes two checks: this one compares the wait for the decode
 threads with the time that remains until the deadline; batcher/admission.py does so with the wait
 for the queue and the model.  Pure; times are seconds.
 """
