@@ -102,9 +102,9 @@ class Backend(Protocol):
     """
     An engine: it finds the models that it reads, chooses a device, and loads a model there.
 
-    The methods are called in the order of this listing, on a thread that may block for seconds: in
-    a server, on the thread that loads.  `default_model` is called only if the user names no model.  The
-    engine is first imported by `default_model`, `choose_device` or `load`.
+    The methods are called in the order of this listing, on a thread that may block for seconds.
+    `default_model` is called only if the user names no model.  The engine is first imported by
+    `default_model`, `choose_device` or `load`.
     """
 
     @property

@@ -1,8 +1,7 @@
 """
 Turn the settings into a loaded model.
 
-`load_model` blocks for seconds and runs on a thread of its own.  An engine is imported on that thread,
-not before.
+`load_model` blocks for seconds and runs on a thread of its own, which also imports the engine.
 """
 
 from collections.abc import Callable, Sequence
@@ -22,7 +21,7 @@ from model.repository.model_toml import ModelFacts, read_model_toml
 from model.signature import blank_feed
 from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
 
-#: Returns the model that the settings name.  Called on the thread that loads, where it calls `OnProgress`.
+#: Returns the model that the settings name.  Called on the thread that loads, as is `OnProgress`.
 Loader = Callable[[Settings, OnProgress], LoadedModel]
 
 
