@@ -41,7 +41,7 @@ def test_the_null_model_answers_the_length(null: int, size: int) -> None:
     assert (answer.status, orjson.loads(answer.body)) == (200, {"n": size})
     assert answer.headers["content-type"] == "application/json"
     assert answer.headers["x-model-version"] == "null/1"
-    assert answer.headers["server-timing"].startswith("queue;dur=")
+    assert answer.headers["server-timing"].startswith("decode;dur=")
     assert [batch.rows for batch in answer.batches] == [1]
 
 
