@@ -22,8 +22,8 @@ from batcher.request import Request
 from batcher.retries import Retries
 from batcher.share import Share, ShareTurns
 
-#: How long the lanes must be idle before a request is admitted against the estimate, in expected
-#: run times of one row.
+#: How long a share must be idle before a request is admitted against the estimate, in expected run
+#: times of one row.
 MIN_IDLE_RUNS = 8.0
 
 
@@ -51,10 +51,12 @@ class AdmissionControl(Generic[Item, Result]):
         # timeout gets another deadline when it is submitted; its outcome then counts as usual.
         self._override: tuple[Queue[Item, Result], float] | None = None
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether no row is queued and no lane runs a batch."""
-        return not (self._lanes or self._pending.rows)
+    def is_idle(self, queue: Queue[Item, Result]) -> bool:
+        """Return whether no row of the share of *queue* waits, and no lane runs one."""
+        share = self._turns.share_of(queue.share)
+        return share not in self._pending.queues.values() and not any(
+            self._turns.share_of(batch.queue.share) is share for batch in self._lanes
+        )
 
     def admit(
         self,
@@ -67,9 +69,9 @@ class AdmissionControl(Generic[Item, Result]):
         """
         Raise `Overloaded` if a row that arrives in *queue* now is expected to miss its *deadline*.
 
-        Call this before a request causes any work.  Exception: when nothing has been queued or
-        running for some time, admit a request even if it is estimated to be late, so that a wrong
-        estimate cannot refuse everything for good.
+        Call this before a request causes any work.  Exception: when nothing of the share has been
+        queued or running for some time, admit a request even if it is estimated to be late, so that
+        a wrong estimate cannot refuse everything for good.
         *ahead* is the number of rows that were admitted but not submitted yet.  Raises
         `ShuttingDown` once the batcher or the share is closed, and `RunHung` while all lanes hang.
         """
@@ -113,14 +115,15 @@ class AdmissionControl(Generic[Item, Result]):
         """
         Return whether to admit a request of *queue* against the estimate.
 
-        True if nothing is queued and the lanes have been idle for `MIN_IDLE_RUNS` expected runs of
-        one row: while every request is refused, no run can correct a wrong estimate.  False while
-        another request admitted in this way has no outcome and its deadline has not passed.
+        True if its share has been idle for `MIN_IDLE_RUNS` expected runs of one row: while every
+        request is refused, no run can correct a wrong estimate.  False while another request
+        admitted in this way has no outcome and its deadline has not passed.
         """
         if self._override is not None and now < self._override[1]:
             return False
-        idle_for = now - self._lanes.last_completed
-        return self.is_idle and idle_for >= MIN_IDLE_RUNS * queue.latency.predict(1)
+        share = self._turns.share_of(queue.share)
+        idle_for = now - max(self._lanes.created, share.last_completed)
+        return idle_for >= MIN_IDLE_RUNS * queue.latency.predict(1) and self.is_idle(queue)
 
     def expected_wait(
         self,

@@ -22,7 +22,7 @@ class Lanes(Generic[Item, Result]):
     """The batches in flight, in order of launch, and the idle lanes; charges the shares."""
 
     __slots__ = (
-        "_running", "_turns", "all_hung", "count", "hung", "idle", "last_completed", "run_timeout",
+        "_running", "_turns", "all_hung", "count", "created", "hung", "idle", "run_timeout",
     )  # fmt: skip
 
     def __init__(
@@ -43,7 +43,7 @@ class Lanes(Generic[Item, Result]):
         self._turns = turns
         self.run_timeout = run_timeout
         self.count = len(executors)
-        self.last_completed = now  #: when the last run ended; at first, the time of creation
+        self.created = now
         #: A stack: the lane that ran last has the warmest caches and is used first.
         self.idle = list(reversed(executors))
         # In order of launch, which a set would not keep.
@@ -77,7 +77,7 @@ class Lanes(Generic[Item, Result]):
         else:
             self._turns.ended(batch.queue.share, run.expected, run.seconds)
         self.idle.append(batch.executor)
-        self.last_completed = now
+        self._turns.share_of(batch.queue.share).last_completed = now
 
     def give_up(self, now: float) -> list[Batch[Item, Result]]:
         """Give up the runs whose time limit has passed at *now*; return only these batches."""

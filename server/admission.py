@@ -32,8 +32,6 @@ class Admission:
         self.decoding = DecodeAdmission(pool.threads)
         #: The queue that was used last: that of a request is not known before its body is read.
         self.last_queue = model.default_queue
-        #: Results that wait for a decode thread or are finished on one.
-        self.finishing = 0
         self._model = model
         self._share = model.queues.share
         self._pool = pool
@@ -93,14 +91,14 @@ class Admission:
 
         The rows of the requests that are decoded are not known: count one for each.
         """
-        return self._pool.pending_of(self._share) - self.finishing
+        return self._pool.pending_of(self._share)
 
     def _admit_to_queue(self, options: RequestOptions, deadline: float, now: float) -> None:
         admission, ahead = self._model.batcher.admission, self.rows_ahead
         try:
             admission.admit(now, self.last_queue, deadline, options.priority, ahead)
         except Overloaded:
-            if ahead or not admission.is_idle:
+            if ahead or not admission.is_idle(self.last_queue):
                 raise
-            # Nothing waits or runs, and a request for the default queue may be quick enough.
+            # The model is idle, and a request for its default queue may be quick enough.
             admission.admit(now, self._model.default_queue, deadline, options.priority)

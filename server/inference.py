@@ -13,6 +13,7 @@ from twisted.internet.defer import CancelledError, Deferred, fail
 from twisted.python.failure import Failure
 
 from batcher.errors import DeadlineExceeded
+from batcher.share import Share
 from model.execution.decode_pool import DecodePool
 from model.signature import Feed
 from server.admission import Admission
@@ -47,6 +48,8 @@ class Inference:
         self.admission = Admission(model, pool, seconds=seconds, default_timeout=default_timeout)
         self._pool = pool
         self._share = model.queues.share
+        # Answers do not wait behind all images of the model that wait to be decoded.
+        self._answers = Share(self._share.name, self._share.weight)
         self._seconds = seconds
 
     def run(self, call: Call[T], timing: Timing | None = None) -> Deferred[T]:
@@ -151,18 +154,11 @@ class Inference:
     ) -> T | Deferred[T]:
         """Return the result of *finish* for *outputs*, or its Deferred if *outputs* are large."""
         if outputs.exceed(MAX_BYTES_FINISHED_AT_ONCE):
-            self.admission.finishing += 1
             set_encode = partial(_set_encode, timing)
-            finished = self._pool.run(finish, outputs, share=self._share, on_duration=set_encode)
-            return finished.addBoth(self._finished)
+            return self._pool.run(finish, outputs, share=self._answers, on_duration=set_encode)
         start = self._seconds()
         result = finish(outputs)
         timing.encode = self._seconds() - start
-        return result
-
-    def _finished(self, result: T | Failure) -> T | Failure:
-        """Count a result, or its error, that a decode thread has finished; return it."""
-        self.admission.finishing -= 1
         return result
 
 

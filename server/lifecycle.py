@@ -1,10 +1,9 @@
 """
 The states of a server, and the transitions between them.
 
-Pure, except for the list of observers.
+Pure.
 """
 
-from collections.abc import Callable
 from enum import Enum
 
 
@@ -33,19 +32,12 @@ class Lifecycle:
         self.state = State.STARTING
         #: The current step of the start, in words.
         self.progress = "starting"
-        self._observers: list[Callable[[State], object]] = []
-
-    def observe(self, observer: Callable[[State], object]) -> None:
-        """From now on, call *observer* with each new state."""
-        self._observers.append(observer)
 
     def move(self, state: State) -> None:
-        """Change to *state*, and call the observers; raises ValueError unless `NEXT` allows it."""
+        """Change to *state*; raises ValueError unless `NEXT` allows it."""
         if state not in NEXT[self.state]:
             raise ValueError(f"a server that is {self.state.value} cannot become {state.value}")
         self.state = state
-        for observer in self._observers:
-            observer(state)
 
     @property
     def leaving(self) -> bool:

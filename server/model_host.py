@@ -169,7 +169,7 @@ class ModelHost:
         """End a start that is under way; answer the accepted requests, and refuse new ones."""
         self._stopping = True
         if self._runs is not None:
-            self._runs.cancel()
+            await self._runs.stop()
         if self._loading is not None:
             await self._loading.stop()
         if self.inference is not None:

@@ -112,6 +112,8 @@ class InferenceService(Service):
         self.site = self._site()
         self.ports: list[IListeningPort] = []
         self._reactor = reactor
+        #: Called when a stop begins, before the server is withdrawn.
+        self.on_stop: list[Callable[[], object]] = []
         self._fail = fail
         self._on_loaded = on_loaded
         self._withdraw = withdraw
@@ -119,6 +121,7 @@ class InferenceService(Service):
         self.start_has_failed = False
         self._starting: Deferred[None] | None = None
         self._stopping: Deferred[None] | None = None
+        self._aborted = False
 
     def _site(self) -> LimitedSite:
         router = Router(self.routes())
@@ -201,6 +204,8 @@ class InferenceService(Service):
         """Answer every accepted request, then stop; the Deferred fires when all has stopped."""
         super().stopService()
         if self._stopping is None:
+            for call in self.on_stop:
+                call()
             self._stopping = ensureDeferred(self._stop())
         return self._stopping
 
@@ -228,9 +233,9 @@ class InferenceService(Service):
             return
         try:
             await maybeDeferred(self._withdraw).addTimeout(MAX_WITHDRAW_SECONDS, self.clock)
-        except CancelledError:
-            raise
-        except Exception:  # noqa: BLE001 - a registry that fails must not keep the server running
+        except Exception:
+            if self._aborted:
+                raise
             _log.failure("the server was not withdrawn from its registry")
 
     async def _drain(self) -> None:
@@ -247,6 +252,7 @@ class InferenceService(Service):
 
     def abort(self) -> None:
         """Drop the requests that are not answered yet, and stop at once."""
+        self._aborted = True
         self.site.connections.abort_all()
         self.lanes.abort()
         if self._stopping is not None:

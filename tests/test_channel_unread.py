@@ -3,8 +3,11 @@
 from collections.abc import Callable
 
 import pytest
+from twisted.internet.defer import succeed
 
 from server.http.connections import LINGER_SECONDS
+from server.http.messages import HTTPResponse, Route
+from server.http.router import Router
 from tests.fakes.http import SlowClient, request
 from tests.fakes.site import EchoServer
 
@@ -230,6 +233,29 @@ def test_a_refusal_that_fills_the_transport_arrives() -> None:
     assert client.unsent == b""
     assert client.read_all()[-1].status == 400
     assert client.transport.half_closed
+
+
+@pytest.mark.parametrize("body", [b"", b"body"])
+def test_a_client_that_reads_no_early_refusals_is_cut_off(body: bytes) -> None:
+    """Many pipelined requests, each refused by its head; a drain must not wait for ever."""
+    server = EchoServer()
+    server.site.router = Router(
+        [
+            Route(
+                "POST",
+                "/",
+                lambda _: succeed(HTTPResponse(200, b"")),
+                preflight=lambda _: HTTPResponse(429, bytes(100)),
+            )
+        ]
+    )
+    client = server.connect_slow()
+    client.send(request("POST", "/", body) * 5000)
+    quiet = server.when_quiet()
+    for _ in range(4):
+        server.clock.advance(8.0)
+    assert client.transport.aborted
+    assert quiet == [None]
 
 
 # --- sending at once

@@ -466,6 +466,32 @@ def test_a_model_saves_up_no_turns_while_it_has_no_jobs() -> None:
     assert "".join(name[0] for name in names) == "p" + "b" * 8 + "ppbpbp"
 
 
+@pytest.mark.parametrize("returning", [False, True])
+def test_a_model_that_is_new_takes_turns_from_its_first_job(returning: bool) -> None:
+    """However long the jobs of the others took before, and if its idle line was dropped."""
+    old, new = Share("old"), Share("new")
+    stepped = SteppedPool()
+    names: list[str] = []
+
+    def queue(share: Share, count: int) -> None:
+        for _ in range(count):
+            stepped.pool.run(names.append, share.name, share=share)
+
+    if returning:
+        queue(new, 1)
+    queue(old, 20)
+    for _ in range(20 + returning):
+        stepped.finish()
+    stepped.pool.run(str, share=Share("third"))
+    stepped.finish()
+    names.clear()
+    queue(old, 8)
+    queue(new, 8)
+    for _ in range(8):
+        stepped.finish()
+    assert sorted(names) == ["new"] * 4 + ["old"] * 4
+
+
 def test_jobs_of_other_models_count_as_far_as_their_turns_allow() -> None:
     """For the wait of the next job: a flood of another model does not add all its jobs."""
     stepped = SteppedPool()

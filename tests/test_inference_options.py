@@ -51,10 +51,9 @@ class RecordingAdmission:
         self.refusal: Exception | None = None
         self._admission = admission
 
-    @property
-    def is_idle(self) -> bool:
-        """Whether the real one is idle."""
-        return self._admission.is_idle
+    def is_idle(self, queue: FeedQueue) -> bool:
+        """Return what the real one returns."""
+        return self._admission.is_idle(queue)
 
     def admit(
         self,

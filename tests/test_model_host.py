@@ -181,6 +181,30 @@ def test_one_model_can_be_closed_while_the_other_serves(monkeypatch: pytest.Monk
     assert kinds(fired) == [list]
 
 
+def test_a_model_that_is_closed_in_its_warm_up_runs_no_longer(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its stop waits for the run that is under way; the other model is served."""
+    harness = ModelHostHarness(monkeypatch)
+    harness.start()
+    other = FakeRunner(FLOATS, spend=harness.spend)
+    second = harness.add_host(FakeLoader(other))
+    started = outcomes(ensureDeferred(second.start()))
+    harness.threads.step()
+    harness.calls.drain()
+    stopped = outcomes(ensureDeferred(second.stop()))
+    assert stopped == []
+    assert kinds(started) == [CancelledError]
+    harness.turn()
+    assert stopped == [None]
+    second.close()
+    ran = len(other.fed)
+    fired = outcomes(harness.classify())
+    harness.turn()
+    assert kinds(fired) == [list]
+    assert len(other.fed) == ran
+
+
 # --- stop
 
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
-from twisted.internet.defer import Deferred
+from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from batcher.stats import State as Batching
@@ -209,22 +209,24 @@ def test_a_server_is_withdrawn_before_it_drains(monkeypatch: pytest.MonkeyPatch)
     assert (registry.withdrawals, fired) == (1, [None])
 
 
-@pytest.mark.parametrize("silent", [True, False])
+@pytest.mark.parametrize("error", [None, ConnectionError("the registry is gone"), CancelledError()])
 def test_a_registry_that_fails_does_not_keep_the_server_running(
-    silent: bool, monkeypatch: pytest.MonkeyPatch, log: Log
+    error: Exception | None, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """Whether it never answers or answers with an error, which is logged."""
+    """Whether it never answers or answers with an error; the error is logged."""
     registry = Registry()
     harness = ServiceHarness(monkeypatch, withdraw=registry.withdraw).started()
     fired = harness.stop()
-    if silent:
+    if error is None:
         harness.wait(MAX_WITHDRAW_SECONDS)
     else:
-        registry.answer.errback(ConnectionError("the registry is gone"))
+        registry.answer.errback(error)
         harness.turn()
+    assert harness.service.lifecycle.state is State.DRAINING
     harness.wait(IDLE_GRACE_SECONDS)
     assert fired == [None]
-    kind = DeferredTimeout if silent else ConnectionError
+    assert harness.threads.running == []
+    kind = DeferredTimeout if error is None else type(error)
     assert "not withdrawn from its registry" in log.flush(kind)[0]
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+from twisted.internet.defer import Deferred
 
 from model.errors import ModelError
 from server.lifecycle import State
@@ -54,6 +55,20 @@ def test_the_reactor_handles_the_first_signal(harness: ServiceHarness, handlers:
     assert set(handlers) == {signal.SIGTERM, signal.SIGINT}
     harness.wait(0.25)
     assert harness.service.lifecycle.state is State.STOPPED
+
+
+def test_the_second_signal_works_while_the_server_is_withdrawn(
+    handlers: Handlers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A registry may not answer for seconds."""
+    harness = ServiceHarness(monkeypatch, withdraw=Deferred).started()
+    end_at_once_on_second_signal(harness.service, harness.reactor)
+    fired: list[object] = []
+    harness.service.stopService().addBoth(fired.append)
+    assert fired == []
+    handlers[signal.SIGTERM](signal.SIGTERM, None)
+    harness.turn()
+    assert fired == [None]
 
 
 LINE = "stopping; a second signal (Ctrl-C) stops the server at once and drops requests"

@@ -1,5 +1,6 @@
 """Warm-up: the sizes that it tries, where its sweep ends, and what it measures."""
 
+import weakref
 from collections.abc import Callable
 
 import numpy as np
@@ -8,7 +9,7 @@ from twisted.internet.defer import CancelledError, Deferred
 from twisted.internet.task import Clock
 
 from batcher.batcher import Batcher
-from batcher.errors import OutOfMemory, ResultCountMismatch
+from batcher.errors import OutOfMemory, ResultCountMismatch, ShuttingDown
 from batcher.learning.latency import (
     MAX_WARMUP_RUNS,
     MIN_LONG_RUN_SECONDS,
@@ -195,6 +196,30 @@ def test_a_run_of_a_warm_up_may_take_longer_than_the_run_timeout() -> None:
     assert finished(Machine(lambda _: 1000.0), largest=2) == [{1: 1000.0, 2: 1000.0}]
 
 
+def test_the_outputs_of_a_run_are_dropped_at_once() -> None:
+    """Those of all runs of a size may not fit in memory."""
+
+    class Heavy(np.ndarray):
+        """An array that a weak reference can follow."""
+
+    alive: list[weakref.ref[np.ndarray]] = []
+    most = 0
+    machine = Machine(lambda _: 1 / 64)
+    run = machine.runner.run
+
+    def watched(feed: Feed) -> Arrays:
+        nonlocal most
+        outputs = tuple(output.view(Heavy) for output in run(feed))
+        alive.extend(map(weakref.ref, outputs))
+        most = max(most, sum(each() is not None for each in alive))
+        return outputs
+
+    machine.runner.run = watched  # type: ignore[method-assign]  # to follow its outputs
+    assert finished(machine, largest=1) == [{1: 1 / 64}]
+    assert len(alive) > 60
+    assert most <= 3
+
+
 def test_the_sweep_ends_where_more_rows_add_no_rate() -> None:
     """Runs of up to four rows last as long as of one; from there time grows with the rows."""
     machine = Machine(lambda rows: max(1, rows / 4) / 4)
@@ -290,11 +315,14 @@ def test_a_cancelled_warm_up_ends_with_the_runs_that_have_begun() -> None:
     machine.threads[0].run_all()
     machine.threads[1].run_all()
     before = len(machine.rows())
-    machine.runs.cancel()
+    stopped = outcomes(machine.runs.stop())
+    assert stopped == []
     machine.work()
+    assert stopped == [None]
     assert kinds(fired) == [CancelledError]
     assert len(machine.rows()) <= before + 2
-    assert machine.batcher.admission.is_idle
+    assert kinds(machine.warm_up()) == [ShuttingDown]
+    assert machine.batcher.stats().running == 0
 
 
 def test_all_lanes_run_a_size_at_the_same_time() -> None:

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
-from math import ceil, inf
+from math import ceil
 from typing import Protocol, TypeVar, TypeVarTuple, cast
 
 from twisted.internet.defer import Deferred, fail, succeed
@@ -121,9 +121,11 @@ class DecodePool:
         self._call_from_thread = call_from_thread
         self._clock = clock
         self._state = _State.NEW
-        self._lock = threading.Lock()  # guards the lines
-        # A line is kept after its last job, as long as its charge makes a difference.
+        self._lock = threading.Lock()  # guards the lines and _least
+        # A line is kept after its last job, as long as its charge is above _least.
         self._lines: dict[Share, _Line] = {}
+        # The charge of the line that had the last turn: no line counts with less.
+        self._least = 0.0
         self._stops: list[Deferred[None]] = []
 
     @property
@@ -208,12 +210,10 @@ class DecodePool:
     def _new_line(self, share: Share) -> _Line:
         """Add a line for *share*; drop the idle lines whose charge makes no difference."""
         with self._lock:
-            busy = [line.charged for line in self._lines.values() if line.waiting or line.running]
-            least = min(busy, default=inf)
             self._lines = {
                 each: line
                 for each, line in self._lines.items()
-                if line.waiting or line.running or line.charged > least
+                if line.waiting or line.running or line.charged > self._least
             }
             self._lines[share] = line = _Line(share)
             return line
@@ -255,10 +255,9 @@ class DecodePool:
             lines = [line for line in self._lines.values() if line.waiting]
             if not lines:
                 return None
-            line = min(lines, key=_charge)
-            for each in self._lines.values():
-                # A line without jobs at its turn does not make up for that turn later.
-                each.charged = max(each.charged, line.charged)
+            # A line without jobs at its turn does not make up for that turn later.
+            line = min(lines, key=lambda line: max(line.charged, self._least))
+            self._least = line.charged = max(line.charged, self._least)
             job = next(iter(line.waiting))
             del line.waiting[job]
             line.running += 1
@@ -304,7 +303,3 @@ class DecodePool:
             stops, self._stops = self._stops, []
             for stopped in stops:
                 stopped.callback(None)
-
-
-def _charge(line: _Line) -> float:
-    return line.charged

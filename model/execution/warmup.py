@@ -106,17 +106,18 @@ class MeasuredRuns:
         self._share = Share(name, WARMUP_WEIGHT, background=True)
         self._under_way: Deferred[list[tuple[bool, Any]]] | None = None
 
-    async def run(self, feed: Feed, count: int) -> list[float]:
+    async def run(self, feed: Feed, count: int, latency: LatencyCurve | None = None) -> list[float]:
         """
         Run *feed* *count* times; return the seconds of each run, without the dispatch overhead.
 
-        Waits until all these runs have ended.  Raises `OutOfMemory` if the rows do not fit in
-        memory, else the error of the first run that failed.
+        *latency* has the earlier runs of *feed*, and learns from these runs.  Waits until all of
+        them have ended.  Raises `OutOfMemory` if the rows do not fit in memory, else the error of
+        the first run that failed.
         """
         rows = feed.rows
         # The batcher lowers the cap and runs fewer rows if they do not fit in memory.
         queue: Queue[Feed, Arrays] = Queue(
-            LatencyCurve({}),
+            latency or LatencyCurve({}),
             rows,
             rows * count,
             self._share.name,
@@ -124,7 +125,11 @@ class MeasuredRuns:
             policy=FixedPolicy(rows, 0.0),
         )
         traces = [Trace() for _ in range(count)]
-        answers = [self._batcher.submit(feed, rows, queue, trace=trace) for trace in traces]
+        answers: list[Deferred[Any]] = [
+            # Drop the outputs of each run at once: those of all runs may not fit in memory.
+            self._batcher.submit(feed, rows, queue, trace=trace).addCallback(lambda _: None)
+            for trace in traces
+        ]
         self._under_way = DeferredList(answers, consumeErrors=True)
         for succeeded, result in await self._under_way:
             if not succeeded:
@@ -142,10 +147,11 @@ class MeasuredRuns:
         of the runs so far.  An untimed run on each lane before the timed ones lets the engine
         prepare for the shape.
         """
-        await self.run(feed, self._lanes)
-        times = await self.run(feed, self._lanes)
+        latency = LatencyCurve({})
+        await self.run(feed, self._lanes, latency)
+        times = await self.run(feed, self._lanes, latency)
         while (missing := self._lanes * repeats(median(times)) - len(times)) > 0:
-            times += await self.run(feed, missing)
+            times += await self.run(feed, missing, latency)
         return trimmed_mean(times)
 
     async def run_all_sizes(self, sample: Feed, largest: int) -> float:
@@ -163,10 +169,15 @@ class MeasuredRuns:
             await self.run(repeat_sample(sample, rows), self._lanes)
         return await self.run_on_all(repeat_sample(sample, largest), few)
 
-    def cancel(self) -> None:
-        """Drop the runs that wait; the call of `run` then raises `CancelledError`."""
+    def stop(self) -> Deferred[None]:
+        """
+        Drop the runs that wait, and start none from now on; fire when no run is under way.
+
+        A call of `run` that is under way then raises `CancelledError`.
+        """
         if self._under_way is not None:
             self._under_way.cancel()
+        return self._batcher.close_share(self._share)
 
 
 def _cause(error: BaseException) -> BaseException:

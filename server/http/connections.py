@@ -191,7 +191,8 @@ class Connection:
     def request_received(self) -> None:
         """Called when a request is complete: its answer may take any time."""
         self._answering = True
-        self._limit = inf
+        if not self.transport_full:  # else the client must read the answers before it
+            self._limit = inf
 
     def request_answered(self) -> None:
         """

@@ -12,7 +12,6 @@ from typing import Any
 
 from twisted.logger import Logger
 
-from server.lifecycle import State
 from server.service import InferenceService
 
 _log = Logger()
@@ -25,9 +24,9 @@ def end_at_once_on_second_signal(
     service: InferenceService, reactor: Any, *, clean_up: Callable[[], object] = lambda: None
 ) -> None:
     """
-    Make SIGTERM and SIGINT abort *service* once it drains; the reactor handles the first signal.
+    Make SIGTERM and SIGINT abort *service* once it stops; the reactor handles the first signal.
 
-    When the drain starts, a log line states what a second signal does, because the process may
+    When the stop begins, a log line states what a second signal does, because the process may
     first have to wait for the start or for a request to end.
 
     After the second signal, when the reactor has stopped, *clean_up* is called and the process ends
@@ -48,13 +47,12 @@ def end_at_once_on_second_signal(
     def abort_soon(*_: object) -> None:
         reactor.callFromThread(abort)
 
-    def watch(state: State) -> None:
-        if state is State.DRAINING:
-            signal.signal(signal.SIGTERM, abort_soon)
-            signal.signal(signal.SIGINT, abort_soon)
-            if not service.start_has_failed:
-                _log.info(
-                    "stopping; a second signal (Ctrl-C) stops the server at once and drops requests"
-                )
+    def stops() -> None:
+        signal.signal(signal.SIGTERM, abort_soon)
+        signal.signal(signal.SIGINT, abort_soon)
+        if not service.start_has_failed:
+            _log.info(
+                "stopping; a second signal (Ctrl-C) stops the server at once and drops requests"
+            )
 
-    service.lifecycle.observe(watch)
+    service.on_stop.append(stops)

@@ -122,7 +122,8 @@ class CheckedBatcher:
         #: The sources that were answered last and have not sent a request since.
         self.missing: dict[str, set[int | None]] = {key: set() for key in KEYS}
         self.since = dict.fromkeys(KEYS, 0.0)  #: time of these answers
-        self.last_completed = 0.0  #: when a run ended last
+        #: When a run ended last, by share.
+        self.last_completed = dict.fromkeys(setup.shares, 0.0)
         self.override_until = 0.0  #: the deadline of an override
         self.closed = self.aborted = False
         self.drains = 0
@@ -189,6 +190,14 @@ class CheckedBatcher:
         """Return whether requests of the queue *key* are refused."""
         return self.closed or self.share_of[key] in self.closes
 
+    def idle_for(self, key: str) -> float:
+        """Return for how many seconds the share of the queue *key* has been idle; 0.0 if busy."""
+        share = self.share_of[key]
+        running = [self.requests[it.run.given[0].item].asked.key for it in self.in_flight]
+        if any(each in share for each in (*running, *(it.asked.key for it in self.open.values()))):
+            return 0.0
+        return self.clock.seconds() - self.last_completed[share]
+
     def abort(self) -> None:
         """Abort."""
         self.closed = self.aborted = True
@@ -197,9 +206,9 @@ class CheckedBatcher:
     def end(self, lane: CheckedLane, fault: Fault) -> None:
         """End the run on *lane*, with *fault*."""
         run, now = lane.current, self.clock.seconds()
-        self.last_completed = now
         requests = [self.requests[piece.item] for piece in run.given]
         key = requests[0].asked.key
+        self.last_completed[self.share_of[key]] = now
         error: Exception | None = None
         results = [rows_of(piece) for piece in run.given]
         if fault == "leaving":

@@ -143,7 +143,7 @@ def check_admission(
     assert checked.batcher.stats() == before
     stuck = len(in_flight) == len(checked.lanes)
     quiet = not (ahead or checked.open or in_flight)
-    doubtful = quiet and now - checked.last_completed >= MIN_IDLE_RUNS * queue.latency.predict(1)
+    doubtful = not ahead and checked.idle_for(key) >= MIN_IDLE_RUNS * queue.latency.predict(1)
     least = queue.margin * queue.latency.predict(1)
     if checked.is_closed(key):
         assert isinstance(refusal, ShuttingDown)

@@ -22,7 +22,6 @@ from twisted.internet.task import deferLater
 from batcher.stats import BatcherStats, Totals
 from model.backend import LoadedModel, OnProgress, Runner
 from model.signature import Arrays, Feed, Signature
-from server.lifecycle import State
 from server.model_loading import load_model
 from server.service import InferenceService
 from server.settings.table import Settings
@@ -102,8 +101,14 @@ class WatchedServer:
 
     def __init__(self, settings: Settings) -> None:
         self.ready: Deferred[None] = Deferred()
-        self.service = InferenceService(settings, reactor, fail=self._failed, load=self._load)
-        self.service.lifecycle.observe(self._moved)
+        self.service = InferenceService(
+            settings,
+            reactor,
+            fail=self._failed,
+            load=self._load,
+            # The server is ready as soon as this call has returned.
+            on_loaded=lambda: reactor.callLater(0, self.ready.callback, None),
+        )
 
     @property
     def port(self) -> int:
@@ -124,12 +129,6 @@ class WatchedServer:
 
     def _failed(self, line: str) -> None:
         self.ready.errback(StartFailed(line))
-
-    def _moved(self, state: State) -> None:
-        if state is State.READY:
-            self.runner.batches.clear()  # those of the warm-up
-            self.runner.firsts.clear()
-            self.ready.callback(None)
 
     def _load(self, settings: Settings, on_progress: OnProgress) -> LoadedModel:
         loaded = load_model(settings, on_progress)
