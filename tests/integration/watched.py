@@ -107,7 +107,7 @@ class WatchedServer:
             fail=self._failed,
             load=self._load,
             # The server is ready as soon as this call has returned.
-            on_loaded=lambda: reactor.callLater(0, self.ready.callback, None),
+            on_loaded=lambda: reactor.callLater(0, self._is_ready),
         )
 
     @property
@@ -129,6 +129,11 @@ class WatchedServer:
 
     def _failed(self, line: str) -> None:
         self.ready.errback(StartFailed(line))
+
+    def _is_ready(self) -> None:
+        self.runner.batches.clear()  # those of the warm-up
+        self.runner.firsts.clear()
+        self.ready.callback(None)
 
     def _load(self, settings: Settings, on_progress: OnProgress) -> LoadedModel:
         loaded = load_model(settings, on_progress)
