@@ -1,59 +1,27 @@
 """Requests through decoding, queue, run and labels: server/inference.py."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import replace
 
 import numpy as np
 import pytest
 from twisted.internet.defer import CancelledError
-from twisted.internet.task import Clock
 
 from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
-from batcher.policy import FixedPolicy
 from model.errors import ModelError
-from model.execution.decode_pool import DecodePool, PoolNotRunning
+from model.execution.decode_pool import PoolNotRunning
 from model.images.errors import NotAnImage, TooManyPixels
-from model.signature import STRING, Arrays, Feed, FeedError
+from model.signature import Feed, FeedError
 from server.call import Call, Outputs, RequestOptions, Timing
-from server.inference import MAX_BYTES_FINISHED_AT_ONCE, Inference
-from tests.fakes.server import SIGNATURE, SIZE, ManualLane, classify, served_model
-from tests.fakes.threads import Calls, ManualThreads, kinds, outcomes
+from tests.fakes.inference import InferenceFixture, same, tensor_call
+from tests.fakes.server import SIGNATURE, SIZE, classify
+from tests.fakes.threads import kinds, outcomes
 from tests.images import coloured, encoded
 
 IMAGE = encoded(coloured(16, 16), "PNG")
 
 
 pytestmark = pytest.mark.usefixtures("log")
-
-
-@dataclass
-class InferenceFixture:
-    """An inference whose decode thread and lane are stepped by the test."""
-
-    clock: Clock = field(default_factory=Clock)
-    lane: ManualLane = field(default_factory=ManualLane)
-    threads: ManualThreads = field(default_factory=ManualThreads)
-    calls: Calls = field(default_factory=Calls)
-    max_queued_rows: int = 8
-
-    def __post_init__(self) -> None:
-        """Start the pool; each decoding takes two seconds."""
-        ticks = iter(range(0, 1000, 2))
-        self.pool = DecodePool(self.calls, 1, pool=self.threads, clock=lambda: float(next(ticks)))
-        self.pool.start()
-        model = served_model(
-            self.clock,
-            self.lane,
-            policy=FixedPolicy(4, 0.0),
-            max_queued_rows=self.max_queued_rows,
-        )
-        self.inference = Inference(model, self.pool, seconds=self.clock.seconds)
-
-    def decode(self) -> None:
-        """Decode one image."""
-        self.threads.step()
-        self.calls.step()
 
 
 def classes(fired: list[object]) -> list[tuple[str, float]]:
@@ -207,22 +175,6 @@ def test_a_full_queue_and_a_failed_run_are_reported() -> None:
 # --- tensors
 
 
-def feed(*values: int) -> Feed:
-    """Return a row of each of *values*."""
-    rows = np.array(values, np.uint8).reshape(-1, 1, 1, 1)
-    return SIGNATURE.feed({"image": np.broadcast_to(rows, (len(values), SIZE, SIZE, 3)).copy()})
-
-
-def same(outputs: Outputs) -> Outputs:
-    """Return *outputs*."""
-    return outputs
-
-
-def tensor_call(*values: int, at_once: bool = False) -> Call[Outputs]:
-    """Return a call for a row of each of *values*, whose result is the outputs."""
-    return Call(partial(feed, *values), same, at_once=at_once)
-
-
 def test_a_feed_is_prepared_on_a_thread_and_answered_with_its_signature() -> None:
     """All rows of it, and all outputs."""
     fixture = InferenceFixture()
@@ -303,78 +255,6 @@ def test_an_error_is_the_same_on_each_thread(
     assert len(prepared) == (timeout == 8.0)
     assert timing.decode is not None
     assert fixture.lane.batches == []
-
-
-# --- large outputs
-
-
-def large(*, strings: bool = False) -> Arrays:
-    """Return an output that is finished on a decode thread."""
-    if strings:
-        return (np.array([b"x" * MAX_BYTES_FINISHED_AT_ONCE], STRING),)
-    return (np.zeros((1, MAX_BYTES_FINISHED_AT_ONCE // 4 + 1), np.float32),)
-
-
-@pytest.mark.parametrize("arrays", [large(), large(strings=True)], ids=["numbers", "strings"])
-def test_large_outputs_are_finished_on_a_decode_thread(arrays: Arrays) -> None:
-    """The reactor thread serves other requests meanwhile; the time is that on the thread."""
-    fixture = InferenceFixture()
-    timing = Timing()
-    fired = outcomes(fixture.inference.run(tensor_call(7, at_once=True), timing))
-    fixture.lane.give(arrays)
-    assert (fired, timing.encode) == ([], None)
-    fixture.decode()
-    (result,) = fired
-    assert isinstance(result, Outputs)
-    assert result.arrays is arrays
-    assert timing.encode == 2.0
-    assert fixture.inference.admission.decoding.average == 0.0
-
-
-def test_small_outputs_are_finished_at_once() -> None:
-    """Up to the limit, with the bytes of their strings."""
-    fixture = InferenceFixture()
-    timing = Timing()
-    fired = outcomes(fixture.inference.run(tensor_call(7, at_once=True), timing))
-    fixture.lane.give((np.zeros((1, MAX_BYTES_FINISHED_AT_ONCE // 4), np.float32),))
-    assert len(fired) == 1
-    assert timing.encode == 0.0
-
-
-def test_an_error_of_the_last_step_is_the_result() -> None:
-    """On each thread."""
-    fixture = InferenceFixture()
-
-    def fail(_: Outputs) -> None:
-        raise ZeroDivisionError
-
-    for arrays in (large(), (np.zeros((1, 3), np.float32),)):
-        fired = outcomes(fixture.inference.run(Call(partial(feed, 7), fail, at_once=True)))
-        fixture.lane.give(arrays)
-        if fixture.threads.queue:
-            fixture.decode()
-        assert kinds(fired) == [ZeroDivisionError]
-
-
-@pytest.mark.parametrize("begun", [False, True])
-def test_a_result_that_is_cancelled_while_it_is_finished_is_dropped(begun: bool) -> None:
-    """And no later request counts it as one to decode."""
-    fixture = InferenceFixture()
-    finished: list[None] = []
-    call = Call(partial(feed, 7), lambda _: finished.append(None), at_once=True)
-    answer = fixture.inference.run(call)
-    fired = outcomes(answer)
-    fixture.lane.give(large())
-    if begun:
-        fixture.threads.step()
-    answer.cancel()
-    assert kinds(fired) == [CancelledError]
-    if not begun:
-        fixture.threads.step()
-    else:
-        fixture.calls.step()
-    assert len(finished) == begun
-    assert (len(fired), fixture.inference.admission.pending) == (1, 0)
 
 
 def test_images_and_tensors_of_one_shape_share_a_batch() -> None:

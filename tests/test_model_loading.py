@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from model.backend import Device, DeviceChoice, LoadedModel, LoadOptions, OnProgress
+from model.backend import Device, LoadOptions
 from model.backends.tensorflow.backend import TensorFlowBackend
 from model.backends.tensorflow.default_model.source import (
     DEFAULT_MODEL,
@@ -20,11 +20,12 @@ from model.images.facts import ImageFacts
 from model.images.normalisation import ColourOrder
 from model.images.preprocessing import Resample
 from model.repository.cache import CachedModel, CacheUnavailableError
-from model.repository.model_kind import ModelFiles, ModelKind, find_model
+from model.repository.model_kind import ModelFiles, ModelKind
 from model.repository.model_toml import ModelFacts
 from server.model_loading import load_model, locate_model
 from server.settings.table import DEFAULT_TOP_PREDICTIONS, Settings
-from tests.fakes.model import IMAGES, FakeRunner, images
+from tests.fakes.backend import CPU, GPU, FakeBackend
+from tests.fakes.model import IMAGES
 
 TOML = """
 name = "flowers"
@@ -68,58 +69,6 @@ def folder(tmp_path: Path) -> Path:
 
 def ignore(line: str) -> None:
     """Ignore a line of progress."""
-
-
-CPU, GPU = Device("cpu", "a CPU"), Device("gpu", "a GPU")
-
-
-class FakeBackend:
-    """An engine that records the calls; it reads the files that *find* returns."""
-
-    name = "an engine"
-
-    def __init__(
-        self,
-        device: Device = CPU,
-        find: Callable[[Path], ModelFiles | None] = find_model,
-    ) -> None:
-        self.find = find
-        self.prepared: list[DeviceChoice] = []
-        self.choices: list[DeviceChoice] = []
-        self.loads: list[tuple[ModelFiles, LoadOptions]] = []
-        self._device = device
-
-    def prepare_process(self, choice: DeviceChoice) -> None:
-        """Record *choice*."""
-        self.prepared.append(choice)
-
-    def default_model(self, on_progress: OnProgress) -> tuple[ModelFiles, ModelFacts]:
-        """Return a model without labels."""
-        on_progress("converting")
-        return ModelFiles("fake", Path("a"), Path("b")), ModelFacts(name="the default")
-
-    def choose_device(self, choice: DeviceChoice) -> Device:
-        """Record *choice*."""
-        assert self.prepared
-        self.choices.append(choice)
-        return self._device
-
-    def load(self, files: ModelFiles, options: LoadOptions) -> LoadedModel:
-        """Record the arguments."""
-        self.loads.append((files, options))
-        options.on_progress("images: as they are")
-        return LoadedModel(
-            name=options.name,
-            version=options.version,
-            runner=FakeRunner(),
-            signatures=(IMAGES,),
-            image_input=None,
-            labels=options.labels,
-            top=options.top,
-            samples={IMAGES.name: images(0)},
-            decodes=False,
-            lanes=options.lanes,
-        )
 
 
 def found(settings: Settings) -> tuple[ModelFiles, ModelFacts]:
