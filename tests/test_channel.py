@@ -2,7 +2,7 @@
 
 import pytest
 
-from server.http.request import LimitedRequest, request_id_from
+from server.http.request import request_id_from
 from tests.fakes.http import chunk, request
 from tests.fakes.site import EchoServer
 
@@ -389,20 +389,3 @@ def test_abort_all_cuts_every_connection_off() -> None:
     assert all(client.transport.aborted for client in clients)
     assert not server.site.connections.open
     assert server.limits.held == 0
-
-
-# --- header fields
-
-
-def test_a_header_that_was_set_is_sent_unchanged() -> None:
-    """Encoded once, beside those of `begin_answer`."""
-    server = EchoServer(at_once=False)
-    client = server.connect()
-    client.send(request("GET"))
-    waiting = server.resource.waiting[0].request
-    assert isinstance(waiting, LimitedRequest)
-    waiting.setHeader("X-Label", "café")  # type: ignore[no-untyped-call]  # Twisted's
-    waiting.begin_answer(200, {"Content-Length": "6", "X-Other": "thé"})
-    server.resource.answer_all()
-    assert "X-Label: café\r\n".encode() in client.received
-    assert "X-Other: thé\r\n".encode() in client.received

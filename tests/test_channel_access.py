@@ -127,3 +127,17 @@ def test_a_log_that_fails_breaks_no_answer(data: bytes, log: Log) -> None:
     assert not server.site.connections.open
     (line,) = log.flush(OSError)
     assert line.startswith("the access log failed")
+
+
+def test_a_header_that_was_set_is_sent_unchanged() -> None:
+    """Encoded once, beside those of `begin_answer`."""
+    server = EchoServer(at_once=False)
+    client = server.connect()
+    client.send(request("GET"))
+    waiting = server.resource.waiting[0].request
+    assert isinstance(waiting, LimitedRequest)
+    waiting.setHeader("X-Label", "café")  # type: ignore[no-untyped-call]  # Twisted's
+    waiting.begin_answer(200, {"Content-Length": "6", "X-Other": "thé"})
+    server.resource.answer_all()
+    assert "X-Label: café\r\n".encode() in client.received
+    assert "X-Other: thé\r\n".encode() in client.received

@@ -1,7 +1,5 @@
 """Connections of a protocol that is not twisted.web's: server/http/connections.py."""
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -396,15 +394,3 @@ def test_abort_all_cuts_every_connection_off() -> None:
     server.clock.advance(0)
     assert all(transport.aborted for _, transport in clients)
     assert not server.connections.open
-
-
-def test_connections_and_routes_do_not_import_twisted_web() -> None:
-    """Nor through another module: a front end with its own parser does without it."""
-    program = (
-        "import sys, server.http.connections, server.http.router;"
-        "sys.exit(repr({'twisted.web', 'klein'} & {*sys.modules}))"
-    )
-    ran = subprocess.run(
-        [sys.executable, "-c", program], capture_output=True, text=True, check=False
-    )
-    assert ran.stderr == "set()\n"

@@ -1,5 +1,7 @@
 """Which route a request matches, and how often it is looked up: server/http/router.py."""
 
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -225,3 +227,15 @@ def test_a_route_writes_its_errors_in_its_own_form(
 def test_a_router_lists_its_routes_in_order() -> None:
     """A front end registers each of them under its name."""
     assert [route.name for route in Router([POST, STATUS]).routes] == ["POST /", "GET /status"]
+
+
+def test_connections_and_routes_do_not_import_twisted_web() -> None:
+    """Nor through another module: a front end with its own parser does without it."""
+    program = (
+        "import sys, server.http.connections, server.http.router;"
+        "sys.exit(repr({'twisted.web', 'klein'} & {*sys.modules}))"
+    )
+    ran = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=False
+    )
+    assert ran.stderr == "set()\n"

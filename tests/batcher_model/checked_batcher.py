@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
 from twisted.python.failure import Failure
 
@@ -27,6 +27,7 @@ from batcher.policy import LotPolicy
 from batcher.queue import Queue
 from batcher.share import Share
 from batcher.stats import Recorder
+from tests.batcher_model.lane import CheckedLane
 from tests.batcher_model.requests import (
     Cancellation,
     ModelRequest,
@@ -47,34 +48,7 @@ from tests.batcher_model.settings import (
     Setup,
 )
 from tests.batcher_model.shares import Fairness, LaunchedPart, QueueLevel, Ready
-from tests.fakes.executor import ManualExecutor, ManualRun, Rows, join_rows, rows_of
-
-
-class CheckedLane(ManualExecutor[int]):
-    """A lane whose batches are checked at their launch."""
-
-    def __init__(self, checked: "CheckedBatcher") -> None:
-        super().__init__()
-        self.checked = checked
-        self.launched_runs: list[ModelRun] = []
-
-    def run(self, pieces: Sequence[Piece[int]]) -> Deferred[Sequence[Rows[int]]]:
-        """Begin a run; it may end at once."""
-        # An exception here would fail the requests instead of the test.
-        with self.checked.collecting_failures():
-            assert not self.busy, "one run at a time"
-        self.runs.append(ManualRun(pieces))
-        self.launched_runs.append(self.checked.launched(self.current))
-        answer = self.current.answer
-        instant = self.checked.setup.instant
-        if instant and len(self.runs) % instant == 0:
-            self.checked.end(self, "none")
-        return answer
-
-    @property
-    def busy(self) -> bool:
-        """Whether a run is under way."""
-        return bool(self.launched_runs) and not self.launched_runs[-1].run.ended
+from tests.fakes.executor import ManualRun, Rows, join_rows, rows_of
 
 
 class CheckedBatcher:
