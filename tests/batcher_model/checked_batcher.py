@@ -7,6 +7,7 @@ A batcher on a clock, its lanes, and checks of every launch and every answer.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.task import Clock
@@ -21,7 +22,6 @@ from batcher.errors import (
     RunHung,
     ShuttingDown,
 )
-from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
 from batcher.queue import Queue
@@ -49,6 +49,9 @@ from tests.batcher_model.settings import (
 )
 from tests.batcher_model.shares import Fairness, LaunchedPart, QueueLevel, Ready
 from tests.fakes.executor import ManualRun, Rows, join_rows, rows_of
+
+if TYPE_CHECKING:
+    from batcher.executor import Piece
 
 
 class CheckedBatcher:

@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING
 from twisted.internet.defer import Deferred
 
 from batcher.executor import Piece
-from tests.batcher_model.requests import ModelRun
 from tests.fakes.executor import ManualExecutor, ManualRun, Rows
 
 if TYPE_CHECKING:
     from tests.batcher_model.checked_batcher import CheckedBatcher
+    from tests.batcher_model.requests import ModelRun
 
 
 class CheckedLane(ManualExecutor[int]):
