@@ -52,7 +52,7 @@ class Batcher(Generic[Item, Result]):
 
     *executors* are the lanes, with one run at a time each; *policy* decides when to launch and how
     many rows.  *join* combines the results of a split request, in the order of its rows, into one.
-    *observer* is told of each launch and outcome.  A run that takes longer than both *run_timeout*
+    *observer* is called at each launch and outcome.  A run that takes longer than both *run_timeout*
     seconds and 10 times its expected time is given up; its lane is not used until the run ends.  By
     default no run is given up.
 

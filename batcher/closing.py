@@ -19,7 +19,7 @@ from batcher.stats import State
 
 
 class Closing(Generic[Item, Result]):
-    """What a batcher still accepts, and who waits for its end or that of a share."""
+    """What a batcher still accepts, and the Deferreds that wait for its end or that of a share."""
 
     __slots__ = ("_lanes", "_pending", "_retries", "_waiting", "open", "state")
 

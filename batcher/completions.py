@@ -1,5 +1,5 @@
 """
-Fire the Deferreds of ended requests in order, each exactly once, and tell the observer.
+Fire the Deferreds of ended requests in order, each exactly once, and call the observer.
 
 Belongs to the reactor thread.
 """
@@ -20,7 +20,7 @@ class Completions(Generic[Item, Result]):
     __slots__ = ("_delivering", "_ended", "_join", "_observer")
 
     def __init__(self, join: Callable[[Sequence[Result]], Result], observer: Observer) -> None:
-        """*join* combines results of a split request; *observer* is told of each outcome."""
+        """*join* combines results of a split request; *observer* is called with each outcome."""
         self._join = join
         self._observer = observer
         self._ended: deque[Request[Item, Result]] = deque()

@@ -1,5 +1,5 @@
 """
-The interface through which a batcher tells what becomes of batches and rows.
+The interface through which a batcher reports launches, runs, and the end of each row.
 
 Pure declarations; for totals, recent runs and metrics.
 """
@@ -19,7 +19,7 @@ CancelStage = Literal["queue", "run", "decode"]
 
 class Observer(Protocol):
     """
-    Is told of each launch, and of the end of each row.
+    Called at each launch, and at the end of each run and of each row.
 
     Each row of a submitted request ends in exactly one call of `answered`, `failed`, `refused`,
     `expired` or `cancelled`; *rows* is the number of all rows of the request.  The caller of a

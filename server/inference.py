@@ -29,7 +29,7 @@ MAX_BYTES_FINISHED_AT_ONCE = 1 << 15
 
 
 class Inference:
-    """Runs calls on one model; `admission` is asked before."""
+    """Runs calls on one model; `admission` decides before whether a request is accepted."""
 
     def __init__(
         self,

@@ -71,9 +71,9 @@ class InferenceService(Service):
     must end the process.  *on_loaded* is called when the model is loaded and warm, before the
     server is ready.  *load* returns the model; it is called on a thread of its own.
 
-    When the server stops, *withdraw* is called first, so that a registry can be told to send no
-    more requests; requests are served as before until its Deferred has fired or failed, but no
-    longer than `MAX_WITHDRAW_SECONDS`.
+    When the server stops, *withdraw* is called first, to remove it from a registry.  Requests are
+    served as before until its Deferred has fired or failed, but no longer than
+    `MAX_WITHDRAW_SECONDS`.
     """
 
     def __init__(

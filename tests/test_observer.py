@@ -1,4 +1,4 @@
-"""What a batcher tells its observer: batcher/observer.py, and the totals in batcher/stats.py."""
+"""The calls of an observer: batcher/observer.py, and the totals in batcher/stats.py."""
 
 from typing import Any
 
@@ -15,7 +15,7 @@ from tests.fakes.executor import ManualBatcher
 
 
 class Events:
-    """An observer that keeps all it is told, in order."""
+    """An observer that keeps all calls, in order."""
 
     def __init__(self) -> None:
         self.runs: list[tuple[str, int, type[BaseException] | None]] = []
@@ -54,7 +54,7 @@ class Events:
 
 @pytest.fixture
 def events() -> Events:
-    """Return an observer that has been told nothing."""
+    """Return an observer that has not been called."""
     return Events()
 
 

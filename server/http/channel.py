@@ -39,7 +39,7 @@ class LimitedChannel(http.HTTPChannel):
         super().__init__()
         self._host: IAddress | None = None
 
-    # --- what the connection asks and tells
+    # --- the methods of a Receiver
 
     def has_request(self) -> bool:
         """Whether a request is being received or answered; a refused one does not count."""

@@ -1,7 +1,7 @@
 """
 Translate errors into HTTP.
 
-An error tells its kind (batcher/error_kind.py); here are the statuses and the form of answers in
+An error states its kind (batcher/error_kind.py); here are the statuses and the form of answers in
 which the native dialect reports the kinds.  Another dialect has a table of its own, from which
 `refusal_for` makes its answers, too.  Only what HTTP alone knows is an `HTTPError` with a status.
 """
