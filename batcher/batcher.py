@@ -52,9 +52,9 @@ class Batcher(Generic[Item, Result]):
 
     *executors* are the lanes, with one run at a time each; *policy* decides when to launch and how
     many rows.  *join* combines the results of a split request, in the order of its rows, into one.
-    *observer* is called at each launch and outcome.  A run that takes longer than both *run_timeout*
-    seconds and 10 times its expected time is given up; its lane is not used until the run ends.  By
-    default no run is given up.
+    *observer* is called at each launch and outcome.  A run that takes longer than both
+    *run_timeout* seconds and 10 times its expected time is given up; its lane is not used until the
+    run ends.  By default no run is given up.
 
     The clock may be set back, as a reactor's may: a negative duration counts as 0 seconds.
 
