@@ -7,6 +7,7 @@ A batcher on a clock, its lanes, and checks of every launch and every answer.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
@@ -168,11 +169,11 @@ class CheckedBatcher:
         return self.closed or self.share_of[key] in self.closes
 
     def idle_for(self, key: str) -> float:
-        """Return for how many seconds the share of the queue *key* has been idle; 0.0 if busy."""
+        """Return for how many seconds the share of the queue *key* has been idle; -inf if busy."""
         share = self.share_of[key]
         running = [self.requests[it.run.given[0].item].asked.key for it in self.in_flight]
         if any(each in share for each in (*running, *(it.asked.key for it in self.open.values()))):
-            return 0.0
+            return -inf
         return self.clock.seconds() - self.last_completed[share]
 
     def abort(self) -> None:
