@@ -82,3 +82,16 @@ def test_a_result_that_is_cancelled_while_it_is_finished_is_dropped(begun: bool)
         fixture.calls.step()
     assert len(finished) == begun
     assert (len(fired), fixture.inference.admission.pending) == (1, 0)
+
+
+def test_a_large_answer_does_not_wait_behind_the_images_of_its_model() -> None:
+    """Many images may wait to be decoded, and the answer is due before theirs."""
+    fixture = InferenceFixture()
+    answered = outcomes(fixture.inference.run(tensor_call(7)))
+    fixture.decode()
+    waiting = [outcomes(fixture.inference.run(tensor_call(value))) for value in range(5)]
+    fixture.lane.give(large())
+    assert answered == []
+    fixture.decode()
+    assert kinds(answered) == [Outputs]
+    assert waiting == [[]] * 5
