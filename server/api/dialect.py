@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from twisted.python.failure import Failure
 
 from server.call import Call, RequestOptions
-from server.http.error_statuses import log_server_fault, native_error
+from server.http.error_statuses import logged_error, native_error
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.served_model import ServedModel
 
@@ -32,6 +32,4 @@ class Dialect:
         headers: Mapping[str, str] | None = None,
     ) -> HTTPResponse:
         """Return the answer for *problem*, with *headers* added; log a fault of the server."""
-        log_server_fault(problem, request_id)
-        error = problem.value if isinstance(problem, Failure) else problem
-        return self.write_error(error, request_id, headers or {})
+        return self.write_error(logged_error(problem, request_id), request_id, headers or {})

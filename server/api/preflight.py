@@ -45,13 +45,13 @@ class Preflight:
 
     def __call__(self, head: Head) -> HTTPResponse | Admitted:
         """Return what the request with *head* asks for if it is admitted, else the refusal."""
-        headers: dict[str, str] = {}
+        inference: Inference | None = None
         try:
             inference = self._find(head)
-            headers = model_header(inference)
             options = read_request_options(head, self._seconds())
             inference.admission.admit(options)
         except Exception as error:  # noqa: BLE001 - any error is the answer to this request
+            headers = None if inference is None else model_header(inference)
             return self._dialect.answer_error(error, head.request_id, headers)
         return Admitted(inference, options)
 

@@ -63,7 +63,8 @@ class LimitedChannel(http.HTTPChannel):
         """Answer the request that is being received with *error*, discard its rest, and close."""
         request: LimitedRequest | None = self.requests[-1] if self.requests else None
         request_id = (request.request_id if request else "") or request_id_from(None)
-        write_error = error_writer(request.match if request else None)
+        match = request.match if request else None
+        write_error = error_writer(match.route if match else None)
         self.connection.refuse(write_error(error, request_id), request_id)
 
     def drop_requests(self) -> None:

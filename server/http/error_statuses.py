@@ -90,12 +90,13 @@ def is_server_fault(error: BaseException | None) -> bool:
     return not isinstance(error, RequestError) or error.kind is ErrorKind.INTERNAL
 
 
-def log_server_fault(problem: Failure | Exception, request_id: str) -> None:
-    """Log *problem*, with which the request *request_id* ended, if it `is_server_fault`."""
+def logged_error(problem: Failure | Exception, request_id: str) -> BaseException | None:
+    """Return the error with which the request *request_id* ended; log it if `is_server_fault`."""
     error = problem.value if isinstance(problem, Failure) else problem
     if is_server_fault(error):
         failure = problem if isinstance(problem, Failure) else Failure(problem)
         _log.failure("request {id} failed", failure, id=request_id)
+    return error
 
 
 def native_error(
@@ -109,6 +110,4 @@ def error_response(
     problem: Failure | Exception, request_id: str, headers: Mapping[str, str] | None = None
 ) -> HTTPResponse:
     """Return the `native_error` for *problem*; log it if `is_server_fault`."""
-    log_server_fault(problem, request_id)
-    error = problem.value if isinstance(problem, Failure) else problem
-    return native_error(error, request_id, headers)
+    return native_error(logged_error(problem, request_id), request_id, headers)

@@ -19,11 +19,11 @@ from twisted.web.server import NOT_DONE_YET, Request
 from werkzeug.exceptions import HTTPException
 from werkzeug.routing import BaseConverter
 
-from server.http.error_statuses import HTTPError, Refusal, error_response
+from server.http.error_statuses import HTTPError, Refusal
 from server.http.head import header_fields, reason_phrase
 from server.http.messages import HTTPRequest, HTTPResponse, Route, WriteError
 from server.http.request import LimitedRequest, decode_headers, request_id_in
-from server.http.router import Router, rest_of
+from server.http.router import Router, error_writer, rest_of
 from server.lifecycle import Lifecycle
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ class KleinFrontend:
         return MatchedRoutes(self._app)
 
     def _add(self, route: Route) -> None:
-        write_error = route.write_error or error_response
+        write_error = error_writer(route)
         path = route.path if route.prefix is None else f"{route.prefix}<rest:_>"
 
         @self._app.route(path, methods=[route.method], endpoint=route.name)

@@ -71,6 +71,6 @@ def rest_of(route: Route, path: bytes) -> str:
     return path[start:].decode(errors="replace")
 
 
-def error_writer(match: Match | None) -> WriteError:
-    """Return the function that writes the error answers of a request with *match*."""
-    return (match and match.route.write_error) or error_response
+def error_writer(route: Route | None) -> WriteError:
+    """Return the function that writes the error answers of *route*; None: no route is known."""
+    return (route and route.write_error) or error_response
