@@ -1,201 +1,195 @@
 """The Klein front end, under StubTreq and on connections: server/http/klein_frontend.py."""
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
-from twisted.internet.defer import Deferred
+from treq import testing
+from twisted.internet.defer import CancelledError, Deferred, fail, succeed
 
-from server.http.messages import HTTPResponse
-from server.lifecycle import State
+from server.http.error_statuses import HTTPError
+from server.http.messages import Endpoint, HTTPRequest, HTTPResponse
+from server.http.site import LimitedSite
 from tests.fakes.http import request
-from tests.fakes.klein_app import KleinServer
+from tests.fakes.server import Log
 from tests.fakes.threads import outcomes
+from tests.fakes.wire import WireServer
+from tests.wire_cases import GET
 
 pytestmark = pytest.mark.usefixtures("log")
 
-
-# --- answers
-
-
-@pytest.mark.parametrize("late", [False, True])
-def test_an_endpoints_answer_is_sent_unchanged(late: bool) -> None:
-    """With the front end's own headers added, at once or later."""
-    answer: Deferred[HTTPResponse] = Deferred()
-    server = KleinServer(lambda _: answer)
-    body = b"\x00\xff any bytes"
-    answered = HTTPResponse(201, body, {"X-Extra": "more"}, content_type="image/png")
-    if late:
-        arrived = outcomes(server.stub.post("http://localhost/", data=b"body"))
-        assert arrived == []
-        answer.callback(answered)
-        server.stub.flush()
-        response: Any
-        (response,) = arrived
-        assert response.code == 201
-        assert outcomes(server.stub.content(response)) == [body]
-    else:
-        answer.callback(answered)
-        received = server.ask(headers={"X-Request-Id": "mine"})
-        assert (received.status, received.body) == (201, body)
-        assert received.headers["content-type"] == "image/png"
-        assert received.headers["x-extra"] == "more"
-        assert received.headers["x-request-id"] == "mine"
-        assert received.headers["server"] == "TensorFerry"
+_StubTreq: Any = testing.StubTreq  # Any: treq declares none of its functions
 
 
-def test_an_endpoint_receives_the_request_decoded() -> None:
-    """With header names in lower case and repeated ones joined."""
-    server = KleinServer()
-    client = server.connect()
-    client.send(
-        b"POST /?b=1&a=%C3%A9&b=+2&c= HTTP/1.1\r\nHost: x\r\nX-Request-Id: mine\r\n"
-        b"X-Twice: one\r\nx-tWICE: two\r\nX-Latin: \xe9\r\nContent-Length: 3\r\n\r\n"
-    )
-    server.clock.advance(2)
-    client.send(b"\0\xff.")
-    (seen,) = server.seen
-    assert (seen.method, seen.path, seen.body) == ("POST", "/", b"\0\xff.")
-    assert dict(seen.query) == {"b": ("1", " 2"), "a": ("é",), "c": ("",)}
-    assert seen.headers["x-twice"] == "one, two"
-    assert seen.headers["x-latin"] == "é"
-    assert seen.request_id == "mine"
-    assert seen.received == 64.0  # when its head was read
+def asked(server: WireServer, method: str, target: str) -> tuple[int, dict[str, str], bytes]:
+    """Return status, fields and body of the answer of a plain `twisted.web` Site."""
+    assert isinstance(server.site, LimitedSite)
+    stub = _StubTreq(server.site.resource)
+    arrived = stub.request(method, f"http://localhost{target}", data=b"body")
+    server.answer_all()
+    stub.flush()
+    response: Any
+    (response,) = outcomes(arrived)
+    (content,) = outcomes(stub.content(response))
+    assert isinstance(content, bytes)
+    pairs = {name.decode().lower(): one for name, one in response.headers.getAllRawHeaders()}
+    assert all(len(values) == 1 for values in pairs.values())
+    return response.code, {name: values[0].decode() for name, values in pairs.items()}, content
 
 
-def test_an_endpoint_receives_a_decoded_path() -> None:
-    """In any spelling."""
-    server = KleinServer()
-    assert server.ask("GET", "/%73tate?x=%2F").status == 200
-    assert server.seen[0].path == "/state"
-
-
-def test_a_request_has_one_id_throughout() -> None:
-    """The endpoint, the answer and the access log have the same new id."""
-    server = KleinServer()
-    client = server.connect()
-    client.send(request())
-    assert [seen.request_id for seen in server.seen] == server.logged
-    assert [client.answer.headers["x-request-id"]] == server.logged
-
-
-def test_requests_of_one_connection_can_be_recognised() -> None:
-    """By `Head.connection`."""
-    server = KleinServer()
-    one, other = server.connect(), server.connect()
-    for client in (one, other, one):
-        client.send(request())
-    connections = [seen.connection for seen in server.seen]
-    assert connections[0] is connections[2]
-    assert connections[0] is not connections[1]
-
-
-def test_under_another_site_a_request_has_an_id_and_a_time_too() -> None:
-    """The front end works with any Site of `twisted.web`."""
-    server = KleinServer()
-    received = server.ask()
-    (seen,) = server.seen
-    assert seen.request_id == received.headers["x-request-id"]
-    assert seen.received == 64.0
-
-
-# --- requests that no endpoint answers
-
-
+@pytest.mark.parametrize("later", [False, True])
 @pytest.mark.parametrize(
-    ("method", "target", "status", "allow", "error"),
+    ("method", "target", "status", "body"),
     [
-        ("GET", "/none", 404, None, "GET /none: not found"),
-        ("POST", "/state/", 404, None, "POST /state/: not found"),
-        ("GET", "/%C3%A9", 404, None, "GET /%C3%A9: not found"),
-        ("GET", "/", 405, "POST", "GET /: allowed methods: POST"),
-        (
-            "POST",
-            "/state",
-            405,
-            "GET, HEAD, PUT",
-            "POST /state: allowed methods: GET, HEAD, PUT",
-        ),
-        (
-            "BREW",
-            "/state",
-            405,
-            "GET, HEAD, PUT",
-            "BREW /state: allowed methods: GET, HEAD, PUT",
-        ),
-        ("POST", "/?k=%ff", 400, None, "the query is not UTF-8"),
-        ("POST", "/?%ff=1", 400, None, "the query is not UTF-8"),
+        ("POST", "/?k=1", 200, b"body"),
+        ("GET", "/models/cats", 200, b"GET /models/* cats"),
+        ("GET", "/none", 404, b'{"error":"GET /none: not found"'),
+        ("GET", "/", 405, b'{"error":"GET /: allowed methods: POST"'),
+        ("POST", "/?k=%ff", 400, b'{"error":"the query is not UTF-8"'),
     ],
 )
-def test_a_request_without_a_route_gets_an_error_in_json(
-    method: str, target: str, status: int, allow: str | None, error: str
+def test_the_front_end_works_with_any_site_of_twisted_web(
+    method: str, target: str, status: int, body: bytes, later: bool
 ) -> None:
-    """With the allowed methods, and its id in header and body."""
-    server = KleinServer()
-    received = server.ask(method, target, headers={"X-Request-Id": "mine"})
-    assert received.status == status
-    assert received.json() == {"error": error, "status": status, "request_id": "mine"}
-    assert received.headers["content-type"] == "application/json"
-    assert received.headers["x-request-id"] == "mine"
-    assert received.headers.get("allow") == allow
-    assert server.seen == []
+    """Each request has an id and a time, too."""
+    server = WireServer(later=later, prefixes=True)
+    found, fields, content = asked(server, method, target)
+    assert (found, content[: len(body)]) == (status, body)
+    assert (fields["server"], fields.get("allow")) == (
+        "TensorFerry",
+        "POST" if status == 405 else None,
+    )
+    for seen in server.seen:
+        assert (seen.request_id, seen.received) == (fields["x-request-id"], 64.0)
 
 
-def test_head_is_get_without_its_body() -> None:
-    """As HTTP requires."""
-    server = KleinServer()
-    client = server.connect()
-    client.send(request("HEAD", "/state"))
-    assert client.received.startswith(b"HTTP/1.1 200 ")
-    assert b"Content-Length: 4\r\n" in client.received
-    assert client.received.endswith(b"\r\n\r\n")
+def test_twisted_web_answers_options_by_itself() -> None:
+    """With the id of the request."""
+    client = WireServer().connect()
+    client.send(request("OPTIONS", "*", headers={"X-Request-Id": "mine"}), request("GET", "*"))
+    assert client.statuses == [200, 405]
+    assert client.answers[0].headers["x-request-id"] == "mine"
+    assert {"server", "date"} <= client.answers[0].headers.keys()
+
+
+def _raise(error: Exception) -> Deferred[HTTPResponse]:
+    raise error
+
+
+REFERRAL = "the server failed to answer; the server's log has the reason under this request id"
 
 
 @pytest.mark.parametrize(
-    ("data", "status"),
+    ("error", "status", "message", "logged"),
     [
-        (request("POST"), 200),
-        (request("GET"), 405),
-        (request("GET", "/none"), 404),
-        (request("POST", "/?%ff=1"), 400),
-        (request("POST", "/%ff"), 400),
-        (request("OPTIONS", "*"), 200),
-        (request("GET", "*"), 405),
-        (request("GET", "state"), 404),
-        (request("CONNECT", "localhost:80"), 404),
-        (request("POST", headers={"Host": ""}), 200),
-        (request("POST", headers={"Host": "a b"}), 200),
-        (request("POST", headers={"Host": "[::1]:80"}), 200),
-        (request("POST", headers={"Host": "\xff"}), 200),
-        (request("POST", headers={"Host": "a..b"}), 200),
-        (request("POST", headers={"Host": "x" * 300}), 200),
-        (request("POST", headers={"Host": "xn--\xe9"}), 200),
-        (request("POST", headers={"Cookie": "\xff=\xfe; ="}), 200),
-        (request("POST", headers={"Content-Type": "multipart/form-data"}, body=b"x"), 200),
+        (HTTPError(429, "too busy", {"Retry-After": "1"}), 429, "too busy", 0),
+        (ZeroDivisionError("the secret"), 500, REFERRAL, 1),
+        (CancelledError("the secret"), 500, REFERRAL, 1),  # the client is still connected
     ],
 )
-def test_every_answer_carries_the_id_the_server_and_the_date(data: bytes, status: int) -> None:
-    """Also where `twisted.web` or Klein answer by themselves; none is an error of the server."""
-    client = KleinServer().connect()
-    client.send(data.replace(b"Host:", b"X-Request-Id: mine\r\nHost:", 1))
-    assert client.answer.status == status
-    assert client.answer.headers["x-request-id"] == "mine"
-    assert {"server", "date"} <= client.answer.headers.keys()
-    if status >= 400 and client.answer.body:
-        assert client.answer.json()["request_id"] == "mine"
+@pytest.mark.parametrize("raised", [_raise, fail])
+def test_an_error_of_an_endpoint_is_answered(
+    raised: Callable[[Exception], Deferred[HTTPResponse]],
+    error: Exception,
+    status: int,
+    message: str,
+    logged: int,
+    log: Log,
+) -> None:
+    """Raised, or as a failure; an unexpected error is logged, and reveals nothing."""
+    client = WireServer(endpoint=lambda _: raised(error)).connect()
+    client.send(request(headers={"X-Request-Id": "mine"}))
+    assert client.answer.json() == {"error": message, "status": status, "request_id": "mine"}
+    assert client.answer.headers.get("retry-after") == ("1" if status == 429 else None)
+    lines = log.flush(type(error))
+    assert len(lines) == logged
+    assert all(line.startswith("request mine failed") and "secret" in line for line in lines)
 
 
-# --- draining
+class CountingDeferred(Deferred[HTTPResponse]):
+    """Counts the calls of `cancel`."""
+
+    cancels = 0
+
+    def cancel(self) -> None:
+        """Count, and cancel."""
+        self.cancels += 1
+        super().cancel()
 
 
-@pytest.mark.parametrize("data", [request(), request("GET", "/none"), request("POST", "/?%ff=1")])
-def test_a_draining_server_closes_the_connection_with_each_answer(data: bytes) -> None:
-    """It announces that in the Connection header."""
-    server = KleinServer()
+@pytest.mark.parametrize("after", [None, HTTPResponse(200, b"late"), HTTPError(400, "late")])
+@pytest.mark.parametrize("target", ["/state", "/st%61te"], ids=["matched", "by Klein"])
+def test_a_hang_up_cancels_the_endpoint_once_and_logs_nothing(
+    target: str, after: HTTPResponse | Exception | None
+) -> None:
+    """However the request ends then, no error is logged or unhandled."""
+
+    def cancelled(answer: Deferred[HTTPResponse]) -> None:
+        if isinstance(after, HTTPResponse):
+            answer.callback(after)
+        elif after is not None:
+            answer.errback(after)
+
+    answer = CountingDeferred(cancelled)
+    server = WireServer(endpoint=lambda _: answer)
     client = server.connect()
-    client.send(data)
-    assert "connection" not in client.answer.headers
-    server.lifecycle.move(State.DRAINING)
-    client.send(data)
-    assert client.answers[1].headers["connection"] == "close"
-    assert client.transport.disconnecting
-    assert client.answers[1].status == client.answers[0].status
+    client.send(request("PUT", target, body=b"hello"))
+    assert answer.cancels == 0
+    client.hang_up()
+    assert (answer.called, answer.cancels, client.received) == (True, 1, b"")
+    assert server.is_clean()
+
+
+#: Requests for one endpoint, with and without a match of the router: Klein finds the others.
+TARGETS = [request(), GET, request("HEAD", "/state"), request("GET", "/st%61te")]
+
+
+def _nothing(_: HTTPRequest) -> Deferred[HTTPResponse]:
+    return succeed(cast("HTTPResponse", None))
+
+
+def _unwritable(_: HTTPRequest) -> Deferred[HTTPResponse]:
+    return succeed(HTTPResponse(200, b"", {"X-Extra": "\udc80", "Server-Timing": "queue;dur=1"}))
+
+
+def _text(_: HTTPRequest) -> Deferred[HTTPResponse]:
+    return succeed(HTTPResponse(200, cast("bytes", "text")))
+
+
+@pytest.mark.parametrize(
+    ("data", "endpoint", "error"),
+    [
+        *((data, _unwritable, UnicodeEncodeError) for data in TARGETS),
+        *((data, _nothing, AttributeError) for data in TARGETS),
+        (TARGETS[0], _text, TypeError),  # detected after the head was encoded
+    ],
+)
+def test_an_answer_that_cannot_be_written_is_an_error(
+    endpoint: Endpoint, error: type[Exception], data: bytes, log: Log
+) -> None:
+    """Logged, and answered with a 500 that has the headers of every answer."""
+    server = WireServer(endpoint=endpoint)
+    client = server.connect()
+    client.send(data.replace(b"Host:", b"X-Request-Id: mine\r\nHost:", 1))
+    fields = client.answer.headers
+    assert (client.answer.status, fields["x-request-id"]) == (500, "mine")
+    assert fields["server"] == "TensorFerry"
+    assert "date" in fields
+    assert len(log.flush(error)) == 1
+    assert not server.connections.busy
+    assert [(entry.request_id, entry.timing) for entry in server.entries] == [("mine", "")]
+
+
+@pytest.mark.parametrize("data", TARGETS)
+@pytest.mark.parametrize("status", [200, 204, 304])
+def test_an_answer_that_has_no_body_sends_none(status: int, data: bytes) -> None:
+    """A client would read bytes after the head as the next answer; HEAD has the length of GET."""
+    if status == 200 and not data.startswith(b"HEAD"):
+        return
+    client = WireServer(endpoint=lambda _: succeed(HTTPResponse(status, b"body\n"))).connect()
+    client.send(data, data)
+    heads = client.received.split(b"\r\n\r\n")
+    assert len(heads) == 3
+    assert all(head.startswith(b"HTTP/1.1 %d " % status) for head in heads[:2])
+    assert heads[2] == b""
+    assert (b"Content-Length: 5" in heads[0]) == (status != 204)

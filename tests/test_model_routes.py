@@ -22,9 +22,9 @@ from server.models import Models
 from server.served_model import ServedModel
 from tests.fakes.endpoint import inputs, scores, tensors
 from tests.fakes.http import Client, request
-from tests.fakes.klein_app import KleinServer
 from tests.fakes.server import ManualLane
 from tests.fakes.threads import Calls, ManualThreads
+from tests.fakes.wire import WireServer
 
 pytestmark = pytest.mark.usefixtures("log")
 
@@ -78,7 +78,7 @@ class Zoo:
         route = Route(
             "POST", "/v1/models/*", other.predict, other.preflight, write_error=other.write_error
         )
-        self.server = KleinServer(native.predict, (route,))
+        self.server = WireServer(endpoint=native.predict, more=(route,))
 
     def _named(self, head: Head) -> Inference:
         return self.models.find(head.rest.removesuffix(":predict"))
@@ -130,6 +130,6 @@ def test_a_busy_server_has_the_status_of_the_dialect() -> None:
     """The same refusal of the connections: 503 for one dialect, 429 for the native one."""
     for path, status in (("/v1/models/dogs:predict", 503), ("/", 429)):
         zoo = Zoo()
-        zoo.server.site.connections.limits.hold(0, 100)
-        zoo.server.site.connections.limits.max_held = 110
+        zoo.server.limits.hold(0, 100)
+        zoo.server.limits.max_held = 110
         assert zoo.post(path, ROWS).answer.status == status

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+from typing import Protocol as Interface
 
 from twisted.internet.abstract import FileDescriptor
 from twisted.internet.address import IPv4Address
@@ -19,9 +20,7 @@ from twisted.internet.testing import StringTransport
 from twisted.python.failure import Failure
 from zope.interface import implementer
 
-from server.http.channel import LimitedChannel
 from server.http.messages import HTTPRequest
-from server.http.site import LimitedSite
 
 if TYPE_CHECKING:
     from twisted.internet.protocol import Protocol
@@ -82,6 +81,11 @@ def request(
         all_headers.setdefault("Content-Length", str(len(body)))
     lines = [f"{method} {target} HTTP/1.1", *(f"{k}: {v}" for k, v in all_headers.items())]
     return "\r\n".join(lines).encode("latin-1") + b"\r\n\r\n" + body
+
+
+def head(*lines: str, method: str = "POST", target: str = "/") -> bytes:
+    """Return the head of a request with no header but *lines*."""
+    return "\r\n".join((f"{method} {target} HTTP/1.1", *lines, "", "")).encode()
 
 
 def chunk(data: bytes) -> bytes:
@@ -225,25 +229,40 @@ class SlowTransport(FileDescriptor):
         self.protocol.connectionLost(reason)
 
 
+PEER = IPv4Address("TCP", "192.0.2.7", 40_000)
+
+
+class ConnectionFactory(Interface):
+    """What builds the protocol of each connection of a server."""
+
+    def buildProtocol(self, addr: Any) -> Any:
+        """Return the protocol of a connection."""
+
+
+def connected(site: ConnectionFactory, transport: Any, peer: IAddress) -> "Protocol":
+    """Return the protocol of *site* for a new connection, after its start."""
+    protocol: Protocol = site.buildProtocol(peer)
+    transport.protocol = protocol
+    protocol.makeConnection(transport)
+    return protocol
+
+
 class SlowClient:
     """A client of *site* that reads only on request, and sends as much as the server receives."""
 
-    def __init__(self, site: LimitedSite, clock: Clock, *, room: int = 0) -> None:
+    def __init__(self, site: ConnectionFactory, clock: Clock, *, room: int = 0) -> None:
         self.transport = SlowTransport(clock, PEER)
         self.transport.room = room
         self.unsent = b""  #: sent, but not received by the server
         self._clock = clock
-        protocol = site.buildProtocol(PEER)  # type: ignore[no-untyped-call]  # Twisted's
-        assert isinstance(protocol, LimitedChannel)
-        self.channel = self.transport.protocol = protocol
-        protocol.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
+        self.protocol = self.transport.protocol = connected(site, self.transport, PEER)
 
     def send(self, data: bytes, segment: int = 0x10000) -> None:
         """Send *data*; what the server does not receive waits."""
         self.unsent += data
         while self.unsent and self.transport.reading:
             data, self.unsent = self.unsent[:segment], self.unsent[segment:]
-            self.channel.dataReceived(data)
+            self.protocol.dataReceived(data)
             self._clock.advance(0)
 
     def read(self, count: int) -> None:
@@ -258,31 +277,27 @@ class SlowClient:
         return read_answers(bytes(self.transport.read))
 
 
-PEER = IPv4Address("TCP", "192.0.2.7", 40_000)
-
-
 class Client:
     """The client's end of one connection to *site*."""
 
     def __init__(
         self,
-        site: LimitedSite,
+        site: ConnectionFactory,
         clock: IReactorTime,
         *,
         transport: Callable[[IReactorTime, IAddress], PlainTransport] = HalfCloseable,
         peer: IAddress = PEER,
     ) -> None:
         self.transport = transport(clock, peer)
-        protocol = site.buildProtocol(peer)  # type: ignore[no-untyped-call]  # Twisted's
-        assert isinstance(protocol, LimitedChannel)
-        self.channel = self.transport.protocol = protocol
-        protocol.makeConnection(self.transport)  # type: ignore[no-untyped-call]  # Twisted's
+        self.sent = b""  #: all bytes sent
+        self.protocol = self.transport.protocol = connected(site, self.transport, peer)
 
     def send(self, *pieces: bytes) -> None:
         """Send *pieces*, each in a segment of its own."""
         for piece in pieces:
             assert self.transport.connected, "sent on a closed connection"
-            self.channel.dataReceived(piece)
+            self.sent += piece
+            self.protocol.dataReceived(piece)
 
     def hang_up(self) -> None:
         """Close the connection."""
@@ -297,8 +312,8 @@ class Client:
 
     @property
     def answers(self) -> list[Answer]:
-        """All answers received."""
-        return read_answers(self.received)
+        """All answers received; those to HEAD have no body."""
+        return read_answers(self.received, bodies=not self.sent.startswith(b"HEAD "))
 
     @property
     def answer(self) -> Answer:
