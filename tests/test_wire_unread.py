@@ -5,7 +5,7 @@ from collections.abc import Callable
 import pytest
 
 from server.http.connections import ABORT_SECONDS, LINGER_SECONDS
-from tests.fakes.http import SlowClient, request
+from tests.fakes.http import SlowClient, head, request
 from tests.fakes.wire import WireServer
 from tests.wire_cases import GET, POST, TIMEOUT
 
@@ -22,7 +22,7 @@ pytestmark = pytest.mark.usefixtures("log")
 
 @pytest.mark.parametrize("later", [True, False])
 @pytest.mark.parametrize("segment", [100, FULL])
-@pytest.mark.parametrize("data", [GET, POST, BUSY])
+@pytest.mark.parametrize("data", [GET, POST, BUSY, head("Content-Length: 0", target="/busy")])
 def test_the_server_stops_reading_a_client_that_reads_nothing(
     later: bool, segment: int, data: bytes
 ) -> None:
