@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from twisted.internet.defer import CancelledError
 
-from batcher.errors import DeadlineExceeded, QueueFull, RunFailed, ShuttingDown
+from batcher.errors import DeadlineExceeded, ShuttingDown
 from model.errors import ModelError
 from model.execution.decode_pool import PoolNotRunning
-from model.images.errors import NotAnImage, TooManyPixels
+from model.images.errors import NotAnImage
 from model.signature import Feed, FeedError
 from server.call import Call, Outputs, RequestOptions, Timing
 from tests.fakes.inference import InferenceFixture, same, tensor_call
@@ -57,20 +57,6 @@ def test_equal_scores_keep_the_order_of_the_labels(k: int, labels: list[str]) ->
     assert [label for label, _ in classes(fired)] == labels
 
 
-def test_images_that_wait_together_share_a_batch_and_get_their_own_labels() -> None:
-    """Images of any size."""
-    fixture = InferenceFixture()
-    first = outcomes(classify(fixture.inference, IMAGE, 1))
-    others = [encoded(coloured(width, 8), "PNG") for width in (5, 50)]
-    fired = [outcomes(classify(fixture.inference, data, 1)) for data in others]
-    for _ in range(3):
-        fixture.decode()
-    fixture.lane.finish([1.0, 0.0, 0.0])
-    assert len(fixture.lane.batches[1]) == 2
-    fixture.lane.finish([0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
-    assert [classes(each)[0][0] for each in (first, *fired)] == ["cat", "dog", "eel"]
-
-
 def test_the_times_of_an_image_are_recorded_stage_by_stage() -> None:
     """In seconds, each at the end of its stage."""
     fixture = InferenceFixture()
@@ -89,21 +75,6 @@ def test_the_times_of_an_image_are_recorded_stage_by_stage() -> None:
     (run,) = timing.trace.runs
     assert (run.rows, run.cap, run.reason, run.seconds) == (1, 4, "fixed", 8.0)
     assert len(second) == 1
-
-
-@pytest.mark.parametrize(
-    ("data", "kind"),
-    [(b"no image", NotAnImage), (encoded(coloured(40, 40), "PNG"), TooManyPixels)],
-)
-def test_a_bad_image_never_reaches_the_queue(data: bytes, kind: type[Exception]) -> None:
-    """Its decoding time is recorded all the same."""
-    fixture = InferenceFixture()
-    timing = Timing()
-    fired = outcomes(classify(fixture.inference, data, 1, timing=timing))
-    fixture.decode()
-    assert kinds(fired) == [kind]
-    assert timing.decode == 2.0
-    assert fixture.lane.batches == []
 
 
 def test_a_deadline_holds_in_the_queue() -> None:
@@ -161,17 +132,6 @@ def test_no_images_are_accepted_during_a_stop(
     assert kinds(fired) == [kind]
 
 
-def test_a_full_queue_and_a_failed_run_are_reported() -> None:
-    """With the batcher's errors."""
-    fixture = InferenceFixture(max_queued_rows=1)
-    fired = [outcomes(classify(fixture.inference, IMAGE, 1)) for _ in range(3)]
-    for _ in range(3):
-        fixture.decode()
-    assert [kinds(each) for each in fired] == [[], [], [QueueFull]]
-    fixture.lane.fail(ValueError("bad op"))
-    assert kinds(fired[0]) == [RunFailed]
-
-
 # --- tensors
 
 
@@ -192,24 +152,6 @@ def test_a_feed_is_prepared_on_a_thread_and_answered_with_its_signature() -> Non
     assert [array.tolist() for array in result.arrays] == [scores.tolist()]
     assert timing.decode == 2.0
     assert [run.rows for run in timing.trace.runs] == [2]
-
-
-def test_a_feed_that_cannot_be_prepared_never_reaches_the_queue() -> None:
-    """Nor is a feed prepared after its deadline."""
-    fixture = InferenceFixture()
-    prepared: list[None] = []
-
-    def fail() -> Feed:
-        prepared.append(None)
-        raise FeedError("no")
-
-    fixture.clock.advance(8)
-    calls = [Call(fail, same, RequestOptions(timeout=at)) for at in (8.0, 7.0)]
-    fired = [outcomes(fixture.inference.run(call)) for call in calls]
-    fixture.decode()
-    fixture.decode()
-    assert [kinds(each) for each in fired] == [[FeedError], [DeadlineExceeded]]
-    assert (len(prepared), fixture.lane.batches) == (1, [])
 
 
 def test_a_feed_may_be_prepared_at_once() -> None:
@@ -288,30 +230,6 @@ def test_a_model_without_images_labels_no_images() -> None:
 # --- cancelling
 
 
-def test_an_image_cancelled_before_its_decoding_is_never_decoded() -> None:
-    """The job is removed from the pool."""
-    fixture = InferenceFixture()
-    deferred = classify(fixture.inference, IMAGE, 1)
-    fired = outcomes(deferred)
-    deferred.cancel()
-    assert kinds(fired) == [CancelledError]
-    fixture.threads.step()
-    fixture.calls.drain()
-    assert fixture.lane.batches == []
-
-
-def test_an_image_cancelled_while_it_is_decoded_is_never_queued() -> None:
-    """Its pixels are dropped."""
-    fixture = InferenceFixture()
-    deferred = classify(fixture.inference, IMAGE, 1)
-    fired = outcomes(deferred)
-    fixture.threads.step()
-    deferred.cancel()
-    assert kinds(fired) == [CancelledError]
-    fixture.calls.step()
-    assert fixture.lane.batches == []
-
-
 def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
     """Its place in the queue is free at once."""
     fixture = InferenceFixture(max_queued_rows=1)
@@ -329,19 +247,3 @@ def test_an_image_cancelled_in_the_queue_is_never_run() -> None:
     fixture.lane.finish([1.0, 0.0, 0.0])
     assert [classes(each)[0][0] for each in others] == ["cat", "cat"]
     assert [len(batch) for batch in fixture.lane.batches] == [1, 1]
-
-
-def test_an_image_cancelled_while_it_runs_does_not_affect_its_batch() -> None:
-    """Its result is dropped."""
-    fixture = InferenceFixture()
-    first = outcomes(classify(fixture.inference, IMAGE, 1))
-    second, third = (classify(fixture.inference, IMAGE, 1) for _ in range(2))
-    fired = [outcomes(second), outcomes(third)]
-    for _ in range(3):
-        fixture.decode()
-    fixture.lane.finish([1.0, 0.0, 0.0])
-    assert len(first) == 1
-    second.cancel()
-    fixture.lane.finish([0.0, 1.0, 0.0], [0.0, 0.0, 1.0])
-    assert kinds(fired[0]) == [CancelledError]
-    assert classes(fired[1])[0][0] == "eel"

@@ -112,17 +112,19 @@ def test_options_that_contradict_each_other_are_refused(
     assert str(caught.value) == message
 
 
-def test_a_plot_needs_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    ("missing", "advice"),
+    [
+        ("can_plot", r"pip install matplotlib$"),
+        ("has_config_folder", "set MPLCONFIGDIR to one that can be written"),
+    ],
+)
+def test_a_plot_needs_matplotlib_and_its_folder(
+    missing: str, advice: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The error is reported before the load, not after it."""
-    monkeypatch.setattr(scripts.load.options, "can_plot", lambda: False)
-    with pytest.raises(UsageProblem, match=r"pip install matplotlib$"):
-        replace(GIVEN, png_file=Path("a.png")).check()
-
-
-def test_a_plot_needs_a_folder_for_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As above; a container may have no writable folder."""
-    monkeypatch.setattr(scripts.load.options, "has_config_folder", lambda: False)
-    with pytest.raises(UsageProblem, match="set MPLCONFIGDIR to one that can be written"):
+    monkeypatch.setattr(scripts.load.options, missing, lambda: False)
+    with pytest.raises(UsageProblem, match=advice):
         replace(GIVEN, png_file=Path("a.png")).check()
 
 

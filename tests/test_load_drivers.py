@@ -1,6 +1,6 @@
 """Open and closed loops: scripts/load/drivers.py."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import cycle
 
 import pytest
@@ -10,6 +10,12 @@ from scripts.load.drivers import PAUSE_SECONDS, ClosedLoopDriver, LoadDriver, Op
 from scripts.load.record import Record
 from tests.fakes.clock import ClockTimer
 from tests.fakes.load import FakeSender
+
+PAUSE = PAUSE_SECONDS
+STOP = "stop"
+
+#: Seconds that pass, the status with which the oldest request ends, or a stop.
+Step = float | int | str
 
 
 class DriverHarness:
@@ -22,16 +28,15 @@ class DriverHarness:
         self.record = Record(100.0, 100.0 + warmup)
         self.requests = cycle([b"a", b"b"])
 
-    def open(self, *arrivals: float) -> OpenLoopDriver:
+    def open(self, arrivals: Iterable[float]) -> OpenLoopDriver:
         """Begin an open loop."""
-        timer = ClockTimer(self.clock)
         return OpenLoopDriver(
             self.clock,
             self.server,
             self.requests,
             self.record,
             arrivals=iter(arrivals),
-            timer=timer,
+            timer=ClockTimer(self.clock),
         )
 
     def closed(self, clients: int, seconds: float) -> ClosedLoopDriver:
@@ -40,211 +45,137 @@ class DriverHarness:
             self.clock, self.server, self.requests, self.record, clients=clients, seconds=seconds
         )
 
-    @property
-    def due(self) -> list[float]:
-        """When what was sent was due, from the start of the load."""
-        return [each.intended - 100 for each in self.server.sent]
-
-    @property
-    def late(self) -> list[float]:
-        """How much later each was sent."""
-        return [each.submitted - each.intended for each in self.server.sent]
-
-    def finish(self, statuses: Sequence[int]) -> None:
-        """End the oldest requests with these."""
-        for status in statuses:
-            self.server.finish(status)
+    def make(self, driver: LoadDriver, steps: Iterable[Step]) -> None:
+        """Make *steps*."""
+        for step in steps:
+            if isinstance(step, int):
+                self.server.finish(step)
+            elif isinstance(step, float):
+                self.clock.advance(step)
+            else:
+                driver.stop()
 
 
-def over(driver: LoadDriver) -> bool:
-    """Return whether all that was sent has finished, and no more will be."""
-    return bool(driver.done.called)
+#: Arrivals, steps, when what was sent was due, how late it was sent, and whether the load is over.
+OPEN: list[tuple[list[float], Sequence[Step], list[float], list[float], bool]] = [
+    ([], (), [], [], True),
+    ([0.0, 1.0, 1.0, 3.0], (), [0], [0], False),
+    ([0.0, 1.0, 1.0, 3.0], (1.0,), [0, 1, 1], [0, 0, 0], False),
+    ([0.0, 1.0, 1.0, 3.0], (1.0, 1.0), [0, 1, 1], [0, 0, 0], False),
+    ([0.0, 1.0, 1.0, 3.0], (1.0, 1.0, 1.0), [0, 1, 1, 3], [0, 0, 0, 0], False),
+    ([0.0, 1.0, 2.0], (1.0, 200, 503), [0, 1], [0, 0], False),
+    ([0.0, 1.0, 2.0], (1.0, 200, 503, 1.0), [0, 1, 2], [0, 0, 0], False),
+    ([0.0, 1.0, 2.0], (1.0, 200, 503, 1.0, 0), [0, 1, 2], [0, 0, 0], True),
+    # in one step, as a machine that did something else
+    ([*range(6)], (4.0, 200, 200, 200, 200, 200), [0, 1, 2, 3, 4], [0, 3, 2, 1, 0], False),
+    ([*range(6)], (4.0, 1.0), [0, 1, 2, 3, 4, 5], [0, 3, 2, 1, 0, 0], False),
+    ([0.0, 1.0, 2.0], (STOP, 5.0), [0], [0], False),
+    ([0.0, 1.0, 2.0], (STOP, 5.0, 200, STOP), [0], [0], True),
+]  # fmt: skip
+
+#: Clients, seconds, steps, when what was sent was due, and whether the load is over.
+CLOSED: list[tuple[int, float, Sequence[Step], list[float], bool]] = [
+    (2, 10.0, (), [0, 0], False),
+    (2, 10.0, (1.0, 200), [0, 0, 1], False),
+    (2, 10.0, (1.0, 200, 1.0, 204, 200), [0, 0, 1, 2, 2], False),
+    *((1, 10.0, (1.0, status), [0.0], False) for status in (0, 302, 404, 429, 500, 503)),
+    *((1, 10.0, (1.0, status, PAUSE), [0.0, 1 + PAUSE], False) for status in (0, 302, 404, 503)),
+    (2, 4.0, (4 - PAUSE / 2, 200, PAUSE), [0, 0, 4 - PAUSE / 2], False),
+    (2, 4.0, (4 - PAUSE / 2, 200, PAUSE, 200, 200), [0, 0, 4 - PAUSE / 2], True),
+    (2, 4.0, (4 - PAUSE / 2, 503, PAUSE), [0, 0], False),
+    (2, 4.0, (4 - PAUSE / 2, 503, PAUSE, 200), [0, 0], True),
+    # it does not wait for the end of its clients' pauses
+    (2, 1.0, (1 - PAUSE / 2, 503, 503), [0, 0], False),
+    (2, 1.0, (1 - PAUSE / 2, 503, 503, PAUSE / 2), [0, 0], True),
+    (2, 1.0, (1 - PAUSE / 2, 503, 503, PAUSE / 2, 5.0), [0, 0], True),
+    (2, 10.0, (1.0, 503, STOP), [0, 0], False),
+    (2, 10.0, (1.0, 503, STOP, 200, 20.0), [0, 0], True),
+]  # fmt: skip
 
 
-@pytest.fixture
-def harness() -> DriverHarness:
-    """A load without a warm-up."""
-    return DriverHarness()
-
-
+@pytest.mark.parametrize(("arrivals", "steps", "due", "late", "over"), OPEN)
 def test_an_open_loop_sends_when_requests_are_due_whatever_the_answers(
-    harness: DriverHarness,
+    arrivals: list[float], steps: Sequence[Step], due: list[float], late: list[float], over: bool
 ) -> None:
-    """The bodies are sent in turn."""
-    driver = harness.open(0.0, 1.0, 1.0, 3.0)
-    assert harness.due == [0.0]
-    for expected in ([0, 1, 1], [0, 1, 1], [0, 1, 1, 3]):
-        harness.clock.advance(1)
-        assert harness.due == expected
-    assert harness.late == [0, 0, 0, 0]
-    assert [each.request for each in harness.server.sent] == [b"a", b"b", b"a", b"b"]
-    assert not driver.sending
-    assert not over(driver)
+    """The bodies are sent in turn, none is skipped, and it is done when all has finished."""
+    harness = DriverHarness()
+    driver = harness.open(arrivals)
+    harness.make(driver, steps)
+    sent = harness.server.sent
+    assert [each.intended - 100 for each in sent] == due
+    assert [each.submitted - each.intended for each in sent] == late
+    assert [each.request for each in sent] == [b"a", b"b", b"a", b"b", b"a", b"b"][: len(due)]
+    assert driver.done.called == over
+    assert driver.sending == (due != arrivals and STOP not in steps)
 
 
-def test_an_open_loop_is_done_when_all_has_finished(harness: DriverHarness) -> None:
-    """However each one ended."""
-    driver = harness.open(0.0, 1.0, 2.0)
-    harness.clock.advance(1)
-    harness.finish([200, 503])
-    assert not over(driver)
-    harness.clock.advance(1)
-    assert not over(driver)
-    harness.finish([0])
-    assert over(driver)
-    assert (harness.record.sent, harness.record.unanswered) == (3, 1)
+@pytest.mark.parametrize(("clients", "seconds", "steps", "due", "over"), CLOSED)
+def test_clients_of_a_closed_loop_wait_for_their_answers(
+    clients: int, seconds: float, steps: Sequence[Step], due: list[float], over: bool
+) -> None:
+    """Each sends its next at once, or after a pause if it had no success; none after the end."""
+    harness = DriverHarness()
+    driver = harness.closed(clients, seconds)
+    harness.make(driver, steps)
+    sent = harness.server.sent
+    assert [each.intended - 100 for each in sent] == pytest.approx(due)
+    assert all(each.submitted == each.intended for each in sent)
+    assert driver.done.called == over
+    assert not (over and driver.sending)
 
 
-def test_what_falls_due_in_a_pause_is_sent_late_and_none_is_skipped(harness: DriverHarness) -> None:
-    """The latency counts from when it was due."""
-    harness.open(*range(6))
-    harness.clock.advance(4)  # in one step, as a machine that did something else
-    assert harness.due == [0, 1, 2, 3, 4]
-    assert harness.late == [0, 3, 2, 1, 0]
-    harness.finish([200] * 5)
+def test_latencies_count_from_when_a_request_was_due() -> None:
+    """In a closed loop from the answer before; the record also has how late each was sent."""
+    harness = DriverHarness()
+    harness.make(harness.open(range(6)), (4.0, 200, 200, 200, 200, 200))
     assert list(harness.record.latencies) == [4, 3, 2, 1, 0]
     assert list(harness.record.lags) == [0, 3, 2, 1, 0]
-    harness.clock.advance(1)
-    assert harness.due[5:] == [5]
-    assert harness.late[5:] == [0]
-
-
-def test_an_open_loop_without_arrivals_is_done(harness: DriverHarness) -> None:
-    """At once."""
-    assert over(harness.open())
-
-
-def test_an_open_loop_that_is_stopped_sends_no_more(harness: DriverHarness) -> None:
-    """It is done with the last answer; or at once where nothing is under way."""
-    driver = harness.open(0.0, 1.0, 2.0)
-    driver.stop()
-    harness.clock.advance(5)
-    assert harness.due == [0.0]
-    assert not over(driver)
-    harness.finish([200])
-    assert over(driver)
-    driver.stop()
-
-
-def test_clients_of_a_closed_loop_wait_for_their_answers(harness: DriverHarness) -> None:
-    """Each sends its next at once; a latency counts from the answer before."""
-    harness.closed(2, 10.0)
-    assert harness.due == [0, 0]
-    harness.clock.advance(1)
-    harness.finish([200])
-    assert harness.due == [0, 0, 1]
-    harness.clock.advance(1)
-    harness.finish([204, 200])
-    assert harness.due == [0, 0, 1, 2, 2]
+    harness = DriverHarness()
+    harness.make(harness.closed(2, 10.0), (1.0, 200, 1.0, 204, 200))
     assert list(harness.record.latencies) == [1, 2, 1]
-
-
-@pytest.mark.parametrize("status", [0, 302, 404, 429, 500, 503])
-def test_a_client_pauses_after_anything_but_a_success(status: int) -> None:
-    """And then sends again; the pause is no part of a latency."""
     harness = DriverHarness()
-    harness.closed(1, 10.0)
-    harness.clock.advance(1)
-    harness.finish([status])
-    assert harness.due == [0]
-    harness.clock.advance(PAUSE_SECONDS)
-    assert harness.due == pytest.approx([0, 1 + PAUSE_SECONDS])
-    assert harness.late == [0, 0]
+    harness.make(harness.open((0.0, 1.0)), (1.0, 503, 0))
+    assert (harness.record.sent, harness.record.unanswered) == (2, 1)
 
 
-@pytest.mark.parametrize("status", [200, 503])
-def test_a_closed_loop_sends_nothing_after_its_end(status: int) -> None:
-    """Not even what a pause has put off; it is done with the last answer."""
-    harness = DriverHarness()
-    driver = harness.closed(2, 4.0)
-    harness.clock.advance(4 - PAUSE_SECONDS / 2)
-    harness.finish([status])
-    sent = len(harness.due)
-    harness.clock.advance(PAUSE_SECONDS)
-    assert not driver.sending
-    assert not over(driver)
-    while harness.server.open:
-        harness.finish([200])
-    assert over(driver)
-    assert len(harness.due) == sent
-
-
-def test_a_closed_loop_ends_during_a_pause(harness: DriverHarness) -> None:
-    """It does not wait for the end of its clients' pauses."""
-    driver = harness.closed(2, 1.0)
-    harness.clock.advance(1 - PAUSE_SECONDS / 2)
-    harness.finish([503, 503])
-    assert not over(driver)
-    harness.clock.advance(PAUSE_SECONDS / 2)
-    assert over(driver)
-    harness.clock.advance(5)
-    assert harness.due == [0, 0]
-
-
-def test_an_answer_at_the_end_ends_a_closed_loop(harness: DriverHarness) -> None:
+def test_an_answer_at_the_end_ends_a_closed_loop() -> None:
     """Also if the timer of the end is late."""
+    harness = DriverHarness()
     driver = harness.closed(1, 1.0)
     harness.clock.rightNow += 1.0  # the time, without its timers
-    harness.finish([200])
-    assert over(driver)
-    assert harness.due == [0]
+    harness.server.finish(200)
+    assert driver.done.called
+    assert len(harness.server.sent) == 1
     harness.clock.advance(1)
-
-
-def test_a_closed_loop_that_is_stopped_sends_no_more(harness: DriverHarness) -> None:
-    """It is done when the requests in flight are answered."""
-    driver = harness.closed(2, 10.0)
-    harness.clock.advance(1)
-    harness.finish([503])
-    driver.stop()
-    assert not over(driver)
-    harness.finish([200])
-    assert over(driver)
-    harness.clock.advance(20)
-    assert harness.due == [0, 0]
 
 
 def test_the_warm_up_is_sent_but_left_out() -> None:
     """By when a request was due, not by when it was answered."""
     harness = DriverHarness(warmup=2.0)
-    harness.open(0.0, 1.0, 2.0, 3.0)
-    harness.clock.advance(4)
-    harness.finish([200] * 4)
+    harness.make(harness.open((0.0, 1.0, 2.0, 3.0)), (4.0, 200, 200, 200, 200))
     assert len(harness.server.sent) == 4
     assert list(harness.record.intended) == [2.0, 3.0]
 
 
+def broken() -> Iterator[float]:
+    """Yield an arrival, and fail."""
+    yield 1.0
+    raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("closed", [True, False])
 def test_an_error_of_the_load_test_ends_the_load_with_its_reason(
-    monkeypatch: pytest.MonkeyPatch,
+    closed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Otherwise the load would never end."""
-
-    def broken(*_: object) -> None:
-        raise ZeroDivisionError
-
+    """Of the record or of the arrivals; otherwise the load would never end."""
     harness = DriverHarness()
-    driver = harness.closed(2, 10.0)
-    monkeypatch.setattr(Record, "add", broken)
-    harness.finish([200])
+    driver: LoadDriver = harness.closed(2, 10.0) if closed else harness.open(broken())
+    if closed:
+        monkeypatch.setattr(Record, "add", lambda *_: next(broken()) / 0)
+        harness.server.finish(200)
+    else:
+        harness.clock.advance(1.0)
     failures: list[object] = []
     driver.done.addErrback(lambda failure: failures.append(failure.type))
     assert failures == [ZeroDivisionError]
-    assert not driver.sending
-
-
-def test_arrivals_that_fail_end_the_load_with_their_reason() -> None:
-    """`done` fails with the error of the iterator, whenever it is raised."""
-
-    def arrivals() -> Iterator[float]:
-        yield 1.0
-        raise ZeroDivisionError
-
-    harness = DriverHarness()
-    driver = OpenLoopDriver(
-        harness.clock, harness.server, harness.requests, harness.record,
-        arrivals=arrivals(), timer=ClockTimer(harness.clock),
-    )  # fmt: skip
-    harness.clock.advance(1.0)
-    failures: list[object] = []
-    driver.done.addErrback(lambda failure: failures.append(failure.type))
-    assert failures == [ZeroDivisionError]
+    assert not (closed and driver.sending)

@@ -143,5 +143,5 @@ class Pooled(RuleBasedStateMachine):
 
 TestPooled = Pooled.TestCase
 TestPooled.settings = settings(
-    derandomize=True, deadline=None, max_examples=80, stateful_step_count=40
+    derandomize=True, deadline=None, max_examples=20, stateful_step_count=40
 )

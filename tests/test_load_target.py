@@ -102,15 +102,7 @@ def test_headers_replace_those_of_the_same_name() -> None:
     """Whatever the case; others are added, each of two."""
     headers = (("content-TYPE", "text/plain"), ("X-A", "1"), ("x-a", "2"), ("Host", "other"))
     found = fields(parse_url("localhost").request(PAYLOAD, headers))
-    assert [name for name, _ in found] == [
-        "User-Agent",
-        "Accept",
-        "Content-Length",
-        "content-TYPE",
-        "X-A",
-        "x-a",
-        "Host",
-    ]
+    assert found[0][0] == "User-Agent"
     assert found[1:] == [("Accept", "*/*"), ("Content-Length", "6"), *headers]
 
 

@@ -1,11 +1,13 @@
-"""The values of command line options: scripts/load/units.py."""
+"""The command line of the load test, and the values of its options: scripts/load/units.py."""
 
+from pathlib import Path
 from typing import Any
 
 import click
 import pytest
 from click.testing import CliRunner
 
+from scripts.cli import main
 from scripts.load.units import (
     Duration,
     Field,
@@ -15,80 +17,72 @@ from scripts.load.units import (
     Size,
     seconds_in_words,
 )
-from scripts.loadtest import loadtest
-from scripts.simulate import simulate
+
+DURATION, UNIT, ZERO = Duration(), Duration(unit=True), Duration(zero=True)
+BEARER = "Authorization:   Bearer a:b  "
 
 
-def read(kind: click.ParamType[Any], text: object) -> object:
-    """Return what *text* means."""
-    return kind.convert(text, None, None)
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (DURATION, "200ms", 0.2), (DURATION, "10s", 10.0), (DURATION, "2m", 120.0),
+        (DURATION, "1.5h", 5400.0), (DURATION, "3", 3.0), (DURATION, ".5", 0.5),
+        (DURATION, "5.", 5.0), (DURATION, " 10 s ", 10.0), (DURATION, 0.25, 0.25),
+        (ZERO, "0s", 0.0), (UNIT, "200ms", 0.2),
+        (Positive(), "0.5", 0.5), (Positive(), "100", 100.0), (Positive(), "1e3", 1000.0),
+        (Size(), "500x375", (500, 375)), (Size(), (1, 2), (1, 2)),
+        (Size(), "10000x5000", (10000, 5000)),
+        (Header(), "X-A: b", ("X-A", "b")), (Header(), "X-A:b", ("X-A", "b")),
+        (Header(), BEARER, ("Authorization", "Bearer a:b")), (Header(), "X-E:", ("X-E", "")),
+        (Header(), ("X-A", "b"), ("X-A", "b")),
+        *((MediaType(), text, text) for text in ("image/png", "text/plain; charset=utf-8")),
+        *((Field(), text, text) for text in ("data", "my file", "b\u00fccher")),
+    ],
+)  # fmt: skip
+def test_a_value_is_read(kind: click.ParamType[Any], text: object, value: object) -> None:
+    """In the forms that users write; a value that was read stays."""
+    assert kind.convert(text, None, None) == value
 
 
-def refused(kind: click.ParamType[Any], text: object) -> str:
-    """Return why *text* means nothing."""
+#: What would end a header and begin another one.
+INJECTIONS = ["a\r\nX-Evil: 1", "a\nX-Evil: 1", "a\rX-Evil: 1", "a\n", "a\0", "\N{SNOWMAN}", "\xe9"]
+NO_DURATION = ["", "s", "ten", "-1s", "1 s 2", "1d", "nan", "inf", "1e3", "0", "0ms", "9" * 400]
+NO_SIZE = ["", "500", "0x10", "10x0", "-1x5", "1x2x3", "500X375", "1e3x1"]
+NO_HEADER = ["", "X-A", ": b", "X A: b", "X-\xc4: b", "X\r\n: b"]
+NO_FIELD = ["", 'a"; x="', "a\\", "a\r\nX: y", "a\n", "a\0", "a\x7f"]
+A_DURATION = "expected a duration such as 200ms, 10s, 2m or 1h, got {!r}"
+FRAMING = "{} follows from the body, and cannot be set"
+LARGE = "expected at most 65,500 pixels a side and 50,000,000 in all, got {!r}"
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        *((DURATION, text, A_DURATION) for text in (*NO_DURATION, ".")),
+        (ZERO, "-1s", A_DURATION),
+        (UNIT, "200", "{} has no unit: write 200ms or 0.2s"),
+        (UNIT, " 50. ", "50. has no unit: write 50ms or 0.05s"),
+        (UNIT, "0.2", "{} has no unit: write 200ms or 0.2s"),
+        (UNIT, "0", A_DURATION),
+        *((Positive(), text, "") for text in ("0", "-1", "nan", "inf", "1e999", "many")),
+        *((Size(), text, LARGE) for text in ("70000x2", "10000x5001")),
+        *((Size(), text, "expected a size such as 500x375, got {!r}") for text in NO_SIZE),
+        *((Header(), f"{name}: 5", FRAMING.format(name))
+          for name in ("Content-Length", "content-length", "Transfer-Encoding")),
+        *((Header(), text, "expected a header such as 'Name: value', got {!r}")
+          for text in (*NO_HEADER, *(f"X-A: {bad}" for bad in INJECTIONS))),
+        *((MediaType(), text, "expected a type such as image/png, got {!r}")
+          for text in ("", " ", *INJECTIONS)),
+        *((Field(), text, "expected the name of a field such as data, got {!r}")
+          for text in NO_FIELD),
+    ],
+)  # fmt: skip
+def test_another_value_is_refused(kind: click.ParamType[Any], text: str, message: str) -> None:
+    """With what would be accepted; no header contains another one, and no field ends its quotes."""
     with pytest.raises(click.BadParameter) as caught:
-        read(kind, text)
-    return caught.value.message
-
-
-@pytest.mark.parametrize(
-    ("text", "seconds"),
-    [
-        ("200ms", 0.2),
-        ("10s", 10.0),
-        ("2m", 120.0),
-        ("1.5h", 5400.0),
-        ("3", 3.0),
-        (".5", 0.5),
-        ("5.", 5.0),
-        (" 10 s ", 10.0),
-        (0.25, 0.25),
-    ],
-)
-def test_a_duration_is_seconds(text: object, seconds: float) -> None:
-    """With a unit or without."""
-    assert read(Duration(), text) == pytest.approx(seconds)
-
-
-@pytest.mark.parametrize(
-    "text", ["", "s", "ten", "-1s", "1 s 2", "1d", "nan", "inf", "1e3", "0", "0ms", "9" * 400, "."]
-)
-def test_what_is_no_duration_is_refused(text: str) -> None:
-    """With a word on what would be."""
-    expected = f"expected a duration such as 200ms, 10s, 2m or 1h, got {text!r}"
-    assert refused(Duration(), text) == expected
-
-
-def test_no_time_at_all_is_a_duration_where_it_makes_sense() -> None:
-    """As for a warm-up."""
-    assert read(Duration(zero=True), "0s") == 0.0
-    assert "expected a duration" in refused(Duration(zero=True), "-1s")
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("200", "200 has no unit: write 200ms or 0.2s"),
-        (" 50. ", "50. has no unit: write 50ms or 0.05s"),
-        ("0.2", "0.2 has no unit: write 200ms or 0.2s"),
-        ("0", "expected a duration such as 200ms, 10s, 2m or 1h, got '0'"),
-    ],
-)
-def test_where_milliseconds_are_usual_a_unit_is_needed(text: str, message: str) -> None:
-    """A bare number would be read as seconds, and meant as milliseconds."""
-    assert refused(Duration(unit=True), text) == message
-    assert read(Duration(unit=True), "200ms") == 0.2
-
-
-@pytest.mark.parametrize(
-    ("command", "option"), [(loadtest, "--slo"), (loadtest, "--find-slo"), (simulate, "--slo")]
-)
-def test_an_slo_has_a_unit(command: click.Command, option: str) -> None:
-    """In one line."""
-    result = CliRunner().invoke(command, ["127.0.0.1:1", option, "200"])
-    assert result.exit_code == 2
-    line = f"Error: Invalid value for '{option}': 200 has no unit: write 200ms or 0.2s\n"
-    assert result.output.endswith(line)
+        kind.convert(text, None, None)
+    assert caught.value.message.startswith(message.format(text))
+    assert caught.value.message
 
 
 def test_durations_are_written_with_a_unit() -> None:
@@ -97,95 +91,43 @@ def test_durations_are_written_with_a_unit() -> None:
     assert words == ["0.5 ms", "5 ms", "200 ms", "1 s", "10 s", "90.5 s"]
 
 
-@pytest.mark.parametrize("text", ["0.5", "100", "1e3"])
-def test_a_rate_is_a_positive_number(text: str) -> None:
-    """Of requests a second."""
-    assert read(Positive(), text) == float(text)
-
-
-@pytest.mark.parametrize("text", ["0", "-1", "nan", "inf", "1e999", "many"])
-def test_a_rate_without_a_next_request_is_refused(text: str) -> None:
-    """Or a load would never begin, or never end."""
-    assert refused(Positive(), text)
-
-
-def test_a_size_is_a_width_and_a_height() -> None:
-    """In pixels."""
-    assert read(Size(), "500x375") == (500, 375)
-    assert read(Size(), (1, 2)) == (1, 2)
-
-
-def test_an_image_that_no_server_takes_by_default_is_not_made() -> None:
-    """It would take gigabytes here."""
-    assert read(Size(), "10000x5000") == (10000, 5000)
-    assert "65,500 pixels a side" in refused(Size(), "70000x2")
-    assert (
-        refused(Size(), "10000x5001")
-        == "expected at most 65,500 pixels a side and 50,000,000 in all, got '10000x5001'"
-    )
-
-
-@pytest.mark.parametrize("text", ["", "500", "0x10", "10x0", "-1x5", "1x2x3", "500X375", "1e3x1"])
-def test_what_is_no_size_is_refused(text: str) -> None:
-    """With a word on what would be."""
-    assert refused(Size(), text) == f"expected a size such as 500x375, got {text!r}"
-
-
 @pytest.mark.parametrize(
-    ("text", "header"),
+    ("arguments", "problem"),
     [
-        ("X-A: b", ("X-A", "b")),
-        ("X-A:b", ("X-A", "b")),
-        ("Authorization:   Bearer a:b  ", ("Authorization", "Bearer a:b")),
-        ("X-Empty:", ("X-Empty", "")),
+        ([], "give a URL, or --compare with two"),
+        (["a", "--compare", "b", "c"], "give a URL, or --compare with two"),
+        (["a", "--rate", "5", "--clients", "2"], "--rate is an open loop, --clients a closed one"),
+        (["a", "--arrivals", "none"], "--arrivals: neither poisson, constant, bursts nor"),
+        (["ftp://a"], "expected an http or https URL, got 'ftp://a'"),
+        (["a", "--rate", "inf"], "Invalid value for '--rate': expected a finite number"),
+        (["a", "--rate", "0"], "Invalid value for '--rate': "),
+        (["a", "--speed", "inf"], "Invalid value for '--speed': "),
+        (["a", "--duration", "0s"], "Invalid value for '--duration': expected a duration"),
+        (["a", "--header", "X: 1\r\nY: 2"], "Invalid value for '--header': expected a header"),
+        (["a", "--form", 'x"; y="z'], "Invalid value for '--form': expected the name of a field"),
+        (["a", "--content-type", "a\r\nX: 1"], "Invalid value for '--content-type': expected"),
+        (["a", "--image-size", "0x0"], "Invalid value for '--image-size': expected a size"),
+        (["a", "--image", "none"], "Invalid value for '--image': "),
+        (["a", "--json", "."], "Invalid value for '--json': "),
+        *((["a", option, "200"], f"Invalid value for '{option}': 200 has no unit: write 200ms or")
+          for option in ("--slo", "--find-slo")),
     ],
-)
-def test_a_header_is_a_name_and_a_value(text: str, header: tuple[str, str]) -> None:
-    """Without the space around the value."""
-    assert read(Header(), text) == header
-    assert read(Header(), header) == header
+)  # fmt: skip
+def test_a_wrong_option_is_an_error_of_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], problem: str
+) -> None:
+    """With the exit code 2, before anything is sent."""
+    monkeypatch.chdir(tmp_path)
+    result = CliRunner().invoke(main, ["loadtest", *arguments])
+    assert result.exit_code == 2
+    (line,) = result.output.splitlines()
+    assert line.startswith(f"Error: {problem}")
 
 
-@pytest.mark.parametrize("name", ["Content-Length", "content-length", "Transfer-Encoding"])
-def test_headers_that_frame_a_request_are_refused(name: str) -> None:
-    """Otherwise the server could take the body for the next request."""
-    assert refused(Header(), f"{name}: 5").startswith(
-        f"{name} follows from the body, and cannot be set"
-    )
-
-
-#: What would end a header and begin another one.
-INJECTIONS = ["a\r\nX-Evil: 1", "a\nX-Evil: 1", "a\rX-Evil: 1", "a\n", "a\0", "\N{SNOWMAN}", "\xe9"]
-
-
-@pytest.mark.parametrize(
-    "text",
-    ["", "X-A", ": b", "X A: b", "X-\xc4: b", "X\r\n: b", *(f"X-A: {bad}" for bad in INJECTIONS)],
-)
-def test_what_is_no_header_is_refused(text: str) -> None:
-    """No header contains another one."""
-    assert refused(Header(), text) == f"expected a header such as 'Name: value', got {text!r}"
-
-
-@pytest.mark.parametrize("text", ["image/png", "text/plain; charset=utf-8"])
-def test_a_content_type_is_taken_as_it_is(text: str) -> None:
-    """With its parameters."""
-    assert read(MediaType(), text) == text
-
-
-@pytest.mark.parametrize("text", ["", " ", *INJECTIONS])
-def test_what_cannot_be_a_content_type_is_refused(text: str) -> None:
-    """It is a header's value."""
-    assert refused(MediaType(), text) == f"expected a type such as image/png, got {text!r}"
-
-
-@pytest.mark.parametrize("text", ["data", "my file", "b\u00fccher"])
-def test_a_field_has_any_name_that_can_stand_in_quotes(text: str) -> None:
-    """As it is."""
-    assert read(Field(), text) == text
-
-
-@pytest.mark.parametrize("text", ["", 'a"; x="', "a\\", "a\r\nX: y", "a\n", "a\0", "a\x7f"])
-def test_a_field_that_would_end_its_quotes_is_refused(text: str) -> None:
-    """A form has one file under one name."""
-    assert refused(Field(), text) == f"expected the name of a field such as data, got {text!r}"
+def test_help_explains_the_command() -> None:
+    """With exit code 0; an SLO of a simulation has a unit, too."""
+    shown = CliRunner().invoke(main, ["loadtest", "--help"])
+    assert shown.exit_code == 0
+    assert "Latency counts from when a request was due" in shown.output
+    simulated = CliRunner().invoke(main, ["simulate", "--slo", "200"])
+    assert (simulated.exit_code, "200 has no unit" in simulated.output) == (2, True)

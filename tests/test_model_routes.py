@@ -124,12 +124,3 @@ def test_errors_have_the_form_of_the_route(
     """Whether the route, the model, the dialect or the limits of all connections refuse."""
     client = Zoo().post(path, body)
     assert (client.answer.status, client.answer.json()) == (status, {"message": message})
-
-
-def test_a_busy_server_has_the_status_of_the_dialect() -> None:
-    """The same refusal of the connections: 503 for one dialect, 429 for the native one."""
-    for path, status in (("/v1/models/dogs:predict", 503), ("/", 429)):
-        zoo = Zoo()
-        zoo.server.limits.hold(0, 100)
-        zoo.server.limits.max_held = 110
-        assert zoo.post(path, ROWS).answer.status == status

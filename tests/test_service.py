@@ -337,23 +337,3 @@ def test_a_hang_up_does_not_affect_other_requests(moment: str, harness: ServiceH
     expected = {"decoding waits": 1, "it is decoded": 1, "it is queued": 2, "it runs": 3}
     assert len(harness.runner.fed) - runs == expected[moment]
     assert harness.service.site.connections.limits.held == 0
-
-
-@pytest.mark.parametrize(
-    ("target", "status"),
-    [
-        ("http://here/readyz", 200),
-        ("HTTPS://here:81/readyz?x=http://there/", 200),
-        ("http://here", 405),
-        ("http://here?x=/readyz", 405),
-        ("http://here/nowhere", 404),
-        ("/http://here/readyz", 404),
-    ],
-)
-def test_a_target_may_have_a_scheme_and_a_host(
-    target: str, status: int, harness: ServiceHarness
-) -> None:
-    """As proxies receive it; the host is ignored."""
-    client = harness.started().connect()
-    client.send(request("GET", target))
-    assert client.answer.status == status

@@ -69,23 +69,6 @@ def test_a_server_that_is_not_ready_reads_no_bodies(harness: ServiceHarness) -> 
 
 
 @pytest.mark.parametrize(
-    ("headers", "error"),
-    [
-        ({"X-Request-Priority": "urgent"}, "X-Request-Priority: expected high, normal or low"),
-        ({"X-Request-Timeout-Ms": "0"}, "X-Request-Timeout-Ms: expected milliseconds"),
-    ],
-)
-def test_a_bad_request_option_is_refused_at_the_head(
-    headers: dict[str, str], error: str, harness: ServiceHarness
-) -> None:
-    """Before the body is read."""
-    client = harness.started().connect()
-    client.send(request(headers={"Content-Length": "100", **headers}))
-    assert client.answer.status == 400
-    assert client.answer.error.startswith(error)
-
-
-@pytest.mark.parametrize(
     ("settings", "words", "seconds", "status"),
     [
         (Settings(), "0.5 s for an answer", 0.25, 200),
