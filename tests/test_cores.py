@@ -19,26 +19,15 @@ from model.execution.cores import usable_cores
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "10000 100000\n"}, 1),
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "9900000 100000\n"}, 8),
         ({"proc/self/cgroup": "0::/\n", "sys/fs/cgroup/cpu.max": "garbage\n"}, 8),
-        (
-            {
-                "proc/self/cgroup": "0::/pod/box\n",
-                "sys/fs/cgroup/pod/cpu.max": "300000 100000\n",
-                "sys/fs/cgroup/pod/box/cpu.max": "max 100000\n",
-            },
-            3,
-        ),
-        (
-            {
-                "proc/self/cgroup": "4:cpu,cpuacct:/box\n1:name=systemd:/\n",
-                "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us": "400000\n",
-                "sys/fs/cgroup/cpu/box/cpu.cfs_period_us": "100000\n",
-                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
-                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
-            },
-            4,
-        ),
+        ({"proc/self/cgroup": "0::/pod/box\n", "sys/fs/cgroup/pod/cpu.max": "300000 100000\n",
+            "sys/fs/cgroup/pod/box/cpu.max": "max 100000\n"}, 3),
+        ({"proc/self/cgroup": "4:cpu,cpuacct:/box\n1:name=systemd:/\n",
+            "sys/fs/cgroup/cpu/box/cpu.cfs_quota_us": "400000\n",
+            "sys/fs/cgroup/cpu/box/cpu.cfs_period_us": "100000\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+            "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n"}, 4),
     ],
-)
+)  # fmt: skip
 def test_the_smallest_limit_counts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, files: dict[str, str], cores: int
 ) -> None:

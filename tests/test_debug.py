@@ -48,27 +48,11 @@ REPORT = BatcherReport(
 
 #: The runs as JSON; `left` is the former name of `waiting_rows`.
 RUNS = [
-    {
-        "ago_ms": 2.0,
-        "rows": 4,
-        "cap": 16,
-        "waiting_rows": 0,
-        "left": 0,
-        "reason": "idle",
-        "expected_ms": 7.0,
-        "run_ms": None,
-    },
-    {
-        "ago_ms": 12.5,
-        "rows": 16,
-        "cap": 16,
-        "waiting_rows": 3,
-        "left": 3,
-        "reason": "full",
-        "expected_ms": 20.0,
-        "run_ms": 21.235,
-    },
-]
+    {"ago_ms": 2.0, "rows": 4, "cap": 16, "waiting_rows": 0, "left": 0, "reason": "idle",
+        "expected_ms": 7.0, "run_ms": None},
+    {"ago_ms": 12.5, "rows": 16, "cap": 16, "waiting_rows": 3, "left": 3, "reason": "full",
+        "expected_ms": 20.0, "run_ms": 21.235},
+]  # fmt: skip
 
 
 def test_a_report_is_in_milliseconds_and_rows() -> None:

@@ -310,22 +310,16 @@ def test_other_dtypes_are_refused(dtype: np.dtype, message: str) -> None:
         ("bfloat16", np.array(1.5, BFLOAT16), b"1.5"),
         ("float32", np.array(1.5, "float32"), b"1.5"),
         ("float32", np.float32(1.5), b"1.5"),
-        (
-            "float32",
-            np.arange(6, dtype="float32").reshape(2, 3).T,
-            b"[[0.0,3.0],[1.0,4.0],[2.0,5.0]]",
-        ),
+        ("float32", np.arange(6, dtype="float32").reshape(2, 3).T,
+            b"[[0.0,3.0],[1.0,4.0],[2.0,5.0]]"),
         ("int32", np.arange(9, dtype="int32")[::-4], b"[8,4,0]"),
         ("int64", np.array([1, -2], ">i8"), b"[1,-2]"),
         ("uint64", np.array(2**64 - 1, "uint64"), b"18446744073709551615"),
         ("bool", np.array([[True], [False]]), b"[[true],[false]]"),
         ("bool", np.array(True), b"true"),
         ("float32", np.zeros((2, 0, 3), "float32"), b"[[],[]]"),
-        (
-            "object",
-            np.array([[b"a", "grün".encode()], [b"\xff", b""]], object),
-            '[["a","grün"],[{"b64":"/w=="},""]]'.encode(),
-        ),
+        ("object", np.array([[b"a", "grün".encode()], [b"\xff", b""]], object),
+            '[["a","grün"],[{"b64":"/w=="},""]]'.encode()),
         ("object", np.array([[b"a", b"b"], [b"c", b"d"]], object).T, b'[["a","c"],["b","d"]]'),
         ("object", np.array(b"a\x00", object), rb'"a\u0000"'),
         ("object", np.array(b"\xff", object), b'{"b64":"/w=="}'),
@@ -336,7 +330,7 @@ def test_other_dtypes_are_refused(dtype: np.dtype, message: str) -> None:
         ("object", np.zeros((2, 0), object), b"[[],[]]"),
         ("object", np.zeros((1, 0), "S3"), b"[[]]"),
     ],
-)
+)  # fmt: skip
 def test_arrays_are_written_as_nested_lists(dtype: str, array: np.ndarray, expected: bytes) -> None:
     """Of any rank and layout; strings in all forms that TensorFlow returns."""
     assert encode_outputs([tensor(dtype, "y")], [array]) == b'{"outputs":{"y":' + expected + b"}}\n"

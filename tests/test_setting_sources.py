@@ -210,60 +210,30 @@ def test_a_switch_that_is_on_in_a_file_can_be_turned_off() -> None:
 @pytest.mark.parametrize(
     ("command_line", "environ", "line"),
     [
-        (
-            {"port": "80"},
-            {"TENSORFERRY_LISTEN": "tcp:1"},
-            "port (command line) and listen (TENSORFERRY_LISTEN) exclude each other: give one",
-        ),
-        (
-            {"graph": "graph.pb"},
-            {"TENSORFERRY_MODEL": "served"},
-            "model (TENSORFERRY_MODEL) and graph (command line) exclude each other: give one",
-        ),
-        (
-            {},
-            {"TENSORFERRY_LABELS": "labels.txt"},
-            "labels (TENSORFERRY_LABELS) needs graph or model, which is not given",
-        ),
-        (
-            {"output_layer": "softmax"},
-            {},
-            "output_layer (command line) needs graph or model, which is not given",
-        ),
-        (
-            {"graph": "graph.pb", "signature": "serving_default"},
-            {},
-            "signature (command line) needs model, which is not given",
-        ),
-        (
-            {"max_batchsize": "1"},
-            {},
-            "--max-batchsize: no such setting; did you mean --max-batch-size?",
-        ),
+        ({"port": "80"}, {"TENSORFERRY_LISTEN": "tcp:1"},
+            "port (command line) and listen (TENSORFERRY_LISTEN) exclude each other: give one"),
+        ({"graph": "graph.pb"}, {"TENSORFERRY_MODEL": "served"},
+            "model (TENSORFERRY_MODEL) and graph (command line) exclude each other: give one"),
+        ({}, {"TENSORFERRY_LABELS": "labels.txt"},
+            "labels (TENSORFERRY_LABELS) needs graph or model, which is not given"),
+        ({"output_layer": "softmax"}, {},
+            "output_layer (command line) needs graph or model, which is not given"),
+        ({"graph": "graph.pb", "signature": "serving_default"}, {},
+            "signature (command line) needs model, which is not given"),
+        ({"max_batchsize": "1"}, {},
+            "--max-batchsize: no such setting; did you mean --max-batch-size?"),
         ({"colour": "red"}, {}, "--colour: no such setting"),
-        (
-            {},
-            {"TENSORFERRY_MAX_BATCHSIZE": ""},
-            "TENSORFERRY_MAX_BATCHSIZE: no such setting; did you mean TENSORFERRY_MAX_BATCH_SIZE?",
-        ),
+        ({}, {"TENSORFERRY_MAX_BATCHSIZE": ""},
+            "TENSORFERRY_MAX_BATCHSIZE: no such setting; did you mean TENSORFERRY_MAX_BATCH_SIZE?"),
         ({}, {"TENSORFERRY_COLOUR": "red"}, "TENSORFERRY_COLOUR: no such setting"),
-        (
-            {},
-            {"TENSORFERRY_lanes": "1"},
-            "TENSORFERRY_lanes: no such setting; did you mean TENSORFERRY_LANES?",
-        ),
-        (
-            {},
-            {"TENSORFERRY_CHECK_CONFIG": "1"},
-            "TENSORFERRY_CHECK_CONFIG: no such setting; did you mean TENSORFERRY_CONFIG?",
-        ),
-        (
-            {"config": "."},
-            {},
-            "--config: expected a readable file, got '.' (command line): not a regular file",
-        ),
+        ({}, {"TENSORFERRY_lanes": "1"},
+            "TENSORFERRY_lanes: no such setting; did you mean TENSORFERRY_LANES?"),
+        ({}, {"TENSORFERRY_CHECK_CONFIG": "1"},
+            "TENSORFERRY_CHECK_CONFIG: no such setting; did you mean TENSORFERRY_CONFIG?"),
+        ({"config": "."}, {},
+            "--config: expected a readable file, got '.' (command line): not a regular file"),
     ],
-)
+)  # fmt: skip
 def test_wrong_settings_are_refused_in_one_line(
     command_line: CommandLine, environ: Mapping[str, str], line: str
 ) -> None:
