@@ -87,13 +87,10 @@ def test_files_and_folders_are_arguments(
 @pytest.mark.parametrize(
     ("arguments", "start"),
     [
-        (
-            [],
-            b"reading file names from the terminal, one per line; Ctrl-D ends\r\n" + LOADING,
-        ),
+        ([], b"reading file names from the terminal, one per line; Ctrl-D ends\r\n" + LOADING),
         (["b.jpg"], LOADING),
     ],
-)
+)  # fmt: skip
 def test_a_terminal_shows_at_once_what_happens(arguments: list[str], start: bytes) -> None:
     """Before the model is loaded."""
     here, there = os.openpty()

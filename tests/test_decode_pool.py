@@ -134,17 +134,6 @@ def test_a_job_cancelled_while_it_runs_has_no_result(function: Callable[[], obje
     assert stepped.pool.running == 0
 
 
-def test_a_result_cancelled_before_its_delivery_is_dropped() -> None:
-    """The reactor has the result already, but has not delivered it."""
-    stepped = SteppedPool()
-    deferred = stepped.pool.run(lambda: "pixels")
-    fired = outcomes(deferred)
-    stepped.threads.step()
-    deferred.cancel()
-    stepped.calls.step()
-    assert kinds(fired) == [CancelledError]
-
-
 # --- numbers
 
 

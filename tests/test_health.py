@@ -67,23 +67,23 @@ def content_of(answer: Deferred[HTTPResponse]) -> tuple[int, Any]:  # Any: JSON
     return response.status, orjson.loads(response.body)
 
 
+def healthz(harness: HeartbeatHarness) -> tuple[int, list[bool]]:
+    """Return the status of the server's health, and whether each thread is alive."""
+    status, content = content_of(harness.api.healthz(http_request()))
+    assert content["alive"] == (status == 200)
+    assert ("trouble" in content) == (status != 200)
+    return status, [thread["alive"] for thread in content["model_threads"]]
+
+
 def test_threads_that_work_or_idle_are_alive_for_ever() -> None:
     """One ping at each heartbeat is enough."""
     harness = HeartbeatHarness()
     harness.lifecycle.move(State.READY)
     harness.heartbeat.start()
     harness.wait(int(MAX_SILENCE_SECONDS) * 3)
-    assert content_of(harness.api.healthz(http_request())) == (
-        200,
-        {
-            "alive": True,
-            "reactor_lag_s": 0.0,
-            "model_threads": [
-                {"name": "model-0", "alive": True, "silent_s": 0.0},
-                {"name": "model-1", "alive": True, "silent_s": 0.0},
-            ],
-        },
-    )
+    threads = [{"name": f"model-{n}", "alive": True, "silent_s": 0.0} for n in (0, 1)]
+    content = {"alive": True, "reactor_lag_s": 0.0, "model_threads": threads}
+    assert content_of(harness.api.healthz(http_request())) == (200, content)
     assert harness.beats == [True] * (int(MAX_SILENCE_SECONDS) * 3 + 1)
     harness.heartbeat.stop()
 
@@ -97,44 +97,31 @@ def test_a_thread_that_is_silent_too_long_is_dead(state: State) -> None:
     harness.stepped.step()
     harness.stepped.started.remove(harness.threads[1])  # from here on the thread does nothing
     harness.wait(int(MAX_SILENCE_SECONDS) - 1)
-    assert content_of(harness.api.healthz(http_request()))[0] == 200
+    assert healthz(harness) == (200, [True, True])
     harness.wait(1)
-    status, content = content_of(harness.api.healthz(http_request()))
-    assert status == 503
-    assert content["alive"] is False
-    assert content["model_threads"] == [
-        {"name": "model-0", "alive": True, "silent_s": 0.0},
-        {"name": "model-1", "alive": False, "silent_s": MAX_SILENCE_SECONDS},
-    ]
+    assert healthz(harness) == (503, [True, False])
+    content = content_of(harness.api.healthz(http_request()))[1]
+    assert [it["silent_s"] for it in content["model_threads"]] == [0.0, MAX_SILENCE_SECONDS]
     assert content["trouble"] == harness.heartbeat.trouble == "no heartbeat of model-1"
     harness.wait(1)
     assert harness.beats[-2:] == [False, False]
     harness.stepped.started.append(harness.threads[1])
     harness.wait(1)
-    assert content_of(harness.api.healthz(http_request()))[0] == 200
+    assert healthz(harness) == (200, [True, True])
     harness.heartbeat.stop()
 
 
-def test_a_thread_that_has_ended_is_dead() -> None:
-    """Even if its last heartbeat is recent."""
-    harness = HeartbeatHarness()
-    harness.lifecycle.move(State.READY)
-    harness.threads[0].stop()
-    harness.wait(1)
-    status, content = content_of(harness.api.healthz(http_request()))
-    assert status == 503
-    assert [thread["alive"] for thread in content["model_threads"]] == [False, True]
-
-
-def test_a_server_that_cannot_decode_is_dead() -> None:
-    """Even if its model threads are alive."""
-    harness = HeartbeatHarness()
-    harness.lifecycle.move(State.READY)
-    assert content_of(harness.api.healthz(http_request()))[0] == 200
-    harness.decoding = False
-    status, content = content_of(harness.api.healthz(http_request()))
-    assert (status, content["alive"]) == (503, False)
-    assert [thread["alive"] for thread in content["model_threads"]] == [True, True]
+def test_a_thread_that_has_ended_is_dead_and_so_is_a_server_that_cannot_decode() -> None:
+    """Even if the last heartbeat is recent; no thread is silent where there is none."""
+    ended, deaf, bare = HeartbeatHarness(), HeartbeatHarness(), HeartbeatHarness(names=())
+    for harness in (ended, deaf, bare):
+        harness.lifecycle.move(State.READY)
+    ended.threads[0].stop()
+    ended.wait(1)
+    assert healthz(deaf) == (200, [True, True])
+    deaf.decoding = False
+    assert (healthz(ended), healthz(deaf)) == ((503, [False, True]), (503, [True, True]))
+    assert healthz(bare) == (200, [])
 
 
 def test_a_long_load_does_not_make_the_server_dead() -> None:
@@ -142,20 +129,10 @@ def test_a_long_load_does_not_make_the_server_dead() -> None:
     harness = HeartbeatHarness()
     harness.heartbeat.start()
     harness.wait(int(MAX_SILENCE_SECONDS) * 2, threads_work=False)
-    status, content = content_of(harness.api.healthz(http_request()))
-    assert status == 200
-    assert content["alive"] is True
-    assert [thread["alive"] for thread in content["model_threads"]] == [False, False]
+    assert healthz(harness) == (200, [False, False])
     harness.lifecycle.move(State.READY)
-    assert content_of(harness.api.healthz(http_request()))[0] == 503
+    assert healthz(harness)[0] == 503
     harness.heartbeat.stop()
-
-
-def test_a_server_without_a_thread_is_alive() -> None:
-    """No thread is silent."""
-    harness = HeartbeatHarness(names=())
-    harness.lifecycle.move(State.READY)
-    assert content_of(harness.api.healthz(http_request()))[0] == 200
 
 
 def test_a_run_that_does_not_end_makes_the_server_dead_and_not_ready() -> None:

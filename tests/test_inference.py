@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from dataclasses import replace
 
-import numpy as np
 import pytest
 from twisted.internet.defer import CancelledError
 
@@ -14,7 +13,7 @@ from model.images.errors import NotAnImage
 from model.signature import Feed, FeedError
 from server.call import Call, Outputs, RequestOptions, Timing
 from tests.fakes.inference import InferenceFixture, same, tensor_call
-from tests.fakes.server import SIGNATURE, SIZE, classify
+from tests.fakes.server import classify
 from tests.fakes.threads import kinds, outcomes
 from tests.images import coloured, encoded
 
@@ -29,20 +28,6 @@ def classes(fired: list[object]) -> list[tuple[str, float]]:
     (labels,) = fired
     assert isinstance(labels, list)
     return [(label, float(score)) for label, score in labels]
-
-
-def test_an_image_is_decoded_run_and_labelled() -> None:
-    """In the model's size, and with the best labels first."""
-    fixture = InferenceFixture()
-    fired = outcomes(classify(fixture.inference, IMAGE, 2))
-    assert fixture.lane.batches == []
-    fixture.decode()
-    ((feed,),) = fixture.lane.batches
-    (image,) = feed.arrays
-    assert (image.shape, image.dtype.name) == ((1, SIZE, SIZE, 3), "uint8")
-    assert fired == []
-    fixture.lane.finish([0.25, 0.125, 0.5])
-    assert classes(fired) == [("eel", 0.5), ("cat", 0.25)]
 
 
 @pytest.mark.parametrize(
@@ -75,21 +60,6 @@ def test_the_times_of_an_image_are_recorded_stage_by_stage() -> None:
     (run,) = timing.trace.runs
     assert (run.rows, run.cap, run.reason, run.seconds) == (1, 4, "fixed", 8.0)
     assert len(second) == 1
-
-
-def test_a_deadline_holds_in_the_queue() -> None:
-    """A timeout becomes a time of the clock."""
-    fixture = InferenceFixture()
-    classify(fixture.inference, IMAGE, 1).addErrback(lambda _: None)
-    fired = outcomes(classify(fixture.inference, IMAGE, 1, RequestOptions(timeout=4.0)))
-    fixture.decode()
-    fixture.decode()
-    fixture.clock.advance(3)
-    assert fired == []
-    fixture.clock.advance(1)
-    assert kinds(fired) == [DeadlineExceeded]
-    fixture.lane.finish([1.0, 0.0, 0.0])
-    assert len(fixture.lane.batches) == 1
 
 
 def test_an_image_is_not_decoded_after_its_deadline() -> None:
@@ -133,38 +103,6 @@ def test_no_images_are_accepted_during_a_stop(
 
 
 # --- tensors
-
-
-def test_a_feed_is_prepared_on_a_thread_and_answered_with_its_signature() -> None:
-    """All rows of it, and all outputs."""
-    fixture = InferenceFixture()
-    timing = Timing()
-    fired = outcomes(fixture.inference.run(tensor_call(1, 2), timing))
-    assert fixture.lane.batches == []
-    fixture.decode()
-    ((given,),) = fixture.lane.batches
-    assert given.arrays[0][:, 0, 0, 0].tolist() == [1, 2]
-    scores = np.array([[1, 2, 3], [4, 5, 6]], np.float32)
-    fixture.lane.give((scores,))
-    (result,) = fired
-    assert isinstance(result, Outputs)
-    assert result.signature is SIGNATURE
-    assert [array.tolist() for array in result.arrays] == [scores.tolist()]
-    assert timing.decode == 2.0
-    assert [run.rows for run in timing.trace.runs] == [2]
-
-
-def test_a_feed_may_be_prepared_at_once() -> None:
-    """Without a decode thread; the time is recorded, but not learned as one of decoding."""
-    fixture = InferenceFixture()
-    timing = Timing()
-    fired = outcomes(fixture.inference.run(tensor_call(7, at_once=True), timing))
-    assert len(fixture.threads.queue) == 0
-    assert timing.decode == 0.0
-    assert fixture.inference.admission.decoding.average == 0.0
-    fixture.lane.finish([1.0, 0.0, 0.0])
-    (result,) = fired
-    assert isinstance(result, Outputs)
 
 
 @pytest.mark.parametrize(

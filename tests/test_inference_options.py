@@ -253,41 +253,28 @@ def test_the_options_of_a_request_reach_the_batcher() -> None:
 
 
 @pytest.mark.parametrize(
-    ("default", "rows", "deadline"),
+    ("default", "rows", "signature", "deadline"),
     [
-        (DefaultTimeout(8.0), 1, 74.0),
-        (DefaultTimeout(8.0), 12, 74.0),
-        (LEARNED, 4, 86.0),
-        (LEARNED, 12, 94.0),  # three runs of four seconds, and four more
-        (NO_DEFAULT_TIMEOUT, 1, inf),
+        (DefaultTimeout(8.0), 1, SIGNATURE, 74.0),
+        (DefaultTimeout(8.0), 12, SIGNATURE, 74.0),
+        (DefaultTimeout(8.0), 1, OTHER, 74.0),
+        (LEARNED, 4, SIGNATURE, 86.0),
+        (LEARNED, 12, SIGNATURE, 94.0),  # three runs of four seconds, and four more
+        (LEARNED, 1, OTHER, inf),  # its runs were not measured
+        (NO_DEFAULT_TIMEOUT, 1, SIGNATURE, inf),
     ],
 )
 def test_a_request_without_a_timeout_has_the_default(
-    default: DefaultTimeout, rows: int, deadline: float
+    default: DefaultTimeout, rows: int, signature: Signature, deadline: float
 ) -> None:
     """Plus the time of its own decoding, which the default does not limit."""
     fixture = InferenceFixture(default)
-    fixture.begin(RequestOptions(since=64.0, timeout=None), rows=rows)
+    fixture.inference.model.queues.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
+    fixture.begin(RequestOptions(since=64.0, timeout=None), rows=rows, signature=signature)
     fixture.inference.admission.admit(RequestOptions(since=64.0, timeout=None))
     fixture.decode()
-    assert [asked["deadline"] for asked in fixture.batcher.asked.admitted] == [
-        64.0 + default.seconds
-    ]
-    assert [submitted["deadline"] for submitted in fixture.batcher.submitted] == [deadline]
-
-
-@pytest.mark.parametrize(
-    ("default", "deadline"),
-    [(LEARNED, inf), (DefaultTimeout(8.0), 74.0)],
-)
-def test_runs_that_were_not_measured_have_no_learned_timeout(
-    default: DefaultTimeout, deadline: float
-) -> None:
-    """A configured timeout holds for them."""
-    fixture = InferenceFixture(default)
-    fixture.inference.model.queues.learn(Feed(OTHER, (np.zeros((1, 1), np.float32),)), 4, {})
-    fixture.begin(RequestOptions(since=64.0, timeout=None), signature=OTHER)
-    fixture.decode()
+    (asked,) = fixture.batcher.asked.admitted
+    assert asked["deadline"] == 64.0 + default.seconds
     assert [submitted["deadline"] for submitted in fixture.batcher.submitted] == [deadline]
 
 

@@ -22,30 +22,30 @@ def large(*, strings: bool = False) -> Arrays:
     return (np.zeros((1, MAX_BYTES_FINISHED_AT_ONCE // 4 + 1), np.float32),)
 
 
-@pytest.mark.parametrize("arrays", [large(), large(strings=True)], ids=["numbers", "strings"])
-def test_large_outputs_are_finished_on_a_decode_thread(arrays: Arrays) -> None:
+@pytest.mark.parametrize(
+    ("arrays", "jobs"),
+    [
+        (large(), 1),
+        (large(strings=True), 1),
+        ((np.zeros((1, MAX_BYTES_FINISHED_AT_ONCE // 4), np.float32),), 0),
+    ],
+    ids=["numbers", "strings", "small"],
+)
+def test_large_outputs_are_finished_on_a_decode_thread(arrays: Arrays, jobs: int) -> None:
     """The reactor thread serves other requests meanwhile; the time is that on the thread."""
     fixture = InferenceFixture()
     timing = Timing()
     fired = outcomes(fixture.inference.run(tensor_call(7, at_once=True), timing))
+    assert (len(fixture.threads.queue), timing.decode) == (0, 0.0)
     fixture.lane.give(arrays)
-    assert (fired, timing.encode) == ([], None)
-    fixture.decode()
+    assert (len(fired), len(fixture.threads.queue)) == (1 - jobs, jobs)
+    for _ in range(jobs):
+        fixture.decode()
     (result,) = fired
     assert isinstance(result, Outputs)
     assert result.arrays is arrays
-    assert timing.encode == 2.0
+    assert timing.encode == 2.0 * jobs
     assert fixture.inference.admission.decoding.average == 0.0
-
-
-def test_small_outputs_are_finished_at_once() -> None:
-    """Up to the limit, with the bytes of their strings."""
-    fixture = InferenceFixture()
-    timing = Timing()
-    fired = outcomes(fixture.inference.run(tensor_call(7, at_once=True), timing))
-    fixture.lane.give((np.zeros((1, MAX_BYTES_FINISHED_AT_ONCE // 4), np.float32),))
-    assert len(fired) == 1
-    assert timing.encode == 0.0
 
 
 def test_an_error_of_the_last_step_is_the_result() -> None:

@@ -55,16 +55,6 @@ def test_any_bytes_are_parsed_or_refused_in_one_line(body: bytes) -> None:
     assert len(message.splitlines()) == 1
 
 
-def test_inputs_are_converted_by_their_names() -> None:
-    """Each in its own dtype, in any order."""
-    takes = signature(tensor("float32", "x"), tensor("bool", "mask"))
-    arrays = arrays_of(takes, {"mask": [True, False], "x": [[1, 2], [3, 4]]})
-    assert {name: (array.dtype, array.tolist()) for name, array in arrays.items()} == {
-        "x": (np.dtype("float32"), [[1.0, 2.0], [3.0, 4.0]]),
-        "mask": (np.dtype("bool"), [True, False]),
-    }
-
-
 @pytest.mark.parametrize(
     ("name", "value", "expected"),
     [
@@ -80,38 +70,6 @@ def test_a_lone_input_needs_no_name(name: str, value: object, expected: object) 
     """An object has names, but {"b64": ...} is a value, unless that is the input's name."""
     arrays = arrays_of(signature(tensor("object", name)), value)
     assert {name: array.tolist() for name, array in arrays.items()} == {name: expected}
-
-
-@pytest.mark.parametrize(
-    ("names", "value", "message"),
-    [
-        (["x", "y"], [1], "inputs: expected an object of 2 names, got a list"),
-        ([], 7, "inputs: expected an object of 0 names, got 7"),
-    ],
-)
-def test_several_inputs_need_names(names: list[str], value: object, message: str) -> None:
-    """A bare value could be any of them."""
-    with pytest.raises(FeedError) as caught:
-        arrays_of(signature(*(tensor("int32", name) for name in names)), value)
-    assert str(caught.value) == message
-
-
-@pytest.mark.parametrize(
-    ("inputs", "message"),
-    [
-        ({"x": [1], "typo": {"deep": [[1], 2]}}, "unknown input 'typo': the model takes x, y"),
-        ({"b64": "AA=="}, "unknown input 'b64': the model takes x, y"),
-        ({"x": [1]}, "input 'y' is missing: expected int32 of any shape"),
-        ({}, "input 'x' is missing: expected int32 of any shape"),
-    ],
-)
-def test_the_signature_checks_the_names(inputs: object, message: str) -> None:
-    """The value of an unknown name is not converted, so the error is about the name."""
-    takes = signature(tensor("int32", "x"), tensor("int32", "y"))
-    arrays = arrays_of(takes, inputs)
-    with pytest.raises(FeedError) as caught:
-        takes.feed(arrays)
-    assert str(caught.value) == message
 
 
 def test_outputs_that_json_cannot_carry_are_refused_before_the_run() -> None:

@@ -107,12 +107,16 @@ def test_the_server_listens_on_a_valid_address(
     """Of any kind that Twisted knows."""
     harness = ServiceHarness(monkeypatch, Settings(listen=(description,)))
     harness.service.privilegedStartService()
-    assert len(harness.reactor.ports) == 1
+    backlog = 7 if "backlog=7" in description else 1024  # with 50, Twisted's, clients would wait
+    assert [port.waiting for port in harness.reactor.ports] == [backlog]
 
 
 @pytest.mark.parametrize(
     ("description", "expected"),
     [
+        *((text, f"{text}:backlog=1024") for text in ("tcp:80", "tcp6:80", "tcp:80:127.0.0.1")),
+        (r"tcp:80:interface=\:\:1", r"tcp:80:interface=\:\:1:backlog=1024"),
+        *((text, text) for text in ("tcp:80:backlog=7", "tcp:80:127.0.0.1:7", "tcp6:80:7")),
         ("unix:/run/a.sock", "unix:/run/a.sock:backlog=1024"),
         ("unix:/run/a.sock:600", "unix:/run/a.sock:600:backlog=1024"),
         ("unix:/run/a.sock:600:7", "unix:/run/a.sock:600:7"),

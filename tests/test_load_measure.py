@@ -146,8 +146,3 @@ def test_stopping_twice_is_stopping_once(load: Load) -> None:
     if harness.endpoint.waiting:
         harness.endpoint.accept().send(plain())
     assert harness.outcomes
-
-
-def test_a_load_has_a_name() -> None:
-    """For the title."""
-    assert ClosedLoop(3, 1.0).name == "3 clients, each waiting for its answer"

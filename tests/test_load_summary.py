@@ -99,49 +99,48 @@ def test_figures_add_up_and_are_json(
     assert 0 <= found.good_share <= 1
 
 
-def test_an_open_loop_is_measured_while_requests_are_due() -> None:
-    """Goodput is of the requests that were due then, whenever their answers came."""
-    taken = [(1.0, 0.4), (2.0, 0.6), (9.8, 0.4), (9.9, 0.6)]
-    found = summary([exchange(took, due=due) for due, took in taken])
-    assert (found.rate, found.offered, found.goodput, found.good_share) == (0.2, 0.4, 0.2, 0.5)
-
-
 CLOSED = replace(CLIENT, closed=True)
+SECONDS = [exchange(1.0, due=float(due)) for due in range(12)]
+STALLED = [exchange(0.1, due=number / 10) for number in range(10)]
 
 
-def test_a_closed_loop_ends_with_the_last_answer_in_time() -> None:
-    """Four clients whose batch takes 3 s have three batches in 9 s, not in 10."""
-    answers = [exchange(3.0, due=3.0 * batch) for batch in range(4) for _ in range(4)]
-    found = summary(answers, replace(CLOSED, slo=5.0))
-    assert found.rate == found.goodput == pytest.approx(12 / 9, abs=1e-4)
-    assert found.sent == 16
+SPREAD = [(1.0, 0.4), (2.0, 0.6), (9.8, 0.4), (9.9, 0.6)]
+EXACT = 1e-4
 
 
-@pytest.mark.parametrize("after", [[], [exchange(9.5, due=1.0)], [exchange(status=0, due=1.0)]])
-def test_a_server_that_stalls_to_the_end_does_not_look_quick(after: list[Exchange]) -> None:
-    """The closed loop's time does not end with the last answer before the stall."""
-    answers = [exchange(0.1, due=number / 10) for number in range(10)]
-    found = summary([*answers, *after], CLOSED)
-    assert found.rate == found.goodput == pytest.approx(1.0, rel=0.02)
-
-
-def test_a_closed_loop_that_nothing_was_answered_in_has_no_rate() -> None:
-    """Not within its time, that is."""
-    found = summary([exchange(11.0)], CLOSED)
-    assert (found.rate, found.goodput, found.answered) == (0.0, 0.0, 1)
-
-
-def test_the_warm_up_is_left_out_of_rates_too() -> None:
-    """Seconds count from its end."""
-    found = summary([exchange(0.1, due=float(due)) for due in range(12)], warmup=2.0)
-    assert (found.rate, found.offered, found.sent) == (1.0, 1.0, 10)
-
-
-def test_answers_from_before_the_warm_up_s_end_count_for_the_rate_of_a_closed_loop() -> None:
-    """A client that gets an answer a second has one a second, whenever counting begins."""
-    found = summary([exchange(1.0, due=float(due)) for due in range(12)], CLOSED, warmup=1.5)
-    assert found.rate == pytest.approx(1.0, rel=0.06)
-    assert (found.sent, found.goodput) == (10, 0.0)
+@pytest.mark.parametrize(
+    ("exchanges", "client", "warmup", "expected", "tolerance"),
+    [
+        # an open loop: goodput is of what was due, whenever its answer came
+        ([exchange(took, due=due) for due, took in SPREAD], CLIENT, 0.0,
+            {"rate": 0.2, "offered": 0.4, "goodput": 0.2, "good_share": 0.5}, 0.0),
+        # seconds count from the end of the warm-up
+        ([exchange(0.1, due=float(due)) for due in range(12)], CLIENT, 2.0,
+            {"rate": 1.0, "offered": 1.0, "sent": 10}, 0.0),
+        # four clients whose batch takes 3 s have three batches in 9 s, not in 10
+        ([exchange(3.0, due=3.0 * batch) for batch in range(4) for _ in range(4)],
+            replace(CLOSED, slo=5.0), 0.0, {"rate": 12 / 9, "goodput": 12 / 9, "sent": 16}, EXACT),
+        # the time does not end with the last answer before a stall
+        (STALLED, CLOSED, 0.0, {"rate": 1.0, "goodput": 1.0}, 0.02),
+        ([*STALLED, exchange(9.5, due=1.0)], CLOSED, 0.0, {"rate": 1.0, "goodput": 1.0}, 0.02),
+        ([*STALLED, exchange(status=0, due=1.0)], CLOSED, 0.0, {"rate": 1.0, "goodput": 1.0}, 0.02),
+        ([exchange(11.0)], CLOSED, 0.0, {"rate": 0.0, "goodput": 0.0, "answered": 1}, 0.0),
+        # an answer a second is one a second, whenever counting begins
+        (SECONDS, CLOSED, 1.5, {"rate": 1.0, "sent": 10, "goodput": 0.0}, 0.06),
+    ],
+)  # fmt: skip
+def test_rates_are_over_the_time_in_which_requests_were_due_or_answered(
+    exchanges: list[Exchange],
+    client: ClientStats,
+    warmup: float,
+    expected: dict[str, float],
+    tolerance: float,
+) -> None:
+    """Of an open loop the whole time, of a closed one until its last answer in time."""
+    found = summary(exchanges, client, warmup)
+    figures = {name: getattr(found, name) for name in expected}
+    assert figures == pytest.approx(expected, abs=tolerance)
+    assert found.rate == found.goodput or found.sent == 10
 
 
 def batch_entry(rows: int) -> bytes:

@@ -108,16 +108,12 @@ def test_each_dialect_asks_for_a_model_in_its_own_way() -> None:
 @pytest.mark.parametrize(
     ("path", "body", "status", "message"),
     [
-        (
-            "/v1/models/birds:predict",
-            ROWS,
-            404,
-            "no model 'birds' is served; there are: cats, dogs",
-        ),
+        ("/v1/models/birds:predict", ROWS, 404,
+            "no model 'birds' is served; there are: cats, dogs"),
         ("/v1/models/dogs:predict", b"{}", 400, "no rows"),
         ("/v1/models/dogs:predict", b"x" * 101, 413, "the body is 101 bytes, the limit is 100"),
     ],
-)
+)  # fmt: skip
 def test_errors_have_the_form_of_the_route(
     path: str, body: bytes, status: int, message: str
 ) -> None:

@@ -120,6 +120,8 @@ CASES: list[Case] = [
     ("rows", "{}".encode("utf-32"), JSON, "400 the body is JSON in UTF-32; send it in UTF-8"),
     ("rows", b'{"b64": "AAAA"}', JSON, f"400 unknown key 'b64': {KEYS}"),
     ("rows", b'{"inputs": {"z": 1}}', JSON, "400 unknown input 'z': the model takes x"),
+    ("rows", b'{"inputs": {"x": [[1, 2, 3, 4]], "typo": {"deep": [[1], 2]}}}', JSON,
+        "400 unknown input 'typo': the model takes x"),
     ("rows", b'{"inputs": {}}', JSON, "400 input 'x' is missing: expected float32[?, 4]"),
     ("rows", b'{"inputs": {"x": [1]}}', JSON,
         "400 input 'x': expected float32[?, 4], got float32[1]"),

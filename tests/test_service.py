@@ -4,12 +4,13 @@ from typing import Any
 
 import pytest
 from twisted.internet.address import IPv4Address, UNIXAddress
+from twisted.internet.interfaces import IAddress
 
 from model.errors import ModelError
 from server.lifecycle import State
 from server.service import StartError
 from server.settings.table import Settings
-from tests.fakes.http import Client, HalfCloseable, read_answers, request
+from tests.fakes.http import PEER, Client, HalfCloseable, read_answers, request
 from tests.fakes.server import Log
 from tests.fakes.service import ServiceHarness
 from tests.images import coloured, encoded
@@ -89,27 +90,6 @@ def test_the_log_names_the_addresses(monkeypatch: pytest.MonkeyPatch, log: Log) 
         "listening on http://[::1]:81",
         "listening on UNIXAddress('/run/a.sock')",
     ]
-
-
-@pytest.mark.parametrize(
-    ("listen", "backlog"),
-    [
-        ("tcp:80", 1024),
-        ("tcp6:80", 1024),
-        (r"tcp:80:interface=\:\:1", 1024),
-        ("tcp:80:backlog=7:interface=127.0.0.1", 7),
-        ("tcp:80:127.0.0.1:7", 7),
-        ("tcp:80:127.0.0.1", 1024),
-        ("tcp6:80:7", 7),
-    ],
-)
-def test_the_backlog_is_1024_unless_the_endpoint_sets_it(
-    monkeypatch: pytest.MonkeyPatch, listen: str, backlog: int
-) -> None:
-    """With Twisted's default of 50, further clients connect only a second later."""
-    harness = ServiceHarness(monkeypatch, Settings(listen=(listen,)))
-    harness.service.privilegedStartService()
-    assert [port.waiting for port in harness.reactor.ports] == [backlog]
 
 
 def test_a_taken_port_is_an_error_of_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -198,33 +178,24 @@ def test_the_server_applies_its_settings(monkeypatch: pytest.MonkeyPatch) -> Non
     assert not client.is_open()
 
 
-@pytest.mark.parametrize("peer", ["an internet address", "a socket's name", "a nameless socket"])
+@pytest.mark.parametrize("peer", [PEER, UNIXAddress("/run/client.sock"), UNIXAddress(None)])
 def test_the_access_log_has_a_line_for_each_answer(
-    peer: str, monkeypatch: pytest.MonkeyPatch, log: Log
+    peer: IAddress, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """For each type of client address."""
+    """And for each refusal; for each type of client address."""
     harness = ServiceHarness(monkeypatch, Settings(access_log=True)).started()
-    peers = {
-        "an internet address": None,
-        "a socket's name": UNIXAddress("/run/client.sock"),
-        "a nameless socket": UNIXAddress(None),
-    }
-    address = peers[peer]
-    client = (
-        harness.connect()
-        if address is None
-        else Client(harness.service.site, harness.reactor, peer=address)
-    )
+    client = Client(harness.service.site, harness.reactor, peer=peer)
     client.send(request("GET", "/readyz?x=1", headers={"X-Request-Id": "mine"}))
     client.send(request("POST", "/", IMAGE, headers={"X-Request-Id": "yours"}))
     harness.turn()
-    assert client.statuses == [200, 200]
-    first, second = log.lines()[-2:]
-    address_shown = "192.0.2.7" if address is None else "unix"
-    size = client.answers[0].headers["content-length"]
-    assert first.startswith(f"{address_shown} GET /readyz?x=1 200 {size} mine")
-    assert second.startswith(f"{address_shown} POST / 200 ")
-    assert " yours decode;dur=" in second
+    client.send(b"nonsense\r\n")
+    assert client.statuses == [200, 200, 400]
+    first, second, third = log.lines()[-3:]
+    shown = "192.0.2.7" if peer is PEER else "unix"
+    sizes = [len(answer.body) for answer in client.answers]
+    assert first == f"{shown} GET /readyz?x=1 200 {sizes[0]} mine "
+    assert second.startswith(f"{shown} POST / 200 {sizes[1]} yours decode;dur=")
+    assert third.startswith(f"{shown} - - 400 {sizes[2]} ")
 
 
 def test_a_client_behind_a_proxy_has_its_own_address_in_the_access_log(

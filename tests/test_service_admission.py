@@ -60,14 +60,6 @@ def test_a_server_that_became_busy_refuses_before_it_decodes(
     assert not harness.pool.queue
 
 
-def test_a_server_that_is_not_ready_reads_no_bodies(harness: ServiceHarness) -> None:
-    """It could not use them."""
-    harness.start()
-    client = harness.connect()
-    client.send(HEAD)
-    assert (client.answer.status, client.answer.headers["retry-after"]) == (503, "1")
-
-
 @pytest.mark.parametrize(
     ("settings", "words", "seconds", "status"),
     [

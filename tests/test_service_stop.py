@@ -4,7 +4,7 @@ from dataclasses import replace
 from math import inf
 
 import pytest
-from twisted.internet.defer import CancelledError, Deferred
+from twisted.internet.defer import CancelledError, Deferred, succeed
 from twisted.internet.defer import TimeoutError as DeferredTimeout
 
 from batcher.stats import State as Batching
@@ -230,17 +230,6 @@ def test_a_registry_that_fails_does_not_keep_the_server_running(
     assert "not withdrawn from its registry" in log.flush(kind)[0]
 
 
-def test_an_abort_does_not_wait_for_the_registry(monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
-    """A second signal ends the server at once."""
-    harness = ServiceHarness(monkeypatch, withdraw=Registry().withdraw).started()
-    fired = harness.stop()
-    harness.service.abort()
-    harness.turn()
-    assert fired == [None]
-    assert harness.service.lifecycle.state is State.STOPPED
-    assert log.lines()[-1] == "stopped at once; requests were dropped"
-
-
 def test_a_server_that_never_was_ready_is_not_withdrawn(monkeypatch: pytest.MonkeyPatch) -> None:
     """It was not announced."""
     registry = Registry()
@@ -276,11 +265,16 @@ def test_an_abort_drops_the_requests_that_are_not_answered(
     harness.turn()  # the hanging thread ends later
 
 
-@pytest.mark.parametrize("steps", [0, 1])
-def test_an_abort_does_not_wait_for_a_start(steps: int, harness: ServiceHarness, log: Log) -> None:
-    """A load may take minutes, and a run may never end."""
+@pytest.mark.parametrize("moment", ["starting", "loading", "the registry", "the drain delay"])
+def test_an_abort_waits_for_nothing(moment: str, monkeypatch: pytest.MonkeyPatch, log: Log) -> None:
+    """A load may take minutes, a run may never end, and a registry may not answer."""
+    withdraw = Registry().withdraw if moment == "the registry" else lambda: succeed(None)
+    settings = Settings(drain_delay=60.0) if moment == "the drain delay" else None
+    harness = ServiceHarness(monkeypatch, settings, withdraw=withdraw)
     harness.start()
-    for _ in range(steps):
+    if moment.startswith("the"):
+        harness.turn()
+    elif moment == "loading":
         harness.threads.step()
         harness.reactor.from_threads.drain()
     fired = harness.stop(model=False)
@@ -292,15 +286,6 @@ def test_an_abort_does_not_wait_for_a_start(steps: int, harness: ServiceHarness,
     assert log.lines()[-1] == "stopped at once; requests were dropped"
     assert harness.failures == []
     harness.turn()
-
-
-def test_an_abort_ends_the_drain_delay(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rest of the delay is skipped."""
-    harness = ServiceHarness(monkeypatch, Settings(drain_delay=60.0)).started()
-    fired = harness.stop()
-    harness.service.abort()
-    harness.turn()
-    assert fired == [None]
 
 
 def test_an_abort_after_the_stop_changes_nothing(harness: ServiceHarness) -> None:

@@ -253,22 +253,18 @@ def test_an_empty_list_is_refused() -> None:
         ("[server]\nport = 1", "FILE: server: no such setting"),
         ('"lan\\nes" = 1', r"FILE: lan\nes: no such setting; did you mean lanes?"),
         ('config = "b.toml"', "FILE: config: no such setting"),
-        (
-            "max-pixels = 1\nmax_pixels = 2",
-            "FILE: max_pixels: the same setting as FILE: max-pixels; give it once",
-        ),
+        ("max-pixels = 1\nmax_pixels = 2",
+            "FILE: max_pixels: the same setting as FILE: max-pixels; give it once"),
         ("port 1", "FILE: expected a TOML file: Expected '=' after a key in a key/value pair"),
         ("lanes = {}", "--lanes: expected auto or a whole number of at least 1, got {} (FILE: la"),
         ("access_log = 1", "--access-log: expected true or false, got 1 (FILE: access_log)"),
         ("max_batch_size = true", "--max-batch-size: expected a whole number of at least 1, got t"),
         ("port = 80.50", "--port: expected a whole number from 0 to 65535, got 80.50 (FILE: port)"),
         ("port = 80\nlisten = 'tcp:81'", "port (FILE: port) and listen (FILE: listen) exclude"),
-        (
-            'graph = "a/../missing.pb"',
-            "--graph: expected a readable file, got 'FOLDER/a/../missing.pb' (FILE: graph)",
-        ),
+        ('graph = "a/../missing.pb"',
+            "--graph: expected a readable file, got 'FOLDER/a/../missing.pb' (FILE: graph)"),
     ],
-)
+)  # fmt: skip
 def test_a_wrong_file_is_refused_in_one_line(toml: str, line: str, folder: Path) -> None:
     """The line begins with the text of the table; FILE and FOLDER stand for paths."""
     write_toml(toml)
