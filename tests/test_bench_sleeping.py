@@ -199,34 +199,34 @@ def test_the_best_fixed_setting_was_measured_in_all_rounds() -> None:
     assert best_fixed(GRID[:1]) is None
 
 
-def test_the_server_without_flags_is_compared_with_the_best_fixed_setting() -> None:
-    """Without any fixed setting the figure is unknown."""
-    rows, (mean,) = grid_of(GRID, {})
-    assert mean.value == pytest.approx(1.1)
-    assert not mean.holds
+@pytest.mark.parametrize(
+    ("part", "rows", "terms", "figures"),
+    [
+        # the server without flags, compared with the best fixed setting
+        (grid_of, GRID, {}, [(1.1, False)]),
+        (grid_of, GRID[:1], {}, [(None, False)]),
+        # the smallest gain over greedy, for a few clients and for any number
+        (closed, CLOSED, {}, [(11.5 / 7, True), (1.025, True)]),
+        # goodput over what was offered where that was less; of the refusals the slowest count
+        (overload, OVERLOAD, {"capacity": 190.0}, [(0.95, True), (0.65, False), (4.0, True)]),
+    ],
+)
+def test_each_part_has_its_figures(
+    part: Any, rows: list[Any], terms: dict[str, float], figures: list[tuple[float | None, bool]]
+) -> None:
+    """And whether they are within their bounds."""
+    _, found = part(rows, terms)
+    assert [figure.value for figure in found] == pytest.approx([value for value, _ in figures])
+    assert [figure.holds for figure in found] == [holds for _, holds in figures]
+
+
+def test_the_tables_name_the_settings_and_the_gains() -> None:
+    """A gain is the throughput divided by greedy's."""
+    rows, _ = grid_of(GRID, {})
     assert [(row["setting"], row["max_batch"]) for row in rows] == [
         ("no flags", None), ("best fixed", 32),
     ]  # fmt: skip
-    assert [figure.value for figure in grid_of(GRID[:1], {})[1]] == [None]
-
-
-def test_the_smallest_gain_counts_for_a_few_clients_and_for_any_number() -> None:
-    """A gain is the throughput divided by greedy's."""
-    rows, (few, each) = closed(CLOSED, {})
-    assert [row["ratio"] for row in rows] == [1.025, pytest.approx(11.5 / 7)]
-    assert few.value == pytest.approx(11.5 / 7)
-    assert few.holds
-    assert (each.value, each.holds) == (1.025, True)
-
-
-def test_goodput_is_compared_with_what_was_offered_where_that_was_less() -> None:
-    """In each round by itself; of the refusals the slowest count."""
-    _, (poisson, bursts, refused) = overload(OVERLOAD, {"capacity": 190.0})
-    assert poisson.value == pytest.approx(0.95)
-    assert poisson.holds
-    assert bursts.value == pytest.approx(0.65)
-    assert not bursts.holds
-    assert (refused.value, refused.holds) == (4.0, True)
+    assert [row["ratio"] for row in closed(CLOSED, {})[0]] == [1.025, pytest.approx(11.5 / 7)]
 
 
 def test_the_report_has_all_parts_that_were_measured() -> None:

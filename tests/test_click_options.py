@@ -96,15 +96,3 @@ def test_the_help_page_shows_each_setting_once_in_its_group() -> None:
     assert "--max_batch_size" not in page
     assert "--access-log / --no-access-log" in page
     assert page.count("--check-config") == page.count("--config") == page.count("--own") == 1
-
-
-def test_click_options_keep_the_name_and_the_docstring_of_the_command() -> None:
-    """The help page shows them."""
-
-    @click.command(cls=SettingsCommand)
-    @click_options(*GROUPS)
-    def serve(command_line: CommandLine, check_config: bool) -> None:
-        """Serve a model."""
-
-    assert serve.name == "serve"
-    assert "Serve a model." in CliRunner().invoke(serve, ["--help"]).output

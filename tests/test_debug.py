@@ -108,13 +108,6 @@ def asked(harness: ServiceHarness) -> Answer:
     return client.answer
 
 
-def test_there_is_no_report_before_there_is_a_model(harness: ServiceHarness) -> None:
-    """The client gets a 503 with Retry-After."""
-    harness.start()
-    answer = asked(harness)
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-
-
 def test_each_queue_has_a_name(harness: ServiceHarness) -> None:
     """The name of the signature, and the shape if that is open; the last used queue is first."""
     harness.runner.signatures = (SIGNATURE, WORDS)

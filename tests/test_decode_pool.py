@@ -79,14 +79,6 @@ def test_a_failing_on_duration_does_not_lose_the_result() -> None:
     assert fired == ["pixels"]
 
 
-def test_jobs_may_run_inside_the_call() -> None:
-    """As with the inline threads of server tests, which need no step."""
-    pool = DecodePool(lambda f, *args: f(*args), 1, pool=ManualThreads(inline=True))
-    pool.start()
-    assert outcomes(pool.run(lambda: "pixels")) == ["pixels"]
-    assert outcomes(pool.stop()) == [None]
-
-
 # --- cancelling
 
 

@@ -10,15 +10,17 @@ from PIL import Image
 from scripts.load.payloads import GENERATED_IMAGES, Payload, generate_images, images_at
 
 
-def test_made_images_are_jpeg_files_of_the_size_asked_for() -> None:
+@pytest.mark.parametrize("size", [(50, 30), (1, 1), (1, 700), (300, 2)])
+def test_made_images_are_jpeg_files_of_the_size_asked_for(size: tuple[int, int]) -> None:
     """They decode, and no two are equal: a server with a cache must not look fast."""
-    images = generate_images(50, 30, seed=1)
-    assert len({image.body for image in images}) == len(images) == GENERATED_IMAGES
-    for image in images:
+    images = generate_images(*size, seed=1)
+    assert len(images) == GENERATED_IMAGES
+    assert len({image.body for image in images}) == GENERATED_IMAGES or min(size) < 3
+    for image in images[: GENERATED_IMAGES if size == (50, 30) else 1]:
         assert image.content_type == "image/jpeg"
         with Image.open(io.BytesIO(image.body)) as opened:
             opened.load()
-            assert (opened.format, opened.size) == ("JPEG", (50, 30))
+            assert (opened.format, opened.size) == ("JPEG", size)
 
 
 def test_equal_seeds_make_equal_images() -> None:
@@ -26,13 +28,6 @@ def test_equal_seeds_make_equal_images() -> None:
     first, again, other = (generate_images(20, 20, seed) for seed in (1, 1, 2))
     assert first == again
     assert not {image.body for image in first} & {image.body for image in other}
-
-
-@pytest.mark.parametrize("size", [(1, 1), (1, 700), (300, 2)])
-def test_images_of_any_size_are_made(size: tuple[int, int]) -> None:
-    """Narrow ones, too."""
-    with Image.open(io.BytesIO(generate_images(*size, seed=1)[0].body)) as image:
-        assert image.size == size
 
 
 @pytest.mark.parametrize(

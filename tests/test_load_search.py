@@ -1,6 +1,7 @@
 """The highest rate that keeps an SLO: scripts/load/search.py."""
 
 from collections.abc import Callable
+from math import inf
 
 import pytest
 
@@ -38,23 +39,56 @@ def points(kept: list[float], broke: list[float]) -> list[Point]:
     return [*(Point(rate, good) for rate in kept), *(Point(rate, bad) for rate in broke)]
 
 
-def test_a_part_of_the_curve_that_breaks_is_no_rate_to_rely_on() -> None:
-    """The rate found is below all that broke, the curve's points among them."""
-    best, _, _ = found(lambda rate, _: 0.5 if 40 < rate < 60 or rate > 100 else 1.0, 100.0)
-    assert best is not None
-    assert best <= 40
+def knee(rate: float) -> Server:
+    """Return a server that keeps the SLO up to *rate*."""
+    return lambda asked, _: 1.0 if asked <= rate else 0.5
 
 
-@pytest.mark.parametrize("knee", [60.0, 99.0, 100.0, 250.0, 3000.0])
-def test_the_knee_is_found_within_5_per_cent(knee: float) -> None:
-    """From below and from above, and measured twice; the curve goes down to a quarter of it."""
-    best, curve, measured = found(lambda rate, _: 1.0 if rate <= knee else 0.5, 100.0)
-    assert best is not None
-    assert knee / MAX_BOUNDS_RATIO <= best <= knee
-    assert [point.rate for point in measured].count(best) == 2
-    assert [point.rate for point in curve] == sorted(point.rate for point in measured)
-    assert {best * share for share in CURVE_SHARES} <= {point.rate for point in curve}
+def twice(first: float, second: float) -> Server:
+    """Return a server that keeps the SLO below *first*, and at a later try below *second* alone."""
+    seen: set[float] = set()
+
+    def server(rate: float, _: int) -> float:
+        again = rate in seen
+        seen.add(rate)
+        return 1.0 if rate < (second if again else first) else 0.5
+
+    return server
+
+
+@pytest.mark.parametrize(
+    ("server", "least", "most"),
+    [
+        *(
+            (knee(rate), rate / MAX_BOUNDS_RATIO, rate)
+            for rate in (60.0, 99.0, 100.0, 250.0, 3000.0)
+        ),
+        (twice(100, 90), 90 / MAX_BOUNDS_RATIO, 89.999),
+        # a part of the curve that breaks is no rate to rely on
+        (lambda rate, _: 0.5 if 40 < rate < 60 or rate > 100 else 1.0, 0.0, 40.0),
+        (lambda *_: 1.0, 1000.0, inf),
+        (lambda *_: 0.0, None, None),
+    ],
+)
+def test_the_knee_is_found_within_5_per_cent(
+    server: Server, least: float | None, most: float | None
+) -> None:
+    """From below and from above, measured twice; the curve goes down to a quarter of it."""
+    best, curve, measured = found(server, 100.0)
     assert len(measured) <= MAX_LOADS
+    assert [point.rate for point in curve] == sorted(point.rate for point in measured)
+    if best is None or least is None or most is None:
+        assert best is least is most is None
+        assert len(curve) <= MAX_LOADS - len(CURVE_SHARES)
+        assert 0.5 < curve[0].rate < 1.5  # about a hundredth of where it began
+        return
+    assert least <= best <= most
+    if most == inf:  # the search ends although everything keeps the SLO
+        assert len(measured) == MAX_LOADS
+        assert best == max(point.rate for point in measured)
+    elif least:
+        assert [point.rate for point in measured].count(best) == 2
+        assert {best * share for share in CURVE_SHARES} <= {point.rate for point in curve}
 
 
 def test_99_in_100_are_enough_and_a_load_of_nothing_proves_nothing() -> None:
@@ -62,21 +96,6 @@ def test_99_in_100_are_enough_and_a_load_of_nothing_proves_nothing() -> None:
     assert Point(1.0, figures(sent=100, good_share=0.99)).keeps_slo
     assert not Point(1.0, figures(sent=100, good_share=0.9899)).keeps_slo
     assert not Point(1.0, figures(sent=0, good_share=1.0)).keeps_slo
-
-
-def test_where_nothing_keeps_there_is_no_rate_and_no_curve() -> None:
-    """Down to about a hundredth of where it began."""
-    best, curve, measured = found(lambda *_: 0.0, 100.0)
-    assert best is None
-    assert len(curve) == len(measured) <= MAX_LOADS - len(CURVE_SHARES)
-    assert 0.5 < curve[0].rate < 1.5
-
-
-def test_where_everything_keeps_the_search_ends() -> None:
-    """At a rate that was measured."""
-    best, _, measured = found(lambda *_: 1.0, 100.0)
-    assert len(measured) == MAX_LOADS
-    assert best == max(point.rate for point in measured)
 
 
 @pytest.mark.parametrize("seed", range(20))
@@ -92,20 +111,6 @@ def test_noise_does_not_keep_a_search_going(seed: int) -> None:
     assert best is not None
     broken = [point.rate for point in measured[: -len(CURVE_SHARES)] if not point.keeps_slo]
     assert all(best < rate for rate in broken)
-
-
-def test_a_rate_that_breaks_the_second_time_is_not_the_one() -> None:
-    """The search goes on below it."""
-    seen: set[float] = set()
-
-    def server(rate: float, _: int) -> float:
-        again = rate in seen
-        seen.add(rate)
-        return 1.0 if rate < 90 or (rate < 100 and not again) else 0.5
-
-    best, _, _ = found(server, 100.0)
-    assert best is not None
-    assert 90 / MAX_BOUNDS_RATIO <= best < 90
 
 
 @pytest.mark.parametrize(

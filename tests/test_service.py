@@ -46,6 +46,13 @@ def test_it_listens_before_it_loads(harness: ServiceHarness) -> None:
     assert client.answer.headers["retry-after"] == "1"
     assert client.is_open()
     assert harness.readyz() == (503, {"ready": False, "state": "starting", "progress": "starting"})
+    for path in ("/status", "/debug/batcher"):
+        client.send(request("GET", path))
+        assert (client.answers[-1].status, client.answers[-1].error) == (
+            503,
+            client.answers[0].error,
+        )
+        assert client.answers[-1].headers["retry-after"] == "1"
     harness.threads.step()
     harness.reactor.from_threads.drain()
     progress = harness.service.lifecycle.progress
@@ -55,7 +62,7 @@ def test_it_listens_before_it_loads(harness: ServiceHarness) -> None:
     assert harness.readyz() == (200, {"ready": True, "state": "ready"})
     client.send(POST)
     harness.turn()
-    assert client.statuses == [503, 200]
+    assert client.statuses == [503, 503, 503, 200]
     assert harness.failures == []
 
 

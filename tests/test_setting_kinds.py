@@ -120,40 +120,37 @@ def test_parse_is_the_inverse_of_format(case: tuple[Kind[Any], object]) -> None:
     assert kind.parse(kind.format(value)) == value
 
 
-def test_the_path_of_a_file_is_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+NO_FILE, ABSENT = "not a regular file", "No such file or directory"
+
+
+@pytest.mark.parametrize(
+    ("text", "as_file", "as_either"),
+    [
+        ("graph.pb", None, None),
+        (".", NO_FILE, None),
+        ("folder", NO_FILE, None),
+        ("", NO_FILE, NO_FILE),  # an empty text is not the current folder
+        ("missing", ABSENT, ABSENT),
+        ("pipe", NO_FILE, NO_FILE),  # opening a pipe would empty it, or block
+    ],
+)
+def test_a_path_is_absolute_and_names_a_regular_file_or_a_folder(
+    text: str, as_file: str | None, as_either: str | None, tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
     """A daemon that changes its folder later still finds the file."""
     monkeypatch.chdir(tmp_path)
-    tmp_path.joinpath("graph.pb").touch()
-    assert ReadableFile().parse("graph.pb") == tmp_path / "graph.pb"
-    assert ReadableFile().format(tmp_path / "graph.pb") == f"{tmp_path}/graph.pb"
-
-
-def test_a_missing_file_and_a_pipe_are_refused_with_the_reason(tmp_path: Path) -> None:
-    """Opening a pipe would empty it, or block."""
-    os.mkfifo(tmp_path / "pipe")
-    for name, reason in [
-        ("missing", "No such file or directory"),
-        ("", "not a regular file"),
-        ("pipe", "not a regular file"),
-    ]:
-        with pytest.raises(OSError, match=reason):
-            ReadableFile().parse(str(tmp_path / name))
-
-
-def test_a_folder_is_accepted_where_one_is_allowed(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Empty or not; but an empty text is not the current folder."""
-    monkeypatch.chdir(tmp_path)
-    kind = ReadableFile(or_folder=True)
-    assert kind.parse(".") == tmp_path
-    tmp_path.joinpath("graph.pb").touch()
-    assert kind.parse(".") == tmp_path
-    assert kind.parse("graph.pb") == tmp_path / "graph.pb"
-    for text in ("", "missing"):
-        with pytest.raises(OSError, match=r"not a regular file|No such file"):
-            kind.parse(text)
-    assert (kind.metavar, ReadableFile().metavar) == ("PATH", "FILE")
+    os.mkfifo("pipe")
+    Path("graph.pb").touch()
+    Path("folder").mkdir()
+    for kind, error in ((ReadableFile(), as_file), (ReadableFile(or_folder=True), as_either)):
+        if error is None:
+            assert kind.parse(text) == tmp_path / text
+            assert kind.format(tmp_path / text) == str(tmp_path / text)
+        else:
+            with pytest.raises(OSError, match=error):
+                kind.parse(text)
+    assert (ReadableFile(or_folder=True).metavar, ReadableFile().metavar) == ("PATH", "FILE")
 
 
 def test_an_unreadable_file_or_folder_is_refused() -> None:

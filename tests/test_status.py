@@ -144,19 +144,6 @@ def get_status(harness: ServiceHarness, method: str = "GET", body: bytes = b"") 
 
 
 @pytest.mark.usefixtures("surroundings")
-def test_there_is_no_status_before_there_is_a_model(harness: ServiceHarness) -> None:
-    """The answer is a 503 with Retry-After."""
-    harness.start()
-    answer = get_status(harness)
-    assert (answer.status, answer.headers["retry-after"]) == (503, "1")
-    assert answer.error == "the model is not ready yet: starting"
-    harness.turn()
-    answer = get_status(harness)
-    assert answer.status == 200
-    assert answer.json()["model"] == "pets/7"
-
-
-@pytest.mark.usefixtures("surroundings")
 def test_the_status_is_only_read(harness: ServiceHarness) -> None:
     """With GET and HEAD, also while the server drains."""
     harness.started()

@@ -56,14 +56,6 @@ def test_the_environment_is_read_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert (options.resolved.settings.lanes, options.resolved.settings.max_batch_size) == (4, 2)
 
 
-def test_check_config_is_a_flag_and_no_setting() -> None:
-    """It is off by default."""
-    for arguments, check in [([], False), (["--check-config"], True), (["--check_config"], True)]:
-        options = TwistdOptions({})
-        options.parseOptions(arguments)
-        assert options.check_config is check
-
-
 @pytest.mark.parametrize(
     ("arguments", "line"),
     [

@@ -25,15 +25,14 @@ class FakeThread:
 
 class ManualThreads:
     """
-    A pool of one thread that runs a job at each `step`; with *inline*, inside `callInThread`.
+    A pool of one thread that runs a job at each `step`.
 
     Like Twisted's pool, it runs the jobs in its queue when it stops.
     """
 
-    def __init__(self, *, inline: bool = False) -> None:
+    def __init__(self) -> None:
         self.threads: list[FakeThread] = []
         self.queue: deque[Callable[[], object]] = deque()
-        self.inline = inline
 
     def start(self) -> None:
         """Start the thread."""
@@ -51,10 +50,8 @@ class ManualThreads:
         return any(thread.alive for thread in self.threads)
 
     def callInThread(self, func: Callable[[], object]) -> None:
-        """Queue *func*; call it at once with *inline*."""
+        """Queue *func*."""
         self.queue.append(func)
-        if self.inline:
-            self.step()
 
     def step(self) -> None:
         """Run the oldest job."""
