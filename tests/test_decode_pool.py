@@ -34,16 +34,6 @@ def test_construction_starts_nothing() -> None:
     assert threading.active_count() == before
 
 
-def test_a_result_is_delivered_on_the_reactor_thread_only() -> None:
-    """Not when the job ends, but when the reactor makes the call."""
-    stepped = SteppedPool()
-    fired = outcomes(stepped.pool.run(lambda a, b: a + b, "pix", "els"))
-    stepped.threads.step()
-    assert fired == []
-    stepped.calls.step()
-    assert fired == ["pixels"]
-
-
 @pytest.mark.parametrize("error", [ValueError("bad image"), SystemExit(1), KeyboardInterrupt()])
 def test_an_exception_is_delivered_as_a_failure(error: BaseException) -> None:
     """Even an exception that would end a thread."""
@@ -130,21 +120,21 @@ def test_a_job_cancelled_while_it_runs_has_no_result(function: Callable[[], obje
 
 
 def test_jobs_are_counted_by_stage() -> None:
-    """A job waits, then runs until its result is delivered."""
+    """A job waits, then runs until its result is delivered, on the reactor thread only."""
     stepped = SteppedPool()
     seen: list[tuple[int, int]] = []
 
-    def work() -> None:
+    def work(number: int) -> int:
         seen.append((stepped.pool.waiting, stepped.pool.running))
+        return number
 
-    for _ in range(3):
-        stepped.pool.run(work)
+    fired = [outcomes(stepped.pool.run(work, number)) for number in range(3)]
     assert (stepped.pool.waiting, stepped.pool.running) == (3, 0)
     stepped.threads.step()
-    assert seen == [(2, 1)]
+    assert (seen, fired) == ([(2, 1)], [[], [], []])
     assert (stepped.pool.waiting, stepped.pool.running) == (2, 1)
     stepped.calls.step()
-    assert (stepped.pool.waiting, stepped.pool.running) == (2, 0)
+    assert (stepped.pool.waiting, stepped.pool.running, fired) == (2, 0, [[0], [], []])
 
 
 @pytest.mark.parametrize(("cores", "threads"), [(1, 1), (2, 1), (3, 2), (64, 63)])
@@ -160,42 +150,24 @@ def test_one_core_is_reserved_for_the_reactor(
 # --- start and stop
 
 
-def test_a_pool_is_alive_between_start_and_stop() -> None:
-    """And only while all its threads are alive."""
+def test_a_pool_starts_once_and_is_alive_until_its_stop() -> None:
+    """While all its threads are alive; before and after, jobs are refused with the reason."""
     threads = ManualThreads()
     pool = DecodePool(Calls(), 1, pool=threads)
-    assert not pool.alive()
+    alive = [pool.alive()]
+    refused = outcomes(pool.run(lambda: None))
     pool.start()
-    assert pool.alive()
-    threads.threads[0].alive = False
-    assert not pool.alive()
-    threads.threads[0].alive = True
-    pool.stop()
-    assert not pool.alive()
-
-
-def test_jobs_are_refused_before_the_start_and_after_the_stop() -> None:
-    """The error gives the reason, and no job is queued."""
-    threads = ManualThreads()
-    pool = DecodePool(Calls(), 1, pool=threads)
-    early = outcomes(pool.run(lambda: None))
-    pool.start()
-    pool.stop()
-    late = outcomes(pool.run(lambda: None))
-    assert kinds(early + late) == [PoolNotRunning, PoolNotRunning]
-    assert [str(error) for error in early + late] == [
-        "the decode pool is not started",
-        "the decode pool is stopped",
-    ]
-    assert not threads.queue
-
-
-def test_a_pool_starts_once() -> None:
-    """Twisted's threads cannot be started again."""
-    pool = DecodePool(Calls(), 1, pool=ManualThreads())
-    pool.start()
+    for thread_alive in (True, False, True):
+        threads.threads[0].alive = thread_alive
+        alive.append(pool.alive())
     with pytest.raises(RuntimeError, match="running cannot be started"):
         pool.start()
+    pool.stop()
+    refused += outcomes(pool.run(lambda: None))
+    assert [*alive, pool.alive()] == [False, True, False, True, False]
+    assert kinds(refused) == [PoolNotRunning, PoolNotRunning]
+    assert [str(error).rpartition(" is ")[2] for error in refused] == ["not started", "stopped"]
+    assert not threads.queue
     unused = DecodePool(Calls(), 1, pool=ManualThreads())
     assert outcomes(unused.stop()) == [None]
     with pytest.raises(RuntimeError, match="stopped cannot be started"):
@@ -225,31 +197,27 @@ def test_a_stop_fails_waiting_jobs_and_waits_for_running_ones() -> None:
     assert outcomes(stepped.pool.stop()) == [None]
 
 
-def test_a_stop_waits_for_a_cancelled_job_that_runs() -> None:
-    """The thread is busy until the job ends."""
+@pytest.mark.parametrize("cancelled", ["the job", "the wait"])
+def test_a_stop_waits_for_a_cancelled_job_that_runs(cancelled: str) -> None:
+    """The thread is busy until the job ends; cancelling the wait does not cancel the stop."""
     stepped = SteppedPool()
-    deferred = stepped.pool.run(lambda: "pixels")
-    cancelled = outcomes(deferred)
+    job = stepped.pool.run(lambda: "pixels")
+    result = outcomes(job)
     stepped.threads.step()
-    deferred.cancel()
-    stopped = outcomes(stepped.pool.stop())
-    assert stopped == []
-    stepped.calls.step()
-    assert stopped == [None]
-    assert kinds(cancelled) == [CancelledError]
-
-
-def test_cancelling_the_wait_for_a_stop_does_not_cancel_the_stop() -> None:
-    """The threads end as without the cancel."""
-    stepped = SteppedPool()
-    stepped.pool.run(lambda: "pixels")
-    stepped.threads.step()
+    if cancelled == "the job":
+        job.cancel()
     stop = stepped.pool.stop()
-    fired = outcomes(stop)
-    stop.cancel()
+    stopped = outcomes(stop)
+    if cancelled == "the wait":
+        stop.cancel()
+    assert kinds(stopped) == ([] if cancelled == "the job" else [CancelledError])
+    assert stepped.threads.alive()
     stepped.calls.step()
-    assert kinds(fired) == [CancelledError]
     assert not stepped.threads.alive()
+    if cancelled == "the job":
+        assert (kinds(result), stopped) == ([CancelledError], [None])
+    else:
+        assert (result, kinds(stopped)) == (["pixels"], [CancelledError])
 
 
 def test_an_errback_may_use_the_pool_during_a_stop() -> None:

@@ -21,11 +21,11 @@ Step = float | int | str
 class DriverHarness:
     """A load that begins at 100 s, and a sender whose exchanges the test finishes."""
 
-    def __init__(self, warmup: float = 0.0) -> None:
+    def __init__(self) -> None:
         self.clock = Clock()
         self.clock.advance(100)
         self.server = FakeSender(self.clock)
-        self.record = Record(100.0, 100.0 + warmup)
+        self.record = Record(100.0, 100.0)
         self.requests = cycle([b"a", b"b"])
 
     def open(self, arrivals: Iterable[float]) -> OpenLoopDriver:
@@ -147,14 +147,6 @@ def test_an_answer_at_the_end_ends_a_closed_loop() -> None:
     assert driver.done.called
     assert len(harness.server.sent) == 1
     harness.clock.advance(1)
-
-
-def test_the_warm_up_is_sent_but_left_out() -> None:
-    """By when a request was due, not by when it was answered."""
-    harness = DriverHarness(warmup=2.0)
-    harness.make(harness.open((0.0, 1.0, 2.0, 3.0)), (4.0, 200, 200, 200, 200))
-    assert len(harness.server.sent) == 4
-    assert list(harness.record.intended) == [2.0, 3.0]
 
 
 def broken() -> Iterator[float]:
