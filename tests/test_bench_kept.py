@@ -109,26 +109,17 @@ def test_a_figure_has_at_least_three_digits(value: float | None, text: str) -> N
 
 
 def test_a_load_test_sends_the_body_of_its_workload(tmp_path: Path) -> None:
-    """With its content type and further options."""
-    command = load_test(
-        WORKLOADS["B"], "http://x/", tmp_path, tmp_path / "figures.json", "--duration", "9"
-    )
+    """With its content type and further options; it is shown without folders and the URL."""
+    file, trace = tmp_path / "load.json", tmp_path / "a trace.txt"
+    command = load_test(WORKLOADS["B"], "http://x:9/", tmp_path, file, "--arrivals", trace)
     options: dict[Any, Any] = dict(zip(command[5::2], command[6::2], strict=True))
-    assert command[2:5] == ["scripts.cli", "loadtest", "http://x/"]
+    assert command[2:5] == ["scripts.cli", "loadtest", "http://x:9/"]
     assert options == {
         "--body": tmp_path / "photo.jpg", "--content-type": "image/jpeg", "--warmup": "3.0",
-        "--json": tmp_path / "figures.json", "--duration": "9",
+        "--json": file, "--arrivals": trace,
     }  # fmt: skip
-
-
-def test_a_command_is_shown_without_folders_and_url(tmp_path: Path) -> None:
-    """Of files the names stay."""
-    trace = tmp_path / "a trace.txt"
-    command = load_test(
-        WORKLOADS["A"], "http://x:99/", tmp_path, tmp_path / "load.json", "--arrivals", trace
-    )
     assert shown(command) == (
-        "tensorferry loadtest URL --body small.bin --content-type application/octet-stream"
+        "tensorferry loadtest URL --body photo.jpg --content-type image/jpeg"
         " --warmup 3.0 --json load.json --arrivals 'a trace.txt'"
     )
 

@@ -283,20 +283,28 @@ def test_the_results_of_one_load_have_all_figures(monkeypatch: pytest.MonkeyPatc
     assert results.plot is not None
 
 
-def test_a_signal_before_anything_was_sent_leaves_nothing_to_report(
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.parametrize(
+    ("options", "interrupt_at"),
+    [
+        ({}, 0),  # before the load
+        ({}, 1),
+        ({"find_slo": 0.2}, 1),
+        ({"rate": 50.0, **BOTH}, 2),  # no round is complete
+    ],
+)
+def test_a_signal_before_anything_was_measured_leaves_nothing_to_report(
+    options: dict[str, Any], interrupt_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whether it comes before the load or at its beginning."""
-    loads = FakeMeasurements(monkeypatch)
-    loads.tester.interrupt()
+    """Whether it comes before the first load or at its beginning."""
+    loads = FakeMeasurements(monkeypatch, **options)
+    loads.interrupt_at = interrupt_at
+    if not interrupt_at:
+        loads.tester.interrupt()
+    if not options:
+        monkeypatch.setattr(loads, "_seen", lambda _: figures())
     with pytest.raises(Interrupted):
-        loads.results()
-    assert loads.put == []
-    loads = FakeMeasurements(monkeypatch)
-    loads.interrupt_at = 1
-    monkeypatch.setattr(loads, "_seen", lambda _: figures())
-    with pytest.raises(Interrupted):
-        loads.results()
+        loads.results(("a", "b") if "compare" in options else ("a",))
+    assert len(loads.put) == interrupt_at
 
 
 def test_a_search_of_a_server_that_answers_nothing_reports_its_errors(
@@ -354,10 +362,6 @@ def test_an_interrupted_search_reports_the_rates_it_has_measured(
     assert asked == sorted(asked)
     assert len(asked) == len(loads.put) - 2 == 7
     assert results.figures["rate"] == asked[0] <= 100
-    loads = FakeMeasurements(monkeypatch, find_slo=0.2)
-    loads.interrupt_at = 1
-    with pytest.raises(Interrupted):
-        loads.results()
 
 
 def test_an_interrupted_comparison_reports_its_complete_rounds(
@@ -372,10 +376,6 @@ def test_an_interrupted_comparison_reports_its_complete_rounds(
     ]  # fmt: skip
     assert [len(results.figures[which]["rounds"]) for which in "ab"] == [2, 2]
     assert results.figures["ratios"]["rate"]["median"] == 1.0
-    loads = FakeMeasurements(monkeypatch, rate=50.0, **BOTH)
-    loads.interrupt_at = 2
-    with pytest.raises(Interrupted):
-        loads.results(("a", "b"))
 
 
 def test_results_go_where_they_were_asked_for(

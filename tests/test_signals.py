@@ -47,28 +47,20 @@ def harness(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ServiceHarness:
     return ServiceHarness(monkeypatch)
 
 
-def test_the_reactor_handles_the_first_signal(harness: ServiceHarness, handlers: Handlers) -> None:
-    """The handlers for the second one are installed when the service stops."""
-    end_at_once_on_second_signal(harness.started().service, harness.reactor)
-    assert handlers == {}
-    harness.service.stopService()
-    assert set(handlers) == {signal.SIGTERM, signal.SIGINT}
-    harness.wait(0.25)
-    assert harness.service.lifecycle.state is State.STOPPED
-
-
-def test_the_second_signal_works_while_the_server_is_withdrawn(
+def test_the_reactor_handles_the_first_signal(
     handlers: Handlers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A registry may not answer for seconds."""
+    """The handlers for the second work from the stop on: a registry may not answer for seconds."""
     harness = ServiceHarness(monkeypatch, withdraw=Deferred).started()
     end_at_once_on_second_signal(harness.service, harness.reactor)
+    assert handlers == {}
     fired: list[object] = []
     harness.service.stopService().addBoth(fired.append)
+    assert set(handlers) == {signal.SIGTERM, signal.SIGINT}
     assert fired == []
     handlers[signal.SIGTERM](signal.SIGTERM, None)
     harness.turn()
-    assert fired == [None]
+    assert (fired, harness.service.lifecycle.state) == ([None], State.STOPPED)
 
 
 LINE = "stopping; a second signal (Ctrl-C) stops the server at once and drops requests"

@@ -12,7 +12,6 @@ from model.signature import STRING, Signature, TensorSpec, blank_feed
 from server.api.status import StatusAPI, signature_facts, status_of
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.http.messages import HTTPResponse
-from server.inference import Inference
 from server.served_model import ServedModel
 from tests.fakes.http import Answer, http_request, request
 from tests.fakes.model import fake_queues
@@ -164,13 +163,3 @@ def test_the_sample_in_the_status_is_answered(harness: ServiceHarness) -> None:
     client.send(request(body=sample.encode()))
     harness.turn()
     assert client.answer.json() == {"outputs": {"scores": [[0.0, 0.0, 0.0]]}}
-
-
-def test_without_a_model_the_error_is_raised() -> None:
-    """The front end makes an answer of it."""
-
-    def none() -> Inference:
-        raise ZeroDivisionError
-
-    with pytest.raises(ZeroDivisionError):
-        StatusAPI(none).status(http_request())
