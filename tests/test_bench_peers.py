@@ -111,13 +111,10 @@ def test_a_ratio_to_the_ceiling_is_taken_within_a_round() -> None:
     found = {row["server"]: (row["rate"], row["ratio"]) for row in rows("A", RUNS[:-1])}
     assert list(found) == ["nginx", "quick", "slow"]
     assert (found["quick"], found["slow"]) == ((15_000.0, 0.25), (3_000.0, 0.05))
-    rates = {
-        ("offline", "one 8"): 100.0,
-        ("offline", "one 32"): 80.0,
-        ("x", 8): 50.0,
-        ("x", 32): 75.0,
-    }
-    images = [run("B", peer, point, 0, rate=rate) for (peer, point), rate in rates.items()]
+    images = [
+        run("B", "offline", "one 8", 0, rate=100.0), run("B", "offline", "one 32", 0, rate=80.0),
+        run("B", "x", 8, 0, rate=50.0), run("B", "x", 32, 0, rate=75.0),
+    ]  # fmt: skip
     assert [row["ratio"] for row in rows("B", images) if row["server"] == "x"] == [0.5, 0.75]
     figures = {"offered": 120.0, "goodput": 90.0, "sent": 1000, "refused": 200}
     (row,) = rows("C", [run("C", "x", 1.2, 0, **figures)])

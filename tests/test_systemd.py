@@ -51,10 +51,17 @@ def systemd(path: str) -> Iterator[Systemd]:
         yield listening
 
 
-def test_a_message_arrives_unchanged(systemd: Systemd, path: str) -> None:
-    """All lines in one datagram, in UTF-8."""
+def test_a_message_arrives_unchanged(
+    systemd: Systemd, path: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """All lines in one datagram, in UTF-8; the environment is read when the message is sent."""
     assert notify("READY=1\nSTATUS=prêt", {"NOTIFY_SOCKET": path})
     assert systemd.receive() == "READY=1\nSTATUS=prêt".encode()
+    monkeypatch.setenv("NOTIFY_SOCKET", path)
+    assert notify("READY=1")
+    assert systemd.receive() == b"READY=1"
+    monkeypatch.delenv("NOTIFY_SOCKET")
+    assert not notify("READY=1")
 
 
 def test_an_at_sign_means_an_abstract_name() -> None:
@@ -64,17 +71,6 @@ def test_an_at_sign_means_an_abstract_name() -> None:
     with listening.socket:
         assert notify("WATCHDOG=1", {"NOTIFY_SOCKET": f"@{name}"})
         assert listening.receive() == b"WATCHDOG=1"
-
-
-def test_the_environment_of_the_process_is_the_default(
-    systemd: Systemd, path: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Read when the message is sent, not when the module is imported."""
-    monkeypatch.setenv("NOTIFY_SOCKET", path)
-    assert notify("READY=1")
-    assert systemd.receive() == b"READY=1"
-    monkeypatch.delenv("NOTIFY_SOCKET")
-    assert not notify("READY=1")
 
 
 @pytest.mark.parametrize(
