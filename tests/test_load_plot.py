@@ -63,13 +63,11 @@ def test_matplotlib_wants_a_folder_that_can_be_written(tmp_path: Path, place: st
     "exchanges",
     [
         [],
-        [
-            *(exchange(0.01 + n % 7 / 100, due=n / 50, timing=TIMING) for n in range(500)),
-            *(exchange(status=0, detail="broke"), exchange(status=503)),
-        ],
+        [*(exchange(0.01 + n % 7 / 100, due=n / 50, timing=TIMING) for n in range(500)),
+            *(exchange(status=0, detail="broke"), exchange(status=503))],
     ],
     ids=["empty", "many"],
-)
+)  # fmt: skip
 def test_a_load_is_drawn(tmp_path: Path, exchanges: Sequence[Exchange]) -> None:
     """Whatever its outcome, and whatever the name of the file."""
     record = recorded(*exchanges)

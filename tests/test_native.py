@@ -221,6 +221,7 @@ CASES: list[Case] = [
     ("images", B64[:-1], JSON, "400 the body is no JSON: ..."),
     ("images", dumped({"b64": b64encode(claims("PNG", 99, 99))}), JSON,
         "413 99 x 99 is 9801 pixels..."),
+    ("images", b64encode(claims("PNG", 99, 99)), URLENCODED, "413 99 x 99 is 9801 pixels..."),
     ("images", dumped({"inputs": {"b64": PDF}}), JSON, "400 base64 of a PDF document..."),
     ("images", b'{"inputs": ["cat"]}', JSON, "400 input 'image' at [0]: expected whole numbers..."),
     ("images", dumped({"inputs": [{"b64": TEXT}, 1]}), JSON, "400 input 'image' at [0]..."),

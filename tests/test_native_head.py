@@ -396,10 +396,8 @@ def test_labels_are_written_unchanged() -> None:
         (Timing(decode=0.0), "decode;dur=0.000"),
         (Timing(decode=0.0123456), "decode;dur=12.346"),
         (Timing(decode=0.5, trace=Trace(queued=2.0)), "decode;dur=500.000, queue;dur=2000.000"),
-        (
-            Timing(trace=Trace(0.0, [Run(17, 32, "full", 0.25)]), encode=0.001),
-            'queue;dur=0.000, run;dur=250.000, encode;dur=1.000, batch;desc="17/32 full"',
-        ),
+        (Timing(trace=Trace(0.0, [Run(17, 32, "full", 0.25)]), encode=0.001),
+            'queue;dur=0.000, run;dur=250.000, encode;dur=1.000, batch;desc="17/32 full"'),
         (  # split over two batches
             Timing(trace=Trace(0.0, [Run(8, 8, "full", 0.25), Run(3, 8, "idle", 0.125)])),
             'queue;dur=0.000, run;dur=375.000, batch;desc="8/8 full", batch;desc="3/8 idle"',
@@ -410,7 +408,7 @@ def test_labels_are_written_unchanged() -> None:
         ),
     ],
     ids=["none", "zero", "decoded", "queued", "run", "split", "given up"],
-)
+)  # fmt: skip
 def test_times_are_milliseconds_and_each_batch_has_an_entry(
     timing: Timing, header: str | None
 ) -> None:

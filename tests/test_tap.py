@@ -167,10 +167,8 @@ def test_wrong_options_are_reported_in_one_line(capsys: pytest.CaptureFixture[st
 @pytest.mark.parametrize(
     ("twistd", "line"),
     [
-        (
-            {"pidfile": "twistd.pid"},
-            "{folder}/twistd.pid: set another path with twistd --pidfile=PATH",
-        ),
+        ({"pidfile": "twistd.pid"},
+            "{folder}/twistd.pid: set another path with twistd --pidfile=PATH"),
         ({"pidfile": ""}, None),
         ({"pidfile": None}, None),
         ({"logfile": "-"}, None),
@@ -178,7 +176,7 @@ def test_wrong_options_are_reported_in_one_line(capsys: pytest.CaptureFixture[st
         ({"nodaemon": False}, "{folder}/twistd.log: set another path with twistd --logfile=PATH"),
         ({"nodaemon": False, "syslog": True}, None),
     ],
-)
+)  # fmt: skip
 def test_a_folder_that_cannot_be_written_is_an_error_of_one_line(
     twistd: dict[str, object],
     line: str | None,

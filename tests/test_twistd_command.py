@@ -34,12 +34,10 @@ def parsed(*arguments: str, **environ: str) -> Resolved:
         (("--port", "none", "--port", "2"), {"port": "2"}),
         (("--no_access_log", "--access_log"), {"access_log": True}),
         (("--access-log", "--no-access-log"), {"access_log": False}),
-        (
-            ("--graph=labels.txt", "--labels=labels.txt", "--input_layer", "a_port"),
-            {"graph": "labels.txt", "labels": "labels.txt", "input_layer": "a_port"},
-        ),
+        (("--graph=labels.txt", "--labels=labels.txt", "--input_layer", "a_port"),
+            {"graph": "labels.txt", "labels": "labels.txt", "input_layer": "a_port"}),
     ],
-)
+)  # fmt: skip
 def test_the_arguments_are_those_of_the_click_command(
     arguments: tuple[str, ...], command_line: dict[str, str | list[str] | bool]
 ) -> None:
