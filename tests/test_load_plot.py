@@ -63,10 +63,10 @@ def test_matplotlib_wants_a_folder_that_can_be_written(tmp_path: Path, place: st
     "exchanges",
     [
         [],
-        [*(exchange(0.01 + n % 7 / 100, due=n / 50, timing=TIMING) for n in range(500)),
-            *(exchange(status=0, detail="broke"), exchange(status=503))],
+        [exchange(), exchange(status=0, detail="broke"), exchange(status=503)],
+        [*(exchange(0.01 + n % 7 / 100, due=n / 50, timing=TIMING) for n in range(500))],
     ],
-    ids=["empty", "many"],
+    ids=["empty", "one answer", "many"],
 )  # fmt: skip
 def test_a_load_is_drawn(tmp_path: Path, exchanges: Sequence[Exchange]) -> None:
     """Whatever its outcome, and whatever the name of the file."""
@@ -80,6 +80,7 @@ def test_a_search_is_drawn(tmp_path: Path) -> None:
     """Also where nothing was answered."""
     measured = (figures(p50_ms=rate, p99_ms=2.0 * rate) for rate in (1, 2, 3))
     points = [Point(float(rate), each) for rate, each in enumerate((figures(), *measured))]
-    plot_search(tmp_path / "curve", "title", points, slo=0.2)
-    width, height = drawn(tmp_path / "curve")
-    assert width > height > 100
+    for part in (points[:1], points[1:]):
+        plot_search(tmp_path / "curve", "title", part, slo=0.2)
+        width, height = drawn(tmp_path / "curve")
+        assert width > height > 100
