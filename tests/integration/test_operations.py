@@ -9,7 +9,6 @@ import pytest
 
 from model.backends.tensorflow.files.saved_model import read_meta_graph
 from model.backends.tensorflow.operations import RISKY_OPERATION, risky_operations
-from tests.integration.saved_models import SAVED_MODELS, Served
 from tests.integration.saving import Ends, Tensors, Write, tf1, tf2
 
 #: Operations of TensorFlow that the pattern must find, without version suffixes.
@@ -171,13 +170,6 @@ def test_risky_operations_are_found_where_the_outputs_depend_on_them(
     """Through functions, branches, loops and control edges."""
     write(tmp_path / "model")
     assert [operation for operation, _ in found(tmp_path / "model")] == operations
-
-
-@pytest.mark.parametrize("served", list(SAVED_MODELS.values()), ids=list(SAVED_MODELS))
-def test_other_models_have_none(tmp_path: Path, served: Served) -> None:
-    """Restoring variables and reading vocabularies do not count."""
-    served.write(tmp_path / "model")
-    assert found(tmp_path / "model") == []
 
 
 def test_printing_is_no_risk(tmp_path: Path) -> None:
