@@ -13,10 +13,10 @@ import pytest
 
 from tests.images import claims, encoded
 from tests.integration import scalar_graphs as made
-from tests.integration.clients import Answer, connect, form, mean_rows, post, post_all
-from tests.integration.graphs import SCORES, Graphs
+from tests.integration.clients import Answer, form, get, mean_rows, post, post_all
+from tests.integration.graphs import SCORES
 from tests.integration.photos import KNOWN, jpeg, mixed, photo
-from tests.integration.servers import TENSORFERRY, Server, run_program, serving
+from tests.integration.servers import Server, run_program, serving
 
 # Its program, its conversion and its start take long; the properties of such graphs have quick
 # tests in test_batched_graph.py, test_loading.py and test_image_models.py.
@@ -46,34 +46,11 @@ def served(
     """A server of that graph; on one lane, 16 clients must share runs on any machine."""
     options = (
         *named(*scalar),
-        "--lanes",
-        "1",
-        "--max-batch-size",
-        "8",
-        "--max-queue-delay-ms",
-        "0",
-        "--max-pixels",
-        "1000000",
+        *("--lanes", "1", "--max-batch-size", "8"),
+        *("--max-queue-delay-ms", "0", "--max-pixels", "1000000"),
     )
     with serving(*options, cache_home=cache_home, folder=tmp_path_factory.mktemp("log")) as ready:
         yield ready
-
-
-@pytest.fixture(scope="module")
-def lonely(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """A graph that joins each image with a state of one row, and so cannot be cut."""
-    folder = tmp_path_factory.mktemp("lonely")
-    state = made.weights(1, 4)
-    layers = (
-        made.reshaped(1, 128),
-        lambda tf, rows: tf.concat([rows, tf.constant(state)], 1, name="joined"),
-        made.dense(5),
-        made.softmax,
-    )
-    build = made.chain(made.contents, made.decoded, made.resized(64), *made.SMALL, *layers)
-    labels = folder / "labels.txt"
-    labels.write_text("".join(f"label {number}\n" for number in range(5)))
-    return Graphs(folder).write(build), labels
 
 
 def named(graph: Path, labels: Path) -> tuple[str, ...]:
@@ -106,15 +83,7 @@ def check_scores(answers: Sequence[Answer], expected: Sequence[np.ndarray]) -> N
 
 def status_of(server: Server) -> Any:
     """Return the answer to `GET /status`."""
-    connection = connect(server.port)
-    try:
-        connection.request("GET", "/status")
-        return orjson.loads(connection.getresponse().read())
-    finally:
-        connection.close()
-
-
-# --- a graph that can be cut
+    return orjson.loads(get(server.port, "/status").body)
 
 
 def test_the_log_and_the_status_of_a_graph_that_was_cut(served: Server) -> None:
@@ -164,18 +133,12 @@ def test_sixteen_clients_share_batches_and_get_the_scores_of_single_runs(
     for (name, _), answer in zip(photos, answers, strict=True):
         assert answer.best in KNOWN[name]
     assert mean_rows(answers) > 1
-    known = original(scalar[0])([jpeg(name) for name in KNOWN])
+    files = [jpeg(name) for name in KNOWN]
+    known = original(scalar[0])(files)
     check_scores(answers, known * (64 // len(KNOWN)))
-
-
-@pytest.mark.parametrize("name", KNOWN)
-def test_every_score_is_that_of_the_unchanged_graph(
-    served: Server, scalar: Files, name: str
-) -> None:
-    """All thousand of them."""
-    answer = post(served.port, jpeg(name), path="/?k=1000")
-    assert len(answer.labels) == 1000
-    check_scores([answer], original(scalar[0])([jpeg(name)]))
+    whole = [post(served.port, file, path="/?k=1000") for file in files]
+    assert {len(answer.labels) for answer in whole} == {1000}
+    check_scores(whole, known)
 
 
 def test_broken_files_do_not_affect_their_batch(served: Server, scalar: Files) -> None:
@@ -218,33 +181,3 @@ def test_what_the_graph_cannot_take_is_refused_with_the_reason(served: Server, k
     for answer in (post(served.port, body), post(served.port, in_form, headers=headers)):
         assert answer.status == status
         assert reason in answer.error
-
-
-def test_classify_prints_the_labels(scalar: Files, cache_home: Path, tmp_path: Path) -> None:
-    """As for any other graph."""
-    (tmp_path / "coffee.jpg").write_bytes(jpeg("coffee.png"))
-    command = [*TENSORFERRY, "classify", *named(*scalar), "--image", "coffee.jpg"]
-    result = run_program(command, cache_home=cache_home, folder=tmp_path)
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
-    assert re.fullmatch(r"espresso \(score = 0\.\d{5}\)", lines[0])
-    assert len(lines) == 5
-
-
-# --- a graph that cannot be cut
-
-
-def test_a_graph_that_cannot_be_cut_is_served_one_at_a_time(
-    lonely: Files, cache_home: Path, tmp_path: Path
-) -> None:
-    """The log and the status name the node that prevents it; the answers are right."""
-    files = [jpeg(name) for name in KNOWN]
-    with serving(*named(*lonely), cache_home=cache_home, folder=tmp_path) as server:
-        answers = post_all(server.port, files * 4, 8)
-        signature = status_of(server)["signatures"]["serving_default"]
-    assert {batch.rows for answer in answers for batch in answer.batches} == {1}
-    check_scores(answers, original(lonely[0])(files) * 4)
-    assert not signature["batched"]
-    assert signature["alone"].startswith("its node 'joined' (ConcatV2) cannot take 5 rows")
-    line = f"serving_default runs one request at a time: {signature['alone']}"
-    assert server.log.count(line) == 1
