@@ -75,13 +75,9 @@ def outputs(**columns: int) -> Write:
 @pytest.mark.parametrize(
     ("columns", "classes", "output", "chosen"),
     [
-        ({"only": 3}, 3, None, "only"),
         ({"a": 7, "b": 3}, 3, None, "b"),
-        ({"a": 3, "b": 7}, 3, None, "a"),
-        ({"a": 3, "b": 3}, 3, "b", "b"),
         ({"a": 3, "b": 3}, 3, "b:0", "b"),
         ({"a": 3, "b": 3}, 0, None, "a"),
-        ({"a": 3, "b": 3}, 0, "b", "b"),
     ],
 )
 def test_the_scores_are_the_output_named_or_that_with_one_for_each_label(
@@ -136,10 +132,8 @@ def test_an_ambiguous_scores_output_is_refused(
         ),
         (lambda tf, means: tf.expand_dims(means, 1), None),
         (lambda tf, means: tf.reduce_mean(means, 0), None),
-        (lambda tf, means: tf.cast(means, tf.bfloat16), None),
-        (lambda tf, means: tf.cast(means, tf.uint8), None),
     ],
-    ids=["strings", "true or false", "behind", "two rows", "between", "no rows", "half", "whole"],
+    ids=["strings", "true or false", "behind", "two rows", "between", "no rows"],
 )
 def test_scores_are_numbers_one_for_each_label(
     load: Load, function: Callable[[Any, Any], Any], message: str | None
@@ -245,8 +239,7 @@ def test_the_sample_of_a_model_that_decodes_is_answered(load: Load) -> None:
         images.feed_encoded(signature.feed({"image_bytes": np.array([TOO_LARGE], STRING)}))
 
 
-@pytest.mark.parametrize("error", [OutOfMemory(1), "tensorflow"])
-@pytest.mark.parametrize("kind", ["frozen", "saved"])
+@pytest.mark.parametrize(("kind", "error"), [("frozen", OutOfMemory(1)), ("saved", "tensorflow")])
 def test_a_model_that_cannot_run_an_image_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, error: Exception | str
 ) -> None:
@@ -335,20 +328,17 @@ def test_the_fingerprint_differs_between_saved_models(load: Load, tmp_path: Path
     """By their graph, the facts about them and the sizes of their weights, not the values."""
     write = outputs(scores=3)
     before = load(write).runner.fingerprint
-    assert load(write).runner.fingerprint == before
     facts = ImageFacts(scale=(1.0, 1.0, 1.0))
     assert load(write, preprocessing=facts).runner.fingerprint != before
     folder = tmp_path / "saved"
     weights = folder / "variables" / "variables.data-00000-of-00001"
     data = weights.read_bytes()
     weights.write_bytes(data[::-1])
+    (folder / "model.toml").write_text("top_k = 3")
     assert load(write).runner.fingerprint == before
     weights.write_bytes(data + b"\0")
     assert load(write).runner.fingerprint != before
     weights.write_bytes(data)
-    assert load(write).runner.fingerprint == before
-    (folder / "model.toml").write_text("top_k = 3")
-    assert load(write).runner.fingerprint == before
     (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes() + b"\x08\x01")
     assert load(write).runner.fingerprint != before
 
@@ -356,8 +346,7 @@ def test_the_fingerprint_differs_between_saved_models(load: Load, tmp_path: Path
 # --- model.toml
 
 
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
-@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize(("dtype", "order"), [("float32", "bgr"), ("uint8", "rgb")])
 def test_the_facts_about_images_are_applied(tmp_path: Path, dtype: str, order: str) -> None:
     """Crop and filter before the batch; order, mean and scale, by channel, inside the graph."""
     (tmp_path / "model.toml").write_text(

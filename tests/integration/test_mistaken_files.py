@@ -13,15 +13,13 @@ from server.model_loading import locate_model
 from server.settings.option import SettingsError
 from server.settings.sources import resolve
 from tests.integration.graphs import CPU, Graphs, image_input, load_files
-from tests.integration.saved_models import SAVED_MODELS
+from tests.integration.saved_models import SAVED_MODELS, SavedModelAt
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(saved_model: SavedModelAt) -> Path:
     """A SavedModel with variables."""
-    folder = tmp_path_factory.mktemp("saved") / "model"
-    SAVED_MODELS["affine"].write(folder)
-    return folder
+    return saved_model("affine")
 
 
 def source(**given: Path) -> ModelFiles:

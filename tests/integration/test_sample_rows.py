@@ -25,7 +25,6 @@ from server.deadlines import NO_DEFAULT_TIMEOUT
 from server.served_model import ServedModel
 from tests.fakes.server import ManualLane, served_model
 from tests.integration.graphs import CPU, load_files
-from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.saving import Write, tf2
 
 ROWS = ("string", [None])
@@ -104,9 +103,7 @@ ANSWERED: dict[str, Write] = {
     "Examples of features of all kinds": tf2(
         lambda tf, s: {"y": mapped(tf, lambda one: scored(tf, one), s)}, s=ROWS
     ),
-    "Examples parsed as a batch": SAVED_MODELS["tf.Example"].write,
     "Examples as JSON": tf2(lambda tf, s: {"y": tf.io.decode_json_example(s)}, s=ROWS),
-    "words": SAVED_MODELS["vocabulary"].write,
     "base64": tf2(lambda tf, s: {"y": tf.io.decode_base64(s)}, s=ROWS),
     "words of texts": tf2(lambda tf, s: {"y": tf.strings.split(s).to_tensor()}, s=ROWS),
     "raw numbers": tf2(lambda tf, s: {"y": tf.io.decode_raw(s, tf.float64)}, s=ROWS),
@@ -140,10 +137,6 @@ ANSWERED: dict[str, Write] = {
     "a row of numbers, which the signature does not state": tf2(
         lambda tf, x: {"y": tf.ensure_shape(x, (None, 3)) @ tf.ones((3, 2))}, x=("float32", None)
     ),
-    **{
-        f"{name}, of the other table": SAVED_MODELS[name].write
-        for name in ("a number and a text", "no inputs", "encoded images", "uint8 images")
-    },
 }
 
 #: Models for which no sample is made, and the reason.
