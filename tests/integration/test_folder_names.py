@@ -16,7 +16,7 @@ from scripts.inspect_model import inspect_model
 from server.model_loading import locate_model
 from server.settings.option import printable
 from server.settings.table import Settings
-from tests.integration.graphs import CPU, Graphs, image_input, load_files
+from tests.integration.graphs import Graphs, image_input, load_files
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.saved_models import SAVED_MODELS, SavedModelAt
 from tests.integration.saving import save_functions
@@ -30,7 +30,7 @@ ODD = os.fsdecode(b"a\nb \xff[1]*{x}?\\ ~")
 def answer(path: Path, feed: Mapping[str, np.ndarray]) -> np.ndarray:
     """Return the only output of the model at *path*, which a server would find there."""
     _, files, facts = locate_model(Settings(model=path), lambda _: None)
-    loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, on_progress=lambda _: None)
+    loaded = load_files(files, facts)
     try:
         (output,) = loaded.runner.run(loaded.signatures[0].feed(feed))
     finally:
@@ -80,9 +80,7 @@ def test_variables_that_determine_the_range_of_pixels_are_read_from_any_folder(
         folder = copytree(plain, tmp_path / name / "model")
         lines: list[str] = []
         _, files, facts = locate_model(Settings(model=folder), lines.append)
-        load_files(
-            files, facts, CPU, classes=0, max_pixels=10**6, on_progress=lines.append
-        ).runner.close()
+        load_files(files, facts, on_progress=lines.append).runner.close()
         by_name[name] = lines
     same = by_name["same"]
     assert any("as they are" in line or "- 0) * 1" in line for line in same), same

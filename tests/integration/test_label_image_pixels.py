@@ -16,7 +16,7 @@ from model.images.preprocessing import Preprocessing, Resample
 from server.model_loading import locate_model
 from server.settings.table import Settings
 from tests.images import coloured, encoded
-from tests.integration.graphs import CPU, load_files
+from tests.integration.graphs import load_files
 from tests.integration.photos import photo
 from tests.integration.saving import tf2
 
@@ -214,7 +214,7 @@ def test_a_model_gets_label_images_pixels_where_its_options_or_its_graph_ask(
     _, files, facts = locate_model(settings, lambda _: None)
     (files.folder / "model.toml").write_text(f"[preprocessing]\n{model.toml}\n")
     _, files, facts = locate_model(settings, lambda _: None)
-    loaded = load_files(files, facts, CPU, classes=0, max_pixels=10**6, on_progress=lambda _: None)
+    loaded = load_files(files, facts)
     image = photo("coffee.png").convert("RGB").resize((301, 200))
     data = encoded(image, "JPEG")
     assert loaded.image_input is not None

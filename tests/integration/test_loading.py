@@ -20,7 +20,7 @@ from model.signature import STRING, Arrays, Feed
 from server.api.json_tensors import arrays_of, parse_request
 from server.api.samples import sample_feed, sample_request
 from tests.images import claims, coloured, encoded
-from tests.integration.graphs import CPU, Graphs, image_input, load_files
+from tests.integration.graphs import Graphs, image_input, load_files
 from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.scalar_graphs import SMALL, any_decoded, chain, contents, dense, resized
 from tests.integration.scalar_graphs import part_of as scalar_part
@@ -41,8 +41,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
         if not folder.exists():
             write(folder)
         files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-        limits = {"classes": classes, "max_pixels": max_pixels}
-        one = load_files(files, ModelFacts(**facts), CPU, **limits, on_progress=lambda _: None)
+        one = load_files(files, ModelFacts(**facts), classes=classes, max_pixels=max_pixels)
         loaded.append(one)
         return one
 
@@ -198,9 +197,7 @@ def test_a_graph_that_was_cut_is_measured_with_an_image(tmp_path: Path, max_pixe
     )
     path = Graphs(tmp_path).write(chain(*parts))
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
-    loaded = load_files(
-        files, ModelFacts(), CPU, classes=3, max_pixels=max_pixels, on_progress=lambda _: None
-    )
+    loaded = load_files(files, classes=3, max_pixels=max_pixels)
     try:
         asked, rows = loaded.signatures
         assert (asked.name, rows.name) == ("serving_default", "serving_default:rows")
@@ -268,9 +265,7 @@ def test_a_model_that_cannot_run_an_image_is_refused(
         patched.setattr(LoadedGraph, "close", close)
         files = find_model(path)
         with pytest.raises(ModelError) as caught:
-            load_files(
-                files, ModelFacts(), CPU, classes=3, max_pixels=100, on_progress=lambda _: None
-            )
+            load_files(files, classes=3, max_pixels=100)
     assert str(caught.value) == f"{path}: a run of one row failed: {message}"
     (graph,) = closed
     graph.close()
@@ -310,9 +305,7 @@ def test_no_trial_graph_stays_in_memory(tmp_path: Path) -> None:
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     gc.collect()
     before = graphs()
-    loaded = load_files(
-        files, ModelFacts(), CPU, classes=3, max_pixels=10**6, on_progress=lambda _: None
-    )
+    loaded = load_files(files, classes=3)
     try:
         assert loaded.image_input is not None
         assert loaded.image_input.encoded != loaded.image_input.signature
@@ -363,14 +356,7 @@ def test_the_facts_about_images_are_applied(tmp_path: Path, dtype: str, order: s
     )
     path = Graphs(tmp_path).write(image_input(dtype, (None, None, None, 3)))
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
-    loaded = load_files(
-        files,
-        read_model_toml(tmp_path),
-        CPU,
-        classes=3,
-        max_pixels=1000,
-        on_progress=lambda _: None,
-    )
+    loaded = load_files(files, read_model_toml(tmp_path), classes=3)
     try:
         assert loaded.image_input is not None
         feed = loaded.image_input.feed(encoded(IMAGE, "PNG"))

@@ -12,7 +12,7 @@ from model.repository.model_kind import ModelFiles, ModelKind
 from server.model_loading import locate_model
 from server.settings.option import SettingsError
 from server.settings.sources import resolve
-from tests.integration.graphs import CPU, Graphs, image_input, load_files
+from tests.integration.graphs import Graphs, image_input, load_files
 from tests.integration.saved_models import SAVED_MODELS, SavedModelAt
 
 
@@ -34,7 +34,7 @@ def test_a_saved_model_given_as_a_graph_is_served(saved: Path) -> None:
         files = source(graph=path)
         assert files == ModelFiles(ModelKind.SAVED_MODEL, saved, saved)
         _, _, facts = locate_model(resolve({"graph": str(path)}, {}).settings, lambda _: None)
-        loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, on_progress=lambda _: None)
+        loaded = load_files(files, facts)
         served = SAVED_MODELS["affine"]
         (output,) = loaded.runner.run(loaded.signatures[0].feed(served.feed))
         (expected,) = served.expected.values()

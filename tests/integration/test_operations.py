@@ -10,65 +10,10 @@ import pytest
 from model.backends.tensorflow.files.saved_model import read_meta_graph
 from model.backends.tensorflow.operations import RISKY_OPERATION, risky_operations
 from tests.integration.saving import Ends, Tensors, Write, tf1, tf2
+from tests.integration.servers import ROOT
 
 #: Operations of TensorFlow that the pattern must find, without version suffixes.
-RISKY = {
-    "CSVDataset",
-    "CacheDataset",
-    "CalibrationStatisticsSaver",
-    "CreateSummaryDbWriter",
-    "CreateSummaryFileWriter",
-    "DTensorRestore",
-    "DataServiceDataset",
-    "DatasetToTFRecord",
-    "DebugIdentity",
-    "DebugNanCount",
-    "DebugNumericSummary",
-    "DistributedSave",
-    "DumpTensor",
-    "EagerPyFunc",
-    "ExperimentalCSVDataset",
-    "ExperimentalDatasetToTFRecord",
-    "ExperimentalLMDBDataset",
-    "ExperimentalMatchingFilesDataset",
-    "ExperimentalSqlDataset",
-    "FileSystemSetConfiguration",
-    "FixedLengthRecordDataset",
-    "FixedLengthRecordReader",
-    "GenerateVocabRemapping",
-    "ImmutableConst",
-    "LMDBDataset",
-    "LMDBReader",
-    "ListSnapshotChunksDataset",
-    "LoadAndRemapMatrix",
-    "LoadDataset",
-    "MatchingFiles",
-    "MatchingFilesDataset",
-    "MergeV2Checkpoints",
-    "PyFunc",
-    "PyFuncStateless",
-    "ReadFile",
-    "Restore",
-    "RestoreSlice",
-    "RpcCall",
-    "RpcClient",
-    "RpcServer",
-    "RpcServerStart",
-    "Save",
-    "SaveDataset",
-    "SaveSlices",
-    "SnapshotChunkDataset",
-    "SnapshotDataset",
-    "SnapshotDatasetReader",
-    "SnapshotNestedDatasetReader",
-    "SqlDataset",
-    "TFRecordDataset",
-    "TFRecordReader",
-    "TextLineDataset",
-    "TextLineReader",
-    "WholeFileReader",
-    "WriteFile",
-}
+RISKY = set((ROOT / "tests" / "data" / "risky_operations.txt").read_text().split())
 
 
 def test_the_pattern_finds_these_of_tensorflows_operations() -> None:

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from model.repository.model_kind import ModelFiles, ModelKind
-from model.repository.model_toml import ModelFacts
 from model.signature import Signature
-from tests.integration.graphs import CPU, load_files
+from tests.integration.graphs import load_files
 from tests.integration.saving import Tensors, save_functions
 
 #: Computes an output from the input, [rows, 3], with the TensorFlow module that it is given.
@@ -27,9 +26,7 @@ def loaded_signatures(folder: Path, makes: Mapping[str, tuple[Make, str]]) -> li
     }
     save_functions(folder, functions)
     files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-    loaded = load_files(
-        files, ModelFacts(), CPU, classes=0, max_pixels=1000, on_progress=lambda _: None
-    )
+    loaded = load_files(files)
     loaded.runner.close()
     return list(loaded.signatures)
 

@@ -16,7 +16,6 @@ from batcher.errors import OutOfMemory
 from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import RowsRefused
 from model.repository.model_kind import ModelFiles, ModelKind
-from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.api.native_feeds import tensor_feed
 from server.api.samples import is_short, sample_command, sample_feed
@@ -24,7 +23,7 @@ from server.api.status import status_of
 from server.deadlines import NO_DEFAULT_TIMEOUT
 from server.served_model import ServedModel
 from tests.fakes.server import ManualLane, served_model
-from tests.integration.graphs import CPU, load_files
+from tests.integration.graphs import load_files
 from tests.integration.saving import Write, tf2
 
 ROWS = ("string", [None])
@@ -154,9 +153,7 @@ def served(write: Write, tmp_path: Path) -> Iterator[tuple[ServedModel, Any]]:
     folder = tmp_path / "saved"
     write(folder)
     files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-    loaded = load_files(
-        files, ModelFacts(), CPU, classes=0, max_pixels=10**6, on_progress=lambda _: None
-    )
+    loaded = load_files(files)
     model = served_model(Clock(), ManualLane())
     for signature in loaded.runner.signatures:
         sample = loaded.samples.get(signature.name) or blank_feed(signature)
