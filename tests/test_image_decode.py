@@ -264,7 +264,7 @@ def test_a_turned_image_becomes_upright(orientation: int) -> None:
     np.testing.assert_array_equal(STORED[orientation](decode(made)), lossy)
 
 
-@pytest.mark.parametrize("size", [(80, 48), (81, 48), (80, 49), (49, 80)])
+@pytest.mark.parametrize("size", [(81, 48), (49, 80)])
 @pytest.mark.parametrize("orientation", STORED)
 def test_turning_before_or_after_the_cut_and_resize_is_the_same(
     orientation: int, size: tuple[int, int]

@@ -101,11 +101,6 @@ SAVED_MODELS: dict[str, Served] = {
         {"x": PAIRS, "keep": np.array([[True, False], [False, False]])},
         {"none": np.array([False, True]), "x": np.array([[1, 0], [0, 0]], np.float32)},
     ),
-    "float16": Served(
-        tf2(lambda _, x: {"y": x * 2}, x=("float16", (None, 3))),
-        {"x": ROWS.astype(np.float16)},
-        {"y": (ROWS * 2).astype(np.float16)},
-    ),
     "bfloat16": Served(
         tf2(lambda _, x: {"y": x * 2}, x=("bfloat16", (None, 3))),
         {"x": ROWS.astype(bfloat16)},
@@ -130,11 +125,6 @@ SAVED_MODELS: dict[str, Served] = {
         {"text": strings("ferry", "río")},
         {"bytes": np.array([b"ferry\xff", b"r\xc3\xado\xff"], STRING)},
     ),
-    "strings": Served(
-        tf2(lambda tf, text: {"upper": tf.strings.upper(text)}, text=("string", [None])),
-        {"text": strings("ferry", "", "río")},
-        {"upper": strings("FERRY", "", "RíO")},
-    ),
     "vocabulary": Served(
         write_vocabulary,
         {"word": strings("river", "road", "ferry")},
@@ -154,11 +144,6 @@ SAVED_MODELS: dict[str, Served] = {
         tf2(lambda tf, x: {"sum": tf.reduce_sum(x, axis=1)}, x=("float32", (None, None))),
         {"x": ROWS},
         {"sum": ROWS.sum(axis=1)},
-    ),
-    "images of any size": Served(
-        tf2(colour_means, image=("float32", (None, None, None, 3))),
-        {"image": PIXELS.astype(np.float32)},
-        {"scores": MEANS},
     ),
     "several signatures": Served(
         write_several_signatures, {"x": PAIRS}, {"sum": PAIRS.sum(axis=1)}, "sums"

@@ -59,22 +59,6 @@ def test_a_float_input_gets_pixels_less_the_mean_over_the_deviation(
     np.testing.assert_allclose(scores, expected, atol=tolerance)
 
 
-def test_a_float_input_is_scaled_to_one_by_default(graphs: Graphs) -> None:
-    """From 0 to 1."""
-    loaded = graphs.load(graphs.write(image_input()))
-    scores = loaded.run(np.full((1, 4, 5, 3), 255, np.uint8))
-    np.testing.assert_allclose(scores, [[1, 1, 1]])
-
-
-def test_a_uint8_input_gets_the_pixels_as_they_are(graphs: Graphs) -> None:
-    """Mean and deviation belong to graphs that take floats."""
-    pixels = noise(6)
-    scores = graphs.load(
-        graphs.write(image_input("uint8")), mean=(127.5,) * 3, scale=(1 / 64,) * 3
-    ).run(pixels)
-    np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)), rtol=1e-5)
-
-
 def test_a_batch_of_one_in_the_graphs_input_is_opened(graphs: Graphs) -> None:
     """It then takes any number of rows, and the log states the largest difference."""
     loaded = graphs.load(graphs.write(image_input(shape=(1, 4, 5, 3))))
@@ -157,16 +141,6 @@ def test_any_tensor_may_be_the_input(graphs: Graphs) -> None:
         pixels
     )
     np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)), rtol=1e-5)
-
-
-def test_the_only_placeholder_is_found_beside_those_with_defaults(graphs: Graphs) -> None:
-    """Which need not be fed."""
-
-    def build(tf: ModuleType) -> None:
-        image_input()(tf)
-        tf.placeholder_with_default(1.0, (), name="keep_prob")
-
-    assert graphs.load(graphs.write(build)).run(noise(2)).shape == (2, 3)
 
 
 def test_names_of_the_graph_never_clash_with_ours(graphs: Graphs) -> None:
@@ -471,6 +445,8 @@ def saved_model(graph_file: bytes) -> bytes:
         (lambda _: b"", "an empty file, not a frozen graph"),
         (lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "a PNG image, not a frozen graph"),
         (lambda _: b"cat\ndog\n", "a file of text, not a frozen graph"),
+        (lambda _: b'{"format": "layers-model"}', "JSON, not a frozen graph"),
+        (lambda _: b"\x22\x02\x08\x16", "not a frozen GraphDef: it holds no nodes"),
         (saved_model, "the saved_model.pb of a SavedModel, not a frozen graph"),
     ],
     ids=[
@@ -480,6 +456,8 @@ def saved_model(graph_file: bytes) -> bytes:
         "empty",
         "an image",
         "labels",
+        "JSON",
+        "no nodes",
         "a SavedModel",
     ],
 )

@@ -5,7 +5,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.files.graph_file import read_graph_def
 from model.errors import ModelError
 from model.repository.file_formats import format_of
 from model.repository.model_kind import ModelFiles, ModelKind
@@ -98,26 +97,3 @@ def test_files_of_tensorflow_are_identified_by_their_bytes(saved: Path, tmp_path
     index = format_of(saved / "variables" / "variables.index")
     assert index is not None
     assert index.what == "a part of a checkpoint"
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"cat\ndog\n", "a file of text, not a frozen graph"),
-        (b'{"format": "layers-model"}', "JSON, not a frozen graph"),
-        (b"", "an empty file, not a frozen graph"),
-        (b"\xff" * 100, "not a frozen GraphDef, or cut short (...)"),
-        (b"\x22\x02\x08\x16", "not a frozen GraphDef: it holds no nodes"),
-    ],
-)
-def test_a_file_that_is_not_a_graph_is_refused_by_its_format(
-    tmp_path: Path, data: bytes, reason: str
-) -> None:
-    """Where the format is known."""
-    path = tmp_path / "graph.pb"
-    path.write_bytes(data)
-    with pytest.raises(ModelError) as caught:
-        read_graph_def(path)
-    begin, dots, _ = reason.partition("...")
-    assert str(caught.value).startswith(f"{path}: {begin}")
-    assert dots or str(caught.value) == f"{path}: {reason}"

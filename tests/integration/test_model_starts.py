@@ -190,41 +190,6 @@ async def test_a_model_that_writes_files_is_only_read_by_inspect(tmp_path: Path,
     assert written_file.read_text() == "x"
 
 
-def python_of(tf: Any, x: Any) -> Tensors:
-    """Call Python, which the file does not hold."""
-    return {"y": tf.ensure_shape(tf.py_function(lambda x: x * 2, [x], tf.float32), [None])}
-
-
-def file_of(tf: Any, path: Any) -> Tensors:
-    """Read the files at the paths of a request."""
-    return {"content": tf.map_fn(tf.io.read_file, path)}
-
-
-@pytest.mark.parametrize(
-    ("write", "operation"),
-    [
-        (tf2(python_of, x=("float32", [None])), "EagerPyFunc"),
-        (tf2(file_of, path=("string", [None])), "ReadFile"),
-    ],
-    ids=["Python", "files"],
-)
-@in_reactor
-async def test_a_model_that_may_read_files_or_run_python_is_reported(
-    tmp_path: Path, log: Log, write: Write, operation: str
-) -> None:
-    """By inspect, which does not run the model, and in the server's log."""
-    model = tmp_path / "model"
-    write(model)
-    careful, unread = inspected(model)["notes"]
-    assert careful.startswith(
-        "warning: the model may read or write files, run Python or contact other "
-        f"machines: {operation} ("
-    )
-    assert unread == "the model was read, but neither loaded nor run"
-    async with watched_server(Settings(port=0, model=model), tmp_path):
-        assert log.lines().count(careful) == 1
-
-
 @pytest.mark.parametrize("given", [{"signature": "sums"}, {}], ids=["option", "model.toml"])
 @in_reactor
 async def test_the_signature_of_requests_that_name_none_can_be_chosen(
