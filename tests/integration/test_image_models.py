@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -22,8 +21,8 @@ from tests.integration.photos import jpeg, photo
 from tests.integration.saved_model_graphs import colour_means, decoded_means
 from tests.integration.saved_models import MEANS, PIXELS
 from tests.integration.saving import Tensors, Write, tf2
-from tests.integration.tensors import Json, assert_outputs, inputs_of, request_body
-from tests.integration.watched import WatchedServer, in_reactor, watched_server
+from tests.integration.tensors import assert_outputs, inputs_of, request_body
+from tests.integration.watched import WatchedServer, asked, in_reactor, watched_server
 
 pytestmark = [pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
 
@@ -60,11 +59,6 @@ async def serving(
     (model / "names.txt").write_text("\n".join(LABELS))
     async with watched_server(replace(settings, model=model), folder) as watched:
         yield watched
-
-
-async def asked(watched: WatchedServer, body: bytes, **more: Json) -> Answer:
-    """Post *body*."""
-    return await deferToThread(partial(post, watched.port, body, **more))
 
 
 async def check(watched: WatchedServer, body: bytes, expected: Mapping[str, np.ndarray]) -> None:

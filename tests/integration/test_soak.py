@@ -100,7 +100,7 @@ def growth(memory: Sequence[int]) -> int:
     return min(memory[-quarter:]) - min(memory[quarter : 2 * quarter])
 
 
-def test_mixed_traffic_do_not_grow_the_memory(cache_home: Path, tmp_path: Path) -> None:
+def test_mixed_traffic_does_not_grow_the_memory(cache_home: Path, tmp_path: Path) -> None:
     """Every answer is right, memory stays bounded, and the server drains as a new one does."""
     with serving(cache_home=cache_home, folder=tmp_path) as server:
         traffic = Traffic(server)
