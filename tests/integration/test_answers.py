@@ -121,18 +121,12 @@ def with_alpha(image: Image.Image) -> Image.Image:
 
 
 FORMS: dict[str, Callable[[], bytes]] = {
-    "JPEG": lambda: encoded(photo(COFFEE), "JPEG"),
-    "JPEG, progressive": lambda: encoded(photo(COFFEE), "JPEG", progressive=True),
-    "JPEG, grey": lambda: encoded(photo(COFFEE).convert("L"), "JPEG"),
     "JPEG, CMYK": lambda: encoded(photo(COFFEE).convert("CMYK"), "JPEG", quality=95),
-    "PNG": lambda: encoded(photo(COFFEE), "PNG"),
     "PNG, alpha": lambda: encoded(with_alpha(photo(COFFEE)), "PNG"),
-    "PNG, palette": lambda: encoded(photo(COFFEE).quantize(64), "PNG"),
     "PNG, 16 bit": lambda: png(coffee_samples(16), 16, 2),
     "GIF": lambda: encoded(photo(COFFEE), "GIF"),
     "BMP": lambda: encoded(photo(COFFEE), "BMP"),
     "WebP": lambda: encoded(photo(COFFEE), "WEBP"),
-    "WebP, lossless": lambda: encoded(photo(COFFEE), "WEBP", lossless=True),
 }
 
 
@@ -142,29 +136,15 @@ def test_a_photo_is_recognised_in_every_format(server: Server, kind: str) -> Non
     assert post(server.port, FORMS[kind]()).best == "espresso"
 
 
-#: How a camera has transformed an image, for each orientation of EXIF.
-STORED: dict[int, Callable[[Image.Image], Image.Image]] = {
-    1: lambda image: image,
-    2: lambda image: image.transpose(Image.Transpose.FLIP_LEFT_RIGHT),
-    3: lambda image: image.transpose(Image.Transpose.ROTATE_180),
-    4: lambda image: image.transpose(Image.Transpose.FLIP_TOP_BOTTOM),
-    5: lambda image: image.transpose(Image.Transpose.TRANSPOSE),
-    6: lambda image: image.transpose(Image.Transpose.ROTATE_90),
-    7: lambda image: image.transpose(Image.Transpose.TRANSVERSE),
-    8: lambda image: image.transpose(Image.Transpose.ROTATE_270),
-}
-
-
-@pytest.mark.parametrize("orientation", STORED)
-def test_a_photo_is_turned_upright(server: Server, orientation: int) -> None:
+def test_a_photo_is_turned_upright(server: Server) -> None:
     """The scores are those of the upright photo; without EXIF they differ."""
     upright = all_scores(post(server.port, encoded(photo(ROCKET), "PNG"), path="/?k=1000"))
-    stored = STORED[orientation](photo(ROCKET))
-    with_exif = encoded(stored, "PNG", exif=exif(orientation))
+    stored = photo(ROCKET).transpose(Image.Transpose.ROTATE_90)
+    with_exif = encoded(stored, "PNG", exif=exif(6))
     turned = all_scores(post(server.port, with_exif, path="/?k=1000"))
     as_stored = all_scores(post(server.port, encoded(stored, "PNG"), path="/?k=1000"))
     # The passes of the resize round in another order, which changes some pixels by one level.
     assert distance(turned, upright) < 0.01
-    assert orientation == 1 or distance(as_stored, upright) > 0.05
-    in_jpeg = encoded(stored, "JPEG", quality=95, exif=exif(orientation))
+    assert distance(as_stored, upright) > 0.05
+    in_jpeg = encoded(stored, "JPEG", quality=95, exif=exif(6))
     assert post(server.port, in_jpeg).best in KNOWN[ROCKET]

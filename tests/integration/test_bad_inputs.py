@@ -61,12 +61,3 @@ def test_curl_shows_why_a_body_is_too_long(
     command = ["curl", "-sS", "-X", "POST", *upload, name, f"http://127.0.0.1:{server.port}/"]
     result = run(command, capture_output=True, check=True, timeout=60)
     assert orjson.loads(result.stdout)["status"] == 413
-
-
-def test_good_and_bad_inputs_alternate_on_one_connection(server: Server) -> None:
-    """Every good one is answered right."""
-    bodies = [body for _, good in mixed(4) for body in (good, good[:5000])]
-    answers = post_all(server.port, bodies, 1)
-    assert [answer.status for answer in answers] == [200, 400] * 4
-    for (name, _), answer in zip(mixed(4), answers[::2], strict=True):
-        assert answer.best in KNOWN[name]

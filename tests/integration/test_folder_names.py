@@ -7,16 +7,12 @@ from shutil import copytree
 from typing import Any
 
 import numpy as np
-import orjson
 import pytest
-from click.testing import CliRunner
 
 from model.errors import ModelError
-from scripts.inspect_model import inspect_model
 from server.model_loading import locate_model
-from server.settings.option import printable
 from server.settings.table import Settings
-from tests.integration.graphs import Graphs, image_input, load_files
+from tests.integration.graphs import load_files
 from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.saved_models import SAVED_MODELS, SavedModelAt
 from tests.integration.saving import save_functions
@@ -128,15 +124,3 @@ def test_a_keras_file_is_served_from_any_folder(tmp_path: Path) -> None:
     path = written(build, tmp_path / "model.h5").rename(folder / f"{ODD}.h5")
     rows = np.ones((2, 3), np.float32)
     np.testing.assert_array_equal(answer(path, {"x": rows}), rows * 2)
-
-
-def test_a_graph_and_its_labels_are_read_in_any_folder(tmp_path: Path) -> None:
-    """And inspect reports them in one JSON object."""
-    folder = tmp_path / ODD
-    folder.mkdir()
-    path = Graphs(folder).write(image_input())
-    (folder / "output_labels.txt").write_text("red\ngreen\nblue\n")
-    result = CliRunner().invoke(inspect_model, [os.fspath(path), "--json"])
-    assert result.exit_code == 0, result.output
-    found = orjson.loads(result.stdout)
-    assert (found["labels"], found["path"]) == (3, printable(str(path)))

@@ -110,6 +110,12 @@ FOUND = {
         frozen(lambda tf, x: tf.multiply(tf.subtract(x, 128.0), 1 / 128)), 0.992, -1, "0..255: "
     ),
     "frozen caffe": Scaling(frozen(caffe), 255 - CAFFE[0], -CAFFE[0], "0..255: "),
+    "frozen 1-x/127.5": Scaling(frozen(lambda _, x: 1 - x / 127.5), -1, 1, "0..255: "),
+    "frozen x*255 - caffe": Scaling(
+        frozen(lambda tf, x: tf.nn.bias_add(x * 255.0, [-each for each in CAFFE])),
+        *(255 - CAFFE[0], -CAFFE[0], "0..1: "),
+    ),
+    "saved (x+1)*127.5": Scaling(saved(lambda _, x: (x + 1) * 127.5), 255, 0, "-1..1: "),
     "frozen through uint8": Scaling(
         frozen(lambda tf, x: tf.image.convert_image_dtype(tf.cast(x, tf.uint8), tf.float32)),
         *(1, 0, "0..255: "),
