@@ -135,28 +135,15 @@ def is_reached(graph: dict[str, FakeNode], end: str, without: str | None) -> boo
         found |= more
 
 
-def check_dominators(graph: dict[str, FakeNode]) -> None:
-    """Check the definition: without the tensor no path is left."""
+@settings(derandomize=True, deadline=None, max_examples=100)
+@given(graphs())
+def test_dominators_cut_the_output_off(graph: dict[str, FakeNode]) -> None:
+    """The definition, for any small graph: without the tensor no path is left."""
     end = f"n{len(graph) - 1}:0"
     tensors = [f"{name}:{output}" for name in graph for output in (0, 1)]
     connected = is_reached(graph, end, None)
     expected = {each for each in tensors if connected and not is_reached(graph, end, each)}
     assert set(dominators(graph, "n0:0", end)) == expected
-
-
-@settings(derandomize=True, deadline=None, max_examples=100)
-@given(graphs())
-def test_dominators_cut_the_output_off(graph: dict[str, FakeNode]) -> None:
-    """Of any small graph."""
-    check_dominators(graph)
-
-
-@pytest.mark.full
-@settings(derandomize=True, deadline=None, max_examples=500)
-@given(graphs())
-def test_dominators_of_many_graphs_cut_the_output_off(graph: dict[str, FakeNode]) -> None:
-    """The same, for more graphs."""
-    check_dominators(graph)
 
 
 def test_the_nodes_that_a_tensor_needs_end_at_the_given_tensor() -> None:

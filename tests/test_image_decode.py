@@ -43,7 +43,9 @@ def test_a_photograph_gives_the_pixels_of_plain_pillow_calls(name: str) -> None:
     np.testing.assert_array_equal(decode(data, whole(240, 320)), np.asarray(squeezed))
 
 
-@pytest.mark.parametrize("resample", set(Resample) - {Resample.TF_BILINEAR})
+@pytest.mark.parametrize(
+    "resample", [each for each in Resample if each is not Resample.TF_BILINEAR]
+)
 def test_every_filter_is_pillows_filter_of_that_name(resample: Resample) -> None:
     """With the spelling of model.toml."""
     expected = PHOTO.resize((7, 5), Image.Resampling[resample.value.upper()])
@@ -264,7 +266,7 @@ def test_a_turned_image_becomes_upright(orientation: int) -> None:
     np.testing.assert_array_equal(STORED[orientation](decode(made)), lossy)
 
 
-@pytest.mark.parametrize("size", [(80, 48), (81, 48), (80, 49), (49, 80)])
+@pytest.mark.parametrize("size", [(81, 48), (49, 80)])
 @pytest.mark.parametrize("orientation", STORED)
 def test_turning_before_or_after_the_cut_and_resize_is_the_same(
     orientation: int, size: tuple[int, int]

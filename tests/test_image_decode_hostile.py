@@ -9,16 +9,15 @@ from random import Random
 from struct import pack
 
 import numpy as np
-import numpy.typing as npt
 import pytest
 from PIL import Image, ImageFile
 
 from model.images import decode as preprocess
-from model.images.decode import decode_image
 from model.images.errors import BadImage, NotAnImage, SideTooLong, TooManyPixels, TruncatedImage
 from model.images.first_bytes import ImageFormat
 from model.images.header import MAX_SIDE_PIXELS
 from model.images.preprocessing import Preprocessing
+from tests.decoded_images import decode
 from tests.images import (
     PNG_MAGIC,
     chunk,
@@ -32,16 +31,6 @@ from tests.images import (
 
 KINDS = ["JPEG", "PNG", "GIF", "BMP", "WebP"]
 PHOTO = coloured(40, 24)
-AS_IT_IS = Preprocessing(height=24, width=40)
-
-
-def decode(
-    data: bytes, wanted: Preprocessing = AS_IT_IS, max_pixels: int = 1_000_000
-) -> npt.NDArray[np.uint8]:
-    """Return the array that decode_image makes of *data*."""
-    return decode_image(data, wanted, max_pixels=max_pixels)
-
-
 # --- cost of hostile files
 
 

@@ -55,12 +55,9 @@ def loaded_sizes(monkeypatch: pytest.MonkeyPatch) -> list[tuple[int, int]]:
     [
         ((3003, 2005), Preprocessing(224, 224, 0.875), (751, 502)),
         ((3003, 2005), Preprocessing(219, 219, 0.875), (376, 251)),
-        ((3003, 2005), Preprocessing(250, 250), (376, 251)),
         ((3003, 2005), Preprocessing(251, 250), (751, 502)),
-        ((3003, 2005), Preprocessing(250, 376), (751, 502)),
         ((3003, 2005), Preprocessing(1002, 1501), (1502, 1003)),
         ((3003, 2005), Preprocessing(1003, 1501), (3003, 2005)),
-        ((3003, 2005), Preprocessing(600, 600, 0.5), (3003, 2005)),
         ((447, 448), Preprocessing(224, 224), (447, 448)),
         ((448, 448), Preprocessing(224, 224), (224, 224)),
         ((9, 8), Preprocessing(1, 1), (2, 1)),
@@ -91,8 +88,9 @@ def test_a_decoder_shrinks_only_with_the_option(loaded_sizes: list[tuple[int, in
     assert set(loaded_sizes) == {LARGE.size}
 
 
-@pytest.mark.parametrize("mode", ["RGB", "L", "CMYK", "progressive"])
-@pytest.mark.parametrize("crop", [None, 1.0, 0.875, 0.5])
+@pytest.mark.parametrize(
+    ("mode", "crop"), [("RGB", None), ("L", 1.0), ("CMYK", 0.875), ("progressive", 0.5)]
+)
 def test_a_shrunk_image_is_close_to_the_whole_one(mode: str, crop: float | None) -> None:
     """Within 1 level on average, and within 8 levels for 99 % of the values."""
     stored = LARGE if mode == "progressive" else LARGE.convert(mode)
@@ -106,8 +104,10 @@ def test_a_shrunk_image_is_close_to_the_whole_one(mode: str, crop: float | None)
     assert difference.any()
 
 
-@pytest.mark.parametrize("crop", [None, 0.875, 0.3])
-@pytest.mark.parametrize("orientation", STORED)
+@pytest.mark.parametrize(
+    ("orientation", "crop"),
+    [(1, None), (2, 0.875), (3, 0.3), (4, None), (5, 0.875), (6, 0.3), (7, None), (8, 0.875)],
+)
 def test_a_shrunk_image_shows_the_same_region_whichever_way_it_is_stored(
     orientation: int, crop: float | None
 ) -> None:
@@ -123,7 +123,7 @@ def test_a_shrunk_image_shows_the_same_region_whichever_way_it_is_stored(
     assert np.abs((result - expected).mean(axis=(0, 1))).max() < 0.15
 
 
-@pytest.mark.parametrize("kind", ["PNG", "GIF", "BMP", "WebP"])
+@pytest.mark.parametrize("kind", ["PNG", "WebP"])
 def test_other_decoders_do_not_shrink(kind: str) -> None:
     """Only the JPEG decoder can shrink; other images are the same as without the option."""
     data = encoded(LARGE.resize((640, 480)), kind)

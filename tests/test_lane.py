@@ -127,13 +127,13 @@ def test_the_model_is_fed_aligned_memory_and_the_clients_arrays_are_left_alone()
     assert not np.shares_memory(staged, odd)
 
 
-@pytest.mark.parametrize("got", [0, 1, 3])
-def test_another_number_of_rows_is_the_models_error(got: int) -> None:
-    """The rows cannot be assigned to requests any more, so all requests fail."""
+@pytest.mark.parametrize(("shape", "got"), [((0, 3), 0), ((1, 3), 1), ((3, 3), 3), ((), 0)])
+def test_another_number_of_rows_is_the_models_error(shape: tuple[int, ...], got: int) -> None:
+    """The rows cannot be assigned to requests any more, so all requests fail; no axis is no row."""
 
     class Miscounting(FakeRunner):
         def run(self, feed: Feed) -> Arrays:
-            return (np.zeros((got, 3), np.float32),)
+            return (np.zeros(shape, np.float32),)
 
     stepped = started_thread()
     fired = outcomes(Lane(stepped.thread).run([whole(loaded(Miscounting()), 1, 2)]))
@@ -163,17 +163,6 @@ def test_a_request_without_a_row_gets_no_other_requests_row() -> None:
         [24.0],
         [36.0],
     ]
-
-
-def test_a_scalar_output_has_no_rows() -> None:
-    """The output of a graph that averages over its batch."""
-
-    class Averaging(FakeRunner):
-        def run(self, feed: Feed) -> Arrays:
-            return (np.array(0.5, np.float32),)
-
-    with pytest.raises(ModelError, match="the model returned 0 rows for a batch of 1"):
-        Lane(started_thread().thread).run_now([whole(loaded(Averaging()), 1)])
 
 
 def test_failures_are_passed_on_and_counted_and_the_lane_continues() -> None:

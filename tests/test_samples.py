@@ -68,12 +68,6 @@ def check_accepted(body: str, signature: Signature) -> None:
     assert (feed.rows, feed.key) == (blank.rows, blank.key)
 
 
-@pytest.mark.parametrize("signature", list(SMALL.values()), ids=list(SMALL))
-def test_a_sample_can_be_posted(signature: Signature) -> None:
-    """It is one row of zeros, or of texts, for this very signature."""
-    check_accepted(sample_request(blank_feed(signature, b"text"), "serving_default"), signature)
-
-
 @pytest.mark.parametrize(
     ("signature", "sample"),
     [

@@ -144,13 +144,6 @@ def test_a_file_cut_short_anywhere_is_refused() -> None:
             read_torch_file(GOOD[:length])
 
 
-def test_a_file_cut_short_in_its_numbers_states_how_many_bytes_are_missing() -> None:
-    """The error states the bytes that the storage needs and the bytes in the file."""
-    expected = f"cut short: storage 2 needs {len(GOOD)} bytes, the file has {len(GOOD) - 1}"
-    with pytest.raises(TorchFileError, match=expected):
-        read_torch_file(GOOD[:-1])
-
-
 VIEW = torch_tensor("1", 12, (12,), (1,))
 STORED = {"1": TWELVE}
 
@@ -163,6 +156,10 @@ STORED = {"1": TWELVE}
         (torch_file({}, {}, magic_number=5), "not a torch.save file: magic number 5"),
         (torch_file({}, {}, protocol=1002), "protocol 1002, not 1001"),
         (GOOD + b"!", "1 bytes follow the last storage"),
+        (
+            GOOD[:-1],
+            f"cut short: storage 2 needs {len(GOOD)} bytes, the file has {len(GOOD) - 1}",
+        ),
         (torch_file([VIEW], STORED), "holds a list, not tensors by name"),
         (torch_file({1: VIEW}, STORED), "named 1, not by a string"),
         (torch_file({"epoch": 3}, {}), "epoch is a int, not a tensor"),

@@ -109,39 +109,19 @@ def branch(tf: ModuleType, rows: Any) -> Any:
     return tf.raw_ops.Merge(inputs=[tf.identity(kept), dropped * 2.0])[0]
 
 
-#: Graphs that take an encoded image, the shape of a row, and its scores.
-ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
-    "retrained": (
-        chain(made.contents, made.decoded, made.resized(), *made.RETRAINED),
-        (79, 79, 3),
-        (5,),
-    ),
+#: Graphs that take an encoded image, and the shape of its scores; a row is 64 or 79 pixels wide.
+ENCODED: dict[str, tuple[Build, tuple[int, ...]]] = {
+    "retrained": (chain(made.contents, made.decoded, made.resized(), *made.RETRAINED), (5,)),
     "retrained, of 2015": (
         chain(made.constant_contents, made.decoded, made.resized(), *made.RETRAINED),
-        (79, 79, 3),
         (5,),
     ),
-    "a PNG, bicubic": (
-        small(made.png_decoded, made.resized(64, "resize_bicubic")),
-        (64, 64, 3),
-        (5,),
-    ),
-    "a PNG, area": (small(made.png_decoded, made.resized(64, "resize_area")), (64, 64, 3), (5,)),
-    "a PNG, nearest": (
-        small(made.png_decoded, made.resized(64, "resize_nearest_neighbor")),
-        (64, 64, 3),
-        (5,),
-    ),
-    "any format": (small(made.any_decoded, made.resized(64)), (64, 64, 3), (5,)),
-    "standardised one by one": (small(made.decoded, standardised), (64, 64, 3), (5,)),
+    "a PNG, bicubic": (small(made.png_decoded, made.resized(64, "resize_bicubic")), (5,)),
+    "a PNG, nearest": (small(made.png_decoded, made.resized(64, "resize_nearest_neighbor")), (5,)),
+    "any format": (small(made.any_decoded, made.resized(64)), (5,)),
+    "standardised one by one": (small(made.decoded, standardised), (5,)),
     "scores of no batch": (
         behind_small(made.reshaped(1, 128), made.dense(5), made.softmax, made.squeezed()),
-        (64, 64, 3),
-        (5,),
-    ),
-    "the first of one": (
-        behind_small(made.reshaped(1, 128), made.dense(5), lambda _, rows: rows[0]),
-        (64, 64, 3),
         (5,),
     ),
     "the first of one, as a slice": (
@@ -151,14 +131,12 @@ ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
             lambda _, rows: rows[0:1, ::2],
             made.dense(5),
         ),
-        (64, 64, 3),
         (5,),
     ),
     "squeezed and expanded": (
         behind_small(
             made.reshaped(1, 1, 128), made.squeezed(), part_of("expand_dims", 0), made.dense(5)
         ),
-        (64, 64, 3),
         (5,),
     ),
     "unstacked and stacked": (
@@ -167,7 +145,6 @@ ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
             lambda tf, rows: tf.stack(tf.unstack(rows, 1), axis=-2),
             made.dense(5),
         ),
-        (64, 64, 3),
         (5,),
     ),
     "places as rows": (
@@ -177,16 +154,14 @@ ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
             made.reshaped(1, 4, 4, 6),
             part_of("reduce_mean", [1, 2]),
         ),
-        (64, 64, 3),
         (6,),
     ),
-    "a score for each place": (behind_small(made.reshaped(16, 8)), (64, 64, 3), (16, 8)),
+    "a score for each place": (behind_small(made.reshaped(16, 8)), (16, 8)),
     "a size of its own": (
         behind_small(
             lambda tf, rows: tf.reshape(rows, [tf.raw_ops.Shape(input=rows)[0], -1]),
             part_of("ensure_shape", [1, 128]),
         ),
-        (64, 64, 3),
         (128,),
     ),
     "time before rows, by a size of its own": (
@@ -196,34 +171,19 @@ ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
             lambda tf, rows: tf.reshape(rows, [4, 4, tf.raw_ops.Shape(input=rows)[1], 8]),
             part_of("reduce_mean", [0, 1]),
         ),
-        (64, 64, 3),
         (8,),
     ),
-    "the best label": (
-        behind_small(made.reshaped(1, 128), part_of("argmax", 1)),
-        (64, 64, 3),
-        (1,),
-    ),
-    "one number": (
-        behind_small(made.reshaped(1, 128), made.dense(1), made.squeezed()),
-        (64, 64, 3),
-        (),
-    ),
+    "the best label": (behind_small(made.reshaped(1, 128), part_of("argmax", 1)), (1,)),
+    "one number": (behind_small(made.reshaped(1, 128), made.dense(1), made.squeezed()), ()),
     "a loop of nodes, time before rows": (
         behind_small(time_major(first_nothing, functional=False), made.dense(5)),
-        (64, 64, 3),
         (5,),
     ),
     "a loop of functions, time before rows": (
         behind_small(time_major(first_nothing, functional=True), made.dense(5)),
-        (64, 64, 3),
         (5,),
     ),
-    "a branch": (
-        behind_small(branch, made.reshaped(1, 128)),
-        (64, 64, 3),
-        (128,),
-    ),
+    "a branch": (behind_small(branch, made.reshaped(1, 128)), (128,)),
     "batch normalisation": (
         behind_small(
             lambda tf, rows: tf.nn.fused_batch_norm(
@@ -231,7 +191,6 @@ ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
             )[0],
             made.reshaped(1, 128),
         ),
-        (64, 64, 3),
         (128,),
     ),
     "half as precise": (
@@ -241,7 +200,6 @@ ENCODED: dict[str, tuple[Build, tuple[int, ...], tuple[int, ...]]] = {
             part_of("nn.softmax"),
             part_of("cast", "float32"),
         ),
-        (64, 64, 3),
         (128,),
     ),
 }

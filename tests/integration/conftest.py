@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.integration.graphs import load_model  # noqa: F401 - a fixture of several tests
+from tests.integration.saved_models import SAVED_MODELS, SavedModelAt
 from tests.integration.servers import Server, serving
 
 
@@ -26,12 +27,20 @@ def server(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterat
 
 
 @pytest.fixture(scope="session")
-def big_batches(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A server that waits up to 0.5 seconds for batches of up to 32 images."""
-    options = ("--max-batch-size", "32", "--max-queue-delay-ms", "500")
-    folder = tmp_path_factory.mktemp("big-batches")
-    with serving(*options, cache_home=cache_home, folder=folder) as ready:
-        yield ready
+def saved_model(tmp_path_factory: pytest.TempPathFactory) -> SavedModelAt:
+    """Return a function that writes a model of `SAVED_MODELS` once, and moves it afterwards."""
+    base = tmp_path_factory.mktemp("saved-models")
+    folders: dict[str, Path] = {}
+
+    def folder(name: str) -> Path:
+        if name not in folders:
+            written = base / f"{len(folders)}-written"
+            written.mkdir()
+            SAVED_MODELS[name].write(written / "model")
+            folders[name] = written.rename(base / str(len(folders))) / "model"
+        return folders[name]
+
+    return folder
 
 
 @pytest.fixture(scope="package", autouse=True)

@@ -30,16 +30,16 @@ SCORES = "final_result"
 
 def load_files(
     files: ModelFiles,
-    facts: ModelFacts,
-    session: SessionOptions,
+    facts: ModelFacts | None = None,
+    session: SessionOptions = CPU,
     *,
-    classes: int,
-    max_pixels: int,
-    on_progress: OnProgress,
+    classes: int = 0,
+    max_pixels: int = 10**6,
+    on_progress: OnProgress = lambda _: None,
 ) -> LoadedModel:
     """Load *files* with TensorFlow, for *classes* labels."""
     options = LoadOptions(
-        facts=facts,
+        facts=facts or ModelFacts(),
         device=session.device,
         lanes=session.lanes,
         gpu_memory_limit=session.gpu_memory_limit,
@@ -68,9 +68,7 @@ def load_model() -> Iterator[LoadModel]:
         files = load_files(
             find_model(path),
             ModelFacts(preprocessing=ImageFacts(**images)),
-            CPU,
             classes=classes,
-            max_pixels=10**6,
             on_progress=lines.append,
         )
         opened.append(files)
@@ -156,7 +154,6 @@ class Graphs:
                 facts,
                 options,
                 classes=classes,
-                max_pixels=10**6,
                 on_progress=self.lines.append,
             )
         )

@@ -132,23 +132,23 @@ def text(keras: Any) -> Any:
 
 
 KERAS_2_MODELS: dict[str, Build] = {
-    "depthwise": stack(
+    "convolutions": stack(
         IMAGE,
         lambda layers: layers.DepthwiseConv2D(3, name="stage/depthwise"),
+        lambda layers: layers.SeparableConv2D(4, 3),
+        lambda layers: layers.Conv2DTranspose(4, 3, strides=2),
         lambda layers: layers.BatchNormalization(),
         lambda layers: layers.ReLU(6.0),
         lambda layers: layers.GlobalAveragePooling2D(),
     ),
-    "separable": stack(IMAGE, lambda layers: layers.SeparableConv2D(4, 3)),
-    "transposed": stack(IMAGE, lambda layers: layers.Conv2DTranspose(4, 3, strides=2)),
-    "LSTM": stack(SERIES, lambda layers: layers.LSTM(4)),
-    "GRU": stack(SERIES, lambda layers: layers.GRU(4, reset_after=False)),
-    "bidirectional": stack(
+    "recurrent": stack(
         SERIES,
+        lambda layers: layers.LSTM(4, return_sequences=True),
+        lambda layers: layers.GRU(4, reset_after=False, return_sequences=True),
         lambda layers: layers.Bidirectional(layers.SimpleRNN(4, return_sequences=True)),
         lambda layers: layers.TimeDistributed(layers.Dense(2)),
+        lambda layers: layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)]),
     ),
-    "cells": stack(SERIES, lambda layers: layers.RNN([layers.LSTMCell(4), layers.GRUCell(3)])),
     "augmented": stack(
         IMAGE,
         lambda layers: layers.RandomFlip("horizontal"),
@@ -174,6 +174,7 @@ KERAS_2_MODELS: dict[str, Build] = {
     "keyed": keyed,
     "attention": attention,
     "words": words,
+    "text": text,
 }
 
 

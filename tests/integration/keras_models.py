@@ -29,8 +29,6 @@ KERAS_WARNINGS = [
 #: Returns a model of the Keras module that it is given.
 Build = Callable[[Any], Any]
 
-SUFFIXES = (".keras", ".h5")
-
 ONES = np.ones((3, 2), np.float32)
 SUMS = ROWS @ ONES
 

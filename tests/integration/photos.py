@@ -36,9 +36,3 @@ def mixed(count: int) -> list[tuple[str, bytes]]:
     """Return *count* photographs as names and files: the known ones in turn."""
     names = list(KNOWN)
     return [(name, jpeg(name)) for name in (names * count)[:count]]
-
-
-@cache
-def small_jpeg(name: str) -> bytes:
-    """Return a photograph at half its size: decoding it takes less time than any model run."""
-    return encoded(photo(name).reduce(2), "JPEG", quality=95)

@@ -227,6 +227,15 @@ def run_program(
     )
 
 
+def with_gpu_listed(folder: Path) -> dict[str, str]:
+    """Return the variables of a process that finds an nvidia-smi, in *folder*, that lists a GPU."""
+    listing = folder / "bin" / "nvidia-smi"
+    listing.parent.mkdir()
+    listing.write_text('#!/bin/sh\necho "GPU 0: NVIDIA H100 80GB HBM3 (UUID: GPU-0)"\n')
+    listing.chmod(0o755)
+    return {"PATH": f"{listing.parent}:/usr/bin:/bin"}
+
+
 #: The usage lines of click, and log lines of level info.
 NOISE = re.compile(r"Usage: |Try '|\S+ \S+ info |$")
 

@@ -22,14 +22,15 @@ from tests.integration.graphs import SCORES, Build
 from tests.integration.scalar_graphs import chain, part_of
 
 
-@pytest.mark.parametrize(("build", "row", "scores"), list(ENCODED.values()), ids=list(ENCODED))
+@pytest.mark.parametrize(("build", "scores"), list(ENCODED.values()), ids=list(ENCODED))
 def test_encoded_images_in_a_batch_get_what_each_gets_alone(
-    build: Build, row: tuple[int, ...], scores: tuple[int, ...]
+    build: Build, scores: tuple[int, ...]
 ) -> None:
     """Images other than the probes, of other sizes: each row equals the graph's own result."""
     definition = graph_def(build)
     batched = freed(definition, made.CONTENTS, probe_images())
-    assert (batched.probe_format, batched.row, batched.scores) == ("JPEG", row, scores)
+    assert (batched.probe_format, batched.scores) == ("JPEG", scores)
+    assert batched.row in ((64, 64, 3), (79, 79, 3))
     sizes = [(20, 30), (64, 64), (500, 333), (1, 90), (101, 100), (31, 640), (8, 8)]
     files = [encoded(coloured(*size), "JPEG") for size in sizes]
     rows = one_at_a_time(batched.prefix, batched.input, batched.cut, files)
@@ -89,18 +90,8 @@ PIXELS: dict[str, tuple[Build, str, int, int]] = {
         64,
         5,
     ),
-    "bytes": (
-        chain(made.pixels(1, "uint8", 64), *SMALL_DENSE),
-        "uint8",
-        64,
-        5,
-    ),
-    "halves": (
-        chain(made.pixels(1, "float16", 64), *SMALL_DENSE),
-        "float16",
-        64,
-        5,
-    ),
+    "bytes": (chain(made.pixels(1, "uint8", 64), *SMALL_DENSE), "uint8", 64, 5),
+    "halves": (chain(made.pixels(1, "float16", 64), *SMALL_DENSE), "float16", 64, 5),
 }
 
 

@@ -79,23 +79,9 @@ ALONE: dict[str, tuple[Build, str]] = {
         ),
         "its node 'mean' (Mean) mixes the rows of a batch",
     ),
-    "moments of all rows": (
-        behind_small(
-            lambda tf, rows: rows - tf.nn.moments(rows, [0, 1, 2], name="bn")[0],
-            made.reshaped(1, 128),
-        ),
-        "its node 'bn/mean' (Mean) mixes the rows of a batch",
-    ),
     "batch normalisation in training": (
         behind_small(training_mode, made.reshaped(1, 128), made.dense(5)),
         "its node 'bn/FusedBatchNormV3' (FusedBatchNormV3) mixes the rows of a batch",
-    ),
-    "a mean in front of what fails by it": (
-        behind_small(
-            made.reshaped(1, 128),
-            lambda tf, rows: tf.concat([rows, tf.reduce_mean(rows, 0, True, name="mean")], 1),
-        ),
-        "its node 'mean' (Mean) mixes the rows of a batch",
     ),
     "a mean that the scores hide": (
         behind_small(

@@ -1,7 +1,6 @@
 """`tensorferry classify`: images labelled from the command line."""
 
 import re
-import shlex
 import signal
 import subprocess
 import threading
@@ -55,18 +54,19 @@ def test_one_image_is_labelled_as_label_image_does(
 
 
 @pytest.mark.full
-def test_images_that_wait_share_a_batch(cache_home: Path, tmp_path: Path) -> None:
-    """With a batch delay of ten minutes, 32 images are answered because they fill one batch."""
+def test_names_on_stdin_share_a_batch(cache_home: Path, tmp_path: Path) -> None:
+    """With a batch delay of ten minutes, 32 images fill one batch; another name is no file."""
     names = []
     for number, (_, file) in enumerate(mixed(32)):
         names.append(f"{number}.jpg")
         (tmp_path / names[-1]).write_bytes(file)
-    images = [argument for name in names for argument in ("--image", name)]
-    command = [*CLASSIFY, "--max-batch-size=32", "--max-queue-delay-ms=600000", *images]
+    command = [*CLASSIFY, "--max-batch-size=32", "--max-queue-delay-ms=600000"]
     result = run_program(
-        [*command, "--num_top_predictions", "2"], cache_home=cache_home, folder=tmp_path
-    )
-    assert result.returncode == 0
+        [*command, "--num_top_predictions", "2"], cache_home=cache_home, folder=tmp_path,
+        stdin="\n".join(["absent.jpg", *names]),
+    )  # fmt: skip
+    assert result.returncode == 1
+    assert "absent.jpg: No such file or directory" in result.stderr
     answers = answers_in(result.stdout)
     assert [name for name, _ in answers] == names
     for (photo, _), (_, labels) in zip(mixed(32), answers, strict=True):
@@ -85,6 +85,7 @@ def classify_names(cache_home: Path, folder: Path) -> Iterator["subprocess.Popen
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        errors="surrogateescape",
     ) as process:
         deadline = threading.Timer(START, process.kill)
         deadline.start()
@@ -99,68 +100,58 @@ def classify_names(cache_home: Path, folder: Path) -> Iterator["subprocess.Popen
 def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
     cache_home: Path, tmp_path: Path, photos: list[str]
 ) -> None:
-    """A file that is no image gets a line on stderr; the others are labelled; exit code 1."""
+    """A file that is no image gets a line on stderr; a reader that closes its pipe ends it."""
     (tmp_path / "text.txt").write_text("no image")
     with classify_names(cache_home, tmp_path) as process:
         assert process.stdin is not None
         assert process.stdout is not None
         assert process.stderr is not None
-        for name in [*photos[:2], "text.txt", "absent.jpg", *photos[2:]]:
+
+        def send(name: str) -> None:
+            assert process.stdin is not None
             process.stdin.write(f"{name}\n")
             process.stdin.flush()
+
+        for name in [*photos[:2], "text.txt", "absent.jpg", "\udcff\udcfe.jpg", *photos[2:]]:
+            send(name)
             if name not in photos:
                 lines = iter(process.stderr.readline, "")
-                line = next(line for line in lines if line.startswith(f"{name}: "))
+                line = next(line for line in lines if ".jpg: " in line or ".txt: " in line)
                 assert re.search("is not a JPEG, PNG, .* image$|No such file or dir.*$", line)
                 continue
             ((answered, labels),) = answers_in("".join(islice(process.stdout, 6)))
             assert answered == name
             assert labels[0][0] in KNOWN[name.removesuffix(".jpg")]
-        process.stdin.close()
+        process.stdout.close()
+        send(photos[0])
         assert process.wait(30) == 1
-        assert process.stdout.read() == ""
-        assert "Traceback" not in process.stderr.read()
+        errors = process.stderr.read()
+        assert "Traceback" not in errors
+        assert "shutting down" not in errors
 
 
 @pytest.mark.full
-def test_a_model_that_cannot_be_loaded_ends_it(cache_home: Path, tmp_path: Path) -> None:
-    """With one line and exit code 1, although the decode threads have started."""
-    (tmp_path / "labels.txt").write_text("a\nb\n")
-    command = [*CLASSIFY, "--graph", "labels.txt", "--labels", "labels.txt", "--image", "x.jpg"]
-    result = run_program(command, cache_home=cache_home, folder=tmp_path)
-    assert result.returncode == 1
-    assert "labels.txt: a file of text, not a frozen graph" in result.stderr
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.full
-def test_a_model_without_labels_is_refused(cache_home: Path, tmp_path: Path) -> None:
-    """It has nothing to print."""
-    graph = Graphs(tmp_path).write(image_input())
-    command = [*CLASSIFY, "--model", graph.name, "--image", "x.jpg"]
-    result = run_program(command, cache_home=cache_home, folder=tmp_path)
-    assert (result.returncode, result.stdout) == (1, "")
-    assert result.stderr.splitlines()[-1] == "default/1 has no labels: name a file with --labels"
-    assert "Traceback" not in result.stderr
-
-
-@pytest.mark.full
-def test_a_reader_that_has_seen_enough_ends_it(
-    cache_home: Path, tmp_path: Path, photos: list[str]
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (
+            ("--graph", "two.txt", "--labels", "two.txt"),
+            "two.txt: a file of text, not a frozen gra",
+        ),
+        (("--model", "graph.pb"), "default/1 has no labels: name a file with --labels"),
+    ],
+)
+def test_a_model_that_labels_no_image_ends_it(
+    tmp_path: Path, options: tuple[str, ...], reason: str
 ) -> None:
-    """As `| head -1` does, without a message; a name before that may be any bytes."""
-    (tmp_path / "names").write_bytes(b"\xff\xfe.jpg\n" + f"{photos[0]}\n".encode() * 200)
-    command = f"{shlex.join(CLASSIFY)} < names 2> errors | head -1"
-    ran = subprocess.run(
-        ["bash", "-c", f"{command}; exit ${{PIPESTATUS[0]}}"],
-        env=environment(cache_home), cwd=tmp_path, capture_output=True, timeout=START, check=False,
-    )  # fmt: skip
-    errors = (tmp_path / "errors").read_bytes()
-    assert ran.stdout.decode() == f"{photos[0]}:\n"
-    assert ran.returncode == 1
-    assert b".jpg: No such file or directory" in errors
-    assert b"Traceback" not in errors
-    assert b"shutting down" not in errors
+    """With one line and exit code 1, although the decode threads have started."""
+    Graphs(tmp_path).write(image_input())
+    (tmp_path / "two.txt").write_text("a\nb\n")
+    command = [*CLASSIFY, *options, "--image", "x.jpg"]
+    result = run_program(command, cache_home=tmp_path, folder=tmp_path)
+    assert (result.returncode, result.stdout) == (1, "")
+    assert reason in result.stderr.splitlines()[-1]
+    assert "Traceback" not in result.stderr
 
 
 @pytest.mark.full

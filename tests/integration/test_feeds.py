@@ -12,7 +12,7 @@ from model.backend import LoadedModel
 from model.errors import ModelError
 from model.repository.model_kind import find_model
 from model.repository.model_toml import ModelFacts
-from tests.integration.graphs import CPU, Graphs, load_files
+from tests.integration.graphs import Graphs, load_files
 from tests.integration.saving import Ends, Write, save_functions, tf1, tf2
 
 Load = Callable[..., LoadedModel]
@@ -77,16 +77,7 @@ def load() -> Iterator[Load]:
 
     def loaded(path: Path, feeds: dict[str, bool | float]) -> LoadedModel:
         facts = ModelFacts(feeds=feeds)
-        opened.append(
-            load_files(
-                find_model(path),
-                facts,
-                CPU,
-                classes=0,
-                max_pixels=10**6,
-                on_progress=lambda _: None,
-            )
-        )
+        opened.append(load_files(find_model(path), facts))
         return opened[-1]
 
     yield loaded

@@ -9,6 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from model.backends.tensorflow.files.graph_file import read_frozen_graph
+from model.repository.model_toml import ModelFacts
 from tests.integration.graphs import (
     SCORES,
     Build,
@@ -19,6 +21,15 @@ from tests.integration.graphs import (
     noise,
     placeholder,
     together,
+)
+from tests.integration.scalar_graphs import (
+    CONTENTS,
+    any_decoded,
+    chain,
+    constant_contents,
+    contents,
+    decoded,
+    png_decoded,
 )
 
 
@@ -46,22 +57,6 @@ def test_a_float_input_gets_pixels_less_the_mean_over_the_deviation(
     scores = loaded.run(pixels)
     expected = ((pixels.astype(np.float64) - 127.5) / 64.0).mean(axis=(1, 2))
     np.testing.assert_allclose(scores, expected, atol=tolerance)
-
-
-def test_a_float_input_is_scaled_to_one_by_default(graphs: Graphs) -> None:
-    """From 0 to 1."""
-    loaded = graphs.load(graphs.write(image_input()))
-    scores = loaded.run(np.full((1, 4, 5, 3), 255, np.uint8))
-    np.testing.assert_allclose(scores, [[1, 1, 1]])
-
-
-def test_a_uint8_input_gets_the_pixels_as_they_are(graphs: Graphs) -> None:
-    """Mean and deviation belong to graphs that take floats."""
-    pixels = noise(6)
-    scores = graphs.load(
-        graphs.write(image_input("uint8")), mean=(127.5,) * 3, scale=(1 / 64,) * 3
-    ).run(pixels)
-    np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)), rtol=1e-5)
 
 
 def test_a_batch_of_one_in_the_graphs_input_is_opened(graphs: Graphs) -> None:
@@ -148,16 +143,6 @@ def test_any_tensor_may_be_the_input(graphs: Graphs) -> None:
     np.testing.assert_allclose(scores, pixels.mean(axis=(1, 2)), rtol=1e-5)
 
 
-def test_the_only_placeholder_is_found_beside_those_with_defaults(graphs: Graphs) -> None:
-    """Which need not be fed."""
-
-    def build(tf: ModuleType) -> None:
-        image_input()(tf)
-        tf.placeholder_with_default(1.0, (), name="keep_prob")
-
-    assert graphs.load(graphs.write(build)).run(noise(2)).shape == (2, 3)
-
-
 def test_names_of_the_graph_never_clash_with_ours(graphs: Graphs) -> None:
     """Many graphs have nodes named cast, subtract and divide."""
 
@@ -174,6 +159,106 @@ def test_names_of_the_graph_never_clash_with_ours(graphs: Graphs) -> None:
     np.testing.assert_allclose(scores, (pixels.mean(axis=(1, 2)) - 1) / 2, rtol=1e-5)
 
 
+# --- the likely input and output
+
+
+def renamed(build: Build, to: str) -> Build:
+    """Return the graph with its scores under another name, too."""
+    return together(build, applied("identity", SCORES, to=to))
+
+
+def constant_placeholder_with_default(tf: ModuleType) -> None:
+    """Add a placeholder with a default."""
+    tf.placeholder_with_default(1.0, (), name="keep_prob")
+
+
+def guarded(tf: ModuleType) -> None:
+    """Add an assertion, and an end with control edges from it and from a node without outputs."""
+    scores = tf.get_default_graph().get_tensor_by_name("softmax:0")
+    finite = tf.reduce_all(tf.is_finite(scores))
+    checked = tf.raw_ops.Assert(condition=finite, data=[scores])
+    with tf.control_dependencies([checked, tf.no_op()]):
+        tf.identity(scores, name="out")
+    tf.raw_ops.Assert(condition=finite, data=[scores])
+
+
+#: A graph without the name that retraining gives its output.
+SOFTMAX = image_input(scores="softmax")
+
+#: A graph, and its likely input and output.
+FOUND: dict[str, tuple[Build, str, str]] = {
+    "a placeholder and the retrained output": (image_input(), "input", SCORES),
+    "the only placeholder beside one with a default": (
+        together(image_input(), constant_placeholder_with_default),
+        "input",
+        SCORES,
+    ),
+    "the retrained output though something hangs on it": (
+        renamed(image_input(), "copy"),
+        "input",
+        SCORES,
+    ),
+    "the only end": (SOFTMAX, "input", "softmax"),
+    "the only end beside assertions": (together(SOFTMAX, guarded), "input", "out"),
+    "a scalar string": (chain(contents, decoded), CONTENTS, SCORES),
+    "what a constant image is decoded from": (
+        chain(constant_contents, decoded),
+        CONTENTS,
+        SCORES,
+    ),
+    "what a constant PNG is decoded from": (
+        chain(constant_contents, png_decoded),
+        CONTENTS,
+        SCORES,
+    ),
+    "what anything is decoded from": (chain(constant_contents, any_decoded), CONTENTS, SCORES),
+}
+
+
+@pytest.mark.parametrize(("build", "taken", "given"), list(FOUND.values()), ids=list(FOUND))
+def test_the_likely_input_and_output_are_served(
+    tmp_path: Path, build: Build, taken: str, given: str
+) -> None:
+    """By the name of the node, and its first output."""
+    frozen = read_frozen_graph(Graphs(tmp_path).write(build), ModelFacts())
+    assert (frozen.input, frozen.output) == (f"{taken}:0", f"{given}:0")
+    assert (frozen.spec.name, frozen.output_spec.name) == (taken, given)
+
+
+def test_what_is_named_is_served(tmp_path: Path) -> None:
+    """Also where others are likelier; with the number of the output or without."""
+
+    def build(tf: ModuleType) -> None:
+        image_input()(tf)
+        tf.split(tf.get_default_graph().get_tensor_by_name("input:0"), [1, 2], axis=3, name="parts")
+
+    path = Graphs(tmp_path).write(build)
+    for name in ("parts:1", "parts:0", "parts"):
+        frozen = read_frozen_graph(path, ModelFacts(input="input:0", output=name))
+        assert frozen.output == (name if ":" in name else "parts:0")
+        assert frozen.output_spec.shape == (None, 4, 5, 2 if name == "parts:1" else 1)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "shape", "scalar"),
+    [
+        ("string", (), True),
+        ("string", None, True),
+        ("string", (None,), False),
+        ("string", (1,), False),
+        ("float32", (), False),
+        ("float32", None, False),
+    ],
+)
+def test_a_string_of_no_shape_is_one_image_at_most(
+    tmp_path: Path, dtype: str, shape: object, scalar: bool
+) -> None:
+    """Some files do not state that it is only one."""
+    build = together(placeholder("x", dtype, shape), applied("identity", "x", to=SCORES))
+    path = Graphs(tmp_path).write(build)
+    assert read_frozen_graph(path, ModelFacts()).scalar_string == scalar
+
+
 # --- what is refused
 
 
@@ -182,6 +267,43 @@ SUM = applied("add", SCORES, "x", to="out")
 
 #: A graph, options (or the number of labels), and the text of the refusal.
 REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
+    "two decoders": (
+        together(
+            chain(constant_contents, decoded),
+            lambda tf: tf.image.decode_png(tf.constant(b"", name="mask")),
+        ),
+        {},
+        "--input-layer is needed: the graph's placeholders are none",
+    ),
+    "ten ends": (
+        together(
+            SOFTMAX,
+            *(applied("identity", "softmax", to=f"end{number}") for number in range(10)),
+        ),
+        {},
+        "--output-layer is needed: the graph's possible outputs are "
+        + ", ".join(f"end{number}" for number in range(8)),
+    ),
+    "no end": (
+        placeholder("x", "float32", (None, 4)),
+        {},
+        "--output-layer is needed: the graph's possible outputs are none",
+    ),
+    "a name that is a control edge": (
+        image_input(),
+        {"tensors": ("^input", None)},
+        "no tensor '^input'; similar names: input, final_result",
+    ),
+    "an output behind another colon": (
+        image_input(),
+        {"tensors": (None, "final_result:0:0")},
+        "'final_result:0:0' is not a tensor name: expected NAME or NAME:0",
+    ),
+    "another signature": (
+        image_input(),
+        {"signature": "predict"},
+        "no signature 'predict': a frozen graph has only 'serving_default'",
+    ),
     "several placeholders": (
         together(image_input(), placeholder("x", "float32", (None, 3)), SUM),
         {"tensors": (None, "out")},
@@ -206,16 +328,6 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
         image_input(),
         {"tensors": (None, "final_reslut:0")},
         "no tensor 'final_reslut:0'; similar names: final_result",
-    ),
-    "nothing near": (
-        image_input(),
-        {"tensors": (None, "xyzzy")},
-        "no tensor 'xyzzy'; similar names: input, final_result/reduction_indices, final_result",
-    ),
-    "no number behind the colon": (
-        image_input(),
-        {"tensors": (None, "final_result:first")},
-        "'final_result:first' is not a tensor name: expected NAME or NAME:0",
     ),
     "no such output of the input": (
         image_input(),
@@ -252,20 +364,10 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
         {"width": 5},
         "of a size that the model or --input-height and --input-width give",
     ),
-    "no width": (
-        image_input(shape=None),
-        {"height": 4},
-        "of a size that the model or --input-height and --input-width give",
-    ),
     "another height": (
         image_input(),
         {"height": 8},
         "the height of images is given as 8, but input 'input' is float32[?, 4, 5, 3]",
-    ),
-    "another width": (
-        image_input(),
-        {"width": 8},
-        "the width of images is given as 8, but input 'input' is float32[?, 4, 5, 3]",
     ),
     "an input without a value": (
         together(image_input(), KEEP_PROB, applied("multiply", SCORES, "keep_prob", to="out")),
@@ -276,11 +378,6 @@ REFUSED: dict[str, tuple[Build, dict[str, Any], str]] = {
         image_input(),
         {"classes": 2},
         "'final_result' gives [1, 3] for 1 row, but the number of labels is 2: expected [1, 2]",
-    ),
-    "too many labels": (
-        image_input(),
-        {"classes": 1000},
-        "'final_result' gives [1, 3] for 1 row, but the number of labels is 1000: expected [1, 10",
     ),
     "one number for all": (
         together(image_input(), applied("reduce_mean", SCORES, to="mean")),
@@ -348,6 +445,8 @@ def saved_model(graph_file: bytes) -> bytes:
         (lambda _: b"", "an empty file, not a frozen graph"),
         (lambda _: b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 9, "a PNG image, not a frozen graph"),
         (lambda _: b"cat\ndog\n", "a file of text, not a frozen graph"),
+        (lambda _: b'{"format": "layers-model"}', "JSON, not a frozen graph"),
+        (lambda _: b"\x22\x02\x08\x16", "not a frozen GraphDef: it holds no nodes"),
         (saved_model, "the saved_model.pb of a SavedModel, not a frozen graph"),
     ],
     ids=[
@@ -357,6 +456,8 @@ def saved_model(graph_file: bytes) -> bytes:
         "empty",
         "an image",
         "labels",
+        "JSON",
+        "no nodes",
         "a SavedModel",
     ],
 )

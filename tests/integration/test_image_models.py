@@ -3,7 +3,6 @@
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from functools import partial
 from io import BytesIO
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ import pytest
 from PIL import Image
 from twisted.internet.threads import deferToThread
 
-from model.signature import STRING
 from server.settings.table import Settings
 from tests.images import encoded
 from tests.integration.clients import Answer, form, get, post
@@ -23,8 +21,8 @@ from tests.integration.photos import jpeg, photo
 from tests.integration.saved_model_graphs import colour_means, decoded_means
 from tests.integration.saved_models import MEANS, PIXELS
 from tests.integration.saving import Tensors, Write, tf2
-from tests.integration.tensors import Json, assert_outputs, inputs_of, request_body
-from tests.integration.watched import WatchedServer, in_reactor, watched_server
+from tests.integration.tensors import assert_outputs, inputs_of, request_body
+from tests.integration.watched import WatchedServer, asked, in_reactor, watched_server
 
 pytestmark = [pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
 
@@ -61,11 +59,6 @@ async def serving(
     (model / "names.txt").write_text("\n".join(LABELS))
     async with watched_server(replace(settings, model=model), folder) as watched:
         yield watched
-
-
-async def asked(watched: WatchedServer, body: bytes, **more: Json) -> Answer:
-    """Post *body*."""
-    return await deferToThread(partial(post, watched.port, body, **more))
 
 
 async def check(watched: WatchedServer, body: bytes, expected: Mapping[str, np.ndarray]) -> None:
@@ -168,22 +161,6 @@ async def test_pixels_and_photos_share_runs_and_floats_are_fed_unchanged(tmp_pat
 
 
 @in_reactor
-async def test_photos_and_tensors_are_one_kind_of_run_where_both_are_pixels(tmp_path: Path) -> None:
-    """A photo needs no conversion for a model of uint8 RGB: one signature, and one run."""
-    async with serving(tmp_path, tf2(colour_means, **BYTES)) as watched:
-        assert list(watched.service.models.find().model.signatures) == ["serving_default"]
-        tensors = request_body(inputs_of({"image": PIXELS[:1]}))
-        with watched.runner.held():
-            first = deferToThread(post, watched.port, tensors)
-            await watched.until(lambda: watched.stats.running == 1, "a run that is held")
-            others = [deferToThread(post, watched.port, it) for it in (png(PIXELS[1]), tensors)]
-            await watched.until(lambda: watched.stats.waiting == 2, "two in the queue")
-        for answer, row in zip((first, *others), (0, 1, 0), strict=True):
-            assert_outputs((await answer).body, {"scores": MEANS[row : row + 1]})
-        assert watched.runner.batches == [1, 2]
-
-
-@in_reactor
 async def test_a_model_of_uint8_gets_photos_in_its_colour_order(tmp_path: Path) -> None:
     """BGR, with nothing subtracted; tensors are in the model's own order unless they are pixels."""
     toml = '[preprocessing]\ncolour_order = "bgr"'
@@ -227,16 +204,6 @@ async def test_a_model_that_decodes_images_gets_the_file(tmp_path: Path) -> None
         assert watched.runner.batches == []
 
 
-@in_reactor
-async def test_a_model_that_decodes_images_has_labels_too(tmp_path: Path) -> None:
-    """The best first; tensors are answered with all scores."""
-    async with serving(tmp_path, tf2(decoded_means, **ENCODED), 'labels = "names.txt"') as watched:
-        answer = await asked(watched, png(PIXELS[1]))
-        check_labels(answer, best_of(MEANS[1]))
-        tensors = {"image_bytes": np.array([png(PIXELS[0])], STRING)}
-        await check(watched, request_body(inputs_of(tensors)), {"scores": MEANS[:1]})
-
-
 def two_outputs(columns: int, dtype: str) -> Write:
     """Return a writer of a model that scores colours, with an output of *columns* other numbers."""
 
@@ -247,7 +214,7 @@ def two_outputs(columns: int, dtype: str) -> Write:
     return tf2(function, **FLOATS)
 
 
-@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float64", "int32", "uint8"])
+@pytest.mark.parametrize("dtype", ["bfloat16", "uint8"])
 @in_reactor
 async def test_scores_of_any_numbers_are_labelled(tmp_path: Path, dtype: str) -> None:
     """Those of the output that has one for each label."""
@@ -266,17 +233,3 @@ async def test_the_output_that_is_named_is_labelled(tmp_path: Path) -> None:
         check_labels(answer, best_of(MEANS[0, ::-1]))
         tensors = request_body(inputs_of({"image": PIXELS.astype(np.float32)}))
         await check(watched, tensors, {"others": MEANS[:, ::-1], "scores": MEANS})
-
-
-@in_reactor
-async def test_a_model_of_one_image_at_a_time_gets_one(tmp_path: Path) -> None:
-    """However many requests wait."""
-    images: Images = {"image": ("float32", (1, 4, 5, 3))}
-    toml = "[preprocessing]\nscale = 1.0"
-    async with serving(tmp_path, tf2(colour_means, **images), toml) as watched:
-        with watched.runner.held():
-            answers = [deferToThread(post, watched.port, png(each)) for each in PIXELS]
-            await watched.until(lambda: watched.stats.waiting == 1, "one in the queue")
-        for row, answer in enumerate(answers):
-            assert_outputs((await answer).body, {"scores": MEANS[row : row + 1]})
-        assert watched.runner.batches == [1, 1]

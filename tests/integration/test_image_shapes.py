@@ -69,16 +69,12 @@ SERVED = {
     "one channel": Shape(grey, (None, 28, 28, 1), (GREY / 255,) * 3),
     "no axis of channels": Shape(grey, (None, 28, 28), (GREY / 255,) * 3),
     "channels first": Shape(means([2, 3]), (None, 3, 8, 8), (1, 0, 0)),
-    "one channel first": Shape(grey, (None, 1, 8, 8), (GREY / 255,) * 3),
-    "bytes, channels first": Shape(means([2, 3]), (None, 3, 8, 8), (255, 0, 0), "uint8"),
     "bytes, blue first": Shape(
         means([1, 2]), (None, 8, 8, 3), (0, 0, 255), "uint8", {"colour_order": ColourOrder.BGR}
     ),
     "a batch of 1": Shape(means([1, 2]), (1, 8, 8, 3), (1, 0, 0), rows=None),
     "a batch of 2": Shape(means([1, 2]), (2, 8, 8, 3), (1, 0, 0), rows=2),
     "a batch of 8": Shape(means([1, 2]), (8, 8, 8, 3), (1, 0, 0)),
-    "a batch of 8 bytes": Shape(means([1, 2]), (8, 8, 8, 3), (255, 0, 0), "uint8"),
-    "a batch of 8, channels first": Shape(means([2, 3]), (8, 3, 8, 8), (1, 0, 0), rows=8),
     "no batch": Shape(means([0, 1]), (8, 8, 3), (1, 0, 0), rows=None),
     "any rank": Shape(means([1, 2]), None, (1, 0, 0), facts={"height": 8, "width": 8}),
     "open sizes": Shape(

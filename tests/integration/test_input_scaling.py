@@ -106,24 +106,22 @@ FOUND = {
     "frozen 2x-1": Scaling(
         frozen(lambda tf, x: tf.subtract(tf.multiply(x, 2.0), 1.0)), 1, -1, "0..1: "
     ),
-    "frozen x/255": Scaling(frozen(lambda _, x: x / 255.0), 1, 0, "0..255: "),
     "frozen (x-128)/128": Scaling(
         frozen(lambda tf, x: tf.multiply(tf.subtract(x, 128.0), 1 / 128)), 0.992, -1, "0..255: "
     ),
-    "frozen 1-x/127.5": Scaling(frozen(lambda _, x: 1 - x / 127.5), -1, 1, "0..255: "),
     "frozen caffe": Scaling(frozen(caffe), 255 - CAFFE[0], -CAFFE[0], "0..255: "),
+    "frozen 1-x/127.5": Scaling(frozen(lambda _, x: 1 - x / 127.5), -1, 1, "0..255: "),
     "frozen x*255 - caffe": Scaling(
         frozen(lambda tf, x: tf.nn.bias_add(x * 255.0, [-each for each in CAFFE])),
         *(255 - CAFFE[0], -CAFFE[0], "0..1: "),
     ),
+    "saved (x+1)*127.5": Scaling(saved(lambda _, x: (x + 1) * 127.5), 255, 0, "-1..1: "),
     "frozen through uint8": Scaling(
         frozen(lambda tf, x: tf.image.convert_image_dtype(tf.cast(x, tf.uint8), tf.float32)),
         *(1, 0, "0..255: "),
     ),
     "frozen batch norm": Scaling(frozen(batch_norm), (1 - 0.485) / 0.229, -0.485 / 0.229, "0..1: "),
-    "frozen float16": Scaling(frozen(lambda _, x: x / 127.5 - 1, "float16"), 1, -1, "0..255: "),
     "saved x/127.5-1": Scaling(saved(lambda _, x: x * (1 / 127.5) - 1), 1, -1, "0..255: "),
-    "saved (x+1)*127.5": Scaling(saved(lambda _, x: (x + 1) * 127.5), 255, 0, "-1..1: "),
     "saved torch": Scaling(
         saved(lambda _, x: (x - TORCH_MEAN) / TORCH_STD),
         *((1 - 0.485) / 0.229, -0.485 / 0.229, "0..1: "),
@@ -136,20 +134,8 @@ FOUND = {
         saved(lambda tf, x, mean, std: (x - mean) / tf.sqrt(std), mean=127.5, std=127.5**2),
         *(1, -1, "0..255: "),
     ),
-    "keras Rescaling": Scaling(
-        keras_layers(lambda keras: keras.layers.Rescaling(1 / 255)), 1, 0, "0..255: "
-    ),
     "keras Rescaling to -1..1": Scaling(
         keras_layers(lambda keras: keras.layers.Rescaling(1 / 127.5, -1)), 1, -1, "0..255: "
-    ),
-    "keras Normalization": Scaling(
-        keras_layers(
-            lambda keras: keras.layers.Rescaling(1 / 255),
-            lambda keras: keras.layers.Normalization(
-                mean=TORCH_MEAN, variance=np.square(TORCH_STD)
-            ),
-        ),
-        *((1 - 0.485) / 0.229, -0.485 / 0.229, "0..255: "),
     ),
     "keras batch norm of 0..255": Scaling(
         keras_layers(
@@ -161,15 +147,6 @@ FOUND = {
             ),
         ),
         *(135 / 60, -2, "0..255: "),
-    ),
-    "digits on 0..1": Scaling(
-        keras_layers(
-            lambda keras: keras.layers.Normalization(mean=[0.1307] * 3, variance=[0.3081**2] * 3)
-        ),
-        *((1 - 0.1307) / 0.3081, -0.1307 / 0.3081, "0..1: "),
-    ),
-    "a deviation alone": Scaling(
-        saved(lambda _, x: x / TORCH_STD), 1 / 0.229, 0, "0..1, a guess: the model"
     ),
     "channels in opposite directions": Scaling(
         saved(lambda _, x: x * [1 / 255, -1 / 255, 1 / 255]), 1 / 255, 0, "0..1, a guess: no"

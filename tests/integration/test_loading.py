@@ -20,7 +20,7 @@ from model.signature import STRING, Arrays, Feed
 from server.api.json_tensors import arrays_of, parse_request
 from server.api.samples import sample_feed, sample_request
 from tests.images import claims, coloured, encoded
-from tests.integration.graphs import CPU, Graphs, image_input, load_files
+from tests.integration.graphs import Graphs, image_input, load_files
 from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.scalar_graphs import SMALL, any_decoded, chain, contents, dense, resized
 from tests.integration.scalar_graphs import part_of as scalar_part
@@ -41,8 +41,7 @@ def load(tmp_path: Path) -> Iterator[Load]:
         if not folder.exists():
             write(folder)
         files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-        limits = {"classes": classes, "max_pixels": max_pixels}
-        one = load_files(files, ModelFacts(**facts), CPU, **limits, on_progress=lambda _: None)
+        one = load_files(files, ModelFacts(**facts), classes=classes, max_pixels=max_pixels)
         loaded.append(one)
         return one
 
@@ -75,13 +74,9 @@ def outputs(**columns: int) -> Write:
 @pytest.mark.parametrize(
     ("columns", "classes", "output", "chosen"),
     [
-        ({"only": 3}, 3, None, "only"),
         ({"a": 7, "b": 3}, 3, None, "b"),
-        ({"a": 3, "b": 7}, 3, None, "a"),
-        ({"a": 3, "b": 3}, 3, "b", "b"),
         ({"a": 3, "b": 3}, 3, "b:0", "b"),
         ({"a": 3, "b": 3}, 0, None, "a"),
-        ({"a": 3, "b": 3}, 0, "b", "b"),
     ],
 )
 def test_the_scores_are_the_output_named_or_that_with_one_for_each_label(
@@ -136,10 +131,8 @@ def test_an_ambiguous_scores_output_is_refused(
         ),
         (lambda tf, means: tf.expand_dims(means, 1), None),
         (lambda tf, means: tf.reduce_mean(means, 0), None),
-        (lambda tf, means: tf.cast(means, tf.bfloat16), None),
-        (lambda tf, means: tf.cast(means, tf.uint8), None),
     ],
-    ids=["strings", "true or false", "behind", "two rows", "between", "no rows", "half", "whole"],
+    ids=["strings", "true or false", "behind", "two rows", "between", "no rows"],
 )
 def test_scores_are_numbers_one_for_each_label(
     load: Load, function: Callable[[Any, Any], Any], message: str | None
@@ -204,9 +197,7 @@ def test_a_graph_that_was_cut_is_measured_with_an_image(tmp_path: Path, max_pixe
     )
     path = Graphs(tmp_path).write(chain(*parts))
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
-    loaded = load_files(
-        files, ModelFacts(), CPU, classes=3, max_pixels=max_pixels, on_progress=lambda _: None
-    )
+    loaded = load_files(files, classes=3, max_pixels=max_pixels)
     try:
         asked, rows = loaded.signatures
         assert (asked.name, rows.name) == ("serving_default", "serving_default:rows")
@@ -245,8 +236,7 @@ def test_the_sample_of_a_model_that_decodes_is_answered(load: Load) -> None:
         images.feed_encoded(signature.feed({"image_bytes": np.array([TOO_LARGE], STRING)}))
 
 
-@pytest.mark.parametrize("error", [OutOfMemory(1), "tensorflow"])
-@pytest.mark.parametrize("kind", ["frozen", "saved"])
+@pytest.mark.parametrize(("kind", "error"), [("frozen", OutOfMemory(1)), ("saved", "tensorflow")])
 def test_a_model_that_cannot_run_an_image_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str, error: Exception | str
 ) -> None:
@@ -275,9 +265,7 @@ def test_a_model_that_cannot_run_an_image_is_refused(
         patched.setattr(LoadedGraph, "close", close)
         files = find_model(path)
         with pytest.raises(ModelError) as caught:
-            load_files(
-                files, ModelFacts(), CPU, classes=3, max_pixels=100, on_progress=lambda _: None
-            )
+            load_files(files, classes=3, max_pixels=100)
     assert str(caught.value) == f"{path}: a run of one row failed: {message}"
     (graph,) = closed
     graph.close()
@@ -317,9 +305,7 @@ def test_no_trial_graph_stays_in_memory(tmp_path: Path) -> None:
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
     gc.collect()
     before = graphs()
-    loaded = load_files(
-        files, ModelFacts(), CPU, classes=3, max_pixels=10**6, on_progress=lambda _: None
-    )
+    loaded = load_files(files, classes=3)
     try:
         assert loaded.image_input is not None
         assert loaded.image_input.encoded != loaded.image_input.signature
@@ -335,20 +321,17 @@ def test_the_fingerprint_differs_between_saved_models(load: Load, tmp_path: Path
     """By their graph, the facts about them and the sizes of their weights, not the values."""
     write = outputs(scores=3)
     before = load(write).runner.fingerprint
-    assert load(write).runner.fingerprint == before
     facts = ImageFacts(scale=(1.0, 1.0, 1.0))
     assert load(write, preprocessing=facts).runner.fingerprint != before
     folder = tmp_path / "saved"
     weights = folder / "variables" / "variables.data-00000-of-00001"
     data = weights.read_bytes()
     weights.write_bytes(data[::-1])
+    (folder / "model.toml").write_text("top_k = 3")
     assert load(write).runner.fingerprint == before
     weights.write_bytes(data + b"\0")
     assert load(write).runner.fingerprint != before
     weights.write_bytes(data)
-    assert load(write).runner.fingerprint == before
-    (folder / "model.toml").write_text("top_k = 3")
-    assert load(write).runner.fingerprint == before
     (folder / "saved_model.pb").write_bytes((folder / "saved_model.pb").read_bytes() + b"\x08\x01")
     assert load(write).runner.fingerprint != before
 
@@ -356,8 +339,7 @@ def test_the_fingerprint_differs_between_saved_models(load: Load, tmp_path: Path
 # --- model.toml
 
 
-@pytest.mark.parametrize("dtype", ["float32", "uint8"])
-@pytest.mark.parametrize("order", ["rgb", "bgr"])
+@pytest.mark.parametrize(("dtype", "order"), [("float32", "bgr"), ("uint8", "rgb")])
 def test_the_facts_about_images_are_applied(tmp_path: Path, dtype: str, order: str) -> None:
     """Crop and filter before the batch; order, mean and scale, by channel, inside the graph."""
     (tmp_path / "model.toml").write_text(
@@ -374,14 +356,7 @@ def test_the_facts_about_images_are_applied(tmp_path: Path, dtype: str, order: s
     )
     path = Graphs(tmp_path).write(image_input(dtype, (None, None, None, 3)))
     files = ModelFiles(ModelKind.FROZEN_GRAPH, path, tmp_path)
-    loaded = load_files(
-        files,
-        read_model_toml(tmp_path),
-        CPU,
-        classes=3,
-        max_pixels=1000,
-        on_progress=lambda _: None,
-    )
+    loaded = load_files(files, read_model_toml(tmp_path), classes=3)
     try:
         assert loaded.image_input is not None
         feed = loaded.image_input.feed(encoded(IMAGE, "PNG"))

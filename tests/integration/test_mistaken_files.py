@@ -5,23 +5,20 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from model.backends.tensorflow.files.graph_file import read_graph_def
 from model.errors import ModelError
 from model.repository.file_formats import format_of
 from model.repository.model_kind import ModelFiles, ModelKind
 from server.model_loading import locate_model
 from server.settings.option import SettingsError
 from server.settings.sources import resolve
-from tests.integration.graphs import CPU, Graphs, image_input, load_files
-from tests.integration.saved_models import SAVED_MODELS
+from tests.integration.graphs import Graphs, image_input, load_files
+from tests.integration.saved_models import SAVED_MODELS, SavedModelAt
 
 
 @pytest.fixture(scope="module")
-def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def saved(saved_model: SavedModelAt) -> Path:
     """A SavedModel with variables."""
-    folder = tmp_path_factory.mktemp("saved") / "model"
-    SAVED_MODELS["affine"].write(folder)
-    return folder
+    return saved_model("affine")
 
 
 def source(**given: Path) -> ModelFiles:
@@ -36,7 +33,7 @@ def test_a_saved_model_given_as_a_graph_is_served(saved: Path) -> None:
         files = source(graph=path)
         assert files == ModelFiles(ModelKind.SAVED_MODEL, saved, saved)
         _, _, facts = locate_model(resolve({"graph": str(path)}, {}).settings, lambda _: None)
-        loaded = load_files(files, facts, CPU, classes=0, max_pixels=1, on_progress=lambda _: None)
+        loaded = load_files(files, facts)
         served = SAVED_MODELS["affine"]
         (output,) = loaded.runner.run(loaded.signatures[0].feed(served.feed))
         (expected,) = served.expected.values()
@@ -100,26 +97,3 @@ def test_files_of_tensorflow_are_identified_by_their_bytes(saved: Path, tmp_path
     index = format_of(saved / "variables" / "variables.index")
     assert index is not None
     assert index.what == "a part of a checkpoint"
-
-
-@pytest.mark.parametrize(
-    ("data", "reason"),
-    [
-        (b"cat\ndog\n", "a file of text, not a frozen graph"),
-        (b'{"format": "layers-model"}', "JSON, not a frozen graph"),
-        (b"", "an empty file, not a frozen graph"),
-        (b"\xff" * 100, "not a frozen GraphDef, or cut short (...)"),
-        (b"\x22\x02\x08\x16", "not a frozen GraphDef: it holds no nodes"),
-    ],
-)
-def test_a_file_that_is_not_a_graph_is_refused_by_its_format(
-    tmp_path: Path, data: bytes, reason: str
-) -> None:
-    """Where the format is known."""
-    path = tmp_path / "graph.pb"
-    path.write_bytes(data)
-    with pytest.raises(ModelError) as caught:
-        read_graph_def(path)
-    begin, dots, _ = reason.partition("...")
-    assert str(caught.value).startswith(f"{path}: {begin}")
-    assert dots or str(caught.value) == f"{path}: {reason}"

@@ -19,11 +19,10 @@ from tests.integration.clients import get, post
 from tests.integration.keras_models import KERAS_WARNINGS, with_lambda, written
 from tests.integration.saved_model_graphs import (
     colour_means,
-    decoded_means,
     write_affine,
     write_several_signatures,
 )
-from tests.integration.saving import Ends, Tensors, Write, edit, tf1, tf2
+from tests.integration.saving import Ends, Tensors, Write, tf1, tf2
 from tests.integration.tensors import Json, assert_outputs, request_body
 from tests.integration.watched import StartFailed, in_reactor, watched_server
 
@@ -42,31 +41,6 @@ def empty(model: Path) -> None:
     model.mkdir()
 
 
-def two_files(model: Path) -> None:
-    """Make a folder with two models."""
-    model.mkdir()
-    (model / "a.pb").touch()
-    (model / "b.keras").touch()
-
-
-def two_versions(model: Path) -> None:
-    """Make a folder with two versions of a model."""
-    for version in ("1", "2"):
-        write_affine(model / version)
-
-
-def corrupt(model: Path) -> None:
-    """Write a saved_model.pb that is not a SavedModel."""
-    model.mkdir()
-    (model / "saved_model.pb").write_bytes(b"\xff" * 100)
-
-
-def without_variables(model: Path) -> None:
-    """Write a model, and remove a file of its variables."""
-    write_affine(model)
-    (model / "variables" / "variables.index").unlink()
-
-
 def with_toml(write: Write, text: str) -> Write:
     """Return a function that writes a model, and a model.toml into its folder."""
 
@@ -83,51 +57,13 @@ def with_keras_lambda(model: Path) -> None:
     written(with_lambda, model / "m.keras")
 
 
-def complex_only(tf: Any) -> Mapping[str, Ends]:
-    """A signature with a dtype that requests do not support."""
-    x = tf.placeholder(tf.complex64, (None, 2))
-    return {"serving_default": ({"x": x}, {"y": tf.abs(x)})}
-
-
-def unsigned(model: Path) -> None:
-    """Write a model without signatures."""
-    write_affine(model)
-    edit(model, lambda graph: graph.signature_def.clear())
-
-
 IMAGES = tf2(colour_means, image=("float32", (None, 4, 5, 3)))
-ENCODED = tf2(decoded_means, image_bytes=("string", [None]))
-
-COUNT = "{model}: 'scores' gives [1, 3] for 1 row, but the number of labels is 2: expected [1, 2]"
-
 #: A function that writes the model, the options, and the message; "..." stands for any text.
 REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
     "an empty folder": (
         empty,
         {},
         "{model}: holds no model; expected ..., found nothing",
-    ),
-    "two models": (two_files, {}, "{model}: holds 2 models; name one of 'a.pb', 'b.keras'"),
-    "two versions": (
-        two_versions,
-        {},
-        "{model}: is not a SavedModel; name one of those in it: '1', '2'",
-    ),
-    "a corrupt file": (
-        corrupt,
-        {},
-        "{model}/saved_model.pb: not a SavedModel, or cut short (...)",
-    ),
-    "no variables": (
-        without_variables,
-        {},
-        "{model}: the variables are missing: no {model}/variables/variables.index",
-    ),
-    "no signature": (unsigned, {}, "no signature can be served: there is none"),
-    "complex numbers": (
-        tf1(complex_only),
-        {},
-        "no signature can be served: 'serving_default': input 'x' is complex64, not supported ...",
     ),
     "a signature with a near name": (
         write_several_signatures,
@@ -144,40 +80,15 @@ REFUSED: dict[str, tuple[Write, dict[str, str], str]] = {
         {"input-layer": "images"},
         "signature 'serving_default' has no input 'images'; it has x",
     ),
-    "an unknown output": (
-        write_affine,
-        {"output-layer": "final_result"},
-        "signature 'serving_default' has no output 'final_result'; it has y",
-    ),
-    "labels without images": (
-        write_affine,
+    "labels of another number": (
+        IMAGES,
         {"labels": "{two}"},
-        "labels are for images, but 'x' is float32[?, 3]: expected [rows, height, width, 3] ...",
-    ),
-    "labels of another number": (IMAGES, {"labels": "{two}"}, COUNT),
-    "labels of another number, encoded images": (ENCODED, {"labels": "{two}"}, COUNT),
-    "labels for either of two outputs": (
-        tf2(
-            lambda _, image: {"a": image[:, 0, 0], "b": image[:, 0, 1]},
-            image=("float32", (None, 4, 5, 3)),
-        ),
-        {"labels": "{three}"},
-        "--output-layer is needed: the outputs are a, b",
+        "{model}: 'scores' gives [1, 3] for 1 row, but the number of labels is 2: expected [1, 2]",
     ),
     "labels that are not there": (
         with_toml(IMAGES, 'labels = "no.txt"'),
         {},
         "{model}/no.txt: No such file or directory",
-    ),
-    "another height": (
-        with_toml(IMAGES, "[preprocessing]\nheight = 7"),
-        {},
-        "the height of images is given as 7, but input 'image' is float32[?, 4, 5, 3]",
-    ),
-    "an unknown key": (
-        with_toml(IMAGES, 'label = "names.txt"'),
-        {},
-        "{model}/model.toml: no such key: 'label'; did you mean labels?",
     ),
     "Python code in Keras": (
         with_keras_lambda,
@@ -193,11 +104,10 @@ async def test_a_model_that_cannot_be_served_is_refused_in_one_line(
     tmp_path: Path, write: Write, given: Mapping[str, str], reason: str
 ) -> None:
     """By the server, which then ends, and by inspect."""
-    model, two, three = (tmp_path / name for name in ("model", "two.txt", "three.txt"))
+    model, two = tmp_path / "model", tmp_path / "two.txt"
     write(model)
     two.write_text("cat\ndog\n")
-    three.write_text("cat\ndog\neel\n")
-    options = {name: value.format(two=two, three=three) for name, value in given.items()}
+    options = {name: value.format(two=two) for name, value in given.items()}
     line = re.escape(reason.format(model=model)).replace(r"\.\.\.", ".+")
     with pytest.raises(StartFailed) as caught:
         async with watched_server(resolved(model=str(model), port="0", **options), tmp_path):
@@ -278,41 +188,6 @@ async def test_a_model_that_writes_files_is_only_read_by_inspect(tmp_path: Path,
         answer = await deferToThread(post, watched.port, request_body({"x": [1.0]}))
         assert_outputs(answer.body, {"y": np.array([2], np.float32)})
     assert written_file.read_text() == "x"
-
-
-def python_of(tf: Any, x: Any) -> Tensors:
-    """Call Python, which the file does not hold."""
-    return {"y": tf.ensure_shape(tf.py_function(lambda x: x * 2, [x], tf.float32), [None])}
-
-
-def file_of(tf: Any, path: Any) -> Tensors:
-    """Read the files at the paths of a request."""
-    return {"content": tf.map_fn(tf.io.read_file, path)}
-
-
-@pytest.mark.parametrize(
-    ("write", "operation"),
-    [
-        (tf2(python_of, x=("float32", [None])), "EagerPyFunc"),
-        (tf2(file_of, path=("string", [None])), "ReadFile"),
-    ],
-    ids=["Python", "files"],
-)
-@in_reactor
-async def test_a_model_that_may_read_files_or_run_python_is_reported(
-    tmp_path: Path, log: Log, write: Write, operation: str
-) -> None:
-    """By inspect, which does not run the model, and in the server's log."""
-    model = tmp_path / "model"
-    write(model)
-    careful, unread = inspected(model)["notes"]
-    assert careful.startswith(
-        "warning: the model may read or write files, run Python or contact other "
-        f"machines: {operation} ("
-    )
-    assert unread == "the model was read, but neither loaded nor run"
-    async with watched_server(Settings(port=0, model=model), tmp_path):
-        assert log.lines().count(careful) == 1
 
 
 @pytest.mark.parametrize("given", [{"signature": "sums"}, {}], ids=["option", "model.toml"])

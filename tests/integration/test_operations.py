@@ -9,67 +9,11 @@ import pytest
 
 from model.backends.tensorflow.files.saved_model import read_meta_graph
 from model.backends.tensorflow.operations import RISKY_OPERATION, risky_operations
-from tests.integration.saved_models import SAVED_MODELS, Served
 from tests.integration.saving import Ends, Tensors, Write, tf1, tf2
+from tests.integration.servers import ROOT
 
 #: Operations of TensorFlow that the pattern must find, without version suffixes.
-RISKY = {
-    "CSVDataset",
-    "CacheDataset",
-    "CalibrationStatisticsSaver",
-    "CreateSummaryDbWriter",
-    "CreateSummaryFileWriter",
-    "DTensorRestore",
-    "DataServiceDataset",
-    "DatasetToTFRecord",
-    "DebugIdentity",
-    "DebugNanCount",
-    "DebugNumericSummary",
-    "DistributedSave",
-    "DumpTensor",
-    "EagerPyFunc",
-    "ExperimentalCSVDataset",
-    "ExperimentalDatasetToTFRecord",
-    "ExperimentalLMDBDataset",
-    "ExperimentalMatchingFilesDataset",
-    "ExperimentalSqlDataset",
-    "FileSystemSetConfiguration",
-    "FixedLengthRecordDataset",
-    "FixedLengthRecordReader",
-    "GenerateVocabRemapping",
-    "ImmutableConst",
-    "LMDBDataset",
-    "LMDBReader",
-    "ListSnapshotChunksDataset",
-    "LoadAndRemapMatrix",
-    "LoadDataset",
-    "MatchingFiles",
-    "MatchingFilesDataset",
-    "MergeV2Checkpoints",
-    "PyFunc",
-    "PyFuncStateless",
-    "ReadFile",
-    "Restore",
-    "RestoreSlice",
-    "RpcCall",
-    "RpcClient",
-    "RpcServer",
-    "RpcServerStart",
-    "Save",
-    "SaveDataset",
-    "SaveSlices",
-    "SnapshotChunkDataset",
-    "SnapshotDataset",
-    "SnapshotDatasetReader",
-    "SnapshotNestedDatasetReader",
-    "SqlDataset",
-    "TFRecordDataset",
-    "TFRecordReader",
-    "TextLineDataset",
-    "TextLineReader",
-    "WholeFileReader",
-    "WriteFile",
-}
+RISKY = set((ROOT / "tests" / "data" / "risky_operations.txt").read_text().split())
 
 
 def test_the_pattern_finds_these_of_tensorflows_operations() -> None:
@@ -171,13 +115,6 @@ def test_risky_operations_are_found_where_the_outputs_depend_on_them(
     """Through functions, branches, loops and control edges."""
     write(tmp_path / "model")
     assert [operation for operation, _ in found(tmp_path / "model")] == operations
-
-
-@pytest.mark.parametrize("served", list(SAVED_MODELS.values()), ids=list(SAVED_MODELS))
-def test_other_models_have_none(tmp_path: Path, served: Served) -> None:
-    """Restoring variables and reading vocabularies do not count."""
-    served.write(tmp_path / "model")
-    assert found(tmp_path / "model") == []
 
 
 def test_printing_is_no_risk(tmp_path: Path) -> None:

@@ -1,18 +1,19 @@
 """Options of requests, and requests that fail beside others, with TensorFlow."""
 
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+import pytest
 from twisted.internet.threads import deferToThread
 
 from batcher.learning.latency import LatencyCurve
 from server.settings.table import Settings
 from tests.integration.clients import Answer, get, open_socket, post, receive_answer, request_bytes
-from tests.integration.saved_models import SAVED_MODELS
+from tests.integration.saved_models import SavedModelAt
 from tests.integration.tensors import assert_outputs, request_body
 from tests.integration.watched import WatchedServer, in_reactor, watched_server
 
@@ -51,14 +52,14 @@ def send(watched: WatchedServer, *keys: int, **headers: str) -> SentRequest:
     return SentRequest(raw, keys)
 
 
-@asynccontextmanager
-async def lookup_server(folder: Path, **settings: float) -> AsyncIterator[WatchedServer]:
-    """Serve a model that looks up keys, on one lane, with these *settings*."""
-    model = folder / "model"
-    SAVED_MODELS["int64 lookup"].write(model)
-    chosen = Settings(port=0, model=model, lanes=1, **settings)  # type: ignore[arg-type]  # numbers
-    async with watched_server(chosen, folder) as watched:
-        yield watched
+Serve = Callable[..., AbstractAsyncContextManager[WatchedServer]]
+
+
+@pytest.fixture
+def lookup_server(tmp_path: Path, saved_model: SavedModelAt) -> Serve:
+    """Return a function that serves a model that looks up keys, on one lane, with any settings."""
+    settings = Settings(port=0, model=saved_model("int64 lookup"), lanes=1)
+    return lambda **given: watched_server(replace(settings, **given), tmp_path)
 
 
 async def hold(watched: WatchedServer, key: int = 0, **headers: str) -> SentRequest:
@@ -78,9 +79,9 @@ async def queue(watched: WatchedServer, *keys: int, **headers: str) -> SentReque
 
 
 @in_reactor
-async def test_one_bad_row_among_32_does_not_affect_the_others(tmp_path: Path) -> None:
+async def test_one_bad_row_among_32_does_not_affect_the_others(lookup_server: Serve) -> None:
     """The batch is halved until the bad row is alone: in 11 runs, none of them in vain."""
-    async with lookup_server(tmp_path, max_batch_size=32) as watched:
+    async with lookup_server(max_batch_size=32) as watched:
         held = await hold(watched)
         keys = [BAD if number == 20 else number % len(VALUES) for number in range(32)]
         sent = [await queue(watched, key) for key in keys]
@@ -94,9 +95,9 @@ async def test_one_bad_row_among_32_does_not_affect_the_others(tmp_path: Path) -
 
 
 @in_reactor
-async def test_a_request_that_expires_in_the_queue_is_not_run(tmp_path: Path) -> None:
+async def test_a_request_that_expires_in_the_queue_is_not_run(lookup_server: Serve) -> None:
     """It is answered in time, while a run is held; only the rows of the others are run."""
-    async with lookup_server(tmp_path, max_batch_size=8) as watched:
+    async with lookup_server(max_batch_size=8) as watched:
         held = await hold(watched)
         patient = await queue(watched, 0, 1)
         hurried = await send(watched, 0, 1, 2, X_Request_Timeout_Ms="250").answer()
@@ -112,10 +113,10 @@ async def test_a_request_that_expires_in_the_queue_is_not_run(tmp_path: Path) ->
 
 @in_reactor
 async def test_a_request_that_would_be_late_is_refused_before_its_body(
-    tmp_path: Path,
+    lookup_server: Serve,
 ) -> None:
     """With Retry-After; a request with a longer timeout is answered."""
-    async with lookup_server(tmp_path, max_batch_size=8) as watched:
+    async with lookup_server(max_batch_size=8) as watched:
         for queue in watched.service.models.find().model.queues.known.values():
             queue.latency = LatencyCurve({1: 4.0, 8: 4.0})
         body = request_body([2])
@@ -134,9 +135,9 @@ async def test_a_request_that_would_be_late_is_refused_before_its_body(
 
 
 @in_reactor
-async def test_priorities_decide_the_order_of_runs(tmp_path: Path) -> None:
+async def test_priorities_decide_the_order_of_runs(lookup_server: Serve) -> None:
     """Whatever the order of arrival."""
-    async with lookup_server(tmp_path, max_batch_size=1) as watched:
+    async with lookup_server(max_batch_size=1) as watched:
         held = await hold(watched, 1, X_Request_Priority="low")
         low = await queue(watched, 0, X_Request_Priority="low")
         normal = await queue(watched, 1)
@@ -147,9 +148,9 @@ async def test_priorities_decide_the_order_of_runs(tmp_path: Path) -> None:
 
 
 @in_reactor
-async def test_no_request_waits_for_a_run_that_hangs(tmp_path: Path) -> None:
+async def test_no_request_waits_for_a_run_that_hangs(lookup_server: Serve) -> None:
     """Its request, waiting and new ones get a 503; after its end the server works again."""
-    async with lookup_server(tmp_path, max_batch_size=8, run_timeout=0.5) as watched:
+    async with lookup_server(max_batch_size=8, run_timeout=0.5) as watched:
         waiting = [await hold(watched), await queue(watched, 1), await queue(watched, 2)]
         answers = [await each.answer() for each in waiting]
         answers.append(await deferToThread(post, watched.port, request_body([1])))

@@ -1,34 +1,34 @@
 """SavedModels of shape [?]: whether the result of a row depends on other rows."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import pytest
-
 from model.repository.model_kind import ModelFiles, ModelKind
-from model.repository.model_toml import ModelFacts
 from model.signature import Signature
-from tests.integration.graphs import CPU, load_files
-from tests.integration.saving import save_functions
+from tests.integration.graphs import load_files
+from tests.integration.saving import Tensors, save_functions
 
 #: Computes an output from the input, [rows, 3], with the TensorFlow module that it is given.
 Make = Callable[[Any, Any], Any]
 
 
-def loaded_signature(folder: Path, make: Make, dtype: str = "float32") -> Signature:
-    """Return the signature of a SavedModel as it would be served."""
+def loaded_signatures(folder: Path, makes: Mapping[str, tuple[Make, str]]) -> list[Signature]:
+    """Return the signatures of a SavedModel, with one for each of *makes*, as they are served."""
     import tensorflow as tf
 
-    rows = {"x": (dtype, (None, 3))}
-    save_functions(folder, {"serving_default": (lambda x: {"y": make(tf, x)}, rows)})
+    def function(make: Make) -> Callable[..., Tensors]:
+        return lambda x: {"y": make(tf, x)}
+
+    functions = {
+        f"n{number}": (function(make), {"x": (dtype, (None, 3))})
+        for number, (make, dtype) in enumerate(makes.values())
+    }
+    save_functions(folder, functions)
     files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-    loaded = load_files(
-        files, ModelFacts(), CPU, classes=0, max_pixels=1000, on_progress=lambda _: None
-    )
+    loaded = load_files(files)
     loaded.runner.close()
-    (signature,) = loaded.signatures
-    return signature
+    return list(loaded.signatures)
 
 
 MIXING: dict[str, tuple[Make, str]] = {
@@ -48,13 +48,16 @@ MIXING: dict[str, tuple[Make, str]] = {
 }
 
 
-@pytest.mark.parametrize(("make", "dtype"), list(MIXING.values()), ids=list(MIXING))
-def test_a_model_that_mixes_the_rows_of_a_batch_runs_alone(
-    tmp_path: Path, make: Make, dtype: str
-) -> None:
+def test_a_model_that_mixes_the_rows_of_a_batch_runs_alone(tmp_path: Path) -> None:
     """Otherwise one client's numbers would change another's answer."""
-    signature = loaded_signature(tmp_path / "model", make, dtype)
-    assert signature.alone == "output 'y' mixes the rows of a batch"
+    reasons = {each.alone for each in loaded_signatures(tmp_path / "model", MIXING)}
+    assert reasons == {"output 'y' mixes the rows of a batch"}
+
+
+def above_100(tf: Any, x: Any) -> Any:
+    """Return *x*, which trial rows are not."""
+    with tf.control_dependencies([tf.debugging.assert_greater(x, 100.0)]):
+        return tf.identity(x)
 
 
 SOUND: dict[str, tuple[Make, str]] = {
@@ -67,20 +70,12 @@ SOUND: dict[str, tuple[Make, str]] = {
     "whole numbers": (lambda tf, x: tf.multiply(x, 3), "int64"),
     "flags": (lambda tf, x: tf.logical_not(x), "bool"),
     "what draws lots": (lambda tf, x: x + tf.random.normal(tf.shape(x)), "float32"),
+    "what cannot run the trial rows": (above_100, "float32"),
 }
 
 
-@pytest.mark.parametrize(("make", "dtype"), list(SOUND.values()), ids=list(SOUND))
-def test_a_model_with_independent_rows_is_batched(tmp_path: Path, make: Make, dtype: str) -> None:
+def test_a_model_with_independent_rows_is_batched(tmp_path: Path) -> None:
     """Also a model with random outputs, which cannot be compared."""
-    assert loaded_signature(tmp_path / "model", make, dtype).alone == ""
-
-
-def test_a_model_that_cannot_run_the_trial_rows_is_batched(tmp_path: Path) -> None:
-    """Its signature states independent rows; only its requests can show otherwise."""
-
-    def make(tf: Any, x: Any) -> Any:
-        with tf.control_dependencies([tf.debugging.assert_greater(x, 100.0)]):
-            return tf.identity(x)
-
-    assert loaded_signature(tmp_path / "model", make).batched
+    signatures = loaded_signatures(tmp_path / "model", SOUND)
+    alone = dict(zip(SOUND, (each.alone for each in signatures), strict=True))
+    assert alone == dict.fromkeys(SOUND, "")

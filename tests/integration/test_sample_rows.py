@@ -16,7 +16,6 @@ from batcher.errors import OutOfMemory
 from model.backends.tensorflow.trials.sample_rows import runnable_row
 from model.errors import RowsRefused
 from model.repository.model_kind import ModelFiles, ModelKind
-from model.repository.model_toml import ModelFacts
 from model.signature import STRING, Arrays, Feed, Signature, TensorSpec, blank_feed
 from server.api.native_feeds import tensor_feed
 from server.api.samples import is_short, sample_command, sample_feed
@@ -24,8 +23,7 @@ from server.api.status import status_of
 from server.deadlines import NO_DEFAULT_TIMEOUT
 from server.served_model import ServedModel
 from tests.fakes.server import ManualLane, served_model
-from tests.integration.graphs import CPU, load_files
-from tests.integration.saved_models import SAVED_MODELS
+from tests.integration.graphs import load_files
 from tests.integration.saving import Write, tf2
 
 ROWS = ("string", [None])
@@ -104,9 +102,7 @@ ANSWERED: dict[str, Write] = {
     "Examples of features of all kinds": tf2(
         lambda tf, s: {"y": mapped(tf, lambda one: scored(tf, one), s)}, s=ROWS
     ),
-    "Examples parsed as a batch": SAVED_MODELS["tf.Example"].write,
     "Examples as JSON": tf2(lambda tf, s: {"y": tf.io.decode_json_example(s)}, s=ROWS),
-    "words": SAVED_MODELS["vocabulary"].write,
     "base64": tf2(lambda tf, s: {"y": tf.io.decode_base64(s)}, s=ROWS),
     "words of texts": tf2(lambda tf, s: {"y": tf.strings.split(s).to_tensor()}, s=ROWS),
     "raw numbers": tf2(lambda tf, s: {"y": tf.io.decode_raw(s, tf.float64)}, s=ROWS),
@@ -140,10 +136,6 @@ ANSWERED: dict[str, Write] = {
     "a row of numbers, which the signature does not state": tf2(
         lambda tf, x: {"y": tf.ensure_shape(x, (None, 3)) @ tf.ones((3, 2))}, x=("float32", None)
     ),
-    **{
-        f"{name}, of the other table": SAVED_MODELS[name].write
-        for name in ("a number and a text", "no inputs", "encoded images", "uint8 images")
-    },
 }
 
 #: Models for which no sample is made, and the reason.
@@ -161,9 +153,7 @@ def served(write: Write, tmp_path: Path) -> Iterator[tuple[ServedModel, Any]]:
     folder = tmp_path / "saved"
     write(folder)
     files = ModelFiles(ModelKind.SAVED_MODEL, folder, folder)
-    loaded = load_files(
-        files, ModelFacts(), CPU, classes=0, max_pixels=10**6, on_progress=lambda _: None
-    )
+    loaded = load_files(files)
     model = served_model(Clock(), ManualLane())
     for signature in loaded.runner.signatures:
         sample = loaded.samples.get(signature.name) or blank_feed(signature)

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from shutil import rmtree
+from shutil import copytree, rmtree
 from typing import Any
 
 import numpy as np
@@ -20,7 +20,7 @@ from model.errors import ModelError
 from model.images.layout import ImageLayout
 from model.signature import STRING
 from tests.integration.saved_model_graphs import colour_means
-from tests.integration.saved_models import MEANS, PIXELS, SAVED_MODELS, Served
+from tests.integration.saved_models import MEANS, PIXELS, SAVED_MODELS, SavedModelAt
 from tests.integration.saving import Ends, Write, edit, save_functions, tf1, tf2
 
 LAYOUT = ImageLayout(None, 4, 5, 3)
@@ -74,27 +74,13 @@ def assert_same(got: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray
             )
 
 
-# --- what is served
-
-
-@pytest.mark.parametrize("served", list(SAVED_MODELS.values()), ids=list(SAVED_MODELS))
-def test_a_saved_model_answers(tmp_path: Path, load: Load, served: Served) -> None:
-    """By the names of its signature, in their order, also after the folder is moved."""
-    served.write(tmp_path / "written")
-    folder = (tmp_path / "written").rename(tmp_path / "moved")
-    loaded = load(folder)
-    endpoint = loaded.endpoints[served.signature]
-    assert endpoint.signature.batched is not served.alone, endpoint.signature.alone
-    assert_same(answer(loaded, endpoint, served.feed), served.expected)
-
-
-def test_a_saved_model_may_be_text(tmp_path: Path, load: Load) -> None:
+def test_a_saved_model_may_be_text(tmp_path: Path, load: Load, saved_model: SavedModelAt) -> None:
     """As `as_text` writes it."""
     from google.protobuf import text_format
     from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
 
     served = SAVED_MODELS["affine"]
-    served.write(tmp_path / "model")
+    copytree(saved_model("affine"), tmp_path / "model")
     binary = tmp_path / "model" / "saved_model.pb"
     text = text_format.MessageToString(SavedModel.FromString(binary.read_bytes()))
     binary.unlink()
@@ -224,11 +210,15 @@ SPOILT: dict[str, tuple[str, Callable[[Path], None], str]] = {
 
 @pytest.mark.parametrize(("name", "spoil", "reason"), list(SPOILT.values()), ids=list(SPOILT))
 def test_a_spoilt_saved_model_is_refused(
-    tmp_path: Path, load: Load, name: str, spoil: Callable[[Path], None], reason: str
+    tmp_path: Path,
+    load: Load,
+    saved_model: SavedModelAt,
+    name: str,
+    spoil: Callable[[Path], None],
+    reason: str,
 ) -> None:
     """In one line that states the fault."""
-    folder = tmp_path / "model"
-    SAVED_MODELS[name].write(folder)
+    folder = copytree(saved_model(name), tmp_path / "model")
     spoil(folder)
     with pytest.raises(ModelError) as caught:
         load(folder)

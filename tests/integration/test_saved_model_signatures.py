@@ -8,7 +8,6 @@ import pytest
 
 from model.backends.tensorflow.files.saved_model import read_meta_graph, signatures_of
 from model.errors import ModelError
-from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.saving import Ends, Write, changed, tf1, tf2
 
 # --- which graph
@@ -82,35 +81,6 @@ def test_signatures_are_listed_with_the_default_one_first(tmp_path: Path) -> Non
     signatures, unserved = signatures_of(read_meta_graph(tmp_path / "model"))
     assert [each.name for each in signatures] == ["serving_default", "animal", "zoo"]
     assert unserved == {}
-
-
-ALONE: dict[str, str] = {
-    "no batch axis": "input 'x' is float32[3]: its first axis is not of variable size",
-    "a batch of one": "input 'x' is float32[1, 3]: its first axis is not of variable size",
-    "a number and a text": "input 'text' is string[]: its first axis is not of variable size",
-    "any shape": "input 'x' is float32 of any shape: its first axis is not of variable size",
-    "no inputs": "it has no inputs",
-    "reference variables": (
-        "output 'scale' is float32[2]: expected one output row for each input row"
-    ),
-    "a fed reference": "input 'scale' is float32[2]: its first axis is not of variable size",
-    "a number beside rows": (
-        "output 'loss' is float32[]: expected one output row for each input row"
-    ),
-}
-
-
-@pytest.mark.parametrize(("name", "reason"), list(ALONE.items()), ids=list(ALONE))
-def test_feeds_that_cannot_share_a_run_say_why(tmp_path: Path, name: str, reason: str) -> None:
-    """As a text, from the shapes alone."""
-    SAVED_MODELS[name].write(tmp_path / "model")
-    ((signature,), _) = signatures_of(read_meta_graph(tmp_path / "model"))
-    assert signature.alone == reason
-
-
-def test_the_reason_is_listed_for_every_signature_that_runs_alone() -> None:
-    """So that the tables agree."""
-    assert set(ALONE) == {name for name, served in SAVED_MODELS.items() if served.alone}
 
 
 @pytest.mark.parametrize(

@@ -1,100 +1,41 @@
 """A graph that takes one JPEG file, as written by retraining, served over HTTP."""
 
 import re
-import sys
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import orjson
 import pytest
+from twisted.internet.threads import deferToThread
 
+from benchmarks.scalar_graph import write_scalar_graph
+from server.settings.table import Settings
+from tests.fakes.server import Log
 from tests.images import claims, encoded
-from tests.integration import scalar_graphs as made
-from tests.integration.clients import Answer, connect, form, mean_rows, post, post_all
-from tests.integration.graphs import SCORES, Graphs
-from tests.integration.photos import KNOWN, jpeg, mixed, photo
-from tests.integration.servers import TENSORFERRY, Server, run_program, serving
+from tests.integration.clients import Answer, form, get, mean_rows, post_all
+from tests.integration.graphs import SCORES
+from tests.integration.photos import KNOWN, jpeg, photo
+from tests.integration.scalar_graphs import CONTENTS
+from tests.integration.watched import asked, in_reactor, watched_server
 
-# Its program, its conversion and its start take long; the properties of such graphs have quick
-# tests in test_batched_graph.py, test_loading.py and test_image_models.py.
-pytestmark = pytest.mark.full
-
-#: A graph and its labels.
-Files = tuple[Path, Path]
-
-#: Returns the scores of each JPEG file, the best first.
-Scores = Callable[[Sequence[bytes]], list[np.ndarray]]
+CUT = (
+    r"the graph is cut at (\S+):0, \[224, 224, 3\]: decoding runs for each image, the rest "
+    r"in batches; largest difference from running one row at a time: (\S+)"
+)
 
 
-@pytest.fixture(scope="module")
-def scalar(cache_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """The default model, as written by its program."""
-    folder = tmp_path_factory.mktemp("scalar")
-    command = [sys.executable, "-P", "-m", "benchmarks.scalar_graph", str(folder)]
-    result = run_program(command, cache_home=cache_home, folder=folder)
-    assert result.returncode == 0, result.stderr
-    return folder / "output_graph.pb", folder / "output_labels.txt"
-
-
-@pytest.fixture(scope="module")
-def served(
-    scalar: Files, cache_home: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Server]:
-    """A server of that graph; on one lane, 16 clients must share runs on any machine."""
-    options = (
-        *named(*scalar),
-        "--lanes",
-        "1",
-        "--max-batch-size",
-        "8",
-        "--max-queue-delay-ms",
-        "0",
-        "--max-pixels",
-        "1000000",
-    )
-    with serving(*options, cache_home=cache_home, folder=tmp_path_factory.mktemp("log")) as ready:
-        yield ready
-
-
-@pytest.fixture(scope="module")
-def lonely(tmp_path_factory: pytest.TempPathFactory) -> Files:
-    """A graph that joins each image with a state of one row, and so cannot be cut."""
-    folder = tmp_path_factory.mktemp("lonely")
-    state = made.weights(1, 4)
-    layers = (
-        made.reshaped(1, 128),
-        lambda tf, rows: tf.concat([rows, tf.constant(state)], 1, name="joined"),
-        made.dense(5),
-        made.softmax,
-    )
-    build = made.chain(made.contents, made.decoded, made.resized(64), *made.SMALL, *layers)
-    labels = folder / "labels.txt"
-    labels.write_text("".join(f"label {number}\n" for number in range(5)))
-    return Graphs(folder).write(build), labels
-
-
-def named(graph: Path, labels: Path) -> tuple[str, ...]:
-    """Return the options of a command line for these files."""
-    return "--graph", str(graph), "--labels", str(labels)
-
-
-def original(graph: Path) -> Scores:
-    """Return a function that runs the unchanged graph, one file at a time."""
+def scores_of(graph: Path, files: Sequence[bytes]) -> list[np.ndarray]:
+    """Return the scores of the unchanged graph for each file, the best first."""
     import tensorflow.compat.v1 as tf
 
     with tf.Graph().as_default() as whole:
         tf.import_graph_def(tf.GraphDef.FromString(graph.read_bytes()), name="")
-
-    def scores(files: Sequence[bytes]) -> list[np.ndarray]:
-        fed = f"{made.CONTENTS}:0"
-        with tf.Session(graph=whole) as session:
-            rows = [session.run(f"{SCORES}:0", {fed: file}) for file in files]
-        return [np.sort(row, axis=None)[::-1] for row in rows]
-
-    return scores
+    with tf.Session(graph=whole) as session:
+        rows = [session.run(f"{SCORES}:0", {f"{CONTENTS}:0": file}) for file in files]
+    return [np.sort(row, axis=None)[::-1] for row in rows]
 
 
 def check_scores(answers: Sequence[Answer], expected: Sequence[np.ndarray]) -> None:
@@ -104,147 +45,70 @@ def check_scores(answers: Sequence[Answer], expected: Sequence[np.ndarray]) -> N
         np.testing.assert_allclose(found, scores[: len(found)], 0, 1e-5)
 
 
-def status_of(server: Server) -> Any:
-    """Return the answer to `GET /status`."""
-    connection = connect(server.port)
-    try:
-        connection.request("GET", "/status")
-        return orjson.loads(connection.getresponse().read())
-    finally:
-        connection.close()
-
-
-# --- a graph that can be cut
-
-
-def test_the_log_and_the_status_of_a_graph_that_was_cut(served: Server) -> None:
-    """The log has the place and the largest difference once; the status has both signatures."""
-    cut = (
-        r"the graph is cut at (\S+):0, \[224, 224, 3\]: decoding runs for each image, the rest "
-        r"in batches; largest difference from running one row at a time: (\S+)$"
-    )
-    ((tensor, difference),) = re.findall(cut, served.log, re.MULTILINE)
-    assert float(difference) <= 1e-5
-    status = status_of(served)
-    files, rows = (status["signatures"][f"serving_default{kind}"] for kind in ("", ":rows"))
-    assert files["inputs"] == [{"name": "DecodeJpeg/contents", "dtype": "string", "shape": [None]}]
-    assert rows["inputs"] == [{"name": tensor, "dtype": "uint8", "shape": [None, 224, 224, 3]}]
-    for signature in (files, rows):
-        assert signature["batched"]
-        assert "alone" not in signature
-        assert signature["max_batch_size"] == 8
-    assert status["images"] == {
-        "signature": "serving_default",
-        "how": "decoded by the model itself",
-    }
-
-
-def test_images_in_json_have_the_name_of_the_input_of_files(served: Server, scalar: Files) -> None:
-    """Each image of a request is a row; one bad file fails the whole request."""
-    files = [jpeg(name) for name in KNOWN]
-    encoded = [{"b64": b64encode(file).decode()} for file in files]
-    answer = post(served.port, orjson.dumps({"inputs": {"DecodeJpeg/contents": encoded}}))
-    scores = np.array(orjson.loads(answer.body)["outputs"]["final_result"])
-    best = np.sort(scores, axis=1)[:, ::-1]
-    np.testing.assert_allclose(best, original(scalar[0])(files), 0, 1e-5)
-    assert sum(batch.rows for batch in answer.batches) == len(files)
-    encoded[1] = {"b64": b64encode(b"hello").decode()}
-    refused = post(served.port, orjson.dumps({"inputs": {"DecodeJpeg/contents": encoded}}))
-    assert refused.status == 400
-    sample = status_of(served)["signatures"]["serving_default"]["sample"]
-    assert post(served.port, sample.encode()).status == 200
-
-
-def test_sixteen_clients_share_batches_and_get_the_scores_of_single_runs(
-    served: Server, scalar: Files
-) -> None:
-    """64 photos share batches; each answer is right, and that of the unchanged graph."""
-    photos = mixed(64)
-    answers = post_all(served.port, [file for _, file in photos], 16)
-    for (name, _), answer in zip(photos, answers, strict=True):
-        assert answer.best in KNOWN[name]
-    assert mean_rows(answers) > 1
-    known = original(scalar[0])([jpeg(name) for name in KNOWN])
-    check_scores(answers, known * (64 // len(KNOWN)))
-
-
-@pytest.mark.parametrize("name", KNOWN)
-def test_every_score_is_that_of_the_unchanged_graph(
-    served: Server, scalar: Files, name: str
-) -> None:
-    """All thousand of them."""
-    answer = post(served.port, jpeg(name), path="/?k=1000")
-    assert len(answer.labels) == 1000
-    check_scores([answer], original(scalar[0])([jpeg(name)]))
-
-
-def test_broken_files_do_not_affect_their_batch(served: Server, scalar: Files) -> None:
-    """Every fourth cannot be decoded: it gets a 400, the others their scores."""
-    whole = jpeg("coffee.png")
-    answers = post_all(served.port, [whole, whole, whole, without_pixels(whole)] * 16, 16)
-    assert [answer.status for answer in answers[3::4]] == [400] * 16
-    good = [answer for answer in answers if answer.status == 200]
-    assert len(good) == 48
-    assert mean_rows(good) > 1
-    check_scores(good, original(scalar[0])([whole]) * 48)
-
-
 def without_pixels(file: bytes) -> bytes:
     """Return a JPEG file with a valid start and end, and only tables in between."""
     return file[: file.index(b"\xff\xda")] + b"\xff\xd9"
 
 
-UNDECODED = "the model cannot decode the image: "
-
 #: Bodies, the status of the answer, and part of its message.
-REFUSED = {
-    "text": (b"hello\n", 400, "is not a JPEG, PNG, GIF, BMP or WebP image"),
-    "cut short": (jpeg("rocket.jpg")[:9000], 400, "the JPEG image is cut short"),
-    "broken": (without_pixels(jpeg("rocket.jpg")), 400, "end marker, before the pixels"),
-    "another format": (encoded(photo("coffee.png"), "WEBP"), 400, UNDECODED),
-    "too large": (
-        claims("JPEG", 1001, 1000),
-        413,
-        "1001 x 1000 is 1001000 pixels, over the limit of 1000000",
-    ),
-}
+REFUSED = [
+    (b"hello\n", 400, "is not a JPEG, PNG, GIF, BMP or WebP image"),
+    (jpeg("rocket.jpg")[:9000], 400, "the JPEG image is cut short"),
+    (without_pixels(jpeg("rocket.jpg")), 400, "end marker, before the pixels"),
+    (encoded(photo("coffee.png"), "WEBP"), 400, "the model cannot decode the image: "),
+    (claims("JPEG", 1001, 1000), 413, "1001 x 1000 is 1001000 pixels, over the limit of 1000000"),
+]
 
 
-@pytest.mark.parametrize("kind", REFUSED)
-def test_what_the_graph_cannot_take_is_refused_with_the_reason(served: Server, kind: str) -> None:
-    """As a bare body and in a form."""
-    body, status, reason = REFUSED[kind]
-    in_form, headers = form(body)
-    for answer in (post(served.port, body), post(served.port, in_form, headers=headers)):
-        assert answer.status == status
-        assert reason in answer.error
-
-
-def test_classify_prints_the_labels(scalar: Files, cache_home: Path, tmp_path: Path) -> None:
-    """As for any other graph."""
-    (tmp_path / "coffee.jpg").write_bytes(jpeg("coffee.png"))
-    command = [*TENSORFERRY, "classify", *named(*scalar), "--image", "coffee.jpg"]
-    result = run_program(command, cache_home=cache_home, folder=tmp_path)
-    assert result.returncode == 0, result.stderr
-    lines = result.stdout.splitlines()
-    assert re.fullmatch(r"espresso \(score = 0\.\d{5}\)", lines[0])
-    assert len(lines) == 5
-
-
-# --- a graph that cannot be cut
-
-
-def test_a_graph_that_cannot_be_cut_is_served_one_at_a_time(
-    lonely: Files, cache_home: Path, tmp_path: Path
+# The load of the whole default model takes long; the properties of such graphs have quick tests in
+# test_batched_graph.py, test_loading.py and test_image_models.py.
+@pytest.mark.full
+@in_reactor
+async def test_the_default_model_as_a_graph_of_one_file_is_served_in_batches(
+    cache_home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, log: Log
 ) -> None:
-    """The log and the status name the node that prevents it; the answers are right."""
+    """Each answer is that of the unchanged graph; a broken file does not affect its batch."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(cache_home))
+    graph, labels = write_scalar_graph(tmp_path)
     files = [jpeg(name) for name in KNOWN]
-    with serving(*named(*lonely), cache_home=cache_home, folder=tmp_path) as server:
-        answers = post_all(server.port, files * 4, 8)
-        signature = status_of(server)["signatures"]["serving_default"]
-    assert {batch.rows for answer in answers for batch in answer.batches} == {1}
-    check_scores(answers, original(lonely[0])(files) * 4)
-    assert not signature["batched"]
-    assert signature["alone"].startswith("its node 'joined' (ConcatV2) cannot take 5 rows")
-    line = f"serving_default runs one request at a time: {signature['alone']}"
-    assert server.log.count(line) == 1
+    expected = scores_of(graph, files)
+    settings = Settings(
+        port=0, graph=graph, labels=labels, lanes=1, max_batch_size=8, max_pixels=10**6
+    )
+    async with watched_server(settings, cache_home) as watched:
+        # On one lane, 16 clients must share runs on any machine.
+        bodies = [*files, without_pixels(files[0])] * 8
+        answers = await deferToThread(post_all, watched.port, bodies, 16)
+        assert [answer.status for answer in answers] == [200, 200, 200, 200, 400] * 8
+        good = [answer for answer in answers if answer.status == 200]
+        check_scores(good, expected * 8)
+        assert mean_rows(good) > 1
+        for name, answer in zip(list(KNOWN) * 8, good, strict=True):
+            assert answer.best in KNOWN[name]
+        post_here = partial(asked, watched)
+        whole = await post_here(files[0], path="/?k=1000")
+        assert len(whole.labels) == 1000
+        check_scores([whole], expected[:1])
+        for body, code, reason in REFUSED:
+            in_form, headers = form(body)
+            for refused in (await post_here(body), await post_here(in_form, headers=headers)):
+                assert (refused.status, reason in refused.error) == (code, True), refused.body
+        # JSON has the name of the input of files; each image is a row.
+        rows = [{"b64": b64encode(file).decode()} for file in files]
+        answer = await post_here(orjson.dumps({"inputs": {CONTENTS: rows}}))
+        scores = np.array(orjson.loads(answer.body)["outputs"][SCORES])
+        np.testing.assert_allclose(np.sort(scores, axis=1)[:, ::-1], expected, 0, 1e-5)
+        rows[1] = {"b64": b64encode(b"hello").decode()}
+        assert (await post_here(orjson.dumps({"inputs": {CONTENTS: rows}}))).status == 400
+        status = orjson.loads((await deferToThread(get, watched.port, "/status")).body)
+        sample = status["signatures"]["serving_default"]["sample"]
+        assert (await post_here(sample.encode())).status == 200
+    ((tensor, difference),) = re.findall(CUT, "\n".join(log.lines()))
+    assert float(difference) <= 1e-5
+    taken, cut = (status["signatures"][f"serving_default{kind}"] for kind in ("", ":rows"))
+    assert taken["inputs"] == [{"name": CONTENTS, "dtype": "string", "shape": [None]}]
+    assert cut["inputs"] == [{"name": tensor, "dtype": "uint8", "shape": [None, 224, 224, 3]}]
+    for signature in (taken, cut):
+        assert (signature["batched"], signature["max_batch_size"]) == (True, 8)
+    images = {"signature": "serving_default", "how": "decoded by the model itself"}
+    assert status["images"] == images

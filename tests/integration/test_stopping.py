@@ -1,13 +1,12 @@
 """The requests of a server that gets a stop signal."""
 
+import socket
 import threading
 from contextlib import closing
 from dataclasses import dataclass
 from http.client import HTTPResponse
 from math import inf
 from pathlib import Path
-from signal import SIGTERM
-from socket import socket
 from time import monotonic
 
 import pytest
@@ -22,11 +21,14 @@ from tests.integration.clients import (
 from tests.integration.photos import KNOWN, jpeg, mixed
 from tests.integration.servers import (
     SERVE,
+    START,
     TWISTD_N,
     Server,
     readiness,
     serving,
+    started,
     wait_for,
+    with_gpu_listed,
 )
 
 CLIENTS = 32
@@ -72,7 +74,7 @@ class ClientThread:
                     while self._can_send_another_after_attempt(raw):
                         pass
 
-    def _can_send_another_after_attempt(self, raw: socket) -> bool:
+    def _can_send_another_after_attempt(self, raw: socket.socket) -> bool:
         attempt = Attempt()
         self.attempts.append(attempt)
         with closing(HTTPResponse(raw, method="POST")) as response:
@@ -101,25 +103,50 @@ def stop_under_load(server: Server) -> tuple[list[ClientThread], float]:
     return clients, signalled
 
 
-@pytest.mark.parametrize(
-    ("command", "code"),
-    # The code of Popen; a shell reports 143 for a process that SIGTERM ended.
-    [
-        pytest.param(SERVE, 0, id="serve"),
-        pytest.param(TWISTD_N, -SIGTERM, id="twistd", marks=pytest.mark.full),
-    ],
-)
+class Systemd:
+    """The socket of a service manager, and the lines received on it."""
+
+    def __init__(self, folder: Path) -> None:
+        self.variables = {"NOTIFY_SOCKET": str(folder / "notify")}
+        self.received: list[str] = []
+        self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._socket.bind(self.variables["NOTIFY_SOCKET"])
+        self._socket.settimeout(START)
+
+    def wait_for(self, line: str) -> None:
+        """Receive until *line* arrives."""
+        while line not in self.received:
+            self.received.extend(self._socket.recv(4096).decode().splitlines())
+
+    def close(self) -> None:
+        """Close the socket."""
+        self._socket.close()
+
+
+@pytest.mark.usefixtures("server")
 def test_a_stop_under_load_answers_every_request_that_was_sent(
-    cache_home: Path, tmp_path: Path, command: tuple[str, ...], code: int
+    cache_home: Path, tmp_path: Path
 ) -> None:
     """
     A request that was written before the signal is answered, on every connection.
 
     A later one is answered as well, or its connection ends before the first byte of an answer.
+    The start beside modules of a user is a second one, which converts and measures nothing; and
+    systemd gets the lines of its protocol.
     """
-    with serving(cache_home=cache_home, folder=tmp_path, command=command) as server:
+    for name in ("model", "server", "batcher", "scripts", "twisted"):
+        (tmp_path / f"{name}.py").write_text("raise RuntimeError('of another project')\n")
+    with (
+        closing(Systemd(tmp_path)) as systemd,
+        started(
+            "--port=0", "--default-timeout=none", cache_home=cache_home, folder=tmp_path,
+            variables=systemd.variables,
+        ) as server,
+    ):  # fmt: skip
+        systemd.wait_for("READY=1")
         clients, signalled = stop_under_load(server)
-        assert server.exit_code() == code
+        assert server.exit_code() == 0
+        systemd.wait_for("STOPPING=1")
     for client in clients:
         for attempt in client.attempts:
             assert attempt.answer is not None or attempt.written > signalled
@@ -130,35 +157,35 @@ def test_a_stop_under_load_answers_every_request_that_was_sent(
     assert len(under_way) >= CLIENTS / 2, "the load was too low"
     assert any(it.headers.get("connection") == "close" for it in under_way)
     assert "stopped; every accepted request was answered" in server.log
+    assert "converting" not in server.log
+    assert " rows: " not in server.log, "it measured again"
+    received = systemd.received
+    assert received.index("STATUS=loading TensorFlow") < received.index("READY=1")
+    assert received.index("STATUS=ready") < received.index("STATUS=draining")
 
 
 @pytest.mark.full
 @pytest.mark.parametrize("command", [SERVE, TWISTD_N], ids=["serve", "twistd"])
-def test_a_second_signal_ends_a_long_drain_at_once(
+def test_requests_half_sent_before_the_stop_are_answered_until_a_second_signal(
     cache_home: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """The server waits for the rest of a request; the second signal ends it, not with 0."""
-    with serving(cache_home=cache_home, folder=tmp_path, command=command) as server:
-        with open_socket(server.port) as slow:
-            slow.sendall(request_bytes(jpeg("coffee.png"))[:-1])
-            assert readiness(server.port) == 200
-            server.signal()
-            server.wait_for(lambda: readiness(server.port) is None, "a port that is closed")
-            assert server.running
-            server.signal()
-            began = monotonic()
-            assert server.exit_code(10) != 0
-            assert monotonic() - began < 5
-        assert "stopped at once; requests were dropped" in server.log
+    """
+    During `--drain-delay` a new request is answered too, and `/readyz` answers 503.
 
-
-@pytest.mark.full
-def test_a_request_half_sent_before_the_stop_is_answered(cache_home: Path, tmp_path: Path) -> None:
-    """During `--drain-delay` a new one is answered too, and `/readyz` answers 503."""
-    with serving("--drain-delay", "2", cache_home=cache_home, folder=tmp_path) as server:
+    The server waits for the rest of a request; the second signal ends it, not with 0.
+    """
+    with serving(
+        "--drain-delay=2", "--device=cpu", cache_home=cache_home, folder=tmp_path, command=command,
+        variables=with_gpu_listed(tmp_path),
+    ) as server:  # fmt: skip
         request = request_bytes(jpeg("coffee.png"))
-        with open_socket(server.port) as half, open_socket(server.port) as late:
-            half.sendall(request[:1000])
+        with (
+            open_socket(server.port) as half,
+            open_socket(server.port) as late,
+            open_socket(server.port) as slow,
+        ):
+            for raw in (half, slow):
+                raw.sendall(request[:1000])
             server.signal()
             server.wait_for(lambda: readiness(server.port) == 503, "a drain")
             late.sendall(request)
@@ -166,4 +193,9 @@ def test_a_request_half_sent_before_the_stop_is_answered(cache_home: Path, tmp_p
             server.wait_for(lambda: readiness(server.port) is None, "a port that is closed")
             half.sendall(request[1000:])
             assert receive_answer(half, monotonic()).best == "espresso"
-        assert server.exit_code() == 0
+            assert server.running
+            server.signal()
+            began = monotonic()
+            assert server.exit_code(10) != 0
+            assert monotonic() - began < 5
+        assert "stopped at once; requests were dropped" in server.log

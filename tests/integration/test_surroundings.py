@@ -9,7 +9,7 @@ import pytest
 from tests.integration.clients import post
 from tests.integration.graphs import Graphs, image_input
 from tests.integration.photos import jpeg
-from tests.integration.servers import TENSORFERRY, TWISTD_N, reasons, run_program, serving
+from tests.integration.servers import TWISTD_N, reasons, run_program, serving
 
 COMMAND = str(Path(sys.executable).with_name("tensorferry"))
 MODULE = (sys.executable, "-m", "tensorferry")
@@ -34,58 +34,41 @@ def project(tmp_path: Path) -> Path:
     return folder
 
 
-PLACES = [
-    pytest.param(
-        *(command, where),
-        id=f"{name}, {where}",
-        marks=[] if (where == "PYTHONPATH") == (name == "tensorferry") else [pytest.mark.full],
-    )
-    for name, command in COMMANDS.items()
-    for where in ("PYTHONPATH", "working folder")
-]
-
-
-@pytest.mark.parametrize(("command", "where"), PLACES)
+@pytest.mark.parametrize("command", COMMANDS.values(), ids=COMMANDS)
 def test_modules_of_the_same_names_are_not_imported(
-    cache_home: Path, project: Path, tmp_path: Path, command: tuple[str, ...], where: str
+    project: Path, tmp_path: Path, command: tuple[str, ...]
 ) -> None:
-    """The error for an empty model comes after all imports of a server."""
+    """From PYTHONPATH or the working folder: the error for an empty model is after all imports."""
     (tmp_path / "empty.pb").touch()
     options = ["--port", "0", "--graph", str(tmp_path / "empty.pb")]
-    variables = {"PYTHONPATH": str(project)} if where == "PYTHONPATH" else {}
-    folder = tmp_path if where == "PYTHONPATH" else project
+    variables = {"PYTHONPATH": str(project)}
     result = run_program(
-        [*command, *options], cache_home=cache_home, folder=folder, variables=variables
+        [*command, *options], cache_home=tmp_path, folder=project, variables=variables
     )
     (line,) = reasons(result.stderr)
     assert line.endswith("empty.pb: an empty file, not a model: copy or download it again")
     assert result.returncode == 1
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_module_that_was_imported_first_stays_usable(
-    cache_home: Path, tmp_path: Path, name: str
-) -> None:
+def test_modules_that_were_imported_first_stay_usable(tmp_path: Path) -> None:
     """Here by a sitecustomize, which every interpreter imports."""
-    (tmp_path / f"{name}.py").write_text("mine = True\n")
+    for name in NAMES:
+        (tmp_path / f"{name}.py").write_text("mine = True\n")
     (tmp_path / "sitecustomize.py").write_text(
-        f"import atexit, {name}\natexit.register(lambda: print({name}.mine))\n"
+        f"import atexit, {', '.join(NAMES)}\n"
+        f"atexit.register(lambda: print({', '.join(f'{name}.mine' for name in NAMES)}))\n"
     )
     variables = {"PYTHONPATH": str(tmp_path)}
     command = [*MODULE, "serve", "--check-config"]
-    result = run_program(command, cache_home=cache_home, folder=tmp_path, variables=variables)
+    result = run_program(command, cache_home=tmp_path, folder=tmp_path, variables=variables)
     assert (result.returncode, result.stderr) == (0, "")
-    assert result.stdout.splitlines()[-1] == "True"
+    assert result.stdout.splitlines()[-1] == "True True True True"
 
 
-def test_the_module_is_the_command(cache_home: Path, tmp_path: Path) -> None:
+def test_the_module_is_the_command(tmp_path: Path) -> None:
     """And both have the same name in their output."""
-    for command in ((COMMAND,), MODULE, TENSORFERRY):
-        version = run_program([*command, "--version"], cache_home=cache_home, folder=tmp_path)
-        assert version.stdout.startswith("tensorferry, version ")
-        wrong = run_program([*command, "serv"], cache_home=cache_home, folder=tmp_path)
-        assert "Error: No such command 'serv'" in wrong.stderr
-        page = run_program([*command, "serve", "-h"], cache_home=cache_home, folder=tmp_path)
+    for command in ((COMMAND,), MODULE):
+        page = run_program([*command, "serve", "-h"], cache_home=tmp_path, folder=tmp_path)
         assert page.stdout.startswith("Usage: tensorferry serve ")
 
 

@@ -1,14 +1,20 @@
-"""The server as a daemon of twistd."""
+"""The server as a daemon of twistd, with a folder of a frozen graph and a model.toml."""
 
 import os
 import signal
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import ModuleType
 
-from tests.integration.clients import post
-from tests.integration.graphs import Graphs, image_input
-from tests.integration.photos import jpeg
+import numpy as np
+import orjson
+
+from model.signature import Signature, TensorSpec, blank_feed
+from server.api.samples import sample_command
+from tests.integration.clients import get, post
+from tests.integration.graphs import SCORES, Graphs
 from tests.integration.servers import TWISTD, port_in, readiness, run_program, wait_for
 
 
@@ -32,14 +38,55 @@ def killed_after(pidfile: Path) -> Iterator[None]:
                 os.kill(int(pidfile.read_text()), signal.SIGKILL)
 
 
+MODEL_TOML = """
+name = "sums"
+version = 3
+input = "x:0"
+output = "final_result"
+"""
+
+
+def sums_and_logarithms(tf: ModuleType) -> None:
+    """Make a graph that returns the sum of each row, and the logarithm of its first number."""
+    rows = tf.placeholder(tf.float32, (None, 4), name="x")
+    columns = [tf.reduce_sum(rows, axis=1), tf.log(rows[:, 0])]
+    tf.stack(columns, axis=1, name=SCORES)
+
+
+def check_numbers(port: int, folder: Path) -> None:
+    """Check batches of at most four rows, and the command of a sample, short or computed."""
+    body = {"inputs": [[row, 0, 0, 1] for row in range(10)]}
+    answer = post(port, orjson.dumps(body))
+    rows = orjson.loads(answer.body)["outputs"][SCORES]
+    assert [row[0] for row in rows] == list(range(1, 11))
+    assert rows[0][1] is None
+    assert [(batch.rows, batch.cap) for batch in answer.batches] == [(4, 4), (4, 4), (2, 4)]
+    assert answer.headers["x-model-version"] == "sums/3"
+    sample = orjson.loads(get(port, "/status").body)["signatures"]["serving_default"]
+    assert orjson.loads(post(port, sample["sample"].encode()).body) == {
+        "outputs": {SCORES: [[0, None]]}
+    }
+    shown = []
+    for columns in (4, 400):
+        x = TensorSpec("x", np.dtype(np.float32), (None, columns))
+        url = f"http://127.0.0.1:{port}/"
+        command = sample_command(blank_feed(Signature((x,), ())), "serving_default", url)
+        ran = subprocess.run(
+            ["sh", "-c", command], cwd=folder, capture_output=True, check=True, timeout=60
+        )
+        shown.append(orjson.loads(ran.stdout))
+    assert shown[0] == {"outputs": {SCORES: [[0, None]]}}
+    assert shown[1]["error"] == "input 'x': expected float32[?, 4], got float32[1, 400]"
+
+
 def test_a_daemon_serves_until_sigterm(tmp_path: Path) -> None:
-    """It answers, drains at SIGTERM, logs the drain, and removes its pidfile."""
+    """It answers numbers, drains at SIGTERM, logs the drain, and removes its pidfile."""
     pidfile, logfile = tmp_path / "ferry.pid", tmp_path / "ferry.log"
-    graph = Graphs(tmp_path).write(image_input())  # a small model: the start is faster
-    (tmp_path / "labels.txt").write_text("red\ngreen\nblue\n")
+    Graphs(tmp_path).write(sums_and_logarithms)
+    (tmp_path / "model.toml").write_text(MODEL_TOML)
     command = [
         *(*TWISTD, f"--pidfile={pidfile}", f"--logfile={logfile}"),
-        *("tensorferry", "--port=0", f"--graph={graph}", "--labels=labels.txt"),
+        *("tensorferry", "--port=0", "--model=.", "--lanes=1", "--max-batch-size=4"),
     ]
     with killed_after(pidfile):
         parent = run_program(command, cache_home=tmp_path, folder=tmp_path)
@@ -47,7 +94,7 @@ def test_a_daemon_serves_until_sigterm(tmp_path: Path) -> None:
         pid = int(pidfile.read_text())
         port = wait_for(lambda: port_in(logfile.read_text()), "a port in the log")
         wait_for(lambda: readiness(port) == 200, "readiness", 120)
-        assert post(port, jpeg("coffee.png")).best == "red"
+        check_numbers(port, tmp_path)
         os.kill(pid, signal.SIGTERM)
         wait_for(lambda: has_ended(pid), "the end of the daemon")
     assert not pidfile.exists()

@@ -6,9 +6,10 @@ Its sockets, threads and Session are real; the reactor is that of pytest-twisted
 
 import os
 import threading
-from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
+from functools import partial
 from math import inf
 from pathlib import Path
 from typing import ParamSpec, TypeVar
@@ -18,6 +19,7 @@ from twisted.internet import reactor
 from twisted.internet.address import IPv4Address
 from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
+from twisted.internet.threads import deferToThread
 
 from batcher.stats import BatcherStats, Totals
 from model.backend import LoadedModel, OnProgress, Runner
@@ -25,6 +27,7 @@ from model.signature import Arrays, Feed, Signature
 from server.model_loading import load_model
 from server.service import InferenceService
 from server.settings.table import Settings
+from tests.integration.clients import Answer, post
 from tests.integration.servers import environment
 
 P = ParamSpec("P")
@@ -175,3 +178,14 @@ async def watched_server(settings: Settings, cache_home: Path) -> AsyncIterator[
         await watched.service.stopService()
         os.environ.clear()
         os.environ.update(before)
+
+
+async def asked(
+    watched: WatchedServer,
+    body: bytes,
+    *,
+    path: str = "/",
+    headers: Mapping[str, str] | None = None,
+) -> Answer:
+    """Post *body* to *watched* in a thread, and return the answer."""
+    return await deferToThread(partial(post, watched.port, body, path=path, headers=headers))
