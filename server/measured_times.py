@@ -46,20 +46,18 @@ class MeasuredTimes:
         runs: MeasuredRuns,
         fingerprint: str,
         *,
-        seconds: Callable[[], float],
-        cpu_of_others: Callable[[], float | None],
+        watch: Callable[[], OtherPrograms],
         on_progress: Callable[[str], object],
     ) -> None:
         """
-        *fingerprint* identifies the model and the device.  *seconds* is a monotonic clock.
+        *fingerprint* identifies the model and the device.
 
-        *cpu_of_others* returns the CPU seconds that other programs have used so far, None if
-        unknown.  *on_progress* is called with each step, in words.
+        *watch* begins to measure the share of the cores that other programs take.  *on_progress* is
+        called with each step, in words.
         """
         self._runs = runs
         self._fingerprint = fingerprint
-        self._seconds = seconds
-        self._cpu_of_others = cpu_of_others
+        self._watch = watch
         self._on_progress = on_progress
         self._cache_is_usable = True
 
@@ -82,7 +80,7 @@ class MeasuredTimes:
             on_progress=lambda line: self._on_progress(f"warming up: {line}"),
         )
         measured = averages(times)
-        if reason := disturbance(times.values(), watch.cores()):
+        if reason := disturbance(times.values(), watch.share()):
             self._on_progress(
                 f"{reason} during the warm-up: its run times are not kept for the next start"
             )
@@ -112,14 +110,11 @@ class MeasuredTimes:
             f"a run of {rows} rows takes {averages(times)[rows] * 1e3:.1f} ms instead of the "
             f"stored {stored[rows] * 1e3:.1f} ms"
         )
-        if not slow and (reason := disturbance(times.values(), watch.cores())):
+        if not slow and (reason := disturbance(times.values(), watch.share())):
             self._on_progress(f"{change}, but {reason}: the stored run times are used")
             return True
         self._on_progress(f"{change}; measuring again")
         return False
-
-    def _watch(self) -> OtherPrograms:
-        return OtherPrograms(self._seconds, self._cpu_of_others)
 
     def _stored(self, key: str) -> dict[int, float] | None:
         try:

@@ -16,7 +16,7 @@ from batcher.policy import FixedPolicy, LotPolicy, Policy
 from batcher.share import Share
 from model.backend import LoadedModel, Runner
 from model.execution.decode_pool import DecodePool
-from model.execution.disturbance import cpu_seconds_of_others
+from model.execution.disturbance import OtherPrograms
 from model.execution.lane_pool import LanePool
 from model.execution.queues import Queues
 from model.execution.thread import CallFromThread, ModelThread
@@ -48,7 +48,7 @@ class ModelHost:
         on_progress: Callable[[str], object],
         load: Loader = load_model,
         weight: float = 1.0,
-        cpu_of_others: Callable[[], float | None] = cpu_seconds_of_others,
+        watch: Callable[[Callable[[], float]], OtherPrograms] = OtherPrograms,
     ) -> None:
         """
         *lanes* and *pool* may be shared with other models; the caller starts *pool* and stops both.
@@ -56,8 +56,7 @@ class ModelHost:
         While several models have requests waiting, each gets lane time in proportion to its
         *weight*.
         *on_progress* is called on the reactor thread with each step of the start, in words.
-        *cpu_of_others* returns the CPU seconds that other programs have used so far, None if
-        unknown; run times that they disturb are not stored.
+        *watch* is called with a monotonic clock, and begins to measure what other programs use.
         """
         self.settings = settings
         #: Set once the model is ready.
@@ -68,7 +67,7 @@ class ModelHost:
         self._on_progress = on_progress
         self._load = load
         self._weight = weight
-        self._cpu_of_others = cpu_of_others
+        self._watch = watch
         self._loading: ModelThread | None = None
         self._runs: MeasuredRuns | None = None
         self._runner: Runner | None = None
@@ -100,8 +99,7 @@ class ModelHost:
         times = MeasuredTimes(
             self._runs,
             loaded.runner.fingerprint,
-            seconds=self._clock.seconds,
-            cpu_of_others=self._cpu_of_others,
+            watch=lambda: self._watch(self._clock.seconds),
             on_progress=self._on_progress,
         )
         for signature in loaded.runner.signatures:

@@ -21,14 +21,14 @@ UNEVEN = [1.0, 1.0, 1.0, 1.6, 1.7]
 
 
 @pytest.mark.parametrize(
-    ("times", "cores", "reason"),
+    ("times", "share", "reason"),
     [
         ([EVEN], 0.0, None),
         ([EVEN], None, None),
         ([[1.0]], None, None),
-        ([EVEN], 0.3, None),
-        ([EVEN], 0.31, "other programs used 0.3 cores"),
-        ([EVEN, EVEN], 1.96, "other programs used 2.0 cores"),
+        ([EVEN], 0.15, None),
+        ([EVEN], 0.16, "other programs used 16% of the cores"),
+        ([EVEN, EVEN], 1.0, "other programs used 100% of the cores"),
         ([STALLED], 0.0, None),
         ([UNEVEN], 0.0, A_QUARTER),
         ([UNEVEN], None, A_QUARTER),
@@ -40,11 +40,11 @@ UNEVEN = [1.0, 1.0, 1.0, 1.6, 1.7]
         ),
     ],
 )
-def test_a_measurement_is_disturbed_by_cores_that_are_taken_or_uneven_runs(
-    times: list[list[float]], cores: float | None, reason: str | None
+def test_a_measurement_is_disturbed_if_cores_are_taken_or_runs_are_uneven(
+    times: list[list[float]], share: float | None, reason: str | None
 ) -> None:
     """One stalled run is no disturbance, and neither is one size with uneven runs."""
-    assert disturbance(times, cores) == reason
+    assert disturbance(times, share) == reason
 
 
 @pytest.mark.parametrize(
@@ -63,25 +63,29 @@ def test_quartiles_are_those_of_the_runs_themselves(
 
 
 @pytest.mark.parametrize(
-    ("readings", "seconds", "spare", "cores"),
+    ("readings", "seconds", "all_cores", "share"),
     [
-        ((10.0, 14.0), 4.0, 0, 1.0),
-        ((10.0, 14.0), 2.0, 1, 1.0),  # two cores are used, and one of them is not ours
-        ((10.0, 14.0), 2.0, 62, 0.0),
-        ((10.0, 9.98), 2.0, 0, 0.0),  # the kernel's count is coarser than that of the process
-        ((10.0, 14.0), 0.05, 0, None),
-        ((None, 14.0), 2.0, 0, None),
-        ((10.0, None), 2.0, 0, None),
+        ((10.0, 14.0), 4.0, 2, 0.5),
+        ((10.0, 14.0), 2.0, 3, 0.5),  # others use two cores, and one of them is not ours
+        ((10.0, 14.0), 2.0, 64, 0.0),
+        ((10.0, 14.0), 1.0, 2, 1.0),
+        ((10.0, 9.98), 2.0, 2, 0.0),  # the kernel's count is coarser than that of the process
+        ((10.0, 14.0), 0.05, 2, None),
+        ((None, 14.0), 2.0, 2, None),
+        ((10.0, None), 2.0, 2, None),
     ],
 )
-def test_cores_are_those_that_others_used_beyond_the_spare_ones(
-    readings: tuple[float | None, float | None], seconds: float, spare: int, cores: float | None
+def test_others_take_a_share_if_they_use_more_than_the_spare_cores(
+    readings: tuple[float | None, float | None],
+    seconds: float,
+    all_cores: int,
+    share: float | None,
 ) -> None:
     """On average since the start; None if the time is short or the use is unknown."""
     clock, values = Clock(), iter(readings)
-    others = OtherPrograms(clock.seconds, lambda: next(values), spare)
+    others = OtherPrograms(clock.seconds, lambda: next(values), 2, all_cores)
     clock.advance(seconds)
-    assert others.cores() == cores
+    assert others.share() == share
 
 
 @pytest.mark.parametrize(

@@ -246,7 +246,12 @@ BEFORE = stored_rows(dict.fromkeys((1, 2, 4), 1 / 2))  #: of a machine twice as 
     ("before", "cores", "after", "line"),
     [
         (None, QUIET, GOOD, "warming up: 4 rows: 62.5 ms"),
-        (None, BUSY, None, "other programs used 1.4 cores during the warm-up: its run times"),
+        (
+            None,
+            BUSY,
+            None,
+            "70% of the cores during the warm-up: its run times are not kept",
+        ),
         (GOOD, QUIET, GOOD, "warming up"),
         (GOOD, BUSY, GOOD, "warming up"),
         (stored_rows({2: 1.2, 4: 0.85}), QUIET, stored_rows({2: 1.2, 4: 0.85}), "warming up"),
@@ -256,7 +261,12 @@ BEFORE = stored_rows(dict.fromkeys((1, 2, 4), 1 / 2))  #: of a machine twice as 
         (SPOILED, QUIET, GOOD, "takes 62.5 ms instead of the stored 87.5 ms; measuring again"),
         (SPOILED, BUSY, SPOILED, "its run times are not kept for the next start"),
         (BEFORE, QUIET, GOOD, "takes 62.5 ms instead of the stored 31.2 ms; measuring again"),
-        (BEFORE, BUSY, BEFORE, "other programs used 1.4 cores: the stored run times are used"),
+        (
+            BEFORE,
+            BUSY,
+            BEFORE,
+            "other programs used 70% of the cores: the stored run times are",
+        ),
     ],
 )
 def test_a_disturbed_start_stores_nothing_and_spoiled_run_times_are_replaced(

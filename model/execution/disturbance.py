@@ -1,8 +1,8 @@
 """
 Decide whether other programs disturbed a measurement of run times.
 
-`disturbance` is a pure function of the run times and of the cores that other programs took; only
-`cpu_seconds_of_others` reads the machine.
+`disturbance` is a pure function of the run times and of the share of the cores that other programs
+took; `cpu_seconds_of_others` reads that of the machine.
 """
 
 import os
@@ -13,8 +13,8 @@ from statistics import median, quantiles
 
 from model.execution.cores import usable_cores
 
-#: A measurement is disturbed if other programs take more cores than this.
-MAX_QUIET_CORES = 0.3
+#: A measurement is disturbed if other programs take more than this share of the cores.
+MAX_QUIET_SHARE = 0.15
 
 #: ... or if the upper quartile of the runs of a size exceeds their median by more than this factor.
 MAX_QUIET_SPREAD = 1.25
@@ -31,16 +31,16 @@ def quartiles(times: Sequence[float]) -> tuple[float, float, float]:
     return lower, middle, upper
 
 
-def disturbance(times: Iterable[Sequence[float]], cores: float | None) -> str | None:
+def disturbance(times: Iterable[Sequence[float]], share: float | None) -> str | None:
     """
     Return what disturbed a measurement, in words; None if nothing did.
 
-    *times* has, for each size of a batch, the seconds of its runs.  *cores* is the number of cores
+    *times* has, for each size of a batch, the seconds of its runs.  *share* is that of the cores
     that other programs took meanwhile; None if it is unknown, and only the spread of *times*
     decides.
     """
-    if cores is not None and cores > MAX_QUIET_CORES:
-        return f"other programs used {cores:.1f} cores"
+    if share is not None and share > MAX_QUIET_SHARE:
+        return f"other programs used {share:.0%} of the cores"
     spread = median(upper / middle for _, middle, upper in map(quartiles, times))
     if spread > MAX_QUIET_SPREAD:
         return f"a quarter of the runs took at least {spread:.1f} times as long as usual"
@@ -63,34 +63,32 @@ def cpu_seconds_of_others(root: Path = Path("/")) -> float | None:
     return ticks / os.sysconf("SC_CLK_TCK") - time.process_time()
 
 
-def spare_cores() -> int:
-    """Return the number of cores of the machine that this process may not use at the same time."""
-    return (os.cpu_count() or 1) - usable_cores()
-
-
 class OtherPrograms:
     """
-    Measures the cores that other programs take from this process, from its creation on.
+    Measures the share of the cores that other programs take, from its creation on.
 
     *seconds* is a monotonic clock.  *read* returns the CPU seconds of other programs so far, or
-    None.  *spare* cores of the machine are left to other programs.
+    None.  This process may use *cores* of the machine's *all_cores*; the rest is left to others.
     """
 
     def __init__(
         self,
         seconds: Callable[[], float],
         read: Callable[[], float | None] = cpu_seconds_of_others,
-        spare: int | None = None,
+        cores: int | None = None,
+        all_cores: int | None = None,
     ) -> None:
         self._seconds = seconds
         self._read = read
-        self._spare = spare_cores() if spare is None else spare
+        self._cores = cores or usable_cores()
+        self._spare = (all_cores or os.cpu_count() or 1) - self._cores
         self._begun = seconds()
         self._used = read()
 
-    def cores(self) -> float | None:
-        """Return the average number of cores taken until now; None if it is unknown."""
+    def share(self) -> float | None:
+        """Return the share, 0 to 1, of the cores of this process until now; None if unknown."""
         passed, used = self._seconds() - self._begun, self._read()
         if passed < MIN_WATCHED_SECONDS or used is None or self._used is None:
             return None
-        return max(0.0, (used - self._used) / passed - self._spare)
+        taken = (used - self._used) / passed - self._spare
+        return min(1.0, max(0.0, taken / self._cores))

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from model.execution.decode_pool import DecodePool
+from model.execution.disturbance import OtherPrograms
 from model.signature import Feed, Signature, blank_feed
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader
@@ -24,7 +25,7 @@ class ModelHostHarness:
     """
     A host whose threads the test steps.
 
-    A run takes `seconds_per_row` for each row, while other programs use `cores_of_others`.
+    A run takes `seconds_per_row` for each row, while other programs use `cores_of_others` of 2.
     """
 
     def __init__(
@@ -63,7 +64,7 @@ class ModelHostHarness:
             pool=self.pool,
             on_progress=self.lines.append,
             load=loader,
-            cpu_of_others=lambda: self.cpu_of_others,
+            watch=lambda seconds: OtherPrograms(seconds, lambda: self.cpu_of_others, 2, 2),
         )
         self.hosts.append(host)
         return host
