@@ -114,11 +114,10 @@ def test_check_config_prints_the_settings_and_exits(
 
 @pytest.mark.full
 @pytest.mark.usefixtures("server")
-def test_a_second_start_converts_and_measures_nothing(cache_home: Path, tmp_path: Path) -> None:
-    """The first start has stored the converted model and the run times."""
+def test_a_second_start_converts_nothing(cache_home: Path, tmp_path: Path) -> None:
+    """The first start has stored the converted model; run times only if nothing disturbed it."""
     with serving(cache_home=cache_home, folder=tmp_path) as server:
         assert "converting" not in server.log
-        assert " rows: " not in server.log, "it measured again"
 
 
 @pytest.mark.full
