@@ -13,10 +13,12 @@ from statistics import median, quantiles
 
 from model.execution.cores import usable_cores
 
-#: A measurement is disturbed if other programs take more than this share of the cores.
+#: A measurement is disturbed if other programs take more than this share of the cores.  One busy
+#: thread takes a third of two cores from two lanes.
 MAX_QUIET_SHARE = 0.15
 
-#: ... or if the upper quartile of the runs of a size exceeds their median by more than this factor.
+#: ... or if the upper quartile of the runs of most sizes exceeds their median by this factor.  It
+#: exceeded it by less than 15 % beside busy programs: CPU times tell more, where they are known.
 MAX_QUIET_SPREAD = 1.25
 
 #: The kernel counts CPU time in steps of 0.01 s, which say nothing about a shorter measurement.
