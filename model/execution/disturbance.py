@@ -18,7 +18,7 @@ from model.execution.cores import usable_cores
 MAX_QUIET_SHARE = 0.15
 
 #: ... or if the upper quartile of the runs of most sizes exceeds their median by this factor.  It
-#: exceeded it by less than 15 % beside busy programs: CPU times tell more, where they are known.
+#: exceeded it by 0 % to 44 % beside busy programs: CPU times tell more, where they are known.
 MAX_QUIET_SPREAD = 1.25
 
 #: The kernel counts CPU time in steps of 0.01 s, which say nothing about a shorter measurement.
