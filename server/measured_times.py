@@ -21,8 +21,8 @@ from model.signature import Feed, Signature
 _log = Logger()
 
 #: A stored time holds unless three quarters of the runs now differ from it by this factor.  The
-#: stored times of quiet starts differed by up to 10 %, those of a start beside a busy program by
-#: 50 % and more; what is between is corrected while the server runs.
+#: times of a start beside a busy program were 1.4 to 2.6 times those of a quiet one; smaller
+#: differences are corrected while the server runs.
 MAX_STORED_RATIO = 1.25
 
 
