@@ -4,7 +4,6 @@ Load one version of a model, warm it up on the lanes that it shares with other m
 `ModelHost` is inert until `start`.  Its methods are called on the reactor thread.
 """
 
-import hashlib
 from collections.abc import Callable, Sequence
 from math import inf
 
@@ -13,36 +12,24 @@ from twisted.internet.interfaces import IReactorTime
 from twisted.logger import Logger
 
 from batcher.batcher import Batcher
-from batcher.errors import OutOfMemory
-from batcher.learning.latency import MAX_WARMUP_RUNS
 from batcher.policy import FixedPolicy, LotPolicy, Policy
 from batcher.share import Share
 from model.backend import LoadedModel, Runner
 from model.execution.decode_pool import DecodePool
+from model.execution.disturbance import OtherPrograms
 from model.execution.lane_pool import LanePool
 from model.execution.queues import Queues
 from model.execution.thread import CallFromThread, ModelThread
-from model.execution.warmup import (
-    MAX_WARMUP_ROWS,
-    MeasuredRuns,
-    SampleFailed,
-    choose_cap,
-    sweep_is_complete,
-    warm_up,
-)
-from model.repository.cache import CacheUnavailableError, user_cache_folder
-from model.repository.latencies import store_latencies, stored_latencies
+from model.execution.warmup import MAX_WARMUP_ROWS, MeasuredRuns, SampleFailed, choose_cap
 from model.signature import Arrays, Feed, Signature, blank_feed
 from server.deadlines import DefaultTimeout, learned_timeout
 from server.inference import Inference
+from server.measured_times import MeasuredTimes
 from server.model_loading import Loader, load_model
 from server.served_model import ServedModel
 from server.settings.table import Settings
 
 _log = Logger()
-
-#: Measure again if a run takes more than this many times its stored time, or less than 1 / this.
-MAX_STORED_LATENCY_RATIO = 2.0
 
 #: The largest batch, in rows, of a signature whose runs could not be measured.
 UNMEASURED_CAP_ROWS = 32
@@ -61,6 +48,7 @@ class ModelHost:
         on_progress: Callable[[str], object],
         load: Loader = load_model,
         weight: float = 1.0,
+        watch: Callable[[Callable[[], float]], OtherPrograms] = OtherPrograms,
     ) -> None:
         """
         *lanes* and *pool* may be shared with other models; the caller starts *pool* and stops both.
@@ -68,6 +56,7 @@ class ModelHost:
         While several models have requests waiting, each gets lane time in proportion to its
         *weight*.
         *on_progress* is called on the reactor thread with each step of the start, in words.
+        *watch* is called with a monotonic clock, and begins to measure what other programs use.
         """
         self.settings = settings
         #: Set once the model is ready.
@@ -78,11 +67,11 @@ class ModelHost:
         self._on_progress = on_progress
         self._load = load
         self._weight = weight
+        self._watch = watch
         self._loading: ModelThread | None = None
         self._runs: MeasuredRuns | None = None
         self._runner: Runner | None = None
         self._stopping = False
-        self._cache_is_usable = True  #: whether run times are kept for the next start
 
     async def start(self) -> Inference:
         """
@@ -107,8 +96,14 @@ class ModelHost:
         queues = Queues(
             loaded, Share(loaded.full_name, self._weight), self.settings.max_queue_bytes
         )
+        times = MeasuredTimes(
+            self._runs,
+            loaded.runner.fingerprint,
+            watch=lambda: self._watch(self._clock.seconds),
+            on_progress=self._on_progress,
+        )
         for signature in loaded.runner.signatures:
-            await self._learn(self._runs, loaded, signature, queues)
+            await self._learn(times, loaded, signature, queues)
         self._raise_if_stopping()
         served = self._served(loaded, queues, batcher)
         delay = self.settings.max_queue_delay or 0.0
@@ -190,7 +185,7 @@ class ModelHost:
         self._lanes.call_from_thread(self._on_progress, line)
 
     async def _learn(
-        self, runs: MeasuredRuns, loaded: LoadedModel, signature: Signature, queues: Queues
+        self, times: MeasuredTimes, loaded: LoadedModel, signature: Signature, queues: Queues
     ) -> None:
         """
         Add a queue for *signature* to *queues*, with the run times of its batch sizes.
@@ -206,7 +201,7 @@ class ModelHost:
         if signature.max_rows is not None:
             asked = min(asked or signature.max_rows, signature.max_rows)
         try:
-            measured = await self._latencies(runs, loaded.runner, sample, asked)
+            measured = await times.of(sample, asked)
         except SampleFailed as error:
             self._on_progress(
                 f"{signature.name} cannot be warmed up and its batches are not measured: {error}"
@@ -214,78 +209,6 @@ class ModelHost:
             queues.learn(sample, asked or UNMEASURED_CAP_ROWS, {})
         else:
             queues.learn(sample, asked or choose_cap(measured), measured)
-
-    async def _latencies(
-        self, runs: MeasuredRuns, runner: Runner, sample: Feed, largest: int | None
-    ) -> dict[int, float]:
-        """
-        Return the seconds of a run, by its rows, from the cache or measured now.
-
-        The runs have rows like *sample*, at most *largest*; None: the measurement finds the limit.
-        """
-        key = latency_key(runner.fingerprint, sample.signature, largest)
-        stored = self._stored(key)
-        if stored is not None and await self._latencies_hold(runs, stored, sample):
-            return stored
-        measured = await warm_up(
-            runs,
-            sample,
-            largest,
-            on_progress=lambda line: self._on_progress(f"warming up: {line}"),
-        )
-        if largest is not None or sweep_is_complete(measured):
-            self._store(key, measured)
-        return measured
-
-    async def _latencies_hold(
-        self, runs: MeasuredRuns, stored: dict[int, float], sample: Feed
-    ) -> bool:
-        """
-        Warm up; return whether a run of the largest size in *stored* takes about its stored time.
-
-        *stored* has the seconds of a run, by its rows.
-        """
-        self._on_progress("warming up")
-        largest = max(stored)
-        try:
-            now = await runs.run_all_sizes(sample, largest)
-        except OutOfMemory as error:
-            self._on_progress(f"{error}, although it did before; measuring again")
-            return False
-        then = stored[largest]
-        if then / MAX_STORED_LATENCY_RATIO < now < then * MAX_STORED_LATENCY_RATIO:
-            return True
-        self._on_progress(
-            f"a run of {largest} rows takes {now * 1e3:.1f} ms instead of the stored "
-            f"{then * 1e3:.1f} ms; measuring again"
-        )
-        return False
-
-    def _stored(self, key: str) -> dict[int, float] | None:
-        try:
-            return stored_latencies(user_cache_folder(), key)
-        except CacheUnavailableError:
-            return None
-
-    def _store(self, key: str, measured: dict[int, float]) -> None:
-        try:
-            store_latencies(user_cache_folder(), key, measured)
-        except CacheUnavailableError as error:
-            if self._cache_is_usable:
-                self._cache_is_usable = False
-                _log.warn("run times are not kept for the next start: {error}", error=error)
-
-
-def latency_key(fingerprint: str, signature: Signature, largest: int | None) -> str:
-    """
-    Return the key of the stored run times of *signature*.
-
-    *fingerprint* identifies the model and the device.  *largest* is the limit of the warm-up in
-    rows, or None.  The key depends on it, because a warm-up that stops at a given size does not
-    show at which size it would have stopped without that limit.
-    """
-    facts = f"{fingerprint} {signature} {largest or 'learned'} {MAX_WARMUP_RUNS} runs"
-    return hashlib.sha256(facts.encode()).hexdigest()
 
 
 def lane_pool(

@@ -1,5 +1,6 @@
 """The model host: batch sizes, queue limits and stored run times: server/model_host.py."""
 
+from collections import Counter
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,8 @@ from model.execution.warmup import MAX_WARMUP_ROWS
 from model.repository.cache import user_cache_folder
 from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Signature, TensorSpec, blank_feed
-from server.model_host import UNMEASURED_CAP_ROWS, chosen_policy, latency_key
+from server.measured_times import latency_key
+from server.model_host import UNMEASURED_CAP_ROWS, chosen_policy
 from server.settings.table import Settings
 from tests.fakes.model_host import ModelHostHarness
 from tests.fakes.server import (
@@ -193,13 +195,13 @@ def warmed(*sizes: int, lanes: int = 1) -> list[int]:
 
 
 def test_a_second_start_does_not_measure_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """It runs each size, and times the largest to check the stored run times."""
+    """It runs each size, and times some of them to check the stored run times."""
     first = ModelHostHarness(monkeypatch, lanes=2)
     first.start()
     assert first.rows == warmed(1, 2, 4, lanes=2)
     second = ModelHostHarness(monkeypatch, lanes=2)
     second.start()
-    assert second.rows == [1, 1, 2, 2] + [4] * (2 * (1 + MIN_WARMUP_RUNS))
+    assert Counter(second.rows) == dict.fromkeys([1, 2, 4], 2 * (1 + MIN_WARMUP_RUNS))
     assert second.lines == ["loading pets/7", "warming up"]
     assert second.cap == first.cap
 
@@ -229,17 +231,77 @@ def test_a_climb_that_ran_out_of_memory_is_not_stored(monkeypatch: pytest.Monkey
     assert roomy.cap == 4
 
 
-def test_run_times_that_no_longer_hold_are_measured_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    """They may come from another machine, or from a busy one."""
-    ModelHostHarness(monkeypatch).start()
-    key = latency_key("fake", SIGNATURE, None)
-    store_latencies(user_cache_folder(), key, {1: 100.0, 2: 200.0, 4: 400.0})
+def stored_rows(factor: dict[int, float]) -> dict[int, float]:
+    """Return stored run times: 1/64 s a row, times *factor*, by rows."""
+    return {rows: rows / 64 * factor.get(rows, 1.0) for rows in (1, 2, 4)}
+
+
+QUIET, BUSY = 0.0, 1.4
+GOOD = stored_rows({})
+SPOILED = stored_rows({1: 2.6, 2: 2.0, 4: 1.4})
+BEFORE = stored_rows(dict.fromkeys((1, 2, 4), 1 / 2))  #: of a machine twice as quick
+
+
+@pytest.mark.parametrize(
+    ("before", "cores", "after", "line"),
+    [
+        (None, QUIET, GOOD, "warming up: 4 rows: 62.5 ms"),
+        (
+            None,
+            BUSY,
+            None,
+            "70% of the cores during the warm-up: its run times are not kept",
+        ),
+        (GOOD, QUIET, GOOD, "warming up"),
+        (GOOD, BUSY, GOOD, "warming up"),
+        (stored_rows({2: 1.2, 4: 0.85}), QUIET, stored_rows({2: 1.2, 4: 0.85}), "warming up"),
+        (stored_rows({1: 1.3}), QUIET, GOOD, "takes 15.6 ms instead of the stored 20.3 ms; meas"),
+        (stored_rows({2: 1.3}), QUIET, GOOD, "takes 31.2 ms instead of the stored 40.6 ms; meas"),
+        (stored_rows({4: 0.7}), QUIET, GOOD, "takes 62.5 ms instead of the stored 43.8 ms; meas"),
+        (SPOILED, QUIET, GOOD, "takes 62.5 ms instead of the stored 87.5 ms; measuring again"),
+        (SPOILED, BUSY, SPOILED, "its run times are not kept for the next start"),
+        (BEFORE, QUIET, GOOD, "takes 62.5 ms instead of the stored 31.2 ms; measuring again"),
+        (
+            BEFORE,
+            BUSY,
+            BEFORE,
+            "other programs used 70% of the cores: the stored run times are",
+        ),
+    ],
+)
+def test_a_disturbed_start_stores_nothing_and_spoiled_run_times_are_replaced(
+    before: dict[int, float] | None,
+    cores: float,
+    after: dict[int, float] | None,
+    line: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Stored times above those of now are wrong; those below may be right on a busy machine."""
+    cache, key = user_cache_folder(), latency_key("fake", SIGNATURE, None)
+    if before is not None:
+        store_latencies(cache, key, before)
     harness = ModelHostHarness(monkeypatch)
+    harness.cores_of_others = cores
     harness.start()
-    assert "a run of 4 rows takes" in " ".join(harness.lines)
-    kept = stored_latencies(user_cache_folder(), key)
-    assert kept is not None
-    assert kept[4] < 100.0
+    kept = stored_latencies(cache, key)
+    assert (kept and {rows: kept[rows] for rows in GOOD}) == (after and pytest.approx(after))
+    assert any(line in each for each in harness.lines)
+
+
+@pytest.mark.parametrize(
+    ("before", "used"), [(SPOILED, GOOD), (BEFORE, BEFORE)], ids=["slower", "quicker"]
+)
+def test_a_disturbed_start_serves_with_the_quicker_times(
+    before: dict[int, float], used: dict[int, float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Either those that it has measured or those that are stored."""
+    store_latencies(user_cache_folder(), latency_key("fake", SIGNATURE, None), before)
+    harness = ModelHostHarness(monkeypatch)
+    harness.cores_of_others = BUSY
+    harness.start()
+    assert harness.host.inference is not None
+    latency = harness.host.inference.model.queues.of(blank_feed(SIGNATURE)).latency
+    assert latency.predict(4) == pytest.approx(used[4], rel=0.1)
 
 
 def test_a_stored_size_that_no_longer_fits_is_measured_again(

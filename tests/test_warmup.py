@@ -1,6 +1,7 @@
 """Warm-up: the sizes that it tries, where its sweep ends, and what it measures."""
 
 import weakref
+from collections import Counter
 from collections.abc import Callable
 
 import numpy as np
@@ -27,9 +28,11 @@ from model.execution.warmup import (
     MAX_WARMUP_ROWS,
     MeasuredRuns,
     SampleFailed,
+    averages,
     choose_cap,
     has_plateaued,
     repeat_sample,
+    sizes_to_time,
     sizes_up_to,
     sweep_is_complete,
     warm_up,
@@ -134,9 +137,9 @@ class Machine:
         self.lines: list[str] = []
 
     def warm_up(self, largest: int | None = None) -> list[object]:
-        """Begin a warm-up; return the list that will hold its outcome."""
+        """Begin a warm-up; return the list that will hold the averages of its run times."""
         warming = warm_up(self.runs, self.sample, largest, on_progress=self.lines.append)
-        return outcomes(Deferred.fromCoroutine(warming))
+        return outcomes(Deferred.fromCoroutine(warming).addCallback(averages))
 
     def work(self) -> None:
         """Run all jobs of every lane."""
@@ -359,24 +362,45 @@ def test_other_models_are_served_during_a_warm_up() -> None:
     assert outcome == [{1: 0.5}]
 
 
-def prepared(machine: Machine, largest: int) -> list[object]:
-    """Return the outcome of running all sizes up to *largest*."""
-    preparing = machine.runs.run_all_sizes(machine.sample, largest)
-    outcome = outcomes(Deferred.fromCoroutine(preparing))
+@pytest.mark.parametrize(
+    ("sizes", "timed"),
+    [
+        ([1], {1}),
+        ([1, 2], {1, 2}),
+        ([4, 2, 1], {1, 2, 4}),
+        ([1, 2, 4, 8], {1, 2, 4, 8}),
+        ([1, 2, 4, 8, 16, 32, 64, 128], {1, 4, 16, 128}),
+    ],
+)
+def test_up_to_four_sizes_are_timed_to_check_stored_run_times(
+    sizes: list[int], timed: set[int]
+) -> None:
+    """The smallest, the largest, and two between."""
+    assert sizes_to_time(sizes) == timed
+
+
+def prepared(machine: Machine, *sizes: int) -> list[object]:
+    """Return the outcome of running *sizes* for a check of stored run times."""
+    outcome = outcomes(Deferred.fromCoroutine(machine.runs.run_sizes(machine.sample, sizes)))
     machine.work()
     return outcome
 
 
 @pytest.mark.parametrize("seconds", [0.5, 1 / 64])
-def test_all_sizes_are_run_on_every_lane_and_the_largest_is_timed(seconds: float) -> None:
+def test_all_sizes_are_run_on_every_lane_and_some_are_timed(seconds: float) -> None:
     """For a start with stored run times, which checks whether they still hold."""
-    machine = Machine(lambda rows: rows / 6 * seconds, lanes=2)
-    assert prepared(machine, 6) == [seconds]
-    assert machine.rows() == [1, 1, 2, 2, 4, 4] + [6] * (2 * RUNS)
+    machine = Machine(lambda rows: rows / 8 * seconds, lanes=2)
+    timed = (1, 2, 3, 8)
+    runs = 2 * MIN_WARMUP_RUNS
+    assert prepared(machine, 1, 2, 3, 4, 8) == [
+        {rows: [rows / 8 * seconds] * runs for rows in timed}
+    ]
+    counts = Counter(machine.rows())
+    assert counts == {4: 2} | dict.fromkeys(timed, 2 + runs)
 
 
 def test_a_failure_of_running_all_sizes_is_passed_on() -> None:
     """The device may have less memory than when the run times were measured."""
-    (error,) = prepared(Machine(lanes=2, capacity=3), 4)
+    (error,) = prepared(Machine(lanes=2, capacity=3), 1, 2, 4)
     assert isinstance(error, OutOfMemory)
     assert error.rows == 4

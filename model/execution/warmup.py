@@ -6,7 +6,7 @@ low weight, so that other models on the device are served meanwhile.  All lanes 
 time, since lanes that share a device slow each other down.  Rates are rows per second.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping, Sequence
 from statistics import median
 from typing import Any
 
@@ -43,6 +43,11 @@ MIN_CAP_ROWS = 4
 
 class SampleFailed(ModelError):
     """The model cannot run the generated row that warm-up uses."""
+
+
+def averages(times: Mapping[int, Sequence[float]]) -> dict[int, float]:
+    """Return the seconds of a run of each size: the `trimmed_mean` of *times*, by rows."""
+    return {rows: trimmed_mean(of_size) for rows, of_size in times.items()}
 
 
 def sizes_up_to(largest: int) -> list[int]:
@@ -84,6 +89,13 @@ def choose_cap(measured: dict[int, float]) -> int:
     knee = min(rows for rows in rates if rates[rows] >= KNEE_RATE_SHARE * best)
     small = [rows for rows in rates if rows <= MIN_CAP_ROWS and rates[rows] > best / 2]
     return max(knee, *small) if small else knee
+
+
+def sizes_to_time(sizes: Collection[int]) -> set[int]:
+    """Return the smallest and the largest of *sizes*, in rows, and up to two evenly between."""
+    ordered = sorted(sizes)
+    last = len(ordered) - 1
+    return {ordered[last * part // 3] for part in range(4)}
 
 
 def repeat_sample(sample: Feed, rows: int) -> Feed:
@@ -139,9 +151,9 @@ class MeasuredRuns:
         launched = [trace.runs[-1] for trace in traces]
         return [(run.seconds or 0.0) - run.dispatch_overhead for run in launched]
 
-    async def run_on_all(self, feed: Feed, repeats: Callable[[float], int]) -> float:
+    async def run_on_all(self, feed: Feed, repeats: Callable[[float], int]) -> list[float]:
         """
-        Return the seconds of a run of *feed* while all lanes run it: the `trimmed_mean`.
+        Return the seconds of each timed run of *feed*, while all lanes run it.
 
         *repeats* returns the number of runs to time on each lane, given the median of the seconds
         of the runs so far.  An untimed run on each lane before the timed ones lets the engine
@@ -152,22 +164,27 @@ class MeasuredRuns:
         times = await self.run(feed, self._lanes, latency)
         while (missing := self._lanes * repeats(median(times)) - len(times)) > 0:
             times += await self.run(feed, missing, latency)
-        return trimmed_mean(times)
+        return times
 
-    async def run_all_sizes(self, sample: Feed, largest: int) -> float:
+    async def run_sizes(self, sample: Feed, sizes: Collection[int]) -> dict[int, list[float]]:
         """
-        Run copies of *sample* once for each size of `sizes_up_to`, so that the engine prepares.
+        Run copies of *sample* once for each of *sizes*, in rows, so that the engine prepares.
 
-        Each lane does so.  Return the seconds of a run of *largest* rows while all lanes run it,
-        from a few timed runs.
+        Each lane does so.  Return the seconds of a few timed runs of `sizes_to_time`, by rows.
         """
 
         def few(seconds: float) -> int:
             return min(MIN_WARMUP_RUNS, warmup_runs(seconds))
 
-        for rows in sizes_up_to(largest)[:-1]:
-            await self.run(repeat_sample(sample, rows), self._lanes)
-        return await self.run_on_all(repeat_sample(sample, largest), few)
+        timed = sizes_to_time(sizes)
+        times: dict[int, list[float]] = {}
+        for rows in sorted(sizes):
+            feed = repeat_sample(sample, rows)
+            if rows in timed:
+                times[rows] = await self.run_on_all(feed, few)
+            else:
+                await self.run(feed, self._lanes)
+        return times
 
     def stop(self) -> Deferred[None]:
         """
@@ -191,9 +208,9 @@ async def warm_up(
     largest: int | None,
     *,
     on_progress: Callable[[str], object],
-) -> dict[int, float]:
+) -> dict[int, list[float]]:
     """
-    Run 1, 2, 4, ... copies of the row *sample*; return the seconds of a run for each size in rows.
+    Run 1, 2, 4, ... copies of the row *sample*; return the seconds of the runs, by their rows.
 
     With *largest*, in rows, the sweep ends at that size.  Without it the sweep ends at a plateau of
     the rate, at `MAX_WARMUP_ROWS`, or before the first size that cannot be run: the device may be
@@ -201,23 +218,22 @@ async def warm_up(
     line of text for each size.  Raises `SampleFailed` if the model fails to run one row, and
     `ModelError` if the device has no memory for one row or if a size up to *largest* cannot be run.
     """
-    measured: dict[int, float] = {}
+    times: dict[int, list[float]] = {}
     for rows in sizes_up_to(largest or MAX_WARMUP_ROWS):
         try:
-            measured[rows] = await runs.run_on_all(repeat_sample(sample, rows), warmup_runs)
+            times[rows] = await runs.run_on_all(repeat_sample(sample, rows), warmup_runs)
         except (CancelledError, ShuttingDown):
             raise
         except Exception as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            if not measured and not isinstance(error, OutOfMemory):
+            if not times and not isinstance(error, OutOfMemory):
                 raise SampleFailed(f"a run of one row failed: {reason}") from error
-            if largest is not None or not measured:
+            if largest is not None or not times:
                 raise ModelError(f"a run of {rows} rows failed: {reason}") from error
-            on_progress(
-                f"a run of {rows} rows failed, the largest batch is {max(measured)}: {reason}"
-            )
+            on_progress(f"a run of {rows} rows failed, the largest batch is {max(times)}: {reason}")
             break
+        measured = averages(times)
         on_progress(f"{rows} rows: {measured[rows] * 1e3:.1f} ms")
         if largest is None and has_plateaued(measured):
             break
-    return measured
+    return times

@@ -8,6 +8,7 @@ from twisted.internet.defer import Deferred, ensureDeferred
 from twisted.internet.task import Clock
 
 from model.execution.decode_pool import DecodePool
+from model.execution.disturbance import OtherPrograms
 from model.signature import Feed, Signature, blank_feed
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader
@@ -21,7 +22,11 @@ IMAGE = encoded(coloured(16, 16), "PNG")
 
 
 class ModelHostHarness:
-    """A host whose threads the test steps; a run takes 1/64 s a row."""
+    """
+    A host whose threads the test steps.
+
+    A run takes `seconds_per_row` for each row, while other programs use `cores_of_others` of 2.
+    """
 
     def __init__(
         self,
@@ -33,11 +38,14 @@ class ModelHostHarness:
         capacity: int | None = None,
     ) -> None:
         self.clock = Clock()
+        self.cpu_of_others = 0.0  #: CPU seconds
         self.calls = Calls()
         self.decoders = ManualThreads()
         self.threads = SteppedThreads()
         self.lines: list[str] = []
         self.runs_after_close = 0
+        self.seconds_per_row = 1 / 64
+        self.cores_of_others = 0.0
         self.runner = FakeRunner(*signatures, capacity=capacity, spend=self.spend)
         self.loader = FakeLoader(self.runner, lanes=lanes)
         monkeypatch.setattr("model.execution.lane_pool.ModelThread", self.threads)
@@ -56,14 +64,16 @@ class ModelHostHarness:
             pool=self.pool,
             on_progress=self.lines.append,
             load=loader,
+            watch=lambda seconds: OtherPrograms(seconds, lambda: self.cpu_of_others, 2, 2),
         )
         self.hosts.append(host)
         return host
 
     def spend(self, rows: int) -> None:
-        """Let a run take 1/64 s a row, and count runs on a freed device."""
+        """Let a run take its time, and count runs on a freed device."""
         self.runs_after_close += self.runner.closed
-        self.clock.rightNow += rows / 64
+        self.clock.rightNow += rows * self.seconds_per_row
+        self.cpu_of_others += rows * self.seconds_per_row * self.cores_of_others
 
     def turn(self) -> None:
         """Run until nothing is due."""
