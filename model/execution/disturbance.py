@@ -17,8 +17,9 @@ from model.execution.cores import usable_cores
 #: thread takes a third of two cores from two lanes.
 MAX_QUIET_SHARE = 0.15
 
-#: ... or if the upper quartile of the runs of most sizes exceeds their median by this factor.  It
-#: exceeded it by 0 % to 44 % beside busy programs: CPU times tell more, where they are known.
+#: Where that share is not known: it is disturbed if the upper quartile of the runs of most sizes
+#: exceeds their median by this factor.  Busy programs raise it by 0 % to 44 %, and runs of less than
+#: a millisecond differ by 30 % on a quiet machine, so that the share says more.
 MAX_QUIET_SPREAD = 1.25
 
 #: The kernel counts CPU time in steps of 0.01 s, which say nothing about a shorter measurement.
@@ -41,8 +42,8 @@ def disturbance(times: Iterable[Sequence[float]], share: float | None) -> str | 
     that other programs took meanwhile; None if it is unknown, and only the spread of *times*
     decides.
     """
-    if share is not None and share > MAX_QUIET_SHARE:
-        return f"other programs used {share:.0%} of the cores"
+    if share is not None:
+        return f"other programs used {share:.0%} of the cores" if share > MAX_QUIET_SHARE else None
     spread = median(upper / middle for _, middle, upper in map(quartiles, times))
     if spread > MAX_QUIET_SPREAD:
         return f"a quarter of the runs took at least {spread:.1f} times as long as usual"
