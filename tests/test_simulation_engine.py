@@ -1,5 +1,7 @@
 """The batcher on simulated time: scripts/simulation/engine.py."""
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import exp, inf, log, sqrt
 from statistics import fmean, stdev
 
@@ -18,6 +20,7 @@ from scripts.simulation.engine import (
     simulate,
     simulate_fixed,
 )
+from scripts.simulation.machine import Client, Disturbance, Neighbour, SlowFirstRun, Stalls
 from tests.fakes.executor import GreedyPolicy
 from tests.fakes.load import chance
 
@@ -37,6 +40,7 @@ def a_workload(
     slo: float = inf,
     lanes: int = 1,
     noise: Noise | None = None,
+    disturbances: Sequence[Disturbance] = (),
 ) -> Workload:
     """Return a workload with arrivals at *due*, seconds from its start."""
     requests = requests or len(due)
@@ -50,6 +54,7 @@ def a_workload(
         per_answer=per_answer,
         slo=slo,
         lanes=lanes,
+        disturbances=disturbances,
     )
 
 
@@ -122,6 +127,19 @@ def test_a_run_takes_its_time_and_its_noise() -> None:
     assert history.runs == [(0, 1), (1, 2), (3, 1)]
 
 
+def test_disturbances_follow_one_another() -> None:
+    """Here the stall is at 5 s; only the run that lasts three times as long meets it."""
+    slow, stall = SlowFirstRun(3.0), Stalls([START + 5.0], [1.0])
+    assert ends(a_workload([0.0, 20.0], disturbances=[slow, stall]), GreedyPolicy()) == [
+        13.75,
+        24.25,
+    ]
+    assert ends(a_workload([0.0, 20.0], disturbances=[stall, slow]), GreedyPolicy()) == [
+        12.75,
+        24.25,
+    ]
+
+
 @pytest.mark.parametrize("rows", [1, 7, 32])
 def test_noise_is_as_large_for_a_run_of_many_rows(rows: int) -> None:
     """Its mean is 1, and the standard deviation of its logarithm is *sigma*, for any rows."""
@@ -166,13 +184,13 @@ def test_clients_are_answered_one_by_one() -> None:
 
 
 def test_a_request_that_cannot_be_in_time_is_refused() -> None:
-    """It has no answer; its client sends the next request after the time of a run."""
+    """Unless nothing waits or runs; a client sends its next request after the time of a run."""
     history = simulate(a_workload([0.0, 1.0, 1.0], slo=5.0), GreedyPolicy(), cap=1)
     assert history.ended == [START + 4.25, inf, inf]
     assert (history.refused, history.dropped) == ([1, 2], [])
     history = simulate(a_workload([0.0], requests=3, think=1.0, slo=4.0), GreedyPolicy(), cap=1)
     assert [due - START for due in history.due] == [0.0, 5.25, 10.5]
-    assert history.refused == [0, 1, 2]
+    assert (history.refused, history.dropped) == ([], [0, 1, 2])  # the lane was idle: admitted
 
 
 def test_an_admitted_request_that_is_late_is_dropped() -> None:
@@ -208,6 +226,28 @@ def test_stepping_from_run_to_run_has_the_same_history(
             for delay in (0.0, 0.5, 5.0, 20.0):
                 policy = FixedPolicy(rows, delay)
                 assert simulate_fixed(workload, policy) == simulate(workload, policy, rows)
+
+
+@pytest.mark.parametrize("load", [0.3, 0.9])
+def test_it_has_the_same_history_on_a_machine_that_changes(load: float) -> None:
+    """With all disturbances together, for any fixed setting."""
+    workload = random_workload(FLAT, load, seed=3, grain=None)
+    disturbed = replace(
+        workload,
+        disturbances=[
+            Neighbour([rows**-0.5 * 2 for rows in range(1, 34)], START + 5.0, START + 40.0),
+            Client(workload.due, 0.02),
+            Stalls([START + 3.0 * number for number in range(20)], [0.5, 4.0] * 10),
+            SlowFirstRun(3.0),
+            SlowFirstRun(2.0, of_each_size=True),
+        ],
+    )
+    for rows in (1, 2, 32):
+        for delay in (0.0, 0.5, 20.0):
+            policy = FixedPolicy(rows, delay)
+            history = simulate_fixed(disturbed, policy)
+            assert history == simulate(disturbed, policy, rows)
+            assert history != simulate_fixed(workload, policy)
 
 
 @pytest.mark.parametrize(("think", "per_answer"), [(0, 0), (0.5, 0), (7, 0), (0, 0.3), (7, 2)])

@@ -28,6 +28,7 @@ from batcher.learning.latency import LatencyCurve
 from batcher.policy import FixedPolicy, Policy
 from batcher.queue import Queue
 from batcher.stats import Recorder
+from scripts.simulation.machine import Disturbance, Run
 
 #: The start of a workload, in seconds.  Not 0: a timer is set by a delay, and the sum
 #: ``now + (time - now)`` is exactly *time* only if *time* is less than twice *now*.
@@ -72,6 +73,7 @@ class Workload:
     per_answer: float = 0.0
     slo: float = inf  #: seconds allowed for each answer
     lanes: int = 1
+    disturbances: Sequence[Disturbance] = ()  #: in the order in which they change the time of a run
 
 
 @dataclass(slots=True)
@@ -186,24 +188,49 @@ class SimulatedClock:
             call.function()
 
 
+class _Runs:
+    """Records the runs of a workload, and determines how long they take."""
+
+    __slots__ = ("_launched", "_sizes", "_workload")
+
+    def __init__(self, workload: Workload, history: History) -> None:
+        self._workload = workload
+        self._launched = history.runs
+        self._sizes: set[int] = set()  # the rows of all runs
+
+    def launch(self, start: float, oldest: int, shares: Sequence[float]) -> float:
+        """
+        Record a run at the time *start*, and return its seconds.
+
+        *oldest* is the number of its first request; *shares* are the noise of each request.
+        """
+        workload, rows = self._workload, len(shares)
+        seconds = workload.seconds[rows] * workload.noise.factor(shares)
+        if workload.disturbances:
+            run = Run(start, rows, not self._launched, rows not in self._sizes)
+            for each in workload.disturbances:
+                seconds = each.disturbed(run, seconds)
+        self._launched.append((oldest, rows))
+        self._sizes.add(rows)
+        return seconds
+
+
 class _Lane:
     """A lane whose runs take the times of the workload; the result of a request is its number."""
 
     seconds: float | None = None
 
-    def __init__(self, clock: SimulatedClock, workload: Workload, history: History) -> None:
+    def __init__(self, clock: SimulatedClock, noise: Noise, runs: _Runs) -> None:
         self._clock = clock
-        self._workload = workload
-        self._runs = history.runs
+        self._noise = noise
+        self._runs = runs
 
     def run(self, pieces: Sequence[Piece[int]]) -> Deferred[Sequence[int]]:
         """
         Start a run of *pieces*; the Deferred fires at its end with the number of each request.
         """
-        rows, noise = len(pieces), self._workload.noise
-        shares = [noise.shares[piece.item] for piece in pieces]
-        taken = self._workload.seconds[rows] * noise.factor(shares)
-        self._runs.append((pieces[0].item, rows))
+        shares = [self._noise.shares[piece.item] for piece in pieces]
+        taken = self._runs.launch(self._clock.now, pieces[0].item, shares)
         ended: Deferred[Sequence[int]] = Deferred()
         self._clock.callLater(taken, ended.callback, [piece.item for piece in pieces])
         return ended
@@ -223,9 +250,10 @@ class _Simulation:
         self._queue: Queue[int, int] = Queue(
             LatencyCurve(workload.measured), cap, workload.requests
         )
+        runs = _Runs(workload, self.history)
         self._batcher: Batcher[int, int] = Batcher(
             self._clock,
-            [_Lane(self._clock, workload, self.history) for _ in range(workload.lanes)],
+            [_Lane(self._clock, workload.noise, runs) for _ in range(workload.lanes)],
             policy,
             join=itemgetter(0),
             observer=Recorder(),
@@ -316,7 +344,8 @@ def simulate_fixed(workload: Workload, policy: FixedPolicy) -> History:
     if workload.lanes != 1 or workload.slo < inf:
         raise ValueError("expected one lane and no SLO: use simulate for others")
     limit, history = policy.max_batch_size, History(due=list(workload.due))
-    due, ended, runs, noise = history.due, history.ended, history.runs, workload.noise
+    due, ended, shares = history.due, history.ended, workload.noise.shares
+    runs = _Runs(workload, history)
     # Requests before *head* are launched, those before *ready* wait at the time *free*.
     head, ready, free, answered = 0, 0, START, START
     while head < len(due):
@@ -324,9 +353,8 @@ def simulate_fixed(workload: Workload, policy: FixedPolicy) -> History:
         if stop < head + limit and (stop == head or free < due[head] + policy.max_queue_delay):
             start, stop = _delayed_start(due, head, policy)
         rows = stop - head
-        free = start + workload.seconds[rows] * noise.factor(noise.shares[head:stop])
+        free = start + runs.launch(start, head, shares[head:stop])
         ended.extend(repeat(free, rows))
-        runs.append((head, rows))
         # A client without think time sends its next request after the next run is launched.
         head, ready = stop, bisect_right(due, free, stop)
         if workload.think is not None:
