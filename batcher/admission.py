@@ -22,15 +22,11 @@ from batcher.request import Request
 from batcher.retries import Retries
 from batcher.share import Share, ShareTurns
 
-#: How long a share must be idle before a request is admitted against the estimate, in expected run
-#: times of one row.
-MIN_IDLE_RUNS = 8.0
-
 
 class AdmissionControl(Generic[Item, Result]):
     """Admits or refuses requests; once the batcher or a share is closed, refuses all of them."""
 
-    __slots__ = ("_closing", "_lanes", "_override", "_pending", "_retries", "_turns")
+    __slots__ = ("_closing", "_lanes", "_pending", "_retries", "_turns")
 
     def __init__(
         self,
@@ -46,17 +42,6 @@ class AdmissionControl(Generic[Item, Result]):
         self._pending = pending
         self._retries = retries
         self._lanes = lanes
-        # Queue and deadline of a request that was admitted although it was estimated to be late,
-        # until its outcome is known.  The deadline identifies the request.  A request without a
-        # timeout gets another deadline when it is submitted; its outcome then counts as usual.
-        self._override: tuple[Queue[Item, Result], float] | None = None
-
-    def is_idle(self, queue: Queue[Item, Result]) -> bool:
-        """Return whether no row of the share of *queue* waits, and no lane runs one."""
-        share = self._turns.share_of(queue.share)
-        return share not in self._pending.queues.values() and not any(
-            self._turns.share_of(batch.queue.share) is share for batch in self._lanes
-        )
 
     def admit(
         self,
@@ -69,61 +54,42 @@ class AdmissionControl(Generic[Item, Result]):
         """
         Raise `Overloaded` if a row that arrives in *queue* now is expected to miss its *deadline*.
 
-        Call this before a request causes any work.  Exception: when nothing of the share has been
-        queued or running for some time, admit a request even if it is estimated to be late, so that
-        a wrong estimate cannot refuse everything for good.
+        Call this before a request causes any work.  Exception: while nothing of its share waits or
+        runs, every request is admitted, so that no wrong estimate can refuse everything for good.
         *ahead* is the number of rows that were admitted but not submitted yet.  Raises
         `ShuttingDown` once the batcher or the share is closed, and `RunHung` while all lanes hang.
         """
         closed = self._closing.refusal(queue)
         if closed is not None:
             raise closed
-        if deadline == inf:
+        if deadline == inf or not (ahead or self._is_busy(queue)):
             return
         allowed = deadline - now
         largest = _largest(queue.latency.sizes(queue.cap), queue.cap, allowed)
         wait = self.expected_wait(now, queue, priority, ahead, largest=largest)
-        if wait > allowed and queue.learn():
-            largest = _largest(queue.latency.sizes(queue.cap), queue.cap, allowed)
-            wait = self.expected_wait(now, queue, priority, ahead, largest=largest)
-        if wait <= allowed:
-            return
-        if ahead or not self._may_override(queue, now):
+        if wait > allowed:
             raise Overloaded(wait, allowed)
-        self._override = queue, deadline
 
     def met(self, request: Request[Item, Result], now: float) -> None:
         """Learn that a batch met its deadlines at *now*; *request* is its first open request."""
-        if (request.queue, request.deadline) != self._override:
+        if request.had_to_wait:
             request.queue.admission_margin.met(request.elapsed_share(now))
-        elif request.done == request.rows:
-            self._override = None
-            request.queue.admission_margin.met_unexpectedly()
 
-    def missed(self, queue: Queue[Item, Result], rows: int, deadline: float, now: float) -> None:
-        """Learn at *now* that an admitted request of *rows* rows misses its *deadline*."""
-        if (queue, deadline) == self._override:
-            self._override = None
-            return  # as estimated
+    def missed(self, request: Request[Item, Result], now: float) -> None:
+        """Learn at *now* that *request* misses its deadline."""
+        queue = request.queue
         pause = queue.latency.predict(queue.cap) / self._lanes.count
-        # Admission assumes one row: a miss is no evidence if the request has more rows than a
+        # The estimate is for one row: a miss is no evidence if the request has more rows than a
         # batch, or if no run of its queue was ever measured.
-        if rows <= queue.cap and pause > 0.0:
+        if request.had_to_wait and request.rows <= queue.cap and pause > 0.0:
             queue.admission_margin.missed(now, pause)
 
-    def _may_override(self, queue: Queue[Item, Result], now: float) -> bool:
-        """
-        Return whether to admit a request of *queue* against the estimate.
-
-        True if its share has been idle for `MIN_IDLE_RUNS` expected runs of one row: while every
-        request is refused, no run can correct a wrong estimate.  False while another request
-        admitted in this way has no outcome and its deadline has not passed.
-        """
-        if self._override is not None and now < self._override[1]:
-            return False
+    def _is_busy(self, queue: Queue[Item, Result]) -> bool:
+        """Return whether a row of the share of *queue* waits, or a lane runs one."""
         share = self._turns.share_of(queue.share)
-        idle_for = now - max(self._lanes.created, share.last_completed)
-        return idle_for >= MIN_IDLE_RUNS * queue.latency.predict(1) and self.is_idle(queue)
+        return share in self._pending.queues.values() or any(
+            self._turns.share_of(batch.queue.share) is share for batch in self._lanes
+        )
 
     def expected_wait(
         self,
@@ -145,7 +111,7 @@ class AdmissionControl(Generic[Item, Result]):
         """
         latency = queue.latency
         if largest is None:
-            largest = _largest(latency.peek_sizes(queue.cap), queue.cap, inf)
+            largest = _largest(latency.sizes(queue.cap), queue.cap, inf)
         share, retries = self._turns.share_of(queue.share), self._retries.by_queue()
         rows = ahead + rows_before(priority, queue.by_level) + retries.pop(queue, 0)
         batches, rest = divmod(rows, largest)

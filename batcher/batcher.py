@@ -8,6 +8,7 @@ decide, launch, set the one timer, fire the Deferreds, and last learn, so that n
 callbacks run or l(b) is fitted.
 """
 
+from collections import deque
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from functools import partial
 from math import inf
@@ -78,7 +79,7 @@ class Batcher(Generic[Item, Result]):
         self._clock = clock
         self._policy = policy
         turns = ShareTurns()
-        self._lanes: Lanes[Item, Result] = Lanes(executors, turns, run_timeout, clock.seconds())
+        self._lanes: Lanes[Item, Result] = Lanes(executors, turns, run_timeout)
         self._pending: Pending[Item, Result] = Pending(turns)
         self._retries: Retries[Item, Result] = Retries()
         self._observer = observer
@@ -87,6 +88,8 @@ class Batcher(Generic[Item, Result]):
             self._pending, self._retries, self._lanes, turns, self._closing
         )
         self._completions: Completions[Item, Result] = Completions(join, observer)
+        # Succeeded, with the seconds of the run itself and of the dispatch overhead.
+        self._to_learn: deque[tuple[Batch[Item, Result], float, float]] = deque()
         self._number = 0
         self._turning = False
         self._timer = DeadlineTimer(clock, self._turn)
@@ -120,19 +123,19 @@ class Batcher(Generic[Item, Result]):
         now = self._clock.seconds()
         refusal = self._closing.refusal(queue) or queue.refusal(rows, deadline, now)
         if refusal is not None:
-            self._refused(refusal, rows, queue, deadline, now)
+            self._refused(refusal, rows, queue)
             return fail(refusal)
         self._number += 1
+        had_to_wait = not self._lanes.idle
         request: Request[Item, Result] = Request(
-            self._number, item, rows, queue, now, deadline, priority, source, trace
+            self._number, item, rows, queue, now, deadline, priority, source, trace, had_to_wait
         )
         answer = request.answer = Deferred(partial(self._cancel, request))
         self._pending.push(request)
         queue.arrivals.observe(rows, now)
-        foreseen = source is not None and queue.returns.observe(source, rows, now)
-        if foreseen and queue.keeps_holding(deadline):
-            return answer
-        if self._lanes.idle:
+        if source is not None:
+            queue.returns.observe(source, now)
+        if not had_to_wait:
             self._turn()
         elif deadline < self._timer.at:
             self._timer.set(deadline)
@@ -193,20 +196,12 @@ class Batcher(Generic[Item, Result]):
 
     # The end of a request.
 
-    def _refused(
-        self,
-        error: BatcherError,
-        rows: int,
-        queue: Queue[Item, Result],
-        deadline: float,
-        now: float,
-    ) -> None:
+    def _refused(self, error: BatcherError, rows: int, queue: Queue[Item, Result]) -> None:
         """Record that a submitted request of *rows* rows is not accepted."""
         if isinstance(error, RefusalError):
             self._observer.refused(queue, rows, error.cause)
         else:
             self._observer.expired(queue, rows, "submit")
-            self.admission.missed(queue, rows, deadline, now)
 
     def _cancel(self, request: Request[Item, Result], answer: Deferred[Result]) -> None:
         """Called when *answer*, the Deferred of *request*, is cancelled."""
@@ -227,7 +222,7 @@ class Batcher(Generic[Item, Result]):
     def _expire(self, requests: Iterable[Request[Item, Result]], now: float, stage: Stage) -> None:
         for request in requests:
             if request.open:
-                self.admission.missed(request.queue, request.rows, request.deadline, now)
+                self.admission.missed(request, now)
                 self._close(request, DeadlineExceeded(now - request.deadline, stage))
 
     def _stop_launches(self, request: Request[Item, Result]) -> None:
@@ -258,9 +253,10 @@ class Batcher(Generic[Item, Result]):
         finally:
             self._turning = False
         if self._deliver():
-            # Learn while runs are under way: neither an answer nor the next run waits for it.
-            for batch in self._lanes:
-                batch.queue.learn()
+            # Neither an answer nor the next run waits for it.
+            while self._to_learn:
+                batch, seconds, overhead = self._to_learn.popleft()
+                batch.queue.latency.observe(batch.rows, seconds, overhead)
 
     def _launch_next(self) -> bool:
         """Expire requests; launch a retry or what the policy decides; return whether to repeat."""
@@ -316,6 +312,7 @@ class Batcher(Generic[Item, Result]):
         queue = batch.queue
         seconds = queue.latency.predict(batch.rows)
         run = Run(batch.rows, queue.cap, reason, None, now, seconds, queue.rows)
+        queue.latency.launched(batch.rows, explored=reason == "explore")
         self._lanes.launch(batch, run)
         self._observer.launched(queue, run)
         batch.launched()
@@ -352,7 +349,7 @@ class Batcher(Generic[Item, Result]):
             self._observer.ended(queue, batch.run, error)
             self._fail(batch, error if isinstance(error, ResultCountMismatch) else RunFailed(error))
         else:
-            queue.record_run(batch.rows, *batch.split_overhead())
+            self._to_learn.append((batch, *batch.split_overhead()))
             self._observer.ended(queue, batch.run, None)
             queue.returns.answered(batch.completed_sources, now)
             late = False

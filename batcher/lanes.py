@@ -22,7 +22,7 @@ class Lanes(Generic[Item, Result]):
     """The batches in flight, in order of launch, and the idle lanes; charges the shares."""
 
     __slots__ = (
-        "_running", "_turns", "all_hung", "count", "created", "hung", "idle", "run_timeout",
+        "_running", "_turns", "all_hung", "count", "hung", "idle", "run_timeout",
     )  # fmt: skip
 
     def __init__(
@@ -30,10 +30,9 @@ class Lanes(Generic[Item, Result]):
         executors: Sequence[Executor[Item, Result]],
         turns: ShareTurns,
         run_timeout: float,
-        now: float,
     ) -> None:
         """
-        Each of *executors* is a lane; *now* is the time of creation.
+        Each of *executors* is a lane.
 
         A run may take *run_timeout* seconds, or `MIN_HUNG_RUN_RATIO` times its expected time if
         that is longer; a run of a background share may take any time.  Each run is charged to its
@@ -43,7 +42,6 @@ class Lanes(Generic[Item, Result]):
         self._turns = turns
         self.run_timeout = run_timeout
         self.count = len(executors)
-        self.created = now
         #: A stack: the lane that ran last has the warmest caches and is used first.
         self.idle = list(reversed(executors))
         # In order of launch, which a set would not keep.
@@ -77,7 +75,6 @@ class Lanes(Generic[Item, Result]):
         else:
             self._turns.ended(batch.queue.share, run.expected, run.seconds)
         self.idle.append(batch.executor)
-        self._turns.share_of(batch.queue.share).last_completed = now
 
     def give_up(self, now: float) -> list[Batch[Item, Result]]:
         """Give up the runs whose time limit has passed at *now*; return only these batches."""

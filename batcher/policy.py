@@ -6,14 +6,13 @@ Views and decisions are made on the inference path, so they are plain slotted da
 """
 
 from dataclasses import dataclass
-from math import copysign, inf, sqrt
-from statistics import NormalDist
+from math import inf
 from typing import Protocol
 
 from batcher.learning.arrivals import UNEXPECTED, Arrivals
 from batcher.learning.latency import LatencyCurve
 from batcher.learning.returns import NONE_RETURNING, Returning
-from batcher.learning.sizes import Candidate, Sizes
+from batcher.learning.sizes import Sizes
 from batcher.trace import Reason
 
 #: The arrival rate counts as at most this share of the best rate of runs: if it is higher, requests
@@ -22,16 +21,6 @@ MAX_RATE_SHARE = 0.95
 
 #: A return-hold may cost at most this share of the run time that it is expected to save.
 MAX_HOLD_COST_SHARE = 0.9
-
-#: A size that never ran is explored only if it is expected to save more than this share of the
-#: waiting time.
-MIN_UNMEASURED_SAVING = 0.2
-
-#: The number of later batches for which the gain from exploring a size is counted.
-EXPLORATION_HORIZON_BATCHES = 50.0
-
-#: The distribution of chance errors, in standard errors.
-STANDARD_NORMAL = NormalDist()
 
 #: A return-hold lasts at most this multiple of the usual return time,
 MAX_RETURN_RATIO = 1.5
@@ -52,6 +41,9 @@ class LatencyModel(Protocol):
 
     def sizes(self, cap: int) -> Sizes:
         """Return the batch sizes worth running, up to *cap* rows; empty if no size is measured."""
+
+    def to_explore(self, best: int, most: int) -> int:
+        """Return the size to measure instead of *best*, at most *most* rows; 0: none."""
 
 
 UNKNOWN: LatencyModel = LatencyCurve({})
@@ -118,9 +110,6 @@ class Policy(Protocol):
         """
         Return what to do with *queue* at *now*; called after every change, on the reactor thread.
 
-        Exception: it is not called when an awaited request arrives during a ``return-hold`` while
-        other awaited requests are missing.
-
         A launch of more than ``lanes.cap`` rows is cut to the cap.  If a draining queue has rows
         and a lane is idle, the policy must launch a batch, because it is not called again.
         """
@@ -149,6 +138,14 @@ class LotPolicy:
         share = -(-queue.rows // lanes.idle)
         rows = lot_size(share, lanes, queue)
         latency, allowed = queue.latency, queue.head_deadline - now
+        explored = latency.to_explore(rows, min(share, lanes.cap))
+        needed = latency.margin * latency.predict(explored)
+        if (
+            explored
+            and needed <= allowed
+            and 2.0 * latency.predict(explored) <= queue.head_deadline - queue.oldest
+        ):
+            return Launch(explored, "explore", now + needed)
         finish = now + latency.margin * latency.predict(rows if rows < queue.rows else 1)
         if queue.rows == 1:
             finish = -inf  # no other request waits for it, and its run measures l(1)
@@ -166,56 +163,24 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     that take l(b) seconds, n waiting rows and r arriving rows per second.  n is *share*, the
     waiting rows of one idle lane, plus the rows that this lane expects from a burst.  A size above
     all measured sizes is at most twice the largest of them; if none is measured, launch *share*
-    rows, up to the cap.  Exploration: another size is launched if it is stale and at least twice
-    its rows wait, or if its total waiting time may be less and the expected gain exceeds the cost.
+    rows, up to the cap.
     """
     sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
     largest = min(share, lanes.cap)
-    stale = next((rows for rows in sizes.stale if 2 * rows <= share), 0)
-    if stale:
-        return stale
     if largest > sizes.measured:
         return min(largest, 2 * sizes.measured) or largest
-    best, expected = 1, sizes.expected[0]
+    best, least = 1, inf
     rate = min(queue.arrivals.rate / lanes.total, MAX_RATE_SHARE * sizes.rates[-1])
     waiting = 2.0 * (share + queue.arrivals.surge / lanes.total)
-    least = inf
-    for rows, certain, likely in zip(sizes.rows, sizes.rates, sizes.expected, strict=True):
+    for rows, certain in zip(sizes.rows, sizes.rates, strict=True):
         if rows > share:
             break
         if certain <= rate:
             # Runs do not catch up with arrivals: take the size with the best rate, the largest.
-            best, expected = rows, likely
+            best = rows
         elif (cost := (waiting + rows) / (certain - rate)) < least:
-            best, least, expected = rows, cost, likely
-    # If runs do not catch up with arrivals, compute as if they just did.
-    spare = max(expected - rate, (1.0 - MAX_RATE_SHARE) * expected)
-    chosen, most = best, 0.0
-    for it in sizes.exploration:
-        if best != it.rows <= share:
-            loss = (it.rows - best) / (waiting + best) - (it.rate - expected) / spare
-            error = it.error * it.rate / spare
-            if (improvement := _expected_improvement(it, loss, error)) > most:
-                chosen, most = it.rows, improvement
-    return chosen
-
-
-def _expected_improvement(it: Candidate, loss: float, error: float) -> float:
-    """
-    Return the expected gain from exploring *it*, less the cost; at most 0: do not explore.
-
-    All numbers are relative to the total waiting time with the best size.  *loss* is the expected
-    increase of that time, and *error* its standard error.  ``it.runs`` further runs halve the
-    variance of the estimate; each costs *loss*.  After these runs the estimate differs from *loss*
-    by chance; if it is then negative, `EXPLORATION_HORIZON_BATCHES` batches gain its amount.  For a
-    size that never ran, a gain counts as far as it exceeds `MIN_UNMEASURED_SAVING`.
-    """
-    if not it.runs:
-        return EXPLORATION_HORIZON_BATCHES * max(0.0, -loss - MIN_UNMEASURED_SAVING)
-    deviation = error * sqrt(0.5)
-    distance = loss / deviation if deviation else copysign(inf, loss)
-    gain = deviation * STANDARD_NORMAL.pdf(distance) - loss * STANDARD_NORMAL.cdf(-distance)
-    return EXPLORATION_HORIZON_BATCHES * gain - it.runs * max(0.0, loss)
+            best, least = rows, cost
+    return best
 
 
 def fitting(sizes: Sizes, allowed: float) -> Sizes:
@@ -228,9 +193,7 @@ def fitting(sizes: Sizes, allowed: float) -> Sizes:
         return sizes
     fit = sum(2.0 * b <= allowed * rate for b, rate in zip(sizes.rows, sizes.rates, strict=True))
     fit = max(1, fit)
-    return Sizes(
-        sizes.rows[:fit], sizes.rates[:fit], sizes.expected[:fit], sizes.longest, sizes.measured
-    )
+    return Sizes(sizes.rows[:fit], sizes.rates[:fit], sizes.longest, sizes.measured)
 
 
 def _held_until(queue: QueueView, lanes: LaneView) -> float:
@@ -241,7 +204,7 @@ def _held_until(queue: QueueView, lanes: LaneView) -> float:
         return -inf
     shared = latency.predict(together)
     gain = latency.predict(queue.rows) + latency.predict(returning.rows) - shared
-    usual = returning.within(together)
+    usual = returning.each * together
     if usual > MAX_HOLD_COST_SHARE * gain:
         return -inf
     longest = min(gain, max(MAX_RETURN_RATIO * usual, MIN_HOLD_SHARE * gain))

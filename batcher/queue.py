@@ -67,8 +67,6 @@ class Queue(Generic[Item, Result]):
     # Sequence numbers, not requests: a request that is no longer waiting must not stay in memory.
     _deadlines: list[tuple[float, int, Priority]] = field(default_factory=list, init=False)
     _max_deadlines: int = field(default=_MIN_DEADLINES, init=False)
-    # The last run, until `learn` is called: the arguments of `LatencyCurve.observe`.
-    _last_run: tuple[int, float, float] | None = field(default=None, init=False)
 
     def __post_init__(self) -> None:
         if self.cap < 1 or self.max_queued_rows < 1:
@@ -79,27 +77,6 @@ class Queue(Generic[Item, Result]):
         self.in_background = self.share is not None and self.share.background
 
     # What is known about its runs.
-
-    def record_run(self, rows: int, seconds: float, dispatch_overhead: float) -> None:
-        """
-        Record a run of *rows* rows: *seconds* for the run itself, plus *dispatch_overhead* seconds.
-
-        A run that may change the next decision is learned at once.  Fitting l(b) takes longer than
-        a lane should be idle; any other run is therefore learned while the next run is under way,
-        or before a request is refused.
-        """
-        self.learn()
-        self._last_run = rows, seconds, dispatch_overhead
-        if self.latency.is_informative(rows):
-            self.learn()
-
-    def learn(self) -> bool:
-        """Learn the time of the last recorded run; return False if no run remains to be learned."""
-        run, self._last_run = self._last_run, None
-        if run is None:
-            return False
-        self.latency.observe(*run)
-        return True
 
     @property
     def margin(self) -> float:
@@ -263,16 +240,6 @@ class Queue(Generic[Item, Result]):
         self.decision = decision
         if decision.reason == "return-hold":
             self.returns.hold()
-
-    def keeps_holding(self, deadline: float) -> bool:
-        """
-        Return whether a return-hold is under way and continues after an awaited request arrived.
-
-        That request is already in the queue, and ends the hold if its *deadline* is the earliest.
-        """
-        if self.decision is None or self.decision.reason != "return-hold":
-            return False
-        return deadline == inf or self.deadline() < deadline
 
     def _count(self, level: int, rows: int) -> None:
         """Add *rows*, which may be negative, to the waiting rows of *level* and to their sum."""

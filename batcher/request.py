@@ -33,6 +33,7 @@ class Request(Generic[Item, Result]):
     priority: Priority = Priority.NORMAL
     source: Hashable | None = None  #: a sender of successive requests, such as a connection
     trace: Trace | None = None
+    had_to_wait: bool = False  #: no lane was idle when it arrived
     taken: int = 0  #: rows that were removed from the queue for a launch
     done: int = 0  #: rows that have a result
     result: Result | None = None  #: the result of all rows, if they ran in one batch

@@ -28,7 +28,6 @@ class Share:
     #: The time of its runs that have ended, and the expected time of those under way; each divided
     #: by the weight.
     settled: float = field(default=0.0, init=False)
-    last_completed: float = field(default=-inf, init=False)  #: when its last run ended
     running: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:

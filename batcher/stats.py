@@ -168,7 +168,7 @@ def queue_report(queue: Queue[Any, Any], now: float) -> QueueReport:
         arrivals=queue.expected(now).rate,
         latency=latency.fitted,
         knee=latency.knee(queue.cap),
-        best=max(latency.peek_sizes(queue.cap).rates, default=0.0),
+        best=max(latency.sizes(queue.cap).rates, default=0.0),
         cap=queue.cap,
         margin=queue.margin,
     )

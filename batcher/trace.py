@@ -10,7 +10,7 @@ from typing import Literal
 
 #: Why a batch was launched.
 Reason = Literal[
-    "full", "idle", "lot", "return-hold", "fixed", "deadline", "drain", "retry", "alone"
+    "full", "idle", "lot", "explore", "return-hold", "fixed", "deadline", "drain", "retry", "alone"
 ]
 
 

@@ -62,7 +62,9 @@ class Admission:
             recorder.refused(queue, 1, "decode")
             raise
         try:
-            self._admit_to_queue(options, deadline, now)
+            self._model.batcher.admission.admit(
+                now, queue, deadline, options.priority, self.rows_ahead
+            )
         except RefusalError as error:
             recorder.refused(queue, 1, error.cause)
             raise
@@ -92,13 +94,3 @@ class Admission:
         The rows of the requests that are decoded are not known: count one for each.
         """
         return self._pool.pending_of(self._share)
-
-    def _admit_to_queue(self, options: RequestOptions, deadline: float, now: float) -> None:
-        admission, ahead = self._model.batcher.admission, self.rows_ahead
-        try:
-            admission.admit(now, self.last_queue, deadline, options.priority, ahead)
-        except Overloaded:
-            if ahead or not admission.is_idle(self.last_queue):
-                raise
-            # The model is idle, and a request for its default queue may be quick enough.
-            admission.admit(now, self._model.default_queue, deadline, options.priority)

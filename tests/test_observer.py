@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from batcher.errors import OutOfMemory, RefusalCause, RunFailed, RunHung, ShuttingDown
+from batcher.errors import OutOfMemory, Overloaded, RefusalCause, RunFailed, RunHung, ShuttingDown
 from batcher.learning.latency import LatencyCurve
 from batcher.observer import CancelStage, ExpiryStage
 from batcher.policy import LotPolicy
@@ -137,7 +137,8 @@ def test_a_request_that_is_refused_before_it_is_submitted_is_left_to_the_caller(
     """Its rows are not known yet."""
     manual = ManualBatcher(cap=1, policy=LotPolicy(), observer=events)
     manual.latency.observe(1, 4.0)
-    with pytest.raises(Exception, match="too busy"):
+    manual.submit("running")
+    with pytest.raises(Overloaded, match="too busy"):
         manual.admit(manual.queues[""], deadline=1.0)
     assert events.rows == []
 

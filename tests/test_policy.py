@@ -6,9 +6,8 @@ from math import inf
 import pytest
 
 from batcher.learning.arrivals import Arrivals
-from batcher.learning.latency import LatencyCurve
+from batcher.learning.latency import EXPLORATION_INTERVAL_BATCHES, LatencyCurve
 from batcher.learning.returns import Returning
-from batcher.learning.sizes import Candidate, Sizes
 from batcher.policy import (
     Decision,
     FixedPolicy,
@@ -20,6 +19,7 @@ from batcher.policy import (
     QueueView,
     WaitUntil,
 )
+from batcher.trace import Reason
 
 ONE = LaneView(idle=1, total=2, cap=8)
 TWO = LaneView(idle=2, total=2, cap=8)
@@ -78,129 +78,87 @@ def test_the_lot_has_the_least_total_waiting(waiting: int, rate: float, rows: in
     assert made.reason == ("idle" if made.rows == waiting else "lot")
 
 
-class UncertainModel:
-    """A latency model in which only the rate of 64 rows is certain."""
-
-    margin = 1.1
-
-    def __init__(self, *exploration: Candidate) -> None:
-        self._exploration = exploration
-
-    def predict(self, rows: int) -> float:
-        """Return the seconds of runs that are all as quick."""
-        return rows / 6000.0
-
-    def sizes(self, cap: int) -> Sizes:
-        """Return the one size, and those that are in doubt."""
-        rates = (6000.0,)
-        return Sizes((64,), rates, rates, cap / 6000.0, cap, exploration=self._exploration)
+#: Sixteen rows may be quicker than eight, because a warm-up has noise.
+HOPEFUL = {8: 0.008, 16: 0.0161, 32: 0.04}
 
 
 @pytest.mark.parametrize(
-    ("trial", "waiting", "rate", "rows"),
+    ("queue", "lanes", "rows", "reason"),
     [
-        (Candidate(128, 6000.0, 0.02, 8.0), 600, 500.0, 64),  # runs catch up soon anyway
-        (
-            Candidate(128, 6000.0, 0.02, 8.0),
-            600,
-            5600.0,
-            128,
-        ),  # if it is quicker, all wait much less
-        (Candidate(128, 6000.0, 0.02, 8.0), 600, 7000.0, 128),  # runs do not catch up
-        (Candidate(128, 6000.0, 0.02, 8.0), 100, 5600.0, 64),  # too few rows wait
-        (Candidate(128, 6000.0, 0.02, 80.0), 600, 5600.0, 64),  # so many runs would cost too much
-        (Candidate(128, 6000.0, 0.002, 8.0), 600, 5600.0, 64),  # it is certainly hardly quicker
-        (Candidate(128, 6000.0, 0.0, 8.0), 600, 5600.0, 64),  # certain: no gain
-        (Candidate(128, 6600.0, 0.0, 8.0), 600, 5600.0, 128),  # certain: a gain
-        (
-            Candidate(60, 5990.0, 0.01, 8.0),
-            600,
-            500.0,
-            60,
-        ),  # smaller: costs nothing, may be quicker
+        (QueueView(20, 9.0), LANE, 16, "explore"),
+        (QueueView(16, 9.0), LANE, 16, "explore"),
+        (QueueView(15, 9.0), LANE, 8, "lot"),  # fewer rows wait,
+        (QueueView(30, 9.0), replace(LANE, idle=2, total=2), 8, "lot"),  # for each lane
+        (QueueView(20, 9.0), replace(LANE, cap=8), 8, "full"),
+        (QueueView(20, 9.0, head_deadline=10.018), LANE, 16, "explore"),
+        (QueueView(20, 9.0, head_deadline=10.017), LANE, 8, "lot"),  # it would be late
+        (QueueView(20, 9.99, head_deadline=10.023), LANE, 16, "explore"),
+        (QueueView(20, 9.99, head_deadline=10.022), LANE, 8, "lot"),  # a run and a wait as long
     ],
-)
-def test_a_size_is_explored_if_the_expected_gain_exceeds_the_cost(
-    trial: Candidate, waiting: int, rate: float, rows: int
+)  # fmt: skip
+def test_a_size_that_may_be_quicker_is_explored(
+    queue: QueueView, lanes: LaneView, rows: int, reason: Reason
 ) -> None:
-    """All requests wait longer for a larger run, and less if it turns out to be quicker."""
-    queue = QueueView(waiting, 0.0, latency=UncertainModel(trial), arrivals=Arrivals(rate))
-    made = LotPolicy().decide(0.5, queue, LaneView(idle=1, total=1, cap=128))
+    """Once in 16 batches, unless its run would be too long for the deadline of the head."""
+    latency = LatencyCurve(HOPEFUL)
+    for _ in range(EXPLORATION_INTERVAL_BATCHES):
+        made = LotPolicy().decide(10.0, replace(queue, latency=latency), lanes)
+        assert isinstance(made, Launch)
+        assert made.rows == 8
+        latency.launched(8, explored=False)
+    made = LotPolicy().decide(10.0, replace(queue, latency=latency), lanes)
     assert isinstance(made, Launch)
-    assert made.rows == rows
+    assert (made.rows, made.reason) == (rows, reason)
+    assert made.finish == pytest.approx(10.0 + latency.margin * latency.predict(rows))
 
 
-def test_the_candidate_with_the_largest_improvement_is_explored() -> None:
-    """Of two sizes that may be equally quick, the smaller one."""
-    exploration = Candidate(96, 6000.0, 0.02, 8.0), Candidate(128, 6000.0, 0.02, 8.0)
-    queue = QueueView(600, 0.0, latency=UncertainModel(*exploration), arrivals=Arrivals(5600.0))
-    made = LotPolicy().decide(0.5, queue, LaneView(idle=1, total=1, cap=128))
-    assert isinstance(made, Launch)
-    assert made.rows == 96
+def returning(
+    rows: int, since: float, each: float, held: bool = False, deadline: float = inf
+) -> QueueView:
+    """Return the view of four waiting rows, and of *rows* rows of clients that return."""
+    expected = Returning(rows, since, each, held)
+    return QueueView(4, 9.0, deadline, latency=AFFINE, returning=expected)
 
 
-class SparseModel:
-    """A latency model in which 8 rows are certain; 12 rows never ran, and may be a step slower."""
-
-    margin = 1.1
-
-    def predict(self, rows: int) -> float:
-        """Return the seconds of runs as quick as those of 8 rows."""
-        return rows / 155.0
-
-    def sizes(self, cap: int) -> Sizes:
-        """Return the one size, and the candidate that never ran."""
-        return Sizes(
-            (8,), (152.0,), (155.0,), cap / 155.0, cap, exploration=(Candidate(12, 160.0),)
-        )
+LATEST = 10.0 + 1.1 * 4.1  #: the end of the run of a row that starts now
 
 
 @pytest.mark.parametrize(
-    ("rate", "rows"),
+    ("queue", "decision"),
     [
-        (148.0, 12),
-        (135.0, 8),  # compared with the certain rate of 8 rows it would be explored
-        (100.0, 8),
+        (returning(4, 10.0, 0.1), WaitUntil(11.2, "return-hold")),  # 1.5 times the usual
+        (returning(4, 10.0, 0.0), WaitUntil(10.5, "return-hold")),  # at once: an eighth of 4 s
+        (returning(4, 10.0, 0.4), WaitUntil(14.0, "return-hold")),  # no longer than it saves
+        (returning(4, 10.0, 0.1, deadline=16.0), WaitUntil(10.72, "return-hold")),
+        (returning(4, 8.0, 0.1), Launch(4, "idle", LATEST)),  # the clients are overdue
+        (returning(4, 10.0, 0.5), Launch(4, "idle", LATEST)),  # costs more than it gains
+        (returning(0, 10.0, 0.1, held=True), Launch(4, "return-hold", LATEST)),
+        (returning(30, 10.0, 0.01), Launch(4, "idle", LATEST)),  # over the cap
+        (replace(returning(4, 10.0, 0.1), draining=True), Launch(4, "drain", LATEST)),
     ],
-)
-def test_a_size_that_never_ran_is_explored_near_saturation(rate: float, rows: int) -> None:
-    """There the remaining rows wait long; elsewhere the risk of a step is too high."""
-    queue = QueueView(12, 0.0, latency=SparseModel(), arrivals=Arrivals(rate))
-    made = LotPolicy().decide(0.5, queue, LANE)
-    assert isinstance(made, Launch)
-    assert made.rows == rows
-
-
-@pytest.mark.parametrize(
-    ("returning", "decision"),
-    [
-        (Returning(4, 10.0, 0.0, 0.1), WaitUntil(11.2, "return-hold")),  # 1.5 times the usual
-        (Returning(4, 10.0, 0.0, 0.0), WaitUntil(10.5, "return-hold")),  # at once: an eighth of 4
-        (
-            Returning(4, 8.0, 0.0, 0.1),
-            Launch(4, "idle", 10.0 + 1.1 * 4.1),
-        ),  # the clients are overdue
-        (
-            Returning(4, 10.0, 0.0, 0.5),
-            Launch(4, "idle", 10.0 + 1.1 * 4.1),
-        ),  # costs more than it gains
-        (Returning(0, 10.0, 0.0, 0.1, held=True), Launch(4, "return-hold", 10.0 + 1.1 * 4.1)),
-        (Returning(30, 10.0, 0.0, 0.01), Launch(4, "idle", 10.0 + 1.1 * 4.1)),  # over the cap
-    ],
-)
-def test_a_lane_waits_for_returning_clients(returning: Returning, decision: Decision) -> None:
+)  # fmt: skip
+def test_a_lane_waits_for_returning_clients(queue: QueueView, decision: Decision) -> None:
     """While that costs less than a shared run saves."""
-    queue = QueueView(4, 9.0, latency=AFFINE, returning=returning)
     made = LotPolicy().decide(10.0, queue, LANE)
     assert type(made) is type(decision)
-    if isinstance(made, WaitUntil):
-        assert isinstance(decision, WaitUntil)
+    if isinstance(made, WaitUntil) and isinstance(decision, WaitUntil):
         assert made.time == pytest.approx(decision.time)
         assert made.reason == decision.reason
-    if isinstance(made, Launch):
-        assert isinstance(decision, Launch)
+    if isinstance(made, Launch) and isinstance(decision, Launch):
         assert (made.rows, made.reason) == (decision.rows, decision.reason)
         assert made.finish == pytest.approx(decision.finish, abs=0.01)
+
+
+#: Above eight rows nothing is measured.
+FEW_MEASURED = LatencyCurve({1: 4.0, 8: 4.8})
+
+
+@pytest.mark.parametrize(("waiting", "rows"), [(8, 8), (9, 9), (16, 16), (40, 16)])
+def test_a_size_that_is_far_from_all_measured_sizes_is_not_run(waiting: int, rows: int) -> None:
+    """At most twice the largest one is."""
+    made = LotPolicy().decide(10.0, QueueView(waiting, 9.0, latency=FEW_MEASURED), LANE)
+    assert isinstance(made, Launch)
+    assert made.rows == rows
 
 
 @pytest.mark.parametrize(("deadline", "rows"), [(100.0, 4), (60.0, 4), (40.0, 2), (5.0, 1)])

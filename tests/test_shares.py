@@ -1,7 +1,7 @@
 """Shares of lane time, and the end of one share: batcher/share.py, batcher/closing.py."""
 
 from collections import Counter
-from math import inf, nan
+from math import inf
 
 import pytest
 from twisted.internet.defer import CancelledError, Deferred
@@ -12,7 +12,6 @@ from batcher.policy import FixedPolicy
 from batcher.priority import Priority
 from batcher.queue import Queue
 from batcher.share import Share
-from batcher.trace import Trace
 from tests.fakes.executor import ManualBatcher, ManualExecutor
 
 CAP = 4
@@ -59,13 +58,6 @@ class SharedDevice(ManualBatcher):
             self.fill(*names)
             ended.append(self.end())
         return ended
-
-
-@pytest.mark.parametrize("weight", [0.0, -1.0, nan, inf])
-def test_a_share_has_a_positive_weight(weight: float) -> None:
-    """A share without weight would never have a turn."""
-    with pytest.raises(ValueError, match="above 0"):
-        Share("net", weight)
 
 
 @pytest.mark.parametrize("known", [True, False])
@@ -203,18 +195,6 @@ def test_a_share_is_charged_for_a_hung_run_until_it_is_given_up() -> None:
     assert (share.settled, share.running) == (RUN_TIMEOUT, 0.0)
 
 
-def test_each_queue_may_have_its_own_policy() -> None:
-    """The other queues have that of the batcher."""
-    device = SharedDevice(fast=1.0, idle=1.0)
-    device.queues["idle"].policy = FixedPolicy(max_batch_size=2, max_queue_delay=500.0)
-    device.submit("waits", key="idle")
-    assert device.lane.runs == []
-    device.submit("at once", key="fast")
-    device.submit("second", key="idle")
-    device.lane.current.finish()
-    assert device.batches == [["at once"], ["waits", "second"]]
-
-
 def closed(device: SharedDevice, name: str) -> tuple[Deferred[None], list[object]]:
     """Close the share *name*; return its Deferred, and a list of what that fires with."""
     fired: list[object] = []
@@ -247,32 +227,15 @@ def test_a_closed_share_refuses_and_answers_what_it_has() -> None:
 
 def test_a_close_waits_for_retries() -> None:
     """The model of the share is needed until then."""
-    device = SharedDevice(lanes=2, fast=1.0, slow=1.0)
+    device = SharedDevice(fast=1.0, slow=1.0)
     device.queues["fast"].policy = FixedPolicy(max_batch_size=CAP, max_queue_delay=0.0)
-    retried, cancelled = (device.submit("fast", 2, key="fast") for _ in range(2))
+    retried = device.submit("fast", 2, key="fast")
     _, fired = closed(device, "fast")
-    device.fill("slow")
-    cancelled.cancel()
-    first, second = device.lanes
-    first.current.fail(OutOfMemory(2))
-    assert first.current.pieces == [("fast", 0, 1)]  # the second half waits for a lane
-    second.current.finish()
-    assert second.current.pieces == [("fast", 1, 2)]
-    first.current.finish()
-    assert (fired, retried.called) == ([], False)
-    second.current.finish()
+    device.submit("slow", key="slow")
+    device.lane.current.fail(OutOfMemory(2))
+    device.lane.current.finish()
+    device.lane.current.finish()
     assert (fired, retried.called) == ([None], True)
-
-
-def test_a_close_waits_for_the_run_of_a_cancelled_request() -> None:
-    """The lane still uses the model."""
-    device = SharedDevice(fast=1.0)
-    answer = device.submit("fast", key="fast")
-    _, fired = closed(device, "fast")
-    answer.cancel()
-    assert fired == []
-    device.end()
-    assert fired == [None]
 
 
 def test_a_close_does_not_wait_for_a_hung_run() -> None:
@@ -300,21 +263,6 @@ def test_a_close_may_be_cancelled() -> None:
     assert isinstance(device.errors["refused"], ShuttingDown)
 
 
-@pytest.mark.parametrize("abort", [True, False])
-def test_the_end_of_the_batcher_ends_its_shares(abort: bool) -> None:
-    """An abort at once, a drain after the last run."""
-    device = SharedDevice(fast=1.0)
-    device.submit("fast", key="fast")
-    _, fired = closed(device, "fast")
-    if abort:
-        device.batcher.abort()
-    else:
-        drained = device.drained()
-        device.lane.current.finish()
-        assert drained == [None]
-    assert fired == [None]
-
-
 def test_a_callback_of_a_close_may_close_and_drain() -> None:
     """Each Deferred fires once."""
     device = SharedDevice(fast=1.0, slow=1.0)
@@ -333,21 +281,3 @@ def test_a_callback_of_a_close_may_close_and_drain() -> None:
     close("fast")
     device.end()
     assert sorted(fired) == ["all", "fast", "fast", "slow"]
-
-
-class TimedExecutor(ManualExecutor[str]):
-    """Knows that a run itself takes 3 seconds."""
-
-    seconds = 3.0
-
-
-def test_a_run_tells_what_its_dispatch_took() -> None:
-    """5 seconds from launch to end, of which the run itself took 3."""
-    lane = TimedExecutor()
-    manual = ManualBatcher(executors=[lane])
-    trace = Trace()
-    manual.submit("a", trace=trace)
-    assert trace.runs[0].dispatch_overhead == 0.0
-    manual.clock.advance(5.0)
-    lane.current.finish()
-    assert (trace.runs[0].seconds, trace.runs[0].dispatch_overhead) == (5.0, 2.0)

@@ -12,10 +12,13 @@ MISS_STEP = 0.2
 
 #: The share of misses among the batches that were admitted with little time left.  Low, because a
 #: request that misses its deadline has cost a decoding, and its client has waited for an error.
-TARGET_MISS_SHARE = 0.002
+TARGET_MISS_SHARE = 0.005
+
+#: The share of the time allowed that is left when a batch with little time has met its deadlines.
+TYPICAL_SLACK = 0.05
 
 #: The largest factor.
-MAX_FACTOR = 4.0
+MAX_FACTOR = 2.5
 
 #: An outcome counts if the expected wait is at least this share of the time allowed.
 MIN_TIME_SHARE = 0.5
@@ -28,8 +31,7 @@ class AdmissionMargin:
     Under load, about `TARGET_MISS_SHARE` of the batches then miss.  A miss multiplies the factor by
     ``1 + MISS_STEP``.  A batch that was admitted with little time left and met its deadlines
     divides the factor by ``(1 + MISS_STEP) ** TARGET_MISS_SHARE``, so that both balance at the
-    target.  A request that met its deadline although it was estimated to be late divides the factor
-    by ``1 + MISS_STEP``: the cause of earlier misses is gone.
+    target; it divides more often the more time is left.
     """
 
     __slots__ = ("_raised", "factor")
@@ -56,8 +58,5 @@ class AdmissionMargin:
         *share* is ``(end of the batch - arrival) / (deadline - arrival)`` of its first request.
         """
         if share * self.factor >= MIN_TIME_SHARE:
-            self.factor = max(1.0, self.factor * (1.0 + MISS_STEP) ** -TARGET_MISS_SHARE)
-
-    def met_unexpectedly(self) -> None:
-        """Learn that a request met its deadline although it was estimated to be late."""
-        self.factor = max(1.0, self.factor / (1.0 + MISS_STEP))
+            steps = TARGET_MISS_SHARE * (1.0 - share) / TYPICAL_SLACK
+            self.factor = max(1.0, self.factor * (1.0 + MISS_STEP) ** -steps)

@@ -9,7 +9,7 @@ the noise.  Pure; imports nothing of ours.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import accumulate, pairwise
-from math import hypot, log, sqrt
+from math import log
 
 #: The squared error, in variances of the noise, that one more line must explain: a line that
 #: explains less would fit the noise.  It is lower in a wide gap, because a change anywhere in the
@@ -28,22 +28,15 @@ class Point:
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """A straight line with a slope of at least 0."""
+    """A straight line with a start and a slope of at least 0."""
 
     start: float  #: the value at x = 0
     slope: float
     points: int = 1  #: number of measurements that it explains
-    centre: float = 0.0  #: the x at which the standard error of the value is least
-    error: float = 0.0  #: the standard error of the value at `centre`
-    tilt: float = 0.0  #: the standard error of its slope
 
     def at(self, x: float) -> float:
         """Return the value at *x*."""
         return self.start + self.slope * x
-
-    def error_at(self, x: float) -> float:
-        """Return the standard error of the value at *x*."""
-        return hypot(self.error, self.tilt * (x - self.centre))
 
 
 def fit_lines(points: Sequence[Point]) -> list[Line]:
@@ -86,19 +79,23 @@ def _moments(point: Point) -> tuple[float, ...]:
 def _squares(sums: Sequence[Sequence[float]], begin: int, stop: int) -> float:
     """Return the least sum of weighted squared errors of one `Line`, for points[begin:stop]."""
     w, x, y, xx, xy, yy = (total[stop] - total[begin] for total in sums)
-    covary = xy - x * y / w
-    spread = xx - x * x / w
-    flat = yy - y * y / w
-    return flat - covary * covary / spread if covary > 0.0 < spread else flat
+    start, slope = _fit(w, x, y, xx, xy)
+    if not slope:
+        return yy - y * start
+    return yy - xy * slope - y * start
 
 
 def _line(sums: Sequence[Sequence[float]], begin: int, stop: int) -> Line:
     w, x, y, xx, xy, _ = (total[stop] - total[begin] for total in sums)
+    return Line(*_fit(w, x, y, xx, xy), stop - begin)
+
+
+def _fit(w: float, x: float, y: float, xx: float, xy: float) -> tuple[float, float]:
+    """Return the best start and slope of at least 0, from weighted sums over the points."""
     covary = xy - x * y / w
     spread = xx - x * x / w
-    points, centre, error = stop - begin, x / w, sqrt(1.0 / w)
-    if points == 1 or covary <= 0.0 or spread <= 0.0:
-        return Line(y / w, 0.0, points, centre, error)
+    if covary <= 0.0 or spread <= 0.0:
+        return y / w, 0.0
     slope = covary / spread
     start = (y - slope * x) / w
-    return Line(start, slope, points, centre, error, sqrt(1.0 / spread))
+    return (start, slope) if start >= 0.0 else (0.0, xy / xx)
