@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.fakes.executor import no_unhandled_errors
 from tests.fakes.server import Log, watched_log
 from tests.fakes.service import ServiceHarness
 
@@ -14,6 +15,13 @@ def log() -> Iterator[Log]:
     """Watch the log, and fail the test if it logs an error that it does not flush."""
     with watched_log() as log:
         yield log
+
+
+@pytest.fixture
+def no_error_is_unhandled() -> Iterator[None]:
+    """Fail the test if an error ends in the log instead of at its request."""
+    with no_unhandled_errors():
+        yield
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """The batcher keeps its contract under any sequence of events."""
 
-from collections.abc import Iterator
 from dataclasses import replace
 from math import inf, prod
 from typing import Any
@@ -22,15 +21,8 @@ from tests.batcher_model.checked_batcher import CheckedBatcher
 from tests.batcher_model.contract import check, check_admission, check_over, check_report
 from tests.batcher_model.requests import Cancellation, Submission
 from tests.batcher_model.settings import KEYS, Fault, Setup
-from tests.fakes.executor import no_unhandled_errors
 
-
-@pytest.fixture(autouse=True)
-def _nothing_is_left_to_the_log() -> Iterator[None]:
-    """No error of any example ends in the log instead of at its request."""
-    with no_unhandled_errors():
-        yield
-
+pytestmark = pytest.mark.usefixtures("no_error_is_unhandled")
 
 #: The parts of a submission; the first of each is the simplest, and repeated ones are likelier.
 ROWS = (1, 1, 1, 1, 2, 3, 5, 12)
@@ -236,7 +228,7 @@ def test_every_request_ends_once_and_as_it_must(machine: type[BatcherMachine]) -
 @MACHINES
 def test_many_more_requests_end_once_and_as_they_must(machine: type[BatcherMachine]) -> None:
     """The same, for longer."""
-    run_state_machine_as_test(machine, settings=settings(QUIET, max_examples=600))
+    run_state_machine_as_test(machine, settings=settings(QUIET, max_examples=300))
 
 
 def overload(setup: Setup, stays: list[tuple[set[Submission], int]]) -> None:
@@ -267,7 +259,7 @@ def test_no_request_starves_under_overload(
 
 
 @pytest.mark.full
-@settings(QUIET, max_examples=120)
+@settings(QUIET, max_examples=60)
 @given(setups, stays)
 def test_no_request_starves_under_many_more_overloads(
     setup: Setup, stays: list[tuple[set[Submission], int]]

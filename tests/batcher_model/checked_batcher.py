@@ -7,7 +7,6 @@ A batcher on a clock, its lanes, and checks of every launch and every answer.
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from math import inf
 from typing import TYPE_CHECKING
 
 from twisted.internet.defer import CancelledError
@@ -37,6 +36,7 @@ from tests.batcher_model.requests import (
     expected_end_of,
     is_part_of,
     is_refusal,
+    oldest_of,
     same,
 )
 from tests.batcher_model.settings import (
@@ -76,23 +76,17 @@ class CheckedBatcher:
         #: The share of each queue, as its keys; without several shares, queues have none.
         self.share_of = {key: keys for keys in setup.shares for key in keys}
         self.shares = shares if len(shares) > 1 else {}
-        self.queues: dict[str, Queue[int, Rows[int]]] = {
-            key: Queue(
-                LatencyCurve(dict(setup.known)),
-                cap,
-                LIMIT,
-                key,
-                self.shares.get(self.share_of[key]),
-            )
-            for key, cap in self.caps.items()
-        }
+        self.queues: dict[str, Queue[int, Rows[int]]] = {}
+        for key, cap in self.caps.items():
+            share, latency = self.shares.get(self.share_of[key]), LatencyCurve(dict(setup.known))
+            self.queues[key] = Queue(latency, cap, LIMIT, key, share)
         #: What the Deferreds of each closed share have fired with.
         self.closes: dict[str, list[None]] = {}
         if setup.returns:
             for queue in self.queues.values():
                 for _ in range(3):
                     queue.returns.answered([(0, 1)], 0.0)
-                    queue.returns.observe(0, 1, 0.25)
+                    queue.returns.observe(0, 0.25)
         self.requests: list[ModelRequest] = []
         self.open: dict[int, ModelRequest] = {}  #: without an outcome
         self.totals: Counter[str] = Counter()
@@ -100,9 +94,6 @@ class CheckedBatcher:
         #: The sources that were answered last and have not sent a request since.
         self.missing: dict[str, set[int | None]] = {key: set() for key in KEYS}
         self.since = dict.fromkeys(KEYS, 0.0)  #: time of these answers
-        #: When a run ended last, by share.
-        self.last_completed = dict.fromkeys(setup.shares, 0.0)
-        self.override_until = 0.0  #: the deadline of an override
         self.closed = self.aborted = False
         self.drains = 0
         self.drained: list[None] = []
@@ -168,13 +159,11 @@ class CheckedBatcher:
         """Return whether requests of the queue *key* are refused."""
         return self.closed or self.share_of[key] in self.closes
 
-    def idle_for(self, key: str) -> float:
-        """Return for how many seconds the share of the queue *key* has been idle; -inf if busy."""
-        share = self.share_of[key]
-        running = [self.requests[it.run.given[0].item].asked.key for it in self.in_flight]
-        if any(each in share for each in (*running, *(it.asked.key for it in self.open.values()))):
-            return -inf
-        return self.clock.seconds() - self.last_completed[share]
+    def is_busy(self, key: str) -> bool:
+        """Return whether a row of the share of the queue *key* waits or runs."""
+        running = [self.key_of(it) for it in self.in_flight]
+        waiting = [it.asked.key for it in self.open.values()]
+        return any(each in self.share_of[key] for each in (*running, *waiting))
 
     def abort(self) -> None:
         """Abort."""
@@ -186,7 +175,6 @@ class CheckedBatcher:
         run, now = lane.current, self.clock.seconds()
         requests = [self.requests[piece.item] for piece in run.given]
         key = requests[0].asked.key
-        self.last_completed[self.share_of[key]] = now
         error: Exception | None = None
         results = [rows_of(piece) for piece in run.given]
         if fault == "leaving":
@@ -249,6 +237,15 @@ class CheckedBatcher:
         """The runs under way."""
         return [lane.launched_runs[-1] for lane in self.lanes if lane.busy]
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether every lane has a run that is past its limit."""
+        return all(it.overdue for it in self.in_flight) and all(it.busy for it in self.lanes)
+
+    def key_of(self, it: ModelRun) -> str:
+        """Return the key of the queue of a run."""
+        return self.requests[it.run.given[0].item].asked.key
+
     def waiting(self, asked: Submission) -> int:
         """Return how many rows of the queue and the priority of *asked* wait."""
         line = asked.key, asked.priority
@@ -263,10 +260,9 @@ class CheckedBatcher:
         """
         if request.settled or request.hopeless or request.deadline <= self.clock.seconds():
             return False
-        in_flight = self.in_flight
-        if len(in_flight) == len(self.lanes) and all(it.overdue for it in in_flight):
+        if self.is_stuck:
             return False
-        return not any(it.overdue and is_part_of(request, it) for it in in_flight)
+        return not any(it.overdue and is_part_of(request, it) for it in self.in_flight)
 
     def may_wait(self, key: str) -> bool:
         """Return whether the policy may wait before it launches the queue *key*."""
@@ -277,16 +273,7 @@ class CheckedBatcher:
         rows = sum(request.waiting for request in mine)
         if not 0 < rows < min(FIXED.max_batch_size, self.caps[key]):
             return False
-        return self.clock.seconds() < self.oldest(mine) + FIXED.max_queue_delay
-
-    @staticmethod
-    def oldest(requests: Sequence[ModelRequest]) -> float:
-        """Return the earliest arrival among the heads of all priorities."""
-        heads: dict[int, float] = {}
-        for request in requests:
-            if request.waiting:
-                heads.setdefault(request.asked.priority, request.arrived)
-        return min(heads.values())
+        return self.clock.seconds() < oldest_of(mine) + FIXED.max_queue_delay
 
     def too_late(self, request: ModelRequest) -> bool:
         """Return whether the run of *request* may end too late, by l(b)."""
@@ -373,7 +360,6 @@ class CheckedBatcher:
             assert same(end, request.expected_end), f"{end!r} instead of {request.expected_end!r}"
             return
         now = self.clock.seconds()
-        in_flight = self.in_flight
         match end:
             case _ if self._submitting is request and is_refusal(end):
                 assert type(end) in request.reasons, f"refused without reason: {end!r}"
@@ -389,9 +375,8 @@ class CheckedBatcher:
                 assert late >= 0.0 or request.hopeless or self.too_late(request), "not late"
                 assert late >= 0.0 or request.waiting
             case RunHung():
-                hangs = any(it.overdue and is_part_of(request, it) for it in in_flight)
-                stuck = len(in_flight) == len(self.lanes) and all(it.overdue for it in in_flight)
-                assert hangs or stuck, "nothing hangs"
+                hangs = any(it.overdue and is_part_of(request, it) for it in self.in_flight)
+                assert hangs or self.is_stuck, "nothing hangs"
             case ShuttingDown():
                 assert self.aborted, "no abort"
             case _:
@@ -401,11 +386,10 @@ class CheckedBatcher:
         """Return the valid reasons to refuse *request*, and whether it must be refused."""
         if self.is_closed(request.asked.key):
             return [ShuttingDown], True
-        in_flight = self.in_flight
         may: list[type[BatcherError]] = []
-        if len(in_flight) == len(self.lanes) and all(it.overdue for it in in_flight):
+        if self.is_stuck:
             may.append(RunHung)
-            if all(it.given_up for it in in_flight):
+            if all(it.given_up for it in self.in_flight):
                 return may, True
         if request.deadline <= request.arrived:
             return [*may, DeadlineExceeded], True

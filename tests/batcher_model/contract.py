@@ -6,12 +6,11 @@ Each function raises AssertionError if it is broken.
 
 from math import inf
 
-from batcher.admission import MIN_IDLE_RUNS
 from batcher.errors import BatcherError, Overloaded, RunHung, ShuttingDown
 from batcher.priority import Priority
 from batcher.stats import State
 from tests.batcher_model.checked_batcher import CheckedBatcher
-from tests.batcher_model.requests import ModelRequest
+from tests.batcher_model.requests import ModelRequest, oldest_of
 from tests.batcher_model.settings import FIXED, KEYS, LIMIT
 
 ROUNDING = 1e-6  #: seconds
@@ -48,11 +47,7 @@ def check_answers(checked: CheckedBatcher, *, punctual: bool) -> None:
 def check_closed_shares(checked: CheckedBatcher) -> None:
     """The Deferred of a closed share fires after its last request and its last run."""
     for keys, fired in checked.closes.items():
-        runs = [
-            it
-            for it in checked.in_flight
-            if checked.requests[it.run.given[0].item].asked.key in keys
-        ]
+        runs = [it for it in checked.in_flight if checked.key_of(it) in keys]
         waits = any(request.asked.key in keys for request in checked.open.values())
         if not checked.aborted and (waits or any(not it.overdue for it in runs)):
             assert fired == [], "a share has ended too early"
@@ -108,7 +103,7 @@ def _held_until(checked: CheckedBatcher, key: str, requests: list[ModelRequest])
     if checked.setup.fixed:
         rows = sum(request.waiting for request in requests)
         assert rows < min(FIXED.max_batch_size, checked.caps[key]), "a full batch waits"
-        return checked.oldest(requests) + FIXED.max_queue_delay
+        return oldest_of(requests) + FIXED.max_queue_delay
     assert checked.missing[key], "waits for nothing"
     return checked.since[key] + checked.queues[key].latency.predict(checked.caps[key])
 
@@ -131,7 +126,7 @@ def check_timer(checked: CheckedBatcher, *, punctual: bool) -> None:
 def check_admission(
     checked: CheckedBatcher, key: str, timeout: float, priority: Priority, ahead: int
 ) -> None:
-    """A request is admitted if it would be in time; the question changes nothing."""
+    """An idle share refuses nothing, a busy one what would be late; to ask changes nothing."""
     before = checked.batcher.stats()
     queue, in_flight = checked.queues[key], checked.in_flight
     now = checked.clock.seconds()
@@ -142,8 +137,7 @@ def check_admission(
         refusal = error
     assert checked.batcher.stats() == before
     stuck = len(in_flight) == len(checked.lanes)
-    quiet = not (ahead or checked.open or in_flight)
-    doubtful = not ahead and checked.idle_for(key) >= MIN_IDLE_RUNS * queue.latency.predict(1)
+    must_admit = timeout == inf or not (ahead or checked.is_busy(key))
     least = queue.margin * queue.latency.predict(1)
     if checked.is_closed(key):
         assert isinstance(refusal, ShuttingDown)
@@ -153,16 +147,13 @@ def check_admission(
     elif stuck and all(it.given_up for it in in_flight):
         raise AssertionError("admitted to a lane that hangs")
     elif isinstance(refusal, Overloaded):
+        assert not must_admit, "refused for nothing"
         assert refusal.allowed == timeout
         assert refusal.wait > timeout
         assert refusal.wait >= least
-        assert not quiet or refusal.wait == least, "waits for nothing"
-        assert not doubtful or now < checked.override_until, "no override"
     else:
         assert refusal is None
-        assert doubtful or timeout >= least, "admitted in vain"
-        if timeout < least:
-            checked.override_until = now + timeout
+        assert must_admit or timeout >= least, "admitted in vain"
 
 
 def check_report(checked: CheckedBatcher) -> None:

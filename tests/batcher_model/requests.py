@@ -4,6 +4,7 @@ What a test knows about each request: its rows, where they are, and how it must 
 A model of the contract of the batcher that shares no code with it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from math import inf
 
@@ -157,6 +158,15 @@ def _details(outcome: object) -> object:
             return outcome.args
         case _:
             return None
+
+
+def oldest_of(requests: Sequence[ModelRequest]) -> float:
+    """Return the earliest arrival among the waiting heads of all priorities."""
+    heads: dict[int, float] = {}
+    for request in requests:
+        if request.waiting:
+            heads.setdefault(request.asked.priority, request.arrived)
+    return min(heads.values())
 
 
 def is_part_of(request: ModelRequest, it: ModelRun) -> bool:
