@@ -4,7 +4,7 @@ A batch: its parts, how its results are assigned to its requests, and on which l
 Pure: fires no Deferred and reads no clock.
 """
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Sequence
 from typing import Generic
 
 from batcher.errors import ResultCountMismatch
@@ -41,21 +41,6 @@ class Batch(Generic[Item, Result]):
     def open_parts(self) -> list[Part[Item, Result]]:
         """The parts whose requests are open: their outcomes are not known yet."""
         return [part for part in self.parts if part.request.open]
-
-    @property
-    def completed_sources(self) -> list[tuple[Hashable, int]]:
-        """
-        The source and the number of rows of each request that this batch completes.
-
-        Excludes closed requests, requests without a source, and requests with rows that have not
-        run.
-        """
-        requests = [part.request for part in self.parts]
-        return [
-            (it.source, it.rows)
-            for it in requests
-            if it.source is not None and it.open and it.done == it.rows
-        ]
 
     def launched(self) -> None:
         """Record its run in the traces of its requests."""

@@ -351,7 +351,10 @@ class Batcher(Generic[Item, Result]):
         else:
             self._to_learn.append((batch, *batch.split_overhead()))
             self._observer.ended(queue, batch.run, None)
-            queue.returns.answered(batch.completed_sources, now)
+            done = [request for request in requests if request.done == request.rows]
+            queue.returns.answered(
+                [(it.source, it.rows) for it in done if it.source is not None], now
+            )
             late = False
             for request in requests:
                 if request.deadline < now:

@@ -21,9 +21,7 @@ MIN_HUNG_RUN_RATIO = 10.0
 class Lanes(Generic[Item, Result]):
     """The batches in flight, in order of launch, and the idle lanes; charges the shares."""
 
-    __slots__ = (
-        "_running", "_turns", "all_hung", "count", "hung", "idle", "run_timeout",
-    )  # fmt: skip
+    __slots__ = ("_running", "_turns", "count", "hung", "idle", "run_timeout")
 
     def __init__(
         self,
@@ -47,7 +45,11 @@ class Lanes(Generic[Item, Result]):
         # In order of launch, which a set would not keep.
         self._running: dict[Batch[Item, Result], None] = {}
         self.hung = 0  #: runs that were given up and have not ended
-        self.all_hung = False  #: whether every lane has a run that was given up
+
+    @property
+    def all_hung(self) -> bool:
+        """Whether every lane has a run that was given up."""
+        return self.hung == self.count
 
     def __len__(self) -> int:
         return len(self._running)
@@ -71,7 +73,6 @@ class Lanes(Generic[Item, Result]):
         run.seconds = max(0.0, now - run.started)
         if batch.hung:
             self.hung -= 1
-            self.all_hung = False
         else:
             self._turns.ended(batch.queue.share, run.expected, run.seconds)
         self.idle.append(batch.executor)
@@ -82,7 +83,6 @@ class Lanes(Generic[Item, Result]):
         for batch in lost:
             batch.hung = True
             self.hung += 1
-            self.all_hung = self.hung == self.count
             self._turns.ended(batch.queue.share, batch.run.expected, now - batch.run.started)
         return lost
 

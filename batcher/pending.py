@@ -93,13 +93,10 @@ class Pending(Generic[Item, Result]):
         return earliest
 
     def expired(self, now: float) -> list[Request[Item, Result]]:
-        """Remove and return the waiting requests whose deadline is at most *now*."""
+        """Return the waiting requests whose deadline is at most *now*; the caller removes them."""
         if self.deadline() > now:
             return []
-        found = [request for queue in self._queues for request in queue.pop_expired(now)]
-        for request in found:
-            self.remove(request)
-        return found
+        return [request for queue in self._queues for request in queue.pop_expired(now)]
 
     def clear_decisions(self) -> None:
         """Drop the decisions of the policy, so that it is asked again about each queue."""

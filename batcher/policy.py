@@ -29,24 +29,7 @@ MAX_RETURN_RATIO = 1.5
 MIN_HOLD_SHARE = 0.125
 
 
-class LatencyModel(Protocol):
-    """Predicts the duration of runs."""
-
-    @property
-    def margin(self) -> float:
-        """The factor by which the time until a deadline must exceed the predicted run time."""
-
-    def predict(self, rows: int) -> float:
-        """Return the expected seconds of one run of *rows* rows; 0.0 if unknown."""
-
-    def sizes(self, cap: int) -> Sizes:
-        """Return the batch sizes worth running, up to *cap* rows; empty if no size is measured."""
-
-    def to_explore(self, best: int, most: int) -> int:
-        """Return the size to measure instead of *best*, at most *most* rows; 0: none."""
-
-
-UNKNOWN: LatencyModel = LatencyCurve({})
+UNKNOWN = LatencyCurve({})
 
 
 @dataclass(slots=True)
@@ -57,7 +40,7 @@ class QueueView:
     oldest: float  #: the arrival time of the oldest waiting request
     deadline: float = inf  #: the earliest deadline of its requests
     draining: bool = False  #: no further request will arrive
-    latency: LatencyModel = UNKNOWN  #: the run times of its batches
+    latency: LatencyCurve = UNKNOWN  #: the run times of its batches
     arrivals: Arrivals = UNEXPECTED  #: the arrival rate of its rows
     returning: Returning = NONE_RETURNING  #: the clients that were answered last
     head_deadline: float = inf  #: the deadline of the request whose turn it is
@@ -211,7 +194,7 @@ def _held_until(queue: QueueView, lanes: LaneView) -> float:
     return min(returning.since + longest, queue.deadline - latency.margin * shared)
 
 
-def _within(seconds: float, rows: int, latency: LatencyModel) -> int:
+def _within(seconds: float, rows: int, latency: LatencyCurve) -> int:
     """Return the most rows, at most *rows*, expected to run in *seconds*; 1 if none are."""
     while rows > 1 and latency.predict(rows) > seconds:
         rows -= 1

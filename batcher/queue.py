@@ -169,21 +169,18 @@ class Queue(Generic[Item, Result]):
         order = turns.copy() if other_heads else turns
         while rows > 0 and self.rows:
             level = self.next_level(order)
-            requests = self._levels[level]
-            _, request = requests.popitem(last=False)
-            start, stop = request.taken, request.rows
+            request = self.first_waiting(level)
             if request.deadline < finish:
                 late.append(request)
-                self._count(level, start - stop)
+                self.remove(request)
                 continue
             if not parts:
                 if late:
-                    _put_back(requests, request)
                     break
                 turns.start_turn(level)
-            if stop - start > rows:
-                stop = start + rows
-                _put_back(requests, request)
+            start, stop = request.taken, min(request.rows, request.taken + rows)
+            if stop == request.rows:
+                self._levels[level].popitem(last=False)
             request.taken = stop
             parts.append(Part(request.item, start, stop, request))
             rows -= stop - start
@@ -255,11 +252,3 @@ class Queue(Generic[Item, Result]):
 
 def _number(request: Request[Item, Result]) -> int:
     return request.number
-
-
-def _put_back(
-    requests: OrderedDict[int, Request[Item, Result]], request: Request[Item, Result]
-) -> None:
-    """Insert *request* before all other *requests*."""
-    requests[request.number] = request
-    requests.move_to_end(request.number, last=False)

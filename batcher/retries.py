@@ -21,18 +21,6 @@ from batcher.queue import Queue
 from batcher.request import Part, Request
 
 
-def halve(batch: Batch[Item, Result]) -> list[Batch[Item, Result]]:
-    """
-    Return the open parts of *batch* as two batches.
-
-    If only one part is open, return one batch; if no part is open, return an empty list.
-    """
-    parts = batch.open_parts
-    # If other requests were closed since, the last open one may not be the cause: run it once more.
-    middle = (len(parts) + 1) // 2
-    return [Batch(half) for half in (parts[:middle], parts[middle:]) if half]
-
-
 def cut(batch: Batch[Item, Result], rows: int) -> tuple[Batch[Item, Result], Batch[Item, Result]]:
     """Split *batch* after *rows* rows into two batches; a part at the border is cut in two."""
     first: list[Part[Item, Result]] = []
@@ -42,7 +30,7 @@ def cut(batch: Batch[Item, Result], rows: int) -> tuple[Batch[Item, Result], Bat
         if stop > part.start:
             first.append(Part(part.item, part.start, stop, part.request))
         if stop < part.stop:
-            rest.append(Part(part.item, max(stop, part.start), part.stop, part.request))
+            rest.append(Part(part.item, stop, part.stop, part.request))
         rows -= stop - part.start
     return Batch(first), Batch(rest)
 
@@ -93,8 +81,12 @@ class Retries(Generic[Item, Result]):
         elif len(batch.parts) == 1:
             return RunFailed(error)
         else:
-            for half in halve(batch):
-                self.push(half)
+            parts = batch.open_parts
+            middle = (len(parts) + 1) // 2
+            # If others were closed since, a single open part may not be the cause: it is run again.
+            for half in (parts[:middle], parts[middle:]):
+                if half:
+                    self.push(Batch(half))
         return None
 
     def push(self, batch: Batch[Item, Result]) -> None:
@@ -120,12 +112,8 @@ class Retries(Generic[Item, Result]):
 
     def expired(self, now: float) -> list[Request[Item, Result]]:
         """Return the open requests whose deadline is at most *now*, without removing them."""
-        if not self._heap:
-            return []
         return [request for request in self.requests if request.deadline <= now]
 
     def deadline(self) -> float:
         """Return the earliest deadline of the open requests; inf if there is none."""
-        if not self._heap:
-            return inf
         return min((request.deadline for request in self.requests), default=inf)

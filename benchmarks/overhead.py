@@ -25,10 +25,10 @@ from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
 from batcher.priority import Priority
 from batcher.queue import Queue
-from batcher.stats import Recorder
 from batcher.trace import Trace
 from benchmarks.kept import Kept, json_option, stamped, write
 from benchmarks.tables import table
+from model.execution.recorder import Recorder
 
 BATCH = 32  #: rows, and the cap
 CLIENTS = 2 * BATCH  #: connections: one batch waits while another one runs

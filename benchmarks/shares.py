@@ -19,13 +19,13 @@ from twisted.internet.defer import ensureDeferred
 from twisted.internet.task import LoopingCall, deferLater, react
 
 from batcher.queue import Queue
-from batcher.stats import Recorder
 from batcher.trace import Run
 from benchmarks.kept import json_option, stamped, write
 from benchmarks.sleeping_model import sleeping_loader
 from benchmarks.tables import table
 from model.backends.null import LENGTHS
 from model.execution.decode_pool import DecodePool
+from model.execution.recorder import Recorder
 from model.signature import STRING, Feed
 from scripts.simulation.service import Service
 from server.clock import MonotonicTime

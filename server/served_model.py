@@ -11,9 +11,9 @@ import numpy as np
 
 from batcher.batcher import Batcher
 from batcher.errors import QueueFull
-from batcher.stats import Recorder
 from model.errors import ModelError
 from model.execution.queues import FeedQueue, Queues
+from model.execution.recorder import Recorder
 from model.images.input import ImageInput, check_encoded_images
 from model.repository.labels import top_k
 from model.signature import Arrays, Feed, Signature

@@ -6,8 +6,9 @@ from typing import cast
 import numpy as np
 import pytest
 
-from batcher.stats import BatcherReport, BatcherStats, QueueReport, State, Totals
+from batcher.stats import BatcherStats, State
 from batcher.trace import Run
+from model.execution.recorder import BatcherReport, QueueReport, Totals
 from model.signature import Signature, TensorSpec
 from server.api.debug import report_of
 from tests.fakes.http import Answer, request

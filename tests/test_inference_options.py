@@ -14,10 +14,10 @@ from batcher.errors import DeadlineExceeded, Overloaded
 from batcher.learning.latency import LatencyCurve
 from batcher.priority import Priority
 from batcher.queue import Queue
-from batcher.stats import Recorder
 from model.execution.decode_pool import DecodePool
 from model.execution.lane_pool import join_rows
 from model.execution.queues import FeedQueue
+from model.execution.recorder import Recorder
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from server.call import Call, Outputs, RequestOptions
 from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout

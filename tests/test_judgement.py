@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from batcher.learning.sizes import Sizes
+from batcher.learning.latency import LatencyCurve
 from batcher.policy import IDLE, LaneView, LotPolicy, QueueView
 from benchmarks import judgement as command
 from scripts.simulation.cases import SERVICES, Closed, Open
@@ -177,25 +177,16 @@ def test_factors_are_given_for_the_smallest_and_the_largest_batch() -> None:
     assert times == sorted(times)
 
 
-class GivenTimes:
-    """A model of run times that has these, by rows from 1."""
-
-    margin = 1.0
+class GivenTimes(LatencyCurve):
+    """Run times that are given, by rows from 1."""
 
     def __init__(self, *seconds: float) -> None:
+        super().__init__({})
         self.seconds = seconds
 
     def predict(self, rows: int) -> float:
         """Return the seconds at *rows*."""
         return self.seconds[rows - 1]
-
-    def sizes(self, cap: int) -> Sizes:
-        """Return none: no decision is needed."""
-        raise NotImplementedError(cap)
-
-    def to_explore(self, best: int, most: int) -> int:
-        """Return none."""
-        raise NotImplementedError(best, most)
 
 
 @pytest.mark.parametrize(

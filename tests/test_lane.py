@@ -11,10 +11,10 @@ from batcher.errors import OutOfMemory, RunFailed
 from batcher.executor import Executor, Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.queue import Queue
-from batcher.stats import Recorder
 from model.backend import LoadedModel
 from model.errors import ModelError
 from model.execution.lane import Lane
+from model.execution.recorder import Recorder
 from model.signature import Arrays, Feed, Signature, TensorSpec
 from tests.fakes.executor import GreedyPolicy
 from tests.fakes.model import IMAGES, FakeRunner, check_runner, images, loaded, started_thread

@@ -1,4 +1,4 @@
-"""The calls of an observer: batcher/observer.py, and the totals in batcher/stats.py."""
+"""The calls of an observer: batcher/observer.py, and the totals in model/execution/recorder.py."""
 
 from typing import Any
 

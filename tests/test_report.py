@@ -1,4 +1,4 @@
-"""The reports of queues and recent runs: batcher/stats.py."""
+"""The reports of queues and recent runs: model/execution/recorder.py."""
 
 from dataclasses import replace
 
@@ -9,17 +9,16 @@ from batcher.learning.latency import LatencyCurve
 from batcher.priority import Priority
 from batcher.queue import Queue
 from batcher.request import Request
-from batcher.stats import (
+from batcher.stats import BatcherStats, State
+from batcher.trace import Run
+from model.execution.recorder import (
     MAX_RECENT_RUNS,
     MAX_REPORTED_QUEUES,
     BatcherReport,
-    BatcherStats,
     QueueReport,
     Recorder,
-    State,
     queue_report,
 )
-from batcher.trace import Run
 
 StrQueue = Queue[str, str]
 

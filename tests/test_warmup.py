@@ -20,10 +20,10 @@ from batcher.learning.latency import (
 )
 from batcher.queue import Queue
 from batcher.share import Share
-from batcher.stats import Recorder
 from model.errors import ModelError
 from model.execution.lane import Lane
 from model.execution.lane_pool import join_rows
+from model.execution.recorder import Recorder
 from model.execution.warmup import (
     MAX_WARMUP_ROWS,
     MeasuredRuns,

@@ -13,8 +13,8 @@ from twisted.internet.interfaces import IReactorTime
 
 from batcher.batcher import Batcher
 from batcher.policy import Policy
-from batcher.stats import Recorder
 from model.execution.lane import Lane
+from model.execution.recorder import Recorder
 from model.execution.thread import CallFromThread, ModelThread
 from model.signature import Arrays, Feed
 

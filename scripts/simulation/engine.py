@@ -27,7 +27,7 @@ from batcher.executor import Piece
 from batcher.learning.latency import LatencyCurve
 from batcher.policy import FixedPolicy, Policy
 from batcher.queue import Queue
-from batcher.stats import Recorder
+from model.execution.recorder import Recorder
 from scripts.simulation.machine import Disturbance, Run
 
 #: The start of a workload, in seconds.  Not 0: a timer is set by a delay, and the sum

@@ -11,8 +11,8 @@ from dataclasses import asdict
 import orjson
 from twisted.internet.defer import Deferred, succeed
 
-from batcher.stats import BatcherReport, QueueReport
 from batcher.trace import Run
+from model.execution.recorder import BatcherReport, QueueReport
 from server.http.messages import HTTPRequest, HTTPResponse
 from server.inference import Inference
 

@@ -26,7 +26,7 @@ from batcher.learning.latency import LatencyCurve
 from batcher.policy import LotPolicy
 from batcher.queue import Queue
 from batcher.share import Share
-from batcher.stats import Recorder
+from model.execution.recorder import Recorder
 from tests.batcher_model.lane import CheckedLane
 from tests.batcher_model.requests import (
     Cancellation,

@@ -21,8 +21,8 @@ from batcher.observer import Observer
 from batcher.policy import IDLE, Decision, LaneView, Launch, Policy, QueueView
 from batcher.priority import Priority
 from batcher.queue import Queue
-from batcher.stats import BatcherReport, Recorder
 from batcher.trace import Trace
+from model.execution.recorder import BatcherReport, Recorder
 
 #: The result of a piece in `ManualExecutor`: its item, with the number of each row.
 Rows = list[tuple[Item, int]]

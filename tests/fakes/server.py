@@ -17,10 +17,10 @@ from zope.interface import implementer
 from batcher.batcher import Batcher
 from batcher.executor import Executor, Piece
 from batcher.policy import LotPolicy, Policy
-from batcher.stats import Recorder
 from model.backend import LoadedModel, OnProgress
 from model.execution.decode_pool import DecodePool
 from model.execution.lane_pool import join_rows
+from model.execution.recorder import Recorder
 from model.execution.thread import CallFromThread, JobQueue, ModelThread
 from model.images.decode import decode_image
 from model.images.input import ImageInput

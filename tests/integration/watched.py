@@ -21,8 +21,9 @@ from twisted.internet.defer import Deferred
 from twisted.internet.task import deferLater
 from twisted.internet.threads import deferToThread
 
-from batcher.stats import BatcherStats, Totals
+from batcher.stats import BatcherStats
 from model.backend import LoadedModel, OnProgress, Runner
+from model.execution.recorder import Totals
 from model.signature import Arrays, Feed, Signature
 from server.model_loading import load_model
 from server.service import InferenceService
