@@ -14,11 +14,11 @@ from math import sqrt
 from statistics import fmean
 
 from batcher.learning.average import (
-    MIN_KNOWN_COUNT,
+    CHANGE_RUNS,
+    DOUBTED_COUNT,
     Average,
     Noise,
-    Streak,
-    shift,
+    correct,
 )
 from batcher.learning.piecewise import Line, Point, fit_lines
 from batcher.learning.plausible import plausible
@@ -39,8 +39,8 @@ TRIMMED_MEAN_EFFICIENCY = 0.88
 MIN_SECONDS_SHARE = 1e-6  #: of the longest run: shorter times count as this
 REFIT_RUNS = 32  #: after so many runs; later if there are many sizes
 
-#: The first run of a size, or of one in doubt, counts as at most so many times the expected time,
-#: because an engine may prepare for the size in it.
+#: A first run of a size that takes more than so many times the expected time does not count: an
+#: engine may prepare for the size in it.  The next run determines the average.
 MAX_FIRST_RATIO = 2.0
 
 #: An average is in doubt if it exceeds the time of runs of its parts by more than this share of it.
@@ -50,7 +50,7 @@ MIN_IMPLAUSIBLE_EXCESS = 0.2
 # Exploration.
 
 EXPLORATION_INTERVAL_BATCHES = 16  #: at most one batch in so many is launched to measure its size
-ANY_SIZE_INTERVAL_BATCHES = 256  #: the same for sizes that seem slower
+ANY_SIZE_AGE_BATCHES = 2048  #: a time measured earlier may be wrong by more than its error
 HOPEFUL_STANDARD_ERRORS = 2.0  #: by which the rate of an explored size may exceed the estimate
 
 # The dispatch overhead.
@@ -89,16 +89,14 @@ class LatencyCurve:
     """
 
     __slots__ = (
-        "_averages", "_batches", "_explored_any", "_fitted", "_fitted_overhead", "_last_line",
+        "_averages", "_batches", "_fitted", "_fitted_overhead", "_last_line",
         "_noise", "_overhead", "_overhead_variance", "_since_exploration", "_since_fit", "_sizes",
-        "_streak",
     )  # fmt: skip
 
     def __init__(self, measured: Mapping[int, float]) -> None:
         self._noise = Noise()
-        self._streak = Streak()
         self._since_fit = 0  # runs
-        self._batches = self._since_exploration = self._explored_any = 0  # launched batches
+        self._batches = self._since_exploration = 0  # launched batches
         self._overhead = 0.0  # moving average of the dispatch overhead, in seconds
         self._overhead_variance = 0.0
         self._fitted_overhead = 0.0  # the overhead at the last fit: the same for all sizes
@@ -123,30 +121,24 @@ class LatencyCurve:
         seconds = max(seconds, MIN_RUN_SECONDS)
         self._observe_overhead(dispatch_overhead)
         self._since_fit += 1
-        known = self._averages.get(rows)
-        if known is None or known.is_doubted_by(seconds, self._noise):
+        average = self._averages.get(rows)
+        if average is None or average.count < DOUBTED_COUNT:
             self._learn_first(rows, seconds)
             return
-        is_known = known.count >= MIN_KNOWN_COUNT
-        apart = known.add(seconds, self._noise)
-        if is_known:
-            self._streak.observe(rows, known, apart)
-        change = self._streak.end()
-        if change is None and known.has_changed:
-            since = known.since
-            change = known.replace(), since
-        if change is not None:
-            shift(self._averages.values(), *change, self._batches, self.noise)
-        if change is not None or self._needs_fit():
+        change = average.add(seconds, self._noise)
+        if change:
+            others = self._averages.values()
+            correct(others, change, average.since, self._batches, self._noise)
+        if change or average.count < CHANGE_RUNS or self._needs_fit():
             self._fit()
 
     def _learn_first(self, rows: int, seconds: float) -> None:
         """Learn the first run of a size, or of one in doubt: it determines the average."""
         expected = self._run(rows)
-        if expected > 0.0:
-            seconds = min(seconds, MAX_FIRST_RATIO * expected)
-        known = self._averages.setdefault(rows, Average(seconds))
-        known.seconds, known.count, known.confirmed = seconds, 1.0, True
+        if rows not in self._averages and 0.0 < MAX_FIRST_RATIO * expected < seconds:
+            self._averages[rows] = Average(expected, DOUBTED_COUNT / 2.0, self._batches)
+        else:
+            self._averages[rows] = Average(seconds, 1.0, self._batches, confirmed=True)
         self._fit()
 
     def _observe_overhead(self, seconds: float) -> None:
@@ -231,44 +223,39 @@ class LatencyCurve:
         """Record the launch of a batch of *rows* rows; *explored*: its purpose is to measure it."""
         self._batches += 1
         self._since_exploration = 0 if explored else self._since_exploration + 1
-        if (known := self._averages.get(rows)) is not None:
-            known.count, known.before = known.weight(self._batches), known.launched
-            known.launched = self._batches
-            known.is_old = explored and self._explores_any
-            if known.is_old:
-                self._explored_any = self._batches
-
-    @property
-    def _explores_any(self) -> bool:
-        """Whether to explore a size even if it seems slower than the best one."""
-        return self._batches - self._explored_any >= ANY_SIZE_INTERVAL_BATCHES
+        if (average := self._averages.get(rows)) is not None:
+            average.count = average.weight(self._batches)
+            average.launched = self._batches
 
     def to_explore(self, best: int, most: int) -> int:
         """
         Return the size to measure now, at most *most* rows, instead of the *best* one; 0: none.
 
         Once in `EXPLORATION_INTERVAL_BATCHES`: of the measured sizes whose rate may be higher than
-        that of *best*, the one that was launched least recently.  Once in
-        `ANY_SIZE_INTERVAL_BATCHES` it may be any larger size: a time that was measured long ago may
-        be wrong by more than its error.  If its run is apart from the average, it replaces that.
+        that of *best*, the one that was launched least recently.
         """
         if self._since_exploration < EXPLORATION_INTERVAL_BATCHES:
             return 0
-        enough, any_size = rate_of(best, self.predict(best)), self._explores_any
+        enough = rate_of(best, self.predict(best))
         candidates = [
             rows
             for rows in self._averages
-            if best != rows <= most
-            and ((any_size and rows > best) or self._best_rate(rows) > enough)
+            if best != rows <= most and self._may_exceed(enough, rows, best)
         ]
         return min(candidates, key=lambda rows: self._averages[rows].launched, default=0)
 
-    def _best_rate(self, rows: int) -> float:
-        """Return the highest rate that a measured size may plausibly have, in rows per second."""
+    def _may_exceed(self, rate: float, rows: int, best: int) -> bool:
+        """
+        Return whether the rate of a measured size may plausibly exceed *rate*, that of *best*.
+
+        That of any larger size may, if its time was measured long ago.
+        """
         it = self._averages[rows]
+        if rows > best and self._batches - it.launched >= ANY_SIZE_AGE_BATCHES:
+            return True
         error = self.noise / sqrt(it.weight(self._batches))
-        rate = rate_of(rows, self._fitted_overhead + it.seconds)
-        return rate * (1.0 + HOPEFUL_STANDARD_ERRORS * error)
+        highest = rate_of(rows, self._fitted_overhead + it.seconds)
+        return highest * (1.0 + HOPEFUL_STANDARD_ERRORS * error) > rate
 
     def _fit(self) -> None:
         """Fit the lines to the averages; clear the predictions and sizes computed before."""
@@ -289,7 +276,7 @@ class LatencyCurve:
             # Its runs and those of its parts contradict each other: the next run decides.
             excess = it.seconds / self._fitted[rows] - 1.0
             if excess > MIN_IMPLAUSIBLE_EXCESS and not it.confirmed:
-                it.doubt(excess, self.noise)
+                it.doubt(excess, self._noise)
         self._fitted_overhead = self._overhead
         self._last_line = lines[-1] if lines else Line(0.0, 0.0)
         self._since_fit = 0

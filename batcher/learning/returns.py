@@ -15,7 +15,7 @@ from statistics import fmean
 MAX_SOURCES = 8  #: larger batches are not waited for: a shared run saves little
 MAX_RETURNS = 9  #: the number of last batches on whose returns the estimate is based
 MIN_RETURNS = 3  #: the number of such batches before anything is predicted
-MAX_PAUSE_BATCHES = 64  #: batches without a hold after many failed holds
+MIN_RETURNED_SHARE = 2 / 3  #: of these batches, whose clients have all returned
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ NONE_RETURNING = Returning(0, 0.0, inf)
 class Returns:
     """The clients that the last batch answered, and the return times of the clients before them."""
 
-    __slots__ = ("_failures", "_held", "_missing", "_pause", "_seconds", "_since", "_sources")
+    __slots__ = ("_held", "_missing", "_seconds", "_since", "_sources")
 
     def __init__(self) -> None:
         self._missing: dict[Hashable, int] = {}  # rows by source
@@ -43,8 +43,6 @@ class Returns:
         # Seconds until all clients of a batch had returned, by client; inf: they did not.
         self._seconds: deque[float] = deque(maxlen=MAX_RETURNS)
         self._held = False
-        self._failures = 0
-        self._pause = 0
 
     def answered(self, completed_sources: Iterable[tuple[Hashable, int]], now: float) -> None:
         """
@@ -71,13 +69,10 @@ class Returns:
         Answers are sent one after the other, so that the time until all clients have returned is
         proportional to their number.
 
-        Return `NONE_RETURNING` while too few returns are known, and for some launches after a
-        failed hold.
+        Return `NONE_RETURNING` while too few returns are known, or if clients often do not return.
         """
-        if self._pause or len(self._seconds) < MIN_RETURNS:
-            return NONE_RETURNING
         seen = [it for it in self._seconds if it < inf]
-        if 2 * len(seen) <= len(self._seconds):
+        if len(seen) < max(MIN_RETURNS, MIN_RETURNED_SHARE * len(self._seconds)):
             return NONE_RETURNING
         return Returning(sum(self._missing.values()), self._since, fmean(seen), self._held)
 
@@ -86,15 +81,5 @@ class Returns:
         self._held = True
 
     def launched(self) -> None:
-        """
-        Record the launch of a batch; if a hold is under way, the launch ends it.
-
-        The hold has failed if sources are missing.  After a failure, some launches are not delayed;
-        each further failure doubles their number, up to `MAX_PAUSE_BATCHES`.
-        """
-        if self._held:
-            self._held = False
-            self._failures = self._failures + 1 if self._missing else 0
-            self._pause = min(MAX_PAUSE_BATCHES, 2**self._failures) if self._missing else 0
-        elif self._pause:
-            self._pause -= 1
+        """Record the launch of a batch, which ends a hold."""
+        self._held = False
