@@ -13,7 +13,6 @@ from batcher.closing import Closing
 from batcher.errors import Overloaded
 from batcher.executor import Item, Result
 from batcher.lanes import Lanes
-from batcher.learning.sizes import Sizes
 from batcher.pending import Pending
 from batcher.policy import fitting
 from batcher.priority import SHARES, Priority
@@ -25,8 +24,6 @@ from batcher.share import Share, ShareTurns
 
 class AdmissionControl(Generic[Item, Result]):
     """Admits or refuses requests; once the batcher or a share is closed, refuses all of them."""
-
-    __slots__ = ("_closing", "_lanes", "_pending", "_retries", "_turns")
 
     def __init__(
         self,
@@ -65,8 +62,7 @@ class AdmissionControl(Generic[Item, Result]):
         if deadline == inf or not (ahead or self._is_busy(queue)):
             return
         allowed = deadline - now
-        largest = _largest(queue.latency.sizes(queue.cap), queue.cap, allowed)
-        wait = self.expected_wait(now, queue, priority, ahead, largest=largest)
+        wait = self.expected_wait(now, queue, priority, ahead, allowed)
         if wait > allowed:
             raise Overloaded(wait, allowed)
 
@@ -97,21 +93,20 @@ class AdmissionControl(Generic[Item, Result]):
         queue: Queue[Item, Result],
         priority: Priority = Priority.NORMAL,
         ahead: int = 0,
-        *,
-        largest: int | None = None,
+        allowed: float = inf,
     ) -> float:
         """
         Return the expected seconds until a row that arrives in *queue* now is answered.
 
         The sum of three times, multiplied by the margin of *queue*: until a lane is idle; that of
         the work launched before the row, divided by the lanes; and that of the batch of the row.
-        The batches of *queue* have *largest* rows, by default the largest size worth running; the
-        batches of any other queue have as many rows as its cap.  *ahead* is as in `admit`.
+        The batches of *queue* have the largest size worth running if a request may take *allowed*
+        seconds; those of any other queue have as many rows as its cap.  *ahead* is as in `admit`.
         The wait is inf while all lanes hang.  Changes nothing that a later decision depends on.
         """
         latency = queue.latency
-        if largest is None:
-            largest = _largest(latency.sizes(queue.cap), queue.cap, inf)
+        fits = fitting(latency.sizes(queue.cap), allowed).rows
+        largest = fits[-1] if fits else queue.cap
         share, retries = self._turns.share_of(queue.share), self._retries.by_queue()
         rows = ahead + rows_before(priority, queue.by_level) + retries.pop(queue, 0)
         batches, rest = divmod(rows, largest)
@@ -130,12 +125,6 @@ class AdmissionControl(Generic[Item, Result]):
         lanes = max(1, self._lanes.count - self._lanes.hung)
         wait = self._lanes.free_in(now) + work / lanes + latency.predict(rest + 1)
         return wait * queue.margin
-
-
-def _largest(sizes: Sizes, cap: int, allowed: float) -> int:
-    """Return the largest of *sizes* that is `fitting` for *allowed*; *cap* if there are none."""
-    fits = fitting(sizes, allowed)
-    return fits.rows[-1] if fits.rows else cap
 
 
 def _seconds(queue: Queue[Item, Result], rows: int) -> float:

@@ -92,6 +92,7 @@ class Batcher(Generic[Item, Result]):
         self._to_learn: deque[tuple[Batch[Item, Result], float, float]] = deque()
         self._number = 0
         self._turning = False
+        self._decide_at = inf  # the earliest time at which a policy is asked again
         self._timer = DeadlineTimer(clock, self._turn)
 
     # Public methods.
@@ -146,27 +147,17 @@ class Batcher(Generic[Item, Result]):
         """Whether a lane is not used because its run was given up and has not ended."""
         return self._lanes.hung > 0
 
-    def drain(self) -> Deferred[None]:
+    def drain(self, share: Share | None = None) -> Deferred[None]:
         """
-        Refuse new requests and launch the waiting requests.
+        Refuse new requests of the queues of *share*, or all, and launch those that wait.
 
-        The Deferred fires when no request waits and no run is under way, except runs given up.
-        May be called again, even when stopped; each Deferred fires once, and may be cancelled.
+        The Deferred fires when no such request waits and no such run is under way, except runs
+        given up.  May be called again, even when stopped; each Deferred fires once, and may be
+        cancelled.
         """
-        drained = self._closing.close(None)
+        drained = self._closing.close(share)
         self._turn()
         return drained
-
-    def close_share(self, share: Share) -> Deferred[None]:
-        """
-        Refuse new requests of the queues of *share*, and launch its waiting requests.
-
-        The Deferred fires when no request of *share* waits and none of its runs is under way,
-        except runs given up.  May be called again; each Deferred fires once, and may be cancelled.
-        """
-        closed = self._closing.close(share)
-        self._turn()
-        return closed
 
     def abort(self) -> None:
         """
@@ -252,7 +243,8 @@ class Batcher(Generic[Item, Result]):
             self._timer.set(self._next_turn_at())
         finally:
             self._turning = False
-        if self._deliver():
+        if self._completions.deliver():
+            self._closing.fire()
             # Neither an answer nor the next run waits for it.
             while self._to_learn:
                 batch, seconds, overhead = self._to_learn.popleft()
@@ -264,7 +256,7 @@ class Batcher(Generic[Item, Result]):
         self._expire(self._pending.expired(now), now, "queue")
         self._expire(self._retries.expired(now), now, "queue")
         self._give_up(now)
-        self._pending.clear_decisions()
+        self._decide_at = inf
         if not self._lanes.idle:
             return False
         if (retry := self._retries.pop()) is not None:
@@ -284,7 +276,9 @@ class Batcher(Generic[Item, Result]):
                 self._launch(Batch(parts), decision.reason, now)
             return True
         if isinstance(decision, WaitUntil):
-            queue.wait(decision)
+            self._decide_at = min(self._decide_at, decision.time)
+            if decision.reason == "return-hold":
+                queue.returns.hold()
         return False
 
     def _give_up(self, now: float) -> None:
@@ -324,18 +318,11 @@ class Batcher(Generic[Item, Result]):
     def _next_turn_at(self) -> float:
         """Return the time of the next turn if no event is earlier; inf if none is needed."""
         return min(
-            self._pending.next_decision(),
+            self._decide_at,
             self._pending.deadline(),
             self._retries.deadline(),
             self._lanes.hangs_at() if self._closing.state is not State.STOPPED else inf,
         )
-
-    def _deliver(self) -> bool:
-        """Fire the Deferreds of ended requests and of what is closed; False: an outer call does."""
-        if not self._completions.deliver():
-            return False
-        self._closing.fire()
-        return True
 
     # The end of a run.
 

@@ -21,8 +21,6 @@ from batcher.stats import State
 class Closing(Generic[Item, Result]):
     """What a batcher still accepts, and the Deferreds that wait for its end or that of a share."""
 
-    __slots__ = ("_lanes", "_pending", "_retries", "_waiting", "open", "state")
-
     def __init__(
         self,
         pending: Pending[Item, Result],
@@ -72,7 +70,7 @@ class Closing(Generic[Item, Result]):
         """Fire the Deferreds whose batcher or share has ended; callbacks may call any method."""
         # A batch that is to be run again keeps a lane busy, or was dropped by the last turn.
         in_flight = len(self._lanes) - self._lanes.hung
-        if not (self.open or self._pending.rows or in_flight):
+        if not (self.open or self._pending.queues or in_flight):
             self.state = State.STOPPED
         while self._waiting:
             busy: set[Share | None] = {batch.queue.share for batch in self._lanes if not batch.hung}

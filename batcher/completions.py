@@ -17,8 +17,6 @@ from batcher.request import Request
 class Completions(Generic[Item, Result]):
     """Requests that have ended and whose Deferreds have not fired, in the order of their end."""
 
-    __slots__ = ("_delivering", "_ended", "_join", "_observer")
-
     def __init__(self, join: Callable[[Sequence[Result]], Result], observer: Observer) -> None:
         """*join* combines results of a split request; *observer* is called with each outcome."""
         self._join = join

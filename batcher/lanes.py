@@ -21,8 +21,6 @@ MIN_HUNG_RUN_RATIO = 10.0
 class Lanes(Generic[Item, Result]):
     """The batches in flight, in order of launch, and the idle lanes; charges the shares."""
 
-    __slots__ = ("_running", "_turns", "count", "hung", "idle", "run_timeout")
-
     def __init__(
         self,
         executors: Sequence[Executor[Item, Result]],
@@ -88,18 +86,11 @@ class Lanes(Generic[Item, Result]):
 
     def hangs_at(self) -> float:
         """Return the earliest time at which a run is to be given up; inf if there is none."""
-        earliest = inf
-        for batch in self._running:
-            if not batch.hung:
-                earliest = min(earliest, batch.hangs_at)
-        return earliest
+        return min([it.hangs_at for it in self._running if not it.hung], default=inf)
 
     def free_in(self, now: float) -> float:
         """Return the expected seconds from *now* until a lane is idle; inf if all lanes hang."""
         if self.idle:
             return 0.0
-        soonest = inf
-        for batch in self._running:
-            if not batch.hung:
-                soonest = min(soonest, batch.run.started + batch.run.expected)
-        return max(0.0, soonest - now)
+        ends = [it.run.started + it.run.expected for it in self._running if not it.hung]
+        return max(0.0, min(ends, default=inf) - now)

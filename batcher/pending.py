@@ -6,6 +6,7 @@ Pure: reads no clock, owns no timer and fires no Deferred.  Counts rows, never r
 
 from collections.abc import Mapping, Sequence
 from math import inf
+from operator import itemgetter
 from typing import Generic
 
 from batcher.executor import Item, Result
@@ -19,10 +20,7 @@ from batcher.share import Share, ShareTurns
 class Pending(Generic[Item, Result]):
     """The queues that are not empty."""
 
-    __slots__ = ("_queues", "_turns", "rows")
-
     def __init__(self, turns: ShareTurns) -> None:
-        self.rows = 0  #: rows waiting in all queues
         self._turns = turns
         # The share of each queue, in the order in which the queues ceased to be empty.
         self._queues: dict[Queue[Item, Result], Share] = {}
@@ -33,7 +31,6 @@ class Pending(Generic[Item, Result]):
         if queue not in self._queues:
             self._queues[queue] = self._turns.share_of(queue.share)
         queue.push(request)
-        self.rows += request.rows
 
     def by_turn(self) -> list[Queue[Item, Result]]:
         """
@@ -53,6 +50,11 @@ class Pending(Generic[Item, Result]):
         return [queue for share in turns for queue in _by_priority(share, shares[share])]
 
     @property
+    def rows(self) -> int:
+        """The number of rows that wait in all queues."""
+        return sum(queue.rows for queue in self._queues)
+
+    @property
     def queues(self) -> Mapping[Queue[Item, Result], Share]:
         """The queues that are not empty, each with its share."""
         return self._queues
@@ -70,11 +72,10 @@ class Pending(Generic[Item, Result]):
         self, queue: Queue[Item, Result], rows: int, finish: float = -inf
     ) -> tuple[list[Part[Item, Result]], list[Request[Item, Result]]]:
         """Remove up to *rows* rows of *queue*; *finish* and the result are as in `Queue.take`."""
-        before, share = queue.rows, self._queues[queue]
+        share = self._queues[queue]
         parts, late = queue.take(share.turns, rows, finish, self._other_heads(queue, share))
         if parts:
             self._turns.start_turn(share)
-        self.rows -= before - queue.rows
         self._drop_if_empty(queue)
         return parts, late
 
@@ -82,34 +83,18 @@ class Pending(Generic[Item, Result]):
         """Remove the waiting rows of *request*, if there are any."""
         queue = request.queue
         if queue in self._queues:
-            self.rows -= queue.remove(request)
+            queue.remove(request)
             self._drop_if_empty(queue)
 
     def deadline(self) -> float:
         """Return the earliest deadline of the waiting requests; inf if there is none."""
-        earliest = inf
-        for queue in self._queues:
-            earliest = min(earliest, queue.deadline())
-        return earliest
+        return min([queue.deadline() for queue in self._queues], default=inf)
 
     def expired(self, now: float) -> list[Request[Item, Result]]:
         """Return the waiting requests whose deadline is at most *now*; the caller removes them."""
         if self.deadline() > now:
             return []
         return [request for queue in self._queues for request in queue.pop_expired(now)]
-
-    def clear_decisions(self) -> None:
-        """Drop the decisions of the policy, so that it is asked again about each queue."""
-        for queue in self._queues:
-            queue.decision = None
-
-    def next_decision(self) -> float:
-        """Return the earliest `WaitUntil.time` of all queues; inf if no queue has a decision."""
-        earliest = inf
-        for queue in self._queues:
-            if queue.decision is not None:
-                earliest = min(earliest, queue.decision.time)
-        return earliest
 
     def _other_heads(self, queue: Queue[Item, Result], share: Share) -> Mapping[int, int]:
         """
@@ -149,9 +134,5 @@ def _by_priority(
     order: dict[Queue[Item, Result], None] = {}
     for level in share.turns.next(range(len(SHARES))):
         waiting = [(q.first_waiting(level).number, q) for q in queues if q.has_waiting(level)]
-        order.update((queue, None) for _, queue in sorted(waiting, key=_first))
+        order.update((queue, None) for _, queue in sorted(waiting, key=itemgetter(0)))
     return list(order)
-
-
-def _first(pair: tuple[int, object]) -> int:
-    return pair[0]

@@ -28,8 +28,6 @@ class Turns:
     level in `SHARES`.  The level with the lowest charge has the next turn.
     """
 
-    __slots__ = ("_charged",)
-
     def __init__(self) -> None:
         self._charged = [0.0] * len(SHARES)
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from heapq import heapify, heappop, heappush
 from math import inf
+from operator import attrgetter
 from typing import Generic
 
 from batcher.errors import BatcherError, DeadlineExceeded, QueueFull
@@ -18,7 +19,7 @@ from batcher.learning.arrivals import ArrivalRate, Arrivals
 from batcher.learning.latency import LatencyCurve
 from batcher.learning.margin import AdmissionMargin
 from batcher.learning.returns import Returns
-from batcher.policy import Policy, QueueView, WaitUntil
+from batcher.policy import Policy, QueueView
 from batcher.priority import SHARES, Priority, Turns
 from batcher.request import Part, Request
 from batcher.share import Share
@@ -31,10 +32,6 @@ _NORMAL = int(Priority.NORMAL)  # reading a member of an Enum is slow
 #: The heap of deadlines is rebuilt when it grows beyond this number plus twice the entries that it
 #: had after the last time.
 _MIN_DEADLINES = 64
-
-
-def _levels() -> tuple[OrderedDict[int, Request[Item, Result]], ...]:
-    return tuple(OrderedDict() for _ in SHARES)
 
 
 @dataclass(slots=True, eq=False)
@@ -58,11 +55,9 @@ class Queue(Generic[Item, Result]):
     in_background: bool = field(default=False, init=False)  #: its share is a background share
     #: The number of waiting rows of each priority; the sum is `rows`.
     by_level: list[int] = field(default_factory=lambda: [0] * len(SHARES), init=False)
-    #: The last decision of the policy, if it was to wait; None: ask the policy.
-    decision: WaitUntil | None = field(default=None, init=False)
     # Linked, so that the head is found in constant time after any number of removals.
     _levels: tuple[OrderedDict[int, Request[Item, Result]], ...] = field(
-        default_factory=_levels, init=False
+        default_factory=lambda: tuple(OrderedDict() for _ in SHARES), init=False
     )
     # Sequence numbers, not requests: a request that is no longer waiting must not stay in memory.
     _deadlines: list[tuple[float, int, Priority]] = field(default_factory=list, init=False)
@@ -115,7 +110,7 @@ class Queue(Generic[Item, Result]):
     def requests(self) -> list[Request[Item, Result]]:
         """The waiting requests, the oldest first."""
         waiting = [request for level in self._levels for request in level.values()]
-        return sorted(waiting, key=_number)
+        return sorted(waiting, key=attrgetter("number"))
 
     def view(self, turns: Turns, *, draining: bool) -> QueueView:
         """Return the state of this queue for the policy; the queue must not be empty."""
@@ -190,19 +185,15 @@ class Queue(Generic[Item, Result]):
                 turns.charge(level, stop - start)
         return parts, late
 
-    def remove(self, request: Request[Item, Result]) -> int:
-        """Remove the waiting rows of *request* and return their number; 0 if it does not wait."""
-        if self._levels[request.priority].pop(request.number, None) is None:
-            return 0
-        rows = request.rows - request.taken
-        self._count(request.priority, -rows)
-        return rows
+    def remove(self, request: Request[Item, Result]) -> None:
+        """Remove the waiting rows of *request*, if there are any."""
+        if self._levels[request.priority].pop(request.number, None) is not None:
+            self._count(request.priority, request.taken - request.rows)
 
     def clear(self) -> None:
-        """Drop the stored deadlines and the decision; the caller ensures that no request waits."""
+        """Drop the stored deadlines; the caller ensures that no request waits."""
         self._deadlines.clear()
         self._max_deadlines = _MIN_DEADLINES
-        self.decision = None
 
     def deadline(self) -> float:
         """Return the earliest deadline of the waiting requests; inf if there is none."""
@@ -230,14 +221,6 @@ class Queue(Generic[Item, Result]):
             return _NORMAL
         return turns.next(self.levels)[0] if normal or (high and low) else self.levels[0]
 
-    # The last decision of the policy.
-
-    def wait(self, decision: WaitUntil) -> None:
-        """Store *decision* in `decision`; if it is a return-hold, record the start of the hold."""
-        self.decision = decision
-        if decision.reason == "return-hold":
-            self.returns.hold()
-
     def _count(self, level: int, rows: int) -> None:
         """Add *rows*, which may be negative, to the waiting rows of *level* and to their sum."""
         self.rows += rows
@@ -248,7 +231,3 @@ class Queue(Generic[Item, Result]):
         self._deadlines = [at for at in self._deadlines if at[1] in self._levels[at[2]]]
         heapify(self._deadlines)
         self._max_deadlines = 2 * len(self._deadlines) + _MIN_DEADLINES
-
-
-def _number(request: Request[Item, Result]) -> int:
-    return request.number

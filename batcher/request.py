@@ -7,6 +7,7 @@ Plain data of the reactor thread: reads no clock and fires no Deferred.
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass
 from math import inf
+from operator import itemgetter
 from typing import TYPE_CHECKING, Generic, cast
 
 from batcher.executor import Item, Piece, Result
@@ -66,7 +67,7 @@ class Request(Generic[Item, Result]):
         """
         if self.results is None:
             return cast("Result", self.result)
-        return join([result for _, result in sorted(self.results, key=_first_row)])
+        return join([result for _, result in sorted(self.results, key=itemgetter(0))])
 
 
 @dataclass(slots=True, eq=False)
@@ -74,7 +75,3 @@ class Part(Piece[Item], Generic[Item, Result]):
     """A piece together with its request."""
 
     request: Request[Item, Result]
-
-
-def _first_row(part: tuple[int, object]) -> int:
-    return part[0]

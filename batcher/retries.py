@@ -38,14 +38,9 @@ def cut(batch: Batch[Item, Result], rows: int) -> tuple[Batch[Item, Result], Bat
 class Retries(Generic[Item, Result]):
     """Batches that are to be run again, the oldest first."""
 
-    __slots__ = ("_heap",)
-
     def __init__(self) -> None:
         # The sequence number and the first row are unique, so that two batches are never compared.
         self._heap: list[tuple[int, int, Batch[Item, Result]]] = []
-
-    def __bool__(self) -> bool:
-        return bool(self._heap)
 
     @property
     def requests(self) -> list[Request[Item, Result]]:

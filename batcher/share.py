@@ -47,8 +47,6 @@ class ShareTurns:
     under way, whose time is not certain.
     """
 
-    __slots__ = ("_default", "_least")
-
     def __init__(self) -> None:
         self._default = Share("")
         self._least = 0.0

@@ -17,8 +17,6 @@ class DeadlineTimer:
     The timer is then unset: if it was early, *fire* must set it again.
     """
 
-    __slots__ = ("_call", "_clock", "_fire", "at")
-
     def __init__(self, clock: IReactorTime, fire: Callable[[], object]) -> None:
         self._clock = clock
         self._fire = fire

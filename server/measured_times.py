@@ -11,9 +11,9 @@ from collections.abc import Callable, Mapping, Sequence
 from twisted.logger import Logger
 
 from batcher.errors import OutOfMemory
-from batcher.learning.latency import MAX_WARMUP_RUNS
 from model.execution.disturbance import OtherPrograms, disturbance, quartiles
 from model.execution.warmup import MeasuredRuns, averages, sweep_is_complete, warm_up
+from model.execution.warmup_runs import MAX_WARMUP_RUNS
 from model.repository.cache import CacheUnavailableError, user_cache_folder
 from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Feed, Signature

@@ -169,7 +169,7 @@ class ModelHost:
             await self._loading.stop()
         if self.inference is not None:
             model = self.inference.model
-            await model.batcher.close_share(model.queues.share)
+            await model.batcher.drain(model.queues.share)
 
     def close(self) -> None:
         """

@@ -215,8 +215,8 @@ def test_learning_comes_after_the_answers_and_the_next_launch() -> None:
 
     manual.submit("a", 4).addCallback(read)
     manual.submit("b")
-    manual.batcher.close_share(Share("empty")).addCallback(read)
-    manual.clock.advance(2.0)
+    manual.batcher.drain(Share("empty")).addCallback(read)
+    manual.clock.advance(2.7)
     manual.lane.current.finish()
     assert seen == [(1, 3.0), (2, 3.0)]
     assert manual.latency.predict(4) < 3.0

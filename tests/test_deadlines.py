@@ -55,7 +55,7 @@ def test_the_default_is_configured_or_learned_from_the_slowest_runs(
     default: DefaultTimeout, seconds: float
 ) -> None:
     """Of the queues that were measured."""
-    assert default.seconds == seconds
+    assert default.seconds == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize("factor", [0.5, 2.0])

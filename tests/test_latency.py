@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from batcher.learning.latency import EXPLORATION_INTERVAL_BATCHES, LatencyCurve, trimmed_mean
+from batcher.learning.latency import EXPLORATION_INTERVAL_BATCHES, LatencyCurve
+from model.execution.warmup_runs import trimmed_mean
 
 #: Milliseconds by rows: a line, and sizes that are equally quick.
 LINE = {1: 4.1, 8: 4.8, 64: 10.4}
@@ -40,7 +41,7 @@ def learned(measured: dict[int, float], runs: Runs = (), overhead: float = 0.0) 
         ({1: 4.0, 2: 12.0}, [], {2: 8.0}),  # no longer than its parts
         ({1: 4.0, 2: 12.0}, [(2, 5.0)], {2: 5.0}),  # they contradict it: its next run decides
         ({1: 0.0, 2: 0.0}, [(1, 0.0), (2, 0.0)], {1: 0.0, 4: 0.0}),  # a clock was set back
-        ({8: 64.0}, [(8, 66.0)] * 14, {8: 65.0}),  # a moving average
+        ({8: 64.0}, [(8, 67.0)] * 32, {8: 66.0}),  # a moving average
         ({8: 64.0}, [(8, 16.0)] * 20, {8: 16.0}),
         (LINE, [(8, 5.0)] * 31, {8: 4.8}),  # many runs are known: fitted again
         (LINE, [(8, 5.0)] * 32, {8: 4.85}),  # after 32 more

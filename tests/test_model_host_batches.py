@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from batcher.errors import QueueFull
-from batcher.learning.latency import MIN_WARMUP_RUNS, warmup_runs
 from batcher.policy import FixedPolicy, LotPolicy
 from model.execution.lane_pool import join_rows
 from model.execution.warmup import MAX_WARMUP_ROWS
+from model.execution.warmup_runs import MIN_WARMUP_RUNS, warmup_runs
 from model.repository.cache import user_cache_folder
 from model.repository.latencies import store_latencies, stored_latencies
 from model.signature import Signature, TensorSpec, blank_feed

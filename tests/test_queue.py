@@ -4,7 +4,6 @@ from math import inf
 
 from batcher.learning.latency import LatencyCurve
 from batcher.pending import Pending
-from batcher.policy import WaitUntil
 from batcher.queue import Queue
 from batcher.request import Request
 from batcher.share import ShareTurns
@@ -17,16 +16,13 @@ def a_request(queue: StrQueue, number: int, deadline: float) -> Request[str, str
     return Request(number, "item", 1, queue, 0.0, deadline)
 
 
-def test_an_emptied_queue_keeps_neither_deadlines_nor_a_decision() -> None:
+def test_an_emptied_queue_keeps_no_deadlines() -> None:
     """The model keeps its queues, so that nothing of past requests may stay in them."""
     queue: StrQueue = Queue(LatencyCurve({}), 8, 64)
     pending: Pending[str, str] = Pending(ShareTurns())
     pending.push(a_request(queue, 1, 2.0))
-    queue.wait(WaitUntil(1.0, "return-hold"))
-    assert pending.next_decision() == 1.0
     pending.take(queue, 1)
-    assert (queue.decision, len(queue._deadlines), queue.deadline()) == (None, 0, inf)
-    assert pending.next_decision() == inf
+    assert (len(queue._deadlines), queue.deadline()) == (0, inf)
 
 
 def test_the_deadlines_of_requests_that_no_longer_wait_are_dropped() -> None:

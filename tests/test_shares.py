@@ -198,7 +198,7 @@ def test_a_share_is_charged_for_a_hung_run_until_it_is_given_up() -> None:
 def closed(device: SharedDevice, name: str) -> tuple[Deferred[None], list[object]]:
     """Close the share *name*; return its Deferred, and a list of what that fires with."""
     fired: list[object] = []
-    ended = device.batcher.close_share(device.shares[name])
+    ended = device.batcher.drain(device.shares[name])
     ended.addCallback(fired.append)
     return ended, fired
 
@@ -270,7 +270,7 @@ def test_a_callback_of_a_close_may_close_and_drain() -> None:
     fired: list[str] = []
 
     def close(name: str) -> Deferred[None]:
-        ended = device.batcher.close_share(device.shares[name])
+        ended = device.batcher.drain(device.shares[name])
         return ended.addCallback(lambda _: fired.append(name))
 
     def close_all(_: None) -> None:

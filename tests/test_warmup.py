@@ -11,13 +11,7 @@ from twisted.internet.task import Clock
 
 from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory, ResultCountMismatch, ShuttingDown
-from batcher.learning.latency import (
-    MAX_WARMUP_RUNS,
-    MIN_LONG_RUN_SECONDS,
-    MIN_WARMUP_RUNS,
-    LatencyCurve,
-    warmup_runs,
-)
+from batcher.learning.latency import LatencyCurve
 from batcher.queue import Queue
 from batcher.share import Share
 from model.errors import ModelError
@@ -36,6 +30,12 @@ from model.execution.warmup import (
     sizes_up_to,
     sweep_is_complete,
     warm_up,
+)
+from model.execution.warmup_runs import (
+    MAX_WARMUP_RUNS,
+    MIN_LONG_RUN_SECONDS,
+    MIN_WARMUP_RUNS,
+    warmup_runs,
 )
 from model.signature import Arrays, Feed, Signature, TensorSpec, blank_feed
 from tests.fakes.executor import GreedyPolicy

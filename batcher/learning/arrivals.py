@@ -34,10 +34,6 @@ UNEXPECTED = Arrivals()
 class ArrivalRate:
     """Moving averages of the arriving rows per second."""
 
-    __slots__ = (
-        "_long", "_recent", "_rows", "_seen", "_since", "_squared", "_squares", "latest",
-    )  # fmt: skip
-
     def __init__(self) -> None:
         self._rows = 0  # since the last update
         self._squares = 0  # sum of squared rows per request: larger requests scatter more

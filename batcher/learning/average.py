@@ -74,21 +74,24 @@ class Average:
 class Noise:
     """The standard deviation of run times, relative to the average of their size."""
 
-    __slots__ = ("_variance", "least_change", "value")
-
     def __init__(self) -> None:
         self._variance = INITIAL_NOISE**2
-        self.value = INITIAL_NOISE
-        #: The least deviation, relative to an average, that is no chance.
-        self.least_change = MIN_CHANGE_DEVIATIONS * INITIAL_NOISE
+
+    @property
+    def value(self) -> float:
+        """The standard deviation."""
+        return max(MIN_NOISE, sqrt(self._variance))
+
+    @property
+    def least_change(self) -> float:
+        """The least deviation, relative to an average, that is no chance."""
+        return max(MIN_CHANGE, MIN_CHANGE_DEVIATIONS * self.value)
 
     def observe(self, deviation: float, count: float) -> None:
         """Learn the relative *deviation* of a run from an average of *count* runs."""
         # The average has an error, too: the fewer runs it has, the larger is the error.
         variance = deviation * deviation * count / (count + 1.0)
         self._variance += NOISE_WEIGHT * (variance - self._variance)
-        self.value = max(MIN_NOISE, sqrt(self._variance))
-        self.least_change = max(MIN_CHANGE, MIN_CHANGE_DEVIATIONS * self.value)
 
 
 def correct(

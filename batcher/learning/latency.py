@@ -8,10 +8,9 @@ reactor or machine makes some runs wait, independent of their size.
 Pure: the caller passes each measurement.  Imports nothing of ours but its own parts.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from itertools import chain, repeat
 from math import sqrt
-from statistics import fmean
 
 from batcher.learning.average import (
     CHANGE_RUNS,
@@ -24,15 +23,9 @@ from batcher.learning.piecewise import Line, Point, fit_lines
 from batcher.learning.plausible import plausible
 from batcher.learning.sizes import KNEE_RATE_SHARE, MIN_RUN_SECONDS, Sizes, choose_sizes, rate_of
 
-# The warm-up.
-
-MAX_WARMUP_SECONDS = 1.0  #: for the runs of one size; more if `MIN_WARMUP_RUNS` take longer
-MIN_LONG_RUN_SECONDS = 1.0  #: a longer run is measured once: its noise is relatively small
-MIN_WARMUP_RUNS, MAX_WARMUP_RUNS = 5, 100  #: runs of one size
-TRIM_DIVISOR = 5  #: one in this many times is left out at either end
-
-#: The variance of a mean divided by that of a trimmed mean of as many runs.
-TRIMMED_MEAN_EFFICIENCY = 0.88
+#: A measured size has the weight of as many runs as fit into so many seconds, because a warm-up
+#: repeats a run for about so long; at least 1 and at most so many.
+MEASURED_SECONDS, MAX_MEASURED_COUNT = 1.0, 88.0
 
 # When the lines are fitted.
 
@@ -62,20 +55,6 @@ MIN_DISPATCH_OVERHEAD_LIMIT_SECONDS = 0.0005  #: unless it is below so many seco
 MIN_MARGIN = 1.1  #: the least factor by which an allowed time must exceed the expected time
 
 
-def warmup_runs(seconds: float) -> int:
-    """Return the number of runs of one size in a warm-up, if one run takes *seconds*."""
-    if seconds > MIN_LONG_RUN_SECONDS:
-        return 1
-    runs = int(MAX_WARMUP_SECONDS / max(seconds, MIN_RUN_SECONDS))
-    return max(MIN_WARMUP_RUNS, min(MAX_WARMUP_RUNS, runs))
-
-
-def trimmed_mean(times: Sequence[float]) -> float:
-    """Return the mean of *times* without the lowest and highest fifth, because some runs stall."""
-    apart = len(times) // TRIM_DIVISOR
-    return fmean(sorted(times)[apart : len(times) - apart])
-
-
 class LatencyCurve:
     """
     Predicts the seconds of a run from its rows and the measured times of each size.
@@ -83,15 +62,9 @@ class LatencyCurve:
     The moving averages of the sizes are smoothed by as few straight lines as explain them, and the
     dispatch overhead is added.  Predictions never fall as rows grow; up to the largest measured
     size, a run never takes longer than runs of its parts together.
-    *measured* maps rows to the seconds of a run, as a warm-up finds them: the `trimmed_mean` of
-    `warmup_runs` runs.  Raises ValueError for rows below 1, or seconds that are negative or not
-    finite.
+    *measured* maps rows to the seconds of a run, as a warm-up finds them.  Raises ValueError for
+    rows below 1, or seconds that are negative or not finite.
     """
-
-    __slots__ = (
-        "_averages", "_batches", "_fitted", "_fitted_overhead", "_last_line",
-        "_noise", "_overhead", "_overhead_variance", "_since_exploration", "_since_fit", "_sizes",
-    )  # fmt: skip
 
     def __init__(self, measured: Mapping[int, float]) -> None:
         self._noise = Noise()
@@ -103,8 +76,9 @@ class LatencyCurve:
         self._averages: dict[int, Average] = {}
         for rows, seconds in sorted(measured.items()):
             _check(rows, seconds)
-            count = max(1.0, TRIMMED_MEAN_EFFICIENCY * warmup_runs(seconds))
-            self._averages[rows] = Average(max(seconds, MIN_RUN_SECONDS), count)
+            taken = max(seconds, MIN_RUN_SECONDS)
+            count = max(1.0, min(MEASURED_SECONDS / taken, MAX_MEASURED_COUNT))
+            self._averages[rows] = Average(taken, count)
         self._last_line = Line(0.0, 0.0)
         self._fitted: list[float] = []  # seconds by rows, without the overhead
         self._sizes: dict[int, Sizes] = {}  # by cap
@@ -129,7 +103,9 @@ class LatencyCurve:
         if change:
             others = self._averages.values()
             correct(others, change, average.since, self._batches, self._noise)
-        if change or average.count < CHANGE_RUNS or self._needs_fit():
+        # The time of a fit grows with the square of the number of sizes.
+        enough = max(REFIT_RUNS, len(self._averages) ** 2 // 16)
+        if change or average.count < CHANGE_RUNS or self._since_fit >= enough:
             self._fit()
 
     def _learn_first(self, rows: int, seconds: float) -> None:
@@ -146,17 +122,6 @@ class LatencyCurve:
         off = min(seconds, max(MIN_DISPATCH_OVERHEAD_LIMIT_SECONDS, limit)) - self._overhead
         self._overhead += DISPATCH_OVERHEAD_WEIGHT * off
         self._overhead_variance += DISPATCH_OVERHEAD_WEIGHT * (off * off - self._overhead_variance)
-
-    def _needs_fit(self) -> bool:
-        """
-        Return whether to fit the lines after a run that is not new and completes no change.
-
-        The time of a fit grows with the square of the number of sizes; with many sizes, more runs
-        are awaited.
-        """
-        if self._since_fit >= max(REFIT_RUNS, len(self._averages) ** 2 // 16):
-            return True
-        return sum(it.count for it in self._averages.values()) < REFIT_RUNS
 
     @property
     def noise(self) -> float:

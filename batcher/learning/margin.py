@@ -34,8 +34,6 @@ class AdmissionMargin:
     target; it divides more often the more time is left.
     """
 
-    __slots__ = ("_raised", "factor")
-
     def __init__(self) -> None:
         self.factor = 1.0  #: by which the expected seconds are multiplied
         self._raised = -inf  # when it was raised last

@@ -52,9 +52,8 @@ def fit_lines(points: Sequence[Point]) -> list[Line]:
     ]
     gaps = (after.x - before.x for before, after in pairwise(points))
     penalties = [LINE_PENALTY, *(LINE_PENALTY - 2.0 * log(gap) for gap in gaps)]
-    best = [
-        (0.0, 0)
-    ]  # for the points before each index: the least cost, and the first point of the last line
+    # For the points before each index: the least cost, and the first point of the last line.
+    best = [(0.0, 0)]
     for stop in range(1, len(points) + 1):
         best.append(
             min(

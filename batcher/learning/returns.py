@@ -34,8 +34,6 @@ NONE_RETURNING = Returning(0, 0.0, inf)
 class Returns:
     """The clients that the last batch answered, and the return times of the clients before them."""
 
-    __slots__ = ("_held", "_missing", "_seconds", "_since", "_sources")
-
     def __init__(self) -> None:
         self._missing: dict[Hashable, int] = {}  # rows by source
         self._since = 0.0

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 KNEE_RATE_SHARE = 0.95  #: of the best rows per second; larger sizes gain next to nothing
 MIN_GAIN_BEYOND_KNEE = 0.01  #: by which the rate of a size beyond the knee must be better
 MIN_RUN_SECONDS = 1e-9  #: no run is shorter
-RATE_TOLERANCE = 1e-9  #: rates that differ by no more, relative to each other, are equal
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,18 +14,14 @@ from twisted.internet.defer import CancelledError, Deferred, DeferredList
 
 from batcher.batcher import Batcher
 from batcher.errors import OutOfMemory, RunFailed, ShuttingDown
-from batcher.learning.latency import (
-    MIN_WARMUP_RUNS,
-    LatencyCurve,
-    trimmed_mean,
-    warmup_runs,
-)
+from batcher.learning.latency import LatencyCurve
 from batcher.learning.sizes import KNEE_RATE_SHARE
 from batcher.policy import FixedPolicy
 from batcher.queue import Queue
 from batcher.share import Share
 from batcher.trace import Trace
 from model.errors import ModelError
+from model.execution.warmup_runs import MIN_WARMUP_RUNS, trimmed_mean, warmup_runs
 from model.signature import Arrays, Feed
 
 #: The weight of the runs of a warm-up, beside the weight 1 of a model that is served.
@@ -194,7 +190,7 @@ class MeasuredRuns:
         """
         if self._under_way is not None:
             self._under_way.cancel()
-        return self._batcher.close_share(self._share)
+        return self._batcher.drain(self._share)
 
 
 def _cause(error: BaseException) -> BaseException:

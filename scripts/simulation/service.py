@@ -12,13 +12,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from batcher.learning.sizes import RATE_TOLERANCE
-
 #: The largest batch, in rows.
 MAX_ROWS = 65_536
 
 #: The shortest and the longest run: other times are probably in another unit.
 MIN_SECONDS, MAX_SECONDS = 1e-6, 3600.0
+
+#: Rates that differ by no more, relative to each other, are equal.
+RATE_TOLERANCE = 1e-9
 
 #: The largest file of latencies, in bytes.
 MAX_FILE_BYTES = 4_000_000

@@ -13,7 +13,7 @@ from math import inf
 
 import click
 
-from batcher.learning.latency import trimmed_mean, warmup_runs
+from model.execution.warmup_runs import trimmed_mean, warmup_runs
 from scripts.load.arrivals import bursts, poisson
 from scripts.simulation.engine import START, Noise, Workload
 from scripts.simulation.service import Service

@@ -153,7 +153,7 @@ class CheckedBatcher:
         keys = self.setup.shares[which % len(self.setup.shares)]
         if self.shares and keys not in self.closes:
             fired = self.closes[keys] = []
-            self.batcher.close_share(self.shares[keys]).addCallback(fired.append)
+            self.batcher.drain(self.shares[keys]).addCallback(fired.append)
 
     def is_closed(self, key: str) -> bool:
         """Return whether requests of the queue *key* are refused."""
