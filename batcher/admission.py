@@ -81,11 +81,11 @@ class AdmissionControl(Generic[Item, Result]):
             queue.admission_margin.missed(now, pause)
 
     def _is_busy(self, queue: Queue[Item, Result]) -> bool:
-        """Return whether a row of the share of *queue* waits, or a lane runs one."""
+        """Return whether a row of the share of *queue* waits, or runs and is not given up."""
         share = self._turns.share_of(queue.share)
-        return share in self._pending.queues.values() or any(
-            self._turns.share_of(batch.queue.share) is share for batch in self._lanes
-        )
+        busy = [*self._pending.queues, *self._retries.by_queue()]
+        busy += [batch.queue for batch in self._lanes if not batch.hung]
+        return any(self._turns.share_of(it.share) is share for it in busy)
 
     def expected_wait(
         self,

@@ -336,7 +336,8 @@ class Batcher(Generic[Item, Result]):
             self._observer.ended(queue, batch.run, error)
             self._fail(batch, error if isinstance(error, ResultCountMismatch) else RunFailed(error))
         else:
-            self._to_learn.append((batch, *batch.split_overhead()))
+            if batch.run.seconds:  # else the clock was set back
+                self._to_learn.append((batch, *batch.split_overhead()))
             self._observer.ended(queue, batch.run, None)
             done = [request for request in requests if request.done == request.rows]
             queue.returns.answered(

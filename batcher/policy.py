@@ -43,7 +43,8 @@ class QueueView:
     latency: LatencyCurve = UNKNOWN  #: the run times of its batches
     arrivals: Arrivals = UNEXPECTED  #: the arrival rate of its rows
     returning: Returning = NONE_RETURNING  #: the clients that were answered last
-    head_deadline: float = inf  #: the deadline of the request whose turn it is
+    head_deadline: float = inf  #: the deadline of the request whose turn it is,
+    head_allowed: float = inf  #: and the seconds from its arrival to its deadline
 
 
 @dataclass(slots=True)
@@ -104,36 +105,32 @@ class LotPolicy:
 
     In batches of b rows, a queue becomes empty when the runs have caught up with the arrivals, and
     each request waits for the end of its batch: `lot_size` finds the b with the least total waiting
-    time.  Exception, the return-hold: if a few clients were just answered, and their next requests
-    would otherwise need a separate run, an idle lane waits for these requests.
+    time.  There are two exceptions.  Exploration: now and then a batch has another size, to measure
+    it.  Return-hold: if a few clients were just answered, and their next requests would otherwise
+    need a separate run, an idle lane waits for these requests.
     """
 
     def __str__(self) -> str:
         return "lot sizes by measured run times and arrivals"
 
     def decide(self, now: float, queue: QueueView, lanes: LaneView) -> Decision:
-        """Launch the best lot, or wait for returning clients; `IDLE` without rows or idle lanes."""
+        """Launch a lot, explore, or wait for returning clients; `IDLE` without rows or lanes."""
         if queue.rows == 0 or lanes.idle == 0:
             return IDLE
-        until = _held_until(queue, lanes)
+        until = _held_until(now, queue, lanes)
         if now < until:
             return WaitUntil(until, "return-hold")
         share = -(-queue.rows // lanes.idle)
         rows = lot_size(share, lanes, queue)
-        latency, allowed = queue.latency, queue.head_deadline - now
-        explored = latency.to_explore(rows, min(share, lanes.cap))
-        needed = latency.margin * latency.predict(explored)
-        if (
-            explored
-            and needed <= allowed
-            and 2.0 * latency.predict(explored) <= queue.head_deadline - queue.oldest
-        ):
-            return Launch(explored, "explore", now + needed)
+        latency, left = queue.latency, queue.head_deadline - now
+        longest = min(left / latency.margin, queue.head_allowed / 2.0)
+        if explored := latency.to_explore(rows, min(share, lanes.cap), longest):
+            return Launch(explored, "explore", now + latency.margin * latency.predict(explored))
         finish = now + latency.margin * latency.predict(rows if rows < queue.rows else 1)
         if queue.rows == 1:
             finish = -inf  # no other request waits for it, and its run measures l(1)
-        if rows == queue.rows and allowed < latency.margin * latency.predict(rows):
-            rows = _within(allowed / latency.margin, rows, latency)
+        if rows == queue.rows and left < latency.margin * latency.predict(rows):
+            rows = _within(left / latency.margin, rows, latency)
             return Launch(rows, "deadline", finish)
         return Launch(rows, _reason(rows, share, queue, lanes), finish)
 
@@ -148,7 +145,7 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     all measured sizes is at most twice the largest of them; if none is measured, launch *share*
     rows, up to the cap.
     """
-    sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_deadline - queue.oldest)
+    sizes = fitting(queue.latency.sizes(lanes.cap), queue.head_allowed)
     largest = min(share, lanes.cap)
     if largest > sizes.measured:
         return min(largest, 2 * sizes.measured) or largest
@@ -179,11 +176,11 @@ def fitting(sizes: Sizes, allowed: float) -> Sizes:
     return Sizes(sizes.rows[:fit], sizes.rates[:fit], sizes.longest, sizes.measured)
 
 
-def _held_until(queue: QueueView, lanes: LaneView) -> float:
+def _held_until(now: float, queue: QueueView, lanes: LaneView) -> float:
     """Return until when to wait for returning clients; -inf or a past time: do not wait."""
     latency, returning = queue.latency, queue.returning
     together = queue.rows + returning.rows
-    if not returning.rows or queue.draining or together > lanes.cap:
+    if not returning.rows or queue.draining or together > lanes.cap or returning.since > now:
         return -inf
     shared = latency.predict(together)
     gain = latency.predict(queue.rows) + latency.predict(returning.rows) - shared

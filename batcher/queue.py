@@ -114,6 +114,7 @@ class Queue(Generic[Item, Result]):
 
     def view(self, turns: Turns, *, draining: bool) -> QueueView:
         """Return the state of this queue for the policy; the queue must not be empty."""
+        head = self.first_waiting(self.next_level(turns))
         return QueueView(
             self.rows,
             self.oldest,
@@ -122,7 +123,8 @@ class Queue(Generic[Item, Result]):
             self.latency,
             self.arrivals.latest,
             self.returns.expect(),
-            self.first_waiting(self.next_level(turns)).deadline,
+            head.deadline,
+            head.deadline - head.arrived,
         )
 
     def refusal(self, rows: int, deadline: float, now: float) -> BatcherError | None:

@@ -7,7 +7,7 @@ for the queue and the model.  Pure; times are seconds.
 """
 
 from batcher.errors import Overloaded
-from batcher.learning.margin import AdmissionMargin
+from batcher.learning.margin import TYPICAL_SLACK, AdmissionMargin
 from model.execution.queues import FeedQueue
 
 #: Weight of a new measurement in the moving average of decoding times.
@@ -27,7 +27,7 @@ class DecodeAdmission:
         """Update the average and the margin after a request took *seconds* on a decode thread."""
         weight = AVERAGE_WEIGHT if self.average else 1.0
         self.average += weight * (seconds - self.average)
-        self._margin.met(1.0)
+        self._margin.met(1.0 - TYPICAL_SLACK)
 
     def observe_missed(self, now: float) -> None:
         """Learn, at the time *now*, that a request missed its deadline before a thread was free."""

@@ -130,6 +130,7 @@ def test_a_wrong_number_of_results_fails_the_batch_without_retries(got: int) -> 
     manual.submit("running")
     manual.submit("a")
     manual.submit("b", 3)
+    manual.clock.advance(1.0)
     manual.lane.current.finish()
     manual.lane.current.finish([[]] * got)
     for name in "ab":

@@ -36,8 +36,14 @@ def test_a_policy_is_asked_at_each_arrival_and_when_it_is_time() -> None:
     manual.submit("second", 2, deadline=20.0)
     for seconds in (5.0, 10.0, 30.0):  # nothing; the second deadline; 50 s, after the first one
         manual.clock.advance(seconds)
-    seen = [(it.rows, it.oldest, it.deadline, it.head_deadline) for it in policy.asked]
-    assert seen == [(1, 4.0, 40.0, 40.0), (3, 4.0, 20.0, 40.0), (1, 4.0, 40.0, 40.0)]
+    seen = [
+        (it.rows, it.oldest, it.deadline, it.head_deadline, it.head_allowed) for it in policy.asked
+    ]
+    assert seen == [
+        (1, 4.0, 40.0, 40.0, 36.0),
+        (3, 4.0, 20.0, 40.0, 36.0),
+        (1, 4.0, 40.0, 40.0, 36.0),
+    ]
     assert all(it.latency is manual.latency for it in policy.asked)
     assert not any(it.draining for it in policy.asked)
     manual.submit("third")

@@ -145,10 +145,16 @@ def test_other_lanes_go_on_beside_one_that_hangs() -> None:
     manual.submit("waiting")
     manual.clock.advance(1.0)
     assert list(manual.errors) == ["hangs"]
+    manual.lanes[1].current.finish()
+    manual.lanes[1].current.finish()
+    manual.latency.observe(1, 90.0)
+    manual.admit(manual.queues[""], deadline=31.0)  # the run that was given up is no work
+    manual.submit("again")
+    manual.submit("last")
     drained = manual.drained()
     manual.lanes[1].current.finish()
     assert drained == []
     manual.lanes[1].current.finish()
-    assert set(manual.results) == {"fine", "waiting"}
+    assert set(manual.results) == {"fine", "waiting", "again", "last"}
     assert manual.batcher.stats().hung == 1
     assert drained == [None]

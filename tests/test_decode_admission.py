@@ -52,6 +52,19 @@ def test_a_request_that_would_wait_too_long_for_a_thread_is_refused(
     assert (caught.value.wait, caught.value.allowed) == (wait, allowed)
 
 
+def test_the_margin_falls_with_the_requests_that_are_decoded() -> None:
+    """After a miss has raised it."""
+    decoding = DecodeAdmission(1)
+    decoding.observe(2.0)
+    waits = [decoding.expected_wait(1, SLOW)]
+    decoding.observe_missed(10.0)
+    for times in (0, 100, 900):
+        for _ in range(times):
+            decoding.observe(2.0)
+        waits.append(decoding.expected_wait(1, SLOW))
+    assert waits == pytest.approx([2.5, 3.0, 3.0 * 1.2**-0.5, 2.5])
+
+
 def test_before_the_first_measurement_decoding_refuses_nothing() -> None:
     """Only the run itself counts."""
     DecodeAdmission(1).admit(1000, SLOW, 0.5)

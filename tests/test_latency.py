@@ -18,6 +18,7 @@ Runs = Sequence[tuple[int, float]]
 KNOWN: Runs = [(1, 4.1), (8, 4.8)] * 200
 LONGER: Runs = [(1, 8.2), (8, 9.6)] * 4
 ALL_LONGER: Runs = [(1, 8.2), (8, 9.6), (64, 20.8)] * 3
+TWO_TIMES: Runs = [(8, time) for time in (4.8, 9.6, 9.6, 4.8, 9.6, 4.8, 4.8, 9.6)] * 50
 SHORTER: Runs = [(1, 2.05), (8, 2.4)] * 4
 
 
@@ -50,6 +51,7 @@ def learned(measured: dict[int, float], runs: Runs = (), overhead: float = 0.0) 
         (LINE, [*KNOWN, *[(8, 9.6)] * 3, (8, 4.8), *[(8, 9.6)] * 3], {8: 4.8}),
         (LINE, [*KNOWN, *[(8, 9.6)] * 3, (8, 2.4), *[(8, 9.6)] * 3], {8: 4.8}),
         (LINE, [*KNOWN, *[(8, 5.2)] * 4], {8: 4.8}),  # no change: by less than a tenth
+        (LINE, [*KNOWN, *TWO_TIMES], {1: 4.1, 8: 7.1}),  # at random: noise, and no change
         (LINE, [*KNOWN, *[(8, 9.6)] * 4], {8: 9.6, 64: 20.8}),  # in a row: a change
         (LINE, [*KNOWN, *[(8, 9.6), (1, 4.1)] * 3, (8, 9.6)], {1: 4.1, 8: 9.6}),  # of one size
         (LINE, [*KNOWN, *LONGER[:6]], {64: 10.4}),
@@ -185,6 +187,12 @@ def test_noise_and_a_varying_dispatch_overhead_raise_the_margin(
             curve.observe(8, 0.020 * (1 + sign * off), (1 + sign) * waits / 1e3)
     assert curve.noise == pytest.approx(noise, rel=0.05)
     assert curve.margin == pytest.approx(margin, rel=0.02)
+
+
+def test_a_size_that_would_take_too_long_does_not_prevent_the_exploration_of_others() -> None:
+    """Even if it is never launched, and is therefore the one launched least recently."""
+    curve = learned(EQUAL, [(16, 16.0), *[(8, 8.0)] * WAIT])
+    assert [curve.to_explore(8, 32, longest) for longest in (0.04, 0.02, 0.01)] == [32, 16, 0]
 
 
 WAIT = EXPLORATION_INTERVAL_BATCHES

@@ -92,8 +92,8 @@ HOPEFUL = {8: 0.008, 16: 0.0161, 32: 0.04}
         (QueueView(20, 9.0), replace(LANE, cap=8), 8, "full"),
         (QueueView(20, 9.0, head_deadline=10.018), LANE, 16, "explore"),
         (QueueView(20, 9.0, head_deadline=10.017), LANE, 8, "lot"),  # it would be late
-        (QueueView(20, 9.99, head_deadline=10.023), LANE, 16, "explore"),
-        (QueueView(20, 9.99, head_deadline=10.022), LANE, 8, "lot"),  # a run and a wait as long
+        (QueueView(20, 9.0, head_deadline=11.0, head_allowed=0.033), LANE, 16, "explore"),
+        (QueueView(20, 9.0, head_deadline=11.0, head_allowed=0.032), LANE, 8, "lot"),  # two runs
     ],
 )  # fmt: skip
 def test_a_size_that_may_be_quicker_is_explored(

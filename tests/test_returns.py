@@ -50,6 +50,16 @@ def test_the_time_until_all_return_is_learned(returns: Returns, each: float) -> 
     assert (found is NONE_RETURNING) == (each == inf)
 
 
+def test_a_return_takes_no_less_than_no_time() -> None:
+    """Although the clock was set back; in proportion to the rows of the clients."""
+    returns = Returns()
+    for taken in (4.0, 4.0, -100.0):
+        returns.answered([("a", 1), ("b", 3)], 10.0)
+        returns.observe("a", 10.0)
+        returns.observe("b", 10.0 + taken)
+    assert returns.expect().each == pytest.approx(2.0 / 3.0)
+
+
 def test_missing_clients_are_expected() -> None:
     """With all their rows; other sources do not count, and requests may have no source."""
     returns = learned(*[1.0] * MIN_RETURNS)

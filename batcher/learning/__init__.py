@@ -1,1 +1,1 @@
-"""Pure estimates that the batcher learns: run times, drift, arrivals, returns, margin."""
+"""Pure estimates that the batcher learns: run times, arrivals, returns, the admission margin."""

@@ -15,6 +15,7 @@ DOUBTED_COUNT = 0.5  #: with less weight, the next run replaces the average
 #: After so many batches without its size, an average weighs no more than one run.
 MAX_AGE_BATCHES = 8192.0
 
+MAX_DEVIATION = 0.5  #: a larger deviation, relative to the average, counts as this noise
 MIN_CHANGE = 0.1  #: a deviation is no chance from this share of the average on,
 MIN_CHANGE_DEVIATIONS = 3.0  #: and from so many standard deviations of the noise on
 #: So many such runs in a row, in one direction, replace the average; fewer if it weighs less.
@@ -31,8 +32,8 @@ class Average:
 
     seconds: float  #: above 0.0
     count: float = 1.0  #: its weight, as a number of runs; below `DOUBTED_COUNT`: in doubt
-    launched: int = 0  #: the sequence number of its last launch, among those of all sizes
-    confirmed: bool = False  #: it was measured once more after a doubt, or by a run alone
+    launched: int = 0  #: number of batches launched at its last launch, or when it was corrected
+    confirmed: bool = False  #: it is of a first run, or of the first after a doubt, and later ones
     #: The times of the last runs, if all of these took longer, or all took less.
     apart: list[float] = field(default_factory=list)
     since: int = 0  #: the launch of the first of these runs
@@ -49,14 +50,18 @@ class Average:
         relative to the former average.  Else return 0.0.
         """
         deviation = seconds / self.seconds - 1.0
-        if abs(deviation) < noise.least_change:
+        is_chance = abs(deviation) < noise.least_change
+        if is_chance or (self.apart and (self.apart[-1] > self.seconds) != (deviation > 0.0)):
+            for each in self.apart:  # no change: they are noise, too
+                noise.observe(min(MAX_DEVIATION, each / self.seconds - 1.0), self.count)
             self.apart.clear()
+        if is_chance:
             noise.observe(deviation, self.count)
             self.count += 1.0
             self.seconds *= 1.0 + deviation / self.count
             return 0.0
-        if not self.apart or (self.apart[-1] > self.seconds) != (deviation > 0.0):
-            self.apart, self.since = [], self.launched
+        if not self.apart:
+            self.since = self.launched
         self.apart.append(seconds)
         if len(self.apart) < min(CHANGE_RUNS, 1.0 + self.count):
             return 0.0

@@ -10,7 +10,7 @@ Pure: the caller passes each measurement.  Imports nothing of ours but its own p
 
 from collections.abc import Mapping
 from itertools import chain, repeat
-from math import sqrt
+from math import inf, sqrt
 
 from batcher.learning.average import (
     CHANGE_RUNS,
@@ -30,14 +30,14 @@ MEASURED_SECONDS, MAX_MEASURED_COUNT = 1.0, 88.0
 # When the lines are fitted.
 
 MIN_SECONDS_SHARE = 1e-6  #: of the longest run: shorter times count as this
-REFIT_RUNS = 32  #: after so many runs; later if there are many sizes
+REFIT_RUNS = 32  #: after so many runs; later if there are many sizes or rows
 
 #: A first run of a size that takes more than so many times the expected time does not count: an
 #: engine may prepare for the size in it.  The next run determines the average.
 MAX_FIRST_RATIO = 2.0
 
-#: An average is in doubt if it exceeds the time of runs of its parts by more than this share of it.
-#: Not a smaller share: the time of a run may have steps.
+#: An average is in doubt if it exceeds the time of runs of its parts by more than this share of it,
+#: and than noise explains.  Not a smaller share: the time of a run may have steps.
 MIN_IMPLAUSIBLE_EXCESS = 0.2
 
 # Exploration.
@@ -99,14 +99,12 @@ class LatencyCurve:
         if average is None or average.count < DOUBTED_COUNT:
             self._learn_first(rows, seconds)
             return
-        change = average.add(seconds, self._noise)
-        if change:
+        if change := average.add(seconds, self._noise):
             others = self._averages.values()
             correct(others, change, average.since, self._batches, self._noise)
-        # The time of a fit grows with the square of the number of sizes.
-        enough = max(REFIT_RUNS, len(self._averages) ** 2 // 16)
-        if change or average.count < CHANGE_RUNS or self._since_fit >= enough:
             self._fit()
+        else:
+            self._fit_if_due(average)
 
     def _learn_first(self, rows: int, seconds: float) -> None:
         """Learn the first run of a size, or of one in doubt: it determines the average."""
@@ -115,7 +113,16 @@ class LatencyCurve:
             self._averages[rows] = Average(expected, DOUBTED_COUNT / 2.0, self._batches)
         else:
             self._averages[rows] = Average(seconds, 1.0, self._batches, confirmed=True)
-        self._fit()
+        self._fit_if_due(self._averages[rows])
+
+    def _fit_if_due(self, average: Average) -> None:
+        """Fit after a run of the size of *average*: soon if it has few runs, else now and then."""
+        # The time of a fit grows with the square of the number of sizes.
+        often = max(len(self._averages) ** 2, len(self._fitted)) // 128
+        if self._since_fit >= (
+            often if average.count < CHANGE_RUNS else max(REFIT_RUNS, 8 * often)
+        ):
+            self._fit()
 
     def _observe_overhead(self, seconds: float) -> None:
         limit = MAX_DISPATCH_OVERHEAD_RATIO * self._overhead
@@ -192,9 +199,11 @@ class LatencyCurve:
             average.count = average.weight(self._batches)
             average.launched = self._batches
 
-    def to_explore(self, best: int, most: int) -> int:
+    def to_explore(self, best: int, most: int, longest: float = inf) -> int:
         """
-        Return the size to measure now, at most *most* rows, instead of the *best* one; 0: none.
+        Return the size to measure now instead of the *best* one; 0: none.
+
+        It has at most *most* rows, and its run is expected to take at most *longest* seconds.
 
         Once in `EXPLORATION_INTERVAL_BATCHES`: of the measured sizes whose rate may be higher than
         that of *best*, the one that was launched least recently.
@@ -205,7 +214,9 @@ class LatencyCurve:
         candidates = [
             rows
             for rows in self._averages
-            if best != rows <= most and self._may_exceed(enough, rows, best)
+            if best != rows <= most
+            and self.predict(rows) <= longest
+            and self._may_exceed(enough, rows, best)
         ]
         return min(candidates, key=lambda rows: self._averages[rows].launched, default=0)
 
@@ -240,7 +251,7 @@ class LatencyCurve:
         for rows, it in measured:
             # Its runs and those of its parts contradict each other: the next run decides.
             excess = it.seconds / self._fitted[rows] - 1.0
-            if excess > MIN_IMPLAUSIBLE_EXCESS and not it.confirmed:
+            if excess > max(MIN_IMPLAUSIBLE_EXCESS, 2.0 * self.noise) and not it.confirmed:
                 it.doubt(excess, self._noise)
         self._fitted_overhead = self._overhead
         self._last_line = lines[-1] if lines else Line(0.0, 0.0)

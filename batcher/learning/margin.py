@@ -30,8 +30,8 @@ class AdmissionMargin:
 
     Under load, about `TARGET_MISS_SHARE` of the batches then miss.  A miss multiplies the factor by
     ``1 + MISS_STEP``.  A batch that was admitted with little time left and met its deadlines
-    divides the factor by ``(1 + MISS_STEP) ** TARGET_MISS_SHARE``, so that both balance at the
-    target; it divides more often the more time is left.
+    divides the factor by ``(1 + MISS_STEP) ** TARGET_MISS_SHARE`` if `TYPICAL_SLACK` of the time
+    allowed is left, so that both balance at the target; by more if more time is left.
     """
 
     def __init__(self) -> None:

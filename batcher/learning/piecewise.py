@@ -14,7 +14,7 @@ from math import log
 #: The squared error, in variances of the noise, that one more line must explain: a line that
 #: explains less would fit the noise.  It is lower in a wide gap, because a change anywhere in the
 #: gap appears at its end.
-LINE_PENALTY = 10.0
+LINE_PENALTY, MIN_LINE_PENALTY = 10.0, 1.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,7 +51,8 @@ def fit_lines(points: Sequence[Point]) -> list[Line]:
         for terms in zip(*(_moments(point) for point in points), strict=True)
     ]
     gaps = (after.x - before.x for before, after in pairwise(points))
-    penalties = [LINE_PENALTY, *(LINE_PENALTY - 2.0 * log(gap) for gap in gaps)]
+    lower = (max(MIN_LINE_PENALTY, LINE_PENALTY - 2.0 * log(gap)) for gap in gaps)
+    penalties = [LINE_PENALTY, *lower]
     # For the points before each index: the least cost, and the first point of the last line.
     best = [(0.0, 0)]
     for stop in range(1, len(points) + 1):

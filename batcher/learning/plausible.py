@@ -16,8 +16,7 @@ def plausible(seconds: Mapping[int, float], weights: Sequence[float]) -> list[fl
     *seconds* are the measured run times by rows, ascending, and *weights* their weights.  Between
     two sizes the time is linear; below the smallest it is the time of that size.  The measured
     times are changed as little as makes all times plausible: sizes of which a larger one is quicker
-    get their weighted mean; a size of less weight than a larger one is raised to its share of the
-    time of that one; any other contradiction lowers the larger size.
+    get their weighted mean; a size that takes longer than its parts is lowered.
     """
     sizes = list(seconds)
     rising = _rising(list(seconds.values()), weights)

@@ -24,7 +24,7 @@ class Returning:
 
     rows: int  #: rows of the clients that were answered last and have not sent a request since
     since: float  #: the time at which they were answered
-    each: float  #: expected seconds until all clients have returned, for each client
+    each: float  #: expected seconds until all clients have returned, for each of their rows
     held: bool = False  #: a batch waits for them, or has waited until now
 
 
@@ -37,8 +37,8 @@ class Returns:
     def __init__(self) -> None:
         self._missing: dict[Hashable, int] = {}  # rows by source
         self._since = 0.0
-        self._sources = 0  # of the last batch
-        # Seconds until all clients of a batch had returned, by client; inf: they did not.
+        self._rows = 1  # of the sources that the last batch answered
+        # Seconds for each row until all clients of a batch had returned; inf: they did not.
         self._seconds: deque[float] = deque(maxlen=MAX_RETURNS)
         self._held = False
 
@@ -46,26 +46,27 @@ class Returns:
         """
         Record that a batch has answered *completed_sources* at *now*.
 
-        Each is a pair of a source and the rows of its request.
+        Each is a pair of a source and the rows of its request.  Batches of more than `MAX_SOURCES`
+        sources are not waited for.
         """
         if self._missing:
             self._seconds.append(inf)
         self._missing = dict(completed_sources)
         if len(self._missing) > MAX_SOURCES:
             self._missing = {}
-        self._since, self._sources = now, len(self._missing)
+        self._since, self._rows = now, sum(self._missing.values())
 
     def observe(self, source: Hashable, now: float) -> None:
         """Record that *source* has sent its next request at *now*."""
         if self._missing.pop(source, None) is not None and not self._missing:
-            self._seconds.append((now - self._since) / self._sources)
+            self._seconds.append(max(0.0, now - self._since) / self._rows)
 
     def expect(self) -> Returning:
         """
         Return the rows of the missing clients and their expected return times.
 
         Answers are sent one after the other, so that the time until all clients have returned is
-        proportional to their number.
+        proportional to their rows.
 
         Return `NONE_RETURNING` while too few returns are known, or if clients often do not return.
         """

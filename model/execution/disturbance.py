@@ -19,10 +19,10 @@ MAX_QUIET_SHARE = 0.15
 
 #: Where that share is not known: it is disturbed if the upper quartile of the runs of most sizes
 #: exceeds their median by this factor.  Busy programs raise it by 0 % to 44 %, and runs of less
-#: than a millisecond differ by 30 % on a quiet machine, so that the share says more.
+#: than a millisecond differ by 30 % on a quiet machine, so that the share is the better measure.
 MAX_QUIET_SPREAD = 1.25
 
-#: The kernel counts CPU time in steps of 0.01 s, which say nothing about a shorter measurement.
+#: The kernel counts CPU time in steps of 0.01 s, too long for a shorter measurement.
 MIN_WATCHED_SECONDS = 0.1
 
 
