@@ -12,13 +12,7 @@ from collections.abc import Mapping
 from itertools import chain, repeat
 from math import inf, sqrt
 
-from batcher.learning.average import (
-    CHANGE_RUNS,
-    DOUBTED_COUNT,
-    Average,
-    Noise,
-    correct,
-)
+from batcher.learning.average import CHANGE_RUNS, DOUBTED_COUNT, Average, Noise, correct
 from batcher.learning.piecewise import Line, Point, fit_lines
 from batcher.learning.plausible import plausible
 from batcher.learning.sizes import KNEE_RATE_SHARE, MIN_RUN_SECONDS, Sizes, choose_sizes, rate_of
@@ -119,9 +113,8 @@ class LatencyCurve:
         """Fit after a run of the size of *average*: soon if it has few runs, else now and then."""
         # The time of a fit grows with the square of the number of sizes.
         often = max(len(self._averages) ** 2, len(self._fitted)) // 128
-        if self._since_fit >= (
-            often if average.count < CHANGE_RUNS else max(REFIT_RUNS, 8 * often)
-        ):
+        enough = often if average.count < CHANGE_RUNS else max(REFIT_RUNS, 8 * often)
+        if self._since_fit >= enough:
             self._fit()
 
     def _observe_overhead(self, seconds: float) -> None:
