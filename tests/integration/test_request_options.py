@@ -115,10 +115,11 @@ async def test_a_request_that_expires_in_the_queue_is_not_run(lookup_server: Ser
 async def test_a_request_that_would_be_late_is_refused_before_its_body(
     lookup_server: Serve,
 ) -> None:
-    """With Retry-After; a request with a longer timeout is answered."""
+    """While another one runs, with Retry-After; one with a longer timeout is answered."""
     async with lookup_server(max_batch_size=8) as watched:
         for queue in watched.service.models.find().model.queues.known.values():
-            queue.latency = LatencyCurve({1: 4.0, 8: 4.0})
+            queue.latency = LatencyCurve({1: 2.0, 8: 2.0})
+        held = await hold(watched)
         body = request_body([2])
         for timeout, status in ((2_000, 429), (60_000, 200)):
             request = request_bytes(body, headers={"X-Request-Timeout-Ms": str(timeout)})
@@ -126,12 +127,14 @@ async def test_a_request_that_would_be_late_is_refused_before_its_body(
             raw.sendall(request[: -len(body)])
             if status == 200:
                 raw.sendall(body)
+                watched.runner.gate.set()
             answer = await SentRequest(raw, (2,)).answer()
             assert answer.status == status, answer.body
             if status == 429:
                 assert answer.error.startswith("too busy: an answer is expected in 4.")
                 assert 2 <= int(answer.headers["retry-after"]) <= 4
-        assert watched.runner.batches == [1]
+        assert await held.is_right()
+        assert watched.runner.batches == [1, 1]
 
 
 @in_reactor
