@@ -152,13 +152,13 @@ def lot_size(share: int, lanes: LaneView, queue: QueueView) -> int:
     best, least = 1, inf
     rate = min(queue.arrivals.rate / lanes.total, MAX_RATE_SHARE * sizes.rates[-1])
     waiting = 2.0 * (share + queue.arrivals.surge / lanes.total)
-    for rows, certain in zip(sizes.rows, sizes.rates, strict=True):
+    for rows, served in zip(sizes.rows, sizes.rates, strict=True):
         if rows > share:
             break
-        if certain <= rate:
+        if served <= rate:
             # Runs do not catch up with arrivals: take the size with the best rate, the largest.
             best = rows
-        elif (cost := (waiting + rows) / (certain - rate)) < least:
+        elif (cost := (waiting + rows) / (served - rate)) < least:
             best, least = rows, cost
     return best
 

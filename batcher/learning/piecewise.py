@@ -80,8 +80,6 @@ def _squares(sums: Sequence[Sequence[float]], begin: int, stop: int) -> float:
     """Return the least sum of weighted squared errors of one `Line`, for points[begin:stop]."""
     w, x, y, xx, xy, yy = (total[stop] - total[begin] for total in sums)
     start, slope = _fit(w, x, y, xx, xy)
-    if not slope:
-        return yy - y * start
     return yy - xy * slope - y * start
 
 

@@ -19,12 +19,12 @@ class Sizes:
     """
     The batch sizes worth running, in rows, ascending.
 
-    The certain rate of a size is its predicted rate up to the knee, and a lower rate beyond the
-    knee.  That of each size is higher than those of all smaller sizes.
+    The rate of a size is the predicted one, lowered by `MIN_GAIN_BEYOND_KNEE` beyond the knee.  It
+    is higher than those of all smaller sizes.
     """
 
     rows: tuple[int, ...] = ()
-    rates: tuple[float, ...] = ()  #: the certain rate of each size, in rows per second
+    rates: tuple[float, ...] = ()  #: the rate of each size, in rows per second
     longest: float = 0.0  #: expected seconds of a run at the cap
     measured: int = 0  #: the largest measured size; 0 if no size is measured
 

@@ -52,7 +52,7 @@ class QueueReport:
     arrivals: float  #: rows per second
     latency: dict[int, float]  #: the expected time of a run of each measured size, by rows
     knee: int  #: the smallest size, in rows, with nearly the best rate
-    best: float  #: the highest certain rate of one lane, in rows per second
+    best: float  #: the highest rate of one lane, as in `Sizes`, in rows per second
     cap: int  #: the largest batch, in rows
     margin: float  #: the factor by which the time allowed must exceed the expected time
 
