@@ -101,6 +101,7 @@ def test_help_states_the_purpose() -> None:
     assert "What would my p99 be at 300/s?" in output
 
 
+@pytest.mark.full
 @pytest.mark.parametrize(
     ("arguments", "mean"),
     [

@@ -21,6 +21,8 @@ from tests.integration.clients import Answer, form, post
 from tests.integration.photos import KNOWN, jpeg, photo
 from tests.integration.servers import Server
 
+pytestmark = pytest.mark.full
+
 #: Largest difference of two runs of the same image.
 SAME = 1e-4
 

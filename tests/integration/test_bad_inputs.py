@@ -14,6 +14,8 @@ from tests.integration.clients import post_all
 from tests.integration.photos import KNOWN, mixed
 from tests.integration.servers import MemoryWatch, Server, wait_for
 
+pytestmark = pytest.mark.full
+
 
 def test_bad_inputs_are_refused_without_effect_on_others(server: Server) -> None:
     """Each within 2 s, with a reason, in less than 150 MB; 31 other clients get right answers."""

@@ -21,6 +21,8 @@ from tests.integration.batched_graphs import (
 from tests.integration.graphs import SCORES, Build
 from tests.integration.scalar_graphs import chain, part_of
 
+pytestmark = pytest.mark.full
+
 
 @pytest.mark.parametrize(("build", "scores"), list(ENCODED.values()), ids=list(ENCODED))
 def test_encoded_images_in_a_batch_get_what_each_gets_alone(

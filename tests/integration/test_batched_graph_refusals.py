@@ -28,6 +28,8 @@ from tests.integration.batched_graphs import (
 from tests.integration.graphs import SCORES, Build
 from tests.integration.scalar_graphs import chain, part_of
 
+pytestmark = pytest.mark.full
+
 
 def training_mode(tf: ModuleType, rows: Any) -> Any:
     """Normalise by the mean of the batch itself."""

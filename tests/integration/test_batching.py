@@ -15,6 +15,7 @@ from tests.integration.tensors import assert_outputs, request_body
 from tests.integration.watched import in_reactor, watched_server
 
 
+@pytest.mark.full
 def test_many_connections_are_answered_with_nothing_to_tune(server: Server) -> None:
     """All 64 requests over 32 connections; the policy decides how many share a batch."""
     photos = mixed(64)
@@ -41,6 +42,7 @@ async def test_a_batch_is_one_run_of_the_session(cache_home: Path) -> None:
         ]
 
 
+@pytest.mark.full
 @in_reactor
 async def test_clients_that_hang_up_while_queued_cost_no_run(
     tmp_path: Path, saved_model: SavedModelAt

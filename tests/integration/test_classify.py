@@ -16,6 +16,8 @@ from tests.integration.graphs import Graphs, image_input
 from tests.integration.photos import KNOWN, jpeg, mixed
 from tests.integration.servers import START, TENSORFERRY, Server, environment, run_program
 
+pytestmark = pytest.mark.full
+
 CLASSIFY = (*TENSORFERRY, "classify")
 
 
@@ -53,7 +55,6 @@ def test_one_image_is_labelled_as_label_image_does(
     assert [score for _, score in labels] == pytest.approx([s for _, s in served], abs=1e-4)
 
 
-@pytest.mark.full
 def test_names_on_stdin_share_a_batch(cache_home: Path, tmp_path: Path) -> None:
     """With a batch delay of ten minutes, 32 images fill one batch; another name is no file."""
     names = []
@@ -96,7 +97,6 @@ def classify_names(cache_home: Path, folder: Path) -> Iterator["subprocess.Popen
             process.kill()
 
 
-@pytest.mark.full
 def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
     cache_home: Path, tmp_path: Path, photos: list[str]
 ) -> None:
@@ -130,7 +130,6 @@ def test_each_name_on_stdin_is_answered_before_the_next_one_comes(
         assert "shutting down" not in errors
 
 
-@pytest.mark.full
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
@@ -154,7 +153,6 @@ def test_a_model_that_labels_no_image_ends_it(
     assert "Traceback" not in result.stderr
 
 
-@pytest.mark.full
 def test_a_signal_ends_it_while_it_waits_for_a_name(cache_home: Path, tmp_path: Path) -> None:
     """Without a message, and with exit code 1: names may be unanswered."""
     with subprocess.Popen(

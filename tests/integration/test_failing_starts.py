@@ -9,6 +9,8 @@ import pytest
 
 from tests.integration.servers import SERVE, TWISTD, TWISTD_N, reasons, run_program, wait_for
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture(scope="module")
 def taken() -> Iterator[int]:

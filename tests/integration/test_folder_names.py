@@ -17,7 +17,7 @@ from tests.integration.keras_models import KERAS_WARNINGS, written
 from tests.integration.saved_models import SAVED_MODELS, SavedModelAt
 from tests.integration.saving import save_functions
 
-pytestmark = KERAS_WARNINGS
+pytestmark = [pytest.mark.full, *KERAS_WARNINGS]
 
 #: Characters of patterns, paths and terminals, and a byte that is not UTF-8.
 ODD = os.fsdecode(b"a\nb \xff[1]*{x}?\\ ~")

@@ -24,7 +24,7 @@ from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.tensors import assert_outputs, inputs_of, request_body
 from tests.integration.watched import WatchedServer, asked, in_reactor, watched_server
 
-pytestmark = [pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
 
 #: The model.toml of a classifier: BGR, with other numbers for each channel.
 CLASSIFIER = """

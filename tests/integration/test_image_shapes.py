@@ -18,6 +18,8 @@ from tests.images import encoded
 from tests.integration.graphs import LoadModel
 from tests.integration.saving import tf2
 
+pytestmark = pytest.mark.full
+
 Function = Callable[..., Any]  #: of TensorFlow and the images
 
 RED = (255, 0, 0)

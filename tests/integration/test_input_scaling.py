@@ -18,7 +18,7 @@ from tests.images import encoded
 from tests.integration.graphs import LoadModel
 from tests.integration.keras_models import KERAS_WARNINGS
 
-pytestmark = KERAS_WARNINGS
+pytestmark = [pytest.mark.full, *KERAS_WARNINGS]
 
 Scale = Callable[..., Any]  #: of TensorFlow, the images and variables
 Write = Callable[[Path], Path]

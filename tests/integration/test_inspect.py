@@ -5,12 +5,15 @@ from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 from click.testing import CliRunner
 
 from scripts.inspect_model import inspect_model
 from tests.integration.saved_models import SAVED_MODELS
 from tests.integration.saving import save_functions
 from tests.integration.servers import TENSORFERRY, reasons, run_program
+
+pytestmark = pytest.mark.full
 
 OUTPUT = """\
 images: 4 x 5 RGB, bilinear, as (pixel - 0) * 0.00392157

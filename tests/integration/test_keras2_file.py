@@ -21,6 +21,7 @@ from tests.integration.keras_models import (
 from tests.integration.saved_models import strings
 
 pytestmark = [
+    pytest.mark.full,
     pytest.mark.filterwarnings("ignore:You are saving your model as an HDF5 file:UserWarning"),
 ]
 

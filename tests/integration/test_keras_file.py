@@ -25,7 +25,7 @@ from tests.integration.keras_models import (
 )
 from tests.integration.saved_models import ROWS, strings
 
-pytestmark = KERAS_WARNINGS
+pytestmark = [pytest.mark.full, *KERAS_WARNINGS]
 
 
 def built_later(keras: Any) -> Any:

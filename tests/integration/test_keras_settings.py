@@ -6,6 +6,10 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.full
+
 REPORT = """
 from model.backends.tensorflow.device import quieten_tensorflow
 quieten_tensorflow("cpu")

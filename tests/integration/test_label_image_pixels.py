@@ -20,6 +20,8 @@ from tests.integration.graphs import load_files
 from tests.integration.photos import photo
 from tests.integration.saving import tf2
 
+pytestmark = pytest.mark.full
+
 LabelImage = Callable[[bytes, str, int, int], npt.NDArray[np.float32]]
 
 #: Width and height of photos, and the height and width to which they are resized.

@@ -25,6 +25,8 @@ from tests.integration.saving import Tensors, Write, tf2
 from tests.integration.scalar_graphs import SMALL, any_decoded, chain, contents, dense, resized
 from tests.integration.scalar_graphs import part_of as scalar_part
 
+pytestmark = pytest.mark.full
+
 IMAGE = coloured(20, 16)
 TOO_LARGE = claims("PNG", 30_000, 30_000)
 

@@ -14,6 +14,8 @@ import pytest
 from tests.integration.servers import TENSORFERRY, Server, environment, run_program, wait_for
 from tests.integration.timed_server import TimedServer, plain, timed_server
 
+pytestmark = pytest.mark.full
+
 LOADTEST = (*TENSORFERRY, "loadtest")
 
 SMALL = ("--body", "body.bin")
@@ -120,7 +122,6 @@ def test_a_server_that_never_answers_is_given_up(tmp_path: Path) -> None:
     assert figures["p50_ms"] is None
 
 
-@pytest.mark.full
 def test_two_servers_are_compared_in_turn(tmp_path: Path) -> None:
     """One that takes ten times as long gets a tenth of the rate from a client that waits."""
     with (
@@ -137,7 +138,6 @@ def test_two_servers_are_compared_in_turn(tmp_path: Path) -> None:
     assert "first / second" in shown
 
 
-@pytest.mark.full
 def test_the_rate_that_keeps_an_slo_is_found(tmp_path: Path) -> None:
     """A server that answers at most 20 requests/s keeps 200 ms at a somewhat lower rate."""
     with timed_server(TimedServer(delay=0.05)) as server:
@@ -208,7 +208,6 @@ def test_an_interrupt_does_not_wait_for_a_silent_server(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.full
 def test_a_server_behind_tls_is_measured(tmp_path: Path) -> None:
     """With a certificate that the system trusts; one that it does not is an error in words."""
     context = certified(tmp_path)

@@ -26,7 +26,7 @@ from tests.integration.saving import Ends, Tensors, Write, tf1, tf2
 from tests.integration.tensors import Json, assert_outputs, request_body
 from tests.integration.watched import StartFailed, in_reactor, watched_server
 
-pytestmark = [pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
+pytestmark = [pytest.mark.full, pytest.mark.usefixtures("log"), *KERAS_WARNINGS]
 
 # --- refused models
 

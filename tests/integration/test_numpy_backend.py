@@ -15,6 +15,8 @@ from tests.images import coloured, encoded
 from tests.integration.clients import form, get, post
 from tests.integration.servers import Server, reasons, run_program, serving
 
+pytestmark = pytest.mark.full
+
 NUMPY_SERVER = (sys.executable, "-P", "-m", "tests.integration.numpy_server")
 HEIGHT, WIDTH, LABELS = 4, 5, ("red", "green", "blue")
 MEAN, SCALE = 100.0, 0.5

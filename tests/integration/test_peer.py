@@ -16,6 +16,8 @@ from tests.integration.clients import Answer, get, mean_rows, post, post_all
 from tests.integration.graphs import Graphs
 from tests.integration.servers import serving, started
 
+pytestmark = pytest.mark.full
+
 PEER = (sys.executable, "-P", "-m", "benchmarks.peer")
 SIDE, CLASSES = 8, 7
 JPEG = encoded(coloured(50, 37), "JPEG")
@@ -88,7 +90,6 @@ def is_best(answer: Answer) -> bool:
     return bool(content["classes"] == best.tolist())
 
 
-@pytest.mark.full
 def test_a_net_answers_images_and_numbers(tmp_path: Path) -> None:
     """Both give the same answer; errors are those of the server."""
     graph = Graphs(tmp_path).write(images_to_scores)

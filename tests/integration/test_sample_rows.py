@@ -26,6 +26,8 @@ from tests.fakes.server import ManualLane, served_model
 from tests.integration.graphs import load_files
 from tests.integration.saving import Write, tf2
 
+pytestmark = pytest.mark.full
+
 ROWS = ("string", [None])
 
 

@@ -52,7 +52,7 @@ KERAS = {
 
 TABLE = {**SAVED_MODELS, **ALONE_WHEN_RUN, **KERAS}
 
-pytestmark = KERAS_WARNINGS
+pytestmark = [pytest.mark.full, *KERAS_WARNINGS]
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,8 @@ from tests.fakes.model import loaded as loaded_by
 from tests.fakes.threads import Calls, outcomes
 from tests.integration.graphs import CPU, SCORES, Graphs, image_input, noise
 
+pytestmark = pytest.mark.full
+
 if TYPE_CHECKING:
     from model.backend import Runner
 
@@ -174,7 +176,6 @@ def test_a_model_without_memory_for_one_row_is_refused(
     )
 
 
-@pytest.mark.full
 def test_a_device_that_is_really_too_small_is_out_of_memory(graphs: Graphs) -> None:
     """TensorFlow waits 10 seconds for memory before it fails; the next run succeeds."""
 

@@ -31,6 +31,8 @@ from tests.integration.servers import (
     with_gpu_listed,
 )
 
+pytestmark = pytest.mark.full
+
 CLIENTS = 32
 
 
@@ -163,7 +165,6 @@ def test_a_stop_under_load_answers_every_request_that_was_sent(
     assert received.index("STATUS=ready") < received.index("STATUS=draining")
 
 
-@pytest.mark.full
 @pytest.mark.parametrize("command", [SERVE, TWISTD_N], ids=["serve", "twistd"])
 def test_requests_half_sent_before_the_stop_are_answered_until_a_second_signal(
     cache_home: Path, tmp_path: Path, command: tuple[str, ...]

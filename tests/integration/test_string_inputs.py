@@ -16,6 +16,8 @@ from tests.images import encoded
 from tests.integration.graphs import LoadModel
 from tests.integration.saving import Write, changed, tf1, tf2
 
+pytestmark = pytest.mark.full
+
 Decode = Callable[[Any, Any], Any]  #: decodes one string to an image
 Ask = Callable[[Path, bytes], bytes]  #: the string for an image file, in a folder
 

@@ -11,6 +11,8 @@ from tests.integration.graphs import Graphs, image_input
 from tests.integration.photos import jpeg
 from tests.integration.servers import TWISTD_N, reasons, run_program, serving
 
+pytestmark = pytest.mark.full
+
 COMMAND = str(Path(sys.executable).with_name("tensorferry"))
 MODULE = (sys.executable, "-m", "tensorferry")
 
@@ -99,7 +101,6 @@ def without_folder(tmp_path: Path) -> tuple[str, ...]:
     return (sys.executable, "-P", os.fspath(program), "serve")
 
 
-@pytest.mark.full
 def test_a_server_without_a_writable_folder_answers(
     cache_home: Path, tmp_path: Path, without_folder: tuple[str, ...]
 ) -> None:

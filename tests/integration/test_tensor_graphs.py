@@ -14,6 +14,8 @@ from server.api.json_tensors import arrays_of, encode_outputs, parse_request
 from server.api.samples import sample_request
 from tests.integration.graphs import SCORES, Build, Graphs, Loaded, applied, placeholder, together
 
+pytestmark = pytest.mark.full
+
 
 @pytest.fixture
 def graphs(tmp_path: Path) -> Iterator[Graphs]:

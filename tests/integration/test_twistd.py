@@ -10,12 +10,15 @@ from types import ModuleType
 
 import numpy as np
 import orjson
+import pytest
 
 from model.signature import Signature, TensorSpec, blank_feed
 from server.api.samples import sample_command
 from tests.integration.clients import get, post
 from tests.integration.graphs import SCORES, Graphs
 from tests.integration.servers import TWISTD, port_in, readiness, run_program, wait_for
+
+pytestmark = pytest.mark.full
 
 
 def has_ended(pid: int) -> bool:
