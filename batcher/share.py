@@ -31,8 +31,18 @@ class Share:
     running: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        if not 0.0 < self.weight < inf:
-            raise ValueError(f"the weight of a share must be above 0, not {self.weight}")
+        _check(self.weight)
+
+    def set_weight(self, weight: float) -> None:
+        """Change the weight, also for the runs under way; raises ValueError as above."""
+        _check(weight)
+        self.running *= self.weight / weight
+        self.weight = weight
+
+
+def _check(weight: float) -> None:
+    if not 0.0 < weight < inf:
+        raise ValueError(f"the weight of a share must be above 0, not {weight}")
 
 
 class ShareTurns:

@@ -22,6 +22,7 @@ from server.deadlines import NO_DEFAULT_TIMEOUT, DefaultTimeout
 from server.served_model import ServedModel
 
 T = TypeVar("T")
+R = TypeVar("R")
 
 #: Outputs of more bytes are finished on a decode thread.  Writing 32 KiB of numbers as JSON takes
 #: about 0.25 ms; so does the change to a decode thread and back.
@@ -51,6 +52,33 @@ class Inference:
         # Answers do not wait behind all images of the model that wait to be decoded.
         self._answers = Share(self._share.name, self._share.weight)
         self._seconds = seconds
+        self._calls = 0  #: calls that have not ended
+        #: Whether it takes no new calls; set by `retire`.
+        self.retired = False
+        self._waiting: list[Deferred[None]] = []  # fire when it is retired and no call is left
+
+    def set_weight(self, weight: float) -> None:
+        """Change the model's share of the time of the lanes and of the decode threads."""
+        self._share.set_weight(weight)
+        self._answers.set_weight(weight)
+
+    def retire(self) -> Deferred[None]:
+        """
+        Take no new calls from now on; return a Deferred that fires when all calls have ended.
+
+        Its callers look at `retired` before they make a call.  May be called again.
+        """
+        self.retired = True
+        ended: Deferred[None] = Deferred()
+        self._waiting.append(ended)
+        self._fire_if_ended()
+        return ended
+
+    def _fire_if_ended(self) -> None:
+        if self.retired and not self._calls:
+            waiting, self._waiting = self._waiting, []
+            for ended in waiting:
+                ended.callback(None)
 
     def run(self, call: Call[T], timing: Timing | None = None) -> Deferred[T]:
         """
@@ -62,6 +90,15 @@ class Inference:
         prepared before the deadline.
         """
         timing = timing or Timing()
+        self._calls += 1
+        return self._run(call, timing).addBoth(self._call_ended)
+
+    def _call_ended(self, result: R) -> R:
+        self._calls -= 1
+        self._fire_if_ended()
+        return result
+
+    def _run(self, call: Call[T], timing: Timing) -> Deferred[T]:
         answer: Deferred[Outputs]
         if call.at_once:
             try:

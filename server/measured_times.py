@@ -2,7 +2,7 @@
 Decide whether stored run times still hold, and whether measured ones are kept for the next start.
 
 A measurement beside a busy program finds the cores slow: its times are used, but never stored, and
-never replace stored ones.
+never replace stored ones.  The same holds for a measurement while other models are served.
 """
 
 import hashlib
@@ -82,6 +82,8 @@ class MeasuredTimes:
             on_progress=lambda line: self._on_progress(f"warming up: {line}"),
         )
         measured = averages(times)
+        if self._runs.beside:
+            return measured
         if reason := disturbance(times.values(), watch.share()):
             self._on_progress(
                 f"{reason} during the warm-up: its run times are not kept for the next start"
@@ -95,7 +97,9 @@ class MeasuredTimes:
         Run each size in *stored*; return whether its seconds, by rows, are used for this start.
 
         Stored times above those of runs now were measured on a busy machine, even if the machine
-        is busy now, too.  Stored times below are used if the machine is busy now.
+        is busy now, too.  Stored times below are used if the machine is busy now.  While other
+        models are served, stored times are always used: they are those of runs on all lanes at
+        once.
         """
         self._on_progress("warming up")
         watch = self._watch()
@@ -105,7 +109,7 @@ class MeasuredTimes:
             self._on_progress(f"{error}, although it did before; measuring again")
             return False
         slow, quick = slow_sizes(stored, times), quick_sizes(stored, times)
-        if not slow and not quick:
+        if self._runs.beside or not (slow or quick):
             return True
         rows = max(slow or quick)
         change = (

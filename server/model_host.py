@@ -9,15 +9,18 @@ from math import inf
 
 from twisted.internet.defer import CancelledError
 from twisted.internet.interfaces import IReactorTime
+from twisted.internet.task import deferLater
 from twisted.logger import Logger
 
 from batcher.batcher import Batcher
 from batcher.policy import FixedPolicy, LotPolicy, Policy
 from batcher.share import Share
-from model.backend import LoadedModel, Runner
+from model.backend import LoadedModel
+from model.execution.cores import lower_priority
 from model.execution.decode_pool import DecodePool
 from model.execution.disturbance import OtherPrograms
 from model.execution.lane_pool import LanePool
+from model.execution.memory import give_back_memory
 from model.execution.queues import Queues
 from model.execution.thread import CallFromThread, ModelThread
 from model.execution.warmup import MAX_WARMUP_ROWS, MeasuredRuns, SampleFailed, choose_cap
@@ -33,6 +36,9 @@ _log = Logger()
 
 #: The largest batch, in rows, of a signature whose runs could not be measured.
 UNMEASURED_CAP_ROWS = 32
+
+#: Seconds between two looks at the decode threads, while a model that takes no requests drains.
+DECODING_POLL_SECONDS = 0.05
 
 
 class ModelHost:
@@ -68,17 +74,18 @@ class ModelHost:
         self._load = load
         self._weight = weight
         self._watch = watch
-        self._loading: ModelThread | None = None
+        self._thread: ModelThread | None = None
         self._runs: MeasuredRuns | None = None
-        self._runner: Runner | None = None
+        self._loaded_model: LoadedModel | None = None
         self._stopping = False
 
     async def start(self) -> Inference:
         """
         Load the model and warm it up; return its `Inference`.
 
-        Raises `ModelError`, whose message is one line, and `CancelledError` if `stop` is called
-        before the model is ready.
+        If the lanes are open, other models may be served: then the loading thread has a low
+        priority, and the warm-up leaves all lanes but one to them.  Raises `ModelError`, whose
+        message is one line, and `CancelledError` if `stop` is called before the model is ready.
         """
         try:
             return await self._start()
@@ -89,12 +96,16 @@ class ModelHost:
             raise
 
     async def _start(self) -> Inference:
-        loaded = await self._loaded()
+        beside = self._lanes.is_open
+        loaded = await self._loaded(beside)
         self._raise_if_stopping()
         batcher = self._lanes.open(loaded.lanes)
-        self._runs = MeasuredRuns(batcher, f"warm-up of {loaded.full_name}")
+        self._runs = MeasuredRuns(batcher, f"warm-up of {loaded.full_name}", beside=beside)
         queues = Queues(
-            loaded, Share(loaded.full_name, self._weight), self.settings.max_queue_bytes
+            loaded,
+            Share(loaded.full_name, self._weight),
+            self.settings.max_queue_bytes,
+            chosen_policy(self.settings),
         )
         times = MeasuredTimes(
             self._runs,
@@ -122,17 +133,20 @@ class ModelHost:
         )
         return self.inference
 
-    async def _loaded(self) -> LoadedModel:
+    async def _loaded(self, beside: bool) -> LoadedModel:
         """Load the model on a thread of its own, so that the lanes serve other models meanwhile."""
         self._raise_if_stopping()
-        thread = self._loading = self._lanes.new_thread("loading")
+        thread = self._thread = self._lanes.new_thread("loading")
         thread.start()
+
+        def load() -> LoadedModel:
+            if beside:
+                lower_priority()
+            return self._load(self.settings, self._progress_from_thread)
+
         try:
-            loaded = await thread.call(
-                lambda: self._load(self.settings, self._progress_from_thread)
-            )
-            self._runner = loaded.runner
-            return loaded
+            self._loaded_model = await thread.call(load)
+            return self._loaded_model
         finally:
             thread.stop()
 
@@ -160,26 +174,60 @@ class ModelHost:
         if self._stopping:
             raise CancelledError
 
+    def set_weight(self, weight: float) -> None:
+        """Change the model's share of the lane time, while it is loaded too."""
+        self._weight = weight
+        if self.inference is not None:
+            self.inference.set_weight(weight)
+
     async def stop(self) -> None:
         """End a start that is under way; answer the accepted requests, and refuse new ones."""
         self._stopping = True
         if self._runs is not None:
             await self._runs.stop()
-        if self._loading is not None:
-            await self._loading.stop()
+        if self._thread is not None:
+            await self._thread.stop()
         if self.inference is not None:
             model = self.inference.model
+            await self.inference.retire()
             await model.batcher.drain(model.queues.share)
 
     def close(self) -> None:
         """
-        Free the model's memory on the device, after `stop`.
+        Free the model's memory on the device, after `stop`; may be called on any thread.
 
         The caller ensures that no decode thread runs a part of the model, as for a JPEG decoder.
         """
-        if self._runner is not None:
-            self._runner.close()
-            self._runner = None
+        loaded, self._loaded_model, self.inference = self._loaded_model, None, None
+        if loaded is not None:
+            loaded.runner.close()
+
+    async def unload(self) -> None:
+        """
+        Stop, then free the model's memory, while other models are served.
+
+        The memory is freed on a thread of its own, because that takes tens of milliseconds.
+        """
+        await self.stop()
+        if self.inference is not None:
+            share = self.inference.model.queues.share
+            while self._pool.pending_of(share):  # cancelled requests that are still decoded
+                await deferLater(self._clock, DECODING_POLL_SECONDS)
+        if self._loaded_model is None:
+            return
+        self._lanes.forget(self._loaded_model)
+        thread = self._thread = self._lanes.new_thread("loading")
+        thread.start()
+
+        def free() -> None:
+            lower_priority()
+            self.close()
+            give_back_memory()
+
+        try:
+            await thread.call(free)
+        finally:
+            thread.stop()
 
     def _progress_from_thread(self, line: str) -> None:
         self._lanes.call_from_thread(self._on_progress, line)

@@ -31,12 +31,14 @@ def load_model(
     *,
     backends: Sequence[Backend] = BACKENDS,
     resample: Resample | None = None,
+    name: str | None = None,
+    version: str | None = None,
 ) -> LoadedModel:
     """
     Load the model that *settings* name, else the default model, with the one of *backends* for it.
 
-    *resample* overrides the resampling in model.toml.  Raises `ModelError`, whose message is one
-    line.
+    *resample*, *name* and *version* override those in model.toml.  Raises `ModelError`, whose
+    message is one line.
     """
     backend, files, facts = locate_model(settings, on_progress, backends=backends)
     if resample is not None:
@@ -44,7 +46,7 @@ def load_model(
     labels = read_labels(facts.labels) if facts.labels is not None else ()
     on_progress(f"loading {backend.name}")
     device = backend.choose_device(settings.device or "auto")
-    name, version = facts.name or "default", facts.version or "1"
+    name, version = name or facts.name or "default", version or facts.version or "1"
     on_progress(f"loading {name}/{version} on {device.description}")
     options = LoadOptions(
         facts=facts,

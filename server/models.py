@@ -1,72 +1,146 @@
 """
-The models that are served, by name and version.
+The models that take requests, by name, version and label.
 
 A dialect asks for a model by what its request names.  Everything here runs on the reactor thread.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
 
 from batcher.error_kind import ErrorKind, RequestError
 from server.inference import Inference
 
 
 class ModelNotReady(RequestError):
-    """No model is ready yet."""
+    """No model is ready yet, or not the one that the request names."""
 
     kind = ErrorKind.UNAVAILABLE
     retry_after = 0.0
 
 
 class UnknownModel(RequestError):
-    """No model of this name, or no such version of it, is served; the message states which are."""
+    """
+    No model of this name, or no such version or label of it, takes requests.
+
+    The message states which there are.
+    """
 
     kind = ErrorKind.NOT_FOUND
 
 
+@dataclass(frozen=True, slots=True)
+class Versions:
+    """The versions of one model that take requests."""
+
+    by_version: Mapping[str, Inference]
+    default: str  #: the version for requests that name neither a version nor a label
+    labels: Mapping[str, str] = field(default_factory=dict)  #: the version of each label
+    awaited: Collection[str] = ()  #: the versions that are loaded now
+    #: The labels whose version is loaded now.
+    awaited_labels: Collection[str] = ()
+
+
 class Models:
-    """The models that are ready; requests that name no model are for the one added first."""
+    """The models that take requests; those of one name change all at once."""
 
     def __init__(self, progress: Callable[[], str] = str) -> None:
         """*progress* returns the step of the start, in words, while no model is ready."""
         self._progress = progress
-        # The versions of a name are in the order in which they were added.
-        self._by_name: dict[str, dict[str, Inference]] = {}
+        self._by_name: dict[str, Versions] = {}
+        self._awaited: Mapping[str, str] = {}
+        #: Whether the server starts: then an unknown model may still be found.
+        self.starting = True
 
-    def add(self, inference: Inference) -> None:
-        """Serve the model of *inference* under its name and version, from now on."""
-        model = inference.model
-        versions = self._by_name.setdefault(model.name, {})
-        versions.pop(model.version, None)
-        versions[model.version] = inference
+    def route(self, name: str, versions: Versions | None) -> None:
+        """Send the requests for the model *name* to *versions* from now on; None: refuse them."""
+        if versions is None:
+            self._by_name.pop(name, None)
+        else:
+            self._by_name[name] = versions
 
-    def remove(self, inference: Inference) -> None:
-        """Serve the model of *inference* no longer; do nothing if another one took its place."""
-        model = inference.model
-        versions = self._by_name.get(model.name, {})
-        if versions.get(model.version) is inference:
-            del versions[model.version]
-            if not versions:
-                del self._by_name[model.name]
+    def await_models(self, states: Mapping[str, str]) -> None:
+        """Refuse the requests for these names, with their states in words, as not ready."""
+        self._awaited = states
 
-    def find(self, name: str | None = None, version: str | None = None) -> Inference:
+    @property
+    def names(self) -> list[str]:
+        """The names of the models that take requests, in order."""
+        return sorted(self._by_name)
+
+    def versions(self, name: str) -> Versions | None:
+        """Return the versions of the model *name* that take requests; None if there are none."""
+        return self._by_name.get(name)
+
+    def any(self) -> Inference:
+        """
+        Return the default version of the model whose name is first.
+
+        Raises `ModelNotReady` while no model is ready.
+        """
+        if not self._by_name:
+            raise ModelNotReady(f"no model is ready: {self._progress()}")
+        versions = self._by_name[self.names[0]]
+        return versions.by_version[versions.default]
+
+    def find(
+        self, name: str | None = None, version: str | None = None, label: str | None = None
+    ) -> Inference:
         """
         Return the model that a request names.
 
-        Raises `UnknownModel` if there is none, and `ModelNotReady` while no model is served.
-        Without *name* it is the model whose name was added first, without *version* the version
-        of *name* that was added last.
+        Without *name* it is the only one there is; without *version* and *label* its default
+        version.  Raises `UnknownModel` if there is no such model, version or label, or if *name* is
+        missing and there are several models; `ModelNotReady` while it is loaded.
         """
-        if not self._by_name:
-            raise ModelNotReady(f"the model is not ready yet: {self._progress()}")
         if name is None:
-            name = next(iter(self._by_name))
+            name = self._only_name()
         versions = self._by_name.get(name)
-        if not versions:
-            known = ", ".join(self._by_name)
-            raise UnknownModel(f"no model {name[:80]!r} is served; there are: {known}")
+        if versions is None:
+            raise self._missing(name)
+        if label is not None:
+            if label in versions.awaited_labels:
+                raise ModelNotReady(f"the version of {name} with the label {label} is not ready")
+            if label not in versions.labels:
+                raise UnknownModel(
+                    f"no label {label[:80]!r} of {name}; {_there_are(versions.labels)}"
+                )
+            version = versions.labels[label]
         if version is None:
-            return next(reversed(versions.values()))
-        if version not in versions:
-            known = ", ".join(versions)
-            raise UnknownModel(f"no version {version[:80]!r} of {name}; there are: {known}")
-        return versions[version]
+            version = versions.default
+        inference = versions.by_version.get(version)
+        if inference is None and version in versions.awaited:
+            raise ModelNotReady(f"version {version} of {name} is not ready")
+        if inference is None:
+            known = _there_are(sorted(versions.by_version, key=_by_number))
+            raise UnknownModel(f"no version {version[:80]!r} of {name}; {known}")
+        return inference
+
+    def _only_name(self) -> str:
+        if not self._by_name:
+            raise ModelNotReady(f"no model is ready: {self._progress()}")
+        if len(self._by_name) > 1:
+            raise UnknownModel(
+                f"several models are served, post to /models/NAME; {_there_are(self.names)}"
+            )
+        return next(iter(self._by_name))
+
+    def _missing(self, name: str) -> RequestError:
+        state = self._awaited.get(name)
+        if state is not None:
+            return ModelNotReady(f"{name} is not ready: {state}")
+        if self.starting:
+            return ModelNotReady(f"the models are not ready yet: {self._progress()}")
+        return UnknownModel(f"no model {name[:80]!r} is served; {_there_are(self.names)}")
+
+
+def _there_are(names: Mapping[str, str] | list[str]) -> str:
+    """Return which names there are, in words; at most 20 of them."""
+    if not names:
+        return "there are none"
+    known = list(names)
+    more = f" and {len(known) - 20} more" if len(known) > 20 else ""
+    return f"there are: {', '.join(known[:20])}{more}"
+
+
+def _by_number(version: str) -> tuple[int, str]:
+    return (int(version) if version.isdecimal() else 0, version)

@@ -25,13 +25,17 @@ from twisted.python.failure import Failure
 
 from model.errors import ModelError
 from model.execution.decode_pool import DecodePool
+from model.repository.snapshot import ModelOnDisk, VersionOnDisk
 from server.api.debug import DebugAPI
 from server.api.dialect import Dialect
 from server.api.health import HealthAPI
 from server.api.inference_api import InferenceAPI
+from server.api.models_api import ModelsAPI, Permit
 from server.api.native import NATIVE
+from server.api.permit import PermitToken, permit_any, permit_none
 from server.api.status import StatusAPI
 from server.clock import MonotonicTime
+from server.golden import prove, read_golden
 from server.heartbeat import Heartbeat
 from server.http.access import Access
 from server.http.connections import Connections
@@ -41,11 +45,16 @@ from server.http.listen_addresses import check_address, listen_failure_reason, w
 from server.http.messages import Route
 from server.http.router import Router
 from server.http.site import LimitedSite
+from server.inference import Inference
 from server.lifecycle import Lifecycle, State
 from server.model_host import ModelHost, lane_pool, stop_serving
 from server.model_loading import Loader, load_model
 from server.models import Models
 from server.process.systemd import notify
+from server.reconciler import Reconciler
+from server.repositories import FolderRepository, served_repository
+from server.repository_changes import RepositoryChanges
+from server.repository_watch import RepositoryWatch
 from server.settings.option import printable
 from server.settings.table import Settings
 
@@ -90,17 +99,19 @@ class InferenceService(Service):
         self.settings = settings
         self.dialect = dialect
         self.clock = MonotonicTime(reactor)
+        self._reactor = reactor
         self.lifecycle = Lifecycle()
         self.pool = DecodePool(reactor.callFromThread, settings.decode_threads)
         self.lanes = lane_pool(settings, self.clock, reactor.callFromThread)
         self.models = Models(lambda: self.lifecycle.progress)
-        self.host = ModelHost(
-            settings,
+        self.reconciler = Reconciler(
+            served_repository(settings, self.clock.seconds, load),
+            self.models,
             clock=self.clock,
-            lanes=self.lanes,
-            pool=self.pool,
+            new_thread=self.lanes.new_thread,
+            make_host=self._host,
+            prove=self._prove,
             on_progress=self._progress,
-            load=load,
         )
         self.heartbeat = Heartbeat(
             self.clock,
@@ -109,9 +120,11 @@ class InferenceService(Service):
             hung=lambda: self.lanes.hung,
             on_beat=_notify_watchdog,
         )
-        self.site = self._site()
+        self._watch = self._repository_watch()
+        self.connections = self._connections()
+        token = settings.admin_token_file
+        self.site = self._site(permit_none if token is None else PermitToken(token))
         self.ports: list[IListeningPort] = []
-        self._reactor = reactor
         #: Called when a stop begins, before the server is withdrawn.
         self.on_stop: list[Callable[[], object]] = []
         self._fail = fail
@@ -123,33 +136,70 @@ class InferenceService(Service):
         self._stopping: Deferred[None] | None = None
         self._aborted = False
 
-    def _site(self) -> LimitedSite:
-        router = Router(self.routes())
-        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
+    def _repository_watch(self) -> RepositoryWatch | None:
+        repository = self.reconciler.repository
+        if not isinstance(repository, FolderRepository):
+            return None
+        return RepositoryWatch(
+            repository.root,
+            self._reactor,
+            renamed=repository.reader.renamed,
+            notice=self.reconciler.notice,
+        )
+
+    def _host(self, model: ModelOnDisk, version: VersionOnDisk) -> ModelHost:
+        repository = self.reconciler.repository
+        name = f"{model.name}/{version.version}: " if repository.changes else ""
+        return ModelHost(
+            repository.settings_of(model, version),
+            clock=self.clock,
+            lanes=self.lanes,
+            pool=self.pool,
+            on_progress=lambda line: self._progress(f"{name}{line}"),
+            load=repository.loader_of(model, version),
+            weight=model.serving.weight,
+        )
+
+    async def _prove(self, inference: Inference, version: VersionOnDisk) -> None:
+        if self.reconciler.repository.changes:
+            golden = await self.pool.run(read_golden, version.path)
+            await prove(inference, golden, self.dialect)
+
+    def _connections(self) -> Connections:
         limits = BodyLimits(
             # A body larger than the limit of all bodies together could never be held.
             max_body=min(self.settings.max_body_bytes, self.settings.max_queue_bytes),
             max_held=self.settings.max_queue_bytes,
         )
-        connections = Connections(
+        return Connections(
             limits=limits,
             client_timeout=self.settings.client_timeout,
             clock=self.clock,
             access_log=_log_access if self.settings.access_log else None,
             draining=lambda: self.lifecycle.leaving,
         )
-        return LimitedSite(frontend.resource(), connections, router)
 
-    def routes(self) -> tuple[Route, ...]:
-        """Return the table of routes for every front end."""
+    def _site(self, permit: Permit) -> LimitedSite:
+        """Return the site where *permit* decides which requests may change what is served."""
+        router = Router(self.routes(permit))
+        frontend = KleinFrontend(router, clock=self.clock, lifecycle=self.lifecycle)
+        return LimitedSite(frontend.resource(), self.connections, router)
+
+    def routes(self, permit: Permit = permit_none) -> tuple[Route, ...]:
+        """Return the table of routes for every front end; *permit* is as in `ModelsAPI`."""
         api = InferenceAPI(lambda _: self.models.find(), self.dialect, seconds=self.clock.seconds)
         health = HealthAPI(self.heartbeat, self.lifecycle)
+        changes = RepositoryChanges(self.reconciler)
+        models = ModelsAPI(
+            self.models, changes, self.dialect, permit=permit, seconds=self.clock.seconds
+        )
         return (
             Route("POST", "/", api.predict, preflight=api.preflight, write_error=api.write_error),
+            *models.routes(),
             Route("GET", "/healthz", health.healthz),
             Route("GET", "/readyz", health.readyz),
-            Route("GET", "/status", StatusAPI(self.models.find).status),
-            Route("GET", "/debug/batcher", DebugAPI(self.models.find).batcher),
+            Route("GET", "/status", StatusAPI(self.models.any).status),
+            Route("GET", "/debug/batcher", DebugAPI(self.models.any).batcher),
         )
 
     def privilegedStartService(self) -> None:
@@ -158,9 +208,12 @@ class InferenceService(Service):
 
         If one cannot be bound, closes the others and raises `StartError`.
         """
-        for description in self.settings.endpoints:
+        sites = [(description, self.site) for description in self.settings.endpoints]
+        if self.settings.admin_listen is not None:
+            sites.append((self.settings.admin_listen, self._site(permit_any)))
+        for description, site in sites:
             try:
-                self.ports.append(_listen(self._reactor, description, self.site))
+                self.ports.append(_listen(self._reactor, description, site))
             except StartError:
                 for port in self.ports:
                     port.stopListening()
@@ -177,7 +230,9 @@ class InferenceService(Service):
 
     async def _start(self) -> None:
         self.pool.start()
-        self.models.add(await self.host.start())
+        if self._watch is not None:
+            self._watch.start()
+        await self.reconciler.start()
         self._on_loaded()
         self.lifecycle.move(State.READY)
         notify("READY=1\nSTATUS=ready")
@@ -246,14 +301,17 @@ class InferenceService(Service):
             await maybeDeferred(port.stopListening)
         if not self.start_has_failed:
             await self._pause(IDLE_GRACE_SECONDS)
-        self.site.connections.close_idle()
-        await self.site.connections.when_quiet()
-        await stop_serving([self.host], self.lanes, self.pool)
+        self.connections.close_idle()
+        await self.connections.when_quiet()
+        if self._watch is not None:
+            self._watch.stop()
+        await self.reconciler.stop()
+        await stop_serving(self.reconciler.hosts, self.lanes, self.pool)
 
     def abort(self) -> None:
         """Drop the requests that are not answered yet, and stop at once."""
         self._aborted = True
-        self.site.connections.abort_all()
+        self.connections.abort_all()
         self.lanes.abort()
         if self._stopping is not None:
             self._stopping.cancel()
@@ -266,8 +324,8 @@ class InferenceService(Service):
         if not IReadDescriptor.providedBy(port):
             return
         accepted = -1
-        while accepted != self.site.connections.accepted:
-            accepted = self.site.connections.accepted
+        while accepted != self.connections.accepted:
+            accepted = self.connections.accepted
             cast("IReadDescriptor", port).doRead()
 
 

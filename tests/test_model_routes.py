@@ -18,7 +18,7 @@ from server.call import Call, Outputs, RequestOptions
 from server.http.error_statuses import NATIVE_STATUSES, refusal_for
 from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
 from server.inference import Inference
-from server.models import Models
+from server.models import Models, Versions
 from server.served_model import ServedModel
 from tests.fakes.endpoint import inputs, scores, tensors
 from tests.fakes.http import Client, request
@@ -65,6 +65,7 @@ class Zoo:
 
     def __init__(self) -> None:
         self.models = Models()
+        self.models.starting = False
         self.lanes: dict[str, ManualLane] = {}
         clock = Clock()
         pool = DecodePool(Calls(), 1, pool=ManualThreads())
@@ -72,8 +73,9 @@ class Zoo:
         for name in ("cats", "dogs"):
             self.lanes[name] = ManualLane()
             model = replace(tensors(clock, self.lanes[name]), name=name)
-            self.models.add(Inference(model, pool, seconds=clock.seconds))
-        native = InferenceAPI(lambda _: self.models.find(), NATIVE, seconds=clock.seconds)
+            inference = Inference(model, pool, seconds=clock.seconds)
+            self.models.route(name, Versions({model.version: inference}, model.version))
+        native = InferenceAPI(lambda _: self.models.find("cats"), NATIVE, seconds=clock.seconds)
         other = InferenceAPI(self._named, OTHER, seconds=clock.seconds)
         route = Route(
             "POST", "/v1/models/*", other.predict, other.preflight, write_error=other.write_error

@@ -1,4 +1,4 @@
-"""The models that are served, by name and version: server/models.py."""
+"""The models that take requests, by name, version and label: server/models.py."""
 
 from dataclasses import replace
 
@@ -6,7 +6,7 @@ import pytest
 from twisted.internet.task import Clock
 
 from server.inference import Inference
-from server.models import ModelNotReady, Models, UnknownModel
+from server.models import ModelNotReady, Models, UnknownModel, Versions
 from tests.fakes.server import FakeInference
 
 
@@ -17,50 +17,78 @@ def served(name: str, version: str) -> Inference:
     return inference
 
 
-def test_a_request_that_names_no_model_is_for_the_first() -> None:
-    """One that names no version is for the version that was added last."""
+OLD, NEW, CARS = served("pets", "1"), served("pets", "2"), served("cars", "7")
+PETS = Versions({"1": OLD, "2": NEW}, "2", {"stable": "1"}, {"3"}, {"canary"})
+
+
+def zoo() -> Models:
+    """Return two models, of which one has several versions."""
     models = Models(lambda: "loading")
-    with pytest.raises(ModelNotReady, match="the model is not ready yet: loading"):
+    models.starting = False
+    models.route("pets", PETS)
+    models.route("cars", Versions({"7": CARS}, "7"))
+    models.await_models({"fish": "loading"})
+    return models
+
+
+def test_a_request_finds_the_version_that_it_names() -> None:
+    """By its number or by a label; else the default version."""
+    models = zoo()
+    assert models.find("pets") is models.find("pets", "2") is NEW
+    assert models.find("pets", "1") is models.find("pets", label="stable") is OLD
+    assert models.find("cars") is CARS
+
+
+def test_a_request_that_names_no_model_is_for_the_only_one() -> None:
+    """If there are several, it is an error, whichever was loaded first."""
+    models = zoo()
+    with pytest.raises(UnknownModel, match="several models are served, post to /models/NAME; "):
         models.find()
-    pets, newer, cars = served("pets", "1"), served("pets", "2"), served("cars", "7")
-    for each in (pets, newer, cars):
-        models.add(each)
-    assert models.find() is models.find("pets") is models.find("pets", "2") is newer
-    assert models.find("pets", "1") is pets
-    assert models.find("cars") is models.find("cars", "7") is cars
+    models.route("pets", None)
+    assert models.find() is CARS
 
 
 @pytest.mark.parametrize(
-    ("name", "version", "message"),
+    ("name", "version", "label", "message"),
     [
-        ("boats", None, "no model 'boats' is served; there are: pets, cars"),
-        ("boats", "1", "no model 'boats' is served; there are: pets, cars"),
-        ("pets", "3", "no version '3' of pets; there are: 1, 2"),
-        ("x" * 100, None, f"no model '{'x' * 80}' is served; there are: pets, cars"),
+        ("boats", None, None, "no model 'boats' is served; there are: cars, pets"),
+        ("pets", "4", None, "no version '4' of pets; there are: 1, 2"),
+        ("pets", None, "best", "no label 'best' of pets; there are: stable"),
+        ("cars", None, "best", "no label 'best' of cars; there are none"),
+        ("x" * 100, None, None, f"no model '{'x' * 80}' is served; there are: cars, pets"),
     ],
 )
-def test_an_unknown_model_is_an_error_that_names_the_known(
-    name: str, version: str | None, message: str
+def test_what_is_not_served_is_an_error_that_names_what_is(
+    name: str, version: str | None, label: str | None, message: str
 ) -> None:
     """A name from a client is cut, so that the line stays short."""
-    models = Models()
-    for each in (served("pets", "1"), served("pets", "2"), served("cars", "7")):
-        models.add(each)
     with pytest.raises(UnknownModel) as caught:
-        models.find(name, version)
+        zoo().find(name, version, label)
     assert str(caught.value) == message
 
 
-def test_a_removed_version_is_served_no_longer() -> None:
-    """The version before it is found again; a model that took its place is not removed."""
-    models = Models()
-    old, new, again = served("pets", "1"), served("pets", "2"), served("pets", "2")
-    for each in (old, new, again):
-        models.add(each)
-    models.remove(new)
-    assert models.find("pets") is again
-    models.remove(again)
-    assert models.find("pets") is old
-    models.remove(old)
+@pytest.mark.parametrize(
+    ("name", "version", "label", "message"),
+    [
+        ("fish", None, None, "fish is not ready: loading"),
+        ("pets", "3", None, "version 3 of pets is not ready"),
+        ("pets", None, "canary", "the version of pets with the label canary is not ready"),
+    ],
+)
+def test_what_is_loaded_now_is_not_ready(
+    name: str, version: str | None, label: str | None, message: str
+) -> None:
+    """A client may ask again, which it would not after a 404."""
+    with pytest.raises(ModelNotReady) as caught:
+        zoo().find(name, version, label)
+    assert str(caught.value) == message
+
+
+def test_during_the_start_any_model_may_still_be_found() -> None:
+    """Before the repository has been read, no name is known to be wrong."""
+    models = Models(lambda: "loading TensorFlow")
+    for name in (None, "pets"):
+        with pytest.raises(ModelNotReady, match="ready.*: loading TensorFlow"):
+            models.find(name)
     with pytest.raises(ModelNotReady):
-        models.find("pets")
+        models.any()

@@ -257,8 +257,7 @@ def test_an_abort_drops_the_requests_that_are_not_answered(
     assert fired == [None]
     assert half.transport.aborted
     assert waiting.transport.aborted
-    assert harness.service.host.inference is not None
-    assert harness.service.host.inference.model.batcher.stats().state is Batching.STOPPED
+    assert harness.service.models.any().model.batcher.stats().state is Batching.STOPPED
     assert harness.service.lifecycle.state is State.STOPPED
     assert log.lines()[-1] == "stopped at once; requests were dropped"
     assert harness.reactor.getDelayedCalls() == []

@@ -6,9 +6,14 @@ limit is the time of two cores, then three busy threads take turns, even on a ma
 """
 
 import os
+import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from math import ceil
 from pathlib import Path
+
+#: The nice value of threads that must not delay the others.
+LOW_PRIORITY = 19
 
 
 def usable_cores(root: Path = Path("/")) -> int:
@@ -71,3 +76,13 @@ def _quota(folder: Path, files: tuple[str, ...]) -> Iterator[float]:
             yield float(quota) / float(period)
     except (OSError, ValueError, ZeroDivisionError):
         return
+
+
+def lower_priority() -> None:
+    """
+    Let the calling thread run only when the others leave a core idle, or nearly so.
+
+    Threads that it starts have the same low priority.
+    """
+    with suppress(OSError):
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), LOW_PRIORITY)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from batcher.executor import Piece
+from model.backend import LoadedModel
 from model.errors import ModelError
 from model.execution.staging import Staging
 from model.execution.thread import ModelThread
@@ -42,6 +43,10 @@ class Lane:
         `OutOfMemory`.
         """
         return self.thread.call(lambda: self.run_now(pieces))
+
+    def forget(self, model: LoadedModel) -> None:
+        """Drop what is kept of *model*, on the model thread, after the runs that are queued."""
+        self.thread.call(lambda: self._staging.forget(model)).addErrback(lambda _: None)
 
     def run_now(self, pieces: Sequence[Piece[Feed]]) -> Sequence[Arrays]:
         """Run *pieces* as `run` does, but on the calling thread: this lane's model thread."""

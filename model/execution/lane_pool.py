@@ -13,6 +13,7 @@ from twisted.internet.interfaces import IReactorTime
 
 from batcher.batcher import Batcher
 from batcher.policy import Policy
+from model.backend import LoadedModel
 from model.execution.lane import Lane
 from model.execution.recorder import Recorder
 from model.execution.thread import CallFromThread, ModelThread
@@ -53,6 +54,16 @@ class LanePool:
     def hung(self) -> bool:
         """Whether a run has exceeded its timeout and not ended."""
         return self._batcher is not None and self._batcher.hung
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the lanes have been started: other models may be served."""
+        return self._batcher is not None
+
+    def forget(self, model: LoadedModel) -> None:
+        """Drop what the lanes keep of *model*, whose runs have ended."""
+        for lane in self.lanes:
+            lane.forget(model)
 
     def open(self, lanes: int) -> Batcher[Feed, Arrays]:
         """

@@ -7,6 +7,7 @@ Used on the reactor thread only.
 from collections import OrderedDict
 
 from batcher.learning.latency import LatencyCurve
+from batcher.policy import Policy
 from batcher.queue import Queue
 from batcher.share import Share
 from model.backend import LoadedModel
@@ -26,8 +27,18 @@ class Queues:
     A queue may hold rows of *max_queue_bytes* bytes in total, or one largest batch if that is more.
     """
 
-    def __init__(self, model: LoadedModel, share: Share, max_queue_bytes: int) -> None:
-        """*share* is the model's share of the time of the lanes."""
+    def __init__(
+        self,
+        model: LoadedModel,
+        share: Share,
+        max_queue_bytes: int,
+        policy: Policy | None = None,
+    ) -> None:
+        """
+        *share* is the model's share of the time of the lanes; *policy* decides when its queues
+        launch, None: the policy of the batcher.
+        """
+        self._policy = policy
         self.share = share
         self._model = model
         self._max_queue_bytes = max_queue_bytes
@@ -72,7 +83,14 @@ class Queues:
 
     def _new(self, feed: Feed, cap: int, measured: dict[int, float]) -> FeedQueue:
         rows = max(cap, self._max_queue_bytes // max(1, feed.row_bytes))
-        return Queue(LatencyCurve(measured), cap, rows, run_name(feed), share=self.share)
+        return Queue(
+            LatencyCurve(measured),
+            cap,
+            rows,
+            run_name(feed),
+            share=self.share,
+            policy=self._policy,
+        )
 
 
 def run_name(feed: Feed) -> str:

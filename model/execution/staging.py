@@ -57,6 +57,11 @@ class Staging:
             filled = end
         return Feed(first.signature, views, first.model)
 
+    def forget(self, model: object) -> None:
+        """Drop the buffers if they are those of *model*, a `LoadedModel`."""
+        if self._key is not None and self._key.model is model:
+            self._key, self._buffers = None, ()
+
     def _fit(self, feed: Feed, rows: int) -> None:
         key = feed.key
         if key == self._key and rows <= len(self._buffers[0]):

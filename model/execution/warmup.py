@@ -101,16 +101,18 @@ def repeat_sample(sample: Feed, rows: int) -> Feed:
 
 class MeasuredRuns:
     """
-    Runs copies of a row on all lanes of *batcher*, and measures them.
+    Runs copies of a row on the lanes of *batcher*, and measures them.
 
     Each run is a batch of its own.  The runs take turns with the batches of other models, with
-    `WARMUP_WEIGHT`.
+    `WARMUP_WEIGHT`.  If *beside*, other models are served: then one run at a time is launched, so
+    that on a device with several lanes their requests wait for none.
     """
 
-    def __init__(self, batcher: Batcher[Feed, Arrays], name: str) -> None:
+    def __init__(self, batcher: Batcher[Feed, Arrays], name: str, *, beside: bool = False) -> None:
         """*name* is the name of the queue for reports."""
         self._batcher = batcher
-        self._lanes = batcher.stats().lanes
+        self.beside = beside
+        self._lanes = 1 if beside else batcher.stats().lanes
         self._share = Share(name, WARMUP_WEIGHT, background=True)
         self._under_way: Deferred[list[tuple[bool, Any]]] | None = None
 
@@ -133,17 +135,19 @@ class MeasuredRuns:
             policy=FixedPolicy(rows, 0.0),
         )
         traces = [Trace() for _ in range(count)]
-        answers: list[Deferred[Any]] = [
-            # Drop the outputs of each run at once: those of all runs may not fit in memory.
-            self._batcher.submit(feed, rows, queue, trace=trace).addCallback(lambda _: None)
-            for trace in traces
-        ]
-        self._under_way = DeferredList(answers, consumeErrors=True)
-        for succeeded, result in await self._under_way:
-            if not succeeded:
-                raise _cause(result.value)
-        if queue.cap < rows:
-            raise OutOfMemory(rows)
+        at_once = 1 if self.beside else count
+        for first in range(0, count, at_once):
+            answers: list[Deferred[Any]] = [
+                # Drop the outputs of each run at once: those of all runs may not fit in memory.
+                self._batcher.submit(feed, rows, queue, trace=trace).addCallback(lambda _: None)
+                for trace in traces[first : first + at_once]
+            ]
+            self._under_way = DeferredList(answers, consumeErrors=True)
+            for succeeded, result in await self._under_way:
+                if not succeeded:
+                    raise _cause(result.value)
+            if queue.cap < rows:
+                raise OutOfMemory(rows)
         launched = [trace.runs[-1] for trace in traces]
         return [(run.seconds or 0.0) - run.dispatch_overhead for run in launched]
 

@@ -43,8 +43,10 @@ class InferenceAPI:
 
         The Deferred fails with `CancelledError` only; every other error becomes an answer.
         """
-        was_checked = isinstance(request.preflighted, Admitted)
-        admitted = request.preflighted if was_checked else self.preflight(request)
+        checked = request.preflighted
+        # A version that was replaced while the body arrived takes no more requests.
+        was_checked = isinstance(checked, Admitted) and not checked.inference.retired
+        admitted = checked if was_checked else self.preflight(request)
         if isinstance(admitted, HTTPResponse):
             return succeed(admitted)
         inference, options = admitted.inference, admitted.options

@@ -299,6 +299,42 @@ class Endpoint(_Text):
 
 
 @dataclass(frozen=True, slots=True)
+class EndpointOrPath(Endpoint):
+    """An endpoint string, or the path of a unix socket that only the server's user may open."""
+
+    metavar: str = "PATH"
+    expected: ClassVar[str] = (
+        "the path of a unix socket, or a Twisted server endpoint, such as "
+        "tcp:12481:interface=127.0.0.1"
+    )
+
+    def parse(self, text: str) -> str:
+        """Return the endpoint string for *text*; raises ValueError as `Endpoint` does."""
+        if not text.startswith(("/", "./", "../")):
+            # By its base class: a class with slots is made anew, and `super` does not know it.
+            return Endpoint.parse(self, text)
+        path = str(Path(text).absolute()).replace("\\", "\\\\").replace(":", "\\:")
+        # The lock file lets a server take over the socket of one that was killed.
+        return f"unix:{path}:mode=600:lockfile=1"
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableFolder(_Text):
+    """A folder that can be listed when its path is parsed."""
+
+    metavar: str = "FOLDER"
+    expected: ClassVar[str] = "a readable folder"
+
+    def parse(self, text: str) -> Path:
+        """Return the absolute path of *text*; raises OSError if it cannot be listed."""
+        if not text:
+            raise ValueError
+        path = Path(text).absolute()
+        next(path.iterdir(), None)
+        return path
+
+
+@dataclass(frozen=True, slots=True)
 class ReadableFile(_Text):
     """A file that is readable when its path is parsed; a folder, too, if one is allowed."""
 

@@ -18,11 +18,13 @@ from typing import Any, Literal, TypeAlias
 from server.settings.kinds import (
     Choice,
     Endpoint,
+    EndpointOrPath,
     FedValue,
     Name,
     Number,
     OrWord,
     ReadableFile,
+    ReadableFolder,
     Size,
     Switch,
     TensorName,
@@ -88,6 +90,14 @@ class Settings:
         "with one of these and a model.toml.",
         unset="none",
         excludes="graph",
+    )
+    models: Path | None = setting(
+        ReadableFolder(),
+        MODEL,
+        "A repository of models to serve: FOLDER/NAME/VERSION for each version, which is a whole "
+        "number.",
+        unset="none",
+        excludes="model",
     )
     labels: Path | None = setting(
         ReadableFile(),
@@ -237,6 +247,21 @@ class Settings:
         LIMITS,
         "How long a client may take to send its request, in seconds.",
         default=60.0,
+    )
+    admin_token_file: Path | None = setting(
+        ReadableFile(),
+        RUNNING,
+        "A file with the token of the requests that change which models are served.",
+        unset="none, no request may",
+        needs=("models",),
+    )
+    admin_listen: str | None = setting(
+        EndpointOrPath(),
+        RUNNING,
+        "The path of a unix socket, or a Twisted server endpoint, where requests may change which "
+        "models are served, without a token.",
+        unset="none",
+        needs=("models",),
     )
     drain_delay: float = setting(
         Number("SECONDS", at_least=0),

@@ -1,0 +1,193 @@
+"""
+Decide which versions of the models in a repository are served, and what is done next to get there.
+
+Pure: `next_action` compares the repository on disk with the versions in memory, and returns one
+action; the caller performs it and asks again.  A version takes no traffic before it is proven, and
+an old one is not drained before a new one has taken its place.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from model.repository.snapshot import ModelOnDisk, Snapshot, VersionOnDisk
+
+
+@dataclass(frozen=True, slots=True)
+class Revision:
+    """One version of a model with the files that it had, and the options that it is loaded with."""
+
+    name: str
+    version: int
+    stamp: str  #: differs if the files or the options differ
+
+
+class Stage(Enum):
+    """Where a revision stands; in this order, except that FAILED follows LOADING."""
+
+    LOADING = auto()  #: it is loaded, warmed up and proven
+    LOADED = auto()  #: proven; takes no traffic yet
+    SERVING = auto()  #: takes traffic
+    DRAINING = auto()  #: takes no new traffic; its accepted requests are answered
+    DRAINED = auto()  #: its accepted requests are answered
+    UNLOADING = auto()  #: its memory is given back
+    FAILED = auto()  #: not in memory; it could not be loaded, warmed up or proven
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A revision in memory, or one that failed."""
+
+    revision: Revision
+    stage: Stage
+    #: Of a failed revision: the `ModelOnDisk.serving_stamp` when it failed.
+    serving_stamp: str = ""
+
+
+class Step(Enum):
+    """The kinds of actions."""
+
+    LOAD = auto()
+    SWITCH = auto()  #: send traffic to a loaded revision
+    DRAIN = auto()  #: send no further traffic to a revision
+    UNLOAD = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Action:
+    """What is done next with one revision."""
+
+    step: Step
+    revision: Revision
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """Which versions of one model take traffic."""
+
+    serving: Mapping[int, Revision] = field(default_factory=dict)
+    default: int | None = None  #: the version for requests that name none
+    labels: Mapping[str, int] = field(default_factory=dict)  #: a label may keep an older version
+    awaited: frozenset[int] = frozenset()  #: the versions that are wanted and do not serve yet
+    #: The labels that have no version yet, with the version that they are for.
+    awaited_labels: Mapping[str, int] = field(default_factory=dict)
+
+
+def revision_of(model: ModelOnDisk, version: VersionOnDisk) -> Revision:
+    """Return the revision that a load of *version* of *model* would make now."""
+    facts = model.serving
+    options = f"{facts.max_batch_size} {facts.max_queue_delay}"
+    return Revision(model.name, version.version, f"{version.stamp} {options}")
+
+
+def wanted(model: ModelOnDisk | None, held: Sequence[Held]) -> dict[int, Revision]:
+    """
+    Return the revisions of *model* that are to be served, by version; *held* are those it has.
+
+    A version on disk that is incomplete, or whose revision failed, counts with the revision that
+    serves, if there is one, else not at all: so an older version is chosen instead.
+    """
+    if model is None:
+        return {}
+    facts = model.serving
+    candidates = _candidates(model, held)
+    if facts.versions is not None:
+        chosen = set(facts.versions)
+    elif facts.latest is not None:
+        chosen = set(sorted(candidates)[-facts.latest :])
+    else:
+        chosen = set(candidates)
+    if facts.versions != ():
+        chosen |= set(facts.labels.values())
+    return {version: candidates[version] for version in sorted(chosen & candidates.keys())}
+
+
+def _candidates(model: ModelOnDisk, held: Sequence[Held]) -> dict[int, Revision]:
+    """Return the revision of each version that can be served, or serves."""
+    failed = {
+        each.revision
+        for each in held
+        if each.stage is Stage.FAILED and each.serving_stamp == model.serving_stamp
+    }
+    serving = {it.revision.version: it.revision for it in held if it.stage is Stage.SERVING}
+    found = {}
+    for version in model.versions:
+        revision = revision_of(model, version)
+        if version.complete and revision not in failed:
+            found[version.version] = revision
+        elif version.version in serving:
+            found[version.version] = serving[version.version]
+    return found
+
+
+def traffic(model: ModelOnDisk | None, held: Sequence[Held], before: Traffic) -> Traffic:
+    """
+    Return which versions of *model* take traffic now; *before* is the last result.
+
+    The default is the newest version that is wanted and serves, else the newest that serves.  A
+    label whose version does not serve yet keeps the version that it had, while that one serves.
+    """
+    serving = {it.revision.version: it.revision for it in held if it.stage is Stage.SERVING}
+    if not serving:
+        return Traffic()
+    want = wanted(model, held)
+    labels, awaited_labels = {}, {}
+    for label, version in (model.serving.labels if model is not None else {}).items():
+        target = version if version in serving else before.labels.get(label)
+        if target in serving:
+            labels[label] = target
+        elif version in want:
+            awaited_labels[label] = version
+    default = max([version for version in want if version in serving] or serving)
+    return Traffic(serving, default, labels, frozenset(want.keys() - serving), awaited_labels)
+
+
+def next_action(
+    disk: Snapshot, held: Sequence[Held], labels: Mapping[str, Mapping[str, int]]
+) -> Action | None:
+    """
+    Return the next action; None to wait for the disk, a load or a drain.
+
+    *held* has, for each version of a model, at most one revision that serves.  *labels* are those
+    in `Traffic` now, by model: a version with a label is not drained.  At most one revision loads
+    at a time, because a load takes memory and cores.
+    """
+    by_model: dict[str, list[Held]] = {name: [] for name in disk}
+    for each in held:
+        by_model.setdefault(each.revision.name, []).append(each)
+    loads = []
+    for name, own in sorted(by_model.items()):
+        model = disk.get(name)
+        want = wanted(model, own)
+        action = _action_in_memory(own, want, set(labels.get(name, {}).values()))
+        if action is not None:
+            return action
+        if not any(it.stage in (Stage.DRAINING, Stage.DRAINED, Stage.UNLOADING) for it in own):
+            known = {it.revision for it in own if it.stage is not Stage.FAILED}
+            serves = any(it.stage is Stage.SERVING for it in own)
+            missing = [revision for revision in want.values() if revision not in known]
+            # Models that serve nothing first, of each the newest version first.
+            loads += [(serves, name, -it.version, it) for it in missing]
+    if not loads or any(it.stage is Stage.LOADING for it in held):
+        return None
+    return Action(Step.LOAD, min(loads, key=lambda load: load[:3])[-1])
+
+
+def _action_in_memory(
+    own: Sequence[Held], want: Mapping[int, Revision], labelled: set[int]
+) -> Action | None:
+    """Return the next action for the revisions of one model that are in memory, or None."""
+    wanted_now = set(want.values())
+    for each in own:
+        if each.stage is Stage.LOADED:
+            step = Step.SWITCH if each.revision in wanted_now else Step.UNLOAD
+            return Action(step, each.revision)
+        if each.stage is Stage.DRAINED:
+            return Action(Step.UNLOAD, each.revision)
+    serving = [each.revision for each in own if each.stage is Stage.SERVING]
+    replaced = not want or any(revision in wanted_now for revision in serving)
+    for revision in serving:
+        if revision in wanted_now or revision.version in labelled or not replaced:
+            continue
+        return Action(Step.DRAIN, revision)
+    return None

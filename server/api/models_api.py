@@ -1,0 +1,180 @@
+"""
+The models by name: inference, what there is, and changes of what is served.
+
+`/models` and `/models/NAME` report; `POST /models/NAME[/versions/V | /labels/L]` takes what
+`POST /` takes; `load`, `unload` and `labels` change ``serving.toml`` and nothing else, so that the
+folder of a model alone decides what is served.  Everything here runs on the reactor thread.
+"""
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Literal, Protocol
+from urllib.parse import unquote
+
+import orjson
+from twisted.internet.defer import Deferred, ensureDeferred, succeed
+
+from model.errors import ModelError
+from server.api.dialect import Dialect
+from server.api.inference_api import InferenceAPI
+from server.http.error_statuses import HTTPError, error_response
+from server.http.messages import Head, HTTPRequest, HTTPResponse, Route
+from server.inference import Inference
+from server.models import Models
+from server.version_report import ModelReport
+
+Change = Literal["load", "unload"]
+
+
+class Changes(Protocol):
+    """What this module needs of the repository; all raise `HTTPError` or `ModelError`."""
+
+    def reports(self) -> list[ModelReport]:
+        """Return a report of each model."""
+
+    async def load(self, name: str, version: str | None) -> ModelReport:
+        """Serve *version*, or the versions by default; return the state after the change."""
+
+    async def unload(self, name: str, version: str | None) -> ModelReport:
+        """Serve *version*, or any version, no longer; return the state after the change."""
+
+    async def label(self, name: str, label: str, version: int | None) -> ModelReport:
+        """Give *label* to *version*, or remove it; return the state after the change."""
+
+
+#: Raises `HTTPError` if the request with this head may not change what is served.
+Permit = Callable[[Head], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """What the path of a request names."""
+
+    name: str
+    version: str | None = None
+    label: str | None = None
+    change: Change | None = None
+
+
+def target_of(rest: str) -> Target:
+    """
+    Return what *rest*, the path after ``/models/`` as sent, names.
+
+    Raises a 404 for any other path.
+    """
+    match [unquote(part) for part in rest.split("/")]:
+        case [name] if name:
+            return Target(name)
+        case [name, ("load" | "unload") as change] if name:
+            return Target(name, change=change)
+        case [name, "versions", version] if name and version:
+            return Target(name, version)
+        case [name, "versions", version, ("load" | "unload") as change] if name and version:
+            return Target(name, version, change=change)
+        case [name, "labels", label] if name and label:
+            return Target(name, label=label)
+    raise HTTPError(
+        404, "expected /models/NAME, followed by /versions/V, /labels/L, /load or /unload"
+    )
+
+
+class ModelsAPI:
+    """The routes under `/models`."""
+
+    def __init__(
+        self,
+        models: Models,
+        changes: Changes,
+        dialect: Dialect,
+        *,
+        permit: Permit,
+        seconds: Callable[[], float],
+    ) -> None:
+        """*permit* decides about changes; *seconds* is the time of the monotonic clock."""
+        self._models = models
+        self._changes = changes
+        self._permit = permit
+        self._inference = InferenceAPI(self._find, dialect, seconds=seconds)
+
+    def routes(self) -> tuple[Route, ...]:
+        """Return the routes."""
+        write_error = self._inference.write_error
+        return (
+            Route("GET", "/models", self.list),
+            Route("GET", "/models/*", self.show),
+            Route("POST", "/models/*", self.post, self.preflight, write_error),
+            Route("PUT", "/models/*", self.put),
+        )
+
+    def list(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Answer with the reports of all models."""
+        return succeed(_json({"models": [asdict(each) for each in self._changes.reports()]}))
+
+    def show(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Answer with the report of one model; raises a 404 if there is none."""
+        target = target_of(request.rest)
+        if target != Target(target.name):
+            raise HTTPError(404, "expected /models/NAME")
+        reports = self._changes.reports()
+        for each in reports:
+            if each.name == target.name:
+                return succeed(_json(asdict(each)))
+        known = ", ".join(each.name for each in reports[:20]) or "none"
+        raise HTTPError(404, f"no model {target.name[:80]!r}; there are: {known}")
+
+    def preflight(self, head: Head) -> object:
+        """Admit a request for inference, or for a change; else return the refusal."""
+        try:
+            target = target_of(head.rest)
+            if target.change is None:
+                return self._inference.preflight(head)
+            self._permit(head)
+        except Exception as error:  # noqa: BLE001 - any error is the answer to this request
+            return error_response(error, head.request_id)
+        return target
+
+    def post(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Answer a request for inference, or change what is served."""
+        target = target_of(request.rest)
+        if target.change is None:
+            return self._inference.predict(request)
+        if not isinstance(request.preflighted, Target):
+            self._permit(request)
+        return ensureDeferred(self._change(target))
+
+    def put(self, request: HTTPRequest) -> Deferred[HTTPResponse]:
+        """Give a label to a version; ``{"version": null}`` removes the label."""
+        target = target_of(request.rest)
+        self._permit(request)
+        if target.label is None:
+            raise HTTPError(404, "expected /models/NAME/labels/LABEL")
+        try:
+            version = orjson.loads(request.body)["version"]
+            if isinstance(version, str) and version.isdecimal():
+                version = int(version)
+            if version is not None and (type(version) is not int or version < 0):
+                raise ValueError  # noqa: TRY301 - as any other body that is wrong
+        except (ValueError, TypeError, KeyError):
+            raise HTTPError(400, 'expected a body such as {"version": 3}') from None
+        return ensureDeferred(self._label(target.name, target.label, version))
+
+    async def _change(self, target: Target) -> HTTPResponse:
+        change = self._changes.load if target.change == "load" else self._changes.unload
+        try:
+            return _json(asdict(await change(target.name, target.version)))
+        except ModelError as error:
+            raise HTTPError(409, str(error)) from error
+
+    async def _label(self, name: str, label: str, version: int | None) -> HTTPResponse:
+        try:
+            return _json(asdict(await self._changes.label(name, label, version)))
+        except ModelError as error:
+            raise HTTPError(409, str(error)) from error
+
+    def _find(self, head: Head) -> Inference:
+        target = target_of(head.rest)
+        return self._models.find(target.name, target.version, target.label)
+
+
+def _json(content: object) -> HTTPResponse:
+    return HTTPResponse(200, orjson.dumps(content, option=orjson.OPT_APPEND_NEWLINE))

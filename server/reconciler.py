@@ -1,0 +1,383 @@
+"""
+Bring the models in memory in line with the repository, without a failed request.
+
+model/repository/version_policy.py decides what is done next; `Reconciler` does it: it reads the
+repository, loads, proves and unloads versions, and changes where requests are sent, which takes
+effect at once.  Everything here runs on the reactor thread, except reading the disk and loading.
+"""
+
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+from twisted.internet.defer import CancelledError, Deferred, DeferredLock, ensureDeferred
+from twisted.internet.interfaces import IDelayedCall, IReactorTime
+from twisted.logger import Logger
+from twisted.python.failure import Failure
+
+from model.errors import ModelError
+from model.execution.memory import available_bytes, resident_bytes
+from model.execution.thread import ModelThread
+from model.repository.snapshot import ModelOnDisk, Snapshot, VersionOnDisk
+from model.repository.version_policy import (
+    Action,
+    Held,
+    Revision,
+    Stage,
+    Step,
+    Traffic,
+    next_action,
+    revision_of,
+    traffic,
+)
+from server.inference import Inference
+from server.memory_check import check_memory
+from server.model_host import ModelHost
+from server.models import Models, Versions
+from server.repositories import Repository
+
+_log = Logger()
+
+T = TypeVar("T")
+
+#: Seconds between two reads of a repository that may change.
+POLL_SECONDS = 2.0
+
+#: Seconds from a notice of the kernel until the repository is read: many come together.
+NOTICE_SECONDS = 0.05
+
+
+@dataclass(eq=False, slots=True)
+class Loaded:
+    """A revision in memory, or one that failed."""
+
+    revision: Revision
+    stage: Stage
+    model: ModelOnDisk
+    version: VersionOnDisk
+    host: ModelHost
+    reason: str = ""  #: why it failed
+    serving_stamp: str = ""  #: that of the model when it failed
+    memory: int = 0  #: bytes by which its load has increased the memory of the process
+
+
+#: Returns the host, not started, of a version of a model.
+MakeHost = Callable[[ModelOnDisk, VersionOnDisk], ModelHost]
+#: Raises `ModelError` if a loaded version does not answer as its files state.
+Prove = Callable[[Inference, VersionOnDisk], Awaitable[None]]
+
+
+class Reconciler:
+    """Serves what a repository asks for."""
+
+    def __init__(
+        self,
+        repository: Repository,
+        models: Models,
+        *,
+        clock: IReactorTime,
+        new_thread: Callable[[str], ModelThread],
+        make_host: MakeHost,
+        prove: Prove,
+        on_progress: Callable[[str], object],
+    ) -> None:
+        """
+        *new_thread* returns a thread for reading the disk; *on_progress* is called with each step
+        of the start, in words.
+        """
+        self.repository = repository
+        self.disk: Snapshot = {}
+        self.held: dict[Revision, Loaded] = {}
+        self._models = models
+        self._clock = clock
+        self._new_thread = new_thread
+        self._make_host = make_host
+        self._prove = prove
+        self._on_progress = on_progress
+        self._traffic: dict[str, Traffic] = {}
+        self._thread: ModelThread | None = None
+        self._reading = DeferredLock()
+        self._poll: IDelayedCall | None = None
+        self._stopping = False
+        self._ready: Deferred[None] | None = None
+        self._names: dict[str, str] = {}  # under which requests ask for a model
+        self._problem = ""  #: why the last read failed
+        self._last_progress = ""
+
+    # Start and stop.
+
+    async def start(self) -> None:
+        """
+        Read the repository, and load what it asks for; return when all is loaded or has failed.
+
+        If the repository cannot change, raises the error of its model if that fails.  Else waits
+        until at least one model is served.
+        """
+        if self.repository.changes:
+            self._thread = self._new_thread("repository")
+            self._thread.start()
+        ready = self._ready = Deferred()
+        await self.refresh()
+        await ready
+
+    async def refresh(self) -> None:
+        """Read the repository, and begin what follows from it."""
+        await self._reading.run(lambda: ensureDeferred(self._refresh()))
+
+    async def change(self, edit: Callable[[], object]) -> None:
+        """Call *edit*, which changes the files, on the thread that reads them; then refresh."""
+        await self._on_thread(edit)
+        await self.refresh()
+
+    def notice(self) -> None:
+        """Called when the kernel reports a change in the repository: read it soon."""
+        if not self._stopping and self._poll is not None and self._poll.active():
+            self._poll.reset(min(NOTICE_SECONDS, self._poll.getTime() - self._clock.seconds()))
+
+    @property
+    def hosts(self) -> list[ModelHost]:
+        """The hosts of all revisions that are in memory."""
+        return [it.host for it in self.held.values() if it.stage is not Stage.FAILED]
+
+    async def stop(self) -> None:
+        """Read no more, and begin nothing more; end the thread.  The caller stops `hosts`."""
+        self._stopping = True
+        if self._poll is not None and self._poll.active():
+            self._poll.cancel()
+        if self._thread is not None:
+            await self._thread.stop()
+
+    def traffic_of(self, name: str) -> Traffic:
+        """Return which versions of the model *name* take traffic."""
+        return self._traffic.get(name, Traffic())
+
+    # Reading the disk.
+
+    async def _refresh(self) -> None:
+        try:
+            self.disk = await self._on_thread(self.repository.read)
+        except ModelError as error:
+            if str(error) != self._problem:
+                _log.warn("{error}; what is served stays", error=error)
+            self._problem = str(error)
+        else:
+            self._problem = ""
+        if self._stopping:
+            return
+        self._forget_failures()
+        self._set_weights()
+        self._act()
+        if self.repository.changes:
+            self._schedule(POLL_SECONDS)
+
+    def _schedule(self, seconds: float) -> None:
+        if self._poll is not None and self._poll.active():
+            self._poll.cancel()
+        self._poll = self._clock.callLater(seconds, self._poll_now)
+
+    def _poll_now(self) -> None:
+        ensureDeferred(self.refresh()).addErrback(self._poll_failed)
+
+    def _poll_failed(self, failure: Failure) -> None:
+        _log.failure("the repository was not read", failure)
+        if not self._stopping:
+            self._schedule(POLL_SECONDS)
+
+    async def _on_thread(self, call: Callable[[], T]) -> T:
+        return call() if self._thread is None else await self._thread.call(call)
+
+    def _forget_failures(self) -> None:
+        """Forget failures of revisions that are gone or are to be tried again."""
+        for loaded in list(self.held.values()):
+            if loaded.stage is Stage.FAILED:
+                model = self.disk.get(loaded.revision.name)
+                now = {revision_of(model, it) for it in model.versions} if model else set()
+                if loaded.revision not in now or (
+                    model and model.serving_stamp != loaded.serving_stamp
+                ):
+                    del self.held[loaded.revision]
+
+    def _set_weights(self) -> None:
+        for loaded in self.held.values():
+            model = self.disk.get(loaded.revision.name)
+            if model is not None:
+                loaded.host.set_weight(model.serving.weight)
+
+    # Acting.
+
+    def _act(self) -> None:
+        """Do what is to be done until there is something to wait for."""
+        while not self._stopping:
+            self._route()
+            held = [Held(it.revision, it.stage, it.serving_stamp) for it in self.held.values()]
+            labels = {name: it.labels for name, it in self._traffic.items()}
+            action = next_action(self.disk, held, labels)
+            if action is None:
+                break
+            self._begin(action)
+        self._check_ready()
+
+    def _begin(self, action: Action) -> None:
+        revision = action.revision
+        if action.step is Step.LOAD:
+            model = self.disk[revision.name]
+            version = next(it for it in model.versions if it.version == revision.version)
+            loaded = Loaded(
+                revision, Stage.LOADING, model, version, self._make_host(model, version)
+            )
+            self.held[revision] = loaded
+            self._run(loaded, self._load(loaded))
+            return
+        loaded = self.held[revision]
+        if action.step is Step.SWITCH:
+            for other in list(self.held.values()):
+                same = (other.revision.name, other.revision.version) == (
+                    revision.name,
+                    revision.version,
+                )
+                if same and other.stage is Stage.SERVING:
+                    self._drain(other)
+            loaded.stage = Stage.SERVING
+        elif action.step is Step.DRAIN:
+            self._drain(loaded)
+        else:
+            loaded.stage = Stage.UNLOADING
+            self._run(loaded, self._unload(loaded))
+
+    def _drain(self, loaded: Loaded) -> None:
+        loaded.stage = Stage.DRAINING
+        self._run(loaded, self._drained(loaded))
+
+    def _run(self, loaded: Loaded, work: Coroutine[Any, Any, None]) -> None:
+        running: Deferred[None] = ensureDeferred(work)
+        running.addErrback(self._work_failed, loaded)
+        running.addBoth(lambda _: self._act())
+
+    def _work_failed(self, failure: Failure, loaded: Loaded) -> None:
+        if self._stopping:
+            return
+        _log.failure("{name} failed", failure, name=_full_name(loaded.revision))
+
+    async def _load(self, loaded: Loaded) -> None:
+        revision, before = loaded.revision, resident_bytes()
+        try:
+            replaced = [
+                it for it in self.held.values() if it.revision.name == revision.name and it.memory
+            ]
+            known = [(it.version.size, it.memory) for it in replaced]
+            check_memory(loaded.version.size, known, available_bytes())
+            inference = await loaded.host.start()
+            await self._prove(inference, loaded.version)
+        except CancelledError:
+            self.held.pop(revision, None)
+            return
+        except Exception as error:  # noqa: BLE001 - any error is the reason why it is not served
+            await self._load_failed(loaded, error)
+        else:
+            loaded.memory = max(0, resident_bytes() - before)
+            loaded.stage = Stage.LOADED
+
+    async def _load_failed(self, loaded: Loaded, error: Exception) -> None:
+        """Free what was loaded, and keep the reason."""
+        if isinstance(error, ModelError):
+            loaded.reason = str(error)
+        else:
+            _log.failure("{name} failed to load", name=_full_name(loaded.revision))
+            first_line, _, _ = str(error).partition("\n")
+            loaded.reason = f"the start failed: {first_line}"
+        await loaded.host.unload()
+        loaded.stage, loaded.serving_stamp = Stage.FAILED, loaded.model.serving_stamp
+        if self.repository.changes:
+            _log.error(
+                "{name} is not served: {reason}",
+                name=_full_name(loaded.revision),
+                reason=loaded.reason,
+            )
+
+    async def _drained(self, loaded: Loaded) -> None:
+        self._route()
+        await loaded.host.stop()
+        loaded.stage = Stage.DRAINED
+
+    async def _unload(self, loaded: Loaded) -> None:
+        await loaded.host.unload()
+        del self.held[loaded.revision]
+        _log.info("{name} is unloaded", name=_full_name(loaded.revision))
+
+    # Where requests go.
+
+    def _route(self) -> None:
+        """Send the requests for each model to the versions that serve now."""
+        by_model: dict[str, list[Held]] = {name: [] for name in self.disk}
+        for loaded in self.held.values():
+            held = Held(loaded.revision, loaded.stage, loaded.serving_stamp)
+            by_model.setdefault(loaded.revision.name, []).append(held)
+        awaited = {}
+        for name, own in by_model.items():
+            before = self.traffic_of(name)
+            now = traffic(self.disk.get(name), own, before)
+            if now != before:
+                self._send(name, now)
+            if not now.serving and (state := self._state(own)):
+                awaited[name] = state
+        self._models.await_models(awaited)
+
+    def _send(self, name: str, now: Traffic) -> None:
+        default = self.traffic_of(name).default
+        self._traffic[name] = now
+        if now.default is None:
+            del self._traffic[name]
+            self._models.route(self._names.pop(name), None)
+            return
+        versions = {v: self._inference(it) for v, it in now.serving.items()}
+        own = {v: it.model.version for v, it in versions.items()}
+        served = self._names[name] = versions[now.default].model.name
+        self._models.route(
+            served,
+            Versions(
+                {own[v]: it for v, it in versions.items()},
+                own[now.default],
+                {label: own[v] for label, v in now.labels.items()},
+                {str(v) for v in now.awaited},
+                now.awaited_labels,
+            ),
+        )
+        if now.default != default:
+            _log.info("requests for {name} go to version {v}", name=served, v=own[now.default])
+
+    def _inference(self, revision: Revision) -> Inference:
+        # A revision that serves is loaded.
+        return cast("Inference", self.held[revision].host.inference)
+
+    def _state(self, own: list[Held]) -> str:
+        """Return why a model with these revisions takes no requests; "" if none is asked for."""
+        for held in own:
+            if held.stage in (Stage.LOADING, Stage.LOADED):
+                return "loading"
+        reasons = [self.held[it.revision].reason for it in own if it.stage is Stage.FAILED]
+        return reasons[-1] if reasons else ""
+
+    def _check_ready(self) -> None:
+        """Fire the Deferred of `start` if nothing is under way and a model is served."""
+        if self._ready is None or self._ready.called or any(map(_is_under_way, self.held.values())):
+            return
+        failed = [it.reason for it in self.held.values() if it.stage is Stage.FAILED]
+        if self._models.names:
+            self._models.starting = False
+            self._ready.callback(None)
+        elif failed and not self.repository.changes:
+            self._ready.errback(ModelError(failed[0]))
+        else:
+            reason = self._problem or (failed or ["the repository holds no complete version"])[-1]
+            line = f"no model is ready yet: {reason}"
+            if line != self._last_progress:
+                self._last_progress = line
+                self._on_progress(line)
+
+
+def _is_under_way(loaded: Loaded) -> bool:
+    return loaded.stage not in (Stage.SERVING, Stage.FAILED)
+
+
+def _full_name(revision: Revision) -> str:
+    return f"{revision.name}/{revision.version}"

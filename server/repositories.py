@@ -1,0 +1,119 @@
+"""
+The models that a server is asked to serve: those of a repository on disk, or one named by options.
+
+Either is a `Repository`, so that one way leads from it to served models.  `read`, `changed` and
+the loaders block on the disk: they run on a thread of their own.
+"""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Protocol
+
+from model.backend import LoadedModel
+from model.repository.serving_toml import ServingFacts
+from model.repository.snapshot import ModelOnDisk, RepositoryReader, Snapshot, VersionOnDisk
+from server.model_loading import Loader, load_model
+from server.settings.table import Settings
+
+#: Name and version of the one model that options name, before it is loaded and states its own.
+ONE_MODEL, ONE_VERSION = "model", 1
+
+
+class Repository(Protocol):
+    """What is to be served."""
+
+    #: Whether it may change while the server runs.
+    changes: bool
+
+    def read(self) -> Snapshot:
+        """Return what is there now; raises `ModelError` if it cannot be read."""
+
+    def settings_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Settings:
+        """Return the settings with which *version* of *model* is served."""
+
+    def loader_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Loader:
+        """Return the function that loads *version* of *model*."""
+
+
+class OneModel:
+    """The model that *settings* name, or the default model; *load* loads it."""
+
+    changes = False
+
+    def __init__(self, settings: Settings, load: Loader) -> None:
+        self._settings = settings
+        self._load = load
+
+    def read(self) -> Snapshot:
+        """Return one model with one version; its own name and version are known once loaded."""
+        version = VersionOnDisk(ONE_VERSION, Path(), stamp="", size=0, complete=True)
+        model = ModelOnDisk(ONE_MODEL, (version,), ServingFacts(), serving_stamp="")
+        return {ONE_MODEL: model}
+
+    def settings_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Settings:
+        """Return the settings of the server."""
+        return self._settings
+
+    def loader_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Loader:
+        """Return the loader."""
+        return self._load
+
+
+class FolderRepository:
+    """The folder `settings.models`, with a folder ``<name>/<version>/`` for each version."""
+
+    changes = True
+
+    def __init__(
+        self,
+        settings: Settings,
+        root: Path,
+        *,
+        reader: RepositoryReader,
+        load: Callable[..., LoadedModel] = load_model,
+    ) -> None:
+        """*load* is `load_model`, or a function that is called as it is."""
+        self.root = root
+        self.reader = reader
+        self._settings = settings
+        self._load = load
+
+    def read(self) -> Snapshot:
+        """Return what the folder holds now."""
+        return self.reader.read()
+
+    def settings_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Settings:
+        """Return the settings of the server, with the path and what serving.toml sets."""
+        settings, facts = self._settings, model.serving
+        return replace(
+            settings,
+            model=version.path,
+            max_batch_size=facts.max_batch_size or settings.max_batch_size,
+            max_queue_delay=settings.max_queue_delay
+            if facts.max_queue_delay is None
+            else facts.max_queue_delay,
+        )
+
+    def loader_of(self, model: ModelOnDisk, version: VersionOnDisk) -> Loader:
+        """Return the loader; the model has the names of its folders, whatever model.toml says."""
+        return partial(self._load, name=model.name, version=str(version.version))
+
+
+def served_repository(settings: Settings, seconds: Callable[[], float], load: Loader) -> Repository:
+    """
+    Return what *settings* ask to serve: a folder of models, or one model, which *load* loads.
+
+    *seconds* returns the time of the monotonic clock; it is called on the thread that reads.
+    """
+    if settings.models is None:
+        return OneModel(settings, load)
+    reader = RepositoryReader(settings.models, seconds=seconds, now=_now)
+    return FolderRepository(settings, settings.models, reader=reader)
+
+
+def _now() -> float:
+    """Return the date as the file system states it, in seconds."""
+    return datetime.now(UTC).timestamp()
