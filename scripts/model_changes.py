@@ -31,10 +31,10 @@ def wait_for(
     sleep: Callable[[float], object],
 ) -> "Model":
     """
-    Call *read* until nothing of the model is `unsettled`, for *timeout* seconds; return the model.
+    Call *read* until nothing of the model is `unsettled`, or for *timeout* seconds.
 
-    *model* is the answer to the change.  Blocks; *seconds* is a monotonic clock.  Raises what
-    *read* raises.
+    Returns the last state of the model.  *model* is the answer to the change.  Blocks;
+    *seconds* is a monotonic clock.  Raises what *read* raises.
     """
     end = seconds() + timeout
     while unsettled(model, version) and (left := end - seconds()) > 0:

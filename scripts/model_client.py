@@ -1,8 +1,8 @@
 """
 The HTTP client of the model repository of a server, for `tensorferry models`.
 
-Sends one request to a connection, over TCP, TLS or a unix socket, and uses no proxy.  Every call
-blocks; an exchange fails when the server is silent for `TIMEOUT_SECONDS`.
+Each request has a connection of its own, over TCP, TLS or a unix socket, without a proxy.  Every
+call blocks; it fails if the server is silent for `TIMEOUT_SECONDS`.
 """
 
 import os
@@ -100,11 +100,11 @@ class ModelServer:
         return self._ask_model("GET", _path(name))
 
     def load(self, name: str, version: int | None) -> Model:
-        """Serve *version*, or without one the default versions; return the model at its begin."""
+        """Serve *version*, or the newest if it is None; return the model as it then is."""
         return self._ask_model("POST", _path(name, version) + "/load")
 
     def unload(self, name: str, version: int | None) -> Model:
-        """Stop serving *version*, or all versions; return the model when this begins."""
+        """Stop serving *version*, or all if it is None; return the model as it then is."""
         return self._ask_model("POST", _path(name, version) + "/unload")
 
     def label(self, name: str, label: str, version: int | None) -> Model:
