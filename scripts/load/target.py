@@ -5,17 +5,16 @@ The host name is resolved and one connection is tried before the load, so that a
 reported at once and no request waits for the resolver.
 """
 
-import re
 import socket
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 from twisted.internet.endpoints import TCP4ClientEndpoint, TCP6ClientEndpoint, wrapClientTLS
 from twisted.internet.interfaces import IStreamClientEndpoint
 from twisted.internet.ssl import optionsForClientTLS
 
 from scripts.load.payloads import Payload
+from scripts.server_url import split_url
 from tensorferry import __version__
 
 
@@ -76,23 +75,7 @@ def parse_url(url: str) -> Target:
 
     The scheme is ``http`` if *url* has none.
     """
-    parts = urlsplit(url if "://" in url else f"http://{url}")
-    if parts.scheme not in ("http", "https"):
-        raise ValueError(f"expected an http or https URL, got {url!r}")
-    if parts.username is not None:
-        raise ValueError(
-            "a URL with a user name is not supported; give --header 'Authorization: ...'"
-        )
-    if not parts.hostname:
-        raise ValueError(f"expected a URL such as http://localhost:12480, got {url!r}")
-    if re.fullmatch("[!-~]+", parts.hostname) is None:
-        raise ValueError(f"expected a host name of ASCII characters, got {parts.hostname!r}")
-    secure = parts.scheme == "https"
-    path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    if re.fullmatch("[!-~]+", path) is None:
-        raise ValueError(f"expected a path of ASCII characters, others as %XX, got {path!r}")
-    port = parts.port if parts.port is not None else (443 if secure else 80)
-    return Target(url, secure, parts.hostname, port, path)
+    return Target(url, *split_url(url, instead="--header 'Authorization: ...'"))
 
 
 def _accepting(host: str, port: int, timeout: float) -> tuple[int, str]:

@@ -8,6 +8,7 @@ Fakes for tests: each is named after the object that it replaces, and keeps its 
 - `load`: the server under a load test: its endpoint, transports and exchanges.
 - `model`: runners, and a model thread that a test steps by hand.
 - `model_host`: a model host with a fake model on fake threads.
+- `model_server`: a server with a model repository, on a socket, whose answers a test sets.
 - `server`: the log, a served model, its inference, its loader and its model threads.
 - `service`: a whole server in one thread, with its reactor and ports.
 - `threads`: thread pools, calls into the reactor thread, and the outcomes of Deferreds.
