@@ -178,14 +178,14 @@ def test_folders_of_a_killed_process_are_no_models_and_are_removed(cache: CacheF
 
 def test_a_full_disk_stores_no_model(cache: CacheFolder, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error has the folder and the system's reason, and no model is listed."""
-    write = model.repository.cache._write_synced
+    write = model.repository.cache.write_synced
 
     def write_until_full(path: Path, data: bytes) -> None:
         if path.name == "labels.txt":
             raise OSError(errno.ENOSPC, "No space left on device")
         write(path, data)
 
-    monkeypatch.setattr(model.repository.cache, "_write_synced", write_until_full)
+    monkeypatch.setattr(model.repository.cache, "write_synced", write_until_full)
     with pytest.raises(CacheUnavailableError, match=f"{cache.root} .*No space left on device"):
         cache.publish("net", "1", CONTENTS)
     assert cache.find("net", "1") is None

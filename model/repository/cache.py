@@ -10,21 +10,29 @@ All functions block on the disk: call them before the reactor runs, or on a thre
 """
 
 import fcntl
-import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from uuid import uuid4
 
 import platformdirs
 
+from model.repository.manifest import (
+    MANIFEST,
+    FileDiffersError,
+    FileDigest,
+    as_listed,
+    check_file,
+    digest_of,
+    listed_files,
+    read_manifest,
+)
+from model.repository.synced_files import replace_file, sync_folder, write_synced
+
 APPLICATION = "tensorferry"
-MANIFEST = "manifest.json"
 
 _MANIFEST_VERSION = 1
 # The dot hides these names from listings; the lock allows only one writer at a time.
@@ -72,14 +80,6 @@ class CachedModel:
     origin: str
     licence: str
     created: datetime  #: UTC
-
-
-@dataclass(frozen=True, slots=True)
-class _Digest:
-    """The expected size and hash of a file."""
-
-    size: int  #: bytes
-    sha256: str
 
 
 def _utc_now() -> datetime:
@@ -148,7 +148,7 @@ class CacheFolder:
                     if target.exists():
                         target.rename(parent / _SET_ASIDE)
                     (parent / _STAGED).rename(target)
-                    _sync(parent)
+                    sync_folder(parent)
             finally:
                 _clear(parent)
             return self._read(name, version)
@@ -183,11 +183,14 @@ class CacheFolder:
 
     def _read(self, name: str, version: str) -> CachedModel:
         folder = self.model_folder(name, version)
-        model, digests = _read_manifest(folder)
+        model, digests = _read_model(folder)
         if (model.name, model.version) != (name, version):
             raise DamagedCacheError(folder, f"{MANIFEST} is for {model.name}/{model.version}")
-        for file_name, digest in digests.items():
-            _check_file(folder, file_name, digest)
+        try:
+            for file_name, digest in digests.items():
+                check_file(folder, file_name, digest)
+        except FileDiffersError as error:
+            raise DamagedCacheError(folder, str(error)) from error
         return model
 
     def _is_whole(self, name: str, version: str) -> bool:
@@ -252,15 +255,9 @@ def write_json_atomically(path: Path, value: object) -> None:
     Raises ValueError or TypeError, and writes nothing, if *value* is not JSON, such as NaN.
     """
     data = _json_bytes(value)
-    staged = path.with_name(f".{path.name}.{uuid4().hex}")
     with _unavailable(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
-        try:
-            _write_synced(staged, data)
-            staged.replace(path)
-        finally:
-            staged.unlink(missing_ok=True)
-        _sync(path.parent)
+        replace_file(path, data)
 
 
 @contextmanager
@@ -293,7 +290,7 @@ def _write_model(
     """Create *folder*, write the files of *contents* into it, then the manifest, and sync them."""
     folder.mkdir()
     for file_name, data in contents.files.items():
-        _write_synced(folder / _checked_name(file_name), data)
+        write_synced(folder / _checked_name(file_name), data)
     manifest = {
         "format": _MANIFEST_VERSION,
         "name": name,
@@ -301,29 +298,25 @@ def _write_model(
         "origin": contents.origin,
         "licence": contents.licence,
         "created": created.isoformat(timespec="seconds"),
-        "files": {
-            file_name: {"size": len(data), "sha256": hashlib.sha256(data).hexdigest()}
-            for file_name, data in contents.files.items()
-        },
+        "files": as_listed({path: digest_of(data) for path, data in contents.files.items()}),
     }
-    _write_synced(folder / MANIFEST, _json_bytes(manifest))
-    _sync(folder)
+    write_synced(folder / MANIFEST, _json_bytes(manifest))
+    sync_folder(folder)
 
 
-def _read_manifest(folder: Path) -> tuple[CachedModel, dict[str, _Digest]]:
+def _read_model(folder: Path) -> tuple[CachedModel, dict[str, FileDigest]]:
     """
     Return the model in *folder*, and the digest of each file by its name, from the manifest.
 
     Raises DamagedCacheError if the manifest is missing or cannot be read.
     """
     try:
-        manifest = json.loads((folder / MANIFEST).read_bytes())
+        manifest = read_manifest(folder)
         if manifest["format"] != _MANIFEST_VERSION:
             raise ValueError(f"format {manifest['format']!r}, not {_MANIFEST_VERSION}")  # noqa: TRY301 - handled below like other damage
-        digests = {
-            _checked_name(name): _Digest(int(entry["size"]), str(entry["sha256"]))
-            for name, entry in manifest["files"].items()
-        }
+        for file_name in manifest["files"]:
+            _checked_name(file_name)
+        digests = listed_files(manifest)
         model = CachedModel(
             name=str(manifest["name"]),
             version=str(manifest["version"]),
@@ -338,24 +331,6 @@ def _read_manifest(folder: Path) -> tuple[CachedModel, dict[str, _Digest]]:
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise DamagedCacheError(folder, f"{MANIFEST} cannot be read: {error}") from error
     return model, digests
-
-
-def _check_file(folder: Path, name: str, expected: _Digest) -> None:
-    """
-    Raise DamagedCacheError unless the file *name* in *folder* has the *expected* size and hash.
-    """
-    try:
-        with (folder / name).open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            if size != expected.size:
-                raise DamagedCacheError(
-                    folder, f"{name} has {size} bytes, {expected.size} were written"
-                )
-            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
-    except (FileNotFoundError, IsADirectoryError) as error:
-        raise DamagedCacheError(folder, f"{name} is missing") from error
-    if sha256 != expected.sha256:
-        raise DamagedCacheError(folder, f"{name} has SHA-256 {sha256}, not {expected.sha256}")
 
 
 def _clear(parent: Path) -> None:
@@ -374,19 +349,3 @@ def _clear(parent: Path) -> None:
 
 def _json_bytes(value: object) -> bytes:
     return json.dumps(value, indent=2, allow_nan=False).encode() + b"\n"
-
-
-def _write_synced(path: Path, data: bytes) -> None:
-    with path.open("xb") as file:
-        file.write(data)
-        file.flush()
-        os.fsync(file.fileno())
-
-
-def _sync(folder: Path) -> None:
-    """Write the list of the files in *folder* to the disk, so that it survives a power cut."""
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

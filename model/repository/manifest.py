@@ -1,0 +1,124 @@
+"""
+Read ``manifest.json``, which lists the files of a model with their sizes and hashes.
+
+``"files": {"relative/path": {"size": N, "sha256": "..."}}``: the size is in bytes, the hash has 64
+hexadecimal digits.  The other keys of a manifest are left to the reader.
+
+Functions block on the disk unless stated otherwise.
+"""
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+
+
+class ManifestError(ValueError):
+    """A manifest does not have the format of one; the message is one line without the path."""
+
+
+class FileDiffersError(Exception):
+    """A file is not as the manifest lists it; the message names the file, in one line."""
+
+
+@dataclass(frozen=True, slots=True)
+class FileDigest:
+    """The size and the hash of a file, as a manifest lists them."""
+
+    size: int  #: bytes
+    sha256: str  #: hexadecimal, lower case
+
+
+def digest_of(data: bytes) -> FileDigest:
+    """Return the size and the hash of *data*; does not block."""
+    return FileDigest(len(data), hashlib.sha256(data).hexdigest())
+
+
+def read_manifest(folder: Path) -> dict[str, Any]:
+    """
+    Return all keys of the manifest in *folder*; only its JSON is checked.
+
+    Raises OSError if it cannot be read, and `ManifestError` if it is not a JSON object.
+    """
+    try:
+        manifest = json.loads((folder / MANIFEST).read_bytes())
+    except (ValueError, RecursionError) as error:
+        raise ManifestError(str(error)) from error
+    if not isinstance(manifest, dict):
+        raise ManifestError("not a JSON object")
+    return manifest
+
+
+def listed_files(manifest: Mapping[str, Any]) -> dict[str, FileDigest]:
+    """
+    Return the digest of each file that *manifest* lists, by its relative path; does not block.
+
+    A path has ``/`` between its segments.  Raises `ManifestError` for a path that is absolute, has
+    an empty segment or one with a leading dot (as ``..`` has), a backslash or a NUL, and for a size
+    or a hash that is none.
+    """
+    files = manifest.get("files")
+    if not isinstance(files, dict):
+        raise ManifestError("'files' is no JSON object")
+    return {_checked_path(path): _digest(path, entry) for path, entry in files.items()}
+
+
+def as_listed(files: Mapping[str, FileDigest]) -> dict[str, dict[str, object]]:
+    """Return *files* as the value of the key ``files`` of a manifest; does not block."""
+    return {path: {"size": file.size, "sha256": file.sha256} for path, file in files.items()}
+
+
+def check_size(path: str, size: int | None, expected: FileDigest) -> None:
+    """
+    Raise `FileDiffersError` unless the file at *path* has the *expected* size; does not block.
+
+    *size* is in bytes, None for a missing file.
+    """
+    if size is None:
+        raise FileDiffersError(f"{_shown(path)} is missing")
+    if size != expected.size:
+        raise FileDiffersError(f"{_shown(path)} has {size} bytes, {expected.size} were written")
+
+
+def check_file(folder: Path, path: str, expected: FileDigest) -> None:
+    """
+    Raise `FileDiffersError` unless the file at *path* in *folder* has the *expected* size and hash.
+
+    Reads the whole file if the size fits.  Raises OSError if the file cannot be read.
+    """
+    try:
+        with (folder / path).open("rb") as file:
+            check_size(path, os.fstat(file.fileno()).st_size, expected)
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+    except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
+        check_size(path, None, expected)
+    else:
+        if sha256 != expected.sha256:
+            raise FileDiffersError(f"{_shown(path)} has SHA-256 {sha256}, not {expected.sha256}")
+
+
+def _checked_path(path: str) -> str:
+    segments = path.split("/")
+    if "\\" in path or "\0" in path or any(name == "" or name[0] == "." for name in segments):
+        raise ManifestError(f"{path!r} cannot be the path of a file in a model")
+    return path
+
+
+def _digest(path: str, entry: object) -> FileDigest:
+    match entry:
+        case {"size": int(size), "sha256": str(sha256)} if (
+            not isinstance(size, bool) and size >= 0 and re.fullmatch(r"[0-9a-fA-F]{64}", sha256)
+        ):
+            return FileDigest(size, sha256.lower())
+    raise ManifestError(f"{path!r} has no size in bytes or no SHA-256")
+
+
+def _shown(path: str) -> str:
+    """Return *path* for a line of text, with escapes where it is not printable."""
+    return path if path.isprintable() else ascii(path)
