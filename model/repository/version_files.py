@@ -2,7 +2,8 @@
 Read the names, sizes and times of the files of one version of a model; opens no file.
 
 A file is hidden if its name, or the name of a folder on its path, has a leading dot.  Hidden files
-are no part of the version.  Links are followed.
+are no part of the version, and neither are temporary ones, with names that end in ".tmp".  Links
+are followed.
 """
 
 import hashlib
@@ -23,11 +24,11 @@ TEMPORARY_END = ".tmp"
 class VersionFiles:
     """The files in the folder of a version, at one moment."""
 
-    sizes: Mapping[str, int]  #: bytes, by relative path, without hidden files
-    #: hash of the paths, sizes, times of change and inodes of these files, and of their folders'
-    #: paths; a read leaves it equal, and the rename of a file into the folder changes it
+    sizes: Mapping[str, int]  #: bytes, by relative path, without hidden and temporary files
+    #: hash of the paths, sizes, times of change and inodes of these files, and of the paths of
+    #: their folders; a read leaves it equal, and the rename of a file into the folder changes it
     stamp: str
-    activity: str  #: the same with hidden files, so that it changes while one is written
+    activity: str  #: the same with all files, so that it changes while a hidden one is written
     changed: float  #: the last change of any file or folder or its attributes, wall time in seconds
     unfinished: str  #: the reason for which the files cannot be complete, in one line; else empty
 
@@ -48,15 +49,17 @@ def read_files(folder: Path) -> VersionFiles:
         changed = max(changed, entry.st_ctime)
         line = _line(path, entry)
         activity.update(line)
-        if not unfinished and path.endswith(TEMPORARY_END):
-            unfinished = f"{shown_path(path)} is temporary"
-        if _is_hidden(path) or path.endswith(TEMPORARY_END):
-            continue
-        stamp.update(line)
-        if S_ISREG(entry.st_mode):
+        if path.endswith(TEMPORARY_END):
+            unfinished = unfinished or f"{shown_path(path)} is temporary"
+        elif _is_hidden(path) or f"{TEMPORARY_END}/" in path:
+            pass
+        elif S_ISREG(entry.st_mode):
             sizes[path] = entry.st_size
-        elif not unfinished and not S_ISDIR(entry.st_mode):
-            unfinished = f"{shown_path(path)} is neither a file nor a folder"
+            stamp.update(line)
+        elif S_ISDIR(entry.st_mode):
+            stamp.update(line)
+        else:
+            unfinished = unfinished or f"{shown_path(path)} is neither a file nor a folder"
     return VersionFiles(sizes, stamp.hexdigest(), activity.hexdigest(), changed, unfinished)
 
 
